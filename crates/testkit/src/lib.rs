@@ -1,1 +1,32 @@
-//! testkit
+//! For tests only: real servers as values.
+//!
+//! A test that needs Redis starts one, uses it, and lets it fall; nothing is shared, so tests run
+//! side by side in any number of processes:
+//!
+//! ```
+//! use sluice_testkit::RedisServer;
+//!
+//! let redis = RedisServer::start();
+//! redis.command(&["SET", "greeting", "hello"]);
+//! assert_eq!(redis.command(&["GET", "greeting"]).text(), "hello");
+//! println!("clients connect to {}", redis.url());
+//! ```
+//!
+//! Everything here is blocking and needs no runtime, so it serves plain and async tests alike. What
+//! goes wrong panics with a message that says what to do, because that is how a test fails.
+//!
+//! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and restarted.
+//! - [`ReservedPort`]: a TCP port that no other test is given meanwhile.
+//!
+//! A server ends when its value is dropped, also in a test that panics. Do not keep one in a
+//! `static`: statics are never dropped.
+#![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
+
+mod child;
+mod ports;
+mod programs;
+mod redis;
+
+pub use ports::ReservedPort;
+pub use programs::Program;
+pub use redis::{CommandError, RedisOptions, RedisServer, Reply};

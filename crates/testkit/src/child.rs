@@ -1,0 +1,85 @@
+//! One child process: signalled by its own id, and never left behind.
+
+use std::process::{Child, Command, ExitStatus};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A child that is killed and reaped on drop.
+///
+/// The process is only reaped through this value, so its id cannot pass to a stranger while we hold it.
+#[derive(Debug)]
+pub(crate) struct OwnedChild {
+    child: Child,
+    exit: Option<ExitStatus>,
+}
+
+impl OwnedChild {
+    /// # Panics
+    /// When the program cannot be started.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let child = command.spawn().unwrap_or_else(|error| panic!("could not start {}: {error}", command.get_program().display()));
+        Self { child, exit: None }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The exit status, if the process has ended.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        if self.exit.is_none() {
+            self.exit = self.child.try_wait().expect("a child of ours that was not reaped elsewhere can be waited for");
+        }
+        self.exit
+    }
+
+    /// Sends a signal; does nothing when the process has ended.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if self.exited().is_none() {
+            kill_process(Pid::from_child(&self.child), signal).expect("an unreaped child of ours can be signalled");
+        }
+    }
+
+    /// Kills the process, whatever state it is in, and reaps it.
+    pub(crate) fn kill(&mut self) -> ExitStatus {
+        self.signal(Signal::KILL);
+        *self.exit.get_or_insert_with(|| self.child.wait().expect("a child of ours that was not reaped elsewhere can be waited for"))
+    }
+}
+
+impl Drop for OwnedChild {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> OwnedChild {
+        OwnedChild::spawn(Command::new("sleep").arg("600"))
+    }
+
+    #[test]
+    fn a_running_child_has_no_exit_status() {
+        assert_eq!(sleeper().exited(), None);
+    }
+
+    #[test]
+    fn a_stopped_child_can_still_be_killed() {
+        use std::os::unix::process::ExitStatusExt;
+        let mut child = sleeper();
+        child.signal(Signal::STOP);
+        assert_eq!(child.kill().signal(), Some(Signal::KILL.as_raw()));
+        assert_eq!(child.exited(), Some(child.kill()), "killing twice is harmless");
+    }
+
+    #[test]
+    fn dropping_ends_the_process() {
+        let child = sleeper();
+        let pid = Pid::from_child(&child.child);
+        drop(child);
+        assert!(rustix::process::test_kill_process(pid).is_err());
+    }
+}

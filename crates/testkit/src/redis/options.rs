@@ -1,0 +1,73 @@
+//! What kind of Redis a test wants.
+
+use std::path::PathBuf;
+
+use super::RedisServer;
+
+/// How a [`RedisServer`] is to be started, for what [`RedisServer::start`] and its siblings do not cover.
+///
+/// ```
+/// use sluice_testkit::RedisOptions;
+///
+/// let redis = RedisOptions::new().args(&["--appendonly", "yes"]).user("sluice", "secret").start();
+/// assert!(redis.url().starts_with("redis://sluice:secret@127.0.0.1:"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct RedisOptions {
+    pub(super) args: Vec<String>,
+    pub(super) tls: bool,
+    pub(super) user: Option<User>,
+    pub(super) program: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) password: String,
+}
+
+impl RedisOptions {
+    /// A plain server: no TLS, no password, nothing kept on disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds arguments of redis-server; they come last, so they win over the kit's own.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    /// Listens with TLS, and only so; clients trust [`RedisServer::ca_file`].
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Lets in only this user, who may do everything; the name `default` means a password alone.
+    #[must_use]
+    pub fn user(mut self, name: &str, password: &str) -> Self {
+        self.user = Some(User { name: name.to_owned(), password: password.to_owned() });
+        self
+    }
+
+    /// Runs another program than the redis-server that would be found, a Valkey for one.
+    #[must_use]
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    /// When no redis-server is found (the message says how to install it), or it does not start (the
+    /// message holds its log).
+    #[must_use]
+    pub fn start(self) -> RedisServer {
+        RedisServer::launch(self)
+    }
+}

@@ -1,0 +1,42 @@
+//! Certificates that live as long as one test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+
+/// The files of an authority of our own, and of a server that it vouches for.
+#[derive(Debug)]
+pub(super) struct TlsFiles {
+    pub(super) authority: PathBuf,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+impl TlsFiles {
+    /// Writes a fresh authority, and a certificate for `localhost` and `127.0.0.1`, into `directory`.
+    pub(super) fn create(directory: &Path) -> Self {
+        let files =
+            Self { authority: directory.join("ca.pem"), certificate: directory.join("server.pem"), key: directory.join("server.key") };
+        files.write().unwrap_or_else(|error| panic!("could not make a test certificate: {error}"));
+        files
+    }
+
+    fn write(&self) -> Result<(), Box<dyn std::error::Error>> {
+        let mut authority = CertificateParams::default();
+        authority.distinguished_name.push(DnType::CommonName, "sluice test authority");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+
+        let mut server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        server.distinguished_name.push(DnType::CommonName, "sluice test redis");
+        let key = KeyPair::generate()?;
+        let certificate = server.signed_by(&key, &authority)?;
+
+        fs::write(&self.authority, authority.pem())?;
+        fs::write(&self.certificate, certificate.pem())?;
+        fs::write(&self.key, key.serialize_pem())?;
+        Ok(())
+    }
+}
