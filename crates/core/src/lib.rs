@@ -1,1 +1,37 @@
-//! core
+//! Rates, limits, bucket arithmetic and policy: pure, no I/O, no async, no clock of its own.
+//!
+//! Every instant is an argument. Values are valid once built: a [`Rate`] is never zero, a [`TokenBucket`]'s numbers can be counted exactly.
+//! The arithmetic in [`Bucket`] is the oracle for the scripts in `lua/`: both give the same answers, to the digit.
+//!
+//! ```
+//! use sluice_core::{Bucket, TokenBucket, Timestamp};
+//!
+//! let numbers = TokenBucket::new("60/minute".parse()?, 10)?;
+//! let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
+//! let mut bucket = Bucket::full(&numbers, now);
+//! assert!(bucket.covers(&numbers, 10, now));
+//! bucket.take(&numbers, 10, now);
+//! assert_eq!(bucket.remaining(now), 0);
+//! assert_eq!(bucket.covers_at(&numbers, 1).unwrap().since(now).as_millis(), 1_000);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+
+mod bucket;
+mod bucket_id;
+mod check;
+mod cost;
+mod decision;
+mod limit;
+mod rate;
+mod time;
+mod token_bucket;
+
+pub use bucket::{Bucket, MAX_CLOCK_STEP_US};
+pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger};
+pub use check::{Action, Check, Part};
+pub use cost::{Cost, CostError};
+pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
+pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
+pub use rate::{MAX_PERIOD, MAX_TOKENS, Rate, RateError, Refill};
+pub use time::{Moment, Span, Timestamp};
+pub use token_bucket::{MAX_FILL_US, MultiplyError, TokenBucket, TokenBucketError};

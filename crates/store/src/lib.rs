@@ -1,1 +1,16 @@
-//! store
+//! Where buckets live: the [`Store`] trait, the memory and Redis stores, and wrappers that are stores over a store.
+//!
+//! A store answers a [`Check`](sluice_core::Check) with a [`Decision`](sluice_core::Decision), all or nothing, and tells the time itself. It knows
+//! nothing of HTTP, policies or metrics.
+
+mod answer;
+mod clock;
+mod error;
+mod fleet;
+mod store;
+
+pub use answer::Answer;
+pub use clock::{Clock, ManualClock, MonotonicClock};
+pub use error::{StoreError, StoreErrorKind};
+pub use fleet::{Fleet, LiveReplica, Replica};
+pub use store::Store;

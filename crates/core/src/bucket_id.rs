@@ -1,0 +1,224 @@
+//! Which bucket: whose it is, and which limit it counts for.
+
+use std::{fmt, hash::Hasher};
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+/// Whose bucket it is: a keyed hash (SipHash-2-4, 72 bits) of the client, or of whatever the limit is per.
+///
+/// No key, address or token can be read from it, and without the secret none can be tried against it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag([u8; Tag::BYTES]);
+
+impl Tag {
+    /// Bytes of a tag. Nine: 72 bits make a collision among ten million clients a matter of one in a hundred million, and twelve
+    /// characters of base64.
+    pub const BYTES: usize = 9;
+
+    /// The tag's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tag {
+    /// Twelve characters of URL-safe base64: how stores and monitoring name a client.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(base64_text(&self.0, &mut [0; 12]))
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tag({self})")
+    }
+}
+
+/// What a [`Tag`] is made from; the kinds never share a bucket, whatever their values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Subject<'a> {
+    /// A client by its identity, for instance an API key.
+    Client(&'a [u8]),
+    /// A network address, as the policy groups it.
+    Address(&'a [u8]),
+    /// The value of a named request header or attribute.
+    Header {
+        /// The header's name, in lower case.
+        name: &'a str,
+        /// Its value.
+        value: &'a [u8],
+    },
+    /// Everybody together, under one limit.
+    Everyone {
+        /// The limit's name.
+        limit: &'a str,
+    },
+}
+
+/// Makes tags. Replicas that share buckets share its secret.
+#[derive(Clone)]
+pub struct Tagger {
+    keyed: SipHasher24,
+}
+
+impl Tagger {
+    /// Hashes with `secret`; an empty one is the well-known default, which keeps keys unreadable but lets anyone with the store's
+    /// contents try guesses.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        let mut derive = SipHasher24::new();
+        derive.write(b"sluice tag secret");
+        derive.write(secret);
+        Self { keyed: SipHasher24::new_with_key(&derive.finish128().as_bytes()) }
+    }
+
+    /// The tag of `subject`.
+    #[must_use]
+    pub fn tag(&self, subject: Subject<'_>) -> Tag {
+        let mut hasher = self.keyed;
+        match subject {
+            Subject::Client(identity) => hash_parts(&mut hasher, b'c', b"", identity),
+            Subject::Address(address) => hash_parts(&mut hasher, b'a', b"", address),
+            Subject::Header { name, value } => hash_parts(&mut hasher, b'h', name.as_bytes(), value),
+            Subject::Everyone { limit } => hash_parts(&mut hasher, b'e', b"", limit.as_bytes()),
+        }
+        let mut tag = [0; Tag::BYTES];
+        tag.copy_from_slice(&hasher.finish128().as_bytes()[..Tag::BYTES]);
+        Tag(tag)
+    }
+}
+
+/// Length before value, so that no two lists of parts are the same bytes.
+fn hash_parts(hasher: &mut SipHasher24, kind: u8, name: &[u8], value: &[u8]) {
+    hasher.write_u8(kind);
+    hasher.write_usize(name.len());
+    hasher.write(name);
+    hasher.write(value);
+}
+
+impl fmt::Debug for Tagger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tagger(secret)")
+    }
+}
+
+/// How a limit is called inside a bucket's key: its name when that is at most eight bytes, else `~` and seven characters of its hash, so that a
+/// key stays short.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitKey {
+    bytes: [u8; LimitKey::MAX_BYTES],
+}
+
+impl LimitKey {
+    /// The most bytes of a limit's key.
+    pub const MAX_BYTES: usize = 8;
+
+    /// The key of the limit called `name`.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let mut bytes = [0; Self::MAX_BYTES];
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+        if name.len() <= Self::MAX_BYTES && plain {
+            bytes[..name.len()].copy_from_slice(name.as_bytes());
+        } else {
+            let mut hasher = SipHasher24::new();
+            hasher.write(name.as_bytes());
+            let mut text = [0; 8];
+            bytes[0] = b'~';
+            bytes[1..].copy_from_slice(&base64_text(&hasher.finish128().as_bytes()[..6], &mut text).as_bytes()[..7]);
+        }
+        Self { bytes }
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let length = self.bytes.iter().position(|&b| b == 0).unwrap_or(Self::MAX_BYTES);
+        std::str::from_utf8(&self.bytes[..length]).expect("only ASCII is ever written into a limit's key")
+    }
+}
+
+impl fmt::Debug for LimitKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LimitKey({})", self.as_str())
+    }
+}
+
+/// One bucket: a limit's state for one client, or for whatever the limit is per.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BucketId {
+    /// Whose.
+    pub tag: Tag,
+    /// For which limit.
+    pub limit: LimitKey,
+}
+
+impl std::hash::Hash for BucketId {
+    /// Folds the id to 64 bits: a tag is a keyed hash already, so a map needs no hasher of its own to be safe from chosen keys.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, last] = self.tag.0;
+        let tag = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let limit = u64::from_le_bytes(self.limit.bytes).wrapping_add(last.into());
+        state.write_u64(tag ^ limit.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    }
+}
+
+/// URL-safe base64 of whole groups of three bytes, without allocating.
+fn base64_text<'a>(bytes: &[u8], text: &'a mut [u8]) -> &'a str {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut length = 0;
+    for group in bytes.chunks_exact(3) {
+        let word = u32::from_be_bytes([0, group[0], group[1], group[2]]);
+        for shift in [18, 12, 6, 0] {
+            text[length] = ALPHABET[(word >> shift & 63) as usize];
+            length += 1;
+        }
+    }
+    std::str::from_utf8(&text[..length]).expect("base64 is ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_depends_on_secret_kind_name_and_value() {
+        let tagger = Tagger::new(b"s3cret");
+        let alice = tagger.tag(Subject::Client(b"alice"));
+        assert_eq!(alice, tagger.tag(Subject::Client(b"alice")));
+        let others = [
+            Tagger::new(b"other").tag(Subject::Client(b"alice")),
+            tagger.tag(Subject::Client(b"alicf")),
+            tagger.tag(Subject::Address(b"alice")),
+            tagger.tag(Subject::Everyone { limit: "alice" }),
+            tagger.tag(Subject::Header { name: "a", value: b"lice" }),
+            tagger.tag(Subject::Header { name: "al", value: b"ice" }),
+        ];
+        for (i, other) in others.iter().enumerate() {
+            assert_ne!(&alice, other, "{i}");
+            assert!(!others[..i].contains(other), "{i}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_client_shows() {
+        let tagger = Tagger::new(b"s3cret");
+        let tag = tagger.tag(Subject::Client(b"alice"));
+        assert_eq!(tag.to_string().len(), 12);
+        assert!(!format!("{tagger:?} {tag:?}").contains("alice"));
+        assert!(!format!("{tagger:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn short_limit_names_are_readable_and_long_ones_are_hashed() {
+        assert_eq!(LimitKey::of("default").as_str(), "default");
+        assert_eq!(LimitKey::of("12345678").as_str(), "12345678");
+        let long = LimitKey::of("/api/v1/tools/execute");
+        assert_eq!(long.as_str().len(), 8);
+        assert!(long.as_str().starts_with('~'));
+        assert_ne!(long, LimitKey::of("/api/v1/tools/executf"));
+        assert!(LimitKey::of("a}:b").as_str().starts_with('~'), "a name cannot break out of its key");
+    }
+}
