@@ -1,8 +1,11 @@
 //! One child process: signalled by its own id, and never left behind.
 
 use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+const POLL: Duration = Duration::from_millis(5);
 
 /// A child that is killed and reaped on drop.
 ///
@@ -31,6 +34,17 @@ impl OwnedChild {
             self.exit = self.child.try_wait().expect("a child of ours that was not reaped elsewhere can be waited for");
         }
         self.exit
+    }
+
+    /// Waits for the process to end by itself; `None` if it still runs after `patience`.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.exited() {
+                None if Instant::now() < deadline => std::thread::sleep(POLL),
+                exit => return exit,
+            }
+        }
     }
 
     /// Sends a signal; does nothing when the process has ended.
@@ -63,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_running_child_has_no_exit_status() {
-        assert_eq!(sleeper().exited(), None);
+        assert_eq!(sleeper().wait(Duration::ZERO), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@
 //! goes wrong panics with a message that says what to do, because that is how a test fails.
 //!
 //! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and restarted.
+//! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
+//! - [`eventually`]: waits for what is bound to happen, instead of sleeping and hoping.
 //! - [`ReservedPort`]: a TCP port that no other test is given meanwhile.
 //!
 //! A server ends when its value is dropped, also in a test that panics. Do not keep one in a
@@ -23,10 +25,14 @@
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
 mod child;
+mod eventually;
 mod ports;
+mod process;
 mod programs;
 mod redis;
 
+pub use eventually::{Outcome, eventually, eventually_async, eventually_within};
 pub use ports::ReservedPort;
+pub use process::{Sluice, SluiceOptions, built_sluice};
 pub use programs::Program;
 pub use redis::{CommandError, RedisOptions, RedisServer, Reply};
