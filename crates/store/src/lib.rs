@@ -7,10 +7,12 @@ mod answer;
 mod clock;
 mod error;
 mod fleet;
+mod memory;
 mod store;
 
 pub use answer::Answer;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{StoreError, StoreErrorKind};
 pub use fleet::{Fleet, LiveReplica, Replica};
+pub use memory::MemoryStore;
 pub use store::Store;

@@ -1,0 +1,41 @@
+//! Who announced itself in this process.
+
+use sluice_core::Timestamp;
+
+use crate::{
+    Replica,
+    fleet::{FORGOTTEN_AFTER, Fleet, LiveReplica},
+};
+
+/// The replicas that share a memory store: one, as a rule.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    replica: Replica,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+}
+
+impl Roll {
+    pub(super) fn announce(&mut self, replica: &Replica, now: Timestamp) -> Fleet {
+        self.entries.retain(|entry| now.since(entry.last_seen) < FORGOTTEN_AFTER);
+        match self.entries.iter_mut().find(|entry| entry.replica.id == replica.id) {
+            Some(entry) => entry.last_seen = now,
+            None => self.entries.push(Entry { replica: replica.clone(), first_seen: now, last_seen: now }),
+        }
+        let live = |entry: &Entry| LiveReplica {
+            replica: entry.replica.clone(),
+            seen_ago: now.since(entry.last_seen),
+            age: now.since(entry.first_seen),
+        };
+        Fleet { replicas: self.entries.iter().map(live).collect() }
+    }
+
+    pub(super) fn depart(&mut self, replica: &Replica) {
+        self.entries.retain(|entry| entry.replica.id != replica.id);
+    }
+}
