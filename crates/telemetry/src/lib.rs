@@ -1,1 +1,45 @@
-//! telemetry
+//! What Sluice counts and how it is read: the OpenTelemetry set-up, the Prometheus exporter and the catalogue of
+//! instruments.
+//!
+//! A [`Telemetry`] is built once, near `main`. It owns the exporters and hands out [`Recorders`], one typed recorder
+//! per subject; nothing outside this crate names an instrument. What lies on a request's way is *bound*: the caller
+//! binds its limit or endpoint once, keeps the small value it gets, and recording is then a plain method call.
+//!
+//! ```
+//! use sluice_telemetry::{Source, Telemetry};
+//!
+//! let telemetry = Telemetry::builder().build()?;
+//! let decisions = telemetry.recorders().decisions.bind("org-writes");
+//! decisions.allowed(Source::Store);
+//!
+//! let text = telemetry.prometheus().render()?;
+//! assert!(text.contains(r#"sluice_decisions_total{limit="org-writes",outcome="allowed",source="store"} 1"#));
+//! # Ok::<(), sluice_telemetry::TelemetryError>(())
+//! ```
+//!
+//! Labels hold fixed words ([`Source`], [`Outcome`]) or names from the configuration or an application. Of names only
+//! so many are kept ([`LabelSet`]): the others become `other` and are counted in `sluice_labels_folded_total`. The
+//! whole list of metrics is [`catalogue`].
+
+mod catalogue;
+mod error;
+mod labels;
+mod prometheus;
+mod recorders;
+mod setup;
+
+pub use self::{
+    catalogue::{Kind, MAX_SERIES, Metric, catalogue},
+    error::TelemetryError,
+    labels::{Label, LabelSet, MAX_VALUE_BYTES, OTHER, Values},
+    prometheus::Prometheus,
+    recorders::{
+        Recorders,
+        decisions::{BoundDecisions, DecisionRecorder, Outcome, Source},
+        http::{BoundEndpoint, HttpRecorder, Method},
+        rate_limit::{BoundHits, RateLimitRecorder},
+        replica::{BuildInfo, Reload, ReplicaRecorder},
+        store::{Breaker, RoundTrip, StoreFault, StoreRecorder},
+    },
+    setup::{Builder, Telemetry},
+};

@@ -1,0 +1,93 @@
+//! What recording costs on a request's way, in nanoseconds and against the `prometheus` crate's resolved handles.
+//!
+//! Both are measured in turn, several times over, and the fastest turn counts: what is asked is the instruction's
+//! cost, not the machine's noise. `cargo bench -p sluice-telemetry --bench instruments`.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts};
+use sluice_telemetry::{Kind, Method, Source, Telemetry, catalogue};
+
+const TURNS: u32 = 15;
+const CALLS: u32 = 2_000_000;
+
+#[expect(clippy::print_stdout, reason = "a bench prints what it found")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let telemetry = Telemetry::builder().build()?;
+    let recorders = telemetry.recorders();
+    let checks = &recorders.decisions;
+    let decisions = checks.bind("default");
+    let endpoint = recorders.http.bind("/api/v1/blueprints");
+
+    let counters = IntCounterVec::new(
+        Opts::new("decisions", "decisions"),
+        &["limit", "outcome", "source"],
+    )?;
+    let counter = counters.with_label_values(&["default", "allowed", "store"]);
+    let boundaries = boundaries("sluice_check_duration_seconds")
+        .ok_or("the catalogue has the check's duration")?;
+    let histogram = Histogram::with_opts(
+        HistogramOpts::new("duration", "duration").buckets(boundaries.to_vec()),
+    )?;
+
+    let mut took = durations();
+    let mut best = [f64::INFINITY; 5];
+    for _ in 0..TURNS {
+        let turn = [
+            nanoseconds(|| decisions.allowed(black_box(Source::Store))),
+            nanoseconds(|| counter.inc()),
+            nanoseconds(|| checks.checked(black_box(Source::Store), took())),
+            nanoseconds(|| histogram.observe(took().as_secs_f64())),
+            nanoseconds(|| endpoint.answered(black_box(Method::Get), black_box(200), took())),
+        ];
+        for (best, now) in best.iter_mut().zip(turn) {
+            *best = best.min(now);
+        }
+    }
+
+    let [counter, counter_peer, histogram, histogram_peer, request] = best;
+    println!("                                 ns/op   prometheus   ratio");
+    println!(
+        "counter increment, bound        {counter:6.1}       {counter_peer:6.1}  {:6.2}",
+        counter / counter_peer
+    );
+    println!(
+        "histogram record, bound         {histogram:6.1}       {histogram_peer:6.1}  {:6.2}",
+        histogram / histogram_peer
+    );
+    println!(
+        "HTTP request (both of these)    {request:6.1}       {:6.1}  {:6.2}",
+        counter_peer + histogram_peer,
+        request / (counter_peer + histogram_peer)
+    );
+    Ok(())
+}
+
+fn nanoseconds(mut call: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        call();
+    }
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+}
+
+/// Durations from a few microseconds to a few milliseconds, so that no single bucket is learnt by heart.
+fn durations() -> impl FnMut() -> Duration {
+    let mut state = 1_u32;
+    move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Duration::from_nanos(u64::from(state >> 10))
+    }
+}
+
+fn boundaries(name: &str) -> Option<&'static [f64]> {
+    catalogue()
+        .find(|metric| metric.name == name)
+        .and_then(|metric| match metric.kind {
+            Kind::Histogram(boundaries) => Some(boundaries),
+            Kind::Counter | Kind::Gauge => None,
+        })
+}

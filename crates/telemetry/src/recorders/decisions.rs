@@ -1,0 +1,173 @@
+//! Decisions by limit, and how long a check takes.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use opentelemetry::{
+    StringValue,
+    metrics::{BoundCounter, BoundHistogram, Counter, Meter},
+};
+
+use crate::{
+    catalogue::{Kind, Metric},
+    labels::{Label, LabelSet, label_values},
+};
+
+label_values! {
+    /// What a limit said.
+    Outcome {
+        /// The tokens were there.
+        Allowed => "allowed",
+        /// The tokens were not there, and the request was denied.
+        Denied => "denied",
+        /// The tokens were not there, and the request passed since the limit is in shadow mode.
+        ShadowDenied => "shadow_denied",
+        /// The limit could not be decided.
+        Error => "error",
+    }
+}
+
+label_values! {
+    /// Who said it.
+    Source {
+        /// The store, of whichever kind.
+        Store => "store",
+        /// The replica alone, since the store could not be reached.
+        Local => "local",
+        /// A denial the replica still knew.
+        Cache => "cache",
+        /// A lease the replica holds.
+        Lease => "lease",
+    }
+}
+
+const LIMIT: Label = Label::capped("limit", 500);
+const OUTCOME: Label = Label::fixed("outcome", Outcome::WORDS);
+const SOURCE: Label = Label::fixed("source", Source::WORDS);
+
+const DECISIONS: Metric = Metric {
+    name: "sluice_decisions_total",
+    kind: Kind::Counter,
+    unit: "{decision}",
+    labels: &[LIMIT, OUTCOME, SOURCE],
+    help: "Decisions by limit, outcome and source; a check of several limits counts once for each.",
+    query: "sum by (limit, outcome) (rate(sluice_decisions_total[5m]))",
+};
+
+const CHECK_DURATION: Metric = Metric {
+    name: "sluice_check_duration_seconds",
+    kind: Kind::Histogram(&[
+        1e-6, 1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 1e-1,
+    ]),
+    unit: "s",
+    labels: &[SOURCE],
+    help: "Time from a check to its decision, by who decided.",
+    query: "histogram_quantile(0.99, sum by (le) (rate(sluice_check_duration_seconds_bucket[5m])))",
+};
+
+pub(crate) const METRICS: &[Metric] = &[DECISIONS, CHECK_DURATION];
+
+/// Counts decisions and times checks.
+#[derive(Clone, Debug)]
+pub struct DecisionRecorder {
+    decisions: Counter<u64>,
+    limits: LabelSet,
+    durations: [BoundHistogram<f64>; SOURCES],
+}
+
+/// The decisions of one limit, ready to be counted. Cheap to clone; keep it with the limit.
+#[derive(Clone, Debug)]
+pub struct BoundDecisions {
+    inner: Arc<Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    decisions: Counter<u64>,
+    limit: StringValue,
+    counters: [OnceLock<BoundCounter<u64>>; OUTCOMES * SOURCES],
+}
+
+const OUTCOMES: usize = Outcome::ALL.len();
+const SOURCES: usize = Source::ALL.len();
+
+// === impl DecisionRecorder ===
+
+impl DecisionRecorder {
+    /// A recorder on `meter`.
+    #[must_use]
+    pub fn new(meter: &Meter) -> Self {
+        let durations = CHECK_DURATION.durations(meter);
+        Self {
+            decisions: DECISIONS.counter(meter),
+            limits: LabelSet::new(meter, LIMIT),
+            durations: std::array::from_fn(|place| {
+                durations.bind(&[SOURCE.with(Source::WORDS[place])])
+            }),
+        }
+    }
+
+    /// The decisions of the limit with this name.
+    #[must_use]
+    pub fn bind(&self, limit: &str) -> BoundDecisions {
+        let bound = BoundDecisions {
+            inner: Arc::new(Bound {
+                decisions: self.decisions.clone(),
+                limit: self.limits.value(limit),
+                counters: std::array::from_fn(|_| OnceLock::new()),
+            }),
+        };
+        // These two are there before their first decision, so that `rate` sees it.
+        bound.inner.counter(Outcome::Allowed, Source::Store);
+        bound.inner.counter(Outcome::Denied, Source::Store);
+        bound
+    }
+
+    /// A check took `took`, answered by `source`.
+    pub fn checked(&self, source: Source, took: Duration) {
+        self.durations[source.place()].record(took.as_secs_f64());
+    }
+}
+
+// === impl BoundDecisions ===
+
+impl BoundDecisions {
+    /// The limit said `outcome`, as known by `source`.
+    pub fn record(&self, outcome: Outcome, source: Source) {
+        self.inner.counter(outcome, source).add(1);
+    }
+
+    /// The tokens were there.
+    pub fn allowed(&self, source: Source) {
+        self.record(Outcome::Allowed, source);
+    }
+
+    /// The tokens were not there.
+    pub fn denied(&self, source: Source) {
+        self.record(Outcome::Denied, source);
+    }
+
+    /// The tokens were not there, but the limit is in shadow mode.
+    pub fn shadow_denied(&self, source: Source) {
+        self.record(Outcome::ShadowDenied, source);
+    }
+
+    /// The limit could not be decided.
+    pub fn error(&self, source: Source) {
+        self.record(Outcome::Error, source);
+    }
+}
+
+impl Bound {
+    fn counter(&self, outcome: Outcome, source: Source) -> &BoundCounter<u64> {
+        self.counters[outcome.place() * SOURCES + source.place()].get_or_init(|| {
+            self.decisions.bind(&[
+                LIMIT.with(self.limit.clone()),
+                OUTCOME.with(outcome.as_str()),
+                SOURCE.with(source.as_str()),
+            ])
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! Round trips to the store, what went wrong with them, and the breaker before it.
+
+use std::time::Duration;
+
+use opentelemetry::metrics::{BoundCounter, BoundGauge, BoundHistogram, Meter};
+
+use crate::{
+    catalogue::{Kind, Metric},
+    labels::{Label, label_values},
+};
+
+label_values! {
+    /// How a round trip ended.
+    RoundTrip {
+        /// The store answered.
+        Success => "success",
+        /// It did not, or not usefully.
+        Failure => "failure",
+    }
+}
+
+label_values! {
+    /// What was wrong when the store failed.
+    StoreFault {
+        /// No answer within the deadline.
+        Timeout => "timeout",
+        /// No connection, or one that broke.
+        Connection => "connection",
+        /// The store took no writes: a replica, or a primary that lost its place.
+        ReadOnly => "read_only",
+        /// The store refused: credentials, memory, still loading.
+        Refused => "refused",
+        /// An answer that made no sense.
+        Protocol => "protocol",
+    }
+}
+
+label_values! {
+    /// The breaker before the store.
+    Breaker {
+        /// Checks go to the store.
+        Closed => "closed",
+        /// One check at a time asks whether the store is back.
+        HalfOpen => "half_open",
+        /// The store is left alone.
+        Open => "open",
+    }
+}
+
+const RESULT: Label = Label::fixed("result", RoundTrip::WORDS);
+const KIND: Label = Label::fixed("kind", StoreFault::WORDS);
+const STATE: Label = Label::fixed("state", Breaker::WORDS);
+
+const ROUND_TRIPS: Metric = Metric {
+    name: "sluice_store_round_trips_total",
+    kind: Kind::Counter,
+    unit: "{round_trip}",
+    labels: &[RESULT],
+    help: "Round trips to the store, by result.",
+    query: "sum by (result) (rate(sluice_store_round_trips_total[5m]))",
+};
+
+const ROUND_TRIP_DURATION: Metric = Metric {
+    name: "sluice_store_round_trip_duration_seconds",
+    kind: Kind::Histogram(&[
+        1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1, 2.5e-1, 1.0,
+    ]),
+    unit: "s",
+    labels: &[],
+    help: "Time of a round trip to the store, failed ones included.",
+    query: "histogram_quantile(0.99, sum by (le) (rate(sluice_store_round_trip_duration_seconds_bucket[5m])))",
+};
+
+const BATCH_CHECKS: Metric = Metric {
+    name: "sluice_store_batch_checks",
+    kind: Kind::Histogram(&[
+        1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0,
+    ]),
+    unit: "{check}",
+    labels: &[],
+    help: "Checks carried by one round trip to the store.",
+    query: "rate(sluice_store_batch_checks_sum[5m]) / rate(sluice_store_batch_checks_count[5m])",
+};
+
+const ERRORS: Metric = Metric {
+    name: "sluice_store_errors_total",
+    kind: Kind::Counter,
+    unit: "{error}",
+    labels: &[KIND],
+    help: "Failures of the store, by kind.",
+    query: "sum by (kind) (rate(sluice_store_errors_total[5m]))",
+};
+
+const BREAKER_STATE: Metric = Metric {
+    name: "sluice_store_breaker_state",
+    kind: Kind::Gauge,
+    unit: "1",
+    labels: &[STATE],
+    help: "1 for the state the breaker before the store is in, 0 for the others.",
+    query: r#"max by (instance) (sluice_store_breaker_state{state="open"}) == 1"#,
+};
+
+pub(crate) const METRICS: &[Metric] = &[
+    ROUND_TRIPS,
+    ROUND_TRIP_DURATION,
+    BATCH_CHECKS,
+    ERRORS,
+    BREAKER_STATE,
+];
+
+/// Records what passes between a replica and its store.
+#[derive(Clone, Debug)]
+pub struct StoreRecorder {
+    round_trips: [BoundCounter<u64>; RoundTrip::ALL.len()],
+    duration: BoundHistogram<f64>,
+    batch_checks: BoundHistogram<u64>,
+    errors: [BoundCounter<u64>; StoreFault::ALL.len()],
+    breaker: [BoundGauge<u64>; Breaker::ALL.len()],
+}
+
+impl StoreRecorder {
+    /// A recorder on `meter`, with the breaker closed.
+    #[must_use]
+    pub fn new(meter: &Meter) -> Self {
+        let round_trips = ROUND_TRIPS.counter(meter);
+        let errors = ERRORS.counter(meter);
+        let breaker = BREAKER_STATE.gauge(meter);
+        let recorder = Self {
+            round_trips: std::array::from_fn(|place| {
+                round_trips.bind(&[RESULT.with(RoundTrip::WORDS[place])])
+            }),
+            duration: ROUND_TRIP_DURATION.durations(meter).bind(&[]),
+            batch_checks: BATCH_CHECKS.sizes(meter).bind(&[]),
+            errors: std::array::from_fn(|place| {
+                errors.bind(&[KIND.with(StoreFault::WORDS[place])])
+            }),
+            breaker: std::array::from_fn(|place| {
+                breaker.bind(&[STATE.with(Breaker::WORDS[place])])
+            }),
+        };
+        recorder.breaker(Breaker::Closed);
+        recorder
+    }
+
+    /// A round trip that carried `checks` checks ended after `took`.
+    pub fn round_trip(&self, result: RoundTrip, took: Duration, checks: u64) {
+        self.round_trips[result.place()].add(1);
+        self.duration.record(took.as_secs_f64());
+        self.batch_checks.record(checks);
+    }
+
+    /// The store failed.
+    pub fn error(&self, fault: StoreFault) {
+        self.errors[fault.place()].add(1);
+    }
+
+    /// The breaker is now in this state.
+    pub fn breaker(&self, state: Breaker) {
+        for each in Breaker::ALL {
+            self.breaker[each.place()].record(u64::from(*each == state));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Counts are exact under threads, and memory is bounded under floods.
+
+use std::time::Duration;
+
+use sluice_telemetry::{Method, OTHER, Source, Telemetry, catalogue};
+
+use crate::{scrape, telemetry};
+
+const MILLION: u32 = 1_000_000;
+
+fn max_series(name: &str) -> usize {
+    catalogue()
+        .find(|metric| metric.name == name)
+        .expect("the catalogue has it")
+        .max_series()
+}
+
+fn folded(telemetry: &Telemetry, label: &str) -> Option<f64> {
+    scrape(telemetry).value("sluice_labels_folded_total", &[("label", label)])
+}
+
+#[test]
+fn threads_count_to_the_unit() {
+    const THREADS: u32 = 4;
+    const EACH: u32 = 50_000;
+    let telemetry = telemetry();
+    let recorders = telemetry.recorders();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            // Each binds on its own, so that binding races as well.
+            scope.spawn(|| {
+                let limit = recorders.decisions.bind("default");
+                let endpoint = recorders.http.bind("/api");
+                for _ in 0..EACH {
+                    limit.allowed(Source::Lease);
+                    endpoint.answered(Method::Get, 200, Duration::from_millis(1));
+                }
+            });
+        }
+    });
+    let all = Some(f64::from(THREADS * EACH));
+    let scrape = scrape(&telemetry);
+    let decisions = [
+        ("limit", "default"),
+        ("outcome", "allowed"),
+        ("source", "lease"),
+    ];
+    assert_eq!(scrape.value("sluice_decisions_total", &decisions), all);
+    let requests = [("endpoint", "/api"), ("method", "GET"), ("status", "200")];
+    assert_eq!(scrape.value("http_requests_total", &requests), all);
+    assert_eq!(
+        scrape.value("http_request_duration_seconds_count", &requests[..2]),
+        all
+    );
+}
+
+#[test]
+fn a_million_endpoints_are_a_bounded_number_of_series() {
+    let telemetry = telemetry();
+    for n in 0..MILLION {
+        telemetry
+            .recorders()
+            .rate_limit
+            .bind(&format!("/{n}"))
+            .hit();
+    }
+    let scrape = scrape(&telemetry);
+    let room = max_series("rate_limit_hits_total");
+    assert_eq!(scrape.series("rate_limit_hits_total"), room);
+    assert_eq!(
+        scrape.sum("rate_limit_hits_total"),
+        Some(f64::from(MILLION))
+    );
+    // One of the series is `other`.
+    let kept = u32::try_from(room - 1).expect("the cap is small");
+    let rest = Some(f64::from(MILLION - kept));
+    assert_eq!(
+        scrape.value("rate_limit_hits_total", &[("endpoint", OTHER)]),
+        rest
+    );
+    assert_eq!(folded(&telemetry, "endpoint"), rest);
+}
+
+#[test]
+fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
+    let telemetry = telemetry();
+    let mut requests = 0;
+    for endpoint in 0..250 {
+        let endpoint = telemetry.recorders().http.bind(&format!("/{endpoint}"));
+        for method in Method::ALL {
+            for status in (100..700).step_by(7) {
+                endpoint.answered(*method, status, Duration::ZERO);
+                requests += 1;
+            }
+        }
+    }
+    let scrape = scrape(&telemetry);
+    // One more than the cap: the SDK's overflow series, which keeps the sum true.
+    assert_eq!(
+        scrape.series("http_requests_total"),
+        max_series("http_requests_total") + 1
+    );
+    assert!(scrape.value("http_requests_total", &[("otel_metric_overflow", "true")]) > Some(0.0));
+    assert_eq!(scrape.sum("http_requests_total"), Some(f64::from(requests)));
+    assert_eq!(
+        scrape.series("http_request_duration_seconds"),
+        max_series("http_request_duration_seconds")
+    );
+    assert_eq!(folded(&telemetry, "endpoint"), Some(50.0));
+}
+
+#[test]
+fn a_million_limits_are_a_bounded_number_of_series() {
+    let telemetry = telemetry();
+    for n in 0..MILLION {
+        telemetry
+            .recorders()
+            .decisions
+            .bind(&format!("limit-{n}"))
+            .denied(Source::Store);
+    }
+    let scrape = scrape(&telemetry);
+    assert!(scrape.series("sluice_decisions_total") <= max_series("sluice_decisions_total"));
+    assert_eq!(
+        scrape.sum("sluice_decisions_total"),
+        Some(f64::from(MILLION))
+    );
+    let rest = Some(f64::from(MILLION - 500));
+    assert_eq!(folded(&telemetry, "limit"), rest);
+    let others = [("limit", OTHER), ("outcome", "denied"), ("source", "store")];
+    assert_eq!(scrape.value("sluice_decisions_total", &others), rest);
+}

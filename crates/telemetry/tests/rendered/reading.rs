@@ -1,0 +1,368 @@
+//! Each recorder, read back.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use sluice_telemetry::{
+    Breaker, BuildInfo, Kind, Method, Outcome, Recorders, Reload, RoundTrip, Source, StoreFault,
+    Telemetry, catalogue,
+};
+
+use crate::{recording::record_everything, scrape, telemetry};
+
+#[test]
+fn every_metric_of_the_catalogue_appears_with_its_kind_help_and_labels() {
+    let telemetry = telemetry();
+    record_everything(telemetry.recorders());
+    let scrape = scrape(&telemetry);
+    for metric in catalogue() {
+        let rendered = scrape
+            .metrics
+            .get(metric.name)
+            .unwrap_or_else(|| panic!("{} is missing", metric.name));
+        assert_eq!(rendered.kind, metric.kind.as_str(), "{}", metric.name);
+        assert_eq!(rendered.help, metric.help, "{}", metric.name);
+        let declared: BTreeSet<&str> = metric.labels.iter().map(|label| label.name).collect();
+        for sample in &rendered.samples {
+            let labels: BTreeSet<&str> = sample
+                .labels
+                .keys()
+                .map(String::as_str)
+                .filter(|name| *name != "le")
+                .collect();
+            assert_eq!(labels, declared, "{}", metric.name);
+        }
+        if let Kind::Histogram(boundaries) = metric.kind {
+            let rendered: BTreeSet<String> = rendered
+                .samples
+                .iter()
+                .filter_map(|sample| sample.labels.get("le").cloned())
+                .collect();
+            let declared = boundaries
+                .iter()
+                .map(f64::to_string)
+                .chain(["+Inf".to_owned()])
+                .collect();
+            assert_eq!(rendered, declared, "{}", metric.name);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_rendered_that_the_catalogue_does_not_know() {
+    let telemetry = telemetry();
+    record_everything(telemetry.recorders());
+    let known: BTreeSet<&str> = catalogue().map(|metric| metric.name).collect();
+    let rendered = scrape(&telemetry);
+    let rendered: BTreeSet<&str> = rendered.metrics.keys().map(String::as_str).collect();
+    assert_eq!(rendered, known);
+}
+
+#[test]
+fn an_answered_request_is_counted_timed_and_measured() {
+    let telemetry = telemetry();
+    let endpoint = telemetry.recorders().http.bind("/api/v1/blueprints");
+    endpoint.answered(Method::Post, 201, Duration::from_millis(30));
+    endpoint.answered(Method::Post, 201, Duration::from_millis(70));
+    endpoint.answered(Method::Post, 503, Duration::from_secs(60));
+    endpoint.request_size(Method::Post, 100);
+    endpoint.response_size(Method::Post, 70_000);
+
+    let scrape = scrape(&telemetry);
+    let labels = [("endpoint", "/api/v1/blueprints"), ("method", "POST")];
+    let with = |name, value| [labels[0], labels[1], (name, value)];
+    assert_eq!(
+        scrape.value("http_requests_total", &with("status", "201")),
+        Some(2.0)
+    );
+    assert_eq!(
+        scrape.value("http_requests_total", &with("status", "503")),
+        Some(1.0)
+    );
+    assert_eq!(scrape.series("http_requests_total"), 2);
+    assert_eq!(
+        scrape.value("http_request_duration_seconds_bucket", &with("le", "0.05")),
+        Some(1.0)
+    );
+    assert_eq!(
+        scrape.value("http_request_duration_seconds_bucket", &with("le", "0.1")),
+        Some(2.0)
+    );
+    assert_eq!(
+        scrape.value("http_request_duration_seconds_bucket", &with("le", "+Inf")),
+        Some(3.0)
+    );
+    assert_eq!(
+        scrape.value("http_request_duration_seconds_count", &labels),
+        Some(3.0)
+    );
+    assert_eq!(
+        scrape.value("http_request_duration_seconds_sum", &labels),
+        Some(60.1)
+    );
+    assert_eq!(
+        scrape.value("http_request_size_bytes_sum", &labels),
+        Some(100.0)
+    );
+    assert_eq!(
+        scrape.value("http_response_size_bytes_sum", &labels),
+        Some(70_000.0)
+    );
+}
+
+#[test]
+fn a_method_is_known_by_its_exact_name() {
+    assert_eq!(Method::from_name("GET"), Method::Get);
+    assert_eq!(Method::from_name("get"), Method::Other);
+    assert_eq!(Method::from_name("BREW"), Method::Other);
+    for method in Method::ALL {
+        assert_eq!(Method::from_name(method.as_str()), *method);
+    }
+}
+
+#[test]
+fn an_endpoint_bound_twice_is_one_series() {
+    let telemetry = telemetry();
+    telemetry
+        .recorders()
+        .http
+        .bind("/a")
+        .answered(Method::Get, 200, Duration::ZERO);
+    telemetry
+        .recorders()
+        .http
+        .bind("/a")
+        .answered(Method::Get, 200, Duration::ZERO);
+    let labels = [("endpoint", "/a"), ("method", "GET"), ("status", "200")];
+    assert_eq!(
+        scrape(&telemetry).value("http_requests_total", &labels),
+        Some(2.0)
+    );
+}
+
+#[test]
+fn a_decision_is_counted_by_limit_outcome_and_source() {
+    let telemetry = telemetry();
+    let limit = telemetry.recorders().decisions.bind("org-writes");
+    limit.allowed(Source::Lease);
+    limit.denied(Source::Cache);
+    limit.denied(Source::Cache);
+    limit.shadow_denied(Source::Store);
+    limit.error(Source::Local);
+
+    let scrape = scrape(&telemetry);
+    let value = |outcome, source| {
+        scrape.value(
+            "sluice_decisions_total",
+            &[
+                ("limit", "org-writes"),
+                ("outcome", outcome),
+                ("source", source),
+            ],
+        )
+    };
+    assert_eq!(value("allowed", "lease"), Some(1.0));
+    assert_eq!(value("denied", "cache"), Some(2.0));
+    assert_eq!(value("shadow_denied", "store"), Some(1.0));
+    assert_eq!(value("error", "local"), Some(1.0));
+}
+
+#[test]
+fn a_bound_limit_is_there_before_its_first_decision() {
+    let telemetry = telemetry();
+    let _limit = telemetry.recorders().decisions.bind("org-writes");
+    let scrape = scrape(&telemetry);
+    for outcome in ["allowed", "denied"] {
+        let labels = [
+            ("limit", "org-writes"),
+            ("outcome", outcome),
+            ("source", "store"),
+        ];
+        assert_eq!(scrape.value("sluice_decisions_total", &labels), Some(0.0));
+    }
+    assert_eq!(scrape.series("sluice_decisions_total"), 2);
+}
+
+#[test]
+fn counts_outlive_the_handle_they_were_recorded_through() {
+    let telemetry = telemetry();
+    let limit = telemetry.recorders().decisions.bind("org-writes");
+    limit.denied(Source::Store);
+    drop(limit);
+    telemetry
+        .recorders()
+        .decisions
+        .bind("org-writes")
+        .denied(Source::Store);
+    let labels = [
+        ("limit", "org-writes"),
+        ("outcome", "denied"),
+        ("source", "store"),
+    ];
+    assert_eq!(
+        scrape(&telemetry).value("sluice_decisions_total", &labels),
+        Some(2.0)
+    );
+}
+
+#[test]
+fn a_check_is_timed_by_source() {
+    let telemetry = telemetry();
+    telemetry
+        .recorders()
+        .decisions
+        .checked(Source::Cache, Duration::from_nanos(300));
+    telemetry
+        .recorders()
+        .decisions
+        .checked(Source::Store, Duration::from_micros(700));
+    let scrape = scrape(&telemetry);
+    let bucket = |source, le| {
+        scrape.value(
+            "sluice_check_duration_seconds_bucket",
+            &[("source", source), ("le", le)],
+        )
+    };
+    assert_eq!(bucket("cache", "0.000001"), Some(1.0));
+    assert_eq!(bucket("store", "0.0005"), Some(0.0));
+    assert_eq!(bucket("store", "0.001"), Some(1.0));
+}
+
+#[test]
+fn a_round_trip_is_counted_timed_and_its_checks_measured() {
+    let telemetry = telemetry();
+    telemetry
+        .recorders()
+        .store
+        .round_trip(RoundTrip::Success, Duration::from_millis(1), 40);
+    telemetry
+        .recorders()
+        .store
+        .round_trip(RoundTrip::Failure, Duration::from_millis(25), 2);
+    let scrape = scrape(&telemetry);
+    for result in ["success", "failure"] {
+        assert_eq!(
+            scrape.value("sluice_store_round_trips_total", &[("result", result)]),
+            Some(1.0)
+        );
+    }
+    assert_eq!(
+        scrape.value("sluice_store_round_trip_duration_seconds_count", &[]),
+        Some(2.0)
+    );
+    assert_eq!(
+        scrape.value("sluice_store_batch_checks_sum", &[]),
+        Some(42.0)
+    );
+}
+
+#[test]
+fn a_failure_of_the_store_is_counted_by_kind() {
+    let telemetry = telemetry();
+    telemetry.recorders().store.error(StoreFault::ReadOnly);
+    let scrape = scrape(&telemetry);
+    for fault in StoreFault::ALL {
+        let expected = f64::from(*fault == StoreFault::ReadOnly);
+        assert_eq!(
+            scrape.value("sluice_store_errors_total", &[("kind", fault.as_str())]),
+            Some(expected)
+        );
+    }
+}
+
+#[test]
+fn the_breaker_is_in_one_state() {
+    let telemetry = telemetry();
+    let expect = |state: Breaker| {
+        let scrape = scrape(&telemetry);
+        for each in Breaker::ALL {
+            let labels = [("state", each.as_str())];
+            assert_eq!(
+                scrape.value("sluice_store_breaker_state", &labels),
+                Some(f64::from(*each == state))
+            );
+        }
+    };
+    expect(Breaker::Closed);
+    for state in [Breaker::Open, Breaker::HalfOpen, Breaker::Closed] {
+        telemetry.recorders().store.breaker(state);
+        expect(state);
+    }
+}
+
+#[test]
+fn a_limited_request_is_counted_by_endpoint() {
+    let telemetry = telemetry();
+    let hits = telemetry.recorders().rate_limit.bind("/api");
+    assert_eq!(
+        scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]),
+        Some(0.0)
+    );
+    hits.hit();
+    assert_eq!(
+        scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]),
+        Some(1.0)
+    );
+}
+
+#[test]
+fn a_replica_tells_its_build_its_fleet_and_its_reloads() {
+    let build = BuildInfo {
+        version: "1.2.3".into(),
+        revision: "abc".into(),
+    };
+    let telemetry = Telemetry::builder()
+        .build_info(build)
+        .build()
+        .expect("the parts are sound");
+    telemetry.recorders().replica.replicas_live(3);
+    telemetry.recorders().replica.reload(Reload::Refused);
+    let scrape = scrape(&telemetry);
+    assert_eq!(
+        scrape.value(
+            "sluice_build_info",
+            &[("revision", "abc"), ("version", "1.2.3")]
+        ),
+        Some(1.0)
+    );
+    assert_eq!(scrape.value("sluice_replicas_live", &[]), Some(3.0));
+    assert_eq!(
+        scrape.value("sluice_config_reloads_total", &[("result", "applied")]),
+        Some(0.0)
+    );
+    assert_eq!(
+        scrape.value("sluice_config_reloads_total", &[("result", "refused")]),
+        Some(1.0)
+    );
+}
+
+#[test]
+fn two_set_ups_share_nothing() {
+    let (one, other) = (telemetry(), telemetry());
+    one.recorders().rate_limit.bind("/api").hit();
+    assert_eq!(
+        scrape(&one).value("rate_limit_hits_total", &[("endpoint", "/api")]),
+        Some(1.0)
+    );
+    assert!(!scrape(&other).metrics.contains_key("rate_limit_hits_total"));
+}
+
+#[test]
+fn disabled_recorders_take_everything_and_keep_nothing() {
+    let telemetry = telemetry();
+    record_everything(&Recorders::disabled());
+    let scrape = scrape(&telemetry);
+    assert!(!scrape.metrics.contains_key("http_requests_total"));
+    assert_eq!(
+        scrape.value("sluice_store_round_trips_total", &[("result", "success")]),
+        Some(0.0)
+    );
+}
+
+#[test]
+fn recording_after_a_shutdown_is_harmless() {
+    let telemetry = telemetry();
+    let limit = telemetry.recorders().decisions.bind("org-writes");
+    telemetry.shutdown().expect("nothing is left to send");
+    limit.record(Outcome::Denied, Source::Store);
+    record_everything(telemetry.recorders());
+}

@@ -1,0 +1,34 @@
+//! One event of every sort, for the tests that look at the whole catalogue.
+
+use std::time::Duration;
+
+use sluice_telemetry::{
+    Breaker, Method, Outcome, Recorders, Reload, RoundTrip, Source, StoreFault,
+};
+
+/// Records at least one value on every instrument of the catalogue.
+pub(crate) fn record_everything(recorders: &Recorders) {
+    let took = Duration::from_millis(3);
+
+    let endpoint = recorders.http.bind("/api/v1/blueprints");
+    endpoint.answered(Method::Get, 200, took);
+    endpoint.request_size(Method::Get, 0);
+    endpoint.response_size(Method::Get, 1_500);
+
+    recorders.rate_limit.bind("/api/v1/blueprints").hit();
+
+    let limit = recorders.decisions.bind("default");
+    for outcome in Outcome::ALL {
+        for source in Source::ALL {
+            limit.record(*outcome, *source);
+        }
+    }
+    recorders.decisions.checked(Source::Store, took);
+
+    recorders.store.round_trip(RoundTrip::Success, took, 17);
+    recorders.store.error(StoreFault::Timeout);
+    recorders.store.breaker(Breaker::Closed);
+
+    recorders.replica.reload(Reload::Applied);
+    recorders.replica.replicas_live(3);
+}
