@@ -22,16 +22,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let decisions = checks.bind("default");
     let endpoint = recorders.http.bind("/api/v1/blueprints");
 
-    let counters = IntCounterVec::new(
-        Opts::new("decisions", "decisions"),
-        &["limit", "outcome", "source"],
-    )?;
+    let counters = IntCounterVec::new(Opts::new("decisions", "decisions"), &["limit", "outcome", "source"])?;
     let counter = counters.with_label_values(&["default", "allowed", "store"]);
-    let boundaries = boundaries("sluice_check_duration_seconds")
-        .ok_or("the catalogue has the check's duration")?;
-    let histogram = Histogram::with_opts(
-        HistogramOpts::new("duration", "duration").buckets(boundaries.to_vec()),
-    )?;
+    let boundaries = boundaries("sluice_check_duration_seconds").ok_or("the catalogue has the check's duration")?;
+    let histogram = Histogram::with_opts(HistogramOpts::new("duration", "duration").buckets(boundaries.to_vec()))?;
 
     let mut took = durations();
     let mut best = [f64::INFINITY; 5];
@@ -50,14 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let [counter, counter_peer, histogram, histogram_peer, request] = best;
     println!("                                 ns/op   prometheus   ratio");
-    println!(
-        "counter increment, bound        {counter:6.1}       {counter_peer:6.1}  {:6.2}",
-        counter / counter_peer
-    );
-    println!(
-        "histogram record, bound         {histogram:6.1}       {histogram_peer:6.1}  {:6.2}",
-        histogram / histogram_peer
-    );
+    println!("counter increment, bound        {counter:6.1}       {counter_peer:6.1}  {:6.2}", counter / counter_peer);
+    println!("histogram record, bound         {histogram:6.1}       {histogram_peer:6.1}  {:6.2}", histogram / histogram_peer);
     println!(
         "HTTP request (both of these)    {request:6.1}       {:6.1}  {:6.2}",
         counter_peer + histogram_peer,
@@ -84,10 +72,8 @@ fn durations() -> impl FnMut() -> Duration {
 }
 
 fn boundaries(name: &str) -> Option<&'static [f64]> {
-    catalogue()
-        .find(|metric| metric.name == name)
-        .and_then(|metric| match metric.kind {
-            Kind::Histogram(boundaries) => Some(boundaries),
-            Kind::Counter | Kind::Gauge => None,
-        })
+    catalogue().find(|metric| metric.name == name).and_then(|metric| match metric.kind {
+        Kind::Histogram(boundaries) => Some(boundaries),
+        Kind::Counter | Kind::Gauge => None,
+    })
 }

@@ -1,6 +1,6 @@
 //! What an instrument is called, counts and is labelled with: one [`Metric`] each, written beside its recorder.
 
-use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter};
 
 use crate::{labels::Label, recorders};
 
@@ -77,11 +77,7 @@ impl Metric {
 
     pub(crate) fn counter(&self, meter: &Meter) -> Counter<u64> {
         debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
-        let counter = meter
-            .u64_counter(self.name)
-            .with_description(self.help)
-            .with_unit(self.unit)
-            .build();
+        let counter = meter.u64_counter(self.name).with_description(self.help).with_unit(self.unit).build();
         if self.labels.is_empty() {
             // A counter that appears with its first event hides that event from `rate` and `increase`.
             counter.add(0, &[]);
@@ -91,29 +87,27 @@ impl Metric {
 
     pub(crate) fn gauge(&self, meter: &Meter) -> Gauge<u64> {
         debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
-        meter
-            .u64_gauge(self.name)
-            .with_description(self.help)
-            .with_unit(self.unit)
-            .build()
+        meter.u64_gauge(self.name).with_description(self.help).with_unit(self.unit).build()
+    }
+
+    pub(crate) fn ratio(&self, meter: &Meter) -> Gauge<f64> {
+        debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
+        meter.f64_gauge(self.name).with_description(self.help).with_unit(self.unit).build()
+    }
+
+    /// A gauge that `observe` is asked for at each reading, for as long as the meter's provider lives.
+    pub(crate) fn observed(&self, meter: &Meter, observe: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static) {
+        debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
+        let _registered =
+            meter.u64_observable_gauge(self.name).with_description(self.help).with_unit(self.unit).with_callback(observe).build();
     }
 
     pub(crate) fn durations(&self, meter: &Meter) -> Histogram<f64> {
-        meter
-            .f64_histogram(self.name)
-            .with_description(self.help)
-            .with_unit(self.unit)
-            .with_boundaries(self.boundaries().to_vec())
-            .build()
+        meter.f64_histogram(self.name).with_description(self.help).with_unit(self.unit).with_boundaries(self.boundaries().to_vec()).build()
     }
 
     pub(crate) fn sizes(&self, meter: &Meter) -> Histogram<u64> {
-        meter
-            .u64_histogram(self.name)
-            .with_description(self.help)
-            .with_unit(self.unit)
-            .with_boundaries(self.boundaries().to_vec())
-            .build()
+        meter.u64_histogram(self.name).with_description(self.help).with_unit(self.unit).with_boundaries(self.boundaries().to_vec()).build()
     }
 
     fn boundaries(&self) -> &'static [f64] {
@@ -145,33 +139,20 @@ mod tests {
     fn labels_are_in_alphabetical_order() {
         // The SDK keeps a second entry for a label combination that is handed over in another order.
         for metric in catalogue() {
-            assert!(
-                metric.labels.is_sorted_by_key(|label| label.name),
-                "{}",
-                metric.name
-            );
+            assert!(metric.labels.is_sorted_by_key(|label| label.name), "{}", metric.name);
         }
     }
 
     #[test]
     fn names_carry_their_unit() {
         for metric in catalogue() {
-            assert_eq!(
-                metric.name.ends_with("_total"),
-                metric.kind == Kind::Counter,
-                "{}",
-                metric.name
-            );
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
             let suffix = match metric.unit {
                 "s" => "_seconds",
                 "By" => "_bytes",
                 _ => continue,
             };
-            assert!(
-                metric.name.trim_end_matches("_total").ends_with(suffix),
-                "{}",
-                metric.name
-            );
+            assert!(metric.name.trim_end_matches("_total").ends_with(suffix), "{}", metric.name);
         }
     }
 
@@ -180,36 +161,21 @@ mod tests {
         for metric in catalogue() {
             if let Kind::Histogram(boundaries) = metric.kind {
                 assert!(!boundaries.is_empty(), "{}", metric.name);
-                assert!(
-                    boundaries.is_sorted_by(|left, right| left < right),
-                    "{}",
-                    metric.name
-                );
+                assert!(boundaries.is_sorted_by(|left, right| left < right), "{}", metric.name);
             }
         }
     }
 
     #[test]
     fn a_metric_without_labels_is_one_series() {
-        let metric = Metric {
-            name: "a",
-            kind: Kind::Gauge,
-            unit: "1",
-            labels: &[],
-            help: "",
-            query: "",
-        };
+        let metric = Metric { name: "a", kind: Kind::Gauge, unit: "1", labels: &[], help: "", query: "" };
         assert_eq!(metric.max_series(), 1);
     }
 
     #[test]
     fn no_metric_keeps_more_series_than_the_cap() {
         for metric in catalogue() {
-            assert!(
-                (1..=MAX_SERIES).contains(&metric.max_series()),
-                "{}",
-                metric.name
-            );
+            assert!((1..=MAX_SERIES).contains(&metric.max_series()), "{}", metric.name);
         }
     }
 }

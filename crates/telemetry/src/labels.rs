@@ -69,17 +69,11 @@ pub(crate) const METRICS: &[Metric] = &[FOLDED];
 
 impl Label {
     pub(crate) const fn fixed(name: &'static str, values: &'static [&'static str]) -> Self {
-        Self {
-            name,
-            values: Values::Fixed(values),
-        }
+        Self { name, values: Values::Fixed(values) }
     }
 
     pub(crate) const fn capped(name: &'static str, cap: usize) -> Self {
-        Self {
-            name,
-            values: Values::Capped(cap),
-        }
+        Self { name, values: Values::Capped(cap) }
     }
 
     /// The most distinct values this label can have, [`OTHER`] included.
@@ -214,14 +208,8 @@ mod tests {
 
     fn folded(telemetry: &Telemetry) -> String {
         let text = telemetry.prometheus().render().expect("it renders");
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("sluice_labels_folded_total{label=\"model\"}"));
-        line.expect("folding is counted from the start")
-            .rsplit(' ')
-            .next()
-            .expect("a value")
-            .to_owned()
+        let line = text.lines().find(|line| line.starts_with("sluice_labels_folded_total{label=\"model\"}"));
+        line.expect("folding is counted from the start").rsplit(' ').next().expect("a value").to_owned()
     }
 
     #[test]
@@ -265,18 +253,9 @@ mod tests {
         let (telemetry, set) = set_of(10);
         let kept: HashSet<String> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        (0..1_000)
-                            .map(|n| set.value(&format!("m{n}")).as_str().to_owned())
-                            .collect::<Vec<_>>()
-                    })
-                })
+                .map(|_| scope.spawn(|| (0..1_000).map(|n| set.value(&format!("m{n}")).as_str().to_owned()).collect::<Vec<_>>()))
                 .collect();
-            threads
-                .into_iter()
-                .flat_map(|thread| thread.join().expect("no thread panics"))
-                .collect()
+            threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
         });
         assert_eq!(kept.len(), 10 + 1);
         assert_eq!(folded(&telemetry), (4 * 990).to_string());

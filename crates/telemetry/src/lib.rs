@@ -35,11 +35,16 @@ pub use self::{
     prometheus::Prometheus,
     recorders::{
         Recorders,
+        blueprint::BlueprintRecorder,
         decisions::{BoundDecisions, DecisionRecorder, Outcome, Source},
+        deployment::DeploymentRecorder,
         http::{BoundEndpoint, HttpRecorder, Method},
+        llm::{LlmRecorder, LlmRequest},
         rate_limit::{BoundHits, RateLimitRecorder},
         replica::{BuildInfo, Reload, ReplicaRecorder},
         store::{Breaker, RoundTrip, StoreFault, StoreRecorder},
+        system::{Connection, OpenConnection, Scope, SystemRecorder},
+        tool::ToolRecorder,
     },
     setup::{Builder, Telemetry},
 };

@@ -35,9 +35,7 @@ impl Prometheus {
     ///
     /// [`TelemetryError::Render`] if a metric cannot be written, which no recorder of this crate can cause.
     pub fn render(&self) -> Result<String, TelemetryError> {
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .map_err(TelemetryError::Render)
+        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(TelemetryError::Render)
     }
 }
 
@@ -50,10 +48,7 @@ mod tests {
         let telemetry = Telemetry::builder().build().expect("the parts are sound");
         telemetry.recorders().rate_limit.bind("/api").hit();
         let text = telemetry.prometheus().render().expect("it renders");
-        assert!(
-            text.contains("\nrate_limit_hits_total{endpoint=\"/api\"} 1\n"),
-            "{text}"
-        );
+        assert!(text.contains("\nrate_limit_hits_total{endpoint=\"/api\"} 1\n"), "{text}");
         assert!(!text.contains("otel_scope"), "{text}");
         assert!(!text.contains("target_info"), "{text}");
         assert!(!text.contains("_total_total"), "{text}");
@@ -64,9 +59,6 @@ mod tests {
         let telemetry = Telemetry::builder().build().expect("the parts are sound");
         telemetry.recorders().rate_limit.bind("/a\"b\\c\nd").hit();
         let text = telemetry.prometheus().render().expect("it renders");
-        assert!(
-            text.contains(r#"rate_limit_hits_total{endpoint="/a\"b\\c\nd"} 1"#),
-            "{text}"
-        );
+        assert!(text.contains(r#"rate_limit_hits_total{endpoint="/a\"b\\c\nd"} 1"#), "{text}");
     }
 }

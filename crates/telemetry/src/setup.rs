@@ -42,12 +42,7 @@ impl Telemetry {
     /// A set-up with the Prometheus exporter and no other reader.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder {
-            service_name: "sluice".to_owned(),
-            instance: None,
-            build: BuildInfo::default(),
-            provider: SdkMeterProvider::builder(),
-        }
+        Builder { service_name: "sluice".to_owned(), instance: None, build: BuildInfo::default(), provider: SdkMeterProvider::builder() }
     }
 
     /// The meter all instruments hang on, for a layer that wants recorders of its own.
@@ -117,20 +112,10 @@ impl Builder {
     pub fn build(self) -> Result<Telemetry, TelemetryError> {
         let resource = self.resource();
         let (prometheus, exporter) = Prometheus::with_exporter()?;
-        let provider = self
-            .provider
-            .with_resource(resource)
-            .with_reader(exporter)
-            .with_view(bounded)
-            .build();
+        let provider = self.provider.with_resource(resource).with_reader(exporter).with_view(bounded).build();
         let meter = provider.meter(SCOPE);
         let recorders = Recorders::new(&meter, &self.build);
-        Ok(Telemetry {
-            provider,
-            meter,
-            recorders,
-            prometheus,
-        })
+        Ok(Telemetry { provider, meter, recorders, prometheus })
     }
 
     /// The environment's `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` first, then what was set here.
@@ -142,20 +127,13 @@ impl Builder {
         let detected = Resource::builder().build();
         let mut builder = Resource::builder();
         // The SDK has a name for a service without one, which must not hide ours.
-        if detected
-            .get(&NAME)
-            .is_none_or(|name| name.as_str().starts_with("unknown_service"))
-        {
+        if detected.get(&NAME).is_none_or(|name| name.as_str().starts_with("unknown_service")) {
             builder = builder.with_service_name(self.service_name.clone());
         }
         if detected.get(&VERSION).is_none() {
             builder = builder.with_attribute(KeyValue::new(VERSION, self.build.version.clone()));
         }
-        if let Some(instance) = self
-            .instance
-            .clone()
-            .filter(|_| detected.get(&INSTANCE).is_none())
-        {
+        if let Some(instance) = self.instance.clone().filter(|_| detected.get(&INSTANCE).is_none()) {
             builder = builder.with_attribute(KeyValue::new(INSTANCE, instance));
         }
         builder.build()
@@ -177,8 +155,5 @@ fn bounded(instrument: &Instrument) -> Option<Stream> {
     let known = catalogue().find(|metric| metric.name == instrument.name());
     let series = known.map_or(MAX_SERIES, Metric::max_series);
     // Only an instrument's own settings could be refused here, and this sets none but a positive number.
-    Stream::builder()
-        .with_cardinality_limit(series)
-        .build()
-        .ok()
+    Stream::builder().with_cardinality_limit(series).build().ok()
 }

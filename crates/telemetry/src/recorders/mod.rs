@@ -1,22 +1,38 @@
 //! One typed recorder per subject, each with its metrics written beside it.
 
+pub(crate) mod blueprint;
 pub(crate) mod decisions;
+pub(crate) mod deployment;
 pub(crate) mod http;
+pub(crate) mod llm;
 pub(crate) mod rate_limit;
 pub(crate) mod replica;
 mod status;
 pub(crate) mod store;
+pub(crate) mod system;
+pub(crate) mod tool;
 
 use opentelemetry::metrics::{Meter, MeterProvider, NoopMeterProvider};
 
 use self::{
+    blueprint::BlueprintRecorder,
     decisions::DecisionRecorder,
+    deployment::DeploymentRecorder,
     http::HttpRecorder,
+    llm::LlmRecorder,
     rate_limit::RateLimitRecorder,
     replica::{BuildInfo, ReplicaRecorder},
     store::StoreRecorder,
+    system::SystemRecorder,
+    tool::ToolRecorder,
 };
-use crate::{catalogue::Metric, labels};
+use crate::{
+    catalogue::Metric,
+    labels::{self, Label},
+};
+
+/// How something an application did has ended, in the application's words.
+const STATUS: Label = Label::capped("status", 6);
 
 /// Every recorder there is. Cheap to clone; clones record into the same series.
 #[derive(Clone, Debug)]
@@ -24,8 +40,18 @@ use crate::{catalogue::Metric, labels};
 pub struct Recorders {
     /// Requests answered over HTTP.
     pub http: HttpRecorder,
+    /// Requests to language models.
+    pub llm: LlmRecorder,
+    /// Work on blueprints.
+    pub blueprint: BlueprintRecorder,
+    /// Deployments.
+    pub deployment: DeploymentRecorder,
+    /// Executions of tools.
+    pub tool: ToolRecorder,
     /// Requests that were limited, by endpoint.
     pub rate_limit: RateLimitRecorder,
+    /// Connections and caches.
+    pub system: SystemRecorder,
     /// Decisions by limit.
     pub decisions: DecisionRecorder,
     /// Round trips to the store.
@@ -37,7 +63,12 @@ pub struct Recorders {
 /// The metrics of all recorders, in the order of their documentation.
 pub(crate) const METRICS: &[&[Metric]] = &[
     http::METRICS,
+    llm::METRICS,
+    blueprint::METRICS,
+    deployment::METRICS,
+    tool::METRICS,
     rate_limit::METRICS,
+    system::METRICS,
     decisions::METRICS,
     store::METRICS,
     replica::METRICS,
@@ -50,7 +81,12 @@ impl Recorders {
     pub fn new(meter: &Meter, build: &BuildInfo) -> Self {
         Self {
             http: HttpRecorder::new(meter),
+            llm: LlmRecorder::new(meter),
+            blueprint: BlueprintRecorder::new(meter),
+            deployment: DeploymentRecorder::new(meter),
+            tool: ToolRecorder::new(meter),
             rate_limit: RateLimitRecorder::new(meter),
+            system: SystemRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),
             store: StoreRecorder::new(meter),
             replica: ReplicaRecorder::new(meter, build),
@@ -60,9 +96,6 @@ impl Recorders {
     /// Recorders that keep nothing, for a limiter whose metrics nobody reads.
     #[must_use]
     pub fn disabled() -> Self {
-        Self::new(
-            &NoopMeterProvider::new().meter("disabled"),
-            &BuildInfo::default(),
-        )
+        Self::new(&NoopMeterProvider::new().meter("disabled"), &BuildInfo::default())
     }
 }

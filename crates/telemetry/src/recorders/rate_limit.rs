@@ -38,20 +38,13 @@ impl RateLimitRecorder {
     /// A recorder on `meter`.
     #[must_use]
     pub fn new(meter: &Meter) -> Self {
-        Self {
-            hits: HITS.counter(meter),
-            endpoints: LabelSet::new(meter, ENDPOINT),
-        }
+        Self { hits: HITS.counter(meter), endpoints: LabelSet::new(meter, ENDPOINT) }
     }
 
     /// The denied requests of `endpoint`: a configured pattern or `other`, never a raw path. There from now on, at 0.
     #[must_use]
     pub fn bind(&self, endpoint: &str) -> BoundHits {
-        BoundHits {
-            hits: self
-                .hits
-                .bind(&[ENDPOINT.with(self.endpoints.value(endpoint))]),
-        }
+        BoundHits { hits: self.hits.bind(&[ENDPOINT.with(self.endpoints.value(endpoint))]) }
     }
 }
 

@@ -71,10 +71,7 @@ pub struct ReplicaRecorder {
 impl Default for BuildInfo {
     /// This crate's version, which is the whole workspace's, at an unknown revision.
     fn default() -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: "unknown".to_owned(),
-        }
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), revision: "unknown".to_owned() }
     }
 }
 
@@ -85,17 +82,9 @@ impl ReplicaRecorder {
     #[must_use]
     pub fn new(meter: &Meter, build: &BuildInfo) -> Self {
         let reloads = CONFIG_RELOADS.counter(meter);
-        BUILD_INFO.gauge(meter).record(
-            1,
-            &[
-                REVISION.with(build.revision.clone()),
-                VERSION.with(build.version.clone()),
-            ],
-        );
+        BUILD_INFO.gauge(meter).record(1, &[REVISION.with(build.revision.clone()), VERSION.with(build.version.clone())]);
         Self {
-            reloads: std::array::from_fn(|place| {
-                reloads.bind(&[RESULT.with(Reload::WORDS[place])])
-            }),
+            reloads: std::array::from_fn(|place| reloads.bind(&[RESULT.with(Reload::WORDS[place])])),
             replicas_live: REPLICAS_LIVE.gauge(meter),
         }
     }

@@ -25,13 +25,13 @@ label_values! {
         /// No answer within the deadline.
         Timeout => "timeout",
         /// No connection, or one that broke.
-        Connection => "connection",
-        /// The store took no writes: a replica, or a primary that lost its place.
-        ReadOnly => "read_only",
-        /// The store refused: credentials, memory, still loading.
+        Unreachable => "unreachable",
+        /// Known to be away, so it was not asked.
+        BreakerOpen => "breaker_open",
+        /// It answers, but refuses: read-only, out of memory, loading, no permission.
         Refused => "refused",
-        /// An answer that made no sense.
-        Protocol => "protocol",
+        /// Its answer made no sense.
+        Unreadable => "unreadable",
     }
 }
 
@@ -62,9 +62,7 @@ const ROUND_TRIPS: Metric = Metric {
 
 const ROUND_TRIP_DURATION: Metric = Metric {
     name: "sluice_store_round_trip_duration_seconds",
-    kind: Kind::Histogram(&[
-        1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1, 2.5e-1, 1.0,
-    ]),
+    kind: Kind::Histogram(&[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1, 2.5e-1, 1.0]),
     unit: "s",
     labels: &[],
     help: "Time of a round trip to the store, failed ones included.",
@@ -73,9 +71,7 @@ const ROUND_TRIP_DURATION: Metric = Metric {
 
 const BATCH_CHECKS: Metric = Metric {
     name: "sluice_store_batch_checks",
-    kind: Kind::Histogram(&[
-        1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0,
-    ]),
+    kind: Kind::Histogram(&[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0]),
     unit: "{check}",
     labels: &[],
     help: "Checks carried by one round trip to the store.",
@@ -100,13 +96,7 @@ const BREAKER_STATE: Metric = Metric {
     query: r#"max by (instance) (sluice_store_breaker_state{state="open"}) == 1"#,
 };
 
-pub(crate) const METRICS: &[Metric] = &[
-    ROUND_TRIPS,
-    ROUND_TRIP_DURATION,
-    BATCH_CHECKS,
-    ERRORS,
-    BREAKER_STATE,
-];
+pub(crate) const METRICS: &[Metric] = &[ROUND_TRIPS, ROUND_TRIP_DURATION, BATCH_CHECKS, ERRORS, BREAKER_STATE];
 
 /// Records what passes between a replica and its store.
 #[derive(Clone, Debug)]
@@ -126,17 +116,11 @@ impl StoreRecorder {
         let errors = ERRORS.counter(meter);
         let breaker = BREAKER_STATE.gauge(meter);
         let recorder = Self {
-            round_trips: std::array::from_fn(|place| {
-                round_trips.bind(&[RESULT.with(RoundTrip::WORDS[place])])
-            }),
+            round_trips: std::array::from_fn(|place| round_trips.bind(&[RESULT.with(RoundTrip::WORDS[place])])),
             duration: ROUND_TRIP_DURATION.durations(meter).bind(&[]),
             batch_checks: BATCH_CHECKS.sizes(meter).bind(&[]),
-            errors: std::array::from_fn(|place| {
-                errors.bind(&[KIND.with(StoreFault::WORDS[place])])
-            }),
-            breaker: std::array::from_fn(|place| {
-                breaker.bind(&[STATE.with(Breaker::WORDS[place])])
-            }),
+            errors: std::array::from_fn(|place| errors.bind(&[KIND.with(StoreFault::WORDS[place])])),
+            breaker: std::array::from_fn(|place| breaker.bind(&[STATE.with(Breaker::WORDS[place])])),
         };
         recorder.breaker(Breaker::Closed);
         recorder

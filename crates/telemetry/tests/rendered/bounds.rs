@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use sluice_telemetry::{Method, OTHER, Source, Telemetry, catalogue};
+use sluice_telemetry::{LlmRequest, Method, OTHER, Source, Telemetry, catalogue};
 
 use crate::{scrape, telemetry};
 
 const MILLION: u32 = 1_000_000;
 
 fn max_series(name: &str) -> usize {
-    catalogue()
-        .find(|metric| metric.name == name)
-        .expect("the catalogue has it")
-        .max_series()
+    catalogue().find(|metric| metric.name == name).expect("the catalogue has it").max_series()
 }
 
 fn folded(telemetry: &Telemetry, label: &str) -> Option<f64> {
@@ -40,44 +37,27 @@ fn threads_count_to_the_unit() {
     });
     let all = Some(f64::from(THREADS * EACH));
     let scrape = scrape(&telemetry);
-    let decisions = [
-        ("limit", "default"),
-        ("outcome", "allowed"),
-        ("source", "lease"),
-    ];
+    let decisions = [("limit", "default"), ("outcome", "allowed"), ("source", "lease")];
     assert_eq!(scrape.value("sluice_decisions_total", &decisions), all);
     let requests = [("endpoint", "/api"), ("method", "GET"), ("status", "200")];
     assert_eq!(scrape.value("http_requests_total", &requests), all);
-    assert_eq!(
-        scrape.value("http_request_duration_seconds_count", &requests[..2]),
-        all
-    );
+    assert_eq!(scrape.value("http_request_duration_seconds_count", &requests[..2]), all);
 }
 
 #[test]
 fn a_million_endpoints_are_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
-        telemetry
-            .recorders()
-            .rate_limit
-            .bind(&format!("/{n}"))
-            .hit();
+        telemetry.recorders().rate_limit.bind(&format!("/{n}")).hit();
     }
     let scrape = scrape(&telemetry);
     let room = max_series("rate_limit_hits_total");
     assert_eq!(scrape.series("rate_limit_hits_total"), room);
-    assert_eq!(
-        scrape.sum("rate_limit_hits_total"),
-        Some(f64::from(MILLION))
-    );
+    assert_eq!(scrape.sum("rate_limit_hits_total"), Some(f64::from(MILLION)));
     // One of the series is `other`.
     let kept = u32::try_from(room - 1).expect("the cap is small");
     let rest = Some(f64::from(MILLION - kept));
-    assert_eq!(
-        scrape.value("rate_limit_hits_total", &[("endpoint", OTHER)]),
-        rest
-    );
+    assert_eq!(scrape.value("rate_limit_hits_total", &[("endpoint", OTHER)]), rest);
     assert_eq!(folded(&telemetry, "endpoint"), rest);
 }
 
@@ -96,16 +76,10 @@ fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
     }
     let scrape = scrape(&telemetry);
     // One more than the cap: the SDK's overflow series, which keeps the sum true.
-    assert_eq!(
-        scrape.series("http_requests_total"),
-        max_series("http_requests_total") + 1
-    );
+    assert_eq!(scrape.series("http_requests_total"), max_series("http_requests_total") + 1);
     assert!(scrape.value("http_requests_total", &[("otel_metric_overflow", "true")]) > Some(0.0));
     assert_eq!(scrape.sum("http_requests_total"), Some(f64::from(requests)));
-    assert_eq!(
-        scrape.series("http_request_duration_seconds"),
-        max_series("http_request_duration_seconds")
-    );
+    assert_eq!(scrape.series("http_request_duration_seconds"), max_series("http_request_duration_seconds"));
     assert_eq!(folded(&telemetry, "endpoint"), Some(50.0));
 }
 
@@ -113,20 +87,53 @@ fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
 fn a_million_limits_are_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
-        telemetry
-            .recorders()
-            .decisions
-            .bind(&format!("limit-{n}"))
-            .denied(Source::Store);
+        telemetry.recorders().decisions.bind(&format!("limit-{n}")).denied(Source::Store);
     }
     let scrape = scrape(&telemetry);
     assert!(scrape.series("sluice_decisions_total") <= max_series("sluice_decisions_total"));
-    assert_eq!(
-        scrape.sum("sluice_decisions_total"),
-        Some(f64::from(MILLION))
-    );
+    assert_eq!(scrape.sum("sluice_decisions_total"), Some(f64::from(MILLION)));
     let rest = Some(f64::from(MILLION - 500));
     assert_eq!(folded(&telemetry, "limit"), rest);
     let others = [("limit", OTHER), ("outcome", "denied"), ("source", "store")];
     assert_eq!(scrape.value("sluice_decisions_total", &others), rest);
+}
+
+#[test]
+fn a_million_models_operations_and_statuses_are_a_bounded_number_of_series() {
+    let telemetry = telemetry();
+    for n in 0..MILLION {
+        telemetry.recorders().llm.request(&LlmRequest {
+            model: &format!("model-{n}"),
+            operation: &format!("operation-{}", n % 1_000),
+            status: &format!("status-{}", n % 7_919),
+            duration: Some(Duration::ZERO),
+            tokens_generated: 2,
+            tokens_consumed: 1,
+        });
+    }
+    let scrape = scrape(&telemetry);
+    for metric in ["llm_requests_total", "llm_generation_duration_seconds", "llm_tokens_generated_total"] {
+        assert!(scrape.series(metric) <= max_series(metric) + 1, "{metric}");
+    }
+    assert_eq!(scrape.sum("llm_requests_total"), Some(f64::from(MILLION)));
+    assert_eq!(scrape.sum("llm_tokens_generated_total"), Some(f64::from(2 * MILLION)));
+    assert_eq!(folded(&telemetry, "model"), Some(f64::from(MILLION - 40)));
+    assert!(folded(&telemetry, "operation") > Some(0.0));
+    assert!(folded(&telemetry, "status") > Some(0.0));
+}
+
+#[test]
+fn a_million_tools_and_blueprints_are_a_bounded_number_of_series() {
+    let telemetry = telemetry();
+    for n in 0..MILLION {
+        telemetry.recorders().tool.execution(&format!("tool-{n}"), "success", None);
+        telemetry.recorders().blueprint.resources(&format!("blueprint-{n}"), u64::from(n));
+    }
+    let scrape = scrape(&telemetry);
+    assert_eq!(scrape.series("tool_executions_total"), 201);
+    assert_eq!(scrape.sum("tool_executions_total"), Some(f64::from(MILLION)));
+    assert_eq!(scrape.series("blueprint_resources_count"), 201);
+    let rest = Some(f64::from(MILLION - 200));
+    assert_eq!(folded(&telemetry, "tool_name"), rest);
+    assert_eq!(folded(&telemetry, "blueprint"), rest);
 }

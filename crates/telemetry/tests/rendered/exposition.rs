@@ -46,18 +46,12 @@ impl Exposition {
             } else {
                 let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
                 let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-                let suffix = name
-                    .strip_prefix(current.as_str())
-                    .expect("a sample follows its type");
-                metrics
-                    .get_mut(&current)
-                    .expect("the type was seen")
-                    .samples
-                    .push(Sample {
-                        suffix: suffix.to_owned(),
-                        labels: parse_labels(labels),
-                        value: value.parse().expect("a value is a number"),
-                    });
+                let suffix = name.strip_prefix(current.as_str()).expect("a sample follows its type");
+                metrics.get_mut(&current).expect("the type was seen").samples.push(Sample {
+                    suffix: suffix.to_owned(),
+                    labels: parse_labels(labels),
+                    value: value.parse().expect("a value is a number"),
+                });
             }
         }
         Self { metrics }
@@ -65,17 +59,10 @@ impl Exposition {
 
     /// The value of the one series with exactly these labels; `name` may carry a histogram's suffix.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let labels: Labels = labels
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()))
-            .collect();
+        let labels: Labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         self.metrics.iter().find_map(|(metric_name, metric)| {
             let suffix = name.strip_prefix(metric_name.as_str())?;
-            metric
-                .samples
-                .iter()
-                .find(|sample| sample.suffix == suffix && sample.labels == labels)
-                .map(|sample| sample.value)
+            metric.samples.iter().find(|sample| sample.suffix == suffix && sample.labels == labels).map(|sample| sample.value)
         })
     }
 
@@ -110,10 +97,7 @@ fn parse_labels(text: &str) -> Labels {
                 (_, other) => value.push(other),
             }
         };
-        assert!(
-            labels.insert(name.to_owned(), value).is_none(),
-            "{name} comes twice"
-        );
+        assert!(labels.insert(name.to_owned(), value).is_none(), "{name} comes twice");
         rest = after[end..].trim_start_matches(',');
     }
     labels

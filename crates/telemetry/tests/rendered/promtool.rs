@@ -24,12 +24,7 @@ fn promtool_finds_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool is installed");
-    promtool
-        .stdin
-        .take()
-        .expect("it is piped")
-        .write_all(text.as_bytes())
-        .expect("promtool reads");
+    promtool.stdin.take().expect("it is piped").write_all(text.as_bytes()).expect("promtool reads");
     let output = promtool.wait_with_output().expect("promtool ends");
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     let findings: Vec<&str> = said.lines().filter(|line| *line != ACCEPTED).collect();

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use sluice_telemetry::{
-    Breaker, BuildInfo, Kind, Method, Outcome, Recorders, Reload, RoundTrip, Source, StoreFault,
-    Telemetry, catalogue,
+    Breaker, BuildInfo, Connection, Kind, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source, StoreFault, Telemetry,
+    catalogue,
 };
 
 use crate::{recording::record_everything, scrape, telemetry};
@@ -15,33 +15,17 @@ fn every_metric_of_the_catalogue_appears_with_its_kind_help_and_labels() {
     record_everything(telemetry.recorders());
     let scrape = scrape(&telemetry);
     for metric in catalogue() {
-        let rendered = scrape
-            .metrics
-            .get(metric.name)
-            .unwrap_or_else(|| panic!("{} is missing", metric.name));
+        let rendered = scrape.metrics.get(metric.name).unwrap_or_else(|| panic!("{} is missing", metric.name));
         assert_eq!(rendered.kind, metric.kind.as_str(), "{}", metric.name);
         assert_eq!(rendered.help, metric.help, "{}", metric.name);
         let declared: BTreeSet<&str> = metric.labels.iter().map(|label| label.name).collect();
         for sample in &rendered.samples {
-            let labels: BTreeSet<&str> = sample
-                .labels
-                .keys()
-                .map(String::as_str)
-                .filter(|name| *name != "le")
-                .collect();
+            let labels: BTreeSet<&str> = sample.labels.keys().map(String::as_str).filter(|name| *name != "le").collect();
             assert_eq!(labels, declared, "{}", metric.name);
         }
         if let Kind::Histogram(boundaries) = metric.kind {
-            let rendered: BTreeSet<String> = rendered
-                .samples
-                .iter()
-                .filter_map(|sample| sample.labels.get("le").cloned())
-                .collect();
-            let declared = boundaries
-                .iter()
-                .map(f64::to_string)
-                .chain(["+Inf".to_owned()])
-                .collect();
+            let rendered: BTreeSet<String> = rendered.samples.iter().filter_map(|sample| sample.labels.get("le").cloned()).collect();
+            let declared = boundaries.iter().map(f64::to_string).chain(["+Inf".to_owned()]).collect();
             assert_eq!(rendered, declared, "{}", metric.name);
         }
     }
@@ -70,43 +54,16 @@ fn an_answered_request_is_counted_timed_and_measured() {
     let scrape = scrape(&telemetry);
     let labels = [("endpoint", "/api/v1/blueprints"), ("method", "POST")];
     let with = |name, value| [labels[0], labels[1], (name, value)];
-    assert_eq!(
-        scrape.value("http_requests_total", &with("status", "201")),
-        Some(2.0)
-    );
-    assert_eq!(
-        scrape.value("http_requests_total", &with("status", "503")),
-        Some(1.0)
-    );
+    assert_eq!(scrape.value("http_requests_total", &with("status", "201")), Some(2.0));
+    assert_eq!(scrape.value("http_requests_total", &with("status", "503")), Some(1.0));
     assert_eq!(scrape.series("http_requests_total"), 2);
-    assert_eq!(
-        scrape.value("http_request_duration_seconds_bucket", &with("le", "0.05")),
-        Some(1.0)
-    );
-    assert_eq!(
-        scrape.value("http_request_duration_seconds_bucket", &with("le", "0.1")),
-        Some(2.0)
-    );
-    assert_eq!(
-        scrape.value("http_request_duration_seconds_bucket", &with("le", "+Inf")),
-        Some(3.0)
-    );
-    assert_eq!(
-        scrape.value("http_request_duration_seconds_count", &labels),
-        Some(3.0)
-    );
-    assert_eq!(
-        scrape.value("http_request_duration_seconds_sum", &labels),
-        Some(60.1)
-    );
-    assert_eq!(
-        scrape.value("http_request_size_bytes_sum", &labels),
-        Some(100.0)
-    );
-    assert_eq!(
-        scrape.value("http_response_size_bytes_sum", &labels),
-        Some(70_000.0)
-    );
+    assert_eq!(scrape.value("http_request_duration_seconds_bucket", &with("le", "0.05")), Some(1.0));
+    assert_eq!(scrape.value("http_request_duration_seconds_bucket", &with("le", "0.1")), Some(2.0));
+    assert_eq!(scrape.value("http_request_duration_seconds_bucket", &with("le", "+Inf")), Some(3.0));
+    assert_eq!(scrape.value("http_request_duration_seconds_count", &labels), Some(3.0));
+    assert_eq!(scrape.value("http_request_duration_seconds_sum", &labels), Some(60.1));
+    assert_eq!(scrape.value("http_request_size_bytes_sum", &labels), Some(100.0));
+    assert_eq!(scrape.value("http_response_size_bytes_sum", &labels), Some(70_000.0));
 }
 
 #[test]
@@ -122,21 +79,10 @@ fn a_method_is_known_by_its_exact_name() {
 #[test]
 fn an_endpoint_bound_twice_is_one_series() {
     let telemetry = telemetry();
-    telemetry
-        .recorders()
-        .http
-        .bind("/a")
-        .answered(Method::Get, 200, Duration::ZERO);
-    telemetry
-        .recorders()
-        .http
-        .bind("/a")
-        .answered(Method::Get, 200, Duration::ZERO);
+    telemetry.recorders().http.bind("/a").answered(Method::Get, 200, Duration::ZERO);
+    telemetry.recorders().http.bind("/a").answered(Method::Get, 200, Duration::ZERO);
     let labels = [("endpoint", "/a"), ("method", "GET"), ("status", "200")];
-    assert_eq!(
-        scrape(&telemetry).value("http_requests_total", &labels),
-        Some(2.0)
-    );
+    assert_eq!(scrape(&telemetry).value("http_requests_total", &labels), Some(2.0));
 }
 
 #[test]
@@ -150,16 +96,8 @@ fn a_decision_is_counted_by_limit_outcome_and_source() {
     limit.error(Source::Local);
 
     let scrape = scrape(&telemetry);
-    let value = |outcome, source| {
-        scrape.value(
-            "sluice_decisions_total",
-            &[
-                ("limit", "org-writes"),
-                ("outcome", outcome),
-                ("source", source),
-            ],
-        )
-    };
+    let value =
+        |outcome, source| scrape.value("sluice_decisions_total", &[("limit", "org-writes"), ("outcome", outcome), ("source", source)]);
     assert_eq!(value("allowed", "lease"), Some(1.0));
     assert_eq!(value("denied", "cache"), Some(2.0));
     assert_eq!(value("shadow_denied", "store"), Some(1.0));
@@ -172,11 +110,7 @@ fn a_bound_limit_is_there_before_its_first_decision() {
     let _limit = telemetry.recorders().decisions.bind("org-writes");
     let scrape = scrape(&telemetry);
     for outcome in ["allowed", "denied"] {
-        let labels = [
-            ("limit", "org-writes"),
-            ("outcome", outcome),
-            ("source", "store"),
-        ];
+        let labels = [("limit", "org-writes"), ("outcome", outcome), ("source", "store")];
         assert_eq!(scrape.value("sluice_decisions_total", &labels), Some(0.0));
     }
     assert_eq!(scrape.series("sluice_decisions_total"), 2);
@@ -188,40 +122,18 @@ fn counts_outlive_the_handle_they_were_recorded_through() {
     let limit = telemetry.recorders().decisions.bind("org-writes");
     limit.denied(Source::Store);
     drop(limit);
-    telemetry
-        .recorders()
-        .decisions
-        .bind("org-writes")
-        .denied(Source::Store);
-    let labels = [
-        ("limit", "org-writes"),
-        ("outcome", "denied"),
-        ("source", "store"),
-    ];
-    assert_eq!(
-        scrape(&telemetry).value("sluice_decisions_total", &labels),
-        Some(2.0)
-    );
+    telemetry.recorders().decisions.bind("org-writes").denied(Source::Store);
+    let labels = [("limit", "org-writes"), ("outcome", "denied"), ("source", "store")];
+    assert_eq!(scrape(&telemetry).value("sluice_decisions_total", &labels), Some(2.0));
 }
 
 #[test]
 fn a_check_is_timed_by_source() {
     let telemetry = telemetry();
-    telemetry
-        .recorders()
-        .decisions
-        .checked(Source::Cache, Duration::from_nanos(300));
-    telemetry
-        .recorders()
-        .decisions
-        .checked(Source::Store, Duration::from_micros(700));
+    telemetry.recorders().decisions.checked(Source::Cache, Duration::from_nanos(300));
+    telemetry.recorders().decisions.checked(Source::Store, Duration::from_micros(700));
     let scrape = scrape(&telemetry);
-    let bucket = |source, le| {
-        scrape.value(
-            "sluice_check_duration_seconds_bucket",
-            &[("source", source), ("le", le)],
-        )
-    };
+    let bucket = |source, le| scrape.value("sluice_check_duration_seconds_bucket", &[("source", source), ("le", le)]);
     assert_eq!(bucket("cache", "0.000001"), Some(1.0));
     assert_eq!(bucket("store", "0.0005"), Some(0.0));
     assert_eq!(bucket("store", "0.001"), Some(1.0));
@@ -230,42 +142,24 @@ fn a_check_is_timed_by_source() {
 #[test]
 fn a_round_trip_is_counted_timed_and_its_checks_measured() {
     let telemetry = telemetry();
-    telemetry
-        .recorders()
-        .store
-        .round_trip(RoundTrip::Success, Duration::from_millis(1), 40);
-    telemetry
-        .recorders()
-        .store
-        .round_trip(RoundTrip::Failure, Duration::from_millis(25), 2);
+    telemetry.recorders().store.round_trip(RoundTrip::Success, Duration::from_millis(1), 40);
+    telemetry.recorders().store.round_trip(RoundTrip::Failure, Duration::from_millis(25), 2);
     let scrape = scrape(&telemetry);
     for result in ["success", "failure"] {
-        assert_eq!(
-            scrape.value("sluice_store_round_trips_total", &[("result", result)]),
-            Some(1.0)
-        );
+        assert_eq!(scrape.value("sluice_store_round_trips_total", &[("result", result)]), Some(1.0));
     }
-    assert_eq!(
-        scrape.value("sluice_store_round_trip_duration_seconds_count", &[]),
-        Some(2.0)
-    );
-    assert_eq!(
-        scrape.value("sluice_store_batch_checks_sum", &[]),
-        Some(42.0)
-    );
+    assert_eq!(scrape.value("sluice_store_round_trip_duration_seconds_count", &[]), Some(2.0));
+    assert_eq!(scrape.value("sluice_store_batch_checks_sum", &[]), Some(42.0));
 }
 
 #[test]
 fn a_failure_of_the_store_is_counted_by_kind() {
     let telemetry = telemetry();
-    telemetry.recorders().store.error(StoreFault::ReadOnly);
+    telemetry.recorders().store.error(StoreFault::Refused);
     let scrape = scrape(&telemetry);
     for fault in StoreFault::ALL {
-        let expected = f64::from(*fault == StoreFault::ReadOnly);
-        assert_eq!(
-            scrape.value("sluice_store_errors_total", &[("kind", fault.as_str())]),
-            Some(expected)
-        );
+        let expected = f64::from(*fault == StoreFault::Refused);
+        assert_eq!(scrape.value("sluice_store_errors_total", &[("kind", fault.as_str())]), Some(expected));
     }
 }
 
@@ -276,10 +170,7 @@ fn the_breaker_is_in_one_state() {
         let scrape = scrape(&telemetry);
         for each in Breaker::ALL {
             let labels = [("state", each.as_str())];
-            assert_eq!(
-                scrape.value("sluice_store_breaker_state", &labels),
-                Some(f64::from(*each == state))
-            );
+            assert_eq!(scrape.value("sluice_store_breaker_state", &labels), Some(f64::from(*each == state)));
         }
     };
     expect(Breaker::Closed);
@@ -293,56 +184,146 @@ fn the_breaker_is_in_one_state() {
 fn a_limited_request_is_counted_by_endpoint() {
     let telemetry = telemetry();
     let hits = telemetry.recorders().rate_limit.bind("/api");
-    assert_eq!(
-        scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]),
-        Some(0.0)
-    );
+    assert_eq!(scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]), Some(0.0));
     hits.hit();
-    assert_eq!(
-        scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]),
-        Some(1.0)
-    );
+    assert_eq!(scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]), Some(1.0));
+}
+
+#[test]
+fn a_request_to_a_language_model_is_counted_with_its_time_and_tokens() {
+    let telemetry = telemetry();
+    let request = LlmRequest {
+        model: "qwen",
+        operation: "chat",
+        status: "success",
+        duration: Some(Duration::from_millis(1_500)),
+        tokens_generated: 300,
+        tokens_consumed: 40,
+    };
+    telemetry.recorders().llm.request(&request);
+    telemetry.recorders().llm.request(&LlmRequest { status: "error", duration: None, tokens_generated: 0, ..request });
+
+    let scrape = scrape(&telemetry);
+    let labels = [("model", "qwen"), ("operation", "chat")];
+    for status in ["success", "error"] {
+        let labels = [labels[0], labels[1], ("status", status)];
+        assert_eq!(scrape.value("llm_requests_total", &labels), Some(1.0));
+    }
+    assert_eq!(scrape.value("llm_generation_duration_seconds_count", &labels), Some(1.0));
+    assert_eq!(scrape.value("llm_generation_duration_seconds_sum", &labels), Some(1.5));
+    assert_eq!(scrape.value("llm_tokens_generated_total", &labels), Some(300.0));
+    assert_eq!(scrape.value("llm_tokens_consumed_total", &labels), Some(80.0));
+}
+
+#[test]
+fn work_on_a_blueprint_is_counted_and_its_resources_told() {
+    let telemetry = telemetry();
+    let recorder = &telemetry.recorders().blueprint;
+    assert_eq!(scrape(&telemetry).value("blueprint_validation_errors_total", &[]), Some(0.0));
+    recorder.operation("validate", "error");
+    recorder.resources("web", 12);
+    recorder.resources("web", 8);
+    recorder.validation_errors(3);
+    let scrape = scrape(&telemetry);
+    let labels = [("operation", "validate"), ("status", "error")];
+    assert_eq!(scrape.value("blueprint_operations_total", &labels), Some(1.0));
+    assert_eq!(scrape.value("blueprint_resources_count", &[("blueprint", "web")]), Some(8.0));
+    assert_eq!(scrape.value("blueprint_validation_errors_total", &[]), Some(3.0));
+}
+
+#[test]
+fn a_deployment_is_counted_timed_and_active_meanwhile() {
+    let telemetry = telemetry();
+    let recorder = &telemetry.recorders().deployment;
+    recorder.active(2);
+    recorder.operation("create", "success", Some(Duration::from_secs(90)));
+    recorder.operation("delete", "success", None);
+    recorder.active(1);
+    let scrape = scrape(&telemetry);
+    for operation in ["create", "delete"] {
+        let labels = [("operation", operation), ("status", "success")];
+        assert_eq!(scrape.value("deployment_operations_total", &labels), Some(1.0));
+    }
+    assert_eq!(scrape.value("deployment_duration_seconds_sum", &[("operation", "create")]), Some(90.0));
+    assert_eq!(scrape.series("deployment_duration_seconds"), 1);
+    assert_eq!(scrape.value("active_deployments", &[]), Some(1.0));
+}
+
+#[test]
+fn an_executed_tool_is_counted_and_timed() {
+    let telemetry = telemetry();
+    telemetry.recorders().tool.execution("scale", "success", Some(Duration::from_millis(200)));
+    telemetry.recorders().tool.execution("scale", "error", None);
+    let scrape = scrape(&telemetry);
+    for status in ["success", "error"] {
+        let labels = [("status", status), ("tool_name", "scale")];
+        assert_eq!(scrape.value("tool_executions_total", &labels), Some(1.0));
+    }
+    assert_eq!(scrape.value("tool_execution_duration_seconds_sum", &[("tool_name", "scale")]), Some(0.2));
+    assert_eq!(scrape.value("tool_execution_duration_seconds_count", &[("tool_name", "scale")]), Some(1.0));
+}
+
+#[test]
+fn a_connection_is_open_until_it_is_dropped() {
+    let telemetry = telemetry();
+    let open = |kind| scrape(&telemetry).value("active_connections", &[("kind", kind), ("scope", "replica")]);
+    let recorder = &telemetry.recorders().system;
+    assert_eq!(open("http"), Some(0.0));
+    let (one, other) = (recorder.connection_opened(Connection::Http), recorder.connection_opened(Connection::Http));
+    let socket = recorder.connection_opened(Connection::WebSocket);
+    assert_eq!((open("http"), open("websocket"), open("grpc")), (Some(2.0), Some(1.0), Some(0.0)));
+    drop((one, socket));
+    assert_eq!((open("http"), open("websocket")), (Some(1.0), Some(0.0)));
+    drop(other);
+    assert_eq!(open("http"), Some(0.0));
+}
+
+#[test]
+fn what_applications_report_stands_beside_the_replicas_own() {
+    let telemetry = telemetry();
+    let recorder = &telemetry.recorders().system;
+    let fleet = [("kind", "websocket"), ("scope", "fleet")];
+    assert_eq!(scrape(&telemetry).value("active_connections", &fleet), None);
+    recorder.connections_reported(Connection::WebSocket, 40);
+    recorder.database_connections(Scope::Fleet, 12);
+    recorder.database_connections(Scope::Replica, 2);
+    let scrape = scrape(&telemetry);
+    assert_eq!(scrape.value("active_connections", &fleet), Some(40.0));
+    assert_eq!(scrape.value("active_connections", &[("kind", "websocket"), ("scope", "replica")]), Some(0.0));
+    assert_eq!(scrape.value("database_connections", &[("scope", "fleet")]), Some(12.0));
+    assert_eq!(scrape.value("database_connections", &[("scope", "replica")]), Some(2.0));
+}
+
+#[test]
+fn a_hit_rate_lies_between_nothing_and_all() {
+    let telemetry = telemetry();
+    let recorder = &telemetry.recorders().system;
+    for (cache, share, told) in [("a", 0.25, 0.25), ("b", 1.5, 1.0), ("c", -1.0, 0.0)] {
+        recorder.cache_hit_rate(cache, share);
+        assert_eq!(scrape(&telemetry).value("cache_hit_rate", &[("cache", cache)]), Some(told));
+    }
+    recorder.cache_hit_rate("a", f64::NAN);
+    assert_eq!(scrape(&telemetry).value("cache_hit_rate", &[("cache", "a")]), Some(0.25));
 }
 
 #[test]
 fn a_replica_tells_its_build_its_fleet_and_its_reloads() {
-    let build = BuildInfo {
-        version: "1.2.3".into(),
-        revision: "abc".into(),
-    };
-    let telemetry = Telemetry::builder()
-        .build_info(build)
-        .build()
-        .expect("the parts are sound");
+    let build = BuildInfo { version: "1.2.3".into(), revision: "abc".into() };
+    let telemetry = Telemetry::builder().build_info(build).build().expect("the parts are sound");
     telemetry.recorders().replica.replicas_live(3);
     telemetry.recorders().replica.reload(Reload::Refused);
     let scrape = scrape(&telemetry);
-    assert_eq!(
-        scrape.value(
-            "sluice_build_info",
-            &[("revision", "abc"), ("version", "1.2.3")]
-        ),
-        Some(1.0)
-    );
+    assert_eq!(scrape.value("sluice_build_info", &[("revision", "abc"), ("version", "1.2.3")]), Some(1.0));
     assert_eq!(scrape.value("sluice_replicas_live", &[]), Some(3.0));
-    assert_eq!(
-        scrape.value("sluice_config_reloads_total", &[("result", "applied")]),
-        Some(0.0)
-    );
-    assert_eq!(
-        scrape.value("sluice_config_reloads_total", &[("result", "refused")]),
-        Some(1.0)
-    );
+    assert_eq!(scrape.value("sluice_config_reloads_total", &[("result", "applied")]), Some(0.0));
+    assert_eq!(scrape.value("sluice_config_reloads_total", &[("result", "refused")]), Some(1.0));
 }
 
 #[test]
 fn two_set_ups_share_nothing() {
     let (one, other) = (telemetry(), telemetry());
     one.recorders().rate_limit.bind("/api").hit();
-    assert_eq!(
-        scrape(&one).value("rate_limit_hits_total", &[("endpoint", "/api")]),
-        Some(1.0)
-    );
+    assert_eq!(scrape(&one).value("rate_limit_hits_total", &[("endpoint", "/api")]), Some(1.0));
     assert!(!scrape(&other).metrics.contains_key("rate_limit_hits_total"));
 }
 
@@ -352,10 +333,7 @@ fn disabled_recorders_take_everything_and_keep_nothing() {
     record_everything(&Recorders::disabled());
     let scrape = scrape(&telemetry);
     assert!(!scrape.metrics.contains_key("http_requests_total"));
-    assert_eq!(
-        scrape.value("sluice_store_round_trips_total", &[("result", "success")]),
-        Some(0.0)
-    );
+    assert_eq!(scrape.value("sluice_store_round_trips_total", &[("result", "success")]), Some(0.0));
 }
 
 #[test]

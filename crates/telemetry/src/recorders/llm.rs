@@ -1,0 +1,114 @@
+//! Requests to language models, as applications report them.
+
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Histogram, Meter};
+
+use super::STATUS;
+use crate::{
+    catalogue::{Kind, Metric},
+    labels::{Label, LabelSet},
+};
+
+const MODEL: Label = Label::capped("model", 40);
+const OPERATION: Label = Label::capped("operation", 12);
+
+const REQUESTS: Metric = Metric {
+    name: "llm_requests_total",
+    kind: Kind::Counter,
+    unit: "{request}",
+    labels: &[MODEL, OPERATION, STATUS],
+    help: "Requests to language models, by model, operation and status.",
+    query: "sum by (model, status) (rate(llm_requests_total[5m]))",
+};
+
+const DURATION: Metric = Metric {
+    name: "llm_generation_duration_seconds",
+    // The slow alert asks for 10 s, so that is a boundary.
+    kind: Kind::Histogram(&[0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0]),
+    unit: "s",
+    labels: &[MODEL, OPERATION],
+    help: "Time a language model took to generate, by model and operation.",
+    query: "histogram_quantile(0.95, sum by (le, model) (rate(llm_generation_duration_seconds_bucket[5m])))",
+};
+
+const TOKENS_GENERATED: Metric = Metric {
+    name: "llm_tokens_generated_total",
+    kind: Kind::Counter,
+    unit: "{token}",
+    labels: &[MODEL, OPERATION],
+    help: "Tokens language models generated, by model and operation.",
+    query: "sum by (model) (rate(llm_tokens_generated_total[1m]))",
+};
+
+const TOKENS_CONSUMED: Metric = Metric {
+    name: "llm_tokens_consumed_total",
+    kind: Kind::Counter,
+    unit: "{token}",
+    labels: &[MODEL, OPERATION],
+    help: "Tokens language models were given as input, by model and operation.",
+    query: "sum by (model) (rate(llm_tokens_consumed_total[1m]))",
+};
+
+pub(crate) const METRICS: &[Metric] = &[REQUESTS, DURATION, TOKENS_GENERATED, TOKENS_CONSUMED];
+
+/// Records requests to language models.
+#[derive(Clone, Debug)]
+pub struct LlmRecorder {
+    requests: Counter<u64>,
+    duration: Histogram<f64>,
+    tokens_generated: Counter<u64>,
+    tokens_consumed: Counter<u64>,
+    models: LabelSet,
+    operations: LabelSet,
+    statuses: LabelSet,
+}
+
+/// One request to a language model, when it is over.
+#[derive(Clone, Copy, Debug)]
+pub struct LlmRequest<'a> {
+    /// The model asked, such as `qwen`.
+    pub model: &'a str,
+    /// What it was asked for, such as `chat`.
+    pub operation: &'a str,
+    /// How it ended, such as `success`.
+    pub status: &'a str,
+    /// How long it took, if known.
+    pub duration: Option<Duration>,
+    /// Tokens it generated.
+    pub tokens_generated: u64,
+    /// Tokens it was given.
+    pub tokens_consumed: u64,
+}
+
+impl LlmRecorder {
+    /// A recorder on `meter`.
+    #[must_use]
+    pub fn new(meter: &Meter) -> Self {
+        Self {
+            requests: REQUESTS.counter(meter),
+            duration: DURATION.durations(meter),
+            tokens_generated: TOKENS_GENERATED.counter(meter),
+            tokens_consumed: TOKENS_CONSUMED.counter(meter),
+            models: LabelSet::new(meter, MODEL),
+            operations: LabelSet::new(meter, OPERATION),
+            statuses: LabelSet::new(meter, STATUS),
+        }
+    }
+
+    /// A request to a language model is over.
+    pub fn request(&self, request: &LlmRequest<'_>) {
+        let model = MODEL.with(self.models.value(request.model));
+        let operation = OPERATION.with(self.operations.value(request.operation));
+        let status = STATUS.with(self.statuses.value(request.status));
+        let labels = [model, operation, status];
+        let without_status = &labels[..2];
+
+        self.requests.add(1, &labels);
+        if let Some(duration) = request.duration {
+            self.duration.record(duration.as_secs_f64(), without_status);
+        }
+        self.tokens_generated.add(request.tokens_generated, without_status);
+        self.tokens_consumed.add(request.tokens_consumed, without_status);
+    }
+}

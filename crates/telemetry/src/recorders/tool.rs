@@ -1,0 +1,66 @@
+//! Tools that were executed, as applications report them.
+
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Histogram, Meter};
+
+use super::STATUS;
+use crate::{
+    catalogue::{Kind, Metric},
+    labels::{Label, LabelSet},
+};
+
+const TOOL_NAME: Label = Label::capped("tool_name", 200);
+
+const EXECUTIONS: Metric = Metric {
+    name: "tool_executions_total",
+    kind: Kind::Counter,
+    unit: "{execution}",
+    labels: &[STATUS, TOOL_NAME],
+    help: "Tools executed, by name and status.",
+    query: "sum by (tool_name) (rate(tool_executions_total[5m]))",
+};
+
+const DURATION: Metric = Metric {
+    name: "tool_execution_duration_seconds",
+    kind: Kind::Histogram(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]),
+    unit: "s",
+    labels: &[TOOL_NAME],
+    help: "Time the execution of a tool took, by name.",
+    query: "histogram_quantile(0.95, sum by (le, tool_name) (rate(tool_execution_duration_seconds_bucket[5m])))",
+};
+
+pub(crate) const METRICS: &[Metric] = &[EXECUTIONS, DURATION];
+
+/// Records executions of tools.
+#[derive(Clone, Debug)]
+pub struct ToolRecorder {
+    executions: Counter<u64>,
+    duration: Histogram<f64>,
+    names: LabelSet,
+    statuses: LabelSet,
+}
+
+impl ToolRecorder {
+    /// A recorder on `meter`.
+    #[must_use]
+    pub fn new(meter: &Meter) -> Self {
+        Self {
+            executions: EXECUTIONS.counter(meter),
+            duration: DURATION.durations(meter),
+            names: LabelSet::new(meter, TOOL_NAME),
+            statuses: LabelSet::new(meter, STATUS),
+        }
+    }
+
+    /// A tool ran and ended with `status`, after `took` if that is known.
+    pub fn execution(&self, tool_name: &str, status: &str, took: Option<Duration>) {
+        let name = TOOL_NAME.with(self.names.value(tool_name));
+        let status = STATUS.with(self.statuses.value(status));
+        let labels = [status, name];
+        self.executions.add(1, &labels);
+        if let Some(took) = took {
+            self.duration.record(took.as_secs_f64(), &labels[1..]);
+        }
+    }
+}
