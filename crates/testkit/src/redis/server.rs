@@ -30,6 +30,8 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(2);
 const PORTS_TRIED: usize = 20;
 
+const NEEDS_TLS: &str = "This test needs a redis-server that is built with TLS, as Debian's is.";
+
 /// The kit's own way in: whatever a test does to the other users, it still sees the server.
 const KEEPER: &str = "sluice-testkit";
 
@@ -263,7 +265,8 @@ impl Launch {
                 return Err(if log.contains("Address already in use") {
                     StartError::PortTaken
                 } else {
-                    StartError::Broken(format!("{} ended with {exit}:\n{log}", self.program.display()))
+                    let hint = if self.tls.is_some() && !log.contains("Ready to accept") { NEEDS_TLS } else { "" };
+                    StartError::Broken(format!("{} ended with {exit}:\n{log}{hint}", self.program.display()))
                 });
             }
             if Instant::now() > deadline {

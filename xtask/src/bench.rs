@@ -1,0 +1,82 @@
+//! `cargo xtask bench`.
+
+use crate::install;
+use crate::report::Report;
+use crate::shell::cargo;
+use crate::tools::TOOLS;
+
+/// One bench target of the workspace.
+#[derive(Debug, PartialEq, Eq)]
+struct Bench {
+    /// What a person types, and the target's name in its package.
+    name: &'static str,
+    package: &'static str,
+    /// What it measures, and against what.
+    about: &'static str,
+}
+
+/// Every benchmark: a new one is a `[[bench]]` in its package and a line here.
+const BENCHES: &[Bench] = &[];
+
+pub(crate) fn run(report: &mut Report, name: Option<&str>) {
+    let chosen = match choose(BENCHES, name) {
+        Ok(chosen) => chosen,
+        Err(problem) => return report.fail("bench", problem),
+    };
+    install::ensure(report, TOOLS);
+    for bench in chosen {
+        println!("\n{}: {}", bench.name, bench.about);
+        report.run(cargo(&["bench", "--package", bench.package, "--bench", bench.name]));
+    }
+}
+
+/// The benchmarks to run: the one of that name, or all.
+fn choose<'a>(benches: &'a [Bench], name: Option<&str>) -> Result<Vec<&'a Bench>, String> {
+    let chosen: Vec<_> = benches.iter().filter(|bench| name.is_none_or(|name| bench.name == name)).collect();
+    match (chosen.is_empty(), name) {
+        (false, _) => Ok(chosen),
+        (true, None) => Err("there are no benchmarks yet".to_owned()),
+        (true, Some(name)) => {
+            let names: Vec<_> = benches.iter().map(|bench| bench.name).collect();
+            Err(format!("there is no benchmark `{name}`; there are: {}", names.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::root;
+
+    const SOME: &[Bench] = &[
+        Bench { name: "memory", package: "sluice-store", about: "decisions in process" },
+        Bench { name: "redis", package: "sluice-store", about: "decisions through Redis" },
+    ];
+
+    #[test]
+    fn without_a_name_all_are_chosen() {
+        assert_eq!(choose(SOME, None).unwrap(), [&SOME[0], &SOME[1]]);
+    }
+
+    #[test]
+    fn a_name_chooses_one() {
+        assert_eq!(choose(SOME, Some("redis")).unwrap(), [&SOME[1]]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        assert_eq!(choose(SOME, Some("rdis")).unwrap_err(), "there is no benchmark `rdis`; there are: memory, redis");
+    }
+
+    #[test]
+    fn every_benchmark_of_the_table_is_a_target_of_some_crate() {
+        let manifests: String = std::fs::read_dir(root().join("crates"))
+            .unwrap()
+            .map(|directory| std::fs::read_to_string(directory.unwrap().path().join("Cargo.toml")).unwrap())
+            .collect();
+        for Bench { name, package, .. } in BENCHES {
+            assert!(manifests.contains(&format!("name = \"{package}\"\n")), "no package {package}");
+            assert!(manifests.contains(&format!("[[bench]]\nname = \"{name}\"\n")), "no bench target {name}");
+        }
+    }
+}
