@@ -98,8 +98,16 @@ impl Metric {
     /// A gauge that `observe` is asked for at each reading, for as long as the meter's provider lives.
     pub(crate) fn observed(&self, meter: &Meter, observe: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static) {
         debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
-        let _registered =
-            meter.u64_observable_gauge(self.name).with_description(self.help).with_unit(self.unit).with_callback(observe).build();
+        let gauge = meter.u64_observable_gauge(self.name).with_description(self.help).with_unit(self.unit);
+        let _handle_without_methods = gauge.with_callback(observe).build();
+    }
+
+    /// A counter that `observe` is asked for at each reading, for as long as the meter's provider lives.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn observed_total(&self, meter: &Meter, observe: impl Fn(&dyn AsyncInstrument<f64>) + Send + Sync + 'static) {
+        debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
+        let counter = meter.f64_observable_counter(self.name).with_description(self.help).with_unit(self.unit);
+        let _handle_without_methods = counter.with_callback(observe).build();
     }
 
     pub(crate) fn durations(&self, meter: &Meter) -> Histogram<f64> {

@@ -122,16 +122,11 @@ impl LabelSet {
         if raw == OTHER {
             return Arc::clone(&inner.other).into();
         }
-        if let Some(kept) = inner.kept.read().get(raw) {
-            return Arc::clone(kept).into();
-        }
-        inner
-            .keep(raw)
-            .unwrap_or_else(|| {
-                inner.folded.add(1);
-                Arc::clone(&inner.other)
-            })
-            .into()
+        let value = inner.keep(raw).unwrap_or_else(|| {
+            inner.folded.add(1);
+            Arc::clone(&inner.other)
+        });
+        value.into()
     }
 }
 
@@ -147,12 +142,15 @@ impl fmt::Debug for LabelSet {
 
 impl Inner {
     fn keep(&self, raw: &str) -> Option<Arc<str>> {
-        if raw.is_empty() || raw.len() > MAX_VALUE_BYTES {
-            return None;
-        }
-        // A full set stays full: a flood of new names must not queue for the write lock.
-        if self.kept.read().len() >= self.cap {
-            return None;
+        {
+            let kept = self.kept.read();
+            if let Some(value) = kept.get(raw) {
+                return Some(Arc::clone(value));
+            }
+            // A full set stays full: a flood of new names must not queue for the write lock.
+            if kept.len() >= self.cap || raw.is_empty() || raw.len() > MAX_VALUE_BYTES {
+                return None;
+            }
         }
         let mut kept = self.kept.write();
         if let Some(value) = kept.get(raw) {

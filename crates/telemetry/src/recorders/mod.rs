@@ -5,6 +5,8 @@ pub(crate) mod decisions;
 pub(crate) mod deployment;
 pub(crate) mod http;
 pub(crate) mod llm;
+#[cfg(target_os = "linux")]
+mod process;
 pub(crate) mod rate_limit;
 pub(crate) mod replica;
 mod status;
@@ -69,6 +71,8 @@ pub(crate) const METRICS: &[&[Metric]] = &[
     tool::METRICS,
     rate_limit::METRICS,
     system::METRICS,
+    #[cfg(target_os = "linux")]
+    process::METRICS,
     decisions::METRICS,
     store::METRICS,
     replica::METRICS,
@@ -79,6 +83,8 @@ impl Recorders {
     /// Recorders that record on `meter`.
     #[must_use]
     pub fn new(meter: &Meter, build: &BuildInfo) -> Self {
+        #[cfg(target_os = "linux")]
+        process::observe(meter);
         Self {
             http: HttpRecorder::new(meter),
             llm: LlmRecorder::new(meter),

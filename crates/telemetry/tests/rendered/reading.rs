@@ -1,6 +1,9 @@
 //! Each recorder, read back.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use sluice_telemetry::{
     Breaker, BuildInfo, Connection, Kind, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source, StoreFault, Telemetry,
@@ -317,6 +320,20 @@ fn a_replica_tells_its_build_its_fleet_and_its_reloads() {
     assert_eq!(scrape.value("sluice_replicas_live", &[]), Some(3.0));
     assert_eq!(scrape.value("sluice_config_reloads_total", &[("result", "applied")]), Some(0.0));
     assert_eq!(scrape.value("sluice_config_reloads_total", &[("result", "refused")]), Some(1.0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_tells_what_it_uses() {
+    let telemetry = telemetry();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the epoch is over").as_secs_f64();
+    let scrape = scrape(&telemetry);
+    let value = |name| scrape.value(name, &[]).expect("the kernel tells it");
+    assert!(value("process_cpu_seconds_total") >= 0.0);
+    assert!(value("process_resident_memory_bytes") > 100_000.0);
+    assert!(value("process_open_fds") >= 3.0);
+    // Within a day of now: the test did not start before the clock was set, nor run for long.
+    assert!((now - value("process_start_time_seconds")).abs() < 86_400.0);
 }
 
 #[test]

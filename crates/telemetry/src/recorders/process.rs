@@ -1,0 +1,87 @@
+//! What the process itself uses, read from the kernel when asked; a figure that cannot be read is left out.
+
+use opentelemetry::metrics::Meter;
+use procfs::{
+    ProcResult, boot_time_secs, page_size,
+    process::{Process, Stat},
+    ticks_per_second,
+};
+
+use crate::catalogue::{Kind, Metric};
+
+// The names are those every Prometheus client library has.
+
+const CPU: Metric = Metric {
+    name: "process_cpu_seconds_total",
+    kind: Kind::Counter,
+    unit: "s",
+    labels: &[],
+    help: "CPU time this process has used, in the kernel and outside it.",
+    query: "rate(process_cpu_seconds_total[5m])",
+};
+
+const RESIDENT_MEMORY: Metric = Metric {
+    name: "process_resident_memory_bytes",
+    kind: Kind::Gauge,
+    unit: "By",
+    labels: &[],
+    help: "Memory this process has resident.",
+    query: "max by (instance) (process_resident_memory_bytes)",
+};
+
+const OPEN_FDS: Metric = Metric {
+    name: "process_open_fds",
+    kind: Kind::Gauge,
+    unit: "{file}",
+    labels: &[],
+    help: "File descriptors this process has open, sockets included.",
+    query: "max by (instance) (process_open_fds)",
+};
+
+const START_TIME: Metric = Metric {
+    name: "process_start_time_seconds",
+    kind: Kind::Gauge,
+    unit: "s",
+    labels: &[],
+    help: "When this process started, in seconds since the Unix epoch.",
+    query: "time() - process_start_time_seconds",
+};
+
+pub(crate) const METRICS: &[Metric] = &[CPU, RESIDENT_MEMORY, OPEN_FDS, START_TIME];
+
+/// Has the process read at each reading of `meter`.
+pub(super) fn observe(meter: &Meter) {
+    CPU.observed_total(meter, |observer| {
+        if let Ok(stat) = stat() {
+            observer.observe(seconds(stat.utime + stat.stime), &[]);
+        }
+    });
+    RESIDENT_MEMORY.observed(meter, |observer| {
+        if let Ok(stat) = stat() {
+            observer.observe(stat.rss * page_size(), &[]);
+        }
+    });
+    OPEN_FDS.observed(meter, |observer| {
+        if let Some(count) = Process::myself().and_then(|process| process.fd_count()).ok().and_then(|count| u64::try_from(count).ok()) {
+            observer.observe(count, &[]);
+        }
+    });
+    START_TIME.observed(meter, |observer| {
+        if let Ok(started) = started() {
+            observer.observe(started, &[]);
+        }
+    });
+}
+
+fn stat() -> ProcResult<Stat> {
+    Process::myself()?.stat()
+}
+
+fn started() -> ProcResult<u64> {
+    Ok(boot_time_secs()? + stat()?.starttime / ticks_per_second())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "ticks are far below 2^52")]
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / ticks_per_second() as f64
+}
