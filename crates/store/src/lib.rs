@@ -8,11 +8,15 @@ mod clock;
 mod error;
 mod fleet;
 mod memory;
+mod redis;
 mod store;
+mod trips;
 
 pub use answer::Answer;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{StoreError, StoreErrorKind};
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use memory::MemoryStore;
+pub use redis::{PrefixError, RedisError, RedisSettings, RedisStore};
 pub use store::Store;
+pub use trips::{ObserveTrips, Trip};

@@ -1,0 +1,34 @@
+//! The replicas that share this Redis and prefix.
+
+use std::time::Duration;
+
+use redis::{RedisError, Value, aio::MultiplexedConnection};
+
+use super::{keys::Keys, scripts};
+use crate::{
+    Fleet, Replica,
+    fleet::{FORGOTTEN_AFTER, LiveReplica},
+};
+
+pub(super) async fn announce(connection: &mut MultiplexedConnection, keys: &Keys, replica: &Replica) -> Result<Value, RedisError> {
+    let arguments = |command: &mut redis::Cmd| {
+        command.arg(1).arg(keys.fleet()).arg(&replica.id).arg(&replica.version);
+        command.arg(u64::try_from(FORGOTTEN_AFTER.as_micros()).unwrap_or(u64::MAX));
+    };
+    scripts::ANNOUNCE.call(connection, arguments).await
+}
+
+/// Reads `lua/announce.lua`'s list; `None` when it is something else.
+pub(super) fn read(answer: Value) -> Option<Fleet> {
+    let Value::Array(fields) = answer else { return None };
+    let mut replicas = fields.get(1..)?.chunks(4).map(read_one).collect::<Option<Vec<_>>>()?;
+    replicas.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.replica.id.cmp(&b.replica.id)));
+    Some(Fleet { replicas })
+}
+
+fn read_one(fields: &[Value]) -> Option<LiveReplica> {
+    let [Value::BulkString(id), Value::Int(age), Value::Int(seen_ago), Value::BulkString(version)] = fields else { return None };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let span = |micros: i64| Duration::from_micros(micros.unsigned_abs());
+    Some(LiveReplica { replica: Replica { id: text(id), version: text(version) }, seen_ago: span(*seen_ago), age: span(*age) })
+}

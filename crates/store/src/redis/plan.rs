@@ -1,0 +1,155 @@
+//! A batch of checks as one call of `lua/check.lua`: which buckets, and what is asked of them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use redis::Cmd;
+use sluice_core::{Action, BucketId, Check, Limit};
+
+use super::keys::Keys;
+
+/// A batch of checks, laid out for the script: every bucket and every limit once.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    buckets: Vec<BucketId>,
+    bucket_places: HashMap<BucketId, usize>,
+    limit_places: HashMap<usize, u64>,
+    limits: Numbers,
+    checks: Numbers,
+    /// The places of each check's buckets, check after check.
+    places: Vec<usize>,
+}
+
+impl Plan {
+    /// Adds a check behind those that are there.
+    pub(super) fn push(&mut self, check: &Check) {
+        self.checks.push(match check.action() {
+            Action::Take => 0,
+            Action::Peek => 1,
+            Action::Charge => 2,
+            Action::GiveBack => 3,
+            Action::Reset => 4,
+        });
+        self.checks.push(check.parts().len() as u64);
+        for part in check.parts() {
+            let place = self.bucket(part.bucket());
+            let cost = part.limit.numbers().span_of(part.cost.tokens());
+            self.places.push(place);
+            self.checks.push(place as u64 + 1);
+            let limit = self.limit(&part.limit);
+            self.checks.push(limit);
+            self.checks.push(u64::from(part.limit.denies()));
+            self.checks.push(cost.micros.unsigned_abs());
+            self.checks.push(cost.fraction);
+        }
+    }
+
+    /// How many distinct buckets the checks ask.
+    pub(super) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// For each check in turn, the places of its buckets in the script's answer.
+    pub(super) fn places(&self) -> &[usize] {
+        &self.places
+    }
+
+    /// Writes the number of keys, the keys and the argument behind the script's name.
+    pub(super) fn write(&self, keys: &Keys, command: &mut Cmd) {
+        command.arg(self.buckets.len());
+        let mut key = String::new();
+        for bucket in &self.buckets {
+            keys.bucket(bucket, &mut key);
+            command.arg(&key);
+        }
+        let mut argument = Vec::with_capacity(self.limits.bytes.len() + self.checks.bytes.len() + 16);
+        argument.push(ARRAY_OF_TWO);
+        self.limits.write(&mut argument);
+        self.checks.write(&mut argument);
+        command.arg(argument);
+    }
+
+    fn bucket(&mut self, bucket: BucketId) -> usize {
+        let next = self.buckets.len();
+        let place = *self.bucket_places.entry(bucket).or_insert(next);
+        if place == next {
+            self.buckets.push(bucket);
+        }
+        place
+    }
+
+    /// The offset of `limit` in the script's list. Told apart by address: the checks of one policy share their limits.
+    fn limit(&mut self, limit: &Arc<Limit>) -> u64 {
+        let next = self.limits.count;
+        let offset = *self.limit_places.entry(Arc::as_ptr(limit).addr()).or_insert(next);
+        if offset == next {
+            let numbers = limit.numbers();
+            self.limits.push(numbers.refill().tokens());
+            self.limits.push(numbers.refill().micros());
+            self.limits.push(numbers.fill().micros.unsigned_abs());
+            self.limits.push(numbers.fill().fraction);
+        }
+        offset
+    }
+}
+
+/// `MessagePack`'s `fixarray` of two elements.
+const ARRAY_OF_TWO: u8 = 0x92;
+
+/// A flat `MessagePack` array of whole numbers in the making.
+#[derive(Debug, Default)]
+struct Numbers {
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Numbers {
+    /// Adds `number` in its shortest form.
+    #[allow(clippy::cast_possible_truncation)] // Each arm's range is its type's.
+    fn push(&mut self, number: u64) {
+        self.count += 1;
+        match number {
+            0..=0x7f => self.bytes.push(number as u8),
+            0x80..=0xff => self.bytes.extend([0xcc, number as u8]),
+            0x100..=0xffff => self.tagged(0xcd, &(number as u16).to_be_bytes()),
+            0x1_0000..=0xffff_ffff => self.tagged(0xce, &(number as u32).to_be_bytes()),
+            _ => self.tagged(0xcf, &number.to_be_bytes()),
+        }
+    }
+
+    fn tagged(&mut self, tag: u8, bytes: &[u8]) {
+        self.bytes.push(tag);
+        self.bytes.extend(bytes);
+    }
+
+    fn write(&self, argument: &mut Vec<u8>) {
+        let count = u32::try_from(self.count).expect("a batch holds far fewer than 2^32 numbers");
+        argument.push(0xdd);
+        argument.extend(count.to_be_bytes());
+        argument.extend(&self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_take_the_shortest_form_that_holds_them() {
+        let mut numbers = Numbers::default();
+        for number in [0, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, (1 << 53) - 1] {
+            numbers.push(number);
+        }
+        let mut argument = Vec::new();
+        numbers.write(&mut argument);
+        let expected = [
+            &[0xdd, 0, 0, 0, 10][..],
+            &[0, 127],
+            &[0xcc, 128, 0xcc, 255],
+            &[0xcd, 1, 0, 0xcd, 0xff, 0xff],
+            &[0xce, 0, 1, 0, 0, 0xce, 0xff, 0xff, 0xff, 0xff],
+            &[0xcf, 0, 0, 0, 1, 0, 0, 0, 0, 0xcf, 0, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ]
+        .concat();
+        assert_eq!(argument, expected);
+    }
+}

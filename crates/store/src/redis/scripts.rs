@@ -1,0 +1,60 @@
+//! The scripts of `lua/`, each called by the digest of its text.
+
+use redis::{Cmd, RedisError, ServerErrorKind, aio::MultiplexedConnection};
+
+/// A script and its SHA-1, as Redis computes it.
+#[derive(Debug)]
+pub(super) struct Script {
+    source: &'static str,
+    digest: &'static str,
+}
+
+/// Decides a batch of checks.
+pub(super) static CHECK: Script =
+    Script { source: include_str!("../../../../lua/check.lua"), digest: "f1236dbad1fdd176bd5d5d57868fa79fd887f449" };
+
+/// Notes that a replica is alive, and lists the living.
+pub(super) static ANNOUNCE: Script =
+    Script { source: include_str!("../../../../lua/announce.lua"), digest: "04b2aa8f89f161e0bbacdb7345fddc6ee76d09dd" };
+
+impl Script {
+    /// Calls the script with what `arguments` adds behind its name: the number of keys, the keys, the arguments. A server that does not
+    /// know the script (new, restarted, flushed) is sent its text, in a second trip.
+    pub(super) async fn call(
+        &self,
+        connection: &mut MultiplexedConnection,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<redis::Value, RedisError> {
+        match self.command("EVALSHA", self.digest, &arguments).query_async(connection).await {
+            Err(error) if is_no_script(&error) => self.command("EVAL", self.source, &arguments).query_async(connection).await,
+            answer => answer,
+        }
+    }
+
+    fn command(&self, name: &str, script: &str, arguments: impl Fn(&mut Cmd)) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script);
+        arguments(&mut command);
+        command
+    }
+}
+
+fn is_no_script(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_script_is_a_deliberate_change() {
+        for (name, script) in [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE)] {
+            let digest = redis::Script::new(script.source).get_hash().to_owned();
+            assert_eq!(
+                digest, script.digest,
+                "{name} was changed: is its state layout still read by older replicas? Then pin the new digest"
+            );
+        }
+    }
+}

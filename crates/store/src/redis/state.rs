@@ -1,0 +1,60 @@
+//! A bucket's state as stored, in the layouts that `lua/check.lua` describes.
+
+use sluice_core::{Bucket, Moment, Refill, Timestamp};
+
+/// Reads a stored state; `None` when its layout is not known here.
+pub(super) fn read(state: &[u8]) -> Option<Bucket> {
+    let (&layout, rest) = state.split_first()?;
+    let mut rest = Reader(rest);
+    let micros = i64::try_from(rest.number(7)?).ok()?;
+    let (fraction, refill, indebted_at) = match layout {
+        1 => (0, Refill::from_parts(1, rest.number(4)?)?, None),
+        2 | 3 => {
+            let fraction = rest.number(5)?;
+            let refill = Refill::from_parts(rest.number(5)?, rest.number(7)?)?;
+            let indebted_at = if layout == 3 { Some(Timestamp::from_unix_micros(i64::try_from(rest.number(7)?).ok()?)) } else { None };
+            (fraction, refill, indebted_at)
+        }
+        _ => return None,
+    };
+    if rest.0.is_empty() { Bucket::from_parts(Moment { micros, fraction }, refill, indebted_at) } else { None }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    /// The next big-endian number of `bytes` bytes.
+    fn number(&mut self, bytes: usize) -> Option<u64> {
+        let (number, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(number.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layouts_are_read_and_others_are_not() {
+        let compact = [1, 0, 0, 0, 0, 0, 1, 2, 0, 0x0f, 0x42, 0x40];
+        let bucket = read(&compact).unwrap();
+        assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 0 });
+        assert_eq!(bucket.refill(), "60/minute".parse::<sluice_core::Rate>().unwrap().refill());
+
+        let mut long = vec![2, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x1e, 0x84, 0x80];
+        let bucket = read(&long).unwrap();
+        assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
+        assert_eq!(bucket.refill(), "90/minute".parse::<sluice_core::Rate>().unwrap().refill());
+        assert_eq!(bucket.indebted_at(), None);
+
+        long[0] = 3;
+        assert!(read(&long).is_none(), "the instant of the debt is missing");
+        long.extend([0, 0, 0, 0, 0, 0, 9]);
+        assert_eq!(read(&long).unwrap().indebted_at(), Some(Timestamp::from_unix_micros(9)));
+
+        for state in [&[][..], &[1], &[4; 12], &compact[..11], b"1700000000000000"] {
+            assert!(read(state).is_none(), "{state:?}");
+        }
+    }
+}
