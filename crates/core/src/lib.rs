@@ -22,7 +22,9 @@ mod check;
 mod cost;
 mod decision;
 mod limit;
+mod policy;
 mod rate;
+mod request;
 mod time;
 mod token_bucket;
 
@@ -32,6 +34,11 @@ pub use check::{Action, Check, Part};
 pub use cost::{Cost, CostError};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
+pub use policy::{
+    Endpoint, HeaderMatch, LimitField, Location, Matched, PatternError, Per, Policy, PolicyBuilder, PolicyError, PolicyFault, Rule,
+    RuleCost, Setting, Terms, Tier, TierField, When,
+};
 pub use rate::{MAX_PERIOD, MAX_TOKENS, Rate, RateError, Refill};
+pub use request::{Attributes, Client, MAX_CLIENT_BYTES, Request, RequestError};
 pub use time::{Moment, Span, Timestamp};
 pub use token_bucket::{MAX_FILL_US, MultiplyError, TokenBucket, TokenBucketError};

@@ -1,0 +1,201 @@
+//! Which limits apply to a request.
+//!
+//! A [`Policy`] is written down as a [`PolicyBuilder`] and compiled once; matching a request then computes nothing that could have been known
+//! before, and allocates nothing for a path in normal form.
+//!
+//! Three kinds of limits take part:
+//!
+//! - The **endpoint** whose path covers the request's most specifically. `/a/b` covers `/a/b` and everything below it, but not `/a/bc`.
+//! - All **general limits** ([`Rule`]) whose `when` fits.
+//! - The **default**, when neither of these denies; it has one bucket per client for all such requests.
+//!
+//! A limit in shadow mode is asked too, and changes nothing: what is enforced without it is enforced with it.
+//!
+//! Paths are compared in a normal form, so that `/health/../api/x`, `//api//x` and `/api/%78` are all `/api/x`. What servers read differently
+//! from each other, such as encoded slashes, is refused.
+//!
+//! ```
+//! use sluice_core::{Action, Client, Policy, Request};
+//!
+//! let policy = Policy::default();
+//! let request = Request::new(Client::Key(b"alice"), "POST", "/api/v1/tools/execute");
+//! let matched = policy.check(Action::Take, &request)?;
+//! assert_eq!(matched.check.parts()[0].limit.to_string(), "/api/v1/tools/execute (40/minute, burst 10)");
+//! # Ok::<_, sluice_core::RequestError>(())
+//! ```
+
+mod builder;
+mod compile;
+mod endpoints;
+mod error;
+mod path;
+mod pattern;
+mod plan;
+mod rule;
+mod tier;
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use smallvec::SmallVec;
+
+pub use builder::{Endpoint, PolicyBuilder, Setting};
+pub use error::{LimitField, Location, PolicyError, PolicyFault, TierField};
+pub use pattern::PatternError;
+pub use rule::{HeaderMatch, Per, Rule, RuleCost, Terms, When};
+pub use tier::Tier;
+
+use crate::{
+    bucket_id::{Subject, Tag, Tagger},
+    check::{Action, Check, Part},
+    cost::Cost,
+    limit::Limit,
+    request::{Client, MAX_CLIENT_BYTES, Request, RequestError},
+};
+use endpoints::Endpoints;
+use plan::{Applied, Plan, PlannedPer};
+
+/// Which limits apply to a request. Immutable; made by [`PolicyBuilder::build`].
+#[derive(Debug)]
+pub struct Policy {
+    tagger: Tagger,
+    ipv6_prefix: u8,
+    /// Labels by the paths that are not limited.
+    exempt: Endpoints<usize>,
+    /// The plan of clients without a tier, then one for each tier.
+    plans: Box<[Plan]>,
+    assigned: HashMap<Tag, usize>,
+    limits: Box<[Arc<Limit>]>,
+    endpoints: Box<[Arc<str>]>,
+}
+
+/// What a policy says to a request.
+#[derive(Clone, Debug)]
+pub struct Matched<'p> {
+    /// The limits that apply; none for an exempt path, and where nothing is limited.
+    pub check: Check,
+    /// For each part of the check, its limit's place in [`Policy::limits`].
+    pub limits: SmallVec<[usize; 2]>,
+    /// The pattern that covers the path, or `other`: what a metric's label may say.
+    pub endpoint: &'p Arc<str>,
+    /// The label's place in [`Policy::endpoints`].
+    pub endpoint_index: usize,
+    /// Whether the path is never limited.
+    pub exempt: bool,
+}
+
+impl Policy {
+    /// Which limits `request` has to pass, with their buckets and costs, as a check that does `action`.
+    ///
+    /// # Errors
+    /// When the request is not one that could be limited; the caller is to blame.
+    pub fn check(&self, action: Action, request: &Request<'_>) -> Result<Matched<'_>, RequestError> {
+        let path = path::normal(request.path)?;
+        if let Some(&label) = self.exempt.find(&path, |_| true) {
+            return Ok(self.matched(action, label, true));
+        }
+        let client = self.client_tag(request.client)?;
+        let plan = self.plan(client, request.tier);
+        let endpoint = plan.endpoints.find(&path, |_| true);
+        let mut matched = self.matched(action, endpoint.map_or(0, |endpoint| endpoint.label), false);
+        // Whether the default is kept away.
+        let mut spoken_for = false;
+        if let Some(endpoint) = endpoint {
+            matched.apply(endpoint.applied.as_ref(), client, request.cost);
+            spoken_for = !endpoint.is_shadow();
+            if endpoint.is_shadow() {
+                let enforced = plan.endpoints.find(&path, |endpoint| !endpoint.is_shadow());
+                spoken_for = enforced.is_some();
+                matched.apply(enforced.and_then(|enforced| enforced.applied.as_ref()), client, request.cost);
+            }
+        }
+        for rule in plan.rules.iter().filter(|rule| rule.when.holds(request, &path)) {
+            let Some(tag) = self.tag(&rule.per, client, request) else { continue };
+            matched.apply(Some(&rule.applied), tag, rule.cost.of(request)?);
+            spoken_for |= rule.applied.limit.denies();
+        }
+        if !spoken_for {
+            matched.apply(plan.default.as_ref(), client, request.cost);
+        }
+        Ok(matched)
+    }
+
+    fn matched(&self, action: Action, label: usize, exempt: bool) -> Matched<'_> {
+        let endpoint = &self.endpoints[label];
+        Matched { check: Check::new(action), limits: SmallVec::new(), endpoint, endpoint_index: label, exempt }
+    }
+
+    /// What configuration says about the client's tier goes before what came with the request.
+    fn plan(&self, client: Tag, tier: Option<&str>) -> &Plan {
+        let assigned = if self.assigned.is_empty() { None } else { self.assigned.get(&client).copied() };
+        let named = || tier.and_then(|tier| self.plans.iter().position(|plan| plan.tier.as_deref() == Some(tier)));
+        &self.plans[assigned.or_else(named).unwrap_or(0)]
+    }
+
+    fn client_tag(&self, client: Client<'_>) -> Result<Tag, RequestError> {
+        match client {
+            Client::Key([]) => Err(RequestError::ClientEmpty),
+            Client::Key(key) if key.len() > MAX_CLIENT_BYTES => Err(RequestError::ClientTooLong { bytes: key.len() }),
+            Client::Key(key) => Ok(self.tagger.tag(Subject::Client(key))),
+            Client::Address(address) => Ok(self.address_tag(address)),
+        }
+    }
+
+    fn address_tag(&self, address: IpAddr) -> Tag {
+        // An IPv4 address written as IPv6 is the same client.
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.tagger.tag(Subject::Address(&address.octets())),
+            IpAddr::V6(address) => {
+                let rest = 128 - u32::from(self.ipv6_prefix);
+                let group = address.to_bits() >> rest << rest;
+                self.tagger.tag(Subject::Address(&group.to_be_bytes()))
+            }
+        }
+    }
+
+    /// Whose bucket a request takes from; `None` when the limit is per something that the request has not.
+    fn tag(&self, per: &PlannedPer, client: Tag, request: &Request<'_>) -> Option<Tag> {
+        match per {
+            PlannedPer::Client => Some(client),
+            PlannedPer::Address => request.address.map(|address| self.address_tag(address)),
+            PlannedPer::Header(name) => {
+                let value = request.attributes.get(name)?;
+                Some(self.tagger.tag(Subject::Header { name, value }))
+            }
+            PlannedPer::Everyone(tag) => Some(*tag),
+        }
+    }
+
+    /// Every limit that may apply, once, with the numbers of clients without a tier where there are such.
+    #[must_use]
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.limits
+    }
+
+    /// Every label that [`Matched::endpoint`] may say; the first is `other`.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Arc<str>] {
+        &self.endpoints
+    }
+
+    /// What makes clients unreadable.
+    #[must_use]
+    pub fn tagger(&self) -> &Tagger {
+        &self.tagger
+    }
+}
+
+impl Matched<'_> {
+    fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {
+        if let Some(Applied { limit, index }) = applied {
+            self.check.push(Part { limit: Arc::clone(limit), tag, cost });
+            self.limits.push(*index);
+        }
+    }
+}
+
+impl Default for Policy {
+    /// [`PolicyBuilder::default`], compiled.
+    fn default() -> Self {
+        PolicyBuilder::default().build().expect("the built-in policy is a valid one")
+    }
+}

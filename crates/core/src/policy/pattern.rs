@@ -1,0 +1,119 @@
+//! Paths as limits name them: `/a/*/b` for an endpoint and everything below it, `/a/**` in a `when`.
+
+use crate::{policy::path, request::RequestError};
+
+/// Why a text is no pattern of paths.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PatternError {
+    /// It could not be a request's path either.
+    #[error("`{pattern}` matches no path: {source}")]
+    Path {
+        /// What was written.
+        pattern: String,
+        /// What is wrong with it as a path.
+        source: RequestError,
+    },
+    /// A query or fragment, which is never looked at.
+    #[error("`{pattern}` holds a query or a fragment: only paths are matched")]
+    Query {
+        /// What was written.
+        pattern: String,
+    },
+    /// A `*` with something beside it.
+    #[error("`{pattern}` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`")]
+    Star {
+        /// What was written.
+        pattern: String,
+    },
+    /// A `**` where everything below is meant anyway.
+    #[error("`{pattern}` holds `**`, which has no meaning here: `/a` stands for `/a` and everything below it")]
+    Below {
+        /// What was written.
+        pattern: String,
+    },
+}
+
+/// What a segment must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<str>),
+    /// `*`: anything, once.
+    One,
+    /// `**`: any number of segments, also none.
+    Any,
+}
+
+/// A pattern of whole paths, in which `*` stands for one segment and `**` for any number of them, also none.
+#[derive(Clone, Debug)]
+pub(super) struct PathPattern {
+    segments: Box<[Segment]>,
+}
+
+impl PathPattern {
+    pub(super) fn parse(pattern: &str) -> Result<Self, PatternError> {
+        let normal = normal(pattern)?;
+        let segments = segments(&normal).map(|segment| match segment {
+            "**" => Ok(Segment::Any),
+            "*" => Ok(Segment::One),
+            _ if segment.contains('*') => Err(PatternError::Star { pattern: pattern.to_owned() }),
+            _ => Ok(Segment::Literal(segment.into())),
+        });
+        Ok(Self { segments: segments.collect::<Result<_, _>>()? })
+    }
+
+    /// Whether the whole of `path`, in normal form, matches.
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let (mut at, mut rest) = (0, segments(path));
+        // Where to go on when what follows the last `**` does not fit: behind it, one segment of the path later.
+        let mut again = None;
+        loop {
+            let here = rest.clone();
+            match (self.segments.get(at), rest.next()) {
+                (Some(Segment::Any), _) => {
+                    at += 1;
+                    again = Some((at, here.clone()));
+                    rest = here;
+                    continue;
+                }
+                (Some(Segment::One), Some(_)) => at += 1,
+                (Some(Segment::Literal(literal)), Some(segment)) if **literal == *segment => at += 1,
+                (None, None) => return true,
+                _ => {
+                    let Some((behind, mut from)) = again.take() else { return false };
+                    if from.next().is_none() {
+                        return false;
+                    }
+                    (at, rest) = (behind, from.clone());
+                    again = Some((behind, from));
+                }
+            }
+        }
+    }
+}
+
+/// The normal form of an endpoint's pattern.
+pub(super) fn endpoint(pattern: &str) -> Result<String, PatternError> {
+    let normal = normal(pattern)?;
+    for segment in segments(&normal) {
+        match segment {
+            "*" => {}
+            "**" => return Err(PatternError::Below { pattern: pattern.to_owned() }),
+            _ if segment.contains('*') => return Err(PatternError::Star { pattern: pattern.to_owned() }),
+            _ => {}
+        }
+    }
+    Ok(normal)
+}
+
+fn normal(pattern: &str) -> Result<String, PatternError> {
+    if pattern.contains(['?', '#']) {
+        return Err(PatternError::Query { pattern: pattern.to_owned() });
+    }
+    path::normal(pattern).map(Into::into).map_err(|source| PatternError::Path { pattern: pattern.to_owned(), source })
+}
+
+/// The segments of a path in normal form; of `/` there are none.
+pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> + Clone {
+    path[1..].split('/').filter(|segment| !segment.is_empty())
+}

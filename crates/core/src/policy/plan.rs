@@ -1,0 +1,124 @@
+//! What applies to the clients of one tier, ready to be matched.
+
+use std::sync::Arc;
+
+use crate::{
+    bucket_id::Tag,
+    cost::Cost,
+    limit::Limit,
+    policy::{endpoints::Endpoints, pattern::PathPattern},
+    request::{Attributes, Request, RequestError},
+};
+
+/// What applies to the clients of one tier, or to those without one.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The tier's name; `None` for clients without one.
+    pub(super) tier: Option<Box<str>>,
+    pub(super) default: Option<Applied>,
+    pub(super) endpoints: Endpoints<PlannedEndpoint>,
+    pub(super) rules: Box<[PlannedRule]>,
+}
+
+/// A limit with this tier's numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Applied {
+    pub(super) limit: Arc<Limit>,
+    /// The limit's place in [`Policy::limits`](crate::Policy::limits), the same in all tiers.
+    pub(super) index: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct PlannedEndpoint {
+    /// Its place in [`Policy::endpoints`](crate::Policy::endpoints).
+    pub(super) label: usize,
+    /// `None` where nothing is limited.
+    pub(super) applied: Option<Applied>,
+}
+
+impl PlannedEndpoint {
+    /// Whether it is only tried, so that what is enforced without it is enforced with it too.
+    pub(super) fn is_shadow(&self) -> bool {
+        self.applied.as_ref().is_some_and(|applied| !applied.limit.denies())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct PlannedRule {
+    /// Shared by all tiers.
+    pub(super) when: Arc<Condition>,
+    pub(super) per: PlannedPer,
+    pub(super) cost: PlannedCost,
+    pub(super) applied: Applied,
+}
+
+/// When a general limit applies; what it says about tiers is settled by the plans that hold it.
+#[derive(Debug)]
+pub(super) struct Condition {
+    pub(super) paths: Box<[PathPattern]>,
+    pub(super) methods: Box<[Box<str>]>,
+    pub(super) headers: Box<[HeaderCondition]>,
+}
+
+#[derive(Debug)]
+pub(super) struct HeaderCondition {
+    /// In lower case.
+    pub(super) name: Box<str>,
+    /// Any, when there are none.
+    pub(super) values: Box<[Box<str>]>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum PlannedPer {
+    Client,
+    Address,
+    /// By the value of the header of this name.
+    Header(Box<str>),
+    /// One bucket for all.
+    Everyone(Tag),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum PlannedCost {
+    Request,
+    Fixed(Cost),
+    Header(Box<str>),
+}
+
+impl Condition {
+    /// Whether `request`, whose path in normal form is `path`, is meant.
+    pub(super) fn holds(&self, request: &Request<'_>, path: &str) -> bool {
+        let method = || self.methods.iter().any(|method| method.eq_ignore_ascii_case(request.method));
+        (self.methods.is_empty() || method())
+            && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path)))
+            && self.headers.iter().all(|header| header.holds(request.attributes))
+    }
+}
+
+impl HeaderCondition {
+    fn holds(&self, attributes: &dyn Attributes) -> bool {
+        let value = attributes.get(&self.name);
+        value.is_some_and(|value| self.values.is_empty() || self.values.iter().any(|wanted| wanted.as_bytes() == value))
+    }
+}
+
+impl PlannedCost {
+    pub(super) fn of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
+        match self {
+            Self::Request => Ok(request.cost),
+            Self::Fixed(cost) => Ok(*cost),
+            Self::Header(name) => match request.attributes.get(name) {
+                None => Ok(request.cost),
+                Some(value) => read_cost(value).ok_or_else(|| RequestError::Cost { header: name.to_string() }),
+            },
+        }
+    }
+}
+
+fn read_cost(value: &[u8]) -> Option<Cost> {
+    let value = value.trim_ascii();
+    // `parse` would also take a sign.
+    let digits = value.iter().all(u8::is_ascii_digit);
+    let tokens = std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()?;
+    Cost::new(tokens).ok()
+}

@@ -1,0 +1,31 @@
+//! Named plans that change limits' numbers.
+
+use crate::policy::builder::{Endpoint, Setting};
+
+/// A named plan.
+///
+/// The numbers of the default and of endpoints are the tier's own where it has some; else, and for general limits per client, they are everyone's,
+/// times `multiply`. Limits that several clients share stay as they are.
+#[derive(Clone, Debug)]
+pub struct Tier {
+    /// Its name.
+    pub name: String,
+    /// What everyone's rates and bursts are multiplied by; at least 1.
+    pub multiply: u64,
+    /// No limits per client at all; those that clients share still apply.
+    pub unlimited: bool,
+    /// In place of everyone's default.
+    pub defaults: Option<Setting>,
+    /// In place of everyone's endpoints of the same path, and beside the others.
+    pub endpoints: Vec<Endpoint>,
+    /// The keys of the clients that have this tier, whatever a trusted header says.
+    pub clients: Vec<Vec<u8>>,
+}
+
+impl Tier {
+    /// A tier called `name` that changes nothing yet.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), multiply: 1, unlimited: false, defaults: None, endpoints: Vec::new(), clients: Vec::new() }
+    }
+}
