@@ -18,7 +18,8 @@
     layout 1  byte 1, empty us (7 bytes), refill us (4)                                for one token per `refill us`, nothing owed
     layout 2  byte 2, empty us (7), fraction (5), refill tokens (5), refill us (7)     for other rates, nothing owed
     layout 3  as layout 2, then the instant of the debt in us (7)                      while tokens are owed
-  A state expires when its bucket is full again, to the millisecond above. ]]
+  A state expires when its bucket is full again, to the millisecond above: by an absolute time, since Redis counts relative ones from a clock
+  that it read before this script did. ]]
 
 local MAX_CLOCK_STEP = 1000000                        -- us; the core's MAX_CLOCK_STEP_US
 local MAX_FILL = 50 * 365 * 24 * 60 * 60 * 1000000    -- us; the core's MAX_FILL_US
@@ -202,7 +203,7 @@ for k, limit in pairs(changed) do
     else
       state = pack('>BI7I5I5I7', 2, e, f, whole, limits[limit + 2])
     end
-    redis.call('SET', KEYS[k], state, 'PX', format('%d', ceil((full - now) / 1000)))
+    redis.call('SET', KEYS[k], state, 'PXAT', format('%d', ceil(full / 1000)))
   end
 end
 

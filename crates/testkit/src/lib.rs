@@ -18,6 +18,7 @@
 //! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and restarted.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
 //! - [`eventually`]: waits for what is bound to happen, instead of sleeping and hoping.
+//! - [`strategies`]: rates, bursts and costs for property tests.
 //! - [`ReservedPort`]: a TCP port that no other test is given meanwhile.
 //!
 //! A server ends when its value is dropped, also in a test that panics. Do not keep one in a
@@ -30,6 +31,7 @@ mod ports;
 mod process;
 mod programs;
 mod redis;
+pub mod strategies;
 
 pub use eventually::{Outcome, eventually, eventually_async, eventually_within};
 pub use ports::ReservedPort;

@@ -94,7 +94,7 @@ pub enum RedisError {
     },
 }
 
-/// Keeps buckets in a Redis 6 or later, or a Valkey.
+/// Keeps buckets in a Redis 6.2 or later, or a Valkey.
 ///
 /// Clones share connections. Dropping the last one closes them.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ pub(super) struct Script {
 
 /// Decides a batch of checks.
 pub(super) static CHECK: Script =
-    Script { source: include_str!("../../../../lua/check.lua"), digest: "f1236dbad1fdd176bd5d5d57868fa79fd887f449" };
+    Script { source: include_str!("../../../../lua/check.lua"), digest: "eae14127ecb2dd928d9a16ba85ea1b04e5a91c95" };
 
 /// Notes that a replica is alive, and lists the living.
 pub(super) static ANNOUNCE: Script =
