@@ -1,0 +1,158 @@
+//! The limiter: a policy, a store, and the recorders of what they decide.
+
+use std::{sync::Arc, time::Instant};
+
+use arc_swap::{ArcSwap, Guard};
+use sluice_core::{Action, Decision, Policy, Request};
+use sluice_store::{Answer, Clock, MonotonicClock, Store, StoreError};
+use sluice_telemetry::Recorders;
+
+use crate::{
+    error::LimiterError,
+    in_force::{Asked, InForce},
+};
+
+/// Decides requests by a policy on the buckets of a store, and records what was decided.
+///
+/// Cheap to clone; clones share all three.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    in_force: ArcSwap<InForce>,
+    store: Arc<dyn Store>,
+    recorders: Recorders,
+    /// Tells when a request was decided that no store was asked about.
+    clock: MonotonicClock,
+}
+
+/// A request that was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The answer.
+    pub decision: Decision,
+    /// The pattern that covers the request's path, or `other`: what a metric's label may say.
+    pub endpoint: Arc<str>,
+}
+
+impl Limiter {
+    /// A limiter that decides by `policy` on the buckets in `store`.
+    #[must_use]
+    pub fn new(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders) -> Self {
+        let in_force = ArcSwap::from_pointee(InForce::new(policy, recorders));
+        Self { inner: Arc::new(Inner { in_force, store, recorders: recorders.clone(), clock: MonotonicClock::new() }) }
+    }
+
+    /// Whether `request` may pass; its cost is taken if so.
+    ///
+    /// # Errors
+    /// When the request cannot be checked, or the store cannot decide.
+    pub async fn check(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
+        self.act(Action::Take, request).await
+    }
+
+    /// What [`Limiter::check`] would say; nothing is taken.
+    ///
+    /// # Errors
+    /// As [`Limiter::check`].
+    pub async fn peek(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
+        self.act(Action::Peek, request).await
+    }
+
+    /// Takes the request's cost, below zero if need be: for a cost known only afterwards.
+    ///
+    /// # Errors
+    /// As [`Limiter::check`].
+    pub async fn charge(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
+        self.act(Action::Charge, request).await
+    }
+
+    /// Puts the request's cost back, up to the burst.
+    ///
+    /// # Errors
+    /// As [`Limiter::check`].
+    pub async fn give_back(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
+        self.act(Action::GiveBack, request).await
+    }
+
+    /// Fills every bucket that the request takes from.
+    ///
+    /// # Errors
+    /// As [`Limiter::check`].
+    pub async fn reset(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
+        self.act(Action::Reset, request).await
+    }
+
+    async fn act(&self, action: Action, request: &Request<'_>) -> Result<Checked, LimiterError> {
+        let started = Instant::now();
+        let in_force = self.inner.in_force.load();
+        let (check, asked) = in_force.ask(action, request)?;
+        if check.parts().is_empty() {
+            return Ok(self.unlimited(&in_force, &asked));
+        }
+        match self.inner.store.decide(&check) {
+            Answer::Ready(Some(decided)) => finish(&in_force, &asked, decided, started),
+            waiting => {
+                // A guard kept for long would make it slow for others to look at the policy.
+                let in_force = Guard::into_inner(in_force);
+                let decided = waiting.await;
+                finish(&in_force, &asked, decided, started)
+            }
+        }
+    }
+
+    /// Checks many requests in their order, each by itself, in one round trip to the store. Answers stand in the order of the requests.
+    pub async fn check_all(&self, requests: &[Request<'_>]) -> Vec<Result<Checked, LimiterError>> {
+        let started = Instant::now();
+        let in_force = self.inner.in_force.load_full();
+        let mut checks = Vec::with_capacity(requests.len());
+        let mut ask = |request| {
+            let (check, asked) = in_force.ask(Action::Take, request)?;
+            let limited = !check.parts().is_empty();
+            if limited {
+                checks.push(check);
+            }
+            Ok((asked, limited))
+        };
+        let asked: Vec<Result<_, LimiterError>> = requests.iter().map(&mut ask).collect();
+        let decided = if checks.is_empty() { Vec::new() } else { self.inner.store.decide_all(&checks).await };
+        let mut decided = decided.into_iter();
+        let mut answer = |(asked, limited)| {
+            if limited {
+                finish(&in_force, &asked, decided.next().expect("a store answers every check"), started)
+            } else {
+                Ok(self.unlimited(&in_force, &asked))
+            }
+        };
+        asked.into_iter().map(|asked| asked.and_then(&mut answer)).collect()
+    }
+
+    fn unlimited(&self, in_force: &InForce, asked: &Asked) -> Checked {
+        Checked { decision: Decision::unlimited(self.inner.clock.now()), endpoint: Arc::clone(in_force.endpoint(asked)) }
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.inner.in_force.load().policy)
+    }
+
+    /// Puts `policy` into force for every check that starts from now on; buckets stay as they are.
+    pub fn replace_policy(&self, policy: Policy) {
+        self.inner.in_force.store(Arc::new(InForce::new(policy, &self.inner.recorders)));
+    }
+
+    /// Where the buckets live.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+}
+
+fn finish(in_force: &InForce, asked: &Asked, decided: Result<Decision, StoreError>, started: Instant) -> Result<Checked, LimiterError> {
+    in_force.record(asked, &decided, started);
+    Ok(Checked { decision: decided?, endpoint: Arc::clone(in_force.endpoint(asked)) })
+}
