@@ -48,7 +48,7 @@ end
 -- The buckets in hand, by index into KEYS. No `us` means full, `unknown` means that another version's layout is there.
 local us, fraction, tokens, micros, indebted = {}, {}, {}, {}, {}
 local unknown, any_unknown = {}, false
-local stored = redis.call('MGET', unpack(KEYS))
+local stored = #KEYS > 0 and redis.call('MGET', unpack(KEYS)) or {}
 for k = 1, #KEYS do
   local state = stored[k]
   if state then
@@ -98,10 +98,15 @@ local function settled(k, limit)
   return e, f, d
 end
 
+-- A bucket that is full is forgotten at once, so that a full bucket and one never seen are the same to whatever follows.
 local changed = {}
 local function put(k, limit, e, f, d)
-  us[k], fraction[k], indebted[k] = e, f, d
-  tokens[k], micros[k] = limits[limit + 1], limits[limit + 2]
+  if e == full_us[limit] and f == full_fraction[limit] then
+    us[k] = nil
+  else
+    us[k], fraction[k], indebted[k] = e, f, d
+    tokens[k], micros[k] = limits[limit + 1], limits[limit + 2]
+  end
   changed[k] = limit
 end
 
@@ -185,17 +190,17 @@ end
 
 for k, limit in pairs(changed) do
   local e, f, d = us[k], fraction[k], indebted[k]
-  local full, rest = e + limits[limit + 3], f + limits[limit + 4]
-  if rest >= limits[limit + 1] then
-    full, rest = full + 1, rest - limits[limit + 1]
-  end
-  if rest > 0 then
-    full = full + 1
-  end
-  if full <= now then
+  if not e then
     redis.call('DEL', KEYS[k])
   else
     local whole, state = limits[limit + 1]
+    local full, rest = e + limits[limit + 3], f + limits[limit + 4]
+    if rest >= whole then
+      full, rest = full + 1, rest - whole
+    end
+    if rest > 0 then
+      full = full + 1
+    end
     if d then
       state = pack('>BI7I5I5I7I7', 3, e, f, whole, limits[limit + 2], d)
     elseif whole == 1 and limits[limit + 2] < 4294967296 then

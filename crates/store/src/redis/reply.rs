@@ -64,9 +64,9 @@ impl Reply {
             let what = format!("check.lua and the core disagree at {} us: a fault of Sluice", self.now.unix_micros());
             return Err(StoreError::Unreadable { what });
         }
-        for (&place, (before, after)) in places.iter().zip(before.iter().zip(&buckets)) {
+        for ((part, &place), (before, after)) in check.parts().iter().zip(places).zip(before.iter().zip(&buckets)) {
             if before != after {
-                in_hand[place] = Some(*after);
+                in_hand[place] = (after.full_at(part.limit.numbers()) > self.now).then_some(*after);
             }
         }
         Ok(decision)

@@ -11,7 +11,7 @@ pub(super) struct Script {
 
 /// Decides a batch of checks.
 pub(super) static CHECK: Script =
-    Script { source: include_str!("../../../../lua/check.lua"), digest: "eae14127ecb2dd928d9a16ba85ea1b04e5a91c95" };
+    Script { source: include_str!("../../../../lua/check.lua"), digest: "09185758f04d7e9354081fe1e9c26c3ef9ef35e2" };
 
 /// Notes that a replica is alive, and lists the living.
 pub(super) static ANNOUNCE: Script =
