@@ -1,1 +1,3 @@
-//! server
+//! The binary `sluice` as a library: its configuration, and the doors through which checks come in.
+
+pub mod config;

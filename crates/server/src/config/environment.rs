@@ -1,0 +1,107 @@
+//! Settings from environment variables: `SLUICE__STORE__URL=redis://cache` says `store: { url: "redis://cache" }`.
+//!
+//! - Names are read without regard to case, and `__` separates keys. A key that begins with `/` is an endpoint and keeps its case.
+//! - A list is written with commas: `SLUICE__CLIENTS__TRUSTED_PROXIES=10.0.0.0/8,192.168.0.0/16`.
+//! - A value in `[...]` or `{...}` is YAML: `SLUICE__ENDPOINTS={/api/v1.2/Chat: 20}`.
+//! - An empty value says nothing, as if the variable were not set: that is how Compose files pass variables on.
+
+use std::ffi::OsString;
+
+use config::{Map, Value};
+
+use super::{document, error::Mistake, layers::SparseLayer, origin::Origin, path::Path};
+
+/// What our variables begin with.
+const PREFIX: &str = "SLUICE__";
+const SEPARATOR: &str = "__";
+
+/// The settings among `variables`, and what is wrong with them.
+pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Map<String, Value>, Vec<Mistake>) {
+    let mut ours: Vec<(String, &OsString)> = variables
+        .iter()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+        .filter(|(name, value)| name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) && !value.is_empty())
+        .collect();
+    // The order of an environment means nothing; mistakes should come in the same order each time.
+    ours.sort();
+    let mut layer = SparseLayer::default();
+    for (name, value) in ours {
+        let segments: Vec<String> = name[PREFIX.len()..].split(SEPARATOR).map(key).collect();
+        let origin = Origin::Variable(name);
+        let path = segments.iter().fold(Path::root(), |path, segment| path.key(segment));
+        if segments.iter().any(String::is_empty) {
+            layer.refuse(origin, Path::root(), "a key is missing: write `SLUICE__STORE__URL`, with two underscores between keys".to_owned());
+            continue;
+        }
+        let Some(text) = value.to_str() else {
+            layer.refuse(origin, path, "the value is not UTF-8".to_owned());
+            continue;
+        };
+        match read_value(&origin, text) {
+            Ok(value) => layer.put(&segments, &origin, value),
+            Err(mistakes) => layer.refuse_all(mistakes),
+        }
+    }
+    layer.finish()
+}
+
+fn key(segment: &str) -> String {
+    if segment.starts_with('/') { segment.to_owned() } else { segment.to_lowercase() }
+}
+
+/// The value that `text` is: YAML in brackets or braces, else the text itself.
+pub(crate) fn read_value(origin: &Origin, text: &str) -> Result<Value, Vec<Mistake>> {
+    let text = text.trim();
+    let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
+    if !enclosed('[', ']') && !enclosed('{', '}') {
+        return Ok(Value::new(Some(&origin.to_tag()), text));
+    }
+    let (value, mistakes) = document::parse_yaml(origin, text);
+    value.filter(|_| mistakes.is_empty()).ok_or(mistakes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(variables: &[(&str, &str)]) -> (Map<String, Value>, Vec<String>) {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let (values, mistakes) = read(&variables);
+        (values, mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    fn shown(variables: &[(&str, &str)]) -> String {
+        let (values, mistakes) = read_all(variables);
+        assert_eq!(mistakes, Vec::<String>::new());
+        Value::new(None, values).to_string()
+    }
+
+    #[test]
+    fn names_are_read_without_regard_to_case_but_endpoints_keep_theirs() {
+        assert_eq!(shown(&[("SLUICE__STORE__URL", "redis://Cache")]), "{ store => { url => redis://Cache,  },  }");
+        assert_eq!(shown(&[("sluice__store__on_failure", "deny")]), "{ store => { on_failure => deny,  },  }");
+        assert_eq!(shown(&[("SLUICE__ENDPOINTS__/api/v1.2/Chat", "20")]), "{ endpoints => { /api/v1.2/Chat => 20,  },  }");
+    }
+
+    #[test]
+    fn other_variables_and_empty_values_say_nothing() {
+        assert_eq!(shown(&[("SLUICE_PORT", "tcp://10.0.0.1:8000"), ("SLUICE__STORE__URL", ""), ("PATH", "/bin")]), "{  }");
+    }
+
+    #[test]
+    fn values_in_brackets_and_braces_are_yaml_and_an_ipv6_address_is_not() {
+        assert_eq!(shown(&[("SLUICE__EXEMPT", "[/a, /B]")]), shown(&[("SLUICE__EXEMPT", "['/a', '/B']")]));
+        assert_eq!(shown(&[("SLUICE__ENDPOINTS", "{/Api: 20}")]), "{ endpoints => { /Api => 20,  },  }");
+        assert_eq!(shown(&[("SLUICE__LISTEN__HTTP", "[::]:8000")]), "{ listen => { http => [::]:8000,  },  }");
+        let (_, mistakes) = read_all(&[("SLUICE__LIMITS", "[{name: a, name: b}]")]);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_name_that_lacks_a_key_or_says_the_same_place_twice_is_refused() {
+        let (_, mistakes) = read_all(&[("SLUICE__", "x"), ("SLUICE__STORE____URL", "x"), ("SLUICE__A", "x"), ("sluice__a", "y")]);
+        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+        assert!(mistakes[0].starts_with("SLUICE__: a key is missing"), "{mistakes:?}");
+        assert_eq!(mistakes[2], "sluice__a: a: already said by SLUICE__A: keep one of them");
+    }
+}

@@ -1,0 +1,160 @@
+//! The layers, merged by the `config` crate: built-in defaults < file < environment < flags.
+//!
+//! Tables merge key by key; everything else, lists too, replaces what an earlier layer said. Three habits of the crate would lose something, so
+//! we do not lean on them (tests hold each):
+//! - It reads a layer's outermost keys as paths, so that `store.url: x` would mean `store: { url: x }`. Ours stand one level down, under [`ROOT`].
+//! - Its environment source lower-cases every name, endpoints' paths too, and forgets which variable a value came from. Ours is [`environment`].
+//! - Its readers of files drop keys that stand twice. Ours are in [`document`].
+//!
+//! [`environment`]: super::environment
+//! [`document`]: super::document
+
+use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+
+use super::{error::Mistake, origin::Origin, path::Path};
+
+/// Under which key layers are merged.
+const ROOT: &str = "sluice";
+
+/// One layer's values, each with its origin.
+#[derive(Clone, Debug)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(Map::from([(ROOT.to_owned(), Value::new(None, self.0.clone()))]))
+    }
+}
+
+/// One tree of values out of `layers`, of which later ones win.
+pub(crate) fn merge(layers: impl IntoIterator<Item = Map<String, Value>>) -> Map<String, Value> {
+    let builder = layers.into_iter().map(Layer).fold(Config::builder(), |builder, layer| builder.add_source(layer));
+    let merged = builder.build().and_then(|merged| merged.get_table(ROOT));
+    merged.expect("values in memory can be merged, and every layer has the root")
+}
+
+/// A layer made of single values with a path each: variables and flags.
+#[derive(Debug, Default)]
+pub(crate) struct SparseLayer {
+    values: Map<String, Value>,
+    mistakes: Vec<Mistake>,
+}
+
+impl SparseLayer {
+    /// Notes what is wrong with `origin`.
+    pub(crate) fn refuse(&mut self, origin: Origin, path: Path, message: String) {
+        self.mistakes.push(Mistake { origin, path, message });
+    }
+
+    /// Notes all of `mistakes`.
+    pub(crate) fn refuse_all(&mut self, mistakes: Vec<Mistake>) {
+        self.mistakes.extend(mistakes);
+    }
+
+    /// Puts `value` at the place that `segments` lead to, unless another value of this layer stands in the way.
+    pub(crate) fn put(&mut self, segments: &[String], origin: &Origin, value: Value) {
+        let Some((last, tables)) = segments.split_last() else { return };
+        let (mut values, mut path) = (&mut self.values, Path::root());
+        for segment in tables {
+            path = path.key(segment);
+            let next = values.entry(segment.clone()).or_insert_with(|| Value::new(None, Map::<String, Value>::new()));
+            let other = next.origin().and_then(Origin::from_tag);
+            match &mut next.kind {
+                ValueKind::Table(table) => values = table,
+                _ => return self.refuse(origin.clone(), path, already_said(other)),
+            }
+        }
+        match values.get(last) {
+            None => {
+                values.insert(last.clone(), value);
+            }
+            Some(other) => {
+                let other = first_origin(other);
+                self.refuse(origin.clone(), path.key(last), already_said(other));
+            }
+        }
+    }
+
+    /// The layer's values and what is wrong with it.
+    pub(crate) fn finish(self) -> (Map<String, Value>, Vec<Mistake>) {
+        (self.values, self.mistakes)
+    }
+}
+
+fn already_said(other: Option<Origin>) -> String {
+    match other {
+        Some(other) => format!("already said by {other}: keep one of them"),
+        None => "said twice: keep one".to_owned(),
+    }
+}
+
+/// Who said `value`, or something in it; of several, the latest layer, and in it the first by name.
+pub(crate) fn first_origin(value: &Value) -> Option<Origin> {
+    let own = value.origin().and_then(Origin::from_tag);
+    own.or_else(|| match &value.kind {
+        ValueKind::Table(values) => latest(values.values()),
+        ValueKind::Array(values) => latest(values),
+        _ => None,
+    })
+}
+
+fn latest<'a>(values: impl IntoIterator<Item = &'a Value>) -> Option<Origin> {
+    let earlier_name_wins = |a: &Origin, b: &Origin| a.layer().cmp(&b.layer()).then_with(|| b.cmp(a));
+    values.into_iter().filter_map(first_origin).max_by(earlier_name_wins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document::{Document, Format};
+
+    fn layer(origin: Origin, yaml: &str) -> Map<String, Value> {
+        let document = Document::parse(Format::Yaml, &origin, yaml);
+        assert_eq!(document.mistakes, []);
+        document.values
+    }
+
+    fn merged(lower: &str, upper: &str) -> Map<String, Value> {
+        merge([layer(Origin::BuiltIn, lower), layer(Origin::File("f".to_owned()), upper)])
+    }
+
+    #[test]
+    fn tables_merge_and_everything_else_is_replaced() {
+        let tree = merged("{a: {x: 1, y: 2}, l: [1, 2], s: {t: 1}}", "{a: {y: 3}, l: [9], s: off}");
+        assert_eq!(tree, merged("{}", "{a: {x: 1, y: 3}, l: [9], s: off}").into_iter().map(|(key, value)| {
+            let value = if key == "a" { tree["a"].clone() } else { value };
+            (key, value)
+        }).collect());
+        let ValueKind::Table(a) = &tree["a"].kind else { panic!("a table") };
+        assert_eq!((a["x"].origin(), a["y"].origin()), (Some("built-in:"), Some("file:f")));
+        assert_eq!((a["x"].kind.clone(), a["y"].kind.clone()), (ValueKind::I64(1), ValueKind::I64(3)));
+    }
+
+    #[test]
+    fn a_key_is_never_read_as_a_path_and_keeps_its_case() {
+        let tree = merged("{store: {url: a}}", "{store.url: b, 'l[0]': c, endpoints: {/api/v1.2/Chat: 20}}");
+        assert_eq!(tree["store.url"].kind, ValueKind::String("b".to_owned()));
+        assert_eq!(tree["l[0]"].kind, ValueKind::String("c".to_owned()));
+        let ValueKind::Table(endpoints) = &tree["endpoints"].kind else { panic!("a table") };
+        assert_eq!(endpoints["/api/v1.2/Chat"].kind, ValueKind::I64(20));
+        assert_eq!(first_origin(&tree["store"]), Some(Origin::BuiltIn));
+    }
+
+    #[test]
+    fn two_values_for_one_place_in_a_layer_are_refused() {
+        let mut layer = SparseLayer::default();
+        let said = [("SLUICE__A", vec!["a"]), ("SLUICE__A__B", vec!["a", "b"]), ("SLUICE__C__D", vec!["c", "d"]), ("SLUICE__C", vec!["c"])];
+        for (name, segments) in said {
+            let (origin, segments) = (Origin::Variable(name.to_owned()), segments.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            layer.put(&segments, &origin, Value::new(Some(&origin.to_tag()), "x"));
+        }
+        let mistakes: Vec<String> = layer.finish().1.iter().map(ToString::to_string).collect();
+        let expected =
+            ["SLUICE__A__B: a: already said by SLUICE__A: keep one of them", "SLUICE__C: c: already said by SLUICE__C__D: keep one of them"];
+        assert_eq!(mistakes, expected);
+    }
+}

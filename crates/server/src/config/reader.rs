@@ -1,0 +1,339 @@
+//! Reads typed values out of the merged tree, and collects every mistake on the way instead of stopping at the first.
+//!
+//! A [`Field`] is a place and what was said there. Its readers return `None` when nothing was said, or when what was said is wrong, and then
+//! the mistake is noted; so a reader of a section reads all its fields before it builds anything. [`Field::table`] knows which keys were asked
+//! for, and refuses the others.
+
+use std::{cell::RefCell, fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+
+use config::{Map, Value, ValueKind};
+
+use super::{error::Mistake, files::Files, layers::first_origin, loader::base_of, origin::Origin, path::Path};
+
+/// What all fields of one reading share.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    mistakes: RefCell<Vec<Mistake>>,
+    warnings: RefCell<Vec<Mistake>>,
+    /// Who is meant when a mistake is that something is missing.
+    fallback: Origin,
+}
+
+/// A place in the tree, and what was said there.
+#[derive(Clone, Debug)]
+pub(crate) struct Field<'a> {
+    path: Path,
+    value: Option<&'a Value>,
+    /// Whose table the field is missing from, when it is.
+    parent: Origin,
+    reading: &'a Reading,
+}
+
+/// A table whose keys are being read.
+#[derive(Debug)]
+pub(crate) struct Table<'a> {
+    path: Path,
+    values: &'a Map<String, Value>,
+    origin: Origin,
+    asked: RefCell<Vec<&'static str>>,
+    reading: &'a Reading,
+}
+
+impl Reading {
+    /// A reading that blames `fallback` for what nobody said.
+    pub(crate) const fn new(fallback: Origin) -> Self {
+        Self { mistakes: RefCell::new(Vec::new()), warnings: RefCell::new(Vec::new()), fallback }
+    }
+
+    /// The whole tree as a field.
+    pub(crate) fn root<'a>(&'a self, tree: &'a Value) -> Field<'a> {
+        Field { path: Path::root(), value: Some(tree), parent: self.fallback.clone(), reading: self }
+    }
+
+    /// The mistakes and the warnings.
+    pub(crate) fn finish(self) -> (Vec<Mistake>, Vec<Mistake>) {
+        (self.mistakes.into_inner(), self.warnings.into_inner())
+    }
+}
+
+impl<'a> Field<'a> {
+    /// Where this field stands.
+    pub(crate) const fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether anything was said here.
+    pub(crate) const fn is_said(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// Who said it; for a field that is missing, who said the table it is missing from.
+    pub(crate) fn origin(&self) -> Origin {
+        self.value.and_then(first_origin).unwrap_or_else(|| self.parent.clone())
+    }
+
+    /// Notes a mistake here. Returns `None`, for readers to return.
+    pub(crate) fn refuse<T>(&self, message: impl Display) -> Option<T> {
+        let mistake = Mistake { origin: self.origin(), path: self.path.clone(), message: message.to_string() };
+        self.reading.mistakes.borrow_mut().push(mistake);
+        None
+    }
+
+    /// Notes what is possible but hardly meant.
+    pub(crate) fn warn(&self, message: impl Display) {
+        let warning = Mistake { origin: self.origin(), path: self.path.clone(), message: message.to_string() };
+        self.reading.warnings.borrow_mut().push(warning);
+    }
+
+    /// This field, if something was said; else notes that it is missing, with `remedy`.
+    pub(crate) fn required(self, remedy: impl Display) -> Option<Self> {
+        if self.is_said() { Some(self) } else { self.refuse(format_args!("is missing: {remedy}")) }
+    }
+
+    /// Whether exactly `word` was said; `false` also means `off`, since YAML once read `off` so.
+    pub(crate) fn is_off(&self) -> bool {
+        matches!(self.value.map(|value| &value.kind), Some(ValueKind::Boolean(false)))
+            || matches!(self.value.map(|value| &value.kind), Some(ValueKind::String(text)) if text == "off")
+    }
+
+    /// Whether a table was said.
+    pub(crate) const fn is_table(&self) -> bool {
+        matches!(self.value, Some(Value { kind: ValueKind::Table(_), .. }))
+    }
+
+    /// Text that is not empty.
+    pub(crate) fn text(&self) -> Option<&'a str> {
+        match &self.value?.kind {
+            ValueKind::String(text) if text.is_empty() => self.refuse("is empty: write a value or remove the key"),
+            ValueKind::String(text) => Some(text),
+            other => self.refuse(format_args!("must be text, not {}{}", kind_name(other), quoting_hint(other))),
+        }
+    }
+
+    /// Text that `T` can be read from.
+    pub(crate) fn parse<T: FromStr<Err: Display>>(&self) -> Option<T> {
+        self.parse_with(str::parse)
+    }
+
+    /// Text that `parse` understands; its error is the mistake.
+    pub(crate) fn parse_with<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        parse(self.text()?).map_or_else(|error| self.refuse(error), Some)
+    }
+
+    /// A whole number in `range`.
+    pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let number = match &self.value?.kind {
+            ValueKind::I64(number) => i128::from(*number),
+            ValueKind::U64(number) => i128::from(*number),
+            ValueKind::I128(number) => *number,
+            // Variables and flags can only say text, and templates like to quote.
+            ValueKind::String(text) => match text.replace('_', "").parse() {
+                Ok(number) => number,
+                Err(_) => return self.refuse(format_args!("`{text}` is not a whole number: write digits, as in `60`")),
+            },
+            ValueKind::Float(number) => return self.refuse(format_args!("`{number}` is not a whole number: write digits, as in `60`")),
+            other => return self.refuse(format_args!("must be a whole number, not {}", kind_name(other))),
+        };
+        match u64::try_from(number).ok().filter(|number| range.contains(number)) {
+            Some(number) => Some(number),
+            None => self.refuse(format_args!("{number} is out of range: from {} to {}", range.start(), range.end())),
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn truth(&self) -> Option<bool> {
+        match &self.value?.kind {
+            ValueKind::Boolean(truth) => Some(*truth),
+            ValueKind::String(text) if text == "true" => Some(true),
+            ValueKind::String(text) if text == "false" => Some(false),
+            ValueKind::String(text) => self.refuse(format_args!("`{text}` is neither `true` nor `false`")),
+            other => self.refuse(format_args!("must be `true` or `false`, not {}", kind_name(other))),
+        }
+    }
+
+    /// A span of time with its unit, in `range`.
+    pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        if let ValueKind::I64(_) | ValueKind::U64(_) | ValueKind::Float(_) = &self.value?.kind {
+            let number = &self.value?.kind;
+            return self.refuse(format_args!("`{number}` has no unit: write `{number}ms`, `{number}s` or `{number}m`"));
+        }
+        let text = self.text()?;
+        let span = match humantime::parse_duration(text) {
+            Ok(span) => span,
+            Err(_) if text.parse::<f64>().is_ok() => {
+                return self.refuse(format_args!("`{text}` has no unit: write `{text}ms`, `{text}s` or `{text}m`"));
+            }
+            Err(_) => return self.refuse(format_args!("`{text}` is not a duration: write a whole number and a unit, as in `25ms` or `1s`")),
+        };
+        if range.contains(&span) {
+            return Some(span);
+        }
+        let [start, end] = [range.start(), range.end()].map(|bound| humantime::format_duration(*bound));
+        self.refuse(format_args!("`{text}` is out of range: from {start} to {end}"))
+    }
+
+    /// One of `choices`, by its word.
+    pub(crate) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        // YAML once read `off` as false, and TOML and JSON have no other way to leave the quotes away.
+        let said = if self.is_off() { "off" } else { self.text()? };
+        if let Some((_, chosen)) = choices.iter().find(|(word, _)| *word == said) {
+            return Some(*chosen);
+        }
+        self.refuse(format_args!("`{said}` is not possible: {}write {}", did_you_mean(said, words.iter().copied()), alternatives(&words)))
+    }
+
+    /// The items of a list; of a variable or flag, its text at the commas. `None` also when one of them is wrong.
+    pub(crate) fn items<T>(&self, read: impl FnMut(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+        match &self.value?.kind {
+            ValueKind::Array(values) => self.each(values, read),
+            ValueKind::String(text) if self.origin().is_text_only() => {
+                let tag = self.origin().to_tag();
+                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+                let values: Vec<Value> = words.map(|word| Value::new(Some(&tag), word)).collect();
+                self.each(&values, read)
+            }
+            other => self.refuse(format_args!("must be a list, not {}: write `[...]`", kind_name(other))),
+        }
+    }
+
+    /// As [`Field::items`], and what is no list is its only item.
+    pub(crate) fn one_or_more<T>(&self, mut read: impl FnMut(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+        let is_list = matches!(self.value?.kind, ValueKind::Array(_)) || self.origin().is_text_only();
+        if is_list { self.items(read) } else { read(self).map(|item| vec![item]) }
+    }
+
+    fn each<T>(&self, values: &[Value], mut read: impl FnMut(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+        let parent = self.origin();
+        let item = |(i, value)| {
+            let field = Field { path: self.path.index(i), value: Some(value), parent: parent.clone(), reading: self.reading };
+            field.said_something().and_then(|field| read(&field))
+        };
+        // All are read before the first that is wrong makes the list wrong.
+        let items: Vec<Option<T>> = values.iter().enumerate().map(item).collect();
+        items.into_iter().collect()
+    }
+
+    /// The file that is named here, and what is in it. A relative path starts at the file that names it.
+    pub(crate) fn file(&self, files: &Files) -> Option<(PathBuf, String)> {
+        let path = base_of(&self.origin()).join(self.text()?);
+        match files.read_text(&path) {
+            Ok(content) => Some((path, content)),
+            Err(error) => self.refuse(format_args!("`{}` cannot be read: {error}", path.display())),
+        }
+    }
+
+    /// What `read` makes of the table here. Keys that it does not ask for are mistakes.
+    pub(crate) fn table<T>(&self, read: impl FnOnce(&Table<'a>) -> Option<T>) -> Option<T> {
+        let ValueKind::Table(values) = &self.value?.kind else {
+            return self.refuse(format_args!("must be a table, not {}: write `{{ key: value }}`", kind_name(&self.value?.kind)));
+        };
+        let table =
+            Table { path: self.path.clone(), values, origin: self.origin(), asked: RefCell::new(Vec::new()), reading: self.reading };
+        let result = read(&table);
+        table.refuse_what_was_not_asked_for();
+        result
+    }
+
+    /// The entries of a table whose keys are free, in the order of their names.
+    pub(crate) fn entries(&self) -> Option<Vec<(&'a str, Field<'a>)>> {
+        let ValueKind::Table(values) = &self.value?.kind else {
+            return self.refuse(format_args!("must be a table, not {}: write `{{ key: value }}`", kind_name(&self.value?.kind)));
+        };
+        let parent = self.origin();
+        let entry = |(name, value): (&'a String, &'a Value)| {
+            let field = Field { path: self.path.key(name), value: Some(value), parent: parent.clone(), reading: self.reading };
+            field.said_something().map(|field| (name.as_str(), field))
+        };
+        let mut entries: Vec<_> = values.iter().filter_map(entry).collect();
+        entries.sort_by_key(|(name, _)| *name);
+        Some(entries)
+    }
+
+    /// This field, unless what was said is nothing (`key:` with no value), which is a mistake.
+    fn said_something(self) -> Option<Self> {
+        match self.value {
+            Some(Value { kind: ValueKind::Nil, .. }) => self.refuse("is empty: write a value or remove the key"),
+            _ => Some(self),
+        }
+    }
+}
+
+impl<'a> Table<'a> {
+    /// What was said for `name`.
+    pub(crate) fn field(&self, name: &'static str) -> Field<'a> {
+        self.asked.borrow_mut().push(name);
+        let field = |value| Field { path: self.path.key(name), value, parent: self.origin.clone(), reading: self.reading };
+        // What is empty counts as absent once it was refused.
+        self.values.get(name).and_then(|value| field(Some(value)).said_something()).unwrap_or_else(|| field(None))
+    }
+
+    /// Refuses `name`, which will be part of the grammar, rather than ignoring it.
+    pub(crate) fn not_yet(&self, name: &'static str, what: &str) {
+        let field = self.field(name);
+        if field.is_said() {
+            field.refuse::<()>(format_args!("{what} is not there yet: remove the key"));
+        }
+    }
+
+    fn refuse_what_was_not_asked_for(&self) {
+        let asked = self.asked.borrow();
+        let mut unknown: Vec<_> = self.values.iter().filter(|(name, _)| !asked.contains(&name.as_str())).collect();
+        unknown.sort_by_key(|(name, _)| *name);
+        for (name, value) in unknown {
+            let field = Field { path: self.path.key(name), value: Some(value), parent: self.origin.clone(), reading: self.reading };
+            let mut known: Vec<&str> = asked.iter().copied().filter(|name| !self.values.contains_key(*name)).collect();
+            known.sort_unstable();
+            let hint = did_you_mean(name, known.iter().copied());
+            let hint = if hint.is_empty() { format!("known here are {}", listed(&asked)) } else { hint.trim_end_matches("; ").to_owned() };
+            field.refuse::<()>(format_args!("unknown key: {hint}"));
+        }
+    }
+}
+
+/// `did you mean `x`?; ` for the word most like `said`, or nothing when none is.
+fn did_you_mean<'w>(said: &str, words: impl IntoIterator<Item = &'w str>) -> String {
+    let likeness = |word: &str| strsim::jaro_winkler(&said.to_lowercase(), word);
+    let best = words.into_iter().map(|word| (likeness(word), word)).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, word)| format!("did you mean `{word}`?; ")).unwrap_or_default()
+}
+
+/// `a`, `b` or `c`.
+fn alternatives(words: &[&str]) -> String {
+    joined(words, "or")
+}
+
+/// `a`, `b` and `c`, in order.
+fn listed(words: &[&str]) -> String {
+    let mut words = words.to_vec();
+    words.sort_unstable();
+    joined(&words, "and")
+}
+
+fn joined(words: &[&str], last: &str) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((end, rest)) if !rest.is_empty() => format!("{} {last} {end}", rest.join(", ")),
+        Some((end, _)) => end.clone(),
+        None => "no keys".to_owned(),
+    }
+}
+
+const fn kind_name(kind: &ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Nil => "nothing",
+        ValueKind::Boolean(_) => "a truth value",
+        ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) | ValueKind::Float(_) => "a number",
+        ValueKind::String(_) => "text",
+        ValueKind::Table(_) => "a table",
+        ValueKind::Array(_) => "a list",
+    }
+}
+
+/// A number or truth that was meant as text only lacks its quotes.
+const fn quoting_hint(kind: &ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Nil | ValueKind::Table(_) | ValueKind::Array(_) => "",
+        _ => ": put it in quotes",
+    }
+}
