@@ -30,7 +30,11 @@ pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Map<String, Value>, V
         let origin = Origin::Variable(name);
         let path = segments.iter().fold(Path::root(), |path, segment| path.key(segment));
         if segments.iter().any(String::is_empty) {
-            layer.refuse(origin, Path::root(), "a key is missing: write `SLUICE__STORE__URL`, with two underscores between keys".to_owned());
+            layer.refuse(
+                origin,
+                Path::root(),
+                "a key is missing: write `SLUICE__STORE__URL`, with two underscores between keys".to_owned(),
+            );
             continue;
         }
         let Some(text) = value.to_str() else {

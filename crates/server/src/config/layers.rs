@@ -125,10 +125,16 @@ mod tests {
     #[test]
     fn tables_merge_and_everything_else_is_replaced() {
         let tree = merged("{a: {x: 1, y: 2}, l: [1, 2], s: {t: 1}}", "{a: {y: 3}, l: [9], s: off}");
-        assert_eq!(tree, merged("{}", "{a: {x: 1, y: 3}, l: [9], s: off}").into_iter().map(|(key, value)| {
-            let value = if key == "a" { tree["a"].clone() } else { value };
-            (key, value)
-        }).collect());
+        assert_eq!(
+            tree,
+            merged("{}", "{a: {x: 1, y: 3}, l: [9], s: off}")
+                .into_iter()
+                .map(|(key, value)| {
+                    let value = if key == "a" { tree["a"].clone() } else { value };
+                    (key, value)
+                })
+                .collect()
+        );
         let ValueKind::Table(a) = &tree["a"].kind else { panic!("a table") };
         assert_eq!((a["x"].origin(), a["y"].origin()), (Some("built-in:"), Some("file:f")));
         assert_eq!((a["x"].kind.clone(), a["y"].kind.clone()), (ValueKind::I64(1), ValueKind::I64(3)));
@@ -153,8 +159,10 @@ mod tests {
             layer.put(&segments, &origin, Value::new(Some(&origin.to_tag()), "x"));
         }
         let mistakes: Vec<String> = layer.finish().1.iter().map(ToString::to_string).collect();
-        let expected =
-            ["SLUICE__A__B: a: already said by SLUICE__A: keep one of them", "SLUICE__C: c: already said by SLUICE__C__D: keep one of them"];
+        let expected = [
+            "SLUICE__A__B: a: already said by SLUICE__A: keep one of them",
+            "SLUICE__C: c: already said by SLUICE__C__D: keep one of them",
+        ];
         assert_eq!(mistakes, expected);
     }
 }

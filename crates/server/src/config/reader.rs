@@ -163,7 +163,9 @@ impl<'a> Field<'a> {
             Err(_) if text.parse::<f64>().is_ok() => {
                 return self.refuse(format_args!("`{text}` has no unit: write `{text}ms`, `{text}s` or `{text}m`"));
             }
-            Err(_) => return self.refuse(format_args!("`{text}` is not a duration: write a whole number and a unit, as in `25ms` or `1s`")),
+            Err(_) => {
+                return self.refuse(format_args!("`{text}` is not a duration: write a whole number and a unit, as in `25ms` or `1s`"));
+            }
         };
         if range.contains(&span) {
             return Some(span);

@@ -44,7 +44,9 @@ pub enum StoreUrlError {
         scheme: &'static str,
     },
     /// Another scheme, or none.
-    #[error("`{shown}` is not the address of a store: write `memory://`, `redis://[user:password@]host[:port][/database]` or `rediss://...`")]
+    #[error(
+        "`{shown}` is not the address of a store: write `memory://`, `redis://[user:password@]host[:port][/database]` or `rediss://...`"
+    )]
     Scheme {
         /// What was read, without secrets.
         shown: String,
@@ -144,7 +146,11 @@ impl fmt::Display for StoreUrl {
             (user, None) => write!(f, "{}@", user.as_deref().unwrap_or_default())?,
             (user, Some(_)) => write!(f, "{}:{MASK}@", user.as_deref().unwrap_or_default())?,
         }
-        if host.contains(':') { write!(f, "[{host}]")? } else { f.write_str(host)? }
+        if host.contains(':') {
+            write!(f, "[{host}]")?
+        } else {
+            f.write_str(host)?
+        }
         write!(f, ":{port}/{database}")
     }
 }
@@ -185,7 +191,9 @@ mod tests {
         let url: StoreUrl = "redis://user:hunter2@host/3".parse().unwrap();
         assert_eq!(url.to_string(), "redis://user:***@host:6379/3");
         assert!(!format!("{url:?}").contains("hunter2"));
-        for broken in ["redis://user:hunter2@", "redis://u:hunter2@host:port", "redis://u:hun/ter2@host:1", "http://u:hunter2@host", "u:hunter2@h"] {
+        for broken in
+            ["redis://user:hunter2@", "redis://u:hunter2@host:port", "redis://u:hun/ter2@host:1", "http://u:hunter2@host", "u:hunter2@h"]
+        {
             let shown = refusal(broken);
             assert!(!shown.contains("hunter2") && !shown.contains("ter2"), "{shown}");
         }

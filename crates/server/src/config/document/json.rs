@@ -130,10 +130,13 @@ mod tests {
         let ValueKind::Array(items) = root["/A.b"].kind.clone() else { panic!("a list") };
         let kinds: Vec<ValueKind> = items.into_iter().map(|item| item.kind).collect();
         let expected = [1.into(), (-1).into(), u64::MAX.into(), 1.5.into(), true.into(), ValueKind::Nil, "off".into()];
-        assert_eq!(kinds, expected.map(|kind: ValueKind| match kind {
-            ValueKind::I64(number) if number > 0 => ValueKind::U64(number.unsigned_abs()),
-            kind => kind,
-        }));
+        assert_eq!(
+            kinds,
+            expected.map(|kind: ValueKind| match kind {
+                ValueKind::I64(number) if number > 0 => ValueKind::U64(number.unsigned_abs()),
+                kind => kind,
+            })
+        );
     }
 
     #[test]

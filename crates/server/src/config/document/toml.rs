@@ -20,7 +20,8 @@ pub(super) fn parse(origin: &Origin, text: &str) -> (Option<Value>, Vec<Mistake>
 
 /// The parser shows the line of the file between the place and the reason. That line may hold a password.
 fn without_the_excerpt(error: &str) -> String {
-    let is_excerpt = |line: &&str| line.split_once('|').is_some_and(|(number, _)| number.trim().parse::<u32>().is_ok() || number.trim().is_empty());
+    let is_excerpt =
+        |line: &&str| line.split_once('|').is_some_and(|(number, _)| number.trim().parse::<u32>().is_ok() || number.trim().is_empty());
     let said: Vec<&str> = error.lines().filter(|line| !is_excerpt(line)).collect();
     said.join(": ").replacen("TOML parse error at ", "", 1)
 }

@@ -26,7 +26,14 @@ pub(super) fn settings(root: &Field<'_>, files: &Files) -> Option<Settings> {
         }
         root.not_yet("rls", "the grammar of Envoy's rate limit service");
         root.not_yet("gateway", "the gateway");
-        Some(Settings { listen: listen?, store: store?, clients: clients?, log: log?, shutdown_grace: shutdown_grace?, warnings: Vec::new() })
+        Some(Settings {
+            listen: listen?,
+            store: store?,
+            clients: clients?,
+            log: log?,
+            shutdown_grace: shutdown_grace?,
+            warnings: Vec::new(),
+        })
     })
 }
 

@@ -12,12 +12,8 @@ use crate::config::{
 };
 
 /// The words for what happens while the store is away; a limit's `on_store_failure` has the same.
-pub(super) const ON_FAILURE: [(&str, OnStoreFailure); 4] = [
-    ("local", OnStoreFailure::Local),
-    ("allow", OnStoreFailure::Allow),
-    ("deny", OnStoreFailure::Deny),
-    ("error", OnStoreFailure::Error),
-];
+pub(super) const ON_FAILURE: [(&str, OnStoreFailure); 4] =
+    [("local", OnStoreFailure::Local), ("allow", OnStoreFailure::Allow), ("deny", OnStoreFailure::Deny), ("error", OnStoreFailure::Error)];
 
 /// Every key in the store begins with the prefix, so it is paid for by each bucket.
 const MAX_PREFIX_BYTES: usize = 32;
