@@ -16,7 +16,7 @@ pub(crate) fn run(report: &mut Report, filter: Option<&str>) {
     let (runner, mut tests) = if succeeds(&mut cargo(&["nextest", "--version"])) {
         (Runner::Nextest, cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]))
     } else {
-        (Runner::CargoTest, cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"]))
+        (Runner::CargoTest, cargo(&["test", "--workspace", "--no-fail-fast", "--tests"]))
     };
     tests.args(filter);
     report.run_tests(runner, tests);
