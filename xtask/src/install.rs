@@ -33,7 +33,7 @@ fn install(tool: &Tool) -> Result<PathBuf, String> {
         };
         match result.and_then(|()| tool.find()) {
             Ok(Some(path)) => return Ok(path),
-            Ok(None) => problems.push(format!("{way:?} did not bring it")),
+            Ok(None) => problems.push(format!("{} did not bring it", way.name())),
             Err(problem) => problems.push(problem),
         }
     }
@@ -46,6 +46,15 @@ fn install(tool: &Tool) -> Result<PathBuf, String> {
 enum Way<'a> {
     Apt(&'a [&'a str]),
     Wheel(&'a Wheel),
+}
+
+impl Way<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Apt(_) => "apt-get",
+            Self::Wheel(_) => "pip",
+        }
+    }
 }
 
 /// The ways open on this machine, the better one first.

@@ -60,6 +60,7 @@ impl<T, E: std::fmt::Display> Outcome for Result<T, E> {
 ///
 /// # Panics
 /// When no attempt has succeeded for twenty seconds.
+#[track_caller]
 pub fn eventually<O: Outcome>(what: &str, attempt: impl FnMut() -> O) -> O::Value {
     eventually_within(PATIENCE, what, attempt)
 }
@@ -68,6 +69,7 @@ pub fn eventually<O: Outcome>(what: &str, attempt: impl FnMut() -> O) -> O::Valu
 ///
 /// # Panics
 /// When no attempt has succeeded within `patience`; one is made in any case.
+#[track_caller]
 pub fn eventually_within<O: Outcome>(patience: Duration, what: &str, mut attempt: impl FnMut() -> O) -> O::Value {
     let mut tries = Tries::new(patience);
     loop {
@@ -104,6 +106,7 @@ impl Tries {
         Self { start: Instant::now(), patience, pause: FIRST_PAUSE }
     }
 
+    #[track_caller]
     fn pause_or_panic(&mut self, what: &str, last: &str) -> Duration {
         assert!(self.start.elapsed() < self.patience, "waited {:?} in vain until {what}: {last}", self.patience);
         let pause = self.pause;

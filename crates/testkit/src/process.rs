@@ -106,6 +106,7 @@ impl SluiceOptions {
     /// # Panics
     /// When the program cannot be started, ends early or does not answer; the message holds its log.
     #[must_use]
+    #[track_caller]
     pub fn start(self) -> Sluice {
         let sluice = self.launch();
         sluice.wait_healthy();
@@ -117,6 +118,7 @@ impl SluiceOptions {
     /// # Panics
     /// When the program cannot be started.
     #[must_use]
+    #[track_caller]
     pub fn launch(self) -> Sluice {
         let directory =
             TempDir::with_prefix("sluice-server-").unwrap_or_else(|error| panic!("could not make a directory for sluice: {error}"));
@@ -167,6 +169,7 @@ impl Sluice {
     /// # Panics
     /// When it was started without [`SluiceOptions::grpc`].
     #[must_use]
+    #[track_caller]
     pub fn grpc_addr(&self) -> SocketAddr {
         match &self.grpc {
             Some(port) => (Ipv4Addr::LOCALHOST, port.number()).into(),
@@ -205,6 +208,7 @@ impl Sluice {
     ///
     /// # Panics
     /// When the process ends instead, or does not answer; the message holds its log.
+    #[track_caller]
     pub fn wait_healthy(&self) {
         let deadline = Instant::now() + START_PATIENCE;
         loop {
@@ -245,9 +249,13 @@ impl Sluice {
     /// # Panics
     /// When it still runs after `patience`; the message holds its log.
     #[must_use]
+    #[track_caller]
     pub fn wait_exit(&self, patience: Duration) -> ExitStatus {
         let exit = self.child().wait(patience);
-        exit.unwrap_or_else(|| panic!("sluice still ran after {patience:?}:\n{}", self.log()))
+        match exit {
+            Some(exit) => exit,
+            None => panic!("sluice still ran after {patience:?}:\n{}", self.log()),
+        }
     }
 
     /// Whether the process has not ended.
@@ -260,6 +268,7 @@ impl Sluice {
     ///
     /// # Panics
     /// As [`SluiceOptions::start`].
+    #[track_caller]
     pub fn restart(&self) {
         {
             let mut child = self.child();
@@ -281,6 +290,7 @@ impl Sluice {
     /// # Panics
     /// When it was started without [`SluiceOptions::config`].
     #[must_use]
+    #[track_caller]
     pub fn config_path(&self) -> PathBuf {
         assert!(self.options.config.is_some(), "this sluice was started without SluiceOptions::config");
         config_path(self.directory.path())
@@ -290,6 +300,7 @@ impl Sluice {
     ///
     /// # Panics
     /// When it was started without [`SluiceOptions::config`], or the file cannot be written.
+    #[track_caller]
     pub fn rewrite_config(&self, yaml: &str) {
         replace_file(&self.config_path(), yaml);
     }

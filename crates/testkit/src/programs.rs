@@ -23,13 +23,15 @@ impl Program {
     /// # Panics
     /// When it is not found; the message says how to install it.
     #[must_use]
+    #[track_caller]
     pub fn path(&self) -> PathBuf {
-        self.find(env::var_os(self.variable).map(PathBuf::from), &search_path()).unwrap_or_else(|problem| {
-            panic!(
+        match self.find(env::var_os(self.variable).map(PathBuf::from), &search_path()) {
+            Ok(path) => path,
+            Err(problem) => panic!(
                 "{problem}\n  let the project install it:  cargo xtask test\n  or do it yourself:           {}\n  or name it:                  {}=/path/to/{}",
                 self.remedy, self.variable, self.name
-            )
-        })
+            ),
+        }
     }
 
     fn find(&self, named: Option<PathBuf>, directories: &[PathBuf]) -> Result<PathBuf, String> {

@@ -67,6 +67,7 @@ impl RedisOptions {
     /// When no redis-server is found (the message says how to install it), or it does not start (the
     /// message holds its log).
     #[must_use]
+    #[track_caller]
     pub fn start(self) -> RedisServer {
         RedisServer::launch(self)
     }

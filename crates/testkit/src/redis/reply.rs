@@ -36,10 +36,15 @@ impl Reply {
     /// # Panics
     /// When the reply is no whole number.
     #[must_use]
+    #[track_caller]
     pub fn integer(&self) -> i64 {
         match self {
             Self::Integer(number) => *number,
-            other => other.text().parse().unwrap_or_else(|_| panic!("expected a whole number, not {other:?}")),
+            Self::Status(_) | Self::Bulk(_) => match self.text().parse() {
+                Ok(number) => number,
+                Err(_) => panic!("expected a whole number, not {self:?}"),
+            },
+            other => panic!("expected a whole number, not {other:?}"),
         }
     }
 
@@ -48,10 +53,14 @@ impl Reply {
     /// # Panics
     /// When the reply is something else, or no UTF-8.
     #[must_use]
+    #[track_caller]
     pub fn text(&self) -> String {
         match self {
             Self::Status(text) => text.clone(),
-            Self::Bulk(bytes) => String::from_utf8(bytes.clone()).unwrap_or_else(|_| panic!("no UTF-8: {self:?}")),
+            Self::Bulk(bytes) => match String::from_utf8(bytes.clone()) {
+                Ok(text) => text,
+                Err(_) => panic!("expected text, not {self:?}"),
+            },
             Self::Integer(number) => number.to_string(),
             other => panic!("expected text, not {other:?}"),
         }
@@ -62,6 +71,7 @@ impl Reply {
     /// # Panics
     /// When the reply is no array.
     #[must_use]
+    #[track_caller]
     pub fn items(&self) -> &[Self] {
         match self {
             Self::Array(items) => items,
@@ -74,6 +84,7 @@ impl Reply {
     /// # Panics
     /// When the reply is no array of texts.
     #[must_use]
+    #[track_caller]
     pub fn texts(&self) -> Vec<String> {
         self.items().iter().map(Self::text).collect()
     }

@@ -71,6 +71,7 @@ impl RedisServer {
     /// # Panics
     /// As [`RedisOptions::start`].
     #[must_use]
+    #[track_caller]
     pub fn start() -> Self {
         RedisOptions::new().start()
     }
@@ -80,6 +81,7 @@ impl RedisServer {
     /// # Panics
     /// As [`RedisOptions::start`].
     #[must_use]
+    #[track_caller]
     pub fn start_with(args: &[&str]) -> Self {
         RedisOptions::new().args(args).start()
     }
@@ -89,15 +91,20 @@ impl RedisServer {
     /// # Panics
     /// As [`RedisOptions::start`].
     #[must_use]
+    #[track_caller]
     pub fn start_tls() -> Self {
         RedisOptions::new().tls().start()
     }
 
+    #[track_caller]
     pub(super) fn launch(options: RedisOptions) -> Self {
         let directory =
             TempDir::with_prefix("sluice-redis-").unwrap_or_else(|error| panic!("could not make a directory for redis: {error}"));
         let launch = Launch {
-            program: options.program.clone().unwrap_or_else(|| REDIS_SERVER.path()),
+            program: match &options.program {
+                Some(path) => path.clone(),
+                None => REDIS_SERVER.path(),
+            },
             tls: options.tls.then(|| TlsFiles::create(directory.path())),
             directory,
             options,
@@ -137,6 +144,7 @@ impl RedisServer {
     /// # Panics
     /// When the server was started without TLS.
     #[must_use]
+    #[track_caller]
     pub fn ca_file(&self) -> &Path {
         match &self.launch.tls {
             Some(files) => &files.authority,
@@ -166,11 +174,15 @@ impl RedisServer {
     ///
     /// # Panics
     /// When Redis does not answer, or answers with an error.
+    #[track_caller]
     pub fn command<A: AsRef<[u8]>>(&self, parts: &[A]) -> Reply {
-        self.try_command(parts).unwrap_or_else(|error| {
-            let parts: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part.as_ref())).collect();
-            panic!("{}: {error}", parts.join(" "))
-        })
+        match self.try_command(parts) {
+            Ok(reply) => reply,
+            Err(error) => {
+                let parts: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part.as_ref())).collect();
+                panic!("{}: {error}", parts.join(" "))
+            }
+        }
     }
 
     /// Sends one command whose failure is a result too.
@@ -186,6 +198,7 @@ impl RedisServer {
     /// # Panics
     /// When Redis does not answer, or has no such field.
     #[must_use]
+    #[track_caller]
     pub fn info(&self, field: &str) -> String {
         let info = self.command(&["INFO", "everything"]).text();
         match info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')) {
@@ -215,6 +228,7 @@ impl RedisServer {
     ///
     /// # Panics
     /// When it does not come up again.
+    #[track_caller]
     pub fn restart(&self) {
         let mut child = self.child();
         child.kill();
