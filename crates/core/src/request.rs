@@ -4,8 +4,8 @@ use std::{fmt, net::IpAddr};
 
 use crate::cost::Cost;
 
-/// The longest client key, in bytes.
-pub const MAX_CLIENT_BYTES: usize = 4096;
+/// The longest client key, in bytes: tokens of identity providers have a few thousand.
+pub const MAX_CLIENT_BYTES: usize = 16 * 1024;
 
 /// One request that asks to pass.
 #[derive(Clone, Copy)]
@@ -107,11 +107,13 @@ pub enum RequestError {
     /// A client without a key.
     #[error("a client's key cannot be empty")]
     ClientEmpty,
-    /// A client with a key above [`MAX_CLIENT_BYTES`].
-    #[error("a client's key of {bytes} bytes is too long: at most {MAX_CLIENT_BYTES}")]
+    /// A client with a longer key than [`MAX_CLIENT_BYTES`], or than where it was read from allows.
+    #[error("a client's key of {bytes} bytes is too long: at most {most}")]
     ClientTooLong {
         /// The key's length.
         bytes: usize,
+        /// The longest that would be taken.
+        most: usize,
     },
     /// The header that names a client has several different values.
     #[error("header `{header}` names different clients: send it once")]

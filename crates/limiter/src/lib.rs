@@ -22,6 +22,8 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod identify;
+
 mod error;
 mod in_force;
 mod limiter;

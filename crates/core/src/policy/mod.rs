@@ -134,7 +134,9 @@ impl Policy {
     fn client_tag(&self, client: Client<'_>) -> Result<Tag, RequestError> {
         match client {
             Client::Key([]) => Err(RequestError::ClientEmpty),
-            Client::Key(key) if key.len() > MAX_CLIENT_BYTES => Err(RequestError::ClientTooLong { bytes: key.len() }),
+            Client::Key(key) if key.len() > MAX_CLIENT_BYTES => {
+                Err(RequestError::ClientTooLong { bytes: key.len(), most: MAX_CLIENT_BYTES })
+            }
             Client::Key(key) => Ok(self.tagger.tag(Subject::Client(key))),
             Client::Address(address) => Ok(self.address_tag(address)),
         }

@@ -1,0 +1,54 @@
+//! Reads single values from headers.
+
+use http::{HeaderMap, HeaderName};
+use sluice_core::{Attributes, RequestError};
+
+/// The longest key in a header, in bytes.
+const MAX_KEY_BYTES: usize = 4096;
+
+/// A request's headers, as limits read them.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'h> {
+    headers: &'h HeaderMap,
+}
+
+impl<'h> Headers<'h> {
+    /// Reads from `headers`.
+    #[must_use]
+    pub const fn new(headers: &'h HeaderMap) -> Self {
+        Self { headers }
+    }
+}
+
+impl Attributes for Headers<'_> {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.headers.get(name).map(http::HeaderValue::as_bytes)
+    }
+}
+
+/// The client that `name` names.
+pub(super) fn key<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h [u8]>, RequestError> {
+    let values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
+    match only(values, name)? {
+        Some(key) if key.len() > MAX_KEY_BYTES => Err(RequestError::ClientTooLong { bytes: key.len(), most: MAX_KEY_BYTES }),
+        key => Ok(key),
+    }
+}
+
+/// The only value that is not empty; values that are repeated count once.
+pub(super) fn only<'h>(values: impl Iterator<Item = &'h [u8]>, name: &HeaderName) -> Result<Option<&'h [u8]>, RequestError> {
+    let mut found = None;
+    for value in values.filter(|value| !value.is_empty()) {
+        if found.is_some_and(|found| found != value) {
+            return Err(RequestError::ClientAmbiguous { header: name.to_string() });
+        }
+        found = Some(value);
+    }
+    Ok(found)
+}
+
+/// The text under `name`; `None` when there are several, or it is none.
+pub(super) fn only_text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
+    std::str::from_utf8(only(values, name).ok()??).ok()
+}

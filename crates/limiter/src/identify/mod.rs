@@ -1,0 +1,163 @@
+//! Who sends a request: from its headers, and the address of whoever is connected.
+//!
+//! An [`Identifier`] tries its [sources](ClientSource) in order; the first that names somebody does. When none does, the client is the address.
+//!
+//! - `header:x-api-key`: the header's value. An empty one counts as absent; two different ones are refused.
+//! - `bearer`: the token of `Authorization: Bearer`, whole and unread.
+//! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web Token. Only for tokens that something in front
+//!   has **verified already**: the signature is not looked at here, and anybody can write a token with any subject. A token without a readable
+//!   subject counts as under `bearer`. In a tier's list of clients such a client is written `"https://issuer\nsubject"`: the line break keeps it apart from
+//!   whatever a header could hold.
+//! - `ip`: the address.
+//!
+//! # Addresses
+//!
+//! The address is the peer's, unless the peer is a trusted proxy. Then `X-Forwarded-For` is read, all its lines as one list, from the right:
+//! every proxy adds whom it was connected to at that end, so that what a client wrote itself stands further left. The first address that is
+//! no trusted proxy is the client's; where all are trusted, it is the leftmost. What is no address (`unknown`, `_hidden`, an empty entry) ends the
+//! reading at the address before it.
+//!
+//! `Forwarded` (RFC 7239) is read in the same way, but only where there is no `X-Forwarded-For`: nearly all proxies write the latter and hand
+//! through the former as they got it. A proxy that writes `Forwarded` has to remove `X-Forwarded-For`.
+//!
+//! # Tiers
+//!
+//! A tier header counts only when the peer is a trusted proxy, which has to overwrite whatever a client sent under that name.
+//!
+//! ```
+//! use sluice::identify::Identifier;
+//! use sluice::Client;
+//!
+//! let identifier = Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse()?]);
+//! let mut headers = http::HeaderMap::new();
+//! headers.insert("x-forwarded-for", "203.0.113.9, 198.51.100.7, 10.0.0.2".parse()?);
+//!
+//! let identity = identifier.identify(&headers, "10.0.0.1".parse()?)?;
+//! assert_eq!(identity.client(), Client::Address("198.51.100.7".parse()?));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+
+mod address;
+mod bearer;
+mod forwarded;
+mod headers;
+mod source;
+
+use std::{borrow::Cow, net::IpAddr};
+
+use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+use sluice_core::{Client, Cost, Request, RequestError};
+
+pub use headers::Headers;
+pub use source::{ClientSource, ClientSourceError};
+
+/// Says who sends a request.
+#[derive(Clone, Debug)]
+pub struct Identifier {
+    sources: Box<[ClientSource]>,
+    trusted_proxies: Box<[IpNet]>,
+    tier_header: Option<HeaderName>,
+}
+
+/// Who sends a request.
+#[derive(Clone, Debug)]
+pub struct Identity<'h> {
+    /// `None` when the address is all that is known.
+    key: Option<Cow<'h, [u8]>>,
+    address: IpAddr,
+    tier: Option<&'h str>,
+    headers: Headers<'h>,
+}
+
+impl Identifier {
+    /// Tries `sources` in order, and trusts nobody's word about addresses and tiers.
+    #[must_use]
+    pub fn new(sources: Vec<ClientSource>) -> Self {
+        Self { sources: sources.into(), trusted_proxies: Box::default(), tier_header: None }
+    }
+
+    /// Believes peers in these networks about whom they speak for.
+    #[must_use]
+    pub fn with_trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
+        self.trusted_proxies = networks.into();
+        self
+    }
+
+    /// Reads the client's tier from this header, when it comes from a trusted proxy.
+    #[must_use]
+    pub fn with_tier_header(mut self, name: HeaderName) -> Self {
+        self.tier_header = Some(name);
+        self
+    }
+
+    /// Who sends a request with these headers over a connection from `peer`.
+    ///
+    /// # Errors
+    /// When a header names several clients, or one with too long a key.
+    pub fn identify<'h>(&self, headers: &'h HeaderMap, peer: IpAddr) -> Result<Identity<'h>, RequestError> {
+        let peer = peer.to_canonical();
+        let trusted = self.trusts(peer);
+        let address = if trusted { forwarded::client_address(headers, peer, |hop| self.trusts(hop)) } else { peer };
+        let tier = self.tier_header.as_ref().filter(|_| trusted).and_then(|name| headers::only_text(headers, name));
+        let mut key = None;
+        for source in &self.sources {
+            let found = match source {
+                ClientSource::Header(name) => headers::key(headers, name)?.map(Cow::Borrowed),
+                ClientSource::Bearer => bearer::token(headers)?.map(Cow::Borrowed),
+                ClientSource::BearerSubject => bearer::subject(headers)?,
+                ClientSource::Address => break,
+            };
+            if found.is_some() {
+                key = found;
+                break;
+            }
+        }
+        Ok(Identity { key, address, tier, headers: Headers::new(headers) })
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Default for Identifier {
+    /// By `x-api-key`, else by bearer token, else by address; no proxies are trusted.
+    fn default() -> Self {
+        Self::new(vec![ClientSource::Header(HeaderName::from_static("x-api-key")), ClientSource::Bearer, ClientSource::Address])
+    }
+}
+
+impl Identity<'_> {
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> Client<'_> {
+        self.key.as_deref().map_or(Client::Address(self.address), Client::Key)
+    }
+
+    /// The address that the request comes from, behind trusted proxies.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The tier that a trusted proxy says the client has.
+    #[must_use]
+    pub const fn tier(&self) -> Option<&str> {
+        self.tier
+    }
+
+    /// The request of this client for `path`, at the cost of one token.
+    #[must_use]
+    pub fn request<'a>(&'a self, method: &'a str, path: &'a str) -> Request<'a> {
+        Request {
+            client: self.client(),
+            address: Some(self.address),
+            method,
+            path,
+            attributes: &self.headers,
+            tier: self.tier,
+            cost: Cost::ONE,
+        }
+    }
+}
