@@ -4,7 +4,7 @@ use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
 use parking_lot::Mutex;
-use redis::{AsyncConnectionConfig, ConnectionInfo, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
 use super::{RedisError, RedisSettings};
 use crate::StoreError;
@@ -30,8 +30,13 @@ struct Current {
 
 impl Connections {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisError> {
-        let target = settings.url.as_str().into_connection_info().map_err(RedisError::Url)?;
-        // Of the lanes each holds one connection; the others are for announcing and probing.
+        let mut target = settings.url.as_str().into_connection_info().map_err(RedisError::Url)?;
+        if let Some(file) = &settings.ca_file {
+            let authorities = fs::read(file).map_err(|source| RedisError::File { file: file.clone(), source })?;
+            let certificates = TlsCertificates { client_tls: None, root_cert: Some(authorities) };
+            target = Client::build_with_tls(target, certificates).map_err(RedisError::Tls)?.get_connection_info().clone();
+        }
+        // Each lane holds one; the others are for announcing and probing.
         let size = settings.connections + 2;
         let pool = pool(target.clone(), size, settings.timeout)?;
         let current = Mutex::new(Current { password: None, pool });
@@ -54,7 +59,7 @@ impl Connections {
         let Some(file) = &self.password_file else { return Ok(self.current.lock().pool.clone()) };
         let unreachable = |error: RedisError| StoreError::Unreachable(std::sync::Arc::new(error));
         let password = fs::read_to_string(file)
-            .map_err(|source| unreachable(RedisError::PasswordFile { file: file.clone(), source }))?
+            .map_err(|source| unreachable(RedisError::File { file: file.clone(), source }))?
             .trim_end_matches(['\r', '\n'])
             .to_owned();
         let mut current = self.current.lock();

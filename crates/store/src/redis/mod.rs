@@ -32,6 +32,8 @@ pub struct RedisSettings {
     pub url: String,
     /// A file that holds the password, read again for every new connection; instead of one in the URL.
     pub password_file: Option<PathBuf>,
+    /// A PEM file with the authorities that vouch for the server's certificate; without one, the system's.
+    pub ca_file: Option<PathBuf>,
     /// What every key begins with.
     pub prefix: String,
     /// How long one call may take.
@@ -47,6 +49,7 @@ impl RedisSettings {
         Self {
             url: url.into(),
             password_file: None,
+            ca_file: None,
             prefix: "sluice".to_owned(),
             timeout: Duration::from_millis(25),
             // A second call in flight keeps the server busy while the first one's answers are read; more gain nothing.
@@ -63,6 +66,7 @@ impl fmt::Debug for RedisSettings {
             .field("timeout", &self.timeout)
             .field("connections", &self.connections)
             .field("password_file", &self.password_file)
+            .field("ca_file", &self.ca_file)
             .finish_non_exhaustive()
     }
 }
@@ -74,6 +78,9 @@ pub enum RedisError {
     /// The URL cannot be read.
     #[error("this is no URL of a Redis: write redis://host:6379, or rediss:// for TLS")]
     Url(#[source] redis::RedisError),
+    /// The file of authorities holds no certificates, or the URL does not ask for TLS.
+    #[error("TLS cannot be set up: a file of authorities goes with a rediss:// URL, and holds certificates in PEM form")]
+    Tls(#[source] redis::RedisError),
     /// The prefix cannot begin a key.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
@@ -83,9 +90,9 @@ pub enum RedisError {
     /// Made outside of a tokio runtime.
     #[error("a Redis store is made inside of a tokio runtime")]
     NoRuntime,
-    /// The password file cannot be read.
-    #[error("the password file {} cannot be read", file.display())]
-    PasswordFile {
+    /// The password file, or that of the authorities, cannot be read.
+    #[error("the file {} cannot be read", file.display())]
+    File {
         /// The file.
         file: PathBuf,
         /// Why.

@@ -9,10 +9,11 @@ pub(super) fn read(state: &[u8]) -> Option<Bucket> {
     let micros = i64::try_from(rest.number(7)?).ok()?;
     let (fraction, refill, indebted_at) = match layout {
         1 => (0, Refill::from_parts(1, rest.number(4)?)?, None),
-        2 | 3 => {
+        2 => (0, Refill::from_parts(1, rest.number(4)? * 1_000)?, None),
+        3 | 4 => {
             let fraction = rest.number(5)?;
             let refill = Refill::from_parts(rest.number(5)?, rest.number(7)?)?;
-            let indebted_at = if layout == 3 { Some(Timestamp::from_unix_micros(i64::try_from(rest.number(7)?).ok()?)) } else { None };
+            let indebted_at = if layout == 4 { Some(Timestamp::from_unix_micros(i64::try_from(rest.number(7)?).ok()?)) } else { None };
             (fraction, refill, indebted_at)
         }
         _ => return None,
@@ -42,18 +43,21 @@ mod tests {
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 0 });
         assert_eq!(bucket.refill(), "60/minute".parse::<sluice_core::Rate>().unwrap().refill());
 
-        let mut long = vec![2, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x1e, 0x84, 0x80];
+        let daily = [2, 0, 0, 0, 0, 0, 1, 2, 0x05, 0x26, 0x5c, 0x00];
+        assert_eq!(read(&daily).unwrap().refill(), "1/day".parse::<sluice_core::Rate>().unwrap().refill());
+
+        let mut long = vec![3, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x1e, 0x84, 0x80];
         let bucket = read(&long).unwrap();
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
         assert_eq!(bucket.refill(), "90/minute".parse::<sluice_core::Rate>().unwrap().refill());
         assert_eq!(bucket.indebted_at(), None);
 
-        long[0] = 3;
+        long[0] = 4;
         assert!(read(&long).is_none(), "the instant of the debt is missing");
         long.extend([0, 0, 0, 0, 0, 0, 9]);
         assert_eq!(read(&long).unwrap().indebted_at(), Some(Timestamp::from_unix_micros(9)));
 
-        for state in [&[][..], &[1], &[4; 12], &compact[..11], b"1700000000000000"] {
+        for state in [&[][..], &[1], &[5; 12], &compact[..11], b"1700000000000000"] {
             assert!(read(state).is_none(), "{state:?}");
         }
     }

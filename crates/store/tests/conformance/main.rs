@@ -1,4 +1,5 @@
 //! What every store promises: truths first, stores second. Wrappers are stores too.
+#![allow(unreachable_pub, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 mod oracle;

@@ -235,6 +235,7 @@ pub async fn concurrent_checks_never_overspend(fixture: &Fixture) {
 }
 
 /// Random histories, with changing numbers, debts and shadows, one by one and in batches: every decision is the core's, to the digit.
+#[allow(clippy::result_large_err)] // The error type is proptest's.
 pub async fn every_history_equals_the_core(fixture: &Fixture) {
     let mut runner = TestRunner::new(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() });
     let runtime = tokio::runtime::Handle::current();
