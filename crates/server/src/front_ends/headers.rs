@@ -1,0 +1,232 @@
+//! The header fields that tell a client where it stands.
+//!
+//! Two dialects say the same. The older: `X-RateLimit-Limit` (requests per minute of the limit that binds), `X-RateLimit-Remaining` and
+//! `X-RateLimit-Reset` (Unix seconds at which the bucket is full). The newer, draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy:
+//! "default";q=60;w=60` (60 tokens every 60 seconds) and `RateLimit: "default";r=9;t=1` (9 left, full in one second), with an item for each
+//! enforced limit that applies, the one that binds first. A denial that waiting ends has `Retry-After`. Where no limit applies there is
+//! nothing to say. All seconds are rounded up: a client that obeys never returns too early.
+
+use axum::body::Bytes;
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use sluice_core::{Decision, Limit, Rate, Verdict, whole_seconds};
+
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STATE: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The most that a number in a structured field may be (RFC 9651, section 3.3.1).
+const MAX_STRUCTURED_INTEGER: u64 = 999_999_999_999_999;
+/// Room for the values of one limit with a name of usual length, so that one allocation serves all fields.
+const USUAL_BYTES: usize = 160;
+
+/// Adds the fields that `decision` deserves to `headers`.
+pub(crate) fn write(decision: &Decision, headers: &mut HeaderMap) {
+    let Some(binding) = decision.binding() else { return };
+    let mut text = Text(BytesMut::with_capacity(USUAL_BYTES));
+
+    text.number(binding.limit.numbers().rate().tokens_per_minute());
+    headers.insert(X_LIMIT, text.finish());
+    text.number(binding.remaining);
+    headers.insert(X_REMAINING, text.finish());
+    text.number(reset_unix_seconds(decision, binding));
+    headers.insert(X_RESET, text.finish());
+
+    for verdict in enforced(decision) {
+        let window = Window::of(verdict.limit.numbers().rate());
+        text.item(&verdict.limit);
+        text.parameter(";q=", window.tokens);
+        text.parameter(";w=", window.seconds);
+    }
+    headers.insert(POLICY, text.finish());
+    for verdict in enforced(decision) {
+        text.item(&verdict.limit);
+        text.parameter(";r=", verdict.remaining);
+        text.parameter(";t=", whole_seconds(verdict.reset_in));
+    }
+    headers.insert(STATE, text.finish());
+
+    if let Some(seconds) = decision.retry().after_seconds() {
+        text.number(seconds);
+        headers.insert(RETRY_AFTER, text.finish());
+    }
+}
+
+/// What every limit said: the one that binds first, then the others that are enforced, then the shadows.
+pub(crate) fn in_order(decision: &Decision) -> impl Iterator<Item = &Verdict> {
+    let binding = decision.binding();
+    let is_binding = move |verdict: &&Verdict| binding.is_some_and(|binding| std::ptr::eq(binding, *verdict));
+    let of_mode =
+        move |enforced| decision.verdicts().iter().filter(move |verdict| verdict.limit.denies() == enforced && !is_binding(verdict));
+    binding.into_iter().chain(of_mode(true)).chain(of_mode(false))
+}
+
+fn enforced(decision: &Decision) -> impl Iterator<Item = &Verdict> {
+    in_order(decision).take_while(|verdict| verdict.limit.denies())
+}
+
+/// When the bucket is full again, in Unix seconds rounded up.
+pub(crate) fn reset_unix_seconds(decision: &Decision, verdict: &Verdict) -> u64 {
+    let seconds = verdict.reset_at(decision.at()).unix_seconds_rounded_up();
+    u64::try_from(seconds).unwrap_or(0)
+}
+
+/// A rate as the wire tells it: tokens in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Tokens that come back in [`seconds`](Self::seconds).
+    pub(crate) tokens: u64,
+    /// The period; of one that is no whole number of seconds, the least multiple that is.
+    pub(crate) seconds: u64,
+}
+
+impl Window {
+    const SECOND_US: u64 = 1_000_000;
+
+    /// The window of `rate`, as written where it can be.
+    pub(crate) fn of(rate: Rate) -> Self {
+        let period = rate.period();
+        if period.subsec_micros() == 0 {
+            return Self { tokens: rate.tokens(), seconds: period.as_secs() };
+        }
+        // 2 per 1500 ms is 4 per 3 s: the period times the least number that makes it whole seconds.
+        let rest = u64::from(period.subsec_micros());
+        let times = Self::SECOND_US / common_divisor(rest, Self::SECOND_US);
+        Self { tokens: rate.tokens().saturating_mul(times), seconds: period.as_secs() * times + rest * times / Self::SECOND_US }
+    }
+}
+
+const fn common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Writes the values of several fields one after another into one allocation.
+struct Text(BytesMut);
+
+impl Text {
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Begins the item of `limit` in a list: its name as a structured field's string, in which a limit's name can stand as it is.
+    fn item(&mut self, limit: &Limit) {
+        self.0.extend_from_slice(if self.0.is_empty() { b"\"" } else { b", \"" });
+        self.0.extend_from_slice(limit.name().as_bytes());
+        self.0.extend_from_slice(b"\"");
+    }
+
+    fn parameter(&mut self, name: &str, number: u64) {
+        self.0.extend_from_slice(name.as_bytes());
+        self.number(number.min(MAX_STRUCTURED_INTEGER));
+    }
+
+    fn finish(&mut self) -> HeaderValue {
+        let value: Bytes = self.0.split().freeze();
+        HeaderValue::from_maybe_shared(value).expect("digits and a limit's name are printable ASCII")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sluice_core::{Action, Bucket, Mode, Source, Timestamp};
+
+    use super::*;
+    use crate::front_ends::fixtures::{check_of, limit};
+
+    const NOW: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
+
+    fn fields(decision: &Decision) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        write(decision, &mut headers);
+        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    fn field(decision: &Decision, name: &str) -> Option<String> {
+        fields(decision).into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    #[test]
+    fn an_allowed_check_says_what_is_left() {
+        let decision = check_of(Action::Take, &[(&limit("default", "60/minute", 10), 1)], NOW);
+        let expected = [
+            ("x-ratelimit-limit", "60"),
+            ("x-ratelimit-remaining", "9"),
+            ("x-ratelimit-reset", "1800000001"),
+            ("ratelimit-policy", "\"default\";q=60;w=60"),
+            ("ratelimit", "\"default\";r=9;t=1"),
+        ];
+        let expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut fields = fields(&decision);
+        fields.sort_by_key(|(name, _)| expected.iter().position(|(known, _)| known == name));
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn a_denied_check_says_when_to_return() {
+        let limit = limit("slow", "1 per 90s", 2);
+        let mut buckets = [Bucket::full(limit.numbers(), NOW)];
+        buckets[0].take(limit.numbers(), 2, NOW);
+        let later = NOW.after(Duration::from_micros(500_000));
+        let check = sluice_core::Check::new(Action::Take).with(&limit, crate::front_ends::fixtures::tag(), sluice_core::Cost::ONE);
+        let decision = check.decide(&mut buckets, later, Source::Store);
+        assert!(decision.is_denied());
+        assert_eq!(field(&decision, "retry-after").as_deref(), Some("90"), "89.5 seconds, rounded up");
+        assert_eq!(field(&decision, "x-ratelimit-limit").as_deref(), Some("1"), "never advertised as none");
+        assert_eq!(field(&decision, "x-ratelimit-remaining").as_deref(), Some("0"));
+        assert_eq!(field(&decision, "x-ratelimit-reset").as_deref(), Some("1800000180"));
+        assert_eq!(field(&decision, "ratelimit-policy").as_deref(), Some("\"slow\";q=1;w=90"));
+        assert_eq!(field(&decision, "ratelimit").as_deref(), Some("\"slow\";r=0;t=180"));
+    }
+
+    #[test]
+    fn a_cost_above_the_burst_has_no_retry_after() {
+        let decision = check_of(Action::Take, &[(&limit("default", "60/minute", 10), 11)], NOW);
+        assert!(decision.is_denied());
+        assert_eq!(field(&decision, "retry-after"), None);
+        assert_eq!(field(&decision, "x-ratelimit-remaining").as_deref(), Some("10"), "a denied check takes nothing");
+    }
+
+    #[test]
+    fn every_enforced_limit_has_an_item_and_the_binding_one_is_first() {
+        let (wide, narrow) = (limit("wide", "1000/hour", 100), limit("narrow", "5/second", 5));
+        let shadow = std::sync::Arc::new((*limit("shadow", "1/day", 1)).clone().with_mode(Mode::Shadow));
+        let decision = check_of(Action::Take, &[(&wide, 1), (&shadow, 1), (&narrow, 1)], NOW);
+        assert_eq!(field(&decision, "x-ratelimit-limit").as_deref(), Some("300"));
+        assert_eq!(field(&decision, "ratelimit-policy").as_deref(), Some("\"narrow\";q=5;w=1, \"wide\";q=1000;w=3600"));
+        assert_eq!(field(&decision, "ratelimit").as_deref(), Some("\"narrow\";r=4;t=1, \"wide\";r=99;t=4"));
+    }
+
+    #[test]
+    fn without_a_limit_there_is_nothing_to_say() {
+        assert_eq!(fields(&Decision::unlimited(NOW)), []);
+        let shadow = std::sync::Arc::new((*limit("shadow", "1/day", 1)).clone().with_mode(Mode::Shadow));
+        assert_eq!(fields(&check_of(Action::Take, &[(&shadow, 5)], NOW)), [], "a shadow shows to nobody");
+    }
+
+    #[test]
+    fn a_period_of_broken_seconds_is_told_in_whole_ones() {
+        let window = |rate: &str| {
+            let Window { tokens, seconds } = Window::of(rate.parse().unwrap());
+            (tokens, seconds)
+        };
+        assert_eq!(window("60/minute"), (60, 60));
+        assert_eq!(window("5 per 250ms"), (20, 1));
+        assert_eq!(window("2 per 1500ms"), (4, 3));
+        assert_eq!(window("1 per 7us"), (1_000_000, 7));
+    }
+
+    #[test]
+    fn numbers_stay_within_structured_fields() {
+        let huge = limit("huge", "1000000000000 per 7us", 10_000_000_000_000_000);
+        let decision = check_of(Action::Peek, &[(&huge, 1)], NOW);
+        assert_eq!(field(&decision, "ratelimit-policy").as_deref(), Some("\"huge\";q=999999999999999;w=7"));
+        assert_eq!(field(&decision, "ratelimit").as_deref(), Some("\"huge\";r=999999999999999;t=0"));
+    }
+}

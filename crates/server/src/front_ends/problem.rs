@@ -1,0 +1,197 @@
+//! What goes wrong, as RFC 9457 tells it: `application/problem+json`.
+//!
+//! A problem's `type` is a name, not an address: `urn:sluice:problem:body-too-large` is the same behind every proxy and on every host, and
+//! never changes. Clients tell problems apart by it; `title` and `detail` are for people.
+
+use std::borrow::Cow;
+
+use axum::{body::Body, response::Response};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ALLOW, CONTENT_TYPE},
+};
+use serde::Serialize;
+use sluice::{LimiterError, RequestError, StoreError};
+
+/// The media type of a problem.
+pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// A kind of problem: the names that clients may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Too few tokens now; later there are enough.
+    RateLimited,
+    /// More tokens asked for than the bucket can ever hold.
+    CostAboveBurst,
+    /// The body is not the JSON that the door reads.
+    MalformedBody,
+    /// What was asked cannot be decided about: a path, a client or a header that cannot be read.
+    InvalidRequest,
+    /// More checks than a batch may hold.
+    TooManyChecks,
+    /// The body is longer than the door reads.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTooSlow,
+    /// The header fields are longer than any door reads.
+    HeadersTooLarge,
+    /// The body is not said to be JSON.
+    UnsupportedMediaType,
+    /// The path does not know the method.
+    MethodNotAllowed,
+    /// A path among those that tell about this process, with nothing behind it.
+    NotFound,
+    /// The store cannot decide, and the limits that apply leave the answer to the caller.
+    StoreUnavailable,
+}
+
+/// One problem, ready to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    kind: Kind,
+    detail: Cow<'static, str>,
+    /// Which part of the body is wrong: `checks[3].cost`.
+    field: Option<String>,
+    allow: Option<&'static str>,
+}
+
+/// A problem's members on the wire.
+#[derive(Serialize)]
+pub(crate) struct ProblemBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The stable name: the problem's `type`.
+    pub(crate) const fn type_uri(self) -> &'static str {
+        match self {
+            Self::RateLimited => "urn:sluice:problem:rate-limited",
+            Self::CostAboveBurst => "urn:sluice:problem:cost-above-burst",
+            Self::MalformedBody => "urn:sluice:problem:malformed-body",
+            Self::InvalidRequest => "urn:sluice:problem:invalid-request",
+            Self::TooManyChecks => "urn:sluice:problem:too-many-checks",
+            Self::BodyTooLarge => "urn:sluice:problem:body-too-large",
+            Self::BodyTooSlow => "urn:sluice:problem:body-too-slow",
+            Self::HeadersTooLarge => "urn:sluice:problem:headers-too-large",
+            Self::UnsupportedMediaType => "urn:sluice:problem:unsupported-media-type",
+            Self::MethodNotAllowed => "urn:sluice:problem:method-not-allowed",
+            Self::NotFound => "urn:sluice:problem:not-found",
+            Self::StoreUnavailable => "urn:sluice:problem:store-unavailable",
+        }
+    }
+
+    /// The same words for every problem of the kind.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::RateLimited => "Too many requests",
+            Self::CostAboveBurst => "The cost is above the burst",
+            Self::MalformedBody => "The body is not the JSON expected",
+            Self::InvalidRequest => "The request cannot be decided about",
+            Self::TooManyChecks => "Too many checks in one batch",
+            Self::BodyTooLarge => "The body is too large",
+            Self::BodyTooSlow => "The body did not arrive in time",
+            Self::HeadersTooLarge => "The header fields are too large",
+            Self::UnsupportedMediaType => "The body is not said to be JSON",
+            Self::MethodNotAllowed => "The method is not allowed here",
+            Self::NotFound => "Nothing is here",
+            Self::StoreUnavailable => "The store cannot decide",
+        }
+    }
+
+    /// The status it is answered with.
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::RateLimited | Self::CostAboveBurst => StatusCode::TOO_MANY_REQUESTS,
+            Self::MalformedBody | Self::InvalidRequest | Self::TooManyChecks => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+// === impl Problem ===
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        Self::new(Kind::InvalidRequest, error.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    /// The chain of causes is for the log: it names hosts.
+    fn from(error: StoreError) -> Self {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a request was left undecided");
+        Self::new(Kind::StoreUnavailable, error.to_string())
+    }
+}
+
+impl From<LimiterError> for Problem {
+    fn from(error: LimiterError) -> Self {
+        match error {
+            LimiterError::Request(error) => error.into(),
+            LimiterError::Store(error) => error.into(),
+            other => Self::new(Kind::StoreUnavailable, other.to_string()),
+        }
+    }
+}
+
+impl Problem {
+    /// A problem of `kind`; `detail` says what is wrong and what would be right.
+    pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), field: None, allow: None }
+    }
+
+    /// The same problem, in this part of the body.
+    pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// The door at `path` knows only the methods in `allow`, a list as `Allow` writes it.
+    pub(crate) fn method_not_allowed(path: &str, allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, format!("{path} takes {allow}")) }
+    }
+
+    /// The status it is answered with.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    /// The members on the wire.
+    pub(crate) fn body(&self) -> ProblemBody<'_> {
+        ProblemBody {
+            kind: self.kind.type_uri(),
+            title: self.kind.title(),
+            status: self.status().as_u16(),
+            detail: &self.detail,
+            field: self.field.as_deref(),
+        }
+    }
+
+    /// The answer.
+    pub(crate) fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self.body()).expect("a problem is strings and a number");
+        let mut headers = HeaderMap::with_capacity(2);
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status();
+        *response.headers_mut() = headers;
+        response
+    }
+}

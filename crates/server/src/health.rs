@@ -1,0 +1,227 @@
+//! `/health` and `/ready`: whether the process lives, and whether it should be asked.
+//!
+//! `/health` is 200 as long as the process answers. `/ready` says what each part is like:
+//!
+//! | status | | |
+//! |---|---|---|
+//! | `ready` | 200 | all is well |
+//! | `degraded` | 200 | the store is away, and limits answer by themselves, or the last change of the configuration was refused: better asked than left out |
+//! | `unavailable` | 503 | the store is away, and every limit leaves the answer to the caller |
+//! | `stopping` | 503 | the process was told to stop, and finishes what is in flight |
+
+use std::{
+    error::Error,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{Router, body::Body, response::Response, routing::get};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use serde::Serialize;
+use sluice::{MemoryStore, Policy, Store};
+use sluice_core::OnStoreFailure;
+use sluice_store::Replica;
+
+use crate::engine::Engine;
+
+/// How long a store may take to show that it would decide. Less than the second that most probes wait, and far more than a check may take.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What this process tells about itself to those who decide whether to ask it.
+#[derive(Debug)]
+pub struct Health {
+    stopping: AtomicBool,
+    store: Arc<dyn Watched>,
+    configuration: Mutex<Configuration>,
+    replica: Replica,
+    started: Instant,
+}
+
+/// A store that readiness can look at.
+pub trait Watched: fmt::Debug + Send + Sync + 'static {
+    /// What it is called: `memory`, `redis`.
+    fn name(&self) -> &'static str;
+
+    /// Where the buckets live, without what stands in when it is away.
+    fn backing(&self) -> &dyn Store;
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Serialize)]
+struct Configuration {
+    /// How many were in force since the start, this one included.
+    version: u64,
+    /// When it came into force, in Unix seconds.
+    loaded_at: u64,
+    /// Why the last change was refused; `None` when it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+/// What `/ready` answers.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    status: Status,
+    store: StorePart,
+    configuration: Configuration,
+    replica: ReplicaPart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ready,
+    Degraded,
+    Unavailable,
+    Stopping,
+}
+
+#[derive(Debug, Serialize)]
+struct StorePart {
+    name: &'static str,
+    /// `up` or `away`.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplicaPart {
+    id: String,
+    version: String,
+    uptime_seconds: u64,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// The health of `replica`, whose buckets live in `store`, with its first configuration in force.
+    #[must_use]
+    pub fn new(replica: Replica, store: Arc<dyn Watched>) -> Self {
+        let configuration = Configuration { version: 1, loaded_at: unix_seconds(), refused: None };
+        Self { stopping: AtomicBool::new(false), store, configuration: Mutex::new(configuration), replica, started: Instant::now() }
+    }
+
+    /// From now on the process is not ready: it was told to stop.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process was told to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Another configuration is in force.
+    pub fn configuration_replaced(&self) {
+        let mut configuration = self.configuration();
+        *configuration = Configuration { version: configuration.version + 1, loaded_at: unix_seconds(), refused: None };
+    }
+
+    /// A changed configuration was refused, and the one before it stays in force.
+    pub fn configuration_refused(&self, why: String) {
+        self.configuration().refused = Some(why);
+    }
+
+    fn configuration(&self) -> MutexGuard<'_, Configuration> {
+        // Nothing panics while it is held.
+        self.configuration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn readiness(&self, policy: &Policy) -> Readiness {
+        let store = self.store_part().await;
+        let configuration = self.configuration().clone();
+        let away = store.error.is_some();
+        let status = match () {
+            () if self.is_stopping() => Status::Stopping,
+            () if away && leaves_all_to_callers(policy) => Status::Unavailable,
+            () if away || configuration.refused.is_some() => Status::Degraded,
+            () => Status::Ready,
+        };
+        let replica = ReplicaPart {
+            id: self.replica.id.clone(),
+            version: self.replica.version.clone(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+        };
+        Readiness { status, store, configuration, replica }
+    }
+
+    async fn store_part(&self) -> StorePart {
+        let error = match tokio::time::timeout(PROBE_PATIENCE, self.store.backing().probe()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(with_causes(&error)),
+            Err(_) => Some(format!("no answer within {PROBE_PATIENCE:?}")),
+        };
+        StorePart { name: self.store.name(), status: if error.is_none() { "up" } else { "away" }, error }
+    }
+}
+
+/// Whether no request that is limited would be answered without the store.
+fn leaves_all_to_callers(policy: &Policy) -> bool {
+    let mut enforced = policy.limits().iter().filter(|limit| limit.denies()).peekable();
+    enforced.peek().is_some() && enforced.all(|limit| limit.on_store_failure() == OnStoreFailure::Error)
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+// === impl Watched ===
+
+impl Watched for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn backing(&self) -> &dyn Store {
+        self
+    }
+}
+
+// === impl Status ===
+
+impl Status {
+    const fn code(self) -> StatusCode {
+        match self {
+            Self::Ready | Self::Degraded => StatusCode::OK,
+            Self::Unavailable | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// `/health` and `/ready`.
+pub(crate) fn routes(engine: Arc<Engine>, health: Arc<Health>) -> Router {
+    let ready = async move || {
+        let readiness = health.readiness(&engine.limiter().policy()).await;
+        let body = serde_json::to_vec(&readiness).expect("readiness is strings and numbers");
+        answer(readiness.status.code(), body)
+    };
+    Router::new().route("/health", get(async || answer(StatusCode::OK, r#"{"status":"alive"}"#))).route("/ready", get(ready))
+}
+
+fn answer(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
