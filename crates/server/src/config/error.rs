@@ -15,7 +15,7 @@ pub struct Mistake {
     pub message: String,
 }
 
-/// Every mistake of a configuration, in the order of the grammar. Shown one a line.
+/// Every mistake of a configuration, at least one. Shown one a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<Mistake>);
 

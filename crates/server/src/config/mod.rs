@@ -33,5 +33,5 @@ pub use loader::Loader;
 pub use origin::Origin;
 pub use path::Path;
 pub use secret::Secret;
-pub use settings::{ClientSettings, ClientSource, Listen, LogFormat, LogSettings, Settings, StoreSettings};
-pub use store_url::{RedisAddress, StoreUrl, StoreUrlError};
+pub use settings::{Listen, LogFormat, LogSettings, Settings, StoreSettings};
+pub use store_url::{RedisUrl, StoreUrl, StoreUrlError};

@@ -29,6 +29,15 @@ pub(crate) struct Field<'a> {
     reading: &'a Reading,
 }
 
+/// Where something stands, and who said it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Where.
+    pub(crate) path: Path,
+    /// Who.
+    pub(crate) origin: Origin,
+}
+
 /// A table whose keys are being read.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
@@ -36,6 +45,8 @@ pub(crate) struct Table<'a> {
     values: &'a Map<String, Value>,
     origin: Origin,
     asked: RefCell<Vec<&'static str>>,
+    /// Keys that will be part of the grammar.
+    later: RefCell<Vec<&'static str>>,
     reading: &'a Reading,
 }
 
@@ -85,12 +96,33 @@ impl<'a> Field<'a> {
         self.reading.warnings.borrow_mut().push(warning);
     }
 
-    /// This field, if something was said; else notes that it is missing, with `remedy`.
-    pub(crate) fn required(self, remedy: impl Display) -> Option<Self> {
-        if self.is_said() { Some(self) } else { self.refuse(format_args!("is missing: {remedy}")) }
+    /// Notes a mistake at another place of the same reading.
+    pub(crate) fn refuse_at(&self, place: &Place, message: String) {
+        let Place { path, origin } = place.clone();
+        self.reading.mistakes.borrow_mut().push(Mistake { origin, path, message });
     }
 
-    /// Whether exactly `word` was said; `false` also means `off`, since YAML once read `off` so.
+    /// Where this field stands, and who said it.
+    pub(crate) fn place(&self) -> Place {
+        Place { path: self.path.clone(), origin: self.origin() }
+    }
+
+    /// Notes that nothing was said here, with `remedy`.
+    pub(crate) fn missing<T>(&self, remedy: impl Display) -> Option<T> {
+        self.refuse(format_args!("is missing: {remedy}"))
+    }
+
+    /// This field, if something was said; else notes that it is missing, with `remedy`.
+    pub(crate) fn required(self, remedy: impl Display) -> Option<Self> {
+        if self.is_said() { Some(self) } else { self.missing(remedy) }
+    }
+
+    /// Whether `true` was said.
+    pub(crate) fn is_true(&self) -> bool {
+        matches!(self.value.map(|value| &value.kind), Some(ValueKind::Boolean(true)))
+    }
+
+    /// Whether `off` was said, or `false`, which is what YAML once read `off` as.
     pub(crate) fn is_off(&self) -> bool {
         matches!(self.value.map(|value| &value.kind), Some(ValueKind::Boolean(false)))
             || matches!(self.value.map(|value| &value.kind), Some(ValueKind::String(text)) if text == "off")
@@ -110,6 +142,14 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Text, or nothing and no mistake.
+    pub(crate) fn text_if_any(&self) -> Option<&'a str> {
+        match &self.value?.kind {
+            ValueKind::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Text that `T` can be read from.
     pub(crate) fn parse<T: FromStr<Err: Display>>(&self) -> Option<T> {
         self.parse_with(str::parse)
@@ -117,7 +157,16 @@ impl<'a> Field<'a> {
 
     /// Text that `parse` understands; its error is the mistake.
     pub(crate) fn parse_with<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-        parse(self.text()?).map_or_else(|error| self.refuse(error), Some)
+        match &self.value?.kind {
+            // Of a number, `parse` knows better what would be right, if it does not take it for text by chance.
+            number @ (ValueKind::I64(_) | ValueKind::U64(_) | ValueKind::Float(_) | ValueKind::Boolean(_)) => {
+                match parse(&number.to_string()) {
+                    Ok(_) => self.text().and(None),
+                    Err(error) => self.refuse(error),
+                }
+            }
+            _ => parse(self.text()?).map_or_else(|error| self.refuse(error), Some),
+        }
     }
 
     /// A whole number in `range`.
@@ -182,7 +231,8 @@ impl<'a> Field<'a> {
         if let Some((_, chosen)) = choices.iter().find(|(word, _)| *word == said) {
             return Some(*chosen);
         }
-        self.refuse(format_args!("`{said}` is not possible: {}write {}", did_you_mean(said, words.iter().copied()), alternatives(&words)))
+        let hint = most_like(said, words.iter().copied()).map(|word| format!(" (did you mean `{word}`?)")).unwrap_or_default();
+        self.refuse(format_args!("`{said}` is not possible: write {}{hint}", joined(&words, "or")))
     }
 
     /// The items of a list; of a variable or flag, its text at the commas. `None` also when one of them is wrong.
@@ -230,8 +280,8 @@ impl<'a> Field<'a> {
         let ValueKind::Table(values) = &self.value?.kind else {
             return self.refuse(format_args!("must be a table, not {}: write `{{ key: value }}`", kind_name(&self.value?.kind)));
         };
-        let table =
-            Table { path: self.path.clone(), values, origin: self.origin(), asked: RefCell::new(Vec::new()), reading: self.reading };
+        let (asked, later) = (RefCell::default(), RefCell::default());
+        let table = Table { path: self.path.clone(), values, origin: self.origin(), asked, later, reading: self.reading };
         let result = read(&table);
         table.refuse_what_was_not_asked_for();
         result
@@ -272,48 +322,53 @@ impl<'a> Table<'a> {
 
     /// Refuses `name`, which will be part of the grammar, rather than ignoring it.
     pub(crate) fn not_yet(&self, name: &'static str, what: &str) {
-        let field = self.field(name);
-        if field.is_said() {
-            field.refuse::<()>(format_args!("{what} is not there yet: remove the key"));
+        self.later.borrow_mut().push(name);
+        if let Some(value) = self.values.get(name) {
+            self.entry(name, value).refuse::<()>(format_args!("{what} is not there yet: remove the key"));
         }
+    }
+
+    fn entry(&self, name: &str, value: &'a Value) -> Field<'a> {
+        Field { path: self.path.key(name), value: Some(value), parent: self.origin.clone(), reading: self.reading }
     }
 
     fn refuse_what_was_not_asked_for(&self) {
-        let asked = self.asked.borrow();
-        let mut unknown: Vec<_> = self.values.iter().filter(|(name, _)| !asked.contains(&name.as_str())).collect();
+        let (asked, later) = (self.asked.borrow(), self.later.borrow());
+        let is_unknown = |name: &str| !asked.contains(&name) && !later.contains(&name);
+        let mut unknown: Vec<_> = self.values.iter().filter(|(name, _)| is_unknown(name)).collect();
         unknown.sort_by_key(|(name, _)| *name);
         for (name, value) in unknown {
-            let field = Field { path: self.path.key(name), value: Some(value), parent: self.origin.clone(), reading: self.reading };
-            let mut known: Vec<&str> = asked.iter().copied().filter(|name| !self.values.contains_key(*name)).collect();
-            known.sort_unstable();
-            let hint = did_you_mean(name, known.iter().copied());
-            let hint = if hint.is_empty() { format!("known here are {}", listed(&asked)) } else { hint.trim_end_matches("; ").to_owned() };
-            field.refuse::<()>(format_args!("unknown key: {hint}"));
+            let field = self.entry(name, value);
+            // Whoever wrote this key did not misspell one that stands beside it.
+            let not_beside = |known: &&str| self.values.get(*known).is_none_or(|other| first_origin(other) != Some(field.origin()));
+            let nested = name.split_once('.').filter(|(table, _)| asked.contains(table));
+            match (nested, most_like(name, asked.iter().copied().filter(not_beside))) {
+                (Some((table, key)), _) => field.refuse(format_args!("unknown key: write `{table}: {{ {key}: ... }}`")),
+                (None, Some(known)) => field.refuse::<()>(format_args!("unknown key: did you mean `{known}`?")),
+                (None, None) => field.refuse(format_args!("unknown key: known here are {}", joined(&asked, "and"))),
+            };
         }
     }
 }
 
-/// `did you mean `x`?; ` for the word most like `said`, or nothing when none is.
-fn did_you_mean<'w>(said: &str, words: impl IntoIterator<Item = &'w str>) -> String {
-    let likeness = |word: &str| strsim::jaro_winkler(&said.to_lowercase(), word);
-    let best = words.into_iter().map(|word| (likeness(word), word)).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, word)| format!("did you mean `{word}`?; ")).unwrap_or_default()
+/// The word most like `said`, if any is.
+fn most_like<'w>(said: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    let said = said.to_lowercase();
+    // The one forgives a slip of the finger, the other an ending that is missing.
+    let likeness = |word: &str| (strsim::normalized_damerau_levenshtein(&said, word), strsim::jaro_winkler(&said, word));
+    let likely = |(slips, endings): (f64, f64)| (slips >= 0.6 || endings > 0.85).then_some(slips + endings);
+    let scored = words.into_iter().filter_map(|word| likely(likeness(word)).map(|score| (score, word)));
+    scored.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, word)| word)
 }
 
-/// `a`, `b` or `c`.
-fn alternatives(words: &[&str]) -> String {
-    joined(words, "or")
-}
-
-/// `a`, `b` and `c`, in order.
-fn listed(words: &[&str]) -> String {
-    let mut words = words.to_vec();
-    words.sort_unstable();
-    joined(&words, "and")
-}
-
+/// `a`, `b` and `c`, each once.
 fn joined(words: &[&str], last: &str) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    let mut quoted: Vec<String> = Vec::new();
+    for word in words.iter().map(|word| format!("`{word}`")) {
+        if !quoted.contains(&word) {
+            quoted.push(word);
+        }
+    }
     match quoted.split_last() {
         Some((end, rest)) if !rest.is_empty() => format!("{} {last} {end}", rest.join(", ")),
         Some((end, _)) => end.clone(),

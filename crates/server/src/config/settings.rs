@@ -2,21 +2,22 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use http::HeaderName;
-use ipnet::IpNet;
-use sluice_core::OnStoreFailure;
+use sluice::{RedisSettings, identify::Identifier};
+use sluice_core::{OnStoreFailure, Policy};
 
-use super::{error::Mistake, secret::Secret, store_url::StoreUrl};
+use super::{error::Mistake, store_url::StoreUrl};
 
 /// Everything that the configuration says.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
     /// Where replicas listen.
     pub listen: Listen,
     /// Where buckets live.
     pub store: StoreSettings,
     /// How clients are told apart.
-    pub clients: ClientSettings,
+    pub identifier: Identifier,
+    /// Which limits apply to a request.
+    pub policy: Policy,
     /// What is logged, and how.
     pub log: LogSettings,
     /// How long requests in flight may take to finish after a replica was told to stop.
@@ -46,37 +47,27 @@ pub struct StoreSettings {
     /// Who answers while the store cannot, for limits that do not say.
     pub on_failure: OnStoreFailure,
     /// Connections that a replica shares among its calls.
-    pub connections: u32,
+    pub connections: usize,
     /// A file with the password, to be read again at each new connection.
     pub password_file: Option<PathBuf>,
+    /// A file with the certificates, in PEM, that vouch for the server of a `rediss://` URL; `None` for the system's own.
+    pub ca_file: Option<PathBuf>,
 }
 
-/// How clients are told apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientSettings {
-    /// What to look at, in this order; the first that a request has names the client.
-    pub identify: Vec<ClientSource>,
-    /// Peers whose forwarding headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// How many leading bits of an IPv6 address are one client.
-    pub ipv6_prefix: u8,
-    /// What keys in the store are hashed with; empty when none was set.
-    pub secret: Secret,
-    /// The header in which a trusted peer names the client's tier.
-    pub tier_header: Option<HeaderName>,
-}
-
-/// One thing that can tell clients apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientSource {
-    /// The value of a header: an API key.
-    Header(HeaderName),
-    /// The bearer token in `Authorization`.
-    Bearer,
-    /// The subject (`sub`) of the bearer token, which is not verified.
-    BearerSubject,
-    /// The peer's address, or what trusted proxies say it is.
-    Address,
+impl StoreSettings {
+    /// The same for a Redis store; `None` when buckets live in memory.
+    #[must_use]
+    pub fn redis(&self) -> Option<RedisSettings> {
+        let StoreUrl::Redis(url) = &self.url else { return None };
+        Some(RedisSettings {
+            url: url.reveal().to_owned(),
+            password_file: self.password_file.clone(),
+            ca_file: self.ca_file.clone(),
+            prefix: self.prefix.clone(),
+            timeout: self.timeout,
+            connections: self.connections,
+        })
+    }
 }
 
 /// What is logged, and how.

@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, fmt};
 
-use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use super::secret::{MASK, Secret};
@@ -13,24 +12,34 @@ pub enum StoreUrl {
     /// In this process: for one replica alone.
     Memory,
     /// One Redis or Valkey server.
-    Redis(RedisAddress),
+    Redis(RedisUrl),
 }
 
-/// Where a Redis server is, and how to log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisAddress {
-    /// Whether the connection is encrypted (`rediss://`).
-    pub tls: bool,
-    /// A name, or an address without brackets.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-    /// The number of the database.
-    pub database: u32,
-    /// The user; `None` for Redis' default user.
-    pub username: Option<String>,
-    /// The password, if the URL holds one.
-    pub password: Option<Secret>,
+/// Where a Redis server is, and how to log in: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    text: Secret,
+    has_password: bool,
+}
+
+impl RedisUrl {
+    /// The URL with its password: for the one who connects, and nobody's log.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        self.text.reveal()
+    }
+
+    /// Whether the connection is in TLS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.text.reveal().starts_with("rediss:")
+    }
+
+    /// Whether the URL holds a password.
+    #[must_use]
+    pub const fn has_password(&self) -> bool {
+        self.has_password
+    }
 }
 
 /// Why a text is not the address of a store. Never shows a password.
@@ -41,7 +50,7 @@ pub enum StoreUrlError {
     #[error("`{scheme}://` is not there yet: use `redis://` or `rediss://` with one server's address, or `memory://`")]
     NotYet {
         /// What the URL begins with.
-        scheme: &'static str,
+        scheme: String,
     },
     /// Another scheme, or none.
     #[error(
@@ -79,51 +88,34 @@ pub enum StoreUrlError {
     MemoryAddress,
 }
 
-const DEFAULT_PORT: u16 = 6379;
-
 impl std::str::FromStr for StoreUrl {
     type Err = StoreUrlError;
 
     fn from_str(text: &str) -> Result<Self, StoreUrlError> {
         let shown = || mask_password(text).into_owned();
-        let tls = match text.split_once("://").map(|(scheme, _)| scheme) {
-            Some("memory") if text == "memory://" => return Ok(Self::Memory),
-            Some("memory") => return Err(StoreUrlError::MemoryAddress),
-            Some("redis") => false,
-            Some("rediss") => true,
-            Some("redis+sentinel") => return Err(StoreUrlError::NotYet { scheme: "redis+sentinel" }),
-            Some("rediss+sentinel") => return Err(StoreUrlError::NotYet { scheme: "rediss+sentinel" }),
-            Some("redis+cluster") => return Err(StoreUrlError::NotYet { scheme: "redis+cluster" }),
-            Some("rediss+cluster") => return Err(StoreUrlError::NotYet { scheme: "rediss+cluster" }),
+        match text.split_once("://") {
+            Some(("memory", "")) => return Ok(Self::Memory),
+            Some(("memory", _)) => return Err(StoreUrlError::MemoryAddress),
+            Some(("redis" | "rediss", _)) => {}
+            Some((scheme @ ("redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster"), _)) => {
+                return Err(StoreUrlError::NotYet { scheme: scheme.to_owned() });
+            }
             _ => return Err(StoreUrlError::Scheme { shown: shown() }),
-        };
+        }
         let url = Url::parse(text).map_err(|error| StoreUrlError::Syntax { shown: shown(), reason: error.to_string() })?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(StoreUrlError::Parameters);
         }
-        let host = match url.host() {
-            Some(Host::Domain(name)) if !name.is_empty() => decoded(name),
-            Some(Host::Ipv4(address)) => address.to_string(),
-            Some(Host::Ipv6(address)) => address.to_string(),
-            Some(Host::Domain(_)) | None => return Err(StoreUrlError::NoHost { shown: shown() }),
-        };
-        let database = match url.path() {
-            "" | "/" => 0,
-            path => path[1..].parse().map_err(|_| StoreUrlError::Database { path: path.to_owned() })?,
-        };
-        Ok(Self::Redis(RedisAddress {
-            tls,
-            host,
-            port: url.port().unwrap_or(DEFAULT_PORT),
-            database,
-            username: Some(url.username()).filter(|user| !user.is_empty()).map(decoded),
-            password: url.password().filter(|password| !password.is_empty()).map(|password| Secret::new(&decoded(password))),
-        }))
+        if matches!(url.host(), None | Some(Host::Domain(""))) {
+            return Err(StoreUrlError::NoHost { shown: shown() });
+        }
+        let database = url.path().trim_start_matches('/');
+        if !database.is_empty() && database.parse::<u16>().is_err() {
+            return Err(StoreUrlError::Database { path: url.path().to_owned() });
+        }
+        let has_password = url.password().is_some_and(|password| !password.is_empty());
+        Ok(Self::Redis(RedisUrl { text: Secret::new(text), has_password }))
     }
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// `text` with the password of a URL masked, also when it is not quite a URL.
@@ -137,21 +129,16 @@ pub(crate) fn mask_password(text: &str) -> Cow<'_, str> {
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Redis(RedisAddress { tls, host, port, database, username, password }) = self else {
-            return f.write_str("memory://");
-        };
-        f.write_str(if *tls { "rediss://" } else { "redis://" })?;
-        match (username, password) {
-            (None, None) => {}
-            (user, None) => write!(f, "{}@", user.as_deref().unwrap_or_default())?,
-            (user, Some(_)) => write!(f, "{}:{MASK}@", user.as_deref().unwrap_or_default())?,
+        match self {
+            Self::Memory => f.write_str("memory://"),
+            Self::Redis(url) => f.write_str(&mask_password(url.reveal())),
         }
-        if host.contains(':') {
-            write!(f, "[{host}]")?
-        } else {
-            f.write_str(host)?
-        }
-        write!(f, ":{port}/{database}")
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({})", mask_password(self.reveal()))
     }
 }
 
@@ -159,42 +146,29 @@ impl fmt::Display for StoreUrl {
 mod tests {
     use super::*;
 
-    fn redis(text: &str) -> RedisAddress {
-        match text.parse() {
-            Ok(StoreUrl::Redis(address)) => address,
-            other => panic!("{text}: {other:?}"),
-        }
-    }
-
     fn refusal(text: &str) -> String {
         text.parse::<StoreUrl>().unwrap_err().to_string()
     }
 
     #[test]
-    fn a_host_alone_means_redis_own_port_and_its_first_database() {
-        let address = redis("redis://cache.internal");
-        assert_eq!((address.host.as_str(), address.port, address.database, address.tls), ("cache.internal", 6379, 0, false));
-        assert_eq!((address.username, address.password), (None, None));
-    }
-
-    #[test]
-    fn every_part_is_read_and_decoded() {
-        let address = redis("rediss://lim%40ter:p%2Fss%3A@[::1]:7000/12");
-        assert_eq!((address.host.as_str(), address.port, address.database, address.tls), ("::1", 7000, 12, true));
-        assert_eq!(address.username.as_deref(), Some("lim@ter"));
-        assert_eq!(address.password.as_ref().map(Secret::reveal), Some("p/ss:"));
-        assert_eq!(redis("redis://:only-a-password@host").username, None);
+    fn a_redis_url_is_handed_on_as_it_was_written() {
+        for (text, has_password) in
+            [("redis://cache", false), ("rediss://lim%40ter:p%2Fss@[::1]:7000/12", true), ("redis://:p@h/", true), ("redis://u:@h", false)]
+        {
+            let Ok(StoreUrl::Redis(url)) = text.parse() else { panic!("{text}") };
+            assert_eq!((url.reveal(), url.has_password()), (text, has_password));
+        }
     }
 
     #[test]
     fn no_password_is_ever_shown() {
         let url: StoreUrl = "redis://user:hunter2@host/3".parse().unwrap();
-        assert_eq!(url.to_string(), "redis://user:***@host:6379/3");
+        assert_eq!(url.to_string(), "redis://user:***@host/3");
         assert!(!format!("{url:?}").contains("hunter2"));
-        for broken in
-            ["redis://user:hunter2@", "redis://u:hunter2@host:port", "redis://u:hun/ter2@host:1", "http://u:hunter2@host", "u:hunter2@h"]
-        {
-            let shown = refusal(broken);
+        let broken =
+            ["redis://user:hunter2@", "redis://u:hunter2@host:port", "redis://u:hun/ter2@host:1", "http://u:hunter2@host", "u:hunter2@h"];
+        for text in broken {
+            let shown = refusal(text);
             assert!(!shown.contains("hunter2") && !shown.contains("ter2"), "{shown}");
         }
     }

@@ -4,75 +4,74 @@ use std::net::IpAddr;
 
 use http::{HeaderName, header::AUTHORIZATION};
 use ipnet::IpNet;
+use sluice::identify::{ClientSource, Identifier};
+use sluice_core::Tagger;
 
+use super::numbers::optional;
 use crate::config::{
     files::Files,
     reader::{Field, Table},
     secret::Secret,
-    settings::{ClientSettings, ClientSource},
 };
 
-pub(super) fn read(clients: &Field<'_>, files: &Files) -> Option<ClientSettings> {
+/// What the section says.
+pub(super) struct Clients {
+    /// Tells clients apart.
+    pub(super) identifier: Identifier,
+    /// Makes them unreadable.
+    pub(super) tagger: Tagger,
+    /// How many leading bits of an IPv6 address are one client.
+    pub(super) ipv6_prefix: u8,
+    /// Whether the tagger has a secret of its own.
+    pub(super) has_secret: bool,
+}
+
+pub(super) fn read(clients: &Field<'_>, files: &Files) -> Option<Clients> {
     clients.table(|clients| {
         let identify = identify(&clients.field("identify"));
         let trusted_proxies = clients.field("trusted_proxies").items(|proxy| proxy.parse_with(network));
         let ipv6_prefix = clients.field("ipv6_prefix").integer(1..=128).and_then(|bits| u8::try_from(bits).ok());
         let secret = secret(clients, files);
-        let tier_header = clients.field("tier_header");
-        let tier_header_read = tier_header.parse_with(header_name);
-        if tier_header_read.is_some() && trusted_proxies.as_ref().is_some_and(Vec::is_empty) {
-            return tier_header.refuse("nobody is trusted to send it: name who is in clients.trusted_proxies");
-        }
-        if tier_header.is_said() && tier_header_read.is_none() {
-            return None;
-        }
-        Some(ClientSettings {
-            identify: identify?,
-            trusted_proxies: trusted_proxies?,
-            ipv6_prefix: ipv6_prefix?,
-            secret: secret?,
-            tier_header: tier_header_read,
-        })
+        let nobody_is_trusted = trusted_proxies.as_ref().is_some_and(Vec::is_empty);
+        let tier_header = optional(&clients.field("tier_header"), Some(None), |field| {
+            let name = field.parse_with(header_name)?;
+            if nobody_is_trusted {
+                return field.refuse("only a trusted proxy is believed about tiers: name yours in clients.trusted_proxies");
+            }
+            Some(Some(name))
+        });
+        let identifier = Identifier::new(identify?).with_trusted_proxies(trusted_proxies?);
+        let identifier = match tier_header? {
+            Some(name) => identifier.with_tier_header(name),
+            None => identifier,
+        };
+        let secret = secret?;
+        let tagger = Tagger::new(secret.as_ref().map_or("", Secret::reveal).as_bytes());
+        Some(Clients { identifier, tagger, ipv6_prefix: ipv6_prefix?, has_secret: secret.is_some() })
     })
 }
 
 fn identify(field: &Field<'_>) -> Option<Vec<ClientSource>> {
     let mut seen: Vec<ClientSource> = Vec::new();
     let sources = field.items(|item| {
-        let source = item.parse_with(client_source)?;
+        let source = item.parse::<ClientSource>()?;
+        if source == ClientSource::Header(AUTHORIZATION) {
+            return item.refuse("a whole Authorization header is nobody's name: write `bearer` or `bearer:sub`");
+        }
         if let Some(first) = seen.iter().position(|other| *other == source) {
-            return item.refuse(format_args!("the same as clients.identify[{first}]: keep one"));
+            return item.refuse(format_args!("`{source}` is already clients.identify[{first}]: keep one"));
+        }
+        if seen.contains(&ClientSource::Address) {
+            return item.refuse("every request has an address, so what follows `ip` is never looked at: move `ip` to the end");
         }
         seen.push(source.clone());
         Some(source)
     })?;
-    if sources.is_empty() {
-        return field.refuse("nothing would tell clients apart: write `[ip]` at least");
-    }
-    if let Some(at) = sources.iter().position(|source| *source == ClientSource::Address)
-        && at + 1 < sources.len()
-    {
-        return field.refuse(format_args!("every request has an address, so nothing after `ip` is ever looked at: move `ip` to the end"));
-    }
-    Some(sources)
+    if sources.is_empty() { field.refuse("nothing would tell clients apart: write `[ip]` at least") } else { Some(sources) }
 }
 
-fn client_source(text: &str) -> Result<ClientSource, String> {
-    match text.split_once(':') {
-        None if text == "ip" => Ok(ClientSource::Address),
-        None if text == "bearer" => Ok(ClientSource::Bearer),
-        Some(("bearer", "sub")) => Ok(ClientSource::BearerSubject),
-        Some(("header", name)) => match header_name(name)? {
-            AUTHORIZATION => Err("the whole Authorization header is no client: write `bearer` or `bearer:sub`".to_owned()),
-            name => Ok(ClientSource::Header(name)),
-        },
-        _ => Err(format!("`{text}` does not tell clients apart: write `header:x-api-key`, `bearer`, `bearer:sub` or `ip`")),
-    }
-}
-
-/// The name of a header, in any case.
-pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
-    text.parse().map_err(|_| format!("`{text}` is not the name of a header: write one as in `x-api-key`"))
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    text.parse().map_err(|_| format!("`{text}` names no header: letters, digits and `-`, as in `x-tier`"))
 }
 
 /// A network, or one address as a network of its own.
@@ -85,18 +84,16 @@ fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
-fn secret(clients: &Table<'_>, files: &Files) -> Option<Secret> {
+/// What keys in the store are hashed with, if anything was said.
+fn secret(clients: &Table<'_>, files: &Files) -> Option<Option<Secret>> {
     let (secret, file) = (clients.field("secret"), clients.field("secret_file"));
     match (secret.is_said(), file.is_said()) {
         (true, true) => file.refuse("clients.secret is set already: keep one of them"),
-        (true, false) => secret.text().map(Secret::new),
-        (false, true) => {
-            let (_, content) = file.file(files)?;
-            match content.trim_end_matches(['\r', '\n']) {
-                "" => file.refuse("the file holds no secret: write one into it"),
-                text => Some(Secret::new(text)),
-            }
-        }
-        (false, false) => Some(Secret::new("")),
+        (true, false) => secret.text().map(|text| Some(Secret::new(text))),
+        (false, true) => match file.file(files)?.1.trim_end_matches(['\r', '\n']) {
+            "" => file.refuse("the file holds no secret: write one into it"),
+            text => Some(Some(Secret::new(text))),
+        },
+        (false, false) => Some(None),
     }
 }

@@ -1,35 +1,52 @@
 //! The grammar: one file a section. Each reads fields, and builds a part of the [`Settings`](super::settings::Settings) from them.
 
 mod clients;
+mod limits;
 mod listen;
 mod log;
+mod numbers;
+mod policy;
 mod store;
+mod tiers;
 
 use std::time::Duration;
 
+use sluice_core::{OnStoreFailure, Tagger};
+
+use self::policy::Elsewhere;
 use super::{
     files::Files,
     reader::{Field, Table},
     settings::Settings,
+    store_url::StoreUrl,
 };
 
 /// Reads the whole tree. `None` exactly when a mistake was noted.
-pub(super) fn settings(root: &Field<'_>, files: &Files) -> Option<Settings> {
-    root.table(|root| {
+pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
+    field.table(|root| {
         let listen = listen::read(&root.field("listen"));
         let store = store::read(&root.field("store"), files);
-        let clients = clients::read(&root.field("clients"), files);
+        let clients_field = root.field("clients");
+        let clients = clients::read(&clients_field, files);
+        let elsewhere = Elsewhere {
+            on_store_failure: store.as_ref().map_or(OnStoreFailure::default(), |store| store.on_failure),
+            tagger: clients.as_ref().map_or_else(|| Tagger::new(b""), |clients| clients.tagger.clone()),
+            ipv6_prefix: clients.as_ref().map_or(64, |clients| clients.ipv6_prefix),
+        };
+        let policy = policy::read(root, field, elsewhere, files);
         let log = log::read(&root.field("log"));
         let shutdown_grace = shutdown_grace(root);
-        for name in ["defaults", "endpoints", "exempt", "tiers", "limits"] {
-            root.field(name);
-        }
         root.not_yet("rls", "the grammar of Envoy's rate limit service");
         root.not_yet("gateway", "the gateway");
+        if clients.as_ref().is_some_and(|clients| !clients.has_secret) && store.as_ref().is_some_and(|store| store.url != StoreUrl::Memory) {
+            clients_field.warn(
+                "no secret is set, so whoever can read the store can find out which addresses are in it: set the same `secret` for all replicas",
+            );
+        }
         Some(Settings {
             listen: listen?,
             store: store?,
-            clients: clients?,
+            identifier: clients?.identifier, policy: policy?,
             log: log?,
             shutdown_grace: shutdown_grace?,
             warnings: Vec::new(),

@@ -1,0 +1,49 @@
+//! Configuration files as people write them: those in `config/good` are read, and those in `config/bad`, named after their fault, are refused
+//! with exactly the messages that they begin with.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sluice_server::config::Loader;
+
+fn fixtures(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(kind);
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "toml" | "json")))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// The mistakes in `file`, without the folder it lies in.
+fn mistakes(file: &Path) -> Vec<String> {
+    let folder = format!("{}/", file.parent().unwrap().display());
+    match Loader::new().file(file).load() {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.to_string().lines().map(|line| line.replace(&folder, "")).collect(),
+    }
+}
+
+#[test]
+fn every_good_file_is_read() {
+    for file in fixtures("good") {
+        assert_eq!(mistakes(&file), Vec::<String>::new(), "{}", file.display());
+    }
+}
+
+#[test]
+fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
+    for file in fixtures("bad") {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let expected: Vec<String> =
+            text.lines().map_while(|line| line.strip_prefix("# refused: ")).map(|message| format!("{name}: {message}")).collect();
+        assert!(!expected.is_empty(), "{name} does not begin with `# refused: ` and what is wrong with it");
+        assert_eq!(mistakes(&file), expected, "{name}");
+    }
+}
