@@ -11,7 +11,7 @@ pub(super) struct Script {
 
 /// Decides a batch of checks.
 pub(super) static CHECK: Script =
-    Script { source: include_str!("../../../../lua/check.lua"), digest: "1762a6626c59f2c73a4617fa5f09e4d2f2251441" };
+    Script { source: include_str!("../../../../lua/check.lua"), digest: "805375ff655cf9dc237d647c53a5997a8d604a4e" };
 
 /// Notes that a replica is alive, and lists the living.
 pub(super) static ANNOUNCE: Script =

@@ -6,51 +6,75 @@ use proptest::prelude::*;
 use sluice_core::{Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Mode, Tag, Timestamp, TokenBucket};
 use sluice_testkit::strategies::{costs, token_buckets};
 
-/// Redis forgets a full bucket within so many microseconds of its being full.
-const FORGETTING_US: i64 = 10_000;
+/// A store may remember a full bucket for this long, since Redis counts expiry in milliseconds.
+const REMEMBERED_US: i64 = 10_000;
 
 /// What the core says every bucket should hold.
+///
+/// Whether a full bucket is still remembered shows once its limit's numbers have changed; for a moment, either is right. So a bucket has a
+/// few possible states, and every decision rules out those that do not explain it.
 #[derive(Default)]
 pub struct Oracle {
-    buckets: HashMap<BucketId, (Bucket, Timestamp)>,
+    buckets: HashMap<BucketId, Vec<State>>,
 }
+
+/// A bucket and the instant at which it is full; `None` when it was never seen, or is forgotten.
+type State = Option<(Bucket, Timestamp)>;
 
 impl Oracle {
     /// Confirms that `decision` is what the core decides at the same instant, and notes its effect.
     pub fn confirm(&mut self, check: &Check, decision: &Decision) -> Result<(), TestCaseError> {
         let now = decision.at();
-        // A bucket that is full may be remembered for a moment still; with numbers that changed since, that shows. Either is right.
-        let kept = self.buckets_of(check, |_| true);
-        let forgotten = self.buckets_of(check, |full_at| now < full_at);
-        let long_gone = self.buckets_of(check, |full_at| now.unix_micros() < full_at.unix_micros() + FORGETTING_US);
+        let possible: Vec<Vec<State>> = check.parts().iter().map(|part| self.possible(part.bucket(), now)).collect();
+        let mut left = vec![Vec::new(); possible.len()];
         let mut last = None;
-        for before in [long_gone, forgotten, kept] {
+        for states in combinations(&possible) {
+            let full = |limit: &Limit| Bucket::full(limit.numbers(), now);
+            let before: Vec<Bucket> = check
+                .parts()
+                .iter()
+                .zip(&states)
+                .map(|(part, state)| state.map_or_else(|| full(&part.limit), |(bucket, _)| bucket))
+                .collect();
             let mut after = before.clone();
             let expected = check.decide(&mut after, now, decision.source());
             if expected == *decision {
-                self.note(check, &before, &after);
-                return Ok(());
+                for (i, part) in check.parts().iter().enumerate() {
+                    let changed = Some((after[i], after[i].full_at(part.limit.numbers())));
+                    let state = if before[i] == after[i] { states[i] } else { changed };
+                    if !left[i].contains(&state) {
+                        left[i].push(state);
+                    }
+                }
             }
             last = Some(expected);
         }
-        prop_assert_eq!(Some(decision.clone()), last, "at {:?}", now);
+        prop_assert!(left.iter().all(|states| !states.is_empty()), "{decision:?}\nis not what the core decides:\n{last:?}");
+        self.buckets.extend(check.parts().iter().map(sluice_core::Part::bucket).zip(left));
         Ok(())
     }
 
-    fn buckets_of(&self, check: &Check, remembered: impl Fn(Timestamp) -> bool) -> Vec<Bucket> {
-        // A bucket that is not remembered is full at any instant, so one long ago is full by now.
-        let full = |limit: &Limit| Bucket::full(limit.numbers(), Timestamp::from_unix_micros(0));
-        let known = |id: BucketId| self.buckets.get(&id).filter(|(_, full_at)| remembered(*full_at));
-        check.parts().iter().map(|part| known(part.bucket()).map_or_else(|| full(&part.limit), |(bucket, _)| *bucket)).collect()
-    }
-
-    fn note(&mut self, check: &Check, before: &[Bucket], after: &[Bucket]) {
-        for (part, (before, after)) in check.parts().iter().zip(before.iter().zip(after)) {
-            if before != after {
-                self.buckets.insert(part.bucket(), (*after, after.full_at(part.limit.numbers())));
+    fn possible(&self, id: BucketId, now: Timestamp) -> Vec<State> {
+        let mut possible: Vec<State> = Vec::new();
+        for state in self.buckets.get(&id).unwrap_or(&vec![None]) {
+            let full_for = state.map_or(i64::MAX, |(_, full_at)| now.unix_micros() - full_at.unix_micros());
+            let remembered = (full_for <= REMEMBERED_US).then_some(*state);
+            let forgotten = (full_for >= 0).then_some(None);
+            for state in [remembered, forgotten].into_iter().flatten() {
+                if !possible.contains(&state) {
+                    possible.push(state);
+                }
             }
         }
+        possible
     }
+}
+
+/// Every choice of one state for each bucket.
+fn combinations(possible: &[Vec<State>]) -> Vec<Vec<State>> {
+    possible.iter().fold(vec![Vec::new()], |chosen, states| {
+        chosen.iter().flat_map(|chosen| states.iter().map(|state| [chosen.as_slice(), &[*state]].concat())).collect()
+    })
 }
 
 /// Checks of two clients under two limits, whose numbers change on the way.
