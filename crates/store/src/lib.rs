@@ -6,6 +6,7 @@
 mod answer;
 mod clock;
 mod error;
+mod failover;
 mod fleet;
 mod memory;
 mod redis;
@@ -15,6 +16,7 @@ mod trips;
 pub use answer::Answer;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{StoreError, StoreErrorKind};
+pub use failover::{BreakerState, Failover, Observation};
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use memory::MemoryStore;
 pub use redis::{PrefixError, RedisError, RedisSettings, RedisStore};

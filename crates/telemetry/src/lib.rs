@@ -20,14 +20,21 @@
 //! Labels hold fixed words ([`Source`], [`Outcome`]) or names from the configuration or an application. Of names only
 //! so many are kept ([`LabelSet`]): the others become `other` and are counted in `sluice_labels_folded_total`. The
 //! whole list of metrics is [`catalogue`].
+//!
+//! With the feature `otlp`, metrics and traces also go to an OpenTelemetry collector, where the standard `OTEL_*` variables
+//! ask for it.
 
 mod catalogue;
 mod error;
 mod labels;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod prometheus;
 mod recorders;
 mod setup;
 
+#[cfg(feature = "otlp")]
+pub use self::otlp::{Otlp, join_trace, pass_trace_on};
 pub use self::{
     catalogue::{Kind, MAX_SERIES, Metric, catalogue},
     error::TelemetryError,

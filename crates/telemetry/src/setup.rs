@@ -10,6 +10,14 @@ use opentelemetry_sdk::{
     Resource,
     metrics::{Instrument, MeterProviderBuilder, SdkMeterProvider, Stream, reader::MetricReader},
 };
+#[cfg(feature = "otlp")]
+use {
+    crate::otlp::{self, Exporters, Otlp},
+    opentelemetry_sdk::trace::SdkTracer,
+    tracing::Subscriber,
+    tracing_opentelemetry::OpenTelemetryLayer,
+    tracing_subscriber::registry::LookupSpan,
+};
 
 use crate::{
     BuildInfo, Prometheus, Recorders, TelemetryError,
@@ -26,6 +34,9 @@ pub struct Telemetry {
     meter: Meter,
     recorders: Recorders,
     prometheus: Prometheus,
+    // Last, since what sends must outlive what is sent.
+    #[cfg(feature = "otlp")]
+    exporters: Option<Exporters>,
 }
 
 /// Builds a [`Telemetry`].
@@ -34,6 +45,8 @@ pub struct Builder {
     instance: Option<String>,
     build: BuildInfo,
     provider: MeterProviderBuilder,
+    #[cfg(feature = "otlp")]
+    otlp: Otlp,
 }
 
 // === impl Telemetry ===
@@ -42,7 +55,14 @@ impl Telemetry {
     /// A set-up with the Prometheus exporter and no other reader.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { service_name: "sluice".to_owned(), instance: None, build: BuildInfo::default(), provider: SdkMeterProvider::builder() }
+        Builder {
+            service_name: "sluice".to_owned(),
+            instance: None,
+            build: BuildInfo::default(),
+            provider: SdkMeterProvider::builder(),
+            #[cfg(feature = "otlp")]
+            otlp: Otlp::default(),
+        }
     }
 
     /// The meter all instruments hang on, for a layer that wants recorders of its own.
@@ -63,13 +83,29 @@ impl Telemetry {
         &self.prometheus
     }
 
-    /// Sends what readers still hold, and stops them. Recording stays harmless afterwards.
+    /// The layer that sends spans by OTLP, for the subscriber that also logs; `None` unless traces were asked for.
+    ///
+    /// A span costs more than a decision does. The sampler (`OTEL_TRACES_SAMPLER`) decides which are sent, a filter on this layer which
+    /// are made at all.
+    #[cfg(feature = "otlp")]
+    #[must_use]
+    pub fn trace_layer<S>(&self) -> Option<OpenTelemetryLayer<S, SdkTracer>>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        self.exporters.as_ref()?.tracer_provider().map(|provider| otlp::layer(provider, SCOPE))
+    }
+
+    /// Sends what exporters still hold, and stops them. Waits for that, some seconds at most. Recording stays harmless afterwards.
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Shutdown`] if a reader could not send its last figures.
+    /// [`TelemetryError::Shutdown`] if an exporter could not send its last figures.
     pub fn shutdown(&self) -> Result<(), TelemetryError> {
-        self.provider.shutdown().map_err(TelemetryError::Shutdown)
+        let metrics = self.provider.shutdown().map_err(TelemetryError::Shutdown);
+        #[cfg(feature = "otlp")]
+        let metrics = self.exporters.as_ref().map_or(Ok(()), Exporters::shutdown).and(metrics);
+        metrics
     }
 }
 
@@ -104,18 +140,36 @@ impl Builder {
         self
     }
 
+    /// Sends metrics and traces where `otlp` says.
+    #[cfg(feature = "otlp")]
+    #[must_use]
+    pub fn otlp(mut self, otlp: Otlp) -> Self {
+        self.otlp = otlp;
+        self
+    }
+
     /// The finished set-up, with every recorder ready.
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Setup`] if the Prometheus exporter cannot be set up.
+    /// [`TelemetryError`] if an exporter cannot be set up. A collector that cannot be reached is no error: it may come.
     pub fn build(self) -> Result<Telemetry, TelemetryError> {
         let resource = self.resource();
         let (prometheus, exporter) = Prometheus::with_exporter()?;
-        let provider = self.provider.with_resource(resource).with_reader(exporter).with_view(bounded).build();
+        let provider = self.provider.with_reader(exporter).with_view(bounded);
+        #[cfg(feature = "otlp")]
+        let (provider, exporters) = Exporters::attach(&self.otlp, provider, &resource)?;
+        let provider = provider.with_resource(resource).build();
         let meter = provider.meter(SCOPE);
         let recorders = Recorders::new(&meter, &self.build);
-        Ok(Telemetry { provider, meter, recorders, prometheus })
+        Ok(Telemetry {
+            provider,
+            meter,
+            recorders,
+            prometheus,
+            #[cfg(feature = "otlp")]
+            exporters,
+        })
     }
 
     /// The environment's `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` first, then what was set here.

@@ -97,3 +97,87 @@ impl<T> Endpoints<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn endpoints(patterns: &[&str]) -> Endpoints<String> {
+        let mut endpoints = Endpoints::new();
+        for pattern in patterns {
+            assert_eq!(endpoints.insert(pattern, (*pattern).to_owned()), None);
+        }
+        endpoints
+    }
+
+    #[test]
+    fn the_most_specific_pattern_wins() {
+        let endpoints = endpoints(&["/a/b", "/a", "/a/b/c/d", "/a/*/c", "/*/b/c", "/x/*"]);
+        for (path, expected) in [
+            ("/a", Some("/a")),
+            ("/ab", None),
+            ("/a/b", Some("/a/b")),
+            ("/a/bc", Some("/a")),
+            ("/a/b/x", Some("/a/b")),
+            ("/a/b/c", Some("/a/*/c")),
+            ("/a/b/c/d/e", Some("/a/b/c/d")),
+            ("/a/x/c/y", Some("/a/*/c")),
+            ("/y/b/c", Some("/*/b/c")),
+            ("/y/b", None),
+            ("/x", None),
+            ("/x/y/z", Some("/x/*")),
+            ("/", None),
+        ] {
+            assert_eq!(endpoints.find(path, |_| true).map(String::as_str), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_root_covers_everything() {
+        let endpoints = endpoints(&["/"]);
+        assert_eq!(endpoints.find("/", |_| true).map(String::as_str), Some("/"));
+        assert_eq!(endpoints.find("/a/b", |_| true).map(String::as_str), Some("/"));
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_passed_over() {
+        let endpoints = endpoints(&["/a", "/a/b"]);
+        assert_eq!(endpoints.find("/a/b/c", |pattern| pattern != "/a/b").map(String::as_str), Some("/a"));
+    }
+
+    #[test]
+    fn a_pattern_that_was_there_is_handed_back() {
+        let mut endpoints = endpoints(&["/a/*"]);
+        assert_eq!(endpoints.insert("/a/*", "new".to_owned()), Some("/a/*".to_owned()));
+        assert_eq!(endpoints.find("/a/b", |_| true).map(String::as_str), Some("new"));
+    }
+
+    /// Whether `pattern` covers `path`, and how specifically: its length, then whether each segment is a literal.
+    fn specificity(pattern: &str, path: &str) -> Option<(usize, Vec<bool>)> {
+        let (pattern, path): (Vec<_>, Vec<_>) = (segments(pattern).collect(), segments(path).collect());
+        let covers = pattern.len() <= path.len() && pattern.iter().zip(&path).all(|(wanted, segment)| *wanted == "*" || wanted == segment);
+        covers.then(|| (pattern.len(), pattern.iter().map(|segment| *segment != "*").collect()))
+    }
+
+    fn path(segments: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(segments), 0..most).prop_map(|segments| format!("/{}", segments.join("/")))
+    }
+
+    proptest! {
+        #[test]
+        fn the_most_specific_pattern_wins_by_definition(
+            patterns in prop::collection::hash_set(path(&["a", "b", "c", "*"], 5), 0..12),
+            path in path(&["a", "b", "c", "d"], 7),
+            unwanted in path(&["a", "b", "c", "*"], 5),
+        ) {
+            let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+            let wanted = patterns.iter().filter(|pattern| **pattern != unwanted);
+            let expected = wanted.filter_map(|pattern| Some((specificity(pattern, &path)?, *pattern))).max();
+            let found = endpoints(&patterns);
+            let found = found.find(&path, |pattern| *pattern != unwanted);
+            prop_assert_eq!(found.map(String::as_str), expected.map(|(_, pattern)| pattern));
+        }
+    }
+}

@@ -52,6 +52,8 @@ pub enum Location {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitField {
+    /// All of it.
+    Whole,
     /// [`Rule::name`](crate::Rule::name)
     Name,
     /// An entry of [`When::paths`](crate::When::paths)
@@ -86,6 +88,16 @@ pub enum TierField {
     Client(usize),
 }
 
+impl Location {
+    /// The limit that a part of a general limit belongs to; every other place as it is.
+    pub(super) fn whole(self) -> Self {
+        match self {
+            Self::Limit { index, .. } => Self::Limit { index, field: LimitField::Whole },
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,6 +114,7 @@ impl fmt::Display for Location {
 impl fmt::Display for LimitField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Whole => Ok(()),
             Self::Name => f.write_str(".name"),
             Self::Path(index) => write!(f, ".when.path[{index}]"),
             Self::Method(index) => write!(f, ".when.method[{index}]"),

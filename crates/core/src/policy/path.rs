@@ -115,3 +115,153 @@ pub(super) fn printable(path: &str) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_path_have_one_normal_form() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("/?a=/b", "/"),
+            ("/a/b", "/a/b"),
+            ("/a/b/", "/a/b"),
+            ("/a/b//", "/a/b"),
+            ("//a///b", "/a/b"),
+            ("/a/b?q=/../..", "/a/b"),
+            ("/a/b#f", "/a/b"),
+            ("/a/b/?q", "/a/b"),
+            ("/%61/%62", "/a/b"),
+            ("/a/./b/.", "/a/b"),
+            ("/a/%2e/b", "/a/b"),
+            ("/a/x/../b", "/a/b"),
+            ("/a/x/%2E%2e/b", "/a/b"),
+            ("/a/x/.%2e/b/y/..", "/a/b"),
+            ("/../../a/b", "/a/b"),
+            ("/..", "/"),
+            ("//../a", "/a"),
+            ("/a/...", "/a/..."),
+            ("/a/.b", "/a/.b"),
+            ("/a/..b", "/a/..b"),
+            ("/a/b..", "/a/b.."),
+            ("/a%3Ab", "/a:b"),
+            ("/a%20b", "/a b"),
+            ("/caf%C3%A9", "/café"),
+            ("/café", "/café"),
+            ("/a%3fb", "/a%3Fb"),
+            ("/a%23b", "/a%23b"),
+            ("/a%25b", "/a%25b"),
+            ("/a%252Fb", "/a%252Fb"),
+            ("/a%2541", "/a%2541"),
+            ("/a*b", "/a*b"),
+        ] {
+            assert_eq!(normal(path).as_deref(), Ok(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_servers_disagree_about_is_refused() {
+        for (path, expected) in [
+            ("", RequestError::PathNotAbsolute),
+            ("a/b", RequestError::PathNotAbsolute),
+            ("?/a", RequestError::PathNotAbsolute),
+            ("http://host/a", RequestError::PathNotAbsolute),
+            ("*", RequestError::PathNotAbsolute),
+            ("%2Fa", RequestError::PathNotAbsolute),
+            ("/a%2Fb", RequestError::PathSeparator),
+            ("/a%2fb", RequestError::PathSeparator),
+            ("/a%5Cb", RequestError::PathSeparator),
+            ("/a%5cb", RequestError::PathSeparator),
+            ("/a\\b", RequestError::PathSeparator),
+            ("/a%", RequestError::PathEscape),
+            ("/a%6", RequestError::PathEscape),
+            ("/a%6g", RequestError::PathEscape),
+            ("/a%+1", RequestError::PathEscape),
+            ("/a%u0061", RequestError::PathEscape),
+            ("/a%00", RequestError::PathControl),
+            ("/a%0A", RequestError::PathControl),
+            ("/a\0b", RequestError::PathControl),
+            ("/a\u{7f}", RequestError::PathControl),
+            ("/a%FF", RequestError::PathEncoding),
+            ("/a%C3", RequestError::PathEncoding),
+            // An overlong slash.
+            ("/a%C0%AFb", RequestError::PathEncoding),
+            ("/a//../b", RequestError::PathAmbiguous),
+            ("/a//./../b", RequestError::PathAmbiguous),
+            ("/a//b/../../c", RequestError::PathAmbiguous),
+        ] {
+            assert_eq!(normal(path), Err(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_normal_path_is_borrowed() {
+        for path in ["/", "/a", "/a/b.c/..d", "/café/a%25b", "/a/b/", "/a/b?c=%zz", "/.a"] {
+            assert!(matches!(normal(path), Ok(Cow::Borrowed(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_printable_can_stand_in_a_header() {
+        assert_eq!(printable("/a b/café\"/%25"), "/a%20b/caf%C3%A9%22/%25");
+    }
+
+    /// A segment in normal form.
+    fn segment() -> impl Strategy<Value = String> {
+        "([a-zA-Z0-9_~:@!*é.-]|%25|%3F|%23){1,8}".prop_filter("dots are resolved", |segment| !is_dots(segment.as_bytes()))
+    }
+
+    /// Ways to write a segment so that it is still the same.
+    fn disguise(segment: &str, escape: &[bool]) -> String {
+        let plain = segment.replace("%3F", "?").replace("%23", "#").replace("%25", "%");
+        let mut escape = escape.iter().copied().cycle();
+        plain.bytes().fold(String::new(), |mut text, byte| {
+            let needed = !byte.is_ascii() || matches!(byte, b'%' | b'?' | b'#');
+            match (escape.next().unwrap_or(false), needed) {
+                (false, false) => text.push(byte.into()),
+                (true, false) => text.push_str(&format!("%{byte:02x}")),
+                (_, true) => text.push_str(&format!("%{byte:02X}")),
+            }
+            text
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(path in "/([a-c/.%?#é\\\\]|%2[eEfF5]|%61|%C3%A9|%3[fF]){0,24}") {
+            if let Ok(once) = normal(&path) {
+                let twice = normal(&once);
+                prop_assert!(matches!(twice, Ok(Cow::Borrowed(_))), "{path}: {once} {twice:?}");
+                prop_assert_eq!(twice.as_deref(), Ok(&*once));
+            }
+        }
+
+        #[test]
+        fn no_disguise_changes_a_path(
+            segments in prop::collection::vec((segment(), prop::collection::vec(any::<bool>(), 1..8), 0_u8..5), 1..6),
+            end in prop::sample::select(vec!["", "/", "/.", "/x/..", "?", "?a=b/../c", "#/x", "/?x"]),
+        ) {
+            let plain: String = segments.iter().map(|(segment, ..)| format!("/{segment}")).collect();
+            let disguised: String = segments.iter().map(|(segment, escape, trick)| {
+                let before = ["/", "/./", "/%2e/", "/y/../", "/y/z/%2E./.%2e/"][usize::from(*trick)];
+                format!("{before}{}", disguise(segment, escape))
+            }).collect();
+            for written in [format!("{disguised}{end}"), plain.replace('/', "//")] {
+                prop_assert_eq!(normal(&written), Ok(Cow::Borrowed(&*plain)));
+            }
+        }
+
+        #[test]
+        fn a_normal_path_holds_nothing_to_resolve(path in "\\PC{0,40}") {
+            if let Ok(path) = normal(&format!("/{path}")) {
+                prop_assert!(path.starts_with('/') && !path.contains("//"));
+                prop_assert!(path == "/" || path[1..].split('/').all(|segment| !segment.is_empty() && !is_dots(segment.as_bytes())));
+                prop_assert!(!path.contains(['?', '#', '\\']) && !path.bytes().any(|byte| byte.is_ascii_control()));
+            }
+        }
+    }
+}

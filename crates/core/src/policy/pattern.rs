@@ -117,3 +117,88 @@ fn normal(pattern: &str) -> Result<String, PatternError> {
 pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> + Clone {
     path[1..].split('/').filter(|segment| !segment.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        PathPattern::parse(pattern).unwrap().matches(path)
+    }
+
+    #[test]
+    fn stars_stand_for_whole_segments() {
+        for (pattern, path, expected) in [
+            ("/a", "/a", true),
+            ("/a/", "/a", true),
+            ("/a", "/a/b", false),
+            ("/a", "/ab", false),
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/a/*", "/a/b", true),
+            ("/a/*", "/a", false),
+            ("/a/*", "/a/b/c", false),
+            ("/*/b", "/a/b", true),
+            ("/a/**", "/a", true),
+            ("/a/**", "/a/b", true),
+            ("/a/**", "/a/b/c/d", true),
+            ("/a/**", "/ab", false),
+            ("/**", "/", true),
+            ("/**", "/a/b", true),
+            ("/**/b", "/b", true),
+            ("/**/b", "/a/b/c/b", true),
+            ("/**/b", "/a/b/c", false),
+            ("/a/**/b/*/c", "/a/b/x/b/y/c", true),
+            ("/a/**/b/*/c", "/a/b/c", false),
+            ("/caf%C3%A9", "/café", true),
+            ("/A", "/a", false),
+        ] {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_what_would_be() {
+        for (pattern, expected) in [
+            ("a", "`a` matches no path: a path starts with `/`"),
+            (
+                "/a%2Fb",
+                "`/a%2Fb` matches no path: a path holds no backslashes and no encoded slashes (`%2F`, `%5C`): separate segments with `/`",
+            ),
+            ("/a?b=c", "`/a?b=c` holds a query or a fragment: only paths are matched"),
+            ("/a/b*", "`/a/b*` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`"),
+            ("/a/***", "`/a/***` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`"),
+        ] {
+            assert_eq!(PathPattern::parse(pattern).unwrap_err().to_string(), expected);
+            assert_eq!(endpoint(pattern).unwrap_err().to_string(), expected);
+        }
+        let error = endpoint("/a/**").unwrap_err();
+        assert_eq!(error.to_string(), "`/a/**` holds `**`, which has no meaning here: `/a` stands for `/a` and everything below it");
+    }
+
+    /// The same question answered by definition.
+    fn oracle(pattern: &[&str], path: &[&str]) -> bool {
+        match (pattern, path) {
+            ([], rest) => rest.is_empty(),
+            (["**", pattern @ ..], _) => (0..=path.len()).any(|skipped| oracle(pattern, &path[skipped..])),
+            ([first, pattern @ ..], [segment, path @ ..]) => (*first == "*" || first == segment) && oracle(pattern, path),
+            ([_, ..], []) => false,
+        }
+    }
+
+    fn joined(segments: &[&str]) -> String {
+        format!("/{}", segments.join("/"))
+    }
+
+    proptest! {
+        #[test]
+        fn patterns_match_by_definition(
+            pattern in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "**"]), 0..6),
+            path in prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 0..8),
+        ) {
+            prop_assert_eq!(matches(&joined(&pattern), &joined(&path)), oracle(&pattern, &path));
+        }
+    }
+}

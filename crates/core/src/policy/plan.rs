@@ -53,11 +53,11 @@ pub(super) struct PlannedRule {
 }
 
 /// When a general limit applies; what it says about tiers is settled by the plans that hold it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Condition {
-    pub(super) paths: Box<[PathPattern]>,
-    pub(super) methods: Box<[Box<str>]>,
-    pub(super) headers: Box<[HeaderCondition]>,
+    pub(super) paths: Vec<PathPattern>,
+    pub(super) methods: Vec<Box<str>>,
+    pub(super) headers: Vec<HeaderCondition>,
 }
 
 #[derive(Debug)]

@@ -68,7 +68,8 @@ impl<C: Clock> MemoryStore<C> {
         }
     }
 
-    fn decide_now(&self, check: &Check) -> Decision {
+    /// Decides at once: what a store over this one need not wait for.
+    pub(crate) fn decide_now(&self, check: &Check) -> Decision {
         let mut shards: SmallVec<[u8; 4]> = check.parts().iter().map(|part| shard_of(part.tag)).collect();
         if shards.len() == 1 {
             let mut shard = self.shards[usize::from(shards[0])].lock();

@@ -1,0 +1,109 @@
+//! Compiles general limits.
+
+use std::sync::Arc;
+
+use super::Compiler;
+use crate::{
+    bucket_id::Subject,
+    limit::{Algorithm, Mode},
+    policy::{
+        error::{LimitField, Location, PolicyFault},
+        pattern::PathPattern,
+        plan::{Applied, Condition, HeaderCondition, PlannedCost, PlannedPer, PlannedRule},
+        rule::{Per, Rule, RuleCost, When},
+    },
+};
+
+/// A general limit as everyone has it, unless it is for tiers only.
+pub(super) struct SharedRule {
+    when: Arc<Condition>,
+    tiers: Vec<String>,
+    pub(super) per: PlannedPer,
+    cost: PlannedCost,
+    pub(super) applied: Applied,
+}
+
+impl SharedRule {
+    /// Whether it may apply to clients of this tier.
+    pub(super) fn is_for(&self, tier: &str) -> bool {
+        self.tiers.is_empty() || self.tiers.iter().any(|name| name == tier)
+    }
+
+    /// The rule with a tier's numbers.
+    pub(super) fn planned(&self, applied: Applied) -> PlannedRule {
+        PlannedRule { when: Arc::clone(&self.when), per: self.per.clone(), cost: self.cost.clone(), applied }
+    }
+}
+
+impl Compiler<'_> {
+    pub(super) fn rule(&mut self, index: usize, rule: &Rule) -> Option<SharedRule> {
+        let at = |field| Location::Limit { index, field };
+        self.name(&rule.name, &at(LimitField::Name));
+        let when = self.condition(index, &rule.when);
+        let per = match &rule.per {
+            Per::Client => PlannedPer::Client,
+            Per::Address => PlannedPer::Address,
+            Per::Header(name) => PlannedPer::Header(self.header(name, at(LimitField::Per))),
+            Per::Everyone => PlannedPer::Everyone(self.input.tagger.tag(Subject::Everyone { limit: &rule.name })),
+        };
+        let Algorithm::TokenBucket(numbers) = rule.terms.algorithm;
+        let cost = match &rule.cost {
+            RuleCost::Request => PlannedCost::Request,
+            RuleCost::Fixed(cost) => {
+                if cost.tokens() > numbers.burst() {
+                    let fault = PolicyFault::CostAboveBurst { cost: cost.tokens(), burst: numbers.burst() };
+                    self.fault(at(LimitField::Cost), fault);
+                }
+                PlannedCost::Fixed(*cost)
+            }
+            RuleCost::Header(name) => PlannedCost::Header(self.header(name, at(LimitField::Cost))),
+        };
+        if rule.terms.mode == Mode::Off {
+            return None;
+        }
+        let applied = self.limit(&rule.name, &rule.terms, &at(LimitField::Name))?;
+        Some(SharedRule { when: Arc::new(when), tiers: rule.when.tiers.clone(), per, cost, applied })
+    }
+
+    fn condition(&mut self, index: usize, when: &When) -> Condition {
+        let at = |field| Location::Limit { index, field };
+        let mut condition = Condition::default();
+        for (entry, pattern) in when.paths.iter().enumerate() {
+            match PathPattern::parse(pattern) {
+                Ok(pattern) => condition.paths.push(pattern),
+                Err(error) => self.fault(at(LimitField::Path(entry)), error),
+            }
+        }
+        for (entry, method) in when.methods.iter().enumerate() {
+            if !is_token(method) {
+                self.fault(at(LimitField::Method(entry)), PolicyFault::Method { method: method.clone() });
+            }
+            condition.methods.push(method.as_str().into());
+        }
+        for (entry, header) in when.headers.iter().enumerate() {
+            let name = self.header(&header.name, at(LimitField::Header(entry)));
+            let values = header.values.iter().map(|value| value.as_str().into()).collect();
+            condition.headers.push(HeaderCondition { name, values });
+        }
+        for (entry, name) in when.tiers.iter().enumerate() {
+            let known = || self.input.tiers.iter().map(|tier| tier.name.clone());
+            if !known().any(|known| known == *name) {
+                let fault = PolicyFault::UnknownTier { name: name.clone(), known: known().collect() };
+                self.fault(at(LimitField::Tier(entry)), fault);
+            }
+        }
+        condition
+    }
+
+    fn header(&mut self, name: &str, at: Location) -> Box<str> {
+        if !is_token(name) {
+            self.fault(at, PolicyFault::HeaderName { name: name.to_owned() });
+        }
+        name.to_ascii_lowercase().into()
+    }
+}
+
+/// Whether `text` may name a header or a method (RFC 9110, section 5.6.2).
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}

@@ -1,0 +1,115 @@
+//! Compiles tiers: what everyone has, with a tier's numbers.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use super::{Compiler, Shared, SharedEndpoint};
+use crate::{
+    bucket_id::{Subject, Tag},
+    limit::Algorithm,
+    policy::{
+        endpoints::Endpoints,
+        error::{Location, PolicyFault, TierField},
+        plan::{Applied, Plan, PlannedEndpoint, PlannedPer},
+        tier::Tier,
+    },
+    request::MAX_CLIENT_BYTES,
+};
+
+impl Compiler<'_> {
+    /// Looks for what is wrong with a tier by itself, and beside those `before` it.
+    pub(super) fn look_over(&mut self, tier: &Tier, before: &[Tier]) {
+        let at = |field| Location::Tier { name: tier.name.clone(), field };
+        if tier.name.is_empty() {
+            self.fault(at(TierField::Name), PolicyFault::EmptyTierName);
+        }
+        if before.iter().any(|other| other.name == tier.name) {
+            self.fault(at(TierField::Name), PolicyFault::DuplicateTier);
+        }
+        if tier.multiply == 0 {
+            self.fault(at(TierField::Multiply), PolicyFault::MultiplyByZero);
+        }
+        if tier.unlimited && (tier.multiply > 1 || tier.defaults.is_some() || !tier.endpoints.is_empty()) {
+            self.fault(at(TierField::Unlimited), PolicyFault::UnlimitedWithNumbers);
+        }
+    }
+
+    /// What applies to the clients of `tier`; of clients without one, when it has no name.
+    pub(super) fn plan(&mut self, tier: &Tier, shared: &Shared) -> Plan {
+        let at = |field| Location::Tier { name: tier.name.clone(), field };
+        let default = match &tier.defaults {
+            Some(setting) => self.default(setting, &at(TierField::Defaults)),
+            None => shared.default.as_ref().and_then(|applied| self.numbers_of(tier, applied)),
+        };
+        let own = self.endpoints(&tier.endpoints, |path| at(TierField::Endpoint(path)));
+        let mut endpoints = Endpoints::new();
+        for (path, SharedEndpoint { label, applied, .. }) in &shared.endpoints {
+            if !own.contains_key(path) {
+                let applied = applied.as_ref().and_then(|applied| self.numbers_of(tier, applied));
+                endpoints.insert(path, PlannedEndpoint { label: *label, applied });
+            }
+        }
+        for (path, SharedEndpoint { label, applied, .. }) in own {
+            endpoints.insert(&path, PlannedEndpoint { label, applied });
+        }
+        let mut rules = Vec::new();
+        for rule in shared.rules.iter().filter(|rule| rule.is_for(&tier.name)) {
+            let applied = match rule.per {
+                PlannedPer::Client => self.numbers_of(tier, &rule.applied),
+                // Several clients share these.
+                PlannedPer::Address | PlannedPer::Header(_) | PlannedPer::Everyone(_) => Some(rule.applied.clone()),
+            };
+            rules.extend(applied.map(|applied| rule.planned(applied)));
+        }
+        let tier = (!tier.name.is_empty()).then(|| tier.name.as_str().into());
+        Plan { tier, default, endpoints, rules: rules.into() }
+    }
+
+    /// Everyone's limit per client with the numbers of `tier`; `None` when the tier has no such limits.
+    fn numbers_of(&mut self, tier: &Tier, applied: &Applied) -> Option<Applied> {
+        if tier.unlimited {
+            return None;
+        }
+        if tier.multiply <= 1 {
+            return Some(applied.clone());
+        }
+        let Applied { limit, index } = applied;
+        match limit.numbers().times(tier.multiply) {
+            Ok(numbers) => Some(Applied { limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(numbers))), index: *index }),
+            Err(source) => {
+                let at = Location::Tier { name: tier.name.clone(), field: TierField::Multiply };
+                self.fault(at, PolicyFault::Multiply { limit: limit.name().to_owned(), factor: tier.multiply, source });
+                None
+            }
+        }
+    }
+
+    /// The place of the plan of each client that is listed with a tier.
+    pub(super) fn assigned(&mut self) -> HashMap<Tag, usize> {
+        let mut assigned = HashMap::new();
+        let mut listed: HashMap<Tag, Location> = HashMap::new();
+        for (index, tier) in self.input.tiers.iter().enumerate() {
+            for (entry, client) in tier.clients.iter().enumerate() {
+                let at = Location::Tier { name: tier.name.clone(), field: TierField::Client(entry) };
+                if client.is_empty() || client.len() > MAX_CLIENT_BYTES {
+                    self.fault(at, PolicyFault::ClientKey);
+                    continue;
+                }
+                match listed.entry(self.input.tagger.tag(Subject::Client(client))) {
+                    Entry::Occupied(first) => {
+                        let first = first.get().clone();
+                        self.fault(at, PolicyFault::DuplicateClient { first });
+                    }
+                    Entry::Vacant(free) => {
+                        // The first plan is that of clients without a tier.
+                        assigned.insert(*free.key(), index + 1);
+                        free.insert(at);
+                    }
+                }
+            }
+        }
+        assigned
+    }
+}

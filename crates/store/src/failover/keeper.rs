@@ -1,0 +1,158 @@
+//! The task that brings a store back.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, task::AbortHandle};
+
+use super::{Shared, breaker::BreakerState};
+use crate::{Store, StoreError};
+
+/// The pause before the store is probed for the first time; each vain probe doubles it. Long enough for a hiccup to pass, short enough that
+/// nobody remarks on the outage.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between probes: a fleet of a thousand replicas costs an ailing store a thousand probes a second at most.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Charges in one round trip: few enough to stay far within the deadline, and not to hold up the checks behind them.
+const BATCH: usize = 256;
+
+/// Whether the task runs, and how to end it.
+///
+/// It is spawned by the first call that leaves it something to do, since only then there is a runtime for certain, and ends when all is done.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    running: AtomicBool,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+impl Keeper {
+    pub(super) fn end(&self) {
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+    }
+}
+
+/// How one attempt to mend things ended.
+enum Mended {
+    /// The store is back, and nothing is owed.
+    Wholly,
+    /// The store is back, but something was admitted without it since.
+    NearlyWholly,
+    NotYet,
+}
+
+impl<S: Store> Shared<S> {
+    /// Sees to it that the task runs. Outside a runtime it does not, and a later call spawns it.
+    pub(super) fn wake_keeper(self: &Arc<Self>) {
+        // Read first: while the store is away every check comes by.
+        if self.keeper.running.load(Ordering::SeqCst) || self.keeper.running.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let running = Running(Arc::downgrade(self));
+        if let Ok(runtime) = Handle::try_current() {
+            *self.keeper.task.lock() = Some(runtime.spawn(keep(running)).abort_handle());
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.breaker.state() != BreakerState::Closed || !self.meanwhile.ledger.is_empty()
+    }
+
+    async fn mend(&self) -> Mended {
+        let call = self.breaker.admit();
+        // Probed first even when only charges are left: a batch that ends in a hang may be charged again, a probe costs nothing.
+        let settled = match self.within_deadline(self.inner.probe()).await.and_then(|answer| answer) {
+            Ok(()) => {
+                self.breaker.answered();
+                self.settle().await
+            }
+            Err(error) => Err(error),
+        };
+        let now = self.clock.now();
+        match (settled, call) {
+            (Ok(()), _) => {
+                self.breaker.recovered(now);
+                self.meanwhile.over();
+                if self.meanwhile.ledger.is_empty() { Mended::Wholly } else { Mended::NearlyWholly }
+            }
+            (Err(error), Some(call)) => {
+                self.failed(call, &error);
+                Mended::NotYet
+            }
+            (Err(error), None) => {
+                self.errors.count(&error);
+                self.breaker.still_away(&error, now);
+                Mended::NotYet
+            }
+        }
+    }
+
+    /// Charges what is owed now; what is admitted during that is left for later, else a busy replica would never come to an end.
+    async fn settle(&self) -> Result<(), StoreError> {
+        let mut left = self.meanwhile.ledger.len();
+        while left > 0 {
+            let count = left.min(BATCH);
+            left -= count;
+            let mut batch = self.meanwhile.ledger.take(count, &self.clock);
+            if batch.is_empty() {
+                continue;
+            }
+            let charges = batch.charges();
+            let answers = self.within_deadline(self.inner.decide_all(&charges)).await?;
+            let mut failure = None;
+            for (place, answer) in answers.into_iter().enumerate() {
+                match answer {
+                    Ok(_) => batch.settled(place),
+                    // It may have been made all the same, and would be made again each time that the answer cannot be read.
+                    Err(StoreError::Unreadable { .. }) => batch.dropped(place),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            if let Some(error) = failure {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says that the task runs, until it falls: so also when its runtime ends before its work.
+struct Running<S>(Weak<Shared<S>>);
+
+impl<S> Drop for Running<S> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.keeper.running.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Mends until nothing is left to do. Keeps nothing alive in its pauses.
+async fn keep<S: Store>(mut running: Running<S>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(shared) = running.0.upgrade() else { return };
+        pause = match shared.mend().await {
+            Mended::NotYet => LONGEST_PAUSE.min(pause * 2),
+            Mended::NearlyWholly => FIRST_PAUSE,
+            Mended::Wholly => {
+                // In this order, so that work left by somebody who saw the task running is seen here.
+                shared.keeper.running.store(false, Ordering::SeqCst);
+                if !shared.has_work() || shared.keeper.running.swap(true, Ordering::SeqCst) {
+                    // From here on it is another task that runs, or none.
+                    running.0 = Weak::new();
+                    return;
+                }
+                FIRST_PAUSE
+            }
+        };
+    }
+}

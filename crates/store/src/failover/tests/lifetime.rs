@@ -1,0 +1,156 @@
+//! No task outlives the wrapper, and the wrapper outlives runtimes.
+
+use std::future::Future;
+use std::sync::Weak;
+use std::task::{Context, Poll, Waker};
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+use crate::{ManualClock, MemoryStore, MonotonicClock};
+
+fn runtimes() -> [Runtime; 2] {
+    [
+        Builder::new_current_thread().enable_time().build().unwrap(),
+        Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap(),
+    ]
+}
+
+fn failover() -> (Failover<Arc<Scripted>>, Arc<Scripted>) {
+    let clock = Arc::new(MonotonicClock::new());
+    let inner = Arc::new(Scripted::new(clock.clone()));
+    (Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock), inner)
+}
+
+async fn closes(store: &Failover<Arc<Scripted>>) {
+    eventually_async("the store is back", async || store.observe().breaker == BreakerState::Closed).await;
+}
+
+/// Polls once, without any runtime.
+fn poll<T>(answer: impl Future<Output = T>) -> Poll<T> {
+    std::pin::pin!(answer).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn answers_that_are_there_need_no_runtime() {
+    let store = Failover::over(MemoryStore::new(), TIMEOUT);
+    let check = take(&limit("a"));
+    assert!(matches!(store.decide(&check), crate::Answer::Ready(_)));
+    assert!(matches!(poll(store.decide(&check)), Poll::Ready(Ok(decision)) if decision.is_allowed()));
+    assert!(matches!(poll(store.probe()), Poll::Ready(Ok(()))));
+}
+
+#[test]
+fn a_store_found_away_outside_a_runtime_is_brought_back_inside_one() {
+    for runtime in runtimes() {
+        let (store, inner) = failover();
+        inner.turn(Mood::Unreachable);
+        let check = take(&slow("daily", 10));
+        for _ in 0..5 {
+            assert!(matches!(poll(store.decide(&check)), Poll::Ready(Ok(_))));
+        }
+        assert_eq!(store.observe().breaker, BreakerState::Open);
+        inner.turn(Mood::Answers);
+        runtime.block_on(async {
+            store.decide(&check).await.unwrap();
+            closes(&store).await;
+        });
+        assert_eq!(store.observe().charged_tokens, 6);
+    }
+}
+
+#[test]
+fn a_second_runtime_takes_over_from_the_first() {
+    let (store, inner) = failover();
+    let check = take(&slow("daily", 10));
+    inner.turn(Mood::Unreachable);
+    let [first, second] = runtimes();
+    first.block_on(async {
+        for _ in 0..4 {
+            store.decide(&check).await.unwrap();
+        }
+    });
+    drop(first);
+    inner.turn(Mood::Answers);
+    second.block_on(async {
+        store.decide(&check).await.unwrap();
+        closes(&store).await;
+    });
+    assert_eq!(store.observe().charged_tokens, 5);
+}
+
+#[test]
+fn a_runtime_that_ends_in_the_middle_of_a_charge_loses_nothing() {
+    let (store, inner) = failover();
+    let limit = slow("daily", 10);
+    let first = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    first.block_on(async {
+        inner.turn(Mood::Unreachable);
+        for _ in 0..4 {
+            store.decide(&take(&limit)).await.unwrap();
+        }
+        inner.turn(Mood::AnswersAfter(TIMEOUT / 2));
+        while inner.times_asked(&scripted::Asked::DecideAll(1)) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(store.observe().owed_buckets, 0, "it is on its way");
+    });
+    drop(first);
+    assert_eq!((store.observe().owed_buckets, store.observe().charged_tokens), (1, 0));
+    inner.turn(Mood::Answers);
+    let [second, _] = runtimes();
+    second.block_on(async {
+        store.decide(&peek(&limit)).await.unwrap();
+        closes(&store).await;
+    });
+    assert_eq!(store.observe().charged_tokens, 4);
+}
+
+#[test]
+fn no_task_outlives_the_wrapper() {
+    for (runtime, mood) in runtimes().into_iter().flat_map(|runtime| {
+        let runtime = Arc::new(runtime);
+        [Mood::Unreachable, Mood::Stalls].map(|mood| (Arc::clone(&runtime), mood))
+    }) {
+        let gone: Weak<Scripted> = runtime.block_on(async {
+            let (store, inner) = failover();
+            inner.turn(mood);
+            for _ in 0..4 {
+                store.decide(&take(&limit("a"))).await.unwrap();
+            }
+            assert_eq!(runtime.metrics().num_alive_tasks(), 1);
+            Arc::downgrade(&inner)
+        });
+        runtime.block_on(eventually_async("the task has ended", async || runtime.metrics().num_alive_tasks() == 0));
+        assert!(gone.upgrade().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_when_all_is_done_and_comes_back_when_needed() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let stage = Stage::set(Mood::Answers);
+    for round in 1..=3 {
+        stage.inner.turn(Mood::Unreachable);
+        stage.open_breaker().await;
+        stage.decide(&take(&slow("daily", 10))).await;
+        assert_eq!(tasks(), 1, "one task is enough");
+        stage.recover().await;
+        eventually_async("the task has ended", async || tasks() == 0).await;
+        assert_eq!((stage.store.observe().opened, stage.store.observe().charged_tokens), (round, round));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_local_buckets_are_forgotten_after_the_outage() {
+    let clock = Arc::new(ManualClock::new(sluice_core::Timestamp::from_unix_micros(1_800_000_000_000_000)));
+    let inner = Arc::new(Scripted::new(clock.clone()));
+    let store = Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock.clone());
+    inner.turn(Mood::Unreachable);
+    store.decide(&take(&limit("a"))).await.unwrap();
+    assert_eq!(store.shared.meanwhile.local.len(), 1);
+    clock.advance(Duration::from_secs(10));
+    inner.turn(Mood::Answers);
+    store.announce(&crate::Replica { id: "a".to_owned(), version: "1".to_owned() }).await.unwrap();
+    assert_eq!(store.shared.meanwhile.local.len(), 0);
+}

@@ -1,0 +1,47 @@
+//! The HTTP client of the HTTP transport.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use hyper_rustls::HttpsConnectorBuilder;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, hyper::HyperClient};
+use tokio::runtime::Handle;
+
+use crate::TelemetryError;
+
+/// A client whose work is done on the exporters' runtime, since those who call it are plain threads.
+struct OnRuntime {
+    client: Arc<dyn HttpClient>,
+    runtime: Handle,
+}
+
+/// A client for `endpoint`: with the system's certificates if it speaks TLS.
+pub(super) fn client(endpoint: &str, timeout: Duration, runtime: &Handle) -> Result<impl HttpClient + use<>, TelemetryError> {
+    let client: Arc<dyn HttpClient> = if endpoint.starts_with("https:") {
+        let connector = HttpsConnectorBuilder::new()
+            // Named, since a process with two providers has no default one.
+            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+            .map_err(TelemetryError::Certificates)?
+            .https_only()
+            .enable_http1()
+            .build();
+        Arc::new(HyperClient::new(connector, timeout, None))
+    } else {
+        Arc::new(HyperClient::with_default_connector(timeout, None))
+    };
+    Ok(OnRuntime { client, runtime: runtime.clone() })
+}
+
+#[async_trait]
+impl HttpClient for OnRuntime {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let client = Arc::clone(&self.client);
+        self.runtime.spawn(async move { client.send_bytes(request).await }).await?
+    }
+}
+
+impl fmt::Debug for OnRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnRuntime").field("client", &self.client).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,111 @@
+//! The exporters themselves, and the thread they work on.
+
+use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::{Resource, metrics::MeterProviderBuilder, trace::SdkTracerProvider};
+use tokio::runtime::{Handle, Runtime};
+
+use super::{
+    client::client,
+    target::{Otlp, Target, Transport},
+};
+use crate::TelemetryError;
+
+/// What sends, while it is kept.
+#[derive(Debug)]
+pub(crate) struct Exporters {
+    tracer_provider: Option<SdkTracerProvider>,
+    // After what works on it, since fields are dropped in this order.
+    _runtime: OwnRuntime,
+}
+
+/// A runtime beside the service's: a slow collector takes no worker from a request, and none is needed to exist.
+#[derive(Debug)]
+struct OwnRuntime(Option<Runtime>);
+
+// === impl Exporters ===
+
+impl Exporters {
+    /// Has `provider` send where `otlp` says, through the exporters returned; none, if nothing is sent.
+    pub(crate) fn attach(
+        otlp: &Otlp,
+        mut provider: MeterProviderBuilder,
+        resource: &Resource,
+    ) -> Result<(MeterProviderBuilder, Option<Self>), TelemetryError> {
+        if !otlp.is_on() {
+            return Ok((provider, None));
+        }
+        let runtime = OwnRuntime::start()?;
+        let handle = runtime.handle();
+        // The gRPC transport starts its connection's task on the runtime it is made in.
+        let _inside = handle.enter();
+        if let Some(target) = &otlp.metrics {
+            provider = provider.with_periodic_exporter(metric_exporter(target, handle)?);
+        }
+        let tracer_provider = otlp.traces.as_ref().map(|target| tracer_provider(target, handle, resource)).transpose()?;
+        Ok((provider, Some(Self { tracer_provider, _runtime: runtime })))
+    }
+
+    pub(crate) fn tracer_provider(&self) -> Option<&SdkTracerProvider> {
+        self.tracer_provider.as_ref()
+    }
+
+    pub(crate) fn shutdown(&self) -> Result<(), TelemetryError> {
+        self.tracer_provider.as_ref().map_or(Ok(()), |provider| provider.shutdown().map_err(TelemetryError::Shutdown))
+    }
+}
+
+fn metric_exporter(target: &Target, runtime: &Handle) -> Result<MetricExporter, TelemetryError> {
+    let Target { transport, endpoint, timeout } = target;
+    let builder = MetricExporter::builder();
+    match transport {
+        Transport::Grpc => builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout).build(),
+        Transport::Http => builder
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_http_client(client(endpoint, *timeout, runtime)?)
+            .with_endpoint(endpoint)
+            .with_timeout(*timeout)
+            .build(),
+    }
+    .map_err(TelemetryError::Exporter)
+}
+
+fn tracer_provider(target: &Target, runtime: &Handle, resource: &Resource) -> Result<SdkTracerProvider, TelemetryError> {
+    let Target { transport, endpoint, timeout } = target;
+    let builder = SpanExporter::builder();
+    let exporter = match transport {
+        Transport::Grpc => builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout).build(),
+        Transport::Http => builder
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_http_client(client(endpoint, *timeout, runtime)?)
+            .with_endpoint(endpoint)
+            .with_timeout(*timeout)
+            .build(),
+    }
+    .map_err(TelemetryError::Exporter)?;
+    Ok(SdkTracerProvider::builder().with_resource(resource.clone()).with_batch_exporter(exporter).build())
+}
+
+// === impl OwnRuntime ===
+
+impl OwnRuntime {
+    fn start() -> Result<Self, TelemetryError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).max_blocking_threads(2).thread_name("otlp").enable_all().build();
+        runtime.map(|runtime| Self(Some(runtime))).map_err(TelemetryError::Thread)
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("the runtime is there until it is dropped").handle()
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Waiting for it is forbidden where this may well be dropped: inside another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}

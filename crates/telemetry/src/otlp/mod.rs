@@ -1,0 +1,13 @@
+//! The OTLP exporter: metrics and traces to a collector, where the standard variables ask for it.
+
+mod client;
+mod exporters;
+mod target;
+mod trace;
+
+pub use self::{
+    target::Otlp,
+    trace::{join_trace, pass_trace_on},
+};
+
+pub(crate) use self::{exporters::Exporters, trace::layer};

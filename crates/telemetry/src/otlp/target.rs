@@ -1,0 +1,208 @@
+//! Where OTLP goes, read from the standard variables.
+
+use std::time::Duration;
+
+use crate::TelemetryError;
+
+/// Where metrics and traces go by OTLP; nowhere unless asked.
+///
+/// A signal is sent if `OTEL_EXPORTER_OTLP_ENDPOINT` or its own `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or `..._TRACES_ENDPOINT` is set,
+/// or if `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` names `otlp`; these also switch it off, by naming something else.
+/// `OTEL_SDK_DISABLED=true` switches both off. `..._PROTOCOL` is `http/protobuf` (unless said) or `grpc`, `..._TIMEOUT` is in
+/// milliseconds. Headers, compression, the interval, temporality and the sampler follow their own standard variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Otlp {
+    pub(super) metrics: Option<Target>,
+    pub(super) traces: Option<Target>,
+}
+
+/// Where one signal goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) transport: Transport,
+    pub(super) endpoint: String,
+    pub(super) timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    Grpc,
+    Http,
+}
+
+/// The names one signal goes by in the variables.
+struct Signal {
+    exporter: &'static str,
+    own: &'static str,
+    path: &'static str,
+}
+
+const METRICS: Signal = Signal { exporter: "OTEL_METRICS_EXPORTER", own: "METRICS_", path: "/v1/metrics" };
+const TRACES: Signal = Signal { exporter: "OTEL_TRACES_EXPORTER", own: "TRACES_", path: "/v1/traces" };
+
+// === impl Otlp ===
+
+impl Otlp {
+    /// What the process' environment asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::Variable`] if a variable holds what it must not.
+    pub fn from_env() -> Result<Self, TelemetryError> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// What these variables ask for; an empty one counts as not set.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::Variable`] if a variable holds what it must not.
+    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, TelemetryError> {
+        let get = |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        if get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Ok(Self::default());
+        }
+        Ok(Self { metrics: METRICS.target(&get)?, traces: TRACES.target(&get)? })
+    }
+
+    /// Whether anything is sent.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.metrics.is_some() || self.traces.is_some()
+    }
+}
+
+// === impl Signal ===
+
+impl Signal {
+    fn target(&self, get: &impl Fn(&str) -> Option<String>) -> Result<Option<Target>, TelemetryError> {
+        let (_, own_endpoint) = self.variable("ENDPOINT");
+        let shared_endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        let wanted = match get(self.exporter) {
+            Some(exporters) => exporters.split(',').any(|exporter| exporter.trim() == "otlp"),
+            None => get(&own_endpoint).or_else(|| get(shared_endpoint)).is_some(),
+        };
+        if !wanted {
+            return Ok(None);
+        }
+        let transport = self.transport(get)?;
+        let endpoint = match (get(&own_endpoint), transport) {
+            (Some(endpoint), _) => endpoint,
+            (None, Transport::Grpc) => get(shared_endpoint).unwrap_or_else(|| "http://localhost:4317".to_owned()),
+            (None, Transport::Http) => {
+                let base = get(shared_endpoint).unwrap_or_else(|| "http://localhost:4318".to_owned());
+                format!("{}{}", base.trim_end_matches('/'), self.path)
+            }
+        };
+        Ok(Some(Target { transport, endpoint, timeout: self.timeout(get)? }))
+    }
+
+    fn transport(&self, get: &impl Fn(&str) -> Option<String>) -> Result<Transport, TelemetryError> {
+        match self.first_set("PROTOCOL", get) {
+            None => Ok(Transport::Http),
+            Some((_, value)) if value == "http/protobuf" => Ok(Transport::Http),
+            Some((_, value)) if value == "grpc" => Ok(Transport::Grpc),
+            Some((name, value)) => Err(TelemetryError::Variable { name, value, wanted: "`grpc` or `http/protobuf`" }),
+        }
+    }
+
+    fn timeout(&self, get: &impl Fn(&str) -> Option<String>) -> Result<Duration, TelemetryError> {
+        let Some((name, value)) = self.first_set("TIMEOUT", get) else {
+            return Ok(Duration::from_secs(10));
+        };
+        match value.parse() {
+            Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds)),
+            Ok(_) | Err(_) => Err(TelemetryError::Variable { name, value, wanted: "a whole number of milliseconds above 0" }),
+        }
+    }
+
+    /// The signal's own variable if it is set, else the one both signals share, with its name.
+    fn first_set(&self, what: &str, get: &impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
+        let (shared, own) = self.variable(what);
+        [own, shared].into_iter().find_map(|name| get(&name).map(|value| (name, value)))
+    }
+
+    fn variable(&self, what: &str) -> (String, String) {
+        (format!("OTEL_EXPORTER_OTLP_{what}"), format!("OTEL_EXPORTER_OTLP_{}{what}", self.own))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Otlp, TelemetryError> {
+        Otlp::from_variables(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    fn read_well(variables: &[(&str, &str)]) -> Otlp {
+        read(variables).expect("the variables are sound")
+    }
+
+    fn target(transport: Transport, endpoint: &str, timeout_ms: u64) -> Option<Target> {
+        Some(Target { transport, endpoint: endpoint.to_owned(), timeout: Duration::from_millis(timeout_ms) })
+    }
+
+    #[test]
+    fn nothing_is_sent_unless_asked() {
+        assert!(!read_well(&[]).is_on());
+        assert!(!read_well(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).is_on());
+        assert!(!read_well(&[("OTEL_METRICS_EXPORTER", "prometheus")]).is_on());
+    }
+
+    #[test]
+    fn a_shared_endpoint_takes_both_signals_each_at_its_path() {
+        let otlp = read_well(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/")]);
+        assert_eq!(otlp.metrics, target(Transport::Http, "http://collector:4318/v1/metrics", 10_000));
+        assert_eq!(otlp.traces, target(Transport::Http, "http://collector:4318/v1/traces", 10_000));
+    }
+
+    #[test]
+    fn grpc_knows_no_paths() {
+        let otlp = read_well(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+        assert_eq!(otlp.metrics, target(Transport::Grpc, "http://collector:4317", 10_000));
+    }
+
+    #[test]
+    fn a_signals_own_variables_win_and_its_endpoint_is_taken_as_it_stands() {
+        let otlp = read_well(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://shared:4318"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "5000"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:9000/in"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250"),
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+        ]);
+        assert_eq!(otlp.metrics, target(Transport::Grpc, "http://shared:4318", 5_000));
+        assert_eq!(otlp.traces, target(Transport::Http, "http://own:9000/in", 250));
+    }
+
+    #[test]
+    fn an_own_endpoint_asks_for_its_signal_alone() {
+        let otlp = read_well(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://own:9000")]);
+        assert!(otlp.metrics.is_some());
+        assert_eq!(otlp.traces, None);
+    }
+
+    #[test]
+    fn an_exporter_named_otlp_goes_to_the_collector_next_door() {
+        let otlp = read_well(&[("OTEL_METRICS_EXPORTER", "prometheus, otlp")]);
+        assert_eq!(otlp.metrics, target(Transport::Http, "http://localhost:4318/v1/metrics", 10_000));
+        assert_eq!(otlp.traces, None);
+    }
+
+    #[test]
+    fn another_exporter_or_none_switches_a_signal_off() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        assert_eq!(read_well(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]).traces, None);
+        assert!(!read_well(&[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]).is_on());
+    }
+
+    #[test]
+    fn a_variable_that_makes_no_sense_is_refused_with_what_would() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).expect_err("it is not spoken here");
+        assert_eq!(error.to_string(), "OTEL_EXPORTER_OTLP_PROTOCOL: `http/json` must be `grpc` or `http/protobuf`");
+        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10s")]).expect_err("it is no number");
+        assert_eq!(error.to_string(), "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: `10s` must be a whole number of milliseconds above 0");
+    }
+}

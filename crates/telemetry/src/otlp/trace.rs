@@ -1,0 +1,39 @@
+//! Traces: the layer that turns spans into OTLP, and the W3C trace context in and out.
+
+use http::HeaderMap;
+use opentelemetry::{
+    propagation::TextMapPropagator,
+    trace::{TraceContextExt, TracerProvider},
+};
+use opentelemetry_http::{HeaderExtractor, HeaderInjector};
+use opentelemetry_sdk::{
+    propagation::TraceContextPropagator,
+    trace::{SdkTracer, SdkTracerProvider},
+};
+use tracing::{Span, Subscriber};
+use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Makes `span` a child of the caller's span, if `headers` carry a W3C trace context and traces are sent; else does nothing.
+///
+/// To be called before the span is entered: afterwards its trace is settled.
+pub fn join_trace(span: &Span, headers: &HeaderMap) {
+    let context = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
+    if context.span().span_context().is_valid() {
+        // Refused where no layer sends traces, or for a disabled span: there is nothing to join then.
+        let _nothing_to_join = span.set_parent(context);
+    }
+}
+
+/// Writes the trace context of `span` into `headers`, so that whoever is asked next joins its trace; nothing if traces are not sent.
+pub fn pass_trace_on(span: &Span, headers: &mut HeaderMap) {
+    TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(headers));
+}
+
+pub(crate) fn layer<S>(provider: &SdkTracerProvider, scope: &'static str) -> OpenTelemetryLayer<S, SdkTracer>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    // Source lines and threads double a span's size, and tell an operator nothing.
+    tracing_opentelemetry::layer().with_tracer(provider.tracer(scope)).with_location(false).with_threads(false)
+}
