@@ -9,9 +9,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use sluice_core::{Action, Check};
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use super::{Shared, breaker::BreakerState};
+use super::{Shared, breaker::BreakerState, within};
 use crate::{Store, StoreError};
 
 /// The pause before the store is probed for the first time; each vain probe doubles it. Long enough for a hiccup to pass, short enough that
@@ -19,6 +20,9 @@ use crate::{Store, StoreError};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between probes: a fleet of a thousand replicas costs an ailing store a thousand probes a second at most.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long the first probe and the first check after it may take, where the timeout is shorter: nobody waits for them, and they may have to
+/// open connections, perhaps with TLS, and load scripts.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Charges in one round trip: few enough to stay far within the deadline, and not to hold up the checks behind them.
 const BATCH: usize = 256;
 
@@ -68,7 +72,7 @@ impl<S: Store> Shared<S> {
     async fn mend(&self) -> Mended {
         let call = self.breaker.admit();
         // Probed first even when only charges are left: a batch that ends in a hang may be charged again, a probe costs nothing.
-        let settled = match self.within_deadline(self.inner.probe()).await.and_then(|answer| answer) {
+        let settled = match self.answers_in_time().await {
             Ok(()) => {
                 self.breaker.answered();
                 self.settle().await
@@ -94,6 +98,15 @@ impl<S: Store> Shared<S> {
         }
     }
 
+    /// Whether the store takes writes, decides checks, and answers within the deadline once it had the time to get ready.
+    async fn answers_in_time(&self) -> Result<(), StoreError> {
+        let patience = self.timeout.max(PATIENCE);
+        within(patience, self.inner.probe()).await??;
+        // A check of nothing travels the way that checks do.
+        within(patience, self.inner.decide(&Check::new(Action::Peek))).await??;
+        within(self.timeout, self.inner.probe()).await?
+    }
+
     /// Charges what is owed now; what is admitted during that is left for later, else a busy replica would never come to an end.
     async fn settle(&self) -> Result<(), StoreError> {
         let mut left = self.meanwhile.ledger.len();
@@ -105,7 +118,7 @@ impl<S: Store> Shared<S> {
                 continue;
             }
             let charges = batch.charges();
-            let answers = self.within_deadline(self.inner.decide_all(&charges)).await?;
+            let answers = within(self.timeout, self.inner.decide_all(&charges)).await?;
             let mut failure = None;
             for (place, answer) in answers.into_iter().enumerate() {
                 match answer {

@@ -189,7 +189,7 @@ impl<S: Store> Store for Failover<S> {
     fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
         match self.shared.inner.probe() {
             ready @ Answer::Ready(_) => ready,
-            pending @ Answer::Pending(_) => Answer::pending(async { self.shared.within_deadline(pending).await? }),
+            pending @ Answer::Pending(_) => Answer::pending(async { within(self.shared.timeout, pending).await? }),
         }
     }
 
@@ -200,7 +200,7 @@ impl<S: Store> Store for Failover<S> {
         match shared.inner.announce(replica) {
             Answer::Ready(answer) => Answer::Ready(answer.inspect(|answer| shared.counted(answer))),
             pending @ Answer::Pending(_) => Answer::pending(async move {
-                let answer = shared.within_deadline(pending).await?;
+                let answer = within(shared.timeout, pending).await?;
                 shared.counted(&answer);
                 answer
             }),
@@ -210,7 +210,7 @@ impl<S: Store> Store for Failover<S> {
     fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
         match self.shared.inner.depart(replica) {
             ready @ Answer::Ready(_) => ready,
-            pending @ Answer::Pending(_) => Answer::pending(async { self.shared.within_deadline(pending).await? }),
+            pending @ Answer::Pending(_) => Answer::pending(async { within(self.shared.timeout, pending).await? }),
         }
     }
 }
@@ -218,15 +218,10 @@ impl<S: Store> Store for Failover<S> {
 // === impl Shared ===
 
 impl<S: Store> Shared<S> {
-    async fn within_deadline<T>(&self, answer: Answer<'_, T>) -> Result<T, StoreError> {
-        let answer = tokio::time::timeout(self.timeout, answer).await;
-        answer.map_err(|_| StoreError::Timeout { within: self.timeout })
-    }
-
-    /// As [`Shared::within_deadline`], and a caller that gives up before the deadline does not go unnoticed.
+    /// The answer, if it comes within the timeout. A caller that gives up before that does not go unnoticed.
     async fn ask<T>(self: &Arc<Self>, call: Call, answer: Answer<'_, T>) -> Result<T, StoreError> {
         let mut waiting = Waiting { shared: self, call, since: Instant::now(), given_up: true };
-        let answer = self.within_deadline(answer).await;
+        let answer = within(self.timeout, answer).await;
         waiting.given_up = false;
         answer
     }
@@ -297,6 +292,10 @@ impl<S: Store> Shared<S> {
             self.meanwhile.replicas.counted(fleet.size(), self.clock.now());
         }
     }
+}
+
+async fn within<T>(limit: Duration, answer: Answer<'_, T>) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, answer).await.map_err(|_| StoreError::Timeout { within: limit })
 }
 
 /// Whether an error is the store's, not a single bucket's that another version or program wrote.

@@ -1,13 +1,19 @@
 //! A store to hold to the truths, and short words for what the truths say.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, Subject, Tag, Tagger, TokenBucket};
-use sluice_store::{MemoryStore, RedisSettings, RedisStore, Store};
+use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store};
 use sluice_testkit::RedisServer;
+
+/// The truths are about answers; how long they may take is another matter, and this machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store, and the server that it needs.
 pub struct Fixture {
@@ -23,10 +29,12 @@ impl Fixture {
 
     pub fn redis() -> Self {
         let server = RedisServer::start();
-        let mut settings = RedisSettings::new(server.url());
-        // The truths are about answers; how long they may take is another matter, and this machine may be busy.
-        settings.timeout = std::time::Duration::from_secs(5);
-        Self::over(RedisStore::new(&settings, ()).unwrap(), Some(server))
+        Self::over(connect(&server), Some(server))
+    }
+
+    pub fn failover() -> Self {
+        let server = RedisServer::start();
+        Self::over(Failover::over(connect(&server), PATIENCE), Some(server))
     }
 
     pub fn over(store: impl Store, redis: Option<RedisServer>) -> Self {
@@ -55,6 +63,10 @@ impl Fixture {
     pub async fn remaining(&self, limit: &Arc<Limit>, client: Tag) -> u64 {
         self.act(Action::Peek, limit, client, 0).await.verdicts()[0].remaining
     }
+}
+
+fn connect(server: &RedisServer) -> RedisStore {
+    RedisStore::new(&RedisSettings { timeout: PATIENCE, ..RedisSettings::new(server.url()) }, ()).unwrap()
 }
 
 pub fn check(action: Action) -> Check {

@@ -54,3 +54,4 @@ macro_rules! conform {
 
 truths! { conform (memory, crate::Fixture::memory()) }
 truths! { conform (redis, crate::Fixture::redis()) }
+truths! { conform (failover, crate::Fixture::failover()) }

@@ -146,6 +146,26 @@ async fn it_closes_by_itself_when_the_store_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_answers_too_late_stays_away() {
+    let stage = Stage::set(Mood::AnswersAfter(TIMEOUT + Duration::from_millis(5)));
+    stage.open_breaker().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((stage.store.observe().breaker, stage.store.observe().opened), (BreakerState::Open, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_back_may_take_its_time_to_connect() {
+    let stage = Stage::set(Mood::Unreachable);
+    stage.open_breaker().await;
+    stage.inner.turn(Mood::AnswersAfter(TIMEOUT * 10));
+    while stage.inner.times_asked(&Asked::Probe) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stage.recover().await;
+    assert_eq!(stage.inner.times_asked(&Asked::Probe), 2, "it was not probed anew");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_primary_that_turned_read_only_is_away_though_it_still_denies() {
     let stage = Stage::set(Mood::Answers);
     let spent = slow("spent", 1);

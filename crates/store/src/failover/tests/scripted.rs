@@ -24,7 +24,7 @@ pub(super) enum Mood {
     Unreachable,
     /// It reads, and refuses to write, as a primary that turned replica does.
     ReadOnly,
-    /// What it says makes no sense.
+    /// What it says about buckets makes no sense.
     Gibberish,
     /// It decides so many checks more, and then cannot be reached.
     AnswersChecks(usize),
@@ -94,14 +94,14 @@ impl Scripted {
         let mood = *self.mood.lock();
         match mood {
             Mood::Unreachable | Mood::AnswersChecks(0) => Err(unreachable_error()),
-            Mood::Gibberish => Err(StoreError::Unreadable { what: "gibberish".to_owned() }),
+            Mood::Gibberish if !check.parts().is_empty() => Err(StoreError::Unreadable { what: "gibberish".to_owned() }),
             Mood::ReadOnly if check.action() != Action::Peek => {
                 let mut asked = Check::new(Action::Peek);
                 check.parts().iter().cloned().for_each(|part| asked.push(part));
                 let decision = self.really_decide(&asked);
                 if decision.is_allowed() { Err(refusal()) } else { Ok(decision) }
             }
-            Mood::AnswersChecks(left) => {
+            Mood::AnswersChecks(left) if !check.parts().is_empty() => {
                 self.turn(Mood::AnswersChecks(left - 1));
                 Ok(self.really_decide(check))
             }
