@@ -16,7 +16,20 @@ struct Bench {
 }
 
 /// Every benchmark: a new one is a `[[bench]]` in its package and a line here.
-const BENCHES: &[Bench] = &[];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "in_process",
+        package: "sluice",
+        about: "a decision in the process, metrics on, against governor; bytes a bucket in memory",
+    },
+    Bench {
+        name: "redis",
+        package: "sluice-store",
+        about: "Redis' processor time a decision, against one pipelined script call per decision; bytes a bucket in Redis",
+    },
+    Bench { name: "instruments", package: "sluice-telemetry", about: "a count and a measurement, against the crate prometheus" },
+    Bench { name: "footprint", package: "sluice-telemetry", about: "what the registry and a scrape cost" },
+];
 
 pub(crate) fn run(report: &mut Report, name: Option<&str>) {
     let chosen = match choose(BENCHES, name) {

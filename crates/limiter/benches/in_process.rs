@@ -1,0 +1,114 @@
+//! A decision in the process, metrics on, against the crate governor without metrics; and what a bucket takes in memory.
+//!
+//! Both are handed a client's name as text, as a front-end would: Sluice normalises the path, finds the limits, hashes the client, decides
+//! all or nothing, and counts; governor looks the text up in its keyed store and decides.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+
+use std::{
+    hint::black_box,
+    num::NonZeroU32,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota};
+use sluice::{Client, Limiter, Policy, Request, Telemetry};
+use sluice_core::{Action, Check, Cost, Subject};
+use sluice_store::{MemoryStore, Store};
+
+const DECISIONS: usize = 2_000_000;
+const ROUNDS: usize = 5;
+
+fn main() {
+    println!("{:<34} {:>10} {:>10}", "", "ns", "ratio");
+    for clients in [1, 100_000] {
+        let names: Vec<String> = (0..clients).map(|number| format!("client-{number:06}")).collect();
+        let peer = governor(&names);
+        print("governor, text keys", clients, peer, peer);
+        print("limiter, metrics on", clients, limiter(&names, Telemetry::builder().build().unwrap().recorders().clone()), peer);
+        print("limiter, metrics off", clients, limiter(&names, sluice_telemetry::Recorders::disabled()), peer);
+        print("memory store alone", clients, store(&names), peer);
+    }
+    bytes_per_bucket();
+}
+
+fn print(who: &str, clients: usize, ns: f64, peer: f64) {
+    println!("{:<34} {ns:>10.1} {:>10.2}", format!("{who}, {clients} buckets"), ns / peer);
+}
+
+/// Nanoseconds a step, the best of some rounds: what disturbs can only make it slower.
+fn time(mut step: impl FnMut(usize)) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        for number in 0..DECISIONS {
+            step(black_box(number));
+        }
+        best = best.min(started.elapsed().as_nanos() as f64 / DECISIONS as f64);
+    }
+    best
+}
+
+/// Strides through the names in an order that caches cannot foresee.
+const fn pick(number: usize, count: usize) -> usize {
+    number.wrapping_mul(7_919 * 4_099) % count
+}
+
+fn governor(names: &[String]) -> f64 {
+    let quota = Quota::per_minute(NonZeroU32::new(60).unwrap()).allow_burst(NonZeroU32::new(10).unwrap());
+    let limiter = DefaultKeyedRateLimiter::keyed(quota);
+    time(|number| {
+        let _ = black_box(limiter.check_key(&names[pick(number, names.len())]));
+    })
+}
+
+fn limiter(names: &[String], recorders: sluice_telemetry::Recorders) -> f64 {
+    let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &recorders);
+    time(|number| {
+        let name = &names[pick(number, names.len())];
+        let request = Request::new(Client::Key(name.as_bytes()), "GET", "/api/v1/blueprints");
+        black_box(ready(limiter.check(&request))).unwrap();
+    })
+}
+
+fn store(names: &[String]) -> f64 {
+    let policy = Policy::default();
+    let limit = policy.limits().iter().find(|limit| limit.name() == "/api/v1/blueprints").unwrap();
+    let store = MemoryStore::new();
+    time(|number| {
+        let tag = policy.tagger().tag(Subject::Client(names[pick(number, names.len())].as_bytes()));
+        let check = Check::new(Action::Take).with(limit, tag, Cost::ONE);
+        black_box(ready(store.decide(&check))).unwrap();
+    })
+}
+
+/// The memory store answers at once, so no runtime is needed, and none is measured.
+fn ready<T>(answer: impl Future<Output = T>) -> T {
+    match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => unreachable!("the memory store answers at once"),
+    }
+}
+
+fn bytes_per_bucket() {
+    const MILLION: usize = 1_000_000;
+    let policy = Policy::default();
+    let limit = policy.limits().iter().find(|limit| limit.name() == "/api/v1/conversation/chat-stream").unwrap();
+    let store = MemoryStore::new();
+    let before = resident();
+    for number in 0..MILLION {
+        let tag = policy.tagger().tag(Subject::Client(&number.to_le_bytes()));
+        // All ten tokens, so that half a minute passes before the first bucket is forgotten.
+        let check = Check::new(Action::Take).with(limit, tag, Cost::new(10).unwrap());
+        ready(store.decide(&check)).unwrap();
+    }
+    println!("\n{:.1} bytes a bucket in memory over a million (resident)", (resident() - before) / store.len() as f64);
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).map_or(f64::NAN, |pages| pages * 4_096.0)
+}
