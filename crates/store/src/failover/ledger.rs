@@ -129,13 +129,20 @@ impl Ledger {
 
 impl Pages {
     fn has_room_for(&mut self, parts: &[Part], room: usize, now: Timestamp) -> bool {
-        let new = parts.iter().filter(|part| part.cost != Cost::NONE && !self.entries.contains_key(&part.bucket())).count();
-        if self.entries.len() + new > room && now >= self.next_sweep {
+        if self.fits(parts, room) {
+            return true;
+        }
+        if now >= self.next_sweep {
             self.next_sweep = now.after(SWEEP_EVERY);
             self.sweep(now);
         }
-        // The sweep may have forgotten a bucket of this very check.
-        let new = parts.iter().filter(|part| part.cost != Cost::NONE && !self.entries.contains_key(&part.bucket())).count();
+        self.fits(parts, room)
+    }
+
+    fn fits(&self, parts: &[Part], room: usize) -> bool {
+        let is_new = |part: &&Part| part.cost != Cost::NONE && !self.entries.contains_key(&part.bucket());
+        let new = parts.iter().filter(is_new).count();
+        // Entries that were put back may have made it fuller than full.
         new == 0 || self.entries.len() + new <= room
     }
 
@@ -238,6 +245,10 @@ impl Drop for Batch<'_> {
         for (id, entry, _) in self.entries.drain(..).rev().flatten() {
             pages.put_back(id, entry, now);
         }
+        if pages.entries.is_empty() {
+            // An outage's memory is given back when it is over.
+            (pages.entries, pages.order) = Default::default();
+        }
     }
 }
 
@@ -292,6 +303,17 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_ledger_gives_its_memory_back() {
+        let (ledger, clock) = (Ledger::with_room_for(ROOM), ManualClock::new(START));
+        (0..1_000).for_each(|client| note(&ledger, client, 1, START));
+        let mut batch = ledger.take(1_000, &clock);
+        (0..1_000).for_each(|place| batch.settled(place));
+        drop(batch);
+        let pages = ledger.pages.lock();
+        assert_eq!((pages.entries.capacity(), pages.order.capacity()), (0, 0));
+    }
+
+    #[test]
     fn what_is_not_settled_goes_back_to_the_front_with_what_was_noted_since() {
         let (ledger, clock) = (Ledger::with_room_for(10), ManualClock::new(START));
         (1..=4).for_each(|client| note(&ledger, client, client, START));
@@ -308,6 +330,19 @@ mod tests {
         [1, 2, 3, 1, 4].into_iter().for_each(|client| note(&ledger, client, 5, START));
         assert_eq!(charged(&ledger.take(9, &clock)), [(tag(1), 10), (tag(2), 5)]);
         assert_eq!(ledger.totals().dropped, 10);
+    }
+
+    #[test]
+    fn a_ledger_fuller_than_full_still_adds_to_what_it_knows() {
+        let (ledger, clock) = (Ledger::with_room_for(1), ManualClock::new(START));
+        note(&ledger, 1, 1, START);
+        let failed = ledger.take(1, &clock);
+        note(&ledger, 2, 1, START);
+        drop(failed);
+        note(&ledger, 1, 4, START);
+        note(&ledger, 2, 5, START);
+        assert_eq!(charged(&ledger.take(9, &clock)), [(tag(1), 5), (tag(2), 6)]);
+        assert_eq!(ledger.totals().dropped, 0);
     }
 
     #[test]

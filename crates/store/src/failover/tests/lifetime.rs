@@ -127,6 +127,19 @@ fn no_task_outlives_the_wrapper() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_task_ends_with_the_wrapper_and_not_only_after_its_pause() {
+    let stage = Stage::set(Mood::Unreachable);
+    stage.open_breaker().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    drop(stage);
+    // Time stands still as long as somebody is busy.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_task_ends_when_all_is_done_and_comes_back_when_needed() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let stage = Stage::set(Mood::Answers);

@@ -140,6 +140,8 @@ async fn a_shadow_never_denies_and_never_makes_an_error() {
     let second = stage.decide(&mixed).await;
     assert!(second.is_allowed());
     assert_eq!(verdicts(&second), [("local", false, 0), ("deny", false, 0), ("error", true, 0), ("enforced", true, 8)]);
+    stage.recover().await;
+    assert_eq!(stage.store.observe().charged_tokens, 1 + 2 + 2, "what a shadow did not admit is not charged to it");
 }
 
 #[tokio::test(start_paused = true)]
