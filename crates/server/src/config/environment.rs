@@ -7,13 +7,16 @@
 
 use std::ffi::OsString;
 
-use config::{Map, Value};
+use config::{Map, Value, ValueKind};
 
 use super::{document, error::Mistake, layers::SparseLayer, origin::Origin, path::Path};
 
 /// What our variables begin with.
 const PREFIX: &str = "SLUICE__";
 const SEPARATOR: &str = "__";
+
+/// What is a list, so that a value of several words is split at its commas; `*` is any key.
+const LISTS: [&[&str]; 4] = [&["clients", "identify"], &["clients", "trusted_proxies"], &["exempt"], &["tiers", "*", "clients"]];
 
 /// The settings among `variables`, and what is wrong with them.
 pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Map<String, Value>, Vec<Mistake>) {
@@ -41,7 +44,7 @@ pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Map<String, Value>, V
             layer.refuse(origin, path, "the value is not UTF-8".to_owned());
             continue;
         };
-        match read_value(&origin, text) {
+        match read_value(&origin, &segments, text) {
             Ok(value) => layer.put(&segments, &origin, value),
             Err(mistakes) => layer.refuse_all(mistakes),
         }
@@ -53,15 +56,25 @@ fn key(segment: &str) -> String {
     if segment.starts_with('/') { segment.to_owned() } else { segment.to_lowercase() }
 }
 
-/// The value that `text` is: YAML in brackets or braces, else the text itself.
-pub(crate) fn read_value(origin: &Origin, text: &str) -> Result<Value, Vec<Mistake>> {
+/// The value that `text` is for the place that `segments` lead to: YAML in brackets or braces, a list, or the text itself.
+pub(crate) fn read_value(origin: &Origin, segments: &[String], text: &str) -> Result<Value, Vec<Mistake>> {
     let text = text.trim();
     let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
-    if !enclosed('[', ']') && !enclosed('{', '}') {
-        return Ok(Value::new(Some(&origin.to_tag()), text));
+    if enclosed('[', ']') || enclosed('{', '}') {
+        let (value, mistakes) = document::parse_yaml(origin, text);
+        return value.filter(|_| mistakes.is_empty()).ok_or(mistakes);
     }
-    let (value, mistakes) = document::parse_yaml(origin, text);
-    value.filter(|_| mistakes.is_empty()).ok_or(mistakes)
+    let value = |kind: ValueKind| Value::new(Some(&origin.to_tag()), kind);
+    if is_list(segments) {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        return Ok(value(ValueKind::Array(words.map(|word| value(word.into())).collect())));
+    }
+    Ok(value(text.into()))
+}
+
+fn is_list(segments: &[String]) -> bool {
+    let fits = |(key, segment): (&&str, &String)| *key == "*" || key == segment;
+    LISTS.iter().any(|list| list.len() == segments.len() && list.iter().zip(segments).all(fits))
 }
 
 #[cfg(test)]
@@ -99,6 +112,17 @@ mod tests {
         assert_eq!(shown(&[("SLUICE__LISTEN__HTTP", "[::]:8000")]), "{ listen => { http => [::]:8000,  },  }");
         let (_, mistakes) = read_all(&[("SLUICE__LIMITS", "[{name: a, name: b}]")]);
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
+
+    #[test]
+    fn lists_are_split_at_their_commas_and_other_text_is_not() {
+        let (values, _) =
+            read_all(&[("SLUICE__CLIENTS__TRUSTED_PROXIES", "10.0.0.0/8, ::1,"), ("SLUICE__LOG__LEVEL", "info,sluice=debug")]);
+        let ValueKind::Table(clients) = &values["clients"].kind else { panic!("a table") };
+        let ValueKind::Array(proxies) = &clients["trusted_proxies"].kind else { panic!("a list") };
+        assert_eq!(proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);
+        assert_eq!(values["log"].to_string(), "{ level => info,sluice=debug,  }");
+        assert!(is_list(&["tiers".to_owned(), "pro".to_owned(), "clients".to_owned()]));
     }
 
     #[test]

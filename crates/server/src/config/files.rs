@@ -13,10 +13,33 @@ pub(crate) type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;
 /// Reads files, and remembers what was in them.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
+    /// Whether files with secrets belong to another machine, so that nothing can be said about them here.
+    without_secrets: bool,
     seen: RefCell<Contents>,
 }
 
 impl Files {
+    /// Reads no files with secrets.
+    pub(crate) fn without_secrets() -> Self {
+        Self { without_secrets: true, ..Self::default() }
+    }
+
+    /// What is in the file with a secret at `path`, as text; `None` when secrets are not to be read.
+    ///
+    /// # Errors
+    /// As [`Files::read_text`].
+    pub(crate) fn read_secret(&self, path: &Path) -> io::Result<Option<String>> {
+        if self.without_secrets { Ok(None) } else { self.read_text(path).map(Some) }
+    }
+
+    /// Whether the file with a secret at `path` could be read by whoever needs it; it may change without any consequence here.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub(crate) fn probe_secret(&self, path: &Path) -> io::Result<()> {
+        if self.without_secrets { Ok(()) } else { fs::read(path).map(drop) }
+    }
+
     /// What is in the file at `path`, the same for everyone who asks.
     ///
     /// # Errors

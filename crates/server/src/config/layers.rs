@@ -9,7 +9,7 @@
 //! [`environment`]: super::environment
 //! [`document`]: super::document
 
-use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+use config::{Config, ConfigBuilder, ConfigError, Map, Source, Value, ValueKind, builder::DefaultState};
 
 use super::{error::Mistake, origin::Origin, path::Path};
 
@@ -30,11 +30,37 @@ impl Source for Layer {
     }
 }
 
+/// What can be spelled in two ways. Where two layers say both, the later one's counts, as if they had said the same key.
+const SPELLINGS: [[&str; 2]; 2] = [["requests_per_minute", "rate"], ["burst_size", "burst"]];
+
 /// One tree of values out of `layers`, of which later ones win.
 pub(crate) fn merge(layers: impl IntoIterator<Item = Map<String, Value>>) -> Map<String, Value> {
-    let builder = layers.into_iter().map(Layer).fold(Config::builder(), |builder, layer| builder.add_source(layer));
+    let builder = layers.into_iter().map(Layer).fold(Config::builder(), ConfigBuilder::<DefaultState>::add_source);
     let merged = builder.build().and_then(|merged| merged.get_table(ROOT));
-    merged.expect("values in memory can be merged, and every layer has the root")
+    let mut merged = merged.expect("values in memory can be merged, and every layer has the root");
+    settle_spellings(&mut merged);
+    merged
+}
+
+/// Removes, of what is spelled in both ways, what an earlier layer said. (Tiers, which are tables, may be called what they like.)
+fn settle_spellings(values: &mut Map<String, Value>) {
+    for [one, other] in SPELLINGS {
+        let layer = |name: &str| values.get(name).filter(|value| !is_table(value)).and_then(first_origin).map(|origin| origin.layer());
+        match (layer(one), layer(other)) {
+            (Some(first), Some(second)) if first < second => drop(values.remove(one)),
+            (Some(first), Some(second)) if first > second => drop(values.remove(other)),
+            _ => {}
+        }
+    }
+    for value in values.values_mut() {
+        if let ValueKind::Table(values) = &mut value.kind {
+            settle_spellings(values);
+        }
+    }
+}
+
+const fn is_table(value: &Value) -> bool {
+    matches!(value.kind, ValueKind::Table(_))
 }
 
 /// A layer made of single values with a path each: variables and flags.
@@ -112,32 +138,38 @@ mod tests {
     use super::*;
     use crate::config::document::{Document, Format};
 
-    fn layer(origin: Origin, yaml: &str) -> Map<String, Value> {
-        let document = Document::parse(Format::Yaml, &origin, yaml);
+    fn layer(origin: &Origin, yaml: &str) -> Map<String, Value> {
+        let document = Document::parse(Format::Yaml, origin, yaml);
         assert_eq!(document.mistakes, []);
         document.values
     }
 
     fn merged(lower: &str, upper: &str) -> Map<String, Value> {
-        merge([layer(Origin::BuiltIn, lower), layer(Origin::File("f".to_owned()), upper)])
+        merge([layer(&Origin::BuiltIn, lower), layer(&Origin::File("f".to_owned()), upper)])
     }
 
     #[test]
     fn tables_merge_and_everything_else_is_replaced() {
         let tree = merged("{a: {x: 1, y: 2}, l: [1, 2], s: {t: 1}}", "{a: {y: 3}, l: [9], s: off}");
-        assert_eq!(
-            tree,
-            merged("{}", "{a: {x: 1, y: 3}, l: [9], s: off}")
-                .into_iter()
-                .map(|(key, value)| {
-                    let value = if key == "a" { tree["a"].clone() } else { value };
-                    (key, value)
-                })
-                .collect()
-        );
+        assert_eq!(tree["l"].kind, ValueKind::Array(vec![Value::new(Some(&"file:f".to_owned()), 9)]));
+        assert_eq!(tree["s"].kind, ValueKind::String("off".to_owned()));
         let ValueKind::Table(a) = &tree["a"].kind else { panic!("a table") };
         assert_eq!((a["x"].origin(), a["y"].origin()), (Some("built-in:"), Some("file:f")));
         assert_eq!((a["x"].kind.clone(), a["y"].kind.clone()), (ValueKind::I64(1), ValueKind::I64(3)));
+    }
+
+    #[test]
+    fn of_two_spellings_the_later_layers_counts_and_one_layers_both_stay() {
+        let keys = |tree: &Map<String, Value>| {
+            let ValueKind::Table(a) = &tree["a"].kind else { panic!("a table") };
+            let mut keys: Vec<String> = a.keys().cloned().collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys(&merged("{a: {requests_per_minute: 1, burst: 2}}", "{a: {rate: 1/s}}")), ["burst", "rate"]);
+        assert_eq!(keys(&merged("{a: {burst: 2}}", "{a: {burst_size: 3}}")), ["burst_size"]);
+        assert_eq!(keys(&merged("{}", "{a: {rate: 1/s, requests_per_minute: 1}}")), ["rate", "requests_per_minute"]);
+        assert_eq!(keys(&merged("{a: {rate: {}}}", "{a: {requests_per_minute: {multiply: 2}}}")), ["rate", "requests_per_minute"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     path::{Path as FilePath, PathBuf},
 };
 
@@ -18,17 +19,20 @@ use super::{
     read,
     reader::Reading,
     settings::Settings,
+    show::show,
+    watch::Watcher,
 };
 
 /// The built-in defaults: the lowest layer.
 const DEFAULTS: &str = include_str!("defaults.yaml");
 
 /// Where settings are read from: the layers above the built-in defaults. Asks nothing of the process itself, so tests can say everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Loader {
     file: FileChoice,
     variables: Vec<(OsString, OsString)>,
     flags: Vec<FlagValue>,
+    without_secrets: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -40,7 +44,7 @@ enum FileChoice {
 }
 
 /// One flag of the command line that sets a value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct FlagValue {
     name: &'static str,
     path: &'static [&'static str],
@@ -93,6 +97,43 @@ impl Loader {
         self
     }
 
+    /// Leaves the files alone that hold secrets: they are on the machine that serves, and perhaps not on the one that checks.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.without_secrets = true;
+        self
+    }
+
+    /// Reads everything, for a process that is to notice when it changes.
+    ///
+    /// # Errors
+    /// Every mistake in any layer.
+    pub fn load_and_watch(&self) -> Result<(Settings, Watcher), ConfigErrors> {
+        let loaded = self.load_all();
+        let settings = loaded.result?;
+        let watcher = Watcher::new(self.clone(), loaded.contents, &settings);
+        Ok((settings, watcher))
+    }
+
+    /// Everything that was read as YAML that can be read back, beside each value who said it. Secrets are masked, clients' keys left out.
+    ///
+    /// # Errors
+    /// Every mistake in any layer.
+    pub fn show(&self) -> Result<String, ConfigErrors> {
+        let loaded = self.load_all();
+        loaded.result.map(|_| show(&loaded.tree))
+    }
+
+    /// From when on a file was seen, it has to be there: one that is removed while it is in force says nothing about what should hold instead.
+    pub(super) fn with_file_required_once_seen(mut self, contents: &Contents) -> Self {
+        if let FileChoice::IfPresent(path) = &self.file
+            && contents.get(path).is_some_and(Option::is_some)
+        {
+            self.file = FileChoice::Required(path.clone());
+        }
+        self
+    }
+
     /// Reads everything.
     ///
     /// # Errors
@@ -103,7 +144,7 @@ impl Loader {
 
     /// Reads everything, and says what it was made of.
     pub(crate) fn load_all(&self) -> Loaded {
-        let files = Files::default();
+        let files = if self.without_secrets { Files::without_secrets() } else { Files::default() };
         let defaults = Document::parse(Format::Yaml, &Origin::BuiltIn, DEFAULTS);
         let (file, values) = self.read_file(&files);
         let (variables, wrong_variables) = environment::read(&self.variables);
@@ -157,12 +198,20 @@ impl Loader {
         for FlagValue { name, path, value } in &self.flags {
             let origin = Origin::Flag((*name).to_owned());
             let segments: Vec<String> = path.iter().map(|&segment| segment.to_owned()).collect();
-            match environment::read_value(&origin, value) {
+            match environment::read_value(&origin, &segments, value) {
                 Ok(value) => layer.put(&segments, &origin, value),
                 Err(mistakes) => layer.refuse_all(mistakes),
             }
         }
         layer.finish()
+    }
+}
+
+impl fmt::Debug for Loader {
+    /// Leaves out what variables and flags say, for it may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags: Vec<&str> = self.flags.iter().map(|flag| flag.name).collect();
+        f.debug_struct("Loader").field("file", &self.file).field("flags", &flags).finish_non_exhaustive()
     }
 }
 

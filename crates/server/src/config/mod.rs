@@ -26,7 +26,10 @@ mod read;
 mod reader;
 mod secret;
 mod settings;
+mod show;
 mod store_url;
+mod watch;
+mod words;
 
 pub use error::{ConfigErrors, Mistake};
 pub use loader::Loader;
@@ -35,3 +38,4 @@ pub use path::Path;
 pub use secret::Secret;
 pub use settings::{Listen, LogFormat, LogSettings, Settings, StoreSettings};
 pub use store_url::{RedisUrl, StoreUrl, StoreUrlError};
+pub use watch::{LOOK_EVERY, Reload, Watcher};

@@ -26,11 +26,6 @@ impl Origin {
         }
     }
 
-    /// Whether values from here are text that nobody could give another type: `10.0.0.0/8, 192.168.0.0/16` is then a list.
-    pub(crate) const fn is_text_only(&self) -> bool {
-        matches!(self, Self::Variable(_) | Self::Flag(_))
-    }
-
     /// The origin in the one string that the `config` crate carries with each value.
     pub(crate) fn to_tag(&self) -> String {
         match self {

@@ -4,11 +4,26 @@
 //! the mistake is noted; so a reader of a section reads all its fields before it builds anything. [`Field::table`] knows which keys were asked
 //! for, and refuses the others.
 
-use std::{cell::RefCell, fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    cell::RefCell,
+    fmt::Display,
+    io,
+    ops::RangeInclusive,
+    path::{Path as FilePath, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use config::{Map, Value, ValueKind};
 
-use super::{error::Mistake, files::Files, layers::first_origin, loader::base_of, origin::Origin, path::Path};
+use super::{
+    error::Mistake,
+    layers::first_origin,
+    loader::base_of,
+    origin::Origin,
+    path::Path,
+    words::{joined, kind_name, most_like, quoting_hint},
+};
 
 /// What all fields of one reading share.
 #[derive(Debug)]
@@ -235,27 +250,23 @@ impl<'a> Field<'a> {
         self.refuse(format_args!("`{said}` is not possible: write {}{hint}", joined(&words, "or")))
     }
 
-    /// The items of a list; of a variable or flag, its text at the commas. `None` also when one of them is wrong.
-    pub(crate) fn items<T>(&self, read: impl FnMut(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+    /// The items of a list. `None` also when one of them is wrong.
+    pub(crate) fn items<T>(&self, read: impl FnMut(&Field<'a>) -> Option<T>) -> Option<Vec<T>> {
         match &self.value?.kind {
             ValueKind::Array(values) => self.each(values, read),
-            ValueKind::String(text) if self.origin().is_text_only() => {
-                let tag = self.origin().to_tag();
-                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-                let values: Vec<Value> = words.map(|word| Value::new(Some(&tag), word)).collect();
-                self.each(&values, read)
-            }
             other => self.refuse(format_args!("must be a list, not {}: write `[...]`", kind_name(other))),
         }
     }
 
     /// As [`Field::items`], and what is no list is its only item.
-    pub(crate) fn one_or_more<T>(&self, mut read: impl FnMut(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
-        let is_list = matches!(self.value?.kind, ValueKind::Array(_)) || self.origin().is_text_only();
-        if is_list { self.items(read) } else { read(self).map(|item| vec![item]) }
+    pub(crate) fn one_or_more<T>(&self, mut read: impl FnMut(&Field<'a>) -> Option<T>) -> Option<Vec<T>> {
+        match &self.value?.kind {
+            ValueKind::Array(values) => self.each(values, read),
+            _ => read(self).map(|item| vec![item]),
+        }
     }
 
-    fn each<T>(&self, values: &[Value], mut read: impl FnMut(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+    fn each<T>(&self, values: &'a [Value], mut read: impl FnMut(&Field<'a>) -> Option<T>) -> Option<Vec<T>> {
         let parent = self.origin();
         let item = |(i, value)| {
             let field = Field { path: self.path.index(i), value: Some(value), parent: parent.clone(), reading: self.reading };
@@ -266,10 +277,10 @@ impl<'a> Field<'a> {
         items.into_iter().collect()
     }
 
-    /// The file that is named here, and what is in it. A relative path starts at the file that names it.
-    pub(crate) fn file(&self, files: &Files) -> Option<(PathBuf, String)> {
+    /// The path that is named here, and what `read` makes of the file there. A relative path starts at the file that names it.
+    pub(crate) fn file<T>(&self, read: impl FnOnce(&FilePath) -> io::Result<T>) -> Option<(PathBuf, T)> {
         let path = base_of(&self.origin()).join(self.text()?);
-        match files.read_text(&path) {
+        match read(&path) {
             Ok(content) => Some((path, content)),
             Err(error) => self.refuse(format_args!("`{}` cannot be read: {error}", path.display())),
         }
@@ -348,49 +359,5 @@ impl<'a> Table<'a> {
                 (None, None) => field.refuse(format_args!("unknown key: known here are {}", joined(&asked, "and"))),
             };
         }
-    }
-}
-
-/// The word most like `said`, if any is.
-fn most_like<'w>(said: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let said = said.to_lowercase();
-    // The one forgives a slip of the finger, the other an ending that is missing.
-    let likeness = |word: &str| (strsim::normalized_damerau_levenshtein(&said, word), strsim::jaro_winkler(&said, word));
-    let likely = |(slips, endings): (f64, f64)| (slips >= 0.6 || endings > 0.85).then_some(slips + endings);
-    let scored = words.into_iter().filter_map(|word| likely(likeness(word)).map(|score| (score, word)));
-    scored.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, word)| word)
-}
-
-/// `a`, `b` and `c`, each once.
-fn joined(words: &[&str], last: &str) -> String {
-    let mut quoted: Vec<String> = Vec::new();
-    for word in words.iter().map(|word| format!("`{word}`")) {
-        if !quoted.contains(&word) {
-            quoted.push(word);
-        }
-    }
-    match quoted.split_last() {
-        Some((end, rest)) if !rest.is_empty() => format!("{} {last} {end}", rest.join(", ")),
-        Some((end, _)) => end.clone(),
-        None => "no keys".to_owned(),
-    }
-}
-
-const fn kind_name(kind: &ValueKind) -> &'static str {
-    match kind {
-        ValueKind::Nil => "nothing",
-        ValueKind::Boolean(_) => "a truth value",
-        ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) | ValueKind::Float(_) => "a number",
-        ValueKind::String(_) => "text",
-        ValueKind::Table(_) => "a table",
-        ValueKind::Array(_) => "a list",
-    }
-}
-
-/// A number or truth that was meant as text only lacks its quotes.
-const fn quoting_hint(kind: &ValueKind) -> &'static str {
-    match kind {
-        ValueKind::Nil | ValueKind::Table(_) | ValueKind::Array(_) => "",
-        _ => ": put it in quotes",
     }
 }

@@ -22,6 +22,16 @@ pub struct RedisUrl {
     has_password: bool,
 }
 
+impl StoreUrl {
+    /// The URL as it was written, with its password: for telling two apart, and nobody's log.
+    pub(crate) fn reveal(&self) -> &str {
+        match self {
+            Self::Memory => "memory://",
+            Self::Redis(url) => url.reveal(),
+        }
+    }
+}
+
 impl RedisUrl {
     /// The URL with its password: for the one who connects, and nobody's log.
     #[must_use]

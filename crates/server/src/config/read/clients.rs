@@ -90,9 +90,9 @@ fn secret(clients: &Table<'_>, files: &Files) -> Option<Option<Secret>> {
     match (secret.is_said(), file.is_said()) {
         (true, true) => file.refuse("clients.secret is set already: keep one of them"),
         (true, false) => secret.text().map(|text| Some(Secret::new(text))),
-        (false, true) => match file.file(files)?.1.trim_end_matches(['\r', '\n']) {
-            "" => file.refuse("the file holds no secret: write one into it"),
-            text => Some(Some(Secret::new(text))),
+        (false, true) => match file.file(|path| files.read_secret(path))?.1.as_deref().map(|text| text.trim_end_matches(['\r', '\n'])) {
+            Some("") => file.refuse("the file holds no secret: write one into it"),
+            text => Some(Some(Secret::new(text.unwrap_or_default()))),
         },
         (false, false) => Some(None),
     }

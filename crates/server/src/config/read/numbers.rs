@@ -70,20 +70,16 @@ enum Said {
     Both,
 }
 
-/// Which of two spellings counts: the later layer's. Both in one layer are refused.
+/// Which of two spellings was used. (Of two layers' spellings, the earlier one's is gone by now.) Both are refused.
 fn said(first: &Field<'_>, second: &Field<'_>) -> Said {
     match (first.is_said(), second.is_said()) {
         (false, false) => Said::Neither,
         (true, false) => Said::First,
         (false, true) => Said::Second,
-        (true, true) => match first.origin().layer().cmp(&second.origin().layer()) {
-            std::cmp::Ordering::Greater => Said::First,
-            std::cmp::Ordering::Less => Said::Second,
-            std::cmp::Ordering::Equal => {
-                second.refuse::<()>(format_args!("says the same as {}: keep one of them", first.path()));
-                Said::Both
-            }
-        },
+        (true, true) => {
+            second.refuse::<()>(format_args!("says the same as {}: keep one of them", first.path()));
+            Said::Both
+        }
     }
 }
 
@@ -103,6 +99,6 @@ pub(super) fn bucket(at: &Field<'_>, rate: Rate, burst: u64) -> Option<TokenBuck
 }
 
 /// What `read` makes of the field, or `absent` when nothing was said there.
-pub(super) fn optional<T>(field: &Field<'_>, absent: Option<T>, read: impl FnOnce(&Field<'_>) -> Option<T>) -> Option<T> {
+pub(super) fn optional<'a, T>(field: &Field<'a>, absent: Option<T>, read: impl FnOnce(&Field<'a>) -> Option<T>) -> Option<T> {
     if field.is_said() { read(field) } else { absent }
 }

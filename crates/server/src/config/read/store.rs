@@ -19,7 +19,7 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Option<StoreSettings> {
         let on_failure = store.field("on_failure").choice(&ON_FAILURE);
         let connections = store.field("connections").integer(1..=64).and_then(|number| usize::try_from(number).ok());
         let password_file = optional(&store.field("password_file"), Some(None), |field| {
-            let (path, _) = field.file(files)?;
+            let (path, ()) = field.file(|path| files.probe_secret(path))?;
             match &url {
                 Some(StoreUrl::Memory) => field.refuse("the memory store has no password: remove the key"),
                 Some(StoreUrl::Redis(url)) if url.has_password() => field.refuse("store.url holds a password already: keep one of them"),
@@ -27,7 +27,7 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Option<StoreSettings> {
             }
         });
         let ca_file = optional(&store.field("ca_file"), Some(None), |field| {
-            let (path, _) = field.file(files)?;
+            let (path, ()) = field.file(|path| files.probe_secret(path))?;
             match &url {
                 Some(StoreUrl::Redis(url)) if url.is_encrypted() => Some(Some(path)),
                 None => Some(None),

@@ -26,7 +26,7 @@ fn tier(name: &str, field: &Field<'_>, on_store_failure: OnStoreFailure, files: 
         places.note(at(TierField::Unlimited), &unlimited);
         places.note(at(TierField::Defaults), field);
         let factor = numbers::optional(&multiply, Some(1), |field| field.integer(0..=u64::MAX));
-        let is_unlimited = numbers::optional(&unlimited, Some(false), |field| field.truth());
+        let is_unlimited = numbers::optional(&unlimited, Some(false), Field::truth);
         let defaults = defaults(tier, on_store_failure);
         let note = |path, field: &Field<'_>| places.note(at(TierField::Endpoint(path)), field);
         let endpoints = if endpoints.is_said() { policy::endpoints(&endpoints, on_store_failure, note) } else { Vec::new() };
@@ -58,7 +58,7 @@ fn clients(tier: &Table<'_>, files: &Files, mut note: impl FnMut(usize, &Field<'
         })
     });
     if file.is_said() {
-        let (_, content) = file.file(files)?;
+        let (_, content) = file.file(|path| files.read_text(path))?;
         let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         for (i, line) in lines.enumerate() {
             note(index + i, &file);

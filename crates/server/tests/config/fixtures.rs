@@ -1,5 +1,5 @@
-//! Configuration files as people write them: those in `config/good` are read, and those in `config/bad`, named after their fault, are refused
-//! with exactly the messages that they begin with.
+//! Files as people write them: those in `good` are read, and those in `bad`, named after their fault, are refused with exactly the messages that
+//! they begin with.
 
 use std::{
     fs,
@@ -8,13 +8,11 @@ use std::{
 
 use sluice_server::config::Loader;
 
-fn fixtures(kind: &str) -> Vec<PathBuf> {
+/// The files in the folder `kind`.
+pub(crate) fn files(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(kind);
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "toml" | "json")))
-        .collect();
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
     files.sort();
     assert!(!files.is_empty());
     files
@@ -31,18 +29,18 @@ fn mistakes(file: &Path) -> Vec<String> {
 
 #[test]
 fn every_good_file_is_read() {
-    for file in fixtures("good") {
+    for file in files("good") {
         assert_eq!(mistakes(&file), Vec::<String>::new(), "{}", file.display());
     }
 }
 
 #[test]
 fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
-    for file in fixtures("bad") {
+    for file in files("bad") {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&file).unwrap();
-        let expected: Vec<String> =
-            text.lines().map_while(|line| line.strip_prefix("# refused: ")).map(|message| format!("{name}: {message}")).collect();
+        let messages = text.lines().map_while(|line| line.strip_prefix("# refused: "));
+        let expected: Vec<String> = messages.map(|message| format!("{name}: {message}")).collect();
         assert!(!expected.is_empty(), "{name} does not begin with `# refused: ` and what is wrong with it");
         assert_eq!(mistakes(&file), expected, "{name}");
     }
