@@ -97,39 +97,40 @@ impl Check {
     #[must_use]
     pub fn decide(&self, buckets: &mut [Bucket], now: Timestamp, source: Source) -> Decision {
         assert!(buckets.len() >= self.parts.len(), "a check is decided on one bucket for each of its parts");
-        let mut allowed = true;
-        let mut verdicts: SmallVec<[Verdict; 2]> = SmallVec::with_capacity(self.parts.len());
-        let mut settled: SmallVec<[Bucket; 2]> = SmallVec::with_capacity(self.parts.len());
-        for (part, bucket) in self.parts.iter().zip(&*buckets) {
+        if let ([part], [bucket, ..]) = (&*self.parts, &mut *buckets) {
+            return self.decide_one(part, bucket, now, source);
+        }
+        let settled = |(part, bucket): (&Part, &Bucket)| {
             let bucket = bucket.settled(part.limit.numbers(), now);
-            let admitted = match self.action {
-                Action::Take | Action::Peek => bucket.covers(part.limit.numbers(), part.cost.tokens(), now),
-                Action::Charge | Action::GiveBack | Action::Reset => true,
-            };
-            allowed &= admitted || !part.limit.denies();
-            settled.push(bucket);
-            verdicts.push(Verdict {
-                limit: Arc::clone(&part.limit),
-                cost: part.cost,
-                admitted,
-                remaining: 0,
-                reset_in: std::time::Duration::ZERO,
-                retry: Retry::Now,
-            });
-        }
-        for ((part, verdict), (bucket, stored)) in self.parts.iter().zip(&mut verdicts).zip(settled.iter_mut().zip(buckets.iter_mut())) {
-            let (numbers, cost) = (part.limit.numbers(), part.cost.tokens());
-            let changed = self.apply(bucket, part, verdict.admitted && allowed, now);
-            if changed {
-                *stored = *bucket;
+            (bucket, self.admits(part, &bucket, now))
+        };
+        let settled: SmallVec<[(Bucket, bool); 4]> = self.parts.iter().zip(&*buckets).map(settled).collect();
+        let allowed = self.parts.iter().zip(&settled).all(|(part, (_, admitted))| *admitted || !part.limit.denies());
+        let apply = |((part, stored), (mut bucket, admitted)): ((&Part, &mut Bucket), (Bucket, bool))| {
+            if self.apply(&mut bucket, part, admitted && allowed, now) {
+                *stored = bucket;
             }
-            verdict.remaining = bucket.remaining(now);
-            verdict.reset_in = bucket.full_in(numbers, now);
-            if !verdict.admitted {
-                verdict.retry = bucket.covers_at(numbers, cost).map_or(Retry::Never, |at| Retry::After(at.since(now)));
-            }
+            verdict(part, &bucket, admitted, now)
+        };
+        Decision::new(allowed, self.parts.iter().zip(buckets).zip(settled).map(apply), now, source)
+    }
+
+    /// As above, for the check of one part, which nearly all are.
+    fn decide_one(&self, part: &Part, stored: &mut Bucket, now: Timestamp, source: Source) -> Decision {
+        let mut bucket = stored.settled(part.limit.numbers(), now);
+        let admitted = self.admits(part, &bucket, now);
+        if self.apply(&mut bucket, part, admitted, now) {
+            *stored = bucket;
         }
-        Decision::new(allowed, verdicts, now, source)
+        Decision::new(admitted || !part.limit.denies(), [verdict(part, &bucket, admitted, now)], now, source)
+    }
+
+    /// Whether the bucket has the tokens that are asked for, if any are.
+    fn admits(&self, part: &Part, bucket: &Bucket, now: Timestamp) -> bool {
+        match self.action {
+            Action::Take | Action::Peek => bucket.covers(part.limit.numbers(), part.cost.tokens(), now),
+            Action::Charge | Action::GiveBack | Action::Reset => true,
+        }
     }
 
     fn apply(&self, bucket: &mut Bucket, part: &Part, admitted: bool, now: Timestamp) -> bool {
@@ -142,5 +143,23 @@ impl Check {
             Action::Reset => *bucket = Bucket::full(numbers, now),
         }
         true
+    }
+}
+
+/// What a limit says once its bucket is as the decision left it.
+fn verdict(part: &Part, bucket: &Bucket, admitted: bool, now: Timestamp) -> Verdict {
+    let numbers = part.limit.numbers();
+    let retry = if admitted {
+        Retry::Now
+    } else {
+        bucket.covers_at(numbers, part.cost.tokens()).map_or(Retry::Never, |at| Retry::After(at.since(now)))
+    };
+    Verdict {
+        limit: Arc::clone(&part.limit),
+        cost: part.cost,
+        admitted,
+        remaining: bucket.remaining(now),
+        reset_in: bucket.full_in(numbers, now),
+        retry,
     }
 }

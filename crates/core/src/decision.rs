@@ -10,7 +10,7 @@ use crate::{cost::Cost, limit::Limit, time::Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     allowed: bool,
-    verdicts: SmallVec<[Verdict; 2]>,
+    verdicts: SmallVec<[Verdict; 1]>,
     at: Timestamp,
     source: Source,
 }
@@ -60,8 +60,8 @@ pub enum Source {
 impl Decision {
     /// A decision made at `at`, by the store's clock.
     #[must_use]
-    pub fn new(allowed: bool, verdicts: impl Into<SmallVec<[Verdict; 2]>>, at: Timestamp, source: Source) -> Self {
-        Self { allowed, verdicts: verdicts.into(), at, source }
+    pub fn new(allowed: bool, verdicts: impl IntoIterator<Item = Verdict>, at: Timestamp, source: Source) -> Self {
+        Self { allowed, verdicts: verdicts.into_iter().collect(), at, source }
     }
 
     /// The answer when no limit applies.

@@ -1,4 +1,5 @@
 //! The bucket's arithmetic against a model in rational numbers, and its promises.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use num_rational::Ratio;
 use proptest::{

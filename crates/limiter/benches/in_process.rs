@@ -27,8 +27,8 @@ fn main() {
         let names: Vec<String> = (0..clients).map(|number| format!("client-{number:06}")).collect();
         let peer = governor(&names);
         print("governor, text keys", clients, peer, peer);
-        print("limiter, metrics on", clients, limiter(&names, Telemetry::builder().build().unwrap().recorders().clone()), peer);
-        print("limiter, metrics off", clients, limiter(&names, sluice_telemetry::Recorders::disabled()), peer);
+        print("limiter, metrics on", clients, limiter(&names, Telemetry::builder().build().unwrap().recorders()), peer);
+        print("limiter, metrics off", clients, limiter(&names, &sluice_telemetry::Recorders::disabled()), peer);
         print("memory store alone", clients, store(&names), peer);
     }
     bytes_per_bucket();
@@ -64,8 +64,8 @@ fn governor(names: &[String]) -> f64 {
     })
 }
 
-fn limiter(names: &[String], recorders: sluice_telemetry::Recorders) -> f64 {
-    let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &recorders);
+fn limiter(names: &[String], recorders: &sluice_telemetry::Recorders) -> f64 {
+    let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), recorders);
     time(|number| {
         let name = &names[pick(number, names.len())];
         let request = Request::new(Client::Key(name.as_bytes()), "GET", "/api/v1/blueprints");

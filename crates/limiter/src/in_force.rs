@@ -44,7 +44,7 @@ impl InForce {
     }
 
     /// Records what the limits said. Only a check that takes counts: looking, settling and giving back admit nobody and deny nobody.
-    pub(crate) fn record(&self, asked: &Asked, decided: &Result<Decision, StoreError>, started: Instant) {
+    pub(crate) fn record(&self, asked: &Asked, decided: &Result<Decision, StoreError>, since: Option<Instant>) {
         if asked.action != Action::Take {
             return;
         }
@@ -57,7 +57,9 @@ impl InForce {
                 if decision.is_denied() {
                     self.hits[asked.endpoint].hit();
                 }
-                self.durations.checked(source, started.elapsed());
+                if let Some(since) = since {
+                    self.durations.checked(source, since.elapsed());
+                }
             }
             Err(_) => {
                 for &limit in &asked.limits {

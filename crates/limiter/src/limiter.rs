@@ -87,19 +87,19 @@ impl Limiter {
     }
 
     async fn act(&self, action: Action, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        let started = Instant::now();
         let in_force = self.inner.in_force.load();
         let (check, asked) = in_force.ask(action, request)?;
         if check.parts().is_empty() {
             return Ok(self.unlimited(&in_force, &asked));
         }
         match self.inner.store.decide(&check) {
-            Answer::Ready(Some(decided)) => finish(&in_force, &asked, decided, started),
+            Answer::Ready(Some(decided)) => finish(&in_force, &asked, decided, None),
             waiting => {
                 // A guard kept for long would make it slow for others to look at the policy.
                 let in_force = Guard::into_inner(in_force);
+                let started = Instant::now();
                 let decided = waiting.await;
-                finish(&in_force, &asked, decided, started)
+                finish(&in_force, &asked, decided, Some(started))
             }
         }
     }
@@ -122,7 +122,7 @@ impl Limiter {
         let mut decided = decided.into_iter();
         let mut answer = |(asked, limited)| {
             if limited {
-                finish(&in_force, &asked, decided.next().expect("a store answers every check"), started)
+                finish(&in_force, &asked, decided.next().expect("a store answers every check"), Some(started))
             } else {
                 Ok(self.unlimited(&in_force, &asked))
             }
@@ -152,7 +152,13 @@ impl Limiter {
     }
 }
 
-fn finish(in_force: &InForce, asked: &Asked, decided: Result<Decision, StoreError>, started: Instant) -> Result<Checked, LimiterError> {
-    in_force.record(asked, &decided, started);
+/// Records the decision; `since` when it was waited for, if it was: reading the clock twice takes as long as deciding in memory.
+fn finish(
+    in_force: &InForce,
+    asked: &Asked,
+    decided: Result<Decision, StoreError>,
+    since: Option<Instant>,
+) -> Result<Checked, LimiterError> {
+    in_force.record(asked, &decided, since);
     Ok(Checked { decision: decided?, endpoint: Arc::clone(in_force.endpoint(asked)) })
 }

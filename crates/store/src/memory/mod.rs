@@ -6,13 +6,13 @@ mod shard;
 use std::fmt;
 
 use parking_lot::{Mutex, MutexGuard};
-use sluice_core::{Bucket, Check, Decision, Source, Timestamp};
+use sluice_core::{Bucket, Check, Decision, Part, Source, Tag, Timestamp};
 use smallvec::SmallVec;
 
 use self::{roll::Roll, shard::Shard};
 use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 
-/// One for each value of a tag's last byte. Enough that two cores rarely meet, and that sweeping one takes microseconds.
+/// One for each value of [`Tag::part`]. Enough that two cores rarely meet, and that sweeping one takes microseconds.
 const SHARDS: usize = 256;
 
 /// Keeps buckets in the process's memory.
@@ -70,11 +70,10 @@ impl<C: Clock> MemoryStore<C> {
 
     /// Decides at once: what a store over this one need not wait for.
     pub(crate) fn decide_now(&self, check: &Check) -> Decision {
-        let mut shards: SmallVec<[u8; 4]> = check.parts().iter().map(|part| shard_of(part.tag)).collect();
-        if shards.len() == 1 {
-            let mut shard = self.shards[usize::from(shards[0])].lock();
-            return self.decide_in(check, std::slice::from_mut(&mut shard), &shards);
+        if let [part] = check.parts() {
+            return self.decide_one(check, part);
         }
+        let mut shards: SmallVec<[u8; 4]> = check.parts().iter().map(|part| part.tag.part()).collect();
         // Always in the same order, so that two checks never wait for each other.
         shards.sort_unstable();
         shards.dedup();
@@ -82,9 +81,17 @@ impl<C: Clock> MemoryStore<C> {
         self.decide_in(check, &mut guards, &shards)
     }
 
+    /// Nearly every check has one part: its bucket is looked up once.
+    fn decide_one(&self, check: &Check, part: &Part) -> Decision {
+        let mut shard = self.shards[usize::from(part.tag.part())].lock();
+        let now = self.clock.now();
+        shard.sweep_if_due(now);
+        shard.update(part.bucket(), part.limit.numbers(), now, |bucket| check.decide(std::slice::from_mut(bucket), now, Source::Store))
+    }
+
     /// Decides on the shards held; `numbers` are theirs, in the same order.
     fn decide_in(&self, check: &Check, held: &mut [MutexGuard<'_, Shard>], numbers: &[u8]) -> Decision {
-        let place = |tag| numbers.binary_search(&shard_of(tag)).expect("every part's shard is held");
+        let place = |tag: Tag| numbers.binary_search(&tag.part()).expect("every part's shard is held");
         // Read once the shards are held: time never goes back between two decisions on a bucket.
         let now = self.clock.now();
         let before: SmallVec<[Bucket; 4]> = check
@@ -109,11 +116,6 @@ impl<C: Clock> MemoryStore<C> {
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
-}
-
-fn shard_of(tag: sluice_core::Tag) -> u8 {
-    let [.., last] = tag.as_bytes();
-    *last
 }
 
 impl<C: Clock> Store for MemoryStore<C> {

@@ -61,7 +61,7 @@ const CHECK_DURATION: Metric = Metric {
     kind: Kind::Histogram(&[1e-6, 1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 1e-1]),
     unit: "s",
     labels: &[SOURCE],
-    help: "Time from a check to its decision, by who decided.",
+    help: "Time from a check to its decision, by who decided, where it had to be waited for; in memory it is there within a microsecond.",
     query: "histogram_quantile(0.99, sum by (le) (rate(sluice_check_duration_seconds_bucket[5m])))",
 };
 
