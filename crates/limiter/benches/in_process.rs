@@ -18,7 +18,6 @@ use sluice::{Client, Limiter, Policy, Request, Telemetry};
 use sluice_core::{Action, Check, Cost, Subject};
 use sluice_store::{MemoryStore, Store};
 
-const DECISIONS: usize = 2_000_000;
 const ROUNDS: usize = 5;
 
 fn main() {
@@ -38,15 +37,21 @@ fn print(who: &str, clients: usize, ns: f64, peer: f64) {
     println!("{:<34} {ns:>10.1} {:>10.2}", format!("{who}, {clients} buckets"), ns / peer);
 }
 
+/// How many decisions a round makes; fewer by `DECISIONS=20000 cargo xtask bench in_process`, for a profiler that is slow.
+fn decisions() -> usize {
+    std::env::var("DECISIONS").map_or(2_000_000, |count| count.parse().expect("DECISIONS is a whole number"))
+}
+
 /// Nanoseconds a step, the best of some rounds: what disturbs can only make it slower.
 fn time(mut step: impl FnMut(usize)) -> f64 {
+    let decisions = decisions();
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
         let started = Instant::now();
-        for number in 0..DECISIONS {
+        for number in 0..decisions {
             step(black_box(number));
         }
-        best = best.min(started.elapsed().as_nanos() as f64 / DECISIONS as f64);
+        best = best.min(started.elapsed().as_nanos() as f64 / decisions as f64);
     }
     best
 }
@@ -93,18 +98,17 @@ fn ready<T>(answer: impl Future<Output = T>) -> T {
 }
 
 fn bytes_per_bucket() {
-    const MILLION: usize = 1_000_000;
     let policy = Policy::default();
     let limit = policy.limits().iter().find(|limit| limit.name() == "/api/v1/conversation/chat-stream").unwrap();
     let store = MemoryStore::new();
     let before = resident();
-    for number in 0..MILLION {
+    for number in 0..decisions() / 2 {
         let tag = policy.tagger().tag(Subject::Client(&number.to_le_bytes()));
         // All ten tokens, so that half a minute passes before the first bucket is forgotten.
         let check = Check::new(Action::Take).with(limit, tag, Cost::new(10).unwrap());
         ready(store.decide(&check)).unwrap();
     }
-    println!("\n{:.1} bytes a bucket in memory over a million (resident)", (resident() - before) / store.len() as f64);
+    println!("\n{:.1} bytes a bucket in memory over {} (resident)", (resident() - before) / store.len() as f64, store.len());
 }
 
 /// Bytes of this process that are in memory.
