@@ -11,7 +11,6 @@
 
 use std::{
     error::Error,
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -25,11 +24,11 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::Serialize;
-use sluice::{MemoryStore, Policy, Store};
+use sluice::Policy;
 use sluice_core::OnStoreFailure;
-use sluice_store::Replica;
+use sluice_store::{BreakerState, Replica};
 
-use crate::engine::Engine;
+use crate::{engine::Engine, store::Watched};
 
 /// How long a store may take to show that it would decide. Less than the second that most probes wait, and far more than a check may take.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
@@ -42,15 +41,6 @@ pub struct Health {
     configuration: Mutex<Configuration>,
     replica: Replica,
     started: Instant,
-}
-
-/// A store that readiness can look at.
-pub trait Watched: fmt::Debug + Send + Sync + 'static {
-    /// What it is called: `memory`, `redis`.
-    fn name(&self) -> &'static str;
-
-    /// Where the buckets live, without what stands in when it is away.
-    fn backing(&self) -> &dyn Store;
 }
 
 /// The configuration in force.
@@ -88,8 +78,12 @@ struct StorePart {
     name: &'static str,
     /// `up` or `away`.
     status: &'static str,
+    /// Why it is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Among how many replicas limits are shared while it is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live_replicas: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -160,7 +154,15 @@ impl Health {
             Ok(Err(error)) => Some(with_causes(&error)),
             Err(_) => Some(format!("no answer within {PROBE_PATIENCE:?}")),
         };
-        StorePart { name: self.store.name(), status: if error.is_none() { "up" } else { "away" }, error }
+        let observation = self.store.observe();
+        // It may answer again, and not be asked yet.
+        let not_asked = observation.as_ref().filter(|seen| seen.breaker != BreakerState::Closed);
+        let error = error.or_else(|| {
+            let failure = not_asked?.last_failure.as_ref();
+            Some(failure.map_or_else(|| "it is not asked yet".to_owned(), |(_, error)| with_causes(error)))
+        });
+        let status = if error.is_none() { "up" } else { "away" };
+        StorePart { name: self.store.name(), status, error, live_replicas: observation.map(|seen| seen.live_replicas) }
     }
 }
 
@@ -183,18 +185,6 @@ fn with_causes(error: &dyn Error) -> String {
 
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-// === impl Watched ===
-
-impl Watched for MemoryStore {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn backing(&self) -> &dyn Store {
-        self
-    }
 }
 
 // === impl Status ===

@@ -1,7 +1,15 @@
 //! The binary `sluice` as a library: its configuration, and the doors through which checks come in.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod front_ends;
 pub mod health;
+mod heartbeat;
+mod listener;
+mod logging;
+mod replica;
+pub mod serve;
+pub mod shutdown;
+pub mod store;

@@ -20,7 +20,9 @@ pub struct Settings {
     pub policy: Policy,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// How long requests in flight may take to finish after a replica was told to stop.
+    /// How long a replica that was told to stop goes on accepting connections while it says that it is not ready.
+    pub shutdown_delay: Duration,
+    /// How long requests in flight may take to finish after that.
     pub shutdown_grace: Duration,
     /// What is possible but hardly meant. To be logged; nothing else depends on them.
     pub warnings: Vec<Mistake>,

@@ -129,7 +129,7 @@ async fn discard_all(body: &mut Body) {
 
 async fn next(body: &mut Body) -> Result<Option<Bytes>, Problem> {
     while let Some(frame) = body.frame().await {
-        match frame.map(|frame| frame.into_data()) {
+        match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => return Ok(Some(data)),
             Ok(Err(_trailers)) => {}
             Err(error) => return Err(Problem::new(Kind::MalformedBody, format!("the body breaks off: {error}"))),

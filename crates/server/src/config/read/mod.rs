@@ -14,12 +14,10 @@ use std::time::Duration;
 use sluice_core::{OnStoreFailure, Tagger};
 
 use self::policy::Elsewhere;
-use super::{
-    files::Files,
-    reader::{Field, Table},
-    settings::Settings,
-    store_url::StoreUrl,
-};
+use super::{files::Files, reader::Field, settings::Settings, store_url::StoreUrl};
+
+/// Longer than anybody waits for a process to end.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60 * 60);
 
 /// Reads the whole tree. `None` exactly when a mistake was noted.
 pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
@@ -35,7 +33,8 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
         };
         let policy = policy::read(root, field, elsewhere, files);
         let log = log::read(&root.field("log"));
-        let shutdown_grace = shutdown_grace(root);
+        let shutdown_delay = root.field("shutdown_delay").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
+        let shutdown_grace = root.field("shutdown_grace").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
         root.not_yet("rls", "the grammar of Envoy's rate limit service");
         root.not_yet("gateway", "the gateway");
         if clients.as_ref().is_some_and(|clients| !clients.has_secret) && store.as_ref().is_some_and(|store| store.url != StoreUrl::Memory) {
@@ -48,12 +47,9 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
             store: store?,
             identifier: clients?.identifier, policy: policy?,
             log: log?,
+            shutdown_delay: shutdown_delay?,
             shutdown_grace: shutdown_grace?,
             warnings: Vec::new(),
         })
     })
-}
-
-fn shutdown_grace(root: &Table<'_>) -> Option<Duration> {
-    root.field("shutdown_grace").duration(Duration::ZERO..=Duration::from_secs(60 * 60))
 }

@@ -1,0 +1,80 @@
+//! `sluice serve`: one replica, from its configuration to its end.
+
+use std::{io, net::SocketAddr, pin::pin};
+
+use tokio::{net::TcpListener, sync::oneshot};
+use tracing_subscriber::filter::ParseError;
+
+use crate::{
+    app::{App, OpenError},
+    config::Settings,
+    logging,
+    shutdown::StopSignal,
+};
+
+/// Why a replica does not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The level of logging is no filter.
+    #[error("log.level is no filter")]
+    Log(#[from] ParseError),
+    /// The settings make no replica.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Somebody else has the port, or it is not ours to take.
+    #[error("listen.http: {address} cannot be listened on")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refuses what every server needs: threads, signals.
+    #[error("the system does not let us serve")]
+    System(#[from] io::Error),
+}
+
+/// Serves as `settings` say until the process is told to stop (SIGTERM, SIGINT), and then until requests in flight are answered; told again, it
+/// stops at once. To be called once in a process: it starts the logging.
+///
+/// # Errors
+/// When the replica cannot begin to serve.
+pub fn serve(settings: Settings) -> Result<(), ServeError> {
+    logging::start(&settings.log)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_until_signal(settings))
+}
+
+async fn serve_until_signal(settings: Settings) -> Result<(), ServeError> {
+    // Before anything else, so that no signal ends the process unheard.
+    let mut signals = StopSignal::catch()?;
+    let address = settings.listen.http;
+    let app = App::open(settings)?;
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+
+    let (tell, told) = oneshot::channel::<()>();
+    let mut tell = Some(tell);
+    let mut running = pin!(app.run(listener, async {
+        // An error would mean that nobody can tell any more.
+        let _ = told.await;
+    }));
+    loop {
+        tokio::select! {
+            ended = &mut running => return Ok(ended?),
+            signal = signals.next() => match tell.take() {
+                Some(tell) => {
+                    tracing::info!(signal, "told to stop: finishing what is in flight");
+                    let _ = tell.send(());
+                }
+                None => {
+                    tracing::warn!(signal, "told to stop again: stopping at once");
+                    return Ok(());
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Opens the store that the settings name.
+
+use std::{fmt, sync::Arc};
+
+use sluice::{MemoryStore, MeteredTrips, RedisStore, Store};
+use sluice_store::{Failover, Observation, RedisError};
+use sluice_telemetry::StoreRecorder;
+
+use crate::config::StoreSettings;
+
+/// A store that can be looked at from outside, by readiness and by metrics.
+pub trait Watched: fmt::Debug + Send + Sync + 'static {
+    /// What it is called: `memory`, `redis`.
+    fn name(&self) -> &'static str;
+
+    /// Where the buckets live, without what stands in while it is away.
+    fn backing(&self) -> &dyn Store;
+
+    /// How what stands in sees it; `None` when nothing stands in.
+    fn observe(&self) -> Option<Observation>;
+}
+
+/// An open store, to decide with and to look at.
+#[derive(Clone, Debug)]
+pub struct OpenStore {
+    /// Decides.
+    pub store: Arc<dyn Store>,
+    /// The same, to look at.
+    pub watched: Arc<dyn Watched>,
+}
+
+/// Opens the store of `settings`, and records its round trips. A Redis that is away is no error: it may come.
+///
+/// # Errors
+/// When the settings are impossible, or outside of a tokio runtime.
+pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenStore, RedisError> {
+    let Some(redis) = settings.redis() else {
+        let store = Arc::new(MemoryStore::new());
+        return Ok(OpenStore { store: store.clone(), watched: store });
+    };
+    let redis = RedisStore::new(&redis, MeteredTrips::new(recorder.clone()))?;
+    let store = Arc::new(Failover::over(redis, settings.timeout));
+    Ok(OpenStore { store: store.clone(), watched: store })
+}
+
+impl Watched for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn backing(&self) -> &dyn Store {
+        self
+    }
+
+    fn observe(&self) -> Option<Observation> {
+        None
+    }
+}
+
+impl Watched for Failover<RedisStore> {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn backing(&self) -> &dyn Store {
+        self.inner()
+    }
+
+    fn observe(&self) -> Option<Observation> {
+        Some(Self::observe(self))
+    }
+}
