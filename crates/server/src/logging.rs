@@ -13,7 +13,7 @@ use crate::config::{LogFormat, LogSettings};
 ///
 /// # Panics
 /// When logging was started already.
-pub fn start(settings: &LogSettings) -> Result<(), ParseError> {
+pub(crate) fn start(settings: &LogSettings) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(&settings.level)?;
     let lines = fmt::layer().with_writer(std::io::stderr);
     let layer = match settings.format {

@@ -1,19 +1,39 @@
 //! The binary `sluice`.
 
-use std::{error::Error, io::Write, process::ExitCode};
+use std::{
+    error::Error,
+    io::{Write, stderr, stdout},
+    process::ExitCode,
+};
 
-use sluice_server::{config::Loader, serve::serve};
+use clap::Parser;
+use sluice_server::{
+    cli::Cli,
+    config::{Settings, Watcher},
+    serve::serve,
+};
 
 fn main() -> ExitCode {
-    match run() {
+    Cli::parse().run(std::env::vars_os(), run_replica, stdout(), stderr())
+}
+
+fn run_replica(settings: Settings, watcher: Watcher) -> ExitCode {
+    match serve(settings, watcher) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "sluice: {error}");
+            // Not to the log, which may not have been started.
+            let _ = report(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    Ok(serve(Loader::new().file_if_present("sluice.yaml").variables(std::env::vars_os()).load()?)?)
+fn report(error: &dyn Error) -> std::io::Result<()> {
+    write!(stderr(), "sluice: {error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(stderr(), ": {error}")?;
+        cause = error.source();
+    }
+    writeln!(stderr())
 }

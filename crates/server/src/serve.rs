@@ -7,7 +7,7 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::{
     app::{App, OpenError},
-    config::Settings,
+    config::{LOOK_EVERY, Reload, Settings, Watcher},
     logging,
     shutdown::StopSignal,
 };
@@ -41,21 +41,26 @@ pub enum ServeError {
 ///
 /// # Errors
 /// When the replica cannot begin to serve.
-pub fn serve(settings: Settings) -> Result<(), ServeError> {
+pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
     logging::start(&settings.log)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_until_signal(settings))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_until_signal(settings, watcher))
 }
 
-async fn serve_until_signal(settings: Settings) -> Result<(), ServeError> {
+async fn serve_until_signal(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
     // Before anything else, so that no signal ends the process unheard.
     let mut signals = StopSignal::catch()?;
     let address = settings.listen.http;
     let app = App::open(settings)?;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
 
+    let in_force = app.clone();
+    let mut watching = pin!(watcher.run(LOOK_EVERY, move |reload| match reload {
+        Reload::Good(settings) => in_force.replace(*settings),
+        Reload::Refused(mistakes) => in_force.refuse(&mistakes),
+    }));
     let (tell, told) = oneshot::channel::<()>();
     let mut tell = Some(tell);
     let mut running = pin!(app.run(listener, async {
@@ -65,6 +70,7 @@ async fn serve_until_signal(settings: Settings) -> Result<(), ServeError> {
     loop {
         tokio::select! {
             ended = &mut running => return Ok(ended?),
+            never = &mut watching => match never {},
             signal = signals.next() => match tell.take() {
                 Some(tell) => {
                     tracing::info!(signal, "told to stop: finishing what is in flight");

@@ -9,8 +9,8 @@ use super::{layers::first_origin, origin::Origin, secret::MASK, store_url::mask_
 
 /// The order in which people write keys; others follow by name.
 #[rustfmt::skip]
-const ORDER: [&str; 33] = [
-    "listen", "store", "clients", "defaults", "endpoints", "exempt", "tiers", "limits", "log", "shutdown_grace",
+const ORDER: [&str; 34] = [
+    "listen", "store", "clients", "defaults", "endpoints", "exempt", "tiers", "limits", "log", "shutdown_delay", "shutdown_grace",
     "http", "grpc",
     "url", "prefix", "timeout", "on_failure",
     "identify", "trusted_proxies",

@@ -133,7 +133,7 @@ struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
     fn of(settings: &Settings) -> Self {
-        let Settings { listen, store, log, shutdown_grace, .. } = settings;
+        let Settings { listen, store, log, shutdown_delay, shutdown_grace, .. } = settings;
         Self(vec![
             ("listen.http", listen.http.to_string()),
             ("listen.grpc", format!("{:?}", listen.grpc)),
@@ -144,6 +144,7 @@ impl Fixed {
             ("store.password_file", format!("{:?}", store.password_file)),
             ("store.ca_file", format!("{:?}", store.ca_file)),
             ("log", format!("{log:?}")),
+            ("shutdown_delay", format!("{shutdown_delay:?}")),
             ("shutdown_grace", format!("{shutdown_grace:?}")),
         ])
     }

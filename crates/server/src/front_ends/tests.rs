@@ -368,9 +368,8 @@ async fn what_the_store_cannot_decide_is_left_to_the_caller() {
 async fn rules_can_be_replaced_while_running() {
     let port = Port::new();
     assert_eq!(port.get("/").await.header("x-ratelimit-limit"), Some("60"));
-    let mut builder = PolicyBuilder::default();
-    builder.defaults = sluice_core::Setting::Off;
-    port.engine.replace(builder.build().unwrap(), Identifier::default());
+    let unlimited = PolicyBuilder { defaults: sluice_core::Setting::Off, ..PolicyBuilder::default() };
+    port.engine.replace(unlimited.build().unwrap(), Identifier::default());
     assert_eq!(port.get("/").await.body, json!({ "status": 200, "allowed": true, "limits": [] }));
 }
 
