@@ -1,4 +1,4 @@
-//! The project's own commands, for people and for CI alike: `cargo xtask test | lint | doc | bench | ci`.
+//! The project's own commands, for people and for CI alike: `cargo xtask test | tools | lint | doc | bench | ci`.
 //!
 //! Plain std, so that it builds in a moment on a machine that has Rust and nothing else.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
@@ -22,6 +22,7 @@ usage: cargo xtask COMMAND
 
   test [FILTER]   build and run every test, after installing the programs they need;
                   with FILTER only the tests whose names contain it, and no doctests
+  tools           only install the programs that tests need
   lint            formatting, clippy, and cargo-deny where it is installed
   doc             the documentation, without a warning
   bench [NAME]    every benchmark, or the one of that name
@@ -31,6 +32,7 @@ usage: cargo xtask COMMAND
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
     Test { filter: Option<String> },
+    Tools,
     Lint,
     Doc,
     Bench { name: Option<String> },
@@ -59,6 +61,7 @@ impl Task {
         let (task, takes_one) = match command.as_str() {
             "test" => (Self::Test { filter: rest.first().cloned() }, true),
             "bench" => (Self::Bench { name: rest.first().cloned() }, true),
+            "tools" => (Self::Tools, false),
             "lint" => (Self::Lint, false),
             "doc" => (Self::Doc, false),
             "ci" => (Self::Ci, false),
@@ -75,6 +78,7 @@ impl Task {
         let mut report = Report::new(format!("cargo xtask {command_line}"));
         match self {
             Self::Test { filter } => test::run(&mut report, filter.as_deref()),
+            Self::Tools => install::ensure(&mut report, tools::TOOLS),
             Self::Lint => lint::run(&mut report),
             Self::Doc => doc::run(&mut report),
             Self::Bench { name } => bench::run(&mut report, name.as_deref()),
@@ -101,6 +105,7 @@ mod tests {
     fn every_command_of_the_usage_is_known() {
         assert_eq!(parse("test"), Ok(Task::Test { filter: None }));
         assert_eq!(parse("test bucket"), Ok(Task::Test { filter: Some("bucket".into()) }));
+        assert_eq!(parse("tools"), Ok(Task::Tools));
         assert_eq!(parse("lint"), Ok(Task::Lint));
         assert_eq!(parse("doc"), Ok(Task::Doc));
         assert_eq!(parse("bench"), Ok(Task::Bench { name: None }));

@@ -34,6 +34,20 @@ impl Program {
         }
     }
 
+    /// The program's path, for a test that can do without it; `None` when it is not installed.
+    ///
+    /// # Panics
+    /// When the variable names something that is not a file.
+    #[must_use]
+    #[track_caller]
+    pub fn installed(&self) -> Option<PathBuf> {
+        let named = env::var_os(self.variable).map(PathBuf::from);
+        if named.is_some() {
+            return Some(self.path());
+        }
+        self.find(named, &search_path()).ok()
+    }
+
     fn find(&self, named: Option<PathBuf>, directories: &[PathBuf]) -> Result<PathBuf, String> {
         if let Some(path) = named {
             return if path.is_file() { Ok(path) } else { Err(format!("{} is {}, which is not a file", self.variable, path.display())) };
@@ -83,6 +97,14 @@ mod tests {
     fn a_named_program_that_is_not_there_is_refused_rather_than_searched_for() {
         let problem = PROGRAM.find(Some("/nowhere/redis-server".into()), &search_path()).unwrap_err();
         assert_eq!(problem, "SLUICE_REDIS_SERVER is /nowhere/redis-server, which is not a file");
+    }
+
+    #[test]
+    fn a_program_that_is_not_installed_is_none() {
+        let nowhere = Program { name: "no-such-program-anywhere", variable: "SLUICE_NO_SUCH_PROGRAM", remedy: "" };
+        assert_eq!(nowhere.installed(), None);
+        let shell = Program { name: "sh", variable: "SLUICE_NO_SUCH_PROGRAM", remedy: "" };
+        assert!(shell.installed().is_some_and(|path| path.is_file()));
     }
 
     #[test]
