@@ -52,6 +52,22 @@ pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Map<String, Value>, V
     layer.finish()
 }
 
+/// Warns of variables that look as if one of `sections` were meant, but are none of ours for lack of an underscore.
+pub(crate) fn misspelt(variables: &[(OsString, OsString)], sections: &[&str]) -> Vec<Mistake> {
+    // Kubernetes sets SLUICE_STORE_SERVICE_HOST and SLUICE_STORE_PORT for a service that happens to be called so.
+    let by_kubernetes = |rest: &str| rest.starts_with("service_") || rest == "port" || rest.starts_with("port_");
+    let is_misspelt = |name: &str| {
+        let said = name.to_lowercase();
+        let said = said.strip_prefix("sluice_").filter(|rest| !rest.starts_with('_')).and_then(|rest| rest.split_once('_'));
+        said.is_some_and(|(section, rest)| sections.contains(&section) && !by_kubernetes(rest))
+    };
+    let mut names: Vec<String> =
+        variables.iter().filter_map(|(name, _)| name.to_str().map(str::to_owned)).filter(|name| is_misspelt(name)).collect();
+    names.sort();
+    let message = "is not looked at: write `SLUICE__STORE__URL`, with two underscores between keys".to_owned();
+    names.into_iter().map(|name| Mistake { origin: Origin::Variable(name), path: Path::root(), message: message.clone() }).collect()
+}
+
 fn key(segment: &str) -> String {
     if segment.starts_with('/') { segment.to_owned() } else { segment.to_lowercase() }
 }
@@ -112,6 +128,21 @@ mod tests {
         assert_eq!(shown(&[("SLUICE__LISTEN__HTTP", "[::]:8000")]), "{ listen => { http => [::]:8000,  },  }");
         let (_, mistakes) = read_all(&[("SLUICE__LIMITS", "[{name: a, name: b}]")]);
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_variable_with_too_few_underscores_is_warned_of() {
+        let names = [
+            "SLUICE_STORE_URL",
+            "sluice_log__level",
+            "SLUICE_STORE_SERVICE_HOST",
+            "SLUICE_STORE_PORT_6379_TCP",
+            "SLUICE_CONFIG",
+            "SLUICE__STORE__URL",
+        ];
+        let variables: Vec<(OsString, OsString)> = names.iter().map(|name| (name.into(), "x".into())).collect();
+        let warned: Vec<String> = misspelt(&variables, &["store", "log"]).iter().map(|warning| warning.origin.to_string()).collect();
+        assert_eq!(warned, ["SLUICE_STORE_URL", "sluice_log__level"]);
     }
 
     #[test]

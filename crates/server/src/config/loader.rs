@@ -149,6 +149,8 @@ impl Loader {
         let (file, values) = self.read_file(&files);
         let (variables, wrong_variables) = environment::read(&self.variables);
         let (flags, wrong_flags) = self.read_flags();
+        let sections: Vec<&str> = defaults.values.keys().map(String::as_str).collect();
+        let mut warnings = environment::misspelt(&self.variables, &sections);
 
         let mut mistakes = defaults.mistakes;
         mistakes.extend(values.mistakes);
@@ -158,8 +160,9 @@ impl Loader {
         let tree = Value::new(None, merge([defaults.values, values.values, variables, flags]));
         let reading = Reading::new(file.unwrap_or(Origin::BuiltIn));
         let settings = read::settings(&reading.root(&tree), &files);
-        let (more, warnings) = reading.finish();
-        mistakes.extend(more);
+        let (more_mistakes, more_warnings) = reading.finish();
+        mistakes.extend(more_mistakes);
+        warnings.extend(more_warnings);
         let result = match ConfigErrors::from_mistakes(mistakes) {
             Some(errors) => Err(errors),
             None => Ok(Settings { warnings, ..settings.expect("a reading without mistakes is whole") }),

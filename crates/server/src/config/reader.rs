@@ -195,7 +195,11 @@ impl<'a> Field<'a> {
                 Ok(number) => number,
                 Err(_) => return self.refuse(format_args!("`{text}` is not a whole number: write digits, as in `60`")),
             },
-            ValueKind::Float(number) => return self.refuse(format_args!("`{number}` is not a whole number: write digits, as in `60`")),
+            // YAML reads `1e6`, and what is too large for its integers, as a float.
+            ValueKind::Float(number) => match format!("{number}").parse() {
+                Ok(number) => number,
+                Err(_) => return self.refuse(format_args!("`{number}` is not a whole number: write digits, as in `60`")),
+            },
             other => return self.refuse(format_args!("must be a whole number, not {}", kind_name(other))),
         };
         match u64::try_from(number).ok().filter(|number| range.contains(number)) {

@@ -4,7 +4,7 @@
 //! a Kubernetes config map alike, on any file system. What is found changed is only read once two looks in a row agree, so that half of a file that
 //! is still being written is never put into force. SIGHUP reads at once.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, fmt, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -22,7 +22,6 @@ use super::{
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Looks after a configuration in force.
-#[derive(Debug)]
 pub struct Watcher {
     loader: Loader,
     /// What is in force, or was refused last.
@@ -128,7 +127,6 @@ async fn next(hangups: &mut Option<Signal>) {
 }
 
 /// The settings that hold for as long as a process lives.
-#[derive(Debug)]
 struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
@@ -153,5 +151,88 @@ impl Fixed {
     fn changed(&self, settings: &Settings) -> Vec<&'static str> {
         let now = Self::of(settings);
         self.0.iter().zip(&now.0).filter(|(old, new)| old != new).map(|((name, _), _)| *name).collect()
+    }
+}
+
+impl fmt::Debug for Watcher {
+    /// Leaves out what is in the files.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").field("files", &self.known.keys()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Fixed {
+    /// Leaves out the values, of which one may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn watcher(text: &str) -> (tempfile::TempDir, std::path::PathBuf, Watcher) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sluice.yaml");
+        fs::write(&file, text).unwrap();
+        let (_, watcher) = Loader::new().file(&file).load_and_watch().unwrap();
+        (folder, file, watcher)
+    }
+
+    #[test]
+    fn a_file_is_read_once_two_looks_agree() {
+        let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
+        assert!(watcher.look().is_none());
+        fs::write(&file, "store: { pre").unwrap();
+        assert!(watcher.look().is_none());
+        fs::write(&file, "store: { prefix: b }").unwrap();
+        assert!(watcher.look().is_none(), "it may still be being written");
+        let Some(Reload::Good(settings)) = watcher.look() else { panic!("two looks agreed") };
+        assert_eq!(settings.store.prefix, "b");
+        assert!(watcher.look().is_none(), "nothing has changed since");
+    }
+
+    #[test]
+    fn a_change_that_is_taken_back_is_none() {
+        let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
+        fs::write(&file, "store: { prefix: b }").unwrap();
+        assert!(watcher.look().is_none());
+        fs::write(&file, "store: { prefix: a }").unwrap();
+        assert!(watcher.look().is_none());
+        assert!(watcher.look().is_none());
+    }
+
+    #[test]
+    fn what_is_refused_is_refused_once() {
+        let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
+        fs::write(&file, "store: { prefix: '{' }").unwrap();
+        assert!(watcher.look().is_none());
+        assert!(matches!(watcher.look(), Some(Reload::Refused(_))));
+        assert!(watcher.look().is_none());
+    }
+
+    #[test]
+    fn on_request_it_is_read_at_once_and_also_when_nothing_has_changed() {
+        let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
+        assert!(matches!(watcher.reload(), Reload::Good(_)));
+        fs::write(&file, "store: { prefix: b }").unwrap();
+        let Reload::Good(settings) = watcher.reload() else { panic!("it is good") };
+        assert_eq!(settings.store.prefix, "b");
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let load = |text: &str| watcher(text).2.loader.load().unwrap();
+        let fixed = Fixed::of(&load("{ store: { url: 'redis://:a@cache' }, listen: { grpc: off } }"));
+        assert_eq!(
+            fixed.changed(&load("{ store: { url: 'redis://:a@cache' }, listen: { grpc: off }, defaults: off }")),
+            Vec::<&str>::new()
+        );
+        let other = load("{ store: { url: 'redis://:b@cache', prefix: b }, listen: { http: '0.0.0.0:1' }, log: { level: debug } }");
+        assert_eq!(fixed.changed(&other), ["listen.http", "listen.grpc", "store.url", "store.prefix", "log"]);
+        assert!(!format!("{fixed:?}").contains(":a@"), "a password is no more shown here than elsewhere");
     }
 }

@@ -4,6 +4,7 @@
 mod command_line;
 mod fixtures;
 mod layers;
+mod mangled;
 mod reload;
 mod show;
 
