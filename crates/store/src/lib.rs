@@ -7,6 +7,7 @@ mod answer;
 mod clock;
 mod error;
 mod failover;
+mod figures;
 mod fleet;
 mod memory;
 mod redis;
@@ -17,8 +18,12 @@ pub use answer::Answer;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{StoreError, StoreErrorKind};
 pub use failover::{BreakerState, Failover, Observation};
+pub use figures::{
+    Deltas, DeploymentChange, EndpointDeltas, EndpointFigures, Figures, FleetFigures, Flush, GaugeKey, GaugeReport, Gauges, Held,
+    MemoryFigures, Phase, ReplicaFigures, SLICE, SLICES, Total, Totals,
+};
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use memory::MemoryStore;
-pub use redis::{PrefixError, RedisError, RedisSettings, RedisStore};
+pub use redis::{PrefixError, RedisError, RedisFigures, RedisSettings, RedisStore};
 pub use store::Store;
 pub use trips::{ObserveTrips, Trip};

@@ -41,6 +41,11 @@ impl Keys {
         format!("{}:fleet", self.prefix)
     }
 
+    /// A key of the fleet's figures. They share a slot of a cluster, so that all of them travel in one pipeline.
+    pub(super) fn figures(&self, name: &str) -> String {
+        format!("{}:{{figures}}:{name}", self.prefix)
+    }
+
     /// What a probe writes.
     pub(super) fn probe(&self) -> String {
         format!("{}:probe", self.prefix)

@@ -5,6 +5,7 @@
 //! lies above and below that choice stays as it is.
 
 mod connections;
+mod figures;
 mod fleet;
 mod keys;
 mod lanes;
@@ -17,12 +18,12 @@ use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use sluice_core::{Check, Decision};
 
-pub use self::keys::PrefixError;
 use self::{
     connections::Connections,
     keys::Keys,
     lanes::{Lanes, Route},
 };
+pub use self::{figures::RedisFigures, keys::PrefixError};
 use crate::{Answer, Fleet, ObserveTrips, Replica, Store, StoreError};
 
 /// Where a Redis is, and how it is spoken to.

@@ -17,6 +17,10 @@ pub(super) static CHECK: Script =
 pub(super) static ANNOUNCE: Script =
     Script { source: include_str!("../../../../lua/announce.lua"), digest: "04b2aa8f89f161e0bbacdb7345fddc6ee76d09dd" };
 
+/// Adds a flush to the figures of a fleet.
+pub(super) static FIGURES: Script =
+    Script { source: include_str!("../../../../lua/figures.lua"), digest: "0cba00922ad1b06613e724cccb1f1d51ddc71f92" };
+
 impl Script {
     /// Calls the script with what `arguments` adds behind its name: the number of keys, the keys, the arguments. A server that does not
     /// know the script (new, restarted, flushed) is sent its text, in a second trip.
@@ -31,6 +35,18 @@ impl Script {
         }
     }
 
+    /// The call by digest alone, for a pipeline. A server that does not know the script fails it, and is to be sent [`load`](Self::load).
+    pub(super) fn command_by_digest(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
+        self.command("EVALSHA", self.digest, arguments)
+    }
+
+    /// Makes the script known to a server.
+    pub(super) fn load(&self) -> Cmd {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(self.source);
+        command
+    }
+
     fn command(&self, name: &str, script: &str, arguments: impl Fn(&mut Cmd)) -> Cmd {
         let mut command = redis::cmd(name);
         command.arg(script);
@@ -39,7 +55,8 @@ impl Script {
     }
 }
 
-fn is_no_script(error: &RedisError) -> bool {
+/// Whether the server does not know the script.
+pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
@@ -49,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_changed_script_is_a_deliberate_change() {
-        for (name, script) in [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE)] {
+        for (name, script) in [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE), ("figures.lua", &FIGURES)] {
             let digest = redis::Script::new(script.source).get_hash().to_owned();
             assert_eq!(
                 digest, script.digest,
