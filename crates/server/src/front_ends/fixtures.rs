@@ -1,8 +1,22 @@
-//! What the unit tests of this folder share: limits, and decisions made on full buckets.
+//! What unit tests share: limits, decisions made on full buckets, and the HTTP port without a socket.
 
 use std::sync::Arc;
 
+use axum::body::{Body, to_bytes};
+use http::{HeaderMap, Request, StatusCode};
+use serde_json::{Value, json};
+use sluice::{Limiter, MemoryStore, Policy, Recorders, Store, identify::Identifier};
 use sluice_core::{Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger, Timestamp, TokenBucket};
+use sluice_store::Replica;
+
+use super::HttpDoors;
+use crate::{
+    engine::Engine,
+    health::{self, Health},
+};
+
+/// Who sends requests where nobody else is named.
+const PEER: &str = "192.0.2.7";
 
 pub(crate) fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
     let numbers = TokenBucket::new(rate.parse().unwrap(), burst).unwrap();
@@ -18,4 +32,73 @@ pub(crate) fn check_of(action: Action, parts: &[(&Arc<Limit>, u64)], now: Timest
     let check = parts.iter().fold(Check::new(action), |check, (limit, cost)| check.with(limit, tag(), Cost::new(*cost).unwrap()));
     let mut buckets: Vec<_> = parts.iter().map(|(limit, _)| Bucket::full(limit.numbers(), now)).collect();
     check.decide(&mut buckets, now, Source::Store)
+}
+
+/// The HTTP port without a socket. Proxies in 10.0.0.0/8 are trusted.
+pub(crate) struct Port {
+    pub(crate) doors: HttpDoors,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) health: Arc<Health>,
+}
+
+/// An answer.
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Port {
+    pub(crate) fn new() -> Self {
+        Self::with(Policy::default(), Arc::new(MemoryStore::new()))
+    }
+
+    pub(crate) fn with(policy: Policy, store: Arc<dyn Store>) -> Self {
+        let recorders = Recorders::disabled();
+        let trusting = Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
+        let engine = Arc::new(Engine::new(Limiter::new(policy, store, &recorders), trusting));
+        let replica = Replica { id: "test".to_owned(), version: "0".to_owned() };
+        let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
+        let house = health::routes(Arc::clone(&engine), Arc::clone(&health));
+        let doors = HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, &recorders.http);
+        Self { doors, engine, health }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Got {
+        self.send_from(PEER, request).await
+    }
+
+    pub(crate) async fn send_from(&self, peer: &str, request: Request<Body>) -> Got {
+        let (head, body) = self.doors.answer(peer.parse().unwrap(), request).await.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Got { status: head.status, headers: head.headers, body }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Got {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl ToString) -> Got {
+        self.send(json_post(path, body.to_string())).await
+    }
+
+    /// What the default bucket of `client` holds, without taking from it.
+    pub(crate) async fn remaining(&self, client: &str) -> u64 {
+        self.post("/v1/check", json!({ "client": client, "cost": 0 })).await.body["remaining"].as_u64().unwrap()
+    }
+}
+
+impl Got {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn problem(&self) -> Option<&str> {
+        (self.header("content-type") == Some("application/problem+json")).then(|| self.body["type"].as_str().unwrap())
+    }
+}
+
+pub(crate) fn json_post(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
 }

@@ -8,7 +8,7 @@ mod body;
 mod check;
 mod decision;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod forward_auth;
 mod headers;
 mod problem;
@@ -28,10 +28,8 @@ use sluice::Checked;
 use sluice_telemetry::{HttpRecorder, Method};
 use tower::ServiceExt;
 
-use self::{
-    problem::{Kind, Problem},
-    traffic::{Answered, Label, Traffic},
-};
+pub(crate) use self::problem::{Kind, Problem};
+use self::traffic::{Answered, Label, Traffic};
 use crate::{engine::Engine, health::Health};
 
 /// The paths, and all below them, that tell about this process. They are never limited.

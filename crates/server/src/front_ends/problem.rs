@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     RateLimited,
     /// More tokens asked for than the bucket can ever hold.
     CostAboveBurst,
+    /// What came is no HTTP.
+    MalformedRequest,
+    /// The path is longer than HTTP can be read here.
+    PathTooLong,
     /// The body is not the JSON that the door reads.
     MalformedBody,
     /// What was asked cannot be decided about: a path, a client or a header that cannot be read.
@@ -75,6 +79,8 @@ impl Kind {
         match self {
             Self::RateLimited => "urn:sluice:problem:rate-limited",
             Self::CostAboveBurst => "urn:sluice:problem:cost-above-burst",
+            Self::MalformedRequest => "urn:sluice:problem:malformed-request",
+            Self::PathTooLong => "urn:sluice:problem:path-too-long",
             Self::MalformedBody => "urn:sluice:problem:malformed-body",
             Self::InvalidRequest => "urn:sluice:problem:invalid-request",
             Self::TooManyChecks => "urn:sluice:problem:too-many-checks",
@@ -93,6 +99,8 @@ impl Kind {
         match self {
             Self::RateLimited => "Too many requests",
             Self::CostAboveBurst => "The cost is above the burst",
+            Self::MalformedRequest => "The request is not HTTP",
+            Self::PathTooLong => "The path is too long",
             Self::MalformedBody => "The body is not the JSON expected",
             Self::InvalidRequest => "The request cannot be decided about",
             Self::TooManyChecks => "Too many checks in one batch",
@@ -110,7 +118,8 @@ impl Kind {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::RateLimited | Self::CostAboveBurst => StatusCode::TOO_MANY_REQUESTS,
-            Self::MalformedBody | Self::InvalidRequest | Self::TooManyChecks => StatusCode::BAD_REQUEST,
+            Self::PathTooLong => StatusCode::URI_TOO_LONG,
+            Self::MalformedRequest | Self::MalformedBody | Self::InvalidRequest | Self::TooManyChecks => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -181,9 +190,14 @@ impl Problem {
         }
     }
 
+    /// The members, as JSON.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.body()).expect("a problem is strings and a number")
+    }
+
     /// The answer.
     pub(crate) fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self.body()).expect("a problem is strings and a number");
+        let body = self.to_json();
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);
         if let Some(allow) = self.allow {

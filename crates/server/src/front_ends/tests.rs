@@ -1,84 +1,19 @@
 //! The doors from outside, without a socket: requests in, responses out.
 
-use axum::body::to_bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sluice::{Limiter, MemoryStore, Policy, PolicyBuilder, Recorders, identify::Identifier};
+use sluice::{Policy, PolicyBuilder, identify::Identifier};
 use sluice_store::{Answer, Fleet, Replica, Store, StoreError};
 
-use super::*;
-use crate::health;
+use super::{
+    fixtures::{Port, json_post},
+    *,
+};
 
-const PEER: &str = "192.0.2.7";
 const BATCH: &str = check::BATCH_PATH;
 const CHECK: &str = check::PATH;
 const FORWARD_AUTH: &str = forward_auth::PATH;
-
-struct Port {
-    doors: HttpDoors,
-    engine: Arc<Engine>,
-}
-
-struct Got {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Value,
-}
-
-impl Port {
-    fn new() -> Self {
-        Self::with(Policy::default(), Arc::new(MemoryStore::new()))
-    }
-
-    fn with(policy: Policy, store: Arc<dyn Store>) -> Self {
-        let recorders = Recorders::disabled();
-        let trusting = Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
-        let engine = Arc::new(Engine::new(Limiter::new(policy, store, &recorders), trusting));
-        let replica = Replica { id: "test".to_owned(), version: "0".to_owned() };
-        let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
-        let house = health::routes(Arc::clone(&engine), Arc::clone(&health));
-        Self { doors: HttpDoors::new(Arc::clone(&engine), health, house, &recorders.http), engine }
-    }
-
-    async fn send(&self, request: Request<Body>) -> Got {
-        self.send_from(PEER, request).await
-    }
-
-    async fn send_from(&self, peer: &str, request: Request<Body>) -> Got {
-        let (head, body) = self.doors.answer(peer.parse().unwrap(), request).await.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        Got { status: head.status, headers: head.headers, body }
-    }
-
-    async fn get(&self, path: &str) -> Got {
-        self.send(Request::get(path).body(Body::empty()).unwrap()).await
-    }
-
-    async fn post(&self, path: &str, body: impl ToString) -> Got {
-        self.send(json_post(path, body.to_string())).await
-    }
-
-    /// What the default bucket of `client` holds, without taking from it.
-    async fn remaining(&self, client: &str) -> u64 {
-        self.post(CHECK, json!({ "client": client, "cost": 0 })).await.body["remaining"].as_u64().unwrap()
-    }
-}
-
-impl Got {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    fn problem(&self) -> Option<&str> {
-        (self.header("content-type") == Some("application/problem+json")).then(|| self.body["type"].as_str().unwrap())
-    }
-}
-
-fn json_post(path: &str, body: impl Into<Body>) -> Request<Body> {
-    Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
-}
 
 #[tokio::test]
 async fn a_check_is_allowed_until_its_bucket_is_empty() {
@@ -192,7 +127,7 @@ async fn what_tells_about_the_process_is_never_limited() {
 async fn a_process_that_stops_is_not_ready_and_keeps_no_connection() {
     let port = Port::new();
     assert_eq!(port.get("/").await.header("connection"), None);
-    port.doors.inner.health.stop();
+    port.health.stop();
     let ready = port.get("/ready").await;
     assert_eq!((ready.status, &ready.body["status"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("stopping")));
     assert_eq!(port.get("/health").await.status, StatusCode::OK);

@@ -1,5 +1,9 @@
 //! The HTTP port: accepts connections, speaks HTTP/1.1 and HTTP/2 over them, and lets them end in order.
 
+mod refusal;
+#[cfg(test)]
+mod tests;
+
 use std::{
     convert::Infallible,
     future::Future,
@@ -27,6 +31,7 @@ use tokio::{
     time::{MissedTickBehavior, sleep},
 };
 
+use self::refusal::Explaining;
 use crate::front_ends::HttpDoors;
 
 /// A connection over which nothing was asked for so long is closed, and so is one that is still at its first head. Longer than proxies keep
@@ -134,7 +139,7 @@ async fn serve_connection(
             Ok::<_, Infallible>(response)
         }
     });
-    let mut connection = pin!(protocol.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection = pin!(protocol.serve_connection_with_upgrades(TokioIo::new(Explaining::new(stream)), service));
     let mut ending = pin!(async move {
         // An error means that the listener is gone, and this task with it.
         let _ = ending.wait_for(|ending| *ending).await;
