@@ -73,6 +73,13 @@ impl SluiceOptions {
         Self { program: program.into(), args: vec!["serve".into()], env: Vec::new(), config: None, grpc: false }
     }
 
+    /// Leaves out `serve`, which no subcommand means too.
+    #[must_use]
+    pub fn without_subcommand(mut self) -> Self {
+        self.args.retain(|arg| arg != "serve");
+        self
+    }
+
     /// Adds arguments after `serve`.
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {
@@ -94,7 +101,7 @@ impl SluiceOptions {
         self
     }
 
-    /// Gives the gRPC door a free port too.
+    /// Gives the gRPC door a free port too; else it is off.
     #[must_use]
     pub fn grpc(mut self) -> Self {
         self.grpc = true;
@@ -144,9 +151,8 @@ impl SluiceOptions {
             command.env_remove(name);
         }
         command.env("SLUICE__LISTEN__HTTP", format!("127.0.0.1:{http}"));
-        if let Some(grpc) = grpc {
-            command.env("SLUICE__LISTEN__GRPC", format!("127.0.0.1:{grpc}"));
-        }
+        // Else two servers would want the port that is built in.
+        command.env("SLUICE__LISTEN__GRPC", grpc.map_or_else(|| "off".to_owned(), |grpc| format!("127.0.0.1:{grpc}")));
         command.envs(self.env.iter().map(|(name, value)| (name, value))).args(&self.args);
         if self.config.is_some() {
             command.arg("--config").arg(config_path(directory));

@@ -42,6 +42,13 @@ fn arguments_settings_and_file_reach_the_process_and_its_output_the_log() {
 }
 
 #[test]
+fn the_grpc_door_is_off_unless_asked_for() {
+    let sluice = stand_in().without_subcommand().start();
+    let settings = [("SLUICE__LISTEN__GRPC", "off".to_owned()), ("SLUICE__LISTEN__HTTP", sluice.http_addr().to_string())];
+    assert_eq!(sluice.log(), format!("args: []\nsettings: {settings:?}\n"));
+}
+
+#[test]
 fn a_rewritten_file_is_what_a_restart_reads_on_the_same_port() {
     let sluice = stand_in().config("one").start();
     let (address, pid) = (sluice.http_addr(), sluice.pid());
