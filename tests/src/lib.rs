@@ -1,1 +1,18 @@
-//! End-to-end tests live in `tests/tests/`; this crate has nothing else to offer.
+//! What the end-to-end tests in `tests/tests/` share. They know Sluice as its users do: by its binary, its ports, its files and its signals.
+//!
+//! - [`http`]: a client that shows the wire as it is, and can also send what no client should.
+//! - [`fleet`]: several replicas on one Redis.
+//! - [`crowd`]: hundreds of clients who ask all the time, and write down what they were told.
+//! - [`subjects`]: what they ask about.
+//! - [`promise`]: whether what they were told keeps the promise, in every window.
+//! - [`metrics`]: what `/metrics` says, as numbers.
+//! - [`command`]: `sluice` as a command that ends by itself.
+#![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
+
+pub mod command;
+pub mod crowd;
+pub mod fleet;
+pub mod http;
+pub mod metrics;
+pub mod promise;
+pub mod subjects;

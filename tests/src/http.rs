@@ -1,0 +1,338 @@
+//! An HTTP/1.1 client that hides nothing: what is sent are bytes, and every answer, closed connection and stray byte is seen.
+//!
+//! Clients for daily use retry, reconnect and refuse to send nonsense; tests of a server want none of that.
+
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use http::HeaderMap;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Far more than an answer takes, so that only a server that hangs, never a busy machine, runs into it.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_FIELDS: usize = 64;
+
+/// A request, to be written as bytes.
+#[derive(Clone, Debug)]
+pub struct Request {
+    head: String,
+    body: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// One connection, kept open from request to request.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    /// Received and not yet read as an answer.
+    received: Vec<u8>,
+}
+
+/// A client of one server: opens a connection when it has none, and keeps it for as long as the server does.
+#[derive(Debug)]
+pub struct Client {
+    server: SocketAddr,
+    connection: Option<Connection>,
+}
+
+// === impl Request ===
+
+impl Request {
+    /// A GET of `path`, written as it is.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        Self::new("GET", path)
+    }
+
+    /// A POST of `body` to `path`, as JSON.
+    #[must_use]
+    pub fn post(path: &str, body: &Value) -> Self {
+        Self::new("POST", path).header("content-type", "application/json").body(body.to_string())
+    }
+
+    /// A request of any method, written as it is.
+    #[must_use]
+    pub fn new(method: &str, path: &str) -> Self {
+        Self { head: format!("{method} {path} HTTP/1.1\r\nhost: sluice.test\r\n"), body: Vec::new() }
+    }
+
+    /// Adds a header field, written as it is.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.head.push_str(&format!("{name}: {value}\r\n"));
+        self
+    }
+
+    /// The body; its length is told by `content-length`.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        let length = self.body.len().to_string();
+        self.header("content-length", &length)
+    }
+
+    /// The request as it goes over the wire.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [self.head.as_bytes(), b"\r\n", &self.body].concat()
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// A header field's value; `None` when it is absent.
+    ///
+    /// # Panics
+    /// When it is given twice, or is no ASCII.
+    #[must_use]
+    #[track_caller]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?;
+        assert!(values.next().is_none(), "header `{name}` is given twice: {self}");
+        Some(value.to_str().expect("our header fields are ASCII"))
+    }
+
+    /// A header field's value as a number.
+    ///
+    /// # Panics
+    /// When it is absent, or no number.
+    #[must_use]
+    #[track_caller]
+    pub fn number(&self, name: &str) -> u64 {
+        let value = self.header(name).unwrap_or_else(|| panic!("no header `{name}`: {self}"));
+        value.parse().unwrap_or_else(|_| panic!("header `{name}` is no number: {self}"))
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
+    }
+
+    /// The last word of the problem's type: `malformed-body`. `None` when the answer is no problem.
+    #[must_use]
+    #[track_caller]
+    pub fn problem(&self) -> Option<String> {
+        if self.header("content-type") != Some("application/problem+json") {
+            return None;
+        }
+        let kind = self.json()["type"].as_str().unwrap_or_default().to_owned();
+        Some(kind.strip_prefix("urn:sluice:problem:").map_or(kind.clone(), str::to_owned))
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Whether the server keeps the connection open.
+    #[must_use]
+    pub fn keeps_connection(&self) -> bool {
+        self.header("connection") != Some("close")
+    }
+
+    /// Reads an answer from the start of `bytes`, and how long it is; `None` while it is not whole.
+    fn parse(bytes: &[u8]) -> io::Result<Option<(Self, usize)>> {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut head = httparse::Response::new(&mut fields);
+        let httparse::Status::Complete(start) = head.parse(bytes).map_err(|error| invalid(&error.to_string(), bytes))? else {
+            return Ok(None);
+        };
+        let mut headers = HeaderMap::new();
+        for field in &*head.headers {
+            let name = field.name.parse::<http::HeaderName>().map_err(|error| invalid(&error.to_string(), bytes))?;
+            let value = http::HeaderValue::from_bytes(field.value).map_err(|error| invalid(&error.to_string(), bytes))?;
+            headers.append(name, value);
+        }
+        let length = headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let length = length.ok_or_else(|| invalid("no length that this client can read", bytes))?;
+        let status = head.code.expect("a whole head has a status");
+        let body = bytes.get(start..start + length).map(<[u8]>::to_vec);
+        Ok(body.map(|body| (Self { status, headers, body }, start + length)))
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} {}", self.status, self.headers, self.text())
+    }
+}
+
+fn invalid(what: &str, bytes: &[u8]) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("{what}: {}", bytes.escape_ascii()))
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn open(server: SocketAddr) -> io::Result<Self> {
+        let stream = in_time(TcpStream::connect(server)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    /// Sends bytes, whatever they are.
+    ///
+    /// # Errors
+    /// When the server has closed the connection.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        in_time(self.stream.write_all(bytes)).await
+    }
+
+    /// Says that nothing more will be sent, and keeps listening.
+    ///
+    /// # Errors
+    /// When the server has closed the connection.
+    pub async fn finish_sending(&mut self) -> io::Result<()> {
+        in_time(self.stream.shutdown()).await
+    }
+
+    /// Waits for the next answer.
+    ///
+    /// # Errors
+    /// When the server closes the connection before it is whole (`UnexpectedEof`, or `ConnectionReset`), or what comes is no HTTP.
+    pub async fn answer(&mut self) -> io::Result<Answer> {
+        self.answer_or_end().await?.ok_or_else(|| io::Error::new(ErrorKind::UnexpectedEof, "closed instead of an answer"))
+    }
+
+    /// Waits for the next answer; `None` when the server closes the connection instead.
+    ///
+    /// # Errors
+    /// When the server closes in the middle of an answer, or what comes is no HTTP.
+    pub async fn answer_or_end(&mut self) -> io::Result<Option<Answer>> {
+        loop {
+            if let Some((answer, length)) = Answer::parse(&self.received)? {
+                self.received.drain(..length);
+                return Ok(Some(answer));
+            }
+            if in_time(self.stream.read_buf(&mut self.received)).await? == 0 {
+                return if self.received.is_empty() { Ok(None) } else { Err(invalid("closed in the middle", &self.received)) };
+            }
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`Connection::send`] and [`Connection::answer`].
+    pub async fn ask(&mut self, request: &Request) -> io::Result<Answer> {
+        self.send(&request.to_bytes()).await?;
+        self.answer().await
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client of the server at this address, not yet connected.
+    #[must_use]
+    pub fn of(server: SocketAddr) -> Self {
+        Self { server, connection: None }
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`Connection::open`] and [`Connection::ask`]. The next request then opens a connection of its own.
+    pub async fn try_ask(&mut self, request: &Request) -> io::Result<Answer> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.server).await?,
+        };
+        let answer = connection.ask(request).await?;
+        if answer.keeps_connection() {
+            self.connection = Some(connection);
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn ask(&mut self, request: &Request) -> Answer {
+        let answer = self.try_ask(request).await;
+        answer.unwrap_or_else(|error| panic!("no answer from {} to {}: {error}", self.server, request.to_bytes().escape_ascii()))
+    }
+
+    /// Asks for a path.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.ask(&Request::get(path)).await
+    }
+
+    /// Posts JSON.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn post(&mut self, path: &str, body: &Value) -> Answer {
+        self.ask(&Request::post(path, body)).await
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = || io::Error::new(ErrorKind::TimedOut, format!("nothing happened within {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_written_as_it_is() {
+        let bytes = Request::new("PUT", "/a%2fb?c").header("X-Key", "k").body("xy").to_bytes();
+        assert_eq!(
+            bytes.escape_ascii().to_string(),
+            r"PUT /a%2fb?c HTTP/1.1\r\nhost: sluice.test\r\nX-Key: k\r\ncontent-length: 2\r\n\r\nxy"
+        );
+    }
+
+    #[test]
+    fn an_answer_is_read_once_it_is_whole() {
+        let bytes = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\n{}HTTP/1.1 200";
+        for cut in 0..bytes.len() - 12 {
+            assert!(Answer::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
+        }
+        let (answer, length) = Answer::parse(bytes).unwrap().unwrap();
+        assert_eq!((answer.status, answer.number("retry-after"), answer.text().as_str()), (429, 7, "{}"));
+        assert_eq!(&bytes[length..], b"HTTP/1.1 200");
+    }
+
+    #[test]
+    fn what_is_no_http_is_refused() {
+        for bytes in [&b"+PONG\r\n"[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
+            assert_eq!(Answer::parse(bytes).unwrap_err().kind(), ErrorKind::InvalidData);
+        }
+    }
+}

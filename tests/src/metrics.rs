@@ -1,0 +1,60 @@
+//! What `/metrics` says, as numbers.
+
+use crate::http::Client;
+
+/// The series of one reading.
+#[derive(Debug)]
+pub struct Metrics {
+    text: String,
+}
+
+impl Metrics {
+    /// Reads `/metrics`.
+    ///
+    /// # Panics
+    /// When it is not answered with 200.
+    pub async fn of(client: &mut Client) -> Self {
+        let answer = client.get("/metrics").await;
+        assert_eq!(answer.status, 200, "{answer}");
+        Self { text: answer.text() }
+    }
+
+    /// As it was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The sum of all series of this name that carry these labels, of those that are whole numbers; 0 when there are none.
+    ///
+    /// # Panics
+    /// When one is no whole number.
+    #[must_use]
+    #[track_caller]
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let series = self.text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (own_name, own_labels) = series.split_once('{').unwrap_or((series, ""));
+            let own_labels: Vec<_> = own_labels.trim_end_matches('}').split(',').collect();
+            let wanted = own_name == name && labels.iter().all(|label| own_labels.contains(&label.as_str()));
+            wanted.then(|| value.parse::<u64>().unwrap_or_else(|_| panic!("{line} is no whole number")))
+        });
+        series.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_summed_by_name_and_labels() {
+        let text = "# HELP a_total A.\n# TYPE a_total counter\na_total{x=\"1\",y=\"p\"} 2\na_total{x=\"2\",y=\"p\"} 3\na_total_b 5\nb 7\n";
+        let metrics = Metrics { text: text.to_owned() };
+        assert_eq!(metrics.count("a_total", &[]), 5);
+        assert_eq!(metrics.count("a_total", &[("y", "p"), ("x", "2")]), 3);
+        assert_eq!(metrics.count("b", &[]), 7);
+        assert_eq!(metrics.count("c", &[]), 0);
+    }
+}

@@ -1,0 +1,80 @@
+//! Three replicas and one Redis: one limit.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use std::time::Duration;
+
+use serde_json::json;
+use sluice_testkit::RedisServer;
+use sluice_tests::{
+    crowd::{Crowd, MAX_COST},
+    fleet::{Fleet, PATIENT},
+    http::Request,
+    metrics::Metrics,
+    subjects,
+};
+
+/// How long the crowd is at it: several times as long as the hot bucket needs to run dry.
+const LOAD: Duration = Duration::from_secs(4);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_share_one_limit() {
+    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, subjects::LIMITS).await;
+    let crowd = Crowd::gather(240, &fleet.addresses(), subjects::all());
+    tokio::time::sleep(LOAD).await;
+    let story = crowd.disperse().await;
+
+    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+    subjects::assert_every_window_keeps_its_promise(&story);
+    let admitted: u64 = story.admitted(subjects::HOT).iter().map(|one| one.tokens).sum();
+    let promised = subjects::hot().in_window(story.time_in_use_us(subjects::HOT));
+    assert!(admitted + MAX_COST > promised, "{admitted} of {promised} tokens were admitted: some were lost");
+    assert!(admitted * 1_000 >= promised * 995, "{admitted} of {promised} tokens were admitted");
+
+    let (mut allowed, mut denied, mut all) = (0, 0, 0);
+    for client in &mut fleet.clients() {
+        let metrics = Metrics::of(client).await;
+        let decided = |labels: &[(&str, &str)]| metrics.count("sluice_decisions_total", labels);
+        assert!(decided(&[]) > 0, "every replica decides");
+        allowed += decided(&[("outcome", "allowed"), ("source", "store")]);
+        denied += decided(&[("outcome", "denied"), ("source", "store")]);
+        all += decided(&[]);
+    }
+    let told = |answer: bool| story.asked.iter().filter(|asked| asked.allowed == answer).count() as u64;
+    assert_eq!((allowed, denied), (told(true), told(false)), "what the replicas counted is what the clients were told");
+    assert_eq!(all, allowed + denied, "Redis decided all of it");
+}
+
+#[tokio::test]
+async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
+    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, "defaults: { rate: 10/day, burst: 10 }").await;
+    let check = json!({ "client": "alice" });
+    let asks = [
+        Request::post("/v1/check", &check),
+        Request::get("/some/path").header("x-api-key", "alice"),
+        Request::get("/v1/forward-auth").header("x-api-key", "alice").header("x-forwarded-uri", "/some/other/path"),
+        Request::post("/v1/check/batch", &json!({ "checks": [check, check] })),
+    ];
+    let mut clients = fleet.clients();
+    let mut left = 10;
+    // Twice around, and each time from another replica: five tokens each.
+    for turn in 0..8 {
+        let answer = clients[turn % 3].ask(&asks[turn % 4]).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        left = match answer.header("x-ratelimit-remaining") {
+            Some(remaining) => {
+                assert_eq!(remaining, (left - 1).to_string(), "{answer}");
+                left - 1
+            }
+            None => {
+                let results = &answer.json()["results"];
+                assert_eq!((&results[0]["remaining"], &results[1]["remaining"]), (&json!(left - 1), &json!(left - 2)), "{answer}");
+                left - 2
+            }
+        };
+    }
+    for client in &mut clients {
+        for ask in &asks[..3] {
+            assert_eq!(client.ask(ask).await.status, 429, "nothing is left");
+        }
+    }
+}

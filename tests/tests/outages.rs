@@ -1,0 +1,206 @@
+//! Replicas and Redis end, stop and come back in the middle of the work: every check is answered, and what the limits promise holds.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use std::time::Duration;
+
+use serde_json::json;
+use sluice_testkit::{RedisServer, SluiceOptions, built_sluice, eventually_async};
+use sluice_tests::{
+    crowd::{Crowd, MAX_COST, Story},
+    fleet::{Fleet, PATIENT},
+    http::{Client, Request},
+    metrics::Metrics,
+    promise::{Promise, now},
+    subjects,
+};
+use tokio::task::JoinSet;
+
+const A_WHILE: Duration = Duration::from_millis(1_200);
+const MEMBERS: usize = 120;
+/// A Redis that hangs is noticed within this, a busy one is not thought to hang.
+const IMPATIENT: Duration = Duration::from_millis(300);
+/// A burst of 30, and as good as no refill: what was admitted when can be told to the token.
+const THIRTY: &str = "defaults: { rate: 1/day, burst: 30 }";
+
+/// A Redis that has its data again after a restart.
+fn lasting_redis() -> RedisServer {
+    RedisServer::start_with(&["--appendonly", "yes"])
+}
+
+#[track_caller]
+fn assert_all_answered(story: &Story) {
+    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_killed_in_the_middle_grants_nothing_and_takes_at_most_what_it_was_asked() {
+    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, subjects::LIMITS).await;
+    let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
+    tokio::time::sleep(A_WHILE).await;
+    crowd.set_available(1, false);
+    fleet.replicas[1].sigkill();
+    tokio::time::sleep(A_WHILE).await;
+    fleet.replicas[1].restart();
+    crowd.set_available(1, true);
+    tokio::time::sleep(A_WHILE).await;
+    let story = crowd.disperse().await;
+
+    assert!(story.failed.iter().all(|failed| failed.replica == 1), "the others answer: {:?}", story.failed);
+    assert!(story.failed.len() <= MEMBERS / 3, "only what was in flight is lost");
+    subjects::assert_every_window_keeps_its_promise(&story);
+    let admitted: u64 = story.admitted(subjects::HOT).iter().map(|one| one.tokens).sum();
+    let lost = story.failed.iter().flat_map(|failed| &failed.checks).filter(|(subject, _)| *subject == subjects::HOT);
+    let lost: u64 = lost.map(|(_, cost)| cost).sum();
+    let promised = subjects::hot().in_window(story.time_in_use_us(subjects::HOT));
+    assert!(admitted + lost + MAX_COST > promised, "{admitted} of {promised} tokens were admitted, {lost} may be lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_restarts_every_check_is_answered_and_limits_hold() {
+    let fleet = Fleet::start(3, lasting_redis(), PATIENT, subjects::LIMITS).await;
+    let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
+    tokio::time::sleep(A_WHILE).await;
+    let killed = now();
+    fleet.redis.kill();
+    fleet.wait_for_breakers("open").await;
+    fleet.redis.restart();
+    fleet.wait_for_breakers("closed").await;
+    let recovered = now();
+    tokio::time::sleep(A_WHILE).await;
+    let story = crowd.disperse().await;
+
+    assert_all_answered(&story);
+    subjects::assert_windows_keep(&story, |promise| promise, |_, received| received < killed);
+    subjects::assert_windows_keep(&story, |promise| promise, |sent, _| sent > recovered);
+    // In between, the replicas' shares make one more limit, for as long as the outage lasted.
+    let outage_us = recovered - killed;
+    subjects::assert_windows_keep(&story, |promise| promise.with_burst(promise.burst() + promise.in_window(outage_us)), |_, _| true);
+    for client in &mut fleet.clients() {
+        let local = Metrics::of(client).await.count("sluice_decisions_total", &[("source", "local"), ("outcome", "allowed")]);
+        assert!(local > 0, "each replica admits its share");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_hangs_every_check_is_answered_and_limits_hold() {
+    let fleet = Fleet::start(3, RedisServer::start(), IMPATIENT, subjects::LIMITS).await;
+    let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
+    tokio::time::sleep(A_WHILE).await;
+    fleet.redis.pause();
+    fleet.wait_for_breakers("open").await;
+    fleet.redis.resume();
+    fleet.wait_for_breakers("closed").await;
+    tokio::time::sleep(A_WHILE).await;
+    let story = crowd.disperse().await;
+
+    assert_all_answered(&story);
+    // A busy machine may make a replica decide by itself at other times too, always within its share: that is the limit once more.
+    subjects::assert_windows_keep(&story, Promise::twice, |_, _| true);
+}
+
+/// Asks for tokens one by one, and says how many were admitted.
+async fn take(client: &mut Client, who: &str, times: usize) -> usize {
+    let mut admitted = 0;
+    for _ in 0..times {
+        let answer = client.post("/v1/check", &json!({ "client": who })).await;
+        assert!(matches!(answer.status, 200 | 429), "{who}: {answer}");
+        admitted += usize::from(answer.status == 200);
+    }
+    admitted
+}
+
+/// What is left for somebody, as one replica sees it.
+async fn remaining(client: &mut Client, who: &str) -> u64 {
+    client.post("/v1/check", &json!({ "client": who, "cost": 0 })).await.number("x-ratelimit-remaining")
+}
+
+#[tokio::test]
+async fn what_is_admitted_while_redis_is_down_is_a_share_each_and_charged_afterwards() {
+    let fleet = Fleet::start(3, lasting_redis(), PATIENT, THIRTY).await;
+    let mut clients = fleet.clients();
+    assert_eq!(take(&mut clients[0], "careful", 6).await, 6);
+
+    fleet.redis.kill();
+    for client in &mut clients {
+        assert_eq!(take(client, "careful", 5).await, 5);
+        assert_eq!(take(client, "greedy", 20).await, 10, "a third of the burst");
+    }
+    fleet.wait_for_breakers("open").await;
+    fleet.redis.restart();
+    fleet.wait_for_breakers("closed").await;
+
+    for client in &mut clients {
+        assert_eq!(remaining(client, "careful").await, 30 - 6 - 3 * 5);
+        assert_eq!(remaining(client, "greedy").await, 0);
+        assert_eq!(remaining(client, "somebody else").await, 30);
+    }
+}
+
+#[tokio::test]
+async fn what_is_admitted_while_redis_hangs_is_charged_afterwards() {
+    let fleet = Fleet::start(3, RedisServer::start(), Duration::from_secs(1), THIRTY).await;
+    let mut clients = fleet.clients();
+    assert_eq!(take(&mut clients[0], "careful", 6).await, 6);
+
+    fleet.redis.pause();
+    // Side by side, since each waits for the first three checks.
+    let mut taking = JoinSet::new();
+    for mut client in fleet.clients() {
+        taking.spawn(async move { take(&mut client, "careful", 5).await });
+    }
+    assert_eq!(taking.join_all().await, [5, 5, 5]);
+    fleet.wait_for_breakers("open").await;
+    fleet.redis.resume();
+    fleet.wait_for_breakers("closed").await;
+
+    // What Redis was asked while it hung may count twice: it does so when it wakes up. That is three checks of each replica at most.
+    let left = remaining(&mut clients[0], "careful").await;
+    assert!((0..=9).contains(&left), "{left}");
+    for client in &mut clients {
+        assert_eq!(remaining(client, "careful").await, left, "all replicas see the same bucket");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_at_the_start_is_found_when_it_comes() {
+    let redis = RedisServer::start();
+    redis.kill();
+    let config = format!("store: {{ url: \"{}\" }}\n{THIRTY}", redis.url());
+    let sluice = SluiceOptions::new(built_sluice()).config(config).start();
+    let mut client = Client::of(sluice.http_addr());
+
+    let ready = client.get("/ready").await;
+    assert_eq!((ready.status, &ready.json()["status"], &ready.json()["store"]["status"]), (200, &json!("degraded"), &json!("away")));
+    assert_eq!(take(&mut client, "alice", 40).await, 30, "alone, its share is the whole limit");
+
+    redis.restart();
+    eventually_async("the replica has found Redis", async || client.get("/ready").await.json()["status"] == "ready").await;
+    eventually_async("Redis knows what was admitted", async || {
+        let owed = redis.command(&["KEYS", "sluice:{*"]).items().len();
+        if owed == 1 { Ok(()) } else { Err(format!("{owed} buckets")) }
+    })
+    .await;
+    eventually_async("Redis decides", async || remaining(&mut client, "bob").await == 30).await;
+    assert_eq!(remaining(&mut client, "alice").await, 0);
+}
+
+#[tokio::test]
+async fn a_fleet_that_leaves_the_answer_to_its_callers_is_not_ready_without_redis() {
+    let redis = RedisServer::start();
+    let config = format!("store: {{ url: \"{}\", on_failure: error, timeout: 10s }}\n{THIRTY}", redis.url());
+    let sluice = SluiceOptions::new(built_sluice()).config(config).start();
+    let mut client = Client::of(sluice.http_addr());
+    assert_eq!(take(&mut client, "alice", 5).await, 5);
+
+    redis.kill();
+    let answer = client.ask(&Request::get("/").header("x-api-key", "alice")).await;
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("store-unavailable")));
+    let ready = client.get("/ready").await;
+    assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("unavailable")));
+    assert_eq!(client.get("/health").await.status, 200, "killing it would not help");
+
+    redis.restart();
+    eventually_async("the replica is ready again", async || client.get("/ready").await.status == 200).await;
+    eventually_async("checks are decided again", async || client.ask(&Request::get("/").header("x-api-key", "alice")).await.status == 200)
+        .await;
+}

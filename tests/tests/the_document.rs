@@ -1,0 +1,86 @@
+//! What the document that Sluice grew from shows its readers, against a fresh `sluice`.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use std::time::Duration;
+
+use sluice_testkit::{SluiceOptions, built_sluice};
+use sluice_tests::{
+    http::{Client, Request},
+    promise::{Level, Promise, now},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn the_curl_loop_sees_200s_and_then_429s() {
+    let sluice = SluiceOptions::new(built_sluice()).start();
+    let mut client = Client::of(sluice.http_addr());
+    let mut level = Level::full(Promise::new(100, MINUTE, 10));
+    let mut statuses = Vec::new();
+    for _ in 0..70 {
+        let sent = now();
+        let answer = client.get("/api/v1/blueprints").await;
+        let received = now();
+        statuses.push(answer.status);
+
+        let allowed = answer.status == 200;
+        level.learn((sent, received), 1, allowed, answer.number("x-ratelimit-remaining"));
+        assert_eq!(answer.number("x-ratelimit-limit"), 100);
+        // Full again in at most as long as an empty bucket takes, and told in whole seconds, rounded up.
+        let reset = i128::from(answer.number("x-ratelimit-reset")) * 1_000_000;
+        assert!(sent <= reset && reset <= received + 6_000_000 + 1_000_000, "{answer}");
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"/api/v1/blueprints\";q=100;w=60"));
+        let state = format!("\"/api/v1/blueprints\";r={};t=", answer.number("x-ratelimit-remaining"));
+        assert!(answer.header("ratelimit").unwrap().starts_with(&state), "{answer}");
+
+        let body = answer.json();
+        assert_eq!(body["allowed"], allowed);
+        if allowed {
+            assert_eq!(answer.header("retry-after"), None);
+        } else {
+            assert_eq!((answer.status, answer.problem().as_deref()), (429, Some("rate-limited")));
+            assert_eq!(answer.header("retry-after"), Some("1"), "a token comes back every 0.6 seconds");
+            assert_eq!((&body["error"], &body["retry_after"]), (&"rate_limit_exceeded".into(), &1.into()));
+            assert_eq!((&body["limit"], &body["window"]), (&100.into(), &60.into()));
+            assert!(body["message"].as_str().unwrap().contains("/api/v1/blueprints"), "{body}");
+        }
+    }
+    assert_eq!(statuses[..10], [200; 10], "the burst");
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn the_four_endpoints_and_the_default_have_the_documents_numbers() {
+    let sluice = SluiceOptions::new(built_sluice()).without_subcommand().start();
+    let mut client = Client::of(sluice.http_addr());
+    for (path, limit) in [
+        ("/api/v1/conversation/chat-stream", "20"),
+        ("/api/v1/blueprints/generate-blueprint", "30"),
+        ("/api/v1/tools/execute", "40"),
+        ("/api/v1/blueprints", "100"),
+        ("/api/v1/blueprints/42", "100"),
+        ("/api/v1/blueprintsandmore", "60"),
+        ("/", "60"),
+    ] {
+        let answer = client.ask(&Request::get(path).header("x-api-key", path)).await;
+        assert_eq!((answer.status, answer.header("x-ratelimit-limit")), (200, Some(limit)), "{path}");
+        assert_eq!(answer.header("x-ratelimit-remaining"), Some("9"), "{path}: the burst is 10, for each client its own");
+    }
+}
+
+#[tokio::test]
+async fn health_metrics_and_monitoring_are_never_limited() {
+    let sluice = SluiceOptions::new(built_sluice()).start();
+    let mut client = Client::of(sluice.http_addr());
+    for path in ["/health", "/ready", "/metrics", "/monitoring/rate-limit/stats"] {
+        for _ in 0..30 {
+            let answer = client.get(path).await;
+            assert_ne!(answer.status, 429, "{path}");
+            assert_eq!(answer.header("x-ratelimit-limit"), None, "{path}");
+        }
+    }
+    for path in ["/health", "/ready", "/metrics"] {
+        assert_eq!(client.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(client.get("/").await.header("x-ratelimit-remaining"), Some("9"), "nothing was taken");
+}
