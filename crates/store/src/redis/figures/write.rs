@@ -43,7 +43,7 @@ pub(super) fn pipeline(keys: &Keys, flush: &Flush, now: Timestamp) -> Pipeline {
         for chunk in clients.chunks(CHUNK) {
             let command = pipeline.cmd("PFADD").arg(&key);
             for client in chunk {
-                command.arg(client.as_bytes());
+                command.arg(client.to_bytes().as_slice());
             }
         }
         if !clients.is_empty() {
