@@ -127,7 +127,7 @@ impl Loader {
     /// From when on a file was seen, it has to be there: one that is removed while it is in force says nothing about what should hold instead.
     pub(super) fn with_file_required_once_seen(mut self, contents: &Contents) -> Self {
         if let FileChoice::IfPresent(path) = &self.file
-            && contents.get(path).is_some_and(Option::is_some)
+            && contents.holds(path)
         {
             self.file = FileChoice::Required(path.clone());
         }

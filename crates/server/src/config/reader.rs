@@ -117,6 +117,12 @@ impl<'a> Field<'a> {
         self.reading.mistakes.borrow_mut().push(Mistake { origin, path, message });
     }
 
+    /// Notes what was found in a file that is named here.
+    pub(crate) fn note(&self, mistakes: impl IntoIterator<Item = Mistake>, warnings: impl IntoIterator<Item = Mistake>) {
+        self.reading.mistakes.borrow_mut().extend(mistakes);
+        self.reading.warnings.borrow_mut().extend(warnings);
+    }
+
     /// Where this field stands, and who said it.
     pub(crate) fn place(&self) -> Place {
         Place { path: self.path.clone(), origin: self.origin() }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use sluice::{RedisSettings, identify::Identifier};
 use sluice_core::{OnStoreFailure, Policy};
 
-use super::{error::Mistake, store_url::StoreUrl};
+use super::{error::Mistake, rls::RlsSettings, store_url::StoreUrl};
 
 /// Everything that the configuration says.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Settings {
     pub identifier: Identifier,
     /// Which limits apply to a request.
     pub policy: Policy,
+    /// The rules of Envoy's rate limit service; `None` when there are none.
+    pub rls: Option<RlsSettings>,
     /// What is logged, and how.
     pub log: LogSettings,
     /// How long a replica that was told to stop goes on accepting connections while it says that it is not ready.

@@ -157,7 +157,7 @@ impl Fixed {
 impl fmt::Debug for Watcher {
     /// Leaves out what is in the files.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher").field("files", &self.known.keys()).finish_non_exhaustive()
+        f.debug_struct("Watcher").field("files", &self.known.names().collect::<Vec<_>>()).finish_non_exhaustive()
     }
 }
 

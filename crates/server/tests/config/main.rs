@@ -6,6 +6,7 @@ mod fixtures;
 mod layers;
 mod mangled;
 mod reload;
+mod rls;
 mod show;
 
 use sluice_server::config::Settings;

@@ -146,3 +146,23 @@ async fn files_that_the_configuration_names_are_watched_too() {
     write_atomically(&folder.path().join("keys"), "alice\nbob\n");
     watched.next_good().await;
 }
+
+#[tokio::test]
+async fn files_of_the_rate_limit_service_are_noticed_when_they_change_appear_and_vanish() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("sluice.yaml"), "rls: { files: [limits/*.yaml] }").unwrap();
+    fs::create_dir(at("limits")).unwrap();
+    fs::write(at("limits/a.yaml"), "domain: a").unwrap();
+    let names = |settings: Settings| settings.rls.unwrap().domains.into_iter().map(|domain| domain.name).collect::<Vec<_>>();
+    let (settings, mut watched) = Watched::start(&Loader::new().file(at("sluice.yaml")));
+    assert_eq!(names(settings), ["a"]);
+    write_atomically(&at("limits/a.yaml"), "domain: b");
+    assert_eq!(names(watched.next_good().await), ["b"]);
+    write_atomically(&at("limits/c.yaml"), "domain: c");
+    assert_eq!(names(watched.next_good().await), ["b", "c"]);
+    write_atomically(&at("limits/c.yaml"), "domains: c");
+    assert!(watched.next_refusal().await.contains("limits/c.yaml: domains: unknown key: did you mean `domain`?"));
+    fs::remove_file(at("limits/c.yaml")).unwrap();
+    assert_eq!(names(watched.next_good().await), ["b"]);
+}

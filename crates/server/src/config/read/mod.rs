@@ -14,7 +14,7 @@ use std::time::Duration;
 use sluice_core::{OnStoreFailure, Tagger};
 
 use self::policy::Elsewhere;
-use super::{files::Files, reader::Field, settings::Settings, store_url::StoreUrl};
+use super::{files::Files, reader::Field, rls, settings::Settings, store_url::StoreUrl};
 
 /// Longer than anybody waits for a process to end.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60 * 60);
@@ -32,10 +32,10 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
             ipv6_prefix: clients.as_ref().map_or(64, |clients| clients.ipv6_prefix),
         };
         let policy = policy::read(root, field, elsewhere, files);
+        let rls = rls::read(&root.field("rls"), files);
         let log = log::read(&root.field("log"));
         let shutdown_delay = root.field("shutdown_delay").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
         let shutdown_grace = root.field("shutdown_grace").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
-        root.not_yet("rls", "the grammar of Envoy's rate limit service");
         root.not_yet("gateway", "the gateway");
         if clients.as_ref().is_some_and(|clients| !clients.has_secret) && store.as_ref().is_some_and(|store| store.url != StoreUrl::Memory) {
             clients_field.warn(
@@ -46,6 +46,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
             listen: listen?,
             store: store?,
             identifier: clients?.identifier, policy: policy?,
+            rls: rls?,
             log: log?,
             shutdown_delay: shutdown_delay?,
             shutdown_grace: shutdown_grace?,

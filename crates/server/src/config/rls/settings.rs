@@ -1,0 +1,124 @@
+//! What `rls` says, once read: the files as they are written, every value valid.
+
+use serde_json::{Map, Value};
+
+/// The rules of Envoy's rate limit service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RlsSettings {
+    /// Every domain of every file.
+    pub domains: Vec<Domain>,
+    /// Whether answers carry the header fields that tell a client where it stands.
+    pub response_headers: bool,
+}
+
+/// A domain with its descriptors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Domain {
+    /// Its name, by which requests ask for it.
+    pub name: String,
+    /// The descriptors at its top.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// One descriptor of a file: what an entry of a request must be, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Descriptor {
+    /// The entry's key.
+    pub key: String,
+    /// The entry's value, in which each `*` stands for any text; `None` for any value.
+    pub value: Option<String>,
+    /// The limit of requests that end here; `None` leaves them alone.
+    pub limit: Option<Limit>,
+    /// Whether the limit decides without ever denying.
+    pub shadow_mode: bool,
+    /// Whether the limit only denies together with every other limit of this kind that a request asks for.
+    pub quota_mode: bool,
+    /// Whether metrics name every value of the request.
+    pub detailed_metric: bool,
+    /// Whether metrics name the entry's value.
+    pub value_to_metric: bool,
+    /// Whether all that the value's `*` stands for has one bucket.
+    pub share_threshold: bool,
+    /// What a request that passes is told beside the decision.
+    pub metadata: Map<String, Value>,
+    /// What the next entry must be.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// A descriptor's `rate_limit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name; empty when it has none.
+    pub name: String,
+    /// The names of limits that do not count where this one does.
+    pub replaces: Vec<String>,
+    /// How much passes.
+    pub allowance: Allowance,
+}
+
+/// How much a limit lets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// Everything.
+    Unlimited,
+    /// So many requests a unit of time; 0 is nothing at all.
+    PerUnit {
+        /// How many.
+        requests: u32,
+        /// In what time.
+        unit: Unit,
+    },
+}
+
+/// A unit of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// A second.
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// 24 hours.
+    Day,
+    /// 7 days.
+    Week,
+    /// 30 days.
+    Month,
+    /// 365 days.
+    Year,
+}
+
+impl Unit {
+    /// Every unit, the shortest first.
+    pub const ALL: [Self; 7] = [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
+
+    /// The word for it in a file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Year => "year",
+        }
+    }
+
+    /// Its length in seconds.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        const DAY: u64 = 24 * 60 * 60;
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 60 * 60,
+            Self::Day => DAY,
+            Self::Week => 7 * DAY,
+            Self::Month => 30 * DAY,
+            Self::Year => 365 * DAY,
+        }
+    }
+}
