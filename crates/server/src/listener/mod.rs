@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -98,7 +98,7 @@ impl Listener {
         let (protocol, doors, ending) = (Arc::clone(&self.protocol), self.doors.clone(), self.ending.subscribe());
         let open = self.recorder.connection_opened(Connection::Http);
         self.connections.spawn(async move {
-            serve_connection(&protocol, stream, peer, doors, ending).await;
+            serve_connection(&protocol, stream, peer.ip(), doors, ending).await;
             drop(open);
         });
     }
@@ -110,17 +110,27 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// What is asked over a connection.
-#[derive(Debug, Default)]
-struct Activity {
+/// What a connection's requests share. One for each connection, so that cores do not wait for each other to count its users.
+#[derive(Debug)]
+struct Shared {
+    doors: HttpDoors,
+    peer: IpAddr,
     asked: AtomicU64,
     answered: AtomicU64,
+}
+
+impl Shared {
+    /// How much was asked, if everything is answered.
+    fn at_rest(&self) -> Option<u64> {
+        let asked = self.asked.load(Ordering::Relaxed);
+        (self.answered.load(Ordering::Relaxed) == asked).then_some(asked)
+    }
 }
 
 async fn serve_connection(
     protocol: &auto::Builder<TokioExecutor>,
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: IpAddr,
     doors: HttpDoors,
     mut ending: watch::Receiver<bool>,
 ) {
@@ -129,13 +139,13 @@ async fn serve_connection(
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection was lost at once");
         return;
     }
-    let activity = Arc::new(Activity::default());
+    let shared = Arc::new(Shared { doors, peer, asked: AtomicU64::new(0), answered: AtomicU64::new(0) });
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-        let (doors, activity) = (doors.clone(), Arc::clone(&activity));
+        let shared = Arc::clone(&shared);
         async move {
-            activity.asked.fetch_add(1, Ordering::Relaxed);
-            let response = doors.answer(peer.ip(), request.map(Body::new)).await;
-            activity.answered.fetch_add(1, Ordering::Relaxed);
+            shared.asked.fetch_add(1, Ordering::Relaxed);
+            let response = shared.doors.answer(shared.peer, request.map(Body::new)).await;
+            shared.answered.fetch_add(1, Ordering::Relaxed);
             Ok::<_, Infallible>(response)
         }
     });
@@ -148,7 +158,7 @@ async fn serve_connection(
     let mut quiet = tokio::time::interval(IDLE);
     quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
     quiet.reset();
-    let mut seen = 0;
+    let mut at_last_look = Some(0);
     loop {
         tokio::select! {
             biased;
@@ -159,11 +169,11 @@ async fn serve_connection(
                 ended = true;
             }
             _ = quiet.tick() => {
-                let asked = activity.asked.load(Ordering::Relaxed);
-                if asked == seen && activity.answered.load(Ordering::Relaxed) == asked {
+                let now = shared.at_rest();
+                if now.is_some() && now == at_last_look {
                     return;
                 }
-                seen = asked;
+                at_last_look = now;
             }
         }
     }
