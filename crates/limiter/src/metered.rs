@@ -1,7 +1,7 @@
-//! Records a store's round trips.
+//! Records what a store does, and how its breaker stands.
 
-use sluice_store::{ObserveTrips, StoreErrorKind, Trip};
-use sluice_telemetry::{RoundTrip, StoreFault, StoreRecorder};
+use sluice_store::{BreakerState, ObserveTrips, StoreErrorKind, Trip};
+use sluice_telemetry::{Breaker, RoundTrip, StoreFault, StoreRecorder};
 
 /// Hands every round trip of a store to the recorder of round trips.
 #[derive(Clone, Debug)]
@@ -14,6 +14,15 @@ impl MeteredTrips {
     #[must_use]
     pub const fn new(recorder: StoreRecorder) -> Self {
         Self { recorder }
+    }
+
+    /// The breaker before the store is now in `state`.
+    pub fn breaker(&self, state: BreakerState) {
+        self.recorder.breaker(match state {
+            BreakerState::Closed => Breaker::Closed,
+            BreakerState::HalfOpen => Breaker::HalfOpen,
+            _ => Breaker::Open,
+        });
     }
 }
 
@@ -34,5 +43,46 @@ fn fault(kind: StoreErrorKind) -> StoreFault {
         StoreErrorKind::Refused => StoreFault::Refused,
         StoreErrorKind::Unreadable => StoreFault::Unreadable,
         _ => StoreFault::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sluice_store::StoreError;
+    use sluice_telemetry::Telemetry;
+
+    use super::*;
+
+    #[test]
+    fn trips_their_failures_and_the_breaker_are_recorded() {
+        let telemetry = Telemetry::builder().build().unwrap();
+        let metered = MeteredTrips::new(telemetry.recorders().store.clone());
+        let within = Duration::from_millis(25);
+        metered.observe(&Trip { checks: 3, took: Duration::from_millis(1), error: None });
+        metered.observe(&Trip { checks: 2, took: within, error: Some(&StoreError::Timeout { within }) });
+        metered.breaker(BreakerState::Open);
+        let text = telemetry.prometheus().render().unwrap();
+        for line in [
+            r#"sluice_store_round_trips_total{result="success"} 1"#,
+            r#"sluice_store_round_trips_total{result="failure"} 1"#,
+            r#"sluice_store_errors_total{kind="timeout"} 1"#,
+            r#"sluice_store_errors_total{kind="unreachable"} 0"#,
+            r#"sluice_store_breaker_state{state="open"} 1"#,
+            r#"sluice_store_breaker_state{state="closed"} 0"#,
+            "sluice_store_batch_checks_sum 5",
+            "sluice_store_round_trip_duration_seconds_sum 0.026",
+        ] {
+            assert!(text.contains(line), "{line} is missing from\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_failure_keeps_its_name() {
+        use StoreErrorKind::{BreakerOpen, Refused, Timeout, Unreachable, Unreadable};
+        for kind in [Timeout, Unreachable, BreakerOpen, Refused, Unreadable] {
+            assert_eq!(fault(kind).as_str(), kind.as_str());
+        }
     }
 }

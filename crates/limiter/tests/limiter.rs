@@ -1,0 +1,208 @@
+//! The limiter on real and on awkward stores.
+
+mod stores;
+
+use std::{sync::Arc, time::Duration};
+
+use sluice::{
+    Algorithm, Checked, Client, Cost, Limiter, LimiterError, MemoryStore, Policy, PolicyBuilder, Recorders, Request, RequestError, Retry,
+    Store, Telemetry, TokenBucket,
+};
+use sluice_core::{Endpoint, Mode, Per, Rule, Setting, Timestamp};
+use sluice_store::{ManualClock, StoreErrorKind};
+use stores::{Away, Counted, Slow};
+
+fn setting(rate: &str, burst: u64) -> Setting {
+    Setting::limit(TokenBucket::new(rate.parse().expect("a rate"), burst).expect("a possible bucket"))
+}
+
+/// A default of `burst` tokens that come back one a second, an endpoint of two, and an exempt path.
+fn policy(burst: u64) -> Policy {
+    let builder = PolicyBuilder {
+        defaults: setting("60/minute", burst),
+        endpoints: vec![Endpoint { path: "/narrow".to_owned(), setting: setting("60/minute", 2) }],
+        exempt: vec!["/health".to_owned()],
+        ..PolicyBuilder::unlimited()
+    };
+    builder.build().expect("a sound policy")
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)))
+}
+
+fn limiter(policy: Policy) -> Limiter {
+    Limiter::new(policy, Arc::new(MemoryStore::with_clock(clock())), &Recorders::disabled())
+}
+
+fn get<'a>(client: &'a str, path: &'a str) -> Request<'a> {
+    Request::new(Client::Key(client.as_bytes()), "GET", path)
+}
+
+fn of_cost(tokens: u64, request: Request<'_>) -> Request<'_> {
+    Request { cost: Cost::new(tokens).expect("a cost"), ..request }
+}
+
+fn remaining(checked: &Checked) -> u64 {
+    checked.decision.binding().expect("a limit applies").remaining
+}
+
+#[tokio::test]
+async fn a_client_is_denied_once_its_burst_is_spent_and_no_other_client_is() {
+    let limiter = limiter(policy(3));
+    for left in [2, 1, 0] {
+        assert_eq!(remaining(&limiter.check(&get("alice", "/a")).await.unwrap()), left);
+    }
+    let denied = limiter.check(&get("alice", "/b")).await.unwrap();
+    assert!(denied.decision.is_denied());
+    assert_eq!(denied.decision.retry(), Retry::After(Duration::from_secs(1)));
+    assert!(limiter.check(&get("bob", "/a")).await.unwrap().decision.is_allowed());
+}
+
+#[tokio::test]
+async fn looking_takes_nothing() {
+    let limiter = limiter(policy(3));
+    for _ in 0..5 {
+        let peeked = limiter.peek(&get("alice", "/a")).await.unwrap();
+        assert!(peeked.decision.is_allowed());
+        assert_eq!(remaining(&peeked), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_charge_goes_below_zero_and_giving_back_pays_for_it() {
+    let limiter = limiter(policy(3));
+    let request = get("alice", "/a");
+    limiter.charge(&of_cost(5, request)).await.unwrap();
+    let denied = limiter.check(&request).await.unwrap();
+    assert_eq!(denied.decision.retry(), Retry::After(Duration::from_secs(3)));
+    limiter.give_back(&of_cost(4, request)).await.unwrap();
+    assert_eq!(remaining(&limiter.peek(&request).await.unwrap()), 2);
+}
+
+#[tokio::test]
+async fn a_reset_fills_the_bucket() {
+    let limiter = limiter(policy(3));
+    let request = get("alice", "/a");
+    limiter.charge(&of_cost(100, request)).await.unwrap();
+    limiter.reset(&request).await.unwrap();
+    assert_eq!(remaining(&limiter.peek(&request).await.unwrap()), 3);
+}
+
+#[tokio::test]
+async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
+    let store = Arc::new(Counted::over(MemoryStore::with_clock(clock())));
+    let limiter = Limiter::new(policy(2), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let requests = [
+        get("alice", "/a"),
+        get("alice", "no path"),
+        get("alice", "/health"),
+        get("alice", "/a"),
+        get("alice", "/a"),
+        get("bob", "/narrow"),
+    ];
+    let answers = limiter.check_all(&requests).await;
+    let told: Vec<_> =
+        answers.iter().map(|answer| answer.as_ref().map(|checked| (checked.decision.is_allowed(), &*checked.endpoint)).ok()).collect();
+    let expected =
+        [Some((true, "other")), None, Some((true, "/health")), Some((true, "other")), Some((false, "other")), Some((true, "/narrow"))];
+    assert_eq!(told, expected);
+    assert!(matches!(answers[1], Err(LimiterError::Request(RequestError::PathNotAbsolute))));
+    assert_eq!(store.questions(), [4]);
+}
+
+#[tokio::test]
+async fn the_store_is_not_asked_about_what_is_not_limited() {
+    let store = Arc::new(Counted::over(MemoryStore::new()));
+    let limiter = Limiter::new(policy(2), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let health = limiter.check(&get("alice", "/health")).await.unwrap();
+    assert!(health.decision.is_allowed() && health.decision.binding().is_none());
+    assert!(limiter.check(&get("", "/a")).await.is_err());
+    assert!(limiter.check_all(&[get("alice", "/health"), get("", "/a")]).await[0].is_ok());
+    assert!(limiter.check_all(&[]).await.is_empty());
+    assert_eq!(store.questions(), [0_usize; 0]);
+}
+
+#[tokio::test]
+async fn a_new_policy_keeps_the_buckets() {
+    let limiter = limiter(policy(5));
+    limiter.check(&of_cost(4, get("alice", "/a"))).await.unwrap();
+    limiter.replace_policy(policy(3));
+    assert_eq!(limiter.policy().limits()[0].numbers().burst(), 3);
+    assert_eq!(remaining(&limiter.peek(&get("alice", "/a")).await.unwrap()), 1);
+    limiter.replace_policy(policy(50));
+    assert_eq!(remaining(&limiter.peek(&get("alice", "/a")).await.unwrap()), 1, "nobody gets a free refill");
+}
+
+#[tokio::test]
+async fn a_check_in_flight_ends_under_the_policy_it_began_with() {
+    let store = Arc::new(Slow::over(MemoryStore::with_clock(clock())));
+    let limiter = Limiter::new(policy(5), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let (checking, request) = (limiter.clone(), get("alice", "/narrow"));
+    let in_flight = tokio::spawn(async move { checking.check(&request).await });
+    store.asked().await;
+    limiter.replace_policy(PolicyBuilder::unlimited().build().unwrap());
+    store.let_through(1);
+    let checked = in_flight.await.unwrap().unwrap();
+    assert_eq!(&*checked.endpoint, "/narrow");
+    assert_eq!(remaining(&checked), 1);
+    assert!(limiter.check(&request).await.unwrap().decision.binding().is_none());
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_decide_is_an_error_and_no_denial() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let limiter = Limiter::new(policy(5), Arc::new(Away), telemetry.recorders());
+    let error = limiter.check(&get("alice", "/narrow")).await.unwrap_err();
+    assert!(matches!(error, LimiterError::Store(error) if error.kind() == StoreErrorKind::Timeout));
+    let text = telemetry.prometheus().render().unwrap();
+    assert!(text.contains(r#"sluice_decisions_total{limit="/narrow",outcome="error",source="store"} 1"#), "{text}");
+    assert!(text.contains(r#"rate_limit_hits_total{endpoint="/narrow"} 0"#), "{text}");
+}
+
+#[tokio::test]
+async fn what_was_decided_is_counted_by_limit_and_endpoint() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let mut tried = Rule {
+        per: Per::Everyone,
+        ..Rule::new("tried", Algorithm::TokenBucket(TokenBucket::new("1/minute".parse().unwrap(), 1).unwrap()))
+    };
+    tried.terms.mode = Mode::Shadow;
+    let builder = PolicyBuilder {
+        defaults: setting("60/minute", 10),
+        endpoints: vec![Endpoint { path: "/narrow".to_owned(), setting: setting("60/minute", 2) }],
+        limits: vec![tried],
+        ..PolicyBuilder::unlimited()
+    };
+    let limiter = Limiter::new(builder.build().unwrap(), Arc::new(MemoryStore::with_clock(clock())), telemetry.recorders());
+    for _ in 0..5 {
+        limiter.check(&get("alice", "/narrow")).await.unwrap();
+    }
+    limiter.check_all(&[get("alice", "/a"), get("alice", "/b")]).await;
+    // None of these is a decision about a request.
+    limiter.peek(&get("alice", "/narrow")).await.unwrap();
+    limiter.charge(&get("alice", "/a")).await.unwrap();
+    limiter.give_back(&get("alice", "/a")).await.unwrap();
+    limiter.reset(&get("alice", "/a")).await.unwrap();
+    let text = telemetry.prometheus().render().unwrap();
+    for line in [
+        r#"sluice_decisions_total{limit="/narrow",outcome="allowed",source="store"} 2"#,
+        r#"sluice_decisions_total{limit="/narrow",outcome="denied",source="store"} 3"#,
+        r#"sluice_decisions_total{limit="default",outcome="allowed",source="store"} 2"#,
+        r#"sluice_decisions_total{limit="tried",outcome="shadow_denied",source="store"} 6"#,
+        r#"rate_limit_hits_total{endpoint="/narrow"} 3"#,
+        r#"rate_limit_hits_total{endpoint="other"} 0"#,
+        r#"sluice_check_duration_seconds_count{source="store"} 7"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing from\n{text}");
+    }
+}
+
+#[test]
+fn checks_can_move_between_threads() {
+    fn movable<T: Send>(_: &T) {}
+    let limiter = limiter(policy(1));
+    let request = get("alice", "/a");
+    movable(&limiter.check(&request));
+    movable(&limiter.check_all(std::slice::from_ref(&request)));
+}
