@@ -1,6 +1,6 @@
 //! Finds the most specific of many path patterns, each of which covers all that lies below it.
 
-use crate::policy::pattern::segments;
+use crate::policy::pattern::{Segments, segments};
 
 /// Values by path pattern: `/a/b` covers `/a/b` and everything below it, `*` stands for one segment.
 ///
@@ -21,8 +21,20 @@ struct Node<T> {
 impl<T> Node<T> {
     const EMPTY: Self = Self { literals: Vec::new(), star: None, value: None };
 
-    fn literal(&self, segment: &str) -> Result<usize, usize> {
+    /// Where the literal is, or where it belongs.
+    fn place(&self, segment: &str) -> Result<usize, usize> {
         self.literals.binary_search_by(|(literal, _)| (**literal).cmp(segment))
+    }
+
+    /// The node behind the literal.
+    fn literal(&self, segment: &str) -> Option<usize> {
+        // Telling short lists' lengths apart is faster than ordering texts.
+        let place = match self.literals.len() {
+            0 => None,
+            1..=8 => self.literals.iter().position(|(literal, _)| **literal == *segment),
+            _ => self.place(segment).ok(),
+        };
+        place.map(|place| self.literals[place].1)
     }
 }
 
@@ -49,7 +61,7 @@ impl<T> Endpoints<T> {
                 node.star = Some(next);
                 next
             }
-            _ => match node.literal(segment) {
+            _ => match node.place(segment) {
                 Ok(known) => node.literals[known].1,
                 Err(place) => {
                     node.literals.insert(place, (segment.into(), next));
@@ -71,29 +83,31 @@ impl<T> Endpoints<T> {
     }
 
     /// Literals first, so that of equally deep finds the first is the most specific.
-    fn search<'t, 'p>(
+    fn search<'t>(
         &'t self,
-        at: usize,
-        depth: usize,
-        mut rest: impl Iterator<Item = &'p str> + Clone,
+        mut at: usize,
+        mut depth: usize,
+        mut rest: Segments<'_>,
         wanted: &impl Fn(&T) -> bool,
         best: &mut Option<(usize, &'t T)>,
     ) {
-        let node = &self.nodes[at];
-        if let Some(value) = node.value.as_ref().filter(|value| wanted(value))
-            && best.is_none_or(|(deepest, _)| depth > deepest)
-        {
-            *best = Some((depth, value));
-        }
-        if node.literals.is_empty() && node.star.is_none() {
-            return;
-        }
-        let Some(segment) = rest.next() else { return };
-        if let Ok(known) = node.literal(segment) {
-            self.search(node.literals[known].1, depth + 1, rest.clone(), wanted, best);
-        }
-        if let Some(star) = node.star {
-            self.search(star, depth + 1, rest, wanted, best);
+        loop {
+            let node = &self.nodes[at];
+            if let Some(value) = node.value.as_ref().filter(|value| wanted(value))
+                && best.is_none_or(|(deepest, _)| depth > deepest)
+            {
+                *best = Some((depth, value));
+            }
+            let Some(segment) = rest.next() else { return };
+            depth += 1;
+            at = match (node.literal(segment), node.star) {
+                (Some(literal), Some(star)) => {
+                    self.search(literal, depth, rest.clone(), wanted, best);
+                    star
+                }
+                (Some(next), None) | (None, Some(next)) => next,
+                (None, None) => return,
+            };
         }
     }
 }

@@ -12,41 +12,74 @@ use crate::request::RequestError;
 /// # Errors
 /// When servers would disagree about the path, or it is none.
 pub(super) fn normal(path: &str) -> Result<Cow<'_, str>, RequestError> {
+    match normal_length(path.as_bytes()) {
+        Some(length) => Ok(Cow::Borrowed(&path[..length])),
+        None => rewritten(path).map(Cow::Owned),
+    }
+}
+
+/// What a byte means to the normal form.
+#[derive(Clone, Copy)]
+enum Byte {
+    Plain,
+    Slash,
+    Dot,
+    Percent,
+    /// What begins a query or a fragment.
+    Cut,
+    Refused,
+}
+
+/// A look into a table is what makes [`normal_length`] fast.
+const BYTES: [Byte; 256] = {
+    let mut bytes = [Byte::Plain; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        bytes[control] = Byte::Refused;
+        control += 1;
+    }
+    bytes[0x7f] = Byte::Refused;
+    bytes[b'\\' as usize] = Byte::Refused;
+    bytes[b'/' as usize] = Byte::Slash;
+    bytes[b'.' as usize] = Byte::Dot;
+    bytes[b'%' as usize] = Byte::Percent;
+    bytes[b'?' as usize] = Byte::Cut;
+    bytes[b'#' as usize] = Byte::Cut;
+    bytes
+};
+
+/// How much of `path` is its normal form, when nothing has to be rewritten.
+fn normal_length(path: &[u8]) -> Option<usize> {
+    if path.first() != Some(&b'/') {
+        return None;
+    }
+    let (mut segment, mut at) = (1, 1);
+    while let Some(&byte) = path.get(at) {
+        match BYTES[usize::from(byte)] {
+            Byte::Plain => {}
+            Byte::Slash if at > segment => segment = at + 1,
+            Byte::Dot if at > segment || !starts_with_dots(&path[at..]) => {}
+            Byte::Percent if matches!(path.get(at + 1..at + 3), Some(b"25" | b"3F" | b"23")) => {}
+            Byte::Cut => break,
+            Byte::Slash | Byte::Dot | Byte::Percent | Byte::Refused => return None,
+        }
+        at += 1;
+    }
+    let slash_at_end = at == segment && at > 1;
+    Some(if slash_at_end { at - 1 } else { at })
+}
+
+/// Whether the first segment is `.` or `..`.
+fn starts_with_dots(path: &[u8]) -> bool {
+    is_dots(path.split(|byte| matches!(byte, b'/' | b'?' | b'#')).next().unwrap_or_default())
+}
+
+fn rewritten(path: &str) -> Result<String, RequestError> {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     if !path.starts_with('/') {
         return Err(RequestError::PathNotAbsolute);
     }
-    let path = match path.strip_suffix('/') {
-        Some(rest) if !rest.is_empty() => rest,
-        _ => path,
-    };
-    if is_normal(path.as_bytes()) {
-        return Ok(Cow::Borrowed(path));
-    }
-    let decoded = decode(path)?;
-    resolve(&decoded).map(Cow::Owned)
-}
-
-/// Whether `path`, which starts with a slash, is its own normal form.
-fn is_normal(path: &[u8]) -> bool {
-    if path == b"/" {
-        return true;
-    }
-    let mut previous = 0;
-    for (at, &byte) in path.iter().enumerate() {
-        let plain = match byte {
-            b'%' => matches!(path.get(at + 1..at + 3), Some(b"25" | b"3F" | b"23")),
-            b'/' => previous != b'/',
-            b'.' => previous != b'/' || !is_dots(path[at..].split(|&b| b == b'/').next().unwrap_or_default()),
-            b'\\' => false,
-            _ => !byte.is_ascii_control(),
-        };
-        if !plain {
-            return false;
-        }
-        previous = byte;
-    }
-    previous != b'/'
+    resolve(&decode(path)?)
 }
 
 fn is_dots(segment: &[u8]) -> bool {
