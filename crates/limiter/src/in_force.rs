@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use sluice_core::{Action, Check, Decision, Mode, Policy, Request, RequestError, Source, Verdict};
+use sluice_core::{Action, Decision, Matched, Mode, Policy, Source, Verdict};
 use sluice_store::StoreError;
 use sluice_telemetry::{BoundDecisions, BoundHits, DecisionRecorder, Outcome, Recorders};
-use smallvec::SmallVec;
 
 /// The policy in force, with the counters of its limits and endpoints.
 #[derive(Debug)]
@@ -18,15 +17,6 @@ pub(crate) struct InForce {
     durations: DecisionRecorder,
 }
 
-/// What is to be remembered of a request while its check is decided.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    action: Action,
-    /// For each part of the check, its limit's place.
-    limits: SmallVec<[usize; 2]>,
-    endpoint: usize,
-}
-
 impl InForce {
     pub(crate) fn new(policy: Policy, recorders: &Recorders) -> Self {
         let decisions = policy.limits().iter().map(|limit| recorders.decisions.bind(limit.name())).collect();
@@ -34,35 +24,32 @@ impl InForce {
         Self { policy: Arc::new(policy), decisions, hits, durations: recorders.decisions.clone() }
     }
 
-    pub(crate) fn ask(&self, action: Action, request: &Request<'_>) -> Result<(Check, Asked), RequestError> {
-        let matched = self.policy.check(action, request)?;
-        Ok((matched.check, Asked { action, limits: matched.limits, endpoint: matched.endpoint_index }))
-    }
-
-    pub(crate) fn endpoint(&self, asked: &Asked) -> &Arc<str> {
-        &self.policy.endpoints()[asked.endpoint]
+    /// What a metric's label may say of the request's path.
+    pub(crate) fn endpoint(&self, matched: &Matched) -> Arc<str> {
+        Arc::clone(&self.policy.endpoints()[matched.endpoint])
     }
 
     /// Records what the limits said. Only a check that takes counts: looking, settling and giving back admit nobody and deny nobody.
-    pub(crate) fn record(&self, asked: &Asked, decided: &Result<Decision, StoreError>, since: Option<Instant>) {
-        if asked.action != Action::Take {
+    /// `since` says since when the decision was waited for, if it was.
+    pub(crate) fn record(&self, action: Action, matched: &Matched, decided: &Result<Decision, StoreError>, since: Option<Instant>) {
+        if action != Action::Take {
             return;
         }
         match decided {
             Ok(decision) => {
                 let source = source(decision.source());
-                for (verdict, &limit) in decision.verdicts().iter().zip(&asked.limits) {
+                for (verdict, &limit) in decision.verdicts().iter().zip(&matched.limits) {
                     self.decisions[limit].record(outcome(verdict), source);
                 }
                 if decision.is_denied() {
-                    self.hits[asked.endpoint].hit();
+                    self.hits[matched.endpoint].hit();
                 }
                 if let Some(since) = since {
                     self.durations.checked(source, since.elapsed());
                 }
             }
             Err(_) => {
-                for &limit in &asked.limits {
+                for &limit in &matched.limits {
                     self.decisions[limit].error(sluice_telemetry::Source::Store);
                 }
             }

@@ -1,16 +1,13 @@
 //! The limiter: a policy, a store, and the recorders of what they decide.
 
-use std::{sync::Arc, time::Instant};
+use std::{mem, sync::Arc, time::Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use sluice_core::{Action, Decision, Policy, Request};
+use sluice_core::{Action, Check, Decision, Matched, Policy, Request};
 use sluice_store::{Answer, Clock, MonotonicClock, Store, StoreError};
 use sluice_telemetry::Recorders;
 
-use crate::{
-    error::LimiterError,
-    in_force::{Asked, InForce},
-};
+use crate::{error::LimiterError, in_force::InForce};
 
 /// Decides requests by a policy on the buckets of a store, and records what was decided.
 ///
@@ -88,50 +85,63 @@ impl Limiter {
 
     async fn act(&self, action: Action, request: &Request<'_>) -> Result<Checked, LimiterError> {
         let in_force = self.inner.in_force.load();
-        let (check, asked) = in_force.ask(action, request)?;
-        if check.parts().is_empty() {
-            return Ok(self.unlimited(&in_force, &asked));
+        let matched = in_force.policy.check(action, request)?;
+        if matched.check.parts().is_empty() {
+            return Ok(self.unlimited(&in_force, &matched));
         }
-        match self.inner.store.decide(&check) {
-            Answer::Ready(Some(decided)) => finish(&in_force, &asked, decided, None),
+        match self.inner.store.decide(&matched.check) {
+            Answer::Ready(Some(decided)) => finish(&in_force, action, &matched, decided, None),
             waiting => {
                 // A guard kept for long would make it slow for others to look at the policy.
                 let in_force = Guard::into_inner(in_force);
                 let started = Instant::now();
                 let decided = waiting.await;
-                finish(&in_force, &asked, decided, Some(started))
+                finish(&in_force, action, &matched, decided, Some(started))
             }
         }
     }
 
     /// Checks many requests in their order, each by itself, in one round trip to the store. Answers stand in the order of the requests.
     pub async fn check_all(&self, requests: &[Request<'_>]) -> Vec<Result<Checked, LimiterError>> {
-        let started = Instant::now();
         let in_force = self.inner.in_force.load_full();
         let mut checks = Vec::with_capacity(requests.len());
         let mut ask = |request| {
-            let (check, asked) = in_force.ask(Action::Take, request)?;
-            let limited = !check.parts().is_empty();
+            let mut matched = in_force.policy.check(Action::Take, request)?;
+            let limited = !matched.check.parts().is_empty();
             if limited {
-                checks.push(check);
+                checks.push(mem::take(&mut matched.check));
             }
-            Ok((asked, limited))
+            Ok((matched, limited))
         };
         let asked: Vec<Result<_, LimiterError>> = requests.iter().map(&mut ask).collect();
-        let decided = if checks.is_empty() { Vec::new() } else { self.inner.store.decide_all(&checks).await };
+        let (decided, since) = self.decide_all(&checks).await;
         let mut decided = decided.into_iter();
-        let mut answer = |(asked, limited)| {
+        let mut answer = |(matched, limited)| {
             if limited {
-                finish(&in_force, &asked, decided.next().expect("a store answers every check"), Some(started))
+                finish(&in_force, Action::Take, &matched, decided.next().expect("a store answers every check"), since)
             } else {
-                Ok(self.unlimited(&in_force, &asked))
+                Ok(self.unlimited(&in_force, &matched))
             }
         };
         asked.into_iter().map(|asked| asked.and_then(&mut answer)).collect()
     }
 
-    fn unlimited(&self, in_force: &InForce, asked: &Asked) -> Checked {
-        Checked { decision: Decision::unlimited(self.inner.clock.now()), endpoint: Arc::clone(in_force.endpoint(asked)) }
+    /// The decisions, and since when they were waited for, if they were.
+    async fn decide_all(&self, checks: &[Check]) -> (Vec<Result<Decision, StoreError>>, Option<Instant>) {
+        if checks.is_empty() {
+            return (Vec::new(), None);
+        }
+        match self.inner.store.decide_all(checks) {
+            Answer::Ready(Some(decided)) => (decided, None),
+            waiting => {
+                let started = Instant::now();
+                (waiting.await, Some(started))
+            }
+        }
+    }
+
+    fn unlimited(&self, in_force: &InForce, matched: &Matched) -> Checked {
+        Checked { decision: Decision::unlimited(self.inner.clock.now()), endpoint: in_force.endpoint(matched) }
     }
 
     /// The policy in force.
@@ -155,10 +165,11 @@ impl Limiter {
 /// Records the decision; `since` when it was waited for, if it was: reading the clock twice takes as long as deciding in memory.
 fn finish(
     in_force: &InForce,
-    asked: &Asked,
+    action: Action,
+    matched: &Matched,
     decided: Result<Decision, StoreError>,
     since: Option<Instant>,
 ) -> Result<Checked, LimiterError> {
-    in_force.record(asked, &decided, since);
-    Ok(Checked { decision: decided?, endpoint: Arc::clone(in_force.endpoint(asked)) })
+    in_force.record(action, matched, &decided, since);
+    Ok(Checked { decision: decided?, endpoint: in_force.endpoint(matched) })
 }

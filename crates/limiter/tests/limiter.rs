@@ -192,10 +192,28 @@ async fn what_was_decided_is_counted_by_limit_and_endpoint() {
         r#"sluice_decisions_total{limit="tried",outcome="shadow_denied",source="store"} 6"#,
         r#"rate_limit_hits_total{endpoint="/narrow"} 3"#,
         r#"rate_limit_hits_total{endpoint="other"} 0"#,
-        r#"sluice_check_duration_seconds_count{source="store"} 7"#,
     ] {
         assert!(text.contains(line), "{line} is missing from\n{text}");
     }
+}
+
+#[tokio::test]
+async fn a_check_is_timed_where_it_had_to_wait() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let timed = || {
+        let text = telemetry.prometheus().render().unwrap();
+        let count =
+            text.lines().find_map(|line| line.strip_prefix(r#"sluice_check_duration_seconds_count{source="store"} "#).map(str::to_owned));
+        count.unwrap_or_default()
+    };
+    let at_once = Limiter::new(policy(5), Arc::new(MemoryStore::new()), telemetry.recorders());
+    at_once.check(&get("alice", "/a")).await.unwrap();
+    at_once.check_all(&[get("alice", "/a")]).await;
+    assert_eq!(timed(), "0");
+    let store = Arc::new(Slow::over(MemoryStore::new()));
+    store.let_through(1);
+    Limiter::new(policy(5), store, telemetry.recorders()).check(&get("alice", "/a")).await.unwrap();
+    assert_eq!(timed(), "1");
 }
 
 #[test]

@@ -70,15 +70,13 @@ pub struct Policy {
 
 /// What a policy says to a request.
 #[derive(Clone, Debug)]
-pub struct Matched<'p> {
+pub struct Matched {
     /// The limits that apply; none for an exempt path, and where nothing is limited.
     pub check: Check,
     /// For each part of the check, its limit's place in [`Policy::limits`].
     pub limits: SmallVec<[usize; 2]>,
-    /// The pattern that covers the path, or `other`: what a metric's label may say.
-    pub endpoint: &'p Arc<str>,
-    /// The label's place in [`Policy::endpoints`].
-    pub endpoint_index: usize,
+    /// The place in [`Policy::endpoints`] of the pattern that covers the path.
+    pub endpoint: usize,
     /// Whether the path is never limited.
     pub exempt: bool,
 }
@@ -88,15 +86,15 @@ impl Policy {
     ///
     /// # Errors
     /// When the request is not one that could be limited; the caller is to blame.
-    pub fn check(&self, action: Action, request: &Request<'_>) -> Result<Matched<'_>, RequestError> {
+    pub fn check(&self, action: Action, request: &Request<'_>) -> Result<Matched, RequestError> {
         let path = path::normal(request.path)?;
         if let Some(&label) = self.exempt.find(&path, |_| true) {
-            return Ok(self.matched(action, label, true));
+            return Ok(Matched::new(action, label, true));
         }
         let client = self.client_tag(request.client)?;
         let plan = self.plan(client, request.tier);
         let endpoint = plan.endpoints.find(&path, |_| true);
-        let mut matched = self.matched(action, endpoint.map_or(0, |endpoint| endpoint.label), false);
+        let mut matched = Matched::new(action, endpoint.map_or(0, |endpoint| endpoint.label), false);
         // Whether the default is kept away.
         let mut spoken_for = false;
         if let Some(endpoint) = endpoint {
@@ -117,11 +115,6 @@ impl Policy {
             matched.apply(plan.default.as_ref(), client, request.cost);
         }
         Ok(matched)
-    }
-
-    fn matched(&self, action: Action, label: usize, exempt: bool) -> Matched<'_> {
-        let endpoint = &self.endpoints[label];
-        Matched { check: Check::new(action), limits: SmallVec::new(), endpoint, endpoint_index: label, exempt }
     }
 
     /// What configuration says about the client's tier goes before what came with the request.
@@ -173,7 +166,7 @@ impl Policy {
         &self.limits
     }
 
-    /// Every label that [`Matched::endpoint`] may say; the first is `other`.
+    /// What a metric's label may say of a path: the patterns that may cover it, behind `other` for none of them.
     #[must_use]
     pub fn endpoints(&self) -> &[Arc<str>] {
         &self.endpoints
@@ -186,7 +179,11 @@ impl Policy {
     }
 }
 
-impl Matched<'_> {
+impl Matched {
+    fn new(action: Action, endpoint: usize, exempt: bool) -> Self {
+        Self { check: Check::new(action), limits: SmallVec::new(), endpoint, exempt }
+    }
+
     fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {
         if let Some(Applied { limit, index }) = applied {
             self.check.push(Part { limit: Arc::clone(limit), tag, cost });
