@@ -1,13 +1,14 @@
 //! A rate limiter for a fleet, to be embedded in a Rust program.
 //!
-//! A [`Limiter`] is made of a [`Policy`], which says what limits apply to a request, a [`Store`], where the buckets live, and the recorders of what is
-//! decided.
+//! A [`Limiter`] is made of a [`Policy`], which says what limits apply to a request; a [`Store`], where the buckets live; and the recorders of
+//! what is decided. Any number of replicas that share a Redis, a prefix and a secret share their limits.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use sluice::{Client, Limiter, MemoryStore, Policy, Recorders, Request};
 //!
-//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // 60 requests a minute for each client, in bursts of up to 10.
 //! let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &Recorders::disabled());
 //! let request = Request::new(Client::Key(b"alice"), "GET", "/api/v1/orders");
@@ -17,10 +18,64 @@
 //! let decision = limiter.check(&request).await?.decision;
 //! assert!(decision.is_denied());
 //! assert_eq!(decision.retry().after_seconds(), Some(1));
-//! # Ok::<_, Box<dyn std::error::Error>>(())
-//! # })?;
-//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! # Limits
+//!
+//! A policy is written down as a [`PolicyBuilder`]: a default per client, endpoints that replace it for their paths, and general limits that
+//! apply beside these. What is wrong with it is said all at once.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use sluice::{Algorithm, Client, Endpoint, Limiter, MemoryStore, Per, PolicyBuilder, Recorders, Request, Rule, Setting, TokenBucket, When};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = PolicyBuilder {
+//!     defaults: Setting::limit(TokenBucket::new("60/minute".parse()?, 10)?),
+//!     endpoints: vec![Endpoint { path: "/reports".to_owned(), setting: Setting::limit(TokenBucket::new("5/hour".parse()?, 2)?) }],
+//!     limits: vec![Rule {
+//!         when: When { methods: vec!["POST".to_owned()], ..When::default() },
+//!         per: Per::Header("x-org".to_owned()),
+//!         ..Rule::new("org-writes", Algorithm::TokenBucket(TokenBucket::new("1000/minute".parse()?, 200)?))
+//!     }],
+//!     ..PolicyBuilder::unlimited()
+//! };
+//! let policy = policy.build().map_err(|errors| errors[0].clone())?;
+//! let limiter = Limiter::new(policy, Arc::new(MemoryStore::new()), &Recorders::disabled());
+//!
+//! let attributes = [("x-org", "red")];
+//! let request = Request { attributes: &attributes, ..Request::new(Client::Key(b"alice"), "POST", "/reports/7") };
+//! let decision = limiter.check(&request).await?.decision;
+//! let limits: Vec<&str> = decision.verdicts().iter().map(|verdict| verdict.limit.name()).collect();
+//! assert_eq!(limits, ["/reports", "org-writes"]);
+//! assert_eq!(decision.binding().map(|verdict| verdict.remaining), Some(1));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A shared store
+//!
+//! [`RedisStore`] keeps buckets in Redis, [`Failover`] answers while that is away, and [`MeteredTrips`] records its round trips.
+//!
+//! ```no_run
+//! use std::{sync::Arc, time::Duration};
+//! use sluice::{Failover, Limiter, MeteredTrips, Policy, RedisSettings, RedisStore, Telemetry};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let telemetry = Telemetry::builder().build()?;
+//! let recorders = telemetry.recorders();
+//! let redis = RedisStore::new(&RedisSettings::new("redis://127.0.0.1"), MeteredTrips::new(recorders.store.clone()))?;
+//! let limiter = Limiter::new(Policy::default(), Arc::new(Failover::over(redis, Duration::from_millis(25))), recorders);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Who asks
+//!
+//! [`identify`] finds the client in a request's headers: by key, by token, or by its address behind trusted proxies.
 
 pub mod identify;
 
@@ -34,8 +89,8 @@ pub use limiter::{Checked, Limiter};
 pub use metered::MeteredTrips;
 
 pub use sluice_core::{
-    Action, Algorithm, Attributes, Client, Cost, Decision, Limit, Mode, Policy, PolicyBuilder, Rate, Request, RequestError, Retry,
-    TokenBucket,
+    Action, Algorithm, Attributes, Client, Cost, Decision, Endpoint, HeaderMatch, Limit, Mode, OnStoreFailure, Per, Policy, PolicyBuilder,
+    PolicyError, Precision, Rate, Request, RequestError, Retry, Rule, RuleCost, Setting, Tagger, Terms, Tier, TokenBucket, Verdict, When,
 };
-pub use sluice_store::{MemoryStore, RedisSettings, RedisStore, Store, StoreError};
+pub use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store, StoreError};
 pub use sluice_telemetry::{Recorders, Telemetry};
