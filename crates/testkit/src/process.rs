@@ -235,6 +235,11 @@ impl Sluice {
         self.child().signal(Signal::TERM);
     }
 
+    /// Asks the process to read its configuration again (SIGHUP).
+    pub fn sighup(&self) {
+        self.child().signal(Signal::HUP);
+    }
+
     /// Ends the process at once (SIGKILL).
     pub fn sigkill(&self) {
         self.child().kill();

@@ -46,12 +46,18 @@ impl Watcher {
         Self { loader: loader.with_file_required_once_seen(&contents), known: contents, found: None, in_force: Fixed::of(settings) }
     }
 
-    /// Looks every `every`, and whenever the process gets SIGHUP, and tells `on_reload` what comes of each change. Logs every mistake, and which
-    /// changes need a restart. Never returns; may be dropped at any time.
-    pub async fn run(mut self, every: Duration, mut on_reload: impl FnMut(Reload)) -> Infallible {
-        let mut hangups = signal(SignalKind::hangup())
-            .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for: a changed configuration is still noticed"))
-            .ok();
+    /// Looks every `every`, and whenever the process gets SIGHUP, which is caught from now on, and tells `on_reload` what comes of each change.
+    /// Logs every mistake, and which changes need a restart. Never ends; may be dropped at any time.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn run(self, every: Duration, on_reload: impl FnMut(Reload)) -> impl Future<Output = Infallible> {
+        let hangups = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for: a changed configuration is still noticed"));
+        self.keep_looking(every, hangups.ok(), on_reload)
+    }
+
+    async fn keep_looking(mut self, every: Duration, mut hangups: Option<Signal>, mut on_reload: impl FnMut(Reload)) -> Infallible {
         let mut looks = tokio::time::interval(every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

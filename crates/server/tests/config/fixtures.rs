@@ -45,3 +45,21 @@ fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
         assert_eq!(mistakes(&file), expected, "{name}");
     }
 }
+
+#[test]
+fn every_example_in_the_documents_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    for (document, at_least) in [("README.md", 1), ("docs/configuration.md", 8)] {
+        let text = fs::read_to_string(root.join(document)).unwrap();
+        let examples: Vec<&str> = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(examples.len() >= at_least, "{document}: {}", examples.len());
+        for example in examples {
+            let file = folder.path().join("example.yaml");
+            fs::write(&file, example).unwrap();
+            fs::write(folder.path().join("pro.keys"), "a key\n").unwrap();
+            let read = Loader::new().file(&file).without_secrets().load();
+            assert!(read.is_ok(), "{document}: {}\n{example}", read.unwrap_err());
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod layers;
 mod mangled;
 mod reload;
 mod rls;
+mod served;
 mod show;
 
 use sluice_server::config::Settings;

@@ -37,15 +37,18 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
         let shutdown_delay = root.field("shutdown_delay").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
         let shutdown_grace = root.field("shutdown_grace").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
         root.not_yet("gateway", "the gateway");
-        if clients.as_ref().is_some_and(|clients| !clients.has_secret) && store.as_ref().is_some_and(|store| store.url != StoreUrl::Memory) {
+        let is_shared = store.as_ref().is_some_and(|store| store.url != StoreUrl::Memory);
+        if is_shared && clients.as_ref().is_some_and(|clients| !clients.has_secret) {
             clients_field.warn(
-                "no secret is set, so whoever can read the store can find out which addresses are in it: set the same `secret` for all replicas",
+                "no secret is set, so whoever can read the store can find out which addresses are in it: \
+                 set the same `secret` for all replicas",
             );
         }
         Some(Settings {
             listen: listen?,
             store: store?,
-            identifier: clients?.identifier, policy: policy?,
+            identifier: clients?.identifier,
+            policy: policy?,
             rls: rls?,
             log: log?,
             shutdown_delay: shutdown_delay?,
