@@ -66,6 +66,22 @@ pub enum Subject<'a> {
         /// The limit's name.
         limit: &'a str,
     },
+    /// Values by their names, in their order: what a caller counts by that sends no requests but what it made of them.
+    Values {
+        /// Whose names these are.
+        scope: &'a str,
+        /// The names and values.
+        values: &'a [(&'a str, Value<'a>)],
+    },
+}
+
+/// One value of [`Subject::Values`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// This one.
+    Is(&'a str),
+    /// All that fit this pattern, together.
+    Fits(&'a str),
 }
 
 /// Makes tags. Replicas that share buckets share its secret.
@@ -76,6 +92,7 @@ pub struct Tagger {
     address: SipHasher24,
     header: SipHasher24,
     everyone: SipHasher24,
+    values: SipHasher24,
 }
 
 impl Tagger {
@@ -93,7 +110,7 @@ impl Tagger {
             hasher.write_u64(kind.into());
             hasher
         };
-        Self { client: of_kind(b'c'), address: of_kind(b'a'), header: of_kind(b'h'), everyone: of_kind(b'e') }
+        Self { client: of_kind(b'c'), address: of_kind(b'a'), header: of_kind(b'h'), everyone: of_kind(b'e'), values: of_kind(b'v') }
     }
 
     /// The tag of `subject`.
@@ -105,6 +122,16 @@ impl Tagger {
             // Length before value, so that no two pairs of name and value are the same bytes.
             Subject::Header { name, value } => after(after(after(self.header, &name.len().to_le_bytes()), name.as_bytes()), value),
             Subject::Everyone { limit } => after(self.everyone, limit.as_bytes()),
+            Subject::Values { scope, values } => {
+                let start = after_text(self.values, 0, scope);
+                values.iter().fold(start, |hasher, (name, value)| {
+                    let (kind, text) = match value {
+                        Value::Is(text) => (1, text),
+                        Value::Fits(text) => (2, text),
+                    };
+                    after_text(after_text(hasher, 0, name), kind, text)
+                })
+            }
         };
         let hash = hasher.finish128();
         Tag { head: hash.h1, tail: hash.h2.to_le_bytes()[0] }
@@ -115,6 +142,12 @@ impl Tagger {
 fn after(mut hasher: SipHasher24, bytes: &[u8]) -> SipHasher24 {
     hasher.write(bytes);
     hasher
+}
+
+/// The hasher once it has read `text` with what it is and how long, so that no two lists of texts are the same bytes.
+fn after_text(mut hasher: SipHasher24, kind: u8, text: &str) -> SipHasher24 {
+    hasher.write_u64(u64::from(kind) << 56 | text.len() as u64);
+    after(hasher, text.as_bytes())
 }
 
 impl fmt::Debug for Tagger {
@@ -217,6 +250,32 @@ mod tests {
             assert_ne!(&alice, other, "{i}");
             assert!(!others[..i].contains(other), "{i}");
         }
+    }
+
+    #[test]
+    fn no_two_lists_of_values_are_the_same_bytes() {
+        use Value::{Fits, Is};
+        let tagger = Tagger::new(b"s3cret");
+        let lists: [(&str, &[(&str, Value<'_>)]); 13] = [
+            ("a", &[]),
+            ("ab", &[]),
+            ("a", &[("b", Is(""))]),
+            ("a", &[("b", Is("c"))]),
+            ("a", &[("bc", Is(""))]),
+            ("a", &[("", Is("bc"))]),
+            ("ab", &[("c", Is(""))]),
+            ("a", &[("b", Fits("c"))]),
+            ("a", &[("b", Is("c")), ("d", Is("e"))]),
+            ("a", &[("d", Is("e")), ("b", Is("c"))]),
+            ("a", &[("b", Is("c")), ("d", Fits("e"))]),
+            ("a", &[("b", Is("cd")), ("", Is("e"))]),
+            ("a", &[("b", Is("c\0d")), ("e", Is(""))]),
+        ];
+        let tags = lists.map(|(scope, values)| tagger.tag(Subject::Values { scope, values }));
+        for (i, tag) in tags.iter().enumerate() {
+            assert!(!tags[..i].contains(tag), "{:?}", lists[i]);
+        }
+        assert_ne!(tagger.tag(Subject::Values { scope: "", values: &[] }), tagger.tag(Subject::Client(b"")));
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod time;
 mod token_bucket;
 
 pub use bucket::{Bucket, MAX_CLOCK_STEP_US};
-pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger};
+pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger, Value};
 pub use check::{Action, Check, Part};
 pub use cost::{Cost, CostError};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};

@@ -29,31 +29,40 @@ impl InForce {
         Arc::clone(&self.policy.endpoints()[matched.endpoint])
     }
 
-    /// Records what the limits said. Only a check that takes counts: looking, settling and giving back admit nobody and deny nobody.
-    /// `since` says since when the decision was waited for, if it was.
+    /// Records what the limits said; `since` when it was waited for, if it was.
     pub(crate) fn record(&self, action: Action, matched: &Matched, decided: &Result<Decision, StoreError>, since: Option<Instant>) {
-        if action != Action::Take {
-            return;
-        }
-        match decided {
-            Ok(decision) => {
-                let source = source(decision.source());
-                for (verdict, &limit) in decision.verdicts().iter().zip(&matched.limits) {
-                    self.decisions[limit].record(outcome(verdict), source);
-                }
-                if decision.is_denied() {
-                    self.hits[matched.endpoint].hit();
-                }
-                if let Some(since) = since {
-                    self.durations.checked(source, since.elapsed());
-                }
+        let counters = matched.limits.iter().map(|&limit| &self.decisions[limit]);
+        record(action, decided, counters, &self.hits[matched.endpoint], &self.durations, since);
+    }
+}
+
+/// Records what the limits said, each of which has a counter in the order of the check. Only a check that takes counts: looking, settling and
+/// giving back admit nobody and deny nobody.
+pub(crate) fn record<'c>(
+    action: Action,
+    decided: &Result<Decision, StoreError>,
+    counters: impl Iterator<Item = &'c BoundDecisions>,
+    hits: &BoundHits,
+    durations: &DecisionRecorder,
+    since: Option<Instant>,
+) {
+    if action != Action::Take {
+        return;
+    }
+    match decided {
+        Ok(decision) => {
+            let source = source(decision.source());
+            for (verdict, counter) in decision.verdicts().iter().zip(counters) {
+                counter.record(outcome(verdict), source);
             }
-            Err(_) => {
-                for &limit in &matched.limits {
-                    self.decisions[limit].error(sluice_telemetry::Source::Store);
-                }
+            if decision.is_denied() {
+                hits.hit();
+            }
+            if let Some(since) = since {
+                durations.checked(source, since.elapsed());
             }
         }
+        Err(_) => counters.for_each(|counter| counter.error(sluice_telemetry::Source::Store)),
     }
 }
 

@@ -85,7 +85,7 @@ mod limiter;
 mod metered;
 
 pub use error::LimiterError;
-pub use limiter::{Checked, Limiter};
+pub use limiter::{Checked, Counters, Limiter};
 pub use metered::MeteredTrips;
 
 pub use sluice_core::{

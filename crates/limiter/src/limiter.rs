@@ -5,9 +5,12 @@ use std::{mem, sync::Arc, time::Instant};
 use arc_swap::{ArcSwap, Guard};
 use sluice_core::{Action, Check, Decision, Matched, Policy, Request};
 use sluice_store::{Answer, Clock, MonotonicClock, Store, StoreError};
-use sluice_telemetry::Recorders;
+use sluice_telemetry::{BoundDecisions, BoundHits, Recorders};
 
-use crate::{error::LimiterError, in_force::InForce};
+use crate::{
+    error::LimiterError,
+    in_force::{InForce, record},
+};
 
 /// Decides requests by a policy on the buckets of a store, and records what was decided.
 ///
@@ -33,6 +36,15 @@ pub struct Checked {
     pub decision: Decision,
     /// The pattern that covers the request's path, or `other`: what a metric's label may say.
     pub endpoint: Arc<str>,
+}
+
+/// What counts the decisions of a check that was made of other rules than the policy's.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters<'a> {
+    /// For each part of the check, what its limit says.
+    pub decisions: &'a [&'a BoundDecisions],
+    /// The denied requests.
+    pub hits: &'a BoundHits,
 }
 
 impl Limiter {
@@ -140,6 +152,33 @@ impl Limiter {
         }
     }
 
+    /// Decides a check that was made of other rules than the policy's, and records what its limits say with `counters`: one for each part, in
+    /// the same order.
+    ///
+    /// # Errors
+    /// When the store cannot decide.
+    pub async fn decide(&self, check: &Check, counters: Counters<'_>) -> Result<Decision, StoreError> {
+        if check.parts().is_empty() {
+            return Ok(Decision::unlimited(self.inner.clock.now()));
+        }
+        let (decided, since) = match self.inner.store.decide(check) {
+            Answer::Ready(Some(decided)) => (decided, None),
+            waiting => {
+                let started = Instant::now();
+                (waiting.await, Some(started))
+            }
+        };
+        let durations = &self.inner.recorders.decisions;
+        record(check.action(), &decided, counters.decisions.iter().copied(), counters.hits, durations, since);
+        decided
+    }
+
+    /// Where decisions are recorded: what [`Counters`] are made of.
+    #[must_use]
+    pub fn recorders(&self) -> &Recorders {
+        &self.inner.recorders
+    }
+
     fn unlimited(&self, in_force: &InForce, matched: &Matched) -> Checked {
         Checked { decision: Decision::unlimited(self.inner.clock.now()), endpoint: in_force.endpoint(matched) }
     }
@@ -172,4 +211,60 @@ fn finish(
 ) -> Result<Checked, LimiterError> {
     in_force.record(action, matched, &decided, since);
     Ok(Checked { decision: decided?, endpoint: in_force.endpoint(matched) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sluice_core::{Algorithm, Cost, Limit, Mode, OnStoreFailure, Subject, Tagger, TokenBucket};
+    use sluice_store::{MemoryStore, RedisSettings, RedisStore};
+    use sluice_telemetry::Telemetry;
+
+    use super::*;
+
+    fn limit(burst: u64) -> Limit {
+        Limit::new("ours", Algorithm::TokenBucket(TokenBucket::new("1/day".parse().unwrap(), burst).unwrap())).unwrap()
+    }
+
+    fn check(action: Action, limit: &Arc<Limit>) -> Check {
+        Check::new(action).with(limit, Tagger::new(b"").tag(Subject::Client(b"alice")), Cost::ONE)
+    }
+
+    #[tokio::test]
+    async fn a_check_of_other_rules_is_decided_and_counted() {
+        let telemetry = Telemetry::builder().build().unwrap();
+        let recorders = telemetry.recorders();
+        let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), recorders);
+        let (ours, hits) = (limiter.recorders().decisions.bind("ours"), limiter.recorders().rate_limit.bind("other"));
+        let counters = Counters { decisions: &[&ours], hits: &hits };
+        let (enforced, shadow) = (Arc::new(limit(1)), Arc::new(limit(1).with_mode(Mode::Shadow)));
+        let mut allowed = Vec::new();
+        for check in [Action::Take, Action::Peek, Action::Take].map(|action| check(action, &enforced)) {
+            allowed.push(limiter.decide(&check, counters).await.unwrap().is_allowed());
+        }
+        assert_eq!(allowed, [true, false, false]);
+        assert!(limiter.decide(&check(Action::Take, &shadow), counters).await.unwrap().is_allowed());
+        assert!(limiter.decide(&Check::new(Action::Take), Counters { decisions: &[], hits: &hits }).await.unwrap().is_allowed());
+
+        let text = telemetry.prometheus().render().unwrap();
+        for outcome in ["allowed", "denied", "shadow_denied"] {
+            let counted = format!("sluice_decisions_total{{limit=\"ours\",outcome=\"{outcome}\",source=\"store\"}} 1\n");
+            assert!(text.contains(&counted), "{outcome}: {text}");
+        }
+        assert!(text.contains("rate_limit_hits_total{endpoint=\"other\"} 1\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_decide_is_counted_too() {
+        let telemetry = Telemetry::builder().build().unwrap();
+        let settings = RedisSettings { timeout: Duration::from_millis(200), ..RedisSettings::new("redis://127.0.0.1:1") };
+        let store = RedisStore::new(&settings, |_: &sluice_store::Trip<'_>| {}).unwrap();
+        let limiter = Limiter::new(Policy::default(), Arc::new(store), telemetry.recorders());
+        let (ours, hits) = (limiter.recorders().decisions.bind("ours"), limiter.recorders().rate_limit.bind("other"));
+        let asked = check(Action::Take, &Arc::new(limit(1).with_on_store_failure(OnStoreFailure::Error)));
+        assert!(limiter.decide(&asked, Counters { decisions: &[&ours], hits: &hits }).await.is_err());
+        let text = telemetry.prometheus().render().unwrap();
+        assert!(text.contains("sluice_decisions_total{limit=\"ours\",outcome=\"error\",source=\"store\"} 1\n"), "{text}");
+    }
 }
