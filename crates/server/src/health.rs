@@ -215,3 +215,105 @@ fn answer(status: StatusCode, body: impl Into<Body>) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use sluice::{MemoryStore, PolicyBuilder, Store};
+    use sluice_core::Setting;
+    use sluice_store::{Observation, StoreError};
+
+    use super::*;
+    use crate::front_ends::fixtures::Away;
+
+    /// A store that answers a probe with what it is told.
+    #[derive(Debug)]
+    struct Probed(Box<dyn Store>);
+
+    impl Watched for Probed {
+        fn name(&self) -> &'static str {
+            "redis"
+        }
+
+        fn backing(&self) -> &dyn Store {
+            &*self.0
+        }
+
+        fn observe(&self) -> Option<Observation> {
+            None
+        }
+    }
+
+    fn health(store: impl Store) -> Health {
+        let replica = Replica { id: "a".to_owned(), version: "1.2.3".to_owned() };
+        Health::new(replica, Arc::new(Probed(Box::new(store))))
+    }
+
+    async fn told(health: &Health, policy: &Policy) -> (u16, Value) {
+        let readiness = health.readiness(policy).await;
+        (readiness.status.code().as_u16(), serde_json::to_value(&readiness).unwrap())
+    }
+
+    /// The built-in policy, with this answer where the store gives none.
+    fn policy_that_answers(on_store_failure: OnStoreFailure) -> Policy {
+        let mut builder = PolicyBuilder::default();
+        let settings = builder.endpoints.iter_mut().map(|endpoint| &mut endpoint.setting).chain([&mut builder.defaults]);
+        for setting in settings {
+            if let Setting::Limit(terms) = setting {
+                terms.on_store_failure = on_store_failure;
+            }
+        }
+        builder.build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_is_told_part_by_part() {
+        let (status, mut body) = told(&health(MemoryStore::new()), &Policy::default()).await;
+        assert!(body["configuration"]["loaded_at"].take().as_u64().unwrap() > 1_700_000_000);
+        assert!(body["replica"]["uptime_seconds"].take().is_u64());
+        let expected = json!({
+            "status": "ready",
+            "store": { "name": "redis", "status": "up" },
+            "configuration": { "version": 1, "loaded_at": null },
+            "replica": { "id": "a", "version": "1.2.3", "uptime_seconds": null },
+        });
+        assert_eq!((status, body), (200, expected));
+    }
+
+    #[tokio::test]
+    async fn without_its_store_a_replica_stays_in_service_unless_it_could_answer_nothing() {
+        let health = health(Away);
+        for (on_store_failure, expected) in [
+            (OnStoreFailure::Local, (200, json!("degraded"))),
+            (OnStoreFailure::Allow, (200, json!("degraded"))),
+            (OnStoreFailure::Deny, (200, json!("degraded"))),
+            (OnStoreFailure::Error, (503, json!("unavailable"))),
+        ] {
+            let (status, mut body) = told(&health, &policy_that_answers(on_store_failure)).await;
+            assert_eq!((status, body["status"].take()), expected, "{on_store_failure:?}");
+            assert_eq!(body["store"]["status"], "away");
+            assert_eq!(body["store"]["error"], StoreError::BreakerOpen.to_string());
+        }
+        let without_limits = PolicyBuilder { defaults: Setting::Off, endpoints: Vec::new(), ..PolicyBuilder::default() };
+        assert_eq!(told(&health, &without_limits.build().unwrap()).await.1["status"], "degraded", "what is not limited passes");
+    }
+
+    #[tokio::test]
+    async fn a_refused_configuration_is_told_until_a_good_one_comes() {
+        let health = health(MemoryStore::new());
+        health.configuration_refused("sluice.yaml: limits[0].rate: `6` is not a rate".to_owned());
+        let (status, body) = told(&health, &Policy::default()).await;
+        assert_eq!((status, &body["status"], &body["configuration"]["version"]), (200, &json!("degraded"), &json!(1)));
+        assert_eq!(body["configuration"]["refused"], "sluice.yaml: limits[0].rate: `6` is not a rate");
+        health.configuration_replaced();
+        let (_, body) = told(&health, &Policy::default()).await;
+        assert_eq!((&body["status"], &body["configuration"]["version"]), (&json!("ready"), &json!(2)));
+        assert_eq!(body["configuration"].get("refused"), None);
+    }
+
+    #[tokio::test]
+    async fn causes_are_told_too() {
+        let failure = StoreError::Unreachable(Arc::new(std::io::Error::other("connection refused")));
+        assert_eq!(with_causes(&failure), "the store cannot be reached: connection refused");
+    }
+}

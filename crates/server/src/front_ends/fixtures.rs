@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use sluice::{Limiter, MemoryStore, Policy, Recorders, Store, identify::Identifier};
 use sluice_core::{Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger, Timestamp, TokenBucket};
-use sluice_store::Replica;
+use sluice_store::{Answer, Fleet, Replica, StoreError};
 
 use super::HttpDoors;
 use crate::{
@@ -101,4 +101,30 @@ impl Got {
 
 pub(crate) fn json_post(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
+}
+
+/// A store that is away.
+#[derive(Debug)]
+pub(crate) struct Away;
+
+impl Store for Away {
+    fn decide<'a>(&'a self, _: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
+        Answer::ready(Err(StoreError::BreakerOpen))
+    }
+
+    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+        Answer::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
+    }
+
+    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
+        Answer::ready(Err(StoreError::BreakerOpen))
+    }
+
+    fn announce<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
+        Answer::ready(Err(StoreError::BreakerOpen))
+    }
+
+    fn depart<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
+        Answer::ready(Err(StoreError::BreakerOpen))
+    }
 }

@@ -4,10 +4,9 @@ use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice::{Policy, PolicyBuilder, identify::Identifier};
-use sluice_store::{Answer, Fleet, Replica, Store, StoreError};
 
 use super::{
-    fixtures::{Port, json_post},
+    fixtures::{Away, Port, json_post},
     *,
 };
 
@@ -258,32 +257,6 @@ async fn a_wrong_cost_is_named() {
     for cost in ["-1", "1.5", "1e99", "\"1\"", "[]", "1000000000001"] {
         let got = port.post(CHECK, format!(r#"{{"client":"alice","cost":{cost}}}"#)).await;
         assert_eq!((got.status, &got.body["field"]), (StatusCode::BAD_REQUEST, &json!("cost")), "{cost}: {}", got.body);
-    }
-}
-
-/// A store that is away.
-#[derive(Debug)]
-struct Away;
-
-impl Store for Away {
-    fn decide<'a>(&'a self, _: &'a sluice_core::Check) -> Answer<'a, Result<sluice::Decision, StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
-    }
-
-    fn decide_all<'a>(&'a self, checks: &'a [sluice_core::Check]) -> Answer<'a, Vec<Result<sluice::Decision, StoreError>>> {
-        Answer::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
-    }
-
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
-    }
-
-    fn announce<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
-    }
-
-    fn depart<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
     }
 }
 

@@ -1,0 +1,101 @@
+//! One replica in this process, over a real socket.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use sluice_server::{
+    app::App,
+    config::{Loader, Settings},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+struct Replica {
+    app: App,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<std::io::Result<()>>,
+}
+
+fn settings(variables: &[(&str, &str)]) -> Settings {
+    Loader::new().variables([("SLUICE__SHUTDOWN_DELAY", "0s")]).variables(variables.iter().copied()).load().unwrap()
+}
+
+impl Replica {
+    async fn start(variables: &[(&str, &str)]) -> Self {
+        let app = App::open(settings(variables)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, told) = oneshot::channel();
+        let running = app.clone();
+        let running = tokio::spawn(async move { running.run(listener, async { drop(told.await) }).await });
+        Self { app, address, stop, running }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let io = TokioIo::new(TcpStream::connect(self.address).await.unwrap());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "x").body(Full::<Bytes>::default()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn what_is_answered_is_counted_by_pattern_and_never_by_raw_path() {
+    let replica = Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
+    let statuses = [replica.get("/some/secret/1").await.0, replica.get("/some/secret/2").await.0];
+    assert_eq!(statuses, [200, 429]);
+    replica.get("/api/v1/blueprints/7").await;
+    replica.get("/a%2fb").await;
+    let (status, metrics) = replica.get("/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#,
+        r#"http_requests_total{endpoint="other",method="GET",status="429"} 1"#,
+        r#"http_requests_total{endpoint="other",method="GET",status="400"} 1"#,
+        r#"http_requests_total{endpoint="/api/v1/blueprints",method="GET",status="200"} 1"#,
+        r#"rate_limit_hits_total{endpoint="other"} 1"#,
+        r#"sluice_decisions_total{limit="default",outcome="denied",source="store"} 1"#,
+        r#"active_connections{kind="http",scope="replica"} "#,
+    ] {
+        assert!(metrics.lines().any(|known| known.starts_with(line)), "{line}\n{metrics}");
+    }
+    assert!(!metrics.contains("secret"), "{metrics}");
+    let (_, metrics) = replica.get("/metrics").await;
+    assert!(metrics.contains(r#"http_requests_total{endpoint="/metrics",method="GET",status="200"} 1"#), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_changed_configuration_takes_force_and_a_broken_one_does_not() {
+    let replica = Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
+    assert_eq!([replica.get("/").await.0, replica.get("/").await.0], [200, 429]);
+    replica.app.refuse(&Loader::new().variables([("SLUICE__DEFAULTS", "nothing")]).load().unwrap_err());
+    assert_eq!(replica.get("/").await.0, 429);
+    assert!(replica.get("/ready").await.1.contains(r#""status":"degraded""#));
+    replica.app.replace(settings(&[("SLUICE__DEFAULTS", "off")]));
+    assert_eq!(replica.get("/").await.0, 200);
+    let (_, metrics) = replica.get("/metrics").await;
+    for line in [r#"sluice_config_reloads_total{result="applied"} 1"#, r#"sluice_config_reloads_total{result="refused"} 1"#] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn it_ends_when_it_is_told_to() {
+    let replica = Replica::start(&[]).await;
+    assert_eq!(replica.get("/health").await, (200, r#"{"status":"alive"}"#.to_owned()));
+    replica.stop.send(()).unwrap();
+    replica.running.await.unwrap().unwrap();
+    assert!(TcpStream::connect(replica.address).await.is_err());
+}

@@ -1,0 +1,53 @@
+//! The built `sluice` as a process: how it starts, and how it stops.
+
+use std::{net::TcpListener, process::Command, time::Duration};
+
+use sluice_testkit::{SluiceOptions, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn sluice() -> SluiceOptions {
+    SluiceOptions::new(env!("CARGO_BIN_EXE_sluice"))
+}
+
+#[test]
+fn told_to_stop_it_ends_with_success() {
+    let sluice = sluice().env("SLUICE__SHUTDOWN_DELAY", "0s").start();
+    sluice.sigterm();
+    let exit = sluice.wait_exit(PATIENCE);
+    assert!(exit.success(), "{exit}: {}", sluice.log());
+    assert!(sluice.log().contains("stopped"), "{}", sluice.log());
+}
+
+#[test]
+fn it_is_not_ready_before_it_stops_and_told_again_it_does_not_wait() {
+    let sluice = sluice().env("SLUICE__SHUTDOWN_DELAY", "10m").start();
+    assert_eq!(sluice.status("/ready").unwrap(), 200);
+    sluice.sigterm();
+    eventually("readiness fails", || matches!(sluice.status("/ready"), Ok(503)));
+    assert_eq!(sluice.status("/health").unwrap(), 200, "requests are answered still");
+    sluice.sigterm();
+    let exit = sluice.wait_exit(PATIENCE);
+    assert!(exit.success(), "{exit}: {}", sluice.log());
+}
+
+#[test]
+fn a_taken_port_is_named_and_ends_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_sluice")).current_dir(&directory).args(["--listen-http", &address]).output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(told.contains(&format!("sluice: listen.http: {address} cannot be listened on: Address already in use")), "{told}");
+}
+
+#[test]
+fn its_log_can_be_read_by_machines() {
+    let sluice = sluice().env("SLUICE__LOG__FORMAT", "json").start();
+    let log = sluice.log();
+    let listening = log.lines().find(|line| line.contains("listening")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(listening).unwrap();
+    assert_eq!((&line["level"], &line["message"], &line["store"]), (&"INFO".into(), &"listening".into(), &"memory".into()));
+    assert_eq!(line["http"], sluice.http_addr().to_string());
+}
