@@ -188,6 +188,16 @@ fn a_limit_is_per_what_it_says() {
 }
 
 #[test]
+fn a_client_known_by_its_address_has_one_whoever_asks_for_it() {
+    let policy =
+        built(PolicyBuilder { limits: vec![rule("address", Per::Address), rule("client", Per::Client)], ..PolicyBuilder::unlimited() });
+    let known = Request::new(Client::Address("192.0.2.1".parse().unwrap()), "GET", "/");
+    let taken = buckets(&policy, &Request { address: None, ..known });
+    assert_eq!(taken, buckets(&policy, &known));
+    assert_eq!(taken[0].0, taken[1].0);
+}
+
+#[test]
 fn a_limit_per_something_that_a_request_has_not_does_not_apply() {
     let limits_per = |per| built(PolicyBuilder { limits: vec![rule("rare", per)], ..plain() });
     let request = get("alice", "/");

@@ -55,7 +55,7 @@ impl Limiter {
         Self { inner: Arc::new(Inner { in_force, store, recorders: recorders.clone(), clock: MonotonicClock::new() }) }
     }
 
-    /// Whether `request` may pass; its cost is taken if so.
+    /// Whether `request` may pass; its cost is taken if so. When the future is dropped before it is ready, the cost may have been taken.
     ///
     /// # Errors
     /// When the request cannot be checked, or the store cannot decide.

@@ -245,6 +245,14 @@ fn a_request_carries_what_was_found() {
     assert_eq!(Headers::new(&headers).get("x-none"), None);
 }
 
+#[test]
+fn nobodys_key_shows_in_logs() {
+    let headers = headers(&[("x-api-key", "s3cret"), ("authorization", "Bearer s3cret")]);
+    let identity = Identifier::default().identify(&headers, ip(PEER)).unwrap();
+    let shown = format!("{identity:?} {:?}", identity.request("GET", "/a"));
+    assert!(shown.contains("authorization") && !shown.contains("s3cret") && !shown.contains("115"), "{shown}");
+}
+
 /// Text that means something to what reads these headers, and text that does not.
 fn forwarding() -> impl Strategy<Value = String> {
     let piece = prop_oneof![

@@ -151,7 +151,13 @@ impl Policy {
     fn tag(&self, per: &PlannedPer, client: Tag, request: &Request<'_>) -> Option<Tag> {
         match per {
             PlannedPer::Client => Some(client),
-            PlannedPer::Address => request.address.map(|address| self.address_tag(address)),
+            PlannedPer::Address => {
+                let address = match (request.address, request.client) {
+                    (Some(address), _) | (None, Client::Address(address)) => address,
+                    (None, Client::Key(_)) => return None,
+                };
+                Some(self.address_tag(address))
+            }
             PlannedPer::Header(name) => {
                 let value = request.attributes.get(name)?;
                 Some(self.tagger.tag(Subject::Header { name, value }))

@@ -114,15 +114,20 @@ fn escaped_byte(bytes: &mut impl Iterator<Item = u8>) -> Option<u8> {
 /// Resolves dots as RFC 3986 does, with empty segments in their place, and merges slashes afterwards.
 fn resolve(path: &str) -> Result<String, RequestError> {
     let mut segments: Vec<&str> = Vec::new();
+    // Counted as they come and go: a path is as long as its sender likes.
+    let mut named = 0_usize;
     for segment in path[1..].split('/') {
         match segment {
             "." => {}
-            ".." => {
-                if segments.pop() == Some("") && segments.iter().any(|below| !below.is_empty()) {
-                    return Err(RequestError::PathAmbiguous);
-                }
+            ".." => match segments.pop() {
+                Some("") if named > 0 => return Err(RequestError::PathAmbiguous),
+                Some("") | None => {}
+                Some(_) => named -= 1,
+            },
+            _ => {
+                segments.push(segment);
+                named += usize::from(!segment.is_empty());
             }
-            _ => segments.push(segment),
         }
     }
     let mut resolved = String::with_capacity(path.len());
@@ -285,6 +290,29 @@ mod tests {
             }).collect();
             for written in [format!("{disguised}{end}"), plain.replace('/', "//")] {
                 prop_assert_eq!(normal(&written), Ok(Cow::Borrowed(&*plain)));
+            }
+        }
+
+        #[test]
+        fn servers_that_merge_slashes_first_read_the_same_path_as_those_that_resolve_dots_first(path in "/([ab]|/|/|\\.|\\.\\./){0,24}") {
+            let resolved = |path: &str| {
+                let mut segments = Vec::new();
+                for segment in path[1..].split('/') {
+                    match segment {
+                        "." => {}
+                        ".." => drop(segments.pop()),
+                        _ => segments.push(segment),
+                    }
+                }
+                format!("/{}", segments.join("/"))
+            };
+            let merged = |path: &str| {
+                let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+                format!("/{}", segments.join("/"))
+            };
+            if let Ok(normal) = normal(&path) {
+                prop_assert_eq!(&*normal, merged(&resolved(&merged(&path))));
+                prop_assert_eq!(&*normal, merged(&resolved(&path)));
             }
         }
 

@@ -1,12 +1,14 @@
 //! Named plans that change limits' numbers.
 
+use std::fmt;
+
 use crate::policy::builder::{Endpoint, Setting};
 
 /// A named plan.
 ///
 /// The numbers of the default and of endpoints are the tier's own where it has some; else, and for general limits per client, they are everyone's,
 /// times `multiply`. Limits that several clients share stay as they are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tier {
     /// Its name.
     pub name: String,
@@ -27,5 +29,32 @@ impl Tier {
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), multiply: 1, unlimited: false, defaults: None, endpoints: Vec::new(), clients: Vec::new() }
+    }
+}
+
+impl fmt::Debug for Tier {
+    /// Counts the clients: their keys do not belong into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, multiply, unlimited, defaults, endpoints, clients } = self;
+        f.debug_struct("Tier")
+            .field("name", name)
+            .field("multiply", multiply)
+            .field("unlimited", unlimited)
+            .field("defaults", defaults)
+            .field("endpoints", endpoints)
+            .field("clients", &clients.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_shows_no_client_in_logs() {
+        let tier = Tier { clients: vec![b"s3cret".to_vec(); 2], ..Tier::new("pro") };
+        let shown = format!("{tier:?}");
+        assert!(shown.contains("clients: 2") && !shown.contains("s3cret") && !shown.contains("115"), "{shown}");
     }
 }

@@ -43,7 +43,7 @@ mod forwarded;
 mod headers;
 mod source;
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -61,7 +61,7 @@ pub struct Identifier {
 }
 
 /// Who sends a request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Identity<'h> {
     /// `None` when the address is all that is known.
     key: Option<Cow<'h, [u8]>>,
@@ -125,6 +125,19 @@ impl Default for Identifier {
     /// By `x-api-key`, else by bearer token, else by address; no proxies are trusted.
     fn default() -> Self {
         Self::new(vec![ClientSource::Header(HeaderName::from_static("x-api-key")), ClientSource::Bearer, ClientSource::Address])
+    }
+}
+
+impl fmt::Debug for Identity<'_> {
+    /// Leaves out keys and tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (client, headers) = (self.client(), &self.headers);
+        f.debug_struct("Identity")
+            .field("client", &client)
+            .field("address", &self.address)
+            .field("tier", &self.tier)
+            .field("headers", headers)
+            .finish()
     }
 }
 
