@@ -20,6 +20,8 @@ use crate::config::{ConfigErrors, Loader, Settings, Watcher};
 /// What a process that was told mistakes of its configuration exits with: `EX_CONFIG` of sysexits.h, unlike a usage mistake (2) or a failure (1).
 pub const EXIT_CONFIG: u8 = 78;
 
+/// The variable that names the file where the flag does not.
+const FILE_VARIABLE: &str = "SLUICE_CONFIG";
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "sluice.yaml";
 
@@ -56,8 +58,8 @@ enum ConfigCommand {
 /// What is read above the built-in defaults. Environment variables (`SLUICE__STORE__URL`) stand between the file and the flags.
 #[derive(Args, Debug)]
 struct Layers {
-    /// The configuration file; without it, ./sluice.yaml if that exists.
-    #[arg(long, value_name = "FILE", env = "SLUICE_CONFIG")]
+    /// The configuration file; without it, the one that `SLUICE_CONFIG` names, or else ./sluice.yaml if that exists.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen for HTTP.
     #[arg(long, value_name = "ADDRESS")]
@@ -110,7 +112,9 @@ impl Cli {
 
 impl Layers {
     fn loader(self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Loader {
-        let loader = match self.config {
+        let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
+        let named = || variables.iter().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty()).map(|(_, value)| value.into());
+        let loader = match self.config.or_else(named) {
             Some(file) => Loader::new().file(file),
             None => Loader::new().file_if_present(DEFAULT_FILE),
         };

@@ -75,6 +75,21 @@ fn every_flag_says_what_it_is_called_after() {
 }
 
 #[test]
+fn a_variable_names_the_file_where_no_flag_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |prefix: &str| {
+        let file = folder.path().join(prefix).with_extension("yaml");
+        fs::write(&file, format!("store: {{ prefix: {prefix} }}")).unwrap();
+        file.display().to_string()
+    };
+    let (a, b) = (file("a"), file("b"));
+    let prefix = |arguments: &[&str], variable: &str| run(arguments, &[("SLUICE_CONFIG", variable)]).served.unwrap().store.prefix;
+    assert_eq!(prefix(&[], &a), "a");
+    assert_eq!(prefix(&["--config", &b], &a), "b");
+    assert_eq!(prefix(&[], ""), "sluice", "an empty variable says nothing");
+}
+
+#[test]
 fn serve_and_show_print_every_mistake_and_exit_with_a_code_of_their_own() {
     let variables = [("SLUICE__STORE__TIMEOUT", "25"), ("SLUICE__LOG__LEVEL", "loud")];
     for arguments in [&["serve"][..], &[], &["config", "show"]] {
