@@ -251,6 +251,19 @@ fn a_shadow_is_asked_beside_what_is_enforced_without_it() {
     assert_eq!(limits(&policy, &get("alice", "/a/b")), ["/a/b (5/minute, burst 10)", "default (60/minute, burst 10)"]);
 }
 
+#[test]
+fn a_shadow_refuses_no_cost_that_it_cannot_read() {
+    let with_cost = |mode| {
+        let mut limit = Rule { cost: RuleCost::Header("x-cost".to_owned()), ..rule("tried", Per::Everyone) };
+        limit.terms.mode = mode;
+        built(PolicyBuilder { limits: vec![limit], ..PolicyBuilder::unlimited() })
+    };
+    let attributes = [("x-cost", "many")];
+    let request = Request { attributes: &attributes, ..get("alice", "/") };
+    assert!(with_cost(Mode::Enforce).check(Action::Take, &request).is_err());
+    assert_eq!(matched(&with_cost(Mode::Shadow), &request).check.parts()[0].cost, Cost::ONE);
+}
+
 fn with_tiers() -> PolicyBuilder {
     PolicyBuilder {
         endpoints: vec![endpoint("/a", 20), endpoint("/b", 30)],

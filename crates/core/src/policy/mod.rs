@@ -95,20 +95,17 @@ impl Policy {
         let plan = self.plan(client, request.tier);
         let endpoint = plan.endpoints.find(&path, |_| true);
         let mut matched = Matched::new(action, endpoint.map_or(0, |endpoint| endpoint.label), false);
-        // Whether the default is kept away.
-        let mut spoken_for = false;
-        if let Some(endpoint) = endpoint {
-            matched.apply(endpoint.applied.as_ref(), client, request.cost);
-            spoken_for = !endpoint.is_shadow();
-            if endpoint.is_shadow() {
-                let enforced = plan.endpoints.find(&path, |endpoint| !endpoint.is_shadow());
-                spoken_for = enforced.is_some();
-                matched.apply(enforced.and_then(|enforced| enforced.applied.as_ref()), client, request.cost);
-            }
+        let mut enforced = endpoint;
+        if let Some(tried) = endpoint.filter(|endpoint| endpoint.is_shadow()) {
+            matched.apply(tried.applied.as_ref(), client, request.cost);
+            enforced = plan.endpoints.find(&path, |endpoint| !endpoint.is_shadow());
         }
+        matched.apply(enforced.and_then(|endpoint| endpoint.applied.as_ref()), client, request.cost);
+        // Whether the default is kept away.
+        let mut spoken_for = enforced.is_some();
         for rule in plan.rules.iter().filter(|rule| rule.when.holds(request, &path)) {
             let Some(tag) = self.tag(&rule.per, client, request) else { continue };
-            matched.apply(Some(&rule.applied), tag, rule.cost.of(request)?);
+            matched.apply(Some(&rule.applied), tag, rule.cost_of(request)?);
             spoken_for |= rule.applied.limit.denies();
         }
         if !spoken_for {

@@ -102,8 +102,19 @@ impl HeaderCondition {
     }
 }
 
+impl PlannedRule {
+    /// What `request` takes of the limit.
+    pub(super) fn cost_of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
+        match self.cost.of(request) {
+            // What is only tried refuses nobody either.
+            Err(_) if !self.applied.limit.denies() => Ok(request.cost),
+            cost => cost,
+        }
+    }
+}
+
 impl PlannedCost {
-    pub(super) fn of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
+    fn of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
         match self {
             Self::Request => Ok(request.cost),
             Self::Fixed(cost) => Ok(*cost),
