@@ -82,16 +82,17 @@ struct Binding {
     reset: u64,
 }
 
+/// What a denial adds, by the limit that binds.
+struct Denial<'d>(&'d Verdict);
+
 #[derive(Serialize)]
-struct Denial<'d> {
+struct DenialBody<'r> {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
-    #[serde(serialize_with = "as_text")]
-    detail: Reason<'d>,
+    detail: &'r str,
     error: &'static str,
-    #[serde(serialize_with = "as_text")]
-    message: Reason<'d>,
+    message: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
     never: bool,
@@ -115,10 +116,6 @@ struct VerdictBody<'d> {
     never: bool,
 }
 
-/// Why a check was denied, for people; written when it is sent and not before.
-#[derive(Clone, Copy)]
-struct Reason<'d>(&'d Verdict);
-
 // === impl DecisionBody ===
 
 impl<'d> DecisionBody<'d> {
@@ -128,7 +125,7 @@ impl<'d> DecisionBody<'d> {
         Self {
             status: status(decision).as_u16(),
             allowed: decision.is_allowed(),
-            denial: binding.filter(|_| decision.is_denied()).map(Denial::by),
+            denial: binding.filter(|_| decision.is_denied()).map(Denial),
             binding: binding.map(|verdict| {
                 let Window { tokens, seconds } = Window::of(verdict.limit.numbers().rate());
                 Binding { limit: tokens, window: seconds, remaining: verdict.remaining, reset: reset_unix_seconds(decision, verdict) }
@@ -140,25 +137,20 @@ impl<'d> DecisionBody<'d> {
 
 // === impl Denial ===
 
-impl<'d> Denial<'d> {
-    fn by(binding: &'d Verdict) -> Self {
-        let never = binding.retry == Retry::Never;
+impl Serialize for Denial<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let retry = self.0.retry;
+        let never = retry == Retry::Never;
         let (kind, error) = if never { (Kind::CostAboveBurst, "cost_above_burst") } else { (Kind::RateLimited, "rate_limit_exceeded") };
-        Self {
-            kind: kind.type_uri(),
-            title: kind.title(),
-            detail: Reason(binding),
-            error,
-            message: Reason(binding),
-            retry_after: binding.retry.after_seconds(),
-            never,
-        }
+        let reason = self.to_string();
+        let retry_after = retry.after_seconds();
+        let body = DenialBody { kind: kind.type_uri(), title: kind.title(), detail: &reason, error, message: &reason, retry_after, never };
+        body.serialize(serializer)
     }
 }
 
-// === impl Reason ===
-
-impl fmt::Display for Reason<'_> {
+impl fmt::Display for Denial<'_> {
+    /// Why, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verdict { limit, cost, remaining, retry, .. } = self.0;
         match retry.after_seconds() {
@@ -166,10 +158,6 @@ impl fmt::Display for Reason<'_> {
             None => write!(f, "a cost of {cost} is above what limit {limit} can ever hold: ask for less at a time"),
         }
     }
-}
-
-fn as_text<S: Serializer>(reason: &Reason<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(reason)
 }
 
 // === impl Verdicts ===

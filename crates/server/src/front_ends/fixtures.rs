@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use sluice::{Limiter, MemoryStore, Policy, Recorders, Store, identify::Identifier};
 use sluice_core::{Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger, Timestamp, TokenBucket};
-use sluice_store::{Answer, Fleet, Replica, StoreError};
+use sluice_store::{Answer, Fleet, ManualClock, Replica, StoreError};
 
 use super::HttpDoors;
 use crate::{
@@ -50,7 +50,9 @@ pub(crate) struct Got {
 
 impl Port {
     pub(crate) fn new() -> Self {
-        Self::with(Policy::default(), Arc::new(MemoryStore::new()))
+        // Time stands still, so that what a test took does not come back meanwhile.
+        let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
+        Self::with(Policy::default(), Arc::new(MemoryStore::with_clock(ManualClock::new(now))))
     }
 
     pub(crate) fn with(policy: Policy, store: Arc<dyn Store>) -> Self {

@@ -12,8 +12,8 @@
 //! store cannot decide and the limits leave the answer to the caller it is 503, and the proxy's own failure mode decides.
 //!
 //! A proxy sets one of these names and usually hands the others through, so that a client could send one to be taken for somebody who asks
-//! for something else. Therefore fields that contradict each other are refused, with 400. Whoever lets requests pass when this door fails should
-//! let none pass on 400: `docs` and `deploy/` show how.
+//! for something else. Therefore fields that contradict each other are refused, with 400. A proxy that lets requests pass while this door cannot
+//! decide (503) must not let them pass on 400.
 
 use std::net::IpAddr;
 

@@ -15,6 +15,34 @@ const CHECK: &str = check::PATH;
 const FORWARD_AUTH: &str = forward_auth::PATH;
 
 #[tokio::test]
+async fn all_doors_lead_to_the_same_bucket_and_tell_the_same_about_it() {
+    const TARGET: &str = "/api/v1/conversation/chat-stream";
+    let port = Port::new();
+    let asked = json!({ "client": "alice", "path": TARGET, "method": "POST" });
+    let doors: [&dyn Fn() -> Request<Body>; 3] = [
+        &|| json_post(CHECK, asked.to_string()),
+        &|| Request::post(TARGET).header("x-api-key", "alice").body(Body::empty()).unwrap(),
+        &|| Request::get(FORWARD_AUTH).header("x-api-key", "alice").header("x-forwarded-uri", TARGET).body(Body::empty()).unwrap(),
+    ];
+    for left in (0..10).rev() {
+        let got = port.send(doors[left % doors.len()]()).await;
+        assert_eq!((got.status, got.header("x-ratelimit-remaining")), (StatusCode::OK, Some(left.to_string().as_str())));
+        assert_eq!(got.header("x-ratelimit-limit"), Some("20"));
+        assert_eq!(got.header("ratelimit-policy"), Some("\"/api/v1/conversation/chat-stream\";q=20;w=60"));
+        assert!(got.header("ratelimit").unwrap().starts_with(&format!("\"/api/v1/conversation/chat-stream\";r={left};t=")));
+        assert!(got.header("x-ratelimit-reset").is_some());
+    }
+    for door in doors {
+        let got = port.send(door()).await;
+        assert_eq!((got.status, got.problem()), (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:rate-limited")));
+        assert_eq!((got.header("retry-after"), &got.body["retry_after"]), (Some("3"), &json!(3)));
+        assert_eq!((&got.body["limit"], &got.body["window"], &got.body["never"]), (&json!(20), &json!(60), &json!(false)));
+    }
+    let got = port.post(BATCH, json!({ "checks": [asked] })).await;
+    assert_eq!((got.status, &got.body["results"][0]["status"]), (StatusCode::OK, &json!(429)));
+}
+
+#[tokio::test]
 async fn a_check_is_allowed_until_its_bucket_is_empty() {
     let port = Port::new();
     let check = json!({ "client": "alice", "method": "POST", "path": "/api/v1/tools/execute" });
@@ -92,9 +120,8 @@ async fn whatever_path_is_asked_is_decided_about() {
     for _ in 0..70 {
         statuses.push(port.get("/api/v1/blueprints").await.status);
     }
-    let allowed = statuses.iter().take_while(|status| **status == StatusCode::OK).count();
-    assert!((10..=11).contains(&allowed), "{allowed}");
-    assert!(statuses[allowed..].iter().filter(|status| **status == StatusCode::OK).count() <= 1, "{statuses:?}");
+    let expected: Vec<_> = (0..70).map(|asked| if asked < 10 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS }).collect();
+    assert_eq!(statuses, expected);
     let denied = port.get("/api/v1/blueprints").await;
     assert_eq!(denied.body["limit"], 100);
     assert_eq!(port.get("/").await.body["remaining"], 9, "the client's default bucket is another");
