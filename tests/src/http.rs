@@ -239,6 +239,23 @@ impl Connection {
         }
     }
 
+    /// Waits until these bytes have come.
+    ///
+    /// # Errors
+    /// When something else comes instead, or nothing.
+    pub async fn expect_bytes(&mut self, expected: &[u8]) -> io::Result<()> {
+        while self.received.len() < expected.len() {
+            if in_time(self.stream.read_buf(&mut self.received)).await? == 0 {
+                return Err(invalid("closed in the middle", &self.received));
+            }
+        }
+        if !self.received.starts_with(expected) {
+            return Err(invalid("something else", &self.received));
+        }
+        self.received.drain(..expected.len());
+        Ok(())
+    }
+
     /// Sends a request and waits for its answer.
     ///
     /// # Errors

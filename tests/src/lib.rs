@@ -5,10 +5,12 @@
 //! - [`crowd`]: hundreds of clients who ask all the time, and write down what they were told.
 //! - [`subjects`]: what they ask about.
 //! - [`promise`]: whether what they were told keeps the promise, in every window.
+//! - [`audit`]: whether the tokens of a bucket add up.
 //! - [`metrics`]: what `/metrics` says, as numbers.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
+pub mod audit;
 pub mod command;
 pub mod crowd;
 pub mod fleet;
