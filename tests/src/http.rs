@@ -256,6 +256,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Waits until the server closes the connection, whatever it sends before that; false when it does not.
+    pub async fn ends(&mut self) -> bool {
+        loop {
+            match in_time(self.stream.read_buf(&mut self.received)).await {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != ErrorKind::TimedOut,
+            }
+        }
+    }
+
     /// Sends a request and waits for its answer.
     ///
     /// # Errors

@@ -1,0 +1,326 @@
+//! What no client should send, over bare sockets: it is refused with a reason, and takes nothing from anybody.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use serde_json::json;
+use sluice_testkit::Sluice;
+use sluice_tests::{
+    fleet::alone,
+    http::{Answer, Client, Connection, Request},
+};
+
+/// No refill to speak of: what was taken stays taken.
+const TEN: &str = "defaults: { rate: 10/day, burst: 10 }";
+const CHECK: &str = "/v1/check";
+const BATCH: &str = "/v1/check/batch";
+const FORWARD_AUTH: &str = "/v1/forward-auth";
+
+/// A server, and what its buckets held before it was sent nonsense.
+struct Server {
+    sluice: Sluice,
+    before: Vec<Answer>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let sluice = alone(TEN);
+        let mut client = Client::of(sluice.http_addr());
+        for body in [json!({ "client": "alice", "cost": 3 }), json!({ "ip": "127.0.0.1", "cost": 2 })] {
+            assert_eq!(client.post(CHECK, &body).await.status, 200);
+        }
+        let before = peek(&mut client).await;
+        Self { sluice, before }
+    }
+
+    async fn connect(&self) -> Connection {
+        Connection::open(self.sluice.http_addr()).await.unwrap()
+    }
+
+    /// The server is well, and its buckets hold what they held.
+    async fn assert_unharmed(&self, what: &str) {
+        let after = peek(&mut Client::of(self.sluice.http_addr())).await;
+        for (before, after) in self.before.iter().zip(&after) {
+            assert_eq!(before.json()["limits"], after.json()["limits"], "{what}");
+        }
+    }
+
+    /// Nothing that it was sent was worth more than silence in its log.
+    fn assert_calm(&self) {
+        assert!(self.sluice.is_running());
+        let log = self.sluice.log();
+        for word in ["panick", "WARN", "ERROR"] {
+            assert!(!log.contains(word), "{log}");
+        }
+    }
+}
+
+/// The buckets of the two clients that nonsense is sent for: one by key, one by address.
+async fn peek(client: &mut Client) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for body in [json!({ "client": "alice", "cost": 0 }), json!({ "ip": "127.0.0.1", "cost": 0 })] {
+        answers.push(client.post(CHECK, &body).await);
+    }
+    answers
+}
+
+#[track_caller]
+fn assert_problem(what: &str, answer: &Answer, status: u16, kind: &str) {
+    assert_eq!((answer.status, answer.problem().as_deref()), (status, Some(kind)), "{what}: {answer}");
+    let body = answer.json();
+    assert_eq!(body["status"], status, "{what}");
+    assert!(body["title"].as_str().unwrap().len() > 5 && body["detail"].as_str().unwrap().len() > 10, "{what}: {answer}");
+}
+
+/// A check, in JSON with single quotes.
+fn check(body: &str) -> Request {
+    json_post(CHECK, body.replace('\'', "\""))
+}
+
+fn json_post(path: &str, body: impl Into<Vec<u8>>) -> Request {
+    Request::new("POST", path).header("content-type", "application/json").body(body)
+}
+
+fn plain(path: &str) -> Request {
+    Request::get(path).header("x-api-key", "alice")
+}
+
+fn forwarded(name: &str, value: &str) -> Request {
+    plain(FORWARD_AUTH).header(name, value)
+}
+
+/// Requests that are HTTP, and still wrong.
+fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
+    let (malformed, invalid) = ("malformed-body", "invalid-request");
+    let many = json!({ "checks": vec![json!({ "client": "alice" }); 1_001] });
+    vec![
+        ("no body", check(""), 400, malformed),
+        ("no JSON", check("client=alice"), 400, malformed),
+        ("JSON that breaks off", check("{'client':'alice'"), 400, malformed),
+        ("more behind the JSON", check("{'client':'alice'}{'client':'alice'}"), 400, malformed),
+        ("a list", check("['alice']"), 400, malformed),
+        ("null", check("null"), 400, malformed),
+        ("an unknown field", check("{'client':'alice','costs':1}"), 400, malformed),
+        ("a field twice", check("{'client':'alice','cost':1,'cost':2}"), 400, malformed),
+        ("a client that is a number", check("{'client':7}"), 400, malformed),
+        ("a path that is a list", check("{'client':'alice','path':['/']}"), 400, malformed),
+        ("attributes that are a list", check("{'client':'alice','attributes':[]}"), 400, malformed),
+        ("a cost below zero", check("{'client':'alice','cost':-1}"), 400, malformed),
+        ("the least cost of 64 bits", check("{'client':'alice','cost':-9223372036854775808}"), 400, malformed),
+        ("half a token", check("{'client':'alice','cost':0.5}"), 400, malformed),
+        ("a cost beyond counting", check("{'client':'alice','cost':1000000000001}"), 400, malformed),
+        ("a cost beyond 64 bits", check("{'client':'alice','cost':18446744073709551616}"), 400, malformed),
+        ("a cost beyond doubles", check("{'client':'alice','cost':1e999}"), 400, malformed),
+        ("a cost that is a text", check("{'client':'alice','cost':'1'}"), 400, malformed),
+        ("a cost that is not a number", check("{'client':'alice','cost':NaN}"), 400, malformed),
+        ("an address that is none", check("{'client':'alice','ip':'127.0.0.1.'}"), 400, malformed),
+        ("a client that is no UTF-8", json_post(CHECK, b"{\"client\":\"\xff\xfe\"}"), 400, malformed),
+        ("half a surrogate pair", check("{'client':'\\ud800'}"), 400, malformed),
+        ("a hundred thousand brackets", json_post(CHECK, format!("{{\"client\":{}", "[".repeat(60_000))), 400, malformed),
+        ("nobody", check("{}"), 400, invalid),
+        ("an empty client", check("{'client':''}"), 400, invalid),
+        ("an empty method", check("{'client':'alice','method':''}"), 400, invalid),
+        ("a method of two words", check("{'client':'alice','method':'GET /'}"), 400, invalid),
+        ("an empty path", check("{'client':'alice','path':''}"), 400, invalid),
+        ("a path without a slash", check("{'client':'alice','path':'v1'}"), 400, invalid),
+        ("an encoded slash", check("{'client':'alice','path':'/a%2fb'}"), 400, invalid),
+        ("an encoded backslash", check("{'client':'alice','path':'/a%5Cb'}"), 400, invalid),
+        ("an encoded NUL", check("{'client':'alice','path':'/a%00b'}"), 400, invalid),
+        ("encoded bytes that are no UTF-8", check("{'client':'alice','path':'/%c3%28'}"), 400, invalid),
+        ("a percent sign alone", check("{'client':'alice','path':'/100%'}"), 400, invalid),
+        ("a batch of nothing known", json_post(BATCH, "{\"check\":[]}"), 400, malformed),
+        ("a batch that is no list", json_post(BATCH, "{\"checks\":{\"client\":\"alice\"}}"), 400, malformed),
+        ("a batch that breaks off", json_post(BATCH, "{\"checks\":[{\"client\":\"alice\"},"), 400, malformed),
+        ("a batch of a thousand and one", Request::post(BATCH, &many), 400, "too-many-checks"),
+        (
+            "a text",
+            Request::new("POST", CHECK).header("content-type", "text/plain").body("{\"client\":\"alice\"}"),
+            415,
+            "unsupported-media-type",
+        ),
+        ("a body of no type", Request::new("POST", CHECK).body("{\"client\":\"alice\"}"), 415, "unsupported-media-type"),
+        ("a check that is fetched", plain(CHECK), 405, "method-not-allowed"),
+        ("a check that is deleted", Request::new("DELETE", BATCH), 405, "method-not-allowed"),
+        ("10 MB of a check", json_post(CHECK, vec![b' '; 10_000_000]), 413, "body-too-large"),
+        ("10 MB of a batch", json_post(BATCH, vec![b'['; 10_000_000]), 413, "body-too-large"),
+        ("10 MB behind an encoded slash", plain("/a%2fb").body(vec![b'x'; 10_000_000]), 400, invalid),
+        ("a header of 64 KB", plain("/").header("x-long", &"x".repeat(64 << 10)), 431, "headers-too-large"),
+        ("a path of 64 KB less a little", plain(&format!("/{}", "x".repeat(65_000))), 431, "headers-too-large"),
+        ("two keys", plain("/").header("x-api-key", "bob"), 400, invalid),
+        ("a key of 64 KB less a little", Request::get("/").header("x-api-key", &"k".repeat(60_000)), 400, invalid),
+        ("an encoded slash asked for", plain("/a%2Fb"), 400, invalid),
+        ("an encoded NUL asked for", plain("/%00"), 400, invalid),
+        ("half an escape asked for", plain("/%e"), 400, invalid),
+        ("all of the server", Request::new("OPTIONS", "*").header("x-api-key", "alice"), 400, invalid),
+        ("a tunnel", Request::new("CONNECT", "example.org:443").header("x-api-key", "alice"), 400, invalid),
+        ("a forwarded path without a slash", forwarded("x-forwarded-uri", "api"), 400, invalid),
+        ("a forwarded encoded slash", forwarded("x-original-uri", "/a%2fb"), 400, invalid),
+        ("forwarded paths that differ", forwarded("x-original-uri", "/a").header("x-forwarded-uri", "/b"), 400, invalid),
+        ("a forwarded method of two words", forwarded("x-forwarded-method", "GET /"), 400, invalid),
+        ("nothing below health", plain("/health/x"), 404, "not-found"),
+        ("posting to metrics", Request::new("POST", "/metrics").body(""), 405, "method-not-allowed"),
+    ]
+}
+
+#[tokio::test]
+async fn wrong_requests_are_refused_with_a_reason_and_take_nothing() {
+    let server = Server::start().await;
+    let mut client = Client::of(server.sluice.http_addr());
+    for (what, request, status, kind) in wrong_requests() {
+        // Over the same connection: a refusal leaves it in order.
+        assert_problem(what, &client.ask(&request).await, status, kind);
+        server.assert_unharmed(what).await;
+    }
+    server.assert_calm();
+}
+
+#[tokio::test]
+async fn an_empty_key_is_nobodys_and_the_address_counts() {
+    let server = Server::start().await;
+    let mut client = Client::of(server.sluice.http_addr());
+    for request in [Request::get("/").header("x-api-key", ""), Request::get("/").header("authorization", "Bearer ")] {
+        let before = client.post(CHECK, &json!({ "ip": "127.0.0.1", "cost": 0 })).await.number("x-ratelimit-remaining");
+        let answer = client.ask(&request).await;
+        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, before - 1), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_with_a_reason_and_the_connection_closed() {
+    let server = Server::start().await;
+    let head = |line: &str| format!("GET / HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n{line}\r\n\r\n");
+    let post =
+        |fields: &str, body: &str| format!("POST {CHECK} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{fields}\r\n\r\n{body}");
+    let body = "{\"client\":\"alice\"}";
+    for (what, bytes) in [
+        ("a greeting", "HELO alice\r\n\r\n".to_owned()),
+        ("a Redis command", "*1\r\n$4\r\nPING\r\n".to_owned()),
+        ("a TLS hello", "\x16\x03\x01\x02\0\x01\0\x01\u{7f}\x03\x03".to_owned() + &"\x01".repeat(512) + "\r\n\r\n"),
+        ("zeros", "\0".repeat(4_096)),
+        ("no version", "GET /\r\n\r\n".to_owned()),
+        ("a version to come", "GET / HTTP/4.0\r\nhost: x\r\n\r\n".to_owned()),
+        ("blanks in the path", "GET /a b HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
+        ("a field without a colon", head("nonsense")),
+        ("a field without a name", head(": nonsense")),
+        ("a name with a blank", head("x y: nonsense")),
+        ("a NUL in a value", head("x-y: a\0b")),
+        ("a field over two lines", head("x-y: a\r\n b")),
+        ("a thousand fields", head(&vec!["x: y"; 1_000].join("\r\n"))),
+        ("a length that is a word", post("content-length: many", body)),
+        ("a length below zero", post("content-length: -1", body)),
+        ("a length beyond counting", post("content-length: 99999999999999999999999", body)),
+        ("two lengths", post("content-length: 18\r\ncontent-length: 17", body)),
+        ("a coding that nobody knows", post("transfer-encoding: smoke", body)),
+    ] {
+        let mut connection = server.connect().await;
+        connection.send(bytes.as_bytes()).await.unwrap();
+        let answer = connection.answer().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!((400..500).contains(&answer.status), "{what}: {answer}");
+        let kind = answer.problem().unwrap_or_else(|| panic!("{what} is refused without a reason: {answer}"));
+        assert_problem(what, &answer, answer.status, &kind);
+        assert!(!answer.keeps_connection() && connection.ends().await, "{what}: what follows cannot be understood");
+        server.assert_unharmed(what).await;
+    }
+    server.assert_calm();
+}
+
+#[tokio::test]
+async fn what_breaks_off_takes_nothing() {
+    let server = Server::start().await;
+    let whole = Request::post(CHECK, &json!({ "client": "alice" })).to_bytes();
+    for cut in [1, 20, whole.len() - 20, whole.len() - 1] {
+        let mut connection = server.connect().await;
+        connection.send(&whole[..cut]).await.unwrap();
+        connection.finish_sending().await.unwrap();
+        if let Ok(Some(answer)) = connection.answer_or_end().await {
+            assert!((400..500).contains(&answer.status) && answer.problem().is_some(), "{cut}: {answer}");
+        }
+        server.assert_unharmed(&format!("cut at {cut}")).await;
+    }
+    let mut waiting = Vec::new();
+    for cut in [0, 1, 20, whole.len() - 20, whole.len() - 1] {
+        let mut connection = server.connect().await;
+        connection.send(&whole[..cut]).await.unwrap();
+        waiting.push(connection);
+    }
+    server.assert_unharmed("with five requests that may never be whole").await;
+    drop(waiting);
+    server.assert_unharmed("after they were given up").await;
+    server.assert_calm();
+}
+
+#[tokio::test]
+async fn a_length_that_is_wrong_separates_requests_as_it_says() {
+    let server = Server::start().await;
+    let fields = "host: x\r\ncontent-type: application/json";
+    let body = "{\"client\":\"alice\",\"cost\":0}";
+
+    let mut too_short = server.connect().await;
+    let request = format!("POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: {}\r\n\r\n{body}", body.len() - 1);
+    too_short.send(request.as_bytes()).await.unwrap();
+    assert_problem("a body without its last byte", &too_short.answer().await.unwrap(), 400, "malformed-body");
+    too_short.send(b"\r\n\r\n").await.unwrap();
+    assert_problem("the last byte", &too_short.answer().await.unwrap(), 400, "malformed-request");
+
+    let mut broken = server.connect().await;
+    let request = format!("POST {CHECK} HTTP/1.1\r\n{fields}\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{\"cli\r\nXYZ\r\n");
+    broken.send(request.as_bytes()).await.unwrap();
+    assert_problem("a broken chunk", &broken.answer().await.unwrap(), 400, "malformed-body");
+    assert!(broken.ends().await);
+
+    // Both a length and chunks: an old trick to make two servers see different requests. One request is seen, and nothing after it is believed.
+    let mut both = server.connect().await;
+    let hidden = "GET /hidden HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n\r\n";
+    let request = format!("POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}");
+    both.send(request.as_bytes()).await.unwrap();
+    assert_eq!(both.answer().await.unwrap().status, 400);
+    server.assert_unharmed("a request behind a request of two lengths").await;
+    server.assert_calm();
+}
+
+#[tokio::test]
+async fn what_is_piped_behind_a_good_request_does_not_spoil_it() {
+    let server = Server::start().await;
+    let peek = Request::post(CHECK, &json!({ "client": "alice", "cost": 0 })).to_bytes();
+    let mut connection = server.connect().await;
+    connection.send(&[&peek[..], &peek[..], b"\x00\xff rubbish \r\n\r\n", &peek[..]].concat()).await.unwrap();
+    for _ in 0..2 {
+        let answer = connection.answer().await.unwrap();
+        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, 7));
+    }
+    assert_problem("rubbish", &connection.answer().await.unwrap(), 400, "malformed-request");
+    assert!(connection.ends().await, "what follows rubbish is not read");
+    server.assert_unharmed("a pipeline of requests and rubbish").await;
+    server.assert_calm();
+}
+
+#[tokio::test]
+async fn http2_that_is_none_ends_the_connection_and_nothing_else() {
+    let server = Server::start().await;
+    for rubbish in [&b"\0\0\0\x04\0\0\0\0\0\xff\xff\xff\x01\x25\0\0\0\x01rubbish"[..], b"\0\0\x01\x01\x05\0\0\0\x01\xff", &[0xff; 4_096]] {
+        let mut connection = server.connect().await;
+        connection.send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", rubbish].concat()).await.unwrap();
+        connection.finish_sending().await.ok();
+        assert!(connection.ends().await);
+        server.assert_unharmed("rubbish in HTTP/2").await;
+    }
+    server.assert_calm();
+}
+
+#[tokio::test]
+async fn every_mistake_of_a_batch_is_told_in_its_place_and_spoils_no_other_check() {
+    let server = Server::start().await;
+    let mut client = Client::of(server.sluice.http_addr());
+    let wrong: Vec<_> =
+        ["-1", "1.5", "1e99", "\"1\"", "[]"].iter().map(|cost| format!("{{\"client\":\"alice\",\"cost\":{cost}}}")).collect();
+    let wrong =
+        [&wrong[..], &["7".to_owned(), "{\"client\":\"\"}".to_owned(), "{\"client\":\"alice\",\"path\":\"/a%2fb\"}".to_owned()]].concat();
+    let good = "{\"client\":\"bob\"}";
+    let checks: Vec<_> = wrong.iter().flat_map(|wrong| [wrong.as_str(), good]).collect();
+    let answer = client.ask(&json_post(BATCH, format!("{{\"checks\":[{}]}}", checks.join(",")))).await;
+    assert_eq!(answer.status, 200, "{answer}");
+    let results = answer.json()["results"].as_array().unwrap().clone();
+    assert_eq!(results.len(), checks.len());
+    for (number, pair) in results.chunks(2).enumerate() {
+        assert_eq!(pair[0]["status"], 400, "{}: {}", checks[2 * number], pair[0]);
+        assert_eq!((&pair[1]["status"], &pair[1]["remaining"]), (&json!(200), &json!(9 - number)));
+    }
+}
