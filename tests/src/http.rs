@@ -239,21 +239,20 @@ impl Connection {
         }
     }
 
-    /// Waits until these bytes have come.
+    /// Waits until these bytes come, and forgets what came before them.
     ///
     /// # Errors
-    /// When something else comes instead, or nothing.
-    pub async fn expect_bytes(&mut self, expected: &[u8]) -> io::Result<()> {
-        while self.received.len() < expected.len() {
+    /// When the server closes the connection instead.
+    pub async fn receive_until(&mut self, expected: &[u8]) -> io::Result<()> {
+        loop {
+            if let Some(at) = self.received.windows(expected.len()).position(|window| window == expected) {
+                self.received.drain(..at + expected.len());
+                return Ok(());
+            }
             if in_time(self.stream.read_buf(&mut self.received)).await? == 0 {
-                return Err(invalid("closed in the middle", &self.received));
+                return Err(invalid("closed too early", &self.received));
             }
         }
-        if !self.received.starts_with(expected) {
-            return Err(invalid("something else", &self.received));
-        }
-        self.received.drain(..expected.len());
-        Ok(())
     }
 
     /// Waits until the server closes the connection, whatever it sends before that; false when it does not.

@@ -1,0 +1,133 @@
+//! What `sluice` says to whoever types it, and to the scripts that look at its exit code: 0 done, 1 failed, 2 misused, 78 misconfigured.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use std::{net::TcpListener, time::Duration};
+
+use sluice_testkit::{RedisServer, SluiceOptions, built_sluice};
+use sluice_tests::{command::CommandLine, fleet::alone, http::Client};
+
+const LONG: Duration = Duration::from_secs(20);
+
+#[test]
+fn the_version_is_told() {
+    let told = CommandLine::new(&["--version"]).run();
+    assert_eq!((told.code, told.out.as_str(), told.err.as_str()), (0, concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n"), ""));
+}
+
+#[test]
+fn help_names_every_command() {
+    for arguments in [&["--help"][..], &["-h"], &["help"]] {
+        let told = CommandLine::new(arguments).run();
+        assert_eq!((told.code, told.err.as_str()), (0, ""));
+        for command in ["serve", "config"] {
+            assert!(told.out.lines().any(|line| line.trim_start().starts_with(command)), "{}", told.out);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_named_and_nothing_is_started() {
+    for (arguments, named) in [
+        (&["--listen-htp", "127.0.0.1:0"][..], "'--listen-http'"),
+        (&["sevre"], "'sevre'"),
+        (&["config", "chekc", "x.yaml"], "'check'"),
+        (&["config", "check"], "<FILE>"),
+        (&["config", "show", "--config"], "'--config <FILE>'"),
+        (&["serve", "extra"], "'extra'"),
+    ] {
+        let told = CommandLine::new(arguments).run();
+        assert_eq!((told.code, told.out.as_str()), (2, ""), "{arguments:?}: {}", told.err);
+        assert!(told.err.contains(named), "{arguments:?}: {}", told.err);
+    }
+}
+
+#[test]
+fn a_file_is_checked_without_serving() {
+    let good = CommandLine::new(&["config", "check", "limits.yaml"]).file("limits.yaml", "endpoints: { /reports: 5 }").run();
+    assert_eq!((good.code, good.err.as_str()), (0, ""));
+    assert_eq!(good.out, "limits.yaml: no mistakes, 6 limits\n");
+
+    let missing = CommandLine::new(&["config", "check", "limits.yaml"]).run();
+    assert_eq!((missing.code, missing.out.as_str()), (78, ""));
+    assert!(missing.err.starts_with("limits.yaml: the file cannot be read: "), "{}", missing.err);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place_and_the_remedy() {
+    let file = "\
+store: { timeout: 25 }
+endpoints: { /reports: { rate: 5/fortnight } }
+limits:
+  - { name: a, rate: 5/second, burst: 0 }
+  - { name: a, rate: 5/second, burst: 1, wehn: {} }
+";
+    let expected = "\
+limits.yaml: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`
+limits.yaml: endpoints[\"/reports\"].rate: `5/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`
+limits.yaml: limits[0].burst: 0 is out of range: from 1 to 1000000000000
+limits.yaml: limits[1].wehn: unknown key: did you mean `when`?
+limits.yaml: limits[1].name: `a` is already taken by limits[0]
+";
+    for arguments in [&["config", "check", "limits.yaml"][..], &["serve", "--config", "limits.yaml"], &["--config", "limits.yaml"]] {
+        let told = CommandLine::new(arguments).file("limits.yaml", file).run();
+        assert_eq!((told.code, told.out.as_str(), told.err.as_str()), (78, "", expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_layers_come_in_their_order_and_each_value_tells_whose_it_is() {
+    let shown = CommandLine::new(&["config", "show", "--log-level", "debug"])
+        .file("sluice.yaml", "store: { prefix: of-file, connections: 3 }\nlog: { level: warn }\n")
+        .env("SLUICE__STORE__PREFIX", "of-variable")
+        .env("SLUICE__LOG__LEVEL", "error")
+        .run();
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for line in [
+        "  timeout: 25ms  # built-in defaults",
+        "  connections: 3  # sluice.yaml",
+        "  prefix: of-variable  # SLUICE__STORE__PREFIX",
+        "  level: debug  # --log-level",
+    ] {
+        assert!(shown.out.lines().any(|shown| shown == line), "{line}\n{}", shown.out);
+    }
+    let again = CommandLine::new(&["config", "check", "shown.yaml"]).file("shown.yaml", &shown.out).run();
+    assert_eq!(again.code, 0, "what is shown can be read again: {}", again.err);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let told = CommandLine::new(&["--listen-http", &address, "--listen-grpc", "off"]).run();
+    assert_eq!((told.code, told.out.as_str()), (1, ""));
+    assert!(told.err.contains("listen.http") && told.err.contains(&address) && told.err.contains("in use"), "{}", told.err);
+}
+
+#[test]
+fn a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_waited_for() {
+    let told = CommandLine::new(&["--store-url", "memcached://localhost"]).run();
+    assert_eq!(told.code, 78);
+    assert!(told.err.starts_with("--store-url: store.url: "), "{}", told.err);
+
+    let redis = RedisServer::start();
+    redis.kill();
+    let sluice = SluiceOptions::new(built_sluice()).args(&["--store-url", &redis.url()]).start();
+    sluice.sigterm();
+    assert_eq!(sluice.wait_exit(LONG).code(), Some(0), "also when nobody can be told of the departure");
+}
+
+#[tokio::test]
+async fn the_log_is_for_people_or_for_machines() {
+    let json = alone("log: { format: json }");
+    let text = alone("log: { format: text }");
+    for sluice in [&json, &text] {
+        assert_eq!(Client::of(sluice.http_addr()).get("/").await.status, 200);
+        sluice.sigterm();
+        assert!(sluice.wait_exit(LONG).success());
+    }
+    let lines: Vec<serde_json::Value> = json.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "listening" && line["http"] == json.http_addr().to_string()), "{}", json.log());
+    assert!(lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()), "{}", json.log());
+    assert!(text.log().contains("listening") && !text.log().contains('{'), "{}", text.log());
+    assert!(text.log().contains("stopped") && !text.log().contains("\u{1b}["), "no colours in a file: {}", text.log());
+}

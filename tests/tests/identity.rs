@@ -1,0 +1,103 @@
+//! Who a request comes from: nobody becomes somebody else by saying so.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use serde_json::json;
+use sluice_tests::{
+    fleet::alone,
+    http::{Client, Request},
+};
+
+/// Header fields with which clients have tried to be others, to come from elsewhere, or to have paid for more.
+const LIES: [(&str, &str); 14] = [
+    ("x-forwarded-for", "203.0.113.7"),
+    ("x-forwarded-for", "127.0.0.2, 10.0.0.1"),
+    ("forwarded", "for=203.0.113.8;proto=https"),
+    ("x-real-ip", "203.0.113.9"),
+    ("x-client-ip", "203.0.113.10"),
+    ("true-client-ip", "203.0.113.11"),
+    ("cf-connecting-ip", "203.0.113.12"),
+    ("x-tier", "enterprise"),
+    ("tier", "enterprise"),
+    ("x-forwarded-user", "root"),
+    ("x-forwarded-proto", "https"),
+    ("x-cost", "0"),
+    ("host", "localhost"),
+    ("via", "1.1 127.0.0.1"),
+];
+
+/// Whoever is not us may speak for others, and tiers are worth something.
+const TRUSTING_OTHERS: &str = "\
+clients: { trusted_proxies: [192.0.2.0/24], tier_header: x-tier }
+tiers: { enterprise: { unlimited: true } }
+defaults: { rate: 10/day, burst: 20 }
+";
+
+/// We may speak for others.
+const TRUSTING_US: &str = "\
+clients: { trusted_proxies: [127.0.0.0/8, 10.0.0.0/8], tier_header: x-tier }
+tiers: { enterprise: { unlimited: true }, pro: { multiply: 2 } }
+defaults: { rate: 10/day, burst: 20 }
+";
+
+#[tokio::test]
+async fn what_a_stranger_says_about_itself_changes_nothing() {
+    let sluice = alone(TRUSTING_OTHERS);
+    let mut client = Client::of(sluice.http_addr());
+    let mut left = 20;
+    for (name, value) in LIES {
+        let answer = client.ask(&Request::get("/").header(name, value)).await;
+        left -= 1;
+        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left), "{name}: {value}");
+    }
+    for (name, value) in &LIES[..5] {
+        // To this door too, it is a stranger: its own address counts.
+        let answer = client.ask(&Request::get("/v1/forward-auth").header(name, value)).await;
+        left -= 1;
+        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left), "{name}: {value}");
+    }
+    let all_at_once = LIES.iter().filter(|(name, _)| *name != "host").fold(Request::get("/"), |ask, (name, value)| ask.header(name, value));
+    assert_eq!(client.ask(&all_at_once).await.number("x-ratelimit-remaining"), 0);
+    assert_eq!(client.ask(&all_at_once).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_believed_as_far_as_it_wrote_itself() {
+    let sluice = alone(TRUSTING_US);
+    let mut client = Client::of(sluice.http_addr());
+    // The last hop that is not trusted is the client, whatever it wrote in front of itself.
+    for (left, chain) in
+        (0..20).rev().zip(["198.51.100.1", "1.1.1.1, 198.51.100.1", "1.1.1.2,198.51.100.1 , 10.9.9.9", "::1, 127.0.0.1, 198.51.100.1"])
+    {
+        let answer = client.ask(&Request::get("/").header("x-forwarded-for", chain)).await;
+        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left), "{chain}");
+    }
+    let lines = Request::get("/").header("x-forwarded-for", "1.1.1.3").header("x-forwarded-for", "198.51.100.1");
+    assert_eq!(client.ask(&lines).await.number("x-ratelimit-remaining"), 15);
+    let other = Request::get("/").header("x-forwarded-for", "198.51.100.1, 198.51.100.2");
+    assert_eq!(client.ask(&other).await.number("x-ratelimit-remaining"), 19, "another client has another bucket");
+    let asked = client.post("/v1/check", &json!({ "ip": "198.51.100.1", "cost": 0 })).await;
+    assert_eq!(asked.number("x-ratelimit-remaining"), 15, "the same client by the other door");
+}
+
+#[tokio::test]
+async fn a_tier_counts_when_a_trusted_proxy_says_it() {
+    let sluice = alone(TRUSTING_US);
+    let mut client = Client::of(sluice.http_addr());
+    let of_tier = |tier: &str| Request::get("/").header("x-api-key", "alice").header("x-tier", tier);
+    assert_eq!(client.ask(&of_tier("pro")).await.header("ratelimit-policy"), Some("\"default\";q=20;w=86400"));
+    assert_eq!(client.ask(&of_tier("enterprise")).await.header("x-ratelimit-limit"), None);
+    assert_eq!(client.ask(&of_tier("nonsense")).await.header("ratelimit-policy"), Some("\"default\";q=10;w=86400"));
+}
+
+#[tokio::test]
+async fn an_unverified_token_is_somebody_and_no_tier() {
+    let sluice = alone(TRUSTING_OTHERS);
+    let mut client = Client::of(sluice.http_addr());
+    // {"alg":"none"} . {"sub":"alice","tier":"enterprise"} .
+    let token = "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsInRpZXIiOiJlbnRlcnByaXNlIn0.";
+    for left in [19, 18] {
+        let answer = client.ask(&Request::get("/").header("authorization", token)).await;
+        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left));
+    }
+    assert_eq!(client.get("/").await.number("x-ratelimit-remaining"), 19, "nobody else's bucket");
+}

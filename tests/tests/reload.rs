@@ -1,0 +1,175 @@
+//! A configuration that changes while a replica runs.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use serde_json::{Value, json};
+use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async};
+use sluice_tests::{
+    fleet::{Fleet, PATIENT, alone},
+    http::{Client, Request},
+    metrics::Metrics,
+};
+
+/// The burst that is in force, as a peek tells it.
+async fn burst(client: &mut Client) -> u64 {
+    peek(client, "nobody").await["burst"].as_u64().unwrap()
+}
+
+/// What the first limit says about somebody, without taking anything.
+async fn peek(client: &mut Client, who: &str) -> Value {
+    client.post("/v1/check", &json!({ "client": who, "cost": 0 })).await.json()["limits"][0].clone()
+}
+
+async fn wait_for_burst(client: &mut Client, expected: u64) {
+    eventually_async("the changed configuration is in force", async || {
+        let burst = burst(client).await;
+        if burst == expected { Ok(()) } else { Err(format!("the burst is {burst}")) }
+    })
+    .await;
+}
+
+fn burst_of(burst: u64) -> String {
+    format!("defaults: {{ rate: 10/day, burst: {burst} }}")
+}
+
+#[tokio::test]
+async fn a_changed_file_is_in_force_without_a_restart_and_buckets_keep_what_they_hold() {
+    let fleet = Fleet::start(1, RedisServer::start(), PATIENT, &burst_of(10)).await;
+    let lonely = alone(&burst_of(10));
+    let with_redis = format!("store: {{ url: \"{}\", timeout: {}s }}\n", fleet.redis.url(), PATIENT.as_secs());
+    for (sluice, store) in [(&fleet.replicas[0], with_redis), (&lonely, String::new())] {
+        let (pid, mut client) = (sluice.pid(), Client::of(sluice.http_addr()));
+        let taken = client.post("/v1/check", &json!({ "client": "alice", "cost": 4 })).await;
+        assert_eq!((taken.status, &taken.json()["remaining"]), (200, &json!(6)));
+
+        // No more tokens than there were, no more than the burst, and what was taken meanwhile is not forgotten.
+        for (burst, remaining) in [(20, 6), (5, 5), (8, 4)] {
+            sluice.rewrite_config(&format!("{store}{}", burst_of(burst)));
+            wait_for_burst(&mut client, burst).await;
+            assert_eq!(peek(&mut client, "alice").await["remaining"], remaining, "{store}{burst}");
+            if burst == 5 {
+                assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 4);
+            }
+        }
+        assert_eq!(sluice.pid(), pid);
+        assert_eq!(Metrics::of(&mut client).await.count("sluice_config_reloads_total", &[("result", "applied")]), 3);
+    }
+}
+
+#[tokio::test]
+async fn new_endpoints_tiers_and_identities_come_into_force_together() {
+    let sluice = alone("");
+    let mut client = Client::of(sluice.http_addr());
+    let ask = Request::get("/reports/7").header("x-org", "acme");
+    assert_eq!(client.ask(&ask).await.header("ratelimit-policy"), Some("\"default\";q=60;w=60"));
+    sluice.rewrite_config(
+        "endpoints: { /reports: 7 }\nclients: { identify: [header:x-org, ip] }\ntiers: { pro: { multiply: 3, clients: [acme] } }\n",
+    );
+    eventually_async("the changed configuration is in force", async || {
+        let answer = client.ask(&ask).await;
+        if answer.header("ratelimit-policy") == Some("\"/reports\";q=21;w=60") { Ok(()) } else { Err(answer.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broken_file_is_refused_loudly_and_the_old_rules_stay() {
+    let sluice = alone(&burst_of(10));
+    let mut client = Client::of(sluice.http_addr());
+    assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 9);
+
+    sluice.rewrite_config("defaults: { rate: 10/fortnight, burst: 99 }\nlimits: [{ name: a, rate: 1/day, brust: 1 }]");
+    let ready = eventually_async("readiness tells of the refusal", async || {
+        let ready = client.get("/ready").await;
+        if ready.json()["status"] == "degraded" { Ok(ready) } else { Err(ready.to_string()) }
+    })
+    .await;
+    let path = sluice.config_path();
+    let path = path.to_str().unwrap();
+    let mistakes = [
+        format!("{path}: defaults.rate: `10/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"),
+        format!("{path}: limits[0].brust: unknown key: did you mean `burst`?"),
+    ];
+    let refused = ready.json()["configuration"]["refused"].as_str().unwrap().to_owned();
+    let log = sluice.log();
+    for mistake in &mistakes {
+        assert!(refused.contains(mistake), "{refused}");
+        assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(mistake)), "{log}");
+    }
+    assert_eq!(ready.status, 200, "it still decides, as before");
+    assert_eq!(peek(&mut client, "alice").await["remaining"], 9);
+    assert_eq!(burst(&mut client).await, 10);
+    assert_eq!(Metrics::of(&mut client).await.count("sluice_config_reloads_total", &[("result", "refused")]), 1);
+
+    sluice.rewrite_config(&burst_of(11));
+    wait_for_burst(&mut client, 11).await;
+    assert_eq!(client.get("/ready").await.json()["status"], "ready");
+    assert_eq!(peek(&mut client, "alice").await["remaining"], 9);
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_says_so_and_stays() {
+    let sluice = alone(&burst_of(10));
+    let mut client = Client::of(sluice.http_addr());
+    sluice.rewrite_config(&format!("store: {{ url: \"redis://127.0.0.1:1\" }}\n{}", burst_of(12)));
+    wait_for_burst(&mut client, 12).await;
+    eventually_async("the log says what needs a restart", async || {
+        let log = sluice.log();
+        if log.contains("store.url has changed, which needs a restart") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(client.get("/ready").await.json()["store"]["name"], "memory");
+}
+
+/// Writes a configuration as Kubernetes mounts a config map: `sluice.yaml` is a link into `..data`, which is a link to a directory of this version.
+fn mount(directory: &Path, version: &str, text: &str) {
+    let files = directory.join(format!("..{version}"));
+    fs::create_dir(&files).unwrap();
+    fs::write(files.join("sluice.yaml"), text).unwrap();
+    symlink(format!("..{version}"), directory.join("..data_tmp")).unwrap();
+    fs::rename(directory.join("..data_tmp"), directory.join("..data")).unwrap();
+    if !directory.join("sluice.yaml").exists() {
+        symlink("..data/sluice.yaml", directory.join("sluice.yaml")).unwrap();
+    }
+}
+
+fn started_on(directory: &Path) -> Sluice {
+    SluiceOptions::new(built_sluice()).args(&["--config", directory.join("sluice.yaml").to_str().unwrap()]).start()
+}
+
+#[tokio::test]
+async fn a_config_map_that_kubernetes_swaps_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    mount(directory.path(), "2026_01", &burst_of(10));
+    let sluice = started_on(directory.path());
+    let mut client = Client::of(sluice.http_addr());
+    assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 9);
+    // Twice, since the first swap is also one from the file that was there at the start.
+    for (version, burst) in [("2026_02", 30), ("2026_03", 40)] {
+        mount(directory.path(), version, &burst_of(burst));
+        wait_for_burst(&mut client, burst).await;
+        assert_eq!(peek(&mut client, "alice").await["remaining"], 9);
+    }
+    // Kubernetes removes the old version after the swap.
+    fs::remove_dir_all(directory.path().join("..2026_01")).unwrap();
+    fs::remove_dir_all(directory.path().join("..2026_02")).unwrap();
+    assert_eq!(burst(&mut client).await, 40);
+
+    mount(directory.path(), "2026_04", "defaults: [");
+    eventually_async("readiness tells of the refusal", async || client.get("/ready").await.json()["status"] == "degraded").await;
+    assert_eq!(burst(&mut client).await, 40);
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    mount(directory.path(), "2026_01", &burst_of(10));
+    let sluice = started_on(directory.path());
+    let mut client = Client::of(sluice.http_addr());
+    fs::remove_file(directory.path().join("sluice.yaml")).unwrap();
+    eventually_async("readiness tells of the refusal", async || client.get("/ready").await.json()["status"] == "degraded").await;
+    assert!(sluice.log().contains("the file cannot be read"), "{}", sluice.log());
+    assert_eq!(burst(&mut client).await, 10);
+    assert!(sluice.is_running());
+}
