@@ -173,14 +173,15 @@ fn leaves_all_to_callers(policy: &Policy) -> bool {
 }
 
 fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        texts.push(error.to_string());
         cause = error.source();
     }
-    text
+    // Some errors say what their cause says.
+    texts.dedup();
+    texts.join(": ")
 }
 
 fn unix_seconds() -> u64 {
@@ -312,8 +313,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn causes_are_told_too() {
-        let failure = StoreError::Unreachable(Arc::new(std::io::Error::other("connection refused")));
-        assert_eq!(with_causes(&failure), "the store cannot be reached: connection refused");
+    async fn causes_are_told_too_and_each_once() {
+        let refused = StoreError::Refused(Arc::new(std::io::Error::other("read-only")));
+        assert_eq!(with_causes(&refused), "the store refuses: read-only");
+        let twice = StoreError::Unreachable(Arc::new(StoreError::Unreachable(Arc::new(std::io::Error::other("connection refused")))));
+        assert_eq!(with_causes(&twice), "the store cannot be reached: connection refused");
     }
 }
