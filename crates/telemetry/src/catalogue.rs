@@ -10,6 +10,9 @@ use crate::{labels::Label, recorders};
 /// The number is the largest the SDK's table holds in 4,096 slots: it is laid out in full when the instrument is made.
 pub const MAX_SERIES: usize = 3_500;
 
+/// The most series one instrument keeps that is not in the catalogue: one that the configuration declares.
+pub(crate) const MAX_CUSTOM_SERIES: usize = 500;
+
 /// One instrument of the catalogue, as those who read the metrics know it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

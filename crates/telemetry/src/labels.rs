@@ -1,6 +1,6 @@
 //! Labels and what may stand in them: fixed words, or names of which only so many are kept.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 use opentelemetry::{
     KeyValue, StringValue,
@@ -44,7 +44,7 @@ pub struct LabelSet {
 }
 
 struct Inner {
-    name: &'static str,
+    name: Cow<'static, str>,
     cap: usize,
     kept: RwLock<HashSet<Arc<str>>>,
     other: Arc<str>,
@@ -102,15 +102,13 @@ impl LabelSet {
             Values::Fixed(values) => values.len(),
             Values::Capped(cap) => cap,
         };
-        Self {
-            inner: Arc::new(Inner {
-                name: label.name,
-                cap,
-                kept: RwLock::default(),
-                other: OTHER.into(),
-                folded: FOLDED.counter(meter).bind(&[LABEL.with(label.name)]),
-            }),
-        }
+        Self::named(meter, Cow::Borrowed(label.name), cap)
+    }
+
+    /// As [`LabelSet::new`], under a name that need not be a label's: what has no room is counted under it.
+    pub(crate) fn named(meter: &Meter, name: Cow<'static, str>, cap: usize) -> Self {
+        let folded = FOLDED.counter(meter).bind(&[LABEL.with(name.clone())]);
+        Self { inner: Arc::new(Inner { name, cap, kept: RwLock::default(), other: OTHER.into(), folded }) }
     }
 
     /// `raw` if the set has room for it, else [`OTHER`], which is then counted.

@@ -43,6 +43,7 @@ pub use self::{
     recorders::{
         Recorders,
         blueprint::BlueprintRecorder,
+        custom::{CustomError, CustomKind, CustomMetric, CustomMetricError, CustomRecorder, MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS},
         decisions::{BoundDecisions, DecisionRecorder, Outcome, Source},
         deployment::DeploymentRecorder,
         http::{BoundEndpoint, HttpRecorder, Method},

@@ -21,7 +21,7 @@ use {
 
 use crate::{
     BuildInfo, Prometheus, Recorders, TelemetryError,
-    catalogue::{MAX_SERIES, Metric, catalogue},
+    catalogue::{MAX_CUSTOM_SERIES, Metric, catalogue},
 };
 
 /// The instrumentation scope, which OTLP receivers show beside each metric.
@@ -207,7 +207,7 @@ impl fmt::Debug for Builder {
 /// Gives every instrument a table of its own size; the SDK would lay out 2,000 places for each.
 fn bounded(instrument: &Instrument) -> Option<Stream> {
     let known = catalogue().find(|metric| metric.name == instrument.name());
-    let series = known.map_or(MAX_SERIES, Metric::max_series);
+    let series = known.map_or(MAX_CUSTOM_SERIES, Metric::max_series);
     // Only an instrument's own settings could be refused here, and this sets none but a positive number.
     Stream::builder().with_cardinality_limit(series).build().ok()
 }

@@ -1,6 +1,7 @@
 //! One typed recorder per subject, each with its metrics written beside it.
 
 pub(crate) mod blueprint;
+pub(crate) mod custom;
 pub(crate) mod decisions;
 pub(crate) mod deployment;
 pub(crate) mod http;
@@ -18,6 +19,7 @@ use opentelemetry::metrics::{Meter, MeterProvider, NoopMeterProvider};
 
 use self::{
     blueprint::BlueprintRecorder,
+    custom::CustomRecorder,
     decisions::DecisionRecorder,
     deployment::DeploymentRecorder,
     http::HttpRecorder,
@@ -50,6 +52,8 @@ pub struct Recorders {
     pub deployment: DeploymentRecorder,
     /// Executions of tools.
     pub tool: ToolRecorder,
+    /// What the configuration declares.
+    pub custom: CustomRecorder,
     /// Requests that were limited, by endpoint.
     pub rate_limit: RateLimitRecorder,
     /// Connections and caches.
@@ -91,6 +95,7 @@ impl Recorders {
             blueprint: BlueprintRecorder::new(meter),
             deployment: DeploymentRecorder::new(meter),
             tool: ToolRecorder::new(meter),
+            custom: CustomRecorder::new(meter),
             rate_limit: RateLimitRecorder::new(meter),
             system: SystemRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),

@@ -111,6 +111,12 @@ impl SystemRecorder {
         OpenConnection { open: Arc::clone(&self.open), kind }
     }
 
+    /// How many connections of this replica are open now.
+    #[must_use]
+    pub fn open_connections(&self, kind: Connection) -> u64 {
+        self.open[kind.place()].load(Ordering::Relaxed)
+    }
+
     /// Applications have this many connections open, over the whole fleet.
     pub fn connections_reported(&self, kind: Connection, count: u64) {
         self.reported[kind.place()].store(count, Ordering::Relaxed);
