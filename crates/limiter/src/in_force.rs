@@ -6,6 +6,8 @@ use sluice_core::{Action, Decision, Matched, Mode, Policy, Source, Verdict};
 use sluice_store::StoreError;
 use sluice_telemetry::{BoundDecisions, BoundHits, DecisionRecorder, Outcome, Recorders};
 
+use crate::figures::{EndpointTally, Tally};
+
 /// The policy in force, with the counters of its limits and endpoints.
 #[derive(Debug)]
 pub(crate) struct InForce {
@@ -14,14 +16,18 @@ pub(crate) struct InForce {
     decisions: Box<[BoundDecisions]>,
     /// In the order of [`Policy::endpoints`].
     hits: Box<[BoundHits]>,
+    /// Likewise; none where no fleet is told.
+    tallies: Box<[Arc<EndpointTally>]>,
     durations: DecisionRecorder,
 }
 
 impl InForce {
-    pub(crate) fn new(policy: Policy, recorders: &Recorders) -> Self {
+    pub(crate) fn new(policy: Policy, recorders: &Recorders, tally: Option<&Tally>) -> Self {
         let decisions = policy.limits().iter().map(|limit| recorders.decisions.bind(limit.name())).collect();
         let hits = policy.endpoints().iter().map(|endpoint| recorders.rate_limit.bind(endpoint)).collect();
-        Self { policy: Arc::new(policy), decisions, hits, durations: recorders.decisions.clone() }
+        let tallies = tally.map(|tally| policy.endpoints().iter().map(|endpoint| tally.endpoint(endpoint)).collect());
+        let tallies = tallies.unwrap_or_default();
+        Self { policy: Arc::new(policy), decisions, hits, tallies, durations: recorders.decisions.clone() }
     }
 
     /// What a metric's label may say of the request's path.
@@ -33,6 +39,11 @@ impl InForce {
     pub(crate) fn record(&self, action: Action, matched: &Matched, decided: &Result<Decision, StoreError>, since: Option<Instant>) {
         let counters = matched.limits.iter().map(|&limit| &self.decisions[limit]);
         record(action, decided, counters, &self.hits[matched.endpoint], &self.durations, since);
+        if let (Action::Take, Ok(decision), Some(client)) = (action, decided, matched.client)
+            && let Some(tally) = self.tallies.get(matched.endpoint)
+        {
+            tally.decided(client, decision.is_denied());
+        }
     }
 }
 

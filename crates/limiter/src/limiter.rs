@@ -5,10 +5,11 @@ use std::{mem, sync::Arc, time::Instant};
 use arc_swap::{ArcSwap, Guard};
 use sluice_core::{Action, Check, Decision, Matched, Policy, Request};
 use sluice_store::{Answer, Clock, MonotonicClock, Store, StoreError};
-use sluice_telemetry::{BoundDecisions, BoundHits, Recorders};
+use sluice_telemetry::{BoundDecisions, BoundHits, OTHER, Recorders};
 
 use crate::{
     error::LimiterError,
+    figures::{EndpointTally, Tally},
     in_force::{InForce, record},
 };
 
@@ -25,6 +26,10 @@ struct Inner {
     in_force: ArcSwap<InForce>,
     store: Arc<dyn Store>,
     recorders: Recorders,
+    /// Counts for the fleet, where one is told.
+    tally: Option<Tally>,
+    /// What it counts of checks that were made of other rules than the policy's.
+    other: Option<Arc<EndpointTally>>,
     /// Tells when a request was decided that no store was asked about.
     clock: MonotonicClock,
 }
@@ -51,8 +56,19 @@ impl Limiter {
     /// A limiter that decides by `policy` on the buckets in `store`.
     #[must_use]
     pub fn new(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders) -> Self {
-        let in_force = ArcSwap::from_pointee(InForce::new(policy, recorders));
-        Self { inner: Arc::new(Inner { in_force, store, recorders: recorders.clone(), clock: MonotonicClock::new() }) }
+        Self::make(policy, store, recorders, None)
+    }
+
+    /// As [`Limiter::new`], and `tally` counts what is decided, for the figures of the fleet.
+    #[must_use]
+    pub fn tallied(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders, tally: &Tally) -> Self {
+        Self::make(policy, store, recorders, Some(tally.clone()))
+    }
+
+    fn make(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders, tally: Option<Tally>) -> Self {
+        let in_force = ArcSwap::from_pointee(InForce::new(policy, recorders, tally.as_ref()));
+        let other = tally.as_ref().map(|tally| tally.endpoint(&Arc::from(OTHER)));
+        Self { inner: Arc::new(Inner { in_force, store, recorders: recorders.clone(), tally, other, clock: MonotonicClock::new() }) }
     }
 
     /// Whether `request` may pass; its cost is taken if so. When the future is dropped before it is ready, the cost may have been taken.
@@ -170,6 +186,9 @@ impl Limiter {
         };
         let durations = &self.inner.recorders.decisions;
         record(check.action(), &decided, counters.decisions.iter().copied(), counters.hits, durations, since);
+        if let (Action::Take, Ok(decision), Some(tally), [first, ..]) = (check.action(), &decided, &self.inner.other, check.parts()) {
+            tally.decided(first.tag, decision.is_denied());
+        }
         decided
     }
 
@@ -191,7 +210,7 @@ impl Limiter {
 
     /// Puts `policy` into force for every check that starts from now on; buckets stay as they are.
     pub fn replace_policy(&self, policy: Policy) {
-        self.inner.in_force.store(Arc::new(InForce::new(policy, &self.inner.recorders)));
+        self.inner.in_force.store(Arc::new(InForce::new(policy, &self.inner.recorders, self.inner.tally.as_ref())));
     }
 
     /// Where the buckets live.

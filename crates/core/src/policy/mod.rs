@@ -77,6 +77,8 @@ pub struct Matched {
     pub limits: SmallVec<[usize; 2]>,
     /// The place in [`Policy::endpoints`] of the pattern that covers the path.
     pub endpoint: usize,
+    /// Whose request it is; `None` for an exempt path, where nobody looks.
+    pub client: Option<Tag>,
     /// Whether the path is never limited.
     pub exempt: bool,
 }
@@ -89,12 +91,12 @@ impl Policy {
     pub fn check(&self, action: Action, request: &Request<'_>) -> Result<Matched, RequestError> {
         let path = path::normal(request.path)?;
         if let Some(&label) = self.exempt.find(&path, |_| true) {
-            return Ok(Matched::new(action, label, true));
+            return Ok(Matched::new(action, label, None));
         }
         let client = self.client_tag(request.client)?;
         let plan = self.plan(client, request.tier);
         let endpoint = plan.endpoints.find(&path, |_| true);
-        let mut matched = Matched::new(action, endpoint.map_or(0, |endpoint| endpoint.label), false);
+        let mut matched = Matched::new(action, endpoint.map_or(0, |endpoint| endpoint.label), Some(client));
         let mut enforced = endpoint;
         if let Some(tried) = endpoint.filter(|endpoint| endpoint.is_shadow()) {
             matched.apply(tried.applied.as_ref(), client, request.cost);
@@ -183,8 +185,8 @@ impl Policy {
 }
 
 impl Matched {
-    fn new(action: Action, endpoint: usize, exempt: bool) -> Self {
-        Self { check: Check::new(action), limits: SmallVec::new(), endpoint, exempt }
+    fn new(action: Action, endpoint: usize, client: Option<Tag>) -> Self {
+        Self { check: Check::new(action), limits: SmallVec::new(), endpoint, client, exempt: client.is_none() }
     }
 
     fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {
