@@ -9,6 +9,7 @@ mod error;
 mod failover;
 mod figures;
 mod fleet;
+mod hashed_already;
 mod memory;
 mod redis;
 mod store;

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasher, Hasher},
     time::Duration,
 };
 
 use sluice_core::{Bucket, BucketId, Timestamp, TokenBucket};
+
+use crate::hashed_already::HashedAlready;
 
 /// A shard in use is swept this often: seldom enough to cost less than a hundredth of a core at ten million buckets.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -88,34 +89,5 @@ impl Shard {
         if places > SMALL_TABLE && length < places / 4 {
             self.buckets.shrink_to(length * 2);
         }
-    }
-}
-
-/// Hands on the 64 bits that a [`BucketId`] hashes to: its tag is a keyed hash already.
-#[derive(Clone, Debug, Default)]
-struct HashedAlready(u64);
-
-impl BuildHasher for HashedAlready {
-    type Hasher = Self;
-
-    fn build_hasher(&self) -> Self {
-        Self(0)
-    }
-}
-
-impl Hasher for HashedAlready {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Not used by bucket ids; right all the same, so that a change of theirs is slow and not wrong.
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }

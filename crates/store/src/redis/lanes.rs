@@ -10,6 +10,7 @@ use std::{
 
 use deadpool_redis::Connection;
 use sluice_core::{Check, Decision};
+use smallvec::SmallVec;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{connections::Connections, keys::Keys, plan::Plan, reply::Reply, scripts};
@@ -23,11 +24,13 @@ const MAX_CHECKS: usize = 1_000;
 const MAX_BUCKETS: usize = 4_000;
 
 type Answers = Vec<Result<Decision, StoreError>>;
+/// Nearly every job is one check.
+type Checks = SmallVec<[Check; 1]>;
 
 /// Checks that travel together, and where their answers go.
 #[derive(Debug)]
 struct Job {
-    checks: Vec<Check>,
+    checks: Checks,
     answers: oneshot::Sender<Answers>,
 }
 
@@ -59,7 +62,7 @@ impl Lanes {
     }
 
     /// Sends `checks` with the next trip, from the moment of the call. Their answers come in their order.
-    pub(super) fn decide(&self, checks: Vec<Check>) -> impl Future<Output = Answers> + Send + 'static {
+    pub(super) fn decide(&self, checks: Checks) -> impl Future<Output = Answers> + Send + 'static {
         let count = checks.len();
         let (answers, answered) = oneshot::channel();
         // A job that no lane takes is dropped, and its sender with it: then `answered` says so.
@@ -79,7 +82,7 @@ impl Lanes {
             };
             let length = rest.iter().take(MAX_CHECKS).take_while(fits).count().max(1);
             let (together, later) = rest.split_at(length);
-            answers.push(self.decide(together.to_vec()));
+            answers.push(self.decide(together.into()));
             rest = later;
         }
         async move {

@@ -17,6 +17,7 @@ mod state;
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use sluice_core::{Check, Decision};
+use smallvec::smallvec;
 
 use self::{
     connections::Connections,
@@ -139,7 +140,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
-        let answers = self.lanes.decide(vec![check.clone()]);
+        let answers = self.lanes.decide(smallvec![check.clone()]);
         Answer::pending(async { answers.await.pop().expect("one check has one answer") })
     }
 

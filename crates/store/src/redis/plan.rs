@@ -6,13 +6,15 @@ use redis::Cmd;
 use sluice_core::{Action, BucketId, Check, Limit, Part, Span};
 
 use super::keys::Keys;
+use crate::hashed_already::HashedAlready;
 
 /// A batch of checks, laid out for the script: every bucket and every limit once.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     buckets: Vec<BucketId>,
-    bucket_places: HashMap<BucketId, usize>,
-    limit_numbers: HashMap<usize, u64>,
+    bucket_places: HashMap<BucketId, usize, HashedAlready>,
+    /// The addresses of the limits, in the order of their numbers. A batch has few: looking through them is faster than hashing.
+    limit_addresses: Vec<usize>,
     limits: Numbers,
     checks: Numbers,
     /// The places of each check's buckets, check after check.
@@ -94,16 +96,18 @@ impl Plan {
 
     /// The script's number for `limit`. Told apart by address: the checks of one policy share their limits.
     fn limit(&mut self, limit: &Arc<Limit>) -> u64 {
-        let next = self.limit_numbers.len() as u64 + 1;
-        let number = *self.limit_numbers.entry(Arc::as_ptr(limit).addr()).or_insert(next);
-        if number == next {
+        let address = Arc::as_ptr(limit).addr();
+        let known = self.limit_addresses.iter().position(|&known| known == address);
+        let place = known.unwrap_or_else(|| {
             let numbers = limit.numbers();
             self.limits.push(numbers.refill().tokens());
             self.limits.push(numbers.refill().micros());
             self.limits.push(numbers.fill().micros.unsigned_abs());
             self.limits.push(numbers.fill().fraction);
-        }
-        number
+            self.limit_addresses.push(address);
+            self.limit_addresses.len() - 1
+        });
+        place as u64 + 1
     }
 }
 
