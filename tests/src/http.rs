@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 /// Far more than an answer takes, so that only a server that hangs, never a busy machine, runs into it.
@@ -195,6 +195,18 @@ impl Connection {
     /// When nobody listens.
     pub async fn open(server: SocketAddr) -> io::Result<Self> {
         let stream = in_time(TcpStream::connect(server)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    /// Connects from an address of this machine: `127.0.0.2` is another client than `127.0.0.1`.
+    ///
+    /// # Errors
+    /// When nobody listens, or the address is not ours.
+    pub async fn open_from(client: IpAddr, server: SocketAddr) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((client, 0).into())?;
+        let stream = in_time(socket.connect(server)).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::new() })
     }

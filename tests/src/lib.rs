@@ -7,12 +7,14 @@
 //! - [`promise`]: whether what they were told keeps the promise, in every window.
 //! - [`audit`]: whether the tokens of a bucket add up.
 //! - [`metrics`]: what `/metrics` says, as numbers.
+//! - [`echo`]: an API that says what it was asked.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
 pub mod audit;
 pub mod command;
 pub mod crowd;
+pub mod echo;
 pub mod fleet;
 pub mod http;
 pub mod metrics;

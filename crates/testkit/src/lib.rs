@@ -17,6 +17,7 @@
 //!
 //! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and restarted.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
+//! - [`Proxy`]: nginx, Caddy or Traefik with a file of the test's.
 //! - [`eventually`]: waits for what is bound to happen, instead of sleeping and hoping.
 //! - [`strategies`]: rates, bursts and costs for property tests.
 //! - [`ReservedPort`]: a TCP port that no other test is given meanwhile.
@@ -28,8 +29,10 @@
 mod child;
 mod eventually;
 mod ports;
+mod probe;
 mod process;
 mod programs;
+mod proxy;
 mod redis;
 pub mod strategies;
 
@@ -37,4 +40,5 @@ pub use eventually::{Outcome, eventually, eventually_async, eventually_within};
 pub use ports::ReservedPort;
 pub use process::{Sluice, SluiceOptions, built_sluice};
 pub use programs::Program;
+pub use proxy::{Proxy, ProxyKind};
 pub use redis::{CommandError, RedisOptions, RedisServer, Reply};

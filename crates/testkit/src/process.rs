@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use crate::child::OwnedChild;
 use crate::ports::ReservedPort;
+use crate::probe;
 
 /// Far more than a start takes, so that only a broken server, never a busy machine, runs into it.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -200,14 +200,7 @@ impl Sluice {
     /// # Errors
     /// When nothing listens, or what answers is no HTTP.
     pub fn status(&self, path: &str) -> io::Result<u16> {
-        let mut stream = TcpStream::connect_timeout(&self.http_addr(), ANSWER_PATIENCE)?;
-        stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        line.strip_prefix("HTTP/1.1 ")
-            .and_then(|rest| rest.get(..3)?.parse().ok())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("`{line}` is no status line")))
+        probe::status(self.http_addr(), path)
     }
 
     /// Waits until `/health` answers 200.
