@@ -1,9 +1,10 @@
-//! The project's own commands, for people and for CI alike: `cargo xtask test | tools | lint | doc | bench | ci`.
+//! The project's own commands, for people and for CI alike: `cargo xtask test | tools | lint | doc | dashboards | bench | ci`.
 //!
 //! Plain std, so that it builds in a moment on a machine that has Rust and nothing else.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
 mod bench;
+mod dashboards;
 mod doc;
 mod install;
 mod lint;
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND
   tools           only install the programs that tests need
   lint            formatting, clippy, and cargo-deny where it is installed
   doc             the documentation, without a warning
+  dashboards      the Grafana dashboards of deploy/, from crates/dashboards
   bench [NAME]    every benchmark, or the one of that name
   ci              lint, doc, test";
 
@@ -35,6 +37,7 @@ enum Task {
     Tools,
     Lint,
     Doc,
+    Dashboards,
     Bench { name: Option<String> },
     Ci,
     Help,
@@ -64,6 +67,7 @@ impl Task {
             "tools" => (Self::Tools, false),
             "lint" => (Self::Lint, false),
             "doc" => (Self::Doc, false),
+            "dashboards" => (Self::Dashboards, false),
             "ci" => (Self::Ci, false),
             "help" | "-h" | "--help" => (Self::Help, false),
             other => return Err(format!("there is no command `{other}`")),
@@ -81,6 +85,7 @@ impl Task {
             Self::Tools => install::ensure(&mut report, tools::TOOLS),
             Self::Lint => lint::run(&mut report),
             Self::Doc => doc::run(&mut report),
+            Self::Dashboards => dashboards::run(&mut report),
             Self::Bench { name } => bench::run(&mut report, name.as_deref()),
             Self::Ci => {
                 lint::run(&mut report);
@@ -108,6 +113,7 @@ mod tests {
         assert_eq!(parse("tools"), Ok(Task::Tools));
         assert_eq!(parse("lint"), Ok(Task::Lint));
         assert_eq!(parse("doc"), Ok(Task::Doc));
+        assert_eq!(parse("dashboards"), Ok(Task::Dashboards));
         assert_eq!(parse("bench"), Ok(Task::Bench { name: None }));
         assert_eq!(parse("bench redis"), Ok(Task::Bench { name: Some("redis".into()) }));
         assert_eq!(parse("ci"), Ok(Task::Ci));

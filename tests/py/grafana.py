@@ -1,0 +1,35 @@
+"""Keys of dashboards, whose files are named, that Grafana's own types do not know: a JSON list of `FILE: PATH` on stdout.
+
+A dashboard is read into Grafana's types and written again; what is not there afterwards is misspelt, or belongs elsewhere.
+"""
+
+import json
+import sys
+
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+plugins.register_default_plugins()
+
+
+def unknown(before, after, path):
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key, value in before.items():
+            place = f"{path}.{key}"
+            if key in after:
+                yield from unknown(value, after[key], place)
+            else:
+                yield place
+    elif isinstance(before, list) and isinstance(after, list):
+        for index, (left, right) in enumerate(zip(before, after, strict=True)):
+            yield from unknown(left, right, f"{path}[{index}]")
+
+
+found = []
+for name in sys.argv[1:]:
+    with open(name, encoding="utf-8") as file:
+        before = json.load(file)
+    after = json.loads(JSONEncoder().encode(Dashboard.from_json(before)))
+    found += [f"{name}: {place.lstrip('.')}" for place in unknown(before, after, "")]
+json.dump(found, sys.stdout)

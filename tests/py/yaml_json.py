@@ -1,0 +1,23 @@
+"""YAML files, whose names are given, as one JSON list on stdout: for each file the list of its documents. A key said twice is an error."""
+
+import json
+import sys
+
+import yaml
+
+
+class Strict(yaml.SafeLoader):
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is said twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def documents(path):
+    with open(path, encoding="utf-8") as file:
+        return list(yaml.load_all(file, Loader=Strict))
+
+
+json.dump([documents(path) for path in sys.argv[1:]], sys.stdout)
