@@ -4,18 +4,23 @@
 //! sluice [serve] [--config FILE] [--listen-http ADDRESS] ...     decide
 //! sluice config check FILE                                       say what is wrong with a file
 //! sluice config show [--config FILE] ...                         say what all layers come to
+//! sluice health [ADDRESS]                                        say whether the replica there is ready
 //! ```
 
 use std::{
     ffi::OsString,
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigErrors, Loader, Settings, Watcher};
+use crate::{
+    config::{ConfigErrors, Loader, Settings, Watcher},
+    probe,
+};
 
 /// What a process that was told mistakes of its configuration exits with: `EX_CONFIG` of sysexits.h, unlike a usage mistake (2) or a failure (1).
 pub const EXIT_CONFIG: u8 = 78;
@@ -42,6 +47,12 @@ enum Command {
     /// Looks at configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Asks a running replica whether it is ready, and exits with 0 if it is: a health check for containers, which hold nothing else to ask with.
+    Health {
+        /// Where it listens for HTTP.
+        #[arg(default_value = "127.0.0.1:8000")]
+        address: SocketAddr,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,6 +112,7 @@ impl Cli {
             Some(Command::Config(ConfigCommand::Show(layers))) => {
                 layers.loader(variables).show().map(|text| exit_code(&write!(out, "{text}").and_then(|()| out.flush())))
             }
+            Some(Command::Health { address }) => Ok(health(address, &mut out, &mut err)),
             Some(Command::Config(ConfigCommand::Check { file })) => {
                 let checked = Loader::new().file(&file).without_secrets().load();
                 checked.map(|settings| exit_code(&report(&file, &settings, &mut out, &mut err)))
@@ -139,6 +151,20 @@ fn report(file: &std::path::Path, settings: &Settings, mut out: impl Write, mut 
     let limits = settings.policy.limits().len();
     writeln!(out, "{}: no mistakes, {limits} limits", file.display())?;
     out.flush()
+}
+
+fn health(address: SocketAddr, mut out: impl Write, mut err: impl Write) -> ExitCode {
+    // Whoever asks looks at the exit code; whether the words can be written is not what was asked.
+    match probe::ask(address) {
+        Ok(said) => {
+            let _ = writeln!(out, "{}", said.body).and_then(|()| out.flush());
+            if said.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            let _ = writeln!(err, "{address}: {error}").and_then(|()| err.flush());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn refuse(mistakes: &ConfigErrors, mut err: impl Write) -> ExitCode {

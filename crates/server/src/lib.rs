@@ -9,6 +9,7 @@ pub mod health;
 mod heartbeat;
 mod listener;
 mod logging;
+pub mod probe;
 mod replica;
 pub mod serve;
 pub mod shutdown;
