@@ -1,0 +1,106 @@
+//! The programs that judge, and how they are asked.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use sluice_testkit::Program;
+
+const HOW: &str = "cargo xtask tools";
+
+pub(crate) const PROMTOOL: Program =
+    Program { name: "promtool", variable: "SLUICE_PROMTOOL", remedy: "apt-get install --no-install-recommends prometheus" };
+pub(crate) const AMTOOL: Program =
+    Program { name: "amtool", variable: "SLUICE_AMTOOL", remedy: "apt-get install --no-install-recommends prometheus-alertmanager" };
+pub(crate) const DOCKER_COMPOSE: Program = Program { name: "docker-compose-v2", variable: "SLUICE_DOCKER_COMPOSE", remedy: HOW };
+pub(crate) const HADOLINT: Program = Program { name: "hadolint", variable: "SLUICE_HADOLINT", remedy: HOW };
+pub(crate) const NGINX: Program = Program { name: "nginx-mainline", variable: "SLUICE_NGINX", remedy: HOW };
+pub(crate) const GRAFANA_TSC: Program = Program { name: "grafana-tsc", variable: "SLUICE_GRAFANA_TSC", remedy: HOW };
+const PYTHON: Program = Program { name: "deploy-python", variable: "SLUICE_DEPLOY_PYTHON", remedy: HOW };
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies directly under the workspace's root").to_owned()
+}
+
+/// The text of a file, named from the root on.
+#[track_caller]
+pub(crate) fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The files of a directory, both named from the root on, in order.
+#[track_caller]
+pub(crate) fn files(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let names = entries.map(|entry| entry.expect("the directory can be read").file_name().into_string().expect("our names are UTF-8"));
+    let mut files: Vec<_> = names.map(|name| format!("{directory}/{name}")).filter(|path| root().join(path).is_file()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{directory} is empty");
+    files
+}
+
+/// Runs a program in the root and hands back all it says.
+#[track_caller]
+pub(crate) fn run(program: &Program, args: &[impl AsRef<str>]) -> Output {
+    feed(program, args, "")
+}
+
+/// Runs a program that has to succeed, and hands back what it printed.
+#[track_caller]
+pub(crate) fn succeed(program: &Program, args: &[impl AsRef<str>]) -> String {
+    done(program, &run(program, args))
+}
+
+/// Runs one of `tests/py` with this JSON as its input, and reads the JSON it prints.
+#[track_caller]
+pub(crate) fn python(script: &str, args: &[impl AsRef<str>], input: &Value) -> Value {
+    let script = format!("tests/py/{script}.py");
+    let args: Vec<&str> = std::iter::once(script.as_str()).chain(args.iter().map(AsRef::as_ref)).collect();
+    let text = done(&PYTHON, &feed(&PYTHON, &args, &input.to_string()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{script} printed no JSON ({error}): {text}"))
+}
+
+/// The documents of YAML files, file by file.
+#[track_caller]
+pub(crate) fn yaml(paths: &[impl AsRef<str>]) -> Vec<Vec<Value>> {
+    let files = python("yaml_json", paths, &Value::Null);
+    serde_json::from_value(files).expect("the script prints a list of lists")
+}
+
+/// The only document of a YAML file.
+#[track_caller]
+pub(crate) fn yaml_document(path: &str) -> Value {
+    let mut documents = yaml(&[path]).remove(0);
+    assert_eq!(documents.len(), 1, "{path}");
+    documents.remove(0)
+}
+
+#[track_caller]
+fn feed(program: &Program, args: &[impl AsRef<str>], input: &str) -> Output {
+    let mut child = Command::new(program.path())
+        .args(args.iter().map(AsRef::as_ref))
+        .current_dir(root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.name));
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // Together with reading: neither side may wait for the other with a full pipe.
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input.as_bytes()));
+        child.wait_with_output().unwrap_or_else(|error| panic!("{}: {error}", program.name))
+    })
+}
+
+#[track_caller]
+fn done(program: &Program, output: &Output) -> String {
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}: {}\n{}{}", program.name, output.status, said(&output.stdout), said(&output.stderr));
+    said(&output.stdout)
+}

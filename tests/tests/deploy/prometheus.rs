@@ -1,0 +1,187 @@
+//! `deploy/prometheus` and `deploy/alertmanager`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::Value;
+use sluice_telemetry::catalogue;
+
+use crate::{
+    programs::{AMTOOL, PROMTOOL, files, read, run, succeed, yaml, yaml_document},
+    promql::{Query, metrics, mistakes},
+};
+
+const CONFIG: &str = "deploy/prometheus/prometheus.yml";
+const RULES: &str = "deploy/prometheus/rules";
+const RULE_TESTS: &str = "deploy/prometheus/tests";
+const ALERTMANAGER: &str = "deploy/alertmanager/alertmanager.yml";
+
+/// The rules of all files.
+pub(crate) fn rules() -> Vec<Value> {
+    let groups = yaml(&files(RULES)).into_iter().flatten().flat_map(|file| list(&file["groups"]));
+    groups.flat_map(|group| list(&group["rules"])).collect()
+}
+
+/// What recording rules make: each metric's name, and its labels.
+pub(crate) fn recorded() -> HashMap<String, BTreeSet<String>> {
+    let mut recorded = HashMap::new();
+    for rule in rules() {
+        if let Some(name) = rule["record"].as_str() {
+            // The labels of the outermost grouping, less the buckets' boundary, of which a quantile leaves nothing.
+            let expr = text(&rule["expr"]);
+            let labels = expr.split_once("by (").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(labels, _)| labels);
+            let labels = labels.split(", ").filter(|label| *label != "le").map(str::to_owned);
+            recorded.insert(name.to_owned(), labels.collect());
+        }
+    }
+    recorded
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} should be a text"))
+}
+
+fn alerts() -> Vec<Value> {
+    rules().into_iter().filter(|rule| rule["alert"].is_string()).collect()
+}
+
+fn queries() -> Vec<Query> {
+    let query =
+        |rule: &Value| Query { place: text(rule.get("alert").unwrap_or(&rule["record"])).to_owned(), expr: text(&rule["expr"]).to_owned() };
+    rules().iter().map(query).collect()
+}
+
+#[test]
+fn prometheus_reads_its_configuration_and_every_rule() {
+    let said = succeed(&PROMTOOL, &["check", "config", CONFIG]);
+    assert!(said.contains(&format!("SUCCESS: {} rule files found", files(RULES).len())), "{said}");
+    let rule_files = files(RULES);
+    let mut args = vec!["check", "rules", "--lint=all", "--lint-fatal"];
+    args.extend(rule_files.iter().map(String::as_str));
+    succeed(&PROMTOOL, &args);
+}
+
+#[test]
+fn alerts_fire_where_they_should_and_nowhere_else() {
+    let mut args = vec!["test".to_owned(), "rules".to_owned()];
+    args.extend(files(RULE_TESTS));
+    succeed(&PROMTOOL, &args);
+}
+
+#[test]
+fn a_test_of_rules_that_expects_something_else_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let text =
+        read("deploy/prometheus/tests/alma.yml").replace("../rules/", &format!("{}/", crate::programs::root().join(RULES).display()));
+    let wrong = text.replace("values: 51x60", "values: 50x60");
+    assert_ne!(text, wrong);
+    let path = directory.path().join("wrong.yml");
+    std::fs::write(&path, wrong).unwrap();
+    let output = run(&PROMTOOL, &["test", "rules", path.to_str().unwrap()]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("DeploymentBacklog"), "{output:?}");
+}
+
+#[test]
+fn every_alert_is_tested_both_ways() {
+    let tests: Vec<Value> = yaml(&files(RULE_TESTS)).into_iter().flatten().flat_map(|file| list(&file["tests"])).collect();
+    let cases: Vec<Value> = tests.iter().flat_map(|test| list(&test["alert_rule_test"])).collect();
+    for alert in alerts() {
+        let name = &alert["alert"];
+        for fires in [true, false] {
+            let found = cases.iter().any(|case| case["alertname"] == *name && list(&case["exp_alerts"]).is_empty() != fires);
+            assert!(found, "no test in {RULE_TESTS} says where {name} {}", if fires { "fires" } else { "does not fire" });
+        }
+    }
+}
+
+#[test]
+fn the_documents_four_alerts_keep_their_names_and_severities() {
+    let named = |name: &str| alerts().into_iter().find(|alert| alert["alert"] == name).unwrap_or_else(|| panic!("there is no {name}"));
+    for (name, severity, patience) in [
+        ("HighErrorRate", "critical", "2m"),
+        ("SlowLLMGeneration", "warning", "5m"),
+        ("RateLimitSpike", "warning", "3m"),
+        ("DeploymentBacklog", "warning", "10m"),
+    ] {
+        let alert = named(name);
+        assert_eq!((text(&alert["labels"]["severity"]), text(&alert["for"])), (severity, patience), "{name}");
+    }
+}
+
+#[test]
+fn rules_ask_only_for_what_replicas_tell() {
+    assert_eq!(mistakes(&queries(), &recorded()), [""; 0]);
+}
+
+#[test]
+fn recording_rules_are_recorded_for_somebody() {
+    let asked: BTreeSet<String> = queries().iter().flat_map(metrics).collect();
+    let unused: Vec<_> = recorded().into_keys().filter(|name| !asked.contains(name)).collect();
+    // Kept for people: a fleet's traffic at a glance.
+    assert_eq!(
+        unused.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        BTreeSet::from(["job:http_requests:rate5m", "job:sluice_decisions:rate5m"])
+    );
+}
+
+#[test]
+fn every_alert_says_what_is_wrong_and_how_bad_it_is() {
+    for alert in alerts() {
+        let severity = text(&alert["labels"]["severity"]);
+        assert!(["critical", "warning", "info"].contains(&severity), "{alert}");
+        for annotation in ["summary", "description"] {
+            assert!(!text(&alert["annotations"][annotation]).is_empty(), "{alert}");
+        }
+    }
+}
+
+#[test]
+fn the_catalogues_example_queries_are_right() {
+    let examples: Vec<Query> = catalogue().map(|metric| Query { place: metric.name.to_owned(), expr: metric.query.to_owned() }).collect();
+    assert!(examples.len() > 20);
+    assert_eq!(mistakes(&examples, &HashMap::new()), [""; 0]);
+    for example in &examples {
+        let histogram = |suffix: &str| format!("{}_{suffix}", example.place);
+        let own = [example.place.clone(), histogram("bucket"), histogram("sum"), histogram("count")];
+        assert!(metrics(example).iter().any(|name| own.contains(name)), "{example:?}");
+    }
+}
+
+#[test]
+fn prometheus_scrapes_the_replicas_under_the_documents_name() {
+    let config = yaml_document(CONFIG);
+    let jobs = list(&config["scrape_configs"]);
+    let job = jobs.iter().find(|job| job["job_name"] == "ALMA-api").expect("the document's target");
+    // The default path is /metrics.
+    assert!(job.get("metrics_path").is_none_or(|path| path == "/metrics"));
+    assert_eq!(job["dns_sd_configs"][0]["port"], 8000);
+}
+
+#[test]
+fn alertmanager_reads_its_configuration_and_routes_by_severity() {
+    succeed(&AMTOOL, &["check-config", ALERTMANAGER]);
+    for (severity, receiver) in [("critical", "page"), ("warning", "notice"), ("info", "nobody")] {
+        let severity = format!("severity={severity}");
+        let route = ["config", "routes", "test", "--config.file", ALERTMANAGER, &severity, &format!("--verify.receivers={receiver}")];
+        succeed(&AMTOOL, &route);
+    }
+}
+
+#[test]
+fn alertmanager_silences_only_alerts_that_exist() {
+    let names: BTreeSet<String> = alerts().iter().map(|alert| text(&alert["alert"]).to_owned()).collect();
+    let config = yaml_document(ALERTMANAGER);
+    let inhibitions = list(&config["inhibit_rules"]);
+    assert!(!inhibitions.is_empty());
+    for inhibition in inhibitions {
+        for matcher in list(&inhibition["source_matchers"]).iter().chain(&list(&inhibition["target_matchers"])) {
+            let (_, quoted) = text(matcher).split_once("alertname").expect("ours go by the alert's name");
+            let words = quoted.trim_start_matches(['=', '~']).trim_matches('"').split('|');
+            assert_eq!(words.filter(|name| !names.contains(*name)).collect::<Vec<_>>(), [""; 0]);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Queries against the catalogue: metrics, labels and values that do not exist make a panel that stays empty, and an alert that never fires.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+use sluice_telemetry::{Kind, Metric, Values, catalogue};
+
+use crate::programs::python;
+
+/// Labels that Prometheus gives to every series of a replica.
+const TARGET: [&str; 3] = ["instance", "job", "namespace"];
+
+/// A query, and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Query {
+    pub(crate) place: String,
+    pub(crate) expr: String,
+}
+
+/// What is wrong with `queries`; `recorded` are metrics that recording rules make, each with its labels.
+#[track_caller]
+pub(crate) fn mistakes(queries: &[Query], recorded: &HashMap<String, BTreeSet<String>>) -> Vec<String> {
+    let exprs: Vec<String> = queries.iter().map(|query| without_variables(&query.expr)).collect();
+    let answers = python("promql", &[""; 0], &json!(exprs));
+    let answers = answers.as_array().expect("the script prints a list");
+    assert_eq!(answers.len(), queries.len());
+    let mut mistakes = Vec::new();
+    for (query, answer) in queries.iter().zip(answers) {
+        let found = judge(answer, recorded);
+        mistakes.extend(found.into_iter().map(|mistake| format!("{}: {mistake}: {}", query.place, query.expr)));
+    }
+    mistakes
+}
+
+/// The metrics a query asks for.
+#[track_caller]
+pub(crate) fn metrics(query: &Query) -> BTreeSet<String> {
+    let answer = python("promql", &[""; 0], &json!([without_variables(&query.expr)]));
+    list(&answer[0]["selectors"]).iter().map(|selector| text(&selector["metric"]).to_owned()).collect()
+}
+
+/// Grafana puts numbers and names where its variables stand; so do we, lest the grammar stumble over them.
+fn without_variables(expr: &str) -> String {
+    expr.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$job", "a").replace("$instance", "b")
+}
+
+fn judge(answer: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<String> {
+    if let Some(error) = answer["error"].as_str() {
+        return vec![error.to_owned()];
+    }
+    let mut mistakes = Vec::new();
+    for selector in list(&answer["selectors"]) {
+        let name = text(&selector["metric"]);
+        let Some(labels) = labels_of(name, recorded) else {
+            mistakes.push(format!("there is no metric `{name}`"));
+            continue;
+        };
+        for matcher in list(&selector["matchers"]) {
+            let [label, operator, value] = [0, 1, 2].map(|place| text(&matcher[place]));
+            match labels.get(label) {
+                None => mistakes.push(format!("`{name}` has no label `{label}`")),
+                Some(Some(words)) if matches!(operator, "=" | "!=") && !words.contains(&value) => {
+                    mistakes.push(format!("`{label}` of `{name}` is never `{value}`"));
+                }
+                Some(Some(words)) if operator == "=~" && !value.contains(['.', '*', '+']) => {
+                    let unknown = value.split('|').filter(|word| !words.contains(word));
+                    mistakes.extend(unknown.map(|word| format!("`{label}` of `{name}` is never `{word}`")));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for grouping in list(&answer["groupings"]) {
+        let known: BTreeSet<String> =
+            list(&grouping["metrics"]).iter().filter_map(|name| labels_of(text(name), recorded)).flat_map(HashMap::into_keys).collect();
+        let unknown = list(&grouping["labels"]).iter().map(text).filter(|label| !known.contains(*label));
+        mistakes.extend(unknown.map(|label| format!("nothing there is to group has a label `{label}`")));
+    }
+    mistakes
+}
+
+/// The labels of a metric, with their words where these are fixed.
+fn labels_of(name: &str, recorded: &HashMap<String, BTreeSet<String>>) -> Option<HashMap<String, Option<Vec<&'static str>>>> {
+    let mut labels: HashMap<_, _> = TARGET.iter().map(|label| ((*label).to_owned(), None)).collect();
+    if name == "up" {
+        return Some(labels);
+    }
+    if let Some(recorded) = recorded.get(name) {
+        return Some(recorded.iter().map(|label| (label.clone(), None)).collect());
+    }
+    let metric = catalogue().find(|metric| names(metric).iter().any(|known| known == name))?;
+    for label in metric.labels {
+        let words = match label.values {
+            Values::Fixed(words) => Some(words.to_vec()),
+            Values::Capped(_) => None,
+        };
+        labels.insert(label.name.to_owned(), words);
+    }
+    if name.ends_with("_bucket") {
+        labels.insert("le".to_owned(), None);
+    }
+    Some(labels)
+}
+
+/// The names of a metric's series.
+fn names(metric: &Metric) -> Vec<String> {
+    match metric.kind {
+        Kind::Histogram(_) => ["bucket", "sum", "count"].map(|part| format!("{}_{part}", metric.name)).to_vec(),
+        Kind::Counter | Kind::Gauge => vec![metric.name.to_owned()],
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("the script should have written a text: {value}"))
+}
+
+fn query(expr: &str) -> Query {
+    Query { place: "here".to_owned(), expr: expr.to_owned() }
+}
+
+#[test]
+fn a_query_of_what_does_not_exist_is_noticed() {
+    let recorded = HashMap::from([("job:x:rate5m".to_owned(), BTreeSet::from(["job".to_owned()]))]);
+    let bad = [
+        ("sum(", "unclosed left parenthesis"),
+        ("htp_requests_total", "there is no metric `htp_requests_total`"),
+        ("http_request_duration_seconds", "there is no metric `http_request_duration_seconds`"),
+        (r#"http_requests_total{code="500"}"#, "`http_requests_total` has no label `code`"),
+        (r#"sluice_store_breaker_state{state="opened"}"#, "`state` of `sluice_store_breaker_state` is never `opened`"),
+        (r#"sluice_store_breaker_state{state=~"open|shut"}"#, "`state` of `sluice_store_breaker_state` is never `shut`"),
+        ("sum by (tool) (tool_executions_total)", "nothing there is to group has a label `tool`"),
+        ("up > on (endpoint) up", "nothing there is to group has a label `endpoint`"),
+        ("sum by (endpoint) (job:x:rate5m)", "nothing there is to group has a label `endpoint`"),
+    ];
+    for (expr, expected) in bad {
+        assert_eq!(mistakes(&[query(expr)], &recorded), [format!("here: {expected}: {expr}")]);
+    }
+    let good = [
+        "sum by (le, endpoint) (rate(http_request_duration_seconds_bucket[$__rate_interval]))",
+        r#"sluice_store_breaker_state{state=~"open|half_open", job=~"$job", instance="a:1"}"#,
+        r#"http_requests_total{status=~"5.."} > on (job) job:x:rate5m"#,
+    ];
+    assert_eq!(mistakes(&good.map(query), &recorded), [""; 0]);
+}
