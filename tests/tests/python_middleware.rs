@@ -1,0 +1,131 @@
+//! `examples/python`: the middleware in front of a Python application, on a real server.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use serde_json::json;
+use sluice_testkit::{AsgiApp, ReservedPort, Sluice, eventually_async};
+use sluice_tests::{
+    fleet::alone,
+    http::{Answer, Client, Connection, Request},
+};
+use tokio::task::JoinSet;
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python");
+/// A path that is never limited.
+const EXEMPT: &str = "/health";
+const ON_EVERY_ANSWER: [&str; 5] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit"];
+/// So many seconds that a busy machine is not taken for a Sluice that is away.
+const PATIENT: (&str, &str) = ("SLUICE_TIMEOUT", "60");
+
+/// The example's application in front of its own Sluice.
+fn start(limits: &str, env: &[(&str, &str)]) -> (Sluice, AsgiApp) {
+    let sluice = alone(limits);
+    let url = sluice.url("/");
+    let app = tokio::task::block_in_place(|| AsgiApp::start(Path::new(EXAMPLE), &[&[("SLUICE_URL", url.as_str())], env].concat(), EXEMPT));
+    (sluice, app)
+}
+
+/// A request of `alice`, with a body.
+fn order() -> Request {
+    Request::post("/orders?page=2", &json!({ "item": "book" })).header("x-api-key", "alice")
+}
+
+#[track_caller]
+fn assert_passed(answer: &Answer) {
+    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(answer.json(), json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_reach_the_application_until_the_limit_is_spent() {
+    let (sluice, app) = start("defaults: { rate: 10/day, burst: 3 }", &[PATIENT]);
+    let mut client = Client::of(app.addr());
+    for left in [2, 1] {
+        let allowed = client.ask(&order()).await;
+        assert_passed(&allowed);
+        assert_eq!(allowed.number("x-ratelimit-remaining"), left);
+        for name in ON_EVERY_ANSWER {
+            assert!(allowed.header(name).is_some(), "{name}: {allowed}");
+        }
+    }
+    let behind_a_proxy = Request::get("/v1/forward-auth").header("x-api-key", "alice").header("x-forwarded-uri", "/orders");
+    assert_eq!(Client::of(sluice.http_addr()).ask(&behind_a_proxy).await.number("x-ratelimit-remaining"), 0, "one client, one bucket");
+
+    let denied = client.ask(&order()).await;
+    assert_eq!((denied.status, denied.problem().as_deref()), (429, Some("rate-limited")), "{denied}");
+    assert!((1..=8640).contains(&denied.number("retry-after")), "a tenth of a day: {denied}");
+    for name in ON_EVERY_ANSWER {
+        assert!(denied.header(name).is_some(), "{name}: {denied}");
+    }
+
+    let bearer = Request::get("/orders").header("authorization", "Bearer bob");
+    assert_eq!(client.ask(&bearer).await.number("x-ratelimit-remaining"), 2, "another client, another bucket");
+    let unreadable = client.ask(&Request::get("/a%2fb")).await;
+    assert_eq!((unreadable.status, unreadable.problem().as_deref()), (400, Some("invalid-request")), "{unreadable}");
+    let exempt = client.get(EXEMPT).await;
+    assert_eq!((exempt.status, exempt.header("x-ratelimit-limit")), (200, None), "{exempt}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
+    const BURST: usize = 30;
+    let (_sluice, app) = start(&format!("defaults: {{ rate: 1/day, burst: {BURST} }}"), &[PATIENT]);
+    let mut crowd = JoinSet::new();
+    for member in 0..6 {
+        let server = app.addr();
+        crowd.spawn(async move {
+            let mut connection = Connection::open_from("127.0.0.2".parse::<IpAddr>().unwrap(), server).await.unwrap();
+            let mut statuses = Vec::new();
+            for turn in 0..10 {
+                let forged = format!("192.0.2.{}", member * 10 + turn);
+                statuses.push(connection.ask(&Request::get("/orders").header("x-forwarded-for", &forged)).await.unwrap().status);
+            }
+            statuses
+        });
+    }
+    let statuses = crowd.join_all().await.concat();
+    let count = |status| statuses.iter().filter(|one| **one == status).count();
+    assert_eq!((count(200), count(429)), (BURST, 60 - BURST));
+}
+
+/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of every answer meanwhile.
+async fn while_sluice_is_away(when_away: &str, holds: fn(&Answer)) {
+    let limits = "defaults: { rate: 1/day, burst: 1 }";
+    let (sluice, app) = start(limits, &[("SLUICE_WHEN_AWAY", when_away)]);
+    let ask = async || Client::of(app.addr()).ask(&order()).await;
+    let decided = async || ask().await.status == 429;
+    eventually_async("the limit is spent", decided).await;
+
+    sluice.pause();
+    eventually_async("Sluice hangs", async || !decided().await).await;
+    holds(&ask().await);
+    sluice.resume();
+    eventually_async("a Sluice that hung decides again", decided).await;
+
+    sluice.sigkill();
+    let _ended = sluice.wait_exit(Duration::from_secs(10));
+    holds(&ask().await);
+
+    let nobody = ReservedPort::new();
+    sluice.rewrite_config(&format!("{limits}\nstore: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number()));
+    sluice.restart();
+    holds(&ask().await);
+
+    sluice.rewrite_config(limits);
+    sluice.restart();
+    eventually_async("a Sluice that was gone decides again", decided).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_pass_while_sluice_is_away() {
+    while_sluice_is_away("allow", assert_passed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_refused_while_sluice_is_away_where_that_is_chosen() {
+    while_sluice_is_away("refuse", |answer| {
+        assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("store-unavailable")), "{answer}");
+    })
+    .await;
+}
