@@ -1,7 +1,7 @@
 //! `sluice health`: asks a replica whether it is ready, for images in which nothing else can.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -35,18 +35,14 @@ pub fn ask(address: SocketAddr) -> io::Result<Said> {
 }
 
 fn read(stream: impl Read) -> io::Result<Said> {
-    let mut stream = BufReader::new(stream.take(LONGEST_ANSWER));
-    let mut status = String::new();
-    stream.read_line(&mut status)?;
-    let code = status.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1));
-    let Some(code) = code else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "what answers does not speak HTTP"));
-    };
-    let ready = code == "200";
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).trim_end().to_owned();
-    Ok(Said { ready, body })
+    let mut answer = Vec::new();
+    stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    match head.strip_prefix("HTTP/1.").and_then(|rest| rest.split([' ', '\r']).nth(1)) {
+        Some(status) => Ok(Said { ready: status == "200", body: body.trim_end().to_owned() }),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "what answers does not speak HTTP")),
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +63,7 @@ mod tests {
 
     #[test]
     fn what_is_not_http_is_an_error() {
-        for answer in ["", "-ERR unknown command 'GET'\r\n", "HTTP/1.1\r\n\r\n", "\r\n"] {
+        for answer in ["", "-ERR unknown command 'GET'\r\n", "HTTP/1.1", "\r\n"] {
             assert_eq!(said(answer).unwrap_err().kind(), io::ErrorKind::InvalidData, "{answer:?}");
         }
     }
