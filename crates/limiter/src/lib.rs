@@ -77,6 +77,7 @@
 //!
 //! [`identify`] finds the client in a request's headers: by key, by token, or by its address behind trusted proxies.
 
+pub mod answer;
 pub mod events;
 pub mod figures;
 pub mod identify;

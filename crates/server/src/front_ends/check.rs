@@ -27,12 +27,14 @@ use serde::{
     de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use sluice::{Attributes, Client, Cost, Limiter, Request};
+use sluice::{
+    Attributes, Client, Cost, Limiter, Request,
+    answer::{DecisionBody, ProblemBody},
+};
 
 use super::{
-    body,
-    decision::{self, DecisionBody},
-    problem::{Kind, Problem, ProblemBody},
+    body, decision,
+    problem::{Kind, Problem},
 };
 
 /// Where one check is asked.

@@ -10,7 +10,6 @@ mod decision;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod forward_auth;
-mod headers;
 mod problem;
 #[cfg(test)]
 mod tests;

@@ -10,19 +10,14 @@ use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{ALLOW, CONTENT_TYPE},
 };
-use serde::Serialize;
-use sluice::{LimiterError, RequestError, StoreError};
-
-/// The media type of a problem.
-pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+use sluice::{
+    LimiterError, RequestError, StoreError,
+    answer::{PROBLEM_JSON, ProblemBody, ProblemKind},
+};
 
 /// A kind of problem: the names that clients may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Too few tokens now; later there are enough.
-    RateLimited,
-    /// More tokens asked for than the bucket can ever hold.
-    CostAboveBurst,
     /// What came is no HTTP.
     MalformedRequest,
     /// The path is longer than HTTP can be read here.
@@ -59,30 +54,16 @@ pub(crate) struct Problem {
     allow: Option<&'static str>,
 }
 
-/// A problem's members on the wire.
-#[derive(Serialize)]
-pub(crate) struct ProblemBody<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
-}
-
 // === impl Kind ===
 
 impl Kind {
     /// The stable name: the problem's `type`.
     pub(crate) const fn type_uri(self) -> &'static str {
         match self {
-            Self::RateLimited => "urn:sluice:problem:rate-limited",
-            Self::CostAboveBurst => "urn:sluice:problem:cost-above-burst",
             Self::MalformedRequest => "urn:sluice:problem:malformed-request",
             Self::PathTooLong => "urn:sluice:problem:path-too-long",
             Self::MalformedBody => "urn:sluice:problem:malformed-body",
-            Self::InvalidRequest => "urn:sluice:problem:invalid-request",
+            Self::InvalidRequest => ProblemKind::InvalidRequest.type_uri(),
             Self::TooManyChecks => "urn:sluice:problem:too-many-checks",
             Self::BodyTooLarge => "urn:sluice:problem:body-too-large",
             Self::BodyTooSlow => "urn:sluice:problem:body-too-slow",
@@ -90,19 +71,17 @@ impl Kind {
             Self::UnsupportedMediaType => "urn:sluice:problem:unsupported-media-type",
             Self::MethodNotAllowed => "urn:sluice:problem:method-not-allowed",
             Self::NotFound => "urn:sluice:problem:not-found",
-            Self::StoreUnavailable => "urn:sluice:problem:store-unavailable",
+            Self::StoreUnavailable => ProblemKind::StoreUnavailable.type_uri(),
         }
     }
 
     /// The same words for every problem of the kind.
     pub(crate) const fn title(self) -> &'static str {
         match self {
-            Self::RateLimited => "Too many requests",
-            Self::CostAboveBurst => "The cost is above the burst",
             Self::MalformedRequest => "The request is not HTTP",
             Self::PathTooLong => "The path is too long",
             Self::MalformedBody => "The body is not the JSON expected",
-            Self::InvalidRequest => "The request cannot be decided about",
+            Self::InvalidRequest => ProblemKind::InvalidRequest.title(),
             Self::TooManyChecks => "Too many checks in one batch",
             Self::BodyTooLarge => "The body is too large",
             Self::BodyTooSlow => "The body did not arrive in time",
@@ -110,23 +89,23 @@ impl Kind {
             Self::UnsupportedMediaType => "The body is not said to be JSON",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::NotFound => "Nothing is here",
-            Self::StoreUnavailable => "The store cannot decide",
+            Self::StoreUnavailable => ProblemKind::StoreUnavailable.title(),
         }
     }
 
     /// The status it is answered with.
     pub(crate) const fn status(self) -> StatusCode {
         match self {
-            Self::RateLimited | Self::CostAboveBurst => StatusCode::TOO_MANY_REQUESTS,
             Self::PathTooLong => StatusCode::URI_TOO_LONG,
-            Self::MalformedRequest | Self::MalformedBody | Self::InvalidRequest | Self::TooManyChecks => StatusCode::BAD_REQUEST,
+            Self::MalformedRequest | Self::MalformedBody | Self::TooManyChecks => StatusCode::BAD_REQUEST,
+            Self::InvalidRequest => ProblemKind::InvalidRequest.status(),
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnavailable => ProblemKind::StoreUnavailable.status(),
         }
     }
 }
@@ -182,7 +161,7 @@ impl Problem {
     /// The members on the wire.
     pub(crate) fn body(&self) -> ProblemBody<'_> {
         ProblemBody {
-            kind: self.kind.type_uri(),
+            type_uri: self.kind.type_uri(),
             title: self.kind.title(),
             status: self.status().as_u16(),
             detail: &self.detail,

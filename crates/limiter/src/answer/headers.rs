@@ -6,8 +6,7 @@
 //! enforced limit that applies, the one that binds first. A denial that waiting ends has `Retry-After`. Where no limit applies there is
 //! nothing to say. All seconds are rounded up: a client that obeys never returns too early.
 
-use axum::body::Bytes;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use sluice_core::{Decision, Limit, Rate, Verdict, whole_seconds};
 
@@ -23,7 +22,7 @@ const MAX_STRUCTURED_INTEGER: u64 = 999_999_999_999_999;
 const USUAL_BYTES: usize = 160;
 
 /// Adds the fields that `decision` deserves to `headers`.
-pub(crate) fn write(decision: &Decision, headers: &mut HeaderMap) {
+pub fn write(decision: &Decision, headers: &mut HeaderMap) {
     let Some(binding) = decision.binding() else { return };
     let mut text = Text(BytesMut::with_capacity(USUAL_BYTES));
 
@@ -55,7 +54,7 @@ pub(crate) fn write(decision: &Decision, headers: &mut HeaderMap) {
 }
 
 /// What every limit said: the one that binds first, then the others that are enforced, then the shadows.
-pub(crate) fn in_order(decision: &Decision) -> impl Iterator<Item = &Verdict> {
+pub fn in_order(decision: &Decision) -> impl Iterator<Item = &Verdict> {
     let binding = decision.binding();
     let is_binding = move |verdict: &&Verdict| binding.is_some_and(|binding| std::ptr::eq(binding, *verdict));
     let of_mode =
@@ -68,25 +67,27 @@ fn enforced(decision: &Decision) -> impl Iterator<Item = &Verdict> {
 }
 
 /// When the bucket is full again, in Unix seconds rounded up.
-pub(crate) fn reset_unix_seconds(decision: &Decision, verdict: &Verdict) -> u64 {
+#[must_use]
+pub fn reset_unix_seconds(decision: &Decision, verdict: &Verdict) -> u64 {
     let seconds = verdict.reset_at(decision.at()).unix_seconds_rounded_up();
     u64::try_from(seconds).unwrap_or(0)
 }
 
 /// A rate as the wire tells it: tokens in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub struct Window {
     /// Tokens that come back in [`seconds`](Self::seconds).
-    pub(crate) tokens: u64,
+    pub tokens: u64,
     /// The period; of one that is no whole number of seconds, the least multiple that is.
-    pub(crate) seconds: u64,
+    pub seconds: u64,
 }
 
 impl Window {
     const SECOND_US: u64 = 1_000_000;
 
     /// The window of `rate`, as written where it can be.
-    pub(crate) fn of(rate: Rate) -> Self {
+    #[must_use]
+    pub fn of(rate: Rate) -> Self {
         let period = rate.period();
         if period.subsec_micros() == 0 {
             return Self { tokens: rate.tokens(), seconds: period.as_secs() };
@@ -138,7 +139,7 @@ mod tests {
     use sluice_core::{Action, Bucket, Mode, Source, Timestamp};
 
     use super::*;
-    use crate::front_ends::fixtures::{check_of, limit};
+    use crate::answer::fixtures::{check_of, limit};
 
     const NOW: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
 
@@ -174,7 +175,7 @@ mod tests {
         let mut buckets = [Bucket::full(limit.numbers(), NOW)];
         buckets[0].take(limit.numbers(), 2, NOW);
         let later = NOW.after(Duration::from_micros(500_000));
-        let check = sluice_core::Check::new(Action::Take).with(&limit, crate::front_ends::fixtures::tag(), sluice_core::Cost::ONE);
+        let check = sluice_core::Check::new(Action::Take).with(&limit, crate::answer::fixtures::tag(), sluice_core::Cost::ONE);
         let decision = check.decide(&mut buckets, later, Source::Store);
         assert!(decision.is_denied());
         assert_eq!(field(&decision, "retry-after").as_deref(), Some("90"), "89.5 seconds, rounded up");

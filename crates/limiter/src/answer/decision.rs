@@ -1,0 +1,240 @@
+//! A decision as JSON.
+//!
+//! ```json
+//! { "status": 200, "allowed": true, "limit": 60, "window": 60, "remaining": 9, "reset": 1800000001,
+//!   "limits": [ { "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce", "cost": 1,
+//!                 "admitted": true, "remaining": 9, "reset": 1800000001 } ] }
+//! ```
+//!
+//! At the top stands the limit that binds: `limit` tokens come back every `window` seconds, `remaining` are left, and at `reset` (Unix
+//! seconds, rounded up) the bucket is full. `limits` holds what every limit said, the one that binds first and shadows last. Where no limit
+//! applies there are only `status` and `allowed`, and `limits` is empty.
+//!
+//! A denial is the same and an RFC 9457 problem as well: it adds `type`, `title` and `detail`; `error` and `message`, for clients
+//! that know no problems; `retry_after` in whole seconds, rounded up; and `never`, which is true, without `retry_after`, when the cost is above the
+//! burst.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde::{Serialize, Serializer, ser::SerializeSeq};
+use sluice_core::{Decision, Mode, Retry, Verdict};
+
+use super::{
+    headers::{self, Window, reset_unix_seconds},
+    problem::ProblemKind,
+};
+
+/// A decision on the wire; the module's documentation names the members.
+#[derive(Debug, Serialize)]
+pub struct DecisionBody<'d> {
+    status: u16,
+    allowed: bool,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    denial: Option<Denial<'d>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    binding: Option<Binding>,
+    limits: Verdicts<'d>,
+}
+
+#[derive(Debug, Serialize)]
+struct Binding {
+    limit: u64,
+    window: u64,
+    remaining: u64,
+    reset: u64,
+}
+
+/// What a denial adds, by the limit that binds.
+#[derive(Debug)]
+struct Denial<'d>(&'d Verdict);
+
+#[derive(Serialize)]
+struct DenialBody<'r> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    detail: &'r str,
+    error: &'static str,
+    message: &'r str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    never: bool,
+}
+
+#[derive(Debug)]
+struct Verdicts<'d>(&'d Decision);
+
+#[derive(Serialize)]
+struct VerdictBody<'d> {
+    name: &'d str,
+    requests_per_minute: u64,
+    burst: u64,
+    mode: &'static str,
+    cost: u64,
+    admitted: bool,
+    remaining: u64,
+    reset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    never: bool,
+}
+
+// === impl DecisionBody ===
+
+impl<'d> DecisionBody<'d> {
+    /// The members that tell `decision`.
+    #[must_use]
+    pub fn of(decision: &'d Decision) -> Self {
+        let binding = decision.binding();
+        Self {
+            status: ProblemKind::of(decision).map_or(StatusCode::OK, ProblemKind::status).as_u16(),
+            allowed: decision.is_allowed(),
+            denial: binding.filter(|_| decision.is_denied()).map(Denial),
+            binding: binding.map(|verdict| {
+                let Window { tokens, seconds } = Window::of(verdict.limit.numbers().rate());
+                Binding { limit: tokens, window: seconds, remaining: verdict.remaining, reset: reset_unix_seconds(decision, verdict) }
+            }),
+            limits: Verdicts(decision),
+        }
+    }
+
+    /// Why it is denied, for people; `None` when it is not.
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        self.denial.as_ref().map(ToString::to_string)
+    }
+}
+
+// === impl Denial ===
+
+impl Serialize for Denial<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let retry = self.0.retry;
+        let kind = ProblemKind::of_denial(retry);
+        let error = if kind == ProblemKind::CostAboveBurst { "cost_above_burst" } else { "rate_limit_exceeded" };
+        let never = retry == Retry::Never;
+        let reason = self.to_string();
+        let retry_after = retry.after_seconds();
+        let body = DenialBody { kind: kind.type_uri(), title: kind.title(), detail: &reason, error, message: &reason, retry_after, never };
+        body.serialize(serializer)
+    }
+}
+
+impl fmt::Display for Denial<'_> {
+    /// Why, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { limit, cost, remaining, retry, .. } = self.0;
+        match retry.after_seconds() {
+            Some(seconds) => write!(f, "limit {limit} has {remaining} of the {cost} tokens asked for: try again in {seconds} s"),
+            None => write!(f, "a cost of {cost} is above what limit {limit} can ever hold: ask for less at a time"),
+        }
+    }
+}
+
+// === impl Verdicts ===
+
+impl Serialize for Verdicts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(decision) = self;
+        let mut list = serializer.serialize_seq(Some(decision.verdicts().len()))?;
+        for verdict in headers::in_order(decision) {
+            list.serialize_element(&VerdictBody::of(decision, verdict))?;
+        }
+        list.end()
+    }
+}
+
+// === impl VerdictBody ===
+
+impl<'d> VerdictBody<'d> {
+    fn of(decision: &Decision, verdict: &'d Verdict) -> Self {
+        let numbers = verdict.limit.numbers();
+        Self {
+            name: verdict.limit.name(),
+            requests_per_minute: numbers.rate().tokens_per_minute(),
+            burst: numbers.burst(),
+            mode: match verdict.limit.mode() {
+                Mode::Enforce => "enforce",
+                Mode::Shadow => "shadow",
+                Mode::Off => "off",
+            },
+            cost: verdict.cost.tokens(),
+            admitted: verdict.admitted,
+            remaining: verdict.remaining,
+            reset: reset_unix_seconds(decision, verdict),
+            retry_after: verdict.retry.after_seconds(),
+            never: verdict.retry == Retry::Never,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+    use sluice_core::{Action, Bucket, Check, Cost, Source, Timestamp};
+
+    use super::*;
+    use crate::answer::fixtures::{check_of, limit, tag};
+
+    const NOW: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
+
+    fn body(decision: &Decision) -> Value {
+        serde_json::to_value(DecisionBody::of(decision)).unwrap()
+    }
+
+    #[test]
+    fn an_allowed_check_tells_the_limit_that_binds_and_all_others() {
+        let shadow = Arc::new((*limit("try", "1/day", 1)).clone().with_mode(Mode::Shadow));
+        let decision = check_of(Action::Take, &[(&shadow, 2), (&limit("default", "60/minute", 10), 2)], NOW);
+        let expected = json!({
+            "status": 200, "allowed": true, "limit": 60, "window": 60, "remaining": 8, "reset": 1_800_000_002_u64,
+            "limits": [
+                { "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce", "cost": 2, "admitted": true,
+                  "remaining": 8, "reset": 1_800_000_002_u64 },
+                { "name": "try", "requests_per_minute": 1, "burst": 1, "mode": "shadow", "cost": 2, "admitted": false,
+                  "remaining": 1, "reset": 1_800_000_000_u64, "never": true },
+            ],
+        });
+        assert_eq!(body(&decision), expected);
+    }
+
+    #[test]
+    fn a_denied_check_is_a_problem_with_the_words_of_older_clients() {
+        let limit = limit("default", "60/minute", 10);
+        let mut buckets = [Bucket::full(limit.numbers(), NOW)];
+        buckets[0].take(limit.numbers(), 8, NOW);
+        let check = Check::new(Action::Take).with(&limit, tag(), Cost::new(5).unwrap());
+        let reason = "limit default (60/minute, burst 10) has 2 of the 5 tokens asked for: try again in 3 s";
+        let expected = json!({
+            "allowed": false,
+            "type": "urn:sluice:problem:rate-limited", "title": "Too many requests", "status": 429, "detail": reason,
+            "error": "rate_limit_exceeded", "message": reason, "retry_after": 3, "never": false,
+            "limit": 60, "window": 60, "remaining": 2, "reset": 1_800_000_008_u64,
+            "limits": [ { "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce", "cost": 5, "admitted": false,
+                          "remaining": 2, "reset": 1_800_000_008_u64, "retry_after": 3 } ],
+        });
+        assert_eq!(body(&check.decide(&mut buckets, NOW, Source::Store)), expected);
+    }
+
+    #[test]
+    fn a_cost_above_the_burst_is_denied_for_ever() {
+        let denied = body(&check_of(Action::Take, &[(&limit("default", "60/minute", 10), 11)], NOW));
+        assert_eq!(denied["never"], true);
+        assert_eq!(denied.get("retry_after"), None);
+        assert_eq!(denied["type"], "urn:sluice:problem:cost-above-burst");
+        assert_eq!(
+            denied["detail"],
+            "a cost of 11 is above what limit default (60/minute, burst 10) can ever hold: ask for less at a time"
+        );
+        assert_eq!(denied["remaining"], 10);
+    }
+
+    #[test]
+    fn without_a_limit_there_is_only_the_answer() {
+        assert_eq!(body(&Decision::unlimited(NOW)), json!({ "status": 200, "allowed": true, "limits": [] }));
+    }
+}
