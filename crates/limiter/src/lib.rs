@@ -76,11 +76,16 @@
 //! # Who asks
 //!
 //! [`identify`] finds the client in a request's headers: by key, by token, or by its address behind trusted proxies.
+//!
+//! # In front of a service
+//!
+//! [`RateLimitLayer`] and [`MetricsLayer`] put all this in front of an axum, hyper or tonic service; [`layer`] has examples.
 
 pub mod answer;
 pub mod events;
 pub mod figures;
 pub mod identify;
+pub mod layer;
 
 mod error;
 mod in_force;
@@ -88,6 +93,7 @@ mod limiter;
 mod metered;
 
 pub use error::LimiterError;
+pub use layer::{MetricsLayer, RateLimitLayer};
 pub use limiter::{Checked, Counters, Limiter};
 pub use metered::MeteredTrips;
 

@@ -1,0 +1,52 @@
+use std::{fmt, sync::Arc};
+
+use http::Extensions;
+use sluice_telemetry::HttpRecorder;
+use tower_layer::Layer;
+
+use super::{endpoints::Endpoints, label::Label, service::Metrics};
+
+/// Counts and measures what a service answers.
+///
+/// See the [module docs](super) for an example.
+#[derive(Clone)]
+pub struct MetricsLayer<L = ()> {
+    endpoints: Arc<Endpoints>,
+    label: L,
+}
+
+impl MetricsLayer {
+    /// Records with `recorder`.
+    #[must_use]
+    pub fn new(recorder: &HttpRecorder) -> Self {
+        Self { endpoints: Arc::new(Endpoints::new(recorder)), label: () }
+    }
+}
+
+impl<L> MetricsLayer<L> {
+    /// Finds in a request's extensions the pattern that its path matched, as the router says it there.
+    ///
+    /// It has to be one of few: what is not among the first 200 is recorded as `other`.
+    #[must_use]
+    pub fn with_endpoint<F>(self, endpoint: F) -> MetricsLayer<F>
+    where
+        F: for<'r> Fn(&'r Extensions) -> Option<&'r str>,
+    {
+        MetricsLayer { endpoints: self.endpoints, label: endpoint }
+    }
+}
+
+impl<S, L: Label + Clone> Layer<S> for MetricsLayer<L> {
+    type Service = Metrics<S, L>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Metrics::new(inner, Arc::clone(&self.endpoints), self.label.clone())
+    }
+}
+
+impl<L> fmt::Debug for MetricsLayer<L> {
+    /// Leaves out the closure, of which there is nothing to show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsLayer").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,315 @@
+//! The layers in front of services: what passes, what is answered in its place, and what is counted of it.
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod stores;
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, MatchedPath},
+    routing::{get, post},
+};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use sluice::{Limiter, MemoryStore, MetricsLayer, Policy, RateLimitLayer, Recorders, Store, Telemetry, identify::Identifier};
+use sluice_core::Timestamp;
+use sluice_store::ManualClock;
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+type Body = Full<bytes::Bytes>;
+
+/// Time stands still, so that what a test took does not come back meanwhile.
+fn memory() -> MemoryStore<ManualClock> {
+    MemoryStore::with_clock(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)))
+}
+
+fn layer_over(store: impl Store + 'static) -> RateLimitLayer {
+    RateLimitLayer::new(Limiter::new(Policy::default(), Arc::new(store), &Recorders::disabled()))
+}
+
+fn layer() -> RateLimitLayer {
+    layer_over(memory())
+}
+
+async fn hello<B>(_: Request<B>) -> Result<Response<Body>, Infallible> {
+    Ok(Response::builder().header("x-ratelimit-limit", "theirs").body(Body::from("hello")).unwrap())
+}
+
+fn request() -> http::request::Builder {
+    Request::get("/orders").header("x-api-key", "alice")
+}
+
+fn empty(request: http::request::Builder) -> Request<Body> {
+    request.body(Body::default()).unwrap()
+}
+
+async fn json(response: Response<impl http_body::Body<Data = bytes::Bytes, Error = Infallible>>) -> serde_json::Value {
+    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn what_may_pass_is_answered_by_the_service_and_told_where_it_stands() {
+    let answer = layer().layer(service_fn(hello)).oneshot(empty(request())).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["x-ratelimit-limit"], "60", "the service's own fields give way");
+    assert_eq!(answer.headers()["x-ratelimit-remaining"], "9");
+    assert_eq!(answer.headers()["ratelimit"], "\"default\";r=9;t=1");
+    assert_eq!(answer.headers().get("retry-after"), None);
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
+}
+
+#[tokio::test]
+async fn what_is_denied_does_not_reach_the_service() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&asked);
+    let service = layer().layer(service_fn(move |request| {
+        counting.fetch_add(1, Ordering::Relaxed);
+        hello::<Body>(request)
+    }));
+    for _ in 0..10 {
+        assert_eq!(service.clone().oneshot(empty(request())).await.unwrap().status(), StatusCode::OK);
+    }
+    let denied = service.clone().oneshot(empty(request())).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 10);
+    assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(denied.headers()["retry-after"], "1");
+    assert_eq!(denied.headers()["content-type"], "application/problem+json");
+    let problem = json(denied).await;
+    assert_eq!(problem["type"], "urn:sluice:problem:rate-limited");
+    assert_eq!(problem["error"], "rate_limit_exceeded");
+    assert_eq!((&problem["retry_after"], &problem["limit"], &problem["window"]), (&1.into(), &60.into(), &60.into()));
+    assert!(problem["message"].is_string());
+    let other = Request::get("/orders").header("x-api-key", "bob");
+    assert_eq!(service.oneshot(empty(other)).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn grpc_is_answered_in_its_own_words() {
+    let service = layer().layer(service_fn(hello));
+    let grpc = || empty(request().header("content-type", "application/grpc"));
+    for _ in 0..10 {
+        service.clone().oneshot(grpc()).await.unwrap();
+    }
+    let denied = service.oneshot(grpc()).await.unwrap();
+    assert_eq!(denied.status(), StatusCode::OK);
+    assert_eq!(denied.headers()["content-type"], "application/grpc");
+    assert_eq!(denied.headers()["retry-after"], "1");
+    let status = tonic::Status::from_header_map(denied.headers()).unwrap();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    assert!(status.message().contains("try again in 1 s"), "{}", status.message());
+    assert!(denied.into_body().collect().await.unwrap().to_bytes().is_empty());
+
+    let away = layer_over(stores::Away).layer(service_fn(hello)).oneshot(grpc()).await.unwrap();
+    assert_eq!(tonic::Status::from_header_map(away.headers()).unwrap().code(), tonic::Code::Unavailable);
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_says_whose_fault_it_is() {
+    let of = async |layer: RateLimitLayer, request| {
+        let answer = layer.layer(service_fn(hello)).oneshot(request).await.unwrap();
+        (answer.status().as_u16(), json(answer).await["type"].as_str().unwrap().to_owned())
+    };
+    let away = of(layer_over(stores::Away), empty(request())).await;
+    assert_eq!(away, (503, "urn:sluice:problem:store-unavailable".to_owned()));
+    let slash = of(layer(), empty(Request::get("/a%2Fb").header("x-api-key", "alice"))).await;
+    assert_eq!(slash, (400, "urn:sluice:problem:invalid-request".to_owned()));
+    let nobody = of(layer(), empty(Request::get("/orders"))).await;
+    assert_eq!(nobody, (500, "urn:sluice:problem:client-unknown".to_owned()));
+}
+
+#[tokio::test]
+async fn the_peer_is_found_among_the_extensions_or_told_by_a_closure() {
+    #[derive(Clone)]
+    struct Connection(IpAddr);
+    let address: IpAddr = "192.0.2.1".parse().unwrap();
+    let limit = layer();
+    let told = limit.clone().with_peer(|extensions| extensions.get::<Connection>().map(|connection| connection.0));
+    let from = |socket: bool| {
+        let mut request = empty(Request::get("/orders"));
+        if socket {
+            request.extensions_mut().insert(SocketAddr::new(address, 9));
+        } else {
+            request.extensions_mut().insert(Connection(address));
+        }
+        request
+    };
+    let first = limit.layer(service_fn(hello)).oneshot(from(true)).await.unwrap();
+    assert_eq!(first.headers()["x-ratelimit-remaining"], "9");
+    let second = told.layer(service_fn(hello)).oneshot(from(false)).await.unwrap();
+    assert_eq!(second.headers()["x-ratelimit-remaining"], "8", "the same address is the same client");
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_speaks_for_its_clients() {
+    let identifier = Identifier::default().with_trusted_proxies(vec!["192.0.2.0/24".parse().unwrap()]);
+    let service = layer().with_identifier(identifier).with_peer(|_| Some([192, 0, 2, 1].into())).layer(service_fn(hello));
+    for client in ["198.51.100.1", "198.51.100.2"] {
+        let request = empty(Request::get("/orders").header("x-forwarded-for", client));
+        let answer = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.headers()["x-ratelimit-remaining"], "9", "{client}");
+    }
+}
+
+/// Panics when it is called without having been asked whether it is ready; a clone has to be asked anew.
+#[derive(Debug, Default)]
+struct Strict {
+    ready: bool,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Service<Request<Body>> for Strict {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called before it was ready");
+        std::future::ready(Ok(Response::default()))
+    }
+}
+
+#[tokio::test]
+async fn the_service_that_was_ready_is_the_one_called() {
+    let mut service = layer().layer(Strict::default());
+    for _ in 0..2 {
+        let answer = service.ready().await.unwrap().call(empty(request())).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+}
+
+/// An axum application with both layers, as a program would write it.
+fn app(telemetry: &Telemetry) -> Router {
+    let limit = RateLimitLayer::new(Limiter::new(Policy::default(), Arc::new(memory()), telemetry.recorders()))
+        .with_peer(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()));
+    let measure =
+        MetricsLayer::new(&telemetry.recorders().http).with_endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+    Router::new()
+        .route("/orders/{id}", get(async || "an order"))
+        .route("/orders", post(async |body: String| body.len().to_string()))
+        .layer(limit)
+        .layer(measure)
+}
+
+fn shown(telemetry: &Telemetry, line: &str) -> bool {
+    let text = telemetry.prometheus().render().unwrap();
+    text.lines().any(|shown| shown == line)
+}
+
+#[tokio::test]
+async fn an_axum_application_is_limited_by_address_and_measured_by_route() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let app = app(&telemetry);
+    let from = |address: [u8; 4], request: http::request::Builder, body: &'static str| {
+        let mut request = request.body(axum::body::Body::from(body)).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((address, 9))));
+        app.clone().oneshot(request)
+    };
+    for id in 0..11 {
+        let answer = from([192, 0, 2, 1], Request::get(format!("/orders/{id}")), "").await.unwrap();
+        let expected = if id < 10 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
+        assert_eq!(answer.status(), expected, "{id}");
+    }
+    let sum = from([192, 0, 2, 2], Request::post("/orders"), "0123456789").await.unwrap();
+    assert_eq!(sum.into_body().collect().await.unwrap().to_bytes(), "10");
+
+    assert!(shown(&telemetry, r#"http_requests_total{endpoint="/orders/{id}",method="GET",status="200"} 10"#));
+    assert!(shown(&telemetry, r#"http_requests_total{endpoint="/orders/{id}",method="GET",status="429"} 1"#));
+    assert!(shown(&telemetry, r#"http_requests_total{endpoint="/orders",method="POST",status="200"} 1"#));
+    assert!(shown(&telemetry, r#"http_request_size_bytes_sum{endpoint="/orders",method="POST"} 10"#));
+    assert!(shown(&telemetry, r#"http_response_size_bytes_sum{endpoint="/orders",method="POST"} 2"#));
+    assert!(shown(&telemetry, r#"http_request_duration_seconds_count{endpoint="/orders",method="POST"} 1"#));
+}
+
+#[tokio::test]
+async fn without_a_router_the_endpoint_is_what_the_policy_says() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let measure = MetricsLayer::new(&telemetry.recorders().http);
+    let service = measure.layer(layer().layer(service_fn(hello)));
+    for path in ["/api/v1/tools/execute", "/orders/7"] {
+        service.clone().oneshot(empty(Request::get(path).header("x-api-key", "alice"))).await.unwrap();
+    }
+    assert!(shown(&telemetry, r#"http_requests_total{endpoint="/api/v1/tools/execute",method="GET",status="200"} 1"#));
+    assert!(shown(&telemetry, r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#));
+}
+
+#[tokio::test]
+async fn an_answer_is_counted_once_and_not_before_its_end() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let count = r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#;
+    let service = MetricsLayer::new(&telemetry.recorders().http).layer(service_fn(hello));
+    let answer = service.oneshot(empty(request())).await.unwrap();
+    assert!(!shown(&telemetry, count));
+    let mut body = answer.into_body();
+    while body.frame().await.is_some() {}
+    assert!(shown(&telemetry, count));
+    drop(body);
+    assert!(shown(&telemetry, count));
+    assert!(shown(&telemetry, r#"http_response_size_bytes_sum{endpoint="other",method="GET"} 5"#));
+}
+
+#[tokio::test]
+async fn a_request_without_an_answer_is_not_counted() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let failing = service_fn(async |_| Err::<Response<Body>, _>("broken"));
+    let error = MetricsLayer::new(&telemetry.recorders().http).layer(failing).oneshot(empty(request())).await.unwrap_err();
+    assert_eq!(error, "broken");
+    let text = telemetry.prometheus().render().unwrap();
+    assert!(!text.lines().any(|line| line.starts_with("http_")), "{text}");
+}
+
+#[tokio::test]
+async fn the_layers_fit_in_front_of_tonic() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let routes = tonic::service::Routes::new(tonic_service::Nothing).prepare();
+    let service = MetricsLayer::new(&telemetry.recorders().http).layer(layer().layer(routes));
+    let request = Request::post("/nothing.Nothing/Ask").header("content-type", "application/grpc").header("x-api-key", "alice");
+    let answer = service.oneshot(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.headers()["x-ratelimit-remaining"], "9");
+    let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(status.code(), tonic::Code::Unimplemented, "the service answers, and knows no methods");
+}
+
+/// A service of gRPC as generated code would be, without methods.
+mod tonic_service {
+    use super::*;
+
+    #[derive(Clone)]
+    pub(super) struct Nothing;
+
+    impl tonic::server::NamedService for Nothing {
+        const NAME: &'static str = "nothing.Nothing";
+    }
+
+    impl Service<Request<tonic::body::Body>> for Nothing {
+        type Response = Response<tonic::body::Body>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<tonic::body::Body>) -> Self::Future {
+            std::future::ready(Ok(tonic::Status::unimplemented("no methods").into_http()))
+        }
+    }
+}
