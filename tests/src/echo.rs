@@ -15,9 +15,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+/// Answers below this path say `RateLimit: "own";r=7`.
+pub const OWN_LIMIT: &str = "/own-limit";
 const MAX_FIELDS: usize = 64;
 
 /// An HTTP/1.1 server on a port of its own that answers every request 200, with its method, target and body as JSON.
+///
+/// Below [`OWN_LIMIT`] it also claims to have a limit of its own.
 ///
 /// It lives as long as the test's runtime.
 #[derive(Debug)]
@@ -63,11 +67,10 @@ impl Echo {
 async fn answer_all(mut stream: TcpStream, asked: &AtomicUsize) -> io::Result<()> {
     let mut received = Vec::new();
     loop {
-        while let Some((told, length)) = parse(&received)? {
+        while let Some((answer, length)) = parse(&received)? {
             received.drain(..length);
             asked.fetch_add(1, Ordering::SeqCst);
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", told.len());
-            stream.write_all(format!("{head}{told}").as_bytes()).await?;
+            stream.write_all(answer.as_bytes()).await?;
         }
         if stream.read_buf(&mut received).await? == 0 {
             return Ok(());
@@ -84,6 +87,9 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(String, usize)>> {
     let length = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok()).unwrap_or(0);
     let Some(body) = bytes.get(start..start + length) else { return Ok(None) };
-    let told = json!({ "method": head.method, "target": head.path, "body": String::from_utf8_lossy(body) });
-    Ok(Some((told.to_string(), start + length)))
+    let target = head.path.unwrap_or_default();
+    let own = if target.starts_with(OWN_LIMIT) { "RateLimit: \"own\";r=7\r\n" } else { "" };
+    let told = json!({ "method": head.method, "target": target, "body": String::from_utf8_lossy(body) }).to_string();
+    let fields = format!("content-type: application/json\r\n{own}content-length: {}\r\n", told.len());
+    Ok(Some((format!("HTTP/1.1 200 OK\r\n{fields}\r\n{told}"), start + length)))
 }

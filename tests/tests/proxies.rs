@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use serde_json::json;
 use sluice_testkit::{Proxy, ProxyKind, ReservedPort, Sluice, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
-    echo::Echo,
+    echo::{Echo, OWN_LIMIT},
     http::{Answer, Client, Connection, Request},
 };
 use tokio::task::JoinSet;
@@ -155,6 +155,9 @@ async fn requests_reach_the_api_until_the_limit_is_spent(example: Example) {
 
     let unreadable = client.ask(&Request::get("/a%2fb").header("x-api-key", "bob")).await;
     assert_eq!((unreadable.status, unreadable.problem().as_deref()), (400, Some("invalid-request")), "{unreadable}");
+    let limited_twice = client.ask(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
+    let teller = if example.tells_the_allowed { "\"default\"" } else { "\"own\"" };
+    assert!(limited_twice.header("ratelimit").is_some_and(|field| field.starts_with(teller)), "one limiter speaks: {limited_twice}");
     let exempt = client.get(EXEMPT).await;
     assert_eq!((exempt.status, exempt.header("ratelimit")), (200, None), "{exempt}");
 }
