@@ -2,21 +2,26 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, response::Response, routing::get};
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
-use sluice::{Limiter, Telemetry};
+use axum::middleware;
+use sluice::{
+    Limiter, Telemetry,
+    events::Events,
+    figures::{Reporter, Tally},
+};
 use sluice_store::{RedisError, Replica};
-use sluice_telemetry::{Otlp, Prometheus, Reload, TelemetryError};
+use sluice_telemetry::{Otlp, Reload, TelemetryError};
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
+    access::Access,
     config::{ConfigErrors, Settings},
     engine::Engine,
     front_ends::HttpDoors,
     health::{self, Health},
     heartbeat,
     listener::Listener,
-    replica,
+    monitoring::{self, Monitoring},
+    replica, scrape,
     shutdown::Shutdown,
     store::{self, OpenStore},
 };
@@ -35,10 +40,23 @@ struct Inner {
     engine: Arc<Engine>,
     health: Arc<Health>,
     doors: HttpDoors,
+    /// What is behind the admin port, if there is one.
+    admin: Option<HttpDoors>,
+    access: Access,
     store: OpenStore,
+    reporter: Reporter,
     telemetry: Telemetry,
     replica: Replica,
     shutdown: Shutdown,
+}
+
+/// Where a replica listens.
+#[derive(Debug)]
+pub struct Ports {
+    /// The HTTP port.
+    pub http: TcpListener,
+    /// The port for metrics and monitoring, where they have one of their own.
+    pub admin: Option<TcpListener>,
 }
 
 /// Why a replica cannot be made of its settings.
@@ -53,6 +71,15 @@ pub enum OpenError {
     Telemetry(#[from] TelemetryError),
 }
 
+// === impl Ports ===
+
+impl From<TcpListener> for Ports {
+    /// The HTTP port alone.
+    fn from(http: TcpListener) -> Self {
+        Self { http, admin: None }
+    }
+}
+
 // === impl App ===
 
 impl App {
@@ -64,14 +91,32 @@ impl App {
         let replica = replica::named();
         let telemetry = Telemetry::builder().instance(&replica.id).otlp(Otlp::from_env()?).build()?;
         let recorders = telemetry.recorders();
-        let Settings { store, identifier, policy, shutdown_delay, shutdown_grace, .. } = settings;
+        let Settings { store, identifier, policy, admin, custom_metrics, shutdown_delay, shutdown_grace, .. } = settings;
+        recorders.custom.declare(&custom_metrics);
         let store = store::open(&store, &recorders.store)?;
-        let engine = Arc::new(Engine::new(Limiter::new(policy, Arc::clone(&store.store), recorders), identifier));
+        let tally = Tally::new(recorders);
+        let events = Events::new(recorders, &tally);
+        let reporter = Reporter::new(tally.clone(), Arc::clone(&store.figures), &replica.id);
+        let limiter = Limiter::tallied(policy, Arc::clone(&store.store), recorders, &tally);
+        let engine = Arc::new(Engine::new(limiter, identifier));
         let health = Arc::new(Health::new(replica.clone(), Arc::clone(&store.watched)));
-        let house = health::routes(Arc::clone(&engine), Arc::clone(&health)).merge(metrics(telemetry.prometheus().clone()));
-        let doors = HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, &recorders.http);
+
+        let monitoring = Monitoring::new(Arc::clone(&engine), Arc::clone(&health), store.clone(), replica.clone(), reporter.clone());
+        let access = Access::new(admin.credentials);
+        let guard = middleware::from_fn_with_state(access.clone(), Access::guard);
+        let guarded = scrape::routes(telemetry.prometheus().clone()).merge(monitoring::routes(&monitoring)).route_layer(guard);
+        let lives = health::routes(Arc::clone(&engine), Arc::clone(&health));
+        let open = |house| HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, events.clone());
+        let (doors, admin) = match admin.listen {
+            None => (open(lives.merge(guarded)), None),
+            Some(_) => {
+                let house = lives.clone().merge(guarded);
+                let admin = HttpDoors::house_only(Arc::clone(&engine), Arc::clone(&health), house, events.clone());
+                (open(lives), Some(admin))
+            }
+        };
         let shutdown = Shutdown { delay: shutdown_delay, grace: shutdown_grace };
-        Ok(Self { inner: Arc::new(Inner { engine, health, doors, store, telemetry, replica, shutdown }) })
+        Ok(Self { inner: Arc::new(Inner { engine, health, doors, admin, access, store, reporter, telemetry, replica, shutdown }) })
     }
 
     /// What is behind the HTTP port.
@@ -80,10 +125,21 @@ impl App {
         &self.inner.doors
     }
 
-    /// Puts a changed configuration into force, as far as it can change while running: policy and identification.
+    /// What is behind the admin port; `None` when it is not to be opened.
+    #[must_use]
+    pub fn admin_doors(&self) -> Option<&HttpDoors> {
+        self.inner.admin.as_ref()
+    }
+
+    /// Puts a changed configuration into force, as far as it can change while running: policy and identification, credentials, and metrics
+    /// that were not declared before.
     pub fn replace(&self, settings: Settings) {
-        let Inner { engine, health, telemetry, .. } = &*self.inner;
+        let Inner { engine, health, telemetry, access, .. } = &*self.inner;
         engine.replace(settings.policy, settings.identifier);
+        access.replace(settings.admin.credentials);
+        for name in telemetry.recorders().custom.declare(&settings.custom_metrics) {
+            tracing::warn!(name, "a metric that is declared differently now stays as it was until the next start");
+        }
         health.configuration_replaced();
         telemetry.recorders().replica.reload(Reload::Applied);
     }
@@ -95,15 +151,23 @@ impl App {
         telemetry.recorders().replica.reload(Reload::Refused);
     }
 
-    /// Serves until `told_to_stop` resolves, then lets requests in flight finish.
+    /// Serves at `ports` until `told_to_stop` resolves, then lets requests in flight finish.
     ///
     /// # Errors
-    /// When `listener` is no listener.
-    pub async fn run(&self, listener: TcpListener, told_to_stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Inner { health, doors, store, telemetry, replica, shutdown, .. } = &*self.inner;
+    /// When a listener is none.
+    pub async fn run(&self, ports: impl Into<Ports>, told_to_stop: impl Future<Output = ()>) -> io::Result<()> {
+        let Ports { http: listener, admin } = ports.into();
+        let Inner { health, doors, store, reporter, telemetry, replica, shutdown, .. } = &*self.inner;
         let recorders = telemetry.recorders();
         let heartbeat = tokio::spawn(heartbeat::beat(store.clone(), replica.clone(), recorders.clone()));
         tracing::info!(http = %listener.local_addr()?, store = store.watched.name(), replica = replica.id, "listening");
+
+        let flushing = reporter.start();
+        // Open until the end, so that the last of it can be seen.
+        let admin = admin.zip(self.admin_doors()).map(|(listener, doors)| {
+            let mut listener = Listener::new(listener, doors.clone(), recorders.system.clone());
+            tokio::spawn(async move { listener.accept_until(std::future::pending()).await })
+        });
 
         let mut listener = Listener::new(listener, doors.clone(), recorders.system.clone());
         listener.accept_until(told_to_stop).await;
@@ -115,6 +179,10 @@ impl App {
         }
 
         heartbeat.abort();
+        if let Some(admin) = admin {
+            admin.abort();
+        }
+        flushing.stop().await;
         // The others would notice by themselves, only later.
         let _ = tokio::time::timeout(DEPART_PATIENCE, store.store.depart(replica)).await;
         self.send_last_figures().await;
@@ -130,22 +198,4 @@ impl App {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last figures could not be sent");
         }
     }
-}
-
-/// `/metrics`, for a Prometheus.
-fn metrics(prometheus: Prometheus) -> Router {
-    let scrape = async move || match prometheus.render() {
-        Ok(text) => {
-            let mut response = Response::new(Body::from(text));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Prometheus::CONTENT_TYPE));
-            response
-        }
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "the metrics cannot be written");
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            response
-        }
-    };
-    Router::new().route("/metrics", get(scrape))
 }

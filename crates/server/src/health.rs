@@ -45,14 +45,14 @@ pub struct Health {
 
 /// The configuration in force.
 #[derive(Clone, Debug, Serialize)]
-struct Configuration {
+pub(crate) struct Configuration {
     /// How many were in force since the start, this one included.
-    version: u64,
+    pub(crate) version: u64,
     /// When it came into force, in Unix seconds.
-    loaded_at: u64,
+    pub(crate) loaded_at: u64,
     /// Why the last change was refused; `None` when it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
+    pub(crate) refused: Option<String>,
 }
 
 /// What `/ready` answers.
@@ -66,15 +66,16 @@ struct Readiness {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Status {
+pub(crate) enum Status {
     Ready,
     Degraded,
     Unavailable,
     Stopping,
 }
 
+/// The store, as readiness sees it.
 #[derive(Debug, Serialize)]
-struct StorePart {
+pub(crate) struct StorePart {
     name: &'static str,
     /// `up` or `away`.
     status: &'static str,
@@ -130,9 +131,30 @@ impl Health {
         self.configuration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Who this replica is.
+    pub(crate) const fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// How long this replica lives.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The configuration in force.
+    pub(crate) fn configuration_in_force(&self) -> Configuration {
+        self.configuration().clone()
+    }
+
+    /// How all is, and the store by itself.
+    pub(crate) async fn status(&self, policy: &Policy) -> (Status, StorePart) {
+        let Readiness { status, store, .. } = self.readiness(policy).await;
+        (status, store)
+    }
+
     async fn readiness(&self, policy: &Policy) -> Readiness {
         let store = self.store_part().await;
-        let configuration = self.configuration().clone();
+        let configuration = self.configuration_in_force();
         let away = store.error.is_some();
         let status = match () {
             () if self.is_stopping() => Status::Stopping,
@@ -166,13 +188,21 @@ impl Health {
     }
 }
 
+impl StorePart {
+    /// Whether the store decides.
+    pub(crate) const fn is_up(&self) -> bool {
+        self.error.is_none()
+    }
+}
+
 /// Whether no request that is limited would be answered without the store.
 fn leaves_all_to_callers(policy: &Policy) -> bool {
     let mut enforced = policy.limits().iter().filter(|limit| limit.denies()).peekable();
     enforced.peek().is_some() && enforced.all(|limit| limit.on_store_failure() == OnStoreFailure::Error)
 }
 
-fn with_causes(error: &dyn Error) -> String {
+/// An error and what caused it.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {

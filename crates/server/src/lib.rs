@@ -1,5 +1,6 @@
 //! The binary `sluice` as a library: its configuration, and the doors through which checks come in.
 
+mod access;
 pub mod app;
 pub mod cli;
 pub mod config;
@@ -9,8 +10,10 @@ pub mod health;
 mod heartbeat;
 mod listener;
 mod logging;
+mod monitoring;
 pub mod probe;
 mod replica;
+mod scrape;
 pub mod serve;
 pub mod shutdown;
 pub mod store;

@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tracing_subscriber::filter::ParseError;
 
 use crate::{
-    app::{App, OpenError},
+    app::{App, OpenError, Ports},
     config::{LOOK_EVERY, Reload, Settings, Watcher},
     logging,
     shutdown::StopSignal,
@@ -23,8 +23,10 @@ pub enum ServeError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// Somebody else has the port, or it is not ours to take.
-    #[error("listen.http: {address} cannot be listened on")]
+    #[error("{setting}: {address} cannot be listened on")]
     Listen {
+        /// Who asks for it.
+        setting: &'static str,
         /// The address asked for.
         address: SocketAddr,
         /// Why not.
@@ -52,9 +54,13 @@ pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
 async fn serve_until_signal(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
     // Before anything else, so that no signal ends the process unheard.
     let mut signals = StopSignal::catch()?;
-    let address = settings.listen.http;
+    let (address, admin) = (settings.listen.http, settings.admin.listen);
     let app = App::open(settings)?;
-    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let http = listen("listen.http", address).await?;
+    let admin = match admin {
+        Some(address) => Some(listen("admin.listen", address).await?),
+        None => None,
+    };
 
     let in_force = app.clone();
     let mut watching = pin!(watcher.run(LOOK_EVERY, move |reload| match reload {
@@ -63,7 +69,7 @@ async fn serve_until_signal(settings: Settings, watcher: Watcher) -> Result<(), 
     }));
     let (tell, told) = oneshot::channel::<()>();
     let mut tell = Some(tell);
-    let mut running = pin!(app.run(listener, async {
+    let mut running = pin!(app.run(Ports { http, admin }, async {
         // An error would mean that nobody can tell any more.
         let _ = told.await;
     }));
@@ -83,4 +89,8 @@ async fn serve_until_signal(settings: Settings, watcher: Watcher) -> Result<(), 
             },
         }
     }
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { setting, address, source })
 }

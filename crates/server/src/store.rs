@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use sluice::{MemoryStore, MeteredTrips, RedisStore, Store};
+use sluice::{
+    MemoryStore, MeteredTrips, RedisStore, Store,
+    figures::{Figures, MemoryFigures, RedisFigures},
+};
 use sluice_store::{Failover, Observation, RedisError};
 use sluice_telemetry::StoreRecorder;
 
@@ -27,6 +30,8 @@ pub struct OpenStore {
     pub store: Arc<dyn Store>,
     /// The same, to look at.
     pub watched: Arc<dyn Watched>,
+    /// Keeps what is known of the fleet.
+    pub figures: Arc<dyn Figures>,
 }
 
 /// Opens the store of `settings`, and records its round trips. A Redis that is away is no error: it may come.
@@ -36,11 +41,12 @@ pub struct OpenStore {
 pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenStore, RedisError> {
     let Some(redis) = settings.redis() else {
         let store = Arc::new(MemoryStore::new());
-        return Ok(OpenStore { store: store.clone(), watched: store });
+        return Ok(OpenStore { store: store.clone(), watched: store, figures: Arc::new(MemoryFigures::new()) });
     };
+    let figures = Arc::new(RedisFigures::new(&redis)?);
     let redis = RedisStore::new(&redis, MeteredTrips::new(recorder.clone()))?;
     let store = Arc::new(Failover::over(redis, settings.timeout));
-    Ok(OpenStore { store: store.clone(), watched: store })
+    Ok(OpenStore { store: store.clone(), watched: store, figures })
 }
 
 impl Watched for MemoryStore {

@@ -55,6 +55,18 @@ impl Events {
         Self { recorders: recorders.clone(), tally: tally.clone() }
     }
 
+    /// What counts them for the fleet.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// What records them in the metrics.
+    #[must_use]
+    pub const fn recorders(&self) -> &Recorders {
+        &self.recorders
+    }
+
     /// Records any event.
     ///
     /// # Errors

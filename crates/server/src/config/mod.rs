@@ -38,6 +38,6 @@ pub use origin::Origin;
 pub use path::Path;
 pub use rls::RlsSettings;
 pub use secret::Secret;
-pub use settings::{Listen, LogFormat, LogSettings, Settings, StoreSettings};
+pub use settings::{Admin, Credentials, Listen, LogFormat, LogSettings, Settings, StoreSettings};
 pub use store_url::{RedisUrl, StoreUrl, StoreUrlError};
 pub use watch::{LOOK_EVERY, Reload, Watcher};

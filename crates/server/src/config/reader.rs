@@ -214,6 +214,22 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Any number.
+    #[expect(clippy::cast_precision_loss, reason = "who writes a number beyond 2^53 does not count on its last digit")]
+    pub(crate) fn number(&self) -> Option<f64> {
+        match &self.value?.kind {
+            ValueKind::I64(number) => Some(*number as f64),
+            ValueKind::U64(number) => Some(*number as f64),
+            ValueKind::Float(number) if number.is_finite() => Some(*number),
+            // Variables and flags can only say text.
+            ValueKind::String(text) => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Some(number),
+                _ => self.refuse(format_args!("`{text}` is not a number: write digits, as in `0.25`")),
+            },
+            other => self.refuse(format_args!("must be a number, not {}", kind_name(other))),
+        }
+    }
+
     /// `true` or `false`.
     pub(crate) fn truth(&self) -> Option<bool> {
         match &self.value?.kind {

@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use sluice::{RedisSettings, identify::Identifier};
+use sluice::{RedisSettings, events::CustomMetric, identify::Identifier};
 use sluice_core::{OnStoreFailure, Policy};
 
-use super::{error::Mistake, rls::RlsSettings, store_url::StoreUrl};
+use super::{error::Mistake, rls::RlsSettings, secret::Secret, store_url::StoreUrl};
 
 /// Everything that the configuration says.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub struct Settings {
     pub policy: Policy,
     /// The rules of Envoy's rate limit service; `None` when there are none.
     pub rls: Option<RlsSettings>,
+    /// Where metrics and monitoring are shown, and to whom.
+    pub admin: Admin,
+    /// Metrics of applications' own.
+    pub custom_metrics: Vec<CustomMetric>,
     /// What is logged, and how.
     pub log: LogSettings,
     /// How long a replica that was told to stop goes on accepting connections while it says that it is not ready.
@@ -72,6 +76,24 @@ impl StoreSettings {
             connections: self.connections,
         })
     }
+}
+
+/// Where metrics and monitoring are shown, and to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// A port of their own; `None` for the HTTP port.
+    pub listen: Option<SocketAddr>,
+    /// Who may see them.
+    pub credentials: Credentials,
+}
+
+/// What is to be shown to see metrics and monitoring: any one of these, or nothing when there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// A user and a password (RFC 7617).
+    pub basic: Option<(Box<str>, Secret)>,
+    /// A token (RFC 6750).
+    pub bearer: Option<Secret>,
 }
 
 /// What is logged, and how.

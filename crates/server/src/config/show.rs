@@ -20,6 +20,9 @@ const ORDER: [&str; 34] = [
     "format", "level",
 ];
 
+/// Where secrets stand that are written down.
+const SECRETS: [&[&str]; 3] = [&["clients", "secret"], &["admin", "basic", "password"], &["admin", "bearer", "token"]];
+
 /// `tree`, merged from all layers and without mistakes, as a file that would be read as the same.
 pub(crate) fn show(tree: &Value) -> String {
     let mut text = String::new();
@@ -100,7 +103,7 @@ fn sorted(values: &Map<String, Value>) -> Vec<(&str, &Value)> {
 
 fn scalar(kind: &ValueKind, path: &[&str]) -> String {
     match kind {
-        ValueKind::String(_) if *path == ["clients", "secret"] => scalar_text(MASK),
+        ValueKind::String(_) if SECRETS.contains(&path) => scalar_text(MASK),
         ValueKind::String(text) if *path == ["store", "url"] => scalar_text(&mask_password(text)),
         ValueKind::String(text) => scalar_text(text),
         ValueKind::Table(_) => "{}".to_owned(),

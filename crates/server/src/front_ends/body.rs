@@ -31,6 +31,14 @@ const MAX_DISCARDED_BYTES: usize = 32 << 20;
 /// When it is not said to be JSON, is longer than `max_bytes`, breaks off, or takes too long.
 pub(crate) async fn read(head: &Parts, body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
     require_json(&head.headers)?;
+    read_all(body, max_bytes).await
+}
+
+/// Reads the whole body, whatever it says it holds.
+///
+/// # Errors
+/// When it is longer than `max_bytes`, breaks off, or takes too long.
+pub(crate) async fn read_all(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(too_large(max_bytes));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
-use sluice::{Limiter, MemoryStore, Policy, Recorders, Store, identify::Identifier};
+use sluice::{Limiter, MemoryStore, Policy, Recorders, Store, events::Events, figures::Tally, identify::Identifier};
 use sluice_core::{Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger, Timestamp, TokenBucket};
 use sluice_store::{Answer, Fleet, ManualClock, Replica, StoreError};
 
@@ -56,13 +56,18 @@ impl Port {
     }
 
     pub(crate) fn with(policy: Policy, store: Arc<dyn Store>) -> Self {
-        let recorders = Recorders::disabled();
+        Self::recording(policy, store, &Recorders::disabled())
+    }
+
+    /// The port of a process whose metrics are told by `recorders`.
+    pub(crate) fn recording(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders) -> Self {
+        let tally = Tally::new(recorders);
         let trusting = Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
-        let engine = Arc::new(Engine::new(Limiter::new(policy, store, &recorders), trusting));
+        let engine = Arc::new(Engine::new(Limiter::tallied(policy, store, recorders, &tally), trusting));
         let replica = Replica { id: "test".to_owned(), version: "0".to_owned() };
         let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
         let house = health::routes(Arc::clone(&engine), Arc::clone(&health));
-        let doors = HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, &recorders.http);
+        let doors = HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, Events::new(recorders, &tally));
         Self { doors, engine, health }
     }
 

@@ -7,6 +7,7 @@ mod any_path;
 mod body;
 mod check;
 mod decision;
+mod events;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod forward_auth;
@@ -23,8 +24,8 @@ use axum::{
     response::Response,
 };
 use http::{HeaderValue, Request, Version, header::CONNECTION, request::Parts};
-use sluice::Checked;
-use sluice_telemetry::{HttpRecorder, Method};
+use sluice::{Checked, events::Events};
+use sluice_telemetry::Method;
 use tower::ServiceExt;
 
 pub(crate) use self::problem::{Kind, Problem};
@@ -48,17 +49,32 @@ struct Inner {
     engine: Arc<Engine>,
     health: Arc<Health>,
     house: Router,
+    events: Events,
     traffic: Traffic,
+    /// Whether other doors are closed.
+    house_only: bool,
 }
 
 impl HttpDoors {
-    /// Doors to `engine`; `house` answers the paths that tell about this process, whose health is `health`.
+    /// Doors to `engine`; `house` answers the paths that tell about this process, whose health is `health`, and `events` takes what applications
+    /// report.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, health: Arc<Health>, house: Router, recorder: &HttpRecorder) -> Self {
+    pub fn new(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events) -> Self {
+        Self::open(engine, health, house, events, false)
+    }
+
+    /// The paths that tell about this process, and no other doors: for a port that only those see who run it.
+    #[must_use]
+    pub fn house_only(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events) -> Self {
+        Self::open(engine, health, house, events, true)
+    }
+
+    fn open(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events, house_only: bool) -> Self {
         let house = house
             .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path").into_response())
             .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed, "`Allow` says by which").into_response());
-        Self { inner: Arc::new(Inner { engine, health, house, traffic: Traffic::new(recorder) }) }
+        let traffic = Traffic::new(&events.recorders().http, events.tally());
+        Self { inner: Arc::new(Inner { engine, health, house, events, traffic, house_only }) }
     }
 
     /// Answers a request that came over a connection from `peer`.
@@ -70,6 +86,7 @@ impl HttpDoors {
 
         let (label, mut response) = match house_root(request.uri().path()) {
             Some(root) => (Label::Own(root), self.tell(request).await),
+            None if self.inner.house_only => (Label::OTHER, self.tell(request).await),
             None => {
                 let (head, mut body) = request.into_parts();
                 let (label, response) = self.decide(peer, &head, &mut body).await;
@@ -108,6 +125,7 @@ impl HttpDoors {
         match head.uri.path() {
             check::PATH => own(check::PATH, check::one(engine.limiter(), head, body).await),
             check::BATCH_PATH => own(check::BATCH_PATH, check::batch(engine.limiter(), head, body).await),
+            events::PATH => own(events::PATH, events::take(&self.inner.events, head, body).await),
             forward_auth::PATH => {
                 let checked = forward_auth::decide(engine, peer, head).await;
                 own(forward_auth::PATH, checked.map(|checked| decision::respond_briefly(&checked.decision)))

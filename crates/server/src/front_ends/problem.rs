@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     InvalidRequest,
     /// More checks than a batch may hold.
     TooManyChecks,
+    /// More events than a body may hold.
+    TooManyEvents,
     /// The body is longer than the door reads.
     BodyTooLarge,
     /// The body did not arrive in time.
@@ -40,6 +42,10 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     /// A path among those that tell about this process, with nothing behind it.
     NotFound,
+    /// Who asks may not see what is told here.
+    Unauthorized,
+    /// What was asked for cannot be told, through no fault of the asker.
+    Internal,
     /// The store cannot decide, and the limits that apply leave the answer to the caller.
     StoreUnavailable,
 }
@@ -65,12 +71,15 @@ impl Kind {
             Self::MalformedBody => "urn:sluice:problem:malformed-body",
             Self::InvalidRequest => ProblemKind::InvalidRequest.type_uri(),
             Self::TooManyChecks => "urn:sluice:problem:too-many-checks",
+            Self::TooManyEvents => "urn:sluice:problem:too-many-events",
             Self::BodyTooLarge => "urn:sluice:problem:body-too-large",
             Self::BodyTooSlow => "urn:sluice:problem:body-too-slow",
             Self::HeadersTooLarge => "urn:sluice:problem:headers-too-large",
             Self::UnsupportedMediaType => "urn:sluice:problem:unsupported-media-type",
             Self::MethodNotAllowed => "urn:sluice:problem:method-not-allowed",
             Self::NotFound => "urn:sluice:problem:not-found",
+            Self::Unauthorized => "urn:sluice:problem:unauthorized",
+            Self::Internal => "urn:sluice:problem:internal",
             Self::StoreUnavailable => ProblemKind::StoreUnavailable.type_uri(),
         }
     }
@@ -83,12 +92,15 @@ impl Kind {
             Self::MalformedBody => "The body is not the JSON expected",
             Self::InvalidRequest => ProblemKind::InvalidRequest.title(),
             Self::TooManyChecks => "Too many checks in one batch",
+            Self::TooManyEvents => "Too many events in one body",
             Self::BodyTooLarge => "The body is too large",
             Self::BodyTooSlow => "The body did not arrive in time",
             Self::HeadersTooLarge => "The header fields are too large",
             Self::UnsupportedMediaType => "The body is not said to be JSON",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::NotFound => "Nothing is here",
+            Self::Unauthorized => "Credentials are needed",
+            Self::Internal => "Something is wrong here",
             Self::StoreUnavailable => ProblemKind::StoreUnavailable.title(),
         }
     }
@@ -97,7 +109,7 @@ impl Kind {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::PathTooLong => StatusCode::URI_TOO_LONG,
-            Self::MalformedRequest | Self::MalformedBody | Self::TooManyChecks => StatusCode::BAD_REQUEST,
+            Self::MalformedRequest | Self::MalformedBody | Self::TooManyChecks | Self::TooManyEvents => StatusCode::BAD_REQUEST,
             Self::InvalidRequest => ProblemKind::InvalidRequest.status(),
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -105,6 +117,8 @@ impl Kind {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::StoreUnavailable => ProblemKind::StoreUnavailable.status(),
         }
     }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use sluice::figures::Tally;
 use sluice_telemetry::{BoundEndpoint, HttpRecorder, Method};
 
 /// What an answer is counted under: never a raw path.
@@ -28,6 +29,7 @@ pub(crate) struct Answered {
 #[derive(Debug)]
 pub(crate) struct Traffic {
     recorder: HttpRecorder,
+    tally: Tally,
     /// Grows with every label seen first. Labels are ours or the configuration's, so they are few.
     bound: ArcSwap<HashMap<Box<str>, BoundEndpoint>>,
 }
@@ -45,11 +47,13 @@ impl Label {
 }
 
 impl Traffic {
-    pub(crate) fn new(recorder: &HttpRecorder) -> Self {
-        Self { recorder: recorder.clone(), bound: ArcSwap::default() }
+    /// Records with `recorder`, and counts for the fleet in `tally`.
+    pub(crate) fn new(recorder: &HttpRecorder, tally: &Tally) -> Self {
+        Self { recorder: recorder.clone(), tally: tally.clone(), bound: ArcSwap::default() }
     }
 
     pub(crate) fn record(&self, label: &Label, answered: Answered) {
+        self.tally.http_answered(answered.status, answered.took);
         let bound = self.bound.load();
         match bound.get(label.as_str()) {
             Some(endpoint) => answered.record(endpoint),

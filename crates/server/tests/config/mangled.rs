@@ -12,6 +12,7 @@ fn to_json(yaml: &Yaml) -> Value {
         Yaml::Array(items) => items.iter().map(to_json).collect(),
         Yaml::Integer(number) => json!(number),
         Yaml::Boolean(truth) => json!(truth),
+        Yaml::Real(number) => json!(number.parse::<f64>().unwrap()),
         other => json!(other.as_str().unwrap()),
     }
 }

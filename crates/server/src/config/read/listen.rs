@@ -19,7 +19,8 @@ pub(super) fn read(listen: &Field<'_>) -> Option<Listen> {
     })
 }
 
-fn address(field: &Field<'_>) -> Option<SocketAddr> {
+/// An address and a port.
+pub(super) fn address(field: &Field<'_>) -> Option<SocketAddr> {
     field.parse_with(|text| {
         text.parse().map_err(|_| format!("`{text}` is not an address and port: write `0.0.0.0:8000` for all interfaces, or `[::1]:8000`"))
     })

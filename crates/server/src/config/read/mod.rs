@@ -1,9 +1,11 @@
 //! The grammar: one file a section. Each reads fields, and builds a part of the [`Settings`](super::settings::Settings) from them.
 
+mod admin;
 mod clients;
 mod limits;
 mod listen;
 mod log;
+mod metrics;
 mod numbers;
 mod policy;
 mod store;
@@ -33,6 +35,8 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
         };
         let policy = policy::read(root, field, elsewhere, files);
         let rls = rls::read(&root.field("rls"), files);
+        let admin = admin::read(&root.field("admin"), listen.as_ref(), files);
+        let custom_metrics = metrics::read(&root.field("metrics"));
         let log = log::read(&root.field("log"));
         let shutdown_delay = root.field("shutdown_delay").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
         let shutdown_grace = root.field("shutdown_grace").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
@@ -50,6 +54,8 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
             identifier: clients?.identifier,
             policy: policy?,
             rls: rls?,
+            admin: admin?,
+            custom_metrics: custom_metrics?,
             log: log?,
             shutdown_delay: shutdown_delay?,
             shutdown_grace: shutdown_grace?,

@@ -1,0 +1,141 @@
+//! `POST /v1/events`: applications in any language report what they did.
+//!
+//! A body is one event (a JSON object), several (an array), or one a line (`Content-Type: application/x-ndjson`). Up to 10,000 events or 1 MiB are
+//! taken at once.
+//!
+//! ```json
+//! {"type":"llm_request","model":"qwen","operation":"chat","status":"success","duration_seconds":1.2,"tokens_generated":300,"tokens_consumed":40}
+//! {"type":"blueprint_operation","operation":"create","status":"success","blueprint":"web","resources":8}
+//! {"type":"blueprint_validation","errors":3}
+//! {"type":"deployment","operation":"create","phase":"start","id":"d-1"}
+//! {"type":"deployment","operation":"create","phase":"finish","id":"d-1","status":"success","duration_seconds":42.5}
+//! {"type":"tool_execution","tool_name":"scale","status":"success","duration_seconds":0.2}
+//! {"type":"connections","kind":"websocket","count":12,"instance":"api-1"}
+//! {"type":"database_connections","count":7,"instance":"api-1"}
+//! {"type":"cache","cache":"blueprints","hit_rate":0.93}
+//! {"type":"counter","name":"my_feature_total","labels":{"operation":"export"},"value":1}
+//! {"type":"gauge","name":"queue_depth","value":17}
+//! {"type":"histogram","name":"job_seconds","labels":{"job":"sync"},"value":3.5}
+//! ```
+//!
+//! `duration_seconds`, the numbers of tokens, `blueprint`, `resources`, `id` and `instance` may be left out. A deployment without a `phase` is over,
+//! and its start was not reported. Counts by `instance` are added up, each for five minutes after its last report; one without speaks for the
+//! whole. The last three are metrics that the configuration declares under `metrics.custom`.
+//!
+//! The answer is 202 with `{"accepted": 2, "refused": [{"index": 1, "error": "status: missing field `status`"}]}`: what is wrong with one event
+//! spoils no other.
+
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap},
+    request::Parts,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sluice::{events::Events, figures::Total};
+
+use super::{
+    body,
+    problem::{Kind, Problem},
+};
+
+/// Where events are reported.
+pub(crate) const PATH: &str = "/v1/events";
+
+/// The most events in one body.
+const MAX_EVENTS: usize = 10_000;
+/// The longest body.
+const MAX_BYTES: usize = 1 << 20;
+/// The names of a body with an event a line.
+const LINES: [&str; 4] = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+
+/// What became of the events.
+#[derive(Debug, Serialize)]
+struct Taken {
+    accepted: usize,
+    refused: Vec<Refused>,
+}
+
+#[derive(Debug, Serialize)]
+struct Refused {
+    /// The event's place in the body, from 0; of lines, empty ones are not counted.
+    index: usize,
+    error: String,
+}
+
+/// Takes the events of a body.
+///
+/// # Errors
+/// When the body cannot be read as events at all.
+pub(crate) async fn take(events: &Events, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+    if head.method != Method::POST {
+        return Err(Problem::method_not_allowed(PATH, "POST"));
+    }
+    let bytes = match is_lines(&head.headers) {
+        true => body::read_all(body, MAX_BYTES).await?,
+        false => body::read(head, body, MAX_BYTES).await?,
+    };
+    let taken = record(events, &split(&bytes, is_lines(&head.headers))?);
+    events.tally().add(Total::EventsAccepted, taken.accepted as u64);
+    events.tally().add(Total::EventsRefused, taken.refused.len() as u64);
+    let text = serde_json::to_vec(&taken).expect("what became of events is numbers and strings");
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn record(events: &Events, texts: &[&[u8]]) -> Taken {
+    let mut taken = Taken { accepted: 0, refused: Vec::new() };
+    for (index, text) in texts.iter().enumerate() {
+        match wire::record(events, text) {
+            Ok(()) => taken.accepted += 1,
+            Err(error) => taken.refused.push(Refused { index, error }),
+        }
+    }
+    taken
+}
+
+/// The text of each event.
+fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
+    let lines = || bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let texts: Vec<&[u8]> = if is_lines {
+        lines().take(MAX_EVENTS + 1).collect()
+    } else if bytes.trim_ascii_start().starts_with(b"[") {
+        let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(malformed)?;
+        items.into_iter().map(|item| item.get().as_bytes()).collect()
+    } else {
+        match serde_json::from_slice::<&RawValue>(bytes) {
+            Ok(_) => vec![bytes],
+            // Lines that are called JSON, if the first of several is.
+            Err(error) => {
+                let first = lines().next().filter(|line| serde_json::from_slice::<&RawValue>(line).is_ok());
+                if first.is_none() || lines().nth(1).is_none() {
+                    return Err(malformed(error));
+                }
+                lines().take(MAX_EVENTS + 1).collect()
+            }
+        }
+    };
+    if texts.len() > MAX_EVENTS {
+        return Err(Problem::new(Kind::TooManyEvents, format!("a body holds up to {MAX_EVENTS} events: send the rest in another")));
+    }
+    Ok(texts)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is where errors end")]
+fn malformed(error: serde_json::Error) -> Problem {
+    Problem::new(Kind::MalformedBody, format!("events are a JSON object, an array of them, or one a line: {error}"))
+}
+
+fn is_lines(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    LINES.iter().any(|name| essence.eq_ignore_ascii_case(name.as_bytes()))
+}

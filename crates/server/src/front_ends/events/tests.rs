@@ -1,0 +1,275 @@
+//! Events through the door.
+
+use std::sync::Arc;
+
+use http::{Request, StatusCode};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sluice::{
+    MemoryStore, Policy, Telemetry,
+    events::{CustomKind, CustomMetric},
+};
+
+use super::*;
+use crate::front_ends::fixtures::{Got, Port, json_post};
+
+/// The port of a process, and its metrics.
+struct Process {
+    port: Port,
+    telemetry: Telemetry,
+}
+
+impl Process {
+    fn new() -> Self {
+        let telemetry = Telemetry::builder().build().unwrap();
+        let declared = [
+            CustomMetric::new("my_feature_total", CustomKind::Counter, &["operation"]).unwrap(),
+            CustomMetric::new("queue_depth", CustomKind::Gauge, &[]).unwrap(),
+            CustomMetric::new("job_seconds", CustomKind::Histogram(vec![1.0, 10.0]), &["job"]).unwrap(),
+        ];
+        assert!(telemetry.recorders().custom.declare(&declared).is_empty());
+        let port = Port::recording(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders());
+        Self { port, telemetry }
+    }
+
+    async fn report(&self, events: Value) -> Got {
+        self.port.post(PATH, events).await
+    }
+
+    async fn lines(&self, text: &str) -> Got {
+        self.port.send(Request::post(PATH).header("content-type", "application/x-ndjson").body(Body::from(text.to_owned())).unwrap()).await
+    }
+
+    fn metrics(&self) -> String {
+        self.telemetry.prometheus().render().unwrap()
+    }
+
+    fn assert_metrics(&self, lines: &[&str]) {
+        let text = self.metrics();
+        for line in lines {
+            assert!(text.lines().any(|found| found == *line), "{line} is not in {text}");
+        }
+    }
+}
+
+fn llm_request() -> Value {
+    json!({ "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success",
+            "duration_seconds": 1.2, "tokens_generated": 300, "tokens_consumed": 40 })
+}
+
+fn one_of_each() -> Vec<Value> {
+    vec![
+        llm_request(),
+        json!({ "type": "blueprint_operation", "operation": "create", "status": "success", "blueprint": "web", "resources": 8 }),
+        json!({ "type": "blueprint_validation", "errors": 3 }),
+        json!({ "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" }),
+        json!({ "type": "deployment", "operation": "create", "phase": "start" }),
+        json!({ "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1", "status": "success", "duration_seconds": 42.5 }),
+        json!({ "type": "deployment", "operation": "update", "status": "failure" }),
+        json!({ "type": "tool_execution", "tool_name": "scale", "status": "success", "duration_seconds": 0.2 }),
+        json!({ "type": "connections", "kind": "websocket", "count": 12, "instance": "api-1" }),
+        json!({ "type": "database_connections", "count": 7 }),
+        json!({ "type": "cache", "cache": "blueprints", "hit_rate": 0.93 }),
+        json!({ "type": "counter", "name": "my_feature_total", "labels": { "operation": "export" } }),
+        json!({ "type": "gauge", "name": "queue_depth", "value": -17.5 }),
+        json!({ "type": "histogram", "name": "job_seconds", "labels": { "job": "sync" }, "value": 3 }),
+    ]
+}
+
+const ONE_OF_EACH: [&str; 18] = [
+    r#"llm_requests_total{model="qwen",operation="chat",status="success"} 1"#,
+    r#"llm_generation_duration_seconds_sum{model="qwen",operation="chat"} 1.2"#,
+    r#"llm_tokens_generated_total{model="qwen",operation="chat"} 300"#,
+    r#"llm_tokens_consumed_total{model="qwen",operation="chat"} 40"#,
+    r#"blueprint_operations_total{operation="create",status="success"} 1"#,
+    r#"blueprint_resources_count{blueprint="web"} 8"#,
+    "blueprint_validation_errors_total 3",
+    r#"deployment_operations_total{operation="create",status="success"} 1"#,
+    r#"deployment_operations_total{operation="update",status="failure"} 1"#,
+    r#"deployment_duration_seconds_sum{operation="create"} 42.5"#,
+    "active_deployments 1",
+    r#"tool_executions_total{status="success",tool_name="scale"} 1"#,
+    r#"active_connections{kind="websocket",scope="fleet"} 12"#,
+    r#"database_connections{scope="fleet"} 7"#,
+    r#"cache_hit_rate{cache="blueprints"} 0.93"#,
+    r#"my_feature_total{operation="export"} 1"#,
+    "queue_depth -17.5",
+    r#"job_seconds_bucket{job="sync",le="10"} 1"#,
+];
+
+#[tokio::test]
+async fn one_event_an_array_and_lines_are_taken() {
+    for form in ["one by one", "array", "lines", "lines that are called JSON"] {
+        let process = Process::new();
+        let events = one_of_each();
+        let text = events.iter().map(Value::to_string).collect::<Vec<_>>().join("\r\n\n") + "\n";
+        let answers = match form {
+            "array" => vec![process.report(json!(events)).await],
+            "lines" => vec![process.lines(&text).await],
+            "lines that are called JSON" => vec![process.port.send(json_post(PATH, text)).await],
+            _ => {
+                let mut answers = Vec::new();
+                for event in &events {
+                    answers.push(process.report(event.clone()).await);
+                }
+                answers
+            }
+        };
+        let accepted: u64 = answers.iter().map(|got| got.body["accepted"].as_u64().unwrap()).sum();
+        assert_eq!(accepted, 14, "{form}");
+        for got in &answers {
+            assert_eq!((got.status, &got.body["refused"]), (StatusCode::ACCEPTED, &json!([])), "{form}");
+        }
+        process.assert_metrics(&ONE_OF_EACH);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
+    let process = Process::new();
+    let with = |field: &str, value: Value| {
+        let mut event = llm_request();
+        event[field] = value;
+        event
+    };
+    let without = |field: &str| {
+        let mut event = llm_request();
+        event.as_object_mut().unwrap().remove(field);
+        event
+    };
+    let bad = [
+        (json!(5), "an event is a JSON object: `{ \"type\": .. }`"),
+        (json!([llm_request()]), "an event is a JSON object"),
+        (json!({}), "type: is missing: write one of `llm_request`, "),
+        (json!({ "type": 7 }), "type: invalid type: integer `7`"),
+        (with("type", json!("llm_requests")), "type: `llm_requests` is no event: write one of "),
+        (without("model"), "missing field `model`"),
+        (with("model", json!("")), "model must be 1 to 128 bytes"),
+        (with("model", json!("a\u{0}b")), "model must be 1 to 128 bytes"),
+        (with("status", json!(200)), "status: invalid type: integer `200`, expected a string"),
+        (with("duration_seconds", json!(-1)), "duration_seconds: -1 is no duration"),
+        (with("duration_seconds", json!(1e12)), "duration_seconds: 1000000000000 is longer"),
+        (with("tokens_generated", json!(-1)), "tokens_generated: invalid value: integer `-1`"),
+        (with("tokens_generated", json!(1.5)), "tokens_generated: invalid type"),
+        (with("tokens_generated", json!(u64::MAX)), "tokens_generated: 18446744073709551615 is more"),
+        (with("colour", json!("red")), "colour: unknown field `colour`, expected one of"),
+        (json!({ "type": "deployment", "operation": "create" }), "status: is missing"),
+        (json!({ "type": "deployment", "operation": "create", "phase": "begin" }), "phase: unknown variant `begin`"),
+        (json!({ "type": "deployment", "operation": "create", "phase": "start", "status": "ok" }), "phase: a deployment that starts"),
+        (json!({ "type": "connections", "kind": "pigeon", "count": 1 }), "kind: unknown variant `pigeon`"),
+        (json!({ "type": "cache", "cache": "a", "hit_rate": 93 }), "hit_rate: 93 is no share"),
+        (json!({ "type": "blueprint_operation", "operation": "a", "status": "b", "resources": 1 }), "resources are those of a blueprint"),
+        (json!({ "type": "counter", "name": "theirs_total" }), "no metric `theirs_total` is declared"),
+        (json!({ "type": "counter", "name": "my_feature_total" }), "`my_feature_total` has the labels `operation`"),
+        (json!({ "type": "counter", "name": "queue_depth" }), "`queue_depth` is declared as a gauge, not as a counter"),
+        (json!({ "type": "gauge", "name": "queue_depth", "value": "7" }), "value: invalid type: string"),
+    ];
+    // A good event before each bad one.
+    let events: Vec<Value> = bad.iter().flat_map(|(event, _)| [llm_request(), event.clone()]).collect();
+    let text = events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+    for got in [process.report(json!(events)).await, process.lines(&text).await] {
+        assert_eq!((got.status, got.body["accepted"].as_u64()), (StatusCode::ACCEPTED, Some(bad.len() as u64)));
+        let refused = got.body["refused"].as_array().unwrap();
+        assert_eq!(refused.len(), bad.len(), "{}", got.body);
+        for (i, ((event, expected), refused)) in bad.iter().zip(refused).enumerate() {
+            assert_eq!(refused["index"], 2 * i + 1, "{event}");
+            let error = refused["error"].as_str().unwrap();
+            assert!(error.starts_with(expected), "{event}: {error}");
+        }
+    }
+    let good = 2 * bad.len();
+    process.assert_metrics(&[&format!(r#"llm_requests_total{{model="qwen",operation="chat",status="success"}} {good}"#)]);
+    let broken = process.lines("{\"type\":\n{\"type\":\"blueprint_validation\",\"errors\":1}\nnot json\n").await;
+    assert_eq!(broken.body["accepted"], 1, "{}", broken.body);
+    assert_eq!((&broken.body["refused"][0]["index"], &broken.body["refused"][1]["index"]), (&json!(0), &json!(2)));
+}
+
+#[tokio::test]
+async fn what_is_no_list_of_events_is_a_problem() {
+    let process = Process::new();
+    let as_type = |content_type: &str, text: &str| {
+        Request::post(PATH).header("content-type", content_type).body(Body::from(text.to_owned())).unwrap()
+    };
+    let event = llm_request().to_string();
+    let many = format!("[{}]", vec!["0"; MAX_EVENTS + 1].join(","));
+    for (what, request, status, problem) in [
+        ("nothing", json_post(PATH, ""), 400, "malformed-body"),
+        ("no JSON", json_post(PATH, "llm_request"), 400, "malformed-body"),
+        ("broken off", json_post(PATH, "[{}, {"), 400, "malformed-body"),
+        ("no UTF-8", json_post(PATH, &b"{\"type\":\"\xff\"}"[..]), 400, "malformed-body"),
+        ("more than one, on one line", json_post(PATH, format!("{event} {event}")), 400, "malformed-body"),
+        ("too many", json_post(PATH, many.clone()), 400, "too-many-events"),
+        ("too many lines", as_type("application/x-ndjson", &"0\n".repeat(MAX_EVENTS + 1)), 400, "too-many-events"),
+        ("too long", json_post(PATH, vec![b' '; MAX_BYTES + 1]), 413, "body-too-large"),
+        ("too long lines", as_type("application/x-ndjson", &" ".repeat(MAX_BYTES + 1)), 413, "body-too-large"),
+        ("a form", as_type("application/x-www-form-urlencoded", &event), 415, "unsupported-media-type"),
+        ("a fetch", Request::get(PATH).body(Body::empty()).unwrap(), 405, "method-not-allowed"),
+    ] {
+        let got = process.port.send(request).await;
+        assert_eq!(
+            (got.status.as_u16(), got.problem()),
+            (status, Some(format!("urn:sluice:problem:{problem}").as_str())),
+            "{what}: {}",
+            got.body
+        );
+    }
+    assert!(!process.metrics().contains("llm_requests_total{"));
+    let nothing = process.report(json!([])).await;
+    assert_eq!((nothing.status, nothing.body), (StatusCode::ACCEPTED, json!({ "accepted": 0, "refused": [] })));
+    let full = process.port.send(json_post(PATH, format!("[{}]", vec!["0"; MAX_EVENTS].join(",")))).await;
+    assert_eq!((full.status, full.body["refused"].as_array().unwrap().len()), (StatusCode::ACCEPTED, MAX_EVENTS));
+}
+
+#[tokio::test]
+async fn events_are_never_limited() {
+    let process = Process::new();
+    for _ in 0..30 {
+        assert_eq!(process.report(llm_request()).await.status, StatusCode::ACCEPTED);
+    }
+    process.assert_metrics(&[r#"http_requests_total{endpoint="/v1/events",method="POST",status="202"} 30"#]);
+}
+
+/// JSON that is nearly an event.
+fn any_event() -> impl Strategy<Value = Value> {
+    let kinds: Vec<&str> =
+        vec!["llm_request", "deployment", "blueprint_operation", "tool_execution", "connections", "cache", "gauge", "counter"];
+    let names: Vec<&str> =
+        vec!["model", "operation", "status", "duration_seconds", "tokens_generated", "phase", "id", "labels", "value", "name"];
+    let value = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+        Just(json!({ "operation": "a" })),
+        Just(json!([[]])),
+    ];
+    let fields = prop::collection::vec((prop::sample::select(names), value), 0..6);
+    (prop::sample::select(kinds), fields).prop_map(|(kind, fields)| {
+        let mut event: serde_json::Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        event.insert("type".to_owned(), json!(kind));
+        Value::Object(event)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_body_makes_the_server_fail(events in prop::collection::vec(any_event(), 0..8), raw in prop::collection::vec(any::<u8>(), 0..64)) {
+        let process = Process::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let text = events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+            let array = process.report(json!(events)).await;
+            prop_assert_eq!(array.status, StatusCode::ACCEPTED);
+            let told = array.body["accepted"].as_u64().unwrap() + array.body["refused"].as_array().unwrap().len() as u64;
+            prop_assert_eq!(told, events.len() as u64);
+            prop_assert_eq!(process.lines(&text).await.body, array.body);
+            for content_type in ["application/json", "application/x-ndjson"] {
+                let request = Request::post(PATH).header("content-type", content_type).body(Body::from(raw.clone())).unwrap();
+                prop_assert!(process.port.send(request).await.status.as_u16() < 500);
+            }
+            Ok(())
+        })?;
+    }
+}
