@@ -41,7 +41,7 @@ fn layer() -> RateLimitLayer {
 }
 
 async fn hello<B>(_: Request<B>) -> Result<Response<Body>, Infallible> {
-    Ok(Response::builder().header("x-ratelimit-limit", "theirs").body(Body::from("hello")).unwrap())
+    Ok(Response::builder().header("x-ratelimit-limit", "theirs").body(Body::from("hello")).expect("its parts are valid"))
 }
 
 fn request() -> http::request::Builder {
@@ -49,11 +49,12 @@ fn request() -> http::request::Builder {
 }
 
 fn empty(request: http::request::Builder) -> Request<Body> {
-    request.body(Body::default()).unwrap()
+    request.body(Body::default()).expect("its parts are valid")
 }
 
 async fn json(response: Response<impl http_body::Body<Data = bytes::Bytes, Error = Infallible>>) -> serde_json::Value {
-    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    let body = response.into_body().collect().await.expect("it never breaks off").to_bytes();
+    serde_json::from_slice(&body).expect("a refusal is JSON")
 }
 
 #[tokio::test]
@@ -210,7 +211,7 @@ fn app(telemetry: &Telemetry) -> Router {
 }
 
 fn shown(telemetry: &Telemetry, line: &str) -> bool {
-    let text = telemetry.prometheus().render().unwrap();
+    let text = telemetry.prometheus().render().expect("metrics can be rendered");
     text.lines().any(|shown| shown == line)
 }
 

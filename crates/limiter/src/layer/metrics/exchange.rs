@@ -1,7 +1,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -21,7 +21,7 @@ pub(super) struct Exchange {
     endpoints: Arc<Endpoints>,
     /// Set at the latest with the answer.
     endpoint: OnceLock<BoundEndpoint>,
-    answered: OnceLock<()>,
+    answered: AtomicBool,
     request_bytes: AtomicU64,
 }
 
@@ -38,7 +38,14 @@ impl Exchange {
     pub(super) fn start(method: &http::Method, endpoint: Option<&str>, endpoints: Arc<Endpoints>) -> Arc<Self> {
         let endpoint = endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(endpoints.get(endpoint)));
         let method = Method::from_name(method.as_str());
-        Arc::new(Self { started: Instant::now(), method, endpoints, endpoint, answered: OnceLock::new(), request_bytes: AtomicU64::new(0) })
+        Arc::new(Self {
+            started: Instant::now(),
+            method,
+            endpoints,
+            endpoint,
+            answered: AtomicBool::new(false),
+            request_bytes: AtomicU64::new(0),
+        })
     }
 
     pub(super) fn read(&self, bytes: u64) {
@@ -51,14 +58,14 @@ impl Exchange {
             Some(endpoint) => self.endpoints.get(endpoint.as_str()),
             None => self.endpoints.other().clone(),
         });
-        self.answered.get_or_init(|| ());
+        self.answered.store(true, Ordering::Relaxed);
         Answer { exchange: self, status, bytes: 0 }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let (Some(endpoint), Some(())) = (self.endpoint.get(), self.answered.get()) {
+        if let Some(endpoint) = self.endpoint.get().filter(|_| *self.answered.get_mut()) {
             endpoint.request_size(self.method, *self.request_bytes.get_mut());
         }
     }

@@ -34,7 +34,7 @@ impl<B> RateLimitBody<B> {
     }
 
     pub(super) fn refusal(body: Bytes) -> Self {
-        Self { source: Source::Refusal { body: Some(body).filter(|body| body.has_remaining()) } }
+        Self { source: Source::Refusal { body: Some(body).filter(Buf::has_remaining) } }
     }
 }
 

@@ -13,11 +13,7 @@ use sluice_core::Decision;
 use tower_service::Service;
 
 use super::{body::RateLimitBody, check::Asked, refusal};
-use crate::{
-    answer::headers,
-    layer::{Endpoint, rate_limit::future::StateProjection as Now},
-    limiter::Checked,
-};
+use crate::{answer::headers, layer::Endpoint, limiter::Checked};
 
 /// A check under way. It borrows from the request's head that it holds, so it needs a place that does not move.
 type Check = Pin<Box<dyn Future<Output = Asked> + Send>>;
@@ -68,7 +64,7 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                Now::Checking { check, waiting } => {
+                StateProjection::Checking { check, waiting } => {
                     let Asked { head, checked } = ready!(check.as_mut().poll(context));
                     let (mut service, body) = waiting.take().expect("it is not polled after it was ready");
                     let checked = match checked {
@@ -81,7 +77,7 @@ where
                     }
                     State::Answering { answer: service.call(Request::from_parts(head, body)), checked }
                 }
-                Now::Answering { answer, checked } => {
+                StateProjection::Answering { answer, checked } => {
                     let mut response = ready!(answer.poll(context))?;
                     tell(&checked.decision, &checked.endpoint, &mut response);
                     return Poll::Ready(Ok(response.map(RateLimitBody::within)));
