@@ -5,10 +5,12 @@
 //! | `image` | hadolint, and Cargo with what the build is given |
 //! | `compose` | Docker Compose, and `sluice` itself |
 //! | `load_balancer` | nginx, before real replicas |
+//! | `chart` | Helm's engine, Kubernetes' schemas, promtool, and `sluice` itself |
 //! | `prometheus` | promtool, amtool, and the catalogue of metrics |
 //! | `dashboards` | Grafana's own types in Python and TypeScript, Prometheus' grammar, and the catalogue |
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
+mod chart;
 mod compose;
 mod dashboards;
 mod image;

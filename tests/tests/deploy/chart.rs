@@ -1,0 +1,441 @@
+//! `deploy/helm/sluice`, rendered and linted by Helm's own engine, and judged by Kubernetes' own schemas.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use serde_json::{Value, json};
+use sluice_testkit::built_sluice;
+use tempfile::TempDir;
+
+use crate::{
+    programs::{PROMTOOL, files, python, read, root, succeed, yaml, yaml_document},
+    prometheus::rules,
+};
+
+const CHART: &str = "deploy/helm/sluice";
+
+/// What becomes of the chart with some values.
+#[derive(Debug)]
+struct Rendered(Value);
+
+// === impl Rendered ===
+
+impl Rendered {
+    /// The objects of a kind.
+    fn all(&self, kind: &str) -> Vec<&Value> {
+        let documents = self.0["documents"].as_array().unwrap_or_else(|| panic!("it is not rendered: {}", self.0)).iter();
+        documents.map(|document| &document[1]).filter(|document| document["kind"] == kind).collect()
+    }
+
+    /// The only object of a kind.
+    fn one(&self, kind: &str) -> &Value {
+        let all = self.all(kind);
+        assert_eq!(all.len(), 1, "{kind}");
+        all[0]
+    }
+
+    fn pod(&self) -> &Value {
+        &self.one("Deployment")["spec"]["template"]["spec"]
+    }
+
+    fn container(&self) -> &Value {
+        &self.pod()["containers"][0]
+    }
+
+    fn limits(&self) -> &str {
+        let map =
+            self.all("ConfigMap").into_iter().find(|map| map["data"].get("sluice.yaml").is_some()).expect("limits lie in a ConfigMap");
+        text(&map["data"]["sluice.yaml"])
+    }
+
+    fn kinds(&self, judgement: &str) -> Vec<String> {
+        list(&self.0[judgement]).iter().map(|kind| text(kind).to_owned()).collect()
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} should be a text"))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn render_for(kube_version: &str, cases: &[Value]) -> Vec<Rendered> {
+    let answers = python("helm", &[""; 0], &json!({ "chart": CHART, "kube_version": kube_version, "cases": cases }));
+    let answers: Vec<Value> = serde_json::from_value(answers).expect("the script prints a list");
+    assert_eq!(answers.len(), cases.len());
+    answers.into_iter().map(Rendered).collect()
+}
+
+fn render(cases: &[Value]) -> Vec<Rendered> {
+    render_for("1.32.0", cases)
+}
+
+/// The sets of values that the chart brings for its tests, by name.
+fn sets() -> Vec<(String, Value)> {
+    let paths = files(&format!("{CHART}/ci"));
+    let names = paths.iter().map(|path| path.rsplit(['/', '.']).nth(1).expect("they end in .yaml").to_owned());
+    names.zip(yaml(&paths).into_iter().map(|mut documents| documents.remove(0))).collect()
+}
+
+fn set(name: &str) -> Value {
+    sets().into_iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("there is no {name}")).1
+}
+
+/// Paths of the values that are no tables, or tables for others to fill: `store.url`.
+fn leaves(values: &Value, path: &str) -> Vec<(String, Value)> {
+    // Tables whose keys are their own.
+    let open = ["config", "resources", "dashboards.labels"];
+    match values.as_object() {
+        Some(table) if !table.is_empty() && !open.contains(&path) => {
+            let child = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            table.iter().flat_map(|(key, value)| leaves(value, &child(key))).collect()
+        }
+        _ => vec![(path.to_owned(), values.clone())],
+    }
+}
+
+fn at<'a>(values: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(values, |value, key| value.get(key))
+}
+
+#[test]
+fn every_set_of_values_is_rendered_linted_and_valid() {
+    let (names, values): (Vec<_>, Vec<_>) = sets().into_iter().unzip();
+    let expected: [(&str, &[&str], &[&str]); 4] = [
+        (
+            "everything",
+            &[
+                "ConfigMap",
+                "ConfigMap",
+                "Deployment",
+                "HorizontalPodAutoscaler",
+                "NetworkPolicy",
+                "PodDisruptionBudget",
+                "Service",
+                "Service",
+                "ServiceAccount",
+            ],
+            &["PrometheusRule", "ServiceMonitor"],
+        ),
+        (
+            "minimal",
+            &[
+                "ConfigMap",
+                "Deployment",
+                "HorizontalPodAutoscaler",
+                "NetworkPolicy",
+                "PodDisruptionBudget",
+                "Service",
+                "Service",
+                "ServiceAccount",
+            ],
+            &[],
+        ),
+        ("one-in-memory", &["ConfigMap", "Deployment", "Service"], &[]),
+        (
+            "url-in-a-secret",
+            &["ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "ServiceAccount"],
+            &[],
+        ),
+    ];
+    assert_eq!(names, expected.map(|(name, _, _)| name));
+    // The oldest that the chart is for, and the newest there is a schema of.
+    for kube_version in ["1.27.0", "1.37.0"] {
+        for (rendered, (name, valid, without_schema)) in render_for(kube_version, &values).iter().zip(expected) {
+            assert_eq!(rendered.kinds("invalid"), [""; 0], "{name}");
+            assert_eq!(rendered.kinds("lint"), [""; 0], "{name}");
+            assert_eq!(
+                (rendered.kinds("valid"), rendered.kinds("unknown")),
+                (valid.iter().map(|&kind| kind.to_owned()).collect(), without_schema.iter().map(|&kind| kind.to_owned()).collect()),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_kubernetes_does_not_know_is_noticed() {
+    let values = json!({ "store": { "url": "redis://redis" }, "affinity": { "nodeAfinity": {} }, "tolerations": [{ "key": 5 }] });
+    let rendered = render(&[values]).remove(0);
+    let invalid = rendered.kinds("invalid").join("\n");
+    // One fault of an object is told at a time.
+    assert!(invalid.contains("nodeAfinity") || invalid.contains("5 is not of type"), "{invalid}");
+}
+
+#[test]
+fn every_value_is_tried_out() {
+    let defaults = yaml_document(&format!("{CHART}/values.yaml"));
+    let sets = sets();
+    let leaves = leaves(&defaults, "");
+    assert!(leaves.len() > 60, "{}", leaves.len());
+    for (path, default) in leaves {
+        // Beside a digest a tag says nothing; a key has its name.
+        if ["image.tag", "store.urlSecret.key"].contains(&path.as_str()) {
+            continue;
+        }
+        let tried = sets.iter().filter_map(|(_, values)| at(values, &path)).any(|value| *value != default);
+        assert!(tried, "no set in {CHART}/ci gives {path} a value unlike its default");
+    }
+}
+
+#[test]
+fn every_value_stands_in_the_schema_and_in_the_readme() {
+    let defaults = yaml_document(&format!("{CHART}/values.yaml"));
+    let schema: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).unwrap();
+    let readme = read(&format!("{CHART}/README.md"));
+    for (path, _) in leaves(&defaults, "") {
+        let in_schema = path.split('.').try_fold(&schema, |schema, key| schema["properties"].get(key));
+        assert!(in_schema.is_some(), "{path} is not in values.schema.json");
+        assert!(readme.contains(&format!("`{path}`")), "{path} is not in README.md");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_with_a_reason() {
+    let url = "redis://redis";
+    let cases = [
+        (json!({}), "store.url: where do buckets live?"),
+        (json!({ "store": { "url": url, "urlSecret": { "name": "redis" } } }), "store.url and store.urlSecret.name are both set"),
+        (json!({ "store": { "url": "memory://" } }), "each replica would grant every client the whole limit"),
+        (
+            json!({ "store": { "url": "memory://" }, "autoscaling": { "enabled": false } }),
+            "each replica would grant every client the whole limit",
+        ),
+        (json!({ "store": { "url": url }, "autoscaling": { "minReplicas": 9, "maxReplicas": 3 } }), "minReplicas is above"),
+        (json!({ "store": { "url": "http://redis" } }), "/store/url"),
+        (json!({ "store": { "url": url, "timeout": "25" } }), "/store/timeout"),
+        (json!({ "store": { "url": url }, "replicas": 3 }), "'replicas' not allowed"),
+        (json!({ "store": { "url": url }, "service": { "grpc": { "ports": 1 } } }), "'ports' not allowed"),
+        (json!({ "store": { "url": url }, "config": { "listen": { "http": "0.0.0.0:80" } } }), "/config/listen"),
+        (json!({ "store": { "url": url }, "config": { "store": { "url": url } } }), "'url' not allowed"),
+        (json!({ "store": { "url": url }, "image": { "digest": "sha256:1" } }), "/image/digest"),
+    ];
+    let values: Vec<Value> = cases.iter().map(|(values, _)| values.clone()).collect();
+    for (rendered, (values, reason)) in render(&values).iter().zip(&cases) {
+        let said = rendered.0["error"].as_str().unwrap_or_else(|| panic!("{values} is not refused"));
+        assert!(said.contains(reason), "{values}: {said}");
+    }
+}
+
+#[test]
+fn a_replica_can_do_no_more_than_it_must() {
+    for rendered in render(&[set("minimal"), set("everything")]) {
+        let (pod, container) = (rendered.pod(), rendered.container());
+        assert_eq!((&pod["securityContext"]["runAsNonRoot"], &pod["securityContext"]["runAsUser"]), (&json!(true), &json!(65532)));
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        let expected = json!({ "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } });
+        assert_eq!(container["securityContext"], expected);
+        assert!(list(&container["volumeMounts"]).iter().all(|mount| mount["readOnly"] == true), "{container}");
+    }
+    // The image's own user is the same.
+    assert!(read("deploy/Dockerfile").contains("\nUSER 65532:65532\n"));
+}
+
+#[test]
+fn a_replica_is_asked_how_it_is_and_given_time_to_stop() {
+    for (rendered, grace) in render(&[set("minimal"), set("everything")]).iter().zip([5 + 25 + 5, 10 + 60 + 5]) {
+        let container = rendered.container();
+        for (probe, path) in [("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")] {
+            assert_eq!(container[probe]["httpGet"], json!({ "path": path, "port": "http" }));
+        }
+        assert_eq!(rendered.pod()["terminationGracePeriodSeconds"], grace);
+        let ports: Vec<_> = list(&container["ports"]).iter().map(|port| (text(&port["name"]), &port["containerPort"])).collect();
+        assert_eq!(ports, [("http", &json!(8000)), ("grpc", &json!(8081))]);
+    }
+}
+
+#[test]
+fn replicas_are_spread_and_never_too_few() {
+    let rendered = render(&[set("minimal")]).remove(0);
+    let keys: Vec<_> =
+        list(&rendered.pod()["topologySpreadConstraints"]).iter().map(|constraint| text(&constraint["topologyKey"])).collect();
+    assert_eq!(keys, ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]);
+    assert_eq!(rendered.one("Deployment")["spec"]["strategy"]["rollingUpdate"], json!({ "maxUnavailable": 0, "maxSurge": 1 }));
+    // Who scales must not be set back by every upgrade.
+    assert!(rendered.one("Deployment")["spec"].get("replicas").is_none());
+    let scaler = rendered.one("HorizontalPodAutoscaler");
+    assert_eq!((&scaler["spec"]["minReplicas"], &scaler["spec"]["maxReplicas"]), (&json!(3), &json!(12)));
+    assert_eq!(scaler["spec"]["scaleTargetRef"]["name"], rendered.one("Deployment")["metadata"]["name"]);
+    assert_eq!(render(&[set("url-in-a-secret")])[0].one("Deployment")["spec"]["replicas"], 5);
+}
+
+#[test]
+fn limits_change_without_a_restart_and_the_rest_with_one() {
+    let mut limits = set("minimal");
+    limits["config"] = json!({ "defaults": { "requests_per_minute": 7, "burst_size": 1 } });
+    let mut store = set("minimal");
+    store["store"]["url"] = json!("redis://elsewhere:6379");
+    let [before, limits, store] = <[Rendered; 3]>::try_from(render(&[set("minimal"), limits, store])).unwrap();
+    assert_ne!(before.limits(), limits.limits());
+    assert_eq!(before.one("Deployment"), limits.one("Deployment"));
+    assert_ne!(before.one("Deployment"), store.one("Deployment"));
+
+    let mounts = list(&before.container()["volumeMounts"]);
+    let mount = mounts.iter().find(|mount| mount["name"] == "config").unwrap();
+    assert_eq!((&mount["mountPath"], mount.get("subPath")), (&json!("/etc/sluice"), None));
+    assert_eq!(before.container()["args"], json!(["serve", "--config", "/etc/sluice/sluice.yaml"]));
+}
+
+#[test]
+fn secrets_are_files_that_may_change() {
+    let rendered = render(&[set("everything")]).remove(0);
+    let environment = list(&rendered.container()["env"]);
+    let variable =
+        |name: &str| environment.iter().find(|variable| variable["name"] == name).map(|variable| text(&variable["value"]).to_owned());
+    for (name, path, secret) in [
+        ("SLUICE__STORE__PASSWORD_FILE", "/run/secrets/store/secret", "redis"),
+        ("SLUICE__STORE__CA_FILE", "/run/secrets/store-ca/ca.pem", "redis-ca"),
+        ("SLUICE__CLIENTS__SECRET_FILE", "/run/secrets/clients/hash", "sluice-clients"),
+    ] {
+        assert_eq!(variable(name).as_deref(), Some(path));
+        let directory = path.rsplit_once('/').unwrap().0;
+        let mount = list(&rendered.container()["volumeMounts"]).iter().find(|mount| mount["mountPath"] == directory).unwrap();
+        assert!(mount.get("subPath").is_none());
+        let volume = list(&rendered.pod()["volumes"]).iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+        assert_eq!(volume["secret"]["secretName"], secret);
+    }
+    let rendered = render(&[set("url-in-a-secret")]).remove(0);
+    let url = list(&rendered.container()["env"]).iter().find(|variable| variable["name"] == "SLUICE__STORE__URL").unwrap();
+    assert_eq!(*url, json!({ "name": "SLUICE__STORE__URL", "valueFrom": { "secretKeyRef": { "name": "redis", "key": "url" } } }));
+}
+
+/// Sluice itself reads the `ConfigMap` and the container's variables; paths below /run lie in a directory of the test's own.
+#[test]
+fn sluice_accepts_its_file_and_its_settings() {
+    for (name, values) in sets() {
+        let rendered = render(&[values]).remove(0);
+        let directory = TempDir::new().unwrap();
+        let run = |text: &str| text.replace("/run/", &format!("{}/", directory.path().display()));
+        let file = directory.path().join("sluice.yaml");
+        fs::write(&file, run(rendered.limits())).unwrap();
+        let mut sluice = Command::new(built_sluice());
+        sluice.args(["config", "show", "--config"]).arg(&file).env_clear();
+        for variable in list(&rendered.container()["env"]) {
+            let value = variable.get("value").map_or("redis://redis", text);
+            if text(&variable["name"]).ends_with("_FILE") {
+                let path = run(value);
+                fs::create_dir_all(path.rsplit_once('/').unwrap().0).unwrap();
+                let authority = root().join("crates/server/tests/config/good/secrets/ca.pem");
+                fs::copy(authority, path).unwrap();
+            }
+            sluice.env(text(&variable["name"]), run(value));
+        }
+        if rendered.limits().contains("/run/tiers/pro") {
+            fs::create_dir_all(directory.path().join("tiers")).unwrap();
+            fs::write(directory.path().join("tiers/pro"), "alice\n").unwrap();
+        }
+        let output = sluice.output().expect("sluice runs");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty() || !String::from_utf8_lossy(&output.stderr).contains("unknown"), "{name}: {output:?}");
+    }
+}
+
+#[test]
+fn objects_choose_the_replicas_and_nothing_else() {
+    let rendered = render(&[set("everything")]).remove(0);
+    let labels = &rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"];
+    let selectors = [
+        &rendered.one("Deployment")["spec"]["selector"]["matchLabels"],
+        &rendered.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        &rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        &rendered.all("Service")[0]["spec"]["selector"],
+        &rendered.all("Service")[1]["spec"]["selector"],
+    ];
+    for selector in selectors {
+        assert_eq!(*selector, json!({ "app.kubernetes.io/name": "limiter", "app.kubernetes.io/instance": "rl" }));
+        assert!(selector.as_object().unwrap().iter().all(|(key, value)| labels[key] == *value));
+    }
+    let monitored = &rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"];
+    let chosen: Vec<_> = rendered
+        .all("Service")
+        .into_iter()
+        .filter(|service| monitored.as_object().unwrap().iter().all(|(key, value)| service["metadata"]["labels"][key] == *value))
+        .collect();
+    assert_eq!(chosen.len(), 1, "each replica is scraped once");
+    assert_eq!(chosen[0]["spec"]["ports"][0]["name"], rendered.one("ServiceMonitor")["spec"]["endpoints"][0]["port"]);
+}
+
+#[test]
+fn the_network_lets_the_store_through() {
+    let url = |url: &str| json!({ "store": { "url": url } });
+    let cases = [
+        (url("redis://redis"), vec![6379]),
+        (url("redis://redis:6400/2"), vec![6400]),
+        (url("rediss://user:pass%40word@redis.internal:6380/0"), vec![6380]),
+        (url("redis+sentinel://one:26379,two:26379,three/mymaster"), vec![26379, 6379]),
+        (set("url-in-a-secret"), vec![6390, 6391]),
+        (json!({ "store": { "urlSecret": { "name": "redis" } } }), vec![6379]),
+    ];
+    let values: Vec<Value> = cases.iter().map(|(values, _)| values.clone()).collect();
+    for (rendered, (values, ports)) in render(&values).iter().zip(&cases) {
+        let store = &rendered.one("NetworkPolicy")["spec"]["egress"][1];
+        let found: Vec<_> = list(&store["ports"]).iter().map(|port| port["port"].as_u64().unwrap_or_default()).collect();
+        assert_eq!(found, *ports, "{values}");
+    }
+    let everything = render(&[set("everything")]).remove(0);
+    let spec = &everything.one("NetworkPolicy")["spec"];
+    assert_eq!(spec["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"]["team"], "api");
+    assert_eq!(
+        spec["egress"][1],
+        json!({ "ports": [{ "port": 6380, "protocol": "TCP" }], "to": [{ "ipBlock": { "cidr": "10.1.0.0/16" } }] })
+    );
+    assert_eq!(spec["egress"][2]["ports"][0]["port"], 4317);
+}
+
+#[test]
+fn the_rules_are_those_of_prometheus() {
+    let mut all = set("everything");
+    all["prometheusRule"]["without"] = json!([]);
+    let [fewer, all] = <[Rendered; 2]>::try_from(render(&[set("everything"), all])).unwrap();
+    let rules_of = |rendered: &Rendered| {
+        list(&rendered.one("PrometheusRule")["spec"]["groups"]).iter().flat_map(|group| list(&group["rules"]).to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(rules_of(&all), rules());
+    let names = |rules: Vec<Value>| rules.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let left_out: Vec<Value> = rules().into_iter().filter(|rule| !names(rules_of(&fewer)).contains(&rule.to_string())).collect();
+    assert_eq!(left_out.iter().map(|rule| text(&rule["alert"])).collect::<Vec<_>>(), ["DeploymentBacklog", "SluiceLabelsFolded"]);
+
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("rules.json");
+    fs::write(&path, all.one("PrometheusRule")["spec"].to_string()).unwrap();
+    let said = succeed(&PROMTOOL, &["check", "rules", path.to_str().unwrap()]);
+    assert!(said.contains(&format!("SUCCESS: {} rules found", rules().len())), "{said}");
+}
+
+#[test]
+fn the_dashboards_are_those_of_grafana() {
+    let rendered = render(&[set("everything")]).remove(0);
+    let map = rendered.all("ConfigMap").into_iter().find(|map| map["metadata"]["name"] == "gate-dashboards").unwrap();
+    assert_eq!(
+        (&map["metadata"]["labels"]["grafana"], &map["metadata"]["annotations"]["grafana_folder"]),
+        (&json!("yes"), &json!("Limits"))
+    );
+    let data = map["data"].as_object().unwrap();
+    let paths = files("deploy/grafana/dashboards");
+    assert_eq!(data.len(), paths.len());
+    for path in paths {
+        assert_eq!(text(&data[path.rsplit_once('/').unwrap().1]), read(&path), "{path}");
+    }
+}
+
+#[test]
+fn notes_say_how_to_go_on() {
+    let [minimal, memory, everything] =
+        <[Rendered; 3]>::try_from(render(&[set("minimal"), set("one-in-memory"), set("everything")])).unwrap();
+    let notes = |rendered: &Rendered| text(&rendered.0["notes"]).to_owned();
+    assert!(
+        notes(&minimal).contains("http://rl-sluice.limits.svc:8000") && notes(&minimal).contains("without clients.secret"),
+        "{}",
+        notes(&minimal)
+    );
+    assert!(notes(&memory).contains("buckets live in memory") && !notes(&memory).contains("gRPC"), "{}", notes(&memory));
+    assert!(!notes(&everything).contains("Note:"), "{}", notes(&everything));
+}
+
+#[test]
+fn the_chart_is_of_the_workspaces_version() {
+    let chart = yaml_document(&format!("{CHART}/Chart.yaml"));
+    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(env!("CARGO_PKG_VERSION"))));
+}
