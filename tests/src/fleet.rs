@@ -9,7 +9,7 @@ use crate::{http::Client, metrics::Metrics};
 /// For [`Fleet::start`]: so long that a busy machine is never taken for a store that is away.
 pub const PATIENT: Duration = Duration::from_secs(10);
 
-/// Replicas that share one Redis and its prefix, all of them healthy and aware of each other.
+/// Replicas that share one Redis and its prefix.
 #[derive(Debug)]
 pub struct Fleet {
     /// The replicas.
@@ -24,15 +24,14 @@ impl Fleet {
     /// Tests that want every decision from Redis itself are [`PATIENT`].
     ///
     /// # Panics
-    /// When they do not start, or do not find each other.
-    pub async fn start(count: usize, redis: RedisServer, timeout: Duration, yaml: &str) -> Self {
+    /// When they do not start.
+    #[track_caller]
+    pub fn start(count: usize, redis: RedisServer, timeout: Duration, yaml: &str) -> Self {
         let config = format!("store: {{ url: \"{}\", timeout: {}ms }}\n{yaml}", redis.url(), timeout.as_millis());
         let start = || SluiceOptions::new(built_sluice()).config(&config).launch();
         let replicas: Vec<_> = (0..count).map(|_| start()).collect();
         replicas.iter().for_each(Sluice::wait_healthy);
-        let fleet = Self { replicas, redis };
-        fleet.wait_for_each_other().await;
-        fleet
+        Self { replicas, redis }
     }
 
     /// Where the replicas listen.
@@ -47,7 +46,7 @@ impl Fleet {
         self.addresses().into_iter().map(Client::of).collect()
     }
 
-    /// Waits until every replica knows how many there are.
+    /// Waits until every replica knows how many there are, and so how large its share is while Redis is away.
     ///
     /// # Panics
     /// When one does not find out.

@@ -19,7 +19,7 @@ const LOAD: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_replicas_share_one_limit() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, subjects::LIMITS).await;
+    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, subjects::LIMITS);
     let audit = Audit::begin(fleet.addresses()[0]).await;
     let crowd = Crowd::gather(240, &fleet.addresses(), subjects::all());
     tokio::time::sleep(LOAD).await;
@@ -48,7 +48,7 @@ async fn three_replicas_share_one_limit() {
 
 #[tokio::test]
 async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, "defaults: { rate: 10/day, burst: 10 }").await;
+    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, "defaults: { rate: 10/day, burst: 10 }");
     let check = json!({ "client": "alice" });
     let asks = [
         Request::post("/v1/check", &check),

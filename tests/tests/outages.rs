@@ -35,7 +35,7 @@ fn assert_all_answered(story: &Story) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_killed_in_the_middle_makes_up_no_token_and_loses_only_those_it_was_asked_for() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, subjects::LIMITS).await;
+    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, subjects::LIMITS);
     let audit = Audit::begin(fleet.addresses()[0]).await;
     let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
     tokio::time::sleep(A_WHILE).await;
@@ -55,7 +55,8 @@ async fn a_replica_killed_in_the_middle_makes_up_no_token_and_loses_only_those_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_redis_restarts_every_check_is_answered_and_limits_hold() {
-    let fleet = Fleet::start(3, lasting_redis(), PATIENT, subjects::LIMITS).await;
+    let fleet = Fleet::start(3, lasting_redis(), PATIENT, subjects::LIMITS);
+    fleet.wait_for_each_other().await;
     let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
     tokio::time::sleep(A_WHILE).await;
     let killed = now();
@@ -81,7 +82,8 @@ async fn while_redis_restarts_every_check_is_answered_and_limits_hold() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_redis_hangs_every_check_is_answered_and_limits_hold() {
-    let fleet = Fleet::start(3, RedisServer::start(), IMPATIENT, subjects::LIMITS).await;
+    let fleet = Fleet::start(3, RedisServer::start(), IMPATIENT, subjects::LIMITS);
+    fleet.wait_for_each_other().await;
     let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
     tokio::time::sleep(A_WHILE).await;
     fleet.redis.pause();
@@ -114,7 +116,8 @@ async fn remaining(client: &mut Client, who: &str) -> u64 {
 
 #[tokio::test]
 async fn what_is_admitted_while_redis_is_down_is_a_share_each_and_charged_afterwards() {
-    let fleet = Fleet::start(3, lasting_redis(), PATIENT, THIRTY).await;
+    let fleet = Fleet::start(3, lasting_redis(), PATIENT, THIRTY);
+    fleet.wait_for_each_other().await;
     let mut clients = fleet.clients();
     assert_eq!(take(&mut clients[0], "careful", 6).await, 6);
 
@@ -136,7 +139,8 @@ async fn what_is_admitted_while_redis_is_down_is_a_share_each_and_charged_afterw
 
 #[tokio::test]
 async fn what_is_admitted_while_redis_hangs_is_charged_afterwards() {
-    let fleet = Fleet::start(3, RedisServer::start(), Duration::from_secs(1), THIRTY).await;
+    let fleet = Fleet::start(3, RedisServer::start(), Duration::from_secs(1), THIRTY);
+    fleet.wait_for_each_other().await;
     let mut clients = fleet.clients();
     assert_eq!(take(&mut clients[0], "careful", 6).await, 6);
 

@@ -35,7 +35,7 @@ fn burst_of(burst: u64) -> String {
 
 #[tokio::test]
 async fn a_changed_file_is_in_force_without_a_restart_and_buckets_keep_what_they_hold() {
-    let fleet = Fleet::start(1, RedisServer::start(), PATIENT, &burst_of(10)).await;
+    let fleet = Fleet::start(1, RedisServer::start(), PATIENT, &burst_of(10));
     let lonely = alone(&burst_of(10));
     let with_redis = format!("store: {{ url: \"{}\", timeout: {}s }}\n", fleet.redis.url(), PATIENT.as_secs());
     for (sluice, store) in [(&fleet.replicas[0], with_redis), (&lonely, String::new())] {

@@ -81,7 +81,7 @@ async fn a_second_signal_ends_the_wait() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_loses_no_request_and_no_token() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, &format!("shutdown_delay: 1500ms\n{}", subjects::LIMITS)).await;
+    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, &format!("shutdown_delay: 1500ms\n{}", subjects::LIMITS));
     let audit = Audit::begin(fleet.addresses()[0]).await;
     let crowd = Crowd::gather(60, &fleet.addresses(), subjects::all());
     for (number, replica) in fleet.replicas.iter().enumerate() {
@@ -100,6 +100,10 @@ async fn a_rolling_restart_under_load_loses_no_request_and_no_token() {
     assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
     subjects::assert_every_window_keeps_its_promise(&story);
     audit.assert_that_tokens_add_up(&story).await;
-    let known = Metrics::of(&mut Client::of(fleet.addresses()[2])).await.count("sluice_replicas_live", &[]);
-    assert_eq!(known, 3, "who stops in order is not counted any more");
+    let known = eventually_async("the last to come back knows its fleet", async || {
+        let known = Metrics::of(&mut Client::of(fleet.addresses()[2])).await.count("sluice_replicas_live", &[]);
+        (known > 0).then_some(known)
+    })
+    .await;
+    assert_eq!(known, 3, "who stopped in order is not counted any more");
 }
