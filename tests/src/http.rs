@@ -168,17 +168,39 @@ impl Answer {
             let value = http::HeaderValue::from_bytes(field.value).map_err(|error| invalid(&error.to_string(), bytes))?;
             headers.append(name, value);
         }
-        let length = headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        let length = length.ok_or_else(|| invalid("no length that this client can read", bytes))?;
         let status = head.code.expect("a whole head has a status");
-        let body = bytes.get(start..start + length).map(<[u8]>::to_vec);
-        Ok(body.map(|body| (Self { status, headers, body }, start + length)))
+        let body = match (headers.get("content-length"), headers.get("transfer-encoding")) {
+            (Some(length), None) => {
+                let length: usize =
+                    length.to_str().ok().and_then(|length| length.parse().ok()).ok_or_else(|| invalid("no length", bytes))?;
+                bytes.get(start..start + length).map(|body| (body.to_vec(), start + length))
+            }
+            (None, Some(coding)) if coding == "chunked" => chunked_body(bytes, start)?,
+            _ => return Err(invalid("no length that this client can read", bytes)),
+        };
+        Ok(body.map(|(body, end)| (Self { status, headers, body }, end)))
     }
 }
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:?} {}", self.status, self.headers, self.text())
+    }
+}
+
+/// Reads a body in chunks, without trailers, that starts at `at`, and where it ends; `None` while it is not whole.
+fn chunked_body(bytes: &[u8], mut at: usize) -> io::Result<Option<(Vec<u8>, usize)>> {
+    let mut body = Vec::new();
+    loop {
+        let size = httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("no chunk", bytes))?;
+        let httparse::Status::Complete((start, size)) = size else { return Ok(None) };
+        let size = usize::try_from(size).map_err(|_| invalid("a chunk too large", bytes))?;
+        let Some(chunk) = bytes.get(at + start..at + start + size + 2) else { return Ok(None) };
+        body.extend_from_slice(chunk.strip_suffix(b"\r\n").ok_or_else(|| invalid("a chunk without an end", bytes))?);
+        at += start + size + 2;
+        if size == 0 {
+            return Ok(Some((body, at)));
+        }
     }
 }
 
@@ -369,8 +391,18 @@ mod tests {
     }
 
     #[test]
+    fn a_body_in_chunks_is_put_together() {
+        let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\nHTTP/1.1 200";
+        for cut in 0..bytes.len() - 12 {
+            assert!(Answer::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
+        }
+        let (answer, length) = Answer::parse(bytes).unwrap().unwrap();
+        assert_eq!((answer.text().as_str(), &bytes[length..]), ("abcde", &b"HTTP/1.1 200"[..]));
+    }
+
+    #[test]
     fn what_is_no_http_is_refused() {
-        for bytes in [&b"+PONG\r\n"[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
+        for bytes in [&b"+PONG\r\n"[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"] {
             assert_eq!(Answer::parse(bytes).unwrap_err().kind(), ErrorKind::InvalidData);
         }
     }

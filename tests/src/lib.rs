@@ -8,6 +8,7 @@
 //! - [`audit`]: whether the tokens of a bucket add up.
 //! - [`metrics`]: what `/metrics` says, as numbers.
 //! - [`echo`]: an API that says what it was asked.
+//! - [`prometheus`]: a Prometheus that scrapes them.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
@@ -18,5 +19,6 @@ pub mod echo;
 pub mod fleet;
 pub mod http;
 pub mod metrics;
+pub mod prometheus;
 pub mod promise;
 pub mod subjects;

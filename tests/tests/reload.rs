@@ -33,28 +33,31 @@ fn burst_of(burst: u64) -> String {
     format!("defaults: {{ rate: 10/day, burst: {burst} }}")
 }
 
+/// Changes the burst from 10 to others, in a file that begins with `store`.
+async fn change_the_burst(sluice: &Sluice, store: &str) {
+    let (pid, mut client) = (sluice.pid(), Client::of(sluice.http_addr()));
+    let taken = client.post("/v1/check", &json!({ "client": "alice", "cost": 4 })).await;
+    assert_eq!((taken.status, &taken.json()["remaining"]), (200, &json!(6)));
+
+    // No more tokens than there were, no more than the burst, and what was taken meanwhile is not forgotten.
+    for (burst, remaining) in [(20, 6), (5, 5), (8, 4)] {
+        sluice.rewrite_config(&format!("{store}{}", burst_of(burst)));
+        wait_for_burst(&mut client, burst).await;
+        assert_eq!(peek(&mut client, "alice").await["remaining"], remaining, "{store}{burst}");
+        if burst == 5 {
+            assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 4);
+        }
+    }
+    assert_eq!(sluice.pid(), pid);
+    assert_eq!(Metrics::of(&mut client).await.count("sluice_config_reloads_total", &[("result", "applied")]), 3);
+}
+
 #[tokio::test]
 async fn a_changed_file_is_in_force_without_a_restart_and_buckets_keep_what_they_hold() {
     let fleet = Fleet::start(1, RedisServer::start(), PATIENT, &burst_of(10));
     let lonely = alone(&burst_of(10));
     let with_redis = format!("store: {{ url: \"{}\", timeout: {}s }}\n", fleet.redis.url(), PATIENT.as_secs());
-    for (sluice, store) in [(&fleet.replicas[0], with_redis), (&lonely, String::new())] {
-        let (pid, mut client) = (sluice.pid(), Client::of(sluice.http_addr()));
-        let taken = client.post("/v1/check", &json!({ "client": "alice", "cost": 4 })).await;
-        assert_eq!((taken.status, &taken.json()["remaining"]), (200, &json!(6)));
-
-        // No more tokens than there were, no more than the burst, and what was taken meanwhile is not forgotten.
-        for (burst, remaining) in [(20, 6), (5, 5), (8, 4)] {
-            sluice.rewrite_config(&format!("{store}{}", burst_of(burst)));
-            wait_for_burst(&mut client, burst).await;
-            assert_eq!(peek(&mut client, "alice").await["remaining"], remaining, "{store}{burst}");
-            if burst == 5 {
-                assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 4);
-            }
-        }
-        assert_eq!(sluice.pid(), pid);
-        assert_eq!(Metrics::of(&mut client).await.count("sluice_config_reloads_total", &[("result", "applied")]), 3);
-    }
+    tokio::join!(change_the_burst(&fleet.replicas[0], &with_redis), change_the_burst(&lonely, ""));
 }
 
 #[tokio::test]
