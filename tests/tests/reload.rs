@@ -6,9 +6,12 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 use serde_json::{Value, json};
 use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
+    audit::Audit,
+    crowd::Crowd,
     fleet::{Fleet, PATIENT, alone},
     http::{Client, Request},
     metrics::Metrics,
+    subjects,
 };
 
 /// The burst that is in force, as a peek tells it.
@@ -109,6 +112,28 @@ async fn a_broken_file_is_refused_loudly_and_the_old_rules_stay() {
     wait_for_burst(&mut client, 11).await;
     assert_eq!(client.get("/ready").await.json()["status"], "ready");
     assert_eq!(peek(&mut client, "alice").await["remaining"], 9);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_under_load_is_noticed_by_nobody_whom_it_does_not_concern() {
+    let fleet = Fleet::start(1, RedisServer::start(), PATIENT, subjects::LIMITS);
+    let unchanged = fs::read_to_string(fleet.replicas[0].config_path()).unwrap();
+    let audit = Audit::begin(fleet.addresses()[0]).await;
+    let crowd = Crowd::gather(40, &fleet.addresses(), subjects::all());
+    let mut client = Client::of(fleet.addresses()[0]);
+    for rate in [70, 80] {
+        fleet.replicas[0]
+            .rewrite_config(&format!("{unchanged}limits: [{{ name: more, when: {{ path: /more }}, rate: {rate}/day, burst: 9 }}]"));
+        eventually_async("the changed configuration is in force", async || {
+            let answer = client.post("/v1/check", &json!({ "client": "alice", "path": "/more", "cost": 0 })).await;
+            answer.json()["limit"] == rate
+        })
+        .await;
+    }
+    let story = crowd.disperse().await;
+    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+    subjects::assert_every_window_keeps_its_promise(&story);
+    audit.assert_that_tokens_add_up(&story).await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sluice_testkit::{SluiceOptions, built_sluice};
 use sluice_tests::{
+    fleet::alone,
     http::{Client, Request},
     promise::{Level, Promise, now},
 };
@@ -65,6 +66,20 @@ async fn the_four_endpoints_and_the_default_have_the_documents_numbers() {
         let answer = client.ask(&Request::get(path).header("x-api-key", path)).await;
         assert_eq!((answer.status, answer.header("x-ratelimit-limit")), (200, Some(limit)), "{path}");
         assert_eq!(answer.header("x-ratelimit-remaining"), Some("9"), "{path}: the burst is 10, for each client its own");
+    }
+}
+
+#[tokio::test]
+async fn whoever_returns_when_told_is_let_in() {
+    let sluice = alone("defaults: { rate: 1 per 2s, burst: 1 }");
+    let mut client = Client::of(sluice.http_addr());
+    for _ in 0..2 {
+        assert_eq!(client.get("/").await.status, 200);
+        let denied = client.get("/").await;
+        assert_eq!(denied.status, 429, "{denied}");
+        let wait = denied.number("retry-after");
+        assert!((1..=2).contains(&wait), "{denied}");
+        tokio::time::sleep(Duration::from_secs(wait)).await;
     }
 }
 
