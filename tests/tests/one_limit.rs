@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sluice_testkit::RedisServer;
+use sluice_testkit::{RedisServer, eventually_async};
 use sluice_tests::{
     audit::Audit,
     crowd::Crowd,
@@ -96,4 +96,22 @@ async fn a_batch_of_a_thousand_checks_is_decided_in_its_order() {
         assert_eq!(allowed.len(), 1_000);
         assert!(allowed[..expected].iter().all(|allowed| *allowed) && allowed[expected..].iter().all(|allowed| !allowed), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn replicas_tell_how_many_connections_they_have_to_redis() {
+    let fleet = Fleet::start(2, RedisServer::start(), PATIENT, "");
+    for client in &mut fleet.clients() {
+        assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.status, 200);
+    }
+    eventually_async("what they tell is what Redis sees", async || {
+        let mut told = 0;
+        for client in &mut fleet.clients() {
+            told += Metrics::of(client).await.count("database_connections", &[("scope", "replica")]);
+        }
+        // The kit's own question comes over one more.
+        let seen = fleet.redis.info("connected_clients").parse::<u64>().unwrap() - 1;
+        if told >= 2 && told == seen { Ok(()) } else { Err(format!("{told} told, {seen} seen")) }
+    })
+    .await;
 }

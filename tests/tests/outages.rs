@@ -131,6 +131,10 @@ async fn what_is_admitted_while_redis_is_down_is_a_share_each_and_charged_afterw
     fleet.wait_for_breakers("closed").await;
 
     for client in &mut clients {
+        let errors = Metrics::of(client).await;
+        let of_kind = |kind| errors.count("sluice_store_errors_total", &[("kind", kind)]);
+        assert!(of_kind("unreachable") >= 3, "three failures open the breaker");
+        assert_eq!(of_kind("breaker_open"), 25 - 3, "the other checks were not sent");
         assert_eq!(remaining(client, "careful").await, 30 - 6 - 3 * 5);
         assert_eq!(remaining(client, "greedy").await, 0);
         assert_eq!(remaining(client, "somebody else").await, 30);

@@ -273,6 +273,10 @@ mod tests {
         fn observe(&self) -> Option<Observation> {
             None
         }
+
+        fn open_connections(&self) -> Option<usize> {
+            None
+        }
     }
 
     fn health(store: impl Store) -> Health {

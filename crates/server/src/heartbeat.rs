@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use sluice_store::{BreakerState, Replica};
-use sluice_telemetry::{Breaker, Recorders};
+use sluice_store::{BreakerState, Replica, StoreErrorKind};
+use sluice_telemetry::{Breaker, Recorders, Scope, StoreFault};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::store::OpenStore;
 
 /// How often a replica announces itself. Three in a row may be lost before it counts as gone.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(4);
-/// How often the breaker is looked at: several times between two scrapes.
+/// How often the store is looked at: several times between two scrapes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Announces `replica` in `store`, and again and again, until it is dropped. The store's answer, the size of the fleet, also tells what stands
@@ -21,6 +21,7 @@ pub(crate) async fn beat(store: OpenStore, replica: Replica, recorders: Recorder
     for interval in [&mut announce, &mut look] {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
+    let mut untried = 0;
     loop {
         tokio::select! {
             _ = announce.tick() => match store.store.announce(&replica).await {
@@ -28,10 +29,22 @@ pub(crate) async fn beat(store: OpenStore, replica: Replica, recorders: Recorder
                 // Whatever keeps it away is logged once, where it is first noticed.
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the replica could not announce itself"),
             },
-            _ = look.tick() => if let Some(observation) = store.watched.observe() {
-                recorders.store.breaker(state(observation.breaker));
-            },
+            _ = look.tick() => record(&store, &recorders, &mut untried),
         }
+    }
+}
+
+/// Records how the store is; `untried` is how many calls the breaker had kept from it when that was last recorded.
+fn record(store: &OpenStore, recorders: &Recorders, untried: &mut u64) {
+    if let Some(observation) = store.watched.observe() {
+        recorders.store.breaker(state(observation.breaker));
+        // Failures of calls that were made are recorded with their round trips.
+        let now = observation.errors_of(StoreErrorKind::BreakerOpen);
+        recorders.store.errors(StoreFault::BreakerOpen, now - *untried);
+        *untried = now;
+    }
+    if let Some(open) = store.watched.open_connections() {
+        recorders.system.database_connections(Scope::Replica, open as u64);
     }
 }
 

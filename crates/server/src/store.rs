@@ -21,6 +21,9 @@ pub trait Watched: fmt::Debug + Send + Sync + 'static {
 
     /// How what stands in sees it; `None` when nothing stands in.
     fn observe(&self) -> Option<Observation>;
+
+    /// How many connections to it are open; `None` when it needs none.
+    fn open_connections(&self) -> Option<usize>;
 }
 
 /// An open store, to decide with and to look at.
@@ -61,6 +64,10 @@ impl Watched for MemoryStore {
     fn observe(&self) -> Option<Observation> {
         None
     }
+
+    fn open_connections(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl Watched for Failover<RedisStore> {
@@ -74,5 +81,9 @@ impl Watched for Failover<RedisStore> {
 
     fn observe(&self) -> Option<Observation> {
         Some(Self::observe(self))
+    }
+
+    fn open_connections(&self) -> Option<usize> {
+        Some(self.inner().open_connections())
     }
 }

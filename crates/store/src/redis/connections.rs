@@ -55,6 +55,11 @@ impl Connections {
         }
     }
 
+    /// How many are open, at work or idle.
+    pub(super) fn open(&self) -> usize {
+        self.current.lock().pool.status().size
+    }
+
     fn pool(&self) -> Result<Pool, StoreError> {
         let Some(file) = &self.password_file else { return Ok(self.current.lock().pool.clone()) };
         let unreachable = |error: RedisError| StoreError::Unreachable(std::sync::Arc::new(error));

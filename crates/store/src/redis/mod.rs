@@ -133,6 +133,12 @@ impl RedisStore {
         Ok(Self { lanes: Lanes::start(settings.connections, route), connections, keys, timeout: settings.timeout })
     }
 
+    /// How many connections are open, at work or idle.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.connections.open()
+    }
+
     fn error(&self, error: redis::RedisError) -> StoreError {
         store_error(error, self.timeout)
     }

@@ -138,6 +138,11 @@ impl StoreRecorder {
         self.errors[fault.place()].add(1);
     }
 
+    /// The store failed `count` times.
+    pub fn errors(&self, fault: StoreFault, count: u64) {
+        self.errors[fault.place()].add(count);
+    }
+
     /// The breaker is now in this state.
     pub fn breaker(&self, state: Breaker) {
         for each in Breaker::ALL {
