@@ -69,9 +69,9 @@ pub enum Subject<'a> {
     /// Values by their names, in their order: what a caller counts by that sends no requests but what it made of them.
     Values {
         /// Whose names these are.
-        scope: &'a str,
+        scope: &'a [u8],
         /// The names and values.
-        values: &'a [(&'a str, Value<'a>)],
+        values: &'a [(&'a [u8], Value<'a>)],
     },
 }
 
@@ -79,9 +79,9 @@ pub enum Subject<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// This one.
-    Is(&'a str),
+    Is(&'a [u8]),
     /// All that fit this pattern, together.
-    Fits(&'a str),
+    Fits(&'a [u8]),
 }
 
 /// Makes tags. Replicas that share buckets share its secret.
@@ -123,13 +123,13 @@ impl Tagger {
             Subject::Header { name, value } => after(after(after(self.header, &name.len().to_le_bytes()), name.as_bytes()), value),
             Subject::Everyone { limit } => after(self.everyone, limit.as_bytes()),
             Subject::Values { scope, values } => {
-                let start = after_text(self.values, 0, scope);
+                let start = after_part(self.values, 0, scope);
                 values.iter().fold(start, |hasher, (name, value)| {
-                    let (kind, text) = match value {
-                        Value::Is(text) => (1, text),
-                        Value::Fits(text) => (2, text),
+                    let (kind, part) = match value {
+                        Value::Is(part) => (1, part),
+                        Value::Fits(part) => (2, part),
                     };
-                    after_text(after_text(hasher, 0, name), kind, text)
+                    after_part(after_part(hasher, 0, name), kind, part)
                 })
             }
         };
@@ -144,10 +144,10 @@ fn after(mut hasher: SipHasher24, bytes: &[u8]) -> SipHasher24 {
     hasher
 }
 
-/// The hasher once it has read `text` with what it is and how long, so that no two lists of texts are the same bytes.
-fn after_text(mut hasher: SipHasher24, kind: u8, text: &str) -> SipHasher24 {
-    hasher.write_u64(u64::from(kind) << 56 | text.len() as u64);
-    after(hasher, text.as_bytes())
+/// The hasher once it has read `part` with what it is and how long, so that no two lists of parts are the same bytes.
+fn after_part(mut hasher: SipHasher24, kind: u8, part: &[u8]) -> SipHasher24 {
+    hasher.write_u64(u64::from(kind) << 56 | part.len() as u64);
+    after(hasher, part)
 }
 
 impl fmt::Debug for Tagger {
@@ -256,26 +256,26 @@ mod tests {
     fn no_two_lists_of_values_are_the_same_bytes() {
         use Value::{Fits, Is};
         let tagger = Tagger::new(b"s3cret");
-        let lists: [(&str, &[(&str, Value<'_>)]); 13] = [
-            ("a", &[]),
-            ("ab", &[]),
-            ("a", &[("b", Is(""))]),
-            ("a", &[("b", Is("c"))]),
-            ("a", &[("bc", Is(""))]),
-            ("a", &[("", Is("bc"))]),
-            ("ab", &[("c", Is(""))]),
-            ("a", &[("b", Fits("c"))]),
-            ("a", &[("b", Is("c")), ("d", Is("e"))]),
-            ("a", &[("d", Is("e")), ("b", Is("c"))]),
-            ("a", &[("b", Is("c")), ("d", Fits("e"))]),
-            ("a", &[("b", Is("cd")), ("", Is("e"))]),
-            ("a", &[("b", Is("c\0d")), ("e", Is(""))]),
+        let lists: [(&[u8], &[(&[u8], Value<'_>)]); 13] = [
+            (b"a", &[]),
+            (b"ab", &[]),
+            (b"a", &[(b"b", Is(b""))]),
+            (b"a", &[(b"b", Is(b"c"))]),
+            (b"a", &[(b"bc", Is(b""))]),
+            (b"a", &[(b"", Is(b"bc"))]),
+            (b"ab", &[(b"c", Is(b""))]),
+            (b"a", &[(b"b", Fits(b"c"))]),
+            (b"a", &[(b"b", Is(b"c")), (b"d", Is(b"e"))]),
+            (b"a", &[(b"d", Is(b"e")), (b"b", Is(b"c"))]),
+            (b"a", &[(b"b", Is(b"c")), (b"d", Fits(b"e"))]),
+            (b"a", &[(b"b", Is(b"cd")), (b"", Is(b"e"))]),
+            (b"a", &[(b"b", Is(b"c\0d")), (b"e", Is(b""))]),
         ];
         let tags = lists.map(|(scope, values)| tagger.tag(Subject::Values { scope, values }));
         for (i, tag) in tags.iter().enumerate() {
             assert!(!tags[..i].contains(tag), "{:?}", lists[i]);
         }
-        assert_ne!(tagger.tag(Subject::Values { scope: "", values: &[] }), tagger.tag(Subject::Client(b"")));
+        assert_ne!(tagger.tag(Subject::Values { scope: b"", values: &[] }), tagger.tag(Subject::Client(b"")));
     }
 
     #[test]

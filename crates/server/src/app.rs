@@ -1,6 +1,11 @@
 //! Where everything meets: settings become a store, a limiter, doors and a port.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::{Future, pending},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::middleware;
 use sluice::{
@@ -16,7 +21,7 @@ use crate::{
     access::Access,
     config::{ConfigErrors, Settings},
     engine::Engine,
-    front_ends::HttpDoors,
+    front_ends::{HttpDoors, envoy_rls::EnvoyRls, grpc::GrpcDoors},
     health::{self, Health},
     heartbeat,
     listener::Listener,
@@ -43,6 +48,8 @@ struct Inner {
     /// What is behind the admin port, if there is one.
     admin: Option<HttpDoors>,
     access: Access,
+    grpc: GrpcDoors,
+    rls: EnvoyRls,
     store: OpenStore,
     reporter: Reporter,
     telemetry: Telemetry,
@@ -55,6 +62,8 @@ struct Inner {
 pub struct Ports {
     /// The HTTP port.
     pub http: TcpListener,
+    /// The gRPC port; `None` when it is off.
+    pub grpc: Option<TcpListener>,
     /// The port for metrics and monitoring, where they have one of their own.
     pub admin: Option<TcpListener>,
 }
@@ -76,7 +85,7 @@ pub enum OpenError {
 impl From<TcpListener> for Ports {
     /// The HTTP port alone.
     fn from(http: TcpListener) -> Self {
-        Self { http, admin: None }
+        Self { http, grpc: None, admin: None }
     }
 }
 
@@ -91,14 +100,18 @@ impl App {
         let replica = replica::named();
         let telemetry = Telemetry::builder().instance(&replica.id).otlp(Otlp::from_env()?).build()?;
         let recorders = telemetry.recorders();
-        let Settings { store, identifier, policy, admin, custom_metrics, shutdown_delay, shutdown_grace, .. } = settings;
+        let Settings { store, identifier, policy, rls, admin, custom_metrics, shutdown_delay, shutdown_grace, .. } = settings;
         recorders.custom.declare(&custom_metrics);
+        let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         let store = store::open(&store, &recorders.store)?;
         let tally = Tally::new(recorders);
         let events = Events::new(recorders, &tally);
         let reporter = Reporter::new(tally.clone(), Arc::clone(&store.figures), &replica.id);
         let limiter = Limiter::tallied(policy, Arc::clone(&store.store), recorders, &tally);
         let engine = Arc::new(Engine::new(limiter, identifier));
+        let envoy_rls = EnvoyRls::new(engine.limiter().clone());
+        envoy_rls.replace(rls.as_ref(), on_store_failure, &tagger);
+        let grpc = GrpcDoors::new(envoy_rls.clone());
         let health = Arc::new(Health::new(replica.clone(), Arc::clone(&store.watched)));
 
         let monitoring = Monitoring::new(Arc::clone(&engine), Arc::clone(&health), store.clone(), replica.clone(), reporter.clone());
@@ -106,7 +119,7 @@ impl App {
         let guard = middleware::from_fn_with_state(access.clone(), Access::guard);
         let guarded = scrape::routes(telemetry.prometheus().clone()).merge(monitoring::routes(&monitoring)).route_layer(guard);
         let lives = health::routes(Arc::clone(&engine), Arc::clone(&health));
-        let open = |house| HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, events.clone());
+        let open = |house| HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, events.clone(), envoy_rls.clone());
         let (doors, admin) = match admin.listen {
             None => (open(lives.merge(guarded)), None),
             Some(_) => {
@@ -116,7 +129,22 @@ impl App {
             }
         };
         let shutdown = Shutdown { delay: shutdown_delay, grace: shutdown_grace };
-        Ok(Self { inner: Arc::new(Inner { engine, health, doors, admin, access, store, reporter, telemetry, replica, shutdown }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                engine,
+                health,
+                doors,
+                admin,
+                access,
+                grpc,
+                rls: envoy_rls.clone(),
+                store,
+                reporter,
+                telemetry,
+                replica,
+                shutdown,
+            }),
+        })
     }
 
     /// What is behind the HTTP port.
@@ -131,10 +159,17 @@ impl App {
         self.inner.admin.as_ref()
     }
 
-    /// Puts a changed configuration into force, as far as it can change while running: policy and identification, credentials, and metrics
-    /// that were not declared before.
+    /// What is behind the gRPC port.
+    #[must_use]
+    pub fn grpc(&self) -> &GrpcDoors {
+        &self.inner.grpc
+    }
+
+    /// Puts a changed configuration into force, as far as it can change while running: policy and identification, the rules of Envoy's rate limit
+    /// service, credentials, and metrics that were not declared before.
     pub fn replace(&self, settings: Settings) {
-        let Inner { engine, health, telemetry, access, .. } = &*self.inner;
+        let Inner { engine, rls, health, telemetry, access, .. } = &*self.inner;
+        rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
         engine.replace(settings.policy, settings.identifier);
         access.replace(settings.admin.credentials);
         for name in telemetry.recorders().custom.declare(&settings.custom_metrics) {
@@ -156,26 +191,37 @@ impl App {
     /// # Errors
     /// When a listener is none.
     pub async fn run(&self, ports: impl Into<Ports>, told_to_stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Ports { http: listener, admin } = ports.into();
-        let Inner { health, doors, store, reporter, telemetry, replica, shutdown, .. } = &*self.inner;
+        let Ports { http, grpc: rpc, admin } = ports.into();
+        let Inner { health, doors, grpc, store, reporter, telemetry, replica, shutdown, .. } = &*self.inner;
         let recorders = telemetry.recorders();
         let heartbeat = tokio::spawn(heartbeat::beat(store.clone(), replica.clone(), recorders.clone()));
-        tracing::info!(http = %listener.local_addr()?, store = store.watched.name(), replica = replica.id, "listening");
+        let rpc_address = rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
+        tracing::info!(http = %http.local_addr()?, grpc = rpc_address, store = store.watched.name(), replica = replica.id, "listening");
 
         let flushing = reporter.start();
         // Open until the end, so that the last of it can be seen.
         let admin = admin.zip(self.admin_doors()).map(|(listener, doors)| {
             let mut listener = Listener::new(listener, doors.clone(), recorders.system.clone());
-            tokio::spawn(async move { listener.accept_until(std::future::pending()).await })
+            tokio::spawn(async move { listener.accept_until(pending()).await })
         });
 
-        let mut listener = Listener::new(listener, doors.clone(), recorders.system.clone());
-        listener.accept_until(told_to_stop).await;
+        let mut http = Listener::new(http, doors.clone(), recorders.system.clone());
+        let mut rpc = rpc.map(|listener| Listener::new(listener, grpc.clone(), recorders.system.clone()));
+        grpc.start().await;
+        accept_until(&mut http, rpc.as_mut(), told_to_stop).await;
         health.stop();
-        listener.accept_until(sleep(shutdown.delay)).await;
-        let cut_off = listener.finish(shutdown.grace).await;
-        if cut_off > 0 {
-            tracing::warn!(connections = cut_off, grace = ?shutdown.grace, "requests were still in flight: their connections are cut off");
+        grpc.stop().await;
+        accept_until(&mut http, rpc.as_mut(), sleep(shutdown.delay)).await;
+        grpc.end_watches().await;
+        let rpc = async {
+            match rpc {
+                Some(rpc) => rpc.finish(shutdown.grace).await,
+                None => 0,
+            }
+        };
+        let (http, rpc) = tokio::join!(http.finish(shutdown.grace), rpc);
+        if http + rpc > 0 {
+            tracing::warn!(connections = http + rpc, grace = ?shutdown.grace, "requests were still in flight: their connections are cut off");
         }
 
         heartbeat.abort();
@@ -197,5 +243,18 @@ impl App {
         if let Ok(Err(error)) = sent {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last figures could not be sent");
         }
+    }
+}
+
+async fn accept_until(http: &mut Listener<HttpDoors>, grpc: Option<&mut Listener<GrpcDoors>>, until: impl Future<Output = ()>) {
+    let accept_calls = async {
+        match grpc {
+            Some(grpc) => grpc.accept_until(pending()).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = http.accept_until(until) => {}
+        () = accept_calls => {}
     }
 }

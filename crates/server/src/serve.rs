@@ -7,7 +7,7 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::{
     app::{App, OpenError, Ports},
-    config::{LOOK_EVERY, Reload, Settings, Watcher},
+    config::{LOOK_EVERY, Listen, Reload, Settings, Watcher},
     logging,
     shutdown::StopSignal,
 };
@@ -54,9 +54,13 @@ pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
 async fn serve_until_signal(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
     // Before anything else, so that no signal ends the process unheard.
     let mut signals = StopSignal::catch()?;
-    let (address, admin) = (settings.listen.http, settings.admin.listen);
+    let (Listen { http, grpc }, admin) = (settings.listen.clone(), settings.admin.listen);
     let app = App::open(settings)?;
-    let http = listen("listen.http", address).await?;
+    let http = listen("listen.http", http).await?;
+    let grpc = match grpc {
+        Some(address) => Some(listen("listen.grpc", address).await?),
+        None => None,
+    };
     let admin = match admin {
         Some(address) => Some(listen("admin.listen", address).await?),
         None => None,
@@ -69,7 +73,7 @@ async fn serve_until_signal(settings: Settings, watcher: Watcher) -> Result<(), 
     }));
     let (tell, told) = oneshot::channel::<()>();
     let mut tell = Some(tell);
-    let mut running = pin!(app.run(Ports { http, admin }, async {
+    let mut running = pin!(app.run(Ports { http, grpc, admin }, async {
         // An error would mean that nobody can tell any more.
         let _ = told.await;
     }));

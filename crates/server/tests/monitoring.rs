@@ -46,7 +46,7 @@ impl Replica {
         };
         let admin_address = admin.as_ref().map(|admin| admin.local_addr().unwrap());
         let (stop, told) = oneshot::channel();
-        let running = tokio::spawn(async move { app.run(Ports { http, admin }, async { drop(told.await) }).await });
+        let running = tokio::spawn(async move { app.run(Ports { http, grpc: None, admin }, async { drop(told.await) }).await });
         Self { address, admin: admin_address, stop, running }
     }
 

@@ -7,14 +7,37 @@
 //! nothing to say. All seconds are rounded up: a client that obeys never returns too early.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sluice_core::{Decision, Limit, Rate, Verdict, whole_seconds};
 
-const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const STATE: HeaderName = HeaderName::from_static("ratelimit");
+/// The name of a field, in the forms that answers of different protocols need.
+#[derive(Debug)]
+pub struct Name {
+    text: &'static str,
+    header: HeaderName,
+}
+
+impl Name {
+    const fn new(text: &'static str) -> Self {
+        Self { text, header: HeaderName::from_static(text) }
+    }
+
+    /// The name, in lower case.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        self.text
+    }
+}
+
+static X_LIMIT: Name = Name::new("x-ratelimit-limit");
+static X_REMAINING: Name = Name::new("x-ratelimit-remaining");
+static X_RESET: Name = Name::new("x-ratelimit-reset");
+static POLICY: Name = Name::new("ratelimit-policy");
+static STATE: Name = Name::new("ratelimit");
+static RETRY: Name = Name::new("retry-after");
+
+/// How many fields there may be.
+pub const MOST_FIELDS: usize = 6;
 
 /// The most that a number in a structured field may be (RFC 9651, section 3.3.1).
 const MAX_STRUCTURED_INTEGER: u64 = 999_999_999_999_999;
@@ -23,15 +46,23 @@ const USUAL_BYTES: usize = 160;
 
 /// Adds the fields that `decision` deserves to `headers`.
 pub fn write(decision: &Decision, headers: &mut HeaderMap) {
+    fields(decision, |name, value| {
+        let value = HeaderValue::from_maybe_shared(value).expect("digits and a limit's name are printable ASCII");
+        headers.insert(name.header.clone(), value);
+    });
+}
+
+/// Hands the fields that `decision` deserves to `add`, one after another.
+pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
     let Some(binding) = decision.binding() else { return };
     let mut text = Text(BytesMut::with_capacity(USUAL_BYTES));
 
     text.number(binding.limit.numbers().rate().tokens_per_minute());
-    headers.insert(X_LIMIT, text.finish());
+    add(&X_LIMIT, text.finish());
     text.number(binding.remaining);
-    headers.insert(X_REMAINING, text.finish());
+    add(&X_REMAINING, text.finish());
     text.number(reset_unix_seconds(decision, binding));
-    headers.insert(X_RESET, text.finish());
+    add(&X_RESET, text.finish());
 
     for verdict in enforced(decision) {
         let window = Window::of(verdict.limit.numbers().rate());
@@ -39,17 +70,17 @@ pub fn write(decision: &Decision, headers: &mut HeaderMap) {
         text.parameter(";q=", window.tokens);
         text.parameter(";w=", window.seconds);
     }
-    headers.insert(POLICY, text.finish());
+    add(&POLICY, text.finish());
     for verdict in enforced(decision) {
         text.item(&verdict.limit);
         text.parameter(";r=", verdict.remaining);
         text.parameter(";t=", whole_seconds(verdict.reset_in));
     }
-    headers.insert(STATE, text.finish());
+    add(&STATE, text.finish());
 
     if let Some(seconds) = decision.retry().after_seconds() {
         text.number(seconds);
-        headers.insert(RETRY_AFTER, text.finish());
+        add(&RETRY, text.finish());
     }
 }
 
@@ -126,9 +157,8 @@ impl Text {
         self.number(number.min(MAX_STRUCTURED_INTEGER));
     }
 
-    fn finish(&mut self) -> HeaderValue {
-        let value: Bytes = self.0.split().freeze();
-        HeaderValue::from_maybe_shared(value).expect("digits and a limit's name are printable ASCII")
+    fn finish(&mut self) -> Bytes {
+        self.0.split().freeze()
     }
 }
 

@@ -9,7 +9,7 @@ use sluice::{Limiter, MemoryStore, Policy, Recorders, Store, events::Events, fig
 use sluice_core::{Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger, Timestamp, TokenBucket};
 use sluice_store::{Answer, Fleet, ManualClock, Replica, StoreError};
 
-use super::HttpDoors;
+use super::{HttpDoors, envoy_rls::EnvoyRls};
 use crate::{
     engine::Engine,
     health::{self, Health},
@@ -39,6 +39,7 @@ pub(crate) struct Port {
     pub(crate) doors: HttpDoors,
     pub(crate) engine: Arc<Engine>,
     pub(crate) health: Arc<Health>,
+    pub(crate) rls: EnvoyRls,
 }
 
 /// An answer.
@@ -67,8 +68,9 @@ impl Port {
         let replica = Replica { id: "test".to_owned(), version: "0".to_owned() };
         let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
         let house = health::routes(Arc::clone(&engine), Arc::clone(&health));
-        let doors = HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, Events::new(recorders, &tally));
-        Self { doors, engine, health }
+        let rls = EnvoyRls::new(engine.limiter().clone());
+        let doors = HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, Events::new(recorders, &tally), rls.clone());
+        Self { doors, engine, health, rls }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Got {

@@ -7,16 +7,22 @@ mod any_path;
 mod body;
 mod check;
 mod decision;
+pub mod envoy_rls;
 mod events;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod forward_auth;
+pub mod grpc;
 mod problem;
 #[cfg(test)]
 mod tests;
 mod traffic;
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -24,19 +30,31 @@ use axum::{
     response::Response,
 };
 use http::{HeaderValue, Request, Version, header::CONNECTION, request::Parts};
+use hyper::body::Incoming;
+use hyper_util::{rt::TokioExecutor, server::conn::auto};
 use sluice::{Checked, events::Events};
-use sluice_telemetry::Method;
+use sluice_telemetry::{Connection, Method};
 use tower::ServiceExt;
 
 pub(crate) use self::problem::{Kind, Problem};
-use self::traffic::{Answered, Label, Traffic};
-use crate::{engine::Engine, health::Health};
+use self::{
+    envoy_rls::EnvoyRls,
+    traffic::{Answered, Label, Traffic},
+};
+use crate::{engine::Engine, health::Health, listener::Door};
 
 /// The paths, and all below them, that tell about this process. They are never limited.
 const HOUSE: [&str; 5] = ["/health", "/ready", "/metrics", "/monitoring", "/openapi.json"];
 
 /// The longest head that is read: as long as Envoy, the most generous of proxies, lets it be.
 const MAX_HEAD_BYTES: usize = 60 << 10;
+
+/// The longest list of header fields that HTTP/2 lets through; our own refusal, which says what is wrong, begins below it.
+const MAX_HEADER_LIST_BYTES: u32 = 256 << 10;
+
+/// Longer than proxies keep idle connections (nginx: a minute, Go: a minute and a half), so that it is nearly always they who close, and no
+/// request meets a closing connection.
+const IDLE: Duration = Duration::from_secs(120);
 
 /// What is behind the HTTP port. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,31 +68,33 @@ struct Inner {
     health: Arc<Health>,
     house: Router,
     events: Events,
+    rls: EnvoyRls,
     traffic: Traffic,
     /// Whether other doors are closed.
     house_only: bool,
 }
 
 impl HttpDoors {
-    /// Doors to `engine`; `house` answers the paths that tell about this process, whose health is `health`, and `events` takes what applications
+    /// Doors to `engine` and `rls`; `house` answers the paths that tell about this process, whose health is `health`, and `events` takes what applications
     /// report.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events) -> Self {
-        Self::open(engine, health, house, events, false)
+    pub fn new(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events, rls: EnvoyRls) -> Self {
+        Self::open(engine, health, house, events, rls, false)
     }
 
     /// The paths that tell about this process, and no other doors: for a port that only those see who run it.
     #[must_use]
     pub fn house_only(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events) -> Self {
-        Self::open(engine, health, house, events, true)
+        let rls = EnvoyRls::new(engine.limiter().clone());
+        Self::open(engine, health, house, events, rls, true)
     }
 
-    fn open(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events, house_only: bool) -> Self {
+    fn open(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events, rls: EnvoyRls, house_only: bool) -> Self {
         let house = house
             .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path").into_response())
             .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed, "`Allow` says by which").into_response());
         let traffic = Traffic::new(&events.recorders().http, events.tally());
-        Self { inner: Arc::new(Inner { engine, health, house, events, traffic, house_only }) }
+        Self { inner: Arc::new(Inner { engine, health, house, events, rls, traffic, house_only }) }
     }
 
     /// Answers a request that came over a connection from `peer`.
@@ -130,11 +150,30 @@ impl HttpDoors {
                 let checked = forward_auth::decide(engine, peer, head).await;
                 own(forward_auth::PATH, checked.map(|checked| decision::respond_briefly(&checked.decision)))
             }
+            // Without rules it is a path like any other.
+            envoy_rls::json::PATH if self.inner.rls.has_rules() => own(envoy_rls::json::PATH, self.inner.rls.answer_json(head, body).await),
             _ => match any_path::decide(engine, peer, head).await {
                 Ok(Checked { decision, endpoint }) => (Label::Endpoint(endpoint), decision::respond(&decision)),
                 Err(problem) => (Label::OTHER, problem.into_response()),
             },
         }
+    }
+}
+
+impl Door for HttpDoors {
+    type Body = Body;
+
+    const CONNECTION: Connection = Connection::Http;
+    const IDLE: Option<Duration> = Some(IDLE);
+
+    fn protocol() -> auto::Builder<TokioExecutor> {
+        let mut protocol = auto::Builder::new(TokioExecutor::new());
+        protocol.http2().max_header_list_size(MAX_HEADER_LIST_BYTES);
+        protocol
+    }
+
+    async fn serve(&self, peer: IpAddr, request: Request<Incoming>) -> Response {
+        self.answer(peer, request.map(Body::new)).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP port: accepts connections, speaks HTTP/1.1 and HTTP/2 over them, and lets them end in order.
+//! A port: accepts connections, speaks HTTP over them, and lets them end in order.
 
 mod refusal;
 #[cfg(test)]
@@ -17,8 +17,9 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
-use hyper::service::service_fn;
+use axum::body::HttpBody;
+use http::{Request, Response};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -32,24 +33,32 @@ use tokio::{
 };
 
 use self::refusal::Explaining;
-use crate::front_ends::HttpDoors;
-
-/// A connection over which nothing was asked for so long is closed, and so is one that is still at its first head. Longer than proxies keep
-/// idle connections (nginx: a minute, Go: a minute and a half), so that it is nearly always they who close, and no request meets a closing
-/// connection.
-const IDLE: Duration = Duration::from_secs(120);
 
 /// How long to wait when a connection cannot be accepted: file descriptors ran out, and others have to be closed first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest list of header fields that HTTP/2 lets through; our own refusal, which says what is wrong, begins below it.
-const MAX_HEADER_LIST_BYTES: u32 = 256 << 10;
+/// What is behind a port.
+pub(crate) trait Door: Clone + Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: HttpBody<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+
+    /// What a connection carries.
+    const CONNECTION: Connection;
+    /// After how long a connection is closed over which nothing was asked, or which is still at its first head; `None` for never.
+    const IDLE: Option<Duration>;
+
+    /// What is spoken over a connection.
+    fn protocol() -> auto::Builder<TokioExecutor>;
+
+    /// Answers a request that came over a connection from `peer`.
+    fn serve(&self, peer: IpAddr, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+}
 
 /// Accepts connections, and serves each in a task of its own. Dropping it cuts them off.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub(crate) struct Listener<D> {
     listener: TcpListener,
-    doors: HttpDoors,
+    door: D,
     recorder: SystemRecorder,
     protocol: Arc<auto::Builder<TokioExecutor>>,
     connections: JoinSet<()>,
@@ -57,11 +66,10 @@ pub(crate) struct Listener {
     ending: watch::Sender<bool>,
 }
 
-impl Listener {
-    pub(crate) fn new(listener: TcpListener, doors: HttpDoors, recorder: SystemRecorder) -> Self {
-        let mut protocol = auto::Builder::new(TokioExecutor::new());
-        protocol.http2().max_header_list_size(MAX_HEADER_LIST_BYTES);
-        Self { listener, doors, recorder, protocol: Arc::new(protocol), connections: JoinSet::new(), ending: watch::Sender::new(false) }
+impl<D: Door> Listener<D> {
+    pub(crate) fn new(listener: TcpListener, door: D, recorder: SystemRecorder) -> Self {
+        let protocol = Arc::new(D::protocol());
+        Self { listener, door, recorder, protocol, connections: JoinSet::new(), ending: watch::Sender::new(false) }
     }
 
     /// Accepts connections until `until` resolves.
@@ -95,10 +103,10 @@ impl Listener {
     }
 
     fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let (protocol, doors, ending) = (Arc::clone(&self.protocol), self.doors.clone(), self.ending.subscribe());
-        let open = self.recorder.connection_opened(Connection::Http);
+        let (protocol, door, ending) = (Arc::clone(&self.protocol), self.door.clone(), self.ending.subscribe());
+        let open = self.recorder.connection_opened(D::CONNECTION);
         self.connections.spawn(async move {
-            serve_connection(&protocol, stream, peer.ip(), doors, ending).await;
+            serve_connection(&protocol, stream, peer.ip(), door, ending).await;
             drop(open);
         });
     }
@@ -112,14 +120,14 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 /// What a connection's requests share. One for each connection, so that cores do not wait for each other to count its users.
 #[derive(Debug)]
-struct Shared {
-    doors: HttpDoors,
+struct Shared<D> {
+    door: D,
     peer: IpAddr,
     asked: AtomicU64,
     answered: AtomicU64,
 }
 
-impl Shared {
+impl<D> Shared<D> {
     /// How much was asked, if everything is answered.
     fn at_rest(&self) -> Option<u64> {
         let asked = self.asked.load(Ordering::Relaxed);
@@ -127,11 +135,11 @@ impl Shared {
     }
 }
 
-async fn serve_connection(
+async fn serve_connection<D: Door>(
     protocol: &auto::Builder<TokioExecutor>,
     stream: TcpStream,
     peer: IpAddr,
-    doors: HttpDoors,
+    door: D,
     mut ending: watch::Receiver<bool>,
 ) {
     // An answer is one small write, which must not wait for the acknowledgement of the one before it.
@@ -139,12 +147,12 @@ async fn serve_connection(
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection was lost at once");
         return;
     }
-    let shared = Arc::new(Shared { doors, peer, asked: AtomicU64::new(0), answered: AtomicU64::new(0) });
-    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+    let shared = Arc::new(Shared { door, peer, asked: AtomicU64::new(0), answered: AtomicU64::new(0) });
+    let service = service_fn(|request: Request<Incoming>| {
         let shared = Arc::clone(&shared);
         async move {
             shared.asked.fetch_add(1, Ordering::Relaxed);
-            let response = shared.doors.answer(shared.peer, request.map(Body::new)).await;
+            let response = shared.door.serve(shared.peer, request).await;
             shared.answered.fetch_add(1, Ordering::Relaxed);
             Ok::<_, Infallible>(response)
         }
@@ -155,7 +163,7 @@ async fn serve_connection(
         let _ = ending.wait_for(|ending| *ending).await;
     });
     let mut ended = false;
-    let mut quiet = tokio::time::interval(IDLE);
+    let mut quiet = tokio::time::interval(D::IDLE.unwrap_or(Duration::MAX));
     quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
     quiet.reset();
     let mut at_last_look = Some(0);
@@ -168,7 +176,7 @@ async fn serve_connection(
                 connection.as_mut().graceful_shutdown();
                 ended = true;
             }
-            _ = quiet.tick() => {
+            _ = quiet.tick(), if D::IDLE.is_some() => {
                 let now = shared.at_rest();
                 if now.is_some() && now == at_last_look {
                     return;

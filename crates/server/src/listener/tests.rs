@@ -2,6 +2,7 @@
 
 use std::future::pending;
 
+use axum::body::Body;
 use http::StatusCode;
 use serde_json::Value;
 use sluice::{MemoryStore, Policy, Recorders, Store};
@@ -94,10 +95,10 @@ async fn http2_is_spoken_without_being_asked_first() {
     let io = TokioIo::new(listening.connect().await);
     let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     let driving = tokio::spawn(connection);
-    let request = http::Request::get("http://x/").body(Body::empty()).unwrap();
+    let request = Request::get("http://x/").body(Body::empty()).unwrap();
     let response = sender.send_request(request).await.unwrap();
     assert_eq!((response.status(), response.version()), (StatusCode::OK, http::Version::HTTP_2));
-    let long = http::Request::get("http://x/").header("x-long", "x".repeat(64 << 10)).body(Body::empty()).unwrap();
+    let long = Request::get("http://x/").header("x-long", "x".repeat(64 << 10)).body(Body::empty()).unwrap();
     let response = sender.send_request(long).await.unwrap();
     assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     assert_eq!(response.headers()["content-type"], "application/problem+json");

@@ -1,0 +1,62 @@
+//! The service over gRPC.
+
+use std::{future::Future, pin::Pin};
+
+use axum::body::HttpBody;
+use http::{Request, Response};
+use tonic::{
+    Status,
+    body::Body,
+    server::{Grpc, NamedService, UnaryService},
+};
+
+use super::{
+    EnvoyRls, RlsError,
+    codec::RlsCodec,
+    messages::{RateLimitRequest, RateLimitResponse},
+};
+
+/// Where the one method of the service is.
+pub(crate) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+
+/// The longest request that is read: several times what a proxy makes of the longest header fields that it lets through.
+const MAX_REQUEST_BYTES: usize = 256 << 10;
+
+impl NamedService for EnvoyRls {
+    const NAME: &'static str = "envoy.service.ratelimit.v3.RateLimitService";
+}
+
+impl EnvoyRls {
+    /// Answers a call of [`SHOULD_RATE_LIMIT`].
+    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        Grpc::new(RlsCodec).max_decoding_message_size(MAX_REQUEST_BYTES).unary(self.clone(), request).await
+    }
+}
+
+impl UnaryService<RateLimitRequest> for EnvoyRls {
+    type Response = RateLimitResponse;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<RateLimitResponse>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<RateLimitRequest>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(tonic::Response::new(service.decide(request.get_ref()).await?)) })
+    }
+}
+
+impl From<RlsError> for Status {
+    /// The chain of causes is for the log: it names hosts.
+    fn from(error: RlsError) -> Self {
+        match error {
+            RlsError::Invalid(message) => Self::invalid_argument(message),
+            RlsError::NoRules => Self::failed_precondition(error.to_string()),
+            RlsError::Store(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a call was left undecided");
+                Self::unavailable(error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What holds for every call, whatever is in it.
+
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+use prost::Message;
+use tokio::runtime::Builder;
+
+use super::{wire::any_request, *};
+
+/// Rules of every kind, for the keys that requests here are made of.
+const RULES: &str = "
+domain: edge
+descriptors:
+- { key: a, rate_limit: { unit: second, requests_per_unit: 5 } }
+- { key: a, value: b, rate_limit: { unit: day, requests_per_unit: 2, name: ab, replaces: [{ name: g }] } }
+- { key: b, value: 'a*', share_threshold: true, rate_limit: { unit: minute, requests_per_unit: 9 } }
+- { key: c, shadow_mode: true, rate_limit: { unit: hour, requests_per_unit: 1 } }
+- { key: d, rate_limit: { unlimited: true }, metadata: { d: 1 } }
+- { key: e, rate_limit: { unit: month, requests_per_unit: 0 } }
+- { key: f, quota_mode: true, rate_limit: { unit: year, requests_per_unit: 3 }, metadata: { f: [x] } }
+- { key: g, quota_mode: true, rate_limit: { unit: week, requests_per_unit: 4, name: g }, descriptors: [{ key: a, detailed_metric: true, rate_limit: { unit: second, requests_per_unit: 4294967295 } }] }
+- { key: '*', value: c, value_to_metric: true, rate_limit: { unit: day, requests_per_unit: 1 } }
+";
+
+/// A service by these rules, whose buckets are full.
+fn fixture() -> Fixture {
+    static READ: LazyLock<RlsSettings> = LazyLock::new(|| rules(RULES));
+    Fixture::of(&READ)
+}
+
+fn decide(fixture: &Fixture, request: &RateLimitRequest) -> Result<RateLimitResponse, RlsError> {
+    Builder::new_current_thread().build().unwrap().block_on(fixture.rls.decide(request))
+}
+
+proptest! {
+    #[test]
+    fn every_call_is_answered_or_refused_with_its_mistake(requests in prop::collection::vec(any_request(), 1..8)) {
+        let fixture = fixture();
+        for request in requests {
+            let request = RateLimitRequest::decode(&*request.encode_to_vec()).unwrap();
+            match decide(&fixture, &request) {
+                Ok(response) => {
+                    prop_assert_eq!(response.statuses.len(), request.descriptors.len());
+                    let over = response.statuses.iter().filter(|status| status.code() == Code::OverLimit).count();
+                    prop_assert!(response.statuses.iter().all(|status| status.code() != Code::Unknown));
+                    match response.overall_code() {
+                        Code::OverLimit => prop_assert!(over > 0),
+                        Code::Ok => prop_assert!(over < request.descriptors.len()),
+                        Code::Unknown => prop_assert!(false, "a code that says nothing"),
+                    }
+                }
+                Err(RlsError::Invalid(message)) => {
+                    let wrong_unit = request.descriptors.iter().any(|one| one.limit.is_some_and(|limit| !(1..8).contains(&limit.unit)));
+                    prop_assert!(request.domain.is_empty() || request.descriptors.is_empty() || wrong_unit, "{}", message);
+                }
+                Err(error) => prop_assert!(false, "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_denied_call_changes_no_bucket(before in any_request(), denied in any_request()) {
+        let fixture = fixture();
+        let ours = |request: envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest| RateLimitRequest::decode(&*request.encode_to_vec()).unwrap();
+        let (before, denied) = (ours(before), ours(denied));
+        let _ = decide(&fixture, &before);
+        let look = |request: &RateLimitRequest| {
+            let descriptors = request.descriptors.iter().map(|one| Descriptor { is_negative_hits: false, ..one.clone().hits(0) });
+            decide(&fixture, &RateLimitRequest { descriptors: descriptors.collect(), ..request.clone() })
+                .map(|response| response.statuses.iter().map(|status| status.limit_remaining).collect::<Vec<_>>())
+                .ok()
+        };
+        let left = look(&denied);
+        if decide(&fixture, &denied).is_ok_and(|response| response.overall_code() == Code::OverLimit) {
+            prop_assert_eq!(look(&denied), left);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_request_are_refused_and_no_more(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        if let Ok(request) = RateLimitRequest::decode(&*bytes) {
+            let decided = decide(&fixture(), &request);
+            prop_assert!(matches!(decided, Ok(_) | Err(RlsError::Invalid(_))), "{:?}", decided);
+        }
+    }
+}
