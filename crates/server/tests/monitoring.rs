@@ -198,6 +198,11 @@ async fn whichever_replica_is_asked_the_answer_is_the_fleets_also_after_restarts
     .await;
     let living = first.get(HEALTH).await["replicas"].as_array().unwrap().len();
     assert_eq!(living, 2);
+    eventually_async("connections to the store are told", async || {
+        let own = first.metric(r#"database_connections{scope="replica"}"#).await;
+        own > Some(0.0) && first.get(OVERVIEW).await["database_connections"].as_f64() > own
+    })
+    .await;
 
     // What it counted a moment ago is told when it stops.
     passed(&second, "carol", 1).await;

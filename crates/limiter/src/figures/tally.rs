@@ -177,7 +177,7 @@ impl Tally {
             http: system.open_connections(Connection::Http),
             websocket: system.open_connections(Connection::WebSocket),
             grpc: system.open_connections(Connection::Grpc),
-            database: 0,
+            database: system.own_database_connections(),
         }
     }
 

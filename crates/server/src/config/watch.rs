@@ -137,10 +137,11 @@ struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
     fn of(settings: &Settings) -> Self {
-        let Settings { listen, store, log, shutdown_delay, shutdown_grace, .. } = settings;
+        let Settings { listen, admin, store, log, shutdown_delay, shutdown_grace, .. } = settings;
         Self(vec![
             ("listen.http", listen.http.to_string()),
             ("listen.grpc", format!("{:?}", listen.grpc)),
+            ("admin.listen", format!("{:?}", admin.listen)),
             ("store.url", store.url.reveal().to_owned()),
             ("store.prefix", store.prefix.clone()),
             ("store.timeout", format!("{:?}", store.timeout)),

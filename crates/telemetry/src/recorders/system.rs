@@ -73,6 +73,8 @@ pub struct SystemRecorder {
     open: Arc<[AtomicU64; Connection::ALL.len()]>,
     reported: Arc<[AtomicU64; Connection::ALL.len()]>,
     database_connections: Gauge<u64>,
+    /// The replica's own, to be asked for.
+    own_database_connections: Arc<AtomicU64>,
     cache_hit_rate: Gauge<f64>,
     caches: LabelSet,
 }
@@ -98,6 +100,7 @@ impl SystemRecorder {
             open: Arc::new(std::array::from_fn(|_| AtomicU64::new(0))),
             reported: Arc::new(std::array::from_fn(|_| AtomicU64::new(UNREPORTED))),
             database_connections: DATABASE_CONNECTIONS.gauge(meter),
+            own_database_connections: Arc::default(),
             cache_hit_rate: CACHE_HIT_RATE.ratio(meter),
             caches: LabelSet::new(meter, CACHE),
         };
@@ -125,6 +128,15 @@ impl SystemRecorder {
     /// This many connections to databases are open.
     pub fn database_connections(&self, scope: Scope, count: u64) {
         self.database_connections.record(count, &[SCOPE.with(scope.as_str())]);
+        if scope == Scope::Replica {
+            self.own_database_connections.store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// How many connections to databases this replica last said it has.
+    #[must_use]
+    pub fn own_database_connections(&self) -> u64 {
+        self.own_database_connections.load(Ordering::Relaxed)
     }
 
     /// A cache answers this share of look-ups, from 0 to 1; what lies outside is taken as the nearer of the two.
