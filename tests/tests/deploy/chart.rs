@@ -41,10 +41,10 @@ impl Rendered {
         &self.pod()["containers"][0]
     }
 
-    fn limits(&self) -> &str {
-        let map =
-            self.all("ConfigMap").into_iter().find(|map| map["data"].get("sluice.yaml").is_some()).expect("limits lie in a ConfigMap");
-        text(&map["data"]["sluice.yaml"])
+    /// The files of the configuration, by name.
+    fn configuration(&self) -> &serde_json::Map<String, Value> {
+        let maps = self.all("ConfigMap").into_iter().filter_map(|map| map["data"].as_object());
+        maps.into_iter().find(|files| files.contains_key("sluice.yaml")).expect("the configuration lies in a ConfigMap")
     }
 
     fn kinds(&self, judgement: &str) -> Vec<String> {
@@ -85,7 +85,7 @@ fn set(name: &str) -> Value {
 /// Paths of the values that are no tables, or tables for others to fill: `store.url`.
 fn leaves(values: &Value, path: &str) -> Vec<(String, Value)> {
     // Tables whose keys are their own.
-    let open = ["config", "resources", "dashboards.labels"];
+    let open = ["config", "configFiles", "resources", "dashboards.labels"];
     match values.as_object() {
         Some(table) if !table.is_empty() && !open.contains(&path) => {
             let child = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -112,6 +112,7 @@ fn every_set_of_values_is_rendered_linted_and_valid() {
                 "HorizontalPodAutoscaler",
                 "NetworkPolicy",
                 "PodDisruptionBudget",
+                "Service",
                 "Service",
                 "Service",
                 "ServiceAccount",
@@ -209,6 +210,8 @@ fn wrong_values_are_refused_with_a_reason() {
         (json!({ "store": { "url": url }, "service": { "grpc": { "ports": 1 } } }), "'ports' not allowed"),
         (json!({ "store": { "url": url }, "config": { "listen": { "http": "0.0.0.0:80" } } }), "/config/listen"),
         (json!({ "store": { "url": url }, "config": { "store": { "url": url } } }), "'url' not allowed"),
+        (json!({ "store": { "url": url }, "configFiles": { "a/b": "" } }), "invalid propertyName 'a/b'"),
+        (json!({ "store": { "url": url }, "admin": { "port": 8000 } }), "/admin/port"),
         (json!({ "store": { "url": url }, "image": { "digest": "sha256:1" } }), "/image/digest"),
     ];
     let values: Vec<Value> = cases.iter().map(|(values, _)| values.clone()).collect();
@@ -242,7 +245,7 @@ fn a_replica_is_asked_how_it_is_and_given_time_to_stop() {
         }
         assert_eq!(rendered.pod()["terminationGracePeriodSeconds"], grace);
         let ports: Vec<_> = list(&container["ports"]).iter().map(|port| (text(&port["name"]), &port["containerPort"])).collect();
-        assert_eq!(ports, [("http", &json!(8000)), ("grpc", &json!(8081))]);
+        assert_eq!(ports[..2], [("http", &json!(8000)), ("grpc", &json!(8081))]);
     }
 }
 
@@ -268,7 +271,7 @@ fn limits_change_without_a_restart_and_the_rest_with_one() {
     let mut store = set("minimal");
     store["store"]["url"] = json!("redis://elsewhere:6379");
     let [before, limits, store] = <[Rendered; 3]>::try_from(render(&[set("minimal"), limits, store])).unwrap();
-    assert_ne!(before.limits(), limits.limits());
+    assert_ne!(before.configuration(), limits.configuration());
     assert_eq!(before.one("Deployment"), limits.one("Deployment"));
     assert_ne!(before.one("Deployment"), store.one("Deployment"));
 
@@ -288,6 +291,7 @@ fn secrets_are_files_that_may_change() {
         ("SLUICE__STORE__PASSWORD_FILE", "/run/secrets/store/secret", "redis"),
         ("SLUICE__STORE__CA_FILE", "/run/secrets/store-ca/ca.pem", "redis-ca"),
         ("SLUICE__CLIENTS__SECRET_FILE", "/run/secrets/clients/hash", "sluice-clients"),
+        ("SLUICE__ADMIN__BEARER__TOKEN_FILE", "/run/secrets/admin/reader", "metrics"),
     ] {
         assert_eq!(variable(name).as_deref(), Some(path));
         let directory = path.rsplit_once('/').unwrap().0;
@@ -308,8 +312,10 @@ fn sluice_accepts_its_file_and_its_settings() {
         let rendered = render(&[values]).remove(0);
         let directory = TempDir::new().unwrap();
         let run = |text: &str| text.replace("/run/", &format!("{}/", directory.path().display()));
+        for (name, content) in rendered.configuration() {
+            fs::write(directory.path().join(name), run(text(content))).unwrap();
+        }
         let file = directory.path().join("sluice.yaml");
-        fs::write(&file, run(rendered.limits())).unwrap();
         let mut sluice = Command::new(built_sluice());
         sluice.args(["config", "show", "--config"]).arg(&file).env_clear();
         for variable in list(&rendered.container()["env"]) {
@@ -322,10 +328,9 @@ fn sluice_accepts_its_file_and_its_settings() {
             }
             sluice.env(text(&variable["name"]), run(value));
         }
-        if rendered.limits().contains("/run/tiers/pro") {
-            fs::create_dir_all(directory.path().join("tiers")).unwrap();
-            fs::write(directory.path().join("tiers/pro"), "alice\n").unwrap();
-        }
+        // What extraVolumes bring.
+        fs::create_dir_all(directory.path().join("tiers")).unwrap();
+        fs::write(directory.path().join("tiers/pro"), "alice\n").unwrap();
         let output = sluice.output().expect("sluice runs");
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stderr.is_empty() || !String::from_utf8_lossy(&output.stderr).contains("unknown"), "{name}: {output:?}");
@@ -340,21 +345,47 @@ fn objects_choose_the_replicas_and_nothing_else() {
         &rendered.one("Deployment")["spec"]["selector"]["matchLabels"],
         &rendered.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
         &rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
-        &rendered.all("Service")[0]["spec"]["selector"],
-        &rendered.all("Service")[1]["spec"]["selector"],
     ];
-    for selector in selectors {
+    let services = rendered.all("Service");
+    for selector in selectors.into_iter().chain(services.iter().map(|service| &service["spec"]["selector"])) {
         assert_eq!(*selector, json!({ "app.kubernetes.io/name": "limiter", "app.kubernetes.io/instance": "rl" }));
         assert!(selector.as_object().unwrap().iter().all(|(key, value)| labels[key] == *value));
     }
-    let monitored = &rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"];
-    let chosen: Vec<_> = rendered
-        .all("Service")
-        .into_iter()
-        .filter(|service| monitored.as_object().unwrap().iter().all(|(key, value)| service["metadata"]["labels"][key] == *value))
-        .collect();
-    assert_eq!(chosen.len(), 1, "each replica is scraped once");
-    assert_eq!(chosen[0]["spec"]["ports"][0]["name"], rendered.one("ServiceMonitor")["spec"]["endpoints"][0]["port"]);
+}
+
+#[test]
+fn each_replica_is_scraped_once_and_shown_the_token() {
+    let mut on_the_http_port = set("everything");
+    on_the_http_port["admin"] = json!({});
+    for (rendered, port, shown) in [
+        (render(&[set("everything")]).remove(0), "admin", Some(json!({ "credentials": { "name": "metrics", "key": "reader" } }))),
+        (render(&[on_the_http_port]).remove(0), "http", None),
+    ] {
+        let monitor = &rendered.one("ServiceMonitor")["spec"];
+        let wanted = monitor["selector"]["matchLabels"].as_object().unwrap();
+        let chosen = |service: &&Value| wanted.iter().all(|(key, value)| service["metadata"]["labels"][key] == *value);
+        let chosen: Vec<&Value> = rendered.all("Service").into_iter().filter(chosen).collect();
+        assert_eq!(chosen.len(), 1, "{chosen:?}");
+        let endpoint = &monitor["endpoints"][0];
+        assert_eq!((&chosen[0]["spec"]["ports"][0]["name"], &endpoint["port"]), (&json!(port), &json!(port)));
+        assert_eq!(endpoint.get("authorization"), shown.as_ref());
+        // That port is one the container has, and the network lets through.
+        assert!(list(&rendered.container()["ports"]).iter().any(|known| known["name"] == port));
+        let ingress = list(&rendered.one("NetworkPolicy")["spec"]["ingress"]);
+        assert!(ingress.iter().any(|rule| list(&rule["ports"]).iter().any(|open| open["port"] == port)));
+    }
+}
+
+#[test]
+fn the_admin_port_stays_inside() {
+    let rendered = render(&[set("everything")]).remove(0);
+    let admin = rendered.all("Service").into_iter().find(|service| service["metadata"]["name"] == "gate-admin").unwrap();
+    assert_eq!((&admin["spec"]["type"], &admin["spec"]["ports"][0]["port"]), (&json!("ClusterIP"), &json!(9000)));
+    let listen = list(&rendered.container()["env"]).iter().find(|variable| variable["name"] == "SLUICE__ADMIN__LISTEN").unwrap();
+    assert_eq!(listen["value"], "0.0.0.0:9000");
+    let ingress = list(&rendered.one("NetworkPolicy")["spec"]["ingress"]);
+    let rule = ingress.iter().find(|rule| rule["ports"][0]["port"] == "admin").unwrap();
+    assert_eq!(rule["from"][0]["namespaceSelector"]["matchLabels"]["team"], "watchers");
 }
 
 #[test]
