@@ -83,6 +83,14 @@ for _ = 1, tonumber(next_argument()) do
       if of_an_instance and now - said(all[i + 1]) >= report_kept then redis.call('HDEL', KEYS[4], all[i]) end
     end
     gauges = redis.call('HLEN', KEYS[4])
+    if gauges >= most_gauges then
+      -- All are the whole's, or of living instances: those that nobody spoke of for the longest time make room.
+      local oldest = {}
+      all = redis.call('HGETALL', KEYS[4])
+      for i = 1, #all, 2 do oldest[#oldest + 1] = { said(all[i + 1]), all[i] } end
+      table.sort(oldest, function(a, b) return a[1] < b[1] end)
+      for i = 1, math.ceil(most_gauges / 10) do gauges = gauges - redis.call('HDEL', KEYS[4], oldest[i][2]) end
+    end
   end
   if report and said(report) > tonumber(when) then
     -- Somebody said something later.

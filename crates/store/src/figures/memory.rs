@@ -141,6 +141,12 @@ impl State {
         self.running.retain(|_, started| now.since(*started) < MAX_DEPLOYMENT_AGE);
         self.finished.retain(|_, finished| now.since(*finished) < FINISHED_KEPT);
         self.gauges.retain(|key, (_, said)| key.holds_after(now.since(*said)));
+        if self.gauges.len() >= MAX_GAUGES && deltas.gauges.keys().any(|key| !self.gauges.contains_key(key)) {
+            // All are the whole's, or of living instances: those that nobody spoke of for the longest time make room.
+            let mut by_age: Vec<_> = self.gauges.iter().map(|(key, (_, said))| (*said, key.clone())).collect();
+            by_age.sort_unstable();
+            by_age.iter().take(MAX_GAUGES / 10).for_each(|(_, key)| drop(self.gauges.remove(key)));
+        }
         for (key, report) in &deltas.gauges {
             self.gauge(key, report, at(now, report.at));
         }

@@ -19,7 +19,7 @@ pub(super) static ANNOUNCE: Script =
 
 /// Adds a flush to the figures of a fleet.
 pub(super) static FIGURES: Script =
-    Script { source: include_str!("../../../../lua/figures.lua"), digest: "0cba00922ad1b06613e724cccb1f1d51ddc71f92" };
+    Script { source: include_str!("../../../../lua/figures.lua"), digest: "9fe523e808e7fcc0deb109669112641cf4ed7497" };
 
 impl Script {
     /// Calls the script with what `arguments` adds behind its name: the number of keys, the keys, the arguments. A server that does not

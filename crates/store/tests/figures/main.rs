@@ -29,6 +29,7 @@ macro_rules! truths {
             an_instance_that_is_silent_is_forgotten_and_the_whole_is_not
             a_gauge_can_be_taken_away
             a_flood_of_gauges_is_bounded_and_makes_way_for_the_living
+            of_too_many_gauges_of_the_whole_the_oldest_make_room
         }
     };
 }

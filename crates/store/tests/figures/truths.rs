@@ -224,3 +224,19 @@ pub(crate) async fn a_flood_of_gauges_is_bounded_and_makes_way_for_the_living(fi
     fixture.tell(gauge("", "denials", 0.5, Instant::now())).await;
     assert_eq!(fixture.read().await.gauges.reported, [(key("", "denials"), 0.5)].into());
 }
+
+pub(crate) async fn of_too_many_gauges_of_the_whole_the_oldest_make_room(fixture: &Fixture) {
+    for round in 0..2 {
+        let said = Instant::now() - Duration::from_secs(60 - round);
+        let mut deltas = Deltas::default();
+        for number in 0..1_000 {
+            deltas.gauges.append(&mut gauge("", &format!("{round}-{number}"), 1.0, said).gauges);
+        }
+        fixture.tell(deltas).await;
+    }
+    let gauges = fixture.tell(gauge("", "denials", 0.5, Instant::now())).await;
+    assert_eq!(gauges.reported.len(), 1_801);
+    assert_eq!(gauges.reported[&key("", "denials")], 0.5);
+    let of_round = |round: &str| gauges.reported.keys().filter(|key| key.labels().next().unwrap().starts_with(round)).count();
+    assert_eq!((of_round("0-"), of_round("1-")), (800, 1_000));
+}
