@@ -50,6 +50,9 @@ fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
 fn every_example_in_the_documents_is_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("ratelimit")).unwrap();
+    let rules = "domain: edge\ndescriptors: [{ key: path, rate_limit: { unit: minute, requests_per_unit: 5 } }]\n";
+    fs::write(folder.path().join("ratelimit/edge.yaml"), rules).unwrap();
     for (document, at_least) in [("README.md", 1), ("docs/configuration.md", 8)] {
         let text = fs::read_to_string(root.join(document)).unwrap();
         let examples: Vec<&str> = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
