@@ -145,7 +145,9 @@ impl State {
             // All are the whole's, or of living instances: those that nobody spoke of for the longest time make room.
             let mut by_age: Vec<_> = self.gauges.iter().map(|(key, (_, said))| (*said, key.clone())).collect();
             by_age.sort_unstable();
-            by_age.iter().take(MAX_GAUGES / 10).for_each(|(_, key)| drop(self.gauges.remove(key)));
+            for (_, key) in by_age.iter().take(MAX_GAUGES / 10) {
+                self.gauges.remove(key);
+            }
         }
         for (key, report) in &deltas.gauges {
             self.gauge(key, report, at(now, report.at));
