@@ -14,7 +14,10 @@ use std::{
 };
 
 use governor::{DefaultKeyedRateLimiter, Quota};
-use sluice::{Client, Limiter, Policy, Request, Telemetry};
+use sluice::{
+    Client, Limiter, Policy, Request, Telemetry,
+    figures::{MemoryFigures, Reporter, Tally},
+};
 use sluice_core::{Action, Check, Cost, Subject};
 use sluice_store::{MemoryStore, Store};
 
@@ -27,6 +30,7 @@ fn main() {
         let peer = governor(&names);
         print("governor, text keys", clients, peer, peer);
         print("limiter, metrics on", clients, limiter(&names, Telemetry::builder().build().unwrap().recorders()), peer);
+        print("limiter, metrics and figures on", clients, counting(&names), peer);
         print("limiter, metrics off", clients, limiter(&names, &sluice_telemetry::Recorders::disabled()), peer);
         print("memory store alone", clients, store(&names), peer);
     }
@@ -70,8 +74,25 @@ fn governor(names: &[String]) -> f64 {
 }
 
 fn limiter(names: &[String], recorders: &sluice_telemetry::Recorders) -> f64 {
-    let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), recorders);
+    decide(names, &Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), recorders), |_| ())
+}
+
+/// What is counted is also told, about as often as a busy replica does.
+fn counting(names: &[String]) -> f64 {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let tally = Tally::new(telemetry.recorders());
+    let reporter = Reporter::new(tally.clone(), Arc::new(MemoryFigures::new()), "bench");
+    let limiter = Limiter::tallied(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders(), &tally);
+    decide(names, &limiter, |number| {
+        if number % 250_000 == 0 {
+            ready(reporter.flush()).unwrap();
+        }
+    })
+}
+
+fn decide(names: &[String], limiter: &Limiter, mut beside: impl FnMut(usize)) -> f64 {
     time(|number| {
+        beside(number);
         let name = &names[pick(number, names.len())];
         let request = Request::new(Client::Key(name.as_bytes()), "GET", "/api/v1/blueprints");
         black_box(ready(limiter.check(&request))).unwrap();
