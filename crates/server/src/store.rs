@@ -49,7 +49,15 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
     let figures = Arc::new(RedisFigures::new(&redis)?);
     let redis = RedisStore::new(&redis, MeteredTrips::new(recorder.clone()))?;
     let store = Arc::new(Failover::over(redis, settings.timeout));
-    Ok(OpenStore { store: store.clone(), watched: store, figures })
+    let watched = Arc::new(Redis { buckets: Arc::clone(&store), figures: Arc::clone(&figures) });
+    Ok(OpenStore { store, watched, figures })
+}
+
+/// All that is kept in one Redis.
+#[derive(Debug)]
+struct Redis {
+    buckets: Arc<Failover<RedisStore>>,
+    figures: Arc<RedisFigures>,
 }
 
 impl Watched for MemoryStore {
@@ -70,20 +78,20 @@ impl Watched for MemoryStore {
     }
 }
 
-impl Watched for Failover<RedisStore> {
+impl Watched for Redis {
     fn name(&self) -> &'static str {
         "redis"
     }
 
     fn backing(&self) -> &dyn Store {
-        self.inner()
+        self.buckets.inner()
     }
 
     fn observe(&self) -> Option<Observation> {
-        Some(Self::observe(self))
+        Some(self.buckets.observe())
     }
 
     fn open_connections(&self) -> Option<usize> {
-        Some(self.inner().open_connections())
+        Some(self.buckets.inner().open_connections() + self.figures.open_connections())
     }
 }

@@ -65,6 +65,12 @@ impl RedisFigures {
         })
     }
 
+    /// How many connections are open, at work or idle.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.connections.open()
+    }
+
     async fn add(&self, flush: &Flush) -> Result<Gauges, StoreError> {
         let mut connection = self.connections.get().await?;
         let now = self.now(&mut connection).await?;
