@@ -6,12 +6,14 @@ use sluice_testkit::Sluice;
 use sluice_tests::{
     fleet::alone,
     http::{Answer, Client, Connection, Request},
+    metrics::Metrics,
 };
 
 /// No refill to speak of: what was taken stays taken.
 const TEN: &str = "defaults: { rate: 10/day, burst: 10 }";
 const CHECK: &str = "/v1/check";
 const BATCH: &str = "/v1/check/batch";
+const EVENTS: &str = "/v1/events";
 const FORWARD_AUTH: &str = "/v1/forward-auth";
 
 /// A server, and what its buckets held before it was sent nonsense.
@@ -156,6 +158,7 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
         ("forwarded paths that differ", forwarded("x-original-uri", "/a").header("x-forwarded-uri", "/b"), 400, invalid),
         ("a forwarded method of two words", forwarded("x-forwarded-method", "GET /"), 400, invalid),
         ("nothing below health", plain("/health/x"), 404, "not-found"),
+        ("nothing below monitoring", plain("/monitoring/nothing"), 404, "not-found"),
         ("posting to metrics", Request::new("POST", "/metrics").body(""), 405, "method-not-allowed"),
     ]
 }
@@ -302,6 +305,35 @@ async fn http2_that_is_none_ends_the_connection_and_nothing_else() {
         assert!(connection.ends().await);
         server.assert_unharmed("rubbish in HTTP/2").await;
     }
+    server.assert_calm();
+}
+
+#[tokio::test]
+async fn every_mistake_among_events_is_told_in_its_place_and_spoils_no_other_event() {
+    let server = Server::start().await;
+    let mut client = Client::of(server.sluice.http_addr());
+    let wrong = [
+        "7",
+        "{}",
+        "{\"type\":\"llm\"}",
+        "{\"type\":\"blueprint_validation\",\"errors\":-1}",
+        "{\"type\":\"blueprint_validation\",\"errors\":1e999}",
+        "{\"type\":\"blueprint_validation\"}",
+        "{\"type\":\"blueprint_validation\",\"errors\":1,\"more\":1}",
+        "{\"type\":\"deployment\",\"operation\":\"create\",\"status\":\"success\",\"duration_seconds\":-1}",
+        "{\"type\":\"cache\",\"cache\":\"x\",\"hit_rate\":\"NaN\"}",
+        "{\"type\":\"counter\",\"name\":\"undeclared_total\",\"value\":1}",
+    ];
+    let good = "{\"type\":\"blueprint_validation\",\"errors\":2}";
+    let events: Vec<_> = wrong.iter().flat_map(|wrong| [*wrong, good]).collect();
+    let answer = client.ask(&json_post(EVENTS, format!("[{}]", events.join(",")))).await;
+    assert_eq!((answer.status, &answer.json()["accepted"]), (202, &json!(wrong.len())), "{answer}");
+    let refused = answer.json()["refused"].as_array().unwrap().clone();
+    let places: Vec<_> = refused.iter().map(|refused| refused["index"].as_u64().unwrap()).collect();
+    assert_eq!(places, (0..events.len() as u64).step_by(2).collect::<Vec<_>>(), "{answer}");
+    assert!(refused.iter().all(|refused| refused["error"].as_str().unwrap().len() > 10), "{answer}");
+    let counted = Metrics::of(&mut client).await.count("blueprint_validation_errors_total", &[]);
+    assert_eq!(counted, 2 * wrong.len() as u64, "what was right has been counted");
     server.assert_calm();
 }
 

@@ -1,7 +1,7 @@
 //! A real Prometheus watches a fleet: what it adds up is what the clients were told.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::{Value, json};
 use sluice_testkit::{RedisServer, eventually_async};
@@ -10,6 +10,7 @@ use sluice_tests::{
     http::{Client, Request},
     prometheus::{Prometheus, Series},
 };
+use tempfile::TempDir;
 
 /// What the test asks; Prometheus itself asks all the time.
 const OURS: &str = "{endpoint!='/metrics'}";
@@ -95,4 +96,99 @@ async fn what_prometheus_adds_up_over_replicas_is_what_clients_were_told() {
     })
     .await;
     assert_eq!(prometheus.query("sluice_build_info").await.len(), 3);
+}
+
+/// What applications report, one event of each kind that a dashboard shows.
+fn events() -> Value {
+    json!([
+        { "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success", "duration_seconds": 1.2, "tokens_generated": 300, "tokens_consumed": 40 },
+        { "type": "blueprint_operation", "operation": "create", "status": "success", "blueprint": "web", "resources": 8 },
+        { "type": "blueprint_validation", "errors": 3 },
+        { "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" },
+        { "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1", "status": "success", "duration_seconds": 42.5 },
+        { "type": "tool_execution", "tool_name": "scale", "status": "success", "duration_seconds": 0.2 },
+        { "type": "connections", "kind": "websocket", "count": 12 },
+        { "type": "database_connections", "count": 7 },
+        { "type": "cache", "cache": "blueprints", "hit_rate": 0.93 },
+    ])
+}
+
+/// A file of the workspace.
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
+/// Every query of every panel, after the panel's name, with what Grafana would put in place of its variables.
+fn panels() -> Vec<(String, String)> {
+    let mut queries = Vec::new();
+    for file in ["alma-metrics", "sluice"] {
+        let dashboard: Value = serde_json::from_str(&read(&format!("deploy/grafana/dashboards/{file}.json"))).unwrap();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let variables = [("$__rate_interval", "1m"), ("$__range", "1m"), ("$job", ".*"), ("$instance", ".*")];
+                let query = target["expr"].as_str().unwrap().to_owned();
+                let query = variables.iter().fold(query, |query, (variable, value)| query.replace(variable, value));
+                queries.push((format!("{file}: {}", panel["title"]), query));
+            }
+        }
+    }
+    queries
+}
+
+/// A directory with the rules as they are, but evaluated as often as replicas are scraped here.
+fn hurried_rules() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    for file in ["alma", "recording", "sluice"] {
+        let rules = read(&format!("deploy/prometheus/rules/{file}.yml"));
+        assert!(rules.contains("interval: 30s"), "{file}");
+        fs::write(directory.path().join(format!("{file}.yml")), rules.replace("interval: 30s", "interval: 500ms")).unwrap();
+    }
+    directory
+}
+
+/// What is wrong with the rules as Prometheus has evaluated them.
+async fn troubles_with_rules(prometheus: &Prometheus) -> Vec<String> {
+    let mut troubles = Vec::new();
+    let answer = prometheus.api("rules").await;
+    for rule in answer["data"]["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+        let name = rule["name"].as_str().unwrap();
+        if rule["health"] != "ok" {
+            troubles.push(rule.to_string());
+        } else if rule["type"] == "recording" && prometheus.query(name).await.is_empty() {
+            troubles.push(format!("{name} records nothing"));
+        // How fast this machine is at the moment is not the fleet's fault.
+        } else if name.starts_with("Sluice") && !name.ends_with("Slow") && rule["state"] != "inactive" {
+            troubles.push(format!("{name} raises an alarm about a fleet that is well: {rule}"));
+        }
+    }
+    troubles
+}
+
+#[tokio::test]
+async fn every_panel_shows_something_every_rule_is_evaluated_and_a_healthy_fleet_alarms_nobody() {
+    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, "limits: [{ name: tried, rate: 1/day, burst: 1, mode: shadow }]");
+    let rules = hurried_rules();
+    let prometheus = Prometheus::start(&fleet.addresses(), &[format!("\"{}/*.yml\"", rules.path().display())]).await;
+    for mut client in fleet.clients() {
+        let taken = client.post("/v1/events", &events()).await;
+        assert_eq!((taken.status, &taken.json()["refused"]), (202, &json!([])), "{taken}");
+        ask_everything(client, &mut Counts::new()).await;
+    }
+    let panels = panels();
+    assert!(panels.len() > 40, "{}", panels.len());
+    eventually_async("every panel shows something", async || {
+        let mut empty = Vec::new();
+        for (panel, query) in &panels {
+            if prometheus.query(query).await.is_empty() {
+                empty.push(format!("{panel}: {query}"));
+            }
+        }
+        if empty.is_empty() { Ok(()) } else { Err(empty.join("\n")) }
+    })
+    .await;
+    eventually_async("every rule is evaluated", async || {
+        let troubles = troubles_with_rules(&prometheus).await;
+        if troubles.is_empty() { Ok(()) } else { Err(troubles.join("\n")) }
+    })
+    .await;
 }
