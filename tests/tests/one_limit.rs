@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sluice_testkit::{RedisServer, eventually_async};
+use sluice_testkit::{RedisServer, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
     audit::Audit,
     crowd::Crowd,
-    fleet::{Fleet, PATIENT},
-    http::Request,
+    fleet::{Fleet, PATIENT, alone},
+    http::{Client, Request},
     metrics::Metrics,
     subjects,
 };
@@ -47,6 +47,34 @@ async fn three_replicas_share_one_limit() {
     let audited = 2;
     assert_eq!((allowed, denied), (told(true) + audited, told(false)), "what the replicas counted is what the clients were told");
     assert_eq!(all, allowed + denied, "Redis decided all of it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_with_buckets_in_its_memory_keeps_the_promise_too() {
+    let sluice = alone(subjects::LIMITS);
+    let audit = Audit::begin(sluice.http_addr()).await;
+    let crowd = Crowd::gather(120, &[sluice.http_addr()], subjects::all());
+    tokio::time::sleep(LOAD / 2).await;
+    let story = crowd.disperse().await;
+    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+    subjects::assert_every_window_keeps_its_promise(&story);
+    audit.assert_that_tokens_add_up(&story).await;
+}
+
+#[tokio::test]
+async fn another_prefix_is_another_fleet() {
+    let redis = RedisServer::start();
+    let url = format!("store: {{ url: \"{}\", timeout: 10s }}\ndefaults: {{ rate: 1/day, burst: 1 }}", redis.url());
+    let one = alone(&url);
+    let other = SluiceOptions::new(built_sluice()).config(&url).env("SLUICE__STORE__PREFIX", "other").start();
+    let check = json!({ "client": "alice" });
+    for (sluice, status) in [(&one, 200), (&other, 200), (&one, 429), (&other, 429)] {
+        assert_eq!(Client::of(sluice.http_addr()).post("/v1/check", &check).await.status, status);
+    }
+    for prefix in ["sluice", "other"] {
+        let buckets = redis.command(&["KEYS", &format!("{prefix}:{{*}}:default")]);
+        assert_eq!(buckets.items().len(), 1, "{prefix}: {buckets:?}");
+    }
 }
 
 #[tokio::test]

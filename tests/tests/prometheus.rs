@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde_json::{Value, json};
 use sluice_testkit::{RedisServer, eventually_async};
 use sluice_tests::{
-    fleet::{Fleet, PATIENT},
+    fleet::{Fleet, PATIENT, alone},
     http::{Client, Request},
+    metrics::Metrics,
     prometheus::{Prometheus, Series},
 };
 use tempfile::TempDir;
@@ -96,6 +97,25 @@ async fn what_prometheus_adds_up_over_replicas_is_what_clients_were_told() {
     })
     .await;
     assert_eq!(prometheus.query("sluice_build_info").await.len(), 3);
+}
+
+#[tokio::test]
+async fn strangers_make_no_series() {
+    let sluice = alone("limits: [{ name: everybody, per: header:x-org, rate: 1/day, burst: 1 }]");
+    let mut client = Client::of(sluice.http_addr());
+    let series = async |client: &mut Client| Metrics::of(client).await.text().lines().filter(|line| !line.starts_with('#')).count();
+    let mut counts = Vec::new();
+    // The first reading is itself counted, and shows in the second.
+    for round in 0..3 {
+        for number in 0..200 {
+            let unlike = format!("{round}-{number}");
+            let ask = Request::new(&format!("M{unlike}"), &format!("/path/{unlike}?query={unlike}"));
+            let ask = ask.header("x-api-key", &unlike).header("x-org", &unlike).header("user-agent", &unlike);
+            assert_eq!(client.ask(&ask).await.status, 200);
+        }
+        counts.push(series(&mut client).await);
+    }
+    assert_eq!(counts[1], counts[2], "whoever asks for whatever, by whatever method, adds nothing");
 }
 
 /// What applications report, one event of each kind that a dashboard shows.

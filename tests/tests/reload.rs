@@ -3,6 +3,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
@@ -148,6 +149,20 @@ async fn what_needs_a_restart_says_so_and_stays() {
     })
     .await;
     assert_eq!(client.get("/ready").await.json()["store"]["name"], "memory");
+}
+
+#[tokio::test]
+async fn a_hangup_reads_the_configuration_again_and_ends_nothing() {
+    let sluice = alone(&burst_of(10));
+    let mut client = Client::of(sluice.http_addr());
+    assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 9);
+    let pid = Pid::from_raw(sluice.pid().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    eventually_async("the configuration was read again", async || {
+        Metrics::of(&mut client).await.count("sluice_config_reloads_total", &[("result", "applied")]) == 1
+    })
+    .await;
+    assert_eq!((sluice.is_running(), &peek(&mut client, "alice").await["remaining"]), (true, &json!(9)));
 }
 
 /// Writes a configuration as Kubernetes mounts a config map: `sluice.yaml` is a link into `..data`, which is a link to a directory of this version.
