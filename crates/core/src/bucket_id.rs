@@ -255,8 +255,9 @@ mod tests {
     #[test]
     fn no_two_lists_of_values_are_the_same_bytes() {
         use Value::{Fits, Is};
+        type Named = (&'static [u8], Value<'static>);
         let tagger = Tagger::new(b"s3cret");
-        let lists: [(&[u8], &[(&[u8], Value<'_>)]); 13] = [
+        let lists: [(&[u8], &[Named]); 13] = [
             (b"a", &[]),
             (b"ab", &[]),
             (b"a", &[(b"b", Is(b""))]),
