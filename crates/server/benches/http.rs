@@ -5,10 +5,11 @@
 //! second on one machine depend on the sender too.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
 
+mod support;
+
 use std::{
-    env, fs,
+    env,
     net::SocketAddr,
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,11 +19,13 @@ use std::{
 
 use axum::{Router, body::Bytes, routing::post};
 use http::header::CONTENT_TYPE;
-use sluice_testkit::{RedisServer, ReservedPort, eventually};
+use sluice_testkit::RedisServer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+
+use crate::support::Server;
 
 const REQUESTS: usize = 200_000;
 const CLIENTS: usize = 100_000;
@@ -77,51 +80,10 @@ async fn answer_a_constant(address: SocketAddr) {
     axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| stream.set_nodelay(true).unwrap()), app).await.unwrap();
 }
 
-/// A server process of one worker thread; ended on drop.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    _port: ReservedPort,
-}
-
-impl Server {
-    fn start(program: &std::path::Path, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
-        let port = ReservedPort::new();
-        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
-        let pinned = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-        let mut command = if pinned {
-            let mut command = Command::new("taskset");
-            command.args(["-c", "0"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.env("TOKIO_WORKER_THREADS", "1").stdout(Stdio::null());
-        let child = configure(&mut command, address.to_string()).spawn().unwrap();
-        eventually("the server listens", || std::net::TcpStream::connect(address).is_ok());
-        Self { child, address, _port: port }
-    }
-
-    /// Processor time that the process has used, in seconds; Linux counts it in hundredths.
-    fn seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
-        (ticks(11) + ticks(12)) / 100.0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 async fn measure(server: &Server, connections: usize) -> Measured {
     let next = Arc::new(AtomicUsize::new(0));
     let (used, started) = (server.seconds(), Instant::now());
-    let tasks: Vec<_> = (0..connections).map(|_| tokio::spawn(ask(server.address, Arc::clone(&next)))).collect();
+    let tasks: Vec<_> = (0..connections).map(|_| tokio::spawn(ask(server.address(), Arc::clone(&next)))).collect();
     let mut latencies = Vec::with_capacity(REQUESTS);
     for task in tasks {
         latencies.append(&mut task.await.unwrap());

@@ -1,0 +1,58 @@
+//! A server under load, as a process of its own.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use sluice_testkit::{ReservedPort, eventually};
+
+/// A server process of one worker thread, pinned to the first core where `taskset` is there; ended on drop.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+    _port: ReservedPort,
+}
+
+impl Server {
+    /// Starts `program` as `configure` tells it to listen on the address.
+    pub(crate) fn start(program: &Path, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
+        let port = ReservedPort::new();
+        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
+        let pinned = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+        let mut command = if pinned {
+            let mut command = Command::new("taskset");
+            command.args(["-c", "0"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.env("TOKIO_WORKER_THREADS", "1").stdout(Stdio::null());
+        let child = configure(&mut command, address.to_string()).spawn().unwrap();
+        eventually("the server listens", || std::net::TcpStream::connect(address).is_ok());
+        Self { child, address, _port: port }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Processor time that the process has used, in seconds; Linux counts it in hundredths.
+    pub(crate) fn seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
+        (ticks(11) + ticks(12)) / 100.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
