@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use sluice_core::{Action, Check};
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use super::{Shared, breaker::BreakerState, within};
+use super::{Shared, breaker::BreakerState, patience::within};
 use crate::{Store, StoreError};
 
 /// The pause before the store is probed for the first time; each vain probe doubles it. Long enough for a hiccup to pass, short enough that

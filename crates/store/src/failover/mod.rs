@@ -5,6 +5,7 @@ mod keeper;
 mod ledger;
 mod meanwhile;
 mod observation;
+mod patience;
 mod share;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use self::{
     keeper::Keeper,
     meanwhile::Meanwhile,
     observation::ErrorCounts,
+    patience::within,
 };
 use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 
@@ -47,7 +49,7 @@ use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 ///
 /// # What a caller sees
 ///
-/// An answer within the timeout. After three failures in a row the store is not asked any more, so that nobody waits in vain; a task in the
+/// An answer within the timeout, or within twice the timeout where this process itself did not run for a while. After three failures in a row the store is not asked any more, so that nobody waits in vain; a task in the
 /// background probes it, after 100 ms and then at longer intervals up to a second, and checks go there again as soon as it answers.
 ///
 /// # What a check gets without the store
@@ -292,10 +294,6 @@ impl<S: Store> Shared<S> {
             self.meanwhile.replicas.counted(fleet.size(), self.clock.now());
         }
     }
-}
-
-async fn within<T>(limit: Duration, answer: Answer<'_, T>) -> Result<T, StoreError> {
-    tokio::time::timeout(limit, answer).await.map_err(|_| StoreError::Timeout { within: limit })
 }
 
 /// Whether an error is the store's, not a single bucket's that another version or program wrote.
