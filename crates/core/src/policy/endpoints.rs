@@ -8,7 +8,12 @@ use crate::policy::pattern::{Segments, segments};
 #[derive(Clone, Debug)]
 pub(super) struct Endpoints<T> {
     nodes: Vec<Node<T>>,
+    /// Every pattern and its node, the longest first; `None` once they are many, or one holds a `*`.
+    few: Option<Vec<(Box<str>, usize)>>,
 }
+
+/// Up to so many patterns are compared one by one sooner than a path is taken to pieces.
+const FEW: usize = 12;
 
 #[derive(Clone, Debug)]
 struct Node<T> {
@@ -40,7 +45,7 @@ impl<T> Node<T> {
 
 impl<T> Endpoints<T> {
     pub(super) fn new() -> Self {
-        Self { nodes: vec![Node::EMPTY] }
+        Self { nodes: vec![Node::EMPTY], few: Some(Vec::new()) }
     }
 
     /// Keeps `value` for `pattern`, which is in normal form; the value that was there before is handed back.
@@ -49,7 +54,20 @@ impl<T> Endpoints<T> {
         for segment in segments(pattern) {
             at = self.child(at, segment);
         }
-        self.nodes[at].value.replace(value)
+        let before = self.nodes[at].value.replace(value);
+        if before.is_none() {
+            self.list(pattern, at);
+        }
+        before
+    }
+
+    fn list(&mut self, pattern: &str, node: usize) {
+        let literal = segments(pattern).all(|segment| segment != "*");
+        self.few = self.few.take().filter(|few| literal && few.len() < FEW).map(|mut few| {
+            few.push((pattern.into(), node));
+            few.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
+            few
+        });
     }
 
     fn child(&mut self, at: usize, segment: &str) -> usize {
@@ -77,6 +95,11 @@ impl<T> Endpoints<T> {
 
     /// The value of the most specific pattern that covers `path`, which is in normal form, of those that are `wanted`.
     pub(super) fn find(&self, path: &str, wanted: impl Fn(&T) -> bool) -> Option<&T> {
+        if let Some(few) = &self.few {
+            // Of literals that cover the same path, the longer one has more segments.
+            let covering = few.iter().filter(|(pattern, _)| covers(pattern, path));
+            return covering.filter_map(|&(_, node)| self.nodes[node].value.as_ref()).find(|value| wanted(value));
+        }
         let mut best = None;
         self.search(0, 0, segments(path), &wanted, &mut best);
         best.map(|(_, value)| value)
@@ -110,6 +133,14 @@ impl<T> Endpoints<T> {
             };
         }
     }
+}
+
+/// Whether `path` is `pattern`, which holds no `*`, or lies below it.
+fn covers(pattern: &str, path: &str) -> bool {
+    let (pattern, path) = (pattern.as_bytes(), path.as_bytes());
+    // The byte behind tells most apart before the texts are compared.
+    let ends_with_segment = || path.get(pattern.len()).is_none_or(|&next| next == b'/');
+    pattern == b"/" || path.len() >= pattern.len() && ends_with_segment() && path.starts_with(pattern)
 }
 
 #[cfg(test)]
@@ -179,11 +210,21 @@ mod tests {
         prop::collection::vec(prop::sample::select(segments), 0..most).prop_map(|segments| format!("/{}", segments.join("/")))
     }
 
+    /// Patterns with and without stars, few and many: both ways of looking.
+    fn patterns() -> impl Strategy<Value = std::collections::HashSet<String>> {
+        use prop::collection::hash_set;
+        prop_oneof![
+            hash_set(path(&["a", "b", "c", "*"], 5), 0..12),
+            hash_set(path(&["a", "b", "c", "bc"], 5), 0..FEW),
+            hash_set(path(&["a", "b", "c", "bc"], 5), FEW..3 * FEW),
+        ]
+    }
+
     proptest! {
         #[test]
         fn the_most_specific_pattern_wins_by_definition(
-            patterns in prop::collection::hash_set(path(&["a", "b", "c", "*"], 5), 0..12),
-            path in path(&["a", "b", "c", "d"], 7),
+            patterns in patterns(),
+            path in path(&["a", "b", "c", "bc", "d"], 7),
             unwanted in path(&["a", "b", "c", "*"], 5),
         ) {
             let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();

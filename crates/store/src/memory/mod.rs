@@ -86,7 +86,7 @@ impl<C: Clock> MemoryStore<C> {
         let mut shard = self.shards[usize::from(part.tag.part())].lock();
         let now = self.clock.now();
         shard.sweep_if_due(now);
-        shard.update(part.bucket(), part.limit.numbers(), now, |bucket| check.decide(std::slice::from_mut(bucket), now, Source::Store))
+        shard.update(part, now, |bucket| check.decide(std::slice::from_mut(bucket), now, Source::Store))
     }
 
     /// Decides on the shards held; `numbers` are theirs, in the same order.
@@ -97,13 +97,13 @@ impl<C: Clock> MemoryStore<C> {
         let before: SmallVec<[Bucket; 4]> = check
             .parts()
             .iter()
-            .map(|part| held[place(part.tag)].get(&part.bucket(), now).unwrap_or_else(|| Bucket::full(part.limit.numbers(), now)))
+            .map(|part| held[place(part.tag)].get(part, now).unwrap_or_else(|| Bucket::full(part.limit.numbers(), now)))
             .collect();
         let mut after = before.clone();
         let decision = check.decide(&mut after, now, Source::Store);
         for (part, (before, after)) in check.parts().iter().zip(before.iter().zip(&after)) {
             if before != after {
-                held[place(part.tag)].put(part.bucket(), *after, after.full_at(part.limit.numbers()), now);
+                held[place(part.tag)].update(part, now, |bucket| *bucket = *after);
             }
         }
         for shard in held {

@@ -1,11 +1,9 @@
 //! A part of the memory store that is locked as one.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    time::Duration,
-};
+use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
-use sluice_core::{Bucket, BucketId, Timestamp, TokenBucket};
+use hashbrown::{HashTable, hash_table::Entry};
+use sluice_core::{Bucket, BucketId, Limit, Moment, Part, Tag, Timestamp};
 
 use crate::hashed_already::HashedAlready;
 
@@ -17,22 +15,62 @@ const SMALL_TABLE: usize = 64;
 /// The buckets whose tag ends alike.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    buckets: HashMap<BucketId, Kept, HashedAlready>,
+    buckets: HashTable<Kept>,
     next_sweep: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// A bucket in as few bytes as hold it: there may be millions, and each byte is fetched from far away.
+#[derive(Debug)]
 struct Kept {
-    bucket: Bucket,
-    full_at: Timestamp,
+    tag: Tag,
+    /// Under which the state was written: its numbers say in what units, and when the bucket is full.
+    limit: Arc<Limit>,
+    empty_at: Moment,
+    indebted_at: Timestamp,
 }
 
+/// Stands for no debt.
+const NO_DEBT: Timestamp = Timestamp::from_unix_micros(i64::MIN);
+
+// === impl Kept ===
+
 impl Kept {
+    fn new(part: &Part, bucket: &Bucket) -> Self {
+        let debt = bucket.indebted_at().unwrap_or(NO_DEBT);
+        Self { tag: part.tag, limit: Arc::clone(&part.limit), empty_at: bucket.empty_at(), indebted_at: debt }
+    }
+
+    fn id(&self) -> BucketId {
+        BucketId { tag: self.tag, limit: self.limit.key() }
+    }
+
+    fn is_of(&self, part: &Part) -> bool {
+        self.tag == part.tag && (Arc::ptr_eq(&self.limit, &part.limit) || self.limit.key() == part.limit.key())
+    }
+
+    fn bucket(&self) -> Bucket {
+        let debt = (self.indebted_at != NO_DEBT).then_some(self.indebted_at);
+        Bucket::from_parts(self.empty_at, self.limit.numbers().refill(), debt).expect("it was taken apart under the same limit")
+    }
+
     /// The bucket, unless it is full again, which is the same as never seen.
     fn unless_full(&self, now: Timestamp) -> Option<Bucket> {
-        (now < self.full_at).then_some(self.bucket)
+        let bucket = self.bucket();
+        (now < bucket.full_at(self.limit.numbers())).then_some(bucket)
+    }
+
+    fn set(&mut self, part: &Part, bucket: &Bucket) {
+        // Counting who holds a limit is a write that all cores share.
+        if Arc::ptr_eq(&self.limit, &part.limit) {
+            self.empty_at = bucket.empty_at();
+            self.indebted_at = bucket.indebted_at().unwrap_or(NO_DEBT);
+        } else {
+            *self = Self::new(part, bucket);
+        }
     }
 }
+
+// === impl Shard ===
 
 impl Shard {
     pub(super) fn len(&self) -> usize {
@@ -43,34 +81,26 @@ impl Shard {
         self.buckets.capacity()
     }
 
-    /// The bucket, unless it is full again, which is the same as never seen.
-    pub(super) fn get(&self, id: &BucketId, now: Timestamp) -> Option<Bucket> {
-        self.buckets.get(id).and_then(|kept| kept.unless_full(now))
+    /// The bucket that `part` asks, unless it is full again, which is the same as never seen.
+    pub(super) fn get(&self, part: &Part, now: Timestamp) -> Option<Bucket> {
+        self.buckets.find(hash(&part.bucket()), |kept| kept.is_of(part)).and_then(|kept| kept.unless_full(now))
     }
 
-    pub(super) fn put(&mut self, id: BucketId, bucket: Bucket, full_at: Timestamp, now: Timestamp) {
-        if full_at <= now {
-            self.buckets.remove(&id);
-        } else {
-            self.buckets.insert(id, Kept { bucket, full_at });
-        }
-    }
-
-    /// Lets `decide` look at a bucket of `numbers` and change it; in one look-up.
-    pub(super) fn update<R>(&mut self, id: BucketId, numbers: &TokenBucket, now: Timestamp, decide: impl FnOnce(&mut Bucket) -> R) -> R {
-        let entry = self.buckets.entry(id);
+    /// Lets `decide` look at the bucket that `part` asks, and change it; in one look-up. The bucket is left settled.
+    pub(super) fn update<R>(&mut self, part: &Part, now: Timestamp, decide: impl FnOnce(&mut Bucket) -> R) -> R {
+        let numbers = part.limit.numbers();
+        let entry = self.buckets.entry(hash(&part.bucket()), |kept| kept.is_of(part), |kept| hash(&kept.id()));
         let kept = if let Entry::Occupied(kept) = &entry { kept.get().unless_full(now) } else { None };
         let before = kept.unwrap_or_else(|| Bucket::full(numbers, now));
         let mut after = before;
         let decision = decide(&mut after);
         if after != before {
-            let full_at = after.full_at(numbers);
-            let kept = Kept { bucket: after, full_at };
+            let full = after.full_at(numbers) <= now;
             match entry {
-                Entry::Occupied(entry) if full_at <= now => drop(entry.remove()),
-                Entry::Occupied(mut entry) => *entry.get_mut() = kept,
-                Entry::Vacant(entry) if full_at > now => drop(entry.insert(kept)),
-                Entry::Vacant(_) => {}
+                Entry::Occupied(entry) if full => drop(entry.remove()),
+                Entry::Occupied(mut entry) => entry.get_mut().set(part, &after),
+                Entry::Vacant(_) if full => {}
+                Entry::Vacant(entry) => drop(entry.insert(Kept::new(part, &after))),
             }
         }
         decision
@@ -84,10 +114,14 @@ impl Shard {
 
     pub(super) fn sweep(&mut self, now: Timestamp) {
         self.next_sweep = now.after(SWEEP_EVERY);
-        self.buckets.retain(|_, kept| now < kept.full_at);
+        self.buckets.retain(|kept| kept.unless_full(now).is_some());
         let (length, places) = (self.buckets.len(), self.buckets.capacity());
         if places > SMALL_TABLE && length < places / 4 {
-            self.buckets.shrink_to(length * 2);
+            self.buckets.shrink_to(length * 2, |kept| hash(&kept.id()));
         }
     }
+}
+
+fn hash(id: &BucketId) -> u64 {
+    HashedAlready::default().hash_one(id)
 }
