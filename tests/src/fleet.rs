@@ -9,6 +9,9 @@ use crate::{http::Client, metrics::Metrics};
 /// For [`Fleet::start`]: so long that a busy machine is never taken for a store that is away.
 pub const PATIENT: Duration = Duration::from_secs(10);
 
+/// For [`Fleet::start`]: as long as a configuration allows, where a single decision of a replica's own would spoil the count.
+pub const STOIC: Duration = Duration::from_secs(60);
+
 /// Replicas that share one Redis and its prefix.
 #[derive(Debug)]
 pub struct Fleet {

@@ -7,12 +7,15 @@
 //! - [`promise`]: whether what they were told keeps the promise, in every window.
 //! - [`audit`]: whether the tokens of a bucket add up.
 //! - [`metrics`]: what `/metrics` says, as numbers.
+//! - [`rush`]: clients who share a name and all ask at once.
 //! - [`echo`]: an API that says what it was asked.
+//! - [`behind`]: what clients see of it behind a proxy.
 //! - [`prometheus`]: a Prometheus that scrapes them.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
 pub mod audit;
+pub mod behind;
 pub mod command;
 pub mod crowd;
 pub mod echo;
@@ -21,4 +24,5 @@ pub mod http;
 pub mod metrics;
 pub mod prometheus;
 pub mod promise;
+pub mod rush;
 pub mod subjects;

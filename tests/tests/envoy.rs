@@ -6,11 +6,13 @@ use std::{fs, time::Duration};
 use serde_json::json;
 use sluice_testkit::{Proxy, ProxyKind, RedisServer, ReservedPort, Sluice, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
+    behind,
     echo::{Echo, OWN_LIMIT},
     http::{Answer, Client, Connection, Request},
+    metrics::Metrics,
+    rush::{Told, rush},
 };
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 
 const ENVOY: &str = include_str!("../../deploy/examples/envoy/envoy.yaml");
 const SLUICE: &str = include_str!("../../deploy/examples/envoy/sluice.yaml");
@@ -62,9 +64,16 @@ struct Edge {
 impl Edge {
     /// Starts an Envoy with `file`, which asks `sluice`.
     async fn start(file: &str, sluice: &Sluice) -> Self {
+        Self::start_among(file, &[sluice]).await
+    }
+
+    /// Starts an Envoy with `file`, which asks all of these.
+    async fn start_among(file: &str, sluices: &[&Sluice]) -> Self {
         let (door, admin, api) = (ReservedPort::new(), ReservedPort::new(), Echo::start().await);
         let file = once(file, "port_value: 8080", &format!("port_value: {}", door.number()));
-        let file = once(&file, "port_value: 8081", &format!("port_value: {}", sluice.grpc_addr().port()));
+        let replica = "              - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 8081 } } }\n";
+        let placed = |sluice: &&Sluice| replica.replace("8081", &sluice.grpc_addr().port().to_string());
+        let file = once(&file, replica, &sluices.iter().map(placed).collect::<String>());
         let file = once(&file, "port_value: 9000", &format!("port_value: {}", api.address().port()));
         let file = once(&file, "port_value: 9901", &format!("port_value: {}", admin.number()));
         let envoy = tokio::task::block_in_place(|| Proxy::start(ProxyKind::Envoy, &file, door, EXEMPT));
@@ -173,31 +182,47 @@ async fn a_key_that_is_no_text_has_a_bucket_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_clients_get_exactly_the_limit_through_two_envoys_and_replicas() {
-    const BURST: usize = 50;
+async fn two_envoys_and_three_replicas_share_one_limit() {
+    const BURST: usize = 20;
+    const KEYS: [&str; 3] = ["alice", "bob", "carol"];
+    const CLIENTS: usize = 24;
+    const TURNS: usize = 3;
     let redis = RedisServer::start();
     let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", &format!("requests_per_unit: {BURST} "));
-    let replicas = Replicas::start(2, &rules, &format!("store: {{ url: \"{}\", timeout: 10s }}", redis.url()));
-    let edges = [Edge::start(&patient(), &replicas.sluices[0]).await, Edge::start(&patient(), &replicas.sluices[1]).await];
-    let mut crowd = JoinSet::new();
-    for member in 0..12 {
-        let mut client = edges[member % 2].client();
-        crowd.spawn(async move {
-            let mut statuses = Vec::new();
-            for _ in 0..10 {
-                statuses.push(client.ask(&order("alice")).await.status);
-            }
-            statuses
-        });
-    }
-    let statuses = crowd.join_all().await.concat();
-    let count = |status| statuses.iter().filter(|one| **one == status).count();
-    assert_eq!((count(200), count(429)), (BURST, 120 - BURST));
+    let replicas = Replicas::start(3, &rules, &format!("store: {{ url: \"{}\", timeout: 60s }}", redis.url()));
+    let sluices: Vec<_> = replicas.sluices.iter().collect();
+    let edges = [Edge::start_among(&patient(), &sluices).await, Edge::start_among(&patient(), &sluices).await];
+
+    let told = rush(&edges.each_ref().map(|edge| edge.envoy.addr()), CLIENTS, &KEYS, TURNS).await;
+
+    let exactly = Told { allowed: BURST, denied: CLIENTS * TURNS - BURST };
+    assert_eq!(told, KEYS.map(|key| (key, exactly)).into());
     for edge in &edges {
-        assert_eq!(edge.counted("error").await, 0, "Redis decided all of it");
+        assert_eq!(edge.counted("error").await, 0, "Sluice answered all of it");
+    }
+    for sluice in sluices {
+        let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
+        let decided = |labels: &[(&str, &str)]| metrics.count("sluice_decisions_total", labels);
+        assert!(decided(&[]) > 0, "every replica is asked");
+        assert_eq!(decided(&[("source", "store")]), decided(&[]), "Redis decided all of it");
     }
     let left = edges[0].client().get("/orders").await.number("x-ratelimit-remaining");
-    assert_eq!(left, 1_000 - BURST as u64 - 1, "what was denied for its key took nothing from its address");
+    assert_eq!(left, (1_000 - KEYS.len() * BURST - 1) as u64, "what was denied for its key took nothing from its address");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_that_streams_or_stalls_is_as_without_envoy() {
+    let replicas = Replicas::start(1, RULES, "");
+    let edge = Edge::start(ENVOY, &replicas.sluices[0]).await;
+    behind::assert_that_events_arrive_as_they_are_sent(edge.envoy.addr(), &edge.api).await;
+    behind::assert_that_a_slow_api_is_waited_for(edge.envoy.addr(), &edge.api).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_that_fails_is_asked_once() {
+    let replicas = Replicas::start(1, RULES, "");
+    let edge = Edge::start(ENVOY, &replicas.sluices[0]).await;
+    behind::assert_that_an_api_that_fails_is_asked_once(edge.envoy.addr(), &edge.api).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

