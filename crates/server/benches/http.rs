@@ -25,7 +25,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::Server;
+use crate::support::{Server, sender};
 
 const REQUESTS: usize = 200_000;
 const CLIENTS: usize = 100_000;
@@ -33,23 +33,23 @@ const CLIENTS: usize = 100_000;
 const CONSTANT: &str = "CONSTANT_ANSWER_ON";
 
 fn main() {
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if let Ok(address) = env::var(CONSTANT) {
-        return runtime().block_on(answer_a_constant(address.parse().unwrap()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        return runtime.block_on(answer_a_constant(address.parse().unwrap()));
     }
     let redis = RedisServer::start();
     println!("{:<28} {:>12} {:>8} {:>10} {:>12} {:>10} {:>10}", "", "connections", "k/s", "server us", "of constant", "p50 us", "p99 us");
     for connections in [64, 256] {
         let constant = {
             let server = Server::start(&env::current_exe().unwrap(), |command, address| command.env(CONSTANT, address));
-            runtime().block_on(measure(&server, connections))
+            sender().block_on(measure(&server, connections))
         };
         print("axum, a constant", connections, &constant, &constant);
         for (name, store) in [("sluice, memory", "memory://".to_owned()), ("sluice, redis", redis.url())] {
             let server = Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command, address| {
                 command.env("SLUICE__LISTEN__HTTP", address).env("SLUICE__STORE__URL", &store).env("SLUICE__LOG__LEVEL", "error")
             });
-            let measured = runtime().block_on(measure(&server, connections));
+            let measured = sender().block_on(measure(&server, connections));
             print(name, connections, &measured, &constant);
         }
     }

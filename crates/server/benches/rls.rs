@@ -39,7 +39,7 @@ use sluice_testkit::{RedisServer, ReservedPort};
 use tokio::net::TcpStream;
 use tonic::transport::server::TcpIncoming;
 
-use crate::support::Server;
+use crate::support::{Server, sender};
 
 const CALLS: usize = 300_000;
 const CLIENTS: usize = 100_000;
@@ -49,9 +49,9 @@ const CONSTANT: &str = "CONSTANT_ANSWER_ON";
 const FULL: &str = "CONSTANT_ANSWER_IS_FULL";
 
 fn main() {
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if let Ok(address) = env::var(CONSTANT) {
-        return runtime().block_on(answer_a_constant(address.parse().unwrap(), env::var_os(FULL).is_some()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        return runtime.block_on(answer_a_constant(address.parse().unwrap(), env::var_os(FULL).is_some()));
     }
     let redis = RedisServer::start();
     let folder = tempfile::tempdir().unwrap();
@@ -60,7 +60,7 @@ fn main() {
     let sluice = |store: &str, fields: bool| start_sluice(&rules, store, fields);
     println!("{:<28} {:>10} {:>8} {:>10} {:>12} {:>10} {:>10}", "", "in flight", "k/s", "server us", "of constant", "p50 us", "p99 us");
     for (connections, in_flight) in [(1, 64), (8, 256)] {
-        let ask = |server: &Server| runtime().block_on(measure(server, connections, in_flight));
+        let ask = |server: &Server| sender().block_on(measure(server, connections, in_flight));
         let constant = ask(&start_constant(false));
         print("tonic, a constant code", in_flight, &constant, &constant);
         print("tonic, a constant answer", in_flight, &ask(&start_constant(true)), &constant);

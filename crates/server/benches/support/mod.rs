@@ -8,6 +8,19 @@ use std::{
 };
 
 use sluice_testkit::{ReservedPort, eventually};
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime to send from, which never sleeps. Waking a sleeping sender costs the server several microseconds an answer on a virtual machine,
+/// and a slow server finds it asleep more often than a fast one: that would be measured too.
+pub(crate) fn sender() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
+    runtime
+}
 
 /// A server process of one worker thread, pinned to the first core where `taskset` is there; ended on drop.
 #[derive(Debug)]
