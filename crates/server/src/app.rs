@@ -26,7 +26,7 @@ use crate::{
     heartbeat,
     listener::Listener,
     monitoring::{self, Monitoring},
-    replica, scrape,
+    openapi, replica, scrape,
     shutdown::Shutdown,
     store::{self, OpenStore},
 };
@@ -118,7 +118,7 @@ impl App {
         let access = Access::new(admin.credentials);
         let guard = middleware::from_fn_with_state(access.clone(), Access::guard);
         let guarded = scrape::routes(telemetry.prometheus().clone()).merge(monitoring::routes(&monitoring)).route_layer(guard);
-        let lives = health::routes(Arc::clone(&engine), Arc::clone(&health));
+        let lives = health::routes(Arc::clone(&engine), Arc::clone(&health)).merge(openapi::routes());
         let open = |house| HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, events.clone(), envoy_rls.clone());
         let (doors, admin) = match admin.listen {
             None => (open(lives.merge(guarded)), None),

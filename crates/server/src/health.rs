@@ -27,8 +27,14 @@ use serde::Serialize;
 use sluice::Policy;
 use sluice_core::OnStoreFailure;
 use sluice_store::{BreakerState, Replica};
+use utoipa::ToSchema;
 
 use crate::{engine::Engine, store::Watched};
+
+/// Where a process says that it lives.
+pub(crate) const HEALTH_PATH: &str = "/health";
+/// Where it says whether it should be asked.
+pub(crate) const READY_PATH: &str = "/ready";
 
 /// How long a store may take to show that it would decide. Less than the second that most probes wait, and far more than a check may take.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
@@ -44,27 +50,30 @@ pub struct Health {
 }
 
 /// The configuration in force.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Configuration {
     /// How many were in force since the start, this one included.
     pub(crate) version: u64,
     /// When it came into force, in Unix seconds.
     pub(crate) loaded_at: u64,
-    /// Why the last change was refused; `None` when it was not.
+    /// Why the last change was refused; left out when it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) refused: Option<String>,
 }
 
 /// What `/ready` answers.
-#[derive(Debug, Serialize)]
-struct Readiness {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(description = "How this replica is, part by part.")]
+pub(crate) struct Readiness {
     status: Status,
     store: StorePart,
     configuration: Configuration,
     replica: ReplicaPart,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Whether this replica wants to be asked: `ready` and `degraded` do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
     Ready,
@@ -73,23 +82,39 @@ pub(crate) enum Status {
     Stopping,
 }
 
+/// What `/health` answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health, description = "That the process lives.")]
+pub(crate) struct Alive {
+    /// `alive`.
+    status: &'static str,
+}
+
 /// The store, as readiness sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Store)]
 pub(crate) struct StorePart {
+    /// `memory` or `redis`.
     name: &'static str,
     /// `up` or `away`.
     status: &'static str,
     /// Why it is away.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<String>,
     /// Among how many replicas limits are shared while it is away.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     live_replicas: Option<usize>,
 }
 
-#[derive(Debug, Serialize)]
+/// The replica that answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReadyReplica)]
 struct ReplicaPart {
+    /// Its name in the fleet.
     id: String,
+    /// The program's version.
     version: String,
     uptime_seconds: u64,
 }
@@ -236,11 +261,12 @@ pub(crate) fn routes(engine: Arc<Engine>, health: Arc<Health>) -> Router {
         let body = serde_json::to_vec(&readiness).expect("readiness is strings and numbers");
         answer(readiness.status.code(), body)
     };
-    Router::new().route("/health", get(async || answer(StatusCode::OK, r#"{"status":"alive"}"#))).route("/ready", get(ready))
+    let alive = async || answer(StatusCode::OK, serde_json::to_vec(&Alive { status: "alive" }).expect("a word can be written"));
+    Router::new().route(HEALTH_PATH, get(alive)).route(READY_PATH, get(ready))
 }
 
-fn answer(status: StatusCode, body: impl Into<Body>) -> Response {
-    let mut response = Response::new(body.into());
+fn answer(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -11,6 +11,7 @@ mod heartbeat;
 mod listener;
 mod logging;
 mod monitoring;
+mod openapi;
 pub mod probe;
 mod replica;
 mod scrape;

@@ -6,6 +6,9 @@ use sluice_telemetry::Prometheus;
 
 use crate::front_ends::{Kind, Problem};
 
+/// Where Prometheus looks.
+pub(crate) const PATH: &str = "/metrics";
+
 /// `/metrics`.
 pub(crate) fn routes(prometheus: Prometheus) -> Router {
     let scrape = async move || match prometheus.render() {
@@ -19,5 +22,5 @@ pub(crate) fn routes(prometheus: Prometheus) -> Router {
             Problem::new(Kind::Internal, "the metrics cannot be written: the log says why").into_response()
         }
     };
-    Router::new().route("/metrics", get(scrape))
+    Router::new().route(PATH, get(scrape))
 }

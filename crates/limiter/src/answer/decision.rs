@@ -37,11 +37,17 @@ pub struct DecisionBody<'d> {
     limits: Verdicts<'d>,
 }
 
+/// The limit that binds.
 #[derive(Debug, Serialize)]
-struct Binding {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(super) struct Binding {
+    /// Tokens that come back in `window` seconds.
     limit: u64,
+    /// Seconds.
     window: u64,
+    /// Tokens left.
     remaining: u64,
+    /// When the bucket is full again, in Unix seconds.
     reset: u64,
 }
 
@@ -50,33 +56,55 @@ struct Binding {
 struct Denial<'d>(&'d Verdict);
 
 #[derive(Serialize)]
-struct DenialBody<'r> {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(super) struct DenialBody<'r> {
+    /// The problem's stable name: `urn:sluice:problem:rate-limited`, or `urn:sluice:problem:cost-above-burst`.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The same words for every problem of the type.
     title: &'static str,
+    /// Which limit denies, and when to try again.
     detail: &'r str,
+    /// `rate_limit_exceeded`, or `cost_above_burst`.
     error: &'static str,
+    /// The same as `detail`, for clients that know no problems.
     message: &'r str,
+    /// Whole seconds until the same cost would be allowed, rounded up; left out when waiting does not help.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     retry_after: Option<u64>,
+    /// Whether the cost is above what the bucket can ever hold.
     never: bool,
 }
 
 #[derive(Debug)]
 struct Verdicts<'d>(&'d Decision);
 
+/// What one limit said.
 #[derive(Serialize)]
-struct VerdictBody<'d> {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Limit))]
+pub(super) struct VerdictBody<'d> {
+    /// The limit's name.
     name: &'d str,
+    /// Its rate, rounded down; at least 1.
     requests_per_minute: u64,
+    /// The most tokens that its bucket holds.
     burst: u64,
+    /// `enforce`, or `shadow` for a limit that never denies.
     mode: &'static str,
+    /// Tokens asked for.
     cost: u64,
+    /// Whether its bucket held them.
     admitted: bool,
+    /// Tokens left.
     remaining: u64,
+    /// When the bucket is full again, in Unix seconds.
     reset: u64,
+    /// Whole seconds until the same cost would be admitted, rounded up; left out when it is, or never will be.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     retry_after: Option<u64>,
+    /// Whether the cost is above what the bucket can ever hold; left out when it is not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     never: bool,
 }

@@ -29,12 +29,12 @@ impl Name {
     }
 }
 
-static X_LIMIT: Name = Name::new("x-ratelimit-limit");
-static X_REMAINING: Name = Name::new("x-ratelimit-remaining");
-static X_RESET: Name = Name::new("x-ratelimit-reset");
-static POLICY: Name = Name::new("ratelimit-policy");
-static STATE: Name = Name::new("ratelimit");
-static RETRY: Name = Name::new("retry-after");
+pub(super) static X_LIMIT: Name = Name::new("x-ratelimit-limit");
+pub(super) static X_REMAINING: Name = Name::new("x-ratelimit-remaining");
+pub(super) static X_RESET: Name = Name::new("x-ratelimit-reset");
+pub(super) static POLICY: Name = Name::new("ratelimit-policy");
+pub(super) static STATE: Name = Name::new("ratelimit");
+pub(super) static RETRY: Name = Name::new("retry-after");
 
 /// How many fields there may be.
 pub const MOST_FIELDS: usize = 6;

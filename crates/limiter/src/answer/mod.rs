@@ -25,6 +25,8 @@ mod decision;
 #[cfg(test)]
 mod fixtures;
 mod problem;
+#[cfg(feature = "openapi")]
+pub mod schema;
 
 pub use decision::DecisionBody;
 pub use problem::{PROBLEM_JSON, ProblemBody, ProblemKind};

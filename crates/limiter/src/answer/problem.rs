@@ -30,8 +30,9 @@ pub enum ProblemKind {
 
 /// A problem's members on the wire.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Problem))]
 pub struct ProblemBody<'a> {
-    /// The problem's stable name.
+    /// The problem's stable name, `urn:sluice:problem:...`.
     #[serde(rename = "type")]
     pub type_uri: &'static str,
     /// The same words for every problem of the type.
@@ -42,6 +43,7 @@ pub struct ProblemBody<'a> {
     pub detail: &'a str,
     /// Which part of the request's body is wrong: `checks[3].cost`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub field: Option<&'a str>,
 }
 

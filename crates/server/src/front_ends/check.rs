@@ -29,7 +29,17 @@ use serde::{
 use serde_json::value::RawValue;
 use sluice::{
     Attributes, Client, Cost, Limiter, Request,
-    answer::{DecisionBody, ProblemBody},
+    answer::{
+        DecisionBody, ProblemBody,
+        schema::{Allowed, Denied},
+    },
+};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{AnyOfBuilder, Object, ObjectBuilder, Ref, Schema, SchemaType, Type},
+    },
 };
 
 use super::{
@@ -106,18 +116,23 @@ fn require_post(path: &str, method: &Method) -> Result<(), Problem> {
 }
 
 /// A batch on the wire.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct BatchBody<'a> {
+#[schema(as = Batch, description = "Checks, decided one after another in one round trip to the store.")]
+pub(crate) struct BatchBody<'a> {
+    /// The checks.
     #[serde(borrow)]
+    #[schema(value_type = Vec<CheckBody<'static>>, max_items = 1_000)]
     checks: Items<'a>,
 }
 
 /// The checks of a batch as they came, so that a wrong one spoils no other; one more than [`MAX_CHECKS`] at most.
 struct Items<'a>(Vec<&'a RawValue>);
 
-#[derive(Serialize)]
-struct BatchAnswer<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchResults)]
+pub(crate) struct BatchAnswer<'a> {
+    /// What became of each check, in the same order.
     results: Vec<ItemBody<'a>>,
 }
 
@@ -128,22 +143,70 @@ enum ItemBody<'a> {
     Problem(ProblemBody<'a>),
 }
 
-/// One check on the wire; the module's documentation describes the members.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct CheckBody<'a> {
+/// One check on the wire.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Check, description = "Whether a client may do something. `client` or `ip` says who asks.")]
+pub(crate) struct CheckBody<'a> {
+    /// Who asks: an API key, a user's name, whatever the caller knows its clients by. Without it, the `ip` is the client.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1)]
     client: Option<Text<'a>>,
+    /// The method asked for; `GET` unless said.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
     method: Option<Text<'a>>,
+    /// The path asked for; `/` unless said. A query is not looked at.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^/")]
     path: Option<Text<'a>>,
+    /// The address that the client has, for limits per address.
+    #[schema(value_type = Option<String>)]
     ip: Option<IpAddr>,
+    /// The client's tier; the caller is trusted to know it.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
     tier: Option<Text<'a>>,
     #[serde(borrow)]
+    #[schema(schema_with = attributes)]
     attributes: Option<AttributesBody<'a>>,
+    /// Tokens to take; 1 unless said. 0 looks and takes nothing.
+    #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
     cost: Option<CostBody>,
+}
+
+// === schemas of what is read and written by hand ===
+
+impl PartialSchema for ItemBody<'_> {
+    fn schema() -> RefOr<Schema> {
+        let shapes = [Allowed::name(), Denied::name(), ProblemBody::name()];
+        let any = shapes.into_iter().fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
+        any.description(Some("A decision, or why there is none; `status` tells which.")).into()
+    }
+}
+
+impl ToSchema for ItemBody<'_> {
+    fn name() -> Cow<'static, str> {
+        "BatchResult".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Allowed::name().into_owned(), Allowed::schema()));
+        schemas.push((Denied::name().into_owned(), Denied::schema()));
+        schemas.push((ProblemBody::name().into_owned(), ProblemBody::schema()));
+        Denied::schemas(schemas);
+    }
+}
+
+fn attributes() -> Object {
+    const ABOUT: &str =
+        "What stands for request headers where limits are per header, or take their cost from one. Names in any case, each once.";
+    ObjectBuilder::new()
+        .description(Some(ABOUT))
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .additional_properties(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .max_properties(Some(MAX_ATTRIBUTES))
+        .build()
 }
 
 /// A text, borrowed from the body where no escape stands in it.

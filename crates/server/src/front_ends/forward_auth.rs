@@ -26,8 +26,8 @@ use crate::engine::Engine;
 /// Where the door is.
 pub(crate) const PATH: &str = "/v1/forward-auth";
 
-const METHODS: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-method"), HeaderName::from_static("x-original-method")];
-const TARGETS: [HeaderName; 3] =
+pub(crate) const METHODS: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-method"), HeaderName::from_static("x-original-method")];
+pub(crate) const TARGETS: [HeaderName; 3] =
     [HeaderName::from_static("x-forwarded-uri"), HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-original-url")];
 
 /// Decides about the request that the proxy holds.

@@ -5,13 +5,13 @@
 
 mod any_path;
 mod body;
-mod check;
+pub(crate) mod check;
 mod decision;
 pub mod envoy_rls;
-mod events;
+pub(crate) mod events;
 #[cfg(test)]
 pub(crate) mod fixtures;
-mod forward_auth;
+pub(crate) mod forward_auth;
 pub mod grpc;
 mod problem;
 #[cfg(test)]
@@ -44,7 +44,7 @@ use self::{
 use crate::{engine::Engine, health::Health, listener::Door};
 
 /// The paths, and all below them, that tell about this process. They are never limited.
-const HOUSE: [&str; 5] = ["/health", "/ready", "/metrics", "/monitoring", "/openapi.json"];
+pub(crate) const HOUSE: [&str; 5] = ["/health", "/ready", "/metrics", "/monitoring", "/openapi.json"];
 
 /// The longest head that is read: as long as Envoy, the most generous of proxies, lets it be.
 const MAX_HEAD_BYTES: usize = 60 << 10;
@@ -182,7 +182,7 @@ fn own(path: &'static str, answered: Result<Response, Problem>) -> (Label, Respo
 }
 
 /// The path in [`HOUSE`] that covers `path`.
-fn house_root(path: &str) -> Option<&'static str> {
+pub(crate) fn house_root(path: &str) -> Option<&'static str> {
     let covers = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     HOUSE.into_iter().find(covers)
 }

@@ -8,6 +8,7 @@ use sluice::{
     figures::{FleetFigures, Held, ReporterStatus},
 };
 use sluice_store::{BreakerState, Replica};
+use utoipa::ToSchema;
 
 use super::number::Rounded;
 use crate::{
@@ -21,26 +22,31 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(10);
 
 /// What the page tells.
-#[derive(Debug, Serialize)]
-pub(super) struct Page {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HealthDetailed)]
+pub(crate) struct Page {
     status: Status,
     store: Store,
+    #[schema(required)]
     breaker: Option<Breaker>,
     configuration: ConfigurationPart,
     figures: Figures,
     replicas: Vec<Living>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MeasuredStore)]
 struct Store {
     #[serde(flatten)]
     part: StorePart,
     /// How long the store took to show that it would decide; `null` when it did not.
+    #[schema(required, value_type = Option<f64>)]
     latency_ms: Option<Rounded>,
 }
 
 /// What keeps requests from waiting for a store that is away.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Breaker)]
 struct Breaker {
     state: &'static str,
     /// How often it has opened.
@@ -49,25 +55,31 @@ struct Breaker {
     owed_buckets: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConfigurationHealth)]
 struct ConfigurationPart {
     /// How many were in force since the start, this one included.
     version: u64,
     /// When it came into force, in Unix seconds.
     loaded_at: u64,
+    #[schema(required)]
     last_reload_error: Option<String>,
 }
 
 /// What is counted for the fleet.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FiguresHealth)]
 struct Figures {
     status: &'static str,
+    #[schema(required)]
     seconds_since_flush: Option<u64>,
+    #[schema(required)]
     error: Option<String>,
 }
 
 /// A replica of the fleet.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LivingReplica)]
 struct Living {
     id: String,
     version: String,
@@ -76,10 +88,12 @@ struct Living {
     /// Whether it is the one that answers.
     this: bool,
     /// What it has open; `null` when it did not say.
+    #[schema(required)]
     connections: Option<Connections>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplicaConnections)]
 struct Connections {
     http: u64,
     websocket: u64,

@@ -9,11 +9,11 @@
 //!
 //! Totals count from the first replica that told the store something, and survive every replica.
 
-mod detailed;
+pub(crate) mod detailed;
 mod number;
-mod overview;
-mod rate_limits;
-mod summary;
+pub(crate) mod overview;
+pub(crate) mod rate_limits;
+pub(crate) mod summary;
 
 use std::{
     sync::Arc,
@@ -36,6 +36,15 @@ use crate::{
     health::Health,
     store::OpenStore,
 };
+
+/// Where clients, requests and rejections are told.
+pub(crate) const RATE_LIMITS_PATH: &str = "/monitoring/rate-limit/stats";
+/// Where totals and means are.
+pub(crate) const SUMMARY_PATH: &str = "/monitoring/metrics/summary";
+/// Where the most important of them are.
+pub(crate) const OVERVIEW_PATH: &str = "/monitoring/stats/overview";
+/// Where each part of the replica is.
+pub(crate) const DETAILED_PATH: &str = "/monitoring/health/detailed";
 
 /// How long figures that were read are told again, so that a crowd at the pages costs the store little.
 const KEPT: Duration = Duration::from_millis(200);
@@ -120,10 +129,10 @@ pub(crate) fn routes(monitoring: &Monitoring) -> Router {
         }};
     }
     Router::new()
-        .route("/monitoring/rate-limit/stats", page!(rate_limits))
-        .route("/monitoring/metrics/summary", page!(summary))
-        .route("/monitoring/stats/overview", page!(overview))
-        .route("/monitoring/health/detailed", page!(detailed))
+        .route(RATE_LIMITS_PATH, page!(rate_limits))
+        .route(SUMMARY_PATH, page!(summary))
+        .route(OVERVIEW_PATH, page!(overview))
+        .route(DETAILED_PATH, page!(detailed))
 }
 
 fn answer(page: &impl Serialize) -> Response {

@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 use sluice::figures::{EndpointFigures, FleetFigures, Held, Total};
+use utoipa::ToSchema;
 
 use super::{number::Rounded, summary::mean};
 use crate::health::Health;
 
 /// What the page tells.
-#[derive(Debug, Serialize)]
-pub(super) struct Page<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatsOverview)]
+pub(crate) struct Page<'a> {
     fleet: Fleet,
     replica: Replica<'a>,
     requests: Requests,
@@ -18,40 +20,50 @@ pub(super) struct Page<'a> {
     database_connections: u64,
     active_deployments: u64,
     /// The mean over all caches that were reported; `null` when none was.
+    #[schema(required, value_type = Option<f64>)]
     cache_hit_rate: Option<Rounded>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Fleet)]
 struct Fleet {
     replicas: usize,
     /// Since counting began.
+    #[schema(required)]
     uptime_seconds: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnsweringReplica)]
 struct Replica<'a> {
     id: &'a str,
     version: &'a str,
     uptime_seconds: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RequestFigures)]
 struct Requests {
     total: u64,
+    #[schema(value_type = f64)]
     avg_latency_ms: Rounded,
+    #[schema(value_type = f64)]
     error_rate: Rounded,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RateLimitFigures)]
 struct RateLimiting {
     total_clients: u64,
     rate_limited_clients: u64,
     total_requests: u64,
     rejected_requests: u64,
+    #[schema(value_type = f64)]
     rejection_rate: Rounded,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlmFigures)]
 struct Llm {
     total_generations: u64,
     total_tokens_generated: u64,
@@ -59,7 +71,8 @@ struct Llm {
 }
 
 /// Those of all living replicas, and those that applications report.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = FleetConnections)]
 struct Connections {
     http: u64,
     websocket: u64,

@@ -9,13 +9,15 @@ use sluice::{
 };
 use sluice_store::{SLICE, SLICES};
 use sluice_telemetry::OTHER;
+use utoipa::ToSchema;
 
 /// The name of the limit that speaks for what no other does.
 const DEFAULT: &str = "default";
 
 /// What the page tells.
-#[derive(Debug, Serialize)]
-pub(super) struct Page<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RateLimitStats)]
+pub(crate) struct Page<'a> {
     /// Distinct clients of the last hour.
     total_clients: u64,
     /// Those of them that were limited.
@@ -29,16 +31,19 @@ pub(super) struct Page<'a> {
     client_window_seconds: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EndpointStats)]
 struct Endpoint {
     /// Requests per minute of a client without a tier; `null` where nothing is limited.
+    #[schema(required)]
     limit: Option<u64>,
     active_clients: u64,
     total_requests: u64,
     rejected_requests: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitedClient)]
 struct Limited<'a> {
     client: &'a str,
     rejected_requests: u64,

@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 use sluice::figures::{FleetFigures, Total};
+use utoipa::ToSchema;
 
 use super::number::Rounded;
 
 /// What the page tells.
-#[derive(Debug, Serialize)]
-pub(super) struct Page {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MetricsSummary)]
+pub(crate) struct Page {
     http: Http,
     llm: Llm,
     blueprints: Blueprints,
@@ -15,55 +17,70 @@ pub(super) struct Page {
     tools: Tools,
     events: Events,
     /// When counting began, in Unix seconds.
+    #[schema(required)]
     since: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HttpSummary)]
 struct Http {
     total_requests: u64,
+    #[schema(value_type = f64)]
     avg_latency_ms: Rounded,
     /// The share of requests answered with a 5xx status.
+    #[schema(value_type = f64)]
     error_rate: Rounded,
     /// The share of requests answered with a 4xx status, those denied included.
+    #[schema(value_type = f64)]
     client_error_rate: Rounded,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlmSummary)]
 struct Llm {
     total_generations: u64,
     /// Tokens generated.
+    #[schema(value_type = f64)]
     avg_tokens_per_request: Rounded,
     total_tokens_generated: u64,
     total_tokens_consumed: u64,
     /// Of those generations whose time was told.
+    #[schema(value_type = f64)]
     avg_generation_ms: Rounded,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BlueprintSummary)]
 struct Blueprints {
     total_created: u64,
     /// Of those blueprints whose resources were told.
+    #[schema(value_type = f64)]
     avg_resources: Rounded,
     validation_errors: u64,
     total_operations: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeploymentSummary)]
 struct Deployments {
     active: u64,
     total_operations: u64,
     /// Of those whose time was told.
+    #[schema(value_type = f64)]
     avg_duration_ms: Rounded,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolSummary)]
 struct Tools {
     total_executions: u64,
     /// Of those whose time was told.
+    #[schema(value_type = f64)]
     avg_duration_ms: Rounded,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventSummary)]
 struct Events {
     accepted: u64,
     refused: u64,

@@ -19,11 +19,16 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE, re
 use prost_types::value::Kind as ValueKind;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Object, ObjectBuilder, Type},
+};
 
 use super::{
     EnvoyRls, RlsError,
     messages::{
-        Code, CurrentLimit, Descriptor, DescriptorStatus, Entry, LimitOverride, RateLimitRequest, RateLimitResponse, UInt64Value, Unit,
+        CODES, Code, CurrentLimit, Descriptor, DescriptorStatus, Entry, LimitOverride, RateLimitRequest, RateLimitResponse, UInt64Value,
+        UNITS, Unit,
     },
 };
 use crate::front_ends::{
@@ -79,44 +84,62 @@ fn respond(answer: &RateLimitResponse) -> Response {
 }
 
 /// A request on the wire.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RequestBody {
+#[schema(as = RateLimitRequest, description = "`envoy.service.ratelimit.v3.RateLimitRequest`")]
+pub(crate) struct RequestBody {
+    /// Which rules: the `domain` of a file.
     #[serde(default)]
+    #[schema(required, min_length = 1)]
     domain: String,
+    /// What the request is limited by; all are decided together.
     #[serde(default)]
+    #[schema(required, min_items = 1)]
     descriptors: Vec<DescriptorBody>,
+    /// Tokens that each descriptor takes; 0 is 1.
     #[serde(default, alias = "hits_addend", deserialize_with = "number")]
     hits_addend: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = RateLimitDescriptor, description = "`envoy.extensions.common.ratelimit.v3.RateLimitDescriptor`")]
 struct DescriptorBody {
+    /// Keys and values, from the outermost of the rules to the innermost.
     #[serde(default)]
     entries: Vec<EntryBody>,
+    /// A limit that counts in place of any rule, with buckets of its own.
     limit: Option<LimitBody>,
+    /// Tokens that this descriptor takes, in place of the request's; 0 looks and takes nothing.
     #[serde(default, alias = "hits_addend", deserialize_with = "number_if_any")]
     hits_addend: Option<u64>,
+    /// Whether tokens are given back, if the request passes.
     #[serde(default, alias = "is_negative_hits")]
     is_negative_hits: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RateLimitDescriptorEntry)]
 struct EntryBody {
+    /// What the value is of.
     #[serde(default)]
     key: String,
+    /// The value; every one has a bucket of its own.
     #[serde(default)]
     value: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = RateLimitOverride)]
 struct LimitBody {
+    /// Rate and burst at once; 0 lets nothing pass.
     #[serde(default, alias = "requests_per_unit", deserialize_with = "number")]
     requests_per_unit: u32,
+    /// The unit of time.
     #[serde(default)]
+    #[schema(required, schema_with = known_unit)]
     unit: UnitBody,
 }
 
@@ -186,43 +209,81 @@ impl From<UnitBody> for i32 {
 }
 
 /// A response on the wire. What is zero is left out, as Protobuf's JSON does.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ResponseBody {
+#[schema(as = RateLimitResponse, description = "`envoy.service.ratelimit.v3.RateLimitResponse`. What is zero or empty is left out.")]
+pub(crate) struct ResponseBody {
+    /// Whether the request passes.
+    #[schema(schema_with = code)]
     overall_code: &'static str,
+    /// What was said to each descriptor, in the same order.
     statuses: Vec<StatusBody>,
+    /// The header fields of this answer once more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     response_headers_to_add: Vec<HeaderBody>,
+    /// The `metadata` of the rules that let the request pass.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Object)]
     dynamic_metadata: Option<Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RateLimitDescriptorStatus)]
 struct StatusBody {
+    /// Whether this descriptor lets the request pass.
+    #[schema(schema_with = code)]
     code: &'static str,
+    /// The limit that was asked; left out where none is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     current_limit: Option<CurrentLimitBody>,
+    /// Tokens left.
     #[serde(skip_serializing_if = "is_zero")]
     limit_remaining: u32,
+    /// How long until the bucket is full again: `1.500s`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = String, pattern = r"^[0-9]+(\.[0-9]{3,9})?s$")]
     duration_until_reset: Option<DurationBody>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RateLimitCurrentLimit)]
 struct CurrentLimitBody {
+    /// Rate and burst at once.
     #[serde(skip_serializing_if = "is_zero")]
     requests_per_unit: u32,
+    /// The unit of time.
+    #[schema(schema_with = unit)]
     unit: &'static str,
+    /// The name of the rule, where it has one.
     #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RateLimitHeader)]
 struct HeaderBody {
     key: String,
     value: String,
+}
+
+fn one_of<'n>(names: impl Iterator<Item = &'n str>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
+}
+
+fn code() -> Object {
+    one_of(CODES.into_iter().map(|(_, name)| name))
+}
+
+fn unit() -> Object {
+    one_of(UNITS.into_iter().map(|(_, name)| name))
+}
+
+/// Of a limit that a request brings: one without a unit is none.
+fn known_unit() -> Object {
+    one_of(UNITS.into_iter().filter(|(number, _)| *number != i32::from(Unit::Unknown)).map(|(_, name)| name))
 }
 
 /// Seconds with a decimal fraction, and an `s` behind them.

@@ -25,6 +25,7 @@
 //! The answer is 202 with `{"accepted": 2, "refused": [{"index": 1, "error": "status: missing field `status`"}]}`: what is wrong with one event
 //! spoils no other.
 
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -39,6 +40,7 @@ use http::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sluice::{events::Events, figures::Total};
+use utoipa::ToSchema;
 
 use super::{
     body,
@@ -53,19 +55,24 @@ const MAX_EVENTS: usize = 10_000;
 /// The longest body.
 const MAX_BYTES: usize = 1 << 20;
 /// The names of a body with an event a line.
-const LINES: [&str; 4] = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+pub(crate) const LINES: [&str; 4] = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
 
 /// What became of the events.
-#[derive(Debug, Serialize)]
-struct Taken {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventsTaken)]
+pub(crate) struct Taken {
+    /// How many were recorded.
     accepted: usize,
+    /// Those that were not.
     refused: Vec<Refused>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RefusedEvent)]
 struct Refused {
     /// The event's place in the body, from 0; of lines, empty ones are not counted.
     index: usize,
+    /// What is wrong with it.
     error: String,
 }
 

@@ -7,6 +7,13 @@ use sluice::events::{
     BlueprintOperation, BlueprintValidation, Cache, Connection, Connections, Counter, DatabaseConnections, Deployment, Ended, EventError,
     Events, Gauge, Histogram, LlmRequest, Stage, ToolExecution,
 };
+use utoipa::{
+    ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, Type},
+    },
+};
 
 /// Records the event that `text` describes.
 ///
@@ -18,32 +25,61 @@ pub(super) fn record(events: &Events, text: &[u8]) -> Result<(), String> {
     }
     let Typed { kind } = read(text)?;
     let Some(kind) = kind else { return Err(format!("type: is missing: write one of {}", words())) };
-    let Some((_, record)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+    let Some(Kind { record, .. }) = KINDS.iter().find(|known| known.name == kind) else {
         let shown: String = kind.chars().take(64).collect();
         return Err(format!("type: `{shown}` is no event: write one of {}", words()));
     };
     record(events, text)
 }
 
-type Record = fn(&Events, &[u8]) -> Result<(), String>;
+/// A type of event.
+struct Kind {
+    name: &'static str,
+    /// What reads it.
+    record: fn(&Events, &[u8]) -> Result<(), String>,
+    /// What it looks like, but for its `type`, which reads as any text.
+    schema: fn() -> RefOr<Schema>,
+    /// What that refers to.
+    parts: fn(&mut Vec<(String, RefOr<Schema>)>),
+}
 
-/// The types of events, each with what reads it.
-const KINDS: [(&str, Record); 11] = [
-    ("llm_request", llm_request),
-    ("blueprint_operation", blueprint_operation),
-    ("blueprint_validation", blueprint_validation),
-    ("deployment", deployment),
-    ("tool_execution", tool_execution),
-    ("connections", connections),
-    ("database_connections", database_connections),
-    ("cache", cache),
-    ("counter", counter),
-    ("gauge", gauge),
-    ("histogram", histogram),
+const KINDS: [Kind; 11] = [
+    Kind::new::<LlmRequestBody<'_>>("llm_request", llm_request),
+    Kind::new::<BlueprintOperationBody<'_>>("blueprint_operation", blueprint_operation),
+    Kind::new::<BlueprintValidationBody>("blueprint_validation", blueprint_validation),
+    Kind::new::<DeploymentBody<'_>>("deployment", deployment),
+    Kind::new::<ToolExecutionBody<'_>>("tool_execution", tool_execution),
+    Kind::new::<ConnectionsBody<'_>>("connections", connections),
+    Kind::new::<DatabaseConnectionsBody<'_>>("database_connections", database_connections),
+    Kind::new::<CacheBody<'_>>("cache", cache),
+    Kind::new::<CounterBody<'_>>("counter", counter),
+    Kind::new::<ValueBody<'_>>("gauge", gauge),
+    Kind::new::<ValueBody<'_>>("histogram", histogram),
 ];
 
+impl Kind {
+    const fn new<T: ToSchema>(name: &'static str, record: fn(&Events, &[u8]) -> Result<(), String>) -> Self {
+        Self { name, record, schema: T::schema, parts: T::schemas }
+    }
+}
+
 fn words() -> String {
-    KINDS.map(|(name, _)| format!("`{name}`")).join(", ")
+    KINDS.map(|Kind { name, .. }| format!("`{name}`")).join(", ")
+}
+
+/// Adds what events refer to.
+pub(super) fn add_parts(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    KINDS.iter().for_each(|kind| (kind.parts)(schemas));
+}
+
+/// What an event of each type looks like, by the type.
+pub(super) fn schemas() -> impl Iterator<Item = (&'static str, Schema)> {
+    KINDS.into_iter().map(|Kind { name, schema, .. }| {
+        let RefOr::T(Schema::Object(mut schema)) = schema() else { unreachable!("an event is an object") };
+        let kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([name]));
+        schema.properties.insert("type".to_owned(), kind.into());
+        (name, Schema::Object(schema))
+    })
 }
 
 // Each event is read as a struct of its own, in which `type` is known by then: so a message can name the field that is wrong.
@@ -83,21 +119,35 @@ fn span(seconds: Option<f64>) -> Result<Option<Duration>, String> {
     span.map(Some).map_err(|_| format!("duration_seconds: {seconds} is no duration: write seconds, not below 0"))
 }
 
-#[derive(Deserialize)]
+/// A language model was asked.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LlmRequestBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// Which model.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     model: Cow<'a, str>,
+    /// What for: `chat`, `embed`.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     operation: Cow<'a, str>,
+    /// How it ended: `success`, `error`.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     status: Cow<'a, str>,
+    /// How long it took.
+    #[schema(minimum = 0, maximum = 2_678_400)]
     duration_seconds: Option<f64>,
+    /// Tokens that came out.
     #[serde(default)]
+    #[schema(maximum = 1_000_000_000_000_u64)]
     tokens_generated: u64,
+    /// Tokens that went in.
     #[serde(default)]
+    #[schema(maximum = 1_000_000_000_000_u64)]
     tokens_consumed: u64,
 }
 
@@ -113,17 +163,27 @@ fn llm_request(events: &Events, text: &[u8]) -> Result<(), String> {
     }))
 }
 
-#[derive(Deserialize)]
+/// A blueprint was created, read, changed or removed.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BlueprintOperationBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// What was done: `create`, `update`, `validate`.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     operation: Cow<'a, str>,
+    /// How it ended.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     status: Cow<'a, str>,
+    /// Which blueprint; needed where `resources` are told.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     blueprint: Option<Cow<'a, str>>,
+    /// How many resources it has now.
+    #[schema(maximum = 1_000_000_000_000_u64)]
     resources: Option<u64>,
 }
 
@@ -137,11 +197,15 @@ fn blueprint_operation(events: &Events, text: &[u8]) -> Result<(), String> {
     }))
 }
 
-#[derive(Deserialize)]
+/// A blueprint was looked through for mistakes.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BlueprintValidationBody {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// How many were found.
+    #[schema(maximum = 1_000_000_000_000_u64)]
     errors: u64,
 }
 
@@ -150,23 +214,35 @@ fn blueprint_validation(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.blueprint_validation(&BlueprintValidation { errors: body.errors }))
 }
 
-#[derive(Deserialize)]
+/// A deployment started, or ended with a `status`. Without a `phase` it is over, and its start was not reported.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DeploymentBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// What was done: `create`, `update`, `delete`.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     operation: Cow<'a, str>,
+    /// Whether it starts or ends.
     phase: Option<PhaseBody>,
+    /// Which deployment, so that its start and its end are known to belong together.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     id: Option<Cow<'a, str>>,
+    /// How it ended; not said of one that starts.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     status: Option<Cow<'a, str>>,
+    /// How long it took; not said of one that starts.
+    #[schema(minimum = 0, maximum = 2_678_400)]
     duration_seconds: Option<f64>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DeploymentPhase)]
 enum PhaseBody {
     Start,
     Finish,
@@ -190,15 +266,23 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.deployment(&Deployment { operation: &body.operation, id: body.id.as_deref(), stage }))
 }
 
-#[derive(Deserialize)]
+/// A tool was run.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ToolExecutionBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// Which tool.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     tool_name: Cow<'a, str>,
+    /// How it ended.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     status: Cow<'a, str>,
+    /// How long it took.
+    #[schema(minimum = 0, maximum = 2_678_400)]
     duration_seconds: Option<f64>,
 }
 
@@ -208,19 +292,27 @@ fn tool_execution(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.tool_execution(&ToolExecution { tool_name: &body.tool_name, status: &body.status, duration }))
 }
 
-#[derive(Deserialize)]
+/// How many connections are open.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ConnectionsBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// Of which kind.
     kind: ConnectionBody,
+    /// How many.
+    #[schema(maximum = 1_000_000_000_000_u64)]
     count: u64,
+    /// Whose count it is. Counts by instance are added up, each for five minutes after its last report; one without speaks for the whole.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ConnectionKind)]
 enum ConnectionBody {
     Http,
     WebSocket,
@@ -237,13 +329,19 @@ fn connections(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.connections(&Connections { kind, count: body.count, instance: body.instance.as_deref() }))
 }
 
-#[derive(Deserialize)]
+/// How many connections to databases are open.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DatabaseConnectionsBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// How many.
+    #[schema(maximum = 1_000_000_000_000_u64)]
     count: u64,
+    /// Whose count it is. Counts by instance are added up, each for five minutes after its last report; one without speaks for the whole.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
 }
 
@@ -252,15 +350,23 @@ fn database_connections(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.database_connections(&DatabaseConnections { count: body.count, instance: body.instance.as_deref() }))
 }
 
-#[derive(Deserialize)]
+/// How often a cache had what was looked for.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CacheBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// Which cache.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     cache: Cow<'a, str>,
+    /// The share of look-ups, from 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
     hit_rate: f64,
+    /// Whose count it is. Counts by instance are added up, each for five minutes after its last report; one without speaks for the whole.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
 }
 
@@ -271,28 +377,43 @@ fn cache(events: &Events, text: &[u8]) -> Result<(), String> {
 
 type Labels<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-#[derive(Deserialize)]
+/// Something that the configuration declares as a counter happened.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CounterBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// The metric's name.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     name: Cow<'a, str>,
+    /// Its labels, exactly those declared.
     #[serde(borrow, default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     labels: Labels<'a>,
+    /// How often; 1 unless said.
     #[serde(default = "one")]
+    #[schema(minimum = 0)]
     value: f64,
 }
 
-#[derive(Deserialize)]
+/// A value of a metric that the configuration declares.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ValueBody<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     _kind: IgnoredAny,
+    /// The metric's name.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
     name: Cow<'a, str>,
+    /// Its labels, exactly those declared.
     #[serde(borrow, default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     labels: Labels<'a>,
+    /// The value.
     value: f64,
 }
 

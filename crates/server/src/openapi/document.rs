@@ -1,0 +1,69 @@
+//! The document as a whole.
+
+use utoipa::openapi::{
+    Components, Info, License, OpenApi, PathsBuilder, Tag,
+    info::LicenseBuilder,
+    path::PathItem,
+    security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    tag::TagBuilder,
+};
+
+use super::{
+    operations::{self, BASIC, BEARER, Described, Topic},
+    schemas::Schemas,
+};
+
+const TITLE: &str = "Sluice";
+
+const ABOUT: &str = "\
+A rate limiter for a fleet. Any number of replicas share token buckets; a door answers whether a request may pass, and says where the client stands.
+
+What goes wrong is a problem as RFC 9457 tells it (`application/problem+json`), with a stable `type`; it takes nothing from any bucket. A method that \
+a path does not know is 405, with those that it knows in `Allow`. What is no HTTP is 400, and a path or a head that is too long 414 or 431.
+
+Every path that is not named here is decided about as it is asked: 200 or 429 with a decision as body, as if the request had been checked on its way \
+there.";
+
+/// What the HTTP port understands and answers.
+pub(super) fn document() -> OpenApi {
+    let mut schemas = Schemas::default();
+    let operations = operations::all(&mut schemas);
+    let paths = operations.into_iter().fold(PathsBuilder::new(), add);
+    let mut components = Components::new();
+    components.schemas.extend(schemas.into_named());
+    components.add_security_scheme(BASIC, scheme(HttpAuthScheme::Basic, "The user and password of `admin.basic`."));
+    components.add_security_scheme(BEARER, scheme(HttpAuthScheme::Bearer, "The token of `admin.bearer`."));
+
+    let mut info = Info::new(TITLE, env!("CARGO_PKG_VERSION"));
+    info.description = Some(ABOUT.to_owned());
+    info.license = Some(license());
+    let mut document = OpenApi::new(info, paths);
+    document.components = Some(components);
+    document.tags = Some(Topic::ALL.map(tag).into());
+    document
+}
+
+fn add(paths: PathsBuilder, Described { path, methods, operation }: Described) -> PathsBuilder {
+    let name = operation.operation_id.clone().expect("every operation has a name");
+    methods.iter().enumerate().fold(paths, |paths, (place, method)| {
+        let mut operation = operation.clone();
+        // The name is the operation's by its first method, and no other's.
+        if place > 0 {
+            operation.operation_id = Some(format!("{name}_{}", operations::verb(method).to_ascii_lowercase()));
+        }
+        paths.path(path, PathItem::new(method.clone(), operation))
+    })
+}
+
+fn scheme(scheme: HttpAuthScheme, description: &str) -> SecurityScheme {
+    SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(Some(description)).build())
+}
+
+fn license() -> License {
+    const NAME: &str = env!("CARGO_PKG_LICENSE");
+    LicenseBuilder::new().name(NAME).identifier(Some(NAME)).build()
+}
+
+fn tag(topic: Topic) -> Tag {
+    TagBuilder::new().name(topic.name()).description(Some(topic.about())).build()
+}
