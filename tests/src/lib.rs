@@ -11,11 +11,13 @@
 //! - [`echo`]: an API that says what it was asked.
 //! - [`behind`]: what clients see of it behind a proxy.
 //! - [`prometheus`]: a Prometheus that scrapes them.
+//! - [`collector`]: a collector of traces and metrics.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
 pub mod audit;
 pub mod behind;
+pub mod collector;
 pub mod command;
 pub mod crowd;
 pub mod echo;

@@ -85,7 +85,8 @@ fn outcome(verdict: &Verdict) -> Outcome {
     }
 }
 
-fn source(source: Source) -> sluice_telemetry::Source {
+/// The source as the catalogue knows it.
+pub(crate) fn source(source: Source) -> sluice_telemetry::Source {
     match source {
         Source::Local => sluice_telemetry::Source::Local,
         Source::Cache => sluice_telemetry::Source::Cache,

@@ -91,6 +91,7 @@ mod error;
 mod in_force;
 mod limiter;
 mod metered;
+mod traced;
 
 pub use error::LimiterError;
 pub use layer::{MetricsLayer, RateLimitLayer};

@@ -5,12 +5,13 @@ use std::{mem, sync::Arc, time::Instant};
 use arc_swap::{ArcSwap, Guard};
 use sluice_core::{Action, Check, Decision, Matched, Policy, Request};
 use sluice_store::{Answer, Clock, MonotonicClock, Store, StoreError};
-use sluice_telemetry::{BoundDecisions, BoundHits, OTHER, Recorders};
+use sluice_telemetry::{BoundDecisions, BoundHits, DecisionSpan, OTHER, Recorders};
 
 use crate::{
     error::LimiterError,
     figures::{EndpointTally, Tally},
     in_force::{InForce, record},
+    traced,
 };
 
 /// Decides requests by a policy on the buckets of a store, and records what was decided.
@@ -112,12 +113,19 @@ impl Limiter {
     }
 
     async fn act(&self, action: Action, request: &Request<'_>) -> Result<Checked, LimiterError> {
+        let span = DecisionSpan::one();
+        let checked = self.act_within(&span, action, request).await;
+        traced::checked(&span, action, &checked);
+        checked
+    }
+
+    async fn act_within(&self, span: &DecisionSpan, action: Action, request: &Request<'_>) -> Result<Checked, LimiterError> {
         let in_force = self.inner.in_force.load();
         let matched = in_force.policy.check(action, request)?;
         if matched.check.parts().is_empty() {
             return Ok(self.unlimited(&in_force, &matched));
         }
-        match self.inner.store.decide(&matched.check) {
+        match span.in_scope(|| self.inner.store.decide(&matched.check)) {
             Answer::Ready(Some(decided)) => finish(&in_force, action, &matched, decided, None),
             waiting => {
                 // A guard kept for long would make it slow for others to look at the policy.
@@ -131,6 +139,7 @@ impl Limiter {
 
     /// Checks many requests in their order, each by itself, in one round trip to the store. Answers stand in the order of the requests.
     pub async fn check_all(&self, requests: &[Request<'_>]) -> Vec<Result<Checked, LimiterError>> {
+        let span = DecisionSpan::batch(requests.len());
         let in_force = self.inner.in_force.load_full();
         let mut checks = Vec::with_capacity(requests.len());
         let mut ask = |request| {
@@ -142,7 +151,7 @@ impl Limiter {
             Ok((matched, limited))
         };
         let asked: Vec<Result<_, LimiterError>> = requests.iter().map(&mut ask).collect();
-        let (decided, since) = self.decide_all(&checks).await;
+        let (decided, since) = self.decide_all(&span, &checks).await;
         let mut decided = decided.into_iter();
         let mut answer = |(matched, limited)| {
             if limited {
@@ -151,15 +160,17 @@ impl Limiter {
                 Ok(self.unlimited(&in_force, &matched))
             }
         };
-        asked.into_iter().map(|asked| asked.and_then(&mut answer)).collect()
+        let checked: Vec<_> = asked.into_iter().map(|asked| asked.and_then(&mut answer)).collect();
+        traced::all_checked(&span, &checked);
+        checked
     }
 
     /// The decisions, and since when they were waited for, if they were.
-    async fn decide_all(&self, checks: &[Check]) -> (Vec<Result<Decision, StoreError>>, Option<Instant>) {
+    async fn decide_all(&self, span: &DecisionSpan, checks: &[Check]) -> (Vec<Result<Decision, StoreError>>, Option<Instant>) {
         if checks.is_empty() {
             return (Vec::new(), None);
         }
-        match self.inner.store.decide_all(checks) {
+        match span.in_scope(|| self.inner.store.decide_all(checks)) {
             Answer::Ready(Some(decided)) => (decided, None),
             waiting => {
                 let started = Instant::now();
@@ -177,7 +188,8 @@ impl Limiter {
         if check.parts().is_empty() {
             return Ok(Decision::unlimited(self.inner.clock.now()));
         }
-        let (decided, since) = match self.inner.store.decide(check) {
+        let span = DecisionSpan::one();
+        let (decided, since) = match span.in_scope(|| self.inner.store.decide(check)) {
             Answer::Ready(Some(decided)) => (decided, None),
             waiting => {
                 let started = Instant::now();
@@ -189,6 +201,7 @@ impl Limiter {
         if let (Action::Take, Ok(decision), Some(tally), [first, ..]) = (check.action(), &decided, &self.inner.other, check.parts()) {
             tally.decided(first.tag, decision.is_denied());
         }
+        traced::decided(&span, check.action(), &decided);
         decided
     }
 

@@ -98,7 +98,12 @@ impl App {
     /// When the settings are impossible together, or outside of a tokio runtime.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let replica = replica::named();
-        let telemetry = Telemetry::builder().instance(&replica.id).otlp(Otlp::from_env()?).build()?;
+        let telemetry = telemetry(&replica)?;
+        Self::assemble(settings, replica, telemetry)
+    }
+
+    /// As [`App::open`], for a process that has named itself, and has begun to tell about itself.
+    pub(crate) fn assemble(settings: Settings, replica: Replica, telemetry: Telemetry) -> Result<Self, OpenError> {
         let recorders = telemetry.recorders();
         let Settings { store, identifier, policy, rls, admin, custom_metrics, shutdown_delay, shutdown_grace, .. } = settings;
         recorders.custom.declare(&custom_metrics);
@@ -244,6 +249,11 @@ impl App {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last figures could not be sent");
         }
     }
+}
+
+/// What `replica` tells about itself, also to where the standard variables of OTLP in the environment say.
+pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
+    Ok(Telemetry::builder().instance(&replica.id).otlp(Otlp::from_env()?).build()?)
 }
 
 async fn accept_until(http: &mut Listener<HttpDoors>, grpc: Option<&mut Listener<GrpcDoors>>, until: impl Future<Output = ()>) {

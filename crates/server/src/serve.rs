@@ -2,13 +2,15 @@
 
 use std::{io, net::SocketAddr, pin::pin};
 
+use sluice_store::Replica;
+use sluice_telemetry::Telemetry;
 use tokio::{net::TcpListener, sync::oneshot};
 use tracing_subscriber::filter::ParseError;
 
 use crate::{
-    app::{App, OpenError, Ports},
+    app::{self, App, OpenError, Ports},
     config::{LOOK_EVERY, Listen, Reload, Settings, Watcher},
-    logging,
+    logging, replica,
     shutdown::StopSignal,
 };
 
@@ -44,18 +46,20 @@ pub enum ServeError {
 /// # Errors
 /// When the replica cannot begin to serve.
 pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
-    logging::start(&settings.log)?;
+    let replica = replica::named();
+    let telemetry = app::telemetry(&replica)?;
+    logging::start(&settings.log, &telemetry)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_until_signal(settings, watcher))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_until_signal(settings, watcher, replica, telemetry))
 }
 
-async fn serve_until_signal(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
+async fn serve_until_signal(settings: Settings, watcher: Watcher, replica: Replica, telemetry: Telemetry) -> Result<(), ServeError> {
     // Before anything else, so that no signal ends the process unheard.
     let mut signals = StopSignal::catch()?;
     let (Listen { http, grpc }, admin) = (settings.listen.clone(), settings.admin.listen);
-    let app = App::open(settings)?;
+    let app = App::assemble(settings, replica, telemetry)?;
     let http = listen("listen.http", http).await?;
     let grpc = match grpc {
         Some(address) => Some(listen("listen.grpc", address).await?),

@@ -21,6 +21,9 @@
 //! so many are kept ([`LabelSet`]): the others become `other` and are counted in `sluice_labels_folded_total`. The
 //! whole list of metrics is [`catalogue`].
 //!
+//! The spans of a trace are made here too, of `tracing`: [`RequestSpan`] and [`DecisionSpan`]. They cost next to nothing until something collects spans of
+//! their target, [`TRACE_TARGET`].
+//!
 //! With the feature `otlp`, metrics and traces also go to an OpenTelemetry collector, where the standard `OTEL_*` variables
 //! ask for it.
 
@@ -32,6 +35,7 @@ mod otlp;
 mod prometheus;
 mod recorders;
 mod setup;
+mod spans;
 
 #[cfg(feature = "otlp")]
 pub use self::otlp::{Otlp, join_trace, pass_trace_on};
@@ -55,4 +59,5 @@ pub use self::{
         tool::ToolRecorder,
     },
     setup::{Builder, Telemetry},
+    spans::{DecisionSpan, RequestSpan, TRACE_TARGET},
 };

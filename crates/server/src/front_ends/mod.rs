@@ -33,8 +33,9 @@ use http::{HeaderValue, Request, Version, header::CONNECTION, request::Parts};
 use hyper::body::Incoming;
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
 use sluice::{Checked, events::Events};
-use sluice_telemetry::{Connection, Method};
+use sluice_telemetry::{Connection, Method, RequestSpan, join_trace};
 use tower::ServiceExt;
+use tracing::Instrument;
 
 pub(crate) use self::problem::{Kind, Problem};
 use self::{
@@ -109,7 +110,10 @@ impl HttpDoors {
             None if self.inner.house_only => (Label::OTHER, self.tell(request).await),
             None => {
                 let (head, mut body) = request.into_parts();
-                let (label, response) = self.decide(peer, &head, &mut body).await;
+                let span = RequestSpan::http(method);
+                join_trace(span.span(), &head.headers);
+                let (label, response) = self.decide(peer, &head, &mut body).instrument(span.span().clone()).await;
+                span.answered(method, label.as_str(), response.status().as_u16());
                 body::discard(&head, &mut body).await;
                 (label, response)
             }

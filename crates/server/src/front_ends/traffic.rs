@@ -38,7 +38,7 @@ impl Label {
     /// What stands where no pattern covers the path, or none could be looked for.
     pub(crate) const OTHER: Self = Self::Own("other");
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Own(path) => path,
             Self::Endpoint(pattern) => pattern,

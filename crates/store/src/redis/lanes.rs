@@ -13,7 +13,7 @@ use sluice_core::{Check, Decision};
 use smallvec::SmallVec;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{connections::Connections, keys::Keys, plan::Plan, reply::Reply, scripts};
+use super::{connections::Connections, keys::Keys, plan::Plan, reply::Reply, scripts, span::RoundTripSpan};
 use crate::{ObserveTrips, StoreError, Trip};
 
 /// Jobs that a lane takes at once.
@@ -24,6 +24,17 @@ const MAX_CHECKS: usize = 1_000;
 const MAX_BUCKETS: usize = 4_000;
 
 type Answers = Vec<Result<Decision, StoreError>>;
+
+/// What a trip brought to one job, and what the trip was like.
+#[derive(Debug)]
+struct Brought {
+    answers: Answers,
+    /// When the call was sent.
+    departed: Instant,
+    /// How many checks it carried, those of other jobs included.
+    checks: usize,
+}
+
 /// Nearly every job is one check.
 type Checks = SmallVec<[Check; 1]>;
 
@@ -31,7 +42,7 @@ type Checks = SmallVec<[Check; 1]>;
 #[derive(Debug)]
 struct Job {
     checks: Checks,
-    answers: oneshot::Sender<Answers>,
+    answers: oneshot::Sender<Brought>,
 }
 
 /// The way to the lanes; they end when it is dropped.
@@ -64,10 +75,19 @@ impl Lanes {
     /// Sends `checks` with the next trip, from the moment of the call. Their answers come in their order.
     pub(super) fn decide(&self, checks: Checks) -> impl Future<Output = Answers> + Send + 'static {
         let count = checks.len();
+        let span = RoundTripSpan::start();
         let (answers, answered) = oneshot::channel();
         // A job that no lane takes is dropped, and its sender with it: then `answered` says so.
         let _ = self.jobs.send(Job { checks, answers });
-        async move { answered.await.unwrap_or_else(|_| vec![Err(StoreError::Unreachable(Arc::new(LanesGone))); count]) }
+        async move {
+            match answered.await {
+                Ok(Brought { answers, departed, checks }) => {
+                    span.returned(departed, checks, &answers);
+                    answers
+                }
+                Err(_) => vec![Err(StoreError::Unreachable(Arc::new(LanesGone))); count],
+            }
+        }
     }
 
     /// Sends any number of checks: together, unless one call cannot hold them.
@@ -147,15 +167,15 @@ impl Lane {
             Ok(reply) => {
                 let mut decisions = reply.decisions(plan, batch.iter().flat_map(|job| &job.checks)).into_iter();
                 for job in batch {
-                    let own = decisions.by_ref().take(job.checks.len()).collect();
+                    let answers = decisions.by_ref().take(job.checks.len()).collect();
                     // Who left meanwhile wants no answer.
-                    let _ = job.answers.send(own);
+                    let _ = job.answers.send(Brought { answers, departed, checks });
                 }
             }
             Err(error) => {
                 for job in batch {
-                    let own = vec![Err(error.clone()); job.checks.len()];
-                    let _ = job.answers.send(own);
+                    let answers = vec![Err(error.clone()); job.checks.len()];
+                    let _ = job.answers.send(Brought { answers, departed, checks });
                 }
             }
         }

@@ -12,6 +12,7 @@ mod lanes;
 mod plan;
 mod reply;
 mod scripts;
+mod span;
 mod state;
 
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};

@@ -10,4 +10,7 @@ pub use self::{
     trace::{join_trace, pass_trace_on},
 };
 
-pub(crate) use self::{exporters::Exporters, trace::layer};
+pub(crate) use self::{
+    exporters::Exporters,
+    trace::{layer, rename},
+};

@@ -62,13 +62,36 @@ impl Otlp {
         if get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(Self::default());
         }
-        Ok(Self { metrics: METRICS.target(&get)?, traces: TRACES.target(&get)? })
+        let otlp = Self { metrics: METRICS.target(&get)?, traces: TRACES.target(&get)? };
+        if otlp.traces.is_some() {
+            require_sampler(&get)?;
+        }
+        Ok(otlp)
     }
 
     /// Whether anything is sent.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.metrics.is_some() || self.traces.is_some()
+    }
+}
+
+/// The sampler is the SDK's to make; it would take what it does not know for `parentbased_always_on`, and send everything.
+fn require_sampler(get: &impl Fn(&str) -> Option<String>) -> Result<(), TelemetryError> {
+    const SAMPLERS: [&str; 6] =
+        ["always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"];
+    let refuse = |name: &str, value, wanted| Err(TelemetryError::Variable { name: name.to_owned(), value, wanted });
+    let Some(sampler) = get("OTEL_TRACES_SAMPLER") else { return Ok(()) };
+    if !SAMPLERS.contains(&sampler.as_str()) {
+        let wanted = "`always_on`, `always_off` or `traceidratio`, or one of these with `parentbased_` before it";
+        return refuse("OTEL_TRACES_SAMPLER", sampler, wanted);
+    }
+    let ratio = get("OTEL_TRACES_SAMPLER_ARG").filter(|_| sampler.ends_with("traceidratio"));
+    match ratio {
+        Some(ratio) if !ratio.parse().is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio)) => {
+            refuse("OTEL_TRACES_SAMPLER_ARG", ratio, "a share between 0.0 and 1.0")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -204,5 +227,14 @@ mod tests {
         assert_eq!(error.to_string(), "OTEL_EXPORTER_OTLP_PROTOCOL: `http/json` must be `grpc` or `http/protobuf`");
         let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10s")]).expect_err("it is no number");
         assert_eq!(error.to_string(), "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: `10s` must be a whole number of milliseconds above 0");
+        let ratio = ("OTEL_TRACES_SAMPLER", "traceidratio");
+        for (variables, told) in [
+            ([("OTEL_TRACES_SAMPLER", "sometimes"), endpoint], "OTEL_TRACES_SAMPLER: `sometimes` must be `always_on`, "),
+            ([("OTEL_TRACES_SAMPLER_ARG", "1 %"), ratio], "OTEL_TRACES_SAMPLER_ARG: `1 %` must be a share between 0.0 and 1.0"),
+            ([("OTEL_TRACES_SAMPLER_ARG", "2"), ratio], "OTEL_TRACES_SAMPLER_ARG: `2` must be a share between 0.0 and 1.0"),
+        ] {
+            let error = read(&[&variables[..], &[endpoint]].concat()).expect_err("no sampler can be made of it");
+            assert!(error.to_string().starts_with(told), "{error}");
+        }
     }
 }

@@ -18,16 +18,26 @@ use tracing_subscriber::registry::LookupSpan;
 ///
 /// To be called before the span is entered: afterwards its trace is settled.
 pub fn join_trace(span: &Span, headers: &HeaderMap) {
+    if span.is_disabled() {
+        return;
+    }
     let context = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
     if context.span().span_context().is_valid() {
-        // Refused where no layer sends traces, or for a disabled span: there is nothing to join then.
+        // Refused where no layer sends traces: there is nothing to join then.
         let _nothing_to_join = span.set_parent(context);
     }
 }
 
 /// Writes the trace context of `span` into `headers`, so that whoever is asked next joins its trace; nothing if traces are not sent.
 pub fn pass_trace_on(span: &Span, headers: &mut HeaderMap) {
-    TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(headers));
+    if !span.is_disabled() {
+        TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(headers));
+    }
+}
+
+/// Gives `span` another name, if it is sent.
+pub(crate) fn rename(span: &Span, name: String) {
+    span.context().span().update_name(name);
 }
 
 pub(crate) fn layer<S>(provider: &SdkTracerProvider, scope: &'static str) -> OpenTelemetryLayer<S, SdkTracer>
@@ -35,5 +45,6 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     // Source lines and threads double a span's size, and tell an operator nothing.
-    tracing_opentelemetry::layer().with_tracer(provider.tracer(scope)).with_location(false).with_threads(false)
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(scope)).with_location(false).with_threads(false);
+    layer.with_target(false).with_tracked_inactivity(false)
 }

@@ -4,11 +4,13 @@ use std::{future::Future, pin::Pin};
 
 use axum::body::HttpBody;
 use http::{Request, Response};
+use sluice_telemetry::{RequestSpan, join_trace};
 use tonic::{
-    Status,
+    Code, Status,
     body::Body,
     server::{Grpc, NamedService, UnaryService},
 };
+use tracing::Instrument;
 
 use super::{
     EnvoyRls, RlsError,
@@ -18,6 +20,9 @@ use super::{
 
 /// Where the one method of the service is.
 pub(crate) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+
+/// What it is called within the service.
+const METHOD: &str = "ShouldRateLimit";
 
 /// The longest request that is read: several times what a proxy makes of the longest header fields that it lets through.
 const MAX_REQUEST_BYTES: usize = 256 << 10;
@@ -33,8 +38,18 @@ impl EnvoyRls {
         B: HttpBody + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        Grpc::new(RlsCodec).max_decoding_message_size(MAX_REQUEST_BYTES).unary(self.clone(), request).await
+        let span = RequestSpan::rpc(Self::NAME, METHOD);
+        join_trace(span.span(), request.headers());
+        let mut grpc = Grpc::new(RlsCodec).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let response = grpc.unary(self.clone(), request).instrument(span.span().clone()).await;
+        span.called(|| status(&response));
+        response
     }
+}
+
+/// The status of an answer to a unary call: one that failed has it in its head, which is then all there is.
+fn status<B>(response: &Response<B>) -> i32 {
+    Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()).into()
 }
 
 impl UnaryService<RateLimitRequest> for EnvoyRls {

@@ -1,0 +1,65 @@
+//! Tells the span of a decision what was decided.
+
+use sluice_core::{Action, Decision};
+use sluice_store::StoreError;
+use sluice_telemetry::{DecisionSpan, Outcome};
+
+use crate::{error::LimiterError, in_force::source, limiter::Checked};
+
+/// What a check of a request came to.
+pub(crate) fn checked(span: &DecisionSpan, action: Action, checked: &Result<Checked, LimiterError>) {
+    if span.is_off() {
+        return;
+    }
+    span.action(name(action));
+    match checked {
+        Ok(Checked { decision, endpoint }) => {
+            span.endpoint(endpoint);
+            tell(span, decision);
+        }
+        Err(_) => span.failed(),
+    }
+}
+
+/// What a check of other rules than the policy's came to.
+pub(crate) fn decided(span: &DecisionSpan, action: Action, decided: &Result<Decision, StoreError>) {
+    if span.is_off() {
+        return;
+    }
+    span.action(name(action));
+    match decided {
+        Ok(decision) => tell(span, decision),
+        Err(_) => span.failed(),
+    }
+}
+
+/// What the checks of a batch came to.
+pub(crate) fn all_checked(span: &DecisionSpan, checked: &[Result<Checked, LimiterError>]) {
+    if span.is_off() {
+        return;
+    }
+    let (mut allowed, mut denied, mut failed) = (0, 0, 0);
+    for checked in checked {
+        match checked {
+            Ok(checked) if checked.decision.is_allowed() => allowed += 1,
+            Ok(_) => denied += 1,
+            Err(_) => failed += 1,
+        }
+    }
+    span.decided_all(allowed, denied, failed);
+}
+
+fn tell(span: &DecisionSpan, decision: &Decision) {
+    let outcome = if decision.is_allowed() { Outcome::Allowed } else { Outcome::Denied };
+    span.decided(outcome, source(decision.source()), decision.binding().map(|verdict| verdict.limit.name()));
+}
+
+const fn name(action: Action) -> &'static str {
+    match action {
+        Action::Take => "take",
+        Action::Peek => "peek",
+        Action::Charge => "charge",
+        Action::GiveBack => "give_back",
+        Action::Reset => "reset",
+    }
+}
