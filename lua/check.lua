@@ -1,4 +1,4 @@
---[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every changed bucket once.   state layouts: 1 to 4
+--[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every changed bucket once.   state layouts: 1 to 5
 
   KEYS[k]  bucket k, each once; all in one cluster slot
   ARGV[1]  MessagePack of { limits, checks }, two flat arrays of whole numbers:
@@ -20,7 +20,8 @@
     layout 2  byte 2, empty us (7), refill ms (4)                                      one token per `refill ms`, nothing owed
     layout 3  byte 3, empty us (7), fraction (5), refill tokens (5), refill us (7)     any other rate, nothing owed
     layout 4  as layout 3, then the instant of the debt in us (7)                      tokens are owed
-  The first two, of 12 bytes, cost Redis 16 bytes a bucket less than the third.
+    layout 5  byte 5, empty us (7), refill tokens (1), fraction (1), refill s (2)      few tokens per whole seconds, nothing owed
+  Those of 12 bytes cost Redis 16 bytes a bucket less than the third.
   A state expires when its bucket is full again, to the millisecond above: by an absolute time, since Redis counts relative ones from a clock
   that it read before this script did. ]]
 
@@ -71,6 +72,10 @@ for k = 1, #KEYS do
       whole[k] = ms * 1000
     elseif layout == 3 and length == 25 then
       _, us[k], fraction[k], state_tokens[k], state_us[k] = unpack_state('>BI7I5I5I7', state)
+    elseif layout == 5 and length == 12 then
+      local seconds
+      _, us[k], state_tokens[k], fraction[k], seconds = unpack_state('>BI7BBI2', state)
+      state_us[k] = seconds * 1000000
     elseif layout == 4 and length == 32 then
       _, us[k], fraction[k], state_tokens[k], state_us[k], indebted[k] = unpack_state('>BI7I5I5I7I7', state)
     else
@@ -259,10 +264,13 @@ for k, limit in pairs(changed) do
       elseif rest > 0 then
         full = full + 1
       end
+      local tokens, micros = state_tokens[k], state_us[k]
       if indebted[k] then
-        state = pack('>BI7I5I5I7I7', 4, e, fraction[k], state_tokens[k], state_us[k], indebted[k])
+        state = pack('>BI7I5I5I7I7', 4, e, fraction[k], tokens, micros, indebted[k])
+      elseif tokens < 256 and micros < 65536000000 and micros % 1000000 == 0 then
+        state = pack('>BI7BBI2', 5, e, tokens, fraction[k], micros / 1000000)
       else
-        state = pack('>BI7I5I5I7', 3, e, fraction[k], state_tokens[k], state_us[k])
+        state = pack('>BI7I5I5I7', 3, e, fraction[k], tokens, micros)
       end
     end
     call('SET', KEYS[k], state, 'PXAT', format('%d', ceil(full / 1000)))

@@ -11,7 +11,7 @@ pub(super) struct Script {
 
 /// Decides a batch of checks.
 pub(super) static CHECK: Script =
-    Script { source: include_str!("../../../../lua/check.lua"), digest: "805375ff655cf9dc237d647c53a5997a8d604a4e" };
+    Script { source: include_str!("../../../../lua/check.lua"), digest: "9f5f522b857604d1b002b9b69f98bd38743912f1" };
 
 /// Notes that a replica is alive, and lists the living.
 pub(super) static ANNOUNCE: Script =

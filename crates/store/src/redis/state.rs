@@ -16,6 +16,10 @@ pub(super) fn read(state: &[u8]) -> Option<Bucket> {
             let indebted_at = if layout == 4 { Some(Timestamp::from_unix_micros(i64::try_from(rest.number(7)?).ok()?)) } else { None };
             (fraction, refill, indebted_at)
         }
+        5 => {
+            let (tokens, fraction, seconds) = (rest.number(1)?, rest.number(1)?, rest.number(2)?);
+            (fraction, Refill::from_parts(tokens, seconds * 1_000_000)?, None)
+        }
         _ => return None,
     };
     if rest.0.is_empty() { Bucket::from_parts(Moment { micros, fraction }, refill, indebted_at) } else { None }
@@ -57,7 +61,12 @@ mod tests {
         long.extend([0, 0, 0, 0, 0, 0, 9]);
         assert_eq!(read(&long).unwrap().indebted_at(), Some(Timestamp::from_unix_micros(9)));
 
-        for state in [&[][..], &[1], &[5; 12], &compact[..11], b"1700000000000000"] {
+        let fractional = [5, 0, 0, 0, 0, 0, 1, 2, 3, 2, 0, 2];
+        let bucket = read(&fractional).unwrap();
+        assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
+        assert_eq!(bucket.refill(), "90/minute".parse::<sluice_core::Rate>().unwrap().refill());
+
+        for state in [&[][..], &[1], &[6; 12], &[5, 0, 0, 0, 0, 0, 1, 2, 3, 3, 0, 2], &fractional[..11], &compact[..11], b"1700000000000000"] {
             assert!(read(state).is_none(), "{state:?}");
         }
     }
