@@ -66,7 +66,9 @@ mod tests {
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
         assert_eq!(bucket.refill(), "90/minute".parse::<sluice_core::Rate>().unwrap().refill());
 
-        for state in [&[][..], &[1], &[6; 12], &[5, 0, 0, 0, 0, 0, 1, 2, 3, 3, 0, 2], &fractional[..11], &compact[..11], b"1700000000000000"] {
+        for state in
+            [&[][..], &[1], &[6; 12], &[5, 0, 0, 0, 0, 0, 1, 2, 3, 3, 0, 2], &fractional[..11], &compact[..11], b"1700000000000000"]
+        {
             assert!(read(state).is_none(), "{state:?}");
         }
     }
