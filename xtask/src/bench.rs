@@ -29,6 +29,11 @@ const BENCHES: &[Bench] = &[
     },
     Bench { name: "http", package: "sluice-server", about: "POST /v1/check, against an axum handler that answers a constant" },
     Bench { name: "rls", package: "sluice-server", about: "Envoy's rate limit service, against tonic services that answer a constant" },
+    Bench {
+        name: "memory",
+        package: "sluice-server",
+        about: "what a million clients take of a replica's memory, and whether it is given back",
+    },
     Bench { name: "instruments", package: "sluice-telemetry", about: "a count and a measurement, against the crate prometheus" },
     Bench { name: "footprint", package: "sluice-telemetry", about: "what the registry and a scrape cost" },
 ];

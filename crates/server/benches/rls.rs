@@ -1,11 +1,13 @@
 //! Envoy's rate limit service of the built binary against tonic services that answer a constant, in the same run.
 //!
-//! Two constants: an answer that is a code and nothing more, and one with all that Sluice tells. Each server is a process with one worker thread,
-//! pinned to the first core where `taskset` is there; this process sends over one connection with 64 calls in flight, and over eight with 256
-//! together. What counts is the server's own processor time a call, which is what a core can bear; calls a second on one machine depend on the
-//! sender too.
+//! Three constants: a code and nothing more, that with a status, and with the header fields too, which is all that Sluice tells. Each server is a
+//! process with one worker thread, alone on the first core where `taskset` is there; this process sends over one connection with 64 calls in flight,
+//! and over eight with 256 together. What counts is the server's own processor time a call, which is what a core can bear; calls a second on one
+//! machine depend on the sender too. Of three runs the one in the middle is shown.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
 
+#[path = "support/envoy.rs"]
+mod envoy;
 mod support;
 
 use std::{
@@ -20,11 +22,9 @@ use std::{
     time::Instant,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
 use envoy_types::pb::{
     envoy::{
         config::core::v3::HeaderValue,
-        extensions::common::ratelimit::v3::{RateLimitDescriptor, rate_limit_descriptor::Entry},
         service::ratelimit::v3::{
             RateLimitRequest, RateLimitResponse,
             rate_limit_response::{Code, DescriptorStatus, RateLimit},
@@ -33,54 +33,86 @@ use envoy_types::pb::{
     },
     google::protobuf::Duration,
 };
-use h2::client::SendRequest;
-use prost::Message;
 use sluice_testkit::{RedisServer, ReservedPort};
-use tokio::net::TcpStream;
 use tonic::transport::server::TcpIncoming;
 
-use crate::support::{Server, sender};
+use crate::{
+    envoy::Caller,
+    support::{Server, sender},
+};
 
 const CALLS: usize = 300_000;
 const CLIENTS: usize = 100_000;
 const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, requests_per_unit: 60 } }] }";
-/// How a constant service is asked of this very program, and which.
+/// How a constant service is asked of this very program, and which: `code`, `status` or `fields`.
 const CONSTANT: &str = "CONSTANT_ANSWER_ON";
-const FULL: &str = "CONSTANT_ANSWER_IS_FULL";
+const ANSWER: &str = "CONSTANT_ANSWER";
+/// How often each server is measured; the run in the middle counts.
+const ROUNDS: usize = 3;
+
+/// What a constant service answers.
+#[derive(Clone, Copy)]
+enum Answer {
+    /// A code, and nothing more.
+    Code,
+    /// And where the client stands.
+    Status,
+    /// And header fields that say so: all that Sluice tells.
+    Fields,
+}
 
 fn main() {
     if let Ok(address) = env::var(CONSTANT) {
+        let answer = match env::var(ANSWER).as_deref() {
+            Ok("fields") => Answer::Fields,
+            Ok("status") => Answer::Status,
+            _ => Answer::Code,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        return runtime.block_on(answer_a_constant(address.parse().unwrap(), env::var_os(FULL).is_some()));
+        return runtime.block_on(answer_a_constant(address.parse().unwrap(), answer));
     }
     let redis = RedisServer::start();
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("edge.yaml");
     fs::write(&rules, RULES).unwrap();
-    let sluice = |store: &str, fields: bool| start_sluice(&rules, store, fields);
-    println!("{:<28} {:>10} {:>8} {:>10} {:>12} {:>10} {:>10}", "", "in flight", "k/s", "server us", "of constant", "p50 us", "p99 us");
+    let http = ReservedPort::new();
+    let sluice = |store: &str, fields: bool| start_sluice(&rules, &http, store, fields);
+    let redis = redis.url();
+    // Each with the constant that says as much.
+    let all: [(&str, usize, &dyn Fn() -> Server); 7] = [
+        ("tonic, a code", 0, &|| start_constant("code")),
+        ("tonic, a status", 1, &|| start_constant("status")),
+        ("tonic, status and fields", 2, &|| start_constant("fields")),
+        ("sluice, memory, no fields", 1, &|| sluice("memory://", false)),
+        ("sluice, memory", 2, &|| sluice("memory://", true)),
+        ("sluice, redis, no fields", 1, &|| sluice(&redis, false)),
+        ("sluice, redis", 2, &|| sluice(&redis, true)),
+    ];
+    println!(
+        "{:<28} {:>9} {:>8} {:>10} {:>8} {:>8} {:>8} {:>8}",
+        "", "in flight", "k/s", "server us", "of code", "of equal", "p50 us", "p99 us"
+    );
     for (connections, in_flight) in [(1, 64), (8, 256)] {
-        let ask = |server: &Server| sender().block_on(measure(server, connections, in_flight));
-        let constant = ask(&start_constant(false));
-        print("tonic, a constant code", in_flight, &constant, &constant);
-        print("tonic, a constant answer", in_flight, &ask(&start_constant(true)), &constant);
-        print("sluice, memory", in_flight, &ask(&sluice("memory://", true)), &constant);
-        print("sluice, memory, no fields", in_flight, &ask(&sluice("memory://", false)), &constant);
-        print("sluice, redis", in_flight, &ask(&sluice(&redis.url(), true)), &constant);
+        let mut runs: [Vec<Measured>; 7] = Default::default();
+        // In turns, so that what else the machine does disturbs all of them alike.
+        for _ in 0..ROUNDS {
+            for (runs, (_, _, start)) in runs.iter_mut().zip(&all) {
+                let server = start();
+                runs.push(sender().block_on(measure(&server, connections, in_flight)));
+            }
+        }
+        let medians = runs.map(median);
+        for ((who, equal, _), measured) in all.iter().zip(&medians) {
+            print(who, in_flight, measured, &medians[0], &medians[*equal]);
+        }
     }
 }
 
-fn start_constant(full: bool) -> Server {
-    Server::start(&env::current_exe().unwrap(), |command, address| {
-        if full {
-            command.env(FULL, "yes");
-        }
-        command.env(CONSTANT, address)
-    })
+fn start_constant(answer: &str) -> Server {
+    Server::start(&env::current_exe().unwrap(), |command, address| command.env(ANSWER, answer).env(CONSTANT, address))
 }
 
-fn start_sluice(rules: &Path, store: &str, fields: bool) -> Server {
-    let http = ReservedPort::new();
+fn start_sluice(rules: &Path, http: &ReservedPort, store: &str, fields: bool) -> Server {
     Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command: &mut Command, address| {
         let rls = format!("{{ files: ['{}'], response_headers: {fields} }}", rules.display());
         command.env("SLUICE__LISTEN__HTTP", format!("127.0.0.1:{}", http.number())).env("SLUICE__LISTEN__GRPC", address);
@@ -96,12 +128,21 @@ struct Measured {
     p99_us: f64,
 }
 
-fn print(who: &str, in_flight: usize, measured: &Measured, constant: &Measured) {
+/// The run in the middle.
+fn median(mut runs: Vec<Measured>) -> Measured {
+    runs.sort_by(|one, other| one.server_us.total_cmp(&other.server_us));
+    let middle = runs.len() / 2;
+    runs.swap_remove(middle)
+}
+
+fn print(who: &str, in_flight: usize, measured: &Measured, code: &Measured, equal: &Measured) {
     let Measured { per_second, server_us, p50_us, p99_us } = measured;
+    let of = |constant: &Measured| 100.0 * constant.server_us / server_us;
     println!(
-        "{who:<28} {in_flight:>10} {:>8.1} {server_us:>10.2} {:>11.0}% {p50_us:>10.0} {p99_us:>10.0}",
+        "{who:<28} {in_flight:>9} {:>8.1} {server_us:>10.2} {:>7.0}% {:>7.0}% {p50_us:>8.0} {p99_us:>8.0}",
         per_second / 1_000.0,
-        100.0 * constant.server_us / server_us,
+        of(code),
+        of(equal),
     );
 }
 
@@ -115,13 +156,15 @@ impl RateLimitService for Constant {
     }
 }
 
-async fn answer_a_constant(address: SocketAddr, full: bool) {
+async fn answer_a_constant(address: SocketAddr, what: Answer) {
     let code = Code::Ok.into();
     let mut answer = RateLimitResponse { overall_code: code, ..RateLimitResponse::default() };
-    if full {
+    if let Answer::Status | Answer::Fields = what {
         let current_limit = Some(RateLimit { name: String::new(), requests_per_unit: 60, unit: 2 });
         let duration_until_reset = Some(Duration { seconds: 1, nanos: 0 });
         answer.statuses = vec![DescriptorStatus { code, current_limit, limit_remaining: 59, duration_until_reset, quota: None }];
+    }
+    if let Answer::Fields = what {
         let fields = [
             ("x-ratelimit-limit", "60"),
             ("x-ratelimit-remaining", "59"),
@@ -138,75 +181,35 @@ async fn answer_a_constant(address: SocketAddr, full: bool) {
 }
 
 async fn measure(server: &Server, connections: usize, in_flight: usize) -> Measured {
-    let mut senders = Vec::new();
+    let mut callers = Vec::new();
     for _ in 0..connections {
-        let stream = TcpStream::connect(server.address()).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
-        tokio::spawn(async move { connection.await.unwrap() });
-        senders.push(sender);
+        callers.push(Caller::connect(server.address()).await);
     }
-    let next = Arc::new(AtomicUsize::new(0));
+    ask(&callers, in_flight, CALLS / 10).await;
     let (used, started) = (server.seconds(), Instant::now());
-    let tasks: Vec<_> = (0..in_flight).map(|i| tokio::spawn(call(senders[i % connections].clone(), Arc::clone(&next)))).collect();
-    let mut latencies = Vec::with_capacity(CALLS);
+    let mut latencies = ask(&callers, in_flight, CALLS).await;
+    let (took, used) = (started.elapsed(), server.seconds() - used);
+    latencies.sort_unstable();
+    let at = |share: usize| f64::from(latencies[latencies.len() * share / 100]);
+    Measured { per_second: CALLS as f64 / took.as_secs_f64(), server_us: used * 1e6 / CALLS as f64, p50_us: at(50), p99_us: at(99) }
+}
+
+/// Makes so many calls, `in_flight` at a time; how long each took, in microseconds.
+async fn ask(callers: &[Caller], in_flight: usize, calls: usize) -> Vec<u32> {
+    let left = Arc::new(AtomicUsize::new(calls));
+    let tasks: Vec<_> = (0..in_flight).map(|i| tokio::spawn(call(callers[i % callers.len()].clone(), Arc::clone(&left)))).collect();
+    let mut latencies = Vec::with_capacity(calls);
     for task in tasks {
         latencies.append(&mut task.await.unwrap());
     }
-    let took = started.elapsed();
-    latencies.sort_unstable();
-    let at = |share: usize| f64::from(latencies[latencies.len() * share / 100]);
-    Measured {
-        per_second: CALLS as f64 / took.as_secs_f64(),
-        server_us: (server.seconds() - used) * 1e6 / CALLS as f64,
-        p50_us: at(50),
-        p99_us: at(99),
-    }
+    latencies
 }
 
-/// Calls one after the other, until there were enough; how long each took, in microseconds.
-async fn call(mut sender: SendRequest<Bytes>, next: Arc<AtomicUsize>) -> Vec<u32> {
+/// Calls one after the other, until none is left; how long each took, in microseconds.
+async fn call(mut caller: Caller, left: Arc<AtomicUsize>) -> Vec<u32> {
     let mut latencies = Vec::new();
-    loop {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= CALLS {
-            return latencies;
-        }
-        let head = http::Request::post("http://sluice/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit")
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("grpc-timeout", "250m")
-            .header("x-envoy-internal", "true")
-            .body(())
-            .unwrap();
-        let message = message(number * 7_919 % CLIENTS);
-        sender = sender.ready().await.unwrap();
-        let sent = Instant::now();
-        let (response, mut stream) = sender.send_request(head, false).unwrap();
-        stream.send_data(message, true).unwrap();
-        let mut body = response.await.unwrap().into_body();
-        let mut received = BytesMut::new();
-        while let Some(data) = body.data().await {
-            let data = data.unwrap();
-            body.flow_control().release_capacity(data.len()).unwrap();
-            received.put(data);
-        }
-        let status = body.trailers().await.unwrap().unwrap()["grpc-status"].clone();
-        latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap());
-        assert_eq!(status, "0");
-        let answer = RateLimitResponse::decode(&received[5..]).unwrap();
-        assert_eq!(answer.overall_code(), Code::Ok);
+    while let Ok(number) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+        latencies.push(caller.ask(number * 7_919 % CLIENTS).await);
     }
-}
-
-/// A request of one client, with what gRPC puts before it.
-fn message(client: usize) -> Bytes {
-    let entries = vec![Entry { key: "api_key".to_owned(), value: format!("client-{client:06}") }];
-    let descriptors = vec![RateLimitDescriptor { entries, ..RateLimitDescriptor::default() }];
-    let request = RateLimitRequest { domain: "edge".to_owned(), descriptors, hits_addend: 0 };
-    let mut bytes = BytesMut::new();
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(request.encoded_len()).unwrap());
-    request.encode(&mut bytes).unwrap();
-    bytes.freeze()
+    latencies
 }

@@ -1,15 +1,16 @@
-//! Two proxies and three replicas.
+//! Several proxies and replicas.
 
-use sluice_testkit::RedisServer;
+use sluice_testkit::{RedisServer, ReservedPort, eventually_async};
 use sluice_tests::{
     echo::Echo,
-    fleet::{Fleet, STOIC},
+    fleet::{Fleet, STOIC, alone},
+    http::Client,
     metrics::Metrics,
     rush::{Told, rush},
 };
 
 use crate::example::Example;
-use crate::scene::InPlace;
+use crate::scene::{InPlace, order};
 
 pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Example) {
     const BURST: usize = 20;
@@ -34,4 +35,22 @@ pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Exam
         decided_by_redis += metrics.count("sluice_decisions_total", &[("source", "store")]);
     }
     assert_eq!(decided_by_redis, (KEYS.len() * CLIENTS * TURNS) as u64, "each request is decided about once, and by Redis");
+}
+
+pub(crate) async fn a_replica_that_is_gone_is_not_missed(example: Example) {
+    let sluice = alone(&example.sluice("defaults: { rate: 1/day, burst: 1 }"));
+    let (api, gone) = (Echo::start().await, ReservedPort::new());
+    let replicas = [([127, 0, 0, 1], gone.number()).into(), sluice.http_addr()];
+    let proxy = InPlace::start(example, &example.patient(), &replicas, api.address());
+    let mut client = Client::of(proxy.addr());
+    let mut denied = async |times| {
+        let mut statuses = Vec::new();
+        for _ in 0..times {
+            statuses.push(client.ask(&order()).await.status);
+        }
+        if statuses.iter().all(|status| *status == 429) { Ok(()) } else { Err(format!("{statuses:?}")) }
+    };
+    // Some find out by asking, some by looking now and then.
+    eventually_async("the limit is spent and the proxy knows who is there", async || denied(4).await).await;
+    assert_eq!(denied(20).await, Ok(()), "every answer is that of the replica that is there");
 }

@@ -8,10 +8,7 @@ mod fleet;
 mod scene;
 mod upstream;
 
-use sluice_testkit::ReservedPort;
-
-use crate::example::{CADDY, HAPROXY, NGINX, TRAEFIK, once};
-use crate::scene::{Scene, order};
+use crate::example::{CADDY, HAPROXY, NGINX, TRAEFIK};
 
 /// Every promise, of every proxy.
 macro_rules! promised {
@@ -28,24 +25,9 @@ promised! {
     deciding::what_a_client_forges_changes_nothing,
     deciding::what_is_too_large_for_sluice_gets_nobody_past_the_limit,
     fleet::two_proxies_and_three_replicas_share_one_limit,
+    fleet::a_replica_that_is_gone_is_not_missed,
     away::requests_pass_while_sluice_is_away,
     away::requests_are_refused_while_sluice_is_away_where_the_file_says_so,
     upstream::an_api_that_streams_or_stalls_is_as_without_the_proxy,
     upstream::an_api_that_fails_is_asked_once,
-}
-
-/// nginx asks the next replica when one does not answer, and then speaks of both.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nginx_takes_the_word_of_the_replica_that_answers() {
-    let gone = ReservedPort::new();
-    // Else nginx would leave out the one that is gone after its first failure.
-    let servers = format!("server 127.0.0.1:{} max_fails=0; server 127.0.0.1:8000;", gone.number());
-    let file = once(&NGINX.patient(), "server 127.0.0.1:8000;", &servers);
-    let scene = Scene::start(NGINX, &file, "defaults: { rate: 1/day, burst: 1 }").await;
-    let mut client = scene.client();
-    let mut statuses = Vec::new();
-    for _ in 0..4 {
-        statuses.push(client.ask(&order()).await.status);
-    }
-    assert_eq!(statuses, [200, 429, 429, 429]);
 }

@@ -1,10 +1,13 @@
-//! A server under load, as a process of its own.
+//! A server under load, as a process of its own, and on a core of its own where `taskset` is there.
 
 use std::{
     fs,
     net::SocketAddr,
+    num::NonZero,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
+    sync::LazyLock,
+    thread,
 };
 
 use sluice_testkit::{ReservedPort, eventually};
@@ -22,7 +25,16 @@ pub(crate) fn sender() -> Runtime {
     runtime
 }
 
-/// A server process of one worker thread, pinned to the first core where `taskset` is there; ended on drop.
+/// Whether this process keeps off the first core, with all threads that it starts from now on.
+static LEFT_ALONE: LazyLock<bool> = LazyLock::new(|| {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let others = format!("1-{}", cores - 1);
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-cp", &others, &process::id().to_string()]).stdout(Stdio::null());
+    cores > 1 && taskset.status().is_ok_and(|status| status.success())
+});
+
+/// A server process of one worker thread, alone on the first core; ended on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -31,12 +43,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program` as `configure` tells it to listen on the address.
+    /// Starts `program` as `configure` tells it to listen on the address. Threads that this process starts from now on leave the core to it.
     pub(crate) fn start(program: &Path, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
         let port = ReservedPort::new();
         let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
-        let pinned = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-        let mut command = if pinned {
+        let mut command = if *LEFT_ALONE {
             let mut command = Command::new("taskset");
             command.args(["-c", "0"]).arg(program);
             command
@@ -54,9 +65,14 @@ impl Server {
         self.address
     }
 
+    /// The process' id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Processor time that the process has used, in seconds; Linux counts it in hundredths.
     pub(crate) fn seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
         let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
         let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
         (ticks(11) + ticks(12)) / 100.0
