@@ -393,3 +393,74 @@ async fn who_may_not_see_figures_is_told_so_as_described() {
         }
     }
 }
+
+/// The page as text.
+async fn page() -> (HeaderMap, String) {
+    let got = ask(&app(&[]), "GET", "/openapi").await;
+    assert_eq!((got.status, got.media_type()), (200, Some("text/html")));
+    (got.headers, String::from_utf8(got.body).unwrap())
+}
+
+/// What stands between every `start` and the `end` behind it.
+fn between<'t>(text: &'t str, start: &str, end: &str) -> Vec<&'t str> {
+    text.split(start).skip(1).map(|rest| rest.split_once(end).unwrap().0).collect()
+}
+
+#[tokio::test]
+async fn the_page_tells_every_operation_answer_example_and_schema() {
+    let (_, page) = page().await;
+    let escaped =
+        |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;");
+    for (path, method, operation) in operations() {
+        assert!(page.contains(&format!("<code>{path}</code></h3>")), "{path}");
+        assert!(page.contains(method.as_str()), "{method} {path}");
+        assert!(page.contains(&escaped(operation["summary"].as_str().unwrap())), "{method} {path}");
+        for (_, name, example) in examples(operation) {
+            assert!(page.contains(&format!("--data-binary &#39;{}&#39;", escaped(&text(example)))), "{path} {name}");
+        }
+        for status in operation["responses"].as_object().unwrap().keys() {
+            assert!(page.contains(&format!(">{status}</b>")), "{method} {path} {status}");
+        }
+    }
+    for name in DOCUMENT["components"]["schemas"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("<article id=\"schema-{name}\">")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_well_formed_and_its_links_lead_somewhere() {
+    let (_, page) = page().await;
+    let mut open: Vec<&str> = Vec::new();
+    for tag in between(&page, "<", ">") {
+        let name = tag.split([' ', '\n']).next().unwrap();
+        match name.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop(), Some(name), "{open:?}"),
+            None if ["!doctype", "meta"].contains(&name) => {}
+            None => open.push(name),
+        }
+    }
+    assert_eq!(open, [""; 0]);
+    let mut ids = between(&page, " id=\"", "\"");
+    for link in between(&page, "href=\"", "\"") {
+        assert!(link == "openapi.json" || ids.contains(&link.strip_prefix('#').unwrap()), "{link}");
+    }
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "an id names one place");
+}
+
+#[tokio::test]
+async fn the_page_has_no_scripts_and_asks_nobody_for_anything() {
+    let (headers, page) = page().await;
+    for loading in ["<script", "src=", "url(", "@import", "<link", "onclick", "style=\"", "javascript:"] {
+        assert!(!page.contains(loading), "{loading}");
+    }
+    let style = between(&page, "<style>", "</style>");
+    let digest = ring::digest::digest(&ring::digest::SHA256, style[0].as_bytes());
+    let digest = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    assert!(policy.contains(&format!("style-src 'sha256-{digest}';")) && !policy.contains("unsafe"), "{policy}");
+    assert_eq!((style.len(), &headers["x-content-type-options"]), (1, &"nosniff".parse().unwrap()));
+}

@@ -45,7 +45,7 @@ use self::{
 use crate::{engine::Engine, health::Health, listener::Door};
 
 /// The paths, and all below them, that tell about this process. They are never limited.
-pub(crate) const HOUSE: [&str; 5] = ["/health", "/ready", "/metrics", "/monitoring", "/openapi.json"];
+pub(crate) const HOUSE: [&str; 6] = ["/health", "/ready", "/metrics", "/monitoring", "/openapi.json", "/openapi"];
 
 /// The longest head that is read: as long as Envoy, the most generous of proxies, lets it be.
 const MAX_HEAD_BYTES: usize = 60 << 10;

@@ -10,6 +10,7 @@
 
 mod document;
 mod operations;
+mod page;
 mod schemas;
 
 use std::sync::LazyLock;
@@ -20,24 +21,54 @@ use axum::{
     response::Response,
     routing::get,
 };
-use http::{HeaderValue, header::CONTENT_TYPE};
+use http::{
+    HeaderName, HeaderValue,
+    header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+};
 
 /// Where the document is.
 pub(crate) const DOCUMENT_PATH: &str = "/openapi.json";
+/// Where the page is.
+pub(crate) const PAGE_PATH: &str = "/openapi";
 
-static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
-    let text = document::document().to_pretty_json().expect("a document is strings, numbers and lists");
-    Bytes::from(text)
-});
+/// Both, made when the first is asked for.
+static MADE: LazyLock<Made> = LazyLock::new(Made::new);
 
-/// `/openapi.json`.
+struct Made {
+    document: Bytes,
+    page: Bytes,
+    /// What a browser is to let into the page.
+    policy: HeaderValue,
+}
+
+impl Made {
+    fn new() -> Self {
+        let document = serde_json::to_value(document::document()).expect("a document is strings, numbers and lists");
+        let policy = HeaderValue::from_str(&page::content_security_policy()).expect("a policy is printable ASCII");
+        Self { document: format!("{document:#}").into(), page: page::render(&document).into(), policy }
+    }
+}
+
+/// `/openapi.json` and `/openapi`.
 pub(crate) fn routes() -> Router {
-    let document = async || {
-        let mut response = Response::new(Body::from(DOCUMENT.clone()));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
-    };
-    Router::new().route(DOCUMENT_PATH, get(document))
+    Router::new()
+        .route(DOCUMENT_PATH, get(async || answer(&MADE.document, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))])))
+        .route(PAGE_PATH, get(async || answer(&MADE.page, page_fields())))
+}
+
+fn page_fields() -> [(HeaderName, HeaderValue); 4] {
+    [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CONTENT_SECURITY_POLICY, MADE.policy.clone()),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ]
+}
+
+fn answer(body: &Bytes, fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Response {
+    let mut response = Response::new(Body::from(body.clone()));
+    response.headers_mut().extend(fields);
+    response
 }
 
 #[cfg(test)]
@@ -62,6 +93,6 @@ mod tests {
 
     #[test]
     fn what_is_described_here_is_never_limited() {
-        assert!(HOUSE.contains(&DOCUMENT_PATH));
+        assert!([DOCUMENT_PATH, PAGE_PATH].iter().all(|path| HOUSE.contains(path)));
     }
 }

@@ -23,11 +23,11 @@ pub(super) fn one(schemas: &mut Schemas) -> Described {
     let body = json_body(
         schemas.refer::<CheckBody<'_>>(),
         vec![
-            ("request", "What a client is about to do", json!({ "client": "alice", "method": "POST", "path": "/api/v1/tools/execute" })),
-            ("look", "How a client stands, and nothing taken", json!({ "client": "alice", "cost": 0 })),
-            ("address", "A client of whom only the address is known", json!({ "ip": "192.0.2.1", "path": "/api/v1/blueprints/7" })),
+            ("by_client", "What a client is about to do", json!({ "client": "alice", "method": "POST", "path": "/api/v1/tools/execute" })),
+            ("looking", "How a client stands, and nothing taken", json!({ "client": "alice", "cost": 0 })),
+            ("by_ip", "A client of whom only the address is known", json!({ "ip": "192.0.2.1", "path": "/api/v1/blueprints/7" })),
             (
-                "all",
+                "everything",
                 "Everything that may be said",
                 json!({
                     "client": "bob", "ip": "2001:db8::1", "method": "PUT", "path": "/api/v1/blueprints/7", "tier": "pro",

@@ -25,7 +25,7 @@ pub(super) fn json(schemas: &mut Schemas) -> Described {
         "limit": { "requestsPerUnit": 10, "unit": "HOUR" },
         "hitsAddend": 2,
     }] });
-    let examples = vec![("rules", "By the rules of a file", request), ("brought", "By a limit that the request brings", brought)];
+    let examples = vec![("by_rules", "By the rules of a file", request), ("with_a_limit", "By a limit that the request brings", brought)];
     let body = json_body(schemas.refer::<RequestBody>(), examples);
     let answer = json!({ "overallCode": "OK", "statuses": [{
         "code": "OK", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" }, "limitRemaining": 59, "durationUntilReset": "1s",

@@ -1,5 +1,8 @@
 //! `/v1/forward-auth`.
 
+use std::iter::repeat;
+
+use http::{HeaderName, header::FORWARDED};
 use serde_json::Value;
 use utoipa::openapi::{
     HttpMethod, ObjectBuilder, Required, Type,
@@ -29,14 +32,21 @@ const TARGET: &str = "The path asked for, with or without scheme, host and query
 const ADDRESS: &str = "The client's address, believed when the proxy is one of `clients.trusted_proxies`.";
 
 pub(super) fn decide(schemas: &mut Schemas) -> Described {
-    let names = |names: &'static [&str], what, example| names.iter().map(move |name| (name.to_string(), what, example));
-    let parameters = names(&["x-api-key"], CLIENT, "alice")
-        .chain(TARGETS.map(|name| (name.to_string(), TARGET, "/api/v1/blueprints?page=2")))
-        .chain(METHODS.map(|name| (name.to_string(), METHOD, "GET")))
-        .chain(names(&["x-forwarded-for"], ADDRESS, "192.0.2.1"))
-        .chain(names(&["forwarded"], ADDRESS, "for=192.0.2.1"));
+    // A proxy sends one name of each kind.
+    let named = |names: &[HeaderName], what, example: &'static str| {
+        let examples = [Some(Value::from(example))].into_iter().chain(repeat(None));
+        names.iter().map(HeaderName::to_string).zip(examples).map(move |(name, example)| (name, what, example)).collect::<Vec<_>>()
+    };
+    let parameters = [
+        named(&[HeaderName::from_static("x-api-key")], CLIENT, "alice"),
+        named(&TARGETS, TARGET, "/api/v1/blueprints?page=2"),
+        named(&METHODS, METHOD, "GET"),
+        named(&[HeaderName::from_static("x-forwarded-for"), FORWARDED], ADDRESS, "192.0.2.1"),
+    ]
+    .into_iter()
+    .flatten();
     let operation =
-        parameters.fold(operation(Topic::Decisions, "forwardAuth", "Decide for a proxy", ABOUT), |operation, (name, what, value)| {
+        parameters.fold(operation(Topic::Decisions, "forwardAuth", "Decide for a proxy", ABOUT), |operation, (name, what, example)| {
             operation.parameter(
                 ParameterBuilder::new()
                     .name(name)
@@ -44,7 +54,7 @@ pub(super) fn decide(schemas: &mut Schemas) -> Described {
                     .required(Required::False)
                     .description(Some(what))
                     .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-                    .example(Some(Value::from(value))),
+                    .example(example),
             )
         });
     let [_, denied] = decided(schemas);

@@ -16,7 +16,7 @@ use crate::{
     front_ends::Kind,
     health::{Alive, HEALTH_PATH, READY_PATH, Readiness},
     monitoring::{self, DETAILED_PATH, OVERVIEW_PATH, RATE_LIMITS_PATH, SUMMARY_PATH},
-    openapi::{DOCUMENT_PATH, schemas::Schemas},
+    openapi::{DOCUMENT_PATH, PAGE_PATH, schemas::Schemas},
     scrape,
 };
 
@@ -63,7 +63,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Described> {
             None,
         ),
     ];
-    [health(schemas), ready(schemas), metrics(schemas)].into_iter().chain(monitoring).chain([document()]).collect()
+    [health(schemas), ready(schemas), metrics(schemas)].into_iter().chain(monitoring).chain([document(), page_to_read()]).collect()
 }
 
 fn health(schemas: &mut Schemas) -> Described {
@@ -104,6 +104,14 @@ fn document() -> Described {
     let found = ResponseBuilder::new().description("An OpenAPI document.").content(JSON, content).build();
     let operation = operation(Topic::Process, "openapi", "This document", "The same for every configuration.");
     get(DOCUMENT_PATH, answering(operation, [("200", found)]).build())
+}
+
+fn page_to_read() -> Described {
+    let html = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
+    let found =
+        ResponseBuilder::new().description("A page without scripts, which asks nobody for anything.").content("text/html", html).build();
+    let operation = operation(Topic::Process, "openapiPage", "This document as a page to read", "The same for every configuration.");
+    get(PAGE_PATH, answering(operation, [("200", found)]).build())
 }
 
 /// A page of figures, which credentials may be asked for.

@@ -1,0 +1,54 @@
+//! An example as a line for a shell.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// Where the examples ask.
+const ADDRESS: &str = "http://localhost:8000";
+
+/// A line that asks `path` by `method`, with these header fields and this body.
+pub(super) fn line(method: &str, path: &str, fields: &[(&str, &str)], body: Option<(&str, &Value)>) -> String {
+    let mut line = "curl -i ".to_owned();
+    // What curl does by itself.
+    if method != if body.is_some() { "POST" } else { "GET" } {
+        add(&mut line, format_args!("-X {method} "));
+    }
+    add(&mut line, format_args!("{ADDRESS}{path}"));
+    for (name, value) in fields {
+        add(&mut line, format_args!(" -H {}", quoted(&format!("{name}: {value}"))));
+    }
+    if let Some((media_type, body)) = body {
+        let text = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+        add(&mut line, format_args!(" -H {} --data-binary {}", quoted(&format!("content-type: {media_type}")), quoted(&text)));
+    }
+    line
+}
+
+fn add(line: &mut String, what: std::fmt::Arguments<'_>) {
+    line.write_fmt(what).expect("a string takes everything");
+}
+
+/// One word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_what_a_shell_reads() {
+        assert_eq!(line("GET", "/health", &[], None), "curl -i http://localhost:8000/health");
+        assert_eq!(
+            line("POST", "/v1/check", &[], Some(("application/json", &json!({ "client": "o'neill" })))),
+            r#"curl -i http://localhost:8000/v1/check -H 'content-type: application/json' --data-binary '{"client":"o'\''neill"}'"#
+        );
+        assert_eq!(line("PUT", "/a", &[("x-a", "b c")], None), "curl -i -X PUT http://localhost:8000/a -H 'x-a: b c'");
+        let lines = line("POST", "/v1/events", &[], Some(("application/x-ndjson", &json!("{}\n{}"))));
+        assert!(lines.ends_with("--data-binary '{}\n{}'"), "{lines}");
+    }
+}
