@@ -1,7 +1,7 @@
 //! The example of `deploy/examples/envoy` with a real Envoy: the files as they are, but for the ports.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use serde_json::json;
 use sluice_testkit::{Proxy, ProxyKind, RedisServer, ReservedPort, Sluice, SluiceOptions, built_sluice, eventually_async};
@@ -64,15 +64,15 @@ struct Edge {
 impl Edge {
     /// Starts an Envoy with `file`, which asks `sluice`.
     async fn start(file: &str, sluice: &Sluice) -> Self {
-        Self::start_among(file, &[sluice]).await
+        Self::start_among(file, &[sluice.grpc_addr()]).await
     }
 
     /// Starts an Envoy with `file`, which asks all of these.
-    async fn start_among(file: &str, sluices: &[&Sluice]) -> Self {
+    async fn start_among(file: &str, sluices: &[SocketAddr]) -> Self {
         let (door, admin, api) = (ReservedPort::new(), ReservedPort::new(), Echo::start().await);
         let file = once(file, "port_value: 8080", &format!("port_value: {}", door.number()));
         let replica = "              - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 8081 } } }\n";
-        let placed = |sluice: &&Sluice| replica.replace("8081", &sluice.grpc_addr().port().to_string());
+        let placed = |sluice: &SocketAddr| replica.replace("8081", &sluice.port().to_string());
         let file = once(&file, replica, &sluices.iter().map(placed).collect::<String>());
         let file = once(&file, "port_value: 9000", &format!("port_value: {}", api.address().port()));
         let file = once(&file, "port_value: 9901", &format!("port_value: {}", admin.number()));
@@ -190,7 +190,7 @@ async fn two_envoys_and_three_replicas_share_one_limit() {
     let redis = RedisServer::start();
     let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", &format!("requests_per_unit: {BURST} "));
     let replicas = Replicas::start(3, &rules, &format!("store: {{ url: \"{}\", timeout: 60s }}", redis.url()));
-    let sluices: Vec<_> = replicas.sluices.iter().collect();
+    let sluices: Vec<_> = replicas.sluices.iter().map(Sluice::grpc_addr).collect();
     let edges = [Edge::start_among(&patient(), &sluices).await, Edge::start_among(&patient(), &sluices).await];
 
     let told = rush(&edges.each_ref().map(|edge| edge.envoy.addr()), CLIENTS, &KEYS, TURNS).await;
@@ -200,7 +200,7 @@ async fn two_envoys_and_three_replicas_share_one_limit() {
     for edge in &edges {
         assert_eq!(edge.counted("error").await, 0, "Sluice answered all of it");
     }
-    for sluice in sluices {
+    for sluice in &replicas.sluices {
         let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
         let decided = |labels: &[(&str, &str)]| metrics.count("sluice_decisions_total", labels);
         assert!(decided(&[]) > 0, "every replica is asked");
@@ -208,6 +208,22 @@ async fn two_envoys_and_three_replicas_share_one_limit() {
     }
     let left = edges[0].client().get("/orders").await.number("x-ratelimit-remaining");
     assert_eq!(left, (1_000 - KEYS.len() * BURST - 1) as u64, "what was denied for its key took nothing from its address");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_gone_is_not_missed() {
+    let replicas = Replicas::start(1, &TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 "), "");
+    let gone = ReservedPort::new();
+    let edge = Edge::start_among(&patient(), &[([127, 0, 0, 1], gone.number()).into(), replicas.sluices[0].grpc_addr()]).await;
+    let denied = async |times| {
+        let mut statuses = Vec::new();
+        for _ in 0..times {
+            statuses.push(edge.ask("alice").await.status);
+        }
+        if statuses.iter().all(|status| *status == 429) { Ok(()) } else { Err(format!("{statuses:?}")) }
+    };
+    eventually_async("the limit is spent and Envoy knows who is there", async || denied(4).await).await;
+    assert_eq!(denied(20).await, Ok(()), "every answer is that of the replica that is there");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
