@@ -28,6 +28,7 @@ promised! {
     fleet::a_replica_that_is_gone_is_not_missed,
     away::requests_pass_while_sluice_is_away,
     away::requests_are_refused_while_sluice_is_away_where_the_file_says_so,
+    away::what_was_let_through_flows_on_while_sluice_hangs,
     upstream::an_api_that_streams_or_stalls_is_as_without_the_proxy,
     upstream::an_api_that_fails_is_asked_once,
 }
