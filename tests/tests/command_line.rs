@@ -1,10 +1,10 @@
 //! What `sluice` says to whoever types it, and to the scripts that look at its exit code: 0 done, 1 failed, 2 misused, 78 misconfigured.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, process::Command, time::Duration};
 
 use sluice_testkit::{RedisServer, SluiceOptions, built_sluice};
-use sluice_tests::{command::CommandLine, fleet::alone, http::Client};
+use sluice_tests::{command::CommandLine, fleet::alone, http::Client, metrics::Metrics};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -12,6 +12,28 @@ const LONG: Duration = Duration::from_secs(20);
 fn the_version_is_told() {
     let told = CommandLine::new(&["--version"]).run();
     assert_eq!((told.code, told.out.as_str(), told.err.as_str()), (0, concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n"), ""));
+}
+
+#[tokio::test]
+async fn what_it_was_built_from_is_told() {
+    let sluice = alone("");
+    let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
+    let line = metrics.text().lines().find(|line| line.starts_with("sluice_build_info{")).unwrap();
+    let label = |name: &str| line.split_once(&format!("{name}=\"")).unwrap().1.split('"').next().unwrap().to_owned();
+    assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
+    let revision = label("revision");
+    // Whoever packs it may say what it is; else git does, where the sources are a clone.
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    match option_env!("SLUICE_REVISION").filter(|told| !told.is_empty()) {
+        Some(told) => assert_eq!(revision, told),
+        None if git(&["rev-parse", "--verify", "HEAD"]) => {
+            assert!(git(&["cat-file", "-e", &format!("{revision}^{{commit}}")]), "{revision}")
+        }
+        None => assert_eq!(revision, "unknown"),
+    }
 }
 
 #[test]

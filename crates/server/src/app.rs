@@ -14,7 +14,7 @@ use sluice::{
     figures::{Reporter, Tally},
 };
 use sluice_store::{RedisError, Replica};
-use sluice_telemetry::{Otlp, Reload, TelemetryError};
+use sluice_telemetry::{BuildInfo, Otlp, Reload, TelemetryError};
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
@@ -253,7 +253,9 @@ impl App {
 
 /// What `replica` tells about itself, also to where the standard variables of OTLP in the environment say.
 pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
-    Ok(Telemetry::builder().instance(&replica.id).otlp(Otlp::from_env()?).build()?)
+    // The build script says which revision.
+    let build = BuildInfo { version: replica.version.clone(), revision: env!("SLUICE_REVISION").to_owned() };
+    Ok(Telemetry::builder().instance(&replica.id).build_info(build).otlp(Otlp::from_env()?).build()?)
 }
 
 async fn accept_until(http: &mut Listener<HttpDoors>, grpc: Option<&mut Listener<GrpcDoors>>, until: impl Future<Output = ()>) {

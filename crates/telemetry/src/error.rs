@@ -1,5 +1,8 @@
 //! What can go wrong with telemetry itself.
 
+#[cfg(feature = "otlp")]
+use std::path::PathBuf;
+
 use opentelemetry_sdk::error::OTelSdkError;
 
 /// Telemetry could not be set up, read or stopped. Recording never fails.
@@ -34,6 +37,29 @@ pub enum TelemetryError {
     #[cfg(feature = "otlp")]
     #[error("the system's certificates could not be read for an OTLP endpoint with https")]
     Certificates(#[source] std::io::Error),
+    /// A file that a variable names could not be read.
+    #[cfg(feature = "otlp")]
+    #[error("the file {} could not be read, which is for TLS to an OTLP endpoint", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that a variable names holds something else.
+    #[cfg(feature = "otlp")]
+    #[error("the file {} must hold {wanted} in PEM form, for TLS to an OTLP endpoint", file.display())]
+    NotPem {
+        /// The file.
+        file: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// A certificate cannot be used, or does not go with its key.
+    #[cfg(feature = "otlp")]
+    #[error("the certificates for TLS to an OTLP endpoint cannot be used")]
+    Tls(#[source] rustls::Error),
     /// The thread that exports could not be started.
     #[cfg(feature = "otlp")]
     #[error("the thread that exports by OTLP could not be started")]

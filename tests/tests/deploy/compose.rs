@@ -213,11 +213,13 @@ fn variables_that_may_be_set_reach_the_services() {
         .current_dir(root())
         .env("SLUICE_CLIENT_SECRET", "hush")
         .env("GRAFANA_PASSWORD", "opensesame")
+        .env("SLUICE_REVISION", "abc123")
         .output()
         .expect("compose runs");
     let compose: Value = serde_json::from_slice(&output.stdout).expect("compose prints JSON");
     assert_eq!(compose["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"], "hush");
     assert_eq!(compose["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"], "opensesame");
+    assert_eq!(compose["services"]["sluice"]["build"]["args"]["SLUICE_REVISION"], "abc123");
     let unset = resolved(WATCHED);
     assert_eq!(unset["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"], "");
 }

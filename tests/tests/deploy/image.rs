@@ -70,6 +70,15 @@ fn dependencies_are_built_before_our_own_code_is_copied() {
 }
 
 #[test]
+fn the_revision_is_told_to_the_build_of_our_own_code_alone() {
+    let stages = stages();
+    let build = stages.iter().find(|stage| stage[0].1.ends_with(" AS build")).unwrap();
+    let told = build.iter().position(|(word, rest)| (word.as_str(), rest.as_str()) == ("ARG", "SLUICE_REVISION=unknown")).unwrap();
+    assert!(build[told + 1].1.starts_with("cargo build "), "what stands before it is not built again with every commit");
+    assert!(read("crates/server/build.rs").contains("env::var(\"SLUICE_REVISION\")"));
+}
+
+#[test]
 fn the_image_exposes_the_ports_that_are_listened_on() {
     let stages = stages();
     let defaults = yaml_document("crates/server/src/config/defaults.yaml");

@@ -7,6 +7,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, hyper::HyperClient};
 use tokio::runtime::Handle;
 
+use super::tls::TlsFiles;
 use crate::TelemetryError;
 
 /// A client whose work is done on the exporters' runtime, since those who call it are plain threads.
@@ -15,16 +16,15 @@ struct OnRuntime {
     runtime: Handle,
 }
 
-/// A client for `endpoint`: with the system's certificates if it speaks TLS.
-pub(super) fn client(endpoint: &str, timeout: Duration, runtime: &Handle) -> Result<impl HttpClient + use<>, TelemetryError> {
+/// A client for `endpoint`, by TLS if it says `https`.
+pub(super) fn client(
+    endpoint: &str,
+    tls: &TlsFiles,
+    timeout: Duration,
+    runtime: &Handle,
+) -> Result<impl HttpClient + use<>, TelemetryError> {
     let client: Arc<dyn HttpClient> = if endpoint.starts_with("https:") {
-        let connector = HttpsConnectorBuilder::new()
-            // Named, since a process with two providers has no default one.
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-            .map_err(TelemetryError::Certificates)?
-            .https_only()
-            .enable_http1()
-            .build();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls.for_http()?).https_only().enable_http1().build();
         Arc::new(HyperClient::new(connector, timeout, None))
     } else {
         Arc::new(HyperClient::with_default_connector(timeout, None))

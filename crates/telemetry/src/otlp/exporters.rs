@@ -1,6 +1,6 @@
 //! The exporters themselves, and the thread they work on.
 
-use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::{Resource, metrics::MeterProviderBuilder, trace::SdkTracerProvider};
 use tokio::runtime::{Handle, Runtime};
 
@@ -55,14 +55,18 @@ impl Exporters {
 }
 
 fn metric_exporter(target: &Target, runtime: &Handle) -> Result<MetricExporter, TelemetryError> {
-    let Target { transport, endpoint, timeout } = target;
+    let Target { transport, endpoint, timeout, tls } = target;
     let builder = MetricExporter::builder();
     match transport {
-        Transport::Grpc => builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout).build(),
+        Transport::Grpc => {
+            let builder = builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout);
+            let builder = if target.is_plain() { builder } else { builder.with_tls_config(tls.for_grpc()?) };
+            builder.build()
+        }
         Transport::Http => builder
             .with_http()
             .with_protocol(Protocol::HttpBinary)
-            .with_http_client(client(endpoint, *timeout, runtime)?)
+            .with_http_client(client(endpoint, tls, *timeout, runtime)?)
             .with_endpoint(endpoint)
             .with_timeout(*timeout)
             .build(),
@@ -71,14 +75,18 @@ fn metric_exporter(target: &Target, runtime: &Handle) -> Result<MetricExporter, 
 }
 
 fn tracer_provider(target: &Target, runtime: &Handle, resource: &Resource) -> Result<SdkTracerProvider, TelemetryError> {
-    let Target { transport, endpoint, timeout } = target;
+    let Target { transport, endpoint, timeout, tls } = target;
     let builder = SpanExporter::builder();
     let exporter = match transport {
-        Transport::Grpc => builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout).build(),
+        Transport::Grpc => {
+            let builder = builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout);
+            let builder = if target.is_plain() { builder } else { builder.with_tls_config(tls.for_grpc()?) };
+            builder.build()
+        }
         Transport::Http => builder
             .with_http()
             .with_protocol(Protocol::HttpBinary)
-            .with_http_client(client(endpoint, *timeout, runtime)?)
+            .with_http_client(client(endpoint, tls, *timeout, runtime)?)
             .with_endpoint(endpoint)
             .with_timeout(*timeout)
             .build(),

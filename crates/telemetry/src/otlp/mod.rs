@@ -3,6 +3,7 @@
 mod client;
 mod exporters;
 mod target;
+mod tls;
 mod trace;
 
 pub use self::{

@@ -1,7 +1,8 @@
 //! Where OTLP goes, read from the standard variables.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
+use super::tls::TlsFiles;
 use crate::TelemetryError;
 
 /// Where metrics and traces go by OTLP; nowhere unless asked.
@@ -9,7 +10,7 @@ use crate::TelemetryError;
 /// A signal is sent if `OTEL_EXPORTER_OTLP_ENDPOINT` or its own `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or `..._TRACES_ENDPOINT` is set,
 /// or if `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` names `otlp`; these also switch it off, by naming something else.
 /// `OTEL_SDK_DISABLED=true` switches both off. `..._PROTOCOL` is `http/protobuf` (unless said) or `grpc`, `..._TIMEOUT` is in
-/// milliseconds. Headers, compression, the interval, temporality and the sampler follow their own standard variables.
+/// milliseconds, `..._CERTIFICATE`, `..._CLIENT_CERTIFICATE` and `..._CLIENT_KEY` name files in PEM form for TLS. Headers, compression, the interval, temporality and the sampler follow their own standard variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Otlp {
     pub(super) metrics: Option<Target>,
@@ -22,6 +23,7 @@ pub(super) struct Target {
     pub(super) transport: Transport,
     pub(super) endpoint: String,
     pub(super) timeout: Duration,
+    pub(super) tls: TlsFiles,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +97,15 @@ fn require_sampler(get: &impl Fn(&str) -> Option<String>) -> Result<(), Telemetr
     }
 }
 
+// === impl Target ===
+
+impl Target {
+    /// Whether it is certain that no TLS is spoken.
+    pub(super) fn is_plain(&self) -> bool {
+        self.endpoint.starts_with("http:")
+    }
+}
+
 // === impl Signal ===
 
 impl Signal {
@@ -117,7 +128,7 @@ impl Signal {
                 format!("{}{}", base.trim_end_matches('/'), self.path)
             }
         };
-        Ok(Some(Target { transport, endpoint, timeout: self.timeout(get)? }))
+        Ok(Some(Target { transport, endpoint, timeout: self.timeout(get)?, tls: self.tls(get)? }))
     }
 
     fn transport(&self, get: &impl Fn(&str) -> Option<String>) -> Result<Transport, TelemetryError> {
@@ -137,6 +148,21 @@ impl Signal {
             Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds)),
             Ok(_) | Err(_) => Err(TelemetryError::Variable { name, value, wanted: "a whole number of milliseconds above 0" }),
         }
+    }
+
+    fn tls(&self, get: &impl Fn(&str) -> Option<String>) -> Result<TlsFiles, TelemetryError> {
+        let file = |what| self.first_set(what, get).map(|(_, file)| PathBuf::from(file));
+        let own = match (self.first_set("CLIENT_CERTIFICATE", get), self.first_set("CLIENT_KEY", get)) {
+            (Some((_, certificate)), Some((_, key))) => Some((certificate.into(), key.into())),
+            (None, None) => None,
+            (Some((name, value)), None) => {
+                return Err(TelemetryError::Variable { name, value, wanted: "set together with `..._CLIENT_KEY`" });
+            }
+            (None, Some((name, value))) => {
+                return Err(TelemetryError::Variable { name, value, wanted: "set together with `..._CLIENT_CERTIFICATE`" });
+            }
+        };
+        Ok(TlsFiles { authorities: file("CERTIFICATE"), own })
     }
 
     /// The signal's own variable if it is set, else the one both signals share, with its name.
@@ -163,7 +189,7 @@ mod tests {
     }
 
     fn target(transport: Transport, endpoint: &str, timeout_ms: u64) -> Option<Target> {
-        Some(Target { transport, endpoint: endpoint.to_owned(), timeout: Duration::from_millis(timeout_ms) })
+        Some(Target { transport, endpoint: endpoint.to_owned(), timeout: Duration::from_millis(timeout_ms), tls: TlsFiles::default() })
     }
 
     #[test]
@@ -221,12 +247,32 @@ mod tests {
     }
 
     #[test]
+    fn files_for_tls_are_taken_from_their_variables() {
+        let otlp = read_well(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/authorities.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/etc/own.pem"),
+            ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "/etc/traces.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/etc/own.key"),
+        ]);
+        let files = |certificate: &str| TlsFiles {
+            authorities: Some("/etc/authorities.pem".into()),
+            own: Some((certificate.into(), "/etc/own.key".into())),
+        };
+        assert_eq!(otlp.metrics.map(|target| target.tls), Some(files("/etc/own.pem")));
+        assert_eq!(otlp.traces.map(|target| target.tls), Some(files("/etc/traces.pem")));
+    }
+
+    #[test]
     fn a_variable_that_makes_no_sense_is_refused_with_what_would() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
         let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).expect_err("it is not spoken here");
         assert_eq!(error.to_string(), "OTEL_EXPORTER_OTLP_PROTOCOL: `http/json` must be `grpc` or `http/protobuf`");
         let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10s")]).expect_err("it is no number");
         assert_eq!(error.to_string(), "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: `10s` must be a whole number of milliseconds above 0");
+        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "own.key")]).expect_err("it has no certificate");
+        let told = "OTEL_EXPORTER_OTLP_CLIENT_KEY: `own.key` must be set together with `..._CLIENT_CERTIFICATE`";
+        assert_eq!(error.to_string(), told);
         let ratio = ("OTEL_TRACES_SAMPLER", "traceidratio");
         for (variables, told) in [
             ([("OTEL_TRACES_SAMPLER", "sometimes"), endpoint], "OTEL_TRACES_SAMPLER: `sometimes` must be `always_on`, "),

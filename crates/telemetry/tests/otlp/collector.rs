@@ -24,10 +24,14 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use tokio::{net::TcpListener, runtime::Runtime};
+use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Response, Status, service::Routes};
+
+use crate::tls::TlsListener;
 
 /// Listens for as long as it is kept.
 pub(crate) struct Collector {
+    scheme: &'static str,
     grpc: SocketAddr,
     http: SocketAddr,
     received: Arc<Mutex<Received>>,
@@ -61,6 +65,16 @@ struct Inbox(Arc<Mutex<Received>>);
 
 impl Collector {
     pub(crate) fn start() -> Self {
+        Self::serve(None)
+    }
+
+    /// Starts one that speaks TLS, and nothing else.
+    pub(crate) fn start_with(tls: &TlsAcceptor) -> Self {
+        Self::serve(Some(tls))
+    }
+
+    fn serve(tls: Option<&TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let runtime = Runtime::new().expect("a runtime starts");
         let received = Arc::<Mutex<Received>>::default();
         let inbox = Inbox(Arc::clone(&received));
@@ -69,19 +83,22 @@ impl Collector {
         let serve = |router: Router| {
             let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
             let address = listener.local_addr().expect("it is bound");
-            runtime.spawn(async move { axum::serve(listener, router).await });
+            match tls.cloned() {
+                Some(tls) => drop(runtime.spawn(async move { axum::serve(TlsListener { listener, tls }, router).await })),
+                None => drop(runtime.spawn(async move { axum::serve(listener, router).await })),
+            }
             address
         };
         let (grpc, http) = (serve(services.into_axum_router()), serve(http));
-        Self { grpc, http, received, _runtime: runtime }
+        Self { scheme, grpc, http, received, _runtime: runtime }
     }
 
     pub(crate) fn grpc_endpoint(&self) -> String {
-        format!("http://{}", self.grpc)
+        format!("{}://{}", self.scheme, self.grpc)
     }
 
     pub(crate) fn http_endpoint(&self) -> String {
-        format!("http://{}", self.http)
+        format!("{}://{}", self.scheme, self.http)
     }
 
     pub(crate) fn received(&self) -> Received {

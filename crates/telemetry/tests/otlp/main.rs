@@ -1,6 +1,7 @@
 //! What is sent by OTLP arrives: over gRPC and over HTTP, metrics and traces, with the names `/metrics` has.
 
 mod collector;
+mod tls;
 
 use std::time::Duration;
 
@@ -14,13 +15,18 @@ const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A set-up that sends to `endpoint`, and is stopped by the tests before a second of its interval is over.
 fn telemetry(endpoint: &str, protocol: &str) -> Telemetry {
+    telemetry_with(endpoint, protocol, &[]).expect("the parts are sound")
+}
+
+/// As [`telemetry`], with these variables too.
+fn telemetry_with(endpoint: &str, protocol: &str, variables: &[(&str, &str)]) -> Result<Telemetry, TelemetryError> {
     let otlp = Otlp::from_variables(|name| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.to_owned()),
         "OTEL_EXPORTER_OTLP_PROTOCOL" => Some(protocol.to_owned()),
-        _ => None,
+        _ => variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
     });
     let builder = Telemetry::builder().service_name("sluice-test").instance("replica-1");
-    builder.otlp(otlp.expect("the variables are sound")).build().expect("the parts are sound")
+    builder.otlp(otlp.expect("the variables are sound")).build()
 }
 
 fn record_and_stop(telemetry: &Telemetry) -> Result<(), TelemetryError> {
