@@ -15,13 +15,21 @@ use sluice::{
 };
 use sluice_store::{RedisError, Replica};
 use sluice_telemetry::{BuildInfo, Otlp, Reload, TelemetryError};
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
 
 use crate::{
     access::Access,
     config::{ConfigErrors, Settings},
     engine::Engine,
-    front_ends::{HttpDoors, envoy_rls::EnvoyRls, grpc::GrpcDoors},
+    front_ends::{
+        HttpDoors,
+        envoy_rls::EnvoyRls,
+        gateway::{Gateway, OpenGatewayError},
+        grpc::GrpcDoors,
+    },
     health::{self, Health},
     heartbeat,
     listener::Listener,
@@ -50,6 +58,7 @@ struct Inner {
     access: Access,
     grpc: GrpcDoors,
     rls: EnvoyRls,
+    gateway: Option<Gateway>,
     store: OpenStore,
     reporter: Reporter,
     telemetry: Telemetry,
@@ -75,6 +84,9 @@ pub enum OpenError {
     /// The store cannot be one.
     #[error("the store cannot be opened")]
     Store(#[from] RedisError),
+    /// The gateway cannot be one.
+    #[error("the gateway cannot be opened")]
+    Gateway(#[from] OpenGatewayError),
     /// Metrics or traces cannot be set up.
     #[error("the telemetry cannot be set up")]
     Telemetry(#[from] TelemetryError),
@@ -105,7 +117,7 @@ impl App {
     /// As [`App::open`], for a process that has named itself, and has begun to tell about itself.
     pub(crate) fn assemble(settings: Settings, replica: Replica, telemetry: Telemetry) -> Result<Self, OpenError> {
         let recorders = telemetry.recorders();
-        let Settings { store, identifier, policy, rls, admin, custom_metrics, shutdown_delay, shutdown_grace, .. } = settings;
+        let Settings { store, identifier, policy, rls, gateway, admin, custom_metrics, shutdown_delay, shutdown_grace, .. } = settings;
         recorders.custom.declare(&custom_metrics);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         let store = store::open(&store, &recorders.store)?;
@@ -133,6 +145,11 @@ impl App {
                 (open(lives), Some(admin))
             }
         };
+        let gateway = gateway.map(|gateway| Gateway::open(gateway, recorders)).transpose()?;
+        let doors = match &gateway {
+            Some(gateway) => doors.before(gateway.clone(), admin.is_some()),
+            None => doors,
+        };
         let shutdown = Shutdown { delay: shutdown_delay, grace: shutdown_grace };
         Ok(Self {
             inner: Arc::new(Inner {
@@ -143,6 +160,7 @@ impl App {
                 access,
                 grpc,
                 rls: envoy_rls.clone(),
+                gateway,
                 store,
                 reporter,
                 telemetry,
@@ -197,13 +215,14 @@ impl App {
     /// When a listener is none.
     pub async fn run(&self, ports: impl Into<Ports>, told_to_stop: impl Future<Output = ()>) -> io::Result<()> {
         let Ports { http, grpc: rpc, admin } = ports.into();
-        let Inner { health, doors, grpc, store, reporter, telemetry, replica, shutdown, .. } = &*self.inner;
+        let Inner { health, doors, grpc, gateway, store, reporter, telemetry, replica, shutdown, .. } = &*self.inner;
         let recorders = telemetry.recorders();
         let heartbeat = tokio::spawn(heartbeat::beat(store.clone(), replica.clone(), recorders.clone()));
         let rpc_address = rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
         tracing::info!(http = %http.local_addr()?, grpc = rpc_address, store = store.watched.name(), replica = replica.id, "listening");
 
         let flushing = reporter.start();
+        let asking_upstreams = gateway.as_ref().map(Gateway::watch);
         // Open until the end, so that the last of it can be seen.
         let admin = admin.zip(self.admin_doors()).map(|(listener, doors)| {
             let mut listener = Listener::new(listener, doors.clone(), recorders.system.clone());
@@ -224,7 +243,17 @@ impl App {
                 None => 0,
             }
         };
-        let (http, rpc) = tokio::join!(http.finish(shutdown.grace), rpc);
+        let http = async {
+            let told = Instant::now();
+            let cut_off = http.finish(shutdown.grace).await;
+            // What followed an upgrade is no longer the listener's.
+            match gateway {
+                Some(gateway) => cut_off + gateway.finish(shutdown.grace.saturating_sub(told.elapsed())).await,
+                None => cut_off,
+            }
+        };
+        let (http, rpc) = tokio::join!(http, rpc);
+        drop(asking_upstreams);
         if http + rpc > 0 {
             tracing::warn!(connections = http + rpc, grace = ?shutdown.grace, "requests were still in flight: their connections are cut off");
         }

@@ -37,6 +37,12 @@ impl Engine {
         self.identifier.load().identify(headers, peer)
     }
 
+    /// Whether `peer` is a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.identifier.load().trusts(peer)
+    }
+
     /// Puts other rules into force for every request that starts from now on.
     pub fn replace(&self, policy: Policy, identifier: Identifier) {
         // Who asks comes first in a request's way: a request in between is named by the new rules and limited by the old ones, as if it had

@@ -116,7 +116,10 @@ impl Identifier {
         Ok(Identity { key, address, tier, headers: Headers::new(headers) })
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether `peer` is a trusted proxy, which is believed about whom it speaks for.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let address = peer.to_canonical();
         self.trusted_proxies.iter().any(|network| network.contains(&address))
     }
 }

@@ -16,7 +16,8 @@ const PREFIX: &str = "SLUICE__";
 const SEPARATOR: &str = "__";
 
 /// What is a list, so that a value of several words is split at its commas; `*` is any key.
-const LISTS: [&[&str]; 4] = [&["clients", "identify"], &["clients", "trusted_proxies"], &["exempt"], &["tiers", "*", "clients"]];
+const LISTS: [&[&str]; 5] =
+    [&["clients", "identify"], &["clients", "trusted_proxies"], &["exempt"], &["gateway", "upstream"], &["tiers", "*", "clients"]];
 
 /// The settings among `variables`, and what is wrong with them.
 pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Map<String, Value>, Vec<Mistake>) {

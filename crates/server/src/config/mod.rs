@@ -18,6 +18,7 @@ mod document;
 mod environment;
 mod error;
 mod files;
+pub mod gateway;
 mod layers;
 mod loader;
 mod origin;
@@ -33,6 +34,7 @@ mod watch;
 mod words;
 
 pub use error::{ConfigErrors, Mistake};
+pub use gateway::GatewaySettings;
 pub use loader::Loader;
 pub use origin::Origin;
 pub use path::Path;

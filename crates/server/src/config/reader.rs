@@ -60,8 +60,6 @@ pub(crate) struct Table<'a> {
     values: &'a Map<String, Value>,
     origin: Origin,
     asked: RefCell<Vec<&'static str>>,
-    /// Keys that will be part of the grammar.
-    later: RefCell<Vec<&'static str>>,
     reading: &'a Reading,
 }
 
@@ -317,8 +315,7 @@ impl<'a> Field<'a> {
         let ValueKind::Table(values) = &self.value?.kind else {
             return self.refuse(format_args!("must be a table, not {}: write `{{ key: value }}`", kind_name(&self.value?.kind)));
         };
-        let (asked, later) = (RefCell::default(), RefCell::default());
-        let table = Table { path: self.path.clone(), values, origin: self.origin(), asked, later, reading: self.reading };
+        let table = Table { path: self.path.clone(), values, origin: self.origin(), asked: RefCell::default(), reading: self.reading };
         let result = read(&table);
         table.refuse_what_was_not_asked_for();
         result
@@ -357,22 +354,13 @@ impl<'a> Table<'a> {
         self.values.get(name).and_then(|value| field(Some(value)).said_something()).unwrap_or_else(|| field(None))
     }
 
-    /// Refuses `name`, which will be part of the grammar, rather than ignoring it.
-    pub(crate) fn not_yet(&self, name: &'static str, what: &str) {
-        self.later.borrow_mut().push(name);
-        if let Some(value) = self.values.get(name) {
-            self.entry(name, value).refuse::<()>(format_args!("{what} is not there yet: remove the key"));
-        }
-    }
-
     fn entry(&self, name: &str, value: &'a Value) -> Field<'a> {
         Field { path: self.path.key(name), value: Some(value), parent: self.origin.clone(), reading: self.reading }
     }
 
     fn refuse_what_was_not_asked_for(&self) {
-        let (asked, later) = (self.asked.borrow(), self.later.borrow());
-        let is_unknown = |name: &str| !asked.contains(&name) && !later.contains(&name);
-        let mut unknown: Vec<_> = self.values.iter().filter(|(name, _)| is_unknown(name)).collect();
+        let asked = self.asked.borrow();
+        let mut unknown: Vec<_> = self.values.iter().filter(|(name, _)| !asked.contains(&name.as_str())).collect();
         unknown.sort_by_key(|(name, _)| *name);
         for (name, value) in unknown {
             let field = self.entry(name, value);

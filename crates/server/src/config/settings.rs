@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use sluice::{RedisSettings, events::CustomMetric, identify::Identifier};
 use sluice_core::{OnStoreFailure, Policy};
 
-use super::{error::Mistake, rls::RlsSettings, secret::Secret, store_url::StoreUrl};
+use super::{error::Mistake, gateway::GatewaySettings, rls::RlsSettings, secret::Secret, store_url::StoreUrl};
 
 /// Everything that the configuration says.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The rules of Envoy's rate limit service; `None` when there are none.
     pub rls: Option<RlsSettings>,
+    /// Where requests are handed on to; `None` when they are only decided about.
+    pub gateway: Option<GatewaySettings>,
     /// Where metrics and monitoring are shown, and to whom.
     pub admin: Admin,
     /// Metrics of applications' own.

@@ -9,14 +9,15 @@ use super::{layers::first_origin, origin::Origin, secret::MASK, store_url::mask_
 
 /// The order in which people write keys; others follow by name.
 #[rustfmt::skip]
-const ORDER: [&str; 34] = [
-    "listen", "store", "clients", "defaults", "endpoints", "exempt", "tiers", "limits", "log", "shutdown_delay", "shutdown_grace",
+const ORDER: [&str; 38] = [
+    "listen", "store", "clients", "defaults", "endpoints", "exempt", "tiers", "limits", "gateway", "log", "shutdown_delay", "shutdown_grace",
     "http", "grpc",
     "url", "prefix", "timeout", "on_failure",
     "identify", "trusted_proxies",
     "name", "when", "per", "rate", "requests_per_minute", "burst", "burst_size", "cost", "mode",
     "path", "method",
     "multiply", "unlimited",
+    "upstream", "protocol", "host",
     "format", "level",
 ];
 

@@ -137,7 +137,7 @@ struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
     fn of(settings: &Settings) -> Self {
-        let Settings { listen, admin, store, log, shutdown_delay, shutdown_grace, .. } = settings;
+        let Settings { listen, admin, store, gateway, log, shutdown_delay, shutdown_grace, .. } = settings;
         Self(vec![
             ("listen.http", listen.http.to_string()),
             ("listen.grpc", format!("{:?}", listen.grpc)),
@@ -148,6 +148,7 @@ impl Fixed {
             ("store.connections", store.connections.to_string()),
             ("store.password_file", format!("{:?}", store.password_file)),
             ("store.ca_file", format!("{:?}", store.ca_file)),
+            ("gateway", format!("{gateway:?}")),
             ("log", format!("{log:?}")),
             ("shutdown_delay", format!("{shutdown_delay:?}")),
             ("shutdown_grace", format!("{shutdown_grace:?}")),

@@ -12,6 +12,7 @@ pub(crate) mod events;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub(crate) mod forward_auth;
+pub mod gateway;
 pub mod grpc;
 mod problem;
 #[cfg(test)]
@@ -29,10 +30,11 @@ use axum::{
     body::{Body, HttpBody},
     response::Response,
 };
-use http::{HeaderValue, Request, Version, header::CONNECTION, request::Parts};
+use http::{HeaderValue, Request, StatusCode, Version, header::CONNECTION, request::Parts};
 use hyper::body::Incoming;
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
 use sluice::{Checked, events::Events};
+use sluice_core::Decision;
 use sluice_telemetry::{Connection, Method, RequestSpan, join_trace};
 use tower::ServiceExt;
 use tracing::Instrument;
@@ -40,12 +42,18 @@ use tracing::Instrument;
 pub(crate) use self::problem::{Kind, Problem};
 use self::{
     envoy_rls::EnvoyRls,
-    traffic::{Answered, Label, Traffic},
+    gateway::{AnswerBody, Gateway, Sent},
+    traffic::{Answered, Exchange, Label, Traffic},
 };
 use crate::{engine::Engine, health::Health, listener::Door};
 
 /// The paths, and all below them, that tell about this process. They are never limited.
 pub(crate) const HOUSE: [&str; 6] = ["/health", "/ready", "/metrics", "/monitoring", "/openapi.json", "/openapi"];
+
+/// Those of them that a gateway keeps for itself, whatever else is on its port.
+const HOUSE_OF_A_GATEWAY: [&str; 2] = ["/health", "/ready"];
+/// And those that it keeps unless they are on a port of their own.
+const WATCHED: [&str; 2] = ["/metrics", "/monitoring"];
 
 /// The longest head that is read: as long as Envoy, the most generous of proxies, lets it be.
 const MAX_HEAD_BYTES: usize = 60 << 10;
@@ -70,9 +78,30 @@ struct Inner {
     house: Router,
     events: Events,
     rls: EnvoyRls,
-    traffic: Traffic,
+    traffic: Arc<Traffic>,
+    /// The paths, and all below them, that `house` answers.
+    own: Vec<&'static str>,
     /// Whether other doors are closed.
     house_only: bool,
+    /// Where other paths lead, once they are decided about.
+    gateway: Option<Gateway>,
+}
+
+/// How a request is answered.
+enum Reply {
+    /// By us.
+    Ours(Response),
+    /// By an upstream.
+    Theirs(http::Response<AnswerBody>),
+}
+
+impl Reply {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Ours(response) => response.status().as_u16(),
+            Self::Theirs(response) => response.status().as_u16(),
+        }
+    }
 }
 
 impl HttpDoors {
@@ -81,6 +110,25 @@ impl HttpDoors {
     #[must_use]
     pub fn new(engine: Arc<Engine>, health: Arc<Health>, house: Router, events: Events, rls: EnvoyRls) -> Self {
         Self::open(engine, health, house, events, rls, false)
+    }
+
+    /// The same doors in front of `gateway`, which gets what they allow. With `watched_elsewhere`, metrics and monitoring have another port, and their paths
+    /// are like any others here.
+    #[must_use]
+    pub fn before(self, gateway: Gateway, watched_elsewhere: bool) -> Self {
+        let mut own = HOUSE_OF_A_GATEWAY.to_vec();
+        if gateway.leaves_doors_open() {
+            own = HOUSE.to_vec();
+        } else if !watched_elsewhere {
+            own.extend(WATCHED);
+        }
+        if watched_elsewhere {
+            own.retain(|path| !WATCHED.contains(path));
+        }
+        let Inner { engine, health, house, events, rls, traffic, house_only, .. } = &*self.inner;
+        let (engine, health, house, events) = (Arc::clone(engine), Arc::clone(health), house.clone(), events.clone());
+        let (rls, traffic, house_only) = (rls.clone(), Arc::clone(traffic), *house_only);
+        Self { inner: Arc::new(Inner { engine, health, house, events, rls, traffic, own, house_only, gateway: Some(gateway) }) }
     }
 
     /// The paths that tell about this process, and no other doors: for a port that only those see who run it.
@@ -94,8 +142,9 @@ impl HttpDoors {
         let house = house
             .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path").into_response())
             .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed, "`Allow` says by which").into_response());
-        let traffic = Traffic::new(&events.recorders().http, events.tally());
-        Self { inner: Arc::new(Inner { engine, health, house, events, rls, traffic, house_only }) }
+        let traffic = Arc::new(Traffic::new(&events.recorders().http, events.tally()));
+        let own = HOUSE.to_vec();
+        Self { inner: Arc::new(Inner { engine, health, house, events, rls, traffic, own, house_only, gateway: None }) }
     }
 
     /// Answers a request that came over a connection from `peer`.
@@ -105,24 +154,27 @@ impl HttpDoors {
         let version = request.version();
         let request_bytes = request.body().size_hint().lower();
 
-        let (label, mut response) = match house_root(request.uri().path()) {
-            Some(root) => (Label::Own(root), self.tell(request).await),
-            None if self.inner.house_only => (Label::OTHER, self.tell(request).await),
+        let (label, reply) = match house_root(&self.inner.own, request.uri().path()) {
+            Some(root) => (Label::Own(root), Reply::Ours(self.tell(request).await)),
+            None if self.inner.house_only => (Label::OTHER, Reply::Ours(self.tell(request).await)),
             None => {
-                let (head, mut body) = request.into_parts();
+                let (mut head, mut body) = request.into_parts();
                 let span = RequestSpan::http(method);
                 join_trace(span.span(), &head.headers);
-                let (label, response) = self.decide(peer, &head, &mut body).instrument(span.span().clone()).await;
-                span.answered(method, label.as_str(), response.status().as_u16());
+                let (label, reply) = self.decide(peer, &mut head, &mut body).instrument(span.span().clone()).await;
+                span.answered(method, label.as_str(), reply.status());
                 body::discard(&head, &mut body).await;
-                (label, response)
+                (label, reply)
             }
         };
-
-        // Whoever keeps the connection would lose it in the middle of a later request.
-        if version <= Version::HTTP_11 && self.inner.health.is_stopping() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        let response = match reply {
+            Reply::Ours(response) => response,
+            Reply::Theirs(mut response) => {
+                let (traffic, status) = (Arc::clone(&self.inner.traffic), response.status().as_u16());
+                response.body_mut().record_at_the_end(Exchange { traffic, label, method, status, started });
+                return self.last_words(version, response.map(Body::new));
+            }
+        };
         let answered = Answered {
             method,
             status: response.status().as_u16(),
@@ -131,6 +183,15 @@ impl HttpDoors {
             response_bytes: response.body().size_hint().lower(),
         };
         self.inner.traffic.record(&label, answered);
+        self.last_words(version, response)
+    }
+
+    /// Tells a client not to keep its connection when it would lose it in the middle of a later request.
+    fn last_words(&self, version: Version, mut response: Response) -> Response {
+        let keeps = version > Version::HTTP_11 || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !keeps && self.inner.health.is_stopping() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 
@@ -141,25 +202,59 @@ impl HttpDoors {
         }
     }
 
-    async fn decide(&self, peer: IpAddr, head: &Parts, body: &mut Body) -> (Label, Response) {
+    async fn decide(&self, peer: IpAddr, head: &mut Parts, body: &mut Body) -> (Label, Reply) {
         if let Err(problem) = require_short(head) {
-            return (Label::OTHER, problem.into_response());
+            return (Label::OTHER, Reply::Ours(problem.into_response()));
         }
-        let engine = &*self.inner.engine;
-        match head.uri.path() {
-            check::PATH => own(check::PATH, check::one(engine.limiter(), head, body).await),
-            check::BATCH_PATH => own(check::BATCH_PATH, check::batch(engine.limiter(), head, body).await),
-            events::PATH => own(events::PATH, events::take(&self.inner.events, head, body).await),
+        if let Some((path, answered)) = self.try_doors(peer, head, body).await {
+            return (Label::Own(path), Reply::Ours(answered.unwrap_or_else(Problem::into_response)));
+        }
+        match any_path::decide(&self.inner.engine, peer, head).await {
+            Ok(Checked { decision, endpoint }) => {
+                let reply = match &self.inner.gateway {
+                    Some(gateway) if decision.is_allowed() => self.pass(gateway, peer, head, body, &decision).await,
+                    _ => Reply::Ours(decision::respond(&decision)),
+                };
+                (Label::Endpoint(endpoint), reply)
+            }
+            Err(problem) => (Label::OTHER, Reply::Ours(problem.into_response())),
+        }
+    }
+
+    /// What the door at the path answers; `None` where there is none.
+    async fn try_doors(&self, peer: IpAddr, head: &Parts, body: &mut Body) -> Option<(&'static str, Result<Response, Problem>)> {
+        let Inner { engine, events, rls, gateway, .. } = &*self.inner;
+        if gateway.as_ref().is_some_and(|gateway| !gateway.leaves_doors_open()) {
+            return None;
+        }
+        Some(match head.uri.path() {
+            check::PATH => (check::PATH, check::one(engine.limiter(), head, body).await),
+            check::BATCH_PATH => (check::BATCH_PATH, check::batch(engine.limiter(), head, body).await),
+            events::PATH => (events::PATH, events::take(events, head, body).await),
             forward_auth::PATH => {
                 let checked = forward_auth::decide(engine, peer, head).await;
-                own(forward_auth::PATH, checked.map(|checked| decision::respond_briefly(&checked.decision)))
+                (forward_auth::PATH, checked.map(|checked| decision::respond_briefly(&checked.decision)))
             }
             // Without rules it is a path like any other.
-            envoy_rls::json::PATH if self.inner.rls.has_rules() => own(envoy_rls::json::PATH, self.inner.rls.answer_json(head, body).await),
-            _ => match any_path::decide(engine, peer, head).await {
-                Ok(Checked { decision, endpoint }) => (Label::Endpoint(endpoint), decision::respond(&decision)),
-                Err(problem) => (Label::OTHER, problem.into_response()),
-            },
+            envoy_rls::json::PATH if rls.has_rules() => (envoy_rls::json::PATH, rls.answer_json(head, body).await),
+            _ => return None,
+        })
+    }
+
+    /// Hands on what was allowed. What is left of the request is empty.
+    async fn pass(&self, gateway: &Gateway, peer: IpAddr, head: &mut Parts, body: &mut Body, decision: &Decision) -> Reply {
+        let sent = Sent { peer, trusted: self.inner.engine.trusts(peer) };
+        let head = std::mem::replace(head, Request::new(()).into_parts().0);
+        match gateway.forward(sent, head, std::mem::take(body)).await {
+            Ok(mut response) => {
+                gateway.tell(decision, response.headers_mut());
+                Reply::Theirs(response)
+            }
+            Err(problem) => {
+                let mut response = problem.into_response();
+                gateway.tell(decision, response.headers_mut());
+                Reply::Ours(response)
+            }
         }
     }
 }
@@ -181,14 +276,10 @@ impl Door for HttpDoors {
     }
 }
 
-fn own(path: &'static str, answered: Result<Response, Problem>) -> (Label, Response) {
-    (Label::Own(path), answered.unwrap_or_else(Problem::into_response))
-}
-
-/// The path in [`HOUSE`] that covers `path`.
-pub(crate) fn house_root(path: &str) -> Option<&'static str> {
-    let covers = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    HOUSE.into_iter().find(covers)
+/// Which of the paths in `own` covers `path`.
+pub(crate) fn house_root(own: &[&'static str], path: &str) -> Option<&'static str> {
+    let covers = |root: &&&str| path.strip_prefix(**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    own.iter().find(covers).copied()
 }
 
 fn require_short(head: &Parts) -> Result<(), Problem> {

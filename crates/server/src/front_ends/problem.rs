@@ -48,6 +48,12 @@ pub(crate) enum Kind {
     Internal,
     /// The store cannot decide, and the limits that apply leave the answer to the caller.
     StoreUnavailable,
+    /// The upstream cannot be connected to, or breaks.
+    UpstreamFailed,
+    /// The upstream does not answer in time.
+    UpstreamTooSlow,
+    /// No upstream is well.
+    NoUpstream,
 }
 
 /// One problem, ready to be answered.
@@ -81,6 +87,9 @@ impl Kind {
             Self::Unauthorized => "urn:sluice:problem:unauthorized",
             Self::Internal => "urn:sluice:problem:internal",
             Self::StoreUnavailable => ProblemKind::StoreUnavailable.type_uri(),
+            Self::UpstreamFailed => "urn:sluice:problem:upstream-failed",
+            Self::UpstreamTooSlow => "urn:sluice:problem:upstream-too-slow",
+            Self::NoUpstream => "urn:sluice:problem:no-upstream",
         }
     }
 
@@ -102,6 +111,9 @@ impl Kind {
             Self::Unauthorized => "Credentials are needed",
             Self::Internal => "Something is wrong here",
             Self::StoreUnavailable => ProblemKind::StoreUnavailable.title(),
+            Self::UpstreamFailed => "The upstream failed",
+            Self::UpstreamTooSlow => "The upstream did not answer in time",
+            Self::NoUpstream => "No upstream is well",
         }
     }
 
@@ -120,6 +132,9 @@ impl Kind {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::StoreUnavailable => ProblemKind::StoreUnavailable.status(),
+            Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTooSlow => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoUpstream => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

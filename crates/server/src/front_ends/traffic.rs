@@ -1,6 +1,10 @@
 //! Counts and measures what the HTTP port answers.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use sluice::figures::Tally;
@@ -23,6 +27,16 @@ pub(crate) struct Answered {
     pub(crate) took: Duration,
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
+}
+
+/// An answer that is still on its way, to be recorded when it is over.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) label: Label,
+    pub(crate) method: Method,
+    pub(crate) status: u16,
+    pub(crate) started: Instant,
 }
 
 /// Counts and measures requests by label.
@@ -67,6 +81,14 @@ impl Traffic {
                 });
             }
         }
+    }
+}
+
+impl Exchange {
+    /// It is over, with bodies of this size.
+    pub(crate) fn end(self, request_bytes: u64, response_bytes: u64) {
+        let Self { traffic, label, method, status, started } = self;
+        traffic.record(&label, Answered { method, status, took: started.elapsed(), request_bytes, response_bytes });
     }
 }
 

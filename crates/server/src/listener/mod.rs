@@ -1,5 +1,6 @@
 //! A port: accepts connections, speaks HTTP over them, and lets them end in order.
 
+mod counted;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ use tokio::{
     time::{MissedTickBehavior, sleep},
 };
 
-use self::refusal::Explaining;
+use self::{counted::Asked, refusal::Explaining};
 
 /// How long to wait when a connection cannot be accepted: file descriptors ran out, and others have to be closed first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is behind a port.
 pub(crate) trait Door: Clone + Send + Sync + 'static {
     /// The body of an answer.
-    type Body: HttpBody<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+    type Body: HttpBody<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static;
 
     /// What a connection carries.
     const CONNECTION: Connection;
@@ -127,6 +128,13 @@ struct Shared<D> {
     answered: AtomicU64,
 }
 
+impl<D> AsRef<AtomicU64> for Shared<D> {
+    /// How many requests are answered.
+    fn as_ref(&self) -> &AtomicU64 {
+        &self.answered
+    }
+}
+
 impl<D> Shared<D> {
     /// How much was asked, if everything is answered.
     fn at_rest(&self) -> Option<u64> {
@@ -152,9 +160,9 @@ async fn serve_connection<D: Door>(
         let shared = Arc::clone(&shared);
         async move {
             shared.asked.fetch_add(1, Ordering::Relaxed);
-            let response = shared.door.serve(shared.peer, request).await;
-            shared.answered.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, Infallible>(response)
+            let asked = Asked::new(shared);
+            let response = asked.shared().door.serve(asked.shared().peer, request).await;
+            Ok::<_, Infallible>(response.map(|body| asked.answered_by(body)))
         }
     });
     let mut connection = pin!(protocol.serve_connection_with_upgrades(TokioIo::new(Explaining::new(stream)), service));

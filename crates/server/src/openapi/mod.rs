@@ -87,7 +87,7 @@ mod tests {
             assert!(paths.iter().any(|path| path == door), "{door}");
         }
         for root in HOUSE {
-            assert!(paths.iter().any(|path| front_ends::house_root(path) == Some(root)), "{root}");
+            assert!(paths.iter().any(|path| front_ends::house_root(&HOUSE, path) == Some(root)), "{root}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod clients;
+mod gateway;
 mod limits;
 mod listen;
 mod log;
@@ -35,12 +36,12 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
         };
         let policy = policy::read(root, field, elsewhere, files);
         let rls = rls::read(&root.field("rls"), files);
+        let gateway = gateway::read(&root.field("gateway"), files);
         let admin = admin::read(&root.field("admin"), listen.as_ref(), files);
         let custom_metrics = metrics::read(&root.field("metrics"));
         let log = log::read(&root.field("log"));
         let shutdown_delay = root.field("shutdown_delay").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
         let shutdown_grace = root.field("shutdown_grace").duration(Duration::ZERO..=LONGEST_SHUTDOWN);
-        root.not_yet("gateway", "the gateway");
         let is_shared = store.as_ref().is_some_and(|store| store.url != StoreUrl::Memory);
         if is_shared && clients.as_ref().is_some_and(|clients| !clients.has_secret) {
             clients_field.warn(
@@ -54,6 +55,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Option<Settings> {
             identifier: clients?.identifier,
             policy: policy?,
             rls: rls?,
+            gateway: gateway?,
             admin: admin?,
             custom_metrics: custom_metrics?,
             log: log?,

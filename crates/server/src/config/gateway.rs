@@ -1,0 +1,186 @@
+//! What the section `gateway` says, once read.
+
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+
+use http::{
+    HeaderValue, Uri,
+    uri::{Authority, Scheme},
+};
+
+/// A gateway: the HTTP port hands on what it allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// Where requests are handed on to; at least one, each once.
+    pub upstreams: Vec<UpstreamUrl>,
+    /// What is spoken with them.
+    pub protocol: Protocol,
+    /// What they are told that the client asked for.
+    pub host: HostField,
+    /// The certificates, in PEM, that vouch for upstreams with `https://`; `None` for the system's own.
+    pub ca_file: Option<PathBuf>,
+    /// How long making a connection may take.
+    pub connect_timeout: Duration,
+    /// How long an upstream may take from the last it was given of a request to the head of its answer.
+    pub response_timeout: Duration,
+    /// How long a body, or what follows an upgrade, may stand still.
+    pub idle_timeout: Duration,
+    /// How long an upstream that could not be connected to is only asked when no other is left.
+    pub away_for: Duration,
+    /// What becomes of rate limit fields that an upstream sends itself.
+    pub rate_limit_headers: RateLimitHeaders,
+    /// What the gateway calls itself in `Via`; `None` to leave the field alone.
+    pub via: Option<HeaderValue>,
+    /// Whether the doors for programs (`/v1/check` and its like) are open on the HTTP port, or handed on like any other path.
+    pub doors: bool,
+    /// How upstreams are asked whether they are well; `None` to take them as well.
+    pub health: Option<HealthChecks>,
+}
+
+/// Where an upstream is: `http://host[:port]` or `https://host[:port]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UpstreamUrl {
+    scheme: Scheme,
+    authority: Authority,
+}
+
+/// What is spoken with an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, and HTTP/2 where TLS agrees on it.
+    Auto,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 alone; without TLS by prior knowledge.
+    Http2,
+}
+
+/// What an upstream reads in `Host` or `:authority`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostField {
+    /// What the client wrote there.
+    Keep,
+    /// The upstream's own address.
+    Replace,
+}
+
+/// What becomes of rate limit fields that an upstream sends itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimitHeaders {
+    /// Ours stand in their place wherever a limit applies.
+    Replace,
+    /// They stay, and ours are left out where there are any.
+    Keep,
+    /// Neither theirs nor ours are in the answer.
+    Remove,
+}
+
+/// How upstreams are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthChecks {
+    /// The path that is asked for; a status from 200 to 399 is well.
+    pub path: Uri,
+    /// How often.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// After how many good answers in a row an upstream is well again.
+    pub healthy_after: u32,
+    /// After how many bad ones it no longer is.
+    pub unhealthy_after: u32,
+}
+
+/// Why a text is not the address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamUrlError {
+    /// No scheme that is spoken here, or no host.
+    #[error("`{0}` is not the address of an upstream: write `http://host:port` or `https://host:port`")]
+    NotHttp(String),
+    /// A user or a password.
+    #[error("the address of an upstream holds no user and no password: write `http://host:port` or `https://host:port`")]
+    UserInfo,
+    /// More than a host.
+    #[error("`{0}` names a path, but requests keep theirs: write `http://host:port` or `https://host:port`")]
+    Path(String),
+}
+
+// === impl UpstreamUrl ===
+
+impl UpstreamUrl {
+    /// `http` or `https`.
+    #[must_use]
+    pub const fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// Host and port, as written.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+}
+
+impl FromStr for UpstreamUrl {
+    type Err = UpstreamUrlError;
+
+    fn from_str(text: &str) -> Result<Self, UpstreamUrlError> {
+        if text.contains('@') {
+            return Err(UpstreamUrlError::UserInfo);
+        }
+        let not_http = || UpstreamUrlError::NotHttp(text.to_owned());
+        let parts = text.parse::<Uri>().map_err(|_| not_http())?.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(not_http()) };
+        if ![Scheme::HTTP, Scheme::HTTPS].contains(&scheme) || authority.host().is_empty() || authority.port_u16() == Some(0) {
+            return Err(not_http());
+        }
+        // A port that is none is left out by `port`, without a word.
+        let after_host = &authority.as_str()[authority.host().len()..];
+        if !after_host.is_empty() && authority.port().is_none() {
+            return Err(not_http());
+        }
+        match parts.path_and_query {
+            Some(path) if path != "/" => Err(UpstreamUrlError::Path(text.to_owned())),
+            _ => Ok(Self { scheme, authority }),
+        }
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+impl fmt::Debug for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UpstreamUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_scheme_and_a_host() {
+        for (text, shown) in [
+            ("http://alma:8000", "http://alma:8000"),
+            ("https://api.example.org/", "https://api.example.org"),
+            ("HTTP://[::1]:80", "http://[::1]:80"),
+        ] {
+            assert_eq!(text.parse::<UpstreamUrl>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_says_what_would_be() {
+        for text in ["alma:8000", "alma", "ftp://alma", "http://", "http://alma:port", "http://alma:0", "http://alma:", "/alma", ""] {
+            let told = text.parse::<UpstreamUrl>().unwrap_err().to_string();
+            assert!(told.contains("is not the address of an upstream: write `http://host:port`"), "{text}: {told}");
+        }
+        let told = "http://user:hunter2@alma".parse::<UpstreamUrl>().unwrap_err().to_string();
+        assert!(!told.contains("hunter2") && told.contains("no password"), "{told}");
+        let told = "http://alma/api".parse::<UpstreamUrl>().unwrap_err().to_string();
+        assert!(told.contains("names a path"), "{told}");
+    }
+}

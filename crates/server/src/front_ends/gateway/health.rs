@@ -1,0 +1,103 @@
+//! Asks upstreams whether they are well, all the time.
+
+use std::sync::Arc;
+
+use http::{
+    HeaderValue, Request,
+    header::{HOST, USER_AGENT},
+};
+use http_body_util::BodyExt;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::{
+    Gateway,
+    upload::Upload,
+    upstream::{Condition, Sender, Upstream},
+};
+use crate::config::gateway::HealthChecks;
+
+const NAME: HeaderValue = HeaderValue::from_static("sluice-health");
+
+/// Asks for as long as it lives.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    _tasks: JoinSet<()>,
+}
+
+impl Gateway {
+    /// Begins to ask the upstreams, if that is wanted.
+    pub(crate) fn watch(&self) -> Watch {
+        let mut tasks = JoinSet::new();
+        if let Some(checks) = &self.inner.settings.health {
+            for upstream in self.inner.upstreams.iter() {
+                tasks.spawn(watch(Arc::clone(upstream), checks.clone()));
+            }
+        }
+        Watch { _tasks: tasks }
+    }
+}
+
+async fn watch(upstream: Arc<Upstream>, checks: HealthChecks) {
+    let mut rounds = interval(checks.interval);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut good, mut bad) = (0_u32, 0_u32);
+    loop {
+        rounds.tick().await;
+        let answered = timeout(checks.timeout, ask(&upstream, &checks)).await.unwrap_or_else(|_| Err("it did not answer in time".into()));
+        let why = match answered {
+            Ok(()) => {
+                (good, bad) = (good.saturating_add(1), 0);
+                None
+            }
+            Err(why) => {
+                (good, bad) = (0, bad.saturating_add(1));
+                Some(why)
+            }
+        };
+        if good >= checks.healthy_after && upstream.found(Condition::Well) {
+            tracing::info!(upstream = %upstream.url(), "an upstream is well again");
+        }
+        if let Some(why) = why.filter(|_| bad >= checks.unhealthy_after)
+            && upstream.found(Condition::Unwell)
+        {
+            tracing::warn!(upstream = %upstream.url(), error = &*why, "an upstream is not well: it gets no requests until it is");
+        }
+    }
+}
+
+async fn ask(upstream: &Arc<Upstream>, checks: &HealthChecks) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // A new one would not say whether those that requests go over still work.
+    let sender = match upstream.free_connection() {
+        Some(sender) => sender,
+        None => Box::pin(upstream.new_connection()).await?,
+    };
+    let url = upstream.url();
+    let mut request = Request::new(Upload::EMPTY);
+    request.headers_mut().insert(USER_AGENT, NAME);
+    let (response, sender) = match sender {
+        Sender::Http1(mut sender) => {
+            *request.uri_mut() = checks.path.clone();
+            request.headers_mut().insert(HOST, HeaderValue::from_str(url.authority().as_str())?);
+            (sender.send_request(request).await?, Some(sender))
+        }
+        Sender::Http2(mut sender, _in_use) => {
+            let mut uri = checks.path.clone().into_parts();
+            (uri.scheme, uri.authority) = (Some(url.scheme().clone()), Some(url.authority().clone()));
+            *request.uri_mut() = http::Uri::from_parts(uri)?;
+            *request.version_mut() = http::Version::HTTP_2;
+            (sender.send_request(request).await?, None)
+        }
+    };
+    let status = response.status();
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    if let Some(sender) = sender {
+        upstream.give_back(sender);
+    }
+    if status.is_success() || status.is_redirection() { Ok(()) } else { Err(format!("it answered {status}").into()) }
+}

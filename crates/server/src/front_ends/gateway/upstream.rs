@@ -1,0 +1,270 @@
+//! One upstream: its connections, and whether it is well.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hyper::client::conn::{http1, http2};
+use parking_lot::Mutex;
+
+use super::{
+    connect::{Connect, ConnectError, Connected},
+    upload::Upload,
+};
+use crate::config::gateway::UpstreamUrl;
+
+/// How many idle connections are kept. More were hardly in use at once, and each costs the upstream memory too.
+const MAX_IDLE: usize = 512;
+/// How long an idle connection is kept: as long as servers usually keep theirs. One that its server closes earlier is noticed and forgotten.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How many requests share a connection in HTTP/2: as many as every server should let (RFC 9113, section 6.5.2). More would wait for each other in silence.
+const MAX_STREAMS: usize = 100;
+
+/// One upstream.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    url: UpstreamUrl,
+    connect: Connect,
+    /// Connections in HTTP/1.1 that wait for a request; the one used last is at the back.
+    idle: Mutex<VecDeque<Idle>>,
+    /// Connections in HTTP/2.
+    shared: Mutex<Vec<Shared>>,
+    /// Held while connecting where one connection may do for many requests, so that a burst does not make one for each.
+    connecting: tokio::sync::Mutex<()>,
+    /// Whether TLS has agreed on HTTP/1.1: then nobody has to wait for another's connection.
+    speaks_http1: AtomicBool,
+    in_flight: AtomicUsize,
+    started: Instant,
+    /// Until when it is only asked if no other is left, in milliseconds since the start.
+    away_until_ms: AtomicU64,
+    condition: AtomicU8,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Upload>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<Upload>,
+    in_use: Arc<AtomicUsize>,
+}
+
+/// A connection, for one request.
+#[derive(Debug)]
+pub(super) enum Sender {
+    Http1(http1::SendRequest<Upload>),
+    Http2(http2::SendRequest<Upload>, InUse),
+}
+
+/// Counts a request for as long as it lives.
+#[derive(Debug)]
+pub(super) struct InUse(Arc<AtomicUsize>);
+
+/// A request that an upstream is busy with.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Upstream>);
+
+/// What active checks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    Well = 0,
+    Unwell = 1,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(super) fn new(url: UpstreamUrl, connect: Connect) -> Self {
+        Self {
+            speaks_http1: AtomicBool::new(connect.is_surely_http1(&url)),
+            url,
+            connect,
+            idle: Mutex::default(),
+            shared: Mutex::default(),
+            connecting: tokio::sync::Mutex::new(()),
+            in_flight: AtomicUsize::new(0),
+            started: Instant::now(),
+            away_until_ms: AtomicU64::new(0),
+            condition: AtomicU8::new(Condition::Well as u8),
+        }
+    }
+
+    /// Where it is.
+    pub(super) const fn url(&self) -> &UpstreamUrl {
+        &self.url
+    }
+
+    /// How many requests it is busy with.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that it is now busy with.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Whether active checks say that it is well.
+    pub(super) fn is_well(&self) -> bool {
+        self.condition.load(Ordering::Relaxed) == Condition::Well as u8
+    }
+
+    /// Notes what active checks say; whether that is news.
+    pub(super) fn found(&self, condition: Condition) -> bool {
+        self.condition.swap(condition as u8, Ordering::Relaxed) != condition as u8
+    }
+
+    /// For how long it is still to be left alone, since it could not be connected to.
+    pub(super) fn away_for(&self) -> Duration {
+        let until = Duration::from_millis(self.away_until_ms.load(Ordering::Relaxed));
+        until.saturating_sub(self.started.elapsed())
+    }
+
+    /// Leaves it alone for as long as there are others.
+    pub(super) fn leave_alone(&self, time: Duration) {
+        let until = u64::try_from((self.started.elapsed() + time).as_millis()).unwrap_or(u64::MAX);
+        self.away_until_ms.store(until, Ordering::Relaxed);
+    }
+
+    /// It can be connected to again.
+    pub(super) fn is_back(&self) {
+        self.away_until_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// A connection that was used before, if any is free.
+    pub(super) fn free_connection(&self) -> Option<Sender> {
+        if let Some(sender) = self.idle_connection() {
+            return Some(Sender::Http1(sender));
+        }
+        if self.speaks_http1.load(Ordering::Relaxed) { None } else { self.shared_connection() }
+    }
+
+    /// A new connection, or one that somebody else has just made.
+    pub(super) async fn new_connection(&self) -> Result<Sender, ConnectError> {
+        if self.speaks_http1.load(Ordering::Relaxed) {
+            return self.connect.to(&self.url).await.map(|connected| self.keep(connected));
+        }
+        let alone = self.connecting.lock().await;
+        if let Some(sender) = self.shared_connection() {
+            return Ok(sender);
+        }
+        if self.speaks_http1.load(Ordering::Relaxed) {
+            drop(alone);
+        }
+        self.connect.to(&self.url).await.map(|connected| self.keep(connected))
+    }
+
+    /// Whether it can be asked for an upgrade.
+    pub(super) fn can_upgrade(&self) -> bool {
+        self.connect.can_upgrade()
+    }
+
+    /// A connection for a request that asks for an upgrade, and will hardly be given back.
+    pub(super) async fn upgradable_connection(&self) -> Result<Sender, ConnectError> {
+        match self.connect.to_http1(&self.url).await? {
+            Connected::Http1(sender) => Ok(Sender::Http1(sender)),
+            other @ Connected::Http2(_) => Ok(self.keep(other)),
+        }
+    }
+
+    /// Takes back a connection whose request is done with.
+    pub(super) fn give_back(self: &Arc<Self>, mut sender: http1::SendRequest<Upload>) {
+        if sender.is_ready() {
+            return self.put_back(sender);
+        }
+        if !sender.is_closed() {
+            // It has read the last of the answer, and not yet noticed that this was all; or the client is still sending, for nobody.
+            let upstream = Arc::clone(self);
+            tokio::spawn(async move {
+                if sender.ready().await.is_ok() {
+                    upstream.put_back(sender);
+                }
+            });
+        }
+    }
+
+    fn put_back(&self, sender: http1::SendRequest<Upload>) {
+        let now = Instant::now();
+        let mut idle = self.idle.lock();
+        while idle.front().is_some_and(|oldest| idle.len() >= MAX_IDLE || oldest.is_useless(now)) {
+            idle.pop_front();
+        }
+        idle.push_back(Idle { sender, since: now });
+    }
+
+    fn idle_connection(&self) -> Option<http1::SendRequest<Upload>> {
+        let now = Instant::now();
+        let mut idle = self.idle.lock();
+        while let Some(candidate) = idle.pop_back() {
+            if !candidate.is_useless(now) && candidate.sender.is_ready() {
+                return Some(candidate.sender);
+            }
+        }
+        None
+    }
+
+    fn shared_connection(&self) -> Option<Sender> {
+        let mut shared = self.shared.lock();
+        shared.retain(|connection| !connection.sender.is_closed());
+        let free = shared.iter().find(|connection| connection.in_use.load(Ordering::Relaxed) < MAX_STREAMS);
+        free.map(Shared::sender)
+    }
+
+    fn keep(&self, connected: Connected) -> Sender {
+        match connected {
+            Connected::Http1(sender) => {
+                self.speaks_http1.store(true, Ordering::Relaxed);
+                Sender::Http1(sender)
+            }
+            Connected::Http2(sender) => {
+                self.speaks_http1.store(false, Ordering::Relaxed);
+                let connection = Shared { sender, in_use: Arc::default() };
+                let sender = connection.sender();
+                self.shared.lock().push(connection);
+                sender
+            }
+        }
+    }
+}
+
+impl Idle {
+    fn is_useless(&self, now: Instant) -> bool {
+        self.sender.is_closed() || now.duration_since(self.since) > IDLE
+    }
+}
+
+impl Shared {
+    fn sender(&self) -> Sender {
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        Sender::Http2(self.sender.clone(), InUse(Arc::clone(&self.in_use)))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl InFlight {
+    /// Who is busy with it.
+    pub(super) const fn upstream(&self) -> &Arc<Upstream> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,298 @@
+//! What the tests share: a gateway on a port, upstreams behind it, and clients in front of it.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use axum::body::{Body, Bytes, HttpBody};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use sluice_server::{app::App, config::Loader};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
+    task::{JoinHandle, JoinSet},
+};
+
+/// A gateway that listens. Stopped at once when it is dropped.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<std::io::Result<()>>,
+}
+
+/// An upstream that answers as it is told, over HTTP/1.1 and HTTP/2. Gone when it is dropped, with all its connections.
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
+    serving: JoinHandle<()>,
+}
+
+/// A body in the frames that a channel brings; dropping the sender ends it.
+pub(crate) struct Frames(mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>);
+
+/// A client in HTTP/1.1, with one connection.
+pub(crate) struct Client(http1::SendRequest<Body>);
+
+/// An answer, in full.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// A gateway to `upstream`, with `more` keys in its section.
+    pub(crate) async fn to(upstream: &Upstream, more: &str) -> Self {
+        Self::with(&format!("{{ upstream: 'http://{}', {more} }}", upstream.address), &[]).await
+    }
+
+    /// A gateway with this section, and these variables.
+    pub(crate) async fn with(section: &str, variables: &[(&str, &str)]) -> Self {
+        let loader = Loader::new().variables([("SLUICE__SHUTDOWN_DELAY", "0s"), ("SLUICE__GATEWAY", section)]);
+        let app = App::open(loader.variables(variables.iter().copied()).load().unwrap_or_else(|errors| panic!("{errors}"))).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, told) = oneshot::channel::<()>();
+        let running = tokio::spawn(async move { app.run(listener, async { drop(told.await) }).await });
+        Self { address, stop: Some(stop), running }
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(&mut self) {
+        (&mut self.running).await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    pub(crate) async fn http2_client(&self) -> http2::SendRequest<Body> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// What a new client gets for `path`.
+    pub(crate) async fn get(&self, path: &str) -> Got {
+        self.client().await.get(path).await
+    }
+
+    /// The value of the metric whose line begins so; 0 when there is none.
+    pub(crate) async fn metric(&self, line: &str) -> f64 {
+        let text = self.get("/metrics").await.text;
+        let found = text.lines().find_map(|known| known.strip_prefix(line)?.trim().parse().ok());
+        found.unwrap_or(0.0)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(crate) async fn start<F, A>(answer: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::listen("127.0.0.1:0", answer).await
+    }
+
+    pub(crate) async fn listen<F, A>(address: &str, answer: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asked, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, opened) = (Arc::clone(&asked), Arc::clone(&connections));
+        let serving = tokio::spawn(async move {
+            let mut tasks = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                opened.fetch_add(1, Ordering::SeqCst);
+                let (answer, count) = (answer.clone(), Arc::clone(&count));
+                tasks.spawn(async move {
+                    let service = service_fn(move |request| {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        let answer = answer(request);
+                        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+                    });
+                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { address, asked, connections, serving }
+    }
+
+    /// How many requests it got.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// How many connections it accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// An answer that tells what was asked: the method, target and version, a line for each field, and after an empty line the body.
+pub(crate) async fn echo(request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let mut told = format!("{} {} {:?}\n", head.method, head.uri, head.version);
+    for (name, value) in &head.headers {
+        told.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+    }
+    told.push('\n');
+    let body = body.collect().await.unwrap();
+    let trailers = body.trailers().cloned();
+    told.push_str(std::str::from_utf8(&body.to_bytes()).unwrap());
+    for (name, value) in &trailers.unwrap_or_default() {
+        told.push_str(&format!("\n{name}: {}", value.to_str().unwrap()));
+    }
+    Response::new(Body::from(told))
+}
+
+// === impl Frames ===
+
+impl Frames {
+    pub(crate) fn new() -> (mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>, Self) {
+        let (sender, receiver) = mpsc::channel(1);
+        (sender, Self(receiver))
+    }
+
+    pub(crate) fn data(text: impl Into<Bytes>) -> Result<Frame<Bytes>, std::io::Error> {
+        Ok(Frame::data(text.into()))
+    }
+}
+
+impl HttpBody for Frames {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.0.poll_recv(context)
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection.with_upgrades());
+        Self(sender)
+    }
+
+    /// Sends a request, and waits for the head of the answer.
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Response<Incoming> {
+        self.0.ready().await.unwrap();
+        self.try_send(request).await.unwrap()
+    }
+
+    pub(crate) fn try_send(&mut self, request: Request<Body>) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+        self.0.send_request(request)
+    }
+
+    /// Sends a request, and waits for the whole answer.
+    pub(crate) async fn ask(&mut self, request: Request<Body>) -> Got {
+        let response = self.send(request).await;
+        Got::read(response).await
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Got {
+        self.ask(get(path).body(Body::empty()).unwrap()).await
+    }
+}
+
+/// A GET, with a host.
+pub(crate) fn get(path: &str) -> http::request::Builder {
+    Request::get(path).header("host", "api.test")
+}
+
+/// A POST, with a host.
+pub(crate) fn post(path: &str) -> http::request::Builder {
+    Request::post(path).header("host", "api.test")
+}
+
+// === impl Got ===
+
+impl Got {
+    pub(crate) async fn read(response: Response<Incoming>) -> Self {
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Self { status: head.status, headers: head.headers, text }
+    }
+
+    /// A field of the answer, all its lines.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let lines: Vec<_> = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+        (!lines.is_empty()).then(|| lines.join(" | "))
+    }
+
+    /// The problem that it tells of.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(self.header("content-type").as_deref(), Some("application/problem+json"), "{self:?}");
+        let body: serde_json::Value = serde_json::from_str(&self.text).unwrap();
+        assert_eq!(body["status"], self.status.as_u16());
+        body["type"].as_str().unwrap().strip_prefix("urn:sluice:problem:").unwrap().to_owned()
+    }
+
+    /// Whether the echo has this line.
+    pub(crate) fn echoes(&self, line: &str) -> bool {
+        self.text.lines().any(|told| told == line)
+    }
+}
+
+/// The next data of a body, as text; `None` at its end.
+pub(crate) async fn next_text(body: &mut Incoming) -> Option<String> {
+    loop {
+        let frame = body.frame().await?.unwrap();
+        if let Ok(data) = frame.into_data() {
+            return Some(String::from_utf8(data.to_vec()).unwrap());
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Bodies that never end, arrive in pieces, are larger than memory, or are no bodies at all.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming};
+use sluice_testkit::eventually_async;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::scene::{Frames, Gateway, Upstream, echo, get, next_text, post};
+
+type Sending = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
+
+/// An upstream that hands out the sending end of each answer's body.
+async fn streaming() -> (Upstream, mpsc::Receiver<Sending>) {
+    let (streams, opened) = mpsc::channel(8);
+    let upstream = Upstream::start(move |_: Request<Incoming>| {
+        let streams = streams.clone();
+        async move {
+            let (frames, body) = Frames::new();
+            streams.send(frames).await.unwrap();
+            Response::builder().header("content-type", "text/event-stream").body(Body::new(body)).unwrap()
+        }
+    })
+    .await;
+    (upstream, opened)
+}
+
+#[tokio::test]
+async fn server_sent_events_arrive_one_by_one() {
+    let (upstream, mut opened) = streaming().await;
+    for protocol in ["http1", "http2"] {
+        let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
+        let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+        let events = opened.recv().await.unwrap();
+        for number in 0..5 {
+            // The next is only sent when the one before has arrived.
+            let event = format!("data: {number}\n\n");
+            events.send(Frames::data(event.clone())).await.unwrap();
+            assert_eq!(next_text(&mut body).await, Some(event));
+        }
+        drop(events);
+        assert_eq!(next_text(&mut body).await, None);
+    }
+}
+
+#[tokio::test]
+async fn when_the_client_goes_the_upstream_is_told() {
+    let (upstream, mut opened) = streaming().await;
+    for protocol in ["http1", "http2"] {
+        let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
+        let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+        let events = opened.recv().await.unwrap();
+        events.send(Frames::data("first")).await.unwrap();
+        assert_eq!(next_text(&mut body).await.as_deref(), Some("first"));
+        drop(body);
+        eventually_async("the upstream's answer is dropped", async || {
+            // What is sent meanwhile is how a server notices that nobody listens.
+            let _ = events.try_send(Frames::data("more"));
+            events.is_closed()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn when_the_client_goes_before_the_answer_the_upstream_is_told() {
+    let dropped = Arc::new(tokio::sync::Semaphore::new(0));
+    let tell = Arc::clone(&dropped);
+    let upstream = Upstream::start(move |_| {
+        struct Tell(Arc<tokio::sync::Semaphore>);
+        impl Drop for Tell {
+            fn drop(&mut self) {
+                self.0.add_permits(1);
+            }
+        }
+        let tell = Tell(Arc::clone(&tell));
+        async move {
+            let _tell = tell;
+            std::future::pending::<Response<Body>>().await
+        }
+    })
+    .await;
+    for protocol in ["http1", "http2"] {
+        let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
+        let before = upstream.asked();
+        let mut client = gateway.client().await;
+        let answer = client.try_send(get("/slow").body(Body::empty()).unwrap());
+        let asking = tokio::spawn(answer);
+        eventually_async("the upstream is asked", async || upstream.asked() > before).await;
+        asking.abort();
+        drop(client);
+        eventually_async("the upstream's work is dropped", async || dropped.try_acquire().map(std::mem::forget).is_ok()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_reads_a_body_while_it_is_still_being_sent() {
+    let (heard, mut hearing) = mpsc::channel::<String>(8);
+    let upstream = Upstream::start(move |request: Request<Incoming>| {
+        let heard = heard.clone();
+        async move {
+            let mut body = request.into_body();
+            while let Some(text) = next_text(&mut body).await {
+                heard.send(text).await.unwrap();
+            }
+            Response::new(Body::from("done"))
+        }
+    })
+    .await;
+    for protocol in ["http1", "http2"] {
+        let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
+        let (frames, body) = Frames::new();
+        let mut client = gateway.client().await;
+        let answer = tokio::spawn(client.try_send(post("/upload").body(Body::new(body)).unwrap()));
+        for number in 0..5 {
+            frames.send(Frames::data(format!("piece {number}"))).await.unwrap();
+            assert_eq!(hearing.recv().await, Some(format!("piece {number}")));
+        }
+        drop(frames);
+        let response = answer.await.unwrap().unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "done");
+    }
+}
+
+#[tokio::test]
+async fn a_sender_waits_for_a_reader_who_does_not_read() {
+    let (upstream, mut opened) = streaming().await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let mut body = gateway.client().await.send(get("/large").body(Body::empty()).unwrap()).await.into_body();
+    let frames = opened.recv().await.unwrap();
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    const PIECES: usize = 100;
+    let sent = Arc::new(Mutex::new(0));
+    let counting = Arc::clone(&sent);
+    let sending = tokio::spawn(async move {
+        for _ in 0..PIECES {
+            frames.send(Frames::data(piece.clone())).await.unwrap();
+            *counting.lock().await += 1;
+        }
+    });
+    // Nobody reads: what the sockets and our buffers hold is a small part of it, and then the sender has to wait.
+    let mut before = usize::MAX;
+    eventually_async("the sender stands still", async || {
+        let now = *sent.lock().await;
+        let still = now == before;
+        before = now;
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        still
+    })
+    .await;
+    assert!(*sent.lock().await < PIECES / 2, "{before} MiB were taken, though nobody reads");
+    let mut received = 0;
+    while let Some(text) = next_text(&mut body).await {
+        received += text.len();
+    }
+    assert_eq!(received, PIECES << 20);
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn trailers_go_along_both_ways() {
+    let upstream = Upstream::start(async |request: Request<Incoming>| {
+        let told = echo(request).await.into_body().collect().await.unwrap().to_bytes();
+        let (frames, body) = Frames::new();
+        tokio::spawn(async move {
+            frames.send(Frames::data(told)).await.unwrap();
+            let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), "42".parse().unwrap())]);
+            frames.send(Ok(Frame::trailers(trailers))).await.unwrap();
+        });
+        Response::builder().header("trailer", "x-sum").body(Body::new(body)).unwrap()
+    })
+    .await;
+    for protocol in ["http1", "http2"] {
+        let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
+        let (frames, body) = Frames::new();
+        tokio::spawn(async move {
+            frames.send(Frames::data("body")).await.unwrap();
+            let trailers = HeaderMap::from_iter([("x-count".parse().unwrap(), "4".parse().unwrap())]);
+            frames.send(Ok(Frame::trailers(trailers))).await.unwrap();
+        });
+        let request = post("/").header("te", "trailers").header("trailer", "x-count").body(Body::new(body)).unwrap();
+        let response = gateway.client().await.send(request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let collected = response.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers().unwrap()["x-sum"], "42", "{protocol}");
+        let told = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
+        assert!(told.ends_with("body\nx-count: 4"), "{protocol}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_measured_when_it_is_over() {
+    let (upstream, mut opened) = streaming().await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+    let events = opened.recv().await.unwrap();
+    events.send(Frames::data("12345")).await.unwrap();
+    assert_eq!(next_text(&mut body).await.as_deref(), Some("12345"));
+    let counted = r#"http_requests_total{endpoint="other",method="GET",status="200"}"#;
+    assert!(gateway.metric(counted).await < 0.5, "it is still on its way");
+    events.send(Frames::data("678")).await.unwrap();
+    assert_eq!(next_text(&mut body).await.as_deref(), Some("678"));
+    drop(events);
+    assert_eq!(next_text(&mut body).await, None);
+    eventually_async("it is counted", async || gateway.metric(counted).await > 0.5).await;
+    let bytes = gateway.metric(r#"http_response_size_bytes_sum{endpoint="other",method="GET"}"#).await;
+    assert!((bytes - 8.0).abs() < 0.5, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_streams() {
+    let (upstream, mut opened) = streaming().await;
+    let mut gateway = Gateway::to(&upstream, "").await;
+    let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+    let events = opened.recv().await.unwrap();
+    events.send(Frames::data("before")).await.unwrap();
+    assert_eq!(next_text(&mut body).await.as_deref(), Some("before"));
+    gateway.stop();
+    eventually_async("nobody is let in any more", async || tokio::net::TcpStream::connect(gateway.address).await.is_err()).await;
+    events.send(Frames::data("after")).await.unwrap();
+    assert_eq!(next_text(&mut body).await.as_deref(), Some("after"));
+    drop(events);
+    assert_eq!(next_text(&mut body).await, None);
+    gateway.stopped().await;
+}
