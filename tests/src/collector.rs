@@ -1,37 +1,19 @@
 //! A collector of traces and metrics, as OTLP over HTTP brings them.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use opentelemetry_proto::tonic::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{KeyValue, any_value::Value},
 };
 use prost::Message;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
 
-const MAX_FIELDS: usize = 64;
+use crate::inbox::Inbox;
 
-/// An HTTP/1.1 server on a port of its own that takes `/v1/traces` and `/v1/metrics` in Protobuf, and keeps what it was sent.
+/// A server on a port of its own that takes `/v1/traces` and `/v1/metrics` in Protobuf, and keeps what it was sent.
 ///
 /// It lives as long as the test's runtime.
 #[derive(Debug)]
 pub struct Collector {
-    address: SocketAddr,
-    received: Arc<Mutex<Received>>,
-}
-
-#[derive(Debug, Default)]
-struct Received {
-    spans: Vec<Span>,
-    metrics: Vec<String>,
-    bytes: Vec<u8>,
+    inbox: Inbox,
 }
 
 /// A span that was received.
@@ -63,46 +45,43 @@ impl Collector {
     /// # Panics
     /// When there is no free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
-        let address = listener.local_addr().expect("a bound listener has an address");
-        let received = Arc::<Mutex<Received>>::default();
-        let inbox = Arc::clone(&received);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let inbox = Arc::clone(&inbox);
-                // An exporter that breaks off sends again.
-                tokio::spawn(async move { drop(take_all(stream, &inbox).await) });
-            }
-        });
-        Self { address, received }
+        Self { inbox: Inbox::start().await }
     }
 
     /// What exporters are told of it.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.inbox.address())
     }
 
     /// The spans received so far, in the order of their arrival.
+    ///
+    /// # Panics
+    /// When something else was sent in their place.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.look(|received| received.spans.clone())
+        self.received::<ExportTraceServiceRequest>("/v1/traces").into_iter().flat_map(spans).collect()
     }
 
     /// The names of the metrics received so far.
+    ///
+    /// # Panics
+    /// When something else was sent in their place.
     #[must_use]
     pub fn metrics(&self) -> Vec<String> {
-        self.look(|received| received.metrics.clone())
+        let sent = self.received::<ExportMetricsServiceRequest>("/v1/metrics").into_iter().flat_map(|request| request.resource_metrics);
+        sent.flat_map(|sent| sent.scope_metrics).flat_map(|scope| scope.metrics).map(|metric| metric.name).collect()
     }
 
     /// Everything received so far, as it stood on the wire, heads of requests included.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        self.look(|received| received.bytes.clone())
+        self.inbox.letters().into_iter().flat_map(|letter| letter.wire).collect()
     }
 
-    fn look<T>(&self, look: impl FnOnce(&Received) -> T) -> T {
-        look(&self.received.lock().unwrap_or_else(PoisonError::into_inner))
+    fn received<M: Message + Default>(&self, path: &str) -> Vec<M> {
+        let letters = self.inbox.letters().into_iter().filter(|letter| letter.path == path);
+        letters.map(|letter| M::decode(&*letter.body).expect("exporters send what the protocol says")).collect()
     }
 }
 
@@ -116,71 +95,23 @@ impl Span {
     }
 }
 
-/// Takes what comes over one connection, until it ends.
-async fn take_all(mut stream: TcpStream, inbox: &Mutex<Received>) -> io::Result<()> {
-    let mut received = Vec::new();
-    loop {
-        while let Some((path, start, end)) = parse(&received)? {
-            let request: Vec<u8> = received.drain(..end).collect();
-            let taken = inbox.lock().unwrap_or_else(PoisonError::into_inner).take(&path, &request, start);
-            let status = if taken { "200 OK" } else { "400 Bad Request" };
-            stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await?;
-        }
-        if stream.read_buf(&mut received).await? == 0 {
-            return Ok(());
-        }
+fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for sent in request.resource_spans {
+        let service = texts(sent.resource.unwrap_or_default().attributes);
+        spans.extend(sent.scope_spans.into_iter().flat_map(|scope| scope.spans).map(|span| Span {
+            name: span.name,
+            trace: hex(&span.trace_id),
+            id: hex(&span.span_id),
+            parent: hex(&span.parent_span_id),
+            time: (span.start_time_unix_nano, span.end_time_unix_nano),
+            // As numbered in the protocol.
+            failed: span.status.is_some_and(|status| status.code == 2),
+            attributes: texts(span.attributes),
+            service: service.clone(),
+        }));
     }
-}
-
-/// The path of the request at the start of `bytes`, and where its body starts and ends; `None` while it is not whole.
-fn parse(bytes: &[u8]) -> io::Result<Option<(String, usize, usize)>> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut head = httparse::Request::new(&mut fields);
-    let parsed = head.parse(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    let httparse::Status::Complete(start) = parsed else { return Ok(None) };
-    let length = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok()).unwrap_or(0);
-    let path = head.path.unwrap_or_default().to_owned();
-    Ok((bytes.len() >= start + length).then_some((path, start, start + length)))
-}
-
-impl Received {
-    /// Keeps a request to `path` whose body begins at `start`; says whether it made sense.
-    fn take(&mut self, path: &str, request: &[u8], start: usize) -> bool {
-        self.bytes.extend_from_slice(request);
-        let body = &request[start..];
-        match path {
-            "/v1/traces" => ExportTraceServiceRequest::decode(body).is_ok_and(|traces| self.take_traces(traces)),
-            "/v1/metrics" => ExportMetricsServiceRequest::decode(body).is_ok_and(|metrics| self.take_metrics(metrics)),
-            _ => false,
-        }
-    }
-
-    fn take_traces(&mut self, traces: ExportTraceServiceRequest) -> bool {
-        for sent in traces.resource_spans {
-            let service = texts(sent.resource.unwrap_or_default().attributes);
-            for span in sent.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                self.spans.push(Span {
-                    name: span.name,
-                    trace: hex(&span.trace_id),
-                    id: hex(&span.span_id),
-                    parent: hex(&span.parent_span_id),
-                    time: (span.start_time_unix_nano, span.end_time_unix_nano),
-                    // As numbered in the protocol.
-                    failed: span.status.is_some_and(|status| status.code == 2),
-                    attributes: texts(span.attributes),
-                    service: service.clone(),
-                });
-            }
-        }
-        true
-    }
-
-    fn take_metrics(&mut self, metrics: ExportMetricsServiceRequest) -> bool {
-        let scopes = metrics.resource_metrics.into_iter().flat_map(|sent| sent.scope_metrics);
-        self.metrics.extend(scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name));
-        true
-    }
+    spans
 }
 
 fn texts(attributes: Vec<KeyValue>) -> Vec<(String, String)> {

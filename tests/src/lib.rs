@@ -11,10 +11,13 @@
 //! - [`echo`]: an API that says what it was asked.
 //! - [`behind`]: what clients see of it behind a proxy.
 //! - [`prometheus`]: a Prometheus that scrapes them.
+//! - [`alertmanager`]: an Alertmanager, to whom Prometheus tells its alerts.
+//! - [`inbox`]: a server that takes whatever is posted to it.
 //! - [`collector`]: a collector of traces and metrics.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
+pub mod alertmanager;
 pub mod audit;
 pub mod behind;
 pub mod collector;
@@ -23,6 +26,7 @@ pub mod crowd;
 pub mod echo;
 pub mod fleet;
 pub mod http;
+pub mod inbox;
 pub mod metrics;
 pub mod prometheus;
 pub mod promise;

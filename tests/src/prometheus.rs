@@ -45,11 +45,20 @@ impl Prometheus {
     /// # Panics
     /// When it does not come up.
     pub async fn start(replicas: &[SocketAddr], rules: &[String]) -> Self {
+        Self::alerting(replicas, rules, &[]).await
+    }
+
+    /// As [`Prometheus::start`], and tells what is wrong to these Alertmanagers.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn alerting(replicas: &[SocketAddr], rules: &[String], alertmanagers: &[SocketAddr]) -> Self {
         let directory = TempDir::with_prefix("sluice-prometheus-").expect("a directory can be made");
         let port = ReservedPort::new();
         let mut config = "global: { scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }\n".to_owned();
-        let targets: Vec<_> = replicas.iter().map(|replica| format!("\"{replica}\"")).collect();
-        let _ = writeln!(config, "scrape_configs: [{{ job_name: {JOB}, static_configs: [{{ targets: [{}] }}] }}]", targets.join(", "));
+        let list = |targets: &[SocketAddr]| targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(config, "scrape_configs: [{{ job_name: {JOB}, static_configs: [{{ targets: [{}] }}] }}]", list(replicas));
+        let _ = writeln!(config, "alerting: {{ alertmanagers: [{{ static_configs: [{{ targets: [{}] }}] }}] }}", list(alertmanagers));
         let _ = writeln!(config, "rule_files: [{}]", rules.join(", "));
         fs::write(directory.path().join("prometheus.yml"), config).expect("the directory is ours");
         let child = Self::command(directory.path(), port.number()).spawn().expect("prometheus can be started");

@@ -30,7 +30,7 @@ async fn what_it_was_built_from_is_told() {
     match option_env!("SLUICE_REVISION").filter(|told| !told.is_empty()) {
         Some(told) => assert_eq!(revision, told),
         None if git(&["rev-parse", "--verify", "HEAD"]) => {
-            assert!(git(&["cat-file", "-e", &format!("{revision}^{{commit}}")]), "{revision}")
+            assert!(git(&["cat-file", "-e", &format!("{revision}^{{commit}}")]), "{revision}");
         }
         None => assert_eq!(revision, "unknown"),
     }

@@ -84,8 +84,16 @@ pub fn eventually_within<O: Outcome>(patience: Duration, what: &str, mut attempt
 ///
 /// # Panics
 /// When no attempt has succeeded for twenty seconds. An attempt that never ends is not cut short: give it its own timeout.
-pub async fn eventually_async<O: Outcome>(what: &str, mut attempt: impl AsyncFnMut() -> O) -> O::Value {
-    let mut tries = Tries::new(PATIENCE);
+pub async fn eventually_async<O: Outcome>(what: &str, attempt: impl AsyncFnMut() -> O) -> O::Value {
+    eventually_async_within(PATIENCE, what, attempt).await
+}
+
+/// As [`eventually_async`], with a patience of one's own.
+///
+/// # Panics
+/// When no attempt has succeeded within `patience`; one is made in any case.
+pub async fn eventually_async_within<O: Outcome>(patience: Duration, what: &str, mut attempt: impl AsyncFnMut() -> O) -> O::Value {
+    let mut tries = Tries::new(patience);
     loop {
         match attempt().await.settle() {
             Ok(value) => return value,

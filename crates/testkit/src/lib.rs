@@ -40,7 +40,7 @@ mod server;
 pub mod strategies;
 
 pub use asgi::AsgiApp;
-pub use eventually::{Outcome, eventually, eventually_async, eventually_within};
+pub use eventually::{Outcome, eventually, eventually_async, eventually_async_within, eventually_within};
 pub use ports::ReservedPort;
 pub use process::{Sluice, SluiceOptions, built_sluice};
 pub use programs::Program;
