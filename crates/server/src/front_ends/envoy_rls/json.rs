@@ -98,6 +98,7 @@ pub(crate) struct RequestBody {
     descriptors: Vec<DescriptorBody>,
     /// Tokens that each descriptor takes; 0 is 1.
     #[serde(default, alias = "hits_addend", deserialize_with = "number")]
+    #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     hits_addend: u32,
 }
 
@@ -136,6 +137,7 @@ struct EntryBody {
 struct LimitBody {
     /// Rate and burst at once; 0 lets nothing pass.
     #[serde(default, alias = "requests_per_unit", deserialize_with = "number")]
+    #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     requests_per_unit: u32,
     /// The unit of time.
     #[serde(default)]
@@ -160,12 +162,25 @@ fn unit_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::E
     Unit::from_name(&name).ok_or_else(|| de::Error::custom(format_args!("`{name}` is no unit of time")))
 }
 
-/// A whole number, or one in quotes, as Protobuf's JSON writes those of 64 bits.
+/// A whole number, or one in quotes, as Protobuf's JSON writes those of 64 bits. In that JSON `2.0` and `2e0` are whole numbers too.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a whole number")]
 enum NumberBody {
     Number(u64),
+    #[serde(deserialize_with = "whole")]
+    Float(u64),
     Text(String),
+}
+
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    as_whole(number).ok_or_else(|| de::Error::custom(format_args!("{number} is not a whole number")))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and within what a float tells exactly")]
+fn as_whole(number: f64) -> Option<u64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && (0.0..=EXACT).contains(&number)).then_some(number as u64)
 }
 
 fn number<'de, T: TryFrom<u64>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
@@ -175,8 +190,11 @@ fn number<'de, T: TryFrom<u64>, D: Deserializer<'de>>(deserializer: D) -> Result
 fn number_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     Option::deserialize(deserializer)?
         .map(|number| match number {
-            NumberBody::Number(number) => Ok(number),
-            NumberBody::Text(text) => text.parse().map_err(|_| de::Error::custom(format_args!("`{text}` is not a whole number"))),
+            NumberBody::Number(number) | NumberBody::Float(number) => Ok(number),
+            NumberBody::Text(text) => {
+                let number = text.parse().ok().or_else(|| as_whole(text.parse().ok()?));
+                number.ok_or_else(|| de::Error::custom(format_args!("`{text}` is not a whole number")))
+            }
         })
         .transpose()
 }
@@ -240,6 +258,7 @@ struct StatusBody {
     current_limit: Option<CurrentLimitBody>,
     /// Tokens left.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     limit_remaining: u32,
     /// How long until the bucket is full again: `1.500s`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,6 +272,7 @@ struct StatusBody {
 struct CurrentLimitBody {
     /// Rate and burst at once.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     requests_per_unit: u32,
     /// The unit of time.
     #[schema(schema_with = unit)]

@@ -62,6 +62,22 @@ async fn names_and_numbers_may_be_written_in_two_ways() {
 }
 
 #[tokio::test]
+async fn a_whole_number_may_have_a_fraction_of_zero_or_an_exponent() {
+    let port = port();
+    let entries = json!([{ "key": "a", "value": "b" }]);
+    let left = async |hits: &str| {
+        let limit = r#"{"requestsPerUnit":1000.0,"unit":"HOUR"}"#;
+        let body = format!(r#"{{"domain":"edge","descriptors":[{{"entries":{entries},"limit":{limit},"hitsAddend":{hits}}}]}}"#);
+        ask(&port, serde_json::from_str(&body).unwrap()).await.body["statuses"][0]["limitRemaining"].clone()
+    };
+    assert_eq!([left("1.0").await, left("1e1").await, left("\"1e2\"").await, left("\"5.0\"").await], [999, 989, 889, 884]);
+    for hits in ["0.5", "-1.0", "1e300", "\"0.5\"", "\"\"", "\"nan\"", "true"] {
+        assert_eq!(left(hits).await, Value::Null, "{hits}");
+    }
+    assert_eq!(left("0").await, 884, "what is refused takes nothing");
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_a_problem_that_says_where() {
     let port = port();
     for (body, detail) in [
