@@ -16,6 +16,7 @@ use http::{
 };
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 
 use super::problem::{Kind, Problem};
 
@@ -51,6 +52,17 @@ pub(crate) async fn discard(head: &Parts, body: &mut Body) {
     // A client that waits to be told to go on will not send what was refused.
     if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
         in_time(pin!(discard_all(body))).await;
+    }
+}
+
+/// As [`discard`], of a body that is nobody's any more, while its request is answered. To be called where a runtime may be gone.
+pub(crate) fn discard_later(mut body: Body) {
+    if let Ok(runtime) = Handle::try_current()
+        && !body.is_end_stream()
+    {
+        runtime.spawn(async move {
+            in_time(pin!(discard_all(&mut body))).await;
+        });
     }
 }
 

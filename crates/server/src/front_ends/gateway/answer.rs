@@ -83,8 +83,12 @@ impl AnswerBody {
     }
 
     fn end(&mut self) {
-        if let Some(Lease { in_flight, sender: Sender::Http1(sender) }) = self.lease.take() {
-            in_flight.upstream().give_back(sender);
+        let Some(Lease { in_flight, sender: Sender::Http1(connection) }) = self.lease.take() else { return };
+        if self.upload.as_ref().is_none_or(|upload| upload.is_over()) {
+            in_flight.upstream().give_back(connection);
+        } else {
+            // It has said all, and does not want the rest of the request.
+            connection.cut.abort();
         }
     }
 }

@@ -13,6 +13,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
+use tokio::task::AbortHandle;
 use tower::{Service, ServiceExt};
 
 use super::{OpenGatewayError, upload::Upload};
@@ -44,9 +45,17 @@ pub(super) struct Connect {
 #[derive(Debug)]
 pub(super) enum Connected {
     /// For one request after the other.
-    Http1(http1::SendRequest<Upload>),
+    Http1(Http1),
     /// For many at once.
     Http2(http2::SendRequest<Upload>),
+}
+
+/// A connection in HTTP/1.1.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<Upload>,
+    /// Cuts it off, whatever is under way.
+    pub(super) cut: AbortHandle,
 }
 
 impl Connect {
@@ -123,8 +132,8 @@ async fn connect(
         return Ok(Connected::Http2(sender));
     }
     let (sender, connection) = http1::Builder::new().handshake(stream).await?;
-    tokio::spawn(log_the_end(connection.with_upgrades()));
-    Ok(Connected::Http1(sender))
+    let cut = tokio::spawn(log_the_end(connection.with_upgrades())).abort_handle();
+    Ok(Connected::Http1(Http1 { sender, cut }))
 }
 
 /// Whoever sends a request over the connection is told what went wrong with it; this is for those who look for the cause.

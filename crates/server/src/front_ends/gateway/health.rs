@@ -77,11 +77,11 @@ async fn ask(upstream: &Arc<Upstream>, checks: &HealthChecks) -> Result<(), Box<
     let url = upstream.url();
     let mut request = Request::new(Upload::EMPTY);
     request.headers_mut().insert(USER_AGENT, NAME);
-    let (response, sender) = match sender {
-        Sender::Http1(mut sender) => {
+    let (response, connection) = match sender {
+        Sender::Http1(mut connection) => {
             *request.uri_mut() = checks.path.clone();
             request.headers_mut().insert(HOST, HeaderValue::from_str(url.authority().as_str())?);
-            (sender.send_request(request).await?, Some(sender))
+            (connection.sender.send_request(request).await?, Some(connection))
         }
         Sender::Http2(mut sender, _in_use) => {
             let mut uri = checks.path.clone().into_parts();
@@ -96,8 +96,8 @@ async fn ask(upstream: &Arc<Upstream>, checks: &HealthChecks) -> Result<(), Box<
     while let Some(frame) = body.frame().await {
         frame?;
     }
-    if let Some(sender) = sender {
-        upstream.give_back(sender);
+    if let Some(connection) = connection {
+        upstream.give_back(connection);
     }
     if status.is_success() || status.is_redirection() { Ok(()) } else { Err(format!("it answered {status}").into()) }
 }

@@ -35,7 +35,7 @@ use std::{
 use axum::body::Body;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{CONNECTION, UPGRADE},
+    header::{CONNECTION, EXPECT, UPGRADE},
     request::Parts,
 };
 use hyper::{body::Incoming, client::conn::TrySendError, upgrade};
@@ -137,7 +137,7 @@ impl Gateway {
     pub(crate) async fn forward(&self, sent: Sent, head: Parts, body: Body) -> Result<Response<AnswerBody>, Problem> {
         let settings = &self.inner.settings;
         outgoing::require_forwardable(&head.method)?;
-        let (upload, progress) = Upload::new(body, Instant::now());
+        let (upload, progress) = Upload::new(body, head.headers.contains_key(EXPECT), Instant::now());
         let outgoing = Outgoing::new(head, upload, sent, settings.host, settings.via.as_ref())?;
         self.ask_somebody(outgoing, progress).await.map_err(|failure| {
             tracing::debug!(error = &failure as &dyn std::error::Error, "a request could not be handed on");
@@ -239,7 +239,7 @@ impl Gateway {
         progress: Option<&Arc<Progress>>,
     ) -> Result<Response<Incoming>, Unanswered> {
         match sender {
-            Sender::Http1(sender) => self.wait(sender.try_send_request(request), progress).await,
+            Sender::Http1(connection) => self.wait(connection.sender.try_send_request(request), progress).await,
             Sender::Http2(sender, _) => self.wait(sender.try_send_request(request), progress).await,
         }
     }

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -13,6 +13,8 @@ use std::{
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+
+use crate::front_ends::body;
 
 /// Whom a body waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,24 +35,32 @@ pub(super) struct Progress {
     moved_us: AtomicU64,
     bytes: AtomicU64,
     waits: AtomicU8,
+    over: AtomicBool,
 }
 
 /// A request's body: read from the client only as fast as the upstream takes it, frame by frame, trailers too.
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Option<(Body, Arc<Progress>)>,
+    /// Whether the client sends nothing before somebody reads.
+    client_waits: bool,
 }
 
 // === impl Progress ===
 
 impl Progress {
     fn new(started: Instant) -> Self {
-        Self { started, moved_us: AtomicU64::new(0), bytes: AtomicU64::new(0), waits: AtomicU8::new(1) }
+        Self { started, moved_us: AtomicU64::new(0), bytes: AtomicU64::new(0), waits: AtomicU8::new(1), over: AtomicBool::new(false) }
     }
 
     /// How many bytes were handed on.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing more will be handed on.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Whom the body waits for, and since when.
@@ -84,15 +94,27 @@ impl Progress {
 
 impl Upload {
     /// Nothing.
-    pub(super) const EMPTY: Self = Self { body: None };
+    pub(super) const EMPTY: Self = Self { body: None, client_waits: false };
 
-    /// `body`, and how far it comes; nothing to watch when there is none.
-    pub(super) fn new(body: Body, started: Instant) -> (Self, Option<Arc<Progress>>) {
+    /// `body`, and how far it comes; nothing to watch when there is none. Of a client that `waits` to be told to go on nothing is read before the
+    /// upstream asks for it.
+    pub(super) fn new(body: Body, waits: bool, started: Instant) -> (Self, Option<Arc<Progress>>) {
         if body.is_end_stream() {
             return (Self::EMPTY, None);
         }
         let progress = Arc::new(Progress::new(started));
-        (Self { body: Some((body, Arc::clone(&progress))) }, Some(progress))
+        (Self { body: Some((body, Arc::clone(&progress))), client_waits: waits }, Some(progress))
+    }
+}
+
+impl Drop for Upload {
+    /// Reads on, if the upstream did not want all of it: many a client looks at no answer before all is sent.
+    fn drop(&mut self) {
+        let Some((body, progress)) = self.body.take() else { return };
+        progress.over.store(true, Ordering::Relaxed);
+        if progress.standing().0 != Waits::BrokenOff && !self.client_waits {
+            body::discard_later(body);
+        }
     }
 }
 
@@ -101,6 +123,7 @@ impl HttpBody for Upload {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.client_waits = false;
         let Some((body, progress)) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(context);
         if polled.is_pending() {

@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use parking_lot::Mutex;
 
 use super::{
-    connect::{Connect, ConnectError, Connected},
+    connect::{Connect, ConnectError, Connected, Http1},
     upload::Upload,
 };
 use crate::config::gateway::UpstreamUrl;
@@ -48,7 +48,7 @@ pub(super) struct Upstream {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Upload>,
+    connection: Http1,
     since: Instant,
 }
 
@@ -61,7 +61,7 @@ struct Shared {
 /// A connection, for one request.
 #[derive(Debug)]
 pub(super) enum Sender {
-    Http1(http1::SendRequest<Upload>),
+    Http1(Http1),
     Http2(http2::SendRequest<Upload>, InUse),
 }
 
@@ -143,8 +143,8 @@ impl Upstream {
 
     /// A connection that was used before, if any is free.
     pub(super) fn free_connection(&self) -> Option<Sender> {
-        if let Some(sender) = self.idle_connection() {
-            return Some(Sender::Http1(sender));
+        if let Some(connection) = self.idle_connection() {
+            return Some(Sender::Http1(connection));
         }
         if self.speaks_http1.load(Ordering::Relaxed) { None } else { self.shared_connection() }
     }
@@ -172,42 +172,42 @@ impl Upstream {
     /// A connection for a request that asks for an upgrade, and will hardly be given back.
     pub(super) async fn upgradable_connection(&self) -> Result<Sender, ConnectError> {
         match self.connect.to_http1(&self.url).await? {
-            Connected::Http1(sender) => Ok(Sender::Http1(sender)),
+            Connected::Http1(connection) => Ok(Sender::Http1(connection)),
             other @ Connected::Http2(_) => Ok(self.keep(other)),
         }
     }
 
     /// Takes back a connection whose request is done with.
-    pub(super) fn give_back(self: &Arc<Self>, mut sender: http1::SendRequest<Upload>) {
-        if sender.is_ready() {
-            return self.put_back(sender);
+    pub(super) fn give_back(self: &Arc<Self>, mut connection: Http1) {
+        if connection.sender.is_ready() {
+            return self.put_back(connection);
         }
-        if !sender.is_closed() {
-            // It has read the last of the answer, and not yet noticed that this was all; or the client is still sending, for nobody.
+        if !connection.sender.is_closed() {
+            // It has read the last of the answer, and not yet noticed that this was all.
             let upstream = Arc::clone(self);
             tokio::spawn(async move {
-                if sender.ready().await.is_ok() {
-                    upstream.put_back(sender);
+                if connection.sender.ready().await.is_ok() {
+                    upstream.put_back(connection);
                 }
             });
         }
     }
 
-    fn put_back(&self, sender: http1::SendRequest<Upload>) {
+    fn put_back(&self, connection: Http1) {
         let now = Instant::now();
         let mut idle = self.idle.lock();
         while idle.front().is_some_and(|oldest| idle.len() >= MAX_IDLE || oldest.is_useless(now)) {
             idle.pop_front();
         }
-        idle.push_back(Idle { sender, since: now });
+        idle.push_back(Idle { connection, since: now });
     }
 
-    fn idle_connection(&self) -> Option<http1::SendRequest<Upload>> {
+    fn idle_connection(&self) -> Option<Http1> {
         let now = Instant::now();
         let mut idle = self.idle.lock();
         while let Some(candidate) = idle.pop_back() {
-            if !candidate.is_useless(now) && candidate.sender.is_ready() {
-                return Some(candidate.sender);
+            if !candidate.is_useless(now) && candidate.connection.sender.is_ready() {
+                return Some(candidate.connection);
             }
         }
         None
@@ -222,9 +222,9 @@ impl Upstream {
 
     fn keep(&self, connected: Connected) -> Sender {
         match connected {
-            Connected::Http1(sender) => {
+            Connected::Http1(connection) => {
                 self.speaks_http1.store(true, Ordering::Relaxed);
-                Sender::Http1(sender)
+                Sender::Http1(connection)
             }
             Connected::Http2(sender) => {
                 self.speaks_http1.store(false, Ordering::Relaxed);
@@ -239,7 +239,7 @@ impl Upstream {
 
 impl Idle {
     fn is_useless(&self, now: Instant) -> bool {
-        self.sender.is_closed() || now.duration_since(self.since) > IDLE
+        self.connection.sender.is_closed() || now.duration_since(self.since) > IDLE
     }
 }
 

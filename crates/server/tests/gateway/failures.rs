@@ -1,0 +1,196 @@
+//! Upstreams that are away, stall, break and talk nonsense; clients that do; and a store that is away.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use axum::body::{Body, Bytes};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use sluice_testkit::ReservedPort;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::scene::{Frames, Gateway, Got, Upstream, echo, get, post};
+
+/// An upstream that does with each connection what it is told, once the head of a request is there.
+async fn raw<F, A>(act: F) -> SocketAddr
+where
+    F: Fn(TcpStream) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let act = act.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                act(stream).await;
+            });
+        }
+    });
+    address
+}
+
+async fn gateway_to(address: SocketAddr, more: &str) -> Gateway {
+    Gateway::with(&format!("{{ upstream: 'http://{address}', {more} }}"), &[]).await
+}
+
+#[track_caller]
+fn assert_failed(got: &Got, status: StatusCode, problem: &str) {
+    assert_eq!((got.status, got.problem().as_str()), (status, problem), "{got:?}");
+    assert!(got.header("x-ratelimit-remaining").is_some(), "what was taken is told: {got:?}");
+    assert!(!got.text.contains("127.0.0.1"), "addresses are nobody's affair: {got:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_away_is_a_502_and_soon_forgiven() {
+    let port = ReservedPort::new();
+    let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
+    for protocol in ["http1", "http2"] {
+        let gateway = gateway_to(address, &format!("protocol: {protocol}")).await;
+        let mut client = gateway.client().await;
+        assert_failed(&client.ask(post("/").body(Body::from("lost")).unwrap()).await, StatusCode::BAD_GATEWAY, "upstream-failed");
+        let upstream = Upstream::listen(&address.to_string(), echo).await;
+        assert_eq!(client.get("/").await.status, StatusCode::OK, "where there is no other, it is tried again at once");
+        drop(upstream);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_or_talks_nonsense_is_a_502() {
+    let cut = raw(async |stream| drop(stream)).await;
+    let nonsense = raw(async |mut stream| drop(stream.write_all(b"nonsense\r\n\r\n").await)).await;
+    let unasked = raw(async |mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: mystery\r\n\r\n").await;
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    for upstream in [cut, nonsense, unasked] {
+        let got = gateway_to(upstream, "").await.get("/").await;
+        assert_failed(&got, StatusCode::BAD_GATEWAY, "upstream-failed");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_stalls_is_a_504() {
+    let silent = raw(async |mut stream| drop(stream.read_u8().await)).await;
+    let got = gateway_to(silent, "response_timeout: 50ms").await.get("/").await;
+    assert_failed(&got, StatusCode::GATEWAY_TIMEOUT, "upstream-too-slow");
+    let http2 = Upstream::start(async |_| std::future::pending::<Response<Body>>().await).await;
+    let got = Gateway::to(&http2, "response_timeout: 50ms, protocol: http2").await.get("/").await;
+    assert_failed(&got, StatusCode::GATEWAY_TIMEOUT, "upstream-too-slow");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_or_stalls_in_the_middle_is_never_taken_for_whole() {
+    let chunk = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n";
+    let length = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nbegun";
+    for begun in [&chunk[..], &length[..]] {
+        let cut = raw(async move |mut stream| drop(stream.write_all(begun).await)).await;
+        let stalled = raw(async move |mut stream| {
+            let _ = stream.write_all(begun).await;
+            let _ = stream.read_u8().await;
+        })
+        .await;
+        for upstream in [cut, stalled] {
+            let gateway = gateway_to(upstream, "idle_timeout: 100ms").await;
+            let response = gateway.client().await.send(get("/").body(Body::empty()).unwrap()).await;
+            assert_eq!(response.status(), StatusCode::OK);
+            assert!(response.into_body().collect().await.is_err());
+            let mut client = gateway.http2_client().await;
+            let response = client.send_request(Request::get("http://api.test/").body(Body::empty()).unwrap()).await.unwrap();
+            assert!(response.into_body().collect().await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstreams_time_stands_still_while_the_client_is_sending() {
+    let upstream = Upstream::start(echo).await;
+    let gateway = Gateway::to(&upstream, "response_timeout: 300ms").await;
+    let (frames, body) = Frames::new();
+    let answer = tokio::spawn(gateway.client().await.try_send(post("/").body(Body::new(body)).unwrap()));
+    for _ in 0..10 {
+        // In all it takes longer than an upstream may.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        frames.send(Frames::data(".")).await.unwrap();
+    }
+    drop(frames);
+    assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_that_stalls_or_breaks_off_is_not_the_upstreams_fault() {
+    let upstream = Upstream::start(echo).await;
+    let gateway = Gateway::to(&upstream, "response_timeout: 50ms, idle_timeout: 150ms").await;
+    let (frames, body) = Frames::new();
+    frames.send(Frames::data("begun")).await.unwrap();
+    let response = gateway.client().await.send(post("/").body(Body::new(body)).unwrap()).await;
+    assert_failed(&Got::read(response).await, StatusCode::REQUEST_TIMEOUT, "body-too-slow");
+    drop(frames);
+
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n").await.unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("malformed-body"), "{told}");
+}
+
+#[tokio::test]
+async fn an_upstream_may_answer_before_it_has_read_the_body() {
+    let early = raw(async |mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 5\r\nconnection: close\r\n\r\nlarge").await;
+        // It reads no more, and waits to be left alone.
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let gateway = gateway_to(early, "").await;
+    let (frames, body) = Frames::new();
+    let sending = tokio::spawn(async move {
+        for _ in 0..200 {
+            frames.send(Frames::data(Bytes::from(vec![b'x'; 65_536]))).await.unwrap();
+        }
+    });
+    let got = gateway.client().await.ask(post("/").body(Body::new(body)).unwrap()).await;
+    assert_eq!((got.status, got.text.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "large"));
+    sending.await.expect("a client that looks at no answer before all is sent can send it all");
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_its_failure_mode_decides() {
+    let upstream = Upstream::start(echo).await;
+    let nowhere = ReservedPort::new();
+    let store = format!("redis://127.0.0.1:{}", nowhere.number());
+    let section = format!("{{ upstream: '{}' }}", upstream.url());
+    for (mode, status, asked) in [("local", 200, 1), ("allow", 200, 1), ("deny", 429, 0), ("error", 503, 0)] {
+        let before = upstream.asked();
+        let gateway = Gateway::with(&section, &[("SLUICE__STORE__URL", &store), ("SLUICE__STORE__ON_FAILURE", mode)]).await;
+        let got = gateway.get("/").await;
+        assert_eq!((got.status.as_u16(), upstream.asked() - before), (status, asked), "{mode}: {got:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_gone_is_not_used_again() {
+    let asked = |request: Request<Incoming>| async move {
+        let mut response = echo(request).await;
+        response.headers_mut().insert("connection", "close".parse().unwrap());
+        response
+    };
+    let upstream = Upstream::start(asked).await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let mut client = gateway.client().await;
+    for _ in 0..5 {
+        assert_eq!(client.get("/").await.status, StatusCode::OK);
+    }
+    assert_eq!(upstream.connections(), 5, "and the client's own connection stays");
+}

@@ -1,0 +1,142 @@
+//! Web sockets, and whatever else begins with an upgrade of HTTP/1.1.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use sluice_testkit::eventually_async;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::scene::{Gateway, Upstream, echo, get};
+
+const ASKED: &[u8] = b"GET /socket HTTP/1.1\r\nhost: api.test\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-extensions: permessage-deflate\r\n\r\n";
+
+/// An upstream whose sockets send back what they get.
+async fn sockets() -> Upstream {
+    Upstream::start(async |mut request: Request<Incoming>| {
+        if request.headers().get("upgrade").is_none_or(|protocol| protocol != "websocket") {
+            return echo(request).await;
+        }
+        let key = request.headers()["sec-websocket-key"].clone();
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+            let _ = write.shutdown().await;
+        });
+        let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header("connection", "upgrade");
+        response.header("upgrade", "websocket").header("sec-websocket-accept", key).body(Body::empty()).unwrap()
+    })
+    .await
+}
+
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn socket(gateway: &Gateway) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(ASKED).await.unwrap();
+    let head = head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    for field in [
+        "connection: upgrade\r\n",
+        "upgrade: websocket\r\n",
+        "sec-websocket-accept: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        "x-ratelimit-limit: 60\r\n",
+    ] {
+        assert!(head.contains(field), "{field}: {head}");
+    }
+    stream
+}
+
+async fn assert_echoes(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut back = vec![0; text.len()];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(back, text.as_bytes());
+}
+
+#[tokio::test]
+async fn what_follows_an_upgrade_goes_both_ways_until_one_side_ends_it() {
+    let upstream = sockets().await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let mut stream = socket(&gateway).await;
+    for text in ["\x01\x05hello", "a second frame", &"x".repeat(100_000)] {
+        let (mut read, mut write) = stream.split();
+        let mut back = vec![0; text.len()];
+        let (written, received) = tokio::join!(write.write_all(text.as_bytes()), read.read_exact(&mut back));
+        written.unwrap();
+        received.unwrap();
+        assert_eq!(back, text.as_bytes());
+    }
+    let open = r#"active_connections{kind="websocket",scope="replica"}"#;
+    assert!((gateway.metric(open).await - 1.0).abs() < 0.5);
+    assert!(gateway.metric(r#"http_requests_total{endpoint="other",method="GET",status="101"}"#).await > 0.5);
+    stream.shutdown().await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the upstream ends too");
+    eventually_async("the socket is no longer counted", async || gateway.metric(open).await < 0.5).await;
+}
+
+#[tokio::test]
+async fn a_denied_upgrade_is_a_429() {
+    let upstream = sockets().await;
+    let section = format!("{{ upstream: '{}' }}", upstream.url());
+    let gateway = Gateway::with(&section, &[("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 1 }")]).await;
+    gateway.get("/").await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(ASKED).await.unwrap();
+    assert!(head(&mut stream).await.starts_with("HTTP/1.1 429 "));
+    assert_eq!(upstream.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_the_upstream_ignores_is_an_ordinary_request() {
+    let upstream = Upstream::start(echo).await;
+    for protocol in ["http1", "http2"] {
+        let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
+        let request = get("/").header("connection", "upgrade").header("upgrade", "unheard-of").body(Body::empty()).unwrap();
+        let got = gateway.client().await.ask(request).await;
+        assert_eq!((got.status, got.header("upgrade")), (StatusCode::OK, None));
+        assert_eq!(got.echoes("upgrade: unheard-of"), protocol == "http1", "{}", got.text);
+    }
+}
+
+#[tokio::test]
+async fn a_socket_over_which_nothing_moves_is_closed() {
+    let upstream = sockets().await;
+    let gateway = Gateway::to(&upstream, "idle_timeout: 100ms").await;
+    let mut stream = socket(&gateway).await;
+    assert_echoes(&mut stream, "once").await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut [0])).await.expect("it is closed");
+    assert!(matches!(ended, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_sockets_and_no_longer_than_its_grace() {
+    let upstream = sockets().await;
+    let section = format!("{{ upstream: '{}' }}", upstream.url());
+    let mut patient = Gateway::with(&section, &[]).await;
+    let mut stream = socket(&patient).await;
+    patient.stop();
+    eventually_async("nobody is let in any more", async || TcpStream::connect(patient.address).await.is_err()).await;
+    assert_echoes(&mut stream, "still there").await;
+    drop(stream);
+    patient.stopped().await;
+
+    let mut hasty = Gateway::with(&section, &[("SLUICE__SHUTDOWN_GRACE", "100ms")]).await;
+    let mut stream = socket(&hasty).await;
+    hasty.stop();
+    hasty.stopped().await;
+    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)), "what is left is cut off");
+}
