@@ -210,3 +210,25 @@ async fn a_fleet_that_leaves_the_answer_to_its_callers_is_not_ready_without_redi
     eventually_async("checks are decided again", async || client.ask(&Request::get("/").header("x-api-key", "alice")).await.status == 200)
         .await;
 }
+
+#[tokio::test]
+async fn what_an_outage_owes_is_counted_until_it_is_charged() {
+    let fleet = Fleet::start(1, RedisServer::start(), IMPATIENT, THIRTY);
+    let mut client = fleet.clients().remove(0);
+    fleet.redis.pause();
+    for name in ["alice", "alice", "bob", "alice", "bob"] {
+        assert_eq!(client.post("/v1/check", &json!({ "client": name })).await.status, 200);
+    }
+    let expect = async |client: &mut Client, owed: u64, charged: u64| {
+        eventually_async(&format!("{owed} buckets are owed, {charged} tokens charged"), async || {
+            let metrics = Metrics::of(client).await;
+            let told = [metrics.count("sluice_store_owed_buckets", &[]), metrics.count("sluice_store_charged_tokens_total", &[])];
+            if told == [owed, charged] { Ok(()) } else { Err(format!("{told:?}")) }
+        })
+        .await;
+    };
+    expect(&mut client, 2, 0).await;
+    fleet.redis.resume();
+    expect(&mut client, 0, 5).await;
+    assert_eq!(Metrics::of(&mut client).await.count("sluice_store_dropped_tokens_total", &[]), 0);
+}

@@ -139,6 +139,18 @@ fn store() -> Vec<Panel> {
         .query("{{instance}}", format!("{} + 2 * {}", state("half_open"), state("open"))),
         Panel::time_series("Connections", "Open connections to the store, by replica.")
             .query("{{instance}}", format!("sum by (instance) ({})", CHOSEN.series("database_connections", r#"scope="replica""#))),
+        Panel::time_series(
+            "Owed buckets",
+            "Buckets that are to be charged for what was admitted while the store was away, by replica: none, some seconds after it is back.",
+        )
+        .query("{{instance}}", format!("sum by (instance) ({})", CHOSEN.series("sluice_store_owed_buckets", ""))),
+        Panel::time_series(
+            "Tokens of an outage",
+            "What was admitted while the store was away, per second: charged to its buckets afterwards, or dropped, and so admitted beyond the limits.",
+        )
+        .unit(Unit::PerSecond)
+        .query("charged", format!("sum({})", CHOSEN.rate("sluice_store_charged_tokens_total", "")))
+        .query("dropped", format!("sum({})", CHOSEN.rate("sluice_store_dropped_tokens_total", ""))),
     ]
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn beat(store: OpenStore, replica: Replica, recorders: Recorder
     for interval in [&mut announce, &mut look] {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
-    let mut untried = 0;
+    let mut recorded = Recorded::default();
     loop {
         tokio::select! {
             _ = announce.tick() => match store.store.announce(&replica).await {
@@ -29,23 +29,40 @@ pub(crate) async fn beat(store: OpenStore, replica: Replica, recorders: Recorder
                 // Whatever keeps it away is logged once, where it is first noticed.
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the replica could not announce itself"),
             },
-            _ = look.tick() => record(&store, &recorders, &mut untried),
+            _ = look.tick() => recorded.bring_up_to_date(&store, &recorders),
         }
     }
 }
 
-/// Records how the store is; `untried` is how many calls the breaker had kept from it when that was last recorded.
-fn record(store: &OpenStore, recorders: &Recorders, untried: &mut u64) {
-    if let Some(observation) = store.watched.observe() {
-        recorders.store.breaker(state(observation.breaker));
-        // Failures of calls that were made are recorded with their round trips.
-        let now = observation.errors_of(StoreErrorKind::BreakerOpen);
-        recorders.store.errors(StoreFault::BreakerOpen, now - *untried);
-        *untried = now;
+/// What is recorded of sums that only grow.
+#[derive(Debug, Default)]
+struct Recorded {
+    /// Calls that the breaker kept from the store.
+    untried: u64,
+    charged_tokens: u64,
+    dropped_tokens: u64,
+}
+
+impl Recorded {
+    /// Records how the store is.
+    fn bring_up_to_date(&mut self, store: &OpenStore, recorders: &Recorders) {
+        if let Some(seen) = store.watched.observe() {
+            recorders.store.breaker(state(seen.breaker));
+            // Failures of calls that were made are recorded with their round trips.
+            recorders.store.errors(StoreFault::BreakerOpen, grown(&mut self.untried, seen.errors_of(StoreErrorKind::BreakerOpen)));
+            recorders.store.owed_buckets(seen.owed_buckets as u64);
+            recorders.store.charged_tokens(grown(&mut self.charged_tokens, seen.charged_tokens));
+            recorders.store.dropped_tokens(grown(&mut self.dropped_tokens, seen.dropped_tokens));
+        }
+        if let Some(open) = store.watched.open_connections() {
+            recorders.system.database_connections(Scope::Replica, open as u64);
+        }
     }
-    if let Some(open) = store.watched.open_connections() {
-        recorders.system.database_connections(Scope::Replica, open as u64);
-    }
+}
+
+/// By how much a sum is larger `now` than it was.
+fn grown(then: &mut u64, now: u64) -> u64 {
+    now - std::mem::replace(then, now)
 }
 
 fn state(breaker: BreakerState) -> Breaker {

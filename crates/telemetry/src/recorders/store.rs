@@ -96,7 +96,35 @@ const BREAKER_STATE: Metric = Metric {
     query: r#"max by (instance) (sluice_store_breaker_state{state="open"}) == 1"#,
 };
 
-pub(crate) const METRICS: &[Metric] = &[ROUND_TRIPS, ROUND_TRIP_DURATION, BATCH_CHECKS, ERRORS, BREAKER_STATE];
+const OWED_BUCKETS: Metric = Metric {
+    name: "sluice_store_owed_buckets",
+    kind: Kind::Gauge,
+    unit: "{bucket}",
+    labels: &[],
+    help: "Buckets in the store that this replica has still to charge for what it admitted while the store was away.",
+    query: "sum(sluice_store_owed_buckets)",
+};
+
+const CHARGED_TOKENS: Metric = Metric {
+    name: "sluice_store_charged_tokens_total",
+    kind: Kind::Counter,
+    unit: "{token}",
+    labels: &[],
+    help: "Tokens admitted while the store was away and charged to its buckets afterwards.",
+    query: "sum(increase(sluice_store_charged_tokens_total[1h]))",
+};
+
+const DROPPED_TOKENS: Metric = Metric {
+    name: "sluice_store_dropped_tokens_total",
+    kind: Kind::Counter,
+    unit: "{token}",
+    labels: &[],
+    help: "Tokens admitted while the store was away that will never be charged: too many buckets owed some, or the store could not read one.",
+    query: "sum(increase(sluice_store_dropped_tokens_total[1h])) > 0",
+};
+
+pub(crate) const METRICS: &[Metric] =
+    &[ROUND_TRIPS, ROUND_TRIP_DURATION, BATCH_CHECKS, ERRORS, BREAKER_STATE, OWED_BUCKETS, CHARGED_TOKENS, DROPPED_TOKENS];
 
 /// Records what passes between a replica and its store.
 #[derive(Clone, Debug)]
@@ -106,10 +134,13 @@ pub struct StoreRecorder {
     batch_checks: BoundHistogram<u64>,
     errors: [BoundCounter<u64>; StoreFault::ALL.len()],
     breaker: [BoundGauge<u64>; Breaker::ALL.len()],
+    owed_buckets: BoundGauge<u64>,
+    charged_tokens: BoundCounter<u64>,
+    dropped_tokens: BoundCounter<u64>,
 }
 
 impl StoreRecorder {
-    /// A recorder on `meter`, with the breaker closed.
+    /// A recorder on `meter`, with the breaker closed and nothing owed.
     #[must_use]
     pub fn new(meter: &Meter) -> Self {
         let round_trips = ROUND_TRIPS.counter(meter);
@@ -121,8 +152,12 @@ impl StoreRecorder {
             batch_checks: BATCH_CHECKS.sizes(meter).bind(&[]),
             errors: std::array::from_fn(|place| errors.bind(&[KIND.with(StoreFault::WORDS[place])])),
             breaker: std::array::from_fn(|place| breaker.bind(&[STATE.with(Breaker::WORDS[place])])),
+            owed_buckets: OWED_BUCKETS.gauge(meter).bind(&[]),
+            charged_tokens: CHARGED_TOKENS.counter(meter).bind(&[]),
+            dropped_tokens: DROPPED_TOKENS.counter(meter).bind(&[]),
         };
         recorder.breaker(Breaker::Closed);
+        recorder.owed_buckets(0);
         recorder
     }
 
@@ -148,5 +183,20 @@ impl StoreRecorder {
         for each in Breaker::ALL {
             self.breaker[each.place()].record(u64::from(*each == state));
         }
+    }
+
+    /// This many buckets are to be charged once the store is back.
+    pub fn owed_buckets(&self, buckets: u64) {
+        self.owed_buckets.record(buckets);
+    }
+
+    /// This many more tokens, admitted without the store, were charged to it.
+    pub fn charged_tokens(&self, tokens: u64) {
+        self.charged_tokens.add(tokens);
+    }
+
+    /// This many more tokens, admitted without the store, will never be charged.
+    pub fn dropped_tokens(&self, tokens: u64) {
+        self.dropped_tokens.add(tokens);
     }
 }

@@ -167,6 +167,24 @@ fn a_failure_of_the_store_is_counted_by_kind() {
 }
 
 #[test]
+fn what_an_outage_leaves_behind_is_told_from_the_start() {
+    let telemetry = telemetry();
+    let recorder = &telemetry.recorders().store;
+    let names = ["sluice_store_owed_buckets", "sluice_store_charged_tokens_total", "sluice_store_dropped_tokens_total"];
+    let told = || {
+        let scrape = scrape(&telemetry);
+        names.map(|name| scrape.value(name, &[]))
+    };
+    assert_eq!(told(), [Some(0.0); 3]);
+    recorder.owed_buckets(9);
+    recorder.owed_buckets(2);
+    recorder.charged_tokens(3);
+    recorder.charged_tokens(4);
+    recorder.dropped_tokens(5);
+    assert_eq!(told(), [2.0, 7.0, 5.0].map(Some));
+}
+
+#[test]
 fn the_breaker_is_in_one_state() {
     let telemetry = telemetry();
     let expect = |state: Breaker| {
