@@ -3,7 +3,7 @@
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 const POLL: Duration = Duration::from_millis(5);
 
@@ -14,6 +14,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub(crate) struct OwnedChild {
     child: Child,
     exit: Option<ExitStatus>,
+    stands_still: bool,
 }
 
 impl OwnedChild {
@@ -21,7 +22,7 @@ impl OwnedChild {
     /// When the program cannot be started.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let child = command.spawn().unwrap_or_else(|error| panic!("could not start {}: {error}", command.get_program().display()));
-        Self { child, exit: None }
+        Self { child, exit: None, stands_still: false }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -54,6 +55,29 @@ impl OwnedChild {
         }
     }
 
+    /// Stops the process where it stands, and waits until all of its threads do: a signal takes its time.
+    pub(crate) fn pause(&mut self) {
+        if self.stands_still {
+            return;
+        }
+        self.signal(Signal::STOP);
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        while self.exited().is_none() {
+            let news = waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped).expect("an unreaped child of ours can be waited for");
+            if news.is_some() {
+                self.stands_still = true;
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Lets a paused process go on.
+    pub(crate) fn resume(&mut self) {
+        self.signal(Signal::CONT);
+        self.stands_still = false;
+    }
+
     /// Kills the process, whatever state it is in, and reaps it.
     pub(crate) fn kill(&mut self) -> ExitStatus {
         self.signal(Signal::KILL);
@@ -81,10 +105,26 @@ mod tests {
     }
 
     #[test]
+    fn a_paused_child_stands_still_each_time() {
+        let mut child = OwnedChild::spawn(Command::new("sh").args(["-c", "while :; do :; done"]));
+        let stat = format!("/proc/{}/stat", child.id());
+        let state = || std::fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().chars().next();
+        for _ in 0..20 {
+            child.pause();
+            assert_eq!(state(), Some('T'));
+            child.pause();
+            child.resume();
+            assert_ne!(state(), Some('T'));
+        }
+        child.kill();
+        child.pause();
+    }
+
+    #[test]
     fn a_stopped_child_can_still_be_killed() {
         use std::os::unix::process::ExitStatusExt;
         let mut child = sleeper();
-        child.signal(Signal::STOP);
+        child.pause();
         assert_eq!(child.kill().signal(), Some(Signal::KILL.as_raw()));
         assert_eq!(child.exited(), Some(child.kill()), "killing twice is harmless");
     }

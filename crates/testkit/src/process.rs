@@ -240,12 +240,12 @@ impl Sluice {
 
     /// Stops the process where it stands (SIGSTOP).
     pub fn pause(&self) {
-        self.child().signal(Signal::STOP);
+        self.child().pause();
     }
 
     /// Lets a paused process go on (SIGCONT).
     pub fn resume(&self) {
-        self.child().signal(Signal::CONT);
+        self.child().resume();
     }
 
     /// Waits for the process to end by itself.

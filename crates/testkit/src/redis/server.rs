@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::options::{RedisOptions, User};
@@ -209,12 +208,12 @@ impl RedisServer {
 
     /// Stops the process where it stands (SIGSTOP): connections stay open and nothing is answered.
     pub fn pause(&self) {
-        self.child().signal(Signal::STOP);
+        self.child().pause();
     }
 
     /// Lets a paused process go on (SIGCONT).
     pub fn resume(&self) {
-        self.child().signal(Signal::CONT);
+        self.child().resume();
     }
 
     /// Ends the process at once (SIGKILL); the port stays reserved for [`RedisServer::restart`].
