@@ -12,6 +12,8 @@ pub(crate) mod events;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub(crate) mod forward_auth;
+#[cfg(test)]
+mod fuzz;
 pub mod gateway;
 pub mod grpc;
 mod problem;

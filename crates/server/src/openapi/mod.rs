@@ -71,6 +71,18 @@ fn answer(body: &Bytes, fields: impl IntoIterator<Item = (HeaderName, HeaderValu
     response
 }
 
+/// The examples of a body for the door at `path`, each with its media type.
+#[cfg(test)]
+pub(crate) fn examples(path: &str) -> Vec<(String, serde_json::Value)> {
+    let document = serde_json::to_value(document::document()).unwrap();
+    let contents = document["paths"][path]["post"]["requestBody"]["content"].as_object().unwrap();
+    let of_content = |(media_type, content): (&String, &serde_json::Value)| {
+        let examples = content["examples"].as_object().unwrap().values();
+        examples.map(|example| (media_type.clone(), example["value"].clone())).collect::<Vec<_>>()
+    };
+    contents.iter().flat_map(of_content).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,388 @@
+//! Whatever is sent to a door with a body: it is answered, nothing fails, and what is refused has not even been asked of the store.
+//!
+//! Bodies are arbitrary bytes, arbitrary JSON of the doors' own words, and the examples of `/openapi.json` with bytes changed in them. The gRPC door gets
+//! arbitrary bytes, and calls with bytes changed in them.
+
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use http::StatusCode;
+use proptest::{prelude::*, sample::Index};
+use prost::Message;
+use serde_json::{Map, Value, json};
+use sluice::{MemoryStore, Policy, Store};
+use sluice_core::{Action, Check, Decision, OnStoreFailure, Tagger, Timestamp};
+use sluice_store::{Answer, Fleet, ManualClock, Replica, StoreError};
+use tonic::Code as Rpc;
+
+use super::{
+    envoy_rls::tests as rls,
+    fixtures::{Got, Port},
+    *,
+};
+use crate::{config::RlsSettings, openapi};
+
+const RULES: &str = "domain: edge\ndescriptors:\n\
+    - { key: api_key, rate_limit: { unit: day, requests_per_unit: 3 } }\n\
+    - { key: path, rate_limit: { unlimited: true }, metadata: { a: [1] } }\n\
+    - { key: b, value: 'a*', rate_limit: { unit: hour, requests_per_unit: 0 } }\n";
+
+/// Pieces of JSON on which readers have stumbled.
+const PIECES: [&str; 16] = [
+    "null",
+    "-0",
+    "1e400",
+    "0.1",
+    "18446744073709551616",
+    "\"\\ud800\"",
+    "\"\\u0000\"",
+    "{}",
+    "[]",
+    "{\"a\":",
+    "[[[[[[[[",
+    "\u{feff}",
+    "\"",
+    "}",
+    ",",
+    "\n",
+];
+
+/// A store that remembers how often it was asked, and how much was taken.
+#[derive(Debug)]
+struct Watched {
+    store: MemoryStore<ManualClock>,
+    asked: AtomicUsize,
+    taken: AtomicU64,
+}
+
+impl Watched {
+    fn new() -> Self {
+        // Time stands still, so that nothing comes back meanwhile.
+        let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
+        let store = MemoryStore::with_clock(ManualClock::new(now));
+        Self { store, asked: AtomicUsize::new(0), taken: AtomicU64::new(0) }
+    }
+
+    fn saw(&self) -> (usize, u64) {
+        (self.asked.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed))
+    }
+
+    fn remember(&self, check: &Check, decision: &Result<Decision, StoreError>) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if let Ok(decision) = decision
+            && check.action() == Action::Take
+            && decision.is_allowed()
+        {
+            let taken: u64 = decision.verdicts().iter().filter(|one| one.admitted).map(|one| one.cost.tokens()).sum();
+            self.taken.fetch_add(taken, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Store for Watched {
+    fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
+        Answer::pending(async move {
+            let decision = self.store.decide(check).await;
+            self.remember(check, &decision);
+            decision
+        })
+    }
+
+    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+        Answer::pending(async move {
+            let decisions = self.store.decide_all(checks).await;
+            checks.iter().zip(&decisions).for_each(|(check, decision)| self.remember(check, decision));
+            decisions
+        })
+    }
+
+    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
+        self.store.probe()
+    }
+
+    fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
+        self.store.announce(replica)
+    }
+
+    fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
+        self.store.depart(replica)
+    }
+}
+
+fn rules() -> &'static RlsSettings {
+    static READ: LazyLock<RlsSettings> = LazyLock::new(|| rls::rules(RULES));
+    &READ
+}
+
+fn port() -> (Port, Arc<Watched>) {
+    let store = Arc::new(Watched::new());
+    let port = Port::with(Policy::default(), Arc::<Watched>::clone(&store));
+    port.rls.replace(Some(rules()), OnStoreFailure::Local, &Tagger::new(b""));
+    (port, store)
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
+// === what is sent ===
+
+/// A change of a few bytes.
+#[derive(Clone, Debug)]
+enum Change {
+    Set(Index, u8),
+    Remove(Index, u8),
+    Repeat(Index, u8),
+    Insert(Index, &'static str),
+}
+
+impl Change {
+    fn any() -> impl Strategy<Value = Self> {
+        let place = any::<Index>;
+        prop_oneof![
+            (place(), any::<u8>()).prop_map(|(at, byte)| Self::Set(at, byte)),
+            (place(), 1..40_u8).prop_map(|(at, count)| Self::Remove(at, count)),
+            (place(), 1..40_u8).prop_map(|(at, count)| Self::Repeat(at, count)),
+            (place(), prop::sample::select(&PIECES[..])).prop_map(|(at, piece)| Self::Insert(at, piece)),
+        ]
+    }
+
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let range = |at: &Index, count: u8, length: usize| {
+            let start = at.index(length);
+            start..(start + usize::from(count)).min(length)
+        };
+        match self {
+            Self::Set(at, byte) => {
+                let place = at.index(bytes.len());
+                bytes[place] = *byte;
+            }
+            Self::Remove(at, count) => drop(bytes.drain(range(at, *count, bytes.len()))),
+            Self::Repeat(at, count) => {
+                let piece = bytes[range(at, *count, bytes.len())].to_vec();
+                bytes.extend(piece);
+            }
+            Self::Insert(at, piece) => {
+                let place = at.index(bytes.len());
+                bytes.splice(place..place, piece.bytes());
+            }
+        }
+    }
+}
+
+/// One of `valid`, changed in a few places or in none.
+fn changed(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    (prop::sample::select(valid), prop::collection::vec(Change::any(), 0..5)).prop_map(|(mut bytes, changes)| {
+        changes.iter().for_each(|change| change.apply(&mut bytes));
+        bytes
+    })
+}
+
+/// Every word that is a member's name in an example of `path`.
+fn words(path: &str) -> Vec<String> {
+    fn gather(value: &Value, words: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => members.iter().for_each(|(name, value)| {
+                words.push(name.clone());
+                gather(value, words);
+            }),
+            Value::Array(items) => items.iter().for_each(|item| gather(item, words)),
+            Value::String(text) => words.push(text.clone()),
+            _ => {}
+        }
+    }
+    let mut words = Vec::new();
+    openapi::examples(path).iter().for_each(|(_, example)| gather(example, &mut words));
+    words
+}
+
+/// JSON in which these words stand where the door expects some, or where it does not.
+fn any_json(words: Vec<String>) -> impl Strategy<Value = Value> {
+    let word = prop::sample::select(words);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0..20_u64).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        word.clone().prop_map(Value::from),
+    ];
+    let name = prop_oneof![4 => word, 1 => ".{0,6}"];
+    leaf.prop_recursive(4, 32, 6, move |inner| {
+        let members = prop::collection::vec((name.clone(), inner.clone()), 0..7);
+        prop_oneof![
+            prop::collection::vec(inner, 0..6).prop_map(Value::from),
+            members.prop_map(|members| Value::Object(members.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+/// Any body for the door at `path`.
+fn any_body(path: &str) -> impl Strategy<Value = Vec<u8>> {
+    let valid = openapi::examples(path).into_iter().map(|(_, example)| match example {
+        Value::String(lines) => lines.into_bytes(),
+        example => example.to_string().into_bytes(),
+    });
+    prop_oneof![
+        4 => changed(valid.collect()),
+        2 => any_json(words(path)).prop_map(|value| value.to_string().into_bytes()),
+        1 => prop::collection::vec(any::<u8>(), 0..64),
+    ]
+}
+
+// === what is answered ===
+
+/// Sends a body, and says what came back and whether the store heard of it, and of how many tokens.
+fn send(path: &str, media_type: &str, body: &[u8]) -> (Got, usize, u64) {
+    let (port, store) = port();
+    let request = Request::post(path).header("content-type", media_type).body(Body::from(body.to_vec())).unwrap();
+    let got = wait(port.send(request));
+    let (asked, taken) = store.saw();
+    (got, asked, taken)
+}
+
+/// What holds of every answer of a door that decides.
+fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseError> {
+    prop_assert!(got.status.as_u16() < 500, "{}", got.body);
+    match got.status {
+        StatusCode::OK => {}
+        StatusCode::TOO_MANY_REQUESTS => prop_assert_eq!(taken, 0, "a denial takes nothing: {}", got.body),
+        _ => {
+            prop_assert!(got.problem().is_some_and(|kind| kind.starts_with("urn:sluice:problem:")), "{}", got.body);
+            prop_assert_eq!((asked, taken), (0, 0), "what is refused reaches no bucket: {}", got.body);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_checked_is_decided_or_refused(body in any_body(check::PATH)) {
+        let (got, asked, taken) = send(check::PATH, "application/json", &body);
+        assert_answered(&got, asked, taken)?;
+        prop_assert!(asked <= 1);
+    }
+
+    #[test]
+    fn whatever_is_checked_in_a_batch_is_decided_or_refused_by_itself(
+        body in any_body(check::BATCH_PATH),
+        checks in prop::collection::vec(any_json(words(check::BATCH_PATH)), 0..5),
+    ) {
+        for body in [body, json!({ "checks": checks }).to_string().into_bytes()] {
+            let (got, asked, taken) = send(check::BATCH_PATH, "application/json", &body);
+            assert_answered(&got, asked, taken)?;
+            if got.status == StatusCode::OK {
+                let results = got.body["results"].as_array().unwrap();
+                let status = |result: &Value| result["status"].as_u64().unwrap();
+                let decided = results.iter().filter(|result| [200, 429].contains(&status(result))).count();
+                prop_assert!(asked <= decided, "{} of {}", asked, got.body);
+                prop_assert!(results.iter().all(|result| [200, 400, 429].contains(&status(result))), "{}", got.body);
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_descriptors_are_sent_are_decided_or_refused(body in any_body(envoy_rls::json::PATH)) {
+        let (got, asked, taken) = send(envoy_rls::json::PATH, "application/json", &body);
+        assert_answered(&got, asked, taken)?;
+        if [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS].contains(&got.status) {
+            prop_assert_eq!(&got.body["overallCode"], if got.status == StatusCode::OK { "OK" } else { "OVER_LIMIT" });
+        }
+    }
+
+    #[test]
+    fn whatever_events_are_reported_are_counted_or_refused(body in any_body(events::PATH), lines in any::<bool>()) {
+        let media_type = if lines { events::LINES[0] } else { "application/json" };
+        let (got, asked, _) = send(events::PATH, media_type, &body);
+        prop_assert_eq!(asked, 0, "events are never limited");
+        prop_assert!(got.status == StatusCode::ACCEPTED || got.problem().is_some() && got.status.is_client_error(), "{}", got.body);
+        if got.status == StatusCode::ACCEPTED {
+            let refused = got.body["refused"].as_array().unwrap();
+            prop_assert!(got.body["accepted"].is_u64() && refused.iter().all(|one| !one["error"].as_str().unwrap().is_empty()), "{}", got.body);
+        }
+    }
+}
+
+// === gRPC ===
+
+/// Calls as Envoy writes them.
+fn calls() -> Vec<Vec<u8>> {
+    let ip = || rls::of([("api_key", "alice")]);
+    let several = || [ip(), rls::of([("path", "/")]), rls::of([("a", "b"), ("c", "")])];
+    vec![
+        rls::request([ip()]).encode_to_vec(),
+        rls::request(several()).encode_to_vec(),
+        rls::request([rls::of([("b", "a1")])]).encode_to_vec(),
+    ]
+}
+
+/// Sends `message` to the gRPC door, said to be as long as it is; what it is told, and what the store heard.
+fn call(message: &[u8]) -> (Rpc, usize, u64) {
+    let length = u32::try_from(message.len()).unwrap();
+    call_framed([&[0][..], &length.to_be_bytes(), message].concat())
+}
+
+fn call_framed(bytes: Vec<u8>) -> (Rpc, usize, u64) {
+    let (port, store) = port();
+    let request = Request::post(envoy_rls::SHOULD_RATE_LIMIT).header("content-type", "application/grpc").body(Body::from(bytes)).unwrap();
+    let (status, told) = wait(async {
+        let response = port.rls.answer(request).await;
+        let status = response.status();
+        let in_head = tonic::Status::from_header_map(response.headers());
+        let body = Body::new(response.into_body());
+        // The status of a call that is answered stands behind its answer.
+        let in_trailers = http_body_util::BodyExt::collect(body).await.unwrap().trailers().and_then(tonic::Status::from_header_map);
+        (status, in_head.or(in_trailers).unwrap())
+    });
+    assert_eq!(status, StatusCode::OK, "gRPC tells its status elsewhere");
+    let (asked, taken) = store.saw();
+    (told.code(), asked, taken)
+}
+
+proptest! {
+    #[test]
+    fn whatever_message_is_sent_over_grpc_is_decided_or_refused(
+        message in prop_oneof![2 => changed(calls()), 1 => prop::collection::vec(any::<u8>(), 0..64)],
+    ) {
+        let (told, asked, taken) = call(&message);
+        match told {
+            Rpc::Ok => {}
+            Rpc::InvalidArgument => prop_assert_eq!((asked, taken), (0, 0)),
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn whatever_bytes_are_sent_over_grpc_something_is_answered(
+        bytes in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            changed(calls().into_iter().map(|call| [&[0, 0, 0, 0, u8::try_from(call.len()).unwrap()][..], &call].concat()).collect()),
+        ],
+    ) {
+        let (told, asked, taken) = call_framed(bytes);
+        if told != Rpc::Ok {
+            prop_assert_eq!((asked, taken), (0, 0), "{:?}", told);
+            prop_assert!(told != Rpc::Unknown && told != Rpc::Unavailable, "{:?}", told);
+        }
+    }
+}
+
+#[test]
+fn a_valid_body_passes_as_it_is() {
+    for path in [check::PATH, check::BATCH_PATH, envoy_rls::json::PATH, events::PATH] {
+        for (media_type, example) in openapi::examples(path) {
+            let body = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
+            let (got, ..) = send(path, &media_type, body.as_bytes());
+            assert!(got.status.is_success(), "{path}: {}", got.body);
+        }
+    }
+    for message in calls() {
+        assert_eq!(call(&message).0, Rpc::Ok);
+    }
+}
