@@ -73,12 +73,20 @@ struct Asked {
 // === impl Echo ===
 
 impl Echo {
-    /// Starts it.
+    /// Starts it on any port.
     ///
     /// # Panics
-    /// When there is no free port.
+    /// When there is none.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
+        Self::at((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// Starts it at this address.
+    ///
+    /// # Panics
+    /// When that is taken.
+    pub async fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared { asked: AtomicUsize::new(0), streams: Semaphore::new(0) });
         let ours = Arc::clone(&shared);

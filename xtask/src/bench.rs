@@ -28,6 +28,7 @@ const BENCHES: &[Bench] = &[
         about: "Redis' processor time a decision, against one pipelined script call per decision; bytes a bucket in Redis",
     },
     Bench { name: "http", package: "sluice-server", about: "POST /v1/check, against an axum handler that answers a constant" },
+    Bench { name: "gateway", package: "sluice-server", about: "requests through the gateway, against the same upstream asked directly" },
     Bench { name: "rls", package: "sluice-server", about: "Envoy's rate limit service, against tonic services that answer a constant" },
     Bench {
         name: "memory",

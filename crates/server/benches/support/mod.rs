@@ -45,15 +45,27 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `program` as `configure` tells it to listen on the address. Threads that this process starts from now on leave the core to it.
     pub(crate) fn start(program: &Path, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
-        let port = ReservedPort::new();
-        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
-        let mut command = if *LEFT_ALONE {
+        let command = if *LEFT_ALONE {
             let mut command = Command::new("taskset");
             command.args(["-c", "0"]).arg(program);
             command
         } else {
             Command::new(program)
         };
+        Self::spawn(command, configure)
+    }
+
+    /// The same beside this process: for a server that the measured one needs.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all need helpers")]
+    pub(crate) fn start_beside(program: &Path, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
+        // What is started later keeps off the first core with us.
+        let _ = *LEFT_ALONE;
+        Self::spawn(Command::new(program), configure)
+    }
+
+    fn spawn(mut command: Command, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
+        let port = ReservedPort::new();
+        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
         command.env("TOKIO_WORKER_THREADS", "1").stdout(Stdio::null());
         let child = configure(&mut command, address.to_string()).spawn().unwrap();
         eventually("the server listens", || std::net::TcpStream::connect(address).is_ok());
