@@ -39,7 +39,7 @@ use crate::{
     store::{self, OpenStore},
 };
 
-/// How long a replica that stops tries to tell its fleet.
+/// How long a replica that stops tries to charge what it owes, and to tell its fleet.
 const DEPART_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One replica, ready to listen. Cheap to clone; clones are the same replica.
@@ -265,6 +265,9 @@ impl App {
         flushing.stop().await;
         // The others would notice by themselves, only later.
         let _ = tokio::time::timeout(DEPART_PATIENCE, store.store.depart(replica)).await;
+        if let Some(buckets) = store.watched.observe().map(|seen| seen.owed_buckets).filter(|&owed| owed > 0) {
+            tracing::warn!(buckets, "the store is still away: what was admitted without it is never charged");
+        }
         self.send_last_figures().await;
         tracing::info!("stopped");
         Ok(())

@@ -69,6 +69,11 @@ impl<S: Store> Shared<S> {
         self.breaker.state() != BreakerState::Closed || !self.meanwhile.ledger.is_empty()
     }
 
+    /// Charges what is owed, if the store answers: for one who stops, and has no later.
+    pub(super) async fn charge_at_last(&self) {
+        let _ = self.mend().await;
+    }
+
     async fn mend(&self) -> Mended {
         let call = self.breaker.admit();
         // Probed first even when only charges are left: a batch that ends in a hang may be charged again, a probe costs nothing.

@@ -73,7 +73,8 @@ use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 ///
 /// What was admitted without it is charged to it before checks go there again, oldest first, as far as the refill has not paid for it
 /// meanwhile. What fails on the way is tried again; nothing is lost when the store goes away in the middle. A check or a charge whose answer
-/// did not come in time may have been taken by the store too: it then counts twice, never not at all.
+/// did not come in time may have been taken by the store too: it then counts twice, never not at all. What is owed still when the replica departs is
+/// charged then; if the store is away even then, it is lost.
 pub struct Failover<S> {
     shared: Arc<Shared<S>>,
 }
@@ -209,10 +210,18 @@ impl<S: Store> Store for Failover<S> {
         }
     }
 
+    /// Charges what is still owed first: nobody else knows of it.
     fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
-        match self.shared.inner.depart(replica) {
+        let shared = &self.shared;
+        if !shared.meanwhile.ledger.is_empty() {
+            return Answer::pending(async move {
+                shared.charge_at_last().await;
+                within(shared.timeout, shared.inner.depart(replica)).await?
+            });
+        }
+        match shared.inner.depart(replica) {
             ready @ Answer::Ready(_) => ready,
-            pending @ Answer::Pending(_) => Answer::pending(async { within(self.shared.timeout, pending).await? }),
+            pending @ Answer::Pending(_) => Answer::pending(async { within(shared.timeout, pending).await? }),
         }
     }
 }

@@ -63,6 +63,21 @@ async fn a_hiccup_that_opens_nothing_is_charged_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_stops_charges_first_what_nobody_else_knows_of() {
+    let stage = Stage::set(Mood::Unreachable);
+    let limit = slow("daily", 10);
+    for _ in 0..4 {
+        assert!(stage.decide(&take(&limit)).await.is_allowed());
+    }
+    let replica = crate::Replica { id: "stopping".to_owned(), version: "1".to_owned() };
+    let _ = stage.store.depart(&replica).await;
+    assert_eq!(stage.store.observe().owed_buckets, 1, "what cannot be charged is kept");
+    stage.inner.turn(Mood::Answers);
+    stage.store.depart(&replica).await.unwrap();
+    assert_eq!(stage.left(&limit).await, 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_store_took_without_saying_so_counts_twice_and_never_not_at_all() {
     let stage = Stage::set(Mood::ActsAndStalls);
     let limit = slow("daily", 10);
