@@ -22,7 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the first probe and the first check after it may take, where the timeout is shorter: nobody waits for them, and they may have to
 /// open connections, perhaps with TLS, and load scripts.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// Charges in one round trip: few enough to stay far within the deadline, and not to hold up the checks behind them.
 const BATCH: usize = 256;
 

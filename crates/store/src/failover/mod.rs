@@ -210,7 +210,7 @@ impl<S: Store> Store for Failover<S> {
         }
     }
 
-    /// Charges what is still owed first: nobody else knows of it.
+    /// Charges what is still owed first, since nobody else knows of it: for that the store has half a second more.
     fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
         let shared = &self.shared;
         if !shared.meanwhile.ledger.is_empty() {
