@@ -20,7 +20,11 @@ use axum::{
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use sluice::{Limiter, MemoryStore, MetricsLayer, Policy, RateLimitLayer, Recorders, Store, Telemetry, identify::Identifier};
+use sluice::{
+    Limiter, MemoryStore, MetricsLayer, Policy, RateLimitLayer, Recorders, Store, Telemetry,
+    figures::{MemoryFigures, Reporter, Tally, Total},
+    identify::Identifier,
+};
 use sluice_core::Timestamp;
 use sluice_store::ManualClock;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -313,4 +317,32 @@ mod tonic_service {
             std::future::ready(Ok(tonic::Status::unimplemented("no methods").into_http()))
         }
     }
+}
+
+async fn breaking_at_times<B>(request: Request<B>) -> Result<Response<Body>, Infallible> {
+    let status = if request.uri().path() == "/broken" { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+    Ok(Response::builder().status(status).body(Body::default()).expect("its parts are valid"))
+}
+
+#[tokio::test]
+async fn answers_are_counted_for_the_fleet_where_one_is_told() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let recorders = telemetry.recorders();
+    let tally = Tally::new(recorders);
+    let reporter = Reporter::new(tally.clone(), Arc::new(MemoryFigures::new()), "replica-1");
+    let metrics = MetricsLayer::tallied(&recorders.http, &tally);
+    let limiter = Limiter::tallied(Policy::default(), Arc::new(memory()), recorders, &tally);
+    let service = metrics.layer(RateLimitLayer::new(limiter).layer(service_fn(breaking_at_times)));
+    // Of alice ten pass and two are denied; of bob one passes, and breaks.
+    for path in ["/orders"; 11].into_iter().chain(["/broken"]) {
+        let request = empty(Request::get(path).header("x-api-key", "alice"));
+        drop(service.clone().oneshot(request).await.unwrap().into_body().collect().await);
+    }
+    drop(service.oneshot(empty(Request::get("/broken").header("x-api-key", "bob"))).await.unwrap().into_body().collect().await);
+
+    let fleet = reporter.read().await.unwrap();
+    let told = [Total::HttpRequests, Total::HttpClientErrors, Total::HttpServerErrors].map(|total| fleet.totals.get(total));
+    assert_eq!(told, [13, 2, 1]);
+    let text = telemetry.prometheus().render().unwrap();
+    assert!(text.contains("http_requests_total{endpoint=\"other\",method=\"GET\",status=\"429\"} 2\n"), "{text}");
 }

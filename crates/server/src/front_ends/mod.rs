@@ -35,7 +35,11 @@ use axum::{
 use http::{HeaderValue, Request, StatusCode, Version, header::CONNECTION, request::Parts};
 use hyper::body::Incoming;
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
-use sluice::{Checked, events::Events};
+use sluice::{
+    Checked,
+    events::Events,
+    layer::metrics::{Answered, Traffic},
+};
 use sluice_core::Decision;
 use sluice_telemetry::{Connection, Method, RequestSpan, join_trace};
 use tower::ServiceExt;
@@ -45,7 +49,7 @@ pub(crate) use self::problem::{Kind, Problem};
 use self::{
     envoy_rls::EnvoyRls,
     gateway::{AnswerBody, Gateway, Sent},
-    traffic::{Answered, Exchange, Label, Traffic},
+    traffic::{Exchange, Label},
 };
 use crate::{engine::Engine, health::Health, listener::Door};
 
@@ -144,7 +148,7 @@ impl HttpDoors {
         let house = house
             .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path").into_response())
             .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed, "`Allow` says by which").into_response());
-        let traffic = Arc::new(Traffic::new(&events.recorders().http, events.tally()));
+        let traffic = Arc::new(Traffic::tallied(&events.recorders().http, events.tally()));
         let own = HOUSE.to_vec();
         Self { inner: Arc::new(Inner { engine, health, house, events, rls, traffic, own, house_only, gateway: None }) }
     }
@@ -184,7 +188,7 @@ impl HttpDoors {
             request_bytes,
             response_bytes: response.body().size_hint().lower(),
         };
-        self.inner.traffic.record(&label, answered);
+        self.inner.traffic.record(label.as_str(), answered);
         self.last_words(version, response)
     }
 

@@ -9,7 +9,7 @@ use std::{
 use http::{Extensions, StatusCode};
 use sluice_telemetry::{BoundEndpoint, Method};
 
-use super::endpoints::Endpoints;
+use super::traffic::Traffic;
 use crate::layer::Endpoint;
 
 /// A request and its answer, shared by all who see a part of them. The request's body may outlive the answer, or end before its endpoint
@@ -18,7 +18,7 @@ use crate::layer::Endpoint;
 pub(super) struct Exchange {
     started: Instant,
     method: Method,
-    endpoints: Arc<Endpoints>,
+    traffic: Arc<Traffic>,
     /// Set at the latest with the answer.
     endpoint: OnceLock<BoundEndpoint>,
     answered: AtomicBool,
@@ -35,13 +35,13 @@ pub(super) struct Answer {
 
 impl Exchange {
     /// Starts with a request for `endpoint`, if that is known already.
-    pub(super) fn start(method: &http::Method, endpoint: Option<&str>, endpoints: Arc<Endpoints>) -> Arc<Self> {
-        let endpoint = endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(endpoints.get(endpoint)));
+    pub(super) fn start(method: &http::Method, endpoint: Option<&str>, traffic: Arc<Traffic>) -> Arc<Self> {
+        let endpoint = endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(traffic.get(endpoint)));
         let method = Method::from_name(method.as_str());
         Arc::new(Self {
             started: Instant::now(),
             method,
-            endpoints,
+            traffic,
             endpoint,
             answered: AtomicBool::new(false),
             request_bytes: AtomicU64::new(0),
@@ -55,8 +55,8 @@ impl Exchange {
     /// The answer begins, with this status and these extensions.
     pub(super) fn answer(self: Arc<Self>, status: StatusCode, extensions: &Extensions) -> Answer {
         self.endpoint.get_or_init(|| match extensions.get::<Endpoint>() {
-            Some(endpoint) => self.endpoints.get(endpoint.as_str()),
-            None => self.endpoints.other().clone(),
+            Some(endpoint) => self.traffic.get(endpoint.as_str()),
+            None => self.traffic.other().clone(),
         });
         self.answered.store(true, Ordering::Relaxed);
         Answer { exchange: self, status, bytes: 0 }
@@ -79,10 +79,9 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let Exchange { endpoint, method, started, .. } = &*self.exchange;
+        let Exchange { endpoint, method, started, traffic, .. } = &*self.exchange;
         if let Some(endpoint) = endpoint.get() {
-            endpoint.answered(*method, self.status.as_u16(), started.elapsed());
-            endpoint.response_size(*method, self.bytes);
+            traffic.answered(endpoint, *method, self.status.as_u16(), started.elapsed(), self.bytes);
         }
     }
 }

@@ -4,14 +4,15 @@ use http::Extensions;
 use sluice_telemetry::HttpRecorder;
 use tower_layer::Layer;
 
-use super::{endpoints::Endpoints, label::Label, service::Metrics};
+use super::{label::Label, service::Metrics, traffic::Traffic};
+use crate::figures::Tally;
 
 /// Counts and measures what a service answers.
 ///
 /// See the [module docs](super) for an example.
 #[derive(Clone)]
 pub struct MetricsLayer<L = ()> {
-    endpoints: Arc<Endpoints>,
+    traffic: Arc<Traffic>,
     label: L,
 }
 
@@ -19,7 +20,13 @@ impl MetricsLayer {
     /// Records with `recorder`.
     #[must_use]
     pub fn new(recorder: &HttpRecorder) -> Self {
-        Self { endpoints: Arc::new(Endpoints::new(recorder)), label: () }
+        Self { traffic: Arc::new(Traffic::new(recorder)), label: () }
+    }
+
+    /// As [`MetricsLayer::new`], and `tally` counts too, for the [figures](crate::figures) of the fleet.
+    #[must_use]
+    pub fn tallied(recorder: &HttpRecorder, tally: &Tally) -> Self {
+        Self { traffic: Arc::new(Traffic::tallied(recorder, tally)), label: () }
     }
 }
 
@@ -32,7 +39,7 @@ impl<L> MetricsLayer<L> {
     where
         F: for<'r> Fn(&'r Extensions) -> Option<&'r str>,
     {
-        MetricsLayer { endpoints: self.endpoints, label: endpoint }
+        MetricsLayer { traffic: self.traffic, label: endpoint }
     }
 }
 
@@ -40,13 +47,13 @@ impl<S, L: Label + Clone> Layer<S> for MetricsLayer<L> {
     type Service = Metrics<S, L>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Metrics::new(inner, Arc::clone(&self.endpoints), self.label.clone())
+        Metrics::new(inner, Arc::clone(&self.traffic), self.label.clone())
     }
 }
 
 impl<L> fmt::Debug for MetricsLayer<L> {
     /// Leaves out the closure, of which there is nothing to show.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetricsLayer").field("endpoints", &self.endpoints).finish_non_exhaustive()
+        f.debug_struct("MetricsLayer").field("traffic", &self.traffic).finish_non_exhaustive()
     }
 }

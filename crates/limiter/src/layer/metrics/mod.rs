@@ -27,6 +27,9 @@
 //! # }
 //! ```
 //!
+//! [`MetricsLayer::tallied`] also counts for the [figures](crate::figures) that a fleet keeps in its store. A server that is no tower service records what it
+//! answers with a [`Traffic`].
+//!
 //! # The endpoint
 //!
 //! The label `endpoint` is a pattern, never a path: paths are without end, and time series should not be. It is what the program says of the
@@ -44,15 +47,16 @@
 //! ```
 
 mod body;
-mod endpoints;
 mod exchange;
 mod future;
 mod label;
 mod layer;
 mod service;
+mod traffic;
 
 pub use body::{RequestBody, ResponseBody};
 pub use future::MetricsFuture;
 pub use label::Label;
 pub use layer::MetricsLayer;
 pub use service::Metrics;
+pub use traffic::{Answered, Traffic};

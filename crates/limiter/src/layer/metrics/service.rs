@@ -9,10 +9,10 @@ use tower_service::Service;
 
 use super::{
     body::{RequestBody, ResponseBody},
-    endpoints::Endpoints,
     exchange::Exchange,
     future::MetricsFuture,
     label::Label,
+    traffic::Traffic,
 };
 
 /// Counts and measures what the service within answers.
@@ -21,13 +21,13 @@ use super::{
 #[derive(Clone)]
 pub struct Metrics<S, L = ()> {
     inner: S,
-    endpoints: Arc<Endpoints>,
+    traffic: Arc<Traffic>,
     label: L,
 }
 
 impl<S, L> Metrics<S, L> {
-    pub(super) const fn new(inner: S, endpoints: Arc<Endpoints>, label: L) -> Self {
-        Self { inner, endpoints, label }
+    pub(super) const fn new(inner: S, traffic: Arc<Traffic>, label: L) -> Self {
+        Self { inner, traffic, label }
     }
 }
 
@@ -46,7 +46,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let endpoint = self.label.endpoint(request.extensions());
-        let exchange = Exchange::start(request.method(), endpoint, Arc::clone(&self.endpoints));
+        let exchange = Exchange::start(request.method(), endpoint, Arc::clone(&self.traffic));
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&exchange)));
         MetricsFuture::new(self.inner.call(request), exchange)
     }
@@ -54,6 +54,6 @@ where
 
 impl<S: fmt::Debug, L> fmt::Debug for Metrics<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("inner", &self.inner).field("endpoints", &self.endpoints).finish_non_exhaustive()
+        f.debug_struct("Metrics").field("inner", &self.inner).field("traffic", &self.traffic).finish_non_exhaustive()
     }
 }
