@@ -57,6 +57,7 @@ pub use self::{
         store::{Breaker, RoundTrip, StoreFault, StoreRecorder},
         system::{Connection, OpenConnection, Scope, SystemRecorder},
         tool::ToolRecorder,
+        upstream::{BoundUpstream, UpstreamRecorder, UpstreamResult},
     },
     setup::{Builder, Telemetry},
     spans::{DecisionSpan, RequestSpan, TRACE_TARGET},

@@ -73,6 +73,8 @@ async fn when_one_dies_no_request_is_lost_and_when_all_are_dead_it_is_told() {
     assert!(lost <= 1, "only what was under way when it died may be lost, and {lost} were");
     assert!(two.asked() - before >= 9);
 
+    let dead = gateway.metric(&format!("sluice_upstream_requests_total{{result=\"unconnected\",upstream=\"http://{address}\"}}")).await;
+    assert!(dead > 0.5, "it is counted");
     drop(two);
     eventually_async("nobody is left", async || client.get("/").await.status == StatusCode::BAD_GATEWAY).await;
     assert_eq!(client.get("/").await.problem(), "upstream-failed");
@@ -98,8 +100,11 @@ async fn one_that_fails_its_health_checks_gets_no_requests_until_it_passes_them(
         let mut client = gateway.client().await;
         eventually_async("nobody is left", async || client.get("/").await.status == StatusCode::SERVICE_UNAVAILABLE).await;
         assert_eq!(client.get("/").await.problem(), "no-upstream");
+        let told = format!("sluice_upstream_healthy{{upstream=\"{}\"}}", sick.url());
+        assert!(gateway.metric(&told).await < 0.5);
         well.store(true, Ordering::SeqCst);
         eventually_async("it is well again", async || client.get("/").await.status == StatusCode::OK).await;
         assert_eq!(client.get("/").await.header("x-path").as_deref(), Some("/"));
+        assert!(gateway.metric(&told).await > 0.5);
     }
 }

@@ -14,6 +14,7 @@ mod status;
 pub(crate) mod store;
 pub(crate) mod system;
 pub(crate) mod tool;
+pub(crate) mod upstream;
 
 use opentelemetry::metrics::{Meter, MeterProvider, NoopMeterProvider};
 
@@ -29,6 +30,7 @@ use self::{
     store::StoreRecorder,
     system::SystemRecorder,
     tool::ToolRecorder,
+    upstream::UpstreamRecorder,
 };
 use crate::{
     catalogue::Metric,
@@ -62,6 +64,8 @@ pub struct Recorders {
     pub decisions: DecisionRecorder,
     /// Round trips to the store.
     pub store: StoreRecorder,
+    /// The gateway's upstreams.
+    pub upstream: UpstreamRecorder,
     /// This replica and its fleet.
     pub replica: ReplicaRecorder,
 }
@@ -79,6 +83,7 @@ pub(crate) const METRICS: &[&[Metric]] = &[
     process::METRICS,
     decisions::METRICS,
     store::METRICS,
+    upstream::METRICS,
     replica::METRICS,
     labels::METRICS,
 ];
@@ -100,6 +105,7 @@ impl Recorders {
             system: SystemRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),
             store: StoreRecorder::new(meter),
+            upstream: UpstreamRecorder::new(meter),
             replica: ReplicaRecorder::new(meter, build),
         }
     }

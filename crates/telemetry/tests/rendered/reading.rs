@@ -7,7 +7,7 @@ use std::{
 
 use sluice_telemetry::{
     Breaker, BuildInfo, Connection, Kind, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source, StoreFault, Telemetry,
-    catalogue,
+    UpstreamResult, catalogue,
 };
 
 use crate::{recording::record_everything, scrape, telemetry};
@@ -153,6 +153,27 @@ fn a_round_trip_is_counted_timed_and_its_checks_measured() {
     }
     assert_eq!(scrape.value("sluice_store_round_trip_duration_seconds_count", &[]), Some(2.0));
     assert_eq!(scrape.value("sluice_store_batch_checks_sum", &[]), Some(42.0));
+}
+
+#[test]
+fn an_upstream_is_counted_by_what_came_of_its_requests_and_is_well_until_it_is_not() {
+    let telemetry = telemetry();
+    let upstream = telemetry.recorders().upstream.bind("http://alma:8000");
+    let well = || scrape(&telemetry).value("sluice_upstream_healthy", &[("upstream", "http://alma:8000")]);
+    assert_eq!(well(), Some(1.0));
+    for status in [101, 204, 304, 404, 429, 503, 999] {
+        upstream.answered(status, Duration::from_millis(1));
+    }
+    upstream.failed(UpstreamResult::Late);
+    upstream.well(false);
+    assert_eq!(well(), Some(0.0));
+    let scrape = scrape(&telemetry);
+    for (result, count) in [("2xx", 2.0), ("3xx", 1.0), ("4xx", 2.0), ("5xx", 2.0), ("late", 1.0), ("broke", 0.0), ("unconnected", 0.0)] {
+        let labels = [("result", result), ("upstream", "http://alma:8000")];
+        assert_eq!(scrape.value("sluice_upstream_requests_total", &labels), Some(count), "{result}");
+    }
+    let labels = [("upstream", "http://alma:8000")];
+    assert_eq!(scrape.value("sluice_upstream_response_duration_seconds_count", &labels), Some(7.0), "without an answer there is no time");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sluice_telemetry::{Breaker, Connection, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source, StoreFault};
+use sluice_telemetry::{
+    Breaker, Connection, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source, StoreFault, UpstreamResult,
+};
 
 /// Records at least one value on every instrument of the catalogue.
 pub(crate) fn record_everything(recorders: &Recorders) {
@@ -49,6 +51,10 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.store.round_trip(RoundTrip::Success, took, 17);
     recorders.store.error(StoreFault::Timeout);
     recorders.store.breaker(Breaker::Closed);
+
+    let upstream = recorders.upstream.bind("http://alma:8000");
+    upstream.answered(200, took);
+    upstream.failed(UpstreamResult::Unconnected);
 
     recorders.replica.reload(Reload::Applied);
     recorders.replica.replicas_live(3);

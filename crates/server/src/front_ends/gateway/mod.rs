@@ -41,6 +41,7 @@ use http::{
 use hyper::{body::Incoming, client::conn::TrySendError, upgrade};
 use sluice::{Recorders, answer::headers};
 use sluice_core::Decision;
+use sluice_telemetry::UpstreamResult;
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
@@ -116,7 +117,7 @@ impl Gateway {
     /// When certificates cannot be read.
     pub fn open(settings: GatewaySettings, recorders: &Recorders) -> Result<Self, OpenGatewayError> {
         let connect = Connect::new(&settings)?;
-        let upstreams = settings.upstreams.iter().map(|url| Upstream::new(url.clone(), connect.clone())).collect();
+        let upstreams = settings.upstreams.iter().map(|url| Upstream::new(url.clone(), connect.clone(), &recorders.upstream)).collect();
         Ok(Self { inner: Arc::new(Inner { upstreams: Upstreams::new(upstreams), tunnels: Tunnels::new(&recorders.system), settings }) })
     }
 
@@ -170,6 +171,9 @@ impl Gateway {
             match self.ask(upstream, outgoing, progress.as_ref()).await {
                 Ok(response) => return Ok(response),
                 Err((cause, unsent)) => {
+                    if let Some(result) = cause.of_upstream() {
+                        upstream.recorder().failed(result);
+                    }
                     failure = cause;
                     let Some(unsent) = unsent else { break };
                     outgoing = *unsent;
@@ -211,12 +215,14 @@ impl Gateway {
                 upstream.is_back();
             }
             let url = upstream.url();
+            let handed_on = Instant::now();
             let (request, kept) = match sender {
                 Sender::Http1(_) => outgoing.over_http1(url),
                 Sender::Http2(..) => outgoing.over_http2(url),
             };
             match self.send(&mut sender, request, progress).await {
                 Ok(response) => {
+                    upstream.recorder().answered(response.status().as_u16(), handed_on.elapsed());
                     let lease = Lease { in_flight, sender };
                     return self.receive(response, lease, kept, progress.cloned()).map_err(|failure| (failure, None));
                 }
@@ -305,6 +311,18 @@ impl Gateway {
 struct Unanswered {
     failure: Failure,
     unsent: Option<Request<Upload>>,
+}
+
+impl Failure {
+    /// What it is counted as for the upstream; `None` when that is not to blame, or was told already that it answered.
+    const fn of_upstream(&self) -> Option<UpstreamResult> {
+        match self {
+            Self::Unconnected(_) => Some(UpstreamResult::Unconnected),
+            Self::Broke(_) => Some(UpstreamResult::Broke),
+            Self::Late(_) => Some(UpstreamResult::Late),
+            Self::NoneIsWell | Self::Unasked | Self::ClientLate(_) | Self::ClientBrokeOff => None,
+        }
+    }
 }
 
 impl From<Failure> for Unanswered {

@@ -11,6 +11,7 @@ use std::{
 
 use hyper::client::conn::http2;
 use parking_lot::Mutex;
+use sluice_telemetry::{BoundUpstream, UpstreamRecorder};
 
 use super::{
     connect::{Connect, ConnectError, Connected, Http1},
@@ -44,6 +45,7 @@ pub(super) struct Upstream {
     /// Until when it is only asked if no other is left, in milliseconds since the start.
     away_until_ms: AtomicU64,
     condition: AtomicU8,
+    recorder: BoundUpstream,
 }
 
 #[derive(Debug)]
@@ -83,8 +85,9 @@ pub(super) enum Condition {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(super) fn new(url: UpstreamUrl, connect: Connect) -> Self {
+    pub(super) fn new(url: UpstreamUrl, connect: Connect, recorder: &UpstreamRecorder) -> Self {
         Self {
+            recorder: recorder.bind(&url.to_string()),
             speaks_http1: AtomicBool::new(connect.is_surely_http1(&url)),
             url,
             connect,
@@ -101,6 +104,11 @@ impl Upstream {
     /// Where it is.
     pub(super) const fn url(&self) -> &UpstreamUrl {
         &self.url
+    }
+
+    /// Records what it does.
+    pub(super) const fn recorder(&self) -> &BoundUpstream {
+        &self.recorder
     }
 
     /// How many requests it is busy with.
@@ -121,6 +129,7 @@ impl Upstream {
 
     /// Notes what active checks say; whether that is news.
     pub(super) fn found(&self, condition: Condition) -> bool {
+        self.recorder.well(condition == Condition::Well);
         self.condition.swap(condition as u8, Ordering::Relaxed) != condition as u8
     }
 
