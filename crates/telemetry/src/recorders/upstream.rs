@@ -118,7 +118,7 @@ impl UpstreamRecorder {
         let name = UPSTREAM.with(self.upstreams.value(upstream));
         let bound = Bound {
             requests: std::array::from_fn(|place| self.requests.bind(&[RESULT.with(UpstreamResult::WORDS[place]), name.clone()])),
-            duration: self.duration.bind(&[name.clone()]),
+            duration: self.duration.bind(std::slice::from_ref(&name)),
             well: self.well.bind(&[name]),
         };
         bound.well.record(1);
