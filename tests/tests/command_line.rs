@@ -41,7 +41,7 @@ fn help_names_every_command() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let told = CommandLine::new(arguments).run();
         assert_eq!((told.code, told.err.as_str()), (0, ""));
-        for command in ["serve", "config"] {
+        for command in ["serve", "config", "health", "openapi"] {
             assert!(told.out.lines().any(|line| line.trim_start().starts_with(command)), "{}", told.out);
         }
     }

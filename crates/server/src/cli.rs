@@ -5,6 +5,7 @@
 //! sluice config check FILE                                       say what is wrong with a file
 //! sluice config show [--config FILE] ...                         say what all layers come to
 //! sluice health [ADDRESS]                                        say whether the replica there is ready
+//! sluice openapi                                                 print what the HTTP port understands
 //! ```
 
 use std::{
@@ -19,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{ConfigErrors, Loader, Settings, Watcher},
-    probe,
+    openapi, probe,
 };
 
 /// What a process that was told mistakes of its configuration exits with: `EX_CONFIG` of sysexits.h, unlike a usage mistake (2) or a failure (1).
@@ -53,6 +54,9 @@ enum Command {
         #[arg(default_value = "127.0.0.1:8000")]
         address: SocketAddr,
     },
+    /// Prints the OpenAPI document of the HTTP port, which a replica serves at /openapi.json: to make clients of.
+    #[command(name = "openapi")]
+    OpenApi,
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,6 +117,10 @@ impl Cli {
                 layers.loader(variables).show().map(|text| exit_code(&write!(out, "{text}").and_then(|()| out.flush())))
             }
             Some(Command::Health { address }) => Ok(health(address, &mut out, &mut err)),
+            Some(Command::OpenApi) => {
+                let written = out.write_all(openapi::text()).and_then(|()| writeln!(out)).and_then(|()| out.flush());
+                Ok(exit_code(&written))
+            }
             Some(Command::Config(ConfigCommand::Check { file })) => {
                 let checked = Loader::new().file(&file).without_secrets().load();
                 checked.map(|settings| exit_code(&report(&file, &settings, &mut out, &mut err)))

@@ -22,7 +22,7 @@ What goes wrong is a problem as RFC 9457 tells it (`application/problem+json`), 
 a path does not know is 405, with those that it knows in `Allow`. What is no HTTP is 400, and a path or a head that is too long 414 or 431.
 
 Every path that is not named here is decided about as it is asked: 200 or 429 with a decision as body, as if the request had been checked on its way \
-there.";
+there. A gateway hands it on to its upstream, and keeps fewer of these paths for itself.";
 
 /// What the HTTP port understands and answers.
 pub(super) fn document() -> OpenApi {

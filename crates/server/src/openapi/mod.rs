@@ -56,6 +56,11 @@ pub(crate) fn routes() -> Router {
         .route(PAGE_PATH, get(async || answer(&MADE.page, page_fields())))
 }
 
+/// The document as text.
+pub(crate) fn text() -> &'static [u8] {
+    &MADE.document
+}
+
 fn page_fields() -> [(HeaderName, HeaderValue); 4] {
     [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),

@@ -47,6 +47,14 @@ fn no_subcommand_means_serve_and_both_take_the_same_flags() {
 }
 
 #[test]
+fn the_document_is_printed_for_who_makes_clients_of_it() {
+    let ran = run(&["openapi"], &[]);
+    assert_eq!((ran.code, ran.err.as_str(), ran.served.is_none()), (code(0), "", true));
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(document["paths"]["/v1/check"]["post"].is_object() && ran.out.ends_with("}\n"));
+}
+
+#[test]
 fn every_flag_says_what_it_is_called_after() {
     let arguments = [
         ["--listen-http", "127.0.0.1:1"],

@@ -79,6 +79,22 @@ fn every_odd_file_is_read_with_the_warnings_it_begins_with() {
 }
 
 #[test]
+fn the_page_about_these_files_shows_a_good_one_and_messages_as_they_are() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rate-limit-service.md")).unwrap();
+    let block = |kind: &str| page.split_once(&format!("```{kind}\n")).unwrap().1.split_once("```").unwrap().0;
+    let (_folder, pattern) = written(&[("edge.yaml", block("yaml"))]);
+    let settings = load(&format!("{{ files: [{pattern}] }}")).unwrap();
+    assert_eq!((settings.warnings, settings.rls.unwrap().domains[0].descriptors.len()), (Vec::new(), 6));
+
+    // `edge.yaml: descriptors[0].key: message`: places differ, messages do not.
+    let message = |line: &str| line.splitn(3, ": ").nth(2).unwrap().to_owned();
+    let known: Vec<String> = fixtures("bad").iter().flat_map(|file| expected(file, "refused")).map(|line| message(&line)).collect();
+    for line in block("text").lines().filter(|line| !line.starts_with("other.yaml: domain: `edge` is already taken by")) {
+        assert!(known.contains(&message(line)), "{line}");
+    }
+}
+
+#[test]
 fn what_is_written_is_what_is_read() {
     let settings = good(&files(&[&folder().join("good/everything.yaml")]));
     let [domain] = settings.domains.as_slice() else { panic!("one domain") };

@@ -74,7 +74,9 @@ impl Answer {
         if self.is_quota_exhausted {
             return self.exhausted_quota(question).as_ref().map(fields).unwrap_or_default();
         }
-        fields(&self.taken)
+        // Who only gives back wants to know what there is then.
+        let told = self.given_back.as_ref().filter(|_| self.taken.verdicts().is_empty());
+        fields(told.unwrap_or(&self.taken))
     }
 
     /// Of the limits that only deny together, the one that gives way first, as one that denies by itself.

@@ -301,6 +301,18 @@ async fn header_fields_tell_what_is_left_and_when_to_return() {
 }
 
 #[tokio::test]
+async fn header_fields_tell_what_is_left_when_tokens_are_given_back() {
+    let fixture = Fixture::new(TWO_A_MINUTE);
+    let one = || of([("ip", "a")]);
+    fixture.ask([one().hits(2)]).await;
+    let given_back = fixture.call(request([one().back()])).await.unwrap();
+    assert_eq!(headers(&given_back)[1], ("x-ratelimit-remaining", "1"));
+    assert_eq!(headers(&given_back).len(), 5, "and nothing of returning later");
+    let both = fixture.call(request([one().back(), of([("ip", "b")]).hits(2)])).await.unwrap();
+    assert_eq!(headers(&both)[1], ("x-ratelimit-remaining", "0"), "what is taken comes first");
+}
+
+#[tokio::test]
 async fn changed_rules_keep_what_was_taken() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     assert_eq!(fixture.ask([of([("ip", "a")]).hits(2)]).await.remaining, [0]);
