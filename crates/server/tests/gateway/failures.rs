@@ -58,7 +58,7 @@ async fn an_upstream_that_is_away_is_a_502_and_soon_forgiven() {
         let gateway = gateway_to(address, &format!("protocol: {protocol}")).await;
         let mut client = gateway.client().await;
         assert_failed(&client.ask(post("/").body(Body::from("lost")).unwrap()).await, StatusCode::BAD_GATEWAY, "upstream-failed");
-        let upstream = Upstream::listen(&address.to_string(), echo).await;
+        let upstream = Upstream::listen(&address.to_string(), None, echo).await;
         assert_eq!(client.get("/").await.status, StatusCode::OK, "where there is no other, it is tried again at once");
         drop(upstream);
     }
@@ -142,6 +142,30 @@ async fn a_client_that_stalls_or_breaks_off_is_not_the_upstreams_fault() {
     let mut told = String::new();
     stream.read_to_string(&mut told).await.unwrap();
     assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("malformed-body"), "{told}");
+}
+
+#[tokio::test]
+async fn no_request_can_be_smuggled_in_the_body_of_another() {
+    let upstream = Upstream::start(echo).await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let smuggled = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
+    for framing in [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+        "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\ncontent-length: 5",
+        "content-length: 5\r\ncontent-length: 6",
+        "transfer-encoding: xchunked\r\ncontent-length: 5",
+    ] {
+        let before = upstream.asked();
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let request = format!("POST /carrier HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{framing}\r\n\r\n{smuggled}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut told = String::new();
+        let _ = stream.read_to_string(&mut told).await;
+        assert!(told.starts_with("HTTP/1.1 400 ") || told.contains("POST /carrier "), "{framing}: {told}");
+        assert!(!told.contains("content-length: 5\n") && !told.contains("GET /smuggled HTTP"), "{framing}: {told}");
+        assert!(upstream.asked() - before <= 1, "{framing}");
+    }
 }
 
 #[tokio::test]

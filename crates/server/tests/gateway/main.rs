@@ -6,4 +6,5 @@ mod handing_on;
 mod scene;
 mod several;
 mod streams;
+mod tls;
 mod upgrades;

@@ -25,10 +25,12 @@ use hyper_util::{
 };
 use sluice_server::{app::App, config::Loader};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::{JoinHandle, JoinSet},
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A gateway that listens. Stopped at once when it is dropped.
 pub(crate) struct Gateway {
@@ -44,6 +46,11 @@ pub(crate) struct Upstream {
     connections: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
+
+/// What HTTP is spoken over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A body in the frames that a channel brings; dropping the sender ends it.
 pub(crate) struct Frames(mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>);
@@ -126,10 +133,10 @@ impl Upstream {
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self::listen("127.0.0.1:0", answer).await
+        Self::listen("127.0.0.1:0", None, answer).await
     }
 
-    pub(crate) async fn listen<F, A>(address: &str, answer: F) -> Self
+    pub(crate) async fn listen<F, A>(address: &str, tls: Option<TlsAcceptor>, answer: F) -> Self
     where
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
@@ -143,8 +150,15 @@ impl Upstream {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 opened.fetch_add(1, Ordering::SeqCst);
-                let (answer, count) = (answer.clone(), Arc::clone(&count));
+                let (answer, count, tls) = (answer.clone(), Arc::clone(&count), tls.clone());
                 tasks.spawn(async move {
+                    let stream: Box<dyn Stream> = match tls {
+                        None => Box::new(stream),
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => Box::new(stream),
+                            Err(_) => return,
+                        },
+                    };
                     let service = service_fn(move |request| {
                         count.fetch_add(1, Ordering::SeqCst);
                         let answer = answer(request);

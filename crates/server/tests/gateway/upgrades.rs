@@ -19,21 +19,23 @@ const ASKED: &[u8] = b"GET /socket HTTP/1.1\r\nhost: api.test\r\nconnection: kee
 
 /// An upstream whose sockets send back what they get.
 async fn sockets() -> Upstream {
-    Upstream::start(async |mut request: Request<Incoming>| {
-        if request.headers().get("upgrade").is_none_or(|protocol| protocol != "websocket") {
-            return echo(request).await;
-        }
-        let key = request.headers()["sec-websocket-key"].clone();
-        let upgraded = hyper::upgrade::on(&mut request);
-        tokio::spawn(async move {
-            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
-            let _ = tokio::io::copy(&mut read, &mut write).await;
-            let _ = write.shutdown().await;
-        });
-        let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header("connection", "upgrade");
-        response.header("upgrade", "websocket").header("sec-websocket-accept", key).body(Body::empty()).unwrap()
-    })
-    .await
+    Upstream::start(open_socket).await
+}
+
+/// Answers as [`echo`], and opens a socket that sends back what it gets where one is asked for.
+pub(crate) async fn open_socket(mut request: Request<Incoming>) -> Response<Body> {
+    if request.headers().get("upgrade").is_none_or(|protocol| protocol != "websocket") {
+        return echo(request).await;
+    }
+    let key = request.headers()["sec-websocket-key"].clone();
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.shutdown().await;
+    });
+    let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header("connection", "upgrade");
+    response.header("upgrade", "websocket").header("sec-websocket-accept", key).body(Body::empty()).unwrap()
 }
 
 async fn head(stream: &mut TcpStream) -> String {
@@ -44,7 +46,7 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-async fn socket(gateway: &Gateway) -> TcpStream {
+pub(crate) async fn socket(gateway: &Gateway) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(ASKED).await.unwrap();
     let head = head(&mut stream).await;
@@ -60,7 +62,7 @@ async fn socket(gateway: &Gateway) -> TcpStream {
     stream
 }
 
-async fn assert_echoes(stream: &mut TcpStream, text: &str) {
+pub(crate) async fn assert_echoes(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut back = vec![0; text.len()];
     stream.read_exact(&mut back).await.unwrap();

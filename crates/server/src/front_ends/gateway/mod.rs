@@ -32,10 +32,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{CONNECTION, EXPECT, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE},
     request::Parts,
 };
 use hyper::{body::Incoming, client::conn::TrySendError, upgrade};
@@ -296,7 +296,10 @@ impl Gateway {
         let protocol = if upgraded { response.headers().get(UPGRADE).cloned() } else { None };
         hop_by_hop::remove(response.headers_mut());
         if !upgraded {
-            let (head, body) = response.into_parts();
+            let (mut head, body) = response.into_parts();
+            if body.size_hint().exact().is_none() {
+                head.headers.remove(CONTENT_LENGTH);
+            }
             return Ok(Response::from_parts(head, AnswerBody::new(body, lease, progress, settings.idle_timeout)));
         }
         let (Some((_, client)), Some(protocol)) = (kept.upgrade, protocol) else { return Err(Failure::Unasked) };

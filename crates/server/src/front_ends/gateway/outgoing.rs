@@ -70,6 +70,10 @@ impl Outgoing {
         let headers = &mut head.headers;
         hop_by_hop::remove(headers);
         let says_te = hop_by_hop::reduce_te(headers);
+        if body.size_hint().exact().is_none() {
+            // Beside chunks a length is a lie, and whoever believes it takes the rest for another request.
+            headers.remove(CONTENT_LENGTH);
+        }
         // Whoever waits to be told to go on is told so once the body is asked for.
         headers.remove(EXPECT);
         forwarded::write(headers, sent.peer, sent.trusted, host.as_ref());
@@ -100,8 +104,7 @@ impl Outgoing {
         let host = kept.authority(upstream).as_str().parse().expect("an authority can stand in a field");
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = Uri::from(kept.target.clone());
-        let has_length = request.headers().contains_key(CONTENT_LENGTH) || request.body().size_hint().exact().is_some();
-        let chunked = !has_length && !request.body().is_end_stream();
+        let chunked = request.body().size_hint().exact().is_none() && !request.body().is_end_stream();
         let headers = request.headers_mut();
         headers.insert(HOST, host);
         if let Some((protocol, _)) = &kept.upgrade {
