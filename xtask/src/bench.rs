@@ -29,6 +29,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench { name: "http", package: "sluice-server", about: "POST /v1/check, against an axum handler that answers a constant" },
     Bench { name: "gateway", package: "sluice-server", about: "requests through the gateway, against the same upstream asked directly" },
+    Bench { name: "observed", package: "sluice-server", about: "POST /v1/check with metrics on against off, and with traces" },
     Bench { name: "rls", package: "sluice-server", about: "Envoy's rate limit service, against tonic services that answer a constant" },
     Bench {
         name: "memory",

@@ -1,0 +1,116 @@
+//! What it costs to be observed: `POST /v1/check` as the HTTP port answers it, with metrics on against off, and with traces.
+//!
+//! Requests are handed to the doors without a connection, in one thread, and the memory store decides: a connection's part, about half of a request's
+//! time, is the same with all of them, and would hide half of the difference. "Off" are recorders that record nothing; the fleet's sums are counted in any
+//! case. Traces go to a collector that is not there, so their cost is that of making spans and of losing them.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Instant,
+};
+
+use axum::{Router, body::Body};
+use http::Request;
+use sluice::{Limiter, MemoryStore, Policy, Recorders, Telemetry, events::Events, figures::Tally, identify::Identifier};
+use sluice_server::{
+    engine::Engine,
+    front_ends::{HttpDoors, envoy_rls::EnvoyRls},
+    health::Health,
+};
+use sluice_store::Replica;
+use sluice_telemetry::{Otlp, TRACE_TARGET};
+use tokio::runtime::Runtime;
+use tracing::{Dispatch, dispatcher::with_default};
+use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberExt};
+
+const REQUESTS: usize = 100_000;
+const CLIENTS: usize = 100_000;
+const ROUNDS: usize = 5;
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A way to be observed.
+struct Way {
+    name: &'static str,
+    doors: HttpDoors,
+    collects: Dispatch,
+    /// What the `traceparent` of requests says at its end; `None` where no traces are sent.
+    sampled: Option<&'static str>,
+    /// Kept for as long as it records.
+    _telemetry: Telemetry,
+    ns: Vec<f64>,
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut ways = [
+        Way::new("metrics off", false, None),
+        Way::new("metrics on", true, None),
+        Way::new("metrics on, no trace sampled", true, Some("00")),
+        Way::new("metrics on, every trace sampled", true, Some("01")),
+    ];
+    // In turn, so that a slow moment of the machine meets them all.
+    for _ in 0..ROUNDS {
+        for way in &mut ways {
+            let took = with_default(&way.collects, || ask(&runtime, &way.doors, way.sampled));
+            way.ns.push(took);
+        }
+    }
+    println!("{:<34} {:>10} {:>10}", "", "ns", "of off");
+    let off = ways[0].middle();
+    for way in &mut ways {
+        let ns = way.middle();
+        println!("{:<34} {ns:>10.0} {:>10.2}", way.name, ns / off);
+    }
+}
+
+impl Way {
+    fn new(name: &'static str, has_metrics: bool, sampled: Option<&'static str>) -> Self {
+        let endpoint = |name: &str| (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned());
+        let otlp = sampled.map_or_else(Otlp::default, |_| Otlp::from_variables(endpoint).unwrap());
+        let telemetry = Telemetry::builder().otlp(otlp).build().unwrap();
+        let recorders = if has_metrics { telemetry.recorders().clone() } else { Recorders::disabled() };
+        let spans = telemetry.trace_layer().map(|spans| spans.with_filter(filter_fn(|made| made.target() == TRACE_TARGET)));
+        // As where nothing is logged.
+        let collects = spans.map_or_else(Dispatch::none, |spans| Registry::default().with(spans).into());
+        Self { name, doors: doors(&recorders), collects, sampled, _telemetry: telemetry, ns: Vec::new() }
+    }
+
+    fn middle(&mut self) -> f64 {
+        self.ns.sort_by(f64::total_cmp);
+        self.ns[ROUNDS / 2]
+    }
+}
+
+fn doors(recorders: &Recorders) -> HttpDoors {
+    let tally = Tally::new(recorders);
+    let limiter = Limiter::tallied(Policy::default(), Arc::new(MemoryStore::new()), recorders, &tally);
+    let rls = EnvoyRls::new(limiter.clone());
+    let engine = Arc::new(Engine::new(limiter, Identifier::default()));
+    let replica = Replica { id: "measured".to_owned(), version: "0".to_owned() };
+    let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
+    HttpDoors::new(engine, health, Router::new(), Events::new(recorders, &tally), rls)
+}
+
+/// Nanoseconds a request.
+fn ask(runtime: &Runtime, doors: &HttpDoors, sampled: Option<&str>) -> f64 {
+    let requests: Vec<Request<Body>> = (0..REQUESTS).map(|number| request(number, sampled)).collect();
+    runtime.block_on(async {
+        let started = Instant::now();
+        for request in requests {
+            let response = doors.answer(PEER, request).await;
+            assert!(matches!(response.status().as_u16(), 200 | 429), "{response:?}");
+        }
+        started.elapsed().as_nanos() as f64 / REQUESTS as f64
+    })
+}
+
+fn request(number: usize, sampled: Option<&str>) -> Request<Body> {
+    let body = format!(r#"{{"client":"client-{:06}","method":"GET","path":"/api/v1/things"}}"#, number * 7_919 % CLIENTS);
+    let mut request = Request::post("/v1/check").header("content-type", "application/json");
+    if let Some(sampled) = sampled {
+        request = request.header("traceparent", format!("00-{:032x}-{:016x}-{sampled}", number + 1, number + 1));
+    }
+    request.body(Body::from(body)).unwrap()
+}
