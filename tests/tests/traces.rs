@@ -11,8 +11,9 @@ use serde_json::json;
 use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
     collector::{Collector, Span},
-    fleet::PATIENT,
+    fleet::{PATIENT, alone},
     http::{Client, Request},
+    inbox::Inbox,
 };
 use tempfile::TempDir;
 
@@ -187,6 +188,39 @@ async fn a_call_of_envoys_joins_the_trace_in_its_metadata() {
     beneath(&spans(&collector, "store round trip", 1).await, decision);
     let text = String::from_utf8_lossy(&collector.bytes()).into_owned();
     assert!(!text.contains(SECRET), "{text}");
+}
+
+/// What an upstream was sent as this header field.
+fn told_upstream(upstream: &Inbox, field: &str) -> Vec<String> {
+    let letters = upstream.letters();
+    let heads = letters.iter().map(|letter| String::from_utf8_lossy(&letter.wire).into_owned());
+    heads
+        .flat_map(|head| head.lines().filter_map(|line| Some(line.strip_prefix(field)?.strip_prefix(": ")?.to_owned())).collect::<Vec<_>>())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_behind_the_gateway_joins_beneath_the_request() {
+    let (collector, upstream) = (Collector::start().await, Inbox::start().await);
+    let yaml = format!("gateway: {{ upstream: \"http://{}\" }}\n", upstream.address());
+    let sluice = traced(&collector, "memory://", &yaml, &[]).start();
+    let mut client = Client::of(sluice.http_addr());
+    assert_eq!(client.ask(&order(true).header("tracestate", "vendor=opaque")).await.status, 200);
+    assert_eq!(client.ask(&order(false)).await.status, 200);
+    let request = spans(&collector, "GET", 1).await.remove(0);
+    let told = told_upstream(&upstream, "traceparent");
+    assert_eq!(told[0], format!("00-{TRACE}-{}-01", request.id));
+    assert!(told[1].starts_with(&format!("00-{TRACE}-")) && told[1].ends_with("-00"), "what is not sampled here is not there: {told:?}");
+    assert_eq!(told.len(), 2);
+    assert_eq!(told_upstream(&upstream, "tracestate"), ["vendor=opaque"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_collector_an_upstream_is_told_what_the_caller_said() {
+    let upstream = Inbox::start().await;
+    let sluice = alone(&format!("gateway: {{ upstream: \"http://{}\" }}\n", upstream.address()));
+    assert_eq!(Client::of(sluice.http_addr()).ask(&order(true)).await.status, 200);
+    assert_eq!(told_upstream(&upstream, "traceparent"), [traceparent(true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Traces: the layer that turns spans into OTLP, and the W3C trace context in and out.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::{
     propagation::TextMapPropagator,
     trace::{TraceContextExt, TracerProvider},
@@ -13,6 +13,8 @@ use opentelemetry_sdk::{
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
 use tracing_subscriber::registry::LookupSpan;
+
+const TRACESTATE: &str = "tracestate";
 
 /// Makes `span` a child of the caller's span, if `headers` carry a W3C trace context and traces are sent; else does nothing.
 ///
@@ -30,8 +32,13 @@ pub fn join_trace(span: &Span, headers: &HeaderMap) {
 
 /// Writes the trace context of `span` into `headers`, so that whoever is asked next joins its trace; nothing if traces are not sent.
 pub fn pass_trace_on(span: &Span, headers: &mut HeaderMap) {
-    if !span.is_disabled() {
-        TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(headers));
+    if span.is_disabled() {
+        return;
+    }
+    TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(headers));
+    // Written also where there is nothing to say.
+    if headers.get(TRACESTATE).is_some_and(HeaderValue::is_empty) {
+        headers.remove(TRACESTATE);
     }
 }
 

@@ -118,6 +118,7 @@ fn the_trace_goes_on_to_whoever_is_asked_next() {
     let parts: Vec<&str> = passed_on.split('-').collect();
     assert_eq!((parts[0], parts[1], parts[3]), ("00", "0af7651916cd43dd8448eb211c80319c", "01"));
     assert_ne!(parts[2], "b7ad6b7169203331");
+    assert_eq!(headers.len(), 1, "no vendor has said anything: {headers:?}");
 }
 
 #[test]
