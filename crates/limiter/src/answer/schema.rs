@@ -2,6 +2,16 @@
 //!
 //! They are made of the types that are written. [`ProblemBody`](super::ProblemBody) describes itself; a [`DecisionBody`](super::DecisionBody) has
 //! two shapes, each with a schema of its own: [`Allowed`] and [`Denied`]. [`headers`] describes the fields beside them.
+//!
+//! ```
+//! use sluice::answer::schema::{Denied, headers};
+//! use utoipa::{ToSchema, openapi::{ContentBuilder, Ref, ResponseBuilder}};
+//!
+//! let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Denied::name()))).build();
+//! let denied = ResponseBuilder::new().description("Too many requests").content("application/problem+json", content);
+//! let denied = headers().into_iter().fold(denied, |denied, (name, header)| denied.header(name, header)).build();
+//! assert!(denied.headers.contains_key("retry-after"));
+//! ```
 
 use utoipa::{
     PartialSchema, ToSchema,
