@@ -13,7 +13,7 @@
 //! - [`prometheus`]: a Prometheus that scrapes them.
 //! - [`alertmanager`]: an Alertmanager, to whom Prometheus tells its alerts.
 //! - [`inbox`]: a server that takes whatever is posted to it.
-//! - [`collector`]: a collector of traces and metrics.
+//! - [`collector`]: a collector of traces and metrics; [`rotel`]: a real one.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
@@ -30,5 +30,6 @@ pub mod inbox;
 pub mod metrics;
 pub mod prometheus;
 pub mod promise;
+pub mod rotel;
 pub mod rush;
 pub mod subjects;

@@ -14,6 +14,7 @@ use sluice_tests::{
     fleet::{PATIENT, alone},
     http::{Client, Request},
     inbox::Inbox,
+    rotel::Rotel,
 };
 use tempfile::TempDir;
 
@@ -188,6 +189,26 @@ async fn a_call_of_envoys_joins_the_trace_in_its_metadata() {
     beneath(&spans(&collector, "store round trip", 1).await, decision);
     let text = String::from_utf8_lossy(&collector.bytes()).into_owned();
     assert!(!text.contains(SECRET), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_collector_understands_metrics_and_traces_over_grpc_and_http() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let rotel = Rotel::start();
+        let endpoint = format!("http://{}", if protocol == "grpc" { rotel.grpc() } else { rotel.http() });
+        let options = SluiceOptions::new(built_sluice()).env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+        let options = options.env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol).env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
+        let sluice = options.env("OTEL_BSP_SCHEDULE_DELAY", "50").env("OTEL_METRIC_EXPORT_INTERVAL", "200").start();
+        assert_eq!(Client::of(sluice.http_addr()).ask(&order(true)).await.status, 200);
+        eventually_async("it has written all of it down", async || {
+            let log = rotel.log();
+            let wanted = [TRACE, CALLER, "Name           : decision", "sluice.outcome: Str(allowed)", "Name: sluice_decisions_total"];
+            let missing: Vec<_> = wanted.into_iter().filter(|text| !log.contains(text)).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("{protocol}: {missing:?} is missing from {log}")) }
+        })
+        .await;
+        assert!(!rotel.log().contains(SECRET));
+    }
 }
 
 /// What an upstream was sent as this header field.

