@@ -24,6 +24,8 @@ pub struct GatewaySettings {
     pub response_timeout: Duration,
     /// How long a body, or what follows an upgrade, may stand still.
     pub idle_timeout: Duration,
+    /// How long a connection over which nothing is asked is kept.
+    pub keep_alive: Duration,
     /// How long an upstream that could not be connected to is only asked when no other is left.
     pub away_for: Duration,
     /// What becomes of rate limit fields that an upstream sends itself.

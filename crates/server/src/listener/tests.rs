@@ -164,6 +164,43 @@ async fn a_connection_on_which_nothing_is_asked_is_closed() {
     assert_eq!(read_to_end(idle).await.0, 200, "what was asked is answered first");
 }
 
+/// Answers in two pieces, with so long a pause between them that an idle connection would be closed twice.
+#[derive(Clone)]
+struct Pausing;
+
+impl Door for Pausing {
+    type Body = Body;
+
+    const CONNECTION: Connection = Connection::Http;
+    const IDLE: Option<Duration> = Some(Duration::from_secs(60));
+
+    fn protocol() -> auto::Builder<TokioExecutor> {
+        auto::Builder::new(TokioExecutor::new())
+    }
+
+    async fn serve(&self, _: IpAddr, _: Request<Incoming>) -> Response<Body> {
+        let (pieces, receiver) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            pieces.send(Ok::<_, Infallible>("first, ")).await.unwrap();
+            sleep(Self::IDLE.unwrap() * 3).await;
+            pieces.send(Ok("last")).await.unwrap();
+        });
+        Response::new(Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_over_which_an_answer_is_still_on_its_way_is_not_idle() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut listener = Listener::new(socket, Pausing, Recorders::disabled().system);
+    tokio::spawn(async move { listener.accept_until(pending()).await });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let (_, told) = read_to_end(stream).await;
+    assert!(told.contains("first, ") && told.contains("last") && told.ends_with("0\r\n\r\n"), "{told}");
+}
+
 #[tokio::test]
 async fn connections_without_a_request_end_at_once_when_it_stops() {
     let listening = Listening::start(&Port::new(), LONG).await;

@@ -230,4 +230,10 @@ async fn connections_to_an_upstream_are_used_again() {
         let used = upstream.connections() - before;
         assert!((1..=3).contains(&used), "{protocol}: {used} connections for 20 requests");
     }
+    let before = upstream.connections();
+    let gateway = Gateway::to(&upstream, "keep_alive: 0s").await;
+    for _ in 0..3 {
+        gateway.get("/").await;
+    }
+    assert_eq!(upstream.connections() - before, 3, "none is kept for longer than is said");
 }

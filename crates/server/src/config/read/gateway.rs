@@ -21,6 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than the pauses between the heartbeats of streams.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Shorter than the five seconds after which Node and uvicorn close theirs, so that no request meets a closing connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Long enough for a restart, and asked again soon.
 const AWAY_FOR: Duration = Duration::from_secs(10);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
@@ -49,6 +51,7 @@ fn section(gateway: &Table<'_>, files: &Files) -> Option<GatewaySettings> {
     let connect_timeout = duration(gateway, "connect_timeout", SHORTEST, CONNECT_TIMEOUT);
     let response_timeout = duration(gateway, "response_timeout", SHORTEST, RESPONSE_TIMEOUT);
     let idle_timeout = duration(gateway, "idle_timeout", SHORTEST, IDLE_TIMEOUT);
+    let keep_alive = duration(gateway, "keep_alive", Duration::ZERO, KEEP_ALIVE);
     let away_for = duration(gateway, "away_for", Duration::ZERO, AWAY_FOR);
     let headers = [("replace", RateLimitHeaders::Replace), ("keep", RateLimitHeaders::Keep), ("remove", RateLimitHeaders::Remove)];
     let rate_limit_headers =
@@ -64,6 +67,7 @@ fn section(gateway: &Table<'_>, files: &Files) -> Option<GatewaySettings> {
         connect_timeout: connect_timeout?,
         response_timeout: response_timeout?,
         idle_timeout: idle_timeout?,
+        keep_alive: keep_alive?,
         away_for: away_for?,
         rate_limit_headers: rate_limit_headers?,
         via: via?,

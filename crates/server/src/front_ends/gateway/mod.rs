@@ -56,7 +56,7 @@ use self::{
     upstreams::Upstreams,
 };
 use super::problem::{Kind, Problem};
-use crate::config::gateway::{GatewaySettings, RateLimitHeaders};
+use crate::config::gateway::{GatewaySettings, RateLimitHeaders, UpstreamUrl};
 
 /// Hands requests on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -117,7 +117,8 @@ impl Gateway {
     /// When certificates cannot be read.
     pub fn open(settings: GatewaySettings, recorders: &Recorders) -> Result<Self, OpenGatewayError> {
         let connect = Connect::new(&settings)?;
-        let upstreams = settings.upstreams.iter().map(|url| Upstream::new(url.clone(), connect.clone(), &recorders.upstream)).collect();
+        let upstream = |url: &UpstreamUrl| Upstream::new(url.clone(), connect.clone(), settings.keep_alive, &recorders.upstream);
+        let upstreams = settings.upstreams.iter().map(upstream).collect();
         Ok(Self { inner: Arc::new(Inner { upstreams: Upstreams::new(upstreams), tunnels: Tunnels::new(&recorders.system), settings }) })
     }
 

@@ -21,8 +21,6 @@ use crate::config::gateway::UpstreamUrl;
 
 /// How many idle connections are kept. More were hardly in use at once, and each costs the upstream memory too.
 const MAX_IDLE: usize = 512;
-/// How long an idle connection is kept: as long as servers usually keep theirs. One that its server closes earlier is noticed and forgotten.
-const IDLE: Duration = Duration::from_secs(60);
 
 /// How many requests share a connection in HTTP/2: as many as every server should let (RFC 9113, section 6.5.2). More would wait for each other in silence.
 const MAX_STREAMS: usize = 100;
@@ -32,6 +30,8 @@ const MAX_STREAMS: usize = 100;
 pub(super) struct Upstream {
     url: UpstreamUrl,
     connect: Connect,
+    /// How long a connection in HTTP/1.1 waits for a request before it is forgotten.
+    keep_alive: Duration,
     /// Connections in HTTP/1.1 that wait for a request; the one used last is at the back.
     idle: Mutex<VecDeque<Idle>>,
     /// Connections in HTTP/2.
@@ -85,12 +85,13 @@ pub(super) enum Condition {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(super) fn new(url: UpstreamUrl, connect: Connect, recorder: &UpstreamRecorder) -> Self {
+    pub(super) fn new(url: UpstreamUrl, connect: Connect, keep_alive: Duration, recorder: &UpstreamRecorder) -> Self {
         Self {
             recorder: recorder.bind(&url.to_string()),
             speaks_http1: AtomicBool::new(connect.is_surely_http1(&url)),
             url,
             connect,
+            keep_alive,
             idle: Mutex::default(),
             shared: Mutex::default(),
             connecting: tokio::sync::Mutex::new(()),
@@ -205,7 +206,7 @@ impl Upstream {
     fn put_back(&self, connection: Http1) {
         let now = Instant::now();
         let mut idle = self.idle.lock();
-        while idle.front().is_some_and(|oldest| idle.len() >= MAX_IDLE || oldest.is_useless(now)) {
+        while idle.front().is_some_and(|oldest| idle.len() >= MAX_IDLE || oldest.is_useless(now, self.keep_alive)) {
             idle.pop_front();
         }
         idle.push_back(Idle { connection, since: now });
@@ -215,7 +216,7 @@ impl Upstream {
         let now = Instant::now();
         let mut idle = self.idle.lock();
         while let Some(candidate) = idle.pop_back() {
-            if !candidate.is_useless(now) && candidate.connection.sender.is_ready() {
+            if !candidate.is_useless(now, self.keep_alive) && candidate.connection.sender.is_ready() {
                 return Some(candidate.connection);
             }
         }
@@ -247,8 +248,8 @@ impl Upstream {
 }
 
 impl Idle {
-    fn is_useless(&self, now: Instant) -> bool {
-        self.connection.sender.is_closed() || now.duration_since(self.since) > IDLE
+    fn is_useless(&self, now: Instant, keep_alive: Duration) -> bool {
+        self.connection.sender.is_closed() || now.duration_since(self.since) >= keep_alive
     }
 }
 
