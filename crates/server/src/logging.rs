@@ -34,7 +34,8 @@ fn subscriber(settings: &LogSettings, telemetry: &Telemetry) -> Result<Dispatch,
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
     // Lines show no spans of traces, so that where these go nowhere they are not made at all, whatever the level.
-    let lines = lines.with_filter(level.and(filter_fn(|made| !is_traced(made))));
+    let no_spans = filter_fn(|made| !is_traced(made)).with_max_level_hint(LevelFilter::TRACE);
+    let lines = lines.with_filter(level.and(no_spans));
     let registry = Registry::default().with(lines);
     Ok(match telemetry.trace_layer() {
         Some(spans) => registry.with(spans.with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::DEBUG))).into(),
@@ -66,6 +67,12 @@ mod tests {
 
     #[test]
     fn spans_of_traces_are_made_where_traces_are_sent_and_only_there() {
+        let settings = LogSettings { format: LogFormat::Text, level: "info".to_owned() };
+        let telemetry = Telemetry::builder().build().unwrap();
+        // What callsites compare their level with, before anybody is asked about them. The process has one for all subscribers, hence not a test of its own.
+        let hint = with_default(&subscriber(&settings, &telemetry).unwrap(), LevelFilter::current);
+        assert_eq!(hint, LevelFilter::INFO);
+
         // Nobody has to be there: whoever sends does not look before it has something to send.
         let variable = |name: &str| (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned());
         let sent = || Otlp::from_variables(variable).unwrap();
