@@ -22,9 +22,10 @@ use axum::{Router, body::Bytes, routing::get};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
 };
 
-use crate::support::{Server, sender};
+use crate::support::Server;
 
 const CONNECTIONS: usize = 64;
 /// How the upstream is asked of this very program.
@@ -43,8 +44,7 @@ struct Measured {
 
 fn main() {
     if let Ok(address) = env::var(UPSTREAM) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        return runtime.block_on(answer(address.parse().unwrap()));
+        return runtime().block_on(answer(address.parse().unwrap()));
     }
     let upstream = Server::start_beside(&env::current_exe().unwrap(), |command, address| command.env(UPSTREAM, address));
     let gateway = |protocol: &str, limited: &str| {
@@ -56,7 +56,7 @@ fn main() {
     };
     println!("{:<34} {:>8} {:>9} {:>12} {:>8} {:>8} {:>10}", "", "k/s", "of direct", "gateway us", "p50 us", "p99 us", "of direct");
     for (path, _, requests) in ANSWERS {
-        let direct = sender().block_on(measure(&upstream, path, requests));
+        let direct = runtime().block_on(measure(&upstream, path, requests));
         print(&format!("{path}, asked directly"), &direct, None);
         for (name, protocol, limited) in [
             ("through the gateway", "http1", "{ rate: 100000000/minute, burst: 1000000 }"),
@@ -64,10 +64,15 @@ fn main() {
             ("through it, HTTP/2 behind", "http2", "{ rate: 100000000/minute, burst: 1000000 }"),
         ] {
             let server = gateway(protocol, limited);
-            let through = sender().block_on(measure(&server, path, requests));
+            let through = runtime().block_on(measure(&server, path, requests));
             print(&format!("{path}, {name}"), &through, Some(&direct));
         }
     }
+}
+
+/// A runtime of one thread, which sleeps when it has nothing to do: sender and upstream share what the gateway leaves.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 fn print(who: &str, measured: &Measured, direct: Option<&Measured>) {

@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 /// A runtime to send from, which never sleeps. Waking a sleeping sender costs the server several microseconds an answer on a virtual machine,
 /// and a slow server finds it asleep more often than a fast one: that would be measured too.
+#[allow(dead_code, reason = "each benchmark has the whole module, and not all send in this way")]
 pub(crate) fn sender() -> Runtime {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.spawn(async {

@@ -7,6 +7,7 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED, uri::Authority};
+use smallvec::SmallVec;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -19,8 +20,10 @@ const HTTP: HeaderValue = HeaderValue::from_static("http");
 /// Writes into `headers` that they came from `peer`, who asked for `host`; what they say of hops before is believed if the peer is `trusted`.
 pub(super) fn write(headers: &mut HeaderMap, peer: IpAddr, trusted: bool, host: Option<&Authority>) {
     let peer = peer.to_canonical();
+    // Many an application takes an underscore for a dash, and proxies hand through what they do not know.
+    forget(headers, |name| name.contains('_') && is_ours(&name.replace('_', "-")));
     if !trusted {
-        forget(headers);
+        forget(headers, is_ours);
     }
     let (chain, elements) = match (list(headers, &FOR), list(headers, &FORWARDED)) {
         (None, None) => (None, None),
@@ -64,13 +67,16 @@ pub(super) fn via(headers: &mut HeaderMap, version: http::Version, name: &Header
     }
 }
 
-fn forget(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+/// Whether a field of this name says whom a request comes from.
+fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX) || name == FORWARDED || name == REAL_IP
+}
+
+fn forget(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let named: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
     for name in named {
         headers.remove(name);
     }
-    headers.remove(FORWARDED);
-    headers.remove(REAL_IP);
 }
 
 /// All lines of a list as one; `None` when there is nothing in it that can be read.
@@ -200,6 +206,8 @@ mod tests {
                 ("x-forwarded-port", "443"),
                 ("x-forwarded-user", "root"),
                 ("x-real-ip", "127.0.0.1"),
+                ("x_forwarded_for", "127.0.0.1"),
+                ("x-real_ip", "127.0.0.1"),
                 ("forwarded", "for=127.0.0.1"),
             ],
         );
@@ -235,6 +243,13 @@ mod tests {
                 ("forwarded", "for=198.51.100.7;proto=https, for=10.0.0.5;host=\"api.example.org:8000\";proto=http"),
             ],
         );
+    }
+
+    #[test]
+    fn no_proxy_is_believed_about_a_field_that_only_looks_like_one() {
+        let headers = written("10.0.0.5", true, &[("x_forwarded_for", "127.0.0.1"), ("x_other", "kept")]);
+        assert_says(&headers, &[("x-forwarded-for", "10.0.0.5"), ("x_other", "kept")]);
+        assert_eq!(headers.get("x_forwarded_for"), None);
     }
 
     #[test]
