@@ -12,6 +12,9 @@ use sluice_tests::{
     http::{Answer, Client, Connection, Request},
 };
 
+const SLUICE: &str = include_str!("../../deploy/examples/gateway/sluice.yaml");
+const NGINX: &str = include_str!("../../deploy/examples/gateway/nginx.conf");
+
 const LONG: Duration = Duration::from_secs(20);
 
 fn before(api: SocketAddr, more: &str) -> String {
@@ -80,17 +83,20 @@ async fn gateways_of_a_fleet_let_exactly_one_limit_through() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn behind_nginx_clients_are_told_apart_by_the_addresses_that_it_names() {
-    let trusting = "clients: { trusted_proxies: [127.0.0.1] }\ndefaults: { rate: 1/day, burst: 2 }";
-    let (sluice, api) = gateway(trusting).await;
-    let door = ReservedPort::new();
-    let config = format!(
-        "server {{ listen 127.0.0.1:{}; location / {{ proxy_pass http://{}; proxy_http_version 1.1; proxy_set_header Connection ''; \
-         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }}",
-        door.number(),
-        sluice.http_addr()
-    );
+async fn the_example_with_nginx_before_it_tells_clients_apart_and_streams() {
+    let api = Echo::start().await;
+    let (door, admin) = (ReservedPort::new(), ReservedPort::new());
+    let placed = |file: &str, from: &str, to: &str| {
+        assert_eq!(file.matches(from).count(), 1, "{from} is in the file once");
+        file.replace(from, to)
+    };
+    let yaml = placed(SLUICE, "http://127.0.0.1:9000", &format!("http://{}", api.address()));
+    let yaml = placed(&yaml, "127.0.0.1:9100", &format!("127.0.0.1:{}", admin.number()));
+    let sluice = alone(&format!("{yaml}\ndefaults: {{ rate: 1/day, burst: 2 }}\nendpoints: {{ {STREAMS}: off }}"));
+    let config = placed(NGINX, "server 127.0.0.1:8000;", &format!("server {};", sluice.http_addr()));
+    let config = placed(&config, "127.0.0.1:8080", &format!("127.0.0.1:{}", door.number()));
     let nginx = tokio::task::block_in_place(|| Proxy::start(ProxyKind::Nginx, &config, door, "/health"));
+
     let order = Request::get("/orders?page=2").header("x-forwarded-for", "203.0.113.9");
     for client in ["127.0.0.2", "127.0.0.3"] {
         let mut connection = Connection::open_from(client.parse().unwrap(), nginx.addr()).await.unwrap();
@@ -101,7 +107,9 @@ async fn behind_nginx_clients_are_told_apart_by_the_addresses_that_it_names() {
         }
         assert_eq!(connection.ask(&order).await.unwrap().status, 429, "{client} cannot hide behind an address of its own making");
     }
-    assert_eq!(api.asked(), 4);
+    behind::assert_that_events_arrive_as_they_are_sent(nginx.addr(), &api).await;
+    let metrics = Client::of(([127, 0, 0, 1], admin.number()).into()).get("/metrics").await;
+    assert!(metrics.text().contains("sluice_upstream_healthy{"), "{metrics}");
 }
 
 #[tokio::test]

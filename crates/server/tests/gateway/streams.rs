@@ -47,6 +47,31 @@ async fn server_sent_events_arrive_one_by_one() {
 }
 
 #[tokio::test]
+async fn streams_that_do_not_end_leave_room_for_others() {
+    const STREAMS: usize = 130;
+    let (upstream, mut opened) = streaming().await;
+    let section = format!("{{ upstream: '{}', protocol: http2 }}", upstream.url());
+    let gateway = Gateway::with(&section, &[("SLUICE__DEFAULTS", "off")]).await;
+    let first_events = tokio::spawn(async move {
+        let mut all = Vec::new();
+        for _ in 0..STREAMS {
+            let events = opened.recv().await.unwrap();
+            events.send(Frames::data("first")).await.unwrap();
+            all.push(events);
+        }
+        all
+    });
+    let mut bodies = Vec::new();
+    for _ in 0..STREAMS {
+        let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+        assert_eq!(next_text(&mut body).await.as_deref(), Some("first"));
+        bodies.push(body);
+    }
+    assert_eq!(first_events.await.unwrap().len(), STREAMS);
+    assert_eq!(upstream.connections(), 2, "as many as a server lets share a connection, and one more");
+}
+
+#[tokio::test]
 async fn when_the_client_goes_the_upstream_is_told() {
     let (upstream, mut opened) = streaming().await;
     for protocol in ["http1", "http2"] {
