@@ -17,7 +17,13 @@ pub(crate) fn checked(span: &DecisionSpan, action: Action, checked: &Result<Chec
             span.endpoint(endpoint);
             tell(span, decision);
         }
-        Err(_) => span.failed(),
+        Err(error) => {
+            span.undecided();
+            // What the client did wrong is no failure of ours.
+            if is_ours(error) {
+                span.failed();
+            }
+        }
     }
 }
 
@@ -29,7 +35,10 @@ pub(crate) fn decided(span: &DecisionSpan, action: Action, decided: &Result<Deci
     span.action(name(action));
     match decided {
         Ok(decision) => tell(span, decision),
-        Err(_) => span.failed(),
+        Err(_) => {
+            span.undecided();
+            span.failed();
+        }
     }
 }
 
@@ -38,15 +47,22 @@ pub(crate) fn all_checked(span: &DecisionSpan, checked: &[Result<Checked, Limite
     if span.is_off() {
         return;
     }
-    let (mut allowed, mut denied, mut failed) = (0, 0, 0);
+    let (mut allowed, mut denied, mut undecided) = (0, 0, 0);
     for checked in checked {
         match checked {
             Ok(checked) if checked.decision.is_allowed() => allowed += 1,
             Ok(_) => denied += 1,
-            Err(_) => failed += 1,
+            Err(_) => undecided += 1,
         }
     }
-    span.decided_all(allowed, denied, failed);
+    span.decided_all(allowed, denied, undecided);
+    if checked.iter().any(|checked| checked.as_ref().is_err_and(is_ours)) {
+        span.failed();
+    }
+}
+
+const fn is_ours(error: &LimiterError) -> bool {
+    matches!(error, LimiterError::Store(_))
 }
 
 fn tell(span: &DecisionSpan, decision: &Decision) {

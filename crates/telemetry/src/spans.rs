@@ -119,7 +119,7 @@ impl DecisionSpan {
             sluice.checks = checks,
             sluice.allowed = Empty,
             sluice.denied = Empty,
-            sluice.failed = Empty,
+            sluice.undecided = Empty,
         ))
     }
 
@@ -153,20 +153,21 @@ impl DecisionSpan {
         }
     }
 
-    /// It could not be decided.
-    pub fn failed(&self) {
+    /// It could not be decided, be it that the store failed or that nothing sensible was asked.
+    pub fn undecided(&self) {
         self.0.record("sluice.outcome", Outcome::Error.as_str());
-        self.0.record("otel.status_code", "error");
     }
 
     /// How the decisions of a batch came out.
-    pub fn decided_all(&self, allowed: usize, denied: usize, failed: usize) {
+    pub fn decided_all(&self, allowed: usize, denied: usize, undecided: usize) {
         self.0.record("sluice.allowed", allowed);
         self.0.record("sluice.denied", denied);
-        self.0.record("sluice.failed", failed);
-        if failed > 0 {
-            self.0.record("otel.status_code", "error");
-        }
+        self.0.record("sluice.undecided", undecided);
+    }
+
+    /// Something is undecided that should have been decided: the span has failed.
+    pub fn failed(&self) {
+        self.0.record("otel.status_code", "error");
     }
 }
 
