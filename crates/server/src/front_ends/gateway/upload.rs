@@ -135,6 +135,10 @@ impl HttpBody for Upload {
             Some(Err(_)) => progress.now_waits(Waits::BrokenOff),
             None => progress.moved(0),
         }
+        if frame.is_none() {
+            progress.over.store(true, Ordering::Relaxed);
+            self.body = None;
+        }
         Poll::Ready(frame)
     }
 
