@@ -28,8 +28,8 @@ const HAPROXY: Program = Program {
     remedy: "apt-get install --no-install-recommends haproxy   (or brew install haproxy)",
 };
 
-/// What HAProxy's file loads to ask Sluice.
-const HAPROXY_ACTION: &str = include_str!("../../../deploy/examples/haproxy/sluice.lua");
+/// What HAProxy's file loads to ask Sluice. Not compiled in: `deploy/` is no part of what an image is built from.
+const HAPROXY_ACTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/haproxy/sluice.lua");
 
 /// What surrounds a file for `conf.d`. Debian's directories are for root.
 const NGINX_AROUND: &str = "events {}\nhttp { access_log off; client_body_temp_path body; proxy_temp_path proxy; include sluice.conf; }\n";
@@ -87,7 +87,7 @@ impl ProxyKind {
             }
             Self::HaProxy => {
                 write("haproxy.cfg", config);
-                write("sluice.lua", HAPROXY_ACTION);
+                write("sluice.lua", &fs::read_to_string(HAPROXY_ACTION).expect("the example stands in deploy/"));
                 let mut command = Command::new(HAPROXY.path());
                 command.args(["-db", "-f", "haproxy.cfg"]);
                 command
