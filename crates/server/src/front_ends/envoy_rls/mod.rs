@@ -16,7 +16,6 @@
 //! The rules are those of [`config::rls`](crate::config::rls). `POST /json` asks the same service in JSON.
 
 mod answer;
-mod codec;
 mod dynamic_metadata;
 pub(crate) mod json;
 mod messages;

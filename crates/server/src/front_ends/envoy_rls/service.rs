@@ -1,22 +1,13 @@
 //! The service over gRPC.
 
-use std::{future::Future, pin::Pin};
-
 use axum::body::HttpBody;
 use http::{Request, Response};
 use sluice_telemetry::{RequestSpan, join_trace};
-use tonic::{
-    Code, Status,
-    body::Body,
-    server::{Grpc, NamedService, UnaryService},
-};
+use tonic::{Code, Status, body::Body, server::NamedService};
 use tracing::Instrument;
 
-use super::{
-    EnvoyRls, RlsError,
-    codec::RlsCodec,
-    messages::{RateLimitRequest, RateLimitResponse},
-};
+use super::{EnvoyRls, RlsError, messages::RateLimitRequest};
+use crate::front_ends::grpc::unary;
 
 /// Where the one method of the service is.
 pub(crate) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
@@ -35,31 +26,29 @@ impl EnvoyRls {
     /// Answers a call of [`SHOULD_RATE_LIMIT`].
     pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+        B: HttpBody,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let span = RequestSpan::rpc(Self::NAME, METHOD);
         join_trace(span.span(), request.headers());
-        let mut grpc = Grpc::new(RlsCodec).max_decoding_message_size(MAX_REQUEST_BYTES);
-        let response = grpc.unary(self.clone(), request).instrument(span.span().clone()).await;
+        let response = self.call(request).instrument(span.span().clone()).await.unwrap_or_else(Status::into_http);
         span.called(|| status(&response));
         response
+    }
+
+    async fn call<B>(&self, request: Request<B>) -> Result<Response<Body>, Status>
+    where
+        B: HttpBody,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request: RateLimitRequest = unary::read(request, MAX_REQUEST_BYTES).await?;
+        Ok(unary::answer(&self.decide(&request).await?))
     }
 }
 
 /// The status of an answer to a unary call: one that failed has it in its head, which is then all there is.
 fn status<B>(response: &Response<B>) -> i32 {
     Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()).into()
-}
-
-impl UnaryService<RateLimitRequest> for EnvoyRls {
-    type Response = RateLimitResponse;
-    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<RateLimitResponse>, Status>> + Send>>;
-
-    fn call(&mut self, request: tonic::Request<RateLimitRequest>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move { Ok(tonic::Response::new(service.decide(request.get_ref()).await?)) })
-    }
 }
 
 impl From<RlsError> for Status {

@@ -9,6 +9,7 @@
 mod reflection;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unary;
 
 use std::{convert::Infallible, net::IpAddr, time::Duration};
 
