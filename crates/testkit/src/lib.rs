@@ -20,6 +20,7 @@
 //! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a file of the test's.
 //! - [`AsgiApp`]: a Python application.
 //! - [`eventually`]: waits for what is bound to happen, instead of sleeping and hoping.
+//! - [`decisions`]: limits, and what is decided on full buckets.
 //! - [`strategies`]: rates, bursts and costs for property tests.
 //! - [`ReservedPort`]: a TCP port that no other test is given meanwhile.
 //!
@@ -29,6 +30,7 @@
 
 mod asgi;
 mod child;
+pub mod decisions;
 mod eventually;
 mod ports;
 mod probe;

@@ -204,9 +204,9 @@ mod tests {
 
     use serde_json::{Value, json};
     use sluice_core::{Action, Bucket, Check, Cost, Source, Timestamp};
+    use sluice_testkit::decisions::{check_of, limit, tag};
 
     use super::*;
-    use crate::answer::fixtures::{check_of, limit, tag};
 
     const NOW: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
 

@@ -167,9 +167,9 @@ mod tests {
     use std::time::Duration;
 
     use sluice_core::{Action, Bucket, Mode, Source, Timestamp};
+    use sluice_testkit::decisions::{check_of, limit, tag};
 
     use super::*;
-    use crate::answer::fixtures::{check_of, limit};
 
     const NOW: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
 
@@ -205,7 +205,7 @@ mod tests {
         let mut buckets = [Bucket::full(limit.numbers(), NOW)];
         buckets[0].take(limit.numbers(), 2, NOW);
         let later = NOW.after(Duration::from_micros(500_000));
-        let check = sluice_core::Check::new(Action::Take).with(&limit, crate::answer::fixtures::tag(), sluice_core::Cost::ONE);
+        let check = sluice_core::Check::new(Action::Take).with(&limit, tag(), sluice_core::Cost::ONE);
         let decision = check.decide(&mut buckets, later, Source::Store);
         assert!(decision.is_denied());
         assert_eq!(field(&decision, "retry-after").as_deref(), Some("90"), "89.5 seconds, rounded up");

@@ -22,8 +22,6 @@
 pub mod headers;
 
 mod decision;
-#[cfg(test)]
-mod fixtures;
 mod problem;
 #[cfg(feature = "openapi")]
 pub mod schema;

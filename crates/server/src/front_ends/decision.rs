@@ -44,9 +44,9 @@ pub(crate) const fn status(decision: &Decision) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use sluice_core::{Action, Timestamp};
+    use sluice_testkit::decisions::{check_of, limit};
 
     use super::*;
-    use crate::front_ends::fixtures::{check_of, limit};
 
     const NOW: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
 

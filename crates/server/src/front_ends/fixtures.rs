@@ -1,4 +1,4 @@
-//! What unit tests share: limits, decisions made on full buckets, and the HTTP port without a socket.
+//! What unit tests share: the HTTP port without a socket.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use sluice::{Limiter, MemoryStore, Policy, Recorders, Store, events::Events, figures::Tally, identify::Identifier};
-use sluice_core::{Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger, Timestamp, TokenBucket};
+use sluice_core::{Check, Decision, Timestamp};
 use sluice_store::{Answer, Fleet, ManualClock, Replica, StoreError};
 
 use super::{HttpDoors, envoy_rls::EnvoyRls};
@@ -17,22 +17,6 @@ use crate::{
 
 /// Who sends requests where nobody else is named.
 const PEER: &str = "192.0.2.7";
-
-pub(crate) fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
-    let numbers = TokenBucket::new(rate.parse().unwrap(), burst).unwrap();
-    Arc::new(Limit::new(name, Algorithm::TokenBucket(numbers)).unwrap())
-}
-
-pub(crate) fn tag() -> Tag {
-    Tagger::new(b"").tag(Subject::Client(b"alice"))
-}
-
-/// The decision on full buckets, of which each limit is asked its cost.
-pub(crate) fn check_of(action: Action, parts: &[(&Arc<Limit>, u64)], now: Timestamp) -> Decision {
-    let check = parts.iter().fold(Check::new(action), |check, (limit, cost)| check.with(limit, tag(), Cost::new(*cost).unwrap()));
-    let mut buckets: Vec<_> = parts.iter().map(|(limit, _)| Bucket::full(limit.numbers(), now)).collect();
-    check.decide(&mut buckets, now, Source::Store)
-}
 
 /// The HTTP port without a socket. Proxies in 10.0.0.0/8 are trusted.
 pub(crate) struct Port {
