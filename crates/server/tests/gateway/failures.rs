@@ -190,6 +190,30 @@ async fn an_upstream_may_answer_before_it_has_read_the_body() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_has_said_all_gets_no_more_of_the_body() {
+    let (gone, mut left_alone) = tokio::sync::mpsc::channel::<()>(1);
+    let early = raw(move |mut stream| {
+        let gone = gone.clone();
+        async move {
+            // It would keep the connection, if the gateway did.
+            let _ = stream.write_all(b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 5\r\n\r\nlarge").await;
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+            let _ = gone.send(()).await;
+        }
+    })
+    .await;
+    let gateway = gateway_to(early, "").await;
+    let (frames, body) = Frames::new();
+    frames.send(Frames::data("the first of many")).await.unwrap();
+    let got = gateway.client().await.ask(post("/").body(Body::new(body)).unwrap()).await;
+    assert_eq!((got.status, got.text.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "large"));
+    let ended = tokio::time::timeout(Duration::from_secs(20), left_alone.recv()).await;
+    ended.expect("the connection ends although the client has not sent all");
+    drop(frames);
+}
+
+#[tokio::test]
 async fn while_the_store_is_away_its_failure_mode_decides() {
     let upstream = Upstream::start(echo).await;
     let nowhere = ReservedPort::new();
