@@ -1,4 +1,5 @@
-//! Tells the program what it is built from: the variable `SLUICE_REVISION`, else what git says, else `unknown`.
+//! Tells the program what it is built from: the variable `SLUICE_REVISION`, else what git says,
+//! else `unknown`.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -14,7 +15,8 @@ fn main() {
 
 /// The commit that is checked out here, if git knows.
 fn commit() -> Option<String> {
-    let root = fs::canonicalize(Path::new(&env::var_os("CARGO_MANIFEST_DIR")?).join("../..")).ok()?;
+    let root =
+        fs::canonicalize(Path::new(&env::var_os("CARGO_MANIFEST_DIR")?).join("../..")).ok()?;
     // Another project's commit would say nothing, should this one lie inside of it.
     if fs::canonicalize(git(&["rev-parse", "--show-toplevel"])?).ok()? != root {
         return None;
@@ -26,6 +28,10 @@ fn commit() -> Option<String> {
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new("git")
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

@@ -31,21 +31,36 @@ impl Alertmanager {
     /// # Panics
     /// When it does not come up.
     pub async fn start(config: &str) -> Self {
-        let directory = TempDir::with_prefix("sluice-alertmanager-").expect("a directory can be made");
+        let directory =
+            TempDir::with_prefix("sluice-alertmanager-").expect("a directory can be made");
         let port = ReservedPort::new();
-        fs::write(directory.path().join("alertmanager.yml"), config).expect("the directory is ours");
+        fs::write(directory.path().join("alertmanager.yml"), config)
+            .expect("the directory is ours");
         let log = directory.path().join("alertmanager.log");
         let mut command = Command::new(ALERTMANAGER.path());
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(&log).expect("the directory is ours"));
-        command.args(["--config.file=alertmanager.yml", "--storage.path=data", "--cluster.listen-address=", "--log.level=warn"]);
+        command.args([
+            "--config.file=alertmanager.yml",
+            "--storage.path=data",
+            "--cluster.listen-address=",
+            "--log.level=warn",
+        ]);
         command.arg(format!("--web.listen-address=127.0.0.1:{}", port.number()));
-        let alertmanager = Self { child: command.spawn().expect("alertmanager can be started"), port, _directory: directory };
+        let alertmanager = Self {
+            child: command.spawn().expect("alertmanager can be started"),
+            port,
+            _directory: directory,
+        };
         let mut client = Client::of(alertmanager.address());
-        eventually_async("alertmanager is ready", async || match client.try_ask(&Request::get("/-/ready")).await {
-            Ok(answer) if answer.status == 200 => Ok(()),
-            Ok(answer) => Err(answer.to_string()),
-            Err(error) => Err(format!("{error}: {}", fs::read_to_string(&log).unwrap_or_default())),
+        eventually_async("alertmanager is ready", async || {
+            match client.try_ask(&Request::get("/-/ready")).await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.to_string()),
+                Err(error) => {
+                    Err(format!("{error}: {}", fs::read_to_string(&log).unwrap_or_default()))
+                }
+            }
         })
         .await;
         alertmanager

@@ -1,7 +1,9 @@
-//! Whether the tokens of the hot bucket add up: what it held at first and what came back is what was admitted and what is left.
+//! Whether the tokens of the hot bucket add up: what it held at first and what came back is what
+//! was admitted and what is left.
 //!
-//! In the middle of a crowd, nobody knows within tenths of a second when a check was decided. Before and after it, when one client asks alone,
-//! they do within milliseconds, and that makes the sum true to a token or two.
+//! In the middle of a crowd, nobody knows within tenths of a second when a check was decided.
+//! Before and after it, when one client asks alone, they do within milliseconds, and that makes the
+//! sum true to a token or two.
 
 use std::net::SocketAddr;
 
@@ -14,7 +16,8 @@ use crate::{
     subjects,
 };
 
-/// What an audit takes first: so much that the bucket is not full again before the crowd is there, and nothing is lost over its brim.
+/// What an audit takes first: so much that the bucket is not full again before the crowd is there,
+/// and nothing is lost over its brim.
 const TAKEN_FIRST: u64 = 300;
 
 /// An audit that has begun.
@@ -32,7 +35,11 @@ impl Audit {
     /// When they were not the first.
     pub async fn begin(replica: SocketAddr) -> Self {
         let (begin, remaining) = look(replica, TAKEN_FIRST).await;
-        assert_eq!(remaining, subjects::hot().burst() - TAKEN_FIRST, "the audit begins with a full bucket");
+        assert_eq!(
+            remaining,
+            subjects::hot().burst() - TAKEN_FIRST,
+            "the audit begins with a full bucket"
+        );
         Self { replica, begin }
     }
 
@@ -42,13 +49,22 @@ impl Audit {
     /// When tokens were made up, or more were lost than went with requests that were not answered.
     pub async fn assert_that_tokens_add_up(self, story: &Story) -> u64 {
         let (end, remaining) = look(self.replica, 0).await;
-        let of_crowd: u64 = story.admitted(subjects::HOT).iter().map(|&Admitted { tokens, .. }| tokens).sum();
+        let of_crowd: u64 =
+            story.admitted(subjects::HOT).iter().map(|&Admitted { tokens, .. }| tokens).sum();
         let admitted = TAKEN_FIRST + of_crowd;
-        let unanswered = story.failed.iter().flat_map(|failed| &failed.checks).filter(|(subject, _)| *subject == subjects::HOT);
+        let unanswered = story
+            .failed
+            .iter()
+            .flat_map(|failed| &failed.checks)
+            .filter(|(subject, _)| *subject == subjects::HOT);
         let unanswered: u64 = unanswered.map(|(_, cost)| cost).sum();
         let seen = admitted + remaining;
         let most = subjects::hot().in_window(end.1 - self.begin.0);
-        assert!(seen <= most, "{admitted} tokens were admitted and {remaining} are left, which is {} too many", seen - most);
+        assert!(
+            seen <= most,
+            "{admitted} tokens were admitted and {remaining} are left, which is {} too many",
+            seen - most
+        );
         let least = subjects::hot().in_window(end.0 - self.begin.1);
         assert!(
             seen + unanswered >= least,
@@ -64,6 +80,7 @@ async fn look(replica: SocketAddr, cost: u64) -> ((Instant, Instant), u64) {
     let Subject { client: who, path } = &subjects::all()[subjects::HOT];
     let mut client = Client::of(replica);
     let sent = now();
-    let answer = client.post("/v1/check", &json!({ "client": who, "path": path, "cost": cost })).await;
+    let answer =
+        client.post("/v1/check", &json!({ "client": who, "path": path, "cost": cost })).await;
     ((sent, now()), answer.number("x-ratelimit-remaining"))
 }

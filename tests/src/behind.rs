@@ -1,4 +1,5 @@
-//! What clients see of an API that a proxy stands in front of: what the API does, whether it was asked about first or not.
+//! What clients see of an API that a proxy stands in front of: what the API does, whether it was
+//! asked about first or not.
 
 use std::{io::ErrorKind, net::SocketAddr};
 
@@ -16,7 +17,10 @@ use crate::{
 pub async fn assert_that_events_arrive_as_they_are_sent(door: SocketAddr, api: &Echo) {
     let mut connection = Connection::open(door).await.expect("the proxy listens");
     connection.send(&Request::get(STREAMS).to_bytes()).await.expect("the proxy listens");
-    connection.receive_until(FIRST_EVENT.as_bytes()).await.expect("the first event comes by itself");
+    connection
+        .receive_until(FIRST_EVENT.as_bytes())
+        .await
+        .expect("the first event comes by itself");
     api.go_on();
     connection.receive_until(LAST_EVENT.as_bytes()).await.expect("so does the last");
 }
@@ -32,14 +36,19 @@ pub async fn assert_that_a_slow_api_is_waited_for(door: SocketAddr, api: &Echo) 
     assert_eq!(api.asked(), before + 1, "it is asked once");
 }
 
-/// What an API says when it fails is what the client hears, and one that breaks down is never taken for a Sluice that is away: it is asked once.
+/// What an API says when it fails is what the client hears, and one that breaks down is never taken
+/// for a Sluice that is away: it is asked once.
 ///
 /// # Panics
 /// When it is not so.
 pub async fn assert_that_an_api_that_fails_is_asked_once(door: SocketAddr, api: &Echo) {
     let before = api.asked();
     let failed = Client::of(door).ask(&order(FAILS)).await;
-    assert_eq!((failed.status, &failed.json()["body"]), (500, &json!("{\"item\":\"book\"}")), "{failed}");
+    assert_eq!(
+        (failed.status, &failed.json()["body"]),
+        (500, &json!("{\"item\":\"book\"}")),
+        "{failed}"
+    );
     assert_eq!(api.asked(), before + 1, "one that fails");
 
     let hung_up = Client::of(door).ask(&order(HANGS_UP)).await;
@@ -48,7 +57,10 @@ pub async fn assert_that_an_api_that_fails_is_asked_once(door: SocketAddr, api: 
 
     let broken = Client::of(door).try_ask(&order(BREAKS_OFF)).await;
     let seen = broken.map_err(|error| error.kind());
-    assert!(matches!(seen, Err(ErrorKind::InvalidData | ErrorKind::ConnectionReset)), "half an answer is not a whole one: {seen:?}");
+    assert!(
+        matches!(seen, Err(ErrorKind::InvalidData | ErrorKind::ConnectionReset)),
+        "half an answer is not a whole one: {seen:?}"
+    );
     assert_eq!(api.asked(), before + 3, "one that breaks off");
 }
 

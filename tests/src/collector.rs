@@ -8,7 +8,8 @@ use prost::Message;
 
 use crate::inbox::Inbox;
 
-/// A server on a port of its own that takes `/v1/traces` and `/v1/metrics` in Protobuf, and keeps what it was sent.
+/// A server on a port of its own that takes `/v1/traces` and `/v1/metrics` in Protobuf, and keeps
+/// what it was sent.
 ///
 /// It lives as long as the test's runtime.
 #[derive(Debug)]
@@ -60,7 +61,10 @@ impl Collector {
     /// When something else was sent in their place.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.received::<ExportTraceServiceRequest>("/v1/traces").into_iter().flat_map(spans).collect()
+        self.received::<ExportTraceServiceRequest>("/v1/traces")
+            .into_iter()
+            .flat_map(spans)
+            .collect()
     }
 
     /// The names of the metrics received so far.
@@ -69,8 +73,14 @@ impl Collector {
     /// When something else was sent in their place.
     #[must_use]
     pub fn metrics(&self) -> Vec<String> {
-        let sent = self.received::<ExportMetricsServiceRequest>("/v1/metrics").into_iter().flat_map(|request| request.resource_metrics);
-        sent.flat_map(|sent| sent.scope_metrics).flat_map(|scope| scope.metrics).map(|metric| metric.name).collect()
+        let sent = self
+            .received::<ExportMetricsServiceRequest>("/v1/metrics")
+            .into_iter()
+            .flat_map(|request| request.resource_metrics);
+        sent.flat_map(|sent| sent.scope_metrics)
+            .flat_map(|scope| scope.metrics)
+            .map(|metric| metric.name)
+            .collect()
     }
 
     /// Everything received so far, as it stood on the wire, heads of requests included.
@@ -81,7 +91,9 @@ impl Collector {
 
     fn received<M: Message + Default>(&self, path: &str) -> Vec<M> {
         let letters = self.inbox.letters().into_iter().filter(|letter| letter.path == path);
-        letters.map(|letter| M::decode(&*letter.body).expect("exporters send what the protocol says")).collect()
+        letters
+            .map(|letter| M::decode(&*letter.body).expect("exporters send what the protocol says"))
+            .collect()
     }
 }
 
@@ -121,7 +133,9 @@ fn texts(attributes: Vec<KeyValue>) -> Vec<(String, String)> {
         Value::BoolValue(truth) => truth.to_string(),
         other => format!("{other:?}"),
     };
-    let texts = attributes.into_iter().map(|KeyValue { key, value, .. }| (key, value.and_then(|value| value.value).map(text)));
+    let texts = attributes
+        .into_iter()
+        .map(|KeyValue { key, value, .. }| (key, value.and_then(|value| value.value).map(text)));
     texts.map(|(key, value)| (key, value.unwrap_or_default())).collect()
 }
 

@@ -34,7 +34,9 @@ impl CommandLine {
         let directory = TempDir::with_prefix("sluice-command-").expect("a directory can be made");
         let mut command = Command::new(built_sluice());
         command.args(args).current_dir(directory.path()).stdin(Stdio::null());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SLUICE")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SLUICE"))
+        {
             command.env_remove(name);
         }
         Self { directory, command }
@@ -66,7 +68,9 @@ impl CommandLine {
     pub fn run(mut self) -> Ended {
         let output = self.command.output().expect("sluice can be started");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("sluice writes UTF-8");
-        let Some(code) = output.status.code() else { panic!("sluice ended with {}", output.status) };
+        let Some(code) = output.status.code() else {
+            panic!("sluice ended with {}", output.status)
+        };
         Ended { code, out: text(output.stdout), err: text(output.stderr) }
     }
 }

@@ -1,7 +1,9 @@
-//! Hundreds of clients who ask all the time, through every HTTP door, and write down what they were told.
+//! Hundreds of clients who ask all the time, through every HTTP door, and write down what they were
+//! told.
 //!
-//! Every member has one connection to one replica, sends the next request when it has the answer to the last, and turns to another replica when
-//! its own is not [available](Crowd::set_available), as behind a balancer that looks at readiness.
+//! Every member has one connection to one replica, sends the next request when it has the answer to
+//! the last, and turns to another replica when its own is not [available](Crowd::set_available), as
+//! behind a balancer that looks at readiness.
 
 use std::{
     net::SocketAddr,
@@ -107,14 +109,21 @@ enum Door {
 // === impl Crowd ===
 
 impl Crowd {
-    /// Sends `members` clients to these replicas. Half of all checks are about the first of the subjects, the rest about all others alike.
+    /// Sends `members` clients to these replicas. Half of all checks are about the first of the
+    /// subjects, the rest about all others alike.
     ///
     /// # Panics
     /// When there are fewer than two subjects, or no replica.
     #[must_use]
     pub fn gather(members: usize, replicas: &[SocketAddr], subjects: Vec<Subject>) -> Self {
-        assert!(subjects.len() > 1 && !replicas.is_empty(), "a crowd asks somebody about several subjects");
-        let replicas = replicas.iter().map(|&address| Replica { address, available: AtomicBool::new(true) }).collect();
+        assert!(
+            subjects.len() > 1 && !replicas.is_empty(),
+            "a crowd asks somebody about several subjects"
+        );
+        let replicas = replicas
+            .iter()
+            .map(|&address| Replica { address, available: AtomicBool::new(true) })
+            .collect();
         let shared = Arc::new(Shared { replicas, subjects, stopped: AtomicBool::new(false) });
         let mut crowd = JoinSet::new();
         for number in 0..members {
@@ -151,11 +160,17 @@ impl Story {
     #[must_use]
     pub fn admitted(&self, subject: usize) -> Vec<Admitted> {
         let admitted = self.asked.iter().filter(|asked| asked.subject == subject && asked.allowed);
-        admitted.map(|asked| Admitted { tokens: asked.cost, sent: asked.sent, received: asked.received }).collect()
+        admitted
+            .map(|asked| Admitted {
+                tokens: asked.cost,
+                sent: asked.sent,
+                received: asked.received,
+            })
+            .collect()
     }
 
-    /// The time in which one subject's bucket was certainly in use: from the first answer to the last request that was denied. At its end the
-    /// bucket held less than [`MAX_COST`].
+    /// The time in which one subject's bucket was certainly in use: from the first answer to the
+    /// last request that was denied. At its end the bucket held less than [`MAX_COST`].
     ///
     /// # Panics
     /// When nothing was denied, so that nobody can tell how much the bucket held.
@@ -167,7 +182,10 @@ impl Story {
         let last_denied = asked().filter(|asked| !asked.allowed).map(|asked| asked.sent).max();
         match (first, last_denied) {
             (Some(first), Some(last)) => last - first,
-            _ => panic!("nothing was denied: the crowd was too small for this bucket ({} answers in all)", self.asked.len()),
+            _ => panic!(
+                "nothing was denied: the crowd was too small for this bucket ({} answers in all)",
+                self.asked.len()
+            ),
         }
     }
 }
@@ -179,7 +197,14 @@ impl Member {
         let clients = shared.replicas.iter().map(|replica| Client::of(replica.address)).collect();
         let replicas = shared.replicas.len();
         let door = [Door::Check, Door::AnyPath, Door::Check, Door::Batch][number / replicas % 4];
-        Self { shared, home: number % replicas, door, clients, dice: Dice(number as u64 + 1), story: Story::default() }
+        Self {
+            shared,
+            home: number % replicas,
+            door,
+            clients,
+            dice: Dice(number as u64 + 1),
+            story: Story::default(),
+        }
     }
 
     async fn run(mut self) -> Story {
@@ -200,7 +225,10 @@ impl Member {
     }
 
     async fn ask(&mut self, replica: usize) {
-        let checks: Vec<(usize, u64)> = (0..if matches!(self.door, Door::Batch) { BATCH } else { 1 }).map(|_| self.choose()).collect();
+        let checks: Vec<(usize, u64)> =
+            (0..if matches!(self.door, Door::Batch) { BATCH } else { 1 })
+                .map(|_| self.choose())
+                .collect();
         let request = self.request(&checks);
         let sent = now();
         let answer = self.clients[replica].try_ask(&request).await;
@@ -208,7 +236,13 @@ impl Member {
         match answer.map_err(|error| error.to_string()).and_then(|answer| self.read(&answer)) {
             Ok(answers) if answers.len() == checks.len() => {
                 let asked = checks.into_iter().zip(answers);
-                self.story.asked.extend(asked.map(|((subject, cost), allowed)| Asked { subject, cost, allowed, sent, received }));
+                self.story.asked.extend(asked.map(|((subject, cost), allowed)| Asked {
+                    subject,
+                    cost,
+                    allowed,
+                    sent,
+                    received,
+                }));
             }
             Ok(answers) => {
                 let what = format!("{} answers to {} checks", answers.len(), checks.len());
@@ -222,7 +256,8 @@ impl Member {
     fn choose(&mut self) -> (usize, u64) {
         let others = self.shared.subjects.len() as u64 - 1;
         let subject = if self.dice.roll(2) == 0 { 0 } else { 1 + self.dice.roll(others) };
-        let cost = if matches!(self.door, Door::AnyPath) { 1 } else { 1 + self.dice.roll(MAX_COST) };
+        let cost =
+            if matches!(self.door, Door::AnyPath) { 1 } else { 1 + self.dice.roll(MAX_COST) };
         (usize::try_from(subject).expect("it is an index"), cost)
     }
 
@@ -233,7 +268,10 @@ impl Member {
         };
         match self.door {
             Door::Check => Request::post("/v1/check", &body(&checks[0])),
-            Door::Batch => Request::post("/v1/check/batch", &json!({ "checks": checks.iter().map(body).collect::<Vec<_>>() })),
+            Door::Batch => Request::post(
+                "/v1/check/batch",
+                &json!({ "checks": checks.iter().map(body).collect::<Vec<_>>() }),
+            ),
             Door::AnyPath => {
                 let Subject { client, path } = &self.shared.subjects[checks[0].0];
                 Request::get(path).header("x-api-key", client)

@@ -1,4 +1,5 @@
-//! An API that says what it was asked, to see what a proxy in front of it lets through; at some paths it streams, stalls, fails and breaks off.
+//! An API that says what it was asked, to see what a proxy in front of it lets through; at some
+//! paths it streams, stalls, fails and breaks off.
 
 use std::{
     io,
@@ -27,7 +28,8 @@ pub const STALLS: &str = "/stalls";
 pub const HANGS_UP: &str = "/hangs-up";
 /// Below this path the connection ends in the middle of the answer.
 pub const BREAKS_OFF: &str = "/breaks-off";
-/// Answers below this path are two events, the second of which comes when [`Echo::go_on`] is called.
+/// Answers below this path are two events, the second of which comes when [`Echo::go_on`] is
+/// called.
 pub const STREAMS: &str = "/streams";
 
 /// The first event of a stream.
@@ -38,10 +40,10 @@ pub const LAST_EVENT: &str = "data: last\n\n";
 const STALL: Duration = Duration::from_millis(600);
 const MAX_FIELDS: usize = 64;
 /// nginx gathers answers unless the API says that it must not.
-const STREAM_HEAD: &str =
-    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\ntransfer-encoding: chunked\r\n\r\n";
+const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// An HTTP/1.1 server on a port of its own that answers requests 200, with their method, target and body as JSON.
+/// An HTTP/1.1 server on a port of its own that answers requests 200, with their method, target and
+/// body as JSON.
 ///
 /// Some paths are answered in ways of their own, which this module names.
 ///
@@ -160,10 +162,15 @@ impl Asked {
     fn parse(bytes: &[u8]) -> io::Result<Option<Self>> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Request::new(&mut fields);
-        let parsed = head.parse(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        let parsed = head
+            .parse(bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
         let httparse::Status::Complete(start) = parsed else { return Ok(None) };
-        let length = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-        let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok()).unwrap_or(0);
+        let length =
+            head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+        let length = length
+            .and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok())
+            .unwrap_or(0);
         let Some(body) = bytes.get(start..start + length) else { return Ok(None) };
         Ok(Some(Self {
             method: head.method.unwrap_or_default().to_owned(),
@@ -178,6 +185,9 @@ impl Asked {
         let status = if target.starts_with(FAILS) { "500 Internal Server Error" } else { "200 OK" };
         let own = if target.starts_with(OWN_LIMIT) { "RateLimit: \"own\";r=7\r\n" } else { "" };
         let told = json!({ "method": method, "target": target, "body": body }).to_string();
-        format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{own}content-length: {}\r\n\r\n{told}", told.len())
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{own}content-length: {}\r\n\r\n{told}",
+            told.len()
+        )
     }
 }

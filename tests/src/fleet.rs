@@ -9,7 +9,8 @@ use crate::{http::Client, metrics::Metrics};
 /// For [`Fleet::start`]: so long that a busy machine is never taken for a store that is away.
 pub const PATIENT: Duration = Duration::from_secs(10);
 
-/// For [`Fleet::start`]: as long as a configuration allows, where a single decision of a replica's own would spoil the count.
+/// For [`Fleet::start`]: as long as a configuration allows, where a single decision of a replica's
+/// own would spoil the count.
 pub const STOIC: Duration = Duration::from_secs(60);
 
 /// Replicas that share one Redis and its prefix.
@@ -22,7 +23,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts `count` replicas on `redis`, who wait for it up to `timeout` and are configured by the sections in `yaml`, which leave out `store`.
+    /// Starts `count` replicas on `redis`, who wait for it up to `timeout` and are configured by
+    /// the sections in `yaml`, which leave out `store`.
     ///
     /// Tests that want every decision from Redis itself are [`PATIENT`].
     ///
@@ -30,7 +32,11 @@ impl Fleet {
     /// When they do not start.
     #[track_caller]
     pub fn start(count: usize, redis: RedisServer, timeout: Duration, yaml: &str) -> Self {
-        let config = format!("store: {{ url: \"{}\", timeout: {}ms }}\n{yaml}", redis.url(), timeout.as_millis());
+        let config = format!(
+            "store: {{ url: \"{}\", timeout: {}ms }}\n{yaml}",
+            redis.url(),
+            timeout.as_millis()
+        );
         let start = || SluiceOptions::new(built_sluice()).config(&config).launch();
         let replicas: Vec<_> = (0..count).map(|_| start()).collect();
         replicas.iter().for_each(Sluice::wait_healthy);
@@ -49,7 +55,8 @@ impl Fleet {
         self.addresses().into_iter().map(Client::of).collect()
     }
 
-    /// Waits until every replica knows how many there are, and so how large its share is while Redis is away.
+    /// Waits until every replica knows how many there are, and so how large its share is while
+    /// Redis is away.
     ///
     /// # Panics
     /// When one does not find out.
@@ -58,14 +65,18 @@ impl Fleet {
             let mut client = Client::of(address);
             eventually_async("a replica knows all of its fleet", async || {
                 let known = Metrics::of(&mut client).await.count("sluice_replicas_live", &[]);
-                if known >= self.replicas.len() as u64 { Ok(()) } else { Err(format!("it knows {known}")) }
+                if known >= self.replicas.len() as u64 {
+                    Ok(())
+                } else {
+                    Err(format!("it knows {known}"))
+                }
             })
             .await;
         }
     }
 
-    /// Waits until the breaker of every replica is in this state: `open` once Redis is known to be away, `closed` once it is back and knows what
-    /// was admitted without it.
+    /// Waits until the breaker of every replica is in this state: `open` once Redis is known to be
+    /// away, `closed` once it is back and knows what was admitted without it.
     ///
     /// # Panics
     /// When one does not get there.
@@ -73,7 +84,10 @@ impl Fleet {
         for address in self.addresses() {
             let mut client = Client::of(address);
             eventually_async("the breaker of a replica turns", async || {
-                Metrics::of(&mut client).await.count("sluice_store_breaker_state", &[("state", state)]) == 1
+                Metrics::of(&mut client)
+                    .await
+                    .count("sluice_store_breaker_state", &[("state", state)])
+                    == 1
             })
             .await;
         }

@@ -1,6 +1,8 @@
-//! An HTTP/1.1 client that hides nothing: what is sent are bytes, and every answer, closed connection and stray byte is seen.
+//! An HTTP/1.1 client that hides nothing: what is sent are bytes, and every answer, closed
+//! connection and stray byte is seen.
 //!
-//! Clients for daily use retry, reconnect and refuse to send nonsense; tests of a server want none of that.
+//! Clients for daily use retry, reconnect and refuse to send nonsense; tests of a server want none
+//! of that.
 
 use std::{
     io::{self, ErrorKind},
@@ -15,7 +17,8 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-/// Far more than an answer takes, so that only a server that hangs, never a busy machine, runs into it.
+/// Far more than an answer takes, so that only a server that hangs, never a busy machine, runs into
+/// it.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_FIELDS: usize = 64;
 
@@ -45,7 +48,8 @@ pub struct Connection {
     received: Vec<u8>,
 }
 
-/// A client of one server: opens a connection when it has none, and keeps it for as long as the server does.
+/// A client of one server: opens a connection when it has none, and keeps it for as long as the
+/// server does.
 #[derive(Debug)]
 pub struct Client {
     server: SocketAddr,
@@ -70,7 +74,10 @@ impl Request {
     /// A request of any method, written as it is.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
-        Self { head: format!("{method} {path} HTTP/1.1\r\nhost: sluice.test\r\n"), body: Vec::new() }
+        Self {
+            head: format!("{method} {path} HTTP/1.1\r\nhost: sluice.test\r\n"),
+            body: Vec::new(),
+        }
     }
 
     /// Adds a header field, written as it is.
@@ -129,7 +136,8 @@ impl Answer {
     #[must_use]
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
     }
 
     /// The last word of the problem's type: `malformed-body`. `None` when the answer is no problem.
@@ -159,20 +167,29 @@ impl Answer {
     fn parse(bytes: &[u8]) -> io::Result<Option<(Self, usize)>> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Response::new(&mut fields);
-        let httparse::Status::Complete(start) = head.parse(bytes).map_err(|error| invalid(&error.to_string(), bytes))? else {
+        let httparse::Status::Complete(start) =
+            head.parse(bytes).map_err(|error| invalid(&error.to_string(), bytes))?
+        else {
             return Ok(None);
         };
         let mut headers = HeaderMap::new();
         for field in &*head.headers {
-            let name = field.name.parse::<http::HeaderName>().map_err(|error| invalid(&error.to_string(), bytes))?;
-            let value = http::HeaderValue::from_bytes(field.value).map_err(|error| invalid(&error.to_string(), bytes))?;
+            let name = field
+                .name
+                .parse::<http::HeaderName>()
+                .map_err(|error| invalid(&error.to_string(), bytes))?;
+            let value = http::HeaderValue::from_bytes(field.value)
+                .map_err(|error| invalid(&error.to_string(), bytes))?;
             headers.append(name, value);
         }
         let status = head.code.expect("a whole head has a status");
         let body = match (headers.get("content-length"), headers.get("transfer-encoding")) {
             (Some(length), None) => {
-                let length: usize =
-                    length.to_str().ok().and_then(|length| length.parse().ok()).ok_or_else(|| invalid("no length", bytes))?;
+                let length: usize = length
+                    .to_str()
+                    .ok()
+                    .and_then(|length| length.parse().ok())
+                    .ok_or_else(|| invalid("no length", bytes))?;
                 bytes.get(start..start + length).map(|body| (body.to_vec(), start + length))
             }
             (None, Some(coding)) if coding == "chunked" => chunked_body(bytes, start)?,
@@ -188,15 +205,19 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// Reads a body in chunks, without trailers, that starts at `at`, and where it ends; `None` while it is not whole.
+/// Reads a body in chunks, without trailers, that starts at `at`, and where it ends; `None` while
+/// it is not whole.
 fn chunked_body(bytes: &[u8], mut at: usize) -> io::Result<Option<(Vec<u8>, usize)>> {
     let mut body = Vec::new();
     loop {
-        let size = httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("no chunk", bytes))?;
+        let size =
+            httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("no chunk", bytes))?;
         let httparse::Status::Complete((start, size)) = size else { return Ok(None) };
         let size = usize::try_from(size).map_err(|_| invalid("a chunk too large", bytes))?;
         let Some(chunk) = bytes.get(at + start..at + start + size + 2) else { return Ok(None) };
-        body.extend_from_slice(chunk.strip_suffix(b"\r\n").ok_or_else(|| invalid("a chunk without an end", bytes))?);
+        body.extend_from_slice(
+            chunk.strip_suffix(b"\r\n").ok_or_else(|| invalid("a chunk without an end", bytes))?,
+        );
         at += start + size + 2;
         if size == 0 {
             return Ok(Some((body, at)));
@@ -252,9 +273,12 @@ impl Connection {
     /// Waits for the next answer.
     ///
     /// # Errors
-    /// When the server closes the connection before it is whole (`UnexpectedEof`, or `ConnectionReset`), or what comes is no HTTP.
+    /// When the server closes the connection before it is whole (`UnexpectedEof`, or
+    /// `ConnectionReset`), or what comes is no HTTP.
     pub async fn answer(&mut self) -> io::Result<Answer> {
-        self.answer_or_end().await?.ok_or_else(|| io::Error::new(ErrorKind::UnexpectedEof, "closed instead of an answer"))
+        self.answer_or_end()
+            .await?
+            .ok_or_else(|| io::Error::new(ErrorKind::UnexpectedEof, "closed instead of an answer"))
     }
 
     /// Waits for the next answer; `None` when the server closes the connection instead.
@@ -268,7 +292,11 @@ impl Connection {
                 return Ok(Some(answer));
             }
             if in_time(self.stream.read_buf(&mut self.received)).await? == 0 {
-                return if self.received.is_empty() { Ok(None) } else { Err(invalid("closed in the middle", &self.received)) };
+                return if self.received.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(invalid("closed in the middle", &self.received))
+                };
             }
         }
     }
@@ -279,7 +307,9 @@ impl Connection {
     /// When the server closes the connection instead.
     pub async fn receive_until(&mut self, expected: &[u8]) -> io::Result<()> {
         loop {
-            if let Some(at) = self.received.windows(expected.len()).position(|window| window == expected) {
+            if let Some(at) =
+                self.received.windows(expected.len()).position(|window| window == expected)
+            {
                 self.received.drain(..at + expected.len());
                 return Ok(());
             }
@@ -289,7 +319,8 @@ impl Connection {
         }
     }
 
-    /// Waits until the server closes the connection, whatever it sends before that; false when it does not.
+    /// Waits until the server closes the connection, whatever it sends before that; false when it
+    /// does not.
     pub async fn ends(&mut self) -> bool {
         loop {
             match in_time(self.stream.read_buf(&mut self.received)).await {
@@ -322,7 +353,8 @@ impl Client {
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// As [`Connection::open`] and [`Connection::ask`]. The next request then opens a connection of its own.
+    /// As [`Connection::open`] and [`Connection::ask`]. The next request then opens a connection of
+    /// its own.
     pub async fn try_ask(&mut self, request: &Request) -> io::Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -341,7 +373,13 @@ impl Client {
     /// When there is none.
     pub async fn ask(&mut self, request: &Request) -> Answer {
         let answer = self.try_ask(request).await;
-        answer.unwrap_or_else(|error| panic!("no answer from {} to {}: {error}", self.server, request.to_bytes().escape_ascii()))
+        answer.unwrap_or_else(|error| {
+            panic!(
+                "no answer from {} to {}: {error}",
+                self.server,
+                request.to_bytes().escape_ascii()
+            )
+        })
     }
 
     /// Asks for a path.
@@ -362,7 +400,8 @@ impl Client {
 }
 
 async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let late = || io::Error::new(ErrorKind::TimedOut, format!("nothing happened within {PATIENCE:?}"));
+    let late =
+        || io::Error::new(ErrorKind::TimedOut, format!("nothing happened within {PATIENCE:?}"));
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -386,7 +425,10 @@ mod tests {
             assert!(Answer::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
         }
         let (answer, length) = Answer::parse(bytes).unwrap().unwrap();
-        assert_eq!((answer.status, answer.number("retry-after"), answer.text().as_str()), (429, 7, "{}"));
+        assert_eq!(
+            (answer.status, answer.number("retry-after"), answer.text().as_str()),
+            (429, 7, "{}")
+        );
         assert_eq!(&bytes[length..], b"HTTP/1.1 200");
     }
 

@@ -39,7 +39,8 @@ impl Inbox {
     /// # Panics
     /// When there is no free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let letters = Arc::<Mutex<Vec<Letter>>>::default();
         let received = Arc::clone(&letters);
@@ -72,7 +73,11 @@ async fn take_all(mut stream: TcpStream, letters: &Mutex<Vec<Letter>>) -> io::Re
     loop {
         while let Some((path, start, end)) = parse(&received)? {
             let wire: Vec<u8> = received.drain(..end).collect();
-            letters.lock().unwrap_or_else(PoisonError::into_inner).push(Letter { path, body: wire[start..].to_vec(), wire });
+            letters.lock().unwrap_or_else(PoisonError::into_inner).push(Letter {
+                path,
+                body: wire[start..].to_vec(),
+                wire,
+            });
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await?;
         }
         if stream.read_buf(&mut received).await? == 0 {
@@ -81,14 +86,19 @@ async fn take_all(mut stream: TcpStream, letters: &Mutex<Vec<Letter>>) -> io::Re
     }
 }
 
-/// The path of the request at the start of `bytes`, and where its body starts and ends; `None` while it is not whole.
+/// The path of the request at the start of `bytes`, and where its body starts and ends; `None`
+/// while it is not whole.
 fn parse(bytes: &[u8]) -> io::Result<Option<(String, usize, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
-    let parsed = head.parse(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    let parsed = head
+        .parse(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
     let httparse::Status::Complete(start) = parsed else { return Ok(None) };
-    let length = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok()).unwrap_or(0);
+    let length =
+        head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let length =
+        length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok()).unwrap_or(0);
     let path = head.path.unwrap_or_default().to_owned();
     Ok((bytes.len() >= start + length).then_some((path, start, start + length)))
 }

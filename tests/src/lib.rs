@@ -1,4 +1,5 @@
-//! What the end-to-end tests in `tests/tests/` share. They know Sluice as its users do: by its binary, its ports, its files and its signals.
+//! What the end-to-end tests in `tests/tests/` share. They know Sluice as its users do: by its
+//! binary, its ports, its files and its signals.
 //!
 //! - [`http`]: a client that shows the wire as it is, and can also send what no client should.
 //! - [`fleet`]: several replicas on one Redis.

@@ -25,20 +25,25 @@ impl Metrics {
         &self.text
     }
 
-    /// The sum of all series of this name that carry these labels, of those that are whole numbers; 0 when there are none.
+    /// The sum of all series of this name that carry these labels, of those that are whole numbers;
+    /// 0 when there are none.
     ///
     /// # Panics
     /// When one is no whole number.
     #[must_use]
     #[track_caller]
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let labels: Vec<_> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         let series = self.text.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let (own_name, own_labels) = series.split_once('{').unwrap_or((series, ""));
             let own_labels: Vec<_> = own_labels.trim_end_matches('}').split(',').collect();
-            let wanted = own_name == name && labels.iter().all(|label| own_labels.contains(&label.as_str()));
-            wanted.then(|| value.parse::<u64>().unwrap_or_else(|_| panic!("{line} is no whole number")))
+            let wanted =
+                own_name == name && labels.iter().all(|label| own_labels.contains(&label.as_str()));
+            wanted.then(|| {
+                value.parse::<u64>().unwrap_or_else(|_| panic!("{line} is no whole number"))
+            })
         });
         series.sum()
     }

@@ -52,32 +52,56 @@ impl Prometheus {
     ///
     /// # Panics
     /// When it does not come up.
-    pub async fn alerting(replicas: &[SocketAddr], rules: &[String], alertmanagers: &[SocketAddr]) -> Self {
-        let directory = TempDir::with_prefix("sluice-prometheus-").expect("a directory can be made");
+    pub async fn alerting(
+        replicas: &[SocketAddr],
+        rules: &[String],
+        alertmanagers: &[SocketAddr],
+    ) -> Self {
+        let directory =
+            TempDir::with_prefix("sluice-prometheus-").expect("a directory can be made");
         let port = ReservedPort::new();
         let mut config = "global: { scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }\n".to_owned();
-        let list = |targets: &[SocketAddr]| targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(config, "scrape_configs: [{{ job_name: {JOB}, static_configs: [{{ targets: [{}] }}] }}]", list(replicas));
-        let _ = writeln!(config, "alerting: {{ alertmanagers: [{{ static_configs: [{{ targets: [{}] }}] }}] }}", list(alertmanagers));
+        let list = |targets: &[SocketAddr]| {
+            targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ")
+        };
+        let _ = writeln!(
+            config,
+            "scrape_configs: [{{ job_name: {JOB}, static_configs: [{{ targets: [{}] }}] }}]",
+            list(replicas)
+        );
+        let _ = writeln!(
+            config,
+            "alerting: {{ alertmanagers: [{{ static_configs: [{{ targets: [{}] }}] }}] }}",
+            list(alertmanagers)
+        );
         let _ = writeln!(config, "rule_files: [{}]", rules.join(", "));
         fs::write(directory.path().join("prometheus.yml"), config).expect("the directory is ours");
-        let child = Self::command(directory.path(), port.number()).spawn().expect("prometheus can be started");
+        let child = Self::command(directory.path(), port.number())
+            .spawn()
+            .expect("prometheus can be started");
         let prometheus = Self { child, directory, port };
         let mut client = prometheus.client();
-        eventually_async("prometheus is ready", async || match client.try_ask(&crate::http::Request::get("/-/ready")).await {
-            Ok(answer) if answer.status == 200 => Ok(()),
-            Ok(answer) => Err(answer.to_string()),
-            Err(error) => Err(format!("{error}: {}", prometheus.log())),
+        eventually_async("prometheus is ready", async || {
+            match client.try_ask(&crate::http::Request::get("/-/ready")).await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.to_string()),
+                Err(error) => Err(format!("{error}: {}", prometheus.log())),
+            }
         })
         .await;
         prometheus
     }
 
     fn command(directory: &Path, port: u16) -> Command {
-        let log = fs::File::create(directory.join("prometheus.log")).expect("the directory is ours");
+        let log =
+            fs::File::create(directory.join("prometheus.log")).expect("the directory is ours");
         let mut command = Command::new(PROMETHEUS.path());
         command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=warn"]);
+        command.args([
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--log.level=warn",
+        ]);
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
         command
     }
@@ -98,8 +122,12 @@ impl Prometheus {
     /// When the query is refused.
     pub async fn query(&self, query: &str) -> Vec<Series> {
         let answer = self.api(&format!("query?query={}", encoded(query))).await;
-        let result = answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
-        result.iter().map(|series| Series::read(series).unwrap_or_else(|| panic!("{query}: {series}"))).collect()
+        let result =
+            answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
+        result
+            .iter()
+            .map(|series| Series::read(series).unwrap_or_else(|| panic!("{query}: {series}")))
+            .collect()
     }
 
     /// What a path of its API, `targets`, answers.
@@ -108,7 +136,11 @@ impl Prometheus {
     /// When that is no success.
     pub async fn api(&self, path: &str) -> Value {
         let answer = self.client().get(&format!("/api/v1/{path}")).await;
-        assert_eq!((answer.status, &answer.json()["status"]), (200, &"success".into()), "{path}: {answer}");
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (200, &"success".into()),
+            "{path}: {answer}"
+        );
         answer.json()
     }
 }
@@ -137,7 +169,11 @@ impl Series {
 /// A text as part of a URL's query.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
-        let _ = if byte.is_ascii_alphanumeric() { write!(encoded, "{}", char::from(byte)) } else { write!(encoded, "%{byte:02X}") };
+        let _ = if byte.is_ascii_alphanumeric() {
+            write!(encoded, "{}", char::from(byte))
+        } else {
+            write!(encoded, "%{byte:02X}")
+        };
         encoded
     })
 }

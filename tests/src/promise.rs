@@ -1,8 +1,11 @@
-//! The promise of a token bucket, checked on what clients were told: in every window of length T it admits at most burst + rate * T.
+//! The promise of a token bucket, checked on what clients were told: in every window of length T it
+//! admits at most burst + rate * T.
 //!
-//! Clients do not know the instant at which Redis decided, only that it lies between their sending and their receiving. So a window is counted
-//! on the safe side: it starts when some request was sent and ends when some answer was received, and holds what was both sent and answered
-//! within. All of that was certainly decided within. Instants are the system clock's, which Redis reads too when it is on the same machine.
+//! Clients do not know the instant at which Redis decided, only that it lies between their sending
+//! and their receiving. So a window is counted on the safe side: it starts when some request was
+//! sent and ends when some answer was received, and holds what was both sent and answered within.
+//! All of that was certainly decided within. Instants are the system clock's, which Redis reads too
+//! when it is on the same machine.
 
 use std::{
     fmt,
@@ -41,7 +44,8 @@ pub struct Admitted {
     pub received: Instant,
 }
 
-/// What the only client of a bucket can know of its level: the bounds that the answers leave. Each answer has to fit them, and narrows them.
+/// What the only client of a bucket can know of its level: the bounds that the answers leave. Each
+/// answer has to fit them, and narrows them.
 #[derive(Clone, Copy, Debug)]
 pub struct Level {
     promise: Promise,
@@ -105,7 +109,10 @@ impl Promise {
                 sum += one.tokens;
                 let excess = sum.saturating_sub(self.in_window(one.received - start));
                 if excess > worst.map_or(0, |(excess, _)| excess) {
-                    worst = Some((excess, Broken { start, end: one.received, admitted: sum, promise: self }));
+                    worst = Some((
+                        excess,
+                        Broken { start, end: one.received, admitted: sum, promise: self },
+                    ));
                 }
             }
         }
@@ -134,21 +141,33 @@ impl Level {
         Self { promise, low: full, high: full, last: None }
     }
 
-    /// Takes in an answer: between `sent` and `received` it was decided whether there were `cost` tokens, and `remaining` were left.
+    /// Takes in an answer: between `sent` and `received` it was decided whether there were `cost`
+    /// tokens, and `remaining` were left.
     ///
     /// # Panics
     /// When no bucket that keeps its promise, and gives what it has, could have answered so.
     #[track_caller]
-    pub fn learn(&mut self, (sent, received): (Instant, Instant), cost: u64, allowed: bool, remaining: u64) {
+    pub fn learn(
+        &mut self,
+        (sent, received): (Instant, Instant),
+        cost: u64,
+        allowed: bool,
+        remaining: u64,
+    ) {
         let Promise { tokens, period_us, burst } = self.promise;
         if let Some((last_sent, last_received)) = self.last.replace((sent, received)) {
-            let level_after = |level: i128, us: i128| (level + us.max(0) * i128::from(tokens)).min(i128::from(burst) * period_us);
+            let level_after = |level: i128, us: i128| {
+                (level + us.max(0) * i128::from(tokens)).min(i128::from(burst) * period_us)
+            };
             self.low = level_after(self.low, sent - last_received);
             self.high = level_after(self.high, received - last_sent);
         }
         let cost = i128::from(cost) * period_us;
         if allowed {
-            assert!(self.high >= cost, "allowed, though the bucket cannot have held enough: {self:?}");
+            assert!(
+                self.high >= cost,
+                "allowed, though the bucket cannot have held enough: {self:?}"
+            );
             self.low = self.low.max(cost) - cost;
             self.high -= cost;
         } else {
@@ -156,7 +175,10 @@ impl Level {
             self.high = self.high.min(cost - 1);
         }
         let told = i128::from(remaining) * period_us;
-        assert!(self.low < told + period_us && self.high >= told, "{remaining} cannot be what remained: {self:?}");
+        assert!(
+            self.low < told + period_us && self.high >= told,
+            "{remaining} cannot be what remained: {self:?}"
+        );
         self.low = self.low.max(told);
         self.high = self.high.min(told + period_us - 1);
     }
@@ -199,7 +221,10 @@ mod tests {
         let history = [at_once(1, 0), at_once(3, 100), at_once(1, 100), at_once(1, 200)];
         let broken = promise().broken_by(&history).unwrap();
         assert_eq!((broken.start, broken.end, broken.admitted), (100_000_000, 100_000_000, 4));
-        assert_eq!(broken.to_string(), "4 tokens were admitted within 0 us, where burst 3 and 1 per 1000000 us promise 3 at most");
+        assert_eq!(
+            broken.to_string(),
+            "4 tokens were admitted within 0 us, where burst 3 and 1 per 1000000 us promise 3 at most"
+        );
     }
 
     #[test]
@@ -211,7 +236,11 @@ mod tests {
     #[test]
     fn what_may_have_been_decided_outside_of_a_window_is_not_held_against_it() {
         let slow = Admitted { tokens: 3, sent: 0, received: 3_000_000 };
-        assert_eq!(promise().broken_by(&[slow, at_once(3, 2)]), None, "the slow one may have been admitted at 0 already");
+        assert_eq!(
+            promise().broken_by(&[slow, at_once(3, 2)]),
+            None,
+            "the slow one may have been admitted at 0 already"
+        );
         assert!(promise().broken_by(&[slow, at_once(4, 2)]).is_some());
     }
 

@@ -9,7 +9,8 @@ use std::{
 use sluice_testkit::{Program, ReservedPort, eventually};
 use tempfile::TempDir;
 
-const ROTEL: Program = Program { name: "rotel-agent", variable: "SLUICE_ROTEL", remedy: "cargo xtask tools" };
+const ROTEL: Program =
+    Program { name: "rotel-agent", variable: "SLUICE_ROTEL", remedy: "cargo xtask tools" };
 
 /// A running Rotel that takes OTLP over gRPC and HTTP; killed on drop.
 #[derive(Debug)]
@@ -29,12 +30,20 @@ impl Rotel {
     pub fn start() -> Self {
         let directory = TempDir::with_prefix("sluice-rotel-").expect("a directory can be made");
         let (grpc, http) = (ReservedPort::new(), ReservedPort::new());
-        let log = || fs::File::options().create(true).append(true).open(directory.path().join("log")).expect("the directory is ours");
+        let log = || {
+            fs::File::options()
+                .create(true)
+                .append(true)
+                .open(directory.path().join("log"))
+                .expect("the directory is ours")
+        };
         let mut command = Command::new(ROTEL.path());
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(log()).stderr(log());
         command.args(["start", "--exporter", "blackhole", "--debug-log-verbosity", "detailed"]);
         command.args(["--debug-log", "traces", "--debug-log", "metrics"]);
-        command.arg(format!("--otlp-grpc-endpoint={}", local(&grpc))).arg(format!("--otlp-http-endpoint={}", local(&http)));
+        command
+            .arg(format!("--otlp-grpc-endpoint={}", local(&grpc)))
+            .arg(format!("--otlp-http-endpoint={}", local(&http)));
         let child = command.spawn().expect("rotel can be started");
         let rotel = Self { child, directory, grpc, http };
         eventually("rotel listens", || {

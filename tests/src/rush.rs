@@ -15,11 +15,17 @@ pub struct Told {
     pub denied: usize,
 }
 
-/// Lets `clients` ask in the name of every key, `turns` times each, at `doors` in turn; what each key was told.
+/// Lets `clients` ask in the name of every key, `turns` times each, at `doors` in turn; what each
+/// key was told.
 ///
 /// # Panics
 /// When there is no answer, or another one than 200 and 429.
-pub async fn rush(doors: &[SocketAddr], clients: usize, keys: &[&'static str], turns: usize) -> BTreeMap<&'static str, Told> {
+pub async fn rush(
+    doors: &[SocketAddr],
+    clients: usize,
+    keys: &[&'static str],
+    turns: usize,
+) -> BTreeMap<&'static str, Told> {
     let mut crowd = JoinSet::new();
     for member in 0..clients {
         let (mut client, mut keys) = (Client::of(doors[member % doors.len()]), keys.to_vec());

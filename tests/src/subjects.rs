@@ -7,7 +7,8 @@ use crate::{
     promise::{Instant, Promise},
 };
 
-/// The limits, as sections of the configuration. It takes three seconds to fill the hot bucket: no pause in the load is ever that long.
+/// The limits, as sections of the configuration. It takes three seconds to fill the hot bucket: no
+/// pause in the load is ever that long.
 pub const LIMITS: &str = "\
 endpoints: { /hot: { rate: 300/second, burst: 900 } }
 defaults: { rate: 5/second, burst: 10 }
@@ -20,7 +21,8 @@ const COLD: usize = 100;
 /// All of them.
 #[must_use]
 pub fn all() -> Vec<Subject> {
-    let cold = (0..COLD).map(|number| Subject { client: format!("client-{number}"), path: "/cold" });
+    let cold =
+        (0..COLD).map(|number| Subject { client: format!("client-{number}"), path: "/cold" });
     std::iter::once(Subject { client: "everybody".to_owned(), path: "/hot" }).chain(cold).collect()
 }
 
@@ -45,12 +47,17 @@ pub fn assert_every_window_keeps_its_promise(story: &Story) {
     assert_windows_keep(story, |promise| promise, |_, _| true);
 }
 
-/// Checks every window of every bucket against what `promised` makes of its promise; only what was sent and received as `within` says counts.
+/// Checks every window of every bucket against what `promised` makes of its promise; only what was
+/// sent and received as `within` says counts.
 ///
 /// # Panics
 /// When one breaks it.
 #[track_caller]
-pub fn assert_windows_keep(story: &Story, promised: impl Fn(Promise) -> Promise, within: impl Fn(Instant, Instant) -> bool) {
+pub fn assert_windows_keep(
+    story: &Story,
+    promised: impl Fn(Promise) -> Promise,
+    within: impl Fn(Instant, Instant) -> bool,
+) {
     for (index, subject) in all().iter().enumerate() {
         let mut admitted = story.admitted(index);
         admitted.retain(|one| within(one.sent, one.received));

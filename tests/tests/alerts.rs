@@ -1,4 +1,5 @@
-//! An alert on its whole way: what a fleet counts, the rule that finds it too much, Prometheus, Alertmanager, and whoever is called.
+//! An alert on its whole way: what a fleet counts, the rule that finds it too much, Prometheus,
+//! Alertmanager, and whoever is called.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{fs, path::Path, time::Duration};
@@ -20,19 +21,30 @@ const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A file of the workspace, with these words replaced by those, each of which must be in it.
 fn rewritten(path: &str, words: &[(&str, &str)]) -> String {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap();
     words.iter().fold(text, |text, (from, to)| {
         assert!(text.contains(from), "{path}: {from}");
         text.replace(from, to)
     })
 }
 
-/// The rules as they are, but in a hurry: evaluated twice a second, and patient for a second where they are for minutes.
+/// The rules as they are, but in a hurry: evaluated twice a second, and patient for a second where
+/// they are for minutes.
 fn hurried_rules() -> TempDir {
     let directory = TempDir::new().unwrap();
     for file in ["alma", "recording"] {
-        let text = rewritten(&format!("deploy/prometheus/rules/{file}.yml"), &[("interval: 30s", "interval: 500ms")]);
-        let hurried = |line: &str| if line.trim_start().starts_with("for: ") { "        for: 1s".to_owned() } else { line.to_owned() };
+        let text = rewritten(
+            &format!("deploy/prometheus/rules/{file}.yml"),
+            &[("interval: 30s", "interval: 500ms")],
+        );
+        let hurried = |line: &str| {
+            if line.trim_start().starts_with("for: ") {
+                "        for: 1s".to_owned()
+            } else {
+                line.to_owned()
+            }
+        };
         let text: Vec<String> = text.lines().map(hurried).collect();
         fs::write(directory.path().join(format!("{file}.yml")), text.join("\n")).unwrap();
     }
@@ -41,7 +53,12 @@ fn hurried_rules() -> TempDir {
 
 /// The configuration as it is, but in a hurry, and with somebody who is called.
 fn alertmanager(webhook: &Inbox) -> String {
-    let called = |name: &str| format!("  - name: {name}\n    webhook_configs: [{{ url: \"http://{}/{name}\" }}]\n", webhook.address());
+    let called = |name: &str| {
+        format!(
+            "  - name: {name}\n    webhook_configs: [{{ url: \"http://{}/{name}\" }}]\n",
+            webhook.address()
+        )
+    };
     rewritten(
         "deploy/alertmanager/alertmanager.yml",
         &[
@@ -59,7 +76,8 @@ fn told(webhook: &Inbox, name: &str, status: &str) -> Vec<(String, Value)> {
     for letter in webhook.letters() {
         let message: Value = serde_json::from_slice(&letter.body).unwrap();
         let alerts = message["alerts"].as_array().unwrap().iter();
-        let wanted = alerts.filter(|alert| alert["labels"]["alertname"] == name && alert["status"] == status);
+        let wanted = alerts
+            .filter(|alert| alert["labels"]["alertname"] == name && alert["status"] == status);
         told.extend(wanted.map(|alert| (letter.path.clone(), alert.clone())));
     }
     told
@@ -77,7 +95,9 @@ async fn until_told(webhook: &Inbox, name: &str, status: &str) -> (String, Value
 async fn be_denied(client: &mut Client, checks: usize) {
     let check = json!({ "client": "greedy", "path": "/spent" });
     for _ in 0..checks.div_ceil(1_000) {
-        let answer = client.post("/v1/check/batch", &json!({ "checks": vec![&check; checks.min(1_000)] })).await;
+        let answer = client
+            .post("/v1/check/batch", &json!({ "checks": vec![&check; checks.min(1_000)] }))
+            .await;
         assert_eq!(answer.status, 200, "{answer}");
     }
 }
@@ -85,7 +105,8 @@ async fn be_denied(client: &mut Client, checks: usize) {
 /// Reports this about one deployment more than is well.
 async fn report_deployments(client: &mut Client, what: &Value) {
     let event = |id: usize| {
-        let mut event = json!({ "type": "deployment", "operation": "create", "id": format!("d-{id}") });
+        let mut event =
+            json!({ "type": "deployment", "operation": "create", "id": format!("d-{id}") });
         event.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
         event
     };
@@ -95,17 +116,25 @@ async fn report_deployments(client: &mut Client, what: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_wrong_calls_whoever_is_to_be_called_and_again_when_it_is_over() {
-    let fleet = Fleet::start(2, RedisServer::start(), PATIENT, "endpoints: { /spent: { requests_per_minute: 1, burst_size: 1 } }\n");
+    let fleet = Fleet::start(
+        2,
+        RedisServer::start(),
+        PATIENT,
+        "endpoints: { /spent: { requests_per_minute: 1, burst_size: 1 } }\n",
+    );
     let (webhook, rules) = (Inbox::start().await, hurried_rules());
     let alertmanager = Alertmanager::start(&alertmanager(&webhook)).await;
     let rules = format!("\"{}/*.yml\"", rules.path().display());
-    let prometheus = Prometheus::alerting(&fleet.addresses(), &[rules], &[alertmanager.address()]).await;
+    let prometheus =
+        Prometheus::alerting(&fleet.addresses(), &[rules], &[alertmanager.address()]).await;
     let mut clients = fleet.clients();
 
     // A rate is a difference: Prometheus has to have seen a counter before it grows.
     for client in &mut clients {
         be_denied(client, 2).await;
-        assert!(Metrics::of(client).await.count("rate_limit_hits_total", &[("endpoint", "/spent")]) > 0);
+        assert!(
+            Metrics::of(client).await.count("rate_limit_hits_total", &[("endpoint", "/spent")]) > 0
+        );
     }
     eventually_async("Prometheus has seen both counters", async || {
         prometheus.query("rate_limit_hits_total{endpoint='/spent'} > 0").await.len() == 2
@@ -119,7 +148,10 @@ async fn what_goes_wrong_calls_whoever_is_to_be_called_and_again_when_it_is_over
 
     let (called, spike) = until_told(&webhook, "RateLimitSpike", "firing").await;
     assert_eq!(called, "/notice", "a warning wakes nobody");
-    assert_eq!((&spike["labels"]["severity"], &spike["labels"]["job"]), (&json!("warning"), &json!(JOB)));
+    assert_eq!(
+        (&spike["labels"]["severity"], &spike["labels"]["job"]),
+        (&json!("warning"), &json!(JOB))
+    );
     assert_eq!(spike["annotations"]["summary"], "Rate limiting spike");
     let description = spike["annotations"]["description"].as_str().unwrap();
     let (rate, rest) = description.split_once(' ').unwrap();
@@ -127,8 +159,15 @@ async fn what_goes_wrong_calls_whoever_is_to_be_called_and_again_when_it_is_over
     assert!(rate.parse::<f64>().unwrap() > 10.0, "{description}");
 
     let (called, backlog) = until_told(&webhook, "DeploymentBacklog", "firing").await;
-    assert_eq!((called.as_str(), &backlog["annotations"]["description"]), ("/notice", &json!("51 active deployments.")));
-    assert_eq!(told(&webhook, "DeploymentBacklog", "firing").len(), 1, "two replicas tell of one backlog");
+    assert_eq!(
+        (called.as_str(), &backlog["annotations"]["description"]),
+        ("/notice", &json!("51 active deployments."))
+    );
+    assert_eq!(
+        told(&webhook, "DeploymentBacklog", "firing").len(),
+        1,
+        "two replicas tell of one backlog"
+    );
     report_deployments(&mut clients[1], &json!({ "phase": "finish", "status": "success" })).await;
     until_told(&webhook, "DeploymentBacklog", "resolved").await;
 

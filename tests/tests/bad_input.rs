@@ -1,4 +1,5 @@
-//! What no client should send, over bare sockets: it is refused with a reason, and takes nothing from anybody.
+//! What no client should send, over bare sockets: it is refused with a reason, and takes nothing
+//! from anybody.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use serde_json::json;
@@ -26,7 +27,9 @@ impl Server {
     async fn start() -> Self {
         let sluice = alone(TEN);
         let mut client = Client::of(sluice.http_addr());
-        for body in [json!({ "client": "alice", "cost": 3 }), json!({ "ip": "127.0.0.1", "cost": 2 })] {
+        for body in
+            [json!({ "client": "alice", "cost": 3 }), json!({ "ip": "127.0.0.1", "cost": 2 })]
+        {
             assert_eq!(client.post(CHECK, &body).await.status, 200);
         }
         let before = peek(&mut client).await;
@@ -66,10 +69,17 @@ async fn peek(client: &mut Client) -> Vec<Answer> {
 
 #[track_caller]
 fn assert_problem(what: &str, answer: &Answer, status: u16, kind: &str) {
-    assert_eq!((answer.status, answer.problem().as_deref()), (status, Some(kind)), "{what}: {answer}");
+    assert_eq!(
+        (answer.status, answer.problem().as_deref()),
+        (status, Some(kind)),
+        "{what}: {answer}"
+    );
     let body = answer.json();
     assert_eq!(body["status"], status, "{what}");
-    assert!(body["title"].as_str().unwrap().len() > 5 && body["detail"].as_str().unwrap().len() > 10, "{what}: {answer}");
+    assert!(
+        body["title"].as_str().unwrap().len() > 5 && body["detail"].as_str().unwrap().len() > 10,
+        "{what}: {answer}"
+    );
 }
 
 /// A check, in JSON with single quotes.
@@ -106,17 +116,42 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
         ("a path that is a list", check("{'client':'alice','path':['/']}"), 400, malformed),
         ("attributes that are a list", check("{'client':'alice','attributes':[]}"), 400, malformed),
         ("a cost below zero", check("{'client':'alice','cost':-1}"), 400, malformed),
-        ("the least cost of 64 bits", check("{'client':'alice','cost':-9223372036854775808}"), 400, malformed),
+        (
+            "the least cost of 64 bits",
+            check("{'client':'alice','cost':-9223372036854775808}"),
+            400,
+            malformed,
+        ),
         ("half a token", check("{'client':'alice','cost':0.5}"), 400, malformed),
-        ("a cost beyond counting", check("{'client':'alice','cost':1000000000001}"), 400, malformed),
-        ("a cost beyond 64 bits", check("{'client':'alice','cost':18446744073709551616}"), 400, malformed),
+        (
+            "a cost beyond counting",
+            check("{'client':'alice','cost':1000000000001}"),
+            400,
+            malformed,
+        ),
+        (
+            "a cost beyond 64 bits",
+            check("{'client':'alice','cost':18446744073709551616}"),
+            400,
+            malformed,
+        ),
         ("a cost beyond doubles", check("{'client':'alice','cost':1e999}"), 400, malformed),
         ("a cost that is a text", check("{'client':'alice','cost':'1'}"), 400, malformed),
         ("a cost that is not a number", check("{'client':'alice','cost':NaN}"), 400, malformed),
         ("an address that is none", check("{'client':'alice','ip':'127.0.0.1.'}"), 400, malformed),
-        ("a client that is no UTF-8", json_post(CHECK, b"{\"client\":\"\xff\xfe\"}"), 400, malformed),
+        (
+            "a client that is no UTF-8",
+            json_post(CHECK, b"{\"client\":\"\xff\xfe\"}"),
+            400,
+            malformed,
+        ),
         ("half a surrogate pair", check("{'client':'\\ud800'}"), 400, malformed),
-        ("a hundred thousand brackets", json_post(CHECK, format!("{{\"client\":{}", "[".repeat(60_000))), 400, malformed),
+        (
+            "a hundred thousand brackets",
+            json_post(CHECK, format!("{{\"client\":{}", "[".repeat(60_000))),
+            400,
+            malformed,
+        ),
         ("nobody", check("{}"), 400, invalid),
         ("an empty client", check("{'client':''}"), 400, invalid),
         ("an empty method", check("{'client':'alice','method':''}"), 400, invalid),
@@ -126,40 +161,102 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
         ("an encoded slash", check("{'client':'alice','path':'/a%2fb'}"), 400, invalid),
         ("an encoded backslash", check("{'client':'alice','path':'/a%5Cb'}"), 400, invalid),
         ("an encoded NUL", check("{'client':'alice','path':'/a%00b'}"), 400, invalid),
-        ("encoded bytes that are no UTF-8", check("{'client':'alice','path':'/%c3%28'}"), 400, invalid),
+        (
+            "encoded bytes that are no UTF-8",
+            check("{'client':'alice','path':'/%c3%28'}"),
+            400,
+            invalid,
+        ),
         ("a percent sign alone", check("{'client':'alice','path':'/100%'}"), 400, invalid),
         ("a batch of nothing known", json_post(BATCH, "{\"check\":[]}"), 400, malformed),
-        ("a batch that is no list", json_post(BATCH, "{\"checks\":{\"client\":\"alice\"}}"), 400, malformed),
-        ("a batch that breaks off", json_post(BATCH, "{\"checks\":[{\"client\":\"alice\"},"), 400, malformed),
+        (
+            "a batch that is no list",
+            json_post(BATCH, "{\"checks\":{\"client\":\"alice\"}}"),
+            400,
+            malformed,
+        ),
+        (
+            "a batch that breaks off",
+            json_post(BATCH, "{\"checks\":[{\"client\":\"alice\"},"),
+            400,
+            malformed,
+        ),
         ("a batch of a thousand and one", Request::post(BATCH, &many), 400, "too-many-checks"),
         (
             "a text",
-            Request::new("POST", CHECK).header("content-type", "text/plain").body("{\"client\":\"alice\"}"),
+            Request::new("POST", CHECK)
+                .header("content-type", "text/plain")
+                .body("{\"client\":\"alice\"}"),
             415,
             "unsupported-media-type",
         ),
-        ("a body of no type", Request::new("POST", CHECK).body("{\"client\":\"alice\"}"), 415, "unsupported-media-type"),
+        (
+            "a body of no type",
+            Request::new("POST", CHECK).body("{\"client\":\"alice\"}"),
+            415,
+            "unsupported-media-type",
+        ),
         ("a check that is fetched", plain(CHECK), 405, "method-not-allowed"),
         ("a check that is deleted", Request::new("DELETE", BATCH), 405, "method-not-allowed"),
         ("10 MB of a check", json_post(CHECK, vec![b' '; 10_000_000]), 413, "body-too-large"),
         ("10 MB of a batch", json_post(BATCH, vec![b'['; 10_000_000]), 413, "body-too-large"),
-        ("10 MB behind an encoded slash", plain("/a%2fb").body(vec![b'x'; 10_000_000]), 400, invalid),
-        ("a header of 64 KB", plain("/").header("x-long", &"x".repeat(64 << 10)), 431, "headers-too-large"),
-        ("a path of 64 KB less a little", plain(&format!("/{}", "x".repeat(65_000))), 431, "headers-too-large"),
+        (
+            "10 MB behind an encoded slash",
+            plain("/a%2fb").body(vec![b'x'; 10_000_000]),
+            400,
+            invalid,
+        ),
+        (
+            "a header of 64 KB",
+            plain("/").header("x-long", &"x".repeat(64 << 10)),
+            431,
+            "headers-too-large",
+        ),
+        (
+            "a path of 64 KB less a little",
+            plain(&format!("/{}", "x".repeat(65_000))),
+            431,
+            "headers-too-large",
+        ),
         ("two keys", plain("/").header("x-api-key", "bob"), 400, invalid),
-        ("a key of 64 KB less a little", Request::get("/").header("x-api-key", &"k".repeat(60_000)), 400, invalid),
+        (
+            "a key of 64 KB less a little",
+            Request::get("/").header("x-api-key", &"k".repeat(60_000)),
+            400,
+            invalid,
+        ),
         ("an encoded slash asked for", plain("/a%2Fb"), 400, invalid),
         ("an encoded NUL asked for", plain("/%00"), 400, invalid),
         ("half an escape asked for", plain("/%e"), 400, invalid),
-        ("all of the server", Request::new("OPTIONS", "*").header("x-api-key", "alice"), 400, invalid),
-        ("a tunnel", Request::new("CONNECT", "example.org:443").header("x-api-key", "alice"), 400, invalid),
+        (
+            "all of the server",
+            Request::new("OPTIONS", "*").header("x-api-key", "alice"),
+            400,
+            invalid,
+        ),
+        (
+            "a tunnel",
+            Request::new("CONNECT", "example.org:443").header("x-api-key", "alice"),
+            400,
+            invalid,
+        ),
         ("a forwarded path without a slash", forwarded("x-forwarded-uri", "api"), 400, invalid),
         ("a forwarded encoded slash", forwarded("x-original-uri", "/a%2fb"), 400, invalid),
-        ("forwarded paths that differ", forwarded("x-original-uri", "/a").header("x-forwarded-uri", "/b"), 400, invalid),
+        (
+            "forwarded paths that differ",
+            forwarded("x-original-uri", "/a").header("x-forwarded-uri", "/b"),
+            400,
+            invalid,
+        ),
         ("a forwarded method of two words", forwarded("x-forwarded-method", "GET /"), 400, invalid),
         ("nothing below health", plain("/health/x"), 404, "not-found"),
         ("nothing below monitoring", plain("/monitoring/nothing"), 404, "not-found"),
-        ("posting to metrics", Request::new("POST", "/metrics").body(""), 405, "method-not-allowed"),
+        (
+            "posting to metrics",
+            Request::new("POST", "/metrics").body(""),
+            405,
+            "method-not-allowed",
+        ),
     ]
 }
 
@@ -179,24 +276,43 @@ async fn wrong_requests_are_refused_with_a_reason_and_take_nothing() {
 async fn an_empty_key_is_nobodys_and_the_address_counts() {
     let server = Server::start().await;
     let mut client = Client::of(server.sluice.http_addr());
-    for request in [Request::get("/").header("x-api-key", ""), Request::get("/").header("authorization", "Bearer ")] {
-        let before = client.post(CHECK, &json!({ "ip": "127.0.0.1", "cost": 0 })).await.number("x-ratelimit-remaining");
+    for request in [
+        Request::get("/").header("x-api-key", ""),
+        Request::get("/").header("authorization", "Bearer "),
+    ] {
+        let before = client
+            .post(CHECK, &json!({ "ip": "127.0.0.1", "cost": 0 }))
+            .await
+            .number("x-ratelimit-remaining");
         let answer = client.ask(&request).await;
-        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, before - 1), "{answer}");
+        assert_eq!(
+            (answer.status, answer.number("x-ratelimit-remaining")),
+            (200, before - 1),
+            "{answer}"
+        );
     }
 }
 
 #[tokio::test]
 async fn what_is_no_http_is_refused_with_a_reason_and_the_connection_closed() {
     let server = Server::start().await;
-    let head = |line: &str| format!("GET / HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n{line}\r\n\r\n");
-    let post =
-        |fields: &str, body: &str| format!("POST {CHECK} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{fields}\r\n\r\n{body}");
+    let head =
+        |line: &str| format!("GET / HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n{line}\r\n\r\n");
+    let post = |fields: &str, body: &str| {
+        format!(
+            "POST {CHECK} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{fields}\r\n\r\n{body}"
+        )
+    };
     let body = "{\"client\":\"alice\"}";
     for (what, bytes) in [
         ("a greeting", "HELO alice\r\n\r\n".to_owned()),
         ("a Redis command", "*1\r\n$4\r\nPING\r\n".to_owned()),
-        ("a TLS hello", "\x16\x03\x01\x02\0\x01\0\x01\u{7f}\x03\x03".to_owned() + &"\x01".repeat(512) + "\r\n\r\n"),
+        (
+            "a TLS hello",
+            "\x16\x03\x01\x02\0\x01\0\x01\u{7f}\x03\x03".to_owned()
+                + &"\x01".repeat(512)
+                + "\r\n\r\n",
+        ),
         ("zeros", "\0".repeat(4_096)),
         ("no version", "GET /\r\n\r\n".to_owned()),
         ("a version to come", "GET / HTTP/4.0\r\nhost: x\r\n\r\n".to_owned()),
@@ -217,9 +333,14 @@ async fn what_is_no_http_is_refused_with_a_reason_and_the_connection_closed() {
         connection.send(bytes.as_bytes()).await.unwrap();
         let answer = connection.answer().await.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!((400..500).contains(&answer.status), "{what}: {answer}");
-        let kind = answer.problem().unwrap_or_else(|| panic!("{what} is refused without a reason: {answer}"));
+        let kind = answer
+            .problem()
+            .unwrap_or_else(|| panic!("{what} is refused without a reason: {answer}"));
         assert_problem(what, &answer, answer.status, &kind);
-        assert!(!answer.keeps_connection() && connection.ends().await, "{what}: what follows cannot be understood");
+        assert!(
+            !answer.keeps_connection() && connection.ends().await,
+            "{what}: what follows cannot be understood"
+        );
         server.assert_unharmed(what).await;
     }
     server.assert_calm();
@@ -234,7 +355,10 @@ async fn what_breaks_off_takes_nothing() {
         connection.send(&whole[..cut]).await.unwrap();
         connection.finish_sending().await.unwrap();
         if let Ok(Some(answer)) = connection.answer_or_end().await {
-            assert!((400..500).contains(&answer.status) && answer.problem().is_some(), "{cut}: {answer}");
+            assert!(
+                (400..500).contains(&answer.status) && answer.problem().is_some(),
+                "{cut}: {answer}"
+            );
         }
         server.assert_unharmed(&format!("cut at {cut}")).await;
     }
@@ -257,22 +381,35 @@ async fn a_length_that_is_wrong_separates_requests_as_it_says() {
     let body = "{\"client\":\"alice\",\"cost\":0}";
 
     let mut too_short = server.connect().await;
-    let request = format!("POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: {}\r\n\r\n{body}", body.len() - 1);
+    let request = format!(
+        "POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len() - 1
+    );
     too_short.send(request.as_bytes()).await.unwrap();
-    assert_problem("a body without its last byte", &too_short.answer().await.unwrap(), 400, "malformed-body");
+    assert_problem(
+        "a body without its last byte",
+        &too_short.answer().await.unwrap(),
+        400,
+        "malformed-body",
+    );
     too_short.send(b"\r\n\r\n").await.unwrap();
     assert_problem("the last byte", &too_short.answer().await.unwrap(), 400, "malformed-request");
 
     let mut broken = server.connect().await;
-    let request = format!("POST {CHECK} HTTP/1.1\r\n{fields}\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{\"cli\r\nXYZ\r\n");
+    let request = format!(
+        "POST {CHECK} HTTP/1.1\r\n{fields}\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{\"cli\r\nXYZ\r\n"
+    );
     broken.send(request.as_bytes()).await.unwrap();
     assert_problem("a broken chunk", &broken.answer().await.unwrap(), 400, "malformed-body");
     assert!(broken.ends().await);
 
-    // Both a length and chunks: an old trick to make two servers see different requests. One request is seen, and nothing after it is believed.
+    // Both a length and chunks: an old trick to make two servers see different requests. One
+    // request is seen, and nothing after it is believed.
     let mut both = server.connect().await;
     let hidden = "GET /hidden HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n\r\n";
-    let request = format!("POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}");
+    let request = format!(
+        "POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"
+    );
     both.send(request.as_bytes()).await.unwrap();
     assert_eq!(both.answer().await.unwrap().status, 400);
     server.assert_unharmed("a request behind a request of two lengths").await;
@@ -284,7 +421,10 @@ async fn what_is_piped_behind_a_good_request_does_not_spoil_it() {
     let server = Server::start().await;
     let peek = Request::post(CHECK, &json!({ "client": "alice", "cost": 0 })).to_bytes();
     let mut connection = server.connect().await;
-    connection.send(&[&peek[..], &peek[..], b"\x00\xff rubbish \r\n\r\n", &peek[..]].concat()).await.unwrap();
+    connection
+        .send(&[&peek[..], &peek[..], b"\x00\xff rubbish \r\n\r\n", &peek[..]].concat())
+        .await
+        .unwrap();
     for _ in 0..2 {
         let answer = connection.answer().await.unwrap();
         assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, 7));
@@ -298,7 +438,11 @@ async fn what_is_piped_behind_a_good_request_does_not_spoil_it() {
 #[tokio::test]
 async fn http2_that_is_none_ends_the_connection_and_nothing_else() {
     let server = Server::start().await;
-    for rubbish in [&b"\0\0\0\x04\0\0\0\0\0\xff\xff\xff\x01\x25\0\0\0\x01rubbish"[..], b"\0\0\x01\x01\x05\0\0\0\x01\xff", &[0xff; 4_096]] {
+    for rubbish in [
+        &b"\0\0\0\x04\0\0\0\0\0\xff\xff\xff\x01\x25\0\0\0\x01rubbish"[..],
+        b"\0\0\x01\x01\x05\0\0\0\x01\xff",
+        &[0xff; 4_096],
+    ] {
         let mut connection = server.connect().await;
         connection.send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", rubbish].concat()).await.unwrap();
         connection.finish_sending().await.ok();
@@ -331,7 +475,10 @@ async fn every_mistake_among_events_is_told_in_its_place_and_spoils_no_other_eve
     let refused = answer.json()["refused"].as_array().unwrap().clone();
     let places: Vec<_> = refused.iter().map(|refused| refused["index"].as_u64().unwrap()).collect();
     assert_eq!(places, (0..events.len() as u64).step_by(2).collect::<Vec<_>>(), "{answer}");
-    assert!(refused.iter().all(|refused| refused["error"].as_str().unwrap().len() > 10), "{answer}");
+    assert!(
+        refused.iter().all(|refused| refused["error"].as_str().unwrap().len() > 10),
+        "{answer}"
+    );
     let counted = Metrics::of(&mut client).await.count("blueprint_validation_errors_total", &[]);
     assert_eq!(counted, 2 * wrong.len() as u64, "what was right has been counted");
     server.assert_calm();
@@ -341,13 +488,23 @@ async fn every_mistake_among_events_is_told_in_its_place_and_spoils_no_other_eve
 async fn every_mistake_of_a_batch_is_told_in_its_place_and_spoils_no_other_check() {
     let server = Server::start().await;
     let mut client = Client::of(server.sluice.http_addr());
-    let wrong: Vec<_> =
-        ["-1", "1.5", "1e99", "\"1\"", "[]"].iter().map(|cost| format!("{{\"client\":\"alice\",\"cost\":{cost}}}")).collect();
-    let wrong =
-        [&wrong[..], &["7".to_owned(), "{\"client\":\"\"}".to_owned(), "{\"client\":\"alice\",\"path\":\"/a%2fb\"}".to_owned()]].concat();
+    let wrong: Vec<_> = ["-1", "1.5", "1e99", "\"1\"", "[]"]
+        .iter()
+        .map(|cost| format!("{{\"client\":\"alice\",\"cost\":{cost}}}"))
+        .collect();
+    let wrong = [
+        &wrong[..],
+        &[
+            "7".to_owned(),
+            "{\"client\":\"\"}".to_owned(),
+            "{\"client\":\"alice\",\"path\":\"/a%2fb\"}".to_owned(),
+        ],
+    ]
+    .concat();
     let good = "{\"client\":\"bob\"}";
     let checks: Vec<_> = wrong.iter().flat_map(|wrong| [wrong.as_str(), good]).collect();
-    let answer = client.ask(&json_post(BATCH, format!("{{\"checks\":[{}]}}", checks.join(",")))).await;
+    let answer =
+        client.ask(&json_post(BATCH, format!("{{\"checks\":[{}]}}", checks.join(",")))).await;
     assert_eq!(answer.status, 200, "{answer}");
     let results = answer.json()["results"].as_array().unwrap().clone();
     assert_eq!(results.len(), checks.len());

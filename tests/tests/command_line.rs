@@ -1,4 +1,5 @@
-//! What `sluice` says to whoever types it, and to the scripts that look at its exit code: 0 done, 1 failed, 2 misused, 78 misconfigured.
+//! What `sluice` says to whoever types it, and to the scripts that look at its exit code: 0 done, 1
+//! failed, 2 misused, 78 misconfigured.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{net::TcpListener, process::Command, time::Duration};
@@ -11,7 +12,10 @@ const LONG: Duration = Duration::from_secs(20);
 #[test]
 fn the_version_is_told() {
     let told = CommandLine::new(&["--version"]).run();
-    assert_eq!((told.code, told.out.as_str(), told.err.as_str()), (0, concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n"), ""));
+    assert_eq!(
+        (told.code, told.out.as_str(), told.err.as_str()),
+        (0, concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n"), "")
+    );
 }
 
 #[tokio::test]
@@ -19,12 +23,17 @@ async fn what_it_was_built_from_is_told() {
     let sluice = alone("");
     let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
     let line = metrics.text().lines().find(|line| line.starts_with("sluice_build_info{")).unwrap();
-    let label = |name: &str| line.split_once(&format!("{name}=\"")).unwrap().1.split('"').next().unwrap().to_owned();
+    let label = |name: &str| {
+        line.split_once(&format!("{name}=\"")).unwrap().1.split('"').next().unwrap().to_owned()
+    };
     assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
     let revision = label("revision");
     // Whoever packs it may say what it is; else git does, where the sources are a clone.
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output();
+        let output = Command::new("git")
+            .args(arguments)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output();
         output.is_ok_and(|output| output.status.success())
     };
     match option_env!("SLUICE_REVISION").filter(|told| !told.is_empty()) {
@@ -42,7 +51,11 @@ fn help_names_every_command() {
         let told = CommandLine::new(arguments).run();
         assert_eq!((told.code, told.err.as_str()), (0, ""));
         for command in ["serve", "config", "health", "openapi"] {
-            assert!(told.out.lines().any(|line| line.trim_start().starts_with(command)), "{}", told.out);
+            assert!(
+                told.out.lines().any(|line| line.trim_start().starts_with(command)),
+                "{}",
+                told.out
+            );
         }
     }
 }
@@ -65,7 +78,9 @@ fn what_is_not_understood_is_named_and_nothing_is_started() {
 
 #[test]
 fn a_file_is_checked_without_serving() {
-    let good = CommandLine::new(&["config", "check", "limits.yaml"]).file("limits.yaml", "endpoints: { /reports: 5 }").run();
+    let good = CommandLine::new(&["config", "check", "limits.yaml"])
+        .file("limits.yaml", "endpoints: { /reports: 5 }")
+        .run();
     assert_eq!((good.code, good.err.as_str()), (0, ""));
     assert_eq!(good.out, "limits.yaml: no mistakes, 6 limits\n");
 
@@ -90,9 +105,17 @@ limits.yaml: limits[0].burst: 0 is out of range: from 1 to 1000000000000
 limits.yaml: limits[1].wehn: unknown key: did you mean `when`?
 limits.yaml: limits[1].name: `a` is already taken by limits[0]
 ";
-    for arguments in [&["config", "check", "limits.yaml"][..], &["serve", "--config", "limits.yaml"], &["--config", "limits.yaml"]] {
+    for arguments in [
+        &["config", "check", "limits.yaml"][..],
+        &["serve", "--config", "limits.yaml"],
+        &["--config", "limits.yaml"],
+    ] {
         let told = CommandLine::new(arguments).file("limits.yaml", file).run();
-        assert_eq!((told.code, told.out.as_str(), told.err.as_str()), (78, "", expected), "{arguments:?}");
+        assert_eq!(
+            (told.code, told.out.as_str(), told.err.as_str()),
+            (78, "", expected),
+            "{arguments:?}"
+        );
     }
 }
 
@@ -112,7 +135,8 @@ fn the_layers_come_in_their_order_and_each_value_tells_whose_it_is() {
     ] {
         assert!(shown.out.lines().any(|shown| shown == line), "{line}\n{}", shown.out);
     }
-    let again = CommandLine::new(&["config", "check", "shown.yaml"]).file("shown.yaml", &shown.out).run();
+    let again =
+        CommandLine::new(&["config", "check", "shown.yaml"]).file("shown.yaml", &shown.out).run();
     assert_eq!(again.code, 0, "what is shown can be read again: {}", again.err);
 }
 
@@ -122,7 +146,13 @@ fn a_port_that_is_taken_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let told = CommandLine::new(&["--listen-http", &address, "--listen-grpc", "off"]).run();
     assert_eq!((told.code, told.out.as_str()), (1, ""));
-    assert!(told.err.contains("listen.http") && told.err.contains(&address) && told.err.contains("in use"), "{}", told.err);
+    assert!(
+        told.err.contains("listen.http")
+            && told.err.contains(&address)
+            && told.err.contains("in use"),
+        "{}",
+        told.err
+    );
 }
 
 #[test]
@@ -135,7 +165,11 @@ fn a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_waited_for() {
     redis.kill();
     let sluice = SluiceOptions::new(built_sluice()).args(&["--store-url", &redis.url()]).start();
     sluice.sigterm();
-    assert_eq!(sluice.wait_exit(LONG).code(), Some(0), "also when nobody can be told of the departure");
+    assert_eq!(
+        sluice.wait_exit(LONG).code(),
+        Some(0),
+        "also when nobody can be told of the departure"
+    );
 }
 
 #[tokio::test]
@@ -147,9 +181,25 @@ async fn the_log_is_for_people_or_for_machines() {
         sluice.sigterm();
         assert!(sluice.wait_exit(LONG).success());
     }
-    let lines: Vec<serde_json::Value> = json.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().any(|line| line["message"] == "listening" && line["http"] == json.http_addr().to_string()), "{}", json.log());
-    assert!(lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()), "{}", json.log());
+    let lines: Vec<serde_json::Value> =
+        json.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["message"] == "listening"
+                && line["http"] == json.http_addr().to_string()),
+        "{}",
+        json.log()
+    );
+    assert!(
+        lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()),
+        "{}",
+        json.log()
+    );
     assert!(text.log().contains("listening") && !text.log().contains('{'), "{}", text.log());
-    assert!(text.log().contains("stopped") && !text.log().contains("\u{1b}["), "no colours in a file: {}", text.log());
+    assert!(
+        text.log().contains("stopped") && !text.log().contains("\u{1b}["),
+        "no colours in a file: {}",
+        text.log()
+    );
 }

@@ -1,10 +1,14 @@
-//! The example of `deploy/examples/envoy` with a real Envoy: the files as they are, but for the ports.
+//! The example of `deploy/examples/envoy` with a real Envoy: the files as they are, but for the
+//! ports.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{fs, net::SocketAddr, time::Duration};
 
 use serde_json::json;
-use sluice_testkit::{Proxy, ProxyKind, RedisServer, ReservedPort, Sluice, SluiceOptions, built_sluice, eventually_async};
+use sluice_testkit::{
+    Proxy, ProxyKind, RedisServer, ReservedPort, Sluice, SluiceOptions, built_sluice,
+    eventually_async,
+};
 use sluice_tests::{
     behind,
     echo::{Echo, OWN_LIMIT},
@@ -20,7 +24,13 @@ const RULES: &str = include_str!("../../deploy/examples/envoy/ratelimit/edge.yam
 
 /// A path that is never limited, to see that all is up.
 const EXEMPT: &str = "/health";
-const ON_EVERY_ANSWER: [&str; 5] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit"];
+const ON_EVERY_ANSWER: [&str; 5] = [
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "ratelimit-policy",
+    "ratelimit",
+];
 
 /// Two requests a day for each key, and as good as no limit for an address.
 const TWO_A_DAY: &str = "
@@ -74,9 +84,11 @@ impl Edge {
         let replica = "              - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 8081 } } }\n";
         let placed = |sluice: &SocketAddr| replica.replace("8081", &sluice.port().to_string());
         let file = once(&file, replica, &sluices.iter().map(placed).collect::<String>());
-        let file = once(&file, "port_value: 9000", &format!("port_value: {}", api.address().port()));
+        let file =
+            once(&file, "port_value: 9000", &format!("port_value: {}", api.address().port()));
         let file = once(&file, "port_value: 9901", &format!("port_value: {}", admin.number()));
-        let envoy = tokio::task::block_in_place(|| Proxy::start(ProxyKind::Envoy, &file, door, EXEMPT));
+        let envoy =
+            tokio::task::block_in_place(|| Proxy::start(ProxyKind::Envoy, &file, door, EXEMPT));
         Self { envoy, api, admin }
     }
 
@@ -90,8 +102,13 @@ impl Edge {
 
     /// What Envoy counted of this.
     async fn counted(&self, what: &str) -> u64 {
-        let stats = Client::of(([127, 0, 0, 1], self.admin.number()).into()).get("/stats?filter=ratelimit").await.text();
-        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cluster.api.ratelimit.{what}: ")));
+        let stats = Client::of(([127, 0, 0, 1], self.admin.number()).into())
+            .get("/stats?filter=ratelimit")
+            .await
+            .text();
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("cluster.api.ratelimit.{what}: ")));
         line.map_or(0, |count| count.trim().parse().unwrap())
     }
 }
@@ -115,7 +132,10 @@ fn order(key: &str) -> Request {
 #[track_caller]
 fn assert_passed(answer: &Answer) {
     assert_eq!(answer.status, 200, "{answer}");
-    assert_eq!(answer.json(), json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" }));
+    assert_eq!(
+        answer.json(),
+        json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +146,13 @@ async fn the_rules_of_the_example_hold() {
     assert!(of("alice").await.contains("\"edge.api_key\";q=60;w=60"), "{}", of("alice").await);
     assert!(of("partner").await.contains("\"edge.api_key_partner\";q=6000;w=60"));
     let plain = edge.client().get("/orders").await;
-    assert!(plain.header("ratelimit-policy").unwrap().starts_with("\"edge.remote_address\";q=6000;w=60"), "{plain}");
+    assert!(
+        plain
+            .header("ratelimit-policy")
+            .unwrap()
+            .starts_with("\"edge.remote_address\";q=6000;w=60"),
+        "{plain}"
+    );
     let health = edge.client().get(EXEMPT).await;
     assert_eq!((health.status, health.header("ratelimit")), (200, None), "{health}");
 }
@@ -146,22 +172,43 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
         }
     }
     let denied = edge.ask("alice").await;
-    assert_eq!((denied.status, denied.header("x-envoy-ratelimited")), (429, Some("true")), "{denied}");
+    assert_eq!(
+        (denied.status, denied.header("x-envoy-ratelimited")),
+        (429, Some("true")),
+        "{denied}"
+    );
     assert!((1..=43_200).contains(&denied.number("retry-after")), "half a day: {denied}");
     assert_eq!(denied.number("x-ratelimit-remaining"), 0);
     for name in ON_EVERY_ANSWER {
         assert!(denied.header(name).is_some(), "{name}: {denied}");
     }
     assert_eq!(edge.api.asked(), before + 2, "what is denied never reaches the API");
-    assert_eq!((edge.counted("ok").await, edge.counted("over_limit").await, edge.counted("error").await), (2, 1, 0));
+    assert_eq!(
+        (edge.counted("ok").await, edge.counted("over_limit").await, edge.counted("error").await),
+        (2, 1, 0)
+    );
 
-    let call = Request::new("POST", "/orders").header("x-api-key", "alice").header("content-type", "application/grpc");
+    let call = Request::new("POST", "/orders")
+        .header("x-api-key", "alice")
+        .header("content-type", "application/grpc");
     let grpc = edge.client().ask(&call.body("")).await;
-    assert_eq!((grpc.status, grpc.header("grpc-status")), (200, Some("8")), "RESOURCE_EXHAUSTED: {grpc}");
+    assert_eq!(
+        (grpc.status, grpc.header("grpc-status")),
+        (200, Some("8")),
+        "RESOURCE_EXHAUSTED: {grpc}"
+    );
     let address = edge.client().get("/orders").await;
-    assert_eq!(address.number("x-ratelimit-remaining"), 997, "what was denied for its key took nothing from its address: {address}");
-    let limited_twice = edge.client().ask(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
-    assert!(limited_twice.header("ratelimit").is_some_and(|field| field.contains("edge.api_key")), "one limiter speaks: {limited_twice}");
+    assert_eq!(
+        address.number("x-ratelimit-remaining"),
+        997,
+        "what was denied for its key took nothing from its address: {address}"
+    );
+    let limited_twice =
+        edge.client().ask(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
+    assert!(
+        limited_twice.header("ratelimit").is_some_and(|field| field.contains("edge.api_key")),
+        "one limiter speaks: {limited_twice}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,9 +236,13 @@ async fn two_envoys_and_three_replicas_share_one_limit() {
     const TURNS: usize = 3;
     let redis = RedisServer::start();
     let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", &format!("requests_per_unit: {BURST} "));
-    let replicas = Replicas::start(3, &rules, &format!("store: {{ url: \"{}\", timeout: 60s }}", redis.url()));
+    let replicas =
+        Replicas::start(3, &rules, &format!("store: {{ url: \"{}\", timeout: 60s }}", redis.url()));
     let sluices: Vec<_> = replicas.sluices.iter().map(Sluice::grpc_addr).collect();
-    let edges = [Edge::start_among(&patient(), &sluices).await, Edge::start_among(&patient(), &sluices).await];
+    let edges = [
+        Edge::start_among(&patient(), &sluices).await,
+        Edge::start_among(&patient(), &sluices).await,
+    ];
 
     let told = rush(&edges.each_ref().map(|edge| edge.envoy.addr()), CLIENTS, &KEYS, TURNS).await;
 
@@ -207,22 +258,39 @@ async fn two_envoys_and_three_replicas_share_one_limit() {
         assert_eq!(decided(&[("source", "store")]), decided(&[]), "Redis decided all of it");
     }
     let left = edges[0].client().get("/orders").await.number("x-ratelimit-remaining");
-    assert_eq!(left, (1_000 - KEYS.len() * BURST - 1) as u64, "what was denied for its key took nothing from its address");
+    assert_eq!(
+        left,
+        (1_000 - KEYS.len() * BURST - 1) as u64,
+        "what was denied for its key took nothing from its address"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_is_gone_is_not_missed() {
-    let replicas = Replicas::start(1, &TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 "), "");
+    let replicas = Replicas::start(
+        1,
+        &TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 "),
+        "",
+    );
     let gone = ReservedPort::new();
-    let edge = Edge::start_among(&patient(), &[([127, 0, 0, 1], gone.number()).into(), replicas.sluices[0].grpc_addr()]).await;
+    let edge = Edge::start_among(
+        &patient(),
+        &[([127, 0, 0, 1], gone.number()).into(), replicas.sluices[0].grpc_addr()],
+    )
+    .await;
     let denied = async |times| {
         let mut statuses = Vec::new();
         for _ in 0..times {
             statuses.push(edge.ask("alice").await.status);
         }
-        if statuses.iter().all(|status| *status == 429) { Ok(()) } else { Err(format!("{statuses:?}")) }
+        if statuses.iter().all(|status| *status == 429) {
+            Ok(())
+        } else {
+            Err(format!("{statuses:?}"))
+        }
     };
-    eventually_async("the limit is spent and Envoy knows who is there", async || denied(4).await).await;
+    eventually_async("the limit is spent and Envoy knows who is there", async || denied(4).await)
+        .await;
     assert_eq!(denied(20).await, Ok(()), "every answer is that of the replica that is there");
 }
 
@@ -245,23 +313,38 @@ async fn an_api_that_fails_is_asked_once() {
 async fn changed_rules_hold_without_a_restart() {
     let replicas = Replicas::start(1, TWO_A_DAY, "");
     let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
-    assert_eq!(edge.ask("alice").await.number("x-ratelimit-limit"), 1, "two a day are told as one a minute");
+    assert_eq!(
+        edge.ask("alice").await.number("x-ratelimit-limit"),
+        1,
+        "two a day are told as one a minute"
+    );
     fs::write(
         replicas.rules.path().join("edge.yaml"),
         "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: fortnight } }] }",
     )
     .unwrap();
     let refused = "`fortnight` is not a unit of time";
-    eventually_async("broken rules are refused", async || replicas.sluices[0].log().contains(refused)).await;
+    eventually_async("broken rules are refused", async || {
+        replicas.sluices[0].log().contains(refused)
+    })
+    .await;
     assert_eq!(edge.ask("alice").await.status, 200, "and the old ones hold");
-    fs::write(replicas.rules.path().join("edge.yaml"), TWO_A_DAY.replace("unit: day", "unit: minute")).unwrap();
+    fs::write(
+        replicas.rules.path().join("edge.yaml"),
+        TWO_A_DAY.replace("unit: day", "unit: minute"),
+    )
+    .unwrap();
     eventually_async("changed rules hold", async || {
-        edge.ask("bob").await.header("ratelimit-policy").is_some_and(|policy| policy.contains("\"edge.api_key\";q=2;w=60"))
+        edge.ask("bob")
+            .await
+            .header("ratelimit-policy")
+            .is_some_and(|policy| policy.contains("\"edge.api_key\";q=2;w=60"))
     })
     .await;
 }
 
-/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of every answer meanwhile.
+/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of
+/// every answer meanwhile.
 async fn while_sluice_is_away(file: &str, holds: fn(&Answer)) {
     let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 ");
     let replicas = Replicas::start(1, &rules, "");
@@ -283,7 +366,8 @@ async fn while_sluice_is_away(file: &str, holds: fn(&Answer)) {
     holds(&edge.ask("alice").await);
 
     let nobody = ReservedPort::new();
-    let away = format!("store: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number());
+    let away =
+        format!("store: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number());
     sluice.rewrite_config(&replicas.config(&away));
     sluice.restart();
     let errors = edge.counted("error").await;
@@ -310,7 +394,11 @@ async fn requests_are_refused_while_sluice_is_away_where_the_file_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_redis_is_away_a_replica_decides_by_itself() {
     let nobody = ReservedPort::new();
-    let replicas = Replicas::start(1, TWO_A_DAY, &format!("store: {{ url: \"redis://127.0.0.1:{}\" }}", nobody.number()));
+    let replicas = Replicas::start(
+        1,
+        TWO_A_DAY,
+        &format!("store: {{ url: \"redis://127.0.0.1:{}\" }}", nobody.number()),
+    );
     let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
     let mut statuses = Vec::new();
     for _ in 0..4 {
@@ -336,5 +424,8 @@ async fn a_replica_that_stops_answers_what_is_in_flight() {
         answered += 1;
     }
     assert!(answered > 0, "calls are answered until it goes");
-    assert!(replicas.sluices[0].wait_exit(Duration::from_secs(30)).success(), "and it ends in order");
+    assert!(
+        replicas.sluices[0].wait_exit(Duration::from_secs(30)).success(),
+        "and it ends in order"
+    );
 }

@@ -1,4 +1,5 @@
-//! The gateway from end to end: the built program before an API, alone, in a fleet, and behind nginx.
+//! The gateway from end to end: the built program before an API, alone, in a fleet, and behind
+//! nginx.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{net::SocketAddr, time::Duration};
@@ -28,7 +29,11 @@ async fn gateway(more: &str) -> (Sluice, Echo) {
 
 #[track_caller]
 fn assert_passed(answer: &Answer) {
-    assert_eq!((answer.status, &answer.json()["target"]), (200, &json!("/orders?page=2")), "{answer}");
+    assert_eq!(
+        (answer.status, &answer.json()["target"]),
+        (200, &json!("/orders?page=2")),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -55,13 +60,22 @@ async fn the_document_is_obeyed_before_an_api_that_knows_nothing_of_it() {
     assert_eq!(api.asked(), passed, "what was denied has reached nobody");
 
     let theirs = client.get(OWN_LIMIT).await;
-    assert_eq!(theirs.header("ratelimit"), Some("\"default\";r=9;t=1"), "the API's own limit is not the client's");
+    assert_eq!(
+        theirs.header("ratelimit"),
+        Some("\"default\";r=9;t=1"),
+        "the API's own limit is not the client's"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateways_of_a_fleet_let_exactly_one_limit_through() {
     let api = Echo::start().await;
-    let fleet = Fleet::start(3, RedisServer::start(), STOIC, &before(api.address(), "defaults: { rate: 1/day, burst: 40 }"));
+    let fleet = Fleet::start(
+        3,
+        RedisServer::start(),
+        STOIC,
+        &before(api.address(), "defaults: { rate: 1/day, burst: 40 }"),
+    );
     let asking: Vec<_> = (0..30)
         .map(|number| {
             let door = fleet.addresses()[number % 3];
@@ -92,20 +106,29 @@ async fn the_example_with_nginx_before_it_tells_clients_apart_and_streams() {
     };
     let yaml = placed(SLUICE, "http://127.0.0.1:9000", &format!("http://{}", api.address()));
     let yaml = placed(&yaml, "127.0.0.1:9100", &format!("127.0.0.1:{}", admin.number()));
-    let sluice = alone(&format!("{yaml}\ndefaults: {{ rate: 1/day, burst: 2 }}\nendpoints: {{ {STREAMS}: off }}"));
-    let config = placed(NGINX, "server 127.0.0.1:8000;", &format!("server {};", sluice.http_addr()));
+    let sluice = alone(&format!(
+        "{yaml}\ndefaults: {{ rate: 1/day, burst: 2 }}\nendpoints: {{ {STREAMS}: off }}"
+    ));
+    let config =
+        placed(NGINX, "server 127.0.0.1:8000;", &format!("server {};", sluice.http_addr()));
     let config = placed(&config, "127.0.0.1:8080", &format!("127.0.0.1:{}", door.number()));
-    let nginx = tokio::task::block_in_place(|| Proxy::start(ProxyKind::Nginx, &config, door, "/health"));
+    let nginx =
+        tokio::task::block_in_place(|| Proxy::start(ProxyKind::Nginx, &config, door, "/health"));
 
     let order = Request::get("/orders?page=2").header("x-forwarded-for", "203.0.113.9");
     for client in ["127.0.0.2", "127.0.0.3"] {
-        let mut connection = Connection::open_from(client.parse().unwrap(), nginx.addr()).await.unwrap();
+        let mut connection =
+            Connection::open_from(client.parse().unwrap(), nginx.addr()).await.unwrap();
         for left in [1, 0] {
             let answer = connection.ask(&order).await.unwrap();
             assert_passed(&answer);
             assert_eq!(answer.number("x-ratelimit-remaining"), left, "{client}");
         }
-        assert_eq!(connection.ask(&order).await.unwrap().status, 429, "{client} cannot hide behind an address of its own making");
+        assert_eq!(
+            connection.ask(&order).await.unwrap().status,
+            429,
+            "{client} cannot hide behind an address of its own making"
+        );
     }
     behind::assert_that_events_arrive_as_they_are_sent(nginx.addr(), &api).await;
     let metrics = Client::of(([127, 0, 0, 1], admin.number()).into()).get("/metrics").await;
@@ -133,7 +156,10 @@ async fn a_stop_lets_streams_end_and_hands_nothing_on_twice() {
     stream.send(&Request::get(STREAMS).to_bytes()).await.unwrap();
     stream.receive_until(FIRST_EVENT.as_bytes()).await.unwrap();
     sluice.sigterm();
-    eventually_async("nobody is let in any more", async || Connection::open(sluice.http_addr()).await.is_err()).await;
+    eventually_async("nobody is let in any more", async || {
+        Connection::open(sluice.http_addr()).await.is_err()
+    })
+    .await;
     assert!(sluice.is_running());
     api.go_on();
     stream.receive_until(LAST_EVENT.as_bytes()).await.unwrap();

@@ -7,7 +7,8 @@ use sluice_tests::{
     http::{Client, Request},
 };
 
-/// Header fields with which clients have tried to be others, to come from elsewhere, or to have paid for more.
+/// Header fields with which clients have tried to be others, to come from elsewhere, or to have
+/// paid for more.
 const LIES: [(&str, &str); 14] = [
     ("x-forwarded-for", "203.0.113.7"),
     ("x-forwarded-for", "127.0.0.2, 10.0.0.1"),
@@ -47,15 +48,26 @@ async fn what_a_stranger_says_about_itself_changes_nothing() {
     for (name, value) in LIES {
         let answer = client.ask(&Request::get("/").header(name, value)).await;
         left -= 1;
-        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left), "{name}: {value}");
+        assert_eq!(
+            (answer.status, answer.number("x-ratelimit-remaining")),
+            (200, left),
+            "{name}: {value}"
+        );
     }
     for (name, value) in &LIES[..5] {
         // To this door too, it is a stranger: its own address counts.
         let answer = client.ask(&Request::get("/v1/forward-auth").header(name, value)).await;
         left -= 1;
-        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left), "{name}: {value}");
+        assert_eq!(
+            (answer.status, answer.number("x-ratelimit-remaining")),
+            (200, left),
+            "{name}: {value}"
+        );
     }
-    let all_at_once = LIES.iter().filter(|(name, _)| *name != "host").fold(Request::get("/"), |ask, (name, value)| ask.header(name, value));
+    let all_at_once = LIES
+        .iter()
+        .filter(|(name, _)| *name != "host")
+        .fold(Request::get("/"), |ask, (name, value)| ask.header(name, value));
     assert_eq!(client.ask(&all_at_once).await.number("x-ratelimit-remaining"), 0);
     assert_eq!(client.ask(&all_at_once).await.status, 429);
 }
@@ -65,16 +77,25 @@ async fn a_trusted_proxy_is_believed_as_far_as_it_wrote_itself() {
     let sluice = alone(TRUSTING_US);
     let mut client = Client::of(sluice.http_addr());
     // The last hop that is not trusted is the client, whatever it wrote in front of itself.
-    for (left, chain) in
-        (0..20).rev().zip(["198.51.100.1", "1.1.1.1, 198.51.100.1", "1.1.1.2,198.51.100.1 , 10.9.9.9", "::1, 127.0.0.1, 198.51.100.1"])
-    {
+    for (left, chain) in (0..20).rev().zip([
+        "198.51.100.1",
+        "1.1.1.1, 198.51.100.1",
+        "1.1.1.2,198.51.100.1 , 10.9.9.9",
+        "::1, 127.0.0.1, 198.51.100.1",
+    ]) {
         let answer = client.ask(&Request::get("/").header("x-forwarded-for", chain)).await;
         assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left), "{chain}");
     }
-    let lines = Request::get("/").header("x-forwarded-for", "1.1.1.3").header("x-forwarded-for", "198.51.100.1");
+    let lines = Request::get("/")
+        .header("x-forwarded-for", "1.1.1.3")
+        .header("x-forwarded-for", "198.51.100.1");
     assert_eq!(client.ask(&lines).await.number("x-ratelimit-remaining"), 15);
     let other = Request::get("/").header("x-forwarded-for", "198.51.100.1, 198.51.100.2");
-    assert_eq!(client.ask(&other).await.number("x-ratelimit-remaining"), 19, "another client has another bucket");
+    assert_eq!(
+        client.ask(&other).await.number("x-ratelimit-remaining"),
+        19,
+        "another client has another bucket"
+    );
     let asked = client.post("/v1/check", &json!({ "ip": "198.51.100.1", "cost": 0 })).await;
     assert_eq!(asked.number("x-ratelimit-remaining"), 15, "the same client by the other door");
 }
@@ -83,10 +104,17 @@ async fn a_trusted_proxy_is_believed_as_far_as_it_wrote_itself() {
 async fn a_tier_counts_when_a_trusted_proxy_says_it() {
     let sluice = alone(TRUSTING_US);
     let mut client = Client::of(sluice.http_addr());
-    let of_tier = |tier: &str| Request::get("/").header("x-api-key", "alice").header("x-tier", tier);
-    assert_eq!(client.ask(&of_tier("pro")).await.header("ratelimit-policy"), Some("\"default\";q=20;w=86400"));
+    let of_tier =
+        |tier: &str| Request::get("/").header("x-api-key", "alice").header("x-tier", tier);
+    assert_eq!(
+        client.ask(&of_tier("pro")).await.header("ratelimit-policy"),
+        Some("\"default\";q=20;w=86400")
+    );
     assert_eq!(client.ask(&of_tier("enterprise")).await.header("x-ratelimit-limit"), None);
-    assert_eq!(client.ask(&of_tier("nonsense")).await.header("ratelimit-policy"), Some("\"default\";q=10;w=86400"));
+    assert_eq!(
+        client.ask(&of_tier("nonsense")).await.header("ratelimit-policy"),
+        Some("\"default\";q=10;w=86400")
+    );
 }
 
 #[tokio::test]

@@ -1,17 +1,22 @@
-//! How a replica gets into its Redis: over TLS, with users and passwords, and with passwords that change.
+//! How a replica gets into its Redis: over TLS, with users and passwords, and with passwords that
+//! change.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::fs;
 
 use serde_json::{Value, json};
-use sluice_testkit::{RedisOptions, RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async};
+use sluice_testkit::{
+    RedisOptions, RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async,
+};
 use sluice_tests::http::Client;
 use tempfile::TempDir;
 
 const TEN: &str = "defaults: { rate: 10/day, burst: 10 }";
 
 fn started(store: &str) -> Sluice {
-    SluiceOptions::new(built_sluice()).config(format!("store: {{ timeout: 10s, {store} }}\n{TEN}")).start()
+    SluiceOptions::new(built_sluice())
+        .config(format!("store: {{ timeout: 10s, {store} }}\n{TEN}"))
+        .start()
 }
 
 async fn ready(sluice: &Sluice) -> Value {
@@ -29,7 +34,8 @@ fn buckets(redis: &RedisServer) -> usize {
 #[tokio::test]
 async fn tls_is_spoken_with_a_server_whose_authority_is_known() {
     let redis = RedisServer::start_tls();
-    let sluice = started(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), redis.ca_file().display()));
+    let sluice =
+        started(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), redis.ca_file().display()));
     assert_eq!(ready(&sluice).await["status"], "ready");
     assert_eq!((take(&sluice).await, buckets(&redis)), (json!(9), 1));
 }
@@ -37,20 +43,29 @@ async fn tls_is_spoken_with_a_server_whose_authority_is_known() {
 #[tokio::test]
 async fn a_server_that_anybody_could_be_is_not_spoken_to() {
     let (redis, other) = (RedisServer::start_tls(), RedisServer::start_tls());
-    let sluice = started(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), other.ca_file().display()));
+    let sluice =
+        started(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), other.ca_file().display()));
     let ready = ready(&sluice).await;
-    assert_eq!((&ready["status"], &ready["store"]["status"]), (&json!("degraded"), &json!("away")), "{ready}");
+    assert_eq!(
+        (&ready["status"], &ready["store"]["status"]),
+        (&json!("degraded"), &json!("away")),
+        "{ready}"
+    );
     assert_eq!((take(&sluice).await, buckets(&redis)), (json!(9), 0), "it decides by itself");
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_told_and_not_shown() {
     let redis = RedisOptions::new().user("sluice", "right-password").start();
-    let sluice = started(&format!("url: \"redis://sluice:wrong-password@127.0.0.1:{}\"", redis.port()));
+    let sluice =
+        started(&format!("url: \"redis://sluice:wrong-password@127.0.0.1:{}\"", redis.port()));
     let ready = ready(&sluice).await;
     assert_eq!(ready["status"], "degraded");
     let error = ready["store"]["error"].as_str().unwrap();
-    assert!(error.to_lowercase().contains("password") && !error.contains("wrong-password"), "{error}");
+    assert!(
+        error.to_lowercase().contains("password") && !error.contains("wrong-password"),
+        "{error}"
+    );
     assert_eq!(take(&sluice).await, 9);
 }
 
@@ -60,13 +75,20 @@ async fn a_password_that_changes_is_read_again() {
     let files = TempDir::new().unwrap();
     let file = files.path().join("password");
     fs::write(&file, "old-password\n").unwrap();
-    let sluice = started(&format!("url: \"redis://sluice@127.0.0.1:{}\", password_file: \"{}\"", redis.port(), file.display()));
+    let sluice = started(&format!(
+        "url: \"redis://sluice@127.0.0.1:{}\", password_file: \"{}\"",
+        redis.port(),
+        file.display()
+    ));
     assert_eq!((&ready(&sluice).await["status"], take(&sluice).await), (&json!("ready"), json!(9)));
 
     redis.command(&["ACL", "SETUSER", "sluice", "resetpass", ">new-password"]);
     fs::write(&file, "new-password\n").unwrap();
     // Redis keeps connections whose user got another password; only new ones have to know it.
     redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    eventually_async("the new password lets the replica in", async || ready(&sluice).await["status"] == "ready").await;
+    eventually_async("the new password lets the replica in", async || {
+        ready(&sluice).await["status"] == "ready"
+    })
+    .await;
     assert_eq!(take(&sluice).await, 8, "from the same bucket");
 }

@@ -28,7 +28,12 @@ async fn three_replicas_share_one_limit() {
     tokio::time::sleep(LOAD / 2).await;
     let story = crowd.disperse().await;
 
-    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+    assert!(
+        story.failed.is_empty(),
+        "{} requests have no answer: {:?}",
+        story.failed.len(),
+        story.failed[0]
+    );
     subjects::assert_every_window_keeps_its_promise(&story);
     let admitted = audit.assert_that_tokens_add_up(&story).await;
     let promised = subjects::hot().in_window(story.time_in_use_us(subjects::HOT));
@@ -43,9 +48,14 @@ async fn three_replicas_share_one_limit() {
         denied += decided(&[("outcome", "denied"), ("source", "store")]);
         all += decided(&[]);
     }
-    let told = |answer: bool| story.asked.iter().filter(|asked| asked.allowed == answer).count() as u64;
+    let told =
+        |answer: bool| story.asked.iter().filter(|asked| asked.allowed == answer).count() as u64;
     let audited = 2;
-    assert_eq!((allowed, denied), (told(true) + audited, told(false)), "what the replicas counted is what the clients were told");
+    assert_eq!(
+        (allowed, denied),
+        (told(true) + audited, told(false)),
+        "what the replicas counted is what the clients were told"
+    );
     assert_eq!(all, allowed + denied, "Redis decided all of it");
 }
 
@@ -56,7 +66,12 @@ async fn a_replica_with_buckets_in_its_memory_keeps_the_promise_too() {
     let crowd = Crowd::gather(120, &[sluice.http_addr()], subjects::all());
     tokio::time::sleep(LOAD / 2).await;
     let story = crowd.disperse().await;
-    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+    assert!(
+        story.failed.is_empty(),
+        "{} requests have no answer: {:?}",
+        story.failed.len(),
+        story.failed[0]
+    );
     subjects::assert_every_window_keeps_its_promise(&story);
     audit.assert_that_tokens_add_up(&story).await;
 }
@@ -64,9 +79,15 @@ async fn a_replica_with_buckets_in_its_memory_keeps_the_promise_too() {
 #[tokio::test]
 async fn another_prefix_is_another_fleet() {
     let redis = RedisServer::start();
-    let url = format!("store: {{ url: \"{}\", timeout: 10s }}\ndefaults: {{ rate: 1/day, burst: 1 }}", redis.url());
+    let url = format!(
+        "store: {{ url: \"{}\", timeout: 10s }}\ndefaults: {{ rate: 1/day, burst: 1 }}",
+        redis.url()
+    );
     let one = alone(&url);
-    let other = SluiceOptions::new(built_sluice()).config(&url).env("SLUICE__STORE__PREFIX", "other").start();
+    let other = SluiceOptions::new(built_sluice())
+        .config(&url)
+        .env("SLUICE__STORE__PREFIX", "other")
+        .start();
     let check = json!({ "client": "alice" });
     for (sluice, status) in [(&one, 200), (&other, 200), (&one, 429), (&other, 429)] {
         assert_eq!(Client::of(sluice.http_addr()).post("/v1/check", &check).await.status, status);
@@ -79,12 +100,15 @@ async fn another_prefix_is_another_fleet() {
 
 #[tokio::test]
 async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, "defaults: { rate: 10/day, burst: 10 }");
+    let fleet =
+        Fleet::start(3, RedisServer::start(), PATIENT, "defaults: { rate: 10/day, burst: 10 }");
     let check = json!({ "client": "alice" });
     let asks = [
         Request::post("/v1/check", &check),
         Request::get("/some/path").header("x-api-key", "alice"),
-        Request::get("/v1/forward-auth").header("x-api-key", "alice").header("x-forwarded-uri", "/some/other/path"),
+        Request::get("/v1/forward-auth")
+            .header("x-api-key", "alice")
+            .header("x-forwarded-uri", "/some/other/path"),
         Request::post("/v1/check/batch", &json!({ "checks": [check, check] })),
     ];
     let mut clients = fleet.clients();
@@ -100,7 +124,11 @@ async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
             }
             None => {
                 let results = &answer.json()["results"];
-                assert_eq!((&results[0]["remaining"], &results[1]["remaining"]), (&json!(left - 1), &json!(left - 2)), "{answer}");
+                assert_eq!(
+                    (&results[0]["remaining"], &results[1]["remaining"]),
+                    (&json!(left - 1), &json!(left - 2)),
+                    "{answer}"
+                );
                 left - 2
             }
         };
@@ -114,15 +142,21 @@ async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
 
 #[tokio::test]
 async fn a_batch_of_a_thousand_checks_is_decided_in_its_order() {
-    let fleet = Fleet::start(2, RedisServer::start(), PATIENT, "defaults: { rate: 1/day, burst: 2 }");
-    let checks: Vec<_> = (0..1_000).map(|number| json!({ "client": format!("client-{}", number % 400) })).collect();
+    let fleet =
+        Fleet::start(2, RedisServer::start(), PATIENT, "defaults: { rate: 1/day, burst: 2 }");
+    let checks: Vec<_> =
+        (0..1_000).map(|number| json!({ "client": format!("client-{}", number % 400) })).collect();
     for (client, expected) in fleet.clients().iter_mut().zip([800, 0]) {
         let answer = client.post("/v1/check/batch", &json!({ "checks": checks })).await;
         assert_eq!(answer.status, 200, "{answer}");
         let results = answer.json()["results"].as_array().unwrap().clone();
         let allowed: Vec<_> = results.iter().map(|result| result["status"] == 200).collect();
         assert_eq!(allowed.len(), 1_000);
-        assert!(allowed[..expected].iter().all(|allowed| *allowed) && allowed[expected..].iter().all(|allowed| !allowed), "{answer}");
+        assert!(
+            allowed[..expected].iter().all(|allowed| *allowed)
+                && allowed[expected..].iter().all(|allowed| !allowed),
+            "{answer}"
+        );
     }
 }
 
@@ -135,7 +169,8 @@ async fn replicas_tell_how_many_connections_they_have_to_redis() {
     eventually_async("what they tell is what Redis sees", async || {
         let mut told = 0;
         for client in &mut fleet.clients() {
-            told += Metrics::of(client).await.count("database_connections", &[("scope", "replica")]);
+            told +=
+                Metrics::of(client).await.count("database_connections", &[("scope", "replica")]);
         }
         // The kit's own question comes over one more.
         let seen = fleet.redis.info("connected_clients").parse::<u64>().unwrap() - 1;

@@ -1,4 +1,5 @@
-//! Every door, asked what its description in `/openapi.json` allows and what it does not, by Schemathesis.
+//! Every door, asked what its description in `/openapi.json` allows and what it does not, by
+//! Schemathesis.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
@@ -7,14 +8,15 @@ use sluice_testkit::{Program, ReservedPort, Sluice, SluiceOptions, built_sluice}
 use sluice_tests::http::{Client, Request};
 use tempfile::TempDir;
 
-const SCHEMATHESIS: Program = Program { name: "schemathesis", variable: "SLUICE_SCHEMATHESIS", remedy: "cargo xtask tools" };
+const SCHEMATHESIS: Program =
+    Program { name: "schemathesis", variable: "SLUICE_SCHEMATHESIS", remedy: "cargo xtask tools" };
 const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/py");
 
 /// What has to hold of every answer, whatever was asked: it is one that the document has.
-const DESCRIBED: &str =
-    "status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,allow_header_conformance";
+const DESCRIBED: &str = "status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,allow_header_conformance";
 
-/// Every door open, limits that are soon spent, and every metric declared that the document's examples report.
+/// Every door open, limits that are soon spent, and every metric declared that the document's
+/// examples report.
 const CONFIGURATION: &str = "\
 defaults: { rate: 1/day, burst: 4 }
 limits: [{ name: shadow, per: nothing, rate: 1/day, burst: 1, mode: shadow }]
@@ -32,7 +34,8 @@ descriptors:
   - { key: path, rate_limit: { unlimited: true } }
 ";
 
-/// Lets Schemathesis ask `sluice` all it thinks of, up to `examples` of each kind for each operation, always the same; `checks` hold of every answer.
+/// Lets Schemathesis ask `sluice` all it thinks of, up to `examples` of each kind for each
+/// operation, always the same; `checks` hold of every answer.
 #[track_caller]
 fn ask_everything(sluice: &Sluice, examples: usize, checks: &str) {
     let directory = TempDir::with_prefix("sluice-schemathesis-").unwrap();
@@ -42,15 +45,38 @@ fn ask_everything(sluice: &Sluice, examples: usize, checks: &str) {
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(name);
     }
-    command.envs([("PYTHONPATH", HOOKS), ("SCHEMATHESIS_HOOKS", "openapi_hooks"), ("PYTHONDONTWRITEBYTECODE", "1")]);
-    command.arg("run").arg(sluice.url("/openapi.json")).args(["--checks", checks, "--max-examples", &examples.to_string()]);
+    command.envs([
+        ("PYTHONPATH", HOOKS),
+        ("SCHEMATHESIS_HOOKS", "openapi_hooks"),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+    ]);
+    command.arg("run").arg(sluice.url("/openapi.json")).args([
+        "--checks",
+        checks,
+        "--max-examples",
+        &examples.to_string(),
+    ]);
     command.args(["--generation-deterministic", "--continue-on-failure", "--no-color"]);
-    command.args(["--output-sanitize", "false", "--request-timeout", "60", "--suppress-health-check", "all"]);
+    command.args([
+        "--output-sanitize",
+        "false",
+        "--request-timeout",
+        "60",
+        "--suppress-health-check",
+        "all",
+    ]);
     let output = command.output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "{said}");
     // A document without operations would satisfy everybody.
-    let tested = said.lines().find_map(|line| line.trim().strip_prefix("Tested:")).map(|count| count.trim().parse::<usize>());
+    let tested = said
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Tested:"))
+        .map(|count| count.trim().parse::<usize>());
     assert!(tested.is_some_and(|count| count.is_ok_and(|count| count >= 19)), "{said}");
     assert!(sluice.is_running());
 }
@@ -59,14 +85,17 @@ fn start(store: &str) -> (Sluice, TempDir) {
     let directory = TempDir::with_prefix("sluice-rules-").unwrap();
     let rules = directory.path().join("rules.yaml");
     std::fs::write(&rules, RULES).unwrap();
-    let config = format!("{CONFIGURATION}store: {store}\nrls: {{ files: [\"{}\"] }}\n", rules.display());
+    let config =
+        format!("{CONFIGURATION}store: {store}\nrls: {{ files: [\"{}\"] }}\n", rules.display());
     (SluiceOptions::new(built_sluice()).config(config).start(), directory)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_asked_no_door_fails_and_every_answer_is_described() {
     let (sluice, _rules) = start("{ url: \"memory://\" }");
-    tokio::task::block_in_place(|| ask_everything(&sluice, 25, &format!("not_a_server_error,{DESCRIBED}")));
+    tokio::task::block_in_place(|| {
+        ask_everything(&sluice, 25, &format!("not_a_server_error,{DESCRIBED}"))
+    });
     let mut client = Client::of(sluice.http_addr());
     let metrics = client.ask(&Request::get("/metrics")).await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
@@ -78,6 +107,7 @@ async fn whatever_is_asked_no_door_fails_and_every_answer_is_described() {
 #[test]
 fn without_its_store_every_answer_is_described_too() {
     let nobody = ReservedPort::new();
-    let (sluice, _rules) = start(&format!("{{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number()));
+    let (sluice, _rules) =
+        start(&format!("{{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number()));
     ask_everything(&sluice, 5, DESCRIBED);
 }

@@ -1,4 +1,5 @@
-//! Replicas and Redis end, stop and come back in the middle of the work: every check is answered, and what the limits promise holds.
+//! Replicas and Redis end, stop and come back in the middle of the work: every check is answered,
+//! and what the limits promise holds.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::time::Duration;
@@ -30,7 +31,12 @@ fn lasting_redis() -> RedisServer {
 
 #[track_caller]
 fn assert_all_answered(story: &Story) {
-    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+    assert!(
+        story.failed.is_empty(),
+        "{} requests have no answer: {:?}",
+        story.failed.len(),
+        story.failed[0]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,7 +53,11 @@ async fn a_replica_killed_in_the_middle_makes_up_no_token_and_loses_only_those_i
     tokio::time::sleep(A_WHILE).await;
     let story = crowd.disperse().await;
 
-    assert!(story.failed.iter().all(|failed| failed.replica == 1), "the others answer: {:?}", story.failed);
+    assert!(
+        story.failed.iter().all(|failed| failed.replica == 1),
+        "the others answer: {:?}",
+        story.failed
+    );
     assert!(story.failed.len() <= MEMBERS / 3, "only what was in flight is lost");
     subjects::assert_every_window_keeps_its_promise(&story);
     audit.assert_that_tokens_add_up(&story).await;
@@ -73,9 +83,15 @@ async fn while_redis_restarts_every_check_is_answered_and_limits_hold() {
     subjects::assert_windows_keep(&story, |promise| promise, |sent, _| sent > recovered);
     // In between, the replicas' shares make one more limit, for as long as the outage lasted.
     let outage_us = recovered - killed;
-    subjects::assert_windows_keep(&story, |promise| promise.with_burst(promise.burst() + promise.in_window(outage_us)), |_, _| true);
+    subjects::assert_windows_keep(
+        &story,
+        |promise| promise.with_burst(promise.burst() + promise.in_window(outage_us)),
+        |_, _| true,
+    );
     for client in &mut fleet.clients() {
-        let local = Metrics::of(client).await.count("sluice_decisions_total", &[("source", "local"), ("outcome", "allowed")]);
+        let local = Metrics::of(client)
+            .await
+            .count("sluice_decisions_total", &[("source", "local"), ("outcome", "allowed")]);
         assert!(local > 0, "each replica admits its share");
     }
 }
@@ -94,7 +110,8 @@ async fn while_redis_hangs_every_check_is_answered_and_limits_hold() {
     let story = crowd.disperse().await;
 
     assert_all_answered(&story);
-    // A busy machine may make a replica decide by itself at other times too, always within its share: that is the limit once more.
+    // A busy machine may make a replica decide by itself at other times too, always within its
+    // share: that is the limit once more.
     subjects::assert_windows_keep(&story, Promise::twice, |_, _| true);
 }
 
@@ -111,7 +128,10 @@ async fn take(client: &mut Client, who: &str, times: usize) -> usize {
 
 /// What is left for somebody, as one replica sees it.
 async fn remaining(client: &mut Client, who: &str) -> u64 {
-    client.post("/v1/check", &json!({ "client": who, "cost": 0 })).await.number("x-ratelimit-remaining")
+    client
+        .post("/v1/check", &json!({ "client": who, "cost": 0 }))
+        .await
+        .number("x-ratelimit-remaining")
 }
 
 #[tokio::test]
@@ -159,7 +179,8 @@ async fn what_is_admitted_while_redis_hangs_is_charged_afterwards() {
     fleet.redis.resume();
     fleet.wait_for_breakers("closed").await;
 
-    // What Redis was asked while it hung may count twice: it does so when it wakes up. That is three checks of each replica at most.
+    // What Redis was asked while it hung may count twice: it does so when it wakes up. That is
+    // three checks of each replica at most.
     let left = remaining(&mut clients[0], "careful").await;
     assert!((0..=9).contains(&left), "{left}");
     for client in &mut clients {
@@ -176,11 +197,17 @@ async fn a_redis_that_is_away_at_the_start_is_found_when_it_comes() {
     let mut client = Client::of(sluice.http_addr());
 
     let ready = client.get("/ready").await;
-    assert_eq!((ready.status, &ready.json()["status"], &ready.json()["store"]["status"]), (200, &json!("degraded"), &json!("away")));
+    assert_eq!(
+        (ready.status, &ready.json()["status"], &ready.json()["store"]["status"]),
+        (200, &json!("degraded"), &json!("away"))
+    );
     assert_eq!(take(&mut client, "alice", 40).await, 30, "alone, its share is the whole limit");
 
     redis.restart();
-    eventually_async("the replica has found Redis", async || client.get("/ready").await.json()["status"] == "ready").await;
+    eventually_async("the replica has found Redis", async || {
+        client.get("/ready").await.json()["status"] == "ready"
+    })
+    .await;
     eventually_async("Redis knows what was admitted", async || {
         let owed = redis.command(&["KEYS", "sluice:{*}:default"]).items().len();
         if owed == 1 { Ok(()) } else { Err(format!("{owed} buckets")) }
@@ -193,7 +220,8 @@ async fn a_redis_that_is_away_at_the_start_is_found_when_it_comes() {
 #[tokio::test]
 async fn a_fleet_that_leaves_the_answer_to_its_callers_is_not_ready_without_redis() {
     let redis = RedisServer::start();
-    let config = format!("store: {{ url: \"{}\", on_failure: error, timeout: 10s }}\n{THIRTY}", redis.url());
+    let config =
+        format!("store: {{ url: \"{}\", on_failure: error, timeout: 10s }}\n{THIRTY}", redis.url());
     let sluice = SluiceOptions::new(built_sluice()).config(config).start();
     let mut client = Client::of(sluice.http_addr());
     assert_eq!(take(&mut client, "alice", 5).await, 5);
@@ -206,9 +234,14 @@ async fn a_fleet_that_leaves_the_answer_to_its_callers_is_not_ready_without_redi
     assert_eq!(client.get("/health").await.status, 200, "killing it would not help");
 
     redis.restart();
-    eventually_async("the replica is ready again", async || client.get("/ready").await.status == 200).await;
-    eventually_async("checks are decided again", async || client.ask(&Request::get("/").header("x-api-key", "alice")).await.status == 200)
-        .await;
+    eventually_async("the replica is ready again", async || {
+        client.get("/ready").await.status == 200
+    })
+    .await;
+    eventually_async("checks are decided again", async || {
+        client.ask(&Request::get("/").header("x-api-key", "alice")).await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -220,11 +253,17 @@ async fn what_an_outage_owes_is_counted_until_it_is_charged() {
         assert_eq!(client.post("/v1/check", &json!({ "client": name })).await.status, 200);
     }
     let expect = async |client: &mut Client, owed: u64, charged: u64| {
-        eventually_async(&format!("{owed} buckets are owed, {charged} tokens charged"), async || {
-            let metrics = Metrics::of(client).await;
-            let told = [metrics.count("sluice_store_owed_buckets", &[]), metrics.count("sluice_store_charged_tokens_total", &[])];
-            if told == [owed, charged] { Ok(()) } else { Err(format!("{told:?}")) }
-        })
+        eventually_async(
+            &format!("{owed} buckets are owed, {charged} tokens charged"),
+            async || {
+                let metrics = Metrics::of(client).await;
+                let told = [
+                    metrics.count("sluice_store_owed_buckets", &[]),
+                    metrics.count("sluice_store_charged_tokens_total", &[]),
+                ];
+                if told == [owed, charged] { Ok(()) } else { Err(format!("{told:?}")) }
+            },
+        )
         .await;
     };
     expect(&mut client, 2, 0).await;

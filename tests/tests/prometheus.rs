@@ -28,10 +28,25 @@ fn asks() -> Vec<(&'static str, &'static str, Request)> {
         ("/api/v1/tools/execute", "POST", keyed("POST", "/api/v1/tools/execute").body("{}")),
         ("other", "GET", keyed("GET", "/a/path/of/alice")),
         ("other", "GET", keyed("GET", "/an%2fencoded/slash")),
-        ("/v1/check", "POST", Request::post("/v1/check", &json!({ "client": "bob", "path": "/api/v1/blueprints" }))),
+        (
+            "/v1/check",
+            "POST",
+            Request::post("/v1/check", &json!({ "client": "bob", "path": "/api/v1/blueprints" })),
+        ),
         ("/v1/check", "POST", Request::post("/v1/check", &json!({ "klient": "bob" }))),
-        ("/v1/check/batch", "POST", Request::post("/v1/check/batch", &json!({ "checks": [{ "client": "bob" }, { "client": "carol" }] }))),
-        ("/v1/forward-auth", "GET", keyed("GET", "/v1/forward-auth").header("x-forwarded-uri", "/x")),
+        (
+            "/v1/check/batch",
+            "POST",
+            Request::post(
+                "/v1/check/batch",
+                &json!({ "checks": [{ "client": "bob" }, { "client": "carol" }] }),
+            ),
+        ),
+        (
+            "/v1/forward-auth",
+            "GET",
+            keyed("GET", "/v1/forward-auth").header("x-forwarded-uri", "/x"),
+        ),
         ("/health", "GET", Request::get("/health")),
     ]
 }
@@ -45,9 +60,16 @@ async fn ask_everything(mut client: Client, counts: &mut Counts) {
 }
 
 async fn counted(prometheus: &Prometheus) -> Counts {
-    let series = prometheus.query(&format!("sum by (endpoint, method, status) (http_requests_total{OURS}) > 0")).await;
+    let series = prometheus
+        .query(&format!("sum by (endpoint, method, status) (http_requests_total{OURS}) > 0"))
+        .await;
     let key = |label: &str, one: &Series| one.label(label).to_owned();
-    series.iter().map(|one| ((key("endpoint", one), key("method", one), key("status", one)), whole(one.value))).collect()
+    series
+        .iter()
+        .map(|one| {
+            ((key("endpoint", one), key("method", one), key("status", one)), whole(one.value))
+        })
+        .collect()
 }
 
 fn whole(value: f64) -> u64 {
@@ -71,21 +93,39 @@ async fn what_prometheus_adds_up_over_replicas_is_what_clients_were_told() {
     eventually_async("Prometheus has seen it all", async || {
         let mut seen = counted(&prometheus).await;
         let health = seen.remove(&("/health".to_owned(), "GET".to_owned(), "200".to_owned()));
-        if seen == told && health >= Some(45) { Ok(()) } else { Err(format!("{seen:?}\nin place of {told:?}")) }
+        if seen == told && health >= Some(45) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}\nin place of {told:?}"))
+        }
     })
     .await;
 
-    let batches: u64 = told.iter().filter(|((endpoint, ..), _)| endpoint == "/v1/check/batch").map(|(_, count)| count).sum();
-    let of_status = |wanted: &str| told.iter().filter(|((.., status), _)| status == wanted).map(|(_, count)| count).sum::<u64>();
+    let batches: u64 = told
+        .iter()
+        .filter(|((endpoint, ..), _)| endpoint == "/v1/check/batch")
+        .map(|(_, count)| count)
+        .sum();
+    let of_status = |wanted: &str| {
+        told.iter()
+            .filter(|((.., status), _)| status == wanted)
+            .map(|(_, count)| count)
+            .sum::<u64>()
+    };
     assert!(of_status("429") > 100, "{told:?}");
     // A batch of two checks is one request, answered with 200 whatever is decided.
     let decisions = of_status("200") + of_status("429") - batches + 2 * batches;
     assert_eq!(sum(&prometheus, "sum(sluice_decisions_total)").await, decisions);
     assert_eq!(sum(&prometheus, "sum(sluice_decisions_total{source!='store'})").await, 0);
     let denied = sum(&prometheus, "sum(sluice_decisions_total{outcome='denied'})").await;
-    assert!((of_status("429") + 1..of_status("429") + 2 * batches).contains(&denied), "{denied}: batches are denied too");
+    assert!(
+        (of_status("429") + 1..of_status("429") + 2 * batches).contains(&denied),
+        "{denied}: batches are denied too"
+    );
     assert_eq!(sum(&prometheus, "sum(rate_limit_hits_total)").await, denied);
-    for histogram in ["http_request_duration_seconds", "http_request_size_bytes", "http_response_size_bytes"] {
+    for histogram in
+        ["http_request_duration_seconds", "http_request_size_bytes", "http_response_size_bytes"]
+    {
         let difference = format!("sum({histogram}_count{OURS}) - sum(http_requests_total{OURS})");
         assert_eq!(sum(&prometheus, &difference).await, 0, "{histogram}");
     }
@@ -103,14 +143,20 @@ async fn what_prometheus_adds_up_over_replicas_is_what_clients_were_told() {
 async fn strangers_make_no_series() {
     let sluice = alone("limits: [{ name: everybody, per: header:x-org, rate: 1/day, burst: 1 }]");
     let mut client = Client::of(sluice.http_addr());
-    let series = async |client: &mut Client| Metrics::of(client).await.text().lines().filter(|line| !line.starts_with('#')).count();
+    let series = async |client: &mut Client| {
+        Metrics::of(client).await.text().lines().filter(|line| !line.starts_with('#')).count()
+    };
     let mut counts = Vec::new();
     // The first reading is itself counted, and shows in the second.
     for round in 0..3 {
         for number in 0..200 {
             let unlike = format!("{round}-{number}");
-            let ask = Request::new(&format!("M{unlike}"), &format!("/path/{unlike}?query={unlike}"));
-            let ask = ask.header("x-api-key", &unlike).header("x-org", &unlike).header("user-agent", &unlike);
+            let ask =
+                Request::new(&format!("M{unlike}"), &format!("/path/{unlike}?query={unlike}"));
+            let ask = ask
+                .header("x-api-key", &unlike)
+                .header("x-org", &unlike)
+                .header("user-agent", &unlike);
             assert_eq!(client.ask(&ask).await.status, 200);
         }
         counts.push(series(&mut client).await);
@@ -138,16 +184,25 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
 }
 
-/// Every query of every panel, after the panel's name, with what Grafana would put in place of its variables.
+/// Every query of every panel, after the panel's name, with what Grafana would put in place of its
+/// variables.
 fn panels() -> Vec<(String, String)> {
     let mut queries = Vec::new();
     for file in ["alma-metrics", "sluice"] {
-        let dashboard: Value = serde_json::from_str(&read(&format!("deploy/grafana/dashboards/{file}.json"))).unwrap();
+        let dashboard: Value =
+            serde_json::from_str(&read(&format!("deploy/grafana/dashboards/{file}.json"))).unwrap();
         for panel in dashboard["panels"].as_array().unwrap() {
             for target in panel["targets"].as_array().into_iter().flatten() {
-                let variables = [("$__rate_interval", "1m"), ("$__range", "1m"), ("$job", ".*"), ("$instance", ".*")];
+                let variables = [
+                    ("$__rate_interval", "1m"),
+                    ("$__range", "1m"),
+                    ("$job", ".*"),
+                    ("$instance", ".*"),
+                ];
                 let query = target["expr"].as_str().unwrap().to_owned();
-                let query = variables.iter().fold(query, |query, (variable, value)| query.replace(variable, value));
+                let query = variables
+                    .iter()
+                    .fold(query, |query, (variable, value)| query.replace(variable, value));
                 queries.push((format!("{file}: {}", panel["title"]), query));
             }
         }
@@ -161,7 +216,11 @@ fn hurried_rules() -> TempDir {
     for file in ["alma", "recording", "sluice"] {
         let rules = read(&format!("deploy/prometheus/rules/{file}.yml"));
         assert!(rules.contains("interval: 30s"), "{file}");
-        fs::write(directory.path().join(format!("{file}.yml")), rules.replace("interval: 30s", "interval: 500ms")).unwrap();
+        fs::write(
+            directory.path().join(format!("{file}.yml")),
+            rules.replace("interval: 30s", "interval: 500ms"),
+        )
+        .unwrap();
     }
     directory
 }
@@ -170,14 +229,22 @@ fn hurried_rules() -> TempDir {
 async fn troubles_with_rules(prometheus: &Prometheus) -> Vec<String> {
     let mut troubles = Vec::new();
     let answer = prometheus.api("rules").await;
-    for rule in answer["data"]["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+    for rule in answer["data"]["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+    {
         let name = rule["name"].as_str().unwrap();
         if rule["health"] != "ok" {
             troubles.push(rule.to_string());
         } else if rule["type"] == "recording" && prometheus.query(name).await.is_empty() {
             troubles.push(format!("{name} records nothing"));
         // How fast this machine is at the moment is not the fleet's fault.
-        } else if name.starts_with("Sluice") && !name.ends_with("Slow") && rule["state"] != "inactive" {
+        } else if name.starts_with("Sluice")
+            && !name.ends_with("Slow")
+            && rule["state"] != "inactive"
+        {
             troubles.push(format!("{name} raises an alarm about a fleet that is well: {rule}"));
         }
     }
@@ -186,9 +253,16 @@ async fn troubles_with_rules(prometheus: &Prometheus) -> Vec<String> {
 
 #[tokio::test]
 async fn every_panel_shows_something_every_rule_is_evaluated_and_a_healthy_fleet_alarms_nobody() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, "limits: [{ name: tried, rate: 1/day, burst: 1, mode: shadow }]");
+    let fleet = Fleet::start(
+        3,
+        RedisServer::start(),
+        PATIENT,
+        "limits: [{ name: tried, rate: 1/day, burst: 1, mode: shadow }]",
+    );
     let rules = hurried_rules();
-    let prometheus = Prometheus::start(&fleet.addresses(), &[format!("\"{}/*.yml\"", rules.path().display())]).await;
+    let prometheus =
+        Prometheus::start(&fleet.addresses(), &[format!("\"{}/*.yml\"", rules.path().display())])
+            .await;
     for mut client in fleet.clients() {
         let taken = client.post("/v1/events", &events()).await;
         assert_eq!((taken.status, &taken.json()["refused"]), (202, &json!([])), "{taken}");

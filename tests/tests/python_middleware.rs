@@ -14,7 +14,13 @@ use tokio::task::JoinSet;
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python");
 /// A path that is never limited.
 const EXEMPT: &str = "/health";
-const ON_EVERY_ANSWER: [&str; 5] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit"];
+const ON_EVERY_ANSWER: [&str; 5] = [
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "ratelimit-policy",
+    "ratelimit",
+];
 /// So many seconds that a busy machine is not taken for a Sluice that is away.
 const PATIENT: (&str, &str) = ("SLUICE_TIMEOUT", "60");
 
@@ -22,7 +28,9 @@ const PATIENT: (&str, &str) = ("SLUICE_TIMEOUT", "60");
 fn start(limits: &str, env: &[(&str, &str)]) -> (Sluice, AsgiApp) {
     let sluice = alone(limits);
     let url = sluice.url("/");
-    let app = tokio::task::block_in_place(|| AsgiApp::start(Path::new(EXAMPLE), &[&[("SLUICE_URL", url.as_str())], env].concat(), EXEMPT));
+    let app = tokio::task::block_in_place(|| {
+        AsgiApp::start(Path::new(EXAMPLE), &[&[("SLUICE_URL", url.as_str())], env].concat(), EXEMPT)
+    });
     (sluice, app)
 }
 
@@ -34,7 +42,10 @@ fn order() -> Request {
 #[track_caller]
 fn assert_passed(answer: &Answer) {
     assert_eq!(answer.status, 200, "{answer}");
-    assert_eq!(answer.json(), json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" }));
+    assert_eq!(
+        answer.json(),
+        json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,20 +60,38 @@ async fn requests_reach_the_application_until_the_limit_is_spent() {
             assert!(allowed.header(name).is_some(), "{name}: {allowed}");
         }
     }
-    let behind_a_proxy = Request::get("/v1/forward-auth").header("x-api-key", "alice").header("x-forwarded-uri", "/orders");
-    assert_eq!(Client::of(sluice.http_addr()).ask(&behind_a_proxy).await.number("x-ratelimit-remaining"), 0, "one client, one bucket");
+    let behind_a_proxy = Request::get("/v1/forward-auth")
+        .header("x-api-key", "alice")
+        .header("x-forwarded-uri", "/orders");
+    assert_eq!(
+        Client::of(sluice.http_addr()).ask(&behind_a_proxy).await.number("x-ratelimit-remaining"),
+        0,
+        "one client, one bucket"
+    );
 
     let denied = client.ask(&order()).await;
-    assert_eq!((denied.status, denied.problem().as_deref()), (429, Some("rate-limited")), "{denied}");
+    assert_eq!(
+        (denied.status, denied.problem().as_deref()),
+        (429, Some("rate-limited")),
+        "{denied}"
+    );
     assert!((1..=8640).contains(&denied.number("retry-after")), "a tenth of a day: {denied}");
     for name in ON_EVERY_ANSWER {
         assert!(denied.header(name).is_some(), "{name}: {denied}");
     }
 
     let bearer = Request::get("/orders").header("authorization", "Bearer bob");
-    assert_eq!(client.ask(&bearer).await.number("x-ratelimit-remaining"), 2, "another client, another bucket");
+    assert_eq!(
+        client.ask(&bearer).await.number("x-ratelimit-remaining"),
+        2,
+        "another client, another bucket"
+    );
     let unreadable = client.ask(&Request::get("/a%2fb")).await;
-    assert_eq!((unreadable.status, unreadable.problem().as_deref()), (400, Some("invalid-request")), "{unreadable}");
+    assert_eq!(
+        (unreadable.status, unreadable.problem().as_deref()),
+        (400, Some("invalid-request")),
+        "{unreadable}"
+    );
     let exempt = client.get(EXEMPT).await;
     assert_eq!((exempt.status, exempt.header("x-ratelimit-limit")), (200, None), "{exempt}");
 }
@@ -75,11 +104,20 @@ async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
     for member in 0..6 {
         let server = app.addr();
         crowd.spawn(async move {
-            let mut connection = Connection::open_from("127.0.0.2".parse::<IpAddr>().unwrap(), server).await.unwrap();
+            let mut connection =
+                Connection::open_from("127.0.0.2".parse::<IpAddr>().unwrap(), server)
+                    .await
+                    .unwrap();
             let mut statuses = Vec::new();
             for turn in 0..10 {
                 let forged = format!("192.0.2.{}", member * 10 + turn);
-                statuses.push(connection.ask(&Request::get("/orders").header("x-forwarded-for", &forged)).await.unwrap().status);
+                statuses.push(
+                    connection
+                        .ask(&Request::get("/orders").header("x-forwarded-for", &forged))
+                        .await
+                        .unwrap()
+                        .status,
+                );
             }
             statuses
         });
@@ -89,7 +127,8 @@ async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
     assert_eq!((count(200), count(429)), (BURST, 60 - BURST));
 }
 
-/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of every answer meanwhile.
+/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of
+/// every answer meanwhile.
 async fn while_sluice_is_away(when_away: &str, holds: fn(&Answer)) {
     let limits = "defaults: { rate: 1/day, burst: 1 }";
     let (sluice, app) = start(limits, &[("SLUICE_WHEN_AWAY", when_away)]);
@@ -108,7 +147,10 @@ async fn while_sluice_is_away(when_away: &str, holds: fn(&Answer)) {
     holds(&ask().await);
 
     let nobody = ReservedPort::new();
-    sluice.rewrite_config(&format!("{limits}\nstore: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number()));
+    sluice.rewrite_config(&format!(
+        "{limits}\nstore: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}",
+        nobody.number()
+    ));
     sluice.restart();
     holds(&ask().await);
 
@@ -125,7 +167,11 @@ async fn requests_pass_while_sluice_is_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_refused_while_sluice_is_away_where_that_is_chosen() {
     while_sluice_is_away("refuse", |answer| {
-        assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("store-unavailable")), "{answer}");
+        assert_eq!(
+            (answer.status, answer.problem().as_deref()),
+            (503, Some("store-unavailable")),
+            "{answer}"
+        );
     })
     .await;
 }

@@ -43,24 +43,34 @@ async fn change_the_burst(sluice: &Sluice, store: &str) {
     let taken = client.post("/v1/check", &json!({ "client": "alice", "cost": 4 })).await;
     assert_eq!((taken.status, &taken.json()["remaining"]), (200, &json!(6)));
 
-    // No more tokens than there were, no more than the burst, and what was taken meanwhile is not forgotten.
+    // No more tokens than there were, no more than the burst, and what was taken meanwhile is not
+    // forgotten.
     for (burst, remaining) in [(20, 6), (5, 5), (8, 4)] {
         sluice.rewrite_config(&format!("{store}{}", burst_of(burst)));
         wait_for_burst(&mut client, burst).await;
         assert_eq!(peek(&mut client, "alice").await["remaining"], remaining, "{store}{burst}");
         if burst == 5 {
-            assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 4);
+            assert_eq!(
+                client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"],
+                4
+            );
         }
     }
     assert_eq!(sluice.pid(), pid);
-    assert_eq!(Metrics::of(&mut client).await.count("sluice_config_reloads_total", &[("result", "applied")]), 3);
+    assert_eq!(
+        Metrics::of(&mut client)
+            .await
+            .count("sluice_config_reloads_total", &[("result", "applied")]),
+        3
+    );
 }
 
 #[tokio::test]
 async fn a_changed_file_is_in_force_without_a_restart_and_buckets_keep_what_they_hold() {
     let fleet = Fleet::start(1, RedisServer::start(), PATIENT, &burst_of(10));
     let lonely = alone(&burst_of(10));
-    let with_redis = format!("store: {{ url: \"{}\", timeout: {}s }}\n", fleet.redis.url(), PATIENT.as_secs());
+    let with_redis =
+        format!("store: {{ url: \"{}\", timeout: {}s }}\n", fleet.redis.url(), PATIENT.as_secs());
     tokio::join!(change_the_burst(&fleet.replicas[0], &with_redis), change_the_burst(&lonely, ""));
 }
 
@@ -75,7 +85,11 @@ async fn new_endpoints_tiers_and_identities_come_into_force_together() {
     );
     eventually_async("the changed configuration is in force", async || {
         let answer = client.ask(&ask).await;
-        if answer.header("ratelimit-policy") == Some("\"/reports\";q=21;w=60") { Ok(()) } else { Err(answer.to_string()) }
+        if answer.header("ratelimit-policy") == Some("\"/reports\";q=21;w=60") {
+            Ok(())
+        } else {
+            Err(answer.to_string())
+        }
     })
     .await;
 }
@@ -84,9 +98,14 @@ async fn new_endpoints_tiers_and_identities_come_into_force_together() {
 async fn a_broken_file_is_refused_loudly_and_the_old_rules_stay() {
     let sluice = alone(&burst_of(10));
     let mut client = Client::of(sluice.http_addr());
-    assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 9);
+    assert_eq!(
+        client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"],
+        9
+    );
 
-    sluice.rewrite_config("defaults: { rate: 10/fortnight, burst: 99 }\nlimits: [{ name: a, rate: 1/day, brust: 1 }]");
+    sluice.rewrite_config(
+        "defaults: { rate: 10/fortnight, burst: 99 }\nlimits: [{ name: a, rate: 1/day, brust: 1 }]",
+    );
     let ready = eventually_async("readiness tells of the refusal", async || {
         let ready = client.get("/ready").await;
         if ready.json()["status"] == "degraded" { Ok(ready) } else { Err(ready.to_string()) }
@@ -95,7 +114,9 @@ async fn a_broken_file_is_refused_loudly_and_the_old_rules_stay() {
     let path = sluice.config_path();
     let path = path.to_str().unwrap();
     let mistakes = [
-        format!("{path}: defaults.rate: `10/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"),
+        format!(
+            "{path}: defaults.rate: `10/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"
+        ),
         format!("{path}: limits[0].brust: unknown key: did you mean `burst`?"),
     ];
     let refused = ready.json()["configuration"]["refused"].as_str().unwrap().to_owned();
@@ -107,7 +128,12 @@ async fn a_broken_file_is_refused_loudly_and_the_old_rules_stay() {
     assert_eq!(ready.status, 200, "it still decides, as before");
     assert_eq!(peek(&mut client, "alice").await["remaining"], 9);
     assert_eq!(burst(&mut client).await, 10);
-    assert_eq!(Metrics::of(&mut client).await.count("sluice_config_reloads_total", &[("result", "refused")]), 1);
+    assert_eq!(
+        Metrics::of(&mut client)
+            .await
+            .count("sluice_config_reloads_total", &[("result", "refused")]),
+        1
+    );
 
     sluice.rewrite_config(&burst_of(11));
     wait_for_burst(&mut client, 11).await;
@@ -126,13 +152,20 @@ async fn a_change_under_load_is_noticed_by_nobody_whom_it_does_not_concern() {
         fleet.replicas[0]
             .rewrite_config(&format!("{unchanged}limits: [{{ name: more, when: {{ path: /more }}, rate: {rate}/day, burst: 9 }}]"));
         eventually_async("the changed configuration is in force", async || {
-            let answer = client.post("/v1/check", &json!({ "client": "alice", "path": "/more", "cost": 0 })).await;
+            let answer = client
+                .post("/v1/check", &json!({ "client": "alice", "path": "/more", "cost": 0 }))
+                .await;
             answer.json()["limit"] == rate
         })
         .await;
     }
     let story = crowd.disperse().await;
-    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+    assert!(
+        story.failed.is_empty(),
+        "{} requests have no answer: {:?}",
+        story.failed.len(),
+        story.failed[0]
+    );
     subjects::assert_every_window_keeps_its_promise(&story);
     audit.assert_that_tokens_add_up(&story).await;
 }
@@ -155,17 +188,27 @@ async fn what_needs_a_restart_says_so_and_stays() {
 async fn a_hangup_reads_the_configuration_again_and_ends_nothing() {
     let sluice = alone(&burst_of(10));
     let mut client = Client::of(sluice.http_addr());
-    assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 9);
+    assert_eq!(
+        client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"],
+        9
+    );
     let pid = Pid::from_raw(sluice.pid().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     eventually_async("the configuration was read again", async || {
-        Metrics::of(&mut client).await.count("sluice_config_reloads_total", &[("result", "applied")]) == 1
+        Metrics::of(&mut client)
+            .await
+            .count("sluice_config_reloads_total", &[("result", "applied")])
+            == 1
     })
     .await;
-    assert_eq!((sluice.is_running(), &peek(&mut client, "alice").await["remaining"]), (true, &json!(9)));
+    assert_eq!(
+        (sluice.is_running(), &peek(&mut client, "alice").await["remaining"]),
+        (true, &json!(9))
+    );
 }
 
-/// Writes a configuration as Kubernetes mounts a config map: `sluice.yaml` is a link into `..data`, which is a link to a directory of this version.
+/// Writes a configuration as Kubernetes mounts a config map: `sluice.yaml` is a link into `..data`,
+/// which is a link to a directory of this version.
 fn mount(directory: &Path, version: &str, text: &str) {
     let files = directory.join(format!("..{version}"));
     fs::create_dir(&files).unwrap();
@@ -178,7 +221,9 @@ fn mount(directory: &Path, version: &str, text: &str) {
 }
 
 fn started_on(directory: &Path) -> Sluice {
-    SluiceOptions::new(built_sluice()).args(&["--config", directory.join("sluice.yaml").to_str().unwrap()]).start()
+    SluiceOptions::new(built_sluice())
+        .args(&["--config", directory.join("sluice.yaml").to_str().unwrap()])
+        .start()
 }
 
 #[tokio::test]
@@ -187,7 +232,10 @@ async fn a_config_map_that_kubernetes_swaps_is_read_again() {
     mount(directory.path(), "2026_01", &burst_of(10));
     let sluice = started_on(directory.path());
     let mut client = Client::of(sluice.http_addr());
-    assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"], 9);
+    assert_eq!(
+        client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"],
+        9
+    );
     // Twice, since the first swap is also one from the file that was there at the start.
     for (version, burst) in [("2026_02", 30), ("2026_03", 40)] {
         mount(directory.path(), version, &burst_of(burst));
@@ -200,7 +248,10 @@ async fn a_config_map_that_kubernetes_swaps_is_read_again() {
     assert_eq!(burst(&mut client).await, 40);
 
     mount(directory.path(), "2026_04", "defaults: [");
-    eventually_async("readiness tells of the refusal", async || client.get("/ready").await.json()["status"] == "degraded").await;
+    eventually_async("readiness tells of the refusal", async || {
+        client.get("/ready").await.json()["status"] == "degraded"
+    })
+    .await;
     assert_eq!(burst(&mut client).await, 40);
 }
 
@@ -211,7 +262,10 @@ async fn a_file_that_is_gone_changes_nothing() {
     let sluice = started_on(directory.path());
     let mut client = Client::of(sluice.http_addr());
     fs::remove_file(directory.path().join("sluice.yaml")).unwrap();
-    eventually_async("readiness tells of the refusal", async || client.get("/ready").await.json()["status"] == "degraded").await;
+    eventually_async("readiness tells of the refusal", async || {
+        client.get("/ready").await.json()["status"] == "degraded"
+    })
+    .await;
     assert!(sluice.log().contains("the file cannot be read"), "{}", sluice.log());
     assert_eq!(burst(&mut client).await, 10);
     assert!(sluice.is_running());

@@ -1,4 +1,5 @@
-//! Who the clients are, and what opens the store, is nobody's business: not the log's, not the metrics', not the store's.
+//! Who the clients are, and what opens the store, is nobody's business: not the log's, not the
+//! metrics', not the store's.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{collections::HashSet, fs, path::Path};
@@ -20,7 +21,17 @@ const REDIS_PASSWORD: &str = "redis-password-d2FsZG8";
 const HASHING_SECRET: &str = "hashing-secret-ZnJlZA-of-some-length";
 const IN_TIER: &str = "key-in-a-tier-cGx1Z2g";
 
-const ALL: [&str; 9] = [API_KEY, BEARER, ADDRESS, NAME, ORGANISATION, PATH_TOKEN, REDIS_PASSWORD, HASHING_SECRET, IN_TIER];
+const ALL: [&str; 9] = [
+    API_KEY,
+    BEARER,
+    ADDRESS,
+    NAME,
+    ORGANISATION,
+    PATH_TOKEN,
+    REDIS_PASSWORD,
+    HASHING_SECRET,
+    IN_TIER,
+];
 
 const CONFIG: &str = "\
 clients: { secret_file: hashing-secret, trusted_proxies: [127.0.0.1] }
@@ -36,7 +47,9 @@ log: { format: json, level: trace }
 fn assert_no_secret_in(what: &str, bytes: &[u8]) {
     for secret in ALL {
         let found = bytes.windows(secret.len()).position(|window| window == secret.as_bytes());
-        let around = found.map(|at| bytes[at.saturating_sub(200)..(at + 200).min(bytes.len())].escape_ascii().to_string());
+        let around = found.map(|at| {
+            bytes[at.saturating_sub(200)..(at + 200).min(bytes.len())].escape_ascii().to_string()
+        });
         assert!(around.is_none(), "{secret} stands in {what}: {}", around.unwrap_or_default());
     }
 }
@@ -54,10 +67,12 @@ fn all_files_below(directory: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Everything that a request can say about its client, in requests that are allowed, denied and wrong.
+/// Everything that a request can say about its client, in requests that are allowed, denied and
+/// wrong.
 async fn ask_everything(client: &mut Client) {
     let path = format!("/reset/{PATH_TOKEN}?token={PATH_TOKEN}");
-    let ask = || Request::get(&path).header("x-forwarded-for", ADDRESS).header("x-org", ORGANISATION);
+    let ask =
+        || Request::get(&path).header("x-forwarded-for", ADDRESS).header("x-org", ORGANISATION);
     let check = json!({ "client": NAME, "ip": ADDRESS, "path": path, "attributes": { "x-org": ORGANISATION } });
     let bearer = format!("Bearer {BEARER}");
     let asks = [
@@ -67,13 +82,23 @@ async fn ask_everything(client: &mut Client) {
         ask().header("authorization", &bearer),
         ask().header("x-api-key", API_KEY).header("x-api-key", BEARER),
         ask().header("x-api-key", &API_KEY.repeat(1_000)),
-        Request::get("/v1/forward-auth").header("x-forwarded-uri", &path).header("x-api-key", API_KEY).header("x-forwarded-for", ADDRESS),
-        Request::get("/v1/forward-auth").header("x-forwarded-uri", PATH_TOKEN).header("x-api-key", API_KEY),
+        Request::get("/v1/forward-auth")
+            .header("x-forwarded-uri", &path)
+            .header("x-api-key", API_KEY)
+            .header("x-forwarded-for", ADDRESS),
+        Request::get("/v1/forward-auth")
+            .header("x-forwarded-uri", PATH_TOKEN)
+            .header("x-api-key", API_KEY),
         Request::get(&format!("/{PATH_TOKEN}%2f")).header("x-api-key", API_KEY),
         Request::post("/v1/check", &check),
-        Request::post("/v1/check/batch", &json!({ "checks": [check, { "client": API_KEY, "cost": -1 }] })),
+        Request::post(
+            "/v1/check/batch",
+            &json!({ "checks": [check, { "client": API_KEY, "cost": -1 }] }),
+        ),
         Request::post("/v1/check", &json!({ "client": API_KEY, "key": BEARER })),
-        Request::new("POST", "/v1/check").header("content-type", "application/json").body(format!("{{\"client\":\"{API_KEY}")),
+        Request::new("POST", "/v1/check")
+            .header("content-type", "application/json")
+            .body(format!("{{\"client\":\"{API_KEY}")),
     ];
     for ask in asks.iter().chain(&asks) {
         let answer = client.ask(ask).await;
@@ -83,58 +108,94 @@ async fn ask_everything(client: &mut Client) {
 
 /// A request that is no HTTP, with a key.
 async fn ask_nonsense(client: &mut Connection) {
-    client.send(format!("GET / HTTP/1.1\r\nx-api-key: {API_KEY}\r\nnonsense {API_KEY}\r\n\r\n").as_bytes()).await.unwrap();
+    client
+        .send(
+            format!("GET / HTTP/1.1\r\nx-api-key: {API_KEY}\r\nnonsense {API_KEY}\r\n\r\n")
+                .as_bytes(),
+        )
+        .await
+        .unwrap();
     assert_eq!(client.answer().await.unwrap().status, 400);
 }
 
 /// The same in HTTP/2, whose libraries like to log.
 async fn ask_over_http2(client: &mut Connection) {
-    // Header fields as plain literals (RFC 7541, 6.2.2), behind the indexed `:method: GET`, `:scheme: http` and `:path: /`.
+    // Header fields as plain literals (RFC 7541, 6.2.2), behind the indexed `:method: GET`,
+    // `:scheme: http` and `:path: /`.
     let literal = |name: &str, value: &str| {
         let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
         [vec![0], text(name), text(value)].concat()
     };
-    let fields =
-        [vec![0x82, 0x86, 0x84], literal(":authority", "x"), literal("x-api-key", API_KEY), literal("x-forwarded-for", ADDRESS)].concat();
+    let fields = [
+        vec![0x82, 0x86, 0x84],
+        literal(":authority", "x"),
+        literal("x-api-key", API_KEY),
+        literal("x-forwarded-for", ADDRESS),
+    ]
+    .concat();
     let length = u8::try_from(fields.len()).unwrap();
-    // The preface, empty settings, and one request: headers that end both themselves and the stream.
-    let frames = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0"[..], &[length], b"\x01\x05\0\0\0\x01", &fields].concat();
+    // The preface, empty settings, and one request: headers that end both themselves and the
+    // stream.
+    let frames = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0"[..],
+        &[length],
+        b"\x01\x05\0\0\0\x01",
+        &fields,
+    ]
+    .concat();
     client.send(&frames).await.unwrap();
     client.receive_until(b"\"allowed\":").await.unwrap();
 }
 
 #[tokio::test]
 async fn neither_the_log_nor_the_metrics_nor_redis_know_a_client_or_a_password() {
-    let redis = RedisOptions::new().args(&["--appendonly", "yes"]).user("sluice", REDIS_PASSWORD).start();
+    let redis =
+        RedisOptions::new().args(&["--appendonly", "yes"]).user("sluice", REDIS_PASSWORD).start();
     let files = tempfile::tempdir().unwrap();
     fs::write(files.path().join("hashing-secret"), HASHING_SECRET).unwrap();
     fs::write(files.path().join("redis-password"), REDIS_PASSWORD).unwrap();
-    let store = format!("store: {{ url: \"redis://sluice@127.0.0.1:{}\", password_file: redis-password }}\n", redis.port());
+    let store = format!(
+        "store: {{ url: \"redis://sluice@127.0.0.1:{}\", password_file: redis-password }}\n",
+        redis.port()
+    );
     let file = files.path().join("sluice.yaml");
     fs::write(&file, format!("{store}{CONFIG}")).unwrap();
-    let sluice = SluiceOptions::new(built_sluice()).args(&["--config", file.to_str().unwrap()]).start();
+    let sluice =
+        SluiceOptions::new(built_sluice()).args(&["--config", file.to_str().unwrap()]).start();
     let mut client = Client::of(sluice.http_addr());
-    eventually_async("the password lets the replica in", async || client.get("/ready").await.json()["status"] == "ready").await;
+    eventually_async("the password lets the replica in", async || {
+        client.get("/ready").await.json()["status"] == "ready"
+    })
+    .await;
 
     ask_everything(&mut client).await;
     ask_nonsense(&mut Connection::open(sluice.http_addr()).await.unwrap()).await;
     ask_over_http2(&mut Connection::open(sluice.http_addr()).await.unwrap()).await;
     let keys = redis.command(&["KEYS", "sluice:{*}:*"]);
-    let buckets = keys.items().iter().filter(|key| !key.text().starts_with("sluice:{figures}")).count();
+    let buckets =
+        keys.items().iter().filter(|key| !key.text().starts_with("sluice:{figures}")).count();
     assert!(buckets >= 5, "who asked has buckets: {keys:?}");
 
     redis.kill();
     ask_everything(&mut client).await;
     redis.restart();
-    eventually_async("the replica is ready again", async || client.get("/ready").await.json()["status"] == "ready").await;
+    eventually_async("the replica is ready again", async || {
+        client.get("/ready").await.json()["status"] == "ready"
+    })
+    .await;
     fs::write(&file, format!("{store}{CONFIG}\nclients: {{ secret: {HASHING_SECRET} }}")).unwrap();
     let ready = eventually_async("readiness tells of the refusal", async || {
         let ready = client.get("/ready").await;
-        if ready.json()["configuration"]["refused"].is_string() { Ok(ready) } else { Err(ready.to_string()) }
+        if ready.json()["configuration"]["refused"].is_string() {
+            Ok(ready)
+        } else {
+            Err(ready.to_string())
+        }
     })
     .await;
 
-    for path in ["/metrics", "/ready", "/monitoring/rate-limit/stats", "/monitoring/stats/overview"] {
+    for path in ["/metrics", "/ready", "/monitoring/rate-limit/stats", "/monitoring/stats/overview"]
+    {
         assert_no_secret_in(path, client.get(path).await.text().as_bytes());
     }
     assert_no_secret_in("/ready", ready.text().as_bytes());
@@ -146,7 +207,10 @@ async fn neither_the_log_nor_the_metrics_nor_redis_know_a_client_or_a_password()
     }
     assert_no_secret_in("the log", log.as_bytes());
     let stored = all_files_below(redis.directory());
-    assert!(stored.windows(8).any(|window| window == b"sluice:{"), "Redis has written down what it was told");
+    assert!(
+        stored.windows(8).any(|window| window == b"sluice:{"),
+        "Redis has written down what it was told"
+    );
     // Redis' own files hold its password's hash only.
     assert_no_secret_in("Redis", &stored);
 }
@@ -156,8 +220,10 @@ async fn without_the_secret_nobody_can_find_a_client_in_redis() {
     let redis = RedisServer::start();
     let mut tags = HashSet::new();
     for secret in ["one-secret-of-some-length", "another-secret-of-some-length"] {
-        let config =
-            format!("store: {{ url: \"{}\" }}\nclients: {{ secret: {secret} }}\ndefaults: {{ rate: 10/day, burst: 10 }}", redis.url());
+        let config = format!(
+            "store: {{ url: \"{}\" }}\nclients: {{ secret: {secret} }}\ndefaults: {{ rate: 10/day, burst: 10 }}",
+            redis.url()
+        );
         let sluice = SluiceOptions::new(built_sluice()).config(config).start();
         let mut client = Client::of(sluice.http_addr());
         for _ in 0..2 {
@@ -183,7 +249,8 @@ async fn the_configuration_is_shown_without_its_secrets() {
 
     // A mistake quotes what is wrong, and what stands beside a secret is often wrong.
     let broken = config.replace("6379", "63790000").replace("multiply: 2", "multiply: two");
-    let checked = CommandLine::new(&["config", "check", "sluice.yaml"]).file("sluice.yaml", &broken).run();
+    let checked =
+        CommandLine::new(&["config", "check", "sluice.yaml"]).file("sluice.yaml", &broken).run();
     assert_eq!(checked.code, 78, "{}", checked.out);
     assert!(checked.err.contains("store.url") && checked.err.contains("tiers"), "{}", checked.err);
     assert_no_secret_in("the mistakes", checked.err.as_bytes());

@@ -30,14 +30,20 @@ async fn a_replica_that_is_told_to_stop_fails_its_readiness_and_still_answers() 
     assert_eq!(answer.json()["status"], "stopping");
     assert_eq!(client.get("/health").await.status, 200);
     let answer = client.get("/").await;
-    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "whoever was not told yet is answered");
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close")),
+        "whoever was not told yet is answered"
+    );
     assert_eq!(sluice.wait_exit(LONG).code(), Some(0));
 }
 
 #[tokio::test]
 async fn what_is_in_flight_is_finished_before_the_end() {
     let sluice = alone("shutdown_delay: 100ms");
-    let request = Request::post("/v1/check", &json!({ "client": "alice" })).header("expect", "100-continue").to_bytes();
+    let request = Request::post("/v1/check", &json!({ "client": "alice" }))
+        .header("expect", "100-continue")
+        .to_bytes();
     let (head, body) = request.split_at(request.len() - 5);
     let mut slow = Connection::open(sluice.http_addr()).await.unwrap();
     slow.send(head).await.unwrap();
@@ -46,8 +52,14 @@ async fn what_is_in_flight_is_finished_before_the_end() {
     assert_eq!(idle.ask(&Request::get("/health")).await.unwrap().status, 200);
 
     sluice.sigterm();
-    assert!(idle.answer_or_end().await.unwrap().is_none(), "an idle connection is closed, since nothing can be lost with it");
-    eventually_async("nobody is let in any more", async || Connection::open(sluice.http_addr()).await.is_err()).await;
+    assert!(
+        idle.answer_or_end().await.unwrap().is_none(),
+        "an idle connection is closed, since nothing can be lost with it"
+    );
+    eventually_async("nobody is let in any more", async || {
+        Connection::open(sluice.http_addr()).await.is_err()
+    })
+    .await;
     assert!(sluice.is_running());
 
     slow.send(body).await.unwrap();
@@ -61,7 +73,9 @@ async fn what_is_in_flight_is_finished_before_the_end() {
 async fn what_does_not_end_is_cut_off_after_the_grace() {
     let sluice = alone("shutdown_delay: 0s\nshutdown_grace: 200ms");
     let mut endless = Connection::open(sluice.http_addr()).await.unwrap();
-    let request = Request::post("/v1/check", &json!({ "client": "alice" })).header("expect", "100-continue").to_bytes();
+    let request = Request::post("/v1/check", &json!({ "client": "alice" }))
+        .header("expect", "100-continue")
+        .to_bytes();
     endless.send(&request[..request.len() - 1]).await.unwrap();
     endless.receive_until(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
     sluice.sigterm();
@@ -81,27 +95,41 @@ async fn a_second_signal_ends_the_wait() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_loses_no_request_and_no_token() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, &format!("shutdown_delay: 1500ms\n{}", subjects::LIMITS));
+    let fleet = Fleet::start(
+        3,
+        RedisServer::start(),
+        PATIENT,
+        &format!("shutdown_delay: 1500ms\n{}", subjects::LIMITS),
+    );
     let audit = Audit::begin(fleet.addresses()[0]).await;
     let crowd = Crowd::gather(60, &fleet.addresses(), subjects::all());
     for (number, replica) in fleet.replicas.iter().enumerate() {
         replica.sigterm();
         let mut balancer = Client::of(replica.http_addr());
-        eventually_async("readiness fails", async || balancer.get("/ready").await.status == 503).await;
+        eventually_async("readiness fails", async || balancer.get("/ready").await.status == 503)
+            .await;
         crowd.set_available(number, false);
         assert_eq!(replica.wait_exit(LONG).code(), Some(0));
         replica.restart();
         let mut balancer = Client::of(replica.http_addr());
-        eventually_async("it is ready again", async || balancer.get("/ready").await.status == 200).await;
+        eventually_async("it is ready again", async || balancer.get("/ready").await.status == 200)
+            .await;
         crowd.set_available(number, true);
     }
     let story = crowd.disperse().await;
 
-    assert!(story.failed.is_empty(), "{} requests have no answer: {:?}", story.failed.len(), story.failed[0]);
+    assert!(
+        story.failed.is_empty(),
+        "{} requests have no answer: {:?}",
+        story.failed.len(),
+        story.failed[0]
+    );
     subjects::assert_every_window_keeps_its_promise(&story);
     audit.assert_that_tokens_add_up(&story).await;
     let known = eventually_async("the last to come back knows its fleet", async || {
-        let known = Metrics::of(&mut Client::of(fleet.addresses()[2])).await.count("sluice_replicas_live", &[]);
+        let known = Metrics::of(&mut Client::of(fleet.addresses()[2]))
+            .await
+            .count("sluice_replicas_live", &[]);
         (known > 0).then_some(known)
     })
     .await;

@@ -27,11 +27,13 @@ async fn the_curl_loop_sees_200s_and_then_429s() {
         let allowed = answer.status == 200;
         level.learn((sent, received), 1, allowed, answer.number("x-ratelimit-remaining"));
         assert_eq!(answer.number("x-ratelimit-limit"), 100);
-        // Full again in at most as long as an empty bucket takes, and told in whole seconds, rounded up.
+        // Full again in at most as long as an empty bucket takes, and told in whole seconds,
+        // rounded up.
         let reset = i128::from(answer.number("x-ratelimit-reset")) * 1_000_000;
         assert!(sent <= reset && reset <= received + 6_000_000 + 1_000_000, "{answer}");
         assert_eq!(answer.header("ratelimit-policy"), Some("\"/api/v1/blueprints\";q=100;w=60"));
-        let state = format!("\"/api/v1/blueprints\";r={};t=", answer.number("x-ratelimit-remaining"));
+        let state =
+            format!("\"/api/v1/blueprints\";r={};t=", answer.number("x-ratelimit-remaining"));
         assert!(answer.header("ratelimit").unwrap().starts_with(&state), "{answer}");
 
         let body = answer.json();
@@ -40,8 +42,15 @@ async fn the_curl_loop_sees_200s_and_then_429s() {
             assert_eq!(answer.header("retry-after"), None);
         } else {
             assert_eq!((answer.status, answer.problem().as_deref()), (429, Some("rate-limited")));
-            assert_eq!(answer.header("retry-after"), Some("1"), "a token comes back every 0.6 seconds");
-            assert_eq!((&body["error"], &body["retry_after"]), (&"rate_limit_exceeded".into(), &1.into()));
+            assert_eq!(
+                answer.header("retry-after"),
+                Some("1"),
+                "a token comes back every 0.6 seconds"
+            );
+            assert_eq!(
+                (&body["error"], &body["retry_after"]),
+                (&"rate_limit_exceeded".into(), &1.into())
+            );
             assert_eq!((&body["limit"], &body["window"]), (&100.into(), &60.into()));
             assert!(body["message"].as_str().unwrap().contains("/api/v1/blueprints"), "{body}");
         }
@@ -64,8 +73,16 @@ async fn the_four_endpoints_and_the_default_have_the_documents_numbers() {
         ("/", "60"),
     ] {
         let answer = client.ask(&Request::get(path).header("x-api-key", path)).await;
-        assert_eq!((answer.status, answer.header("x-ratelimit-limit")), (200, Some(limit)), "{path}");
-        assert_eq!(answer.header("x-ratelimit-remaining"), Some("9"), "{path}: the burst is 10, for each client its own");
+        assert_eq!(
+            (answer.status, answer.header("x-ratelimit-limit")),
+            (200, Some(limit)),
+            "{path}"
+        );
+        assert_eq!(
+            answer.header("x-ratelimit-remaining"),
+            Some("9"),
+            "{path}: the burst is 10, for each client its own"
+        );
     }
 }
 
@@ -97,5 +114,9 @@ async fn health_metrics_and_monitoring_are_never_limited() {
     for path in ["/health", "/ready", "/metrics"] {
         assert_eq!(client.get(path).await.status, 200, "{path}");
     }
-    assert_eq!(client.get("/").await.header("x-ratelimit-remaining"), Some("9"), "nothing was taken");
+    assert_eq!(
+        client.get("/").await.header("x-ratelimit-remaining"),
+        Some("9"),
+        "nothing was taken"
+    );
 }

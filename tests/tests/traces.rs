@@ -1,5 +1,10 @@
-//! Traces of real replicas: a request, the decision beneath it and the store's round trip beneath that reach a collector, in the trace of whoever asked.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a failed unwrap is a failed test")]
+//! Traces of real replicas: a request, the decision beneath it and the store's round trip beneath
+//! that reach a collector, in the trace of whoever asked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test, a failed unwrap is a failed test"
+)]
 
 use std::time::Duration;
 
@@ -31,17 +36,26 @@ fn traceparent(sampled: bool) -> String {
     format!("00-{TRACE}-{CALLER}-0{}", u8::from(sampled))
 }
 
-/// A replica whose spans go to `collector` at once, configured by these sections, and the variables of `environment` too.
-fn traced(collector: &Collector, store: &str, yaml: &str, environment: &[(&str, &str)]) -> SluiceOptions {
+/// A replica whose spans go to `collector` at once, configured by these sections, and the variables
+/// of `environment` too.
+fn traced(
+    collector: &Collector,
+    store: &str,
+    yaml: &str,
+    environment: &[(&str, &str)],
+) -> SluiceOptions {
     let store = format!("store: {{ url: \"{store}\", timeout: {}ms }}\n", PATIENT.as_millis());
-    let options = SluiceOptions::new(built_sluice()).config(store + yaml).env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let options = SluiceOptions::new(built_sluice())
+        .config(store + yaml)
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50");
     let options = options.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
     environment.iter().fold(options, |options, (name, value)| options.env(name, *value))
 }
 
 /// An order of the client with the secret key, in the caller's trace.
 fn order(sampled: bool) -> Request {
-    let order = Request::get(&format!("/orders/{PATH_TOKEN}?token={PATH_TOKEN}")).header("x-api-key", SECRET);
+    let order = Request::get(&format!("/orders/{PATH_TOKEN}?token={PATH_TOKEN}"))
+        .header("x-api-key", SECRET);
     order.header("x-forwarded-for", ADDRESS).header("traceparent", &traceparent(sampled))
 }
 
@@ -56,7 +70,10 @@ async fn spans(collector: &Collector, name: &str, count: usize) -> Vec<Span> {
 }
 
 fn beneath<'s>(spans: &'s [Span], above: &Span) -> &'s Span {
-    spans.iter().find(|span| span.parent == above.id).unwrap_or_else(|| panic!("nothing is beneath {above:?}: {spans:?}"))
+    spans
+        .iter()
+        .find(|span| span.parent == above.id)
+        .unwrap_or_else(|| panic!("nothing is beneath {above:?}: {spans:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,38 +88,62 @@ async fn a_request_its_decision_and_its_round_trip_lie_beneath_each_other_in_the
     let requests = spans(&collector, "GET /orders", 2).await;
     let decisions = spans(&collector, "decision", 2).await;
     let trips = spans(&collector, "store round trip", 2).await;
-    for (request, (status, outcome)) in requests.iter().zip([("200", "allowed"), ("429", "denied")]) {
+    for (request, (status, outcome)) in requests.iter().zip([("200", "allowed"), ("429", "denied")])
+    {
         assert_eq!((request.trace.as_str(), request.parent.as_str()), (TRACE, CALLER));
-        let told = ["http.request.method", "http.route", "http.response.status_code"].map(|name| request.attribute(name));
+        let told = ["http.request.method", "http.route", "http.response.status_code"]
+            .map(|name| request.attribute(name));
         assert_eq!(told, ["GET", "/orders", status]);
         let decision = beneath(&decisions, request);
-        let told = ["action", "limit", "endpoint", "outcome", "source"].map(|name| decision.attribute(&format!("sluice.{name}")));
+        let told = ["action", "limit", "endpoint", "outcome", "source"]
+            .map(|name| decision.attribute(&format!("sluice.{name}")));
         assert_eq!(told, ["take", "/orders", "/orders", outcome, "store"]);
         let trip = beneath(&trips, decision);
-        assert_eq!((trip.attribute("db.system.name"), trip.attribute("db.operation.batch.size")), ("redis", "1"));
+        assert_eq!(
+            (trip.attribute("db.system.name"), trip.attribute("db.operation.batch.size")),
+            ("redis", "1")
+        );
         assert!(trip.attribute("sluice.gathered_us").parse::<u64>().is_ok(), "{trip:?}");
         for (inner, outer) in [(trip, decision), (decision, request)] {
             assert_eq!(inner.trace, TRACE);
-            assert!(outer.time.0 <= inner.time.0 && inner.time.1 <= outer.time.1, "{inner:?} is not within {outer:?}");
+            assert!(
+                outer.time.0 <= inner.time.0 && inner.time.1 <= outer.time.1,
+                "{inner:?} is not within {outer:?}"
+            );
             assert!(!inner.failed && !outer.failed);
         }
-        assert!(request.service.contains(&("service.name".to_owned(), "sluice".to_owned())), "{:?}", request.service);
+        assert!(
+            request.service.contains(&("service.name".to_owned(), "sluice".to_owned())),
+            "{:?}",
+            request.service
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_stands_nowhere_in_what_is_sent() {
     let (collector, redis) = (Collector::start().await, RedisServer::start());
-    let sluice = traced(&collector, &redis.url(), ORDERS, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]).start();
+    let sluice =
+        traced(&collector, &redis.url(), ORDERS, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]).start();
     let mut client = Client::of(sluice.http_addr());
     client.ask(&order(true)).await;
     client.ask(&order(true)).await;
-    client.post("/v1/check", &json!({ "client": SECRET, "path": format!("/reset/{PATH_TOKEN}"), "ip": ADDRESS })).await;
+    client
+        .post(
+            "/v1/check",
+            &json!({ "client": SECRET, "path": format!("/reset/{PATH_TOKEN}"), "ip": ADDRESS }),
+        )
+        .await;
     client.post("/v1/check/batch", &json!({ "checks": [{ "client": SECRET }, { "client": SECRET, "klient": PATH_TOKEN }] })).await;
-    client.ask(&Request::get("/elsewhere").header("authorization", &format!("Bearer {SECRET}"))).await;
+    client
+        .ask(&Request::get("/elsewhere").header("authorization", &format!("Bearer {SECRET}")))
+        .await;
     spans(&collector, "POST /v1/check", 1).await;
     spans(&collector, "POST /v1/check/batch", 1).await;
-    eventually_async("metrics arrive too", async || collector.metrics().iter().any(|name| name == "sluice_decisions_total")).await;
+    eventually_async("metrics arrive too", async || {
+        collector.metrics().iter().any(|name| name == "sluice_decisions_total")
+    })
+    .await;
     let bytes = collector.bytes();
     for secret in [SECRET, ADDRESS, PATH_TOKEN, "127.0.0.1:"] {
         // The collector's own address stands in the head of each request to it.
@@ -134,7 +175,8 @@ async fn what_the_caller_does_not_sample_is_not_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sampler_of_the_environment_decides_about_requests_without_a_caller() {
     let collector = Collector::start().await;
-    let sampler = [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.0")];
+    let sampler =
+        [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.0")];
     let sluice = traced(&collector, "memory://", ORDERS, &sampler)
         .env("OTEL_SERVICE_NAME", "edge")
         .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test");
@@ -146,46 +188,81 @@ async fn the_sampler_of_the_environment_decides_about_requests_without_a_caller(
     client.ask(&order(true)).await;
     let request = spans(&collector, "GET /orders", 1).await.remove(0);
     assert_eq!(request.trace, TRACE);
-    assert_eq!(collector.spans().len(), 2, "a request and its decision: memory needs no round trip: {:#?}", collector.spans());
+    assert_eq!(
+        collector.spans().len(),
+        2,
+        "a request and its decision: memory needs no round trip: {:#?}",
+        collector.spans()
+    );
     for (name, value) in [("service.name", "edge"), ("deployment.environment", "test")] {
-        assert!(request.service.contains(&(name.to_owned(), value.to_owned())), "{:?}", request.service);
+        assert!(
+            request.service.contains(&(name.to_owned(), value.to_owned())),
+            "{:?}",
+            request.service
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_and_compression_of_the_environment_are_used() {
     let collector = Collector::start().await;
-    let wanted = [("OTEL_EXPORTER_OTLP_HEADERS", "x-team=edge"), ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip")];
+    let wanted = [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-team=edge"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
+    ];
     let sluice = traced(&collector, "memory://", ORDERS, &wanted).start();
     Client::of(sluice.http_addr()).ask(&order(true)).await;
     eventually_async("a request with both arrives", async || {
         let received = String::from_utf8_lossy(&collector.bytes()).to_lowercase();
-        if received.contains("x-team: edge\r\n") && received.contains("content-encoding: gzip\r\n") { Ok(()) } else { Err(received) }
+        if received.contains("x-team: edge\r\n") && received.contains("content-encoding: gzip\r\n")
+        {
+            Ok(())
+        } else {
+            Err(received)
+        }
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_envoys_joins_the_trace_in_its_metadata() {
-    let (collector, redis, rules) = (Collector::start().await, RedisServer::start(), TempDir::new().unwrap());
+    let (collector, redis, rules) =
+        (Collector::start().await, RedisServer::start(), TempDir::new().unwrap());
     let rule = "domain: edge\ndescriptors: [{ key: api_key, rate_limit: { unit: day, requests_per_unit: 1 } }]\n";
     std::fs::write(rules.path().join("edge.yaml"), rule).unwrap();
     let yaml = format!("rls: {{ files: [\"{}/*.yaml\"] }}\n", rules.path().display());
     let sluice = traced(&collector, &redis.url(), &yaml, &[]).grpc().start();
-    let channel = tonic::transport::Endpoint::new(format!("http://{}", sluice.grpc_addr())).unwrap().connect().await.unwrap();
+    let channel = tonic::transport::Endpoint::new(format!("http://{}", sluice.grpc_addr()))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = RateLimitServiceClient::new(channel);
     let entries = vec![Entry { key: "api_key".to_owned(), value: SECRET.to_owned() }];
     let descriptors = vec![RateLimitDescriptor { entries, ..RateLimitDescriptor::default() }];
-    let mut call = tonic::Request::new(RateLimitRequest { domain: "edge".to_owned(), descriptors, hits_addend: 2 });
+    let mut call = tonic::Request::new(RateLimitRequest {
+        domain: "edge".to_owned(),
+        descriptors,
+        hits_addend: 2,
+    });
     call.metadata_mut().insert("traceparent", traceparent(true).parse().unwrap());
     client.should_rate_limit(call).await.unwrap();
 
-    let request = spans(&collector, "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", 1).await.remove(0);
+    let request =
+        spans(&collector, "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", 1)
+            .await
+            .remove(0);
     assert_eq!((request.trace.as_str(), request.parent.as_str()), (TRACE, CALLER));
-    assert_eq!((request.attribute("rpc.system"), request.attribute("rpc.grpc.status_code")), ("grpc", "0"));
+    assert_eq!(
+        (request.attribute("rpc.system"), request.attribute("rpc.grpc.status_code")),
+        ("grpc", "0")
+    );
     let decisions = spans(&collector, "decision", 1).await;
     let decision = beneath(&decisions, &request);
-    assert_eq!((decision.attribute("sluice.limit"), decision.attribute("sluice.outcome")), ("edge.api_key", "denied"));
+    assert_eq!(
+        (decision.attribute("sluice.limit"), decision.attribute("sluice.outcome")),
+        ("edge.api_key", "denied")
+    );
     beneath(&spans(&collector, "store round trip", 1).await, decision);
     let text = String::from_utf8_lossy(&collector.bytes()).into_owned();
     assert!(!text.contains(SECRET), "{text}");
@@ -195,16 +272,33 @@ async fn a_call_of_envoys_joins_the_trace_in_its_metadata() {
 async fn a_real_collector_understands_metrics_and_traces_over_grpc_and_http() {
     for protocol in ["grpc", "http/protobuf"] {
         let rotel = Rotel::start();
-        let endpoint = format!("http://{}", if protocol == "grpc" { rotel.grpc() } else { rotel.http() });
-        let options = SluiceOptions::new(built_sluice()).env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
-        let options = options.env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol).env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
-        let sluice = options.env("OTEL_BSP_SCHEDULE_DELAY", "50").env("OTEL_METRIC_EXPORT_INTERVAL", "200").start();
+        let endpoint =
+            format!("http://{}", if protocol == "grpc" { rotel.grpc() } else { rotel.http() });
+        let options =
+            SluiceOptions::new(built_sluice()).env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+        let options = options
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
+        let sluice = options
+            .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+            .start();
         assert_eq!(Client::of(sluice.http_addr()).ask(&order(true)).await.status, 200);
         eventually_async("it has written all of it down", async || {
             let log = rotel.log();
-            let wanted = [TRACE, CALLER, "Name           : decision", "sluice.outcome: Str(allowed)", "Name: sluice_decisions_total"];
+            let wanted = [
+                TRACE,
+                CALLER,
+                "Name           : decision",
+                "sluice.outcome: Str(allowed)",
+                "Name: sluice_decisions_total",
+            ];
             let missing: Vec<_> = wanted.into_iter().filter(|text| !log.contains(text)).collect();
-            if missing.is_empty() { Ok(()) } else { Err(format!("{protocol}: {missing:?} is missing from {log}")) }
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{protocol}: {missing:?} is missing from {log}"))
+            }
         })
         .await;
         assert!(!rotel.log().contains(SECRET));
@@ -216,7 +310,11 @@ fn told_upstream(upstream: &Inbox, field: &str) -> Vec<String> {
     let letters = upstream.letters();
     let heads = letters.iter().map(|letter| String::from_utf8_lossy(&letter.wire).into_owned());
     heads
-        .flat_map(|head| head.lines().filter_map(|line| Some(line.strip_prefix(field)?.strip_prefix(": ")?.to_owned())).collect::<Vec<_>>())
+        .flat_map(|head| {
+            head.lines()
+                .filter_map(|line| Some(line.strip_prefix(field)?.strip_prefix(": ")?.to_owned()))
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -231,7 +329,10 @@ async fn an_upstream_behind_the_gateway_joins_beneath_the_request() {
     let request = spans(&collector, "GET", 1).await.remove(0);
     let told = told_upstream(&upstream, "traceparent");
     assert_eq!(told[0], format!("00-{TRACE}-{}-01", request.id));
-    assert!(told[1].starts_with(&format!("00-{TRACE}-")) && told[1].ends_with("-00"), "what is not sampled here is not there: {told:?}");
+    assert!(
+        told[1].starts_with(&format!("00-{TRACE}-")) && told[1].ends_with("-00"),
+        "what is not sampled here is not there: {told:?}"
+    );
     assert_eq!(told.len(), 2);
     assert_eq!(told_upstream(&upstream, "tracestate"), ["vendor=opaque"]);
 }
@@ -249,14 +350,20 @@ async fn what_is_decided_while_the_store_is_away_says_so() {
     let (collector, redis) = (Collector::start().await, RedisServer::start());
     let failing = "limits: [{ name: writes, when: { path: /writes }, rate: 1/minute, burst: 1, on_store_failure: error }]\n";
     let config = format!("store: {{ url: \"{}\", timeout: 25ms }}\n{failing}", redis.url());
-    let options = SluiceOptions::new(built_sluice()).config(config).env("OTEL_BSP_SCHEDULE_DELAY", "50");
-    let sluice: Sluice = options.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{}/v1/traces", collector.endpoint())).start();
+    let options =
+        SluiceOptions::new(built_sluice()).config(config).env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let sluice: Sluice = options
+        .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{}/v1/traces", collector.endpoint()))
+        .start();
     redis.pause();
     let mut client = Client::of(sluice.http_addr());
     assert_eq!(client.ask(&Request::get("/orders")).await.status, 200);
     assert_eq!(client.ask(&Request::get("/writes")).await.status, 503);
     let decisions = spans(&collector, "decision", 2).await;
-    assert_eq!((decisions[0].attribute("sluice.outcome"), decisions[0].attribute("sluice.source")), ("allowed", "local"));
+    assert_eq!(
+        (decisions[0].attribute("sluice.outcome"), decisions[0].attribute("sluice.source")),
+        ("allowed", "local")
+    );
     assert_eq!((decisions[1].attribute("sluice.outcome"), decisions[1].failed), ("error", true));
     let requests = spans(&collector, "GET", 2).await;
     assert_eq!(requests.iter().filter(|request| request.failed).count(), 1, "{requests:#?}");
@@ -268,7 +375,8 @@ async fn what_is_decided_while_the_store_is_away_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_holds_nobody_up() {
     // A port that nobody but the system's own services may listen on, and none does.
-    let options = SluiceOptions::new(built_sluice()).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    let options =
+        SluiceOptions::new(built_sluice()).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     let sluice = options.env("OTEL_BSP_SCHEDULE_DELAY", "10").start();
     let mut client = Client::of(sluice.http_addr());
     for _ in 0..200 {

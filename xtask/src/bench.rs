@@ -27,17 +27,41 @@ const BENCHES: &[Bench] = &[
         package: "sluice-store",
         about: "Redis' processor time a decision, against one pipelined script call per decision; bytes a bucket in Redis",
     },
-    Bench { name: "http", package: "sluice-server", about: "POST /v1/check, against an axum handler that answers a constant" },
-    Bench { name: "gateway", package: "sluice-server", about: "requests through the gateway, against the same upstream asked directly" },
-    Bench { name: "observed", package: "sluice-server", about: "POST /v1/check with metrics on against off, and with traces" },
-    Bench { name: "rls", package: "sluice-server", about: "Envoy's rate limit service, against tonic services that answer a constant" },
+    Bench {
+        name: "http",
+        package: "sluice-server",
+        about: "POST /v1/check, against an axum handler that answers a constant",
+    },
+    Bench {
+        name: "gateway",
+        package: "sluice-server",
+        about: "requests through the gateway, against the same upstream asked directly",
+    },
+    Bench {
+        name: "observed",
+        package: "sluice-server",
+        about: "POST /v1/check with metrics on against off, and with traces",
+    },
+    Bench {
+        name: "rls",
+        package: "sluice-server",
+        about: "Envoy's rate limit service, against tonic services that answer a constant",
+    },
     Bench {
         name: "memory",
         package: "sluice-server",
         about: "what a million clients take of a replica's memory, and whether it is given back",
     },
-    Bench { name: "instruments", package: "sluice-telemetry", about: "a count and a measurement, against the crate prometheus" },
-    Bench { name: "footprint", package: "sluice-telemetry", about: "what the registry and a scrape cost" },
+    Bench {
+        name: "instruments",
+        package: "sluice-telemetry",
+        about: "a count and a measurement, against the crate prometheus",
+    },
+    Bench {
+        name: "footprint",
+        package: "sluice-telemetry",
+        about: "what the registry and a scrape cost",
+    },
 ];
 
 pub(crate) fn run(report: &mut Report, name: Option<&str>) {
@@ -54,7 +78,8 @@ pub(crate) fn run(report: &mut Report, name: Option<&str>) {
 
 /// The benchmarks to run: the one of that name, or all.
 fn choose<'a>(benches: &'a [Bench], name: Option<&str>) -> Result<Vec<&'a Bench>, String> {
-    let chosen: Vec<_> = benches.iter().filter(|bench| name.is_none_or(|name| bench.name == name)).collect();
+    let chosen: Vec<_> =
+        benches.iter().filter(|bench| name.is_none_or(|name| bench.name == name)).collect();
     match (chosen.is_empty(), name) {
         (false, _) => Ok(chosen),
         (true, None) => Err("there are no benchmarks yet".to_owned()),
@@ -87,18 +112,26 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
-        assert_eq!(choose(SOME, Some("rdis")).unwrap_err(), "there is no benchmark `rdis`; there are: memory, redis");
+        assert_eq!(
+            choose(SOME, Some("rdis")).unwrap_err(),
+            "there is no benchmark `rdis`; there are: memory, redis"
+        );
     }
 
     #[test]
     fn every_benchmark_of_the_table_is_a_target_of_some_crate() {
         let manifests: String = std::fs::read_dir(root().join("crates"))
             .unwrap()
-            .map(|directory| std::fs::read_to_string(directory.unwrap().path().join("Cargo.toml")).unwrap())
+            .map(|directory| {
+                std::fs::read_to_string(directory.unwrap().path().join("Cargo.toml")).unwrap()
+            })
             .collect();
         for Bench { name, package, .. } in BENCHES {
             assert!(manifests.contains(&format!("name = \"{package}\"\n")), "no package {package}");
-            assert!(manifests.contains(&format!("[[bench]]\nname = \"{name}\"\n")), "no bench target {name}");
+            assert!(
+                manifests.contains(&format!("[[bench]]\nname = \"{name}\"\n")),
+                "no bench target {name}"
+            );
         }
     }
 }

@@ -13,12 +13,16 @@ use crate::tools::{Environment, InVenv, NodePackages, Tool, Wheels, tools_direct
 /// Debian asks this program whether a service may be started; 101 means no.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Finds every tool, and installs those that are missing; what cannot be had and is needed is a failed step with its remedy.
+/// Finds every tool, and installs those that are missing; what cannot be had and is needed is a
+/// failed step with its remedy.
 pub(crate) fn ensure(report: &mut Report, tools: &[Tool]) {
     for tool in tools {
-        match (tool.find().and_then(|found| found.map_or_else(|| install(tool), Ok)), tool.left_out) {
+        match (tool.find().and_then(|found| found.map_or_else(|| install(tool), Ok)), tool.left_out)
+        {
             (Ok(path), _) => println!("{}: {}", tool.name, path.display()),
-            (Err(problem), Some(what)) => report.leave_out(tool.name, &format!("{what}; {problem}")),
+            (Err(problem), Some(what)) => {
+                report.leave_out(tool.name, &format!("{what}; {problem}"))
+            }
             (Err(problem), None) => report.fail(tool.name, problem),
         }
     }
@@ -27,8 +31,11 @@ pub(crate) fn ensure(report: &mut Report, tools: &[Tool]) {
 fn install(tool: &Tool) -> Result<PathBuf, String> {
     println!("{} is missing", tool.name);
     let mut problems = Vec::new();
-    let open =
-        Open { apt: may_use_apt(), python: succeeds(program("python3").arg("--version")), npm: succeeds(program("npm").arg("--version")) };
+    let open = Open {
+        apt: may_use_apt(),
+        python: succeeds(program("python3").arg("--version")),
+        npm: succeeds(program("npm").arg("--version")),
+    };
     for way in ways(tool, open) {
         let result = match way {
             Way::Apt(packages) => with_apt(packages),
@@ -80,18 +87,25 @@ fn ways(tool: &Tool, open: Open) -> Vec<Way<'_>> {
 }
 
 fn may_use_apt() -> bool {
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     root && succeeds(program("apt-get").arg("--version"))
 }
 
 fn with_apt(packages: &[&str]) -> Result<(), String> {
-    let _quiet = ServicePolicy::forbid(Path::new(SERVICE_POLICY)).map_err(|error| format!("could not write {SERVICE_POLICY}: {error}"))?;
+    let _quiet = ServicePolicy::forbid(Path::new(SERVICE_POLICY))
+        .map_err(|error| format!("could not write {SERVICE_POLICY}: {error}"))?;
     // Old lists may name packages that are gone; but without a network the old ones may do.
     if let Err(problem) = done(program("apt-get").arg("update")) {
         println!("{problem}; going on with the lists at hand");
     }
     let mut install = program("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "--no-install-recommends"]).args(packages);
+    install
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(packages);
     done(&mut install)
 }
 
@@ -102,7 +116,14 @@ fn with_pip(name: &str, wheels: &Wheels) -> Result<(), String> {
     let venv = wheels.environment.directory();
     fill(wheels.environment, |packages| {
         done(program("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"];
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+        ];
         done(program(venv.join("bin/python")).args(pip).args(packages))
     })?;
     let link_path = tools_directory().join("bin").join(name);
@@ -116,14 +137,21 @@ fn with_pip(name: &str, wheels: &Wheels) -> Result<(), String> {
 fn with_npm(name: &str, node: &NodePackages) -> Result<(), String> {
     let directory = node.environment.directory();
     fill(node.environment, |packages| {
-        let npm = ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+        let npm =
+            ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
         done(program("npm").args(npm).arg(&directory).args(packages))
     })?;
-    link(&directory.join("node_modules/.bin").join(node.program), &tools_directory().join("bin").join(name))
+    link(
+        &directory.join("node_modules/.bin").join(node.program),
+        &tools_directory().join("bin").join(name),
+    )
 }
 
 /// Installs an environment's packages, unless another tool has done so already.
-fn fill(environment: Environment, install: impl FnOnce(&[&str]) -> Result<(), String>) -> Result<(), String> {
+fn fill(
+    environment: Environment,
+    install: impl FnOnce(&[&str]) -> Result<(), String>,
+) -> Result<(), String> {
     if environment.is_complete() {
         return Ok(());
     }
@@ -135,12 +163,15 @@ fn fill(environment: Environment, install: impl FnOnce(&[&str]) -> Result<(), St
     };
     clear.map_err(|error| format!("could not make {}: {error}", directory.display()))?;
     install(environment.packages)?;
-    environment.complete().map_err(|error| format!("could not write into {}: {error}", directory.display()))
+    environment
+        .complete()
+        .map_err(|error| format!("could not write into {}: {error}", directory.display()))
 }
 
 fn inside_site_packages(venv: &Path, inside: &str) -> Result<PathBuf, String> {
     let lib = venv.join("lib");
-    let versions = fs::read_dir(&lib).map_err(|error| format!("could not read {}: {error}", lib.display()))?;
+    let versions =
+        fs::read_dir(&lib).map_err(|error| format!("could not read {}: {error}", lib.display()))?;
     versions
         .filter_map(|version| Some(version.ok()?.path().join("site-packages").join(inside)))
         .find(|path| path.is_file())
@@ -155,15 +186,22 @@ fn link(program: &Path, name: &Path) -> Result<(), String> {
         vacate(name)?;
         symlink(program, name)
     };
-    make().map_err(|error| format!("could not link {} to {}: {error}", name.display(), program.display()))
+    make().map_err(|error| {
+        format!("could not link {} to {}: {error}", name.display(), program.display())
+    })
 }
 
-/// Writes a script that runs `python`, which knows its environment only by the path it is started with: a link would hide it.
+/// Writes a script that runs `python`, which knows its environment only by the path it is started
+/// with: a link would hide it.
 fn launcher(python: &Path, name: &Path) -> Result<(), String> {
     let make = || {
         vacate(name)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(name)?;
-        writeln!(file, "#!/bin/sh\nexec '{}' \"$@\"", python.display().to_string().replace('\'', r"'\''"))
+        writeln!(
+            file,
+            "#!/bin/sh\nexec '{}' \"$@\"",
+            python.display().to_string().replace('\'', r"'\''")
+        )
     };
     make().map_err(|error| format!("could not write {}: {error}", name.display()))
 }
@@ -213,7 +251,10 @@ impl Drop for ServicePolicy {
         if let Some(path) = &self.ours
             && let Err(error) = fs::remove_file(path)
         {
-            eprintln!("could not remove {}: {error}; services will not start when installed until it is gone", path.display());
+            eprintln!(
+                "could not remove {}: {error}; services will not start when installed until it is gone",
+                path.display()
+            );
         }
     }
 }
@@ -231,7 +272,10 @@ mod tests {
             program: InVenv::Package("tool/bin/tool"),
             caveat: None,
         }),
-        npm: Some(NodePackages { environment: Environment { name: "node", packages: &["tool@1"] }, program: "tool" }),
+        npm: Some(NodePackages {
+            environment: Environment { name: "node", packages: &["tool@1"] },
+            program: "tool",
+        }),
         by_hand: "make it",
         left_out: None,
     };
@@ -241,8 +285,14 @@ mod tests {
     #[test]
     fn debians_package_is_better_than_a_wheel() {
         assert!(matches!(ways(&TOOL, ALL)[..], [Way::Apt(["tool"]), Way::Wheels(_), Way::Node(_)]));
-        assert!(matches!(ways(&TOOL, Open { apt: false, npm: false, ..ALL })[..], [Way::Wheels(_)]));
-        assert!(matches!(ways(&TOOL, Open { python: false, npm: false, ..ALL })[..], [Way::Apt(_)]));
+        assert!(matches!(
+            ways(&TOOL, Open { apt: false, npm: false, ..ALL })[..],
+            [Way::Wheels(_)]
+        ));
+        assert!(matches!(
+            ways(&TOOL, Open { python: false, npm: false, ..ALL })[..],
+            [Way::Apt(_)]
+        ));
         assert!(ways(&TOOL, Open { apt: false, python: false, npm: false }).is_empty());
         assert!(ways(&Tool { apt: &[], pypi: None, npm: None, ..TOOL }, ALL).is_empty());
     }
@@ -275,7 +325,11 @@ mod tests {
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::write(&program, "").unwrap();
         assert_eq!(inside_site_packages(venv.path(), "tool/bin/tool"), Ok(program));
-        assert!(inside_site_packages(venv.path(), "tool/bin/other").unwrap_err().starts_with("there is no tool/bin/other in "));
+        assert!(
+            inside_site_packages(venv.path(), "tool/bin/other")
+                .unwrap_err()
+                .starts_with("there is no tool/bin/other in ")
+        );
     }
 
     #[test]
@@ -296,7 +350,8 @@ mod tests {
         let (echo, name) = (directory.path().join("it's"), directory.path().join("bin/tool"));
         symlink("/bin/sh", &echo).unwrap();
         launcher(&echo, &name).unwrap();
-        let output = Command::new(&name).args(["-c", "echo \"$0 $1\"", "a b", "c"]).output().unwrap();
+        let output =
+            Command::new(&name).args(["-c", "echo \"$0 $1\"", "a b", "c"]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "a b c\n");
         let text = fs::read_to_string(&name).unwrap();
         assert!(text.starts_with("#!/bin/sh\n") && text.contains(r"it'\''s"), "{text}");

@@ -10,6 +10,9 @@ pub(crate) fn run(report: &mut Report) {
         // Advisories need a database from outside, and change without a change of ours: not here.
         report.run(cargo(&["deny", "check", "bans", "licenses", "sources"]));
     } else {
-        report.leave_out("cargo deny check", "cargo-deny is not installed: cargo install cargo-deny --locked");
+        report.leave_out(
+            "cargo deny check",
+            "cargo-deny is not installed: cargo install cargo-deny --locked",
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The project's own commands, for people and for CI alike: `cargo xtask test | tools | lint | doc | dashboards | bench | ci`.
+//! The project's own commands, for people and for CI alike: `cargo xtask test | tools | lint | doc
+//! | dashboards | bench | ci`.
 //!
 //! Plain std, so that it builds in a moment on a machine that has Rust and nothing else.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]

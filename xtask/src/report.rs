@@ -72,7 +72,8 @@ impl Report {
         self.note(what, Outcome::LeftOut(why.to_owned()));
     }
 
-    /// Prints the summary; the exit code is a success only if every step was, and if tests ran where some should have.
+    /// Prints the summary; the exit code is a success only if every step was, and if tests ran
+    /// where some should have.
     pub(crate) fn close(mut self) -> ExitCode {
         if self.tests.is_some_and(|tests| tests.passed + tests.failed == 0) {
             self.fail("tests", "not one test ran");
@@ -128,8 +129,10 @@ fn watched(
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let tally = std::thread::scope(|scope| {
-        let from_errors = scope.spawn(|| stderr.map_or(Ok(Tally::default()), |pipe| forward(runner, pipe, errors)));
-        let mut tally = stdout.map_or(Ok(Tally::default()), |pipe| forward(runner, pipe, output))?;
+        let from_errors = scope
+            .spawn(|| stderr.map_or(Ok(Tally::default()), |pipe| forward(runner, pipe, errors)));
+        let mut tally =
+            stdout.map_or(Ok(Tally::default()), |pipe| forward(runner, pipe, output))?;
         tally += from_errors.join().expect("forwarding does not panic")?;
         io::Result::Ok(tally)
     })?;
@@ -182,10 +185,10 @@ mod tests {
 
     #[test]
     fn tests_are_counted_on_both_streams_and_the_output_passes_through() {
-        let script =
-            "echo 'test result: ok. 2 passed; 0 failed; 1 ignored'; echo 'test result: FAILED. 3 passed; 4 failed; 0 ignored' >&2; exit 7";
+        let script = "echo 'test result: ok. 2 passed; 0 failed; 1 ignored'; echo 'test result: FAILED. 3 passed; 4 failed; 0 ignored' >&2; exit 7";
         let (mut output, mut errors) = (Vec::new(), Vec::new());
-        let (status, tally) = watched(Runner::CargoTest, &mut sh(script), &mut output, &mut errors).unwrap();
+        let (status, tally) =
+            watched(Runner::CargoTest, &mut sh(script), &mut output, &mut errors).unwrap();
         assert_eq!((status.code(), tally), (Some(7), Tally { passed: 5, failed: 4, skipped: 1 }));
         assert_eq!(output, b"test result: ok. 2 passed; 0 failed; 1 ignored\n");
         assert_eq!(errors, b"test result: FAILED. 3 passed; 4 failed; 0 ignored\n");

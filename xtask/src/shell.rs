@@ -23,7 +23,8 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // `cargo run` tells us about our own package; build scripts that watch these variables (ring's
     // does) would take that for a change, and be built anew after every plain `cargo test`.
-    for (name, _) in env::vars_os().filter(|(name, _)| describes_a_package(&name.to_string_lossy())) {
+    for (name, _) in env::vars_os().filter(|(name, _)| describes_a_package(&name.to_string_lossy()))
+    {
         command.env_remove(name);
     }
     command.args(args);
@@ -32,17 +33,25 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 
 /// Whether a command runs and succeeds, its output aside: the way to ask for an optional tool.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
-/// The command as a person would type it: the variables set on it, the program's name, the arguments.
+/// The command as a person would type it: the variables set on it, the program's name, the
+/// arguments.
 pub(crate) fn shown(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = value?;
         Some(format!("{}={}", name.display(), quoted(&value.to_string_lossy())))
     });
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
-    let words = std::iter::once(program).chain(command.get_args()).map(|word| quoted(&word.to_string_lossy()));
+    let words = std::iter::once(program)
+        .chain(command.get_args())
+        .map(|word| quoted(&word.to_string_lossy()));
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
@@ -52,7 +61,11 @@ fn describes_a_package(variable: &str) -> bool {
 
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -62,7 +75,11 @@ mod tests {
     #[test]
     fn a_command_is_shown_as_it_would_be_typed() {
         let mut command = Command::new("/usr/bin/cargo");
-        command.env("RUSTDOCFLAGS", "-D warnings").env_remove("GONE").args(["doc", "--no-deps", "it's"]);
+        command.env("RUSTDOCFLAGS", "-D warnings").env_remove("GONE").args([
+            "doc",
+            "--no-deps",
+            "it's",
+        ]);
         assert_eq!(shown(&command), r"RUSTDOCFLAGS='-D warnings' cargo doc --no-deps 'it'\''s'");
     }
 

@@ -22,7 +22,8 @@ pub(crate) enum Runner {
 impl Tally {
     /// The tally of a line with which this runner closes; `None` for any other line.
     ///
-    /// A runner shows what a failed test printed, indented or not: so the line must be its own, from the first column on.
+    /// A runner shows what a failed test printed, indented or not: so the line must be its own,
+    /// from the first column on.
     pub(crate) fn of_line(runner: Runner, line: &str) -> Option<Self> {
         let line = without_colours(line);
         let counts = match runner {
@@ -32,7 +33,9 @@ impl Tally {
         let mut tally = Self::default();
         for count in counts.split([',', ';']) {
             let mut words = count.split_whitespace();
-            let Some(number) = words.next().and_then(|word| word.parse::<u64>().ok()) else { continue };
+            let Some(number) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
+                continue;
+            };
             match words.next() {
                 Some("passed") => tally.passed += number,
                 Some("failed" | "timed" | "exec") => tally.failed += number,
@@ -63,7 +66,9 @@ fn without_colours(line: &str) -> String {
     let mut pieces = line.split("\u{1b}[");
     let mut plain = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        plain.push_str(piece.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest));
+        plain.push_str(
+            piece.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest),
+        );
     }
     plain
 }
@@ -88,7 +93,10 @@ mod tests {
     #[test]
     fn nextests_closing_line_is_read() {
         let read = |line| Tally::of_line(Runner::Nextest, line);
-        assert_eq!(read("     Summary [   0.430s] 44 tests run: 44 passed, 0 skipped\n"), tally(44, 0, 0));
+        assert_eq!(
+            read("     Summary [   0.430s] 44 tests run: 44 passed, 0 skipped\n"),
+            tally(44, 0, 0)
+        );
         let line = "     Summary [  61.0s] 7/9 tests run: 3 passed (1 slow), 1 failed, 2 timed out, 1 exec failed, 5 skipped";
         assert_eq!(read(line), tally(3, 4, 5));
         assert_eq!(read("     Summary [ 0.1s] 1 test run: 1 passed, 0 skipped"), tally(1, 0, 0));
@@ -109,7 +117,14 @@ mod tests {
 
     #[test]
     fn other_lines_say_nothing() {
-        for line in ["", "test rates::zero ... ok", "running 3 tests", "     Summary", "test result", "12 passed"] {
+        for line in [
+            "",
+            "test rates::zero ... ok",
+            "running 3 tests",
+            "     Summary",
+            "test result",
+            "12 passed",
+        ] {
             assert_eq!(Tally::of_line(Runner::CargoTest, line), None, "{line}");
             assert_eq!(Tally::of_line(Runner::Nextest, line), None, "{line}");
         }

@@ -8,8 +8,9 @@ use crate::tools::TOOLS;
 
 pub(crate) fn run(report: &mut Report, filter: Option<&str>) {
     install::ensure(report, TOOLS);
-    // Tests outside the server's crate run the binary that lies beside them, so it has to be there first.
-    // Together with the tests, so that dependencies are built once, with one set of features.
+    // Tests outside the server's crate run the binary that lies beside them, so it has to be there
+    // first. Together with the tests, so that dependencies are built once, with one set of
+    // features.
     if !report.run(cargo(&["build", "--workspace", "--bins", "--tests"])) {
         return;
     }
@@ -21,6 +22,9 @@ pub(crate) fn run(report: &mut Report, filter: Option<&str>) {
     tests.args(filter);
     report.run_tests(runner, tests);
     if filter.is_none() {
-        report.run_tests(Runner::CargoTest, cargo(&["test", "--workspace", "--no-fail-fast", "--doc"]));
+        report.run_tests(
+            Runner::CargoTest,
+            cargo(&["test", "--workspace", "--no-fail-fast", "--doc"]),
+        );
     }
 }

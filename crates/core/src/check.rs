@@ -64,7 +64,11 @@ impl Check {
 
     /// Adds a cost; costs in one bucket add up.
     pub fn push(&mut self, part: Part) {
-        match self.parts.iter_mut().find(|known| known.tag == part.tag && known.limit.key() == part.limit.key()) {
+        match self
+            .parts
+            .iter_mut()
+            .find(|known| known.tag == part.tag && known.limit.key() == part.limit.key())
+        {
             Some(known) => known.cost = known.cost.plus(part.cost),
             None => self.parts.push(part),
         }
@@ -89,14 +93,17 @@ impl Check {
         &self.parts
     }
 
-    /// Decides on `buckets`, one for each part in the same order, as they stood at `now`; the decision's effect is left in them. A denied
-    /// check leaves them as they were.
+    /// Decides on `buckets`, one for each part in the same order, as they stood at `now`; the
+    /// decision's effect is left in them. A denied check leaves them as they were.
     ///
     /// # Panics
     /// When there are fewer buckets than parts.
     #[must_use]
     pub fn decide(&self, buckets: &mut [Bucket], now: Timestamp, source: Source) -> Decision {
-        assert!(buckets.len() >= self.parts.len(), "a check is decided on one bucket for each of its parts");
+        assert!(
+            buckets.len() >= self.parts.len(),
+            "a check is decided on one bucket for each of its parts"
+        );
         if let ([part], [bucket, ..]) = (&*self.parts, &mut *buckets) {
             return self.decide_one(part, bucket, now, source);
         }
@@ -104,31 +111,50 @@ impl Check {
             let bucket = bucket.settled(part.limit.numbers(), now);
             (bucket, self.admits(part, &bucket, now))
         };
-        let settled: SmallVec<[(Bucket, bool); 4]> = self.parts.iter().zip(&*buckets).map(settled).collect();
-        let allowed = self.parts.iter().zip(&settled).all(|(part, (_, admitted))| *admitted || !part.limit.denies());
-        let apply = |((part, stored), (mut bucket, admitted)): ((&Part, &mut Bucket), (Bucket, bool))| {
-            if self.apply(&mut bucket, part, admitted && allowed, now) {
-                *stored = bucket;
-            }
-            verdict(part, &bucket, admitted, now)
-        };
+        let settled: SmallVec<[(Bucket, bool); 4]> =
+            self.parts.iter().zip(&*buckets).map(settled).collect();
+        let allowed = self
+            .parts
+            .iter()
+            .zip(&settled)
+            .all(|(part, (_, admitted))| *admitted || !part.limit.denies());
+        let apply =
+            |((part, stored), (mut bucket, admitted)): ((&Part, &mut Bucket), (Bucket, bool))| {
+                if self.apply(&mut bucket, part, admitted && allowed, now) {
+                    *stored = bucket;
+                }
+                verdict(part, &bucket, admitted, now)
+            };
         Decision::new(allowed, self.parts.iter().zip(buckets).zip(settled).map(apply), now, source)
     }
 
     /// As above, for the check of one part, which nearly all are.
-    fn decide_one(&self, part: &Part, stored: &mut Bucket, now: Timestamp, source: Source) -> Decision {
+    fn decide_one(
+        &self,
+        part: &Part,
+        stored: &mut Bucket,
+        now: Timestamp,
+        source: Source,
+    ) -> Decision {
         let mut bucket = stored.settled(part.limit.numbers(), now);
         let admitted = self.admits(part, &bucket, now);
         if self.apply(&mut bucket, part, admitted, now) {
             *stored = bucket;
         }
-        Decision::new(admitted || !part.limit.denies(), [verdict(part, &bucket, admitted, now)], now, source)
+        Decision::new(
+            admitted || !part.limit.denies(),
+            [verdict(part, &bucket, admitted, now)],
+            now,
+            source,
+        )
     }
 
     /// Whether the bucket has the tokens that are asked for, if any are.
     fn admits(&self, part: &Part, bucket: &Bucket, now: Timestamp) -> bool {
         match self.action {
-            Action::Take | Action::Peek => bucket.covers(part.limit.numbers(), part.cost.tokens(), now),
+            Action::Take | Action::Peek => {
+                bucket.covers(part.limit.numbers(), part.cost.tokens(), now)
+            }
             Action::Charge | Action::GiveBack | Action::Reset => true,
         }
     }
@@ -152,7 +178,9 @@ fn verdict(part: &Part, bucket: &Bucket, admitted: bool, now: Timestamp) -> Verd
     let retry = if admitted {
         Retry::Now
     } else {
-        bucket.covers_at(numbers, part.cost.tokens()).map_or(Retry::Never, |at| Retry::After(at.since(now)))
+        bucket
+            .covers_at(numbers, part.cost.tokens())
+            .map_or(Retry::Never, |at| Retry::After(at.since(now)))
     };
     Verdict {
         limit: Arc::clone(&part.limit),

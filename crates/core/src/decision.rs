@@ -60,7 +60,12 @@ pub enum Source {
 impl Decision {
     /// A decision made at `at`, by the store's clock.
     #[must_use]
-    pub fn new(allowed: bool, verdicts: impl IntoIterator<Item = Verdict>, at: Timestamp, source: Source) -> Self {
+    pub fn new(
+        allowed: bool,
+        verdicts: impl IntoIterator<Item = Verdict>,
+        at: Timestamp,
+        source: Source,
+    ) -> Self {
         Self { allowed, verdicts: verdicts.into_iter().collect(), at, source }
     }
 
@@ -100,8 +105,8 @@ impl Decision {
         self.source
     }
 
-    /// The limit that binds: of a denial, the one that takes longest to give way; else the one with the fewest tokens left. Shadows never
-    /// bind; `None` when no limit applies.
+    /// The limit that binds: of a denial, the one that takes longest to give way; else the one with
+    /// the fewest tokens left. Shadows never bind; `None` when no limit applies.
     #[must_use]
     pub fn binding(&self) -> Option<&Verdict> {
         let enforced = self.verdicts.iter().filter(|verdict| verdict.limit.denies());
@@ -132,7 +137,8 @@ impl Verdict {
 }
 
 impl Retry {
-    /// Whole seconds to wait, rounded up so that a client that obeys never returns too early; `None` when waiting is needless or of no use.
+    /// Whole seconds to wait, rounded up so that a client that obeys never returns too early;
+    /// `None` when waiting is needless or of no use.
     #[must_use]
     pub fn after_seconds(self) -> Option<u64> {
         match self {

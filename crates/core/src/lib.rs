@@ -1,7 +1,8 @@
 //! Rates, limits, bucket arithmetic and policy: pure, no I/O, no async, no clock of its own.
 //!
-//! Every instant is an argument. Values are valid once built: a [`Rate`] is never zero, a [`TokenBucket`]'s numbers can be counted exactly.
-//! The arithmetic in [`Bucket`] is the oracle for the scripts in `lua/`: both give the same answers, to the digit.
+//! Every instant is an argument. Values are valid once built: a [`Rate`] is never zero, a
+//! [`TokenBucket`]'s numbers can be counted exactly. The arithmetic in [`Bucket`] is the oracle for
+//! the scripts in `lua/`: both give the same answers, to the digit.
 //!
 //! ```
 //! use sluice_core::{Bucket, TokenBucket, Timestamp};
@@ -35,8 +36,8 @@ pub use cost::{Cost, CostError};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use policy::{
-    Endpoint, HeaderMatch, LimitField, Location, Matched, PatternError, Per, Policy, PolicyBuilder, PolicyError, PolicyFault, Rule,
-    RuleCost, Setting, Terms, Tier, TierField, When,
+    Endpoint, HeaderMatch, LimitField, Location, Matched, PatternError, Per, Policy, PolicyBuilder,
+    PolicyError, PolicyFault, Rule, RuleCost, Setting, Terms, Tier, TierField, When,
 };
 pub use rate::{MAX_PERIOD, MAX_TOKENS, Rate, RateError, Refill};
 pub use request::{Attributes, Client, MAX_CLIENT_BYTES, Request, RequestError};

@@ -83,10 +83,12 @@ impl Limit {
     /// The longest name, in bytes.
     pub const MAX_NAME_BYTES: usize = 200;
 
-    /// An enforced, exact limit called `name`, which a local bucket stands in for while the store is away.
+    /// An enforced, exact limit called `name`, which a local bucket stands in for while the store
+    /// is away.
     ///
     /// # Errors
-    /// When `name` is empty, too long, or not printable ASCII without quotes and backslashes (it stands in header fields as it is).
+    /// When `name` is empty, too long, or not printable ASCII without quotes and backslashes (it
+    /// stands in header fields as it is).
     pub fn new(name: &str, algorithm: Algorithm) -> Result<Self, LimitNameError> {
         if name.is_empty() {
             return Err(LimitNameError::Empty);
@@ -196,12 +198,18 @@ mod tests {
     use super::*;
 
     fn named(name: &str) -> Result<Limit, LimitNameError> {
-        Limit::new(name, Algorithm::TokenBucket(TokenBucket::new("60/minute".parse().unwrap(), 10).unwrap()))
+        Limit::new(
+            name,
+            Algorithm::TokenBucket(TokenBucket::new("60/minute".parse().unwrap(), 10).unwrap()),
+        )
     }
 
     #[test]
     fn a_name_can_stand_in_a_header_as_it_is() {
-        assert_eq!(named("/api/v1/tools/execute").unwrap().to_string(), "/api/v1/tools/execute (60/minute, burst 10)");
+        assert_eq!(
+            named("/api/v1/tools/execute").unwrap().to_string(),
+            "/api/v1/tools/execute (60/minute, burst 10)"
+        );
         assert_eq!(named(""), Err(LimitNameError::Empty));
         assert_eq!(named(&"x".repeat(201)), Err(LimitNameError::TooLong { bytes: 201 }));
         for name in ["a\"b", "a\\b", "a\nb", "ä"] {

@@ -9,7 +9,8 @@ pub const MAX_PERIOD: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Tokens that come back per period: 60 per minute, one per day. Refill is continuous.
 ///
-/// Two rates are equal when they refill equally fast (60 per minute is 1 per second) and are written alike.
+/// Two rates are equal when they refill equally fast (60 per minute is 1 per second) and are
+/// written alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     tokens: u64,
@@ -19,7 +20,8 @@ pub struct Rate {
 
 /// A rate in lowest terms: `tokens` come back every `micros` microseconds.
 ///
-/// These are the units of a bucket's state: instants are counted in `1 / tokens` of a microsecond, in which every cost is a whole number.
+/// These are the units of a bucket's state: instants are counted in `1 / tokens` of a microsecond,
+/// in which every cost is a whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refill {
     pub(crate) tokens: u64,
@@ -31,7 +33,9 @@ pub struct Refill {
 #[non_exhaustive]
 pub enum RateError {
     /// No token would ever come back.
-    #[error("a rate returns at least 1 token per period; to admit nothing, leave the path to another limit or take the endpoint down")]
+    #[error(
+        "a rate returns at least 1 token per period; to admit nothing, leave the path to another limit or take the endpoint down"
+    )]
     Zero,
     /// More than [`MAX_TOKENS`].
     #[error("{tokens} tokens per period are too many: at most {MAX_TOKENS}")]
@@ -40,13 +44,17 @@ pub enum RateError {
         tokens: u64,
     },
     /// The period is zero, not a whole number of microseconds, or longer than [`MAX_PERIOD`].
-    #[error("a period of {period:?} is not possible: from 1 microsecond, in whole microseconds, to 366 days")]
+    #[error(
+        "a period of {period:?} is not possible: from 1 microsecond, in whole microseconds, to 366 days"
+    )]
     Period {
         /// The period asked for.
         period: Duration,
     },
     /// The text is not in the grammar of [`Rate::from_str`].
-    #[error("`{text}` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`")]
+    #[error(
+        "`{text}` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"
+    )]
     Syntax {
         /// What was read.
         text: String,
@@ -57,7 +65,8 @@ impl Rate {
     /// `tokens` per `period`.
     ///
     /// # Errors
-    /// When `tokens` is zero or above [`MAX_TOKENS`], or `period` is not a whole number of microseconds up to [`MAX_PERIOD`].
+    /// When `tokens` is zero or above [`MAX_TOKENS`], or `period` is not a whole number of
+    /// microseconds up to [`MAX_PERIOD`].
     pub fn new(tokens: u64, period: Duration) -> Result<Self, RateError> {
         if tokens == 0 {
             return Err(RateError::Zero);
@@ -69,7 +78,8 @@ impl Rate {
         if period.is_zero() || period > MAX_PERIOD || !whole {
             return Err(RateError::Period { period });
         }
-        let period_us = u64::try_from(period.as_micros()).map_err(|_| RateError::Period { period })?;
+        let period_us =
+            u64::try_from(period.as_micros()).map_err(|_| RateError::Period { period })?;
         Ok(Self { tokens, period_us, refill: Refill::reduced(tokens, period_us) })
     }
 
@@ -114,25 +124,30 @@ impl Rate {
         Self::new(self.tokens.saturating_mul(factor), self.period())
     }
 
-    /// One of `shares` equal parts of this rate: what one of that many replicas may admit alone. Slower than one token in
-    /// [`MAX_PERIOD`] it does not get; no share at all counts as one.
+    /// One of `shares` equal parts of this rate: what one of that many replicas may admit alone.
+    /// Slower than one token in [`MAX_PERIOD`] it does not get; no share at all counts as one.
     #[must_use]
     pub fn shared_among(&self, shares: u64) -> Self {
         let longest = u64::try_from(MAX_PERIOD.as_micros()).unwrap_or(u64::MAX);
         let period_us = self.refill.micros.saturating_mul(shares.max(1)).min(longest);
-        Self { tokens: self.refill.tokens, period_us, refill: Refill::reduced(self.refill.tokens, period_us) }
+        Self {
+            tokens: self.refill.tokens,
+            period_us,
+            refill: Refill::reduced(self.refill.tokens, period_us),
+        }
     }
 }
 
 impl Refill {
-    /// `tokens` every `micros` microseconds, as a bucket's stored state names its units; `None` when either is zero or they have a common
-    /// factor, for then no rate has these units.
+    /// `tokens` every `micros` microseconds, as a bucket's stored state names its units; `None`
+    /// when either is zero or they have a common factor, for then no rate has these units.
     #[must_use]
     pub fn from_parts(tokens: u64, micros: u64) -> Option<Self> {
         (tokens > 0 && micros > 0 && gcd(tokens, micros) == 1).then_some(Self { tokens, micros })
     }
 
-    /// Tokens that come back every [`micros`](Self::micros) microseconds; also the parts a microsecond is counted in.
+    /// Tokens that come back every [`micros`](Self::micros) microseconds; also the parts a
+    /// microsecond is counted in.
     #[must_use]
     pub const fn tokens(self) -> u64 {
         self.tokens
@@ -160,8 +175,9 @@ const fn gcd(mut a: u64, mut b: u64) -> u64 {
 impl FromStr for Rate {
     type Err = RateError;
 
-    /// Reads `N/second`, `N/minute`, `N/hour`, `N/day` (also `s`, `sec`, `m`, `min`, `h`, `d`), or `N per 90s` with a span in `us`, `ms`,
-    /// `s`, `m`, `h` or `d`. `N` may hold underscores, as in `1_000/minute`.
+    /// Reads `N/second`, `N/minute`, `N/hour`, `N/day` (also `s`, `sec`, `m`, `min`, `h`, `d`), or
+    /// `N per 90s` with a span in `us`, `ms`, `s`, `m`, `h` or `d`. `N` may hold underscores, as in
+    /// `1_000/minute`.
     fn from_str(text: &str) -> Result<Self, RateError> {
         let syntax = || RateError::Syntax { text: text.to_owned() };
         let (tokens, period) = match text.split_once('/') {
@@ -238,21 +254,44 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read_again() {
-        for text in ["60/minute", "1/day", "7 per 90s", "3 per 1ms", "3 per 7us", "100000000/minute", "9/second", "2/hour"] {
+        for text in [
+            "60/minute",
+            "1/day",
+            "7 per 90s",
+            "3 per 1ms",
+            "3 per 7us",
+            "100000000/minute",
+            "9/second",
+            "2/hour",
+        ] {
             assert_eq!(rate(text).to_string(), text);
         }
     }
 
     #[test]
     fn what_is_not_a_rate_says_what_would_be() {
-        for text in
-            ["", "60", "60/", "/minute", "-1/minute", "60/fortnight", "1.5/minute", "six/minute", "5 per", "5 per s9", "_1/s", "+1/s"]
-        {
+        for text in [
+            "",
+            "60",
+            "60/",
+            "/minute",
+            "-1/minute",
+            "60/fortnight",
+            "1.5/minute",
+            "six/minute",
+            "5 per",
+            "5 per s9",
+            "_1/s",
+            "+1/s",
+        ] {
             let error = text.parse::<Rate>().unwrap_err();
             assert!(error.to_string().contains("60/minute"), "{text}: {error}");
         }
         assert_eq!("0/minute".parse::<Rate>(), Err(RateError::Zero));
-        assert_eq!("1000000000001/day".parse::<Rate>(), Err(RateError::TooFast { tokens: 1_000_000_000_001 }));
+        assert_eq!(
+            "1000000000001/day".parse::<Rate>(),
+            Err(RateError::TooFast { tokens: 1_000_000_000_001 })
+        );
         assert!(matches!("1 per 367d".parse::<Rate>(), Err(RateError::Period { .. })));
         assert!(matches!("1 per 0s".parse::<Rate>(), Err(RateError::Period { .. })));
     }

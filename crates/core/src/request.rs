@@ -20,7 +20,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// The request's headers, or the attributes that a caller gives in their place.
     pub attributes: &'a dyn Attributes,
-    /// The client's tier as a trusted source names it; a name that the policy does not know is passed over.
+    /// The client's tier as a trusted source names it; a name that the policy does not know is
+    /// passed over.
     pub tier: Option<&'a str>,
     /// The tokens it takes of each limit that does not fix its own cost.
     pub cost: Cost,
@@ -100,7 +101,9 @@ pub enum RequestError {
     #[error("a path starts with `/`")]
     PathNotAbsolute,
     /// `%2F` or `%5C`, or a backslash: servers disagree on whether they separate segments.
-    #[error("a path holds no backslashes and no encoded slashes (`%2F`, `%5C`): separate segments with `/`")]
+    #[error(
+        "a path holds no backslashes and no encoded slashes (`%2F`, `%5C`): separate segments with `/`"
+    )]
     PathSeparator,
     /// A `%` that no two hexadecimal digits follow.
     #[error("a `%` in a path is followed by two hexadecimal digits: write a percent sign as `%25`")]
@@ -111,7 +114,8 @@ pub enum RequestError {
     /// What the escapes stand for is not text.
     #[error("a path is UTF-8 once its escapes are decoded")]
     PathEncoding,
-    /// Servers that merge slashes first and servers that resolve `..` first would read different paths.
+    /// Servers that merge slashes first and servers that resolve `..` first would read different
+    /// paths.
     #[error("a path has no `..` after an empty segment: write it without `//` or without `..`")]
     PathAmbiguous,
     /// A client without a key.
@@ -146,10 +150,16 @@ mod tests {
     #[test]
     fn a_request_shows_no_client_in_logs() {
         let attributes = [("authorization", "Bearer s3cret")];
-        let request = Request { attributes: &attributes, ..Request::new(Client::Key(b"s3cret"), "GET", "/a") };
+        let request = Request {
+            attributes: &attributes,
+            ..Request::new(Client::Key(b"s3cret"), "GET", "/a")
+        };
         let shown = format!("{request:?}");
         // The bytes of a key, too, begin with an `s`.
-        assert!(shown.contains("\"/a\"") && !shown.contains("s3cret") && !shown.contains("115"), "{shown}");
+        assert!(
+            shown.contains("\"/a\"") && !shown.contains("s3cret") && !shown.contains("115"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch, rounded up: a client that waits until then never comes too early.
+    /// Whole seconds since the Unix epoch, rounded up: a client that waits until then never comes
+    /// too early.
     #[must_use]
     pub const fn unix_seconds_rounded_up(self) -> i64 {
         self.0.div_euclid(1_000_000) + (self.0.rem_euclid(1_000_000) > 0) as i64
@@ -39,10 +40,11 @@ impl Timestamp {
     }
 }
 
-/// An exact span of time: whole microseconds and a fraction of one, counted in `1 / per_micro` of a microsecond.
+/// An exact span of time: whole microseconds and a fraction of one, counted in `1 / per_micro` of a
+/// microsecond.
 ///
-/// `per_micro` belongs to the rate that the span was made with ([`Refill::tokens`](crate::Refill::tokens)); spans of different
-/// rates do not mix.
+/// `per_micro` belongs to the rate that the span was made with
+/// ([`Refill::tokens`](crate::Refill::tokens)); spans of different rates do not mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// Whole microseconds.
@@ -51,7 +53,8 @@ pub struct Span {
     pub fraction: u64,
 }
 
-/// An exact instant: a [`Timestamp`] and a fraction of a microsecond, in the same parts as [`Span::fraction`].
+/// An exact instant: a [`Timestamp`] and a fraction of a microsecond, in the same parts as
+/// [`Span::fraction`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment {
     /// Whole microseconds since the Unix epoch.
@@ -84,7 +87,10 @@ impl Moment {
     pub const fn minus(self, span: Span, per_micro: u64) -> Self {
         let micros = self.micros.saturating_sub(span.micros);
         if self.fraction < span.fraction {
-            Self { micros: micros.saturating_sub(1), fraction: self.fraction + per_micro - span.fraction }
+            Self {
+                micros: micros.saturating_sub(1),
+                fraction: self.fraction + per_micro - span.fraction,
+            }
         } else {
             Self { micros, fraction: self.fraction - span.fraction }
         }

@@ -7,11 +7,12 @@ use crate::{
 
 /// The longest time a bucket may need to fill: 50 years of 365 days, in microseconds.
 ///
-/// Inside it every instant that the arithmetic meets lies between the Unix epoch and 2^53 microseconds after it, so that Redis' Lua, whose
-/// numbers are doubles, is exact too.
+/// Inside it every instant that the arithmetic meets lies between the Unix epoch and 2^53
+/// microseconds after it, so that Redis' Lua, whose numbers are doubles, is exact too.
 pub const MAX_FILL_US: i64 = 50 * 365 * 24 * 60 * 60 * 1_000_000;
 
-/// A token bucket's numbers: a [`Rate`] and a burst, the most tokens it can hold. They fit together once built.
+/// A token bucket's numbers: a [`Rate`] and a burst, the most tokens it can hold. They fit together
+/// once built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenBucket {
     rate: Rate,
@@ -44,7 +45,8 @@ impl TokenBucket {
     /// A bucket of `burst` tokens that fills at `rate`.
     ///
     /// # Errors
-    /// When `burst` is zero, or the empty bucket needs more than 50 years ([`MAX_FILL_US`]) to fill.
+    /// When `burst` is zero, or the empty bucket needs more than 50 years ([`MAX_FILL_US`]) to
+    /// fill.
     pub fn new(rate: Rate, burst: u64) -> Result<Self, TokenBucketError> {
         if burst == 0 {
             return Err(TokenBucketError::NoBurst);
@@ -82,7 +84,8 @@ impl TokenBucket {
         self.fill
     }
 
-    /// How long the refill needs for `tokens` tokens, exactly; cut at [`MAX_FILL_US`] times two, beyond which nothing is admitted or owed.
+    /// How long the refill needs for `tokens` tokens, exactly; cut at [`MAX_FILL_US`] times two,
+    /// beyond which nothing is admitted or owed.
     #[must_use]
     pub fn span_of(&self, tokens: u64) -> Span {
         span_of(self.refill(), tokens)
@@ -96,11 +99,13 @@ impl TokenBucket {
         Ok(Self::new(self.rate.times(factor)?, self.burst.saturating_mul(factor))?)
     }
 
-    /// One of `shares` equal parts, and at least one token: what one of that many replicas may admit alone.
+    /// One of `shares` equal parts, and at least one token: what one of that many replicas may
+    /// admit alone.
     #[must_use]
     pub fn shared_among(&self, shares: u64) -> Self {
         let (rate, burst) = (self.rate.shared_among(shares), (self.burst / shares.max(1)).max(1));
-        // A share of one token at a rate that was slowed down may no longer fill in time: then the rate stays whole.
+        // A share of one token at a rate that was slowed down may no longer fill in time: then the
+        // rate stays whole.
         Self::new(rate, burst).or_else(|_| Self::new(self.rate, burst)).unwrap_or(*self)
     }
 }
@@ -120,14 +125,17 @@ pub enum MultiplyError {
 const LONGEST_SPAN: Span = Span { micros: 2 * MAX_FILL_US, fraction: 0 };
 
 fn span_of(refill: Refill, tokens: u64) -> Span {
-    // Nearly every rate and cost fit the first branch, which is several times faster than dividing 128 bits.
+    // Nearly every rate and cost fit the first branch, which is several times faster than dividing
+    // 128 bits.
     let (micros, fraction) = match tokens.checked_mul(refill.micros()) {
         Some(parts) if refill.tokens() == 1 => (parts, 0),
         Some(parts) => (parts / refill.tokens(), parts % refill.tokens()),
         None => {
             let parts = u128::from(tokens) * u128::from(refill.micros());
             let per_micro = u128::from(refill.tokens());
-            let (Ok(micros), Ok(fraction)) = (u64::try_from(parts / per_micro), u64::try_from(parts % per_micro)) else {
+            let (Ok(micros), Ok(fraction)) =
+                (u64::try_from(parts / per_micro), u64::try_from(parts % per_micro))
+            else {
                 return LONGEST_SPAN;
             };
             (micros, fraction)
@@ -153,7 +161,11 @@ mod tests {
 
     #[test]
     fn the_widest_products_do_not_overflow() {
-        let fastest = TokenBucket::new(Rate::new(crate::rate::MAX_TOKENS, std::time::Duration::from_micros(1)).unwrap(), u64::MAX).unwrap();
+        let fastest = TokenBucket::new(
+            Rate::new(crate::rate::MAX_TOKENS, std::time::Duration::from_micros(1)).unwrap(),
+            u64::MAX,
+        )
+        .unwrap();
         assert_eq!(fastest.span_of(u64::MAX).micros, 18_446_744);
         let slowest = TokenBucket::new("1 per 366d".parse().unwrap(), 49).unwrap();
         assert_eq!(slowest.span_of(u64::MAX), LONGEST_SPAN);

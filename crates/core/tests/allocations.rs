@@ -1,7 +1,8 @@
 //! Matching a request costs no allocation in the usual case.
 
 use sluice_core::{
-    Action, Algorithm, Client, Endpoint, HeaderMatch, Per, Policy, PolicyBuilder, Request, Rule, RuleCost, Setting, Tier, TokenBucket, When,
+    Action, Algorithm, Client, Endpoint, HeaderMatch, Per, Policy, PolicyBuilder, Request, Rule,
+    RuleCost, Setting, Tier, TokenBucket, When,
 };
 
 fn bucket() -> TokenBucket {
@@ -23,7 +24,10 @@ fn policy() -> Policy {
         ..Rule::new("orders", Algorithm::TokenBucket(bucket()))
     };
     let builder = PolicyBuilder {
-        endpoints: vec![Endpoint { path: "/api/*/orders".to_owned(), setting: Setting::limit(bucket()) }],
+        endpoints: vec![Endpoint {
+            path: "/api/*/orders".to_owned(),
+            setting: Setting::limit(bucket()),
+        }],
         tiers: vec![Tier { multiply: 5, clients: vec![b"bob".to_vec()], ..Tier::new("pro") }],
         limits: vec![rule],
         ..PolicyBuilder::default()
@@ -35,7 +39,12 @@ fn policy() -> Policy {
 fn matched(policy: &Policy, request: &Request<'_>) -> (usize, u64) {
     let mut parts = 0;
     let allocations = allocation_counter::measure(|| {
-        parts = policy.check(Action::Take, request).expect("a request that can be checked").check.parts().len();
+        parts = policy
+            .check(Action::Take, request)
+            .expect("a request that can be checked")
+            .check
+            .parts()
+            .len();
     });
     (parts, allocations.count_total)
 }
@@ -44,8 +53,15 @@ fn matched(policy: &Policy, request: &Request<'_>) -> (usize, u64) {
 fn matching_a_path_in_normal_form_allocates_nothing() {
     let policy = policy();
     let attributes = [("x-kind", "bulk"), ("x-org", "red"), ("x-cost", "3")];
-    let post = |client: Client<'static>, path| Request { attributes: &attributes, ..Request::new(client, "POST", path) };
-    let (alice, bob, somebody) = (Client::Key(b"alice"), Client::Key(b"bob"), Client::Address("2001:db8::1".parse().unwrap()));
+    let post = |client: Client<'static>, path| Request {
+        attributes: &attributes,
+        ..Request::new(client, "POST", path)
+    };
+    let (alice, bob, somebody) = (
+        Client::Key(b"alice"),
+        Client::Key(b"bob"),
+        Client::Address("2001:db8::1".parse().unwrap()),
+    );
     for (request, parts) in [
         (post(alice, "/api/v1/orders"), 2),
         (post(bob, "/api/v1/orders/"), 2),
@@ -61,7 +77,8 @@ fn matching_a_path_in_normal_form_allocates_nothing() {
 #[test]
 fn a_disguised_path_is_what_allocates() {
     let policy = policy();
-    let (parts, allocations) = matched(&policy, &Request::new(Client::Key(b"alice"), "GET", "/health/../elsewhere"));
+    let (parts, allocations) =
+        matched(&policy, &Request::new(Client::Key(b"alice"), "GET", "/health/../elsewhere"));
     assert_eq!(parts, 1);
     assert!(allocations > 0, "else the counting of this test is broken");
 }

@@ -24,7 +24,8 @@ impl Model {
     fn full(numbers: &TokenBucket, now_us: i64) -> Self {
         let rate = numbers.rate();
         let burst = Ratio::from(i128::from(numbers.burst()));
-        let per_us = Ratio::new(rate.tokens().into(), i128::try_from(rate.period().as_micros()).unwrap());
+        let per_us =
+            Ratio::new(rate.tokens().into(), i128::try_from(rate.period().as_micros()).unwrap());
         Self { tokens: burst, at_us: now_us, per_us, burst }
     }
 
@@ -123,7 +124,12 @@ fn compare(numbers: &TokenBucket, steps: &[(i64, Step)]) -> Result<(), TestCaseE
 #[test]
 fn a_million_operations_equal_the_rational_model() {
     let histories = token_buckets().prop_flat_map(|numbers| (Just(numbers), steps(numbers, 1_000)));
-    let config = Config { cases: 1_000, max_shrink_iters: 2_000, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: 1_000,
+        max_shrink_iters: 2_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
     TestRunner::new(config).run(&histories, |(numbers, steps)| compare(&numbers, &steps)).unwrap();
 }
 
@@ -131,7 +137,9 @@ fn a_million_operations_equal_the_rational_model() {
 fn one_bucket_does_not_drift_in_a_hundred_thousand_operations() {
     let numbers = TokenBucket::new("999983/hour".parse().unwrap(), 1_000).unwrap();
     let config = Config { cases: 1, failure_persistence: None, ..Config::default() };
-    TestRunner::new(config).run(&steps(numbers, 100_000), |steps| compare(&numbers, &steps)).unwrap();
+    TestRunner::new(config)
+        .run(&steps(numbers, 100_000), |steps| compare(&numbers, &steps))
+        .unwrap();
 }
 
 proptest! {
@@ -191,7 +199,8 @@ proptest! {
         let tokens = bucket.remaining(now);
         let changed = bucket.settled(&new, now);
         prop_assert!(changed.remaining(now) <= tokens.min(new.burst()));
-        // Converting may cost the refill of a microsecond, which is a token or two at the fastest rates.
+        // Converting may cost the refill of a microsecond, which is a token or two at the fastest
+        // rates.
         let refill_of_one_us = new.refill().tokens().div_ceil(new.refill().micros());
         prop_assert!(changed.remaining(now) + refill_of_one_us + 1 >= tokens.min(new.burst()));
     }

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 use sluice_core::{
-    Action, Algorithm, Client, Cost, Endpoint, HeaderMatch, LimitKey, Matched, Mode, Per, Policy, PolicyBuilder, Request, RequestError,
-    Rule, RuleCost, Setting, Tag, Terms, Tier, TokenBucket, When,
+    Action, Algorithm, Client, Cost, Endpoint, HeaderMatch, LimitKey, Matched, Mode, Per, Policy,
+    PolicyBuilder, Request, RequestError, Rule, RuleCost, Setting, Tag, Terms, Tier, TokenBucket,
+    When,
 };
 
 fn bucket(rate: &str, burst: u64) -> TokenBucket {
@@ -15,7 +16,10 @@ fn algorithm(rate: &str, burst: u64) -> Algorithm {
 }
 
 fn endpoint(path: &str, per_minute: u64) -> Endpoint {
-    Endpoint { path: path.to_owned(), setting: Setting::limit(bucket(&format!("{per_minute}/minute"), 10)) }
+    Endpoint {
+        path: path.to_owned(),
+        setting: Setting::limit(bucket(&format!("{per_minute}/minute"), 10)),
+    }
 }
 
 fn rule(name: &str, per: Per) -> Rule {
@@ -31,7 +35,10 @@ fn shadow(setting: Setting) -> Setting {
 
 /// A default of 60 a minute, and nothing else.
 fn plain() -> PolicyBuilder {
-    PolicyBuilder { defaults: Setting::limit(bucket("60/minute", 10)), ..PolicyBuilder::unlimited() }
+    PolicyBuilder {
+        defaults: Setting::limit(bucket("60/minute", 10)),
+        ..PolicyBuilder::unlimited()
+    }
 }
 
 fn built(builder: PolicyBuilder) -> Policy {
@@ -53,7 +60,12 @@ fn limits(policy: &Policy, request: &Request<'_>) -> Vec<String> {
 
 /// The buckets that a request takes from.
 fn buckets(policy: &Policy, request: &Request<'_>) -> Vec<(Tag, LimitKey, Cost)> {
-    matched(policy, request).check.parts().iter().map(|part| (part.tag, part.limit.key(), part.cost)).collect()
+    matched(policy, request)
+        .check
+        .parts()
+        .iter()
+        .map(|part| (part.tag, part.limit.key(), part.cost))
+        .collect()
 }
 
 #[test]
@@ -62,10 +74,19 @@ fn the_built_in_policy_is_the_documents() {
     for (path, expected) in [
         ("/", "default (60/minute, burst 10)"),
         ("/api/v1/conversation/chat", "default (60/minute, burst 10)"),
-        ("/api/v1/conversation/chat-stream", "/api/v1/conversation/chat-stream (20/minute, burst 10)"),
-        ("/api/v1/conversation/chat-stream/x", "/api/v1/conversation/chat-stream (20/minute, burst 10)"),
+        (
+            "/api/v1/conversation/chat-stream",
+            "/api/v1/conversation/chat-stream (20/minute, burst 10)",
+        ),
+        (
+            "/api/v1/conversation/chat-stream/x",
+            "/api/v1/conversation/chat-stream (20/minute, burst 10)",
+        ),
         ("/api/v1/conversation/chat-streams", "default (60/minute, burst 10)"),
-        ("/api/v1/blueprints/generate-blueprint", "/api/v1/blueprints/generate-blueprint (30/minute, burst 10)"),
+        (
+            "/api/v1/blueprints/generate-blueprint",
+            "/api/v1/blueprints/generate-blueprint (30/minute, burst 10)",
+        ),
         ("/api/v1/tools/execute", "/api/v1/tools/execute (40/minute, burst 10)"),
         ("/api/v1/blueprints", "/api/v1/blueprints (100/minute, burst 10)"),
         ("/api/v1/blueprints/7", "/api/v1/blueprints (100/minute, burst 10)"),
@@ -103,15 +124,27 @@ fn no_disguise_is_a_way_around_a_limit() {
     ] {
         assert_eq!(buckets(&policy, &get("alice", path)), expected, "{path}");
     }
-    for path in ["/health%2F..%2Fapi/v1/tools/execute", "/health\\..\\api", "/health//../api", "/api%00", "health"] {
+    for path in [
+        "/health%2F..%2Fapi/v1/tools/execute",
+        "/health\\..\\api",
+        "/health//../api",
+        "/api%00",
+        "health",
+    ] {
         assert!(policy.check(Action::Take, &get("alice", path)).is_err(), "{path}");
     }
 }
 
 #[test]
 fn the_label_is_the_pattern_that_covers_the_path_or_other() {
-    let policy = built(PolicyBuilder { endpoints: vec![endpoint("/users/*/orders/", 5)], exempt: vec!["/health".to_owned()], ..plain() });
-    for (path, expected) in [("/users/7/orders/9", "/users/*/orders"), ("/users/7", "other"), ("/health/x", "/health")] {
+    let policy = built(PolicyBuilder {
+        endpoints: vec![endpoint("/users/*/orders/", 5)],
+        exempt: vec!["/health".to_owned()],
+        ..plain()
+    });
+    for (path, expected) in
+        [("/users/7/orders/9", "/users/*/orders"), ("/users/7", "other"), ("/health/x", "/health")]
+    {
         let matched = matched(&policy, &get("alice", path));
         assert_eq!(&*policy.endpoints()[matched.endpoint], expected, "{path}");
     }
@@ -121,10 +154,16 @@ fn the_label_is_the_pattern_that_covers_the_path_or_other() {
 #[test]
 fn an_endpoint_that_is_off_keeps_the_default_away() {
     let off = Endpoint { path: "/free".to_owned(), setting: Setting::Off };
-    let policy =
-        built(PolicyBuilder { endpoints: vec![off, endpoint("/free/not", 5)], limits: vec![rule("all", Per::Everyone)], ..plain() });
+    let policy = built(PolicyBuilder {
+        endpoints: vec![off, endpoint("/free/not", 5)],
+        limits: vec![rule("all", Per::Everyone)],
+        ..plain()
+    });
     assert_eq!(limits(&policy, &get("alice", "/free/x")), ["all (100/minute, burst 20)"]);
-    assert_eq!(limits(&policy, &get("alice", "/free/not")), ["/free/not (5/minute, burst 10)", "all (100/minute, burst 20)"]);
+    assert_eq!(
+        limits(&policy, &get("alice", "/free/not")),
+        ["/free/not (5/minute, burst 10)", "all (100/minute, burst 20)"]
+    );
 }
 
 #[test]
@@ -136,20 +175,29 @@ fn general_limits_apply_all_together_beside_the_endpoints() {
     });
     let all = ["each (100/minute, burst 20)", "all (100/minute, burst 20)"];
     assert_eq!(limits(&policy, &get("alice", "/a")), ["/a (5/minute, burst 10)", all[0], all[1]]);
-    assert_eq!(limits(&policy, &get("alice", "/b")), all, "the default speaks only where no other limit does");
+    assert_eq!(
+        limits(&policy, &get("alice", "/b")),
+        all,
+        "the default speaks only where no other limit does"
+    );
 }
 
 #[test]
 fn a_general_limit_applies_when_everything_it_asks_for_is_there() {
-    let header =
-        |name: &str, values: &[&str]| HeaderMatch { name: name.to_owned(), values: values.iter().map(|&value| value.to_owned()).collect() };
+    let header = |name: &str, values: &[&str]| HeaderMatch {
+        name: name.to_owned(),
+        values: values.iter().map(|&value| value.to_owned()).collect(),
+    };
     let when = When {
         paths: vec!["/api/**".to_owned(), "/v2/*".to_owned()],
         methods: vec!["POST".to_owned(), "put".to_owned()],
         headers: vec![header("X-Kind", &["batch", "bulk"]), header("x-org", &[])],
         tiers: Vec::new(),
     };
-    let policy = built(PolicyBuilder { limits: vec![Rule { when, ..rule("writes", Per::Everyone) }], ..PolicyBuilder::unlimited() });
+    let policy = built(PolicyBuilder {
+        limits: vec![Rule { when, ..rule("writes", Per::Everyone) }],
+        ..PolicyBuilder::unlimited()
+    });
     let applies = |method, path, attributes: &[(&'static str, &'static str); 2]| {
         !limits(&policy, &Request { method, attributes, ..get("alice", path) }).is_empty()
     };
@@ -189,8 +237,10 @@ fn a_limit_is_per_what_it_says() {
 
 #[test]
 fn a_client_known_by_its_address_has_one_whoever_asks_for_it() {
-    let policy =
-        built(PolicyBuilder { limits: vec![rule("address", Per::Address), rule("client", Per::Client)], ..PolicyBuilder::unlimited() });
+    let policy = built(PolicyBuilder {
+        limits: vec![rule("address", Per::Address), rule("client", Per::Client)],
+        ..PolicyBuilder::unlimited()
+    });
     let known = Request::new(Client::Address("192.0.2.1".parse().unwrap()), "GET", "/");
     let taken = buckets(&policy, &Request { address: None, ..known });
     assert_eq!(taken, buckets(&policy, &known));
@@ -201,7 +251,10 @@ fn a_client_known_by_its_address_has_one_whoever_asks_for_it() {
 fn a_limit_per_something_that_a_request_has_not_does_not_apply() {
     let limits_per = |per| built(PolicyBuilder { limits: vec![rule("rare", per)], ..plain() });
     let request = get("alice", "/");
-    assert_eq!(limits(&limits_per(Per::Header("x-org".to_owned())), &request), ["default (60/minute, burst 10)"]);
+    assert_eq!(
+        limits(&limits_per(Per::Header("x-org".to_owned())), &request),
+        ["default (60/minute, burst 10)"]
+    );
     assert_eq!(limits(&limits_per(Per::Address), &request), ["default (60/minute, burst 10)"]);
 }
 
@@ -212,7 +265,8 @@ fn a_cost_is_the_requests_or_the_limits_own() {
         ("fixed", RuleCost::Fixed(Cost::new(7).unwrap())),
         ("header", RuleCost::Header("X-Tokens".to_owned())),
     ];
-    let limits = costs.into_iter().map(|(name, cost)| Rule { cost, ..rule(name, Per::Client) }).collect();
+    let limits =
+        costs.into_iter().map(|(name, cost)| Rule { cost, ..rule(name, Per::Client) }).collect();
     let policy = built(PolicyBuilder { limits, ..PolicyBuilder::unlimited() });
     let taken = |attributes: &[(&str, &str); 1]| {
         let request = Request { cost: Cost::new(3).unwrap(), attributes, ..get("alice", "/") };
@@ -222,8 +276,14 @@ fn a_cost_is_the_requests_or_the_limits_own() {
     assert_eq!(taken(&[("x-other", "1")]), Ok(vec![3, 7, 3]));
     assert_eq!(taken(&[("x-tokens", "250")]), Ok(vec![3, 7, 250]));
     assert_eq!(taken(&[("x-tokens", " 0 ")]), Ok(vec![3, 7, 0]));
-    for unreadable in ["", "-1", "+1", "1.5", "many", "1e3", "1000000000001", "99999999999999999999"] {
-        assert_eq!(taken(&[("x-tokens", unreadable)]), Err(RequestError::Cost { header: "x-tokens".to_owned() }), "{unreadable}");
+    for unreadable in
+        ["", "-1", "+1", "1.5", "many", "1e3", "1000000000001", "99999999999999999999"]
+    {
+        assert_eq!(
+            taken(&[("x-tokens", unreadable)]),
+            Err(RequestError::Cost { header: "x-tokens".to_owned() }),
+            "{unreadable}"
+        );
     }
 }
 
@@ -243,18 +303,32 @@ fn a_shadow_is_asked_beside_what_is_enforced_without_it() {
     let tried = Endpoint { setting: shadow(endpoint("/a/b", 5).setting), ..endpoint("/a/b", 5) };
     let mut limit = rule("tried", Per::Everyone);
     limit.terms.mode = Mode::Shadow;
-    let policy = built(PolicyBuilder { endpoints: vec![endpoint("/a", 30), tried.clone()], limits: vec![limit], ..plain() });
+    let policy = built(PolicyBuilder {
+        endpoints: vec![endpoint("/a", 30), tried.clone()],
+        limits: vec![limit],
+        ..plain()
+    });
     let tried_limit = "tried (100/minute, burst 20)";
-    assert_eq!(limits(&policy, &get("alice", "/x")), [tried_limit, "default (60/minute, burst 10)"]);
-    assert_eq!(limits(&policy, &get("alice", "/a/b/c")), ["/a/b (5/minute, burst 10)", "/a (30/minute, burst 10)", tried_limit]);
+    assert_eq!(
+        limits(&policy, &get("alice", "/x")),
+        [tried_limit, "default (60/minute, burst 10)"]
+    );
+    assert_eq!(
+        limits(&policy, &get("alice", "/a/b/c")),
+        ["/a/b (5/minute, burst 10)", "/a (30/minute, burst 10)", tried_limit]
+    );
     let policy = built(PolicyBuilder { endpoints: vec![tried], ..plain() });
-    assert_eq!(limits(&policy, &get("alice", "/a/b")), ["/a/b (5/minute, burst 10)", "default (60/minute, burst 10)"]);
+    assert_eq!(
+        limits(&policy, &get("alice", "/a/b")),
+        ["/a/b (5/minute, burst 10)", "default (60/minute, burst 10)"]
+    );
 }
 
 #[test]
 fn a_shadow_refuses_no_cost_that_it_cannot_read() {
     let with_cost = |mode| {
-        let mut limit = Rule { cost: RuleCost::Header("x-cost".to_owned()), ..rule("tried", Per::Everyone) };
+        let mut limit =
+            Rule { cost: RuleCost::Header("x-cost".to_owned()), ..rule("tried", Per::Everyone) };
         limit.terms.mode = mode;
         built(PolicyBuilder { limits: vec![limit], ..PolicyBuilder::unlimited() })
     };
@@ -267,13 +341,20 @@ fn a_shadow_refuses_no_cost_that_it_cannot_read() {
 fn with_tiers() -> PolicyBuilder {
     PolicyBuilder {
         endpoints: vec![endpoint("/a", 20), endpoint("/b", 30)],
-        limits: vec![rule("each", Per::Client), rule("all", Per::Everyone)].into_iter().map(|rule| on_path(rule, "/**/rules")).collect(),
+        limits: vec![rule("each", Per::Client), rule("all", Per::Everyone)]
+            .into_iter()
+            .map(|rule| on_path(rule, "/**/rules"))
+            .collect(),
         tiers: vec![
             Tier { multiply: 5, ..Tier::new("pro") },
             Tier {
                 multiply: 2,
                 defaults: Some(Setting::limit(bucket("1000/minute", 500))),
-                endpoints: vec![endpoint("/a/", 7), endpoint("/b/c", 8), Endpoint { path: "/free".to_owned(), setting: Setting::Off }],
+                endpoints: vec![
+                    endpoint("/a/", 7),
+                    endpoint("/b/c", 8),
+                    Endpoint { path: "/free".to_owned(), setting: Setting::Off },
+                ],
                 ..Tier::new("own")
             },
             Tier { unlimited: true, clients: vec![b"carol".to_vec()], ..Tier::new("enterprise") },
@@ -310,7 +391,11 @@ fn tiers_change_the_numbers_of_limits_per_client() {
         (Some("unheard-of"), "/x", vec!["default (60/minute, burst 10)"]),
         (Some(""), "/x", vec!["default (60/minute, burst 10)"]),
     ] {
-        assert_eq!(limits(&policy, &Request { tier, ..get("alice", path) }), expected, "{tier:?} {path}");
+        assert_eq!(
+            limits(&policy, &Request { tier, ..get("alice", path) }),
+            expected,
+            "{tier:?} {path}"
+        );
     }
 }
 
@@ -334,16 +419,30 @@ fn a_change_of_tier_keeps_the_bucket() {
 fn a_general_limit_may_be_for_some_tiers_only() {
     let mut limit = rule("trial", Per::Everyone);
     limit.when.tiers = vec!["pro".to_owned(), "own".to_owned()];
-    let policy = built(PolicyBuilder { limits: vec![limit], defaults: Setting::Off, endpoints: Vec::new(), ..with_tiers() });
-    let applies = |tier| limits(&policy, &Request { tier, ..get("alice", "/") }).contains(&"trial (100/minute, burst 20)".to_owned());
-    assert_eq!([None, Some("pro"), Some("own"), Some("enterprise")].map(applies), [false, true, true, false]);
+    let policy = built(PolicyBuilder {
+        limits: vec![limit],
+        defaults: Setting::Off,
+        endpoints: Vec::new(),
+        ..with_tiers()
+    });
+    let applies = |tier| {
+        limits(&policy, &Request { tier, ..get("alice", "/") })
+            .contains(&"trial (100/minute, burst 20)".to_owned())
+    };
+    assert_eq!(
+        [None, Some("pro"), Some("own"), Some("enterprise")].map(applies),
+        [false, true, true, false]
+    );
 }
 
 #[test]
 fn addresses_are_grouped_as_subscribers_have_them() {
     let tag = |prefix, address: &str| {
         let policy = built(PolicyBuilder { ipv6_prefix: prefix, ..plain() });
-        buckets(&policy, &Request::new(Client::Address(address.parse().expect("an address")), "GET", "/"))
+        buckets(
+            &policy,
+            &Request::new(Client::Address(address.parse().expect("an address")), "GET", "/"),
+        )
     };
     assert_eq!(tag(64, "2001:db8::1"), tag(64, "2001:db8::ffff:ffff:ffff:ffff"));
     assert_ne!(tag(64, "2001:db8::1"), tag(64, "2001:db8:0:1::1"));
@@ -365,11 +464,22 @@ fn an_address_and_a_key_of_the_same_bytes_are_different_clients() {
 #[test]
 fn a_client_without_a_proper_key_is_refused() {
     let policy = built(PolicyBuilder { exempt: vec!["/health".to_owned()], ..plain() });
-    let check = |key, path| policy.check(Action::Take, &Request::new(Client::Key(key), "GET", path)).map(|matched| matched.exempt);
+    let check = |key, path| {
+        policy
+            .check(Action::Take, &Request::new(Client::Key(key), "GET", path))
+            .map(|matched| matched.exempt)
+    };
     assert_eq!(check(b"", "/"), Err(RequestError::ClientEmpty));
-    assert_eq!(check(&[b'a'; 16_385], "/"), Err(RequestError::ClientTooLong { bytes: 16_385, most: 16_384 }));
+    assert_eq!(
+        check(&[b'a'; 16_385], "/"),
+        Err(RequestError::ClientTooLong { bytes: 16_385, most: 16_384 })
+    );
     assert_eq!(check(&[b'a'; 16_384], "/"), Ok(false));
-    assert_eq!(check(b"", "/health"), Ok(true), "nobody has to say who asks for what is never limited");
+    assert_eq!(
+        check(b"", "/health"),
+        Ok(true),
+        "nobody has to say who asks for what is never limited"
+    );
 }
 
 #[test]
@@ -389,7 +499,8 @@ fn setting() -> impl Strategy<Value = Setting> {
 }
 
 fn path(segments: &'static [&'static str]) -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(segments), 0..4).prop_map(|segments| format!("/{}", segments.join("/")))
+    prop::collection::vec(prop::sample::select(segments), 0..4)
+        .prop_map(|segments| format!("/{}", segments.join("/")))
 }
 
 prop_compose! {
@@ -432,7 +543,8 @@ prop_compose! {
 
 /// The same policy without anything that is only tried.
 fn without_shadows(mut builder: PolicyBuilder) -> PolicyBuilder {
-    let enforced = |setting: &Setting| !matches!(setting, Setting::Limit(Terms { mode: Mode::Shadow, .. }));
+    let enforced =
+        |setting: &Setting| !matches!(setting, Setting::Limit(Terms { mode: Mode::Shadow, .. }));
     if !enforced(&builder.defaults) {
         builder.defaults = Setting::Off;
     }

@@ -1,8 +1,8 @@
 //! Everything that can be wrong with a policy is said at once, with its place and a remedy.
 
 use sluice_core::{
-    Algorithm, Cost, Endpoint, HeaderMatch, LimitField, Location, Per, PolicyBuilder, PolicyError, PolicyFault, Rule, RuleCost, Setting,
-    Tier, TierField, TokenBucket, When,
+    Algorithm, Cost, Endpoint, HeaderMatch, LimitField, Location, Per, PolicyBuilder, PolicyError,
+    PolicyFault, Rule, RuleCost, Setting, Tier, TierField, TokenBucket, When,
 };
 
 fn bucket(rate: &str, burst: u64) -> TokenBucket {
@@ -56,10 +56,17 @@ fn everything_wrong_is_said_at_once() {
 
 #[test]
 fn a_name_is_taken_once_whatever_kind_of_limit_has_it() {
-    let builder = PolicyBuilder { endpoints: vec![endpoint("/a")], limits: vec![rule("default"), rule("/a")], ..PolicyBuilder::default() };
+    let builder = PolicyBuilder {
+        endpoints: vec![endpoint("/a")],
+        limits: vec![rule("default"), rule("/a")],
+        ..PolicyBuilder::default()
+    };
     assert_eq!(
         messages(builder),
-        ["limits[0].name: `default` is already taken by defaults", "limits[1].name: `/a` is already taken by endpoints./a"]
+        [
+            "limits[0].name: `default` is already taken by defaults",
+            "limits[1].name: `/a` is already taken by endpoints./a"
+        ]
     );
 }
 
@@ -73,7 +80,10 @@ fn a_limit_that_is_off_keeps_its_name() {
 
 #[test]
 fn names_that_would_share_buckets_are_refused() {
-    let builder = PolicyBuilder { limits: vec![rule("colliding-425025"), rule("colliding-5620776")], ..PolicyBuilder::default() };
+    let builder = PolicyBuilder {
+        limits: vec![rule("colliding-425025"), rule("colliding-5620776")],
+        ..PolicyBuilder::default()
+    };
     assert_eq!(
         messages(builder),
         [
@@ -84,7 +94,8 @@ fn names_that_would_share_buckets_are_refused() {
 
 #[test]
 fn a_name_that_cannot_stand_in_a_header_is_refused() {
-    let builder = PolicyBuilder { limits: vec![rule(""), rule("a\"b")], ..PolicyBuilder::default() };
+    let builder =
+        PolicyBuilder { limits: vec![rule(""), rule("a\"b")], ..PolicyBuilder::default() };
     assert_eq!(
         messages(builder),
         [
@@ -101,8 +112,14 @@ fn a_name_that_cannot_stand_in_a_header_is_refused() {
 
 #[test]
 fn two_spellings_of_one_endpoint_are_refused() {
-    let builder = PolicyBuilder { endpoints: vec![endpoint("/a/b"), endpoint("/a/%62/")], ..PolicyBuilder::default() };
-    assert_eq!(messages(builder), ["endpoints./a/%62/: covers the same paths as `/a/b`: keep one of them"]);
+    let builder = PolicyBuilder {
+        endpoints: vec![endpoint("/a/b"), endpoint("/a/%62/")],
+        ..PolicyBuilder::default()
+    };
+    assert_eq!(
+        messages(builder),
+        ["endpoints./a/%62/: covers the same paths as `/a/b`: keep one of them"]
+    );
 }
 
 #[test]
@@ -114,7 +131,11 @@ fn what_a_limit_asks_for_has_to_make_sense() {
         tiers: texts(&["pro", "free"]),
     };
     let wrong = Rule { when, cost: RuleCost::Header(String::new()), ..rule("a") };
-    let builder = PolicyBuilder { limits: vec![wrong], tiers: vec![Tier::new("pro"), Tier::new("team")], ..PolicyBuilder::default() };
+    let builder = PolicyBuilder {
+        limits: vec![wrong],
+        tiers: vec![Tier::new("pro"), Tier::new("team")],
+        ..PolicyBuilder::default()
+    };
     let at = |field| Location::Limit { index: 0, field };
     let places: Vec<Location> = errors(builder.clone()).into_iter().map(|error| error.at).collect();
     assert_eq!(
@@ -129,16 +150,23 @@ fn what_a_limit_asks_for_has_to_make_sense() {
             at(LimitField::Cost),
         ]
     );
-    assert!(messages(builder).contains(&"limits[0].when.tier[1]: there is no tier `free`: use one of pro, team".to_owned()));
+    assert!(messages(builder).contains(
+        &"limits[0].when.tier[1]: there is no tier `free`: use one of pro, team".to_owned()
+    ));
 }
 
 #[test]
 fn a_cost_that_would_always_be_denied_is_refused() {
-    let fixed = |cost| Rule { cost: RuleCost::Fixed(Cost::new(cost).expect("a cost")), ..rule(&format!("cost-{cost}")) };
+    let fixed = |cost| Rule {
+        cost: RuleCost::Fixed(Cost::new(cost).expect("a cost")),
+        ..rule(&format!("cost-{cost}"))
+    };
     let builder = PolicyBuilder { limits: vec![fixed(5), fixed(6)], ..PolicyBuilder::default() };
     assert_eq!(
         messages(builder),
-        ["limits[1].cost: a cost of 6 is above the burst of 5, so every request would be denied: raise the burst or lower the cost"]
+        [
+            "limits[1].cost: a cost of 6 is above the burst of 5, so every request would be denied: raise the burst or lower the cost"
+        ]
     );
 }
 
@@ -168,8 +196,12 @@ fn a_tier_has_one_name_and_either_numbers_or_no_limits() {
 #[test]
 fn a_tier_that_no_limit_could_follow_is_refused() {
     let huge = Tier { multiply: 1_000_000_000_000, ..Tier::new("huge") };
-    let only_endpoint =
-        PolicyBuilder { endpoints: vec![endpoint("/a")], limits: vec![rule("b")], tiers: vec![huge], ..PolicyBuilder::unlimited() };
+    let only_endpoint = PolicyBuilder {
+        endpoints: vec![endpoint("/a")],
+        limits: vec![rule("b")],
+        tiers: vec![huge],
+        ..PolicyBuilder::unlimited()
+    };
     assert_eq!(
         messages(only_endpoint),
         [
@@ -181,10 +213,19 @@ fn a_tier_that_no_limit_could_follow_is_refused() {
 
 #[test]
 fn a_tiers_own_endpoints_are_looked_over_too() {
-    let tier = Tier { endpoints: vec![endpoint("/a"), endpoint("/a/"), endpoint("/**")], ..Tier::new("pro") };
+    let tier = Tier {
+        endpoints: vec![endpoint("/a"), endpoint("/a/"), endpoint("/**")],
+        ..Tier::new("pro")
+    };
     let places: Vec<Location> =
-        errors(PolicyBuilder { tiers: vec![tier], ..PolicyBuilder::default() }).into_iter().map(|error| error.at).collect();
-    let at = |path: &str| Location::Tier { name: "pro".to_owned(), field: TierField::Endpoint(path.to_owned()) };
+        errors(PolicyBuilder { tiers: vec![tier], ..PolicyBuilder::default() })
+            .into_iter()
+            .map(|error| error.at)
+            .collect();
+    let at = |path: &str| Location::Tier {
+        name: "pro".to_owned(),
+        field: TierField::Endpoint(path.to_owned()),
+    };
     assert_eq!(places, [at("/a/"), at("/**")]);
     assert_eq!(at("/a/").to_string(), "tiers.pro.endpoints./a/");
 }
@@ -195,8 +236,10 @@ fn a_client_has_one_tier_and_is_not_shown() {
         clients: clients.iter().map(|client| client.as_bytes().to_vec()).collect(),
         ..Tier::new(name)
     };
-    let builder =
-        PolicyBuilder { tiers: vec![tier("pro", &["s3cret", ""]), tier("team", &["other", "s3cret"])], ..PolicyBuilder::default() };
+    let builder = PolicyBuilder {
+        tiers: vec![tier("pro", &["s3cret", ""]), tier("team", &["other", "s3cret"])],
+        ..PolicyBuilder::default()
+    };
     assert_eq!(
         messages(builder),
         [
@@ -209,8 +252,16 @@ fn a_client_has_one_tier_and_is_not_shown() {
 #[test]
 fn a_sound_policy_of_every_part_is_compiled() {
     let builder = PolicyBuilder {
-        limits: vec![Rule { when: When { tiers: texts(&["pro"]), ..When::default() }, ..rule("pro-only") }],
-        tiers: vec![Tier { multiply: 3, endpoints: vec![endpoint("/mine")], clients: vec![b"alice".to_vec()], ..Tier::new("pro") }],
+        limits: vec![Rule {
+            when: When { tiers: texts(&["pro"]), ..When::default() },
+            ..rule("pro-only")
+        }],
+        tiers: vec![Tier {
+            multiply: 3,
+            endpoints: vec![endpoint("/mine")],
+            clients: vec![b"alice".to_vec()],
+            ..Tier::new("pro")
+        }],
         ..PolicyBuilder::default()
     };
     let policy = builder.build().expect("nothing is wrong with it");

@@ -21,7 +21,9 @@ pub fn dashboard() -> Dashboard {
         graph_tooltip: 1,
         refresh: "10s",
         time: TimeRange { from: "now-1h", to: "now" },
-        templating: Templating { list: vec![Variable::datasource(), Variable::label("job", "Job", "sluice_build_info")] },
+        templating: Templating {
+            list: vec![Variable::datasource(), Variable::label("job", "Job", "sluice_build_info")],
+        },
         annotations: Annotations::default(),
         links: vec![Link::to_tagged("Sluice", "sluice")],
         panels: arrange(vec![Section { heading: "", width: 8, height: 9, panels: panels() }]),

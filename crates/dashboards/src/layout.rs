@@ -45,20 +45,34 @@ mod tests {
     use super::*;
 
     fn section(heading: &'static str, width: u32, height: u32, panels: usize) -> Section {
-        Section { heading, width, height, panels: (0..panels).map(|_| Panel::stat("a", "b")).collect() }
+        Section {
+            heading,
+            width,
+            height,
+            panels: (0..panels).map(|_| Panel::stat("a", "b")).collect(),
+        }
     }
 
     fn places(sections: Vec<Section>) -> Vec<(u32, u32, u32)> {
-        arrange(sections).iter().map(|panel| (panel.id, panel.grid_pos.x, panel.grid_pos.y)).collect()
+        arrange(sections)
+            .iter()
+            .map(|panel| (panel.id, panel.grid_pos.x, panel.grid_pos.y))
+            .collect()
     }
 
     #[test]
     fn panels_stand_beside_each_other_as_long_as_there_is_room() {
-        assert_eq!(places(vec![section("", 8, 5, 4)]), [(1, 0, 0), (2, 8, 0), (3, 16, 0), (4, 0, 5)]);
+        assert_eq!(
+            places(vec![section("", 8, 5, 4)]),
+            [(1, 0, 0), (2, 8, 0), (3, 16, 0), (4, 0, 5)]
+        );
     }
 
     #[test]
     fn a_heading_has_a_line_of_its_own() {
-        assert_eq!(places(vec![section("one", 12, 5, 1), section("two", 12, 5, 1)]), [(1, 0, 0), (2, 0, 1), (3, 0, 6), (4, 0, 7)]);
+        assert_eq!(
+            places(vec![section("one", 12, 5, 1), section("two", 12, 5, 1)]),
+            [(1, 0, 0), (2, 0, 1), (3, 0, 6), (4, 0, 7)]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The Grafana dashboards, written as code with types; `cargo xtask dashboards` renders them to `deploy/grafana/dashboards`.
+//! The Grafana dashboards, written as code with types; `cargo xtask dashboards` renders them to
+//! `deploy/grafana/dashboards`.
 //!
 //! - [`alma`]: "ALMA Metrics", what applications and their users see.
 //! - [`sluice`]: "Sluice", how the limiter itself does.
@@ -41,7 +42,8 @@ pub fn file_name(dashboard: &Dashboard) -> String {
 /// Never: every part of a dashboard has a form in JSON.
 #[must_use]
 pub fn render(dashboard: &Dashboard) -> String {
-    let mut text = serde_json::to_string_pretty(dashboard).expect("a dashboard is made of texts, numbers, lists and structures");
+    let mut text = serde_json::to_string_pretty(dashboard)
+        .expect("a dashboard is made of texts, numbers, lists and structures");
     text.push('\n');
     text
 }

@@ -73,8 +73,12 @@ fn glance() -> Vec<Panel> {
 }
 
 fn decisions() -> Vec<Panel> {
-    let by_limit =
-        |outcome: &str| format!("topk(10, sum by (limit) ({}))", CHOSEN.rate("sluice_decisions_total", &format!(r#"outcome="{outcome}""#)));
+    let by_limit = |outcome: &str| {
+        format!(
+            "topk(10, sum by (limit) ({}))",
+            CHOSEN.rate("sluice_decisions_total", &format!(r#"outcome="{outcome}""#))
+        )
+    };
     vec![
         Panel::time_series("Decisions by outcome", "What the limits said.")
             .unit(Unit::OperationsPerSecond)
@@ -98,20 +102,30 @@ fn decisions() -> Vec<Panel> {
 
 fn latency() -> Vec<Panel> {
     vec![
-        Panel::time_series("Check", "Half of the checks, 99 of 100 and 999 of 1,000 are decided within these times.")
-            .unit(Unit::Seconds)
-            .query("P50", CHOSEN.quantile(0.5, "sluice_check_duration_seconds", &[]))
-            .query("P99", CHOSEN.quantile(0.99, "sluice_check_duration_seconds", &[]))
-            .query("P99.9", CHOSEN.quantile(0.999, "sluice_check_duration_seconds", &[])),
-        Panel::time_series("Check by source, P99", "99 of 100 checks are decided within this time, by who decided.")
-            .unit(Unit::Seconds)
-            .query("{{source}}", CHOSEN.quantile(0.99, "sluice_check_duration_seconds", &["source"])),
+        Panel::time_series(
+            "Check",
+            "Half of the checks, 99 of 100 and 999 of 1,000 are decided within these times.",
+        )
+        .unit(Unit::Seconds)
+        .query("P50", CHOSEN.quantile(0.5, "sluice_check_duration_seconds", &[]))
+        .query("P99", CHOSEN.quantile(0.99, "sluice_check_duration_seconds", &[]))
+        .query("P99.9", CHOSEN.quantile(0.999, "sluice_check_duration_seconds", &[])),
+        Panel::time_series(
+            "Check by source, P99",
+            "99 of 100 checks are decided within this time, by who decided.",
+        )
+        .unit(Unit::Seconds)
+        .query("{{source}}", CHOSEN.quantile(0.99, "sluice_check_duration_seconds", &["source"])),
     ]
 }
 
 fn store() -> Vec<Panel> {
-    let state =
-        |state: &str| format!("max by (instance) ({})", CHOSEN.series("sluice_store_breaker_state", &format!(r#"state="{state}""#)));
+    let state = |state: &str| {
+        format!(
+            "max by (instance) ({})",
+            CHOSEN.series("sluice_store_breaker_state", &format!(r#"state="{state}""#))
+        )
+    };
     let trips = CHOSEN.rate("sluice_store_batch_checks_count", "");
     vec![
         Panel::time_series("Round trips", "Calls to the store per second, by result.")

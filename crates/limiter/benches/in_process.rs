@@ -1,8 +1,15 @@
-//! A decision in the process, metrics on, against the crate governor without metrics; and what a bucket takes in memory.
+//! A decision in the process, metrics on, against the crate governor without metrics; and what a
+//! bucket takes in memory.
 //!
-//! Both are handed a client's name as text, as a front-end would: Sluice normalises the path, finds the limits, hashes the client, decides
-//! all or nothing, and counts; governor looks the text up in its keyed store and decides.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+//! Both are handed a client's name as text, as a front-end would: Sluice normalises the path, finds
+//! the limits, hashes the client, decides all or nothing, and counts; governor looks the text up in
+//! its keyed store and decides.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and fails by panicking"
+)]
 
 use std::{
     hint::black_box,
@@ -29,9 +36,19 @@ fn main() {
         let names: Vec<String> = (0..clients).map(|number| format!("client-{number:06}")).collect();
         let peer = governor(&names);
         print("governor, text keys", clients, peer, peer);
-        print("limiter, metrics on", clients, limiter(&names, Telemetry::builder().build().unwrap().recorders()), peer);
+        print(
+            "limiter, metrics on",
+            clients,
+            limiter(&names, Telemetry::builder().build().unwrap().recorders()),
+            peer,
+        );
         print("limiter, metrics and figures on", clients, counting(&names), peer);
-        print("limiter, metrics off", clients, limiter(&names, &sluice_telemetry::Recorders::disabled()), peer);
+        print(
+            "limiter, metrics off",
+            clients,
+            limiter(&names, &sluice_telemetry::Recorders::disabled()),
+            peer,
+        );
         print("memory store alone", clients, store(&names), peer);
     }
     bytes_per_bucket();
@@ -41,9 +58,11 @@ fn print(who: &str, clients: usize, ns: f64, peer: f64) {
     println!("{:<34} {ns:>10.1} {:>10.2}", format!("{who}, {clients} buckets"), ns / peer);
 }
 
-/// How many decisions a round makes; fewer by `DECISIONS=20000 cargo xtask bench in_process`, for a profiler that is slow.
+/// How many decisions a round makes; fewer by `DECISIONS=20000 cargo xtask bench in_process`, for a
+/// profiler that is slow.
 fn decisions() -> usize {
-    std::env::var("DECISIONS").map_or(2_000_000, |count| count.parse().expect("DECISIONS is a whole number"))
+    std::env::var("DECISIONS")
+        .map_or(2_000_000, |count| count.parse().expect("DECISIONS is a whole number"))
 }
 
 /// Nanoseconds a step, the best of some rounds: what disturbs can only make it slower.
@@ -66,7 +85,8 @@ const fn pick(number: usize, count: usize) -> usize {
 }
 
 fn governor(names: &[String]) -> f64 {
-    let quota = Quota::per_minute(NonZeroU32::new(60).unwrap()).allow_burst(NonZeroU32::new(10).unwrap());
+    let quota =
+        Quota::per_minute(NonZeroU32::new(60).unwrap()).allow_burst(NonZeroU32::new(10).unwrap());
     let limiter = DefaultKeyedRateLimiter::keyed(quota);
     time(|number| {
         let _ = black_box(limiter.check_key(&names[pick(number, names.len())]));
@@ -82,7 +102,12 @@ fn counting(names: &[String]) -> f64 {
     let telemetry = Telemetry::builder().build().unwrap();
     let tally = Tally::new(telemetry.recorders());
     let reporter = Reporter::new(tally.clone(), Arc::new(MemoryFigures::new()), "bench");
-    let limiter = Limiter::tallied(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders(), &tally);
+    let limiter = Limiter::tallied(
+        Policy::default(),
+        Arc::new(MemoryStore::new()),
+        telemetry.recorders(),
+        &tally,
+    );
     decide(names, &limiter, |number| {
         if number % 250_000 == 0 {
             ready(reporter.flush()).unwrap();
@@ -120,7 +145,11 @@ fn ready<T>(answer: impl Future<Output = T>) -> T {
 
 fn bytes_per_bucket() {
     let policy = Policy::default();
-    let limit = policy.limits().iter().find(|limit| limit.name() == "/api/v1/conversation/chat-stream").unwrap();
+    let limit = policy
+        .limits()
+        .iter()
+        .find(|limit| limit.name() == "/api/v1/conversation/chat-stream")
+        .unwrap();
     let store = MemoryStore::new();
     let before = resident();
     for number in 0..decisions() / 2 {
@@ -129,11 +158,19 @@ fn bytes_per_bucket() {
         let check = Check::new(Action::Take).with(limit, tag, Cost::new(10).unwrap());
         ready(store.decide(&check)).unwrap();
     }
-    println!("\n{:.1} bytes a bucket in memory over {} (resident)", (resident() - before) / store.len() as f64, store.len());
+    println!(
+        "\n{:.1} bytes a bucket in memory over {} (resident)",
+        (resident() - before) / store.len() as f64,
+        store.len()
+    );
 }
 
 /// Bytes of this process that are in memory.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).map_or(f64::NAN, |pages| pages * 4_096.0)
+    statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<f64>().ok())
+        .map_or(f64::NAN, |pages| pages * 4_096.0)
 }

@@ -11,14 +11,15 @@ use axum::{
     routing::get,
 };
 use sluice::{
-    Failover, Limiter, MemoryStore, MeteredTrips, MetricsLayer, Policy, RateLimitLayer, Recorders, RedisSettings, RedisStore, Store,
-    Telemetry,
+    Failover, Limiter, MemoryStore, MeteredTrips, MetricsLayer, Policy, RateLimitLayer, Recorders,
+    RedisSettings, RedisStore, Store, Telemetry,
 };
 use tokio::net::TcpListener;
 
 fn store(recorders: &Recorders) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     let Ok(url) = env::var("REDIS_URL") else { return Ok(Arc::new(MemoryStore::new())) };
-    let redis = RedisStore::new(&RedisSettings::new(&url), MeteredTrips::new(recorders.store.clone()))?;
+    let redis =
+        RedisStore::new(&RedisSettings::new(&url), MeteredTrips::new(recorders.store.clone()))?;
     Ok(Arc::new(Failover::over(redis, Duration::from_millis(25))))
 }
 
@@ -27,8 +28,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let telemetry = Telemetry::builder().build()?;
     let recorders = telemetry.recorders();
     let limiter = Limiter::new(Policy::default(), store(recorders)?, recorders);
-    let limit = RateLimitLayer::new(limiter).with_peer(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()));
-    let measure = MetricsLayer::new(&recorders.http).with_endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+    let limit = RateLimitLayer::new(limiter).with_peer(|extensions| {
+        extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
+    });
+    let measure = MetricsLayer::new(&recorders.http)
+        .with_endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
 
     let metrics = telemetry.prometheus().clone();
     let app = Router::new()

@@ -23,11 +23,21 @@ pub(crate) struct InForce {
 
 impl InForce {
     pub(crate) fn new(policy: Policy, recorders: &Recorders, tally: Option<&Tally>) -> Self {
-        let decisions = policy.limits().iter().map(|limit| recorders.decisions.bind(limit.name())).collect();
-        let hits = policy.endpoints().iter().map(|endpoint| recorders.rate_limit.bind(endpoint)).collect();
-        let tallies = tally.map(|tally| policy.endpoints().iter().map(|endpoint| tally.endpoint(endpoint)).collect());
+        let decisions =
+            policy.limits().iter().map(|limit| recorders.decisions.bind(limit.name())).collect();
+        let hits =
+            policy.endpoints().iter().map(|endpoint| recorders.rate_limit.bind(endpoint)).collect();
+        let tallies = tally.map(|tally| {
+            policy.endpoints().iter().map(|endpoint| tally.endpoint(endpoint)).collect()
+        });
         let tallies = tallies.unwrap_or_default();
-        Self { policy: Arc::new(policy), decisions, hits, tallies, durations: recorders.decisions.clone() }
+        Self {
+            policy: Arc::new(policy),
+            decisions,
+            hits,
+            tallies,
+            durations: recorders.decisions.clone(),
+        }
     }
 
     /// What a metric's label may say of the request's path.
@@ -36,7 +46,13 @@ impl InForce {
     }
 
     /// Records what the limits said; `since` when it was waited for, if it was.
-    pub(crate) fn record(&self, action: Action, matched: &Matched, decided: &Result<Decision, StoreError>, since: Option<Instant>) {
+    pub(crate) fn record(
+        &self,
+        action: Action,
+        matched: &Matched,
+        decided: &Result<Decision, StoreError>,
+        since: Option<Instant>,
+    ) {
         let counters = matched.limits.iter().map(|&limit| &self.decisions[limit]);
         record(action, decided, counters, &self.hits[matched.endpoint], &self.durations, since);
         if let (Action::Take, Ok(decision), Some(client)) = (action, decided, matched.client)
@@ -47,8 +63,8 @@ impl InForce {
     }
 }
 
-/// Records what the limits said, each of which has a counter in the order of the check. Only a check that takes counts: looking, settling and
-/// giving back admit nobody and deny nobody.
+/// Records what the limits said, each of which has a counter in the order of the check. Only a
+/// check that takes counts: looking, settling and giving back admit nobody and deny nobody.
 pub(crate) fn record<'c>(
     action: Action,
     decided: &Result<Decision, StoreError>,

@@ -1,7 +1,8 @@
 //! A rate limiter for a fleet, to be embedded in a Rust program.
 //!
-//! A [`Limiter`] is made of a [`Policy`], which says what limits apply to a request; a [`Store`], where the buckets live; and the recorders of
-//! what is decided. Any number of replicas that share a Redis, a prefix and a secret share their limits.
+//! A [`Limiter`] is made of a [`Policy`], which says what limits apply to a request; a [`Store`],
+//! where the buckets live; and the recorders of what is decided. Any number of replicas that share
+//! a Redis, a prefix and a secret share their limits.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -24,8 +25,9 @@
 //!
 //! # Limits
 //!
-//! A policy is written down as a [`PolicyBuilder`]: a default per client, endpoints that replace it for their paths, and general limits that
-//! apply beside these. What is wrong with it is said all at once.
+//! A policy is written down as a [`PolicyBuilder`]: a default per client, endpoints that replace it
+//! for their paths, and general limits that apply beside these. What is wrong with it is said all
+//! at once.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -58,7 +60,8 @@
 //!
 //! # A shared store
 //!
-//! [`RedisStore`] keeps buckets in Redis, [`Failover`] answers while that is away, and [`MeteredTrips`] records its round trips.
+//! [`RedisStore`] keeps buckets in Redis, [`Failover`] answers while that is away, and
+//! [`MeteredTrips`] records its round trips.
 //!
 //! ```no_run
 //! use std::{sync::Arc, time::Duration};
@@ -75,11 +78,13 @@
 //!
 //! # Who asks
 //!
-//! [`identify`] finds the client in a request's headers: by key, by token, or by its address behind trusted proxies.
+//! [`identify`] finds the client in a request's headers: by key, by token, or by its address behind
+//! trusted proxies.
 //!
 //! # In front of a service
 //!
-//! [`RateLimitLayer`] and [`MetricsLayer`] put all this in front of an axum, hyper or tonic service; [`layer`] has examples.
+//! [`RateLimitLayer`] and [`MetricsLayer`] put all this in front of an axum, hyper or tonic
+//! service; [`layer`] has examples.
 
 pub mod answer;
 pub mod events;
@@ -99,8 +104,9 @@ pub use limiter::{Checked, Counters, Limiter};
 pub use metered::MeteredTrips;
 
 pub use sluice_core::{
-    Action, Algorithm, Attributes, Client, Cost, Decision, Endpoint, HeaderMatch, Limit, Mode, OnStoreFailure, Per, Policy, PolicyBuilder,
-    PolicyError, Precision, Rate, Request, RequestError, Retry, Rule, RuleCost, Setting, Tagger, Terms, Tier, TokenBucket, Verdict, When,
+    Action, Algorithm, Attributes, Client, Cost, Decision, Endpoint, HeaderMatch, Limit, Mode,
+    OnStoreFailure, Per, Policy, PolicyBuilder, PolicyError, Precision, Rate, Request,
+    RequestError, Retry, Rule, RuleCost, Setting, Tagger, Terms, Tier, TokenBucket, Verdict, When,
 };
 pub use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store, StoreError};
 pub use sluice_telemetry::{Recorders, Telemetry};

@@ -62,17 +62,37 @@ impl Limiter {
 
     /// As [`Limiter::new`], and `tally` counts what is decided, for the figures of the fleet.
     #[must_use]
-    pub fn tallied(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders, tally: &Tally) -> Self {
+    pub fn tallied(
+        policy: Policy,
+        store: Arc<dyn Store>,
+        recorders: &Recorders,
+        tally: &Tally,
+    ) -> Self {
         Self::make(policy, store, recorders, Some(tally.clone()))
     }
 
-    fn make(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders, tally: Option<Tally>) -> Self {
+    fn make(
+        policy: Policy,
+        store: Arc<dyn Store>,
+        recorders: &Recorders,
+        tally: Option<Tally>,
+    ) -> Self {
         let in_force = ArcSwap::from_pointee(InForce::new(policy, recorders, tally.as_ref()));
         let other = tally.as_ref().map(|tally| tally.endpoint(&Arc::from(OTHER)));
-        Self { inner: Arc::new(Inner { in_force, store, recorders: recorders.clone(), tally, other, clock: MonotonicClock::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                in_force,
+                store,
+                recorders: recorders.clone(),
+                tally,
+                other,
+                clock: MonotonicClock::new(),
+            }),
+        }
     }
 
-    /// Whether `request` may pass; its cost is taken if so. When the future is dropped before it is ready, the cost may have been taken.
+    /// Whether `request` may pass; its cost is taken if so. When the future is dropped before it is
+    /// ready, the cost may have been taken.
     ///
     /// # Errors
     /// When the request cannot be checked, or the store cannot decide.
@@ -119,7 +139,12 @@ impl Limiter {
         checked
     }
 
-    async fn act_within(&self, span: &DecisionSpan, action: Action, request: &Request<'_>) -> Result<Checked, LimiterError> {
+    async fn act_within(
+        &self,
+        span: &DecisionSpan,
+        action: Action,
+        request: &Request<'_>,
+    ) -> Result<Checked, LimiterError> {
         let in_force = self.inner.in_force.load();
         let matched = in_force.policy.check(action, request)?;
         if matched.check.parts().is_empty() {
@@ -137,7 +162,8 @@ impl Limiter {
         }
     }
 
-    /// Checks many requests in their order, each by itself, in one round trip to the store. Answers stand in the order of the requests.
+    /// Checks many requests in their order, each by itself, in one round trip to the store. Answers
+    /// stand in the order of the requests.
     pub async fn check_all(&self, requests: &[Request<'_>]) -> Vec<Result<Checked, LimiterError>> {
         let span = DecisionSpan::batch(requests.len());
         let in_force = self.inner.in_force.load_full();
@@ -155,7 +181,13 @@ impl Limiter {
         let mut decided = decided.into_iter();
         let mut answer = |(matched, limited)| {
             if limited {
-                finish(&in_force, Action::Take, &matched, decided.next().expect("a store answers every check"), since)
+                finish(
+                    &in_force,
+                    Action::Take,
+                    &matched,
+                    decided.next().expect("a store answers every check"),
+                    since,
+                )
             } else {
                 Ok(self.unlimited(&in_force, &matched))
             }
@@ -166,7 +198,11 @@ impl Limiter {
     }
 
     /// The decisions, and since when they were waited for, if they were.
-    async fn decide_all(&self, span: &DecisionSpan, checks: &[Check]) -> (Vec<Result<Decision, StoreError>>, Option<Instant>) {
+    async fn decide_all(
+        &self,
+        span: &DecisionSpan,
+        checks: &[Check],
+    ) -> (Vec<Result<Decision, StoreError>>, Option<Instant>) {
         if checks.is_empty() {
             return (Vec::new(), None);
         }
@@ -179,12 +215,16 @@ impl Limiter {
         }
     }
 
-    /// Decides a check that was made of other rules than the policy's, and records what its limits say with `counters`: one for each part, in
-    /// the same order.
+    /// Decides a check that was made of other rules than the policy's, and records what its limits
+    /// say with `counters`: one for each part, in the same order.
     ///
     /// # Errors
     /// When the store cannot decide.
-    pub async fn decide(&self, check: &Check, counters: Counters<'_>) -> Result<Decision, StoreError> {
+    pub async fn decide(
+        &self,
+        check: &Check,
+        counters: Counters<'_>,
+    ) -> Result<Decision, StoreError> {
         if check.parts().is_empty() {
             return Ok(Decision::unlimited(self.inner.clock.now()));
         }
@@ -197,8 +237,17 @@ impl Limiter {
             }
         };
         let durations = &self.inner.recorders.decisions;
-        record(check.action(), &decided, counters.decisions.iter().copied(), counters.hits, durations, since);
-        if let (Action::Take, Ok(decision), Some(tally), [first, ..]) = (check.action(), &decided, &self.inner.other, check.parts()) {
+        record(
+            check.action(),
+            &decided,
+            counters.decisions.iter().copied(),
+            counters.hits,
+            durations,
+            since,
+        );
+        if let (Action::Take, Ok(decision), Some(tally), [first, ..]) =
+            (check.action(), &decided, &self.inner.other, check.parts())
+        {
             tally.decided(first.tag, decision.is_denied());
         }
         traced::decided(&span, check.action(), &decided);
@@ -212,7 +261,10 @@ impl Limiter {
     }
 
     fn unlimited(&self, in_force: &InForce, matched: &Matched) -> Checked {
-        Checked { decision: Decision::unlimited(self.inner.clock.now()), endpoint: in_force.endpoint(matched) }
+        Checked {
+            decision: Decision::unlimited(self.inner.clock.now()),
+            endpoint: in_force.endpoint(matched),
+        }
     }
 
     /// The policy in force.
@@ -223,7 +275,11 @@ impl Limiter {
 
     /// Puts `policy` into force for every check that starts from now on; buckets stay as they are.
     pub fn replace_policy(&self, policy: Policy) {
-        self.inner.in_force.store(Arc::new(InForce::new(policy, &self.inner.recorders, self.inner.tally.as_ref())));
+        self.inner.in_force.store(Arc::new(InForce::new(
+            policy,
+            &self.inner.recorders,
+            self.inner.tally.as_ref(),
+        )));
     }
 
     /// Where the buckets live.
@@ -233,7 +289,8 @@ impl Limiter {
     }
 }
 
-/// Records the decision; `since` when it was waited for, if it was: reading the clock twice takes as long as deciding in memory.
+/// Records the decision; `since` when it was waited for, if it was: reading the clock twice takes
+/// as long as deciding in memory.
 fn finish(
     in_force: &InForce,
     action: Action,
@@ -256,7 +313,11 @@ mod tests {
     use super::*;
 
     fn limit(burst: u64) -> Limit {
-        Limit::new("ours", Algorithm::TokenBucket(TokenBucket::new("1/day".parse().unwrap(), burst).unwrap())).unwrap()
+        Limit::new(
+            "ours",
+            Algorithm::TokenBucket(TokenBucket::new("1/day".parse().unwrap(), burst).unwrap()),
+        )
+        .unwrap()
     }
 
     fn check(action: Action, limit: &Arc<Limit>) -> Check {
@@ -268,20 +329,35 @@ mod tests {
         let telemetry = Telemetry::builder().build().unwrap();
         let recorders = telemetry.recorders();
         let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), recorders);
-        let (ours, hits) = (limiter.recorders().decisions.bind("ours"), limiter.recorders().rate_limit.bind("other"));
+        let (ours, hits) = (
+            limiter.recorders().decisions.bind("ours"),
+            limiter.recorders().rate_limit.bind("other"),
+        );
         let counters = Counters { decisions: &[&ours], hits: &hits };
         let (enforced, shadow) = (Arc::new(limit(1)), Arc::new(limit(1).with_mode(Mode::Shadow)));
         let mut allowed = Vec::new();
-        for check in [Action::Take, Action::Peek, Action::Take].map(|action| check(action, &enforced)) {
+        for check in
+            [Action::Take, Action::Peek, Action::Take].map(|action| check(action, &enforced))
+        {
             allowed.push(limiter.decide(&check, counters).await.unwrap().is_allowed());
         }
         assert_eq!(allowed, [true, false, false]);
-        assert!(limiter.decide(&check(Action::Take, &shadow), counters).await.unwrap().is_allowed());
-        assert!(limiter.decide(&Check::new(Action::Take), Counters { decisions: &[], hits: &hits }).await.unwrap().is_allowed());
+        assert!(
+            limiter.decide(&check(Action::Take, &shadow), counters).await.unwrap().is_allowed()
+        );
+        assert!(
+            limiter
+                .decide(&Check::new(Action::Take), Counters { decisions: &[], hits: &hits })
+                .await
+                .unwrap()
+                .is_allowed()
+        );
 
         let text = telemetry.prometheus().render().unwrap();
         for outcome in ["allowed", "denied", "shadow_denied"] {
-            let counted = format!("sluice_decisions_total{{limit=\"ours\",outcome=\"{outcome}\",source=\"store\"}} 1\n");
+            let counted = format!(
+                "sluice_decisions_total{{limit=\"ours\",outcome=\"{outcome}\",source=\"store\"}} 1\n"
+            );
             assert!(text.contains(&counted), "{outcome}: {text}");
         }
         assert!(text.contains("rate_limit_hits_total{endpoint=\"other\"} 1\n"), "{text}");
@@ -290,13 +366,27 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_cannot_decide_is_counted_too() {
         let telemetry = Telemetry::builder().build().unwrap();
-        let settings = RedisSettings { timeout: Duration::from_millis(200), ..RedisSettings::new("redis://127.0.0.1:1") };
+        let settings = RedisSettings {
+            timeout: Duration::from_millis(200),
+            ..RedisSettings::new("redis://127.0.0.1:1")
+        };
         let store = RedisStore::new(&settings, |_: &sluice_store::Trip<'_>| {}).unwrap();
         let limiter = Limiter::new(Policy::default(), Arc::new(store), telemetry.recorders());
-        let (ours, hits) = (limiter.recorders().decisions.bind("ours"), limiter.recorders().rate_limit.bind("other"));
-        let asked = check(Action::Take, &Arc::new(limit(1).with_on_store_failure(OnStoreFailure::Error)));
-        assert!(limiter.decide(&asked, Counters { decisions: &[&ours], hits: &hits }).await.is_err());
+        let (ours, hits) = (
+            limiter.recorders().decisions.bind("ours"),
+            limiter.recorders().rate_limit.bind("other"),
+        );
+        let asked =
+            check(Action::Take, &Arc::new(limit(1).with_on_store_failure(OnStoreFailure::Error)));
+        assert!(
+            limiter.decide(&asked, Counters { decisions: &[&ours], hits: &hits }).await.is_err()
+        );
         let text = telemetry.prometheus().render().unwrap();
-        assert!(text.contains("sluice_decisions_total{limit=\"ours\",outcome=\"error\",source=\"store\"} 1\n"), "{text}");
+        assert!(
+            text.contains(
+                "sluice_decisions_total{limit=\"ours\",outcome=\"error\",source=\"store\"} 1\n"
+            ),
+            "{text}"
+        );
     }
 }

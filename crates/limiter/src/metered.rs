@@ -61,7 +61,11 @@ mod tests {
         let metered = MeteredTrips::new(telemetry.recorders().store.clone());
         let within = Duration::from_millis(25);
         metered.observe(&Trip { checks: 3, took: Duration::from_millis(1), error: None });
-        metered.observe(&Trip { checks: 2, took: within, error: Some(&StoreError::Timeout { within }) });
+        metered.observe(&Trip {
+            checks: 2,
+            took: within,
+            error: Some(&StoreError::Timeout { within }),
+        });
         metered.breaker(BreakerState::Open);
         let text = telemetry.prometheus().render().unwrap();
         for line in [

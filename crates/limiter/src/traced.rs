@@ -7,7 +7,11 @@ use sluice_telemetry::{DecisionSpan, Outcome};
 use crate::{error::LimiterError, in_force::source, limiter::Checked};
 
 /// What a check of a request came to.
-pub(crate) fn checked(span: &DecisionSpan, action: Action, checked: &Result<Checked, LimiterError>) {
+pub(crate) fn checked(
+    span: &DecisionSpan,
+    action: Action,
+    checked: &Result<Checked, LimiterError>,
+) {
     if span.is_off() {
         return;
     }
@@ -67,7 +71,11 @@ const fn is_ours(error: &LimiterError) -> bool {
 
 fn tell(span: &DecisionSpan, decision: &Decision) {
     let outcome = if decision.is_allowed() { Outcome::Allowed } else { Outcome::Denied };
-    span.decided(outcome, source(decision.source()), decision.binding().map(|verdict| verdict.limit.name()));
+    span.decided(
+        outcome,
+        source(decision.source()),
+        decision.binding().map(|verdict| verdict.limit.name()),
+    );
 }
 
 const fn name(action: Action) -> &'static str {

@@ -19,7 +19,8 @@ fn check(limiter: &Limiter, request: &Request<'_>) -> Result<Checked, LimiterErr
 #[test]
 fn a_decision_in_memory_allocates_nothing() {
     let telemetry = Telemetry::builder().build().unwrap();
-    let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders());
+    let limiter =
+        Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders());
     let request = Request::new(Client::Key(b"alice"), "POST", "/api/v1/tools/execute");
     let (mut allowed, mut denied) = (0, 0);
     let mut decide = || {

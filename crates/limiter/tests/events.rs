@@ -6,8 +6,9 @@ use std::{sync::Arc, time::Duration};
 use sluice::{
     Client, Limiter, MemoryStore, Policy, PolicyBuilder, Request, Telemetry, TokenBucket,
     events::{
-        BlueprintOperation, BlueprintValidation, Cache, Connection, Connections, Counter, CustomKind, CustomMetric, DatabaseConnections,
-        Deployment, Ended, EventError, Events, Gauge, Histogram, LlmRequest, Stage, ToolExecution,
+        BlueprintOperation, BlueprintValidation, Cache, Connection, Connections, Counter,
+        CustomKind, CustomMetric, DatabaseConnections, Deployment, Ended, EventError, Events,
+        Gauge, Histogram, LlmRequest, Stage, ToolExecution,
     },
     figures::{FleetFigures, MemoryFigures, Reporter, Tally, Total},
 };
@@ -68,15 +69,34 @@ async fn what_any_program_reports_is_the_fleets() {
         events.llm_request(&CHAT).unwrap();
         events.llm_request(&LlmRequest { duration: None, ..CHAT }).unwrap();
         events.blueprint_validation(&BlueprintValidation { errors: 3 }).unwrap();
-        let create = BlueprintOperation { operation: "create", status: "success", blueprint: None, resources: None };
+        let create = BlueprintOperation {
+            operation: "create",
+            status: "success",
+            blueprint: None,
+            resources: None,
+        };
         events.blueprint_operation(&create).unwrap();
         events.blueprint_operation(&BlueprintOperation { status: "failure", ..create }).unwrap();
-        let ran = ToolExecution { tool_name: "scale", status: "success", duration: Some(Duration::from_millis(200)) };
+        let ran = ToolExecution {
+            tool_name: "scale",
+            status: "success",
+            duration: Some(Duration::from_millis(200)),
+        };
         events.tool_execution(&ran).unwrap();
-        assert_eq!(program.metric(r#"llm_requests_total{model="qwen",operation="chat",status="success"}"#), Some(2.0));
-        assert_eq!(program.metric(r#"llm_generation_duration_seconds_count{model="qwen",operation="chat"}"#), Some(1.0));
+        assert_eq!(
+            program.metric(r#"llm_requests_total{model="qwen",operation="chat",status="success"}"#),
+            Some(2.0)
+        );
+        assert_eq!(
+            program
+                .metric(r#"llm_generation_duration_seconds_count{model="qwen",operation="chat"}"#),
+            Some(1.0)
+        );
         assert_eq!(program.metric("blueprint_validation_errors_total"), Some(3.0));
-        assert_eq!(program.metric(r#"tool_execution_duration_seconds_sum{tool_name="scale"}"#), Some(0.2));
+        assert_eq!(
+            program.metric(r#"tool_execution_duration_seconds_sum{tool_name="scale"}"#),
+            Some(0.2)
+        );
         program.reporter.flush().await.unwrap();
     }
     for program in &fleet {
@@ -119,7 +139,10 @@ async fn a_deployment_that_starts_here_may_finish_there() {
     for program in [&here, &there] {
         assert_eq!(program.metric("active_deployments"), Some(1.0));
     }
-    assert_eq!(there.metric(r#"deployment_operations_total{operation="create",status="success"}"#), Some(3.0));
+    assert_eq!(
+        there.metric(r#"deployment_operations_total{operation="create",status="success"}"#),
+        Some(3.0)
+    );
     assert_eq!(there.metric(r#"deployment_duration_seconds_sum{operation="create"}"#), Some(126.0));
     assert_eq!(read(&here).await.totals.get(Total::DeploymentOperations), 3);
 }
@@ -128,29 +151,61 @@ async fn a_deployment_that_starts_here_may_finish_there() {
 async fn gauges_are_told_alike_by_all() {
     let [here, there] = fleet();
     for program in [&here, &there] {
-        program.declare(&[CustomMetric::new("queue_depth", CustomKind::Gauge, &["queue", "kind"]).unwrap()]);
+        program.declare(&[
+            CustomMetric::new("queue_depth", CustomKind::Gauge, &["queue", "kind"]).unwrap()
+        ]);
     }
     for (instance, count) in [(Some("api-1"), 5), (Some("api-2"), 7), (Some("api-1"), 6)] {
-        here.events.connections(&Connections { kind: Connection::WebSocket, count, instance }).unwrap();
+        here.events
+            .connections(&Connections { kind: Connection::WebSocket, count, instance })
+            .unwrap();
         here.events.database_connections(&DatabaseConnections { count, instance }).unwrap();
     }
     here.events.cache(&Cache { cache: "plans", hit_rate: 0.5, instance: Some("api-1") }).unwrap();
     there.events.cache(&Cache { cache: "plans", hit_rate: 1.0, instance: Some("api-2") }).unwrap();
-    let created = BlueprintOperation { operation: "create", status: "success", blueprint: Some("web"), resources: Some(8) };
+    let created = BlueprintOperation {
+        operation: "create",
+        status: "success",
+        blueprint: Some("web"),
+        resources: Some(8),
+    };
     here.events.blueprint_operation(&created).unwrap();
-    here.events.gauge(&Gauge { name: "queue_depth", labels: &[("queue", "jobs"), ("kind", "slow")], value: -2.5 }).unwrap();
+    here.events
+        .gauge(&Gauge {
+            name: "queue_depth",
+            labels: &[("queue", "jobs"), ("kind", "slow")],
+            value: -2.5,
+        })
+        .unwrap();
     for program in [&here, &there, &here] {
         program.reporter.flush().await.unwrap();
     }
     for program in [&here, &there] {
-        assert_eq!(program.metric(r#"active_connections{kind="websocket",scope="fleet"}"#), Some(13.0));
+        assert_eq!(
+            program.metric(r#"active_connections{kind="websocket",scope="fleet"}"#),
+            Some(13.0)
+        );
         assert_eq!(program.metric(r#"database_connections{scope="fleet"}"#), Some(13.0));
         assert_eq!(program.metric(r#"cache_hit_rate{cache="plans"}"#), Some(0.75));
         assert_eq!(program.metric(r#"blueprint_resources_count{blueprint="web"}"#), Some(8.0));
         assert_eq!(program.metric(r#"queue_depth{kind="slow",queue="jobs"}"#), Some(-2.5));
     }
-    there.events.blueprint_operation(&BlueprintOperation { operation: "delete", resources: None, ..created }).unwrap();
-    assert!(read(&there).await.gauges.reported.keys().all(|key| key.metric() != "blueprint_resources_count"));
+    there
+        .events
+        .blueprint_operation(&BlueprintOperation {
+            operation: "delete",
+            resources: None,
+            ..created
+        })
+        .unwrap();
+    assert!(
+        read(&there)
+            .await
+            .gauges
+            .reported
+            .keys()
+            .all(|key| key.metric() != "blueprint_resources_count")
+    );
 }
 
 #[tokio::test]
@@ -165,22 +220,37 @@ async fn a_wrong_event_is_refused_and_nothing_of_it_recorded() {
         events.llm_request(&LlmRequest { status: "a\nb", ..CHAT }),
         events.llm_request(&LlmRequest { duration: Some(year), ..CHAT }),
         events.llm_request(&LlmRequest { tokens_generated: u64::MAX, ..CHAT }),
-        events.blueprint_operation(&BlueprintOperation { operation: "create", status: "ok", blueprint: None, resources: Some(1) }),
+        events.blueprint_operation(&BlueprintOperation {
+            operation: "create",
+            status: "ok",
+            blueprint: None,
+            resources: Some(1),
+        }),
         events.blueprint_validation(&BlueprintValidation { errors: u64::MAX }),
         events.cache(&Cache { cache: "plans", hit_rate: 1.5, instance: None }),
         events.cache(&Cache { cache: "plans", hit_rate: f64::NAN, instance: None }),
         events.connections(&Connections { kind: Connection::Http, count: 1, instance: Some("") }),
         events.counter(&Counter { name: "mine_total", labels: &[], amount: 1.0 }),
         events.gauge(&Gauge { name: "mine", labels: &[], value: 1.0 }),
-        events.histogram(&Histogram { name: "mine", labels: &[("a\u{1f}", "b\u{1f}")], value: 1.0 }),
+        events.histogram(&Histogram {
+            name: "mine",
+            labels: &[("a\u{1f}", "b\u{1f}")],
+            value: 1.0,
+        }),
     ];
     assert!(refused.iter().all(Result::is_err), "{refused:?}");
-    assert_eq!(refused[5].clone().unwrap_err().to_string(), "resources are those of a blueprint: add `blueprint` with its name");
+    assert_eq!(
+        refused[5].clone().unwrap_err().to_string(),
+        "resources are those of a blueprint: add `blueprint` with its name"
+    );
     assert!(refused[10].clone().unwrap_err().to_string().contains("metrics.custom"));
     let fleet = read(&program).await;
     assert!(fleet.totals.iter().all(|(_, amount)| amount == 0), "{fleet:?}");
     assert!(fleet.gauges.reported.is_empty());
-    assert_eq!(program.metric(r#"llm_requests_total{model="qwen",operation="chat",status="success"}"#), None);
+    assert_eq!(
+        program.metric(r#"llm_requests_total{model="qwen",operation="chat",status="success"}"#),
+        None
+    );
 }
 
 /// The built-in policy, of which no token comes back while a test runs.
@@ -195,13 +265,22 @@ fn ten_a_day() -> Policy {
 #[tokio::test]
 async fn decisions_are_counted_by_endpoint_and_client() {
     let [program, other] = fleet();
-    let limiters = [&program, &other]
-        .map(|program| Limiter::tallied(ten_a_day(), Arc::new(MemoryStore::new()), program.telemetry.recorders(), &program.tally));
+    let limiters = [&program, &other].map(|program| {
+        Limiter::tallied(
+            ten_a_day(),
+            Arc::new(MemoryStore::new()),
+            program.telemetry.recorders(),
+            &program.tally,
+        )
+    });
     let path = "/api/v1/tools/execute";
     for limiter in &limiters {
         for client in ["alice", "bob"] {
             for _ in 0..12 {
-                limiter.check(&Request::new(Client::Key(client.as_bytes()), "POST", path)).await.unwrap();
+                limiter
+                    .check(&Request::new(Client::Key(client.as_bytes()), "POST", path))
+                    .await
+                    .unwrap();
             }
             let request = Request::new(Client::Key(client.as_bytes()), "GET", "/elsewhere");
             limiter.check_all(&[request, request]).await;
@@ -217,7 +296,11 @@ async fn decisions_are_counted_by_endpoint_and_client() {
     };
     assert_eq!(told(path), (48, 8, 2));
     assert_eq!(told("other"), (8, 0, 2));
-    assert_eq!((fleet.clients, fleet.limited_clients), (2, 2), "who asks for what is never limited is no client of the limiter");
+    assert_eq!(
+        (fleet.clients, fleet.limited_clients),
+        (2, 2),
+        "who asks for what is never limited is no client of the limiter"
+    );
     assert_eq!(fleet.top_limited.iter().map(|(_, times)| *times).collect::<Vec<_>>(), [4, 4]);
     assert!(!fleet.endpoints.contains_key("/health"));
 }

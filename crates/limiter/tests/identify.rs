@@ -13,7 +13,10 @@ use sluice::{
 fn headers(list: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in list {
-        headers.append(name.parse::<HeaderName>().expect("a name"), HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
+        headers.append(
+            name.parse::<HeaderName>().expect("a name"),
+            HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+        );
     }
     headers
 }
@@ -32,7 +35,10 @@ const PROXY: &str = "10.0.0.1";
 /// Trusts `10.0.0.0/8` and `fd00::/8`, also about tiers.
 fn behind_proxies(list: &[&str]) -> Identifier {
     Identifier::new(sources(list))
-        .with_trusted_proxies(vec!["10.0.0.0/8".parse().expect("a network"), "fd00::/8".parse().expect("a network")])
+        .with_trusted_proxies(vec![
+            "10.0.0.0/8".parse().expect("a network"),
+            "fd00::/8".parse().expect("a network"),
+        ])
         .with_tier_header(HeaderName::from_static("x-tier"))
 }
 
@@ -45,21 +51,39 @@ fn key(list: &[&str], headers: &HeaderMap) -> Result<Option<Vec<u8>>, RequestErr
 }
 
 fn key_text(list: &[&str], sent: &[(&str, &str)]) -> Option<String> {
-    key(list, &headers(sent)).expect("it names at most one client").map(|key| String::from_utf8(key).expect("text"))
+    key(list, &headers(sent))
+        .expect("it names at most one client")
+        .map(|key| String::from_utf8(key).expect("text"))
 }
 
 fn address(sent: &[(&str, &str)], peer: &str) -> IpAddr {
-    behind_proxies(&["ip"]).identify(&headers(sent), ip(peer)).expect("an address always identifies").address()
+    behind_proxies(&["ip"])
+        .identify(&headers(sent), ip(peer))
+        .expect("an address always identifies")
+        .address()
 }
 
 #[test]
 fn sources_are_tried_in_order() {
     let list = ["header:x-api-key", "bearer", "ip"];
-    assert_eq!(key_text(&list, &[("x-api-key", "k"), ("authorization", "Bearer t")]).as_deref(), Some("k"));
-    assert_eq!(key_text(&list, &[("x-api-key", ""), ("authorization", "Bearer t")]).as_deref(), Some("t"));
+    assert_eq!(
+        key_text(&list, &[("x-api-key", "k"), ("authorization", "Bearer t")]).as_deref(),
+        Some("k")
+    );
+    assert_eq!(
+        key_text(&list, &[("x-api-key", ""), ("authorization", "Bearer t")]).as_deref(),
+        Some("t")
+    );
     assert_eq!(key_text(&list, &[("x-api-key", "  ")]), None);
     assert_eq!(key_text(&list, &[]), None);
-    assert_eq!(key_text(&["bearer", "header:x-api-key"], &[("x-api-key", "k"), ("authorization", "Bearer t")]).as_deref(), Some("t"));
+    assert_eq!(
+        key_text(
+            &["bearer", "header:x-api-key"],
+            &[("x-api-key", "k"), ("authorization", "Bearer t")]
+        )
+        .as_deref(),
+        Some("t")
+    );
     assert_eq!(key_text(&["ip", "header:x-api-key"], &[("x-api-key", "k")]), None);
 }
 
@@ -76,7 +100,10 @@ fn a_key_is_one_value_of_a_sensible_length() {
     assert_eq!(key_text(&list, &[("x-api-key", "k"), ("x-api-key", " k ")]).as_deref(), Some("k"));
     assert_eq!(key_text(&list, &[("x-api-key", ""), ("x-api-key", "k")]).as_deref(), Some("k"));
     let two = headers(&[("x-api-key", "a"), ("x-api-key", "b")]);
-    assert_eq!(key(&list, &two), Err(RequestError::ClientAmbiguous { header: "x-api-key".to_owned() }));
+    assert_eq!(
+        key(&list, &two),
+        Err(RequestError::ClientAmbiguous { header: "x-api-key".to_owned() })
+    );
     assert_eq!(key_text(&list, &[("x-api-key", &"a".repeat(4096))]), Some("a".repeat(4096)));
     let long = headers(&[("x-api-key", &"a".repeat(4097))]);
     assert_eq!(key(&list, &long), Err(RequestError::ClientTooLong { bytes: 4097, most: 4096 }));
@@ -101,18 +128,34 @@ fn a_bearer_token_is_taken_whole_and_unread() {
         assert_eq!(key_text(&list, &[("authorization", value)]).as_deref(), expected, "{value}");
     }
     let two = headers(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
-    assert_eq!(key(&list, &two), Err(RequestError::ClientAmbiguous { header: "authorization".to_owned() }));
-    assert_eq!(key_text(&list, &[("authorization", "Basic a"), ("authorization", "Bearer b")]).as_deref(), Some("b"));
+    assert_eq!(
+        key(&list, &two),
+        Err(RequestError::ClientAmbiguous { header: "authorization".to_owned() })
+    );
+    assert_eq!(
+        key_text(&list, &[("authorization", "Basic a"), ("authorization", "Bearer b")]).as_deref(),
+        Some("b")
+    );
 }
 
 fn token(claims: &str) -> String {
-    format!("{}.{}.c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#), URL_SAFE_NO_PAD.encode(claims))
+    format!(
+        "{}.{}.c2lnbmF0dXJl",
+        URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#),
+        URL_SAFE_NO_PAD.encode(claims)
+    )
 }
 
 #[test]
 fn a_subject_is_read_with_its_issuer() {
-    let subject = |claims: &str| key_text(&["bearer:sub"], &[("authorization", &format!("Bearer {}", token(claims)))]).expect("somebody");
-    assert_eq!(subject(r#"{"iss":"https://id.example","sub":"alice","exp":1}"#), "https://id.example\nalice");
+    let subject = |claims: &str| {
+        key_text(&["bearer:sub"], &[("authorization", &format!("Bearer {}", token(claims)))])
+            .expect("somebody")
+    };
+    assert_eq!(
+        subject(r#"{"iss":"https://id.example","sub":"alice","exp":1}"#),
+        "https://id.example\nalice"
+    );
     assert_eq!(subject(r#"{"sub":"alice"}"#), "\nalice");
     assert_ne!(subject(r#"{"iss":"a","sub":"b"}"#), subject(r#"{"iss":"b","sub":"b"}"#));
 }
@@ -141,15 +184,23 @@ fn a_token_without_a_readable_subject_counts_as_a_whole() {
 
 #[test]
 fn no_header_can_pass_for_a_verified_subject() {
-    let subject =
-        key(&["bearer:sub"], &headers(&[("authorization", &format!("Bearer {}", token(r#"{"sub":"alice"}"#)))])).unwrap().unwrap();
+    let subject = key(
+        &["bearer:sub"],
+        &headers(&[("authorization", &format!("Bearer {}", token(r#"{"sub":"alice"}"#)))]),
+    )
+    .unwrap()
+    .unwrap();
     assert!(HeaderValue::from_bytes(&subject).is_err());
 }
 
 #[test]
 fn a_subject_is_found_in_a_token_that_would_be_too_long_as_a_key() {
     let claims = format!(r#"{{"sub":"alice","groups":"{}"}}"#, "g".repeat(20_000));
-    assert_eq!(key_text(&["bearer:sub"], &[("authorization", &format!("Bearer {}", token(&claims)))]).as_deref(), Some("\nalice"));
+    assert_eq!(
+        key_text(&["bearer:sub"], &[("authorization", &format!("Bearer {}", token(&claims)))])
+            .as_deref(),
+        Some("\nalice")
+    );
 }
 
 #[test]
@@ -189,7 +240,10 @@ fn the_standard_header_is_read_alike() {
         (&["for=203.0.113.9"][..], "203.0.113.9"),
         (&["For=\"203.0.113.9:4711\";proto=https;by=10.0.0.1"], "203.0.113.9"),
         (&["for=192.0.2.66, for=203.0.113.9;host=a, for=10.1.1.1"], "203.0.113.9"),
-        (&["for=192.0.2.66", "proto=http; for=\"[2001:db8::7]:80\"", "for=\"[fd00::1]\""], "2001:db8::7"),
+        (
+            &["for=192.0.2.66", "proto=http; for=\"[2001:db8::7]:80\"", "for=\"[fd00::1]\""],
+            "2001:db8::7",
+        ),
         (&["for=\"203.0.113.9:_port\""], "203.0.113.9"),
         (&["for=10.9.9.9, for=10.1.1.1"], "10.9.9.9"),
         (&["for=203.0.113.9, for=unknown"], PROXY),
@@ -208,13 +262,22 @@ fn the_standard_header_is_read_alike() {
 
 #[test]
 fn the_standard_header_counts_only_where_there_is_no_other() {
-    assert_eq!(address(&[("forwarded", "for=192.0.2.66"), ("x-forwarded-for", "203.0.113.9")], PROXY), ip("203.0.113.9"));
-    assert_eq!(address(&[("forwarded", "for=192.0.2.66"), ("x-forwarded-for", "unknown")], PROXY), ip(PROXY));
+    assert_eq!(
+        address(&[("forwarded", "for=192.0.2.66"), ("x-forwarded-for", "203.0.113.9")], PROXY),
+        ip("203.0.113.9")
+    );
+    assert_eq!(
+        address(&[("forwarded", "for=192.0.2.66"), ("x-forwarded-for", "unknown")], PROXY),
+        ip(PROXY)
+    );
 }
 
 #[test]
 fn a_trusted_peer_may_be_known_by_its_ipv4_address_in_ipv6() {
-    assert_eq!(address(&[("x-forwarded-for", "203.0.113.9")], "::ffff:10.0.0.1"), ip("203.0.113.9"));
+    assert_eq!(
+        address(&[("x-forwarded-for", "203.0.113.9")], "::ffff:10.0.0.1"),
+        ip("203.0.113.9")
+    );
 }
 
 #[test]
@@ -227,7 +290,11 @@ fn a_tier_is_believed_from_a_trusted_proxy_only() {
     assert_eq!(tier(&[("x-tier", "pro")], PROXY).as_deref(), Some("pro"));
     assert_eq!(tier(&[("x-tier", "pro")], PEER), None);
     assert_eq!(tier(&[("x-tier", "")], PROXY), None);
-    assert_eq!(tier(&[("x-tier", "enterprise"), ("x-tier", "free")], PROXY), None, "which of them the proxy wrote cannot be told");
+    assert_eq!(
+        tier(&[("x-tier", "enterprise"), ("x-tier", "free")], PROXY),
+        None,
+        "which of them the proxy wrote cannot be told"
+    );
     let headers = headers(&[("x-tier", "pro")]);
     assert_eq!(Identifier::default().identify(&headers, ip(PROXY)).unwrap().tier(), None);
 }
@@ -235,8 +302,13 @@ fn a_tier_is_believed_from_a_trusted_proxy_only() {
 #[test]
 fn a_request_carries_what_was_found() {
     let identifier = behind_proxies(&["header:x-api-key"]);
-    let headers =
-        headers(&[("x-api-key", "k"), ("x-tier", "pro"), ("x-forwarded-for", "203.0.113.9"), ("x-org", "red"), ("x-org", "blue")]);
+    let headers = headers(&[
+        ("x-api-key", "k"),
+        ("x-tier", "pro"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-org", "red"),
+        ("x-org", "blue"),
+    ]);
     let identity: Identity<'_> = identifier.identify(&headers, ip(PROXY)).unwrap();
     let request = identity.request("POST", "/a");
     assert_eq!((request.client, request.address), (Client::Key(b"k"), Some(ip("203.0.113.9"))));
@@ -250,7 +322,10 @@ fn nobodys_key_shows_in_logs() {
     let headers = headers(&[("x-api-key", "s3cret"), ("authorization", "Bearer s3cret")]);
     let identity = Identifier::default().identify(&headers, ip(PEER)).unwrap();
     let shown = format!("{identity:?} {:?}", identity.request("GET", "/a"));
-    assert!(shown.contains("authorization") && !shown.contains("s3cret") && !shown.contains("115"), "{shown}");
+    assert!(
+        shown.contains("authorization") && !shown.contains("s3cret") && !shown.contains("115"),
+        "{shown}"
+    );
 }
 
 /// Text that means something to what reads these headers, and text that does not.

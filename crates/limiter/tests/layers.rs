@@ -1,4 +1,5 @@
-//! The layers in front of services: what passes, what is answered in its place, and what is counted of it.
+//! The layers in front of services: what passes, what is answered in its place, and what is counted
+//! of it.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod stores;
@@ -45,7 +46,10 @@ fn layer() -> RateLimitLayer {
 }
 
 async fn hello<B>(_: Request<B>) -> Result<Response<Body>, Infallible> {
-    Ok(Response::builder().header("x-ratelimit-limit", "theirs").body(Body::from("hello")).expect("its parts are valid"))
+    Ok(Response::builder()
+        .header("x-ratelimit-limit", "theirs")
+        .body(Body::from("hello"))
+        .expect("its parts are valid"))
 }
 
 fn request() -> http::request::Builder {
@@ -56,7 +60,9 @@ fn empty(request: http::request::Builder) -> Request<Body> {
     request.body(Body::default()).expect("its parts are valid")
 }
 
-async fn json(response: Response<impl http_body::Body<Data = bytes::Bytes, Error = Infallible>>) -> serde_json::Value {
+async fn json(
+    response: Response<impl http_body::Body<Data = bytes::Bytes, Error = Infallible>>,
+) -> serde_json::Value {
     let body = response.into_body().collect().await.expect("it never breaks off").to_bytes();
     serde_json::from_slice(&body).expect("a refusal is JSON")
 }
@@ -81,7 +87,10 @@ async fn what_is_denied_does_not_reach_the_service() {
         hello::<Body>(request)
     }));
     for _ in 0..10 {
-        assert_eq!(service.clone().oneshot(empty(request())).await.unwrap().status(), StatusCode::OK);
+        assert_eq!(
+            service.clone().oneshot(empty(request())).await.unwrap().status(),
+            StatusCode::OK
+        );
     }
     let denied = service.clone().oneshot(empty(request())).await.unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 10);
@@ -91,7 +100,10 @@ async fn what_is_denied_does_not_reach_the_service() {
     let problem = json(denied).await;
     assert_eq!(problem["type"], "urn:sluice:problem:rate-limited");
     assert_eq!(problem["error"], "rate_limit_exceeded");
-    assert_eq!((&problem["retry_after"], &problem["limit"], &problem["window"]), (&1.into(), &60.into(), &60.into()));
+    assert_eq!(
+        (&problem["retry_after"], &problem["limit"], &problem["window"]),
+        (&1.into(), &60.into(), &60.into())
+    );
     assert!(problem["message"].is_string());
     let other = Request::get("/orders").header("x-api-key", "bob");
     assert_eq!(service.oneshot(empty(other)).await.unwrap().status(), StatusCode::OK);
@@ -114,7 +126,10 @@ async fn grpc_is_answered_in_its_own_words() {
     assert!(denied.into_body().collect().await.unwrap().to_bytes().is_empty());
 
     let away = layer_over(stores::Away).layer(service_fn(hello)).oneshot(grpc()).await.unwrap();
-    assert_eq!(tonic::Status::from_header_map(away.headers()).unwrap().code(), tonic::Code::Unavailable);
+    assert_eq!(
+        tonic::Status::from_header_map(away.headers()).unwrap().code(),
+        tonic::Code::Unavailable
+    );
 }
 
 #[tokio::test]
@@ -137,7 +152,9 @@ async fn the_peer_is_found_among_the_extensions_or_told_by_a_closure() {
     struct Connection(IpAddr);
     let address: IpAddr = "192.0.2.1".parse().unwrap();
     let limit = layer();
-    let told = limit.clone().with_peer(|extensions| extensions.get::<Connection>().map(|connection| connection.0));
+    let told = limit
+        .clone()
+        .with_peer(|extensions| extensions.get::<Connection>().map(|connection| connection.0));
     let from = |socket: bool| {
         let mut request = empty(Request::get("/orders"));
         if socket {
@@ -150,13 +167,21 @@ async fn the_peer_is_found_among_the_extensions_or_told_by_a_closure() {
     let first = limit.layer(service_fn(hello)).oneshot(from(true)).await.unwrap();
     assert_eq!(first.headers()["x-ratelimit-remaining"], "9");
     let second = told.layer(service_fn(hello)).oneshot(from(false)).await.unwrap();
-    assert_eq!(second.headers()["x-ratelimit-remaining"], "8", "the same address is the same client");
+    assert_eq!(
+        second.headers()["x-ratelimit-remaining"],
+        "8",
+        "the same address is the same client"
+    );
 }
 
 #[tokio::test]
 async fn a_trusted_proxy_speaks_for_its_clients() {
-    let identifier = Identifier::default().with_trusted_proxies(vec!["192.0.2.0/24".parse().unwrap()]);
-    let service = layer().with_identifier(identifier).with_peer(|_| Some([192, 0, 2, 1].into())).layer(service_fn(hello));
+    let identifier =
+        Identifier::default().with_trusted_proxies(vec!["192.0.2.0/24".parse().unwrap()]);
+    let service = layer()
+        .with_identifier(identifier)
+        .with_peer(|_| Some([192, 0, 2, 1].into()))
+        .layer(service_fn(hello));
     for client in ["198.51.100.1", "198.51.100.2"] {
         let request = empty(Request::get("/orders").header("x-forwarded-for", client));
         let answer = service.clone().oneshot(request).await.unwrap();
@@ -164,7 +189,8 @@ async fn a_trusted_proxy_speaks_for_its_clients() {
     }
 }
 
-/// Panics when it is called without having been asked whether it is ready; a clone has to be asked anew.
+/// Panics when it is called without having been asked whether it is ready; a clone has to be asked
+/// anew.
 #[derive(Debug, Default)]
 struct Strict {
     ready: bool,
@@ -203,10 +229,14 @@ async fn the_service_that_was_ready_is_the_one_called() {
 
 /// An axum application with both layers, as a program would write it.
 fn app(telemetry: &Telemetry) -> Router {
-    let limit = RateLimitLayer::new(Limiter::new(Policy::default(), Arc::new(memory()), telemetry.recorders()))
-        .with_peer(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()));
-    let measure =
-        MetricsLayer::new(&telemetry.recorders().http).with_endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+    let limit = RateLimitLayer::new(Limiter::new(
+        Policy::default(),
+        Arc::new(memory()),
+        telemetry.recorders(),
+    ))
+    .with_peer(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()));
+    let measure = MetricsLayer::new(&telemetry.recorders().http)
+        .with_endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
     Router::new()
         .route("/orders/{id}", get(async || "an order"))
         .route("/orders", post(async |body: String| body.len().to_string()))
@@ -236,12 +266,30 @@ async fn an_axum_application_is_limited_by_address_and_measured_by_route() {
     let sum = from([192, 0, 2, 2], Request::post("/orders"), "0123456789").await.unwrap();
     assert_eq!(sum.into_body().collect().await.unwrap().to_bytes(), "10");
 
-    assert!(shown(&telemetry, r#"http_requests_total{endpoint="/orders/{id}",method="GET",status="200"} 10"#));
-    assert!(shown(&telemetry, r#"http_requests_total{endpoint="/orders/{id}",method="GET",status="429"} 1"#));
-    assert!(shown(&telemetry, r#"http_requests_total{endpoint="/orders",method="POST",status="200"} 1"#));
-    assert!(shown(&telemetry, r#"http_request_size_bytes_sum{endpoint="/orders",method="POST"} 10"#));
-    assert!(shown(&telemetry, r#"http_response_size_bytes_sum{endpoint="/orders",method="POST"} 2"#));
-    assert!(shown(&telemetry, r#"http_request_duration_seconds_count{endpoint="/orders",method="POST"} 1"#));
+    assert!(shown(
+        &telemetry,
+        r#"http_requests_total{endpoint="/orders/{id}",method="GET",status="200"} 10"#
+    ));
+    assert!(shown(
+        &telemetry,
+        r#"http_requests_total{endpoint="/orders/{id}",method="GET",status="429"} 1"#
+    ));
+    assert!(shown(
+        &telemetry,
+        r#"http_requests_total{endpoint="/orders",method="POST",status="200"} 1"#
+    ));
+    assert!(shown(
+        &telemetry,
+        r#"http_request_size_bytes_sum{endpoint="/orders",method="POST"} 10"#
+    ));
+    assert!(shown(
+        &telemetry,
+        r#"http_response_size_bytes_sum{endpoint="/orders",method="POST"} 2"#
+    ));
+    assert!(shown(
+        &telemetry,
+        r#"http_request_duration_seconds_count{endpoint="/orders",method="POST"} 1"#
+    ));
 }
 
 #[tokio::test]
@@ -250,10 +298,20 @@ async fn without_a_router_the_endpoint_is_what_the_policy_says() {
     let measure = MetricsLayer::new(&telemetry.recorders().http);
     let service = measure.layer(layer().layer(service_fn(hello)));
     for path in ["/api/v1/tools/execute", "/orders/7"] {
-        service.clone().oneshot(empty(Request::get(path).header("x-api-key", "alice"))).await.unwrap();
+        service
+            .clone()
+            .oneshot(empty(Request::get(path).header("x-api-key", "alice")))
+            .await
+            .unwrap();
     }
-    assert!(shown(&telemetry, r#"http_requests_total{endpoint="/api/v1/tools/execute",method="GET",status="200"} 1"#));
-    assert!(shown(&telemetry, r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#));
+    assert!(shown(
+        &telemetry,
+        r#"http_requests_total{endpoint="/api/v1/tools/execute",method="GET",status="200"} 1"#
+    ));
+    assert!(shown(
+        &telemetry,
+        r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#
+    ));
 }
 
 #[tokio::test]
@@ -275,7 +333,11 @@ async fn an_answer_is_counted_once_and_not_before_its_end() {
 async fn a_request_without_an_answer_is_not_counted() {
     let telemetry = Telemetry::builder().build().unwrap();
     let failing = service_fn(async |_| Err::<Response<Body>, _>("broken"));
-    let error = MetricsLayer::new(&telemetry.recorders().http).layer(failing).oneshot(empty(request())).await.unwrap_err();
+    let error = MetricsLayer::new(&telemetry.recorders().http)
+        .layer(failing)
+        .oneshot(empty(request()))
+        .await
+        .unwrap_err();
     assert_eq!(error, "broken");
     let text = telemetry.prometheus().render().unwrap();
     assert!(!text.lines().any(|line| line.starts_with("http_")), "{text}");
@@ -286,11 +348,17 @@ async fn the_layers_fit_in_front_of_tonic() {
     let telemetry = Telemetry::builder().build().unwrap();
     let routes = tonic::service::Routes::new(tonic_service::Nothing).prepare();
     let service = MetricsLayer::new(&telemetry.recorders().http).layer(layer().layer(routes));
-    let request = Request::post("/nothing.Nothing/Ask").header("content-type", "application/grpc").header("x-api-key", "alice");
+    let request = Request::post("/nothing.Nothing/Ask")
+        .header("content-type", "application/grpc")
+        .header("x-api-key", "alice");
     let answer = service.oneshot(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap();
     assert_eq!(answer.headers()["x-ratelimit-remaining"], "9");
     let status = tonic::Status::from_header_map(answer.headers()).unwrap();
-    assert_eq!(status.code(), tonic::Code::Unimplemented, "the service answers, and knows no methods");
+    assert_eq!(
+        status.code(),
+        tonic::Code::Unimplemented,
+        "the service answers, and knows no methods"
+    );
 }
 
 /// A service of gRPC as generated code would be, without methods.
@@ -320,7 +388,8 @@ mod tonic_service {
 }
 
 async fn breaking_at_times<B>(request: Request<B>) -> Result<Response<Body>, Infallible> {
-    let status = if request.uri().path() == "/broken" { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+    let status =
+        if request.uri().path() == "/broken" { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
     Ok(Response::builder().status(status).body(Body::default()).expect("its parts are valid"))
 }
 
@@ -338,11 +407,23 @@ async fn answers_are_counted_for_the_fleet_where_one_is_told() {
         let request = empty(Request::get(path).header("x-api-key", "alice"));
         drop(service.clone().oneshot(request).await.unwrap().into_body().collect().await);
     }
-    drop(service.oneshot(empty(Request::get("/broken").header("x-api-key", "bob"))).await.unwrap().into_body().collect().await);
+    drop(
+        service
+            .oneshot(empty(Request::get("/broken").header("x-api-key", "bob")))
+            .await
+            .unwrap()
+            .into_body()
+            .collect()
+            .await,
+    );
 
     let fleet = reporter.read().await.unwrap();
-    let told = [Total::HttpRequests, Total::HttpClientErrors, Total::HttpServerErrors].map(|total| fleet.totals.get(total));
+    let told = [Total::HttpRequests, Total::HttpClientErrors, Total::HttpServerErrors]
+        .map(|total| fleet.totals.get(total));
     assert_eq!(told, [13, 2, 1]);
     let text = telemetry.prometheus().render().unwrap();
-    assert!(text.contains("http_requests_total{endpoint=\"other\",method=\"GET\",status=\"429\"} 2\n"), "{text}");
+    assert!(
+        text.contains("http_requests_total{endpoint=\"other\",method=\"GET\",status=\"429\"} 2\n"),
+        "{text}"
+    );
 }

@@ -5,15 +5,17 @@ mod stores;
 use std::{sync::Arc, time::Duration};
 
 use sluice::{
-    Algorithm, Checked, Client, Cost, Limiter, LimiterError, MemoryStore, Policy, PolicyBuilder, Recorders, Request, RequestError, Retry,
-    Store, Telemetry, TokenBucket,
+    Algorithm, Checked, Client, Cost, Limiter, LimiterError, MemoryStore, Policy, PolicyBuilder,
+    Recorders, Request, RequestError, Retry, Store, Telemetry, TokenBucket,
 };
 use sluice_core::{Endpoint, Mode, Per, Rule, Setting, Timestamp};
 use sluice_store::{ManualClock, StoreErrorKind};
 use stores::{Away, Counted, Slow};
 
 fn setting(rate: &str, burst: u64) -> Setting {
-    Setting::limit(TokenBucket::new(rate.parse().expect("a rate"), burst).expect("a possible bucket"))
+    Setting::limit(
+        TokenBucket::new(rate.parse().expect("a rate"), burst).expect("a possible bucket"),
+    )
 }
 
 /// A default of `burst` tokens that come back one a second, an endpoint of two, and an exempt path.
@@ -92,7 +94,8 @@ async fn a_reset_fills_the_bucket() {
 #[tokio::test]
 async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
     let store = Arc::new(Counted::over(MemoryStore::with_clock(clock())));
-    let limiter = Limiter::new(policy(2), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let limiter =
+        Limiter::new(policy(2), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
     let requests = [
         get("alice", "/a"),
         get("alice", "no path"),
@@ -102,10 +105,20 @@ async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
         get("bob", "/narrow"),
     ];
     let answers = limiter.check_all(&requests).await;
-    let told: Vec<_> =
-        answers.iter().map(|answer| answer.as_ref().map(|checked| (checked.decision.is_allowed(), &*checked.endpoint)).ok()).collect();
-    let expected =
-        [Some((true, "other")), None, Some((true, "/health")), Some((true, "other")), Some((false, "other")), Some((true, "/narrow"))];
+    let told: Vec<_> = answers
+        .iter()
+        .map(|answer| {
+            answer.as_ref().map(|checked| (checked.decision.is_allowed(), &*checked.endpoint)).ok()
+        })
+        .collect();
+    let expected = [
+        Some((true, "other")),
+        None,
+        Some((true, "/health")),
+        Some((true, "other")),
+        Some((false, "other")),
+        Some((true, "/narrow")),
+    ];
     assert_eq!(told, expected);
     assert!(matches!(answers[1], Err(LimiterError::Request(RequestError::PathNotAbsolute))));
     assert_eq!(store.questions(), [4]);
@@ -114,7 +127,8 @@ async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
 #[tokio::test]
 async fn the_store_is_not_asked_about_what_is_not_limited() {
     let store = Arc::new(Counted::over(MemoryStore::new()));
-    let limiter = Limiter::new(policy(2), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let limiter =
+        Limiter::new(policy(2), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
     let health = limiter.check(&get("alice", "/health")).await.unwrap();
     assert!(health.decision.is_allowed() && health.decision.binding().is_none());
     assert!(limiter.check(&get("", "/a")).await.is_err());
@@ -131,13 +145,18 @@ async fn a_new_policy_keeps_the_buckets() {
     assert_eq!(limiter.policy().limits()[0].numbers().burst(), 3);
     assert_eq!(remaining(&limiter.peek(&get("alice", "/a")).await.unwrap()), 1);
     limiter.replace_policy(policy(50));
-    assert_eq!(remaining(&limiter.peek(&get("alice", "/a")).await.unwrap()), 1, "nobody gets a free refill");
+    assert_eq!(
+        remaining(&limiter.peek(&get("alice", "/a")).await.unwrap()),
+        1,
+        "nobody gets a free refill"
+    );
 }
 
 #[tokio::test]
 async fn a_check_in_flight_ends_under_the_policy_it_began_with() {
     let store = Arc::new(Slow::over(MemoryStore::with_clock(clock())));
-    let limiter = Limiter::new(policy(5), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let limiter =
+        Limiter::new(policy(5), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
     let (checking, request) = (limiter.clone(), get("alice", "/narrow"));
     let in_flight = tokio::spawn(async move { checking.check(&request).await });
     store.asked().await;
@@ -156,7 +175,12 @@ async fn a_store_that_cannot_decide_is_an_error_and_no_denial() {
     let error = limiter.check(&get("alice", "/narrow")).await.unwrap_err();
     assert!(matches!(error, LimiterError::Store(error) if error.kind() == StoreErrorKind::Timeout));
     let text = telemetry.prometheus().render().unwrap();
-    assert!(text.contains(r#"sluice_decisions_total{limit="/narrow",outcome="error",source="store"} 1"#), "{text}");
+    assert!(
+        text.contains(
+            r#"sluice_decisions_total{limit="/narrow",outcome="error",source="store"} 1"#
+        ),
+        "{text}"
+    );
     assert!(text.contains(r#"rate_limit_hits_total{endpoint="/narrow"} 0"#), "{text}");
 }
 
@@ -165,7 +189,10 @@ async fn what_was_decided_is_counted_by_limit_and_endpoint() {
     let telemetry = Telemetry::builder().build().unwrap();
     let mut tried = Rule {
         per: Per::Everyone,
-        ..Rule::new("tried", Algorithm::TokenBucket(TokenBucket::new("1/minute".parse().unwrap(), 1).unwrap()))
+        ..Rule::new(
+            "tried",
+            Algorithm::TokenBucket(TokenBucket::new("1/minute".parse().unwrap(), 1).unwrap()),
+        )
     };
     tried.terms.mode = Mode::Shadow;
     let builder = PolicyBuilder {
@@ -174,7 +201,11 @@ async fn what_was_decided_is_counted_by_limit_and_endpoint() {
         limits: vec![tried],
         ..PolicyBuilder::unlimited()
     };
-    let limiter = Limiter::new(builder.build().unwrap(), Arc::new(MemoryStore::with_clock(clock())), telemetry.recorders());
+    let limiter = Limiter::new(
+        builder.build().unwrap(),
+        Arc::new(MemoryStore::with_clock(clock())),
+        telemetry.recorders(),
+    );
     for _ in 0..5 {
         limiter.check(&get("alice", "/narrow")).await.unwrap();
     }
@@ -202,8 +233,10 @@ async fn a_check_is_timed_where_it_had_to_wait() {
     let telemetry = Telemetry::builder().build().unwrap();
     let timed = || {
         let text = telemetry.prometheus().render().unwrap();
-        let count =
-            text.lines().find_map(|line| line.strip_prefix(r#"sluice_check_duration_seconds_count{source="store"} "#).map(str::to_owned));
+        let count = text.lines().find_map(|line| {
+            line.strip_prefix(r#"sluice_check_duration_seconds_count{source="store"} "#)
+                .map(str::to_owned)
+        });
         count.unwrap_or_default()
     };
     let at_once = Limiter::new(policy(5), Arc::new(MemoryStore::new()), telemetry.recorders());

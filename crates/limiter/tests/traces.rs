@@ -60,8 +60,13 @@ impl Visit for Span {
 impl Seen {
     /// A subscriber that shows spans up to this level.
     fn up_to(&self, level: LevelFilter) -> impl Subscriber + Send + Sync + use<> {
-        Registry::default()
-            .with(self.clone().with_filter(Targets::new().with_target("traces", LevelFilter::INFO).with_target(TRACE_TARGET, level)))
+        Registry::default().with(
+            self.clone().with_filter(
+                Targets::new()
+                    .with_target("traces", LevelFilter::INFO)
+                    .with_target(TRACE_TARGET, level),
+            ),
+        )
     }
 
     fn named(&self, name: &str) -> Vec<Span> {
@@ -73,13 +78,17 @@ fn limiter() -> Limiter {
     Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &Recorders::disabled())
 }
 
-/// Asks through the layer inside of a span of the program's own, as `tower_http::trace` would make it, once more than the burst holds.
+/// Asks through the layer inside of a span of the program's own, as `tower_http::trace` would make
+/// it, once more than the burst holds.
 async fn ask_through_the_layer() {
-    let service = ServiceBuilder::new()
-        .layer(RateLimitLayer::new(limiter()))
-        .service(service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default()))));
+    let service = ServiceBuilder::new().layer(RateLimitLayer::new(limiter())).service(service_fn(
+        async |_| Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default())),
+    ));
     for _ in 0..11 {
-        let request = http::Request::get("/orders/7").header("x-api-key", "alice").body(Full::<bytes::Bytes>::default()).unwrap();
+        let request = http::Request::get("/orders/7")
+            .header("x-api-key", "alice")
+            .body(Full::<bytes::Bytes>::default())
+            .unwrap();
         service.clone().oneshot(request).instrument(tracing::info_span!("program")).await.unwrap();
     }
 }
@@ -103,11 +112,17 @@ async fn a_decision_lies_beneath_the_programs_own_span() {
     .await;
     let decisions = kept.lock().unwrap().clone();
     assert_eq!(decisions.len(), 11);
-    for (decision, outcome) in decisions.iter().zip([["allowed"; 10].as_slice(), &["denied"]].concat()) {
+    for (decision, outcome) in
+        decisions.iter().zip([["allowed"; 10].as_slice(), &["denied"]].concat())
+    {
         assert_eq!(decision.above, Some("program"));
-        let told = ["action", "outcome", "source", "limit", "endpoint"].map(|name| decision.fields[&*format!("sluice.{name}")].as_str());
+        let told = ["action", "outcome", "source", "limit", "endpoint"]
+            .map(|name| decision.fields[&*format!("sluice.{name}")].as_str());
         assert_eq!(told, ["take", outcome, "store", "default", "other"]);
-        assert!(!format!("{decision:?}").contains("alice") && !format!("{decision:?}").contains("/orders"));
+        assert!(
+            !format!("{decision:?}").contains("alice")
+                && !format!("{decision:?}").contains("/orders")
+        );
     }
 }
 
@@ -140,8 +155,11 @@ async fn a_batch_is_one_span_that_counts() {
     .with_subscriber(seen.up_to(LevelFilter::DEBUG))
     .await;
     assert!(seen.named("decision").is_empty());
-    let told =
-        ["checks", "allowed", "denied", "undecided"].map(|name| seen.named("decisions")[0].fields[&*format!("sluice.{name}")].clone());
+    let told = ["checks", "allowed", "denied", "undecided"]
+        .map(|name| seen.named("decisions")[0].fields[&*format!("sluice.{name}")].clone());
     assert_eq!(told, ["13", "10", "2", "1"]);
-    assert!(!seen.named("decisions")[0].fields.contains_key("otel.status_code"), "a path that is none is its sender's mistake");
+    assert!(
+        !seen.named("decisions")[0].fields.contains_key("otel.status_code"),
+        "a path that is none is its sender's mistake"
+    );
 }

@@ -1,10 +1,18 @@
-//! Requests through the gateway of the built binary, against the same upstream asked directly, in the same run.
+//! Requests through the gateway of the built binary, against the same upstream asked directly, in
+//! the same run.
 //!
-//! The gateway is a process with one worker thread, alone on the first core where `taskset` is there; the upstream, an axum handler that answers a constant,
-//! shares the others with this process, which sends from 64 connections that wait for each answer. On two cores the upstream and the sender are what is slow
-//! in either case, so beside requests a second and the 99th percentile stands what a request costs the gateway in processor time. An answer is a small one, or
-//! 64 KiB.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+//! The gateway is a process with one worker thread, alone on the first core where `taskset` is
+//! there; the upstream, an axum handler that answers a constant, shares the others with this
+//! process, which sends from 64 connections that wait for each answer. On two cores the upstream
+//! and the sender are what is slow in either case, so beside requests a second and the 99th
+//! percentile stands what a request costs the gateway in processor time. An answer is a small one,
+//! or 64 KiB.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and fails by panicking"
+)]
 
 mod support;
 
@@ -31,7 +39,8 @@ const CONNECTIONS: usize = 64;
 /// How the upstream is asked of this very program.
 const UPSTREAM: &str = "UPSTREAM_ON";
 
-/// The paths that the upstream knows: how long their answers are, and how often they are asked for in a run.
+/// The paths that the upstream knows: how long their answers are, and how often they are asked for
+/// in a run.
 const ANSWERS: [(&str, usize, usize); 2] = [("/small", 128, 100_000), ("/large", 64 << 10, 20_000)];
 
 /// What a run of requests came to.
@@ -46,15 +55,24 @@ fn main() {
     if let Ok(address) = env::var(UPSTREAM) {
         return runtime().block_on(answer(address.parse().unwrap()));
     }
-    let upstream = Server::start_beside(&env::current_exe().unwrap(), |command, address| command.env(UPSTREAM, address));
+    let upstream = Server::start_beside(&env::current_exe().unwrap(), |command, address| {
+        command.env(UPSTREAM, address)
+    });
     let gateway = |protocol: &str, limited: &str| {
-        let section = format!("{{ upstream: 'http://{}', protocol: {protocol} }}", upstream.address());
+        let section =
+            format!("{{ upstream: 'http://{}', protocol: {protocol} }}", upstream.address());
         Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command, address| {
-            command.env("SLUICE__LISTEN__HTTP", address).env("SLUICE__LISTEN__GRPC", "off").env("SLUICE__LOG__LEVEL", "error");
+            command
+                .env("SLUICE__LISTEN__HTTP", address)
+                .env("SLUICE__LISTEN__GRPC", "off")
+                .env("SLUICE__LOG__LEVEL", "error");
             command.env("SLUICE__GATEWAY", &section).env("SLUICE__DEFAULTS", limited)
         })
     };
-    println!("{:<34} {:>8} {:>9} {:>12} {:>8} {:>8} {:>10}", "", "k/s", "of direct", "gateway us", "p50 us", "p99 us", "of direct");
+    println!(
+        "{:<34} {:>8} {:>9} {:>12} {:>8} {:>8} {:>10}",
+        "", "k/s", "of direct", "gateway us", "p50 us", "p99 us", "of direct"
+    );
     for (path, _, requests) in ANSWERS {
         let direct = runtime().block_on(measure(&upstream, path, requests));
         print(&format!("{path}, asked directly"), &direct, None);
@@ -70,7 +88,8 @@ fn main() {
     }
 }
 
-/// A runtime of one thread, which sleeps when it has nothing to do: sender and upstream share what the gateway leaves.
+/// A runtime of one thread, which sleeps when it has nothing to do: sender and upstream share what
+/// the gateway leaves.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -84,7 +103,10 @@ fn print(who: &str, measured: &Measured, direct: Option<&Measured>) {
             [share, format!("{server_us:.1}"), format!("{:.1}x", p99_us / direct.p99_us)]
         }
     };
-    println!("{who:<34} {:>8.1} {share:>9} {own:>12} {p50_us:>8.0} {p99_us:>8.0} {times:>10}", per_second / 1_000.0);
+    println!(
+        "{who:<34} {:>8.1} {share:>9} {own:>12} {p50_us:>8.0} {p99_us:>8.0} {times:>10}",
+        per_second / 1_000.0
+    );
 }
 
 async fn answer(address: SocketAddr) {
@@ -93,7 +115,12 @@ async fn answer(address: SocketAddr) {
         app.route(path, get(async move || body))
     });
     let listener = TcpListener::bind(address).await.unwrap();
-    axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| stream.set_nodelay(true).unwrap()), app).await.unwrap();
+    axum::serve(
+        axum::serve::ListenerExt::tap_io(listener, |stream| stream.set_nodelay(true).unwrap()),
+        app,
+    )
+    .await
+    .unwrap();
 }
 
 async fn measure(server: &Server, path: &'static str, requests: usize) -> Measured {
@@ -114,7 +141,9 @@ async fn measure(server: &Server, path: &'static str, requests: usize) -> Measur
 
 async fn ask_all(address: SocketAddr, path: &'static str, requests: usize) -> Vec<u32> {
     let next = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(ask(address, path, requests, Arc::clone(&next)))).collect();
+    let tasks: Vec<_> = (0..CONNECTIONS)
+        .map(|_| tokio::spawn(ask(address, path, requests, Arc::clone(&next))))
+        .collect();
     let mut latencies = Vec::with_capacity(requests);
     for task in tasks {
         latencies.append(&mut task.await.unwrap());
@@ -122,11 +151,18 @@ async fn ask_all(address: SocketAddr, path: &'static str, requests: usize) -> Ve
     latencies
 }
 
-/// Asks on one connection, one request after the other, until enough were asked; how long each took, in microseconds.
-async fn ask(address: SocketAddr, path: &'static str, requests: usize, next: Arc<AtomicUsize>) -> Vec<u32> {
+/// Asks on one connection, one request after the other, until enough were asked; how long each
+/// took, in microseconds.
+async fn ask(
+    address: SocketAddr,
+    path: &'static str,
+    requests: usize,
+    next: Arc<AtomicUsize>,
+) -> Vec<u32> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: api.test\r\nx-api-key: alice\r\naccept: */*\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: api.test\r\nx-api-key: alice\r\naccept: */*\r\n\r\n");
     let mut latencies = Vec::new();
     let mut answer = vec![0; 128 << 10];
     while next.fetch_add(1, Ordering::Relaxed) < requests {
@@ -141,7 +177,11 @@ async fn ask(address: SocketAddr, path: &'static str, requests: usize, next: Arc
                 whole = whole_length(&answer[..length]);
             }
         }
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..length.min(400)]));
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&answer[..length.min(400)])
+        );
         latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap());
     }
     latencies
@@ -149,7 +189,9 @@ async fn ask(address: SocketAddr, path: &'static str, requests: usize, next: Arc
 
 /// How long an answer is with its head, once that is there.
 fn whole_length(answer: &[u8]) -> usize {
-    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return usize::MAX };
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return usize::MAX;
+    };
     let head = std::str::from_utf8(&answer[..end]).unwrap();
     let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     end + 4 + announced.expect("every answer announces its length").parse::<usize>().unwrap()

@@ -1,9 +1,16 @@
-//! `POST /v1/check` of the built binary against an axum handler that answers a constant, in the same run.
+//! `POST /v1/check` of the built binary against an axum handler that answers a constant, in the
+//! same run.
 //!
-//! Each server is a process with one worker thread, pinned to the first core where `taskset` is there; this process sends from 64 and from
-//! 256 connections that wait for each answer. What counts is the server's own processor time a request, which is what a core can bear; requests a
+//! Each server is a process with one worker thread, pinned to the first core where `taskset` is
+//! there; this process sends from 64 and from 256 connections that wait for each answer. What
+//! counts is the server's own processor time a request, which is what a core can bear; requests a
 //! second on one machine depend on the sender too.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and fails by panicking"
+)]
 
 mod support;
 
@@ -38,17 +45,28 @@ fn main() {
         return runtime.block_on(answer_a_constant(address.parse().unwrap()));
     }
     let redis = RedisServer::start();
-    println!("{:<28} {:>12} {:>8} {:>10} {:>12} {:>10} {:>10}", "", "connections", "k/s", "server us", "of constant", "p50 us", "p99 us");
+    println!(
+        "{:<28} {:>12} {:>8} {:>10} {:>12} {:>10} {:>10}",
+        "", "connections", "k/s", "server us", "of constant", "p50 us", "p99 us"
+    );
     for connections in [64, 256] {
         let constant = {
-            let server = Server::start(&env::current_exe().unwrap(), |command, address| command.env(CONSTANT, address));
+            let server = Server::start(&env::current_exe().unwrap(), |command, address| {
+                command.env(CONSTANT, address)
+            });
             sender().block_on(measure(&server, connections))
         };
         print("axum, a constant", connections, &constant, &constant);
-        for (name, store) in [("sluice, memory", "memory://".to_owned()), ("sluice, redis", redis.url())] {
-            let server = Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command, address| {
-                command.env("SLUICE__LISTEN__HTTP", address).env("SLUICE__STORE__URL", &store).env("SLUICE__LOG__LEVEL", "error")
-            });
+        for (name, store) in
+            [("sluice, memory", "memory://".to_owned()), ("sluice, redis", redis.url())]
+        {
+            let server =
+                Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command, address| {
+                    command
+                        .env("SLUICE__LISTEN__HTTP", address)
+                        .env("SLUICE__STORE__URL", &store)
+                        .env("SLUICE__LOG__LEVEL", "error")
+                });
             let measured = sender().block_on(measure(&server, connections));
             print(name, connections, &measured, &constant);
         }
@@ -75,15 +93,23 @@ fn print(who: &str, connections: usize, measured: &Measured, constant: &Measured
 async fn answer_a_constant(address: SocketAddr) {
     let body = r#"{"status":200,"allowed":true,"limit":60,"window":60,"remaining":9,"reset":1795305070,"limits":[{"name":"default","admitted":true}]}"#;
     let answer = async move |_: Bytes| ([(CONTENT_TYPE, "application/json")], body);
-    let app = Router::new().route("/v1/check", post(answer)).route("/health", axum::routing::get(async || "ok"));
+    let app = Router::new()
+        .route("/v1/check", post(answer))
+        .route("/health", axum::routing::get(async || "ok"));
     let listener = TcpListener::bind(address).await.unwrap();
-    axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| stream.set_nodelay(true).unwrap()), app).await.unwrap();
+    axum::serve(
+        axum::serve::ListenerExt::tap_io(listener, |stream| stream.set_nodelay(true).unwrap()),
+        app,
+    )
+    .await
+    .unwrap();
 }
 
 async fn measure(server: &Server, connections: usize) -> Measured {
     let next = Arc::new(AtomicUsize::new(0));
     let (used, started) = (server.seconds(), Instant::now());
-    let tasks: Vec<_> = (0..connections).map(|_| tokio::spawn(ask(server.address(), Arc::clone(&next)))).collect();
+    let tasks: Vec<_> =
+        (0..connections).map(|_| tokio::spawn(ask(server.address(), Arc::clone(&next)))).collect();
     let mut latencies = Vec::with_capacity(REQUESTS);
     for task in tasks {
         latencies.append(&mut task.await.unwrap());
@@ -99,7 +125,8 @@ async fn measure(server: &Server, connections: usize) -> Measured {
     }
 }
 
-/// Asks on one connection, one request after the other, until enough were asked; how long each took, in microseconds.
+/// Asks on one connection, one request after the other, until enough were asked; how long each
+/// took, in microseconds.
 async fn ask(address: SocketAddr, next: Arc<AtomicUsize>) -> Vec<u32> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -110,7 +137,10 @@ async fn ask(address: SocketAddr, next: Arc<AtomicUsize>) -> Vec<u32> {
         if number >= REQUESTS {
             return latencies;
         }
-        let body = format!(r#"{{"client":"client-{:06}","method":"GET","path":"/api/v1/things"}}"#, number * 7_919 % CLIENTS);
+        let body = format!(
+            r#"{{"client":"client-{:06}","method":"GET","path":"/api/v1/things"}}"#,
+            number * 7_919 % CLIENTS
+        );
         let head = "POST /v1/check HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\ncontent-length: ";
         let request = format!("{head}{}\r\n\r\n{body}", body.len());
         let sent = Instant::now();
@@ -132,8 +162,11 @@ async fn ask(address: SocketAddr, next: Arc<AtomicUsize>) -> Vec<u32> {
 
 /// Whether an answer has come in full: its head, and as much body as that announces.
 fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
     let head = std::str::from_utf8(&answer[..end]).unwrap();
     let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    answer.len() == end + 4 + announced.expect("every answer announces its length").parse::<usize>().unwrap()
+    answer.len()
+        == end + 4 + announced.expect("every answer announces its length").parse::<usize>().unwrap()
 }

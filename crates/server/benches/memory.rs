@@ -1,9 +1,16 @@
-//! What a million clients take of a replica's memory, and whether it is given back once their buckets are full.
+//! What a million clients take of a replica's memory, and whether it is given back once their
+//! buckets are full.
 //!
-//! The built binary, with one worker thread, is asked about a million clients, each once; then nobody asks until every bucket is full again, and
-//! then another million is asked about. By `/v1/check/batch` and by Envoy's rate limit service with buckets in memory; with buckets in Redis the
-//! clients should take nothing at all.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+//! The built binary, with one worker thread, is asked about a million clients, each once; then
+//! nobody asks until every bucket is full again, and then another million is asked about. By
+//! `/v1/check/batch` and by Envoy's rate limit service with buckets in memory; with buckets in
+//! Redis the clients should take nothing at all.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and fails by panicking"
+)]
 
 #[path = "support/envoy.rs"]
 mod envoy;
@@ -38,7 +45,8 @@ const IN_FLIGHT: usize = 64;
 /// A minute for each token: the buckets outlive the asking.
 const DEFAULTS: &str = "{ rate: 1/minute, burst: 10 }";
 const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, requests_per_unit: 1 } }] }";
-/// Until the last bucket is full and forgotten: its minute, and what the replica needs to look for such buckets.
+/// Until the last bucket is full and forgotten: its minute, and what the replica needs to look for
+/// such buckets.
 const REFILL: Duration = Duration::from_secs(70);
 
 /// How clients are asked about.
@@ -88,16 +96,20 @@ fn main() {
 /// Starts a replica that listens for `way`; the value beside it keeps its other port.
 fn start(way: Way, store: &str, rules: &Path) -> (Server, ReservedPort) {
     let other = ReservedPort::new();
-    let server = Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command: &mut Command, address| {
-        let other = format!("127.0.0.1:{}", other.number());
-        let (http, grpc) = match way {
-            Way::Batches => (address, "off".to_owned()),
-            Way::Envoy => (other, address),
-        };
-        command.env("SLUICE__LISTEN__HTTP", http).env("SLUICE__LISTEN__GRPC", grpc).env("SLUICE__LOG__LEVEL", "error");
-        command.env("SLUICE__STORE__URL", store).env("SLUICE__DEFAULTS", DEFAULTS);
-        command.env("SLUICE__RLS", format!("{{ files: ['{}'] }}", rules.display()))
-    });
+    let server =
+        Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command: &mut Command, address| {
+            let other = format!("127.0.0.1:{}", other.number());
+            let (http, grpc) = match way {
+                Way::Batches => (address, "off".to_owned()),
+                Way::Envoy => (other, address),
+            };
+            command
+                .env("SLUICE__LISTEN__HTTP", http)
+                .env("SLUICE__LISTEN__GRPC", grpc)
+                .env("SLUICE__LOG__LEVEL", "error");
+            command.env("SLUICE__STORE__URL", store).env("SLUICE__DEFAULTS", DEFAULTS);
+            command.env("SLUICE__RLS", format!("{{ files: ['{}'] }}", rules.display()))
+        });
     (server, other)
 }
 
@@ -106,7 +118,10 @@ fn grown(server: &Server, way: Way, million: usize) -> f64 {
     let started = Instant::now();
     ask(way, server.address(), million * CLIENTS..(million + 1) * CLIENTS);
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(55), "the first buckets are full after a minute, and asking took {took:?}");
+    assert!(
+        took < Duration::from_secs(55),
+        "the first buckets are full after a minute, and asking took {took:?}"
+    );
     resident(server)
 }
 
@@ -134,7 +149,9 @@ async fn ask_in_batches(server: SocketAddr, clients: Range<usize>) {
     let mut stream = TcpStream::connect(server).await.unwrap();
     stream.set_nodelay(true).unwrap();
     for first in clients.step_by(BATCH) {
-        let checks: Vec<_> = (first..first + BATCH).map(|client| format!(r#"{{"client":"client-{client:07}"}}"#)).collect();
+        let checks: Vec<_> = (first..first + BATCH)
+            .map(|client| format!(r#"{{"client":"client-{client:07}"}}"#))
+            .collect();
         let body = format!(r#"{{"checks":[{}]}}"#, checks.join(","));
         let head = "POST /v1/check/batch HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\ncontent-length: ";
         stream.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
@@ -151,10 +168,15 @@ async fn answer(stream: &mut TcpStream) -> String {
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let length = end + 4 + announced.expect("every answer announces its length").parse::<usize>().unwrap();
+        let length = end
+            + 4
+            + announced.expect("every answer announces its length").parse::<usize>().unwrap();
         bytes.reserve(length);
         while bytes.len() < length {
-            assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "the server closed the connection");
+            assert!(
+                stream.read_buf(&mut bytes).await.unwrap() > 0,
+                "the server closed the connection"
+            );
         }
         return String::from_utf8(bytes).unwrap();
     }

@@ -1,9 +1,17 @@
-//! What it costs to be observed: `POST /v1/check` as the HTTP port answers it, with metrics on against off, and with traces.
+//! What it costs to be observed: `POST /v1/check` as the HTTP port answers it, with metrics on
+//! against off, and with traces.
 //!
-//! Requests are handed to the doors without a connection, in one thread, and the memory store decides: a connection's part, about half of a request's
-//! time, is the same with all of them, and would hide half of the difference. "Off" are recorders that record nothing; the fleet's sums are counted in any
-//! case. Traces go to a collector that is not there, so their cost is that of making spans and of losing them.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+//! Requests are handed to the doors without a connection, in one thread, and the memory store
+//! decides: a connection's part, about half of a request's time, is the same with all of them, and
+//! would hide half of the difference. "Off" are recorders that record nothing; the fleet's sums are
+//! counted in any case. Traces go to a collector that is not there, so their cost is that of making
+//! spans and of losing them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and fails by panicking"
+)]
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -13,7 +21,10 @@ use std::{
 
 use axum::{Router, body::Body};
 use http::Request;
-use sluice::{Limiter, MemoryStore, Policy, Recorders, Telemetry, events::Events, figures::Tally, identify::Identifier};
+use sluice::{
+    Limiter, MemoryStore, Policy, Recorders, Telemetry, events::Events, figures::Tally,
+    identify::Identifier,
+};
 use sluice_server::{
     engine::Engine,
     front_ends::{HttpDoors, envoy_rls::EnvoyRls},
@@ -67,14 +78,27 @@ fn main() {
 
 impl Way {
     fn new(name: &'static str, has_metrics: bool, sampled: Option<&'static str>) -> Self {
-        let endpoint = |name: &str| (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned());
+        let endpoint = |name: &str| {
+            (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned())
+        };
         let otlp = sampled.map_or_else(Otlp::default, |_| Otlp::from_variables(endpoint).unwrap());
         let telemetry = Telemetry::builder().otlp(otlp).build().unwrap();
-        let recorders = if has_metrics { telemetry.recorders().clone() } else { Recorders::disabled() };
-        let spans = telemetry.trace_layer().map(|spans| spans.with_filter(filter_fn(|made| made.target() == TRACE_TARGET)));
+        let recorders =
+            if has_metrics { telemetry.recorders().clone() } else { Recorders::disabled() };
+        let spans = telemetry
+            .trace_layer()
+            .map(|spans| spans.with_filter(filter_fn(|made| made.target() == TRACE_TARGET)));
         // As where nothing is logged.
-        let collects = spans.map_or_else(Dispatch::none, |spans| Registry::default().with(spans).into());
-        Self { name, doors: doors(&recorders), collects, sampled, _telemetry: telemetry, ns: Vec::new() }
+        let collects =
+            spans.map_or_else(Dispatch::none, |spans| Registry::default().with(spans).into());
+        Self {
+            name,
+            doors: doors(&recorders),
+            collects,
+            sampled,
+            _telemetry: telemetry,
+            ns: Vec::new(),
+        }
     }
 
     fn middle(&mut self) -> f64 {
@@ -85,7 +109,8 @@ impl Way {
 
 fn doors(recorders: &Recorders) -> HttpDoors {
     let tally = Tally::new(recorders);
-    let limiter = Limiter::tallied(Policy::default(), Arc::new(MemoryStore::new()), recorders, &tally);
+    let limiter =
+        Limiter::tallied(Policy::default(), Arc::new(MemoryStore::new()), recorders, &tally);
     let rls = EnvoyRls::new(limiter.clone());
     let engine = Arc::new(Engine::new(limiter, Identifier::default()));
     let replica = Replica { id: "measured".to_owned(), version: "0".to_owned() };
@@ -95,7 +120,8 @@ fn doors(recorders: &Recorders) -> HttpDoors {
 
 /// Nanoseconds a request.
 fn ask(runtime: &Runtime, doors: &HttpDoors, sampled: Option<&str>) -> f64 {
-    let requests: Vec<Request<Body>> = (0..REQUESTS).map(|number| request(number, sampled)).collect();
+    let requests: Vec<Request<Body>> =
+        (0..REQUESTS).map(|number| request(number, sampled)).collect();
     runtime.block_on(async {
         let started = Instant::now();
         for request in requests {
@@ -107,10 +133,14 @@ fn ask(runtime: &Runtime, doors: &HttpDoors, sampled: Option<&str>) -> f64 {
 }
 
 fn request(number: usize, sampled: Option<&str>) -> Request<Body> {
-    let body = format!(r#"{{"client":"client-{:06}","method":"GET","path":"/api/v1/things"}}"#, number * 7_919 % CLIENTS);
+    let body = format!(
+        r#"{{"client":"client-{:06}","method":"GET","path":"/api/v1/things"}}"#,
+        number * 7_919 % CLIENTS
+    );
     let mut request = Request::post("/v1/check").header("content-type", "application/json");
     if let Some(sampled) = sampled {
-        request = request.header("traceparent", format!("00-{:032x}-{:016x}-{sampled}", number + 1, number + 1));
+        request = request
+            .header("traceparent", format!("00-{:032x}-{:016x}-{sampled}", number + 1, number + 1));
     }
     request.body(Body::from(body)).unwrap()
 }

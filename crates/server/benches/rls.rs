@@ -1,10 +1,18 @@
-//! Envoy's rate limit service of the built binary against tonic services that answer a constant, in the same run.
+//! Envoy's rate limit service of the built binary against tonic services that answer a constant, in
+//! the same run.
 //!
-//! Three constants: a code and nothing more, that with a status, and with the header fields too, which is all that Sluice tells. Each server is a
-//! process with one worker thread, alone on the first core where `taskset` is there; this process sends over one connection with 64 calls in flight,
-//! and over eight with 256 together. What counts is the server's own processor time a call, which is what a core can bear; calls a second on one
-//! machine depend on the sender too. Of three runs the one in the middle is shown.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+//! Three constants: a code and nothing more, that with a status, and with the header fields too,
+//! which is all that Sluice tells. Each server is a process with one worker thread, alone on the
+//! first core where `taskset` is there; this process sends over one connection with 64 calls in
+//! flight, and over eight with 256 together. What counts is the server's own processor time a call,
+//! which is what a core can bear; calls a second on one machine depend on the sender too. Of three
+//! runs the one in the middle is shown.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and fails by panicking"
+)]
 
 #[path = "support/envoy.rs"]
 mod envoy;
@@ -109,14 +117,21 @@ fn main() {
 }
 
 fn start_constant(answer: &str) -> Server {
-    Server::start(&env::current_exe().unwrap(), |command, address| command.env(ANSWER, answer).env(CONSTANT, address))
+    Server::start(&env::current_exe().unwrap(), |command, address| {
+        command.env(ANSWER, answer).env(CONSTANT, address)
+    })
 }
 
 fn start_sluice(rules: &Path, http: &ReservedPort, store: &str, fields: bool) -> Server {
     Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command: &mut Command, address| {
         let rls = format!("{{ files: ['{}'], response_headers: {fields} }}", rules.display());
-        command.env("SLUICE__LISTEN__HTTP", format!("127.0.0.1:{}", http.number())).env("SLUICE__LISTEN__GRPC", address);
-        command.env("SLUICE__RLS", rls).env("SLUICE__STORE__URL", store).env("SLUICE__LOG__LEVEL", "error")
+        command
+            .env("SLUICE__LISTEN__HTTP", format!("127.0.0.1:{}", http.number()))
+            .env("SLUICE__LISTEN__GRPC", address);
+        command
+            .env("SLUICE__RLS", rls)
+            .env("SLUICE__STORE__URL", store)
+            .env("SLUICE__LOG__LEVEL", "error")
     })
 }
 
@@ -151,7 +166,10 @@ struct Constant(RateLimitResponse);
 
 #[tonic::async_trait]
 impl RateLimitService for Constant {
-    async fn should_rate_limit(&self, _: tonic::Request<RateLimitRequest>) -> Result<tonic::Response<RateLimitResponse>, tonic::Status> {
+    async fn should_rate_limit(
+        &self,
+        _: tonic::Request<RateLimitRequest>,
+    ) -> Result<tonic::Response<RateLimitResponse>, tonic::Status> {
         Ok(tonic::Response::new(self.0.clone()))
     }
 }
@@ -162,7 +180,13 @@ async fn answer_a_constant(address: SocketAddr, what: Answer) {
     if let Answer::Status | Answer::Fields = what {
         let current_limit = Some(RateLimit { name: String::new(), requests_per_unit: 60, unit: 2 });
         let duration_until_reset = Some(Duration { seconds: 1, nanos: 0 });
-        answer.statuses = vec![DescriptorStatus { code, current_limit, limit_remaining: 59, duration_until_reset, quota: None }];
+        answer.statuses = vec![DescriptorStatus {
+            code,
+            current_limit,
+            limit_remaining: 59,
+            duration_until_reset,
+            quota: None,
+        }];
     }
     if let Answer::Fields = what {
         let fields = [
@@ -172,12 +196,20 @@ async fn answer_a_constant(address: SocketAddr, what: Answer) {
             ("ratelimit-policy", "\"edge.api_key\";q=60;w=60"),
             ("ratelimit", "\"edge.api_key\";r=59;t=1"),
         ];
-        let field = |(key, value): (&str, &str)| HeaderValue { key: key.to_owned(), value: value.to_owned(), raw_value: Vec::new() };
+        let field = |(key, value): (&str, &str)| HeaderValue {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            raw_value: Vec::new(),
+        };
         answer.response_headers_to_add = fields.map(field).into();
     }
     let incoming = TcpIncoming::bind(address).unwrap().with_nodelay(Some(true));
     let service = RateLimitServiceServer::new(Constant(answer));
-    tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+    tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming(incoming)
+        .await
+        .unwrap();
 }
 
 async fn measure(server: &Server, connections: usize, in_flight: usize) -> Measured {
@@ -191,13 +223,20 @@ async fn measure(server: &Server, connections: usize, in_flight: usize) -> Measu
     let (took, used) = (started.elapsed(), server.seconds() - used);
     latencies.sort_unstable();
     let at = |share: usize| f64::from(latencies[latencies.len() * share / 100]);
-    Measured { per_second: CALLS as f64 / took.as_secs_f64(), server_us: used * 1e6 / CALLS as f64, p50_us: at(50), p99_us: at(99) }
+    Measured {
+        per_second: CALLS as f64 / took.as_secs_f64(),
+        server_us: used * 1e6 / CALLS as f64,
+        p50_us: at(50),
+        p99_us: at(99),
+    }
 }
 
 /// Makes so many calls, `in_flight` at a time; how long each took, in microseconds.
 async fn ask(callers: &[Caller], in_flight: usize, calls: usize) -> Vec<u32> {
     let left = Arc::new(AtomicUsize::new(calls));
-    let tasks: Vec<_> = (0..in_flight).map(|i| tokio::spawn(call(callers[i % callers.len()].clone(), Arc::clone(&left)))).collect();
+    let tasks: Vec<_> = (0..in_flight)
+        .map(|i| tokio::spawn(call(callers[i % callers.len()].clone(), Arc::clone(&left))))
+        .collect();
     let mut latencies = Vec::with_capacity(calls);
     for task in tasks {
         latencies.append(&mut task.await.unwrap());
@@ -208,7 +247,9 @@ async fn ask(callers: &[Caller], in_flight: usize, calls: usize) -> Vec<u32> {
 /// Calls one after the other, until none is left; how long each took, in microseconds.
 async fn call(mut caller: Caller, left: Arc<AtomicUsize>) -> Vec<u32> {
     let mut latencies = Vec::new();
-    while let Ok(number) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+    while let Ok(number) =
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+    {
         latencies.push(caller.ask(number * 7_919 % CLIENTS).await);
     }
     latencies

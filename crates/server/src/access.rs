@@ -19,7 +19,8 @@ use crate::{
     front_ends::{Kind, Problem},
 };
 
-/// Lets pass who shows the credentials in force; everybody, when there are none. Cheap to clone; clones share the credentials.
+/// Lets pass who shows the credentials in force; everybody, when there are none. Cheap to clone;
+/// clones share the credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     in_force: Arc<ArcSwap<Credentials>>,
@@ -36,9 +37,17 @@ impl Access {
     }
 
     /// Passes a request on, or answers 401.
-    pub(crate) async fn guard(State(access): State<Self>, request: Request, next: Next) -> Response {
+    pub(crate) async fn guard(
+        State(access): State<Self>,
+        request: Request,
+        next: Next,
+    ) -> Response {
         let credentials = access.in_force.load_full();
-        if may_pass(&credentials, request.headers()) { next.run(request).await } else { refuse(&credentials) }
+        if may_pass(&credentials, request.headers()) {
+            next.run(request).await
+        } else {
+            refuse(&credentials)
+        }
     }
 }
 
@@ -49,12 +58,17 @@ fn may_pass(credentials: &Credentials, headers: &HeaderMap) -> bool {
     }
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     let (Some(shown), None) = (shown.next(), shown.next()) else { return false };
-    let Some((scheme, value)) = shown.to_str().ok().and_then(|text| text.split_once(' ')) else { return false };
+    let Some((scheme, value)) = shown.to_str().ok().and_then(|text| text.split_once(' ')) else {
+        return false;
+    };
     let value = value.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
         return bearer.as_ref().is_some_and(|token| is_same(token, value.as_bytes()));
     }
-    let Some((user, password)) = basic.as_ref().filter(|_| scheme.eq_ignore_ascii_case("basic")) else { return false };
+    let Some((user, password)) = basic.as_ref().filter(|_| scheme.eq_ignore_ascii_case("basic"))
+    else {
+        return false;
+    };
     let Ok(decoded) = STANDARD.decode(value) else { return false };
     let Some(colon) = decoded.iter().position(|&byte| byte == b':') else { return false };
     // Both are compared, so that nobody can tell from the time which was wrong.
@@ -70,8 +84,11 @@ fn is_same(secret: &Secret, shown: &[u8]) -> bool {
 }
 
 fn refuse(credentials: &Credentials) -> Response {
-    let mut response =
-        Problem::new(Kind::Unauthorized, "metrics and monitoring are shown to those who have the credentials for `admin`").into_response();
+    let mut response = Problem::new(
+        Kind::Unauthorized,
+        "metrics and monitoring are shown to those who have the credentials for `admin`",
+    )
+    .into_response();
     let schemes = [
         credentials.basic.is_some().then_some(r#"Basic realm="sluice", charset="UTF-8""#),
         credentials.bearer.is_some().then_some(r#"Bearer realm="sluice""#),
@@ -99,7 +116,10 @@ mod tests {
     use super::*;
 
     fn credentials() -> Credentials {
-        Credentials { basic: Some(("prometheus".into(), Secret::new("pass:word"))), bearer: Some(Secret::new("t0ken")) }
+        Credentials {
+            basic: Some(("prometheus".into(), Secret::new("pass:word"))),
+            bearer: Some(Secret::new("t0ken")),
+        }
     }
 
     fn passes(credentials: &Credentials, shown: &[&str]) -> bool {
@@ -124,13 +144,32 @@ mod tests {
 
     #[test]
     fn who_shows_anything_else_does_not() {
-        let wrong = ["prometheus:pass", "prometheus:pass:word:", "prometheus", ":pass:word", "prometheus:", "grafana:pass:word"];
+        let wrong = [
+            "prometheus:pass",
+            "prometheus:pass:word:",
+            "prometheus",
+            ":pass:word",
+            "prometheus:",
+            "grafana:pass:word",
+        ];
         let wrong = wrong.map(|text| format!("Basic {}", STANDARD.encode(text)));
-        let others = ["Bearer", "Bearer ", "Bearer t0ke", "Bearer t0ken2", "t0ken", "Basic %%%", "Digest t0ken", ""];
+        let others = [
+            "Bearer",
+            "Bearer ",
+            "Bearer t0ke",
+            "Bearer t0ken2",
+            "t0ken",
+            "Basic %%%",
+            "Digest t0ken",
+            "",
+        ];
         for shown in wrong.iter().map(String::as_str).chain(others) {
             assert!(!passes(&credentials(), &[shown]), "{shown}");
         }
         assert!(!passes(&credentials(), &[]));
-        assert!(!passes(&credentials(), &["Bearer t0ken", "Bearer t0ken"]), "two credentials are none");
+        assert!(
+            !passes(&credentials(), &["Bearer t0ken", "Bearer t0ken"]),
+            "two credentials are none"
+        );
     }
 }

@@ -104,7 +104,8 @@ impl From<TcpListener> for Ports {
 // === impl App ===
 
 impl App {
-    /// The replica that `settings` describe. Metrics and traces also go where the standard variables of OTLP in the environment say.
+    /// The replica that `settings` describe. Metrics and traces also go where the standard
+    /// variables of OTLP in the environment say.
     ///
     /// # Errors
     /// When the settings are impossible together, or outside of a tokio runtime.
@@ -115,9 +116,24 @@ impl App {
     }
 
     /// As [`App::open`], for a process that has named itself, and has begun to tell about itself.
-    pub(crate) fn assemble(settings: Settings, replica: Replica, telemetry: Telemetry) -> Result<Self, OpenError> {
+    pub(crate) fn assemble(
+        settings: Settings,
+        replica: Replica,
+        telemetry: Telemetry,
+    ) -> Result<Self, OpenError> {
         let recorders = telemetry.recorders();
-        let Settings { store, identifier, policy, rls, gateway, admin, custom_metrics, shutdown_delay, shutdown_grace, .. } = settings;
+        let Settings {
+            store,
+            identifier,
+            policy,
+            rls,
+            gateway,
+            admin,
+            custom_metrics,
+            shutdown_delay,
+            shutdown_grace,
+            ..
+        } = settings;
         recorders.custom.declare(&custom_metrics);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         let store = store::open(&store, &recorders.store)?;
@@ -131,17 +147,39 @@ impl App {
         let grpc = GrpcDoors::new(envoy_rls.clone());
         let health = Arc::new(Health::new(replica.clone(), Arc::clone(&store.watched)));
 
-        let monitoring = Monitoring::new(Arc::clone(&engine), Arc::clone(&health), store.clone(), replica.clone(), reporter.clone());
+        let monitoring = Monitoring::new(
+            Arc::clone(&engine),
+            Arc::clone(&health),
+            store.clone(),
+            replica.clone(),
+            reporter.clone(),
+        );
         let access = Access::new(admin.credentials);
         let guard = middleware::from_fn_with_state(access.clone(), Access::guard);
-        let guarded = scrape::routes(telemetry.prometheus().clone()).merge(monitoring::routes(&monitoring)).route_layer(guard);
-        let lives = health::routes(Arc::clone(&engine), Arc::clone(&health)).merge(openapi::routes());
-        let open = |house| HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, events.clone(), envoy_rls.clone());
+        let guarded = scrape::routes(telemetry.prometheus().clone())
+            .merge(monitoring::routes(&monitoring))
+            .route_layer(guard);
+        let lives =
+            health::routes(Arc::clone(&engine), Arc::clone(&health)).merge(openapi::routes());
+        let open = |house| {
+            HttpDoors::new(
+                Arc::clone(&engine),
+                Arc::clone(&health),
+                house,
+                events.clone(),
+                envoy_rls.clone(),
+            )
+        };
         let (doors, admin) = match admin.listen {
             None => (open(lives.merge(guarded)), None),
             Some(_) => {
                 let house = lives.clone().merge(guarded);
-                let admin = HttpDoors::house_only(Arc::clone(&engine), Arc::clone(&health), house, events.clone());
+                let admin = HttpDoors::house_only(
+                    Arc::clone(&engine),
+                    Arc::clone(&health),
+                    house,
+                    events.clone(),
+                );
                 (open(lives), Some(admin))
             }
         };
@@ -188,21 +226,26 @@ impl App {
         &self.inner.grpc
     }
 
-    /// Puts a changed configuration into force, as far as it can change while running: policy and identification, the rules of Envoy's rate limit
-    /// service, credentials, and metrics that were not declared before.
+    /// Puts a changed configuration into force, as far as it can change while running: policy and
+    /// identification, the rules of Envoy's rate limit service, credentials, and metrics that were
+    /// not declared before.
     pub fn replace(&self, settings: Settings) {
         let Inner { engine, rls, health, telemetry, access, .. } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
         engine.replace(settings.policy, settings.identifier);
         access.replace(settings.admin.credentials);
         for name in telemetry.recorders().custom.declare(&settings.custom_metrics) {
-            tracing::warn!(name, "a metric that is declared differently now stays as it was until the next start");
+            tracing::warn!(
+                name,
+                "a metric that is declared differently now stays as it was until the next start"
+            );
         }
         health.configuration_replaced();
         telemetry.recorders().replica.reload(Reload::Applied);
     }
 
-    /// Says, to whoever asks whether all is well, that a changed configuration was refused; the one before it stays in force.
+    /// Says, to whoever asks whether all is well, that a changed configuration was refused; the one
+    /// before it stays in force.
     pub fn refuse(&self, mistakes: &ConfigErrors) {
         let Inner { health, telemetry, .. } = &*self.inner;
         health.configuration_refused(mistakes.to_string());
@@ -213,12 +256,29 @@ impl App {
     ///
     /// # Errors
     /// When a listener is none.
-    pub async fn run(&self, ports: impl Into<Ports>, told_to_stop: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(
+        &self,
+        ports: impl Into<Ports>,
+        told_to_stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let Ports { http, grpc: rpc, admin } = ports.into();
-        let Inner { health, doors, grpc, gateway, store, reporter, telemetry, replica, shutdown, .. } = &*self.inner;
+        let Inner {
+            health,
+            doors,
+            grpc,
+            gateway,
+            store,
+            reporter,
+            telemetry,
+            replica,
+            shutdown,
+            ..
+        } = &*self.inner;
         let recorders = telemetry.recorders();
-        let heartbeat = tokio::spawn(heartbeat::beat(store.clone(), replica.clone(), recorders.clone()));
-        let rpc_address = rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
+        let heartbeat =
+            tokio::spawn(heartbeat::beat(store.clone(), replica.clone(), recorders.clone()));
+        let rpc_address =
+            rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
         tracing::info!(http = %http.local_addr()?, grpc = rpc_address, store = store.watched.name(), replica = replica.id, "listening");
 
         let flushing = reporter.start();
@@ -230,7 +290,8 @@ impl App {
         });
 
         let mut http = Listener::new(http, doors.clone(), recorders.system.clone());
-        let mut rpc = rpc.map(|listener| Listener::new(listener, grpc.clone(), recorders.system.clone()));
+        let mut rpc =
+            rpc.map(|listener| Listener::new(listener, grpc.clone(), recorders.system.clone()));
         grpc.start().await;
         accept_until(&mut http, rpc.as_mut(), told_to_stop).await;
         health.stop();
@@ -248,7 +309,9 @@ impl App {
             let cut_off = http.finish(shutdown.grace).await;
             // What followed an upgrade is no longer the listener's.
             match gateway {
-                Some(gateway) => cut_off + gateway.finish(shutdown.grace.saturating_sub(told.elapsed())).await,
+                Some(gateway) => {
+                    cut_off + gateway.finish(shutdown.grace.saturating_sub(told.elapsed())).await
+                }
                 None => cut_off,
             }
         };
@@ -265,8 +328,13 @@ impl App {
         flushing.stop().await;
         // The others would notice by themselves, only later.
         let _ = tokio::time::timeout(DEPART_PATIENCE, store.store.depart(replica)).await;
-        if let Some(buckets) = store.watched.observe().map(|seen| seen.owed_buckets).filter(|&owed| owed > 0) {
-            tracing::warn!(buckets, "the store is still away: what was admitted without it is never charged");
+        if let Some(buckets) =
+            store.watched.observe().map(|seen| seen.owed_buckets).filter(|&owed| owed > 0)
+        {
+            tracing::warn!(
+                buckets,
+                "the store is still away: what was admitted without it is never charged"
+            );
         }
         self.send_last_figures().await;
         tracing::info!("stopped");
@@ -278,19 +346,34 @@ impl App {
         let app = self.clone();
         let sent = tokio::task::spawn_blocking(move || app.inner.telemetry.shutdown()).await;
         if let Ok(Err(error)) = sent {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the last figures could not be sent");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the last figures could not be sent"
+            );
         }
     }
 }
 
-/// What `replica` tells about itself, also to where the standard variables of OTLP in the environment say.
+/// What `replica` tells about itself, also to where the standard variables of OTLP in the
+/// environment say.
 pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
     // The build script says which revision.
-    let build = BuildInfo { version: replica.version.clone(), revision: env!("SLUICE_REVISION").to_owned() };
-    Ok(Telemetry::builder().instance(&replica.id).build_info(build).otlp(Otlp::from_env()?).build()?)
+    let build = BuildInfo {
+        version: replica.version.clone(),
+        revision: env!("SLUICE_REVISION").to_owned(),
+    };
+    Ok(Telemetry::builder()
+        .instance(&replica.id)
+        .build_info(build)
+        .otlp(Otlp::from_env()?)
+        .build()?)
 }
 
-async fn accept_until(http: &mut Listener<HttpDoors>, grpc: Option<&mut Listener<GrpcDoors>>, until: impl Future<Output = ()>) {
+async fn accept_until(
+    http: &mut Listener<HttpDoors>,
+    grpc: Option<&mut Listener<GrpcDoors>>,
+    until: impl Future<Output = ()>,
+) {
     let accept_calls = async {
         match grpc {
             Some(grpc) => grpc.accept_until(pending()).await,

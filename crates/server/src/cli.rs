@@ -23,7 +23,8 @@ use crate::{
     openapi, probe,
 };
 
-/// What a process that was told mistakes of its configuration exits with: `EX_CONFIG` of sysexits.h, unlike a usage mistake (2) or a failure (1).
+/// What a process that was told mistakes of its configuration exits with: `EX_CONFIG` of
+/// sysexits.h, unlike a usage mistake (2) or a failure (1).
 pub const EXIT_CONFIG: u8 = 78;
 
 /// The variable that names the file where the flag does not.
@@ -48,32 +49,38 @@ enum Command {
     /// Looks at configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Asks a running replica whether it is ready, and exits with 0 if it is: a health check for containers, which hold nothing else to ask with.
+    /// Asks a running replica whether it is ready, and exits with 0 if it is: a health check for
+    /// containers, which hold nothing else to ask with.
     Health {
         /// Where it listens for HTTP.
         #[arg(default_value = "127.0.0.1:8000")]
         address: SocketAddr,
     },
-    /// Prints the OpenAPI document of the HTTP port, which a replica serves at /openapi.json: to make clients of.
+    /// Prints the OpenAPI document of the HTTP port, which a replica serves at /openapi.json: to
+    /// make clients of.
     #[command(name = "openapi")]
     OpenApi,
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Says everything that is wrong with a file, without the environment and without reading the files with secrets that it names.
+    /// Says everything that is wrong with a file, without the environment and without reading the
+    /// files with secrets that it names.
     Check {
         /// The file: YAML, TOML or JSON by its extension.
         file: PathBuf,
     },
-    /// Prints what the defaults, the file, the environment and the flags come to, and who said what. Secrets are masked.
+    /// Prints what the defaults, the file, the environment and the flags come to, and who said
+    /// what. Secrets are masked.
     Show(Layers),
 }
 
-/// What is read above the built-in defaults. Environment variables (`SLUICE__STORE__URL`) stand between the file and the flags.
+/// What is read above the built-in defaults. Environment variables (`SLUICE__STORE__URL`) stand
+/// between the file and the flags.
 #[derive(Args, Debug)]
 struct Layers {
-    /// The configuration file; without it, the one that `SLUICE_CONFIG` names, or else ./sluice.yaml if that exists.
+    /// The configuration file; without it, the one that `SLUICE_CONFIG` names, or else
+    /// ./sluice.yaml if that exists.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen for HTTP.
@@ -108,17 +115,25 @@ impl Cli {
         mut out: impl Write,
         mut err: impl Write,
     ) -> ExitCode {
-        let serve =
-            |layers: Layers, variables| layers.loader(variables).load_and_watch().map(|(settings, watcher)| serve(settings, watcher));
+        let serve = |layers: Layers, variables| {
+            layers
+                .loader(variables)
+                .load_and_watch()
+                .map(|(settings, watcher)| serve(settings, watcher))
+        };
         let outcome = match self.command {
             None => serve(self.layers, variables),
             Some(Command::Serve(layers)) => serve(layers, variables),
-            Some(Command::Config(ConfigCommand::Show(layers))) => {
-                layers.loader(variables).show().map(|text| exit_code(&write!(out, "{text}").and_then(|()| out.flush())))
-            }
+            Some(Command::Config(ConfigCommand::Show(layers))) => layers
+                .loader(variables)
+                .show()
+                .map(|text| exit_code(&write!(out, "{text}").and_then(|()| out.flush()))),
             Some(Command::Health { address }) => Ok(health(address, &mut out, &mut err)),
             Some(Command::OpenApi) => {
-                let written = out.write_all(openapi::text()).and_then(|()| writeln!(out)).and_then(|()| out.flush());
+                let written = out
+                    .write_all(openapi::text())
+                    .and_then(|()| writeln!(out))
+                    .and_then(|()| out.flush());
                 Ok(exit_code(&written))
             }
             Some(Command::Config(ConfigCommand::Check { file })) => {
@@ -133,7 +148,12 @@ impl Cli {
 impl Layers {
     fn loader(self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Loader {
         let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
-        let named = || variables.iter().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty()).map(|(_, value)| value.into());
+        let named = || {
+            variables
+                .iter()
+                .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty())
+                .map(|(_, value)| value.into())
+        };
         let loader = match self.config.or_else(named) {
             Some(file) => Loader::new().file(file),
             None => Loader::new().file_if_present(DEFAULT_FILE),
@@ -147,12 +167,21 @@ impl Layers {
             ("--log-format", &["log", "format"], self.log_format),
             ("--log-level", &["log", "level"], self.log_level),
         ];
-        let said = flags.into_iter().filter_map(|(name, path, value)| value.map(|value| (name, path, value)));
-        said.fold(loader.variables(variables), |loader, (name, path, value)| loader.flag(name, path, value))
+        let said = flags
+            .into_iter()
+            .filter_map(|(name, path, value)| value.map(|value| (name, path, value)));
+        said.fold(loader.variables(variables), |loader, (name, path, value)| {
+            loader.flag(name, path, value)
+        })
     }
 }
 
-fn report(file: &std::path::Path, settings: &Settings, mut out: impl Write, mut err: impl Write) -> io::Result<()> {
+fn report(
+    file: &std::path::Path,
+    settings: &Settings,
+    mut out: impl Write,
+    mut err: impl Write,
+) -> io::Result<()> {
     for warning in &settings.warnings {
         writeln!(err, "warning: {warning}")?;
     }

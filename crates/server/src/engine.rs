@@ -33,7 +33,11 @@ impl Engine {
     ///
     /// # Errors
     /// When a header names several clients, or one with too long a key.
-    pub fn identify<'h>(&self, headers: &'h HeaderMap, peer: IpAddr) -> Result<Identity<'h>, RequestError> {
+    pub fn identify<'h>(
+        &self,
+        headers: &'h HeaderMap,
+        peer: IpAddr,
+    ) -> Result<Identity<'h>, RequestError> {
         self.identifier.load().identify(headers, peer)
     }
 
@@ -45,8 +49,8 @@ impl Engine {
 
     /// Puts other rules into force for every request that starts from now on.
     pub fn replace(&self, policy: Policy, identifier: Identifier) {
-        // Who asks comes first in a request's way: a request in between is named by the new rules and limited by the old ones, as if it had
-        // come a little earlier.
+        // Who asks comes first in a request's way: a request in between is named by the new rules
+        // and limited by the old ones, as if it had come a little earlier.
         self.identifier.store(Arc::new(identifier));
         self.limiter.replace_policy(policy);
     }

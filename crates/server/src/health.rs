@@ -36,7 +36,8 @@ pub(crate) const HEALTH_PATH: &str = "/health";
 /// Where it says whether it should be asked.
 pub(crate) const READY_PATH: &str = "/ready";
 
-/// How long a store may take to show that it would decide. Less than the second that most probes wait, and far more than a check may take.
+/// How long a store may take to show that it would decide. Less than the second that most probes
+/// wait, and far more than a check may take.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What this process tells about itself to those who decide whether to ask it.
@@ -122,11 +123,18 @@ struct ReplicaPart {
 // === impl Health ===
 
 impl Health {
-    /// The health of `replica`, whose buckets live in `store`, with its first configuration in force.
+    /// The health of `replica`, whose buckets live in `store`, with its first configuration in
+    /// force.
     #[must_use]
     pub fn new(replica: Replica, store: Arc<dyn Watched>) -> Self {
         let configuration = Configuration { version: 1, loaded_at: unix_seconds(), refused: None };
-        Self { stopping: AtomicBool::new(false), store, configuration: Mutex::new(configuration), replica, started: Instant::now() }
+        Self {
+            stopping: AtomicBool::new(false),
+            store,
+            configuration: Mutex::new(configuration),
+            replica,
+            started: Instant::now(),
+        }
     }
 
     /// From now on the process is not ready: it was told to stop.
@@ -143,7 +151,11 @@ impl Health {
     /// Another configuration is in force.
     pub fn configuration_replaced(&self) {
         let mut configuration = self.configuration();
-        *configuration = Configuration { version: configuration.version + 1, loaded_at: unix_seconds(), refused: None };
+        *configuration = Configuration {
+            version: configuration.version + 1,
+            loaded_at: unix_seconds(),
+            refused: None,
+        };
     }
 
     /// A changed configuration was refused, and the one before it stays in force.
@@ -204,12 +216,21 @@ impl Health {
         let observation = self.store.observe();
         // It may answer again, and not be asked yet.
         let not_asked = observation.as_ref().filter(|seen| seen.breaker != BreakerState::Closed);
-        let error = error.or_else(|| {
-            let failure = not_asked?.last_failure.as_ref();
-            Some(failure.map_or_else(|| "it is not asked yet".to_owned(), |(_, error)| with_causes(error)))
-        });
+        let error =
+            error.or_else(|| {
+                let failure = not_asked?.last_failure.as_ref();
+                Some(failure.map_or_else(
+                    || "it is not asked yet".to_owned(),
+                    |(_, error)| with_causes(error),
+                ))
+            });
         let status = if error.is_none() { "up" } else { "away" };
-        StorePart { name: self.store.name(), status, error, live_replicas: observation.map(|seen| seen.live_replicas) }
+        StorePart {
+            name: self.store.name(),
+            status,
+            error,
+            live_replicas: observation.map(|seen| seen.live_replicas),
+        }
     }
 }
 
@@ -223,7 +244,8 @@ impl StorePart {
 /// Whether no request that is limited would be answered without the store.
 fn leaves_all_to_callers(policy: &Policy) -> bool {
     let mut enforced = policy.limits().iter().filter(|limit| limit.denies()).peekable();
-    enforced.peek().is_some() && enforced.all(|limit| limit.on_store_failure() == OnStoreFailure::Error)
+    enforced.peek().is_some()
+        && enforced.all(|limit| limit.on_store_failure() == OnStoreFailure::Error)
 }
 
 /// An error and what caused it.
@@ -261,7 +283,12 @@ pub(crate) fn routes(engine: Arc<Engine>, health: Arc<Health>) -> Router {
         let body = serde_json::to_vec(&readiness).expect("readiness is strings and numbers");
         answer(readiness.status.code(), body)
     };
-    let alive = async || answer(StatusCode::OK, serde_json::to_vec(&Alive { status: "alive" }).expect("a word can be written"));
+    let alive = async || {
+        answer(
+            StatusCode::OK,
+            serde_json::to_vec(&Alive { status: "alive" }).expect("a word can be written"),
+        )
+    };
     Router::new().route(HEALTH_PATH, get(alive)).route(READY_PATH, get(ready))
 }
 
@@ -318,7 +345,11 @@ mod tests {
     /// The built-in policy, with this answer where the store gives none.
     fn policy_that_answers(on_store_failure: OnStoreFailure) -> Policy {
         let mut builder = PolicyBuilder::default();
-        let settings = builder.endpoints.iter_mut().map(|endpoint| &mut endpoint.setting).chain([&mut builder.defaults]);
+        let settings = builder
+            .endpoints
+            .iter_mut()
+            .map(|endpoint| &mut endpoint.setting)
+            .chain([&mut builder.defaults]);
         for setting in settings {
             if let Setting::Limit(terms) = setting {
                 terms.on_store_failure = on_store_failure;
@@ -355,8 +386,16 @@ mod tests {
             assert_eq!(body["store"]["status"], "away");
             assert_eq!(body["store"]["error"], StoreError::BreakerOpen.to_string());
         }
-        let without_limits = PolicyBuilder { defaults: Setting::Off, endpoints: Vec::new(), ..PolicyBuilder::default() };
-        assert_eq!(told(&health, &without_limits.build().unwrap()).await.1["status"], "degraded", "what is not limited passes");
+        let without_limits = PolicyBuilder {
+            defaults: Setting::Off,
+            endpoints: Vec::new(),
+            ..PolicyBuilder::default()
+        };
+        assert_eq!(
+            told(&health, &without_limits.build().unwrap()).await.1["status"],
+            "degraded",
+            "what is not limited passes"
+        );
     }
 
     #[tokio::test]
@@ -364,11 +403,20 @@ mod tests {
         let health = health(MemoryStore::new());
         health.configuration_refused("sluice.yaml: limits[0].rate: `6` is not a rate".to_owned());
         let (status, body) = told(&health, &Policy::default()).await;
-        assert_eq!((status, &body["status"], &body["configuration"]["version"]), (200, &json!("degraded"), &json!(1)));
-        assert_eq!(body["configuration"]["refused"], "sluice.yaml: limits[0].rate: `6` is not a rate");
+        assert_eq!(
+            (status, &body["status"], &body["configuration"]["version"]),
+            (200, &json!("degraded"), &json!(1))
+        );
+        assert_eq!(
+            body["configuration"]["refused"],
+            "sluice.yaml: limits[0].rate: `6` is not a rate"
+        );
         health.configuration_replaced();
         let (_, body) = told(&health, &Policy::default()).await;
-        assert_eq!((&body["status"], &body["configuration"]["version"]), (&json!("ready"), &json!(2)));
+        assert_eq!(
+            (&body["status"], &body["configuration"]["version"]),
+            (&json!("ready"), &json!(2))
+        );
         assert_eq!(body["configuration"].get("refused"), None);
     }
 
@@ -376,7 +424,9 @@ mod tests {
     async fn causes_are_told_too_and_each_once() {
         let refused = StoreError::Refused(Arc::new(std::io::Error::other("read-only")));
         assert_eq!(with_causes(&refused), "the store refuses: read-only");
-        let twice = StoreError::Unreachable(Arc::new(StoreError::Unreachable(Arc::new(std::io::Error::other("connection refused")))));
+        let twice = StoreError::Unreachable(Arc::new(StoreError::Unreachable(Arc::new(
+            std::io::Error::other("connection refused"),
+        ))));
         assert_eq!(with_causes(&twice), "the store cannot be reached: connection refused");
     }
 }

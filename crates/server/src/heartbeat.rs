@@ -13,8 +13,9 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(4);
 /// How often the store is looked at: several times between two scrapes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Announces `replica` in `store`, and again and again, until it is dropped. The store's answer, the size of the fleet, also tells what stands
-/// in for the store how large this replica's share is.
+/// Announces `replica` in `store`, and again and again, until it is dropped. The store's answer,
+/// the size of the fleet, also tells what stands in for the store how large this replica's share
+/// is.
 pub(crate) async fn beat(store: OpenStore, replica: Replica, recorders: Recorders) {
     let mut announce = interval(ANNOUNCE_EVERY);
     let mut look = interval(LOOK_EVERY);
@@ -49,7 +50,10 @@ impl Recorded {
         if let Some(seen) = store.watched.observe() {
             recorders.store.breaker(state(seen.breaker));
             // Failures of calls that were made are recorded with their round trips.
-            recorders.store.errors(StoreFault::BreakerOpen, grown(&mut self.untried, seen.errors_of(StoreErrorKind::BreakerOpen)));
+            recorders.store.errors(
+                StoreFault::BreakerOpen,
+                grown(&mut self.untried, seen.errors_of(StoreErrorKind::BreakerOpen)),
+            );
             recorders.store.owed_buckets(seen.owed_buckets as u64);
             recorders.store.charged_tokens(grown(&mut self.charged_tokens, seen.charged_tokens));
             recorders.store.dropped_tokens(grown(&mut self.dropped_tokens, seen.dropped_tokens));

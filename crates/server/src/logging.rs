@@ -1,4 +1,5 @@
-//! Where the process says what happens to it: structured lines on standard error, and spans to where traces are collected.
+//! Where the process says what happens to it: structured lines on standard error, and spans to
+//! where traces are collected.
 
 use std::io::IsTerminal;
 
@@ -14,7 +15,8 @@ use tracing_subscriber::{
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Starts logging for the whole process, as the first to do so, and the collecting of spans if `telemetry` sends traces.
+/// Starts logging for the whole process, as the first to do so, and the collecting of spans if
+/// `telemetry` sends traces.
 ///
 /// # Errors
 /// When the level is no filter.
@@ -31,15 +33,21 @@ fn subscriber(settings: &LogSettings, telemetry: &Telemetry) -> Result<Dispatch,
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match settings.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
     };
-    // Lines show no spans of traces, so that where these go nowhere they are not made at all, whatever the level.
+    // Lines show no spans of traces, so that where these go nowhere they are not made at all,
+    // whatever the level.
     let no_spans = filter_fn(|made| !is_traced(made)).with_max_level_hint(LevelFilter::TRACE);
     let lines = lines.with_filter(level.and(no_spans));
     let registry = Registry::default().with(lines);
     Ok(match telemetry.trace_layer() {
-        Some(spans) => registry.with(spans.with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::DEBUG))).into(),
-        // Not `with(None)`: a layer that has no filter, though it does nothing, has every span made.
+        Some(spans) => registry
+            .with(spans.with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::DEBUG)))
+            .into(),
+        // Not `with(None)`: a layer that has no filter, though it does nothing, has every span
+        // made.
         None => registry.into(),
     })
 }
@@ -69,15 +77,22 @@ mod tests {
     fn spans_of_traces_are_made_where_traces_are_sent_and_only_there() {
         let settings = LogSettings { format: LogFormat::Text, level: "info".to_owned() };
         let telemetry = Telemetry::builder().build().unwrap();
-        // What callsites compare their level with, before anybody is asked about them. The process has one for all subscribers, hence not a test of its own.
+        // What callsites compare their level with, before anybody is asked about them. The process
+        // has one for all subscribers, hence not a test of its own.
         let hint = with_default(&subscriber(&settings, &telemetry).unwrap(), LevelFilter::current);
         assert_eq!(hint, LevelFilter::INFO);
 
         // Nobody has to be there: whoever sends does not look before it has something to send.
-        let variable = |name: &str| (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned());
+        let variable = |name: &str| {
+            (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned())
+        };
         let sent = || Otlp::from_variables(variable).unwrap();
         assert_eq!(made_with("trace", Otlp::default()), [false, false, true]);
         assert_eq!(made_with("info", sent()), [true, true, true]);
-        assert_eq!(made_with("off", sent()), [true, true, false], "what is logged is another matter");
+        assert_eq!(
+            made_with("off", sent()),
+            [true, true, false],
+            "what is logged is another matter"
+        );
     }
 }

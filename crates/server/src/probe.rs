@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// Longer than readiness takes to look at the store, and shorter than what asks us waits for the answer.
+/// Longer than readiness takes to look at the store, and shorter than what asks us waits for the
+/// answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Far more than the answer is; something else may listen there.
@@ -55,9 +56,13 @@ mod tests {
 
     #[test]
     fn only_200_is_ready() {
-        let ready = said("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"status\":\"ready\"}\n").unwrap();
+        let ready = said(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"status\":\"ready\"}\n",
+        )
+        .unwrap();
         assert_eq!(ready, Said { ready: true, body: "{\"status\":\"ready\"}".to_owned() });
-        let stopping = said("HTTP/1.0 503 Service Unavailable\r\n\r\n{\"status\":\"stopping\"}").unwrap();
+        let stopping =
+            said("HTTP/1.0 503 Service Unavailable\r\n\r\n{\"status\":\"stopping\"}").unwrap();
         assert_eq!(stopping, Said { ready: false, body: "{\"status\":\"stopping\"}".to_owned() });
     }
 

@@ -4,12 +4,16 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sluice_store::Replica;
 
-/// A name that no other process has, and that this one does not have again after a restart: the host's, and 64 random bits.
+/// A name that no other process has, and that this one does not have again after a restart: the
+/// host's, and 64 random bits.
 pub(crate) fn named() -> Replica {
     let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     // The standard library's keys for hash maps are random for every process.
     let random = RandomState::new().build_hasher().finish();
-    Replica { id: format!("{}-{random:016x}", host.as_deref().unwrap_or("sluice")), version: env!("CARGO_PKG_VERSION").to_owned() }
+    Replica {
+        id: format!("{}-{random:016x}", host.as_deref().unwrap_or("sluice")),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 #[cfg(test)]

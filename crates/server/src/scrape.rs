@@ -14,12 +14,18 @@ pub(crate) fn routes(prometheus: Prometheus) -> Router {
     let scrape = async move || match prometheus.render() {
         Ok(text) => {
             let mut response = Response::new(Body::from(text));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Prometheus::CONTENT_TYPE));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static(Prometheus::CONTENT_TYPE));
             response
         }
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "the metrics cannot be written");
-            Problem::new(Kind::Internal, "the metrics cannot be written: the log says why").into_response()
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the metrics cannot be written"
+            );
+            Problem::new(Kind::Internal, "the metrics cannot be written: the log says why")
+                .into_response()
         }
     };
     Router::new().route(PATH, get(scrape))

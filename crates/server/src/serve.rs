@@ -40,8 +40,9 @@ pub enum ServeError {
     System(#[from] io::Error),
 }
 
-/// Serves as `settings` say until the process is told to stop (SIGTERM, SIGINT), and then until requests in flight are answered; told again, it
-/// stops at once. To be called once in a process: it starts the logging.
+/// Serves as `settings` say until the process is told to stop (SIGTERM, SIGINT), and then until
+/// requests in flight are answered; told again, it stops at once. To be called once in a process:
+/// it starts the logging.
 ///
 /// # Errors
 /// When the replica cannot begin to serve.
@@ -52,10 +53,18 @@ pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_until_signal(settings, watcher, replica, telemetry))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve_until_signal(settings, watcher, replica, telemetry))
 }
 
-async fn serve_until_signal(settings: Settings, watcher: Watcher, replica: Replica, telemetry: Telemetry) -> Result<(), ServeError> {
+async fn serve_until_signal(
+    settings: Settings,
+    watcher: Watcher,
+    replica: Replica,
+    telemetry: Telemetry,
+) -> Result<(), ServeError> {
     // Before anything else, so that no signal ends the process unheard.
     let mut signals = StopSignal::catch()?;
     let (Listen { http, grpc }, admin) = (settings.listen.clone(), settings.admin.listen);
@@ -100,5 +109,9 @@ async fn serve_until_signal(settings: Settings, watcher: Watcher, replica: Repli
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { setting, address, source })
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen {
+        setting,
+        address,
+        source,
+    })
 }

@@ -7,7 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// How a replica stops once it is told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long it goes on accepting connections while it says that it is not ready, so that whoever sends it requests can notice.
+    /// How long it goes on accepting connections while it says that it is not ready, so that
+    /// whoever sends it requests can notice.
     pub delay: Duration,
     /// How long requests in flight may take to finish after that.
     pub grace: Duration,
@@ -29,7 +30,10 @@ impl StopSignal {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for the next signal, and says which it was.

@@ -37,14 +37,19 @@ pub struct OpenStore {
     pub figures: Arc<dyn Figures>,
 }
 
-/// Opens the store of `settings`, and records its round trips. A Redis that is away is no error: it may come.
+/// Opens the store of `settings`, and records its round trips. A Redis that is away is no error: it
+/// may come.
 ///
 /// # Errors
 /// When the settings are impossible, or outside of a tokio runtime.
 pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenStore, RedisError> {
     let Some(redis) = settings.redis() else {
         let store = Arc::new(MemoryStore::new());
-        return Ok(OpenStore { store: store.clone(), watched: store, figures: Arc::new(MemoryFigures::new()) });
+        return Ok(OpenStore {
+            store: store.clone(),
+            watched: store,
+            figures: Arc::new(MemoryFigures::new()),
+        });
     };
     let figures = Arc::new(RedisFigures::new(&redis)?);
     let redis = RedisStore::new(&redis, MeteredTrips::new(recorder.clone()))?;

@@ -25,7 +25,11 @@ struct Replica {
 }
 
 fn settings(variables: &[(&str, &str)]) -> Settings {
-    Loader::new().variables([("SLUICE__SHUTDOWN_DELAY", "0s")]).variables(variables.iter().copied()).load().unwrap()
+    Loader::new()
+        .variables([("SLUICE__SHUTDOWN_DELAY", "0s")])
+        .variables(variables.iter().copied())
+        .load()
+        .unwrap()
 }
 
 impl Replica {
@@ -35,7 +39,8 @@ impl Replica {
         let address = listener.local_addr().unwrap();
         let (stop, told) = oneshot::channel();
         let running = app.clone();
-        let running = tokio::spawn(async move { running.run(listener, async { drop(told.await) }).await });
+        let running =
+            tokio::spawn(async move { running.run(listener, async { drop(told.await) }).await });
         Self { app, address, stop, running }
     }
 
@@ -43,7 +48,8 @@ impl Replica {
         let io = TokioIo::new(TcpStream::connect(self.address).await.unwrap());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         tokio::spawn(connection);
-        let request = Request::get(path).header("host", "x").body(Full::<Bytes>::default()).unwrap();
+        let request =
+            Request::get(path).header("host", "x").body(Full::<Bytes>::default()).unwrap();
         let response = sender.send_request(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -53,7 +59,8 @@ impl Replica {
 
 #[tokio::test]
 async fn what_is_answered_is_counted_by_pattern_and_never_by_raw_path() {
-    let replica = Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
+    let replica =
+        Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
     let statuses = [replica.get("/some/secret/1").await.0, replica.get("/some/secret/2").await.0];
     assert_eq!(statuses, [200, 429]);
     replica.get("/api/v1/blueprints/7").await;
@@ -73,20 +80,29 @@ async fn what_is_answered_is_counted_by_pattern_and_never_by_raw_path() {
     }
     assert!(!metrics.contains("secret"), "{metrics}");
     let (_, metrics) = replica.get("/metrics").await;
-    assert!(metrics.contains(r#"http_requests_total{endpoint="/metrics",method="GET",status="200"} 1"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"http_requests_total{endpoint="/metrics",method="GET",status="200"} 1"#),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
 async fn a_changed_configuration_takes_force_and_a_broken_one_does_not() {
-    let replica = Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
+    let replica =
+        Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
     assert_eq!([replica.get("/").await.0, replica.get("/").await.0], [200, 429]);
-    replica.app.refuse(&Loader::new().variables([("SLUICE__DEFAULTS", "nothing")]).load().unwrap_err());
+    replica
+        .app
+        .refuse(&Loader::new().variables([("SLUICE__DEFAULTS", "nothing")]).load().unwrap_err());
     assert_eq!(replica.get("/").await.0, 429);
     assert!(replica.get("/ready").await.1.contains(r#""status":"degraded""#));
     replica.app.replace(settings(&[("SLUICE__DEFAULTS", "off")]));
     assert_eq!(replica.get("/").await.0, 200);
     let (_, metrics) = replica.get("/metrics").await;
-    for line in [r#"sluice_config_reloads_total{result="applied"} 1"#, r#"sluice_config_reloads_total{result="refused"} 1"#] {
+    for line in [
+        r#"sluice_config_reloads_total{result="applied"} 1"#,
+        r#"sluice_config_reloads_total{result="refused"} 1"#,
+    ] {
         assert!(metrics.contains(line), "{metrics}");
     }
 }

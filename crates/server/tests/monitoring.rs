@@ -36,7 +36,11 @@ struct Replica {
 
 impl Replica {
     async fn start(variables: &[(&str, &str)]) -> Self {
-        let settings = Loader::new().variables([("SLUICE__SHUTDOWN_DELAY", "0s")]).variables(variables.iter().copied()).load().unwrap();
+        let settings = Loader::new()
+            .variables([("SLUICE__SHUTDOWN_DELAY", "0s")])
+            .variables(variables.iter().copied())
+            .load()
+            .unwrap();
         let app = App::open(settings).unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = http.local_addr().unwrap();
@@ -46,7 +50,9 @@ impl Replica {
         };
         let admin_address = admin.as_ref().map(|admin| admin.local_addr().unwrap());
         let (stop, told) = oneshot::channel();
-        let running = tokio::spawn(async move { app.run(Ports { http, grpc: None, admin }, async { drop(told.await) }).await });
+        let running = tokio::spawn(async move {
+            app.run(Ports { http, grpc: None, admin }, async { drop(told.await) }).await
+        });
         Self { address, admin: admin_address, stop, running }
     }
 
@@ -69,13 +75,16 @@ impl Replica {
     /// Asks about `path` as `client`; whether it may pass.
     async fn ask(&self, client: &str, path: &str) -> bool {
         let body = json!({ "client": client, "path": path }).to_string();
-        let (status, text) = send(self.address, Request::post("/v1/check"), "application/json", body).await;
+        let (status, text) =
+            send(self.address, Request::post("/v1/check"), "application/json", body).await;
         assert!(status == 200 || status == 429, "{text}");
         status == 200
     }
 
     async fn report(&self, events: &Value) {
-        let (status, text) = send(self.address, Request::post("/v1/events"), "application/json", events.to_string()).await;
+        let (status, text) =
+            send(self.address, Request::post("/v1/events"), "application/json", events.to_string())
+                .await;
         assert_eq!(status, 202, "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["refused"], json!([]));
     }
@@ -95,19 +104,36 @@ async fn get(address: SocketAddr, path: &str, authorization: Option<&str>) -> (u
     send(address, request, "text/plain", String::new()).await
 }
 
-async fn send(address: SocketAddr, request: http::request::Builder, content_type: &str, body: String) -> (u16, String) {
+async fn send(
+    address: SocketAddr,
+    request: http::request::Builder,
+    content_type: &str,
+    body: String,
+) -> (u16, String) {
     let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
     tokio::spawn(connection);
-    let request = request.header("host", "x").header("content-type", content_type).body(Full::new(Bytes::from(body))).unwrap();
+    let request = request
+        .header("host", "x")
+        .header("content-type", content_type)
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
     let response = sender.send_request(request).await.unwrap();
     let status = response.status().as_u16();
-    (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    (
+        status,
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec())
+            .unwrap(),
+    )
 }
 
 #[tokio::test]
 async fn one_process_tells_of_itself_in_the_documents_shapes() {
-    let replica = Replica::start(&[SLOW, ("SLUICE__ENDPOINTS", "{ /api/v1/tools: { rate: 40/minute, burst: 10 }, /free: off }")]).await;
+    let replica = Replica::start(&[
+        SLOW,
+        ("SLUICE__ENDPOINTS", "{ /api/v1/tools: { rate: 40/minute, burst: 10 }, /free: off }"),
+    ])
+    .await;
     for client in ["alice", "bob"] {
         let through = passed(&replica, client, 12).await;
         assert_eq!(through, 10);
@@ -127,30 +153,62 @@ async fn one_process_tells_of_itself_in_the_documents_shapes() {
         .await;
 
     let stats = replica.get(STATS).await;
-    assert_eq!((&stats["total_clients"], &stats["rate_limited_clients"]), (&json!(3), &json!(2)), "{stats}");
-    let other = json!({ "limit": 1, "active_clients": 2, "total_requests": 24, "rejected_requests": 4 });
+    assert_eq!(
+        (&stats["total_clients"], &stats["rate_limited_clients"]),
+        (&json!(3), &json!(2)),
+        "{stats}"
+    );
+    let other =
+        json!({ "limit": 1, "active_clients": 2, "total_requests": 24, "rejected_requests": 4 });
     assert_eq!(stats["endpoint_stats"]["other"], other);
-    let tools = json!({ "limit": 40, "active_clients": 1, "total_requests": 1, "rejected_requests": 0 });
+    let tools =
+        json!({ "limit": 40, "active_clients": 1, "total_requests": 1, "rejected_requests": 0 });
     assert_eq!(stats["endpoint_stats"]["/api/v1/tools"], tools);
-    assert_eq!(stats["endpoint_stats"].get("/health"), None, "what is never limited has nothing to tell");
+    assert_eq!(
+        stats["endpoint_stats"].get("/health"),
+        None,
+        "what is never limited has nothing to tell"
+    );
     let top = stats["top_limited_clients"].as_array().unwrap();
-    assert_eq!(top.iter().map(|client| client["rejected_requests"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(
+        top.iter().map(|client| client["rejected_requests"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [2, 2]
+    );
     assert!(!stats.to_string().contains("alice"), "{stats}");
 
     let summary = replica.get(SUMMARY).await;
     assert_eq!(summary["llm"]["total_generations"], 2);
-    assert_eq!((&summary["llm"]["avg_tokens_per_request"], &summary["llm"]["total_tokens_generated"]), (&json!(450), &json!(900)));
+    assert_eq!(
+        (&summary["llm"]["avg_tokens_per_request"], &summary["llm"]["total_tokens_generated"]),
+        (&json!(450), &json!(900))
+    );
     assert_eq!(summary["llm"]["avg_generation_ms"], 2_000);
     let blueprints = json!({ "total_created": 2, "avg_resources": 8.5, "validation_errors": 12, "total_operations": 2 });
     assert_eq!(summary["blueprints"], blueprints);
     assert_eq!(summary["tools"], json!({ "total_executions": 1, "avg_duration_ms": 250 }));
-    assert_eq!((&summary["http"]["error_rate"], &summary["deployments"]["active"]), (&json!(0), &json!(1)));
-    assert!(summary["http"]["total_requests"].as_u64().unwrap() >= 26 && summary["http"]["avg_latency_ms"].is_number(), "{summary}");
+    assert_eq!(
+        (&summary["http"]["error_rate"], &summary["deployments"]["active"]),
+        (&json!(0), &json!(1))
+    );
+    assert!(
+        summary["http"]["total_requests"].as_u64().unwrap() >= 26
+            && summary["http"]["avg_latency_ms"].is_number(),
+        "{summary}"
+    );
 
     let overview = replica.get(OVERVIEW).await;
     assert_eq!(overview["fleet"]["replicas"], 1);
-    assert_eq!((&overview["active_deployments"], &overview["active_connections"]["websocket"]), (&json!(1), &json!(5)));
-    assert_eq!((&overview["rate_limiting"]["rejected_requests"], &overview["rate_limiting"]["rejection_rate"]), (&json!(4), &json!(0.16)));
+    assert_eq!(
+        (&overview["active_deployments"], &overview["active_connections"]["websocket"]),
+        (&json!(1), &json!(5))
+    );
+    assert_eq!(
+        (
+            &overview["rate_limiting"]["rejected_requests"],
+            &overview["rate_limiting"]["rejection_rate"]
+        ),
+        (&json!(4), &json!(0.16))
+    );
 
     let health = replica.get(HEALTH).await;
     assert_eq!(
@@ -158,9 +216,15 @@ async fn one_process_tells_of_itself_in_the_documents_shapes() {
         (&json!("ready"), &json!("memory"), &json!("up"))
     );
     assert!(health["store"]["latency_ms"].is_number() && health["breaker"].is_null(), "{health}");
-    assert_eq!((&health["configuration"]["version"], &health["configuration"]["last_reload_error"]), (&json!(1), &Value::Null));
+    assert_eq!(
+        (&health["configuration"]["version"], &health["configuration"]["last_reload_error"]),
+        (&json!(1), &Value::Null)
+    );
     let living = health["replicas"].as_array().unwrap();
-    assert_eq!((living.len(), &living[0]["this"], &living[0]["version"]), (1, &json!(true), &json!(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        (living.len(), &living[0]["this"], &living[0]["version"]),
+        (1, &json!(true), &json!(env!("CARGO_PKG_VERSION")))
+    );
     assert_eq!(get(replica.address, "/monitoring/nothing", None).await.0, 404);
     replica.stop().await;
 }
@@ -182,14 +246,20 @@ async fn whichever_replica_is_asked_the_answer_is_the_fleets_also_after_restarts
     let [first, second] = [Replica::start(&variables).await, Replica::start(&variables).await];
     assert_eq!(passed(&first, "alice", 7).await + passed(&second, "alice", 7).await, 10);
     passed(&second, "bob", 1).await;
-    second.report(&json!({ "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" })).await;
+    second
+        .report(
+            &json!({ "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" }),
+        )
+        .await;
     eventually_async("both replicas tell of the fleet", async || {
         let mut same = true;
         for replica in [&first, &second] {
             let stats = replica.get(STATS).await;
             let other = &stats["endpoint_stats"]["other"];
             same &= stats["total_clients"] == 2 && stats["rate_limited_clients"] == 1;
-            same &= other["total_requests"] == 15 && other["rejected_requests"] == 4 && other["active_clients"] == 2;
+            same &= other["total_requests"] == 15
+                && other["rejected_requests"] == 4
+                && other["active_clients"] == 2;
             same &= replica.get(OVERVIEW).await["fleet"]["replicas"] == 2;
             same &= replica.metric("active_deployments").await == Some(1.0);
         }
@@ -207,8 +277,12 @@ async fn whichever_replica_is_asked_the_answer_is_the_fleets_also_after_restarts
     // What it counted a moment ago is told when it stops.
     passed(&second, "carol", 1).await;
     second.stop().await;
-    eventually_async("the last of it was told", async || first.get(STATS).await["total_requests"] == 16).await;
-    eventually_async("it is gone", async || first.get(OVERVIEW).await["fleet"]["replicas"] == 1).await;
+    eventually_async("the last of it was told", async || {
+        first.get(STATS).await["total_requests"] == 16
+    })
+    .await;
+    eventually_async("it is gone", async || first.get(OVERVIEW).await["fleet"]["replicas"] == 1)
+        .await;
     first.kill();
     let third = Replica::start(&variables).await;
     let stats = third.get(STATS).await;
@@ -218,16 +292,25 @@ async fn whichever_replica_is_asked_the_answer_is_the_fleets_also_after_restarts
         "{stats}"
     );
     third.report(&json!({ "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1", "status": "success" })).await;
-    eventually_async("the deployment is over", async || third.get(OVERVIEW).await["active_deployments"] == 0).await;
+    eventually_async("the deployment is over", async || {
+        third.get(OVERVIEW).await["active_deployments"] == 0
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn counts_of_an_outage_are_told_afterwards() {
     let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let url = redis.url();
-    let replica = Replica::start(&[SLOW, ("SLUICE__STORE__TIMEOUT", "100ms"), ("SLUICE__STORE__URL", url.as_str())]).await;
+    let replica = Replica::start(&[
+        SLOW,
+        ("SLUICE__STORE__TIMEOUT", "100ms"),
+        ("SLUICE__STORE__URL", url.as_str()),
+    ])
+    .await;
     replica.report(&json!({ "type": "blueprint_validation", "errors": 1 })).await;
-    eventually_async("it is told", async || get(replica.address, SUMMARY, None).await.0 == 200).await;
+    eventually_async("it is told", async || get(replica.address, SUMMARY, None).await.0 == 200)
+        .await;
     redis.kill();
     replica.report(&json!({ "type": "blueprint_validation", "errors": 2 })).await;
     eventually_async("the page says that the store is away", async || {
@@ -236,20 +319,29 @@ async fn counts_of_an_outage_are_told_afterwards() {
     })
     .await;
     let health = replica.get(HEALTH).await;
-    assert_eq!((&health["status"], &health["store"]["status"]), (&json!("degraded"), &json!("away")), "{health}");
-    assert!(health["store"]["latency_ms"].is_null() && health["figures"]["error"].is_string(), "{health}");
+    assert_eq!(
+        (&health["status"], &health["store"]["status"]),
+        (&json!("degraded"), &json!("away")),
+        "{health}"
+    );
+    assert!(
+        health["store"]["latency_ms"].is_null() && health["figures"]["error"].is_string(),
+        "{health}"
+    );
     assert_eq!(health["replicas"].as_array().unwrap().len(), 1);
     redis.restart();
     eventually_async("what was counted meanwhile is told", async || {
         let (status, text) = get(replica.address, SUMMARY, None).await;
-        status == 200 && serde_json::from_str::<Value>(&text).unwrap()["blueprints"]["validation_errors"] == 3
+        status == 200
+            && serde_json::from_str::<Value>(&text).unwrap()["blueprints"]["validation_errors"] == 3
     })
     .await;
     replica.stop().await;
 }
 
 #[tokio::test]
-async fn metrics_and_monitoring_move_to_a_port_of_their_own_and_are_shown_to_those_who_may_see_them() {
+async fn metrics_and_monitoring_move_to_a_port_of_their_own_and_are_shown_to_those_who_may_see_them()
+ {
     let replica = Replica::start(&[
         ("SLUICE__ADMIN__LISTEN", "127.0.0.1:0"),
         ("SLUICE__ADMIN__BEARER__TOKEN", "t0ken"),
@@ -270,7 +362,11 @@ async fn metrics_and_monitoring_move_to_a_port_of_their_own_and_are_shown_to_tho
         assert_eq!(get(address, "/health", None).await.0, 200);
         assert_eq!(get(address, "/ready", None).await.0, 200);
     }
-    assert_eq!(get(admin, "/", Some("Bearer t0ken")).await.0, 404, "no request is decided about there");
+    assert_eq!(
+        get(admin, "/", Some("Bearer t0ken")).await.0,
+        404,
+        "no request is decided about there"
+    );
     assert_eq!(get(replica.address, "/", None).await.0, 200);
     replica.stop().await;
 }
@@ -298,7 +394,10 @@ async fn what_is_counted_equals_what_a_client_counted_to_the_unit() {
             *sum += replica.metric(series).await.unwrap_or(0.0);
         }
     }
-    assert_eq!(counted.map(|count| count.to_string()), [passed, denied, passed, denied].map(|count: f64| count.to_string()));
+    assert_eq!(
+        counted.map(|count| count.to_string()),
+        [passed, denied, passed, denied].map(|count: f64| count.to_string())
+    );
     eventually_async("the fleet counts as much", async || {
         let stats = replicas[0].get(STATS).await;
         stats["total_requests"] == 40 && stats["rejected_requests"].as_f64() == Some(denied)

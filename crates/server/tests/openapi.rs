@@ -43,7 +43,8 @@ fn app(variables: &[(&str, &str)]) -> App {
     let file = directory.path().join("sluice.yaml");
     fs::write(&file, CONFIGURATION).unwrap();
     fs::write(directory.path().join("rules.yaml"), RULES).unwrap();
-    App::open(Loader::new().file(file).variables(variables.iter().copied()).load().unwrap()).unwrap()
+    App::open(Loader::new().file(file).variables(variables.iter().copied()).load().unwrap())
+        .unwrap()
 }
 
 struct Got {
@@ -58,13 +59,19 @@ impl Got {
     }
 
     fn media_type(&self) -> Option<&str> {
-        self.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap().split(';').next().unwrap())
+        self.headers
+            .get(CONTENT_TYPE)
+            .map(|value| value.to_str().unwrap().split(';').next().unwrap())
     }
 }
 
 async fn send(app: &App, request: Request<Body>) -> Got {
     let (head, body) = app.doors().answer("192.0.2.7".parse().unwrap(), request).await.into_parts();
-    Got { status: head.status.as_u16(), headers: head.headers, body: to_bytes(body, usize::MAX).await.unwrap().to_vec() }
+    Got {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: to_bytes(body, usize::MAX).await.unwrap().to_vec(),
+    }
 }
 
 async fn ask(app: &App, method: &str, path: &str) -> Got {
@@ -80,7 +87,9 @@ fn operations() -> Vec<(&'static str, Method, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let of_path = |(path, item): (&'static String, &'static Value)| {
         let methods = item.as_object().unwrap().iter();
-        methods.map(move |(method, operation)| (path.as_str(), method.to_uppercase().parse().unwrap(), operation))
+        methods.map(move |(method, operation)| {
+            (path.as_str(), method.to_uppercase().parse().unwrap(), operation)
+        })
     };
     paths.iter().flat_map(of_path).collect()
 }
@@ -91,7 +100,8 @@ fn operation(path: &str, method: &str) -> &'static Value {
     operation
 }
 
-/// The schema with the document's others beside it, and closed: a member that it does not name is a mistake, though clients have to bear it.
+/// The schema with the document's others beside it, and closed: a member that it does not name is a
+/// mistake, though clients have to bear it.
 fn whole(schema: &Value) -> Value {
     let mut components = DOCUMENT["components"].clone();
     close(&mut components);
@@ -107,7 +117,9 @@ fn close(schema: &mut Value) {
             if let Some(parts) = members.remove("allOf") {
                 *members = merged(parts.as_array().unwrap());
             }
-            if members.get("properties").is_some_and(Value::is_object) && !members.contains_key("additionalProperties") {
+            if members.get("properties").is_some_and(Value::is_object)
+                && !members.contains_key("additionalProperties")
+            {
                 members.insert("additionalProperties".to_owned(), json!(false));
             }
             members.values_mut().for_each(close);
@@ -117,11 +129,14 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Objects that are all meant together, as one: closed each by itself, they would exclude each other's members.
+/// Objects that are all meant together, as one: closed each by itself, they would exclude each
+/// other's members.
 fn merged(parts: &[Value]) -> Map<String, Value> {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for part in parts {
-        let part = part["$ref"].as_str().map_or(part, |reference| DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap());
+        let part = part["$ref"]
+            .as_str()
+            .map_or(part, |reference| DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap());
         properties.extend(part["properties"].as_object().unwrap().clone());
         required.extend(part["required"].as_array().into_iter().flatten().cloned());
     }
@@ -134,17 +149,28 @@ fn merged(parts: &[Value]) -> Map<String, Value> {
 
 fn assert_fits(schema: &Value, value: &Value, what: &str) {
     let validator = jsonschema::draft202012::new(&whole(schema)).unwrap();
-    let mistakes: Vec<String> = validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let mistakes: Vec<String> = validator
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(mistakes.is_empty(), "{what}: {mistakes:#?}\n{value:#}");
 }
 
-/// The answer is one that the operation has in the document: its status, its media type, its fields and its body.
+/// The answer is one that the operation has in the document: its status, its media type, its fields
+/// and its body.
 fn assert_described(path: &str, method: &str, got: &Got) {
     let what = format!("{method} {path} {}: {}", got.status, String::from_utf8_lossy(&got.body));
     let answer = &operation(path, method)["responses"][got.status.to_string()];
     assert!(answer.is_object(), "no such status in the document: {what}");
-    for name in got.headers.keys().filter(|name| name.as_str().contains("ratelimit") || *name == "retry-after") {
-        assert!(answer["headers"][name.as_str()].is_object(), "{name} is not in the document: {what}");
+    for name in got
+        .headers
+        .keys()
+        .filter(|name| name.as_str().contains("ratelimit") || *name == "retry-after")
+    {
+        assert!(
+            answer["headers"][name.as_str()].is_object(),
+            "{name} is not in the document: {what}"
+        );
     }
     let Some(media_type) = got.media_type() else {
         assert!(answer.get("content").is_none() && got.body.is_empty(), "{what}");
@@ -176,18 +202,34 @@ fn text(example: &Value) -> String {
 fn the_document_is_whole() {
     assert_eq!(DOCUMENT["openapi"], "3.1.0");
     assert_eq!(DOCUMENT["info"]["version"], env!("CARGO_PKG_VERSION"));
-    let mut names: Vec<&str> = operations().iter().map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
+    let mut names: Vec<&str> = operations()
+        .iter()
+        .map(|(.., operation)| operation["operationId"].as_str().unwrap())
+        .collect();
     let count = names.len();
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "a name names one operation");
-    let tags: Vec<&Value> = DOCUMENT["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    let tags: Vec<&Value> =
+        DOCUMENT["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
     for (path, method, operation) in operations() {
         let what = format!("{method} {path}");
         assert!(tags.contains(&&operation["tags"][0]), "{what}");
-        assert!(operation["summary"].as_str().is_some_and(|text| !text.ends_with('.') && !text.is_empty()), "{what}");
-        assert!(operation["description"].as_str().is_some_and(|text| text.ends_with('.')), "{what}");
-        assert_eq!(operation["requestBody"].is_object(), !examples(operation).is_empty(), "{what}: every body has examples");
+        assert!(
+            operation["summary"]
+                .as_str()
+                .is_some_and(|text| !text.ends_with('.') && !text.is_empty()),
+            "{what}"
+        );
+        assert!(
+            operation["description"].as_str().is_some_and(|text| text.ends_with('.')),
+            "{what}"
+        );
+        assert_eq!(
+            operation["requestBody"].is_object(),
+            !examples(operation).is_empty(),
+            "{what}: every body has examples"
+        );
     }
 }
 
@@ -203,7 +245,10 @@ fn every_schema_is_one_and_refers_to_others_that_are_there() {
     }
     let text = DOCUMENT.to_string();
     for name in schemas.keys() {
-        assert!(text.contains(&format!("\"#/components/schemas/{name}\"")), "nothing refers to {name}");
+        assert!(
+            text.contains(&format!("\"#/components/schemas/{name}\"")),
+            "nothing refers to {name}"
+        );
     }
 }
 
@@ -243,14 +288,19 @@ async fn every_example_is_accepted_and_fits_its_own_schema() {
             assert!(got.status == 200 || got.status == 202, "{what}: {}", got.json());
             assert_described(path, method.as_str(), &got);
             if path == "/v1/events" {
-                let count = if name == "lines" { 2 } else { example.as_array().map_or(1, Vec::len) };
+                let count =
+                    if name == "lines" { 2 } else { example.as_array().map_or(1, Vec::len) };
                 assert_eq!(got.json(), json!({ "accepted": count, "refused": [] }), "{what}");
             }
         }
         for (status, answer) in operation["responses"].as_object().unwrap() {
             for (media_type, content) in answer["content"].as_object().into_iter().flatten() {
                 if let Some(example) = content.get("example") {
-                    assert_fits(&content["schema"], example, &format!("{method} {path} {status} {media_type}"));
+                    assert_fits(
+                        &content["schema"],
+                        example,
+                        &format!("{method} {path} {status} {media_type}"),
+                    );
                 }
             }
         }
@@ -261,11 +311,13 @@ async fn every_example_is_accepted_and_fits_its_own_schema() {
 async fn every_type_of_event_has_an_example() {
     let examples = examples(operation("/v1/events", "POST"));
     let types: Vec<&Value> = examples.iter().map(|(.., event)| &event["type"]).collect();
-    let mapping = DOCUMENT["components"]["schemas"]["Event"]["discriminator"]["mapping"].as_object().unwrap();
+    let mapping =
+        DOCUMENT["components"]["schemas"]["Event"]["discriminator"]["mapping"].as_object().unwrap();
     assert_eq!(mapping.len(), 11);
     for (kind, reference) in mapping {
         assert!(types.contains(&&json!(kind)), "{kind}");
-        let schema = &DOCUMENT.pointer(reference.as_str().unwrap().trim_start_matches('#')).unwrap();
+        let schema =
+            &DOCUMENT.pointer(reference.as_str().unwrap().trim_start_matches('#')).unwrap();
         assert_eq!(schema["properties"]["type"]["enum"], json!([kind]));
     }
 }
@@ -289,15 +341,24 @@ async fn every_answer_of_a_decision_is_described() {
         let got = post(&app, "/v1/check", json, body.to_string()).await;
         assert_described("/v1/check", "POST", &got);
         seen.push(got.status);
-        let got =
-            post(&app, "/v1/check/batch", json, json!({ "checks": [body, { "client": "bob" }, { "klient": "bob" }] }).to_string()).await;
+        let got = post(
+            &app,
+            "/v1/check/batch",
+            json,
+            json!({ "checks": [body, { "client": "bob" }, { "klient": "bob" }] }).to_string(),
+        )
+        .await;
         assert_eq!(got.status, 200);
         assert_described("/v1/check/batch", "POST", &got);
     }
     assert_eq!(seen, [200, 200, 429, 429, 200, 200, 400, 400, 400]);
     for _ in 0..5 {
         for method in ["GET", "POST", "PATCH"] {
-            assert_described("/v1/forward-auth", method, &ask(&app, method, "/v1/forward-auth").await);
+            assert_described(
+                "/v1/forward-auth",
+                method,
+                &ask(&app, method, "/v1/forward-auth").await,
+            );
         }
     }
     assert_eq!(ask(&app, "GET", "/v1/forward-auth").await.status, 429);
@@ -317,7 +378,13 @@ async fn every_answer_of_the_rate_limit_service_is_described() {
         json!([]),
         json!(5),
     ] {
-        let got = post(&app, "/json", "application/json", json!({ "domain": "edge", "descriptors": descriptors }).to_string()).await;
+        let got = post(
+            &app,
+            "/json",
+            "application/json",
+            json!({ "domain": "edge", "descriptors": descriptors }).to_string(),
+        )
+        .await;
         assert_described("/json", "POST", &got);
         seen.push(got.status);
     }
@@ -333,12 +400,15 @@ async fn every_refusal_of_a_body_is_described() {
         }
         let huge = vec![b' '; (1 << 20) + 1];
         let mut seen = Vec::new();
-        for (media_type, body) in [("application/json", &b"{"[..]), ("application/json", &huge), ("text/plain", b"{}")] {
+        for (media_type, body) in
+            [("application/json", &b"{"[..]), ("application/json", &huge), ("text/plain", b"{}")]
+        {
             let got = post(&app, path, media_type, body.to_vec()).await;
             assert_described(path, method.as_str(), &got);
             seen.push(got.status);
         }
-        let long = Request::post(path).header("x-long", "x".repeat(64 << 10)).body(Body::empty()).unwrap();
+        let long =
+            Request::post(path).header("x-long", "x".repeat(64 << 10)).body(Body::empty()).unwrap();
         let got = send(&app, long).await;
         assert_described(path, method.as_str(), &got);
         seen.push(got.status);
@@ -349,7 +419,11 @@ async fn every_refusal_of_a_body_is_described() {
     let got = post(&app, "/v1/check/batch", "application/json", checks).await;
     assert_described("/v1/check/batch", "POST", &got);
     let events = format!("[{}]", vec!["0"; 10_001].join(","));
-    assert_described("/v1/events", "POST", &post(&app, "/v1/events", "application/json", events).await);
+    assert_described(
+        "/v1/events",
+        "POST",
+        &post(&app, "/v1/events", "application/json", events).await,
+    );
     let refused = post(&app, "/v1/events", "application/json", r#"[{"type":"cache"},{}]"#).await;
     assert_eq!(refused.json()["refused"].as_array().unwrap().len(), 2);
     assert_described("/v1/events", "POST", &refused);
@@ -370,8 +444,18 @@ async fn every_answer_without_the_store_is_described() {
         ("/v1/forward-auth", "GET", ask(&app, "GET", "/v1/forward-auth").await, 503),
         ("/json", "POST", post(&app, "/json", json, call).await, 503),
         ("/ready", "GET", ask(&app, "GET", "/ready").await, 503),
-        ("/monitoring/stats/overview", "GET", ask(&app, "GET", "/monitoring/stats/overview").await, 503),
-        ("/monitoring/health/detailed", "GET", ask(&app, "GET", "/monitoring/health/detailed").await, 200),
+        (
+            "/monitoring/stats/overview",
+            "GET",
+            ask(&app, "GET", "/monitoring/stats/overview").await,
+            503,
+        ),
+        (
+            "/monitoring/health/detailed",
+            "GET",
+            ask(&app, "GET", "/monitoring/health/detailed").await,
+            200,
+        ),
     ] {
         assert_eq!(got.status, status, "{path}: {}", got.json());
         assert_described(path, method, &got);
@@ -380,13 +464,17 @@ async fn every_answer_without_the_store_is_described() {
 
 #[tokio::test]
 async fn who_may_not_see_figures_is_told_so_as_described() {
-    let app = app(&[("SLUICE__ADMIN", "{ bearer: { token: t0ken }, basic: { user: a, password: b } }")]);
+    let app =
+        app(&[("SLUICE__ADMIN", "{ bearer: { token: t0ken }, basic: { user: a, password: b } }")]);
     for (path, method, operation) in operations() {
         let got = ask(&app, method.as_str(), path).await;
         assert_eq!(got.status == 401, operation["security"].is_array(), "{path}");
         assert_described(path, method.as_str(), &got);
         if got.status == 401 {
-            let shown = Request::get(path).header("authorization", "Bearer t0ken").body(Body::empty()).unwrap();
+            let shown = Request::get(path)
+                .header("authorization", "Bearer t0ken")
+                .body(Body::empty())
+                .unwrap();
             let got = send(&app, shown).await;
             assert_eq!(got.status, 200, "{path}");
             assert_described(path, "GET", &got);
@@ -409,14 +497,22 @@ fn between<'t>(text: &'t str, start: &str, end: &str) -> Vec<&'t str> {
 #[tokio::test]
 async fn the_page_tells_every_operation_answer_example_and_schema() {
     let (_, page) = page().await;
-    let escaped =
-        |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;");
+    let escaped = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;")
+    };
     for (path, method, operation) in operations() {
         assert!(page.contains(&format!("<code>{path}</code></h3>")), "{path}");
         assert!(page.contains(method.as_str()), "{method} {path}");
         assert!(page.contains(&escaped(operation["summary"].as_str().unwrap())), "{method} {path}");
         for (_, name, example) in examples(operation) {
-            assert!(page.contains(&format!("--data-binary &#39;{}&#39;", escaped(&text(example)))), "{path} {name}");
+            assert!(
+                page.contains(&format!("--data-binary &#39;{}&#39;", escaped(&text(example)))),
+                "{path} {name}"
+            );
         }
         for status in operation["responses"].as_object().unwrap().keys() {
             assert!(page.contains(&format!(">{status}</b>")), "{method} {path} {status}");
@@ -453,7 +549,9 @@ async fn the_page_is_well_formed_and_its_links_lead_somewhere() {
 #[tokio::test]
 async fn the_page_has_no_scripts_and_asks_nobody_for_anything() {
     let (headers, page) = page().await;
-    for loading in ["<script", "src=", "url(", "@import", "<link", "onclick", "style=\"", "javascript:"] {
+    for loading in
+        ["<script", "src=", "url(", "@import", "<link", "onclick", "style=\"", "javascript:"]
+    {
         assert!(!page.contains(loading), "{loading}");
     }
     let style = between(&page, "<style>", "</style>");
@@ -461,6 +559,9 @@ async fn the_page_has_no_scripts_and_asks_nobody_for_anything() {
     let digest = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
     let policy = headers["content-security-policy"].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'; "), "{policy}");
-    assert!(policy.contains(&format!("style-src 'sha256-{digest}';")) && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.contains(&format!("style-src 'sha256-{digest}';")) && !policy.contains("unsafe"),
+        "{policy}"
+    );
     assert_eq!((style.len(), &headers["x-content-type-options"]), (1, &"nosniff".parse().unwrap()));
 }

@@ -36,10 +36,19 @@ fn a_taken_port_is_named_and_ends_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
-    let ended = Command::new(env!("CARGO_BIN_EXE_sluice")).current_dir(&directory).args(["--listen-http", &address]).output().unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .current_dir(&directory)
+        .args(["--listen-http", &address])
+        .output()
+        .unwrap();
     let told = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{told}");
-    assert!(told.contains(&format!("sluice: listen.http: {address} cannot be listened on: Address already in use")), "{told}");
+    assert!(
+        told.contains(&format!(
+            "sluice: listen.http: {address} cannot be listened on: Address already in use"
+        )),
+        "{told}"
+    );
 }
 
 #[test]
@@ -48,6 +57,9 @@ fn its_log_can_be_read_by_machines() {
     let log = sluice.log();
     let listening = log.lines().find(|line| line.contains("listening")).unwrap();
     let line: serde_json::Value = serde_json::from_str(listening).unwrap();
-    assert_eq!((&line["level"], &line["message"], &line["store"]), (&"INFO".into(), &"listening".into(), &"memory".into()));
+    assert_eq!(
+        (&line["level"], &line["message"], &line["store"]),
+        (&"INFO".into(), &"listening".into(), &"memory".into())
+    );
     assert_eq!(line["http"], sluice.http_addr().to_string());
 }

@@ -1,8 +1,15 @@
-//! What a decision costs Redis and the replica, against one pipelined script call per decision on the same server.
+//! What a decision costs Redis and the replica, against one pipelined script call per decision on
+//! the same server.
 //!
-//! The baseline is what most limiters do: a script that reads one bucket, decides and writes it, called once per decision through a
-//! multiplexed connection. Redis' own processor time is read from `INFO`, so neither the client's speed nor its core matters.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark prints, and fails by panicking")]
+//! The baseline is what most limiters do: a script that reads one bucket, decides and writes it,
+//! called once per decision through a multiplexed connection. Redis' own processor time is read
+//! from `INFO`, so neither the client's speed nor its core matters.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and fails by panicking"
+)]
 
 use std::{
     sync::{
@@ -34,9 +41,15 @@ end
 return { allowed, now, after }";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    println!("{:<22} {:>10} {:>12} {:>12} {:>12} {:>10} {:>8}", "", "in flight", "k/s", "redis us", "client us", "batch", "ratio");
-    for (traffic, pick) in [("uniform", uniform as fn(usize) -> usize), ("zipf", zipf), ("one hot bucket", hot)] {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    println!(
+        "{:<22} {:>10} {:>12} {:>12} {:>12} {:>10} {:>8}",
+        "", "in flight", "k/s", "redis us", "client us", "batch", "ratio"
+    );
+    for (traffic, pick) in
+        [("uniform", uniform as fn(usize) -> usize), ("zipf", zipf), ("one hot bucket", hot)]
+    {
         for in_flight in [64, 256] {
             let baseline = runtime.block_on(measure_baseline(in_flight, pick));
             print("a call per decision", traffic, in_flight, &baseline, &baseline);
@@ -74,7 +87,8 @@ fn uniform(step: usize) -> usize {
 /// Rank r is drawn about as often as 1/r.
 fn zipf(step: usize) -> usize {
     let uniform = (scramble(step) % 1_000_000) as f64 / 1_000_000.0;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A rank between 0 and BUCKETS.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    // A rank between 0 and BUCKETS.
     let rank = (BUCKETS as f64).powf(uniform) as usize;
     rank.min(BUCKETS - 1)
 }
@@ -88,7 +102,8 @@ const fn scramble(step: usize) -> usize {
     let mut x = (step as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    #[allow(clippy::cast_possible_truncation)] // 64-bit machines; elsewhere the low half does as well.
+    #[allow(clippy::cast_possible_truncation)]
+    // 64-bit machines; elsewhere the low half does as well.
     let scrambled = (x ^ (x >> 31)) as usize;
     scrambled
 }
@@ -111,7 +126,8 @@ async fn measure_store(in_flight: usize, pick: fn(usize) -> usize) -> Spent {
             trips.fetch_add(1, Ordering::Relaxed);
         }
     };
-    let settings = RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
+    let settings =
+        RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
     let store = Arc::new(RedisStore::new(&settings, observe).unwrap());
     let limit = Arc::new(Limit::new("default", Algorithm::TokenBucket(numbers())).unwrap());
     let tags = Arc::new(tags());
@@ -132,13 +148,21 @@ async fn measure_baseline(in_flight: usize, pick: fn(usize) -> usize) -> Spent {
     let client = redis::Client::open(server.url()).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
     let script = Arc::new(redis::Script::new(ONE_BUCKET_A_CALL));
-    let keys: Arc<Vec<String>> = Arc::new(tags().iter().map(|tag| format!("sluice:{{{tag}}}:default")).collect());
+    let keys: Arc<Vec<String>> =
+        Arc::new(tags().iter().map(|tag| format!("sluice:{{{tag}}}:default")).collect());
     let (cost, fill) = (numbers().span_of(1).micros, numbers().fill().micros);
     measure(&server, in_flight, move |step| {
-        let (mut connection, script, keys) = (connection.clone(), Arc::clone(&script), Arc::clone(&keys));
+        let (mut connection, script, keys) =
+            (connection.clone(), Arc::clone(&script), Arc::clone(&keys));
         async move {
             let mut call = script.prepare_invoke();
-            let _: (i64, i64, i64) = call.key(&keys[pick(step)]).arg(cost).arg(fill).invoke_async(&mut connection).await.unwrap();
+            let _: (i64, i64, i64) = call
+                .key(&keys[pick(step)])
+                .arg(cost)
+                .arg(fill)
+                .invoke_async(&mut connection)
+                .await
+                .unwrap();
         }
     })
     .await
@@ -153,7 +177,8 @@ async fn measure<F: Future<Output = ()> + Send>(
     decide(0).await;
     let decide = Arc::new(decide);
     let next = Arc::new(AtomicUsize::new(0));
-    let (redis_before, own_before, started) = (redis_seconds(server), own_seconds(), Instant::now());
+    let (redis_before, own_before, started) =
+        (redis_seconds(server), own_seconds(), Instant::now());
     let tasks: Vec<_> = (0..in_flight)
         .map(|_| {
             let (decide, next) = (Arc::clone(&decide), Arc::clone(&next));
@@ -183,14 +208,19 @@ async fn measure<F: Future<Output = ()> + Send>(
 
 /// Processor time that the server has used.
 fn redis_seconds(server: &RedisServer) -> f64 {
-    ["used_cpu_user", "used_cpu_sys"].iter().map(|field| server.info(field).parse::<f64>().unwrap()).sum()
+    ["used_cpu_user", "used_cpu_sys"]
+        .iter()
+        .map(|field| server.info(field).parse::<f64>().unwrap())
+        .sum()
 }
 
 /// Processor time that this process has used, in seconds; Linux counts it in hundredths.
 fn own_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |field: usize| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let ticks = |field: usize| {
+        fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(f64::NAN)
+    };
     (ticks(11) + ticks(12)) / 100.0
 }
 
@@ -200,24 +230,41 @@ async fn bytes_per_bucket() {
     println!();
     for rate in ["60/minute", "1/day", "90/minute"] {
         let server = RedisServer::start();
-        let settings = RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
+        let settings =
+            RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
         let store = RedisStore::new(&settings, ()).unwrap();
-        // A burst that takes long to come back, so that no bucket is forgotten before all are there.
+        // A burst that takes long to come back, so that no bucket is forgotten before all are
+        // there.
         let rate_value: sluice_core::Rate = rate.parse().unwrap();
         let limit = Arc::new(
-            Limit::new("/api/v1/conversation/chat-stream", Algorithm::TokenBucket(TokenBucket::new(rate_value, 1_000).unwrap())).unwrap(),
+            Limit::new(
+                "/api/v1/conversation/chat-stream",
+                Algorithm::TokenBucket(TokenBucket::new(rate_value, 1_000).unwrap()),
+            )
+            .unwrap(),
         );
         let tagger = Tagger::new(b"");
         let used = || server.info("used_memory").parse::<f64>().unwrap();
         let take = |number: usize| {
-            Check::new(Action::Take).with(&limit, tagger.tag(Subject::Client(&number.to_le_bytes())), Cost::new(900).unwrap())
+            Check::new(Action::Take).with(
+                &limit,
+                tagger.tag(Subject::Client(&number.to_le_bytes())),
+                Cost::new(900).unwrap(),
+            )
         };
         store.decide(&take(MILLION)).await.unwrap();
         let before = used();
         for first in (0..MILLION).step_by(1_000) {
             let checks: Vec<_> = (first..first + 1_000).map(take).collect();
-            store.decide_all(&checks).await.into_iter().for_each(|decision| assert!(decision.unwrap().is_allowed()));
+            store
+                .decide_all(&checks)
+                .await
+                .into_iter()
+                .for_each(|decision| assert!(decision.unwrap().is_allowed()));
         }
-        println!("{:.1} bytes a bucket in Redis over a million, at {rate}", (used() - before) / MILLION as f64);
+        println!(
+            "{:.1} bytes a bucket in Redis over a million, at {rate}",
+            (used() - before) / MILLION as f64
+        );
     }
 }

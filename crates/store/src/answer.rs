@@ -9,8 +9,8 @@ use std::{
 
 /// What a store gives back: a future that costs no allocation when the answer is there already.
 ///
-/// Not a plain `async fn`, so that stores can stand behind `dyn Store`; and not always boxed, since the memory store answers in less time
-/// than a box takes.
+/// Not a plain `async fn`, so that stores can stand behind `dyn Store`; and not always boxed, since
+/// the memory store answers in less time than a box takes.
 pub enum Answer<'a, T> {
     /// The answer; `None` once it was handed out.
     Ready(Option<T>),

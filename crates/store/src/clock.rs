@@ -14,7 +14,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
-/// The system's time when it was made, moved on by a clock that is never set: it neither steps back nor jumps.
+/// The system's time when it was made, moved on by a clock that is never set: it neither steps back
+/// nor jumps.
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
     started: Instant,
@@ -26,7 +27,10 @@ impl MonotonicClock {
     #[must_use]
     pub fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_at: Timestamp::from_unix_micros(0).after(since_epoch) }
+        Self {
+            started: Instant::now(),
+            started_at: Timestamp::from_unix_micros(0).after(since_epoch),
+        }
     }
 }
 

@@ -23,7 +23,8 @@ pub enum StoreError {
     /// It answers, but refuses: read-only, out of memory, loading, no permission.
     #[error("the store refuses")]
     Refused(#[source] Arc<dyn Error + Send + Sync>),
-    /// Its answer, or the state in it, cannot be read: another version of Sluice wrote it, or another program.
+    /// Its answer, or the state in it, cannot be read: another version of Sluice wrote it, or
+    /// another program.
     #[error("the store's answer cannot be read: {what}")]
     Unreadable {
         /// What is wrong with it.

@@ -25,7 +25,8 @@ pub struct LiveReplica {
     pub age: Duration,
 }
 
-/// All replicas that share one store and prefix, and have announced themselves in the last 15 seconds; oldest first.
+/// All replicas that share one store and prefix, and have announced themselves in the last 15
+/// seconds; oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
     /// The living.

@@ -20,7 +20,8 @@ impl Hasher for HashedAlready {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Not used by bucket ids; right all the same, so that a change of theirs is slow and not wrong.
+        // Not used by bucket ids; right all the same, so that a change of theirs is slow and not
+        // wrong.
         for &byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(byte);
         }

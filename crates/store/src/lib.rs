@@ -1,7 +1,8 @@
-//! Where buckets live: the [`Store`] trait, the memory and Redis stores, and wrappers that are stores over a store.
+//! Where buckets live: the [`Store`] trait, the memory and Redis stores, and wrappers that are
+//! stores over a store.
 //!
-//! A store answers a [`Check`](sluice_core::Check) with a [`Decision`](sluice_core::Decision), all or nothing, and tells the time itself. It knows
-//! nothing of HTTP, policies or metrics.
+//! A store answers a [`Check`](sluice_core::Check) with a [`Decision`](sluice_core::Decision), all
+//! or nothing, and tells the time itself. It knows nothing of HTTP, policies or metrics.
 
 mod answer;
 mod clock;
@@ -20,8 +21,9 @@ pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{StoreError, StoreErrorKind};
 pub use failover::{BreakerState, Failover, Observation};
 pub use figures::{
-    Deltas, DeploymentChange, EndpointDeltas, EndpointFigures, Figures, FleetFigures, Flush, GaugeKey, GaugeReport, Gauges, Held,
-    MemoryFigures, Phase, ReplicaFigures, SLICE, SLICES, Total, Totals,
+    Deltas, DeploymentChange, EndpointDeltas, EndpointFigures, Figures, FleetFigures, Flush,
+    GaugeKey, GaugeReport, Gauges, Held, MemoryFigures, Phase, ReplicaFigures, SLICE, SLICES,
+    Total, Totals,
 };
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use memory::MemoryStore;

@@ -8,18 +8,25 @@ use crate::{Answer, Fleet, Replica, StoreError};
 
 /// Keeps buckets and decides checks on them, each all or nothing, at its own time.
 ///
-/// All stores give the same answers to the same history; `tests/conformance.rs` lists the truths that each of them passes.
+/// All stores give the same answers to the same history; `tests/conformance.rs` lists the truths
+/// that each of them passes.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Decides one check. A denial is an answer, not an error.
     ///
     /// # Errors
-    /// When the store cannot decide; whether the costs were taken is then unknown, unless the error says otherwise.
+    /// When the store cannot decide; whether the costs were taken is then unknown, unless the error
+    /// says otherwise.
     fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>>;
 
-    /// Decides many checks in their order, each by itself, in as few round trips as the store can. Answers stand in the order of the checks.
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>>;
+    /// Decides many checks in their order, each by itself, in as few round trips as the store can.
+    /// Answers stand in the order of the checks.
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>>;
 
-    /// Whether the store would decide now: what readiness and breakers ask. It writes nothing that lasts.
+    /// Whether the store would decide now: what readiness and breakers ask. It writes nothing that
+    /// lasts.
     ///
     /// # Errors
     /// When it would not.
@@ -44,7 +51,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
         (**self).decide(check)
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         (**self).decide_all(checks)
     }
 

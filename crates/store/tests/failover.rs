@@ -9,8 +9,13 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, OnStoreFailure, Source, Subject, Tag, Tagger, TokenBucket};
-use sluice_store::{BreakerState, Failover, RedisSettings, RedisStore, Replica, Store, StoreErrorKind};
+use sluice_core::{
+    Action, Algorithm, Check, Cost, Decision, Limit, OnStoreFailure, Source, Subject, Tag, Tagger,
+    TokenBucket,
+};
+use sluice_store::{
+    BreakerState, Failover, RedisSettings, RedisStore, Replica, Store, StoreErrorKind,
+};
 use sluice_testkit::{RedisServer, ReservedPort, eventually_async};
 use tokio::task::JoinSet;
 
@@ -123,7 +128,10 @@ async fn a_primary_that_turned_read_only_is_away_until_it_takes_writes_again() {
     let dead = dead.number().to_string();
     for (turn, turn_back) in [
         (["REPLICAOF", "127.0.0.1", &dead].as_slice(), ["REPLICAOF", "NO", "ONE"].as_slice()),
-        (&["CONFIG", "SET", "min-replicas-to-write", "1"], &["CONFIG", "SET", "min-replicas-to-write", "0"]),
+        (
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
     ] {
         let server = RedisServer::start();
         let (store, limit, alice) = (replica(&server), hourly(100), client("alice"));
@@ -158,22 +166,31 @@ async fn each_limit_answers_as_it_says_while_redis_is_away() {
     let (store, alice) = (replica(&server), client("alice"));
     server.kill();
     let limit = |rule| Arc::new(Arc::unwrap_or_clone(hourly(1)).with_on_store_failure(rule));
-    let (local, allow, deny, error) =
-        (limit(OnStoreFailure::Local), limit(OnStoreFailure::Allow), limit(OnStoreFailure::Deny), limit(OnStoreFailure::Error));
-    // Once for each state of the breaker and more, so that asking and not asking give the same answers.
+    let (local, allow, deny, error) = (
+        limit(OnStoreFailure::Local),
+        limit(OnStoreFailure::Allow),
+        limit(OnStoreFailure::Deny),
+        limit(OnStoreFailure::Error),
+    );
+    // Once for each state of the breaker and more, so that asking and not asking give the same
+    // answers.
     for round in 0..10 {
         assert_eq!(take(&*store, &local, alice).await.is_allowed(), round == 0);
         assert!(take(&*store, &allow, alice).await.is_allowed());
         assert!(take(&*store, &deny, alice).await.is_denied());
         let error = store.decide(&one(Action::Take, &error, alice)).await.unwrap_err();
-        assert_eq!(error.to_string(), "the store is away, and limit `hourly` leaves the answer to the caller");
+        assert_eq!(
+            error.to_string(),
+            "the store is away, and limit `hourly` leaves the answer to the caller"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_fleet_shares_its_limits_while_redis_is_away() {
     let server = RedisServer::start();
-    let (fleet, limit, alice) = ([replica(&server), replica(&server), replica(&server)], hourly(10), client("alice"));
+    let (fleet, limit, alice) =
+        ([replica(&server), replica(&server), replica(&server)], hourly(10), client("alice"));
     for id in ["a", "b", "c"].repeat(2) {
         let store = &fleet[usize::from(id.as_bytes()[0] - b'a')];
         store.announce(&Replica { id: id.to_owned(), version: "1".to_owned() }).await.unwrap();
@@ -205,8 +222,10 @@ async fn under_load_no_token_is_forgotten_when_redis_is_killed_and_restarted() {
     let (done, locally) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
-        let (store, limit, clients) = (Arc::clone(&fleet[task % 2]), Arc::clone(&limit), Arc::clone(&clients));
-        let (admitted, done, locally) = (Arc::clone(&admitted), Arc::clone(&done), Arc::clone(&locally));
+        let (store, limit, clients) =
+            (Arc::clone(&fleet[task % 2]), Arc::clone(&limit), Arc::clone(&clients));
+        let (admitted, done, locally) =
+            (Arc::clone(&admitted), Arc::clone(&done), Arc::clone(&locally));
         tasks.spawn(async move {
             let mut place = task;
             while !done.load(Ordering::Relaxed) {
@@ -216,7 +235,8 @@ async fn under_load_no_token_is_forgotten_when_redis_is_killed_and_restarted() {
                 admitted[place].fetch_add(1, Ordering::Relaxed);
                 if decision.source() == Source::Local {
                     locally.fetch_add(1, Ordering::Relaxed);
-                    // Local answers are there at once, and would keep everybody else from the runtime.
+                    // Local answers are there at once, and would keep everybody else from the
+                    // runtime.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
@@ -224,13 +244,22 @@ async fn under_load_no_token_is_forgotten_when_redis_is_killed_and_restarted() {
     }
     for _ in 0..3 {
         let before = admitted[0].load(Ordering::Relaxed);
-        eventually_async("Redis has decided some", async || admitted[0].load(Ordering::Relaxed) > before + 5).await;
+        eventually_async("Redis has decided some", async || {
+            admitted[0].load(Ordering::Relaxed) > before + 5
+        })
+        .await;
         server.kill();
         let before = locally.load(Ordering::Relaxed);
-        eventually_async("the replicas have decided some", async || locally.load(Ordering::Relaxed) > before + 1_000).await;
+        eventually_async("the replicas have decided some", async || {
+            locally.load(Ordering::Relaxed) > before + 1_000
+        })
+        .await;
         server.restart();
         for store in &fleet {
-            eventually_async("the store is back", async || store.observe().breaker == BreakerState::Closed).await;
+            eventually_async("the store is back", async || {
+                store.observe().breaker == BreakerState::Closed
+            })
+            .await;
         }
     }
     done.store(true, Ordering::Relaxed);
@@ -247,7 +276,8 @@ async fn under_load_no_token_is_forgotten_when_redis_is_killed_and_restarted() {
         assert!(charged >= admitted, "{admitted} were admitted, and only {charged} charged");
         spent += charged - admitted;
     }
-    // One check was in flight for each task at each kill; charges were only made to a Redis that had just come back, and stayed.
+    // One check was in flight for each task at each kill; charges were only made to a Redis that
+    // had just come back, and stayed.
     assert!(spent <= 3 * (TASKS as u64), "{spent} were charged twice");
     assert_eq!(fleet.iter().map(|store| store.observe().dropped_tokens).sum::<u64>(), 0);
 }

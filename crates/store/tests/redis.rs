@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, Retry, Subject, Tag, Tagger, TokenBucket};
+use sluice_core::{
+    Action, Algorithm, Check, Cost, Decision, Limit, Retry, Subject, Tag, Tagger, TokenBucket,
+};
 use sluice_store::{RedisSettings, RedisStore, Replica, Store, StoreError, Trip};
 use sluice_testkit::{RedisOptions, RedisServer, Reply, eventually_async};
 
@@ -53,7 +55,11 @@ async fn no_client_is_readable_in_redis_and_all_buckets_of_one_share_a_slot() {
     let server = RedisServer::start();
     let store = connect(&server);
     let api_key = "sk-live-0123456789";
-    let check = take(&limit("1/day", 10), client(api_key), 1).with(&named("/api/v1/tools/execute", "1/day", 5), client(api_key), Cost::ONE);
+    let check = take(&limit("1/day", 10), client(api_key), 1).with(
+        &named("/api/v1/tools/execute", "1/day", 5),
+        client(api_key),
+        Cost::ONE,
+    );
     assert!(decide(&store, &check).await.is_allowed());
     let keys = keys(&server);
     assert_eq!(keys.len(), 2, "{keys:?}");
@@ -70,20 +76,33 @@ async fn no_client_is_readable_in_redis_and_all_buckets_of_one_share_a_slot() {
 async fn a_bucket_expires_when_it_is_full_again_and_not_before() {
     let server = RedisServer::start();
     let store = connect(&server);
-    for (rate, burst, cost) in [("1/day", 10, 3), ("60/minute", 10, 1), ("90/minute", 10, 7), ("100000000/minute", 10_000_000, 9_999_999)] {
+    for (rate, burst, cost) in [
+        ("1/day", 10, 3),
+        ("60/minute", 10, 1),
+        ("90/minute", 10, 7),
+        ("100000000/minute", 10_000_000, 9_999_999),
+    ] {
         let limit = named(rate, rate, burst);
         let who = client(rate);
         let taken = decide(&store, &take(&limit, who, cost)).await;
         let full_at = taken.verdicts()[0].reset_at(taken.at()).unix_micros();
         let key = format!("sluice:{{{who}}}:{}", limit.key().as_str());
         let expires_ms = server.command(&["PEXPIRETIME", &key]).integer();
-        assert_eq!(expires_ms, full_at.div_euclid(1_000) + i64::from(full_at % 1_000 > 0), "{rate}");
+        assert_eq!(
+            expires_ms,
+            full_at.div_euclid(1_000) + i64::from(full_at % 1_000 > 0),
+            "{rate}"
+        );
     }
     // What is full leaves nothing behind.
     let limit = limit("1/day", 10);
     decide(&store, &take(&limit, client("full"), 10)).await;
     let before = keys(&server).len();
-    decide(&store, &Check::new(Action::GiveBack).with(&limit, client("full"), Cost::new(10).unwrap())).await;
+    decide(
+        &store,
+        &Check::new(Action::GiveBack).with(&limit, client("full"), Cost::new(10).unwrap()),
+    )
+    .await;
     assert_eq!(keys(&server).len(), before - 1);
 }
 
@@ -94,7 +113,10 @@ async fn a_server_that_forgot_the_scripts_is_told_again_unseen_by_callers() {
     let limit = limit("1/day", 10);
     for left in (0..10).rev() {
         server.command(&["SCRIPT", "FLUSH"]);
-        assert_eq!(decide(&store, &take(&limit, client("alice"), 1)).await.verdicts()[0].remaining, left);
+        assert_eq!(
+            decide(&store, &take(&limit, client("alice"), 1)).await.verdicts()[0].remaining,
+            left
+        );
         server.command(&["SCRIPT", "FLUSH"]);
         store.announce(&Replica { id: "one".into(), version: "1".into() }).await.unwrap();
     }
@@ -106,7 +128,10 @@ async fn a_restarted_server_is_unseen_by_callers_and_keeps_what_it_wrote_down() 
     let store = connect(&server);
     let limit = limit("1/day", 10);
     for round in 1..=3 {
-        assert_eq!(decide(&store, &take(&limit, client("alice"), 2)).await.verdicts()[0].remaining, 10 - 2 * round);
+        assert_eq!(
+            decide(&store, &take(&limit, client("alice"), 2)).await.verdicts()[0].remaining,
+            10 - 2 * round
+        );
         server.restart();
     }
     assert_eq!(decide(&store, &take(&limit, client("alice"), 2)).await.verdicts()[0].remaining, 2);
@@ -127,8 +152,15 @@ async fn checks_that_arrive_together_travel_together() {
     let hot = limit("1/day", 500);
     let checks: Vec<_> = (0..1_000).map(|_| take(&hot, client("alice"), 1)).collect();
     let decisions = store.decide_all(&checks).await;
-    assert_eq!(decisions.iter().filter(|decision| decision.as_ref().unwrap().is_allowed()).count(), 500);
-    assert_eq!((trips.load(Ordering::SeqCst), carried.load(Ordering::SeqCst)), (1, 1_000), "a thousand checks are one round trip");
+    assert_eq!(
+        decisions.iter().filter(|decision| decision.as_ref().unwrap().is_allowed()).count(),
+        500
+    );
+    assert_eq!(
+        (trips.load(Ordering::SeqCst), carried.load(Ordering::SeqCst)),
+        (1, 1_000),
+        "a thousand checks are one round trip"
+    );
 
     // A hot bucket is read once and written once a call, however many checks ask it.
     let calls = |command: &str| -> usize {
@@ -142,15 +174,23 @@ async fn checks_that_arrive_together_travel_together() {
 #[tokio::test]
 async fn a_paused_server_is_a_timeout_and_decides_again_when_it_wakes() {
     let server = RedisServer::start();
-    let store = RedisStore::new(&RedisSettings { timeout: Duration::from_millis(200), ..settings(server.url()) }, ()).unwrap();
+    let store = RedisStore::new(
+        &RedisSettings { timeout: Duration::from_millis(200), ..settings(server.url()) },
+        (),
+    )
+    .unwrap();
     let limit = limit("1/day", 10);
     decide(&store, &take(&limit, client("alice"), 1)).await;
     server.pause();
     let error = store.decide(&take(&limit, client("alice"), 1)).await.unwrap_err();
     assert!(matches!(error, StoreError::Timeout { .. }), "{error:?}");
     server.resume();
-    let seen = eventually_async("the store decides again", async || store.decide(&take(&limit, client("alice"), 0)).await.ok()).await;
-    // The check that timed out had left for the server, which may have run it when it woke, before or after this one.
+    let seen = eventually_async("the store decides again", async || {
+        store.decide(&take(&limit, client("alice"), 0)).await.ok()
+    })
+    .await;
+    // The check that timed out had left for the server, which may have run it when it woke, before
+    // or after this one.
     assert!(matches!(seen.verdicts()[0].remaining, 8 | 9), "{seen:?}");
 }
 
@@ -197,7 +237,11 @@ async fn a_clock_that_stepped_back_freezes_a_bucket_for_a_second_at_most() {
     let now = decide(&store, &take(&limit, client("bob"), 1)).await.at();
     // As if written an hour from now: the bucket's line crosses zero then.
     let key = format!("sluice:{{{}}}:default", client("alice"));
-    server.command(&[b"SET".as_slice(), key.as_bytes(), &compact(now.unix_micros() + 3_600_000_000, 100_000)]);
+    server.command(&[
+        b"SET".as_slice(),
+        key.as_bytes(),
+        &compact(now.unix_micros() + 3_600_000_000, 100_000),
+    ]);
     let decision = decide(&store, &take(&limit, client("alice"), 1)).await;
     assert!(decision.is_denied(), "nothing extra is granted");
     let Retry::After(wait) = decision.retry() else { panic!("{decision:?}") };
@@ -235,11 +279,17 @@ async fn a_bucket_is_small(limit: &Arc<Limit>) {
     let used = || -> u64 { server.info("used_memory").parse().unwrap() };
     decide(&store, &take(limit, client("first"), 1)).await;
     let before = used();
-    // Just above a power of two the hash tables are at their emptiest, and a bucket's share of them at its largest; a million fill them less badly.
+    // Just above a power of two the hash tables are at their emptiest, and a bucket's share of them
+    // at its largest; a million fill them less badly.
     let buckets = 120_000_u64;
     for chunk in (0..buckets).collect::<Vec<_>>().chunks(1_000) {
-        let checks: Vec<_> = chunk.iter().map(|number| take(limit, client(&number.to_string()), 1)).collect();
-        store.decide_all(&checks).await.into_iter().for_each(|decision| assert!(decision.unwrap().is_allowed()));
+        let checks: Vec<_> =
+            chunk.iter().map(|number| take(limit, client(&number.to_string()), 1)).collect();
+        store
+            .decide_all(&checks)
+            .await
+            .into_iter()
+            .for_each(|decision| assert!(decision.unwrap().is_allowed()));
     }
     let bytes = (used() - before) / buckets;
     assert!(bytes <= 150, "{bytes} bytes a bucket under {limit}");
@@ -250,7 +300,8 @@ async fn users_and_passwords_are_spoken_in_tls() {
     let server = RedisOptions::new().tls().user("sluice", "s3cret").start();
     let url = server.url();
     assert!(url.starts_with("rediss://"), "{url}");
-    let settings = RedisSettings { ca_file: Some(server.ca_file().to_owned()), ..settings(url.clone()) };
+    let settings =
+        RedisSettings { ca_file: Some(server.ca_file().to_owned()), ..settings(url.clone()) };
     assert!(!format!("{settings:?}").contains("s3cret"));
     let store = RedisStore::new(&settings, ()).unwrap();
     assert!(!format!("{store:?}").contains("s3cret"));
@@ -261,7 +312,10 @@ async fn users_and_passwords_are_spoken_in_tls() {
     assert!(!format!("{error:?}").contains("wr0ng"), "{error:?}");
     let untrusting = RedisSettings { ca_file: None, ..settings };
     let error = RedisStore::new(&untrusting, ()).unwrap().probe().await.unwrap_err();
-    assert!(matches!(error, StoreError::Unreachable(_)), "a certificate that nobody vouches for is not trusted: {error:?}");
+    assert!(
+        matches!(error, StoreError::Unreachable(_)),
+        "a certificate that nobody vouches for is not trusted: {error:?}"
+    );
 }
 
 #[tokio::test]
@@ -270,12 +324,17 @@ async fn a_password_from_a_file_can_rotate() {
     let file = server.directory().join("password");
     fs::write(&file, "first\n").unwrap();
     let without = format!("redis://127.0.0.1:{}", server.port());
-    let store = RedisStore::new(&RedisSettings { password_file: Some(file.clone()), ..settings(without) }, ()).unwrap();
+    let store = RedisStore::new(
+        &RedisSettings { password_file: Some(file.clone()), ..settings(without) },
+        (),
+    )
+    .unwrap();
     let limit = limit("1/day", 10);
     assert!(decide(&store, &take(&limit, client("alice"), 1)).await.is_allowed());
     fs::write(&file, "second\n").unwrap();
     let store_error = {
-        // The server is restarted with the new password: the old connections are gone, the new ones say the new word.
+        // The server is restarted with the new password: the old connections are gone, the new ones
+        // say the new word.
         server.kill();
         store.decide(&take(&limit, client("alice"), 1)).await.unwrap_err()
     };
@@ -292,13 +351,31 @@ async fn replicas_that_fall_silent_are_forgotten() {
     let replica = |id: &str| Replica { id: id.to_owned(), version: "1.0".to_owned() };
     store.announce(&replica("gone")).await.unwrap();
     // As if it had last spoken 15 seconds ago.
-    let now = decide(&store, &take(&limit("1/day", 1), client("alice"), 1)).await.at().unix_micros();
-    server.command(&["HSET", "sluice:fleet", "gone", &format!("{} {} 1.0", now - 60_000_000, now - 15_000_000)]);
-    server.command(&["HSET", "sluice:fleet", "slow", &format!("{} {} 1.0 beta", now - 60_000_000, now - 10_000_000)]);
+    let now =
+        decide(&store, &take(&limit("1/day", 1), client("alice"), 1)).await.at().unix_micros();
+    server.command(&[
+        "HSET",
+        "sluice:fleet",
+        "gone",
+        &format!("{} {} 1.0", now - 60_000_000, now - 15_000_000),
+    ]);
+    server.command(&[
+        "HSET",
+        "sluice:fleet",
+        "slow",
+        &format!("{} {} 1.0 beta", now - 60_000_000, now - 10_000_000),
+    ]);
     server.command(&["HSET", "sluice:fleet", "junk", "not what we write"]);
     let fleet = store.announce(&replica("alive")).await.unwrap();
-    let seen: Vec<_> = fleet.replicas.iter().map(|live| (live.replica.id.as_str(), live.replica.version.as_str())).collect();
+    let seen: Vec<_> = fleet
+        .replicas
+        .iter()
+        .map(|live| (live.replica.id.as_str(), live.replica.version.as_str()))
+        .collect();
     assert_eq!(seen, [("slow", "1.0 beta"), ("alive", "1.0")], "oldest first");
-    assert!(fleet.replicas[0].age >= Duration::from_secs(60) && fleet.replicas[0].seen_ago >= Duration::from_secs(10));
+    assert!(
+        fleet.replicas[0].age >= Duration::from_secs(60)
+            && fleet.replicas[0].seen_ago >= Duration::from_secs(10)
+    );
     assert_eq!(server.command(&["HLEN", "sluice:fleet"]).integer(), 2);
 }

@@ -1,4 +1,5 @@
-//! What the registry of the whole catalogue holds resident, and what a scrape of it costs, empty and at its cap.
+//! What the registry of the whole catalogue holds resident, and what a scrape of it costs, empty
+//! and at its cap.
 //!
 //! `cargo bench -p sluice-telemetry --bench footprint`
 
@@ -21,7 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// A service of four endpoints and ten limits.
 fn some_traffic(telemetry: &Telemetry) -> impl Sized {
-    let endpoints = (0..4).map(|n| telemetry.recorders().http.bind(&format!("/api/v1/{n}"))).collect::<Vec<_>>();
+    let endpoints = (0..4)
+        .map(|n| telemetry.recorders().http.bind(&format!("/api/v1/{n}")))
+        .collect::<Vec<_>>();
     for endpoint in &endpoints {
         for status in [200, 404, 429, 500] {
             endpoint.answered(Method::Get, status, Duration::from_millis(2));
@@ -29,14 +32,17 @@ fn some_traffic(telemetry: &Telemetry) -> impl Sized {
         endpoint.request_size(Method::Get, 0);
         endpoint.response_size(Method::Get, 900);
     }
-    let limits = (0..10).map(|n| telemetry.recorders().decisions.bind(&format!("limit-{n}"))).collect::<Vec<_>>();
+    let limits = (0..10)
+        .map(|n| telemetry.recorders().decisions.bind(&format!("limit-{n}")))
+        .collect::<Vec<_>>();
     (endpoints, limits)
 }
 
 /// More names than any label has room for.
 fn a_flood(telemetry: &Telemetry) -> impl Sized {
     let recorders = telemetry.recorders();
-    let endpoints = (0..300).map(|n| recorders.http.bind(&format!("/flood/{n}"))).collect::<Vec<_>>();
+    let endpoints =
+        (0..300).map(|n| recorders.http.bind(&format!("/flood/{n}"))).collect::<Vec<_>>();
     for endpoint in &endpoints {
         for method in Method::ALL {
             for status in [200, 404, 429, 500] {
@@ -46,17 +52,26 @@ fn a_flood(telemetry: &Telemetry) -> impl Sized {
             endpoint.response_size(*method, 900);
         }
     }
-    let limits = (0..600).map(|n| recorders.decisions.bind(&format!("flood-{n}"))).collect::<Vec<_>>();
+    let limits =
+        (0..600).map(|n| recorders.decisions.bind(&format!("flood-{n}"))).collect::<Vec<_>>();
     for limit in &limits {
         for outcome in Outcome::ALL {
             limit.record(*outcome, Source::Store);
         }
     }
     for n in 0..20_000 {
-        let (model, operation, status) = (format!("m{}", n % 100), format!("o{}", n % 31), format!("s{}", n % 7));
+        let (model, operation, status) =
+            (format!("m{}", n % 100), format!("o{}", n % 31), format!("s{}", n % 7));
         let duration = Some(Duration::from_millis(2));
         let (model, operation, status) = (model.as_str(), operation.as_str(), status.as_str());
-        recorders.llm.request(&LlmRequest { model, operation, status, duration, tokens_generated: 1, tokens_consumed: 1 });
+        recorders.llm.request(&LlmRequest {
+            model,
+            operation,
+            status,
+            duration,
+            tokens_generated: 1,
+            tokens_consumed: 1,
+        });
         let name = format!("n{n}");
         recorders.tool.execution(&name, status, duration);
         recorders.deployment.operation(&name, status, duration);
@@ -67,7 +82,11 @@ fn a_flood(telemetry: &Telemetry) -> impl Sized {
 }
 
 #[expect(clippy::print_stdout, reason = "a bench prints what it found")]
-fn report(what: &str, before: u64, telemetry: &Telemetry) -> Result<(), Box<dyn std::error::Error>> {
+fn report(
+    what: &str,
+    before: u64,
+    telemetry: &Telemetry,
+) -> Result<(), Box<dyn std::error::Error>> {
     let held = resident_bytes()?.saturating_sub(before) / 1024;
     let mut fastest = Duration::MAX;
     let mut text = String::new();
@@ -77,7 +96,11 @@ fn report(what: &str, before: u64, telemetry: &Telemetry) -> Result<(), Box<dyn 
         fastest = fastest.min(start.elapsed());
     }
     let lines = text.lines().filter(|line| !line.starts_with('#')).count();
-    println!("{what:16} {held:8} KiB {:6} KiB {lines:9} {:7.2} ms", text.len() / 1024, fastest.as_secs_f64() * 1e3);
+    println!(
+        "{what:16} {held:8} KiB {:6} KiB {lines:9} {:7.2} ms",
+        text.len() / 1024,
+        fastest.as_secs_f64() * 1e3
+    );
     Ok(())
 }
 

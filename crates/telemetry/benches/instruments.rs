@@ -1,7 +1,9 @@
-//! What recording costs on a request's way, in nanoseconds and against the `prometheus` crate's resolved handles.
+//! What recording costs on a request's way, in nanoseconds and against the `prometheus` crate's
+//! resolved handles.
 //!
-//! Both are measured in turn, several times over, and the fastest turn counts: what is asked is the instruction's
-//! cost, not the machine's noise. `cargo bench -p sluice-telemetry --bench instruments`.
+//! Both are measured in turn, several times over, and the fastest turn counts: what is asked is the
+//! instruction's cost, not the machine's noise. `cargo bench -p sluice-telemetry --bench
+//! instruments`.
 
 use std::{
     hint::black_box,
@@ -22,10 +24,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let decisions = checks.bind("default");
     let endpoint = recorders.http.bind("/api/v1/blueprints");
 
-    let counters = IntCounterVec::new(Opts::new("decisions", "decisions"), &["limit", "outcome", "source"])?;
+    let counters =
+        IntCounterVec::new(Opts::new("decisions", "decisions"), &["limit", "outcome", "source"])?;
     let counter = counters.with_label_values(&["default", "allowed", "store"]);
-    let boundaries = boundaries("sluice_check_duration_seconds").ok_or("the catalogue has the check's duration")?;
-    let histogram = Histogram::with_opts(HistogramOpts::new("duration", "duration").buckets(boundaries.to_vec()))?;
+    let boundaries = boundaries("sluice_check_duration_seconds")
+        .ok_or("the catalogue has the check's duration")?;
+    let histogram = Histogram::with_opts(
+        HistogramOpts::new("duration", "duration").buckets(boundaries.to_vec()),
+    )?;
 
     let mut took = durations();
     let mut best = [f64::INFINITY; 5];
@@ -44,8 +50,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let [counter, counter_peer, histogram, histogram_peer, request] = best;
     println!("                                 ns/op   prometheus   ratio");
-    println!("counter increment, bound        {counter:6.1}       {counter_peer:6.1}  {:6.2}", counter / counter_peer);
-    println!("histogram record, bound         {histogram:6.1}       {histogram_peer:6.1}  {:6.2}", histogram / histogram_peer);
+    println!(
+        "counter increment, bound        {counter:6.1}       {counter_peer:6.1}  {:6.2}",
+        counter / counter_peer
+    );
+    println!(
+        "histogram record, bound         {histogram:6.1}       {histogram_peer:6.1}  {:6.2}",
+        histogram / histogram_peer
+    );
     println!(
         "HTTP request (both of these)    {request:6.1}       {:6.1}  {:6.2}",
         counter_peer + histogram_peer,
@@ -62,7 +74,8 @@ fn nanoseconds(mut call: impl FnMut()) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
 }
 
-/// Durations from a few microseconds to a few milliseconds, so that no single bucket is learnt by heart.
+/// Durations from a few microseconds to a few milliseconds, so that no single bucket is learnt by
+/// heart.
 fn durations() -> impl FnMut() -> Duration {
     let mut state = 1_u32;
     move || {

@@ -1,4 +1,5 @@
-//! What an instrument is called, counts and is labelled with: one [`Metric`] each, written beside its recorder.
+//! What an instrument is called, counts and is labelled with: one [`Metric`] each, written beside
+//! its recorder.
 
 use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter};
 
@@ -6,11 +7,13 @@ use crate::{labels::Label, recorders};
 
 /// The most series one instrument keeps, whatever its labels allow.
 ///
-/// Past it the SDK adds further label combinations to one series, `otel_metric_overflow="true"`, so sums stay true.
-/// The number is the largest the SDK's table holds in 4,096 slots: it is laid out in full when the instrument is made.
+/// Past it the SDK adds further label combinations to one series, `otel_metric_overflow="true"`, so
+/// sums stay true. The number is the largest the SDK's table holds in 4,096 slots: it is laid out
+/// in full when the instrument is made.
 pub const MAX_SERIES: usize = 3_500;
 
-/// The most series one instrument keeps that is not in the catalogue: one that the configuration declares.
+/// The most series one instrument keeps that is not in the catalogue: one that the configuration
+/// declares.
 pub(crate) const MAX_CUSTOM_SERIES: usize = 500;
 
 /// One instrument of the catalogue, as those who read the metrics know it.
@@ -21,7 +24,8 @@ pub struct Metric {
     pub name: &'static str,
     /// Counter, gauge or histogram.
     pub kind: Kind,
-    /// The unit in UCUM notation: `s`, `By`, `1` for a ratio, `{request}` for things that are counted.
+    /// The unit in UCUM notation: `s`, `By`, `1` for a ratio, `{request}` for things that are
+    /// counted.
     pub unit: &'static str,
     /// The labels, in alphabetical order.
     pub labels: &'static [Label],
@@ -38,7 +42,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Counts values in buckets with these upper boundaries, in the metric's unit; a last bucket takes the rest.
+    /// Counts values in buckets with these upper boundaries, in the metric's unit; a last bucket
+    /// takes the rest.
     Histogram(&'static [f64]),
 }
 
@@ -71,7 +76,8 @@ impl Kind {
 // === impl Metric ===
 
 impl Metric {
-    /// The most series this instrument keeps, the overflow series not counted; a histogram's buckets count as one.
+    /// The most series this instrument keeps, the overflow series not counted; a histogram's
+    /// buckets count as one.
     #[must_use]
     pub fn max_series(&self) -> usize {
         let combinations = self.labels.iter().map(Label::max_values).product::<usize>();
@@ -80,9 +86,11 @@ impl Metric {
 
     pub(crate) fn counter(&self, meter: &Meter) -> Counter<u64> {
         debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
-        let counter = meter.u64_counter(self.name).with_description(self.help).with_unit(self.unit).build();
+        let counter =
+            meter.u64_counter(self.name).with_description(self.help).with_unit(self.unit).build();
         if self.labels.is_empty() {
-            // A counter that appears with its first event hides that event from `rate` and `increase`.
+            // A counter that appears with its first event hides that event from `rate` and
+            // `increase`.
             counter.add(0, &[]);
         }
         counter
@@ -98,27 +106,51 @@ impl Metric {
         meter.f64_gauge(self.name).with_description(self.help).with_unit(self.unit).build()
     }
 
-    /// A gauge that `observe` is asked for at each reading, for as long as the meter's provider lives.
-    pub(crate) fn observed(&self, meter: &Meter, observe: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static) {
+    /// A gauge that `observe` is asked for at each reading, for as long as the meter's provider
+    /// lives.
+    pub(crate) fn observed(
+        &self,
+        meter: &Meter,
+        observe: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+    ) {
         debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
-        let gauge = meter.u64_observable_gauge(self.name).with_description(self.help).with_unit(self.unit);
+        let gauge =
+            meter.u64_observable_gauge(self.name).with_description(self.help).with_unit(self.unit);
         let _handle_without_methods = gauge.with_callback(observe).build();
     }
 
-    /// A counter that `observe` is asked for at each reading, for as long as the meter's provider lives.
+    /// A counter that `observe` is asked for at each reading, for as long as the meter's provider
+    /// lives.
     #[cfg(target_os = "linux")]
-    pub(crate) fn observed_total(&self, meter: &Meter, observe: impl Fn(&dyn AsyncInstrument<f64>) + Send + Sync + 'static) {
+    pub(crate) fn observed_total(
+        &self,
+        meter: &Meter,
+        observe: impl Fn(&dyn AsyncInstrument<f64>) + Send + Sync + 'static,
+    ) {
         debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
-        let counter = meter.f64_observable_counter(self.name).with_description(self.help).with_unit(self.unit);
+        let counter = meter
+            .f64_observable_counter(self.name)
+            .with_description(self.help)
+            .with_unit(self.unit);
         let _handle_without_methods = counter.with_callback(observe).build();
     }
 
     pub(crate) fn durations(&self, meter: &Meter) -> Histogram<f64> {
-        meter.f64_histogram(self.name).with_description(self.help).with_unit(self.unit).with_boundaries(self.boundaries().to_vec()).build()
+        meter
+            .f64_histogram(self.name)
+            .with_description(self.help)
+            .with_unit(self.unit)
+            .with_boundaries(self.boundaries().to_vec())
+            .build()
     }
 
     pub(crate) fn sizes(&self, meter: &Meter) -> Histogram<u64> {
-        meter.u64_histogram(self.name).with_description(self.help).with_unit(self.unit).with_boundaries(self.boundaries().to_vec()).build()
+        meter
+            .u64_histogram(self.name)
+            .with_description(self.help)
+            .with_unit(self.unit)
+            .with_boundaries(self.boundaries().to_vec())
+            .build()
     }
 
     fn boundaries(&self) -> &'static [f64] {
@@ -148,7 +180,8 @@ mod tests {
 
     #[test]
     fn labels_are_in_alphabetical_order() {
-        // The SDK keeps a second entry for a label combination that is handed over in another order.
+        // The SDK keeps a second entry for a label combination that is handed over in another
+        // order.
         for metric in catalogue() {
             assert!(metric.labels.is_sorted_by_key(|label| label.name), "{}", metric.name);
         }
@@ -157,7 +190,12 @@ mod tests {
     #[test]
     fn names_carry_their_unit() {
         for metric in catalogue() {
-            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.kind == Kind::Counter,
+                "{}",
+                metric.name
+            );
             let suffix = match metric.unit {
                 "s" => "_seconds",
                 "By" => "_bytes",
@@ -179,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_metric_without_labels_is_one_series() {
-        let metric = Metric { name: "a", kind: Kind::Gauge, unit: "1", labels: &[], help: "", query: "" };
+        let metric =
+            Metric { name: "a", kind: Kind::Gauge, unit: "1", labels: &[], help: "", query: "" };
         assert_eq!(metric.max_series(), 1);
     }
 

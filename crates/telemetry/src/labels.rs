@@ -31,13 +31,15 @@ pub struct Label {
 pub enum Values {
     /// These and no others.
     Fixed(&'static [&'static str]),
-    /// Names given by a configuration or an application: the first so many that are met, and [`OTHER`].
+    /// Names given by a configuration or an application: the first so many that are met, and
+    /// [`OTHER`].
     Capped(usize),
 }
 
 /// The values a free-form label has taken so far, of which it never keeps more than its cap.
 ///
-/// Cheap to clone; clones share their values. A value is kept for the life of the process, since its series is.
+/// Cheap to clone; clones share their values. A value is kept for the life of the process, since
+/// its series is.
 #[derive(Clone)]
 pub struct LabelSet {
     inner: Arc<Inner>,
@@ -105,10 +107,19 @@ impl LabelSet {
         Self::named(meter, Cow::Borrowed(label.name), cap)
     }
 
-    /// As [`LabelSet::new`], under a name that need not be a label's: what has no room is counted under it.
+    /// As [`LabelSet::new`], under a name that need not be a label's: what has no room is counted
+    /// under it.
     pub(crate) fn named(meter: &Meter, name: Cow<'static, str>, cap: usize) -> Self {
         let folded = FOLDED.counter(meter).bind(&[LABEL.with(name.clone())]);
-        Self { inner: Arc::new(Inner { name, cap, kept: RwLock::default(), other: OTHER.into(), folded }) }
+        Self {
+            inner: Arc::new(Inner {
+                name,
+                cap,
+                kept: RwLock::default(),
+                other: OTHER.into(),
+                folded,
+            }),
+        }
     }
 
     /// `raw` if the set has room for it, else [`OTHER`], which is then counted.
@@ -163,7 +174,8 @@ impl Inner {
     }
 }
 
-/// Declares an enum of label values: its words, and a place for each in a table of bound instruments.
+/// Declares an enum of label values: its words, and a place for each in a table of bound
+/// instruments.
 macro_rules! label_values {
     ($(#[$meta:meta])* $name:ident { $($(#[$value_meta:meta])* $value:ident => $word:literal,)+ }) => {
         $(#[$meta])*
@@ -204,8 +216,14 @@ mod tests {
 
     fn folded(telemetry: &Telemetry) -> String {
         let text = telemetry.prometheus().render().expect("it renders");
-        let line = text.lines().find(|line| line.starts_with("sluice_labels_folded_total{label=\"model\"}"));
-        line.expect("folding is counted from the start").rsplit(' ').next().expect("a value").to_owned()
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("sluice_labels_folded_total{label=\"model\"}"));
+        line.expect("folding is counted from the start")
+            .rsplit(' ')
+            .next()
+            .expect("a value")
+            .to_owned()
     }
 
     #[test]
@@ -249,9 +267,18 @@ mod tests {
         let (telemetry, set) = set_of(10);
         let kept: HashSet<String> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (0..1_000).map(|n| set.value(&format!("m{n}")).as_str().to_owned()).collect::<Vec<_>>()))
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..1_000)
+                            .map(|n| set.value(&format!("m{n}")).as_str().to_owned())
+                            .collect::<Vec<_>>()
+                    })
+                })
                 .collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().expect("no thread panics"))
+                .collect()
         });
         assert_eq!(kept.len(), 10 + 1);
         assert_eq!(folded(&telemetry), (4 * 990).to_string());

@@ -1,9 +1,10 @@
-//! What Sluice counts and how it is read: the OpenTelemetry set-up, the Prometheus exporter and the catalogue of
-//! instruments.
+//! What Sluice counts and how it is read: the OpenTelemetry set-up, the Prometheus exporter and the
+//! catalogue of instruments.
 //!
-//! A [`Telemetry`] is built once, near `main`. It owns the exporters and hands out [`Recorders`], one typed recorder
-//! per subject; nothing outside this crate names an instrument. What lies on a request's way is *bound*: the caller
-//! binds its limit or endpoint once, keeps the small value it gets, and recording is then a plain method call.
+//! A [`Telemetry`] is built once, near `main`. It owns the exporters and hands out [`Recorders`],
+//! one typed recorder per subject; nothing outside this crate names an instrument. What lies on a
+//! request's way is *bound*: the caller binds its limit or endpoint once, keeps the small value it
+//! gets, and recording is then a plain method call.
 //!
 //! ```
 //! use sluice_telemetry::{Source, Telemetry};
@@ -17,15 +18,15 @@
 //! # Ok::<(), sluice_telemetry::TelemetryError>(())
 //! ```
 //!
-//! Labels hold fixed words ([`Source`], [`Outcome`]) or names from the configuration or an application. Of names only
-//! so many are kept ([`LabelSet`]): the others become `other` and are counted in `sluice_labels_folded_total`. The
-//! whole list of metrics is [`catalogue`].
+//! Labels hold fixed words ([`Source`], [`Outcome`]) or names from the configuration or an
+//! application. Of names only so many are kept ([`LabelSet`]): the others become `other` and are
+//! counted in `sluice_labels_folded_total`. The whole list of metrics is [`catalogue`].
 //!
-//! The spans of a trace are made here too, of `tracing`: [`RequestSpan`] and [`DecisionSpan`]. They cost next to nothing until something collects spans of
-//! their target, [`TRACE_TARGET`].
+//! The spans of a trace are made here too, of `tracing`: [`RequestSpan`] and [`DecisionSpan`]. They
+//! cost next to nothing until something collects spans of their target, [`TRACE_TARGET`].
 //!
-//! With the feature `otlp`, metrics and traces also go to an OpenTelemetry collector, where the standard `OTEL_*` variables
-//! ask for it.
+//! With the feature `otlp`, metrics and traces also go to an OpenTelemetry collector, where the
+//! standard `OTEL_*` variables ask for it.
 
 mod catalogue;
 mod error;
@@ -47,7 +48,10 @@ pub use self::{
     recorders::{
         Recorders,
         blueprint::BlueprintRecorder,
-        custom::{CustomError, CustomKind, CustomMetric, CustomMetricError, CustomRecorder, MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS},
+        custom::{
+            CustomError, CustomKind, CustomMetric, CustomMetricError, CustomRecorder,
+            MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS,
+        },
         decisions::{BoundDecisions, DecisionRecorder, Outcome, Source},
         deployment::DeploymentRecorder,
         http::{BoundEndpoint, HttpRecorder, Method},

@@ -33,7 +33,8 @@ impl Prometheus {
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Render`] if a metric cannot be written, which no recorder of this crate can cause.
+    /// [`TelemetryError::Render`] if a metric cannot be written, which no recorder of this crate
+    /// can cause.
     pub fn render(&self) -> Result<String, TelemetryError> {
         TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(TelemetryError::Render)
     }

@@ -27,7 +27,8 @@ use crate::{
 /// The instrumentation scope, which OTLP receivers show beside each metric.
 const SCOPE: &str = "sluice";
 
-/// The meter, the recorders over it, and the exporters behind it. Keep it as long as the process records.
+/// The meter, the recorders over it, and the exporters behind it. Keep it as long as the process
+/// records.
 #[derive(Debug)]
 pub struct Telemetry {
     provider: SdkMeterProvider,
@@ -83,10 +84,11 @@ impl Telemetry {
         &self.prometheus
     }
 
-    /// The layer that sends spans by OTLP, for the subscriber that also logs; `None` unless traces were asked for.
+    /// The layer that sends spans by OTLP, for the subscriber that also logs; `None` unless traces
+    /// were asked for.
     ///
-    /// A span costs more than a decision does. The sampler (`OTEL_TRACES_SAMPLER`) decides which are sent, a filter on this layer which
-    /// are made at all.
+    /// A span costs more than a decision does. The sampler (`OTEL_TRACES_SAMPLER`) decides which
+    /// are sent, a filter on this layer which are made at all.
     #[cfg(feature = "otlp")]
     #[must_use]
     pub fn trace_layer<S>(&self) -> Option<OpenTelemetryLayer<S, SdkTracer>>
@@ -96,7 +98,8 @@ impl Telemetry {
         self.exporters.as_ref()?.tracer_provider().map(|provider| otlp::layer(provider, SCOPE))
     }
 
-    /// Sends what exporters still hold, and stops them. Waits for that, some seconds at most. Recording stays harmless afterwards.
+    /// Sends what exporters still hold, and stops them. Waits for that, some seconds at most.
+    /// Recording stays harmless afterwards.
     ///
     /// # Errors
     ///
@@ -112,14 +115,16 @@ impl Telemetry {
 // === impl Builder ===
 
 impl Builder {
-    /// The service's name for OTLP receivers; `OTEL_SERVICE_NAME` wins over it. `sluice` unless said.
+    /// The service's name for OTLP receivers; `OTEL_SERVICE_NAME` wins over it. `sluice` unless
+    /// said.
     #[must_use]
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.service_name = name.into();
         self
     }
 
-    /// The replica's name for OTLP receivers (`service.instance.id`). A Prometheus names its targets itself.
+    /// The replica's name for OTLP receivers (`service.instance.id`). A Prometheus names its
+    /// targets itself.
     #[must_use]
     pub fn instance(mut self, id: impl Into<String>) -> Self {
         self.instance = Some(id.into());
@@ -152,7 +157,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`TelemetryError`] if an exporter cannot be set up. A collector that cannot be reached is no error: it may come.
+    /// [`TelemetryError`] if an exporter cannot be set up. A collector that cannot be reached is no
+    /// error: it may come.
     pub fn build(self) -> Result<Telemetry, TelemetryError> {
         let resource = self.resource();
         let (prometheus, exporter) = Prometheus::with_exporter()?;
@@ -172,7 +178,8 @@ impl Builder {
         })
     }
 
-    /// The environment's `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` first, then what was set here.
+    /// The environment's `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` first, then what was
+    /// set here.
     fn resource(&self) -> Resource {
         const NAME: Key = Key::from_static_str("service.name");
         const VERSION: Key = Key::from_static_str("service.version");
@@ -187,7 +194,8 @@ impl Builder {
         if detected.get(&VERSION).is_none() {
             builder = builder.with_attribute(KeyValue::new(VERSION, self.build.version.clone()));
         }
-        if let Some(instance) = self.instance.clone().filter(|_| detected.get(&INSTANCE).is_none()) {
+        if let Some(instance) = self.instance.clone().filter(|_| detected.get(&INSTANCE).is_none())
+        {
             builder = builder.with_attribute(KeyValue::new(INSTANCE, instance));
         }
         builder.build()
@@ -208,6 +216,7 @@ impl fmt::Debug for Builder {
 fn bounded(instrument: &Instrument) -> Option<Stream> {
     let known = catalogue().find(|metric| metric.name == instrument.name());
     let series = known.map_or(MAX_CUSTOM_SERIES, Metric::max_series);
-    // Only an instrument's own settings could be refused here, and this sets none but a positive number.
+    // Only an instrument's own settings could be refused here, and this sets none but a positive
+    // number.
     Stream::builder().with_cardinality_limit(series).build().ok()
 }

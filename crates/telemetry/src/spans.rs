@@ -1,4 +1,5 @@
-//! The spans of a trace, typed as the instruments are: nothing else names a span or its attributes, but the store, which names its own round trips.
+//! The spans of a trace, typed as the instruments are: nothing else names a span or its attributes,
+//! but the store, which names its own round trips.
 //!
 //! No attribute holds a client, an address or a raw path.
 
@@ -6,14 +7,16 @@ use tracing::{Span, debug_span, field::Empty};
 
 use crate::{Method, OTHER, Outcome, Source};
 
-/// The target of all spans that are made for traces. They are at level `debug`, so that nobody who only logs pays for them.
+/// The target of all spans that are made for traces. They are at level `debug`, so that nobody who
+/// only logs pays for them.
 pub const TRACE_TARGET: &str = "sluice::trace";
 
 /// A request, from its head to the head of its answer. Ends when it is dropped.
 #[derive(Clone, Debug)]
 pub struct RequestSpan(Span);
 
-/// A decision, or those of a batch, from the matching of limits to the answer. Ends when it is dropped.
+/// A decision, or those of a batch, from the matching of limits to the answer. Ends when it is
+/// dropped.
 #[derive(Debug)]
 pub struct DecisionSpan(Span);
 
@@ -57,15 +60,20 @@ impl RequestSpan {
         &self.0
     }
 
-    /// The request was answered: with this status, under this pattern or [`OTHER`]. Where spans are sent, it is then called `GET /orders`.
-    #[cfg_attr(not(feature = "otlp"), expect(unused_variables, reason = "the method is for the name alone"))]
+    /// The request was answered: with this status, under this pattern or [`OTHER`]. Where spans are
+    /// sent, it is then called `GET /orders`.
+    #[cfg_attr(
+        not(feature = "otlp"),
+        expect(unused_variables, reason = "the method is for the name alone")
+    )]
     pub fn answered(&self, method: Method, endpoint: &str, status: u16) {
         if self.0.is_disabled() {
             return;
         }
         if endpoint != OTHER {
             self.0.record("http.route", endpoint);
-            // The layer that sends spans takes a field's value for a name only while the span has not been entered.
+            // The layer that sends spans takes a field's value for a name only while the span has
+            // not been entered.
             #[cfg(feature = "otlp")]
             crate::otlp::rename(&self.0, format!("{} {endpoint}", method.as_str()));
         }
@@ -173,7 +181,8 @@ impl DecisionSpan {
 
 impl Drop for DecisionSpan {
     fn drop(&mut self) {
-        // A span that was entered lasts until it was last left, and the answer may have been waited for since.
+        // A span that was entered lasts until it was last left, and the answer may have been waited
+        // for since.
         self.0.in_scope(|| ());
     }
 }

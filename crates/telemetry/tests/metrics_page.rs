@@ -1,12 +1,16 @@
 //! `docs/metrics.md` is written from the catalogue, and cannot go stale.
 //!
-//! After a change of the catalogue: `UPDATE_DOCS=1 cargo test -p sluice-telemetry --test metrics_page`.
+//! After a change of the catalogue: `UPDATE_DOCS=1 cargo test -p sluice-telemetry --test
+//! metrics_page`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{env, fmt::Write, fs, path::Path};
 
-use sluice_telemetry::{Kind, Label, MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS, MAX_SERIES, Metric, OTHER, Values, catalogue};
+use sluice_telemetry::{
+    Kind, Label, MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS, MAX_SERIES, Metric, OTHER, Values,
+    catalogue,
+};
 
 /// The chapters, each with what it tells and how the names in it begin.
 const CHAPTERS: [(&str, &str, &[&str]); 9] = [
@@ -15,7 +19,11 @@ const CHAPTERS: [(&str, &str, &[&str]); 9] = [
         "What Sluice's own HTTP port answered. Of `/v1/check` that is the question, not the request that was asked about.",
         &["http_"],
     ),
-    ("Language models", "Reported by applications at `POST /v1/events`, as are the next three.", &["llm_"]),
+    (
+        "Language models",
+        "Reported by applications at `POST /v1/events`, as are the next three.",
+        &["llm_"],
+    ),
     ("Blueprints", "", &["blueprint_"]),
     ("Deployments", "", &["deployment_", "active_deployments"]),
     ("Tools", "", &["tool_"]),
@@ -43,7 +51,9 @@ fn page() -> String {
             write!(page, "{text}\n\n").unwrap();
         }
         page.push_str("| metric | kind | labels | unit | what it tells | a query to start from |\n|---|---|---|---|---|---|\n");
-        for metric in catalogue().filter(|metric| prefixes.iter().any(|prefix| metric.name.starts_with(prefix))) {
+        for metric in catalogue()
+            .filter(|metric| prefixes.iter().any(|prefix| metric.name.starts_with(prefix)))
+        {
             page.push_str(&row(metric));
             told += 1;
         }
@@ -71,20 +81,29 @@ fn page() -> String {
 
 fn row(metric: &Metric) -> String {
     let kind = match metric.kind {
-        Kind::Histogram(boundaries) => format!("histogram, {} to {}", boundaries.first().unwrap(), boundaries.last().unwrap()),
+        Kind::Histogram(boundaries) => {
+            format!("histogram, {} to {}", boundaries.first().unwrap(), boundaries.last().unwrap())
+        }
         kind => kind.as_str().to_owned(),
     };
     let labels: Vec<String> = metric.labels.iter().map(label).collect();
     let labels = if labels.is_empty() { "–".to_owned() } else { labels.join("<br>") };
     // A bar would end the cell, also inside of code.
     let query = metric.query.replace('|', "\\|");
-    format!("| `{}` | {kind} | {labels} | `{}` | {} | `{query}` |\n", metric.name, metric.unit, metric.help)
+    format!(
+        "| `{}` | {kind} | {labels} | `{}` | {} | `{query}` |\n",
+        metric.name, metric.unit, metric.help
+    )
 }
 
 fn label(label: &Label) -> String {
     match label.values {
         Values::Fixed(values) if values.len() <= 10 => {
-            format!("`{}`: {}", label.name, values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", "))
+            format!(
+                "`{}`: {}",
+                label.name,
+                values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+            )
         }
         Values::Fixed(values) => format!("`{}`: one of {}", label.name, values.len()),
         Values::Capped(1) => format!("`{}`", label.name),
@@ -112,7 +131,8 @@ fn the_page_of_metrics_is_the_catalogue() {
 fn every_metric_has_a_row_with_its_unit_and_a_query_that_names_it() {
     let page = page();
     for metric in catalogue() {
-        let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", metric.name))).unwrap();
+        let row =
+            page.lines().find(|line| line.starts_with(&format!("| `{}` |", metric.name))).unwrap();
         assert_eq!(row.replace("\\|", "").matches('|').count(), 7, "{row}");
         assert!(metric.query.contains(metric.name) && !metric.help.is_empty(), "{}", metric.name);
     }

@@ -21,10 +21,12 @@ pub struct AsgiApp {
 }
 
 impl AsgiApp {
-    /// Starts the application `app` of `app.py` in `directory`, with these variables in its environment, and waits until a GET of `path` is answered 200.
+    /// Starts the application `app` of `app.py` in `directory`, with these variables in its
+    /// environment, and waits until a GET of `path` is answered 200.
     ///
     /// # Panics
-    /// When Python or a package is not installed (the message says how), it ends early, or does not answer so.
+    /// When Python or a package is not installed (the message says how), it ends early, or does not
+    /// answer so.
     #[must_use]
     #[track_caller]
     pub fn start(directory: &Path, env: &[(&str, &str)], path: &str) -> Self {
@@ -32,7 +34,9 @@ impl AsgiApp {
         let port = door.number().to_string();
         let server = OwnedServer::start(door, path, |_| {
             let mut command = Command::new(PYTHON.path());
-            command.args(["-B", "-m", "uvicorn", "app:app", "--port", &port, "--app-dir"]).arg(directory);
+            command
+                .args(["-B", "-m", "uvicorn", "app:app", "--port", &port, "--app-dir"])
+                .arg(directory);
             command.envs(env.iter().copied());
             command
         });

@@ -9,7 +9,8 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// A child that is killed and reaped on drop.
 ///
-/// The process is only reaped through this value, so its id cannot pass to a stranger while we hold it.
+/// The process is only reaped through this value, so its id cannot pass to a stranger while we hold
+/// it.
 #[derive(Debug)]
 pub(crate) struct OwnedChild {
     child: Child,
@@ -21,7 +22,9 @@ impl OwnedChild {
     /// # Panics
     /// When the program cannot be started.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let child = command.spawn().unwrap_or_else(|error| panic!("could not start {}: {error}", command.get_program().display()));
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("could not start {}: {error}", command.get_program().display())
+        });
         Self { child, exit: None, stands_still: false }
     }
 
@@ -32,7 +35,10 @@ impl OwnedChild {
     /// The exit status, if the process has ended.
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
-            self.exit = self.child.try_wait().expect("a child of ours that was not reaped elsewhere can be waited for");
+            self.exit = self
+                .child
+                .try_wait()
+                .expect("a child of ours that was not reaped elsewhere can be waited for");
         }
         self.exit
     }
@@ -51,11 +57,13 @@ impl OwnedChild {
     /// Sends a signal; does nothing when the process has ended.
     pub(crate) fn signal(&mut self, signal: Signal) {
         if self.exited().is_none() {
-            kill_process(Pid::from_child(&self.child), signal).expect("an unreaped child of ours can be signalled");
+            kill_process(Pid::from_child(&self.child), signal)
+                .expect("an unreaped child of ours can be signalled");
         }
     }
 
-    /// Stops the process where it stands, and waits until all of its threads do: a signal takes its time.
+    /// Stops the process where it stands, and waits until all of its threads do: a signal takes its
+    /// time.
     pub(crate) fn pause(&mut self) {
         if self.stands_still {
             return;
@@ -63,7 +71,8 @@ impl OwnedChild {
         self.signal(Signal::STOP);
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         while self.exited().is_none() {
-            let news = waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped).expect("an unreaped child of ours can be waited for");
+            let news = waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped)
+                .expect("an unreaped child of ours can be waited for");
             if news.is_some() {
                 self.stands_still = true;
                 return;
@@ -81,7 +90,11 @@ impl OwnedChild {
     /// Kills the process, whatever state it is in, and reaps it.
     pub(crate) fn kill(&mut self) -> ExitStatus {
         self.signal(Signal::KILL);
-        *self.exit.get_or_insert_with(|| self.child.wait().expect("a child of ours that was not reaped elsewhere can be waited for"))
+        *self.exit.get_or_insert_with(|| {
+            self.child
+                .wait()
+                .expect("a child of ours that was not reaped elsewhere can be waited for")
+        })
     }
 }
 
@@ -108,7 +121,8 @@ mod tests {
     fn a_paused_child_stands_still_each_time() {
         let mut child = OwnedChild::spawn(Command::new("sh").args(["-c", "while :; do :; done"]));
         let stat = format!("/proc/{}/stat", child.id());
-        let state = || std::fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().chars().next();
+        let state =
+            || std::fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().chars().next();
         for _ in 0..20 {
             child.pause();
             assert_eq!(state(), Some('T'));

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use sluice_core::{Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger, Timestamp, TokenBucket};
+use sluice_core::{
+    Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger,
+    Timestamp, TokenBucket,
+};
 
 /// The limit `name` of `rate` (`60/minute`) and `burst`.
 ///
@@ -12,7 +15,9 @@ use sluice_core::{Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Sourc
 pub fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
     let rate = rate.parse().unwrap_or_else(|error| panic!("{error}"));
     let numbers = TokenBucket::new(rate, burst).unwrap_or_else(|error| panic!("{error}"));
-    Arc::new(Limit::new(name, Algorithm::TokenBucket(numbers)).unwrap_or_else(|error| panic!("{error}")))
+    Arc::new(
+        Limit::new(name, Algorithm::TokenBucket(numbers)).unwrap_or_else(|error| panic!("{error}")),
+    )
 }
 
 /// One client's tag.
@@ -28,7 +33,10 @@ pub fn tag() -> Tag {
 #[must_use]
 pub fn check_of(action: Action, parts: &[(&Arc<Limit>, u64)], now: Timestamp) -> Decision {
     let cost = |tokens| Cost::new(tokens).unwrap_or_else(|error| panic!("{error}"));
-    let check = parts.iter().fold(Check::new(action), |check, (limit, tokens)| check.with(limit, tag(), cost(*tokens)));
-    let mut buckets: Vec<_> = parts.iter().map(|(limit, _)| Bucket::full(limit.numbers(), now)).collect();
+    let check = parts
+        .iter()
+        .fold(Check::new(action), |check, (limit, tokens)| check.with(limit, tag(), cost(*tokens)));
+    let mut buckets: Vec<_> =
+        parts.iter().map(|(limit, _)| Bucket::full(limit.numbers(), now)).collect();
     check.decide(&mut buckets, now, Source::Store)
 }

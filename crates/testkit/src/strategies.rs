@@ -12,21 +12,40 @@ pub fn rates() -> impl Strategy<Value = Rate> {
         1 => 1_u64..=86_400_000_000,
     ];
     let tokens = prop_oneof![
-        prop::sample::select(vec![1_u64, 7, 20, 60, 100, 999_983, 1_000_003, 99_999_999, 100_000_000]),
+        prop::sample::select(vec![
+            1_u64,
+            7,
+            20,
+            60,
+            100,
+            999_983,
+            1_000_003,
+            99_999_999,
+            100_000_000
+        ]),
         1_u64..=1_000,
         1_u64..=100_000_000,
     ];
-    (tokens, periods).prop_filter_map("at least one a day, at most 100 million a minute", |(tokens, period_us)| {
-        let slow = u128::from(tokens) * 86_400_000_000 < u128::from(period_us);
-        let fast = u128::from(tokens) * 60_000_000 > 100_000_000 * u128::from(period_us);
-        if slow || fast { None } else { Rate::new(tokens, Duration::from_micros(period_us)).ok() }
-    })
+    (tokens, periods).prop_filter_map(
+        "at least one a day, at most 100 million a minute",
+        |(tokens, period_us)| {
+            let slow = u128::from(tokens) * 86_400_000_000 < u128::from(period_us);
+            let fast = u128::from(tokens) * 60_000_000 > 100_000_000 * u128::from(period_us);
+            if slow || fast {
+                None
+            } else {
+                Rate::new(tokens, Duration::from_micros(period_us)).ok()
+            }
+        },
+    )
 }
 
 /// Token buckets of those rates that can be counted exactly, with bursts up to ten million.
 pub fn token_buckets() -> impl Strategy<Value = TokenBucket> {
     let bursts = prop_oneof![1_u64..=20, 1_u64..=10_000, 1_u64..=10_000_000];
-    (rates(), bursts).prop_filter_map("fills within 50 years", |(rate, burst)| TokenBucket::new(rate, burst).ok())
+    (rates(), bursts).prop_filter_map("fills within 50 years", |(rate, burst)| {
+        TokenBucket::new(rate, burst).ok()
+    })
 }
 
 /// Costs from 1 to 10 million, most of them such that `burst` tokens can pay for them.

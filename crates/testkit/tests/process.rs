@@ -25,12 +25,20 @@ fn a_started_process_is_healthy_on_a_port_of_its_own() {
 
 #[test]
 fn arguments_settings_and_file_reach_the_process_and_its_output_the_log() {
-    let sluice = stand_in().args(&["--log", "json"]).env("SLUICE__STORE__URL", "memory://").config("defaults: off").grpc().start();
+    let sluice = stand_in()
+        .args(&["--log", "json"])
+        .env("SLUICE__STORE__URL", "memory://")
+        .config("defaults: off")
+        .grpc()
+        .start();
     let log = sluice.log();
     let mut lines = log.lines();
     assert_eq!(
         lines.next().unwrap(),
-        format!("args: {:?}", ["serve", "--log", "json", "--config", sluice.config_path().to_str().unwrap()])
+        format!(
+            "args: {:?}",
+            ["serve", "--log", "json", "--config", sluice.config_path().to_str().unwrap()]
+        )
     );
     let settings = [
         ("SLUICE__LISTEN__GRPC", sluice.grpc_addr().to_string()),
@@ -44,7 +52,10 @@ fn arguments_settings_and_file_reach_the_process_and_its_output_the_log() {
 #[test]
 fn the_grpc_door_is_off_unless_asked_for() {
     let sluice = stand_in().without_subcommand().start();
-    let settings = [("SLUICE__LISTEN__GRPC", "off".to_owned()), ("SLUICE__LISTEN__HTTP", sluice.http_addr().to_string())];
+    let settings = [
+        ("SLUICE__LISTEN__GRPC", "off".to_owned()),
+        ("SLUICE__LISTEN__HTTP", sluice.http_addr().to_string()),
+    ];
     assert_eq!(sluice.log(), format!("args: []\nsettings: {settings:?}\n"));
 }
 
@@ -86,7 +97,9 @@ fn a_paused_process_stands_still_and_is_healthy_when_resumed() {
     let sluice = stand_in().start();
     sluice.pause();
     eventually("the kernel has stopped the process", || {
-        std::fs::read_to_string(format!("/proc/{}/status", sluice.pid())).unwrap().contains("State:\tT")
+        std::fs::read_to_string(format!("/proc/{}/status", sluice.pid()))
+            .unwrap()
+            .contains("State:\tT")
     });
     sluice.resume();
     assert_eq!(sluice.status("/health").unwrap(), 200);

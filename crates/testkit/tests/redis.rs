@@ -126,8 +126,15 @@ fn the_kit_sees_a_server_whose_password_changes() {
 fn a_tls_server_has_a_certificate_and_the_kit_sees_inside() {
     let redis = RedisServer::start_tls();
     assert_eq!(redis.url(), format!("rediss://127.0.0.1:{}", redis.port()));
-    assert!(std::fs::read_to_string(redis.ca_file()).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
-    assert_eq!(redis.command(&["CONFIG", "GET", "tls-port"]).texts(), ["tls-port", &redis.port().to_string()]);
+    assert!(
+        std::fs::read_to_string(redis.ca_file())
+            .unwrap()
+            .starts_with("-----BEGIN CERTIFICATE-----")
+    );
+    assert_eq!(
+        redis.command(&["CONFIG", "GET", "tls-port"]).texts(),
+        ["tls-port", &redis.port().to_string()]
+    );
     redis.restart();
     assert_eq!(redis.command(&["PING"]).text(), "PONG");
 }

@@ -1,4 +1,5 @@
-//! `deploy/helm/sluice`, rendered and linted by Helm's own engine, and judged by Kubernetes' own schemas.
+//! `deploy/helm/sluice`, rendered and linted by Helm's own engine, and judged by Kubernetes' own
+//! schemas.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -22,7 +23,10 @@ struct Rendered(Value);
 impl Rendered {
     /// The objects of a kind.
     fn all(&self, kind: &str) -> Vec<&Value> {
-        let documents = self.0["documents"].as_array().unwrap_or_else(|| panic!("it is not rendered: {}", self.0)).iter();
+        let documents = self.0["documents"]
+            .as_array()
+            .unwrap_or_else(|| panic!("it is not rendered: {}", self.0))
+            .iter();
         documents.map(|document| &document[1]).filter(|document| document["kind"] == kind).collect()
     }
 
@@ -44,7 +48,9 @@ impl Rendered {
     /// The files of the configuration, by name.
     fn configuration(&self) -> &serde_json::Map<String, Value> {
         let maps = self.all("ConfigMap").into_iter().filter_map(|map| map["data"].as_object());
-        maps.into_iter().find(|files| files.contains_key("sluice.yaml")).expect("the configuration lies in a ConfigMap")
+        maps.into_iter()
+            .find(|files| files.contains_key("sluice.yaml"))
+            .expect("the configuration lies in a ConfigMap")
     }
 
     fn kinds(&self, judgement: &str) -> Vec<String> {
@@ -61,7 +67,11 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn render_for(kube_version: &str, cases: &[Value]) -> Vec<Rendered> {
-    let answers = python("helm", &[""; 0], &json!({ "chart": CHART, "kube_version": kube_version, "cases": cases }));
+    let answers = python(
+        "helm",
+        &[""; 0],
+        &json!({ "chart": CHART, "kube_version": kube_version, "cases": cases }),
+    );
     let answers: Vec<Value> = serde_json::from_value(answers).expect("the script prints a list");
     assert_eq!(answers.len(), cases.len());
     answers.into_iter().map(Rendered).collect()
@@ -74,12 +84,18 @@ fn render(cases: &[Value]) -> Vec<Rendered> {
 /// The sets of values that the chart brings for its tests, by name.
 fn sets() -> Vec<(String, Value)> {
     let paths = files(&format!("{CHART}/ci"));
-    let names = paths.iter().map(|path| path.rsplit(['/', '.']).nth(1).expect("they end in .yaml").to_owned());
+    let names = paths
+        .iter()
+        .map(|path| path.rsplit(['/', '.']).nth(1).expect("they end in .yaml").to_owned());
     names.zip(yaml(&paths).into_iter().map(|mut documents| documents.remove(0))).collect()
 }
 
 fn set(name: &str) -> Value {
-    sets().into_iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("there is no {name}")).1
+    sets()
+        .into_iter()
+        .find(|(known, _)| known == name)
+        .unwrap_or_else(|| panic!("there is no {name}"))
+        .1
 }
 
 /// Paths of the values that are no tables, or tables for others to fill: `store.url`.
@@ -88,7 +104,8 @@ fn leaves(values: &Value, path: &str) -> Vec<(String, Value)> {
     let open = ["config", "configFiles", "resources", "dashboards.labels"];
     match values.as_object() {
         Some(table) if !table.is_empty() && !open.contains(&path) => {
-            let child = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let child =
+                |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             table.iter().flat_map(|(key, value)| leaves(value, &child(key))).collect()
         }
         _ => vec![(path.to_owned(), values.clone())],
@@ -136,19 +153,32 @@ fn every_set_of_values_is_rendered_linted_and_valid() {
         ("one-in-memory", &["ConfigMap", "Deployment", "Service"], &[]),
         (
             "url-in-a-secret",
-            &["ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "ServiceAccount"],
+            &[
+                "ConfigMap",
+                "Deployment",
+                "NetworkPolicy",
+                "PodDisruptionBudget",
+                "Service",
+                "Service",
+                "ServiceAccount",
+            ],
             &[],
         ),
     ];
     assert_eq!(names, expected.map(|(name, _, _)| name));
     // The oldest that the chart is for, and the newest there is a schema of.
     for kube_version in ["1.27.0", "1.37.0"] {
-        for (rendered, (name, valid, without_schema)) in render_for(kube_version, &values).iter().zip(expected) {
+        for (rendered, (name, valid, without_schema)) in
+            render_for(kube_version, &values).iter().zip(expected)
+        {
             assert_eq!(rendered.kinds("invalid"), [""; 0], "{name}");
             assert_eq!(rendered.kinds("lint"), [""; 0], "{name}");
             assert_eq!(
                 (rendered.kinds("valid"), rendered.kinds("unknown")),
-                (valid.iter().map(|&kind| kind.to_owned()).collect(), without_schema.iter().map(|&kind| kind.to_owned()).collect()),
+                (
+                    valid.iter().map(|&kind| kind.to_owned()).collect(),
+                    without_schema.iter().map(|&kind| kind.to_owned()).collect()
+                ),
                 "{name}"
             );
         }
@@ -175,7 +205,8 @@ fn every_value_is_tried_out() {
         if ["image.tag", "store.urlSecret.key"].contains(&path.as_str()) {
             continue;
         }
-        let tried = sets.iter().filter_map(|(_, values)| at(values, &path)).any(|value| *value != default);
+        let tried =
+            sets.iter().filter_map(|(_, values)| at(values, &path)).any(|value| *value != default);
         assert!(tried, "no set in {CHART}/ci gives {path} a value unlike its default");
     }
 }
@@ -183,10 +214,12 @@ fn every_value_is_tried_out() {
 #[test]
 fn every_value_stands_in_the_schema_and_in_the_readme() {
     let defaults = yaml_document(&format!("{CHART}/values.yaml"));
-    let schema: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).unwrap();
+    let schema: Value =
+        serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).unwrap();
     let readme = read(&format!("{CHART}/README.md"));
     for (path, _) in leaves(&defaults, "") {
-        let in_schema = path.split('.').try_fold(&schema, |schema, key| schema["properties"].get(key));
+        let in_schema =
+            path.split('.').try_fold(&schema, |schema, key| schema["properties"].get(key));
         assert!(in_schema.is_some(), "{path} is not in values.schema.json");
         assert!(readme.contains(&format!("`{path}`")), "{path} is not in README.md");
     }
@@ -197,26 +230,48 @@ fn wrong_values_are_refused_with_a_reason() {
     let url = "redis://redis";
     let cases = [
         (json!({}), "store.url: where do buckets live?"),
-        (json!({ "store": { "url": url, "urlSecret": { "name": "redis" } } }), "store.url and store.urlSecret.name are both set"),
-        (json!({ "store": { "url": "memory://" } }), "each replica would grant every client the whole limit"),
+        (
+            json!({ "store": { "url": url, "urlSecret": { "name": "redis" } } }),
+            "store.url and store.urlSecret.name are both set",
+        ),
+        (
+            json!({ "store": { "url": "memory://" } }),
+            "each replica would grant every client the whole limit",
+        ),
         (
             json!({ "store": { "url": "memory://" }, "autoscaling": { "enabled": false } }),
             "each replica would grant every client the whole limit",
         ),
-        (json!({ "store": { "url": url }, "autoscaling": { "minReplicas": 9, "maxReplicas": 3 } }), "minReplicas is above"),
+        (
+            json!({ "store": { "url": url }, "autoscaling": { "minReplicas": 9, "maxReplicas": 3 } }),
+            "minReplicas is above",
+        ),
         (json!({ "store": { "url": "http://redis" } }), "/store/url"),
         (json!({ "store": { "url": url, "timeout": "25" } }), "/store/timeout"),
         (json!({ "store": { "url": url }, "replicas": 3 }), "'replicas' not allowed"),
-        (json!({ "store": { "url": url }, "service": { "grpc": { "ports": 1 } } }), "'ports' not allowed"),
-        (json!({ "store": { "url": url }, "config": { "listen": { "http": "0.0.0.0:80" } } }), "/config/listen"),
-        (json!({ "store": { "url": url }, "config": { "store": { "url": url } } }), "'url' not allowed"),
-        (json!({ "store": { "url": url }, "configFiles": { "a/b": "" } }), "invalid propertyName 'a/b'"),
+        (
+            json!({ "store": { "url": url }, "service": { "grpc": { "ports": 1 } } }),
+            "'ports' not allowed",
+        ),
+        (
+            json!({ "store": { "url": url }, "config": { "listen": { "http": "0.0.0.0:80" } } }),
+            "/config/listen",
+        ),
+        (
+            json!({ "store": { "url": url }, "config": { "store": { "url": url } } }),
+            "'url' not allowed",
+        ),
+        (
+            json!({ "store": { "url": url }, "configFiles": { "a/b": "" } }),
+            "invalid propertyName 'a/b'",
+        ),
         (json!({ "store": { "url": url }, "admin": { "port": 8000 } }), "/admin/port"),
         (json!({ "store": { "url": url }, "image": { "digest": "sha256:1" } }), "/image/digest"),
     ];
     let values: Vec<Value> = cases.iter().map(|(values, _)| values.clone()).collect();
     for (rendered, (values, reason)) in render(&values).iter().zip(&cases) {
-        let said = rendered.0["error"].as_str().unwrap_or_else(|| panic!("{values} is not refused"));
+        let said =
+            rendered.0["error"].as_str().unwrap_or_else(|| panic!("{values} is not refused"));
         assert!(said.contains(reason), "{values}: {said}");
     }
 }
@@ -225,12 +280,18 @@ fn wrong_values_are_refused_with_a_reason() {
 fn a_replica_can_do_no_more_than_it_must() {
     for rendered in render(&[set("minimal"), set("everything")]) {
         let (pod, container) = (rendered.pod(), rendered.container());
-        assert_eq!((&pod["securityContext"]["runAsNonRoot"], &pod["securityContext"]["runAsUser"]), (&json!(true), &json!(65532)));
+        assert_eq!(
+            (&pod["securityContext"]["runAsNonRoot"], &pod["securityContext"]["runAsUser"]),
+            (&json!(true), &json!(65532))
+        );
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
         assert_eq!(pod["automountServiceAccountToken"], false);
         let expected = json!({ "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } });
         assert_eq!(container["securityContext"], expected);
-        assert!(list(&container["volumeMounts"]).iter().all(|mount| mount["readOnly"] == true), "{container}");
+        assert!(
+            list(&container["volumeMounts"]).iter().all(|mount| mount["readOnly"] == true),
+            "{container}"
+        );
     }
     // The image's own user is the same.
     assert!(read("deploy/Dockerfile").contains("\nUSER 65532:65532\n"));
@@ -238,13 +299,22 @@ fn a_replica_can_do_no_more_than_it_must() {
 
 #[test]
 fn a_replica_is_asked_how_it_is_and_given_time_to_stop() {
-    for (rendered, grace) in render(&[set("minimal"), set("everything")]).iter().zip([5 + 25 + 5, 10 + 60 + 5]) {
+    for (rendered, grace) in
+        render(&[set("minimal"), set("everything")]).iter().zip([5 + 25 + 5, 10 + 60 + 5])
+    {
         let container = rendered.container();
-        for (probe, path) in [("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")] {
+        for (probe, path) in [
+            ("startupProbe", "/health"),
+            ("livenessProbe", "/health"),
+            ("readinessProbe", "/ready"),
+        ] {
             assert_eq!(container[probe]["httpGet"], json!({ "path": path, "port": "http" }));
         }
         assert_eq!(rendered.pod()["terminationGracePeriodSeconds"], grace);
-        let ports: Vec<_> = list(&container["ports"]).iter().map(|port| (text(&port["name"]), &port["containerPort"])).collect();
+        let ports: Vec<_> = list(&container["ports"])
+            .iter()
+            .map(|port| (text(&port["name"]), &port["containerPort"]))
+            .collect();
         assert_eq!(ports[..2], [("http", &json!(8000)), ("grpc", &json!(8081))]);
     }
 }
@@ -252,15 +322,26 @@ fn a_replica_is_asked_how_it_is_and_given_time_to_stop() {
 #[test]
 fn replicas_are_spread_and_never_too_few() {
     let rendered = render(&[set("minimal")]).remove(0);
-    let keys: Vec<_> =
-        list(&rendered.pod()["topologySpreadConstraints"]).iter().map(|constraint| text(&constraint["topologyKey"])).collect();
+    let keys: Vec<_> = list(&rendered.pod()["topologySpreadConstraints"])
+        .iter()
+        .map(|constraint| text(&constraint["topologyKey"]))
+        .collect();
     assert_eq!(keys, ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]);
-    assert_eq!(rendered.one("Deployment")["spec"]["strategy"]["rollingUpdate"], json!({ "maxUnavailable": 0, "maxSurge": 1 }));
+    assert_eq!(
+        rendered.one("Deployment")["spec"]["strategy"]["rollingUpdate"],
+        json!({ "maxUnavailable": 0, "maxSurge": 1 })
+    );
     // Who scales must not be set back by every upgrade.
     assert!(rendered.one("Deployment")["spec"].get("replicas").is_none());
     let scaler = rendered.one("HorizontalPodAutoscaler");
-    assert_eq!((&scaler["spec"]["minReplicas"], &scaler["spec"]["maxReplicas"]), (&json!(3), &json!(12)));
-    assert_eq!(scaler["spec"]["scaleTargetRef"]["name"], rendered.one("Deployment")["metadata"]["name"]);
+    assert_eq!(
+        (&scaler["spec"]["minReplicas"], &scaler["spec"]["maxReplicas"]),
+        (&json!(3), &json!(12))
+    );
+    assert_eq!(
+        scaler["spec"]["scaleTargetRef"]["name"],
+        rendered.one("Deployment")["metadata"]["name"]
+    );
     assert_eq!(render(&[set("url-in-a-secret")])[0].one("Deployment")["spec"]["replicas"], 5);
 }
 
@@ -270,7 +351,8 @@ fn limits_change_without_a_restart_and_the_rest_with_one() {
     limits["config"] = json!({ "defaults": { "requests_per_minute": 7, "burst_size": 1 } });
     let mut store = set("minimal");
     store["store"]["url"] = json!("redis://elsewhere:6379");
-    let [before, limits, store] = <[Rendered; 3]>::try_from(render(&[set("minimal"), limits, store])).unwrap();
+    let [before, limits, store] =
+        <[Rendered; 3]>::try_from(render(&[set("minimal"), limits, store])).unwrap();
     assert_ne!(before.configuration(), limits.configuration());
     assert_eq!(before.one("Deployment"), limits.one("Deployment"));
     assert_ne!(before.one("Deployment"), store.one("Deployment"));
@@ -285,8 +367,12 @@ fn limits_change_without_a_restart_and_the_rest_with_one() {
 fn secrets_are_files_that_may_change() {
     let rendered = render(&[set("everything")]).remove(0);
     let environment = list(&rendered.container()["env"]);
-    let variable =
-        |name: &str| environment.iter().find(|variable| variable["name"] == name).map(|variable| text(&variable["value"]).to_owned());
+    let variable = |name: &str| {
+        environment
+            .iter()
+            .find(|variable| variable["name"] == name)
+            .map(|variable| text(&variable["value"]).to_owned())
+    };
     for (name, path, secret) in [
         ("SLUICE__STORE__PASSWORD_FILE", "/run/secrets/store/secret", "redis"),
         ("SLUICE__STORE__CA_FILE", "/run/secrets/store-ca/ca.pem", "redis-ca"),
@@ -295,17 +381,30 @@ fn secrets_are_files_that_may_change() {
     ] {
         assert_eq!(variable(name).as_deref(), Some(path));
         let directory = path.rsplit_once('/').unwrap().0;
-        let mount = list(&rendered.container()["volumeMounts"]).iter().find(|mount| mount["mountPath"] == directory).unwrap();
+        let mount = list(&rendered.container()["volumeMounts"])
+            .iter()
+            .find(|mount| mount["mountPath"] == directory)
+            .unwrap();
         assert!(mount.get("subPath").is_none());
-        let volume = list(&rendered.pod()["volumes"]).iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+        let volume = list(&rendered.pod()["volumes"])
+            .iter()
+            .find(|volume| volume["name"] == mount["name"])
+            .unwrap();
         assert_eq!(volume["secret"]["secretName"], secret);
     }
     let rendered = render(&[set("url-in-a-secret")]).remove(0);
-    let url = list(&rendered.container()["env"]).iter().find(|variable| variable["name"] == "SLUICE__STORE__URL").unwrap();
-    assert_eq!(*url, json!({ "name": "SLUICE__STORE__URL", "valueFrom": { "secretKeyRef": { "name": "redis", "key": "url" } } }));
+    let url = list(&rendered.container()["env"])
+        .iter()
+        .find(|variable| variable["name"] == "SLUICE__STORE__URL")
+        .unwrap();
+    assert_eq!(
+        *url,
+        json!({ "name": "SLUICE__STORE__URL", "valueFrom": { "secretKeyRef": { "name": "redis", "key": "url" } } })
+    );
 }
 
-/// Sluice itself reads the `ConfigMap` and the container's variables; paths below /run lie in a directory of the test's own.
+/// Sluice itself reads the `ConfigMap` and the container's variables; paths below /run lie in a
+/// directory of the test's own.
 #[test]
 fn sluice_accepts_its_file_and_its_settings() {
     for (name, values) in sets() {
@@ -333,7 +432,11 @@ fn sluice_accepts_its_file_and_its_settings() {
         fs::write(directory.path().join("tiers/pro"), "alice\n").unwrap();
         let output = sluice.output().expect("sluice runs");
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(output.stderr.is_empty() || !String::from_utf8_lossy(&output.stderr).contains("unknown"), "{name}: {output:?}");
+        assert!(
+            output.stderr.is_empty()
+                || !String::from_utf8_lossy(&output.stderr).contains("unknown"),
+            "{name}: {output:?}"
+        );
     }
 }
 
@@ -347,8 +450,13 @@ fn objects_choose_the_replicas_and_nothing_else() {
         &rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
     ];
     let services = rendered.all("Service");
-    for selector in selectors.into_iter().chain(services.iter().map(|service| &service["spec"]["selector"])) {
-        assert_eq!(*selector, json!({ "app.kubernetes.io/name": "limiter", "app.kubernetes.io/instance": "rl" }));
+    for selector in
+        selectors.into_iter().chain(services.iter().map(|service| &service["spec"]["selector"]))
+    {
+        assert_eq!(
+            *selector,
+            json!({ "app.kubernetes.io/name": "limiter", "app.kubernetes.io/instance": "rl" })
+        );
         assert!(selector.as_object().unwrap().iter().all(|(key, value)| labels[key] == *value));
     }
 }
@@ -358,30 +466,51 @@ fn each_replica_is_scraped_once_and_shown_the_token() {
     let mut on_the_http_port = set("everything");
     on_the_http_port["admin"] = json!({});
     for (rendered, port, shown) in [
-        (render(&[set("everything")]).remove(0), "admin", Some(json!({ "credentials": { "name": "metrics", "key": "reader" } }))),
+        (
+            render(&[set("everything")]).remove(0),
+            "admin",
+            Some(json!({ "credentials": { "name": "metrics", "key": "reader" } })),
+        ),
         (render(&[on_the_http_port]).remove(0), "http", None),
     ] {
         let monitor = &rendered.one("ServiceMonitor")["spec"];
         let wanted = monitor["selector"]["matchLabels"].as_object().unwrap();
-        let chosen = |service: &&Value| wanted.iter().all(|(key, value)| service["metadata"]["labels"][key] == *value);
+        let chosen = |service: &&Value| {
+            wanted.iter().all(|(key, value)| service["metadata"]["labels"][key] == *value)
+        };
         let chosen: Vec<&Value> = rendered.all("Service").into_iter().filter(chosen).collect();
         assert_eq!(chosen.len(), 1, "{chosen:?}");
         let endpoint = &monitor["endpoints"][0];
-        assert_eq!((&chosen[0]["spec"]["ports"][0]["name"], &endpoint["port"]), (&json!(port), &json!(port)));
+        assert_eq!(
+            (&chosen[0]["spec"]["ports"][0]["name"], &endpoint["port"]),
+            (&json!(port), &json!(port))
+        );
         assert_eq!(endpoint.get("authorization"), shown.as_ref());
         // That port is one the container has, and the network lets through.
         assert!(list(&rendered.container()["ports"]).iter().any(|known| known["name"] == port));
         let ingress = list(&rendered.one("NetworkPolicy")["spec"]["ingress"]);
-        assert!(ingress.iter().any(|rule| list(&rule["ports"]).iter().any(|open| open["port"] == port)));
+        assert!(
+            ingress.iter().any(|rule| list(&rule["ports"]).iter().any(|open| open["port"] == port))
+        );
     }
 }
 
 #[test]
 fn the_admin_port_stays_inside() {
     let rendered = render(&[set("everything")]).remove(0);
-    let admin = rendered.all("Service").into_iter().find(|service| service["metadata"]["name"] == "gate-admin").unwrap();
-    assert_eq!((&admin["spec"]["type"], &admin["spec"]["ports"][0]["port"]), (&json!("ClusterIP"), &json!(9000)));
-    let listen = list(&rendered.container()["env"]).iter().find(|variable| variable["name"] == "SLUICE__ADMIN__LISTEN").unwrap();
+    let admin = rendered
+        .all("Service")
+        .into_iter()
+        .find(|service| service["metadata"]["name"] == "gate-admin")
+        .unwrap();
+    assert_eq!(
+        (&admin["spec"]["type"], &admin["spec"]["ports"][0]["port"]),
+        (&json!("ClusterIP"), &json!(9000))
+    );
+    let listen = list(&rendered.container()["env"])
+        .iter()
+        .find(|variable| variable["name"] == "SLUICE__ADMIN__LISTEN")
+        .unwrap();
     assert_eq!(listen["value"], "0.0.0.0:9000");
     let ingress = list(&rendered.one("NetworkPolicy")["spec"]["ingress"]);
     let rule = ingress.iter().find(|rule| rule["ports"][0]["port"] == "admin").unwrap();
@@ -402,7 +531,10 @@ fn the_network_lets_the_store_through() {
     let values: Vec<Value> = cases.iter().map(|(values, _)| values.clone()).collect();
     for (rendered, (values, ports)) in render(&values).iter().zip(&cases) {
         let store = &rendered.one("NetworkPolicy")["spec"]["egress"][1];
-        let found: Vec<_> = list(&store["ports"]).iter().map(|port| port["port"].as_u64().unwrap_or_default()).collect();
+        let found: Vec<_> = list(&store["ports"])
+            .iter()
+            .map(|port| port["port"].as_u64().unwrap_or_default())
+            .collect();
         assert_eq!(found, *ports, "{values}");
     }
     let everything = render(&[set("everything")]).remove(0);
@@ -421,12 +553,21 @@ fn the_rules_are_those_of_prometheus() {
     all["prometheusRule"]["without"] = json!([]);
     let [fewer, all] = <[Rendered; 2]>::try_from(render(&[set("everything"), all])).unwrap();
     let rules_of = |rendered: &Rendered| {
-        list(&rendered.one("PrometheusRule")["spec"]["groups"]).iter().flat_map(|group| list(&group["rules"]).to_vec()).collect::<Vec<_>>()
+        list(&rendered.one("PrometheusRule")["spec"]["groups"])
+            .iter()
+            .flat_map(|group| list(&group["rules"]).to_vec())
+            .collect::<Vec<_>>()
     };
     assert_eq!(rules_of(&all), rules());
     let names = |rules: Vec<Value>| rules.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-    let left_out: Vec<Value> = rules().into_iter().filter(|rule| !names(rules_of(&fewer)).contains(&rule.to_string())).collect();
-    assert_eq!(left_out.iter().map(|rule| text(&rule["alert"])).collect::<Vec<_>>(), ["DeploymentBacklog", "SluiceLabelsFolded"]);
+    let left_out: Vec<Value> = rules()
+        .into_iter()
+        .filter(|rule| !names(rules_of(&fewer)).contains(&rule.to_string()))
+        .collect();
+    assert_eq!(
+        left_out.iter().map(|rule| text(&rule["alert"])).collect::<Vec<_>>(),
+        ["DeploymentBacklog", "SluiceLabelsFolded"]
+    );
 
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("rules.json");
@@ -438,7 +579,11 @@ fn the_rules_are_those_of_prometheus() {
 #[test]
 fn the_dashboards_are_those_of_grafana() {
     let rendered = render(&[set("everything")]).remove(0);
-    let map = rendered.all("ConfigMap").into_iter().find(|map| map["metadata"]["name"] == "gate-dashboards").unwrap();
+    let map = rendered
+        .all("ConfigMap")
+        .into_iter()
+        .find(|map| map["metadata"]["name"] == "gate-dashboards")
+        .unwrap();
     assert_eq!(
         (&map["metadata"]["labels"]["grafana"], &map["metadata"]["annotations"]["grafana_folder"]),
         (&json!("yes"), &json!("Limits"))
@@ -453,20 +598,32 @@ fn the_dashboards_are_those_of_grafana() {
 
 #[test]
 fn notes_say_how_to_go_on() {
-    let [minimal, memory, everything] =
-        <[Rendered; 3]>::try_from(render(&[set("minimal"), set("one-in-memory"), set("everything")])).unwrap();
+    let [minimal, memory, everything] = <[Rendered; 3]>::try_from(render(&[
+        set("minimal"),
+        set("one-in-memory"),
+        set("everything"),
+    ]))
+    .unwrap();
     let notes = |rendered: &Rendered| text(&rendered.0["notes"]).to_owned();
     assert!(
-        notes(&minimal).contains("http://rl-sluice.limits.svc:8000") && notes(&minimal).contains("without clients.secret"),
+        notes(&minimal).contains("http://rl-sluice.limits.svc:8000")
+            && notes(&minimal).contains("without clients.secret"),
         "{}",
         notes(&minimal)
     );
-    assert!(notes(&memory).contains("buckets live in memory") && !notes(&memory).contains("gRPC"), "{}", notes(&memory));
+    assert!(
+        notes(&memory).contains("buckets live in memory") && !notes(&memory).contains("gRPC"),
+        "{}",
+        notes(&memory)
+    );
     assert!(!notes(&everything).contains("Note:"), "{}", notes(&everything));
 }
 
 #[test]
 fn the_chart_is_of_the_workspaces_version() {
     let chart = yaml_document(&format!("{CHART}/Chart.yaml"));
-    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        (&chart["version"], &chart["appVersion"]),
+        (&json!(env!("CARGO_PKG_VERSION")), &json!(env!("CARGO_PKG_VERSION")))
+    );
 }

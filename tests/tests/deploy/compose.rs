@@ -16,7 +16,10 @@ const WATCHED: &str = "docker-compose.metrics.yml";
 
 /// A compose file, resolved; the environment of whoever runs the tests does not reach it.
 fn resolved(path: &str) -> Value {
-    let output = run(&DOCKER_COMPOSE, &["--env-file", "/dev/null", "--file", path, "config", "--format", "json"]);
+    let output = run(
+        &DOCKER_COMPOSE,
+        &["--env-file", "/dev/null", "--file", path, "config", "--format", "json"],
+    );
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{path}: {said}");
     serde_json::from_slice(&output.stdout).expect("compose prints JSON")
@@ -45,7 +48,9 @@ fn text(value: &Value) -> &str {
 /// `sluice` with the settings of the compose file, and no others.
 fn sluice(args: &[&str]) -> Output {
     let compose = resolved(FLEET);
-    let settings = compose["services"]["sluice"]["environment"].as_object().expect("the environment is a table");
+    let settings = compose["services"]["sluice"]["environment"]
+        .as_object()
+        .expect("the environment is a table");
     let settings = settings.iter().map(|(name, value)| (name, text(value)));
     let mut command = Command::new(built_sluice());
     command.args(args).current_dir(root()).env_clear().envs(settings).output().expect("sluice runs")
@@ -57,16 +62,30 @@ fn three_replicas_stand_behind_a_load_balancer() {
     assert_eq!(services(&compose).keys().collect::<Vec<_>>(), ["load-balancer", "redis", "sluice"]);
     assert_eq!(compose["services"]["sluice"]["deploy"]["replicas"], 3);
     let expected = [("8000", "load-balancer"), ("8081", "load-balancer")];
-    assert_eq!(published(&compose), expected.map(|(port, name)| (port.to_owned(), name.to_owned())).into());
+    assert_eq!(
+        published(&compose),
+        expected.map(|(port, name)| (port.to_owned(), name.to_owned())).into()
+    );
 }
 
 #[test]
 fn the_documents_ports_are_where_it_says() {
-    let expected =
-        [("3000", "grafana"), ("8000", "load-balancer"), ("8081", "load-balancer"), ("9090", "prometheus"), ("9093", "alertmanager")];
-    assert_eq!(published(&resolved(WATCHED)), expected.map(|(port, name)| (port.to_owned(), name.to_owned())).into());
+    let expected = [
+        ("3000", "grafana"),
+        ("8000", "load-balancer"),
+        ("8081", "load-balancer"),
+        ("9090", "prometheus"),
+        ("9093", "alertmanager"),
+    ];
+    assert_eq!(
+        published(&resolved(WATCHED)),
+        expected.map(|(port, name)| (port.to_owned(), name.to_owned())).into()
+    );
     let grafana = &resolved(WATCHED)["services"]["grafana"]["environment"];
-    assert_eq!((&grafana["GF_SECURITY_ADMIN_USER"], &grafana["GF_SECURITY_ADMIN_PASSWORD"]), (&json!("admin"), &json!("admin")));
+    assert_eq!(
+        (&grafana["GF_SECURITY_ADMIN_USER"], &grafana["GF_SECURITY_ADMIN_PASSWORD"]),
+        (&json!("admin"), &json!("admin"))
+    );
 }
 
 #[test]
@@ -102,7 +121,13 @@ fn every_path_is_there() {
 #[test]
 fn what_names_a_service_names_one_that_is_there_and_a_port_it_has() {
     let compose = resolved(WATCHED);
-    let ports = [("sluice", "8000"), ("sluice", "8081"), ("redis", "6379"), ("prometheus", "9090"), ("alertmanager", "9093")];
+    let ports = [
+        ("sluice", "8000"),
+        ("sluice", "8081"),
+        ("redis", "6379"),
+        ("prometheus", "9090"),
+        ("alertmanager", "9093"),
+    ];
     for (name, _) in ports {
         assert!(services(&compose).contains_key(name), "{name}");
     }
@@ -110,24 +135,40 @@ fn what_names_a_service_names_one_that_is_there_and_a_port_it_has() {
     let prometheus = yaml_document("deploy/prometheus/prometheus.yml");
     let sources = yaml_document("deploy/grafana/provisioning/datasources/prometheus.yml");
     let mut named = vec![
-        text(&compose["services"]["sluice"]["environment"]["SLUICE__STORE__URL"]).trim_start_matches("redis://").to_owned(),
+        text(&compose["services"]["sluice"]["environment"]["SLUICE__STORE__URL"])
+            .trim_start_matches("redis://")
+            .to_owned(),
         text(&sources["datasources"][0]["url"]).trim_start_matches("http://").to_owned(),
-        text(&prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"][0]).to_owned(),
+        text(&prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"][0])
+            .to_owned(),
     ];
     for job in prometheus["scrape_configs"].as_array().expect("jobs are a list") {
         named.extend(
-            job["dns_sd_configs"].as_array().into_iter().flatten().map(|dns| format!("{}:{}", text(&dns["names"][0]), dns["port"])),
+            job["dns_sd_configs"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|dns| format!("{}:{}", text(&dns["names"][0]), dns["port"])),
         );
-        let targets = job["static_configs"].as_array().into_iter().flatten().flat_map(|group| group["targets"].as_array());
-        named.extend(targets.flatten().map(|target| text(target).replace("localhost", "prometheus")));
+        let targets = job["static_configs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|group| group["targets"].as_array());
+        named.extend(
+            targets.flatten().map(|target| text(target).replace("localhost", "prometheus")),
+        );
     }
     let nginx = read("deploy/compose/nginx.conf");
-    let upstreams =
-        nginx.lines().filter_map(|line| line.trim().strip_prefix("server ")?.split(' ').next()).filter(|name| name.contains(':'));
+    let upstreams = nginx
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("server ")?.split(' ').next())
+        .filter(|name| name.contains(':'));
     named.extend(upstreams.map(str::to_owned));
     assert_eq!(named.len(), 8, "{named:?}");
     for address in named {
-        let (name, port) = address.split_once(':').unwrap_or_else(|| panic!("{address} has no port"));
+        let (name, port) =
+            address.split_once(':').unwrap_or_else(|| panic!("{address} has no port"));
         assert!(ports.contains(&(name, port)), "{address}");
     }
 }
@@ -147,7 +188,10 @@ fn no_image_moves_by_itself() {
     for (name, service) in services(&resolved(WATCHED)) {
         let image = text(&service["image"]);
         assert!(
-            image == "sluice" || image.rsplit_once(':').is_some_and(|(_, tag)| tag.starts_with(|c: char| c.is_ascii_digit() || c == 'v')),
+            image == "sluice"
+                || image.rsplit_once(':').is_some_and(
+                    |(_, tag)| tag.starts_with(|c: char| c.is_ascii_digit() || c == 'v')
+                ),
             "{name}: {image}"
         );
     }
@@ -165,7 +209,10 @@ fn sluice_accepts_its_file_and_its_settings() {
     let mounted = &resolved(FLEET)["services"]["sluice"]["volumes"][0];
     assert_eq!(mounted["source"], json!(root().join("deploy/compose/config")));
     let command = &resolved(FLEET)["services"]["sluice"]["command"];
-    assert_eq!(*command, json!(["serve", "--config", format!("{}/sluice.yaml", text(&mounted["target"]))]));
+    assert_eq!(
+        *command,
+        json!(["serve", "--config", format!("{}/sluice.yaml", text(&mounted["target"]))])
+    );
 }
 
 #[test]
@@ -179,18 +226,34 @@ fn the_load_balancer_is_trusted_and_nobody_else() {
 fn replicas_are_given_the_time_they_take_to_stop() {
     let seconds = |name: &str| {
         let defaults = read("crates/server/src/config/defaults.yaml");
-        let value = defaults.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).expect("it has a default").to_owned();
-        value.split('s').next().and_then(|number| number.parse::<u32>().ok()).expect("it is in seconds")
+        let value = defaults
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")))
+            .expect("it has a default")
+            .to_owned();
+        value
+            .split('s')
+            .next()
+            .and_then(|number| number.parse::<u32>().ok())
+            .expect("it is in seconds")
     };
     let needed = seconds("shutdown_delay") + seconds("shutdown_grace");
-    let given = text(&resolved(FLEET)["services"]["sluice"]["stop_grace_period"]).trim_end_matches('s').parse::<u32>().expect("in seconds");
+    let given = text(&resolved(FLEET)["services"]["sluice"]["stop_grace_period"])
+        .trim_end_matches('s')
+        .parse::<u32>()
+        .expect("in seconds");
     assert!(given > needed, "{given} s are given, {needed} s may be needed");
 }
 
 #[test]
 fn the_health_check_asks_what_it_should() {
     let compose = resolved(FLEET);
-    let check = compose["services"]["sluice"]["healthcheck"]["test"].as_array().expect("it is a list").iter().map(text).collect::<Vec<_>>();
+    let check = compose["services"]["sluice"]["healthcheck"]["test"]
+        .as_array()
+        .expect("it is a list")
+        .iter()
+        .map(text)
+        .collect::<Vec<_>>();
     let [kind, program, args @ ..] = check.as_slice() else { panic!("{check:?}") };
     assert_eq!((*kind, *program), ("CMD", "/usr/local/bin/sluice"));
 
@@ -200,7 +263,11 @@ fn the_health_check_asks_what_it_should() {
         Command::new(built_sluice()).args(args).arg(address).output().expect("sluice runs")
     };
     let healthy = ask();
-    assert!(healthy.status.success() && String::from_utf8_lossy(&healthy.stdout).contains("\"status\":\"ready\""), "{healthy:?}");
+    assert!(
+        healthy.status.success()
+            && String::from_utf8_lossy(&healthy.stdout).contains("\"status\":\"ready\""),
+        "{healthy:?}"
+    );
     replica.sigkill();
     let dead = ask();
     assert_eq!(dead.status.code(), Some(1), "{dead:?}");
@@ -218,7 +285,10 @@ fn variables_that_may_be_set_reach_the_services() {
         .expect("compose runs");
     let compose: Value = serde_json::from_slice(&output.stdout).expect("compose prints JSON");
     assert_eq!(compose["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"], "hush");
-    assert_eq!(compose["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"], "opensesame");
+    assert_eq!(
+        compose["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"],
+        "opensesame"
+    );
     assert_eq!(compose["services"]["sluice"]["build"]["args"]["SLUICE_REVISION"], "abc123");
     let unset = resolved(WATCHED);
     assert_eq!(unset["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"], "");

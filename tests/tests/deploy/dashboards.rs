@@ -17,7 +17,10 @@ const PROVISIONING: &str = "deploy/grafana/provisioning";
 
 #[test]
 fn dashboards_are_what_their_code_makes_of_them() {
-    let expected: Vec<String> = dashboards().iter().map(|dashboard| format!("{DIRECTORY}/{}", file_name(dashboard))).collect();
+    let expected: Vec<String> = dashboards()
+        .iter()
+        .map(|dashboard| format!("{DIRECTORY}/{}", file_name(dashboard)))
+        .collect();
     assert_eq!(files(DIRECTORY), expected);
     for (dashboard, path) in dashboards().iter().zip(&expected) {
         assert!(read(path) == render(dashboard), "{path} is stale: run `cargo xtask dashboards`");
@@ -33,12 +36,19 @@ fn grafana_knows_every_key() {
 fn a_misspelt_key_is_noticed() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("wrong.json");
-    let text =
-        read("deploy/grafana/dashboards/sluice.json").replacen("\"gridPos\"", "\"gridPoss\"", 1).replacen("\"expr\"", "\"exprr\"", 1);
+    let text = read("deploy/grafana/dashboards/sluice.json")
+        .replacen("\"gridPos\"", "\"gridPoss\"", 1)
+        .replacen("\"expr\"", "\"exprr\"", 1);
     fs::write(&path, text).unwrap();
     let path = path.to_str().unwrap();
     let found = python("grafana", &[path], &Value::Null);
-    assert_eq!(found, json!([format!("{path}: panels[0].gridPoss"), format!("{path}: panels[1].targets[0].exprr")]));
+    assert_eq!(
+        found,
+        json!([
+            format!("{path}: panels[0].gridPoss"),
+            format!("{path}: panels[1].targets[0].exprr")
+        ])
+    );
 }
 
 #[test]
@@ -49,26 +59,42 @@ fn grafanas_types_accept_every_value() {
 
 #[test]
 fn a_value_of_another_type_is_noticed() {
-    let Some(said) = typed(|text| text.replacen("\"h\": 9", "\"h\": \"9\"", 1).replacen("\"palette-classic\"", "\"palette-clasic\"", 1))
-    else {
+    let Some(said) = typed(|text| {
+        text.replacen("\"h\": 9", "\"h\": \"9\"", 1).replacen(
+            "\"palette-classic\"",
+            "\"palette-clasic\"",
+            1,
+        )
+    }) else {
         return;
     };
-    assert!(said.contains("Type 'string' is not assignable to type 'number'") && said.contains("palette-clasic"), "{said}");
+    assert!(
+        said.contains("Type 'string' is not assignable to type 'number'")
+            && said.contains("palette-clasic"),
+        "{said}"
+    );
 }
 
-/// What TypeScript's compiler says of the dashboards, changed by `change`, as values of Grafana's types; `None` when it is not installed.
+/// What TypeScript's compiler says of the dashboards, changed by `change`, as values of Grafana's
+/// types; `None` when it is not installed.
 fn typed(change: impl Fn(String) -> String) -> Option<String> {
     let Some(compiler) = GRAFANA_TSC.installed() else {
         #[allow(clippy::print_stderr, reason = "the test harness shows this")]
         {
-            eprintln!("skipped: TypeScript and Grafana's types are installed by `cargo xtask tools` where there is npm");
+            eprintln!(
+                "skipped: TypeScript and Grafana's types are installed by `cargo xtask tools` where there is npm"
+            );
         }
         return None;
     };
     let modules = fs::canonicalize(&compiler).expect("it was found");
-    let modules = modules.ancestors().find(|path| path.ends_with("node_modules")).expect("npm puts programs below node_modules");
+    let modules = modules
+        .ancestors()
+        .find(|path| path.ends_with("node_modules"))
+        .expect("npm puts programs below node_modules");
     let directory = TempDir::new().expect("a directory can be made");
-    std::os::unix::fs::symlink(modules, directory.path().join("node_modules")).expect("a link can be made");
+    std::os::unix::fs::symlink(modules, directory.path().join("node_modules"))
+        .expect("a link can be made");
     // Grafana's types name constants by enumerations; in JSON stand their values.
     let head = "import type { Dashboard } from '@grafana/schema';\n\
         type Written<T> = T extends string ? `${T}` : T extends (infer U)[] ? Written<U>[] : T extends object ? { [K in keyof T]: Written<T[K]> } : T;\n";
@@ -78,13 +104,21 @@ fn typed(change: impl Fn(String) -> String) -> Option<String> {
         let text = change(read(&path));
         fs::write(
             directory.path().join(&name),
-            format!("{head}export const dashboard = {} satisfies Partial<Written<Dashboard>>;\n", text.trim_end()),
+            format!(
+                "{head}export const dashboard = {} satisfies Partial<Written<Dashboard>>;\n",
+                text.trim_end()
+            ),
         )
         .expect("a file can be written");
         names.push(name);
     }
     let options = "--noEmit --skipLibCheck --strict --moduleResolution bundler --module esnext --target es2020";
-    let output = Command::new(compiler).args(options.split(' ')).args(&names).current_dir(directory.path()).output().expect("it runs");
+    let output = Command::new(compiler)
+        .args(options.split(' '))
+        .args(&names)
+        .current_dir(directory.path())
+        .output()
+        .expect("it runs");
     Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
@@ -94,7 +128,12 @@ fn panels_ask_only_for_what_replicas_tell() {
     for dashboard in dashboards() {
         for panel in &dashboard.panels {
             let place = format!("{} / {}", dashboard.title, panel.title);
-            queries.extend(panel.targets.iter().map(|target| Query { place: place.clone(), expr: target.expr.clone() }));
+            queries.extend(
+                panel
+                    .targets
+                    .iter()
+                    .map(|target| Query { place: place.clone(), expr: target.expr.clone() }),
+            );
         }
     }
     assert!(queries.len() > 40, "{}", queries.len());
@@ -107,8 +146,14 @@ fn every_panel_has_a_query_or_is_a_heading_and_says_what_it_tells() {
         let dashboard: Value = serde_json::from_str(&read(&path)).unwrap();
         for panel in dashboard["panels"].as_array().unwrap() {
             if panel["type"] != "row" {
-                assert!(panel["targets"].as_array().is_some_and(|targets| !targets.is_empty()), "{panel}");
-                assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{panel}");
+                assert!(
+                    panel["targets"].as_array().is_some_and(|targets| !targets.is_empty()),
+                    "{panel}"
+                );
+                assert!(
+                    panel["description"].as_str().is_some_and(|text| text.ends_with('.')),
+                    "{panel}"
+                );
             }
         }
     }
@@ -121,8 +166,15 @@ fn panels_do_not_overlap() {
         for panel in &dashboard.panels {
             let place = panel.grid_pos;
             assert!(place.x + place.w <= 24, "{}", panel.title);
-            for cell in (place.x..place.x + place.w).flat_map(|x| (place.y..place.y + place.h).map(move |y| (x, y))) {
-                assert!(taken.insert(cell), "{} overlaps another panel of {}", panel.title, dashboard.title);
+            for cell in (place.x..place.x + place.w)
+                .flat_map(|x| (place.y..place.y + place.h).map(move |y| (x, y)))
+            {
+                assert!(
+                    taken.insert(cell),
+                    "{} overlaps another panel of {}",
+                    panel.title,
+                    dashboard.title
+                );
             }
         }
     }
@@ -131,13 +183,19 @@ fn panels_do_not_overlap() {
 #[test]
 fn grafana_is_given_prometheus_and_the_dashboards_where_compose_mounts_them() {
     let sources = yaml_document(&format!("{PROVISIONING}/datasources/prometheus.yml"));
-    assert_eq!((&sources["datasources"][0]["type"], &sources["datasources"][0]["isDefault"]), (&json!("prometheus"), &json!(true)));
+    assert_eq!(
+        (&sources["datasources"][0]["type"], &sources["datasources"][0]["isDefault"]),
+        (&json!("prometheus"), &json!(true))
+    );
     let providers = yaml_document(&format!("{PROVISIONING}/dashboards/dashboards.yml"));
     let path = providers["providers"][0]["options"]["path"].as_str().unwrap();
 
     let compose = yaml_document("docker-compose.metrics.yml");
     let volumes = compose["services"]["grafana"]["volumes"].as_array().unwrap();
     assert!(volumes.contains(&json!(format!("./{DIRECTORY}:{path}:ro"))), "{volumes:?}");
-    assert!(volumes.contains(&json!(format!("./{PROVISIONING}:/etc/grafana/provisioning:ro"))), "{volumes:?}");
+    assert!(
+        volumes.contains(&json!(format!("./{PROVISIONING}:/etc/grafana/provisioning:ro"))),
+        "{volumes:?}"
+    );
     assert!(root().join(PROVISIONING).is_dir());
 }

@@ -13,12 +13,17 @@ const DOCKERFILE: &str = "deploy/Dockerfile";
 fn stages() -> Vec<Vec<(String, String)>> {
     let text = read(DOCKERFILE).replace("\\\n", " ");
     let mut stages: Vec<Vec<(String, String)>> = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         let (word, rest) = line.split_once(' ').unwrap_or_else(|| panic!("`{line}` says nothing"));
         if word == "FROM" {
             stages.push(Vec::new());
         }
-        stages.last_mut().unwrap_or_else(|| panic!("`{line}` stands before FROM")).push((word.to_owned(), rest.to_owned()));
+        stages
+            .last_mut()
+            .unwrap_or_else(|| panic!("`{line}` stands before FROM"))
+            .push((word.to_owned(), rest.to_owned()));
     }
     stages
 }
@@ -38,7 +43,8 @@ fn hadolint_would_find_something() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("Dockerfile");
     fs::write(&path, read(DOCKERFILE).replace("rust:1.95-bookworm", "rust")).unwrap();
-    let output = run(&HADOLINT, &["--no-color", "--failure-threshold", "style", path.to_str().unwrap()]);
+    let output =
+        run(&HADOLINT, &["--no-color", "--failure-threshold", "style", path.to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("DL3006"), "{output:?}");
 }
 
@@ -50,7 +56,10 @@ fn what_runs_has_neither_a_shell_nor_root() {
     assert_eq!(all(last, "USER"), ["65532:65532"]);
     assert_eq!(all(last, "RUN"), [""; 0]);
     // Only the program is copied, from the stage that built it.
-    assert_eq!(all(last, "COPY"), ["--from=build /build/target/release/sluice /usr/local/bin/sluice"]);
+    assert_eq!(
+        all(last, "COPY"),
+        ["--from=build /build/target/release/sluice /usr/local/bin/sluice"]
+    );
     assert_eq!(all(last, "ENTRYPOINT"), ["[\"/usr/local/bin/sluice\"]"]);
     assert!(all(last, "HEALTHCHECK")[0].ends_with("CMD [\"/usr/local/bin/sluice\", \"health\"]"));
 }
@@ -59,13 +68,20 @@ fn what_runs_has_neither_a_shell_nor_root() {
 fn dependencies_are_built_before_our_own_code_is_copied() {
     let stages = stages();
     let build = stages.iter().find(|stage| stage[0].1.ends_with(" AS build")).unwrap();
-    let place = |found: &dyn Fn(&str, &str) -> bool| build.iter().position(|(word, rest)| found(word, rest)).unwrap();
-    let cook = place(&|word, rest| word == "RUN" && rest.starts_with("cargo chef cook --release --locked "));
+    let place = |found: &dyn Fn(&str, &str) -> bool| {
+        build.iter().position(|(word, rest)| found(word, rest)).unwrap()
+    };
+    let cook = place(&|word, rest| {
+        word == "RUN" && rest.starts_with("cargo chef cook --release --locked ")
+    });
     let copy = place(&|word, rest| word == "COPY" && rest == ". .");
-    let ours = place(&|word, rest| word == "RUN" && rest.starts_with("cargo build --release --locked "));
+    let ours =
+        place(&|word, rest| word == "RUN" && rest.starts_with("cargo build --release --locked "));
     assert!(cook < copy && copy < ours);
     // With other packages or features, dependencies would be built once more.
-    let flags = |place: usize, command: &str| build[place].1.trim_start_matches(command).replace(" --recipe-path recipe.json", "");
+    let flags = |place: usize, command: &str| {
+        build[place].1.trim_start_matches(command).replace(" --recipe-path recipe.json", "")
+    };
     assert_eq!(flags(cook, "cargo chef cook"), flags(ours, "cargo build"));
 }
 
@@ -73,8 +89,16 @@ fn dependencies_are_built_before_our_own_code_is_copied() {
 fn the_revision_is_told_to_the_build_of_our_own_code_alone() {
     let stages = stages();
     let build = stages.iter().find(|stage| stage[0].1.ends_with(" AS build")).unwrap();
-    let told = build.iter().position(|(word, rest)| (word.as_str(), rest.as_str()) == ("ARG", "SLUICE_REVISION=unknown")).unwrap();
-    assert!(build[told + 1].1.starts_with("cargo build "), "what stands before it is not built again with every commit");
+    let told = build
+        .iter()
+        .position(|(word, rest)| {
+            (word.as_str(), rest.as_str()) == ("ARG", "SLUICE_REVISION=unknown")
+        })
+        .unwrap();
+    assert!(
+        build[told + 1].1.starts_with("cargo build "),
+        "what stands before it is not built again with every commit"
+    );
     assert!(read("crates/server/build.rs").contains("env::var(\"SLUICE_REVISION\")"));
 }
 
@@ -82,27 +106,40 @@ fn the_revision_is_told_to_the_build_of_our_own_code_alone() {
 fn the_image_exposes_the_ports_that_are_listened_on() {
     let stages = stages();
     let defaults = yaml_document("crates/server/src/config/defaults.yaml");
-    let port = |door: &str| defaults["listen"][door].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
-    assert_eq!(all(stages.last().unwrap(), "EXPOSE"), [format!("{} {}", port("http"), port("grpc"))]);
+    let port = |door: &str| {
+        defaults["listen"][door].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned()
+    };
+    assert_eq!(
+        all(stages.last().unwrap(), "EXPOSE"),
+        [format!("{} {}", port("http"), port("grpc"))]
+    );
 }
 
 #[test]
 fn the_images_compiler_is_new_enough() {
     let manifest = read("Cargo.toml");
-    let minor = |text: &str| text.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).unwrap();
-    let needed =
-        manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")).map(|line| minor(line.trim_end_matches('"'))).unwrap();
+    let minor =
+        |text: &str| text.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).unwrap();
+    let needed = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = \""))
+        .map(|line| minor(line.trim_end_matches('"')))
+        .unwrap();
     let image = all(&stages()[0], "FROM").remove(0);
-    let version = image.strip_prefix("rust:").and_then(|rest| rest.split('-').next()).unwrap().to_owned();
+    let version =
+        image.strip_prefix("rust:").and_then(|rest| rest.split('-').next()).unwrap().to_owned();
     assert!(minor(&version) >= needed, "{image}");
 }
 
-/// What git knows of, as far as `.dockerignore` lets it through: ours is a list of exceptions from "nothing".
+/// What git knows of, as far as `.dockerignore` lets it through: ours is a list of exceptions from
+/// "nothing".
 fn context() -> Vec<String> {
     let ignore = read(".dockerignore");
-    let patterns: Vec<&str> = ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let patterns: Vec<&str> =
+        ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     assert_eq!(patterns[0], "*");
-    let allowed: Vec<&str> = patterns.iter().filter_map(|pattern| pattern.strip_prefix('!')).collect();
+    let allowed: Vec<&str> =
+        patterns.iter().filter_map(|pattern| pattern.strip_prefix('!')).collect();
     assert!(allowed.iter().all(|name| root().join(name).exists()), "{allowed:?}");
     let files = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -111,7 +148,11 @@ fn context() -> Vec<String> {
         .expect("git runs");
     assert!(files.status.success(), "{files:?}");
     let files = String::from_utf8(files.stdout).expect("our names are UTF-8");
-    files.split('\0').filter(|path| allowed.contains(&path.split_once('/').map_or(*path, |(first, _)| first))).map(str::to_owned).collect()
+    files
+        .split('\0')
+        .filter(|path| allowed.contains(&path.split_once('/').map_or(*path, |(first, _)| first)))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -125,7 +166,10 @@ fn cargo_can_work_with_what_the_build_is_given() {
             fs::copy(root().join(&path), target).unwrap();
         }
     }
-    assert!(!directory.path().join("rust-toolchain.toml").exists(), "the image's compiler is the one to use");
+    assert!(
+        !directory.path().join("rust-toolchain.toml").exists(),
+        "the image's compiler is the one to use"
+    );
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let metadata = Command::new(cargo)
         .args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"])
@@ -140,20 +184,34 @@ fn cargo_can_work_with_what_the_build_is_given() {
         .iter()
         .filter(|package| package["name"] == "sluice-server")
         .flat_map(|package| package["targets"].as_array().unwrap());
-    assert!(targets.clone().any(|target| target["name"] == "sluice" && target["kind"][0] == "bin"), "{:?}", targets.collect::<Vec<_>>());
+    assert!(
+        targets.clone().any(|target| target["name"] == "sluice" && target["kind"][0] == "bin"),
+        "{:?}",
+        targets.collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn files_that_are_compiled_in_reach_the_build() {
     let context = context();
     let mut seen = 0;
-    for path in context.iter().filter(|path| path.starts_with("crates/") && path.contains("/src/") && path.ends_with(".rs")) {
+    for path in context.iter().filter(|path| {
+        path.starts_with("crates/") && path.contains("/src/") && path.ends_with(".rs")
+    }) {
         for included in read(path).split("include_str!(\"").skip(1) {
             let name = included.split('"').next().unwrap();
-            let file =
-                fs::canonicalize(root().join(path).parent().unwrap().join(name)).unwrap_or_else(|error| panic!("{path}: {name}: {error}"));
-            let file = file.strip_prefix(fs::canonicalize(root()).unwrap()).unwrap().to_str().unwrap().to_owned();
-            assert!(context.contains(&file), "{path} includes {file}, which .dockerignore keeps from the build");
+            let file = fs::canonicalize(root().join(path).parent().unwrap().join(name))
+                .unwrap_or_else(|error| panic!("{path}: {name}: {error}"));
+            let file = file
+                .strip_prefix(fs::canonicalize(root()).unwrap())
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            assert!(
+                context.contains(&file),
+                "{path} includes {file}, which .dockerignore keeps from the build"
+            );
             seen += 1;
         }
     }

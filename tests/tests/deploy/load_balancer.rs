@@ -28,10 +28,18 @@ struct LoadBalancer {
 // === impl LoadBalancer ===
 
 impl LoadBalancer {
-    /// Changes only what cannot be elsewhere as it is in compose: ports, files of its own, and the names that Docker would resolve.
+    /// Changes only what cannot be elsewhere as it is in compose: ports, files of its own, and the
+    /// names that Docker would resolve.
     fn start(replicas: &[Sluice]) -> Self {
-        let (directory, http, grpc) = (TempDir::new().expect("a directory can be made"), ReservedPort::new(), ReservedPort::new());
-        let servers = replicas.iter().map(|replica| format!("server {} fail_timeout=2s;", replica.http_addr())).collect::<String>();
+        let (directory, http, grpc) = (
+            TempDir::new().expect("a directory can be made"),
+            ReservedPort::new(),
+            ReservedPort::new(),
+        );
+        let servers = replicas
+            .iter()
+            .map(|replica| format!("server {} fail_timeout=2s;", replica.http_addr()))
+            .collect::<String>();
         let changes = [
             ("server sluice:8000 resolve fail_timeout=2s;", servers),
             ("server sluice:8081 resolve fail_timeout=2s;", "server 127.0.0.1:1;".to_owned()),
@@ -59,14 +67,19 @@ impl LoadBalancer {
             .spawn()
             .expect("nginx starts");
         let balancer = Self { child, http, _grpc: grpc, _directory: directory };
-        eventually("nginx passes requests on", || balancer.get("/health", "").is_ok_and(|(status, _)| status == 200));
+        eventually("nginx passes requests on", || {
+            balancer.get("/health", "").is_ok_and(|(status, _)| status == 200)
+        });
         balancer
     }
 
     fn get(&self, path: &str, headers: &str) -> io::Result<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http.number()))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: api\r\nconnection: close\r\n{headers}\r\n").as_bytes())?;
+        stream.write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: api\r\nconnection: close\r\n{headers}\r\n")
+                .as_bytes(),
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let status = answer.get(9..12).and_then(|status| status.parse().ok());
@@ -79,8 +92,12 @@ impl LoadBalancer {
 
 impl Drop for LoadBalancer {
     fn drop(&mut self) {
-        // The master ends its workers when it is asked to, and leaves them behind when it is killed.
-        let stopped = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        // The master ends its workers when it is asked to, and leaves them behind when it is
+        // killed.
+        let stopped = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        );
         if stopped.is_ok() {
             let _ = self.child.wait();
         }
@@ -100,7 +117,10 @@ fn fleet(redis: &RedisServer) -> Vec<Sluice> {
 
 fn replica_of(body: &str) -> String {
     // Its name is in the answer, among the chunks into which the answer is cut.
-    let json = body.find('{').and_then(|start| body.rfind('}').map(|end| &body[start..=end])).unwrap_or_default();
+    let json = body
+        .find('{')
+        .and_then(|start| body.rfind('}').map(|end| &body[start..=end]))
+        .unwrap_or_default();
     let ready: Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {body}"));
     ready["replica"]["id"].as_str().unwrap_or_else(|| panic!("{ready}")).to_owned()
 }
@@ -108,7 +128,16 @@ fn replica_of(body: &str) -> String {
 #[test]
 fn nginx_reads_its_configuration() {
     let directory = TempDir::new().unwrap();
-    let output = run(&NGINX, &["-t", "-p", directory.path().to_str().unwrap(), "-c", root().join(CONFIG).to_str().unwrap()]);
+    let output = run(
+        &NGINX,
+        &[
+            "-t",
+            "-p",
+            directory.path().to_str().unwrap(),
+            "-c",
+            root().join(CONFIG).to_str().unwrap(),
+        ],
+    );
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -120,7 +149,9 @@ fn every_replica_is_asked_and_one_that_dies_is_missed_by_nobody() {
 
     let asked = |times: usize| -> BTreeSet<String> {
         let answers = (0..times).map(|_| balancer.get("/ready", "").expect("it answers"));
-        answers.map(|(status, body)| (assert_eq!(status, 200, "{body}"), replica_of(&body)).1).collect()
+        answers
+            .map(|(status, body)| (assert_eq!(status, 200, "{body}"), replica_of(&body)).1)
+            .collect()
     };
     eventually("all three are asked", || asked(3).len() == 3);
 

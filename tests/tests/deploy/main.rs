@@ -1,4 +1,5 @@
-//! What lies in `deploy/`, and the compose files, under the eyes of the programs that will read them.
+//! What lies in `deploy/`, and the compose files, under the eyes of the programs that will read
+//! them.
 //!
 //! | module | judged by |
 //! |---|---|

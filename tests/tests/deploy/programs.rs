@@ -12,19 +12,33 @@ use sluice_testkit::Program;
 
 const HOW: &str = "cargo xtask tools";
 
-pub(crate) const PROMTOOL: Program =
-    Program { name: "promtool", variable: "SLUICE_PROMTOOL", remedy: "apt-get install --no-install-recommends prometheus" };
-pub(crate) const AMTOOL: Program =
-    Program { name: "amtool", variable: "SLUICE_AMTOOL", remedy: "apt-get install --no-install-recommends prometheus-alertmanager" };
-pub(crate) const DOCKER_COMPOSE: Program = Program { name: "docker-compose-v2", variable: "SLUICE_DOCKER_COMPOSE", remedy: HOW };
-pub(crate) const HADOLINT: Program = Program { name: "hadolint", variable: "SLUICE_HADOLINT", remedy: HOW };
-pub(crate) const NGINX: Program = Program { name: "nginx-mainline", variable: "SLUICE_NGINX", remedy: HOW };
-pub(crate) const GRAFANA_TSC: Program = Program { name: "grafana-tsc", variable: "SLUICE_GRAFANA_TSC", remedy: HOW };
-const PYTHON: Program = Program { name: "deploy-python", variable: "SLUICE_DEPLOY_PYTHON", remedy: HOW };
+pub(crate) const PROMTOOL: Program = Program {
+    name: "promtool",
+    variable: "SLUICE_PROMTOOL",
+    remedy: "apt-get install --no-install-recommends prometheus",
+};
+pub(crate) const AMTOOL: Program = Program {
+    name: "amtool",
+    variable: "SLUICE_AMTOOL",
+    remedy: "apt-get install --no-install-recommends prometheus-alertmanager",
+};
+pub(crate) const DOCKER_COMPOSE: Program =
+    Program { name: "docker-compose-v2", variable: "SLUICE_DOCKER_COMPOSE", remedy: HOW };
+pub(crate) const HADOLINT: Program =
+    Program { name: "hadolint", variable: "SLUICE_HADOLINT", remedy: HOW };
+pub(crate) const NGINX: Program =
+    Program { name: "nginx-mainline", variable: "SLUICE_NGINX", remedy: HOW };
+pub(crate) const GRAFANA_TSC: Program =
+    Program { name: "grafana-tsc", variable: "SLUICE_GRAFANA_TSC", remedy: HOW };
+const PYTHON: Program =
+    Program { name: "deploy-python", variable: "SLUICE_DEPLOY_PYTHON", remedy: HOW };
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies directly under the workspace's root").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies directly under the workspace's root")
+        .to_owned()
 }
 
 /// The text of a file, named from the root on.
@@ -36,9 +50,19 @@ pub(crate) fn read(path: &str) -> String {
 /// The files of a directory, both named from the root on, in order.
 #[track_caller]
 pub(crate) fn files(directory: &str) -> Vec<String> {
-    let entries = fs::read_dir(root().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
-    let names = entries.map(|entry| entry.expect("the directory can be read").file_name().into_string().expect("our names are UTF-8"));
-    let mut files: Vec<_> = names.map(|name| format!("{directory}/{name}")).filter(|path| root().join(path).is_file()).collect();
+    let entries =
+        fs::read_dir(root().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let names = entries.map(|entry| {
+        entry
+            .expect("the directory can be read")
+            .file_name()
+            .into_string()
+            .expect("our names are UTF-8")
+    });
+    let mut files: Vec<_> = names
+        .map(|name| format!("{directory}/{name}"))
+        .filter(|path| root().join(path).is_file())
+        .collect();
     files.sort();
     assert!(!files.is_empty(), "{directory} is empty");
     files
@@ -60,9 +84,11 @@ pub(crate) fn succeed(program: &Program, args: &[impl AsRef<str>]) -> String {
 #[track_caller]
 pub(crate) fn python(script: &str, args: &[impl AsRef<str>], input: &Value) -> Value {
     let script = format!("tests/py/{script}.py");
-    let args: Vec<&str> = std::iter::once(script.as_str()).chain(args.iter().map(AsRef::as_ref)).collect();
+    let args: Vec<&str> =
+        std::iter::once(script.as_str()).chain(args.iter().map(AsRef::as_ref)).collect();
     let text = done(&PYTHON, &feed(&PYTHON, &args, &input.to_string()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{script} printed no JSON ({error}): {text}"))
+    serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{script} printed no JSON ({error}): {text}"))
 }
 
 /// The documents of YAML files, file by file.
@@ -101,6 +127,13 @@ fn feed(program: &Program, args: &[impl AsRef<str>], input: &str) -> Output {
 #[track_caller]
 fn done(program: &Program, output: &Output) -> String {
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}: {}\n{}{}", program.name, output.status, said(&output.stdout), said(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}: {}\n{}{}",
+        program.name,
+        output.status,
+        said(&output.stdout),
+        said(&output.stderr)
+    );
     said(&output.stdout)
 }

@@ -26,9 +26,13 @@ pub(crate) fn recorded() -> HashMap<String, BTreeSet<String>> {
     let mut recorded = HashMap::new();
     for rule in rules() {
         if let Some(name) = rule["record"].as_str() {
-            // The labels of the outermost grouping, less the buckets' boundary, of which a quantile leaves nothing.
+            // The labels of the outermost grouping, less the buckets' boundary, of which a quantile
+            // leaves nothing.
             let expr = text(&rule["expr"]);
-            let labels = expr.split_once("by (").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(labels, _)| labels);
+            let labels = expr
+                .split_once("by (")
+                .and_then(|(_, rest)| rest.split_once(')'))
+                .map_or("", |(labels, _)| labels);
             let labels = labels.split(", ").filter(|label| *label != "le").map(str::to_owned);
             recorded.insert(name.to_owned(), labels.collect());
         }
@@ -49,8 +53,10 @@ fn alerts() -> Vec<Value> {
 }
 
 fn queries() -> Vec<Query> {
-    let query =
-        |rule: &Value| Query { place: text(rule.get("alert").unwrap_or(&rule["record"])).to_owned(), expr: text(&rule["expr"]).to_owned() };
+    let query = |rule: &Value| Query {
+        place: text(rule.get("alert").unwrap_or(&rule["record"])).to_owned(),
+        expr: text(&rule["expr"]).to_owned(),
+    };
     rules().iter().map(query).collect()
 }
 
@@ -74,8 +80,8 @@ fn alerts_fire_where_they_should_and_nowhere_else() {
 #[test]
 fn a_test_of_rules_that_expects_something_else_fails() {
     let directory = tempfile::tempdir().unwrap();
-    let text =
-        read("deploy/prometheus/tests/alma.yml").replace("../rules/", &format!("{}/", crate::programs::root().join(RULES).display()));
+    let text = read("deploy/prometheus/tests/alma.yml")
+        .replace("../rules/", &format!("{}/", crate::programs::root().join(RULES).display()));
     let wrong = text.replace("values: 51x60", "values: 50x60");
     assert_ne!(text, wrong);
     let path = directory.path().join("wrong.yml");
@@ -87,20 +93,35 @@ fn a_test_of_rules_that_expects_something_else_fails() {
 
 #[test]
 fn every_alert_is_tested_both_ways() {
-    let tests: Vec<Value> = yaml(&files(RULE_TESTS)).into_iter().flatten().flat_map(|file| list(&file["tests"])).collect();
+    let tests: Vec<Value> = yaml(&files(RULE_TESTS))
+        .into_iter()
+        .flatten()
+        .flat_map(|file| list(&file["tests"]))
+        .collect();
     let cases: Vec<Value> = tests.iter().flat_map(|test| list(&test["alert_rule_test"])).collect();
     for alert in alerts() {
         let name = &alert["alert"];
         for fires in [true, false] {
-            let found = cases.iter().any(|case| case["alertname"] == *name && list(&case["exp_alerts"]).is_empty() != fires);
-            assert!(found, "no test in {RULE_TESTS} says where {name} {}", if fires { "fires" } else { "does not fire" });
+            let found = cases.iter().any(|case| {
+                case["alertname"] == *name && list(&case["exp_alerts"]).is_empty() != fires
+            });
+            assert!(
+                found,
+                "no test in {RULE_TESTS} says where {name} {}",
+                if fires { "fires" } else { "does not fire" }
+            );
         }
     }
 }
 
 #[test]
 fn the_documents_four_alerts_keep_their_names_and_severities() {
-    let named = |name: &str| alerts().into_iter().find(|alert| alert["alert"] == name).unwrap_or_else(|| panic!("there is no {name}"));
+    let named = |name: &str| {
+        alerts()
+            .into_iter()
+            .find(|alert| alert["alert"] == name)
+            .unwrap_or_else(|| panic!("there is no {name}"))
+    };
     for (name, severity, patience) in [
         ("HighErrorRate", "critical", "2m"),
         ("SlowLLMGeneration", "warning", "5m"),
@@ -108,7 +129,11 @@ fn the_documents_four_alerts_keep_their_names_and_severities() {
         ("DeploymentBacklog", "warning", "10m"),
     ] {
         let alert = named(name);
-        assert_eq!((text(&alert["labels"]["severity"]), text(&alert["for"])), (severity, patience), "{name}");
+        assert_eq!(
+            (text(&alert["labels"]["severity"]), text(&alert["for"])),
+            (severity, patience),
+            "{name}"
+        );
     }
 }
 
@@ -141,12 +166,15 @@ fn every_alert_says_what_is_wrong_and_how_bad_it_is() {
 
 #[test]
 fn the_catalogues_example_queries_are_right() {
-    let examples: Vec<Query> = catalogue().map(|metric| Query { place: metric.name.to_owned(), expr: metric.query.to_owned() }).collect();
+    let examples: Vec<Query> = catalogue()
+        .map(|metric| Query { place: metric.name.to_owned(), expr: metric.query.to_owned() })
+        .collect();
     assert!(examples.len() > 20);
     assert_eq!(mistakes(&examples, &HashMap::new()), [""; 0]);
     for example in &examples {
         let histogram = |suffix: &str| format!("{}_{suffix}", example.place);
-        let own = [example.place.clone(), histogram("bucket"), histogram("sum"), histogram("count")];
+        let own =
+            [example.place.clone(), histogram("bucket"), histogram("sum"), histogram("count")];
         assert!(metrics(example).iter().any(|name| own.contains(name)), "{example:?}");
     }
 }
@@ -166,20 +194,32 @@ fn alertmanager_reads_its_configuration_and_routes_by_severity() {
     succeed(&AMTOOL, &["check-config", ALERTMANAGER]);
     for (severity, receiver) in [("critical", "page"), ("warning", "notice"), ("info", "nobody")] {
         let severity = format!("severity={severity}");
-        let route = ["config", "routes", "test", "--config.file", ALERTMANAGER, &severity, &format!("--verify.receivers={receiver}")];
+        let route = [
+            "config",
+            "routes",
+            "test",
+            "--config.file",
+            ALERTMANAGER,
+            &severity,
+            &format!("--verify.receivers={receiver}"),
+        ];
         succeed(&AMTOOL, &route);
     }
 }
 
 #[test]
 fn alertmanager_silences_only_alerts_that_exist() {
-    let names: BTreeSet<String> = alerts().iter().map(|alert| text(&alert["alert"]).to_owned()).collect();
+    let names: BTreeSet<String> =
+        alerts().iter().map(|alert| text(&alert["alert"]).to_owned()).collect();
     let config = yaml_document(ALERTMANAGER);
     let inhibitions = list(&config["inhibit_rules"]);
     assert!(!inhibitions.is_empty());
     for inhibition in inhibitions {
-        for matcher in list(&inhibition["source_matchers"]).iter().chain(&list(&inhibition["target_matchers"])) {
-            let (_, quoted) = text(matcher).split_once("alertname").expect("ours go by the alert's name");
+        for matcher in
+            list(&inhibition["source_matchers"]).iter().chain(&list(&inhibition["target_matchers"]))
+        {
+            let (_, quoted) =
+                text(matcher).split_once("alertname").expect("ours go by the alert's name");
             let words = quoted.trim_start_matches(['=', '~']).trim_matches('"').split('|');
             assert_eq!(words.filter(|name| !names.contains(*name)).collect::<Vec<_>>(), [""; 0]);
         }

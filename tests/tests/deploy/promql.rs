@@ -1,4 +1,5 @@
-//! Queries against the catalogue: metrics, labels and values that do not exist make a panel that stays empty, and an alert that never fires.
+//! Queries against the catalogue: metrics, labels and values that do not exist make a panel that
+//! stays empty, and an alert that never fires.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,9 +18,13 @@ pub(crate) struct Query {
     pub(crate) expr: String,
 }
 
-/// What is wrong with `queries`; `recorded` are metrics that recording rules make, each with its labels.
+/// What is wrong with `queries`; `recorded` are metrics that recording rules make, each with its
+/// labels.
 #[track_caller]
-pub(crate) fn mistakes(queries: &[Query], recorded: &HashMap<String, BTreeSet<String>>) -> Vec<String> {
+pub(crate) fn mistakes(
+    queries: &[Query],
+    recorded: &HashMap<String, BTreeSet<String>>,
+) -> Vec<String> {
     let exprs: Vec<String> = queries.iter().map(|query| without_variables(&query.expr)).collect();
     let answers = python("promql", &[""; 0], &json!(exprs));
     let answers = answers.as_array().expect("the script prints a list");
@@ -27,7 +32,9 @@ pub(crate) fn mistakes(queries: &[Query], recorded: &HashMap<String, BTreeSet<St
     let mut mistakes = Vec::new();
     for (query, answer) in queries.iter().zip(answers) {
         let found = judge(answer, recorded);
-        mistakes.extend(found.into_iter().map(|mistake| format!("{}: {mistake}: {}", query.place, query.expr)));
+        mistakes.extend(
+            found.into_iter().map(|mistake| format!("{}: {mistake}: {}", query.place, query.expr)),
+        );
     }
     mistakes
 }
@@ -36,12 +43,19 @@ pub(crate) fn mistakes(queries: &[Query], recorded: &HashMap<String, BTreeSet<St
 #[track_caller]
 pub(crate) fn metrics(query: &Query) -> BTreeSet<String> {
     let answer = python("promql", &[""; 0], &json!([without_variables(&query.expr)]));
-    list(&answer[0]["selectors"]).iter().map(|selector| text(&selector["metric"]).to_owned()).collect()
+    list(&answer[0]["selectors"])
+        .iter()
+        .map(|selector| text(&selector["metric"]).to_owned())
+        .collect()
 }
 
-/// Grafana puts numbers and names where its variables stand; so do we, lest the grammar stumble over them.
+/// Grafana puts numbers and names where its variables stand; so do we, lest the grammar stumble
+/// over them.
 fn without_variables(expr: &str) -> String {
-    expr.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$job", "a").replace("$instance", "b")
+    expr.replace("$__rate_interval", "1m")
+        .replace("$__range", "1h")
+        .replace("$job", "a")
+        .replace("$instance", "b")
 }
 
 fn judge(answer: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<String> {
@@ -64,24 +78,36 @@ fn judge(answer: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<St
                 }
                 Some(Some(words)) if operator == "=~" && !value.contains(['.', '*', '+']) => {
                     let unknown = value.split('|').filter(|word| !words.contains(word));
-                    mistakes.extend(unknown.map(|word| format!("`{label}` of `{name}` is never `{word}`")));
+                    mistakes.extend(
+                        unknown.map(|word| format!("`{label}` of `{name}` is never `{word}`")),
+                    );
                 }
                 Some(_) => {}
             }
         }
     }
     for grouping in list(&answer["groupings"]) {
-        let known: BTreeSet<String> =
-            list(&grouping["metrics"]).iter().filter_map(|name| labels_of(text(name), recorded)).flat_map(HashMap::into_keys).collect();
-        let unknown = list(&grouping["labels"]).iter().map(text).filter(|label| !known.contains(*label));
-        mistakes.extend(unknown.map(|label| format!("nothing there is to group has a label `{label}`")));
+        let known: BTreeSet<String> = list(&grouping["metrics"])
+            .iter()
+            .filter_map(|name| labels_of(text(name), recorded))
+            .flat_map(HashMap::into_keys)
+            .collect();
+        let unknown =
+            list(&grouping["labels"]).iter().map(text).filter(|label| !known.contains(*label));
+        mistakes.extend(
+            unknown.map(|label| format!("nothing there is to group has a label `{label}`")),
+        );
     }
     mistakes
 }
 
 /// The labels of a metric, with their words where these are fixed.
-fn labels_of(name: &str, recorded: &HashMap<String, BTreeSet<String>>) -> Option<HashMap<String, Option<Vec<&'static str>>>> {
-    let mut labels: HashMap<_, _> = TARGET.iter().map(|label| ((*label).to_owned(), None)).collect();
+fn labels_of(
+    name: &str,
+    recorded: &HashMap<String, BTreeSet<String>>,
+) -> Option<HashMap<String, Option<Vec<&'static str>>>> {
+    let mut labels: HashMap<_, _> =
+        TARGET.iter().map(|label| ((*label).to_owned(), None)).collect();
     if name == "up" {
         return Some(labels);
     }
@@ -105,7 +131,9 @@ fn labels_of(name: &str, recorded: &HashMap<String, BTreeSet<String>>) -> Option
 /// The names of a metric's series.
 fn names(metric: &Metric) -> Vec<String> {
     match metric.kind {
-        Kind::Histogram(_) => ["bucket", "sum", "count"].map(|part| format!("{}_{part}", metric.name)).to_vec(),
+        Kind::Histogram(_) => {
+            ["bucket", "sum", "count"].map(|part| format!("{}_{part}", metric.name)).to_vec()
+        }
         Kind::Counter | Kind::Gauge => vec![metric.name.to_owned()],
     }
 }
@@ -130,8 +158,14 @@ fn a_query_of_what_does_not_exist_is_noticed() {
         ("htp_requests_total", "there is no metric `htp_requests_total`"),
         ("http_request_duration_seconds", "there is no metric `http_request_duration_seconds`"),
         (r#"http_requests_total{code="500"}"#, "`http_requests_total` has no label `code`"),
-        (r#"sluice_store_breaker_state{state="opened"}"#, "`state` of `sluice_store_breaker_state` is never `opened`"),
-        (r#"sluice_store_breaker_state{state=~"open|shut"}"#, "`state` of `sluice_store_breaker_state` is never `shut`"),
+        (
+            r#"sluice_store_breaker_state{state="opened"}"#,
+            "`state` of `sluice_store_breaker_state` is never `opened`",
+        ),
+        (
+            r#"sluice_store_breaker_state{state=~"open|shut"}"#,
+            "`state` of `sluice_store_breaker_state` is never `shut`",
+        ),
         ("sum by (tool) (tool_executions_total)", "nothing there is to group has a label `tool`"),
         ("up > on (endpoint) up", "nothing there is to group has a label `endpoint`"),
         ("sum by (endpoint) (job:x:rate5m)", "nothing there is to group has a label `endpoint`"),

@@ -11,7 +11,8 @@ use sluice_tests::{
 use crate::example::Example;
 use crate::scene::{Scene, assert_passed, order};
 
-/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of every answer meanwhile.
+/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of
+/// every answer meanwhile.
 async fn while_sluice_is_away(example: Example, file: &str, holds: fn(&Answer)) {
     let limits = "defaults: { rate: 1/day, burst: 1 }";
     let scene = Scene::start(example, file, limits).await;
@@ -31,7 +32,8 @@ async fn while_sluice_is_away(example: Example, file: &str, holds: fn(&Answer)) 
     holds(&ask().await);
 
     let nobody = ReservedPort::new();
-    let store = format!("store: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number());
+    let store =
+        format!("store: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number());
     scene.sluice.rewrite_config(&example.sluice(&format!("{limits}\n{store}")));
     scene.sluice.restart();
     holds(&ask().await);
@@ -46,15 +48,22 @@ pub(crate) async fn requests_pass_while_sluice_is_away(example: Example) {
     while_sluice_is_away(example, example.file, assert_passed).await;
 }
 
-pub(crate) async fn requests_are_refused_while_sluice_is_away_where_the_file_says_so(example: Example) {
+pub(crate) async fn requests_are_refused_while_sluice_is_away_where_the_file_says_so(
+    example: Example,
+) {
     let file = (example.refuse)(example.file);
-    while_sluice_is_away(example, &file, |answer| assert!(matches!(answer.status, 502..=504), "{answer}")).await;
+    while_sluice_is_away(example, &file, |answer| {
+        assert!(matches!(answer.status, 502..=504), "{answer}")
+    })
+    .await;
 }
 
 /// More requests than the proxy has threads wait for Sluice, and nothing else does.
 pub(crate) async fn what_was_let_through_flows_on_while_sluice_hangs(example: Example) {
     const WAITING: usize = 16;
-    let scene = Scene::start(example, &example.patient(), "defaults: { rate: 1000/minute, burst: 1000 }").await;
+    let scene =
+        Scene::start(example, &example.patient(), "defaults: { rate: 1000/minute, burst: 1000 }")
+            .await;
     let mut stream = Connection::open(scene.proxy.addr()).await.unwrap();
     stream.send(&Request::get(STREAMS).to_bytes()).await.unwrap();
     stream.receive_until(FIRST_EVENT.as_bytes()).await.unwrap();

@@ -10,10 +10,17 @@ use sluice_tests::{
 use crate::example::Example;
 use crate::scene::{EXEMPT, Scene, assert_passed, order};
 
-const ON_EVERY_ANSWER: [&str; 5] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit"];
+const ON_EVERY_ANSWER: [&str; 5] = [
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "ratelimit-policy",
+    "ratelimit",
+];
 
 pub(crate) async fn requests_reach_the_api_until_the_limit_is_spent(example: Example) {
-    let scene = Scene::start(example, &example.patient(), "defaults: { rate: 10/day, burst: 2 }").await;
+    let scene =
+        Scene::start(example, &example.patient(), "defaults: { rate: 10/day, burst: 2 }").await;
     let before = scene.api.asked();
     let mut client = scene.client();
 
@@ -22,14 +29,22 @@ pub(crate) async fn requests_reach_the_api_until_the_limit_is_spent(example: Exa
         assert_passed(&allowed);
         assert_eq!(allowed.header("retry-after"), None);
         for name in ON_EVERY_ANSWER {
-            assert_eq!(allowed.header(name).is_some(), example.tells_the_allowed, "{name}: {allowed}");
+            assert_eq!(
+                allowed.header(name).is_some(),
+                example.tells_the_allowed,
+                "{name}: {allowed}"
+            );
         }
         if example.tells_the_allowed {
             assert_eq!(allowed.number("x-ratelimit-remaining"), left);
         }
     }
     let denied = client.ask(&order()).await;
-    assert_eq!((denied.status, denied.problem().as_deref()), (429, Some("rate-limited")), "{denied}");
+    assert_eq!(
+        (denied.status, denied.problem().as_deref()),
+        (429, Some("rate-limited")),
+        "{denied}"
+    );
     assert!((1..=8640).contains(&denied.number("retry-after")), "a tenth of a day: {denied}");
     assert_eq!(denied.number("x-ratelimit-remaining"), 0);
     for name in ON_EVERY_ANSWER {
@@ -38,18 +53,29 @@ pub(crate) async fn requests_reach_the_api_until_the_limit_is_spent(example: Exa
     assert_eq!(scene.api.asked(), before + 2, "what is denied never reaches the API");
 
     let unreadable = client.ask(&Request::get("/a%2fb").header("x-api-key", "bob")).await;
-    assert_eq!((unreadable.status, unreadable.problem().as_deref()), (400, Some("invalid-request")), "{unreadable}");
+    assert_eq!(
+        (unreadable.status, unreadable.problem().as_deref()),
+        (400, Some("invalid-request")),
+        "{unreadable}"
+    );
     let limited_twice = client.ask(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
     let teller = if example.tells_the_allowed { "\"default\"" } else { "\"own\"" };
-    assert!(limited_twice.header("ratelimit").is_some_and(|field| field.starts_with(teller)), "one limiter speaks: {limited_twice}");
+    assert!(
+        limited_twice.header("ratelimit").is_some_and(|field| field.starts_with(teller)),
+        "one limiter speaks: {limited_twice}"
+    );
     let exempt = client.get(EXEMPT).await;
     assert_eq!((exempt.status, exempt.header("ratelimit")), (200, None), "{exempt}");
 }
 
 pub(crate) async fn what_a_client_forges_changes_nothing(example: Example) {
-    let scene = Scene::start(example, &example.patient(), "defaults: { rate: 10/day, burst: 1 }").await;
+    let scene =
+        Scene::start(example, &example.patient(), "defaults: { rate: 10/day, burst: 1 }").await;
     let from = async |client: &str, request: &Request| {
-        let mut connection = Connection::open_from(client.parse::<IpAddr>().unwrap(), scene.proxy.addr()).await.unwrap();
+        let mut connection =
+            Connection::open_from(client.parse::<IpAddr>().unwrap(), scene.proxy.addr())
+                .await
+                .unwrap();
         connection.ask(request).await.unwrap().status
     };
     let plain = Request::get("/orders");
@@ -66,16 +92,27 @@ pub(crate) async fn what_a_client_forges_changes_nothing(example: Example) {
         ("X-Forwarded-Method", "OPTIONS"),
         ("X-Original-Method", "OPTIONS"),
     ] {
-        assert_eq!(from("127.0.0.2", &plain.clone().header(name, value)).await, 429, "{name}: {value}");
+        assert_eq!(
+            from("127.0.0.2", &plain.clone().header(name, value)).await,
+            429,
+            "{name}: {value}"
+        );
     }
-    let forged = Request::get("/orders").header("X-Forwarded-For", "127.0.0.2").header("X-Original-URI", "/other");
-    assert_eq!(from("127.0.0.3", &forged).await, 200, "the bucket of the address that was claimed is as it was, and so is one's own");
+    let forged = Request::get("/orders")
+        .header("X-Forwarded-For", "127.0.0.2")
+        .header("X-Original-URI", "/other");
+    assert_eq!(
+        from("127.0.0.3", &forged).await,
+        200,
+        "the bucket of the address that was claimed is as it was, and so is one's own"
+    );
     assert_eq!(from("127.0.0.3", &forged).await, 429);
 }
 
 /// What Sluice does not take must not look like a Sluice that is away, or whoever sends it passes.
 pub(crate) async fn what_is_too_large_for_sluice_gets_nobody_past_the_limit(example: Example) {
-    let scene = Scene::start(example, &example.patient(), "defaults: { rate: 1/day, burst: 1 }").await;
+    let scene =
+        Scene::start(example, &example.patient(), "defaults: { rate: 1/day, burst: 1 }").await;
     let spent = async |request: Request| {
         // Some proxies hang up on what is too large for themselves.
         let answer = scene.client().try_ask(&request.header("x-api-key", "alice")).await;
@@ -83,14 +120,24 @@ pub(crate) async fn what_is_too_large_for_sluice_gets_nobody_past_the_limit(exam
     };
     assert_eq!(scene.client().ask(&order()).await.status, 200);
     assert!(spent(Request::get("/orders")).await);
-    for size in [1, 4, 7, 8, 12, 15, 16, 24, 31, 32, 60, 64, 100, 128, 250, 256, 400, 500, 1000, 1100] {
+    for size in
+        [1, 4, 7, 8, 12, 15, 16, 24, 31, 32, 60, 64, 100, 128, 250, 256, 400, 500, 1000, 1100]
+    {
         let filling = "x".repeat(size * 1024);
         assert!(spent(Request::get(&format!("/orders?{filling}"))).await, "a target of {size} KiB");
-        assert!(spent(Request::get("/orders").header("x-filling", &filling)).await, "a field of {size} KiB");
-        assert!(spent(Request::get("/orders").header("authorization", &filling)).await, "a credential of {size} KiB");
+        assert!(
+            spent(Request::get("/orders").header("x-filling", &filling)).await,
+            "a field of {size} KiB"
+        );
+        assert!(
+            spent(Request::get("/orders").header("authorization", &filling)).await,
+            "a credential of {size} KiB"
+        );
     }
     for count in [32, 60, 90, 95, 96, 97, 98, 99, 100, 101, 102, 127, 128, 200, 256, 1000, 5000] {
-        let fields = |name: &str| (0..count).fold(Request::get("/orders"), |request, _| request.header(name, "x"));
+        let fields = |name: &str| {
+            (0..count).fold(Request::get("/orders"), |request, _| request.header(name, "x"))
+        };
         assert!(spent(fields("x-filling")).await, "{count} fields");
         assert!(spent(fields("authorization")).await, "{count} credentials");
     }

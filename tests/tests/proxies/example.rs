@@ -24,7 +24,13 @@ pub(crate) const NGINX: Example = Example {
     kind: ProxyKind::Nginx,
     file: include_str!("../../../deploy/examples/nginx/sluice.conf"),
     sluice_yaml: include_str!("../../../deploy/examples/nginx/sluice.yaml"),
-    refuse: |file| once(file, "replace this line by: return 503;\n        proxy_pass http://api;", "\n        return 503;"),
+    refuse: |file| {
+        once(
+            file,
+            "replace this line by: return 503;\n        proxy_pass http://api;",
+            "\n        return 503;",
+        )
+    },
     replica: |_, address| format!("server {address};"),
     between: " ",
     tells_the_allowed: true,
@@ -76,9 +82,20 @@ impl Example {
         format!("{}\n{limits}\n", self.sluice_yaml)
     }
 
-    /// `file` with addresses of the test's own in place of the example's; `inner` is for what the proxy asks itself.
-    pub(crate) fn placed(&self, file: &str, door: &ReservedPort, inner: &ReservedPort, sluices: &[SocketAddr], api: SocketAddr) -> String {
-        let each: Vec<_> = (1..).zip(sluices).map(|(number, sluice)| (self.replica)(&number.to_string(), &sluice.to_string())).collect();
+    /// `file` with addresses of the test's own in place of the example's; `inner` is for what the
+    /// proxy asks itself.
+    pub(crate) fn placed(
+        &self,
+        file: &str,
+        door: &ReservedPort,
+        inner: &ReservedPort,
+        sluices: &[SocketAddr],
+        api: SocketAddr,
+    ) -> String {
+        let each: Vec<_> = (1..)
+            .zip(sluices)
+            .map(|(number, sluice)| (self.replica)(&number.to_string(), &sluice.to_string()))
+            .collect();
         let file = once(file, &(self.replica)("", "127.0.0.1:8000"), &each.join(self.between));
         let file = once(&file, ":8080", &format!(":{}", door.number()));
         let file = file.replace("127.0.0.1:9000", &api.to_string());

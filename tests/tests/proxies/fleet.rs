@@ -17,7 +17,12 @@ pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Exam
     const KEYS: [&str; 3] = ["alice", "bob", "carol"];
     const CLIENTS: usize = 24;
     const TURNS: usize = 3;
-    let fleet = Fleet::start(3, RedisServer::start(), STOIC, &example.sluice(&format!("defaults: {{ rate: 1/day, burst: {BURST} }}")));
+    let fleet = Fleet::start(
+        3,
+        RedisServer::start(),
+        STOIC,
+        &example.sluice(&format!("defaults: {{ rate: 1/day, burst: {BURST} }}")),
+    );
     let api = Echo::start().await;
     let place = || InPlace::start(example, &example.patient(), &fleet.addresses(), api.address());
     let proxies = [place(), place()];
@@ -34,7 +39,11 @@ pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Exam
         assert!(metrics.count("sluice_decisions_total", &[]) > 0, "every replica is asked");
         decided_by_redis += metrics.count("sluice_decisions_total", &[("source", "store")]);
     }
-    assert_eq!(decided_by_redis, (KEYS.len() * CLIENTS * TURNS) as u64, "each request is decided about once, and by Redis");
+    assert_eq!(
+        decided_by_redis,
+        (KEYS.len() * CLIENTS * TURNS) as u64,
+        "each request is decided about once, and by Redis"
+    );
 }
 
 pub(crate) async fn a_replica_that_is_gone_is_not_missed(example: Example) {
@@ -48,9 +57,16 @@ pub(crate) async fn a_replica_that_is_gone_is_not_missed(example: Example) {
         for _ in 0..times {
             statuses.push(client.ask(&order()).await.status);
         }
-        if statuses.iter().all(|status| *status == 429) { Ok(()) } else { Err(format!("{statuses:?}")) }
+        if statuses.iter().all(|status| *status == 429) {
+            Ok(())
+        } else {
+            Err(format!("{statuses:?}"))
+        }
     };
     // Some find out by asking, some by looking now and then.
-    eventually_async("the limit is spent and the proxy knows who is there", async || denied(4).await).await;
+    eventually_async("the limit is spent and the proxy knows who is there", async || {
+        denied(4).await
+    })
+    .await;
     assert_eq!(denied(20).await, Ok(()), "every answer is that of the replica that is there");
 }

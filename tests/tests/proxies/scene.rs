@@ -29,7 +29,8 @@ pub(crate) struct InPlace {
 }
 
 impl Scene {
-    /// Starts everything; `file` is the example's, perhaps changed, and `limits` are added to its `sluice.yaml`.
+    /// Starts everything; `file` is the example's, perhaps changed, and `limits` are added to its
+    /// `sluice.yaml`.
     pub(crate) async fn start(example: Example, file: &str, limits: &str) -> Self {
         let sluice = SluiceOptions::new(built_sluice()).config(example.sluice(limits)).start();
         let api = Echo::start().await;
@@ -44,7 +45,12 @@ impl Scene {
 
 impl InPlace {
     /// Starts a proxy with this file between `sluices` and `api`.
-    pub(crate) fn start(example: Example, file: &str, sluices: &[SocketAddr], api: SocketAddr) -> Self {
+    pub(crate) fn start(
+        example: Example,
+        file: &str,
+        sluices: &[SocketAddr],
+        api: SocketAddr,
+    ) -> Self {
         let (door, inner) = (ReservedPort::new(), ReservedPort::new());
         let file = example.placed(file, &door, &inner, sluices, api);
         let proxy = tokio::task::block_in_place(|| Proxy::start(example.kind, &file, door, EXEMPT));
@@ -65,5 +71,8 @@ pub(crate) fn order() -> Request {
 pub(crate) fn assert_passed(answer: &Answer) {
     assert_eq!(answer.status, 200, "{answer}");
     let asked = answer.json();
-    assert_eq!(asked, json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" }));
+    assert_eq!(
+        asked,
+        json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" })
+    );
 }

@@ -28,8 +28,8 @@ pub struct PolicyBuilder {
     pub limits: Vec<Rule>,
     /// Makes clients unreadable.
     pub tagger: Tagger,
-    /// The leading bits of an IPv6 address that name a client; 64 unless said otherwise, since a subscriber has at least that many to
-    /// choose from.
+    /// The leading bits of an IPv6 address that name a client; 64 unless said otherwise, since a
+    /// subscriber has at least that many to choose from.
     pub ipv6_prefix: u8,
 }
 
@@ -95,9 +95,13 @@ const ENDPOINTS: [(&str, u64); 4] = [
 ];
 
 impl Default for PolicyBuilder {
-    /// 60 requests a minute and bursts of 10 per client, tighter or wider for four endpoints, nothing for health, metrics and monitoring.
+    /// 60 requests a minute and bursts of 10 per client, tighter or wider for four endpoints,
+    /// nothing for health, metrics and monitoring.
     fn default() -> Self {
-        let endpoint = |(path, per_minute): (&str, u64)| Endpoint { path: path.to_owned(), setting: built_in(per_minute) };
+        let endpoint = |(path, per_minute): (&str, u64)| Endpoint {
+            path: path.to_owned(),
+            setting: built_in(per_minute),
+        };
         Self {
             defaults: built_in(60),
             endpoints: ENDPOINTS.into_iter().map(endpoint).collect(),

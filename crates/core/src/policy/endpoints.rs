@@ -2,13 +2,16 @@
 
 use crate::policy::pattern::{Segments, segments};
 
-/// Values by path pattern: `/a/b` covers `/a/b` and everything below it, `*` stands for one segment.
+/// Values by path pattern: `/a/b` covers `/a/b` and everything below it, `*` stands for one
+/// segment.
 ///
-/// The pattern of most segments wins; among equally long ones the first difference from the left decides, where a literal beats `*`.
+/// The pattern of most segments wins; among equally long ones the first difference from the left
+/// decides, where a literal beats `*`.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoints<T> {
     nodes: Vec<Node<T>>,
-    /// Every pattern and its node, the longest first; `None` once they are many, or one holds a `*`.
+    /// Every pattern and its node, the longest first; `None` once they are many, or one holds a
+    /// `*`.
     few: Option<Vec<(Box<str>, usize)>>,
 }
 
@@ -48,7 +51,8 @@ impl<T> Endpoints<T> {
         Self { nodes: vec![Node::EMPTY], few: Some(Vec::new()) }
     }
 
-    /// Keeps `value` for `pattern`, which is in normal form; the value that was there before is handed back.
+    /// Keeps `value` for `pattern`, which is in normal form; the value that was there before is
+    /// handed back.
     pub(super) fn insert(&mut self, pattern: &str, value: T) -> Option<T> {
         let mut at = 0;
         for segment in segments(pattern) {
@@ -93,12 +97,15 @@ impl<T> Endpoints<T> {
         found
     }
 
-    /// The value of the most specific pattern that covers `path`, which is in normal form, of those that are `wanted`.
+    /// The value of the most specific pattern that covers `path`, which is in normal form, of those
+    /// that are `wanted`.
     pub(super) fn find(&self, path: &str, wanted: impl Fn(&T) -> bool) -> Option<&T> {
         if let Some(few) = &self.few {
             // Of literals that cover the same path, the longer one has more segments.
             let covering = few.iter().filter(|(pattern, _)| covers(pattern, path));
-            return covering.filter_map(|&(_, node)| self.nodes[node].value.as_ref()).find(|value| wanted(value));
+            return covering
+                .filter_map(|&(_, node)| self.nodes[node].value.as_ref())
+                .find(|value| wanted(value));
         }
         let mut best = None;
         self.search(0, 0, segments(path), &wanted, &mut best);
@@ -140,7 +147,8 @@ fn covers(pattern: &str, path: &str) -> bool {
     let (pattern, path) = (pattern.as_bytes(), path.as_bytes());
     // The byte behind tells most apart before the texts are compared.
     let ends_with_segment = || path.get(pattern.len()).is_none_or(|&next| next == b'/');
-    pattern == b"/" || path.len() >= pattern.len() && ends_with_segment() && path.starts_with(pattern)
+    pattern == b"/"
+        || path.len() >= pattern.len() && ends_with_segment() && path.starts_with(pattern)
 }
 
 #[cfg(test)]
@@ -189,7 +197,10 @@ mod tests {
     #[test]
     fn what_is_not_wanted_is_passed_over() {
         let endpoints = endpoints(&["/a", "/a/b"]);
-        assert_eq!(endpoints.find("/a/b/c", |pattern| pattern != "/a/b").map(String::as_str), Some("/a"));
+        assert_eq!(
+            endpoints.find("/a/b/c", |pattern| pattern != "/a/b").map(String::as_str),
+            Some("/a")
+        );
     }
 
     #[test]
@@ -199,15 +210,22 @@ mod tests {
         assert_eq!(endpoints.find("/a/b", |_| true).map(String::as_str), Some("new"));
     }
 
-    /// Whether `pattern` covers `path`, and how specifically: its length, then whether each segment is a literal.
+    /// Whether `pattern` covers `path`, and how specifically: its length, then whether each segment
+    /// is a literal.
     fn specificity(pattern: &str, path: &str) -> Option<(usize, Vec<bool>)> {
-        let (pattern, path): (Vec<_>, Vec<_>) = (segments(pattern).collect(), segments(path).collect());
-        let covers = pattern.len() <= path.len() && pattern.iter().zip(&path).all(|(wanted, segment)| *wanted == "*" || wanted == segment);
+        let (pattern, path): (Vec<_>, Vec<_>) =
+            (segments(pattern).collect(), segments(path).collect());
+        let covers = pattern.len() <= path.len()
+            && pattern
+                .iter()
+                .zip(&path)
+                .all(|(wanted, segment)| *wanted == "*" || wanted == segment);
         covers.then(|| (pattern.len(), pattern.iter().map(|segment| *segment != "*").collect()))
     }
 
     fn path(segments: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
-        prop::collection::vec(prop::sample::select(segments), 0..most).prop_map(|segments| format!("/{}", segments.join("/")))
+        prop::collection::vec(prop::sample::select(segments), 0..most)
+            .prop_map(|segments| format!("/{}", segments.join("/")))
     }
 
     /// Patterns with and without stars, few and many: both ways of looking.

@@ -152,7 +152,9 @@ pub enum PolicyFault {
         first: Location,
     },
     /// Two limits' names become the same key in the store.
-    #[error("`{name}` and `{other}` ({first}) would share their buckets in the store: rename one of them")]
+    #[error(
+        "`{name}` and `{other}` ({first}) would share their buckets in the store: rename one of them"
+    )]
     CollidingKeys {
         /// The name.
         name: String,
@@ -197,7 +199,9 @@ pub enum PolicyFault {
     #[error("a client's key has from 1 to {} bytes", crate::MAX_CLIENT_BYTES)]
     ClientKey,
     /// A tier that multiplies by nothing.
-    #[error("a tier multiplies by at least 1: it can take away limits with `unlimited`, and has numbers of its own for less")]
+    #[error(
+        "a tier multiplies by at least 1: it can take away limits with `unlimited`, and has numbers of its own for less"
+    )]
     MultiplyByZero,
     /// A limit whose numbers a tier cannot multiply.
     #[error("limit `{limit}` cannot be multiplied by {factor}: {source}")]
@@ -210,7 +214,9 @@ pub enum PolicyFault {
         source: MultiplyError,
     },
     /// A tier without limits that has numbers.
-    #[error("a tier that is `unlimited` has no limits per client to multiply or to replace: remove one or the other")]
+    #[error(
+        "a tier that is `unlimited` has no limits per client to multiply or to replace: remove one or the other"
+    )]
     UnlimitedWithNumbers,
     /// What names no header.
     #[error("`{name}` names no header: letters, digits and `-`, as in `x-org`")]
@@ -225,7 +231,9 @@ pub enum PolicyFault {
         method: String,
     },
     /// A cost that no bucket of the limit ever holds.
-    #[error("a cost of {cost} is above the burst of {burst}, so every request would be denied: raise the burst or lower the cost")]
+    #[error(
+        "a cost of {cost} is above the burst of {burst}, so every request would be denied: raise the burst or lower the cost"
+    )]
     CostAboveBurst {
         /// The cost.
         cost: u64,
@@ -241,5 +249,9 @@ pub enum PolicyFault {
 }
 
 fn known_tiers(known: &[String]) -> String {
-    if known.is_empty() { "no tiers are defined".to_owned() } else { format!("use one of {}", known.join(", ")) }
+    if known.is_empty() {
+        "no tiers are defined".to_owned()
+    } else {
+        format!("use one of {}", known.join(", "))
+    }
 }

@@ -1,18 +1,23 @@
 //! Which limits apply to a request.
 //!
-//! A [`Policy`] is written down as a [`PolicyBuilder`] and compiled once; matching a request then computes nothing that could have been known
-//! before, and allocates nothing for a path in normal form.
+//! A [`Policy`] is written down as a [`PolicyBuilder`] and compiled once; matching a request then
+//! computes nothing that could have been known before, and allocates nothing for a path in normal
+//! form.
 //!
 //! Three kinds of limits take part:
 //!
-//! - The **endpoint** whose path covers the request's most specifically. `/a/b` covers `/a/b` and everything below it, but not `/a/bc`.
+//! - The **endpoint** whose path covers the request's most specifically. `/a/b` covers `/a/b` and
+//!   everything below it, but not `/a/bc`.
 //! - All **general limits** ([`Rule`]) whose `when` fits.
-//! - The **default**, when neither of these denies; it has one bucket per client for all such requests.
+//! - The **default**, when neither of these denies; it has one bucket per client for all such
+//!   requests.
 //!
-//! A limit in shadow mode is asked too, and changes nothing: what is enforced without it is enforced with it.
+//! A limit in shadow mode is asked too, and changes nothing: what is enforced without it is
+//! enforced with it.
 //!
-//! Paths are compared in a normal form, so that `/health/../api/x`, `//api//x` and `/api/%78` are all `/api/x`. What servers read differently
-//! from each other, such as encoded slashes, is refused.
+//! Paths are compared in a normal form, so that `/health/../api/x`, `//api//x` and `/api/%78` are
+//! all `/api/x`. What servers read differently from each other, such as encoded slashes, is
+//! refused.
 //!
 //! ```
 //! use sluice_core::{Action, Client, Policy, Request};
@@ -84,7 +89,8 @@ pub struct Matched {
 }
 
 impl Policy {
-    /// Which limits `request` has to pass, with their buckets and costs, as a check that does `action`.
+    /// Which limits `request` has to pass, with their buckets and costs, as a check that does
+    /// `action`.
     ///
     /// # Errors
     /// When the request is not one that could be limited; the caller is to blame.
@@ -96,13 +102,18 @@ impl Policy {
         let client = self.client_tag(request.client)?;
         let plan = self.plan(client, request.tier);
         let endpoint = plan.endpoints.find(&path, |_| true);
-        let mut matched = Matched::new(action, endpoint.map_or(0, |endpoint| endpoint.label), Some(client));
+        let mut matched =
+            Matched::new(action, endpoint.map_or(0, |endpoint| endpoint.label), Some(client));
         let mut enforced = endpoint;
         if let Some(tried) = endpoint.filter(|endpoint| endpoint.is_shadow()) {
             matched.apply(tried.applied.as_ref(), client, request.cost);
             enforced = plan.endpoints.find(&path, |endpoint| !endpoint.is_shadow());
         }
-        matched.apply(enforced.and_then(|endpoint| endpoint.applied.as_ref()), client, request.cost);
+        matched.apply(
+            enforced.and_then(|endpoint| endpoint.applied.as_ref()),
+            client,
+            request.cost,
+        );
         // Whether the default is kept away.
         let mut spoken_for = enforced.is_some();
         for rule in plan.rules.iter().filter(|rule| rule.when.holds(request, &path)) {
@@ -118,8 +129,13 @@ impl Policy {
 
     /// What configuration says about the client's tier goes before what came with the request.
     fn plan(&self, client: Tag, tier: Option<&str>) -> &Plan {
-        let assigned = if self.assigned.is_empty() { None } else { self.assigned.get(&client).copied() };
-        let named = || tier.and_then(|tier| self.plans.iter().position(|plan| plan.tier.as_deref() == Some(tier)));
+        let assigned =
+            if self.assigned.is_empty() { None } else { self.assigned.get(&client).copied() };
+        let named = || {
+            tier.and_then(|tier| {
+                self.plans.iter().position(|plan| plan.tier.as_deref() == Some(tier))
+            })
+        };
         &self.plans[assigned.or_else(named).unwrap_or(0)]
     }
 
@@ -146,7 +162,8 @@ impl Policy {
         }
     }
 
-    /// Whose bucket a request takes from; `None` when the limit is per something that the request has not.
+    /// Whose bucket a request takes from; `None` when the limit is per something that the request
+    /// has not.
     fn tag(&self, per: &PlannedPer, client: Tag, request: &Request<'_>) -> Option<Tag> {
         match per {
             PlannedPer::Client => Some(client),
@@ -165,13 +182,15 @@ impl Policy {
         }
     }
 
-    /// Every limit that may apply, once, with the numbers of clients without a tier where there are such.
+    /// Every limit that may apply, once, with the numbers of clients without a tier where there are
+    /// such.
     #[must_use]
     pub fn limits(&self) -> &[Arc<Limit>] {
         &self.limits
     }
 
-    /// What a metric's label may say of a path: the patterns that may cover it, behind `other` for none of them.
+    /// What a metric's label may say of a path: the patterns that may cover it, behind `other` for
+    /// none of them.
     #[must_use]
     pub fn endpoints(&self) -> &[Arc<str>] {
         &self.endpoints
@@ -186,7 +205,13 @@ impl Policy {
 
 impl Matched {
     fn new(action: Action, endpoint: usize, client: Option<Tag>) -> Self {
-        Self { check: Check::new(action), limits: SmallVec::new(), endpoint, client, exempt: client.is_none() }
+        Self {
+            check: Check::new(action),
+            limits: SmallVec::new(),
+            endpoint,
+            client,
+            exempt: client.is_none(),
+        }
     }
 
     fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {

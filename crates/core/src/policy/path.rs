@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use crate::request::RequestError;
 
-/// The normal form of `path`: without query and fragment, escapes decoded, `.` and `..` resolved, slashes merged, no slash at the end.
-/// A path that is normal already is borrowed.
+/// The normal form of `path`: without query and fragment, escapes decoded, `.` and `..` resolved,
+/// slashes merged, no slash at the end. A path that is normal already is borrowed.
 ///
-/// Only `%25`, `%3F` and `%23` stay escaped, in capitals: decoded they would be escapes or a query when read once more.
+/// Only `%25`, `%3F` and `%23` stay escaped, in capitals: decoded they would be escapes or a query
+/// when read once more.
 ///
 /// # Errors
 /// When servers would disagree about the path, or it is none.
@@ -75,7 +76,8 @@ fn normal_length(path: &[u8]) -> Option<usize> {
     Some(if slash_at_end { at - 1 } else { at })
 }
 
-/// Whether `path` holds nothing but single slashes and bytes that mean nothing, as nearly all do. Without a branch for each byte.
+/// Whether `path` holds nothing but single slashes and bytes that mean nothing, as nearly all do.
+/// Without a branch for each byte.
 fn is_plain(path: &[u8]) -> bool {
     let (mut seen, mut before) = (0, 0);
     for &byte in path {
@@ -109,7 +111,8 @@ fn decode(path: &str) -> Result<String, RequestError> {
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         let escaped = byte == b'%';
-        let byte = if escaped { escaped_byte(&mut bytes).ok_or(RequestError::PathEscape)? } else { byte };
+        let byte =
+            if escaped { escaped_byte(&mut bytes).ok_or(RequestError::PathEscape)? } else { byte };
         match byte {
             b'\\' => return Err(RequestError::PathSeparator),
             b'/' if escaped => return Err(RequestError::PathSeparator),
@@ -129,7 +132,8 @@ fn escaped_byte(bytes: &mut impl Iterator<Item = u8>) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
-/// Resolves dots as RFC 3986 does, with empty segments in their place, and merges slashes afterwards.
+/// Resolves dots as RFC 3986 does, with empty segments in their place, and merges slashes
+/// afterwards.
 fn resolve(path: &str) -> Result<String, RequestError> {
     let mut segments: Vec<&str> = Vec::new();
     // Counted as they come and go: a path is as long as its sender likes.
@@ -159,7 +163,8 @@ fn resolve(path: &str) -> Result<String, RequestError> {
     Ok(resolved)
 }
 
-/// A path in normal form as it can stand in a header field or a label: with escapes for what is no printable ASCII, and for quotes.
+/// A path in normal form as it can stand in a header field or a label: with escapes for what is no
+/// printable ASCII, and for quotes.
 pub(super) fn printable(path: &str) -> String {
     use std::fmt::Write as _;
     path.bytes().fold(String::with_capacity(path.len()), |mut text, byte| {
@@ -268,7 +273,8 @@ mod tests {
 
     /// A segment in normal form.
     fn segment() -> impl Strategy<Value = String> {
-        "([a-zA-Z0-9_~:@!*é.-]|%25|%3F|%23){1,8}".prop_filter("dots are resolved", |segment| !is_dots(segment.as_bytes()))
+        "([a-zA-Z0-9_~:@!*é.-]|%25|%3F|%23){1,8}"
+            .prop_filter("dots are resolved", |segment| !is_dots(segment.as_bytes()))
     }
 
     /// Ways to write a segment so that it is still the same.

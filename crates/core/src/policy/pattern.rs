@@ -1,4 +1,5 @@
-//! Paths as limits name them: `/a/*/b` for an endpoint and everything below it, `/a/**` in a `when`.
+//! Paths as limits name them: `/a/*/b` for an endpoint and everything below it, `/a/**` in a
+//! `when`.
 
 use crate::{policy::path, request::RequestError};
 
@@ -21,13 +22,17 @@ pub enum PatternError {
         pattern: String,
     },
     /// A `*` with something beside it.
-    #[error("`{pattern}` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`")]
+    #[error(
+        "`{pattern}` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`"
+    )]
     Star {
         /// What was written.
         pattern: String,
     },
     /// A `**` where everything below is meant anyway.
-    #[error("`{pattern}` holds `**`, which has no meaning here: `/a` stands for `/a` and everything below it")]
+    #[error(
+        "`{pattern}` holds `**`, which has no meaning here: `/a` stands for `/a` and everything below it"
+    )]
     Below {
         /// What was written.
         pattern: String,
@@ -44,7 +49,8 @@ enum Segment {
     Any,
 }
 
-/// A pattern of whole paths, in which `*` stands for one segment and `**` for any number of them, also none.
+/// A pattern of whole paths, in which `*` stands for one segment and `**` for any number of them,
+/// also none.
 #[derive(Clone, Debug)]
 pub(super) struct PathPattern {
     segments: Box<[Segment]>,
@@ -65,7 +71,8 @@ impl PathPattern {
     /// Whether the whole of `path`, in normal form, matches.
     pub(super) fn matches(&self, path: &str) -> bool {
         let (mut at, mut rest) = (0, segments(path));
-        // Where to go on when what follows the last `**` does not fit: behind it, one segment of the path later.
+        // Where to go on when what follows the last `**` does not fit: behind it, one segment of
+        // the path later.
         let mut again = None;
         loop {
             let here = rest.clone();
@@ -77,7 +84,9 @@ impl PathPattern {
                     continue;
                 }
                 (Some(Segment::One), Some(_)) => at += 1,
-                (Some(Segment::Literal(literal)), Some(segment)) if **literal == *segment => at += 1,
+                (Some(Segment::Literal(literal)), Some(segment)) if **literal == *segment => {
+                    at += 1
+                }
                 (None, None) => return true,
                 _ => {
                     let Some((behind, mut from)) = again.take() else { return false };
@@ -99,7 +108,9 @@ pub(super) fn endpoint(pattern: &str) -> Result<String, PatternError> {
         match segment {
             "*" => {}
             "**" => return Err(PatternError::Below { pattern: pattern.to_owned() }),
-            _ if segment.contains('*') => return Err(PatternError::Star { pattern: pattern.to_owned() }),
+            _ if segment.contains('*') => {
+                return Err(PatternError::Star { pattern: pattern.to_owned() });
+            }
             _ => {}
         }
     }
@@ -110,7 +121,9 @@ fn normal(pattern: &str) -> Result<String, PatternError> {
     if pattern.contains(['?', '#']) {
         return Err(PatternError::Query { pattern: pattern.to_owned() });
     }
-    path::normal(pattern).map(Into::into).map_err(|source| PatternError::Path { pattern: pattern.to_owned(), source })
+    path::normal(pattern)
+        .map(Into::into)
+        .map_err(|source| PatternError::Path { pattern: pattern.to_owned(), source })
 }
 
 /// The segments of a path in normal form; of `/` there are none.
@@ -118,7 +131,8 @@ pub(super) const fn segments(path: &str) -> Segments<'_> {
     Segments { rest: path }
 }
 
-/// See [`segments`]. By hand, since splitting a string at a character is several times slower for segments this short.
+/// See [`segments`]. By hand, since splitting a string at a character is several times slower for
+/// segments this short.
 #[derive(Clone, Debug)]
 pub(super) struct Segments<'p> {
     /// Begins with the slash before the next segment.
@@ -187,22 +201,35 @@ mod tests {
                 "`/a%2Fb` matches no path: a path holds no backslashes and no encoded slashes (`%2F`, `%5C`): separate segments with `/`",
             ),
             ("/a?b=c", "`/a?b=c` holds a query or a fragment: only paths are matched"),
-            ("/a/b*", "`/a/b*` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`"),
-            ("/a/***", "`/a/***` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`"),
+            (
+                "/a/b*",
+                "`/a/b*` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`",
+            ),
+            (
+                "/a/***",
+                "`/a/***` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`",
+            ),
         ] {
             assert_eq!(PathPattern::parse(pattern).unwrap_err().to_string(), expected);
             assert_eq!(endpoint(pattern).unwrap_err().to_string(), expected);
         }
         let error = endpoint("/a/**").unwrap_err();
-        assert_eq!(error.to_string(), "`/a/**` holds `**`, which has no meaning here: `/a` stands for `/a` and everything below it");
+        assert_eq!(
+            error.to_string(),
+            "`/a/**` holds `**`, which has no meaning here: `/a` stands for `/a` and everything below it"
+        );
     }
 
     /// The same question answered by definition.
     fn oracle(pattern: &[&str], path: &[&str]) -> bool {
         match (pattern, path) {
             ([], rest) => rest.is_empty(),
-            (["**", pattern @ ..], _) => (0..=path.len()).any(|skipped| oracle(pattern, &path[skipped..])),
-            ([first, pattern @ ..], [segment, path @ ..]) => (*first == "*" || first == segment) && oracle(pattern, path),
+            (["**", pattern @ ..], _) => {
+                (0..=path.len()).any(|skipped| oracle(pattern, &path[skipped..]))
+            }
+            ([first, pattern @ ..], [segment, path @ ..]) => {
+                (*first == "*" || first == segment) && oracle(pattern, path)
+            }
             ([_, ..], []) => false,
         }
     }

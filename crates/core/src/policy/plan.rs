@@ -88,7 +88,8 @@ pub(super) enum PlannedCost {
 impl Condition {
     /// Whether `request`, whose path in normal form is `path`, is meant.
     pub(super) fn holds(&self, request: &Request<'_>, path: &str) -> bool {
-        let method = || self.methods.iter().any(|method| method.eq_ignore_ascii_case(request.method));
+        let method =
+            || self.methods.iter().any(|method| method.eq_ignore_ascii_case(request.method));
         (self.methods.is_empty() || method())
             && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path)))
             && self.headers.iter().all(|header| header.holds(request.attributes))
@@ -98,7 +99,9 @@ impl Condition {
 impl HeaderCondition {
     fn holds(&self, attributes: &dyn Attributes) -> bool {
         let value = attributes.get(&self.name);
-        value.is_some_and(|value| self.values.is_empty() || self.values.iter().any(|wanted| wanted.as_bytes() == value))
+        value.is_some_and(|value| {
+            self.values.is_empty() || self.values.iter().any(|wanted| wanted.as_bytes() == value)
+        })
     }
 }
 
@@ -120,7 +123,9 @@ impl PlannedCost {
             Self::Fixed(cost) => Ok(*cost),
             Self::Header(name) => match request.attributes.get(name) {
                 None => Ok(request.cost),
-                Some(value) => read_cost(value).ok_or_else(|| RequestError::Cost { header: name.to_string() }),
+                Some(value) => {
+                    read_cost(value).ok_or_else(|| RequestError::Cost { header: name.to_string() })
+                }
             },
         }
     }

@@ -22,11 +22,17 @@ impl Terms {
     /// Enforced, exact, and stood in for by a local bucket while the store is away.
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, mode: Mode::default(), precision: Precision::default(), on_store_failure: OnStoreFailure::default() }
+        Self {
+            algorithm,
+            mode: Mode::default(),
+            precision: Precision::default(),
+            on_store_failure: OnStoreFailure::default(),
+        }
     }
 }
 
-/// A general limit: applies to every request that `when` describes, together with all others that do.
+/// A general limit: applies to every request that `when` describes, together with all others that
+/// do.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Its name, unlike any other limit's.
@@ -45,14 +51,22 @@ impl Rule {
     /// An enforced limit per client for every request.
     #[must_use]
     pub fn new(name: impl Into<String>, algorithm: Algorithm) -> Self {
-        Self { name: name.into(), when: When::default(), per: Per::Client, cost: RuleCost::Request, terms: Terms::new(algorithm) }
+        Self {
+            name: name.into(),
+            when: When::default(),
+            per: Per::Client,
+            cost: RuleCost::Request,
+            terms: Terms::new(algorithm),
+        }
     }
 }
 
-/// The requests that a general limit applies to: those that every list fits, where an empty list fits all.
+/// The requests that a general limit applies to: those that every list fits, where an empty list
+/// fits all.
 #[derive(Clone, Debug, Default)]
 pub struct When {
-    /// Patterns of which one matches the whole path: `*` stands for one segment, `**` for any number, also none.
+    /// Patterns of which one matches the whole path: `*` stands for one segment, `**` for any
+    /// number, also none.
     pub paths: Vec<String>,
     /// Methods of which it has one.
     pub methods: Vec<String>,
@@ -77,10 +91,11 @@ pub enum Per {
     /// Every client.
     #[default]
     Client,
-    /// Every network address, IPv6 by prefix. The limit does not apply to a request whose address is unknown.
+    /// Every network address, IPv6 by prefix. The limit does not apply to a request whose address
+    /// is unknown.
     Address,
-    /// Every value of the header of this name. The limit does not apply to a request without it: where that would be a way around, ask for
-    /// the header in front, or add a limit per client.
+    /// Every value of the header of this name. The limit does not apply to a request without it:
+    /// where that would be a way around, ask for the header in front, or add a limit per client.
     Header(String),
     /// Nothing: all share one bucket.
     Everyone,

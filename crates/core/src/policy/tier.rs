@@ -6,8 +6,9 @@ use crate::policy::builder::{Endpoint, Setting};
 
 /// A named plan.
 ///
-/// The numbers of the default and of endpoints are the tier's own where it has some; else, and for general limits per client, they are everyone's,
-/// times `multiply`. Limits that several clients share stay as they are.
+/// The numbers of the default and of endpoints are the tier's own where it has some; else, and for
+/// general limits per client, they are everyone's, times `multiply`. Limits that several clients
+/// share stay as they are.
 #[derive(Clone)]
 pub struct Tier {
     /// Its name.
@@ -28,7 +29,14 @@ impl Tier {
     /// A tier called `name` that changes nothing yet.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), multiply: 1, unlimited: false, defaults: None, endpoints: Vec::new(), clients: Vec::new() }
+        Self {
+            name: name.into(),
+            multiply: 1,
+            unlimited: false,
+            defaults: None,
+            endpoints: Vec::new(),
+            clients: Vec::new(),
+        }
     }
 }
 
@@ -55,6 +63,9 @@ mod tests {
     fn a_tier_shows_no_client_in_logs() {
         let tier = Tier { clients: vec![b"s3cret".to_vec(); 2], ..Tier::new("pro") };
         let shown = format!("{tier:?}");
-        assert!(shown.contains("clients: 2") && !shown.contains("s3cret") && !shown.contains("115"), "{shown}");
+        assert!(
+            shown.contains("clients: 2") && !shown.contains("s3cret") && !shown.contains("115"),
+            "{shown}"
+        );
     }
 }

@@ -82,7 +82,12 @@ pub(super) struct TableOptions {
 
 impl Legend {
     pub(super) fn below(calcs: Vec<&'static str>) -> Self {
-        Self { display_mode: if calcs.is_empty() { "list" } else { "table" }, placement: "bottom", show_legend: true, calcs }
+        Self {
+            display_mode: if calcs.is_empty() { "list" } else { "table" },
+            placement: "bottom",
+            show_legend: true,
+            calcs,
+        }
     }
 }
 

@@ -7,10 +7,13 @@ use serde::Serialize;
 use super::{
     datasource::Datasource,
     field::{
-        Color, FieldConfig, FieldDefaults, Lines, Mapping, Matcher, Override, Property, PropertyValue, Stacking, Step, Thresholds, Unit,
-        Word,
+        Color, FieldConfig, FieldDefaults, Lines, Mapping, Matcher, Override, Property,
+        PropertyValue, Stacking, Step, Thresholds, Unit, Word,
     },
-    options::{BarOptions, Legend, LineOptions, Options, Reduce, StatOptions, StateOptions, TableOptions, Tooltip},
+    options::{
+        BarOptions, Legend, LineOptions, Options, Reduce, StatOptions, StateOptions, TableOptions,
+        Tooltip,
+    },
 };
 
 /// One panel, or a heading above panels.
@@ -103,7 +106,13 @@ struct Organize {
 // === impl Panel ===
 
 impl Panel {
-    fn new(kind: PanelKind, title: &'static str, description: &'static str, defaults: FieldDefaults, options: Options) -> Self {
+    fn new(
+        kind: PanelKind,
+        title: &'static str,
+        description: &'static str,
+        defaults: FieldDefaults,
+        options: Options,
+    ) -> Self {
         Self {
             id: 0,
             kind,
@@ -155,7 +164,10 @@ impl Panel {
             }),
             ..FieldDefaults::default()
         };
-        let options = LineOptions { legend: Legend::below(vec!["mean", "max"]), tooltip: Tooltip { mode: "multi", sort: "desc" } };
+        let options = LineOptions {
+            legend: Legend::below(vec!["mean", "max"]),
+            tooltip: Tooltip { mode: "multi", sort: "desc" },
+        };
         Self::new(PanelKind::TimeSeries, title, description, defaults, Options::Lines(options))
     }
 
@@ -170,16 +182,26 @@ impl Panel {
             graph_mode: "area",
             justify_mode: "auto",
         };
-        let defaults = FieldDefaults { color: Some(Color { mode: "thresholds" }), ..FieldDefaults::default() };
-        Self::new(PanelKind::Stat, title, description, defaults, Options::Stat(options)).thresholds(&[])
+        let defaults =
+            FieldDefaults { color: Some(Color { mode: "thresholds" }), ..FieldDefaults::default() };
+        Self::new(PanelKind::Stat, title, description, defaults, Options::Stat(options))
+            .thresholds(&[])
     }
 
     /// A bar for each series, over the whole time shown.
     #[must_use]
     pub fn bars(title: &'static str, description: &'static str) -> Self {
-        let options =
-            BarOptions { reduce_options: Reduce::last(), orientation: "horizontal", display_mode: "gradient", show_unfilled: true };
-        let defaults = FieldDefaults { min: Some(0), color: Some(Color { mode: "palette-classic" }), ..FieldDefaults::default() };
+        let options = BarOptions {
+            reduce_options: Reduce::last(),
+            orientation: "horizontal",
+            display_mode: "gradient",
+            show_unfilled: true,
+        };
+        let defaults = FieldDefaults {
+            min: Some(0),
+            color: Some(Color { mode: "palette-classic" }),
+            ..FieldDefaults::default()
+        };
         Self::new(PanelKind::BarGauge, title, description, defaults, Options::Bars(options))
     }
 
@@ -194,15 +216,25 @@ impl Panel {
             legend: Legend::below(Vec::new()),
             tooltip: Tooltip { mode: "single", sort: "none" },
         };
-        let defaults = FieldDefaults { color: Some(Color { mode: "thresholds" }), ..FieldDefaults::default() };
+        let defaults =
+            FieldDefaults { color: Some(Color { mode: "thresholds" }), ..FieldDefaults::default() };
         Self::new(PanelKind::StateTimeline, title, description, defaults, Options::States(options))
     }
 
     /// A line for each series, its labels as columns: those in `columns`, each with its heading.
     #[must_use]
-    pub fn table(title: &'static str, description: &'static str, columns: &[(&'static str, &'static str)]) -> Self {
-        let mut panel =
-            Self::new(PanelKind::Table, title, description, FieldDefaults::default(), Options::Table(TableOptions { show_header: true }));
+    pub fn table(
+        title: &'static str,
+        description: &'static str,
+        columns: &[(&'static str, &'static str)],
+    ) -> Self {
+        let mut panel = Self::new(
+            PanelKind::Table,
+            title,
+            description,
+            FieldDefaults::default(),
+            Options::Table(TableOptions { show_header: true }),
+        );
         panel.transformations = vec![Transformation {
             id: "organize",
             options: Organize {
@@ -226,7 +258,13 @@ impl Panel {
         self.target(legend, expr, false, format)
     }
 
-    fn target(mut self, legend: &'static str, expr: String, range: bool, format: Option<&'static str>) -> Self {
+    fn target(
+        mut self,
+        legend: &'static str,
+        expr: String,
+        range: bool,
+        format: Option<&'static str>,
+    ) -> Self {
         let ref_id = self.next_ref_id();
         self.targets.push(Target {
             ref_id,
@@ -243,7 +281,9 @@ impl Panel {
 
     fn next_ref_id(&self) -> String {
         let letters = ["A", "B", "C", "D", "E", "F", "G", "H"];
-        letters.get(self.targets.len()).map_or_else(|| format!("Q{}", self.targets.len()), |letter| (*letter).to_owned())
+        letters
+            .get(self.targets.len())
+            .map_or_else(|| format!("Q{}", self.targets.len()), |letter| (*letter).to_owned())
     }
 
     pub(crate) fn at(self, grid_pos: GridPos) -> Self {
@@ -273,7 +313,9 @@ impl Panel {
             Property { id: "custom.axisPlacement", value: PropertyValue::Text("right") },
         ];
         if let Some(config) = &mut self.field_config {
-            config.overrides.push(Override { matcher: Matcher { id: "byFrameRefID", options }, properties });
+            config
+                .overrides
+                .push(Override { matcher: Matcher { id: "byFrameRefID", options }, properties });
         }
         self
     }
@@ -292,7 +334,8 @@ impl Panel {
     #[must_use]
     pub fn thresholds(mut self, steps: &[(f64, &'static str)]) -> Self {
         let first = Step { color: "green", value: None };
-        let steps = std::iter::once(first).chain(steps.iter().map(|(value, color)| Step { color, value: Some(*value) }));
+        let steps = std::iter::once(first)
+            .chain(steps.iter().map(|(value, color)| Step { color, value: Some(*value) }));
         self.defaults().thresholds = Some(Thresholds { mode: "absolute", steps: steps.collect() });
         self
     }
@@ -300,13 +343,20 @@ impl Panel {
     /// Writes words, each in its colour, in place of numbers.
     #[must_use]
     pub fn words(mut self, words: &[(&'static str, &'static str, &'static str)]) -> Self {
-        let options = words.iter().enumerate().map(|(index, (value, text, color))| (*value, Word { text, color, index })).collect();
+        let options = words
+            .iter()
+            .enumerate()
+            .map(|(index, (value, text, color))| (*value, Word { text, color, index }))
+            .collect();
         self.defaults().mappings = vec![Mapping { kind: "value", options }];
         self
     }
 
     fn defaults(&mut self) -> &mut FieldDefaults {
-        let config = self.field_config.get_or_insert_with(|| FieldConfig { defaults: FieldDefaults::default(), overrides: Vec::new() });
+        let config = self.field_config.get_or_insert_with(|| FieldConfig {
+            defaults: FieldDefaults::default(),
+            overrides: Vec::new(),
+        });
         &mut config.defaults
     }
 }

@@ -6,13 +6,14 @@
 //!                 "admitted": true, "remaining": 9, "reset": 1800000001 } ] }
 //! ```
 //!
-//! At the top stands the limit that binds: `limit` tokens come back every `window` seconds, `remaining` are left, and at `reset` (Unix
-//! seconds, rounded up) the bucket is full. `limits` holds what every limit said, the one that binds first and shadows last. Where no limit
-//! applies there are only `status` and `allowed`, and `limits` is empty.
+//! At the top stands the limit that binds: `limit` tokens come back every `window` seconds,
+//! `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is full. `limits`
+//! holds what every limit said, the one that binds first and shadows last. Where no limit applies
+//! there are only `status` and `allowed`, and `limits` is empty.
 //!
-//! A denial is the same and an RFC 9457 problem as well: it adds `type`, `title` and `detail`; `error` and `message`, for clients
-//! that know no problems; `retry_after` in whole seconds, rounded up; and `never`, which is true, without `retry_after`, when the cost is above the
-//! burst.
+//! A denial is the same and an RFC 9457 problem as well: it adds `type`, `title` and `detail`;
+//! `error` and `message`, for clients that know no problems; `retry_after` in whole seconds,
+//! rounded up; and `never`, which is true, without `retry_after`, when the cost is above the burst.
 
 use std::fmt;
 
@@ -58,7 +59,8 @@ struct Denial<'d>(&'d Verdict);
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct DenialBody<'r> {
-    /// The problem's stable name: `urn:sluice:problem:rate-limited`, or `urn:sluice:problem:cost-above-burst`.
+    /// The problem's stable name: `urn:sluice:problem:rate-limited`, or
+    /// `urn:sluice:problem:cost-above-burst`.
     #[serde(rename = "type")]
     kind: &'static str,
     /// The same words for every problem of the type.
@@ -69,7 +71,8 @@ pub(super) struct DenialBody<'r> {
     error: &'static str,
     /// The same as `detail`, for clients that know no problems.
     message: &'r str,
-    /// Whole seconds until the same cost would be allowed, rounded up; left out when waiting does not help.
+    /// Whole seconds until the same cost would be allowed, rounded up; left out when waiting does
+    /// not help.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     retry_after: Option<u64>,
@@ -100,7 +103,8 @@ pub(super) struct VerdictBody<'d> {
     remaining: u64,
     /// When the bucket is full again, in Unix seconds.
     reset: u64,
-    /// Whole seconds until the same cost would be admitted, rounded up; left out when it is, or never will be.
+    /// Whole seconds until the same cost would be admitted, rounded up; left out when it is, or
+    /// never will be.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     retry_after: Option<u64>,
@@ -122,7 +126,12 @@ impl<'d> DecisionBody<'d> {
             denial: binding.filter(|_| decision.is_denied()).map(Denial),
             binding: binding.map(|verdict| {
                 let Window { tokens, seconds } = Window::of(verdict.limit.numbers().rate());
-                Binding { limit: tokens, window: seconds, remaining: verdict.remaining, reset: reset_unix_seconds(decision, verdict) }
+                Binding {
+                    limit: tokens,
+                    window: seconds,
+                    remaining: verdict.remaining,
+                    reset: reset_unix_seconds(decision, verdict),
+                }
             }),
             limits: Verdicts(decision),
         }
@@ -141,11 +150,23 @@ impl Serialize for Denial<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let retry = self.0.retry;
         let kind = ProblemKind::of_denial(retry);
-        let error = if kind == ProblemKind::CostAboveBurst { "cost_above_burst" } else { "rate_limit_exceeded" };
+        let error = if kind == ProblemKind::CostAboveBurst {
+            "cost_above_burst"
+        } else {
+            "rate_limit_exceeded"
+        };
         let never = retry == Retry::Never;
         let reason = self.to_string();
         let retry_after = retry.after_seconds();
-        let body = DenialBody { kind: kind.type_uri(), title: kind.title(), detail: &reason, error, message: &reason, retry_after, never };
+        let body = DenialBody {
+            kind: kind.type_uri(),
+            title: kind.title(),
+            detail: &reason,
+            error,
+            message: &reason,
+            retry_after,
+            never,
+        };
         body.serialize(serializer)
     }
 }
@@ -155,8 +176,14 @@ impl fmt::Display for Denial<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verdict { limit, cost, remaining, retry, .. } = self.0;
         match retry.after_seconds() {
-            Some(seconds) => write!(f, "limit {limit} has {remaining} of the {cost} tokens asked for: try again in {seconds} s"),
-            None => write!(f, "a cost of {cost} is above what limit {limit} can ever hold: ask for less at a time"),
+            Some(seconds) => write!(
+                f,
+                "limit {limit} has {remaining} of the {cost} tokens asked for: try again in {seconds} s"
+            ),
+            None => write!(
+                f,
+                "a cost of {cost} is above what limit {limit} can ever hold: ask for less at a time"
+            ),
         }
     }
 }
@@ -217,7 +244,8 @@ mod tests {
     #[test]
     fn an_allowed_check_tells_the_limit_that_binds_and_all_others() {
         let shadow = Arc::new((*limit("try", "1/day", 1)).clone().with_mode(Mode::Shadow));
-        let decision = check_of(Action::Take, &[(&shadow, 2), (&limit("default", "60/minute", 10), 2)], NOW);
+        let decision =
+            check_of(Action::Take, &[(&shadow, 2), (&limit("default", "60/minute", 10), 2)], NOW);
         let expected = json!({
             "status": 200, "allowed": true, "limit": 60, "window": 60, "remaining": 8, "reset": 1_800_000_002_u64,
             "limits": [
@@ -236,7 +264,8 @@ mod tests {
         let mut buckets = [Bucket::full(limit.numbers(), NOW)];
         buckets[0].take(limit.numbers(), 8, NOW);
         let check = Check::new(Action::Take).with(&limit, tag(), Cost::new(5).unwrap());
-        let reason = "limit default (60/minute, burst 10) has 2 of the 5 tokens asked for: try again in 3 s";
+        let reason =
+            "limit default (60/minute, burst 10) has 2 of the 5 tokens asked for: try again in 3 s";
         let expected = json!({
             "allowed": false,
             "type": "urn:sluice:problem:rate-limited", "title": "Too many requests", "status": 429, "detail": reason,
@@ -250,7 +279,8 @@ mod tests {
 
     #[test]
     fn a_cost_above_the_burst_is_denied_for_ever() {
-        let denied = body(&check_of(Action::Take, &[(&limit("default", "60/minute", 10), 11)], NOW));
+        let denied =
+            body(&check_of(Action::Take, &[(&limit("default", "60/minute", 10), 11)], NOW));
         assert_eq!(denied["never"], true);
         assert_eq!(denied.get("retry_after"), None);
         assert_eq!(denied["type"], "urn:sluice:problem:cost-above-burst");
@@ -263,6 +293,9 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_is_only_the_answer() {
-        assert_eq!(body(&Decision::unlimited(NOW)), json!({ "status": 200, "allowed": true, "limits": [] }));
+        assert_eq!(
+            body(&Decision::unlimited(NOW)),
+            json!({ "status": 200, "allowed": true, "limits": [] })
+        );
     }
 }

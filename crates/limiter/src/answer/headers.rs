@@ -1,10 +1,12 @@
 //! The header fields that tell a client where it stands.
 //!
-//! Two dialects say the same. The older: `X-RateLimit-Limit` (requests per minute of the limit that binds), `X-RateLimit-Remaining` and
-//! `X-RateLimit-Reset` (Unix seconds at which the bucket is full). The newer, draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy:
-//! "default";q=60;w=60` (60 tokens every 60 seconds) and `RateLimit: "default";r=9;t=1` (9 left, full in one second), with an item for each
-//! enforced limit that applies, the one that binds first. A denial that waiting ends has `Retry-After`. Where no limit applies there is
-//! nothing to say. All seconds are rounded up: a client that obeys never returns too early.
+//! Two dialects say the same. The older: `X-RateLimit-Limit` (requests per minute of the limit that
+//! binds), `X-RateLimit-Remaining` and `X-RateLimit-Reset` (Unix seconds at which the bucket is
+//! full). The newer, draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy:
+//! "default";q=60;w=60` (60 tokens every 60 seconds) and `RateLimit: "default";r=9;t=1` (9 left,
+//! full in one second), with an item for each enforced limit that applies, the one that binds
+//! first. A denial that waiting ends has `Retry-After`. Where no limit applies there is nothing to
+//! say. All seconds are rounded up: a client that obeys never returns too early.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -41,13 +43,15 @@ pub const MOST_FIELDS: usize = 6;
 
 /// The most that a number in a structured field may be (RFC 9651, section 3.3.1).
 const MAX_STRUCTURED_INTEGER: u64 = 999_999_999_999_999;
-/// Room for the values of one limit with a name of usual length, so that one allocation serves all fields.
+/// Room for the values of one limit with a name of usual length, so that one allocation serves all
+/// fields.
 const USUAL_BYTES: usize = 160;
 
 /// Adds the fields that `decision` deserves to `headers`.
 pub fn write(decision: &Decision, headers: &mut HeaderMap) {
     fields(decision, |name, value| {
-        let value = HeaderValue::from_maybe_shared(value).expect("digits and a limit's name are printable ASCII");
+        let value = HeaderValue::from_maybe_shared(value)
+            .expect("digits and a limit's name are printable ASCII");
         headers.insert(name.header.clone(), value);
     });
 }
@@ -84,12 +88,18 @@ pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
     }
 }
 
-/// What every limit said: the one that binds first, then the others that are enforced, then the shadows.
+/// What every limit said: the one that binds first, then the others that are enforced, then the
+/// shadows.
 pub fn in_order(decision: &Decision) -> impl Iterator<Item = &Verdict> {
     let binding = decision.binding();
-    let is_binding = move |verdict: &&Verdict| binding.is_some_and(|binding| std::ptr::eq(binding, *verdict));
-    let of_mode =
-        move |enforced| decision.verdicts().iter().filter(move |verdict| verdict.limit.denies() == enforced && !is_binding(verdict));
+    let is_binding =
+        move |verdict: &&Verdict| binding.is_some_and(|binding| std::ptr::eq(binding, *verdict));
+    let of_mode = move |enforced| {
+        decision
+            .verdicts()
+            .iter()
+            .filter(move |verdict| verdict.limit.denies() == enforced && !is_binding(verdict))
+    };
     binding.into_iter().chain(of_mode(true)).chain(of_mode(false))
 }
 
@@ -123,10 +133,14 @@ impl Window {
         if period.subsec_micros() == 0 {
             return Self { tokens: rate.tokens(), seconds: period.as_secs() };
         }
-        // 2 per 1500 ms is 4 per 3 s: the period times the least number that makes it whole seconds.
+        // 2 per 1500 ms is 4 per 3 s: the period times the least number that makes it whole
+        // seconds.
         let rest = u64::from(period.subsec_micros());
         let times = Self::SECOND_US / common_divisor(rest, Self::SECOND_US);
-        Self { tokens: rate.tokens().saturating_mul(times), seconds: period.as_secs() * times + rest * times / Self::SECOND_US }
+        Self {
+            tokens: rate.tokens().saturating_mul(times),
+            seconds: period.as_secs() * times + rest * times / Self::SECOND_US,
+        }
     }
 }
 
@@ -145,7 +159,8 @@ impl Text {
         self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Begins the item of `limit` in a list: its name as a structured field's string, in which a limit's name can stand as it is.
+    /// Begins the item of `limit` in a list: its name as a structured field's string, in which a
+    /// limit's name can stand as it is.
     fn item(&mut self, limit: &Limit) {
         self.0.extend_from_slice(if self.0.is_empty() { b"\"" } else { b", \"" });
         self.0.extend_from_slice(limit.name().as_bytes());
@@ -176,7 +191,10 @@ mod tests {
     fn fields(decision: &Decision) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
         write(decision, &mut headers);
-        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+        headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect()
     }
 
     fn field(decision: &Decision, name: &str) -> Option<String> {
@@ -193,7 +211,8 @@ mod tests {
             ("ratelimit-policy", "\"default\";q=60;w=60"),
             ("ratelimit", "\"default\";r=9;t=1"),
         ];
-        let expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let expected: Vec<_> =
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let mut fields = fields(&decision);
         fields.sort_by_key(|(name, _)| expected.iter().position(|(known, _)| known == name));
         assert_eq!(fields, expected);
@@ -205,11 +224,20 @@ mod tests {
         let mut buckets = [Bucket::full(limit.numbers(), NOW)];
         buckets[0].take(limit.numbers(), 2, NOW);
         let later = NOW.after(Duration::from_micros(500_000));
-        let check = sluice_core::Check::new(Action::Take).with(&limit, tag(), sluice_core::Cost::ONE);
+        let check =
+            sluice_core::Check::new(Action::Take).with(&limit, tag(), sluice_core::Cost::ONE);
         let decision = check.decide(&mut buckets, later, Source::Store);
         assert!(decision.is_denied());
-        assert_eq!(field(&decision, "retry-after").as_deref(), Some("90"), "89.5 seconds, rounded up");
-        assert_eq!(field(&decision, "x-ratelimit-limit").as_deref(), Some("1"), "never advertised as none");
+        assert_eq!(
+            field(&decision, "retry-after").as_deref(),
+            Some("90"),
+            "89.5 seconds, rounded up"
+        );
+        assert_eq!(
+            field(&decision, "x-ratelimit-limit").as_deref(),
+            Some("1"),
+            "never advertised as none"
+        );
         assert_eq!(field(&decision, "x-ratelimit-remaining").as_deref(), Some("0"));
         assert_eq!(field(&decision, "x-ratelimit-reset").as_deref(), Some("1800000180"));
         assert_eq!(field(&decision, "ratelimit-policy").as_deref(), Some("\"slow\";q=1;w=90"));
@@ -221,24 +249,40 @@ mod tests {
         let decision = check_of(Action::Take, &[(&limit("default", "60/minute", 10), 11)], NOW);
         assert!(decision.is_denied());
         assert_eq!(field(&decision, "retry-after"), None);
-        assert_eq!(field(&decision, "x-ratelimit-remaining").as_deref(), Some("10"), "a denied check takes nothing");
+        assert_eq!(
+            field(&decision, "x-ratelimit-remaining").as_deref(),
+            Some("10"),
+            "a denied check takes nothing"
+        );
     }
 
     #[test]
     fn every_enforced_limit_has_an_item_and_the_binding_one_is_first() {
         let (wide, narrow) = (limit("wide", "1000/hour", 100), limit("narrow", "5/second", 5));
-        let shadow = std::sync::Arc::new((*limit("shadow", "1/day", 1)).clone().with_mode(Mode::Shadow));
+        let shadow =
+            std::sync::Arc::new((*limit("shadow", "1/day", 1)).clone().with_mode(Mode::Shadow));
         let decision = check_of(Action::Take, &[(&wide, 1), (&shadow, 1), (&narrow, 1)], NOW);
         assert_eq!(field(&decision, "x-ratelimit-limit").as_deref(), Some("300"));
-        assert_eq!(field(&decision, "ratelimit-policy").as_deref(), Some("\"narrow\";q=5;w=1, \"wide\";q=1000;w=3600"));
-        assert_eq!(field(&decision, "ratelimit").as_deref(), Some("\"narrow\";r=4;t=1, \"wide\";r=99;t=4"));
+        assert_eq!(
+            field(&decision, "ratelimit-policy").as_deref(),
+            Some("\"narrow\";q=5;w=1, \"wide\";q=1000;w=3600")
+        );
+        assert_eq!(
+            field(&decision, "ratelimit").as_deref(),
+            Some("\"narrow\";r=4;t=1, \"wide\";r=99;t=4")
+        );
     }
 
     #[test]
     fn without_a_limit_there_is_nothing_to_say() {
         assert_eq!(fields(&Decision::unlimited(NOW)), []);
-        let shadow = std::sync::Arc::new((*limit("shadow", "1/day", 1)).clone().with_mode(Mode::Shadow));
-        assert_eq!(fields(&check_of(Action::Take, &[(&shadow, 5)], NOW)), [], "a shadow shows to nobody");
+        let shadow =
+            std::sync::Arc::new((*limit("shadow", "1/day", 1)).clone().with_mode(Mode::Shadow));
+        assert_eq!(
+            fields(&check_of(Action::Take, &[(&shadow, 5)], NOW)),
+            [],
+            "a shadow shows to nobody"
+        );
     }
 
     #[test]
@@ -257,7 +301,13 @@ mod tests {
     fn numbers_stay_within_structured_fields() {
         let huge = limit("huge", "1000000000000 per 7us", 10_000_000_000_000_000);
         let decision = check_of(Action::Peek, &[(&huge, 1)], NOW);
-        assert_eq!(field(&decision, "ratelimit-policy").as_deref(), Some("\"huge\";q=999999999999999;w=7"));
-        assert_eq!(field(&decision, "ratelimit").as_deref(), Some("\"huge\";r=999999999999999;t=0"));
+        assert_eq!(
+            field(&decision, "ratelimit-policy").as_deref(),
+            Some("\"huge\";q=999999999999999;w=7")
+        );
+        assert_eq!(
+            field(&decision, "ratelimit").as_deref(),
+            Some("\"huge\";r=999999999999999;t=0")
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! What a client is told over HTTP: header fields with every answer, and a body with a refusal.
 //!
-//! Doors that speak HTTP share it, so that a client reads the same wherever it asks: [`headers`] says where it stands, [`DecisionBody`] what
-//! every limit said, and [`ProblemBody`] why a request was not decided.
+//! Doors that speak HTTP share it, so that a client reads the same wherever it asks: [`headers`]
+//! says where it stands, [`DecisionBody`] what every limit said, and [`ProblemBody`] why a request
+//! was not decided.
 //!
 //! ```
 //! use std::sync::Arc;

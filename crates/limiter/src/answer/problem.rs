@@ -1,7 +1,8 @@
 //! Why a request does not pass, as RFC 9457 tells it: `application/problem+json`.
 //!
-//! A problem's `type` is a name, not an address: `urn:sluice:problem:rate-limited` is the same behind every proxy and on every host, and
-//! never changes. Clients tell problems apart by it; `title` and `detail` are for people.
+//! A problem's `type` is a name, not an address: `urn:sluice:problem:rate-limited` is the same
+//! behind every proxy and on every host, and never changes. Clients tell problems apart by it;
+//! `title` and `detail` are for people.
 
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -111,6 +112,12 @@ impl<'a> ProblemBody<'a> {
     /// A problem of `kind`; `detail` says what is wrong and what would be right.
     #[must_use]
     pub const fn new(kind: ProblemKind, detail: &'a str) -> Self {
-        Self { type_uri: kind.type_uri(), title: kind.title(), status: kind.status().as_u16(), detail, field: None }
+        Self {
+            type_uri: kind.type_uri(),
+            title: kind.title(),
+            status: kind.status().as_u16(),
+            detail,
+            field: None,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The schemas of what a client is told, for programs that describe themselves with `utoipa`.
 //!
-//! They are made of the types that are written. [`ProblemBody`](super::ProblemBody) describes itself; a [`DecisionBody`](super::DecisionBody) has
-//! two shapes, each with a schema of its own: [`Allowed`] and [`Denied`]. [`headers`] describes the fields beside them.
+//! They are made of the types that are written. [`ProblemBody`](super::ProblemBody) describes
+//! itself; a [`DecisionBody`](super::DecisionBody) has two shapes, each with a schema of its own:
+//! [`Allowed`] and [`Denied`]. [`headers`] describes the fields beside them.
 //!
 //! ```
 //! use sluice::answer::schema::{Denied, headers};
@@ -54,7 +55,8 @@ impl ToSchema for Allowed {
 impl PartialSchema for Denied {
     fn schema() -> RefOr<Schema> {
         let mut schema = decision(429, false, "The request is denied, and nothing was taken.");
-        for Object { properties, required, .. } in [object::<DenialBody<'_>>(), object::<Binding>()] {
+        for Object { properties, required, .. } in [object::<DenialBody<'_>>(), object::<Binding>()]
+        {
             schema.properties.extend(properties);
             schema.required.extend(required);
         }
@@ -68,8 +70,8 @@ impl ToSchema for Denied {
     }
 }
 
-/// The header fields that tell where a client stands, by name. Where no limit applies there are none of them, and `Retry-After` is only on a denial
-/// that waiting ends.
+/// The header fields that tell where a client stands, by name. Where no limit applies there are
+/// none of them, and `Retry-After` is only on a denial that waiting ends.
 #[must_use]
 pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
     let number = |what| (Type::Integer, what);
@@ -90,13 +92,20 @@ pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
 
 /// The members of every decision.
 fn decision(status: u16, allowed: bool, description: &str) -> Object {
-    let verdicts = ArrayBuilder::new()
-        .items(Ref::from_schema_name(VerdictBody::name()))
-        .description(Some("What every limit that applies said, the one that binds first and shadows last."));
+    let verdicts =
+        ArrayBuilder::new().items(Ref::from_schema_name(VerdictBody::name())).description(Some(
+            "What every limit that applies said, the one that binds first and shadows last.",
+        ));
     ObjectBuilder::new()
         .description(Some(description))
-        .property("status", ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([status])))
-        .property("allowed", ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([allowed])))
+        .property(
+            "status",
+            ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([status])),
+        )
+        .property(
+            "allowed",
+            ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([allowed])),
+        )
         .property("limits", verdicts)
         .required("status")
         .required("allowed")

@@ -53,7 +53,11 @@ pub enum EventError {
 
 pub(super) fn name(field: &str, text: &str) -> Result<(), EventError> {
     let fits = (1..=MAX_VALUE_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
-    if fits { Ok(()) } else { Err(EventError::Name { field: field.chars().take(MAX_VALUE_BYTES).collect() }) }
+    if fits {
+        Ok(())
+    } else {
+        Err(EventError::Name { field: field.chars().take(MAX_VALUE_BYTES).collect() })
+    }
 }
 
 /// The instance's name; empty for the whole.

@@ -57,7 +57,8 @@ pub struct BlueprintValidation {
 pub struct Deployment<'a> {
     /// What is done: `create`, `update`, `delete`.
     pub operation: &'a str,
-    /// What tells it from others, if anything. With it, what is reported twice counts once as active.
+    /// What tells it from others, if anything. With it, what is reported twice counts once as
+    /// active.
     pub id: Option<&'a str>,
     /// Which end.
     pub stage: Stage<'a>,
@@ -101,7 +102,8 @@ pub struct Connections<'a> {
     pub kind: Connection,
     /// How many.
     pub count: u64,
-    /// Whose: the counts of several instances are added up, each for five minutes after its last report. `None` speaks for the whole.
+    /// Whose: the counts of several instances are added up, each for five minutes after its last
+    /// report. `None` speaks for the whole.
     pub instance: Option<&'a str>,
 }
 

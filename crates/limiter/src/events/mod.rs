@@ -1,6 +1,8 @@
-//! What applications report of themselves: language models, blueprints, deployments, tools, connections, caches, and metrics of their own.
+//! What applications report of themselves: language models, blueprints, deployments, tools,
+//! connections, caches, and metrics of their own.
 //!
-//! Each event is a method of [`Events`]; [`Event`] is the same as a value, for those who read it from somewhere.
+//! Each event is a method of [`Events`]; [`Event`] is the same as a value, for those who read it
+//! from somewhere.
 //!
 //! ```
 //! use std::time::Duration;
@@ -31,15 +33,20 @@ use self::error::{instance, name, number, share, span};
 pub use self::{
     error::EventError,
     event::{
-        BlueprintOperation, BlueprintValidation, Cache, Connections, Counter, DatabaseConnections, Deployment, Ended, Event, Gauge,
-        Histogram, Stage, ToolExecution,
+        BlueprintOperation, BlueprintValidation, Cache, Connections, Counter, DatabaseConnections,
+        Deployment, Ended, Event, Gauge, Histogram, Stage, ToolExecution,
     },
 };
-use crate::figures::{BLUEPRINT_RESOURCES, CACHE_HIT_RATE, CONNECTIONS, DATABASE_CONNECTIONS, Tally};
+use crate::figures::{
+    BLUEPRINT_RESOURCES, CACHE_HIT_RATE, CONNECTIONS, DATABASE_CONNECTIONS, Tally,
+};
 
-pub use sluice_telemetry::{Connection, CustomError, CustomKind, CustomMetric, CustomMetricError, LlmRequest};
+pub use sluice_telemetry::{
+    Connection, CustomError, CustomKind, CustomMetric, CustomMetricError, LlmRequest,
+};
 
-/// Records what applications report, in the metrics and in the figures of the fleet. Cheap to clone.
+/// Records what applications report, in the metrics and in the figures of the fleet. Cheap to
+/// clone.
 ///
 /// A wrong event is refused, and nothing of it recorded.
 #[derive(Clone, Debug)]
@@ -123,7 +130,8 @@ impl Events {
         let succeeded = event.status == "success";
         self.recorders.blueprint.operation(event.operation, event.status);
         self.tally.add(Total::BlueprintOperations, 1);
-        self.tally.add(Total::BlueprintsCreated, u64::from(succeeded && event.operation == "create"));
+        self.tally
+            .add(Total::BlueprintsCreated, u64::from(succeeded && event.operation == "create"));
         if let Some(blueprint) = event.blueprint {
             let key = GaugeKey::new(BLUEPRINT_RESOURCES, "", &[blueprint]);
             match event.resources {

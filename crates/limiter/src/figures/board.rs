@@ -39,7 +39,8 @@ struct Series {
     key: GaugeKey,
     /// By who reported.
     values: BTreeMap<Box<str>, f64>,
-    /// What was told last. Only what differs is told: a value without room in its label is counted each time.
+    /// What was told last. Only what differs is told: a value without room in its label is counted
+    /// each time.
     told: Option<f64>,
 }
 
@@ -56,7 +57,12 @@ impl Board {
         self.recorders.deployment.active(gauges.active_deployments);
         known.reports = gauges.reported.len();
         for (key, value) in gauges.reported {
-            known.series.entry(name(&key)).or_insert_with(|| Series::new(key.clone())).values.insert(key.instance().into(), value);
+            known
+                .series
+                .entry(name(&key))
+                .or_insert_with(|| Series::new(key.clone()))
+                .values
+                .insert(key.instance().into(), value);
         }
         for (name, series) in &mut known.series {
             series.told = before.remove(name).and_then(|before| before.told);
@@ -76,7 +82,12 @@ impl Board {
             }
             return;
         };
-        if known.reports >= MAX_REPORTS && !known.series.get(&name).is_some_and(|series| series.values.contains_key(key.instance())) {
+        if known.reports >= MAX_REPORTS
+            && !known
+                .series
+                .get(&name)
+                .is_some_and(|series| series.values.contains_key(key.instance()))
+        {
             return;
         }
         let series = known.series.entry(name).or_insert_with(|| Series::new(key.clone()));
@@ -84,7 +95,8 @@ impl Board {
         self.tell(series);
     }
 
-    /// Tells at once that a deployment started or finished here, as far as that is known without the store.
+    /// Tells at once that a deployment started or finished here, as far as that is known without
+    /// the store.
     pub(super) fn deployment(&self, started: bool) {
         let mut known = self.known.lock();
         let active = &mut known.active_deployments;
@@ -93,7 +105,12 @@ impl Board {
     }
 
     fn tell(&self, series: &mut Series) {
-        let Some(value) = series.figure().filter(|value| series.told.is_none_or(|told| told.total_cmp(value).is_ne())) else { return };
+        let Some(value) = series
+            .figure()
+            .filter(|value| series.told.is_none_or(|told| told.total_cmp(value).is_ne()))
+        else {
+            return;
+        };
         series.told = Some(value);
         let label = series.key.labels().next().unwrap_or_default();
         let system = &self.recorders.system;
@@ -108,8 +125,10 @@ impl Board {
             BLUEPRINT_RESOURCES => self.recorders.blueprint.resources(label, whole(value)),
             custom => {
                 let Some(metric) = self.recorders.custom.metric(custom) else { return };
-                let labels: Vec<(&str, &str)> = metric.labels().iter().map(String::as_str).zip(series.key.labels()).collect();
-                // Another version of the configuration may have declared it differently: then it is not for this replica to tell.
+                let labels: Vec<(&str, &str)> =
+                    metric.labels().iter().map(String::as_str).zip(series.key.labels()).collect();
+                // Another version of the configuration may have declared it differently: then it is
+                // not for this replica to tell.
                 let _ = self.recorders.custom.set(custom, &labels, value);
             }
         }
@@ -121,7 +140,8 @@ impl Series {
         Self { key, values: BTreeMap::new(), told: None }
     }
 
-    /// What all reports come to. Connections that nobody reports any more are none; of shares and sizes the last is the best that is known.
+    /// What all reports come to. Connections that nobody reports any more are none; of shares and
+    /// sizes the last is the best that is known.
     fn figure(&self) -> Option<f64> {
         let sum = || self.values.values().sum();
         match self.key.metric() {
@@ -146,7 +166,11 @@ fn name(key: &GaugeKey) -> Box<str> {
 }
 
 /// The nearest whole number that is not below zero.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float becomes the nearest number that there is")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float becomes the nearest number that there is"
+)]
 fn whole(value: f64) -> u64 {
     value.round() as u64
 }
@@ -159,7 +183,8 @@ mod tests {
 
     fn metric(telemetry: &Telemetry, series: &str) -> Option<String> {
         let text = telemetry.prometheus().render().unwrap();
-        text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned))
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned))
     }
 
     #[test]
@@ -185,12 +210,16 @@ mod tests {
         let telemetry = Telemetry::builder().build().unwrap();
         let board = Board::new(telemetry.recorders());
         for number in 0..10_000 {
-            board.say(&GaugeKey::new(BLUEPRINT_RESOURCES, "", &[&format!("blueprint-{number}")]), Some(1.0));
+            board.say(
+                &GaugeKey::new(BLUEPRINT_RESOURCES, "", &[&format!("blueprint-{number}")]),
+                Some(1.0),
+            );
         }
         let folded = || metric(&telemetry, r#"sluice_labels_folded_total{label="blueprint"}"#);
         assert_eq!(folded().as_deref(), Some("1800"));
-        let reported: BTreeMap<_, _> =
-            (0..2_000).map(|n| (GaugeKey::new(BLUEPRINT_RESOURCES, "", &[&format!("blueprint-{n}")]), 1.0)).collect();
+        let reported: BTreeMap<_, _> = (0..2_000)
+            .map(|n| (GaugeKey::new(BLUEPRINT_RESOURCES, "", &[&format!("blueprint-{n}")]), 1.0))
+            .collect();
         for _ in 0..3 {
             board.show(Gauges { active_deployments: 0, reported: reported.clone() });
         }

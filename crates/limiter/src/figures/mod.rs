@@ -1,7 +1,9 @@
 //! What a fleet knows of itself, counted here and kept in the store.
 //!
-//! A [`Tally`] counts for one process: decisions ([`Limiter::tallied`](crate::Limiter::tallied)), HTTP answers
-//! ([`MetricsLayer::tallied`](crate::MetricsLayer::tallied)), and what applications report ([`Events`](crate::events::Events)). A [`Reporter`] hands it to [`Figures`] once a second, and reads what the whole fleet has counted.
+//! A [`Tally`] counts for one process: decisions ([`Limiter::tallied`](crate::Limiter::tallied)),
+//! HTTP answers ([`MetricsLayer::tallied`](crate::MetricsLayer::tallied)), and what applications
+//! report ([`Events`](crate::events::Events)). A [`Reporter`] hands it to [`Figures`] once a
+//! second, and reads what the whole fleet has counted.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -41,5 +43,6 @@ pub use self::{
 };
 
 pub use sluice_store::{
-    EndpointFigures, Figures, FleetFigures, GaugeKey, Gauges, Held, MemoryFigures, RedisFigures, ReplicaFigures, Total, Totals,
+    EndpointFigures, Figures, FleetFigures, GaugeKey, Gauges, Held, MemoryFigures, RedisFigures,
+    ReplicaFigures, Total, Totals,
 };

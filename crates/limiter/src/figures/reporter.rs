@@ -19,10 +19,12 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How long a replica that stops tries to tell the last of it.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Tells [`Figures`] what a [`Tally`] has counted, and reads the figures of the fleet. Cheap to clone.
+/// Tells [`Figures`] what a [`Tally`] has counted, and reads the figures of the fleet. Cheap to
+/// clone.
 ///
-/// While the store is away, nothing counted is lost: sums go on, and lists of clients, deployments and gauges are kept up to a bound. What was
-/// sent and not answered is sent again as it was, and is not added twice.
+/// While the store is away, nothing counted is lost: sums go on, and lists of clients, deployments
+/// and gauges are kept up to a bound. What was sent and not answered is sent again as it was, and
+/// is not added twice.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     inner: Arc<Inner>,
@@ -65,10 +67,17 @@ pub struct Flushing {
 // === impl Reporter ===
 
 impl Reporter {
-    /// Tells `figures` what `tally` counts, as `replica`: a name unlike any other's, and new with every start.
+    /// Tells `figures` what `tally` counts, as `replica`: a name unlike any other's, and new with
+    /// every start.
     #[must_use]
     pub fn new(tally: Tally, figures: Arc<dyn Figures>, replica: &str) -> Self {
-        let inner = Inner { tally, figures, replica: replica.into(), outbox: Mutex::default(), status: parking_lot::Mutex::default() };
+        let inner = Inner {
+            tally,
+            figures,
+            replica: replica.into(),
+            outbox: Mutex::default(),
+            status: parking_lot::Mutex::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -117,7 +126,12 @@ impl Reporter {
         let number = outbox.last_number + 1;
         outbox.last_number = number;
         // Kept before it is sent: whoever waits for the answer may give up.
-        let flush = outbox.in_doubt.insert(Flush { replica: Arc::clone(replica), number, held: tally.held(), deltas: tally.take() });
+        let flush = outbox.in_doubt.insert(Flush {
+            replica: Arc::clone(replica),
+            number,
+            held: tally.held(),
+            deltas: tally.take(),
+        });
         tally.show(figures.flush(flush).await?);
         outbox.in_doubt = None;
         Ok(())
@@ -142,7 +156,10 @@ impl Reporter {
         let was_well = self.status().error.is_none();
         match self.flush().await {
             Err(error) if was_well => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the fleet cannot be told what was counted: it is kept for later");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the fleet cannot be told what was counted: it is kept for later"
+                );
             }
             Ok(()) if !was_well => tracing::info!("the fleet was told what was counted meanwhile"),
             _ => {}
@@ -153,14 +170,18 @@ impl Reporter {
 // === impl Flushing ===
 
 impl Flushing {
-    /// Tells the last of what was counted, and that this process holds nothing any more. Gives up after two seconds.
+    /// Tells the last of what was counted, and that this process holds nothing any more. Gives up
+    /// after two seconds.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         let Inner { figures, replica, .. } = &*self.reporter.inner;
         let last = async {
             self.reporter.flush_and_note().await;
             if let Err(error) = figures.depart(replica).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "the figures could not be told that this replica departs");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the figures could not be told that this replica departs"
+                );
             }
         };
         if tokio::time::timeout(LAST_PATIENCE, last).await.is_err() {
@@ -194,8 +215,15 @@ mod tests {
     impl Figures for Deaf {
         fn flush<'a>(&'a self, flush: &'a Flush) -> Answer<'a, Result<Gauges, StoreError>> {
             let answer = self.inner.flush(flush);
-            let goes_unanswered = self.unanswered.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-            if goes_unanswered { Answer::ready(Err(StoreError::Timeout { within: FLUSH_EVERY })) } else { answer }
+            let goes_unanswered = self
+                .unanswered
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+            if goes_unanswered {
+                Answer::ready(Err(StoreError::Timeout { within: FLUSH_EVERY }))
+            } else {
+                answer
+            }
         }
 
         fn read(&self) -> Answer<'_, Result<FleetFigures, StoreError>> {
@@ -228,7 +256,10 @@ mod tests {
             assert_eq!(told.is_err(), reporter.status().error.is_some());
         }
         let fleet = figures.read().await.unwrap();
-        assert_eq!((fleet.totals.get(Total::HttpRequests), fleet.gauges.active_deployments), (5, 5));
+        assert_eq!(
+            (fleet.totals.get(Total::HttpRequests), fleet.gauges.active_deployments),
+            (5, 5)
+        );
         assert!(reporter.status().last_flush.is_some());
     }
 
@@ -255,8 +286,13 @@ mod tests {
         tally.http_answered(404, Duration::from_millis(3));
         tally.http_answered(503, Duration::ZERO);
         let totals = reporter.read().await.unwrap().totals;
-        let told =
-            [Total::HttpRequests, Total::HttpMicros, Total::HttpClientErrors, Total::HttpServerErrors].map(|total| totals.get(total));
+        let told = [
+            Total::HttpRequests,
+            Total::HttpMicros,
+            Total::HttpClientErrors,
+            Total::HttpServerErrors,
+        ]
+        .map(|total| totals.get(total));
         assert_eq!(told, [3, 5_000, 1, 1]);
     }
 }

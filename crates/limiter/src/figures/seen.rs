@@ -7,7 +7,8 @@ use std::{
 
 use sluice_core::Tag;
 
-/// Places, a power of two: half a megabyte. Clients who share one displace each other, and are then told of more often than need be.
+/// Places, a power of two: half a megabyte. Clients who share one displace each other, and are then
+/// told of more often than need be.
 const PLACES: usize = 1 << 16;
 
 /// Remembers whom it saw lately, forgets by itself, and never takes one for another.
@@ -88,7 +89,11 @@ mod tests {
         assert!(!seen.has(mark));
         seen.set(mark);
         assert!(seen.has(Mark::new(client("alice"), 1, 1)));
-        for other in [Mark::new(client("alice"), 2, 1), Mark::new(client("alice"), 1, 2), Mark::new(client("bob"), 1, 1)] {
+        for other in [
+            Mark::new(client("alice"), 2, 1),
+            Mark::new(client("alice"), 1, 2),
+            Mark::new(client("bob"), 1, 1),
+        ] {
             assert!(!seen.has(other), "{other:?}");
         }
     }
@@ -97,7 +102,8 @@ mod tests {
     fn nobody_is_taken_for_another() {
         let tagger = Tagger::new(b"");
         let seen = Seen::new();
-        let marks = (0..200_000_u32).map(|number| Mark::new(tagger.tag(Subject::Client(&number.to_le_bytes())), 1, 1));
+        let marks = (0..200_000_u32)
+            .map(|number| Mark::new(tagger.tag(Subject::Client(&number.to_le_bytes())), 1, 1));
         let new = marks.filter(|&mark| {
             let is_new = !seen.has(mark);
             seen.set(mark);

@@ -5,7 +5,8 @@ use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// More than a server has busy threads on most machines; a power of two, so that a place is found with a mask.
+/// More than a server has busy threads on most machines; a power of two, so that a place is found
+/// with a mask.
 const SHARDS: usize = 8;
 
 /// `N` sums, each in as many parts as keeps threads from waiting for one another.
@@ -21,7 +22,11 @@ struct Shard<const N: usize>([AtomicU64; N]);
 
 impl<const N: usize> Sharded<N> {
     pub(super) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard(std::array::from_fn(|_| AtomicU64::new(0)))).collect() }
+        Self {
+            shards: (0..SHARDS)
+                .map(|_| Shard(std::array::from_fn(|_| AtomicU64::new(0))))
+                .collect(),
+        }
     }
 
     /// Adds to the sum at `place`.
@@ -34,7 +39,8 @@ impl<const N: usize> Sharded<N> {
         let mut sums = [0_u64; N];
         for shard in &self.shards {
             for (sum, part) in sums.iter_mut().zip(&shard.0) {
-                // A read first, as most parts of most sums are zero, and writing takes the line from its thread.
+                // A read first, as most parts of most sums are zero, and writing takes the line
+                // from its thread.
                 if part.load(Ordering::Relaxed) != 0 {
                     *sum = sum.saturating_add(part.swap(0, Ordering::Relaxed));
                 }

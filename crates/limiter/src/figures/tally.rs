@@ -12,7 +12,10 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use sluice_core::Tag;
-use sluice_store::{Deltas, DeploymentChange, EndpointDeltas, GaugeKey, GaugeReport, Gauges, Held, Phase, SLICE, Total, Totals};
+use sluice_store::{
+    Deltas, DeploymentChange, EndpointDeltas, GaugeKey, GaugeReport, Gauges, Held, Phase, SLICE,
+    Total, Totals,
+};
 use sluice_telemetry::{Connection, OTHER, Recorders};
 
 use super::{
@@ -29,7 +32,8 @@ const MAX_CLIENTS: usize = 1 << 16;
 const LIMITED_PARTS: usize = 16;
 /// Limited clients in each part. A flood of others is not told of.
 const MAX_LIMITED: usize = 4_096;
-/// Deployments and gauges that wait to be told of: while the store is away, the oldest changes are forgotten.
+/// Deployments and gauges that wait to be told of: while the store is away, the oldest changes are
+/// forgotten.
 const MAX_CHANGES: usize = 1_000;
 
 /// Counts for one process what its fleet is to know. Cheap to clone; clones count together.
@@ -119,7 +123,8 @@ impl Tally {
         }
     }
 
-    /// The tally of `endpoint`: a configured pattern or `other`, never a raw path. Keep it with the endpoint.
+    /// The tally of `endpoint`: a configured pattern or `other`, never a raw path. Keep it with the
+    /// endpoint.
     pub(crate) fn endpoint(&self, endpoint: &Arc<str>) -> Arc<EndpointTally> {
         if let Some(known) = self.inner.endpoints.read().get(endpoint) {
             return Arc::clone(known);
@@ -130,7 +135,12 @@ impl Tally {
         let number = endpoints.len() as u64 + 1;
         let tally = || {
             let waiting = Mutex::default();
-            Arc::new(EndpointTally { number, sums: Sharded::new(), waiting, clients: Arc::clone(&self.inner.clients) })
+            Arc::new(EndpointTally {
+                number,
+                sums: Sharded::new(),
+                waiting,
+                clients: Arc::clone(&self.inner.clients),
+            })
         };
         Arc::clone(endpoints.entry(name).or_insert_with(tally))
     }
@@ -141,7 +151,11 @@ impl Tally {
         if changes.deployments.len() >= MAX_CHANGES {
             changes.deployments.remove(0);
         }
-        changes.deployments.push(DeploymentChange { id: id.map(Into::into), phase, at: Instant::now() });
+        changes.deployments.push(DeploymentChange {
+            id: id.map(Into::into),
+            phase,
+            at: Instant::now(),
+        });
         drop(changes);
         self.inner.board.deployment(phase == Phase::Started);
     }
@@ -164,8 +178,14 @@ impl Tally {
             totals.add(total, amount);
         }
         inner.clients.waiting.store(0, Ordering::Relaxed);
-        let endpoints = inner.endpoints.read().iter().filter_map(|(name, tally)| Some((Arc::clone(name), tally.take()?))).collect();
-        let limited = inner.clients.limited.iter().flat_map(|part| mem::take(&mut *part.lock())).collect();
+        let endpoints = inner
+            .endpoints
+            .read()
+            .iter()
+            .filter_map(|(name, tally)| Some((Arc::clone(name), tally.take()?)))
+            .collect();
+        let limited =
+            inner.clients.limited.iter().flat_map(|part| mem::take(&mut *part.lock())).collect();
         let Changes { deployments, gauges } = mem::take(&mut *inner.changes.lock());
         Deltas { totals, endpoints, limited, deployments, gauges }
     }
@@ -195,7 +215,8 @@ impl EndpointTally {
         self.sums.add(0, 1);
         let clients = &*self.clients;
         let mark = Mark::new(client, self.number, clients.slice.load(Ordering::Relaxed));
-        if !clients.seen.has(mark) && clients.waiting.fetch_add(1, Ordering::Relaxed) < MAX_CLIENTS {
+        if !clients.seen.has(mark) && clients.waiting.fetch_add(1, Ordering::Relaxed) < MAX_CLIENTS
+        {
             clients.seen.set(mark);
             self.waiting.lock().push(client);
         }
@@ -233,5 +254,7 @@ pub(crate) fn micros(span: Duration) -> u64 {
 }
 
 fn current_slice() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / SLICE.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() / SLICE.as_secs())
 }

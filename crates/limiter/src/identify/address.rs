@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Reads `192.0.2.1`, `2001:db8::1` and `[2001:db8::1]`, the first and the last also with a port, which is dropped. IPv4 in IPv6 becomes IPv4.
+/// Reads `192.0.2.1`, `2001:db8::1` and `[2001:db8::1]`, the first and the last also with a port,
+/// which is dropped. IPv4 in IPv6 becomes IPv4.
 pub(super) fn parse(node: &str) -> Option<IpAddr> {
     let address = if let Some(rest) = node.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;

@@ -17,21 +17,28 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, RequestError> 
     headers::only(tokens, &AUTHORIZATION)
 }
 
-/// Issuer and subject of the bearer token, with a line break between them, which no header can hold; the whole token when it has no subject
-/// that can be read.
+/// Issuer and subject of the bearer token, with a line break between them, which no header can
+/// hold; the whole token when it has no subject that can be read.
 pub(super) fn subject(headers: &HeaderMap) -> Result<Option<Cow<'_, [u8]>>, RequestError> {
     let token = token(headers)?;
-    Ok(token.map(|token| claimed(token).map_or(Cow::Borrowed(token), |subject| Cow::Owned(subject.into_bytes()))))
+    Ok(token.map(|token| {
+        claimed(token).map_or(Cow::Borrowed(token), |subject| Cow::Owned(subject.into_bytes()))
+    }))
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.trim_ascii().split_at_checked(SCHEME.len())?;
-    (scheme.eq_ignore_ascii_case(SCHEME) && token.first().is_some_and(u8::is_ascii_whitespace)).then_some(token.trim_ascii())
+    (scheme.eq_ignore_ascii_case(SCHEME) && token.first().is_some_and(u8::is_ascii_whitespace))
+        .then_some(token.trim_ascii())
 }
 
 fn claimed(token: &[u8]) -> Option<String> {
     let mut parts = token.split(|&byte| byte == b'.');
-    let (_header, claims, _signature, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
+    let (_header, claims, _signature, None) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next())
+    else {
+        return None;
+    };
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
     let issuer = match claims.get("iss") {
         None => "",

@@ -9,16 +9,33 @@ use crate::identify::address;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The address of the client behind the trusted proxies of which `peer` is the last.
-pub(super) fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+pub(super) fn client_address(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    trusted: impl Fn(IpAddr) -> bool,
+) -> IpAddr {
     if headers.contains_key(X_FORWARDED_FOR) {
-        first_untrusted(entries(headers, &X_FORWARDED_FOR).map(|entry| address::parse(entry?)), peer, trusted)
+        first_untrusted(
+            entries(headers, &X_FORWARDED_FOR).map(|entry| address::parse(entry?)),
+            peer,
+            trusted,
+        )
     } else {
-        first_untrusted(entries(headers, &FORWARDED).map(|entry| forwarded_for(entry?)), peer, trusted)
+        first_untrusted(
+            entries(headers, &FORWARDED).map(|entry| forwarded_for(entry?)),
+            peer,
+            trusted,
+        )
     }
 }
 
-/// Walks towards the client for as long as the hops are trusted, and stops before what is no address.
-fn first_untrusted(hops: impl Iterator<Item = Option<IpAddr>>, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+/// Walks towards the client for as long as the hops are trusted, and stops before what is no
+/// address.
+fn first_untrusted(
+    hops: impl Iterator<Item = Option<IpAddr>>,
+    peer: IpAddr,
+    trusted: impl Fn(IpAddr) -> bool,
+) -> IpAddr {
     let mut last = peer;
     for hop in hops {
         let Some(hop) = hop else { break };
@@ -30,10 +47,11 @@ fn first_untrusted(hops: impl Iterator<Item = Option<IpAddr>>, peer: IpAddr, tru
     last
 }
 
-/// The entries of a list header from right to left, all lines as one list; `None` for what is no text.
+/// The entries of a list header from right to left, all lines as one list; `None` for what is no
+/// text.
 ///
-/// Quotes are not heeded: no address needs a comma in one, and a quote that a client opens at the left must not swallow what proxies
-/// add at the right.
+/// Quotes are not heeded: no address needs a comma in one, and a quote that a client opens at the
+/// left must not swallow what proxies add at the right.
 fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = Option<&'h str>> {
     headers.get_all(name).iter().rev().flat_map(|line: &HeaderValue| {
         let entries = line.as_bytes().rsplit(|&byte| byte == b',');
@@ -41,7 +59,8 @@ fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item 
     })
 }
 
-/// The `for` of one element of `Forwarded`; `None` when it has none, or several, or it is no address.
+/// The `for` of one element of `Forwarded`; `None` when it has none, or several, or it is no
+/// address.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut nodes = element.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;

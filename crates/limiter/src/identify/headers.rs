@@ -36,16 +36,24 @@ impl Attributes for Headers<'_> {
 }
 
 /// The client that `name` names.
-pub(super) fn key<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h [u8]>, RequestError> {
+pub(super) fn key<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h [u8]>, RequestError> {
     let values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
     match only(values, name)? {
-        Some(key) if key.len() > MAX_KEY_BYTES => Err(RequestError::ClientTooLong { bytes: key.len(), most: MAX_KEY_BYTES }),
+        Some(key) if key.len() > MAX_KEY_BYTES => {
+            Err(RequestError::ClientTooLong { bytes: key.len(), most: MAX_KEY_BYTES })
+        }
         key => Ok(key),
     }
 }
 
 /// The only value that is not empty; values that are repeated count once.
-pub(super) fn only<'h>(values: impl Iterator<Item = &'h [u8]>, name: &HeaderName) -> Result<Option<&'h [u8]>, RequestError> {
+pub(super) fn only<'h>(
+    values: impl Iterator<Item = &'h [u8]>,
+    name: &HeaderName,
+) -> Result<Option<&'h [u8]>, RequestError> {
     let mut found = None;
     for value in values.filter(|value| !value.is_empty()) {
         if found.is_some_and(|found| found != value) {

@@ -1,28 +1,34 @@
 //! Who sends a request: from its headers, and the address of whoever is connected.
 //!
-//! An [`Identifier`] tries its [sources](ClientSource) in order; the first that names somebody does. When none does, the client is the address.
+//! An [`Identifier`] tries its [sources](ClientSource) in order; the first that names somebody
+//! does. When none does, the client is the address.
 //!
-//! - `header:x-api-key`: the header's value. An empty one counts as absent; two different ones are refused.
+//! - `header:x-api-key`: the header's value. An empty one counts as absent; two different ones are
+//!   refused.
 //! - `bearer`: the token of `Authorization: Bearer`, whole and unread.
-//! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web Token. Only for tokens that something in front
-//!   has **verified already**: the signature is not looked at here, and anybody can write a token with any subject. A token without a readable
-//!   subject counts as under `bearer`. In a tier's list of clients such a client is written `"https://issuer\nsubject"`: the line break keeps it apart from
-//!   whatever a header could hold.
+//! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web
+//!   Token. Only for tokens that something in front has **verified already**: the signature is not
+//!   looked at here, and anybody can write a token with any subject. A token without a readable
+//!   subject counts as under `bearer`. In a tier's list of clients such a client is written
+//!   `"https://issuer\nsubject"`: the line break keeps it apart from whatever a header could hold.
 //! - `ip`: the address.
 //!
 //! # Addresses
 //!
-//! The address is the peer's, unless the peer is a trusted proxy. Then `X-Forwarded-For` is read, all its lines as one list, from the right:
-//! every proxy adds whom it was connected to at that end, so that what a client wrote itself stands further left. The first address that is
-//! no trusted proxy is the client's; where all are trusted, it is the leftmost. What is no address (`unknown`, `_hidden`, an empty entry) ends the
-//! reading at the address before it.
+//! The address is the peer's, unless the peer is a trusted proxy. Then `X-Forwarded-For` is read,
+//! all its lines as one list, from the right: every proxy adds whom it was connected to at that
+//! end, so that what a client wrote itself stands further left. The first address that is no
+//! trusted proxy is the client's; where all are trusted, it is the leftmost. What is no address
+//! (`unknown`, `_hidden`, an empty entry) ends the reading at the address before it.
 //!
-//! `Forwarded` (RFC 7239) is read in the same way, but only where there is no `X-Forwarded-For`: nearly all proxies write the latter and hand
-//! through the former as they got it. A proxy that writes `Forwarded` has to remove `X-Forwarded-For`.
+//! `Forwarded` (RFC 7239) is read in the same way, but only where there is no `X-Forwarded-For`:
+//! nearly all proxies write the latter and hand through the former as they got it. A proxy that
+//! writes `Forwarded` has to remove `X-Forwarded-For`.
 //!
 //! # Tiers
 //!
-//! A tier header counts only when the peer is a trusted proxy, which has to overwrite whatever a client sent under that name.
+//! A tier header counts only when the peer is a trusted proxy, which has to overwrite whatever a
+//! client sent under that name.
 //!
 //! ```
 //! use sluice::identify::Identifier;
@@ -95,11 +101,23 @@ impl Identifier {
     ///
     /// # Errors
     /// When a header names several clients, or one with too long a key.
-    pub fn identify<'h>(&self, headers: &'h HeaderMap, peer: IpAddr) -> Result<Identity<'h>, RequestError> {
+    pub fn identify<'h>(
+        &self,
+        headers: &'h HeaderMap,
+        peer: IpAddr,
+    ) -> Result<Identity<'h>, RequestError> {
         let peer = peer.to_canonical();
         let trusted = self.trusts(peer);
-        let address = if trusted { forwarded::client_address(headers, peer, |hop| self.trusts(hop)) } else { peer };
-        let tier = self.tier_header.as_ref().filter(|_| trusted).and_then(|name| headers::only_text(headers, name));
+        let address = if trusted {
+            forwarded::client_address(headers, peer, |hop| self.trusts(hop))
+        } else {
+            peer
+        };
+        let tier = self
+            .tier_header
+            .as_ref()
+            .filter(|_| trusted)
+            .and_then(|name| headers::only_text(headers, name));
         let mut key = None;
         for source in &self.sources {
             let found = match source {
@@ -127,7 +145,11 @@ impl Identifier {
 impl Default for Identifier {
     /// By `x-api-key`, else by bearer token, else by address; no proxies are trusted.
     fn default() -> Self {
-        Self::new(vec![ClientSource::Header(HeaderName::from_static("x-api-key")), ClientSource::Bearer, ClientSource::Address])
+        Self::new(vec![
+            ClientSource::Header(HeaderName::from_static("x-api-key")),
+            ClientSource::Bearer,
+            ClientSource::Address,
+        ])
     }
 }
 

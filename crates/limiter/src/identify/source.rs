@@ -44,8 +44,12 @@ impl FromStr for ClientSource {
             "bearer:sub" => Ok(Self::BearerSubject),
             "ip" => Ok(Self::Address),
             _ => {
-                let name = text.strip_prefix("header:").ok_or_else(|| ClientSourceError::Unknown { text: text.to_owned() })?;
-                name.parse().map(Self::Header).map_err(|_| ClientSourceError::HeaderName { name: name.to_owned() })
+                let name = text
+                    .strip_prefix("header:")
+                    .ok_or_else(|| ClientSourceError::Unknown { text: text.to_owned() })?;
+                name.parse()
+                    .map(Self::Header)
+                    .map_err(|_| ClientSourceError::HeaderName { name: name.to_owned() })
             }
         }
     }
@@ -82,7 +86,10 @@ mod tests {
             assert!(error.to_string().contains("bearer:sub"), "{text}: {error}");
         }
         for text in ["header:", "header:a b", "header:ä"] {
-            assert!(matches!(text.parse::<ClientSource>(), Err(ClientSourceError::HeaderName { .. })), "{text}");
+            assert!(
+                matches!(text.parse::<ClientSource>(), Err(ClientSourceError::HeaderName { .. })),
+                "{text}"
+            );
         }
     }
 }

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-/// The policy's pattern that covers a request's path, or `other`: what [`RateLimitLayer`](super::RateLimitLayer) leaves among the extensions of
-/// every answer to a request that it decided.
+/// The policy's pattern that covers a request's path, or `other`: what
+/// [`RateLimitLayer`](super::RateLimitLayer) leaves among the extensions of every answer to a
+/// request that it decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Arc<str>);
 

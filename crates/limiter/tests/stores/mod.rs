@@ -35,7 +35,10 @@ impl<S: Store> Store for Counted<S> {
         self.inner.decide(check)
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         self.asked(checks.len());
         self.inner.decide_all(checks)
     }
@@ -85,7 +88,10 @@ impl<C: sluice_store::Clock> Store for Slow<C> {
         })
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         self.inner.decide_all(checks)
     }
 
@@ -115,7 +121,10 @@ impl Store for Away {
         Answer::ready(Err(Self::ERROR))
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         Answer::ready(checks.iter().map(|_| Err(Self::ERROR)).collect())
     }
 

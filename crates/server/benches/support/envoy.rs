@@ -27,15 +27,18 @@ impl Caller {
         Self { sender }
     }
 
-    /// Asks for a request of this client, which has to be allowed; how long the answer took, in microseconds.
+    /// Asks for a request of this client, which has to be allowed; how long the answer took, in
+    /// microseconds.
     pub(crate) async fn ask(&mut self, client: usize) -> u32 {
-        let head = http::Request::post("http://sluice/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit")
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("grpc-timeout", "250m")
-            .header("x-envoy-internal", "true")
-            .body(())
-            .unwrap();
+        let head = http::Request::post(
+            "http://sluice/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
+        )
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", "250m")
+        .header("x-envoy-internal", "true")
+        .body(())
+        .unwrap();
         let message = message(client);
         let mut sender = self.sender.clone().ready().await.unwrap();
         let sent = Instant::now();

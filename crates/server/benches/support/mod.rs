@@ -13,8 +13,9 @@ use std::{
 use sluice_testkit::{ReservedPort, eventually};
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime to send from, which never sleeps. Waking a sleeping sender costs the server several microseconds an answer on a virtual machine,
-/// and a slow server finds it asleep more often than a fast one: that would be measured too.
+/// A runtime to send from, which never sleeps. Waking a sleeping sender costs the server several
+/// microseconds an answer on a virtual machine, and a slow server finds it asleep more often than a
+/// fast one: that would be measured too.
 #[allow(dead_code, reason = "each benchmark has the whole module, and not all send in this way")]
 pub(crate) fn sender() -> Runtime {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -44,8 +45,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program` as `configure` tells it to listen on the address. Threads that this process starts from now on leave the core to it.
-    pub(crate) fn start(program: &Path, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
+    /// Starts `program` as `configure` tells it to listen on the address. Threads that this process
+    /// starts from now on leave the core to it.
+    pub(crate) fn start(
+        program: &Path,
+        configure: impl Fn(&mut Command, String) -> &mut Command,
+    ) -> Self {
         let command = if *LEFT_ALONE {
             let mut command = Command::new("taskset");
             command.args(["-c", "0"]).arg(program);
@@ -58,13 +63,19 @@ impl Server {
 
     /// The same beside this process: for a server that the measured one needs.
     #[allow(dead_code, reason = "each benchmark has the whole module, and not all need helpers")]
-    pub(crate) fn start_beside(program: &Path, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
+    pub(crate) fn start_beside(
+        program: &Path,
+        configure: impl Fn(&mut Command, String) -> &mut Command,
+    ) -> Self {
         // What is started later keeps off the first core with us.
         let _ = *LEFT_ALONE;
         Self::spawn(Command::new(program), configure)
     }
 
-    fn spawn(mut command: Command, configure: impl Fn(&mut Command, String) -> &mut Command) -> Self {
+    fn spawn(
+        mut command: Command,
+        configure: impl Fn(&mut Command, String) -> &mut Command,
+    ) -> Self {
         let port = ReservedPort::new();
         let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
         command.env("TOKIO_WORKER_THREADS", "1").stdout(Stdio::null());

@@ -1,4 +1,5 @@
-//! What is wrong with a configuration: every mistake, each with who said it, where, and what would be right.
+//! What is wrong with a configuration: every mistake, each with who said it, where, and what would
+//! be right.
 
 use std::fmt;
 
@@ -39,7 +40,9 @@ impl fmt::Display for Mistake {
             write!(f, "{}: ", self.path)?;
         }
         // A message may quote what was written; whatever that holds, a mistake stays on its line.
-        self.message.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_debug()) } else { write!(f, "{c}") })
+        self.message.chars().try_for_each(|c| {
+            if c.is_control() { write!(f, "{}", c.escape_debug()) } else { write!(f, "{c}") }
+        })
     }
 }
 
@@ -66,7 +69,10 @@ mod tests {
             path: Path::root().key("limits").index(3).key("name"),
             message: "`a\nb` is already taken by limits[0]".to_owned(),
         };
-        assert_eq!(mistake.to_string(), r"sluice.yaml: limits[3].name: `a\nb` is already taken by limits[0]");
+        assert_eq!(
+            mistake.to_string(),
+            r"sluice.yaml: limits[3].name: `a\nb` is already taken by limits[0]"
+        );
         mistake.path = Path::root();
         assert_eq!(mistake.to_string(), r"sluice.yaml: `a\nb` is already taken by limits[0]");
         assert_eq!(ConfigErrors(vec![mistake.clone(), mistake]).to_string().lines().count(), 2);

@@ -16,11 +16,13 @@ pub struct GatewaySettings {
     pub protocol: Protocol,
     /// What they are told that the client asked for.
     pub host: HostField,
-    /// The certificates, in PEM, that vouch for upstreams with `https://`; `None` for the system's own.
+    /// The certificates, in PEM, that vouch for upstreams with `https://`; `None` for the system's
+    /// own.
     pub ca_file: Option<PathBuf>,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
-    /// How long an upstream may take from the last it was given of a request to the head of its answer.
+    /// How long an upstream may take from the last it was given of a request to the head of its
+    /// answer.
     pub response_timeout: Duration,
     /// How long a body, or what follows an upgrade, may stand still.
     pub idle_timeout: Duration,
@@ -32,7 +34,8 @@ pub struct GatewaySettings {
     pub rate_limit_headers: RateLimitHeaders,
     /// What the gateway calls itself in `Via`; `None` to leave the field alone.
     pub via: Option<HeaderValue>,
-    /// Whether the doors for programs (`/v1/check` and its like) are open on the HTTP port, or handed on like any other path.
+    /// Whether the doors for programs (`/v1/check` and its like) are open on the HTTP port, or
+    /// handed on like any other path.
     pub doors: bool,
     /// How upstreams are asked whether they are well; `None` to take them as well.
     pub health: Option<HealthChecks>,
@@ -96,13 +99,19 @@ pub struct HealthChecks {
 #[non_exhaustive]
 pub enum UpstreamUrlError {
     /// No scheme that is spoken here, or no host.
-    #[error("`{0}` is not the address of an upstream: write `http://host:port` or `https://host:port`")]
+    #[error(
+        "`{0}` is not the address of an upstream: write `http://host:port` or `https://host:port`"
+    )]
     NotHttp(String),
     /// A user or a password.
-    #[error("the address of an upstream holds no user and no password: write `http://host:port` or `https://host:port`")]
+    #[error(
+        "the address of an upstream holds no user and no password: write `http://host:port` or `https://host:port`"
+    )]
     UserInfo,
     /// More than a host.
-    #[error("`{0}` names a path, but requests keep theirs: write `http://host:port` or `https://host:port`")]
+    #[error(
+        "`{0}` names a path, but requests keep theirs: write `http://host:port` or `https://host:port`"
+    )]
     Path(String),
 }
 
@@ -131,8 +140,13 @@ impl FromStr for UpstreamUrl {
         }
         let not_http = || UpstreamUrlError::NotHttp(text.to_owned());
         let parts = text.parse::<Uri>().map_err(|_| not_http())?.into_parts();
-        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(not_http()) };
-        if ![Scheme::HTTP, Scheme::HTTPS].contains(&scheme) || authority.host().is_empty() || authority.port_u16() == Some(0) {
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(not_http());
+        };
+        if ![Scheme::HTTP, Scheme::HTTPS].contains(&scheme)
+            || authority.host().is_empty()
+            || authority.port_u16() == Some(0)
+        {
             return Err(not_http());
         }
         // A port that is none is left out by `port`, without a word.
@@ -176,9 +190,22 @@ mod tests {
 
     #[test]
     fn what_is_no_address_says_what_would_be() {
-        for text in ["alma:8000", "alma", "ftp://alma", "http://", "http://alma:port", "http://alma:0", "http://alma:", "/alma", ""] {
+        for text in [
+            "alma:8000",
+            "alma",
+            "ftp://alma",
+            "http://",
+            "http://alma:port",
+            "http://alma:0",
+            "http://alma:",
+            "/alma",
+            "",
+        ] {
             let told = text.parse::<UpstreamUrl>().unwrap_err().to_string();
-            assert!(told.contains("is not the address of an upstream: write `http://host:port`"), "{text}: {told}");
+            assert!(
+                told.contains("is not the address of an upstream: write `http://host:port`"),
+                "{text}: {told}"
+            );
         }
         let told = "http://user:hunter2@alma".parse::<UpstreamUrl>().unwrap_err().to_string();
         assert!(!told.contains("hunter2") && told.contains("no password"), "{told}");

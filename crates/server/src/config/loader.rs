@@ -26,7 +26,8 @@ use super::{
 /// The built-in defaults: the lowest layer.
 const DEFAULTS: &str = include_str!("defaults.yaml");
 
-/// Where settings are read from: the layers above the built-in defaults. Asks nothing of the process itself, so tests can say everything.
+/// Where settings are read from: the layers above the built-in defaults. Asks nothing of the
+/// process itself, so tests can say everything.
 #[derive(Clone, Default)]
 pub struct Loader {
     file: FileChoice,
@@ -69,7 +70,8 @@ impl Loader {
         Self::default()
     }
 
-    /// Adds the file at `path`; it must exist. Its extension tells its format: `.yaml`, `.yml`, `.toml` or `.json`.
+    /// Adds the file at `path`; it must exist. Its extension tells its format: `.yaml`, `.yml`,
+    /// `.toml` or `.json`.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = FileChoice::Required(path.into());
@@ -85,19 +87,29 @@ impl Loader {
 
     /// Adds environment variables; those that do not begin with `SLUICE__` are not ours.
     #[must_use]
-    pub fn variables(mut self, variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>) -> Self {
-        self.variables.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+    pub fn variables(
+        mut self,
+        variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    ) -> Self {
+        self.variables
+            .extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
         self
     }
 
     /// Adds the flag `name` (with its dashes), which sets the value at `path`.
     #[must_use]
-    pub fn flag(mut self, name: &'static str, path: &'static [&'static str], value: impl Into<String>) -> Self {
+    pub fn flag(
+        mut self,
+        name: &'static str,
+        path: &'static [&'static str],
+        value: impl Into<String>,
+    ) -> Self {
         self.flags.push(FlagValue { name, path, value: value.into() });
         self
     }
 
-    /// Leaves the files alone that hold secrets: they are on the machine that serves, and perhaps not on the one that checks.
+    /// Leaves the files alone that hold secrets: they are on the machine that serves, and perhaps
+    /// not on the one that checks.
     #[must_use]
     pub fn without_secrets(mut self) -> Self {
         self.without_secrets = true;
@@ -115,7 +127,8 @@ impl Loader {
         Ok((settings, watcher))
     }
 
-    /// Everything that was read as YAML that can be read back, beside each value who said it. Secrets are masked, clients' keys left out.
+    /// Everything that was read as YAML that can be read back, beside each value who said it.
+    /// Secrets are masked, clients' keys left out.
     ///
     /// # Errors
     /// Every mistake in any layer.
@@ -124,7 +137,8 @@ impl Loader {
         loaded.result.map(|_| show(&loaded.tree))
     }
 
-    /// From when on a file was seen, it has to be there: one that is removed while it is in force says nothing about what should hold instead.
+    /// From when on a file was seen, it has to be there: one that is removed while it is in force
+    /// says nothing about what should hold instead.
     pub(super) fn with_file_required_once_seen(mut self, contents: &Contents) -> Self {
         if let FileChoice::IfPresent(path) = &self.file
             && contents.holds(path)
@@ -165,7 +179,9 @@ impl Loader {
         warnings.extend(more_warnings);
         let result = match ConfigErrors::from_mistakes(mistakes) {
             Some(errors) => Err(errors),
-            None => Ok(Settings { warnings, ..settings.expect("a reading without mistakes is whole") }),
+            None => {
+                Ok(Settings { warnings, ..settings.expect("a reading without mistakes is whole") })
+            }
         };
         Loaded { result, tree, contents: files.into_contents() }
     }
@@ -178,9 +194,14 @@ impl Loader {
             FileChoice::IfPresent(path) => (path, false),
         };
         let origin = Origin::File(path.to_string_lossy().into_owned());
-        let refused = |message| nothing(vec![Mistake { origin: origin.clone(), path: Path::root(), message }]);
+        let refused = |message| {
+            nothing(vec![Mistake { origin: origin.clone(), path: Path::root(), message }])
+        };
         let Some(format) = Format::of(path) else {
-            let document = refused("the name tells the format: let it end in `.yaml`, `.yml`, `.toml` or `.json`".to_owned());
+            let document = refused(
+                "the name tells the format: let it end in `.yaml`, `.yml`, `.toml` or `.json`"
+                    .to_owned(),
+            );
             return (Some(origin), document);
         };
         match files.read_text(path) {
@@ -188,7 +209,9 @@ impl Loader {
                 let document = Document::parse(format, &origin, &text);
                 (Some(origin), document)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => (None, nothing(Vec::new())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+                (None, nothing(Vec::new()))
+            }
             Err(error) => {
                 let document = refused(format!("the file cannot be read: {error}"));
                 (Some(origin), document)
@@ -214,11 +237,15 @@ impl fmt::Debug for Loader {
     /// Leaves out what variables and flags say, for it may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags: Vec<&str> = self.flags.iter().map(|flag| flag.name).collect();
-        f.debug_struct("Loader").field("file", &self.file).field("flags", &flags).finish_non_exhaustive()
+        f.debug_struct("Loader")
+            .field("file", &self.file)
+            .field("flags", &flags)
+            .finish_non_exhaustive()
     }
 }
 
-/// The place that relative paths in `origin` start from: a file's own folder, or the working directory.
+/// The place that relative paths in `origin` start from: a file's own folder, or the working
+/// directory.
 pub(crate) fn base_of(origin: &Origin) -> &FilePath {
     match origin {
         Origin::File(name) => FilePath::new(name).parent().unwrap_or(FilePath::new("")),

@@ -1,7 +1,8 @@
 //! The configuration: built-in defaults < file < environment < flags.
 //!
-//! [`Loader::load`] reads all layers and merges them (`layers`), reads the typed [`Settings`] out of the tree (`reader`, `read`), and reports every
-//! mistake at once: who said it, where, and what would be right.
+//! [`Loader::load`] reads all layers and merges them (`layers`), reads the typed [`Settings`] out
+//! of the tree (`reader`, `read`), and reports every mistake at once: who said it, where, and what
+//! would be right.
 //!
 //! ```
 //! use sluice_server::config::Loader;

@@ -78,6 +78,9 @@ mod tests {
     fn origins_are_ordered_as_the_layers_are() {
         let flag = Origin::Flag(String::new());
         assert!(Origin::BuiltIn < Origin::File(String::new()));
-        assert!(Origin::Variable("z".to_owned()) < flag && flag.layer() > Origin::Variable(String::new()).layer());
+        assert!(
+            Origin::Variable("z".to_owned()) < flag
+                && flag.layer() > Origin::Variable(String::new()).layer()
+        );
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A place in the configuration, as people write it: `limits[3].burst`, `endpoints["/api/v1.2/Chat"]`. The root is empty.
+/// A place in the configuration, as people write it: `limits[3].burst`,
+/// `endpoints["/api/v1.2/Chat"]`. The root is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(String);
 
@@ -16,7 +17,8 @@ impl Path {
     /// The place called `key` in the table at this place.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        let plain = !key.is_empty()
+            && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
         let Self(path) = self;
         Self(match (plain, path.is_empty()) {
             (true, true) => key.to_owned(),
@@ -51,7 +53,10 @@ mod tests {
     #[test]
     fn a_path_reads_as_people_write_it() {
         assert_eq!(Path::root().key("limits").index(3).key("burst").to_string(), "limits[3].burst");
-        assert_eq!(Path::root().key("endpoints").key("/api/v1.2/Chat").key("rate").to_string(), "endpoints[\"/api/v1.2/Chat\"].rate");
+        assert_eq!(
+            Path::root().key("endpoints").key("/api/v1.2/Chat").key("rate").to_string(),
+            "endpoints[\"/api/v1.2/Chat\"].rate"
+        );
         assert_eq!(Path::root().key("a.b").to_string(), "[\"a.b\"]");
     }
 }

@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use sluice::{RedisSettings, events::CustomMetric, identify::Identifier};
 use sluice_core::{OnStoreFailure, Policy};
 
-use super::{error::Mistake, gateway::GatewaySettings, rls::RlsSettings, secret::Secret, store_url::StoreUrl};
+use super::{
+    error::Mistake, gateway::GatewaySettings, rls::RlsSettings, secret::Secret, store_url::StoreUrl,
+};
 
 /// Everything that the configuration says.
 #[derive(Debug)]
@@ -28,7 +30,8 @@ pub struct Settings {
     pub custom_metrics: Vec<CustomMetric>,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// How long a replica that was told to stop goes on accepting connections while it says that it is not ready.
+    /// How long a replica that was told to stop goes on accepting connections while it says that it
+    /// is not ready.
     pub shutdown_delay: Duration,
     /// How long requests in flight may take to finish after that.
     pub shutdown_grace: Duration,
@@ -60,7 +63,8 @@ pub struct StoreSettings {
     pub connections: usize,
     /// A file with the password, to be read again at each new connection.
     pub password_file: Option<PathBuf>,
-    /// A file with the certificates, in PEM, that vouch for the server of a `rediss://` URL; `None` for the system's own.
+    /// A file with the certificates, in PEM, that vouch for the server of a `rediss://` URL; `None`
+    /// for the system's own.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -89,7 +93,8 @@ pub struct Admin {
     pub credentials: Credentials,
 }
 
-/// What is to be shown to see metrics and monitoring: any one of these, or nothing when there are none.
+/// What is to be shown to see metrics and monitoring: any one of these, or nothing when there are
+/// none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// A user and a password (RFC 7617).

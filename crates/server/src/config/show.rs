@@ -1,4 +1,5 @@
-//! The configuration in force as YAML: what all layers say together, and beside each value who said it. Secrets are masked.
+//! The configuration in force as YAML: what all layers say together, and beside each value who said
+//! it. Secrets are masked.
 
 use std::{cmp::Ordering, fmt::Write as _};
 
@@ -22,7 +23,8 @@ const ORDER: [&str; 38] = [
 ];
 
 /// Where secrets stand that are written down.
-const SECRETS: [&[&str]; 3] = [&["clients", "secret"], &["admin", "basic", "password"], &["admin", "bearer", "token"]];
+const SECRETS: [&[&str]; 3] =
+    [&["clients", "secret"], &["admin", "basic", "password"], &["admin", "bearer", "token"]];
 
 /// `tree`, merged from all layers and without mistakes, as a file that would be read as the same.
 pub(crate) fn show(tree: &Value) -> String {
@@ -33,7 +35,12 @@ pub(crate) fn show(tree: &Value) -> String {
     text
 }
 
-fn write_table<'t>(text: &mut String, values: &'t Map<String, Value>, path: &mut Vec<&'t str>, indent: &str) {
+fn write_table<'t>(
+    text: &mut String,
+    values: &'t Map<String, Value>,
+    path: &mut Vec<&'t str>,
+    indent: &str,
+) {
     for (key, value) in sorted(values) {
         path.push(key);
         text.push_str(indent);
@@ -50,13 +57,20 @@ fn write_value<'t>(text: &mut String, value: &'t Value, path: &mut Vec<&'t str>,
     match &value.kind {
         // Clients' keys are secrets of theirs.
         ValueKind::Array(items) if matches!(path[..], ["tiers", _, "clients"]) => {
-            write_line(text, "[]", first_origin(value), &format!(", which lists {}: not shown", items.len()));
+            write_line(
+                text,
+                "[]",
+                first_origin(value),
+                &format!(", which lists {}: not shown", items.len()),
+            );
         }
         ValueKind::Table(values) if !values.is_empty() => {
             text.push('\n');
             write_table(text, values, path, &deeper);
         }
-        ValueKind::Array(items) if items.iter().any(|item| matches!(item.kind, ValueKind::Table(_))) => {
+        ValueKind::Array(items)
+            if items.iter().any(|item| matches!(item.kind, ValueKind::Table(_))) =>
+        {
             text.push('\n');
             for item in items {
                 write_item(text, item, path, &deeper);
@@ -95,9 +109,11 @@ fn write_line(text: &mut String, value: &str, origin: Option<Origin>, remark: &s
 }
 
 fn sorted(values: &Map<String, Value>) -> Vec<(&str, &Value)> {
-    let mut entries: Vec<(&str, &Value)> = values.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let mut entries: Vec<(&str, &Value)> =
+        values.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let place = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
-    let by_place = |a: &str, b: &str| -> Ordering { place(a).cmp(&place(b)).then_with(|| a.cmp(b)) };
+    let by_place =
+        |a: &str, b: &str| -> Ordering { place(a).cmp(&place(b)).then_with(|| a.cmp(b)) };
     entries.sort_by(|(a, _), (b, _)| by_place(a, b));
     entries
 }
@@ -115,7 +131,8 @@ fn scalar(kind: &ValueKind, path: &[&str]) -> String {
 
 /// `text` without quotes where YAML reads it as the same text, also inside brackets.
 fn scalar_text(text: &str) -> String {
-    let starts_plainly = text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '/');
+    let starts_plainly =
+        text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '/');
     let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b" _./:*@+-=".contains(&b));
     let is_key = text.contains(": ") || text.ends_with([':', ' ']);
     if starts_plainly && is_plain && !is_key && matches!(Yaml::from_str(text), Yaml::String(_)) {
@@ -131,11 +148,22 @@ mod tests {
 
     #[test]
     fn text_is_quoted_only_where_yaml_would_read_something_else() {
-        for plain in ["/api/**", "0.0.0.0:8000", "header:x-api-key", "60/minute", "100 per 90s", "memory://", "off", "25ms"] {
+        for plain in [
+            "/api/**",
+            "0.0.0.0:8000",
+            "header:x-api-key",
+            "60/minute",
+            "100 per 90s",
+            "memory://",
+            "off",
+            "25ms",
+        ] {
             assert_eq!(scalar_text(plain), plain);
         }
-        for quoted in ["60", "true", "null", "1.5", "0x1f", "", "a: b", "a:", "a #b", "[::]:80", "*a", "a,b", "ü", "a\nb", "~", "-", " a"]
-        {
+        for quoted in [
+            "60", "true", "null", "1.5", "0x1f", "", "a: b", "a:", "a #b", "[::]:80", "*a", "a,b",
+            "ü", "a\nb", "~", "-", " a",
+        ] {
             assert!(scalar_text(quoted).starts_with('"'), "{quoted}");
         }
     }

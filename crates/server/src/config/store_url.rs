@@ -15,7 +15,8 @@ pub enum StoreUrl {
     Redis(RedisUrl),
 }
 
-/// Where a Redis server is, and how to log in: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
+/// Where a Redis server is, and how to log in: `redis://[user:password@]host[:port][/database]`, or
+/// `rediss://` for TLS.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     text: Secret,
@@ -57,7 +58,9 @@ impl RedisUrl {
 #[non_exhaustive]
 pub enum StoreUrlError {
     /// Sentinel and Cluster.
-    #[error("`{scheme}://` is not there yet: use `redis://` or `rediss://` with one server's address, or `memory://`")]
+    #[error(
+        "`{scheme}://` is not there yet: use `redis://` or `rediss://` with one server's address, or `memory://`"
+    )]
     NotYet {
         /// What the URL begins with.
         scheme: String,
@@ -71,7 +74,9 @@ pub enum StoreUrlError {
         shown: String,
     },
     /// Not a URL.
-    #[error("`{shown}` is not a URL: {reason}; in a user or password, write `@`, `/`, `:` and `#` as %40, %2F, %3A and %23")]
+    #[error(
+        "`{shown}` is not a URL: {reason}; in a user or password, write `@`, `/`, `:` and `#` as %40, %2F, %3A and %23"
+    )]
     Syntax {
         /// What was read, without secrets.
         shown: String,
@@ -107,12 +112,17 @@ impl std::str::FromStr for StoreUrl {
             Some(("memory", "")) => return Ok(Self::Memory),
             Some(("memory", _)) => return Err(StoreUrlError::MemoryAddress),
             Some(("redis" | "rediss", _)) => {}
-            Some((scheme @ ("redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster"), _)) => {
+            Some((
+                scheme
+                @ ("redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster"),
+                _,
+            )) => {
                 return Err(StoreUrlError::NotYet { scheme: scheme.to_owned() });
             }
             _ => return Err(StoreUrlError::Scheme { shown: shown() }),
         }
-        let url = Url::parse(text).map_err(|error| StoreUrlError::Syntax { shown: shown(), reason: error.to_string() })?;
+        let url = Url::parse(text)
+            .map_err(|error| StoreUrlError::Syntax { shown: shown(), reason: error.to_string() })?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(StoreUrlError::Parameters);
         }
@@ -162,9 +172,12 @@ mod tests {
 
     #[test]
     fn a_redis_url_is_handed_on_as_it_was_written() {
-        for (text, has_password) in
-            [("redis://cache", false), ("rediss://lim%40ter:p%2Fss@[::1]:7000/12", true), ("redis://:p@h/", true), ("redis://u:@h", false)]
-        {
+        for (text, has_password) in [
+            ("redis://cache", false),
+            ("rediss://lim%40ter:p%2Fss@[::1]:7000/12", true),
+            ("redis://:p@h/", true),
+            ("redis://u:@h", false),
+        ] {
             let Ok(StoreUrl::Redis(url)) = text.parse() else { panic!("{text}") };
             assert_eq!((url.reveal(), url.has_password()), (text, has_password));
         }
@@ -175,8 +188,13 @@ mod tests {
         let url: StoreUrl = "redis://user:hunter2@host/3".parse().unwrap();
         assert_eq!(url.to_string(), "redis://user:***@host/3");
         assert!(!format!("{url:?}").contains("hunter2"));
-        let broken =
-            ["redis://user:hunter2@", "redis://u:hunter2@host:port", "redis://u:hun/ter2@host:1", "http://u:hunter2@host", "u:hunter2@h"];
+        let broken = [
+            "redis://user:hunter2@",
+            "redis://u:hunter2@host:port",
+            "redis://u:hun/ter2@host:1",
+            "http://u:hunter2@host",
+            "u:hunter2@h",
+        ];
         for text in broken {
             let shown = refusal(text);
             assert!(!shown.contains("hunter2") && !shown.contains("ter2"), "{shown}");
@@ -187,7 +205,10 @@ mod tests {
     fn what_is_not_an_address_says_what_would_be() {
         assert_eq!("memory://".parse(), Ok(StoreUrl::Memory));
         assert_eq!(refusal("memory://here"), "the memory store has no address: write `memory://`");
-        assert!(refusal("localhost:6379").contains("write `memory://`, `redis://[user:password@]host[:port][/database]`"));
+        assert!(
+            refusal("localhost:6379")
+                .contains("write `memory://`, `redis://[user:password@]host[:port][/database]`")
+        );
         assert!(refusal("redis://").contains("names no host"), "{}", refusal("redis://"));
         assert!(refusal("redis://host/one").contains("is not a database"));
         assert!(refusal("redis://host?db=3").contains("no parameters"));

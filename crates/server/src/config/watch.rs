@@ -1,8 +1,9 @@
 //! Notices when a configuration changes while it is in force, and reads it again.
 //!
-//! Files are looked at for what is in them, not for events or times: that notices an editor's rename, a write in place and the swapped symlink of
-//! a Kubernetes config map alike, on any file system. What is found changed is only read once two looks in a row agree, so that half of a file that
-//! is still being written is never put into force. SIGHUP reads at once.
+//! Files are looked at for what is in them, not for events or times: that notices an editor's
+//! rename, a write in place and the swapped symlink of a Kubernetes config map alike, on any file
+//! system. What is found changed is only read once two looks in a row agree, so that half of a file
+//! that is still being written is never put into force. SIGHUP reads at once.
 
 use std::{convert::Infallible, fmt, time::Duration};
 
@@ -18,7 +19,8 @@ use super::{
     settings::Settings,
 };
 
-/// How often the files of a configuration are looked at: often enough for whoever waits for a change, and a few small reads.
+/// How often the files of a configuration are looked at: often enough for whoever waits for a
+/// change, and a few small reads.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Looks after a configuration in force.
@@ -43,21 +45,36 @@ pub enum Reload {
 impl Watcher {
     /// Looks after what `loader` has read from `contents`.
     pub(super) fn new(loader: Loader, contents: Contents, settings: &Settings) -> Self {
-        Self { loader: loader.with_file_required_once_seen(&contents), known: contents, found: None, in_force: Fixed::of(settings) }
+        Self {
+            loader: loader.with_file_required_once_seen(&contents),
+            known: contents,
+            found: None,
+            in_force: Fixed::of(settings),
+        }
     }
 
-    /// Looks every `every`, and whenever the process gets SIGHUP, which is caught from now on, and tells `on_reload` what comes of each change.
-    /// Logs every mistake, and which changes need a restart. Never ends; may be dropped at any time.
+    /// Looks every `every`, and whenever the process gets SIGHUP, which is caught from now on, and
+    /// tells `on_reload` what comes of each change. Logs every mistake, and which changes need a
+    /// restart. Never ends; may be dropped at any time.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn run(self, every: Duration, on_reload: impl FnMut(Reload)) -> impl Future<Output = Infallible> {
+    pub fn run(
+        self,
+        every: Duration,
+        on_reload: impl FnMut(Reload),
+    ) -> impl Future<Output = Infallible> {
         let hangups = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for: a changed configuration is still noticed"));
         self.keep_looking(every, hangups.ok(), on_reload)
     }
 
-    async fn keep_looking(mut self, every: Duration, mut hangups: Option<Signal>, mut on_reload: impl FnMut(Reload)) -> Infallible {
+    async fn keep_looking(
+        mut self,
+        every: Duration,
+        mut hangups: Option<Signal>,
+        mut on_reload: impl FnMut(Reload),
+    ) -> Infallible {
         let mut looks = tokio::time::interval(every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -70,7 +87,8 @@ impl Watcher {
                 let reload = if at_once { Some(self.reload()) } else { self.look() };
                 (self, reload)
             });
-            let (watcher, reload) = look.await.expect("looking at files does not panic, and nobody else cancels it");
+            let (watcher, reload) =
+                look.await.expect("looking at files does not panic, and nobody else cancels it");
             self = watcher;
             if let Some(reload) = reload {
                 self.log(&reload);
@@ -79,7 +97,8 @@ impl Watcher {
         }
     }
 
-    /// Compares the files with what is known of them; reads the configuration again when they differ in the same way for the second time.
+    /// Compares the files with what is known of them; reads the configuration again when they
+    /// differ in the same way for the second time.
     fn look(&mut self) -> Option<Reload> {
         let now = read_again(&self.known);
         if now == self.known {
@@ -110,12 +129,16 @@ impl Watcher {
                 tracing::info!("the configuration was read again and is in force");
                 settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 for name in self.in_force.changed(settings) {
-                    tracing::warn!("{name} has changed, which needs a restart: the old value stays in force");
+                    tracing::warn!(
+                        "{name} has changed, which needs a restart: the old value stays in force"
+                    );
                 }
             }
             Reload::Refused(errors) => {
                 let count = errors.mistakes().len();
-                tracing::error!("the changed configuration is refused for {count} mistakes: the old one stays in force");
+                tracing::error!(
+                    "the changed configuration is refused for {count} mistakes: the old one stays in force"
+                );
                 errors.mistakes().iter().for_each(|mistake| tracing::error!("{mistake}"));
             }
         }
@@ -137,7 +160,8 @@ struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
     fn of(settings: &Settings) -> Self {
-        let Settings { listen, admin, store, gateway, log, shutdown_delay, shutdown_grace, .. } = settings;
+        let Settings { listen, admin, store, gateway, log, shutdown_delay, shutdown_grace, .. } =
+            settings;
         Self(vec![
             ("listen.http", listen.http.to_string()),
             ("listen.grpc", format!("{:?}", listen.grpc)),
@@ -158,14 +182,21 @@ impl Fixed {
     /// The names of the settings that are not as they were.
     fn changed(&self, settings: &Settings) -> Vec<&'static str> {
         let now = Self::of(settings);
-        self.0.iter().zip(&now.0).filter(|(old, new)| old != new).map(|((name, _), _)| *name).collect()
+        self.0
+            .iter()
+            .zip(&now.0)
+            .filter(|(old, new)| old != new)
+            .map(|((name, _), _)| *name)
+            .collect()
     }
 }
 
 impl fmt::Debug for Watcher {
     /// Leaves out what is in the files.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher").field("files", &self.known.names().collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Watcher")
+            .field("files", &self.known.names().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -234,13 +265,24 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_named() {
         let load = |text: &str| watcher(text).2.loader.load().unwrap();
-        let fixed = Fixed::of(&load("{ store: { url: 'redis://:a@cache' }, listen: { grpc: off } }"));
+        let fixed =
+            Fixed::of(&load("{ store: { url: 'redis://:a@cache' }, listen: { grpc: off } }"));
         assert_eq!(
-            fixed.changed(&load("{ store: { url: 'redis://:a@cache' }, listen: { grpc: off }, defaults: off }")),
+            fixed.changed(&load(
+                "{ store: { url: 'redis://:a@cache' }, listen: { grpc: off }, defaults: off }"
+            )),
             Vec::<&str>::new()
         );
-        let other = load("{ store: { url: 'redis://:b@cache', prefix: b }, listen: { http: '0.0.0.0:1' }, log: { level: debug } }");
-        assert_eq!(fixed.changed(&other), ["listen.http", "listen.grpc", "store.url", "store.prefix", "log"]);
-        assert!(!format!("{fixed:?}").contains(":a@"), "a password is no more shown here than elsewhere");
+        let other = load(
+            "{ store: { url: 'redis://:b@cache', prefix: b }, listen: { http: '0.0.0.0:1' }, log: { level: debug } }",
+        );
+        assert_eq!(
+            fixed.changed(&other),
+            ["listen.http", "listen.grpc", "store.url", "store.prefix", "log"]
+        );
+        assert!(
+            !format!("{fixed:?}").contains(":a@"),
+            "a password is no more shown here than elsewhere"
+        );
     }
 }

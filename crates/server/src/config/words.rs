@@ -3,12 +3,19 @@
 use config::ValueKind;
 
 /// The word most like `said`, if any is.
-pub(crate) fn most_like<'w>(said: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn most_like<'w>(
+    said: &str,
+    words: impl IntoIterator<Item = &'w str>,
+) -> Option<&'w str> {
     let said = said.to_lowercase();
     // The one forgives a slip of the finger, the other an ending that is missing.
-    let likeness = |word: &str| (strsim::normalized_damerau_levenshtein(&said, word), strsim::jaro_winkler(&said, word));
-    let likely = |(slips, endings): (f64, f64)| (slips >= 0.6 || endings > 0.85).then_some(slips + endings);
-    let scored = words.into_iter().filter_map(|word| likely(likeness(word)).map(|score| (score, word)));
+    let likeness = |word: &str| {
+        (strsim::normalized_damerau_levenshtein(&said, word), strsim::jaro_winkler(&said, word))
+    };
+    let likely =
+        |(slips, endings): (f64, f64)| (slips >= 0.6 || endings > 0.85).then_some(slips + endings);
+    let scored =
+        words.into_iter().filter_map(|word| likely(likeness(word)).map(|score| (score, word)));
     scored.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, word)| word)
 }
 
@@ -32,7 +39,11 @@ pub(crate) const fn kind_name(kind: &ValueKind) -> &'static str {
     match kind {
         ValueKind::Nil => "nothing",
         ValueKind::Boolean(_) => "a truth value",
-        ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) | ValueKind::Float(_) => "a number",
+        ValueKind::I64(_)
+        | ValueKind::I128(_)
+        | ValueKind::U64(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_) => "a number",
         ValueKind::String(_) => "text",
         ValueKind::Table(_) => "a table",
         ValueKind::Array(_) => "a list",
@@ -55,7 +66,10 @@ mod tests {
     fn slips_and_missing_endings_are_forgiven_and_other_words_are_not() {
         let words = ["url", "prefix", "timeout", "on_failure", "requests_per_minute"];
         let guess = |said| most_like(said, words);
-        assert_eq!((guess("ulr"), guess("time_out"), guess("requests")), (Some("url"), Some("timeout"), Some("requests_per_minute")));
+        assert_eq!(
+            (guess("ulr"), guess("time_out"), guess("requests")),
+            (Some("url"), Some("timeout"), Some("requests_per_minute"))
+        );
         assert_eq!((guess("TIMEOUT"), guess("colour"), guess("")), (Some("timeout"), None, None));
     }
 

@@ -1,4 +1,5 @@
-//! Reads a JSON body, so that whatever is wrong with it is answered as a problem that says what and where.
+//! Reads a JSON body, so that whatever is wrong with it is answered as a problem that says what and
+//! where.
 
 use std::{
     future::{Future, poll_fn},
@@ -20,7 +21,8 @@ use tokio::runtime::Handle;
 
 use super::problem::{Kind, Problem};
 
-/// The longest that a body may be on its way. A client that stalls longer holds a connection for nothing.
+/// The longest that a body may be on its way. A client that stalls longer holds a connection for
+/// nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much of an unwanted body is read and thrown away; beyond it the connection is cut.
@@ -30,7 +32,11 @@ const MAX_DISCARDED_BYTES: usize = 32 << 20;
 ///
 /// # Errors
 /// When it is not said to be JSON, is longer than `max_bytes`, breaks off, or takes too long.
-pub(crate) async fn read(head: &Parts, body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
+pub(crate) async fn read(
+    head: &Parts,
+    body: &mut Body,
+    max_bytes: usize,
+) -> Result<Bytes, Problem> {
     require_json(&head.headers)?;
     read_all(body, max_bytes).await
 }
@@ -46,8 +52,8 @@ pub(crate) async fn read_all(body: &mut Body, max_bytes: usize) -> Result<Bytes,
     in_time(pin!(collect(body, max_bytes))).await.unwrap_or_else(|| Err(too_slow()))
 }
 
-/// Reads what nobody has read of a body, up to [`MAX_DISCARDED_BYTES`]: many a client looks at no answer before all is sent, and would see a
-/// broken connection in its place.
+/// Reads what nobody has read of a body, up to [`MAX_DISCARDED_BYTES`]: many a client looks at no
+/// answer before all is sent, and would see a broken connection in its place.
 pub(crate) async fn discard(head: &Parts, body: &mut Body) {
     // A client that waits to be told to go on will not send what was refused.
     if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
@@ -55,7 +61,8 @@ pub(crate) async fn discard(head: &Parts, body: &mut Body) {
     }
 }
 
-/// As [`discard`], of a body that is nobody's any more, while its request is answered. To be called where a runtime may be gone.
+/// As [`discard`], of a body that is nobody's any more, while its request is answered. To be called
+/// where a runtime may be gone.
 pub(crate) fn discard_later(mut body: Body) {
     if let Ok(runtime) = Handle::try_current()
         && !body.is_end_stream()
@@ -85,7 +92,10 @@ fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Problem {
         Err(error) => (error.path().to_string(), error.into_inner()),
         Ok(_) => match deserializer.end() {
             Err(error) => (String::new(), error),
-            Ok(()) => (String::new(), serde::de::Error::custom("the body reads differently the second time")),
+            Ok(()) => (
+                String::new(),
+                serde::de::Error::custom("the body reads differently the second time"),
+            ),
         },
     };
     // The path of the whole body is a dot.
@@ -98,17 +108,24 @@ fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Problem {
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
-        return Err(Problem::new(Kind::UnsupportedMediaType, "the body has no Content-Type: send `Content-Type: application/json`"));
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            "the body has no Content-Type: send `Content-Type: application/json`",
+        ));
     };
     if is_json(content_type) {
         return Ok(());
     }
     let told = String::from_utf8_lossy(content_type.as_bytes());
-    Err(Problem::new(Kind::UnsupportedMediaType, format!("`{told}` is not read here: send `Content-Type: application/json`")))
+    Err(Problem::new(
+        Kind::UnsupportedMediaType,
+        format!("`{told}` is not read here: send `Content-Type: application/json`"),
+    ))
 }
 
 fn is_json(content_type: &HeaderValue) -> bool {
-    let essence = content_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let essence =
+        content_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/json") {
         return true;
     }
@@ -152,13 +169,19 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Problem> {
         match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => return Ok(Some(data)),
             Ok(Err(_trailers)) => {}
-            Err(error) => return Err(Problem::new(Kind::MalformedBody, format!("the body breaks off: {error}"))),
+            Err(error) => {
+                return Err(Problem::new(
+                    Kind::MalformedBody,
+                    format!("the body breaks off: {error}"),
+                ));
+            }
         }
     }
     Ok(None)
 }
 
-/// What `future` brings within [`PATIENCE`]. Most bodies came with the head, and then no timer is needed.
+/// What `future` brings within [`PATIENCE`]. Most bodies came with the head, and then no timer is
+/// needed.
 async fn in_time<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     let at_once = poll_fn(|context| {
         Poll::Ready(match future.as_mut().poll(context) {
@@ -173,11 +196,17 @@ async fn in_time<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
 }
 
 fn too_large(max_bytes: usize) -> Problem {
-    Problem::new(Kind::BodyTooLarge, format!("the body is longer than {max_bytes} bytes, the most that is read here"))
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("the body is longer than {max_bytes} bytes, the most that is read here"),
+    )
 }
 
 fn too_slow() -> Problem {
-    Problem::new(Kind::BodyTooSlow, format!("the body did not arrive within {} s", PATIENCE.as_secs()))
+    Problem::new(
+        Kind::BodyTooSlow,
+        format!("the body did not arrive within {} s", PATIENCE.as_secs()),
+    )
 }
 
 #[cfg(test)]
@@ -188,7 +217,11 @@ mod tests {
 
     const JSON: Option<&str> = Some("application/json");
 
-    async fn read_as(content_type: Option<&str>, body: impl Into<Body>, max_bytes: usize) -> Result<Bytes, StatusCode> {
+    async fn read_as(
+        content_type: Option<&str>,
+        body: impl Into<Body>,
+        max_bytes: usize,
+    ) -> Result<Bytes, StatusCode> {
         let mut request = Request::post("/");
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
@@ -199,11 +232,27 @@ mod tests {
 
     #[tokio::test]
     async fn json_is_read_by_any_of_its_names() {
-        for name in ["application/json", "Application/JSON; charset=utf-8", "application/problem+json", "application/json ;x=y"] {
+        for name in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+            "application/json ;x=y",
+        ] {
             assert_eq!(read_as(Some(name), "{}", 2).await.unwrap(), "{}", "{name}");
         }
-        for name in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "application/+json", ""] {
-            assert_eq!(read_as(Some(name), "{}", 2).await, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE), "{name}");
+        for name in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonx",
+            "json",
+            "application/+json",
+            "",
+        ] {
+            assert_eq!(
+                read_as(Some(name), "{}", 2).await,
+                Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+                "{name}"
+            );
         }
         assert_eq!(read_as(None, "{}", 2).await, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
@@ -228,7 +277,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stalls_is_given_up() {
         let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
-        assert_eq!(read_as(JSON, Body::new(Pieces(receiver)), 8).await, Err(StatusCode::REQUEST_TIMEOUT));
+        assert_eq!(
+            read_as(JSON, Body::new(Pieces(receiver)), 8).await,
+            Err(StatusCode::REQUEST_TIMEOUT)
+        );
         drop(sender);
     }
 
@@ -241,13 +293,20 @@ mod tests {
             inner: Vec<u8>,
         }
         let told = |text: &str| {
-            let problem = serde_json::to_value(parse::<Outer>(text.as_bytes()).unwrap_err().body()).unwrap();
-            (problem["detail"].as_str().unwrap().to_owned(), problem["field"].as_str().map(str::to_owned))
+            let problem =
+                serde_json::to_value(parse::<Outer>(text.as_bytes()).unwrap_err().body()).unwrap();
+            (
+                problem["detail"].as_str().unwrap().to_owned(),
+                problem["field"].as_str().map(str::to_owned),
+            )
         };
         let (detail, field) = told(r#"{"inner": [1, "two"]}"#);
         assert_eq!(
             (detail.as_str(), field.as_deref()),
-            ("inner[1]: invalid type: string \"two\", expected u8 at line 1 column 19", Some("inner[1]"))
+            (
+                "inner[1]: invalid type: string \"two\", expected u8 at line 1 column 19",
+                Some("inner[1]")
+            )
         );
         let (detail, field) = told(r#"{"inner": [], "outer": 1}"#);
         assert_eq!(detail, "outer: unknown field `outer`, expected `inner` at line 1 column 21");
@@ -256,7 +315,10 @@ mod tests {
         assert!(told("{").0.contains("EOF"));
         assert!(told("[[]]").0.contains("a JSON object"));
         let deep = format!("{{\"inner\": {}", "[".repeat(100_000));
-        assert!(told(&deep).0.contains("invalid type"), "what nests too deep is refused like all else");
+        assert!(
+            told(&deep).0.contains("invalid type"),
+            "what nests too deep is refused like all else"
+        );
     }
 
     #[tokio::test]
@@ -288,7 +350,9 @@ mod tests {
             mut self: Pin<&mut Self>,
             context: &mut std::task::Context<'_>,
         ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-            self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(hyper::body::Frame::data(piece))))
+            self.0
+                .poll_recv(context)
+                .map(|piece| piece.map(|piece| Ok(hyper::body::Frame::data(piece))))
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `POST /v1/check` and `POST /v1/check/batch`: the limiter as JSON, for programs that ask before they act.
+//! `POST /v1/check` and `POST /v1/check/batch`: the limiter as JSON, for programs that ask before
+//! they act.
 //!
 //! ```json
 //! { "client": "alice", "method": "POST", "path": "/api/v1/blueprints", "ip": "192.0.2.1", "tier": "pro",
@@ -14,9 +15,10 @@
 //! | `attributes` | what stands for request headers where limits are per header, or take their cost from one |
 //! | `cost` | tokens to take, 1 unless said; 0 looks and takes nothing |
 //!
-//! The answer is 200 or 429 with the decision as [`super::decision`] describes it. A batch is `{"checks": [..]}` with up to 1,000 of
-//! these, decided one after another in one round trip to the store; it is answered with 200 and `{"results": [..]}`, in the same order, each
-//! result a decision or a problem with a `status` of its own.
+//! The answer is 200 or 429 with the decision as [`super::decision`] describes it. A batch is
+//! `{"checks": [..]}` with up to 1,000 of these, decided one after another in one round trip to the
+//! store; it is answered with 200 and `{"results": [..]}`, in the same order, each result a
+//! decision or a problem with a `status` of its own.
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
@@ -65,7 +67,11 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// When it cannot be read or decided.
-pub(crate) async fn one(limiter: &Limiter, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+pub(crate) async fn one(
+    limiter: &Limiter,
+    head: &Parts,
+    body: &mut Body,
+) -> Result<Response, Problem> {
     require_post(PATH, &head.method)?;
     let bytes = body::read(head, body, MAX_CHECK_BYTES).await?;
     let check: CheckBody<'_> = body::parse(&bytes)?;
@@ -77,14 +83,23 @@ pub(crate) async fn one(limiter: &Limiter, head: &Parts, body: &mut Body) -> Res
 ///
 /// # Errors
 /// When the batch cannot be read.
-pub(crate) async fn batch(limiter: &Limiter, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+pub(crate) async fn batch(
+    limiter: &Limiter,
+    head: &Parts,
+    body: &mut Body,
+) -> Result<Response, Problem> {
     require_post(BATCH_PATH, &head.method)?;
     let bytes = body::read(head, body, MAX_BATCH_BYTES).await?;
     let BatchBody { checks: Items(items) } = body::parse(&bytes)?;
     if items.len() > MAX_CHECKS {
-        return Err(Problem::new(Kind::TooManyChecks, format!("checks: a batch holds up to {MAX_CHECKS} checks")).at("checks"));
+        return Err(Problem::new(
+            Kind::TooManyChecks,
+            format!("checks: a batch holds up to {MAX_CHECKS} checks"),
+        )
+        .at("checks"));
     }
-    let checks: Vec<Result<CheckBody<'_>, Problem>> = items.iter().map(|item| body::parse(item.get().as_bytes())).collect();
+    let checks: Vec<Result<CheckBody<'_>, Problem>> =
+        items.iter().map(|item| body::parse(item.get().as_bytes())).collect();
     let mut requests = Vec::with_capacity(checks.len());
     let asked: Vec<Result<(), Problem>> = checks
         .iter()
@@ -103,9 +118,13 @@ pub(crate) async fn batch(limiter: &Limiter, head: &Parts, body: &mut Body) -> R
         })
         .collect();
     let results = results.iter().map(|result| {
-        result.as_ref().map_or_else(|problem| ItemBody::Problem(problem.body()), |decision| ItemBody::Decision(DecisionBody::of(decision)))
+        result.as_ref().map_or_else(
+            |problem| ItemBody::Problem(problem.body()),
+            |decision| ItemBody::Decision(DecisionBody::of(decision)),
+        )
     });
-    let text = serde_json::to_vec(&BatchAnswer { results: results.collect() }).expect("results are numbers and strings");
+    let text = serde_json::to_vec(&BatchAnswer { results: results.collect() })
+        .expect("results are numbers and strings");
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
@@ -126,7 +145,8 @@ pub(crate) struct BatchBody<'a> {
     checks: Items<'a>,
 }
 
-/// The checks of a batch as they came, so that a wrong one spoils no other; one more than [`MAX_CHECKS`] at most.
+/// The checks of a batch as they came, so that a wrong one spoils no other; one more than
+/// [`MAX_CHECKS`] at most.
 struct Items<'a>(Vec<&'a RawValue>);
 
 #[derive(Serialize, ToSchema)]
@@ -148,7 +168,8 @@ enum ItemBody<'a> {
 #[serde(deny_unknown_fields)]
 #[schema(as = Check, description = "Whether a client may do something. `client` or `ip` says who asks.")]
 pub(crate) struct CheckBody<'a> {
-    /// Who asks: an API key, a user's name, whatever the caller knows its clients by. Without it, the `ip` is the client.
+    /// Who asks: an API key, a user's name, whatever the caller knows its clients by. Without it,
+    /// the `ip` is the client.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1)]
     client: Option<Text<'a>>,
@@ -180,7 +201,9 @@ pub(crate) struct CheckBody<'a> {
 impl PartialSchema for ItemBody<'_> {
     fn schema() -> RefOr<Schema> {
         let shapes = [Allowed::name(), Denied::name(), ProblemBody::name()];
-        let any = shapes.into_iter().fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
+        let any = shapes
+            .into_iter()
+            .fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
         any.description(Some("A decision, or why there is none; `status` tells which.")).into()
     }
 }
@@ -199,8 +222,7 @@ impl ToSchema for ItemBody<'_> {
 }
 
 fn attributes() -> Object {
-    const ABOUT: &str =
-        "What stands for request headers where limits are per header, or take their cost from one. Names in any case, each once.";
+    const ABOUT: &str = "What stands for request headers where limits are per header, or take their cost from one. Names in any case, each once.";
     ObjectBuilder::new()
         .description(Some(ABOUT))
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
@@ -230,10 +252,17 @@ impl<'a> CheckBody<'a> {
     fn request(&'a self) -> Result<Request<'a>, Problem> {
         let address = self.ip.map(|ip| ip.to_canonical());
         let client = match (&self.client, address) {
-            (Some(Text(client)), _) if client.is_empty() => return Err(invalid("client", "a client's name cannot be empty")),
+            (Some(Text(client)), _) if client.is_empty() => {
+                return Err(invalid("client", "a client's name cannot be empty"));
+            }
             (Some(Text(client)), _) => Client::Key(client.as_bytes()),
             (None, Some(address)) => Client::Address(address),
-            (None, None) => return Err(invalid("client", "say who asks: `client`, or `ip` where the address is all that is known")),
+            (None, None) => {
+                return Err(invalid(
+                    "client",
+                    "say who asks: `client`, or `ip` where the address is all that is known",
+                ));
+            }
         };
         let method = self.method.as_ref().map_or("GET", |Text(method)| method);
         if Method::from_bytes(method.as_bytes()).is_err() {
@@ -244,7 +273,10 @@ impl<'a> CheckBody<'a> {
             address,
             method,
             path: self.path.as_ref().map_or("/", |Text(path)| path),
-            attributes: self.attributes.as_ref().map_or(&() as &dyn Attributes, |attributes| attributes),
+            attributes: self
+                .attributes
+                .as_ref()
+                .map_or(&() as &dyn Attributes, |attributes| attributes),
             tier: self.tier.as_ref().map(|Text(tier)| &**tier),
             cost: self.cost.map_or(Cost::ONE, |CostBody(cost)| cost),
         })
@@ -330,7 +362,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for AttributesBody<'a> {
                 f.write_str("an object of strings")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<AttributesBody<'de>, M::Error> {
+            fn visit_map<M: MapAccess<'de>>(
+                self,
+                mut map: M,
+            ) -> Result<AttributesBody<'de>, M::Error> {
                 let mut attributes = AttributesBody::default();
                 while let Some(Text(mut name)) = map.next_key::<Text<'de>>()? {
                     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -338,7 +373,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for AttributesBody<'a> {
                     }
                     // Which of two would count? Nobody could tell.
                     if attributes.get(&name).is_some() {
-                        return Err(de::Error::custom(format_args!("`{name}` is given twice (case does not matter)")));
+                        return Err(de::Error::custom(format_args!(
+                            "`{name}` is given twice (case does not matter)"
+                        )));
                     }
                     if attributes.0.len() == MAX_ATTRIBUTES {
                         return Err(de::Error::custom(format_args!(
@@ -393,7 +430,10 @@ mod tests {
         let request = body.request().unwrap();
         assert_eq!(request.client, Client::Key(b"alice"));
         assert_eq!((request.method, request.path, request.cost), ("GET", "/", Cost::ONE));
-        assert_eq!((request.address, request.tier, request.attributes.get("x")), (None, None, None));
+        assert_eq!(
+            (request.address, request.tier, request.attributes.get("x")),
+            (None, None, None)
+        );
     }
 
     #[test]
@@ -403,8 +443,15 @@ mod tests {
         let body: CheckBody<'_> = serde_json::from_str(text).unwrap();
         let request = body.request().unwrap();
         assert_eq!(request.client, Client::Key(b"alice"));
-        assert_eq!((request.method, request.path, request.tier, request.cost.tokens()), ("POST", "/a?b", Some("pro"), 7));
-        assert_eq!(request.address, Some("192.0.2.1".parse().unwrap()), "an IPv4 address in IPv6 clothing is the same client");
+        assert_eq!(
+            (request.method, request.path, request.tier, request.cost.tokens()),
+            ("POST", "/a?b", Some("pro"), 7)
+        );
+        assert_eq!(
+            request.address,
+            Some("192.0.2.1".parse().unwrap()),
+            "an IPv4 address in IPv6 clothing is the same client"
+        );
         assert_eq!(request.attributes.get("x-org"), Some(&b"acme"[..]));
         assert_eq!(request.attributes.get("x-a"), Some(&b"b"[..]));
     }
@@ -430,14 +477,35 @@ mod tests {
                 r#"{"client": "a", "cost": -1}"#,
                 "cost: invalid type: integer `-1`, expected a whole number of tokens from 0 to 1000000000000",
             ),
-            (r#"{"client": "a", "cost": 1.5}"#, "cost: invalid type: floating point `1.5`, expected a whole number"),
-            (r#"{"client": "a", "cost": 1e3}"#, "cost: invalid type: floating point `1000.0`, expected a whole number"),
-            (r#"{"client": "a", "cost": "1"}"#, "cost: invalid type: string \"1\", expected a whole number"),
-            (r#"{"client": "a", "cost": 1000000000001}"#, "cost: a cost of 1000000000001 tokens is too large: at most 1000000000000"),
+            (
+                r#"{"client": "a", "cost": 1.5}"#,
+                "cost: invalid type: floating point `1.5`, expected a whole number",
+            ),
+            (
+                r#"{"client": "a", "cost": 1e3}"#,
+                "cost: invalid type: floating point `1000.0`, expected a whole number",
+            ),
+            (
+                r#"{"client": "a", "cost": "1"}"#,
+                "cost: invalid type: string \"1\", expected a whole number",
+            ),
+            (
+                r#"{"client": "a", "cost": 1000000000001}"#,
+                "cost: a cost of 1000000000001 tokens is too large: at most 1000000000000",
+            ),
             (r#"{"client": "a", "cost": 1e999}"#, "cost: number out of range"),
-            (r#"{"client": "a", "attributes": {"x": 1}}"#, "attributes.x: invalid type: integer `1`, expected a string"),
-            (r#"{"client": "a", "attributes": {"x": "1", "X": "2"}}"#, "attributes: `x` is given twice"),
-            (r#"{"client": "a", "attributes": []}"#, "attributes: invalid type: sequence, expected an object of strings"),
+            (
+                r#"{"client": "a", "attributes": {"x": 1}}"#,
+                "attributes.x: invalid type: integer `1`, expected a string",
+            ),
+            (
+                r#"{"client": "a", "attributes": {"x": "1", "X": "2"}}"#,
+                "attributes: `x` is given twice",
+            ),
+            (
+                r#"{"client": "a", "attributes": []}"#,
+                "attributes: invalid type: sequence, expected an object of strings",
+            ),
             (r#"["a"]"#, "a JSON object"),
             (r#"null"#, "a JSON object"),
             ("", "a JSON object"),

@@ -16,7 +16,8 @@ const HEADER_FIELDS: usize = 7;
 pub(crate) fn respond(decision: &Decision) -> Response {
     let content_type = if decision.is_allowed() { JSON } else { PROBLEM_JSON };
     let mut body = Vec::with_capacity(USUAL_BYTES);
-    serde_json::to_writer(&mut body, &DecisionBody::of(decision)).expect("a decision is numbers and strings");
+    serde_json::to_writer(&mut body, &DecisionBody::of(decision))
+        .expect("a decision is numbers and strings");
     let mut response = bare(decision, Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
-use sluice::{Limiter, MemoryStore, Policy, Recorders, Store, events::Events, figures::Tally, identify::Identifier};
+use sluice::{
+    Limiter, MemoryStore, Policy, Recorders, Store, events::Events, figures::Tally,
+    identify::Identifier,
+};
 use sluice_core::{Check, Decision, Timestamp};
 use sluice_store::{Answer, Fleet, ManualClock, Replica, StoreError};
 
@@ -47,13 +50,21 @@ impl Port {
     /// The port of a process whose metrics are told by `recorders`.
     pub(crate) fn recording(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders) -> Self {
         let tally = Tally::new(recorders);
-        let trusting = Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
-        let engine = Arc::new(Engine::new(Limiter::tallied(policy, store, recorders, &tally), trusting));
+        let trusting =
+            Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
+        let engine =
+            Arc::new(Engine::new(Limiter::tallied(policy, store, recorders, &tally), trusting));
         let replica = Replica { id: "test".to_owned(), version: "0".to_owned() };
         let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
         let house = health::routes(Arc::clone(&engine), Arc::clone(&health));
         let rls = EnvoyRls::new(engine.limiter().clone());
-        let doors = HttpDoors::new(Arc::clone(&engine), Arc::clone(&health), house, Events::new(recorders, &tally), rls.clone());
+        let doors = HttpDoors::new(
+            Arc::clone(&engine),
+            Arc::clone(&health),
+            house,
+            Events::new(recorders, &tally),
+            rls.clone(),
+        );
         Self { doors, engine, health, rls }
     }
 
@@ -64,7 +75,8 @@ impl Port {
     pub(crate) async fn send_from(&self, peer: &str, request: Request<Body>) -> Got {
         let (head, body) = self.doors.answer(peer.parse().unwrap(), request).await.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let body =
+            if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
         Got { status: head.status, headers: head.headers, body }
     }
 
@@ -78,7 +90,9 @@ impl Port {
 
     /// What the default bucket of `client` holds, without taking from it.
     pub(crate) async fn remaining(&self, client: &str) -> u64 {
-        self.post("/v1/check", json!({ "client": client, "cost": 0 })).await.body["remaining"].as_u64().unwrap()
+        self.post("/v1/check", json!({ "client": client, "cost": 0 })).await.body["remaining"]
+            .as_u64()
+            .unwrap()
     }
 }
 
@@ -88,7 +102,8 @@ impl Got {
     }
 
     pub(crate) fn problem(&self) -> Option<&str> {
-        (self.header("content-type") == Some("application/problem+json")).then(|| self.body["type"].as_str().unwrap())
+        (self.header("content-type") == Some("application/problem+json"))
+            .then(|| self.body["type"].as_str().unwrap())
     }
 }
 
@@ -105,7 +120,10 @@ impl Store for Away {
         Answer::ready(Err(StoreError::BreakerOpen))
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         Answer::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
     }
 

@@ -1,6 +1,8 @@
-//! `/v1/forward-auth`: for proxies that ask before they forward: nginx `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth`, HAProxy.
+//! `/v1/forward-auth`: for proxies that ask before they forward: nginx `auth_request`, Caddy
+//! `forward_auth`, Traefik `ForwardAuth`, HAProxy.
 //!
-//! The proxy sends the head of the request that it holds, by any method, and what that request is for:
+//! The proxy sends the head of the request that it holds, by any method, and what that request is
+//! for:
 //!
 //! | field | |
 //! |---|---|
@@ -8,12 +10,14 @@
 //! | `X-Forwarded-Method`, `X-Original-Method` | the method; the proxy's own unless said |
 //! | `X-Forwarded-For`, `Forwarded` | the client's address, believed when the proxy is one of `clients.trusted_proxies` |
 //!
-//! The answer is 200 without a body, or 429 with the decision as problem; both carry the header fields for the proxy to hand on. When the
-//! store cannot decide and the limits leave the answer to the caller it is 503, and the proxy's own failure mode decides.
+//! The answer is 200 without a body, or 429 with the decision as problem; both carry the header
+//! fields for the proxy to hand on. When the store cannot decide and the limits leave the answer to
+//! the caller it is 503, and the proxy's own failure mode decides.
 //!
-//! A proxy sets one of these names and usually hands the others through, so that a client could send one to be taken for somebody who asks
-//! for something else. Therefore fields that contradict each other are refused, with 400. A proxy that lets requests pass while this door cannot
-//! decide (503) must not let them pass on 400.
+//! A proxy sets one of these names and usually hands the others through, so that a client could
+//! send one to be taken for somebody who asks for something else. Therefore fields that contradict
+//! each other are refused, with 400. A proxy that lets requests pass while this door cannot decide
+//! (503) must not let them pass on 400.
 
 use std::net::IpAddr;
 
@@ -26,36 +30,56 @@ use crate::engine::Engine;
 /// Where the door is.
 pub(crate) const PATH: &str = "/v1/forward-auth";
 
-pub(crate) const METHODS: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-method"), HeaderName::from_static("x-original-method")];
-pub(crate) const TARGETS: [HeaderName; 3] =
-    [HeaderName::from_static("x-forwarded-uri"), HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-original-url")];
+pub(crate) const METHODS: [HeaderName; 2] =
+    [HeaderName::from_static("x-forwarded-method"), HeaderName::from_static("x-original-method")];
+pub(crate) const TARGETS: [HeaderName; 3] = [
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-original-uri"),
+    HeaderName::from_static("x-original-url"),
+];
 
 /// Decides about the request that the proxy holds.
 ///
 /// # Errors
 /// When it cannot be decided about.
-pub(crate) async fn decide(engine: &Engine, peer: IpAddr, head: &Parts) -> Result<Checked, Problem> {
+pub(crate) async fn decide(
+    engine: &Engine,
+    peer: IpAddr,
+    head: &Parts,
+) -> Result<Checked, Problem> {
     let identity = engine.identify(&head.headers, peer)?;
     let method = only(&head.headers, &METHODS, |method| method)?.unwrap_or(head.method.as_str());
     if Method::from_bytes(method.as_bytes()).is_err() {
-        return Err(Problem::new(Kind::InvalidRequest, "the method forwarded is no word as HTTP knows it: `GET`, `POST`"));
+        return Err(Problem::new(
+            Kind::InvalidRequest,
+            "the method forwarded is no word as HTTP knows it: `GET`, `POST`",
+        ));
     }
     let path = only(&head.headers, &TARGETS, path_of)?.unwrap_or("/");
     Ok(engine.limiter().check(&identity.request(method, path)).await?)
 }
 
 /// What all fields called one of `names` say, seen through `read`; `None` when there are none.
-fn only<'h>(headers: &'h HeaderMap, names: &[HeaderName], read: impl Fn(&'h str) -> &'h str) -> Result<Option<&'h str>, Problem> {
+fn only<'h>(
+    headers: &'h HeaderMap,
+    names: &[HeaderName],
+    read: impl Fn(&'h str) -> &'h str,
+) -> Result<Option<&'h str>, Problem> {
     let mut found: Option<(&HeaderName, &str)> = None;
     for name in names {
         for value in headers.get_all(name) {
             let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
-                Problem::new(Kind::InvalidRequest, format!("header `{name}` is not UTF-8: encode what is not ASCII as %XX"))
+                Problem::new(
+                    Kind::InvalidRequest,
+                    format!("header `{name}` is not UTF-8: encode what is not ASCII as %XX"),
+                )
             })?;
             let value = read(text.trim());
             match found {
                 Some((first, other)) if other != value => {
-                    let what = format!("headers `{first}` and `{name}` contradict each other: let the proxy set one and remove the other");
+                    let what = format!(
+                        "headers `{first}` and `{name}` contradict each other: let the proxy set one and remove the other"
+                    );
                     return Err(Problem::new(Kind::InvalidRequest, what));
                 }
                 _ => found = Some((name, value)),
@@ -68,7 +92,9 @@ fn only<'h>(headers: &'h HeaderMap, names: &[HeaderName], read: impl Fn(&'h str)
 /// The path of a request's target: `/a` of `/a?b` and of `https://host/a?b`.
 fn path_of(target: &str) -> &str {
     let path = match target.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => rest.find(['/', '?', '#']).map_or("/", |start| &rest[start..]),
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            rest.find(['/', '?', '#']).map_or("/", |start| &rest[start..])
+        }
         _ => target,
     };
     let end = path.find(['?', '#']).unwrap_or(path.len());
@@ -108,13 +134,21 @@ mod tests {
 
     #[test]
     fn fields_that_agree_are_one_and_fields_that_contradict_are_refused() {
-        let target = |fields: &[(&'static str, &str)]| only(&headers(fields), &TARGETS, path_of).map(|path| path.map(str::to_owned));
+        let target = |fields: &[(&'static str, &str)]| {
+            only(&headers(fields), &TARGETS, path_of).map(|path| path.map(str::to_owned))
+        };
         assert_eq!(target(&[]), Ok(None));
         assert_eq!(target(&[("x-original-uri", "/a?x")]), Ok(Some("/a".to_owned())));
-        assert_eq!(target(&[("x-original-url", "https://host/a?y"), ("x-forwarded-uri", "/a?x")]), Ok(Some("/a".to_owned())));
+        assert_eq!(
+            target(&[("x-original-url", "https://host/a?y"), ("x-forwarded-uri", "/a?x")]),
+            Ok(Some("/a".to_owned()))
+        );
         assert!(target(&[("x-original-uri", "/cheap"), ("x-forwarded-uri", "/dear")]).is_err());
         assert!(target(&[("x-forwarded-uri", "/cheap"), ("x-forwarded-uri", "/dear")]).is_err());
-        assert!(only(&headers(&[("x-forwarded-uri", "/\u{ff}")]), &TARGETS, path_of).is_ok(), "UTF-8 is text");
+        assert!(
+            only(&headers(&[("x-forwarded-uri", "/\u{ff}")]), &TARGETS, path_of).is_ok(),
+            "UTF-8 is text"
+        );
         let mut broken = HeaderMap::new();
         broken.insert("x-forwarded-uri", http::HeaderValue::from_bytes(b"/\xff").unwrap());
         assert!(only(&broken, &TARGETS, path_of).is_err());

@@ -1,7 +1,9 @@
-//! Whatever is sent to a door with a body: it is answered, nothing fails, and what is refused has not even been asked of the store.
+//! Whatever is sent to a door with a body: it is answered, nothing fails, and what is refused has
+//! not even been asked of the store.
 //!
-//! Bodies are arbitrary bytes, arbitrary JSON of the doors' own words, and the examples of `/openapi.json` with bytes changed in them. The gRPC door gets
-//! arbitrary bytes, and calls with bytes changed in them.
+//! Bodies are arbitrary bytes, arbitrary JSON of the doors' own words, and the examples of
+//! `/openapi.json` with bytes changed in them. The gRPC door gets arbitrary bytes, and calls with
+//! bytes changed in them.
 
 use std::sync::{
     LazyLock,
@@ -75,7 +77,12 @@ impl Watched {
             && check.action() == Action::Take
             && decision.is_allowed()
         {
-            let taken: u64 = decision.verdicts().iter().filter(|one| one.admitted).map(|one| one.cost.tokens()).sum();
+            let taken: u64 = decision
+                .verdicts()
+                .iter()
+                .filter(|one| one.admitted)
+                .map(|one| one.cost.tokens())
+                .sum();
             self.taken.fetch_add(taken, Ordering::Relaxed);
         }
     }
@@ -90,10 +97,16 @@ impl Store for Watched {
         })
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         Answer::pending(async move {
             let decisions = self.store.decide_all(checks).await;
-            checks.iter().zip(&decisions).for_each(|(check, decision)| self.remember(check, decision));
+            checks
+                .iter()
+                .zip(&decisions)
+                .for_each(|(check, decision)| self.remember(check, decision));
             decisions
         })
     }
@@ -145,7 +158,8 @@ impl Change {
             (place(), any::<u8>()).prop_map(|(at, byte)| Self::Set(at, byte)),
             (place(), 1..40_u8).prop_map(|(at, count)| Self::Remove(at, count)),
             (place(), 1..40_u8).prop_map(|(at, count)| Self::Repeat(at, count)),
-            (place(), prop::sample::select(&PIECES[..])).prop_map(|(at, piece)| Self::Insert(at, piece)),
+            (place(), prop::sample::select(&PIECES[..]))
+                .prop_map(|(at, piece)| Self::Insert(at, piece)),
         ]
     }
 
@@ -177,10 +191,12 @@ impl Change {
 
 /// One of `valid`, changed in a few places or in none.
 fn changed(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
-    (prop::sample::select(valid), prop::collection::vec(Change::any(), 0..5)).prop_map(|(mut bytes, changes)| {
-        changes.iter().for_each(|change| change.apply(&mut bytes));
-        bytes
-    })
+    (prop::sample::select(valid), prop::collection::vec(Change::any(), 0..5)).prop_map(
+        |(mut bytes, changes)| {
+            changes.iter().for_each(|change| change.apply(&mut bytes));
+            bytes
+        },
+    )
 }
 
 /// Every word that is a member's name in an example of `path`.
@@ -241,7 +257,10 @@ fn any_body(path: &str) -> impl Strategy<Value = Vec<u8>> {
 /// Sends a body, and says what came back and whether the store heard of it, and of how many tokens.
 fn send(path: &str, media_type: &str, body: &[u8]) -> (Got, usize, u64) {
     let (port, store) = port();
-    let request = Request::post(path).header("content-type", media_type).body(Body::from(body.to_vec())).unwrap();
+    let request = Request::post(path)
+        .header("content-type", media_type)
+        .body(Body::from(body.to_vec()))
+        .unwrap();
     let got = wait(port.send(request));
     let (asked, taken) = store.saw();
     (got, asked, taken)
@@ -252,10 +271,21 @@ fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseEr
     prop_assert!(got.status.as_u16() < 500, "{}", got.body);
     match got.status {
         StatusCode::OK => {}
-        StatusCode::TOO_MANY_REQUESTS => prop_assert_eq!(taken, 0, "a denial takes nothing: {}", got.body),
+        StatusCode::TOO_MANY_REQUESTS => {
+            prop_assert_eq!(taken, 0, "a denial takes nothing: {}", got.body)
+        }
         _ => {
-            prop_assert!(got.problem().is_some_and(|kind| kind.starts_with("urn:sluice:problem:")), "{}", got.body);
-            prop_assert_eq!((asked, taken), (0, 0), "what is refused reaches no bucket: {}", got.body);
+            prop_assert!(
+                got.problem().is_some_and(|kind| kind.starts_with("urn:sluice:problem:")),
+                "{}",
+                got.body
+            );
+            prop_assert_eq!(
+                (asked, taken),
+                (0, 0),
+                "what is refused reaches no bucket: {}",
+                got.body
+            );
         }
     }
     Ok(())
@@ -322,7 +352,8 @@ fn calls() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Sends `message` to the gRPC door, said to be as long as it is; what it is told, and what the store heard.
+/// Sends `message` to the gRPC door, said to be as long as it is; what it is told, and what the
+/// store heard.
 fn call(message: &[u8]) -> (Rpc, usize, u64) {
     let length = u32::try_from(message.len()).unwrap();
     call_framed([&[0][..], &length.to_be_bytes(), message].concat())
@@ -330,14 +361,21 @@ fn call(message: &[u8]) -> (Rpc, usize, u64) {
 
 fn call_framed(bytes: Vec<u8>) -> (Rpc, usize, u64) {
     let (port, store) = port();
-    let request = Request::post(envoy_rls::SHOULD_RATE_LIMIT).header("content-type", "application/grpc").body(Body::from(bytes)).unwrap();
+    let request = Request::post(envoy_rls::SHOULD_RATE_LIMIT)
+        .header("content-type", "application/grpc")
+        .body(Body::from(bytes))
+        .unwrap();
     let (status, told) = wait(async {
         let response = port.rls.answer(request).await;
         let status = response.status();
         let in_head = tonic::Status::from_header_map(response.headers());
         let body = Body::new(response.into_body());
         // The status of a call that is answered stands behind its answer.
-        let in_trailers = http_body_util::BodyExt::collect(body).await.unwrap().trailers().and_then(tonic::Status::from_header_map);
+        let in_trailers = http_body_util::BodyExt::collect(body)
+            .await
+            .unwrap()
+            .trailers()
+            .and_then(tonic::Status::from_header_map);
         (status, in_head.or(in_trailers).unwrap())
     });
     assert_eq!(status, StatusCode::OK, "gRPC tells its status elsewhere");

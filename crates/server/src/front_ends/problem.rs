@@ -1,7 +1,8 @@
 //! What goes wrong, as RFC 9457 tells it: `application/problem+json`.
 //!
-//! A problem's `type` is a name, not an address: `urn:sluice:problem:body-too-large` is the same behind every proxy and on every host, and
-//! never changes. Clients tell problems apart by it; `title` and `detail` are for people.
+//! A problem's `type` is a name, not an address: `urn:sluice:problem:body-too-large` is the same
+//! behind every proxy and on every host, and never changes. Clients tell problems apart by it;
+//! `title` and `detail` are for people.
 
 use std::borrow::Cow;
 
@@ -121,7 +122,10 @@ impl Kind {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::PathTooLong => StatusCode::URI_TOO_LONG,
-            Self::MalformedRequest | Self::MalformedBody | Self::TooManyChecks | Self::TooManyEvents => StatusCode::BAD_REQUEST,
+            Self::MalformedRequest
+            | Self::MalformedBody
+            | Self::TooManyChecks
+            | Self::TooManyEvents => StatusCode::BAD_REQUEST,
             Self::InvalidRequest => ProblemKind::InvalidRequest.status(),
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -179,7 +183,10 @@ impl Problem {
 
     /// The door at `path` knows only the methods in `allow`, a list as `Allow` writes it.
     pub(crate) fn method_not_allowed(path: &str, allow: &'static str) -> Self {
-        Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, format!("{path} takes {allow}")) }
+        Self {
+            allow: Some(allow),
+            ..Self::new(Kind::MethodNotAllowed, format!("{path} takes {allow}"))
+        }
     }
 
     /// The status it is answered with.

@@ -22,21 +22,43 @@ async fn all_doors_lead_to_the_same_bucket_and_tell_the_same_about_it() {
     let doors: [&dyn Fn() -> Request<Body>; 3] = [
         &|| json_post(CHECK, asked.to_string()),
         &|| Request::post(TARGET).header("x-api-key", "alice").body(Body::empty()).unwrap(),
-        &|| Request::get(FORWARD_AUTH).header("x-api-key", "alice").header("x-forwarded-uri", TARGET).body(Body::empty()).unwrap(),
+        &|| {
+            Request::get(FORWARD_AUTH)
+                .header("x-api-key", "alice")
+                .header("x-forwarded-uri", TARGET)
+                .body(Body::empty())
+                .unwrap()
+        },
     ];
     for left in (0..10).rev() {
         let got = port.send(doors[left % doors.len()]()).await;
-        assert_eq!((got.status, got.header("x-ratelimit-remaining")), (StatusCode::OK, Some(left.to_string().as_str())));
+        assert_eq!(
+            (got.status, got.header("x-ratelimit-remaining")),
+            (StatusCode::OK, Some(left.to_string().as_str()))
+        );
         assert_eq!(got.header("x-ratelimit-limit"), Some("20"));
-        assert_eq!(got.header("ratelimit-policy"), Some("\"/api/v1/conversation/chat-stream\";q=20;w=60"));
-        assert!(got.header("ratelimit").unwrap().starts_with(&format!("\"/api/v1/conversation/chat-stream\";r={left};t=")));
+        assert_eq!(
+            got.header("ratelimit-policy"),
+            Some("\"/api/v1/conversation/chat-stream\";q=20;w=60")
+        );
+        assert!(
+            got.header("ratelimit")
+                .unwrap()
+                .starts_with(&format!("\"/api/v1/conversation/chat-stream\";r={left};t="))
+        );
         assert!(got.header("x-ratelimit-reset").is_some());
     }
     for door in doors {
         let got = port.send(door()).await;
-        assert_eq!((got.status, got.problem()), (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:rate-limited")));
+        assert_eq!(
+            (got.status, got.problem()),
+            (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:rate-limited"))
+        );
         assert_eq!((got.header("retry-after"), &got.body["retry_after"]), (Some("3"), &json!(3)));
-        assert_eq!((&got.body["limit"], &got.body["window"], &got.body["never"]), (&json!(20), &json!(60), &json!(false)));
+        assert_eq!(
+            (&got.body["limit"], &got.body["window"], &got.body["never"]),
+            (&json!(20), &json!(60), &json!(false))
+        );
     }
     let got = port.post(BATCH, json!({ "checks": [asked] })).await;
     assert_eq!((got.status, &got.body["results"][0]["status"]), (StatusCode::OK, &json!(429)));
@@ -58,7 +80,10 @@ async fn a_check_is_allowed_until_its_bucket_is_empty() {
         assert_eq!(got.header("retry-after"), None);
     }
     let got = port.post(CHECK, &check).await;
-    assert_eq!((got.status, got.problem()), (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:rate-limited")));
+    assert_eq!(
+        (got.status, got.problem()),
+        (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:rate-limited"))
+    );
     assert_eq!(got.body["error"], "rate_limit_exceeded");
     assert_eq!(got.body["retry_after"], 2, "40 a minute is one every 1.5 seconds");
     assert_eq!((&got.body["limit"], &got.body["window"]), (&json!(40), &json!(60)));
@@ -70,7 +95,10 @@ async fn a_check_is_allowed_until_its_bucket_is_empty() {
 async fn a_cost_above_the_burst_is_denied_as_never_and_takes_nothing() {
     let port = Port::new();
     let got = port.post(CHECK, json!({ "client": "alice", "cost": 11 })).await;
-    assert_eq!((got.status, got.problem()), (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:cost-above-burst")));
+    assert_eq!(
+        (got.status, got.problem()),
+        (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:cost-above-burst"))
+    );
     assert_eq!((&got.body["never"], got.header("retry-after")), (&json!(true), None));
     assert_eq!(port.remaining("alice").await, 10);
 }
@@ -91,9 +119,13 @@ async fn a_batch_is_answered_in_order_and_what_is_wrong_with_one_spoils_no_other
     let got = port.post(BATCH, checks).await;
     assert_eq!(got.status, StatusCode::OK);
     let results = got.body["results"].as_array().unwrap();
-    let statuses: Vec<_> = results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
+    let statuses: Vec<_> =
+        results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [200, 400, 429, 400, 400, 400, 200, 200]);
-    assert_eq!((&results[0]["remaining"], &results[2]["remaining"], &results[7]["remaining"]), (&json!(4), &json!(4), &json!(0)));
+    assert_eq!(
+        (&results[0]["remaining"], &results[2]["remaining"], &results[7]["remaining"]),
+        (&json!(4), &json!(4), &json!(0))
+    );
     assert_eq!(results[1]["field"], "cost");
     assert_eq!(results[2]["type"], "urn:sluice:problem:rate-limited");
     assert_eq!(results[3]["type"], "urn:sluice:problem:malformed-body");
@@ -106,10 +138,18 @@ async fn a_batch_holds_a_thousand_checks_and_not_one_more() {
     let port = Port::new();
     let batch = |count: usize| json!({ "checks": vec![json!({ "client": "alice" }); count] });
     let got = port.post(BATCH, batch(1_000)).await;
-    let allowed = got.body["results"].as_array().unwrap().iter().filter(|result| result["allowed"] == true).count();
+    let allowed = got.body["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|result| result["allowed"] == true)
+        .count();
     assert_eq!((got.body["results"].as_array().unwrap().len(), allowed), (1_000, 10));
     let got = port.post(BATCH, batch(1_001)).await;
-    assert_eq!((got.status, got.problem()), (StatusCode::BAD_REQUEST, Some("urn:sluice:problem:too-many-checks")));
+    assert_eq!(
+        (got.status, got.problem()),
+        (StatusCode::BAD_REQUEST, Some("urn:sluice:problem:too-many-checks"))
+    );
     assert_eq!(port.post(BATCH, batch(0)).await.body, json!({ "results": [] }));
 }
 
@@ -120,7 +160,9 @@ async fn whatever_path_is_asked_is_decided_about() {
     for _ in 0..70 {
         statuses.push(port.get("/api/v1/blueprints").await.status);
     }
-    let expected: Vec<_> = (0..70).map(|asked| if asked < 10 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS }).collect();
+    let expected: Vec<_> = (0..70)
+        .map(|asked| if asked < 10 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS })
+        .collect();
     assert_eq!(statuses, expected);
     let denied = port.get("/api/v1/blueprints").await;
     assert_eq!(denied.body["limit"], 100);
@@ -143,9 +185,15 @@ async fn what_tells_about_the_process_is_never_limited() {
     }
     assert_eq!(port.get("/").await.body["remaining"], 9);
     let got = port.get("/monitoring/nothing").await;
-    assert_eq!((got.status, got.problem()), (StatusCode::NOT_FOUND, Some("urn:sluice:problem:not-found")));
+    assert_eq!(
+        (got.status, got.problem()),
+        (StatusCode::NOT_FOUND, Some("urn:sluice:problem:not-found"))
+    );
     let got = port.post("/health", "{}").await;
-    assert_eq!((got.status, got.problem()), (StatusCode::METHOD_NOT_ALLOWED, Some("urn:sluice:problem:method-not-allowed")));
+    assert_eq!(
+        (got.status, got.problem()),
+        (StatusCode::METHOD_NOT_ALLOWED, Some("urn:sluice:problem:method-not-allowed"))
+    );
     assert_eq!(got.header("allow"), Some("GET,HEAD"));
 }
 
@@ -155,7 +203,10 @@ async fn a_process_that_stops_is_not_ready_and_keeps_no_connection() {
     assert_eq!(port.get("/").await.header("connection"), None);
     port.health.stop();
     let ready = port.get("/ready").await;
-    assert_eq!((ready.status, &ready.body["status"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("stopping")));
+    assert_eq!(
+        (ready.status, &ready.body["status"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("stopping"))
+    );
     assert_eq!(port.get("/health").await.status, StatusCode::OK);
     let got = port.get("/").await;
     assert_eq!((got.status, got.header("connection")), (StatusCode::OK, Some("close")));
@@ -173,7 +224,11 @@ async fn forward_auth_decides_about_the_request_that_the_proxy_holds() {
         }
         request.body(Body::empty()).unwrap()
     };
-    let forwarded = [("x-forwarded-method", "POST"), ("x-forwarded-uri", "/api/v1/tools/execute?x=1"), ("x-forwarded-for", "203.0.113.9")];
+    let forwarded = [
+        ("x-forwarded-method", "POST"),
+        ("x-forwarded-uri", "/api/v1/tools/execute?x=1"),
+        ("x-forwarded-for", "203.0.113.9"),
+    ];
     for left in (0..10).rev() {
         let got = port.send_from("10.1.1.1", ask(&forwarded)).await;
         assert_eq!((got.status, &got.body), (StatusCode::OK, &Value::Null));
@@ -186,7 +241,12 @@ async fn forward_auth_decides_about_the_request_that_the_proxy_holds() {
         (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:rate-limited"), Some("2"))
     );
 
-    let got = port.send_from("10.1.1.1", ask(&[("x-original-url", "https://host/other"), ("x-forwarded-for", "203.0.113.9")])).await;
+    let got = port
+        .send_from(
+            "10.1.1.1",
+            ask(&[("x-original-url", "https://host/other"), ("x-forwarded-for", "203.0.113.9")]),
+        )
+        .await;
     assert_eq!((got.status, got.header("x-ratelimit-limit")), (StatusCode::OK, Some("60")));
     let got = port.send_from("198.51.100.1", ask(&forwarded)).await;
     assert_eq!(
@@ -198,13 +258,22 @@ async fn forward_auth_decides_about_the_request_that_the_proxy_holds() {
 
 /// Requests that are wrong, with the status and the type of the problem that answers them.
 fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
-    let plain = |path: &str| Request::get(path).header("x-api-key", "alice").body(Body::empty()).unwrap();
+    let plain =
+        |path: &str| Request::get(path).header("x-api-key", "alice").body(Body::empty()).unwrap();
     let check = |body: &str| json_post(CHECK, body.replace('\'', "\""));
-    let text =
-        |content_type: &str| Request::post(CHECK).header("content-type", content_type).body(Body::from(r#"{"client":"alice"}"#)).unwrap();
+    let text = |content_type: &str| {
+        Request::post(CHECK)
+            .header("content-type", content_type)
+            .body(Body::from(r#"{"client":"alice"}"#))
+            .unwrap()
+    };
     let forward = |name: &'static str, value: &[u8]| {
         let value = HeaderValue::from_bytes(value).unwrap();
-        Request::get(FORWARD_AUTH).header("x-api-key", "alice").header(name, value).body(Body::empty()).unwrap()
+        Request::get(FORWARD_AUTH)
+            .header("x-api-key", "alice")
+            .header(name, value)
+            .body(Body::empty())
+            .unwrap()
     };
     let mut long_head = plain("/");
     long_head.headers_mut().insert("x-long", HeaderValue::from_str(&"x".repeat(64 << 10)).unwrap());
@@ -224,11 +293,21 @@ fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
         ("half a token", check("{'client':'alice','cost':0.5}"), 400, malformed),
         ("an absurd cost", check("{'client':'alice','cost':1000000000001}"), 400, malformed),
         ("an endless cost", check("{'client':'alice','cost':1e400}"), 400, malformed),
-        ("a cost beyond 64 bits", check("{'client':'alice','cost':99999999999999999999}"), 400, malformed),
+        (
+            "a cost beyond 64 bits",
+            check("{'client':'alice','cost':99999999999999999999}"),
+            400,
+            malformed,
+        ),
         ("no address", check("{'client':'alice','ip':'300.1.1.1'}"), 400, malformed),
         ("no UTF-8", json_post(CHECK, &b"{\"client\":\"alice\xff\"}"[..]), 400, malformed),
         ("half a surrogate", check("{'client':'alice\\ud800'}"), 400, malformed),
-        ("deep nesting", json_post(CHECK, format!("{{\"client\":{}", "[".repeat(50_000))), 400, malformed),
+        (
+            "deep nesting",
+            json_post(CHECK, format!("{{\"client\":{}", "[".repeat(50_000))),
+            400,
+            malformed,
+        ),
         ("an empty client", check("{'client':''}"), 400, invalid),
         ("nobody", check("{}"), 400, invalid),
         ("no method", check("{'client':'alice','method':'G T'}"), 400, invalid),
@@ -245,10 +324,25 @@ fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
         ("more beside the checks", json_post(BATCH, r#"{"checks":[],"cost":1}"#), 400, malformed),
         ("a form", text("application/x-www-form-urlencoded"), 415, "unsupported-media-type"),
         ("a text", text("text/plain; charset=utf-8"), 415, "unsupported-media-type"),
-        ("a body of no type", Request::post(CHECK).body(Body::from("{}")).unwrap(), 415, "unsupported-media-type"),
+        (
+            "a body of no type",
+            Request::post(CHECK).body(Body::from("{}")).unwrap(),
+            415,
+            "unsupported-media-type",
+        ),
         ("a check that is fetched", plain(CHECK), 405, "method-not-allowed"),
-        ("a batch that is put", Request::put(BATCH).body(Body::empty()).unwrap(), 405, "method-not-allowed"),
-        ("a large check", json_post(CHECK, format!(r#"{{"client":"alice","tier":"{}"}}"#, "x".repeat(64 << 10))), 413, "body-too-large"),
+        (
+            "a batch that is put",
+            Request::put(BATCH).body(Body::empty()).unwrap(),
+            405,
+            "method-not-allowed",
+        ),
+        (
+            "a large check",
+            json_post(CHECK, format!(r#"{{"client":"alice","tier":"{}"}}"#, "x".repeat(64 << 10))),
+            413,
+            "body-too-large",
+        ),
         ("a large batch", json_post(BATCH, vec![b' '; (1 << 20) + 1]), 413, "body-too-large"),
         ("a huge body", json_post(CHECK, vec![b'x'; 10_000_000]), 413, "body-too-large"),
         ("a long head", long_head, 431, "headers-too-large"),
@@ -257,7 +351,12 @@ fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
         ("a path asked that is no UTF-8", plain("/%c3%28"), 400, invalid),
         ("a path asked with a NUL", plain("/a%00"), 400, invalid),
         ("a forwarded path that is none", forward("x-forwarded-uri", b"api"), 400, invalid),
-        ("a forwarded path with an encoded slash", forward("x-original-uri", b"/a%2fb"), 400, invalid),
+        (
+            "a forwarded path with an encoded slash",
+            forward("x-original-uri", b"/a%2fb"),
+            400,
+            invalid,
+        ),
         ("a forwarded path that is no UTF-8", forward("x-original-url", b"/\xff"), 400, invalid),
         ("a forwarded method that is none", forward("x-forwarded-method", b"G T"), 400, invalid),
     ]
@@ -283,19 +382,36 @@ async fn a_wrong_cost_is_named() {
     let port = Port::new();
     for cost in ["-1", "1.5", "1e99", "\"1\"", "[]", "1000000000001"] {
         let got = port.post(CHECK, format!(r#"{{"client":"alice","cost":{cost}}}"#)).await;
-        assert_eq!((got.status, &got.body["field"]), (StatusCode::BAD_REQUEST, &json!("cost")), "{cost}: {}", got.body);
+        assert_eq!(
+            (got.status, &got.body["field"]),
+            (StatusCode::BAD_REQUEST, &json!("cost")),
+            "{cost}: {}",
+            got.body
+        );
     }
 }
 
 #[tokio::test]
 async fn what_the_store_cannot_decide_is_left_to_the_caller() {
     let port = Port::with(Policy::default(), Arc::new(Away));
-    for got in [port.post(CHECK, json!({ "client": "alice" })).await, port.get("/").await, port.get(FORWARD_AUTH).await] {
-        assert_eq!((got.status, got.problem()), (StatusCode::SERVICE_UNAVAILABLE, Some("urn:sluice:problem:store-unavailable")));
+    for got in [
+        port.post(CHECK, json!({ "client": "alice" })).await,
+        port.get("/").await,
+        port.get(FORWARD_AUTH).await,
+    ] {
+        assert_eq!(
+            (got.status, got.problem()),
+            (StatusCode::SERVICE_UNAVAILABLE, Some("urn:sluice:problem:store-unavailable"))
+        );
         assert_eq!(got.header("retry-after"), None);
     }
     let got = port.post(BATCH, json!({ "checks": [{ "client": "alice" }, {}, { "client": "alice", "path": "/health" }] })).await;
-    let statuses: Vec<_> = got.body["results"].as_array().unwrap().iter().map(|result| result["status"].clone()).collect();
+    let statuses: Vec<_> = got.body["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["status"].clone())
+        .collect();
     assert_eq!((got.status, statuses), (StatusCode::OK, vec![json!(503), json!(400), json!(200)]));
 }
 
@@ -303,7 +419,8 @@ async fn what_the_store_cannot_decide_is_left_to_the_caller() {
 async fn rules_can_be_replaced_while_running() {
     let port = Port::new();
     assert_eq!(port.get("/").await.header("x-ratelimit-limit"), Some("60"));
-    let unlimited = PolicyBuilder { defaults: sluice_core::Setting::Off, ..PolicyBuilder::default() };
+    let unlimited =
+        PolicyBuilder { defaults: sluice_core::Setting::Off, ..PolicyBuilder::default() };
     port.engine.replace(unlimited.build().unwrap(), Identifier::default());
     assert_eq!(port.get("/").await.body, json!({ "status": 200, "allowed": true, "limits": [] }));
 }
@@ -330,7 +447,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 32, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::vec((name.clone(), inner), 0..6).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::vec((name.clone(), inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }

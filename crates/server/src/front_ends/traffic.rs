@@ -40,6 +40,9 @@ impl Exchange {
     /// It is over, with bodies of this size.
     pub(crate) fn end(self, request_bytes: u64, response_bytes: u64) {
         let Self { traffic, label, method, status, started } = self;
-        traffic.record(label.as_str(), Answered { method, status, took: started.elapsed(), request_bytes, response_bytes });
+        traffic.record(
+            label.as_str(),
+            Answered { method, status, took: started.elapsed(), request_bytes, response_bytes },
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Counts a request as answered when its answer is over, and not when it begins: a stream may take for ever.
+//! Counts a request as answered when its answer is over, and not when it begins: a stream may take
+//! for ever.
 
 use std::{
     pin::Pin,
@@ -50,7 +51,10 @@ impl<B: HttpBody + Unpin, S: AsRef<AtomicU64>> HttpBody for Counted<B, S> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

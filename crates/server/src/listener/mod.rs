@@ -35,24 +35,33 @@ use tokio::{
 
 use self::{counted::Asked, refusal::Explaining};
 
-/// How long to wait when a connection cannot be accepted: file descriptors ran out, and others have to be closed first.
+/// How long to wait when a connection cannot be accepted: file descriptors ran out, and others have
+/// to be closed first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is behind a port.
 pub(crate) trait Door: Clone + Send + Sync + 'static {
     /// The body of an answer.
-    type Body: HttpBody<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static;
+    type Body: HttpBody<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
 
     /// What a connection carries.
     const CONNECTION: Connection;
-    /// After how long a connection is closed over which nothing was asked, or which is still at its first head; `None` for never.
+    /// After how long a connection is closed over which nothing was asked, or which is still at its
+    /// first head; `None` for never.
     const IDLE: Option<Duration>;
 
     /// What is spoken over a connection.
     fn protocol() -> auto::Builder<TokioExecutor>;
 
     /// Answers a request that came over a connection from `peer`.
-    fn serve(&self, peer: IpAddr, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn serve(
+        &self,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 /// Accepts connections, and serves each in a task of its own. Dropping it cuts them off.
@@ -70,7 +79,14 @@ pub(crate) struct Listener<D> {
 impl<D: Door> Listener<D> {
     pub(crate) fn new(listener: TcpListener, door: D, recorder: SystemRecorder) -> Self {
         let protocol = Arc::new(D::protocol());
-        Self { listener, door, recorder, protocol, connections: JoinSet::new(), ending: watch::Sender::new(false) }
+        Self {
+            listener,
+            door,
+            recorder,
+            protocol,
+            connections: JoinSet::new(),
+            ending: watch::Sender::new(false),
+        }
     }
 
     /// Accepts connections until `until` resolves.
@@ -92,8 +108,8 @@ impl<D: Door> Listener<D> {
         }
     }
 
-    /// Accepts no more, and waits until every request in flight is answered, at most for `grace`; then cuts off what is left, and says how
-    /// many connections that were.
+    /// Accepts no more, and waits until every request in flight is answered, at most for `grace`;
+    /// then cuts off what is left, and says how many connections that were.
     pub(crate) async fn finish(self, grace: Duration) -> usize {
         let Self { listener, mut connections, ending, .. } = self;
         drop(listener);
@@ -104,7 +120,8 @@ impl<D: Door> Listener<D> {
     }
 
     fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let (protocol, door, ending) = (Arc::clone(&self.protocol), self.door.clone(), self.ending.subscribe());
+        let (protocol, door, ending) =
+            (Arc::clone(&self.protocol), self.door.clone(), self.ending.subscribe());
         let open = self.recorder.connection_opened(D::CONNECTION);
         self.connections.spawn(async move {
             serve_connection(&protocol, stream, peer.ip(), door, ending).await;
@@ -119,7 +136,8 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// What a connection's requests share. One for each connection, so that cores do not wait for each other to count its users.
+/// What a connection's requests share. One for each connection, so that cores do not wait for each
+/// other to count its users.
 #[derive(Debug)]
 struct Shared<D> {
     door: D,
@@ -150,12 +168,14 @@ async fn serve_connection<D: Door>(
     door: D,
     mut ending: watch::Receiver<bool>,
 ) {
-    // An answer is one small write, which must not wait for the acknowledgement of the one before it.
+    // An answer is one small write, which must not wait for the acknowledgement of the one before
+    // it.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection was lost at once");
         return;
     }
-    let shared = Arc::new(Shared { door, peer, asked: AtomicU64::new(0), answered: AtomicU64::new(0) });
+    let shared =
+        Arc::new(Shared { door, peer, asked: AtomicU64::new(0), answered: AtomicU64::new(0) });
     let service = service_fn(|request: Request<Incoming>| {
         let shared = Arc::clone(&shared);
         async move {
@@ -165,7 +185,9 @@ async fn serve_connection<D: Door>(
             Ok::<_, Infallible>(response.map(|body| asked.answered_by(body)))
         }
     });
-    let mut connection = pin!(protocol.serve_connection_with_upgrades(TokioIo::new(Explaining::new(stream)), service));
+    let mut connection = pin!(
+        protocol.serve_connection_with_upgrades(TokioIo::new(Explaining::new(stream)), service)
+    );
     let mut ending = pin!(async move {
         // An error means that the listener is gone, and this task with it.
         let _ = ending.wait_for(|ending| *ending).await;

@@ -1,7 +1,8 @@
 //! Gives a body to what hyper refuses by itself.
 //!
-//! Some requests never reach the doors: what is not HTTP, a path in raw bytes that are no UTF-8, more header fields than hyper counts. Hyper answers them
-//! with a bare status, and cannot be told to say more. So the stream that it writes to knows these answers, and sends a problem in their
+//! Some requests never reach the doors: what is not HTTP, a path in raw bytes that are no UTF-8,
+//! more header fields than hyper counts. Hyper answers them with a bare status, and cannot be told
+//! to say more. So the stream that it writes to knows these answers, and sends a problem in their
 //! place. Nothing else is touched: an answer of the doors never begins like one of these.
 
 use std::{
@@ -15,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::front_ends::{Kind, Problem};
 
-/// What hyper writes after the status line of a refusal, in a response that nobody else has given a field to.
+/// What hyper writes after the status line of a refusal, in a response that nobody else has given a
+/// field to.
 const BARE: &[u8] = b"connection: close\r\ncontent-length: 0\r\n";
 
 /// A stream that says why, where hyper would not.
@@ -46,7 +48,10 @@ fn explain(answer: &[u8]) -> Option<Bytes> {
             "this is no HTTP as it is read here: a method, a path without spaces whose bytes are UTF-8, `HTTP/1.1`, and fields of a name, a colon and text",
         ),
         b"14" => Problem::new(Kind::PathTooLong, "a path of more than 65534 bytes is not read"),
-        b"31" => Problem::new(Kind::HeadersTooLarge, "more than 100 header fields, or fields without end, are not read"),
+        b"31" => Problem::new(
+            Kind::HeadersTooLarge,
+            "more than 100 header fields, or fields without end, are not read",
+        ),
         _ => return None,
     };
     let status = problem.status();
@@ -64,7 +69,12 @@ fn explain(answer: &[u8]) -> Option<Bytes> {
 
 impl<S: AsyncWrite + Unpin> Explaining<S> {
     /// Sends what stands in for `written` bytes that begin with `answer`; `None` when nothing does.
-    fn poll_explain(&mut self, context: &mut Context<'_>, answer: &[u8], written: usize) -> Option<Poll<io::Result<usize>>> {
+    fn poll_explain(
+        &mut self,
+        context: &mut Context<'_>,
+        answer: &[u8],
+        written: usize,
+    ) -> Option<Poll<io::Result<usize>>> {
         if self.refusal.is_none() {
             self.refusal = Some(explain(answer)?);
         }
@@ -87,20 +97,32 @@ impl<S: AsyncWrite + Unpin> Explaining<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Explaining<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Explaining<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.poll_explain(context, bytes, bytes.len()) {
             Some(sent) => sent,
             None => Pin::new(&mut self.stream).poll_write(context, bytes),
         }
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let first = parts.first().map_or(&[][..], |part| part);
         match self.poll_explain(context, first, parts.iter().map(|part| part.len()).sum()) {
             Some(sent) => sent,

@@ -73,7 +73,12 @@ async fn read_one(stream: &mut TcpStream) -> String {
         }
     }
     let head = String::from_utf8(bytes).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .unwrap()
+        .parse()
+        .unwrap();
     stream.read_exact(&mut vec![0; length]).await.unwrap();
     head
 }
@@ -85,7 +90,11 @@ async fn several_requests_share_a_connection() {
     for left in ["9", "8"] {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         let head = read_one(&mut stream).await;
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains(&format!("x-ratelimit-remaining: {left}\r\n")), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 200 OK\r\n")
+                && head.contains(&format!("x-ratelimit-remaining: {left}\r\n")),
+            "{head}"
+        );
     }
 }
 
@@ -93,12 +102,16 @@ async fn several_requests_share_a_connection() {
 async fn http2_is_spoken_without_being_asked_first() {
     let listening = Listening::start(&Port::new(), LONG).await;
     let io = TokioIo::new(listening.connect().await);
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     let driving = tokio::spawn(connection);
     let request = Request::get("http://x/").body(Body::empty()).unwrap();
     let response = sender.send_request(request).await.unwrap();
     assert_eq!((response.status(), response.version()), (StatusCode::OK, http::Version::HTTP_2));
-    let long = Request::get("http://x/").header("x-long", "x".repeat(64 << 10)).body(Body::empty()).unwrap();
+    let long = Request::get("http://x/")
+        .header("x-long", "x".repeat(64 << 10))
+        .body(Body::empty())
+        .unwrap();
     let response = sender.send_request(long).await.unwrap();
     assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -109,7 +122,8 @@ async fn http2_is_spoken_without_being_asked_first() {
 async fn what_is_no_http_is_answered_with_a_problem_too() {
     let listening = Listening::start(&Port::new(), LONG).await;
     let many_fields = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "x-y: z\r\n".repeat(200));
-    let endless_field = format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(500_000));
+    let endless_field =
+        format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(500_000));
     let endless_path = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000));
     for (request, status, kind) in [
         (&b"hello\r\n\r\n"[..], 400, "malformed-request"),
@@ -133,8 +147,7 @@ async fn what_is_no_http_is_answered_with_a_problem_too() {
 #[tokio::test]
 async fn a_huge_body_is_refused_and_the_refusal_arrives() {
     let listening = Listening::start(&Port::new(), LONG).await;
-    let head =
-        "POST /v1/check HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 10000000\r\n\r\n";
+    let head = "POST /v1/check HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 10000000\r\n\r\n";
     let (status, answer) = listening.ask([head.as_bytes(), &vec![b'x'; 10_000_000]].concat()).await;
     assert_eq!(status, 413, "{answer}");
     assert!(answer.contains("urn:sluice:problem:body-too-large"), "{answer}");
@@ -145,7 +158,10 @@ async fn an_unwanted_body_does_not_end_the_connection() {
     let listening = Listening::start(&Port::new(), LONG).await;
     let mut stream = listening.connect().await;
     for _ in 0..2 {
-        stream.write_all(b"POST /anything HTTP/1.1\r\nhost: x\r\ncontent-length: 500000\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"POST /anything HTTP/1.1\r\nhost: x\r\ncontent-length: 500000\r\n\r\n")
+            .await
+            .unwrap();
         stream.write_all(&vec![b'x'; 500_000]).await.unwrap();
         assert!(read_one(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
     }
@@ -164,7 +180,8 @@ async fn a_connection_on_which_nothing_is_asked_is_closed() {
     assert_eq!(read_to_end(idle).await.0, 200, "what was asked is answered first");
 }
 
-/// Answers in two pieces, with so long a pause between them that an idle connection would be closed twice.
+/// Answers in two pieces, with so long a pause between them that an idle connection would be closed
+/// twice.
 #[derive(Clone)]
 struct Pausing;
 
@@ -198,7 +215,10 @@ async fn a_connection_over_which_an_answer_is_still_on_its_way_is_not_idle() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let (_, told) = read_to_end(stream).await;
-    assert!(told.contains("first, ") && told.contains("last") && told.ends_with("0\r\n\r\n"), "{told}");
+    assert!(
+        told.contains("first, ") && told.contains("last") && told.ends_with("0\r\n\r\n"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -258,7 +278,10 @@ impl Default for Gated {
 }
 
 impl Store for Gated {
-    fn decide<'a>(&'a self, check: &'a sluice_core::Check) -> Answer<'a, Result<sluice::Decision, StoreError>> {
+    fn decide<'a>(
+        &'a self,
+        check: &'a sluice_core::Check,
+    ) -> Answer<'a, Result<sluice::Decision, StoreError>> {
         Answer::pending(async {
             self.entered.notify_one();
             let _let_through = self.gate.acquire().await.unwrap();
@@ -266,7 +289,10 @@ impl Store for Gated {
         })
     }
 
-    fn decide_all<'a>(&'a self, _: &'a [sluice_core::Check]) -> Answer<'a, Vec<Result<sluice::Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        _: &'a [sluice_core::Check],
+    ) -> Answer<'a, Vec<Result<sluice::Decision, StoreError>>> {
         Answer::pending(pending())
     }
 

@@ -143,7 +143,12 @@ fn told(reporter: &ReporterStatus) -> Figures {
 }
 
 /// All replicas, as the store lists them; without it the one that answers.
-async fn living(health: &Health, store: &OpenStore, own: &Replica, figures: Option<&FleetFigures>) -> Vec<Living> {
+async fn living(
+    health: &Health,
+    store: &OpenStore,
+    own: &Replica,
+    figures: Option<&FleetFigures>,
+) -> Vec<Living> {
     let connections = |id: &str| {
         let Held { http, websocket, grpc, .. } = figures?.replicas.get(id)?.held;
         Some(Connections { http, websocket, grpc })

@@ -1,4 +1,5 @@
-//! `/monitoring`: how the fleet is, for people. Whichever replica is asked, the answer is the fleet's; with the memory store it is this process'.
+//! `/monitoring`: how the fleet is, for people. Whichever replica is asked, the answer is the
+//! fleet's; with the memory store it is this process'.
 //!
 //! | path | |
 //! |---|---|
@@ -46,7 +47,8 @@ pub(crate) const OVERVIEW_PATH: &str = "/monitoring/stats/overview";
 /// Where each part of the replica is.
 pub(crate) const DETAILED_PATH: &str = "/monitoring/health/detailed";
 
-/// How long figures that were read are told again, so that a crowd at the pages costs the store little.
+/// How long figures that were read are told again, so that a crowd at the pages costs the store
+/// little.
 const KEPT: Duration = Duration::from_millis(200);
 /// How long a page waits for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -69,8 +71,23 @@ struct Inner {
 }
 
 impl Monitoring {
-    pub(crate) fn new(engine: Arc<Engine>, health: Arc<Health>, store: OpenStore, replica: Replica, reporter: Reporter) -> Self {
-        Self { inner: Arc::new(Inner { engine, health, store, replica, reporter, figures: Mutex::default() }) }
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        health: Arc<Health>,
+        store: OpenStore,
+        replica: Replica,
+        reporter: Reporter,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                health,
+                store,
+                replica,
+                reporter,
+                figures: Mutex::default(),
+            }),
+        }
     }
 
     /// The figures of the fleet.
@@ -88,13 +105,18 @@ impl Monitoring {
                 Ok(figures)
             }
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Problem::new(Kind::StoreUnavailable, format!("the store did not answer within {PATIENCE:?}"))),
+            Err(_) => Err(Problem::new(
+                Kind::StoreUnavailable,
+                format!("the store did not answer within {PATIENCE:?}"),
+            )),
         }
     }
 
     async fn rate_limits(self) -> Response {
         match self.figures().await {
-            Ok(figures) => answer(&rate_limits::page(&figures, &self.inner.engine.limiter().policy())),
+            Ok(figures) => {
+                answer(&rate_limits::page(&figures, &self.inner.engine.limiter().policy()))
+            }
             Err(problem) => problem.into_response(),
         }
     }
@@ -116,7 +138,17 @@ impl Monitoring {
     async fn detailed(self) -> Response {
         let Inner { engine, health, store, replica, reporter, .. } = &*self.inner;
         let figures = self.figures().await.ok();
-        answer(&detailed::page(&engine.limiter().policy(), health, store, replica, &reporter.status(), figures.as_deref()).await)
+        answer(
+            &detailed::page(
+                &engine.limiter().policy(),
+                health,
+                store,
+                replica,
+                &reporter.status(),
+                figures.as_deref(),
+            )
+            .await,
+        )
     }
 }
 

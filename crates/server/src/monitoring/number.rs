@@ -2,7 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-/// A number to three decimals, written without a fraction when it has none: who expects whole numbers can read it.
+/// A number to three decimals, written without a fraction when it has none: who expects whole
+/// numbers can read it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rounded(f64);
 
@@ -25,7 +26,10 @@ impl Rounded {
 }
 
 impl Serialize for Rounded {
-    #[expect(clippy::cast_possible_truncation, reason = "what is too large for a whole number is written as a float")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is too large for a whole number is written as a float"
+    )]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.fract() == 0.0 && self.0.abs() < 9e15 {
             serializer.serialize_i64(self.0 as i64)

@@ -82,14 +82,26 @@ struct Connections {
 /// The page.
 pub(super) fn page<'a>(health: &'a Health, figures: &FleetFigures) -> Page<'a> {
     let get = |total| figures.totals.get(total);
-    let sum = |of: fn(&EndpointFigures) -> u64| figures.endpoints.values().map(of).fold(0, u64::saturating_add);
-    let (decided, rejected) = (sum(|endpoint| endpoint.requests), sum(|endpoint| endpoint.rejected));
-    let held = |of: fn(&Held) -> u64| figures.replicas.values().map(|replica| of(&replica.held)).sum::<u64>();
+    let sum = |of: fn(&EndpointFigures) -> u64| {
+        figures.endpoints.values().map(of).fold(0, u64::saturating_add)
+    };
+    let (decided, rejected) =
+        (sum(|endpoint| endpoint.requests), sum(|endpoint| endpoint.rejected));
+    let held = |of: fn(&Held) -> u64| {
+        figures.replicas.values().map(|replica| of(&replica.held)).sum::<u64>()
+    };
     let has_caches = figures.gauges.reported.keys().any(|key| key.metric() == "cache_hit_rate");
     let replica = health.replica();
     Page {
-        fleet: Fleet { replicas: figures.replicas.len(), uptime_seconds: figures.since.map(seconds_since) },
-        replica: Replica { id: &replica.id, version: &replica.version, uptime_seconds: health.uptime().as_secs() },
+        fleet: Fleet {
+            replicas: figures.replicas.len(),
+            uptime_seconds: figures.since.map(seconds_since),
+        },
+        replica: Replica {
+            id: &replica.id,
+            version: &replica.version,
+            uptime_seconds: health.uptime().as_secs(),
+        },
         requests: Requests {
             total: get(Total::HttpRequests),
             avg_latency_ms: Rounded::mean_ms(get(Total::HttpMicros), get(Total::HttpRequests)),
@@ -109,23 +121,38 @@ pub(super) fn page<'a>(health: &'a Health, figures: &FleetFigures) -> Page<'a> {
         },
         active_connections: Connections {
             http: held(|held| held.http) + reported(figures, "active_connections", Some("http")),
-            websocket: held(|held| held.websocket) + reported(figures, "active_connections", Some("websocket")),
+            websocket: held(|held| held.websocket)
+                + reported(figures, "active_connections", Some("websocket")),
             grpc: held(|held| held.grpc) + reported(figures, "active_connections", Some("grpc")),
         },
-        database_connections: held(|held| held.database) + reported(figures, "database_connections", None),
+        database_connections: held(|held| held.database)
+            + reported(figures, "database_connections", None),
         active_deployments: figures.gauges.active_deployments,
         cache_hit_rate: has_caches.then(|| mean(figures, "cache_hit_rate")),
     }
 }
 
 /// The sum of what was reported for `metric`, with `label` as its first label value if given.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts were reported as whole numbers")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts were reported as whole numbers"
+)]
 fn reported(figures: &FleetFigures, metric: &str, label: Option<&str>) -> u64 {
-    let is_meant = |key: &sluice::figures::GaugeKey| key.metric() == metric && (label.is_none() || key.labels().next() == label);
-    figures.gauges.reported.iter().filter(|(key, _)| is_meant(key)).map(|(_, value)| *value as u64).sum()
+    let is_meant = |key: &sluice::figures::GaugeKey| {
+        key.metric() == metric && (label.is_none() || key.labels().next() == label)
+    };
+    figures
+        .gauges
+        .reported
+        .iter()
+        .filter(|(key, _)| is_meant(key))
+        .map(|(_, value)| *value as u64)
+        .sum()
 }
 
 fn seconds_since(began: sluice_core::Timestamp) -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     now.as_secs().saturating_sub(u64::try_from(began.unix_micros() / 1_000_000).unwrap_or(0))
 }

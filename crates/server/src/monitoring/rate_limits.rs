@@ -63,16 +63,27 @@ pub(super) fn page<'a>(figures: &'a FleetFigures, policy: &'a Policy) -> Page<'a
         // Of what is never limited there is nothing to tell.
         if limit.is_some() || counted != EndpointFigures::default() {
             let EndpointFigures { requests, rejected, active_clients } = counted;
-            let stats = Endpoint { limit, active_clients, total_requests: requests, rejected_requests: rejected };
+            let stats = Endpoint {
+                limit,
+                active_clients,
+                total_requests: requests,
+                rejected_requests: rejected,
+            };
             endpoint_stats.insert(&**endpoint, stats);
         }
     }
-    let sum = |of: fn(&EndpointFigures) -> u64| figures.endpoints.values().map(of).fold(0, u64::saturating_add);
+    let sum = |of: fn(&EndpointFigures) -> u64| {
+        figures.endpoints.values().map(of).fold(0, u64::saturating_add)
+    };
     Page {
         total_clients: figures.clients,
         rate_limited_clients: figures.limited_clients,
         endpoint_stats,
-        top_limited_clients: figures.top_limited.iter().map(|(client, times)| Limited { client, rejected_requests: *times }).collect(),
+        top_limited_clients: figures
+            .top_limited
+            .iter()
+            .map(|(client, times)| Limited { client, rejected_requests: *times })
+            .collect(),
         total_requests: sum(|endpoint| endpoint.requests),
         rejected_requests: sum(|endpoint| endpoint.rejected),
         client_window_seconds: SLICE.as_secs() * SLICES,

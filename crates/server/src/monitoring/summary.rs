@@ -94,11 +94,17 @@ pub(super) fn page(figures: &FleetFigures) -> Page {
             total_requests: get(Total::HttpRequests),
             avg_latency_ms: Rounded::mean_ms(get(Total::HttpMicros), get(Total::HttpRequests)),
             error_rate: Rounded::ratio(get(Total::HttpServerErrors), get(Total::HttpRequests)),
-            client_error_rate: Rounded::ratio(get(Total::HttpClientErrors), get(Total::HttpRequests)),
+            client_error_rate: Rounded::ratio(
+                get(Total::HttpClientErrors),
+                get(Total::HttpRequests),
+            ),
         },
         llm: Llm {
             total_generations: get(Total::LlmRequests),
-            avg_tokens_per_request: Rounded::ratio(get(Total::LlmTokensGenerated), get(Total::LlmRequests)),
+            avg_tokens_per_request: Rounded::ratio(
+                get(Total::LlmTokensGenerated),
+                get(Total::LlmRequests),
+            ),
             total_tokens_generated: get(Total::LlmTokensGenerated),
             total_tokens_consumed: get(Total::LlmTokensConsumed),
             avg_generation_ms: Rounded::mean_ms(get(Total::LlmMicros), get(Total::LlmTimed)),
@@ -112,7 +118,10 @@ pub(super) fn page(figures: &FleetFigures) -> Page {
         deployments: Deployments {
             active: figures.gauges.active_deployments,
             total_operations: get(Total::DeploymentOperations),
-            avg_duration_ms: Rounded::mean_ms(get(Total::DeploymentMicros), get(Total::DeploymentsTimed)),
+            avg_duration_ms: Rounded::mean_ms(
+                get(Total::DeploymentMicros),
+                get(Total::DeploymentsTimed),
+            ),
         },
         tools: Tools {
             total_executions: get(Total::ToolExecutions),
@@ -125,7 +134,12 @@ pub(super) fn page(figures: &FleetFigures) -> Page {
 
 /// The mean of all that was reported for `metric`; 0 of nothing.
 pub(super) fn mean(figures: &FleetFigures, metric: &str) -> Rounded {
-    let values = figures.gauges.reported.iter().filter(|(key, _)| key.metric() == metric).map(|(_, value)| *value);
+    let values = figures
+        .gauges
+        .reported
+        .iter()
+        .filter(|(key, _)| key.metric() == metric)
+        .map(|(_, value)| *value);
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     Rounded::new(if count > 0.0 { sum / count } else { 0.0 })
 }

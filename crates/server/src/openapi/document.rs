@@ -31,8 +31,14 @@ pub(super) fn document() -> OpenApi {
     let paths = operations.into_iter().fold(PathsBuilder::new(), add);
     let mut components = Components::new();
     components.schemas.extend(schemas.into_named());
-    components.add_security_scheme(BASIC, scheme(HttpAuthScheme::Basic, "The user and password of `admin.basic`."));
-    components.add_security_scheme(BEARER, scheme(HttpAuthScheme::Bearer, "The token of `admin.bearer`."));
+    components.add_security_scheme(
+        BASIC,
+        scheme(HttpAuthScheme::Basic, "The user and password of `admin.basic`."),
+    );
+    components.add_security_scheme(
+        BEARER,
+        scheme(HttpAuthScheme::Bearer, "The token of `admin.bearer`."),
+    );
 
     let mut info = Info::new(TITLE, env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());
@@ -49,7 +55,8 @@ fn add(paths: PathsBuilder, Described { path, methods, operation }: Described) -
         let mut operation = operation.clone();
         // The name is the operation's by its first method, and no other's.
         if place > 0 {
-            operation.operation_id = Some(format!("{name}_{}", operations::verb(method).to_ascii_lowercase()));
+            operation.operation_id =
+                Some(format!("{name}_{}", operations::verb(method).to_ascii_lowercase()));
         }
         paths.path(path, PathItem::new(method.clone(), operation))
     })

@@ -5,8 +5,9 @@
 //! | `/openapi.json` | an OpenAPI 3.1 document |
 //! | `/openapi` | the same as a page to read |
 //!
-//! The document is made of the code: paths are the constants by which doors are found, schemas come from the types that are read and written,
-//! and problems from their kinds. It describes every door, also those that a configuration leaves closed.
+//! The document is made of the code: paths are the constants by which doors are found, schemas come
+//! from the types that are read and written, and problems from their kinds. It describes every
+//! door, also those that a configuration leaves closed.
 
 mod document;
 mod operations;
@@ -43,16 +44,30 @@ struct Made {
 
 impl Made {
     fn new() -> Self {
-        let document = serde_json::to_value(document::document()).expect("a document is strings, numbers and lists");
-        let policy = HeaderValue::from_str(&page::content_security_policy()).expect("a policy is printable ASCII");
-        Self { document: format!("{document:#}").into(), page: page::render(&document).into(), policy }
+        let document = serde_json::to_value(document::document())
+            .expect("a document is strings, numbers and lists");
+        let policy = HeaderValue::from_str(&page::content_security_policy())
+            .expect("a policy is printable ASCII");
+        Self {
+            document: format!("{document:#}").into(),
+            page: page::render(&document).into(),
+            policy,
+        }
     }
 }
 
 /// `/openapi.json` and `/openapi`.
 pub(crate) fn routes() -> Router {
     Router::new()
-        .route(DOCUMENT_PATH, get(async || answer(&MADE.document, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))])))
+        .route(
+            DOCUMENT_PATH,
+            get(async || {
+                answer(
+                    &MADE.document,
+                    [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+                )
+            }),
+        )
         .route(PAGE_PATH, get(async || answer(&MADE.page, page_fields())))
 }
 
@@ -100,11 +115,20 @@ mod tests {
     #[test]
     fn every_door_and_every_house_path_is_described() {
         let paths = paths();
-        for door in [check::PATH, check::BATCH_PATH, forward_auth::PATH, events::PATH, envoy_rls::json::PATH] {
+        for door in [
+            check::PATH,
+            check::BATCH_PATH,
+            forward_auth::PATH,
+            events::PATH,
+            envoy_rls::json::PATH,
+        ] {
             assert!(paths.iter().any(|path| path == door), "{door}");
         }
         for root in HOUSE {
-            assert!(paths.iter().any(|path| front_ends::house_root(&HOUSE, path) == Some(root)), "{root}");
+            assert!(
+                paths.iter().any(|path| front_ends::house_root(&HOUSE, path) == Some(root)),
+                "{root}"
+            );
         }
     }
 

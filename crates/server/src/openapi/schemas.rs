@@ -23,7 +23,10 @@ impl Schemas {
         T::schemas(&mut found);
         for (name, schema) in found {
             let known = self.by_name.get(&name);
-            debug_assert!(known.is_none_or(|known| *known == schema), "two types have schemas called {name}");
+            debug_assert!(
+                known.is_none_or(|known| *known == schema),
+                "two types have schemas called {name}"
+            );
             self.by_name.insert(name, schema);
         }
         Ref::from_schema_name(T::name())

@@ -17,8 +17,10 @@ struct Ran {
 }
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
-    let cli = Cli::try_parse_from(std::iter::once("sluice").chain(arguments.iter().copied())).unwrap();
-    let variables: Vec<(OsString, OsString)> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let cli =
+        Cli::try_parse_from(std::iter::once("sluice").chain(arguments.iter().copied())).unwrap();
+    let variables: Vec<(OsString, OsString)> =
+        variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
     let (mut out, mut err, mut served) = (Vec::new(), Vec::new(), None);
     let serve = |settings, _| {
         served = Some(settings);
@@ -39,7 +41,8 @@ fn fixture(name: &str) -> String {
 #[test]
 fn no_subcommand_means_serve_and_both_take_the_same_flags() {
     for arguments in [&["--store-prefix", "a"][..], &["serve", "--store-prefix", "a"]] {
-        let ran = run(arguments, &[("SLUICE__STORE__PREFIX", "b"), ("SLUICE__STORE__TIMEOUT", "30ms")]);
+        let ran =
+            run(arguments, &[("SLUICE__STORE__PREFIX", "b"), ("SLUICE__STORE__TIMEOUT", "30ms")]);
         let store = ran.served.unwrap().store;
         assert_eq!((store.prefix.as_str(), store.timeout.as_millis()), ("a", 30));
         assert_eq!((ran.code, ran.out, ran.err), (code(7), String::new(), String::new()));
@@ -91,7 +94,9 @@ fn a_variable_names_the_file_where_no_flag_does() {
         file.display().to_string()
     };
     let (a, b) = (file("a"), file("b"));
-    let prefix = |arguments: &[&str], variable: &str| run(arguments, &[("SLUICE_CONFIG", variable)]).served.unwrap().store.prefix;
+    let prefix = |arguments: &[&str], variable: &str| {
+        run(arguments, &[("SLUICE_CONFIG", variable)]).served.unwrap().store.prefix
+    };
     assert_eq!(prefix(&[], &a), "a");
     assert_eq!(prefix(&["--config", &b], &a), "b");
     assert_eq!(prefix(&[], ""), "sluice", "an empty variable says nothing");
@@ -104,7 +109,10 @@ fn serve_and_show_print_every_mistake_and_exit_with_a_code_of_their_own() {
         let ran = run(arguments, &variables);
         let lines: Vec<&str> = ran.err.lines().collect();
         assert_eq!(lines.len(), 2, "{}", ran.err);
-        assert!(lines[0].starts_with("SLUICE__STORE__TIMEOUT: store.timeout: ") && lines[1].starts_with("SLUICE__LOG__LEVEL: log.level: "));
+        assert!(
+            lines[0].starts_with("SLUICE__STORE__TIMEOUT: store.timeout: ")
+                && lines[1].starts_with("SLUICE__LOG__LEVEL: log.level: ")
+        );
         assert_eq!((ran.code, ran.out), (code(EXIT_CONFIG), String::new()));
         assert!(ran.served.is_none());
     }
@@ -114,7 +122,10 @@ fn serve_and_show_print_every_mistake_and_exit_with_a_code_of_their_own() {
 fn check_prints_one_line_for_a_good_file_and_one_for_each_mistake_of_a_bad_one() {
     let good = fixture("good/the_design.yaml");
     let ran = run(&["config", "check", &good], &[]);
-    assert_eq!((ran.code, ran.out, ran.err), (code(0), format!("{good}: no mistakes, 6 limits\n"), String::new()));
+    assert_eq!(
+        (ran.code, ran.out, ran.err),
+        (code(0), format!("{good}: no mistakes, 6 limits\n"), String::new())
+    );
 
     let bad = fixture("bad/many_mistakes_at_once.yaml");
     let ran = run(&["config", "check", &bad], &[]);

@@ -1,5 +1,5 @@
-//! Files as people write them: those in `good` are read, and those in `bad`, named after their fault, are refused with exactly the messages that
-//! they begin with.
+//! Files as people write them: those in `good` are read, and those in `bad`, named after their
+//! fault, are refused with exactly the messages that they begin with.
 
 use std::{
     fs,
@@ -41,7 +41,10 @@ fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
         let text = fs::read_to_string(&file).unwrap();
         let messages = text.lines().map_while(|line| line.strip_prefix("# refused: "));
         let expected: Vec<String> = messages.map(|message| format!("{name}: {message}")).collect();
-        assert!(!expected.is_empty(), "{name} does not begin with `# refused: ` and what is wrong with it");
+        assert!(
+            !expected.is_empty(),
+            "{name} does not begin with `# refused: ` and what is wrong with it"
+        );
         assert_eq!(mistakes(&file), expected, "{name}");
     }
 }
@@ -55,7 +58,8 @@ fn every_example_in_the_documents_is_read() {
     fs::write(folder.path().join("ratelimit/edge.yaml"), rules).unwrap();
     for (document, at_least) in [("README.md", 1), ("docs/configuration.md", 8)] {
         let text = fs::read_to_string(root.join(document)).unwrap();
-        let examples: Vec<&str> = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        let examples: Vec<&str> =
+            text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
         assert!(examples.len() >= at_least, "{document}: {}", examples.len());
         for example in examples {
             let file = folder.path().join("example.yaml");

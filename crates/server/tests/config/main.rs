@@ -1,4 +1,5 @@
-//! The configuration as operators meet it: files, layers, the command line, and changes while running.
+//! The configuration as operators meet it: files, layers, the command line, and changes while
+//! running.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_line;
@@ -14,12 +15,16 @@ use sluice_server::config::Settings;
 
 /// Every limit that may apply, as `name (rate, burst)`, by its name.
 fn limits(settings: &Settings) -> Vec<String> {
-    let mut limits: Vec<String> = settings.policy.limits().iter().map(ToString::to_string).collect();
+    let mut limits: Vec<String> =
+        settings.policy.limits().iter().map(ToString::to_string).collect();
     limits.sort();
     limits
 }
 
 /// The default limit, or `off`.
 fn default_limit(settings: &Settings) -> String {
-    limits(settings).into_iter().find(|limit| limit.starts_with("default ")).unwrap_or_else(|| "off".to_owned())
+    limits(settings)
+        .into_iter()
+        .find(|limit| limit.starts_with("default "))
+        .unwrap_or_else(|| "off".to_owned())
 }

@@ -1,4 +1,5 @@
-//! Whatever stands anywhere in a file, it is read (and then shown as a file that is read too) or refused with messages; nothing else happens.
+//! Whatever stands anywhere in a file, it is read (and then shown as a file that is read too) or
+//! refused with messages; nothing else happens.
 
 use std::{fs, path::Path};
 
@@ -8,7 +9,10 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 fn to_json(yaml: &Yaml) -> Value {
     match yaml {
-        Yaml::Hash(entries) => entries.iter().map(|(key, value)| (key.as_str().unwrap().to_owned(), to_json(value))).collect(),
+        Yaml::Hash(entries) => entries
+            .iter()
+            .map(|(key, value)| (key.as_str().unwrap().to_owned(), to_json(value)))
+            .collect(),
         Yaml::Array(items) => items.iter().map(to_json).collect(),
         Yaml::Integer(number) => json!(number),
         Yaml::Boolean(truth) => json!(truth),
@@ -23,7 +27,11 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(entries) => {
             for (key, value) in entries {
-                pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+                pointers(
+                    value,
+                    &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
+                    found,
+                );
             }
         }
         Value::Array(items) => {
@@ -75,7 +83,11 @@ fn anything_anywhere_is_read_or_refused_with_one_line_a_mistake() {
                 }
                 Err(errors) => {
                     refused += 1;
-                    assert_eq!(errors.to_string().lines().count(), errors.mistakes().len(), "{place} {value}: {errors}");
+                    assert_eq!(
+                        errors.to_string().lines().count(),
+                        errors.mistakes().len(),
+                        "{place} {value}: {errors}"
+                    );
                 }
             }
         }

@@ -31,7 +31,10 @@ impl Watched {
     }
 
     async fn next(&mut self) -> Reload {
-        timeout(Duration::from_secs(30), self.reloads.recv()).await.expect("the change is noticed").expect("the watcher works")
+        timeout(Duration::from_secs(30), self.reloads.recv())
+            .await
+            .expect("the change is noticed")
+            .expect("the watcher works")
     }
 
     async fn next_good(&mut self) -> Settings {
@@ -74,7 +77,8 @@ fn file_of_rate(per_minute: u32) -> (TempDir, PathBuf) {
 
 #[tokio::test]
 async fn a_swapped_symlink_of_a_config_map_is_noticed() {
-    // As the kubelet lays a volume out: sluice.yaml -> ..data/sluice.yaml, ..data -> ..v1, and an update renames a new ..data over the old.
+    // As the kubelet lays a volume out: sluice.yaml -> ..data/sluice.yaml, ..data -> ..v1, and an
+    // update renames a new ..data over the old.
     let volume = tempfile::tempdir().unwrap();
     let at = |name: &str| volume.path().join(name);
     for (version, per_minute) in [("..v1", 100), ("..v2", 200)] {
@@ -154,7 +158,9 @@ async fn files_of_the_rate_limit_service_are_noticed_when_they_change_appear_and
     fs::write(at("sluice.yaml"), "rls: { files: [limits/*.yaml] }").unwrap();
     fs::create_dir(at("limits")).unwrap();
     fs::write(at("limits/a.yaml"), "domain: a").unwrap();
-    let names = |settings: Settings| settings.rls.unwrap().domains.into_iter().map(|domain| domain.name).collect::<Vec<_>>();
+    let names = |settings: Settings| {
+        settings.rls.unwrap().domains.into_iter().map(|domain| domain.name).collect::<Vec<_>>()
+    };
     let (settings, mut watched) = Watched::start(&Loader::new().file(at("sluice.yaml")));
     assert_eq!(names(settings), ["a"]);
     write_atomically(&at("limits/a.yaml"), "domain: b");
@@ -162,7 +168,12 @@ async fn files_of_the_rate_limit_service_are_noticed_when_they_change_appear_and
     write_atomically(&at("limits/c.yaml"), "domain: c");
     assert_eq!(names(watched.next_good().await), ["b", "c"]);
     write_atomically(&at("limits/c.yaml"), "domains: c");
-    assert!(watched.next_refusal().await.contains("limits/c.yaml: domains: unknown key: did you mean `domain`?"));
+    assert!(
+        watched
+            .next_refusal()
+            .await
+            .contains("limits/c.yaml: domains: unknown key: did you mean `domain`?")
+    );
     fs::remove_file(at("limits/c.yaml")).unwrap();
     assert_eq!(names(watched.next_good().await), ["b"]);
 }

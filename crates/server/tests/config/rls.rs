@@ -1,5 +1,6 @@
-//! Files of Envoy's rate limit service as people write them: those in `rls/good` are read, those in `rls/odd` are read and warned of, and those in
-//! `rls/bad`, named after their fault, are refused with exactly the messages that they begin with.
+//! Files of Envoy's rate limit service as people write them: those in `rls/good` are read, those in
+//! `rls/odd` are read and warned of, and those in `rls/bad`, named after their fault, are refused
+//! with exactly the messages that they begin with.
 
 use std::{
     fs,
@@ -16,7 +17,8 @@ fn folder() -> PathBuf {
 }
 
 fn fixtures(kind: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder().join(kind)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder().join(kind)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty());
     files
@@ -46,9 +48,15 @@ fn without_folder(text: &str) -> Vec<String> {
 fn expected(file: &Path, word: &str) -> Vec<String> {
     let name = file.strip_prefix(folder()).unwrap().display().to_string();
     let text = fs::read_to_string(file).unwrap();
-    let messages: Vec<String> =
-        text.lines().map_while(|line| line.strip_prefix(&format!("# {word}: "))).map(|message| format!("{name}: {message}")).collect();
-    assert!(!messages.is_empty(), "{name} does not begin with `# {word}: ` and what is wrong with it");
+    let messages: Vec<String> = text
+        .lines()
+        .map_while(|line| line.strip_prefix(&format!("# {word}: ")))
+        .map(|message| format!("{name}: {message}"))
+        .collect();
+    assert!(
+        !messages.is_empty(),
+        "{name} does not begin with `# {word}: ` and what is wrong with it"
+    );
     messages
 }
 
@@ -65,7 +73,12 @@ fn every_good_file_is_read() {
 fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
     for file in fixtures("bad") {
         let errors = load(&files(&[&file])).expect_err(&file.display().to_string());
-        assert_eq!(without_folder(&errors.to_string()), expected(&file, "refused"), "{}", file.display());
+        assert_eq!(
+            without_folder(&errors.to_string()),
+            expected(&file, "refused"),
+            "{}",
+            file.display()
+        );
     }
 }
 
@@ -73,23 +86,42 @@ fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
 fn every_odd_file_is_read_with_the_warnings_it_begins_with() {
     for file in fixtures("odd") {
         let settings = load(&files(&[&file])).unwrap_or_else(|errors| panic!("{errors}"));
-        let warnings: Vec<String> = settings.warnings.iter().flat_map(|warning| without_folder(&warning.to_string())).collect();
+        let warnings: Vec<String> = settings
+            .warnings
+            .iter()
+            .flat_map(|warning| without_folder(&warning.to_string()))
+            .collect();
         assert_eq!(warnings, expected(&file, "warned"), "{}", file.display());
     }
 }
 
 #[test]
 fn the_page_about_these_files_shows_a_good_one_and_messages_as_they_are() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rate-limit-service.md")).unwrap();
-    let block = |kind: &str| page.split_once(&format!("```{kind}\n")).unwrap().1.split_once("```").unwrap().0;
+    let page = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rate-limit-service.md"),
+    )
+    .unwrap();
+    let block = |kind: &str| {
+        page.split_once(&format!("```{kind}\n")).unwrap().1.split_once("```").unwrap().0
+    };
     let (_folder, pattern) = written(&[("edge.yaml", block("yaml"))]);
     let settings = load(&format!("{{ files: [{pattern}] }}")).unwrap();
-    assert_eq!((settings.warnings, settings.rls.unwrap().domains[0].descriptors.len()), (Vec::new(), 6));
+    assert_eq!(
+        (settings.warnings, settings.rls.unwrap().domains[0].descriptors.len()),
+        (Vec::new(), 6)
+    );
 
     // `edge.yaml: descriptors[0].key: message`: places differ, messages do not.
     let message = |line: &str| line.splitn(3, ": ").nth(2).unwrap().to_owned();
-    let known: Vec<String> = fixtures("bad").iter().flat_map(|file| expected(file, "refused")).map(|line| message(&line)).collect();
-    for line in block("text").lines().filter(|line| !line.starts_with("other.yaml: domain: `edge` is already taken by")) {
+    let known: Vec<String> = fixtures("bad")
+        .iter()
+        .flat_map(|file| expected(file, "refused"))
+        .map(|line| message(&line))
+        .collect();
+    for line in block("text")
+        .lines()
+        .filter(|line| !line.starts_with("other.yaml: domain: `edge` is already taken by"))
+    {
         assert!(known.contains(&message(line)), "{line}");
     }
 }
@@ -104,8 +136,19 @@ fn what_is_written_is_what_is_read() {
     let partner = &domain.descriptors[1];
     assert_eq!((partner.key.as_str(), partner.value.as_deref()), ("api_key", Some("partner")));
     let replaces = vec!["everybody".to_owned(), "nobody".to_owned()];
-    assert_eq!(partner.limit, Some(Limit { name: "partner".to_owned(), replaces, allowance: allowance(1_000, Unit::Second) }));
-    let allowances: Vec<_> = domain.descriptors.iter().map(|descriptor| descriptor.limit.as_ref().map(|limit| limit.allowance)).collect();
+    assert_eq!(
+        partner.limit,
+        Some(Limit {
+            name: "partner".to_owned(),
+            replaces,
+            allowance: allowance(1_000, Unit::Second)
+        })
+    );
+    let allowances: Vec<_> = domain
+        .descriptors
+        .iter()
+        .map(|descriptor| descriptor.limit.as_ref().map(|limit| limit.allowance))
+        .collect();
     let expected = [
         Some(allowance(60, Unit::Minute)),
         Some(allowance(1_000, Unit::Second)),
@@ -117,10 +160,12 @@ fn what_is_written_is_what_is_read() {
         None,
     ];
     assert_eq!(allowances, expected);
-    let values: Vec<_> = domain.descriptors.iter().map(|descriptor| descriptor.value.as_deref()).collect();
+    let values: Vec<_> =
+        domain.descriptors.iter().map(|descriptor| descriptor.value.as_deref()).collect();
     assert_eq!(values[4..], [Some("/api/*/files/*"), None, Some("2026"), Some("yes")]);
 
-    let Descriptor { share_threshold, detailed_metric, shadow_mode, value_to_metric, .. } = domain.descriptors[4];
+    let Descriptor { share_threshold, detailed_metric, shadow_mode, value_to_metric, .. } =
+        domain.descriptors[4];
     assert!(share_threshold && detailed_metric && !shadow_mode && !value_to_metric);
     let method = &domain.descriptors[5].descriptors[0];
     assert!(domain.descriptors[5].value_to_metric && method.shadow_mode && !method.quota_mode);
@@ -133,8 +178,15 @@ fn what_is_written_is_what_is_read() {
 #[test]
 fn texts_stay_as_they_are_written() {
     let settings = good(&files(&[&folder().join("good/values_that_look_like_others.yaml")]));
-    let values: Vec<_> = settings.domains[0].descriptors.iter().map(|descriptor| descriptor.value.as_deref()).collect();
-    assert_eq!(values, [Some("1.5"), Some("50.0.0.5"), Some("007"), Some("2001-12-14"), Some("yes"), None]);
+    let values: Vec<_> = settings.domains[0]
+        .descriptors
+        .iter()
+        .map(|descriptor| descriptor.value.as_deref())
+        .collect();
+    assert_eq!(
+        values,
+        [Some("1.5"), Some("50.0.0.5"), Some("007"), Some("2001-12-14"), Some("yes"), None]
+    );
     assert_eq!(settings.domains[0].descriptors[5].key, "on");
 }
 
@@ -145,7 +197,10 @@ fn anchors_and_merges_are_written_out() {
         Allowance::PerUnit { requests, unit: Unit::Hour } => requests,
         other => panic!("{other:?}"),
     };
-    assert_eq!(settings.domains[0].descriptors.iter().map(requests).collect::<Vec<_>>(), [10, 10, 20]);
+    assert_eq!(
+        settings.domains[0].descriptors.iter().map(requests).collect::<Vec<_>>(),
+        [10, 10, 20]
+    );
 }
 
 /// A folder with files of this content, and what `rls` says to read them all.
@@ -160,12 +215,22 @@ fn written(contents: &[(&str, &str)]) -> (tempfile::TempDir, String) {
 
 #[test]
 fn a_pattern_names_files_in_order_and_no_hidden_ones() {
-    let contents = [("b.yaml", "domain: b"), ("a.yaml", "domain: a"), (".c.yaml", "domain: c"), ("d.yml", "domain: d")];
+    let contents = [
+        ("b.yaml", "domain: b"),
+        ("a.yaml", "domain: a"),
+        (".c.yaml", "domain: c"),
+        ("d.yml", "domain: d"),
+    ];
     let (_folder, pattern) = written(&contents);
-    let names = |rls: &str| good(rls).domains.into_iter().map(|domain| domain.name).collect::<Vec<_>>();
+    let names =
+        |rls: &str| good(rls).domains.into_iter().map(|domain| domain.name).collect::<Vec<_>>();
     assert_eq!(names(&format!("{{ files: [{pattern}] }}")), ["a", "b"]);
     assert_eq!(names(&format!("{{ files: {pattern} }}")), ["a", "b"], "one pattern needs no list");
-    assert_eq!(names(&format!("{{ files: [{pattern}, {pattern}] }}")), ["a", "b"], "each file is read once");
+    assert_eq!(
+        names(&format!("{{ files: [{pattern}, {pattern}] }}")),
+        ["a", "b"],
+        "each file is read once"
+    );
 }
 
 #[test]
@@ -180,22 +245,34 @@ fn a_pattern_starts_at_the_file_that_names_it() {
 
 #[test]
 fn a_domain_of_two_files_is_refused_unless_they_may_be_merged() {
-    let contents = [("1.yaml", "{domain: a, descriptors: [{key: x}]}"), ("2.yaml", "{domain: a, descriptors: [{key: y}]}")];
+    let contents = [
+        ("1.yaml", "{domain: a, descriptors: [{key: x}]}"),
+        ("2.yaml", "{domain: a, descriptors: [{key: y}]}"),
+    ];
     let (folder, pattern) = written(&contents);
     let errors = load(&format!("{{ files: [{pattern}] }}")).unwrap_err().to_string();
     let at = folder.path().display();
-    assert_eq!(errors, format!("{at}/2.yaml: domain: `a` is already taken by {at}/1.yaml: join the files, or set `merge_domains: true`"));
+    assert_eq!(
+        errors,
+        format!(
+            "{at}/2.yaml: domain: `a` is already taken by {at}/1.yaml: join the files, or set `merge_domains: true`"
+        )
+    );
     let merged = good(&format!("{{ files: [{pattern}], merge_domains: true }}"));
-    let keys: Vec<_> = merged.domains[0].descriptors.iter().map(|descriptor| descriptor.key.as_str()).collect();
+    let keys: Vec<_> =
+        merged.domains[0].descriptors.iter().map(|descriptor| descriptor.key.as_str()).collect();
     assert_eq!((merged.domains.len(), keys), (1, vec!["x", "y"]));
 }
 
 #[test]
 fn merged_files_cannot_say_the_same_twice() {
-    let contents =
-        [("1.yaml", "{domain: a, descriptors: [{key: x, value: v}]}"), ("2.yaml", "{domain: a, descriptors: [{key: x, value: v}]}")];
+    let contents = [
+        ("1.yaml", "{domain: a, descriptors: [{key: x, value: v}]}"),
+        ("2.yaml", "{domain: a, descriptors: [{key: x, value: v}]}"),
+    ];
     let (folder, pattern) = written(&contents);
-    let errors = load(&format!("{{ files: [{pattern}], merge_domains: true }}")).unwrap_err().to_string();
+    let errors =
+        load(&format!("{{ files: [{pattern}], merge_domains: true }}")).unwrap_err().to_string();
     let at = folder.path().display();
     assert_eq!(
         errors,
@@ -209,8 +286,17 @@ fn merged_files_cannot_say_the_same_twice() {
 #[test]
 fn files_that_are_not_there_or_not_named_are_refused() {
     let told = |rls: &str| load(rls).unwrap_err().to_string();
-    assert_eq!(told("{ files: [none/*.yaml] }"), "--rls: rls.files[0]: `none/*.yaml` names no file: correct it, or put the files there");
-    assert_eq!(told("{}"), "built-in defaults: rls.files: is missing: name the files, as in `[ratelimit/*.yaml]`");
-    assert!(told("{ files: ['a***'] }").starts_with("--rls: rls.files[0]: `a***` is not a pattern for files: "));
+    assert_eq!(
+        told("{ files: [none/*.yaml] }"),
+        "--rls: rls.files[0]: `none/*.yaml` names no file: correct it, or put the files there"
+    );
+    assert_eq!(
+        told("{}"),
+        "built-in defaults: rls.files: is missing: name the files, as in `[ratelimit/*.yaml]`"
+    );
+    assert!(
+        told("{ files: ['a***'] }")
+            .starts_with("--rls: rls.files[0]: `a***` is not a pattern for files: ")
+    );
     assert!(told("{ files: [a], headers: off }").contains("rls.headers: unknown key"));
 }

@@ -23,11 +23,17 @@ fn a_changed_file_is_put_into_force_and_a_broken_one_is_not() {
 
     sluice.rewrite_config("{ exempt: [/any], shutdown_grace: 9s }");
     eventually("the path is exempt", || sluice.status("/any").is_ok_and(|status| status == 200));
-    is_logged(&sluice, "shutdown_grace has changed, which needs a restart: the old value stays in force");
+    is_logged(
+        &sluice,
+        "shutdown_grace has changed, which needs a restart: the old value stays in force",
+    );
 
     sluice.rewrite_config("{ exempt: [any], defaults: { burst_size: 0 } }");
     is_logged(&sluice, "sluice.yaml: exempt[0]: `any` matches no path: a path starts with `/`");
-    is_logged(&sluice, "sluice.yaml: defaults.burst_size: 0 is out of range: from 1 to 1000000000000");
+    is_logged(
+        &sluice,
+        "sluice.yaml: defaults.burst_size: 0 is out of range: from 1 to 1000000000000",
+    );
     for _ in 0..3 {
         assert_eq!(sluice.status("/any").unwrap(), 200, "what was in force still is");
     }
@@ -44,11 +50,22 @@ fn on_sighup_the_configuration_is_read_again() {
 
 #[test]
 fn a_replica_whose_configuration_is_broken_says_everything_that_is_and_ends() {
-    let sluice = sluice().config("store: { timeout: 25 }").env("SLUICE__STORE__URI", "redis://u:hunter2@cache").launch();
+    let sluice = sluice()
+        .config("store: { timeout: 25 }")
+        .env("SLUICE__STORE__URI", "redis://u:hunter2@cache")
+        .launch();
     assert_eq!(sluice.wait_exit(PATIENCE).code(), Some(EXIT_CONFIG.into()));
     let log = sluice.log();
-    assert!(log.contains("sluice.yaml: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`\n"), "{log}");
-    assert!(log.contains("SLUICE__STORE__URI: store.uri: unknown key: did you mean `url`?\n"), "{log}");
+    assert!(
+        log.contains(
+            "sluice.yaml: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`\n"
+        ),
+        "{log}"
+    );
+    assert!(
+        log.contains("SLUICE__STORE__URI: store.uri: unknown key: did you mean `url`?\n"),
+        "{log}"
+    );
     assert!(!log.contains("hunter2"), "{log}");
     assert_eq!(log.lines().count(), 2, "{log}");
 }
@@ -56,5 +73,8 @@ fn a_replica_whose_configuration_is_broken_says_everything_that_is_and_ends() {
 #[test]
 fn what_is_hardly_meant_is_logged_at_the_start() {
     let sluice = sluice().env("SLUICE_STORE_PREFIX", "p").start();
-    is_logged(&sluice, "SLUICE_STORE_PREFIX: is not looked at: write `SLUICE__STORE__URL`, with two underscores between keys");
+    is_logged(
+        &sluice,
+        "SLUICE_STORE_PREFIX: is not looked at: write `SLUICE__STORE__URL`, with two underscores between keys",
+    );
 }

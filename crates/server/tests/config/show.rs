@@ -21,7 +21,10 @@ fn what_is_shown_is_read_as_the_same() {
         let again = folder.path().join("again.yaml");
         fs::write(&again, &shown).unwrap();
         let loader = Loader::new().file(&again);
-        assert_eq!(values(&loader.show().unwrap_or_else(|mistakes| panic!("{mistakes}\n{shown}"))), values(&shown));
+        assert_eq!(
+            values(&loader.show().unwrap_or_else(|mistakes| panic!("{mistakes}\n{shown}"))),
+            values(&shown)
+        );
         let again = loader.load().unwrap();
         assert_eq!(limits(&again), limits(&settings));
         assert_eq!((again.listen, again.log), (settings.listen, settings.log));
@@ -67,7 +70,8 @@ fn no_secret_is_shown_or_debugged() {
     fs::write(&file, text).unwrap();
     let loader = Loader::new().file(&file);
     let shown = loader.show().unwrap();
-    let masked = ["  url: redis://user:***@cache/1  #", "  secret: \"***\"  #", "    clients: []  # "];
+    let masked =
+        ["  url: redis://user:***@cache/1  #", "  secret: \"***\"  #", "    clients: []  # "];
     for line in masked {
         assert!(shown.contains(line), "{line}\n{shown}");
     }
@@ -77,7 +81,14 @@ fn no_secret_is_shown_or_debugged() {
     for text in [shown, format!("{settings:?}"), format!("{loader:?}")] {
         assert!(!text.contains("hunter2"), "{text}");
     }
-    let variables = [("SLUICE__CLIENTS__SECRET", "hunter2"), ("SLUICE__STORE__URL", "redis://u:hunter2@cache:x")];
-    let loader = Loader::new().variables(variables).flag("--store-url", &["store", "url"], "redis://:hunter2@");
+    let variables = [
+        ("SLUICE__CLIENTS__SECRET", "hunter2"),
+        ("SLUICE__STORE__URL", "redis://u:hunter2@cache:x"),
+    ];
+    let loader = Loader::new().variables(variables).flag(
+        "--store-url",
+        &["store", "url"],
+        "redis://:hunter2@",
+    );
     assert!(!format!("{loader:?} {}", loader.load().unwrap_err()).contains("hunter2"));
 }

@@ -1,4 +1,5 @@
-//! Upstreams that are away, stall, break and talk nonsense; clients that do; and a store that is away.
+//! Upstreams that are away, stall, break and talk nonsense; clients that do; and a store that is
+//! away.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -57,9 +58,17 @@ async fn an_upstream_that_is_away_is_a_502_and_soon_forgiven() {
     for protocol in ["http1", "http2"] {
         let gateway = gateway_to(address, &format!("protocol: {protocol}")).await;
         let mut client = gateway.client().await;
-        assert_failed(&client.ask(post("/").body(Body::from("lost")).unwrap()).await, StatusCode::BAD_GATEWAY, "upstream-failed");
+        assert_failed(
+            &client.ask(post("/").body(Body::from("lost")).unwrap()).await,
+            StatusCode::BAD_GATEWAY,
+            "upstream-failed",
+        );
         let upstream = Upstream::listen(&address.to_string(), None, echo).await;
-        assert_eq!(client.get("/").await.status, StatusCode::OK, "where there is no other, it is tried again at once");
+        assert_eq!(
+            client.get("/").await.status,
+            StatusCode::OK,
+            "where there is no other, it is tried again at once"
+        );
         drop(upstream);
     }
 }
@@ -106,7 +115,10 @@ async fn an_answer_that_breaks_off_or_stalls_in_the_middle_is_never_taken_for_wh
             assert_eq!(response.status(), StatusCode::OK);
             assert!(response.into_body().collect().await.is_err());
             let mut client = gateway.http2_client().await;
-            let response = client.send_request(Request::get("http://api.test/").body(Body::empty()).unwrap()).await.unwrap();
+            let response = client
+                .send_request(Request::get("http://api.test/").body(Body::empty()).unwrap())
+                .await
+                .unwrap();
             assert!(response.into_body().collect().await.is_err());
         }
     }
@@ -117,7 +129,8 @@ async fn an_upstreams_time_stands_still_while_the_client_is_sending() {
     let upstream = Upstream::start(echo).await;
     let gateway = Gateway::to(&upstream, "response_timeout: 300ms").await;
     let (frames, body) = Frames::new();
-    let answer = tokio::spawn(gateway.client().await.try_send(post("/").body(Body::new(body)).unwrap()));
+    let answer =
+        tokio::spawn(gateway.client().await.try_send(post("/").body(Body::new(body)).unwrap()));
     for _ in 0..10 {
         // In all it takes longer than an upstream may.
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -138,7 +151,10 @@ async fn a_client_that_stalls_or_breaks_off_is_not_the_upstreams_fault() {
     drop(frames);
 
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n").await.unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n")
+        .await
+        .unwrap();
     let mut told = String::new();
     stream.read_to_string(&mut told).await.unwrap();
     assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("malformed-body"), "{told}");
@@ -158,12 +174,20 @@ async fn no_request_can_be_smuggled_in_the_body_of_another() {
     ] {
         let before = upstream.asked();
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-        let request = format!("POST /carrier HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{framing}\r\n\r\n{smuggled}");
+        let request = format!(
+            "POST /carrier HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{framing}\r\n\r\n{smuggled}"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut told = String::new();
         let _ = stream.read_to_string(&mut told).await;
-        assert!(told.starts_with("HTTP/1.1 400 ") || told.contains("POST /carrier "), "{framing}: {told}");
-        assert!(!told.contains("content-length: 5\n") && !told.contains("GET /smuggled HTTP"), "{framing}: {told}");
+        assert!(
+            told.starts_with("HTTP/1.1 400 ") || told.contains("POST /carrier "),
+            "{framing}: {told}"
+        );
+        assert!(
+            !told.contains("content-length: 5\n") && !told.contains("GET /smuggled HTTP"),
+            "{framing}: {told}"
+        );
         assert!(upstream.asked() - before <= 1, "{framing}");
     }
 }
@@ -196,7 +220,9 @@ async fn an_upstream_that_has_said_all_gets_no_more_of_the_body() {
         let gone = gone.clone();
         async move {
             // It would keep the connection, if the gateway did.
-            let _ = stream.write_all(b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 5\r\n\r\nlarge").await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 5\r\n\r\nlarge")
+                .await;
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest).await;
             let _ = gone.send(()).await;
@@ -219,11 +245,21 @@ async fn while_the_store_is_away_its_failure_mode_decides() {
     let nowhere = ReservedPort::new();
     let store = format!("redis://127.0.0.1:{}", nowhere.number());
     let section = format!("{{ upstream: '{}' }}", upstream.url());
-    for (mode, status, asked) in [("local", 200, 1), ("allow", 200, 1), ("deny", 429, 0), ("error", 503, 0)] {
+    for (mode, status, asked) in
+        [("local", 200, 1), ("allow", 200, 1), ("deny", 429, 0), ("error", 503, 0)]
+    {
         let before = upstream.asked();
-        let gateway = Gateway::with(&section, &[("SLUICE__STORE__URL", &store), ("SLUICE__STORE__ON_FAILURE", mode)]).await;
+        let gateway = Gateway::with(
+            &section,
+            &[("SLUICE__STORE__URL", &store), ("SLUICE__STORE__ON_FAILURE", mode)],
+        )
+        .await;
         let got = gateway.get("/").await;
-        assert_eq!((got.status.as_u16(), upstream.asked() - before), (status, asked), "{mode}: {got:?}");
+        assert_eq!(
+            (got.status.as_u16(), upstream.asked() - before),
+            (status, asked),
+            "{mode}: {got:?}"
+        );
     }
 }
 

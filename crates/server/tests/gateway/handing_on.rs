@@ -11,18 +11,34 @@ const ONE_A_DAY: (&str, &str) = ("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 1 }"
 #[tokio::test]
 async fn what_is_allowed_is_handed_on_and_what_is_denied_reaches_nobody() {
     let upstream = Upstream::start(echo).await;
-    let gateway = Gateway::with(&format!("{{ upstream: '{}' }}", upstream.url()), &[ONE_A_DAY]).await;
+    let gateway =
+        Gateway::with(&format!("{{ upstream: '{}' }}", upstream.url()), &[ONE_A_DAY]).await;
     let mut client = gateway.client().await;
-    let got = client.ask(post("/orders?x=1").header("x-custom", "kept").body(Body::from("a body")).unwrap()).await;
+    let got = client
+        .ask(post("/orders?x=1").header("x-custom", "kept").body(Body::from("a body")).unwrap())
+        .await;
     assert_eq!(got.status, StatusCode::OK);
-    assert!(got.text.starts_with("POST /orders?x=1 HTTP/1.1\n") && got.text.ends_with("\n\na body"), "{}", got.text);
-    assert!(got.echoes("x-custom: kept") && got.echoes("host: api.test") && got.echoes("content-length: 6"), "{}", got.text);
+    assert!(
+        got.text.starts_with("POST /orders?x=1 HTTP/1.1\n") && got.text.ends_with("\n\na body"),
+        "{}",
+        got.text
+    );
+    assert!(
+        got.echoes("x-custom: kept")
+            && got.echoes("host: api.test")
+            && got.echoes("content-length: 6"),
+        "{}",
+        got.text
+    );
     assert_eq!(got.header("x-ratelimit-remaining").as_deref(), Some("0"));
     assert_eq!(got.header("ratelimit-policy").as_deref(), Some("\"default\";q=1;w=86400"));
     assert_eq!(got.header("retry-after"), None);
 
     let got = client.ask(post("/orders").body(Body::from("a body")).unwrap()).await;
-    assert_eq!((got.status, got.problem().as_str()), (StatusCode::TOO_MANY_REQUESTS, "rate-limited"));
+    assert_eq!(
+        (got.status, got.problem().as_str()),
+        (StatusCode::TOO_MANY_REQUESTS, "rate-limited")
+    );
     assert_eq!(got.header("x-ratelimit-remaining").as_deref(), Some("0"));
     assert_eq!(got.header("retry-after").as_deref(), Some("86400"));
     assert_eq!(upstream.asked(), 1);
@@ -49,13 +65,19 @@ async fn sluices_own_paths_stay_here_and_all_others_are_the_upstreams() {
         assert!(got.text.starts_with(&format!("GET {theirs} ")), "{theirs}: {got:?}");
     }
     let open = Gateway::to(&upstream, "doors: on").await;
-    let check = post("/v1/check").header("content-type", "application/json").body(Body::from(r#"{"client":"alice"}"#)).unwrap();
+    let check = post("/v1/check")
+        .header("content-type", "application/json")
+        .body(Body::from(r#"{"client":"alice"}"#))
+        .unwrap();
     let got = open.client().await.ask(check).await;
     assert!(got.status == StatusCode::OK && got.text.contains("\"remaining\":9"), "{got:?}");
 
     let section = format!("{{ upstream: '{}' }}", upstream.url());
     let elsewhere = Gateway::with(&section, &[("SLUICE__ADMIN__LISTEN", "127.0.0.1:0")]).await;
-    assert!(elsewhere.get("/metrics").await.text.starts_with("GET /metrics "), "what is on the admin port leaves its path free");
+    assert!(
+        elsewhere.get("/metrics").await.text.starts_with("GET /metrics "),
+        "what is on the admin port leaves its path free"
+    );
 }
 
 #[tokio::test]
@@ -79,10 +101,18 @@ async fn no_path_is_handed_on_that_an_upstream_could_read_differently() {
     let mut client = gateway.client().await;
     for refused in ["/free/..%2fapi", "/free%5c..%5capi", "/free//../api", "/api/%00", "/api%2"] {
         let got = client.get(refused).await;
-        assert_eq!((got.status, got.problem().as_str()), (StatusCode::BAD_REQUEST, "invalid-request"), "{refused}");
+        assert_eq!(
+            (got.status, got.problem().as_str()),
+            (StatusCode::BAD_REQUEST, "invalid-request"),
+            "{refused}"
+        );
     }
     assert_eq!(upstream.asked(), 0);
-    for (sent, handed_on) in [("/free/../api?a=/../b", "/api?a=/../b"), ("//free//a/", "/free/a/"), ("/a/%2e%2E/free", "/free")] {
+    for (sent, handed_on) in [
+        ("/free/../api?a=/../b", "/api?a=/../b"),
+        ("//free//a/", "/free/a/"),
+        ("/a/%2e%2E/free", "/free"),
+    ] {
         let got = client.get(sent).await;
         assert!(got.text.starts_with(&format!("GET {handed_on} ")), "{sent}: {}", got.text);
     }
@@ -92,9 +122,13 @@ async fn no_path_is_handed_on_that_an_upstream_could_read_differently() {
 async fn what_speaks_of_one_connection_stays_on_it() {
     let upstream = Upstream::start(async |request| {
         let mut response = echo(request).await;
-        for (name, value) in
-            [("connection", "x-hop"), ("x-hop", "1"), ("keep-alive", "timeout=5"), ("proxy-connection", "close"), ("x-end", "1")]
-        {
+        for (name, value) in [
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("x-end", "1"),
+        ] {
             response.headers_mut().append(name, value.parse().unwrap());
         }
         response
@@ -113,8 +147,15 @@ async fn what_speaks_of_one_connection_stays_on_it() {
     for absent in ["x-secret", "keep-alive", "proxy-connection", "upgrade", "expect"] {
         assert!(!got.text.lines().any(|line| line.starts_with(absent)), "{absent}: {}", got.text);
     }
-    assert!(got.echoes("te: trailers") && got.echoes("connection: te") && got.echoes("host: api.test"), "{}", got.text);
-    assert_eq!([got.header("x-hop"), got.header("keep-alive"), got.header("proxy-connection")], [None, None, None]);
+    assert!(
+        got.echoes("te: trailers") && got.echoes("connection: te") && got.echoes("host: api.test"),
+        "{}",
+        got.text
+    );
+    assert_eq!(
+        [got.header("x-hop"), got.header("keep-alive"), got.header("proxy-connection")],
+        [None, None, None]
+    );
     assert_eq!(got.header("x-end").as_deref(), Some("1"));
 }
 
@@ -123,17 +164,28 @@ async fn upstreams_are_told_whom_a_request_comes_from_and_no_stranger_can_lie_ab
     let upstream = Upstream::start(echo).await;
     let section = format!("{{ upstream: '{}', via: edge }}", upstream.url());
     let claims = || {
-        let request = get("/").header("x-forwarded-for", "203.0.113.9").header("x-forwarded-proto", "https");
+        let request =
+            get("/").header("x-forwarded-for", "203.0.113.9").header("x-forwarded-proto", "https");
         request.header("x-real-ip", "203.0.113.9").body(Body::empty()).unwrap()
     };
     let strange = Gateway::with(&section, &[]).await.client().await.ask(claims()).await;
-    for line in ["x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", "x-forwarded-host: api.test", "via: 1.1 edge"] {
+    for line in [
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: http",
+        "x-forwarded-host: api.test",
+        "via: 1.1 edge",
+    ] {
         assert!(strange.echoes(line), "{line}: {}", strange.text);
     }
-    assert!(strange.echoes("forwarded: for=127.0.0.1;host=\"api.test\";proto=http"), "{}", strange.text);
+    assert!(
+        strange.echoes("forwarded: for=127.0.0.1;host=\"api.test\";proto=http"),
+        "{}",
+        strange.text
+    );
     assert!(!strange.text.contains("203.0.113.9"), "{}", strange.text);
 
-    let trusting = Gateway::with(&section, &[("SLUICE__CLIENTS__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let trusting =
+        Gateway::with(&section, &[("SLUICE__CLIENTS__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     let trusted = trusting.client().await.ask(claims()).await;
     for line in [
         "x-forwarded-for: 203.0.113.9, 127.0.0.1",
@@ -149,7 +201,12 @@ async fn the_host_is_the_clients_or_the_upstreams() {
     let upstream = Upstream::start(echo).await;
     let gateway = Gateway::to(&upstream, "host: replace").await;
     let got = gateway.get("/").await;
-    assert!(got.echoes(&format!("host: {}", upstream.address)) && got.echoes("x-forwarded-host: api.test"), "{}", got.text);
+    assert!(
+        got.echoes(&format!("host: {}", upstream.address))
+            && got.echoes("x-forwarded-host: api.test"),
+        "{}",
+        got.text
+    );
     let twice = get("/").header("host", "other.test").body(Body::empty()).unwrap();
     let got = gateway.client().await.ask(twice).await;
     assert_eq!((got.status, got.problem().as_str()), (StatusCode::BAD_REQUEST, "invalid-request"));
@@ -159,8 +216,10 @@ async fn the_host_is_the_clients_or_the_upstreams() {
 #[tokio::test]
 async fn an_upstreams_own_limits_are_replaced_kept_or_removed() {
     let upstream = Upstream::start(async |_| {
-        let response =
-            Response::builder().header("x-ratelimit-limit", "7").header("X-RateLimit-Used", "3").header("ratelimit", "\"own\";r=4");
+        let response = Response::builder()
+            .header("x-ratelimit-limit", "7")
+            .header("X-RateLimit-Used", "3")
+            .header("ratelimit", "\"own\";r=4");
         response.status(429).header("retry-after", "9").body(Body::empty()).unwrap()
     })
     .await;
@@ -171,9 +230,17 @@ async fn an_upstreams_own_limits_are_replaced_kept_or_removed() {
     ] {
         let gateway = Gateway::to(&upstream, &format!("rate_limit_headers: {mode}")).await;
         let got = gateway.get("/").await;
-        let told = [got.header("x-ratelimit-limit"), got.header("x-ratelimit-used"), got.header("ratelimit")];
+        let told = [
+            got.header("x-ratelimit-limit"),
+            got.header("x-ratelimit-used"),
+            got.header("ratelimit"),
+        ];
         assert_eq!(told, [limit, used, state].map(|value| value.map(str::to_owned)), "{mode}");
-        assert_eq!(got.header("retry-after").as_deref(), Some("9"), "when to come back is the upstream's own word");
+        assert_eq!(
+            got.header("retry-after").as_deref(),
+            Some("9"),
+            "when to come back is the upstream's own word"
+        );
         assert_eq!(gateway.get("/health").await.header("x-ratelimit-limit"), None);
     }
     let gateway = Gateway::to(&upstream, "").await;
@@ -187,15 +254,26 @@ async fn either_side_may_speak_http2_whatever_the_other_does() {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
         let got = gateway.client().await.ask(post("/a").body(Body::from("one")).unwrap()).await;
         let target = if protocol == "http2" { "http://api.test/a" } else { "/a" };
-        assert!(got.text.starts_with(&format!("POST {target} {spoken}\n")) && got.text.ends_with("one"), "{}", got.text);
+        assert!(
+            got.text.starts_with(&format!("POST {target} {spoken}\n")) && got.text.ends_with("one"),
+            "{}",
+            got.text
+        );
 
         let mut client = gateway.http2_client().await;
-        let request = http::Request::post("http://api.test/b").version(Version::HTTP_2).body(Body::from("two")).unwrap();
+        let request = http::Request::post("http://api.test/b")
+            .version(Version::HTTP_2)
+            .body(Body::from("two"))
+            .unwrap();
         let response = client.send_request(request).await.unwrap();
         assert_eq!(response.version(), Version::HTTP_2);
         let got = Got::read(response).await;
         let target = if protocol == "http2" { "http://api.test/b" } else { "/b" };
-        assert!(got.text.starts_with(&format!("POST {target} {spoken}\n")) && got.text.ends_with("two"), "{}", got.text);
+        assert!(
+            got.text.starts_with(&format!("POST {target} {spoken}\n")) && got.text.ends_with("two"),
+            "{}",
+            got.text
+        );
         assert!(got.echoes("x-forwarded-host: api.test"), "{}", got.text);
         assert_eq!(got.header("x-ratelimit-limit").as_deref(), Some("60"));
     }
@@ -208,10 +286,12 @@ async fn a_get_with_a_body_keeps_it() {
     let (frames, body) = crate::scene::Frames::new();
     frames.send(crate::scene::Frames::data("asked for")).await.unwrap();
     drop(frames);
-    let request = get("/search").header("transfer-encoding", "chunked").body(Body::new(body)).unwrap();
+    let request =
+        get("/search").header("transfer-encoding", "chunked").body(Body::new(body)).unwrap();
     let got = gateway.client().await.ask(request).await;
     assert!(got.text.ends_with("\n\nasked for"), "{}", got.text);
-    let response = gateway.client().await.send(get("/").method("HEAD").body(Body::empty()).unwrap()).await;
+    let response =
+        gateway.client().await.send(get("/").method("HEAD").body(Body::empty()).unwrap()).await;
     assert!(response.headers().contains_key("content-length"));
     assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
 }

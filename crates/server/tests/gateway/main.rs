@@ -1,4 +1,5 @@
-//! The gateway over real sockets: clients before it, upstreams behind it that stream, echo, stall and break.
+//! The gateway over real sockets: clients before it, upstreams behind it that stream, echo, stall
+//! and break.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod failures;

@@ -39,7 +39,8 @@ pub(crate) struct Gateway {
     running: JoinHandle<std::io::Result<()>>,
 }
 
-/// An upstream that answers as it is told, over HTTP/1.1 and HTTP/2. Gone when it is dropped, with all its connections.
+/// An upstream that answers as it is told, over HTTP/1.1 and HTTP/2. Gone when it is dropped, with
+/// all its connections.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -76,12 +77,20 @@ impl Gateway {
 
     /// A gateway with this section, and these variables.
     pub(crate) async fn with(section: &str, variables: &[(&str, &str)]) -> Self {
-        let loader = Loader::new().variables([("SLUICE__SHUTDOWN_DELAY", "0s"), ("SLUICE__GATEWAY", section)]);
-        let app = App::open(loader.variables(variables.iter().copied()).load().unwrap_or_else(|errors| panic!("{errors}"))).unwrap();
+        let loader = Loader::new()
+            .variables([("SLUICE__SHUTDOWN_DELAY", "0s"), ("SLUICE__GATEWAY", section)]);
+        let app = App::open(
+            loader
+                .variables(variables.iter().copied())
+                .load()
+                .unwrap_or_else(|errors| panic!("{errors}")),
+        )
+        .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, told) = oneshot::channel::<()>();
-        let running = tokio::spawn(async move { app.run(listener, async { drop(told.await) }).await });
+        let running =
+            tokio::spawn(async move { app.run(listener, async { drop(told.await) }).await });
         Self { address, stop: Some(stop), running }
     }
 
@@ -101,7 +110,8 @@ impl Gateway {
 
     pub(crate) async fn http2_client(&self) -> http2::SendRequest<Body> {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         sender
     }
@@ -164,7 +174,9 @@ impl Upstream {
                         let answer = answer(request);
                         async move { Ok::<_, std::convert::Infallible>(answer.await) }
                     });
-                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                    let _ = auto::Builder::new(TokioExecutor::new())
+                        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });
@@ -192,7 +204,8 @@ impl Drop for Upstream {
     }
 }
 
-/// An answer that tells what was asked: the method, target and version, a line for each field, and after an empty line the body.
+/// An answer that tells what was asked: the method, target and version, a line for each field, and
+/// after an empty line the body.
 pub(crate) async fn echo(request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let mut told = format!("{} {} {:?}\n", head.method, head.uri, head.version);
@@ -226,7 +239,10 @@ impl HttpBody for Frames {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         self.0.poll_recv(context)
     }
 }
@@ -247,7 +263,10 @@ impl Client {
         self.try_send(request).await.unwrap()
     }
 
-    pub(crate) fn try_send(&mut self, request: Request<Body>) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+    pub(crate) fn try_send(
+        &mut self,
+        request: Request<Body>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
         self.0.send_request(request)
     }
 
@@ -283,13 +302,18 @@ impl Got {
 
     /// A field of the answer, all its lines.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        let lines: Vec<_> = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+        let lines: Vec<_> =
+            self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
         (!lines.is_empty()).then(|| lines.join(" | "))
     }
 
     /// The problem that it tells of.
     pub(crate) fn problem(&self) -> String {
-        assert_eq!(self.header("content-type").as_deref(), Some("application/problem+json"), "{self:?}");
+        assert_eq!(
+            self.header("content-type").as_deref(),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
         let body: serde_json::Value = serde_json::from_str(&self.text).unwrap();
         assert_eq!(body["status"], self.status.as_u16());
         body["type"].as_str().unwrap().strip_prefix("urn:sluice:problem:").unwrap().to_owned()

@@ -21,7 +21,10 @@ async fn streaming() -> (Upstream, mpsc::Receiver<Sending>) {
         async move {
             let (frames, body) = Frames::new();
             streams.send(frames).await.unwrap();
-            Response::builder().header("content-type", "text/event-stream").body(Body::new(body)).unwrap()
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(Body::new(body))
+                .unwrap()
         }
     })
     .await;
@@ -33,7 +36,12 @@ async fn server_sent_events_arrive_one_by_one() {
     let (upstream, mut opened) = streaming().await;
     for protocol in ["http1", "http2"] {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
-        let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+        let mut body = gateway
+            .client()
+            .await
+            .send(get("/events").body(Body::empty()).unwrap())
+            .await
+            .into_body();
         let events = opened.recv().await.unwrap();
         for number in 0..5 {
             // The next is only sent when the one before has arrived.
@@ -63,12 +71,21 @@ async fn streams_that_do_not_end_leave_room_for_others() {
     });
     let mut bodies = Vec::new();
     for _ in 0..STREAMS {
-        let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+        let mut body = gateway
+            .client()
+            .await
+            .send(get("/events").body(Body::empty()).unwrap())
+            .await
+            .into_body();
         assert_eq!(next_text(&mut body).await.as_deref(), Some("first"));
         bodies.push(body);
     }
     assert_eq!(first_events.await.unwrap().len(), STREAMS);
-    assert_eq!(upstream.connections(), 2, "as many as a server lets share a connection, and one more");
+    assert_eq!(
+        upstream.connections(),
+        2,
+        "as many as a server lets share a connection, and one more"
+    );
 }
 
 #[tokio::test]
@@ -76,7 +93,12 @@ async fn when_the_client_goes_the_upstream_is_told() {
     let (upstream, mut opened) = streaming().await;
     for protocol in ["http1", "http2"] {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
-        let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+        let mut body = gateway
+            .client()
+            .await
+            .send(get("/events").body(Body::empty()).unwrap())
+            .await
+            .into_body();
         let events = opened.recv().await.unwrap();
         events.send(Frames::data("first")).await.unwrap();
         assert_eq!(next_text(&mut body).await.as_deref(), Some("first"));
@@ -117,7 +139,10 @@ async fn when_the_client_goes_before_the_answer_the_upstream_is_told() {
         eventually_async("the upstream is asked", async || upstream.asked() > before).await;
         asking.abort();
         drop(client);
-        eventually_async("the upstream's work is dropped", async || dropped.try_acquire().map(std::mem::forget).is_ok()).await;
+        eventually_async("the upstream's work is dropped", async || {
+            dropped.try_acquire().map(std::mem::forget).is_ok()
+        })
+        .await;
     }
 }
 
@@ -154,7 +179,8 @@ async fn an_upstream_reads_a_body_while_it_is_still_being_sent() {
 async fn a_sender_waits_for_a_reader_who_does_not_read() {
     let (upstream, mut opened) = streaming().await;
     let gateway = Gateway::to(&upstream, "").await;
-    let mut body = gateway.client().await.send(get("/large").body(Body::empty()).unwrap()).await.into_body();
+    let mut body =
+        gateway.client().await.send(get("/large").body(Body::empty()).unwrap()).await.into_body();
     let frames = opened.recv().await.unwrap();
     let piece = Bytes::from(vec![b'x'; 1 << 20]);
     const PIECES: usize = 100;
@@ -166,7 +192,8 @@ async fn a_sender_waits_for_a_reader_who_does_not_read() {
             *counting.lock().await += 1;
         }
     });
-    // Nobody reads: what the sockets and our buffers hold is a small part of it, and then the sender has to wait.
+    // Nobody reads: what the sockets and our buffers hold is a small part of it, and then the
+    // sender has to wait.
     let mut before = usize::MAX;
     eventually_async("the sender stands still", async || {
         let now = *sent.lock().await;
@@ -192,7 +219,8 @@ async fn trailers_go_along_both_ways() {
         let (frames, body) = Frames::new();
         tokio::spawn(async move {
             frames.send(Frames::data(told)).await.unwrap();
-            let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), "42".parse().unwrap())]);
+            let trailers =
+                HeaderMap::from_iter([("x-sum".parse().unwrap(), "42".parse().unwrap())]);
             frames.send(Ok(Frame::trailers(trailers))).await.unwrap();
         });
         Response::builder().header("trailer", "x-sum").body(Body::new(body)).unwrap()
@@ -203,10 +231,15 @@ async fn trailers_go_along_both_ways() {
         let (frames, body) = Frames::new();
         tokio::spawn(async move {
             frames.send(Frames::data("body")).await.unwrap();
-            let trailers = HeaderMap::from_iter([("x-count".parse().unwrap(), "4".parse().unwrap())]);
+            let trailers =
+                HeaderMap::from_iter([("x-count".parse().unwrap(), "4".parse().unwrap())]);
             frames.send(Ok(Frame::trailers(trailers))).await.unwrap();
         });
-        let request = post("/").header("te", "trailers").header("trailer", "x-count").body(Body::new(body)).unwrap();
+        let request = post("/")
+            .header("te", "trailers")
+            .header("trailer", "x-count")
+            .body(Body::new(body))
+            .unwrap();
         let response = gateway.client().await.send(request).await;
         assert_eq!(response.status(), StatusCode::OK);
         let collected = response.into_body().collect().await.unwrap();
@@ -220,7 +253,8 @@ async fn trailers_go_along_both_ways() {
 async fn a_stream_is_measured_when_it_is_over() {
     let (upstream, mut opened) = streaming().await;
     let gateway = Gateway::to(&upstream, "").await;
-    let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+    let mut body =
+        gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
     let events = opened.recv().await.unwrap();
     events.send(Frames::data("12345")).await.unwrap();
     assert_eq!(next_text(&mut body).await.as_deref(), Some("12345"));
@@ -231,7 +265,8 @@ async fn a_stream_is_measured_when_it_is_over() {
     drop(events);
     assert_eq!(next_text(&mut body).await, None);
     eventually_async("it is counted", async || gateway.metric(counted).await > 0.5).await;
-    let bytes = gateway.metric(r#"http_response_size_bytes_sum{endpoint="other",method="GET"}"#).await;
+    let bytes =
+        gateway.metric(r#"http_response_size_bytes_sum{endpoint="other",method="GET"}"#).await;
     assert!((bytes - 8.0).abs() < 0.5, "{bytes}");
 }
 
@@ -239,12 +274,16 @@ async fn a_stream_is_measured_when_it_is_over() {
 async fn a_stop_waits_for_streams() {
     let (upstream, mut opened) = streaming().await;
     let mut gateway = Gateway::to(&upstream, "").await;
-    let mut body = gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
+    let mut body =
+        gateway.client().await.send(get("/events").body(Body::empty()).unwrap()).await.into_body();
     let events = opened.recv().await.unwrap();
     events.send(Frames::data("before")).await.unwrap();
     assert_eq!(next_text(&mut body).await.as_deref(), Some("before"));
     gateway.stop();
-    eventually_async("nobody is let in any more", async || tokio::net::TcpStream::connect(gateway.address).await.is_err()).await;
+    eventually_async("nobody is let in any more", async || {
+        tokio::net::TcpStream::connect(gateway.address).await.is_err()
+    })
+    .await;
     events.send(Frames::data("after")).await.unwrap();
     assert_eq!(next_text(&mut body).await.as_deref(), Some("after"));
     drop(events);

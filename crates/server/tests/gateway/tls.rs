@@ -42,7 +42,10 @@ impl Authority {
     /// Makes TLS of connections, and offers these protocols.
     fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let certificate = CertificateParams::new(["localhost".to_owned()])
+            .unwrap()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -57,7 +60,11 @@ impl Authority {
 
 async fn gateway(upstream: &Upstream, ca_file: &str, protocol: &str) -> Gateway {
     let url = format!("https://localhost:{}", upstream.address.port());
-    Gateway::with(&format!("{{ upstream: '{url}', ca_file: '{ca_file}', protocol: {protocol} }}"), &[]).await
+    Gateway::with(
+        &format!("{{ upstream: '{url}', ca_file: '{ca_file}', protocol: {protocol} }}"),
+        &[],
+    )
+    .await
 }
 
 #[tokio::test]
@@ -71,13 +78,18 @@ async fn what_is_spoken_is_agreed_on() {
         (&["h2", "http/1.1"], "http1", "HTTP/1.1"),
         (&["h2", "http/1.1"], "http2", "HTTP/2.0"),
     ] {
-        let upstream = Upstream::listen("127.0.0.1:0", Some(authority.acceptor(offered)), open_socket).await;
+        let upstream =
+            Upstream::listen("127.0.0.1:0", Some(authority.acceptor(offered)), open_socket).await;
         let gateway = gateway(&upstream, &file, protocol).await;
         let mut client = gateway.client().await;
         for _ in 0..3 {
             let got = client.get("/a").await;
             assert_eq!(got.status, StatusCode::OK, "{got:?}");
-            assert!(got.text.lines().next().unwrap().ends_with(&format!("/a {spoken}")), "{offered:?} {protocol}: {}", got.text);
+            assert!(
+                got.text.lines().next().unwrap().ends_with(&format!("/a {spoken}")),
+                "{offered:?} {protocol}: {}",
+                got.text
+            );
         }
         assert!(upstream.connections() <= 2, "{}", upstream.connections());
     }
@@ -86,7 +98,9 @@ async fn what_is_spoken_is_agreed_on() {
 #[tokio::test]
 async fn a_socket_gets_a_connection_in_http1_where_all_others_are_in_http2() {
     let authority = Authority::new();
-    let upstream = Upstream::listen("127.0.0.1:0", Some(authority.acceptor(&["h2", "http/1.1"])), open_socket).await;
+    let upstream =
+        Upstream::listen("127.0.0.1:0", Some(authority.acceptor(&["h2", "http/1.1"])), open_socket)
+            .await;
     let gateway = gateway(&upstream, &authority.file().display().to_string(), "auto").await;
     let mut stream = socket(&gateway).await;
     assert_echoes(&mut stream, "hello").await;
@@ -98,7 +112,8 @@ async fn a_socket_gets_a_connection_in_http1_where_all_others_are_in_http2() {
 #[tokio::test]
 async fn a_server_for_whom_nobody_vouches_gets_nothing() {
     let (ours, another) = (Authority::new(), Authority::new());
-    let upstream = Upstream::listen("127.0.0.1:0", Some(another.acceptor(&["h2"])), open_socket).await;
+    let upstream =
+        Upstream::listen("127.0.0.1:0", Some(another.acceptor(&["h2"])), open_socket).await;
     let gateway = gateway(&upstream, &ours.file().display().to_string(), "auto").await;
     let got = gateway.get("/a").await;
     assert_eq!((got.status, got.problem().as_str()), (StatusCode::BAD_GATEWAY, "upstream-failed"));

@@ -34,8 +34,13 @@ pub(crate) async fn open_socket(mut request: Request<Incoming>) -> Response<Body
         let _ = tokio::io::copy(&mut read, &mut write).await;
         let _ = write.shutdown().await;
     });
-    let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header("connection", "upgrade");
-    response.header("upgrade", "websocket").header("sec-websocket-accept", key).body(Body::empty()).unwrap()
+    let response =
+        Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header("connection", "upgrade");
+    response
+        .header("upgrade", "websocket")
+        .header("sec-websocket-accept", key)
+        .body(Body::empty())
+        .unwrap()
 }
 
 async fn head(stream: &mut TcpStream) -> String {
@@ -77,24 +82,30 @@ async fn what_follows_an_upgrade_goes_both_ways_until_one_side_ends_it() {
     for text in ["\x01\x05hello", "a second frame", &"x".repeat(100_000)] {
         let (mut read, mut write) = stream.split();
         let mut back = vec![0; text.len()];
-        let (written, received) = tokio::join!(write.write_all(text.as_bytes()), read.read_exact(&mut back));
+        let (written, received) =
+            tokio::join!(write.write_all(text.as_bytes()), read.read_exact(&mut back));
         written.unwrap();
         received.unwrap();
         assert_eq!(back, text.as_bytes());
     }
     let open = r#"active_connections{kind="websocket",scope="replica"}"#;
     assert!((gateway.metric(open).await - 1.0).abs() < 0.5);
-    assert!(gateway.metric(r#"http_requests_total{endpoint="other",method="GET",status="101"}"#).await > 0.5);
+    assert!(
+        gateway.metric(r#"http_requests_total{endpoint="other",method="GET",status="101"}"#).await
+            > 0.5
+    );
     stream.shutdown().await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the upstream ends too");
-    eventually_async("the socket is no longer counted", async || gateway.metric(open).await < 0.5).await;
+    eventually_async("the socket is no longer counted", async || gateway.metric(open).await < 0.5)
+        .await;
 }
 
 #[tokio::test]
 async fn a_denied_upgrade_is_a_429() {
     let upstream = sockets().await;
     let section = format!("{{ upstream: '{}' }}", upstream.url());
-    let gateway = Gateway::with(&section, &[("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 1 }")]).await;
+    let gateway =
+        Gateway::with(&section, &[("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 1 }")]).await;
     gateway.get("/").await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(ASKED).await.unwrap();
@@ -107,7 +118,11 @@ async fn an_upgrade_that_the_upstream_ignores_is_an_ordinary_request() {
     let upstream = Upstream::start(echo).await;
     for protocol in ["http1", "http2"] {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
-        let request = get("/").header("connection", "upgrade").header("upgrade", "unheard-of").body(Body::empty()).unwrap();
+        let request = get("/")
+            .header("connection", "upgrade")
+            .header("upgrade", "unheard-of")
+            .body(Body::empty())
+            .unwrap();
         let got = gateway.client().await.ask(request).await;
         assert_eq!((got.status, got.header("upgrade")), (StatusCode::OK, None));
         assert_eq!(got.echoes("upgrade: unheard-of"), protocol == "http1", "{}", got.text);
@@ -120,7 +135,9 @@ async fn a_socket_over_which_nothing_moves_is_closed() {
     let gateway = Gateway::to(&upstream, "idle_timeout: 100ms").await;
     let mut stream = socket(&gateway).await;
     assert_echoes(&mut stream, "once").await;
-    let ended = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut [0])).await.expect("it is closed");
+    let ended = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut [0]))
+        .await
+        .expect("it is closed");
     assert!(matches!(ended, Ok(0) | Err(_)));
 }
 
@@ -131,7 +148,10 @@ async fn a_stop_waits_for_sockets_and_no_longer_than_its_grace() {
     let mut patient = Gateway::with(&section, &[]).await;
     let mut stream = socket(&patient).await;
     patient.stop();
-    eventually_async("nobody is let in any more", async || TcpStream::connect(patient.address).await.is_err()).await;
+    eventually_async("nobody is let in any more", async || {
+        TcpStream::connect(patient.address).await.is_err()
+    })
+    .await;
     assert_echoes(&mut stream, "still there").await;
     drop(stream);
     patient.stopped().await;

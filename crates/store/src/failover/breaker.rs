@@ -9,8 +9,9 @@ use crate::StoreError;
 
 /// Failures, one after the other, that open the breaker.
 ///
-/// Three, since the first two may be one slow call and the call that waited behind it (a fork, a failover in the making), and each more
-/// would cost every caller another deadline while the store hangs.
+/// Three, since the first two may be one slow call and the call that waited behind it (a fork, a
+/// failover in the making), and each more would cost every caller another deadline while the store
+/// hangs.
 const FAILURES_TO_OPEN: u32 = 3;
 
 const HALF_OPEN: u32 = u32::MAX - 1;
@@ -22,7 +23,8 @@ const OPEN: u32 = u32::MAX;
 pub enum BreakerState {
     /// They do.
     Closed,
-    /// The store answers again, and is told first what was admitted meanwhile; checks do not go there yet.
+    /// The store answers again, and is told first what was admitted meanwhile; checks do not go
+    /// there yet.
     HalfOpen,
     /// The store is away: no check goes there, and none waits.
     Open,
@@ -42,11 +44,13 @@ impl BreakerState {
 
 /// Counts failures, and remembers that the store is away.
 ///
-/// A failure counts only when no other was counted since its call began. So the hundreds of checks that wait in one hanging round trip are
-/// one failure together, and yet nobody who asks again and again pays for more than [`FAILURES_TO_OPEN`] deadlines.
+/// A failure counts only when no other was counted since its call began. So the hundreds of checks
+/// that wait in one hanging round trip are one failure together, and yet nobody who asks again and
+/// again pays for more than [`FAILURES_TO_OPEN`] deadlines.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// The failures counted since the last success, or [`HALF_OPEN`] or [`OPEN`]. Read without the lock, changed under it.
+    /// The failures counted since the last success, or [`HALF_OPEN`] or [`OPEN`]. Read without the
+    /// lock, changed under it.
     state: AtomicU32,
     record: Mutex<Record>,
 }
@@ -70,7 +74,10 @@ pub(super) struct Call {
 
 impl Breaker {
     pub(super) fn closed(now: Timestamp) -> Self {
-        Self { state: AtomicU32::new(0), record: Mutex::new(Record { since: now, opened: 0, last_failure: None }) }
+        Self {
+            state: AtomicU32::new(0),
+            record: Mutex::new(Record { since: now, opened: 0, last_failure: None }),
+        }
     }
 
     pub(super) fn state(&self) -> BreakerState {
@@ -107,11 +114,17 @@ impl Breaker {
         record.last_failure = Some((now, error.clone()));
         let failures = call.failures_before + 1;
         let next = if failures >= FAILURES_TO_OPEN { OPEN } else { failures };
-        let counted = self.state.compare_exchange(call.failures_before, next, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let counted = self
+            .state
+            .compare_exchange(call.failures_before, next, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
         if counted && next == OPEN {
             record.since = now;
             record.opened += 1;
-            tracing::warn!(error = error as &dyn std::error::Error, "the store is away: limits answer by themselves until it is back");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "the store is away: limits answer by themselves until it is back"
+            );
         }
     }
 
@@ -207,6 +220,10 @@ mod tests {
         breaker.still_away(&StoreError::BreakerOpen, NOW);
         breaker.recovered(NOW);
         let (state, record) = breaker.observe();
-        assert_eq!((state, record.opened), (BreakerState::Open, 1), "only a store that answered can be back");
+        assert_eq!(
+            (state, record.opened),
+            (BreakerState::Open, 1),
+            "only a store that answered can be back"
+        );
     }
 }

@@ -15,20 +15,24 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use super::{Shared, breaker::BreakerState, patience::within};
 use crate::{Store, StoreError};
 
-/// The pause before the store is probed for the first time; each vain probe doubles it. Long enough for a hiccup to pass, short enough that
-/// nobody remarks on the outage.
+/// The pause before the store is probed for the first time; each vain probe doubles it. Long enough
+/// for a hiccup to pass, short enough that nobody remarks on the outage.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between probes: a fleet of a thousand replicas costs an ailing store a thousand probes a second at most.
+/// The longest pause between probes: a fleet of a thousand replicas costs an ailing store a
+/// thousand probes a second at most.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long the first probe and the first check after it may take, where the timeout is shorter: nobody waits for them, and they may have to
-/// open connections, perhaps with TLS, and load scripts.
+/// How long the first probe and the first check after it may take, where the timeout is shorter:
+/// nobody waits for them, and they may have to open connections, perhaps with TLS, and load
+/// scripts.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
-/// Charges in one round trip: few enough to stay far within the deadline, and not to hold up the checks behind them.
+/// Charges in one round trip: few enough to stay far within the deadline, and not to hold up the
+/// checks behind them.
 const BATCH: usize = 256;
 
 /// Whether the task runs, and how to end it.
 ///
-/// It is spawned by the first call that leaves it something to do, since only then there is a runtime for certain, and ends when all is done.
+/// It is spawned by the first call that leaves it something to do, since only then there is a
+/// runtime for certain, and ends when all is done.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     running: AtomicBool,
@@ -56,7 +60,9 @@ impl<S: Store> Shared<S> {
     /// Sees to it that the task runs. Outside a runtime it does not, and a later call spawns it.
     pub(super) fn wake_keeper(self: &Arc<Self>) {
         // Read first: while the store is away every check comes by.
-        if self.keeper.running.load(Ordering::SeqCst) || self.keeper.running.swap(true, Ordering::SeqCst) {
+        if self.keeper.running.load(Ordering::SeqCst)
+            || self.keeper.running.swap(true, Ordering::SeqCst)
+        {
             return;
         }
         let running = Running(Arc::downgrade(self));
@@ -76,7 +82,8 @@ impl<S: Store> Shared<S> {
 
     async fn mend(&self) -> Mended {
         let call = self.breaker.admit();
-        // Probed first even when only charges are left: a batch that ends in a hang may be charged again, a probe costs nothing.
+        // Probed first even when only charges are left: a batch that ends in a hang may be charged
+        // again, a probe costs nothing.
         let settled = match self.answers_in_time().await {
             Ok(()) => {
                 self.breaker.answered();
@@ -103,7 +110,8 @@ impl<S: Store> Shared<S> {
         }
     }
 
-    /// Whether the store takes writes, decides checks, and answers within the deadline once it had the time to get ready.
+    /// Whether the store takes writes, decides checks, and answers within the deadline once it had
+    /// the time to get ready.
     async fn answers_in_time(&self) -> Result<(), StoreError> {
         let patience = self.timeout.max(PATIENCE);
         within(patience, self.inner.probe()).await??;
@@ -112,7 +120,8 @@ impl<S: Store> Shared<S> {
         within(self.timeout, self.inner.probe()).await?
     }
 
-    /// Charges what is owed now; what is admitted during that is left for later, else a busy replica would never come to an end.
+    /// Charges what is owed now; what is admitted during that is left for later, else a busy
+    /// replica would never come to an end.
     async fn settle(&self) -> Result<(), StoreError> {
         let mut left = self.meanwhile.ledger.len();
         while left > 0 {
@@ -128,7 +137,8 @@ impl<S: Store> Shared<S> {
             for (place, answer) in answers.into_iter().enumerate() {
                 match answer {
                     Ok(_) => batch.settled(place),
-                    // It may have been made all the same, and would be made again each time that the answer cannot be read.
+                    // It may have been made all the same, and would be made again each time that
+                    // the answer cannot be read.
                     Err(StoreError::Unreadable { .. }) => batch.dropped(place),
                     Err(error) => failure = Some(error),
                 }
@@ -162,7 +172,8 @@ async fn keep<S: Store>(mut running: Running<S>) {
             Mended::NotYet => LONGEST_PAUSE.min(pause * 2),
             Mended::NearlyWholly => FIRST_PAUSE,
             Mended::Wholly => {
-                // In this order, so that work left by somebody who saw the task running is seen here.
+                // In this order, so that work left by somebody who saw the task running is seen
+                // here.
                 shared.keeper.running.store(false, Ordering::SeqCst);
                 if !shared.has_work() || shared.keeper.running.swap(true, Ordering::SeqCst) {
                     // From here on it is another task that runs, or none.

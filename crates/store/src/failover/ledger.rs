@@ -19,13 +19,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps one sum for each bucket, oldest first, in bounded memory.
 ///
-/// Charged late, a token must not count twice: the refill that came while the store was away has paid for some of what was admitted. So
-/// each entry keeps, beside the sum, a bucket with this replica's part of the refill that was empty when the entry began. What is owed is
-/// what that bucket lacks, and never more than the sum. Whatever the real bucket held when the store went away, it then has, after the
-/// charge, at most the tokens that it would have had with every charge in its time; and, of a single replica, at most a burst less.
+/// Charged late, a token must not count twice: the refill that came while the store was away has
+/// paid for some of what was admitted. So each entry keeps, beside the sum, a bucket with this
+/// replica's part of the refill that was empty when the entry began. What is owed is what that
+/// bucket lacks, and never more than the sum. Whatever the real bucket held when the store went
+/// away, it then has, after the charge, at most the tokens that it would have had with every charge
+/// in its time; and, of a single replica, at most a burst less.
 ///
-/// When there is no room for a further bucket, those that owe nothing any more are forgotten. If that does not help, what is known stays
-/// and what is new is dropped and counted.
+/// When there is no room for a further bucket, those that owe nothing any more are forgotten. If
+/// that does not help, what is known stays and what is new is dropped and counted.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pages: Mutex<Pages>,
@@ -58,7 +60,8 @@ struct Entry {
     refilled: Bucket,
 }
 
-/// Entries taken out of the ledger to be charged; those not settled go back when it falls, also when its task is ended in the middle.
+/// Entries taken out of the ledger to be charged; those not settled go back when it falls, also
+/// when its task is ended in the middle.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     ledger: &'a Ledger,
@@ -84,7 +87,8 @@ impl Ledger {
         self.pages.lock().totals
     }
 
-    /// Notes that `part` was admitted, on a replica whose part of the refill is `refill`; drops and counts it when there is no room.
+    /// Notes that `part` was admitted, on a replica whose part of the refill is `refill`; drops and
+    /// counts it when there is no room.
     pub(super) fn note(&self, part: &Part, refill: &TokenBucket, now: Timestamp) {
         if part.cost == Cost::NONE {
             return;
@@ -97,12 +101,15 @@ impl Ledger {
         }
     }
 
-    /// Notes all parts with their parts of the refill, or none when there is no room for all; says which.
+    /// Notes all parts with their parts of the refill, or none when there is no room for all; says
+    /// which.
     pub(super) fn note_all(&self, parts: &[Part], refills: &[TokenBucket], now: Timestamp) -> bool {
         let mut pages = self.pages.lock();
         let noted = pages.has_room_for(parts, self.room, now);
         if noted {
-            for (part, refill) in parts.iter().zip(refills).filter(|(part, _)| part.cost != Cost::NONE) {
+            for (part, refill) in
+                parts.iter().zip(refills).filter(|(part, _)| part.cost != Cost::NONE)
+            {
                 pages.add(part, refill, now);
             }
         }
@@ -140,7 +147,8 @@ impl Pages {
     }
 
     fn fits(&self, parts: &[Part], room: usize) -> bool {
-        let is_new = |part: &&Part| part.cost != Cost::NONE && !self.entries.contains_key(&part.bucket());
+        let is_new =
+            |part: &&Part| part.cost != Cost::NONE && !self.entries.contains_key(&part.bucket());
         let new = parts.iter().filter(is_new).count();
         // Entries that were put back may have made it fuller than full.
         new == 0 || self.entries.len() + new <= room
@@ -189,7 +197,12 @@ impl Entry {
     fn new(part: &Part, refill: &TokenBucket, now: Timestamp) -> Self {
         let mut refilled = Bucket::full(refill, now);
         refilled.take(refill, refill.burst(), now);
-        let mut entry = Self { limit: Arc::clone(&part.limit), admitted: Cost::NONE, refill: *refill, refilled };
+        let mut entry = Self {
+            limit: Arc::clone(&part.limit),
+            admitted: Cost::NONE,
+            refill: *refill,
+            refilled,
+        };
         entry.add(part.cost, now);
         entry
     }
@@ -203,9 +216,13 @@ impl Entry {
     /// The tokens to charge now, rounded up.
     fn owed(&self, now: Timestamp) -> Cost {
         let rate = self.refill.refill();
-        let lacking_us = self.refilled.settled(&self.refill, now).full_in(&self.refill, now).as_micros();
+        let lacking_us =
+            self.refilled.settled(&self.refill, now).full_in(&self.refill, now).as_micros();
         let lacking = (lacking_us * u128::from(rate.tokens())).div_ceil(rate.micros().into());
-        let lacking = u64::try_from(lacking).ok().and_then(|tokens| Cost::new(tokens).ok()).unwrap_or(Cost::MAX);
+        let lacking = u64::try_from(lacking)
+            .ok()
+            .and_then(|tokens| Cost::new(tokens).ok())
+            .unwrap_or(Cost::MAX);
         self.admitted.min(lacking)
     }
 }
@@ -217,7 +234,9 @@ impl Batch<'_> {
 
     /// One charge for each entry, in order.
     pub(super) fn charges(&self) -> Vec<Check> {
-        let charge = |(id, entry, owed): &(BucketId, Entry, Cost)| Check::new(Action::Charge).with(&entry.limit, id.tag, *owed);
+        let charge = |(id, entry, owed): &(BucketId, Entry, Cost)| {
+            Check::new(Action::Charge).with(&entry.limit, id.tag, *owed)
+        };
         self.entries.iter().flatten().map(charge).collect()
     }
 
@@ -282,7 +301,11 @@ mod tests {
 
     /// Clients and tokens, in the order of the charges.
     fn charged(batch: &Batch<'_>) -> Vec<(Tag, u64)> {
-        batch.charges().iter().map(|check| (check.parts()[0].tag, check.parts()[0].cost.tokens())).collect()
+        batch
+            .charges()
+            .iter()
+            .map(|check| (check.parts()[0].tag, check.parts()[0].cost.tokens()))
+            .collect()
     }
 
     #[test]
@@ -388,8 +411,8 @@ mod tests {
     }
 
     proptest! {
-        /// The promise of the ledger: a fleet that charges late never leaves more in a bucket than charges in their time would have; and a
-        /// replica alone leaves at most a burst less.
+        /// The promise of the ledger: a fleet that charges late never leaves more in a bucket than
+        /// charges in their time would have; and a replica alone leaves at most a burst less.
         #[test]
         fn charged_late_a_bucket_never_holds_more_than_charged_in_time(
             rate in rates(),

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sluice_core::{Action, Bucket, Check, Decision, OnStoreFailure, Part, Retry, Source, Timestamp, TokenBucket, Verdict};
+use sluice_core::{
+    Action, Bucket, Check, Decision, OnStoreFailure, Part, Retry, Source, Timestamp, TokenBucket,
+    Verdict,
+};
 use smallvec::SmallVec;
 
 use super::{
@@ -12,7 +15,8 @@ use super::{
 };
 use crate::{Clock, MemoryStore, StoreError};
 
-/// Answers checks in the process, part by part as each limit's [`OnStoreFailure`] says, and notes what was admitted.
+/// Answers checks in the process, part by part as each limit's [`OnStoreFailure`] says, and notes
+/// what was admitted.
 #[derive(Debug)]
 pub(super) struct Meanwhile {
     pub(super) local: MemoryStore<Arc<dyn Clock>>,
@@ -38,7 +42,8 @@ impl Meanwhile {
         match check.action() {
             Action::Take | Action::Peek => self.decide(check, why),
             Action::Charge => self.charge(check, why),
-            // There is nothing here to give back to, and a promise to do it later would admit twice when the store forgot the bucket.
+            // There is nothing here to give back to, and a promise to do it later would admit twice
+            // when the store forgot the bucket.
             Action::GiveBack | Action::Reset => Err(why),
         }
     }
@@ -49,19 +54,26 @@ impl Meanwhile {
     }
 
     fn decide(&self, check: &Check, why: StoreError) -> Result<Decision, StoreError> {
-        let enforced = |rule| move |part: &&Part| part.limit.denies() && part.limit.on_store_failure() == rule;
+        let enforced =
+            |rule| move |part: &&Part| part.limit.denies() && part.limit.on_store_failure() == rule;
         if let Some(part) = check.parts().iter().find(enforced(OnStoreFailure::Error)) {
-            return Err(StoreError::LeftToCaller { limit: part.limit.name().to_owned(), source: Box::new(why) });
+            return Err(StoreError::LeftToCaller {
+                limit: part.limit.name().to_owned(),
+                source: Box::new(why),
+            });
         }
         let denied = check.parts().iter().any(|part| enforced(OnStoreFailure::Deny)(&part));
         let local = self.decide_locally(check, if denied { Action::Peek } else { check.action() });
         let allowed = !denied && local.is_allowed();
         let takes = allowed && check.action() == Action::Take;
-        let decision = assemble(check, &local, allowed, |part| match part.limit.on_store_failure() {
-            OnStoreFailure::Deny => unasked_and_denied(part, local.at()),
-            // An error left to the caller is never a shadow's: it passes.
-            OnStoreFailure::Allow | OnStoreFailure::Error | OnStoreFailure::Local => unasked_and_passed(part, takes, local.at()),
-        });
+        let decision =
+            assemble(check, &local, allowed, |part| match part.limit.on_store_failure() {
+                OnStoreFailure::Deny => unasked_and_denied(part, local.at()),
+                // An error left to the caller is never a shadow's: it passes.
+                OnStoreFailure::Allow | OnStoreFailure::Error | OnStoreFailure::Local => {
+                    unasked_and_passed(part, takes, local.at())
+                }
+            });
         if takes {
             for (part, verdict) in check.parts().iter().zip(decision.verdicts()) {
                 if verdict.admitted {
@@ -73,7 +85,8 @@ impl Meanwhile {
     }
 
     fn charge(&self, check: &Check, why: StoreError) -> Result<Decision, StoreError> {
-        let refills: SmallVec<[TokenBucket; 2]> = check.parts().iter().map(|part| self.refill_of(part)).collect();
+        let refills: SmallVec<[TokenBucket; 2]> =
+            check.parts().iter().map(|part| self.refill_of(part)).collect();
         if !self.ledger.note_all(check.parts(), &refills, self.clock.now()) {
             return Err(why);
         }
@@ -81,12 +94,17 @@ impl Meanwhile {
         Ok(assemble(check, &local, true, |part| unasked_and_passed(part, true, local.at())))
     }
 
-    /// Decides the parts that a local bucket stands in for, all or nothing, on this replica's shares.
+    /// Decides the parts that a local bucket stands in for, all or nothing, on this replica's
+    /// shares.
     fn decide_locally(&self, check: &Check, action: Action) -> Decision {
         let replicas = self.replicas.get();
         let mut local = Check::new(action);
         for part in check.parts().iter().filter(|part| is_local(part)) {
-            local.push(Part { limit: self.shares.of(&part.limit, replicas).limit, tag: part.tag, cost: part.cost });
+            local.push(Part {
+                limit: self.shares.of(&part.limit, replicas).limit,
+                tag: part.tag,
+                cost: part.cost,
+            });
         }
         self.local.decide_now(&local)
     }
@@ -100,8 +118,14 @@ fn is_local(part: &Part) -> bool {
     part.limit.on_store_failure() == OnStoreFailure::Local
 }
 
-/// The decision on the whole check: the local verdicts in their places, under their limits' own names, and `unasked` ones for the rest.
-fn assemble(check: &Check, local: &Decision, allowed: bool, unasked: impl Fn(&Part) -> Verdict) -> Decision {
+/// The decision on the whole check: the local verdicts in their places, under their limits' own
+/// names, and `unasked` ones for the rest.
+fn assemble(
+    check: &Check,
+    local: &Decision,
+    allowed: bool,
+    unasked: impl Fn(&Part) -> Verdict,
+) -> Decision {
     let mut decided = local.verdicts().iter();
     let verdict = |part| {
         let verdict = if is_local(part) { decided.next() } else { None };
@@ -152,5 +176,9 @@ fn verdict(part: &Part, admitted: bool, bucket: &Bucket, retry: Retry, now: Time
 /// Nothing here will ever admit it, but the store may, and it is asked at least this often.
 fn retry_with_the_store(part: &Part) -> Retry {
     const PAUSE: Duration = LONGEST_PAUSE;
-    if part.cost.tokens() > part.limit.numbers().burst() { Retry::Never } else { Retry::After(PAUSE) }
+    if part.cost.tokens() > part.limit.numbers().burst() {
+        Retry::Never
+    } else {
+        Retry::After(PAUSE)
+    }
 }

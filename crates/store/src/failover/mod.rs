@@ -27,8 +27,9 @@ use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 
 /// A store that answers within its timeout, also while the one it wraps is away.
 ///
-/// Can be made anywhere. Answers that have to be waited for need a tokio runtime with its timer; the task that brings the store back runs on
-/// the runtime of the call that found it away, and ends with the wrapper.
+/// Can be made anywhere. Answers that have to be waited for need a tokio runtime with its timer;
+/// the task that brings the store back runs on the runtime of the call that found it away, and ends
+/// with the wrapper.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -49,32 +50,39 @@ use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 ///
 /// # What a caller sees
 ///
-/// An answer within the timeout, or within twice the timeout where this process itself did not run for a while. After three failures in a row the store is not asked any more, so that nobody waits in vain; a task in the
-/// background probes it, after 100 ms and then at longer intervals up to a second, and checks go there again as soon as it answers.
+/// An answer within the timeout, or within twice the timeout where this process itself did not run
+/// for a while. After three failures in a row the store is not asked any more, so that nobody waits
+/// in vain; a task in the background probes it, after 100 ms and then at longer intervals up to a
+/// second, and checks go there again as soon as it answers.
 ///
 /// # What a check gets without the store
 ///
-/// Each limit's [`OnStoreFailure`](sluice_core::OnStoreFailure) speaks for its part of a check that takes or peeks, in this order:
+/// Each limit's [`OnStoreFailure`](sluice_core::OnStoreFailure) speaks for its part of a check that
+/// takes or peeks, in this order:
 ///
 /// 1. An `Error` part: the whole check is [`StoreError::LeftToCaller`], and takes nothing.
 /// 2. A `Deny` part: the check is denied, and takes nothing.
-/// 3. The `Local` parts are decided together, all or nothing, on buckets in the process with this replica's share of each limit; if one
-///    denies, the check is denied, and takes nothing.
+/// 3. The `Local` parts are decided together, all or nothing, on buckets in the process with this
+///    replica's share of each limit; if one denies, the check is denied, and takes nothing.
 /// 4. `Allow` parts pass.
 ///
-/// A limit in shadow mode neither denies nor makes an error: its `Deny` part is told as not admitted, its `Error` part passes.
+/// A limit in shadow mode neither denies nor makes an error: its `Deny` part is told as not
+/// admitted, its `Error` part passes.
 ///
-/// Charges are accepted, and made later. Giving back and resetting are not: they get the error, for the caller to try again.
+/// Charges are accepted, and made later. Giving back and resetting are not: they get the error, for
+/// the caller to try again.
 ///
-/// The decision names the limits that were asked, and says [`Source::Local`](sluice_core::Source::Local). What a share cannot hold, and what
-/// nobody may admit, is told to come back in a second, since the store may be back by then.
+/// The decision names the limits that were asked, and says
+/// [`Source::Local`](sluice_core::Source::Local). What a share cannot hold, and what nobody may
+/// admit, is told to come back in a second, since the store may be back by then.
 ///
 /// # What the store is told afterwards
 ///
-/// What was admitted without it is charged to it before checks go there again, oldest first, as far as the refill has not paid for it
-/// meanwhile. What fails on the way is tried again; nothing is lost when the store goes away in the middle. A check or a charge whose answer
-/// did not come in time may have been taken by the store too: it then counts twice, never not at all. What is owed still when the replica departs is
-/// charged then; if the store is away even then, it is lost.
+/// What was admitted without it is charged to it before checks go there again, oldest first, as far
+/// as the refill has not paid for it meanwhile. What fails on the way is tried again; nothing is
+/// lost when the store goes away in the middle. A check or a charge whose answer did not come in
+/// time may have been taken by the store too: it then counts twice, never not at all. What is owed
+/// still when the replica departs is charged then; if the store is away even then, it is lost.
 pub struct Failover<S> {
     shared: Arc<Shared<S>>,
 }
@@ -115,7 +123,8 @@ impl<S: Store> Failover<S> {
 
     /// Says among how many replicas limits are shared while the store is away, this one included.
     ///
-    /// Only for fleets whose size is known otherwise: every announcement that passes through tells the store's count by itself.
+    /// Only for fleets whose size is known otherwise: every announcement that passes through tells
+    /// the store's count by itself.
     pub fn set_live_replicas(&self, replicas: usize) {
         self.shared.meanwhile.replicas.set(replicas, self.shared.clock.now());
     }
@@ -154,7 +163,11 @@ impl<S> Drop for Failover<S> {
 impl<S: fmt::Debug> fmt::Debug for Failover<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shared { inner, timeout, breaker, .. } = &*self.shared;
-        f.debug_struct("Failover").field("inner", inner).field("timeout", timeout).field("breaker", breaker).finish_non_exhaustive()
+        f.debug_struct("Failover")
+            .field("inner", inner)
+            .field("timeout", timeout)
+            .field("breaker", breaker)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +178,9 @@ impl<S: Store> Store for Failover<S> {
             return Answer::ready(shared.without_asking(check));
         };
         match shared.inner.decide(check) {
-            Answer::Ready(answer) => Answer::Ready(answer.map(|answer| shared.heard(call, check, answer))),
+            Answer::Ready(answer) => {
+                Answer::Ready(answer.map(|answer| shared.heard(call, check, answer)))
+            }
             pending @ Answer::Pending(_) => Answer::pending(async move {
                 let answer = shared.ask(call, pending).await.and_then(|answer| answer);
                 shared.heard(call, check, answer)
@@ -173,13 +188,20 @@ impl<S: Store> Store for Failover<S> {
         }
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         let shared = &self.shared;
         let Some(call) = shared.breaker.admit() else {
-            return Answer::ready(checks.iter().map(|check| shared.without_asking(check)).collect());
+            return Answer::ready(
+                checks.iter().map(|check| shared.without_asking(check)).collect(),
+            );
         };
         match shared.inner.decide_all(checks) {
-            Answer::Ready(answers) => Answer::Ready(answers.map(|answers| shared.heard_all(call, checks, answers))),
+            Answer::Ready(answers) => {
+                Answer::Ready(answers.map(|answers| shared.heard_all(call, checks, answers)))
+            }
             pending @ Answer::Pending(_) => Answer::pending(async move {
                 match shared.ask(call, pending).await {
                     Ok(answers) => shared.heard_all(call, checks, answers),
@@ -192,13 +214,16 @@ impl<S: Store> Store for Failover<S> {
     fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
         match self.shared.inner.probe() {
             ready @ Answer::Ready(_) => ready,
-            pending @ Answer::Pending(_) => Answer::pending(async { within(self.shared.timeout, pending).await? }),
+            pending @ Answer::Pending(_) => {
+                Answer::pending(async { within(self.shared.timeout, pending).await? })
+            }
         }
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
         let shared = &self.shared;
-        // A good moment, as regular as the announcements: who was active in an outage is not for ever.
+        // A good moment, as regular as the announcements: who was active in an outage is not for
+        // ever.
         shared.meanwhile.local.sweep();
         match shared.inner.announce(replica) {
             Answer::Ready(answer) => Answer::Ready(answer.inspect(|answer| shared.counted(answer))),
@@ -210,7 +235,8 @@ impl<S: Store> Store for Failover<S> {
         }
     }
 
-    /// Charges what is still owed first, since nobody else knows of it: for that the store has half a second more.
+    /// Charges what is still owed first, since nobody else knows of it: for that the store has half
+    /// a second more.
     fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
         let shared = &self.shared;
         if !shared.meanwhile.ledger.is_empty() {
@@ -221,7 +247,9 @@ impl<S: Store> Store for Failover<S> {
         }
         match shared.inner.depart(replica) {
             ready @ Answer::Ready(_) => ready,
-            pending @ Answer::Pending(_) => Answer::pending(async { within(shared.timeout, pending).await? }),
+            pending @ Answer::Pending(_) => {
+                Answer::pending(async { within(shared.timeout, pending).await? })
+            }
         }
     }
 }
@@ -229,7 +257,8 @@ impl<S: Store> Store for Failover<S> {
 // === impl Shared ===
 
 impl<S: Store> Shared<S> {
-    /// The answer, if it comes within the timeout. A caller that gives up before that does not go unnoticed.
+    /// The answer, if it comes within the timeout. A caller that gives up before that does not go
+    /// unnoticed.
     async fn ask<T>(self: &Arc<Self>, call: Call, answer: Answer<'_, T>) -> Result<T, StoreError> {
         let mut waiting = Waiting { shared: self, call, since: Instant::now(), given_up: true };
         let answer = within(self.timeout, answer).await;
@@ -243,7 +272,12 @@ impl<S: Store> Shared<S> {
     }
 
     /// The store's answer, or what takes its place.
-    fn heard(self: &Arc<Self>, call: Call, check: &Check, answer: Result<Decision, StoreError>) -> Result<Decision, StoreError> {
+    fn heard(
+        self: &Arc<Self>,
+        call: Call,
+        check: &Check,
+        answer: Result<Decision, StoreError>,
+    ) -> Result<Decision, StoreError> {
         match answer {
             Ok(decision) => {
                 if proves_writes(check, &decision) {
@@ -265,10 +299,16 @@ impl<S: Store> Shared<S> {
         mut answers: Vec<Result<Decision, StoreError>>,
     ) -> Vec<Result<Decision, StoreError>> {
         // One call, so one failure, or one success.
-        let failure = answers.iter().find_map(|answer| answer.as_ref().err().filter(|error| tells_of_the_store(error)));
-        if let Some(error) = failure.or_else(|| answers.iter().find_map(|answer| answer.as_ref().err())) {
+        let failure = answers
+            .iter()
+            .find_map(|answer| answer.as_ref().err().filter(|error| tells_of_the_store(error)));
+        if let Some(error) =
+            failure.or_else(|| answers.iter().find_map(|answer| answer.as_ref().err()))
+        {
             self.count_failure(call, error);
-        } else if answers.iter().zip(checks).any(|(answer, check)| answer.as_ref().is_ok_and(|decision| proves_writes(check, decision))) {
+        } else if answers.iter().zip(checks).any(|(answer, check)| {
+            answer.as_ref().is_ok_and(|decision| proves_writes(check, decision))
+        }) {
             self.breaker.succeeded();
         }
         for (answer, check) in answers.iter_mut().zip(checks) {
@@ -310,15 +350,16 @@ fn tells_of_the_store(error: &StoreError) -> bool {
     !matches!(error, StoreError::Unreadable { .. })
 }
 
-/// A denial needs no write, and neither does a peek: both succeed on a primary that has turned read-only.
+/// A denial needs no write, and neither does a peek: both succeed on a primary that has turned
+/// read-only.
 fn proves_writes(check: &Check, decision: &Decision) -> bool {
     decision.is_allowed() && check.action() != Action::Peek
 }
 
 /// A caller that waits for the store.
 ///
-/// Callers have deadlines of their own, often shorter (a proxy's 20 ms), and drop the answer when these pass. If that did not count, a hanging
-/// store would never be found out.
+/// Callers have deadlines of their own, often shorter (a proxy's 20 ms), and drop the answer when
+/// these pass. If that did not count, a hanging store would never be found out.
 struct Waiting<'a, S: Store> {
     shared: &'a Arc<Shared<S>>,
     call: Call,

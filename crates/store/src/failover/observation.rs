@@ -21,8 +21,8 @@ pub struct Observation {
     pub opened: u64,
     /// The store's last failure, and when; it may be long over.
     pub last_failure: Option<(Timestamp, StoreError)>,
-    /// Failures by kind: one for each call, however many checks were in it. Calls that an open breaker kept from the store count as
-    /// [`StoreErrorKind::BreakerOpen`].
+    /// Failures by kind: one for each call, however many checks were in it. Calls that an open
+    /// breaker kept from the store count as [`StoreErrorKind::BreakerOpen`].
     pub errors: [(StoreErrorKind, u64); KINDS.len()],
     /// Replicas among which limits are shared while the store is away.
     pub live_replicas: usize,
@@ -30,7 +30,8 @@ pub struct Observation {
     pub owed_buckets: usize,
     /// Tokens charged afterwards.
     pub charged_tokens: u64,
-    /// Tokens that were admitted without the store and will never be charged, since the ledger was full or the store could not read a bucket.
+    /// Tokens that were admitted without the store and will never be charged, since the ledger was
+    /// full or the store could not read a bucket.
     pub dropped_tokens: u64,
 }
 

@@ -6,14 +6,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{Answer, StoreError};
 
-/// How late a timer may fire on a machine that is merely busy: the timer's own grain, and a turn of the runtime.
+/// How late a timer may fire on a machine that is merely busy: the timer's own grain, and a turn of
+/// the runtime.
 const TIMELY: Duration = Duration::from_millis(3);
 
 /// The answer, if it comes within `limit` of this process' own time.
 ///
-/// A timer that fires late tells that this process did not run: its container had used up its share of the processors, or too many others
-/// wanted them. The answer may lie unread in the socket since long before the deadline, and who takes that for a store that is away decides
-/// by its share although nothing is wrong. So what the process lost is given back once, up to `limit`.
+/// A timer that fires late tells that this process did not run: its container had used up its share
+/// of the processors, or too many others wanted them. The answer may lie unread in the socket since
+/// long before the deadline, and who takes that for a store that is away decides by its share
+/// although nothing is wrong. So what the process lost is given back once, up to `limit`.
 ///
 /// # Errors
 /// When no answer comes.
@@ -39,10 +41,12 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(25);
 
-    /// Waits for an answer that comes a few turns of the runtime after `unheard`, in which this process does nothing at all.
+    /// Waits for an answer that comes a few turns of the runtime after `unheard`, in which this
+    /// process does nothing at all.
     async fn after(unheard: Duration) -> Result<u32, StoreError> {
         let (reply, replied) = oneshot::channel();
-        let waiting = tokio::spawn(within(LIMIT, Answer::pending(async { replied.await.unwrap() })));
+        let waiting =
+            tokio::spawn(within(LIMIT, Answer::pending(async { replied.await.unwrap() })));
         task::yield_now().await;
         time::advance(unheard).await;
         tokio::spawn(async {
@@ -75,6 +79,10 @@ mod tests {
         task::yield_now().await;
         time::advance(Duration::from_millis(500)).await;
         assert!(waiting.await.unwrap().is_err());
-        assert!(begin.elapsed() <= Duration::from_millis(500) + LIMIT + TIMELY, "waited {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() <= Duration::from_millis(500) + LIMIT + TIMELY,
+            "waited {:?}",
+            begin.elapsed()
+        );
     }
 }

@@ -18,8 +18,9 @@ const MOST_SHARES: usize = 10_000;
 
 /// How many replicas share the limits.
 ///
-/// More count at once. Fewer count only when more have not been seen for as long as it takes to forget a replica: a store that was restarted
-/// has forgotten its replicas, and the first to announce itself would believe that it is alone.
+/// More count at once. Fewer count only when more have not been seen for as long as it takes to
+/// forget a replica: a store that was restarted has forgotten its replicas, and the first to
+/// announce itself would believe that it is alone.
 #[derive(Debug)]
 pub(super) struct LiveReplicas {
     count: AtomicUsize,
@@ -82,7 +83,8 @@ impl Shares {
             return Share { limit: Arc::clone(whole), refill: *whole.numbers() };
         }
         let address = Arc::as_ptr(whole).addr();
-        let is_the_one = |known: &&Known| Arc::ptr_eq(&known.whole, whole) && known.replicas == replicas;
+        let is_the_one =
+            |known: &&Known| Arc::ptr_eq(&known.whole, whole) && known.replicas == replicas;
         if let Some(known) = self.known.read().get(&address).filter(is_the_one) {
             return known.share.clone();
         }
@@ -104,9 +106,11 @@ impl Shares {
 impl Share {
     fn of(whole: &Limit, replicas: u64) -> Self {
         let numbers = whole.numbers().shared_among(replicas);
-        let rounded_up = TokenBucket::new(numbers.rate(), whole.numbers().burst().div_ceil(replicas));
+        let rounded_up =
+            TokenBucket::new(numbers.rate(), whole.numbers().burst().div_ceil(replicas));
         let limit = Arc::new(whole.with_algorithm(Algorithm::TokenBucket(numbers)));
-        // When that would never fill, the smaller burst does: such a bucket sees no refill worth a token during an outage.
+        // When that would never fill, the smaller burst does: such a bucket sees no refill worth a
+        // token during an outage.
         Self { limit, refill: rounded_up.unwrap_or(numbers) }
     }
 }

@@ -6,12 +6,13 @@ use sluice_core::Timestamp;
 
 use super::deltas::Held;
 
-/// A report that names its instance and is not repeated for this long is forgotten: the instance is gone.
+/// A report that names its instance and is not repeated for this long is forgotten: the instance is
+/// gone.
 pub(crate) const REPORT_KEPT: Duration = Duration::from_secs(300);
 /// A deployment that has not finished after this long is taken for forgotten.
 pub(crate) const MAX_DEPLOYMENT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// A start that is said to be this much later than the end of the same deployment may still be its own: replicas know the store's time to some
-/// milliseconds, and a machine may be busy.
+/// A start that is said to be this much later than the end of the same deployment may still be its
+/// own: replicas know the store's time to some milliseconds, and a machine may be busy.
 pub(crate) const LATE_START: Duration = Duration::from_secs(2);
 /// Gauges that are kept; further ones are left out.
 pub(crate) const MAX_GAUGES: usize = 2_000;
@@ -180,7 +181,13 @@ impl AddAssign<&Self> for Totals {
 
 impl fmt::Debug for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter().filter(|(_, amount)| *amount > 0).map(|(total, amount)| (total.name(), amount))).finish()
+        f.debug_map()
+            .entries(
+                self.iter()
+                    .filter(|(_, amount)| *amount > 0)
+                    .map(|(total, amount)| (total.name(), amount)),
+            )
+            .finish()
     }
 }
 
@@ -190,8 +197,9 @@ impl GaugeKey {
     /// What stands between the parts of a key in stores. No part can hold it.
     pub const SEPARATOR: char = '\u{1f}';
 
-    /// The gauge of `metric` with these label values. A report by an `instance` is forgotten five minutes after its last; an empty one speaks
-    /// for the whole, and what it says holds until something else is said.
+    /// The gauge of `metric` with these label values. A report by an `instance` is forgotten five
+    /// minutes after its last; an empty one speaks for the whole, and what it says holds until
+    /// something else is said.
     #[must_use]
     pub fn new(metric: &str, instance: &str, labels: &[&str]) -> Self {
         let mut joined = String::new();

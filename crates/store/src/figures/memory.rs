@@ -12,14 +12,16 @@ use parking_lot::Mutex;
 use sluice_core::{Tag, Timestamp};
 
 use super::{
-    Deltas, DeploymentChange, EndpointFigures, Figures, FleetFigures, Flush, GaugeKey, GaugeReport, Gauges, Held, LATE_START,
-    MAX_DEPLOYMENT_AGE, MAX_ENDPOINTS, MAX_GAUGES, MAX_TOP, Phase, ReplicaFigures, Slice, TOP_TOLD, Totals,
+    Deltas, DeploymentChange, EndpointFigures, Figures, FleetFigures, Flush, GaugeKey, GaugeReport,
+    Gauges, Held, LATE_START, MAX_DEPLOYMENT_AGE, MAX_ENDPOINTS, MAX_GAUGES, MAX_TOP, Phase,
+    ReplicaFigures, Slice, TOP_TOLD, Totals,
 };
 use crate::{Answer, Clock, MonotonicClock, StoreError, fleet::FORGOTTEN_AFTER};
 
 /// 8,192 registers of a byte: within 1.2 % of the truth in two of three counts.
 const PRECISION: u8 = 13;
-/// What finished is remembered for as long, so that a report of its start that comes late does not revive it.
+/// What finished is remembered for as long, so that a report of its start that comes late does not
+/// revive it.
 const FINISHED_KEPT: std::time::Duration = std::time::Duration::from_secs(60 * 60);
 /// Deployments that are remembered by id.
 const MAX_DEPLOYMENTS: usize = 10_000;
@@ -119,7 +121,10 @@ impl State {
         self.replicas.retain(|_, replica| now.since(replica.told_at) < FINISHED_KEPT);
         let known = self.replicas.get(&*flush.replica).map_or(0, |replica| replica.last_flush);
         let last_flush = known.max(flush.number);
-        self.replicas.insert((&*flush.replica).into(), Replica { last_flush, told_at: now, held: flush.held });
+        self.replicas.insert(
+            (&*flush.replica).into(),
+            Replica { last_flush, told_at: now, held: flush.held },
+        );
         if flush.number > known {
             self.add(&flush.deltas, now);
         }
@@ -141,9 +146,13 @@ impl State {
         self.running.retain(|_, started| now.since(*started) < MAX_DEPLOYMENT_AGE);
         self.finished.retain(|_, finished| now.since(*finished) < FINISHED_KEPT);
         self.gauges.retain(|key, (_, said)| key.holds_after(now.since(*said)));
-        if self.gauges.len() >= MAX_GAUGES && deltas.gauges.keys().any(|key| !self.gauges.contains_key(key)) {
-            // All are the whole's, or of living instances: those that nobody spoke of for the longest time make room.
-            let mut by_age: Vec<_> = self.gauges.iter().map(|(key, (_, said))| (*said, key.clone())).collect();
+        if self.gauges.len() >= MAX_GAUGES
+            && deltas.gauges.keys().any(|key| !self.gauges.contains_key(key))
+        {
+            // All are the whole's, or of living instances: those that nobody spoke of for the
+            // longest time make room.
+            let mut by_age: Vec<_> =
+                self.gauges.iter().map(|(key, (_, said))| (*said, key.clone())).collect();
             by_age.sort_unstable();
             for (_, key) in by_age.iter().take(MAX_GAUGES / 10) {
                 self.gauges.remove(key);
@@ -169,7 +178,8 @@ impl State {
             (None, Phase::Started) => self.unnamed += 1,
             (None, Phase::Finished) => self.unnamed -= 1,
             (Some(id), Phase::Started) => {
-                let is_over = self.finished.get(id).is_some_and(|finished| finished.after(LATE_START) >= at);
+                let is_over =
+                    self.finished.get(id).is_some_and(|finished| finished.after(LATE_START) >= at);
                 if !is_over && self.running.len() < MAX_DEPLOYMENTS {
                     self.running.entry(id.clone()).or_insert(at);
                 }
@@ -185,7 +195,9 @@ impl State {
 
     fn gauge(&mut self, key: &GaugeKey, report: &GaugeReport, at: Timestamp) {
         let known = self.gauges.get(key);
-        if known.is_some_and(|(_, said)| *said > at) || (known.is_none() && self.gauges.len() >= MAX_GAUGES) {
+        if known.is_some_and(|(_, said)| *said > at)
+            || (known.is_none() && self.gauges.len() >= MAX_GAUGES)
+        {
             return;
         }
         match report.value {
@@ -195,8 +207,13 @@ impl State {
     }
 
     fn gauges(&self, now: Timestamp) -> Gauges {
-        let named = self.running.values().filter(|started| now.since(**started) < MAX_DEPLOYMENT_AGE).count() as u64;
-        let holding = self.gauges.iter().filter(|(key, (_, said))| key.holds_after(now.since(*said)));
+        let named = self
+            .running
+            .values()
+            .filter(|started| now.since(**started) < MAX_DEPLOYMENT_AGE)
+            .count() as u64;
+        let holding =
+            self.gauges.iter().filter(|(key, (_, said))| key.holds_after(now.since(*said)));
         Gauges {
             active_deployments: named + u64::try_from(self.unnamed).unwrap_or(0),
             reported: holding.map(|(key, (value, _))| (key.clone(), *value)).collect(),
@@ -204,14 +221,21 @@ impl State {
     }
 
     fn read(&self, now: Timestamp) -> FleetFigures {
-        let looked_at = || self.slices.iter().filter(|figures| figures.slice.is_looked_at(Slice::at(now)));
+        let looked_at =
+            || self.slices.iter().filter(|figures| figures.slice.is_looked_at(Slice::at(now)));
         let endpoint = |name: &str, (requests, rejected): (u64, u64)| {
-            let active_clients = Distinct::union(looked_at().filter_map(|figures| figures.active.get(name)));
+            let active_clients =
+                Distinct::union(looked_at().filter_map(|figures| figures.active.get(name)));
             (name.into(), EndpointFigures { requests, rejected, active_clients })
         };
         let mut top: HashMap<Tag, u64> = HashMap::new();
-        looked_at().flat_map(|figures| &figures.top).for_each(|(tag, count)| *top.entry(*tag).or_default() += count);
-        let live = |replica: &Replica| ReplicaFigures { held: replica.held, told_ago: now.since(replica.told_at) };
+        looked_at()
+            .flat_map(|figures| &figures.top)
+            .for_each(|(tag, count)| *top.entry(*tag).or_default() += count);
+        let live = |replica: &Replica| ReplicaFigures {
+            held: replica.held,
+            told_ago: now.since(replica.told_at),
+        };
         FleetFigures {
             since: self.since,
             totals: self.totals,
@@ -248,11 +272,18 @@ pub(crate) fn most(counted: impl Iterator<Item = (Box<str>, u64)>) -> Vec<(Box<s
 
 impl SliceFigures {
     fn new(slice: Slice) -> Self {
-        Self { slice, clients: Distinct::default(), limited: Distinct::default(), active: HashMap::new(), top: HashMap::new() }
+        Self {
+            slice,
+            clients: Distinct::default(),
+            limited: Distinct::default(),
+            active: HashMap::new(),
+            top: HashMap::new(),
+        }
     }
 
     fn add(&mut self, deltas: &Deltas) {
-        for (endpoint, more) in deltas.endpoints.iter().filter(|(_, more)| !more.clients.is_empty()) {
+        for (endpoint, more) in deltas.endpoints.iter().filter(|(_, more)| !more.clients.is_empty())
+        {
             if self.active.len() < MAX_ENDPOINTS || self.active.contains_key(&**endpoint) {
                 let active = self.active.entry((&**endpoint).into()).or_default();
                 more.clients.iter().for_each(|client| active.insert(client));
@@ -287,7 +318,11 @@ impl Distinct {
     }
 
     /// How many different things several have seen together.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count is neither below zero nor beyond 64 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count is neither below zero nor beyond 64 bits"
+    )]
     fn union<'a>(mut all: impl Iterator<Item = &'a Self>) -> u64 {
         let Some(first) = all.next() else { return 0 };
         let mut together = first.clone();

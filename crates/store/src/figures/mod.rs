@@ -1,10 +1,13 @@
-//! What is known of the whole fleet: totals that outlive every replica, distinct clients of the last hour, and gauges that all replicas tell alike.
+//! What is known of the whole fleet: totals that outlive every replica, distinct clients of the
+//! last hour, and gauges that all replicas tell alike.
 //!
-//! A replica counts for itself, and hands what has come together to [`Figures`] about once a second ([`Flush`]). No request waits for it. A flush
-//! carries a number: one that is sent again, since nobody knows whether it had arrived, adds nothing twice.
+//! A replica counts for itself, and hands what has come together to [`Figures`] about once a second
+//! ([`Flush`]). No request waits for it. A flush carries a number: one that is sent again, since
+//! nobody knows whether it had arrived, adds nothing twice.
 //!
-//! Distinct clients are counted by a `HyperLogLog` in [`SLICES`] slices of [`SLICE`]. The hour they cover ends now, and begins up to a slice short of an
-//! hour ago: a client gone for an hour is not in it.
+//! Distinct clients are counted by a `HyperLogLog` in [`SLICES`] slices of [`SLICE`]. The hour they
+//! cover ends now, and begins up to a slice short of an hour ago: a client gone for an hour is not
+//! in it.
 
 mod deltas;
 mod fleet;
@@ -20,7 +23,9 @@ pub use self::{
     slice::{SLICE, SLICES},
 };
 pub(crate) use self::{
-    fleet::{LATE_START, MAX_DEPLOYMENT_AGE, MAX_ENDPOINTS, MAX_GAUGES, MAX_TOP, REPORT_KEPT, TOP_TOLD},
+    fleet::{
+        LATE_START, MAX_DEPLOYMENT_AGE, MAX_ENDPOINTS, MAX_GAUGES, MAX_TOP, REPORT_KEPT, TOP_TOLD,
+    },
     memory::{at, most},
     slice::Slice,
 };
@@ -30,10 +35,12 @@ use crate::{Answer, StoreError};
 ///
 /// Both implementations pass the same tests: `tests/figures`.
 pub trait Figures: fmt::Debug + Send + Sync + 'static {
-    /// Adds what a replica has counted since its last flush, and tells the gauges of the fleet as they are then.
+    /// Adds what a replica has counted since its last flush, and tells the gauges of the fleet as
+    /// they are then.
     ///
     /// # Errors
-    /// When it is not known whether the flush was added: it is then to be sent again as it is, before any other.
+    /// When it is not known whether the flush was added: it is then to be sent again as it is,
+    /// before any other.
     fn flush<'a>(&'a self, flush: &'a Flush) -> Answer<'a, Result<Gauges, StoreError>>;
 
     /// Everything that is known of the fleet.

@@ -1,4 +1,5 @@
-//! Buckets in the process: for one replica, for tests, and for the time while a shared store is away.
+//! Buckets in the process: for one replica, for tests, and for the time while a shared store is
+//! away.
 
 mod roll;
 mod shard;
@@ -12,13 +13,15 @@ use smallvec::SmallVec;
 use self::{roll::Roll, shard::Shard};
 use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 
-/// One for each value of [`Tag::part`]. Enough that two cores rarely meet, and that sweeping one takes microseconds.
+/// One for each value of [`Tag::part`]. Enough that two cores rarely meet, and that sweeping one
+/// takes microseconds.
 const SHARDS: usize = 256;
 
 /// Keeps buckets in the process's memory.
 ///
-/// A bucket is forgotten once it is full again, so what is kept is bounded by who was active within the time a bucket needs to fill. Use
-/// sweeps the shards it touches; [`Store::announce`] sweeps all of them, so that an idle store gives its memory back.
+/// A bucket is forgotten once it is full again, so what is kept is bounded by who was active within
+/// the time a bucket needs to fill. Use sweeps the shards it touches; [`Store::announce`] sweeps
+/// all of them, so that an idle store gives its memory back.
 pub struct MemoryStore<C = MonotonicClock> {
     shards: Box<[Mutex<Shard>]>,
     roll: Mutex<Roll>,
@@ -73,11 +76,13 @@ impl<C: Clock> MemoryStore<C> {
         if let [part] = check.parts() {
             return self.decide_one(check, part);
         }
-        let mut shards: SmallVec<[u8; 4]> = check.parts().iter().map(|part| part.tag.part()).collect();
+        let mut shards: SmallVec<[u8; 4]> =
+            check.parts().iter().map(|part| part.tag.part()).collect();
         // Always in the same order, so that two checks never wait for each other.
         shards.sort_unstable();
         shards.dedup();
-        let mut guards: SmallVec<[MutexGuard<'_, Shard>; 4]> = shards.iter().map(|&shard| self.shards[usize::from(shard)].lock()).collect();
+        let mut guards: SmallVec<[MutexGuard<'_, Shard>; 4]> =
+            shards.iter().map(|&shard| self.shards[usize::from(shard)].lock()).collect();
         self.decide_in(check, &mut guards, &shards)
     }
 
@@ -86,18 +91,30 @@ impl<C: Clock> MemoryStore<C> {
         let mut shard = self.shards[usize::from(part.tag.part())].lock();
         let now = self.clock.now();
         shard.sweep_if_due(now);
-        shard.update(part, now, |bucket| check.decide(std::slice::from_mut(bucket), now, Source::Store))
+        shard.update(part, now, |bucket| {
+            check.decide(std::slice::from_mut(bucket), now, Source::Store)
+        })
     }
 
     /// Decides on the shards held; `numbers` are theirs, in the same order.
-    fn decide_in(&self, check: &Check, held: &mut [MutexGuard<'_, Shard>], numbers: &[u8]) -> Decision {
-        let place = |tag: Tag| numbers.binary_search(&tag.part()).expect("every part's shard is held");
+    fn decide_in(
+        &self,
+        check: &Check,
+        held: &mut [MutexGuard<'_, Shard>],
+        numbers: &[u8],
+    ) -> Decision {
+        let place =
+            |tag: Tag| numbers.binary_search(&tag.part()).expect("every part's shard is held");
         // Read once the shards are held: time never goes back between two decisions on a bucket.
         let now = self.clock.now();
         let before: SmallVec<[Bucket; 4]> = check
             .parts()
             .iter()
-            .map(|part| held[place(part.tag)].get(part, now).unwrap_or_else(|| Bucket::full(part.limit.numbers(), now)))
+            .map(|part| {
+                held[place(part.tag)]
+                    .get(part, now)
+                    .unwrap_or_else(|| Bucket::full(part.limit.numbers(), now))
+            })
             .collect();
         let mut after = before.clone();
         let decision = check.decide(&mut after, now, Source::Store);
@@ -123,7 +140,10 @@ impl<C: Clock> Store for MemoryStore<C> {
         Answer::ready(Ok(self.decide_now(check)))
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         Answer::ready(checks.iter().map(|check| Ok(self.decide_now(check))).collect())
     }
 

@@ -25,7 +25,11 @@ impl Roll {
         self.entries.retain(|entry| now.since(entry.last_seen) < FORGOTTEN_AFTER);
         match self.entries.iter_mut().find(|entry| entry.replica.id == replica.id) {
             Some(entry) => entry.last_seen = now,
-            None => self.entries.push(Entry { replica: replica.clone(), first_seen: now, last_seen: now }),
+            None => self.entries.push(Entry {
+                replica: replica.clone(),
+                first_seen: now,
+                last_seen: now,
+            }),
         }
         let live = |entry: &Entry| LiveReplica {
             replica: entry.replica.clone(),

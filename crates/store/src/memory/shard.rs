@@ -7,7 +7,8 @@ use sluice_core::{Bucket, BucketId, Limit, Moment, Part, Tag, Timestamp};
 
 use crate::hashed_already::HashedAlready;
 
-/// A shard in use is swept this often: seldom enough to cost less than a hundredth of a core at ten million buckets.
+/// A shard in use is swept this often: seldom enough to cost less than a hundredth of a core at ten
+/// million buckets.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Below this many places a shard's table is not worth shrinking.
 const SMALL_TABLE: usize = 64;
@@ -19,11 +20,13 @@ pub(super) struct Shard {
     next_sweep: Timestamp,
 }
 
-/// A bucket in as few bytes as hold it: there may be millions, and each byte is fetched from far away.
+/// A bucket in as few bytes as hold it: there may be millions, and each byte is fetched from far
+/// away.
 #[derive(Debug)]
 struct Kept {
     tag: Tag,
-    /// Under which the state was written: its numbers say in what units, and when the bucket is full.
+    /// Under which the state was written: its numbers say in what units, and when the bucket is
+    /// full.
     limit: Arc<Limit>,
     empty_at: Moment,
     indebted_at: Timestamp,
@@ -37,7 +40,12 @@ const NO_DEBT: Timestamp = Timestamp::from_unix_micros(i64::MIN);
 impl Kept {
     fn new(part: &Part, bucket: &Bucket) -> Self {
         let debt = bucket.indebted_at().unwrap_or(NO_DEBT);
-        Self { tag: part.tag, limit: Arc::clone(&part.limit), empty_at: bucket.empty_at(), indebted_at: debt }
+        Self {
+            tag: part.tag,
+            limit: Arc::clone(&part.limit),
+            empty_at: bucket.empty_at(),
+            indebted_at: debt,
+        }
     }
 
     fn id(&self) -> BucketId {
@@ -45,12 +53,14 @@ impl Kept {
     }
 
     fn is_of(&self, part: &Part) -> bool {
-        self.tag == part.tag && (Arc::ptr_eq(&self.limit, &part.limit) || self.limit.key() == part.limit.key())
+        self.tag == part.tag
+            && (Arc::ptr_eq(&self.limit, &part.limit) || self.limit.key() == part.limit.key())
     }
 
     fn bucket(&self) -> Bucket {
         let debt = (self.indebted_at != NO_DEBT).then_some(self.indebted_at);
-        Bucket::from_parts(self.empty_at, self.limit.numbers().refill(), debt).expect("it was taken apart under the same limit")
+        Bucket::from_parts(self.empty_at, self.limit.numbers().refill(), debt)
+            .expect("it was taken apart under the same limit")
     }
 
     /// The bucket, unless it is full again, which is the same as never seen.
@@ -83,14 +93,27 @@ impl Shard {
 
     /// The bucket that `part` asks, unless it is full again, which is the same as never seen.
     pub(super) fn get(&self, part: &Part, now: Timestamp) -> Option<Bucket> {
-        self.buckets.find(hash(&part.bucket()), |kept| kept.is_of(part)).and_then(|kept| kept.unless_full(now))
+        self.buckets
+            .find(hash(&part.bucket()), |kept| kept.is_of(part))
+            .and_then(|kept| kept.unless_full(now))
     }
 
-    /// Lets `decide` look at the bucket that `part` asks, and change it; in one look-up. The bucket is left settled.
-    pub(super) fn update<R>(&mut self, part: &Part, now: Timestamp, decide: impl FnOnce(&mut Bucket) -> R) -> R {
+    /// Lets `decide` look at the bucket that `part` asks, and change it; in one look-up. The bucket
+    /// is left settled.
+    pub(super) fn update<R>(
+        &mut self,
+        part: &Part,
+        now: Timestamp,
+        decide: impl FnOnce(&mut Bucket) -> R,
+    ) -> R {
         let numbers = part.limit.numbers();
-        let entry = self.buckets.entry(hash(&part.bucket()), |kept| kept.is_of(part), |kept| hash(&kept.id()));
-        let kept = if let Entry::Occupied(kept) = &entry { kept.get().unless_full(now) } else { None };
+        let entry = self.buckets.entry(
+            hash(&part.bucket()),
+            |kept| kept.is_of(part),
+            |kept| hash(&kept.id()),
+        );
+        let kept =
+            if let Entry::Occupied(kept) = &entry { kept.get().unless_full(now) } else { None };
         let before = kept.unwrap_or_else(|| Bucket::full(numbers, now));
         let mut after = before;
         let decision = decide(&mut after);

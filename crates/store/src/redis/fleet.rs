@@ -10,7 +10,11 @@ use crate::{
     fleet::{FORGOTTEN_AFTER, LiveReplica},
 };
 
-pub(super) async fn announce(connection: &mut MultiplexedConnection, keys: &Keys, replica: &Replica) -> Result<Value, RedisError> {
+pub(super) async fn announce(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    replica: &Replica,
+) -> Result<Value, RedisError> {
     let arguments = |command: &mut redis::Cmd| {
         command.arg(1).arg(keys.fleet()).arg(&replica.id).arg(&replica.version);
         command.arg(u64::try_from(FORGOTTEN_AFTER.as_micros()).unwrap_or(u64::MAX));
@@ -27,8 +31,16 @@ pub(super) fn read(answer: Value) -> Option<Fleet> {
 }
 
 fn read_one(fields: &[Value]) -> Option<LiveReplica> {
-    let [Value::BulkString(id), Value::Int(age), Value::Int(seen_ago), Value::BulkString(version)] = fields else { return None };
+    let [Value::BulkString(id), Value::Int(age), Value::Int(seen_ago), Value::BulkString(version)] =
+        fields
+    else {
+        return None;
+    };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let span = |micros: i64| Duration::from_micros(micros.unsigned_abs());
-    Some(LiveReplica { replica: Replica { id: text(id), version: text(version) }, seen_ago: span(*seen_ago), age: span(*age) })
+    Some(LiveReplica {
+        replica: Replica { id: text(id), version: text(version) },
+        seen_ago: span(*seen_ago),
+        age: span(*age),
+    })
 }

@@ -2,7 +2,8 @@
 
 use sluice_core::BucketId;
 
-/// Builds the keys of one deployment: `prefix:{tag}:limit` for a bucket, the tag in braces so that all buckets of a client share a cluster slot.
+/// Builds the keys of one deployment: `prefix:{tag}:limit` for a bucket, the tag in braces so that
+/// all buckets of a client share a cluster slot.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
@@ -41,7 +42,8 @@ impl Keys {
         format!("{}:fleet", self.prefix)
     }
 
-    /// A key of the fleet's figures. They share a slot of a cluster, so that all of them travel in one pipeline.
+    /// A key of the fleet's figures. They share a slot of a cluster, so that all of them travel in
+    /// one pipeline.
     pub(super) fn figures(&self, name: &str) -> String {
         format!("{}:{{figures}}:{name}", self.prefix)
     }
@@ -62,10 +64,14 @@ mod tests {
     fn a_bucket_of_the_usual_prefix_fits_thirty_bytes() {
         let mut key = String::new();
         let tag = Tagger::new(b"").tag(Subject::Client(b"alice"));
-        Keys::new("sluice").unwrap().bucket(&BucketId { tag, limit: LimitKey::of("/api/v1/blueprints") }, &mut key);
+        Keys::new("sluice")
+            .unwrap()
+            .bucket(&BucketId { tag, limit: LimitKey::of("/api/v1/blueprints") }, &mut key);
         assert_eq!(key.len(), 30, "{key}: 31 bytes and more cost Redis 16 bytes a bucket");
         assert!(key.starts_with("sluice:{"));
-        Keys::new("sluice").unwrap().bucket(&BucketId { tag, limit: LimitKey::of("default") }, &mut key);
+        Keys::new("sluice")
+            .unwrap()
+            .bucket(&BucketId { tag, limit: LimitKey::of("default") }, &mut key);
         assert!(key.ends_with("}:default"));
     }
 

@@ -1,7 +1,9 @@
-//! Group commit: while a round trip is in flight, arriving checks gather; the next trip carries all of them.
+//! Group commit: while a round trip is in flight, arriving checks gather; the next trip carries all
+//! of them.
 //!
-//! A lane is a task with a connection of its own and one call in flight. The lane that is free takes everything that has gathered. There
-//! are no timers and no windows: alone, a check goes out at once; under load the batch grows by itself to what a round trip's time brings in.
+//! A lane is a task with a connection of its own and one call in flight. The lane that is free
+//! takes everything that has gathered. There are no timers and no windows: alone, a check goes out
+//! at once; under load the batch grows by itself to what a round trip's time brings in.
 
 use std::{
     sync::Arc,
@@ -13,12 +15,15 @@ use sluice_core::{Check, Decision};
 use smallvec::SmallVec;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{connections::Connections, keys::Keys, plan::Plan, reply::Reply, scripts, span::RoundTripSpan};
+use super::{
+    connections::Connections, keys::Keys, plan::Plan, reply::Reply, scripts, span::RoundTripSpan,
+};
 use crate::{ObserveTrips, StoreError, Trip};
 
 /// Jobs that a lane takes at once.
 const MAX_JOBS: usize = 512;
-/// Checks that one call carries at most, when they came in more than one job: more gain nothing, and keep other clients of the server waiting.
+/// Checks that one call carries at most, when they came in more than one job: more gain nothing,
+/// and keep other clients of the server waiting.
 const MAX_CHECKS: usize = 1_000;
 /// Buckets that one call may name: Lua's stack holds 8,000 values.
 const MAX_BUCKETS: usize = 4_000;
@@ -72,7 +77,8 @@ impl Lanes {
         Self { jobs }
     }
 
-    /// Sends `checks` with the next trip, from the moment of the call. Their answers come in their order.
+    /// Sends `checks` with the next trip, from the moment of the call. Their answers come in their
+    /// order.
     pub(super) fn decide(&self, checks: Checks) -> impl Future<Output = Answers> + Send + 'static {
         let count = checks.len();
         let span = RoundTripSpan::start();
@@ -91,7 +97,10 @@ impl Lanes {
     }
 
     /// Sends any number of checks: together, unless one call cannot hold them.
-    pub(super) fn decide_all(&self, checks: &[Check]) -> impl Future<Output = Answers> + Send + 'static {
+    pub(super) fn decide_all(
+        &self,
+        checks: &[Check],
+    ) -> impl Future<Output = Answers> + Send + 'static {
         let mut answers = Vec::new();
         let mut rest = checks;
         while !rest.is_empty() {
@@ -162,10 +171,15 @@ impl Lane {
         let checks: usize = batch.iter().map(|job| job.checks.len()).sum();
         let departed = Instant::now();
         let reply = self.call(plan).await.and_then(|value| Reply::parse(value, plan, checks));
-        self.route.observer.observe(&Trip { checks, took: departed.elapsed(), error: reply.as_ref().err() });
+        self.route.observer.observe(&Trip {
+            checks,
+            took: departed.elapsed(),
+            error: reply.as_ref().err(),
+        });
         match reply {
             Ok(reply) => {
-                let mut decisions = reply.decisions(plan, batch.iter().flat_map(|job| &job.checks)).into_iter();
+                let mut decisions =
+                    reply.decisions(plan, batch.iter().flat_map(|job| &job.checks)).into_iter();
                 for job in batch {
                     let answers = decisions.by_ref().take(job.checks.len()).collect();
                     // Who left meanwhile wants no answer.
@@ -183,8 +197,8 @@ impl Lane {
 
     /// One call; a second one when the connection had been lost, as after a restart of the server.
     ///
-    /// A connection that breaks between the script's run and its answer makes the second call charge a second time: the fleet then admits
-    /// less, never more.
+    /// A connection that breaks between the script's run and its answer makes the second call
+    /// charge a second time: the fleet then admits less, never more.
     async fn call(&mut self, plan: &Plan) -> Result<redis::Value, StoreError> {
         let was_idle = self.connection.is_some();
         match self.call_once(plan).await {
@@ -202,13 +216,17 @@ impl Lane {
             Some(connection) => connection,
             None => self.route.connections.get().await.map_err(CallError::Store)?,
         };
-        match scripts::CHECK.call(&mut connection, |command| plan.write(&self.route.keys, command)).await {
+        match scripts::CHECK
+            .call(&mut connection, |command| plan.write(&self.route.keys, command))
+            .await
+        {
             Ok(value) => {
                 self.connection = Some(connection);
                 Ok(value)
             }
             Err(error) => {
-                // What came late would be somebody else's answer, and a refusal may be this server's alone: the next call gets another connection.
+                // What came late would be somebody else's answer, and a refusal may be this
+                // server's alone: the next call gets another connection.
                 drop(Connection::take(connection));
                 Err(CallError::Redis(error))
             }

@@ -1,8 +1,9 @@
 //! Buckets in Redis, shared by a fleet.
 //!
-//! One script call decides a batch of checks at the server's own time ([`scripts`], `lua/check.lua`). Checks gather while a call is in flight
-//! ([`lanes`]). Keys hold no client in the clear ([`keys`]). Sentinel and Cluster will be further ways to find the connection for a tag; what
-//! lies above and below that choice stays as it is.
+//! One script call decides a batch of checks at the server's own time ([`scripts`],
+//! `lua/check.lua`). Checks gather while a call is in flight ([`lanes`]). Keys hold no client in
+//! the clear ([`keys`]). Sentinel and Cluster will be further ways to find the connection for a
+//! tag; what lies above and below that choice stays as it is.
 
 mod connections;
 mod figures;
@@ -33,9 +34,11 @@ use crate::{Answer, Fleet, ObserveTrips, Replica, Store, StoreError};
 pub struct RedisSettings {
     /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
     pub url: String,
-    /// A file that holds the password, read again for every new connection; instead of one in the URL.
+    /// A file that holds the password, read again for every new connection; instead of one in the
+    /// URL.
     pub password_file: Option<PathBuf>,
-    /// A PEM file with the authorities that vouch for the server's certificate; without one, the system's.
+    /// A PEM file with the authorities that vouch for the server's certificate; without one, the
+    /// system's.
     pub ca_file: Option<PathBuf>,
     /// What every key begins with.
     pub prefix: String,
@@ -55,7 +58,8 @@ impl RedisSettings {
             ca_file: None,
             prefix: "sluice".to_owned(),
             timeout: Duration::from_millis(25),
-            // A second call in flight keeps the server busy while the first one's answers are read; more gain nothing.
+            // A second call in flight keeps the server busy while the first one's answers are read;
+            // more gain nothing.
             connections: 2,
         }
     }
@@ -82,7 +86,9 @@ pub enum RedisError {
     #[error("this is no URL of a Redis: write redis://host:6379, or rediss:// for TLS")]
     Url(#[source] redis::RedisError),
     /// The file of authorities holds no certificates, or the URL does not ask for TLS.
-    #[error("TLS cannot be set up: a file of authorities goes with a rediss:// URL, and holds certificates in PEM form")]
+    #[error(
+        "TLS cannot be set up: a file of authorities goes with a rediss:// URL, and holds certificates in PEM form"
+    )]
     Tls(#[source] redis::RedisError),
     /// The prefix cannot begin a key.
     #[error(transparent)]
@@ -116,10 +122,12 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store at `settings`; `observer` is told of every round trip. Nothing is sent yet: a Redis that is away shows in the first answers.
+    /// A store at `settings`; `observer` is told of every round trip. Nothing is sent yet: a Redis
+    /// that is away shows in the first answers.
     ///
     /// # Errors
-    /// When the settings are impossible, or outside of a tokio runtime, on which the store's tasks run.
+    /// When the settings are impossible, or outside of a tokio runtime, on which the store's tasks
+    /// run.
     pub fn new(settings: &RedisSettings, observer: impl ObserveTrips) -> Result<Self, RedisError> {
         let keys = Keys::new(&settings.prefix)?;
         if settings.connections == 0 {
@@ -129,9 +137,18 @@ impl RedisStore {
             return Err(RedisError::NoRuntime);
         }
         let connections = Arc::new(Connections::new(settings)?);
-        let route =
-            Route { connections: Arc::clone(&connections), keys: keys.clone(), timeout: settings.timeout, observer: Box::new(observer) };
-        Ok(Self { lanes: Lanes::start(settings.connections, route), connections, keys, timeout: settings.timeout })
+        let route = Route {
+            connections: Arc::clone(&connections),
+            keys: keys.clone(),
+            timeout: settings.timeout,
+            observer: Box::new(observer),
+        };
+        Ok(Self {
+            lanes: Lanes::start(settings.connections, route),
+            connections,
+            keys,
+            timeout: settings.timeout,
+        })
     }
 
     /// How many connections are open, at work or idle.
@@ -151,7 +168,10 @@ impl Store for RedisStore {
         Answer::pending(async { answers.await.pop().expect("one check has one answer") })
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         Answer::pending(self.lanes.decide_all(checks))
     }
 
@@ -168,8 +188,12 @@ impl Store for RedisStore {
     fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
         Answer::pending(async {
             let mut connection = self.connections.get().await?;
-            let answer = fleet::announce(&mut connection, &self.keys, replica).await.map_err(|error| self.error(error))?;
-            fleet::read(answer).ok_or_else(|| StoreError::Unreadable { what: "announce.lua answered no list of replicas".to_owned() })
+            let answer = fleet::announce(&mut connection, &self.keys, replica)
+                .await
+                .map_err(|error| self.error(error))?;
+            fleet::read(answer).ok_or_else(|| StoreError::Unreadable {
+                what: "announce.lua answered no list of replicas".to_owned(),
+            })
         })
     }
 
@@ -187,7 +211,8 @@ impl Store for RedisStore {
 fn store_error(error: redis::RedisError, timeout: Duration) -> StoreError {
     if error.is_timeout() {
         StoreError::Timeout { within: timeout }
-    } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
+    } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal()
+    {
         StoreError::Unreachable(Arc::new(error))
     } else {
         StoreError::Refused(Arc::new(error))

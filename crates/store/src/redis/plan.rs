@@ -13,7 +13,8 @@ use crate::hashed_already::HashedAlready;
 pub(super) struct Plan {
     buckets: Vec<BucketId>,
     bucket_places: HashMap<BucketId, usize, HashedAlready>,
-    /// The addresses of the limits, in the order of their numbers. A batch has few: looking through them is faster than hashing.
+    /// The addresses of the limits, in the order of their numbers. A batch has few: looking through
+    /// them is faster than hashing.
     limit_addresses: Vec<usize>,
     limits: Numbers,
     checks: Numbers,
@@ -25,12 +26,17 @@ impl Plan {
     /// Adds a check behind those that are there.
     pub(super) fn push(&mut self, check: &Check) {
         match (check.action(), check.parts()) {
-            (Action::Take, [part]) if part.limit.denies() && part.limit.numbers().refill().tokens() == 1 => self.push_simple(part),
+            (Action::Take, [part])
+                if part.limit.denies() && part.limit.numbers().refill().tokens() == 1 =>
+            {
+                self.push_simple(part)
+            }
             (action, parts) => self.push_general(action, parts),
         }
     }
 
-    /// Nearly every check takes one cost from one bucket: it has a form that the script reads and decides in a third of the time.
+    /// Nearly every check takes one cost from one bucket: it has a form that the script reads and
+    /// decides in a third of the time.
     fn push_simple(&mut self, part: &Part) {
         let (bucket, limit) = (self.bucket(part.bucket()), self.limit(&part.limit));
         self.checks.push(bucket);
@@ -76,7 +82,8 @@ impl Plan {
             keys.bucket(bucket, &mut key);
             command.arg(&key);
         }
-        let mut argument = Vec::with_capacity(self.limits.bytes.len() + self.checks.bytes.len() + 16);
+        let mut argument =
+            Vec::with_capacity(self.limits.bytes.len() + self.checks.bytes.len() + 16);
         argument.push(ARRAY_OF_TWO);
         self.limits.write(&mut argument);
         self.checks.write(&mut argument);
@@ -94,7 +101,8 @@ impl Plan {
         place as u64 + 1
     }
 
-    /// The script's number for `limit`. Told apart by address: the checks of one policy share their limits.
+    /// The script's number for `limit`. Told apart by address: the checks of one policy share their
+    /// limits.
     fn limit(&mut self, limit: &Arc<Limit>) -> u64 {
         let address = Arc::as_ptr(limit).addr();
         let known = self.limit_addresses.iter().position(|&known| known == address);
@@ -160,7 +168,9 @@ mod tests {
     #[test]
     fn numbers_take_the_shortest_form_that_holds_them() {
         let mut numbers = Numbers::default();
-        for number in [0, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, (1 << 53) - 1] {
+        for number in
+            [0, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, (1 << 53) - 1]
+        {
             numbers.push(number);
         }
         let mut argument = Vec::new();

@@ -10,32 +10,42 @@ pub(super) struct Script {
 }
 
 /// Decides a batch of checks.
-pub(super) static CHECK: Script =
-    Script { source: include_str!("../../../../lua/check.lua"), digest: "9f5f522b857604d1b002b9b69f98bd38743912f1" };
+pub(super) static CHECK: Script = Script {
+    source: include_str!("../../../../lua/check.lua"),
+    digest: "9f5f522b857604d1b002b9b69f98bd38743912f1",
+};
 
 /// Notes that a replica is alive, and lists the living.
-pub(super) static ANNOUNCE: Script =
-    Script { source: include_str!("../../../../lua/announce.lua"), digest: "04b2aa8f89f161e0bbacdb7345fddc6ee76d09dd" };
+pub(super) static ANNOUNCE: Script = Script {
+    source: include_str!("../../../../lua/announce.lua"),
+    digest: "04b2aa8f89f161e0bbacdb7345fddc6ee76d09dd",
+};
 
 /// Adds a flush to the figures of a fleet.
-pub(super) static FIGURES: Script =
-    Script { source: include_str!("../../../../lua/figures.lua"), digest: "9fe523e808e7fcc0deb109669112641cf4ed7497" };
+pub(super) static FIGURES: Script = Script {
+    source: include_str!("../../../../lua/figures.lua"),
+    digest: "9fe523e808e7fcc0deb109669112641cf4ed7497",
+};
 
 impl Script {
-    /// Calls the script with what `arguments` adds behind its name: the number of keys, the keys, the arguments. A server that does not
-    /// know the script (new, restarted, flushed) is sent its text, in a second trip.
+    /// Calls the script with what `arguments` adds behind its name: the number of keys, the keys,
+    /// the arguments. A server that does not know the script (new, restarted, flushed) is sent its
+    /// text, in a second trip.
     pub(super) async fn call(
         &self,
         connection: &mut MultiplexedConnection,
         arguments: impl Fn(&mut Cmd),
     ) -> Result<redis::Value, RedisError> {
         match self.command("EVALSHA", self.digest, &arguments).query_async(connection).await {
-            Err(error) if is_no_script(&error) => self.command("EVAL", self.source, &arguments).query_async(connection).await,
+            Err(error) if is_no_script(&error) => {
+                self.command("EVAL", self.source, &arguments).query_async(connection).await
+            }
             answer => answer,
         }
     }
 
-    /// The call by digest alone, for a pipeline. A server that does not know the script fails it, and is to be sent [`load`](Self::load).
+    /// The call by digest alone, for a pipeline. A server that does not know the script fails it,
+    /// and is to be sent [`load`](Self::load).
     pub(super) fn command_by_digest(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
         self.command("EVALSHA", self.digest, arguments)
     }
@@ -66,7 +76,9 @@ mod tests {
 
     #[test]
     fn a_changed_script_is_a_deliberate_change() {
-        for (name, script) in [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE), ("figures.lua", &FIGURES)] {
+        for (name, script) in
+            [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE), ("figures.lua", &FIGURES)]
+        {
             let digest = redis::Script::new(script.source).get_hash().to_owned();
             assert_eq!(
                 digest, script.digest,

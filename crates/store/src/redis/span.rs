@@ -10,8 +10,9 @@ use crate::StoreError;
 /// What `sluice_telemetry::TRACE_TARGET` says; this crate does not know that one.
 const TRACE_TARGET: &str = "sluice::trace";
 
-/// From the moment checks are handed to the lanes until their answers are there, or nobody waits for them any more: it belongs to who waits, since a
-/// trip that carries the checks of many may outlast some of them.
+/// From the moment checks are handed to the lanes until their answers are there, or nobody waits
+/// for them any more: it belongs to who waits, since a trip that carries the checks of many may
+/// outlast some of them.
 #[derive(Debug)]
 pub(super) struct RoundTripSpan {
     span: Span,
@@ -37,8 +38,14 @@ impl RoundTripSpan {
         Self { span, started }
     }
 
-    /// The answers are there, brought by a trip that departed then with this many checks, others' included.
-    pub(super) fn returned(mut self, departed: Instant, checks: usize, answers: &[Result<Decision, StoreError>]) {
+    /// The answers are there, brought by a trip that departed then with this many checks, others'
+    /// included.
+    pub(super) fn returned(
+        mut self,
+        departed: Instant,
+        checks: usize,
+        answers: &[Result<Decision, StoreError>],
+    ) {
         let Some(started) = self.started.take() else { return };
         let gathered = departed.saturating_duration_since(started).as_micros();
         self.span.record("sluice.gathered_us", i64::try_from(gathered).unwrap_or(i64::MAX));

@@ -13,7 +13,11 @@ pub(super) fn read(state: &[u8]) -> Option<Bucket> {
         3 | 4 => {
             let fraction = rest.number(5)?;
             let refill = Refill::from_parts(rest.number(5)?, rest.number(7)?)?;
-            let indebted_at = if layout == 4 { Some(Timestamp::from_unix_micros(i64::try_from(rest.number(7)?).ok()?)) } else { None };
+            let indebted_at = if layout == 4 {
+                Some(Timestamp::from_unix_micros(i64::try_from(rest.number(7)?).ok()?))
+            } else {
+                None
+            };
             (fraction, refill, indebted_at)
         }
         5 => {
@@ -22,7 +26,11 @@ pub(super) fn read(state: &[u8]) -> Option<Bucket> {
         }
         _ => return None,
     };
-    if rest.0.is_empty() { Bucket::from_parts(Moment { micros, fraction }, refill, indebted_at) } else { None }
+    if rest.0.is_empty() {
+        Bucket::from_parts(Moment { micros, fraction }, refill, indebted_at)
+    } else {
+        None
+    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -48,9 +56,14 @@ mod tests {
         assert_eq!(bucket.refill(), "60/minute".parse::<sluice_core::Rate>().unwrap().refill());
 
         let daily = [2, 0, 0, 0, 0, 0, 1, 2, 0x05, 0x26, 0x5c, 0x00];
-        assert_eq!(read(&daily).unwrap().refill(), "1/day".parse::<sluice_core::Rate>().unwrap().refill());
+        assert_eq!(
+            read(&daily).unwrap().refill(),
+            "1/day".parse::<sluice_core::Rate>().unwrap().refill()
+        );
 
-        let mut long = vec![3, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x1e, 0x84, 0x80];
+        let mut long = vec![
+            3, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x1e, 0x84, 0x80,
+        ];
         let bucket = read(&long).unwrap();
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
         assert_eq!(bucket.refill(), "90/minute".parse::<sluice_core::Rate>().unwrap().refill());
@@ -66,9 +79,15 @@ mod tests {
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
         assert_eq!(bucket.refill(), "90/minute".parse::<sluice_core::Rate>().unwrap().refill());
 
-        for state in
-            [&[][..], &[1], &[6; 12], &[5, 0, 0, 0, 0, 0, 1, 2, 3, 3, 0, 2], &fractional[..11], &compact[..11], b"1700000000000000"]
-        {
+        for state in [
+            &[][..],
+            &[1],
+            &[6; 12],
+            &[5, 0, 0, 0, 0, 0, 1, 2, 3, 3, 0, 2],
+            &fractional[..11],
+            &compact[..11],
+            b"1700000000000000",
+        ] {
             assert!(read(state).is_none(), "{state:?}");
         }
     }

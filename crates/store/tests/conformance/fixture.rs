@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, Subject, Tag, Tagger, TokenBucket};
+use sluice_core::{
+    Action, Algorithm, Check, Cost, Decision, Limit, Subject, Tag, Tagger, TokenBucket,
+};
 use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store};
 use sluice_testkit::RedisServer;
 
-/// The truths are about answers; how long they may take is another matter, and this machine may be busy.
+/// The truths are about answers; how long they may take is another matter, and this machine may be
+/// busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store, and the server that it needs.
@@ -55,7 +58,13 @@ impl Fixture {
         self.act(Action::Take, limit, client, cost).await
     }
 
-    pub async fn act(&self, action: Action, limit: &Arc<Limit>, client: Tag, cost: u64) -> Decision {
+    pub async fn act(
+        &self,
+        action: Action,
+        limit: &Arc<Limit>,
+        client: Tag,
+        cost: u64,
+    ) -> Decision {
         self.decide(check(action).with(limit, client, tokens(cost))).await
     }
 
@@ -66,7 +75,8 @@ impl Fixture {
 }
 
 fn connect(server: &RedisServer) -> RedisStore {
-    RedisStore::new(&RedisSettings { timeout: PATIENCE, ..RedisSettings::new(server.url()) }, ()).unwrap()
+    RedisStore::new(&RedisSettings { timeout: PATIENCE, ..RedisSettings::new(server.url()) }, ())
+        .unwrap()
 }
 
 pub fn check(action: Action) -> Check {
@@ -81,7 +91,8 @@ pub fn algorithm(rate: &str, burst: u64) -> Algorithm {
     Algorithm::TokenBucket(TokenBucket::new(rate.parse().unwrap(), burst).unwrap())
 }
 
-/// So slow a limit that no token comes back while a test runs: one a day unless `rate` says otherwise.
+/// So slow a limit that no token comes back while a test runs: one a day unless `rate` says
+/// otherwise.
 pub fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
     Arc::new(Limit::new(name, algorithm(rate, burst)).unwrap())
 }

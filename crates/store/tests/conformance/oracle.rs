@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use proptest::prelude::*;
-use sluice_core::{Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Mode, Tag, Timestamp, TokenBucket};
+use sluice_core::{
+    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Mode, Tag, Timestamp,
+    TokenBucket,
+};
 use sluice_testkit::strategies::{costs, token_buckets};
 
 /// A store may remember a full bucket for this long, since Redis counts expiry in milliseconds.
@@ -11,8 +14,9 @@ const REMEMBERED_US: i64 = 10_000;
 
 /// What the core says every bucket should hold.
 ///
-/// Whether a full bucket is still remembered shows once its limit's numbers have changed; for a moment, either is right. So a bucket has a
-/// few possible states, and every decision rules out those that do not explain it.
+/// Whether a full bucket is still remembered shows once its limit's numbers have changed; for a
+/// moment, either is right. So a bucket has a few possible states, and every decision rules out
+/// those that do not explain it.
 #[derive(Default)]
 pub struct Oracle {
     buckets: HashMap<BucketId, Vec<State>>,
@@ -25,7 +29,8 @@ impl Oracle {
     /// Confirms that `decision` is what the core decides at the same instant, and notes its effect.
     pub fn confirm(&mut self, check: &Check, decision: &Decision) -> Result<(), TestCaseError> {
         let now = decision.at();
-        let possible: Vec<Vec<State>> = check.parts().iter().map(|part| self.possible(part.bucket(), now)).collect();
+        let possible: Vec<Vec<State>> =
+            check.parts().iter().map(|part| self.possible(part.bucket(), now)).collect();
         let mut left = vec![Vec::new(); possible.len()];
         let mut last = None;
         for states in combinations(&possible) {
@@ -49,7 +54,10 @@ impl Oracle {
             }
             last = Some(expected);
         }
-        prop_assert!(left.iter().all(|states| !states.is_empty()), "{decision:?}\nis not what the core decides:\n{last:?}");
+        prop_assert!(
+            left.iter().all(|states| !states.is_empty()),
+            "{decision:?}\nis not what the core decides:\n{last:?}"
+        );
         self.buckets.extend(check.parts().iter().map(sluice_core::Part::bucket).zip(left));
         Ok(())
     }
@@ -57,7 +65,8 @@ impl Oracle {
     fn possible(&self, id: BucketId, now: Timestamp) -> Vec<State> {
         let mut possible: Vec<State> = Vec::new();
         for state in self.buckets.get(&id).unwrap_or(&vec![None]) {
-            let full_for = state.map_or(i64::MAX, |(_, full_at)| now.unix_micros() - full_at.unix_micros());
+            let full_for =
+                state.map_or(i64::MAX, |(_, full_at)| now.unix_micros() - full_at.unix_micros());
             let remembered = (full_for <= REMEMBERED_US).then_some(*state);
             let forgotten = (full_for >= 0).then_some(None);
             for state in [remembered, forgotten].into_iter().flatten() {
@@ -73,7 +82,10 @@ impl Oracle {
 /// Every choice of one state for each bucket.
 fn combinations(possible: &[Vec<State>]) -> Vec<Vec<State>> {
     possible.iter().fold(vec![Vec::new()], |chosen, states| {
-        chosen.iter().flat_map(|chosen| states.iter().map(|state| [chosen.as_slice(), &[*state]].concat())).collect()
+        chosen
+            .iter()
+            .flat_map(|chosen| states.iter().map(|state| [chosen.as_slice(), &[*state]].concat()))
+            .collect()
     })
 }
 
@@ -105,10 +117,16 @@ impl History {
     pub fn batches(&self, clients: [Tag; 2]) -> Vec<Vec<Check>> {
         let limit = |part: &Part| {
             let algorithm = Algorithm::TokenBucket(self.numbers[part.limit][part.version]);
-            Arc::new(Limit::new(["one", "another limit"][part.limit], algorithm).unwrap().with_mode(part.mode))
+            Arc::new(
+                Limit::new(["one", "another limit"][part.limit], algorithm)
+                    .unwrap()
+                    .with_mode(part.mode),
+            )
         };
         let check = |step: &Step| {
-            let of = |check: Check, part: &Part| check.with(&limit(part), clients[step.client], Cost::new(part.cost).unwrap());
+            let of = |check: Check, part: &Part| {
+                check.with(&limit(part), clients[step.client], Cost::new(part.cost).unwrap())
+            };
             step.parts.iter().fold(Check::new(step.action), of)
         };
         self.batches.iter().map(|batch| batch.iter().map(check).collect()).collect()
@@ -131,14 +149,19 @@ pub fn histories() -> impl Strategy<Value = History> {
         // Mostly the first version of a limit: numbers change now and then, not with every check.
         let version = prop_oneof![6 => Just(0_usize), 1 => Just(1)];
         let part = |limit: usize| {
-            (version.clone(), cost.clone(), modes.clone()).prop_map(move |(version, cost, mode)| Part { limit, version, cost, mode })
+            (version.clone(), cost.clone(), modes.clone())
+                .prop_map(move |(version, cost, mode)| Part { limit, version, cost, mode })
         };
         let parts = prop_oneof![
             part(0).prop_map(|part| vec![part]),
             part(1).prop_map(|part| vec![part]),
             (part(0), part(1)).prop_map(|(first, second)| vec![first, second]),
         ];
-        let step = (actions, 0..2_usize, parts).prop_map(|(action, client, parts)| Step { action, client, parts });
+        let step = (actions, 0..2_usize, parts).prop_map(|(action, client, parts)| Step {
+            action,
+            client,
+            parts,
+        });
         let batches = prop::collection::vec(prop::collection::vec(step, 1..20), 1..25);
         (Just([one, other]), batches).prop_map(|(numbers, batches)| History { numbers, batches })
     })

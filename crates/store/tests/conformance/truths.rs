@@ -12,7 +12,8 @@ use crate::{
 };
 
 pub async fn a_bucket_never_seen_is_full(fixture: &Fixture) {
-    let decision = fixture.act(Action::Peek, &limit("daily", "1/day", 10), fixture.client(), 10).await;
+    let decision =
+        fixture.act(Action::Peek, &limit("daily", "1/day", 10), fixture.client(), 10).await;
     assert!(decision.is_allowed());
     assert_eq!(decision.verdicts()[0].remaining, 10);
     assert_eq!(decision.verdicts()[0].reset_in, Duration::ZERO);
@@ -33,19 +34,27 @@ pub async fn burst_is_spent_exactly(fixture: &Fixture) {
 }
 
 pub async fn a_denied_check_takes_nothing(fixture: &Fixture) {
-    let (wide, narrow, client) = (limit("wide", "1/day", 10), limit("narrow", "1/day", 3), fixture.client());
-    let both = |cost| check(Action::Take).with(&wide, client, tokens(cost)).with(&narrow, client, tokens(cost));
+    let (wide, narrow, client) =
+        (limit("wide", "1/day", 10), limit("narrow", "1/day", 3), fixture.client());
+    let both = |cost| {
+        check(Action::Take).with(&wide, client, tokens(cost)).with(&narrow, client, tokens(cost))
+    };
     assert!(fixture.decide(both(3)).await.is_allowed());
     let denied = fixture.decide(both(1)).await;
     assert!(denied.is_denied());
     assert_eq!(denied.binding().map(|verdict| verdict.limit.name()), Some("narrow"));
     assert_eq!(denied.verdicts()[0].remaining, 7);
-    assert_eq!((fixture.remaining(&wide, client).await, fixture.remaining(&narrow, client).await), (7, 0));
+    assert_eq!(
+        (fixture.remaining(&wide, client).await, fixture.remaining(&narrow, client).await),
+        (7, 0)
+    );
 }
 
 pub async fn costs_in_one_bucket_add_up(fixture: &Fixture) {
     let (daily, client) = (limit("daily", "1/day", 10), fixture.client());
-    let twice = |cost| check(Action::Take).with(&daily, client, tokens(cost)).with(&daily, client, tokens(cost));
+    let twice = |cost| {
+        check(Action::Take).with(&daily, client, tokens(cost)).with(&daily, client, tokens(cost))
+    };
     assert!(fixture.decide(twice(6)).await.is_denied());
     assert!(fixture.decide(twice(5)).await.is_allowed());
     assert_eq!(fixture.remaining(&daily, client).await, 0);
@@ -71,7 +80,9 @@ pub async fn a_denial_passes_when_it_said_it_would(fixture: &Fixture) {
     let (fast, client) = (limit("fast", "50/second", 5), fixture.client());
     fixture.take(&fast, client, 5).await;
     let denied = fixture.take(&fast, client, 3).await;
-    let Retry::After(wait) = denied.retry() else { panic!("five tokens do not come back between two calls: {denied:?}") };
+    let Retry::After(wait) = denied.retry() else {
+        panic!("five tokens do not come back between two calls: {denied:?}")
+    };
     assert!(wait <= Duration::from_millis(60));
     tokio::time::sleep(wait).await;
     assert!(fixture.take(&fast, client, 3).await.is_allowed());
@@ -89,7 +100,10 @@ pub async fn tokens_are_given_back_up_to_the_burst(fixture: &Fixture) {
     let (daily, client) = (limit("daily", "1/day", 10), fixture.client());
     fixture.take(&daily, client, 8).await;
     assert_eq!(fixture.act(Action::GiveBack, &daily, client, 3).await.verdicts()[0].remaining, 5);
-    assert_eq!(fixture.act(Action::GiveBack, &daily, client, 100).await.verdicts()[0].remaining, 10);
+    assert_eq!(
+        fixture.act(Action::GiveBack, &daily, client, 100).await.verdicts()[0].remaining,
+        10
+    );
     assert_eq!(fixture.remaining(&daily, client).await, 10);
 }
 
@@ -101,12 +115,17 @@ pub async fn a_charge_goes_below_zero_and_refill_pays_it(fixture: &Fixture) {
     let denied = fixture.take(&daily, client, 1).await;
     let Retry::After(wait) = denied.retry() else { panic!("{denied:?}") };
     let day = Duration::from_secs(86_400);
-    assert!(wait > day * 2 && wait <= day * 3, "two tokens of debt and one to spend are three days away, not {wait:?}");
+    assert!(
+        wait > day * 2 && wait <= day * 3,
+        "two tokens of debt and one to spend are three days away, not {wait:?}"
+    );
     assert_eq!(fixture.act(Action::GiveBack, &daily, client, 3).await.verdicts()[0].remaining, 1);
 
     let fast = limit("fast", "100/second", 10);
     fixture.act(Action::Charge, &fast, client, 12).await;
-    let Retry::After(wait) = fixture.take(&fast, client, 1).await.retry() else { panic!("there is a debt to pay") };
+    let Retry::After(wait) = fixture.take(&fast, client, 1).await.retry() else {
+        panic!("there is a debt to pay")
+    };
     tokio::time::sleep(wait).await;
     assert!(fixture.take(&fast, client, 1).await.is_allowed());
 }
@@ -122,14 +141,19 @@ pub async fn a_shadow_limit_never_denies_and_takes_only_what_passes(fixture: &Fi
     let enforced = limit("enforced", "1/day", 3);
     let shadow = Arc::new((*limit("shadow", "1/day", 2)).clone().with_mode(Mode::Shadow));
     let client = fixture.client();
-    let both = || check(Action::Take).with(&shadow, client, tokens(1)).with(&enforced, client, tokens(1));
+    let both =
+        || check(Action::Take).with(&shadow, client, tokens(1)).with(&enforced, client, tokens(1));
     let admitted = async || {
         let decision = fixture.decide(both()).await;
         (decision.is_allowed(), decision.verdicts()[0].admitted, decision.verdicts()[0].remaining)
     };
     assert_eq!(admitted().await, (true, true, 1));
     fixture.take(&enforced, client, 2).await;
-    assert_eq!(admitted().await, (false, true, 1), "a request that another limit denies costs the shadow nothing");
+    assert_eq!(
+        admitted().await,
+        (false, true, 1),
+        "a request that another limit denies costs the shadow nothing"
+    );
     fixture.act(Action::Reset, &enforced, client, 0).await;
     assert_eq!(admitted().await, (true, true, 0));
     assert_eq!(admitted().await, (true, false, 0), "the shadow would deny, and does not");
@@ -137,7 +161,12 @@ pub async fn a_shadow_limit_never_denies_and_takes_only_what_passes(fixture: &Fi
 }
 
 pub async fn clients_and_limits_have_buckets_of_their_own(fixture: &Fixture) {
-    let (daily, other, alice, bob) = (limit("daily", "1/day", 10), limit("other", "1/day", 10), fixture.client(), fixture.client());
+    let (daily, other, alice, bob) = (
+        limit("daily", "1/day", 10),
+        limit("other", "1/day", 10),
+        fixture.client(),
+        fixture.client(),
+    );
     fixture.take(&daily, alice, 10).await;
     assert_eq!(fixture.remaining(&daily, bob).await, 10);
     assert_eq!(fixture.remaining(&other, alice).await, 10);
@@ -148,9 +177,17 @@ pub async fn a_changed_limit_keeps_its_buckets(fixture: &Fixture) {
     let before = limit("daily", "100/day", 100);
     let with = |rate, burst| Arc::new(before.with_algorithm(algorithm(rate, burst)));
     fixture.take(&before, client, 60).await;
-    assert_eq!(fixture.remaining(&with("100/day", 1_000), client).await, 40, "a higher burst gives no tokens away");
+    assert_eq!(
+        fixture.remaining(&with("100/day", 1_000), client).await,
+        40,
+        "a higher burst gives no tokens away"
+    );
     assert_eq!(fixture.remaining(&with("100/day", 30), client).await, 30, "a lower burst clamps");
-    assert_eq!(fixture.remaining(&with("10/day", 100), client).await, 40, "a lower rate keeps the tokens");
+    assert_eq!(
+        fixture.remaining(&with("10/day", 100), client).await,
+        40,
+        "a lower rate keeps the tokens"
+    );
     // Seven tokens in 90 days: a fraction of a microsecond goes into each.
     let fractional = with("7 per 90d", 100);
     assert_eq!(fixture.remaining(&fractional, client).await, 40);
@@ -166,7 +203,11 @@ pub async fn a_full_bucket_is_forgotten(fixture: &Fixture) {
     let taken = fixture.take(&fast, client, 2).await;
     tokio::time::sleep(taken.verdicts()[0].reset_in + Duration::from_millis(2)).await;
     let raised = Arc::new(fast.with_algorithm(algorithm("100/second", 50)));
-    assert_eq!(fixture.remaining(&raised, client).await, 50, "what was full is full, whatever the burst is now");
+    assert_eq!(
+        fixture.remaining(&raised, client).await,
+        50,
+        "what was full is full, whatever the burst is now"
+    );
 }
 
 pub async fn a_batch_is_decided_in_its_order(fixture: &Fixture) {
@@ -185,16 +226,26 @@ pub async fn a_batch_is_decided_in_its_order(fixture: &Fixture) {
     let decisions = fixture.store.decide_all(&batch).await;
     let seen: Vec<_> = decisions
         .iter()
-        .map(|decision| decision.as_ref().map(|decision| (decision.is_allowed(), decision.verdicts()[0].remaining)).unwrap())
+        .map(|decision| {
+            decision
+                .as_ref()
+                .map(|decision| (decision.is_allowed(), decision.verdicts()[0].remaining))
+                .unwrap()
+        })
         .collect();
-    assert_eq!(seen, [(true, 4), (false, 4), (true, 4), (true, 0), (true, 2), (true, 0), (true, 0), (false, 0)]);
+    assert_eq!(
+        seen,
+        [(true, 4), (false, 4), (true, 4), (true, 0), (true, 2), (true, 0), (true, 0), (false, 0)]
+    );
     assert!(fixture.store.decide_all(&[]).await.is_empty());
 }
 
 pub async fn a_batch_of_thousands_is_answered_in_full(fixture: &Fixture) {
     let limits = [limit("first", "1/day", 5), limit("second", "1/day", 5)];
     let clients: Vec<_> = (0..2_500).map(|_| fixture.client()).collect();
-    let of = |&client| check(Action::Take).with(&limits[0], client, tokens(1)).with(&limits[1], client, tokens(2));
+    let of = |&client| {
+        check(Action::Take).with(&limits[0], client, tokens(1)).with(&limits[1], client, tokens(2))
+    };
     for round in 0..3 {
         let batch: Vec<_> = clients.iter().map(of).collect();
         let decisions = fixture.store.decide_all(&batch).await;
@@ -212,14 +263,20 @@ pub async fn an_empty_check_is_allowed(fixture: &Fixture) {
 }
 
 pub async fn concurrent_checks_never_overspend(fixture: &Fixture) {
-    let (hot, cold, client) = (limit("hot", "1/day", 100), limit("cold", "1/day", 1_000), fixture.client());
+    let (hot, cold, client) =
+        (limit("hot", "1/day", 100), limit("cold", "1/day", 1_000), fixture.client());
     let tasks: Vec<_> = (0..50)
         .map(|_| {
-            let (store, hot, cold) = (Arc::clone(&fixture.store), Arc::clone(&hot), Arc::clone(&cold));
+            let (store, hot, cold) =
+                (Arc::clone(&fixture.store), Arc::clone(&hot), Arc::clone(&cold));
             tokio::spawn(async move {
                 let mut admitted = 0;
                 for _ in 0..10 {
-                    let check = check(Action::Take).with(&cold, client, tokens(1)).with(&hot, client, tokens(1));
+                    let check = check(Action::Take).with(&cold, client, tokens(1)).with(
+                        &hot,
+                        client,
+                        tokens(1),
+                    );
                     admitted += u64::from(store.decide(&check).await.unwrap().is_allowed());
                 }
                 admitted
@@ -231,13 +288,21 @@ pub async fn concurrent_checks_never_overspend(fixture: &Fixture) {
         admitted += task.await.unwrap();
     }
     assert_eq!(admitted, 100);
-    assert_eq!((fixture.remaining(&hot, client).await, fixture.remaining(&cold, client).await), (0, 900));
+    assert_eq!(
+        (fixture.remaining(&hot, client).await, fixture.remaining(&cold, client).await),
+        (0, 900)
+    );
 }
 
-/// Random histories, with changing numbers, debts and shadows, one by one and in batches: every decision is the core's, to the digit.
+/// Random histories, with changing numbers, debts and shadows, one by one and in batches: every
+/// decision is the core's, to the digit.
 #[allow(clippy::result_large_err)] // The error type is proptest's.
 pub async fn every_history_equals_the_core(fixture: &Fixture) {
-    let mut runner = TestRunner::new(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let runtime = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {
         runner.run(&oracle::histories(), |history| {
@@ -259,7 +324,12 @@ pub async fn replicas_that_announce_themselves_are_listed(fixture: &Fixture) {
     let replica = |id: &str| Replica { id: id.to_owned(), version: "1.2.3 test".to_owned() };
     let ids = async |announced: &str| {
         let fleet = fixture.store.announce(&replica(announced)).await.unwrap();
-        assert!(fleet.replicas.iter().all(|live| live.replica.version == "1.2.3 test" && live.age >= live.seen_ago));
+        assert!(
+            fleet
+                .replicas
+                .iter()
+                .all(|live| live.replica.version == "1.2.3 test" && live.age >= live.seen_ago)
+        );
         assert_eq!(fleet.size(), fleet.replicas.len());
         let mut ids: Vec<_> = fleet.replicas.into_iter().map(|live| live.replica.id).collect();
         ids.sort();

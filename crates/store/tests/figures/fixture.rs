@@ -7,8 +7,8 @@ use std::{
 
 use sluice_core::{Subject, Tag, Tagger, Timestamp};
 use sluice_store::{
-    Deltas, DeploymentChange, EndpointDeltas, Figures, FleetFigures, Flush, GaugeKey, GaugeReport, Gauges, Held, ManualClock,
-    MemoryFigures, Phase, RedisFigures, RedisSettings, Total,
+    Deltas, DeploymentChange, EndpointDeltas, Figures, FleetFigures, Flush, GaugeKey, GaugeReport,
+    Gauges, Held, ManualClock, MemoryFigures, Phase, RedisFigures, RedisSettings, Total,
 };
 use sluice_testkit::RedisServer;
 
@@ -27,7 +27,10 @@ enum Time {
 impl Fixture {
     pub(crate) fn memory() -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)));
-        Self { figures: Arc::new(MemoryFigures::with_clock(Arc::clone(&clock))), time: Time::Manual(clock) }
+        Self {
+            figures: Arc::new(MemoryFigures::with_clock(Arc::clone(&clock))),
+            time: Time::Manual(clock),
+        }
     }
 
     pub(crate) fn redis() -> Self {
@@ -35,7 +38,8 @@ impl Fixture {
         Self { figures: Arc::new(connect(&server)), time: Time::Server(Box::new(server)) }
     }
 
-    /// Lets `span` pass: whole slices, so that it means the same to a clock and to what is made older.
+    /// Lets `span` pass: whole slices, so that it means the same to a clock and to what is made
+    /// older.
     pub(crate) fn pass(&self, span: Duration) {
         match &self.time {
             Time::Manual(clock) => clock.advance(span),
@@ -50,7 +54,8 @@ impl Fixture {
     /// The first flush of a replica that nobody has heard of.
     pub(crate) async fn tell(&self, deltas: Deltas) -> Gauges {
         let replica = format!("replica-{:?}", Instant::now());
-        self.flush(&Flush { replica: replica.into(), number: 1, held: Held::default(), deltas }).await
+        self.flush(&Flush { replica: replica.into(), number: 1, held: Held::default(), deltas })
+            .await
     }
 
     pub(crate) async fn read(&self) -> FleetFigures {
@@ -60,7 +65,8 @@ impl Fixture {
 
 pub(crate) fn connect(server: &RedisServer) -> RedisFigures {
     // Long enough for a busy machine: what is tested here is not how long anything takes.
-    let settings = RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
+    let settings =
+        RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
     RedisFigures::new(&settings).unwrap()
 }
 
@@ -109,14 +115,25 @@ pub(crate) fn requests<'a>(endpoint: &str, clients: impl IntoIterator<Item = &'a
 }
 
 pub(crate) fn limited<'a>(clients: impl IntoIterator<Item = (&'a str, u64)>) -> Deltas {
-    Deltas { limited: clients.into_iter().map(|(name, times)| (client(name), times)).collect(), ..Deltas::default() }
+    Deltas {
+        limited: clients.into_iter().map(|(name, times)| (client(name), times)).collect(),
+        ..Deltas::default()
+    }
 }
 
 pub(crate) fn deployment(id: Option<&str>, phase: Phase, at: Instant) -> Deltas {
-    Deltas { deployments: vec![DeploymentChange { id: id.map(Into::into), phase, at }], ..Deltas::default() }
+    Deltas {
+        deployments: vec![DeploymentChange { id: id.map(Into::into), phase, at }],
+        ..Deltas::default()
+    }
 }
 
-pub(crate) fn gauge(instance: &str, label: &str, value: impl Into<Option<f64>>, at: Instant) -> Deltas {
+pub(crate) fn gauge(
+    instance: &str,
+    label: &str,
+    value: impl Into<Option<f64>>,
+    at: Instant,
+) -> Deltas {
     let mut deltas = Deltas::default();
     deltas.gauges.insert(key(instance, label), GaugeReport { value: value.into(), at });
     deltas

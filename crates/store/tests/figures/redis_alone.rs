@@ -8,7 +8,12 @@ use sluice_testkit::{RedisServer, eventually_async};
 use crate::fixture::{client, connect, limited, requests, total};
 
 fn flush(number: u64) -> Flush {
-    Flush { replica: Arc::from("one"), number, held: Held::default(), deltas: total(Total::HttpRequests, 1) }
+    Flush {
+        replica: Arc::from("one"),
+        number,
+        held: Held::default(),
+        deltas: total(Total::HttpRequests, 1),
+    }
 }
 
 async fn requests_told(figures: &RedisFigures) -> u64 {
@@ -35,9 +40,15 @@ async fn no_client_is_readable_and_all_keys_share_a_slot() {
     figures.flush(&Flush { deltas, ..flush(1) }).await.unwrap();
     let keys = server.command(&["KEYS", "*"]).texts();
     assert!(keys.len() >= 6, "{keys:?}");
-    assert!(keys.iter().all(|key| key.starts_with("sluice:{figures}:") && !key.contains("0123456789")), "{keys:?}");
+    assert!(
+        keys.iter().all(|key| key.starts_with("sluice:{figures}:") && !key.contains("0123456789")),
+        "{keys:?}"
+    );
     let told = format!("{:?}", figures.read().await.unwrap());
-    assert!(told.contains(&client("sk-live-0123456789").to_string()) && !told.contains("0123456789"), "{told}");
+    assert!(
+        told.contains(&client("sk-live-0123456789").to_string()) && !told.contains("0123456789"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -76,7 +87,8 @@ async fn a_flush_that_was_added_although_nobody_heard_is_not_added_again() {
     assert!(matches!(error, StoreError::Timeout { .. } | StoreError::Unreachable(_)), "{error:?}");
     server.resume();
     // What the paused server had in its sockets, it reads now.
-    eventually_async("the server answers again", async || hasty.flush(&flush(2)).await.is_ok()).await;
+    eventually_async("the server answers again", async || hasty.flush(&flush(2)).await.is_ok())
+        .await;
     hasty.flush(&flush(3)).await.unwrap();
     assert_eq!(requests_told(&hasty).await, 3);
 }
@@ -84,13 +96,18 @@ async fn a_flush_that_was_added_although_nobody_heard_is_not_added_again() {
 #[tokio::test]
 async fn a_server_that_is_away_is_an_error_and_answers_again_when_it_is_back() {
     let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let figures = RedisFigures::new(&RedisSettings { timeout: Duration::from_millis(100), ..RedisSettings::new(server.url()) }).unwrap();
+    let figures = RedisFigures::new(&RedisSettings {
+        timeout: Duration::from_millis(100),
+        ..RedisSettings::new(server.url())
+    })
+    .unwrap();
     figures.flush(&flush(1)).await.unwrap();
     server.kill();
     assert!(figures.flush(&flush(2)).await.is_err());
     assert!(figures.read().await.is_err());
     server.restart();
-    eventually_async("the server answers again", async || figures.flush(&flush(2)).await.is_ok()).await;
+    eventually_async("the server answers again", async || figures.flush(&flush(2)).await.is_ok())
+        .await;
     assert_eq!(requests_told(&figures).await, 2);
 }
 

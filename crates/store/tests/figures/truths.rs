@@ -21,7 +21,9 @@ pub(crate) async fn flushes_of_all_replicas_add_up(fixture: &Fixture) {
             deltas.endpoints.get_mut("/api").unwrap().rejected = 1;
             deltas.totals.add(Total::HttpRequests, 10);
             deltas.totals.add(Total::HttpMicros, number);
-            fixture.flush(&Flush { replica: replica.into(), number, held: Held::default(), deltas }).await;
+            fixture
+                .flush(&Flush { replica: replica.into(), number, held: Held::default(), deltas })
+                .await;
         }
     }
     fixture.tell(requests("other", ["carol"])).await;
@@ -67,7 +69,9 @@ pub(crate) async fn clients_are_counted_to_a_few_percent(fixture: &Fixture) {
     fixture.pass(SLICE * 3);
     fixture.tell(requests("/b", names[8_000..].iter().map(String::as_str))).await;
     let figures = fixture.read().await;
-    for (counted, truth) in [(figures.clients, 20_000_u64), (figures.endpoints["/a"].active_clients, 12_000)] {
+    for (counted, truth) in
+        [(figures.clients, 20_000_u64), (figures.endpoints["/a"].active_clients, 12_000)]
+    {
         // Five times the standard error: a fault, if it is ever missed.
         assert!(counted.abs_diff(truth) * 100 < truth * 4, "{counted} instead of {truth}");
     }
@@ -84,7 +88,11 @@ pub(crate) async fn a_client_gone_for_an_hour_is_no_longer_counted(fixture: &Fix
     assert_eq!(fixture.read().await.clients, 2);
     fixture.pass(SLICE);
     let figures = fixture.read().await;
-    assert_eq!((figures.clients, figures.limited_clients, figures.top_limited.len()), (1, 0, 0), "only bob is left");
+    assert_eq!(
+        (figures.clients, figures.limited_clients, figures.top_limited.len()),
+        (1, 0, 0),
+        "only bob is left"
+    );
     let api = figures.endpoints["/api"];
     assert_eq!((api.requests, api.active_clients), (2, 1), "what was counted stays");
     fixture.pass(HOUR);
@@ -106,7 +114,8 @@ pub(crate) async fn the_most_limited_come_first(fixture: &Fixture) {
 pub(crate) async fn a_flood_of_limited_clients_leaves_the_most_limited(fixture: &Fixture) {
     fixture.tell(limited([("alice", 1_000)])).await;
     for flood in 0..15 {
-        let names: Vec<String> = (0..200).map(|number| format!("client-{flood}-{number}")).collect();
+        let names: Vec<String> =
+            (0..200).map(|number| format!("client-{flood}-{number}")).collect();
         fixture.tell(limited(names.iter().map(|name| (name.as_str(), 1)))).await;
     }
     let figures = fixture.read().await;
@@ -123,7 +132,10 @@ pub(crate) async fn a_killed_replicas_connections_vanish_and_its_counts_stay(fix
     fixture.flush(&holding("killed", 1, 7)).await;
     fixture.flush(&holding("alive", 1, 3)).await;
     let figures = fixture.read().await;
-    assert_eq!(figures.replicas["killed"].held, Held { http: 7, websocket: 2, grpc: 1, database: 4 });
+    assert_eq!(
+        figures.replicas["killed"].held,
+        Held { http: 7, websocket: 2, grpc: 1, database: 4 }
+    );
     assert_eq!(figures.replicas.values().map(|replica| replica.held.http).sum::<u64>(), 10);
     fixture.pass(SLICE);
     fixture.flush(&holding("alive", 2, 4)).await;
@@ -149,7 +161,11 @@ pub(crate) async fn a_deployment_runs_from_its_start_to_its_end(fixture: &Fixtur
     for id in [Some("a"), Some("a"), Some("b"), None, None] {
         fixture.tell(deployment(id, Phase::Started, now)).await;
     }
-    assert_eq!(fixture.read().await.gauges.active_deployments, 4, "a start that is told twice counts once");
+    assert_eq!(
+        fixture.read().await.gauges.active_deployments,
+        4,
+        "a start that is told twice counts once"
+    );
     for id in [Some("a"), Some("a"), Some("never"), None] {
         fixture.tell(deployment(id, Phase::Finished, now)).await;
     }
@@ -158,7 +174,11 @@ pub(crate) async fn a_deployment_runs_from_its_start_to_its_end(fixture: &Fixtur
     assert_eq!(fixture.read().await.gauges, gauges);
     fixture.tell(deployment(None, Phase::Finished, now)).await;
     fixture.tell(deployment(None, Phase::Finished, now)).await;
-    assert_eq!(fixture.read().await.gauges.active_deployments, 1, "what never started is not counted below nothing");
+    assert_eq!(
+        fixture.read().await.gauges.active_deployments,
+        1,
+        "what never started is not counted below nothing"
+    );
 }
 
 pub(crate) async fn a_deployments_end_may_come_before_its_start(fixture: &Fixture) {
@@ -193,7 +213,9 @@ pub(crate) async fn of_two_reports_the_later_holds(fixture: &Fixture) {
     assert_eq!(fixture.read().await.gauges, gauges);
 }
 
-pub(crate) async fn an_instance_that_is_silent_is_forgotten_and_the_whole_is_not(fixture: &Fixture) {
+pub(crate) async fn an_instance_that_is_silent_is_forgotten_and_the_whole_is_not(
+    fixture: &Fixture,
+) {
     fixture.tell(gauge("api-1", "denials", 0.5, Instant::now())).await;
     fixture.tell(gauge("", "denials", 0.75, Instant::now())).await;
     assert_eq!(fixture.read().await.gauges.reported.len(), 2);
@@ -215,7 +237,9 @@ pub(crate) async fn a_flood_of_gauges_is_bounded_and_makes_way_for_the_living(fi
     for round in 0..3 {
         let mut deltas = Deltas::default();
         for number in 0..1_000 {
-            deltas.gauges.append(&mut gauge(&format!("instance-{round}-{number}"), "", 1.0, Instant::now()).gauges);
+            deltas.gauges.append(
+                &mut gauge(&format!("instance-{round}-{number}"), "", 1.0, Instant::now()).gauges,
+            );
         }
         fixture.tell(deltas).await;
     }
@@ -237,6 +261,8 @@ pub(crate) async fn of_too_many_gauges_of_the_whole_the_oldest_make_room(fixture
     let gauges = fixture.tell(gauge("", "denials", 0.5, Instant::now())).await;
     assert_eq!(gauges.reported.len(), 1_801);
     assert!(gauges.reported.contains_key(&key("", "denials")));
-    let of_round = |round: &str| gauges.reported.keys().filter(|key| key.labels().next().unwrap().starts_with(round)).count();
+    let of_round = |round: &str| {
+        gauges.reported.keys().filter(|key| key.labels().next().unwrap().starts_with(round)).count()
+    };
     assert_eq!((of_round("0-"), of_round("1-")), (800, 1_000));
 }

@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use super::tls::TlsFiles;
 use crate::TelemetryError;
 
-/// A client whose work is done on the exporters' runtime, since those who call it are plain threads.
+/// A client whose work is done on the exporters' runtime, since those who call it are plain
+/// threads.
 struct OnRuntime {
     client: Arc<dyn HttpClient>,
     runtime: Handle,
@@ -24,7 +25,11 @@ pub(super) fn client(
     runtime: &Handle,
 ) -> Result<impl HttpClient + use<>, TelemetryError> {
     let client: Arc<dyn HttpClient> = if endpoint.starts_with("https:") {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls.for_http()?).https_only().enable_http1().build();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.for_http()?)
+            .https_only()
+            .enable_http1()
+            .build();
         Arc::new(HyperClient::new(connector, timeout, None))
     } else {
         Arc::new(HyperClient::with_default_connector(timeout, None))

@@ -1,6 +1,8 @@
 //! The exporters themselves, and the thread they work on.
 
-use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry_otlp::{
+    MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+};
 use opentelemetry_sdk::{Resource, metrics::MeterProviderBuilder, trace::SdkTracerProvider};
 use tokio::runtime::{Handle, Runtime};
 
@@ -18,14 +20,16 @@ pub(crate) struct Exporters {
     _runtime: OwnRuntime,
 }
 
-/// A runtime beside the service's: a slow collector takes no worker from a request, and none is needed to exist.
+/// A runtime beside the service's: a slow collector takes no worker from a request, and none is
+/// needed to exist.
 #[derive(Debug)]
 struct OwnRuntime(Option<Runtime>);
 
 // === impl Exporters ===
 
 impl Exporters {
-    /// Has `provider` send where `otlp` says, through the exporters returned; none, if nothing is sent.
+    /// Has `provider` send where `otlp` says, through the exporters returned; none, if nothing is
+    /// sent.
     pub(crate) fn attach(
         otlp: &Otlp,
         mut provider: MeterProviderBuilder,
@@ -41,7 +45,11 @@ impl Exporters {
         if let Some(target) = &otlp.metrics {
             provider = provider.with_periodic_exporter(metric_exporter(target, handle)?);
         }
-        let tracer_provider = otlp.traces.as_ref().map(|target| tracer_provider(target, handle, resource)).transpose()?;
+        let tracer_provider = otlp
+            .traces
+            .as_ref()
+            .map(|target| tracer_provider(target, handle, resource))
+            .transpose()?;
         Ok((provider, Some(Self { tracer_provider, _runtime: runtime })))
     }
 
@@ -50,7 +58,9 @@ impl Exporters {
     }
 
     pub(crate) fn shutdown(&self) -> Result<(), TelemetryError> {
-        self.tracer_provider.as_ref().map_or(Ok(()), |provider| provider.shutdown().map_err(TelemetryError::Shutdown))
+        self.tracer_provider
+            .as_ref()
+            .map_or(Ok(()), |provider| provider.shutdown().map_err(TelemetryError::Shutdown))
     }
 }
 
@@ -60,7 +70,8 @@ fn metric_exporter(target: &Target, runtime: &Handle) -> Result<MetricExporter, 
     match transport {
         Transport::Grpc => {
             let builder = builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout);
-            let builder = if target.is_plain() { builder } else { builder.with_tls_config(tls.for_grpc()?) };
+            let builder =
+                if target.is_plain() { builder } else { builder.with_tls_config(tls.for_grpc()?) };
             builder.build()
         }
         Transport::Http => builder
@@ -74,13 +85,18 @@ fn metric_exporter(target: &Target, runtime: &Handle) -> Result<MetricExporter, 
     .map_err(TelemetryError::Exporter)
 }
 
-fn tracer_provider(target: &Target, runtime: &Handle, resource: &Resource) -> Result<SdkTracerProvider, TelemetryError> {
+fn tracer_provider(
+    target: &Target,
+    runtime: &Handle,
+    resource: &Resource,
+) -> Result<SdkTracerProvider, TelemetryError> {
     let Target { transport, endpoint, timeout, tls } = target;
     let builder = SpanExporter::builder();
     let exporter = match transport {
         Transport::Grpc => {
             let builder = builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout);
-            let builder = if target.is_plain() { builder } else { builder.with_tls_config(tls.for_grpc()?) };
+            let builder =
+                if target.is_plain() { builder } else { builder.with_tls_config(tls.for_grpc()?) };
             builder.build()
         }
         Transport::Http => builder
@@ -92,7 +108,10 @@ fn tracer_provider(target: &Target, runtime: &Handle, resource: &Resource) -> Re
             .build(),
     }
     .map_err(TelemetryError::Exporter)?;
-    Ok(SdkTracerProvider::builder().with_resource(resource.clone()).with_batch_exporter(exporter).build())
+    Ok(SdkTracerProvider::builder()
+        .with_resource(resource.clone())
+        .with_batch_exporter(exporter)
+        .build())
 }
 
 // === impl OwnRuntime ===
@@ -100,7 +119,12 @@ fn tracer_provider(target: &Target, runtime: &Handle, resource: &Resource) -> Re
 impl OwnRuntime {
     fn start() -> Result<Self, TelemetryError> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).max_blocking_threads(2).thread_name("otlp").enable_all().build();
+        let runtime = builder
+            .worker_threads(1)
+            .max_blocking_threads(2)
+            .thread_name("otlp")
+            .enable_all()
+            .build();
         runtime.map(|runtime| Self(Some(runtime))).map_err(TelemetryError::Thread)
     }
 

@@ -7,10 +7,13 @@ use crate::TelemetryError;
 
 /// Where metrics and traces go by OTLP; nowhere unless asked.
 ///
-/// A signal is sent if `OTEL_EXPORTER_OTLP_ENDPOINT` or its own `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or `..._TRACES_ENDPOINT` is set,
-/// or if `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` names `otlp`; these also switch it off, by naming something else.
-/// `OTEL_SDK_DISABLED=true` switches both off. `..._PROTOCOL` is `http/protobuf` (unless said) or `grpc`, `..._TIMEOUT` is in
-/// milliseconds, `..._CERTIFICATE`, `..._CLIENT_CERTIFICATE` and `..._CLIENT_KEY` name files in PEM form for TLS. Headers, compression, the interval, temporality and the sampler follow their own standard variables.
+/// A signal is sent if `OTEL_EXPORTER_OTLP_ENDPOINT` or its own
+/// `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or `..._TRACES_ENDPOINT` is set, or if
+/// `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` names `otlp`; these also switch it off, by
+/// naming something else. `OTEL_SDK_DISABLED=true` switches both off. `..._PROTOCOL` is
+/// `http/protobuf` (unless said) or `grpc`, `..._TIMEOUT` is in milliseconds, `..._CERTIFICATE`,
+/// `..._CLIENT_CERTIFICATE` and `..._CLIENT_KEY` name files in PEM form for TLS. Headers,
+/// compression, the interval, temporality and the sampler follow their own standard variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Otlp {
     pub(super) metrics: Option<Target>,
@@ -39,8 +42,10 @@ struct Signal {
     path: &'static str,
 }
 
-const METRICS: Signal = Signal { exporter: "OTEL_METRICS_EXPORTER", own: "METRICS_", path: "/v1/metrics" };
-const TRACES: Signal = Signal { exporter: "OTEL_TRACES_EXPORTER", own: "TRACES_", path: "/v1/traces" };
+const METRICS: Signal =
+    Signal { exporter: "OTEL_METRICS_EXPORTER", own: "METRICS_", path: "/v1/metrics" };
+const TRACES: Signal =
+    Signal { exporter: "OTEL_TRACES_EXPORTER", own: "TRACES_", path: "/v1/traces" };
 
 // === impl Otlp ===
 
@@ -60,7 +65,9 @@ impl Otlp {
     ///
     /// [`TelemetryError::Variable`] if a variable holds what it must not.
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, TelemetryError> {
-        let get = |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let get = |name: &str| {
+            get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
         if get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(Self::default());
         }
@@ -78,11 +85,20 @@ impl Otlp {
     }
 }
 
-/// The sampler is the SDK's to make; it would take what it does not know for `parentbased_always_on`, and send everything.
+/// The sampler is the SDK's to make; it would take what it does not know for
+/// `parentbased_always_on`, and send everything.
 fn require_sampler(get: &impl Fn(&str) -> Option<String>) -> Result<(), TelemetryError> {
-    const SAMPLERS: [&str; 6] =
-        ["always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"];
-    let refuse = |name: &str, value, wanted| Err(TelemetryError::Variable { name: name.to_owned(), value, wanted });
+    const SAMPLERS: [&str; 6] = [
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ];
+    let refuse = |name: &str, value, wanted| {
+        Err(TelemetryError::Variable { name: name.to_owned(), value, wanted })
+    };
     let Some(sampler) = get("OTEL_TRACES_SAMPLER") else { return Ok(()) };
     if !SAMPLERS.contains(&sampler.as_str()) {
         let wanted = "`always_on`, `always_off` or `traceidratio`, or one of these with `parentbased_` before it";
@@ -109,7 +125,10 @@ impl Target {
 // === impl Signal ===
 
 impl Signal {
-    fn target(&self, get: &impl Fn(&str) -> Option<String>) -> Result<Option<Target>, TelemetryError> {
+    fn target(
+        &self,
+        get: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Target>, TelemetryError> {
         let (_, own_endpoint) = self.variable("ENDPOINT");
         let shared_endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
         let wanted = match get(self.exporter) {
@@ -122,21 +141,29 @@ impl Signal {
         let transport = self.transport(get)?;
         let endpoint = match (get(&own_endpoint), transport) {
             (Some(endpoint), _) => endpoint,
-            (None, Transport::Grpc) => get(shared_endpoint).unwrap_or_else(|| "http://localhost:4317".to_owned()),
+            (None, Transport::Grpc) => {
+                get(shared_endpoint).unwrap_or_else(|| "http://localhost:4317".to_owned())
+            }
             (None, Transport::Http) => {
-                let base = get(shared_endpoint).unwrap_or_else(|| "http://localhost:4318".to_owned());
+                let base =
+                    get(shared_endpoint).unwrap_or_else(|| "http://localhost:4318".to_owned());
                 format!("{}{}", base.trim_end_matches('/'), self.path)
             }
         };
         Ok(Some(Target { transport, endpoint, timeout: self.timeout(get)?, tls: self.tls(get)? }))
     }
 
-    fn transport(&self, get: &impl Fn(&str) -> Option<String>) -> Result<Transport, TelemetryError> {
+    fn transport(
+        &self,
+        get: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Transport, TelemetryError> {
         match self.first_set("PROTOCOL", get) {
             None => Ok(Transport::Http),
             Some((_, value)) if value == "http/protobuf" => Ok(Transport::Http),
             Some((_, value)) if value == "grpc" => Ok(Transport::Grpc),
-            Some((name, value)) => Err(TelemetryError::Variable { name, value, wanted: "`grpc` or `http/protobuf`" }),
+            Some((name, value)) => {
+                Err(TelemetryError::Variable { name, value, wanted: "`grpc` or `http/protobuf`" })
+            }
         }
     }
 
@@ -146,27 +173,44 @@ impl Signal {
         };
         match value.parse() {
             Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds)),
-            Ok(_) | Err(_) => Err(TelemetryError::Variable { name, value, wanted: "a whole number of milliseconds above 0" }),
+            Ok(_) | Err(_) => Err(TelemetryError::Variable {
+                name,
+                value,
+                wanted: "a whole number of milliseconds above 0",
+            }),
         }
     }
 
     fn tls(&self, get: &impl Fn(&str) -> Option<String>) -> Result<TlsFiles, TelemetryError> {
         let file = |what| self.first_set(what, get).map(|(_, file)| PathBuf::from(file));
-        let own = match (self.first_set("CLIENT_CERTIFICATE", get), self.first_set("CLIENT_KEY", get)) {
-            (Some((_, certificate)), Some((_, key))) => Some((certificate.into(), key.into())),
-            (None, None) => None,
-            (Some((name, value)), None) => {
-                return Err(TelemetryError::Variable { name, value, wanted: "set together with `..._CLIENT_KEY`" });
-            }
-            (None, Some((name, value))) => {
-                return Err(TelemetryError::Variable { name, value, wanted: "set together with `..._CLIENT_CERTIFICATE`" });
-            }
-        };
+        let own =
+            match (self.first_set("CLIENT_CERTIFICATE", get), self.first_set("CLIENT_KEY", get)) {
+                (Some((_, certificate)), Some((_, key))) => Some((certificate.into(), key.into())),
+                (None, None) => None,
+                (Some((name, value)), None) => {
+                    return Err(TelemetryError::Variable {
+                        name,
+                        value,
+                        wanted: "set together with `..._CLIENT_KEY`",
+                    });
+                }
+                (None, Some((name, value))) => {
+                    return Err(TelemetryError::Variable {
+                        name,
+                        value,
+                        wanted: "set together with `..._CLIENT_CERTIFICATE`",
+                    });
+                }
+            };
         Ok(TlsFiles { authorities: file("CERTIFICATE"), own })
     }
 
     /// The signal's own variable if it is set, else the one both signals share, with its name.
-    fn first_set(&self, what: &str, get: &impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
+    fn first_set(
+        &self,
+        what: &str,
+        get: &impl Fn(&str) -> Option<String>,
+    ) -> Option<(String, String)> {
         let (shared, own) = self.variable(what);
         [own, shared].into_iter().find_map(|name| get(&name).map(|value| (name, value)))
     }
@@ -181,7 +225,9 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Otlp, TelemetryError> {
-        Otlp::from_variables(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        Otlp::from_variables(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     fn read_well(variables: &[(&str, &str)]) -> Otlp {
@@ -189,7 +235,12 @@ mod tests {
     }
 
     fn target(transport: Transport, endpoint: &str, timeout_ms: u64) -> Option<Target> {
-        Some(Target { transport, endpoint: endpoint.to_owned(), timeout: Duration::from_millis(timeout_ms), tls: TlsFiles::default() })
+        Some(Target {
+            transport,
+            endpoint: endpoint.to_owned(),
+            timeout: Duration::from_millis(timeout_ms),
+            tls: TlsFiles::default(),
+        })
     }
 
     #[test]
@@ -202,13 +253,19 @@ mod tests {
     #[test]
     fn a_shared_endpoint_takes_both_signals_each_at_its_path() {
         let otlp = read_well(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/")]);
-        assert_eq!(otlp.metrics, target(Transport::Http, "http://collector:4318/v1/metrics", 10_000));
+        assert_eq!(
+            otlp.metrics,
+            target(Transport::Http, "http://collector:4318/v1/metrics", 10_000)
+        );
         assert_eq!(otlp.traces, target(Transport::Http, "http://collector:4318/v1/traces", 10_000));
     }
 
     #[test]
     fn grpc_knows_no_paths() {
-        let otlp = read_well(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+        let otlp = read_well(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ]);
         assert_eq!(otlp.metrics, target(Transport::Grpc, "http://collector:4317", 10_000));
     }
 
@@ -235,7 +292,10 @@ mod tests {
     #[test]
     fn an_exporter_named_otlp_goes_to_the_collector_next_door() {
         let otlp = read_well(&[("OTEL_METRICS_EXPORTER", "prometheus, otlp")]);
-        assert_eq!(otlp.metrics, target(Transport::Http, "http://localhost:4318/v1/metrics", 10_000));
+        assert_eq!(
+            otlp.metrics,
+            target(Transport::Http, "http://localhost:4318/v1/metrics", 10_000)
+        );
         assert_eq!(otlp.traces, None);
     }
 
@@ -266,20 +326,39 @@ mod tests {
     #[test]
     fn a_variable_that_makes_no_sense_is_refused_with_what_would() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
-        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).expect_err("it is not spoken here");
-        assert_eq!(error.to_string(), "OTEL_EXPORTER_OTLP_PROTOCOL: `http/json` must be `grpc` or `http/protobuf`");
-        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10s")]).expect_err("it is no number");
-        assert_eq!(error.to_string(), "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: `10s` must be a whole number of milliseconds above 0");
-        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "own.key")]).expect_err("it has no certificate");
+        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")])
+            .expect_err("it is not spoken here");
+        assert_eq!(
+            error.to_string(),
+            "OTEL_EXPORTER_OTLP_PROTOCOL: `http/json` must be `grpc` or `http/protobuf`"
+        );
+        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10s")])
+            .expect_err("it is no number");
+        assert_eq!(
+            error.to_string(),
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: `10s` must be a whole number of milliseconds above 0"
+        );
+        let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "own.key")])
+            .expect_err("it has no certificate");
         let told = "OTEL_EXPORTER_OTLP_CLIENT_KEY: `own.key` must be set together with `..._CLIENT_CERTIFICATE`";
         assert_eq!(error.to_string(), told);
         let ratio = ("OTEL_TRACES_SAMPLER", "traceidratio");
         for (variables, told) in [
-            ([("OTEL_TRACES_SAMPLER", "sometimes"), endpoint], "OTEL_TRACES_SAMPLER: `sometimes` must be `always_on`, "),
-            ([("OTEL_TRACES_SAMPLER_ARG", "1 %"), ratio], "OTEL_TRACES_SAMPLER_ARG: `1 %` must be a share between 0.0 and 1.0"),
-            ([("OTEL_TRACES_SAMPLER_ARG", "2"), ratio], "OTEL_TRACES_SAMPLER_ARG: `2` must be a share between 0.0 and 1.0"),
+            (
+                [("OTEL_TRACES_SAMPLER", "sometimes"), endpoint],
+                "OTEL_TRACES_SAMPLER: `sometimes` must be `always_on`, ",
+            ),
+            (
+                [("OTEL_TRACES_SAMPLER_ARG", "1 %"), ratio],
+                "OTEL_TRACES_SAMPLER_ARG: `1 %` must be a share between 0.0 and 1.0",
+            ),
+            (
+                [("OTEL_TRACES_SAMPLER_ARG", "2"), ratio],
+                "OTEL_TRACES_SAMPLER_ARG: `2` must be a share between 0.0 and 1.0",
+            ),
         ] {
-            let error = read(&[&variables[..], &[endpoint]].concat()).expect_err("no sampler can be made of it");
+            let error = read(&[&variables[..], &[endpoint]].concat())
+                .expect_err("no sampler can be made of it");
             assert!(error.to_string().starts_with(told), "{error}");
         }
     }

@@ -30,14 +30,17 @@ impl TlsFiles {
     pub(super) fn for_grpc(&self) -> Result<ClientTlsConfig, TelemetryError> {
         let config = match &self.authorities {
             Some(file) => {
-                // Looked at here, since the transport would take a file without certificates for one with none to trust.
+                // Looked at here, since the transport would take a file without certificates for
+                // one with none to trust.
                 read_certificates(file)?;
                 ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(file)?))
             }
             None => ClientTlsConfig::new().with_enabled_roots(),
         };
         Ok(match &self.own {
-            Some((certificate, key)) => config.identity(Identity::from_pem(read(certificate)?, read(key)?)),
+            Some((certificate, key)) => {
+                config.identity(Identity::from_pem(read(certificate)?, read(key)?))
+            }
             None => config,
         })
     }
@@ -60,7 +63,8 @@ impl TlsFiles {
         match &self.own {
             Some((certificate, key)) => {
                 let chain = read_certificates(certificate)?;
-                let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| not_pem(key, "a private key"))?;
+                let key = PrivateKeyDer::from_pem_slice(&read(key)?)
+                    .map_err(|_| not_pem(key, "a private key"))?;
                 builder.with_client_auth_cert(chain, key).map_err(TelemetryError::Tls)
             }
             None => Ok(builder.with_no_client_auth()),
@@ -75,7 +79,10 @@ fn read(file: &Path) -> Result<Vec<u8>, TelemetryError> {
 /// The certificates in a file, one at least.
 fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TelemetryError> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(file)?).collect();
-    certificates.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(|| not_pem(file, "a certificate"))
+    certificates
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| not_pem(file, "a certificate"))
 }
 
 fn not_pem(file: &Path, wanted: &'static str) -> TelemetryError {

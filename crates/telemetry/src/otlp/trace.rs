@@ -16,7 +16,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 const TRACESTATE: &str = "tracestate";
 
-/// Makes `span` a child of the caller's span, if `headers` carry a W3C trace context and traces are sent; else does nothing.
+/// Makes `span` a child of the caller's span, if `headers` carry a W3C trace context and traces are
+/// sent; else does nothing.
 ///
 /// To be called before the span is entered: afterwards its trace is settled.
 pub fn join_trace(span: &Span, headers: &HeaderMap) {
@@ -30,7 +31,8 @@ pub fn join_trace(span: &Span, headers: &HeaderMap) {
     }
 }
 
-/// Writes the trace context of `span` into `headers`, so that whoever is asked next joins its trace; nothing if traces are not sent.
+/// Writes the trace context of `span` into `headers`, so that whoever is asked next joins its
+/// trace; nothing if traces are not sent.
 pub fn pass_trace_on(span: &Span, headers: &mut HeaderMap) {
     if span.is_disabled() {
         return;
@@ -47,11 +49,17 @@ pub(crate) fn rename(span: &Span, name: String) {
     span.context().span().update_name(name);
 }
 
-pub(crate) fn layer<S>(provider: &SdkTracerProvider, scope: &'static str) -> OpenTelemetryLayer<S, SdkTracer>
+pub(crate) fn layer<S>(
+    provider: &SdkTracerProvider,
+    scope: &'static str,
+) -> OpenTelemetryLayer<S, SdkTracer>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     // Source lines and threads double a span's size, and tell an operator nothing.
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(scope)).with_location(false).with_threads(false);
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer(scope))
+        .with_location(false)
+        .with_threads(false);
     layer.with_target(false).with_tracked_inactivity(false)
 }

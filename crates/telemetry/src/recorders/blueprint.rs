@@ -72,7 +72,8 @@ impl BlueprintRecorder {
         self.operations.add(1, &[operation, status]);
     }
 
-    /// A blueprint now has this many resources. Of blueprints folded into `other`, the last one reported is told.
+    /// A blueprint now has this many resources. Of blueprints folded into `other`, the last one
+    /// reported is told.
     pub fn resources(&self, blueprint: &str, count: u64) {
         self.resources.record(count, &[BLUEPRINT.with(self.blueprints.value(blueprint))]);
     }

@@ -19,8 +19,10 @@ pub const MAX_CUSTOM_METRICS: usize = 100;
 pub const MAX_CUSTOM_LABELS: usize = 5;
 /// The most values that one of its labels keeps; the rest become `other`.
 const MAX_CUSTOM_VALUES: usize = 50;
-/// Boundaries of a histogram that names none: from a millisecond to five minutes, when it counts seconds.
-const USUAL_BOUNDARIES: [f64; 15] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+/// Boundaries of a histogram that names none: from a millisecond to five minutes, when it counts
+/// seconds.
+const USUAL_BOUNDARIES: [f64; 15] =
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
 /// A metric of an application's own. Valid once made.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,13 +52,17 @@ pub enum CustomKind {
 #[non_exhaustive]
 pub enum CustomMetricError {
     /// No metric can be called so.
-    #[error("`{name}` names no metric: use letters, digits and `_`, a letter first, at most 100 in all")]
+    #[error(
+        "`{name}` names no metric: use letters, digits and `_`, a letter first, at most 100 in all"
+    )]
     Name {
         /// The name.
         name: String,
     },
     /// The name is taken, or would be read as another's.
-    #[error("`{name}` is a metric of Sluice already, or begins like Sluice's own: choose another name")]
+    #[error(
+        "`{name}` is a metric of Sluice already, or begins like Sluice's own: choose another name"
+    )]
     Taken {
         /// The name.
         name: String,
@@ -68,7 +74,9 @@ pub enum CustomMetricError {
         name: String,
     },
     /// No label can be called so.
-    #[error("`{label}` names no label: use letters, digits and `_`, a letter first, and neither `le` nor `quantile`")]
+    #[error(
+        "`{label}` names no label: use letters, digits and `_`, a letter first, and neither `le` nor `quantile`"
+    )]
     Label {
         /// The label.
         label: String,
@@ -80,7 +88,9 @@ pub enum CustomMetricError {
         label: String,
     },
     /// Too many labels.
-    #[error("{count} labels are too many: each multiplies the number of series, so at most {MAX_CUSTOM_LABELS} are possible")]
+    #[error(
+        "{count} labels are too many: each multiplies the number of series, so at most {MAX_CUSTOM_LABELS} are possible"
+    )]
     TooManyLabels {
         /// How many there are.
         count: usize,
@@ -177,7 +187,10 @@ impl CustomMetric {
         }
         for (i, &label) in labels.iter().enumerate() {
             let label_owned = || label.to_owned();
-            if !is_identifier(label) || label.starts_with("__") || ["le", "quantile", "otel_metric_overflow"].contains(&label) {
+            if !is_identifier(label)
+                || label.starts_with("__")
+                || ["le", "quantile", "otel_metric_overflow"].contains(&label)
+            {
                 return Err(CustomMetricError::Label { label: label_owned() });
             }
             if labels[..i].contains(&label) {
@@ -186,7 +199,10 @@ impl CustomMetric {
         }
         if let CustomKind::Histogram(boundaries) = &kind {
             let grow = boundaries.is_sorted_by(|left, right| left < right);
-            if boundaries.len() > 50 || !grow || boundaries.iter().any(|boundary| !boundary.is_finite()) {
+            if boundaries.len() > 50
+                || !grow
+                || boundaries.iter().any(|boundary| !boundary.is_finite())
+            {
                 return Err(CustomMetricError::Boundaries);
             }
         }
@@ -231,7 +247,10 @@ impl CustomMetric {
     fn labels_in_words(&self) -> String {
         match self.labels.as_slice() {
             [] => "no labels".to_owned(),
-            labels => format!("the labels {}", labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")),
+            labels => format!(
+                "the labels {}",
+                labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
+            ),
         }
     }
 }
@@ -255,7 +274,8 @@ fn is_identifier(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether `name`, or one of the names that a metric of that name has on `/metrics`, is somebody else's.
+/// Whether `name`, or one of the names that a metric of that name has on `/metrics`, is somebody
+/// else's.
 fn is_taken(name: &str) -> bool {
     const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
     let stem = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix));
@@ -264,8 +284,13 @@ fn is_taken(name: &str) -> bool {
             || (matches!(kind, Kind::Histogram(_)) && stem == Some(known))
             || SUFFIXES.iter().any(|suffix| known.strip_suffix(suffix) == Some(name))
     };
-    let reserved = ["sluice_", "otel_", "process_", "scrape_", "__"].iter().any(|prefix| name.starts_with(prefix));
-    reserved || name == "up" || name == "target_info" || catalogue().any(|metric| collides(metric.name, metric.kind))
+    let reserved = ["sluice_", "otel_", "process_", "scrape_", "__"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    reserved
+        || name == "up"
+        || name == "target_info"
+        || catalogue().any(|metric| collides(metric.name, metric.kind))
 }
 
 // === impl CustomRecorder ===
@@ -277,9 +302,11 @@ impl CustomRecorder {
         Self { meter: meter.clone(), declared: Arc::default() }
     }
 
-    /// Makes room for `metrics`. What was declared before stays: a series does not end while its process runs.
+    /// Makes room for `metrics`. What was declared before stays: a series does not end while its
+    /// process runs.
     ///
-    /// Returns the names that were declared differently before, or for which there is no room. They stay as they were.
+    /// Returns the names that were declared differently before, or for which there is no room. They
+    /// stay as they were.
     pub fn declare(&self, metrics: &[CustomMetric]) -> Vec<String> {
         let mut declared = self.declared.write();
         let mut refused = Vec::new();
@@ -287,7 +314,8 @@ impl CustomRecorder {
             match declared.get(&metric.name) {
                 Some(known) if known.metric == *metric => {}
                 None if declared.len() < MAX_CUSTOM_METRICS => {
-                    declared.insert(metric.name.clone(), Arc::new(Declared::new(&self.meter, metric)));
+                    declared
+                        .insert(metric.name.clone(), Arc::new(Declared::new(&self.meter, metric)));
                 }
                 _ => refused.push(metric.name.clone()),
             }
@@ -299,9 +327,16 @@ impl CustomRecorder {
     ///
     /// # Errors
     /// When no such counter is declared, or the amount is below zero.
-    pub fn count(&self, name: &str, labels: &[(&str, &str)], amount: f64) -> Result<(), CustomError> {
+    pub fn count(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        amount: f64,
+    ) -> Result<(), CustomError> {
         let declared = self.find(name)?;
-        let Instrument::Counter(counter) = &declared.instrument else { return Err(declared.is_no("counter")) };
+        let Instrument::Counter(counter) = &declared.instrument else {
+            return Err(declared.is_no("counter"));
+        };
         if !amount.is_finite() || amount < 0.0 {
             return Err(declared.cannot_take(amount, "a number that is not below 0"));
         }
@@ -315,7 +350,9 @@ impl CustomRecorder {
     /// When no such gauge is declared.
     pub fn set(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), CustomError> {
         let declared = self.find(name)?;
-        let Instrument::Gauge(gauge) = &declared.instrument else { return Err(declared.is_no("gauge")) };
+        let Instrument::Gauge(gauge) = &declared.instrument else {
+            return Err(declared.is_no("gauge"));
+        };
         if !value.is_finite() {
             return Err(declared.cannot_take(value, "a number"));
         }
@@ -327,9 +364,16 @@ impl CustomRecorder {
     ///
     /// # Errors
     /// When no such histogram is declared.
-    pub fn observe(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), CustomError> {
+    pub fn observe(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: f64,
+    ) -> Result<(), CustomError> {
         let declared = self.find(name)?;
-        let Instrument::Histogram(histogram) = &declared.instrument else { return Err(declared.is_no("histogram")) };
+        let Instrument::Histogram(histogram) = &declared.instrument else {
+            return Err(declared.is_no("histogram"));
+        };
         if !value.is_finite() {
             return Err(declared.cannot_take(value, "a number"));
         }
@@ -346,7 +390,11 @@ impl CustomRecorder {
     fn find(&self, name: &str) -> Result<Arc<Declared>, CustomError> {
         self.declared.read().get(name).cloned().ok_or_else(|| {
             // An application's own words are shown to nobody at full length.
-            let shown = name.char_indices().take_while(|(at, _)| *at < MAX_VALUE_BYTES).map(|(_, c)| c).collect();
+            let shown = name
+                .char_indices()
+                .take_while(|(at, _)| *at < MAX_VALUE_BYTES)
+                .map(|(_, c)| c)
+                .collect();
             CustomError::Unknown { name: shown }
         })
     }
@@ -354,7 +402,9 @@ impl CustomRecorder {
 
 impl fmt::Debug for CustomRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CustomRecorder").field("declared", &self.declared.read().len()).finish_non_exhaustive()
+        f.debug_struct("CustomRecorder")
+            .field("declared", &self.declared.read().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -363,12 +413,20 @@ impl fmt::Debug for CustomRecorder {
 impl Declared {
     fn new(meter: &Meter, metric: &CustomMetric) -> Self {
         let CustomMetric { name, kind, labels, help, unit } = metric.clone();
-        let values = labels.iter().map(|_| LabelSet::named(meter, Cow::Borrowed("custom"), MAX_CUSTOM_VALUES)).collect();
+        let values = labels
+            .iter()
+            .map(|_| LabelSet::named(meter, Cow::Borrowed("custom"), MAX_CUSTOM_VALUES))
+            .collect();
         let instrument = match kind {
-            CustomKind::Counter => Instrument::Counter(meter.f64_counter(name).with_description(help).with_unit(unit).build()),
-            CustomKind::Gauge => Instrument::Gauge(meter.f64_gauge(name).with_description(help).with_unit(unit).build()),
+            CustomKind::Counter => Instrument::Counter(
+                meter.f64_counter(name).with_description(help).with_unit(unit).build(),
+            ),
+            CustomKind::Gauge => Instrument::Gauge(
+                meter.f64_gauge(name).with_description(help).with_unit(unit).build(),
+            ),
             CustomKind::Histogram(boundaries) => {
-                let boundaries = if boundaries.is_empty() { USUAL_BOUNDARIES.to_vec() } else { boundaries };
+                let boundaries =
+                    if boundaries.is_empty() { USUAL_BOUNDARIES.to_vec() } else { boundaries };
                 let histogram = meter.f64_histogram(name).with_description(help).with_unit(unit);
                 Instrument::Histogram(histogram.with_boundaries(boundaries).build())
             }
@@ -384,7 +442,10 @@ impl Declared {
 
     /// The labels as declared, whatever the order they are given in.
     fn labels(&self, given: &[(&str, &str)]) -> Result<Vec<KeyValue>, CustomError> {
-        let wrong = || CustomError::Labels { name: self.metric.name.clone(), declared: self.metric.labels_in_words() };
+        let wrong = || CustomError::Labels {
+            name: self.metric.name.clone(),
+            declared: self.metric.labels_in_words(),
+        };
         if given.len() != self.metric.labels.len() {
             return Err(wrong());
         }
@@ -396,11 +457,20 @@ impl Declared {
     }
 
     fn is_no(&self, asked: &'static str) -> CustomError {
-        CustomError::Kind { name: self.metric.name.clone(), declared: self.metric.kind.as_str(), asked }
+        CustomError::Kind {
+            name: self.metric.name.clone(),
+            declared: self.metric.kind.as_str(),
+            asked,
+        }
     }
 
     fn cannot_take(&self, value: f64, wanted: &'static str) -> CustomError {
-        CustomError::Value { name: self.metric.name.clone(), value: value.to_string(), declared: self.metric.kind.as_str(), wanted }
+        CustomError::Value {
+            name: self.metric.name.clone(),
+            value: value.to_string(),
+            declared: self.metric.kind.as_str(),
+            wanted,
+        }
     }
 }
 
@@ -422,13 +492,18 @@ mod tests {
     #[test]
     fn what_is_declared_is_recorded() {
         let telemetry = telemetry(&[
-            metric("my_feature_total", CustomKind::Counter, &["operation", "colour"]).with_help("How often."),
+            metric("my_feature_total", CustomKind::Counter, &["operation", "colour"])
+                .with_help("How often."),
             metric("queue_depth", CustomKind::Gauge, &[]),
             metric("job_seconds", CustomKind::Histogram(vec![1.0, 10.0]), &["job"]).with_unit("s"),
         ]);
         let custom = &telemetry.recorders().custom;
-        custom.count("my_feature_total", &[("operation", "a"), ("colour", "red")], 2.0).expect("it is declared");
-        custom.count("my_feature_total", &[("colour", "red"), ("operation", "a")], 0.5).expect("in any order");
+        custom
+            .count("my_feature_total", &[("operation", "a"), ("colour", "red")], 2.0)
+            .expect("it is declared");
+        custom
+            .count("my_feature_total", &[("colour", "red"), ("operation", "a")], 0.5)
+            .expect("in any order");
         custom.set("queue_depth", &[], -7.0).expect("it is declared");
         custom.observe("job_seconds", &[("job", "x")], 5.0).expect("it is declared");
         let text = telemetry.prometheus().render().expect("it renders");
@@ -445,17 +520,23 @@ mod tests {
 
     #[test]
     fn what_was_not_declared_is_refused_with_what_was() {
-        let telemetry = telemetry(&[metric("my_feature_total", CustomKind::Counter, &["operation"])]);
+        let telemetry =
+            telemetry(&[metric("my_feature_total", CustomKind::Counter, &["operation"])]);
         let custom = &telemetry.recorders().custom;
         let told = |result: Result<(), CustomError>| result.expect_err("it is wrong").to_string();
-        let unknown = "no metric `mine` is declared: add it to `metrics.custom` in the configuration";
+        let unknown =
+            "no metric `mine` is declared: add it to `metrics.custom` in the configuration";
         assert_eq!(told(custom.set("mine", &[], 1.0)), unknown);
-        assert_eq!(told(custom.set("my_feature_total", &[], 1.0)), "`my_feature_total` is declared as a counter, not as a gauge");
+        assert_eq!(
+            told(custom.set("my_feature_total", &[], 1.0)),
+            "`my_feature_total` is declared as a counter, not as a gauge"
+        );
         let labels = "`my_feature_total` has the labels `operation`, each once and no other";
         for given in [&[][..], &[("colour", "red")], &[("operation", "a"), ("colour", "red")]] {
             assert_eq!(told(custom.count("my_feature_total", given, 1.0)), labels);
         }
-        let value = "`my_feature_total` cannot take -1: a counter takes a number that is not below 0";
+        let value =
+            "`my_feature_total` cannot take -1: a counter takes a number that is not below 0";
         assert_eq!(told(custom.count("my_feature_total", &[("operation", "a")], -1.0)), value);
         assert!(custom.count("my_feature_total", &[("operation", "a")], f64::NAN).is_err());
     }
@@ -466,20 +547,33 @@ mod tests {
         let telemetry = telemetry(std::slice::from_ref(&first));
         let custom = &telemetry.recorders().custom;
         let second = metric("depth", CustomKind::Gauge, &["queue"]);
-        assert_eq!(custom.declare(&[first.clone(), second, metric("width", CustomKind::Gauge, &[])]), ["depth"]);
+        assert_eq!(
+            custom.declare(&[first.clone(), second, metric("width", CustomKind::Gauge, &[])]),
+            ["depth"]
+        );
         assert_eq!(custom.metric("depth"), Some(first));
         assert!(custom.metric("width").is_some());
-        let many: Vec<_> = (0..200).map(|n| metric(&format!("gauge_{n}"), CustomKind::Gauge, &[])).collect();
+        let many: Vec<_> =
+            (0..200).map(|n| metric(&format!("gauge_{n}"), CustomKind::Gauge, &[])).collect();
         assert_eq!(custom.declare(&many).len(), 200 - (MAX_CUSTOM_METRICS - 2));
     }
 
     #[test]
     fn impossible_metrics_are_refused() {
-        let refused = |name: &str, kind: CustomKind, labels: &[&str]| CustomMetric::new(name, kind, labels).expect_err(name).to_string();
+        let refused = |name: &str, kind: CustomKind, labels: &[&str]| {
+            CustomMetric::new(name, kind, labels).expect_err(name).to_string()
+        };
         for name in ["", "9lives", "a-b", "a:b", "ä", &"x".repeat(101)] {
             assert!(refused(name, CustomKind::Gauge, &[]).contains("names no metric"), "{name}");
         }
-        for name in ["sluice_mine", "up", "http_request_duration_seconds_sum", "active_deployments", "process_mine", "__name"] {
+        for name in [
+            "sluice_mine",
+            "up",
+            "http_request_duration_seconds_sum",
+            "active_deployments",
+            "process_mine",
+            "__name",
+        ] {
             assert!(refused(name, CustomKind::Gauge, &[]).contains("already"), "{name}");
         }
         assert!(refused("mine", CustomKind::Counter, &[]).contains("_total"));
@@ -487,8 +581,12 @@ mod tests {
         assert!(refused("mine", CustomKind::Gauge, &["le"]).contains("names no label"));
         assert!(refused("mine", CustomKind::Gauge, &["a b"]).contains("names no label"));
         assert!(refused("mine", CustomKind::Gauge, &["a", "a"]).contains("twice"));
-        assert!(refused("mine", CustomKind::Gauge, &["a", "b", "c", "d", "e", "f"]).contains("too many"));
-        for boundaries in [vec![2.0, 1.0], vec![1.0, 1.0], vec![f64::NAN], vec![1.0, f64::INFINITY]] {
+        assert!(
+            refused("mine", CustomKind::Gauge, &["a", "b", "c", "d", "e", "f"])
+                .contains("too many")
+        );
+        for boundaries in [vec![2.0, 1.0], vec![1.0, 1.0], vec![f64::NAN], vec![1.0, f64::INFINITY]]
+        {
             assert!(refused("mine", CustomKind::Histogram(boundaries), &[]).contains("boundaries"));
         }
     }
@@ -498,7 +596,11 @@ mod tests {
         let telemetry = telemetry(&[metric("mine_total", CustomKind::Counter, &["a", "b"])]);
         for n in 0..20_000 {
             let (a, b) = (format!("{n}"), format!("{}", n % 173));
-            telemetry.recorders().custom.count("mine_total", &[("a", &a), ("b", &b)], 1.0).expect("it is declared");
+            telemetry
+                .recorders()
+                .custom
+                .count("mine_total", &[("a", &a), ("b", &b)], 1.0)
+                .expect("it is declared");
         }
         let text = telemetry.prometheus().render().expect("it renders");
         let values: Vec<f64> = text

@@ -58,7 +58,9 @@ const DECISIONS: Metric = Metric {
 
 const CHECK_DURATION: Metric = Metric {
     name: "sluice_check_duration_seconds",
-    kind: Kind::Histogram(&[1e-6, 1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 1e-1]),
+    kind: Kind::Histogram(&[
+        1e-6, 1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 1e-1,
+    ]),
     unit: "s",
     labels: &[SOURCE],
     help: "Time from a check to its decision, by who decided, where it had to be waited for; in memory it is there within a microsecond.",
@@ -101,7 +103,9 @@ impl DecisionRecorder {
         Self {
             decisions: DECISIONS.counter(meter),
             limits: LabelSet::new(meter, LIMIT),
-            durations: std::array::from_fn(|place| durations.bind(&[SOURCE.with(Source::WORDS[place])])),
+            durations: std::array::from_fn(|place| {
+                durations.bind(&[SOURCE.with(Source::WORDS[place])])
+            }),
         }
     }
 
@@ -159,7 +163,11 @@ impl BoundDecisions {
 impl Bound {
     fn counter(&self, outcome: Outcome, source: Source) -> &BoundCounter<u64> {
         self.counters[outcome.place() * SOURCES + source.place()].get_or_init(|| {
-            self.decisions.bind(&[LIMIT.with(self.limit.clone()), OUTCOME.with(outcome.as_str()), SOURCE.with(source.as_str())])
+            self.decisions.bind(&[
+                LIMIT.with(self.limit.clone()),
+                OUTCOME.with(outcome.as_str()),
+                SOURCE.with(source.as_str()),
+            ])
         })
     }
 }

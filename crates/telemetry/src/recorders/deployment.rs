@@ -23,7 +23,9 @@ const OPERATIONS: Metric = Metric {
 
 const DURATION: Metric = Metric {
     name: "deployment_duration_seconds",
-    kind: Kind::Histogram(&[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0]),
+    kind: Kind::Histogram(&[
+        1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0,
+    ]),
     unit: "s",
     labels: &[OPERATION],
     help: "Time from the start of a deployment to its end, by operation.",
@@ -64,7 +66,8 @@ impl DeploymentRecorder {
         }
     }
 
-    /// An operation (`create`, `update`, `delete`) ended with `status`, after `took` if that is known.
+    /// An operation (`create`, `update`, `delete`) ended with `status`, after `took` if that is
+    /// known.
     pub fn operation(&self, operation: &str, status: &str, took: Option<Duration>) {
         let operation = OPERATION.with(self.operation_names.value(operation));
         let status = STATUS.with(self.statuses.value(status));

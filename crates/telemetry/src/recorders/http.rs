@@ -47,7 +47,18 @@ const STATUS: Label = Label::fixed("status", status::WORDS);
 pub(super) const ENDPOINT: Label = Label::capped("endpoint", 200);
 
 /// From an empty body to a large upload, by factors of four.
-const SIZES: &[f64] = &[64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
+const SIZES: &[f64] = &[
+    64.0,
+    256.0,
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+];
 
 const REQUESTS: Metric = Metric {
     name: "http_requests_total",
@@ -61,7 +72,9 @@ const REQUESTS: Metric = Metric {
 const DURATION: Metric = Metric {
     name: "http_request_duration_seconds",
     // The low end is for answers from memory, the high end for streamed ones.
-    kind: Kind::Histogram(&[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+    kind: Kind::Histogram(&[
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ]),
     unit: "s",
     labels: &[ENDPOINT, METHOD],
     help: "Time from a request's head to the end of its answer, by method and endpoint.",
@@ -171,23 +184,31 @@ impl HttpRecorder {
 impl BoundEndpoint {
     /// A request was answered with `status` after `took`.
     ///
-    /// A status that is not registered is counted as its class (`5xx`), so that a strange upstream cannot fill the label.
+    /// A status that is not registered is counted as its class (`5xx`), so that a strange upstream
+    /// cannot fill the label.
     pub fn answered(&self, method: Method, status: u16, took: Duration) {
         let bound = self.inner.bound(method);
-        bound.statuses[status::place(status)].get_or_init(|| self.inner.requests(method, status)).add(1);
-        bound.duration.get_or_init(|| self.inner.instruments.duration.bind(&self.inner.labels(method))).record(took.as_secs_f64());
+        bound.statuses[status::place(status)]
+            .get_or_init(|| self.inner.requests(method, status))
+            .add(1);
+        bound
+            .duration
+            .get_or_init(|| self.inner.instruments.duration.bind(&self.inner.labels(method)))
+            .record(took.as_secs_f64());
     }
 
     /// A request's body had this many bytes.
     pub fn request_size(&self, method: Method, bytes: u64) {
         let size = &self.inner.bound(method).request_size;
-        size.get_or_init(|| self.inner.instruments.request_size.bind(&self.inner.labels(method))).record(bytes);
+        size.get_or_init(|| self.inner.instruments.request_size.bind(&self.inner.labels(method)))
+            .record(bytes);
     }
 
     /// A response's body had this many bytes.
     pub fn response_size(&self, method: Method, bytes: u64) {
         let size = &self.inner.bound(method).response_size;
-        size.get_or_init(|| self.inner.instruments.response_size.bind(&self.inner.labels(method))).record(bytes);
+        size.get_or_init(|| self.inner.instruments.response_size.bind(&self.inner.labels(method)))
+            .record(bytes);
     }
 }
 

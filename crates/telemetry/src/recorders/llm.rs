@@ -25,7 +25,9 @@ const REQUESTS: Metric = Metric {
 const DURATION: Metric = Metric {
     name: "llm_generation_duration_seconds",
     // The slow alert asks for 10 s, so that is a boundary.
-    kind: Kind::Histogram(&[0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0]),
+    kind: Kind::Histogram(&[
+        0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0,
+    ]),
     unit: "s",
     labels: &[MODEL, OPERATION],
     help: "Time a language model took to generate, by model and operation.",

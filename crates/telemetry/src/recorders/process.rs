@@ -1,4 +1,5 @@
-//! What the process itself uses, read from the kernel when asked; a figure that cannot be read is left out.
+//! What the process itself uses, read from the kernel when asked; a figure that cannot be read is
+//! left out.
 
 use opentelemetry::metrics::Meter;
 use procfs::{
@@ -62,7 +63,11 @@ pub(super) fn observe(meter: &Meter) {
         }
     });
     OPEN_FDS.observed(meter, |observer| {
-        if let Some(count) = Process::myself().and_then(|process| process.fd_count()).ok().and_then(|count| u64::try_from(count).ok()) {
+        if let Some(count) = Process::myself()
+            .and_then(|process| process.fd_count())
+            .ok()
+            .and_then(|count| u64::try_from(count).ok())
+        {
             observer.observe(count, &[]);
         }
     });

@@ -26,7 +26,8 @@ pub struct RateLimitRecorder {
     endpoints: LabelSet,
 }
 
-/// The denied requests of one endpoint, ready to be counted. Cheap to clone; keep it with the endpoint.
+/// The denied requests of one endpoint, ready to be counted. Cheap to clone; keep it with the
+/// endpoint.
 #[derive(Clone, Debug)]
 pub struct BoundHits {
     hits: BoundCounter<u64>,
@@ -41,7 +42,8 @@ impl RateLimitRecorder {
         Self { hits: HITS.counter(meter), endpoints: LabelSet::new(meter, ENDPOINT) }
     }
 
-    /// The denied requests of `endpoint`: a configured pattern or `other`, never a raw path. There from now on, at 0.
+    /// The denied requests of `endpoint`: a configured pattern or `other`, never a raw path. There
+    /// from now on, at 0.
     #[must_use]
     pub fn bind(&self, endpoint: &str) -> BoundHits {
         BoundHits { hits: self.hits.bind(&[ENDPOINT.with(self.endpoints.value(endpoint))]) }

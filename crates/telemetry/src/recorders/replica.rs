@@ -82,9 +82,14 @@ impl ReplicaRecorder {
     #[must_use]
     pub fn new(meter: &Meter, build: &BuildInfo) -> Self {
         let reloads = CONFIG_RELOADS.counter(meter);
-        BUILD_INFO.gauge(meter).record(1, &[REVISION.with(build.revision.clone()), VERSION.with(build.version.clone())]);
+        BUILD_INFO.gauge(meter).record(
+            1,
+            &[REVISION.with(build.revision.clone()), VERSION.with(build.version.clone())],
+        );
         Self {
-            reloads: std::array::from_fn(|place| reloads.bind(&[RESULT.with(Reload::WORDS[place])])),
+            reloads: std::array::from_fn(|place| {
+                reloads.bind(&[RESULT.with(Reload::WORDS[place])])
+            }),
             replicas_live: REPLICAS_LIVE.gauge(meter),
         }
     }

@@ -62,7 +62,9 @@ const ROUND_TRIPS: Metric = Metric {
 
 const ROUND_TRIP_DURATION: Metric = Metric {
     name: "sluice_store_round_trip_duration_seconds",
-    kind: Kind::Histogram(&[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1, 2.5e-1, 1.0]),
+    kind: Kind::Histogram(&[
+        1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1, 2.5e-1, 1.0,
+    ]),
     unit: "s",
     labels: &[],
     help: "Time of a round trip to the store, failed ones included.",
@@ -123,8 +125,16 @@ const DROPPED_TOKENS: Metric = Metric {
     query: "sum(increase(sluice_store_dropped_tokens_total[1h])) > 0",
 };
 
-pub(crate) const METRICS: &[Metric] =
-    &[ROUND_TRIPS, ROUND_TRIP_DURATION, BATCH_CHECKS, ERRORS, BREAKER_STATE, OWED_BUCKETS, CHARGED_TOKENS, DROPPED_TOKENS];
+pub(crate) const METRICS: &[Metric] = &[
+    ROUND_TRIPS,
+    ROUND_TRIP_DURATION,
+    BATCH_CHECKS,
+    ERRORS,
+    BREAKER_STATE,
+    OWED_BUCKETS,
+    CHARGED_TOKENS,
+    DROPPED_TOKENS,
+];
 
 /// Records what passes between a replica and its store.
 #[derive(Clone, Debug)]
@@ -147,11 +157,17 @@ impl StoreRecorder {
         let errors = ERRORS.counter(meter);
         let breaker = BREAKER_STATE.gauge(meter);
         let recorder = Self {
-            round_trips: std::array::from_fn(|place| round_trips.bind(&[RESULT.with(RoundTrip::WORDS[place])])),
+            round_trips: std::array::from_fn(|place| {
+                round_trips.bind(&[RESULT.with(RoundTrip::WORDS[place])])
+            }),
             duration: ROUND_TRIP_DURATION.durations(meter).bind(&[]),
             batch_checks: BATCH_CHECKS.sizes(meter).bind(&[]),
-            errors: std::array::from_fn(|place| errors.bind(&[KIND.with(StoreFault::WORDS[place])])),
-            breaker: std::array::from_fn(|place| breaker.bind(&[STATE.with(Breaker::WORDS[place])])),
+            errors: std::array::from_fn(|place| {
+                errors.bind(&[KIND.with(StoreFault::WORDS[place])])
+            }),
+            breaker: std::array::from_fn(|place| {
+                breaker.bind(&[STATE.with(Breaker::WORDS[place])])
+            }),
             owed_buckets: OWED_BUCKETS.gauge(meter).bind(&[]),
             charged_tokens: CHARGED_TOKENS.counter(meter).bind(&[]),
             dropped_tokens: DROPPED_TOKENS.counter(meter).bind(&[]),

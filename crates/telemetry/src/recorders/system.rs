@@ -29,7 +29,8 @@ label_values! {
     Scope {
         /// This replica's own: the sum over replicas is the fleet's.
         Replica => "replica",
-        /// Reported by applications and kept for the whole fleet: every replica tells the same number.
+        /// Reported by applications and kept for the whole fleet: every replica tells the same
+        /// number.
         Fleet => "fleet",
     }
 }
@@ -139,7 +140,8 @@ impl SystemRecorder {
         self.own_database_connections.load(Ordering::Relaxed)
     }
 
-    /// A cache answers this share of look-ups, from 0 to 1; what lies outside is taken as the nearer of the two.
+    /// A cache answers this share of look-ups, from 0 to 1; what lies outside is taken as the
+    /// nearer of the two.
     ///
     /// Of caches folded into `other`, the last one reported is told.
     pub fn cache_hit_rate(&self, cache: &str, share: f64) {
@@ -147,7 +149,8 @@ impl SystemRecorder {
         self.cache_hit_rate.record(share.clamp(0.0, 1.0), &labels);
     }
 
-    /// Read when asked, since opening and closing race: of two recorded numbers the older could come last.
+    /// Read when asked, since opening and closing race: of two recorded numbers the older could
+    /// come last.
     fn observe_connections(&self, meter: &Meter) {
         let (open, reported) = (Arc::clone(&self.open), Arc::clone(&self.reported));
         CONNECTIONS.observed(meter, move |observer| {

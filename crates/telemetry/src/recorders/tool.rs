@@ -23,7 +23,9 @@ const EXECUTIONS: Metric = Metric {
 
 const DURATION: Metric = Metric {
     name: "tool_execution_duration_seconds",
-    kind: Kind::Histogram(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]),
+    kind: Kind::Histogram(&[
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    ]),
     unit: "s",
     labels: &[TOOL_NAME],
     help: "Time the execution of a tool took, by name.",

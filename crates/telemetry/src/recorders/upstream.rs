@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use opentelemetry::metrics::{BoundCounter, BoundGauge, BoundHistogram, Counter, Gauge, Histogram, Meter};
+use opentelemetry::metrics::{
+    BoundCounter, BoundGauge, BoundHistogram, Counter, Gauge, Histogram, Meter,
+};
 
 use crate::{
     catalogue::{Kind, Metric},
@@ -43,7 +45,9 @@ const REQUESTS: Metric = Metric {
 
 const DURATION: Metric = Metric {
     name: "sluice_upstream_response_duration_seconds",
-    kind: Kind::Histogram(&[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+    kind: Kind::Histogram(&[
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ]),
     unit: "s",
     labels: &[UPSTREAM],
     help: "Time from a request's handing on to the head of the upstream's answer.",
@@ -117,7 +121,9 @@ impl UpstreamRecorder {
     pub fn bind(&self, upstream: &str) -> BoundUpstream {
         let name = UPSTREAM.with(self.upstreams.value(upstream));
         let bound = Bound {
-            requests: std::array::from_fn(|place| self.requests.bind(&[RESULT.with(UpstreamResult::WORDS[place]), name.clone()])),
+            requests: std::array::from_fn(|place| {
+                self.requests.bind(&[RESULT.with(UpstreamResult::WORDS[place]), name.clone()])
+            }),
             duration: self.duration.bind(std::slice::from_ref(&name)),
             well: self.well.bind(&[name]),
         };

@@ -78,13 +78,20 @@ impl Collector {
         let runtime = Runtime::new().expect("a runtime starts");
         let received = Arc::<Mutex<Received>>::default();
         let inbox = Inbox(Arc::clone(&received));
-        let services = Routes::new(MetricsServiceServer::new(inbox.clone())).add_service(TraceServiceServer::new(inbox.clone()));
-        let http = Router::new().route("/v1/metrics", post(take_metrics)).route("/v1/traces", post(take_traces)).with_state(inbox);
+        let services = Routes::new(MetricsServiceServer::new(inbox.clone()))
+            .add_service(TraceServiceServer::new(inbox.clone()));
+        let http = Router::new()
+            .route("/v1/metrics", post(take_metrics))
+            .route("/v1/traces", post(take_traces))
+            .with_state(inbox);
         let serve = |router: Router| {
-            let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
+            let listener =
+                runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
             let address = listener.local_addr().expect("it is bound");
             match tls.cloned() {
-                Some(tls) => drop(runtime.spawn(async move { axum::serve(TlsListener { listener, tls }, router).await })),
+                Some(tls) => drop(runtime.spawn(async move {
+                    axum::serve(TlsListener { listener, tls }, router).await
+                })),
                 None => drop(runtime.spawn(async move { axum::serve(listener, router).await })),
             }
             address
@@ -110,7 +117,10 @@ impl Collector {
 
 #[tonic::async_trait]
 impl MetricsService for Inbox {
-    async fn export(&self, request: Request<ExportMetricsServiceRequest>) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         self.keep_metrics(request.into_inner());
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
@@ -118,7 +128,10 @@ impl MetricsService for Inbox {
 
 #[tonic::async_trait]
 impl TraceService for Inbox {
-    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         self.keep_spans(request.into_inner());
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
@@ -150,7 +163,9 @@ impl Inbox {
                     Some(Data::Sum(sum)) => {
                         for point in sum.data_points {
                             if let Some(number_data_point::Value::AsInt(value)) = point.value {
-                                received.sums.insert((metric.name.clone(), texts(point.attributes)), value);
+                                received
+                                    .sums
+                                    .insert((metric.name.clone(), texts(point.attributes)), value);
                             }
                         }
                     }

@@ -1,4 +1,5 @@
-//! What is sent by OTLP arrives: over gRPC and over HTTP, metrics and traces, with the names `/metrics` has.
+//! What is sent by OTLP arrives: over gRPC and over HTTP, metrics and traces, with the names
+//! `/metrics` has.
 
 mod collector;
 mod tls;
@@ -13,17 +14,24 @@ use self::collector::{Collector, Received};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A set-up that sends to `endpoint`, and is stopped by the tests before a second of its interval is over.
+/// A set-up that sends to `endpoint`, and is stopped by the tests before a second of its interval
+/// is over.
 fn telemetry(endpoint: &str, protocol: &str) -> Telemetry {
     telemetry_with(endpoint, protocol, &[]).expect("the parts are sound")
 }
 
 /// As [`telemetry`], with these variables too.
-fn telemetry_with(endpoint: &str, protocol: &str, variables: &[(&str, &str)]) -> Result<Telemetry, TelemetryError> {
+fn telemetry_with(
+    endpoint: &str,
+    protocol: &str,
+    variables: &[(&str, &str)],
+) -> Result<Telemetry, TelemetryError> {
     let otlp = Otlp::from_variables(|name| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.to_owned()),
         "OTEL_EXPORTER_OTLP_PROTOCOL" => Some(protocol.to_owned()),
-        _ => variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
+        _ => {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        }
     });
     let builder = Telemetry::builder().service_name("sluice-test").instance("replica-1");
     builder.otlp(otlp.expect("the variables are sound")).build()
@@ -37,7 +45,10 @@ fn record_and_stop(telemetry: &Telemetry) -> Result<(), TelemetryError> {
 
     let subscriber = tracing_subscriber::registry().with(telemetry.trace_layer());
     tracing::subscriber::with_default(subscriber, || {
-        let headers = HeaderMap::from_iter([("traceparent".parse().expect("a name"), PARENT.parse().expect("a value"))]);
+        let headers = HeaderMap::from_iter([(
+            "traceparent".parse().expect("a name"),
+            PARENT.parse().expect("a value"),
+        )]);
         let span = tracing::info_span!("check", limit = "org-writes", outcome = "denied");
         join_trace(&span, &headers);
         span.in_scope(|| tracing::info_span!("round_trip").in_scope(|| ()));
@@ -63,14 +74,16 @@ fn assert_received(received: &Received) {
 #[test]
 fn metrics_and_traces_arrive_over_grpc() {
     let collector = Collector::start();
-    record_and_stop(&telemetry(&collector.grpc_endpoint(), "grpc")).expect("the collector takes everything");
+    record_and_stop(&telemetry(&collector.grpc_endpoint(), "grpc"))
+        .expect("the collector takes everything");
     assert_received(&collector.received());
 }
 
 #[test]
 fn metrics_and_traces_arrive_over_http() {
     let collector = Collector::start();
-    record_and_stop(&telemetry(&collector.http_endpoint(), "http/protobuf")).expect("the collector takes everything");
+    record_and_stop(&telemetry(&collector.http_endpoint(), "http/protobuf"))
+        .expect("the collector takes everything");
     assert_received(&collector.received());
 }
 
@@ -111,7 +124,13 @@ fn the_trace_goes_on_to_whoever_is_asked_next() {
     let mut headers = HeaderMap::new();
     tracing::subscriber::with_default(subscriber, || {
         let span = tracing::info_span!("check");
-        join_trace(&span, &HeaderMap::from_iter([("traceparent".parse().expect("a name"), PARENT.parse().expect("a value"))]));
+        join_trace(
+            &span,
+            &HeaderMap::from_iter([(
+                "traceparent".parse().expect("a name"),
+                PARENT.parse().expect("a value"),
+            )]),
+        );
         pass_trace_on(&span, &mut headers);
     });
     let passed_on = headers["traceparent"].to_str().expect("it is text");

@@ -79,7 +79,10 @@ fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
     assert_eq!(scrape.series("http_requests_total"), max_series("http_requests_total") + 1);
     assert!(scrape.value("http_requests_total", &[("otel_metric_overflow", "true")]) > Some(0.0));
     assert_eq!(scrape.sum("http_requests_total"), Some(f64::from(requests)));
-    assert_eq!(scrape.series("http_request_duration_seconds"), max_series("http_request_duration_seconds"));
+    assert_eq!(
+        scrape.series("http_request_duration_seconds"),
+        max_series("http_request_duration_seconds")
+    );
     assert_eq!(folded(&telemetry, "endpoint"), Some(50.0));
 }
 
@@ -112,7 +115,9 @@ fn a_million_models_operations_and_statuses_are_a_bounded_number_of_series() {
         });
     }
     let scrape = scrape(&telemetry);
-    for metric in ["llm_requests_total", "llm_generation_duration_seconds", "llm_tokens_generated_total"] {
+    for metric in
+        ["llm_requests_total", "llm_generation_duration_seconds", "llm_tokens_generated_total"]
+    {
         assert!(scrape.series(metric) <= max_series(metric) + 1, "{metric}");
     }
     assert_eq!(scrape.sum("llm_requests_total"), Some(f64::from(MILLION)));

@@ -10,7 +10,8 @@ pub(crate) struct Exposition {
     pub(crate) metrics: BTreeMap<String, Metric>,
 }
 
-/// One metric with its samples; a histogram's `_bucket`, `_sum` and `_count` are samples by that suffix.
+/// One metric with its samples; a histogram's `_bucket`, `_sum` and `_count` are samples by that
+/// suffix.
 #[derive(Debug, Default)]
 pub(crate) struct Metric {
     pub(crate) kind: String,
@@ -28,7 +29,8 @@ pub(crate) struct Sample {
 impl Exposition {
     /// # Panics
     ///
-    /// If the text breaks the format: a sample before its `# TYPE`, a metric in two places, a label without quotes.
+    /// If the text breaks the format: a sample before its `# TYPE`, a metric in two places, a label
+    /// without quotes.
     pub(crate) fn parse(text: &str) -> Self {
         let mut metrics = BTreeMap::<String, Metric>::new();
         let mut current = String::new();
@@ -46,7 +48,8 @@ impl Exposition {
             } else {
                 let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
                 let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-                let suffix = name.strip_prefix(current.as_str()).expect("a sample follows its type");
+                let suffix =
+                    name.strip_prefix(current.as_str()).expect("a sample follows its type");
                 metrics.get_mut(&current).expect("the type was seen").samples.push(Sample {
                     suffix: suffix.to_owned(),
                     labels: parse_labels(labels),
@@ -57,12 +60,18 @@ impl Exposition {
         Self { metrics }
     }
 
-    /// The value of the one series with exactly these labels; `name` may carry a histogram's suffix.
+    /// The value of the one series with exactly these labels; `name` may carry a histogram's
+    /// suffix.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let labels: Labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let labels: Labels =
+            labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         self.metrics.iter().find_map(|(metric_name, metric)| {
             let suffix = name.strip_prefix(metric_name.as_str())?;
-            metric.samples.iter().find(|sample| sample.suffix == suffix && sample.labels == labels).map(|sample| sample.value)
+            metric
+                .samples
+                .iter()
+                .find(|sample| sample.suffix == suffix && sample.labels == labels)
+                .map(|sample| sample.value)
         })
     }
 

@@ -1,4 +1,5 @@
-//! What is recorded is what a Prometheus reads: names, kinds, labels and counts, to the letter and to the unit.
+//! What is recorded is what a Prometheus reads: names, kinds, labels and counts, to the letter and
+//! to the unit.
 
 mod bounds;
 mod exposition;

@@ -12,8 +12,11 @@ use crate::{recording::record_everything, telemetry};
 /// The one finding there is, and stays: the document names this gauge, and dashboards use the name.
 const ACCEPTED: &str = "blueprint_resources_count non-histogram and non-summary metrics should not have \"_count\" suffix";
 
-const PROMTOOL: Program =
-    Program { name: "promtool", variable: "SLUICE_PROMTOOL", remedy: "apt-get install --no-install-recommends prometheus" };
+const PROMTOOL: Program = Program {
+    name: "promtool",
+    variable: "SLUICE_PROMTOOL",
+    remedy: "apt-get install --no-install-recommends prometheus",
+};
 
 #[test]
 fn promtool_finds_nothing() {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use sluice_telemetry::{
-    Breaker, BuildInfo, Connection, Kind, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source, StoreFault, Telemetry,
-    UpstreamResult, catalogue,
+    Breaker, BuildInfo, Connection, Kind, LlmRequest, Method, Outcome, Recorders, Reload,
+    RoundTrip, Scope, Source, StoreFault, Telemetry, UpstreamResult, catalogue,
 };
 
 use crate::{recording::record_everything, scrape, telemetry};
@@ -18,17 +18,24 @@ fn every_metric_of_the_catalogue_appears_with_its_kind_help_and_labels() {
     record_everything(telemetry.recorders());
     let scrape = scrape(&telemetry);
     for metric in catalogue() {
-        let rendered = scrape.metrics.get(metric.name).unwrap_or_else(|| panic!("{} is missing", metric.name));
+        let rendered =
+            scrape.metrics.get(metric.name).unwrap_or_else(|| panic!("{} is missing", metric.name));
         assert_eq!(rendered.kind, metric.kind.as_str(), "{}", metric.name);
         assert_eq!(rendered.help, metric.help, "{}", metric.name);
         let declared: BTreeSet<&str> = metric.labels.iter().map(|label| label.name).collect();
         for sample in &rendered.samples {
-            let labels: BTreeSet<&str> = sample.labels.keys().map(String::as_str).filter(|name| *name != "le").collect();
+            let labels: BTreeSet<&str> =
+                sample.labels.keys().map(String::as_str).filter(|name| *name != "le").collect();
             assert_eq!(labels, declared, "{}", metric.name);
         }
         if let Kind::Histogram(boundaries) = metric.kind {
-            let rendered: BTreeSet<String> = rendered.samples.iter().filter_map(|sample| sample.labels.get("le").cloned()).collect();
-            let declared = boundaries.iter().map(f64::to_string).chain(["+Inf".to_owned()]).collect();
+            let rendered: BTreeSet<String> = rendered
+                .samples
+                .iter()
+                .filter_map(|sample| sample.labels.get("le").cloned())
+                .collect();
+            let declared =
+                boundaries.iter().map(f64::to_string).chain(["+Inf".to_owned()]).collect();
             assert_eq!(rendered, declared, "{}", metric.name);
         }
     }
@@ -60,9 +67,15 @@ fn an_answered_request_is_counted_timed_and_measured() {
     assert_eq!(scrape.value("http_requests_total", &with("status", "201")), Some(2.0));
     assert_eq!(scrape.value("http_requests_total", &with("status", "503")), Some(1.0));
     assert_eq!(scrape.series("http_requests_total"), 2);
-    assert_eq!(scrape.value("http_request_duration_seconds_bucket", &with("le", "0.05")), Some(1.0));
+    assert_eq!(
+        scrape.value("http_request_duration_seconds_bucket", &with("le", "0.05")),
+        Some(1.0)
+    );
     assert_eq!(scrape.value("http_request_duration_seconds_bucket", &with("le", "0.1")), Some(2.0));
-    assert_eq!(scrape.value("http_request_duration_seconds_bucket", &with("le", "+Inf")), Some(3.0));
+    assert_eq!(
+        scrape.value("http_request_duration_seconds_bucket", &with("le", "+Inf")),
+        Some(3.0)
+    );
     assert_eq!(scrape.value("http_request_duration_seconds_count", &labels), Some(3.0));
     assert_eq!(scrape.value("http_request_duration_seconds_sum", &labels), Some(60.1));
     assert_eq!(scrape.value("http_request_size_bytes_sum", &labels), Some(100.0));
@@ -99,8 +112,12 @@ fn a_decision_is_counted_by_limit_outcome_and_source() {
     limit.error(Source::Local);
 
     let scrape = scrape(&telemetry);
-    let value =
-        |outcome, source| scrape.value("sluice_decisions_total", &[("limit", "org-writes"), ("outcome", outcome), ("source", source)]);
+    let value = |outcome, source| {
+        scrape.value(
+            "sluice_decisions_total",
+            &[("limit", "org-writes"), ("outcome", outcome), ("source", source)],
+        )
+    };
     assert_eq!(value("allowed", "lease"), Some(1.0));
     assert_eq!(value("denied", "cache"), Some(2.0));
     assert_eq!(value("shadow_denied", "store"), Some(1.0));
@@ -136,7 +153,9 @@ fn a_check_is_timed_by_source() {
     telemetry.recorders().decisions.checked(Source::Cache, Duration::from_nanos(300));
     telemetry.recorders().decisions.checked(Source::Store, Duration::from_micros(700));
     let scrape = scrape(&telemetry);
-    let bucket = |source, le| scrape.value("sluice_check_duration_seconds_bucket", &[("source", source), ("le", le)]);
+    let bucket = |source, le| {
+        scrape.value("sluice_check_duration_seconds_bucket", &[("source", source), ("le", le)])
+    };
     assert_eq!(bucket("cache", "0.000001"), Some(1.0));
     assert_eq!(bucket("store", "0.0005"), Some(0.0));
     assert_eq!(bucket("store", "0.001"), Some(1.0));
@@ -149,7 +168,10 @@ fn a_round_trip_is_counted_timed_and_its_checks_measured() {
     telemetry.recorders().store.round_trip(RoundTrip::Failure, Duration::from_millis(25), 2);
     let scrape = scrape(&telemetry);
     for result in ["success", "failure"] {
-        assert_eq!(scrape.value("sluice_store_round_trips_total", &[("result", result)]), Some(1.0));
+        assert_eq!(
+            scrape.value("sluice_store_round_trips_total", &[("result", result)]),
+            Some(1.0)
+        );
     }
     assert_eq!(scrape.value("sluice_store_round_trip_duration_seconds_count", &[]), Some(2.0));
     assert_eq!(scrape.value("sluice_store_batch_checks_sum", &[]), Some(42.0));
@@ -159,7 +181,8 @@ fn a_round_trip_is_counted_timed_and_its_checks_measured() {
 fn an_upstream_is_counted_by_what_came_of_its_requests_and_is_well_until_it_is_not() {
     let telemetry = telemetry();
     let upstream = telemetry.recorders().upstream.bind("http://alma:8000");
-    let well = || scrape(&telemetry).value("sluice_upstream_healthy", &[("upstream", "http://alma:8000")]);
+    let well =
+        || scrape(&telemetry).value("sluice_upstream_healthy", &[("upstream", "http://alma:8000")]);
     assert_eq!(well(), Some(1.0));
     for status in [101, 204, 304, 404, 429, 503, 999] {
         upstream.answered(status, Duration::from_millis(1));
@@ -168,12 +191,28 @@ fn an_upstream_is_counted_by_what_came_of_its_requests_and_is_well_until_it_is_n
     upstream.well(false);
     assert_eq!(well(), Some(0.0));
     let scrape = scrape(&telemetry);
-    for (result, count) in [("2xx", 2.0), ("3xx", 1.0), ("4xx", 2.0), ("5xx", 2.0), ("late", 1.0), ("broke", 0.0), ("unconnected", 0.0)] {
+    for (result, count) in [
+        ("2xx", 2.0),
+        ("3xx", 1.0),
+        ("4xx", 2.0),
+        ("5xx", 2.0),
+        ("late", 1.0),
+        ("broke", 0.0),
+        ("unconnected", 0.0),
+    ] {
         let labels = [("result", result), ("upstream", "http://alma:8000")];
-        assert_eq!(scrape.value("sluice_upstream_requests_total", &labels), Some(count), "{result}");
+        assert_eq!(
+            scrape.value("sluice_upstream_requests_total", &labels),
+            Some(count),
+            "{result}"
+        );
     }
     let labels = [("upstream", "http://alma:8000")];
-    assert_eq!(scrape.value("sluice_upstream_response_duration_seconds_count", &labels), Some(7.0), "without an answer there is no time");
+    assert_eq!(
+        scrape.value("sluice_upstream_response_duration_seconds_count", &labels),
+        Some(7.0),
+        "without an answer there is no time"
+    );
 }
 
 #[test]
@@ -183,7 +222,10 @@ fn a_failure_of_the_store_is_counted_by_kind() {
     let scrape = scrape(&telemetry);
     for fault in StoreFault::ALL {
         let expected = f64::from(*fault == StoreFault::Refused);
-        assert_eq!(scrape.value("sluice_store_errors_total", &[("kind", fault.as_str())]), Some(expected));
+        assert_eq!(
+            scrape.value("sluice_store_errors_total", &[("kind", fault.as_str())]),
+            Some(expected)
+        );
     }
 }
 
@@ -191,7 +233,11 @@ fn a_failure_of_the_store_is_counted_by_kind() {
 fn what_an_outage_leaves_behind_is_told_from_the_start() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().store;
-    let names = ["sluice_store_owed_buckets", "sluice_store_charged_tokens_total", "sluice_store_dropped_tokens_total"];
+    let names = [
+        "sluice_store_owed_buckets",
+        "sluice_store_charged_tokens_total",
+        "sluice_store_dropped_tokens_total",
+    ];
     let told = || {
         let scrape = scrape(&telemetry);
         names.map(|name| scrape.value(name, &[]))
@@ -212,7 +258,10 @@ fn the_breaker_is_in_one_state() {
         let scrape = scrape(&telemetry);
         for each in Breaker::ALL {
             let labels = [("state", each.as_str())];
-            assert_eq!(scrape.value("sluice_store_breaker_state", &labels), Some(f64::from(*each == state)));
+            assert_eq!(
+                scrape.value("sluice_store_breaker_state", &labels),
+                Some(f64::from(*each == state))
+            );
         }
     };
     expect(Breaker::Closed);
@@ -226,9 +275,15 @@ fn the_breaker_is_in_one_state() {
 fn a_limited_request_is_counted_by_endpoint() {
     let telemetry = telemetry();
     let hits = telemetry.recorders().rate_limit.bind("/api");
-    assert_eq!(scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]), Some(0.0));
+    assert_eq!(
+        scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]),
+        Some(0.0)
+    );
     hits.hit();
-    assert_eq!(scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]), Some(1.0));
+    assert_eq!(
+        scrape(&telemetry).value("rate_limit_hits_total", &[("endpoint", "/api")]),
+        Some(1.0)
+    );
 }
 
 #[test]
@@ -243,7 +298,12 @@ fn a_request_to_a_language_model_is_counted_with_its_time_and_tokens() {
         tokens_consumed: 40,
     };
     telemetry.recorders().llm.request(&request);
-    telemetry.recorders().llm.request(&LlmRequest { status: "error", duration: None, tokens_generated: 0, ..request });
+    telemetry.recorders().llm.request(&LlmRequest {
+        status: "error",
+        duration: None,
+        tokens_generated: 0,
+        ..request
+    });
 
     let scrape = scrape(&telemetry);
     let labels = [("model", "qwen"), ("operation", "chat")];
@@ -286,7 +346,10 @@ fn a_deployment_is_counted_timed_and_active_meanwhile() {
         let labels = [("operation", operation), ("status", "success")];
         assert_eq!(scrape.value("deployment_operations_total", &labels), Some(1.0));
     }
-    assert_eq!(scrape.value("deployment_duration_seconds_sum", &[("operation", "create")]), Some(90.0));
+    assert_eq!(
+        scrape.value("deployment_duration_seconds_sum", &[("operation", "create")]),
+        Some(90.0)
+    );
     assert_eq!(scrape.series("deployment_duration_seconds"), 1);
     assert_eq!(scrape.value("active_deployments", &[]), Some(1.0));
 }
@@ -301,17 +364,28 @@ fn an_executed_tool_is_counted_and_timed() {
         let labels = [("status", status), ("tool_name", "scale")];
         assert_eq!(scrape.value("tool_executions_total", &labels), Some(1.0));
     }
-    assert_eq!(scrape.value("tool_execution_duration_seconds_sum", &[("tool_name", "scale")]), Some(0.2));
-    assert_eq!(scrape.value("tool_execution_duration_seconds_count", &[("tool_name", "scale")]), Some(1.0));
+    assert_eq!(
+        scrape.value("tool_execution_duration_seconds_sum", &[("tool_name", "scale")]),
+        Some(0.2)
+    );
+    assert_eq!(
+        scrape.value("tool_execution_duration_seconds_count", &[("tool_name", "scale")]),
+        Some(1.0)
+    );
 }
 
 #[test]
 fn a_connection_is_open_until_it_is_dropped() {
     let telemetry = telemetry();
-    let open = |kind| scrape(&telemetry).value("active_connections", &[("kind", kind), ("scope", "replica")]);
+    let open = |kind| {
+        scrape(&telemetry).value("active_connections", &[("kind", kind), ("scope", "replica")])
+    };
     let recorder = &telemetry.recorders().system;
     assert_eq!(open("http"), Some(0.0));
-    let (one, other) = (recorder.connection_opened(Connection::Http), recorder.connection_opened(Connection::Http));
+    let (one, other) = (
+        recorder.connection_opened(Connection::Http),
+        recorder.connection_opened(Connection::Http),
+    );
     let socket = recorder.connection_opened(Connection::WebSocket);
     assert_eq!((open("http"), open("websocket"), open("grpc")), (Some(2.0), Some(1.0), Some(0.0)));
     drop((one, socket));
@@ -331,7 +405,10 @@ fn what_applications_report_stands_beside_the_replicas_own() {
     recorder.database_connections(Scope::Replica, 2);
     let scrape = scrape(&telemetry);
     assert_eq!(scrape.value("active_connections", &fleet), Some(40.0));
-    assert_eq!(scrape.value("active_connections", &[("kind", "websocket"), ("scope", "replica")]), Some(0.0));
+    assert_eq!(
+        scrape.value("active_connections", &[("kind", "websocket"), ("scope", "replica")]),
+        Some(0.0)
+    );
     assert_eq!(scrape.value("database_connections", &[("scope", "fleet")]), Some(12.0));
     assert_eq!(scrape.value("database_connections", &[("scope", "replica")]), Some(2.0));
 }
@@ -355,7 +432,10 @@ fn a_replica_tells_its_build_its_fleet_and_its_reloads() {
     telemetry.recorders().replica.replicas_live(3);
     telemetry.recorders().replica.reload(Reload::Refused);
     let scrape = scrape(&telemetry);
-    assert_eq!(scrape.value("sluice_build_info", &[("revision", "abc"), ("version", "1.2.3")]), Some(1.0));
+    assert_eq!(
+        scrape.value("sluice_build_info", &[("revision", "abc"), ("version", "1.2.3")]),
+        Some(1.0)
+    );
     assert_eq!(scrape.value("sluice_replicas_live", &[]), Some(3.0));
     assert_eq!(scrape.value("sluice_config_reloads_total", &[("result", "applied")]), Some(0.0));
     assert_eq!(scrape.value("sluice_config_reloads_total", &[("result", "refused")]), Some(1.0));
@@ -365,7 +445,8 @@ fn a_replica_tells_its_build_its_fleet_and_its_reloads() {
 #[test]
 fn a_process_tells_what_it_uses() {
     let telemetry = telemetry();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the epoch is over").as_secs_f64();
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("the epoch is over").as_secs_f64();
     let scrape = scrape(&telemetry);
     let value = |name| scrape.value(name, &[]).expect("the kernel tells it");
     assert!(value("process_cpu_seconds_total") >= 0.0);

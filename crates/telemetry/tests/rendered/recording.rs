@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sluice_telemetry::{
-    Breaker, Connection, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source, StoreFault, UpstreamResult,
+    Breaker, Connection, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source,
+    StoreFault, UpstreamResult,
 };
 
 /// Records at least one value on every instrument of the catalogue.

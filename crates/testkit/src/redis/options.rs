@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::RedisServer;
 
-/// How a [`RedisServer`] is to be started, for what [`RedisServer::start`] and its siblings do not cover.
+/// How a [`RedisServer`] is to be started, for what [`RedisServer::start`] and its siblings do not
+/// cover.
 ///
 /// ```
 /// use sluice_testkit::RedisOptions;
@@ -64,8 +65,8 @@ impl RedisOptions {
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
-    /// When no redis-server is found (the message says how to install it), or it does not start (the
-    /// message holds its log).
+    /// When no redis-server is found (the message says how to install it), or it does not start
+    /// (the message holds its log).
     #[must_use]
     #[track_caller]
     pub fn start(self) -> RedisServer {

@@ -124,7 +124,9 @@ fn read_reply(stream: &mut impl BufRead) -> io::Result<Reply> {
             Err(_) => Ok(Reply::Nil),
         },
         "*" => match usize::try_from(number()?) {
-            Ok(length) => (0..length).map(|_| read_reply(stream)).collect::<io::Result<_>>().map(Reply::Array),
+            Ok(length) => {
+                (0..length).map(|_| read_reply(stream)).collect::<io::Result<_>>().map(Reply::Array)
+            }
             Err(_) => Ok(Reply::Nil),
         },
         _ => Err(malformed(line)),
@@ -161,12 +163,18 @@ mod tests {
     fn replies_may_be_nested_and_hold_any_bytes() {
         let reply = parse(b"*4\r\n:-7\r\n$4\r\na\r\nb\r\n$-1\r\n*2\r\n+OK\r\n-ERR no\r\n").unwrap();
         let inner = Reply::Array(vec![Reply::Status("OK".into()), Reply::Error("ERR no".into())]);
-        assert_eq!(reply.items(), [Reply::Integer(-7), Reply::Bulk(b"a\r\nb".to_vec()), Reply::Nil, inner]);
+        assert_eq!(
+            reply.items(),
+            [Reply::Integer(-7), Reply::Bulk(b"a\r\nb".to_vec()), Reply::Nil, inner]
+        );
     }
 
     #[test]
     fn an_error_is_not_a_reply() {
-        assert_eq!(parse(b"-NOAUTH log in\r\n").unwrap_err().to_string(), "redis refused: NOAUTH log in");
+        assert_eq!(
+            parse(b"-NOAUTH log in\r\n").unwrap_err().to_string(),
+            "redis refused: NOAUTH log in"
+        );
     }
 
     #[test]
@@ -178,7 +186,10 @@ mod tests {
 
     #[test]
     fn what_is_not_the_protocol_is_an_error() {
-        assert_eq!(parse(b"HTTP/1.1 400\r\n").unwrap_err().to_string(), "redis did not answer: `HTTP/1.1 400` is not the start of a reply");
+        assert_eq!(
+            parse(b"HTTP/1.1 400\r\n").unwrap_err().to_string(),
+            "redis did not answer: `HTTP/1.1 400` is not the start of a reply"
+        );
     }
 
     #[test]

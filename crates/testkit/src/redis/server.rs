@@ -97,8 +97,8 @@ impl RedisServer {
 
     #[track_caller]
     pub(super) fn launch(options: RedisOptions) -> Self {
-        let directory =
-            TempDir::with_prefix("sluice-redis-").unwrap_or_else(|error| panic!("could not make a directory for redis: {error}"));
+        let directory = TempDir::with_prefix("sluice-redis-")
+            .unwrap_or_else(|error| panic!("could not make a directory for redis: {error}"));
         let launch = Launch {
             program: match &options.program {
                 Some(path) => path.clone(),
@@ -127,14 +127,18 @@ impl RedisServer {
         self.port.number()
     }
 
-    /// What a client connects to: `redis://127.0.0.1:12345`, with `rediss` and user and password where they apply.
+    /// What a client connects to: `redis://127.0.0.1:12345`, with `rediss` and user and password
+    /// where they apply.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.launch.tls.is_some() { "rediss" } else { "redis" };
-        let login = self.launch.options.user.as_ref().map_or_else(String::new, |User { name, password }| {
-            let name = if name == "default" { "" } else { name };
-            format!("{}:{}@", url_escaped(name), url_escaped(password))
-        });
+        let login = self.launch.options.user.as_ref().map_or_else(
+            String::new,
+            |User { name, password }| {
+                let name = if name == "default" { "" } else { name };
+                format!("{}:{}@", url_escaped(name), url_escaped(password))
+            },
+        );
         format!("{scheme}://{login}127.0.0.1:{}", self.port())
     }
 
@@ -178,7 +182,8 @@ impl RedisServer {
         match self.try_command(parts) {
             Ok(reply) => reply,
             Err(error) => {
-                let parts: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part.as_ref())).collect();
+                let parts: Vec<_> =
+                    parts.iter().map(|part| String::from_utf8_lossy(part.as_ref())).collect();
                 panic!("{}: {error}", parts.join(" "))
             }
         }
@@ -223,7 +228,8 @@ impl RedisServer {
 
     /// Starts the server again on the same port, killing it first if it runs.
     ///
-    /// Its data is gone, unless its arguments asked for persistence; scripts are forgotten in any case.
+    /// Its data is gone, unless its arguments asked for persistence; scripts are forgotten in any
+    /// case.
     ///
     /// # Panics
     /// When it does not come up again.
@@ -266,25 +272,38 @@ impl Launch {
         if let Err(error) = fs::remove_file(&socket)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            return Err(StartError::Broken(format!("could not remove {}: {error}", socket.display())));
+            return Err(StartError::Broken(format!(
+                "could not remove {}: {error}",
+                socket.display()
+            )));
         }
         let mut child = OwnedChild::spawn(&mut self.process(port));
         let deadline = Instant::now() + START_PATIENCE;
-        // The socket is in our own directory, and Redis opens it after its port: who answers there is
-        // the process we started, and it has the port.
+        // The socket is in our own directory, and Redis opens it after its port: who answers there
+        // is the process we started, and it has the port.
         while self.command(&["PING"]).is_err() {
             if let Some(exit) = child.exited() {
                 let log = self.log();
                 return Err(if log.contains("Address already in use") {
                     StartError::PortTaken
                 } else {
-                    let hint = if self.tls.is_some() && !log.contains("Ready to accept") { NEEDS_TLS } else { "" };
-                    StartError::Broken(format!("{} ended with {exit}:\n{log}{hint}", self.program.display()))
+                    let hint = if self.tls.is_some() && !log.contains("Ready to accept") {
+                        NEEDS_TLS
+                    } else {
+                        ""
+                    };
+                    StartError::Broken(format!(
+                        "{} ended with {exit}:\n{log}{hint}",
+                        self.program.display()
+                    ))
                 });
             }
             if Instant::now() > deadline {
                 let program = self.program.display();
-                return Err(StartError::Broken(format!("{program} did not answer within {START_PATIENCE:?}:\n{}", self.log())));
+                return Err(StartError::Broken(format!(
+                    "{program} did not answer within {START_PATIENCE:?}:\n{}",
+                    self.log()
+                )));
             }
             std::thread::sleep(POLL);
         }
@@ -292,11 +311,22 @@ impl Launch {
     }
 
     fn process(&self, port: u16) -> Command {
-        let log = File::create(self.log_file()).unwrap_or_else(|error| panic!("could not write redis' log: {error}"));
-        let log_too = log.try_clone().unwrap_or_else(|error| panic!("could not share redis' log: {error}"));
+        let log = File::create(self.log_file())
+            .unwrap_or_else(|error| panic!("could not write redis' log: {error}"));
+        let log_too =
+            log.try_clone().unwrap_or_else(|error| panic!("could not share redis' log: {error}"));
         let mut command = Command::new(&self.program);
         command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(log).stderr(log_too);
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+        ]);
         command.arg("--dir").arg(self.directory.path()).arg("--unixsocket").arg(self.socket());
         let port = port.to_string();
         match &self.tls {
@@ -312,7 +342,16 @@ impl Launch {
         };
         command.args(["--user", KEEPER, "on", &format!(">{KEEPER}"), "~*", "&*", "+@all"]);
         if let Some(User { name, password }) = &self.options.user {
-            command.args(["--user", name, "reset", "on", &format!(">{password}"), "~*", "&*", "+@all"]);
+            command.args([
+                "--user",
+                name,
+                "reset",
+                "on",
+                &format!(">{password}"),
+                "~*",
+                "&*",
+                "+@all",
+            ]);
             if name != "default" {
                 command.args(["--user", "default", "off"]);
             }
@@ -349,7 +388,9 @@ impl Launch {
 fn url_escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect()

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 
 /// The files of an authority of our own, and of a server that it vouches for.
 #[derive(Debug)]
@@ -14,10 +16,14 @@ pub(super) struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Writes a fresh authority, and a certificate for `localhost` and `127.0.0.1`, into `directory`.
+    /// Writes a fresh authority, and a certificate for `localhost` and `127.0.0.1`, into
+    /// `directory`.
     pub(super) fn create(directory: &Path) -> Self {
-        let files =
-            Self { authority: directory.join("ca.pem"), certificate: directory.join("server.pem"), key: directory.join("server.key") };
+        let files = Self {
+            authority: directory.join("ca.pem"),
+            certificate: directory.join("server.pem"),
+            key: directory.join("server.key"),
+        };
         files.write().unwrap_or_else(|error| panic!("could not make a test certificate: {error}"));
         files
     }

@@ -60,7 +60,12 @@ impl Compiler<'_> {
         let shared = Shared {
             default: self.default(&input.defaults, &Location::Defaults),
             endpoints: self.endpoints(&input.endpoints, |path| Location::Endpoint { path }),
-            rules: input.limits.iter().enumerate().filter_map(|(index, rule)| self.rule(index, rule)).collect(),
+            rules: input
+                .limits
+                .iter()
+                .enumerate()
+                .filter_map(|(index, rule)| self.rule(index, rule))
+                .collect(),
         };
         let exempt = self.exempt();
         let mut plans = vec![self.plan(&Tier::new(""), &shared)];
@@ -92,7 +97,11 @@ impl Compiler<'_> {
     }
 
     /// Endpoints by their path in normal form.
-    fn endpoints(&mut self, list: &[Endpoint], at: impl Fn(String) -> Location) -> BTreeMap<String, SharedEndpoint> {
+    fn endpoints(
+        &mut self,
+        list: &[Endpoint],
+        at: impl Fn(String) -> Location,
+    ) -> BTreeMap<String, SharedEndpoint> {
         let mut endpoints: BTreeMap<String, SharedEndpoint> = BTreeMap::new();
         for Endpoint { path: written, setting } in list {
             let at = at(written.clone());
@@ -111,7 +120,14 @@ impl Compiler<'_> {
             let name = path::printable(&path);
             self.name(&name, &at);
             let applied = on(setting).and_then(|terms| self.limit(&name, terms, &at));
-            endpoints.insert(path, SharedEndpoint { written: written.clone(), label: self.names.label(&name), applied });
+            endpoints.insert(
+                path,
+                SharedEndpoint {
+                    written: written.clone(),
+                    label: self.names.label(&name),
+                    applied,
+                },
+            );
         }
         endpoints
     }
@@ -137,7 +153,10 @@ impl Compiler<'_> {
     fn limit(&mut self, name: &str, terms: &Terms, at: &Location) -> Option<Applied> {
         match Limit::new(name, terms.algorithm) {
             Ok(limit) => {
-                let limit = limit.with_mode(terms.mode).with_precision(terms.precision).with_on_store_failure(terms.on_store_failure);
+                let limit = limit
+                    .with_mode(terms.mode)
+                    .with_precision(terms.precision)
+                    .with_on_store_failure(terms.on_store_failure);
                 let limit = Arc::new(limit);
                 Some(Applied { index: self.names.place(&limit), limit })
             }

@@ -47,14 +47,25 @@ impl Names {
         };
         let first = taken.by.clone().whole();
         if taken.name != name {
-            return Err(PolicyFault::CollidingKeys { name: name.to_owned(), other: taken.name.clone(), first });
+            return Err(PolicyFault::CollidingKeys {
+                name: name.to_owned(),
+                other: taken.name.clone(),
+                first,
+            });
         }
-        if same_limit(&taken.by, by) { Ok(()) } else { Err(PolicyFault::DuplicateName { name: name.to_owned(), first }) }
+        if same_limit(&taken.by, by) {
+            Ok(())
+        } else {
+            Err(PolicyFault::DuplicateName { name: name.to_owned(), first })
+        }
     }
 
     /// The place of a limit, whose name is taken, in the list of limits.
     pub(super) fn place(&mut self, limit: &Arc<Limit>) -> usize {
-        let taken = self.taken.get_mut(&limit.key()).expect("a limit's name is taken before the limit is made");
+        let taken = self
+            .taken
+            .get_mut(&limit.key())
+            .expect("a limit's name is taken before the limit is made");
         *taken.place.get_or_insert_with(|| {
             self.limits.push(Arc::clone(limit));
             self.limits.len() - 1
@@ -75,7 +86,14 @@ impl Names {
 
 /// Whether both speak of one limit: everyone's, and a tier's numbers for it; or two tiers'.
 fn same_limit(first: &Location, second: &Location) -> bool {
-    let default = |by: &Location| matches!(by, Location::Defaults | Location::Tier { field: TierField::Defaults, .. });
-    let endpoint = |by: &Location| matches!(by, Location::Endpoint { .. } | Location::Tier { field: TierField::Endpoint(_), .. });
+    let default = |by: &Location| {
+        matches!(by, Location::Defaults | Location::Tier { field: TierField::Defaults, .. })
+    };
+    let endpoint = |by: &Location| {
+        matches!(
+            by,
+            Location::Endpoint { .. } | Location::Tier { field: TierField::Endpoint(_), .. }
+        )
+    };
     (default(first) && default(second)) || (endpoint(first) && endpoint(second))
 }

@@ -31,7 +31,12 @@ impl SharedRule {
 
     /// The rule with a tier's numbers.
     pub(super) fn planned(&self, applied: Applied) -> PlannedRule {
-        PlannedRule { when: Arc::clone(&self.when), per: self.per.clone(), cost: self.cost.clone(), applied }
+        PlannedRule {
+            when: Arc::clone(&self.when),
+            per: self.per.clone(),
+            cost: self.cost.clone(),
+            applied,
+        }
     }
 }
 
@@ -44,14 +49,17 @@ impl Compiler<'_> {
             Per::Client => PlannedPer::Client,
             Per::Address => PlannedPer::Address,
             Per::Header(name) => PlannedPer::Header(self.header(name, at(LimitField::Per))),
-            Per::Everyone => PlannedPer::Everyone(self.input.tagger.tag(Subject::Everyone { limit: &rule.name })),
+            Per::Everyone => {
+                PlannedPer::Everyone(self.input.tagger.tag(Subject::Everyone { limit: &rule.name }))
+            }
         };
         let Algorithm::TokenBucket(numbers) = rule.terms.algorithm;
         let cost = match &rule.cost {
             RuleCost::Request => PlannedCost::Request,
             RuleCost::Fixed(cost) => {
                 if cost.tokens() > numbers.burst() {
-                    let fault = PolicyFault::CostAboveBurst { cost: cost.tokens(), burst: numbers.burst() };
+                    let fault =
+                        PolicyFault::CostAboveBurst { cost: cost.tokens(), burst: numbers.burst() };
                     self.fault(at(LimitField::Cost), fault);
                 }
                 PlannedCost::Fixed(*cost)
@@ -62,7 +70,13 @@ impl Compiler<'_> {
             return None;
         }
         let applied = self.limit(&rule.name, &rule.terms, &at(LimitField::Name))?;
-        Some(SharedRule { when: Arc::new(when), tiers: rule.when.tiers.clone(), per, cost, applied })
+        Some(SharedRule {
+            when: Arc::new(when),
+            tiers: rule.when.tiers.clone(),
+            per,
+            cost,
+            applied,
+        })
     }
 
     fn condition(&mut self, index: usize, when: &When) -> Condition {
@@ -76,7 +90,10 @@ impl Compiler<'_> {
         }
         for (entry, method) in when.methods.iter().enumerate() {
             if !is_token(method) {
-                self.fault(at(LimitField::Method(entry)), PolicyFault::Method { method: method.clone() });
+                self.fault(
+                    at(LimitField::Method(entry)),
+                    PolicyFault::Method { method: method.clone() },
+                );
             }
             condition.methods.push(method.as_str().into());
         }
@@ -88,7 +105,8 @@ impl Compiler<'_> {
         for (entry, name) in when.tiers.iter().enumerate() {
             let known = || self.input.tiers.iter().map(|tier| tier.name.clone());
             if !known().any(|known| known == *name) {
-                let fault = PolicyFault::UnknownTier { name: name.clone(), known: known().collect() };
+                let fault =
+                    PolicyFault::UnknownTier { name: name.clone(), known: known().collect() };
                 self.fault(at(LimitField::Tier(entry)), fault);
             }
         }
@@ -105,5 +123,8 @@ impl Compiler<'_> {
 
 /// Whether `text` may name a header or a method (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

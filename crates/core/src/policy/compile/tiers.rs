@@ -31,7 +31,9 @@ impl Compiler<'_> {
         if tier.multiply == 0 {
             self.fault(at(TierField::Multiply), PolicyFault::MultiplyByZero);
         }
-        if tier.unlimited && (tier.multiply > 1 || tier.defaults.is_some() || !tier.endpoints.is_empty()) {
+        if tier.unlimited
+            && (tier.multiply > 1 || tier.defaults.is_some() || !tier.endpoints.is_empty())
+        {
             self.fault(at(TierField::Unlimited), PolicyFault::UnlimitedWithNumbers);
         }
     }
@@ -59,7 +61,9 @@ impl Compiler<'_> {
             let applied = match rule.per {
                 PlannedPer::Client => self.numbers_of(tier, &rule.applied),
                 // Several clients share these.
-                PlannedPer::Address | PlannedPer::Header(_) | PlannedPer::Everyone(_) => Some(rule.applied.clone()),
+                PlannedPer::Address | PlannedPer::Header(_) | PlannedPer::Everyone(_) => {
+                    Some(rule.applied.clone())
+                }
             };
             rules.extend(applied.map(|applied| rule.planned(applied)));
         }
@@ -67,7 +71,8 @@ impl Compiler<'_> {
         Plan { tier, default, endpoints, rules: rules.into() }
     }
 
-    /// Everyone's limit per client with the numbers of `tier`; `None` when the tier has no such limits.
+    /// Everyone's limit per client with the numbers of `tier`; `None` when the tier has no such
+    /// limits.
     fn numbers_of(&mut self, tier: &Tier, applied: &Applied) -> Option<Applied> {
         if tier.unlimited {
             return None;
@@ -77,10 +82,20 @@ impl Compiler<'_> {
         }
         let Applied { limit, index } = applied;
         match limit.numbers().times(tier.multiply) {
-            Ok(numbers) => Some(Applied { limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(numbers))), index: *index }),
+            Ok(numbers) => Some(Applied {
+                limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(numbers))),
+                index: *index,
+            }),
             Err(source) => {
                 let at = Location::Tier { name: tier.name.clone(), field: TierField::Multiply };
-                self.fault(at, PolicyFault::Multiply { limit: limit.name().to_owned(), factor: tier.multiply, source });
+                self.fault(
+                    at,
+                    PolicyFault::Multiply {
+                        limit: limit.name().to_owned(),
+                        factor: tier.multiply,
+                        source,
+                    },
+                );
                 None
             }
         }
@@ -92,7 +107,8 @@ impl Compiler<'_> {
         let mut listed: HashMap<Tag, Location> = HashMap::new();
         for (index, tier) in self.input.tiers.iter().enumerate() {
             for (entry, client) in tier.clients.iter().enumerate() {
-                let at = Location::Tier { name: tier.name.clone(), field: TierField::Client(entry) };
+                let at =
+                    Location::Tier { name: tier.name.clone(), field: TierField::Client(entry) };
                 if client.is_empty() || client.len() > MAX_CLIENT_BYTES {
                     self.fault(at, PolicyFault::ClientKey);
                     continue;

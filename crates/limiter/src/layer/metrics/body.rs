@@ -23,7 +23,8 @@ pin_project! {
 }
 
 pin_project! {
-    /// A response's body, of which the bytes that are read are counted. The answer is recorded with its end.
+    /// A response's body, of which the bytes that are read are counted. The answer is recorded with
+    /// its end.
     ///
     /// See the [module docs](super) for an example.
     #[derive(Debug)]
@@ -51,7 +52,10 @@ impl<B: Body> Body for RequestBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let polled = ready!(this.body.poll_frame(context));
         if let Some(Ok(frame)) = &polled {
@@ -73,7 +77,10 @@ impl<B: Body> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let polled = ready!(this.body.poll_frame(context));
         match (&polled, this.answer.as_mut()) {

@@ -12,8 +12,9 @@ use sluice_telemetry::{BoundEndpoint, Method};
 use super::traffic::Traffic;
 use crate::layer::Endpoint;
 
-/// A request and its answer, shared by all who see a part of them. The request's body may outlive the answer, or end before its endpoint
-/// is known: its size is recorded when the last of them is gone.
+/// A request and its answer, shared by all who see a part of them. The request's body may outlive
+/// the answer, or end before its endpoint is known: its size is recorded when the last of them is
+/// gone.
 #[derive(Debug)]
 pub(super) struct Exchange {
     started: Instant,
@@ -35,8 +36,13 @@ pub(super) struct Answer {
 
 impl Exchange {
     /// Starts with a request for `endpoint`, if that is known already.
-    pub(super) fn start(method: &http::Method, endpoint: Option<&str>, traffic: Arc<Traffic>) -> Arc<Self> {
-        let endpoint = endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(traffic.get(endpoint)));
+    pub(super) fn start(
+        method: &http::Method,
+        endpoint: Option<&str>,
+        traffic: Arc<Traffic>,
+    ) -> Arc<Self> {
+        let endpoint =
+            endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(traffic.get(endpoint)));
         let method = Method::from_name(method.as_str());
         Arc::new(Self {
             started: Instant::now(),
@@ -81,7 +87,13 @@ impl Drop for Answer {
     fn drop(&mut self) {
         let Exchange { endpoint, method, started, traffic, .. } = &*self.exchange;
         if let Some(endpoint) = endpoint.get() {
-            traffic.answered(endpoint, *method, self.status.as_u16(), started.elapsed(), self.bytes);
+            traffic.answered(
+                endpoint,
+                *method,
+                self.status.as_u16(),
+                started.elapsed(),
+                self.bytes,
+            );
         }
     }
 }

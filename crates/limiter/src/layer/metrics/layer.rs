@@ -23,7 +23,8 @@ impl MetricsLayer {
         Self { traffic: Arc::new(Traffic::new(recorder)), label: () }
     }
 
-    /// As [`MetricsLayer::new`], and `tally` counts too, for the [figures](crate::figures) of the fleet.
+    /// As [`MetricsLayer::new`], and `tally` counts too, for the [figures](crate::figures) of the
+    /// fleet.
     #[must_use]
     pub fn tallied(recorder: &HttpRecorder, tally: &Tally) -> Self {
         Self { traffic: Arc::new(Traffic::tallied(recorder, tally)), label: () }
@@ -31,7 +32,8 @@ impl MetricsLayer {
 }
 
 impl<L> MetricsLayer<L> {
-    /// Finds in a request's extensions the pattern that its path matched, as the router says it there.
+    /// Finds in a request's extensions the pattern that its path matched, as the router says it
+    /// there.
     ///
     /// It has to be one of few: what is not among the first 200 is recorded as `other`.
     #[must_use]

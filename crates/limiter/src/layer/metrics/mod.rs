@@ -1,8 +1,9 @@
-//! Counts and measures what a service answers: `http_requests_total`, `http_request_duration_seconds`, `http_request_size_bytes` and
-//! `http_response_size_bytes`.
+//! Counts and measures what a service answers: `http_requests_total`,
+//! `http_request_duration_seconds`, `http_request_size_bytes` and `http_response_size_bytes`.
 //!
-//! An answer is counted when its last byte was read, and the duration lasts until then; a body that is dropped ends there. Sizes are those of the
-//! bodies as they were read. A request that gets no answer, since its client went away or the service failed, is not counted.
+//! An answer is counted when its last byte was read, and the duration lasts until then; a body that
+//! is dropped ends there. Sizes are those of the bodies as they were read. A request that gets no
+//! answer, since its client went away or the service failed, is not counted.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -27,13 +28,14 @@
 //! # }
 //! ```
 //!
-//! [`MetricsLayer::tallied`] also counts for the [figures](crate::figures) that a fleet keeps in its store. A server that is no tower service records what it
-//! answers with a [`Traffic`].
+//! [`MetricsLayer::tallied`] also counts for the [figures](crate::figures) that a fleet keeps in
+//! its store. A server that is no tower service records what it answers with a [`Traffic`].
 //!
 //! # The endpoint
 //!
-//! The label `endpoint` is a pattern, never a path: paths are without end, and time series should not be. It is what the program says of the
-//! request; else the policy's pattern, where a [`RateLimitLayer`](super::RateLimitLayer) lies within; else `other`. With axum:
+//! The label `endpoint` is a pattern, never a path: paths are without end, and time series should
+//! not be. It is what the program says of the request; else the policy's pattern, where a
+//! [`RateLimitLayer`](super::RateLimitLayer) lies within; else `other`. With axum:
 //!
 //! ```
 //! use axum::{Router, extract::MatchedPath, routing::get};

@@ -54,6 +54,9 @@ where
 
 impl<S: fmt::Debug, L> fmt::Debug for Metrics<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("inner", &self.inner).field("traffic", &self.traffic).finish_non_exhaustive()
+        f.debug_struct("Metrics")
+            .field("inner", &self.inner)
+            .field("traffic", &self.traffic)
+            .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,8 @@ use crate::figures::Tally;
 /// The most endpoints that are kept; more than the recorder tells apart.
 const MOST: usize = 256;
 
-/// Counts and measures answers by endpoint: what [`MetricsLayer`](super::MetricsLayer) does with them, for servers that are no tower service.
+/// Counts and measures answers by endpoint: what [`MetricsLayer`](super::MetricsLayer) does with
+/// them, for servers that are no tower service.
 #[derive(Debug)]
 pub struct Traffic {
     recorder: HttpRecorder,
@@ -38,7 +39,12 @@ impl Traffic {
     /// Records with `recorder`.
     #[must_use]
     pub fn new(recorder: &HttpRecorder) -> Self {
-        Self { recorder: recorder.clone(), tally: None, other: recorder.bind(OTHER), bound: ArcSwap::default() }
+        Self {
+            recorder: recorder.clone(),
+            tally: None,
+            other: recorder.bind(OTHER),
+            bound: ArcSwap::default(),
+        }
     }
 
     /// As [`Traffic::new`], and `tally` counts too, for the figures of the fleet.
@@ -47,7 +53,8 @@ impl Traffic {
         Self { tally: Some(tally.clone()), ..Self::new(recorder) }
     }
 
-    /// A request was answered. `endpoint` is a pattern of which there are few, never a raw path; beyond the first 256 it is recorded as `other`.
+    /// A request was answered. `endpoint` is a pattern of which there are few, never a raw path;
+    /// beyond the first 256 it is recorded as `other`.
     pub fn record(&self, endpoint: &str, answered: Answered) {
         let Answered { method, status, took, request_bytes, response_bytes } = answered;
         let bound = self.bound.load();
@@ -72,7 +79,14 @@ impl Traffic {
     }
 
     /// Records the answer alone: a request's body may end later.
-    pub(super) fn answered(&self, endpoint: &BoundEndpoint, method: Method, status: u16, took: Duration, response_bytes: u64) {
+    pub(super) fn answered(
+        &self,
+        endpoint: &BoundEndpoint,
+        method: Method,
+        status: u16,
+        took: Duration,
+        response_bytes: u64,
+    ) {
         if let Some(tally) = &self.tally {
             tally.http_answered(status, took);
         }

@@ -46,10 +46,15 @@ where
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().source.project() {
             SourceProjection::Within { body } => body.poll_frame(context),
-            SourceProjection::Refusal { body } => Poll::Ready(body.take().map(|bytes| Ok(Frame::data(bytes.into())))),
+            SourceProjection::Refusal { body } => {
+                Poll::Ready(body.take().map(|bytes| Ok(Frame::data(bytes.into()))))
+            }
         }
     }
 
@@ -63,7 +68,9 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Within { body } => body.size_hint(),
-            Source::Refusal { body } => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Source::Refusal { body } => {
+                SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
+            }
         }
     }
 }

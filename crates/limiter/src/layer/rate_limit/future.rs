@@ -15,7 +15,8 @@ use tower_service::Service;
 use super::{body::RateLimitBody, check::Asked, refusal};
 use crate::{answer::headers, layer::Endpoint, limiter::Checked};
 
-/// A check under way. It borrows from the request's head that it holds, so it needs a place that does not move.
+/// A check under way. It borrows from the request's head that it holds, so it needs a place that
+/// does not move.
 type Check = Pin<Box<dyn Future<Output = Asked> + Send>>;
 
 pin_project! {
@@ -66,16 +67,24 @@ where
             let next = match state.as_mut().project() {
                 StateProjection::Checking { check, waiting } => {
                     let Asked { head, checked } = ready!(check.as_mut().poll(context));
-                    let (mut service, body) = waiting.take().expect("it is not polled after it was ready");
+                    let (mut service, body) =
+                        waiting.take().expect("it is not polled after it was ready");
                     let checked = match checked {
                         Ok(checked) => checked,
-                        Err(refusal) => return Poll::Ready(Ok(refusal.respond(&head.headers).map(RateLimitBody::refusal))),
+                        Err(refusal) => {
+                            return Poll::Ready(Ok(refusal
+                                .respond(&head.headers)
+                                .map(RateLimitBody::refusal)));
+                        }
                     };
                     if let Some(mut response) = refusal::deny(&checked.decision, &head.headers) {
                         response.extensions_mut().insert(Endpoint::from(checked.endpoint));
                         return Poll::Ready(Ok(response.map(RateLimitBody::refusal)));
                     }
-                    State::Answering { answer: service.call(Request::from_parts(head, body)), checked }
+                    State::Answering {
+                        answer: service.call(Request::from_parts(head, body)),
+                        checked,
+                    }
                 }
                 StateProjection::Answering { answer, checked } => {
                     let mut response = ready!(answer.poll(context))?;

@@ -23,8 +23,8 @@ pub(super) struct Settings<P> {
 }
 
 impl RateLimitLayer {
-    /// Checks against `limiter`. Clients are told apart as [`Identifier::default`] does, and the peer's address is a [`SocketAddr`] or [`IpAddr`]
-    /// among the request's extensions.
+    /// Checks against `limiter`. Clients are told apart as [`Identifier::default`] does, and the
+    /// peer's address is a [`SocketAddr`] or [`IpAddr`] among the request's extensions.
     ///
     /// [`SocketAddr`]: std::net::SocketAddr
     #[must_use]
@@ -43,7 +43,8 @@ impl<P: Clone> RateLimitLayer<P> {
 
     /// Finds in a request's extensions whom the connection is from, as the server says it there.
     ///
-    /// `None` where that is unknown: such a request is limited by its key or token alone, and one without these is answered 500.
+    /// `None` where that is unknown: such a request is limited by its key or token alone, and one
+    /// without these is answered 500.
     #[must_use]
     pub fn with_peer<F>(self, peer: F) -> RateLimitLayer<F>
     where
@@ -71,6 +72,9 @@ impl<P> fmt::Debug for RateLimitLayer<P> {
 impl<P> fmt::Debug for Settings<P> {
     /// Leaves out the peer's closure, of which there is nothing to show.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitLayer").field("limiter", &self.limiter).field("identifier", &self.identifier).finish_non_exhaustive()
+        f.debug_struct("RateLimitLayer")
+            .field("limiter", &self.limiter)
+            .field("identifier", &self.identifier)
+            .finish_non_exhaustive()
     }
 }

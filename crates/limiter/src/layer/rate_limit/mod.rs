@@ -1,8 +1,9 @@
 //! Checks every request before it reaches a service.
 //!
-//! A request that may pass is answered by the service, and the answer says where its client stands: `X-RateLimit-Limit`, `X-RateLimit-Remaining`,
-//! `X-RateLimit-Reset`, `RateLimit-Policy` and `RateLimit`, as [`answer::headers`](crate::answer::headers) writes them. One that may not is answered
-//! in the service's place:
+//! A request that may pass is answered by the service, and the answer says where its client stands:
+//! `X-RateLimit-Limit`, `X-RateLimit-Remaining`, `X-RateLimit-Reset`, `RateLimit-Policy` and
+//! `RateLimit`, as [`answer::headers`](crate::answer::headers) writes them. One that may not is
+//! answered in the service's place:
 //!
 //! | what | HTTP | gRPC |
 //! |---|---|---|
@@ -40,8 +41,9 @@
 //!
 //! # Who asks
 //!
-//! An [`Identifier`](crate::identify::Identifier) finds the client in the request's header fields, or takes the address of the peer. Servers say in
-//! different ways who that is, so a closure tells; with axum:
+//! An [`Identifier`](crate::identify::Identifier) finds the client in the request's header fields,
+//! or takes the address of the peer. Servers say in different ways who that is, so a closure tells;
+//! with axum:
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -61,8 +63,9 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With tonic it is `|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr().map(|address| address.ip())`. A server that is written with hyper puts
-//! the `SocketAddr` itself among the request's extensions, where it is found without a closure.
+//! With tonic it is `|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr().map(|address|
+//! address.ip())`. A server that is written with hyper puts the `SocketAddr` itself among the
+//! request's extensions, where it is found without a closure.
 
 mod body;
 mod check;

@@ -4,7 +4,8 @@ use http::Extensions;
 
 /// Says whom a request's connection is from.
 ///
-/// Implemented for `()`, which finds a [`SocketAddr`] or [`IpAddr`] among the request's extensions, and for closures.
+/// Implemented for `()`, which finds a [`SocketAddr`] or [`IpAddr`] among the request's extensions,
+/// and for closures.
 pub trait Peer {
     /// The address at the other end of the connection, if that is known.
     fn peer(&self, extensions: &Extensions) -> Option<IpAddr>;

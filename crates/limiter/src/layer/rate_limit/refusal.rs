@@ -46,7 +46,9 @@ impl Refusal {
         // How the program is built is not the client's business.
         Self {
             kind: ProblemKind::ClientUnknown,
-            detail: Cow::Borrowed("the request holds no key or token, and its sender's address is unknown"),
+            detail: Cow::Borrowed(
+                "the request holds no key or token, and its sender's address is unknown",
+            ),
         }
     }
 
@@ -59,12 +61,15 @@ impl Refusal {
     }
 }
 
-/// The answer to a request that is denied, and whose head had these fields; `None` when it is allowed.
+/// The answer to a request that is denied, and whose head had these fields; `None` when it is
+/// allowed.
 pub(super) fn deny(decision: &Decision, request: &HeaderMap) -> Option<Response<Bytes>> {
     let kind = ProblemKind::of(decision)?;
     let body = DecisionBody::of(decision);
     let mut response = match grpc_content_type(request) {
-        Some(content_type) => grpc(kind, body.detail().as_deref().unwrap_or(kind.title()), content_type),
+        Some(content_type) => {
+            grpc(kind, body.detail().as_deref().unwrap_or(kind.title()), content_type)
+        }
         None => json(kind.status(), &body),
     };
     headers::write(decision, response.headers_mut());
@@ -88,7 +93,10 @@ fn grpc(kind: ProblemKind, message: &str, content_type: &HeaderValue) -> Respons
     fields.insert(CONTENT_TYPE, content_type.clone());
     fields.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(kind)));
     let message = utf8_percent_encode(message, GRPC_ENCODED).to_string();
-    fields.insert(GRPC_MESSAGE, HeaderValue::try_from(message).expect("what is no printable ASCII is encoded"));
+    fields.insert(
+        GRPC_MESSAGE,
+        HeaderValue::try_from(message).expect("what is no printable ASCII is encoded"),
+    );
     response
 }
 
@@ -106,7 +114,8 @@ const fn grpc_status(kind: ProblemKind) -> &'static str {
     }
 }
 
-/// The content type of a request that is gRPC: `application/grpc`, with or without what the messages are in, or gRPC-Web's.
+/// The content type of a request that is gRPC: `application/grpc`, with or without what the
+/// messages are in, or gRPC-Web's.
 fn grpc_content_type(request: &HeaderMap) -> Option<&HeaderValue> {
     const GRPC: &[u8] = b"application/grpc";
     let content_type = request.get(CONTENT_TYPE)?;
@@ -121,9 +130,19 @@ mod tests {
 
     #[test]
     fn grpc_is_known_by_its_content_type() {
-        let is_grpc =
-            |value: &'static str| grpc_content_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))])).is_some();
-        for grpc in ["application/grpc", "application/grpc+proto", "application/grpc-web+proto", "Application/GRPC; x=y"] {
+        let is_grpc = |value: &'static str| {
+            grpc_content_type(&HeaderMap::from_iter([(
+                CONTENT_TYPE,
+                HeaderValue::from_static(value),
+            )]))
+            .is_some()
+        };
+        for grpc in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc-web+proto",
+            "Application/GRPC; x=y",
+        ] {
             assert!(is_grpc(grpc), "{grpc}");
         }
         for other in ["application/json", "application/grpcx", "application/grp", ""] {
@@ -134,7 +153,11 @@ mod tests {
 
     #[test]
     fn a_message_that_is_no_ascii_is_encoded() {
-        let response = grpc(ProblemKind::InvalidRequest, "100 % \u{e9}\n", &HeaderValue::from_static("application/grpc"));
+        let response = grpc(
+            ProblemKind::InvalidRequest,
+            "100 % \u{e9}\n",
+            &HeaderValue::from_static("application/grpc"),
+        );
         assert_eq!(response.headers()[GRPC_MESSAGE], "100 %25 %C3%A9%0A");
     }
 }

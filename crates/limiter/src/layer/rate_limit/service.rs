@@ -9,7 +9,9 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{body::RateLimitBody, check::check, future::RateLimitFuture, layer::Settings, peer::Peer};
+use super::{
+    body::RateLimitBody, check::check, future::RateLimitFuture, layer::Settings, peer::Peer,
+};
 
 /// Checks every request before it reaches the service within.
 ///
@@ -42,18 +44,23 @@ where
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        // The service that said it is ready is the one to call, once the check is done; the clone has to be asked anew.
+        // The service that said it is ready is the one to call, once the check is done; the clone
+        // has to be asked anew.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         let (head, body) = request.into_parts();
         let peer = self.settings.peer.peer(&head.extensions);
-        let check = check(self.settings.limiter.clone(), Arc::clone(&self.settings.identifier), peer, head);
+        let check =
+            check(self.settings.limiter.clone(), Arc::clone(&self.settings.identifier), peer, head);
         RateLimitFuture::new(Box::pin(check), ready, body)
     }
 }
 
 impl<S: fmt::Debug, P> fmt::Debug for RateLimit<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimit").field("inner", &self.inner).field("settings", &self.settings).finish()
+        f.debug_struct("RateLimit")
+            .field("inner", &self.inner)
+            .field("settings", &self.settings)
+            .finish()
     }
 }

@@ -16,7 +16,12 @@ pub(super) fn parse(origin: &Origin, text: &str) -> (Option<Value>, Vec<Mistake>
     let root = match node.deserialize(&mut json).and_then(|root| json.end().map(|()| root)) {
         Ok(root) => Some(root),
         Err(error) => {
-            let message = format!("line {}, column {}: this is not JSON: {}", error.line(), error.column(), reason(&error));
+            let message = format!(
+                "line {}, column {}: this is not JSON: {}",
+                error.line(),
+                error.column(),
+                reason(&error)
+            );
             mistakes.borrow_mut().add(Path::root(), message);
             None
         }
@@ -30,7 +35,8 @@ fn reason(error: &serde_json::Error) -> String {
     text.rsplit_once(" at line ").map_or(text.clone(), |(reason, _)| reason.to_owned())
 }
 
-/// A value about to be read, which notes the keys that stand twice. (`serde_json::Value` would keep the last of them silently.)
+/// A value about to be read, which notes the keys that stand twice. (`serde_json::Value` would keep
+/// the last of them silently.)
 struct Node<'a, 'm> {
     tag: &'a String,
     path: Path,
@@ -119,17 +125,32 @@ mod tests {
     #[test]
     fn every_key_that_stands_twice_is_named() {
         let (_, mistakes) = read(r#"{"a": {"/x": 1, "/x": 2}, "b": [1, {"c": 1, "c": 1}]}"#);
-        assert_eq!(mistakes, ["f.json: a[\"/x\"]: written twice: keep one", "f.json: b[1].c: written twice: keep one"]);
+        assert_eq!(
+            mistakes,
+            [
+                "f.json: a[\"/x\"]: written twice: keep one",
+                "f.json: b[1].c: written twice: keep one"
+            ]
+        );
     }
 
     #[test]
     fn values_keep_their_types() {
-        let (root, mistakes) = read(r#"{"/A.b": [1, -1, 18446744073709551615, 1.5, true, null, "off"]}"#);
+        let (root, mistakes) =
+            read(r#"{"/A.b": [1, -1, 18446744073709551615, 1.5, true, null, "off"]}"#);
         assert_eq!(mistakes, Vec::<String>::new());
         let ValueKind::Table(root) = root.unwrap().kind else { panic!("a table") };
         let ValueKind::Array(items) = root["/A.b"].kind.clone() else { panic!("a list") };
         let kinds: Vec<ValueKind> = items.into_iter().map(|item| item.kind).collect();
-        let expected = [1.into(), (-1).into(), u64::MAX.into(), 1.5.into(), true.into(), ValueKind::Nil, "off".into()];
+        let expected = [
+            1.into(),
+            (-1).into(),
+            u64::MAX.into(),
+            1.5.into(),
+            true.into(),
+            ValueKind::Nil,
+            "off".into(),
+        ];
         assert_eq!(
             kinds,
             expected.map(|kind: ValueKind| match kind {
@@ -141,7 +162,13 @@ mod tests {
 
     #[test]
     fn what_is_no_json_says_where() {
-        assert_eq!(read("{\"a\": }").1, ["f.json: line 1, column 7: this is not JSON: expected value"]);
-        assert_eq!(read("{} {}").1, ["f.json: line 1, column 4: this is not JSON: trailing characters"]);
+        assert_eq!(
+            read("{\"a\": }").1,
+            ["f.json: line 1, column 7: this is not JSON: expected value"]
+        );
+        assert_eq!(
+            read("{} {}").1,
+            ["f.json: line 1, column 4: this is not JSON: trailing characters"]
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Files of the three formats, read into the one tree of values that layers are merged from.
 //!
-//! The `config` crate can read files by itself, but it drops what we need: of two equal keys, its JSON keeps the last one silently and its YAML
-//! stops at the first. Here each is a mistake with its place, and reading goes on.
+//! The `config` crate can read files by itself, but it drops what we need: of two equal keys, its
+//! JSON keeps the last one silently and its YAML stops at the first. Here each is a mistake with
+//! its place, and reading goes on.
 
 mod json;
 mod toml;
@@ -56,10 +57,13 @@ impl Document {
         };
         let values = match root.map(|root| root.kind) {
             Some(ValueKind::Table(values)) => values,
-            // A file in which everything is commented out says nothing, which is fine; so does one that could not be read.
+            // A file in which everything is commented out says nothing, which is fine; so does one
+            // that could not be read.
             Some(ValueKind::Nil) | None => Map::new(),
             Some(_) => {
-                let message = "a configuration is a table of settings, as in `store: { url: \"memory://\" }`".to_owned();
+                let message =
+                    "a configuration is a table of settings, as in `store: { url: \"memory://\" }`"
+                        .to_owned();
                 mistakes.push(Mistake { origin: origin.clone(), path: Path::root(), message });
                 Map::new()
             }

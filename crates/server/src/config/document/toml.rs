@@ -18,10 +18,14 @@ pub(super) fn parse(origin: &Origin, text: &str) -> (Option<Value>, Vec<Mistake>
     (root, mistakes.found)
 }
 
-/// The parser shows the line of the file between the place and the reason. That line may hold a password.
+/// The parser shows the line of the file between the place and the reason. That line may hold a
+/// password.
 fn without_the_excerpt(error: &str) -> String {
-    let is_excerpt =
-        |line: &&str| line.split_once('|').is_some_and(|(number, _)| number.trim().parse::<u32>().is_ok() || number.trim().is_empty());
+    let is_excerpt = |line: &&str| {
+        line.split_once('|').is_some_and(|(number, _)| {
+            number.trim().parse::<u32>().is_ok() || number.trim().is_empty()
+        })
+    };
     let said: Vec<&str> = error.lines().filter(|line| !is_excerpt(line)).collect();
     said.join(": ").replacen("TOML parse error at ", "", 1)
 }
@@ -50,7 +54,8 @@ mod tests {
 
     #[test]
     fn keys_keep_their_case_dots_and_slashes() {
-        let (root, mistakes) = parse(&Origin::File("f.toml".to_owned()), "[endpoints]\n\"/api/v1.2/Chat\" = 20\n");
+        let (root, mistakes) =
+            parse(&Origin::File("f.toml".to_owned()), "[endpoints]\n\"/api/v1.2/Chat\" = 20\n");
         assert_eq!(mistakes, []);
         assert_eq!(root.unwrap().to_string(), "{ endpoints => { /api/v1.2/Chat => 20,  },  }");
     }

@@ -21,7 +21,10 @@ pub(crate) fn parse(origin: &Origin, text: &str) -> (Option<Value>, Vec<Mistake>
             Ok((event, mark)) => builder.on_event(event, mark),
             Err(error) => {
                 let (line, column) = (error.marker().line(), error.marker().col() + 1);
-                builder.mistakes.add(Path::root(), format!("line {line}, column {column}: this is not YAML: {}", error.info()));
+                builder.mistakes.add(
+                    Path::root(),
+                    format!("line {line}, column {column}: this is not YAML: {}", error.info()),
+                );
                 return (None, builder.mistakes.found);
             }
         }
@@ -64,7 +67,14 @@ enum Key {
 impl<'a> Builder<'a> {
     fn new(origin: &'a Origin) -> Self {
         let (open, anchors) = (Vec::new(), HashMap::new());
-        Self { mistakes: Mistakes::of(origin), tag: origin.to_tag(), open, anchors, documents: 0, root: None }
+        Self {
+            mistakes: Mistakes::of(origin),
+            tag: origin.to_tag(),
+            open,
+            anchors,
+            documents: 0,
+            root: None,
+        }
     }
 
     fn on_event(&mut self, event: Event, mark: Marker) {
@@ -72,12 +82,21 @@ impl<'a> Builder<'a> {
             Event::DocumentStart => {
                 self.documents += 1;
                 if self.documents == 2 {
-                    self.mistakes.add(Path::root(), format!("line {}: a file holds one document: remove what follows `---`", mark.line()));
+                    self.mistakes.add(
+                        Path::root(),
+                        format!(
+                            "line {}: a file holds one document: remove what follows `---`",
+                            mark.line()
+                        ),
+                    );
                 }
             }
             Event::SequenceStart(anchor, _) => self.open(anchor, Items::List(Vec::new())),
             Event::MappingStart(anchor, _) => {
-                self.open(anchor, Items::Table { values: Map::new(), lines: HashMap::new(), key: Key::Awaited });
+                self.open(
+                    anchor,
+                    Items::Table { values: Map::new(), lines: HashMap::new(), key: Key::Awaited },
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(mark),
             Event::Scalar(text, style, anchor, tag) => {
@@ -86,9 +105,16 @@ impl<'a> Builder<'a> {
                 self.add(value, mark);
             }
             Event::Alias(anchor) => {
-                // The parser refuses an alias that nothing before it is the anchor of; what is still open has no value yet.
+                // The parser refuses an alias that nothing before it is the anchor of; what is
+                // still open has no value yet.
                 let value = self.anchors.get(&anchor).cloned().unwrap_or_else(|| {
-                    self.mistakes.add(Path::root(), format!("line {}: an alias inside its own anchor has no value", mark.line()));
+                    self.mistakes.add(
+                        Path::root(),
+                        format!(
+                            "line {}: an alias inside its own anchor has no value",
+                            mark.line()
+                        ),
+                    );
                     Value::default()
                 });
                 self.add(value, mark);
@@ -97,10 +123,23 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn scalar(&mut self, text: String, style: TScalarStyle, tag: Option<&Tag>, mark: Marker) -> Value {
+    fn scalar(
+        &mut self,
+        text: String,
+        style: TScalarStyle,
+        tag: Option<&Tag>,
+        mark: Marker,
+    ) -> Value {
         let is_text = style != TScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str");
-        if let Some(tag) = tag.filter(|tag| !tag.handle.starts_with("tag:yaml.org,2002") && tag.handle != "!!") {
-            let message = format!("line {}: the tag `{}{}` means nothing here: remove it", mark.line(), tag.handle, tag.suffix);
+        if let Some(tag) =
+            tag.filter(|tag| !tag.handle.starts_with("tag:yaml.org,2002") && tag.handle != "!!")
+        {
+            let message = format!(
+                "line {}: the tag `{}{}` means nothing here: remove it",
+                mark.line(),
+                tag.handle,
+                tag.suffix
+            );
             self.mistakes.add(self.path_of_next(), message);
         }
         let kind = match if is_text { Yaml::String(text) } else { Yaml::from_str(&text) } {
@@ -108,7 +147,9 @@ impl<'a> Builder<'a> {
             Yaml::Integer(number) => ValueKind::I64(number),
             Yaml::Boolean(truth) => ValueKind::Boolean(truth),
             number @ Yaml::Real(_) => number.as_f64().map_or(ValueKind::Nil, ValueKind::Float),
-            Yaml::Null | Yaml::Array(_) | Yaml::Hash(_) | Yaml::Alias(_) | Yaml::BadValue => ValueKind::Nil,
+            Yaml::Null | Yaml::Array(_) | Yaml::Hash(_) | Yaml::Alias(_) | Yaml::BadValue => {
+                ValueKind::Nil
+            }
         };
         self.value(kind)
     }
@@ -163,12 +204,21 @@ impl<'a> Builder<'a> {
                 Key::Refused => {}
                 Key::Awaited => {
                     let Some(name) = key_text(value.kind) else {
-                        self.mistakes.add(path.clone(), format!("line {}: a key is text: quote it", mark.line()));
+                        self.mistakes.add(
+                            path.clone(),
+                            format!("line {}: a key is text: quote it", mark.line()),
+                        );
                         *key = Key::Refused;
                         return;
                     };
                     if let Some(first) = lines.get(&name) {
-                        self.mistakes.add(path.key(&name), format!("written twice, in lines {first} and {}: keep one", mark.line()));
+                        self.mistakes.add(
+                            path.key(&name),
+                            format!(
+                                "written twice, in lines {first} and {}: keep one",
+                                mark.line()
+                            ),
+                        );
                         *key = Key::Refused;
                         return;
                     }
@@ -184,7 +234,9 @@ impl<'a> Builder<'a> {
 fn key_text(kind: ValueKind) -> Option<String> {
     match kind {
         ValueKind::String(text) => Some(text),
-        kind @ (ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::Boolean(_)) => Some(kind.to_string()),
+        kind @ (ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::Boolean(_)) => {
+            Some(kind.to_string())
+        }
         _ => None,
     }
 }
@@ -218,7 +270,8 @@ mod tests {
 
     #[test]
     fn every_key_that_stands_twice_is_named_and_the_rest_is_still_read() {
-        let (root, mistakes) = read("a:\n  /x: 1\n  /y: {b: 1, b: 2}\n  /x: 2\nc: [{d: 1, d: 2}]\n");
+        let (root, mistakes) =
+            read("a:\n  /x: 1\n  /y: {b: 1, b: 2}\n  /x: 2\nc: [{d: 1, d: 2}]\n");
         let expected = [
             "f.yaml: a[\"/y\"].b: written twice, in lines 3 and 3: keep one",
             "f.yaml: a[\"/x\"]: written twice, in lines 2 and 4: keep one",
@@ -231,7 +284,10 @@ mod tests {
 
     #[test]
     fn keys_that_are_equal_as_text_are_equal() {
-        assert_eq!(read("5: a\n'5': b\n").1, ["f.yaml: 5: written twice, in lines 1 and 2: keep one"]);
+        assert_eq!(
+            read("5: a\n'5': b\n").1,
+            ["f.yaml: 5: written twice, in lines 1 and 2: keep one"]
+        );
     }
 
     #[test]
@@ -239,9 +295,15 @@ mod tests {
         let (root, mistakes) = read("a: [1,\nb: 2\n");
         assert_eq!(root, None);
         assert!(mistakes[0].starts_with("f.yaml: line "), "{mistakes:?}");
-        assert_eq!(read("a: 1\n---\nb: 2\n").1, ["f.yaml: line 2: a file holds one document: remove what follows `---`"]);
+        assert_eq!(
+            read("a: 1\n---\nb: 2\n").1,
+            ["f.yaml: line 2: a file holds one document: remove what follows `---`"]
+        );
         assert_eq!(read("? [a]\n: 1\n").1, ["f.yaml: line 1: a key is text: quote it"]);
-        assert_eq!(read("a: !secret x\n").1, ["f.yaml: a: line 1: the tag `!secret` means nothing here: remove it"]);
+        assert_eq!(
+            read("a: !secret x\n").1,
+            ["f.yaml: a: line 1: the tag `!secret` means nothing here: remove it"]
+        );
     }
 
     #[test]

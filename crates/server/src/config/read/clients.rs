@@ -1,4 +1,5 @@
-//! `clients: { identify: [header:x-api-key, bearer, ip], trusted_proxies: [10.0.0.0/8], ipv6_prefix: 64 }`.
+//! `clients: { identify: [header:x-api-key, bearer, ip], trusted_proxies: [10.0.0.0/8],
+//! ipv6_prefix: 64 }`.
 
 use std::net::IpAddr;
 
@@ -67,11 +68,16 @@ fn identify(field: &Field<'_>) -> Option<Vec<ClientSource>> {
         seen.push(source.clone());
         Some(source)
     })?;
-    if sources.is_empty() { field.refuse("nothing would tell clients apart: write `[ip]` at least") } else { Some(sources) }
+    if sources.is_empty() {
+        field.refuse("nothing would tell clients apart: write `[ip]` at least")
+    } else {
+        Some(sources)
+    }
 }
 
 fn header_name(text: &str) -> Result<HeaderName, String> {
-    text.parse().map_err(|_| format!("`{text}` names no header: letters, digits and `-`, as in `x-tier`"))
+    text.parse()
+        .map_err(|_| format!("`{text}` names no header: letters, digits and `-`, as in `x-tier`"))
 }
 
 /// A network, or one address as a network of its own.
@@ -79,8 +85,12 @@ fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
     match text.parse::<IpNet>().ok().or_else(address) {
         Some(network) if network.addr() == network.network() => Ok(network),
-        Some(network) => Err(format!("`{text}` has bits set behind its prefix: write `{}`", network.trunc())),
-        None => Err(format!("`{text}` is not a network: write `10.0.0.0/8`, `fd00::/8` or one address")),
+        Some(network) => {
+            Err(format!("`{text}` has bits set behind its prefix: write `{}`", network.trunc()))
+        }
+        None => {
+            Err(format!("`{text}` is not a network: write `10.0.0.0/8`, `fd00::/8` or one address"))
+        }
     }
 }
 
@@ -90,7 +100,12 @@ fn secret(clients: &Table<'_>, files: &Files) -> Option<Option<Secret>> {
     match (secret.is_said(), file.is_said()) {
         (true, true) => file.refuse("clients.secret is set already: keep one of them"),
         (true, false) => secret.text().map(|text| Some(Secret::new(text))),
-        (false, true) => match file.file(|path| files.read_secret(path))?.1.as_deref().map(|text| text.trim_end_matches(['\r', '\n'])) {
+        (false, true) => match file
+            .file(|path| files.read_secret(path))?
+            .1
+            .as_deref()
+            .map(|text| text.trim_end_matches(['\r', '\n']))
+        {
             Some("") => file.refuse("the file holds no secret: write one into it"),
             text => Some(Some(Secret::new(text.unwrap_or_default()))),
         },

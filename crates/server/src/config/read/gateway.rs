@@ -21,7 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than the pauses between the heartbeats of streams.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// Shorter than the five seconds after which Node and uvicorn close theirs, so that no request meets a closing connection.
+/// Shorter than the five seconds after which Node and uvicorn close theirs, so that no request
+/// meets a closing connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Long enough for a restart, and asked again soon.
 const AWAY_FOR: Duration = Duration::from_secs(10);
@@ -33,32 +34,51 @@ const HEALTHY_AFTER: u32 = 2;
 const UNHEALTHY_AFTER: u32 = 3;
 
 pub(super) fn read(gateway: &Field<'_>, files: &Files) -> Option<Option<GatewaySettings>> {
-    optional(gateway, Some(None), |gateway| gateway.table(|gateway| section(gateway, files)).map(Some))
+    optional(gateway, Some(None), |gateway| {
+        gateway.table(|gateway| section(gateway, files)).map(Some)
+    })
 }
 
 fn section(gateway: &Table<'_>, files: &Files) -> Option<GatewaySettings> {
-    let upstreams = gateway.field("upstream").required("write `upstream: http://host:port`, or remove the section");
+    let upstreams = gateway
+        .field("upstream")
+        .required("write `upstream: http://host:port`, or remove the section");
     let upstreams = upstreams.and_then(|field| upstreams_of(&field));
-    let protocol = [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("http2", Protocol::Http2)];
-    let protocol = optional(&gateway.field("protocol"), Some(Protocol::Auto), |field| field.choice(&protocol));
+    let protocol =
+        [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("http2", Protocol::Http2)];
+    let protocol =
+        optional(&gateway.field("protocol"), Some(Protocol::Auto), |field| field.choice(&protocol));
     let host = [("keep", HostField::Keep), ("replace", HostField::Replace)];
     let host = optional(&gateway.field("host"), Some(HostField::Keep), |field| field.choice(&host));
-    let encrypted = upstreams.as_ref().is_none_or(|urls| urls.iter().any(|url| *url.scheme() == Scheme::HTTPS));
+    let encrypted =
+        upstreams.as_ref().is_none_or(|urls| urls.iter().any(|url| *url.scheme() == Scheme::HTTPS));
     let ca_file = optional(&gateway.field("ca_file"), Some(None), |field| {
         let (path, ()) = field.file(|path| files.probe_secret(path))?;
-        if encrypted { Some(Some(path)) } else { field.refuse("only a connection in TLS has certificates: remove the key") }
+        if encrypted {
+            Some(Some(path))
+        } else {
+            field.refuse("only a connection in TLS has certificates: remove the key")
+        }
     });
     let connect_timeout = duration(gateway, "connect_timeout", SHORTEST, CONNECT_TIMEOUT);
     let response_timeout = duration(gateway, "response_timeout", SHORTEST, RESPONSE_TIMEOUT);
     let idle_timeout = duration(gateway, "idle_timeout", SHORTEST, IDLE_TIMEOUT);
     let keep_alive = duration(gateway, "keep_alive", Duration::ZERO, KEEP_ALIVE);
     let away_for = duration(gateway, "away_for", Duration::ZERO, AWAY_FOR);
-    let headers = [("replace", RateLimitHeaders::Replace), ("keep", RateLimitHeaders::Keep), ("remove", RateLimitHeaders::Remove)];
+    let headers = [
+        ("replace", RateLimitHeaders::Replace),
+        ("keep", RateLimitHeaders::Keep),
+        ("remove", RateLimitHeaders::Remove),
+    ];
     let rate_limit_headers =
-        optional(&gateway.field("rate_limit_headers"), Some(RateLimitHeaders::Replace), |field| field.choice(&headers));
-    let via = optional(&gateway.field("via"), Some(None), |field| field.parse_with(pseudonym).map(Some));
+        optional(&gateway.field("rate_limit_headers"), Some(RateLimitHeaders::Replace), |field| {
+            field.choice(&headers)
+        });
+    let via =
+        optional(&gateway.field("via"), Some(None), |field| field.parse_with(pseudonym).map(Some));
     let doors = optional(&gateway.field("doors"), Some(false), switch);
-    let health = optional(&gateway.field("health"), Some(None), |field| field.table(health).map(Some));
+    let health =
+        optional(&gateway.field("health"), Some(None), |field| field.table(health).map(Some));
     Some(GatewaySettings {
         upstreams: upstreams?,
         protocol: protocol?,
@@ -86,18 +106,28 @@ fn upstreams_of(field: &Field<'_>) -> Option<Vec<UpstreamUrl>> {
         seen.push(url.clone());
         Some(url)
     })?;
-    if upstreams.is_empty() { field.refuse("names no upstream: write `http://host:port`, or remove the section") } else { Some(upstreams) }
+    if upstreams.is_empty() {
+        field.refuse("names no upstream: write `http://host:port`, or remove the section")
+    } else {
+        Some(upstreams)
+    }
 }
 
 fn health(table: &Table<'_>) -> Option<HealthChecks> {
-    let path = table.field("path").required("write the path to ask for, as in `/health`").and_then(|field| field.parse_with(path));
+    let path = table
+        .field("path")
+        .required("write the path to ask for, as in `/health`")
+        .and_then(|field| field.parse_with(path));
     let interval = duration(table, "interval", Duration::from_millis(10), HEALTH_INTERVAL);
     let timeout = duration(table, "timeout", SHORTEST, HEALTH_TIMEOUT);
     let times = |name, unless_said| {
-        let times = |field: &Field<'_>| field.integer(1..=1_000).and_then(|times| u32::try_from(times).ok());
+        let times = |field: &Field<'_>| {
+            field.integer(1..=1_000).and_then(|times| u32::try_from(times).ok())
+        };
         optional(&table.field(name), Some(unless_said), times)
     };
-    let (healthy_after, unhealthy_after) = (times("healthy_after", HEALTHY_AFTER), times("unhealthy_after", UNHEALTHY_AFTER));
+    let (healthy_after, unhealthy_after) =
+        (times("healthy_after", HEALTHY_AFTER), times("unhealthy_after", UNHEALTHY_AFTER));
     Some(HealthChecks {
         path: path?,
         interval: interval?,
@@ -107,7 +137,12 @@ fn health(table: &Table<'_>) -> Option<HealthChecks> {
     })
 }
 
-fn duration(table: &Table<'_>, name: &'static str, shortest: Duration, unless_said: Duration) -> Option<Duration> {
+fn duration(
+    table: &Table<'_>,
+    name: &'static str,
+    shortest: Duration,
+    unless_said: Duration,
+) -> Option<Duration> {
     optional(&table.field(name), Some(unless_said), |field| field.duration(shortest..=LONGEST))
 }
 
@@ -122,9 +157,15 @@ fn path(text: &str) -> Result<Uri, String> {
     path.ok_or_else(|| format!("`{text}` is no path: write `/health`"))
 }
 
-/// The name of a proxy, as it may stand in `Via`: a token (RFC 9110, section 5.6.2), or a host and port.
+/// The name of a proxy, as it may stand in `Via`: a token (RFC 9110, section 5.6.2), or a host and
+/// port.
 fn pseudonym(text: &str) -> Result<HeaderValue, String> {
-    let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&byte));
+    let is_token = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&byte));
     let name = HeaderValue::from_str(text).ok().filter(|_| is_token);
-    name.ok_or_else(|| format!("`{text}` cannot stand in a Via field: use letters, digits, `-`, `_` and `.`"))
+    name.ok_or_else(|| {
+        format!("`{text}` cannot stand in a Via field: use letters, digits, `-`, `_` and `.`")
+    })
 }

@@ -11,7 +11,10 @@
 //!   on_store_failure: local    # local | allow | deny | error
 //! ```
 
-use sluice_core::{Algorithm, Cost, HeaderMatch, LimitField, Location, OnStoreFailure, Per, Rate, Rule, RuleCost, TokenBucket, When};
+use sluice_core::{
+    Algorithm, Cost, HeaderMatch, LimitField, Location, OnStoreFailure, Per, Rate, Rule, RuleCost,
+    TokenBucket, When,
+};
 
 use super::{
     numbers::{self, optional},
@@ -20,7 +23,11 @@ use super::{
 use crate::config::reader::{Field, Table};
 
 /// General limits, in order.
-pub(super) fn read(field: &Field<'_>, on_store_failure: OnStoreFailure, places: &mut Places) -> Vec<Rule> {
+pub(super) fn read(
+    field: &Field<'_>,
+    on_store_failure: OnStoreFailure,
+    places: &mut Places,
+) -> Vec<Rule> {
     let mut index = 0;
     let rules = field.items(|item| {
         let rule = rule(index, item, on_store_failure, places);
@@ -31,17 +38,28 @@ pub(super) fn read(field: &Field<'_>, on_store_failure: OnStoreFailure, places: 
 }
 
 /// The limit; where a part could not be read, one with which nothing else is wrong stands in.
-fn rule(index: usize, field: &Field<'_>, on_store_failure: OnStoreFailure, places: &mut Places) -> Rule {
+fn rule(
+    index: usize,
+    field: &Field<'_>,
+    on_store_failure: OnStoreFailure,
+    places: &mut Places,
+) -> Rule {
     let at = |field| Location::Limit { index, field };
     let unreadable = || Rule::new(field.path().to_string(), Algorithm::TokenBucket(stand_in()));
     places.note(at(LimitField::Name), field);
     let rule = field.table(|limit| {
         let (name, per, cost) = (limit.field("name"), limit.field("per"), limit.field("cost"));
-        for (part, field) in [(LimitField::Name, &name), (LimitField::Per, &per), (LimitField::Cost, &cost)] {
+        for (part, field) in
+            [(LimitField::Name, &name), (LimitField::Per, &per), (LimitField::Cost, &cost)]
+        {
             places.note(at(part), field);
         }
-        let name = name.required("every limit needs a name of its own").and_then(|name| name.text().map(str::to_owned));
-        let when = optional(&limit.field("when"), Some(When::default()), |field| when(index, field, places));
+        let name = name
+            .required("every limit needs a name of its own")
+            .and_then(|name| name.text().map(str::to_owned));
+        let when = optional(&limit.field("when"), Some(When::default()), |field| {
+            when(index, field, places)
+        });
         let per = optional(&per, Some(Per::Client), |field| field.parse_with(read_per));
         let terms = numbers::terms(limit, rate_and_burst(limit), on_store_failure);
         let cost = optional(&cost, Some(RuleCost::Request), read_cost);
@@ -67,7 +85,8 @@ fn stand_in() -> TokenBucket {
 fn rate_and_burst(limit: &Table<'_>) -> Option<TokenBucket> {
     let (rate, burst) = (limit.field("rate"), limit.field("burst"));
     let read_rate = rate.required("write `rate: 60/minute`").and_then(|rate| rate.parse());
-    let read_burst = burst.clone().required("write the most tokens that can be saved up, as in `burst: 10`");
+    let read_burst =
+        burst.clone().required("write the most tokens that can be saved up, as in `burst: 10`");
     let read_burst = read_burst.and_then(|burst| numbers::tokens(&burst));
     numbers::bucket(&burst, read_rate?, read_burst?)
 }
@@ -79,7 +98,9 @@ fn read_per(text: &str) -> Result<Per, String> {
         "nothing" => Ok(Per::Everyone),
         _ => match text.strip_prefix("header:") {
             Some(name) => Ok(Per::Header(name.to_owned())),
-            None => Err(format!("`{text}` has no buckets: write `client`, `ip`, `header:NAME` or `nothing`")),
+            None => Err(format!(
+                "`{text}` has no buckets: write `client`, `ip`, `header:NAME` or `nothing`"
+            )),
         },
     }
 }
@@ -107,12 +128,15 @@ fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Option<When> {
         let paths = texts("path", LimitField::Path);
         let methods = texts("method", LimitField::Method);
         let tiers = texts("tier", LimitField::Tier);
-        let headers = optional(&when.field("header"), Some(Vec::new()), |field| headers(index, field, places));
+        let headers = optional(&when.field("header"), Some(Vec::new()), |field| {
+            headers(index, field, places)
+        });
         Some(When { paths: paths?, methods: methods?, headers: headers?, tiers: tiers? })
     })
 }
 
-/// Headers that a request must have: names, or a table of names and the values of which one will do (`true`: any).
+/// Headers that a request must have: names, or a table of names and the values of which one will do
+/// (`true`: any).
 fn headers(index: usize, field: &Field<'_>, places: &mut Places) -> Option<Vec<HeaderMatch>> {
     let mut entry = 0;
     let mut note = |field: &Field<'_>| {
@@ -130,7 +154,11 @@ fn headers(index: usize, field: &Field<'_>, places: &mut Places) -> Option<Vec<H
         .into_iter()
         .map(|(name, field)| {
             note(&field);
-            let values = if field.is_true() { Some(Vec::new()) } else { field.one_or_more(|value| value.text().map(str::to_owned)) };
+            let values = if field.is_true() {
+                Some(Vec::new())
+            } else {
+                field.one_or_more(|value| value.text().map(str::to_owned))
+            };
             Some(HeaderMatch { name: name.to_owned(), values: values? })
         })
         .collect();

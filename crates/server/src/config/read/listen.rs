@@ -13,7 +13,9 @@ pub(super) fn read(listen: &Field<'_>) -> Option<Listen> {
             && http == grpc_address
             && http.port() != 0
         {
-            return grpc.refuse(format_args!("`{http}` is already taken by listen.http: use another port"));
+            return grpc.refuse(format_args!(
+                "`{http}` is already taken by listen.http: use another port"
+            ));
         }
         Some(Listen { http: http?, grpc: grpc_address? })
     })

@@ -1,4 +1,5 @@
-//! `metrics: { custom: [{ name: my_feature_total, kind: counter, labels: [operation], help: "...", unit: "1" }] }`.
+//! `metrics: { custom: [{ name: my_feature_total, kind: counter, labels: [operation], help: "...",
+//! unit: "1" }] }`.
 
 use sluice::events::{CustomKind, CustomMetric};
 use sluice_telemetry::MAX_CUSTOM_METRICS;
@@ -7,7 +8,8 @@ use super::numbers::optional;
 use crate::config::reader::{Field, Table};
 
 /// The kinds by their words.
-const KINDS: [(&str, Kind); 3] = [("counter", Kind::Counter), ("gauge", Kind::Gauge), ("histogram", Kind::Histogram)];
+const KINDS: [(&str, Kind); 3] =
+    [("counter", Kind::Counter), ("gauge", Kind::Gauge), ("histogram", Kind::Histogram)];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -17,7 +19,9 @@ enum Kind {
 }
 
 pub(super) fn read(metrics: &Field<'_>) -> Option<Vec<CustomMetric>> {
-    optional(metrics, Some(Vec::new()), |metrics| metrics.table(|metrics| optional(&metrics.field("custom"), Some(Vec::new()), custom)))
+    optional(metrics, Some(Vec::new()), |metrics| {
+        metrics.table(|metrics| optional(&metrics.field("custom"), Some(Vec::new()), custom))
+    })
 }
 
 fn custom(list: &Field<'_>) -> Option<Vec<CustomMetric>> {
@@ -27,21 +31,35 @@ fn custom(list: &Field<'_>) -> Option<Vec<CustomMetric>> {
         let place = places.next()?;
         let metric = item.table(|table| metric(item, table))?;
         if let Some((_, first)) = names.iter().find(|(name, _)| name == metric.name()) {
-            return item.refuse(format_args!("`{}` is already metrics.custom[{first}]: keep one", metric.name()));
+            return item.refuse(format_args!(
+                "`{}` is already metrics.custom[{first}]: keep one",
+                metric.name()
+            ));
         }
         names.push((metric.name().to_owned(), place));
         Some(metric)
     })?;
     if metrics.len() > MAX_CUSTOM_METRICS {
-        return list.refuse(format_args!("{} metrics are too many: at most {MAX_CUSTOM_METRICS} can be declared", metrics.len()));
+        return list.refuse(format_args!(
+            "{} metrics are too many: at most {MAX_CUSTOM_METRICS} can be declared",
+            metrics.len()
+        ));
     }
     Some(metrics)
 }
 
 fn metric(item: &Field<'_>, table: &Table<'_>) -> Option<CustomMetric> {
-    let name = table.field("name").required("write the name it shall have on /metrics").and_then(|field| field.text());
-    let kind = table.field("kind").required("write `counter`, `gauge` or `histogram`").and_then(|field| field.choice(&KINDS));
-    let labels = optional(&table.field("labels"), Some(Vec::new()), |field| field.items(|label| label.text().map(str::to_owned)));
+    let name = table
+        .field("name")
+        .required("write the name it shall have on /metrics")
+        .and_then(|field| field.text());
+    let kind = table
+        .field("kind")
+        .required("write `counter`, `gauge` or `histogram`")
+        .and_then(|field| field.choice(&KINDS));
+    let labels = optional(&table.field("labels"), Some(Vec::new()), |field| {
+        field.items(|label| label.text().map(str::to_owned))
+    });
     let help = optional(&table.field("help"), Some(None), |field| field.text().map(Some));
     let unit = optional(&table.field("unit"), Some(None), |field| field.text().map(Some));
     let boundaries = optional(&table.field("boundaries"), Some(Vec::new()), |field| {

@@ -1,4 +1,5 @@
-//! The grammar: one file a section. Each reads fields, and builds a part of the [`Settings`](super::settings::Settings) from them.
+//! The grammar: one file a section. Each reads fields, and builds a part of the
+//! [`Settings`](super::settings::Settings) from them.
 
 mod admin;
 mod clients;

@@ -1,9 +1,11 @@
 //! The numbers of a limit, in every form they can be written in.
 //!
-//! `20` is 20 requests per minute; `{ requests_per_minute: 20, burst_size: 10 }` and `{ rate: 20/minute, burst: 10 }` say the same. `off` is no
-//! limit.
+//! `20` is 20 requests per minute; `{ requests_per_minute: 20, burst_size: 10 }` and `{ rate:
+//! 20/minute, burst: 10 }` say the same. `off` is no limit.
 
-use sluice_core::{Algorithm, Cost, MAX_TOKENS, Mode, OnStoreFailure, Precision, Rate, Setting, Terms, TokenBucket};
+use sluice_core::{
+    Algorithm, Cost, MAX_TOKENS, Mode, OnStoreFailure, Precision, Rate, Setting, Terms, TokenBucket,
+};
 
 use super::store::ON_FAILURE;
 use crate::config::reader::{Field, Table};
@@ -11,7 +13,8 @@ use crate::config::reader::{Field, Table};
 /// The burst of a default, an endpoint or a tier that names none.
 const BURST: u64 = 10;
 
-/// A default's or an endpoint's limit: a number, a table or `off`. While the store cannot, `on_store_failure` answers unless the table says who.
+/// A default's or an endpoint's limit: a number, a table or `off`. While the store cannot,
+/// `on_store_failure` answers unless the table says who.
 pub(super) fn setting(field: &Field<'_>, on_store_failure: OnStoreFailure) -> Option<Setting> {
     if field.is_off() {
         Some(Setting::Off)
@@ -27,19 +30,29 @@ pub(super) fn setting(field: &Field<'_>, on_store_failure: OnStoreFailure) -> Op
 }
 
 /// The terms of a limit with these numbers.
-pub(super) fn terms(table: &Table<'_>, numbers: Option<TokenBucket>, on_store_failure: OnStoreFailure) -> Option<Terms> {
-    let algorithm = optional(&table.field("algorithm"), Some(()), |field| field.choice(&[("token_bucket", ())]));
+pub(super) fn terms(
+    table: &Table<'_>,
+    numbers: Option<TokenBucket>,
+    on_store_failure: OnStoreFailure,
+) -> Option<Terms> {
+    let algorithm = optional(&table.field("algorithm"), Some(()), |field| {
+        field.choice(&[("token_bucket", ())])
+    });
     let mode = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow), ("off", Mode::Off)];
     let mode = optional(&table.field("mode"), Some(Mode::default()), |field| field.choice(&mode));
     let precision = optional(&table.field("precision"), Some(Precision::default()), precision);
-    let failure = optional(&table.field("on_store_failure"), Some(on_store_failure), |field| field.choice(&ON_FAILURE));
+    let failure = optional(&table.field("on_store_failure"), Some(on_store_failure), |field| {
+        field.choice(&ON_FAILURE)
+    });
     let ((), algorithm) = (algorithm?, Algorithm::TokenBucket(numbers?));
     Some(Terms { algorithm, mode: mode?, precision: precision?, on_store_failure: failure? })
 }
 
 fn precision(field: &Field<'_>) -> Option<Precision> {
     match field.text_if_any() {
-        Some("leased") => field.refuse("`leased` is not there yet: write `exact`, or remove the key"),
+        Some("leased") => {
+            field.refuse("`leased` is not there yet: write `exact`, or remove the key")
+        }
         _ => field.choice(&[("exact", Precision::Exact)]),
     }
 }
@@ -48,7 +61,9 @@ fn precision(field: &Field<'_>) -> Option<Precision> {
 pub(super) fn numbers(table: &Table<'_>) -> Option<TokenBucket> {
     let (short_rate, long_rate) = (table.field("requests_per_minute"), table.field("rate"));
     let rate = match said(&short_rate, &long_rate) {
-        Said::Neither => short_rate.missing("write `requests_per_minute: 60`, or `rate: 60/minute`"),
+        Said::Neither => {
+            short_rate.missing("write `requests_per_minute: 60`, or `rate: 60/minute`")
+        }
         Said::First => per_minute(&short_rate),
         Said::Second => long_rate.parse(),
         Said::Both => None,
@@ -70,14 +85,16 @@ enum Said {
     Both,
 }
 
-/// Which of two spellings was used. (Of two layers' spellings, the earlier one's is gone by now.) Both are refused.
+/// Which of two spellings was used. (Of two layers' spellings, the earlier one's is gone by now.)
+/// Both are refused.
 fn said(first: &Field<'_>, second: &Field<'_>) -> Said {
     match (first.is_said(), second.is_said()) {
         (false, false) => Said::Neither,
         (true, false) => Said::First,
         (false, true) => Said::Second,
         (true, true) => {
-            second.refuse::<()>(format_args!("says the same as {}: keep one of them", first.path()));
+            second
+                .refuse::<()>(format_args!("says the same as {}: keep one of them", first.path()));
             Said::Both
         }
     }
@@ -99,6 +116,10 @@ pub(super) fn bucket(at: &Field<'_>, rate: Rate, burst: u64) -> Option<TokenBuck
 }
 
 /// What `read` makes of the field, or `absent` when nothing was said there.
-pub(super) fn optional<'a, T>(field: &Field<'a>, absent: Option<T>, read: impl FnOnce(&Field<'a>) -> Option<T>) -> Option<T> {
+pub(super) fn optional<'a, T>(
+    field: &Field<'a>,
+    absent: Option<T>,
+    read: impl FnOnce(&Field<'a>) -> Option<T>,
+) -> Option<T> {
     if field.is_said() { read(field) } else { absent }
 }

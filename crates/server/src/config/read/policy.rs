@@ -1,11 +1,16 @@
-//! Everything that says which limits apply: `defaults`, `endpoints`, `exempt`, `tiers` and `limits`.
+//! Everything that says which limits apply: `defaults`, `endpoints`, `exempt`, `tiers` and
+//! `limits`.
 //!
-//! The policy's own compiler finds what is wrong across sections (a name taken twice, a tier that nobody defined). So that it can do so in the
-//! same go, what could not be read has a stand-in there; it never becomes a policy, since its mistake is noted already.
+//! The policy's own compiler finds what is wrong across sections (a name taken twice, a tier that
+//! nobody defined). So that it can do so in the same go, what could not be read has a stand-in
+//! there; it never becomes a policy, since its mistake is noted already.
 
 use std::collections::HashMap;
 
-use sluice_core::{Endpoint, Location, OnStoreFailure, Policy, PolicyBuilder, PolicyError, PolicyFault, Setting, Tagger};
+use sluice_core::{
+    Endpoint, Location, OnStoreFailure, Policy, PolicyBuilder, PolicyError, PolicyFault, Setting,
+    Tagger,
+};
 
 use super::{limits, numbers, tiers};
 use crate::config::{
@@ -32,7 +37,10 @@ impl Places {
         let message = match fault {
             // A limit is known by its place in the list, wherever its name stands.
             PolicyFault::DuplicateName { name, first } => {
-                format!("`{name}` is already taken by {}", self.path(first).trim_end_matches(".name"))
+                format!(
+                    "`{name}` is already taken by {}",
+                    self.path(first).trim_end_matches(".name")
+                )
             }
             fault => fault.to_string(),
         };
@@ -54,14 +62,21 @@ pub(super) struct Elsewhere {
 }
 
 /// Reads the sections of `table` that make a policy, and compiles it.
-pub(super) fn read(table: &Table<'_>, root: &Field<'_>, elsewhere: Elsewhere, files: &Files) -> Option<Policy> {
+pub(super) fn read(
+    table: &Table<'_>,
+    root: &Field<'_>,
+    elsewhere: Elsewhere,
+    files: &Files,
+) -> Option<Policy> {
     let Elsewhere { on_store_failure, tagger, ipv6_prefix } = elsewhere;
     let mut places = Places::default();
     let defaults = table.field("defaults");
     places.note(Location::Defaults, &defaults);
     let builder = PolicyBuilder {
         defaults: numbers::setting(&defaults, on_store_failure).unwrap_or(Setting::Off),
-        endpoints: endpoints(&table.field("endpoints"), on_store_failure, |path, field| places.note(Location::Endpoint { path }, field)),
+        endpoints: endpoints(&table.field("endpoints"), on_store_failure, |path, field| {
+            places.note(Location::Endpoint { path }, field)
+        }),
         exempt: exempt(&table.field("exempt"), &mut places),
         tiers: tiers::read(&table.field("tiers"), on_store_failure, files, &mut places),
         limits: limits::read(&table.field("limits"), on_store_failure, &mut places),
@@ -78,11 +93,18 @@ pub(super) fn read(table: &Table<'_>, root: &Field<'_>, elsewhere: Elsewhere, fi
 }
 
 /// Endpoints by their paths; `note` is told where each stands.
-pub(super) fn endpoints(field: &Field<'_>, on_store_failure: OnStoreFailure, mut note: impl FnMut(String, &Field<'_>)) -> Vec<Endpoint> {
+pub(super) fn endpoints(
+    field: &Field<'_>,
+    on_store_failure: OnStoreFailure,
+    mut note: impl FnMut(String, &Field<'_>),
+) -> Vec<Endpoint> {
     let entries = field.entries().unwrap_or_default();
     let endpoint = |(path, field): (&str, Field<'_>)| {
         note(path.to_owned(), &field);
-        Endpoint { path: path.to_owned(), setting: numbers::setting(&field, on_store_failure).unwrap_or(Setting::Off) }
+        Endpoint {
+            path: path.to_owned(),
+            setting: numbers::setting(&field, on_store_failure).unwrap_or(Setting::Off),
+        }
     };
     entries.into_iter().map(endpoint).collect()
 }

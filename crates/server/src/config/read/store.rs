@@ -8,8 +8,12 @@ use super::numbers::optional;
 use crate::config::{files::Files, reader::Field, settings::StoreSettings, store_url::StoreUrl};
 
 /// The words for what happens while the store is away; a limit's `on_store_failure` has the same.
-pub(super) const ON_FAILURE: [(&str, OnStoreFailure); 4] =
-    [("local", OnStoreFailure::Local), ("allow", OnStoreFailure::Allow), ("deny", OnStoreFailure::Deny), ("error", OnStoreFailure::Error)];
+pub(super) const ON_FAILURE: [(&str, OnStoreFailure); 4] = [
+    ("local", OnStoreFailure::Local),
+    ("allow", OnStoreFailure::Allow),
+    ("deny", OnStoreFailure::Deny),
+    ("error", OnStoreFailure::Error),
+];
 
 pub(super) fn read(store: &Field<'_>, files: &Files) -> Option<StoreSettings> {
     store.table(|store| {
@@ -47,7 +51,8 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Option<StoreSettings> {
 }
 
 fn prefix(text: &str) -> Result<String, String> {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
+    let plain =
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
     if plain && text.len() <= 64 {
         return Ok(text.to_owned());
     }

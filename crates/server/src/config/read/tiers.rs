@@ -9,13 +9,25 @@ use crate::config::{
 };
 
 /// Tiers by their names.
-pub(super) fn read(field: &Field<'_>, on_store_failure: OnStoreFailure, files: &Files, places: &mut Places) -> Vec<Tier> {
+pub(super) fn read(
+    field: &Field<'_>,
+    on_store_failure: OnStoreFailure,
+    files: &Files,
+    places: &mut Places,
+) -> Vec<Tier> {
     let tiers = field.entries().unwrap_or_default();
     tiers.iter().map(|(name, field)| tier(name, field, on_store_failure, files, places)).collect()
 }
 
-/// The tier, or one that changes nothing in place of one that could not be read, so that limits can name it.
-fn tier(name: &str, field: &Field<'_>, on_store_failure: OnStoreFailure, files: &Files, places: &mut Places) -> Tier {
+/// The tier, or one that changes nothing in place of one that could not be read, so that limits can
+/// name it.
+fn tier(
+    name: &str,
+    field: &Field<'_>,
+    on_store_failure: OnStoreFailure,
+    files: &Files,
+    places: &mut Places,
+) -> Tier {
     let at = |field| Location::Tier { name: name.to_owned(), field };
     places.note(at(TierField::Name), field);
     let tier = field.table(|tier| {
@@ -29,16 +41,30 @@ fn tier(name: &str, field: &Field<'_>, on_store_failure: OnStoreFailure, files: 
         let is_unlimited = numbers::optional(&unlimited, Some(false), Field::truth);
         let defaults = defaults(tier, on_store_failure);
         let note = |path, field: &Field<'_>| places.note(at(TierField::Endpoint(path)), field);
-        let endpoints = if endpoints.is_said() { policy::endpoints(&endpoints, on_store_failure, note) } else { Vec::new() };
-        let clients = clients(tier, files, |index, field| places.note(at(TierField::Client(index)), field));
-        Some(Tier { name: name.to_owned(), multiply: factor?, unlimited: is_unlimited?, defaults: defaults?, endpoints, clients: clients? })
+        let endpoints = if endpoints.is_said() {
+            policy::endpoints(&endpoints, on_store_failure, note)
+        } else {
+            Vec::new()
+        };
+        let clients =
+            clients(tier, files, |index, field| places.note(at(TierField::Client(index)), field));
+        Some(Tier {
+            name: name.to_owned(),
+            multiply: factor?,
+            unlimited: is_unlimited?,
+            defaults: defaults?,
+            endpoints,
+            clients: clients?,
+        })
     });
     tier.unwrap_or_else(|| Tier::new(name))
 }
 
 /// The tier's numbers in place of everyone's default, if it has some.
 fn defaults(tier: &Table<'_>, on_store_failure: OnStoreFailure) -> Option<Option<Setting>> {
-    let has_some = ["requests_per_minute", "burst_size", "rate", "burst"].map(|name| tier.field(name).is_said()).contains(&true);
+    let has_some = ["requests_per_minute", "burst_size", "rate", "burst"]
+        .map(|name| tier.field(name).is_said())
+        .contains(&true);
     if !has_some {
         return Some(None);
     }
@@ -47,7 +73,11 @@ fn defaults(tier: &Table<'_>, on_store_failure: OnStoreFailure) -> Option<Option
 }
 
 /// The keys of the clients listed in the configuration, and after them those in a file, one a line.
-fn clients(tier: &Table<'_>, files: &Files, mut note: impl FnMut(usize, &Field<'_>)) -> Option<Vec<Vec<u8>>> {
+fn clients(
+    tier: &Table<'_>,
+    files: &Files,
+    mut note: impl FnMut(usize, &Field<'_>),
+) -> Option<Vec<Vec<u8>>> {
     let (listed, file) = (tier.field("clients"), tier.field("clients_file"));
     let mut index = 0;
     let mut clients = numbers::optional(&listed, Some(Vec::new()), |listed| {
@@ -59,7 +89,10 @@ fn clients(tier: &Table<'_>, files: &Files, mut note: impl FnMut(usize, &Field<'
     });
     if file.is_said() {
         let (_, content) = file.file(|path| files.read_text(path))?;
-        let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = content
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
         for (i, line) in lines.enumerate() {
             note(index + i, &file);
             if let Some(clients) = &mut clients {

@@ -1,7 +1,8 @@
 //! One file: its tree as a [`Domain`], and every mistake in it.
 //!
-//! A file is good exactly when it is good for envoyproxy/ratelimit. Three things there surprise, and are kept with a warning: a known key in
-//! the wrong place says nothing, a unit that nobody knows says nothing beside `unlimited`, and a limit without `requests_per_unit` denies
+//! A file is good exactly when it is good for envoyproxy/ratelimit. Three things there surprise,
+//! and are kept with a warning: a known key in the wrong place says nothing, a unit that nobody
+//! knows says nothing beside `unlimited`, and a limit without `requests_per_unit` denies
 //! everything.
 
 use std::{collections::HashMap, fmt::Display};
@@ -40,7 +41,8 @@ const KEYS: [&str; 16] = [
 ];
 const METADATA: &str = "metadata";
 
-/// Where the descriptors of a domain stand, by their keys and values as one text: what must be unique in a list of descriptors.
+/// Where the descriptors of a domain stand, by their keys and values as one text: what must be
+/// unique in a list of descriptors.
 pub(super) type Taken = HashMap<String, Path>;
 
 /// A file that was read.
@@ -57,15 +59,17 @@ pub(super) struct File {
 pub(super) fn read(text: &str) -> File {
     let (root, findings) = yaml::parse(text);
     let mut reader = Reader { findings };
-    let (mut domain, mut taken) = (Domain { name: String::new(), descriptors: Vec::new() }, Taken::new());
+    let (mut domain, mut taken) =
+        (Domain { name: String::new(), descriptors: Vec::new() }, Taken::new());
     if reader.findings.mistakes.is_empty() {
         (domain, taken) = reader.root(root.as_deref());
     }
     File { domain, taken, findings: reader.findings }
 }
 
-/// `descriptor` as the text by which it is unique among its neighbours. Key and value are joined by what may stand in both, so that some
-/// which differ are taken for the same; those cannot stand side by side.
+/// `descriptor` as the text by which it is unique among its neighbours. Key and value are joined by
+/// what may stand in both, so that some which differ are taken for the same; those cannot stand
+/// side by side.
 fn composite(key: &str, value: Option<&str>) -> String {
     value.map_or_else(|| key.to_owned(), |value| format!("{key}_{value}"))
 }
@@ -112,14 +116,20 @@ impl Reader {
             Some(What::Table(entries)) => entries,
             None | Some(What::Scalar(_, Scalar::Null)) => nothing,
             Some(_) => {
-                self.refuse(&path, "a file holds one domain: write `domain: edge`, and `descriptors:` with a list");
+                self.refuse(
+                    &path,
+                    "a file holds one domain: write `domain: edge`, and `descriptors:` with a list",
+                );
                 return (Domain { name: String::new(), descriptors: Vec::new() }, Taken::new());
             }
         };
         let fields = self.fields(entries, path, &["domain", "descriptors"]);
         let name = fields.get("domain").and_then(|domain| self.text(&domain)).unwrap_or_default();
         if name.is_empty() {
-            self.refuse(&fields.path.key("domain"), "is missing: name the domain as Envoy's filter does, as in `domain: edge`");
+            self.refuse(
+                &fields.path.key("domain"),
+                "is missing: name the domain as Envoy's filter does, as in `domain: edge`",
+            );
         }
         let (descriptors, taken) = self.descriptors(&fields);
         (Domain { name, descriptors }, taken)
@@ -138,7 +148,13 @@ impl Reader {
                 };
                 self.refuse(&at, format!("unknown key: {hint}"));
             } else if !known.contains(&key.as_str()) {
-                self.warn(&at, format!("says nothing here, where {} are known: move or remove it", joined(known, "and")));
+                self.warn(
+                    &at,
+                    format!(
+                        "says nothing here, where {} are known: move or remove it",
+                        joined(known, "and")
+                    ),
+                );
                 self.only_well_formed(value, &at, key);
             }
         }
@@ -161,7 +177,10 @@ impl Reader {
                     let path = path.index(index);
                     match &item.what {
                         What::Table(_) => self.only_well_formed(item, &path, ""),
-                        What::Scalar(..) | What::List(_) => self.refuse(&path, "must be a table: lists hold nothing else in these files"),
+                        What::Scalar(..) | What::List(_) => self.refuse(
+                            &path,
+                            "must be a table: lists hold nothing else in these files",
+                        ),
                     }
                 }
             }
@@ -171,9 +190,15 @@ impl Reader {
     /// Numbers that are not whole have no place in these files, not even as text.
     fn leaf(&mut self, text: &str, scalar: Scalar, path: &Path) {
         match scalar {
-            Scalar::Fraction(_) => self.refuse(path, format!("`{text}` is read as a fraction: put it in quotes if it is text")),
+            Scalar::Fraction(_) => self.refuse(
+                path,
+                format!("`{text}` is read as a fraction: put it in quotes if it is text"),
+            ),
             Scalar::Integer(number) if i64::try_from(number).is_err() => {
-                self.refuse(path, format!("`{text}` is too large a number: put it in quotes if it is text"));
+                self.refuse(
+                    path,
+                    format!("`{text}` is too large a number: put it in quotes if it is text"),
+                );
             }
             Scalar::Integer(_) | Scalar::Truth(_) | Scalar::Null | Scalar::Text => {}
         }
@@ -184,7 +209,10 @@ impl Reader {
         match &at.node.what {
             What::Table(entries) => Some(self.fields(entries, at.path.clone(), known)),
             what => {
-                self.refuse(&at.path, format!("must be a table of {}, not {}", joined(known, "and"), kind(what)));
+                self.refuse(
+                    &at.path,
+                    format!("must be a table of {}, not {}", joined(known, "and"), kind(what)),
+                );
                 None
             }
         }
@@ -193,9 +221,19 @@ impl Reader {
     /// The items of the list at `at`.
     fn list<'a>(&mut self, at: &At<'a>, item: &str) -> Vec<At<'a>> {
         match &at.node.what {
-            What::List(nodes) => nodes.iter().enumerate().map(|(index, node)| At { node, path: at.path.index(index) }).collect(),
+            What::List(nodes) => nodes
+                .iter()
+                .enumerate()
+                .map(|(index, node)| At { node, path: at.path.index(index) })
+                .collect(),
             what => {
-                self.refuse(&at.path, format!("must be a list, not {}: begin each item with a dash, as in `- {item}`", kind(what)));
+                self.refuse(
+                    &at.path,
+                    format!(
+                        "must be a list, not {}: begin each item with a dash, as in `- {item}`",
+                        kind(what)
+                    ),
+                );
                 Vec::new()
             }
         }
@@ -219,10 +257,14 @@ impl Reader {
         let Some(at) = at else { return false };
         match &at.node.what {
             What::Scalar(_, Scalar::Truth(truth)) => return *truth,
-            What::Scalar(text, Scalar::Text) if matches!(Scalar::of(text, true, None), Scalar::Truth(_)) => {
+            What::Scalar(text, Scalar::Text)
+                if matches!(Scalar::of(text, true, None), Scalar::Truth(_)) =>
+            {
                 self.refuse(&at.path, format!("`{text}` is text: remove the quotes"));
             }
-            What::Scalar(text, _) => self.refuse(&at.path, format!("`{text}` is neither `true` nor `false`")),
+            What::Scalar(text, _) => {
+                self.refuse(&at.path, format!("`{text}` is neither `true` nor `false`"))
+            }
             what => self.refuse(&at.path, format!("must be `true` or `false`, not {}", kind(what))),
         }
         false
@@ -233,8 +275,13 @@ impl Reader {
         let (mut descriptors, mut taken) = (Vec::new(), Taken::new());
         let Some(list) = fields.get("descriptors") else { return (descriptors, taken) };
         for item in self.list(&list, "key: remote_address") {
-            let Some(descriptor) = self.descriptor(&item).filter(|descriptor| !descriptor.key.is_empty()) else { continue };
-            if let Some(first) = taken.get(&composite(&descriptor.key, descriptor.value.as_deref())) {
+            let Some(descriptor) =
+                self.descriptor(&item).filter(|descriptor| !descriptor.key.is_empty())
+            else {
+                continue;
+            };
+            if let Some(first) = taken.get(&composite(&descriptor.key, descriptor.value.as_deref()))
+            {
                 self.refuse(&item.path, already_taken(&descriptor, first));
             } else {
                 taken.insert(composite(&descriptor.key, descriptor.value.as_deref()), item.path);
@@ -260,18 +307,26 @@ impl Reader {
         let fields = self.table(at, &KNOWN)?;
         let key = fields.get("key").and_then(|key| self.text(&key)).unwrap_or_default();
         if key.is_empty() {
-            self.refuse(&fields.path.key("key"), "is missing: a descriptor has a key, as in `key: remote_address`");
+            self.refuse(
+                &fields.path.key("key"),
+                "is missing: a descriptor has a key, as in `key: remote_address`",
+            );
         }
-        let value = fields.get("value").and_then(|value| self.text(&value)).filter(|value| !value.is_empty());
+        let value = fields
+            .get("value")
+            .and_then(|value| self.text(&value))
+            .filter(|value| !value.is_empty());
         let limit = fields.get("rate_limit").and_then(|limit| self.limit(&limit));
         let mut switch = |name| self.truth(fields.get(name).as_ref());
         let [shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold] =
-            ["shadow_mode", "quota_mode", "detailed_metric", "value_to_metric", "share_threshold"].map(&mut switch);
+            ["shadow_mode", "quota_mode", "detailed_metric", "value_to_metric", "share_threshold"]
+                .map(&mut switch);
         if share_threshold && !composite(&key, value.as_deref()).contains('*') {
             let message = "only what a `*` stands for can share one bucket: write a value such as `value: files/*`, or remove the key";
             self.refuse(&fields.path.key("share_threshold"), message);
         }
-        let metadata = fields.get(METADATA).map_or_else(Map::new, |metadata| self.metadata(&metadata));
+        let metadata =
+            fields.get(METADATA).map_or_else(Map::new, |metadata| self.metadata(&metadata));
         let (descriptors, _) = self.descriptors(&fields);
         Some(Descriptor {
             key,
@@ -288,11 +343,13 @@ impl Reader {
     }
 
     fn limit(&mut self, at: &At<'_>) -> Option<Limit> {
-        let fields = self.table(at, &["requests_per_unit", "unit", "unlimited", "name", "replaces"])?;
+        let fields =
+            self.table(at, &["requests_per_unit", "unit", "unlimited", "name", "replaces"])?;
         let requests = self.requests(fields.get("requests_per_unit").as_ref());
         let unit_at = fields.get("unit");
         let unit_text = unit_at.as_ref().and_then(|unit| self.text(unit)).unwrap_or_default();
-        let unit = Unit::ALL.into_iter().find(|unit| unit.as_str().eq_ignore_ascii_case(&unit_text));
+        let unit =
+            Unit::ALL.into_iter().find(|unit| unit.as_str().eq_ignore_ascii_case(&unit_text));
         let is_unlimited = self.truth(fields.get("unlimited").as_ref());
         let unit_path = fields.path.key("unit");
         let allowance = match (is_unlimited, unit) {
@@ -303,7 +360,10 @@ impl Reader {
                 Some(Allowance::Unlimited)
             }
             (true, Some(_)) => {
-                self.refuse(&unit_path, "an unlimited rate has no unit: remove `unit`, or `unlimited`");
+                self.refuse(
+                    &unit_path,
+                    "an unlimited rate has no unit: remove `unit`, or `unlimited`",
+                );
                 None
             }
             (false, Some(unit)) => {
@@ -315,14 +375,21 @@ impl Reader {
             }
             (false, None) => {
                 let words = joined(&Unit::ALL.map(Unit::as_str), "or");
-                let fault = if unit_text.is_empty() { "is missing".to_owned() } else { format!("`{unit_text}` is not a unit of time") };
-                let hint = if unit_text.is_empty() { ", or `unlimited: true` in its place" } else { "" };
+                let fault = if unit_text.is_empty() {
+                    "is missing".to_owned()
+                } else {
+                    format!("`{unit_text}` is not a unit of time")
+                };
+                let hint =
+                    if unit_text.is_empty() { ", or `unlimited: true` in its place" } else { "" };
                 self.refuse(&unit_path, format!("{fault}: write {words}{hint}"));
                 None
             }
         };
         let name = fields.get("name").and_then(|name| self.text(&name)).unwrap_or_default();
-        let replaces = fields.get("replaces").map_or_else(Vec::new, |replaces| self.replaces(&replaces, &name));
+        let replaces = fields
+            .get("replaces")
+            .map_or_else(Vec::new, |replaces| self.replaces(&replaces, &name));
         Some(Limit { name, replaces, allowance: allowance? })
     }
 
@@ -332,16 +399,24 @@ impl Reader {
             What::Scalar(text, Scalar::Integer(number)) => {
                 let requests = u32::try_from(*number).ok();
                 if requests.is_none() {
-                    self.refuse(&at.path, format!("{text} is out of range: from 0 to {}", u32::MAX));
+                    self.refuse(
+                        &at.path,
+                        format!("{text} is out of range: from 0 to {}", u32::MAX),
+                    );
                 }
                 requests
             }
-            What::Scalar(text, Scalar::Text) if matches!(Scalar::of(text, true, None), Scalar::Integer(_)) => {
+            What::Scalar(text, Scalar::Text)
+                if matches!(Scalar::of(text, true, None), Scalar::Integer(_)) =>
+            {
                 self.refuse(&at.path, format!("`{text}` is text: remove the quotes"));
                 None
             }
             What::Scalar(text, _) => {
-                self.refuse(&at.path, format!("`{text}` is not a whole number: write digits, as in `60`"));
+                self.refuse(
+                    &at.path,
+                    format!("`{text}` is not a whole number: write digits, as in `60`"),
+                );
                 None
             }
             what => {
@@ -358,9 +433,15 @@ impl Reader {
             let name = fields.get("name").and_then(|name| self.text(&name)).unwrap_or_default();
             let path = fields.path.key("name");
             if name.is_empty() {
-                self.refuse(&path, "is missing: name the limit that is replaced, as in `- name: other_limit`");
+                self.refuse(
+                    &path,
+                    "is missing: name the limit that is replaced, as in `- name: other_limit`",
+                );
             } else if name == own {
-                self.refuse(&path, format!("`{name}` is the limit's own name: a limit cannot replace itself"));
+                self.refuse(
+                    &path,
+                    format!("`{name}` is the limit's own name: a limit cannot replace itself"),
+                );
             }
             names.push(name);
         }
@@ -371,7 +452,13 @@ impl Reader {
         match &at.node.what {
             What::Table(entries) => metadata::table(entries),
             what => {
-                self.refuse(&at.path, format!("must be a table, not {}: write `{METADATA}: {{ key: value }}`", kind(what)));
+                self.refuse(
+                    &at.path,
+                    format!(
+                        "must be a table, not {}: write `{METADATA}: {{ key: value }}`",
+                        kind(what)
+                    ),
+                );
                 Map::new()
             }
         }
@@ -381,8 +468,12 @@ impl Reader {
 /// Why `descriptor` cannot stand beside the one at `first`.
 pub(super) fn already_taken(descriptor: &Descriptor, first: &impl Display) -> String {
     let Descriptor { key, value, .. } = descriptor;
-    let told = value.as_ref().map_or_else(|| format!("`{key}`"), |value| format!("`{key}` with value `{value}`"));
-    format!("{told} is already taken by {first}, as key and value joined by `_` are the same text: keep one")
+    let told = value
+        .as_ref()
+        .map_or_else(|| format!("`{key}`"), |value| format!("`{key}` with value `{value}`"));
+    format!(
+        "{told} is already taken by {first}, as key and value joined by `_` are the same text: keep one"
+    )
 }
 
 /// The text by which `descriptor` is unique among its neighbours.

@@ -19,7 +19,9 @@ fn json(node: &Node) -> Value {
             Scalar::Truth(truth) => Value::Bool(truth),
             Scalar::Integer(number) => Number::from_i128(number).map_or(Value::Null, Value::Number),
             // JSON knows neither infinities nor what is no number.
-            Scalar::Fraction(number) => Number::from_f64(number).map_or_else(|| Value::String(text.clone()), Value::Number),
+            Scalar::Fraction(number) => {
+                Number::from_f64(number).map_or_else(|| Value::String(text.clone()), Value::Number)
+            }
             Scalar::Text => Value::String(text.clone()),
         },
         What::List(nodes) => Value::Array(nodes.iter().map(|node| json(node)).collect()),

@@ -1,7 +1,8 @@
 //! What a plain scalar means in these files.
 //!
-//! They are written for a reader of YAML 1.1: `yes` is a truth, `010` is eight, `08` and `1.0` are fractions. Its verdict decides which
-//! files are good, so it is given here word for word, by the rules of YAML 1.1 (<https://yaml.org/type/>) as far as that reader follows them.
+//! They are written for a reader of YAML 1.1: `yes` is a truth, `010` is eight, `08` and `1.0` are
+//! fractions. Its verdict decides which files are good, so it is given here word for word, by the
+//! rules of YAML 1.1 (<https://yaml.org/type/>) as far as that reader follows them.
 
 use yaml_rust2::parser::Tag;
 
@@ -33,10 +34,15 @@ impl Scalar {
     fn of_plain(text: &str) -> Self {
         match text {
             "" | "~" | "null" | "Null" | "NULL" => return Self::Null,
-            "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Self::Truth(true),
-            "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Self::Truth(false),
+            "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+                return Self::Truth(true);
+            }
+            "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off"
+            | "OFF" => return Self::Truth(false),
             ".nan" | ".NaN" | ".NAN" => return Self::Fraction(f64::NAN),
-            ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Self::Fraction(f64::INFINITY),
+            ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
+                return Self::Fraction(f64::INFINITY);
+            }
             "-.inf" | "-.Inf" | "-.INF" => return Self::Fraction(f64::NEG_INFINITY),
             _ => {}
         }
@@ -44,7 +50,9 @@ impl Scalar {
             b'.' => fraction(text).map_or(Self::Text, Self::Fraction),
             b'+' | b'-' | b'0'..=b'9' => {
                 let digits = text.replace('_', "");
-                let number = integer(&digits).map(Self::Integer).or_else(|| fraction(&digits).map(Self::Fraction));
+                let number = integer(&digits)
+                    .map(Self::Integer)
+                    .or_else(|| fraction(&digits).map(Self::Fraction));
                 number.unwrap_or(Self::Text)
             }
             _ => Self::Text,
@@ -72,26 +80,38 @@ fn integer(text: &str) -> Option<i128> {
         _ => (10, lower.as_str()),
     };
     // `from_str_radix` would take a second sign.
-    let magnitude = digits.bytes().all(|b| b.is_ascii_alphanumeric()).then(|| i128::from_str_radix(digits, radix).ok())??;
+    let magnitude = digits
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric())
+        .then(|| i128::from_str_radix(digits, radix).ok())??;
     let unsigned = sign == 1 && text.as_bytes()[0] != b'+';
-    let (least, most) = (i128::from(i64::MIN), if unsigned { i128::from(u64::MAX) } else { i128::from(i64::MAX) });
+    let (least, most) =
+        (i128::from(i64::MIN), if unsigned { i128::from(u64::MAX) } else { i128::from(i64::MAX) });
     Some(sign * magnitude).filter(|number| (least..=most).contains(number))
 }
 
-/// A number with a point or an exponent, or one too large for an integer: `[-+]? (.d+ | d+ (.d*)?) (e [-+]? d+)?`.
+/// A number with a point or an exponent, or one too large for an integer: `[-+]? (.d+ | d+ (.d*)?)
+/// (e [-+]? d+)?`.
 fn fraction(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(mantissa, exponent)| (mantissa, Some(exponent)));
+    let (mantissa, exponent) = unsigned
+        .split_once(['e', 'E'])
+        .map_or((unsigned, None), |(mantissa, exponent)| (mantissa, Some(exponent)));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let mantissa_fits = match mantissa.split_once('.') {
-        Some((whole, part)) => digits(whole) && digits(part) && !(whole.is_empty() && part.is_empty()),
+        Some((whole, part)) => {
+            digits(whole) && digits(part) && !(whole.is_empty() && part.is_empty())
+        }
         None => !mantissa.is_empty() && digits(mantissa),
     };
     let exponent_fits = exponent.is_none_or(|exponent| {
         let digits_of_it = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
         !digits_of_it.is_empty() && digits(digits_of_it)
     });
-    (mantissa_fits && exponent_fits).then(|| text.parse().ok()).flatten().filter(|number: &f64| number.is_finite())
+    (mantissa_fits && exponent_fits)
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|number: &f64| number.is_finite())
 }
 
 #[cfg(test)]
@@ -146,7 +166,23 @@ mod tests {
 
     #[test]
     fn everything_else_is_text() {
-        for text in ["50.0.0.5", "2001-12-14", "1e", "+", "-", ".", "--5", "+-5", "0x", "0xg", "1e999", "foo*", "1.2.3", "5m", "_5"] {
+        for text in [
+            "50.0.0.5",
+            "2001-12-14",
+            "1e",
+            "+",
+            "-",
+            ".",
+            "--5",
+            "+-5",
+            "0x",
+            "0xg",
+            "1e999",
+            "foo*",
+            "1.2.3",
+            "5m",
+            "_5",
+        ] {
             assert_eq!(plain(text), Scalar::Text, "{text}");
         }
         assert_eq!(Scalar::of("5", false, None), Scalar::Text, "quoted");
@@ -154,7 +190,10 @@ mod tests {
 
     #[test]
     fn a_tag_overrules_quotes() {
-        let tag = |handle: &str, suffix: &str| Tag { handle: handle.to_owned(), suffix: suffix.to_owned() };
+        let tag = |handle: &str, suffix: &str| Tag {
+            handle: handle.to_owned(),
+            suffix: suffix.to_owned(),
+        };
         assert_eq!(Scalar::of("5", true, Some(&tag("tag:yaml.org,2002:", "str"))), Scalar::Text);
         assert_eq!(Scalar::of("5", false, Some(&tag("!!", "int"))), Scalar::Integer(5));
         assert_eq!(Scalar::of("5", true, Some(&tag("!", "secret"))), Scalar::Text);

@@ -31,7 +31,8 @@ pub struct Descriptor {
     pub limit: Option<Limit>,
     /// Whether the limit decides without ever denying.
     pub shadow_mode: bool,
-    /// Whether the limit only denies together with every other limit of this kind that a request asks for.
+    /// Whether the limit only denies together with every other limit of this kind that a request
+    /// asks for.
     pub quota_mode: bool,
     /// Whether metrics name every value of the request.
     pub detailed_metric: bool,
@@ -91,7 +92,8 @@ pub enum Unit {
 
 impl Unit {
     /// Every unit, the shortest first.
-    pub const ALL: [Self; 7] = [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
+    pub const ALL: [Self; 7] =
+        [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
 
     /// The word for it in a file.
     #[must_use]

@@ -1,7 +1,8 @@
 //! These files' YAML as a tree that keeps what was written: texts as they stand, and lines.
 //!
-//! More is allowed here than in Sluice's own files: a key may stand twice (the last one counts), `<<` merges tables, and what follows a second
-//! `---` is not read. Each of that is worth a warning, since somebody may have meant something else.
+//! More is allowed here than in Sluice's own files: a key may stand twice (the last one counts),
+//! `<<` merges tables, and what follows a second `---` is not read. Each of that is worth a
+//! warning, since somebody may have meant something else.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -64,7 +65,10 @@ pub(super) fn parse(text: &str) -> (Option<Rc<Node>>, Findings) {
             Ok((event, mark)) => builder.on_event(event, mark),
             Err(error) => {
                 let (line, column) = (error.marker().line(), error.marker().col() + 1);
-                builder.refuse(format!("line {line}, column {column}: this is not YAML: {}", error.info()));
+                builder.refuse(format!(
+                    "line {line}, column {column}: this is not YAML: {}",
+                    error.info()
+                ));
                 More::No
             }
         };
@@ -117,17 +121,28 @@ impl Builder {
         match event {
             Event::StreamEnd => return More::No,
             Event::DocumentStart if self.has_ended => {
-                self.findings.warnings.push((Path::root(), format!("line {line}: only what is above this `---` is read")));
+                self.findings.warnings.push((
+                    Path::root(),
+                    format!("line {line}: only what is above this `---` is read"),
+                ));
                 return More::No;
             }
             Event::DocumentEnd => self.has_ended = true,
             Event::Nothing | Event::StreamStart | Event::DocumentStart => {}
-            Event::SequenceStart(anchor, _) => return self.open(line, anchor, Items::List(Vec::new())),
+            Event::SequenceStart(anchor, _) => {
+                return self.open(line, anchor, Items::List(Vec::new()));
+            }
             Event::MappingStart(anchor, _) => {
-                return self.open(line, anchor, Items::Table { entries: Vec::new(), merged: Vec::new(), key: None });
+                return self.open(
+                    line,
+                    anchor,
+                    Items::Table { entries: Vec::new(), merged: Vec::new(), key: None },
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => return self.close(),
-            Event::Scalar(text, style, anchor, tag) => return self.scalar(line, text, style, anchor, tag.as_ref()),
+            Event::Scalar(text, style, anchor, tag) => {
+                return self.scalar(line, text, style, anchor, tag.as_ref());
+            }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
                     // The parser knows the anchor, so it is one of those that are still open.
@@ -146,18 +161,30 @@ impl Builder {
 
     fn open(&mut self, line: usize, anchor: usize, items: Items) -> More {
         if self.open.len() == MAX_DEPTH {
-            return self.refuse(format!("line {line}: nested more than {MAX_DEPTH} deep: flatten it"));
+            return self
+                .refuse(format!("line {line}: nested more than {MAX_DEPTH} deep: flatten it"));
         }
         let path = self.path_of_next();
         self.open.push(Open { line, anchor, path, items });
         More::Yes
     }
 
-    fn scalar(&mut self, line: usize, text: String, style: TScalarStyle, anchor: usize, tag: Option<&Tag>) -> More {
+    fn scalar(
+        &mut self,
+        line: usize,
+        text: String,
+        style: TScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+    ) -> More {
         let is_plain = style == TScalarStyle::Plain;
         let scalar = Scalar::of(&text, is_plain, tag);
         let merges = is_plain && tag.is_none() && text == "<<";
-        self.finish(Node { line, what: What::Scalar(text, scalar), values: 1 }, anchor, Some(merges))
+        self.finish(
+            Node { line, what: What::Scalar(text, scalar), values: 1 },
+            anchor,
+            Some(merges),
+        )
     }
 
     fn close(&mut self) -> More {
@@ -190,7 +217,9 @@ impl Builder {
         match self.open.last() {
             None => Path::root(),
             Some(Open { path, items: Items::List(values), .. }) => path.index(values.len()),
-            Some(Open { path, items: Items::Table { key: Some(key), .. }, .. }) => path.key(&key.text),
+            Some(Open { path, items: Items::Table { key: Some(key), .. }, .. }) => {
+                path.key(&key.text)
+            }
             Some(Open { path, .. }) => path.clone(),
         }
     }
@@ -206,11 +235,16 @@ impl Builder {
             Items::List(values) => values.push(node),
             Items::Table { key: key @ None, .. } => match &node.what {
                 What::Scalar(text, scalar) => {
-                    *key = Some(Key { text: text.clone(), is_text: *scalar == Scalar::Text, merges: merges == Some(true) });
+                    *key = Some(Key {
+                        text: text.clone(),
+                        is_text: *scalar == Scalar::Text,
+                        merges: merges == Some(true),
+                    });
                 }
                 What::List(_) | What::Table(_) => {
                     let line = node.line;
-                    return self.refuse(format!("line {line}: a key is text: write one word and a colon"));
+                    return self
+                        .refuse(format!("line {line}: a key is text: write one word and a colon"));
                 }
             },
             Items::Table { entries, merged, key } => {
@@ -222,7 +256,10 @@ impl Builder {
                         None => return self.refuse(format!("line {line}: `<<` merges a table, or a list of tables, by their aliases")),
                     }
                 } else if let Some(first) = entries.iter_mut().find(|entry| entry.key == text) {
-                    let message = format!("written twice, in lines {} and {}: the last one counts", first.value.line, node.line);
+                    let message = format!(
+                        "written twice, in lines {} and {}: the last one counts",
+                        first.value.line, node.line
+                    );
                     self.findings.warnings.push((path, message));
                     first.value = node;
                 } else {
@@ -270,9 +307,12 @@ mod tests {
         match &node.what {
             What::Scalar(text, Scalar::Text) => format!("'{text}'"),
             What::Scalar(text, _) => text.clone(),
-            What::List(nodes) => format!("[{}]", nodes.iter().map(|node| shown(node)).collect::<Vec<_>>().join(", ")),
+            What::List(nodes) => {
+                format!("[{}]", nodes.iter().map(|node| shown(node)).collect::<Vec<_>>().join(", "))
+            }
             What::Table(entries) => {
-                let entries = entries.iter().map(|entry| format!("{}: {}", entry.key, shown(&entry.value)));
+                let entries =
+                    entries.iter().map(|entry| format!("{}: {}", entry.key, shown(&entry.value)));
                 format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
             }
         }
@@ -297,17 +337,29 @@ mod tests {
     #[test]
     fn tables_merge_and_their_own_keys_win() {
         let base = "- &a {x: 1, y: 2}\n- &b {y: 3, z: 4}\n";
-        assert_eq!(read(&format!("{base}- {{<<: *a, y: 5}}\n")), "[{x: 1, y: 2}, {y: 3, z: 4}, {y: 5, x: 1}]");
-        assert_eq!(read(&format!("{base}- {{<<: [*a, *b]}}\n")), "[{x: 1, y: 2}, {y: 3, z: 4}, {x: 1, y: 2, z: 4}]");
+        assert_eq!(
+            read(&format!("{base}- {{<<: *a, y: 5}}\n")),
+            "[{x: 1, y: 2}, {y: 3, z: 4}, {y: 5, x: 1}]"
+        );
+        assert_eq!(
+            read(&format!("{base}- {{<<: [*a, *b]}}\n")),
+            "[{x: 1, y: 2}, {y: 3, z: 4}, {x: 1, y: 2, z: 4}]"
+        );
         assert_eq!(read("'<<': 1"), "{<<: 1}");
-        assert_eq!(told(&parse("<<: 1").1.mistakes), [": line 1: `<<` merges a table, or a list of tables, by their aliases"]);
+        assert_eq!(
+            told(&parse("<<: 1").1.mistakes),
+            [": line 1: `<<` merges a table, or a list of tables, by their aliases"]
+        );
     }
 
     #[test]
     fn of_a_key_that_stands_twice_the_last_counts() {
         let (root, findings) = parse("a: [{b: 1, b: 2}]\n");
         assert_eq!(shown(&root.unwrap()), "{a: [{b: 2}]}");
-        assert_eq!(told(&findings.warnings), ["a[0].b: written twice, in lines 1 and 1: the last one counts"]);
+        assert_eq!(
+            told(&findings.warnings),
+            ["a[0].b: written twice, in lines 1 and 1: the last one counts"]
+        );
     }
 
     #[test]
@@ -324,7 +376,11 @@ mod tests {
             let ten = vec![format!("*a{}", i - 1); 10].join(", ");
             text.push_str(&format!("a{i}: &a{i} [{ten}]\n"));
         }
-        assert!(told(&parse(&text).1.mistakes)[0].contains("more than 1000000 values"), "{:?}", parse(&text).1);
+        assert!(
+            told(&parse(&text).1.mistakes)[0].contains("more than 1000000 values"),
+            "{:?}",
+            parse(&text).1
+        );
         assert!(told(&parse(&"[".repeat(201)).1.mistakes)[0].contains("200 deep"));
         assert_eq!(parse(&"- ".repeat(100_000)).1.mistakes.len(), 1);
         assert!(told(&parse("&a [*a]").1.mistakes)[0].contains("inside its own anchor"));

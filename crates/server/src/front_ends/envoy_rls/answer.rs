@@ -26,10 +26,19 @@ pub(super) struct Answer {
 
 impl Answer {
     /// The response to `request`, which asked `question`.
-    pub(super) fn respond(&self, request: &RateLimitRequest, question: &Question<'_>, with_headers: bool) -> RateLimitResponse {
+    pub(super) fn respond(
+        &self,
+        request: &RateLimitRequest,
+        question: &Question<'_>,
+        with_headers: bool,
+    ) -> RateLimitResponse {
         let denied = self.taken.is_denied() || question.is_barred || self.is_quota_exhausted;
         let statuses: Vec<_> = question.slots.iter().map(|slot| self.status(slot)).collect();
-        let passed = question.slots.iter().zip(&statuses).filter(|(_, status)| status.code == i32::from(Code::Ok));
+        let passed = question
+            .slots
+            .iter()
+            .zip(&statuses)
+            .filter(|(_, status)| status.code == i32::from(Code::Ok));
         let metadata = passed.filter_map(|(slot, _)| slot.limit()?.metadata);
         RateLimitResponse {
             overall_code: code(!denied),
@@ -43,7 +52,12 @@ impl Answer {
         match slot {
             Slot::Free { by_rule } => {
                 let limit_remaining = if *by_rule { u32::MAX } else { 0 };
-                DescriptorStatus { code: code(true), current_limit: None, limit_remaining, duration_until_reset: None }
+                DescriptorStatus {
+                    code: code(true),
+                    current_limit: None,
+                    limit_remaining,
+                    duration_until_reset: None,
+                }
             }
             Slot::Barred { limit, denies } => DescriptorStatus {
                 code: code(!denies || limit.is_shadow),
@@ -52,9 +66,17 @@ impl Answer {
                 duration_until_reset: None,
             },
             Slot::Tokens { limit, part, gives_back } => {
-                let decision = if *gives_back { self.given_back.as_ref().unwrap_or(&self.taken) } else { &self.taken };
+                let decision = if *gives_back {
+                    self.given_back.as_ref().unwrap_or(&self.taken)
+                } else {
+                    &self.taken
+                };
                 let verdict = &decision.verdicts()[*part];
-                let returned = if self.is_quota_exhausted && verdict.admitted && !gives_back { verdict.cost.tokens() } else { 0 };
+                let returned = if self.is_quota_exhausted && verdict.admitted && !gives_back {
+                    verdict.cost.tokens()
+                } else {
+                    0
+                };
                 let remaining = (verdict.remaining + returned).min(verdict.limit.numbers().burst());
                 DescriptorStatus {
                     code: code(verdict.admitted || limit.is_shadow),
@@ -79,15 +101,19 @@ impl Answer {
         fields(told.unwrap_or(&self.taken))
     }
 
-    /// Of the limits that only deny together, the one that gives way first, as one that denies by itself.
+    /// Of the limits that only deny together, the one that gives way first, as one that denies by
+    /// itself.
     fn exhausted_quota(&self, question: &Question<'_>) -> Option<Decision> {
         let quotas = question.slots.iter().filter_map(|slot| match slot {
-            Slot::Tokens { limit: Limited { is_quota: true, .. }, part, gives_back: false } => self.taken.verdicts().get(*part),
+            Slot::Tokens { limit: Limited { is_quota: true, .. }, part, gives_back: false } => {
+                self.taken.verdicts().get(*part)
+            }
             _ => None,
         });
         let first = quotas.min_by_key(|verdict| verdict.retry)?;
         let limit = (*first.limit).clone().with_mode(sluice_core::Mode::Enforce).into();
-        let verdicts: SmallVec<[Verdict; 2]> = SmallVec::from_iter([Verdict { limit, ..first.clone() }]);
+        let verdicts: SmallVec<[Verdict; 2]> =
+            SmallVec::from_iter([Verdict { limit, ..first.clone() }]);
         Some(Decision::new(false, verdicts, self.taken.at(), Source::Store))
     }
 }
@@ -104,7 +130,9 @@ impl<'r> Slot<'r> {
 
 fn fields(decision: &Decision) -> Vec<HeaderValue> {
     let mut fields = Vec::with_capacity(headers::MOST_FIELDS);
-    headers::fields(decision, |name, value| fields.push(HeaderValue { key: Bytes::from_static(name.as_str().as_bytes()), value }));
+    headers::fields(decision, |name, value| {
+        fields.push(HeaderValue { key: Bytes::from_static(name.as_str().as_bytes()), value })
+    });
     fields
 }
 

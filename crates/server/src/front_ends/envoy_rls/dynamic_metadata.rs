@@ -1,4 +1,5 @@
-//! What a filter behind the rate limit filter is told: the metadata of the rules that let a request pass.
+//! What a filter behind the rate limit filter is told: the metadata of the rules that let a request
+//! pass.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,12 @@ pub(super) fn of_rule(metadata: &Map<String, serde_json::Value>) -> Option<Struc
 
 /// What is told of `request`, which rules with this metadata let pass; `None` when there are none.
 ///
-/// Under `metadata` stands what the rules say, all in one; where two say something else of the same, the first is right. `domain`,
-/// `descriptors` and `hitsAddend` say what was asked.
-pub(super) fn of_answer<'r>(request: &RateLimitRequest, rules: impl IntoIterator<Item = &'r Struct>) -> Option<Struct> {
+/// Under `metadata` stands what the rules say, all in one; where two say something else of the
+/// same, the first is right. `domain`, `descriptors` and `hitsAddend` say what was asked.
+pub(super) fn of_answer<'r>(
+    request: &RateLimitRequest,
+    rules: impl IntoIterator<Item = &'r Struct>,
+) -> Option<Struct> {
     let mut rules = rules.into_iter();
     let mut merged = rules.next()?.clone();
     rules.for_each(|more| merge(&mut merged, more));
@@ -26,7 +30,8 @@ pub(super) fn of_answer<'r>(request: &RateLimitRequest, rules: impl IntoIterator
         ("metadata".to_owned(), value(Kind::StructValue(merged))),
     ]);
     if request.hits_addend > 0 {
-        fields.insert("hitsAddend".to_owned(), value(Kind::NumberValue(request.hits_addend.into())));
+        fields
+            .insert("hitsAddend".to_owned(), value(Kind::NumberValue(request.hits_addend.into())));
     }
     Some(Struct { fields })
 }
@@ -34,7 +39,8 @@ pub(super) fn of_answer<'r>(request: &RateLimitRequest, rules: impl IntoIterator
 #[allow(clippy::cast_precision_loss, reason = "the protocol's numbers are doubles")]
 fn descriptor(descriptor: &Descriptor) -> Value {
     let entry = |entry: &super::messages::Entry| text(&[&*entry.key, b"=", &*entry.value].concat());
-    let mut fields = BTreeMap::from([("entries".to_owned(), list(descriptor.entries.iter().map(entry)))]);
+    let mut fields =
+        BTreeMap::from([("entries".to_owned(), list(descriptor.entries.iter().map(entry)))]);
     if let Some(hits) = descriptor.hits_addend {
         fields.insert("hitsAddend".to_owned(), value(Kind::NumberValue(hits.value as f64)));
     }
@@ -44,7 +50,9 @@ fn descriptor(descriptor: &Descriptor) -> Value {
 fn merge(into: &mut Struct, from: &Struct) {
     for (key, more) in &from.fields {
         match (into.fields.get_mut(key).map(|known| &mut known.kind), &more.kind) {
-            (Some(Some(Kind::StructValue(known))), Some(Kind::StructValue(more))) => merge(known, more),
+            (Some(Some(Kind::StructValue(known))), Some(Kind::StructValue(more))) => {
+                merge(known, more)
+            }
             (Some(_), _) => {}
             (None, _) => {
                 into.fields.insert(key.clone(), more.clone());

@@ -4,14 +4,16 @@
 //! { "domain": "edge", "descriptors": [ { "entries": [ { "key": "api_key", "value": "alice" } ] } ], "hitsAddend": 1 }
 //! ```
 //!
-//! Names may also be written as in the messages (`hits_addend`), and whole numbers as text. The answer is 200 or 429:
+//! Names may also be written as in the messages (`hits_addend`), and whole numbers as text. The
+//! answer is 200 or 429:
 //!
 //! ```json
 //! { "overallCode": "OK", "statuses": [ { "code": "OK", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" },
 //!   "limitRemaining": 59, "durationUntilReset": "1s" } ] }
 //! ```
 //!
-//! What proves wrong is a problem: 400 for a body that cannot be read, 503 where the store cannot decide.
+//! What proves wrong is a problem: 400 for a body that cannot be read, 503 where the store cannot
+//! decide.
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -27,8 +29,8 @@ use utoipa::{
 use super::{
     EnvoyRls, RlsError,
     messages::{
-        CODES, Code, CurrentLimit, Descriptor, DescriptorStatus, Entry, LimitOverride, RateLimitRequest, RateLimitResponse, UInt64Value,
-        UNITS, Unit,
+        CODES, Code, CurrentLimit, Descriptor, DescriptorStatus, Entry, LimitOverride,
+        RateLimitRequest, RateLimitResponse, UInt64Value, UNITS, Unit,
     },
 };
 use crate::front_ends::{
@@ -47,7 +49,11 @@ impl EnvoyRls {
     ///
     /// # Errors
     /// When it cannot be read or decided.
-    pub(crate) async fn answer_json(&self, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+    pub(crate) async fn answer_json(
+        &self,
+        head: &Parts,
+        body: &mut Body,
+    ) -> Result<Response, Problem> {
         if head.method != Method::POST {
             return Err(Problem::method_not_allowed(PATH, "POST"));
         }
@@ -69,7 +75,8 @@ impl From<RlsError> for Problem {
 }
 
 fn respond(answer: &RateLimitResponse) -> Response {
-    let text = serde_json::to_vec(&ResponseBody::of(answer)).expect("a response is numbers and strings");
+    let text =
+        serde_json::to_vec(&ResponseBody::of(answer)).expect("a response is numbers and strings");
     let mut response = Response::new(Body::from(text));
     if answer.overall_code() == Code::OverLimit {
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
@@ -77,7 +84,8 @@ fn respond(answer: &RateLimitResponse) -> Response {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     for field in &answer.response_headers_to_add {
         let name = HeaderName::from_bytes(&field.key).expect("our own fields have names");
-        let value = HeaderValue::from_maybe_shared(field.value.clone()).expect("our own fields are printable ASCII");
+        let value = HeaderValue::from_maybe_shared(field.value.clone())
+            .expect("our own fields are printable ASCII");
         response.headers_mut().insert(name, value);
     }
     response
@@ -159,10 +167,12 @@ enum UnitBody {
 
 fn unit_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::Error> {
     let name = String::deserialize(deserializer)?;
-    Unit::from_name(&name).ok_or_else(|| de::Error::custom(format_args!("`{name}` is no unit of time")))
+    Unit::from_name(&name)
+        .ok_or_else(|| de::Error::custom(format_args!("`{name}` is no unit of time")))
 }
 
-/// A whole number, or one in quotes, as Protobuf's JSON writes those of 64 bits. In that JSON `2.0` and `2e0` are whole numbers too.
+/// A whole number, or one in quotes, as Protobuf's JSON writes those of 64 bits. In that JSON `2.0`
+/// and `2e0` are whole numbers too.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a whole number")]
 enum NumberBody {
@@ -174,17 +184,24 @@ enum NumberBody {
 
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let number = f64::deserialize(deserializer)?;
-    as_whole(number).ok_or_else(|| de::Error::custom(format_args!("{number} is not a whole number")))
+    as_whole(number)
+        .ok_or_else(|| de::Error::custom(format_args!("{number} is not a whole number")))
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and within what a float tells exactly")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is whole, and within what a float tells exactly"
+)]
 fn as_whole(number: f64) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && (0.0..=EXACT).contains(&number)).then_some(number as u64)
 }
 
 fn number<'de, T: TryFrom<u64>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    number_if_any(deserializer).and_then(|number| number.unwrap_or(0).try_into().map_err(|_| de::Error::custom("the number is too large")))
+    number_if_any(deserializer).and_then(|number| {
+        number.unwrap_or(0).try_into().map_err(|_| de::Error::custom("the number is too large"))
+    })
 }
 
 fn number_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -193,7 +210,9 @@ fn number_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u6
             NumberBody::Number(number) | NumberBody::Float(number) => Ok(number),
             NumberBody::Text(text) => {
                 let number = text.parse().ok().or_else(|| as_whole(text.parse().ok()?));
-                number.ok_or_else(|| de::Error::custom(format_args!("`{text}` is not a whole number")))
+                number.ok_or_else(|| {
+                    de::Error::custom(format_args!("`{text}` is not a whole number"))
+                })
             }
         })
         .transpose()
@@ -201,15 +220,27 @@ fn number_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u6
 
 impl From<RequestBody> for RateLimitRequest {
     fn from(RequestBody { domain, descriptors, hits_addend }: RequestBody) -> Self {
-        Self { domain: domain.into(), descriptors: descriptors.into_iter().map(Descriptor::from).collect(), hits_addend }
+        Self {
+            domain: domain.into(),
+            descriptors: descriptors.into_iter().map(Descriptor::from).collect(),
+            hits_addend,
+        }
     }
 }
 
 impl From<DescriptorBody> for Descriptor {
-    fn from(DescriptorBody { entries, limit, hits_addend, is_negative_hits }: DescriptorBody) -> Self {
+    fn from(
+        DescriptorBody { entries, limit, hits_addend, is_negative_hits }: DescriptorBody,
+    ) -> Self {
         Self {
-            entries: entries.into_iter().map(|EntryBody { key, value }| Entry { key: key.into(), value: value.into() }).collect(),
-            limit: limit.map(|LimitBody { requests_per_unit, unit }| LimitOverride { requests_per_unit, unit: unit.into() }),
+            entries: entries
+                .into_iter()
+                .map(|EntryBody { key, value }| Entry { key: key.into(), value: value.into() })
+                .collect(),
+            limit: limit.map(|LimitBody { requests_per_unit, unit }| LimitOverride {
+                requests_per_unit,
+                unit: unit.into(),
+            }),
             hits_addend: hits_addend.map(|value| UInt64Value { value }),
             is_negative_hits,
         }
@@ -303,7 +334,12 @@ fn unit() -> Object {
 
 /// Of a limit that a request brings: one without a unit is none.
 fn known_unit() -> Object {
-    one_of(UNITS.into_iter().filter(|(number, _)| *number != i32::from(Unit::Unknown)).map(|(_, name)| name))
+    one_of(
+        UNITS
+            .into_iter()
+            .filter(|(number, _)| *number != i32::from(Unit::Unknown))
+            .map(|(_, name)| name),
+    )
 }
 
 /// Seconds with a decimal fraction, and an `s` behind them.
@@ -315,8 +351,12 @@ impl Serialize for DurationBody {
         // As many digits as it needs, in groups of three.
         match nanos {
             0 => serializer.collect_str(&format_args!("{seconds}s")),
-            nanos if nanos % 1_000_000 == 0 => serializer.collect_str(&format_args!("{seconds}.{:03}s", nanos / 1_000_000)),
-            nanos if nanos % 1_000 == 0 => serializer.collect_str(&format_args!("{seconds}.{:06}s", nanos / 1_000)),
+            nanos if nanos % 1_000_000 == 0 => {
+                serializer.collect_str(&format_args!("{seconds}.{:03}s", nanos / 1_000_000))
+            }
+            nanos if nanos % 1_000 == 0 => {
+                serializer.collect_str(&format_args!("{seconds}.{:06}s", nanos / 1_000))
+            }
             nanos => serializer.collect_str(&format_args!("{seconds}.{nanos:09}s")),
         }
     }
@@ -329,7 +369,10 @@ const fn is_zero(number: &u32) -> bool {
 
 impl ResponseBody {
     fn of(response: &RateLimitResponse) -> Self {
-        let header = |field: &super::messages::HeaderValue| HeaderBody { key: text(&field.key), value: text(&field.value) };
+        let header = |field: &super::messages::HeaderValue| HeaderBody {
+            key: text(&field.key),
+            value: text(&field.value),
+        };
         Self {
             overall_code: response.overall_code().name(),
             statuses: response.statuses.iter().map(StatusBody::of).collect(),
@@ -360,7 +403,13 @@ fn text(bytes: &Bytes) -> String {
 }
 
 pub(super) fn object(fields: &prost_types::Struct) -> Value {
-    Value::Object(fields.fields.iter().map(|(key, value)| (key.clone(), of_value(value))).collect::<Map<_, _>>())
+    Value::Object(
+        fields
+            .fields
+            .iter()
+            .map(|(key, value)| (key.clone(), of_value(value)))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 fn of_value(value: &prost_types::Value) -> Value {

@@ -1,7 +1,9 @@
-//! The protocol's messages, as far as they are spoken here: `envoy.service.ratelimit.v3` and what it is made of.
+//! The protocol's messages, as far as they are spoken here: `envoy.service.ratelimit.v3` and what
+//! it is made of.
 //!
-//! Written by hand, and compared with Envoy's own in tests. `docs/decisions/0008-messages-of-the-rate-limit-service.md` says why: texts are
-//! bytes here, since a header field that is no UTF-8 must not get a request past its limits.
+//! Written by hand, and compared with Envoy's own in tests.
+//! `docs/decisions/0008-messages-of-the-rate-limit-service.md` says why: texts are bytes here,
+//! since a header field that is no UTF-8 must not get a request past its limits.
 
 use bytes::Bytes;
 use prost::{Enumeration, Message};
@@ -111,7 +113,8 @@ pub(crate) enum Code {
     OverLimit = 2,
 }
 
-/// `envoy.service.ratelimit.v3.RateLimitResponse.RateLimit.Unit`, and `envoy.type.v3.RateLimitUnit`, which has the same numbers.
+/// `envoy.service.ratelimit.v3.RateLimitResponse.RateLimit.Unit`, and
+/// `envoy.type.v3.RateLimitUnit`, which has the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
 #[repr(i32)]
 pub(crate) enum Unit {
@@ -129,8 +132,16 @@ pub(crate) enum Unit {
 pub(crate) const CODES: [(i32, &str); 3] = [(0, "UNKNOWN"), (1, "OK"), (2, "OVER_LIMIT")];
 
 /// The units' numbers and names in Protobuf.
-pub(crate) const UNITS: [(i32, &str); 8] =
-    [(0, "UNKNOWN"), (1, "SECOND"), (2, "MINUTE"), (3, "HOUR"), (4, "DAY"), (5, "MONTH"), (6, "YEAR"), (7, "WEEK")];
+pub(crate) const UNITS: [(i32, &str); 8] = [
+    (0, "UNKNOWN"),
+    (1, "SECOND"),
+    (2, "MINUTE"),
+    (3, "HOUR"),
+    (4, "DAY"),
+    (5, "MONTH"),
+    (6, "YEAR"),
+    (7, "WEEK"),
+];
 
 impl Code {
     /// Its name in Protobuf.
@@ -147,10 +158,17 @@ impl Unit {
 
     /// The unit of this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        UNITS.iter().find(|(_, known)| *known == name).and_then(|(number, _)| Self::try_from(*number).ok())
+        UNITS
+            .iter()
+            .find(|(_, known)| *known == name)
+            .and_then(|(number, _)| Self::try_from(*number).ok())
     }
 }
 
 fn name_in(names: &[(i32, &'static str)], number: i32) -> &'static str {
-    names.iter().find(|(known, _)| *known == number).map(|(_, name)| *name).expect("every value has a name")
+    names
+        .iter()
+        .find(|(known, _)| *known == number)
+        .map(|(_, name)| *name)
+        .expect("every value has a name")
 }

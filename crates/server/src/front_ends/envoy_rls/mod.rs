@@ -1,7 +1,9 @@
-//! Envoy's rate limit service, version 3: one call for each request, with every descriptor that its route makes of it.
+//! Envoy's rate limit service, version 3: one call for each request, with every descriptor that its
+//! route makes of it.
 //!
-//! All descriptors of a call are decided together: a request that one of them denies takes nothing from the others. Each descriptor that leads to a
-//! rule takes from a bucket of its own, which all of its keys and values name; `requests_per_unit` is the bucket's rate and its burst.
+//! All descriptors of a call are decided together: a request that one of them denies takes nothing
+//! from the others. Each descriptor that leads to a rule takes from a bucket of its own, which all
+//! of its keys and values name; `requests_per_unit` is the bucket's rate and its burst.
 //!
 //! | of a call | |
 //! |---|---|
@@ -10,10 +12,12 @@
 //! | `is_negative_hits` | gives tokens back, up to the burst, if the request passes |
 //! | `limit` of a descriptor | counts in place of any rule, with buckets of its own; the domain must be one of the files |
 //!
-//! A descriptor that leads to no rule is OK and has no `current_limit`; `unlimited` is OK with the largest `limit_remaining`. When the store cannot
-//! decide and the limits leave the answer to the caller, the call is UNAVAILABLE, so that Envoy's `failure_mode_deny` decides.
+//! A descriptor that leads to no rule is OK and has no `current_limit`; `unlimited` is OK with the
+//! largest `limit_remaining`. When the store cannot decide and the limits leave the answer to the
+//! caller, the call is UNAVAILABLE, so that Envoy's `failure_mode_deny` decides.
 //!
-//! The rules are those of [`config::rls`](crate::config::rls). `POST /json` asks the same service in JSON.
+//! The rules are those of [`config::rls`](crate::config::rls). `POST /json` asks the same service
+//! in JSON.
 
 mod answer;
 mod dynamic_metadata;
@@ -79,11 +83,19 @@ impl EnvoyRls {
         Self { inner: Arc::new(Inner { limiter, rules: ArcSwapOption::empty() }) }
     }
 
-    /// Puts the rules of `settings` into force for every call that starts from now on; buckets stay as they are. `on_store_failure` says who
-    /// answers while the store cannot, `tagger` makes values unreadable.
-    pub fn replace(&self, settings: Option<&RlsSettings>, on_store_failure: OnStoreFailure, tagger: &Tagger) {
+    /// Puts the rules of `settings` into force for every call that starts from now on; buckets stay
+    /// as they are. `on_store_failure` says who answers while the store cannot, `tagger` makes
+    /// values unreadable.
+    pub fn replace(
+        &self,
+        settings: Option<&RlsSettings>,
+        on_store_failure: OnStoreFailure,
+        tagger: &Tagger,
+    ) {
         let recorders = self.inner.limiter.recorders();
-        let rules = settings.map(|settings| Arc::new(Rules::new(settings, on_store_failure, tagger.clone(), recorders)));
+        let rules = settings.map(|settings| {
+            Arc::new(Rules::new(settings, on_store_failure, tagger.clone(), recorders))
+        });
         self.inner.rules.store(rules);
     }
 
@@ -95,8 +107,13 @@ impl EnvoyRls {
     async fn decide(&self, request: &RateLimitRequest) -> Result<RateLimitResponse, RlsError> {
         let rules = self.inner.rules.load_full().ok_or(RlsError::NoRules)?;
         let question = Question::new(request, &rules)?;
-        let counters: SmallVec<[_; 2]> = question.counters.iter().map(|counter| &**counter).collect();
-        let taken = self.inner.limiter.decide(&question.take, Counters { decisions: &counters, hits: &rules.hits }).await?;
+        let counters: SmallVec<[_; 2]> =
+            question.counters.iter().map(|counter| &**counter).collect();
+        let taken = self
+            .inner
+            .limiter
+            .decide(&question.take, Counters { decisions: &counters, hits: &rules.hits })
+            .await?;
         let is_quota_exhausted = question.is_quota_exhausted(&taken);
         if is_quota_exhausted && taken.is_allowed() {
             self.change(undo(&question.take, &taken), &rules).await?;
@@ -108,7 +125,11 @@ impl EnvoyRls {
             check => Some(self.change(only_looking(check), &rules).await?),
         };
         question.count_what_no_check_counts(is_quota_exhausted && taken.is_allowed(), &rules);
-        Ok(Answer { taken, given_back, is_quota_exhausted }.respond(request, &question, rules.response_headers))
+        Ok(Answer { taken, given_back, is_quota_exhausted }.respond(
+            request,
+            &question,
+            rules.response_headers,
+        ))
     }
 
     /// Does what no decision is counted for.
@@ -120,13 +141,19 @@ impl EnvoyRls {
 impl Question<'_> {
     /// Whether every limit that only denies together with the others does.
     fn is_quota_exhausted(&self, taken: &Decision) -> bool {
-        let mut quotas = self.slots.iter().filter(|slot| slot.limit().is_some_and(|limit| limit.is_quota)).peekable();
+        let mut quotas = self
+            .slots
+            .iter()
+            .filter(|slot| slot.limit().is_some_and(|limit| limit.is_quota))
+            .peekable();
         quotas.peek().is_some()
             && quotas.all(|slot| match slot {
                 Slot::Free { .. } => false,
                 Slot::Barred { limit, denies } => *denies && !limit.is_shadow,
                 Slot::Tokens { gives_back: true, .. } => false,
-                Slot::Tokens { limit, part, .. } => !taken.verdicts()[*part].admitted && !limit.is_shadow,
+                Slot::Tokens { limit, part, .. } => {
+                    !taken.verdicts()[*part].admitted && !limit.is_shadow
+                }
             })
     }
 
@@ -135,7 +162,11 @@ impl Question<'_> {
         for slot in &self.slots {
             if let Slot::Barred { limit, denies: true } = slot {
                 let local = sluice_telemetry::Source::Local;
-                if limit.is_shadow { limit.counter.shadow_denied(local) } else { limit.counter.denied(local) }
+                if limit.is_shadow {
+                    limit.counter.shadow_denied(local)
+                } else {
+                    limit.counter.denied(local)
+                }
             }
         }
         if self.is_barred || only_quotas_deny {
@@ -148,7 +179,8 @@ impl Question<'_> {
 fn undo(check: &Check, taken: &Decision) -> Check {
     let mut undo = Check::new(Action::GiveBack);
     if check.action() == Action::Take {
-        let admitted = check.parts().iter().zip(taken.verdicts()).filter(|(_, verdict)| verdict.admitted);
+        let admitted =
+            check.parts().iter().zip(taken.verdicts()).filter(|(_, verdict)| verdict.admitted);
         admitted.for_each(|(part, _)| undo.push(part.clone()));
     }
     undo
@@ -157,5 +189,8 @@ fn undo(check: &Check, taken: &Decision) -> Check {
 /// Looks at the same buckets.
 fn only_looking(check: &Check) -> Check {
     let looking = Check::new(Action::Peek);
-    check.parts().iter().fold(looking, |looking, part| looking.with(&part.limit, part.tag, Cost::NONE))
+    check
+        .parts()
+        .iter()
+        .fold(looking, |looking, part| looking.with(&part.limit, part.tag, Cost::NONE))
 }

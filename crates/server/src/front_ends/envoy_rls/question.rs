@@ -17,7 +17,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Question<'r> {
     pub(super) slots: SmallVec<[Slot<'r>; 2]>,
-    /// What is to be taken, all or nothing; or only looked at, if the request asks for no more or nothing can pass.
+    /// What is to be taken, all or nothing; or only looked at, if the request asks for no more or
+    /// nothing can pass.
     pub(super) take: Check,
     /// For each part of [`take`](Self::take), what counts its decisions.
     pub(super) counters: SmallVec<[Cow<'r, BoundDecisions>; 2]>,
@@ -81,12 +82,16 @@ impl<'r> Question<'r> {
     pub(super) fn new(request: &RateLimitRequest, rules: &'r Rules) -> Result<Self, RlsError> {
         let RateLimitRequest { domain, descriptors, hits_addend } = request;
         if domain.is_empty() {
-            return Err(RlsError::Invalid("domain is empty: name a domain, as a file of rules does".to_owned()));
+            return Err(RlsError::Invalid(
+                "domain is empty: name a domain, as a file of rules does".to_owned(),
+            ));
         }
         if descriptors.is_empty() {
             return Err(RlsError::Invalid("descriptors is empty: send at least one".to_owned()));
         }
-        let Some(domain) = rules.domain(domain) else { return Ok(Self::of_nothing(descriptors.len())) };
+        let Some(domain) = rules.domain(domain) else {
+            return Ok(Self::of_nothing(descriptors.len()));
+        };
         let mut led = descriptors
             .iter()
             .enumerate()
@@ -99,19 +104,39 @@ impl<'r> Question<'r> {
     fn of_nothing(descriptors: usize) -> Self {
         let slots = (0..descriptors).map(|_| Slot::Free { by_rule: false }).collect();
         let nothing = || Check::new(Action::Peek);
-        Self { slots, take: nothing(), counters: SmallVec::new(), give_back: nothing(), is_barred: false }
+        Self {
+            slots,
+            take: nothing(),
+            counters: SmallVec::new(),
+            give_back: nothing(),
+            is_barred: false,
+        }
     }
 
-    fn of(rules: &'r Rules, domain: &'r Domain, descriptors: &[Descriptor], usual_hits: u32, led: SmallVec<[Led<'r>; 2]>) -> Self {
+    fn of(
+        rules: &'r Rules,
+        domain: &'r Domain,
+        descriptors: &[Descriptor],
+        usual_hits: u32,
+        led: SmallVec<[Led<'r>; 2]>,
+    ) -> Self {
         let asked = |descriptor: &Descriptor| {
-            let hits = descriptor.hits_addend.map_or_else(|| u64::from(usual_hits), |hits| hits.value);
+            let hits =
+                descriptor.hits_addend.map_or_else(|| u64::from(usual_hits), |hits| hits.value);
             Cost::new(hits).unwrap_or(Cost::MAX)
         };
-        let takes = |descriptor: &Descriptor| !descriptor.is_negative_hits && asked(descriptor) > Cost::NONE;
+        let takes = |descriptor: &Descriptor| {
+            !descriptor.is_negative_hits && asked(descriptor) > Cost::NONE
+        };
         // Of rules that only deny together, one alone is like any other.
-        let quotas = led.iter().filter(|led| matches!(led, Led::Rule(found) if found.is_quota())).count();
-        let is_barred = led.iter().zip(descriptors).any(|(led, descriptor)| led.bars(quotas) && takes(descriptor));
-        let action = if !is_barred && descriptors.iter().any(takes) { Action::Take } else { Action::Peek };
+        let quotas =
+            led.iter().filter(|led| matches!(led, Led::Rule(found) if found.is_quota())).count();
+        let is_barred = led
+            .iter()
+            .zip(descriptors)
+            .any(|(led, descriptor)| led.bars(quotas) && takes(descriptor));
+        let action =
+            if !is_barred && descriptors.iter().any(takes) { Action::Take } else { Action::Peek };
 
         let mut question = Self {
             slots: SmallVec::with_capacity(descriptors.len()),
@@ -126,8 +151,14 @@ impl<'r> Question<'r> {
                     question.slots.push(Slot::Free { by_rule: false });
                     continue;
                 }
-                Led::Rule(found) => (&found.rule.passes, Limited::of_rule(rules, domain, descriptor, found, quotas), Some(found)),
-                Led::Brought { passes, current } => (passes, Limited::brought(domain, current), None),
+                Led::Rule(found) => (
+                    &found.rule.passes,
+                    Limited::of_rule(rules, domain, descriptor, found, quotas),
+                    Some(found),
+                ),
+                Led::Brought { passes, current } => {
+                    (passes, Limited::brought(domain, current), None)
+                }
             };
             let slot = match passes {
                 Passes::Everything => Slot::Free { by_rule: true },
@@ -163,7 +194,11 @@ impl Led<'_> {
     fn bars(&self, quotas: usize) -> bool {
         match self {
             Self::Nowhere => false,
-            Self::Rule(Found { rule, .. }) => matches!(rule.passes, Passes::Nothing) && !rule.is_shadow && !(rule.is_quota && quotas > 1),
+            Self::Rule(Found { rule, .. }) => {
+                matches!(rule.passes, Passes::Nothing)
+                    && !rule.is_shadow
+                    && !(rule.is_quota && quotas > 1)
+            }
             Self::Brought { passes, .. } => matches!(passes, Passes::Nothing),
         }
     }
@@ -177,7 +212,13 @@ impl Found<'_> {
 }
 
 impl<'r> Limited<'r> {
-    fn of_rule(rules: &'r Rules, domain: &'r Domain, descriptor: &Descriptor, found: &Found<'r>, quotas: usize) -> Self {
+    fn of_rule(
+        rules: &'r Rules,
+        domain: &'r Domain,
+        descriptor: &Descriptor,
+        found: &Found<'r>,
+        quotas: usize,
+    ) -> Self {
         let rule: &'r Rule = found.rule;
         Self {
             current: Cow::Borrowed(&rule.current),
@@ -200,7 +241,12 @@ impl<'r> Limited<'r> {
 }
 
 /// Where the descriptor in this `place` leads.
-fn lead<'r>(rules: &'r Rules, domain: &'r Domain, place: usize, descriptor: &Descriptor) -> Result<Led<'r>, RlsError> {
+fn lead<'r>(
+    rules: &'r Rules,
+    domain: &'r Domain,
+    place: usize,
+    descriptor: &Descriptor,
+) -> Result<Led<'r>, RlsError> {
     let Some(limit) = descriptor.limit else {
         return Ok(domain.find(&descriptor.entries).map_or(Led::Nowhere, Led::Rule));
     };
@@ -214,10 +260,14 @@ fn lead<'r>(rules: &'r Rules, domain: &'r Domain, place: usize, descriptor: &Des
     Ok(Led::Brought { passes, current })
 }
 
-/// Rules that another rule of the request replaces do not count; those without limits stay what they are.
+/// Rules that another rule of the request replaces do not count; those without limits stay what
+/// they are.
 fn drop_replaced(led: &mut [Led<'_>]) {
-    let rules = led.iter().filter_map(|led| if let Led::Rule(found) = led { Some(found.rule) } else { None });
-    let replaced: SmallVec<[&str; 2]> = rules.flat_map(|rule| rule.replaces.iter().map(|name| &**name)).collect();
+    let rules = led
+        .iter()
+        .filter_map(|led| if let Led::Rule(found) = led { Some(found.rule) } else { None });
+    let replaced: SmallVec<[&str; 2]> =
+        rules.flat_map(|rule| rule.replaces.iter().map(|name| &**name)).collect();
     if replaced.is_empty() {
         return;
     }

@@ -10,12 +10,14 @@ use super::{EnvoyRls, RlsError, messages::RateLimitRequest};
 use crate::front_ends::grpc::unary;
 
 /// Where the one method of the service is.
-pub(crate) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+pub(crate) const SHOULD_RATE_LIMIT: &str =
+    "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 /// What it is called within the service.
 const METHOD: &str = "ShouldRateLimit";
 
-/// The longest request that is read: several times what a proxy makes of the longest header fields that it lets through.
+/// The longest request that is read: several times what a proxy makes of the longest header fields
+/// that it lets through.
 const MAX_REQUEST_BYTES: usize = 256 << 10;
 
 impl NamedService for EnvoyRls {
@@ -31,7 +33,11 @@ impl EnvoyRls {
     {
         let span = RequestSpan::rpc(Self::NAME, METHOD);
         join_trace(span.span(), request.headers());
-        let response = self.call(request).instrument(span.span().clone()).await.unwrap_or_else(Status::into_http);
+        let response = self
+            .call(request)
+            .instrument(span.span().clone())
+            .await
+            .unwrap_or_else(Status::into_http);
         span.called(|| status(&response));
         response
     }
@@ -46,7 +52,8 @@ impl EnvoyRls {
     }
 }
 
-/// The status of an answer to a unary call: one that failed has it in its head, which is then all there is.
+/// The status of an answer to a unary call: one that failed has it in its head, which is then all
+/// there is.
 fn status<B>(response: &Response<B>) -> i32 {
     Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()).into()
 }
@@ -58,7 +65,10 @@ impl From<RlsError> for Status {
             RlsError::Invalid(message) => Self::invalid_argument(message),
             RlsError::NoRules => Self::failed_precondition(error.to_string()),
             RlsError::Store(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a call was left undecided");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a call was left undecided"
+                );
                 Self::unavailable(error.to_string())
             }
         }

@@ -14,7 +14,10 @@ use sluice_store::ManualClock;
 
 use super::{
     EnvoyRls, RlsError,
-    messages::{Code, Descriptor, Entry, LimitOverride, RateLimitRequest, RateLimitResponse, UInt64Value, Unit},
+    messages::{
+        Code, Descriptor, Entry, LimitOverride, RateLimitRequest, RateLimitResponse, UInt64Value,
+        Unit,
+    },
 };
 use crate::config::{Loader, RlsSettings};
 
@@ -56,26 +59,38 @@ impl Fixture {
         self.rls.decide(&request).await
     }
 
-    /// Calls with these descriptors in the domain `edge`; the codes of all, that of the whole first, and the tokens that remain.
+    /// Calls with these descriptors in the domain `edge`; the codes of all, that of the whole
+    /// first, and the tokens that remain.
     async fn ask(&self, descriptors: impl Into<Vec<Descriptor>>) -> Told {
         Told::of(&self.call(request(descriptors)).await.unwrap())
     }
 }
 
-pub(crate) fn with_store(rules: &RlsSettings, store: Arc<dyn Store>, on_store_failure: OnStoreFailure, recorders: &Recorders) -> EnvoyRls {
+pub(crate) fn with_store(
+    rules: &RlsSettings,
+    store: Arc<dyn Store>,
+    on_store_failure: OnStoreFailure,
+    recorders: &Recorders,
+) -> EnvoyRls {
     let rls = EnvoyRls::new(Limiter::new(Policy::default(), store, recorders));
     rls.replace(Some(rules), on_store_failure, &Tagger::new(b""));
     rls
 }
 
 pub(crate) fn request(descriptors: impl Into<Vec<Descriptor>>) -> RateLimitRequest {
-    RateLimitRequest { domain: Bytes::from_static(b"edge"), descriptors: descriptors.into(), hits_addend: 0 }
+    RateLimitRequest {
+        domain: Bytes::from_static(b"edge"),
+        descriptors: descriptors.into(),
+        hits_addend: 0,
+    }
 }
 
 /// A descriptor of these keys and values.
 pub(crate) fn of<const N: usize>(entries: [(&str, &str); N]) -> Descriptor {
-    let entry =
-        |(key, value): (&str, &str)| Entry { key: Bytes::copy_from_slice(key.as_bytes()), value: Bytes::copy_from_slice(value.as_bytes()) };
+    let entry = |(key, value): (&str, &str)| Entry {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    };
     Descriptor { entries: entries.map(entry).into(), ..Descriptor::default() }
 }
 
@@ -93,7 +108,8 @@ impl Descriptor {
     }
 }
 
-/// The codes of a response, as one letter each (`o` for OK, `-` for over the limit), and what remains.
+/// The codes of a response, as one letter each (`o` for OK, `-` for over the limit), and what
+/// remains.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
     overall: char,

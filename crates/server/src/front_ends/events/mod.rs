@@ -1,7 +1,7 @@
 //! `POST /v1/events`: applications in any language report what they did.
 //!
-//! A body is one event (a JSON object), several (an array), or one a line (`Content-Type: application/x-ndjson`). Up to 10,000 events or 1 MiB are
-//! taken at once.
+//! A body is one event (a JSON object), several (an array), or one a line (`Content-Type:
+//! application/x-ndjson`). Up to 10,000 events or 1 MiB are taken at once.
 //!
 //! ```json
 //! {"type":"llm_request","model":"qwen","operation":"chat","status":"success","duration_seconds":1.2,"tokens_generated":300,"tokens_consumed":40}
@@ -18,12 +18,13 @@
 //! {"type":"histogram","name":"job_seconds","labels":{"job":"sync"},"value":3.5}
 //! ```
 //!
-//! `duration_seconds`, the numbers of tokens, `blueprint`, `resources`, `id` and `instance` may be left out. A deployment without a `phase` is over,
-//! and its start was not reported. Counts by `instance` are added up, each for five minutes after its last report; one without speaks for the
+//! `duration_seconds`, the numbers of tokens, `blueprint`, `resources`, `id` and `instance` may be
+//! left out. A deployment without a `phase` is over, and its start was not reported. Counts by
+//! `instance` are added up, each for five minutes after its last report; one without speaks for the
 //! whole. The last three are metrics that the configuration declares under `metrics.custom`.
 //!
-//! The answer is 202 with `{"accepted": 2, "refused": [{"index": 1, "error": "status: missing field `status`"}]}`: what is wrong with one event
-//! spoils no other.
+//! The answer is 202 with `{"accepted": 2, "refused": [{"index": 1, "error": "status: missing field
+//! `status`"}]}`: what is wrong with one event spoils no other.
 
 pub(crate) mod schema;
 #[cfg(test)]
@@ -55,7 +56,8 @@ const MAX_EVENTS: usize = 10_000;
 /// The longest body.
 const MAX_BYTES: usize = 1 << 20;
 /// The names of a body with an event a line.
-pub(crate) const LINES: [&str; 4] = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+pub(crate) const LINES: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
 
 /// What became of the events.
 #[derive(Debug, Serialize, ToSchema)]
@@ -80,7 +82,11 @@ struct Refused {
 ///
 /// # Errors
 /// When the body cannot be read as events at all.
-pub(crate) async fn take(events: &Events, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+pub(crate) async fn take(
+    events: &Events,
+    head: &Parts,
+    body: &mut Body,
+) -> Result<Response, Problem> {
     if head.method != Method::POST {
         return Err(Problem::method_not_allowed(PATH, "POST"));
     }
@@ -111,7 +117,9 @@ fn record(events: &Events, texts: &[&[u8]]) -> Taken {
 
 /// The text of each event.
 fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
-    let lines = || bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let lines = || {
+        bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+    };
     let texts: Vec<&[u8]> = if is_lines {
         lines().take(MAX_EVENTS + 1).collect()
     } else if bytes.trim_ascii_start().starts_with(b"[") {
@@ -122,7 +130,8 @@ fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
             Ok(_) => vec![bytes],
             // Lines that are called JSON, if the first of several is.
             Err(error) => {
-                let first = lines().next().filter(|line| serde_json::from_slice::<&RawValue>(line).is_ok());
+                let first =
+                    lines().next().filter(|line| serde_json::from_slice::<&RawValue>(line).is_ok());
                 if first.is_none() || lines().nth(1).is_none() {
                     return Err(malformed(error));
                 }
@@ -131,14 +140,20 @@ fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
         }
     };
     if texts.len() > MAX_EVENTS {
-        return Err(Problem::new(Kind::TooManyEvents, format!("a body holds up to {MAX_EVENTS} events: send the rest in another")));
+        return Err(Problem::new(
+            Kind::TooManyEvents,
+            format!("a body holds up to {MAX_EVENTS} events: send the rest in another"),
+        ));
     }
     Ok(texts)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is where errors end")]
 fn malformed(error: serde_json::Error) -> Problem {
-    Problem::new(Kind::MalformedBody, format!("events are a JSON object, an array of them, or one a line: {error}"))
+    Problem::new(
+        Kind::MalformedBody,
+        format!("events are a JSON object, an array of them, or one a line: {error}"),
+    )
 }
 
 fn is_lines(headers: &HeaderMap) -> bool {

@@ -20,9 +20,13 @@ pub(crate) struct Events;
 
 impl PartialSchema for Event {
     fn schema() -> RefOr<Schema> {
-        let names: Vec<(&str, String)> = wire::schemas().map(|(kind, _)| (kind, name(kind))).collect();
-        let one_of = names.iter().fold(OneOfBuilder::new(), |one_of, (_, name)| one_of.item(Ref::from_schema_name(name)));
-        let mapping = names.iter().map(|(kind, name)| (*kind, Ref::from_schema_name(name).ref_location));
+        let names: Vec<(&str, String)> =
+            wire::schemas().map(|(kind, _)| (kind, name(kind))).collect();
+        let one_of = names.iter().fold(OneOfBuilder::new(), |one_of, (_, name)| {
+            one_of.item(Ref::from_schema_name(name))
+        });
+        let mapping =
+            names.iter().map(|(kind, name)| (*kind, Ref::from_schema_name(name).ref_location));
         one_of
             .description(Some("Something that an application did; `type` says what."))
             .discriminator(Some(Discriminator::with_mapping("type", mapping)))
@@ -41,7 +45,11 @@ impl PartialSchema for Events {
     fn schema() -> RefOr<Schema> {
         let event = || Ref::from_schema_name(Event::name());
         let several = ArrayBuilder::new().items(event()).max_items(Some(MAX_EVENTS));
-        OneOfBuilder::new().item(event()).item(several).description(Some("One event, or several.")).into()
+        OneOfBuilder::new()
+            .item(event())
+            .item(several)
+            .description(Some("One event, or several."))
+            .into()
     }
 }
 

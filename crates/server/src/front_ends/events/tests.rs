@@ -25,10 +25,12 @@ impl Process {
         let declared = [
             CustomMetric::new("my_feature_total", CustomKind::Counter, &["operation"]).unwrap(),
             CustomMetric::new("queue_depth", CustomKind::Gauge, &[]).unwrap(),
-            CustomMetric::new("job_seconds", CustomKind::Histogram(vec![1.0, 10.0]), &["job"]).unwrap(),
+            CustomMetric::new("job_seconds", CustomKind::Histogram(vec![1.0, 10.0]), &["job"])
+                .unwrap(),
         ];
         assert!(telemetry.recorders().custom.declare(&declared).is_empty());
-        let port = Port::recording(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders());
+        let port =
+            Port::recording(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders());
         Self { port, telemetry }
     }
 
@@ -37,7 +39,14 @@ impl Process {
     }
 
     async fn lines(&self, text: &str) -> Got {
-        self.port.send(Request::post(PATH).header("content-type", "application/x-ndjson").body(Body::from(text.to_owned())).unwrap()).await
+        self.port
+            .send(
+                Request::post(PATH)
+                    .header("content-type", "application/x-ndjson")
+                    .body(Body::from(text.to_owned()))
+                    .unwrap(),
+            )
+            .await
     }
 
     fn metrics(&self) -> String {
@@ -118,7 +127,11 @@ async fn one_event_an_array_and_lines_are_taken() {
         let accepted: u64 = answers.iter().map(|got| got.body["accepted"].as_u64().unwrap()).sum();
         assert_eq!(accepted, 14, "{form}");
         for got in &answers {
-            assert_eq!((got.status, &got.body["refused"]), (StatusCode::ACCEPTED, &json!([])), "{form}");
+            assert_eq!(
+                (got.status, &got.body["refused"]),
+                (StatusCode::ACCEPTED, &json!([])),
+                "{form}"
+            );
         }
         process.assert_metrics(&ONE_OF_EACH);
     }
@@ -151,24 +164,55 @@ async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
         (with("duration_seconds", json!(1e12)), "duration_seconds: 1000000000000 is longer"),
         (with("tokens_generated", json!(-1)), "tokens_generated: invalid value: integer `-1`"),
         (with("tokens_generated", json!(1.5)), "tokens_generated: invalid type"),
-        (with("tokens_generated", json!(u64::MAX)), "tokens_generated: 18446744073709551615 is more"),
+        (
+            with("tokens_generated", json!(u64::MAX)),
+            "tokens_generated: 18446744073709551615 is more",
+        ),
         (with("colour", json!("red")), "colour: unknown field `colour`, expected one of"),
         (json!({ "type": "deployment", "operation": "create" }), "status: is missing"),
-        (json!({ "type": "deployment", "operation": "create", "phase": "begin" }), "phase: unknown variant `begin`"),
-        (json!({ "type": "deployment", "operation": "create", "phase": "start", "status": "ok" }), "phase: a deployment that starts"),
-        (json!({ "type": "connections", "kind": "pigeon", "count": 1 }), "kind: unknown variant `pigeon`"),
+        (
+            json!({ "type": "deployment", "operation": "create", "phase": "begin" }),
+            "phase: unknown variant `begin`",
+        ),
+        (
+            json!({ "type": "deployment", "operation": "create", "phase": "start", "status": "ok" }),
+            "phase: a deployment that starts",
+        ),
+        (
+            json!({ "type": "connections", "kind": "pigeon", "count": 1 }),
+            "kind: unknown variant `pigeon`",
+        ),
         (json!({ "type": "cache", "cache": "a", "hit_rate": 93 }), "hit_rate: 93 is no share"),
-        (json!({ "type": "blueprint_operation", "operation": "a", "status": "b", "resources": 1 }), "resources are those of a blueprint"),
-        (json!({ "type": "counter", "name": "theirs_total" }), "no metric `theirs_total` is declared"),
-        (json!({ "type": "counter", "name": "my_feature_total" }), "`my_feature_total` has the labels `operation`"),
-        (json!({ "type": "counter", "name": "queue_depth" }), "`queue_depth` is declared as a gauge, not as a counter"),
-        (json!({ "type": "gauge", "name": "queue_depth", "value": "7" }), "value: invalid type: string"),
+        (
+            json!({ "type": "blueprint_operation", "operation": "a", "status": "b", "resources": 1 }),
+            "resources are those of a blueprint",
+        ),
+        (
+            json!({ "type": "counter", "name": "theirs_total" }),
+            "no metric `theirs_total` is declared",
+        ),
+        (
+            json!({ "type": "counter", "name": "my_feature_total" }),
+            "`my_feature_total` has the labels `operation`",
+        ),
+        (
+            json!({ "type": "counter", "name": "queue_depth" }),
+            "`queue_depth` is declared as a gauge, not as a counter",
+        ),
+        (
+            json!({ "type": "gauge", "name": "queue_depth", "value": "7" }),
+            "value: invalid type: string",
+        ),
     ];
     // A good event before each bad one.
-    let events: Vec<Value> = bad.iter().flat_map(|(event, _)| [llm_request(), event.clone()]).collect();
+    let events: Vec<Value> =
+        bad.iter().flat_map(|(event, _)| [llm_request(), event.clone()]).collect();
     let text = events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     for got in [process.report(json!(events)).await, process.lines(&text).await] {
-        assert_eq!((got.status, got.body["accepted"].as_u64()), (StatusCode::ACCEPTED, Some(bad.len() as u64)));
+        assert_eq!(
+            (got.status, got.body["accepted"].as_u64()),
+            (StatusCode::ACCEPTED, Some(bad.len() as u64))
+        );
         let refused = got.body["refused"].as_array().unwrap();
         assert_eq!(refused.len(), bad.len(), "{}", got.body);
         for (i, ((event, expected), refused)) in bad.iter().zip(refused).enumerate() {
@@ -178,17 +222,27 @@ async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
         }
     }
     let good = 2 * bad.len();
-    process.assert_metrics(&[&format!(r#"llm_requests_total{{model="qwen",operation="chat",status="success"}} {good}"#)]);
-    let broken = process.lines("{\"type\":\n{\"type\":\"blueprint_validation\",\"errors\":1}\nnot json\n").await;
+    process.assert_metrics(&[&format!(
+        r#"llm_requests_total{{model="qwen",operation="chat",status="success"}} {good}"#
+    )]);
+    let broken = process
+        .lines("{\"type\":\n{\"type\":\"blueprint_validation\",\"errors\":1}\nnot json\n")
+        .await;
     assert_eq!(broken.body["accepted"], 1, "{}", broken.body);
-    assert_eq!((&broken.body["refused"][0]["index"], &broken.body["refused"][1]["index"]), (&json!(0), &json!(2)));
+    assert_eq!(
+        (&broken.body["refused"][0]["index"], &broken.body["refused"][1]["index"]),
+        (&json!(0), &json!(2))
+    );
 }
 
 #[tokio::test]
 async fn what_is_no_list_of_events_is_a_problem() {
     let process = Process::new();
     let as_type = |content_type: &str, text: &str| {
-        Request::post(PATH).header("content-type", content_type).body(Body::from(text.to_owned())).unwrap()
+        Request::post(PATH)
+            .header("content-type", content_type)
+            .body(Body::from(text.to_owned()))
+            .unwrap()
     };
     let event = llm_request().to_string();
     let many = format!("[{}]", vec!["0"; MAX_EVENTS + 1].join(","));
@@ -197,12 +251,32 @@ async fn what_is_no_list_of_events_is_a_problem() {
         ("no JSON", json_post(PATH, "llm_request"), 400, "malformed-body"),
         ("broken off", json_post(PATH, "[{}, {"), 400, "malformed-body"),
         ("no UTF-8", json_post(PATH, &b"{\"type\":\"\xff\"}"[..]), 400, "malformed-body"),
-        ("more than one, on one line", json_post(PATH, format!("{event} {event}")), 400, "malformed-body"),
+        (
+            "more than one, on one line",
+            json_post(PATH, format!("{event} {event}")),
+            400,
+            "malformed-body",
+        ),
         ("too many", json_post(PATH, many.clone()), 400, "too-many-events"),
-        ("too many lines", as_type("application/x-ndjson", &"0\n".repeat(MAX_EVENTS + 1)), 400, "too-many-events"),
+        (
+            "too many lines",
+            as_type("application/x-ndjson", &"0\n".repeat(MAX_EVENTS + 1)),
+            400,
+            "too-many-events",
+        ),
         ("too long", json_post(PATH, vec![b' '; MAX_BYTES + 1]), 413, "body-too-large"),
-        ("too long lines", as_type("application/x-ndjson", &" ".repeat(MAX_BYTES + 1)), 413, "body-too-large"),
-        ("a form", as_type("application/x-www-form-urlencoded", &event), 415, "unsupported-media-type"),
+        (
+            "too long lines",
+            as_type("application/x-ndjson", &" ".repeat(MAX_BYTES + 1)),
+            413,
+            "body-too-large",
+        ),
+        (
+            "a form",
+            as_type("application/x-www-form-urlencoded", &event),
+            415,
+            "unsupported-media-type",
+        ),
         ("a fetch", Request::get(PATH).body(Body::empty()).unwrap(), 405, "method-not-allowed"),
     ] {
         let got = process.port.send(request).await;
@@ -215,9 +289,16 @@ async fn what_is_no_list_of_events_is_a_problem() {
     }
     assert!(!process.metrics().contains("llm_requests_total{"));
     let nothing = process.report(json!([])).await;
-    assert_eq!((nothing.status, nothing.body), (StatusCode::ACCEPTED, json!({ "accepted": 0, "refused": [] })));
-    let full = process.port.send(json_post(PATH, format!("[{}]", vec!["0"; MAX_EVENTS].join(",")))).await;
-    assert_eq!((full.status, full.body["refused"].as_array().unwrap().len()), (StatusCode::ACCEPTED, MAX_EVENTS));
+    assert_eq!(
+        (nothing.status, nothing.body),
+        (StatusCode::ACCEPTED, json!({ "accepted": 0, "refused": [] }))
+    );
+    let full =
+        process.port.send(json_post(PATH, format!("[{}]", vec!["0"; MAX_EVENTS].join(",")))).await;
+    assert_eq!(
+        (full.status, full.body["refused"].as_array().unwrap().len()),
+        (StatusCode::ACCEPTED, MAX_EVENTS)
+    );
 }
 
 #[tokio::test]
@@ -226,15 +307,35 @@ async fn events_are_never_limited() {
     for _ in 0..30 {
         assert_eq!(process.report(llm_request()).await.status, StatusCode::ACCEPTED);
     }
-    process.assert_metrics(&[r#"http_requests_total{endpoint="/v1/events",method="POST",status="202"} 30"#]);
+    process.assert_metrics(&[
+        r#"http_requests_total{endpoint="/v1/events",method="POST",status="202"} 30"#,
+    ]);
 }
 
 /// JSON that is nearly an event.
 fn any_event() -> impl Strategy<Value = Value> {
-    let kinds: Vec<&str> =
-        vec!["llm_request", "deployment", "blueprint_operation", "tool_execution", "connections", "cache", "gauge", "counter"];
-    let names: Vec<&str> =
-        vec!["model", "operation", "status", "duration_seconds", "tokens_generated", "phase", "id", "labels", "value", "name"];
+    let kinds: Vec<&str> = vec![
+        "llm_request",
+        "deployment",
+        "blueprint_operation",
+        "tool_execution",
+        "connections",
+        "cache",
+        "gauge",
+        "counter",
+    ];
+    let names: Vec<&str> = vec![
+        "model",
+        "operation",
+        "status",
+        "duration_seconds",
+        "tokens_generated",
+        "phase",
+        "id",
+        "labels",
+        "value",
+        "name",
+    ];
     let value = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -246,7 +347,8 @@ fn any_event() -> impl Strategy<Value = Value> {
     ];
     let fields = prop::collection::vec((prop::sample::select(names), value), 0..6);
     (prop::sample::select(kinds), fields).prop_map(|(kind, fields)| {
-        let mut event: serde_json::Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut event: serde_json::Map<String, Value> =
+            fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         event.insert("type".to_owned(), json!(kind));
         Value::Object(event)
     })

@@ -4,8 +4,9 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, de::IgnoredAny};
 use sluice::events::{
-    BlueprintOperation, BlueprintValidation, Cache, Connection, Connections, Counter, DatabaseConnections, Deployment, Ended, EventError,
-    Events, Gauge, Histogram, LlmRequest, Stage, ToolExecution,
+    BlueprintOperation, BlueprintValidation, Cache, Connection, Connections, Counter,
+    DatabaseConnections, Deployment, Ended, EventError, Events, Gauge, Histogram, LlmRequest,
+    Stage, ToolExecution,
 };
 use utoipa::{
     ToSchema,
@@ -24,7 +25,9 @@ pub(super) fn record(events: &Events, text: &[u8]) -> Result<(), String> {
         return Err("an event is a JSON object: `{ \"type\": .. }`".to_owned());
     }
     let Typed { kind } = read(text)?;
-    let Some(kind) = kind else { return Err(format!("type: is missing: write one of {}", words())) };
+    let Some(kind) = kind else {
+        return Err(format!("type: is missing: write one of {}", words()));
+    };
     let Some(Kind { record, .. }) = KINDS.iter().find(|known| known.name == kind) else {
         let shown: String = kind.chars().take(64).collect();
         return Err(format!("type: `{shown}` is no event: write one of {}", words()));
@@ -58,7 +61,10 @@ const KINDS: [Kind; 11] = [
 ];
 
 impl Kind {
-    const fn new<T: ToSchema>(name: &'static str, record: fn(&Events, &[u8]) -> Result<(), String>) -> Self {
+    const fn new<T: ToSchema>(
+        name: &'static str,
+        record: fn(&Events, &[u8]) -> Result<(), String>,
+    ) -> Self {
         Self { name, record, schema: T::schema, parts: T::schemas }
     }
 }
@@ -75,14 +81,17 @@ pub(super) fn add_parts(schemas: &mut Vec<(String, RefOr<Schema>)>) {
 /// What an event of each type looks like, by the type.
 pub(super) fn schemas() -> impl Iterator<Item = (&'static str, Schema)> {
     KINDS.into_iter().map(|Kind { name, schema, .. }| {
-        let RefOr::T(Schema::Object(mut schema)) = schema() else { unreachable!("an event is an object") };
+        let RefOr::T(Schema::Object(mut schema)) = schema() else {
+            unreachable!("an event is an object")
+        };
         let kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([name]));
         schema.properties.insert("type".to_owned(), kind.into());
         (name, Schema::Object(schema))
     })
 }
 
-// Each event is read as a struct of its own, in which `type` is known by then: so a message can name the field that is wrong.
+// Each event is read as a struct of its own, in which `type` is known by then: so a message can
+// name the field that is wrong.
 
 /// The type, whatever else is there.
 #[derive(Deserialize)]
@@ -116,7 +125,9 @@ fn told(event: Result<(), EventError>) -> Result<(), String> {
 fn span(seconds: Option<f64>) -> Result<Option<Duration>, String> {
     let Some(seconds) = seconds else { return Ok(None) };
     let span = Duration::try_from_secs_f64(seconds);
-    span.map(Some).map_err(|_| format!("duration_seconds: {seconds} is no duration: write seconds, not below 0"))
+    span.map(Some).map_err(|_| {
+        format!("duration_seconds: {seconds} is no duration: write seconds, not below 0")
+    })
 }
 
 /// A language model was asked.
@@ -214,7 +225,8 @@ fn blueprint_validation(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.blueprint_validation(&BlueprintValidation { errors: body.errors }))
 }
 
-/// A deployment started, or ended with a `status`. Without a `phase` it is over, and its start was not reported.
+/// A deployment started, or ended with a `status`. Without a `phase` it is over, and its start was
+/// not reported.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DeploymentBody<'a> {
@@ -257,13 +269,20 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
     };
     let stage = match body.phase {
         Some(PhaseBody::Start) if body.status.is_some() || duration.is_some() => {
-            return Err("phase: a deployment that starts has neither `status` nor `duration_seconds` yet".to_owned());
+            return Err(
+                "phase: a deployment that starts has neither `status` nor `duration_seconds` yet"
+                    .to_owned(),
+            );
         }
         Some(PhaseBody::Start) => Stage::Started,
         Some(PhaseBody::Finish) => Stage::Finished(ended()?),
         None => Stage::Over(ended()?),
     };
-    told(events.deployment(&Deployment { operation: &body.operation, id: body.id.as_deref(), stage }))
+    told(events.deployment(&Deployment {
+        operation: &body.operation,
+        id: body.id.as_deref(),
+        stage,
+    }))
 }
 
 /// A tool was run.
@@ -289,7 +308,11 @@ struct ToolExecutionBody<'a> {
 fn tool_execution(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ToolExecutionBody<'_> = read(text)?;
     let duration = span(body.duration_seconds)?;
-    told(events.tool_execution(&ToolExecution { tool_name: &body.tool_name, status: &body.status, duration }))
+    told(events.tool_execution(&ToolExecution {
+        tool_name: &body.tool_name,
+        status: &body.status,
+        duration,
+    }))
 }
 
 /// How many connections are open.
@@ -304,7 +327,8 @@ struct ConnectionsBody<'a> {
     /// How many.
     #[schema(maximum = 1_000_000_000_000_u64)]
     count: u64,
-    /// Whose count it is. Counts by instance are added up, each for five minutes after its last report; one without speaks for the whole.
+    /// Whose count it is. Counts by instance are added up, each for five minutes after its last
+    /// report; one without speaks for the whole.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
@@ -326,7 +350,11 @@ fn connections(events: &Events, text: &[u8]) -> Result<(), String> {
         ConnectionBody::WebSocket => Connection::WebSocket,
         ConnectionBody::Grpc => Connection::Grpc,
     };
-    told(events.connections(&Connections { kind, count: body.count, instance: body.instance.as_deref() }))
+    told(events.connections(&Connections {
+        kind,
+        count: body.count,
+        instance: body.instance.as_deref(),
+    }))
 }
 
 /// How many connections to databases are open.
@@ -339,7 +367,8 @@ struct DatabaseConnectionsBody<'a> {
     /// How many.
     #[schema(maximum = 1_000_000_000_000_u64)]
     count: u64,
-    /// Whose count it is. Counts by instance are added up, each for five minutes after its last report; one without speaks for the whole.
+    /// Whose count it is. Counts by instance are added up, each for five minutes after its last
+    /// report; one without speaks for the whole.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
@@ -347,7 +376,10 @@ struct DatabaseConnectionsBody<'a> {
 
 fn database_connections(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: DatabaseConnectionsBody<'_> = read(text)?;
-    told(events.database_connections(&DatabaseConnections { count: body.count, instance: body.instance.as_deref() }))
+    told(events.database_connections(&DatabaseConnections {
+        count: body.count,
+        instance: body.instance.as_deref(),
+    }))
 }
 
 /// How often a cache had what was looked for.
@@ -364,7 +396,8 @@ struct CacheBody<'a> {
     /// The share of look-ups, from 0 to 1.
     #[schema(minimum = 0, maximum = 1)]
     hit_rate: f64,
-    /// Whose count it is. Counts by instance are added up, each for five minutes after its last report; one without speaks for the whole.
+    /// Whose count it is. Counts by instance are added up, each for five minutes after its last
+    /// report; one without speaks for the whole.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
@@ -372,7 +405,11 @@ struct CacheBody<'a> {
 
 fn cache(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: CacheBody<'_> = read(text)?;
-    told(events.cache(&Cache { cache: &body.cache, hit_rate: body.hit_rate, instance: body.instance.as_deref() }))
+    told(events.cache(&Cache {
+        cache: &body.cache,
+        hit_rate: body.hit_rate,
+        instance: body.instance.as_deref(),
+    }))
 }
 
 type Labels<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
@@ -427,7 +464,11 @@ fn pairs<'a>(labels: &'a Labels<'_>) -> Vec<(&'a str, &'a str)> {
 
 fn counter(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: CounterBody<'_> = read(text)?;
-    told(events.counter(&Counter { name: &body.name, labels: &pairs(&body.labels), amount: body.value }))
+    told(events.counter(&Counter {
+        name: &body.name,
+        labels: &pairs(&body.labels),
+        amount: body.value,
+    }))
 }
 
 fn gauge(events: &Events, text: &[u8]) -> Result<(), String> {
@@ -437,5 +478,9 @@ fn gauge(events: &Events, text: &[u8]) -> Result<(), String> {
 
 fn histogram(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ValueBody<'_> = read(text)?;
-    told(events.histogram(&Histogram { name: &body.name, labels: &pairs(&body.labels), value: body.value }))
+    told(events.histogram(&Histogram {
+        name: &body.name,
+        labels: &pairs(&body.labels),
+        value: body.value,
+    }))
 }

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::front_ends::traffic::Exchange;
 
-/// The body of an answer: read from the upstream only as fast as the client takes it, frame by frame, trailers too. Dropping it before its end
-/// tells the upstream to stop.
+/// The body of an answer: read from the upstream only as fast as the client takes it, frame by
+/// frame, trailers too. Dropping it before its end tells the upstream to stop.
 #[derive(Debug)]
 pub(crate) struct AnswerBody {
     /// `None` for an answer that has no body by its nature.
@@ -64,13 +64,32 @@ struct Idle {
 impl AnswerBody {
     /// The body of an answer that has none by its nature.
     pub(super) const fn none() -> Self {
-        Self { body: None, lease: None, idle: Idle::after(Duration::MAX), upload: None, sent_bytes: 0, exchange: None }
+        Self {
+            body: None,
+            lease: None,
+            idle: Idle::after(Duration::MAX),
+            upload: None,
+            sent_bytes: 0,
+            exchange: None,
+        }
     }
 
     /// The body of an answer to a request whose own body has come as far as `upload` says.
-    pub(super) fn new(body: Incoming, lease: Lease, upload: Option<Arc<Progress>>, idle_timeout: Duration) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        lease: Lease,
+        upload: Option<Arc<Progress>>,
+        idle_timeout: Duration,
+    ) -> Self {
         let idle = Idle::after(idle_timeout);
-        let mut answer = Self { body: Some(body), lease: Some(lease), idle, upload, sent_bytes: 0, exchange: None };
+        let mut answer = Self {
+            body: Some(body),
+            lease: Some(lease),
+            idle,
+            upload,
+            sent_bytes: 0,
+            exchange: None,
+        };
         if answer.is_end_stream() {
             answer.end();
         }
@@ -83,7 +102,9 @@ impl AnswerBody {
     }
 
     fn end(&mut self) {
-        let Some(Lease { in_flight, sender: Sender::Http1(connection) }) = self.lease.take() else { return };
+        let Some(Lease { in_flight, sender: Sender::Http1(connection) }) = self.lease.take() else {
+            return;
+        };
         if self.upload.as_ref().is_none_or(|upload| upload.is_over()) {
             in_flight.upstream().give_back(connection);
         } else {
@@ -97,7 +118,10 @@ impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = AnswerError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         match Pin::new(&mut *body).poll_frame(context) {

@@ -21,8 +21,9 @@ use crate::config::gateway::{GatewaySettings, Protocol, UpstreamUrl};
 
 /// Keeps network equipment from forgetting a connection over which nothing is said for long.
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// How often an HTTP/2 connection with requests in flight is asked whether it still is one, and how long it may take to say so: else a host that went
-/// without a word would take all its requests along until they time out.
+/// How often an HTTP/2 connection with requests in flight is asked whether it still is one, and how
+/// long it may take to say so: else a host that went without a word would take all its requests
+/// along until they time out.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// Enough for a fast network far away; beyond it an upstream waits until the client has read on.
@@ -61,12 +62,14 @@ pub(super) struct Http1 {
 impl Connect {
     pub(super) fn new(settings: &GatewaySettings) -> Result<Self, OpenGatewayError> {
         let encrypted = settings.upstreams.iter().any(|url| *url.scheme() == Scheme::HTTPS);
-        let roots = if encrypted { roots(settings.ca_file.as_deref())? } else { RootCertStore::empty() };
+        let roots =
+            if encrypted { roots(settings.ca_file.as_deref())? } else { RootCertStore::empty() };
         // Named, since a process with two providers has no default one.
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -106,7 +109,10 @@ impl Connect {
         self.in_time(connect(self.http1.clone(), url, |_| false)).await
     }
 
-    async fn in_time(&self, connecting: impl Future<Output = Result<Connected, ConnectError>>) -> Result<Connected, ConnectError> {
+    async fn in_time(
+        &self,
+        connecting: impl Future<Output = Result<Connected, ConnectError>>,
+    ) -> Result<Connected, ConnectError> {
         let late = || format!("no connection within {:?}", self.timeout).into();
         tokio::time::timeout(self.timeout, connecting).await.unwrap_or_else(|_| Err(late()))
     }
@@ -117,7 +123,11 @@ async fn connect(
     url: &UpstreamUrl,
     is_http2: impl FnOnce(bool) -> bool,
 ) -> Result<Connected, ConnectError> {
-    let destination = Uri::builder().scheme(url.scheme().clone()).authority(url.authority().clone()).path_and_query("/").build()?;
+    let destination = Uri::builder()
+        .scheme(url.scheme().clone())
+        .authority(url.authority().clone())
+        .path_and_query("/")
+        .build()?;
     let stream = connector.ready().await?.call(destination).await?;
     if is_http2(stream.connected().is_negotiated_h2()) {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -136,10 +146,14 @@ async fn connect(
     Ok(Connected::Http1(Http1 { sender, cut }))
 }
 
-/// Whoever sends a request over the connection is told what went wrong with it; this is for those who look for the cause.
+/// Whoever sends a request over the connection is told what went wrong with it; this is for those
+/// who look for the cause.
 async fn log_the_end(connection: impl Future<Output = hyper::Result<()>>) {
     if let Err(error) = connection.await {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection to an upstream ended");
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "a connection to an upstream ended"
+        );
     }
 }
 

@@ -1,7 +1,9 @@
-//! Tells upstreams whom a request comes from: `X-Forwarded-For`, `-Host`, `-Proto`, and `Forwarded` (RFC 7239).
+//! Tells upstreams whom a request comes from: `X-Forwarded-For`, `-Host`, `-Proto`, and `Forwarded`
+//! (RFC 7239).
 //!
-//! From a trusted proxy, what these fields say already is kept, and its own address is added at the end; where it wrote only one of
-//! `X-Forwarded-For` and `Forwarded`, the other is made of it, so that an upstream finds the same chain in either. From anybody else they are thrown away, with
+//! From a trusted proxy, what these fields say already is kept, and its own address is added at the
+//! end; where it wrote only one of `X-Forwarded-For` and `Forwarded`, the other is made of it, so
+//! that an upstream finds the same chain in either. From anybody else they are thrown away, with
 //! all that look like them, and begin anew.
 
 use std::{fmt::Write as _, net::IpAddr};
@@ -17,10 +19,17 @@ const PREFIX: &str = "x-forwarded-";
 /// Every connection to the HTTP port is a plain one.
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 
-/// Writes into `headers` that they came from `peer`, who asked for `host`; what they say of hops before is believed if the peer is `trusted`.
-pub(super) fn write(headers: &mut HeaderMap, peer: IpAddr, trusted: bool, host: Option<&Authority>) {
+/// Writes into `headers` that they came from `peer`, who asked for `host`; what they say of hops
+/// before is believed if the peer is `trusted`.
+pub(super) fn write(
+    headers: &mut HeaderMap,
+    peer: IpAddr,
+    trusted: bool,
+    host: Option<&Authority>,
+) {
     let peer = peer.to_canonical();
-    // Many an application takes an underscore for a dash, and proxies hand through what they do not know.
+    // Many an application takes an underscore for a dash, and proxies hand through what they do not
+    // know.
     forget(headers, |name| name.contains('_') && is_ours(&name.replace('_', "-")));
     if !trusted {
         forget(headers, is_ours);
@@ -73,7 +82,8 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn forget(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let named: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    let named: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
     for name in named {
         headers.remove(name);
     }
@@ -81,7 +91,12 @@ fn forget(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 
 /// All lines of a list as one; `None` when there is nothing in it that can be read.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let mut lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
     let mut list = lines.next()?.to_owned();
     for line in lines {
         list.push_str(", ");
@@ -111,7 +126,8 @@ fn chain_of(elements: &str) -> String {
             let (name, value) = pair.split_once('=')?;
             name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
         });
-        let bare = node.map(|node| node.trim_start_matches('[').split(']').next().unwrap_or_default());
+        let bare =
+            node.map(|node| node.trim_start_matches('[').split(']').next().unwrap_or_default());
         let address = node.and_then(|node| {
             let address = bare?.parse::<IpAddr>().ok();
             address.or_else(|| node.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
@@ -162,14 +178,20 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        write(&mut headers, peer.parse().unwrap(), trusted, Some(&Authority::from_static("api.example.org:8000")));
+        write(
+            &mut headers,
+            peer.parse().unwrap(),
+            trusted,
+            Some(&Authority::from_static("api.example.org:8000")),
+        );
         headers
     }
 
     #[track_caller]
     fn assert_says(headers: &HeaderMap, fields: &[(&str, &str)]) {
         for (name, value) in fields {
-            let said: Vec<_> = headers.get_all(*name).iter().map(|value| value.to_str().unwrap()).collect();
+            let said: Vec<_> =
+                headers.get_all(*name).iter().map(|value| value.to_str().unwrap()).collect();
             assert_eq!(said, [*value], "{name}");
         }
     }
@@ -190,7 +212,10 @@ mod tests {
         let six = written("::ffff:203.0.113.9", false, &[]);
         assert_says(&six, &[("x-forwarded-for", "203.0.113.9")]);
         let six = written("2001:db8::1", false, &[]);
-        assert_says(&six, &[("forwarded", "for=\"[2001:db8::1]\";host=\"api.example.org:8000\";proto=http")]);
+        assert_says(
+            &six,
+            &[("forwarded", "for=\"[2001:db8::1]\";host=\"api.example.org:8000\";proto=http")],
+        );
     }
 
     #[test]
@@ -240,26 +265,34 @@ mod tests {
                 ("x-forwarded-proto", "https"),
                 ("x-forwarded-host", "shop.example.org"),
                 ("x-forwarded-port", "443"),
-                ("forwarded", "for=198.51.100.7;proto=https, for=10.0.0.5;host=\"api.example.org:8000\";proto=http"),
+                (
+                    "forwarded",
+                    "for=198.51.100.7;proto=https, for=10.0.0.5;host=\"api.example.org:8000\";proto=http",
+                ),
             ],
         );
     }
 
     #[test]
     fn no_proxy_is_believed_about_a_field_that_only_looks_like_one() {
-        let headers = written("10.0.0.5", true, &[("x_forwarded_for", "127.0.0.1"), ("x_other", "kept")]);
+        let headers =
+            written("10.0.0.5", true, &[("x_forwarded_for", "127.0.0.1"), ("x_other", "kept")]);
         assert_says(&headers, &[("x-forwarded-for", "10.0.0.5"), ("x_other", "kept")]);
         assert_eq!(headers.get("x_forwarded_for"), None);
     }
 
     #[test]
     fn where_a_trusted_proxy_writes_one_of_the_two_the_other_says_the_same() {
-        let headers = written("10.0.0.5", true, &[("x-forwarded-for", "2001:db8::1, who, 192.0.2.1")]);
+        let headers =
+            written("10.0.0.5", true, &[("x-forwarded-for", "2001:db8::1, who, 192.0.2.1")]);
         let chain = "for=\"[2001:db8::1]\", for=unknown, for=192.0.2.1, for=10.0.0.5;host=\"api.example.org:8000\";proto=http";
         assert_says(&headers, &[("forwarded", chain)]);
         let said = "for=\"[2001:db8::1]:4711\";proto=https, For=_hidden, for=192.0.2.1, for=\"192.0.2.2:80\", by=x";
         let headers = written("10.0.0.5", true, &[("forwarded", said)]);
-        assert_says(&headers, &[("x-forwarded-for", "2001:db8::1, unknown, 192.0.2.1, 192.0.2.2, unknown, 10.0.0.5")]);
+        assert_says(
+            &headers,
+            &[("x-forwarded-for", "2001:db8::1, unknown, 192.0.2.1, 192.0.2.2, unknown, 10.0.0.5")],
+        );
     }
 
     #[test]

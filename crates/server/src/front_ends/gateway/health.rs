@@ -46,7 +46,9 @@ async fn watch(upstream: Arc<Upstream>, checks: HealthChecks) {
     let (mut good, mut bad) = (0_u32, 0_u32);
     loop {
         rounds.tick().await;
-        let answered = timeout(checks.timeout, ask(&upstream, &checks)).await.unwrap_or_else(|_| Err("it did not answer in time".into()));
+        let answered = timeout(checks.timeout, ask(&upstream, &checks))
+            .await
+            .unwrap_or_else(|_| Err("it did not answer in time".into()));
         let why = match answered {
             Ok(()) => {
                 (good, bad) = (good.saturating_add(1), 0);
@@ -68,7 +70,10 @@ async fn watch(upstream: Arc<Upstream>, checks: HealthChecks) {
     }
 }
 
-async fn ask(upstream: &Arc<Upstream>, checks: &HealthChecks) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn ask(
+    upstream: &Arc<Upstream>,
+    checks: &HealthChecks,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // A new one would not say whether those that requests go over still work.
     let sender = match upstream.free_connection() {
         Some(sender) => sender,
@@ -85,7 +90,8 @@ async fn ask(upstream: &Arc<Upstream>, checks: &HealthChecks) -> Result<(), Box<
         }
         Sender::Http2(mut sender, _in_use) => {
             let mut uri = checks.path.clone().into_parts();
-            (uri.scheme, uri.authority) = (Some(url.scheme().clone()), Some(url.authority().clone()));
+            (uri.scheme, uri.authority) =
+                (Some(url.scheme().clone()), Some(url.authority().clone()));
             *request.uri_mut() = http::Uri::from_parts(uri)?;
             *request.version_mut() = http::Version::HTTP_2;
             (sender.send_request(request).await?, None)
@@ -99,5 +105,9 @@ async fn ask(upstream: &Arc<Upstream>, checks: &HealthChecks) -> Result<(), Box<
     if let Some(connection) = connection {
         upstream.give_back(connection);
     }
-    if status.is_success() || status.is_redirection() { Ok(()) } else { Err(format!("it answered {status}").into()) }
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(format!("it answered {status}").into())
+    }
 }

@@ -11,11 +11,14 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
-/// Removes what speaks of the connection that `headers` came over: `Connection`, all that it names, and what old software forgets to name there.
+/// Removes what speaks of the connection that `headers` came over: `Connection`, all that it names,
+/// and what old software forgets to name there.
 pub(super) fn remove(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let named: SmallVec<[HeaderName; 4]> =
-            words(headers, &CONNECTION).filter_map(|word| HeaderName::from_bytes(word).ok()).filter(may_be_named).collect();
+        let named: SmallVec<[HeaderName; 4]> = words(headers, &CONNECTION)
+            .filter_map(|word| HeaderName::from_bytes(word).ok())
+            .filter(may_be_named)
+            .collect();
         headers.remove(CONNECTION);
         for name in named {
             headers.remove(name);
@@ -26,7 +29,8 @@ pub(super) fn remove(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves of `TE` only that trailers are understood, which is the one thing that it can say of us too; and whether it said so.
+/// Leaves of `TE` only that trailers are understood, which is the one thing that it can say of us
+/// too; and whether it said so.
 pub(super) fn reduce_te(headers: &mut HeaderMap) -> bool {
     let understood = words(headers, &TE).any(|word| {
         let coding = word.split(|&byte| byte == b';').next().unwrap_or_default();
@@ -45,17 +49,33 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(UPGRADE).filter(|_| meant).cloned()
 }
 
-/// Where a request goes, how long its body is and who asks is for everybody on the way: a client that calls such a field its connection's own must not
-/// make us forget it (and another field be believed in its place).
+/// Where a request goes, how long its body is and who asks is for everybody on the way: a client
+/// that calls such a field its connection's own must not make us forget it (and another field be
+/// believed in its place).
 fn may_be_named(name: &HeaderName) -> bool {
-    use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, TE, TRAILER};
-    let kept = [HOST, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, AUTHORIZATION, COOKIE, FORWARDED, TE, TRAILER];
+    use http::header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, TE,
+        TRAILER,
+    };
+    let kept = [
+        HOST,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        AUTHORIZATION,
+        COOKIE,
+        FORWARDED,
+        TE,
+        TRAILER,
+    ];
     !kept.contains(name) && !name.as_str().starts_with("x-forwarded-")
 }
 
 fn words<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
     let lines = headers.get_all(name).iter();
-    lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii)).filter(|word| !word.is_empty())
+    lines
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii))
+        .filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -63,7 +83,10 @@ mod tests {
     use super::*;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     fn names(headers: &HeaderMap) -> Vec<&str> {
@@ -102,12 +125,20 @@ mod tests {
             ("cookie", "c"),
         ]);
         remove(&mut all);
-        assert_eq!(names(&all), ["authorization", "content-length", "cookie", "host", "x-forwarded-for"]);
+        assert_eq!(
+            names(&all),
+            ["authorization", "content-length", "cookie", "host", "x-forwarded-for"]
+        );
     }
 
     #[test]
     fn of_te_only_trailers_is_left() {
-        for (said, left) in [("trailers", true), ("gzip;q=0.5, Trailers", true), ("gzip", false), ("trailers;q=1", true)] {
+        for (said, left) in [
+            ("trailers", true),
+            ("gzip;q=0.5, Trailers", true),
+            ("gzip", false),
+            ("trailers;q=1", true),
+        ] {
             let mut all = headers(&[]);
             all.insert(TE, HeaderValue::from_static(said));
             assert_eq!(reduce_te(&mut all), left, "{said}");
@@ -119,7 +150,10 @@ mod tests {
     fn an_upgrade_counts_when_the_connection_is_meant() {
         let asked = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         assert_eq!(upgrade(&asked).unwrap(), "websocket");
-        assert_eq!(upgrade(&headers(&[("connection", "keep-alive"), ("upgrade", "websocket")])), None);
+        assert_eq!(
+            upgrade(&headers(&[("connection", "keep-alive"), ("upgrade", "websocket")])),
+            None
+        );
         assert_eq!(upgrade(&headers(&[("connection", "upgrade")])), None);
     }
 }

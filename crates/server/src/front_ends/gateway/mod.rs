@@ -1,18 +1,26 @@
-//! The gateway: hands on to an upstream what it allows, and what the upstream answers back to the client.
+//! The gateway: hands on to an upstream what it allows, and what the upstream answers back to the
+//! client.
 //!
-//! Every path on the HTTP port that is not Sluice's own is decided about as it would be without an upstream. What is denied is answered here,
-//! and no upstream hears of it. What is allowed is handed on:
+//! Every path on the HTTP port that is not Sluice's own is decided about as it would be without an
+//! upstream. What is denied is answered here, and no upstream hears of it. What is allowed is
+//! handed on:
 //!
-//! - Bodies go frame by frame, both ways, each side as fast as the other takes it: nothing is gathered, so server-sent events arrive as they are sent,
-//!   and a large upload needs no memory. Trailers go along. Web sockets, and whatever else is an upgrade of HTTP/1.1, are carried as bytes.
+//! - Bodies go frame by frame, both ways, each side as fast as the other takes it: nothing is
+//!   gathered, so server-sent events arrive as they are sent, and a large upload needs no memory.
+//!   Trailers go along. Web sockets, and whatever else is an upgrade of HTTP/1.1, are carried as
+//!   bytes.
 //! - Either side may speak HTTP/1.1 or HTTP/2, whatever the other does.
-//! - What speaks of one connection only stays on it (`hop_by_hop`); upstreams are told whom a request comes from (`forwarded`), and get the path that
-//!   was decided about (`target`). A path that servers read differently was refused before.
-//! - A request goes to the least busy upstream. It is tried at another one only if nothing of it was sent. An upstream that cannot be connected to is left
-//!   alone for a while as long as there are others, and one that fails its health checks until it passes them.
-//! - What goes wrong is answered as a problem: 502 when the upstream cannot be connected to or breaks, 503 when none is well, 504 when it is too slow.
-//!   When an answer has begun, all that can be done is to break it off, so that nobody takes it for whole.
-//! - When the client goes, the upstream is told at once: its connection is closed, or its stream reset.
+//! - What speaks of one connection only stays on it (`hop_by_hop`); upstreams are told whom a
+//!   request comes from (`forwarded`), and get the path that was decided about (`target`). A path
+//!   that servers read differently was refused before.
+//! - A request goes to the least busy upstream. It is tried at another one only if nothing of it
+//!   was sent. An upstream that cannot be connected to is left alone for a while as long as there
+//!   are others, and one that fails its health checks until it passes them.
+//! - What goes wrong is answered as a problem: 502 when the upstream cannot be connected to or
+//!   breaks, 503 when none is well, 504 when it is too slow. When an answer has begun, all that can
+//!   be done is to break it off, so that nobody takes it for whole.
+//! - When the client goes, the upstream is told at once: its connection is closed, or its stream
+//!   reset.
 
 mod answer;
 mod connect;
@@ -87,7 +95,9 @@ pub enum OpenGatewayError {
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
     /// Nobody vouches for any server.
-    #[error("no certificate authority is known: install the system's, or name a file with yours in gateway.ca_file")]
+    #[error(
+        "no certificate authority is known: install the system's, or name a file with yours in gateway.ca_file"
+    )]
     NoAuthority,
 }
 
@@ -115,11 +125,22 @@ impl Gateway {
     ///
     /// # Errors
     /// When certificates cannot be read.
-    pub fn open(settings: GatewaySettings, recorders: &Recorders) -> Result<Self, OpenGatewayError> {
+    pub fn open(
+        settings: GatewaySettings,
+        recorders: &Recorders,
+    ) -> Result<Self, OpenGatewayError> {
         let connect = Connect::new(&settings)?;
-        let upstream = |url: &UpstreamUrl| Upstream::new(url.clone(), connect.clone(), settings.keep_alive, &recorders.upstream);
+        let upstream = |url: &UpstreamUrl| {
+            Upstream::new(url.clone(), connect.clone(), settings.keep_alive, &recorders.upstream)
+        };
         let upstreams = settings.upstreams.iter().map(upstream).collect();
-        Ok(Self { inner: Arc::new(Inner { upstreams: Upstreams::new(upstreams), tunnels: Tunnels::new(&recorders.system), settings }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                upstreams: Upstreams::new(upstreams),
+                tunnels: Tunnels::new(&recorders.system),
+                settings,
+            }),
+        })
     }
 
     /// Whether the doors for programs are open beside it.
@@ -127,7 +148,8 @@ impl Gateway {
         self.inner.settings.doors
     }
 
-    /// Waits until all that followed upgrades has ended, for `grace` at most; then cuts off what is left, and says how many those were.
+    /// Waits until all that followed upgrades has ended, for `grace` at most; then cuts off what is
+    /// left, and says how many those were.
     pub(crate) async fn finish(&self, grace: Duration) -> usize {
         self.inner.tunnels.finish(grace).await
     }
@@ -136,21 +158,32 @@ impl Gateway {
     ///
     /// # Errors
     /// When it cannot be handed on, or nobody answers it.
-    pub(crate) async fn forward(&self, sent: Sent, head: Parts, body: Body) -> Result<Response<AnswerBody>, Problem> {
+    pub(crate) async fn forward(
+        &self,
+        sent: Sent,
+        head: Parts,
+        body: Body,
+    ) -> Result<Response<AnswerBody>, Problem> {
         let settings = &self.inner.settings;
         outgoing::require_forwardable(&head.method)?;
-        let (upload, progress) = Upload::new(body, head.headers.contains_key(EXPECT), Instant::now());
+        let (upload, progress) =
+            Upload::new(body, head.headers.contains_key(EXPECT), Instant::now());
         let outgoing = Outgoing::new(head, upload, sent, settings.host, settings.via.as_ref())?;
         self.ask_somebody(outgoing, progress).await.map_err(|failure| {
-            tracing::debug!(error = &failure as &dyn std::error::Error, "a request could not be handed on");
+            tracing::debug!(
+                error = &failure as &dyn std::error::Error,
+                "a request could not be handed on"
+            );
             failure.into()
         })
     }
 
-    /// Writes what `decision` says of the client's limits into the fields of an answer, in place of what an upstream wrote there or not.
+    /// Writes what `decision` says of the client's limits into the fields of an answer, in place of
+    /// what an upstream wrote there or not.
     pub(crate) fn tell(&self, decision: &Decision, fields: &mut HeaderMap) {
         let mode = self.inner.settings.rate_limit_headers;
-        let theirs: SmallVec<[HeaderName; 6]> = fields.keys().filter(|name| speaks_of_limits(name)).cloned().collect();
+        let theirs: SmallVec<[HeaderName; 6]> =
+            fields.keys().filter(|name| speaks_of_limits(name)).cloned().collect();
         let replaced = match mode {
             RateLimitHeaders::Replace => decision.binding().is_some(),
             RateLimitHeaders::Keep => false,
@@ -159,12 +192,18 @@ impl Gateway {
         if replaced {
             theirs.iter().for_each(|name| drop(fields.remove(name)));
         }
-        if mode == RateLimitHeaders::Replace || (mode == RateLimitHeaders::Keep && theirs.is_empty()) {
+        if mode == RateLimitHeaders::Replace
+            || (mode == RateLimitHeaders::Keep && theirs.is_empty())
+        {
             headers::write(decision, fields);
         }
     }
 
-    async fn ask_somebody(&self, mut outgoing: Outgoing, progress: Option<Arc<Progress>>) -> Result<Response<AnswerBody>, Failure> {
+    async fn ask_somebody(
+        &self,
+        mut outgoing: Outgoing,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<Response<AnswerBody>, Failure> {
         let Inner { settings, upstreams, .. } = &*self.inner;
         let mut tried: SmallVec<[Arc<Upstream>; 2]> = SmallVec::new();
         let mut failure = Failure::NoneIsWell;
@@ -196,7 +235,8 @@ impl Gateway {
         let in_flight = upstream.begin();
         let upgrades = outgoing.wants_upgrade() && upstream.can_upgrade();
         if !upgrades {
-            // A server may ignore that it is asked for an upgrade, and one that speaks HTTP/2 cannot even hear it.
+            // A server may ignore that it is asked for an upgrade, and one that speaks HTTP/2
+            // cannot even hear it.
             outgoing = outgoing.without_upgrade();
         }
         let mut free = if upgrades { None } else { upstream.free_connection() };
@@ -204,7 +244,8 @@ impl Gateway {
             let was_free = free.is_some();
             let connected = match free.take() {
                 Some(sender) => Ok(sender),
-                // Boxed, since connecting is rare, and all that it needs would have to lie ready for every request.
+                // Boxed, since connecting is rare, and all that it needs would have to lie ready
+                // for every request.
                 None if upgrades => Box::pin(upstream.upgradable_connection()).await,
                 None => Box::pin(upstream.new_connection()).await,
             };
@@ -225,7 +266,9 @@ impl Gateway {
                 Ok(response) => {
                     upstream.recorder().answered(response.status().as_u16(), handed_on.elapsed());
                     let lease = Lease { in_flight, sender };
-                    return self.receive(response, lease, kept, progress.cloned()).map_err(|failure| (failure, None));
+                    return self
+                        .receive(response, lease, kept, progress.cloned())
+                        .map_err(|failure| (failure, None));
                 }
                 Err(Unanswered { failure, unsent: None }) => return Err((failure, None)),
                 // The upstream had closed the connection, and there was no time yet to notice.
@@ -233,7 +276,9 @@ impl Gateway {
                     outgoing = kept.with(request);
                     free = upstream.free_connection();
                 }
-                Err(Unanswered { failure, unsent: Some(request) }) => return Err((failure, Some(Box::new(kept.with(request))))),
+                Err(Unanswered { failure, unsent: Some(request) }) => {
+                    return Err((failure, Some(Box::new(kept.with(request)))));
+                }
             }
         }
     }
@@ -246,7 +291,9 @@ impl Gateway {
         progress: Option<&Arc<Progress>>,
     ) -> Result<Response<Incoming>, Unanswered> {
         match sender {
-            Sender::Http1(connection) => self.wait(connection.sender.try_send_request(request), progress).await,
+            Sender::Http1(connection) => {
+                self.wait(connection.sender.try_send_request(request), progress).await
+            }
             Sender::Http2(sender, _) => self.wait(sender.try_send_request(request), progress).await,
         }
     }
@@ -264,16 +311,26 @@ impl Gateway {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(mut error)) => {
                     let unsent = error.take_message();
-                    let broke_off = progress.is_some_and(|progress| progress.standing().0 == Waits::BrokenOff);
-                    let failure = if broke_off { Failure::ClientBrokeOff } else { Failure::Broke(error.into_error()) };
+                    let broke_off =
+                        progress.is_some_and(|progress| progress.standing().0 == Waits::BrokenOff);
+                    let failure = if broke_off {
+                        Failure::ClientBrokeOff
+                    } else {
+                        Failure::Broke(error.into_error())
+                    };
                     return Err(Unanswered { failure, unsent });
                 }
                 Err(_elapsed) => {
-                    // The upstream's time begins anew with whatever it is given, and stands still while it waits for the client.
+                    // The upstream's time begins anew with whatever it is given, and stands still
+                    // while it waits for the client.
                     let (late, until) = match progress.map(|progress| progress.standing()) {
                         None => return Err(Failure::Late(response_timeout).into()),
-                        Some((Waits::ForClient, since)) => (Failure::ClientLate(idle_timeout), since + idle_timeout),
-                        Some((_, since)) => (Failure::Late(response_timeout), since + response_timeout),
+                        Some((Waits::ForClient, since)) => {
+                            (Failure::ClientLate(idle_timeout), since + idle_timeout)
+                        }
+                        Some((_, since)) => {
+                            (Failure::Late(response_timeout), since + response_timeout)
+                        }
                     };
                     if until <= Instant::now() {
                         return Err(late.into());
@@ -301,9 +358,14 @@ impl Gateway {
             if body.size_hint().exact().is_none() {
                 head.headers.remove(CONTENT_LENGTH);
             }
-            return Ok(Response::from_parts(head, AnswerBody::new(body, lease, progress, settings.idle_timeout)));
+            return Ok(Response::from_parts(
+                head,
+                AnswerBody::new(body, lease, progress, settings.idle_timeout),
+            ));
         }
-        let (Some((_, client)), Some(protocol)) = (kept.upgrade, protocol) else { return Err(Failure::Unasked) };
+        let (Some((_, client)), Some(protocol)) = (kept.upgrade, protocol) else {
+            return Err(Failure::Unasked);
+        };
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, protocol);
         tunnels.open(client, upgrade::on(&mut response), lease.in_flight, settings.idle_timeout);
@@ -318,7 +380,8 @@ struct Unanswered {
 }
 
 impl Failure {
-    /// What it is counted as for the upstream; `None` when that is not to blame, or was told already that it answered.
+    /// What it is counted as for the upstream; `None` when that is not to blame, or was told
+    /// already that it answered.
     const fn of_upstream(&self) -> Option<UpstreamResult> {
         match self {
             Self::Unconnected(_) => Some(UpstreamResult::Unconnected),
@@ -349,8 +412,12 @@ impl From<Failure> for Problem {
     }
 }
 
-/// Whether a field is one of those by which servers speak of their limits: `X-RateLimit-*`, `RateLimit` and its drafts.
+/// Whether a field is one of those by which servers speak of their limits: `X-RateLimit-*`,
+/// `RateLimit` and its drafts.
 fn speaks_of_limits(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name == "ratelimit" || ["x-ratelimit-", "x-rate-limit-", "ratelimit-"].iter().any(|prefix| name.starts_with(prefix))
+    name == "ratelimit"
+        || ["x-ratelimit-", "x-rate-limit-", "ratelimit-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }

@@ -1,4 +1,5 @@
-//! The request that an upstream gets: the client's own, without what was between the client and us, and with what the upstream should know.
+//! The request that an upstream gets: the client's own, without what was between the client and us,
+//! and with what the upstream should know.
 
 use std::net::IpAddr;
 
@@ -23,7 +24,8 @@ const TE_ALONE: HeaderValue = HeaderValue::from_static("te");
 const UPGRADE_ALONE: HeaderValue = HeaderValue::from_static("upgrade");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 
-/// A request that is handed on. What depends on the connection that it goes over is put on at last, and can be put on anew for another.
+/// A request that is handed on. What depends on the connection that it goes over is put on at last,
+/// and can be put on anew for another.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     request: Request<Upload>,
@@ -65,13 +67,15 @@ impl Outgoing {
     ) -> Result<Self, Problem> {
         let host = host_of(&head)?;
         let target = target_of(&head.uri)?;
-        let wanted = hop_by_hop::upgrade(&head.headers).filter(|_| head.version == Version::HTTP_11);
+        let wanted =
+            hop_by_hop::upgrade(&head.headers).filter(|_| head.version == Version::HTTP_11);
         let upgrade = wanted.zip(head.extensions.remove::<OnUpgrade>());
         let headers = &mut head.headers;
         hop_by_hop::remove(headers);
         let says_te = hop_by_hop::reduce_te(headers);
         if body.size_hint().exact().is_none() {
-            // Beside chunks a length is a lie, and whoever believes it takes the rest for another request.
+            // Beside chunks a length is a lie, and whoever believes it takes the rest for another
+            // request.
             headers.remove(CONTENT_LENGTH);
         }
         // Whoever waits to be told to go on is told so once the body is asked for.
@@ -101,10 +105,12 @@ impl Outgoing {
     /// For a connection in HTTP/1.1 to `upstream`.
     pub(super) fn over_http1(self, upstream: &UpstreamUrl) -> (Request<Upload>, Kept) {
         let Self { mut request, kept } = self;
-        let host = kept.authority(upstream).as_str().parse().expect("an authority can stand in a field");
+        let host =
+            kept.authority(upstream).as_str().parse().expect("an authority can stand in a field");
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = Uri::from(kept.target.clone());
-        let chunked = request.body().size_hint().exact().is_none() && !request.body().is_end_stream();
+        let chunked =
+            request.body().size_hint().exact().is_none() && !request.body().is_end_stream();
         let headers = request.headers_mut();
         headers.insert(HOST, host);
         if let Some((protocol, _)) = &kept.upgrade {
@@ -169,7 +175,9 @@ fn host_of(head: &Parts) -> Result<Option<Authority>, Problem> {
         Some(line) if line.is_empty() => Ok(None),
         Some(line) => match Authority::try_from(line.as_bytes()) {
             Ok(host) if !host.as_str().contains('@') => Ok(Some(host)),
-            _ => refuse("header `host` is no host and port: send `example.org` or `example.org:8000`"),
+            _ => refuse(
+                "header `host` is no host and port: send `example.org` or `example.org:8000`",
+            ),
         },
     }
 }
@@ -178,16 +186,19 @@ fn target_of(uri: &Uri) -> Result<PathAndQuery, Problem> {
     let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     match target::of(&target) {
         std::borrow::Cow::Borrowed(_) => Ok(target),
-        std::borrow::Cow::Owned(resolved) => {
-            PathAndQuery::try_from(resolved).map_err(|_| Problem::new(Kind::InvalidRequest, "the path cannot be handed on: send another"))
-        }
+        std::borrow::Cow::Owned(resolved) => PathAndQuery::try_from(resolved).map_err(|_| {
+            Problem::new(Kind::InvalidRequest, "the path cannot be handed on: send another")
+        }),
     }
 }
 
 /// Whether a request by this method may be handed on at all.
 pub(super) fn require_forwardable(method: &Method) -> Result<(), Problem> {
     if method == Method::CONNECT {
-        return Err(Problem::new(Kind::InvalidRequest, "CONNECT is for forward proxies, and this is none"));
+        return Err(Problem::new(
+            Kind::InvalidRequest,
+            "CONNECT is for forward proxies, and this is none",
+        ));
     }
     Ok(())
 }

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
 
-/// The target to hand on for one that was decided about: as it came, but with dots resolved and slashes merged.
+/// The target to hand on for one that was decided about: as it came, but with dots resolved and
+/// slashes merged.
 ///
-/// The policy reads `/health/../api` as `/api`, and an upstream that resolves no dots would read something below `/health`; some take what follows a
-/// double slash for a host. So nothing is left in it that one could read differently from the other. Escapes and a slash at the end stay: what
+/// The policy reads `/health/../api` as `/api`, and an upstream that resolves no dots would read
+/// something below `/health`; some take what follows a double slash for a host. So nothing is left
+/// in it that one could read differently from the other. Escapes and a slash at the end stay: what
 /// they mean was settled when the policy accepted them.
 pub(super) fn of(target: &PathAndQuery) -> Cow<'_, str> {
     let (path, query) = target.as_str().split_at(target.path().len());
@@ -49,7 +51,11 @@ fn dots(segment: &str) -> usize {
     let mut rest = segment;
     let mut count = 0;
     while !rest.is_empty() {
-        match rest.strip_prefix('.').or_else(|| rest.strip_prefix("%2e")).or_else(|| rest.strip_prefix("%2E")) {
+        match rest
+            .strip_prefix('.')
+            .or_else(|| rest.strip_prefix("%2e"))
+            .or_else(|| rest.strip_prefix("%2E"))
+        {
             Some(after) if count < 2 => (rest, count) = (after, count + 1),
             _ => return 0,
         }
@@ -70,7 +76,16 @@ mod tests {
 
     #[test]
     fn an_ordinary_target_is_handed_on_as_it_came() {
-        for target in ["/", "/a/b", "/a/b/", "/a?b=/../c//d", "/a%20b/%41?x", "/a/.b/..c/...", "/a?", "/caf%C3%A9"] {
+        for target in [
+            "/",
+            "/a/b",
+            "/a/b/",
+            "/a?b=/../c//d",
+            "/a%20b/%41?x",
+            "/a/.b/..c/...",
+            "/a?",
+            "/caf%C3%A9",
+        ] {
             assert_eq!(handed_on(target), target);
             assert!(matches!(of(&target.parse().unwrap()), Cow::Borrowed(_)));
         }
@@ -94,12 +109,23 @@ mod tests {
         }
     }
 
-    /// What the policy reads: the endpoint that covers it, and whether it is exempt; `None` when it is refused.
+    /// What the policy reads: the endpoint that covers it, and whether it is exempt; `None` when it
+    /// is refused.
     fn read_as(path: &str) -> Option<(usize, bool)> {
         let policy = Policy::default();
-        let request =
-            Request { client: Client::Key(b"a"), address: None, method: "GET", path, attributes: &(), tier: None, cost: Cost::ONE };
-        policy.check(sluice_core::Action::Peek, &request).ok().map(|matched| (matched.endpoint, matched.exempt))
+        let request = Request {
+            client: Client::Key(b"a"),
+            address: None,
+            method: "GET",
+            path,
+            attributes: &(),
+            tier: None,
+            cost: Cost::ONE,
+        };
+        policy
+            .check(sluice_core::Action::Peek, &request)
+            .ok()
+            .map(|matched| (matched.endpoint, matched.exempt))
     }
 
     proptest! {

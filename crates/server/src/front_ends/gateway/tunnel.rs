@@ -35,8 +35,15 @@ impl Tunnels {
         Self { ending: watch::Sender::new(false), recorder: recorder.clone() }
     }
 
-    /// Carries bytes between `client` and `upstream` until both have said all, either is gone, or nothing moves for `idle_timeout`.
-    pub(super) fn open(&self, client: OnUpgrade, upstream: OnUpgrade, in_flight: InFlight, idle_timeout: Duration) {
+    /// Carries bytes between `client` and `upstream` until both have said all, either is gone, or
+    /// nothing moves for `idle_timeout`.
+    pub(super) fn open(
+        &self,
+        client: OnUpgrade,
+        upstream: OnUpgrade,
+        in_flight: InFlight,
+        idle_timeout: Duration,
+    ) {
         let mut ending = self.ending.subscribe();
         let counted = self.recorder.connection_opened(Connection::WebSocket);
         tokio::spawn(async move {
@@ -50,7 +57,8 @@ impl Tunnels {
         });
     }
 
-    /// Waits until all have ended, for `grace` at most; then ends the others, and says how many those were.
+    /// Waits until all have ended, for `grace` at most; then ends the others, and says how many
+    /// those were.
     pub(super) async fn finish(&self, grace: Duration) -> usize {
         let _ = tokio::time::timeout(grace, self.ending.closed()).await;
         let left = self.ending.receiver_count();
@@ -59,7 +67,11 @@ impl Tunnels {
     }
 }
 
-async fn carry(client: OnUpgrade, upstream: OnUpgrade, idle_timeout: Duration) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn carry(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    idle_timeout: Duration,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (client, upstream) = tokio::try_join!(client, upstream)?;
     let moved = Arc::new(Moved { started: Instant::now(), last_ms: AtomicU64::new(0) });
     let mut client = Watched { stream: TokioIo::new(client), moved: Arc::clone(&moved) };
@@ -105,7 +117,11 @@ struct Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
             self.moved.now();
@@ -115,7 +131,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         if polled.is_ready() {
             self.moved.now();
@@ -123,7 +143,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         polled
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(context, parts)
     }
 

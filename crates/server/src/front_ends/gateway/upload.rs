@@ -38,7 +38,8 @@ pub(super) struct Progress {
     over: AtomicBool,
 }
 
-/// A request's body: read from the client only as fast as the upstream takes it, frame by frame, trailers too.
+/// A request's body: read from the client only as fast as the upstream takes it, frame by frame,
+/// trailers too.
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Option<(Body, Arc<Progress>)>,
@@ -50,7 +51,13 @@ pub(super) struct Upload {
 
 impl Progress {
     fn new(started: Instant) -> Self {
-        Self { started, moved_us: AtomicU64::new(0), bytes: AtomicU64::new(0), waits: AtomicU8::new(1), over: AtomicBool::new(false) }
+        Self {
+            started,
+            moved_us: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            waits: AtomicU8::new(1),
+            over: AtomicBool::new(false),
+        }
     }
 
     /// How many bytes were handed on.
@@ -96,8 +103,8 @@ impl Upload {
     /// Nothing.
     pub(super) const EMPTY: Self = Self { body: None, client_waits: false };
 
-    /// `body`, and how far it comes; nothing to watch when there is none. Of a client that `waits` to be told to go on nothing is read before the
-    /// upstream asks for it.
+    /// `body`, and how far it comes; nothing to watch when there is none. Of a client that `waits`
+    /// to be told to go on nothing is read before the upstream asks for it.
     pub(super) fn new(body: Body, waits: bool, started: Instant) -> (Self, Option<Arc<Progress>>) {
         if body.is_end_stream() {
             return (Self::EMPTY, None);
@@ -108,7 +115,8 @@ impl Upload {
 }
 
 impl Drop for Upload {
-    /// Reads on, if the upstream did not want all of it: many a client looks at no answer before all is sent.
+    /// Reads on, if the upstream did not want all of it: many a client looks at no answer before
+    /// all is sent.
     fn drop(&mut self) {
         let Some((body, progress)) = self.body.take() else { return };
         progress.over.store(true, Ordering::Relaxed);
@@ -122,7 +130,10 @@ impl HttpBody for Upload {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.client_waits = false;
         let Some((body, progress)) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(context);

@@ -19,10 +19,12 @@ use super::{
 };
 use crate::config::gateway::UpstreamUrl;
 
-/// How many idle connections are kept. More were hardly in use at once, and each costs the upstream memory too.
+/// How many idle connections are kept. More were hardly in use at once, and each costs the upstream
+/// memory too.
 const MAX_IDLE: usize = 512;
 
-/// How many requests share a connection in HTTP/2: as many as every server should let (RFC 9113, section 6.5.2). More would wait for each other in silence.
+/// How many requests share a connection in HTTP/2: as many as every server should let (RFC 9113,
+/// section 6.5.2). More would wait for each other in silence.
 const MAX_STREAMS: usize = 100;
 
 /// One upstream.
@@ -36,7 +38,8 @@ pub(super) struct Upstream {
     idle: Mutex<VecDeque<Idle>>,
     /// Connections in HTTP/2.
     shared: Mutex<Vec<Shared>>,
-    /// Held while connecting where one connection may do for many requests, so that a burst does not make one for each.
+    /// Held while connecting where one connection may do for many requests, so that a burst does
+    /// not make one for each.
     connecting: tokio::sync::Mutex<()>,
     /// Whether TLS has agreed on HTTP/1.1: then nobody has to wait for another's connection.
     speaks_http1: AtomicBool,
@@ -85,7 +88,12 @@ pub(super) enum Condition {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(super) fn new(url: UpstreamUrl, connect: Connect, keep_alive: Duration, recorder: &UpstreamRecorder) -> Self {
+    pub(super) fn new(
+        url: UpstreamUrl,
+        connect: Connect,
+        keep_alive: Duration,
+        recorder: &UpstreamRecorder,
+    ) -> Self {
         Self {
             recorder: recorder.bind(&url.to_string()),
             speaks_http1: AtomicBool::new(connect.is_surely_http1(&url)),
@@ -206,7 +214,10 @@ impl Upstream {
     fn put_back(&self, connection: Http1) {
         let now = Instant::now();
         let mut idle = self.idle.lock();
-        while idle.front().is_some_and(|oldest| idle.len() >= MAX_IDLE || oldest.is_useless(now, self.keep_alive)) {
+        while idle
+            .front()
+            .is_some_and(|oldest| idle.len() >= MAX_IDLE || oldest.is_useless(now, self.keep_alive))
+        {
             idle.pop_front();
         }
         idle.push_back(Idle { connection, since: now });
@@ -216,7 +227,8 @@ impl Upstream {
         let now = Instant::now();
         let mut idle = self.idle.lock();
         while let Some(candidate) = idle.pop_back() {
-            if !candidate.is_useless(now, self.keep_alive) && candidate.connection.sender.is_ready() {
+            if !candidate.is_useless(now, self.keep_alive) && candidate.connection.sender.is_ready()
+            {
                 return Some(candidate.connection);
             }
         }
@@ -226,7 +238,9 @@ impl Upstream {
     fn shared_connection(&self) -> Option<Sender> {
         let mut shared = self.shared.lock();
         shared.retain(|connection| !connection.sender.is_closed());
-        let free = shared.iter().find(|connection| connection.in_use.load(Ordering::Relaxed) < MAX_STREAMS);
+        let free = shared
+            .iter()
+            .find(|connection| connection.in_use.load(Ordering::Relaxed) < MAX_STREAMS);
         free.map(Shared::sender)
     }
 

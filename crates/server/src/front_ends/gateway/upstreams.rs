@@ -27,11 +27,15 @@ impl Upstreams {
         self.all.iter()
     }
 
-    /// The least busy of those that are well and not in `tried`; one that could not be connected to a moment ago only when no other is left.
+    /// The least busy of those that are well and not in `tried`; one that could not be connected to
+    /// a moment ago only when no other is left.
     pub(super) fn choose(&self, tried: &[Arc<Upstream>]) -> Option<&Arc<Upstream>> {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..self.all.len()).map(|offset| &self.all[(start + offset) % self.all.len()]);
-        let candidates = in_turn.filter(|upstream| upstream.is_well() && !tried.iter().any(|other| Arc::ptr_eq(other, upstream)));
+        let in_turn =
+            (0..self.all.len()).map(|offset| &self.all[(start + offset) % self.all.len()]);
+        let candidates = in_turn.filter(|upstream| {
+            upstream.is_well() && !tried.iter().any(|other| Arc::ptr_eq(other, upstream))
+        });
         candidates.min_by_key(|upstream| (upstream.away_for(), upstream.in_flight()))
     }
 

@@ -35,11 +35,12 @@ use crate::listener::Door;
 /// What envoyproxy/ratelimit calls itself towards those who ask for its health.
 const OTHER_NAME: &str = "ratelimit";
 
-/// How many calls a connection may have in flight. A proxy sends one for each of its requests, over few connections.
+/// How many calls a connection may have in flight. A proxy sends one for each of its requests, over
+/// few connections.
 const MAX_CONCURRENT_CALLS: u32 = 1_000;
 
-/// How often a quiet connection is asked whether somebody is there, and how long the answer may take: proxies that vanished without a word are
-/// not kept for ever.
+/// How often a quiet connection is asked whether somebody is there, and how long the answer may
+/// take: proxies that vanished without a word are not kept for ever.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
 /// What is behind the gRPC port. Cheap to clone.
@@ -55,7 +56,10 @@ impl GrpcDoors {
     #[must_use]
     pub fn new(rls: EnvoyRls) -> Self {
         let reporter = HealthReporter::new();
-        let house = route(Router::new(), HealthServer::new(HealthService::from_health_reporter(reporter.clone())));
+        let house = route(
+            Router::new(),
+            HealthServer::new(HealthService::from_health_reporter(reporter.clone())),
+        );
         let house = route(house, reflection::v1());
         let house = route(house, reflection::v1alpha());
         Self { rls, house, reporter }
@@ -91,7 +95,8 @@ impl GrpcDoors {
         }
         match self.house.clone().oneshot(request).await {
             Ok(response) if response.status() == http::StatusCode::NOT_FOUND => {
-                Status::unimplemented("there is no such method: reflection tells which there are").into_http()
+                Status::unimplemented("there is no such method: reflection tells which there are")
+                    .into_http()
             }
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
@@ -104,7 +109,12 @@ const NAMES: [&str; 3] = ["", EnvoyRls::NAME, OTHER_NAME];
 
 fn route<S>(router: Router, service: S) -> Router
 where
-    S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+    S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send + 'static,
 {
     router.route_service(&format!("/{}/{{*method}}", S::NAME), service)

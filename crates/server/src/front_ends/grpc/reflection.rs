@@ -1,4 +1,5 @@
-//! Tells tools what can be called: the messages and methods of the services, as Protobuf describes them.
+//! Tells tools what can be called: the messages and methods of the services, as Protobuf describes
+//! them.
 
 mod files;
 #[cfg(test)]

@@ -23,10 +23,12 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::Channel,
 };
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus as Told, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus as Told, health_client::HealthClient,
+};
 use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
-    server_reflection_response::MessageResponse,
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
 use super::*;
@@ -86,14 +88,29 @@ async fn envoys_own_client_is_told_everything() {
     assert_eq!(response.overall_code(), Code::Ok);
     let status = &response.statuses[0];
     assert_eq!((status.code(), status.limit_remaining), (Code::Ok, 1));
-    assert_eq!(status.current_limit, Some(RateLimit { name: "per_ip".to_owned(), requests_per_unit: 2, unit: 2 }));
+    assert_eq!(
+        status.current_limit,
+        Some(RateLimit { name: "per_ip".to_owned(), requests_per_unit: 2, unit: 2 })
+    );
     assert_eq!(status.duration_until_reset, Some(protobuf::Duration { seconds: 30, nanos: 0 }));
-    let policy = response.response_headers_to_add.iter().find(|field| field.key == "ratelimit-policy").unwrap();
+    let policy = response
+        .response_headers_to_add
+        .iter()
+        .find(|field| field.key == "ratelimit-policy")
+        .unwrap();
     assert_eq!(policy.value, "\"per_ip\";q=2;w=60");
     let both = RateLimitRequest { hits_addend: 2, ..request("a") };
     let response = client.should_rate_limit(both).await.unwrap().into_inner();
-    assert_eq!((response.overall_code(), response.statuses[0].limit_remaining), (Code::OverLimit, 1));
-    assert!(response.response_headers_to_add.iter().any(|field| field.key == "retry-after" && field.value == "30"));
+    assert_eq!(
+        (response.overall_code(), response.statuses[0].limit_remaining),
+        (Code::OverLimit, 1)
+    );
+    assert!(
+        response
+            .response_headers_to_add
+            .iter()
+            .any(|field| field.key == "retry-after" && field.value == "30")
+    );
     drop(client);
     assert_eq!(listening.stop().await, 0);
 }
@@ -104,7 +121,14 @@ async fn many_calls_share_a_connection() {
     let client = RateLimitServiceClient::new(listening.channel().await);
     let calls = (0..200).map(|i| {
         let mut client = client.clone();
-        tokio::spawn(async move { client.should_rate_limit(request(&(i % 50).to_string())).await.unwrap().into_inner().overall_code() })
+        tokio::spawn(async move {
+            client
+                .should_rate_limit(request(&(i % 50).to_string()))
+                .await
+                .unwrap()
+                .into_inner()
+                .overall_code()
+        })
     });
     let mut passed = 0;
     for call in calls.collect::<Vec<_>>() {
@@ -151,11 +175,19 @@ impl Decoder for Raw {
     }
 }
 
-async fn send(listening: &Listening, path: &'static str, bytes: impl Into<Bytes>) -> Result<RateLimitResponse, Rpc> {
+async fn send(
+    listening: &Listening,
+    path: &'static str,
+    bytes: impl Into<Bytes>,
+) -> Result<RateLimitResponse, Rpc> {
     let mut client = tonic::client::Grpc::new(listening.channel().await);
     client.ready().await.unwrap();
     let path = http::uri::PathAndQuery::from_static(path);
-    client.unary(tonic::Request::new(bytes.into()), path, Raw).await.map(tonic::Response::into_inner).map_err(|status| status.code())
+    client
+        .unary(tonic::Request::new(bytes.into()), path, Raw)
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(|status| status.code())
 }
 
 #[tokio::test]
@@ -165,7 +197,10 @@ async fn what_is_no_utf_8_is_limited_like_all_else() {
     let at = bytes.windows(2).position(|pair| pair == b"??").unwrap();
     bytes[at..at + 2].copy_from_slice(b"\xff\xfe");
     for code in [Code::Ok, Code::Ok, Code::OverLimit] {
-        assert_eq!(send(&listening, SHOULD_RATE_LIMIT, bytes.clone()).await.unwrap().overall_code(), code);
+        assert_eq!(
+            send(&listening, SHOULD_RATE_LIMIT, bytes.clone()).await.unwrap().overall_code(),
+            code
+        );
     }
 }
 
@@ -173,15 +208,40 @@ async fn what_is_no_utf_8_is_limited_like_all_else() {
 async fn what_cannot_be_decided_is_the_callers_mistake() {
     let listening = Listening::start().await;
     assert_eq!(send(&listening, SHOULD_RATE_LIMIT, "no message").await, Err(Rpc::InvalidArgument));
-    assert_eq!(send(&listening, SHOULD_RATE_LIMIT, "").await, Err(Rpc::InvalidArgument), "no domain");
+    assert_eq!(
+        send(&listening, SHOULD_RATE_LIMIT, "").await,
+        Err(Rpc::InvalidArgument),
+        "no domain"
+    );
     assert_eq!(send(&listening, SHOULD_RATE_LIMIT, vec![0; 257 << 10]).await, Err(Rpc::OutOfRange));
-    assert_eq!(send(&listening, "/envoy.service.ratelimit.v3.RateLimitService/Other", "").await, Err(Rpc::Unimplemented));
+    assert_eq!(
+        send(&listening, "/envoy.service.ratelimit.v3.RateLimitService/Other", "").await,
+        Err(Rpc::Unimplemented)
+    );
     assert_eq!(send(&listening, "/grpc.health.v1.Health/Other", "").await, Err(Rpc::Unimplemented));
-    listening.doors.rls.replace(None, sluice_core::OnStoreFailure::Local, &sluice_core::Tagger::new(b""));
-    assert_eq!(send(&listening, SHOULD_RATE_LIMIT, request("a").encode_to_vec()).await, Err(Rpc::FailedPrecondition));
-    let other = rules("{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 7}}]}");
-    listening.doors.rls.replace(Some(&other), sluice_core::OnStoreFailure::Local, &sluice_core::Tagger::new(b""));
-    assert_eq!(send(&listening, SHOULD_RATE_LIMIT, request("a").encode_to_vec()).await.unwrap().statuses[0].limit_remaining, 6);
+    listening.doors.rls.replace(
+        None,
+        sluice_core::OnStoreFailure::Local,
+        &sluice_core::Tagger::new(b""),
+    );
+    assert_eq!(
+        send(&listening, SHOULD_RATE_LIMIT, request("a").encode_to_vec()).await,
+        Err(Rpc::FailedPrecondition)
+    );
+    let other = rules(
+        "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 7}}]}",
+    );
+    listening.doors.rls.replace(
+        Some(&other),
+        sluice_core::OnStoreFailure::Local,
+        &sluice_core::Tagger::new(b""),
+    );
+    assert_eq!(
+        send(&listening, SHOULD_RATE_LIMIT, request("a").encode_to_vec()).await.unwrap().statuses
+            [0]
+        .limit_remaining,
+        6
+    );
 }
 
 #[tokio::test]
@@ -190,7 +250,11 @@ async fn health_is_told_until_the_end() {
     let mut client = HealthClient::new(listening.channel().await);
     let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
     for name in NAMES {
-        assert_eq!(client.check(of(name)).await.unwrap().into_inner().status(), Told::Serving, "{name}");
+        assert_eq!(
+            client.check(of(name)).await.unwrap().into_inner().status(),
+            Told::Serving,
+            "{name}"
+        );
     }
     assert_eq!(client.check(of("other")).await.unwrap_err().code(), Rpc::NotFound);
     let mut watch = client.watch(of("")).await.unwrap().into_inner();
@@ -198,9 +262,16 @@ async fn health_is_told_until_the_end() {
 
     listening.doors.stop().await;
     assert_eq!(watch.message().await.unwrap().unwrap().status(), Told::NotServing);
-    assert_eq!(client.check(of(EnvoyRls::NAME)).await.unwrap().into_inner().status(), Told::NotServing);
+    assert_eq!(
+        client.check(of(EnvoyRls::NAME)).await.unwrap().into_inner().status(),
+        Told::NotServing
+    );
     let mut calls = RateLimitServiceClient::new(listening.channel().await);
-    assert_eq!(calls.should_rate_limit(request("a")).await.unwrap().into_inner().overall_code(), Code::Ok, "calls are answered still");
+    assert_eq!(
+        calls.should_rate_limit(request("a")).await.unwrap().into_inner().overall_code(),
+        Code::Ok,
+        "calls are answered still"
+    );
     assert_eq!(listening.stop().await, 0, "whoever watches does not hold us up");
     assert_eq!(watch.message().await.unwrap(), None);
 }
@@ -209,27 +280,38 @@ async fn health_is_told_until_the_end() {
 async fn reflect(listening: &Listening, asked: MessageRequest) -> MessageResponse {
     let mut client = ServerReflectionClient::new(listening.channel().await);
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(asked) };
-    let mut answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let mut answers =
+        client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
     answers.next().await.unwrap().unwrap().message_response.unwrap()
 }
 
 #[tokio::test]
 async fn reflection_tells_what_can_be_called() {
     let listening = Listening::start().await;
-    let MessageResponse::ListServicesResponse(list) = reflect(&listening, MessageRequest::ListServices(String::new())).await else {
+    let MessageResponse::ListServicesResponse(list) =
+        reflect(&listening, MessageRequest::ListServices(String::new())).await
+    else {
         panic!("a list")
     };
     let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
     names.sort();
-    assert_eq!(names, [EnvoyRls::NAME, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]);
+    assert_eq!(
+        names,
+        [EnvoyRls::NAME, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]
+    );
     let symbol = "envoy.service.ratelimit.v3.RateLimitService.ShouldRateLimit".to_owned();
-    let MessageResponse::FileDescriptorResponse(files) = reflect(&listening, MessageRequest::FileContainingSymbol(symbol)).await else {
+    let MessageResponse::FileDescriptorResponse(files) =
+        reflect(&listening, MessageRequest::FileContainingSymbol(symbol)).await
+    else {
         panic!("a file")
     };
     let file = prost_types::FileDescriptorProto::decode(&*files.file_descriptor_proto[0]).unwrap();
     assert_eq!(file.package(), "envoy.service.ratelimit.v3");
     for needed in file.dependency {
         let answer = reflect(&listening, MessageRequest::FileByFilename(needed.clone())).await;
-        assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{needed}: {answer:?}");
+        assert!(
+            matches!(answer, MessageResponse::FileDescriptorResponse(_)),
+            "{needed}: {answer:?}"
+        );
     }
 }

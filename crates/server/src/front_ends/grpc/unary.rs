@@ -1,7 +1,8 @@
 //! Calls of one message each way, read and answered in one piece.
 //!
-//! tonic's own way is made for streams: it copies each message through buffers that a stream would use again, and asks what the answer is to
-//! be compressed with. Here a request that came in one frame is read where it lies, and an answer is written once.
+//! tonic's own way is made for streams: it copies each message through buffers that a stream would
+//! use again, and asks what the answer is to be compressed with. Here a request that came in one
+//! frame is read where it lies, and an answer is written once.
 
 use std::{
     convert::Infallible,
@@ -51,11 +52,13 @@ where
     }
     let length = bytes.get_u32();
     match usize::try_from(length).unwrap_or(usize::MAX).cmp(&bytes.len()) {
-        std::cmp::Ordering::Greater => Err(Status::internal("the call ends before its message does")),
-        std::cmp::Ordering::Less => Err(Status::internal("the call has more than one message")),
-        std::cmp::Ordering::Equal => {
-            M::decode(bytes).map_err(|error| Status::invalid_argument(format!("the message cannot be read: {error}")))
+        std::cmp::Ordering::Greater => {
+            Err(Status::internal("the call ends before its message does"))
         }
+        std::cmp::Ordering::Less => Err(Status::internal("the call has more than one message")),
+        std::cmp::Ordering::Equal => M::decode(bytes).map_err(|error| {
+            Status::invalid_argument(format!("the message cannot be read: {error}"))
+        }),
     }
 }
 
@@ -66,7 +69,8 @@ pub(crate) fn answer(message: &impl Message) -> Response<Body> {
     message.encode(&mut bytes).expect("the buffer grows as it needs to");
     let length = u32::try_from(bytes.len() - PREFIX_BYTES).expect("an answer is far from 4 GiB");
     bytes[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
-    let mut response = Response::new(Body::new(Answer { message: Some(bytes.freeze()), ended: false }));
+    let mut response =
+        Response::new(Body::new(Answer { message: Some(bytes.freeze()), ended: false }));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
@@ -74,8 +78,12 @@ pub(crate) fn answer(message: &impl Message) -> Response<Body> {
 fn refuse_compression(headers: &HeaderMap) -> Result<(), Status> {
     match headers.get(ENCODING) {
         Some(encoding) if *encoding != IDENTITY => {
-            let mut refused = Status::unimplemented(format!("messages compressed with {encoding:?} are not read: send them as they are"));
-            refused.metadata_mut().insert(ACCEPT_ENCODING, tonic::metadata::MetadataValue::from_static("identity"));
+            let mut refused = Status::unimplemented(format!(
+                "messages compressed with {encoding:?} are not read: send them as they are"
+            ));
+            refused
+                .metadata_mut()
+                .insert(ACCEPT_ENCODING, tonic::metadata::MetadataValue::from_static("identity"));
             Err(refused)
         }
         _ => Ok(()),
@@ -119,7 +127,10 @@ impl HttpBody for Answer {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Some(message) = self.message.take() {
             return Poll::Ready(Some(Ok(Frame::data(message))));
         }
@@ -157,7 +168,8 @@ mod tests {
     }
 
     async fn read_frames(frames: Vec<Vec<u8>>) -> Result<prost_types::Duration, Status> {
-        let frames = frames.into_iter().map(|frame| Ok::<_, Infallible>(Frame::data(Bytes::from(frame))));
+        let frames =
+            frames.into_iter().map(|frame| Ok::<_, Infallible>(Frame::data(Bytes::from(frame))));
         read(Request::new(StreamBody::new(tokio_stream::iter(frames))), MOST).await
     }
 
@@ -166,7 +178,10 @@ mod tests {
         let call = call();
         for cut in 0..=call.len() {
             let (one, other) = call.split_at(cut);
-            for frames in [vec![one.to_vec(), other.to_vec()], vec![Vec::new(), one.to_vec(), Vec::new(), other.to_vec(), Vec::new()]] {
+            for frames in [
+                vec![one.to_vec(), other.to_vec()],
+                vec![Vec::new(), one.to_vec(), Vec::new(), other.to_vec(), Vec::new()],
+            ] {
                 let read = read_frames(frames).await.unwrap();
                 assert_eq!((read.seconds, read.nanos), (7, 8), "{cut}");
             }
@@ -188,19 +203,35 @@ mod tests {
         assert_eq!(code(&twice).await, Code::Internal, "two messages");
         assert_eq!(code(&framed(1, 2, b"xx")).await, Code::Internal, "compressed");
         assert_eq!(code(&framed(2, 2, b"xx")).await, Code::Internal, "nobody knows how");
-        assert_eq!(code(&framed(0, u32::MAX, b"xx")).await, Code::Internal, "it claims more than there is");
-        assert_eq!(code(&framed(0, 2, b"\xff\xff")).await, Code::InvalidArgument, "no such message");
+        assert_eq!(
+            code(&framed(0, u32::MAX, b"xx")).await,
+            Code::Internal,
+            "it claims more than there is"
+        );
+        assert_eq!(
+            code(&framed(0, 2, b"\xff\xff")).await,
+            Code::InvalidArgument,
+            "no such message"
+        );
         let long = vec![0; MOST + 1];
         assert_eq!(code(&framed(0, long.len().try_into().unwrap(), &long)).await, Code::OutOfRange);
     }
 
     #[tokio::test]
     async fn a_compressed_call_hears_what_is_read() {
-        let request = |encoding: &str| Request::builder().header(ENCODING, encoding).body(Full::new(Bytes::from(call()))).unwrap();
+        let request = |encoding: &str| {
+            Request::builder()
+                .header(ENCODING, encoding)
+                .body(Full::new(Bytes::from(call())))
+                .unwrap()
+        };
         let refused = read::<prost_types::Duration, _>(request("gzip"), MOST).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented);
         assert_eq!(refused.metadata().get(ACCEPT_ENCODING).unwrap(), "identity");
-        assert_eq!(read::<prost_types::Duration, _>(request("identity"), MOST).await.unwrap().seconds, 7);
+        assert_eq!(
+            read::<prost_types::Duration, _>(request("identity"), MOST).await.unwrap().seconds,
+            7
+        );
     }
 
     #[tokio::test]

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use utoipa::openapi::HttpMethod;
 
-use super::{BODY_PROBLEMS, Described, Topic, answering, decided, json_body, operation, problems, told};
+use super::{
+    BODY_PROBLEMS, Described, Topic, answering, decided, json_body, operation, problems, told,
+};
 use crate::{
     front_ends::{
         Kind,
@@ -23,9 +25,21 @@ pub(super) fn one(schemas: &mut Schemas) -> Described {
     let body = json_body(
         schemas.refer::<CheckBody<'_>>(),
         vec![
-            ("by_client", "What a client is about to do", json!({ "client": "alice", "method": "POST", "path": "/api/v1/tools/execute" })),
-            ("looking", "How a client stands, and nothing taken", json!({ "client": "alice", "cost": 0 })),
-            ("by_ip", "A client of whom only the address is known", json!({ "ip": "192.0.2.1", "path": "/api/v1/blueprints/7" })),
+            (
+                "by_client",
+                "What a client is about to do",
+                json!({ "client": "alice", "method": "POST", "path": "/api/v1/tools/execute" }),
+            ),
+            (
+                "looking",
+                "How a client stands, and nothing taken",
+                json!({ "client": "alice", "cost": 0 }),
+            ),
+            (
+                "by_ip",
+                "A client of whom only the address is known",
+                json!({ "ip": "192.0.2.1", "path": "/api/v1/blueprints/7" }),
+            ),
             (
                 "everything",
                 "Everything that may be said",
@@ -36,11 +50,22 @@ pub(super) fn one(schemas: &mut Schemas) -> Described {
             ),
         ],
     );
-    let operation = operation(Topic::Decisions, "check", "Decide about one request", ONE).request_body(Some(body.build()));
+    let operation = operation(Topic::Decisions, "check", "Decide about one request", ONE)
+        .request_body(Some(body.build()));
     let operation = answering(operation, decided(schemas));
-    let wrong =
-        problems(schemas, BODY_PROBLEMS.into_iter().chain([Kind::InvalidRequest, Kind::UnsupportedMediaType, Kind::StoreUnavailable]));
-    Described { path: PATH, methods: &[HttpMethod::Post], operation: answering(operation, wrong).build() }
+    let wrong = problems(
+        schemas,
+        BODY_PROBLEMS.into_iter().chain([
+            Kind::InvalidRequest,
+            Kind::UnsupportedMediaType,
+            Kind::StoreUnavailable,
+        ]),
+    );
+    Described {
+        path: PATH,
+        methods: &[HttpMethod::Post],
+        operation: answering(operation, wrong).build(),
+    }
 }
 
 pub(super) fn batch(schemas: &mut Schemas) -> Described {
@@ -57,8 +82,12 @@ pub(super) fn batch(schemas: &mut Schemas) -> Described {
             "detail": "unknown field `klient`", "field": "klient",
         }] })),
     );
-    let operation = operation(Topic::Decisions, "checkBatch", "Decide about many requests", BATCH).request_body(Some(body.build()));
-    let wrong = problems(schemas, BODY_PROBLEMS.into_iter().chain([Kind::TooManyChecks, Kind::UnsupportedMediaType]));
+    let operation = operation(Topic::Decisions, "checkBatch", "Decide about many requests", BATCH)
+        .request_body(Some(body.build()));
+    let wrong = problems(
+        schemas,
+        BODY_PROBLEMS.into_iter().chain([Kind::TooManyChecks, Kind::UnsupportedMediaType]),
+    );
     let operation = answering(answering(operation, [("200", results.build())]), wrong);
     Described { path: BATCH_PATH, methods: &[HttpMethod::Post], operation: operation.build() }
 }
@@ -76,7 +105,8 @@ pub(super) fn allowed() -> Value {
 
 /// A decision that denies.
 pub(super) fn denied() -> Value {
-    let reason = "limit default (60/minute, burst 10) has 0 of the 1 tokens asked for: try again in 1 s";
+    let reason =
+        "limit default (60/minute, burst 10) has 0 of the 1 tokens asked for: try again in 1 s";
     json!({
         "status": 429, "allowed": false, "type": "urn:sluice:problem:rate-limited", "title": "Too many requests", "detail": reason,
         "error": "rate_limit_exceeded", "message": reason, "retry_after": 1, "never": false,

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use utoipa::openapi::{HttpMethod, ObjectBuilder, Type};
 
-use super::{BODY_PROBLEMS, Described, Topic, answering, json_body, operation, problems, told, with_examples};
+use super::{
+    BODY_PROBLEMS, Described, Topic, answering, json_body, operation, problems, told, with_examples,
+};
 use crate::{
     front_ends::{
         Kind,
@@ -24,14 +26,23 @@ pub(super) fn take(schemas: &mut Schemas) -> Described {
     let several: Vec<Value> = events.iter().map(|(_, _, event)| event.clone()).collect();
     let examples = examples.chain([("several", "Several at once", Value::from(several))]).collect();
     let lines: Vec<String> = events.iter().take(2).map(|(_, _, event)| event.to_string()).collect();
-    let line = ObjectBuilder::new().schema_type(Type::String).description(Some("An event a line, each as in JSON."));
-    let body = json_body(schemas.refer::<Events>(), examples)
-        .content(LINES[0], with_examples(line, vec![("lines", "One a line", Value::from(lines.join("\n")))]));
+    let line = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("An event a line, each as in JSON."));
+    let body = json_body(schemas.refer::<Events>(), examples).content(
+        LINES[0],
+        with_examples(line, vec![("lines", "One a line", Value::from(lines.join("\n")))]),
+    );
 
-    let refused = json!({ "accepted": 2, "refused": [{ "index": 1, "error": "missing field `status`" }] });
+    let refused =
+        json!({ "accepted": 2, "refused": [{ "index": 1, "error": "missing field `status`" }] });
     let taken = told::<Taken>(schemas, "What became of the events.", Some(refused));
-    let operation = operation(Topic::Events, "reportEvents", "Report events", ABOUT).request_body(Some(body.build()));
-    let wrong = problems(schemas, BODY_PROBLEMS.into_iter().chain([Kind::TooManyEvents, Kind::UnsupportedMediaType]));
+    let operation = operation(Topic::Events, "reportEvents", "Report events", ABOUT)
+        .request_body(Some(body.build()));
+    let wrong = problems(
+        schemas,
+        BODY_PROBLEMS.into_iter().chain([Kind::TooManyEvents, Kind::UnsupportedMediaType]),
+    );
     let operation = answering(answering(operation, [("202", taken.build())]), wrong);
     Described { path: PATH, methods: &[HttpMethod::Post], operation: operation.build() }
 }
@@ -51,8 +62,16 @@ fn events() -> Vec<super::Example> {
             "A blueprint was created",
             json!({ "type": "blueprint_operation", "operation": "create", "status": "success", "blueprint": "web", "resources": 8 }),
         ),
-        ("blueprint_validation", "A blueprint had mistakes", json!({ "type": "blueprint_validation", "errors": 3 })),
-        ("deployment_start", "A deployment starts", json!({ "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" })),
+        (
+            "blueprint_validation",
+            "A blueprint had mistakes",
+            json!({ "type": "blueprint_validation", "errors": 3 }),
+        ),
+        (
+            "deployment_start",
+            "A deployment starts",
+            json!({ "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" }),
+        ),
         (
             "deployment_finish",
             "A deployment ended",
@@ -65,19 +84,31 @@ fn events() -> Vec<super::Example> {
             "A tool was run",
             json!({ "type": "tool_execution", "tool_name": "scale", "status": "success", "duration_seconds": 0.2 }),
         ),
-        ("connections", "Connections are open", json!({ "type": "connections", "kind": "websocket", "count": 12, "instance": "api-1" })),
+        (
+            "connections",
+            "Connections are open",
+            json!({ "type": "connections", "kind": "websocket", "count": 12, "instance": "api-1" }),
+        ),
         (
             "database_connections",
             "Connections to databases are open",
             json!({ "type": "database_connections", "count": 7, "instance": "api-1" }),
         ),
-        ("cache", "How well a cache does", json!({ "type": "cache", "cache": "blueprints", "hit_rate": 0.93 })),
+        (
+            "cache",
+            "How well a cache does",
+            json!({ "type": "cache", "cache": "blueprints", "hit_rate": 0.93 }),
+        ),
         (
             "counter",
             "A declared counter grows",
             json!({ "type": "counter", "name": "my_feature_total", "labels": { "operation": "export" }, "value": 1 }),
         ),
-        ("gauge", "A declared gauge is set", json!({ "type": "gauge", "name": "queue_depth", "value": 17 })),
+        (
+            "gauge",
+            "A declared gauge is set",
+            json!({ "type": "gauge", "name": "queue_depth", "value": 17 }),
+        ),
         (
             "histogram",
             "A declared histogram has one value more",

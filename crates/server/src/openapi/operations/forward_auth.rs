@@ -29,13 +29,19 @@ The fields of the answer are for the proxy to hand on. Fields that contradict ea
 const CLIENT: &str = "Who asks.";
 const METHOD: &str = "The method asked for; the one of this request unless said.";
 const TARGET: &str = "The path asked for, with or without scheme, host and query; `/` unless said.";
-const ADDRESS: &str = "The client's address, believed when the proxy is one of `clients.trusted_proxies`.";
+const ADDRESS: &str =
+    "The client's address, believed when the proxy is one of `clients.trusted_proxies`.";
 
 pub(super) fn decide(schemas: &mut Schemas) -> Described {
     // A proxy sends one name of each kind.
     let named = |names: &[HeaderName], what, example: &'static str| {
         let examples = [Some(Value::from(example))].into_iter().chain(repeat(None));
-        names.iter().map(HeaderName::to_string).zip(examples).map(move |(name, example)| (name, what, example)).collect::<Vec<_>>()
+        names
+            .iter()
+            .map(HeaderName::to_string)
+            .zip(examples)
+            .map(move |(name, example)| (name, what, example))
+            .collect::<Vec<_>>()
     };
     let parameters = [
         named(&[HeaderName::from_static("x-api-key")], CLIENT, "alice"),
@@ -45,8 +51,9 @@ pub(super) fn decide(schemas: &mut Schemas) -> Described {
     ]
     .into_iter()
     .flatten();
-    let operation =
-        parameters.fold(operation(Topic::Decisions, "forwardAuth", "Decide for a proxy", ABOUT), |operation, (name, what, example)| {
+    let operation = parameters.fold(
+        operation(Topic::Decisions, "forwardAuth", "Decide for a proxy", ABOUT),
+        |operation, (name, what, example)| {
             operation.parameter(
                 ParameterBuilder::new()
                     .name(name)
@@ -56,12 +63,22 @@ pub(super) fn decide(schemas: &mut Schemas) -> Described {
                     .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
                     .example(example),
             )
-        });
+        },
+    );
     let [_, denied] = decided(schemas);
-    let allowed = standing(ResponseBuilder::new().description("The request may pass. There is no body."));
-    let wrong = problems(schemas, [Kind::InvalidRequest, Kind::HeadersTooLarge, Kind::StoreUnavailable]);
+    let allowed =
+        standing(ResponseBuilder::new().description("The request may pass. There is no body."));
+    let wrong =
+        problems(schemas, [Kind::InvalidRequest, Kind::HeadersTooLarge, Kind::StoreUnavailable]);
     let operation = answering(answering(operation, [("200", allowed.build()), denied]), wrong);
-    let methods =
-        &[HttpMethod::Get, HttpMethod::Head, HttpMethod::Post, HttpMethod::Put, HttpMethod::Patch, HttpMethod::Delete, HttpMethod::Options];
+    let methods = &[
+        HttpMethod::Get,
+        HttpMethod::Head,
+        HttpMethod::Post,
+        HttpMethod::Put,
+        HttpMethod::Patch,
+        HttpMethod::Delete,
+        HttpMethod::Options,
+    ];
     Described { path: PATH, methods, operation: operation.build() }
 }

@@ -34,7 +34,11 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Described> {
         page::<monitoring::rate_limits::Page<'_>>(
             schemas,
             RATE_LIMITS_PATH,
-            ("rateLimitStats", "Clients of the last hour, requests and rejections by endpoint, and who is limited most", TOTALS),
+            (
+                "rateLimitStats",
+                "Clients of the last hour, requests and rejections by endpoint, and who is limited most",
+                TOTALS,
+            ),
             Some(json!({
                 "total_clients": 45, "rate_limited_clients": 3,
                 "endpoint_stats": { "/api/v1/conversation/chat-stream": {
@@ -47,7 +51,11 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Described> {
         page::<monitoring::summary::Page>(
             schemas,
             SUMMARY_PATH,
-            ("metricsSummary", "HTTP, language models, blueprints, deployments, tools: totals and means", TOTALS),
+            (
+                "metricsSummary",
+                "HTTP, language models, blueprints, deployments, tools: totals and means",
+                TOTALS,
+            ),
             None,
         ),
         page::<monitoring::overview::Page<'_>>(
@@ -59,16 +67,29 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Described> {
         page::<monitoring::detailed::Page>(
             schemas,
             DETAILED_PATH,
-            ("healthDetailed", "Each part of this replica, and the replicas of the fleet", DETAILED),
+            (
+                "healthDetailed",
+                "Each part of this replica, and the replicas of the fleet",
+                DETAILED,
+            ),
             None,
         ),
     ];
-    [health(schemas), ready(schemas), metrics(schemas)].into_iter().chain(monitoring).chain([document(), page_to_read()]).collect()
+    [health(schemas), ready(schemas), metrics(schemas)]
+        .into_iter()
+        .chain(monitoring)
+        .chain([document(), page_to_read()])
+        .collect()
 }
 
 fn health(schemas: &mut Schemas) -> Described {
     let alive = told::<Alive>(schemas, "The process answers.", Some(json!({ "status": "alive" })));
-    let operation = operation(Topic::Process, "health", "Whether the process lives", "For probes that start it again.");
+    let operation = operation(
+        Topic::Process,
+        "health",
+        "Whether the process lives",
+        "For probes that start it again.",
+    );
     get(HEALTH_PATH, answering(operation, [("200", alive.build())]).build())
 }
 
@@ -80,37 +101,58 @@ fn ready(schemas: &mut Schemas) -> Described {
         })
     };
     let well = readiness("ready", json!({ "name": "redis", "status": "up", "live_replicas": 3 }));
-    let ill =
-        readiness("unavailable", json!({ "name": "redis", "status": "away", "error": "the store cannot be reached", "live_replicas": 3 }));
+    let ill = readiness(
+        "unavailable",
+        json!({ "name": "redis", "status": "away", "error": "the store cannot be reached", "live_replicas": 3 }),
+    );
     let yes = told::<Readiness>(schemas, "It should: it is `ready` or `degraded`.", Some(well));
-    let no = told::<Readiness>(schemas, "It should not: it is `unavailable` or `stopping`.", Some(ill));
-    let operation = operation(Topic::Process, "ready", "Whether this replica should be asked", READY);
+    let no =
+        told::<Readiness>(schemas, "It should not: it is `unavailable` or `stopping`.", Some(ill));
+    let operation =
+        operation(Topic::Process, "ready", "Whether this replica should be asked", READY);
     get(READY_PATH, answering(operation, [("200", yes.build()), ("503", no.build())]).build())
 }
 
 fn metrics(schemas: &mut Schemas) -> Described {
     let text = ObjectBuilder::new().schema_type(Type::String);
     let example = "# TYPE http_requests_total counter\nhttp_requests_total{endpoint=\"other\",method=\"GET\",status=\"200\"} 1\n";
-    let content = ContentBuilder::new().schema(Some(text)).example(Some(Value::from(example))).build();
-    let found =
-        ResponseBuilder::new().description("The metrics of this replica, in Prometheus' text format.").content("text/plain", content);
-    let operation = operation(Topic::Monitoring, "metrics", "Metrics for Prometheus", "`docs/metrics.md` names them all.");
+    let content =
+        ContentBuilder::new().schema(Some(text)).example(Some(Value::from(example))).build();
+    let found = ResponseBuilder::new()
+        .description("The metrics of this replica, in Prometheus' text format.")
+        .content("text/plain", content);
+    let operation = operation(
+        Topic::Monitoring,
+        "metrics",
+        "Metrics for Prometheus",
+        "`docs/metrics.md` names them all.",
+    );
     get(scrape::PATH, guarded(schemas, operation, found.build(), Kind::Internal).build())
 }
 
 fn document() -> Described {
     let schema = ObjectBuilder::new().schema_type(Type::Object);
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    let found = ResponseBuilder::new().description("An OpenAPI document.").content(JSON, content).build();
-    let operation = operation(Topic::Process, "openapi", "This document", "The same for every configuration.");
+    let found =
+        ResponseBuilder::new().description("An OpenAPI document.").content(JSON, content).build();
+    let operation =
+        operation(Topic::Process, "openapi", "This document", "The same for every configuration.");
     get(DOCUMENT_PATH, answering(operation, [("200", found)]).build())
 }
 
 fn page_to_read() -> Described {
-    let html = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
-    let found =
-        ResponseBuilder::new().description("A page without scripts, which asks nobody for anything.").content("text/html", html).build();
-    let operation = operation(Topic::Process, "openapiPage", "This document as a page to read", "The same for every configuration.");
+    let html =
+        ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
+    let found = ResponseBuilder::new()
+        .description("A page without scripts, which asks nobody for anything.")
+        .content("text/html", html)
+        .build();
+    let operation = operation(
+        Topic::Process,
+        "openapiPage",
+        "This document as a page to read",
+        "The same for every configuration.",
+    );
     get(PAGE_PATH, answering(operation, [("200", found)]).build())
 }
 
@@ -127,11 +169,21 @@ fn page<T: ToSchema>(
 }
 
 /// With an answer for those who may see it, and those for the others and when it cannot be told.
-fn guarded(schemas: &mut Schemas, operation: OperationBuilder, found: Response, failure: Kind) -> OperationBuilder {
+fn guarded(
+    schemas: &mut Schemas,
+    operation: OperationBuilder,
+    found: Response,
+    failure: Kind,
+) -> OperationBuilder {
     let anybody = SecurityRequirement::default();
     let with = |name: &str| SecurityRequirement::new(name, [] as [&str; 0]);
-    let operation = [anybody, with(BASIC), with(BEARER)].into_iter().fold(operation, OperationBuilder::security);
-    answering(answering(operation, [("200", found)]), problems(schemas, [Kind::Unauthorized, failure]))
+    let operation = [anybody, with(BASIC), with(BEARER)]
+        .into_iter()
+        .fold(operation, OperationBuilder::security);
+    answering(
+        answering(operation, [("200", found)]),
+        problems(schemas, [Kind::Unauthorized, failure]),
+    )
 }
 
 fn get(path: &'static str, operation: Operation) -> Described {

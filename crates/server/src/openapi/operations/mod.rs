@@ -38,7 +38,8 @@ const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
 /// What every request to a door with a JSON body may come to.
-const BODY_PROBLEMS: [Kind; 4] = [Kind::MalformedBody, Kind::BodyTooSlow, Kind::BodyTooLarge, Kind::HeadersTooLarge];
+const BODY_PROBLEMS: [Kind; 4] =
+    [Kind::MalformedBody, Kind::BodyTooSlow, Kind::BodyTooLarge, Kind::HeadersTooLarge];
 
 /// Something that can be asked.
 pub(super) struct Described {
@@ -63,8 +64,13 @@ type Example = (&'static str, &'static str, Value);
 
 /// Everything that can be asked.
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Described> {
-    let doors =
-        [check::one(schemas), check::batch(schemas), forward_auth::decide(schemas), envoy_rls::json(schemas), events::take(schemas)];
+    let doors = [
+        check::one(schemas),
+        check::batch(schemas),
+        forward_auth::decide(schemas),
+        envoy_rls::json(schemas),
+        events::take(schemas),
+    ];
     doors.into_iter().chain(house::all(schemas)).collect()
 }
 
@@ -85,7 +91,8 @@ pub(super) const fn verb(method: &HttpMethod) -> &'static str {
 // === impl Topic ===
 
 impl Topic {
-    pub(super) const ALL: [Self; 5] = [Self::Decisions, Self::Envoy, Self::Events, Self::Monitoring, Self::Process];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Decisions, Self::Envoy, Self::Events, Self::Monitoring, Self::Process];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -114,22 +121,32 @@ impl Topic {
 
 /// An operation of this name. The first sentence tells what it does, `description` the rest.
 fn operation(topic: Topic, name: &str, summary: &str, description: &str) -> OperationBuilder {
-    OperationBuilder::new().tag(topic.name()).operation_id(Some(name)).summary(Some(summary)).description(Some(description))
+    OperationBuilder::new()
+        .tag(topic.name())
+        .operation_id(Some(name))
+        .summary(Some(summary))
+        .description(Some(description))
 }
 
 fn json_body(schema: Ref, examples: Vec<Example>) -> RequestBodyBuilder {
-    RequestBodyBuilder::new().required(Some(Required::True)).content(JSON, with_examples(schema, examples))
+    RequestBodyBuilder::new()
+        .required(Some(Required::True))
+        .content(JSON, with_examples(schema, examples))
 }
 
 fn with_examples(schema: impl Into<RefOr<Schema>>, examples: Vec<Example>) -> Content {
-    let examples = examples
-        .into_iter()
-        .map(|(name, what, value)| (name.to_owned(), RefOr::T(ExampleBuilder::new().summary(what).value(Some(value)).build())));
+    let examples = examples.into_iter().map(|(name, what, value)| {
+        (name.to_owned(), RefOr::T(ExampleBuilder::new().summary(what).value(Some(value)).build()))
+    });
     ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build()
 }
 
 /// An answer in JSON.
-fn told<T: ToSchema>(schemas: &mut Schemas, description: &str, example: Option<Value>) -> ResponseBuilder {
+fn told<T: ToSchema>(
+    schemas: &mut Schemas,
+    description: &str,
+    example: Option<Value>,
+) -> ResponseBuilder {
     let content = ContentBuilder::new().schema(Some(schemas.refer::<T>())).example(example).build();
     ResponseBuilder::new().description(description).content(JSON, content)
 }
@@ -137,7 +154,10 @@ fn told<T: ToSchema>(schemas: &mut Schemas, description: &str, example: Option<V
 /// The two answers of a decision.
 fn decided(schemas: &mut Schemas) -> [(&'static str, Response); 2] {
     let allowed = told::<Allowed>(schemas, "The request may pass.", Some(check::allowed()));
-    let denied = ContentBuilder::new().schema(Some(schemas.refer::<Denied>())).example(Some(check::denied())).build();
+    let denied = ContentBuilder::new()
+        .schema(Some(schemas.refer::<Denied>()))
+        .example(Some(check::denied()))
+        .build();
     let denied = ResponseBuilder::new().description(DENIED).content(PROBLEM, denied);
     [("200", standing(allowed).build()), ("429", denying(denied).build())]
 }
@@ -153,24 +173,38 @@ fn standing(response: ResponseBuilder) -> ResponseBuilder {
 
 /// With the fields of a denial.
 fn denying(response: ResponseBuilder) -> ResponseBuilder {
-    schema::headers().into_iter().fold(response, |response, (name, header)| response.header(name, header))
+    schema::headers()
+        .into_iter()
+        .fold(response, |response, (name, header)| response.header(name, header))
 }
 
 /// The answers of what can go wrong, one for each status.
-fn problems(schemas: &mut Schemas, kinds: impl IntoIterator<Item = Kind>) -> Vec<(String, Response)> {
+fn problems(
+    schemas: &mut Schemas,
+    kinds: impl IntoIterator<Item = Kind>,
+) -> Vec<(String, Response)> {
     let mut by_status = BTreeMap::<u16, String>::new();
     for kind in kinds {
         let told = by_status.entry(kind.status().as_u16()).or_default();
         let between = if told.is_empty() { "" } else { "\n\n" };
-        write!(told, "{between}{} (`{}`).", kind.title(), kind.type_uri()).expect("a string takes everything");
+        write!(told, "{between}{} (`{}`).", kind.title(), kind.type_uri())
+            .expect("a string takes everything");
     }
     let problem = schemas.refer::<ProblemBody<'_>>();
-    let answer =
-        |told| ResponseBuilder::new().description(told).content(PROBLEM, ContentBuilder::new().schema(Some(problem.clone())).build());
+    let answer = |told| {
+        ResponseBuilder::new()
+            .description(told)
+            .content(PROBLEM, ContentBuilder::new().schema(Some(problem.clone())).build())
+    };
     by_status.into_iter().map(|(status, told)| (status.to_string(), answer(told).build())).collect()
 }
 
 /// With these answers too.
-fn answering<S: Into<String>>(operation: OperationBuilder, answers: impl IntoIterator<Item = (S, Response)>) -> OperationBuilder {
-    answers.into_iter().fold(operation, |operation, (status, response)| operation.response(status, response))
+fn answering<S: Into<String>>(
+    operation: OperationBuilder,
+    answers: impl IntoIterator<Item = (S, Response)>,
+) -> OperationBuilder {
+    answers
+        .into_iter()
+        .fold(operation, |operation, (status, response)| operation.response(status, response))
 }

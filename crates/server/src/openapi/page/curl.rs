@@ -8,7 +8,12 @@ use serde_json::Value;
 const ADDRESS: &str = "http://localhost:8000";
 
 /// A line that asks `path` by `method`, with these header fields and this body.
-pub(super) fn line(method: &str, path: &str, fields: &[(&str, &str)], body: Option<(&str, &Value)>) -> String {
+pub(super) fn line(
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+    body: Option<(&str, &Value)>,
+) -> String {
     let mut line = "curl -i ".to_owned();
     // What curl does by itself.
     if method != if body.is_some() { "POST" } else { "GET" } {
@@ -20,7 +25,14 @@ pub(super) fn line(method: &str, path: &str, fields: &[(&str, &str)], body: Opti
     }
     if let Some((media_type, body)) = body {
         let text = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
-        add(&mut line, format_args!(" -H {} --data-binary {}", quoted(&format!("content-type: {media_type}")), quoted(&text)));
+        add(
+            &mut line,
+            format_args!(
+                " -H {} --data-binary {}",
+                quoted(&format!("content-type: {media_type}")),
+                quoted(&text)
+            ),
+        );
     }
     line
 }
@@ -44,11 +56,20 @@ mod tests {
     fn a_line_is_what_a_shell_reads() {
         assert_eq!(line("GET", "/health", &[], None), "curl -i http://localhost:8000/health");
         assert_eq!(
-            line("POST", "/v1/check", &[], Some(("application/json", &json!({ "client": "o'neill" })))),
+            line(
+                "POST",
+                "/v1/check",
+                &[],
+                Some(("application/json", &json!({ "client": "o'neill" })))
+            ),
             r#"curl -i http://localhost:8000/v1/check -H 'content-type: application/json' --data-binary '{"client":"o'\''neill"}'"#
         );
-        assert_eq!(line("PUT", "/a", &[("x-a", "b c")], None), "curl -i -X PUT http://localhost:8000/a -H 'x-a: b c'");
-        let lines = line("POST", "/v1/events", &[], Some(("application/x-ndjson", &json!("{}\n{}"))));
+        assert_eq!(
+            line("PUT", "/a", &[("x-a", "b c")], None),
+            "curl -i -X PUT http://localhost:8000/a -H 'x-a: b c'"
+        );
+        let lines =
+            line("POST", "/v1/events", &[], Some(("application/x-ndjson", &json!("{}\n{}"))));
         assert!(lines.ends_with("--data-binary '{}\n{}'"), "{lines}");
     }
 }

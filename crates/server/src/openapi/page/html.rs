@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-/// Text that stands where HTML does, so that nothing of it is taken for HTML; also within an attribute's quotes.
+/// Text that stands where HTML does, so that nothing of it is taken for HTML; also within an
+/// attribute's quotes.
 pub(super) struct Text<'t>(pub(super) &'t str);
 
 /// Text in which backticks make code, as descriptions have it.
@@ -59,7 +60,10 @@ mod tests {
 
     #[test]
     fn nothing_of_a_text_is_taken_for_html() {
-        assert_eq!(Text(r#"<a href="x">'&'</a>é"#).to_string(), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;é");
+        assert_eq!(
+            Text(r#"<a href="x">'&'</a>é"#).to_string(),
+            "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;é"
+        );
         assert_eq!(Inline("`<b>` & <i>").to_string(), "<code>&lt;b&gt;</code> &amp; &lt;i&gt;");
     }
 

@@ -24,7 +24,9 @@ pub(super) fn render(document: &Value) -> String {
 /// The only content that a browser is to let into the page: the style that is in it.
 pub(super) fn content_security_policy() -> String {
     let digest = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes()));
-    format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    format!(
+        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 }
 
 struct Page<'d>(&'d Value);
@@ -46,10 +48,13 @@ impl<'d> Page<'d> {
         for (path, item) in members(&self.0["paths"]) {
             for (method, told) in members(item) {
                 let method = method.to_ascii_uppercase();
-                match operations.iter_mut().find(|known| known.path == path && known.is_same(told)) {
+                match operations.iter_mut().find(|known| known.path == path && known.is_same(told))
+                {
                     // The shortest name is the one that they share.
                     Some(known) => {
-                        if told["operationId"].as_str().map(str::len) < known.told["operationId"].as_str().map(str::len) {
+                        if told["operationId"].as_str().map(str::len)
+                            < known.told["operationId"].as_str().map(str::len)
+                        {
                             known.told = told;
                             known.methods.insert(0, method);
                         } else {
@@ -96,7 +101,12 @@ impl Display for Page<'_> {
         writeln!(f, "<li><a href=\"#schemas\">Schemas</a></li>\n</ul>\n</nav>\n<main>")?;
 
         for tag in tags {
-            writeln!(f, "<section>\n<h2>{}</h2>\n{}", Text(text(&tag["name"])), Prose(text(&tag["description"])))?;
+            writeln!(
+                f,
+                "<section>\n<h2>{}</h2>\n{}",
+                Text(text(&tag["name"])),
+                Prose(text(&tag["description"]))
+            )?;
             tagged(&operations, tag).try_for_each(|operation| operation.fmt(f))?;
             writeln!(f, "</section>")?;
         }
@@ -104,13 +114,21 @@ impl Display for Page<'_> {
         writeln!(f, "<section id=\"schemas\">\n<h2>Schemas</h2>")?;
         for (name, schema) in members(&self.0["components"]["schemas"]) {
             let about = Prose(text(&schema["description"]));
-            writeln!(f, "<article id=\"schema-{0}\">\n<h3>{0}</h3>\n{about}{1}</article>", Text(name), Members(schema))?;
+            writeln!(
+                f,
+                "<article id=\"schema-{0}\">\n<h3>{0}</h3>\n{about}{1}</article>",
+                Text(name),
+                Members(schema)
+            )?;
         }
         writeln!(f, "</section>\n</main>\n</body>\n</html>")
     }
 }
 
-fn tagged<'o, 'd>(operations: &'o [Operation<'d>], tag: &'o Value) -> impl Iterator<Item = &'o Operation<'d>> {
+fn tagged<'o, 'd>(
+    operations: &'o [Operation<'d>],
+    tag: &'o Value,
+) -> impl Iterator<Item = &'o Operation<'d>> {
     operations.iter().filter(|operation| operation.told["tags"][0] == tag["name"])
 }
 
@@ -144,8 +162,11 @@ impl Operation<'_> {
     /// A line for a shell for each example, with what it shows.
     fn examples(&self) -> Vec<(String, String)> {
         let parameters = self.told["parameters"].as_array().into_iter().flatten();
-        let fields: Vec<(&str, &str)> =
-            parameters.filter_map(|parameter| Some((text(&parameter["name"]), parameter["example"].as_str()?))).collect();
+        let fields: Vec<(&str, &str)> = parameters
+            .filter_map(|parameter| {
+                Some((text(&parameter["name"]), parameter["example"].as_str()?))
+            })
+            .collect();
         let method = &self.methods[0];
         let contents: Vec<_> = members(&self.told["requestBody"]["content"]).collect();
         if contents.is_empty() {
@@ -155,7 +176,12 @@ impl Operation<'_> {
             let examples = members(&content["examples"]);
             examples
                 .map(|(_, example)| {
-                    let line = curl::line(method, self.path, &fields, Some((media_type, &example["value"])));
+                    let line = curl::line(
+                        method,
+                        self.path,
+                        &fields,
+                        Some((media_type, &example["value"])),
+                    );
                     (text(&example["summary"]).to_owned(), line)
                 })
                 .collect::<Vec<_>>()
@@ -165,7 +191,10 @@ impl Operation<'_> {
 
     fn parameters(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Some(parameters) = self.told["parameters"].as_array() else { return Ok(()) };
-        writeln!(f, "<h4>Parameters</h4>\n<div class=\"wide\"><table><thead><tr><th>Name</th><th>In</th><th></th></tr></thead><tbody>")?;
+        writeln!(
+            f,
+            "<h4>Parameters</h4>\n<div class=\"wide\"><table><thead><tr><th>Name</th><th>In</th><th></th></tr></thead><tbody>"
+        )?;
         for parameter in parameters {
             let about = Inline(text(&parameter["description"]));
             writeln!(
@@ -190,14 +219,25 @@ impl Operation<'_> {
         if !fields.is_empty() {
             writeln!(f, "<details><summary>Header fields</summary>\n<dl>")?;
             for (name, field) in fields {
-                writeln!(f, "<dt><code>{}</code></dt><dd>{}</dd>", Text(name), Inline(text(&field["description"])))?;
+                writeln!(
+                    f,
+                    "<dt><code>{}</code></dt><dd>{}</dd>",
+                    Text(name),
+                    Inline(text(&field["description"]))
+                )?;
             }
             writeln!(f, "</dl></details>")?;
         }
-        for (_, content) in members(&answer["content"]).filter(|(_, content)| content.get("example").is_some()) {
+        for (_, content) in
+            members(&answer["content"]).filter(|(_, content)| content.get("example").is_some())
+        {
             let example = &content["example"];
             let shown = example.as_str().map_or_else(|| format!("{example:#}"), str::to_owned);
-            writeln!(f, "<details><summary>Example</summary>\n<pre><code>{}</code></pre></details>", Text(&shown))?;
+            writeln!(
+                f,
+                "<details><summary>Example</summary>\n<pre><code>{}</code></pre></details>",
+                Text(&shown)
+            )?;
         }
         writeln!(f, "</li>")
     }
@@ -205,10 +245,25 @@ impl Operation<'_> {
 
 impl Display for Operation<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "<article id=\"{}\">\n<h3>{} <code>{}</code></h3>", self.id(), self.badge(), Text(self.path))?;
-        writeln!(f, "<p class=\"summary\">{}</p>\n{}", self.summary(), Prose(text(&self.told["description"])))?;
+        writeln!(
+            f,
+            "<article id=\"{}\">\n<h3>{} <code>{}</code></h3>",
+            self.id(),
+            self.badge(),
+            Text(self.path)
+        )?;
+        writeln!(
+            f,
+            "<p class=\"summary\">{}</p>\n{}",
+            self.summary(),
+            Prose(text(&self.told["description"]))
+        )?;
         if self.methods.len() > 1 {
-            let methods = self.methods.iter().map(|method| format!("<code>{}</code>", Text(method))).collect::<Vec<_>>();
+            let methods = self
+                .methods
+                .iter()
+                .map(|method| format!("<code>{}</code>", Text(method)))
+                .collect::<Vec<_>>();
             writeln!(f, "<p>By {}.</p>", methods.join(", "))?;
         }
         if self.told["security"].is_array() {
@@ -217,7 +272,12 @@ impl Display for Operation<'_> {
         self.parameters(f)?;
         let mut body = String::new();
         for (media_type, content) in members(&self.told["requestBody"]["content"]) {
-            write!(body, "<li><code>{}</code>: {}</li>", Text(media_type), Kind(&content["schema"]))?;
+            write!(
+                body,
+                "<li><code>{}</code>: {}</li>",
+                Text(media_type),
+                Kind(&content["schema"])
+            )?;
         }
         if !body.is_empty() {
             writeln!(f, "<h4>Body</h4>\n<ul class=\"bodies\">{body}</ul>")?;
@@ -228,7 +288,12 @@ impl Display for Operation<'_> {
         for (place, (what, line)) in examples.iter().enumerate() {
             match place {
                 0 => writeln!(f, "{}<pre><code>{}</code></pre>", Prose(what), Text(line))?,
-                _ => writeln!(f, "<details><summary>{}</summary>\n<pre><code>{}</code></pre></details>", Inline(what), Text(line))?,
+                _ => writeln!(
+                    f,
+                    "<details><summary>{}</summary>\n<pre><code>{}</code></pre></details>",
+                    Inline(what),
+                    Text(line)
+                )?,
             }
         }
         writeln!(f, "<h4>Answers</h4>\n<ul class=\"answers\">")?;

@@ -21,12 +21,19 @@ impl Display for Kind<'_> {
             return write!(f, r##"<a href="#schema-{0}">{0}</a>"##, Text(name));
         }
         if let Some(values) = schema["enum"].as_array() {
-            return among(f, values.iter(), " or ", |f, value| write!(f, "<code>{}</code>", Text(&value.to_string())));
+            return among(f, values.iter(), " or ", |f, value| {
+                write!(f, "<code>{}</code>", Text(&value.to_string()))
+            });
         }
         for (key, between) in [("oneOf", " or "), ("anyOf", " or "), ("allOf", " and ")] {
             if let Some(schemas) = schema[key].as_array() {
                 // That it may be null is said where it may be left out.
-                return among(f, schemas.iter().filter(|schema| schema["type"] != "null"), between, |f, schema| Kind(schema).fmt(f));
+                return among(
+                    f,
+                    schemas.iter().filter(|schema| schema["type"] != "null"),
+                    between,
+                    |f, schema| Kind(schema).fmt(f),
+                );
             }
         }
         let mut types = types(schema).filter(|name| *name != "null");
@@ -48,19 +55,33 @@ impl Display for Members<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let schema = self.0;
         if let Some(parts) = schema["allOf"].as_array() {
-            return parts.iter().try_for_each(|part| if reference(part).is_some() { also(f, part) } else { Members(part).fmt(f) });
+            return parts.iter().try_for_each(|part| {
+                if reference(part).is_some() { also(f, part) } else { Members(part).fmt(f) }
+            });
         }
         let Some(members) = schema["properties"].as_object() else {
             return writeln!(f, "<p>{}</p>", Kind(schema));
         };
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        writeln!(f, r#"<div class="wide"><table><thead><tr><th>Member</th><th>Value</th><th></th></tr></thead><tbody>"#)?;
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        writeln!(
+            f,
+            r#"<div class="wide"><table><thead><tr><th>Member</th><th>Value</th><th></th></tr></thead><tbody>"#
+        )?;
         // What has to be there comes first.
         for is_required in [true, false] {
-            for (name, member) in members.iter().filter(|(name, _)| required.contains(&name.as_str()) == is_required) {
-                let mark = if is_required { r#" <span class="required">required</span>"# } else { "" };
+            for (name, member) in
+                members.iter().filter(|(name, _)| required.contains(&name.as_str()) == is_required)
+            {
+                let mark =
+                    if is_required { r#" <span class="required">required</span>"# } else { "" };
                 let about = Inline(member["description"].as_str().unwrap_or_default());
-                writeln!(f, "<tr><td><code>{}</code>{mark}</td><td>{}</td><td>{about}</td></tr>", Text(name), Kind(member))?;
+                writeln!(
+                    f,
+                    "<tr><td><code>{}</code>{mark}</td><td>{}</td><td>{about}</td></tr>",
+                    Text(name),
+                    Kind(member)
+                )?;
             }
         }
         writeln!(f, "</tbody></table></div>")
@@ -78,11 +99,15 @@ fn reference(schema: &Value) -> Option<&str> {
 
 fn types(schema: &Value) -> impl Iterator<Item = &str> {
     let kinds = &schema["type"];
-    kinds.as_str().into_iter().chain(kinds.as_array().into_iter().flatten().filter_map(Value::as_str))
+    kinds
+        .as_str()
+        .into_iter()
+        .chain(kinds.as_array().into_iter().flatten().filter_map(Value::as_str))
 }
 
 fn bounds(f: &mut Formatter<'_>, schema: &Value) -> fmt::Result {
-    for (low, high, unit) in [("minimum", "maximum", ""), ("minLength", "maxLength", " characters")] {
+    for (low, high, unit) in [("minimum", "maximum", ""), ("minLength", "maxLength", " characters")]
+    {
         match (&schema[low], &schema[high]) {
             (Value::Null, Value::Null) => {}
             // As counts are.
@@ -128,10 +153,19 @@ mod tests {
             (json!({ "type": "integer", "minimum": 0 }), "integer"),
             (json!({ "type": "string", "minLength": 1 }), "string, not empty"),
             (json!({ "type": "string", "pattern": "^/" }), "string, as <code>^/</code>"),
-            (json!({ "enum": ["a", "b"] }), "<code>&quot;a&quot;</code> or <code>&quot;b&quot;</code>"),
-            (json!({ "type": "array", "items": { "$ref": "#/components/schemas/A" } }), r##"list of <a href="#schema-A">A</a>"##),
+            (
+                json!({ "enum": ["a", "b"] }),
+                "<code>&quot;a&quot;</code> or <code>&quot;b&quot;</code>",
+            ),
+            (
+                json!({ "type": "array", "items": { "$ref": "#/components/schemas/A" } }),
+                r##"list of <a href="#schema-A">A</a>"##,
+            ),
             (json!({ "oneOf": [{ "type": "null" }, { "type": "boolean" }] }), "boolean"),
-            (json!({ "type": "object", "additionalProperties": { "type": "string" } }), "object of string"),
+            (
+                json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+                "object of string",
+            ),
             (json!({}), "anything"),
         ] {
             assert_eq!(Kind(&schema).to_string(), words);
@@ -140,10 +174,13 @@ mod tests {
 
     #[test]
     fn members_that_have_to_be_there_come_first() {
-        let schema =
-            json!({ "properties": { "a": { "type": "string" }, "b": { "type": "string", "description": "`B`" } }, "required": ["b"] });
+        let schema = json!({ "properties": { "a": { "type": "string" }, "b": { "type": "string", "description": "`B`" } }, "required": ["b"] });
         let table = Members(&schema).to_string();
-        assert!(table.find("<code>b</code> <span").unwrap() < table.find("<code>a</code></td>").unwrap(), "{table}");
+        assert!(
+            table.find("<code>b</code> <span").unwrap()
+                < table.find("<code>a</code></td>").unwrap(),
+            "{table}"
+        );
         assert!(table.contains("<code>B</code>"), "{table}");
     }
 }

@@ -32,10 +32,23 @@ async fn every_call_ends_within_the_timeout_whatever_the_store_does() {
         assert!(took(stage.store.decide(&one)).await <= longest);
         assert!(took(stage.store.decide_all(&many)).await <= longest);
         assert!(
-            took(async { assert!(matches!(stage.store.probe().await, Err(StoreError::Timeout { within: TIMEOUT }))) }).await <= longest
+            took(async {
+                assert!(matches!(
+                    stage.store.probe().await,
+                    Err(StoreError::Timeout { within: TIMEOUT })
+                ))
+            })
+            .await
+                <= longest
         );
-        assert!(took(async { assert!(stage.store.announce(&replica).await.is_err()) }).await <= longest);
-        assert!(took(async { assert!(stage.store.depart(&replica).await.is_err()) }).await <= PATIENCE + longest, "it owes something");
+        assert!(
+            took(async { assert!(stage.store.announce(&replica).await.is_err()) }).await <= longest
+        );
+        assert!(
+            took(async { assert!(stage.store.depart(&replica).await.is_err()) }).await
+                <= PATIENCE + longest,
+            "it owes something"
+        );
     }
 }
 
@@ -50,7 +63,13 @@ async fn a_caller_pays_for_three_timeouts_and_for_no_more() {
     assert_eq!(waits, 3);
     let observed = stage.store.observe();
     assert_eq!((observed.opened, observed.breaker), (1, BreakerState::Open));
-    assert_eq!((observed.errors_of(StoreErrorKind::Timeout), observed.errors_of(StoreErrorKind::BreakerOpen)), (3, 97));
+    assert_eq!(
+        (
+            observed.errors_of(StoreErrorKind::Timeout),
+            observed.errors_of(StoreErrorKind::BreakerOpen)
+        ),
+        (3, 97)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,7 +118,9 @@ async fn callers_that_give_up_before_the_timeout_still_find_a_hang_out() {
     let stage = Stage::set(Mood::Stalls);
     let patience = Duration::from_millis(20);
     for _ in 0..3 {
-        assert!(tokio::time::timeout(patience, stage.store.decide(&take(&limit("a")))).await.is_err());
+        assert!(
+            tokio::time::timeout(patience, stage.store.decide(&take(&limit("a")))).await.is_err()
+        );
     }
     assert_eq!(stage.store.observe().breaker, BreakerState::Open);
     stage.recover().await;
@@ -109,7 +130,11 @@ async fn callers_that_give_up_before_the_timeout_still_find_a_hang_out() {
 async fn callers_that_leave_at_once_say_nothing_about_the_store() {
     let stage = Stage::set(Mood::AnswersAfter(Duration::from_millis(10)));
     for _ in 0..10 {
-        assert!(tokio::time::timeout(Duration::from_millis(1), stage.store.decide(&take(&limit("a")))).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), stage.store.decide(&take(&limit("a"))))
+                .await
+                .is_err()
+        );
     }
     let observed = stage.store.observe();
     assert_eq!((observed.breaker, observed.last_failure.is_none()), (BreakerState::Closed, true));
@@ -124,9 +149,19 @@ async fn probes_come_less_and_less_often_and_nobody_else_asks() {
     for _ in 0..100 {
         stage.decide(&take(&limit("a"))).await;
     }
-    let probes: Vec<_> = stage.inner.asked().into_iter().filter(|(_, what)| *what == Asked::Probe).map(|(at, _)| at).collect();
-    let pauses: Vec<_> =
-        [open].iter().chain(&probes).zip(&probes).map(|(before, after)| after.duration_since(*before).as_millis() / 10 * 10).collect();
+    let probes: Vec<_> = stage
+        .inner
+        .asked()
+        .into_iter()
+        .filter(|(_, what)| *what == Asked::Probe)
+        .map(|(at, _)| at)
+        .collect();
+    let pauses: Vec<_> = [open]
+        .iter()
+        .chain(&probes)
+        .zip(&probes)
+        .map(|(before, after)| after.duration_since(*before).as_millis() / 10 * 10)
+        .collect();
     assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000, 1_000]);
     assert_eq!(stage.inner.times_asked(&Asked::Decide), 3);
 }
@@ -142,7 +177,11 @@ async fn it_closes_by_itself_when_the_store_is_back() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(stage.store.observe().breaker, BreakerState::Open, "{mood:?}");
         stage.recover().await;
-        assert_eq!(stage.decide(&take(&limit("a"))).await.source(), sluice_core::Source::Store, "{mood:?}");
+        assert_eq!(
+            stage.decide(&take(&limit("a"))).await.source(),
+            sluice_core::Source::Store,
+            "{mood:?}"
+        );
     }
 }
 
@@ -151,7 +190,10 @@ async fn a_store_that_answers_too_late_stays_away() {
     let stage = Stage::set(Mood::AnswersAfter(TIMEOUT + Duration::from_millis(5)));
     stage.open_breaker().await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!((stage.store.observe().breaker, stage.store.observe().opened), (BreakerState::Open, 1));
+    assert_eq!(
+        (stage.store.observe().breaker, stage.store.observe().opened),
+        (BreakerState::Open, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +230,10 @@ async fn a_bucket_that_cannot_be_read_says_nothing_about_the_store() {
         assert_eq!(stage.decide(&take(&limit("a"))).await.source(), sluice_core::Source::Local);
     }
     let observed = stage.store.observe();
-    assert_eq!((observed.breaker, observed.errors_of(StoreErrorKind::Unreadable)), (BreakerState::Closed, 10));
+    assert_eq!(
+        (observed.breaker, observed.errors_of(StoreErrorKind::Unreadable)),
+        (BreakerState::Closed, 10)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +259,11 @@ async fn announcements_tell_among_how_many_a_limit_is_shared() {
     assert_eq!(stage.store.observe().live_replicas, 1);
     for (id, size) in [("a", 1), ("b", 2), ("c", 3)] {
         let replica = crate::Replica { id: id.to_owned(), version: "1".to_owned() };
-        stage.inner.turn(if id == "b" { Mood::AnswersAfter(Duration::from_millis(1)) } else { Mood::Answers });
+        stage.inner.turn(if id == "b" {
+            Mood::AnswersAfter(Duration::from_millis(1))
+        } else {
+            Mood::Answers
+        });
         assert_eq!(stage.store.announce(&replica).await.unwrap().size(), size);
         assert_eq!(stage.store.observe().live_replicas, size);
     }

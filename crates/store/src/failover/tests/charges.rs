@@ -113,8 +113,14 @@ async fn nothing_is_lost_when_the_store_fails_again_in_the_middle() {
     for charged in [100, 0, 300, 1] {
         let before = stage.store.observe().charged_tokens;
         stage.inner.turn(Mood::AnswersChecks(charged));
-        eventually_async("so many are charged", async || stage.store.observe().charged_tokens == before + charged as u64).await;
-        eventually_async("it is away again", async || stage.store.observe().breaker == BreakerState::Open).await;
+        eventually_async("so many are charged", async || {
+            stage.store.observe().charged_tokens == before + charged as u64
+        })
+        .await;
+        eventually_async("it is away again", async || {
+            stage.store.observe().breaker == BreakerState::Open
+        })
+        .await;
         // Admitted in the middle of it all.
         stage.decide(&take(&limits[0])).await;
         stage.decide(&take(&limits[599])).await;

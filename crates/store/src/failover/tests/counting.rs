@@ -16,7 +16,13 @@ const OUTAGE: Duration = Duration::from_millis(900);
 type Admitted = Mutex<Vec<(Timestamp, u64)>>;
 
 /// Asks until the outage is over by the clock, and then until it is denied once more.
-async fn hammer(store: Arc<Failover<Arc<Scripted>>>, limit: Limit, clock: Arc<ManualClock>, end: Timestamp, admitted: Arc<Admitted>) {
+async fn hammer(
+    store: Arc<Failover<Arc<Scripted>>>,
+    limit: Limit,
+    clock: Arc<ManualClock>,
+    end: Timestamp,
+    admitted: Arc<Admitted>,
+) {
     for tokens in (1..=7).cycle() {
         let over = clock.now() >= end;
         let decision = store.decide(&check(Action::Take, &[(&limit, tokens)])).await.unwrap();
@@ -38,7 +44,10 @@ fn holds_in_every_window(mut admitted: Vec<(Timestamp, u64)>, rate: u64, burst: 
         for (at, tokens) in &admitted[first..] {
             sum += tokens;
             let span = u64::try_from(at.since(*start).as_micros()).unwrap();
-            assert!(sum * 1_000_000 <= burst * 1_000_000 + rate * span, "{sum} tokens in {span} us");
+            assert!(
+                sum * 1_000_000 <= burst * 1_000_000 + rate * span,
+                "{sum} tokens in {span} us"
+            );
         }
     }
 }
@@ -61,7 +70,13 @@ async fn a_fleet_without_its_store_holds_the_limit_and_tells_it_every_token() {
     let mut tasks = JoinSet::new();
     for (store, admitted) in &fleet {
         for _ in 0..8 {
-            tasks.spawn(hammer(Arc::clone(store), limit.clone(), clock.clone(), end, Arc::clone(admitted)));
+            tasks.spawn(hammer(
+                Arc::clone(store),
+                limit.clone(),
+                clock.clone(),
+                end,
+                Arc::clone(admitted),
+            ));
         }
     }
     // A bucket that is not spent yet would lose the refill of its first moments.
@@ -80,7 +95,11 @@ async fn a_fleet_without_its_store_holds_the_limit_and_tells_it_every_token() {
     for (_, admitted) in &fleet {
         let admitted = std::mem::take(&mut *admitted.lock());
         let sum: u64 = admitted.iter().map(|(_, tokens)| tokens).sum();
-        assert_eq!(sum, BURST / share + RATE / share * 900 / 1_000, "a share is spent to the last token");
+        assert_eq!(
+            sum,
+            BURST / share + RATE / share * 900 / 1_000,
+            "a share is spent to the last token"
+        );
         holds_in_every_window(admitted.clone(), RATE / share, BURST / share);
         all.extend(admitted);
     }
@@ -97,5 +116,9 @@ async fn a_fleet_without_its_store_holds_the_limit_and_tells_it_every_token() {
     }
     let owed = sum - BURST + 1;
     let real = inner.really_decide(&peek(&limit));
-    assert_eq!(real.retry(), Retry::After(Duration::from_millis(owed * 1_000 / RATE)), "to the token: {sum} of a full bucket");
+    assert_eq!(
+        real.retry(),
+        Retry::After(Duration::from_millis(owed * 1_000 / RATE)),
+        "to the token: {sum} of a full bucket"
+    );
 }

@@ -23,7 +23,8 @@ fn failover() -> (Failover<Arc<Scripted>>, Arc<Scripted>) {
 }
 
 async fn closes(store: &Failover<Arc<Scripted>>) {
-    eventually_async("the store is back", async || store.observe().breaker == BreakerState::Closed).await;
+    eventually_async("the store is back", async || store.observe().breaker == BreakerState::Closed)
+        .await;
 }
 
 /// Polls once, without any runtime.
@@ -36,7 +37,9 @@ fn answers_that_are_there_need_no_runtime() {
     let store = Failover::over(MemoryStore::new(), TIMEOUT);
     let check = take(&limit("a"));
     assert!(matches!(store.decide(&check), crate::Answer::Ready(_)));
-    assert!(matches!(poll(store.decide(&check)), Poll::Ready(Ok(decision)) if decision.is_allowed()));
+    assert!(
+        matches!(poll(store.decide(&check)), Poll::Ready(Ok(decision)) if decision.is_allowed())
+    );
     assert!(matches!(poll(store.probe()), Poll::Ready(Ok(()))));
 }
 
@@ -121,7 +124,9 @@ fn no_task_outlives_the_wrapper() {
             assert_eq!(runtime.metrics().num_alive_tasks(), 1);
             Arc::downgrade(&inner)
         });
-        runtime.block_on(eventually_async("the task has ended", async || runtime.metrics().num_alive_tasks() == 0));
+        runtime.block_on(eventually_async("the task has ended", async || {
+            runtime.metrics().num_alive_tasks() == 0
+        }));
         assert!(gone.upgrade().is_none());
     }
 }
@@ -150,13 +155,17 @@ async fn the_task_ends_when_all_is_done_and_comes_back_when_needed() {
         assert_eq!(tasks(), 1, "one task is enough");
         stage.recover().await;
         eventually_async("the task has ended", async || tasks() == 0).await;
-        assert_eq!((stage.store.observe().opened, stage.store.observe().charged_tokens), (round, round));
+        assert_eq!(
+            (stage.store.observe().opened, stage.store.observe().charged_tokens),
+            (round, round)
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn idle_local_buckets_are_forgotten_after_the_outage() {
-    let clock = Arc::new(ManualClock::new(sluice_core::Timestamp::from_unix_micros(1_800_000_000_000_000)));
+    let clock =
+        Arc::new(ManualClock::new(sluice_core::Timestamp::from_unix_micros(1_800_000_000_000_000)));
     let inner = Arc::new(Scripted::new(clock.clone()));
     let store = Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock.clone());
     inner.turn(Mood::Unreachable);

@@ -9,7 +9,10 @@ mod scripted;
 
 use std::{sync::Arc, time::Duration};
 
-use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, Mode, OnStoreFailure, Subject, Tag, Tagger, TokenBucket};
+use sluice_core::{
+    Action, Algorithm, Check, Cost, Decision, Limit, Mode, OnStoreFailure, Subject, Tag, Tagger,
+    TokenBucket,
+};
 use sluice_testkit::eventually_async;
 
 use self::scripted::{Mood, RuntimeClock, Scripted};
@@ -18,7 +21,8 @@ use crate::{Store, StoreError};
 
 const TIMEOUT: Duration = Duration::from_millis(25);
 
-/// A failover over a store that does as it is told; both on the runtime's clock, which only moves when everybody waits.
+/// A failover over a store that does as it is told; both on the runtime's clock, which only moves
+/// when everybody waits.
 struct Stage {
     store: Failover<Arc<Scripted>>,
     inner: Arc<Scripted>,
@@ -46,7 +50,8 @@ impl Stage {
     }
 
     async fn breaker_is(&self, state: BreakerState) {
-        eventually_async("the breaker has changed", async || self.store.observe().breaker == state).await;
+        eventually_async("the breaker has changed", async || self.store.observe().breaker == state)
+            .await;
     }
 
     /// Lets the store answer again, and waits until the wrapper has told it everything.
@@ -85,7 +90,9 @@ fn cost(tokens: u64) -> Cost {
 }
 
 fn check(action: Action, parts: &[(&Limit, u64)]) -> Check {
-    parts.iter().fold(Check::new(action), |check, (limit, tokens)| check.with(&Arc::new((*limit).clone()), alice(), cost(*tokens)))
+    parts.iter().fold(Check::new(action), |check, (limit, tokens)| {
+        check.with(&Arc::new((*limit).clone()), alice(), cost(*tokens))
+    })
 }
 
 fn take(limit: &Limit) -> Check {

@@ -5,7 +5,11 @@ use sluice_core::{Retry, Source};
 use super::*;
 
 fn verdicts(decision: &Decision) -> Vec<(&str, bool, u64)> {
-    decision.verdicts().iter().map(|verdict| (verdict.limit.name(), verdict.admitted, verdict.remaining)).collect()
+    decision
+        .verdicts()
+        .iter()
+        .map(|verdict| (verdict.limit.name(), verdict.admitted, verdict.remaining))
+        .collect()
 }
 
 async fn away() -> Stage {
@@ -77,11 +81,15 @@ async fn deny_denies_until_the_store_may_be_back() {
 async fn error_leaves_the_answer_to_the_caller() {
     let stage = Stage::set(Mood::Stalls);
     let limit = limit("default").with_on_store_failure(OnStoreFailure::Error);
-    for cause in
-        ["the store did not answer within 25ms"; 3].into_iter().chain(["the store is away, and is not asked until it answers a probe"])
+    for cause in ["the store did not answer within 25ms"; 3]
+        .into_iter()
+        .chain(["the store is away, and is not asked until it answers a probe"])
     {
         let error = stage.store.decide(&take(&limit)).await.unwrap_err();
-        assert_eq!(error.to_string(), "the store is away, and limit `default` leaves the answer to the caller");
+        assert_eq!(
+            error.to_string(),
+            "the store is away, and limit `default` leaves the answer to the caller"
+        );
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
     }
 }
@@ -89,9 +97,11 @@ async fn error_leaves_the_answer_to_the_caller() {
 #[tokio::test(start_paused = true)]
 async fn of_a_mixed_check_an_error_part_takes_the_whole() {
     let stage = away().await;
-    let (local, deny) = (slow("local", 10), slow("deny", 10).with_on_store_failure(OnStoreFailure::Deny));
+    let (local, deny) =
+        (slow("local", 10), slow("deny", 10).with_on_store_failure(OnStoreFailure::Deny));
     let error = slow("error", 10).with_on_store_failure(OnStoreFailure::Error);
-    let answer = stage.store.decide(&check(Action::Take, &[(&local, 1), (&deny, 1), (&error, 1)])).await;
+    let answer =
+        stage.store.decide(&check(Action::Take, &[(&local, 1), (&deny, 1), (&error, 1)])).await;
     assert!(matches!(answer, Err(StoreError::LeftToCaller { limit, .. }) if limit == "error"));
     assert_eq!(stage.decide(&peek(&local)).await.binding().unwrap().remaining, 10);
     stage.recover().await;
@@ -101,26 +111,37 @@ async fn of_a_mixed_check_an_error_part_takes_the_whole() {
 #[tokio::test(start_paused = true)]
 async fn a_mixed_check_that_one_part_denies_takes_nothing() {
     let stage = away().await;
-    let (local, allow) = (slow("local", 10), slow("allow", 10).with_on_store_failure(OnStoreFailure::Allow));
-    let (deny, spent) = (slow("deny", 10).with_on_store_failure(OnStoreFailure::Deny), slow("spent", 1));
+    let (local, allow) =
+        (slow("local", 10), slow("allow", 10).with_on_store_failure(OnStoreFailure::Allow));
+    let (deny, spent) =
+        (slow("deny", 10).with_on_store_failure(OnStoreFailure::Deny), slow("spent", 1));
     stage.decide(&take(&spent)).await;
 
-    let decision = stage.decide(&check(Action::Take, &[(&allow, 2), (&local, 3), (&deny, 1)])).await;
+    let decision =
+        stage.decide(&check(Action::Take, &[(&allow, 2), (&local, 3), (&deny, 1)])).await;
     assert!(decision.is_denied());
     assert_eq!(verdicts(&decision), [("allow", true, 10), ("local", true, 10), ("deny", false, 0)]);
-    let decision = stage.decide(&check(Action::Take, &[(&allow, 2), (&spent, 1), (&local, 3)])).await;
+    let decision =
+        stage.decide(&check(Action::Take, &[(&allow, 2), (&spent, 1), (&local, 3)])).await;
     assert!(decision.is_denied());
-    assert_eq!(verdicts(&decision), [("allow", true, 10), ("spent", false, 0), ("local", true, 10)]);
+    assert_eq!(
+        verdicts(&decision),
+        [("allow", true, 10), ("spent", false, 0), ("local", true, 10)]
+    );
     assert_eq!(decision.binding().unwrap().limit.name(), "spent");
 
     stage.recover().await;
-    assert_eq!((stage.left(&allow).await, stage.left(&local).await, stage.left(&spent).await), (10, 10, 0));
+    assert_eq!(
+        (stage.left(&allow).await, stage.left(&local).await, stage.left(&spent).await),
+        (10, 10, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_mixed_check_that_passes_is_charged_in_every_part() {
     let stage = away().await;
-    let (local, allow) = (slow("local", 10), slow("allow", 10).with_on_store_failure(OnStoreFailure::Allow));
+    let (local, allow) =
+        (slow("local", 10), slow("allow", 10).with_on_store_failure(OnStoreFailure::Allow));
     let decision = stage.decide(&check(Action::Take, &[(&allow, 2), (&local, 3)])).await;
     assert_eq!(verdicts(&decision), [("allow", true, 8), ("local", true, 7)]);
     stage.recover().await;
@@ -131,17 +152,28 @@ async fn a_mixed_check_that_passes_is_charged_in_every_part() {
 async fn a_shadow_never_denies_and_never_makes_an_error() {
     let stage = away().await;
     let shadow = |name, rule| slow(name, 1).with_mode(Mode::Shadow).with_on_store_failure(rule);
-    let (local, deny) = (shadow("local", OnStoreFailure::Local), shadow("deny", OnStoreFailure::Deny));
+    let (local, deny) =
+        (shadow("local", OnStoreFailure::Local), shadow("deny", OnStoreFailure::Deny));
     let (error, enforced) = (shadow("error", OnStoreFailure::Error), slow("enforced", 10));
     let mixed = check(Action::Take, &[(&local, 1), (&deny, 1), (&error, 1), (&enforced, 1)]);
     let first = stage.decide(&mixed).await;
     assert_eq!((first.is_allowed(), first.binding().unwrap().limit.name()), (true, "enforced"));
-    assert_eq!(verdicts(&first), [("local", true, 0), ("deny", false, 0), ("error", true, 0), ("enforced", true, 9)]);
+    assert_eq!(
+        verdicts(&first),
+        [("local", true, 0), ("deny", false, 0), ("error", true, 0), ("enforced", true, 9)]
+    );
     let second = stage.decide(&mixed).await;
     assert!(second.is_allowed());
-    assert_eq!(verdicts(&second), [("local", false, 0), ("deny", false, 0), ("error", true, 0), ("enforced", true, 8)]);
+    assert_eq!(
+        verdicts(&second),
+        [("local", false, 0), ("deny", false, 0), ("error", true, 0), ("enforced", true, 8)]
+    );
     stage.recover().await;
-    assert_eq!(stage.store.observe().charged_tokens, 1 + 2 + 2, "what a shadow did not admit is not charged to it");
+    assert_eq!(
+        stage.store.observe().charged_tokens,
+        1 + 2 + 2,
+        "what a shadow did not admit is not charged to it"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,10 +185,14 @@ async fn a_check_without_limits_passes() {
 #[tokio::test(start_paused = true)]
 async fn peeks_are_answered_and_take_nothing() {
     let stage = away().await;
-    let (local, allow) = (slow("local", 10), slow("allow", 10).with_on_store_failure(OnStoreFailure::Allow));
+    let (local, allow) =
+        (slow("local", 10), slow("allow", 10).with_on_store_failure(OnStoreFailure::Allow));
     for _ in 0..20 {
         let decision = stage.decide(&check(Action::Peek, &[(&local, 3), (&allow, 3)])).await;
-        assert_eq!((decision.is_allowed(), verdicts(&decision)), (true, vec![("local", true, 10), ("allow", true, 10)]));
+        assert_eq!(
+            (decision.is_allowed(), verdicts(&decision)),
+            (true, vec![("local", true, 10), ("allow", true, 10)])
+        );
     }
     assert!(stage.decide(&check(Action::Peek, &[(&local, 11)])).await.is_denied());
     assert_eq!(stage.store.observe().owed_buckets, 0);
@@ -165,9 +201,13 @@ async fn peeks_are_answered_and_take_nothing() {
 #[tokio::test(start_paused = true)]
 async fn charges_are_accepted_whatever_the_limit_says_and_count_locally_too() {
     let stage = away().await;
-    let (local, error) = (slow("local", 10), slow("error", 10).with_on_store_failure(OnStoreFailure::Error));
+    let (local, error) =
+        (slow("local", 10), slow("error", 10).with_on_store_failure(OnStoreFailure::Error));
     let decision = stage.decide(&check(Action::Charge, &[(&local, 12), (&error, 4)])).await;
-    assert_eq!((decision.is_allowed(), verdicts(&decision)), (true, vec![("local", true, 0), ("error", true, 6)]));
+    assert_eq!(
+        (decision.is_allowed(), verdicts(&decision)),
+        (true, vec![("local", true, 0), ("error", true, 6)])
+    );
     assert!(stage.decide(&take(&local)).await.is_denied());
     stage.recover().await;
     assert_eq!((stage.left(&local).await, stage.left(&error).await), (0, 6));
@@ -191,7 +231,8 @@ async fn of_a_batch_each_check_is_answered_by_itself_and_in_order() {
     let checks = [take(&local), take(&deny), take(&local), take(&error), take(&local)];
     for _ in 0..2 {
         let answers = stage.store.decide_all(&checks).await;
-        let allowed: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok().map(Decision::is_allowed)).collect();
+        let allowed: Vec<_> =
+            answers.iter().map(|answer| answer.as_ref().ok().map(Decision::is_allowed)).collect();
         let first = Some(stage.store.observe().errors_of(crate::StoreErrorKind::Timeout) == 1);
         assert_eq!(allowed, [first, Some(false), first, None, Some(false)]);
     }

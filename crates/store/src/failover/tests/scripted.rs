@@ -64,7 +64,11 @@ impl Clock for RuntimeClock {
 
 impl Scripted {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { memory: MemoryStore::with_clock(clock), mood: Mutex::new(Mood::Answers), asked: Mutex::default() }
+        Self {
+            memory: MemoryStore::with_clock(clock),
+            mood: Mutex::new(Mood::Answers),
+            asked: Mutex::default(),
+        }
     }
 
     pub(super) fn turn(&self, mood: Mood) {
@@ -94,7 +98,9 @@ impl Scripted {
         let mood = *self.mood.lock();
         match mood {
             Mood::Unreachable | Mood::AnswersChecks(0) => Err(unreachable_error()),
-            Mood::Gibberish if !check.parts().is_empty() => Err(StoreError::Unreadable { what: "gibberish".to_owned() }),
+            Mood::Gibberish if !check.parts().is_empty() => {
+                Err(StoreError::Unreadable { what: "gibberish".to_owned() })
+            }
             Mood::ReadOnly if check.action() != Action::Peek => {
                 let mut asked = Check::new(Action::Peek);
                 check.parts().iter().cloned().for_each(|part| asked.push(part));
@@ -109,7 +115,11 @@ impl Scripted {
         }
     }
 
-    fn answer<'a, T: Send + 'a>(&'a self, mood: Mood, act: impl FnOnce() -> T + Send + 'a) -> Answer<'a, T> {
+    fn answer<'a, T: Send + 'a>(
+        &'a self,
+        mood: Mood,
+        act: impl FnOnce() -> T + Send + 'a,
+    ) -> Answer<'a, T> {
         match mood {
             Mood::Stalls => Answer::pending(std::future::pending()),
             Mood::ActsAndStalls => {
@@ -131,7 +141,10 @@ impl Store for Scripted {
         self.answer(mood, move || self.decide_in_mood(check))
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         let mood = self.note(Asked::DecideAll(checks.len()));
         self.answer(mood, move || checks.iter().map(|check| self.decide_in_mood(check)).collect())
     }
@@ -148,7 +161,9 @@ impl Store for Scripted {
     fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
         let mood = *self.mood.lock();
         match self.memory.announce(replica) {
-            Answer::Ready(fleet) => self.answer(mood, move || fleet.unwrap_or_else(|| Err(unreachable_error()))),
+            Answer::Ready(fleet) => {
+                self.answer(mood, move || fleet.unwrap_or_else(|| Err(unreachable_error())))
+            }
             pending @ Answer::Pending(_) => pending,
         }
     }
@@ -167,5 +182,7 @@ fn unreachable_error() -> StoreError {
 }
 
 fn refusal() -> StoreError {
-    StoreError::Refused(Arc::new(std::io::Error::other("READONLY You can't write against a read only replica.")))
+    StoreError::Refused(Arc::new(std::io::Error::other(
+        "READONLY You can't write against a read only replica.",
+    )))
 }

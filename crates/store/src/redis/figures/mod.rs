@@ -1,7 +1,9 @@
 //! The figures of a fleet in Redis.
 //!
-//! All keys are `prefix:{figures}:...`, so that they share a slot: a flush is one pipeline to one server, also in a Cluster. What must not be added twice
-//! goes through `lua/figures.lua`, which knows the number of each replica's last flush; what may be, such as who was seen, by plain commands beside it.
+//! All keys are `prefix:{figures}:...`, so that they share a slot: a flush is one pipeline to one
+//! server, also in a Cluster. What must not be added twice goes through `lua/figures.lua`, which
+//! knows the number of each replica's last flush; what may be, such as who was seen, by plain
+//! commands beside it.
 //!
 //! | key | what |
 //! |---|---|
@@ -27,7 +29,9 @@ use deadpool_redis::Connection;
 use redis::{Pipeline, Value};
 use sluice_core::Timestamp;
 
-use super::{RedisError, RedisSettings, connections::Connections, keys::Keys, scripts, store_error};
+use super::{
+    RedisError, RedisSettings, connections::Connections, keys::Keys, scripts, store_error,
+};
 use crate::{
     Answer, StoreError,
     figures::{Figures, FleetFigures, Flush, Gauges, Slice},
@@ -36,7 +40,8 @@ use crate::{
 /// How long a call may take at least: nobody waits for it on a request's way.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Keeps the figures of a fleet in the Redis that has its buckets, on connections of their own, so that no decision waits behind them.
+/// Keeps the figures of a fleet in the Redis that has its buckets, on connections of their own, so
+/// that no decision waits behind them.
 #[derive(Debug)]
 pub struct RedisFigures {
     connections: Connections,
@@ -100,21 +105,30 @@ impl RedisFigures {
         let (mut connection, answers) = self.keep(connection, answers)?;
         let mut figures = read::read_first(&answers, now)?;
         let slice = Slice::at(now);
-        let answers = self.send(&mut connection, &read::second(&self.keys, slice, figures.endpoints.keys())).await;
+        let answers = self
+            .send(&mut connection, &read::second(&self.keys, slice, figures.endpoints.keys()))
+            .await;
         let answers = self.unless_broken(connection, answers)?;
         read::read_second(&answers, &mut figures)?;
         Ok(figures)
     }
 
-    /// The server's time, to the few milliseconds that a round trip takes. It is asked once, and told by every flush.
+    /// The server's time, to the few milliseconds that a round trip takes. It is asked once, and
+    /// told by every flush.
     async fn now(&self, connection: &mut Connection) -> Result<Timestamp, StoreError> {
         if self.clock_ahead_us.load(Ordering::Relaxed) == i64::MIN {
-            let time =
-                redis::cmd("TIME").query_async::<Value>(&mut **connection).await.map_err(|error| store_error(error, self.timeout))?;
+            let time = redis::cmd("TIME")
+                .query_async::<Value>(&mut **connection)
+                .await
+                .map_err(|error| store_error(error, self.timeout))?;
             self.tell_time(Some(&time));
         }
         let ahead = match self.clock_ahead_us.load(Ordering::Relaxed) {
-            i64::MIN => return Err(StoreError::Unreadable { what: "TIME was answered with no time".to_owned() }),
+            i64::MIN => {
+                return Err(StoreError::Unreadable {
+                    what: "TIME was answered with no time".to_owned(),
+                });
+            }
             ahead => ahead,
         };
         Ok(Timestamp::from_unix_micros(system_micros().saturating_add(ahead)))
@@ -126,16 +140,28 @@ impl RedisFigures {
         }
     }
 
-    async fn send(&self, connection: &mut Connection, pipeline: &Pipeline) -> Result<Vec<Value>, redis::RedisError> {
+    async fn send(
+        &self,
+        connection: &mut Connection,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, redis::RedisError> {
         pipeline.query_async(&mut **connection).await
     }
 
-    fn unless_broken(&self, connection: Connection, answers: Result<Vec<Value>, redis::RedisError>) -> Result<Vec<Value>, StoreError> {
+    fn unless_broken(
+        &self,
+        connection: Connection,
+        answers: Result<Vec<Value>, redis::RedisError>,
+    ) -> Result<Vec<Value>, StoreError> {
         self.keep(connection, answers).map(|(_, answers)| answers)
     }
 
     /// The connection, unless it failed: what came late would be somebody else's answer.
-    fn keep(&self, connection: Connection, answers: Result<Vec<Value>, redis::RedisError>) -> Result<(Connection, Vec<Value>), StoreError> {
+    fn keep(
+        &self,
+        connection: Connection,
+        answers: Result<Vec<Value>, redis::RedisError>,
+    ) -> Result<(Connection, Vec<Value>), StoreError> {
         match answers {
             Ok(answers) => Ok((connection, answers)),
             Err(error) => {
@@ -160,7 +186,10 @@ impl Figures for RedisFigures {
             let mut connection = self.connections.get().await?;
             let mut command = redis::cmd("HDEL");
             command.arg(self.keys.figures("replicas")).arg(replica);
-            command.query_async::<()>(&mut *connection).await.map_err(|error| store_error(error, self.timeout))
+            command
+                .query_async::<()>(&mut *connection)
+                .await
+                .map_err(|error| store_error(error, self.timeout))
         })
     }
 }

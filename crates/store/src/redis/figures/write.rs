@@ -7,8 +7,8 @@ use sluice_core::{Tag, Timestamp};
 
 use crate::{
     figures::{
-        Deltas, Flush, Held, LATE_START, MAX_DEPLOYMENT_AGE, MAX_ENDPOINTS, MAX_GAUGES, MAX_TOP, Phase, REPORT_KEPT, SLICE, SLICES, Slice,
-        Total, at,
+        Deltas, Flush, Held, LATE_START, MAX_DEPLOYMENT_AGE, MAX_ENDPOINTS, MAX_GAUGES, MAX_TOP,
+        Phase, REPORT_KEPT, SLICE, SLICES, Slice, Total, at,
     },
     redis::{keys::Keys, scripts},
 };
@@ -18,11 +18,13 @@ pub(super) const GAUGE_ANSWERS: usize = 3;
 
 /// Clients in one command: it holds the server up for some tens of microseconds.
 const CHUNK: usize = 500;
-/// The most limited clients of one flush that are counted each by itself; all are counted as distinct.
+/// The most limited clients of one flush that are counted each by itself; all are counted as
+/// distinct.
 const TOP_OF_A_FLUSH: usize = 200;
 /// Deployments that are remembered by id.
 const MAX_DEPLOYMENTS: usize = 10_000;
-/// The end of a deployment, and the number of a silent replica's last flush, are remembered for as long.
+/// The end of a deployment, and the number of a silent replica's last flush, are remembered for as
+/// long.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 
 /// What stands before an endpoint's name in the hash of endpoints.
@@ -37,7 +39,10 @@ pub(super) fn pipeline(keys: &Keys, flush: &Flush, now: Timestamp) -> Pipeline {
     let slice = Slice::at(now);
     let mut pipeline = redis::pipe();
     pipeline.cmd("TIME");
-    pipeline.add_command(scripts::FIGURES.command_by_digest(|command| script_arguments(command, keys, flush, now, slice)));
+    pipeline.add_command(
+        scripts::FIGURES
+            .command_by_digest(|command| script_arguments(command, keys, flush, now, slice)),
+    );
     let kept = SLICE.as_secs() * (SLICES + 1);
     let mut count = |key: String, clients: &[Tag]| {
         for chunk in clients.chunks(CHUNK) {
@@ -81,7 +86,11 @@ fn script_arguments(command: &mut Cmd, keys: &Keys, flush: &Flush, now: Timestam
         command.arg(keys.figures(name));
     }
     let Held { http, websocket, grpc, database } = flush.held;
-    command.arg(&*flush.replica).arg(flush.number).arg(format!("{http} {websocket} {grpc} {database}")).arg(millis(now));
+    command
+        .arg(&*flush.replica)
+        .arg(flush.number)
+        .arg(format!("{http} {websocket} {grpc} {database}"))
+        .arg(millis(now));
     // Each endpoint has two fields.
     command.arg(2 * MAX_ENDPOINTS).arg(MAX_GAUGES).arg(MAX_DEPLOYMENTS).arg(MAX_TOP);
     let kept = SLICE * u32::try_from(SLICES + 1).unwrap_or(u32::MAX);
@@ -92,8 +101,14 @@ fn script_arguments(command: &mut Cmd, keys: &Keys, flush: &Flush, now: Timestam
 }
 
 fn lists(command: &mut Cmd, deltas: &Deltas, now: Timestamp) {
-    let unnamed: i64 = deltas.deployments.iter().filter(|change| change.id.is_none()).map(|change| step(change.phase)).sum();
-    let totals: Vec<(Total, u64)> = deltas.totals.iter().filter(|(_, amount)| *amount > 0).collect();
+    let unnamed: i64 = deltas
+        .deployments
+        .iter()
+        .filter(|change| change.id.is_none())
+        .map(|change| step(change.phase))
+        .sum();
+    let totals: Vec<(Total, u64)> =
+        deltas.totals.iter().filter(|(_, amount)| *amount > 0).collect();
     command.arg(totals.len() + usize::from(unnamed != 0));
     for (total, amount) in totals {
         command.arg(total.name()).arg(addend(amount));
@@ -103,7 +118,9 @@ fn lists(command: &mut Cmd, deltas: &Deltas, now: Timestamp) {
     }
 
     let sums = deltas.endpoints.iter().flat_map(|(endpoint, more)| {
-        [(REQUESTS, endpoint, more.requests), (REJECTED, endpoint, more.rejected)].into_iter().filter(|(_, _, amount)| *amount > 0)
+        [(REQUESTS, endpoint, more.requests), (REJECTED, endpoint, more.rejected)]
+            .into_iter()
+            .filter(|(_, _, amount)| *amount > 0)
     });
     let sums: Vec<_> = sums.collect();
     command.arg(sums.len());
@@ -111,7 +128,11 @@ fn lists(command: &mut Cmd, deltas: &Deltas, now: Timestamp) {
         command.arg(format!("{what}{endpoint}")).arg(addend(amount));
     }
 
-    let named: Vec<_> = deltas.deployments.iter().filter_map(|change| change.id.as_ref().map(|id| (id, change))).collect();
+    let named: Vec<_> = deltas
+        .deployments
+        .iter()
+        .filter_map(|change| change.id.as_ref().map(|id| (id, change)))
+        .collect();
     command.arg(named.len());
     for (id, change) in named {
         let phase = match change.phase {

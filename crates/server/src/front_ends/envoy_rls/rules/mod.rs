@@ -1,4 +1,5 @@
-//! The rules of every file, compiled once per load: which limit the entries of a descriptor lead to.
+//! The rules of every file, compiled once per load: which limit the entries of a descriptor lead
+//! to.
 
 mod naming;
 mod pattern;
@@ -60,14 +61,25 @@ pub(super) struct Found<'r> {
 }
 
 impl Rules {
-    /// The rules in `settings`. Where the store cannot decide, `on_store_failure` says who does; `tagger` makes values unreadable.
-    pub(super) fn new(settings: &RlsSettings, on_store_failure: OnStoreFailure, tagger: Tagger, recorders: &Recorders) -> Self {
+    /// The rules in `settings`. Where the store cannot decide, `on_store_failure` says who does;
+    /// `tagger` makes values unreadable.
+    pub(super) fn new(
+        settings: &RlsSettings,
+        on_store_failure: OnStoreFailure,
+        tagger: Tagger,
+        recorders: &Recorders,
+    ) -> Self {
         let making = Making { on_store_failure };
         let domain = |domain: &rls::Domain| {
             let compiler = Compiler { recorder: &recorders.decisions, making };
             let top = compiler.level(&domain.name, &domain.descriptors);
             let overrides_counter = recorders.decisions.bind(&format!("{}.override", domain.name));
-            let compiled = Domain { name: domain.name.as_str().into(), top, overrides: Mutex::default(), overrides_counter };
+            let compiled = Domain {
+                name: domain.name.as_str().into(),
+                top,
+                overrides: Mutex::default(),
+                overrides_counter,
+            };
             (domain.name.as_bytes().into(), compiled)
         };
         Self {
@@ -86,23 +98,39 @@ impl Rules {
     }
 
     /// What counts the decisions of the rule found for `entries`.
-    pub(super) fn counter<'r>(&self, domain: &Domain, entries: &[Entry], found: &Found<'r>) -> Cow<'r, BoundDecisions> {
+    pub(super) fn counter<'r>(
+        &self,
+        domain: &Domain,
+        entries: &[Entry],
+        found: &Found<'r>,
+    ) -> Cow<'r, BoundDecisions> {
         self.names.counter(&domain.name, entries, &found.way, found.rule)
     }
 
-    /// Whose bucket `entries` take from. Without a rule, which may let several share one, each list of entries has its own.
+    /// Whose bucket `entries` take from. Without a rule, which may let several share one, each list
+    /// of entries has its own.
     pub(super) fn tag(&self, domain: &Domain, entries: &[Entry], found: Option<&Found<'_>>) -> Tag {
         let value = |place: usize, value| match found.map(|found| found.way[place]) {
-            Some(tree::Step { fit: Fit::Pattern(pattern), node }) if node.is_shared => Value::Fits(pattern.text()),
+            Some(tree::Step { fit: Fit::Pattern(pattern), node }) if node.is_shared => {
+                Value::Fits(pattern.text())
+            }
             _ => Value::Is(value),
         };
-        let values: SmallVec<[(&[u8], Value<'_>); 4]> =
-            entries.iter().enumerate().map(|(place, entry)| (&*entry.key, value(place, &*entry.value))).collect();
+        let values: SmallVec<[(&[u8], Value<'_>); 4]> = entries
+            .iter()
+            .enumerate()
+            .map(|(place, entry)| (&*entry.key, value(place, &*entry.value)))
+            .collect();
         self.tagger.tag(Subject::Values { scope: domain.name.as_bytes(), values: &values })
     }
 
     /// A limit that a request brings: what it lets pass, and what the request is told about it.
-    pub(super) fn brought(&self, domain: &Domain, requests: u32, unit: rls::Unit) -> (Passes, CurrentLimit) {
+    pub(super) fn brought(
+        &self,
+        domain: &Domain,
+        requests: u32,
+        unit: rls::Unit,
+    ) -> (Passes, CurrentLimit) {
         let current = rule::current(requests, Some(unit), "");
         if requests == 0 {
             return (Passes::Nothing, current);
@@ -111,7 +139,8 @@ impl Rules {
         if let Some(tokens) = overrides.get(&(requests, unit)) {
             return (Passes::Tokens(tokens.clone()), current);
         }
-        // The unit is part of the name, and so of the bucket: a request may bring two limits for the same entries.
+        // The unit is part of the name, and so of the bucket: a request may bring two limits for
+        // the same entries.
         let name = format!("{}.override.{}", domain.name, unit.as_str());
         let tokens = Tokens::new(requests, unit, &name, Mode::Enforce, self.making);
         if overrides.len() < MAX_OVERRIDES {

@@ -1,8 +1,9 @@
 //! What metrics call a rule.
 //!
-//! `edge.path_/api/*.method`: the domain, and for each entry its key, with the value where the file names one. `value_to_metric` names the
-//! request's own value, `detailed_metric` every one of them; what shares a bucket is always called by its pattern. Since these names come from
-//! requests, only so many are kept.
+//! `edge.path_/api/*.method`: the domain, and for each entry its key, with the value where the file
+//! names one. `value_to_metric` names the request's own value, `detailed_metric` every one of them;
+//! what shares a bucket is always called by its pattern. Since these names come from requests, only
+//! so many are kept.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -31,7 +32,13 @@ impl Names {
     }
 
     /// What counts the decisions of `rule` for a request with `entries`, which lead there on `way`.
-    pub(super) fn counter<'r>(&self, domain: &str, entries: &[Entry], way: &Way<'r>, rule: &'r Rule) -> Cow<'r, BoundDecisions> {
+    pub(super) fn counter<'r>(
+        &self,
+        domain: &str,
+        entries: &[Entry],
+        way: &Way<'r>,
+        rule: &'r Rule,
+    ) -> Cow<'r, BoundDecisions> {
         match name_of_request(domain, entries, way, rule) {
             None => Cow::Borrowed(&rule.counter),
             Some(name) => self.named(&name).map_or(Cow::Borrowed(&rule.counter), Cow::Owned),

@@ -16,9 +16,11 @@ impl Pattern {
     /// The pattern `text`; `None` when it holds no `*`.
     pub(super) fn new(text: &str) -> Option<Self> {
         let (start, rest) = text.split_once('*')?;
-        let (middle, end) = rest.rsplit_once('*').map_or((None, rest), |(middle, end)| (Some(middle), end));
+        let (middle, end) =
+            rest.rsplit_once('*').map_or((None, rest), |(middle, end)| (Some(middle), end));
         let bytes = |text: &str| text.as_bytes().into();
-        let middle = middle.map_or_else(Box::default, |middle| middle.split('*').map(bytes).collect());
+        let middle =
+            middle.map_or_else(Box::default, |middle| middle.split('*').map(bytes).collect());
         Some(Self { text: bytes(text), start: bytes(start), middle, end: bytes(end) })
     }
 
@@ -29,7 +31,11 @@ impl Pattern {
 
     /// Whether `value` fits.
     pub(super) fn fits(&self, value: &[u8]) -> bool {
-        let Some(mut rest) = value.strip_prefix(&*self.start).and_then(|rest| rest.strip_suffix(&*self.end)) else { return false };
+        let Some(mut rest) =
+            value.strip_prefix(&*self.start).and_then(|rest| rest.strip_suffix(&*self.end))
+        else {
+            return false;
+        };
         // To take the first place where a part fits leaves the most for those behind it.
         self.middle.iter().all(|part| match find(rest, part) {
             Some(at) => {
@@ -63,9 +69,15 @@ mod tests {
         assert!(fits("*", "") && fits("*", "anything"));
         assert!(fits("value*", "value") && fits("value*", "value1") && !fits("value*", "valu"));
         assert!(fits("*.pdf", "a.pdf") && !fits("*.pdf", "a.pdf.exe"));
-        assert!(fits("/api/*/action", "/api/123/action") && fits("/api/*/action", "/api/a/b/action"));
+        assert!(
+            fits("/api/*/action", "/api/123/action") && fits("/api/*/action", "/api/a/b/action")
+        );
         assert!(!fits("/api/*/action", "/api/123/other") && !fits("/api/*/action", "/api/action"));
-        assert!(fits("foo*bar*baz", "foobarbaz") && fits("foo*bar*baz", "foo1bar2bar3baz") && !fits("foo*bar*baz", "foobaz"));
+        assert!(
+            fits("foo*bar*baz", "foobarbaz")
+                && fits("foo*bar*baz", "foo1bar2bar3baz")
+                && !fits("foo*bar*baz", "foobaz")
+        );
         assert!(fits("a**b", "ab") && fits("a**b", "axb"));
         assert_eq!(Pattern::new("value"), None);
     }

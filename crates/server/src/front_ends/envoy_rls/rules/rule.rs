@@ -67,19 +67,28 @@ impl Passes {
         match allowance {
             Allowance::Unlimited => Self::Everything,
             Allowance::PerUnit { requests: 0, .. } => Self::Nothing,
-            Allowance::PerUnit { requests, unit } => Self::Tokens(Tokens::new(requests, unit, name, mode, making)),
+            Allowance::PerUnit { requests, unit } => {
+                Self::Tokens(Tokens::new(requests, unit, name, mode, making))
+            }
         }
     }
 }
 
 impl Tokens {
     /// `requests` per `unit`, all of which may come at once; at least one.
-    pub(super) fn new(requests: u32, unit: rls::Unit, name: &str, mode: Mode, Making { on_store_failure }: Making) -> Self {
+    pub(super) fn new(
+        requests: u32,
+        unit: rls::Unit,
+        name: &str,
+        mode: Mode,
+        Making { on_store_failure }: Making,
+    ) -> Self {
         let numbers = Rate::new(requests.max(1).into(), Duration::from_secs(unit.seconds()))
             .ok()
             .and_then(|rate| TokenBucket::new(rate, requests.max(1).into()).ok())
             .expect("up to 2^32 tokens within a year are a rate, and a bucket of as many fills within that year");
-        let named = Limit::new(&printable(name), Algorithm::TokenBucket(numbers)).expect("a printable name names a limit");
+        let named = Limit::new(&printable(name), Algorithm::TokenBucket(numbers))
+            .expect("a printable name names a limit");
         let limit = named.with_mode(mode).with_on_store_failure(on_store_failure);
         let advice = Arc::new(limit.clone().with_mode(Mode::Shadow));
         Self { limit: Arc::new(limit), advice }
@@ -89,14 +98,19 @@ impl Tokens {
 /// `name` with `_` for what cannot stand in a limit's name, and no longer than that.
 fn printable(name: &str) -> String {
     let stands = |c: char| (c == ' ' || c.is_ascii_graphic()) && c != '"' && c != '\\';
-    let name: String = name.chars().map(|c| if stands(c) { c } else { '_' }).take(Limit::MAX_NAME_BYTES).collect();
+    let name: String =
+        name.chars().map(|c| if stands(c) { c } else { '_' }).take(Limit::MAX_NAME_BYTES).collect();
     if name.is_empty() { "_".to_owned() } else { name }
 }
 
 /// What a request is told about a limit of `requests` per `unit`.
 pub(super) fn current(requests: u32, unit: Option<rls::Unit>, name: &str) -> CurrentLimit {
     let unit = unit.map_or(messages::Unit::Unknown, messages::Unit::from);
-    CurrentLimit { requests_per_unit: requests, unit: unit.into(), name: Bytes::copy_from_slice(name.as_bytes()) }
+    CurrentLimit {
+        requests_per_unit: requests,
+        unit: unit.into(),
+        name: Bytes::copy_from_slice(name.as_bytes()),
+    }
 }
 
 impl From<rls::Unit> for messages::Unit {
@@ -139,11 +153,16 @@ mod tests {
     fn requests_per_unit_are_both_rate_and_burst() {
         for unit in rls::Unit::ALL {
             for requests in [1, 60, u32::MAX] {
-                let Passes::Tokens(tokens) = Passes::new(Allowance::PerUnit { requests, unit }, "x", Mode::Enforce, MAKING) else {
+                let Passes::Tokens(tokens) =
+                    Passes::new(Allowance::PerUnit { requests, unit }, "x", Mode::Enforce, MAKING)
+                else {
                     panic!("{requests} per {unit:?} are tokens")
                 };
                 let numbers = tokens.limit.numbers();
-                assert_eq!((numbers.burst(), numbers.rate().tokens()), (requests.into(), requests.into()));
+                assert_eq!(
+                    (numbers.burst(), numbers.rate().tokens()),
+                    (requests.into(), requests.into())
+                );
                 assert_eq!(numbers.rate().period().as_secs(), unit.seconds());
                 assert_eq!(tokens.limit.on_store_failure(), OnStoreFailure::Deny);
                 assert!(tokens.limit.denies() && !tokens.advice.denies());
@@ -151,7 +170,12 @@ mod tests {
             }
         }
         assert!(matches!(
-            Passes::new(Allowance::PerUnit { requests: 0, unit: rls::Unit::Day }, "x", Mode::Enforce, MAKING),
+            Passes::new(
+                Allowance::PerUnit { requests: 0, unit: rls::Unit::Day },
+                "x",
+                Mode::Enforce,
+                MAKING
+            ),
             Passes::Nothing
         ));
     }

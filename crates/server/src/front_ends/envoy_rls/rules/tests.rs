@@ -12,7 +12,11 @@ fn compile(text: &str) -> Rules {
 
 /// The requests per unit of the rule that is found in `edge`.
 fn requests<const N: usize>(rules: &Rules, entries: [(&str, &str); N]) -> Option<u32> {
-    rules.domain(b"edge").unwrap().find(&of(entries).entries).map(|found| found.rule.current.requests_per_unit)
+    rules
+        .domain(b"edge")
+        .unwrap()
+        .find(&of(entries).entries)
+        .map(|found| found.rule.current.requests_per_unit)
 }
 
 fn rule(requests: u32) -> String {
@@ -81,11 +85,17 @@ fn a_star_in_a_key_stands_for_any_text_of_key_and_value() {
 
 #[test]
 fn keys_and_values_are_told_apart() {
-    let rules = compile(&format!("{{domain: edge, descriptors: [{{key: a, value: b_c, {}}}, {{key: d_e, {}}}]}}", rule(1), rule(2)));
+    let rules = compile(&format!(
+        "{{domain: edge, descriptors: [{{key: a, value: b_c, {}}}, {{key: d_e, {}}}]}}",
+        rule(1),
+        rule(2)
+    ));
     assert_eq!(requests(&rules, [("a", "b_c")]), Some(1));
     assert_eq!(requests(&rules, [("a_b", "c")]), None);
     assert_eq!(requests(&rules, [("d", "e")]), None);
-    let tag = |descriptor: Descriptor| rules.tag(rules.domain(b"edge").unwrap(), &descriptor.entries, None);
+    let tag = |descriptor: Descriptor| {
+        rules.tag(rules.domain(b"edge").unwrap(), &descriptor.entries, None)
+    };
     assert_ne!(tag(of([("a", "b_c")])), tag(of([("a_b", "c")])));
     assert_ne!(tag(of([("a", "b"), ("c", "d")])), tag(of([("a", "b_c_d")])));
 }
@@ -93,7 +103,8 @@ fn keys_and_values_are_told_apart() {
 /// What metrics call the rule that is found for `entries`.
 fn name<const N: usize>(text: &str, entries: [(&str, &str); N]) -> String {
     let telemetry = sluice::Telemetry::builder().build().unwrap();
-    let rules = Rules::new(&rules(text), OnStoreFailure::Local, Tagger::new(b""), telemetry.recorders());
+    let rules =
+        Rules::new(&rules(text), OnStoreFailure::Local, Tagger::new(b""), telemetry.recorders());
     let (domain, entries) = (rules.domain(b"edge").unwrap(), of(entries).entries);
     let found = domain.find(&entries).unwrap();
     rules.counter(domain, &entries, &found).shadow_denied(sluice_telemetry::Source::Local);
@@ -122,9 +133,18 @@ fn value_to_metric_adds_the_value_of_its_level() {
          {{key: file, value: 'a/*', share_threshold: true, value_to_metric: true, {0}}}]}}",
         rule(1)
     );
-    assert_eq!(name(text, [("route", "draw"), ("method", "GET"), ("user", "123")]), "edge.route_draw.method_GET.user");
-    assert_eq!(name(text, [("route", "draw"), ("method", "POST"), ("user", "123")]), "edge.route_draw.method_POST.user");
-    assert_eq!(name(text, [("route", ""), ("method", "POST"), ("user", "123")]), "edge.route.method_POST.user");
+    assert_eq!(
+        name(text, [("route", "draw"), ("method", "GET"), ("user", "123")]),
+        "edge.route_draw.method_GET.user"
+    );
+    assert_eq!(
+        name(text, [("route", "draw"), ("method", "POST"), ("user", "123")]),
+        "edge.route_draw.method_POST.user"
+    );
+    assert_eq!(
+        name(text, [("route", ""), ("method", "POST"), ("user", "123")]),
+        "edge.route.method_POST.user"
+    );
     assert_eq!(name(text, [("file", "a/1")]), "edge.file_a/*", "what shares a bucket is one");
 }
 
@@ -136,25 +156,36 @@ fn detailed_metric_adds_every_value() {
         rule(1)
     );
     assert_eq!(name(text, [("ip", "192.0.2.1")]), "edge.ip_192.0.2.1");
-    assert_eq!(name(text, [("svc", "s/1"), ("path", "/x"), ("end", "e1")]), "edge.svc_s/*.path_/x.end_e1");
+    assert_eq!(
+        name(text, [("svc", "s/1"), ("path", "/x"), ("end", "e1")]),
+        "edge.svc_s/*.path_/x.end_e1"
+    );
 }
 
 #[test]
 fn only_so_many_names_of_requests_are_kept() {
     let telemetry = sluice::Telemetry::builder().build().unwrap();
-    let text = format!("{{domain: edge, descriptors: [{{key: ip, detailed_metric: true, {}}}]}}", rule(1));
-    let rules = Rules::new(&rules(&text), OnStoreFailure::Local, Tagger::new(b""), telemetry.recorders());
+    let text =
+        format!("{{domain: edge, descriptors: [{{key: ip, detailed_metric: true, {}}}]}}", rule(1));
+    let rules =
+        Rules::new(&rules(&text), OnStoreFailure::Local, Tagger::new(b""), telemetry.recorders());
     let domain = rules.domain(b"edge").unwrap();
     let count = |ip: usize| {
         let entries = of([("ip", ip.to_string().as_str())]).entries;
-        rules.counter(domain, &entries, &domain.find(&entries).unwrap()).denied(sluice_telemetry::Source::Store);
+        rules
+            .counter(domain, &entries, &domain.find(&entries).unwrap())
+            .denied(sluice_telemetry::Source::Store);
     };
     (0..2_000).for_each(count);
     count(0);
     let text = telemetry.prometheus().render().unwrap();
     let counted = |limit: &str| {
-        let prefix = format!("sluice_decisions_total{{limit=\"{limit}\",outcome=\"denied\",source=\"store\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&prefix)).map(|count| count.parse::<f64>().unwrap())
+        let prefix = format!(
+            "sluice_decisions_total{{limit=\"{limit}\",outcome=\"denied\",source=\"store\"}} "
+        );
+        text.lines()
+            .find_map(|line| line.strip_prefix(&prefix))
+            .map(|count| count.parse::<f64>().unwrap())
     };
     assert_eq!(counted("edge.ip_0"), Some(2.0));
     let all: f64 = text

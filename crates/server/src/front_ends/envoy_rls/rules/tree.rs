@@ -1,7 +1,8 @@
 //! Finds the rule that the entries of a descriptor lead to.
 //!
-//! Level by level, the most specific first: a value that is named, then the first pattern that fits, then what is said of the key alone. Only a
-//! descriptor of exactly as many entries as there are levels leads to a rule.
+//! Level by level, the most specific first: a value that is named, then the first pattern that
+//! fits, then what is said of the key alone. Only a descriptor of exactly as many entries as there
+//! are levels leads to a rule.
 
 use std::collections::HashMap;
 
@@ -70,7 +71,9 @@ pub(super) type Way<'r> = SmallVec<[Step<'r>; 4]>;
 impl Level {
     /// Adds a descriptor in its `place` in the file. None is added twice.
     pub(super) fn add(&mut self, place: usize, key: &str, value: Option<&str>, node: Node) {
-        let in_key = key.contains('*').then(|| value.map_or_else(|| key.to_owned(), |value| format!("{key}_{value}")));
+        let in_key = key
+            .contains('*')
+            .then(|| value.map_or_else(|| key.to_owned(), |value| format!("{key}_{value}")));
         if let Some(pattern) = in_key.and_then(|text| Pattern::new(&text)) {
             self.whole.push(Choice { place, pattern, node });
             return;
@@ -91,8 +94,13 @@ impl Level {
         if let Some(node) = named {
             return Some(Step { fit: Fit::Value, node });
         }
-        let of_key = choices.and_then(|choices| choices.patterns.iter().find(|choice| choice.pattern.fits(&entry.value)));
-        let first = [of_key, self.fitting_whole(entry)].into_iter().flatten().min_by_key(|choice| choice.place);
+        let of_key = choices.and_then(|choices| {
+            choices.patterns.iter().find(|choice| choice.pattern.fits(&entry.value))
+        });
+        let first = [of_key, self.fitting_whole(entry)]
+            .into_iter()
+            .flatten()
+            .min_by_key(|choice| choice.place);
         if let Some(Choice { pattern, node, .. }) = first {
             return Some(Step { fit: Fit::Pattern(pattern), node });
         }

@@ -10,14 +10,16 @@ use sluice_store::{Answer, Fleet, Replica, StoreError};
 use super::*;
 use crate::front_ends::envoy_rls::messages::CurrentLimit;
 
-const TWO_A_MINUTE: &str = "domain: edge\ndescriptors: [{ key: ip, rate_limit: { unit: minute, requests_per_unit: 2 } }]";
+const TWO_A_MINUTE: &str =
+    "domain: edge\ndescriptors: [{ key: ip, rate_limit: { unit: minute, requests_per_unit: 2 } }]";
 
 #[tokio::test]
 async fn requests_per_unit_are_the_burst_and_come_back_at_that_rate() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     let response = fixture.call(request([of([("ip", "a")])])).await.unwrap();
     assert_eq!(Told::of(&response), told('o', "o", &[1]));
-    let current = CurrentLimit { requests_per_unit: 2, unit: Unit::Minute.into(), name: Bytes::new() };
+    let current =
+        CurrentLimit { requests_per_unit: 2, unit: Unit::Minute.into(), name: Bytes::new() };
     assert_eq!(response.statuses[0].current_limit, Some(current));
     assert_eq!(response.statuses[0].duration_until_reset.unwrap().seconds, 30);
     assert_eq!(fixture.ask([of([("ip", "a")])]).await, told('o', "o", &[0]));
@@ -35,7 +37,11 @@ async fn each_value_has_a_bucket_of_its_own_and_so_has_each_domain() {
     assert_eq!(fixture.ask([of([("ip", "a")])]).await.remaining, [0]);
     let raw = Entry { key: Bytes::from_static(b"ip"), value: Bytes::from_static(b"\xff") };
     let raw = Descriptor { entries: vec![raw], ..Descriptor::default() };
-    assert_eq!(fixture.ask([raw.clone()]).await.remaining, [1], "what is no UTF-8 is limited like all else");
+    assert_eq!(
+        fixture.ask([raw.clone()]).await.remaining,
+        [1],
+        "what is no UTF-8 is limited like all else"
+    );
     assert_eq!(fixture.ask([raw]).await.remaining, [0]);
 }
 
@@ -45,10 +51,14 @@ async fn what_leads_nowhere_is_free() {
     let free = told('o', "o", &[0]);
     assert_eq!(fixture.ask([of([("path", "/")])]).await, free);
     assert_eq!(fixture.ask([of([])]).await, free);
-    let elsewhere = RateLimitRequest { domain: Bytes::from_static(b"other"), ..request([of([("ip", "a")])]) };
+    let elsewhere =
+        RateLimitRequest { domain: Bytes::from_static(b"other"), ..request([of([("ip", "a")])]) };
     let response = fixture.call(elsewhere).await.unwrap();
     assert_eq!(Told::of(&response), free);
-    assert_eq!((response.statuses[0].current_limit.clone(), response.statuses[0].duration_until_reset), (None, None));
+    assert_eq!(
+        (response.statuses[0].current_limit.clone(), response.statuses[0].duration_until_reset),
+        (None, None)
+    );
     assert_eq!(response.response_headers_to_add, []);
 }
 
@@ -66,16 +76,26 @@ async fn a_denied_call_takes_nothing_from_any_bucket() {
 
 #[tokio::test]
 async fn costs_are_told_by_the_call_or_by_a_descriptor() {
-    let fixture = Fixture::new("{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 100}}]}");
+    let fixture = Fixture::new(
+        "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 100}}]}",
+    );
     let one = |value| of([("ip", value)]);
-    let costly = |hits_addend, descriptors: Vec<Descriptor>| RateLimitRequest { hits_addend, ..request(descriptors) };
-    let response = fixture.call(costly(10, vec![one("a"), one("b").hits(3), one("c").hits(0)])).await.unwrap();
+    let costly = |hits_addend, descriptors: Vec<Descriptor>| RateLimitRequest {
+        hits_addend,
+        ..request(descriptors)
+    };
+    let response =
+        fixture.call(costly(10, vec![one("a"), one("b").hits(3), one("c").hits(0)])).await.unwrap();
     assert_eq!(Told::of(&response), told('o', "ooo", &[90, 97, 100]));
     let response = fixture.call(costly(0, vec![one("a")])).await.unwrap();
     assert_eq!(Told::of(&response), told('o', "o", &[89]), "0 for the call is 1");
     assert_eq!(fixture.ask([one("a").hits(90)]).await, told('-', "-", &[89]));
     assert_eq!(fixture.ask([one("a").hits(u64::MAX)]).await, told('-', "-", &[89]));
-    assert_eq!(fixture.ask([one("a"), one("a").hits(5)]).await, told('o', "oo", &[83, 83]), "costs in one bucket add up");
+    assert_eq!(
+        fixture.ask([one("a"), one("a").hits(5)]).await,
+        told('o', "oo", &[83, 83]),
+        "costs in one bucket add up"
+    );
 }
 
 #[tokio::test]
@@ -88,17 +108,27 @@ async fn a_cost_of_none_looks_and_takes_nothing() {
     assert_eq!(fixture.ask([look()]).await, told('o', "o", &[0]));
     assert_eq!(fixture.ask([look(), of([("ip", "b")])]).await, told('o', "oo", &[0, 1]));
     let text = telemetry.prometheus().render().unwrap();
-    assert!(text.contains("sluice_decisions_total{limit=\"edge.ip\",outcome=\"allowed\",source=\"store\"} 3\n"), "{text}");
+    assert!(
+        text.contains(
+            "sluice_decisions_total{limit=\"edge.ip\",outcome=\"allowed\",source=\"store\"} 3\n"
+        ),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn tokens_are_given_back_up_to_the_burst_if_the_call_passes() {
-    let fixture = Fixture::new("{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 10}}]}");
+    let fixture = Fixture::new(
+        "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 10}}]}",
+    );
     let one = |value| of([("ip", value)]);
     assert_eq!(fixture.ask([one("a").hits(8)]).await.remaining, [2]);
     assert_eq!(fixture.ask([one("a").hits(3).back()]).await, told('o', "o", &[5]));
     assert_eq!(fixture.ask([one("a").back()]).await, told('o', "o", &[6]), "one, unless said");
-    assert_eq!(fixture.ask([one("a").hits(2).back(), one("b").hits(4)]).await, told('o', "oo", &[8, 6]));
+    assert_eq!(
+        fixture.ask([one("a").hits(2).back(), one("b").hits(4)]).await,
+        told('o', "oo", &[8, 6])
+    );
     assert_eq!(
         fixture.ask([one("a").hits(2).back(), one("b").hits(7)]).await,
         told('-', "o-", &[8, 6]),
@@ -114,21 +144,41 @@ async fn a_call_brings_limits_of_its_own() {
     assert_eq!(fixture.ask([of([("ip", "a")])]).await.remaining, [1]);
     let response = fixture.call(request([brings("a", 7, Unit::Hour)])).await.unwrap();
     assert_eq!(Told::of(&response), told('o', "o", &[6]), "with a bucket of its own");
-    let current = CurrentLimit { requests_per_unit: 7, unit: Unit::Hour.into(), name: Bytes::new() };
+    let current =
+        CurrentLimit { requests_per_unit: 7, unit: Unit::Hour.into(), name: Bytes::new() };
     assert_eq!(response.statuses[0].current_limit, Some(current));
-    assert_eq!(fixture.ask([brings("a", 7, Unit::Hour), brings("a", 9, Unit::Day)]).await, told('o', "oo", &[5, 8]));
+    assert_eq!(
+        fixture.ask([brings("a", 7, Unit::Hour), brings("a", 9, Unit::Day)]).await,
+        told('o', "oo", &[5, 8])
+    );
     assert_eq!(fixture.ask([brings("b", 7, Unit::Hour)]).await.remaining, [6], "for these values");
-    assert_eq!(fixture.ask([brings("a", 5, Unit::Hour)]).await.remaining, [4], "whose tokens are kept when the number changes");
-    assert_eq!(fixture.ask([of([("any", "x")]).bringing(3, Unit::Week)]).await.remaining, [2], "also where no rule is");
+    assert_eq!(
+        fixture.ask([brings("a", 5, Unit::Hour)]).await.remaining,
+        [4],
+        "whose tokens are kept when the number changes"
+    );
+    assert_eq!(
+        fixture.ask([of([("any", "x")]).bringing(3, Unit::Week)]).await.remaining,
+        [2],
+        "also where no rule is"
+    );
     assert_eq!(fixture.ask([brings("a", 0, Unit::Hour)]).await, told('-', "-", &[0]));
-    let elsewhere = RateLimitRequest { domain: Bytes::from_static(b"other"), ..request([brings("a", 0, Unit::Hour)]) };
-    assert_eq!(Told::of(&fixture.call(elsewhere).await.unwrap()), told('o', "o", &[0]), "in a domain that is known");
+    let elsewhere = RateLimitRequest {
+        domain: Bytes::from_static(b"other"),
+        ..request([brings("a", 0, Unit::Hour)])
+    };
+    assert_eq!(
+        Told::of(&fixture.call(elsewhere).await.unwrap()),
+        told('o', "o", &[0]),
+        "in a domain that is known"
+    );
     assert_eq!(fixture.ask([of([("ip", "a")])]).await.remaining, [0], "and beside the rule's");
 }
 
 #[tokio::test]
 async fn unlimited_is_told_as_the_most_that_can_be() {
-    let fixture = Fixture::new("{domain: edge, descriptors: [{key: ip, rate_limit: {unlimited: true}}]}");
+    let fixture =
+        Fixture::new("{domain: edge, descriptors: [{key: ip, rate_limit: {unlimited: true}}]}");
     let response = fixture.call(request([of([("ip", "a")])])).await.unwrap();
     assert_eq!(Told::of(&response), told('o', "o", &[u32::MAX]));
     assert_eq!(response.statuses[0].current_limit, None);
@@ -146,8 +196,16 @@ async fn of_nothing_nothing_passes_and_nothing_is_taken() {
     let response = fixture.call(request([of([("ip", "bad")]), of([("ip", "a")])])).await.unwrap();
     assert_eq!(Told::of(&response), told('-', "-o", &[0, 5]));
     assert_eq!(response.response_headers_to_add, []);
-    assert_eq!(fixture.ask([of([("ip", "bad")]).hits(0), of([("ip", "a")])]).await, told('o', "oo", &[0, 4]), "to look is free");
-    assert_eq!(fixture.ask([of([("ip", "odd")]), of([("ip", "a")])]).await, told('o', "oo", &[0, 3]), "a shadow denies nobody");
+    assert_eq!(
+        fixture.ask([of([("ip", "bad")]).hits(0), of([("ip", "a")])]).await,
+        told('o', "oo", &[0, 4]),
+        "to look is free"
+    );
+    assert_eq!(
+        fixture.ask([of([("ip", "odd")]), of([("ip", "a")])]).await,
+        told('o', "oo", &[0, 3]),
+        "a shadow denies nobody"
+    );
     let text = telemetry.prometheus().render().unwrap();
     for counted in [
         "sluice_decisions_total{limit=\"edge.ip_bad\",outcome=\"denied\",source=\"local\"} 1\n",
@@ -180,13 +238,29 @@ async fn a_rule_replaces_others_by_their_names() {
     );
     let user = || of([("user", "a")]);
     assert_eq!(fixture.ask([user(), of([("plan", "gold")])]).await, told('o', "oo", &[0, 4]));
-    assert_eq!(fixture.ask([of([("plan", "gold")]), user()]).await, told('o', "oo", &[3, 0]), "in any order");
+    assert_eq!(
+        fixture.ask([of([("plan", "gold")]), user()]).await,
+        told('o', "oo", &[3, 0]),
+        "in any order"
+    );
     let response = fixture.call(request([user(), of([("plan", "free")])])).await.unwrap();
-    assert_eq!(Told::of(&response), told('o', "oo", &[0, u32::MAX]), "also without a limit of its own");
+    assert_eq!(
+        Told::of(&response),
+        told('o', "oo", &[0, u32::MAX]),
+        "also without a limit of its own"
+    );
     assert_eq!(response.statuses[0].current_limit, None);
-    assert_eq!(fixture.ask([of([("plan", "free")]), of([("plan", "none")])]).await.remaining, [u32::MAX, 4], "what is unlimited stays so");
+    assert_eq!(
+        fixture.ask([of([("plan", "free")]), of([("plan", "none")])]).await.remaining,
+        [u32::MAX, 4],
+        "what is unlimited stays so"
+    );
     let response = fixture.call(request([user()])).await.unwrap();
-    assert_eq!(Told::of(&response), told('o', "o", &[0]), "nothing was taken from what was replaced");
+    assert_eq!(
+        Told::of(&response),
+        told('o', "o", &[0]),
+        "nothing was taken from what was replaced"
+    );
     assert_eq!(response.statuses[0].current_limit.as_ref().unwrap().name, "everybody");
     assert_eq!(fixture.ask([user()]).await.overall, '-');
 }
@@ -207,10 +281,19 @@ async fn quotas_deny_only_together_and_then_take_nothing() {
     assert_eq!(fixture.ask(all()).await, told('o', "-oo", &[0, 0, 7]), "one of two is not enough");
     let response = fixture.call(request(all())).await.unwrap();
     assert_eq!(Told::of(&response), told('-', "--o", &[0, 0, 7]));
-    let retry = response.response_headers_to_add.iter().find(|field| field.key == "retry-after").unwrap();
+    let retry =
+        response.response_headers_to_add.iter().find(|field| field.key == "retry-after").unwrap();
     assert_eq!(retry.value, "43200", "the first of them to give way");
-    assert_eq!(fixture.ask([of([("ip", "x")])]).await.remaining, [6], "what was taken beside them was given back");
-    assert_eq!(fixture.ask([of([("a", "x")]), of([("ip", "x")])]).await, told('-', "-o", &[0, 6]), "one alone is like any other limit");
+    assert_eq!(
+        fixture.ask([of([("ip", "x")])]).await.remaining,
+        [6],
+        "what was taken beside them was given back"
+    );
+    assert_eq!(
+        fixture.ask([of([("a", "x")]), of([("ip", "x")])]).await,
+        told('-', "-o", &[0, 6]),
+        "one alone is like any other limit"
+    );
     assert_eq!(fixture.ask([of([("z", "x")]), of([("ip", "x")])]).await, told('-', "-o", &[0, 6]));
     assert_eq!(fixture.ask([of([("z", "x")]), of([("a", "y")])]).await, told('o', "-o", &[0, 0]));
     assert_eq!(fixture.ask([of([("z", "x")]), of([("a", "y")])]).await, told('-', "--", &[0, 0]));
@@ -232,9 +315,17 @@ async fn what_fits_a_pattern_has_a_bucket_each_unless_it_is_shared() {
     assert_eq!(remaining(of([("file", "b/1")])).await, 2);
     assert_eq!(remaining(of([("file", "b/2")])).await, 1);
     assert_eq!(remaining(of([("dir", "b/1"), ("file", "1.txt")])).await, 2);
-    assert_eq!(remaining(of([("dir", "b/2"), ("file", "1.txt")])).await, 1, "only what is shared is shared");
+    assert_eq!(
+        remaining(of([("dir", "b/2"), ("file", "1.txt")])).await,
+        1,
+        "only what is shared is shared"
+    );
     assert_eq!(remaining(of([("dir", "b/2"), ("file", "2.txt")])).await, 2);
-    assert_eq!(fixture.ask([of([("file", "b/1")]), of([("file", "b/2")])]).await, told('-', "--", &[1, 1]), "two tokens of one bucket");
+    assert_eq!(
+        fixture.ask([of([("file", "b/1")]), of([("file", "b/2")])]).await,
+        told('-', "--", &[1, 1]),
+        "two tokens of one bucket"
+    );
 }
 
 #[tokio::test]
@@ -247,11 +338,18 @@ async fn what_passes_is_told_the_metadata_of_its_rules() {
     );
     let asked = || RateLimitRequest {
         hits_addend: 1,
-        ..request([of([("a", "1")]).hits(1), of([("b", "2"), ("c", "3")]), of([("b", "4")]), of([("c", "5")])])
+        ..request([
+            of([("a", "1")]).hits(1),
+            of([("b", "2"), ("c", "3")]),
+            of([("b", "4")]),
+            of([("c", "5")]),
+        ])
     };
     let metadata = async || {
         let response = fixture.call(asked()).await.unwrap();
-        response.dynamic_metadata.map(|metadata| crate::front_ends::envoy_rls::json::object(&metadata))
+        response
+            .dynamic_metadata
+            .map(|metadata| crate::front_ends::envoy_rls::json::object(&metadata))
     };
     let told = json!({
         "domain": "edge",
@@ -270,7 +368,11 @@ async fn what_passes_is_told_the_metadata_of_its_rules() {
 
 fn headers(response: &RateLimitResponse) -> Vec<(&str, &str)> {
     let text = |bytes| std::str::from_utf8(bytes).unwrap();
-    response.response_headers_to_add.iter().map(|field| (text(&field.key), text(&field.value))).collect()
+    response
+        .response_headers_to_add
+        .iter()
+        .map(|field| (text(&field.key), text(&field.value)))
+        .collect()
 }
 
 #[tokio::test]
@@ -316,9 +418,15 @@ async fn header_fields_tell_what_is_left_when_tokens_are_given_back() {
 async fn changed_rules_keep_what_was_taken() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     assert_eq!(fixture.ask([of([("ip", "a")]).hits(2)]).await.remaining, [0]);
-    let wider = rules("{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: 600}}]}");
+    let wider = rules(
+        "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: 600}}]}",
+    );
     fixture.rls.replace(Some(&wider), OnStoreFailure::Local, &Tagger::new(b""));
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await, told('-', "-", &[0]), "nobody gets a free refill");
+    assert_eq!(
+        fixture.ask([of([("ip", "a")])]).await,
+        told('-', "-", &[0]),
+        "nobody gets a free refill"
+    );
     fixture.clock.advance(Duration::from_secs(30));
     assert_eq!(fixture.ask([of([("ip", "a")])]).await, told('o', "o", &[0]));
     fixture.clock.advance(Duration::from_secs(1));
@@ -340,7 +448,9 @@ async fn a_call_that_asks_for_nothing_is_the_callers_mistake() {
     for unit in [0, 8, -1] {
         let limit = Some(LimitOverride { requests_per_unit: 1, unit });
         let bringing = request([of([("ip", "a")]), Descriptor { limit, ..of([("ip", "a")]) }]);
-        let expected = format!("descriptors[1].limit.unit: {unit} is no unit of time: send one from 1 (second) to 7 (week)");
+        let expected = format!(
+            "descriptors[1].limit.unit: {unit} is no unit of time: send one from 1 (second) to 7 (week)"
+        );
         assert_eq!(refused(bringing).await, expected);
     }
     assert_eq!(fixture.ask([of([("ip", "a")])]).await.remaining, [1], "and takes nothing");
@@ -352,11 +462,16 @@ pub(crate) struct Away;
 
 impl Store for Away {
     fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
-        assert!(check.parts().iter().all(|part| part.limit.on_store_failure() == OnStoreFailure::Error));
+        assert!(
+            check.parts().iter().all(|part| part.limit.on_store_failure() == OnStoreFailure::Error)
+        );
         Answer::ready(Err(StoreError::BreakerOpen))
     }
 
-    fn decide_all<'a>(&'a self, checks: &'a [Check]) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
         Answer::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
     }
 
@@ -375,8 +490,17 @@ impl Store for Away {
 
 #[tokio::test]
 async fn while_the_store_is_away_the_caller_decides_if_it_is_to() {
-    let rls = with_store(&rules(TWO_A_MINUTE), Arc::new(Away), OnStoreFailure::Error, &Recorders::disabled());
+    let rls = with_store(
+        &rules(TWO_A_MINUTE),
+        Arc::new(Away),
+        OnStoreFailure::Error,
+        &Recorders::disabled(),
+    );
     let error = rls.decide(&request([of([("ip", "a")])])).await.unwrap_err();
     assert_eq!(tonic::Status::from(error).code(), tonic::Code::Unavailable);
-    assert_eq!(Told::of(&rls.decide(&request([of([("free", "a")])])).await.unwrap()), told('o', "o", &[0]), "what is free needs no store");
+    assert_eq!(
+        Told::of(&rls.decide(&request([of([("free", "a")])])).await.unwrap()),
+        told('o', "o", &[0]),
+        "what is free needs no store"
+    );
 }

@@ -115,14 +115,24 @@ proptest! {
 
 #[test]
 fn metadata_is_read_as_it_was_meant() {
-    let metadata = super::super::dynamic_metadata::of_rule(serde_json::json!({ "a": [1.5, true, null, "x"] }).as_object().unwrap());
+    let metadata = super::super::dynamic_metadata::of_rule(
+        serde_json::json!({ "a": [1.5, true, null, "x"] }).as_object().unwrap(),
+    );
     let response = RateLimitResponse { dynamic_metadata: metadata, ..RateLimitResponse::default() };
     let read = theirs::RateLimitResponse::decode(&*response.encode_to_vec()).unwrap();
     let kinds = read.dynamic_metadata.unwrap().fields.remove("a").unwrap().kind.unwrap();
     use protobuf::value::Kind;
     let Kind::ListValue(list) = kinds else { panic!("{kinds:?}") };
     let kinds: Vec<_> = list.values.into_iter().map(|value| value.kind.unwrap()).collect();
-    assert_eq!(kinds, [Kind::NumberValue(1.5), Kind::BoolValue(true), Kind::NullValue(0), Kind::StringValue("x".to_owned())]);
+    assert_eq!(
+        kinds,
+        [
+            Kind::NumberValue(1.5),
+            Kind::BoolValue(true),
+            Kind::NullValue(0),
+            Kind::StringValue("x".to_owned())
+        ]
+    );
 }
 
 #[test]

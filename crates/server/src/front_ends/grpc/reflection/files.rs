@@ -1,8 +1,9 @@
 //! The files that describe the rate limit service, as far as it is spoken here.
 
 use prost_types::{
-    DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorProto, MessageOptions,
-    MethodDescriptorProto, OneofDescriptorProto, ServiceDescriptorProto,
+    DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto,
+    FileDescriptorProto, MessageOptions, MethodDescriptorProto, OneofDescriptorProto,
+    ServiceDescriptorProto,
     field_descriptor_proto::{Label, Type},
 };
 
@@ -60,7 +61,11 @@ fn rls() -> FileDescriptorProto {
         "RateLimitRequest",
         [
             field(1, "domain", Type::String),
-            repeated(nested(2, "descriptors", ".envoy.extensions.common.ratelimit.v3.RateLimitDescriptor")),
+            repeated(nested(
+                2,
+                "descriptors",
+                ".envoy.extensions.common.ratelimit.v3.RateLimitDescriptor",
+            )),
             field(3, "hits_addend", Type::Uint32),
         ],
     );
@@ -70,16 +75,28 @@ fn rls() -> FileDescriptorProto {
         output_type: Some(".envoy.service.ratelimit.v3.RateLimitResponse".to_owned()),
         ..MethodDescriptorProto::default()
     };
-    let service = ServiceDescriptorProto { name: Some("RateLimitService".to_owned()), method: vec![method], options: None };
+    let service = ServiceDescriptorProto {
+        name: Some("RateLimitService".to_owned()),
+        method: vec![method],
+        options: None,
+    };
     let needs = [BASE, DESCRIPTOR, DURATION, STRUCT];
-    FileDescriptorProto { service: vec![service], ..file(RLS, "envoy.service.ratelimit.v3", &needs, [request, response]) }
+    FileDescriptorProto {
+        service: vec![service],
+        ..file(RLS, "envoy.service.ratelimit.v3", &needs, [request, response])
+    }
 }
 
 fn descriptor() -> FileDescriptorProto {
     let parent = ".envoy.extensions.common.ratelimit.v3.RateLimitDescriptor";
     let entry = message("Entry", [field(1, "key", Type::String), field(2, "value", Type::String)]);
-    let brought =
-        message("RateLimitOverride", [field(1, "requests_per_unit", Type::Uint32), enumerated(2, "unit", ".envoy.type.v3.RateLimitUnit")]);
+    let brought = message(
+        "RateLimitOverride",
+        [
+            field(1, "requests_per_unit", Type::Uint32),
+            enumerated(2, "unit", ".envoy.type.v3.RateLimitUnit"),
+        ],
+    );
     let descriptor = DescriptorProto {
         nested_type: vec![entry, brought],
         ..message(
@@ -101,23 +118,33 @@ fn unit() -> FileDescriptorProto {
 }
 
 fn base() -> FileDescriptorProto {
-    let header = message("HeaderValue", [field(1, "key", Type::String), field(2, "value", Type::String)]);
+    let header =
+        message("HeaderValue", [field(1, "key", Type::String), field(2, "value", Type::String)]);
     file(BASE, "envoy.config.core.v3", &[], [header])
 }
 
 fn duration() -> FileDescriptorProto {
-    let duration = message("Duration", [field(1, "seconds", Type::Int64), field(2, "nanos", Type::Int32)]);
+    let duration =
+        message("Duration", [field(1, "seconds", Type::Int64), field(2, "nanos", Type::Int32)]);
     file(DURATION, "google.protobuf", &[], [duration])
 }
 
 fn wrappers() -> FileDescriptorProto {
-    file(WRAPPERS, "google.protobuf", &[], [message("UInt64Value", [field(1, "value", Type::Uint64)])])
+    file(
+        WRAPPERS,
+        "google.protobuf",
+        &[],
+        [message("UInt64Value", [field(1, "value", Type::Uint64)])],
+    )
 }
 
 fn structs() -> FileDescriptorProto {
     let entry = DescriptorProto {
         options: Some(MessageOptions { map_entry: Some(true), ..MessageOptions::default() }),
-        ..message("FieldsEntry", [field(1, "key", Type::String), nested(2, "value", ".google.protobuf.Value")])
+        ..message(
+            "FieldsEntry",
+            [field(1, "key", Type::String), nested(2, "value", ".google.protobuf.Value")],
+        )
     };
     let fields = repeated(nested(1, "fields", ".google.protobuf.Struct.FieldsEntry"));
     let object = DescriptorProto { nested_type: vec![entry], ..message("Struct", [fields]) };
@@ -132,14 +159,25 @@ fn structs() -> FileDescriptorProto {
     let one_of = OneofDescriptorProto { name: Some("kind".to_owned()), options: None };
     let value = DescriptorProto {
         oneof_decl: vec![one_of],
-        ..message("Value", kinds.map(|field| FieldDescriptorProto { oneof_index: Some(0), ..field }))
+        ..message(
+            "Value",
+            kinds.map(|field| FieldDescriptorProto { oneof_index: Some(0), ..field }),
+        )
     };
     let list = message("ListValue", [repeated(nested(1, "values", ".google.protobuf.Value"))]);
     let null = enumeration("NullValue", &[(0, "NULL_VALUE")]);
-    FileDescriptorProto { enum_type: vec![null], ..file(STRUCT, "google.protobuf", &[], [object, value, list]) }
+    FileDescriptorProto {
+        enum_type: vec![null],
+        ..file(STRUCT, "google.protobuf", &[], [object, value, list])
+    }
 }
 
-fn file(name: &str, package: &str, needs: &[&str], messages: impl Into<Vec<DescriptorProto>>) -> FileDescriptorProto {
+fn file(
+    name: &str,
+    package: &str,
+    needs: &[&str],
+    messages: impl Into<Vec<DescriptorProto>>,
+) -> FileDescriptorProto {
     FileDescriptorProto {
         name: Some(name.to_owned()),
         package: Some(package.to_owned()),
@@ -151,7 +189,11 @@ fn file(name: &str, package: &str, needs: &[&str], messages: impl Into<Vec<Descr
 }
 
 fn message(name: &str, fields: impl Into<Vec<FieldDescriptorProto>>) -> DescriptorProto {
-    DescriptorProto { name: Some(name.to_owned()), field: fields.into(), ..DescriptorProto::default() }
+    DescriptorProto {
+        name: Some(name.to_owned()),
+        field: fields.into(),
+        ..DescriptorProto::default()
+    }
 }
 
 fn field(number: i32, name: &str, kind: Type) -> FieldDescriptorProto {
@@ -182,5 +224,9 @@ fn enumeration(name: &str, values: &[(i32, &str)]) -> EnumDescriptorProto {
         number: Some(number),
         ..EnumValueDescriptorProto::default()
     };
-    EnumDescriptorProto { name: Some(name.to_owned()), value: values.iter().map(value).collect(), ..EnumDescriptorProto::default() }
+    EnumDescriptorProto {
+        name: Some(name.to_owned()),
+        value: values.iter().map(value).collect(),
+        ..EnumDescriptorProto::default()
+    }
 }

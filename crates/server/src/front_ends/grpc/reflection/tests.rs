@@ -46,8 +46,10 @@ fn read(all: &HashMap<String, DescriptorProto>, name: &str, mut bytes: &[u8]) ->
     while bytes.has_remaining() {
         let (number, wire_type) = decode_key(&mut bytes).unwrap();
         let fields = &all[name].field;
-        let field =
-            fields.iter().find(|field| u32::try_from(field.number()).unwrap() == number).unwrap_or_else(|| panic!("{name}: {number}"));
+        let field = fields
+            .iter()
+            .find(|field| u32::try_from(field.number()).unwrap() == number)
+            .unwrap_or_else(|| panic!("{name}: {number}"));
         let expected = match field.r#type() {
             Type::Message | Type::String => WireType::LengthDelimited,
             Type::Double => WireType::SixtyFourBit,
@@ -67,7 +69,11 @@ fn read(all: &HashMap<String, DescriptorProto>, name: &str, mut bytes: &[u8]) ->
                 let length = usize::try_from(decode_varint(&mut bytes).unwrap()).unwrap();
                 let (inside, rest) = bytes.split_at(length);
                 bytes = rest;
-                if field.r#type() == Type::Message { format!("{{{}}}", read(all, field.type_name(), inside)) } else { String::new() }
+                if field.r#type() == Type::Message {
+                    format!("{{{}}}", read(all, field.type_name(), inside))
+                } else {
+                    String::new()
+                }
             }
         };
         told.push(format!("{}{inside}", field.name()));
@@ -88,14 +94,27 @@ fn requests_can_be_read_by_their_description() {
         hits_addend: 2,
     };
     let expected = "domain descriptors{entries{key value} limit{requests_per_unit unit} hits_addend{value} is_negative_hits} hits_addend";
-    assert_eq!(read(&messages(), ".envoy.service.ratelimit.v3.RateLimitRequest", &request.encode_to_vec()), expected);
+    assert_eq!(
+        read(&messages(), ".envoy.service.ratelimit.v3.RateLimitRequest", &request.encode_to_vec()),
+        expected
+    );
 }
 
 #[test]
 fn responses_can_be_read_by_their_description() {
     let value = |kind| protobuf::Value { kind: Some(kind) };
-    let list = [Kind::NumberValue(1.5), Kind::BoolValue(true), Kind::NullValue(0), Kind::StringValue("x".to_owned())].map(value).into();
-    let metadata = protobuf::Struct { fields: [("a".to_owned(), value(Kind::ListValue(protobuf::ListValue { values: list })))].into() };
+    let list = [
+        Kind::NumberValue(1.5),
+        Kind::BoolValue(true),
+        Kind::NullValue(0),
+        Kind::StringValue("x".to_owned()),
+    ]
+    .map(value)
+    .into();
+    let metadata = protobuf::Struct {
+        fields: [("a".to_owned(), value(Kind::ListValue(protobuf::ListValue { values: list })))]
+            .into(),
+    };
     let response = RateLimitResponse {
         overall_code: 1,
         statuses: vec![DescriptorStatus {
@@ -105,8 +124,14 @@ fn responses_can_be_read_by_their_description() {
             duration_until_reset: Some(protobuf::Duration { seconds: 1, nanos: 2 }),
             quota: None,
         }],
-        response_headers_to_add: vec![HeaderValue { key: "k".to_owned(), value: "v".to_owned(), raw_value: Vec::new() }],
-        dynamic_metadata: Some(protobuf::Struct { fields: [("b".to_owned(), value(Kind::StructValue(metadata)))].into() }),
+        response_headers_to_add: vec![HeaderValue {
+            key: "k".to_owned(),
+            value: "v".to_owned(),
+            raw_value: Vec::new(),
+        }],
+        dynamic_metadata: Some(protobuf::Struct {
+            fields: [("b".to_owned(), value(Kind::StructValue(metadata)))].into(),
+        }),
         ..RateLimitResponse::default()
     };
     let list = "list_value{values{number_value} values{bool_value} values{null_value} values{string_value}}";
@@ -114,5 +139,12 @@ fn responses_can_be_read_by_their_description() {
         "overall_code statuses{{code current_limit{{requests_per_unit unit name}} limit_remaining duration_until_reset{{seconds nanos}}}} \
          response_headers_to_add{{key value}} dynamic_metadata{{fields{{key value{{struct_value{{fields{{key value{{{list}}}}}}}}}}}}}"
     );
-    assert_eq!(read(&messages(), ".envoy.service.ratelimit.v3.RateLimitResponse", &response.encode_to_vec()), expected);
+    assert_eq!(
+        read(
+            &messages(),
+            ".envoy.service.ratelimit.v3.RateLimitResponse",
+            &response.encode_to_vec()
+        ),
+        expected
+    );
 }
