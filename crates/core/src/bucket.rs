@@ -11,9 +11,9 @@
 use std::time::Duration;
 
 use crate::{
-    rate::Refill,
+    rate::{MAX_FILL_US, Rate},
+    refill_rate::Refill,
     time::{Moment, Timestamp},
-    token_bucket::{MAX_FILL_US, TokenBucket},
 };
 
 /// The longest that a bucket stands still when the store's clock steps back, in microseconds: one
@@ -33,7 +33,7 @@ pub struct Bucket {
 impl Bucket {
     /// A bucket that was never seen: full.
     #[must_use]
-    pub const fn full(numbers: &TokenBucket, now: Timestamp) -> Self {
+    pub const fn full(numbers: &Rate, now: Timestamp) -> Self {
         let refill = numbers.refill();
         let empty_at = Moment::at(now).minus(numbers.fill(), refill.tokens());
         Self { empty_at, refill, indebted_at: None }
@@ -75,7 +75,7 @@ impl Bucket {
     /// The bucket as `numbers` and `now` see it: read in their units, never above their burst, and
     /// never more than [`MAX_CLOCK_STEP_US`] behind a clock that stepped back.
     #[must_use]
-    pub fn settled(self, numbers: &TokenBucket, now: Timestamp) -> Self {
+    pub fn settled(self, numbers: &Rate, now: Timestamp) -> Self {
         let mut bucket = self;
         bucket.follow_clock(now);
         if bucket.refill != numbers.refill() {
@@ -128,13 +128,13 @@ impl Bucket {
 
     /// Whether `cost` tokens are there at `now`. The bucket is settled.
     #[must_use]
-    pub fn covers(&self, numbers: &TokenBucket, cost: u64, now: Timestamp) -> bool {
+    pub fn covers(&self, numbers: &Rate, cost: u64, now: Timestamp) -> bool {
         self.after_taking(numbers, cost) <= Moment::at(now)
     }
 
     /// Takes `cost` tokens, below zero if need be; the debt is paid by refill, and never grows
     /// beyond 50 years of it. The bucket is settled.
-    pub fn take(&mut self, numbers: &TokenBucket, cost: u64, now: Timestamp) {
+    pub fn take(&mut self, numbers: &Rate, cost: u64, now: Timestamp) {
         self.empty_at = self.after_taking(numbers, cost);
         let deepest = now.unix_micros() + MAX_FILL_US;
         if self.empty_at.micros >= deepest {
@@ -144,7 +144,7 @@ impl Bucket {
     }
 
     /// Puts `cost` tokens back, up to the burst. The bucket is settled.
-    pub fn give_back(&mut self, numbers: &TokenBucket, cost: u64, now: Timestamp) {
+    pub fn give_back(&mut self, numbers: &Rate, cost: u64, now: Timestamp) {
         self.empty_at = self.empty_at.minus(numbers.span_of(cost), self.refill.tokens());
         let full = Self::full(numbers, now);
         if self.empty_at < full.empty_at {
@@ -157,7 +157,7 @@ impl Bucket {
         self.indebted_at = (self.empty_at > Moment::at(now)).then_some(now);
     }
 
-    fn after_taking(&self, numbers: &TokenBucket, cost: u64) -> Moment {
+    fn after_taking(&self, numbers: &Rate, cost: u64) -> Moment {
         self.empty_at.plus(numbers.span_of(cost), self.refill.tokens())
     }
 
@@ -182,20 +182,20 @@ impl Bucket {
     /// The first microsecond at which `cost` tokens are there; `None` when the bucket never holds
     /// that many. The bucket is settled.
     #[must_use]
-    pub fn covers_at(&self, numbers: &TokenBucket, cost: u64) -> Option<Timestamp> {
+    pub fn covers_at(&self, numbers: &Rate, cost: u64) -> Option<Timestamp> {
         (cost <= numbers.burst()).then(|| self.after_taking(numbers, cost).rounded_up())
     }
 
     /// The first microsecond at which the bucket is full, and its state can be forgotten. The
     /// bucket is settled.
     #[must_use]
-    pub const fn full_at(&self, numbers: &TokenBucket) -> Timestamp {
+    pub const fn full_at(&self, numbers: &Rate) -> Timestamp {
         self.empty_at.plus(numbers.fill(), self.refill.tokens()).rounded_up()
     }
 
     /// How long until the bucket is full again: zero when it is. The bucket is settled.
     #[must_use]
-    pub const fn full_in(&self, numbers: &TokenBucket, now: Timestamp) -> Duration {
+    pub const fn full_in(&self, numbers: &Rate, now: Timestamp) -> Duration {
         self.full_at(numbers).since(now)
     }
 }

@@ -108,7 +108,7 @@ impl Check {
             return self.decide_one(part, bucket, now, source);
         }
         let settled = |(part, bucket): (&Part, &Bucket)| {
-            let bucket = bucket.settled(part.limit.numbers(), now);
+            let bucket = bucket.settled(part.limit.rate(), now);
             (bucket, self.admits(part, &bucket, now))
         };
         let settled: SmallVec<[(Bucket, bool); 4]> =
@@ -136,7 +136,7 @@ impl Check {
         now: Timestamp,
         source: Source,
     ) -> Decision {
-        let mut bucket = stored.settled(part.limit.numbers(), now);
+        let mut bucket = stored.settled(part.limit.rate(), now);
         let admitted = self.admits(part, &bucket, now);
         if self.apply(&mut bucket, part, admitted, now) {
             *stored = bucket;
@@ -153,14 +153,14 @@ impl Check {
     fn admits(&self, part: &Part, bucket: &Bucket, now: Timestamp) -> bool {
         match self.action {
             Action::Take | Action::Peek => {
-                bucket.covers(part.limit.numbers(), part.cost.tokens(), now)
+                bucket.covers(part.limit.rate(), part.cost.tokens(), now)
             }
             Action::Charge | Action::GiveBack | Action::Reset => true,
         }
     }
 
     fn apply(&self, bucket: &mut Bucket, part: &Part, admitted: bool, now: Timestamp) -> bool {
-        let (numbers, cost) = (part.limit.numbers(), part.cost.tokens());
+        let (numbers, cost) = (part.limit.rate(), part.cost.tokens());
         match self.action {
             Action::Peek => return false,
             Action::Take if !admitted || cost == 0 => return false,
@@ -174,7 +174,7 @@ impl Check {
 
 /// What a limit says once its bucket is as the decision left it.
 fn verdict(part: &Part, bucket: &Bucket, admitted: bool, now: Timestamp) -> Verdict {
-    let numbers = part.limit.numbers();
+    let numbers = part.limit.rate();
     let retry = if admitted {
         Retry::Now
     } else {

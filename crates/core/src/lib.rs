@@ -1,13 +1,13 @@
 //! Rates, limits, bucket arithmetic and policy: pure, no I/O, no async, no clock of its own.
 //!
-//! Every instant is an argument. Values are valid once built: a [`Rate`] is never zero, a
-//! [`TokenBucket`]'s numbers can be counted exactly. The arithmetic in [`Bucket`] is the oracle for
+//! Every instant is an argument. Values are valid once built: a [`RefillRate`] is never zero, a
+//! [`Rate`]'s numbers can be counted exactly. The arithmetic in [`Bucket`] is the oracle for
 //! the scripts in `lua/`: both give the same answers, to the digit.
 //!
 //! ```
-//! use sluice_core::{Bucket, TokenBucket, Timestamp};
+//! use sluice_core::{Bucket, Rate, Timestamp};
 //!
-//! let numbers = TokenBucket::new("60/minute".parse()?, 10)?;
+//! let numbers = Rate::new("60/minute".parse()?, 10)?;
 //! let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
 //! let mut bucket = Bucket::full(&numbers, now);
 //! assert!(bucket.covers(&numbers, 10, now));
@@ -25,9 +25,9 @@ mod decision;
 mod limit;
 mod policy;
 mod rate;
+mod refill_rate;
 mod request;
 mod time;
-mod token_bucket;
 
 pub use bucket::{Bucket, MAX_CLOCK_STEP_US};
 pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger, Value};
@@ -36,10 +36,10 @@ pub use cost::{Cost, CostError};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use policy::{
-    Endpoint, HeaderMatch, LimitField, Location, Matched, PatternError, Per, Policy, PolicyBuilder,
-    PolicyError, PolicyFault, Rule, RuleCost, Setting, Terms, Tier, TierField, When,
+    Endpoint, HeaderMatch, LimitField, LimitSpec, Location, Matched, PatternError, Per, Policy,
+    PolicyBuilder, PolicyError, PolicyErrorKind, Rule, RuleCost, Terms, Tier, TierField, When,
 };
-pub use rate::{MAX_PERIOD, MAX_TOKENS, Rate, RateError, Refill};
+pub use rate::{MAX_FILL_US, MultiplyError, Rate, RateError};
+pub use refill_rate::{MAX_PERIOD, MAX_TOKENS, Refill, RefillRate, RefillRateError};
 pub use request::{Attributes, Client, MAX_CLIENT_BYTES, Request, RequestError};
 pub use time::{Moment, Span, Timestamp};
-pub use token_bucket::{MAX_FILL_US, MultiplyError, TokenBucket, TokenBucketError};

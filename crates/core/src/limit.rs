@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{bucket_id::LimitKey, token_bucket::TokenBucket};
+use crate::{bucket_id::LimitKey, rate::Rate};
 
 /// A named rule: its numbers, and how it is enforced. Shared by every check that it takes part in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Limit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// Tokens that come back continuously, up to a burst.
-    TokenBucket(TokenBucket),
+    TokenBucket(Rate),
 }
 
 /// Whether a limit denies.
@@ -174,7 +174,7 @@ impl Limit {
 
     /// The numbers to count by.
     #[must_use]
-    pub const fn numbers(&self) -> &TokenBucket {
+    pub const fn rate(&self) -> &Rate {
         let Algorithm::TokenBucket(numbers) = &self.algorithm;
         numbers
     }
@@ -188,8 +188,8 @@ impl Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers = self.numbers();
-        write!(f, "{} ({}, burst {})", self.name, numbers.rate(), numbers.burst())
+        let numbers = self.rate();
+        write!(f, "{} ({}, burst {})", self.name, numbers.refill_rate(), numbers.burst())
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
     fn named(name: &str) -> Result<Limit, LimitNameError> {
         Limit::new(
             name,
-            Algorithm::TokenBucket(TokenBucket::new("60/minute".parse().unwrap(), 10).unwrap()),
+            Algorithm::TokenBucket(Rate::new("60/minute".parse().unwrap(), 10).unwrap()),
         )
     }
 

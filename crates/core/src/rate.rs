@@ -1,237 +1,150 @@
-//! How fast tokens come back.
+//! The numbers of a token bucket: how fast it fills and how much it holds.
 
-use std::{fmt, str::FromStr, time::Duration};
+use crate::{
+    refill_rate::{Refill, RefillRate},
+    time::Span,
+};
 
-/// The most tokens a rate may return in one period: `10^12`.
-pub const MAX_TOKENS: u64 = 1_000_000_000_000;
-/// The longest period: 366 days.
-pub const MAX_PERIOD: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-
-/// Tokens that come back per period: 60 per minute, one per day. Refill is continuous.
+/// The longest time a bucket may need to fill: 50 years of 365 days, in microseconds.
 ///
-/// Two rates are equal when they refill equally fast (60 per minute is 1 per second) and are
-/// written alike.
+/// Inside it every instant that the arithmetic meets lies between the Unix epoch and 2^53
+/// microseconds after it, so that Redis' Lua, whose numbers are doubles, is exact too.
+pub const MAX_FILL_US: i64 = 50 * 365 * 24 * 60 * 60 * 1_000_000;
+
+/// A token bucket's numbers: a [`RefillRate`] and a burst, the most tokens it can hold. They fit together
+/// once built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
-    tokens: u64,
-    period_us: u64,
-    refill: Refill,
+    refill_rate: RefillRate,
+    burst: u64,
+    fill: Span,
 }
 
-/// A rate in lowest terms: `tokens` come back every `micros` microseconds.
-///
-/// These are the units of a bucket's state: instants are counted in `1 / tokens` of a microsecond,
-/// in which every cost is a whole number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Refill {
-    pub(crate) tokens: u64,
-    pub(crate) micros: u64,
-}
-
-/// Why something is not a rate.
+/// Why a rate and a burst do not make a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RateError {
-    /// No token would ever come back.
+    /// A bucket that holds nothing admits nothing.
+    #[error("a burst is at least 1 token")]
+    NoBurst,
+    /// The bucket could not be kept exactly in 53 bits.
     #[error(
-        "a rate returns at least 1 token per period; to admit nothing, leave the path to another limit or take the endpoint down"
+        "a burst of {burst} tokens takes {years} years to come back at {rate}; at most 50 years can be counted exactly: lower the burst or raise the rate"
     )]
-    Zero,
-    /// More than [`MAX_TOKENS`].
-    #[error("{tokens} tokens per period are too many: at most {MAX_TOKENS}")]
-    TooFast {
-        /// The tokens asked for.
-        tokens: u64,
-    },
-    /// The period is zero, not a whole number of microseconds, or longer than [`MAX_PERIOD`].
-    #[error(
-        "a period of {period:?} is not possible: from 1 microsecond, in whole microseconds, to 366 days"
-    )]
-    Period {
-        /// The period asked for.
-        period: Duration,
-    },
-    /// The text is not in the grammar of [`Rate::from_str`].
-    #[error(
-        "`{text}` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"
-    )]
-    Syntax {
-        /// What was read.
-        text: String,
+    TooSlowToFill {
+        /// The burst asked for.
+        burst: u64,
+        /// The rate asked for.
+        rate: RefillRate,
+        /// Whole years that the bucket needs to fill.
+        years: u128,
     },
 }
 
 impl Rate {
-    /// `tokens` per `period`.
+    /// A bucket of `burst` tokens that fills at `rate`.
     ///
     /// # Errors
-    /// When `tokens` is zero or above [`MAX_TOKENS`], or `period` is not a whole number of
-    /// microseconds up to [`MAX_PERIOD`].
-    pub fn new(tokens: u64, period: Duration) -> Result<Self, RateError> {
-        if tokens == 0 {
-            return Err(RateError::Zero);
+    /// When `burst` is zero, or the empty bucket needs more than 50 years ([`MAX_FILL_US`]) to
+    /// fill.
+    pub fn new(rate: RefillRate, burst: u64) -> Result<Self, RateError> {
+        if burst == 0 {
+            return Err(RateError::NoBurst);
         }
-        if tokens > MAX_TOKENS {
-            return Err(RateError::TooFast { tokens });
+        let refill = rate.refill();
+        let fill_us = u128::from(burst) * u128::from(refill.micros()) / u128::from(refill.tokens());
+        if fill_us >= MAX_FILL_US.unsigned_abs().into() {
+            let years = fill_us / (365 * 24 * 60 * 60 * 1_000_000);
+            return Err(RateError::TooSlowToFill { burst, rate, years });
         }
-        let whole = period.subsec_nanos().is_multiple_of(1_000);
-        if period.is_zero() || period > MAX_PERIOD || !whole {
-            return Err(RateError::Period { period });
-        }
-        let period_us =
-            u64::try_from(period.as_micros()).map_err(|_| RateError::Period { period })?;
-        Ok(Self { tokens, period_us, refill: Refill::reduced(tokens, period_us) })
+        Ok(Self { refill_rate: rate, burst, fill: span_of(refill, burst) })
     }
 
-    /// `tokens` per minute.
-    ///
-    /// # Errors
-    /// As [`Rate::new`].
-    pub fn per_minute(tokens: u64) -> Result<Self, RateError> {
-        Self::new(tokens, Duration::from_secs(60))
-    }
-
-    /// Tokens per [`period`](Self::period), as written.
+    /// How fast tokens come back.
     #[must_use]
-    pub const fn tokens(&self) -> u64 {
-        self.tokens
+    pub const fn refill_rate(&self) -> RefillRate {
+        self.refill_rate
     }
 
-    /// The period, as written.
+    /// The most tokens the bucket can hold.
     #[must_use]
-    pub const fn period(&self) -> Duration {
-        Duration::from_micros(self.period_us)
+    pub const fn burst(&self) -> u64 {
+        self.burst
     }
 
-    /// The rate in lowest terms.
+    /// The rate in lowest terms: the units of the bucket's state.
     #[must_use]
     pub const fn refill(&self) -> Refill {
-        self.refill
+        self.refill_rate.refill()
     }
 
-    /// Tokens per minute, rounded down but never below one: what `X-RateLimit-Limit` says.
+    /// How long the empty bucket needs to fill.
     #[must_use]
-    pub fn tokens_per_minute(&self) -> u64 {
-        let per_minute = u128::from(self.tokens) * 60_000_000 / u128::from(self.period_us);
-        u64::try_from(per_minute).unwrap_or(u64::MAX).max(1)
+    pub const fn fill(&self) -> Span {
+        self.fill
     }
 
-    /// This rate times `factor`: a tier's multiple.
+    /// How long the refill needs for `tokens` tokens, exactly; cut at [`MAX_FILL_US`] times two,
+    /// beyond which nothing is admitted or owed.
+    #[must_use]
+    pub fn span_of(&self, tokens: u64) -> Span {
+        span_of(self.refill(), tokens)
+    }
+
+    /// RefillRate and burst times `factor`: a tier's multiple.
     ///
     /// # Errors
-    /// As [`Rate::new`].
-    pub fn times(&self, factor: u64) -> Result<Self, RateError> {
-        Self::new(self.tokens.saturating_mul(factor), self.period())
+    /// When the products are out of range.
+    pub fn times(&self, factor: u64) -> Result<Self, MultiplyError> {
+        Ok(Self::new(self.refill_rate.times(factor)?, self.burst.saturating_mul(factor))?)
     }
 
-    /// One of `shares` equal parts of this rate: what one of that many replicas may admit alone.
-    /// Slower than one token in [`MAX_PERIOD`] it does not get; no share at all counts as one.
+    /// One of `shares` equal parts, and at least one token: what one of that many replicas may
+    /// admit alone.
     #[must_use]
     pub fn shared_among(&self, shares: u64) -> Self {
-        let longest = u64::try_from(MAX_PERIOD.as_micros()).unwrap_or(u64::MAX);
-        let period_us = self.refill.micros.saturating_mul(shares.max(1)).min(longest);
-        Self {
-            tokens: self.refill.tokens,
-            period_us,
-            refill: Refill::reduced(self.refill.tokens, period_us),
+        let (rate, burst) =
+            (self.refill_rate.shared_among(shares), (self.burst / shares.max(1)).max(1));
+        // A share of one token at a rate that was slowed down may no longer fill in time: then the
+        // rate stays whole.
+        Self::new(rate, burst).or_else(|_| Self::new(self.refill_rate, burst)).unwrap_or(*self)
+    }
+}
+
+/// Why a multiple of a bucket's numbers is impossible.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MultiplyError {
+    /// The product is no rate.
+    #[error(transparent)]
+    RefillRate(#[from] crate::refill_rate::RefillRateError),
+    /// The products do not fit together.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+}
+
+const LONGEST_SPAN: Span = Span { micros: 2 * MAX_FILL_US, fraction: 0 };
+
+fn span_of(refill: Refill, tokens: u64) -> Span {
+    // Nearly every rate and cost fit the first branch, which is several times faster than dividing
+    // 128 bits.
+    let (micros, fraction) = match tokens.checked_mul(refill.micros()) {
+        Some(parts) if refill.tokens() == 1 => (parts, 0),
+        Some(parts) => (parts / refill.tokens(), parts % refill.tokens()),
+        None => {
+            let parts = u128::from(tokens) * u128::from(refill.micros());
+            let per_micro = u128::from(refill.tokens());
+            let (Ok(micros), Ok(fraction)) =
+                (u64::try_from(parts / per_micro), u64::try_from(parts % per_micro))
+            else {
+                return LONGEST_SPAN;
+            };
+            (micros, fraction)
         }
-    }
-}
-
-impl Refill {
-    /// `tokens` every `micros` microseconds, as a bucket's stored state names its units; `None`
-    /// when either is zero or they have a common factor, for then no rate has these units.
-    #[must_use]
-    pub fn from_parts(tokens: u64, micros: u64) -> Option<Self> {
-        (tokens > 0 && micros > 0 && gcd(tokens, micros) == 1).then_some(Self { tokens, micros })
-    }
-
-    /// Tokens that come back every [`micros`](Self::micros) microseconds; also the parts a
-    /// microsecond is counted in.
-    #[must_use]
-    pub const fn tokens(self) -> u64 {
-        self.tokens
-    }
-
-    /// Microseconds in which [`tokens`](Self::tokens) tokens come back.
-    #[must_use]
-    pub const fn micros(self) -> u64 {
-        self.micros
-    }
-
-    fn reduced(tokens: u64, micros: u64) -> Self {
-        let divisor = gcd(tokens, micros);
-        Self { tokens: tokens / divisor, micros: micros / divisor }
-    }
-}
-
-const fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
-}
-
-impl FromStr for Rate {
-    type Err = RateError;
-
-    /// Reads `N/second`, `N/minute`, `N/hour`, `N/day` (also `s`, `sec`, `m`, `min`, `h`, `d`), or
-    /// `N per 90s` with a span in `us`, `ms`, `s`, `m`, `h` or `d`. `N` may hold underscores, as in
-    /// `1_000/minute`.
-    fn from_str(text: &str) -> Result<Self, RateError> {
-        let syntax = || RateError::Syntax { text: text.to_owned() };
-        let (tokens, period) = match text.split_once('/') {
-            Some((tokens, unit)) => (tokens, unit_period(unit.trim()).ok_or_else(syntax)?),
-            None => {
-                let (tokens, span) = text.split_once(" per ").ok_or_else(syntax)?;
-                let span = span.trim();
-                (tokens, span_period(span).or_else(|| unit_period(span)).ok_or_else(syntax)?)
-            }
-        };
-        Self::new(parse_count(tokens.trim()).ok_or_else(syntax)?, period)
-    }
-}
-
-fn parse_count(text: &str) -> Option<u64> {
-    let starts_with_digit = text.starts_with(|first: char| first.is_ascii_digit());
-    starts_with_digit.then(|| text.replace('_', "").parse().ok()).flatten()
-}
-
-fn unit_period(unit: &str) -> Option<Duration> {
-    let seconds = match unit {
-        "second" | "sec" | "s" => 1,
-        "minute" | "min" | "m" => 60,
-        "hour" | "h" => 60 * 60,
-        "day" | "d" => 24 * 60 * 60,
-        _ => return None,
     };
-    Some(Duration::from_secs(seconds))
-}
-
-fn span_period(span: &str) -> Option<Duration> {
-    let digits = span.find(|c: char| !c.is_ascii_digit() && c != '_')?;
-    let count = parse_count(&span[..digits])?;
-    let micros: u64 = match span[digits..].trim_start() {
-        "us" => 1,
-        "ms" => 1_000,
-        unit => u64::try_from(unit_period(unit)?.as_micros()).ok()?,
-    };
-    count.checked_mul(micros).map(Duration::from_micros)
-}
-
-impl fmt::Display for Rate {
-    /// Writes what [`Rate::from_str`] reads: `60/minute`, `100 per 90s`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tokens, period_us, .. } = self;
-        match period_us {
-            1_000_000 => write!(f, "{tokens}/second"),
-            60_000_000 => write!(f, "{tokens}/minute"),
-            3_600_000_000 => write!(f, "{tokens}/hour"),
-            86_400_000_000 => write!(f, "{tokens}/day"),
-            us if us.is_multiple_of(1_000_000) => write!(f, "{tokens} per {}s", us / 1_000_000),
-            us if us.is_multiple_of(1_000) => write!(f, "{tokens} per {}ms", us / 1_000),
-            us => write!(f, "{tokens} per {us}us"),
-        }
+    match i64::try_from(micros) {
+        Ok(micros) if micros < LONGEST_SPAN.micros => Span { micros, fraction },
+        _ => LONGEST_SPAN,
     }
 }
 
@@ -239,81 +152,46 @@ impl fmt::Display for Rate {
 mod tests {
     use super::*;
 
-    fn rate(text: &str) -> Rate {
-        text.parse().unwrap()
+    #[test]
+    fn spans_are_exact_to_the_fraction() {
+        let bucket = Rate::new("90/minute".parse().unwrap(), 10).unwrap();
+        assert_eq!(bucket.span_of(1), Span { micros: 666_666, fraction: 2 });
+        assert_eq!(bucket.span_of(3), Span { micros: 2_000_000, fraction: 0 });
+        assert_eq!(bucket.fill(), Span { micros: 6_666_666, fraction: 2 });
     }
 
     #[test]
-    fn the_grammar_reads_units_and_spans() {
-        assert_eq!(rate("60/minute"), Rate::per_minute(60).unwrap());
-        assert_eq!(rate("1_000 / h"), Rate::new(1_000, Duration::from_secs(3_600)).unwrap());
-        assert_eq!(rate("100 per 90s"), Rate::new(100, Duration::from_secs(90)).unwrap());
-        assert_eq!(rate("5 per 250ms"), Rate::new(5, Duration::from_millis(250)).unwrap());
-        assert_eq!(rate("5 per minute"), rate("5/min"));
+    fn the_widest_products_do_not_overflow() {
+        let fastest = Rate::new(
+            RefillRate::new(crate::refill_rate::MAX_TOKENS, std::time::Duration::from_micros(1))
+                .unwrap(),
+            u64::MAX,
+        )
+        .unwrap();
+        assert_eq!(fastest.span_of(u64::MAX).micros, 18_446_744);
+        let slowest = Rate::new("1 per 366d".parse().unwrap(), 49).unwrap();
+        assert_eq!(slowest.span_of(u64::MAX), LONGEST_SPAN);
     }
 
     #[test]
-    fn what_is_written_can_be_read_again() {
-        for text in [
-            "60/minute",
-            "1/day",
-            "7 per 90s",
-            "3 per 1ms",
-            "3 per 7us",
-            "100000000/minute",
-            "9/second",
-            "2/hour",
-        ] {
-            assert_eq!(rate(text).to_string(), text);
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_rate_says_what_would_be() {
-        for text in [
-            "",
-            "60",
-            "60/",
-            "/minute",
-            "-1/minute",
-            "60/fortnight",
-            "1.5/minute",
-            "six/minute",
-            "5 per",
-            "5 per s9",
-            "_1/s",
-            "+1/s",
-        ] {
-            let error = text.parse::<Rate>().unwrap_err();
-            assert!(error.to_string().contains("60/minute"), "{text}: {error}");
-        }
-        assert_eq!("0/minute".parse::<Rate>(), Err(RateError::Zero));
+    fn a_bucket_that_fifty_years_do_not_fill_is_refused_with_the_reason() {
+        let error = Rate::new("1/day".parse().unwrap(), 10_000_000).unwrap_err();
         assert_eq!(
-            "1000000000001/day".parse::<Rate>(),
-            Err(RateError::TooFast { tokens: 1_000_000_000_001 })
+            error.to_string(),
+            "a burst of 10000000 tokens takes 27397 years to come back at 1/day; at most 50 years can be counted exactly: \
+             lower the burst or raise the rate"
         );
-        assert!(matches!("1 per 367d".parse::<Rate>(), Err(RateError::Period { .. })));
-        assert!(matches!("1 per 0s".parse::<Rate>(), Err(RateError::Period { .. })));
+        assert_eq!(Rate::new("1/day".parse().unwrap(), 0), Err(RateError::NoBurst));
     }
 
     #[test]
-    fn a_rate_is_kept_in_lowest_terms() {
-        assert_eq!(rate("60/minute").refill(), Refill { tokens: 1, micros: 1_000_000 });
-        assert_eq!(rate("90/minute").refill(), Refill { tokens: 3, micros: 2_000_000 });
-        assert_eq!(rate("100000000/minute").refill(), Refill { tokens: 5, micros: 3 });
-    }
-
-    #[test]
-    fn a_share_is_exactly_the_nth_part() {
-        assert_eq!(rate("60/minute").shared_among(3).refill(), rate("20/minute").refill());
-        assert_eq!(rate("1/second").shared_among(7).refill(), rate("1 per 7s").refill());
-        assert_eq!(rate("1/second").shared_among(0), rate("1/second").shared_among(1));
-    }
-
-    #[test]
-    fn requests_per_minute_are_never_advertised_as_none() {
-        assert_eq!(rate("60/minute").tokens_per_minute(), 60);
-        assert_eq!(rate("2/second").tokens_per_minute(), 120);
-        assert_eq!(rate("1/day").tokens_per_minute(), 1);
+    fn a_share_keeps_at_least_one_token() {
+        let bucket = Rate::new("60/minute".parse().unwrap(), 10).unwrap();
+        assert_eq!(bucket.shared_among(3).burst(), 3);
+        assert_eq!(bucket.shared_among(40).burst(), 1);
+        assert_eq!(
+            bucket.shared_among(3).refill(),
+            "20/minute".parse::<RefillRate>().unwrap().refill()
+        );
     }
 }

@@ -1,12 +1,12 @@
 //! Matching a request costs no allocation in the usual case.
 
 use sluice_core::{
-    Action, Algorithm, Client, Endpoint, HeaderMatch, Per, Policy, PolicyBuilder, Request, Rule,
-    RuleCost, Setting, Tier, TokenBucket, When,
+    Action, Algorithm, Client, Endpoint, HeaderMatch, LimitSpec, Per, Policy, PolicyBuilder, Rate,
+    Request, Rule, RuleCost, Tier, When,
 };
 
-fn bucket() -> TokenBucket {
-    TokenBucket::new("60/minute".parse().expect("a rate"), 10).expect("a possible bucket")
+fn bucket() -> Rate {
+    Rate::new("60/minute".parse().expect("a rate"), 10).expect("a possible bucket")
 }
 
 /// A policy with something of everything, in which at most two limits apply at once.
@@ -26,7 +26,7 @@ fn policy() -> Policy {
     let builder = PolicyBuilder {
         endpoints: vec![Endpoint {
             path: "/api/*/orders".to_owned(),
-            setting: Setting::limit(bucket()),
+            limit: LimitSpec::limit(bucket()),
         }],
         tiers: vec![Tier { multiply: 5, clients: vec![b"bob".to_vec()], ..Tier::new("pro") }],
         limits: vec![rule],

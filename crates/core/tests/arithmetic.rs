@@ -6,8 +6,8 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use sluice_core::{Bucket, Timestamp, TokenBucket};
-use sluice_testkit::strategies::{costs, token_buckets};
+use sluice_core::{Bucket, Rate, Timestamp};
+use sluice_testkit::strategies::{costs, rates};
 
 /// 2026-01-01T00:00:00Z
 const EPOCH_US: i64 = 1_767_225_600_000_000;
@@ -21,8 +21,8 @@ struct Model {
 }
 
 impl Model {
-    fn full(numbers: &TokenBucket, now_us: i64) -> Self {
-        let rate = numbers.rate();
+    fn full(numbers: &Rate, now_us: i64) -> Self {
+        let rate = numbers.refill_rate();
         let burst = Ratio::from(i128::from(numbers.burst()));
         let per_us =
             Ratio::new(rate.tokens().into(), i128::try_from(rate.period().as_micros()).unwrap());
@@ -72,7 +72,7 @@ enum Step {
 }
 
 /// Steps whose pauses are around what one token, or the whole bucket, takes to come back.
-fn steps(numbers: TokenBucket, count: usize) -> impl Strategy<Value = Vec<(i64, Step)>> {
+fn steps(numbers: Rate, count: usize) -> impl Strategy<Value = Vec<(i64, Step)>> {
     let token_us = numbers.span_of(1).micros.max(1);
     let fill_us = numbers.fill().micros.max(1);
     let pauses = prop_oneof![2 => Just(0), 4 => 0..=token_us, 2 => 0..=token_us.saturating_mul(10).min(fill_us), 1 => 0..=fill_us];
@@ -86,7 +86,7 @@ fn steps(numbers: TokenBucket, count: usize) -> impl Strategy<Value = Vec<(i64, 
 }
 
 /// Runs `steps` on the bucket and on the model, and compares everything that can be told.
-fn compare(numbers: &TokenBucket, steps: &[(i64, Step)]) -> Result<(), TestCaseError> {
+fn compare(numbers: &Rate, steps: &[(i64, Step)]) -> Result<(), TestCaseError> {
     let mut now_us = EPOCH_US;
     let mut bucket = Bucket::full(numbers, Timestamp::from_unix_micros(now_us));
     let mut model = Model::full(numbers, now_us);
@@ -123,7 +123,7 @@ fn compare(numbers: &TokenBucket, steps: &[(i64, Step)]) -> Result<(), TestCaseE
 
 #[test]
 fn a_million_operations_equal_the_rational_model() {
-    let histories = token_buckets().prop_flat_map(|numbers| (Just(numbers), steps(numbers, 1_000)));
+    let histories = rates().prop_flat_map(|numbers| (Just(numbers), steps(numbers, 1_000)));
     let config = Config {
         cases: 1_000,
         max_shrink_iters: 2_000,
@@ -135,7 +135,7 @@ fn a_million_operations_equal_the_rational_model() {
 
 #[test]
 fn one_bucket_does_not_drift_in_a_hundred_thousand_operations() {
-    let numbers = TokenBucket::new("999983/hour".parse().unwrap(), 1_000).unwrap();
+    let numbers = Rate::new("999983/hour".parse().unwrap(), 1_000).unwrap();
     let config = Config { cases: 1, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&steps(numbers, 100_000), |steps| compare(&numbers, &steps))
@@ -147,7 +147,7 @@ proptest! {
 
     #[test]
     fn every_window_admits_at_most_the_burst_and_the_refill(
-        (numbers, steps) in token_buckets().prop_flat_map(|numbers| (Just(numbers), steps(numbers, 150)))
+        (numbers, steps) in rates().prop_flat_map(|numbers| (Just(numbers), steps(numbers, 150)))
     ) {
         let mut bucket = Bucket::full(&numbers, Timestamp::from_unix_micros(EPOCH_US));
         let mut now_us = EPOCH_US;
@@ -176,7 +176,7 @@ proptest! {
 
     #[test]
     fn a_denial_names_the_first_instant_that_passes(
-        (numbers, drained, cost) in token_buckets().prop_flat_map(|numbers| (Just(numbers), 0..=numbers.burst(), 1..=numbers.burst()))
+        (numbers, drained, cost) in rates().prop_flat_map(|numbers| (Just(numbers), 0..=numbers.burst(), 1..=numbers.burst()))
     ) {
         let now = Timestamp::from_unix_micros(EPOCH_US);
         let mut bucket = Bucket::full(&numbers, now);
@@ -190,7 +190,7 @@ proptest! {
 
     #[test]
     fn other_numbers_keep_the_tokens_and_give_none_away(
-        (old, new, drained) in (token_buckets(), token_buckets())
+        (old, new, drained) in (rates(), rates())
             .prop_flat_map(|(old, new)| (Just(old), Just(new), 0..=old.burst()))
     ) {
         let now = Timestamp::from_unix_micros(EPOCH_US);
@@ -207,7 +207,7 @@ proptest! {
 
     #[test]
     fn a_clock_that_steps_back_grants_nothing_and_freezes_for_a_second_at_most(
-        (numbers, drained, step_us) in token_buckets().prop_flat_map(|numbers| (Just(numbers), 0..=numbers.burst(), 1_i64..=86_400_000_000))
+        (numbers, drained, step_us) in rates().prop_flat_map(|numbers| (Just(numbers), 0..=numbers.burst(), 1_i64..=86_400_000_000))
     ) {
         let now = Timestamp::from_unix_micros(EPOCH_US);
         let mut bucket = Bucket::full(&numbers, now);
@@ -223,7 +223,7 @@ proptest! {
 
     #[test]
     fn a_debt_survives_a_clock_that_steps_back_and_is_paid_by_refill(
-        (numbers, owed, step_us) in token_buckets().prop_flat_map(|numbers| (Just(numbers), 1..=numbers.burst(), 0_i64..=86_400_000_000))
+        (numbers, owed, step_us) in rates().prop_flat_map(|numbers| (Just(numbers), 1..=numbers.burst(), 0_i64..=86_400_000_000))
     ) {
         let now = Timestamp::from_unix_micros(EPOCH_US);
         let mut bucket = Bucket::full(&numbers, now);

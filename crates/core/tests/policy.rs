@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 use sluice_core::{
-    Action, Algorithm, Client, Cost, Endpoint, HeaderMatch, LimitKey, Matched, Mode, Per, Policy,
-    PolicyBuilder, Request, RequestError, Rule, RuleCost, Setting, Tag, Terms, Tier, TokenBucket,
+    Action, Algorithm, Client, Cost, Endpoint, HeaderMatch, LimitKey, LimitSpec, Matched, Mode,
+    Per, Policy, PolicyBuilder, Rate, Request, RequestError, Rule, RuleCost, Tag, Terms, Tier,
     When,
 };
 
-fn bucket(rate: &str, burst: u64) -> TokenBucket {
-    TokenBucket::new(rate.parse().expect("a rate"), burst).expect("a possible bucket")
+fn bucket(rate: &str, burst: u64) -> Rate {
+    Rate::new(rate.parse().expect("a rate"), burst).expect("a possible bucket")
 }
 
 fn algorithm(rate: &str, burst: u64) -> Algorithm {
@@ -18,7 +18,7 @@ fn algorithm(rate: &str, burst: u64) -> Algorithm {
 fn endpoint(path: &str, per_minute: u64) -> Endpoint {
     Endpoint {
         path: path.to_owned(),
-        setting: Setting::limit(bucket(&format!("{per_minute}/minute"), 10)),
+        limit: LimitSpec::limit(bucket(&format!("{per_minute}/minute"), 10)),
     }
 }
 
@@ -26,17 +26,17 @@ fn rule(name: &str, per: Per) -> Rule {
     Rule { per, ..Rule::new(name, algorithm("100/minute", 20)) }
 }
 
-fn shadow(setting: Setting) -> Setting {
-    match setting {
-        Setting::Off => Setting::Off,
-        Setting::Limit(terms) => Setting::Limit(Terms { mode: Mode::Shadow, ..terms }),
+fn shadow(spec: LimitSpec) -> LimitSpec {
+    match spec {
+        LimitSpec::Off => LimitSpec::Off,
+        LimitSpec::Limit(terms) => LimitSpec::Limit(Terms { mode: Mode::Shadow, ..terms }),
     }
 }
 
 /// A default of 60 a minute, and nothing else.
 fn plain() -> PolicyBuilder {
     PolicyBuilder {
-        defaults: Setting::limit(bucket("60/minute", 10)),
+        defaults: LimitSpec::limit(bucket("60/minute", 10)),
         ..PolicyBuilder::unlimited()
     }
 }
@@ -153,7 +153,7 @@ fn the_label_is_the_pattern_that_covers_the_path_or_other() {
 
 #[test]
 fn an_endpoint_that_is_off_keeps_the_default_away() {
-    let off = Endpoint { path: "/free".to_owned(), setting: Setting::Off };
+    let off = Endpoint { path: "/free".to_owned(), limit: LimitSpec::Off };
     let policy = built(PolicyBuilder {
         endpoints: vec![off, endpoint("/free/not", 5)],
         limits: vec![rule("all", Per::Everyone)],
@@ -300,7 +300,7 @@ fn a_limit_that_is_off_is_not_looked_at() {
 
 #[test]
 fn a_shadow_is_asked_beside_what_is_enforced_without_it() {
-    let tried = Endpoint { setting: shadow(endpoint("/a/b", 5).setting), ..endpoint("/a/b", 5) };
+    let tried = Endpoint { limit: shadow(endpoint("/a/b", 5).limit), ..endpoint("/a/b", 5) };
     let mut limit = rule("tried", Per::Everyone);
     limit.terms.mode = Mode::Shadow;
     let policy = built(PolicyBuilder {
@@ -349,11 +349,11 @@ fn with_tiers() -> PolicyBuilder {
             Tier { multiply: 5, ..Tier::new("pro") },
             Tier {
                 multiply: 2,
-                defaults: Some(Setting::limit(bucket("1000/minute", 500))),
+                defaults: Some(LimitSpec::limit(bucket("1000/minute", 500))),
                 endpoints: vec![
                     endpoint("/a/", 7),
                     endpoint("/b/c", 8),
-                    Endpoint { path: "/free".to_owned(), setting: Setting::Off },
+                    Endpoint { path: "/free".to_owned(), limit: LimitSpec::Off },
                 ],
                 ..Tier::new("own")
             },
@@ -421,7 +421,7 @@ fn a_general_limit_may_be_for_some_tiers_only() {
     limit.when.tiers = vec!["pro".to_owned(), "own".to_owned()];
     let policy = built(PolicyBuilder {
         limits: vec![limit],
-        defaults: Setting::Off,
+        defaults: LimitSpec::Off,
         endpoints: Vec::new(),
         ..with_tiers()
     });
@@ -490,11 +490,11 @@ fn a_policy_without_limits_says_so() {
     assert!(policy.limits().is_empty());
 }
 
-fn setting() -> impl Strategy<Value = Setting> {
+fn limit_spec() -> impl Strategy<Value = LimitSpec> {
     (1_u64..100, 0..4).prop_map(|(per_minute, kind)| match kind {
-        0 => Setting::Off,
-        1 => shadow(endpoint("/", per_minute).setting),
-        _ => endpoint("/", per_minute).setting,
+        0 => LimitSpec::Off,
+        1 => shadow(endpoint("/", per_minute).limit),
+        _ => endpoint("/", per_minute).limit,
     })
 }
 
@@ -520,14 +520,14 @@ prop_compose! {
 
 prop_compose! {
     fn any_policy()(
-        defaults in setting(),
-        endpoints in prop::collection::btree_map(path(&["a", "b", "*"]), setting(), 0..5),
-        own in prop::collection::btree_map(path(&["a", "b", "*"]), setting(), 0..3),
+        defaults in limit_spec(),
+        endpoints in prop::collection::btree_map(path(&["a", "b", "*"]), limit_spec(), 0..5),
+        own in prop::collection::btree_map(path(&["a", "b", "*"]), limit_spec(), 0..3),
         multiply in 1_u64..4,
         unlimited in any::<bool>(),
         limits in prop::collection::vec(any_rule(), 0..4),
     ) -> PolicyBuilder {
-        let list = |endpoints: std::collections::BTreeMap<String, Setting>| endpoints.into_iter().map(|(path, setting)| Endpoint { path, setting }).collect();
+        let list = |endpoints: std::collections::BTreeMap<String, LimitSpec>| endpoints.into_iter().map(|(path, limit)| Endpoint { path, limit }).collect();
         PolicyBuilder {
             defaults,
             endpoints: list(endpoints),
@@ -544,12 +544,12 @@ prop_compose! {
 /// The same policy without anything that is only tried.
 fn without_shadows(mut builder: PolicyBuilder) -> PolicyBuilder {
     let enforced =
-        |setting: &Setting| !matches!(setting, Setting::Limit(Terms { mode: Mode::Shadow, .. }));
+        |spec: &LimitSpec| !matches!(spec, LimitSpec::Limit(Terms { mode: Mode::Shadow, .. }));
     if !enforced(&builder.defaults) {
-        builder.defaults = Setting::Off;
+        builder.defaults = LimitSpec::Off;
     }
     builder.limits.retain(|rule| rule.terms.mode != Mode::Shadow);
-    builder.endpoints.retain(|endpoint| enforced(&endpoint.setting));
+    builder.endpoints.retain(|endpoint| enforced(&endpoint.limit));
     builder
 }
 

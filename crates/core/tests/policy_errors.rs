@@ -1,12 +1,12 @@
 //! Everything that can be wrong with a policy is said at once, with its place and a remedy.
 
 use sluice_core::{
-    Algorithm, Cost, Endpoint, HeaderMatch, LimitField, Location, Per, PolicyBuilder, PolicyError,
-    PolicyFault, Rule, RuleCost, Setting, Tier, TierField, TokenBucket, When,
+    Algorithm, Cost, Endpoint, HeaderMatch, LimitField, LimitSpec, Location, Per, PolicyBuilder,
+    PolicyError, PolicyErrorKind, Rate, Rule, RuleCost, Tier, TierField, When,
 };
 
-fn bucket(rate: &str, burst: u64) -> TokenBucket {
-    TokenBucket::new(rate.parse().expect("a rate"), burst).expect("a possible bucket")
+fn bucket(rate: &str, burst: u64) -> Rate {
+    Rate::new(rate.parse().expect("a rate"), burst).expect("a possible bucket")
 }
 
 fn rule(name: &str) -> Rule {
@@ -14,7 +14,7 @@ fn rule(name: &str) -> Rule {
 }
 
 fn endpoint(path: &str) -> Endpoint {
-    Endpoint { path: path.to_owned(), setting: Setting::limit(bucket("10/minute", 5)) }
+    Endpoint { path: path.to_owned(), limit: LimitSpec::limit(bucket("10/minute", 5)) }
 }
 
 fn texts(list: &[&str]) -> Vec<String> {
@@ -106,7 +106,7 @@ fn a_name_that_cannot_stand_in_a_header_is_refused() {
     let long = format!("/{}", "x".repeat(200));
     let builder = PolicyBuilder { endpoints: vec![endpoint(&long)], ..PolicyBuilder::default() };
     assert!(
-        matches!(&errors(builder)[..], [PolicyError { at: Location::Endpoint { path }, fault: PolicyFault::Name(_) }] if *path == long)
+        matches!(&errors(builder)[..], [PolicyError { at: Location::Endpoint { path }, kind: PolicyErrorKind::Name(_) }] if *path == long)
     );
 }
 
@@ -177,7 +177,7 @@ fn a_tier_has_one_name_and_either_numbers_or_no_limits() {
         Tier::new("pro"),
         Tier::new(""),
         Tier { unlimited: true, multiply: 2, ..Tier::new("a") },
-        Tier { unlimited: true, defaults: Some(Setting::Off), ..Tier::new("b") },
+        Tier { unlimited: true, defaults: Some(LimitSpec::Off), ..Tier::new("b") },
         Tier { unlimited: true, endpoints: vec![endpoint("/a")], ..Tier::new("c") },
     ];
     let contradiction = "a tier that is `unlimited` has no limits per client to multiply or to replace: remove one or the other";

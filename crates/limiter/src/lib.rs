@@ -31,17 +31,17 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use sluice::{Algorithm, Client, Endpoint, Limiter, MemoryStore, Per, PolicyBuilder, Recorders, Request, Rule, Setting, TokenBucket, When};
+//! use sluice::{Algorithm, Client, Endpoint, Limiter, MemoryStore, Per, PolicyBuilder, Recorders, Request, Rule, LimitSpec, Rate, When};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let policy = PolicyBuilder {
-//!     defaults: Setting::limit(TokenBucket::new("60/minute".parse()?, 10)?),
-//!     endpoints: vec![Endpoint { path: "/reports".to_owned(), setting: Setting::limit(TokenBucket::new("5/hour".parse()?, 2)?) }],
+//!     defaults: LimitSpec::limit(Rate::new("60/minute".parse()?, 10)?),
+//!     endpoints: vec![Endpoint { path: "/reports".to_owned(), limit: LimitSpec::limit(Rate::new("5/hour".parse()?, 2)?) }],
 //!     limits: vec![Rule {
 //!         when: When { methods: vec!["POST".to_owned()], ..When::default() },
 //!         per: Per::Header("x-org".to_owned()),
-//!         ..Rule::new("org-writes", Algorithm::TokenBucket(TokenBucket::new("1000/minute".parse()?, 200)?))
+//!         ..Rule::new("org-writes", Algorithm::TokenBucket(Rate::new("1000/minute".parse()?, 200)?))
 //!     }],
 //!     ..PolicyBuilder::unlimited()
 //! };
@@ -104,9 +104,9 @@ pub use limiter::{Checked, Counters, Limiter};
 pub use metered::MeteredTrips;
 
 pub use sluice_core::{
-    Action, Algorithm, Attributes, Client, Cost, Decision, Endpoint, HeaderMatch, Limit, Mode,
-    OnStoreFailure, Per, Policy, PolicyBuilder, PolicyError, Precision, Rate, Request,
-    RequestError, Retry, Rule, RuleCost, Setting, Tagger, Terms, Tier, TokenBucket, Verdict, When,
+    Action, Algorithm, Attributes, Client, Cost, Decision, Endpoint, HeaderMatch, Limit, LimitSpec,
+    Mode, OnStoreFailure, Per, Policy, PolicyBuilder, PolicyError, Precision, Rate, RefillRate,
+    Request, RequestError, Retry, Rule, RuleCost, Tagger, Terms, Tier, Verdict, When,
 };
 pub use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store, StoreError};
 pub use sluice_telemetry::{Recorders, Telemetry};

@@ -306,7 +306,7 @@ fn finish(
 mod tests {
     use std::time::Duration;
 
-    use sluice_core::{Algorithm, Cost, Limit, Mode, OnStoreFailure, Subject, Tagger, TokenBucket};
+    use sluice_core::{Algorithm, Cost, Limit, Mode, OnStoreFailure, Rate, Subject, Tagger};
     use sluice_store::{MemoryStore, RedisSettings, RedisStore};
     use sluice_telemetry::Telemetry;
 
@@ -315,7 +315,7 @@ mod tests {
     fn limit(burst: u64) -> Limit {
         Limit::new(
             "ours",
-            Algorithm::TokenBucket(TokenBucket::new("1/day".parse().unwrap(), burst).unwrap()),
+            Algorithm::TokenBucket(Rate::new("1/day".parse().unwrap(), burst).unwrap()),
         )
         .unwrap()
     }

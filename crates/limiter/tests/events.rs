@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice::{
-    Client, Limiter, MemoryStore, Policy, PolicyBuilder, Request, Telemetry, TokenBucket,
+    Client, Limiter, MemoryStore, Policy, PolicyBuilder, Rate, Request, Telemetry,
     events::{
         BlueprintOperation, BlueprintValidation, Cache, Connection, Connections, Counter,
         CustomKind, CustomMetric, DatabaseConnections, Deployment, Ended, EventError, Events,
@@ -13,7 +13,7 @@ use sluice::{
     figures::{FleetFigures, MemoryFigures, Reporter, Tally, Total},
 };
 
-use sluice_core::Setting;
+use sluice_core::LimitSpec;
 
 /// One program of a fleet.
 struct Program {
@@ -256,9 +256,9 @@ async fn a_wrong_event_is_refused_and_nothing_of_it_recorded() {
 /// The built-in policy, of which no token comes back while a test runs.
 fn ten_a_day() -> Policy {
     let mut builder = PolicyBuilder::default();
-    let setting = || Setting::limit(TokenBucket::new("1/day".parse().unwrap(), 10).unwrap());
-    builder.defaults = setting();
-    builder.endpoints.iter_mut().for_each(|endpoint| endpoint.setting = setting());
+    let limit_spec = || LimitSpec::limit(Rate::new("1/day".parse().unwrap(), 10).unwrap());
+    builder.defaults = limit_spec();
+    builder.endpoints.iter_mut().for_each(|endpoint| endpoint.limit = limit_spec());
     builder.build().unwrap()
 }
 

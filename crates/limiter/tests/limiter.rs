@@ -6,23 +6,21 @@ use std::{sync::Arc, time::Duration};
 
 use sluice::{
     Algorithm, Checked, Client, Cost, Limiter, LimiterError, MemoryStore, Policy, PolicyBuilder,
-    Recorders, Request, RequestError, Retry, Store, Telemetry, TokenBucket,
+    Rate, Recorders, Request, RequestError, Retry, Store, Telemetry,
 };
-use sluice_core::{Endpoint, Mode, Per, Rule, Setting, Timestamp};
+use sluice_core::{Endpoint, LimitSpec, Mode, Per, Rule, Timestamp};
 use sluice_store::{ManualClock, StoreErrorKind};
 use stores::{Away, Counted, Slow};
 
-fn setting(rate: &str, burst: u64) -> Setting {
-    Setting::limit(
-        TokenBucket::new(rate.parse().expect("a rate"), burst).expect("a possible bucket"),
-    )
+fn limit_spec(rate: &str, burst: u64) -> LimitSpec {
+    LimitSpec::limit(Rate::new(rate.parse().expect("a rate"), burst).expect("a possible bucket"))
 }
 
 /// A default of `burst` tokens that come back one a second, an endpoint of two, and an exempt path.
 fn policy(burst: u64) -> Policy {
     let builder = PolicyBuilder {
-        defaults: setting("60/minute", burst),
-        endpoints: vec![Endpoint { path: "/narrow".to_owned(), setting: setting("60/minute", 2) }],
+        defaults: limit_spec("60/minute", burst),
+        endpoints: vec![Endpoint { path: "/narrow".to_owned(), limit: limit_spec("60/minute", 2) }],
         exempt: vec!["/health".to_owned()],
         ..PolicyBuilder::unlimited()
     };
@@ -142,7 +140,7 @@ async fn a_new_policy_keeps_the_buckets() {
     let limiter = limiter(policy(5));
     limiter.check(&of_cost(4, get("alice", "/a"))).await.unwrap();
     limiter.replace_policy(policy(3));
-    assert_eq!(limiter.policy().limits()[0].numbers().burst(), 3);
+    assert_eq!(limiter.policy().limits()[0].rate().burst(), 3);
     assert_eq!(remaining(&limiter.peek(&get("alice", "/a")).await.unwrap()), 1);
     limiter.replace_policy(policy(50));
     assert_eq!(
@@ -191,13 +189,13 @@ async fn what_was_decided_is_counted_by_limit_and_endpoint() {
         per: Per::Everyone,
         ..Rule::new(
             "tried",
-            Algorithm::TokenBucket(TokenBucket::new("1/minute".parse().unwrap(), 1).unwrap()),
+            Algorithm::TokenBucket(Rate::new("1/minute".parse().unwrap(), 1).unwrap()),
         )
     };
     tried.terms.mode = Mode::Shadow;
     let builder = PolicyBuilder {
-        defaults: setting("60/minute", 10),
-        endpoints: vec![Endpoint { path: "/narrow".to_owned(), setting: setting("60/minute", 2) }],
+        defaults: limit_spec("60/minute", 10),
+        endpoints: vec![Endpoint { path: "/narrow".to_owned(), limit: limit_spec("60/minute", 2) }],
         limits: vec![tried],
         ..PolicyBuilder::unlimited()
     };

@@ -304,7 +304,7 @@ fn answer(status: StatusCode, body: Vec<u8>) -> Response {
 mod tests {
     use serde_json::{Value, json};
     use sluice::{MemoryStore, PolicyBuilder, Store};
-    use sluice_core::Setting;
+    use sluice_core::LimitSpec;
     use sluice_store::{Observation, StoreError};
 
     use super::*;
@@ -345,13 +345,13 @@ mod tests {
     /// The built-in policy, with this answer where the store gives none.
     fn policy_that_answers(on_store_failure: OnStoreFailure) -> Policy {
         let mut builder = PolicyBuilder::default();
-        let settings = builder
+        let specs = builder
             .endpoints
             .iter_mut()
-            .map(|endpoint| &mut endpoint.setting)
+            .map(|endpoint| &mut endpoint.limit)
             .chain([&mut builder.defaults]);
-        for setting in settings {
-            if let Setting::Limit(terms) = setting {
+        for spec in specs {
+            if let LimitSpec::Limit(terms) = spec {
                 terms.on_store_failure = on_store_failure;
             }
         }
@@ -387,7 +387,7 @@ mod tests {
             assert_eq!(body["store"]["error"], StoreError::BreakerOpen.to_string());
         }
         let without_limits = PolicyBuilder {
-            defaults: Setting::Off,
+            defaults: LimitSpec::Off,
             endpoints: Vec::new(),
             ..PolicyBuilder::default()
         };

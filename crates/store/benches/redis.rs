@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sluice_core::{Action, Algorithm, Check, Cost, Limit, Subject, Tag, Tagger, TokenBucket};
+use sluice_core::{Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tag, Tagger};
 use sluice_store::{RedisSettings, RedisStore, Store, Trip};
 use sluice_testkit::RedisServer;
 
@@ -108,8 +108,8 @@ const fn scramble(step: usize) -> usize {
     scrambled
 }
 
-fn numbers() -> TokenBucket {
-    TokenBucket::new("60/minute".parse().unwrap(), 10).unwrap()
+fn numbers() -> Rate {
+    Rate::new("60/minute".parse().unwrap(), 10).unwrap()
 }
 
 fn tags() -> Vec<Tag> {
@@ -235,11 +235,11 @@ async fn bytes_per_bucket() {
         let store = RedisStore::new(&settings, ()).unwrap();
         // A burst that takes long to come back, so that no bucket is forgotten before all are
         // there.
-        let rate_value: sluice_core::Rate = rate.parse().unwrap();
+        let rate_value: sluice_core::RefillRate = rate.parse().unwrap();
         let limit = Arc::new(
             Limit::new(
                 "/api/v1/conversation/chat-stream",
-                Algorithm::TokenBucket(TokenBucket::new(rate_value, 1_000).unwrap()),
+                Algorithm::TokenBucket(Rate::new(rate_value, 1_000).unwrap()),
             )
             .unwrap(),
         );

@@ -10,8 +10,8 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Algorithm, Check, Cost, Decision, Limit, OnStoreFailure, Source, Subject, Tag, Tagger,
-    TokenBucket,
+    Action, Algorithm, Check, Cost, Decision, Limit, OnStoreFailure, Rate, Source, Subject, Tag,
+    Tagger,
 };
 use sluice_store::{
     BreakerState, Failover, RedisSettings, RedisStore, Replica, Store, StoreErrorKind,
@@ -35,7 +35,7 @@ fn durable() -> RedisServer {
 
 /// One token an hour, so that no refill blurs what is counted.
 fn hourly(burst: u64) -> Arc<Limit> {
-    let numbers = TokenBucket::new("1/hour".parse().unwrap(), burst).unwrap();
+    let numbers = Rate::new("1/hour".parse().unwrap(), burst).unwrap();
     Arc::new(Limit::new("hourly", Algorithm::TokenBucket(numbers)).unwrap())
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Algorithm, Check, Cost, Decision, Limit, Retry, Subject, Tag, Tagger, TokenBucket,
+    Action, Algorithm, Check, Cost, Decision, Limit, Rate, Retry, Subject, Tag, Tagger,
 };
 use sluice_store::{RedisSettings, RedisStore, Replica, Store, StoreError, Trip};
 use sluice_testkit::{RedisOptions, RedisServer, Reply, eventually_async};
@@ -30,7 +30,7 @@ fn limit(rate: &str, burst: u64) -> Arc<Limit> {
 }
 
 fn named(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
-    let numbers = TokenBucket::new(rate.parse().unwrap(), burst).unwrap();
+    let numbers = Rate::new(rate.parse().unwrap(), burst).unwrap();
     Arc::new(Limit::new(name, Algorithm::TokenBucket(numbers)).unwrap())
 }
 

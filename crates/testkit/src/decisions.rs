@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sluice_core::{
-    Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Source, Subject, Tag, Tagger,
-    Timestamp, TokenBucket,
+    Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Rate, Source, Subject, Tag, Tagger,
+    Timestamp,
 };
 
 /// The limit `name` of `rate` (`60/minute`) and `burst`.
@@ -14,7 +14,7 @@ use sluice_core::{
 #[must_use]
 pub fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
     let rate = rate.parse().unwrap_or_else(|error| panic!("{error}"));
-    let numbers = TokenBucket::new(rate, burst).unwrap_or_else(|error| panic!("{error}"));
+    let numbers = Rate::new(rate, burst).unwrap_or_else(|error| panic!("{error}"));
     Arc::new(
         Limit::new(name, Algorithm::TokenBucket(numbers)).unwrap_or_else(|error| panic!("{error}")),
     )
@@ -37,6 +37,6 @@ pub fn check_of(action: Action, parts: &[(&Arc<Limit>, u64)], now: Timestamp) ->
         .iter()
         .fold(Check::new(action), |check, (limit, tokens)| check.with(limit, tag(), cost(*tokens)));
     let mut buckets: Vec<_> =
-        parts.iter().map(|(limit, _)| Bucket::full(limit.numbers(), now)).collect();
+        parts.iter().map(|(limit, _)| Bucket::full(limit.rate(), now)).collect();
     check.decide(&mut buckets, now, Source::Store)
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sluice_core::{Rate, TokenBucket};
+use sluice_core::{Rate, RefillRate};
 
 /// Rates from one a day to 100 million a minute, of awkward fractions too.
-pub fn rates() -> impl Strategy<Value = Rate> {
+pub fn refill_rates() -> impl Strategy<Value = RefillRate> {
     let periods = prop_oneof![
         4 => prop::sample::select(vec![1_000_000_u64, 60_000_000, 3_600_000_000, 86_400_000_000]),
         1 => 1_u64..=86_400_000_000,
@@ -34,18 +34,17 @@ pub fn rates() -> impl Strategy<Value = Rate> {
             if slow || fast {
                 None
             } else {
-                Rate::new(tokens, Duration::from_micros(period_us)).ok()
+                RefillRate::new(tokens, Duration::from_micros(period_us)).ok()
             }
         },
     )
 }
 
 /// Token buckets of those rates that can be counted exactly, with bursts up to ten million.
-pub fn token_buckets() -> impl Strategy<Value = TokenBucket> {
+pub fn rates() -> impl Strategy<Value = Rate> {
     let bursts = prop_oneof![1_u64..=20, 1_u64..=10_000, 1_u64..=10_000_000];
-    (rates(), bursts).prop_filter_map("fills within 50 years", |(rate, burst)| {
-        TokenBucket::new(rate, burst).ok()
-    })
+    (refill_rates(), bursts)
+        .prop_filter_map("fills within 50 years", |(rate, burst)| Rate::new(rate, burst).ok())
 }
 
 /// Costs from 1 to 10 million, most of them such that `burst` tokens can pay for them.

@@ -10,14 +10,14 @@ use crate::{
         tier::Tier,
     },
     rate::Rate,
-    token_bucket::TokenBucket,
+    refill_rate::RefillRate,
 };
 
 /// A policy as it is written down; [`PolicyBuilder::build`] compiles it.
 #[derive(Clone, Debug)]
 pub struct PolicyBuilder {
     /// The limit, per client, of requests that no other limit denies; all of them share one bucket.
-    pub defaults: Setting,
+    pub defaults: LimitSpec,
     /// Limits per client and path, which replace the default there.
     pub endpoints: Vec<Endpoint>,
     /// Paths that are never limited, with everything below them.
@@ -35,17 +35,17 @@ pub struct PolicyBuilder {
 
 /// A limit per client, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
+pub enum LimitSpec {
     /// No limit.
     Off,
     /// This limit.
     Limit(Terms),
 }
 
-impl Setting {
+impl LimitSpec {
     /// An enforced limit of these numbers.
     #[must_use]
-    pub fn limit(numbers: TokenBucket) -> Self {
+    pub fn limit(numbers: Rate) -> Self {
         Self::Limit(Terms::new(Algorithm::TokenBucket(numbers)))
     }
 }
@@ -56,7 +56,7 @@ pub struct Endpoint {
     /// The path, in which `*` stands for exactly one segment.
     pub path: String,
     /// Its limit; `Off` also keeps the default away.
-    pub setting: Setting,
+    pub limit: LimitSpec,
 }
 
 impl PolicyBuilder {
@@ -64,7 +64,7 @@ impl PolicyBuilder {
     #[must_use]
     pub fn unlimited() -> Self {
         Self {
-            defaults: Setting::Off,
+            defaults: LimitSpec::Off,
             endpoints: Vec::new(),
             exempt: Vec::new(),
             tiers: Vec::new(),
@@ -100,7 +100,7 @@ impl Default for PolicyBuilder {
     fn default() -> Self {
         let endpoint = |(path, per_minute): (&str, u64)| Endpoint {
             path: path.to_owned(),
-            setting: built_in(per_minute),
+            limit: built_in(per_minute),
         };
         Self {
             defaults: built_in(60),
@@ -111,7 +111,8 @@ impl Default for PolicyBuilder {
     }
 }
 
-fn built_in(per_minute: u64) -> Setting {
-    let rate = Rate::per_minute(per_minute).expect("the built-in rates are neither zero nor huge");
-    Setting::limit(TokenBucket::new(rate, BURST).expect("ten tokens come back within minutes"))
+fn built_in(per_minute: u64) -> LimitSpec {
+    let rate =
+        RefillRate::per_minute(per_minute).expect("the built-in rates are neither zero nor huge");
+    LimitSpec::limit(Rate::new(rate, BURST).expect("ten tokens come back within minutes"))
 }

@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use crate::{limit::LimitNameError, policy::pattern::PatternError, token_bucket::MultiplyError};
+use crate::{limit::LimitNameError, policy::pattern::PatternError, rate::MultiplyError};
 
 /// One thing that is wrong with a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: {fault}")]
+#[error("{at}: {kind}")]
 pub struct PolicyError {
     /// Where.
     pub at: Location,
     /// What.
-    pub fault: PolicyFault,
+    pub kind: PolicyErrorKind,
 }
 
 /// A place in a policy, written as a path into its configuration: `limits[3].name`.
@@ -142,7 +142,7 @@ impl fmt::Display for TierField {
 /// What is wrong, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PolicyFault {
+pub enum PolicyErrorKind {
     /// Two limits share a name.
     #[error("`{name}` is already taken by {first}")]
     DuplicateName {

@@ -43,8 +43,8 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use smallvec::SmallVec;
 
-pub use builder::{Endpoint, PolicyBuilder, Setting};
-pub use error::{LimitField, Location, PolicyError, PolicyFault, TierField};
+pub use builder::{Endpoint, LimitSpec, PolicyBuilder};
+pub use error::{LimitField, Location, PolicyError, PolicyErrorKind, TierField};
 pub use pattern::PatternError;
 pub use rule::{HeaderMatch, Per, Rule, RuleCost, Terms, When};
 pub use tier::Tier;

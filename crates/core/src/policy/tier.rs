@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::builder::{Endpoint, Setting};
+use crate::policy::builder::{Endpoint, LimitSpec};
 
 /// A named plan.
 ///
@@ -18,7 +18,7 @@ pub struct Tier {
     /// No limits per client at all; those that clients share still apply.
     pub unlimited: bool,
     /// In place of everyone's default.
-    pub defaults: Option<Setting>,
+    pub defaults: Option<LimitSpec>,
     /// In place of everyone's endpoints of the same path, and beside the others.
     pub endpoints: Vec<Endpoint>,
     /// The keys of the clients that have this tier, whatever a trusted header says.

@@ -125,7 +125,7 @@ impl<'d> DecisionBody<'d> {
             allowed: decision.is_allowed(),
             denial: binding.filter(|_| decision.is_denied()).map(Denial),
             binding: binding.map(|verdict| {
-                let Window { tokens, seconds } = Window::of(verdict.limit.numbers().rate());
+                let Window { tokens, seconds } = Window::of(verdict.limit.rate().refill_rate());
                 Binding {
                     limit: tokens,
                     window: seconds,
@@ -205,10 +205,10 @@ impl Serialize for Verdicts<'_> {
 
 impl<'d> VerdictBody<'d> {
     fn of(decision: &Decision, verdict: &'d Verdict) -> Self {
-        let numbers = verdict.limit.numbers();
+        let numbers = verdict.limit.rate();
         Self {
             name: verdict.limit.name(),
-            requests_per_minute: numbers.rate().tokens_per_minute(),
+            requests_per_minute: numbers.refill_rate().tokens_per_minute(),
             burst: numbers.burst(),
             mode: match verdict.limit.mode() {
                 Mode::Enforce => "enforce",
@@ -261,8 +261,8 @@ mod tests {
     #[test]
     fn a_denied_check_is_a_problem_with_the_words_of_older_clients() {
         let limit = limit("default", "60/minute", 10);
-        let mut buckets = [Bucket::full(limit.numbers(), NOW)];
-        buckets[0].take(limit.numbers(), 8, NOW);
+        let mut buckets = [Bucket::full(limit.rate(), NOW)];
+        buckets[0].take(limit.rate(), 8, NOW);
         let check = Check::new(Action::Take).with(&limit, tag(), Cost::new(5).unwrap());
         let reason =
             "limit default (60/minute, burst 10) has 2 of the 5 tokens asked for: try again in 3 s";

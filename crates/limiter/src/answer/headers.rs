@@ -10,7 +10,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sluice_core::{Decision, Limit, Rate, Verdict, whole_seconds};
+use sluice_core::{Decision, Limit, RefillRate, Verdict, whole_seconds};
 
 /// The name of a field, in the forms that answers of different protocols need.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
     let Some(binding) = decision.binding() else { return };
     let mut text = Text(BytesMut::with_capacity(USUAL_BYTES));
 
-    text.number(binding.limit.numbers().rate().tokens_per_minute());
+    text.number(binding.limit.rate().refill_rate().tokens_per_minute());
     add(&X_LIMIT, text.finish());
     text.number(binding.remaining);
     add(&X_REMAINING, text.finish());
@@ -69,7 +69,7 @@ pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
     add(&X_RESET, text.finish());
 
     for verdict in enforced(decision) {
-        let window = Window::of(verdict.limit.numbers().rate());
+        let window = Window::of(verdict.limit.rate().refill_rate());
         text.item(&verdict.limit);
         text.parameter(";q=", window.tokens);
         text.parameter(";w=", window.seconds);
@@ -128,7 +128,7 @@ impl Window {
 
     /// The window of `rate`, as written where it can be.
     #[must_use]
-    pub fn of(rate: Rate) -> Self {
+    pub fn of(rate: RefillRate) -> Self {
         let period = rate.period();
         if period.subsec_micros() == 0 {
             return Self { tokens: rate.tokens(), seconds: period.as_secs() };
@@ -221,8 +221,8 @@ mod tests {
     #[test]
     fn a_denied_check_says_when_to_return() {
         let limit = limit("slow", "1 per 90s", 2);
-        let mut buckets = [Bucket::full(limit.numbers(), NOW)];
-        buckets[0].take(limit.numbers(), 2, NOW);
+        let mut buckets = [Bucket::full(limit.rate(), NOW)];
+        buckets[0].take(limit.rate(), 2, NOW);
         let later = NOW.after(Duration::from_micros(500_000));
         let check =
             sluice_core::Check::new(Action::Take).with(&limit, tag(), sluice_core::Cost::ONE);

@@ -420,7 +420,7 @@ async fn rules_can_be_replaced_while_running() {
     let port = Port::new();
     assert_eq!(port.get("/").await.header("x-ratelimit-limit"), Some("60"));
     let unlimited =
-        PolicyBuilder { defaults: sluice_core::Setting::Off, ..PolicyBuilder::default() };
+        PolicyBuilder { defaults: sluice_core::LimitSpec::Off, ..PolicyBuilder::default() };
     port.engine.replace(unlimited.build().unwrap(), Identifier::default());
     assert_eq!(port.get("/").await.body, json!({ "status": 200, "allowed": true, "limits": [] }));
 }

@@ -54,7 +54,7 @@ pub(super) fn page<'a>(figures: &'a FleetFigures, policy: &'a Policy) -> Page<'a
     let limit = |endpoint: &str| {
         let name = if endpoint == OTHER { DEFAULT } else { endpoint };
         let limit = policy.limits().iter().find(|limit| limit.name() == name)?;
-        Some(limit.numbers().rate().tokens_per_minute())
+        Some(limit.rate().refill_rate().tokens_per_minute())
     };
     let mut endpoint_stats = BTreeMap::new();
     for endpoint in policy.endpoints() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sluice_core::{Action, Bucket, BucketId, Check, Cost, Limit, Part, Timestamp, TokenBucket};
+use sluice_core::{Action, Bucket, BucketId, Check, Cost, Limit, Part, Rate, Timestamp};
 
 use crate::Clock;
 
@@ -56,7 +56,7 @@ struct Pages {
 struct Entry {
     limit: Arc<Limit>,
     admitted: Cost,
-    refill: TokenBucket,
+    refill: Rate,
     refilled: Bucket,
 }
 
@@ -89,7 +89,7 @@ impl Ledger {
 
     /// Notes that `part` was admitted, on a replica whose part of the refill is `refill`; drops and
     /// counts it when there is no room.
-    pub(super) fn note(&self, part: &Part, refill: &TokenBucket, now: Timestamp) {
+    pub(super) fn note(&self, part: &Part, refill: &Rate, now: Timestamp) {
         if part.cost == Cost::NONE {
             return;
         }
@@ -103,7 +103,7 @@ impl Ledger {
 
     /// Notes all parts with their parts of the refill, or none when there is no room for all; says
     /// which.
-    pub(super) fn note_all(&self, parts: &[Part], refills: &[TokenBucket], now: Timestamp) -> bool {
+    pub(super) fn note_all(&self, parts: &[Part], refills: &[Rate], now: Timestamp) -> bool {
         let mut pages = self.pages.lock();
         let noted = pages.has_room_for(parts, self.room, now);
         if noted {
@@ -160,7 +160,7 @@ impl Pages {
         self.order.retain(|id| entries.contains_key(id));
     }
 
-    fn add(&mut self, part: &Part, refill: &TokenBucket, now: Timestamp) {
+    fn add(&mut self, part: &Part, refill: &Rate, now: Timestamp) {
         match self.entries.entry(part.bucket()) {
             hash_map::Entry::Occupied(mut known) => {
                 let entry = known.get_mut();
@@ -194,7 +194,7 @@ impl Pages {
 }
 
 impl Entry {
-    fn new(part: &Part, refill: &TokenBucket, now: Timestamp) -> Self {
+    fn new(part: &Part, refill: &Rate, now: Timestamp) -> Self {
         let mut refilled = Bucket::full(refill, now);
         refilled.take(refill, refill.burst(), now);
         let mut entry = Self {
@@ -274,15 +274,15 @@ impl Drop for Batch<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sluice_core::{Algorithm, Rate, Subject, Tag, Tagger};
+    use sluice_core::{Algorithm, RefillRate, Subject, Tag, Tagger};
 
     use super::*;
     use crate::ManualClock;
 
     const START: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
 
-    fn numbers(rate: &str, burst: u64) -> TokenBucket {
-        TokenBucket::new(rate.parse().unwrap(), burst).unwrap()
+    fn numbers(rate: &str, burst: u64) -> Rate {
+        Rate::new(rate.parse().unwrap(), burst).unwrap()
     }
 
     fn tag(client: u64) -> Tag {
@@ -296,7 +296,7 @@ mod tests {
 
     fn note(ledger: &Ledger, client: u64, tokens: u64, now: Timestamp) {
         let part = part(client, tokens);
-        ledger.note(&part, part.limit.numbers(), now);
+        ledger.note(&part, part.limit.rate(), now);
     }
 
     /// Clients and tokens, in the order of the charges.
@@ -385,7 +385,7 @@ mod tests {
     fn charges_that_belong_together_are_noted_all_or_none() {
         let ledger = Ledger::with_room_for(2);
         let both = [part(1, 1), part(2, 1)];
-        let refills = [*both[0].limit.numbers(); 2];
+        let refills = [*both[0].limit.rate(); 2];
         note(&ledger, 3, 1, START);
         assert!(!ledger.note_all(&both, &refills, START));
         assert_eq!((ledger.len(), ledger.totals().dropped), (1, 0), "its caller gets the error");
@@ -405,8 +405,8 @@ mod tests {
     }
 
     prop_compose! {
-        fn rates()(tokens in 1_u64..500, period in prop::sample::select(vec![1_u64, 7, 60, 3_600])) -> Rate {
-            Rate::new(tokens, Duration::from_secs(period)).unwrap()
+        fn rates()(tokens in 1_u64..500, period in prop::sample::select(vec![1_u64, 7, 60, 3_600])) -> RefillRate {
+            RefillRate::new(tokens, Duration::from_secs(period)).unwrap()
         }
     }
 
@@ -422,8 +422,8 @@ mod tests {
             admitted in prop::collection::vec((0_u64..5_000_000, 0_u64..5, 1_u64..10), 1..60),
             idle in 0_u64..20_000_000,
         ) {
-            let whole = TokenBucket::new(rate, burst).unwrap();
-            let refill = TokenBucket::new(rate.shared_among(replicas), burst.div_ceil(replicas)).unwrap();
+            let whole = Rate::new(rate, burst).unwrap();
+            let refill = Rate::new(rate.shared_among(replicas), burst.div_ceil(replicas)).unwrap();
             let clock = ManualClock::new(START);
             let mut in_time = Bucket::full(&whole, START);
             in_time.take(&whole, spent_before.min(burst), START);

@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Bucket, Check, Decision, OnStoreFailure, Part, Retry, Source, Timestamp, TokenBucket,
-    Verdict,
+    Action, Bucket, Check, Decision, OnStoreFailure, Part, Rate, Retry, Source, Timestamp, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -85,7 +84,7 @@ impl Meanwhile {
     }
 
     fn charge(&self, check: &Check, why: StoreError) -> Result<Decision, StoreError> {
-        let refills: SmallVec<[TokenBucket; 2]> =
+        let refills: SmallVec<[Rate; 2]> =
             check.parts().iter().map(|part| self.refill_of(part)).collect();
         if !self.ledger.note_all(check.parts(), &refills, self.clock.now()) {
             return Err(why);
@@ -109,7 +108,7 @@ impl Meanwhile {
         self.local.decide_now(&local)
     }
 
-    fn refill_of(&self, part: &Part) -> TokenBucket {
+    fn refill_of(&self, part: &Part) -> Rate {
         self.shares.of(&part.limit, self.replicas.get()).refill
     }
 }
@@ -147,7 +146,7 @@ fn on_the_whole(part: &Part, verdict: &Verdict) -> Verdict {
 
 /// Nobody counts, so it reads as from a bucket that was never seen.
 fn unasked_and_passed(part: &Part, taken: bool, now: Timestamp) -> Verdict {
-    let numbers = part.limit.numbers();
+    let numbers = part.limit.rate();
     let mut bucket = Bucket::full(numbers, now);
     if taken {
         bucket.take(numbers, part.cost.tokens(), now);
@@ -156,7 +155,7 @@ fn unasked_and_passed(part: &Part, taken: bool, now: Timestamp) -> Verdict {
 }
 
 fn unasked_and_denied(part: &Part, now: Timestamp) -> Verdict {
-    let numbers = part.limit.numbers();
+    let numbers = part.limit.rate();
     let mut bucket = Bucket::full(numbers, now);
     bucket.take(numbers, numbers.burst(), now);
     verdict(part, false, &bucket, retry_with_the_store(part), now)
@@ -168,7 +167,7 @@ fn verdict(part: &Part, admitted: bool, bucket: &Bucket, retry: Retry, now: Time
         cost: part.cost,
         admitted,
         remaining: bucket.remaining(now),
-        reset_in: bucket.full_in(part.limit.numbers(), now),
+        reset_in: bucket.full_in(part.limit.rate(), now),
         retry,
     }
 }
@@ -176,9 +175,5 @@ fn verdict(part: &Part, admitted: bool, bucket: &Bucket, retry: Retry, now: Time
 /// Nothing here will ever admit it, but the store may, and it is asked at least this often.
 fn retry_with_the_store(part: &Part) -> Retry {
     const PAUSE: Duration = LONGEST_PAUSE;
-    if part.cost.tokens() > part.limit.numbers().burst() {
-        Retry::Never
-    } else {
-        Retry::After(PAUSE)
-    }
+    if part.cost.tokens() > part.limit.rate().burst() { Retry::Never } else { Retry::After(PAUSE) }
 }

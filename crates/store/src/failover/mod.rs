@@ -34,13 +34,13 @@ use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 /// ```
 /// use std::{sync::Arc, time::Duration};
 ///
-/// use sluice_core::{Action, Algorithm, Check, Cost, Limit, Subject, Tagger, TokenBucket};
+/// use sluice_core::{Action, Algorithm, Check, Cost, Limit, Subject, Tagger, Rate};
 /// use sluice_store::{BreakerState, Failover, MemoryStore, Store};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = Failover::over(MemoryStore::new(), Duration::from_millis(25));
-/// let limit = Limit::new("default", Algorithm::TokenBucket(TokenBucket::new("60/minute".parse()?, 10)?))?;
+/// let limit = Limit::new("default", Algorithm::TokenBucket(Rate::new("60/minute".parse()?, 10)?))?;
 /// let check = Check::new(Action::Take).with(&Arc::new(limit), Tagger::new(b"").tag(Subject::Client(b"alice")), Cost::ONE);
 /// assert!(store.decide(&check).await?.is_allowed());
 /// assert_eq!(store.observe().breaker, BreakerState::Closed);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use sluice_core::{Algorithm, Limit, Timestamp, TokenBucket};
+use sluice_core::{Algorithm, Limit, Rate, Timestamp};
 
 use crate::fleet::FORGOTTEN_AFTER;
 
@@ -66,7 +66,7 @@ pub(super) struct Share {
     /// The limit with its part of the numbers, rounded down: what this replica may admit alone.
     pub(super) limit: Arc<Limit>,
     /// The part of the numbers rounded up: what the refill of this replica's part pays for.
-    pub(super) refill: TokenBucket,
+    pub(super) refill: Rate,
 }
 
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Shares {
     /// One of `replicas` equal parts of the limit.
     pub(super) fn of(&self, whole: &Arc<Limit>, replicas: usize) -> Share {
         if replicas <= 1 {
-            return Share { limit: Arc::clone(whole), refill: *whole.numbers() };
+            return Share { limit: Arc::clone(whole), refill: *whole.rate() };
         }
         let address = Arc::as_ptr(whole).addr();
         let is_the_one =
@@ -105,9 +105,8 @@ impl Shares {
 
 impl Share {
     fn of(whole: &Limit, replicas: u64) -> Self {
-        let numbers = whole.numbers().shared_among(replicas);
-        let rounded_up =
-            TokenBucket::new(numbers.rate(), whole.numbers().burst().div_ceil(replicas));
+        let numbers = whole.rate().shared_among(replicas);
+        let rounded_up = Rate::new(numbers.refill_rate(), whole.rate().burst().div_ceil(replicas));
         let limit = Arc::new(whole.with_algorithm(Algorithm::TokenBucket(numbers)));
         // When that would never fill, the smaller burst does: such a bucket sees no refill worth a
         // token during an outage.
@@ -124,7 +123,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
 
     fn limit(burst: u64) -> Arc<Limit> {
-        let numbers = TokenBucket::new("60/minute".parse().unwrap(), burst).unwrap();
+        let numbers = Rate::new("60/minute".parse().unwrap(), burst).unwrap();
         Arc::new(Limit::new("default", Algorithm::TokenBucket(numbers)).unwrap())
     }
 
@@ -132,24 +131,24 @@ mod tests {
     fn a_share_is_made_once_and_follows_the_fleet() {
         let (shares, limit) = (Shares::default(), limit(10));
         let half = shares.of(&limit, 2).limit;
-        assert_eq!((half.numbers().burst(), half.numbers().rate().tokens_per_minute()), (5, 30));
+        assert_eq!((half.rate().burst(), half.rate().refill_rate().tokens_per_minute()), (5, 30));
         assert!(Arc::ptr_eq(&half, &shares.of(&limit, 2).limit));
-        assert_eq!(shares.of(&limit, 5).limit.numbers().burst(), 2);
+        assert_eq!(shares.of(&limit, 5).limit.rate().burst(), 2);
         assert!(Arc::ptr_eq(&limit, &shares.of(&limit, 1).limit));
     }
 
     #[test]
     fn what_is_admitted_is_rounded_down_and_what_is_paid_for_up() {
         let share = Shares::default().of(&limit(10), 4);
-        assert_eq!((share.limit.numbers().burst(), share.refill.burst()), (2, 3));
-        assert_eq!(share.limit.numbers().rate(), share.refill.rate());
+        assert_eq!((share.limit.rate().burst(), share.refill.burst()), (2, 3));
+        assert_eq!(share.limit.rate().refill_rate(), share.refill.refill_rate());
     }
 
     #[test]
     fn limits_of_one_name_have_shares_of_their_own() {
         let shares = Shares::default();
-        assert_eq!(shares.of(&limit(10), 2).limit.numbers().burst(), 5);
-        assert_eq!(shares.of(&limit(50), 2).limit.numbers().burst(), 25);
+        assert_eq!(shares.of(&limit(10), 2).limit.rate().burst(), 5);
+        assert_eq!(shares.of(&limit(50), 2).limit.rate().burst(), 25);
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl<C: Clock> MemoryStore<C> {
             .map(|part| {
                 held[place(part.tag)]
                     .get(part, now)
-                    .unwrap_or_else(|| Bucket::full(part.limit.numbers(), now))
+                    .unwrap_or_else(|| Bucket::full(part.limit.rate(), now))
             })
             .collect();
         let mut after = before.clone();
@@ -172,7 +172,7 @@ impl<C> fmt::Debug for MemoryStore<C> {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use sluice_core::{Action, Algorithm, Cost, Limit, Subject, Tagger, TokenBucket};
+    use sluice_core::{Action, Algorithm, Cost, Limit, Rate, Subject, Tagger};
 
     use super::*;
     use crate::ManualClock;
@@ -181,7 +181,7 @@ mod tests {
     fn a_million_idle_buckets_give_their_memory_back() {
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)));
         let store = MemoryStore::with_clock(Arc::clone(&clock));
-        let numbers = TokenBucket::new("60/minute".parse().unwrap(), 10).unwrap();
+        let numbers = Rate::new("60/minute".parse().unwrap(), 10).unwrap();
         let limit = Arc::new(Limit::new("default", Algorithm::TokenBucket(numbers)).unwrap());
         let tagger = Tagger::new(b"");
         for client in 0..1_000_000_u32 {
@@ -203,7 +203,7 @@ mod tests {
     fn use_alone_forgets_what_is_full() {
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)));
         let store = MemoryStore::with_clock(Arc::clone(&clock));
-        let numbers = TokenBucket::new("60/minute".parse().unwrap(), 10).unwrap();
+        let numbers = Rate::new("60/minute".parse().unwrap(), 10).unwrap();
         let limit = Arc::new(Limit::new("default", Algorithm::TokenBucket(numbers)).unwrap());
         let tagger = Tagger::new(b"");
         let take = |client: u32| {

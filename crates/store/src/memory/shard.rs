@@ -59,14 +59,14 @@ impl Kept {
 
     fn bucket(&self) -> Bucket {
         let debt = (self.indebted_at != NO_DEBT).then_some(self.indebted_at);
-        Bucket::from_parts(self.empty_at, self.limit.numbers().refill(), debt)
+        Bucket::from_parts(self.empty_at, self.limit.rate().refill(), debt)
             .expect("it was taken apart under the same limit")
     }
 
     /// The bucket, unless it is full again, which is the same as never seen.
     fn unless_full(&self, now: Timestamp) -> Option<Bucket> {
         let bucket = self.bucket();
-        (now < bucket.full_at(self.limit.numbers())).then_some(bucket)
+        (now < bucket.full_at(self.limit.rate())).then_some(bucket)
     }
 
     fn set(&mut self, part: &Part, bucket: &Bucket) {
@@ -106,7 +106,7 @@ impl Shard {
         now: Timestamp,
         decide: impl FnOnce(&mut Bucket) -> R,
     ) -> R {
-        let numbers = part.limit.numbers();
+        let numbers = part.limit.rate();
         let entry = self.buckets.entry(
             hash(&part.bucket()),
             |kept| kept.is_of(part),

@@ -27,7 +27,7 @@ impl Plan {
     pub(super) fn push(&mut self, check: &Check) {
         match (check.action(), check.parts()) {
             (Action::Take, [part])
-                if part.limit.denies() && part.limit.numbers().refill().tokens() == 1 =>
+                if part.limit.denies() && part.limit.rate().refill().tokens() == 1 =>
             {
                 self.push_simple(part)
             }
@@ -107,7 +107,7 @@ impl Plan {
         let address = Arc::as_ptr(limit).addr();
         let known = self.limit_addresses.iter().position(|&known| known == address);
         let place = known.unwrap_or_else(|| {
-            let numbers = limit.numbers();
+            let numbers = limit.rate();
             self.limits.push(numbers.refill().tokens());
             self.limits.push(numbers.refill().micros());
             self.limits.push(numbers.fill().micros.unsigned_abs());
@@ -121,7 +121,7 @@ impl Plan {
 
 /// The time that the part's cost needs to come back.
 fn cost(part: &Part) -> Span {
-    part.limit.numbers().span_of(part.cost.tokens())
+    part.limit.rate().span_of(part.cost.tokens())
 }
 
 /// `MessagePack`'s `fixarray` of two elements.

@@ -75,7 +75,7 @@ impl Reply {
             let what = "a bucket's state has a layout that this version does not know".to_owned();
             return Err(StoreError::Unreadable { what });
         }
-        let full = |limit: &sluice_core::Limit| Bucket::full(limit.numbers(), self.now);
+        let full = |limit: &sluice_core::Limit| Bucket::full(limit.rate(), self.now);
         let mut buckets: SmallVec<[Bucket; 4]> = check
             .parts()
             .iter()
@@ -95,7 +95,7 @@ impl Reply {
             check.parts().iter().zip(places).zip(before.iter().zip(&buckets))
         {
             if before != after {
-                in_hand[place] = (after.full_at(part.limit.numbers()) > self.now).then_some(*after);
+                in_hand[place] = (after.full_at(part.limit.rate()) > self.now).then_some(*after);
             }
         }
         Ok(decision)

@@ -53,12 +53,15 @@ mod tests {
         let compact = [1, 0, 0, 0, 0, 0, 1, 2, 0, 0x0f, 0x42, 0x40];
         let bucket = read(&compact).unwrap();
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 0 });
-        assert_eq!(bucket.refill(), "60/minute".parse::<sluice_core::Rate>().unwrap().refill());
+        assert_eq!(
+            bucket.refill(),
+            "60/minute".parse::<sluice_core::RefillRate>().unwrap().refill()
+        );
 
         let daily = [2, 0, 0, 0, 0, 0, 1, 2, 0x05, 0x26, 0x5c, 0x00];
         assert_eq!(
             read(&daily).unwrap().refill(),
-            "1/day".parse::<sluice_core::Rate>().unwrap().refill()
+            "1/day".parse::<sluice_core::RefillRate>().unwrap().refill()
         );
 
         let mut long = vec![
@@ -66,7 +69,10 @@ mod tests {
         ];
         let bucket = read(&long).unwrap();
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
-        assert_eq!(bucket.refill(), "90/minute".parse::<sluice_core::Rate>().unwrap().refill());
+        assert_eq!(
+            bucket.refill(),
+            "90/minute".parse::<sluice_core::RefillRate>().unwrap().refill()
+        );
         assert_eq!(bucket.indebted_at(), None);
 
         long[0] = 4;
@@ -77,7 +83,10 @@ mod tests {
         let fractional = [5, 0, 0, 0, 0, 0, 1, 2, 3, 2, 0, 2];
         let bucket = read(&fractional).unwrap();
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
-        assert_eq!(bucket.refill(), "90/minute".parse::<sluice_core::Rate>().unwrap().refill());
+        assert_eq!(
+            bucket.refill(),
+            "90/minute".parse::<sluice_core::RefillRate>().unwrap().refill()
+        );
 
         for state in [
             &[][..],

@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{
-    Action, Algorithm, Check, Cost, Decision, Limit, Subject, Tag, Tagger, TokenBucket,
-};
+use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, Rate, Subject, Tag, Tagger};
 use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store};
 use sluice_testkit::RedisServer;
 
@@ -88,7 +86,7 @@ pub fn tokens(cost: u64) -> Cost {
 }
 
 pub fn algorithm(rate: &str, burst: u64) -> Algorithm {
-    Algorithm::TokenBucket(TokenBucket::new(rate.parse().unwrap(), burst).unwrap())
+    Algorithm::TokenBucket(Rate::new(rate.parse().unwrap(), burst).unwrap())
 }
 
 /// So slow a limit that no token comes back while a test runs: one a day unless `rate` says

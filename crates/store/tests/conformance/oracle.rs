@@ -4,10 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use proptest::prelude::*;
 use sluice_core::{
-    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Mode, Tag, Timestamp,
-    TokenBucket,
+    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Mode, Rate, Tag, Timestamp,
 };
-use sluice_testkit::strategies::{costs, token_buckets};
+use sluice_testkit::strategies::{costs, rates};
 
 /// A store may remember a full bucket for this long, since Redis counts expiry in milliseconds.
 const REMEMBERED_US: i64 = 10_000;
@@ -34,7 +33,7 @@ impl Oracle {
         let mut left = vec![Vec::new(); possible.len()];
         let mut last = None;
         for states in combinations(&possible) {
-            let full = |limit: &Limit| Bucket::full(limit.numbers(), now);
+            let full = |limit: &Limit| Bucket::full(limit.rate(), now);
             let before: Vec<Bucket> = check
                 .parts()
                 .iter()
@@ -45,7 +44,7 @@ impl Oracle {
             let expected = check.decide(&mut after, now, decision.source());
             if expected == *decision {
                 for (i, part) in check.parts().iter().enumerate() {
-                    let changed = Some((after[i], after[i].full_at(part.limit.numbers())));
+                    let changed = Some((after[i], after[i].full_at(part.limit.rate())));
                     let state = if before[i] == after[i] { states[i] } else { changed };
                     if !left[i].contains(&state) {
                         left[i].push(state);
@@ -92,7 +91,7 @@ fn combinations(possible: &[Vec<State>]) -> Vec<Vec<State>> {
 /// Checks of two clients under two limits, whose numbers change on the way.
 #[derive(Clone, Debug)]
 pub struct History {
-    numbers: [[TokenBucket; 2]; 2],
+    numbers: [[Rate; 2]; 2],
     batches: Vec<Vec<Step>>,
 }
 
@@ -134,9 +133,9 @@ impl History {
 }
 
 pub fn histories() -> impl Strategy<Value = History> {
-    let numbers = || [token_buckets(), token_buckets()];
+    let numbers = || [rates(), rates()];
     (numbers(), numbers()).prop_flat_map(|(one, other)| {
-        let smallest = one.iter().chain(&other).map(TokenBucket::burst).min().unwrap_or(1);
+        let smallest = one.iter().chain(&other).map(Rate::burst).min().unwrap_or(1);
         let actions = prop_oneof![
             10 => Just(Action::Take),
             1 => Just(Action::Peek),

@@ -11,9 +11,9 @@ use crate::{
     limit::{Limit, Mode},
     policy::{
         Policy,
-        builder::{Endpoint, PolicyBuilder, Setting},
+        builder::{Endpoint, LimitSpec, PolicyBuilder},
         endpoints::Endpoints,
-        error::{Location, PolicyError, PolicyFault},
+        error::{Location, PolicyError, PolicyErrorKind},
         path, pattern,
         plan::Applied,
         rule::Terms,
@@ -55,7 +55,10 @@ impl Compiler<'_> {
     fn policy(&mut self) -> Policy {
         let input = self.input;
         if !(1..=128).contains(&input.ipv6_prefix) {
-            self.fault(Location::Ipv6Prefix, PolicyFault::Ipv6Prefix { bits: input.ipv6_prefix });
+            self.error(
+                Location::Ipv6Prefix,
+                PolicyErrorKind::Ipv6Prefix { bits: input.ipv6_prefix },
+            );
         }
         let shared = Shared {
             default: self.default(&input.defaults, &Location::Defaults),
@@ -86,12 +89,12 @@ impl Compiler<'_> {
         }
     }
 
-    fn fault(&mut self, at: Location, fault: impl Into<PolicyFault>) {
-        self.errors.push(PolicyError { at, fault: fault.into() });
+    fn error(&mut self, at: Location, kind: impl Into<PolicyErrorKind>) {
+        self.errors.push(PolicyError { at, kind: kind.into() });
     }
 
-    fn default(&mut self, setting: &Setting, at: &Location) -> Option<Applied> {
-        let terms = on(setting)?;
+    fn default(&mut self, spec: &LimitSpec, at: &Location) -> Option<Applied> {
+        let terms = on(spec)?;
         self.name(DEFAULT, at);
         self.limit(DEFAULT, terms, at)
     }
@@ -103,23 +106,23 @@ impl Compiler<'_> {
         at: impl Fn(String) -> Location,
     ) -> BTreeMap<String, SharedEndpoint> {
         let mut endpoints: BTreeMap<String, SharedEndpoint> = BTreeMap::new();
-        for Endpoint { path: written, setting } in list {
+        for Endpoint { path: written, limit: spec } in list {
             let at = at(written.clone());
             let path = match pattern::endpoint(written) {
                 Ok(path) => path,
                 Err(error) => {
-                    self.fault(at, error);
+                    self.error(at, error);
                     continue;
                 }
             };
             if let Some(first) = endpoints.get(&path) {
                 let first = first.written.clone();
-                self.fault(at, PolicyFault::DuplicatePath { first });
+                self.error(at, PolicyErrorKind::DuplicatePath { first });
                 continue;
             }
             let name = path::printable(&path);
             self.name(&name, &at);
-            let applied = on(setting).and_then(|terms| self.limit(&name, terms, &at));
+            let applied = on(spec).and_then(|terms| self.limit(&name, terms, &at));
             endpoints.insert(
                 path,
                 SharedEndpoint {
@@ -137,15 +140,15 @@ impl Compiler<'_> {
         for (index, pattern) in self.input.exempt.iter().enumerate() {
             match pattern::endpoint(pattern) {
                 Ok(path) => drop(exempt.insert(&path, self.names.label(&path::printable(&path)))),
-                Err(error) => self.fault(Location::Exempt { index }, error),
+                Err(error) => self.error(Location::Exempt { index }, error),
             }
         }
         exempt
     }
 
     fn name(&mut self, name: &str, at: &Location) {
-        if let Err(fault) = self.names.take(name, at) {
-            self.fault(at.clone(), fault);
+        if let Err(kind) = self.names.take(name, at) {
+            self.error(at.clone(), kind);
         }
     }
 
@@ -161,16 +164,16 @@ impl Compiler<'_> {
                 Some(Applied { index: self.names.place(&limit), limit })
             }
             Err(error) => {
-                self.fault(at.clone(), error);
+                self.error(at.clone(), error);
                 None
             }
         }
     }
 }
 
-fn on(setting: &Setting) -> Option<&Terms> {
-    match setting {
-        Setting::Limit(terms) if terms.mode != Mode::Off => Some(terms),
-        Setting::Limit(_) | Setting::Off => None,
+fn on(spec: &LimitSpec) -> Option<&Terms> {
+    match spec {
+        LimitSpec::Limit(terms) if terms.mode != Mode::Off => Some(terms),
+        LimitSpec::Limit(_) | LimitSpec::Off => None,
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     bucket_id::LimitKey,
     limit::Limit,
-    policy::error::{Location, PolicyFault, TierField},
+    policy::error::{Location, PolicyErrorKind, TierField},
 };
 
 /// The label of paths that no endpoint covers.
@@ -37,7 +37,7 @@ impl Names {
     }
 
     /// Takes a name, which a tier may share with everyone for a limit of the same kind.
-    pub(super) fn take(&mut self, name: &str, by: &Location) -> Result<(), PolicyFault> {
+    pub(super) fn take(&mut self, name: &str, by: &Location) -> Result<(), PolicyErrorKind> {
         let taken = match self.taken.entry(LimitKey::of(name)) {
             Entry::Vacant(free) => {
                 free.insert(Taken { name: name.to_owned(), by: by.clone(), place: None });
@@ -47,7 +47,7 @@ impl Names {
         };
         let first = taken.by.clone().whole();
         if taken.name != name {
-            return Err(PolicyFault::CollidingKeys {
+            return Err(PolicyErrorKind::CollidingKeys {
                 name: name.to_owned(),
                 other: taken.name.clone(),
                 first,
@@ -56,7 +56,7 @@ impl Names {
         if same_limit(&taken.by, by) {
             Ok(())
         } else {
-            Err(PolicyFault::DuplicateName { name: name.to_owned(), first })
+            Err(PolicyErrorKind::DuplicateName { name: name.to_owned(), first })
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     bucket_id::Subject,
     limit::{Algorithm, Mode},
     policy::{
-        error::{LimitField, Location, PolicyFault},
+        error::{LimitField, Location, PolicyErrorKind},
         pattern::PathPattern,
         plan::{Applied, Condition, HeaderCondition, PlannedCost, PlannedPer, PlannedRule},
         rule::{Per, Rule, RuleCost, When},
@@ -58,9 +58,11 @@ impl Compiler<'_> {
             RuleCost::Request => PlannedCost::Request,
             RuleCost::Fixed(cost) => {
                 if cost.tokens() > numbers.burst() {
-                    let fault =
-                        PolicyFault::CostAboveBurst { cost: cost.tokens(), burst: numbers.burst() };
-                    self.fault(at(LimitField::Cost), fault);
+                    let kind = PolicyErrorKind::CostAboveBurst {
+                        cost: cost.tokens(),
+                        burst: numbers.burst(),
+                    };
+                    self.error(at(LimitField::Cost), kind);
                 }
                 PlannedCost::Fixed(*cost)
             }
@@ -85,14 +87,14 @@ impl Compiler<'_> {
         for (entry, pattern) in when.paths.iter().enumerate() {
             match PathPattern::parse(pattern) {
                 Ok(pattern) => condition.paths.push(pattern),
-                Err(error) => self.fault(at(LimitField::Path(entry)), error),
+                Err(error) => self.error(at(LimitField::Path(entry)), error),
             }
         }
         for (entry, method) in when.methods.iter().enumerate() {
             if !is_token(method) {
-                self.fault(
+                self.error(
                     at(LimitField::Method(entry)),
-                    PolicyFault::Method { method: method.clone() },
+                    PolicyErrorKind::Method { method: method.clone() },
                 );
             }
             condition.methods.push(method.as_str().into());
@@ -105,9 +107,9 @@ impl Compiler<'_> {
         for (entry, name) in when.tiers.iter().enumerate() {
             let known = || self.input.tiers.iter().map(|tier| tier.name.clone());
             if !known().any(|known| known == *name) {
-                let fault =
-                    PolicyFault::UnknownTier { name: name.clone(), known: known().collect() };
-                self.fault(at(LimitField::Tier(entry)), fault);
+                let kind =
+                    PolicyErrorKind::UnknownTier { name: name.clone(), known: known().collect() };
+                self.error(at(LimitField::Tier(entry)), kind);
             }
         }
         condition
@@ -115,7 +117,7 @@ impl Compiler<'_> {
 
     fn header(&mut self, name: &str, at: Location) -> Box<str> {
         if !is_token(name) {
-            self.fault(at, PolicyFault::HeaderName { name: name.to_owned() });
+            self.error(at, PolicyErrorKind::HeaderName { name: name.to_owned() });
         }
         name.to_ascii_lowercase().into()
     }

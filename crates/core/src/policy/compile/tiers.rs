@@ -11,7 +11,7 @@ use crate::{
     limit::Algorithm,
     policy::{
         endpoints::Endpoints,
-        error::{Location, PolicyFault, TierField},
+        error::{Location, PolicyErrorKind, TierField},
         plan::{Applied, Plan, PlannedEndpoint, PlannedPer},
         tier::Tier,
     },
@@ -23,18 +23,18 @@ impl Compiler<'_> {
     pub(super) fn look_over(&mut self, tier: &Tier, before: &[Tier]) {
         let at = |field| Location::Tier { name: tier.name.clone(), field };
         if tier.name.is_empty() {
-            self.fault(at(TierField::Name), PolicyFault::EmptyTierName);
+            self.error(at(TierField::Name), PolicyErrorKind::EmptyTierName);
         }
         if before.iter().any(|other| other.name == tier.name) {
-            self.fault(at(TierField::Name), PolicyFault::DuplicateTier);
+            self.error(at(TierField::Name), PolicyErrorKind::DuplicateTier);
         }
         if tier.multiply == 0 {
-            self.fault(at(TierField::Multiply), PolicyFault::MultiplyByZero);
+            self.error(at(TierField::Multiply), PolicyErrorKind::MultiplyByZero);
         }
         if tier.unlimited
             && (tier.multiply > 1 || tier.defaults.is_some() || !tier.endpoints.is_empty())
         {
-            self.fault(at(TierField::Unlimited), PolicyFault::UnlimitedWithNumbers);
+            self.error(at(TierField::Unlimited), PolicyErrorKind::UnlimitedWithNumbers);
         }
     }
 
@@ -42,7 +42,7 @@ impl Compiler<'_> {
     pub(super) fn plan(&mut self, tier: &Tier, shared: &Shared) -> Plan {
         let at = |field| Location::Tier { name: tier.name.clone(), field };
         let default = match &tier.defaults {
-            Some(setting) => self.default(setting, &at(TierField::Defaults)),
+            Some(spec) => self.default(spec, &at(TierField::Defaults)),
             None => shared.default.as_ref().and_then(|applied| self.numbers_of(tier, applied)),
         };
         let own = self.endpoints(&tier.endpoints, |path| at(TierField::Endpoint(path)));
@@ -81,16 +81,16 @@ impl Compiler<'_> {
             return Some(applied.clone());
         }
         let Applied { limit, index } = applied;
-        match limit.numbers().times(tier.multiply) {
+        match limit.rate().times(tier.multiply) {
             Ok(numbers) => Some(Applied {
                 limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(numbers))),
                 index: *index,
             }),
             Err(source) => {
                 let at = Location::Tier { name: tier.name.clone(), field: TierField::Multiply };
-                self.fault(
+                self.error(
                     at,
-                    PolicyFault::Multiply {
+                    PolicyErrorKind::Multiply {
                         limit: limit.name().to_owned(),
                         factor: tier.multiply,
                         source,
@@ -110,13 +110,13 @@ impl Compiler<'_> {
                 let at =
                     Location::Tier { name: tier.name.clone(), field: TierField::Client(entry) };
                 if client.is_empty() || client.len() > MAX_CLIENT_BYTES {
-                    self.fault(at, PolicyFault::ClientKey);
+                    self.error(at, PolicyErrorKind::ClientKey);
                     continue;
                 }
                 match listed.entry(self.input.tagger.tag(Subject::Client(client))) {
                     Entry::Occupied(first) => {
                         let first = first.get().clone();
-                        self.fault(at, PolicyFault::DuplicateClient { first });
+                        self.error(at, PolicyErrorKind::DuplicateClient { first });
                     }
                     Entry::Vacant(free) => {
                         // The first plan is that of clients without a tier.

@@ -12,8 +12,8 @@
 //! ```
 
 use sluice_core::{
-    Algorithm, Cost, HeaderMatch, LimitField, Location, OnStoreFailure, Per, Rate, Rule, RuleCost,
-    TokenBucket, When,
+    Algorithm, Cost, HeaderMatch, LimitField, Location, OnStoreFailure, Per, Rate, RefillRate,
+    Rule, RuleCost, When,
 };
 
 use super::{
@@ -77,12 +77,12 @@ fn rule(
 }
 
 /// Numbers that no tier's factor makes impossible.
-fn stand_in() -> TokenBucket {
-    let rate = Rate::per_minute(1).expect("one a minute is a rate");
-    TokenBucket::new(rate, 1).expect("one token comes back within a minute")
+fn stand_in() -> Rate {
+    let rate = RefillRate::per_minute(1).expect("one a minute is a rate");
+    Rate::new(rate, 1).expect("one token comes back within a minute")
 }
 
-fn rate_and_burst(limit: &Table<'_>) -> Option<TokenBucket> {
+fn rate_and_burst(limit: &Table<'_>) -> Option<Rate> {
     let (rate, burst) = (limit.field("rate"), limit.field("burst"));
     let read_rate = rate.required("write `rate: 60/minute`").and_then(|rate| rate.parse());
     let read_burst =

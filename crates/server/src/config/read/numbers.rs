@@ -4,7 +4,8 @@
 //! 20/minute, burst: 10 }` say the same. `off` is no limit.
 
 use sluice_core::{
-    Algorithm, Cost, MAX_TOKENS, Mode, OnStoreFailure, Precision, Rate, Setting, Terms, TokenBucket,
+    Algorithm, Cost, LimitSpec, MAX_TOKENS, Mode, OnStoreFailure, Precision, Rate, RefillRate,
+    Terms,
 };
 
 use super::store::ON_FAILURE;
@@ -15,24 +16,24 @@ const BURST: u64 = 10;
 
 /// A default's or an endpoint's limit: a number, a table or `off`. While the store cannot,
 /// `on_store_failure` answers unless the table says who.
-pub(super) fn setting(field: &Field<'_>, on_store_failure: OnStoreFailure) -> Option<Setting> {
+pub(super) fn limit_spec(field: &Field<'_>, on_store_failure: OnStoreFailure) -> Option<LimitSpec> {
     if field.is_off() {
-        Some(Setting::Off)
+        Some(LimitSpec::Off)
     } else if field.is_table() {
         field.table(|table| {
             let numbers = numbers(table);
-            terms(table, numbers, on_store_failure).map(Setting::Limit)
+            terms(table, numbers, on_store_failure).map(LimitSpec::Limit)
         })
     } else {
         let algorithm = Algorithm::TokenBucket(bucket(field, per_minute(field)?, BURST)?);
-        Some(Setting::Limit(Terms { on_store_failure, ..Terms::new(algorithm) }))
+        Some(LimitSpec::Limit(Terms { on_store_failure, ..Terms::new(algorithm) }))
     }
 }
 
 /// The terms of a limit with these numbers.
 pub(super) fn terms(
     table: &Table<'_>,
-    numbers: Option<TokenBucket>,
+    numbers: Option<Rate>,
     on_store_failure: OnStoreFailure,
 ) -> Option<Terms> {
     let algorithm = optional(&table.field("algorithm"), Some(()), |field| {
@@ -58,7 +59,7 @@ fn precision(field: &Field<'_>) -> Option<Precision> {
 }
 
 /// The rate and burst of a table in either spelling; the rate must be there.
-pub(super) fn numbers(table: &Table<'_>) -> Option<TokenBucket> {
+pub(super) fn numbers(table: &Table<'_>) -> Option<Rate> {
     let (short_rate, long_rate) = (table.field("requests_per_minute"), table.field("rate"));
     let rate = match said(&short_rate, &long_rate) {
         Said::Neither => {
@@ -100,9 +101,9 @@ fn said(first: &Field<'_>, second: &Field<'_>) -> Said {
     }
 }
 
-fn per_minute(field: &Field<'_>) -> Option<Rate> {
+fn per_minute(field: &Field<'_>) -> Option<RefillRate> {
     let tokens = field.integer(0..=MAX_TOKENS)?;
-    Rate::per_minute(tokens).map_or_else(|error| field.refuse(error), Some)
+    RefillRate::per_minute(tokens).map_or_else(|error| field.refuse(error), Some)
 }
 
 /// A burst.
@@ -111,8 +112,8 @@ pub(super) fn tokens(field: &Field<'_>) -> Option<u64> {
 }
 
 /// The bucket of these numbers; when they do not fit together, the mistake is noted at `at`.
-pub(super) fn bucket(at: &Field<'_>, rate: Rate, burst: u64) -> Option<TokenBucket> {
-    TokenBucket::new(rate, burst).map_or_else(|error| at.refuse(error), Some)
+pub(super) fn bucket(at: &Field<'_>, rate: RefillRate, burst: u64) -> Option<Rate> {
+    Rate::new(rate, burst).map_or_else(|error| at.refuse(error), Some)
 }
 
 /// What `read` makes of the field, or `absent` when nothing was said there.

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use sluice_core::{
-    Endpoint, Location, OnStoreFailure, Policy, PolicyBuilder, PolicyError, PolicyFault, Setting,
-    Tagger,
+    Endpoint, LimitSpec, Location, OnStoreFailure, Policy, PolicyBuilder, PolicyError,
+    PolicyErrorKind, Tagger,
 };
 
 use super::{limits, numbers, tiers};
@@ -33,16 +33,16 @@ impl Places {
     }
 
     /// Notes the mistake where it was made.
-    fn refuse(&self, root: &Field<'_>, PolicyError { at, fault }: &PolicyError) {
-        let message = match fault {
+    fn refuse(&self, root: &Field<'_>, PolicyError { at, kind }: &PolicyError) {
+        let message = match kind {
             // A limit is known by its place in the list, wherever its name stands.
-            PolicyFault::DuplicateName { name, first } => {
+            PolicyErrorKind::DuplicateName { name, first } => {
                 format!(
                     "`{name}` is already taken by {}",
                     self.path(first).trim_end_matches(".name")
                 )
             }
-            fault => fault.to_string(),
+            kind => kind.to_string(),
         };
         match self.0.get(at) {
             Some(place) => root.refuse_at(place, message),
@@ -73,7 +73,7 @@ pub(super) fn read(
     let defaults = table.field("defaults");
     places.note(Location::Defaults, &defaults);
     let builder = PolicyBuilder {
-        defaults: numbers::setting(&defaults, on_store_failure).unwrap_or(Setting::Off),
+        defaults: numbers::limit_spec(&defaults, on_store_failure).unwrap_or(LimitSpec::Off),
         endpoints: endpoints(&table.field("endpoints"), on_store_failure, |path, field| {
             places.note(Location::Endpoint { path }, field)
         }),
@@ -103,7 +103,7 @@ pub(super) fn endpoints(
         note(path.to_owned(), &field);
         Endpoint {
             path: path.to_owned(),
-            setting: numbers::setting(&field, on_store_failure).unwrap_or(Setting::Off),
+            limit: numbers::limit_spec(&field, on_store_failure).unwrap_or(LimitSpec::Off),
         }
     };
     entries.into_iter().map(endpoint).collect()

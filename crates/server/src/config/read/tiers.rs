@@ -1,6 +1,6 @@
 //! `tiers: { pro: { multiply: 5 }, enterprise: { unlimited: true } }`.
 
-use sluice_core::{Location, OnStoreFailure, Setting, Terms, Tier, TierField};
+use sluice_core::{LimitSpec, Location, OnStoreFailure, Terms, Tier, TierField};
 
 use super::{numbers, policy, policy::Places};
 use crate::config::{
@@ -61,7 +61,7 @@ fn tier(
 }
 
 /// The tier's numbers in place of everyone's default, if it has some.
-fn defaults(tier: &Table<'_>, on_store_failure: OnStoreFailure) -> Option<Option<Setting>> {
+fn defaults(tier: &Table<'_>, on_store_failure: OnStoreFailure) -> Option<Option<LimitSpec>> {
     let has_some = ["requests_per_minute", "burst_size", "rate", "burst"]
         .map(|name| tier.field(name).is_said())
         .contains(&true);
@@ -69,7 +69,7 @@ fn defaults(tier: &Table<'_>, on_store_failure: OnStoreFailure) -> Option<Option
         return Some(None);
     }
     let algorithm = sluice_core::Algorithm::TokenBucket(numbers::numbers(tier)?);
-    Some(Some(Setting::Limit(Terms { on_store_failure, ..Terms::new(algorithm) })))
+    Some(Some(LimitSpec::Limit(Terms { on_store_failure, ..Terms::new(algorithm) })))
 }
 
 /// The keys of the clients listed in the configuration, and after them those in a file, one a line.

@@ -77,7 +77,7 @@ impl Answer {
                 } else {
                     0
                 };
-                let remaining = (verdict.remaining + returned).min(verdict.limit.numbers().burst());
+                let remaining = (verdict.remaining + returned).min(verdict.limit.rate().burst());
                 DescriptorStatus {
                     code: code(verdict.admitted || limit.is_shadow),
                     current_limit: Some(limit.current.clone().into_owned()),

@@ -143,7 +143,7 @@ struct EntryBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = RateLimitOverride)]
 struct LimitBody {
-    /// Rate and burst at once; 0 lets nothing pass.
+    /// RefillRate and burst at once; 0 lets nothing pass.
     #[serde(default, alias = "requests_per_unit", deserialize_with = "number")]
     #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     requests_per_unit: u32,
@@ -301,7 +301,7 @@ struct StatusBody {
 #[serde(rename_all = "camelCase")]
 #[schema(as = RateLimitCurrentLimit)]
 struct CurrentLimitBody {
-    /// Rate and burst at once.
+    /// RefillRate and burst at once.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     requests_per_unit: u32,

@@ -10,8 +10,8 @@ mod scripted;
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Algorithm, Check, Cost, Decision, Limit, Mode, OnStoreFailure, Subject, Tag, Tagger,
-    TokenBucket,
+    Action, Algorithm, Check, Cost, Decision, Limit, Mode, OnStoreFailure, Rate, Subject, Tag,
+    Tagger,
 };
 use sluice_testkit::eventually_async;
 
@@ -78,7 +78,7 @@ fn slow(name: &str, burst: u64) -> Limit {
 }
 
 fn numbers(rate: &str, burst: u64) -> Algorithm {
-    Algorithm::TokenBucket(TokenBucket::new(rate.parse().unwrap(), burst).unwrap())
+    Algorithm::TokenBucket(Rate::new(rate.parse().unwrap(), burst).unwrap())
 }
 
 fn alice() -> Tag {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost_types::Struct;
-use sluice_core::{Algorithm, Limit, Mode, OnStoreFailure, Rate, TokenBucket};
+use sluice_core::{Algorithm, Limit, Mode, OnStoreFailure, Rate, RefillRate};
 use sluice_telemetry::BoundDecisions;
 
 use crate::{
@@ -83,9 +83,9 @@ impl Tokens {
         mode: Mode,
         Making { on_store_failure }: Making,
     ) -> Self {
-        let numbers = Rate::new(requests.max(1).into(), Duration::from_secs(unit.seconds()))
+        let numbers = RefillRate::new(requests.max(1).into(), Duration::from_secs(unit.seconds()))
             .ok()
-            .and_then(|rate| TokenBucket::new(rate, requests.max(1).into()).ok())
+            .and_then(|rate| Rate::new(rate, requests.max(1).into()).ok())
             .expect("up to 2^32 tokens within a year are a rate, and a bucket of as many fills within that year");
         let named = Limit::new(&printable(name), Algorithm::TokenBucket(numbers))
             .expect("a printable name names a limit");
@@ -158,12 +158,12 @@ mod tests {
                 else {
                     panic!("{requests} per {unit:?} are tokens")
                 };
-                let numbers = tokens.limit.numbers();
+                let numbers = tokens.limit.rate();
                 assert_eq!(
-                    (numbers.burst(), numbers.rate().tokens()),
+                    (numbers.burst(), numbers.refill_rate().tokens()),
                     (requests.into(), requests.into())
                 );
-                assert_eq!(numbers.rate().period().as_secs(), unit.seconds());
+                assert_eq!(numbers.refill_rate().period().as_secs(), unit.seconds());
                 assert_eq!(tokens.limit.on_store_failure(), OnStoreFailure::Deny);
                 assert!(tokens.limit.denies() && !tokens.advice.denies());
                 assert_eq!(tokens.limit.key(), tokens.advice.key(), "they share their buckets");

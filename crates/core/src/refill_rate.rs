@@ -1,0 +1,319 @@
+//! How fast tokens come back.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+/// The most tokens a rate may return in one period: `10^12`.
+pub const MAX_TOKENS: u64 = 1_000_000_000_000;
+/// The longest period: 366 days.
+pub const MAX_PERIOD: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Tokens that come back per period: 60 per minute, one per day. Refill is continuous.
+///
+/// Two rates are equal when they refill equally fast (60 per minute is 1 per second) and are
+/// written alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RefillRate {
+    tokens: u64,
+    period_us: u64,
+    refill: Refill,
+}
+
+/// A rate in lowest terms: `tokens` come back every `micros` microseconds.
+///
+/// These are the units of a bucket's state: instants are counted in `1 / tokens` of a microsecond,
+/// in which every cost is a whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Refill {
+    pub(crate) tokens: u64,
+    pub(crate) micros: u64,
+}
+
+/// Why something is not a rate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefillRateError {
+    /// No token would ever come back.
+    #[error(
+        "a rate returns at least 1 token per period; to admit nothing, leave the path to another limit or take the endpoint down"
+    )]
+    Zero,
+    /// More than [`MAX_TOKENS`].
+    #[error("{tokens} tokens per period are too many: at most {MAX_TOKENS}")]
+    TooFast {
+        /// The tokens asked for.
+        tokens: u64,
+    },
+    /// The period is zero, not a whole number of microseconds, or longer than [`MAX_PERIOD`].
+    #[error(
+        "a period of {period:?} is not possible: from 1 microsecond, in whole microseconds, to 366 days"
+    )]
+    Period {
+        /// The period asked for.
+        period: Duration,
+    },
+    /// The text is not in the grammar of [`RefillRate::from_str`].
+    #[error(
+        "`{text}` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"
+    )]
+    Syntax {
+        /// What was read.
+        text: String,
+    },
+}
+
+impl RefillRate {
+    /// `tokens` per `period`.
+    ///
+    /// # Errors
+    /// When `tokens` is zero or above [`MAX_TOKENS`], or `period` is not a whole number of
+    /// microseconds up to [`MAX_PERIOD`].
+    pub fn new(tokens: u64, period: Duration) -> Result<Self, RefillRateError> {
+        if tokens == 0 {
+            return Err(RefillRateError::Zero);
+        }
+        if tokens > MAX_TOKENS {
+            return Err(RefillRateError::TooFast { tokens });
+        }
+        let whole = period.subsec_nanos().is_multiple_of(1_000);
+        if period.is_zero() || period > MAX_PERIOD || !whole {
+            return Err(RefillRateError::Period { period });
+        }
+        let period_us =
+            u64::try_from(period.as_micros()).map_err(|_| RefillRateError::Period { period })?;
+        Ok(Self { tokens, period_us, refill: Refill::reduced(tokens, period_us) })
+    }
+
+    /// `tokens` per minute.
+    ///
+    /// # Errors
+    /// As [`RefillRate::new`].
+    pub fn per_minute(tokens: u64) -> Result<Self, RefillRateError> {
+        Self::new(tokens, Duration::from_secs(60))
+    }
+
+    /// Tokens per [`period`](Self::period), as written.
+    #[must_use]
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// The period, as written.
+    #[must_use]
+    pub const fn period(&self) -> Duration {
+        Duration::from_micros(self.period_us)
+    }
+
+    /// The rate in lowest terms.
+    #[must_use]
+    pub const fn refill(&self) -> Refill {
+        self.refill
+    }
+
+    /// Tokens per minute, rounded down but never below one: what `X-RateLimit-Limit` says.
+    #[must_use]
+    pub fn tokens_per_minute(&self) -> u64 {
+        let per_minute = u128::from(self.tokens) * 60_000_000 / u128::from(self.period_us);
+        u64::try_from(per_minute).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// This rate times `factor`: a tier's multiple.
+    ///
+    /// # Errors
+    /// As [`RefillRate::new`].
+    pub fn times(&self, factor: u64) -> Result<Self, RefillRateError> {
+        Self::new(self.tokens.saturating_mul(factor), self.period())
+    }
+
+    /// One of `shares` equal parts of this rate: what one of that many replicas may admit alone.
+    /// Slower than one token in [`MAX_PERIOD`] it does not get; no share at all counts as one.
+    #[must_use]
+    pub fn shared_among(&self, shares: u64) -> Self {
+        let longest = u64::try_from(MAX_PERIOD.as_micros()).unwrap_or(u64::MAX);
+        let period_us = self.refill.micros.saturating_mul(shares.max(1)).min(longest);
+        Self {
+            tokens: self.refill.tokens,
+            period_us,
+            refill: Refill::reduced(self.refill.tokens, period_us),
+        }
+    }
+}
+
+impl Refill {
+    /// `tokens` every `micros` microseconds, as a bucket's stored state names its units; `None`
+    /// when either is zero or they have a common factor, for then no rate has these units.
+    #[must_use]
+    pub fn from_parts(tokens: u64, micros: u64) -> Option<Self> {
+        (tokens > 0 && micros > 0 && gcd(tokens, micros) == 1).then_some(Self { tokens, micros })
+    }
+
+    /// Tokens that come back every [`micros`](Self::micros) microseconds; also the parts a
+    /// microsecond is counted in.
+    #[must_use]
+    pub const fn tokens(self) -> u64 {
+        self.tokens
+    }
+
+    /// Microseconds in which [`tokens`](Self::tokens) tokens come back.
+    #[must_use]
+    pub const fn micros(self) -> u64 {
+        self.micros
+    }
+
+    fn reduced(tokens: u64, micros: u64) -> Self {
+        let divisor = gcd(tokens, micros);
+        Self { tokens: tokens / divisor, micros: micros / divisor }
+    }
+}
+
+const fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+impl FromStr for RefillRate {
+    type Err = RefillRateError;
+
+    /// Reads `N/second`, `N/minute`, `N/hour`, `N/day` (also `s`, `sec`, `m`, `min`, `h`, `d`), or
+    /// `N per 90s` with a span in `us`, `ms`, `s`, `m`, `h` or `d`. `N` may hold underscores, as in
+    /// `1_000/minute`.
+    fn from_str(text: &str) -> Result<Self, RefillRateError> {
+        let syntax = || RefillRateError::Syntax { text: text.to_owned() };
+        let (tokens, period) = match text.split_once('/') {
+            Some((tokens, unit)) => (tokens, unit_period(unit.trim()).ok_or_else(syntax)?),
+            None => {
+                let (tokens, span) = text.split_once(" per ").ok_or_else(syntax)?;
+                let span = span.trim();
+                (tokens, span_period(span).or_else(|| unit_period(span)).ok_or_else(syntax)?)
+            }
+        };
+        Self::new(parse_count(tokens.trim()).ok_or_else(syntax)?, period)
+    }
+}
+
+fn parse_count(text: &str) -> Option<u64> {
+    let starts_with_digit = text.starts_with(|first: char| first.is_ascii_digit());
+    starts_with_digit.then(|| text.replace('_', "").parse().ok()).flatten()
+}
+
+fn unit_period(unit: &str) -> Option<Duration> {
+    let seconds = match unit {
+        "second" | "sec" | "s" => 1,
+        "minute" | "min" | "m" => 60,
+        "hour" | "h" => 60 * 60,
+        "day" | "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    Some(Duration::from_secs(seconds))
+}
+
+fn span_period(span: &str) -> Option<Duration> {
+    let digits = span.find(|c: char| !c.is_ascii_digit() && c != '_')?;
+    let count = parse_count(&span[..digits])?;
+    let micros: u64 = match span[digits..].trim_start() {
+        "us" => 1,
+        "ms" => 1_000,
+        unit => u64::try_from(unit_period(unit)?.as_micros()).ok()?,
+    };
+    count.checked_mul(micros).map(Duration::from_micros)
+}
+
+impl fmt::Display for RefillRate {
+    /// Writes what [`RefillRate::from_str`] reads: `60/minute`, `100 per 90s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tokens, period_us, .. } = self;
+        match period_us {
+            1_000_000 => write!(f, "{tokens}/second"),
+            60_000_000 => write!(f, "{tokens}/minute"),
+            3_600_000_000 => write!(f, "{tokens}/hour"),
+            86_400_000_000 => write!(f, "{tokens}/day"),
+            us if us.is_multiple_of(1_000_000) => write!(f, "{tokens} per {}s", us / 1_000_000),
+            us if us.is_multiple_of(1_000) => write!(f, "{tokens} per {}ms", us / 1_000),
+            us => write!(f, "{tokens} per {us}us"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(text: &str) -> RefillRate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_grammar_reads_units_and_spans() {
+        assert_eq!(rate("60/minute"), RefillRate::per_minute(60).unwrap());
+        assert_eq!(rate("1_000 / h"), RefillRate::new(1_000, Duration::from_secs(3_600)).unwrap());
+        assert_eq!(rate("100 per 90s"), RefillRate::new(100, Duration::from_secs(90)).unwrap());
+        assert_eq!(rate("5 per 250ms"), RefillRate::new(5, Duration::from_millis(250)).unwrap());
+        assert_eq!(rate("5 per minute"), rate("5/min"));
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        for text in [
+            "60/minute",
+            "1/day",
+            "7 per 90s",
+            "3 per 1ms",
+            "3 per 7us",
+            "100000000/minute",
+            "9/second",
+            "2/hour",
+        ] {
+            assert_eq!(rate(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_rate_says_what_would_be() {
+        for text in [
+            "",
+            "60",
+            "60/",
+            "/minute",
+            "-1/minute",
+            "60/fortnight",
+            "1.5/minute",
+            "six/minute",
+            "5 per",
+            "5 per s9",
+            "_1/s",
+            "+1/s",
+        ] {
+            let error = text.parse::<RefillRate>().unwrap_err();
+            assert!(error.to_string().contains("60/minute"), "{text}: {error}");
+        }
+        assert_eq!("0/minute".parse::<RefillRate>(), Err(RefillRateError::Zero));
+        assert_eq!(
+            "1000000000001/day".parse::<RefillRate>(),
+            Err(RefillRateError::TooFast { tokens: 1_000_000_000_001 })
+        );
+        assert!(matches!("1 per 367d".parse::<RefillRate>(), Err(RefillRateError::Period { .. })));
+        assert!(matches!("1 per 0s".parse::<RefillRate>(), Err(RefillRateError::Period { .. })));
+    }
+
+    #[test]
+    fn a_rate_is_kept_in_lowest_terms() {
+        assert_eq!(rate("60/minute").refill(), Refill { tokens: 1, micros: 1_000_000 });
+        assert_eq!(rate("90/minute").refill(), Refill { tokens: 3, micros: 2_000_000 });
+        assert_eq!(rate("100000000/minute").refill(), Refill { tokens: 5, micros: 3 });
+    }
+
+    #[test]
+    fn a_share_is_exactly_the_nth_part() {
+        assert_eq!(rate("60/minute").shared_among(3).refill(), rate("20/minute").refill());
+        assert_eq!(rate("1/second").shared_among(7).refill(), rate("1 per 7s").refill());
+        assert_eq!(rate("1/second").shared_among(0), rate("1/second").shared_among(1));
+    }
+
+    #[test]
+    fn requests_per_minute_are_never_advertised_as_none() {
+        assert_eq!(rate("60/minute").tokens_per_minute(), 60);
+        assert_eq!(rate("2/second").tokens_per_minute(), 120);
+        assert_eq!(rate("1/day").tokens_per_minute(), 1);
+    }
+}
