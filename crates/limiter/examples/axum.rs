@@ -11,15 +11,17 @@ use axum::{
     routing::get,
 };
 use sluice::{
-    Failover, Limiter, MemoryStore, MeteredTrips, MetricsLayer, Policy, RateLimitLayer, Recorders,
-    RedisSettings, RedisStore, Store, Telemetry,
+    Failover, Limiter, MemoryStore, MeteredRoundTrips, MetricsLayer, Policy, RateLimitLayer,
+    Recorders, RedisSettings, RedisStore, Store, Telemetry,
 };
 use tokio::net::TcpListener;
 
 fn store(recorders: &Recorders) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     let Ok(url) = env::var("REDIS_URL") else { return Ok(Arc::new(MemoryStore::new())) };
-    let redis =
-        RedisStore::new(&RedisSettings::new(&url), MeteredTrips::new(recorders.store.clone()))?;
+    let redis = RedisStore::new(
+        &RedisSettings::new(&url),
+        MeteredRoundTrips::new(recorders.store.clone()),
+    )?;
     Ok(Arc::new(Failover::over(redis, Duration::from_millis(25))))
 }
 

@@ -61,16 +61,16 @@
 //! # A shared store
 //!
 //! [`RedisStore`] keeps buckets in Redis, [`Failover`] answers while that is away, and
-//! [`MeteredTrips`] records its round trips.
+//! [`MeteredRoundTrips`] records its round trips.
 //!
 //! ```no_run
 //! use std::{sync::Arc, time::Duration};
-//! use sluice::{Failover, Limiter, MeteredTrips, Policy, RedisSettings, RedisStore, Telemetry};
+//! use sluice::{Failover, Limiter, MeteredRoundTrips, Policy, RedisSettings, RedisStore, Telemetry};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let telemetry = Telemetry::builder().build()?;
 //! let recorders = telemetry.recorders();
-//! let redis = RedisStore::new(&RedisSettings::new("redis://127.0.0.1"), MeteredTrips::new(recorders.store.clone()))?;
+//! let redis = RedisStore::new(&RedisSettings::new("redis://127.0.0.1"), MeteredRoundTrips::new(recorders.store.clone()))?;
 //! let limiter = Limiter::new(Policy::default(), Arc::new(Failover::over(redis, Duration::from_millis(25))), recorders);
 //! # Ok(())
 //! # }
@@ -101,7 +101,7 @@ mod traced;
 pub use error::LimiterError;
 pub use layer::{MetricsLayer, RateLimitLayer};
 pub use limiter::{Checked, Counters, Limiter};
-pub use metered::MeteredTrips;
+pub use metered::MeteredRoundTrips;
 
 pub use sluice_core::{
     Action, Algorithm, Attributes, Client, Cost, Decision, Endpoint, HeaderMatch, Limit, LimitSpec,

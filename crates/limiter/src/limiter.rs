@@ -4,7 +4,7 @@ use std::{mem, sync::Arc, time::Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use sluice_core::{Action, Check, Decision, Matched, Policy, Request};
-use sluice_store::{Answer, Clock, MonotonicClock, Store, StoreError};
+use sluice_store::{Clock, MonotonicClock, Store, StoreError, StoreFuture};
 use sluice_telemetry::{BoundDecisions, BoundHits, DecisionSpan, OTHER, Recorders};
 
 use crate::{
@@ -151,7 +151,7 @@ impl Limiter {
             return Ok(self.unlimited(&in_force, &matched));
         }
         match span.in_scope(|| self.inner.store.decide(&matched.check)) {
-            Answer::Ready(Some(decided)) => finish(&in_force, action, &matched, decided, None),
+            StoreFuture::Ready(Some(decided)) => finish(&in_force, action, &matched, decided, None),
             waiting => {
                 // A guard kept for long would make it slow for others to look at the policy.
                 let in_force = Guard::into_inner(in_force);
@@ -207,7 +207,7 @@ impl Limiter {
             return (Vec::new(), None);
         }
         match span.in_scope(|| self.inner.store.decide_all(checks)) {
-            Answer::Ready(Some(decided)) => (decided, None),
+            StoreFuture::Ready(Some(decided)) => (decided, None),
             waiting => {
                 let started = Instant::now();
                 (waiting.await, Some(started))
@@ -230,7 +230,7 @@ impl Limiter {
         }
         let span = DecisionSpan::one();
         let (decided, since) = match span.in_scope(|| self.inner.store.decide(check)) {
-            Answer::Ready(Some(decided)) => (decided, None),
+            StoreFuture::Ready(Some(decided)) => (decided, None),
             waiting => {
                 let started = Instant::now();
                 (waiting.await, Some(started))
@@ -370,7 +370,7 @@ mod tests {
             timeout: Duration::from_millis(200),
             ..RedisSettings::new("redis://127.0.0.1:1")
         };
-        let store = RedisStore::new(&settings, |_: &sluice_store::Trip<'_>| {}).unwrap();
+        let store = RedisStore::new(&settings, |_: &sluice_store::RoundTrip<'_>| {}).unwrap();
         let limiter = Limiter::new(Policy::default(), Arc::new(store), telemetry.recorders());
         let (ours, hits) = (
             limiter.recorders().decisions.bind("ours"),

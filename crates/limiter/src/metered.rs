@@ -1,15 +1,15 @@
 //! Records what a store does, and how its breaker stands.
 
-use sluice_store::{BreakerState, ObserveTrips, StoreErrorKind, Trip};
-use sluice_telemetry::{Breaker, RoundTrip, StoreFault, StoreRecorder};
+use sluice_store::{BreakerState, ObserveRoundTrips, RoundTrip, StoreErrorKind};
+use sluice_telemetry::{Breaker, RoundTrip as RoundTripResult, StoreFault, StoreRecorder};
 
 /// Hands every round trip of a store to the recorder of round trips.
 #[derive(Clone, Debug)]
-pub struct MeteredTrips {
+pub struct MeteredRoundTrips {
     recorder: StoreRecorder,
 }
 
-impl MeteredTrips {
+impl MeteredRoundTrips {
     /// Records with `recorder`.
     #[must_use]
     pub const fn new(recorder: StoreRecorder) -> Self {
@@ -21,16 +21,19 @@ impl MeteredTrips {
         self.recorder.breaker(match state {
             BreakerState::Closed => Breaker::Closed,
             BreakerState::HalfOpen => Breaker::HalfOpen,
-            _ => Breaker::Open,
+            BreakerState::Open => Breaker::Open,
         });
     }
 }
 
-impl ObserveTrips for MeteredTrips {
-    fn observe(&self, trip: &Trip<'_>) {
-        let result = if trip.error.is_some() { RoundTrip::Failure } else { RoundTrip::Success };
-        self.recorder.round_trip(result, trip.took, trip.checks as u64);
-        if let Some(error) = trip.error {
+impl ObserveRoundTrips for MeteredRoundTrips {
+    fn observe(&self, round_trip: &RoundTrip<'_>) {
+        let result = match round_trip.error {
+            Some(_) => RoundTripResult::Failure,
+            None => RoundTripResult::Success,
+        };
+        self.recorder.round_trip(result, round_trip.duration, round_trip.checks as u64);
+        if let Some(error) = round_trip.error {
             self.recorder.error(fault(error.kind()));
         }
     }
@@ -39,10 +42,10 @@ impl ObserveTrips for MeteredTrips {
 fn fault(kind: StoreErrorKind) -> StoreFault {
     match kind {
         StoreErrorKind::Timeout => StoreFault::Timeout,
+        StoreErrorKind::Unreachable => StoreFault::Unreachable,
         StoreErrorKind::BreakerOpen => StoreFault::BreakerOpen,
         StoreErrorKind::Refused => StoreFault::Refused,
         StoreErrorKind::Unreadable => StoreFault::Unreadable,
-        _ => StoreFault::Unreachable,
     }
 }
 
@@ -58,12 +61,12 @@ mod tests {
     #[test]
     fn trips_their_failures_and_the_breaker_are_recorded() {
         let telemetry = Telemetry::builder().build().unwrap();
-        let metered = MeteredTrips::new(telemetry.recorders().store.clone());
+        let metered = MeteredRoundTrips::new(telemetry.recorders().store.clone());
         let within = Duration::from_millis(25);
-        metered.observe(&Trip { checks: 3, took: Duration::from_millis(1), error: None });
-        metered.observe(&Trip {
+        metered.observe(&RoundTrip { checks: 3, duration: Duration::from_millis(1), error: None });
+        metered.observe(&RoundTrip {
             checks: 2,
-            took: within,
+            duration: within,
             error: Some(&StoreError::Timeout { within }),
         });
         metered.breaker(BreakerState::Open);

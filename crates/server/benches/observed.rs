@@ -113,7 +113,7 @@ fn doors(recorders: &Recorders) -> HttpDoors {
         Limiter::tallied(Policy::default(), Arc::new(MemoryStore::new()), recorders, &tally);
     let rls = EnvoyRls::new(limiter.clone());
     let engine = Arc::new(Engine::new(limiter, Identifier::default()));
-    let replica = Replica { id: "measured".to_owned(), version: "0".to_owned() };
+    let replica = Replica::new("measured", "0");
     let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
     HttpDoors::new(engine, health, Router::new(), Events::new(recorders, &tally), rls)
 }

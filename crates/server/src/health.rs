@@ -305,7 +305,7 @@ mod tests {
     use serde_json::{Value, json};
     use sluice::{MemoryStore, PolicyBuilder, Store};
     use sluice_core::LimitSpec;
-    use sluice_store::{Observation, StoreError};
+    use sluice_store::{FailoverState, StoreError};
 
     use super::*;
     use crate::front_ends::fixtures::Away;
@@ -323,7 +323,7 @@ mod tests {
             &*self.0
         }
 
-        fn observe(&self) -> Option<Observation> {
+        fn observe(&self) -> Option<FailoverState> {
             None
         }
 
@@ -333,7 +333,7 @@ mod tests {
     }
 
     fn health(store: impl Store) -> Health {
-        let replica = Replica { id: "a".to_owned(), version: "1.2.3".to_owned() };
+        let replica = Replica::new("a", "1.2.3");
         Health::new(replica, Arc::new(Probed(Box::new(store))))
     }
 

@@ -73,6 +73,6 @@ fn state(breaker: BreakerState) -> Breaker {
     match breaker {
         BreakerState::Closed => Breaker::Closed,
         BreakerState::HalfOpen => Breaker::HalfOpen,
-        _ => Breaker::Open,
+        BreakerState::Open => Breaker::Open,
     }
 }

@@ -10,10 +10,8 @@ pub(crate) fn named() -> Replica {
     let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     // The standard library's keys for hash maps are random for every process.
     let random = RandomState::new().build_hasher().finish();
-    Replica {
-        id: format!("{}-{random:016x}", host.as_deref().unwrap_or("sluice")),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
+    let id = format!("{}-{random:016x}", host.as_deref().unwrap_or("sluice"));
+    Replica::new(id, env!("CARGO_PKG_VERSION"))
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use sluice::{
-    MemoryStore, MeteredTrips, RedisStore, Store,
+    MemoryStore, MeteredRoundTrips, RedisStore, Store,
     figures::{Figures, MemoryFigures, RedisFigures},
 };
-use sluice_store::{Failover, Observation, RedisError};
+use sluice_store::{Failover, FailoverState, RedisError};
 use sluice_telemetry::StoreRecorder;
 
 use crate::config::StoreSettings;
@@ -20,7 +20,7 @@ pub trait Watched: fmt::Debug + Send + Sync + 'static {
     fn backing(&self) -> &dyn Store;
 
     /// How what stands in sees it; `None` when nothing stands in.
-    fn observe(&self) -> Option<Observation>;
+    fn observe(&self) -> Option<FailoverState>;
 
     /// How many connections to it are open; `None` when it needs none.
     fn open_connections(&self) -> Option<usize>;
@@ -52,7 +52,7 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
         });
     };
     let figures = Arc::new(RedisFigures::new(&redis)?);
-    let redis = RedisStore::new(&redis, MeteredTrips::new(recorder.clone()))?;
+    let redis = RedisStore::new(&redis, MeteredRoundTrips::new(recorder.clone()))?;
     let store = Arc::new(Failover::over(redis, settings.timeout));
     let watched = Arc::new(Redis { buckets: Arc::clone(&store), figures: Arc::clone(&figures) });
     Ok(OpenStore { store, watched, figures })
@@ -74,7 +74,7 @@ impl Watched for MemoryStore {
         self
     }
 
-    fn observe(&self) -> Option<Observation> {
+    fn observe(&self) -> Option<FailoverState> {
         None
     }
 
@@ -92,8 +92,8 @@ impl Watched for Redis {
         self.buckets.inner()
     }
 
-    fn observe(&self) -> Option<Observation> {
-        Some(self.buckets.observe())
+    fn observe(&self) -> Option<FailoverState> {
+        Some(self.buckets.state())
     }
 
     fn open_connections(&self) -> Option<usize> {

@@ -20,7 +20,7 @@ use std::{
 };
 
 use sluice_core::{Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tag, Tagger};
-use sluice_store::{RedisSettings, RedisStore, Store, Trip};
+use sluice_store::{RedisSettings, RedisStore, RoundTrip, Store};
 use sluice_testkit::RedisServer;
 
 const BUCKETS: usize = 100_000;
@@ -122,7 +122,7 @@ async fn measure_store(in_flight: usize, pick: fn(usize) -> usize) -> Spent {
     let trips = Arc::new(AtomicUsize::new(0));
     let observe = {
         let trips = Arc::clone(&trips);
-        move |_: &Trip<'_>| {
+        move |_: &RoundTrip<'_>| {
             trips.fetch_add(1, Ordering::Relaxed);
         }
     };

@@ -43,7 +43,6 @@ pub enum StoreError {
 
 /// A kind of [`StoreError`], for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum StoreErrorKind {
     /// [`StoreError::Timeout`]
     Timeout,

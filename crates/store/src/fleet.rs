@@ -2,39 +2,70 @@
 
 use std::time::Duration;
 
-/// A replica that has not announced itself for this long is no longer counted among the living.
+/// A replica that has not announced itself for this long is no longer listed as live.
 pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(15);
 
-/// One running process, as it announces itself.
+/// One running process, as it announces itself to its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Replica {
-    /// Unlike any other's, and new with every start.
+    /// Unique in the fleet, and new at every start of the process.
     pub id: String,
-    /// The version it runs.
+    /// The version of the program.
     pub version: String,
 }
 
 /// A replica that announced itself lately.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LiveReplica {
-    /// Who.
+    /// The replica, as it announced itself.
     pub replica: Replica,
-    /// How long ago it last announced itself, by the store's clock.
+    /// The time since its last announcement, by the store's clock.
     pub seen_ago: Duration,
-    /// How long ago it first did.
+    /// The time since its first announcement, by the store's clock.
     pub age: Duration,
 }
 
-/// All replicas that share one store and prefix, and have announced themselves in the last 15
-/// seconds; oldest first.
+/// The replicas that share one store and prefix and announced themselves in the last 15 seconds,
+/// the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fleet {
-    /// The living.
+    /// The live replicas.
     pub replicas: Vec<LiveReplica>,
 }
 
+impl Replica {
+    /// Makes a replica of a unique id and the version that it runs.
+    pub fn new(id: impl Into<String>, version: impl Into<String>) -> Self {
+        Self { id: id.into(), version: version.into() }
+    }
+}
+
+impl LiveReplica {
+    /// Makes a live replica that announced itself first `age` ago and last `seen_ago` ago.
+    #[must_use]
+    pub const fn new(replica: Replica, age: Duration, seen_ago: Duration) -> Self {
+        Self { replica, seen_ago, age }
+    }
+}
+
 impl Fleet {
-    /// How many replicas share the limits: never none, since somebody asks.
+    /// Makes a fleet of these replicas, which stand from the oldest to the youngest.
+    #[must_use]
+    pub const fn new(replicas: Vec<LiveReplica>) -> Self {
+        Self { replicas }
+    }
+
+    /// Makes the fleet of a store that only `replica` uses.
+    #[must_use]
+    pub fn of_one(replica: &Replica) -> Self {
+        Self::new(vec![LiveReplica::new(replica.clone(), Duration::ZERO, Duration::ZERO)])
+    }
+
+    /// Returns the number of replicas among which limits are shared: at least 1, for the caller is
+    /// a replica itself.
     #[must_use]
     pub fn size(&self) -> usize {
         self.replicas.len().max(1)

@@ -4,7 +4,6 @@
 //! A store answers a [`Check`](sluice_core::Check) with a [`Decision`](sluice_core::Decision), all
 //! or nothing, and tells the time itself. It knows nothing of HTTP, policies or metrics.
 
-mod answer;
 mod clock;
 mod error;
 mod failover;
@@ -13,13 +12,13 @@ mod fleet;
 mod hashed_already;
 mod memory;
 mod redis;
+mod round_trip;
 mod store;
-mod trips;
+mod store_future;
 
-pub use answer::Answer;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{StoreError, StoreErrorKind};
-pub use failover::{BreakerState, Failover, Observation};
+pub use failover::{BreakerState, Failover, FailoverState};
 pub use figures::{
     Deltas, DeploymentChange, EndpointDeltas, EndpointFigures, Figures, FleetFigures, Flush,
     GaugeKey, GaugeReport, Gauges, Held, MemoryFigures, Phase, ReplicaFigures, SLICE, SLICES,
@@ -28,5 +27,6 @@ pub use figures::{
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use memory::MemoryStore;
 pub use redis::{PrefixError, RedisError, RedisFigures, RedisSettings, RedisStore};
+pub use round_trip::{ObserveRoundTrips, RoundTrip};
 pub use store::Store;
-pub use trips::{ObserveTrips, Trip};
+pub use store_future::StoreFuture;

@@ -61,8 +61,8 @@ async fn take_locally(store: &impl Store, limit: &Arc<Limit>, client: Tag, count
 
 async fn is_closed(store: &Failover<RedisStore>) {
     eventually_async("the breaker is closed and nothing is owed", async || {
-        let observed = store.observe();
-        observed.breaker == BreakerState::Closed && observed.owed_buckets == 0
+        let state = store.state();
+        state.breaker == BreakerState::Closed && state.owed_buckets == 0
     })
     .await;
 }
@@ -81,15 +81,15 @@ async fn a_redis_that_hangs_costs_three_waits_and_is_told_everything_afterwards(
     take(&*store, &limit, alice).await;
     server.pause();
     take_locally(&*store, &limit, alice, 50).await;
-    let observed = store.observe();
-    assert_eq!((observed.breaker, observed.opened), (BreakerState::Open, 1));
-    assert!(observed.errors_of(StoreErrorKind::BreakerOpen) >= 47, "{observed:?}");
+    let state = store.state();
+    assert_eq!((state.breaker, state.opened), (BreakerState::Open, 1));
+    assert!(state.errors_of(StoreErrorKind::BreakerOpen) >= 47, "{state:?}");
     server.resume();
     is_closed(&store).await;
     let spent = 1_000 - left(&*store, &limit, alice).await;
     // The three that waited may have been taken when Redis woke up, or not.
     assert!((51..=54).contains(&spent), "{spent}");
-    assert_eq!(store.observe().charged_tokens, 50);
+    assert_eq!(store.state().charged_tokens, 50);
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_redis_that_is_killed_and_restarted_is_told_everything_afterwards() {
     for outage in 1..=2 {
         server.kill();
         take_locally(&*store, &limit, alice, 20).await;
-        assert_eq!((store.observe().breaker, store.observe().opened), (BreakerState::Open, outage));
+        assert_eq!((store.state().breaker, store.state().opened), (BreakerState::Open, outage));
         server.restart();
         is_closed(&store).await;
         assert_eq!(left(&*store, &limit, alice).await, 990 - 20 * outage);
@@ -138,9 +138,9 @@ async fn a_primary_that_turned_read_only_is_away_until_it_takes_writes_again() {
         take(&*store, &limit, alice).await;
         server.command(turn);
         take_locally(&*store, &limit, alice, 20).await;
-        let observed = store.observe();
-        assert_eq!(observed.breaker, BreakerState::Open, "{turn:?}");
-        assert_eq!(observed.last_failure.unwrap().1.kind(), StoreErrorKind::Refused, "{turn:?}");
+        let state = store.state();
+        assert_eq!(state.breaker, BreakerState::Open, "{turn:?}");
+        assert_eq!(state.last_failure.unwrap().1.kind(), StoreErrorKind::Refused, "{turn:?}");
         assert!(store.probe().await.is_err(), "it answers, but it would not decide");
         server.command(turn_back);
         is_closed(&store).await;
@@ -193,7 +193,7 @@ async fn a_fleet_shares_its_limits_while_redis_is_away() {
         ([replica(&server), replica(&server), replica(&server)], hourly(10), client("alice"));
     for id in ["a", "b", "c"].repeat(2) {
         let store = &fleet[usize::from(id.as_bytes()[0] - b'a')];
-        store.announce(&Replica { id: id.to_owned(), version: "1".to_owned() }).await.unwrap();
+        store.announce(&Replica::new(id, "1")).await.unwrap();
     }
     server.kill();
     let mut admitted = 0;
@@ -257,7 +257,7 @@ async fn under_load_no_token_is_forgotten_when_redis_is_killed_and_restarted() {
         server.restart();
         for store in &fleet {
             eventually_async("the store is back", async || {
-                store.observe().breaker == BreakerState::Closed
+                store.state().breaker == BreakerState::Closed
             })
             .await;
         }
@@ -279,5 +279,5 @@ async fn under_load_no_token_is_forgotten_when_redis_is_killed_and_restarted() {
     // One check was in flight for each task at each kill; charges were only made to a Redis that
     // had just come back, and stayed.
     assert!(spent <= 3 * (TASKS as u64), "{spent} were charged twice");
-    assert_eq!(fleet.iter().map(|store| store.observe().dropped_tokens).sum::<u64>(), 0);
+    assert_eq!(fleet.iter().map(|store| store.state().dropped_tokens).sum::<u64>(), 0);
 }

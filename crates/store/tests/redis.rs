@@ -13,7 +13,7 @@ use std::{
 use sluice_core::{
     Action, Algorithm, Check, Cost, Decision, Limit, Rate, Retry, Subject, Tag, Tagger,
 };
-use sluice_store::{RedisSettings, RedisStore, Replica, Store, StoreError, Trip};
+use sluice_store::{RedisSettings, RedisStore, Replica, RoundTrip, Store, StoreError};
 use sluice_testkit::{RedisOptions, RedisServer, Reply, eventually_async};
 
 fn settings(url: String) -> RedisSettings {
@@ -118,7 +118,7 @@ async fn a_server_that_forgot_the_scripts_is_told_again_unseen_by_callers() {
             left
         );
         server.command(&["SCRIPT", "FLUSH"]);
-        store.announce(&Replica { id: "one".into(), version: "1".into() }).await.unwrap();
+        store.announce(&Replica::new("one", "1")).await.unwrap();
     }
 }
 
@@ -143,7 +143,7 @@ async fn checks_that_arrive_together_travel_together() {
     let (trips, carried) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let observe = {
         let (trips, carried) = (Arc::clone(&trips), Arc::clone(&carried));
-        move |trip: &Trip<'_>| {
+        move |trip: &RoundTrip<'_>| {
             trips.fetch_add(1, Ordering::SeqCst);
             carried.fetch_add(trip.checks, Ordering::SeqCst);
         }
@@ -348,7 +348,7 @@ async fn a_password_from_a_file_can_rotate() {
 async fn replicas_that_fall_silent_are_forgotten() {
     let server = RedisServer::start();
     let store = connect(&server);
-    let replica = |id: &str| Replica { id: id.to_owned(), version: "1.0".to_owned() };
+    let replica = |id: &str| Replica::new(id, "1.0");
     store.announce(&replica("gone")).await.unwrap();
     // As if it had last spoken 15 seconds ago.
     let now =

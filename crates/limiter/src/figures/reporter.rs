@@ -200,7 +200,7 @@ impl Drop for Flushing {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use sluice_store::{Answer, Gauges, MemoryFigures, Phase, Total};
+    use sluice_store::{Gauges, MemoryFigures, Phase, StoreFuture, Total};
     use sluice_telemetry::Recorders;
 
     use super::*;
@@ -213,24 +213,24 @@ mod tests {
     }
 
     impl Figures for Deaf {
-        fn flush<'a>(&'a self, flush: &'a Flush) -> Answer<'a, Result<Gauges, StoreError>> {
+        fn flush<'a>(&'a self, flush: &'a Flush) -> StoreFuture<'a, Result<Gauges, StoreError>> {
             let answer = self.inner.flush(flush);
             let goes_unanswered = self
                 .unanswered
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
             if goes_unanswered {
-                Answer::ready(Err(StoreError::Timeout { within: FLUSH_EVERY }))
+                StoreFuture::ready(Err(StoreError::Timeout { within: FLUSH_EVERY }))
             } else {
                 answer
             }
         }
 
-        fn read(&self) -> Answer<'_, Result<FleetFigures, StoreError>> {
+        fn read(&self) -> StoreFuture<'_, Result<FleetFigures, StoreError>> {
             self.inner.read()
         }
 
-        fn depart<'a>(&'a self, replica: &'a str) -> Answer<'a, Result<(), StoreError>> {
+        fn depart<'a>(&'a self, replica: &'a str) -> StoreFuture<'a, Result<(), StoreError>> {
             self.inner.depart(replica)
         }
     }

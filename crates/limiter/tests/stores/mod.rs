@@ -3,10 +3,10 @@
 use std::{sync::Mutex, time::Duration};
 
 use sluice_core::{Check, Decision};
-use sluice_store::{Answer, Fleet, MemoryStore, Replica, Store, StoreError};
+use sluice_store::{Fleet, MemoryStore, Replica, Store, StoreError, StoreFuture};
 use tokio::sync::Semaphore;
 
-type Answered<'a, T> = Answer<'a, Result<T, StoreError>>;
+type Answered<'a, T> = StoreFuture<'a, Result<T, StoreError>>;
 
 /// Remembers of how many checks each question was.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl<S: Store> Store for Counted<S> {
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
         self.asked(checks.len());
         self.inner.decide_all(checks)
     }
@@ -81,7 +81,7 @@ impl<C> Slow<C> {
 
 impl<C: sluice_store::Clock> Store for Slow<C> {
     fn decide<'a>(&'a self, check: &'a Check) -> Answered<'a, Decision> {
-        Answer::pending(async {
+        StoreFuture::pending(async {
             self.asked.add_permits(1);
             self.gate.acquire().await.expect("it is never closed").forget();
             self.inner.decide(check).await
@@ -91,7 +91,7 @@ impl<C: sluice_store::Clock> Store for Slow<C> {
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
         self.inner.decide_all(checks)
     }
 
@@ -118,25 +118,25 @@ impl Away {
 
 impl Store for Away {
     fn decide<'a>(&'a self, _: &'a Check) -> Answered<'a, Decision> {
-        Answer::ready(Err(Self::ERROR))
+        StoreFuture::ready(Err(Self::ERROR))
     }
 
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
-        Answer::ready(checks.iter().map(|_| Err(Self::ERROR)).collect())
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::ready(checks.iter().map(|_| Err(Self::ERROR)).collect())
     }
 
     fn probe(&self) -> Answered<'_, ()> {
-        Answer::ready(Err(Self::ERROR))
+        StoreFuture::ready(Err(Self::ERROR))
     }
 
     fn announce<'a>(&'a self, _: &'a Replica) -> Answered<'a, Fleet> {
-        Answer::ready(Err(Self::ERROR))
+        StoreFuture::ready(Err(Self::ERROR))
     }
 
     fn depart<'a>(&'a self, _: &'a Replica) -> Answered<'a, ()> {
-        Answer::ready(Err(Self::ERROR))
+        StoreFuture::ready(Err(Self::ERROR))
     }
 }

@@ -10,7 +10,7 @@ use sluice::{
     identify::Identifier,
 };
 use sluice_core::{Check, Decision, Timestamp};
-use sluice_store::{Answer, Fleet, ManualClock, Replica, StoreError};
+use sluice_store::{Fleet, ManualClock, Replica, StoreError, StoreFuture};
 
 use super::{HttpDoors, envoy_rls::EnvoyRls};
 use crate::{
@@ -54,7 +54,7 @@ impl Port {
             Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
         let engine =
             Arc::new(Engine::new(Limiter::tallied(policy, store, recorders, &tally), trusting));
-        let replica = Replica { id: "test".to_owned(), version: "0".to_owned() };
+        let replica = Replica::new("test", "0");
         let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
         let house = health::routes(Arc::clone(&engine), Arc::clone(&health));
         let rls = EnvoyRls::new(engine.limiter().clone());
@@ -116,26 +116,26 @@ pub(crate) fn json_post(path: &str, body: impl Into<Body>) -> Request<Body> {
 pub(crate) struct Away;
 
 impl Store for Away {
-    fn decide<'a>(&'a self, _: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
+    fn decide<'a>(&'a self, _: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
-        Answer::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
     }
 
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+        StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 
-    fn announce<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
+    fn announce<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 
-    fn depart<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
+    fn depart<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
+        StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 }

@@ -16,7 +16,7 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 use sluice::{MemoryStore, Policy, Store};
 use sluice_core::{Action, Check, Decision, OnStoreFailure, Tagger, Timestamp};
-use sluice_store::{Answer, Fleet, ManualClock, Replica, StoreError};
+use sluice_store::{Fleet, ManualClock, Replica, StoreError, StoreFuture};
 use tonic::Code as Rpc;
 
 use super::{
@@ -89,8 +89,8 @@ impl Watched {
 }
 
 impl Store for Watched {
-    fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
-        Answer::pending(async move {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        StoreFuture::pending(async move {
             let decision = self.store.decide(check).await;
             self.remember(check, &decision);
             decision
@@ -100,8 +100,8 @@ impl Store for Watched {
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
-        Answer::pending(async move {
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::pending(async move {
             let decisions = self.store.decide_all(checks).await;
             checks
                 .iter()
@@ -111,15 +111,15 @@ impl Store for Watched {
         })
     }
 
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
         self.store.probe()
     }
 
-    fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
         self.store.announce(replica)
     }
 
-    fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
+    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         self.store.depart(replica)
     }
 }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::StatusCode;
 use serde_json::Value;
 use sluice::{MemoryStore, Policy, Recorders, Store};
-use sluice_store::{Answer, Fleet, Replica, StoreError};
+use sluice_store::{Fleet, Replica, StoreError, StoreFuture};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, Semaphore, oneshot},
@@ -281,8 +281,8 @@ impl Store for Gated {
     fn decide<'a>(
         &'a self,
         check: &'a sluice_core::Check,
-    ) -> Answer<'a, Result<sluice::Decision, StoreError>> {
-        Answer::pending(async {
+    ) -> StoreFuture<'a, Result<sluice::Decision, StoreError>> {
+        StoreFuture::pending(async {
             self.entered.notify_one();
             let _let_through = self.gate.acquire().await.unwrap();
             self.store.decide(check).await
@@ -292,19 +292,19 @@ impl Store for Gated {
     fn decide_all<'a>(
         &'a self,
         _: &'a [sluice_core::Check],
-    ) -> Answer<'a, Vec<Result<sluice::Decision, StoreError>>> {
-        Answer::pending(pending())
+    ) -> StoreFuture<'a, Vec<Result<sluice::Decision, StoreError>>> {
+        StoreFuture::pending(pending())
     }
 
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
-        Answer::ready(Ok(()))
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+        StoreFuture::ready(Ok(()))
     }
 
-    fn announce<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
-        Answer::ready(Ok(Fleet::default()))
+    fn announce<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        StoreFuture::ready(Ok(Fleet::default()))
     }
 
-    fn depart<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
-        Answer::ready(Ok(()))
+    fn depart<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
+        StoreFuture::ready(Ok(()))
     }
 }

@@ -7,7 +7,7 @@ use sluice::{
     Policy,
     figures::{FleetFigures, Held, ReporterStatus},
 };
-use sluice_store::{BreakerState, Replica};
+use sluice_store::Replica;
 use utoipa::ToSchema;
 
 use super::number::Rounded;
@@ -113,11 +113,7 @@ pub(super) async fn page(
     let (status, part) = health.status(policy).await;
     let latency_ms = part.is_up().then(|| Rounded::new(began.elapsed().as_secs_f64() * 1_000.0));
     let breaker = store.watched.observe().map(|seen| Breaker {
-        state: match seen.breaker {
-            BreakerState::Closed => "closed",
-            BreakerState::HalfOpen => "half_open",
-            _ => "open",
-        },
+        state: seen.breaker.as_str(),
         opened: seen.opened,
         owed_buckets: seen.owed_buckets,
     });

@@ -19,7 +19,6 @@ const OPEN: u32 = u32::MAX;
 
 /// Whether checks go to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum BreakerState {
     /// They do.
     Closed,

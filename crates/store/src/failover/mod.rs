@@ -1,29 +1,29 @@
 //! A store over a store that may be away: [`Failover`].
 
 mod breaker;
-mod keeper;
+mod failover_state;
 mod ledger;
-mod meanwhile;
-mod observation;
-mod patience;
+mod local_fallback;
+mod recovery_task;
 mod share;
 #[cfg(test)]
 mod tests;
+mod timeout;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use sluice_core::{Action, Check, Decision};
 use tokio::time::Instant;
 
-pub use self::{breaker::BreakerState, observation::Observation};
+pub use self::{breaker::BreakerState, failover_state::FailoverState};
 use self::{
     breaker::{Breaker, Call},
-    keeper::Keeper,
-    meanwhile::Meanwhile,
-    observation::ErrorCounts,
-    patience::within,
+    failover_state::ErrorCounts,
+    local_fallback::LocalFallback,
+    recovery_task::RecoveryTask,
+    timeout::within,
 };
-use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
+use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
 
 /// A store that answers within its timeout, also while the one it wraps is away.
 ///
@@ -43,7 +43,7 @@ use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
 /// let limit = Limit::new("default", Algorithm::TokenBucket(Rate::new("60/minute".parse()?, 10)?))?;
 /// let check = Check::new(Action::Take).with(&Arc::new(limit), Tagger::new(b"").tag(Subject::Client(b"alice")), Cost::ONE);
 /// assert!(store.decide(&check).await?.is_allowed());
-/// assert_eq!(store.observe().breaker, BreakerState::Closed);
+/// assert_eq!(store.state().breaker, BreakerState::Closed);
 /// # Ok(())
 /// # }
 /// ```
@@ -92,9 +92,9 @@ struct Shared<S> {
     inner: S,
     timeout: Duration,
     breaker: Breaker,
-    meanwhile: Meanwhile,
+    fallback: LocalFallback,
     errors: ErrorCounts,
-    keeper: Keeper,
+    recovery: RecoveryTask,
     clock: Arc<dyn Clock>,
 }
 
@@ -113,9 +113,9 @@ impl<S: Store> Failover<S> {
                 inner,
                 timeout,
                 breaker: Breaker::closed(clock.now()),
-                meanwhile: Meanwhile::new(Arc::clone(&clock)),
+                fallback: LocalFallback::new(Arc::clone(&clock)),
                 errors: ErrorCounts::default(),
-                keeper: Keeper::default(),
+                recovery: RecoveryTask::default(),
                 clock,
             }),
         }
@@ -126,22 +126,22 @@ impl<S: Store> Failover<S> {
     /// Only for fleets whose size is known otherwise: every announcement that passes through tells
     /// the store's count by itself.
     pub fn set_live_replicas(&self, replicas: usize) {
-        self.shared.meanwhile.replicas.set(replicas, self.shared.clock.now());
+        self.shared.fallback.replicas.set(replicas, self.shared.clock.now());
     }
 
     /// How things stand.
     #[must_use]
-    pub fn observe(&self) -> Observation {
+    pub fn state(&self) -> FailoverState {
         let (breaker, record) = self.shared.breaker.observe();
-        let totals = self.shared.meanwhile.ledger.totals();
-        Observation {
+        let totals = self.shared.fallback.ledger.totals();
+        FailoverState {
             breaker,
             since: record.since,
             opened: record.opened,
             last_failure: record.last_failure,
             errors: self.shared.errors.read(),
-            live_replicas: self.shared.meanwhile.replicas.get(),
-            owed_buckets: self.shared.meanwhile.ledger.len(),
+            live_replicas: self.shared.fallback.replicas.get(),
+            owed_buckets: self.shared.fallback.ledger.len(),
             charged_tokens: totals.charged,
             dropped_tokens: totals.dropped,
         }
@@ -156,7 +156,7 @@ impl<S: Store> Failover<S> {
 
 impl<S> Drop for Failover<S> {
     fn drop(&mut self) {
-        self.shared.keeper.end();
+        self.shared.recovery.end();
     }
 }
 
@@ -172,16 +172,16 @@ impl<S: fmt::Debug> fmt::Debug for Failover<S> {
 }
 
 impl<S: Store> Store for Failover<S> {
-    fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         let shared = &self.shared;
         let Some(call) = shared.breaker.admit() else {
-            return Answer::ready(shared.without_asking(check));
+            return StoreFuture::ready(shared.without_asking(check));
         };
         match shared.inner.decide(check) {
-            Answer::Ready(answer) => {
-                Answer::Ready(answer.map(|answer| shared.heard(call, check, answer)))
+            StoreFuture::Ready(answer) => {
+                StoreFuture::Ready(answer.map(|answer| shared.heard(call, check, answer)))
             }
-            pending @ Answer::Pending(_) => Answer::pending(async move {
+            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
                 let answer = shared.ask(call, pending).await.and_then(|answer| answer);
                 shared.heard(call, check, answer)
             }),
@@ -191,18 +191,18 @@ impl<S: Store> Store for Failover<S> {
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
         let shared = &self.shared;
         let Some(call) = shared.breaker.admit() else {
-            return Answer::ready(
+            return StoreFuture::ready(
                 checks.iter().map(|check| shared.without_asking(check)).collect(),
             );
         };
         match shared.inner.decide_all(checks) {
-            Answer::Ready(answers) => {
-                Answer::Ready(answers.map(|answers| shared.heard_all(call, checks, answers)))
+            StoreFuture::Ready(answers) => {
+                StoreFuture::Ready(answers.map(|answers| shared.heard_all(call, checks, answers)))
             }
-            pending @ Answer::Pending(_) => Answer::pending(async move {
+            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
                 match shared.ask(call, pending).await {
                     Ok(answers) => shared.heard_all(call, checks, answers),
                     Err(error) => shared.heard_all(call, checks, vec![Err(error); checks.len()]),
@@ -211,23 +211,25 @@ impl<S: Store> Store for Failover<S> {
         }
     }
 
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
         match self.shared.inner.probe() {
-            ready @ Answer::Ready(_) => ready,
-            pending @ Answer::Pending(_) => {
-                Answer::pending(async { within(self.shared.timeout, pending).await? })
+            ready @ StoreFuture::Ready(_) => ready,
+            pending @ StoreFuture::Pending(_) => {
+                StoreFuture::pending(async { within(self.shared.timeout, pending).await? })
             }
         }
     }
 
-    fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
         let shared = &self.shared;
         // A good moment, as regular as the announcements: who was active in an outage is not for
         // ever.
-        shared.meanwhile.local.sweep();
+        shared.fallback.local.sweep();
         match shared.inner.announce(replica) {
-            Answer::Ready(answer) => Answer::Ready(answer.inspect(|answer| shared.counted(answer))),
-            pending @ Answer::Pending(_) => Answer::pending(async move {
+            StoreFuture::Ready(answer) => {
+                StoreFuture::Ready(answer.inspect(|answer| shared.counted(answer)))
+            }
+            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
                 let answer = within(shared.timeout, pending).await?;
                 shared.counted(&answer);
                 answer
@@ -237,18 +239,18 @@ impl<S: Store> Store for Failover<S> {
 
     /// Charges what is still owed first, since nobody else knows of it: for that the store has half
     /// a second more.
-    fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
+    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         let shared = &self.shared;
-        if !shared.meanwhile.ledger.is_empty() {
-            return Answer::pending(async move {
+        if !shared.fallback.ledger.is_empty() {
+            return StoreFuture::pending(async move {
                 shared.charge_at_last().await;
                 within(shared.timeout, shared.inner.depart(replica)).await?
             });
         }
         match shared.inner.depart(replica) {
-            ready @ Answer::Ready(_) => ready,
-            pending @ Answer::Pending(_) => {
-                Answer::pending(async { within(shared.timeout, pending).await? })
+            ready @ StoreFuture::Ready(_) => ready,
+            pending @ StoreFuture::Pending(_) => {
+                StoreFuture::pending(async { within(shared.timeout, pending).await? })
             }
         }
     }
@@ -259,7 +261,11 @@ impl<S: Store> Store for Failover<S> {
 impl<S: Store> Shared<S> {
     /// The answer, if it comes within the timeout. A caller that gives up before that does not go
     /// unnoticed.
-    async fn ask<T>(self: &Arc<Self>, call: Call, answer: Answer<'_, T>) -> Result<T, StoreError> {
+    async fn ask<T>(
+        self: &Arc<Self>,
+        call: Call,
+        answer: StoreFuture<'_, T>,
+    ) -> Result<T, StoreError> {
         let mut waiting = Waiting { shared: self, call, since: Instant::now(), given_up: true };
         let answer = within(self.timeout, answer).await;
         waiting.given_up = false;
@@ -333,14 +339,14 @@ impl<S: Store> Shared<S> {
     }
 
     fn instead(self: &Arc<Self>, check: &Check, why: StoreError) -> Result<Decision, StoreError> {
-        let answer = self.meanwhile.answer(check, why);
-        self.wake_keeper();
+        let answer = self.fallback.answer(check, why);
+        self.wake_recovery_task();
         answer
     }
 
     fn counted(&self, fleet: &Result<Fleet, StoreError>) {
         if let Ok(fleet) = fleet {
-            self.meanwhile.replicas.counted(fleet.size(), self.clock.now());
+            self.fallback.replicas.counted(fleet.size(), self.clock.now());
         }
     }
 }
@@ -376,7 +382,7 @@ impl<S: Store> Drop for Waiting<'_, S> {
         // One who leaves early says nothing about the store.
         if waited >= self.shared.timeout / 2 {
             self.shared.failed(self.call, &StoreError::Timeout { within: waited });
-            self.shared.wake_keeper();
+            self.shared.wake_recovery_task();
         }
     }
 }

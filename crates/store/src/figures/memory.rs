@@ -16,7 +16,7 @@ use super::{
     Gauges, Held, LATE_START, MAX_DEPLOYMENT_AGE, MAX_ENDPOINTS, MAX_GAUGES, MAX_TOP, Phase,
     ReplicaFigures, Slice, TOP_TOLD, Totals,
 };
-use crate::{Answer, Clock, MonotonicClock, StoreError, fleet::FORGOTTEN_AFTER};
+use crate::{Clock, MonotonicClock, StoreError, StoreFuture, fleet::FORGOTTEN_AFTER};
 
 /// 8,192 registers of a byte: within 1.2 % of the truth in two of three counts.
 const PRECISION: u8 = 13;
@@ -90,20 +90,20 @@ impl<C: Clock> MemoryFigures<C> {
 }
 
 impl<C: Clock> Figures for MemoryFigures<C> {
-    fn flush<'a>(&'a self, flush: &'a Flush) -> Answer<'a, Result<Gauges, StoreError>> {
+    fn flush<'a>(&'a self, flush: &'a Flush) -> StoreFuture<'a, Result<Gauges, StoreError>> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         state.flush(flush, now);
-        Answer::ready(Ok(state.gauges(now)))
+        StoreFuture::ready(Ok(state.gauges(now)))
     }
 
-    fn read(&self) -> Answer<'_, Result<FleetFigures, StoreError>> {
-        Answer::ready(Ok(self.state.lock().read(self.clock.now())))
+    fn read(&self) -> StoreFuture<'_, Result<FleetFigures, StoreError>> {
+        StoreFuture::ready(Ok(self.state.lock().read(self.clock.now())))
     }
 
-    fn depart<'a>(&'a self, replica: &'a str) -> Answer<'a, Result<(), StoreError>> {
+    fn depart<'a>(&'a self, replica: &'a str) -> StoreFuture<'a, Result<(), StoreError>> {
         self.state.lock().replicas.remove(replica);
-        Answer::ready(Ok(()))
+        StoreFuture::ready(Ok(()))
     }
 }
 

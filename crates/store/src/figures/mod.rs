@@ -29,7 +29,7 @@ pub(crate) use self::{
     memory::{at, most},
     slice::Slice,
 };
-use crate::{Answer, StoreError};
+use crate::{StoreError, StoreFuture};
 
 /// Keeps the figures of a fleet.
 ///
@@ -41,17 +41,17 @@ pub trait Figures: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When it is not known whether the flush was added: it is then to be sent again as it is,
     /// before any other.
-    fn flush<'a>(&'a self, flush: &'a Flush) -> Answer<'a, Result<Gauges, StoreError>>;
+    fn flush<'a>(&'a self, flush: &'a Flush) -> StoreFuture<'a, Result<Gauges, StoreError>>;
 
     /// Everything that is known of the fleet.
     ///
     /// # Errors
     /// When the store cannot be reached.
-    fn read(&self) -> Answer<'_, Result<FleetFigures, StoreError>>;
+    fn read(&self) -> StoreFuture<'_, Result<FleetFigures, StoreError>>;
 
     /// Forgets what `replica` holds, as it stops on purpose. What it counted stays.
     ///
     /// # Errors
     /// When the store cannot be reached; what it holds is then forgotten after a while.
-    fn depart<'a>(&'a self, replica: &'a str) -> Answer<'a, Result<(), StoreError>>;
+    fn depart<'a>(&'a self, replica: &'a str) -> StoreFuture<'a, Result<(), StoreError>>;
 }

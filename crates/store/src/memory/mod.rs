@@ -11,7 +11,7 @@ use sluice_core::{Bucket, Check, Decision, Part, Source, Tag, Timestamp};
 use smallvec::SmallVec;
 
 use self::{roll::Roll, shard::Shard};
-use crate::{Answer, Clock, Fleet, MonotonicClock, Replica, Store, StoreError};
+use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
 
 /// One for each value of [`Tag::part`]. Enough that two cores rarely meet, and that sweeping one
 /// takes microseconds.
@@ -136,29 +136,29 @@ impl<C: Clock> MemoryStore<C> {
 }
 
 impl<C: Clock> Store for MemoryStore<C> {
-    fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
-        Answer::ready(Ok(self.decide_now(check)))
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        StoreFuture::ready(Ok(self.decide_now(check)))
     }
 
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
-        Answer::ready(checks.iter().map(|check| Ok(self.decide_now(check))).collect())
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::ready(checks.iter().map(|check| Ok(self.decide_now(check))).collect())
     }
 
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
-        Answer::ready(Ok(()))
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+        StoreFuture::ready(Ok(()))
     }
 
-    fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
         self.sweep();
-        Answer::ready(Ok(self.roll.lock().announce(replica, self.clock.now())))
+        StoreFuture::ready(Ok(self.roll.lock().announce(replica, self.clock.now())))
     }
 
-    fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
+    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         self.roll.lock().depart(replica);
-        Answer::ready(Ok(()))
+        StoreFuture::ready(Ok(()))
     }
 }
 

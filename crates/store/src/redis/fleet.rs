@@ -39,7 +39,7 @@ fn read_one(fields: &[Value]) -> Option<LiveReplica> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let span = |micros: i64| Duration::from_micros(micros.unsigned_abs());
     Some(LiveReplica {
-        replica: Replica { id: text(id), version: text(version) },
+        replica: Replica::new(text(id), text(version)),
         seen_ago: span(*seen_ago),
         age: span(*age),
     })

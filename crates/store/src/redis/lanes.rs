@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::{
     connections::Connections, keys::Keys, plan::Plan, reply::Reply, scripts, span::RoundTripSpan,
 };
-use crate::{ObserveTrips, StoreError, Trip};
+use crate::{ObserveRoundTrips, RoundTrip, StoreError};
 
 /// Jobs that a lane takes at once.
 const MAX_JOBS: usize = 512;
@@ -61,7 +61,7 @@ pub(super) struct Route {
     pub(super) connections: Arc<Connections>,
     pub(super) keys: Keys,
     pub(super) timeout: Duration,
-    pub(super) observer: Box<dyn ObserveTrips>,
+    pub(super) observer: Box<dyn ObserveRoundTrips>,
 }
 
 impl Lanes {
@@ -171,9 +171,9 @@ impl Lane {
         let checks: usize = batch.iter().map(|job| job.checks.len()).sum();
         let departed = Instant::now();
         let reply = self.call(plan).await.and_then(|value| Reply::parse(value, plan, checks));
-        self.route.observer.observe(&Trip {
+        self.route.observer.observe(&RoundTrip {
             checks,
-            took: departed.elapsed(),
+            duration: departed.elapsed(),
             error: reply.as_ref().err(),
         });
         match reply {

@@ -27,7 +27,7 @@ use self::{
     lanes::{Lanes, Route},
 };
 pub use self::{figures::RedisFigures, keys::PrefixError};
-use crate::{Answer, Fleet, ObserveTrips, Replica, Store, StoreError};
+use crate::{Fleet, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture};
 
 /// Where a Redis is, and how it is spoken to.
 #[derive(Clone)]
@@ -128,7 +128,10 @@ impl RedisStore {
     /// # Errors
     /// When the settings are impossible, or outside of a tokio runtime, on which the store's tasks
     /// run.
-    pub fn new(settings: &RedisSettings, observer: impl ObserveTrips) -> Result<Self, RedisError> {
+    pub fn new(
+        settings: &RedisSettings,
+        observer: impl ObserveRoundTrips,
+    ) -> Result<Self, RedisError> {
         let keys = Keys::new(&settings.prefix)?;
         if settings.connections == 0 {
             return Err(RedisError::NoConnections);
@@ -163,21 +166,21 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
-    fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         let answers = self.lanes.decide(smallvec![check.clone()]);
-        Answer::pending(async { answers.await.pop().expect("one check has one answer") })
+        StoreFuture::pending(async { answers.await.pop().expect("one check has one answer") })
     }
 
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
-        Answer::pending(self.lanes.decide_all(checks))
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::pending(self.lanes.decide_all(checks))
     }
 
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
         // A write, for a primary that became read-only answers a ping as if nothing were wrong.
-        Answer::pending(async {
+        StoreFuture::pending(async {
             let mut connection = self.connections.get().await?;
             let mut command = redis::cmd("SET");
             command.arg(self.keys.probe()).arg(1).arg("PX").arg(1_000);
@@ -185,8 +188,8 @@ impl Store for RedisStore {
         })
     }
 
-    fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
-        Answer::pending(async {
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        StoreFuture::pending(async {
             let mut connection = self.connections.get().await?;
             let answer = fleet::announce(&mut connection, &self.keys, replica)
                 .await
@@ -197,8 +200,8 @@ impl Store for RedisStore {
         })
     }
 
-    fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
-        Answer::pending(async {
+    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
+        StoreFuture::pending(async {
             let mut connection = self.connections.get().await?;
             let mut command = redis::cmd("HDEL");
             command.arg(self.keys.fleet()).arg(&replica.id);

@@ -321,7 +321,7 @@ pub async fn every_history_equals_the_core(fixture: &Fixture) {
 }
 
 pub async fn replicas_that_announce_themselves_are_listed(fixture: &Fixture) {
-    let replica = |id: &str| Replica { id: id.to_owned(), version: "1.2.3 test".to_owned() };
+    let replica = |id: &str| Replica::new(id, "1.2.3 test");
     let ids = async |announced: &str| {
         let fleet = fixture.store.announce(&replica(announced)).await.unwrap();
         assert!(

@@ -3,7 +3,7 @@
 use tokio::{task::JoinSet, time::Instant};
 
 use super::*;
-use crate::failover::keeper::PATIENCE;
+use crate::failover::recovery_task::RECOVERY_TIMEOUT;
 use crate::{StoreErrorKind, failover::tests::scripted::Asked};
 
 /// How long `ask` takes, on the runtime's clock; its timer counts in whole milliseconds.
@@ -19,12 +19,12 @@ async fn what_the_store_answers_in_time_is_passed_on() {
     let decision = stage.decide(&take(&limit("a"))).await;
     assert_eq!((decision.source(), decision.is_allowed()), (sluice_core::Source::Store, true));
     assert_eq!(decision.binding().unwrap().remaining, 9);
-    assert!(stage.store.observe().last_failure.is_none());
+    assert!(stage.store.state().last_failure.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_call_ends_within_the_timeout_whatever_the_store_does() {
-    let replica = crate::Replica { id: "a".to_owned(), version: "1".to_owned() };
+    let replica = crate::Replica::new("a", "1");
     for mood in [Mood::Stalls, Mood::ActsAndStalls, Mood::AnswersAfter(Duration::from_secs(5))] {
         let stage = Stage::set(mood);
         let (one, many) = (take(&limit("a")), vec![take(&limit("a")), peek(&limit("b"))]);
@@ -46,7 +46,7 @@ async fn every_call_ends_within_the_timeout_whatever_the_store_does() {
         );
         assert!(
             took(async { assert!(stage.store.depart(&replica).await.is_err()) }).await
-                <= PATIENCE + longest,
+                <= RECOVERY_TIMEOUT + longest,
             "it owes something"
         );
     }
@@ -61,13 +61,10 @@ async fn a_caller_pays_for_three_timeouts_and_for_no_more() {
         waits += u32::from(!wait.is_zero());
     }
     assert_eq!(waits, 3);
-    let observed = stage.store.observe();
-    assert_eq!((observed.opened, observed.breaker), (1, BreakerState::Open));
+    let state = stage.store.state();
+    assert_eq!((state.opened, state.breaker), (1, BreakerState::Open));
     assert_eq!(
-        (
-            observed.errors_of(StoreErrorKind::Timeout),
-            observed.errors_of(StoreErrorKind::BreakerOpen)
-        ),
+        (state.errors_of(StoreErrorKind::Timeout), state.errors_of(StoreErrorKind::BreakerOpen)),
         (3, 97)
     );
 }
@@ -82,8 +79,8 @@ async fn one_slow_call_is_one_failure_however_many_checks_waited_in_it() {
         waiting.spawn(async move { stage.decide(&check).await });
     }
     waiting.join_all().await;
-    assert_eq!(stage.store.observe().errors_of(StoreErrorKind::Timeout), 500);
-    assert_eq!(stage.store.observe().breaker, BreakerState::Closed);
+    assert_eq!(stage.store.state().errors_of(StoreErrorKind::Timeout), 500);
+    assert_eq!(stage.store.state().breaker, BreakerState::Closed);
     stage.inner.turn(Mood::Answers);
     assert_eq!(stage.decide(&check).await.source(), sluice_core::Source::Store);
 }
@@ -94,10 +91,10 @@ async fn a_batch_is_one_call() {
     let checks: Vec<_> = (0..100).map(|_| take(&limit("a"))).collect();
     stage.store.decide_all(&checks).await;
     stage.store.decide_all(&checks).await;
-    assert_eq!(stage.store.observe().breaker, BreakerState::Closed);
+    assert_eq!(stage.store.state().breaker, BreakerState::Closed);
     stage.store.decide_all(&checks).await;
-    assert_eq!(stage.store.observe().breaker, BreakerState::Open);
-    assert_eq!(stage.store.observe().errors_of(StoreErrorKind::Unreachable), 3);
+    assert_eq!(stage.store.state().breaker, BreakerState::Open);
+    assert_eq!(stage.store.state().errors_of(StoreErrorKind::Unreachable), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,19 +107,19 @@ async fn failures_far_apart_do_not_add_up() {
         stage.decide(&take(&limit("b"))).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(stage.store.observe().opened, 0);
+    assert_eq!(stage.store.state().opened, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn callers_that_give_up_before_the_timeout_still_find_a_hang_out() {
     let stage = Stage::set(Mood::Stalls);
-    let patience = Duration::from_millis(20);
+    let timeout = Duration::from_millis(20);
     for _ in 0..3 {
         assert!(
-            tokio::time::timeout(patience, stage.store.decide(&take(&limit("a")))).await.is_err()
+            tokio::time::timeout(timeout, stage.store.decide(&take(&limit("a")))).await.is_err()
         );
     }
-    assert_eq!(stage.store.observe().breaker, BreakerState::Open);
+    assert_eq!(stage.store.state().breaker, BreakerState::Open);
     stage.recover().await;
 }
 
@@ -136,8 +133,8 @@ async fn callers_that_leave_at_once_say_nothing_about_the_store() {
                 .is_err()
         );
     }
-    let observed = stage.store.observe();
-    assert_eq!((observed.breaker, observed.last_failure.is_none()), (BreakerState::Closed, true));
+    let state = stage.store.state();
+    assert_eq!((state.breaker, state.last_failure.is_none()), (BreakerState::Closed, true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,9 +170,9 @@ async fn it_closes_by_itself_when_the_store_is_back() {
         for _ in 0..3 {
             stage.decide(&take(&limit("a").with_on_store_failure(OnStoreFailure::Allow))).await;
         }
-        assert_eq!(stage.store.observe().breaker, BreakerState::Open, "{mood:?}");
+        assert_eq!(stage.store.state().breaker, BreakerState::Open, "{mood:?}");
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(stage.store.observe().breaker, BreakerState::Open, "{mood:?}");
+        assert_eq!(stage.store.state().breaker, BreakerState::Open, "{mood:?}");
         stage.recover().await;
         assert_eq!(
             stage.decide(&take(&limit("a"))).await.source(),
@@ -190,10 +187,7 @@ async fn a_store_that_answers_too_late_stays_away() {
     let stage = Stage::set(Mood::AnswersAfter(TIMEOUT + Duration::from_millis(5)));
     stage.open_breaker().await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(
-        (stage.store.observe().breaker, stage.store.observe().opened),
-        (BreakerState::Open, 1)
-    );
+    assert_eq!((stage.store.state().breaker, stage.store.state().opened), (BreakerState::Open, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,9 +212,9 @@ async fn a_primary_that_turned_read_only_is_away_though_it_still_denies() {
         assert_eq!(stage.decide(&take(&limit("a"))).await.source(), sluice_core::Source::Local);
         stage.decide(&take(&spent)).await;
     }
-    let observed = stage.store.observe();
-    assert_eq!(observed.breaker, BreakerState::Open);
-    assert_eq!(observed.last_failure.unwrap().1.kind(), StoreErrorKind::Refused);
+    let state = stage.store.state();
+    assert_eq!(state.breaker, BreakerState::Open);
+    assert_eq!(state.last_failure.unwrap().1.kind(), StoreErrorKind::Refused);
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,9 +223,9 @@ async fn a_bucket_that_cannot_be_read_says_nothing_about_the_store() {
     for _ in 0..10 {
         assert_eq!(stage.decide(&take(&limit("a"))).await.source(), sluice_core::Source::Local);
     }
-    let observed = stage.store.observe();
+    let state = stage.store.state();
     assert_eq!(
-        (observed.breaker, observed.errors_of(StoreErrorKind::Unreadable)),
+        (state.breaker, state.errors_of(StoreErrorKind::Unreadable)),
         (BreakerState::Closed, 10)
     );
 }
@@ -239,32 +233,32 @@ async fn a_bucket_that_cannot_be_read_says_nothing_about_the_store() {
 #[tokio::test(start_paused = true)]
 async fn it_tells_since_when_and_why() {
     let stage = Stage::set(Mood::Answers);
-    let start = stage.store.observe().since;
+    let start = stage.store.state().since;
     tokio::time::sleep(Duration::from_secs(10)).await;
     stage.inner.turn(Mood::Unreachable);
     stage.open_breaker().await;
-    let observed = stage.store.observe();
-    assert_eq!(observed.since.since(start), Duration::from_secs(10));
-    let (at, error) = observed.last_failure.unwrap();
-    assert_eq!((at, error.kind()), (observed.since, StoreErrorKind::Unreachable));
+    let state = stage.store.state();
+    assert_eq!(state.since.since(start), Duration::from_secs(10));
+    let (at, error) = state.last_failure.unwrap();
+    assert_eq!((at, error.kind()), (state.since, StoreErrorKind::Unreachable));
     stage.recover().await;
-    let observed = stage.store.observe();
-    assert!(observed.since > at);
-    assert_eq!(observed.opened, 1);
+    let state = stage.store.state();
+    assert!(state.since > at);
+    assert_eq!(state.opened, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn announcements_tell_among_how_many_a_limit_is_shared() {
     let stage = Stage::set(Mood::Answers);
-    assert_eq!(stage.store.observe().live_replicas, 1);
+    assert_eq!(stage.store.state().live_replicas, 1);
     for (id, size) in [("a", 1), ("b", 2), ("c", 3)] {
-        let replica = crate::Replica { id: id.to_owned(), version: "1".to_owned() };
+        let replica = crate::Replica::new(id, "1");
         stage.inner.turn(if id == "b" {
             Mood::AnswersAfter(Duration::from_millis(1))
         } else {
             Mood::Answers
         });
         assert_eq!(stage.store.announce(&replica).await.unwrap().size(), size);
-        assert_eq!(stage.store.observe().live_replicas, size);
+        assert_eq!(stage.store.state().live_replicas, size);
     }
 }

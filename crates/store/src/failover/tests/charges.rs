@@ -16,7 +16,7 @@ async fn the_real_bucket_shows_afterwards_what_was_admitted() {
     }
     stage.recover().await;
     assert_eq!(stage.left(&limit).await, 70);
-    assert_eq!(stage.store.observe().charged_tokens, 20);
+    assert_eq!(stage.store.state().charged_tokens, 20);
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,7 +47,7 @@ async fn while_the_store_is_told_the_breaker_is_half_open() {
     while stage.inner.times_asked(&Asked::DecideAll(1)) == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(stage.store.observe().breaker, BreakerState::HalfOpen);
+    assert_eq!(stage.store.state().breaker, BreakerState::HalfOpen);
     assert_eq!(stage.decide(&take(&limit("a"))).await.source(), sluice_core::Source::Local);
     stage.recover().await;
 }
@@ -57,7 +57,7 @@ async fn a_hiccup_that_opens_nothing_is_charged_too() {
     let stage = Stage::set(Mood::Stalls);
     let limit = slow("daily", 10);
     assert!(stage.decide(&take(&limit)).await.is_allowed());
-    assert_eq!(stage.store.observe().breaker, BreakerState::Closed);
+    assert_eq!(stage.store.state().breaker, BreakerState::Closed);
     stage.recover().await;
     assert_eq!(stage.left(&limit).await, 9);
 }
@@ -69,9 +69,9 @@ async fn a_replica_that_stops_charges_first_what_nobody_else_knows_of() {
     for _ in 0..4 {
         assert!(stage.decide(&take(&limit)).await.is_allowed());
     }
-    let replica = crate::Replica { id: "stopping".to_owned(), version: "1".to_owned() };
+    let replica = crate::Replica::new("stopping", "1");
     let _ = stage.store.depart(&replica).await;
-    assert_eq!(stage.store.observe().owed_buckets, 1, "what cannot be charged is kept");
+    assert_eq!(stage.store.state().owed_buckets, 1, "what cannot be charged is kept");
     stage.inner.turn(Mood::Answers);
     stage.store.depart(&replica).await.unwrap();
     assert_eq!(stage.left(&limit).await, 6);
@@ -93,7 +93,7 @@ async fn many_buckets_are_charged_in_few_round_trips_and_in_order() {
     for limit in limits.iter().chain(&limits) {
         stage.decide(&take(limit)).await;
     }
-    assert_eq!(stage.store.observe().owed_buckets, 600);
+    assert_eq!(stage.store.state().owed_buckets, 600);
     stage.recover().await;
     for size in [256, 256, 88] {
         assert!(stage.inner.times_asked(&Asked::DecideAll(size)) > 0, "{:?}", stage.inner.asked());
@@ -111,27 +111,27 @@ async fn nothing_is_lost_when_the_store_fails_again_in_the_middle() {
         stage.decide(&take(limit)).await;
     }
     for charged in [100, 0, 300, 1] {
-        let before = stage.store.observe().charged_tokens;
+        let before = stage.store.state().charged_tokens;
         stage.inner.turn(Mood::AnswersChecks(charged));
         eventually_async("so many are charged", async || {
-            stage.store.observe().charged_tokens == before + charged as u64
+            stage.store.state().charged_tokens == before + charged as u64
         })
         .await;
         eventually_async("it is away again", async || {
-            stage.store.observe().breaker == BreakerState::Open
+            stage.store.state().breaker == BreakerState::Open
         })
         .await;
         // Admitted in the middle of it all.
         stage.decide(&take(&limits[0])).await;
         stage.decide(&take(&limits[599])).await;
     }
-    assert_eq!(stage.store.observe().opened, 1, "it is one outage");
+    assert_eq!(stage.store.state().opened, 1, "it is one outage");
     stage.recover().await;
     for limit in &limits[1..599] {
         assert_eq!(stage.left(limit).await, 9, "{limit}");
     }
     assert_eq!((stage.left(&limits[0]).await, stage.left(&limits[599]).await), (5, 5));
-    assert_eq!(stage.store.observe().charged_tokens, 608);
+    assert_eq!(stage.store.state().charged_tokens, 608);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,7 +173,7 @@ async fn what_the_store_cannot_read_is_given_up_and_counted() {
     for _ in 0..3 {
         stage.decide(&check(Action::Take, &[(&limit, 2)])).await;
     }
-    eventually_async("nothing is owed", async || stage.store.observe().owed_buckets == 0).await;
-    let observed = stage.store.observe();
-    assert_eq!((observed.dropped_tokens, observed.charged_tokens), (6, 0));
+    eventually_async("nothing is owed", async || stage.store.state().owed_buckets == 0).await;
+    let state = stage.store.state();
+    assert_eq!((state.dropped_tokens, state.charged_tokens), (6, 0));
 }

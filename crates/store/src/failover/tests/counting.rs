@@ -109,8 +109,8 @@ async fn a_fleet_without_its_store_holds_the_limit_and_tells_it_every_token() {
     inner.turn(Mood::Answers);
     for (store, _) in &fleet {
         eventually_async("everything is told", async || {
-            let observed = store.observe();
-            observed.breaker == BreakerState::Closed && observed.owed_buckets == 0
+            let state = store.state();
+            state.breaker == BreakerState::Closed && state.owed_buckets == 0
         })
         .await;
     }

@@ -23,7 +23,7 @@ fn failover() -> (Failover<Arc<Scripted>>, Arc<Scripted>) {
 }
 
 async fn closes(store: &Failover<Arc<Scripted>>) {
-    eventually_async("the store is back", async || store.observe().breaker == BreakerState::Closed)
+    eventually_async("the store is back", async || store.state().breaker == BreakerState::Closed)
         .await;
 }
 
@@ -36,7 +36,7 @@ fn poll<T>(answer: impl Future<Output = T>) -> Poll<T> {
 fn answers_that_are_there_need_no_runtime() {
     let store = Failover::over(MemoryStore::new(), TIMEOUT);
     let check = take(&limit("a"));
-    assert!(matches!(store.decide(&check), crate::Answer::Ready(_)));
+    assert!(matches!(store.decide(&check), crate::StoreFuture::Ready(_)));
     assert!(
         matches!(poll(store.decide(&check)), Poll::Ready(Ok(decision)) if decision.is_allowed())
     );
@@ -52,13 +52,13 @@ fn a_store_found_away_outside_a_runtime_is_brought_back_inside_one() {
         for _ in 0..5 {
             assert!(matches!(poll(store.decide(&check)), Poll::Ready(Ok(_))));
         }
-        assert_eq!(store.observe().breaker, BreakerState::Open);
+        assert_eq!(store.state().breaker, BreakerState::Open);
         inner.turn(Mood::Answers);
         runtime.block_on(async {
             store.decide(&check).await.unwrap();
             closes(&store).await;
         });
-        assert_eq!(store.observe().charged_tokens, 6);
+        assert_eq!(store.state().charged_tokens, 6);
     }
 }
 
@@ -79,7 +79,7 @@ fn a_second_runtime_takes_over_from_the_first() {
         store.decide(&check).await.unwrap();
         closes(&store).await;
     });
-    assert_eq!(store.observe().charged_tokens, 5);
+    assert_eq!(store.state().charged_tokens, 5);
 }
 
 #[test]
@@ -96,17 +96,17 @@ fn a_runtime_that_ends_in_the_middle_of_a_charge_loses_nothing() {
         while inner.times_asked(&scripted::Asked::DecideAll(1)) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(store.observe().owed_buckets, 0, "it is on its way");
+        assert_eq!(store.state().owed_buckets, 0, "it is on its way");
     });
     drop(first);
-    assert_eq!((store.observe().owed_buckets, store.observe().charged_tokens), (1, 0));
+    assert_eq!((store.state().owed_buckets, store.state().charged_tokens), (1, 0));
     inner.turn(Mood::Answers);
     let [second, _] = runtimes();
     second.block_on(async {
         store.decide(&peek(&limit)).await.unwrap();
         closes(&store).await;
     });
-    assert_eq!(store.observe().charged_tokens, 4);
+    assert_eq!(store.state().charged_tokens, 4);
 }
 
 #[test]
@@ -156,7 +156,7 @@ async fn the_task_ends_when_all_is_done_and_comes_back_when_needed() {
         stage.recover().await;
         eventually_async("the task has ended", async || tasks() == 0).await;
         assert_eq!(
-            (stage.store.observe().opened, stage.store.observe().charged_tokens),
+            (stage.store.state().opened, stage.store.state().charged_tokens),
             (round, round)
         );
     }
@@ -170,9 +170,9 @@ async fn idle_local_buckets_are_forgotten_after_the_outage() {
     let store = Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock.clone());
     inner.turn(Mood::Unreachable);
     store.decide(&take(&limit("a"))).await.unwrap();
-    assert_eq!(store.shared.meanwhile.local.len(), 1);
+    assert_eq!(store.shared.fallback.local.len(), 1);
     clock.advance(Duration::from_secs(10));
     inner.turn(Mood::Answers);
-    store.announce(&crate::Replica { id: "a".to_owned(), version: "1".to_owned() }).await.unwrap();
-    assert_eq!(store.shared.meanwhile.local.len(), 0);
+    store.announce(&crate::Replica::new("a", "1")).await.unwrap();
+    assert_eq!(store.shared.fallback.local.len(), 0);
 }

@@ -46,11 +46,11 @@ impl Stage {
         for _ in 0..3 {
             self.decide(&check).await;
         }
-        assert_eq!(self.store.observe().breaker, BreakerState::Open);
+        assert_eq!(self.store.state().breaker, BreakerState::Open);
     }
 
     async fn breaker_is(&self, state: BreakerState) {
-        eventually_async("the breaker has changed", async || self.store.observe().breaker == state)
+        eventually_async("the breaker has changed", async || self.store.state().breaker == state)
             .await;
     }
 
@@ -58,7 +58,7 @@ impl Stage {
     async fn recover(&self) {
         self.inner.turn(Mood::Answers);
         self.breaker_is(BreakerState::Closed).await;
-        eventually_async("nothing is owed", async || self.store.observe().owed_buckets == 0).await;
+        eventually_async("nothing is owed", async || self.store.state().owed_buckets == 0).await;
     }
 
     /// The tokens left in the real bucket of `limit`.

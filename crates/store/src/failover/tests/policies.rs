@@ -105,7 +105,7 @@ async fn of_a_mixed_check_an_error_part_takes_the_whole() {
     assert!(matches!(answer, Err(StoreError::LeftToCaller { limit, .. }) if limit == "error"));
     assert_eq!(stage.decide(&peek(&local)).await.binding().unwrap().remaining, 10);
     stage.recover().await;
-    assert_eq!(stage.store.observe().charged_tokens, 0);
+    assert_eq!(stage.store.state().charged_tokens, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +170,7 @@ async fn a_shadow_never_denies_and_never_makes_an_error() {
     );
     stage.recover().await;
     assert_eq!(
-        stage.store.observe().charged_tokens,
+        stage.store.state().charged_tokens,
         1 + 2 + 2,
         "what a shadow did not admit is not charged to it"
     );
@@ -195,7 +195,7 @@ async fn peeks_are_answered_and_take_nothing() {
         );
     }
     assert!(stage.decide(&check(Action::Peek, &[(&local, 11)])).await.is_denied());
-    assert_eq!(stage.store.observe().owed_buckets, 0);
+    assert_eq!(stage.store.state().owed_buckets, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +233,7 @@ async fn of_a_batch_each_check_is_answered_by_itself_and_in_order() {
         let answers = stage.store.decide_all(&checks).await;
         let allowed: Vec<_> =
             answers.iter().map(|answer| answer.as_ref().ok().map(Decision::is_allowed)).collect();
-        let first = Some(stage.store.observe().errors_of(crate::StoreErrorKind::Timeout) == 1);
+        let first = Some(stage.store.state().errors_of(crate::StoreErrorKind::Timeout) == 1);
         assert_eq!(allowed, [first, Some(false), first, None, Some(false)]);
     }
 }

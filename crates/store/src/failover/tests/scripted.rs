@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use sluice_core::{Action, Check, Decision, Timestamp};
 use tokio::time::Instant;
 
-use crate::{Answer, Clock, Fleet, MemoryStore, Replica, Store, StoreError};
+use crate::{Clock, Fleet, MemoryStore, Replica, Store, StoreError, StoreFuture};
 
 /// How the store is disposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,24 +119,24 @@ impl Scripted {
         &'a self,
         mood: Mood,
         act: impl FnOnce() -> T + Send + 'a,
-    ) -> Answer<'a, T> {
+    ) -> StoreFuture<'a, T> {
         match mood {
-            Mood::Stalls => Answer::pending(std::future::pending()),
+            Mood::Stalls => StoreFuture::pending(std::future::pending()),
             Mood::ActsAndStalls => {
                 act();
-                Answer::pending(std::future::pending())
+                StoreFuture::pending(std::future::pending())
             }
-            Mood::AnswersAfter(wait) => Answer::pending(async move {
+            Mood::AnswersAfter(wait) => StoreFuture::pending(async move {
                 tokio::time::sleep(wait).await;
                 act()
             }),
-            _ => Answer::ready(act()),
+            _ => StoreFuture::ready(act()),
         }
     }
 }
 
 impl Store for Scripted {
-    fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         let mood = self.note(Asked::Decide);
         self.answer(mood, move || self.decide_in_mood(check))
     }
@@ -144,12 +144,12 @@ impl Store for Scripted {
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
         let mood = self.note(Asked::DecideAll(checks.len()));
         self.answer(mood, move || checks.iter().map(|check| self.decide_in_mood(check)).collect())
     }
 
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
         let mood = self.note(Asked::Probe);
         self.answer(mood, move || match mood {
             Mood::Unreachable | Mood::AnswersChecks(0) => Err(unreachable_error()),
@@ -158,17 +158,17 @@ impl Store for Scripted {
         })
     }
 
-    fn announce<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
         let mood = *self.mood.lock();
         match self.memory.announce(replica) {
-            Answer::Ready(fleet) => {
+            StoreFuture::Ready(fleet) => {
                 self.answer(mood, move || fleet.unwrap_or_else(|| Err(unreachable_error())))
             }
-            pending @ Answer::Pending(_) => pending,
+            pending @ StoreFuture::Pending(_) => pending,
         }
     }
 
-    fn depart<'a>(&'a self, replica: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
+    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         let mood = *self.mood.lock();
         self.answer(mood, move || {
             drop(self.memory.depart(replica));

@@ -33,7 +33,7 @@ use super::{
     RedisError, RedisSettings, connections::Connections, keys::Keys, scripts, store_error,
 };
 use crate::{
-    Answer, StoreError,
+    StoreError, StoreFuture,
     figures::{Figures, FleetFigures, Flush, Gauges, Slice},
 };
 
@@ -173,16 +173,16 @@ impl RedisFigures {
 }
 
 impl Figures for RedisFigures {
-    fn flush<'a>(&'a self, flush: &'a Flush) -> Answer<'a, Result<Gauges, StoreError>> {
-        Answer::pending(self.add(flush))
+    fn flush<'a>(&'a self, flush: &'a Flush) -> StoreFuture<'a, Result<Gauges, StoreError>> {
+        StoreFuture::pending(self.add(flush))
     }
 
-    fn read(&self) -> Answer<'_, Result<FleetFigures, StoreError>> {
-        Answer::pending(self.read_all())
+    fn read(&self) -> StoreFuture<'_, Result<FleetFigures, StoreError>> {
+        StoreFuture::pending(self.read_all())
     }
 
-    fn depart<'a>(&'a self, replica: &'a str) -> Answer<'a, Result<(), StoreError>> {
-        Answer::pending(async move {
+    fn depart<'a>(&'a self, replica: &'a str) -> StoreFuture<'a, Result<(), StoreError>> {
+        StoreFuture::pending(async move {
             let mut connection = self.connections.get().await?;
             let mut command = redis::cmd("HDEL");
             command.arg(self.keys.figures("replicas")).arg(replica);
@@ -206,15 +206,15 @@ fn unreadable(what: &str) -> StoreError {
 
 /// Used by several threads, each with a clone.
 impl Figures for Arc<RedisFigures> {
-    fn flush<'a>(&'a self, flush: &'a Flush) -> Answer<'a, Result<Gauges, StoreError>> {
+    fn flush<'a>(&'a self, flush: &'a Flush) -> StoreFuture<'a, Result<Gauges, StoreError>> {
         (**self).flush(flush)
     }
 
-    fn read(&self) -> Answer<'_, Result<FleetFigures, StoreError>> {
+    fn read(&self) -> StoreFuture<'_, Result<FleetFigures, StoreError>> {
         (**self).read()
     }
 
-    fn depart<'a>(&'a self, replica: &'a str) -> Answer<'a, Result<(), StoreError>> {
+    fn depart<'a>(&'a self, replica: &'a str) -> StoreFuture<'a, Result<(), StoreError>> {
         (**self).depart(replica)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use sluice::Telemetry;
 use sluice_core::{Check, Decision};
-use sluice_store::{Answer, Fleet, Replica, StoreError};
+use sluice_store::{Fleet, Replica, StoreError, StoreFuture};
 
 use super::*;
 use crate::front_ends::envoy_rls::messages::CurrentLimit;
@@ -461,30 +461,30 @@ async fn a_call_that_asks_for_nothing_is_the_callers_mistake() {
 pub(crate) struct Away;
 
 impl Store for Away {
-    fn decide<'a>(&'a self, check: &'a Check) -> Answer<'a, Result<Decision, StoreError>> {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         assert!(
             check.parts().iter().all(|part| part.limit.on_store_failure() == OnStoreFailure::Error)
         );
-        Answer::ready(Err(StoreError::BreakerOpen))
+        StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> Answer<'a, Vec<Result<Decision, StoreError>>> {
-        Answer::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
     }
 
-    fn probe(&self) -> Answer<'_, Result<(), StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+        StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 
-    fn announce<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<Fleet, StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
+    fn announce<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 
-    fn depart<'a>(&'a self, _: &'a Replica) -> Answer<'a, Result<(), StoreError>> {
-        Answer::ready(Err(StoreError::BreakerOpen))
+    fn depart<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
+        StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{StoreError, StoreErrorKind};
 /// Numbers that count only ever grow, so that a reader can take differences.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Observation {
+pub struct FailoverState {
     /// Whether checks go to the store.
     pub breaker: BreakerState,
     /// Since when the breaker is closed, or since when it is not.
@@ -60,7 +60,7 @@ impl ErrorCounts {
     }
 }
 
-impl Observation {
+impl FailoverState {
     /// How many failures of this kind there were.
     #[must_use]
     pub fn errors_of(&self, kind: StoreErrorKind) -> u64 {

@@ -8,8 +8,8 @@ use sluice_core::{
 use smallvec::SmallVec;
 
 use super::{
-    keeper::LONGEST_PAUSE,
     ledger::{Ledger, ROOM},
+    recovery_task::LONGEST_PAUSE,
     share::{LiveReplicas, Shares},
 };
 use crate::{Clock, MemoryStore, StoreError};
@@ -17,7 +17,7 @@ use crate::{Clock, MemoryStore, StoreError};
 /// Answers checks in the process, part by part as each limit's [`OnStoreFailure`] says, and notes
 /// what was admitted.
 #[derive(Debug)]
-pub(super) struct Meanwhile {
+pub(super) struct LocalFallback {
     pub(super) local: MemoryStore<Arc<dyn Clock>>,
     pub(super) replicas: LiveReplicas,
     pub(super) ledger: Ledger,
@@ -25,7 +25,7 @@ pub(super) struct Meanwhile {
     clock: Arc<dyn Clock>,
 }
 
-impl Meanwhile {
+impl LocalFallback {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             local: MemoryStore::with_clock(Arc::clone(&clock)),

@@ -11,14 +11,14 @@ use std::{
 ///
 /// Not a plain `async fn`, so that stores can stand behind `dyn Store`; and not always boxed, since
 /// the memory store answers in less time than a box takes.
-pub enum Answer<'a, T> {
+pub enum StoreFuture<'a, T> {
     /// The answer; `None` once it was handed out.
     Ready(Option<T>),
     /// The answer is on its way.
     Pending(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
 }
 
-impl<'a, T> Answer<'a, T> {
+impl<'a, T> StoreFuture<'a, T> {
     /// An answer that is there.
     pub const fn ready(value: T) -> Self {
         Self::Ready(Some(value))
@@ -31,9 +31,9 @@ impl<'a, T> Answer<'a, T> {
 }
 
 /// An answer is a value or a box: moving it moves no pinned data.
-impl<T> Unpin for Answer<'_, T> {}
+impl<T> Unpin for StoreFuture<'_, T> {}
 
-impl<T> Future for Answer<'_, T> {
+impl<T> Future for StoreFuture<'_, T> {
     type Output = T;
 
     /// # Panics
@@ -46,11 +46,11 @@ impl<T> Future for Answer<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for Answer<'_, T> {
+impl<T> fmt::Debug for StoreFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Ready(_) => "Answer::Ready",
-            Self::Pending(_) => "Answer::Pending",
+            Self::Ready(_) => "StoreFuture::Ready",
+            Self::Pending(_) => "StoreFuture::Pending",
         })
     }
 }

@@ -6,28 +6,28 @@ use crate::StoreError;
 
 /// A round trip to a store that has ended.
 #[derive(Debug)]
-pub struct Trip<'a> {
+pub struct RoundTrip<'a> {
     /// How many checks it carried.
     pub checks: usize,
     /// From leaving to coming back, or to giving up.
-    pub took: Duration,
+    pub duration: Duration,
     /// Why it brought no answer.
     pub error: Option<&'a StoreError>,
 }
 
 /// Is told of every round trip. Called on the request's way: it must be quick.
-pub trait ObserveTrips: Send + Sync + 'static {
+pub trait ObserveRoundTrips: Send + Sync + 'static {
     /// `trip` has ended.
-    fn observe(&self, trip: &Trip<'_>);
+    fn observe(&self, trip: &RoundTrip<'_>);
 }
 
 /// Nobody measures.
-impl ObserveTrips for () {
-    fn observe(&self, _: &Trip<'_>) {}
+impl ObserveRoundTrips for () {
+    fn observe(&self, _: &RoundTrip<'_>) {}
 }
 
-impl<F: Fn(&Trip<'_>) + Send + Sync + 'static> ObserveTrips for F {
-    fn observe(&self, trip: &Trip<'_>) {
+impl<F: Fn(&RoundTrip<'_>) + Send + Sync + 'static> ObserveRoundTrips for F {
+    fn observe(&self, trip: &RoundTrip<'_>) {
         self(trip);
     }
 }

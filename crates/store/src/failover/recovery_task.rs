@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use sluice_core::{Action, Check};
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use super::{Shared, breaker::BreakerState, patience::within};
+use super::{Shared, breaker::BreakerState, timeout::within};
 use crate::{Store, StoreError};
 
 /// The pause before the store is probed for the first time; each vain probe doubles it. Long enough
@@ -24,7 +24,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the first probe and the first check after it may take, where the timeout is shorter:
 /// nobody waits for them, and they may have to open connections, perhaps with TLS, and load
 /// scripts.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const RECOVERY_TIMEOUT: Duration = Duration::from_millis(500);
 /// Charges in one round trip: few enough to stay far within the deadline, and not to hold up the
 /// checks behind them.
 const BATCH: usize = 256;
@@ -34,12 +34,12 @@ const BATCH: usize = 256;
 /// It is spawned by the first call that leaves it something to do, since only then there is a
 /// runtime for certain, and ends when all is done.
 #[derive(Debug, Default)]
-pub(super) struct Keeper {
+pub(super) struct RecoveryTask {
     running: AtomicBool,
     task: Mutex<Option<AbortHandle>>,
 }
 
-impl Keeper {
+impl RecoveryTask {
     pub(super) fn end(&self) {
         if let Some(task) = self.task.lock().take() {
             task.abort();
@@ -58,21 +58,21 @@ enum Mended {
 
 impl<S: Store> Shared<S> {
     /// Sees to it that the task runs. Outside a runtime it does not, and a later call spawns it.
-    pub(super) fn wake_keeper(self: &Arc<Self>) {
+    pub(super) fn wake_recovery_task(self: &Arc<Self>) {
         // Read first: while the store is away every check comes by.
-        if self.keeper.running.load(Ordering::SeqCst)
-            || self.keeper.running.swap(true, Ordering::SeqCst)
+        if self.recovery.running.load(Ordering::SeqCst)
+            || self.recovery.running.swap(true, Ordering::SeqCst)
         {
             return;
         }
         let running = Running(Arc::downgrade(self));
         if let Ok(runtime) = Handle::try_current() {
-            *self.keeper.task.lock() = Some(runtime.spawn(keep(running)).abort_handle());
+            *self.recovery.task.lock() = Some(runtime.spawn(keep(running)).abort_handle());
         }
     }
 
     fn has_work(&self) -> bool {
-        self.breaker.state() != BreakerState::Closed || !self.meanwhile.ledger.is_empty()
+        self.breaker.state() != BreakerState::Closed || !self.fallback.ledger.is_empty()
     }
 
     /// Charges what is owed, if the store answers: for one who stops, and has no later.
@@ -95,8 +95,8 @@ impl<S: Store> Shared<S> {
         match (settled, call) {
             (Ok(()), _) => {
                 self.breaker.recovered(now);
-                self.meanwhile.over();
-                if self.meanwhile.ledger.is_empty() { Mended::Wholly } else { Mended::NearlyWholly }
+                self.fallback.over();
+                if self.fallback.ledger.is_empty() { Mended::Wholly } else { Mended::NearlyWholly }
             }
             (Err(error), Some(call)) => {
                 self.failed(call, &error);
@@ -113,21 +113,21 @@ impl<S: Store> Shared<S> {
     /// Whether the store takes writes, decides checks, and answers within the deadline once it had
     /// the time to get ready.
     async fn answers_in_time(&self) -> Result<(), StoreError> {
-        let patience = self.timeout.max(PATIENCE);
-        within(patience, self.inner.probe()).await??;
+        let timeout = self.timeout.max(RECOVERY_TIMEOUT);
+        within(timeout, self.inner.probe()).await??;
         // A check of nothing travels the way that checks do.
-        within(patience, self.inner.decide(&Check::new(Action::Peek))).await??;
+        within(timeout, self.inner.decide(&Check::new(Action::Peek))).await??;
         within(self.timeout, self.inner.probe()).await?
     }
 
     /// Charges what is owed now; what is admitted during that is left for later, else a busy
     /// replica would never come to an end.
     async fn settle(&self) -> Result<(), StoreError> {
-        let mut left = self.meanwhile.ledger.len();
+        let mut left = self.fallback.ledger.len();
         while left > 0 {
             let count = left.min(BATCH);
             left -= count;
-            let mut batch = self.meanwhile.ledger.take(count, &self.clock);
+            let mut batch = self.fallback.ledger.take(count, &self.clock);
             if batch.is_empty() {
                 continue;
             }
@@ -157,7 +157,7 @@ struct Running<S>(Weak<Shared<S>>);
 impl<S> Drop for Running<S> {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
-            shared.keeper.running.store(false, Ordering::SeqCst);
+            shared.recovery.running.store(false, Ordering::SeqCst);
         }
     }
 }
@@ -174,8 +174,8 @@ async fn keep<S: Store>(mut running: Running<S>) {
             Mended::Wholly => {
                 // In this order, so that work left by somebody who saw the task running is seen
                 // here.
-                shared.keeper.running.store(false, Ordering::SeqCst);
-                if !shared.has_work() || shared.keeper.running.swap(true, Ordering::SeqCst) {
+                shared.recovery.running.store(false, Ordering::SeqCst);
+                if !shared.has_work() || shared.recovery.running.swap(true, Ordering::SeqCst) {
                     // From here on it is another task that runs, or none.
                     running.0 = Weak::new();
                     return;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{Answer, StoreError};
+use crate::{StoreError, StoreFuture};
 
 /// How late a timer may fire on a machine that is merely busy: the timer's own grain, and a turn of
 /// the runtime.
@@ -19,7 +19,10 @@ const TIMELY: Duration = Duration::from_millis(3);
 ///
 /// # Errors
 /// When no answer comes.
-pub(super) async fn within<T>(limit: Duration, mut answer: Answer<'_, T>) -> Result<T, StoreError> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    mut answer: StoreFuture<'_, T>,
+) -> Result<T, StoreError> {
     let deadline = Instant::now() + limit;
     if let Ok(answer) = timeout_at(deadline, &mut answer).await {
         return Ok(answer);
@@ -46,7 +49,7 @@ mod tests {
     async fn after(unheard: Duration) -> Result<u32, StoreError> {
         let (reply, replied) = oneshot::channel();
         let waiting =
-            tokio::spawn(within(LIMIT, Answer::pending(async { replied.await.unwrap() })));
+            tokio::spawn(within(LIMIT, StoreFuture::pending(async { replied.await.unwrap() })));
         task::yield_now().await;
         time::advance(unheard).await;
         tokio::spawn(async {
@@ -67,7 +70,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_that_runs_waits_no_longer_than_the_limit() {
         let begin = Instant::now();
-        let never = within::<()>(LIMIT, Answer::pending(std::future::pending())).await;
+        let never = within::<()>(LIMIT, StoreFuture::pending(std::future::pending())).await;
         assert!(matches!(never, Err(StoreError::Timeout { within: LIMIT })), "{never:?}");
         assert!(begin.elapsed() <= LIMIT + TIMELY, "waited {:?}", begin.elapsed());
     }
@@ -75,7 +78,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_lost_is_given_back_once_and_at_most_once_over() {
         let begin = Instant::now();
-        let waiting = tokio::spawn(within::<()>(LIMIT, Answer::pending(std::future::pending())));
+        let waiting =
+            tokio::spawn(within::<()>(LIMIT, StoreFuture::pending(std::future::pending())));
         task::yield_now().await;
         time::advance(Duration::from_millis(500)).await;
         assert!(waiting.await.unwrap().is_err());
