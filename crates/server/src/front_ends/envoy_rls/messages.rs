@@ -2,7 +2,7 @@
 //! it is made of.
 //!
 //! Written by hand, and compared with Envoy's own in tests.
-//! `docs/decisions/0008-messages-of-the-rate-limit-service.md` says why: texts are bytes here,
+//! `docs/decisions/0008-rls-messages.md` says why: texts are bytes here,
 //! since a header field that is no UTF-8 must not get a request past its limits.
 
 use bytes::Bytes;
