@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use sluice_core::{Action, Decision, Matched, Mode, Policy, Source, Verdict};
 use sluice_store::StoreError;
-use sluice_telemetry::{BoundDecisions, BoundHits, DecisionRecorder, Outcome, Recorders};
+use sluice_telemetry::{BoundDecisions, BoundHits, DecisionRecorder, OutcomeLabel, Recorders};
 
 use crate::figures::{EndpointTally, Tally};
 
@@ -86,27 +86,25 @@ pub(crate) fn record<'c>(
                 hits.hit();
             }
             if let Some(since) = since {
-                durations.checked(source, since.elapsed());
+                durations.check_duration(source, since.elapsed());
             }
         }
-        Err(_) => counters.for_each(|counter| counter.error(sluice_telemetry::Source::Store)),
+        Err(_) => counters.for_each(|counter| counter.error(sluice_telemetry::SourceLabel::Store)),
     }
 }
 
-fn outcome(verdict: &Verdict) -> Outcome {
+fn outcome(verdict: &Verdict) -> OutcomeLabel {
     match (verdict.admitted, verdict.limit.mode()) {
-        (true, _) => Outcome::Allowed,
-        (false, Mode::Shadow) => Outcome::ShadowDenied,
-        (false, Mode::Enforce | Mode::Off) => Outcome::Denied,
+        (true, _) => OutcomeLabel::Allowed,
+        (false, Mode::Shadow) => OutcomeLabel::ShadowDenied,
+        (false, Mode::Enforce | Mode::Off) => OutcomeLabel::Denied,
     }
 }
 
 /// The source as the catalogue knows it.
-pub(crate) fn source(source: Source) -> sluice_telemetry::Source {
+pub(crate) fn source(source: Source) -> sluice_telemetry::SourceLabel {
     match source {
-        Source::Local => sluice_telemetry::Source::Local,
-        Source::Cache => sluice_telemetry::Source::Cache,
-        Source::Lease => sluice_telemetry::Source::Lease,
-        _ => sluice_telemetry::Source::Store,
+        Source::Local => sluice_telemetry::SourceLabel::Local,
+        _ => sluice_telemetry::SourceLabel::Store,
     }
 }

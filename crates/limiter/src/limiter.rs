@@ -133,7 +133,7 @@ impl Limiter {
     }
 
     async fn act(&self, action: Action, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        let span = DecisionSpan::one();
+        let span = DecisionSpan::single();
         let checked = self.act_within(&span, action, request).await;
         traced::checked(&span, action, &checked);
         checked
@@ -228,7 +228,7 @@ impl Limiter {
         if check.parts().is_empty() {
             return Ok(Decision::unlimited(self.inner.clock.now()));
         }
-        let span = DecisionSpan::one();
+        let span = DecisionSpan::single();
         let (decided, since) = match span.in_scope(|| self.inner.store.decide(check)) {
             StoreFuture::Ready(Some(decided)) => (decided, None),
             waiting => {

@@ -1,7 +1,7 @@
 //! Records what a store does, and how its breaker stands.
 
 use sluice_store::{BreakerState, ObserveRoundTrips, RoundTrip, StoreErrorKind};
-use sluice_telemetry::{Breaker, RoundTrip as RoundTripResult, StoreFault, StoreRecorder};
+use sluice_telemetry::{BreakerLabel, RoundTripResult, StoreErrorLabel, StoreRecorder};
 
 /// Hands every round trip of a store to the recorder of round trips.
 #[derive(Clone, Debug)]
@@ -18,10 +18,10 @@ impl MeteredRoundTrips {
 
     /// The breaker before the store is now in `state`.
     pub fn breaker(&self, state: BreakerState) {
-        self.recorder.breaker(match state {
-            BreakerState::Closed => Breaker::Closed,
-            BreakerState::HalfOpen => Breaker::HalfOpen,
-            BreakerState::Open => Breaker::Open,
+        self.recorder.set_breaker(match state {
+            BreakerState::Closed => BreakerLabel::Closed,
+            BreakerState::HalfOpen => BreakerLabel::HalfOpen,
+            BreakerState::Open => BreakerLabel::Open,
         });
     }
 }
@@ -39,13 +39,13 @@ impl ObserveRoundTrips for MeteredRoundTrips {
     }
 }
 
-fn fault(kind: StoreErrorKind) -> StoreFault {
+fn fault(kind: StoreErrorKind) -> StoreErrorLabel {
     match kind {
-        StoreErrorKind::Timeout => StoreFault::Timeout,
-        StoreErrorKind::Unreachable => StoreFault::Unreachable,
-        StoreErrorKind::BreakerOpen => StoreFault::BreakerOpen,
-        StoreErrorKind::Refused => StoreFault::Refused,
-        StoreErrorKind::Unreadable => StoreFault::Unreadable,
+        StoreErrorKind::Timeout => StoreErrorLabel::Timeout,
+        StoreErrorKind::Unreachable => StoreErrorLabel::Unreachable,
+        StoreErrorKind::BreakerOpen => StoreErrorLabel::BreakerOpen,
+        StoreErrorKind::Refused => StoreErrorLabel::Refused,
+        StoreErrorKind::Unreadable => StoreErrorLabel::Unreadable,
     }
 }
 

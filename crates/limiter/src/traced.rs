@@ -2,7 +2,7 @@
 
 use sluice_core::{Action, Decision};
 use sluice_store::StoreError;
-use sluice_telemetry::{DecisionSpan, Outcome};
+use sluice_telemetry::{DecisionSpan, OutcomeLabel};
 
 use crate::{error::LimiterError, in_force::source, limiter::Checked};
 
@@ -12,20 +12,20 @@ pub(crate) fn checked(
     action: Action,
     checked: &Result<Checked, LimiterError>,
 ) {
-    if span.is_off() {
+    if span.is_disabled() {
         return;
     }
-    span.action(name(action));
+    span.set_action(name(action));
     match checked {
         Ok(Checked { decision, endpoint }) => {
-            span.endpoint(endpoint);
+            span.set_endpoint(endpoint);
             tell(span, decision);
         }
         Err(error) => {
-            span.undecided();
+            span.set_undecided();
             // What the client did wrong is no failure of ours.
             if is_ours(error) {
-                span.failed();
+                span.mark_failed();
             }
         }
     }
@@ -33,22 +33,22 @@ pub(crate) fn checked(
 
 /// What a check of other rules than the policy's came to.
 pub(crate) fn decided(span: &DecisionSpan, action: Action, decided: &Result<Decision, StoreError>) {
-    if span.is_off() {
+    if span.is_disabled() {
         return;
     }
-    span.action(name(action));
+    span.set_action(name(action));
     match decided {
         Ok(decision) => tell(span, decision),
         Err(_) => {
-            span.undecided();
-            span.failed();
+            span.set_undecided();
+            span.mark_failed();
         }
     }
 }
 
 /// What the checks of a batch came to.
 pub(crate) fn all_checked(span: &DecisionSpan, checked: &[Result<Checked, LimiterError>]) {
-    if span.is_off() {
+    if span.is_disabled() {
         return;
     }
     let (mut allowed, mut denied, mut undecided) = (0, 0, 0);
@@ -59,9 +59,9 @@ pub(crate) fn all_checked(span: &DecisionSpan, checked: &[Result<Checked, Limite
             Err(_) => undecided += 1,
         }
     }
-    span.decided_all(allowed, denied, undecided);
+    span.set_batch_counts(allowed, denied, undecided);
     if checked.iter().any(|checked| checked.as_ref().is_err_and(is_ours)) {
-        span.failed();
+        span.mark_failed();
     }
 }
 
@@ -70,8 +70,8 @@ const fn is_ours(error: &LimiterError) -> bool {
 }
 
 fn tell(span: &DecisionSpan, decision: &Decision) {
-    let outcome = if decision.is_allowed() { Outcome::Allowed } else { Outcome::Denied };
-    span.decided(
+    let outcome = if decision.is_allowed() { OutcomeLabel::Allowed } else { OutcomeLabel::Denied };
+    span.set_decision(
         outcome,
         source(decision.source()),
         decision.binding().map(|verdict| verdict.limit.name()),

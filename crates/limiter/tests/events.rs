@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use sluice::{
     Client, Limiter, MemoryStore, Policy, PolicyBuilder, Rate, Request, Telemetry,
     events::{
-        BlueprintOperation, BlueprintValidation, Cache, Connection, Connections, Counter,
+        BlueprintOperation, BlueprintValidation, Cache, ConnectionKind, Connections, Counter,
         CustomKind, CustomMetric, DatabaseConnections, Deployment, Ended, EventError, Events,
         Gauge, Histogram, LlmRequest, Stage, ToolExecution,
     },
@@ -157,7 +157,7 @@ async fn gauges_are_told_alike_by_all() {
     }
     for (instance, count) in [(Some("api-1"), 5), (Some("api-2"), 7), (Some("api-1"), 6)] {
         here.events
-            .connections(&Connections { kind: Connection::WebSocket, count, instance })
+            .connections(&Connections { kind: ConnectionKind::WebSocket, count, instance })
             .unwrap();
         here.events.database_connections(&DatabaseConnections { count, instance }).unwrap();
     }
@@ -229,7 +229,11 @@ async fn a_wrong_event_is_refused_and_nothing_of_it_recorded() {
         events.blueprint_validation(&BlueprintValidation { errors: u64::MAX }),
         events.cache(&Cache { cache: "plans", hit_rate: 1.5, instance: None }),
         events.cache(&Cache { cache: "plans", hit_rate: f64::NAN, instance: None }),
-        events.connections(&Connections { kind: Connection::Http, count: 1, instance: Some("") }),
+        events.connections(&Connections {
+            kind: ConnectionKind::Http,
+            count: 1,
+            instance: Some(""),
+        }),
         events.counter(&Counter { name: "mine_total", labels: &[], amount: 1.0 }),
         events.gauge(&Gauge { name: "mine", labels: &[], value: 1.0 }),
         events.histogram(&Histogram {

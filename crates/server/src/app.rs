@@ -14,7 +14,7 @@ use sluice::{
     figures::{Reporter, Tally},
 };
 use sluice_store::{RedisError, Replica};
-use sluice_telemetry::{BuildInfo, Otlp, Reload, TelemetryError};
+use sluice_telemetry::{BuildInfo, Otlp, ReloadResult, TelemetryError};
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep},
@@ -241,7 +241,7 @@ impl App {
             );
         }
         health.configuration_replaced();
-        telemetry.recorders().replica.reload(Reload::Applied);
+        telemetry.recorders().replica.reload(ReloadResult::Applied);
     }
 
     /// Says, to whoever asks whether all is well, that a changed configuration was refused; the one
@@ -249,7 +249,7 @@ impl App {
     pub fn refuse(&self, mistakes: &ConfigErrors) {
         let Inner { health, telemetry, .. } = &*self.inner;
         health.configuration_refused(mistakes.to_string());
-        telemetry.recorders().replica.reload(Reload::Refused);
+        telemetry.recorders().replica.reload(ReloadResult::Refused);
     }
 
     /// Serves at `ports` until `told_to_stop` resolves, then lets requests in flight finish.
@@ -358,10 +358,7 @@ impl App {
 /// environment say.
 pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
     // The build script says which revision.
-    let build = BuildInfo {
-        version: replica.version.clone(),
-        revision: env!("SLUICE_REVISION").to_owned(),
-    };
+    let build = BuildInfo::new(replica.version.clone(), env!("SLUICE_REVISION"));
     Ok(Telemetry::builder()
         .instance(&replica.id)
         .build_info(build)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_store::{BreakerState, Replica, StoreErrorKind};
-use sluice_telemetry::{Breaker, Recorders, Scope, StoreFault};
+use sluice_telemetry::{BreakerLabel, Recorders, StoreErrorLabel};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::store::OpenStore;
@@ -26,7 +26,7 @@ pub(crate) async fn beat(store: OpenStore, replica: Replica, recorders: Recorder
     loop {
         tokio::select! {
             _ = announce.tick() => match store.store.announce(&replica).await {
-                Ok(fleet) => recorders.replica.replicas_live(fleet.size() as u64),
+                Ok(fleet) => recorders.replica.set_live_replicas(fleet.size() as u64),
                 // Whatever keeps it away is logged once, where it is first noticed.
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the replica could not announce itself"),
             },
@@ -48,18 +48,22 @@ impl Recorded {
     /// Records how the store is.
     fn bring_up_to_date(&mut self, store: &OpenStore, recorders: &Recorders) {
         if let Some(seen) = store.watched.observe() {
-            recorders.store.breaker(state(seen.breaker));
+            recorders.store.set_breaker(state(seen.breaker));
             // Failures of calls that were made are recorded with their round trips.
             recorders.store.errors(
-                StoreFault::BreakerOpen,
+                StoreErrorLabel::BreakerOpen,
                 grown(&mut self.untried, seen.errors_of(StoreErrorKind::BreakerOpen)),
             );
-            recorders.store.owed_buckets(seen.owed_buckets as u64);
-            recorders.store.charged_tokens(grown(&mut self.charged_tokens, seen.charged_tokens));
-            recorders.store.dropped_tokens(grown(&mut self.dropped_tokens, seen.dropped_tokens));
+            recorders.store.set_owed_buckets(seen.owed_buckets as u64);
+            recorders
+                .store
+                .add_charged_tokens(grown(&mut self.charged_tokens, seen.charged_tokens));
+            recorders
+                .store
+                .add_dropped_tokens(grown(&mut self.dropped_tokens, seen.dropped_tokens));
         }
         if let Some(open) = store.watched.open_connections() {
-            recorders.system.database_connections(Scope::Replica, open as u64);
+            recorders.system.set_database_connections(open as u64);
         }
     }
 }
@@ -69,10 +73,10 @@ fn grown(then: &mut u64, now: u64) -> u64 {
     now - std::mem::replace(then, now)
 }
 
-fn state(breaker: BreakerState) -> Breaker {
+fn state(breaker: BreakerState) -> BreakerLabel {
     match breaker {
-        BreakerState::Closed => Breaker::Closed,
-        BreakerState::HalfOpen => Breaker::HalfOpen,
-        BreakerState::Open => Breaker::Open,
+        BreakerState::Closed => BreakerLabel::Closed,
+        BreakerState::HalfOpen => BreakerLabel::HalfOpen,
+        BreakerState::Open => BreakerLabel::Open,
     }
 }

@@ -59,7 +59,7 @@ fn is_traced(made: &Metadata<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use sluice_telemetry::{DecisionSpan, Method, Otlp, RequestSpan};
+    use sluice_telemetry::{DecisionSpan, MethodLabel, Otlp, RequestSpan};
     use tracing::dispatcher::with_default;
 
     use super::*;
@@ -68,8 +68,12 @@ mod tests {
         let settings = LogSettings { format: LogFormat::Json, level: level.to_owned() };
         let telemetry = Telemetry::builder().otlp(otlp).build().unwrap();
         with_default(&subscriber(&settings, &telemetry).unwrap(), || {
-            let request = !RequestSpan::http(Method::Get).span().is_disabled();
-            [request, !DecisionSpan::one().is_off(), !tracing::info_span!("another").is_disabled()]
+            let request = !RequestSpan::http(MethodLabel::Get).span().is_disabled();
+            [
+                request,
+                !DecisionSpan::single().is_disabled(),
+                !tracing::info_span!("another").is_disabled(),
+            ]
         })
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use sluice_telemetry::{LlmRequest, Method, Outcome, Source, Telemetry};
+use sluice_telemetry::{LlmRequest, MethodLabel, OutcomeLabel, SourceLabel, Telemetry};
 
 #[expect(clippy::print_stdout, reason = "a bench prints what it found")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,10 +27,10 @@ fn some_traffic(telemetry: &Telemetry) -> impl Sized {
         .collect::<Vec<_>>();
     for endpoint in &endpoints {
         for status in [200, 404, 429, 500] {
-            endpoint.answered(Method::Get, status, Duration::from_millis(2));
+            endpoint.responded(MethodLabel::Get, status, Duration::from_millis(2));
         }
-        endpoint.request_size(Method::Get, 0);
-        endpoint.response_size(Method::Get, 900);
+        endpoint.request_size(MethodLabel::Get, 0);
+        endpoint.response_size(MethodLabel::Get, 900);
     }
     let limits = (0..10)
         .map(|n| telemetry.recorders().decisions.bind(&format!("limit-{n}")))
@@ -44,9 +44,9 @@ fn a_flood(telemetry: &Telemetry) -> impl Sized {
     let endpoints =
         (0..300).map(|n| recorders.http.bind(&format!("/flood/{n}"))).collect::<Vec<_>>();
     for endpoint in &endpoints {
-        for method in Method::ALL {
+        for method in MethodLabel::ALL {
             for status in [200, 404, 429, 500] {
-                endpoint.answered(*method, status, Duration::from_millis(2));
+                endpoint.responded(*method, status, Duration::from_millis(2));
             }
             endpoint.request_size(*method, 0);
             endpoint.response_size(*method, 900);
@@ -55,8 +55,8 @@ fn a_flood(telemetry: &Telemetry) -> impl Sized {
     let limits =
         (0..600).map(|n| recorders.decisions.bind(&format!("flood-{n}"))).collect::<Vec<_>>();
     for limit in &limits {
-        for outcome in Outcome::ALL {
-            limit.record(*outcome, Source::Store);
+        for outcome in OutcomeLabel::ALL {
+            limit.record(*outcome, SourceLabel::Store);
         }
     }
     for n in 0..20_000 {
@@ -76,7 +76,7 @@ fn a_flood(telemetry: &Telemetry) -> impl Sized {
         recorders.tool.execution(&name, status, duration);
         recorders.deployment.operation(&name, status, duration);
         recorders.blueprint.operation(&name, status);
-        recorders.blueprint.resources(&name, 1);
+        recorders.blueprint.set_resources(&name, 1);
     }
     (endpoints, limits)
 }

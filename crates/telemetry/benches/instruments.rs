@@ -11,7 +11,7 @@ use std::{
 };
 
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts};
-use sluice_telemetry::{Kind, Method, Source, Telemetry, catalogue};
+use sluice_telemetry::{MethodLabel, MetricKind, SourceLabel, Telemetry, catalogue};
 
 const TURNS: u32 = 15;
 const CALLS: u32 = 2_000_000;
@@ -37,11 +37,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut best = [f64::INFINITY; 5];
     for _ in 0..TURNS {
         let turn = [
-            nanoseconds(|| decisions.allowed(black_box(Source::Store))),
+            nanoseconds(|| decisions.allowed(black_box(SourceLabel::Store))),
             nanoseconds(|| counter.inc()),
-            nanoseconds(|| checks.checked(black_box(Source::Store), took())),
+            nanoseconds(|| checks.check_duration(black_box(SourceLabel::Store), took())),
             nanoseconds(|| histogram.observe(took().as_secs_f64())),
-            nanoseconds(|| endpoint.answered(black_box(Method::Get), black_box(200), took())),
+            nanoseconds(|| endpoint.responded(black_box(MethodLabel::Get), black_box(200), took())),
         ];
         for (best, now) in best.iter_mut().zip(turn) {
             *best = best.min(now);
@@ -86,7 +86,7 @@ fn durations() -> impl FnMut() -> Duration {
 
 fn boundaries(name: &str) -> Option<&'static [f64]> {
     catalogue().find(|metric| metric.name == name).and_then(|metric| match metric.kind {
-        Kind::Histogram(boundaries) => Some(boundaries),
-        Kind::Counter | Kind::Gauge => None,
+        MetricKind::Histogram(boundaries) => Some(boundaries),
+        MetricKind::Counter | MetricKind::Gauge => None,
     })
 }

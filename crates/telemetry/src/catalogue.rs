@@ -23,7 +23,7 @@ pub struct Metric {
     /// The name on `/metrics`, suffixes included.
     pub name: &'static str,
     /// Counter, gauge or histogram.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// The unit in UCUM notation: `s`, `By`, `1` for a ratio, `{request}` for things that are
     /// counted.
     pub unit: &'static str,
@@ -37,7 +37,7 @@ pub struct Metric {
 
 /// How an instrument's numbers behave.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows, until the process restarts.
     Counter,
     /// Goes up and down.
@@ -59,9 +59,9 @@ pub fn catalogue() -> impl Iterator<Item = &'static Metric> {
     recorders::METRICS.iter().copied().flatten()
 }
 
-// === impl Kind ===
+// === impl MetricKind ===
 
-impl Kind {
+impl MetricKind {
     /// The kind's name in the Prometheus text format.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -85,7 +85,7 @@ impl Metric {
     }
 
     pub(crate) fn counter(&self, meter: &Meter) -> Counter<u64> {
-        debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
+        debug_assert_eq!(self.kind, MetricKind::Counter, "{}", self.name);
         let counter =
             meter.u64_counter(self.name).with_description(self.help).with_unit(self.unit).build();
         if self.labels.is_empty() {
@@ -97,12 +97,12 @@ impl Metric {
     }
 
     pub(crate) fn gauge(&self, meter: &Meter) -> Gauge<u64> {
-        debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
+        debug_assert_eq!(self.kind, MetricKind::Gauge, "{}", self.name);
         meter.u64_gauge(self.name).with_description(self.help).with_unit(self.unit).build()
     }
 
     pub(crate) fn ratio(&self, meter: &Meter) -> Gauge<f64> {
-        debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
+        debug_assert_eq!(self.kind, MetricKind::Gauge, "{}", self.name);
         meter.f64_gauge(self.name).with_description(self.help).with_unit(self.unit).build()
     }
 
@@ -113,7 +113,7 @@ impl Metric {
         meter: &Meter,
         observe: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static,
     ) {
-        debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
+        debug_assert_eq!(self.kind, MetricKind::Gauge, "{}", self.name);
         let gauge =
             meter.u64_observable_gauge(self.name).with_description(self.help).with_unit(self.unit);
         let _handle_without_methods = gauge.with_callback(observe).build();
@@ -127,7 +127,7 @@ impl Metric {
         meter: &Meter,
         observe: impl Fn(&dyn AsyncInstrument<f64>) + Send + Sync + 'static,
     ) {
-        debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
+        debug_assert_eq!(self.kind, MetricKind::Counter, "{}", self.name);
         let counter = meter
             .f64_observable_counter(self.name)
             .with_description(self.help)
@@ -155,8 +155,8 @@ impl Metric {
 
     fn boundaries(&self) -> &'static [f64] {
         match self.kind {
-            Kind::Histogram(boundaries) => boundaries,
-            Kind::Counter | Kind::Gauge => {
+            MetricKind::Histogram(boundaries) => boundaries,
+            MetricKind::Counter | MetricKind::Gauge => {
                 debug_assert!(false, "{} is no histogram", self.name);
                 &[]
             }
@@ -192,7 +192,7 @@ mod tests {
         for metric in catalogue() {
             assert_eq!(
                 metric.name.ends_with("_total"),
-                metric.kind == Kind::Counter,
+                metric.kind == MetricKind::Counter,
                 "{}",
                 metric.name
             );
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn boundaries_grow() {
         for metric in catalogue() {
-            if let Kind::Histogram(boundaries) = metric.kind {
+            if let MetricKind::Histogram(boundaries) = metric.kind {
                 assert!(!boundaries.is_empty(), "{}", metric.name);
                 assert!(boundaries.is_sorted_by(|left, right| left < right), "{}", metric.name);
             }
@@ -217,8 +217,14 @@ mod tests {
 
     #[test]
     fn a_metric_without_labels_is_one_series() {
-        let metric =
-            Metric { name: "a", kind: Kind::Gauge, unit: "1", labels: &[], help: "", query: "" };
+        let metric = Metric {
+            name: "a",
+            kind: MetricKind::Gauge,
+            unit: "1",
+            labels: &[],
+            help: "",
+            query: "",
+        };
         assert_eq!(metric.max_series(), 1);
     }
 

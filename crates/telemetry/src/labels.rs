@@ -8,7 +8,7 @@ use opentelemetry::{
 };
 use parking_lot::RwLock;
 
-use crate::catalogue::{Kind, Metric};
+use crate::catalogue::{Metric, MetricKind};
 
 /// The value that stands for every value a label has no room for.
 pub const OTHER: &str = "other";
@@ -23,12 +23,12 @@ pub struct Label {
     /// The name on `/metrics`.
     pub name: &'static str,
     /// The values it can take.
-    pub values: Values,
+    pub values: LabelValues,
 }
 
 /// The values a label can take.
 #[derive(Clone, Copy, Debug)]
-pub enum Values {
+pub enum LabelValues {
     /// These and no others.
     Fixed(&'static [&'static str]),
     /// Names given by a configuration or an application: the first so many that are met, and
@@ -58,10 +58,10 @@ const LABEL: Label = Label::capped("label", 32);
 
 const FOLDED: Metric = Metric {
     name: "sluice_labels_folded_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{value}",
     labels: &[LABEL],
-    help: "Values that became `other` because their label had no room for them, by label.",
+    help: "LabelValues that became `other` because their label had no room for them, by label.",
     query: "sum by (label) (increase(sluice_labels_folded_total[1h])) > 0",
 };
 
@@ -71,19 +71,19 @@ pub(crate) const METRICS: &[Metric] = &[FOLDED];
 
 impl Label {
     pub(crate) const fn fixed(name: &'static str, values: &'static [&'static str]) -> Self {
-        Self { name, values: Values::Fixed(values) }
+        Self { name, values: LabelValues::Fixed(values) }
     }
 
     pub(crate) const fn capped(name: &'static str, cap: usize) -> Self {
-        Self { name, values: Values::Capped(cap) }
+        Self { name, values: LabelValues::Capped(cap) }
     }
 
     /// The most distinct values this label can have, [`OTHER`] included.
     #[must_use]
     pub const fn max_values(&self) -> usize {
         match self.values {
-            Values::Fixed(values) => values.len(),
-            Values::Capped(cap) => cap + 1,
+            LabelValues::Fixed(values) => values.len(),
+            LabelValues::Capped(cap) => cap + 1,
         }
     }
 
@@ -101,8 +101,8 @@ impl LabelSet {
     #[must_use]
     pub fn new(meter: &Meter, label: Label) -> Self {
         let cap = match label.values {
-            Values::Fixed(values) => values.len(),
-            Values::Capped(cap) => cap,
+            LabelValues::Fixed(values) => values.len(),
+            LabelValues::Capped(cap) => cap,
         };
         Self::named(meter, Cow::Borrowed(label.name), cap)
     }
@@ -177,19 +177,19 @@ impl Inner {
 /// Declares an enum of label values: its words, and a place for each in a table of bound
 /// instruments.
 macro_rules! label_values {
-    ($(#[$meta:meta])* $name:ident { $($(#[$value_meta:meta])* $value:ident => $word:literal,)+ }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$value_meta:meta])* $value:ident => $word:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$value_meta])* $value,)+ }
+        $vis enum $name { $($(#[$value_meta])* $value,)+ }
 
         impl $name {
             /// Every value, in the order of their places.
-            pub const ALL: &'static [Self] = &[$(Self::$value),+];
+            $vis const ALL: &'static [Self] = &[$(Self::$value),+];
             pub(crate) const WORDS: &'static [&'static str] = &[$($word),+];
 
             /// The value as it stands in the label.
             #[must_use]
-            pub const fn as_str(self) -> &'static str {
+            $vis const fn as_str(self) -> &'static str {
                 Self::WORDS[self.place()]
             }
 

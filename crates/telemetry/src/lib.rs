@@ -7,18 +7,18 @@
 //! gets, and recording is then a plain method call.
 //!
 //! ```
-//! use sluice_telemetry::{Source, Telemetry};
+//! use sluice_telemetry::{SourceLabel, Telemetry};
 //!
 //! let telemetry = Telemetry::builder().build()?;
 //! let decisions = telemetry.recorders().decisions.bind("org-writes");
-//! decisions.allowed(Source::Store);
+//! decisions.allowed(SourceLabel::Store);
 //!
 //! let text = telemetry.prometheus().render()?;
 //! assert!(text.contains(r#"sluice_decisions_total{limit="org-writes",outcome="allowed",source="store"} 1"#));
 //! # Ok::<(), sluice_telemetry::TelemetryError>(())
 //! ```
 //!
-//! Labels hold fixed words ([`Source`], [`Outcome`]) or names from the configuration or an
+//! Labels hold fixed words ([`SourceLabel`], [`OutcomeLabel`]) or names from the configuration or an
 //! application. Of names only so many are kept ([`LabelSet`]): the others become `other` and are
 //! counted in `sluice_labels_folded_total`. The whole list of metrics is [`catalogue`].
 //!
@@ -39,30 +39,30 @@ mod setup;
 mod spans;
 
 #[cfg(feature = "otlp")]
-pub use self::otlp::{Otlp, join_trace, pass_trace_on};
+pub use self::otlp::{Otlp, join_trace, propagate_trace};
 pub use self::{
-    catalogue::{Kind, MAX_SERIES, Metric, catalogue},
+    catalogue::{MAX_SERIES, Metric, MetricKind, catalogue},
     error::TelemetryError,
-    labels::{Label, LabelSet, MAX_VALUE_BYTES, OTHER, Values},
+    labels::{Label, LabelSet, LabelValues, MAX_VALUE_BYTES, OTHER},
     prometheus::Prometheus,
     recorders::{
         Recorders,
         blueprint::BlueprintRecorder,
         custom::{
-            CustomError, CustomKind, CustomMetric, CustomMetricError, CustomRecorder,
+            CustomKind, CustomMetric, CustomMetricError, CustomRecorder, CustomValueError,
             MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS,
         },
-        decisions::{BoundDecisions, DecisionRecorder, Outcome, Source},
+        decisions::{BoundDecisions, DecisionRecorder, OutcomeLabel, SourceLabel},
         deployment::DeploymentRecorder,
-        http::{BoundEndpoint, HttpRecorder, Method},
+        http::{BoundEndpoint, HttpRecorder, MethodLabel},
         llm::{LlmRecorder, LlmRequest},
         rate_limit::{BoundHits, RateLimitRecorder},
-        replica::{BuildInfo, Reload, ReplicaRecorder},
-        store::{Breaker, RoundTrip, StoreFault, StoreRecorder},
-        system::{Connection, OpenConnection, Scope, SystemRecorder},
+        replica::{BuildInfo, ReloadResult, ReplicaRecorder},
+        store::{BreakerLabel, RoundTripResult, StoreErrorLabel, StoreRecorder},
+        system::{ConnectionKind, OpenConnection, SystemRecorder},
         tool::ToolRecorder,
-        upstream::{BoundUpstream, UpstreamRecorder, UpstreamResult},
+        upstream::{BoundUpstream, UpstreamFailure, UpstreamRecorder},
     },
-    setup::{Builder, Telemetry},
+    setup::{Telemetry, TelemetryBuilder},
     spans::{DecisionSpan, RequestSpan, TRACE_TARGET},
 };

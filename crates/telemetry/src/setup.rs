@@ -41,7 +41,7 @@ pub struct Telemetry {
 }
 
 /// Builds a [`Telemetry`].
-pub struct Builder {
+pub struct TelemetryBuilder {
     service_name: String,
     instance: Option<String>,
     build: BuildInfo,
@@ -55,8 +55,8 @@ pub struct Builder {
 impl Telemetry {
     /// A set-up with the Prometheus exporter and no other reader.
     #[must_use]
-    pub fn builder() -> Builder {
-        Builder {
+    pub fn builder() -> TelemetryBuilder {
+        TelemetryBuilder {
             service_name: "sluice".to_owned(),
             instance: None,
             build: BuildInfo::default(),
@@ -112,9 +112,9 @@ impl Telemetry {
     }
 }
 
-// === impl Builder ===
+// === impl TelemetryBuilder ===
 
-impl Builder {
+impl TelemetryBuilder {
     /// The service's name for OTLP receivers; `OTEL_SERVICE_NAME` wins over it. `sluice` unless
     /// said.
     #[must_use]
@@ -202,9 +202,9 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for TelemetryBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("TelemetryBuilder")
             .field("service_name", &self.service_name)
             .field("instance", &self.instance)
             .field("build", &self.build)

@@ -5,7 +5,7 @@
 
 use tracing::{Span, debug_span, field::Empty};
 
-use crate::{Method, OTHER, Outcome, Source};
+use crate::{MethodLabel, OTHER, OutcomeLabel, SourceLabel};
 
 /// The target of all spans that are made for traces. They are at level `debug`, so that nobody who
 /// only logs pays for them.
@@ -25,7 +25,7 @@ pub struct DecisionSpan(Span);
 impl RequestSpan {
     /// Starts the span of a request over HTTP, beneath the current one if there is one.
     #[must_use]
-    pub fn http(method: Method) -> Self {
+    pub fn http(method: MethodLabel) -> Self {
         Self(debug_span!(
             target: TRACE_TARGET,
             "request",
@@ -66,7 +66,7 @@ impl RequestSpan {
         not(feature = "otlp"),
         expect(unused_variables, reason = "the method is for the name alone")
     )]
-    pub fn answered(&self, method: Method, endpoint: &str, status: u16) {
+    pub fn responded(&self, method: MethodLabel, endpoint: &str, status: u16) {
         if self.0.is_disabled() {
             return;
         }
@@ -85,7 +85,7 @@ impl RequestSpan {
     }
 
     /// The call was answered with this status of gRPC's, which is looked for if the span is made.
-    pub fn called(&self, status: impl FnOnce() -> i32) {
+    pub fn grpc_responded(&self, status: impl FnOnce() -> i32) {
         // Those that are the server's fault, as the conventions of OpenTelemetry list them.
         const FAULTS: [i32; 6] = [2, 4, 12, 13, 14, 15];
         if self.0.is_disabled() {
@@ -104,7 +104,7 @@ impl RequestSpan {
 impl DecisionSpan {
     /// Starts the span of one decision, beneath the current one if there is one.
     #[must_use]
-    pub fn one() -> Self {
+    pub fn single() -> Self {
         Self(debug_span!(
             target: TRACE_TARGET,
             "decision",
@@ -133,7 +133,7 @@ impl DecisionSpan {
 
     /// Whether nobody looks: then there is nothing to find out for it either.
     #[must_use]
-    pub fn is_off(&self) -> bool {
+    pub fn is_disabled(&self) -> bool {
         self.0.is_disabled()
     }
 
@@ -143,17 +143,17 @@ impl DecisionSpan {
     }
 
     /// What was to be done with the tokens: `take`, `peek`.
-    pub fn action(&self, action: &'static str) {
+    pub fn set_action(&self, action: &'static str) {
         self.0.record("sluice.action", action);
     }
 
     /// The pattern that covers the request's path.
-    pub fn endpoint(&self, pattern: &str) {
+    pub fn set_endpoint(&self, pattern: &str) {
         self.0.record("sluice.endpoint", pattern);
     }
 
     /// Who decided what; `limit` binds, if any applies.
-    pub fn decided(&self, outcome: Outcome, source: Source, limit: Option<&str>) {
+    pub fn set_decision(&self, outcome: OutcomeLabel, source: SourceLabel, limit: Option<&str>) {
         self.0.record("sluice.outcome", outcome.as_str());
         self.0.record("sluice.source", source.as_str());
         if let Some(limit) = limit {
@@ -162,19 +162,19 @@ impl DecisionSpan {
     }
 
     /// It could not be decided, be it that the store failed or that nothing sensible was asked.
-    pub fn undecided(&self) {
-        self.0.record("sluice.outcome", Outcome::Error.as_str());
+    pub fn set_undecided(&self) {
+        self.0.record("sluice.outcome", OutcomeLabel::Error.as_str());
     }
 
     /// How the decisions of a batch came out.
-    pub fn decided_all(&self, allowed: usize, denied: usize, undecided: usize) {
+    pub fn set_batch_counts(&self, allowed: usize, denied: usize, undecided: usize) {
         self.0.record("sluice.allowed", allowed);
         self.0.record("sluice.denied", denied);
         self.0.record("sluice.undecided", undecided);
     }
 
     /// Something is undecided that should have been decided: the span has failed.
-    pub fn failed(&self) {
+    pub fn mark_failed(&self) {
         self.0.record("otel.status_code", "error");
     }
 }

@@ -8,8 +8,8 @@
 use std::{env, fmt::Write, fs, path::Path};
 
 use sluice_telemetry::{
-    Kind, Label, MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS, MAX_SERIES, Metric, OTHER, Values,
-    catalogue,
+    Label, LabelValues, MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS, MAX_SERIES, Metric, MetricKind,
+    OTHER, catalogue,
 };
 
 /// The chapters, each with what it tells and how the names in it begin.
@@ -81,7 +81,7 @@ fn page() -> String {
 
 fn row(metric: &Metric) -> String {
     let kind = match metric.kind {
-        Kind::Histogram(boundaries) => {
+        MetricKind::Histogram(boundaries) => {
             format!("histogram, {} to {}", boundaries.first().unwrap(), boundaries.last().unwrap())
         }
         kind => kind.as_str().to_owned(),
@@ -98,16 +98,16 @@ fn row(metric: &Metric) -> String {
 
 fn label(label: &Label) -> String {
     match label.values {
-        Values::Fixed(values) if values.len() <= 10 => {
+        LabelValues::Fixed(values) if values.len() <= 10 => {
             format!(
                 "`{}`: {}",
                 label.name,
                 values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
             )
         }
-        Values::Fixed(values) => format!("`{}`: one of {}", label.name, values.len()),
-        Values::Capped(1) => format!("`{}`", label.name),
-        Values::Capped(cap) => format!("`{}`: up to {cap}", label.name),
+        LabelValues::Fixed(values) => format!("`{}`: one of {}", label.name, values.len()),
+        LabelValues::Capped(1) => format!("`{}`", label.name),
+        LabelValues::Capped(cap) => format!("`{}`: up to {cap}", label.name),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
-use sluice_telemetry::{Kind, Metric, Values, catalogue};
+use sluice_telemetry::{LabelValues, Metric, MetricKind, catalogue};
 
 use crate::programs::python;
 
@@ -117,8 +117,8 @@ fn labels_of(
     let metric = catalogue().find(|metric| names(metric).iter().any(|known| known == name))?;
     for label in metric.labels {
         let words = match label.values {
-            Values::Fixed(words) => Some(words.to_vec()),
-            Values::Capped(_) => None,
+            LabelValues::Fixed(words) => Some(words.to_vec()),
+            LabelValues::Capped(_) => None,
         };
         labels.insert(label.name.to_owned(), words);
     }
@@ -131,10 +131,10 @@ fn labels_of(
 /// The names of a metric's series.
 fn names(metric: &Metric) -> Vec<String> {
     match metric.kind {
-        Kind::Histogram(_) => {
+        MetricKind::Histogram(_) => {
             ["bucket", "sum", "count"].map(|part| format!("{}_{part}", metric.name)).to_vec()
         }
-        Kind::Counter | Kind::Gauge => vec![metric.name.to_owned()],
+        MetricKind::Counter | MetricKind::Gauge => vec![metric.name.to_owned()],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_telemetry::{CustomError, MAX_VALUE_BYTES};
+use sluice_telemetry::{CustomValueError, MAX_VALUE_BYTES};
 
 use crate::figures::micros;
 
@@ -48,7 +48,7 @@ pub enum EventError {
     ResourcesOfNothing,
     /// A metric that was not declared so.
     #[error(transparent)]
-    Custom(#[from] CustomError),
+    Custom(#[from] CustomValueError),
 }
 
 pub(super) fn name(field: &str, text: &str) -> Result<(), EventError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_telemetry::{Connection, LlmRequest};
+use sluice_telemetry::{ConnectionKind, LlmRequest};
 
 /// Something that an application reports.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ pub struct ToolExecution<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Connections<'a> {
     /// What they carry.
-    pub kind: Connection,
+    pub kind: ConnectionKind,
     /// How many.
     pub count: u64,
     /// Whose: the counts of several instances are added up, each for five minutes after its last

@@ -42,7 +42,7 @@ use crate::figures::{
 };
 
 pub use sluice_telemetry::{
-    Connection, CustomError, CustomKind, CustomMetric, CustomMetricError, LlmRequest,
+    ConnectionKind, CustomKind, CustomMetric, CustomMetricError, CustomValueError, LlmRequest,
 };
 
 /// Records what applications report, in the metrics and in the figures of the fleet. Cheap to
@@ -149,7 +149,7 @@ impl Events {
     /// When the number cannot be right.
     pub fn blueprint_validation(&self, event: &BlueprintValidation) -> Result<(), EventError> {
         number("errors", event.errors)?;
-        self.recorders.blueprint.validation_errors(event.errors);
+        self.recorders.blueprint.add_validation_errors(event.errors);
         self.tally.add(Total::BlueprintValidationErrors, event.errors);
         Ok(())
     }

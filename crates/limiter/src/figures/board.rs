@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sluice_store::{GaugeKey, Gauges};
-use sluice_telemetry::{Connection, Recorders, Scope};
+use sluice_telemetry::{ConnectionKind, Recorders};
 
 /// Names of gauges in the store: those of their metrics.
 pub(crate) const CONNECTIONS: &str = "active_connections";
@@ -54,7 +54,7 @@ impl Board {
         let mut known = self.known.lock();
         let mut before = mem::take(&mut known.series);
         known.active_deployments = gauges.active_deployments;
-        self.recorders.deployment.active(gauges.active_deployments);
+        self.recorders.deployment.set_active(gauges.active_deployments);
         known.reports = gauges.reported.len();
         for (key, value) in gauges.reported {
             known
@@ -101,7 +101,7 @@ impl Board {
         let mut known = self.known.lock();
         let active = &mut known.active_deployments;
         *active = if started { active.saturating_add(1) } else { active.saturating_sub(1) };
-        self.recorders.deployment.active(*active);
+        self.recorders.deployment.set_active(*active);
     }
 
     fn tell(&self, series: &mut Series) {
@@ -116,13 +116,13 @@ impl Board {
         let system = &self.recorders.system;
         match series.key.metric() {
             CONNECTIONS => {
-                if let Some(kind) = Connection::ALL.iter().find(|kind| kind.as_str() == label) {
-                    system.connections_reported(*kind, whole(value));
+                if let Some(kind) = ConnectionKind::ALL.iter().find(|kind| kind.as_str() == label) {
+                    system.set_reported_connections(*kind, whole(value));
                 }
             }
-            DATABASE_CONNECTIONS => system.database_connections(Scope::Fleet, whole(value)),
-            CACHE_HIT_RATE => system.cache_hit_rate(label, value),
-            BLUEPRINT_RESOURCES => self.recorders.blueprint.resources(label, whole(value)),
+            DATABASE_CONNECTIONS => system.set_reported_database_connections(whole(value)),
+            CACHE_HIT_RATE => system.set_cache_hit_rate(label, value),
+            BLUEPRINT_RESOURCES => self.recorders.blueprint.set_resources(label, whole(value)),
             custom => {
                 let Some(metric) = self.recorders.custom.metric(custom) else { return };
                 let labels: Vec<(&str, &str)> =

@@ -16,7 +16,7 @@ use sluice_store::{
     Deltas, DeploymentChange, EndpointDeltas, GaugeKey, GaugeReport, Gauges, Held, Phase, SLICE,
     Total, Totals,
 };
-use sluice_telemetry::{Connection, OTHER, Recorders};
+use sluice_telemetry::{ConnectionKind, OTHER, Recorders};
 
 use super::{
     board::Board,
@@ -194,10 +194,10 @@ impl Tally {
     pub(crate) fn held(&self) -> Held {
         let system = &self.inner.recorders.system;
         Held {
-            http: system.open_connections(Connection::Http),
-            websocket: system.open_connections(Connection::WebSocket),
-            grpc: system.open_connections(Connection::Grpc),
-            database: system.own_database_connections(),
+            http: system.open_connections(ConnectionKind::Http),
+            websocket: system.open_connections(ConnectionKind::WebSocket),
+            grpc: system.open_connections(ConnectionKind::Grpc),
+            database: system.database_connections(),
         }
     }
 

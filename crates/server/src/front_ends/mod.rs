@@ -43,7 +43,7 @@ use sluice::{
     layer::metrics::{Answered, Traffic},
 };
 use sluice_core::Decision;
-use sluice_telemetry::{Connection, Method, RequestSpan, join_trace};
+use sluice_telemetry::{ConnectionKind, MethodLabel, RequestSpan, join_trace};
 use tower::ServiceExt;
 use tracing::Instrument;
 
@@ -208,7 +208,7 @@ impl HttpDoors {
     /// Answers a request that came over a connection from `peer`.
     pub async fn answer(&self, peer: IpAddr, request: Request<Body>) -> Response {
         let started = Instant::now();
-        let method = Method::from_name(request.method().as_str());
+        let method = MethodLabel::from_name(request.method().as_str());
         let version = request.version();
         let request_bytes = request.body().size_hint().lower();
 
@@ -221,7 +221,7 @@ impl HttpDoors {
                 join_trace(span.span(), &head.headers);
                 let (label, reply) =
                     self.decide(peer, &mut head, &mut body).instrument(span.span().clone()).await;
-                span.answered(method, label.as_str(), reply.status());
+                span.responded(method, label.as_str(), reply.status());
                 body::discard(&head, &mut body).await;
                 (label, reply)
             }
@@ -354,7 +354,7 @@ impl HttpDoors {
 impl Door for HttpDoors {
     type Body = Body;
 
-    const CONNECTION: Connection = Connection::Http;
+    const CONNECTION: ConnectionKind = ConnectionKind::Http;
     const IDLE: Option<Duration> = Some(IDLE);
 
     fn protocol() -> auto::Builder<TokioExecutor> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use sluice::layer::metrics::{Answered, Traffic};
-use sluice_telemetry::Method;
+use sluice_telemetry::MethodLabel;
 
 /// What an answer is counted under: never a raw path.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(crate) enum Label {
 pub(crate) struct Exchange {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) label: Label,
-    pub(crate) method: Method,
+    pub(crate) method: MethodLabel,
     pub(crate) status: u16,
     pub(crate) started: Instant,
 }

@@ -25,7 +25,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use sluice_telemetry::{Connection, SystemRecorder};
+use sluice_telemetry::{ConnectionKind, SystemRecorder};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -48,7 +48,7 @@ pub(crate) trait Door: Clone + Send + Sync + 'static {
         + 'static;
 
     /// What a connection carries.
-    const CONNECTION: Connection;
+    const CONNECTION: ConnectionKind;
     /// After how long a connection is closed over which nothing was asked, or which is still at its
     /// first head; `None` for never.
     const IDLE: Option<Duration>;

@@ -188,7 +188,7 @@ struct Pausing;
 impl Door for Pausing {
     type Body = Body;
 
-    const CONNECTION: Connection = Connection::Http;
+    const CONNECTION: ConnectionKind = ConnectionKind::Http;
     const IDLE: Option<Duration> = Some(Duration::from_secs(60));
 
     fn protocol() -> auto::Builder<TokioExecutor> {

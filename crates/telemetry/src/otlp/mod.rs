@@ -8,7 +8,7 @@ mod trace;
 
 pub use self::{
     target::Otlp,
-    trace::{join_trace, pass_trace_on},
+    trace::{join_trace, propagate_trace},
 };
 
 pub(crate) use self::{

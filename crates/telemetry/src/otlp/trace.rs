@@ -33,7 +33,7 @@ pub fn join_trace(span: &Span, headers: &HeaderMap) {
 
 /// Writes the trace context of `span` into `headers`, so that whoever is asked next joins its
 /// trace; nothing if traces are not sent.
-pub fn pass_trace_on(span: &Span, headers: &mut HeaderMap) {
+pub fn propagate_trace(span: &Span, headers: &mut HeaderMap) {
     if span.is_disabled() {
         return;
     }
@@ -56,7 +56,7 @@ pub(crate) fn layer<S>(
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    // Source lines and threads double a span's size, and tell an operator nothing.
+    // SourceLabel lines and threads double a span's size, and tell an operator nothing.
     let layer = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(scope))
         .with_location(false)

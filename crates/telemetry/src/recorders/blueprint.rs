@@ -4,7 +4,7 @@ use opentelemetry::metrics::{Counter, Gauge, Meter};
 
 use super::STATUS;
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, LabelSet},
 };
 
@@ -13,7 +13,7 @@ const OPERATION: Label = Label::capped("operation", 30);
 
 const OPERATIONS: Metric = Metric {
     name: "blueprint_operations_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{operation}",
     labels: &[OPERATION, STATUS],
     help: "Operations on blueprints, by operation and status.",
@@ -22,7 +22,7 @@ const OPERATIONS: Metric = Metric {
 
 const RESOURCES: Metric = Metric {
     name: "blueprint_resources_count",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "{resource}",
     labels: &[BLUEPRINT],
     help: "Resources in a blueprint, as last reported, by blueprint.",
@@ -31,7 +31,7 @@ const RESOURCES: Metric = Metric {
 
 const VALIDATION_ERRORS: Metric = Metric {
     name: "blueprint_validation_errors_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{error}",
     labels: &[],
     help: "Errors found in blueprints when they were validated.",
@@ -74,12 +74,12 @@ impl BlueprintRecorder {
 
     /// A blueprint now has this many resources. Of blueprints folded into `other`, the last one
     /// reported is told.
-    pub fn resources(&self, blueprint: &str, count: u64) {
+    pub fn set_resources(&self, blueprint: &str, count: u64) {
         self.resources.record(count, &[BLUEPRINT.with(self.blueprints.value(blueprint))]);
     }
 
     /// A validation found this many errors.
-    pub fn validation_errors(&self, count: u64) {
+    pub fn add_validation_errors(&self, count: u64) {
         self.validation_errors.add(count, &[]);
     }
 }

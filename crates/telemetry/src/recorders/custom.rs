@@ -9,7 +9,7 @@ use opentelemetry::{
 use parking_lot::RwLock;
 
 use crate::{
-    catalogue::{Kind, catalogue},
+    catalogue::{MetricKind, catalogue},
     labels::{LabelSet, MAX_VALUE_BYTES},
 };
 
@@ -103,7 +103,7 @@ pub enum CustomMetricError {
 /// Why a value was not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CustomError {
+pub enum CustomValueError {
     /// No metric of this name was declared.
     #[error("no metric `{name}` is declared: add it to `metrics.custom` in the configuration")]
     Unknown {
@@ -279,9 +279,9 @@ fn is_identifier(name: &str) -> bool {
 fn is_taken(name: &str) -> bool {
     const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
     let stem = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix));
-    let collides = |known: &str, kind: Kind| {
+    let collides = |known: &str, kind: MetricKind| {
         known == name
-            || (matches!(kind, Kind::Histogram(_)) && stem == Some(known))
+            || (matches!(kind, MetricKind::Histogram(_)) && stem == Some(known))
             || SUFFIXES.iter().any(|suffix| known.strip_suffix(suffix) == Some(name))
     };
     let reserved = ["sluice_", "otel_", "process_", "scrape_", "__"]
@@ -332,7 +332,7 @@ impl CustomRecorder {
         name: &str,
         labels: &[(&str, &str)],
         amount: f64,
-    ) -> Result<(), CustomError> {
+    ) -> Result<(), CustomValueError> {
         let declared = self.find(name)?;
         let Instrument::Counter(counter) = &declared.instrument else {
             return Err(declared.is_no("counter"));
@@ -348,7 +348,12 @@ impl CustomRecorder {
     ///
     /// # Errors
     /// When no such gauge is declared.
-    pub fn set(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), CustomError> {
+    pub fn set(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: f64,
+    ) -> Result<(), CustomValueError> {
         let declared = self.find(name)?;
         let Instrument::Gauge(gauge) = &declared.instrument else {
             return Err(declared.is_no("gauge"));
@@ -369,7 +374,7 @@ impl CustomRecorder {
         name: &str,
         labels: &[(&str, &str)],
         value: f64,
-    ) -> Result<(), CustomError> {
+    ) -> Result<(), CustomValueError> {
         let declared = self.find(name)?;
         let Instrument::Histogram(histogram) = &declared.instrument else {
             return Err(declared.is_no("histogram"));
@@ -387,7 +392,7 @@ impl CustomRecorder {
         self.declared.read().get(name).map(|declared| declared.metric.clone())
     }
 
-    fn find(&self, name: &str) -> Result<Arc<Declared>, CustomError> {
+    fn find(&self, name: &str) -> Result<Arc<Declared>, CustomValueError> {
         self.declared.read().get(name).cloned().ok_or_else(|| {
             // An application's own words are shown to nobody at full length.
             let shown = name
@@ -395,7 +400,7 @@ impl CustomRecorder {
                 .take_while(|(at, _)| *at < MAX_VALUE_BYTES)
                 .map(|(_, c)| c)
                 .collect();
-            CustomError::Unknown { name: shown }
+            CustomValueError::Unknown { name: shown }
         })
     }
 }
@@ -441,8 +446,8 @@ impl Declared {
     }
 
     /// The labels as declared, whatever the order they are given in.
-    fn labels(&self, given: &[(&str, &str)]) -> Result<Vec<KeyValue>, CustomError> {
-        let wrong = || CustomError::Labels {
+    fn labels(&self, given: &[(&str, &str)]) -> Result<Vec<KeyValue>, CustomValueError> {
+        let wrong = || CustomValueError::Labels {
             name: self.metric.name.clone(),
             declared: self.metric.labels_in_words(),
         };
@@ -456,16 +461,16 @@ impl Declared {
         self.metric.labels.iter().zip(&self.values).map(label).collect()
     }
 
-    fn is_no(&self, asked: &'static str) -> CustomError {
-        CustomError::Kind {
+    fn is_no(&self, asked: &'static str) -> CustomValueError {
+        CustomValueError::Kind {
             name: self.metric.name.clone(),
             declared: self.metric.kind.as_str(),
             asked,
         }
     }
 
-    fn cannot_take(&self, value: f64, wanted: &'static str) -> CustomError {
-        CustomError::Value {
+    fn cannot_take(&self, value: f64, wanted: &'static str) -> CustomValueError {
+        CustomValueError::Value {
             name: self.metric.name.clone(),
             value: value.to_string(),
             declared: self.metric.kind.as_str(),
@@ -523,7 +528,8 @@ mod tests {
         let telemetry =
             telemetry(&[metric("my_feature_total", CustomKind::Counter, &["operation"])]);
         let custom = &telemetry.recorders().custom;
-        let told = |result: Result<(), CustomError>| result.expect_err("it is wrong").to_string();
+        let told =
+            |result: Result<(), CustomValueError>| result.expect_err("it is wrong").to_string();
         let unknown =
             "no metric `mine` is declared: add it to `metrics.custom` in the configuration";
         assert_eq!(told(custom.set("mine", &[], 1.0)), unknown);

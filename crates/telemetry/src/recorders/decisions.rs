@@ -11,13 +11,13 @@ use opentelemetry::{
 };
 
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, LabelSet, label_values},
 };
 
 label_values! {
     /// What a limit said.
-    Outcome {
+    pub enum OutcomeLabel {
         /// The tokens were there.
         Allowed => "allowed",
         /// The tokens were not there, and the request was denied.
@@ -31,25 +31,21 @@ label_values! {
 
 label_values! {
     /// Who said it.
-    Source {
+    pub enum SourceLabel {
         /// The store, of whichever kind.
         Store => "store",
         /// The replica alone, since the store could not be reached.
         Local => "local",
-        /// A denial the replica still knew.
-        Cache => "cache",
-        /// A lease the replica holds.
-        Lease => "lease",
     }
 }
 
 const LIMIT: Label = Label::capped("limit", 500);
-const OUTCOME: Label = Label::fixed("outcome", Outcome::WORDS);
-const SOURCE: Label = Label::fixed("source", Source::WORDS);
+const OUTCOME: Label = Label::fixed("outcome", OutcomeLabel::WORDS);
+const SOURCE: Label = Label::fixed("source", SourceLabel::WORDS);
 
 const DECISIONS: Metric = Metric {
     name: "sluice_decisions_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{decision}",
     labels: &[LIMIT, OUTCOME, SOURCE],
     help: "Decisions by limit, outcome and source; a check of several limits counts once for each.",
@@ -58,7 +54,7 @@ const DECISIONS: Metric = Metric {
 
 const CHECK_DURATION: Metric = Metric {
     name: "sluice_check_duration_seconds",
-    kind: Kind::Histogram(&[
+    kind: MetricKind::Histogram(&[
         1e-6, 1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 1e-1,
     ]),
     unit: "s",
@@ -90,8 +86,8 @@ struct Bound {
     counters: [OnceLock<BoundCounter<u64>>; OUTCOMES * SOURCES],
 }
 
-const OUTCOMES: usize = Outcome::ALL.len();
-const SOURCES: usize = Source::ALL.len();
+const OUTCOMES: usize = OutcomeLabel::ALL.len();
+const SOURCES: usize = SourceLabel::ALL.len();
 
 // === impl DecisionRecorder ===
 
@@ -104,7 +100,7 @@ impl DecisionRecorder {
             decisions: DECISIONS.counter(meter),
             limits: LabelSet::new(meter, LIMIT),
             durations: std::array::from_fn(|place| {
-                durations.bind(&[SOURCE.with(Source::WORDS[place])])
+                durations.bind(&[SOURCE.with(SourceLabel::WORDS[place])])
             }),
         }
     }
@@ -120,13 +116,13 @@ impl DecisionRecorder {
             }),
         };
         // These two are there before their first decision, so that `rate` sees it.
-        bound.inner.counter(Outcome::Allowed, Source::Store);
-        bound.inner.counter(Outcome::Denied, Source::Store);
+        bound.inner.counter(OutcomeLabel::Allowed, SourceLabel::Store);
+        bound.inner.counter(OutcomeLabel::Denied, SourceLabel::Store);
         bound
     }
 
     /// A check took `took`, answered by `source`.
-    pub fn checked(&self, source: Source, took: Duration) {
+    pub fn check_duration(&self, source: SourceLabel, took: Duration) {
         self.durations[source.place()].record(took.as_secs_f64());
     }
 }
@@ -135,33 +131,33 @@ impl DecisionRecorder {
 
 impl BoundDecisions {
     /// The limit said `outcome`, as known by `source`.
-    pub fn record(&self, outcome: Outcome, source: Source) {
+    pub fn record(&self, outcome: OutcomeLabel, source: SourceLabel) {
         self.inner.counter(outcome, source).add(1);
     }
 
     /// The tokens were there.
-    pub fn allowed(&self, source: Source) {
-        self.record(Outcome::Allowed, source);
+    pub fn allowed(&self, source: SourceLabel) {
+        self.record(OutcomeLabel::Allowed, source);
     }
 
     /// The tokens were not there.
-    pub fn denied(&self, source: Source) {
-        self.record(Outcome::Denied, source);
+    pub fn denied(&self, source: SourceLabel) {
+        self.record(OutcomeLabel::Denied, source);
     }
 
     /// The tokens were not there, but the limit is in shadow mode.
-    pub fn shadow_denied(&self, source: Source) {
-        self.record(Outcome::ShadowDenied, source);
+    pub fn shadow_denied(&self, source: SourceLabel) {
+        self.record(OutcomeLabel::ShadowDenied, source);
     }
 
     /// The limit could not be decided.
-    pub fn error(&self, source: Source) {
-        self.record(Outcome::Error, source);
+    pub fn error(&self, source: SourceLabel) {
+        self.record(OutcomeLabel::Error, source);
     }
 }
 
 impl Bound {
-    fn counter(&self, outcome: Outcome, source: Source) -> &BoundCounter<u64> {
+    fn counter(&self, outcome: OutcomeLabel, source: SourceLabel) -> &BoundCounter<u64> {
         self.counters[outcome.place() * SOURCES + source.place()].get_or_init(|| {
             self.decisions.bind(&[
                 LIMIT.with(self.limit.clone()),

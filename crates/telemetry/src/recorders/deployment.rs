@@ -6,7 +6,7 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 
 use super::STATUS;
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, LabelSet},
 };
 
@@ -14,7 +14,7 @@ const OPERATION: Label = Label::capped("operation", 30);
 
 const OPERATIONS: Metric = Metric {
     name: "deployment_operations_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{operation}",
     labels: &[OPERATION, STATUS],
     help: "Deployments created, updated and deleted, by operation and status.",
@@ -23,7 +23,7 @@ const OPERATIONS: Metric = Metric {
 
 const DURATION: Metric = Metric {
     name: "deployment_duration_seconds",
-    kind: Kind::Histogram(&[
+    kind: MetricKind::Histogram(&[
         1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0,
     ]),
     unit: "s",
@@ -34,7 +34,7 @@ const DURATION: Metric = Metric {
 
 const ACTIVE: Metric = Metric {
     name: "active_deployments",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "{deployment}",
     labels: &[],
     help: "Deployments now running, over the whole fleet: every replica tells the same number.",
@@ -79,7 +79,7 @@ impl DeploymentRecorder {
     }
 
     /// The fleet now has this many deployments running.
-    pub fn active(&self, count: u64) {
+    pub fn set_active(&self, count: u64) {
         self.active.record(count, &[]);
     }
 }

@@ -12,13 +12,13 @@ use opentelemetry::{
 
 use super::status;
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, LabelSet, label_values},
 };
 
 label_values! {
     /// A request's method.
-    Method {
+    pub enum MethodLabel {
         /// GET
         Get => "GET",
         /// HEAD
@@ -42,7 +42,7 @@ label_values! {
     }
 }
 
-const METHOD: Label = Label::fixed("method", Method::WORDS);
+const METHOD: Label = Label::fixed("method", MethodLabel::WORDS);
 const STATUS: Label = Label::fixed("status", status::WORDS);
 pub(super) const ENDPOINT: Label = Label::capped("endpoint", 200);
 
@@ -62,7 +62,7 @@ const SIZES: &[f64] = &[
 
 const REQUESTS: Metric = Metric {
     name: "http_requests_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[ENDPOINT, METHOD, STATUS],
     help: "HTTP requests answered, by method, endpoint and status.",
@@ -72,7 +72,7 @@ const REQUESTS: Metric = Metric {
 const DURATION: Metric = Metric {
     name: "http_request_duration_seconds",
     // The low end is for answers from memory, the high end for streamed ones.
-    kind: Kind::Histogram(&[
+    kind: MetricKind::Histogram(&[
         0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     ]),
     unit: "s",
@@ -83,7 +83,7 @@ const DURATION: Metric = Metric {
 
 const REQUEST_SIZE: Metric = Metric {
     name: "http_request_size_bytes",
-    kind: Kind::Histogram(SIZES),
+    kind: MetricKind::Histogram(SIZES),
     unit: "By",
     labels: &[ENDPOINT, METHOD],
     help: "Size of request bodies, by method and endpoint.",
@@ -92,7 +92,7 @@ const REQUEST_SIZE: Metric = Metric {
 
 const RESPONSE_SIZE: Metric = Metric {
     name: "http_response_size_bytes",
-    kind: Kind::Histogram(SIZES),
+    kind: MetricKind::Histogram(SIZES),
     unit: "By",
     labels: &[ENDPOINT, METHOD],
     help: "Size of response bodies, by method and endpoint.",
@@ -127,7 +127,7 @@ struct Endpoint {
     instruments: Instruments,
     name: StringValue,
     /// Boxed, since most endpoints see one or two methods.
-    methods: [OnceLock<Box<Bound>>; Method::ALL.len()],
+    methods: [OnceLock<Box<Bound>>; MethodLabel::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -138,9 +138,9 @@ struct Bound {
     response_size: OnceLock<BoundHistogram<u64>>,
 }
 
-// === impl Method ===
+// === impl MethodLabel ===
 
-impl Method {
+impl MethodLabel {
     /// The method with this name, letter case and all, or [`Other`](Self::Other).
     #[must_use]
     pub fn from_name(name: &str) -> Self {
@@ -186,7 +186,7 @@ impl BoundEndpoint {
     ///
     /// A status that is not registered is counted as its class (`5xx`), so that a strange upstream
     /// cannot fill the label.
-    pub fn answered(&self, method: Method, status: u16, took: Duration) {
+    pub fn responded(&self, method: MethodLabel, status: u16, took: Duration) {
         let bound = self.inner.bound(method);
         bound.statuses[status::place(status)]
             .get_or_init(|| self.inner.requests(method, status))
@@ -198,14 +198,14 @@ impl BoundEndpoint {
     }
 
     /// A request's body had this many bytes.
-    pub fn request_size(&self, method: Method, bytes: u64) {
+    pub fn request_size(&self, method: MethodLabel, bytes: u64) {
         let size = &self.inner.bound(method).request_size;
         size.get_or_init(|| self.inner.instruments.request_size.bind(&self.inner.labels(method)))
             .record(bytes);
     }
 
     /// A response's body had this many bytes.
-    pub fn response_size(&self, method: Method, bytes: u64) {
+    pub fn response_size(&self, method: MethodLabel, bytes: u64) {
         let size = &self.inner.bound(method).response_size;
         size.get_or_init(|| self.inner.instruments.response_size.bind(&self.inner.labels(method)))
             .record(bytes);
@@ -213,7 +213,7 @@ impl BoundEndpoint {
 }
 
 impl Endpoint {
-    fn bound(&self, method: Method) -> &Bound {
+    fn bound(&self, method: MethodLabel) -> &Bound {
         self.methods[method.place()].get_or_init(|| {
             Box::new(Bound {
                 statuses: std::array::from_fn(|_| OnceLock::new()),
@@ -224,13 +224,13 @@ impl Endpoint {
         })
     }
 
-    fn requests(&self, method: Method, status: u16) -> BoundCounter<u64> {
+    fn requests(&self, method: MethodLabel, status: u16) -> BoundCounter<u64> {
         let [endpoint, method] = self.labels(method);
         let status = STATUS.with(status::WORDS[status::place(status)]);
         self.instruments.requests.bind(&[endpoint, method, status])
     }
 
-    fn labels(&self, method: Method) -> [KeyValue; 2] {
+    fn labels(&self, method: MethodLabel) -> [KeyValue; 2] {
         [ENDPOINT.with(self.name.clone()), METHOD.with(method.as_str())]
     }
 }

@@ -6,7 +6,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 use super::STATUS;
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, LabelSet},
 };
 
@@ -15,7 +15,7 @@ const OPERATION: Label = Label::capped("operation", 12);
 
 const REQUESTS: Metric = Metric {
     name: "llm_requests_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[MODEL, OPERATION, STATUS],
     help: "Requests to language models, by model, operation and status.",
@@ -25,7 +25,7 @@ const REQUESTS: Metric = Metric {
 const DURATION: Metric = Metric {
     name: "llm_generation_duration_seconds",
     // The slow alert asks for 10 s, so that is a boundary.
-    kind: Kind::Histogram(&[
+    kind: MetricKind::Histogram(&[
         0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0,
     ]),
     unit: "s",
@@ -36,7 +36,7 @@ const DURATION: Metric = Metric {
 
 const TOKENS_GENERATED: Metric = Metric {
     name: "llm_tokens_generated_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{token}",
     labels: &[MODEL, OPERATION],
     help: "Tokens language models generated, by model and operation.",
@@ -45,7 +45,7 @@ const TOKENS_GENERATED: Metric = Metric {
 
 const TOKENS_CONSUMED: Metric = Metric {
     name: "llm_tokens_consumed_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{token}",
     labels: &[MODEL, OPERATION],
     help: "Tokens language models were given as input, by model and operation.",

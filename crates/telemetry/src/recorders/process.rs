@@ -8,13 +8,13 @@ use procfs::{
     ticks_per_second,
 };
 
-use crate::catalogue::{Kind, Metric};
+use crate::catalogue::{Metric, MetricKind};
 
 // The names are those every Prometheus client library has.
 
 const CPU: Metric = Metric {
     name: "process_cpu_seconds_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "s",
     labels: &[],
     help: "CPU time this process has used, in the kernel and outside it.",
@@ -23,7 +23,7 @@ const CPU: Metric = Metric {
 
 const RESIDENT_MEMORY: Metric = Metric {
     name: "process_resident_memory_bytes",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "By",
     labels: &[],
     help: "Memory this process has resident.",
@@ -32,7 +32,7 @@ const RESIDENT_MEMORY: Metric = Metric {
 
 const OPEN_FDS: Metric = Metric {
     name: "process_open_fds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "{file}",
     labels: &[],
     help: "File descriptors this process has open, sockets included.",
@@ -41,7 +41,7 @@ const OPEN_FDS: Metric = Metric {
 
 const START_TIME: Metric = Metric {
     name: "process_start_time_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "s",
     labels: &[],
     help: "When this process started, in seconds since the Unix epoch.",

@@ -4,13 +4,13 @@ use opentelemetry::metrics::{BoundCounter, Counter, Meter};
 
 use super::http::ENDPOINT;
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::LabelSet,
 };
 
 const HITS: Metric = Metric {
     name: "rate_limit_hits_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[ENDPOINT],
     help: "Requests denied by a limit, by endpoint.",

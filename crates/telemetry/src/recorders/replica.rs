@@ -3,13 +3,13 @@
 use opentelemetry::metrics::{BoundCounter, Gauge, Meter};
 
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, label_values},
 };
 
 label_values! {
     /// What became of a changed configuration.
-    Reload {
+    pub enum ReloadResult {
         /// It is in force.
         Applied => "applied",
         /// It was broken, and the one before it stays in force.
@@ -17,13 +17,13 @@ label_values! {
     }
 }
 
-const RESULT: Label = Label::fixed("result", Reload::WORDS);
+const RESULT: Label = Label::fixed("result", ReloadResult::WORDS);
 const REVISION: Label = Label::capped("revision", 1);
 const VERSION: Label = Label::capped("version", 1);
 
 const CONFIG_RELOADS: Metric = Metric {
     name: "sluice_config_reloads_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{reload}",
     labels: &[RESULT],
     help: "Changes of the configuration while running, by result.",
@@ -32,7 +32,7 @@ const CONFIG_RELOADS: Metric = Metric {
 
 const REPLICAS_LIVE: Metric = Metric {
     name: "sluice_replicas_live",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "{replica}",
     labels: &[],
     help: "Replicas of the fleet that are alive, as this one last heard from the store.",
@@ -41,7 +41,7 @@ const REPLICAS_LIVE: Metric = Metric {
 
 const BUILD_INFO: Metric = Metric {
     name: "sluice_build_info",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "1",
     labels: &[REVISION, VERSION],
     help: "Always 1; the labels tell what this replica was built from.",
@@ -52,6 +52,7 @@ pub(crate) const METRICS: &[Metric] = &[REPLICAS_LIVE, CONFIG_RELOADS, BUILD_INF
 
 /// What a replica was built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BuildInfo {
     /// The released version.
     pub version: String,
@@ -62,11 +63,19 @@ pub struct BuildInfo {
 /// Records facts about this replica and its fleet.
 #[derive(Clone, Debug)]
 pub struct ReplicaRecorder {
-    reloads: [BoundCounter<u64>; Reload::ALL.len()],
+    reloads: [BoundCounter<u64>; ReloadResult::ALL.len()],
     replicas_live: Gauge<u64>,
 }
 
 // === impl BuildInfo ===
+
+impl BuildInfo {
+    /// Names the released version and the commit that a replica was built from.
+    #[must_use]
+    pub fn new(version: impl Into<String>, revision: impl Into<String>) -> Self {
+        Self { version: version.into(), revision: revision.into() }
+    }
+}
 
 impl Default for BuildInfo {
     /// This crate's version, which is the whole workspace's, at an unknown revision.
@@ -88,19 +97,19 @@ impl ReplicaRecorder {
         );
         Self {
             reloads: std::array::from_fn(|place| {
-                reloads.bind(&[RESULT.with(Reload::WORDS[place])])
+                reloads.bind(&[RESULT.with(ReloadResult::WORDS[place])])
             }),
             replicas_live: REPLICAS_LIVE.gauge(meter),
         }
     }
 
     /// A changed configuration was read.
-    pub fn reload(&self, result: Reload) {
+    pub fn reload(&self, result: ReloadResult) {
         self.reloads[result.place()].add(1);
     }
 
     /// The fleet has this many live replicas.
-    pub fn replicas_live(&self, count: u64) {
+    pub fn set_live_replicas(&self, count: u64) {
         self.replicas_live.record(count, &[]);
     }
 }

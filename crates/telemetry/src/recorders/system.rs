@@ -8,13 +8,13 @@ use std::sync::{
 use opentelemetry::metrics::{Gauge, Meter};
 
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, LabelSet, label_values},
 };
 
 label_values! {
     /// What a connection carries.
-    Connection {
+    pub enum ConnectionKind {
         /// HTTP/1.1 or HTTP/2.
         Http => "http",
         /// A WebSocket.
@@ -24,24 +24,17 @@ label_values! {
     }
 }
 
-label_values! {
-    /// Whose figure it is, and so how to add it up.
-    Scope {
-        /// This replica's own: the sum over replicas is the fleet's.
-        Replica => "replica",
-        /// Reported by applications and kept for the whole fleet: every replica tells the same
-        /// number.
-        Fleet => "fleet",
-    }
-}
-
-const KIND: Label = Label::fixed("kind", Connection::WORDS);
-const SCOPE: Label = Label::fixed("scope", Scope::WORDS);
+const KIND: Label = Label::fixed("kind", ConnectionKind::WORDS);
+const SCOPE: Label = Label::fixed("scope", &[REPLICA, FLEET]);
+/// The scope of a replica's own numbers: the fleet's is their sum over all replicas.
+const REPLICA: &str = "replica";
+/// The scope of numbers that applications report for the whole fleet: every replica has the same.
+const FLEET: &str = "fleet";
 const CACHE: Label = Label::capped("cache", 30);
 
 const CONNECTIONS: Metric = Metric {
     name: "active_connections",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "{connection}",
     labels: &[KIND, SCOPE],
     help: "Open connections, by kind; those of scope `replica` are this replica's own, those of scope `fleet` what applications report.",
@@ -50,7 +43,7 @@ const CONNECTIONS: Metric = Metric {
 
 const DATABASE_CONNECTIONS: Metric = Metric {
     name: "database_connections",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "{connection}",
     labels: &[SCOPE],
     help: "Open database connections; those of scope `replica` are this replica's to its store, those of scope `fleet` what applications report.",
@@ -59,7 +52,7 @@ const DATABASE_CONNECTIONS: Metric = Metric {
 
 const CACHE_HIT_RATE: Metric = Metric {
     name: "cache_hit_rate",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "1",
     labels: &[CACHE],
     help: "Share of look-ups a cache answered, from 0 to 1, by cache.",
@@ -71,10 +64,10 @@ pub(crate) const METRICS: &[Metric] = &[CONNECTIONS, DATABASE_CONNECTIONS, CACHE
 /// Records connections and caches.
 #[derive(Clone, Debug)]
 pub struct SystemRecorder {
-    open: Arc<[AtomicU64; Connection::ALL.len()]>,
-    reported: Arc<[AtomicU64; Connection::ALL.len()]>,
+    open: Arc<[AtomicU64; ConnectionKind::ALL.len()]>,
+    reported: Arc<[AtomicU64; ConnectionKind::ALL.len()]>,
     database_connections: Gauge<u64>,
-    /// The replica's own, to be asked for.
+    /// The replica's own number, kept so that it can be read back.
     own_database_connections: Arc<AtomicU64>,
     cache_hit_rate: Gauge<f64>,
     caches: LabelSet,
@@ -84,8 +77,8 @@ pub struct SystemRecorder {
 #[derive(Debug)]
 #[must_use = "a connection counts as closed when this is dropped"]
 pub struct OpenConnection {
-    open: Arc<[AtomicU64; Connection::ALL.len()]>,
-    kind: Connection,
+    open: Arc<[AtomicU64; ConnectionKind::ALL.len()]>,
+    kind: ConnectionKind,
 }
 
 /// Nothing was reported; no fleet has so many connections.
@@ -110,33 +103,37 @@ impl SystemRecorder {
     }
 
     /// A connection of this replica was opened.
-    pub fn connection_opened(&self, kind: Connection) -> OpenConnection {
+    pub fn connection_opened(&self, kind: ConnectionKind) -> OpenConnection {
         self.open[kind.place()].fetch_add(1, Ordering::Relaxed);
         OpenConnection { open: Arc::clone(&self.open), kind }
     }
 
     /// How many connections of this replica are open now.
     #[must_use]
-    pub fn open_connections(&self, kind: Connection) -> u64 {
+    pub fn open_connections(&self, kind: ConnectionKind) -> u64 {
         self.open[kind.place()].load(Ordering::Relaxed)
     }
 
     /// Applications have this many connections open, over the whole fleet.
-    pub fn connections_reported(&self, kind: Connection, count: u64) {
+    pub fn set_reported_connections(&self, kind: ConnectionKind, count: u64) {
         self.reported[kind.place()].store(count, Ordering::Relaxed);
     }
 
-    /// This many connections to databases are open.
-    pub fn database_connections(&self, scope: Scope, count: u64) {
-        self.database_connections.record(count, &[SCOPE.with(scope.as_str())]);
-        if scope == Scope::Replica {
-            self.own_database_connections.store(count, Ordering::Relaxed);
-        }
+    /// Sets the number of database connections that this replica has open.
+    pub fn set_database_connections(&self, count: u64) {
+        self.database_connections.record(count, &[SCOPE.with(REPLICA)]);
+        self.own_database_connections.store(count, Ordering::Relaxed);
     }
 
-    /// How many connections to databases this replica last said it has.
+    /// Sets the number of database connections that applications report for the whole fleet.
+    pub fn set_reported_database_connections(&self, count: u64) {
+        self.database_connections.record(count, &[SCOPE.with(FLEET)]);
+    }
+
+    /// Returns the number last given to
+    /// [`set_database_connections`](Self::set_database_connections), or 0.
     #[must_use]
-    pub fn own_database_connections(&self) -> u64 {
+    pub fn database_connections(&self) -> u64 {
         self.own_database_connections.load(Ordering::Relaxed)
     }
 
@@ -144,7 +141,7 @@ impl SystemRecorder {
     /// nearer of the two.
     ///
     /// Of caches folded into `other`, the last one reported is told.
-    pub fn cache_hit_rate(&self, cache: &str, share: f64) {
+    pub fn set_cache_hit_rate(&self, cache: &str, share: f64) {
         let labels = [CACHE.with(self.caches.value(cache))];
         self.cache_hit_rate.record(share.clamp(0.0, 1.0), &labels);
     }
@@ -154,13 +151,13 @@ impl SystemRecorder {
     fn observe_connections(&self, meter: &Meter) {
         let (open, reported) = (Arc::clone(&self.open), Arc::clone(&self.reported));
         CONNECTIONS.observed(meter, move |observer| {
-            for kind in Connection::ALL {
+            for kind in ConnectionKind::ALL {
                 let word = KIND.with(kind.as_str());
                 let own = open[kind.place()].load(Ordering::Relaxed);
-                observer.observe(own, &[word.clone(), SCOPE.with(Scope::Replica.as_str())]);
+                observer.observe(own, &[word.clone(), SCOPE.with(REPLICA)]);
                 let fleet = reported[kind.place()].load(Ordering::Relaxed);
                 if fleet != UNREPORTED {
-                    observer.observe(fleet, &[word, SCOPE.with(Scope::Fleet.as_str())]);
+                    observer.observe(fleet, &[word, SCOPE.with(FLEET)]);
                 }
             }
         });

@@ -6,7 +6,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 use super::STATUS;
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, LabelSet},
 };
 
@@ -14,7 +14,7 @@ const TOOL_NAME: Label = Label::capped("tool_name", 200);
 
 const EXECUTIONS: Metric = Metric {
     name: "tool_executions_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{execution}",
     labels: &[STATUS, TOOL_NAME],
     help: "Tools executed, by name and status.",
@@ -23,7 +23,7 @@ const EXECUTIONS: Metric = Metric {
 
 const DURATION: Metric = Metric {
     name: "tool_execution_duration_seconds",
-    kind: Kind::Histogram(&[
+    kind: MetricKind::Histogram(&[
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
     ]),
     unit: "s",

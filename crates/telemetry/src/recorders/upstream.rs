@@ -7,13 +7,13 @@ use opentelemetry::metrics::{
 };
 
 use crate::{
-    catalogue::{Kind, Metric},
+    catalogue::{Metric, MetricKind},
     labels::{Label, LabelSet, label_values},
 };
 
 label_values! {
-    /// What came of a request that was handed on.
-    UpstreamResult {
+    /// The result of a forwarded request, as the `result` label holds it.
+    enum UpstreamResult {
         /// A status from 200 to 299, or an upgrade.
         Success => "2xx",
         /// A status from 300 to 399.
@@ -22,13 +22,25 @@ label_values! {
         ClientError => "4xx",
         /// A status from 500 to 599, or one that is none.
         ServerError => "5xx",
-        /// Nobody could be connected to, and nothing was sent.
-        Unconnected => "unconnected",
-        /// The connection broke, or nonsense came over it, before there was an answer.
-        Broke => "broke",
-        /// There was no answer in time.
-        Late => "late",
+        /// No connection could be made, and nothing was sent.
+        NotConnected => "unconnected",
+        /// The connection broke, or sent invalid data, before the response's head.
+        Broken => "broke",
+        /// The response did not come in time.
+        TimedOut => "late",
     }
+}
+
+/// Why a forwarded request got no response from an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UpstreamFailure {
+    /// No connection could be made, and nothing was sent.
+    NotConnected,
+    /// The connection broke, or sent invalid data, before the response's head.
+    Broken,
+    /// The response did not come in time.
+    TimedOut,
 }
 
 const UPSTREAM: Label = Label::capped("upstream", 50);
@@ -36,7 +48,7 @@ const RESULT: Label = Label::fixed("result", UpstreamResult::WORDS);
 
 const REQUESTS: Metric = Metric {
     name: "sluice_upstream_requests_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[RESULT, UPSTREAM],
     help: "Requests the gateway handed on, by upstream and result: the class of the answer's status, or why there was none.",
@@ -45,7 +57,7 @@ const REQUESTS: Metric = Metric {
 
 const DURATION: Metric = Metric {
     name: "sluice_upstream_response_duration_seconds",
-    kind: Kind::Histogram(&[
+    kind: MetricKind::Histogram(&[
         0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     ]),
     unit: "s",
@@ -54,23 +66,23 @@ const DURATION: Metric = Metric {
     query: "histogram_quantile(0.99, sum by (le, upstream) (rate(sluice_upstream_response_duration_seconds_bucket[5m])))",
 };
 
-const WELL: Metric = Metric {
+const HEALTHY: Metric = Metric {
     name: "sluice_upstream_healthy",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     unit: "1",
     labels: &[UPSTREAM],
     help: "1 while an upstream passes its health checks or has none, 0 while it fails them and gets no requests.",
     query: "min by (upstream) (sluice_upstream_healthy) == 0",
 };
 
-pub(crate) const METRICS: &[Metric] = &[REQUESTS, DURATION, WELL];
+pub(crate) const METRICS: &[Metric] = &[REQUESTS, DURATION, HEALTHY];
 
 /// Records what upstreams do.
 #[derive(Clone, Debug)]
 pub struct UpstreamRecorder {
     requests: Counter<u64>,
     duration: Histogram<f64>,
-    well: Gauge<u64>,
+    healthy: Gauge<u64>,
     upstreams: LabelSet,
 }
 
@@ -84,20 +96,26 @@ pub struct BoundUpstream {
 struct Bound {
     requests: [BoundCounter<u64>; UpstreamResult::ALL.len()],
     duration: BoundHistogram<f64>,
-    well: BoundGauge<u64>,
+    healthy: BoundGauge<u64>,
 }
 
 // === impl UpstreamResult ===
 
 impl UpstreamResult {
-    /// What an answer with this status comes to.
-    #[must_use]
-    pub const fn of_status(status: u16) -> Self {
+    const fn of_status(status: u16) -> Self {
         match status {
             100..=299 => Self::Success,
             300..=399 => Self::Redirection,
             400..=499 => Self::ClientError,
             _ => Self::ServerError,
+        }
+    }
+
+    const fn of_failure(failure: UpstreamFailure) -> Self {
+        match failure {
+            UpstreamFailure::NotConnected => Self::NotConnected,
+            UpstreamFailure::Broken => Self::Broken,
+            UpstreamFailure::TimedOut => Self::TimedOut,
         }
     }
 }
@@ -111,7 +129,7 @@ impl UpstreamRecorder {
         Self {
             requests: REQUESTS.counter(meter),
             duration: DURATION.durations(meter),
-            well: WELL.gauge(meter),
+            healthy: HEALTHY.gauge(meter),
             upstreams: LabelSet::new(meter, UPSTREAM),
         }
     }
@@ -122,12 +140,13 @@ impl UpstreamRecorder {
         let name = UPSTREAM.with(self.upstreams.value(upstream));
         let bound = Bound {
             requests: std::array::from_fn(|place| {
-                self.requests.bind(&[RESULT.with(UpstreamResult::WORDS[place]), name.clone()])
+                self.requests
+                    .bind(&[RESULT.with(UpstreamResult::ALL[place].as_str()), name.clone()])
             }),
             duration: self.duration.bind(std::slice::from_ref(&name)),
-            well: self.well.bind(&[name]),
+            healthy: self.healthy.bind(&[name]),
         };
-        bound.well.record(1);
+        bound.healthy.record(1);
         BoundUpstream { inner: Arc::new(bound) }
     }
 }
@@ -136,18 +155,18 @@ impl UpstreamRecorder {
 
 impl BoundUpstream {
     /// It answered with this status, whose head was there after `took`.
-    pub fn answered(&self, status: u16, took: Duration) {
+    pub fn responded(&self, status: u16, took: Duration) {
         self.inner.requests[UpstreamResult::of_status(status).place()].add(1);
         self.inner.duration.record(took.as_secs_f64());
     }
 
     /// A request was handed on to it, and came to this.
-    pub fn failed(&self, result: UpstreamResult) {
-        self.inner.requests[result.place()].add(1);
+    pub fn failed(&self, failure: UpstreamFailure) {
+        self.inner.requests[UpstreamResult::of_failure(failure).place()].add(1);
     }
 
     /// Whether it passes its health checks.
-    pub fn well(&self, well: bool) {
-        self.inner.well.record(u64::from(well));
+    pub fn set_healthy(&self, healthy: bool) {
+        self.inner.healthy.record(u64::from(healthy));
     }
 }

@@ -7,7 +7,7 @@ mod tls;
 use std::time::Duration;
 
 use http::HeaderMap;
-use sluice_telemetry::{Otlp, Source, Telemetry, TelemetryError, join_trace, pass_trace_on};
+use sluice_telemetry::{Otlp, SourceLabel, Telemetry, TelemetryError, join_trace, propagate_trace};
 use tracing_subscriber::layer::SubscriberExt;
 
 use self::collector::{Collector, Received};
@@ -39,9 +39,9 @@ fn telemetry_with(
 
 fn record_and_stop(telemetry: &Telemetry) -> Result<(), TelemetryError> {
     let limit = telemetry.recorders().decisions.bind("org-writes");
-    limit.denied(Source::Store);
-    limit.denied(Source::Store);
-    telemetry.recorders().decisions.checked(Source::Store, Duration::from_millis(1));
+    limit.denied(SourceLabel::Store);
+    limit.denied(SourceLabel::Store);
+    telemetry.recorders().decisions.check_duration(SourceLabel::Store, Duration::from_millis(1));
 
     let subscriber = tracing_subscriber::registry().with(telemetry.trace_layer());
     tracing::subscriber::with_default(subscriber, || {
@@ -104,7 +104,7 @@ fn a_collector_that_is_away_stops_nothing() {
     // Nobody listens on a port that was just given back.
     let endpoint = Collector::start().http_endpoint();
     let telemetry = telemetry(&endpoint, "http/protobuf");
-    telemetry.recorders().decisions.bind("org-writes").denied(Source::Store);
+    telemetry.recorders().decisions.bind("org-writes").denied(SourceLabel::Store);
     let text = telemetry.prometheus().render().expect("it renders");
     assert!(text.contains(r#"limit="org-writes",outcome="denied",source="store"} 1"#), "{text}");
     assert!(telemetry.shutdown().is_err(), "what could not be sent is said to be lost");
@@ -131,7 +131,7 @@ fn the_trace_goes_on_to_whoever_is_asked_next() {
                 PARENT.parse().expect("a value"),
             )]),
         );
-        pass_trace_on(&span, &mut headers);
+        propagate_trace(&span, &mut headers);
     });
     let passed_on = headers["traceparent"].to_str().expect("it is text");
     let parts: Vec<&str> = passed_on.split('-').collect();
@@ -143,6 +143,6 @@ fn the_trace_goes_on_to_whoever_is_asked_next() {
 #[test]
 fn without_traces_nothing_is_passed_on() {
     let mut headers = HeaderMap::new();
-    pass_trace_on(&tracing::info_span!("check"), &mut headers);
+    propagate_trace(&tracing::info_span!("check"), &mut headers);
     assert!(headers.is_empty());
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_telemetry::{LlmRequest, Method, OTHER, Source, Telemetry, catalogue};
+use sluice_telemetry::{LlmRequest, MethodLabel, OTHER, SourceLabel, Telemetry, catalogue};
 
 use crate::{scrape, telemetry};
 
@@ -29,15 +29,15 @@ fn threads_count_to_the_unit() {
                 let limit = recorders.decisions.bind("default");
                 let endpoint = recorders.http.bind("/api");
                 for _ in 0..EACH {
-                    limit.allowed(Source::Lease);
-                    endpoint.answered(Method::Get, 200, Duration::from_millis(1));
+                    limit.allowed(SourceLabel::Local);
+                    endpoint.responded(MethodLabel::Get, 200, Duration::from_millis(1));
                 }
             });
         }
     });
     let all = Some(f64::from(THREADS * EACH));
     let scrape = scrape(&telemetry);
-    let decisions = [("limit", "default"), ("outcome", "allowed"), ("source", "lease")];
+    let decisions = [("limit", "default"), ("outcome", "allowed"), ("source", "local")];
     assert_eq!(scrape.value("sluice_decisions_total", &decisions), all);
     let requests = [("endpoint", "/api"), ("method", "GET"), ("status", "200")];
     assert_eq!(scrape.value("http_requests_total", &requests), all);
@@ -67,9 +67,9 @@ fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
     let mut requests = 0;
     for endpoint in 0..250 {
         let endpoint = telemetry.recorders().http.bind(&format!("/{endpoint}"));
-        for method in Method::ALL {
+        for method in MethodLabel::ALL {
             for status in (100..700).step_by(7) {
-                endpoint.answered(*method, status, Duration::ZERO);
+                endpoint.responded(*method, status, Duration::ZERO);
                 requests += 1;
             }
         }
@@ -90,7 +90,7 @@ fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
 fn a_million_limits_are_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
-        telemetry.recorders().decisions.bind(&format!("limit-{n}")).denied(Source::Store);
+        telemetry.recorders().decisions.bind(&format!("limit-{n}")).denied(SourceLabel::Store);
     }
     let scrape = scrape(&telemetry);
     assert!(scrape.series("sluice_decisions_total") <= max_series("sluice_decisions_total"));
@@ -132,7 +132,7 @@ fn a_million_tools_and_blueprints_are_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
         telemetry.recorders().tool.execution(&format!("tool-{n}"), "success", None);
-        telemetry.recorders().blueprint.resources(&format!("blueprint-{n}"), u64::from(n));
+        telemetry.recorders().blueprint.set_resources(&format!("blueprint-{n}"), u64::from(n));
     }
     let scrape = scrape(&telemetry);
     assert_eq!(scrape.series("tool_executions_total"), 201);

@@ -6,8 +6,9 @@ use std::{
 };
 
 use sluice_telemetry::{
-    Breaker, BuildInfo, Connection, Kind, LlmRequest, Method, Outcome, Recorders, Reload,
-    RoundTrip, Scope, Source, StoreFault, Telemetry, UpstreamResult, catalogue,
+    BreakerLabel, BuildInfo, ConnectionKind, LlmRequest, MethodLabel, MetricKind, OutcomeLabel,
+    Recorders, ReloadResult, RoundTripResult, SourceLabel, StoreErrorLabel, Telemetry,
+    UpstreamFailure, catalogue,
 };
 
 use crate::{recording::record_everything, scrape, telemetry};
@@ -28,7 +29,7 @@ fn every_metric_of_the_catalogue_appears_with_its_kind_help_and_labels() {
                 sample.labels.keys().map(String::as_str).filter(|name| *name != "le").collect();
             assert_eq!(labels, declared, "{}", metric.name);
         }
-        if let Kind::Histogram(boundaries) = metric.kind {
+        if let MetricKind::Histogram(boundaries) = metric.kind {
             let rendered: BTreeSet<String> = rendered
                 .samples
                 .iter()
@@ -55,11 +56,11 @@ fn nothing_is_rendered_that_the_catalogue_does_not_know() {
 fn an_answered_request_is_counted_timed_and_measured() {
     let telemetry = telemetry();
     let endpoint = telemetry.recorders().http.bind("/api/v1/blueprints");
-    endpoint.answered(Method::Post, 201, Duration::from_millis(30));
-    endpoint.answered(Method::Post, 201, Duration::from_millis(70));
-    endpoint.answered(Method::Post, 503, Duration::from_secs(60));
-    endpoint.request_size(Method::Post, 100);
-    endpoint.response_size(Method::Post, 70_000);
+    endpoint.responded(MethodLabel::Post, 201, Duration::from_millis(30));
+    endpoint.responded(MethodLabel::Post, 201, Duration::from_millis(70));
+    endpoint.responded(MethodLabel::Post, 503, Duration::from_secs(60));
+    endpoint.request_size(MethodLabel::Post, 100);
+    endpoint.response_size(MethodLabel::Post, 70_000);
 
     let scrape = scrape(&telemetry);
     let labels = [("endpoint", "/api/v1/blueprints"), ("method", "POST")];
@@ -84,19 +85,19 @@ fn an_answered_request_is_counted_timed_and_measured() {
 
 #[test]
 fn a_method_is_known_by_its_exact_name() {
-    assert_eq!(Method::from_name("GET"), Method::Get);
-    assert_eq!(Method::from_name("get"), Method::Other);
-    assert_eq!(Method::from_name("BREW"), Method::Other);
-    for method in Method::ALL {
-        assert_eq!(Method::from_name(method.as_str()), *method);
+    assert_eq!(MethodLabel::from_name("GET"), MethodLabel::Get);
+    assert_eq!(MethodLabel::from_name("get"), MethodLabel::Other);
+    assert_eq!(MethodLabel::from_name("BREW"), MethodLabel::Other);
+    for method in MethodLabel::ALL {
+        assert_eq!(MethodLabel::from_name(method.as_str()), *method);
     }
 }
 
 #[test]
 fn an_endpoint_bound_twice_is_one_series() {
     let telemetry = telemetry();
-    telemetry.recorders().http.bind("/a").answered(Method::Get, 200, Duration::ZERO);
-    telemetry.recorders().http.bind("/a").answered(Method::Get, 200, Duration::ZERO);
+    telemetry.recorders().http.bind("/a").responded(MethodLabel::Get, 200, Duration::ZERO);
+    telemetry.recorders().http.bind("/a").responded(MethodLabel::Get, 200, Duration::ZERO);
     let labels = [("endpoint", "/a"), ("method", "GET"), ("status", "200")];
     assert_eq!(scrape(&telemetry).value("http_requests_total", &labels), Some(2.0));
 }
@@ -105,11 +106,11 @@ fn an_endpoint_bound_twice_is_one_series() {
 fn a_decision_is_counted_by_limit_outcome_and_source() {
     let telemetry = telemetry();
     let limit = telemetry.recorders().decisions.bind("org-writes");
-    limit.allowed(Source::Lease);
-    limit.denied(Source::Cache);
-    limit.denied(Source::Cache);
-    limit.shadow_denied(Source::Store);
-    limit.error(Source::Local);
+    limit.allowed(SourceLabel::Store);
+    limit.denied(SourceLabel::Local);
+    limit.denied(SourceLabel::Local);
+    limit.shadow_denied(SourceLabel::Store);
+    limit.error(SourceLabel::Local);
 
     let scrape = scrape(&telemetry);
     let value = |outcome, source| {
@@ -118,8 +119,8 @@ fn a_decision_is_counted_by_limit_outcome_and_source() {
             &[("limit", "org-writes"), ("outcome", outcome), ("source", source)],
         )
     };
-    assert_eq!(value("allowed", "lease"), Some(1.0));
-    assert_eq!(value("denied", "cache"), Some(2.0));
+    assert_eq!(value("allowed", "store"), Some(1.0));
+    assert_eq!(value("denied", "local"), Some(2.0));
     assert_eq!(value("shadow_denied", "store"), Some(1.0));
     assert_eq!(value("error", "local"), Some(1.0));
 }
@@ -140,9 +141,9 @@ fn a_bound_limit_is_there_before_its_first_decision() {
 fn counts_outlive_the_handle_they_were_recorded_through() {
     let telemetry = telemetry();
     let limit = telemetry.recorders().decisions.bind("org-writes");
-    limit.denied(Source::Store);
+    limit.denied(SourceLabel::Store);
     drop(limit);
-    telemetry.recorders().decisions.bind("org-writes").denied(Source::Store);
+    telemetry.recorders().decisions.bind("org-writes").denied(SourceLabel::Store);
     let labels = [("limit", "org-writes"), ("outcome", "denied"), ("source", "store")];
     assert_eq!(scrape(&telemetry).value("sluice_decisions_total", &labels), Some(2.0));
 }
@@ -150,13 +151,13 @@ fn counts_outlive_the_handle_they_were_recorded_through() {
 #[test]
 fn a_check_is_timed_by_source() {
     let telemetry = telemetry();
-    telemetry.recorders().decisions.checked(Source::Cache, Duration::from_nanos(300));
-    telemetry.recorders().decisions.checked(Source::Store, Duration::from_micros(700));
+    telemetry.recorders().decisions.check_duration(SourceLabel::Local, Duration::from_nanos(300));
+    telemetry.recorders().decisions.check_duration(SourceLabel::Store, Duration::from_micros(700));
     let scrape = scrape(&telemetry);
     let bucket = |source, le| {
         scrape.value("sluice_check_duration_seconds_bucket", &[("source", source), ("le", le)])
     };
-    assert_eq!(bucket("cache", "0.000001"), Some(1.0));
+    assert_eq!(bucket("local", "0.000001"), Some(1.0));
     assert_eq!(bucket("store", "0.0005"), Some(0.0));
     assert_eq!(bucket("store", "0.001"), Some(1.0));
 }
@@ -164,8 +165,8 @@ fn a_check_is_timed_by_source() {
 #[test]
 fn a_round_trip_is_counted_timed_and_its_checks_measured() {
     let telemetry = telemetry();
-    telemetry.recorders().store.round_trip(RoundTrip::Success, Duration::from_millis(1), 40);
-    telemetry.recorders().store.round_trip(RoundTrip::Failure, Duration::from_millis(25), 2);
+    telemetry.recorders().store.round_trip(RoundTripResult::Success, Duration::from_millis(1), 40);
+    telemetry.recorders().store.round_trip(RoundTripResult::Failure, Duration::from_millis(25), 2);
     let scrape = scrape(&telemetry);
     for result in ["success", "failure"] {
         assert_eq!(
@@ -185,10 +186,10 @@ fn an_upstream_is_counted_by_what_came_of_its_requests_and_is_well_until_it_is_n
         || scrape(&telemetry).value("sluice_upstream_healthy", &[("upstream", "http://alma:8000")]);
     assert_eq!(well(), Some(1.0));
     for status in [101, 204, 304, 404, 429, 503, 999] {
-        upstream.answered(status, Duration::from_millis(1));
+        upstream.responded(status, Duration::from_millis(1));
     }
-    upstream.failed(UpstreamResult::Late);
-    upstream.well(false);
+    upstream.failed(UpstreamFailure::TimedOut);
+    upstream.set_healthy(false);
     assert_eq!(well(), Some(0.0));
     let scrape = scrape(&telemetry);
     for (result, count) in [
@@ -218,10 +219,10 @@ fn an_upstream_is_counted_by_what_came_of_its_requests_and_is_well_until_it_is_n
 #[test]
 fn a_failure_of_the_store_is_counted_by_kind() {
     let telemetry = telemetry();
-    telemetry.recorders().store.error(StoreFault::Refused);
+    telemetry.recorders().store.error(StoreErrorLabel::Refused);
     let scrape = scrape(&telemetry);
-    for fault in StoreFault::ALL {
-        let expected = f64::from(*fault == StoreFault::Refused);
+    for fault in StoreErrorLabel::ALL {
+        let expected = f64::from(*fault == StoreErrorLabel::Refused);
         assert_eq!(
             scrape.value("sluice_store_errors_total", &[("kind", fault.as_str())]),
             Some(expected)
@@ -243,20 +244,20 @@ fn what_an_outage_leaves_behind_is_told_from_the_start() {
         names.map(|name| scrape.value(name, &[]))
     };
     assert_eq!(told(), [Some(0.0); 3]);
-    recorder.owed_buckets(9);
-    recorder.owed_buckets(2);
-    recorder.charged_tokens(3);
-    recorder.charged_tokens(4);
-    recorder.dropped_tokens(5);
+    recorder.set_owed_buckets(9);
+    recorder.set_owed_buckets(2);
+    recorder.add_charged_tokens(3);
+    recorder.add_charged_tokens(4);
+    recorder.add_dropped_tokens(5);
     assert_eq!(told(), [2.0, 7.0, 5.0].map(Some));
 }
 
 #[test]
 fn the_breaker_is_in_one_state() {
     let telemetry = telemetry();
-    let expect = |state: Breaker| {
+    let expect = |state: BreakerLabel| {
         let scrape = scrape(&telemetry);
-        for each in Breaker::ALL {
+        for each in BreakerLabel::ALL {
             let labels = [("state", each.as_str())];
             assert_eq!(
                 scrape.value("sluice_store_breaker_state", &labels),
@@ -264,9 +265,9 @@ fn the_breaker_is_in_one_state() {
             );
         }
     };
-    expect(Breaker::Closed);
-    for state in [Breaker::Open, Breaker::HalfOpen, Breaker::Closed] {
-        telemetry.recorders().store.breaker(state);
+    expect(BreakerLabel::Closed);
+    for state in [BreakerLabel::Open, BreakerLabel::HalfOpen, BreakerLabel::Closed] {
+        telemetry.recorders().store.set_breaker(state);
         expect(state);
     }
 }
@@ -323,9 +324,9 @@ fn work_on_a_blueprint_is_counted_and_its_resources_told() {
     let recorder = &telemetry.recorders().blueprint;
     assert_eq!(scrape(&telemetry).value("blueprint_validation_errors_total", &[]), Some(0.0));
     recorder.operation("validate", "error");
-    recorder.resources("web", 12);
-    recorder.resources("web", 8);
-    recorder.validation_errors(3);
+    recorder.set_resources("web", 12);
+    recorder.set_resources("web", 8);
+    recorder.add_validation_errors(3);
     let scrape = scrape(&telemetry);
     let labels = [("operation", "validate"), ("status", "error")];
     assert_eq!(scrape.value("blueprint_operations_total", &labels), Some(1.0));
@@ -337,10 +338,10 @@ fn work_on_a_blueprint_is_counted_and_its_resources_told() {
 fn a_deployment_is_counted_timed_and_active_meanwhile() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().deployment;
-    recorder.active(2);
+    recorder.set_active(2);
     recorder.operation("create", "success", Some(Duration::from_secs(90)));
     recorder.operation("delete", "success", None);
-    recorder.active(1);
+    recorder.set_active(1);
     let scrape = scrape(&telemetry);
     for operation in ["create", "delete"] {
         let labels = [("operation", operation), ("status", "success")];
@@ -383,10 +384,10 @@ fn a_connection_is_open_until_it_is_dropped() {
     let recorder = &telemetry.recorders().system;
     assert_eq!(open("http"), Some(0.0));
     let (one, other) = (
-        recorder.connection_opened(Connection::Http),
-        recorder.connection_opened(Connection::Http),
+        recorder.connection_opened(ConnectionKind::Http),
+        recorder.connection_opened(ConnectionKind::Http),
     );
-    let socket = recorder.connection_opened(Connection::WebSocket);
+    let socket = recorder.connection_opened(ConnectionKind::WebSocket);
     assert_eq!((open("http"), open("websocket"), open("grpc")), (Some(2.0), Some(1.0), Some(0.0)));
     drop((one, socket));
     assert_eq!((open("http"), open("websocket")), (Some(1.0), Some(0.0)));
@@ -400,9 +401,9 @@ fn what_applications_report_stands_beside_the_replicas_own() {
     let recorder = &telemetry.recorders().system;
     let fleet = [("kind", "websocket"), ("scope", "fleet")];
     assert_eq!(scrape(&telemetry).value("active_connections", &fleet), None);
-    recorder.connections_reported(Connection::WebSocket, 40);
-    recorder.database_connections(Scope::Fleet, 12);
-    recorder.database_connections(Scope::Replica, 2);
+    recorder.set_reported_connections(ConnectionKind::WebSocket, 40);
+    recorder.set_reported_database_connections(12);
+    recorder.set_database_connections(2);
     let scrape = scrape(&telemetry);
     assert_eq!(scrape.value("active_connections", &fleet), Some(40.0));
     assert_eq!(
@@ -418,19 +419,19 @@ fn a_hit_rate_lies_between_nothing_and_all() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().system;
     for (cache, share, told) in [("a", 0.25, 0.25), ("b", 1.5, 1.0), ("c", -1.0, 0.0)] {
-        recorder.cache_hit_rate(cache, share);
+        recorder.set_cache_hit_rate(cache, share);
         assert_eq!(scrape(&telemetry).value("cache_hit_rate", &[("cache", cache)]), Some(told));
     }
-    recorder.cache_hit_rate("a", f64::NAN);
+    recorder.set_cache_hit_rate("a", f64::NAN);
     assert_eq!(scrape(&telemetry).value("cache_hit_rate", &[("cache", "a")]), Some(0.25));
 }
 
 #[test]
 fn a_replica_tells_its_build_its_fleet_and_its_reloads() {
-    let build = BuildInfo { version: "1.2.3".into(), revision: "abc".into() };
+    let build = BuildInfo::new("1.2.3", "abc");
     let telemetry = Telemetry::builder().build_info(build).build().expect("the parts are sound");
-    telemetry.recorders().replica.replicas_live(3);
-    telemetry.recorders().replica.reload(Reload::Refused);
+    telemetry.recorders().replica.set_live_replicas(3);
+    telemetry.recorders().replica.reload(ReloadResult::Refused);
     let scrape = scrape(&telemetry);
     assert_eq!(
         scrape.value("sluice_build_info", &[("revision", "abc"), ("version", "1.2.3")]),
@@ -478,6 +479,6 @@ fn recording_after_a_shutdown_is_harmless() {
     let telemetry = telemetry();
     let limit = telemetry.recorders().decisions.bind("org-writes");
     telemetry.shutdown().expect("nothing is left to send");
-    limit.record(Outcome::Denied, Source::Store);
+    limit.record(OutcomeLabel::Denied, SourceLabel::Store);
     record_everything(telemetry.recorders());
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sluice_telemetry::{
-    Breaker, Connection, LlmRequest, Method, Outcome, Recorders, Reload, RoundTrip, Scope, Source,
-    StoreFault, UpstreamResult,
+    BreakerLabel, ConnectionKind, LlmRequest, MethodLabel, OutcomeLabel, Recorders, ReloadResult,
+    RoundTripResult, SourceLabel, StoreErrorLabel, UpstreamFailure,
 };
 
 /// Records at least one value on every instrument of the catalogue.
@@ -12,9 +12,9 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     let took = Duration::from_millis(3);
 
     let endpoint = recorders.http.bind("/api/v1/blueprints");
-    endpoint.answered(Method::Get, 200, took);
-    endpoint.request_size(Method::Get, 0);
-    endpoint.response_size(Method::Get, 1_500);
+    endpoint.responded(MethodLabel::Get, 200, took);
+    endpoint.request_size(MethodLabel::Get, 0);
+    endpoint.response_size(MethodLabel::Get, 1_500);
 
     recorders.llm.request(&LlmRequest {
         model: "qwen",
@@ -26,37 +26,37 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     });
 
     recorders.blueprint.operation("create", "success");
-    recorders.blueprint.resources("web", 8);
-    recorders.blueprint.validation_errors(2);
+    recorders.blueprint.set_resources("web", 8);
+    recorders.blueprint.add_validation_errors(2);
 
     recorders.deployment.operation("create", "success", Some(took));
-    recorders.deployment.active(1);
+    recorders.deployment.set_active(1);
 
     recorders.tool.execution("scale", "success", Some(took));
 
-    drop(recorders.system.connection_opened(Connection::Http));
-    recorders.system.connections_reported(Connection::WebSocket, 5);
-    recorders.system.database_connections(Scope::Replica, 2);
-    recorders.system.cache_hit_rate("denials", 0.5);
+    drop(recorders.system.connection_opened(ConnectionKind::Http));
+    recorders.system.set_reported_connections(ConnectionKind::WebSocket, 5);
+    recorders.system.set_database_connections(2);
+    recorders.system.set_cache_hit_rate("denials", 0.5);
 
     recorders.rate_limit.bind("/api/v1/blueprints").hit();
 
     let limit = recorders.decisions.bind("default");
-    for outcome in Outcome::ALL {
-        for source in Source::ALL {
+    for outcome in OutcomeLabel::ALL {
+        for source in SourceLabel::ALL {
             limit.record(*outcome, *source);
         }
     }
-    recorders.decisions.checked(Source::Store, took);
+    recorders.decisions.check_duration(SourceLabel::Store, took);
 
-    recorders.store.round_trip(RoundTrip::Success, took, 17);
-    recorders.store.error(StoreFault::Timeout);
-    recorders.store.breaker(Breaker::Closed);
+    recorders.store.round_trip(RoundTripResult::Success, took, 17);
+    recorders.store.error(StoreErrorLabel::Timeout);
+    recorders.store.set_breaker(BreakerLabel::Closed);
 
     let upstream = recorders.upstream.bind("http://alma:8000");
-    upstream.answered(200, took);
-    upstream.failed(UpstreamResult::Unconnected);
+    upstream.responded(200, took);
+    upstream.failed(UpstreamFailure::NotConnected);
 
-    recorders.replica.reload(Reload::Applied);
-    recorders.replica.replicas_live(3);
+    recorders.replica.reload(ReloadResult::Applied);
+    recorders.replica.set_live_replicas(3);
 }

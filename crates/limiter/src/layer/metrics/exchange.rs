@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{Extensions, StatusCode};
-use sluice_telemetry::{BoundEndpoint, Method};
+use sluice_telemetry::{BoundEndpoint, MethodLabel};
 
 use super::traffic::Traffic;
 use crate::layer::Endpoint;
@@ -18,7 +18,7 @@ use crate::layer::Endpoint;
 #[derive(Debug)]
 pub(super) struct Exchange {
     started: Instant,
-    method: Method,
+    method: MethodLabel,
     traffic: Arc<Traffic>,
     /// Set at the latest with the answer.
     endpoint: OnceLock<BoundEndpoint>,
@@ -43,7 +43,7 @@ impl Exchange {
     ) -> Arc<Self> {
         let endpoint =
             endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(traffic.get(endpoint)));
-        let method = Method::from_name(method.as_str());
+        let method = MethodLabel::from_name(method.as_str());
         Arc::new(Self {
             started: Instant::now(),
             method,

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use arc_swap::ArcSwap;
-use sluice_telemetry::{BoundEndpoint, HttpRecorder, Method, OTHER};
+use sluice_telemetry::{BoundEndpoint, HttpRecorder, MethodLabel, OTHER};
 
 use crate::figures::Tally;
 
@@ -24,7 +24,7 @@ pub struct Traffic {
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
     /// The request's method.
-    pub method: Method,
+    pub method: MethodLabel,
     /// The status code.
     pub status: u16,
     /// From the request's head to the end of the answer.
@@ -82,7 +82,7 @@ impl Traffic {
     pub(super) fn answered(
         &self,
         endpoint: &BoundEndpoint,
-        method: Method,
+        method: MethodLabel,
         status: u16,
         took: Duration,
         response_bytes: u64,
@@ -90,7 +90,7 @@ impl Traffic {
         if let Some(tally) = &self.tally {
             tally.http_answered(status, took);
         }
-        endpoint.answered(method, status, took);
+        endpoint.responded(method, status, took);
         endpoint.response_size(method, response_bytes);
     }
 

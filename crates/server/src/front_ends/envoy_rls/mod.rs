@@ -161,7 +161,7 @@ impl Question<'_> {
     fn count_what_no_check_counts(&self, only_quotas_deny: bool, rules: &Rules) {
         for slot in &self.slots {
             if let Slot::Barred { limit, denies: true } = slot {
-                let local = sluice_telemetry::Source::Local;
+                let local = sluice_telemetry::SourceLabel::Local;
                 if limit.is_shadow {
                     limit.counter.shadow_denied(local)
                 } else {

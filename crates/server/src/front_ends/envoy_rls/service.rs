@@ -38,7 +38,7 @@ impl EnvoyRls {
             .instrument(span.span().clone())
             .await
             .unwrap_or_else(Status::into_http);
-        span.called(|| status(&response));
+        span.grpc_responded(|| status(&response));
         response
     }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, de::IgnoredAny};
 use sluice::events::{
-    BlueprintOperation, BlueprintValidation, Cache, Connection, Connections, Counter,
+    BlueprintOperation, BlueprintValidation, Cache, ConnectionKind, Connections, Counter,
     DatabaseConnections, Deployment, Ended, EventError, Events, Gauge, Histogram, LlmRequest,
     Stage, ToolExecution,
 };
@@ -346,9 +346,9 @@ enum ConnectionBody {
 fn connections(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ConnectionsBody<'_> = read(text)?;
     let kind = match body.kind {
-        ConnectionBody::Http => Connection::Http,
-        ConnectionBody::WebSocket => Connection::WebSocket,
-        ConnectionBody::Grpc => Connection::Grpc,
+        ConnectionBody::Http => ConnectionKind::Http,
+        ConnectionBody::WebSocket => ConnectionKind::WebSocket,
+        ConnectionBody::Grpc => ConnectionKind::Grpc,
     };
     told(events.connections(&Connections {
         kind,

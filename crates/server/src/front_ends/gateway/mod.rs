@@ -49,7 +49,7 @@ use http::{
 use hyper::{body::Incoming, client::conn::TrySendError, upgrade};
 use sluice::{Recorders, answer::headers};
 use sluice_core::Decision;
-use sluice_telemetry::UpstreamResult;
+use sluice_telemetry::UpstreamFailure;
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
@@ -264,7 +264,7 @@ impl Gateway {
             };
             match self.send(&mut sender, request, progress).await {
                 Ok(response) => {
-                    upstream.recorder().answered(response.status().as_u16(), handed_on.elapsed());
+                    upstream.recorder().responded(response.status().as_u16(), handed_on.elapsed());
                     let lease = Lease { in_flight, sender };
                     return self
                         .receive(response, lease, kept, progress.cloned())
@@ -382,11 +382,11 @@ struct Unanswered {
 impl Failure {
     /// What it is counted as for the upstream; `None` when that is not to blame, or was told
     /// already that it answered.
-    const fn of_upstream(&self) -> Option<UpstreamResult> {
+    const fn of_upstream(&self) -> Option<UpstreamFailure> {
         match self {
-            Self::Unconnected(_) => Some(UpstreamResult::Unconnected),
-            Self::Broke(_) => Some(UpstreamResult::Broke),
-            Self::Late(_) => Some(UpstreamResult::Late),
+            Self::Unconnected(_) => Some(UpstreamFailure::NotConnected),
+            Self::Broke(_) => Some(UpstreamFailure::Broken),
+            Self::Late(_) => Some(UpstreamFailure::TimedOut),
             Self::NoneIsWell | Self::Unasked | Self::ClientLate(_) | Self::ClientBrokeOff => None,
         }
     }

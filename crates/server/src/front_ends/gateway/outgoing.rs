@@ -11,7 +11,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use hyper::upgrade::OnUpgrade;
-use sluice_telemetry::pass_trace_on;
+use sluice_telemetry::propagate_trace;
 use tracing::Span;
 
 use super::{forwarded, hop_by_hop, target, upload::Upload};
@@ -84,7 +84,7 @@ impl Outgoing {
         if let Some(name) = via {
             forwarded::via(headers, head.version, name);
         }
-        pass_trace_on(&Span::current(), headers);
+        propagate_trace(&Span::current(), headers);
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;

@@ -13,7 +13,7 @@ use std::{
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use sluice_telemetry::{Connection, SystemRecorder};
+use sluice_telemetry::{ConnectionKind, SystemRecorder};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
     sync::watch,
@@ -45,7 +45,7 @@ impl Tunnels {
         idle_timeout: Duration,
     ) {
         let mut ending = self.ending.subscribe();
-        let counted = self.recorder.connection_opened(Connection::WebSocket);
+        let counted = self.recorder.connection_opened(ConnectionKind::WebSocket);
         tokio::spawn(async move {
             tokio::select! {
                 ended = carry(client, upstream, idle_timeout) => if let Err(error) = ended {

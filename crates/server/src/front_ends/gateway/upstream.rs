@@ -138,7 +138,7 @@ impl Upstream {
 
     /// Notes what active checks say; whether that is news.
     pub(super) fn found(&self, condition: Condition) -> bool {
-        self.recorder.well(condition == Condition::Well);
+        self.recorder.set_healthy(condition == Condition::Well);
         self.condition.swap(condition as u8, Ordering::Relaxed) != condition as u8
     }
 

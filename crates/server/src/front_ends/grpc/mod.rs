@@ -20,7 +20,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     server::conn::auto,
 };
-use sluice_telemetry::Connection;
+use sluice_telemetry::ConnectionKind;
 use tonic::{Status, body::Body, server::NamedService};
 use tonic_health::{
     ServingStatus,
@@ -123,7 +123,7 @@ where
 impl Door for GrpcDoors {
     type Body = Body;
 
-    const CONNECTION: Connection = Connection::Grpc;
+    const CONNECTION: ConnectionKind = ConnectionKind::Grpc;
     /// Proxies keep their connections, and pings tell which are dead.
     const IDLE: Option<Duration> = None;
 

@@ -107,7 +107,7 @@ fn name<const N: usize>(text: &str, entries: [(&str, &str); N]) -> String {
         Rules::new(&rules(text), OnStoreFailure::Local, Tagger::new(b""), telemetry.recorders());
     let (domain, entries) = (rules.domain(b"edge").unwrap(), of(entries).entries);
     let found = domain.find(&entries).unwrap();
-    rules.counter(domain, &entries, &found).shadow_denied(sluice_telemetry::Source::Local);
+    rules.counter(domain, &entries, &found).shadow_denied(sluice_telemetry::SourceLabel::Local);
     let text = telemetry.prometheus().render().unwrap();
     let counted = text.lines().find(|line| line.contains("shadow_denied")).unwrap();
     counted.split('"').nth(1).unwrap().to_owned()
@@ -174,7 +174,7 @@ fn only_so_many_names_of_requests_are_kept() {
         let entries = of([("ip", ip.to_string().as_str())]).entries;
         rules
             .counter(domain, &entries, &domain.find(&entries).unwrap())
-            .denied(sluice_telemetry::Source::Store);
+            .denied(sluice_telemetry::SourceLabel::Store);
     };
     (0..2_000).for_each(count);
     count(0);
