@@ -59,6 +59,24 @@ impl Report {
         })
     }
 
+    /// Runs a check of our own, which returns what it finds, and prints the findings.
+    pub(crate) fn check(
+        &mut self,
+        what: &str,
+        check: impl FnOnce() -> Result<Vec<String>, String>,
+    ) -> bool {
+        self.step(what.to_owned(), |_| match check() {
+            Ok(findings) if findings.is_empty() => Outcome::Done,
+            Ok(findings) => {
+                for finding in &findings {
+                    eprintln!("{finding}");
+                }
+                Outcome::Failed(format!("{} found", findings.len()))
+            }
+            Err(error) => Outcome::Failed(error),
+        })
+    }
+
     /// Notes something that could not even be tried.
     pub(crate) fn fail(&mut self, what: &str, why: impl Into<String>) {
         let why = why.into();

@@ -1,13 +1,23 @@
 //! `cargo xtask lint`.
 
+mod crate_order;
+mod import_cycles;
+mod line_width;
+mod workspace;
+
 use crate::report::Report;
-use crate::shell::{cargo, succeeds};
+use crate::shell::{cargo, root, succeeds};
 
 pub(crate) fn run(report: &mut Report) {
+    let root = root();
+    report.check("line width", || line_width::check(&root));
+    report.check("import cycles", || import_cycles::check(&root));
+    report.check("order of the crates", || crate_order::check(&root));
     report.run(cargo(&["fmt", "--all", "--check"]));
     report.run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
     if succeeds(&mut cargo(&["deny", "--version"])) {
-        // Advisories need a database from outside, and change without a change of ours: not here.
+        // `cargo deny check advisories` is left to CI's own schedule: it needs a database from the
+        // network, and its result changes without a change of ours.
         report.run(cargo(&["deny", "check", "bans", "licenses", "sources"]));
     } else {
         report.leave_out(
