@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn groups_that_do_not_import_each_other_are_separate() {
-        let cycles = imports(&[("a", "b"), ("b", "a"), ("b", "c"), ("c", "d"), ("d", "c")]).cycles();
+        let cycles =
+            imports(&[("a", "b"), ("b", "a"), ("b", "c"), ("c", "d"), ("d", "c")]).cycles();
         assert_eq!(cycles, [["a", "b"], ["c", "d"]].map(|group| group.map(PathBuf::from).to_vec()));
     }
 }

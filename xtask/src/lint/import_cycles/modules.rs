@@ -158,9 +158,7 @@ impl Crate {
         }
         let is_named = |import: &&Use| import.name.as_deref() == Some(name);
         let mut named = scope.uses.iter().filter(is_named);
-        if let Some(target) =
-            named.find_map(|import| self.resolve(module, &import.path, visited))
-        {
+        if let Some(target) = named.find_map(|import| self.resolve(module, &import.path, visited)) {
             return Some(target);
         }
         let mut globs = scope.uses.iter().filter(|import| import.name.is_none());
@@ -327,10 +325,8 @@ impl<'a> Parser<'a> {
 
     /// Reads the rest of a path in the code, of which `first` was read.
     fn path(&mut self, module: usize, first: &str) {
-        let is_member = matches!(
-            self.before(),
-            Some(Token::PathSeparator | Token::Punctuation('.'))
-        );
+        let is_member =
+            matches!(self.before(), Some(Token::PathSeparator | Token::Punctuation('.')));
         let mut path = vec![first.to_owned()];
         while self.peek() == Some(Token::PathSeparator)
             && let Some(Token::Word(segment)) = self.tokens.get(self.at + 1)

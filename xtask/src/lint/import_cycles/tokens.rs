@@ -134,12 +134,7 @@ mod tests {
     fn paths_are_words_and_separators() {
         assert_eq!(
             tokens("crate::a {"),
-            [
-                Token::Word("crate"),
-                Token::PathSeparator,
-                Token::Word("a"),
-                Token::Punctuation('{')
-            ]
+            [Token::Word("crate"), Token::PathSeparator, Token::Word("a"), Token::Punctuation('{')]
         );
     }
 
