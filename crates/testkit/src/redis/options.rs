@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::RedisServer;
-
-/// How a [`RedisServer`] is to be started, for what [`RedisServer::start`] and its siblings do not
-/// cover.
+/// The options of a [`RedisServer`](super::RedisServer), beyond what `RedisServer::start`,
+/// `start_with` and `start_tls` cover.
 ///
 /// ```
 /// use sluice_testkit::RedisOptions;
@@ -41,7 +39,7 @@ impl RedisOptions {
         self
     }
 
-    /// Listens with TLS, and only so; clients trust [`RedisServer::ca_file`].
+    /// Listens with TLS, and only so; clients trust `RedisServer::ca_file`.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = true;
@@ -60,16 +58,5 @@ impl RedisOptions {
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.program = Some(path.into());
         self
-    }
-
-    /// Starts the server and waits until it answers.
-    ///
-    /// # Panics
-    /// When no redis-server is found (the message says how to install it), or it does not start
-    /// (the message holds its log).
-    #[must_use]
-    #[track_caller]
-    pub fn start(self) -> RedisServer {
-        RedisServer::launch(self)
     }
 }

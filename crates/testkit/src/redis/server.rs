@@ -62,6 +62,21 @@ enum StartError {
     Broken(String),
 }
 
+// === impl RedisOptions ===
+
+impl RedisOptions {
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    /// When no redis-server is found (the message says how to install it), or it does not start
+    /// (the message contains its log).
+    #[must_use]
+    #[track_caller]
+    pub fn start(self) -> RedisServer {
+        RedisServer::launch(self)
+    }
+}
+
 // === impl RedisServer ===
 
 impl RedisServer {
@@ -96,7 +111,7 @@ impl RedisServer {
     }
 
     #[track_caller]
-    pub(super) fn launch(options: RedisOptions) -> Self {
+    fn launch(options: RedisOptions) -> Self {
         let directory = TempDir::with_prefix("sluice-redis-")
             .unwrap_or_else(|error| panic!("could not make a directory for redis: {error}"));
         let launch = Launch {
