@@ -1,12 +1,12 @@
-//! A bucket's state and its arithmetic: the oracle for `lua/`.
+//! A token bucket's state and its arithmetic. `lua/check.lua` is checked against this file.
 //!
-//! The tokens of a bucket lie on a line that rises with time at the limit's rate. The state is the
-//! instant at which that line crosses zero (`empty_at`): the level at `now` is the refill between
-//! the two. Taking tokens moves the instant on by the time they need to come back. Every such span
-//! is a whole number of `1 / refill.tokens` microseconds, so adding and comparing is all there is:
-//! nothing drifts, nothing is rounded. This is the theoretical arrival time of ATM Forum's generic
-//! cell rate algorithm (af-tm-0121.000, section 4.4), measured from the other end so that a changed
-//! burst leaves the level alone.
+//! The number of tokens rises with time at the limit's refill rate. The state is the instant at
+//! which that rising line crosses zero, `empty_at`: the tokens at `now` are those refilled between
+//! the two. Taking tokens moves `empty_at` later, by the time that these tokens need to come back.
+//! Every such span is a whole number of `1 / refill.tokens` microseconds, so the arithmetic only
+//! adds and compares: nothing drifts and nothing is rounded. `empty_at` is the theoretical arrival
+//! time of ATM Forum's generic cell rate algorithm (af-tm-0121.000, section 4.4), measured from the
+//! empty bucket instead of the full one, so that a changed burst does not change the tokens.
 
 use std::time::Duration;
 
@@ -16,30 +16,42 @@ use crate::{
     time::{Moment, Timestamp},
 };
 
-/// The longest that a bucket stands still when the store's clock steps back, in microseconds: one
-/// second.
+/// The longest time that a bucket stands still when the store's clock steps back, in microseconds:
+/// one second.
 pub const MAX_CLOCK_STEP_US: i64 = 1_000_000;
 
-/// The state of one limit for one client.
+/// The state of one limit for one client, as a store keeps it.
+///
+/// It was written at some earlier instant and perhaps under another rate. [`Bucket::settled`]
+/// brings it up to date; only the [`Settled`] bucket can be asked for tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
     empty_at: Moment,
     refill: Refill,
-    /// When the debt was last written; `None` without a debt. Only this tells a debt from a clock
-    /// that stepped back.
+    /// When the debt was last written; `None` without a debt. Only this distinguishes a debt from
+    /// a clock that stepped back.
     indebted_at: Option<Timestamp>,
 }
 
+/// A [`Bucket`] as one rate and one instant see it: in the rate's units, never above its burst, and
+/// never more than [`MAX_CLOCK_STEP_US`] behind a clock that stepped back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled<'r> {
+    bucket: Bucket,
+    rate: &'r Rate,
+    now: Timestamp,
+}
+
 impl Bucket {
-    /// A bucket that was never seen: full.
+    /// Returns a full bucket, which is also the state of a bucket that was never used.
     #[must_use]
-    pub const fn full(numbers: &Rate, now: Timestamp) -> Self {
-        let refill = numbers.refill();
-        let empty_at = Moment::at(now).minus(numbers.fill(), refill.tokens());
+    pub const fn full(rate: &Rate, now: Timestamp) -> Self {
+        let refill = rate.refill();
+        let empty_at = Moment::at(now).minus(rate.fill(), refill.tokens());
         Self { empty_at, refill, indebted_at: None }
     }
 
-    /// A bucket as a store wrote it down; `None` when the parts contradict each other.
+    /// Restores a bucket from the parts that a store kept; `None` when they contradict each other.
     #[must_use]
     pub const fn from_parts(
         empty_at: Moment,
@@ -53,47 +65,58 @@ impl Bucket {
         }
     }
 
-    /// The instant at which the line of tokens crosses zero, in parts of `1 / refill().tokens()`
-    /// microseconds.
+    /// Returns the instant at which the line of tokens crosses zero, in units of
+    /// `1 / refill().tokens()` microseconds.
     #[must_use]
     pub const fn empty_at(&self) -> Moment {
         self.empty_at
     }
 
-    /// The rate under which the state was written.
+    /// Returns the refill rate under which the state was written.
     #[must_use]
     pub const fn refill(&self) -> Refill {
         self.refill
     }
 
-    /// When the debt was last written; `None` without a debt.
+    /// Returns when the debt was last written; `None` without a debt.
     #[must_use]
     pub const fn indebted_at(&self) -> Option<Timestamp> {
         self.indebted_at
     }
 
-    /// The bucket as `numbers` and `now` see it: read in their units, never above their burst, and
-    /// never more than [`MAX_CLOCK_STEP_US`] behind a clock that stepped back.
+    /// Brings the state up to date for `rate` at `now`.
     #[must_use]
-    pub fn settled(self, numbers: &Rate, now: Timestamp) -> Self {
+    pub fn settled(self, rate: &Rate, now: Timestamp) -> Settled<'_> {
         let mut bucket = self;
         bucket.follow_clock(now);
-        if bucket.refill != numbers.refill() {
-            bucket.convert(numbers.refill(), now);
+        if bucket.refill != rate.refill() {
+            bucket.convert(rate.refill(), now);
         }
-        let full = Self::full(numbers, now);
+        let full = Self::full(rate, now);
         if bucket.empty_at < full.empty_at {
-            return full;
+            bucket = full;
         }
-        bucket
+        Settled { bucket, rate, now }
+    }
+
+    /// Returns whether the bucket is full at `now`. A store need not keep a full bucket.
+    #[must_use]
+    pub fn is_full(&self, rate: &Rate, now: Timestamp) -> bool {
+        if self.refill == rate.refill() {
+            // Settling is not needed: it only moves `empty_at` to instants after `now`, or from
+            // before the full bucket's to the full bucket's.
+            self.empty_at <= Self::full(rate, now).empty_at
+        } else {
+            self.settled(rate, now).full_at() <= now
+        }
     }
 
     fn follow_clock(&mut self, now: Timestamp) {
         let latest = now.unix_micros() + MAX_CLOCK_STEP_US;
         match self.indebted_at {
             None => {
-                // Nobody owes: zero was crossed before the bucket was written, so if it lies ahead
-                // the clock went back.
+                // Without a debt, `empty_at` was in the past when it was written. If it is in the
+                // future now, the clock has stepped back.
                 if self.empty_at.micros >= latest {
                     self.empty_at = Moment { micros: latest, fraction: 0 };
                 }
@@ -111,9 +134,9 @@ impl Bucket {
         }
     }
 
-    /// Reads the same tokens in another rate's units. In doubles, as in Lua and in the same order,
-    /// so that both round alike: the level may lose less than a microsecond's refill, once per
-    /// change of a limit's numbers.
+    /// Converts the same number of tokens to another rate's units. It uses floating point, as Lua
+    /// does and in the same order, so that both round alike. The bucket may lose the refill of
+    /// less than one microsecond, once for each change of a limit's rate.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
     fn convert(&mut self, refill: Refill, now: Timestamp) {
         let age = (now.unix_micros() - self.empty_at.micros) as f64;
@@ -125,77 +148,94 @@ impl Bucket {
         self.empty_at = Moment { micros, fraction: 0 };
         self.refill = refill;
     }
+}
 
-    /// Whether `cost` tokens are there at `now`. The bucket is settled.
+impl<'r> Settled<'r> {
+    /// Returns a full bucket, which is also the state of a bucket that was never used.
     #[must_use]
-    pub fn covers(&self, numbers: &Rate, cost: u64, now: Timestamp) -> bool {
-        self.after_taking(numbers, cost) <= Moment::at(now)
+    pub const fn full(rate: &'r Rate, now: Timestamp) -> Self {
+        Self { bucket: Bucket::full(rate, now), rate, now }
     }
 
-    /// Takes `cost` tokens, below zero if need be; the debt is paid by refill, and never grows
-    /// beyond 50 years of it. The bucket is settled.
-    pub fn take(&mut self, numbers: &Rate, cost: u64, now: Timestamp) {
-        self.empty_at = self.after_taking(numbers, cost);
-        let deepest = now.unix_micros() + MAX_FILL_US;
-        if self.empty_at.micros >= deepest {
-            self.empty_at = Moment { micros: deepest, fraction: 0 };
-        }
-        self.mark_debt(now);
-    }
-
-    /// Puts `cost` tokens back, up to the burst. The bucket is settled.
-    pub fn give_back(&mut self, numbers: &Rate, cost: u64, now: Timestamp) {
-        self.empty_at = self.empty_at.minus(numbers.span_of(cost), self.refill.tokens());
-        let full = Self::full(numbers, now);
-        if self.empty_at < full.empty_at {
-            self.empty_at = full.empty_at;
-        }
-        self.mark_debt(now);
-    }
-
-    fn mark_debt(&mut self, now: Timestamp) {
-        self.indebted_at = (self.empty_at > Moment::at(now)).then_some(now);
-    }
-
-    fn after_taking(&self, numbers: &Rate, cost: u64) -> Moment {
-        self.empty_at.plus(numbers.span_of(cost), self.refill.tokens())
-    }
-
-    /// Whole tokens at `now`, rounded down; none while there is a debt. The bucket is settled.
+    /// Returns the state, for a store to keep.
     #[must_use]
-    pub fn remaining(&self, now: Timestamp) -> u64 {
-        let age = now.unix_micros().saturating_sub(self.empty_at.micros);
+    pub const fn bucket(&self) -> Bucket {
+        self.bucket
+    }
+
+    /// Returns whether the bucket holds at least `cost` tokens.
+    #[must_use]
+    pub fn covers(&self, cost: u64) -> bool {
+        self.empty_at_after_taking(cost) <= Moment::at(self.now)
+    }
+
+    /// Takes `cost` tokens, below zero if necessary. Refill pays the debt, which never grows beyond
+    /// 50 years of refill.
+    pub fn take(&mut self, cost: u64) {
+        let empty_at = self.empty_at_after_taking(cost);
+        let deepest = self.now.unix_micros() + MAX_FILL_US;
+        self.set_empty_at(if empty_at.micros >= deepest {
+            Moment { micros: deepest, fraction: 0 }
+        } else {
+            empty_at
+        });
+    }
+
+    /// Puts `cost` tokens back, up to the burst.
+    pub fn give_back(&mut self, cost: u64) {
+        let Bucket { empty_at, refill, .. } = self.bucket;
+        let empty_at = empty_at.minus(self.rate.span_of(cost), refill.tokens());
+        self.set_empty_at(empty_at.max(Bucket::full(self.rate, self.now).empty_at));
+    }
+
+    /// Fills the bucket.
+    pub const fn fill(&mut self) {
+        self.bucket = Bucket::full(self.rate, self.now);
+    }
+
+    /// Returns how many whole tokens the bucket holds, rounded down; 0 while there is a debt.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        let Bucket { empty_at, refill, .. } = self.bucket;
+        let age = self.now.unix_micros().saturating_sub(empty_at.micros);
         let Ok(age) = u64::try_from(age) else { return 0 };
-        let (per_micro, micros, fraction) =
-            (self.refill.tokens, self.refill.micros, self.empty_at.fraction);
-        // As in `span_of`: 64 bits nearly always suffice, and dividing 128 is slow.
-        match age.checked_mul(per_micro) {
-            Some(parts) => parts.saturating_sub(fraction) / micros,
+        // As in `span_of`: 64 bits nearly always suffice, and a division of 128 bits is slow.
+        match age.checked_mul(refill.tokens) {
+            Some(parts) => parts.saturating_sub(empty_at.fraction) / refill.micros,
             None => {
-                let parts =
-                    (u128::from(age) * u128::from(per_micro)).saturating_sub(fraction.into());
-                u64::try_from(parts / u128::from(micros)).unwrap_or(u64::MAX)
+                let parts = (u128::from(age) * u128::from(refill.tokens))
+                    .saturating_sub(empty_at.fraction.into());
+                u64::try_from(parts / u128::from(refill.micros)).unwrap_or(u64::MAX)
             }
         }
     }
 
-    /// The first microsecond at which `cost` tokens are there; `None` when the bucket never holds
-    /// that many. The bucket is settled.
+    /// Returns the first microsecond at which the bucket holds `cost` tokens if none are taken
+    /// before; `None` when it never holds that many.
     #[must_use]
-    pub fn covers_at(&self, numbers: &Rate, cost: u64) -> Option<Timestamp> {
-        (cost <= numbers.burst()).then(|| self.after_taking(numbers, cost).rounded_up())
+    pub fn covers_at(&self, cost: u64) -> Option<Timestamp> {
+        (cost <= self.rate.burst()).then(|| self.empty_at_after_taking(cost).rounded_up())
     }
 
-    /// The first microsecond at which the bucket is full, and its state can be forgotten. The
-    /// bucket is settled.
+    /// Returns the first microsecond at which the bucket is full, from which on its state can be
+    /// forgotten.
     #[must_use]
-    pub const fn full_at(&self, numbers: &Rate) -> Timestamp {
-        self.empty_at.plus(numbers.fill(), self.refill.tokens()).rounded_up()
+    pub const fn full_at(&self) -> Timestamp {
+        self.bucket.empty_at.plus(self.rate.fill(), self.bucket.refill.tokens()).rounded_up()
     }
 
-    /// How long until the bucket is full again: zero when it is. The bucket is settled.
+    /// Returns how long the bucket needs until it is full: zero when it is full already.
     #[must_use]
-    pub const fn full_in(&self, numbers: &Rate, now: Timestamp) -> Duration {
-        self.full_at(numbers).since(now)
+    pub const fn full_in(&self) -> Duration {
+        self.full_at().since(self.now)
+    }
+
+    fn empty_at_after_taking(&self, cost: u64) -> Moment {
+        self.bucket.empty_at.plus(self.rate.span_of(cost), self.bucket.refill.tokens())
+    }
+
+    fn set_empty_at(&mut self, empty_at: Moment) {
+        self.bucket.empty_at = empty_at;
+        self.bucket.indebted_at = (empty_at > Moment::at(self.now)).then_some(self.now);
     }
 }

@@ -1,11 +1,11 @@
-//! One question to a store: costs in buckets, answered all or nothing.
+//! A check: the costs that one request takes from its buckets, decided all or nothing.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::{
-    bucket::Bucket,
+    bucket::{Bucket, Settled},
     bucket_id::{BucketId, Tag},
     cost::Cost,
     decision::{Decision, Retry, Source, Verdict},
@@ -16,12 +16,12 @@ use crate::{
 /// What a check does to its buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Takes every cost if every limit that denies has the tokens, else none.
+    /// Takes every cost if every enforced limit has the tokens, and nothing otherwise.
     #[default]
     Take,
-    /// Answers as [`Action::Take`] would, and changes nothing.
+    /// Decides as [`Action::Take`] would, and changes nothing.
     Peek,
-    /// Takes every cost, below zero if need be: for a cost known only afterwards.
+    /// Takes every cost, below zero if necessary: for a cost that is known only afterwards.
     Charge,
     /// Puts every cost back, up to the burst.
     GiveBack,
@@ -29,26 +29,44 @@ pub enum Action {
     Reset,
 }
 
-/// A cost in one bucket.
+/// One cost in one bucket: a part of a [`Check`].
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The limit asked.
+    /// The limit that the bucket belongs to.
     pub limit: Arc<Limit>,
-    /// Whose bucket of that limit.
+    /// Whose bucket of that limit it is.
     pub tag: Tag,
-    /// The tokens asked for.
+    /// The tokens to take.
     pub cost: Cost,
+    /// The limit's index in the policy's list, where a policy made the part.
+    policy_index: usize,
 }
 
 impl Part {
-    /// The bucket asked.
+    /// Creates a part that asks the bucket of `limit` and `tag` for `cost`.
+    #[must_use]
+    pub const fn new(limit: Arc<Limit>, tag: Tag, cost: Cost) -> Self {
+        Self { limit, tag, cost, policy_index: 0 }
+    }
+
+    /// Notes the limit's index in [`Policy::limits`](crate::Policy::limits).
+    pub(crate) const fn at_policy_index(mut self, index: usize) -> Self {
+        self.policy_index = index;
+        self
+    }
+
+    pub(crate) const fn policy_index(&self) -> usize {
+        self.policy_index
+    }
+
+    /// Returns which bucket the part takes from.
     #[must_use]
     pub fn bucket(&self) -> BucketId {
         BucketId { tag: self.tag, limit: self.limit.key() }
     }
 }
 
-/// A set of costs in buckets, answered all or nothing. No bucket appears twice.
+/// A set of costs in buckets, which is decided all or nothing. No bucket appears twice.
 #[derive(Clone, Debug, Default)]
 pub struct Check {
     action: Action,
@@ -56,13 +74,13 @@ pub struct Check {
 }
 
 impl Check {
-    /// A check of nothing yet, which does `action`.
+    /// Creates a check without parts, which does `action`.
     #[must_use]
     pub fn new(action: Action) -> Self {
         Self { action, parts: SmallVec::new() }
     }
 
-    /// Adds a cost; costs in one bucket add up.
+    /// Adds a part. The costs of parts with the same bucket are added up.
     pub fn push(&mut self, part: Part) {
         match self
             .parts
@@ -74,27 +92,27 @@ impl Check {
         }
     }
 
-    /// This check with a further cost.
+    /// Adds a part, as [`Check::push`] does, and returns the check.
     #[must_use]
     pub fn with(mut self, limit: &Arc<Limit>, tag: Tag, cost: Cost) -> Self {
-        self.push(Part { limit: Arc::clone(limit), tag, cost });
+        self.push(Part::new(Arc::clone(limit), tag, cost));
         self
     }
 
-    /// What the check does.
+    /// Returns what the check does.
     #[must_use]
     pub const fn action(&self) -> Action {
         self.action
     }
 
-    /// The costs asked for, one a bucket.
+    /// Returns the parts, one for each bucket.
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// Decides on `buckets`, one for each part in the same order, as they stood at `now`; the
-    /// decision's effect is left in them. A denied check leaves them as they were.
+    /// Decides the check on `buckets`, one for each part in the same order, and writes the
+    /// decision's effect into them. A denied check leaves them unchanged.
     ///
     /// # Panics
     /// When there are fewer buckets than parts.
@@ -102,33 +120,36 @@ impl Check {
     pub fn decide(&self, buckets: &mut [Bucket], now: Timestamp, source: Source) -> Decision {
         assert!(
             buckets.len() >= self.parts.len(),
-            "a check is decided on one bucket for each of its parts"
+            "a check needs one bucket for each of its parts"
         );
-        if let ([part], [bucket, ..]) = (&*self.parts, &mut *buckets) {
-            return self.decide_one(part, bucket, now, source);
+        if let ([part], [stored, ..]) = (&*self.parts, &mut *buckets) {
+            return self.decide_one(part, stored, now, source);
         }
-        let settled = |(part, bucket): (&Part, &Bucket)| {
-            let bucket = bucket.settled(part.limit.rate(), now);
-            (bucket, self.admits(part, &bucket, now))
-        };
-        let settled: SmallVec<[(Bucket, bool); 4]> =
-            self.parts.iter().zip(&*buckets).map(settled).collect();
+        let settled: SmallVec<[(Settled<'_>, bool); 4]> = self
+            .parts
+            .iter()
+            .zip(&*buckets)
+            .map(|(part, stored)| {
+                let bucket = stored.settled(part.limit.rate(), now);
+                (bucket, self.admits(part, &bucket))
+            })
+            .collect();
         let allowed = self
             .parts
             .iter()
             .zip(&settled)
             .all(|(part, (_, admitted))| *admitted || !part.limit.denies());
-        let apply =
-            |((part, stored), (mut bucket, admitted)): ((&Part, &mut Bucket), (Bucket, bool))| {
-                if self.apply(&mut bucket, part, admitted && allowed, now) {
-                    *stored = bucket;
-                }
-                verdict(part, &bucket, admitted, now)
-            };
-        Decision::new(allowed, self.parts.iter().zip(buckets).zip(settled).map(apply), now, source)
+        let parts = self.parts.iter().zip(buckets).zip(settled);
+        let verdicts = parts.map(|((part, stored), (mut bucket, admitted))| {
+            if self.apply(part, &mut bucket, admitted && allowed) {
+                *stored = bucket.bucket();
+            }
+            verdict(part, &bucket, admitted, now)
+        });
+        Decision::new(allowed, verdicts, now, source)
     }
 
-    /// As above, for the check of one part, which nearly all are.
+    /// Decides a check of one part, as nearly all checks are, without collecting anything.
     fn decide_one(
         &self,
         part: &Part,
@@ -137,57 +158,49 @@ impl Check {
         source: Source,
     ) -> Decision {
         let mut bucket = stored.settled(part.limit.rate(), now);
-        let admitted = self.admits(part, &bucket, now);
-        if self.apply(&mut bucket, part, admitted, now) {
-            *stored = bucket;
+        let admitted = self.admits(part, &bucket);
+        if self.apply(part, &mut bucket, admitted) {
+            *stored = bucket.bucket();
         }
-        Decision::new(
-            admitted || !part.limit.denies(),
-            [verdict(part, &bucket, admitted, now)],
-            now,
-            source,
-        )
+        let allowed = admitted || !part.limit.denies();
+        Decision::new(allowed, [verdict(part, &bucket, admitted, now)], now, source)
     }
 
-    /// Whether the bucket has the tokens that are asked for, if any are.
-    fn admits(&self, part: &Part, bucket: &Bucket, now: Timestamp) -> bool {
+    /// Returns whether the bucket has the tokens that the action needs.
+    fn admits(&self, part: &Part, bucket: &Settled<'_>) -> bool {
         match self.action {
-            Action::Take | Action::Peek => {
-                bucket.covers(part.limit.rate(), part.cost.tokens(), now)
-            }
+            Action::Take | Action::Peek => bucket.covers(part.cost.tokens()),
             Action::Charge | Action::GiveBack | Action::Reset => true,
         }
     }
 
-    fn apply(&self, bucket: &mut Bucket, part: &Part, admitted: bool, now: Timestamp) -> bool {
-        let (numbers, cost) = (part.limit.rate(), part.cost.tokens());
+    /// Does the action to the bucket, and returns whether it changed anything.
+    fn apply(&self, part: &Part, bucket: &mut Settled<'_>, admitted: bool) -> bool {
+        let cost = part.cost.tokens();
         match self.action {
             Action::Peek => return false,
             Action::Take if !admitted || cost == 0 => return false,
-            Action::Take | Action::Charge => bucket.take(numbers, cost, now),
-            Action::GiveBack => bucket.give_back(numbers, cost, now),
-            Action::Reset => *bucket = Bucket::full(numbers, now),
+            Action::Take | Action::Charge => bucket.take(cost),
+            Action::GiveBack => bucket.give_back(cost),
+            Action::Reset => bucket.fill(),
         }
         true
     }
 }
 
-/// What a limit says once its bucket is as the decision left it.
-fn verdict(part: &Part, bucket: &Bucket, admitted: bool, now: Timestamp) -> Verdict {
-    let numbers = part.limit.rate();
+/// Returns the verdict of a limit whose bucket is as the decision left it.
+fn verdict(part: &Part, bucket: &Settled<'_>, admitted: bool, now: Timestamp) -> Verdict {
     let retry = if admitted {
         Retry::Now
     } else {
-        bucket
-            .covers_at(numbers, part.cost.tokens())
-            .map_or(Retry::Never, |at| Retry::After(at.since(now)))
+        bucket.covers_at(part.cost.tokens()).map_or(Retry::Never, |at| Retry::After(at.since(now)))
     };
     Verdict {
         limit: Arc::clone(&part.limit),
         cost: part.cost,
         admitted,
-        remaining: bucket.remaining(now),
-        reset_in: bucket.full_in(numbers, now),
+        remaining: bucket.remaining(),
+        reset_in: bucket.full_in(),
         retry,
     }
 }

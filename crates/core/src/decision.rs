@@ -45,16 +45,11 @@ pub enum Retry {
 
 /// Where a decision was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Source {
     /// In the store.
     Store,
-    /// In a bucket of the process, while the store was away.
+    /// In this process: the store could not be reached, or no limit applied.
     Local,
-    /// From a denial that was known to be true still.
-    Cache,
-    /// From tokens taken ahead of need.
-    Lease,
 }
 
 impl Decision {

@@ -5,15 +5,15 @@
 //! the scripts in `lua/`: both give the same answers, to the digit.
 //!
 //! ```
-//! use sluice_core::{Bucket, Rate, Timestamp};
+//! use sluice_core::{Rate, Settled, Timestamp};
 //!
-//! let numbers = Rate::new("60/minute".parse()?, 10)?;
+//! let rate = Rate::new("60/minute".parse()?, 10)?;
 //! let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
-//! let mut bucket = Bucket::full(&numbers, now);
-//! assert!(bucket.covers(&numbers, 10, now));
-//! bucket.take(&numbers, 10, now);
-//! assert_eq!(bucket.remaining(now), 0);
-//! assert_eq!(bucket.covers_at(&numbers, 1).unwrap().since(now).as_millis(), 1_000);
+//! let mut bucket = Settled::full(&rate, now);
+//! assert!(bucket.covers(10));
+//! bucket.take(10);
+//! assert_eq!(bucket.remaining(), 0);
+//! assert_eq!(bucket.covers_at(1).unwrap().since(now).as_millis(), 1_000);
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
@@ -29,7 +29,7 @@ mod refill_rate;
 mod request;
 mod time;
 
-pub use bucket::{Bucket, MAX_CLOCK_STEP_US};
+pub use bucket::{Bucket, MAX_CLOCK_STEP_US, Settled};
 pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger, Value};
 pub use check::{Action, Check, Part};
 pub use cost::{Cost, CostError};

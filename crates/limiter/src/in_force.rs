@@ -53,7 +53,7 @@ impl InForce {
         decided: &Result<Decision, StoreError>,
         since: Option<Instant>,
     ) {
-        let counters = matched.limits.iter().map(|&limit| &self.decisions[limit]);
+        let counters = matched.limits().map(|limit| &self.decisions[limit]);
         record(action, decided, counters, &self.hits[matched.endpoint], &self.durations, since);
         if let (Action::Take, Ok(decision), Some(client)) = (action, decided, matched.client)
             && let Some(tally) = self.tallies.get(matched.endpoint)
@@ -104,7 +104,7 @@ fn outcome(verdict: &Verdict) -> OutcomeLabel {
 /// The source as the catalogue knows it.
 pub(crate) fn source(source: Source) -> sluice_telemetry::SourceLabel {
     match source {
+        Source::Store => sluice_telemetry::SourceLabel::Store,
         Source::Local => sluice_telemetry::SourceLabel::Local,
-        _ => sluice_telemetry::SourceLabel::Store,
     }
 }

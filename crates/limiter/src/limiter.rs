@@ -178,16 +178,12 @@ impl Limiter {
         };
         let asked: Vec<Result<_, LimiterError>> = requests.iter().map(&mut ask).collect();
         let (decided, since) = self.decide_all(&span, &checks).await;
-        let mut decided = decided.into_iter();
-        let mut answer = |(matched, limited)| {
+        let mut decided = checks.into_iter().zip(decided);
+        let mut answer = |(mut matched, limited): (Matched, bool)| {
             if limited {
-                finish(
-                    &in_force,
-                    Action::Take,
-                    &matched,
-                    decided.next().expect("a store answers every check"),
-                    since,
-                )
+                let (check, decided) = decided.next().expect("a store answers every check");
+                matched.check = check;
+                finish(&in_force, Action::Take, &matched, decided, since)
             } else {
                 Ok(self.unlimited(&in_force, &matched))
             }

@@ -41,8 +41,6 @@ mod tier;
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use smallvec::SmallVec;
-
 pub use builder::{Endpoint, LimitSpec, PolicyBuilder};
 pub use error::{LimitField, Location, PolicyError, PolicyErrorKind, TierField};
 pub use pattern::PatternError;
@@ -78,8 +76,6 @@ pub struct Policy {
 pub struct Matched {
     /// The limits that apply; none for an exempt path, and where nothing is limited.
     pub check: Check,
-    /// For each part of the check, its limit's place in [`Policy::limits`].
-    pub limits: SmallVec<[usize; 2]>,
     /// The place in [`Policy::endpoints`] of the pattern that covers the path.
     pub endpoint: usize,
     /// Whose request it is; `None` for an exempt path, where nobody looks.
@@ -204,20 +200,19 @@ impl Policy {
 }
 
 impl Matched {
+    /// Returns the index in [`Policy::limits`] of each part's limit, in the order of the parts.
+    pub fn limits(&self) -> impl Iterator<Item = usize> {
+        self.check.parts().iter().map(Part::policy_index)
+    }
+
     fn new(action: Action, endpoint: usize, client: Option<Tag>) -> Self {
-        Self {
-            check: Check::new(action),
-            limits: SmallVec::new(),
-            endpoint,
-            client,
-            exempt: client.is_none(),
-        }
+        Self { check: Check::new(action), endpoint, client, exempt: client.is_none() }
     }
 
     fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {
         if let Some(Applied { limit, index }) = applied {
-            self.check.push(Part { limit: Arc::clone(limit), tag, cost });
-            self.limits.push(*index);
+            let part = Part::new(Arc::clone(limit), tag, cost);
+            self.check.push(part.at_policy_index(*index));
         }
     }
 }

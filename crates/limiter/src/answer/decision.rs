@@ -230,7 +230,7 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::{Value, json};
-    use sluice_core::{Action, Bucket, Check, Cost, Source, Timestamp};
+    use sluice_core::{Action, Check, Cost, Settled, Source, Timestamp};
     use sluice_testkit::decisions::{check_of, limit, tag};
 
     use super::*;
@@ -261,8 +261,9 @@ mod tests {
     #[test]
     fn a_denied_check_is_a_problem_with_the_words_of_older_clients() {
         let limit = limit("default", "60/minute", 10);
-        let mut buckets = [Bucket::full(limit.rate(), NOW)];
-        buckets[0].take(limit.rate(), 8, NOW);
+        let mut bucket = Settled::full(limit.rate(), NOW);
+        bucket.take(8);
+        let mut buckets = [bucket.bucket()];
         let check = Check::new(Action::Take).with(&limit, tag(), Cost::new(5).unwrap());
         let reason =
             "limit default (60/minute, burst 10) has 2 of the 5 tokens asked for: try again in 3 s";

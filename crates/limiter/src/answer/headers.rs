@@ -181,7 +181,7 @@ impl Text {
 mod tests {
     use std::time::Duration;
 
-    use sluice_core::{Action, Bucket, Mode, Source, Timestamp};
+    use sluice_core::{Action, Mode, Settled, Source, Timestamp};
     use sluice_testkit::decisions::{check_of, limit, tag};
 
     use super::*;
@@ -221,8 +221,9 @@ mod tests {
     #[test]
     fn a_denied_check_says_when_to_return() {
         let limit = limit("slow", "1 per 90s", 2);
-        let mut buckets = [Bucket::full(limit.rate(), NOW)];
-        buckets[0].take(limit.rate(), 2, NOW);
+        let mut bucket = Settled::full(limit.rate(), NOW);
+        bucket.take(2);
+        let mut buckets = [bucket.bucket()];
         let later = NOW.after(Duration::from_micros(500_000));
         let check =
             sluice_core::Check::new(Action::Take).with(&limit, tag(), sluice_core::Cost::ONE);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sluice_core::{Action, Bucket, BucketId, Check, Cost, Limit, Part, Rate, Timestamp};
+use sluice_core::{Action, Bucket, BucketId, Check, Cost, Limit, Part, Rate, Settled, Timestamp};
 
 use crate::Clock;
 
@@ -195,13 +195,13 @@ impl Pages {
 
 impl Entry {
     fn new(part: &Part, refill: &Rate, now: Timestamp) -> Self {
-        let mut refilled = Bucket::full(refill, now);
-        refilled.take(refill, refill.burst(), now);
+        let mut refilled = Settled::full(refill, now);
+        refilled.take(refill.burst());
         let mut entry = Self {
             limit: Arc::clone(&part.limit),
             admitted: Cost::NONE,
             refill: *refill,
-            refilled,
+            refilled: refilled.bucket(),
         };
         entry.add(part.cost, now);
         entry
@@ -209,15 +209,15 @@ impl Entry {
 
     fn add(&mut self, cost: Cost, now: Timestamp) {
         self.admitted = self.admitted.plus(cost);
-        self.refilled = self.refilled.settled(&self.refill, now);
-        self.refilled.take(&self.refill, cost.tokens(), now);
+        let mut refilled = self.refilled.settled(&self.refill, now);
+        refilled.take(cost.tokens());
+        self.refilled = refilled.bucket();
     }
 
     /// The tokens to charge now, rounded up.
     fn owed(&self, now: Timestamp) -> Cost {
         let rate = self.refill.refill();
-        let lacking_us =
-            self.refilled.settled(&self.refill, now).full_in(&self.refill, now).as_micros();
+        let lacking_us = self.refilled.settled(&self.refill, now).full_in().as_micros();
         let lacking = (lacking_us * u128::from(rate.tokens())).div_ceil(rate.micros().into());
         let lacking = u64::try_from(lacking)
             .ok()
@@ -291,7 +291,7 @@ mod tests {
 
     fn part(client: u64, tokens: u64) -> Part {
         let limit = Limit::new("hourly", Algorithm::TokenBucket(numbers("60/hour", 10))).unwrap();
-        Part { limit: Arc::new(limit), tag: tag(client), cost: Cost::new(tokens).unwrap() }
+        Part::new(Arc::new(limit), tag(client), Cost::new(tokens).unwrap())
     }
 
     fn note(ledger: &Ledger, client: u64, tokens: u64, now: Timestamp) {
@@ -425,30 +425,30 @@ mod tests {
             let whole = Rate::new(rate, burst).unwrap();
             let refill = Rate::new(rate.shared_among(replicas), burst.div_ceil(replicas)).unwrap();
             let clock = ManualClock::new(START);
-            let mut in_time = Bucket::full(&whole, START);
-            in_time.take(&whole, spent_before.min(burst), START);
-            let mut late = in_time;
+            let mut in_time = Settled::full(&whole, START);
+            in_time.take(spent_before.min(burst));
+            let spent = in_time.bucket();
             let ledgers: Vec<_> = (0..replicas).map(|_| Ledger::with_room_for(1)).collect();
             for (gap, replica, tokens) in admitted {
                 clock.advance(Duration::from_micros(gap));
                 let now = clock.now();
-                in_time = in_time.settled(&whole, now);
-                in_time.take(&whole, tokens, now);
+                in_time = in_time.bucket().settled(&whole, now);
+                in_time.take(tokens);
                 ledgers[usize::try_from(replica % replicas).unwrap()].note(&part(1, tokens), &refill, now);
             }
             clock.advance(Duration::from_micros(idle));
             let now = clock.now();
-            in_time = in_time.settled(&whole, now);
-            late = late.settled(&whole, now);
+            in_time = in_time.bucket().settled(&whole, now);
+            let mut late = spent.settled(&whole, now);
             for ledger in &ledgers {
                 for (_, tokens) in charged(&ledger.take(1, &clock)) {
-                    late.take(&whole, tokens, now);
+                    late.take(tokens);
                 }
             }
-            prop_assert!(late.empty_at() >= in_time.empty_at(), "more by {:?}", (late, in_time));
+            prop_assert!(late.bucket().empty_at() >= in_time.bucket().empty_at(), "more by {:?}", (late, in_time));
             if replicas == 1 {
-                in_time.take(&whole, burst + 1, now);
-                prop_assert!(late.empty_at() <= in_time.empty_at(), "less by more than a burst: {:?}", (late, in_time));
+                in_time.take(burst + 1);
+                prop_assert!(late.bucket().empty_at() <= in_time.bucket().empty_at(), "less by more than a burst: {:?}", (late, in_time));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Bucket, Check, Decision, OnStoreFailure, Part, Rate, Retry, Source, Timestamp, Verdict,
+    Action, Check, Decision, OnStoreFailure, Part, Rate, Retry, Settled, Source, Timestamp, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -99,11 +99,8 @@ impl LocalFallback {
         let replicas = self.replicas.get();
         let mut local = Check::new(action);
         for part in check.parts().iter().filter(|part| is_local(part)) {
-            local.push(Part {
-                limit: self.shares.of(&part.limit, replicas).limit,
-                tag: part.tag,
-                cost: part.cost,
-            });
+            let share = self.shares.of(&part.limit, replicas).limit;
+            local.push(Part::new(share, part.tag, part.cost));
         }
         self.local.decide_now(&local)
     }
@@ -146,28 +143,27 @@ fn on_the_whole(part: &Part, verdict: &Verdict) -> Verdict {
 
 /// Nobody counts, so it reads as from a bucket that was never seen.
 fn unasked_and_passed(part: &Part, taken: bool, now: Timestamp) -> Verdict {
-    let numbers = part.limit.rate();
-    let mut bucket = Bucket::full(numbers, now);
+    let mut bucket = Settled::full(part.limit.rate(), now);
     if taken {
-        bucket.take(numbers, part.cost.tokens(), now);
+        bucket.take(part.cost.tokens());
     }
-    verdict(part, true, &bucket, Retry::Now, now)
+    verdict(part, true, &bucket, Retry::Now)
 }
 
 fn unasked_and_denied(part: &Part, now: Timestamp) -> Verdict {
-    let numbers = part.limit.rate();
-    let mut bucket = Bucket::full(numbers, now);
-    bucket.take(numbers, numbers.burst(), now);
-    verdict(part, false, &bucket, retry_with_the_store(part), now)
+    let rate = part.limit.rate();
+    let mut bucket = Settled::full(rate, now);
+    bucket.take(rate.burst());
+    verdict(part, false, &bucket, retry_with_the_store(part))
 }
 
-fn verdict(part: &Part, admitted: bool, bucket: &Bucket, retry: Retry, now: Timestamp) -> Verdict {
+fn verdict(part: &Part, admitted: bool, bucket: &Settled<'_>, retry: Retry) -> Verdict {
     Verdict {
         limit: Arc::clone(&part.limit),
         cost: part.cost,
         admitted,
-        remaining: bucket.remaining(now),
-        reset_in: bucket.full_in(part.limit.rate(), now),
+        remaining: bucket.remaining(),
+        reset_in: bucket.full_in(),
         retry,
     }
 }

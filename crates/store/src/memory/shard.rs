@@ -66,7 +66,7 @@ impl Kept {
     /// The bucket, unless it is full again, which is the same as never seen.
     fn unless_full(&self, now: Timestamp) -> Option<Bucket> {
         let bucket = self.bucket();
-        (now < bucket.full_at(self.limit.rate())).then_some(bucket)
+        (!bucket.is_full(self.limit.rate(), now)).then_some(bucket)
     }
 
     fn set(&mut self, part: &Part, bucket: &Bucket) {
@@ -106,7 +106,7 @@ impl Shard {
         now: Timestamp,
         decide: impl FnOnce(&mut Bucket) -> R,
     ) -> R {
-        let numbers = part.limit.rate();
+        let rate = part.limit.rate();
         let entry = self.buckets.entry(
             hash(&part.bucket()),
             |kept| kept.is_of(part),
@@ -114,11 +114,11 @@ impl Shard {
         );
         let kept =
             if let Entry::Occupied(kept) = &entry { kept.get().unless_full(now) } else { None };
-        let before = kept.unwrap_or_else(|| Bucket::full(numbers, now));
+        let before = kept.unwrap_or_else(|| Bucket::full(rate, now));
         let mut after = before;
         let decision = decide(&mut after);
         if after != before {
-            let full = after.full_at(numbers) <= now;
+            let full = after.is_full(rate, now);
             match entry {
                 Entry::Occupied(entry) if full => drop(entry.remove()),
                 Entry::Occupied(mut entry) => entry.get_mut().set(part, &after),

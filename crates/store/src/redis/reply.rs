@@ -95,7 +95,7 @@ impl Reply {
             check.parts().iter().zip(places).zip(before.iter().zip(&buckets))
         {
             if before != after {
-                in_hand[place] = (after.full_at(part.limit.rate()) > self.now).then_some(*after);
+                in_hand[place] = (!after.is_full(part.limit.rate(), self.now)).then_some(*after);
             }
         }
         Ok(decision)

@@ -44,7 +44,8 @@ impl Oracle {
             let expected = check.decide(&mut after, now, decision.source());
             if expected == *decision {
                 for (i, part) in check.parts().iter().enumerate() {
-                    let changed = Some((after[i], after[i].full_at(part.limit.rate())));
+                    let full_at = after[i].settled(part.limit.rate(), now).full_at();
+                    let changed = Some((after[i], full_at));
                     let state = if before[i] == after[i] { states[i] } else { changed };
                     if !left[i].contains(&state) {
                         left[i].push(state);

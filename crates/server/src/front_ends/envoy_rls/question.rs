@@ -166,7 +166,7 @@ impl<'r> Question<'r> {
                 Passes::Tokens(Tokens { limit: enforced, advice }) => {
                     let tokens = if limit.is_quota { advice } else { enforced };
                     let tag = rules.tag(domain, &descriptor.entries, found);
-                    let part = Part { limit: tokens.clone(), tag, cost: asked(descriptor) };
+                    let part = Part::new(tokens.clone(), tag, asked(descriptor));
                     question.ask(part, limit, descriptor.is_negative_hits)
                 }
             };
