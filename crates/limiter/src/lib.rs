@@ -86,21 +86,23 @@
 //! [`RateLimitLayer`] and [`MetricsLayer`] put all this in front of an axum, hyper or tonic
 //! service; [`layer`] has examples.
 
-pub mod answer;
 pub mod events;
 pub mod figures;
 pub mod identify;
 pub mod layer;
+pub mod response;
 
+mod active_policy;
+mod checked;
 mod error;
-mod in_force;
 mod limiter;
 mod metered;
 mod traced;
 
+pub use checked::Checked;
 pub use error::LimiterError;
 pub use layer::{MetricsLayer, RateLimitLayer};
-pub use limiter::{Checked, Counters, Limiter};
+pub use limiter::{Counters, Limiter};
 pub use metered::MeteredRoundTrips;
 
 pub use sluice_core::{

@@ -8,9 +8,10 @@ use sluice_store::{Clock, MonotonicClock, Store, StoreError, StoreFuture};
 use sluice_telemetry::{BoundDecisions, BoundHits, DecisionSpan, OTHER, Recorders};
 
 use crate::{
+    active_policy::{ActivePolicy, record},
+    checked::Checked,
     error::LimiterError,
     figures::{EndpointTally, Tally},
-    in_force::{InForce, record},
     traced,
 };
 
@@ -24,7 +25,7 @@ pub struct Limiter {
 
 #[derive(Debug)]
 struct Inner {
-    in_force: ArcSwap<InForce>,
+    active_policy: ArcSwap<ActivePolicy>,
     store: Arc<dyn Store>,
     recorders: Recorders,
     /// Counts for the fleet, where one is told.
@@ -33,15 +34,6 @@ struct Inner {
     other: Option<Arc<EndpointTally>>,
     /// Tells when a request was decided that no store was asked about.
     clock: MonotonicClock,
-}
-
-/// A request that was decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
-    /// The answer.
-    pub decision: Decision,
-    /// The pattern that covers the request's path, or `other`: what a metric's label may say.
-    pub endpoint: Arc<str>,
 }
 
 /// What counts the decisions of a check that was made of other rules than the policy's.
@@ -77,11 +69,12 @@ impl Limiter {
         recorders: &Recorders,
         tally: Option<Tally>,
     ) -> Self {
-        let in_force = ArcSwap::from_pointee(InForce::new(policy, recorders, tally.as_ref()));
+        let active_policy =
+            ArcSwap::from_pointee(ActivePolicy::new(policy, recorders, tally.as_ref()));
         let other = tally.as_ref().map(|tally| tally.endpoint(&Arc::from(OTHER)));
         Self {
             inner: Arc::new(Inner {
-                in_force,
+                active_policy,
                 store,
                 recorders: recorders.clone(),
                 tally,
@@ -145,19 +138,21 @@ impl Limiter {
         action: Action,
         request: &Request<'_>,
     ) -> Result<Checked, LimiterError> {
-        let in_force = self.inner.in_force.load();
-        let matched = in_force.policy.check(action, request)?;
+        let active_policy = self.inner.active_policy.load();
+        let matched = active_policy.policy.check(action, request)?;
         if matched.check.parts().is_empty() {
-            return Ok(self.unlimited(&in_force, &matched));
+            return Ok(self.unlimited(&active_policy, &matched));
         }
         match span.in_scope(|| self.inner.store.decide(&matched.check)) {
-            StoreFuture::Ready(Some(decided)) => finish(&in_force, action, &matched, decided, None),
+            StoreFuture::Ready(Some(decided)) => {
+                finish(&active_policy, action, &matched, decided, None)
+            }
             waiting => {
                 // A guard kept for long would make it slow for others to look at the policy.
-                let in_force = Guard::into_inner(in_force);
+                let active_policy = Guard::into_inner(active_policy);
                 let started = Instant::now();
                 let decided = waiting.await;
-                finish(&in_force, action, &matched, decided, Some(started))
+                finish(&active_policy, action, &matched, decided, Some(started))
             }
         }
     }
@@ -166,10 +161,10 @@ impl Limiter {
     /// stand in the order of the requests.
     pub async fn check_all(&self, requests: &[Request<'_>]) -> Vec<Result<Checked, LimiterError>> {
         let span = DecisionSpan::batch(requests.len());
-        let in_force = self.inner.in_force.load_full();
+        let active_policy = self.inner.active_policy.load_full();
         let mut checks = Vec::with_capacity(requests.len());
         let mut ask = |request| {
-            let mut matched = in_force.policy.check(Action::Take, request)?;
+            let mut matched = active_policy.policy.check(Action::Take, request)?;
             let limited = !matched.check.parts().is_empty();
             if limited {
                 checks.push(mem::take(&mut matched.check));
@@ -183,9 +178,9 @@ impl Limiter {
             if limited {
                 let (check, decided) = decided.next().expect("a store answers every check");
                 matched.check = check;
-                finish(&in_force, Action::Take, &matched, decided, since)
+                finish(&active_policy, Action::Take, &matched, decided, since)
             } else {
-                Ok(self.unlimited(&in_force, &matched))
+                Ok(self.unlimited(&active_policy, &matched))
             }
         };
         let checked: Vec<_> = asked.into_iter().map(|asked| asked.and_then(&mut answer)).collect();
@@ -256,22 +251,22 @@ impl Limiter {
         &self.inner.recorders
     }
 
-    fn unlimited(&self, in_force: &InForce, matched: &Matched) -> Checked {
+    fn unlimited(&self, active_policy: &ActivePolicy, matched: &Matched) -> Checked {
         Checked {
             decision: Decision::unlimited(self.inner.clock.now()),
-            endpoint: in_force.endpoint(matched),
+            endpoint: active_policy.endpoint(matched),
         }
     }
 
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.inner.in_force.load().policy)
+        Arc::clone(&self.inner.active_policy.load().policy)
     }
 
     /// Puts `policy` into force for every check that starts from now on; buckets stay as they are.
     pub fn replace_policy(&self, policy: Policy) {
-        self.inner.in_force.store(Arc::new(InForce::new(
+        self.inner.active_policy.store(Arc::new(ActivePolicy::new(
             policy,
             &self.inner.recorders,
             self.inner.tally.as_ref(),
@@ -288,14 +283,14 @@ impl Limiter {
 /// Records the decision; `since` when it was waited for, if it was: reading the clock twice takes
 /// as long as deciding in memory.
 fn finish(
-    in_force: &InForce,
+    active_policy: &ActivePolicy,
     action: Action,
     matched: &Matched,
     decided: Result<Decision, StoreError>,
     since: Option<Instant>,
 ) -> Result<Checked, LimiterError> {
-    in_force.record(action, matched, &decided, since);
-    Ok(Checked { decision: decided?, endpoint: in_force.endpoint(matched) })
+    active_policy.record(action, matched, &decided, since);
+    Ok(Checked { decision: decided?, endpoint: active_policy.endpoint(matched) })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use sluice_core::{Action, Decision};
 use sluice_store::StoreError;
 use sluice_telemetry::{DecisionSpan, OutcomeLabel};
 
-use crate::{error::LimiterError, in_force::source, limiter::Checked};
+use crate::{active_policy::source, checked::Checked, error::LimiterError};
 
 /// What a check of a request came to.
 pub(crate) fn checked(

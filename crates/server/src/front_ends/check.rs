@@ -31,7 +31,7 @@ use serde::{
 use serde_json::value::RawValue;
 use sluice::{
     Attributes, Client, Cost, Limiter, Request,
-    answer::{
+    response::{
         DecisionBody, ProblemBody,
         schema::{Allowed, Denied},
     },

@@ -2,7 +2,7 @@
 
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
-use sluice::answer::{DecisionBody, PROBLEM_JSON, headers};
+use sluice::response::{DecisionBody, PROBLEM_JSON, headers};
 use sluice_core::Decision;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

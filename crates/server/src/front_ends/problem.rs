@@ -13,7 +13,7 @@ use http::{
 };
 use sluice::{
     LimiterError, RequestError, StoreError,
-    answer::{PROBLEM_JSON, ProblemBody, ProblemKind},
+    response::{PROBLEM_JSON, ProblemBody, ProblemKind},
 };
 
 /// A kind of problem: the names that clients may rely on.

@@ -7,10 +7,7 @@ use http::request::Parts;
 use sluice_core::{Client, Request};
 
 use super::refusal::Refusal;
-use crate::{
-    identify::Identifier,
-    limiter::{Checked, Limiter},
-};
+use crate::{checked::Checked, identify::Identifier, limiter::Limiter};
 
 /// What is known of a request once it is checked.
 pub(super) struct Asked {

@@ -13,7 +13,7 @@ use sluice_core::Decision;
 use tower_service::Service;
 
 use super::{body::RateLimitBody, check::Asked, refusal};
-use crate::{answer::headers, layer::Endpoint, limiter::Checked};
+use crate::{checked::Checked, layer::Endpoint, response::headers};
 
 /// A check under way. It borrows from the request's head that it holds, so it needs a place that
 /// does not move.

@@ -3,7 +3,10 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use http::Extensions;
 use tower_layer::Layer;
 
-use super::{peer::Peer, service::RateLimit};
+use super::{
+    peer::Peer,
+    service::{RateLimit, Settings},
+};
 use crate::{identify::Identifier, limiter::Limiter};
 
 /// Checks every request against a limiter before it reaches the service within.
@@ -12,14 +15,6 @@ use crate::{identify::Identifier, limiter::Limiter};
 #[derive(Clone)]
 pub struct RateLimitLayer<P = ()> {
     settings: Arc<Settings<P>>,
-}
-
-/// What all services of a layer share.
-#[derive(Clone)]
-pub(super) struct Settings<P> {
-    pub(super) limiter: Limiter,
-    pub(super) identifier: Arc<Identifier>,
-    pub(super) peer: P,
 }
 
 impl RateLimitLayer {
@@ -66,15 +61,5 @@ impl<S, P: Peer> Layer<S> for RateLimitLayer<P> {
 impl<P> fmt::Debug for RateLimitLayer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.fmt(f)
-    }
-}
-
-impl<P> fmt::Debug for Settings<P> {
-    /// Leaves out the peer's closure, of which there is nothing to show.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitLayer")
-            .field("limiter", &self.limiter)
-            .field("identifier", &self.identifier)
-            .finish_non_exhaustive()
     }
 }

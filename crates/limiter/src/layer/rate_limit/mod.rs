@@ -2,7 +2,7 @@
 //!
 //! A request that may pass is answered by the service, and the answer says where its client stands:
 //! `X-RateLimit-Limit`, `X-RateLimit-Remaining`, `X-RateLimit-Reset`, `RateLimit-Policy` and
-//! `RateLimit`, as [`answer::headers`](crate::answer::headers) writes them. One that may not is
+//! `RateLimit`, as [`response::headers`](crate::response::headers) writes them. One that may not is
 //! answered in the service's place:
 //!
 //! | what | HTTP | gRPC |

@@ -9,8 +9,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sluice_core::{Decision, RequestError};
 
 use crate::{
-    answer::{DecisionBody, PROBLEM_JSON, ProblemBody, ProblemKind, headers},
     error::LimiterError,
+    response::{DecisionBody, PROBLEM_JSON, ProblemBody, ProblemKind, headers},
 };
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");

@@ -9,9 +9,8 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{
-    body::RateLimitBody, check::check, future::RateLimitFuture, layer::Settings, peer::Peer,
-};
+use super::{body::RateLimitBody, check::check, future::RateLimitFuture, peer::Peer};
+use crate::{identify::Identifier, limiter::Limiter};
 
 /// Checks every request before it reaches the service within.
 ///
@@ -20,6 +19,14 @@ use super::{
 pub struct RateLimit<S, P = ()> {
     inner: S,
     settings: Arc<Settings<P>>,
+}
+
+/// The parts that all services of a layer share.
+#[derive(Clone)]
+pub(super) struct Settings<P> {
+    pub(super) limiter: Limiter,
+    pub(super) identifier: Arc<Identifier>,
+    pub(super) peer: P,
 }
 
 impl<S, P> RateLimit<S, P> {
@@ -62,5 +69,15 @@ impl<S: fmt::Debug, P> fmt::Debug for RateLimit<S, P> {
             .field("inner", &self.inner)
             .field("settings", &self.settings)
             .finish()
+    }
+}
+
+impl<P> fmt::Debug for Settings<P> {
+    /// Leaves out the peer's closure, of which there is nothing to show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitLayer")
+            .field("limiter", &self.limiter)
+            .field("identifier", &self.identifier)
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice::answer::headers;
+use sluice::response::headers;
 use sluice_core::{Decision, Source, Verdict};
 use smallvec::SmallVec;
 

@@ -47,7 +47,7 @@ use http::{
     request::Parts,
 };
 use hyper::{body::Incoming, client::conn::TrySendError, upgrade};
-use sluice::{Recorders, answer::headers};
+use sluice::{Recorders, response::headers};
 use sluice_core::Decision;
 use sluice_telemetry::UpstreamFailure;
 use smallvec::SmallVec;

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use http::header::RETRY_AFTER;
 use serde_json::Value;
-use sluice::answer::{
+use sluice::response::{
     ProblemBody,
     schema::{self, Allowed, Denied},
 };

@@ -10,7 +10,7 @@ use crate::figures::{EndpointTally, Tally};
 
 /// The policy in force, with the counters of its limits and endpoints.
 #[derive(Debug)]
-pub(crate) struct InForce {
+pub(crate) struct ActivePolicy {
     pub(crate) policy: Arc<Policy>,
     /// In the order of [`Policy::limits`].
     decisions: Box<[BoundDecisions]>,
@@ -21,7 +21,7 @@ pub(crate) struct InForce {
     durations: DecisionRecorder,
 }
 
-impl InForce {
+impl ActivePolicy {
     pub(crate) fn new(policy: Policy, recorders: &Recorders, tally: Option<&Tally>) -> Self {
         let decisions =
             policy.limits().iter().map(|limit| recorders.decisions.bind(limit.name())).collect();

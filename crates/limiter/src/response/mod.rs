@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use sluice::{Client, Limiter, MemoryStore, Policy, Recorders, Request, answer::headers};
+//! use sluice::{Client, Limiter, MemoryStore, Policy, Recorders, Request, response::headers};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -5,7 +5,7 @@
 //! [`Allowed`] and [`Denied`]. [`headers`] describes the fields beside them.
 //!
 //! ```
-//! use sluice::answer::schema::{Denied, headers};
+//! use sluice::response::schema::{Denied, headers};
 //! use utoipa::{ToSchema, openapi::{ContentBuilder, Ref, ResponseBuilder}};
 //!
 //! let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Denied::name()))).build();
