@@ -14,10 +14,8 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 
-use crate::{
-    config::{Credentials, Secret},
-    front_ends::{Kind, Problem},
-};
+use crate::front_ends::{Kind, Problem};
+use sluice_config::{Credentials, Secret};
 
 /// Lets pass who shows the credentials in force; everybody, when there are none. Cheap to clone;
 /// clones share the credentials.

@@ -22,7 +22,6 @@ use tokio::{
 
 use crate::{
     access::Access,
-    config::{ConfigErrors, Settings},
     engine::Engine,
     front_ends::{
         HttpDoors,
@@ -38,6 +37,7 @@ use crate::{
     shutdown::Shutdown,
     store::{self, OpenStore},
 };
+use sluice_config::{ConfigErrors, Settings};
 
 /// How long a replica that stops tries to charge what it owes, and to tell its fleet.
 const DEPART_PATIENCE: Duration = Duration::from_secs(1);

@@ -3,7 +3,6 @@
 mod access;
 pub mod app;
 pub mod cli;
-pub mod config;
 pub mod engine;
 pub mod front_ends;
 pub mod health;

@@ -13,7 +13,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::config::{LogFormat, LogSettings};
+use sluice_config::{LogFormat, LogSettings};
 
 /// Starts logging for the whole process, as the first to do so, and the collecting of spans if
 /// `telemetry` sends traces.

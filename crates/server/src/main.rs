@@ -7,11 +7,8 @@ use std::{
 };
 
 use clap::Parser;
-use sluice_server::{
-    cli::Cli,
-    config::{Settings, Watcher},
-    serve::serve,
-};
+use sluice_config::{Settings, Watcher};
+use sluice_server::{cli::Cli, serve::serve};
 
 fn main() -> ExitCode {
     Cli::parse().run(std::env::vars_os(), run_replica, stdout(), stderr())

@@ -9,10 +9,10 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::{
     app::{self, App, OpenError, Ports},
-    config::{LOOK_EVERY, Listen, Reload, Settings, Watcher},
     logging, replica,
     shutdown::StopSignal,
 };
+use sluice_config::{LOOK_EVERY, Listen, Reload, Settings, Watcher};
 
 /// Why a replica does not serve.
 #[derive(Debug, thiserror::Error)]

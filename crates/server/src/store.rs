@@ -9,7 +9,7 @@ use sluice::{
 use sluice_store::{Failover, FailoverState, RedisError};
 use sluice_telemetry::StoreRecorder;
 
-use crate::config::StoreSettings;
+use sluice_config::StoreSettings;
 
 /// A store that can be looked at from outside, by readiness and by metrics.
 pub trait Watched: fmt::Debug + Send + Sync + 'static {

@@ -7,10 +7,8 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use sluice_server::{
-    app::App,
-    config::{Loader, Settings},
-};
+use sluice_config::{Loader, Settings};
+use sluice_server::app::App;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,

@@ -8,10 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use sluice_server::{
-    app::{App, Ports},
-    config::Loader,
-};
+use sluice_config::Loader;
+use sluice_server::app::{App, Ports};
 use sluice_testkit::{RedisServer, eventually_async};
 use tokio::{
     net::{TcpListener, TcpStream},

@@ -6,7 +6,8 @@ use std::{fs, sync::LazyLock, thread};
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Method, Request, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
-use sluice_server::{app::App, config::Loader};
+use sluice_config::Loader;
+use sluice_server::app::App;
 
 /// Every door open, and every metric declared that the document's examples report.
 const CONFIGURATION: &str = r#"

@@ -422,7 +422,7 @@ fn sluice_accepts_its_file_and_its_settings() {
             if text(&variable["name"]).ends_with("_FILE") {
                 let path = run(value);
                 fs::create_dir_all(path.rsplit_once('/').unwrap().0).unwrap();
-                let authority = root().join("crates/server/tests/config/good/secrets/ca.pem");
+                let authority = root().join("crates/config/tests/config/good/secrets/ca.pem");
                 fs::copy(authority, path).unwrap();
             }
             sluice.env(text(&variable["name"]), run(value));

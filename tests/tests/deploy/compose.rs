@@ -225,7 +225,7 @@ fn the_load_balancer_is_trusted_and_nobody_else() {
 #[test]
 fn replicas_are_given_the_time_they_take_to_stop() {
     let seconds = |name: &str| {
-        let defaults = read("crates/server/src/config/defaults.yaml");
+        let defaults = read("crates/config/src/defaults.yaml");
         let value = defaults
             .lines()
             .find_map(|line| line.strip_prefix(&format!("{name}: ")))

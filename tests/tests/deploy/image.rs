@@ -105,7 +105,7 @@ fn the_revision_is_told_to_the_build_of_our_own_code_alone() {
 #[test]
 fn the_image_exposes_the_ports_that_are_listened_on() {
     let stages = stages();
-    let defaults = yaml_document("crates/server/src/config/defaults.yaml");
+    let defaults = yaml_document("crates/config/src/defaults.yaml");
     let port = |door: &str| {
         defaults["listen"][door].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned()
     };

@@ -24,7 +24,9 @@ use super::{
     fixtures::{Got, Port},
     *,
 };
-use crate::{config::RlsSettings, openapi};
+use sluice_config::RlsSettings;
+
+use crate::openapi;
 
 const RULES: &str = "domain: edge\ndescriptors:\n\
     - { key: api_key, rate_limit: { unit: day, requests_per_unit: 3 } }\n\

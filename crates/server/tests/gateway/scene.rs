@@ -23,7 +23,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use sluice_server::{app::App, config::Loader};
+use sluice_config::Loader;
+use sluice_server::app::App;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},

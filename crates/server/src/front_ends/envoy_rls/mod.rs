@@ -16,7 +16,7 @@
 //! largest `limit_remaining`. When the store cannot decide and the limits leave the answer to the
 //! caller, the call is UNAVAILABLE, so that Envoy's `failure_mode_deny` decides.
 //!
-//! The rules are those of [`config::rls`](crate::config::rls). `POST /json` asks the same service
+//! The rules are those of [`config::rls`](sluice_config::rls). `POST /json` asks the same service
 //! in JSON.
 
 mod answer;
@@ -42,7 +42,7 @@ use self::{
     question::{Question, Slot},
     rules::Rules,
 };
-use crate::config::RlsSettings;
+use sluice_config::RlsSettings;
 
 pub(crate) use self::{
     messages::{CODES, UNITS},

@@ -19,7 +19,7 @@ use super::{
         Unit,
     },
 };
-use crate::config::{Loader, RlsSettings};
+use sluice_config::{Loader, RlsSettings};
 
 /// A service with rules, and the clock of its buckets.
 pub(crate) struct Fixture {

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tower::{Service, ServiceExt};
 
 use super::{OpenGatewayError, upload::Upload};
-use crate::config::gateway::{GatewaySettings, Protocol, UpstreamUrl};
+use sluice_config::gateway::{GatewaySettings, Protocol, UpstreamUrl};
 
 /// Keeps network equipment from forgetting a connection over which nothing is said for long.
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ use super::{
     upload::Upload,
     upstream::{Condition, Sender, Upstream},
 };
-use crate::config::gateway::HealthChecks;
+use sluice_config::gateway::HealthChecks;
 
 const NAME: HeaderValue = HeaderValue::from_static("sluice-health");
 

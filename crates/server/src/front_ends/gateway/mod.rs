@@ -64,7 +64,7 @@ use self::{
     upstreams::Upstreams,
 };
 use super::problem::{Kind, Problem};
-use crate::config::gateway::{GatewaySettings, RateLimitHeaders, UpstreamUrl};
+use sluice_config::gateway::{GatewaySettings, RateLimitHeaders, UpstreamUrl};
 
 /// Hands requests on. Cheap to clone.
 #[derive(Clone, Debug)]

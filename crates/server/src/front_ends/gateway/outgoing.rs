@@ -15,10 +15,8 @@ use sluice_telemetry::propagate_trace;
 use tracing::Span;
 
 use super::{forwarded, hop_by_hop, target, upload::Upload};
-use crate::{
-    config::gateway::{HostField, UpstreamUrl},
-    front_ends::{Kind, Problem},
-};
+use crate::front_ends::{Kind, Problem};
+use sluice_config::gateway::{HostField, UpstreamUrl};
 
 const TE_ALONE: HeaderValue = HeaderValue::from_static("te");
 const UPGRADE_ALONE: HeaderValue = HeaderValue::from_static("upgrade");

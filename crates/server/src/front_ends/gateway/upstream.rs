@@ -17,7 +17,7 @@ use super::{
     connect::{Connect, ConnectError, Connected, Http1},
     upload::Upload,
 };
-use crate::config::gateway::UpstreamUrl;
+use sluice_config::gateway::UpstreamUrl;
 
 /// How many idle connections are kept. More were hardly in use at once, and each costs the upstream
 /// memory too.

@@ -25,7 +25,7 @@ use super::{
     dynamic_metadata,
     messages::{CurrentLimit, Entry},
 };
-use crate::config::rls::{self, Allowance, RlsSettings};
+use sluice_config::rls::{self, Allowance, RlsSettings};
 
 /// The most limits of requests that are kept ready; more are made anew each time.
 const MAX_OVERRIDES: usize = 1_000;

@@ -7,10 +7,8 @@ use prost_types::Struct;
 use sluice_core::{Algorithm, Limit, Mode, OnStoreFailure, Rate, RefillRate};
 use sluice_telemetry::BoundDecisions;
 
-use crate::{
-    config::rls::{self, Allowance},
-    front_ends::envoy_rls::messages::{self, CurrentLimit},
-};
+use crate::front_ends::envoy_rls::messages::{self, CurrentLimit};
+use sluice_config::rls::{self, Allowance};
 
 /// A limit of a file, ready to be asked.
 #[derive(Debug)]

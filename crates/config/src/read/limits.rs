@@ -1,0 +1,166 @@
+//! `limits`, the general form:
+//!
+//! ```yaml
+//! - name: org-writes
+//!   when: { path: /api/**, method: [POST, PUT], header: { x-plan: [gold, silver] }, tier: pro }
+//!   per: header:x-org          # client | ip | header:NAME | nothing
+//!   rate: 1000/minute
+//!   burst: 200
+//!   cost: header:x-tokens      # or a number; else the request's own
+//!   mode: enforce              # enforce | shadow | off
+//!   on_store_failure: local    # local | allow | deny | error
+//! ```
+
+use sluice_core::{
+    Algorithm, Cost, HeaderMatch, LimitField, Location, OnStoreFailure, Per, Rate, RefillRate,
+    Rule, RuleCost, When,
+};
+
+use super::{
+    numbers::{self, optional},
+    policy::Places,
+};
+use crate::reader::{Field, Table};
+
+/// General limits, in order.
+pub(super) fn read(
+    field: &Field<'_>,
+    on_store_failure: OnStoreFailure,
+    places: &mut Places,
+) -> Vec<Rule> {
+    let mut index = 0;
+    let rules = field.items(|item| {
+        let rule = rule(index, item, on_store_failure, places);
+        index += 1;
+        Some(rule)
+    });
+    rules.unwrap_or_default()
+}
+
+/// The limit; where a part could not be read, one with which nothing else is wrong stands in.
+fn rule(
+    index: usize,
+    field: &Field<'_>,
+    on_store_failure: OnStoreFailure,
+    places: &mut Places,
+) -> Rule {
+    let at = |field| Location::Limit { index, field };
+    let unreadable = || Rule::new(field.path().to_string(), Algorithm::TokenBucket(stand_in()));
+    places.note(at(LimitField::Name), field);
+    let rule = field.table(|limit| {
+        let (name, per, cost) = (limit.field("name"), limit.field("per"), limit.field("cost"));
+        for (part, field) in
+            [(LimitField::Name, &name), (LimitField::Per, &per), (LimitField::Cost, &cost)]
+        {
+            places.note(at(part), field);
+        }
+        let name = name
+            .required("every limit needs a name of its own")
+            .and_then(|name| name.text().map(str::to_owned));
+        let when = optional(&limit.field("when"), Some(When::default()), |field| {
+            when(index, field, places)
+        });
+        let per = optional(&per, Some(Per::Client), |field| field.parse_with(read_per));
+        let terms = numbers::terms(limit, rate_and_burst(limit), on_store_failure);
+        let cost = optional(&cost, Some(RuleCost::Request), read_cost);
+        let spare = unreadable();
+        Some(Rule {
+            name: name.unwrap_or(spare.name),
+            when: when.unwrap_or_default(),
+            per: per.unwrap_or_default(),
+            // Without the limit's own burst, nobody can say whether the cost is above it.
+            cost: if terms.is_some() { cost.unwrap_or_default() } else { RuleCost::Request },
+            terms: terms.unwrap_or(spare.terms),
+        })
+    });
+    rule.unwrap_or_else(unreadable)
+}
+
+/// Numbers that no tier's factor makes impossible.
+fn stand_in() -> Rate {
+    let rate = RefillRate::per_minute(1).expect("one a minute is a rate");
+    Rate::new(rate, 1).expect("one token comes back within a minute")
+}
+
+fn rate_and_burst(limit: &Table<'_>) -> Option<Rate> {
+    let (rate, burst) = (limit.field("rate"), limit.field("burst"));
+    let read_rate = rate.required("write `rate: 60/minute`").and_then(|rate| rate.parse());
+    let read_burst =
+        burst.clone().required("write the most tokens that can be saved up, as in `burst: 10`");
+    let read_burst = read_burst.and_then(|burst| numbers::tokens(&burst));
+    numbers::bucket(&burst, read_rate?, read_burst?)
+}
+
+fn read_per(text: &str) -> Result<Per, String> {
+    match text {
+        "client" => Ok(Per::Client),
+        "ip" => Ok(Per::Address),
+        "nothing" => Ok(Per::Everyone),
+        _ => match text.strip_prefix("header:") {
+            Some(name) => Ok(Per::Header(name.to_owned())),
+            None => Err(format!(
+                "`{text}` has no buckets: write `client`, `ip`, `header:NAME` or `nothing`"
+            )),
+        },
+    }
+}
+
+fn read_cost(field: &Field<'_>) -> Option<RuleCost> {
+    if let Some(name) = field.text_if_any().and_then(|text| text.strip_prefix("header:")) {
+        return Some(RuleCost::Header(name.to_owned()));
+    }
+    let tokens = field.integer(0..=Cost::MAX.tokens())?;
+    Cost::new(tokens).map_or_else(|error| field.refuse(error), |cost| Some(RuleCost::Fixed(cost)))
+}
+
+fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Option<When> {
+    field.table(|when| {
+        let mut texts = |name, part: fn(usize) -> LimitField| {
+            let mut entry = 0;
+            optional(&when.field(name), Some(Vec::new()), |field| {
+                field.one_or_more(|item| {
+                    places.note(Location::Limit { index, field: part(entry) }, item);
+                    entry += 1;
+                    item.text().map(str::to_owned)
+                })
+            })
+        };
+        let paths = texts("path", LimitField::Path);
+        let methods = texts("method", LimitField::Method);
+        let tiers = texts("tier", LimitField::Tier);
+        let headers = optional(&when.field("header"), Some(Vec::new()), |field| {
+            headers(index, field, places)
+        });
+        Some(When { paths: paths?, methods: methods?, headers: headers?, tiers: tiers? })
+    })
+}
+
+/// Headers that a request must have: names, or a table of names and the values of which one will do
+/// (`true`: any).
+fn headers(index: usize, field: &Field<'_>, places: &mut Places) -> Option<Vec<HeaderMatch>> {
+    let mut entry = 0;
+    let mut note = |field: &Field<'_>| {
+        places.note(Location::Limit { index, field: LimitField::Header(entry) }, field);
+        entry += 1;
+    };
+    if !field.is_table() {
+        return field.one_or_more(|item| {
+            note(item);
+            item.text().map(|name| HeaderMatch { name: name.to_owned(), values: Vec::new() })
+        });
+    }
+    let headers: Vec<_> = field
+        .entries()?
+        .into_iter()
+        .map(|(name, field)| {
+            note(&field);
+            let values = if field.is_true() {
+                Some(Vec::new())
+            } else {
+                field.one_or_more(|value| value.text().map(str::to_owned))
+            };
+            Some(HeaderMatch { name: name.to_owned(), values: values? })
+        })
+        .collect();
+    headers.into_iter().collect()
+}

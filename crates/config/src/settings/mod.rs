@@ -1,0 +1,134 @@
+//! The settings of a replica: what the configuration says, once read. Every value is valid.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use sluice::{RedisSettings, events::CustomMetric, identify::Identifier};
+use sluice_core::{OnStoreFailure, Policy};
+
+pub mod gateway;
+pub mod rls;
+mod secret;
+mod store_url;
+
+pub(crate) use secret::MASK;
+pub(crate) use store_url::mask_password;
+pub use {
+    gateway::GatewaySettings,
+    rls::RlsSettings,
+    secret::Secret,
+    store_url::{RedisUrl, StoreUrl, StoreUrlError},
+};
+
+use crate::error::ConfigError;
+
+/// Everything that the configuration says.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where replicas listen.
+    pub listen: Listen,
+    /// Where buckets live.
+    pub store: StoreSettings,
+    /// How clients are told apart.
+    pub identifier: Identifier,
+    /// Which limits apply to a request.
+    pub policy: Policy,
+    /// The rules of Envoy's rate limit service; `None` when there are none.
+    pub rls: Option<RlsSettings>,
+    /// Where requests are handed on to; `None` when they are only decided about.
+    pub gateway: Option<GatewaySettings>,
+    /// Where metrics and monitoring are shown, and to whom.
+    pub admin: Admin,
+    /// Metrics of applications' own.
+    pub custom_metrics: Vec<CustomMetric>,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// How long a replica that was told to stop goes on accepting connections while it says that it
+    /// is not ready.
+    pub shutdown_delay: Duration,
+    /// How long requests in flight may take to finish after that.
+    pub shutdown_grace: Duration,
+    /// What is possible but hardly meant. To be logged; nothing else depends on them.
+    pub warnings: Vec<ConfigError>,
+}
+
+/// Where replicas listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The HTTP port: checks, forward-auth, health and metrics.
+    pub http: SocketAddr,
+    /// The gRPC port; `None` when it is off.
+    pub grpc: Option<SocketAddr>,
+}
+
+/// Where buckets live, and what happens when that place cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Which store.
+    pub url: StoreUrl,
+    /// What every key begins with. Replicas with the same URL and prefix are one fleet.
+    pub prefix: String,
+    /// How long one decision may wait for the store.
+    pub timeout: Duration,
+    /// Who answers while the store cannot, for limits that do not say.
+    pub on_failure: OnStoreFailure,
+    /// Connections that a replica shares among its calls.
+    pub connections: usize,
+    /// A file with the password, to be read again at each new connection.
+    pub password_file: Option<PathBuf>,
+    /// A file with the certificates, in PEM, that vouch for the server of a `rediss://` URL; `None`
+    /// for the system's own.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl StoreSettings {
+    /// The same for a Redis store; `None` when buckets live in memory.
+    #[must_use]
+    pub fn redis(&self) -> Option<RedisSettings> {
+        let StoreUrl::Redis(url) = &self.url else { return None };
+        Some(RedisSettings {
+            url: url.reveal().to_owned(),
+            password_file: self.password_file.clone(),
+            ca_file: self.ca_file.clone(),
+            prefix: self.prefix.clone(),
+            timeout: self.timeout,
+            connections: self.connections,
+        })
+    }
+}
+
+/// Where metrics and monitoring are shown, and to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// A port of their own; `None` for the HTTP port.
+    pub listen: Option<SocketAddr>,
+    /// Who may see them.
+    pub credentials: Credentials,
+}
+
+/// What is to be shown to see metrics and monitoring: any one of these, or nothing when there are
+/// none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// A user and a password (RFC 7617).
+    pub basic: Option<(Box<str>, Secret)>,
+    /// A token (RFC 6750).
+    pub bearer: Option<Secret>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is logged: `info`, or `info,sluice_store=debug`, as `tracing` filters are written.
+    pub level: String,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}

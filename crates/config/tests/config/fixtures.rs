@@ -1,0 +1,72 @@
+//! Files as people write them: those in `good` are read, and those in `bad`, named after their
+//! fault, are refused with exactly the messages that they begin with.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sluice_config::Loader;
+
+/// The files in the folder `kind`.
+pub(crate) fn files(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(kind);
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// The mistakes in `file`, without the folder it lies in.
+fn mistakes(file: &Path) -> Vec<String> {
+    let folder = format!("{}/", file.parent().unwrap().display());
+    match Loader::new().file(file).load() {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.to_string().lines().map(|line| line.replace(&folder, "")).collect(),
+    }
+}
+
+#[test]
+fn every_good_file_is_read() {
+    for file in files("good") {
+        assert_eq!(mistakes(&file), Vec::<String>::new(), "{}", file.display());
+    }
+}
+
+#[test]
+fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
+    for file in files("bad") {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let messages = text.lines().map_while(|line| line.strip_prefix("# refused: "));
+        let expected: Vec<String> = messages.map(|message| format!("{name}: {message}")).collect();
+        assert!(
+            !expected.is_empty(),
+            "{name} does not begin with `# refused: ` and what is wrong with it"
+        );
+        assert_eq!(mistakes(&file), expected, "{name}");
+    }
+}
+
+#[test]
+fn every_example_in_the_documents_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("ratelimit")).unwrap();
+    let rules = "domain: edge\ndescriptors: [{ key: path, rate_limit: { unit: minute, requests_per_unit: 5 } }]\n";
+    fs::write(folder.path().join("ratelimit/edge.yaml"), rules).unwrap();
+    for (document, at_least) in [("README.md", 1), ("docs/configuration.md", 8)] {
+        let text = fs::read_to_string(root.join(document)).unwrap();
+        let examples: Vec<&str> =
+            text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(examples.len() >= at_least, "{document}: {}", examples.len());
+        for example in examples {
+            let file = folder.path().join("example.yaml");
+            fs::write(&file, example).unwrap();
+            fs::write(folder.path().join("pro.keys"), "a key\n").unwrap();
+            let read = Loader::new().file(&file).without_secrets().load();
+            assert!(read.is_ok(), "{document}: {}\n{example}", read.unwrap_err());
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Built-in defaults < file < environment < flags.
+
+use std::{fs, path::PathBuf};
+
+use sluice_config::{Loader, Settings, StoreUrl};
+use sluice_core::PolicyBuilder;
+use tempfile::TempDir;
+
+use crate::{default_limit, limits};
+
+/// A file called `name` that holds `text`, in a folder of its own.
+fn file(name: &str, text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn with_file(text: &str, variables: &[(&str, &str)]) -> Settings {
+    let (_folder, path) = file("sluice.yaml", text);
+    Loader::new().file(path).variables(variables.iter().copied()).load().unwrap()
+}
+
+fn mistakes(loader: &Loader) -> Vec<String> {
+    loader.load().unwrap_err().mistakes().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_built_in_defaults_are_those_of_the_document() {
+    let settings = Loader::new().load().unwrap();
+    let expected = [
+        "/api/v1/blueprints (100/minute, burst 10)",
+        "/api/v1/blueprints/generate-blueprint (30/minute, burst 10)",
+        "/api/v1/conversation/chat-stream (20/minute, burst 10)",
+        "/api/v1/tools/execute (40/minute, burst 10)",
+        "default (60/minute, burst 10)",
+    ];
+    assert_eq!(limits(&settings), expected);
+    let built_in = PolicyBuilder::default().build().unwrap();
+    assert_eq!(settings.policy.limits().len(), built_in.limits().len());
+    assert!(built_in.limits().iter().all(|limit| settings.policy.limits().contains(limit)));
+    assert_eq!(settings.policy.endpoints().len(), built_in.endpoints().len());
+    assert_eq!(settings.store.url, StoreUrl::Memory);
+    assert_eq!(
+        (settings.listen.http.to_string().as_str(), settings.store.timeout.as_millis()),
+        ("0.0.0.0:8000", 25)
+    );
+    assert_eq!(settings.warnings, []);
+}
+
+#[test]
+fn each_layer_wins_over_those_before_it() {
+    let (_folder, path) =
+        file("sluice.yaml", "store: { prefix: from-file, timeout: 30ms, connections: 4 }");
+    let loader = Loader::new().file(path).variables([
+        ("SLUICE__STORE__PREFIX", "from-variable"),
+        ("SLUICE__STORE__TIMEOUT", "40ms"),
+    ]);
+    let store = loader
+        .clone()
+        .flag("--store-prefix", &["store", "prefix"], "from-flag")
+        .load()
+        .unwrap()
+        .store;
+    assert_eq!(
+        (store.prefix.as_str(), store.timeout.as_millis(), store.connections),
+        ("from-flag", 40, 4)
+    );
+    assert_eq!(loader.load().unwrap().store.prefix, "from-variable");
+}
+
+#[test]
+fn what_a_later_layer_does_not_say_stays() {
+    assert_eq!(
+        default_limit(&with_file("defaults: { burst_size: 20 }", &[])),
+        "default (60/minute, burst 20)"
+    );
+    assert_eq!(default_limit(&with_file("defaults: off", &[])), "off");
+    let settings = with_file("endpoints: { /api/orders: 5, /api/v1/tools/execute: off }", &[]);
+    assert!(limits(&settings).contains(&"/api/orders (5/minute, burst 10)".to_owned()));
+    assert!(limits(&settings).contains(&"/api/v1/blueprints (100/minute, burst 10)".to_owned()));
+    assert!(!limits(&settings).iter().any(|limit| limit.starts_with("/api/v1/tools/execute")));
+}
+
+#[test]
+fn of_two_spellings_the_later_layers_counts() {
+    assert_eq!(
+        default_limit(&with_file("defaults: { rate: 5/second, burst: 7 }", &[])),
+        "default (5/second, burst 7)"
+    );
+    let variables = [("SLUICE__DEFAULTS__REQUESTS_PER_MINUTE", "90")];
+    assert_eq!(
+        default_limit(&with_file("defaults: { rate: 5/second, burst: 7 }", &variables)),
+        "default (90/minute, burst 7)"
+    );
+}
+
+#[test]
+fn a_variable_can_say_numbers_truths_lists_and_tables() {
+    let variables = [
+        ("SLUICE__CLIENTS__TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1"),
+        ("SLUICE__TIERS__VIP__UNLIMITED", "true"),
+        ("SLUICE__ENDPOINTS", "{/api/v1.2/Chat: {rate: 1/second, burst: 3}}"),
+        ("SLUICE__ENDPOINTS__/Other", "7"),
+        ("SLUICE__LIMITS", "[{name: all, per: nothing, rate: 9/second, burst: 9}]"),
+        ("SLUICE__DEFAULTS", "off"),
+    ];
+    let settings = Loader::new().variables(variables).load().unwrap();
+    let limits = limits(&settings);
+    for expected in [
+        "/api/v1.2/Chat (1/second, burst 3)",
+        "/Other (7/minute, burst 10)",
+        "all (9/second, burst 9)",
+    ] {
+        assert!(limits.iter().any(|limit| limit == expected), "{expected}: {limits:?}");
+    }
+    assert_eq!(default_limit(&settings), "off");
+    assert!(format!("{:?}", settings.identifier).contains("192.0.2.1/32"));
+}
+
+#[test]
+fn a_mistake_names_the_variable_or_flag_that_holds_it() {
+    let variables = [
+        ("SLUICE__STORE__URI", "redis://cache"),
+        ("SLUICE__STORE__TIMEOUT", "25"),
+        ("SLUICE__CLIENTS__TRUSTED_PROXIES", "10.0.0.0/8,home"),
+        ("SLUICE__LIMITS__0__RATE", "5/second"),
+    ];
+    let loader =
+        Loader::new().variables(variables).flag("--listen-http", &["listen", "http"], "8000");
+    let expected = [
+        "--listen-http: listen.http: `8000` is not an address and port: write `0.0.0.0:8000` for all interfaces, or `[::1]:8000`",
+        "SLUICE__STORE__TIMEOUT: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`",
+        "SLUICE__STORE__URI: store.uri: unknown key: did you mean `url`?",
+        "SLUICE__CLIENTS__TRUSTED_PROXIES: clients.trusted_proxies[1]: `home` is not a network: write `10.0.0.0/8`, `fd00::/8` or one address",
+        "SLUICE__LIMITS__0__RATE: limits: must be a list, not a table: write `[...]`",
+    ];
+    assert_eq!(mistakes(&loader), expected);
+}
+
+#[test]
+fn the_three_formats_say_the_same() {
+    let texts = [
+        (
+            "sluice.yaml",
+            "store: {prefix: p}\nendpoints: {/api/v1.2/Chat: {rate: 5/second, burst: 1_000}}\nexempt: [/Live]\ntiers: {vip: {unlimited: true}}\n",
+        ),
+        (
+            "sluice.toml",
+            "exempt = ['/Live']\nstore.prefix = 'p'\n[endpoints.'/api/v1.2/Chat']\nrate = '5/second'\nburst = 1_000\n[tiers.vip]\nunlimited = true\n",
+        ),
+        (
+            "sluice.json",
+            r#"{"store": {"prefix": "p"}, "endpoints": {"/api/v1.2/Chat": {"rate": "5/second", "burst": 1000}}, "exempt": ["/Live"], "tiers": {"vip": {"unlimited": true}}}"#,
+        ),
+    ];
+    for (name, text) in texts {
+        let (_folder, path) = file(name, text);
+        let settings = Loader::new().file(path).load().unwrap();
+        assert_eq!(settings.store.prefix, "p", "{name}");
+        assert!(
+            limits(&settings).contains(&"/api/v1.2/Chat (5/second, burst 1000)".to_owned()),
+            "{name}"
+        );
+        assert!(settings.policy.endpoints().iter().any(|label| **label == *"/Live"), "{name}");
+    }
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused_in_every_format() {
+    let texts = [
+        (
+            "sluice.yaml",
+            "endpoints:\n  /a: 1\n  /a: 2\n",
+            "endpoints[\"/a\"]: written twice, in lines 2 and 3: keep one",
+        ),
+        (
+            "sluice.json",
+            r#"{"endpoints": {"/a": 1, "/a": 2}}"#,
+            "endpoints[\"/a\"]: written twice: keep one",
+        ),
+        ("sluice.toml", "[endpoints]\n'/a' = 1\n'/a' = 2\n", "line 3, column 1: duplicate key"),
+    ];
+    for (name, text, message) in texts {
+        let (_folder, path) = file(name, text);
+        assert_eq!(
+            mistakes(&Loader::new().file(&path)),
+            [format!("{}: {message}", path.display())]
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there_and_tell_its_format() {
+    let (folder, path) = file("sluice.conf", "");
+    assert_eq!(
+        mistakes(&Loader::new().file(&path)),
+        [format!(
+            "{}: the name tells the format: let it end in `.yaml`, `.yml`, `.toml` or `.json`",
+            path.display()
+        )]
+    );
+    let absent = folder.path().join("absent.yaml");
+    let found = mistakes(&Loader::new().file(&absent));
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with(&format!("{}: the file cannot be read: ", absent.display())),
+        "{found:?}"
+    );
+    assert_eq!(
+        default_limit(&Loader::new().file_if_present(absent).load().unwrap()),
+        "default (60/minute, burst 10)"
+    );
+}
+
+#[test]
+fn a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not() {
+    let (folder, path) = file("sluice.yaml", "\u{feff}store: { prefix: marked }\n");
+    assert_eq!(Loader::new().file(&path).load().unwrap().store.prefix, "marked");
+    let latin = folder.path().join("latin.yaml");
+    fs::write(&latin, b"store: { prefix: \xe9 }").unwrap();
+    assert_eq!(
+        mistakes(&Loader::new().file(&latin)),
+        [format!("{}: the file cannot be read: it is not UTF-8", latin.display())]
+    );
+}
+
+#[test]
+fn a_redis_without_a_secret_is_warned_of() {
+    let load = |text: &str| {
+        with_file(text, &[])
+            .warnings
+            .iter()
+            .map(|warning| warning.path.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(load("store: { url: redis://cache }"), ["clients"]);
+    assert_eq!(
+        load("{ store: { url: redis://cache }, clients: { secret: s3cret } }"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn clients_of_a_file_have_its_tier() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("keys"), "# who pays\r\nbob\r\n\r\n  carol\n").unwrap();
+    let path = folder.path().join("sluice.yaml");
+    fs::write(&path, "tiers: { vip: { unlimited: true, clients: [alice], clients_file: keys } }")
+        .unwrap();
+    let settings = Loader::new().file(&path).load().unwrap();
+    let parts = |client: &[u8]| {
+        let request = sluice_core::Request::new(sluice_core::Client::Key(client), "GET", "/x");
+        settings.policy.check(sluice_core::Action::Take, &request).unwrap().check.parts().len()
+    };
+    assert_eq!(
+        [&b"alice"[..], b"bob", b"carol", b"dave", b"# who pays"].map(parts),
+        [0, 0, 0, 1, 1]
+    );
+    fs::write(folder.path().join("keys"), "bob\nalice\n").unwrap();
+    let expected = format!(
+        "{}: tiers.vip.clients_file: this client is already listed at tiers.vip.clients[0]: a client has one tier",
+        path.display()
+    );
+    assert_eq!(mistakes(&Loader::new().file(&path)), [expected]);
+}

@@ -1,0 +1,166 @@
+//! The command line: what is printed where, and the exit code.
+
+use std::{ffi::OsString, fs, path::Path, process::ExitCode};
+
+use clap::Parser;
+use sluice_config::Settings;
+use sluice_server::cli::{Cli, EXIT_CONFIG};
+
+/// What running `arguments` came to.
+struct Ran {
+    code: String,
+    out: String,
+    err: String,
+    served: Option<Settings>,
+}
+
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let cli =
+        Cli::try_parse_from(std::iter::once("sluice").chain(arguments.iter().copied())).unwrap();
+    let variables: Vec<(OsString, OsString)> =
+        variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let (mut out, mut err, mut served) = (Vec::new(), Vec::new(), None);
+    let serve = |settings, _| {
+        served = Some(settings);
+        ExitCode::from(7)
+    };
+    let code = format!("{:?}", cli.run(variables, serve, &mut out, &mut err));
+    Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), served }
+}
+
+fn code(code: u8) -> String {
+    format!("{:?}", ExitCode::from(code))
+}
+
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../config/tests/config")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+#[test]
+fn no_subcommand_means_serve_and_both_take_the_same_flags() {
+    for arguments in [&["--store-prefix", "a"][..], &["serve", "--store-prefix", "a"]] {
+        let ran =
+            run(arguments, &[("SLUICE__STORE__PREFIX", "b"), ("SLUICE__STORE__TIMEOUT", "30ms")]);
+        let store = ran.served.unwrap().store;
+        assert_eq!((store.prefix.as_str(), store.timeout.as_millis()), ("a", 30));
+        assert_eq!((ran.code, ran.out, ran.err), (code(7), String::new(), String::new()));
+    }
+}
+
+#[test]
+fn the_document_is_printed_for_who_makes_clients_of_it() {
+    let ran = run(&["openapi"], &[]);
+    assert_eq!((ran.code, ran.err.as_str(), ran.served.is_none()), (code(0), "", true));
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(document["paths"]["/v1/check"]["post"].is_object() && ran.out.ends_with("}\n"));
+}
+
+#[test]
+fn every_flag_says_what_it_is_called_after() {
+    let arguments = [
+        ["--listen-http", "127.0.0.1:1"],
+        ["--listen-grpc", "off"],
+        ["--store-url", "redis://cache"],
+        ["--store-prefix", "p"],
+        ["--trusted-proxies", "10.0.0.0/8,::1"],
+        ["--log-format", "json"],
+        ["--log-level", "debug"],
+    ];
+    let ran = run(&[&["config", "show"][..], arguments.as_flattened()].concat(), &[]);
+    assert_eq!(ran.err, "");
+    for (line, flag) in [
+        ("http: 127.0.0.1:1", 0),
+        ("grpc: off", 1),
+        ("url: redis://cache", 2),
+        ("prefix: p", 3),
+        ("trusted_proxies: [10.0.0.0/8, \"::1\"]", 4),
+        ("format: json", 5),
+        ("level: debug", 6),
+    ] {
+        let line = format!("  {line}  # {}", arguments[flag][0]);
+        assert!(ran.out.lines().any(|shown| shown == line), "{line}\n{}", ran.out);
+    }
+    assert_eq!(ran.code, code(0));
+}
+
+#[test]
+fn a_variable_names_the_file_where_no_flag_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |prefix: &str| {
+        let file = folder.path().join(prefix).with_extension("yaml");
+        fs::write(&file, format!("store: {{ prefix: {prefix} }}")).unwrap();
+        file.display().to_string()
+    };
+    let (a, b) = (file("a"), file("b"));
+    let prefix = |arguments: &[&str], variable: &str| {
+        run(arguments, &[("SLUICE_CONFIG", variable)]).served.unwrap().store.prefix
+    };
+    assert_eq!(prefix(&[], &a), "a");
+    assert_eq!(prefix(&["--config", &b], &a), "b");
+    assert_eq!(prefix(&[], ""), "sluice", "an empty variable says nothing");
+}
+
+#[test]
+fn serve_and_show_print_every_mistake_and_exit_with_a_code_of_their_own() {
+    let variables = [("SLUICE__STORE__TIMEOUT", "25"), ("SLUICE__LOG__LEVEL", "loud")];
+    for arguments in [&["serve"][..], &[], &["config", "show"]] {
+        let ran = run(arguments, &variables);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert_eq!(lines.len(), 2, "{}", ran.err);
+        assert!(
+            lines[0].starts_with("SLUICE__STORE__TIMEOUT: store.timeout: ")
+                && lines[1].starts_with("SLUICE__LOG__LEVEL: log.level: ")
+        );
+        assert_eq!((ran.code, ran.out), (code(EXIT_CONFIG), String::new()));
+        assert!(ran.served.is_none());
+    }
+}
+
+#[test]
+fn check_prints_one_line_for_a_good_file_and_one_for_each_mistake_of_a_bad_one() {
+    let good = fixture("good/the_design.yaml");
+    let ran = run(&["config", "check", &good], &[]);
+    assert_eq!(
+        (ran.code, ran.out, ran.err),
+        (code(0), format!("{good}: no mistakes, 6 limits\n"), String::new())
+    );
+
+    let bad = fixture("bad/many_mistakes_at_once.yaml");
+    let ran = run(&["config", "check", &bad], &[]);
+    assert_eq!((ran.code, ran.out), (code(EXIT_CONFIG), String::new()));
+    assert_eq!(ran.err.lines().count(), 8);
+    assert!(ran.err.lines().all(|line| line.starts_with(&format!("{bad}: "))), "{}", ran.err);
+}
+
+#[test]
+fn check_looks_at_the_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sluice.yaml");
+    let text = "{ store: { url: rediss://cache, password_file: /nowhere/p, ca_file: /nowhere/c }, clients: { secret_file: /nowhere/s } }";
+    fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let ran = run(&["config", "check", &file], &[("SLUICE__STORE__TIMEOUT", "25")]);
+    assert_eq!((ran.code, ran.err), (code(0), String::new()), "{}", ran.out);
+    let ran = run(&["serve", "--config", &file], &[]);
+    assert_eq!(ran.err.matches("cannot be read").count(), 3, "{}", ran.err);
+}
+
+#[test]
+fn check_prints_what_is_hardly_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sluice.yaml");
+    fs::write(&file, "store: { url: redis://cache }").unwrap();
+    let ran = run(&["config", "check", &file.display().to_string()], &[]);
+    assert_eq!(ran.code, code(0));
+    assert!(ran.err.starts_with("warning: ") && ran.err.lines().count() == 1, "{}", ran.err);
+}
+
+#[test]
+fn the_version_is_told() {
+    let told = Cli::try_parse_from(["sluice", "--version"]).unwrap_err();
+    assert_eq!(told.to_string(), format!("sluice {}\n", env!("CARGO_PKG_VERSION")));
+}
