@@ -63,12 +63,8 @@ mod tests {
         let telemetry = Telemetry::builder().build().unwrap();
         let metered = MeteredRoundTrips::new(telemetry.recorders().store.clone());
         let within = Duration::from_millis(25);
-        metered.observe(&RoundTrip { checks: 3, duration: Duration::from_millis(1), error: None });
-        metered.observe(&RoundTrip {
-            checks: 2,
-            duration: within,
-            error: Some(&StoreError::Timeout { within }),
-        });
+        metered.observe(&RoundTrip::new(3, Duration::from_millis(1), None));
+        metered.observe(&RoundTrip::new(2, within, Some(&StoreError::Timeout { within })));
         metered.breaker(BreakerState::Open);
         let text = telemetry.prometheus().render().unwrap();
         for line in [

@@ -423,7 +423,7 @@ mod tests {
     #[tokio::test]
     async fn causes_are_told_too_and_each_once() {
         let refused = StoreError::Refused(Arc::new(std::io::Error::other("read-only")));
-        assert_eq!(with_causes(&refused), "the store refuses: read-only");
+        assert_eq!(with_causes(&refused), "the store rejected the call: read-only");
         let twice = StoreError::Unreachable(Arc::new(StoreError::Unreachable(Arc::new(
             std::io::Error::other("connection refused"),
         ))));

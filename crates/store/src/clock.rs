@@ -1,21 +1,23 @@
-//! The clocks of stores that live in the process.
+//! The clocks of stores that run in the process.
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use sluice_core::Timestamp;
 
-/// Tells a store the time.
+/// Gives a store the time.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The system's time when it was made, moved on by a clock that is never set: it neither steps back
-/// nor jumps.
+/// A clock that starts at the system's time and is never adjusted: it neither steps back nor jumps.
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
     started: Instant,
@@ -23,7 +25,7 @@ pub struct MonotonicClock {
 }
 
 impl MonotonicClock {
-    /// A clock that starts at the system's time.
+    /// Starts a clock at the system's time.
     #[must_use]
     pub fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -46,23 +48,48 @@ impl Clock for MonotonicClock {
     }
 }
 
-/// A clock that goes on when it is told to, for tests.
+/// A clock that only a test moves.
+///
+/// # Examples
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use sluice_core::{Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tagger, Timestamp};
+/// use sluice_store::{ManualClock, MemoryStore, Store};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let clock = Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)));
+/// let store = MemoryStore::with_clock(Arc::clone(&clock));
+///
+/// let rate = Rate::new("60/minute".parse()?, 1)?;
+/// let limit = Arc::new(Limit::new("default", Algorithm::TokenBucket(rate))?);
+/// let alice = Tagger::new(b"").tag(Subject::Client(b"alice"));
+/// let take = Check::new(Action::Take).with(&limit, alice, Cost::ONE);
+///
+/// assert!(store.decide(&take).await?.is_allowed());
+/// assert!(store.decide(&take).await?.is_denied());
+/// clock.advance(Duration::from_secs(1));
+/// assert!(store.decide(&take).await?.is_allowed());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Makes a clock that shows `now`.
     #[must_use]
     pub const fn new(now: Timestamp) -> Self {
         Self(AtomicI64::new(now.unix_micros()))
     }
 
-    /// Moves the clock on.
+    /// Moves the clock forward by `span`.
     pub fn advance(&self, span: Duration) {
         self.set(self.now().after(span));
     }
 
-    /// Sets the clock, also back.
+    /// Sets the clock, forward or back.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.unix_micros(), Ordering::SeqCst);
     }
@@ -74,7 +101,8 @@ impl Clock for ManualClock {
     }
 }
 
-impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
+/// Forwards to the shared clock.
+impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> Timestamp {
         (**self).now()
     }

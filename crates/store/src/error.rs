@@ -1,41 +1,45 @@
-//! Why a store could not decide.
+//! The reasons why a store could not decide.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-/// Why a store could not decide. A denial is not among the reasons: it is a decision.
+/// A source of a [`StoreError`].
+type Cause = Arc<dyn Error + Send + Sync>;
+
+/// The reason why a store could not decide. A denial is not an error, but a decision.
 ///
-/// Cheap to clone, since one lost round trip answers every check that was in it.
+/// Cheap to clone, since one failed round trip is the error of every check that it carried.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// No answer in time; the costs may have been taken all the same.
-    #[error("the store did not answer within {within:?}")]
+    /// No reply arrived in time. The costs may have been taken all the same.
+    #[error("the store did not respond within {within:?}")]
     Timeout {
-        /// How long was waited.
+        /// How long the caller waited.
         within: Duration,
     },
     /// The store cannot be reached, or the connection was lost.
     #[error("the store cannot be reached")]
-    Unreachable(#[source] Arc<dyn Error + Send + Sync>),
-    /// It is known to be away, so it was not asked.
-    #[error("the store is away, and is not asked until it answers a probe")]
+    Unreachable(#[source] Cause),
+    /// The store was unavailable lately, so the circuit breaker rejected the call.
+    #[error("the store is unavailable: the circuit breaker is open")]
     BreakerOpen,
-    /// It answers, but refuses: read-only, out of memory, loading, no permission.
-    #[error("the store refuses")]
-    Refused(#[source] Arc<dyn Error + Send + Sync>),
-    /// Its answer, or the state in it, cannot be read: another version of Sluice wrote it, or
-    /// another program.
-    #[error("the store's answer cannot be read: {what}")]
+    /// The store responds with an error: it is read-only, out of memory, loading, or denies
+    /// permission.
+    #[error("the store rejected the call")]
+    Refused(#[source] Cause),
+    /// The store's reply or stored state cannot be read. Another version of Sluice, or another
+    /// program, wrote it.
+    #[error("the store's data cannot be read: {what}")]
     Unreadable {
-        /// What is wrong with it.
+        /// What is wrong with the data.
         what: String,
     },
-    /// The limit says that the caller decides while the store is away.
-    #[error("the store is away, and limit `{limit}` leaves the answer to the caller")]
+    /// The store is unavailable, and the limit says that the caller decides in this case.
+    #[error("the store is unavailable, and limit `{limit}` has `on_store_failure: error`")]
     LeftToCaller {
         /// The limit's name.
         limit: String,
-        /// Why the store could not answer.
+        /// Why the store could not decide.
         #[source]
         source: Box<Self>,
     },
@@ -57,7 +61,23 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// The kind of the failure; of what a limit left to the caller, the kind of its cause.
+    /// Makes a [`StoreError::Unreachable`].
+    pub fn unreachable(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self::Unreachable(Arc::new(cause))
+    }
+
+    /// Makes a [`StoreError::Refused`].
+    pub fn refused(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self::Refused(Arc::new(cause))
+    }
+
+    /// Makes a [`StoreError::Unreadable`].
+    pub fn unreadable(what: impl Into<String>) -> Self {
+        Self::Unreadable { what: what.into() }
+    }
+
+    /// Returns the kind of the error. The kind of [`StoreError::LeftToCaller`] is that of its
+    /// source.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         match self {
@@ -72,7 +92,11 @@ impl StoreError {
 }
 
 impl StoreErrorKind {
-    /// The kind's name in metrics.
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 5] =
+        [Self::Timeout, Self::Unreachable, Self::BreakerOpen, Self::Refused, Self::Unreadable];
+
+    /// Returns the kind's label in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -81,6 +105,18 @@ impl StoreErrorKind {
             Self::BreakerOpen => "breaker_open",
             Self::Refused => "refused",
             Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_stand_in_the_order_of_their_declaration() {
+        for (index, kind) in StoreErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index, "{kind:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a round trip to a store was like, for whoever measures.
+//! Reports on round trips to a store, for metrics.
 
 use std::time::Duration;
 
@@ -6,28 +6,38 @@ use crate::StoreError;
 
 /// A round trip to a store that has ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct RoundTrip<'a> {
-    /// How many checks it carried.
+    /// The number of checks that it carried.
     pub checks: usize,
-    /// From leaving to coming back, or to giving up.
+    /// The time from sending the call until its reply arrived or the store gave up.
     pub duration: Duration,
-    /// Why it brought no answer.
+    /// The error, if the round trip failed.
     pub error: Option<&'a StoreError>,
 }
 
-/// Is told of every round trip. Called on the request's way: it must be quick.
-pub trait ObserveRoundTrips: Send + Sync + 'static {
-    /// `trip` has ended.
-    fn observe(&self, trip: &RoundTrip<'_>);
+impl<'a> RoundTrip<'a> {
+    /// Makes the report of a round trip that carried `checks` checks.
+    #[must_use]
+    pub const fn new(checks: usize, duration: Duration, error: Option<&'a StoreError>) -> Self {
+        Self { checks, duration, error }
+    }
 }
 
-/// Nobody measures.
+/// Receives a report of every round trip to a store.
+///
+/// Closures implement it, and so does `()`, which ignores the reports.
+pub trait ObserveRoundTrips: Send + Sync + 'static {
+    /// Receives the report of one round trip. Requests wait while it runs, so it must be quick.
+    fn observe(&self, round_trip: &RoundTrip<'_>);
+}
+
 impl ObserveRoundTrips for () {
     fn observe(&self, _: &RoundTrip<'_>) {}
 }
 
 impl<F: Fn(&RoundTrip<'_>) + Send + Sync + 'static> ObserveRoundTrips for F {
-    fn observe(&self, trip: &RoundTrip<'_>) {
-        self(trip);
+    fn observe(&self, round_trip: &RoundTrip<'_>) {
+        self(round_trip);
     }
 }

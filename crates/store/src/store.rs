@@ -1,52 +1,131 @@
 //! The trait that every store and every wrapper implements.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use sluice_core::{Check, Decision};
 
 use crate::{Fleet, Replica, StoreError, StoreFuture};
 
-/// Keeps buckets and decides checks on them, each all or nothing, at its own time.
+/// Keeps buckets and decides checks on them, each check all or nothing, by its own clock.
 ///
-/// All stores give the same answers to the same history; `tests/conformance.rs` lists the truths
-/// that each of them passes.
+/// Every store makes the same decisions for the same history of checks at the same times;
+/// `tests/conformance` lists what is expected of each of them.
+///
+/// # Stability
+/// The trait may change until version 1.0: leases and holds will add methods. Methods that are added
+/// will have a default implementation, as every method but [`decide`](Self::decide) has today.
+///
+/// # Implementing a store
+/// A store needs nothing but `decide`. [`Check::decide`] has the arithmetic, so what is left is to
+/// keep the buckets:
+///
+/// ```
+/// use std::{collections::HashMap, sync::{Arc, Mutex}};
+///
+/// use sluice_core::{Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Rate, Source};
+/// use sluice_core::{Subject, Tagger};
+/// use sluice_store::{Clock, MonotonicClock, Store, StoreError, StoreFuture};
+///
+/// /// Keeps all buckets behind one lock.
+/// #[derive(Debug, Default)]
+/// struct OneLock {
+///     buckets: Mutex<HashMap<BucketId, Bucket>>,
+///     clock: MonotonicClock,
+/// }
+///
+/// impl Store for OneLock {
+///     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+///         let mut kept = self.buckets.lock().unwrap();
+///         let now = self.clock.now();
+///         let ids: Vec<BucketId> = check.parts().iter().map(|part| part.bucket()).collect();
+///         let mut buckets: Vec<Bucket> = ids
+///             .iter()
+///             .zip(check.parts())
+///             .map(|(id, part)| kept.get(id).copied().unwrap_or_else(|| Bucket::full(part.limit.rate(), now)))
+///             .collect();
+///         let decision = check.decide(&mut buckets, now, Source::Store);
+///         kept.extend(ids.into_iter().zip(buckets));
+///         StoreFuture::ready(Ok(decision))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = OneLock::default();
+/// let rate = Rate::new("1/day".parse()?, 2)?;
+/// let limit = Arc::new(Limit::new("daily", Algorithm::TokenBucket(rate))?);
+/// let alice = Tagger::new(b"").tag(Subject::Client(b"alice"));
+/// let take = Check::new(Action::Take).with(&limit, alice, Cost::ONE);
+/// let allowed = store.decide_all(&[take.clone(), take.clone(), take]).await;
+/// let allowed: Vec<bool> = allowed.into_iter().map(|decision| decision.unwrap().is_allowed()).collect();
+/// assert_eq!(allowed, [true, true, false]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A store that wraps another one implements every method and forwards those that it does not
+/// change: the defaults are those of a store that only one process uses.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Decides one check. A denial is an answer, not an error.
+    /// Decides one check. A denial is a decision, not an error.
     ///
     /// # Errors
-    /// When the store cannot decide; whether the costs were taken is then unknown, unless the error
+    /// When the store cannot decide. Whether it took the costs is then unknown, unless the error
     /// says otherwise.
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>>;
 
-    /// Decides many checks in their order, each by itself, in as few round trips as the store can.
-    /// Answers stand in the order of the checks.
+    /// Decides several checks in their order, each one independently, and returns the results in
+    /// the same order.
+    ///
+    /// By default calls [`decide`](Self::decide) for one check after the other. A store that is
+    /// reached over a network sends them together instead.
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
-    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>>;
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::pending(async move {
+            let mut results = Vec::with_capacity(checks.len());
+            for check in checks {
+                results.push(self.decide(check).await);
+            }
+            results
+        })
+    }
 
-    /// Whether the store would decide now: what readiness and breakers ask. It writes nothing that
-    /// lasts.
+    /// Checks whether the store would decide now, for readiness probes and circuit breakers. A
+    /// probe leaves no lasting data behind.
+    ///
+    /// By default succeeds.
     ///
     /// # Errors
-    /// When it would not.
-    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>>;
+    /// When the store could not decide.
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+        StoreFuture::ready(Ok(()))
+    }
 
-    /// Says that `replica` is alive, and learns who else is.
+    /// Announces that `replica` is alive, and returns all replicas that share the store.
+    ///
+    /// By default returns a fleet of this replica alone.
     ///
     /// # Errors
     /// When the store cannot be reached.
-    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>>;
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        StoreFuture::ready(Ok(Fleet::of_one(replica)))
+    }
 
-    /// Takes `replica` off the list of the living, as it stops on purpose.
+    /// Removes `replica` from the live replicas when it stops on purpose.
+    ///
+    /// By default does nothing.
     ///
     /// # Errors
-    /// When the store cannot be reached; the others then forget it after a while.
-    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>>;
+    /// When the store cannot be reached; the replica then counts as live until it has been silent
+    /// for 15 seconds.
+    fn depart<'a>(&'a self, _replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
+        StoreFuture::ready(Ok(()))
+    }
 }
 
-/// A shared store is a store.
-impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+/// Forwards to the shared store.
+impl<S: Store + ?Sized> Store for Arc<S> {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         (**self).decide(check)
     }

@@ -1,4 +1,4 @@
-//! An answer that is there already, or comes later.
+//! The future that the methods of a store return.
 
 use std::{
     fmt,
@@ -7,40 +7,43 @@ use std::{
     task::{Context, Poll},
 };
 
-/// What a store gives back: a future that costs no allocation when the answer is there already.
+/// The future that a [`Store`](crate::Store) returns: a result that is there at once, or one to wait
+/// for.
 ///
-/// Not a plain `async fn`, so that stores can stand behind `dyn Store`; and not always boxed, since
-/// the memory store answers in less time than a box takes.
+/// `async fn` would not let a store stand behind `dyn Store`, and a box for every call would take
+/// longer than the memory store's decision.
 pub enum StoreFuture<'a, T> {
-    /// The answer; `None` once it was handed out.
+    /// The result; `None` once it has been returned.
     Ready(Option<T>),
-    /// The answer is on its way.
+    /// A future of the result.
     Pending(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
 }
 
 impl<'a, T> StoreFuture<'a, T> {
-    /// An answer that is there.
-    pub const fn ready(value: T) -> Self {
-        Self::Ready(Some(value))
+    /// Makes a future of a result that is there; allocates nothing.
+    pub const fn ready(result: T) -> Self {
+        Self::Ready(Some(result))
     }
 
-    /// An answer that `future` brings.
+    /// Makes a future of a result that `future` will have; boxes it.
     pub fn pending(future: impl Future<Output = T> + Send + 'a) -> Self {
         Self::Pending(Box::pin(future))
     }
 }
 
-/// An answer is a value or a box: moving it moves no pinned data.
+/// The result is never pinned: moving the future moves a value or a box.
 impl<T> Unpin for StoreFuture<'_, T> {}
 
 impl<T> Future for StoreFuture<'_, T> {
     type Output = T;
 
     /// # Panics
-    /// When polled again after it was ready, as futures may.
+    /// When it is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         match self.get_mut() {
-            Self::Ready(value) => Poll::Ready(value.take().expect("an answer is taken once")),
+            Self::Ready(result) => {
+                Poll::Ready(result.take().expect("a future is not polled after it was ready"))
+            }
             Self::Pending(future) => future.as_mut().poll(context),
         }
     }

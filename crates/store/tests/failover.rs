@@ -181,7 +181,7 @@ async fn each_limit_answers_as_it_says_while_redis_is_away() {
         let error = store.decide(&one(Action::Take, &error, alice)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the store is away, and limit `hourly` leaves the answer to the caller"
+            "the store is unavailable, and limit `hourly` has `on_store_failure: error`"
         );
     }
 }

@@ -1,36 +1,39 @@
-//! Whether the store is asked.
+//! The circuit breaker before the store.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    error::Error,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use parking_lot::Mutex;
 use sluice_core::Timestamp;
 
 use crate::StoreError;
 
-/// Failures, one after the other, that open the breaker.
+/// Failures in a row that open the breaker.
 ///
-/// Three, since the first two may be one slow call and the call that waited behind it (a fork, a
-/// failover in the making), and each more would cost every caller another deadline while the store
-/// hangs.
+/// Three, because the first two may be one slow call and the call that waited behind it (Redis
+/// forked, or a failover began), and each further one would cost every caller another timeout while
+/// the store hangs.
 const FAILURES_TO_OPEN: u32 = 3;
 
 const HALF_OPEN: u32 = u32::MAX - 1;
 const OPEN: u32 = u32::MAX;
 
-/// Whether checks go to the store.
+/// The state of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BreakerState {
-    /// They do.
+    /// Checks are sent to the store.
     Closed,
-    /// The store answers again, and is told first what was admitted meanwhile; checks do not go
-    /// there yet.
+    /// The store responds again and is being charged for what was admitted without it. Checks are
+    /// not sent to it yet.
     HalfOpen,
-    /// The store is away: no check goes there, and none waits.
+    /// The store is unavailable. Checks are not sent to it, so none waits.
     Open,
 }
 
 impl BreakerState {
-    /// The state's name in metrics.
+    /// Returns the state's label in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,76 +44,74 @@ impl BreakerState {
     }
 }
 
-/// Counts failures, and remembers that the store is away.
+/// Counts failures, and rejects calls while the store is unavailable.
 ///
-/// A failure counts only when no other was counted since its call began. So the hundreds of checks
-/// that wait in one hanging round trip are one failure together, and yet nobody who asks again and
-/// again pays for more than [`FAILURES_TO_OPEN`] deadlines.
+/// A failure counts only when no other failure was counted since its call began. So the hundreds of
+/// checks that wait in one hanging round trip count as one failure, and a caller that retries still
+/// waits for no more than [`FAILURES_TO_OPEN`] timeouts.
 #[derive(Debug)]
 pub(super) struct Breaker {
     /// The failures counted since the last success, or [`HALF_OPEN`] or [`OPEN`]. Read without the
-    /// lock, changed under it.
+    /// lock; changed by failures and recoveries only under it.
     state: AtomicU32,
-    record: Mutex<Record>,
+    history: Mutex<BreakerHistory>,
 }
 
-/// What is told about the breaker.
+/// What a breaker remembers for reports.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
-    /// Since when it is closed, or not.
+pub(super) struct BreakerHistory {
+    /// When the breaker last closed, or last left the closed state if it is not closed now.
     pub(super) since: Timestamp,
     /// How often it has opened.
     pub(super) opened: u64,
-    /// The last failure, and when.
+    /// The time and the error of the last failure.
     pub(super) last_failure: Option<(Timestamp, StoreError)>,
 }
 
-/// A call to the store, from its begin.
+/// A call that the breaker let through, for its outcome to be counted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
+pub(super) struct AdmittedCall {
     failures_before: u32,
 }
 
 impl Breaker {
     pub(super) fn closed(now: Timestamp) -> Self {
-        Self {
-            state: AtomicU32::new(0),
-            record: Mutex::new(Record { since: now, opened: 0, last_failure: None }),
-        }
+        let history = BreakerHistory { since: now, opened: 0, last_failure: None };
+        Self { state: AtomicU32::new(0), history: Mutex::new(history) }
     }
 
     pub(super) fn state(&self) -> BreakerState {
         match self.state.load(Ordering::Acquire) {
             OPEN => BreakerState::Open,
             HALF_OPEN => BreakerState::HalfOpen,
-            _ => BreakerState::Closed,
+            _failures => BreakerState::Closed,
         }
     }
 
-    pub(super) fn observe(&self) -> (BreakerState, Record) {
-        let record = self.record.lock();
-        (self.state(), record.clone())
+    pub(super) fn report(&self) -> (BreakerState, BreakerHistory) {
+        let history = self.history.lock();
+        (self.state(), history.clone())
     }
 
-    /// Lets a call through, unless the store is away.
-    pub(super) fn admit(&self) -> Option<Call> {
+    /// Lets a call through, unless the store is unavailable.
+    pub(super) fn admit(&self) -> Option<AdmittedCall> {
         let failures_before = self.state.load(Ordering::Acquire);
-        (failures_before < HALF_OPEN).then_some(Call { failures_before })
+        (failures_before < HALF_OPEN).then_some(AdmittedCall { failures_before })
     }
 
-    /// A call proved that the store takes writes.
-    pub(super) fn succeeded(&self) {
+    /// Records that a call proved that the store accepts writes.
+    pub(super) fn call_succeeded(&self) {
         let failures = self.state.load(Ordering::Acquire);
         if (1..HALF_OPEN).contains(&failures) {
-            // When this loses the race, another failure was counted just now, and it stands.
+            // If this loses the race, another failure was counted just now, and that one counts.
             let _ = self.state.compare_exchange(failures, 0, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
-    /// A call failed.
-    pub(super) fn failed(&self, call: Call, error: &StoreError, now: Timestamp) {
-        let mut record = self.record.lock();
-        record.last_failure = Some((now, error.clone()));
+    /// Records that a call failed.
+    pub(super) fn call_failed(&self, call: AdmittedCall, error: &StoreError, now: Timestamp) {
+        let mut history = self.history.lock();
+        history.last_failure = Some((now, error.clone()));
         let failures = call.failures_before + 1;
         let next = if failures >= FAILURES_TO_OPEN { OPEN } else { failures };
         let counted = self
@@ -118,33 +119,34 @@ impl Breaker {
             .compare_exchange(call.failures_before, next, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if counted && next == OPEN {
-            record.since = now;
-            record.opened += 1;
+            history.since = now;
+            history.opened += 1;
             tracing::warn!(
-                error = error as &dyn std::error::Error,
-                "the store is away: limits answer by themselves until it is back"
+                error = error as &dyn Error,
+                "the store is unavailable: each limit's on_store_failure applies until it recovers"
             );
         }
     }
 
-    /// The store answered a probe: an open breaker is half open now.
-    pub(super) fn answered(&self) {
+    /// Records that the store passed its probes: an open breaker becomes half-open.
+    pub(super) fn probes_passed(&self) {
         let _ = self.state.compare_exchange(OPEN, HALF_OPEN, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The store did not answer a probe, or failed again after one.
-    pub(super) fn still_away(&self, error: &StoreError, now: Timestamp) {
-        let mut record = self.record.lock();
-        record.last_failure = Some((now, error.clone()));
+    /// Records that the store failed a probe, or failed again after one.
+    pub(super) fn recovery_failed(&self, error: &StoreError, now: Timestamp) {
+        let mut history = self.history.lock();
+        history.last_failure = Some((now, error.clone()));
         let _ = self.state.compare_exchange(HALF_OPEN, OPEN, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The store is back and knows what it missed: a half-open breaker closes.
+    /// Records that the store has been charged for what it missed: a half-open breaker closes.
     pub(super) fn recovered(&self, now: Timestamp) {
-        let mut record = self.record.lock();
+        let mut history = self.history.lock();
         if self.state.compare_exchange(HALF_OPEN, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            tracing::info!(away = ?now.since(record.since), "the store is back");
-            record.since = now;
+            let outage = now.since(history.since);
+            tracing::info!(?outage, "the store has recovered");
+            history.since = now;
         }
     }
 }
@@ -157,11 +159,11 @@ mod tests {
 
     fn fail(breaker: &Breaker) {
         let call = breaker.admit().unwrap();
-        breaker.failed(call, &StoreError::BreakerOpen, NOW);
+        breaker.call_failed(call, &StoreError::BreakerOpen, NOW);
     }
 
     #[test]
-    fn three_failures_one_after_the_other_open_it() {
+    fn three_failures_in_a_row_open_the_breaker() {
         let breaker = Breaker::closed(NOW);
         fail(&breaker);
         fail(&breaker);
@@ -172,11 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_began_together_count_once() {
+    fn failures_of_calls_that_began_together_count_once() {
         let breaker = Breaker::closed(NOW);
-        let together: Vec<Call> = (0..100).map(|_| breaker.admit().unwrap()).collect();
+        let together: Vec<AdmittedCall> = (0..100).map(|_| breaker.admit().unwrap()).collect();
         for call in together {
-            breaker.failed(call, &StoreError::BreakerOpen, NOW);
+            breaker.call_failed(call, &StoreError::BreakerOpen, NOW);
         }
         fail(&breaker);
         assert_eq!(breaker.state(), BreakerState::Closed);
@@ -185,44 +187,44 @@ mod tests {
     }
 
     #[test]
-    fn a_success_forgives_what_came_before() {
+    fn a_success_resets_the_count_of_failures() {
         let breaker = Breaker::closed(NOW);
         for _ in 0..10 {
             fail(&breaker);
             fail(&breaker);
-            breaker.succeeded();
+            breaker.call_succeeded();
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
-    fn what_ends_late_neither_closes_nor_opens_it() {
+    fn calls_that_end_late_neither_close_nor_open_the_breaker() {
         let breaker = Breaker::closed(NOW);
         let late = breaker.admit().unwrap();
         (0..3).for_each(|_| fail(&breaker));
-        breaker.succeeded();
+        breaker.call_succeeded();
         assert_eq!(breaker.state(), BreakerState::Open);
-        breaker.answered();
+        breaker.probes_passed();
         breaker.recovered(NOW);
         (0..2).for_each(|_| fail(&breaker));
-        breaker.failed(late, &StoreError::BreakerOpen, NOW);
+        breaker.call_failed(late, &StoreError::BreakerOpen, NOW);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
-    fn a_relapse_is_the_same_outage() {
+    fn a_failure_during_recovery_belongs_to_the_same_outage() {
         let breaker = Breaker::closed(NOW);
         (0..3).for_each(|_| fail(&breaker));
-        breaker.answered();
+        breaker.probes_passed();
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert!(breaker.admit().is_none());
-        breaker.still_away(&StoreError::BreakerOpen, NOW);
+        breaker.recovery_failed(&StoreError::BreakerOpen, NOW);
         breaker.recovered(NOW);
-        let (state, record) = breaker.observe();
+        let (state, history) = breaker.report();
         assert_eq!(
-            (state, record.opened),
+            (state, history.opened),
             (BreakerState::Open, 1),
-            "only a store that answered can be back"
+            "only a store that passed its probes can recover"
         );
     }
 }

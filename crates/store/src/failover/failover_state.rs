@@ -1,4 +1,4 @@
-//! What can be seen of a failover from outside.
+//! The state of a failover, for readiness probes, metrics and people.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,63 +7,52 @@ use sluice_core::Timestamp;
 use super::breaker::BreakerState;
 use crate::{StoreError, StoreErrorKind};
 
-/// How a [`Failover`](super::Failover) stands: for readiness, metrics and people.
+/// The state of a [`Failover`](super::Failover) at one moment.
 ///
-/// Numbers that count only ever grow, so that a reader can take differences.
+/// Counters only grow, so that a reader can take differences.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FailoverState {
-    /// Whether checks go to the store.
+    /// Whether checks are sent to the store.
     pub breaker: BreakerState,
-    /// Since when the breaker is closed, or since when it is not.
+    /// When the breaker last closed, or last left the closed state if it is not closed now.
     pub since: Timestamp,
     /// How often the breaker has opened.
     pub opened: u64,
-    /// The store's last failure, and when; it may be long over.
+    /// The time and the error of the store's last failure, which may be long over.
     pub last_failure: Option<(Timestamp, StoreError)>,
     /// Failures by kind: one for each call, however many checks were in it. Calls that an open
-    /// breaker kept from the store count as [`StoreErrorKind::BreakerOpen`].
-    pub errors: [(StoreErrorKind, u64); KINDS.len()],
-    /// Replicas among which limits are shared while the store is away.
+    /// breaker rejected count as [`StoreErrorKind::BreakerOpen`].
+    pub errors: [(StoreErrorKind, u64); StoreErrorKind::ALL.len()],
+    /// The number of replicas among which limits are divided while the store is unavailable.
     pub live_replicas: usize,
-    /// Buckets in the store that are still to be charged for what was admitted without it.
+    /// Buckets in the store that have not yet been charged for what was admitted without it.
     pub owed_buckets: usize,
-    /// Tokens charged afterwards.
+    /// Tokens charged after the fact.
     pub charged_tokens: u64,
-    /// Tokens that were admitted without the store and will never be charged, since the ledger was
-    /// full or the store could not read a bucket.
+    /// Tokens admitted without the store that will never be charged, since the ledger was full or
+    /// the store could not read a bucket.
     pub dropped_tokens: u64,
 }
 
-const KINDS: [StoreErrorKind; 5] = [
-    StoreErrorKind::Timeout,
-    StoreErrorKind::Unreachable,
-    StoreErrorKind::BreakerOpen,
-    StoreErrorKind::Refused,
-    StoreErrorKind::Unreadable,
-];
-
-/// Failures counted by kind.
-#[derive(Debug, Default)]
-pub(super) struct ErrorCounts([AtomicU64; KINDS.len()]);
-
-impl ErrorCounts {
-    pub(super) fn count(&self, error: &StoreError) {
-        let kind = error.kind();
-        if let Some(place) = KINDS.iter().position(|known| *known == kind) {
-            self.0[place].fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn read(&self) -> [(StoreErrorKind, u64); KINDS.len()] {
-        std::array::from_fn(|place| (KINDS[place], self.0[place].load(Ordering::Relaxed)))
-    }
-}
-
 impl FailoverState {
-    /// How many failures of this kind there were.
+    /// Returns the number of failures of this kind.
     #[must_use]
     pub fn errors_of(&self, kind: StoreErrorKind) -> u64 {
         self.errors.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count)
+    }
+}
+
+/// Counts failures by kind.
+#[derive(Debug, Default)]
+pub(super) struct ErrorCounts([AtomicU64; StoreErrorKind::ALL.len()]);
+
+impl ErrorCounts {
+    pub(super) fn count(&self, error: &StoreError) {
+        self.0[error.kind() as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> [(StoreErrorKind, u64); StoreErrorKind::ALL.len()] {
+        StoreErrorKind::ALL.map(|kind| (kind, self.0[kind as usize].load(Ordering::Relaxed)))
     }
 }

@@ -1,4 +1,4 @@
-//! What was admitted while the store was away, to be charged to it afterwards.
+//! What was admitted while the store was unavailable, to be charged to it afterwards.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map},
@@ -11,45 +11,45 @@ use sluice_core::{Action, Bucket, BucketId, Check, Cost, Limit, Part, Rate, Sett
 
 use crate::Clock;
 
-/// Buckets that the ledger has room for: some 20 MB at most.
-pub(super) const ROOM: usize = 100_000;
+/// The most buckets that the ledger of a failover holds: some 20 MB.
+pub(super) const CAPACITY: usize = 100_000;
 
-/// A full ledger looks this often for buckets that owe nothing any more.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often a full ledger looks for buckets that owe nothing any more.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Keeps one sum for each bucket, oldest first, in bounded memory.
+/// Keeps one sum of admitted tokens for each bucket, oldest first, in bounded memory.
 ///
-/// Charged late, a token must not count twice: the refill that came while the store was away has
-/// paid for some of what was admitted. So each entry keeps, beside the sum, a bucket with this
-/// replica's part of the refill that was empty when the entry began. What is owed is what that
-/// bucket lacks, and never more than the sum. Whatever the real bucket held when the store went
-/// away, it then has, after the charge, at most the tokens that it would have had with every charge
-/// in its time; and, of a single replica, at most a burst less.
+/// A token that is charged late must not count twice: the refill that came while the store was
+/// unavailable has paid for some of what was admitted. So each entry keeps, beside the sum, a
+/// bucket with this replica's share of the refill that was empty when the entry was made. The
+/// tokens owed are those that this bucket lacks, and never more than the sum. Whatever the real
+/// bucket held when the outage began, after the charge it holds at most the tokens that it would
+/// hold had every charge been made in time. With a single replica, it holds at most one burst less.
 ///
-/// When there is no room for a further bucket, those that owe nothing any more are forgotten. If
-/// that does not help, what is known stays and what is new is dropped and counted.
+/// A full ledger first forgets the buckets that owe nothing any more. If that does not help, it
+/// keeps its entries, and drops and counts what is new.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    pages: Mutex<Pages>,
-    room: usize,
+    entries: Mutex<Entries>,
+    capacity: usize,
 }
 
-/// What the ledger has come to.
+/// Tokens that left the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    /// Tokens charged to the store so far.
+pub(super) struct LedgerTotals {
+    /// Tokens charged to the store.
     pub(super) charged: u64,
-    /// Tokens that found no room, or that the store could not make sense of.
+    /// Tokens that found the ledger full, or whose bucket the store could not read.
     pub(super) dropped: u64,
 }
 
 #[derive(Debug, Default)]
-struct Pages {
-    entries: HashMap<BucketId, Entry>,
-    /// The entries' ids, each once, oldest first.
+struct Entries {
+    by_bucket: HashMap<BucketId, Entry>,
+    /// The keys of `by_bucket`, each once, oldest first.
     order: VecDeque<BucketId>,
     next_sweep: Timestamp,
-    totals: Totals,
+    totals: LedgerTotals,
 }
 
 #[derive(Debug)]
@@ -57,127 +57,129 @@ struct Entry {
     limit: Arc<Limit>,
     admitted: Cost,
     refill: Rate,
+    /// Lacks the tokens that the refill has not paid for.
     refilled: Bucket,
 }
 
-/// Entries taken out of the ledger to be charged; those not settled go back when it falls, also
-/// when its task is ended in the middle.
+/// Entries taken out of the ledger to be charged. Those that were neither charged nor dropped go
+/// back when the batch is dropped, also when its task is aborted.
 #[derive(Debug)]
-pub(super) struct Batch<'a> {
+pub(super) struct ChargeBatch<'a> {
     ledger: &'a Ledger,
     entries: Vec<Option<(BucketId, Entry, Cost)>>,
     clock: &'a dyn Clock,
 }
 
 impl Ledger {
-    pub(super) fn with_room_for(buckets: usize) -> Self {
-        Self { pages: Mutex::default(), room: buckets }
+    pub(super) fn with_capacity(buckets: usize) -> Self {
+        Self { entries: Mutex::default(), capacity: buckets }
     }
 
-    /// How many buckets owe something, or did when they were last looked at.
+    /// Returns the number of buckets that owe something, or did when they were last looked at.
     pub(super) fn len(&self) -> usize {
-        self.pages.lock().entries.len()
+        self.entries.lock().by_bucket.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    pub(super) fn totals(&self) -> Totals {
-        self.pages.lock().totals
+    pub(super) fn totals(&self) -> LedgerTotals {
+        self.entries.lock().totals
     }
 
-    /// Notes that `part` was admitted, on a replica whose part of the refill is `refill`; drops and
-    /// counts it when there is no room.
-    pub(super) fn note(&self, part: &Part, refill: &Rate, now: Timestamp) {
+    /// Records that `part` was admitted on a replica whose share of the rate is `refill`. Drops and
+    /// counts it if the ledger is full.
+    pub(super) fn record(&self, part: &Part, refill: &Rate, now: Timestamp) {
         if part.cost == Cost::NONE {
             return;
         }
-        let mut pages = self.pages.lock();
-        if pages.has_room_for(std::slice::from_ref(part), self.room, now) {
-            pages.add(part, refill, now);
+        let mut entries = self.entries.lock();
+        if entries.has_room_for(std::slice::from_ref(part), self.capacity, now) {
+            entries.add(part, refill, now);
         } else {
-            pages.totals.dropped = pages.totals.dropped.saturating_add(part.cost.tokens());
+            entries.totals.dropped = entries.totals.dropped.saturating_add(part.cost.tokens());
         }
     }
 
-    /// Notes all parts with their parts of the refill, or none when there is no room for all; says
-    /// which.
-    pub(super) fn note_all(&self, parts: &[Part], refills: &[Rate], now: Timestamp) -> bool {
-        let mut pages = self.pages.lock();
-        let noted = pages.has_room_for(parts, self.room, now);
-        if noted {
+    /// Records all parts with their shares of the rates, or none if there is no room for all.
+    /// Returns whether they were recorded.
+    pub(super) fn record_all(&self, parts: &[Part], refills: &[Rate], now: Timestamp) -> bool {
+        let mut entries = self.entries.lock();
+        let fits = entries.has_room_for(parts, self.capacity, now);
+        if fits {
             for (part, refill) in
                 parts.iter().zip(refills).filter(|(part, _)| part.cost != Cost::NONE)
             {
-                pages.add(part, refill, now);
+                entries.add(part, refill, now);
             }
         }
-        noted
+        fits
     }
 
-    /// Takes out the oldest entries, `most` at most.
-    pub(super) fn take<'a>(&'a self, most: usize, clock: &'a dyn Clock) -> Batch<'a> {
+    /// Takes out the oldest entries, at most `most`.
+    pub(super) fn take_oldest<'a>(&'a self, most: usize, clock: &'a dyn Clock) -> ChargeBatch<'a> {
         let now = clock.now();
-        let mut pages = self.pages.lock();
-        let count = most.min(pages.order.len());
-        let ids: Vec<BucketId> = pages.order.drain(..count).collect();
-        let entries = ids
+        let mut entries = self.entries.lock();
+        let count = most.min(entries.order.len());
+        let ids: Vec<BucketId> = entries.order.drain(..count).collect();
+        let taken = ids
             .into_iter()
             .filter_map(|id| {
-                let entry = pages.entries.remove(&id)?;
+                let entry = entries.by_bucket.remove(&id)?;
                 let owed = entry.owed(now);
                 (owed != Cost::NONE).then_some(Some((id, entry, owed)))
             })
             .collect();
-        Batch { ledger: self, entries, clock }
+        ChargeBatch { ledger: self, entries: taken, clock }
     }
 }
 
-impl Pages {
-    fn has_room_for(&mut self, parts: &[Part], room: usize, now: Timestamp) -> bool {
-        if self.fits(parts, room) {
+impl Entries {
+    fn has_room_for(&mut self, parts: &[Part], capacity: usize, now: Timestamp) -> bool {
+        if self.fits(parts, capacity) {
             return true;
         }
         if now >= self.next_sweep {
-            self.next_sweep = now.after(SWEEP_EVERY);
+            self.next_sweep = now.after(SWEEP_INTERVAL);
             self.sweep(now);
         }
-        self.fits(parts, room)
+        self.fits(parts, capacity)
     }
 
-    fn fits(&self, parts: &[Part], room: usize) -> bool {
+    fn fits(&self, parts: &[Part], capacity: usize) -> bool {
         let is_new =
-            |part: &&Part| part.cost != Cost::NONE && !self.entries.contains_key(&part.bucket());
+            |part: &&Part| part.cost != Cost::NONE && !self.by_bucket.contains_key(&part.bucket());
         let new = parts.iter().filter(is_new).count();
-        // Entries that were put back may have made it fuller than full.
-        new == 0 || self.entries.len() + new <= room
+        // Entries that a batch put back may have raised the number above the capacity.
+        new == 0 || self.by_bucket.len() + new <= capacity
     }
 
     fn sweep(&mut self, now: Timestamp) {
-        self.entries.retain(|_, entry| entry.owed(now) != Cost::NONE);
-        let entries = &self.entries;
-        self.order.retain(|id| entries.contains_key(id));
+        self.by_bucket.retain(|_, entry| entry.owed(now) != Cost::NONE);
+        let by_bucket = &self.by_bucket;
+        self.order.retain(|id| by_bucket.contains_key(id));
     }
 
     fn add(&mut self, part: &Part, refill: &Rate, now: Timestamp) {
-        match self.entries.entry(part.bucket()) {
+        match self.by_bucket.entry(part.bucket()) {
             hash_map::Entry::Occupied(mut known) => {
                 let entry = known.get_mut();
                 entry.limit = Arc::clone(&part.limit);
                 entry.refill = *refill;
                 entry.add(part.cost, now);
             }
-            hash_map::Entry::Vacant(place) => {
-                place.insert(Entry::new(part, refill, now));
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(Entry::new(part, refill, now));
                 self.order.push_back(part.bucket());
             }
         }
     }
 
-    /// Puts an entry back to the front, together with what was noted for its bucket meanwhile.
+    /// Puts an entry back to the front, together with what was recorded for its bucket since it was
+    /// taken out.
     fn put_back(&mut self, id: BucketId, mut entry: Entry, now: Timestamp) {
-        match self.entries.entry(id) {
+        match self.by_bucket.entry(id) {
             hash_map::Entry::Occupied(mut newer) => {
                 let newer = newer.get_mut();
                 entry.limit = Arc::clone(&newer.limit);
@@ -185,8 +187,8 @@ impl Pages {
                 entry.add(newer.admitted, now);
                 *newer = entry;
             }
-            hash_map::Entry::Vacant(place) => {
-                place.insert(entry);
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(entry);
                 self.order.push_front(id);
             }
         }
@@ -195,13 +197,13 @@ impl Pages {
 
 impl Entry {
     fn new(part: &Part, refill: &Rate, now: Timestamp) -> Self {
-        let mut refilled = Settled::full(refill, now);
-        refilled.take(refill.burst());
+        let mut empty = Settled::full(refill, now);
+        empty.take(refill.burst());
         let mut entry = Self {
             limit: Arc::clone(&part.limit),
             admitted: Cost::NONE,
             refill: *refill,
-            refilled: refilled.bucket(),
+            refilled: empty.bucket(),
         };
         entry.add(part.cost, now);
         entry
@@ -214,7 +216,7 @@ impl Entry {
         self.refilled = refilled.bucket();
     }
 
-    /// The tokens to charge now, rounded up.
+    /// Returns the tokens to charge now, rounded up.
     fn owed(&self, now: Timestamp) -> Cost {
         let rate = self.refill.refill();
         let lacking_us = self.refilled.settled(&self.refill, now).full_in().as_micros();
@@ -227,12 +229,12 @@ impl Entry {
     }
 }
 
-impl Batch<'_> {
+impl ChargeBatch<'_> {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.iter().all(Option::is_none)
     }
 
-    /// One charge for each entry, in order.
+    /// Returns one charge for each entry, in order.
     pub(super) fn charges(&self) -> Vec<Check> {
         let charge = |(id, entry, owed): &(BucketId, Entry, Cost)| {
             Check::new(Action::Charge).with(&entry.limit, id.tag, *owed)
@@ -240,33 +242,33 @@ impl Batch<'_> {
         self.entries.iter().flatten().map(charge).collect()
     }
 
-    /// The charge at `place` was made.
-    pub(super) fn settled(&mut self, place: usize) {
-        if let Some((_, _, owed)) = self.entries[place].take() {
-            let totals = &mut self.ledger.pages.lock().totals;
+    /// Records that the charge at `index` was made.
+    pub(super) fn mark_charged(&mut self, index: usize) {
+        if let Some((_, _, owed)) = self.entries[index].take() {
+            let totals = &mut self.ledger.entries.lock().totals;
             totals.charged = totals.charged.saturating_add(owed.tokens());
         }
     }
 
-    /// The charge at `place` can never be made.
-    pub(super) fn dropped(&mut self, place: usize) {
-        if let Some((_, _, owed)) = self.entries[place].take() {
-            let totals = &mut self.ledger.pages.lock().totals;
+    /// Records that the charge at `index` can never be made.
+    pub(super) fn mark_dropped(&mut self, index: usize) {
+        if let Some((_, _, owed)) = self.entries[index].take() {
+            let totals = &mut self.ledger.entries.lock().totals;
             totals.dropped = totals.dropped.saturating_add(owed.tokens());
         }
     }
 }
 
-impl Drop for Batch<'_> {
+impl Drop for ChargeBatch<'_> {
     fn drop(&mut self) {
         let now = self.clock.now();
-        let mut pages = self.ledger.pages.lock();
+        let mut entries = self.ledger.entries.lock();
         for (id, entry, _) in self.entries.drain(..).rev().flatten() {
-            pages.put_back(id, entry, now);
+            entries.put_back(id, entry, now);
         }
-        if pages.entries.is_empty() {
-            // An outage's memory is given back when it is over.
-            (pages.entries, pages.order) = Default::default();
+        if entries.by_bucket.is_empty() {
+            // Frees the memory that the outage needed.
+            (entries.by_bucket, entries.order) = Default::default();
         }
     }
 }
@@ -281,7 +283,7 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
 
-    fn numbers(rate: &str, burst: u64) -> Rate {
+    fn rate(rate: &str, burst: u64) -> Rate {
         Rate::new(rate.parse().unwrap(), burst).unwrap()
     }
 
@@ -290,17 +292,17 @@ mod tests {
     }
 
     fn part(client: u64, tokens: u64) -> Part {
-        let limit = Limit::new("hourly", Algorithm::TokenBucket(numbers("60/hour", 10))).unwrap();
+        let limit = Limit::new("hourly", Algorithm::TokenBucket(rate("60/hour", 10))).unwrap();
         Part::new(Arc::new(limit), tag(client), Cost::new(tokens).unwrap())
     }
 
-    fn note(ledger: &Ledger, client: u64, tokens: u64, now: Timestamp) {
+    fn record(ledger: &Ledger, client: u64, tokens: u64, now: Timestamp) {
         let part = part(client, tokens);
-        ledger.note(&part, part.limit.rate(), now);
+        ledger.record(&part, part.limit.rate(), now);
     }
 
-    /// Clients and tokens, in the order of the charges.
-    fn charged(batch: &Batch<'_>) -> Vec<(Tag, u64)> {
+    /// Returns the clients and tokens of a batch, in the order of the charges.
+    fn charged(batch: &ChargeBatch<'_>) -> Vec<(Tag, u64)> {
         batch
             .charges()
             .iter()
@@ -309,97 +311,104 @@ mod tests {
     }
 
     #[test]
-    fn one_bucket_is_one_charge_and_the_oldest_comes_first() {
-        let (ledger, clock) = (Ledger::with_room_for(10), ManualClock::new(START));
+    fn each_bucket_is_charged_once_and_the_oldest_comes_first() {
+        let (ledger, clock) = (Ledger::with_capacity(10), ManualClock::new(START));
         for (client, tokens) in [(1, 2), (2, 1), (3, 5), (1, 4), (2, 0), (4, 0)] {
-            note(&ledger, client, tokens, START);
+            record(&ledger, client, tokens, START);
         }
-        assert_eq!(ledger.len(), 3, "nothing is owed for nothing");
-        let mut batch = ledger.take(2, &clock);
+        assert_eq!(ledger.len(), 3, "a cost of 0 owes nothing");
+        let mut batch = ledger.take_oldest(2, &clock);
         assert_eq!(charged(&batch), [(tag(1), 6), (tag(2), 1)]);
         assert!(batch.charges().iter().all(|check| check.action() == Action::Charge));
-        batch.settled(0);
-        batch.settled(1);
+        batch.mark_charged(0);
+        batch.mark_charged(1);
         drop(batch);
-        assert_eq!(charged(&ledger.take(2, &clock)), [(tag(3), 5)]);
-        assert_eq!(ledger.totals(), Totals { charged: 7, dropped: 0 });
+        assert_eq!(charged(&ledger.take_oldest(2, &clock)), [(tag(3), 5)]);
+        assert_eq!(ledger.totals(), LedgerTotals { charged: 7, dropped: 0 });
     }
 
     #[test]
-    fn an_empty_ledger_gives_its_memory_back() {
-        let (ledger, clock) = (Ledger::with_room_for(ROOM), ManualClock::new(START));
-        (0..1_000).for_each(|client| note(&ledger, client, 1, START));
-        let mut batch = ledger.take(1_000, &clock);
-        (0..1_000).for_each(|place| batch.settled(place));
+    fn an_empty_ledger_frees_its_memory() {
+        let (ledger, clock) = (Ledger::with_capacity(CAPACITY), ManualClock::new(START));
+        (0..1_000).for_each(|client| record(&ledger, client, 1, START));
+        let mut batch = ledger.take_oldest(1_000, &clock);
+        (0..1_000).for_each(|index| batch.mark_charged(index));
         drop(batch);
-        let pages = ledger.pages.lock();
-        assert_eq!((pages.entries.capacity(), pages.order.capacity()), (0, 0));
+        let entries = ledger.entries.lock();
+        assert_eq!((entries.by_bucket.capacity(), entries.order.capacity()), (0, 0));
     }
 
     #[test]
-    fn what_is_not_settled_goes_back_to_the_front_with_what_was_noted_since() {
-        let (ledger, clock) = (Ledger::with_room_for(10), ManualClock::new(START));
-        (1..=4).for_each(|client| note(&ledger, client, client, START));
-        let mut batch = ledger.take(3, &clock);
-        note(&ledger, 3, 10, START);
-        batch.settled(1);
+    fn entries_that_were_not_charged_return_to_the_front_with_what_was_recorded_since() {
+        let (ledger, clock) = (Ledger::with_capacity(10), ManualClock::new(START));
+        (1..=4).for_each(|client| record(&ledger, client, client, START));
+        let mut batch = ledger.take_oldest(3, &clock);
+        record(&ledger, 3, 10, START);
+        batch.mark_charged(1);
         drop(batch);
-        assert_eq!(charged(&ledger.take(9, &clock)), [(tag(1), 1), (tag(4), 4), (tag(3), 13)]);
+        assert_eq!(
+            charged(&ledger.take_oldest(9, &clock)),
+            [(tag(1), 1), (tag(4), 4), (tag(3), 13)]
+        );
     }
 
     #[test]
-    fn a_full_ledger_keeps_what_it_knows_and_counts_what_it_drops() {
-        let (ledger, clock) = (Ledger::with_room_for(2), ManualClock::new(START));
-        [1, 2, 3, 1, 4].into_iter().for_each(|client| note(&ledger, client, 5, START));
-        assert_eq!(charged(&ledger.take(9, &clock)), [(tag(1), 10), (tag(2), 5)]);
+    fn a_full_ledger_keeps_its_entries_and_counts_what_it_drops() {
+        let (ledger, clock) = (Ledger::with_capacity(2), ManualClock::new(START));
+        [1, 2, 3, 1, 4].into_iter().for_each(|client| record(&ledger, client, 5, START));
+        assert_eq!(charged(&ledger.take_oldest(9, &clock)), [(tag(1), 10), (tag(2), 5)]);
         assert_eq!(ledger.totals().dropped, 10);
     }
 
     #[test]
-    fn a_ledger_fuller_than_full_still_adds_to_what_it_knows() {
-        let (ledger, clock) = (Ledger::with_room_for(1), ManualClock::new(START));
-        note(&ledger, 1, 1, START);
-        let failed = ledger.take(1, &clock);
-        note(&ledger, 2, 1, START);
+    fn a_ledger_above_its_capacity_still_adds_to_its_entries() {
+        let (ledger, clock) = (Ledger::with_capacity(1), ManualClock::new(START));
+        record(&ledger, 1, 1, START);
+        let failed = ledger.take_oldest(1, &clock);
+        record(&ledger, 2, 1, START);
         drop(failed);
-        note(&ledger, 1, 4, START);
-        note(&ledger, 2, 5, START);
-        assert_eq!(charged(&ledger.take(9, &clock)), [(tag(1), 5), (tag(2), 6)]);
+        record(&ledger, 1, 4, START);
+        record(&ledger, 2, 5, START);
+        assert_eq!(charged(&ledger.take_oldest(9, &clock)), [(tag(1), 5), (tag(2), 6)]);
         assert_eq!(ledger.totals().dropped, 0);
     }
 
     #[test]
-    fn a_full_ledger_makes_room_by_forgetting_what_the_refill_has_paid() {
-        let (ledger, clock) = (Ledger::with_room_for(2), ManualClock::new(START));
-        note(&ledger, 1, 1, START);
-        note(&ledger, 2, 10, START);
+    fn a_full_ledger_forgets_entries_that_the_refill_has_paid_for() {
+        let (ledger, clock) = (Ledger::with_capacity(2), ManualClock::new(START));
+        record(&ledger, 1, 1, START);
+        record(&ledger, 2, 10, START);
         // A token a minute: eleven minutes pay for a burst and one token more.
         clock.advance(Duration::from_secs(11 * 60));
-        note(&ledger, 3, 1, clock.now());
-        note(&ledger, 4, 1, clock.now());
-        assert_eq!(charged(&ledger.take(9, &clock)), [(tag(2), 9), (tag(3), 1)]);
+        record(&ledger, 3, 1, clock.now());
+        record(&ledger, 4, 1, clock.now());
+        assert_eq!(charged(&ledger.take_oldest(9, &clock)), [(tag(2), 9), (tag(3), 1)]);
         assert_eq!(ledger.totals().dropped, 1);
     }
 
     #[test]
-    fn charges_that_belong_together_are_noted_all_or_none() {
-        let ledger = Ledger::with_room_for(2);
+    fn the_parts_of_one_check_are_recorded_all_or_none() {
+        let ledger = Ledger::with_capacity(2);
         let both = [part(1, 1), part(2, 1)];
         let refills = [*both[0].limit.rate(); 2];
-        note(&ledger, 3, 1, START);
-        assert!(!ledger.note_all(&both, &refills, START));
-        assert_eq!((ledger.len(), ledger.totals().dropped), (1, 0), "its caller gets the error");
-        assert!(ledger.note_all(&both[..1], &refills, START));
-        assert!(ledger.note_all(&[part(3, 1), part(1, 1), part(9, 0)], &[refills[0]; 3], START));
+        record(&ledger, 3, 1, START);
+        assert!(!ledger.record_all(&both, &refills, START));
+        assert_eq!(
+            (ledger.len(), ledger.totals().dropped),
+            (1, 0),
+            "the caller gets the error instead"
+        );
+        assert!(ledger.record_all(&both[..1], &refills, START));
+        assert!(ledger.record_all(&[part(3, 1), part(1, 1), part(9, 0)], &[refills[0]; 3], START));
         assert_eq!(ledger.len(), 2);
     }
 
     #[test]
-    fn sums_stay_costs() {
-        let (ledger, clock) = (Ledger::with_room_for(2), ManualClock::new(START));
-        note(&ledger, 1, Cost::MAX.tokens(), START);
-        note(&ledger, 1, Cost::MAX.tokens(), START);
-        let batch = ledger.take(1, &clock);
+    fn sums_never_exceed_the_largest_cost() {
+        let (ledger, clock) = (Ledger::with_capacity(2), ManualClock::new(START));
+        record(&ledger, 1, Cost::MAX.tokens(), START);
+        record(&ledger, 1, Cost::MAX.tokens(), START);
+        let batch = ledger.take_oldest(1, &clock);
         assert!(batch.charges()[0].parts()[0].cost <= Cost::MAX);
         assert!(!batch.is_empty());
     }
@@ -411,10 +420,10 @@ mod tests {
     }
 
     proptest! {
-        /// The promise of the ledger: a fleet that charges late never leaves more in a bucket than
-        /// charges in their time would have; and a replica alone leaves at most a burst less.
+        /// The promise of the ledger: a fleet that charges late never leaves more tokens in a bucket
+        /// than charges in time would have, and a single replica leaves at most one burst less.
         #[test]
-        fn charged_late_a_bucket_never_holds_more_than_charged_in_time(
+        fn a_bucket_charged_late_never_holds_more_than_one_charged_in_time(
             rate in rates(),
             burst in 1_u64..60,
             replicas in 1_u64..5,
@@ -428,27 +437,33 @@ mod tests {
             let mut in_time = Settled::full(&whole, START);
             in_time.take(spent_before.min(burst));
             let spent = in_time.bucket();
-            let ledgers: Vec<_> = (0..replicas).map(|_| Ledger::with_room_for(1)).collect();
+            let ledgers: Vec<_> = (0..replicas).map(|_| Ledger::with_capacity(1)).collect();
             for (gap, replica, tokens) in admitted {
                 clock.advance(Duration::from_micros(gap));
                 let now = clock.now();
                 in_time = in_time.bucket().settled(&whole, now);
                 in_time.take(tokens);
-                ledgers[usize::try_from(replica % replicas).unwrap()].note(&part(1, tokens), &refill, now);
+                ledgers[usize::try_from(replica % replicas).unwrap()].record(&part(1, tokens), &refill, now);
             }
             clock.advance(Duration::from_micros(idle));
             let now = clock.now();
             in_time = in_time.bucket().settled(&whole, now);
             let mut late = spent.settled(&whole, now);
             for ledger in &ledgers {
-                for (_, tokens) in charged(&ledger.take(1, &clock)) {
+                for (_, tokens) in charged(&ledger.take_oldest(1, &clock)) {
                     late.take(tokens);
                 }
             }
-            prop_assert!(late.bucket().empty_at() >= in_time.bucket().empty_at(), "more by {:?}", (late, in_time));
+            prop_assert!(
+                late.bucket().empty_at() >= in_time.bucket().empty_at(),
+                "more tokens than in time: {:?}", (late, in_time)
+            );
             if replicas == 1 {
                 in_time.take(burst + 1);
-                prop_assert!(late.bucket().empty_at() <= in_time.bucket().empty_at(), "less by more than a burst: {:?}", (late, in_time));
+                prop_assert!(
+                    late.bucket().empty_at() <= in_time.bucket().empty_at(),
+                    "more than a burst less than in time: {:?}", (late, in_time)
+                );
             }
         }
     }

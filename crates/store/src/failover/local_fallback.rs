@@ -1,4 +1,4 @@
-//! The answers while the store cannot give them.
+//! Decisions in the process while the store is unavailable.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,105 +8,111 @@ use sluice_core::{
 use smallvec::SmallVec;
 
 use super::{
-    ledger::{Ledger, ROOM},
-    recovery_task::LONGEST_PAUSE,
-    share::{LiveReplicas, Shares},
+    fleet_size::FleetSize,
+    ledger::{CAPACITY, Ledger},
+    limit_share::LimitShares,
 };
 use crate::{Clock, MemoryStore, StoreError};
 
-/// Answers checks in the process, part by part as each limit's [`OnStoreFailure`] says, and notes
-/// what was admitted.
+/// When a client may retry what only the store could admit. The store is probed at least this often
+/// and may have recovered by then.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Decides checks in the process, each part as its limit's [`OnStoreFailure`] says, and records what
+/// was admitted.
 #[derive(Debug)]
 pub(super) struct LocalFallback {
-    pub(super) local: MemoryStore<Arc<dyn Clock>>,
-    pub(super) replicas: LiveReplicas,
+    /// Local buckets, for limits with [`OnStoreFailure::Local`].
+    pub(super) buckets: MemoryStore<Arc<dyn Clock>>,
+    pub(super) fleet_size: FleetSize,
     pub(super) ledger: Ledger,
-    shares: Shares,
+    shares: LimitShares,
     clock: Arc<dyn Clock>,
 }
 
 impl LocalFallback {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            local: MemoryStore::with_clock(Arc::clone(&clock)),
-            replicas: LiveReplicas::one(clock.now()),
-            ledger: Ledger::with_room_for(ROOM),
-            shares: Shares::default(),
+            buckets: MemoryStore::with_clock(Arc::clone(&clock)),
+            fleet_size: FleetSize::one(clock.now()),
+            ledger: Ledger::with_capacity(CAPACITY),
+            shares: LimitShares::default(),
             clock,
         }
     }
 
-    /// What `check` gets since the store failed with `why`.
-    pub(super) fn answer(&self, check: &Check, why: StoreError) -> Result<Decision, StoreError> {
+    /// Decides `check`, which the store did not decide because of `cause`.
+    pub(super) fn decide(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
         match check.action() {
-            Action::Take | Action::Peek => self.decide(check, why),
-            Action::Charge => self.charge(check, why),
-            // There is nothing here to give back to, and a promise to do it later would admit twice
-            // when the store forgot the bucket.
-            Action::GiveBack | Action::Reset => Err(why),
+            Action::Take | Action::Peek => self.take_or_peek(check, cause),
+            Action::Charge => self.charge(check, cause),
+            // There is nothing here to give back to. To promise it for later would admit twice, if
+            // the store has forgotten the bucket by then.
+            Action::GiveBack | Action::Reset => Err(cause),
         }
     }
 
-    /// Lets go of what only an outage needs.
-    pub(super) fn over(&self) {
-        self.shares.forget();
+    /// Frees what only an outage needs.
+    pub(super) fn end_outage(&self) {
+        self.shares.clear();
     }
 
-    fn decide(&self, check: &Check, why: StoreError) -> Result<Decision, StoreError> {
-        let enforced =
-            |rule| move |part: &&Part| part.limit.denies() && part.limit.on_store_failure() == rule;
-        if let Some(part) = check.parts().iter().find(enforced(OnStoreFailure::Error)) {
+    fn take_or_peek(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
+        let enforces =
+            |part: &Part, rule| part.limit.denies() && part.limit.on_store_failure() == rule;
+        if let Some(part) = check.parts().iter().find(|part| enforces(part, OnStoreFailure::Error))
+        {
             return Err(StoreError::LeftToCaller {
                 limit: part.limit.name().to_owned(),
-                source: Box::new(why),
+                source: Box::new(cause),
             });
         }
-        let denied = check.parts().iter().any(|part| enforced(OnStoreFailure::Deny)(&part));
+        let denied = check.parts().iter().any(|part| enforces(part, OnStoreFailure::Deny));
         let local = self.decide_locally(check, if denied { Action::Peek } else { check.action() });
         let allowed = !denied && local.is_allowed();
         let takes = allowed && check.action() == Action::Take;
         let decision =
             assemble(check, &local, allowed, |part| match part.limit.on_store_failure() {
-                OnStoreFailure::Deny => unasked_and_denied(part, local.at()),
-                // An error left to the caller is never a shadow's: it passes.
+                OnStoreFailure::Deny => denied_without_store(part, local.at()),
+                // `Error` only comes here from a limit in shadow mode, which lets everything pass.
                 OnStoreFailure::Allow | OnStoreFailure::Error | OnStoreFailure::Local => {
-                    unasked_and_passed(part, takes, local.at())
+                    allowed_without_store(part, takes, local.at())
                 }
             });
         if takes {
             for (part, verdict) in check.parts().iter().zip(decision.verdicts()) {
                 if verdict.admitted {
-                    self.ledger.note(part, &self.refill_of(part), decision.at());
+                    self.ledger.record(part, &self.refill_of(part), decision.at());
                 }
             }
         }
         Ok(decision)
     }
 
-    fn charge(&self, check: &Check, why: StoreError) -> Result<Decision, StoreError> {
+    fn charge(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
         let refills: SmallVec<[Rate; 2]> =
             check.parts().iter().map(|part| self.refill_of(part)).collect();
-        if !self.ledger.note_all(check.parts(), &refills, self.clock.now()) {
-            return Err(why);
+        if !self.ledger.record_all(check.parts(), &refills, self.clock.now()) {
+            return Err(cause);
         }
         let local = self.decide_locally(check, Action::Charge);
-        Ok(assemble(check, &local, true, |part| unasked_and_passed(part, true, local.at())))
+        Ok(assemble(check, &local, true, |part| allowed_without_store(part, true, local.at())))
     }
 
-    /// Decides the parts that a local bucket stands in for, all or nothing, on this replica's
-    /// shares.
+    /// Decides the parts that have local buckets, all or nothing, on this replica's shares of their
+    /// limits.
     fn decide_locally(&self, check: &Check, action: Action) -> Decision {
-        let replicas = self.replicas.get();
+        let replicas = self.fleet_size.get();
         let mut local = Check::new(action);
         for part in check.parts().iter().filter(|part| is_local(part)) {
             let share = self.shares.of(&part.limit, replicas).limit;
             local.push(Part::new(share, part.tag, part.cost));
         }
-        self.local.decide_now(&local)
+        self.buckets.decide_now(&local)
     }
 
     fn refill_of(&self, part: &Part) -> Rate {
-        self.shares.of(&part.limit, self.replicas.get()).refill
+        self.shares.of(&part.limit, self.fleet_size.get()).refill
     }
 }
 
@@ -114,35 +120,35 @@ fn is_local(part: &Part) -> bool {
     part.limit.on_store_failure() == OnStoreFailure::Local
 }
 
-/// The decision on the whole check: the local verdicts in their places, under their limits' own
-/// names, and `unasked` ones for the rest.
+/// Assembles the decision on the whole check: the local verdicts at their places, under the names of
+/// their limits, and `without_store` for the other parts.
 fn assemble(
     check: &Check,
     local: &Decision,
     allowed: bool,
-    unasked: impl Fn(&Part) -> Verdict,
+    without_store: impl Fn(&Part) -> Verdict,
 ) -> Decision {
-    let mut decided = local.verdicts().iter();
+    let mut local_verdicts = local.verdicts().iter();
     let verdict = |part| {
-        let verdict = if is_local(part) { decided.next() } else { None };
-        verdict.map_or_else(|| unasked(part), |verdict| on_the_whole(part, verdict))
+        let verdict = if is_local(part) { local_verdicts.next() } else { None };
+        verdict.map_or_else(|| without_store(part), |verdict| of_whole_limit(part, verdict))
     };
     let verdicts: SmallVec<[Verdict; 2]> = check.parts().iter().map(verdict).collect();
     Decision::new(allowed, verdicts, local.at(), Source::Local)
 }
 
-/// A share's verdict, said of the whole limit.
-fn on_the_whole(part: &Part, verdict: &Verdict) -> Verdict {
+/// Turns the verdict on a share of a limit into one on the whole limit.
+fn of_whole_limit(part: &Part, verdict: &Verdict) -> Verdict {
     let retry = match verdict.retry {
-        // Too much for the share is not too much for the limit.
-        Retry::Never => retry_with_the_store(part),
-        retry => retry,
+        // A cost above the share's burst may be below the limit's burst.
+        Retry::Never => retry_with_store(part),
+        retry @ (Retry::Now | Retry::After(_)) => retry,
     };
     Verdict { limit: Arc::clone(&part.limit), retry, ..verdict.clone() }
 }
 
-/// Nobody counts, so it reads as from a bucket that was never seen.
-fn unasked_and_passed(part: &Part, taken: bool, now: Timestamp) -> Verdict {
+/// Admits a part that has no local bucket: its verdict is that of a bucket that was never used.
+fn allowed_without_store(part: &Part, taken: bool, now: Timestamp) -> Verdict {
     let mut bucket = Settled::full(part.limit.rate(), now);
     if taken {
         bucket.take(part.cost.tokens());
@@ -150,11 +156,12 @@ fn unasked_and_passed(part: &Part, taken: bool, now: Timestamp) -> Verdict {
     verdict(part, true, &bucket, Retry::Now)
 }
 
-fn unasked_and_denied(part: &Part, now: Timestamp) -> Verdict {
+/// Denies a part that has no local bucket: its verdict is that of an empty bucket.
+fn denied_without_store(part: &Part, now: Timestamp) -> Verdict {
     let rate = part.limit.rate();
     let mut bucket = Settled::full(rate, now);
     bucket.take(rate.burst());
-    verdict(part, false, &bucket, retry_with_the_store(part))
+    verdict(part, false, &bucket, retry_with_store(part))
 }
 
 fn verdict(part: &Part, admitted: bool, bucket: &Settled<'_>, retry: Retry) -> Verdict {
@@ -168,8 +175,11 @@ fn verdict(part: &Part, admitted: bool, bucket: &Settled<'_>, retry: Retry) -> V
     }
 }
 
-/// Nothing here will ever admit it, but the store may, and it is asked at least this often.
-fn retry_with_the_store(part: &Part) -> Retry {
-    const PAUSE: Duration = LONGEST_PAUSE;
-    if part.cost.tokens() > part.limit.rate().burst() { Retry::Never } else { Retry::After(PAUSE) }
+/// Returns when to retry a part that this replica never admits, but the store may.
+fn retry_with_store(part: &Part) -> Retry {
+    if part.cost.tokens() > part.limit.rate().burst() {
+        Retry::Never
+    } else {
+        Retry::After(RETRY_AFTER)
+    }
 }

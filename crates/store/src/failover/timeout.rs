@@ -1,4 +1,4 @@
-//! Waiting for the store, but no longer than a deadline.
+//! Waits for the store, but no longer than a timeout.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{StoreError, StoreFuture};
 
-/// How late a timer may fire on a machine that is merely busy: the timer's own grain, and a turn of
-/// the runtime.
-const TIMELY: Duration = Duration::from_millis(3);
+/// How late a timer may fire in a process that runs normally: the timer's resolution and one turn
+/// of the runtime.
+const TIMER_SLACK: Duration = Duration::from_millis(3);
 
-/// The answer, if it comes within `limit` of this process' own time.
+/// Waits for `future`, for at most `limit` of the time in which this process runs.
 ///
-/// A timer that fires late tells that this process did not run: its container had used up its share
-/// of the processors, or too many others wanted them. The answer may lie unread in the socket since
-/// long before the deadline, and who takes that for a store that is away decides by its share
-/// although nothing is wrong. So what the process lost is given back once, up to `limit`.
+/// A timer that fires late shows that this process did not run: its container had used up its CPU
+/// quota, or other processes needed the CPU. The reply may have arrived in time and still wait in
+/// the socket. To treat that as an unavailable store would apply the local fallback although nothing
+/// is wrong. So the time lost is added to the deadline once, up to `limit`.
 ///
 /// # Errors
-/// When no answer comes.
-pub(super) async fn within<T>(
+/// [`StoreError::Timeout`] when the result does not arrive in time.
+pub(super) async fn with_timeout<T>(
     limit: Duration,
-    mut answer: StoreFuture<'_, T>,
+    mut future: StoreFuture<'_, T>,
 ) -> Result<T, StoreError> {
     let deadline = Instant::now() + limit;
-    if let Ok(answer) = timeout_at(deadline, &mut answer).await {
-        return Ok(answer);
+    if let Ok(result) = timeout_at(deadline, &mut future).await {
+        return Ok(result);
     }
     let late = deadline.elapsed();
-    if late > TIMELY
-        && let Ok(answer) = timeout(late.min(limit), answer).await
+    if late > TIMER_SLACK
+        && let Ok(result) = timeout(late.min(limit), future).await
     {
-        return Ok(answer);
+        return Ok(result);
     }
     Err(StoreError::Timeout { within: limit })
 }
@@ -44,49 +44,49 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(25);
 
-    /// Waits for an answer that comes a few turns of the runtime after `unheard`, in which this
-    /// process does nothing at all.
-    async fn after(unheard: Duration) -> Result<u32, StoreError> {
-        let (reply, replied) = oneshot::channel();
-        let waiting =
-            tokio::spawn(within(LIMIT, StoreFuture::pending(async { replied.await.unwrap() })));
+    /// Waits for a reply while this process does not run for `stopped`. The reply is read a few
+    /// turns of the runtime after that.
+    async fn wait_in_a_process_stopped_for(stopped: Duration) -> Result<u32, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        let waiting = tokio::spawn(with_timeout(
+            LIMIT,
+            StoreFuture::pending(async { receiver.await.unwrap() }),
+        ));
         task::yield_now().await;
-        time::advance(unheard).await;
+        time::advance(stopped).await;
         tokio::spawn(async {
             for _ in 0..5 {
                 task::yield_now().await;
             }
-            let _ = reply.send(7);
+            let _ = sender.send(7);
         });
         waiting.await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_lay_unread_while_the_process_stood_still_is_heard() {
-        assert_eq!(after(Duration::from_millis(80)).await.unwrap(), 7);
-        assert_eq!(after(Duration::from_secs(3600)).await.unwrap(), 7);
+    async fn a_reply_that_arrived_while_the_process_did_not_run_is_accepted() {
+        for stopped in [Duration::from_millis(80), Duration::from_secs(3600)] {
+            assert_eq!(wait_in_a_process_stopped_for(stopped).await.unwrap(), 7);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_process_that_runs_waits_no_longer_than_the_limit() {
-        let begin = Instant::now();
-        let never = within::<()>(LIMIT, StoreFuture::pending(std::future::pending())).await;
-        assert!(matches!(never, Err(StoreError::Timeout { within: LIMIT })), "{never:?}");
-        assert!(begin.elapsed() <= LIMIT + TIMELY, "waited {:?}", begin.elapsed());
+        let start = Instant::now();
+        let result = with_timeout::<()>(LIMIT, StoreFuture::pending(std::future::pending())).await;
+        assert!(matches!(result, Err(StoreError::Timeout { within: LIMIT })), "{result:?}");
+        assert!(start.elapsed() <= LIMIT + TIMER_SLACK, "waited {:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_lost_is_given_back_once_and_at_most_once_over() {
-        let begin = Instant::now();
+    async fn the_deadline_is_extended_once_and_by_no_more_than_the_limit() {
+        let start = Instant::now();
         let waiting =
-            tokio::spawn(within::<()>(LIMIT, StoreFuture::pending(std::future::pending())));
+            tokio::spawn(with_timeout::<()>(LIMIT, StoreFuture::pending(std::future::pending())));
         task::yield_now().await;
-        time::advance(Duration::from_millis(500)).await;
+        let stopped = Duration::from_millis(500);
+        time::advance(stopped).await;
         assert!(waiting.await.unwrap().is_err());
-        assert!(
-            begin.elapsed() <= Duration::from_millis(500) + LIMIT + TIMELY,
-            "waited {:?}",
-            begin.elapsed()
-        );
+        assert!(start.elapsed() <= stopped + LIMIT + TIMER_SLACK, "waited {:?}", start.elapsed());
     }
 }

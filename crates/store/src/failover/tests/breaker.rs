@@ -3,7 +3,7 @@
 use tokio::{task::JoinSet, time::Instant};
 
 use super::*;
-use crate::failover::recovery_task::RECOVERY_TIMEOUT;
+use crate::failover::recovery::RECOVERY_TIMEOUT;
 use crate::{StoreErrorKind, failover::tests::scripted::Asked};
 
 /// How long `ask` takes, on the runtime's clock; its timer counts in whole milliseconds.

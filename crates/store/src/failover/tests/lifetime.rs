@@ -170,9 +170,9 @@ async fn idle_local_buckets_are_forgotten_after_the_outage() {
     let store = Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock.clone());
     inner.turn(Mood::Unreachable);
     store.decide(&take(&limit("a"))).await.unwrap();
-    assert_eq!(store.shared.fallback.local.len(), 1);
+    assert_eq!(store.guarded.fallback.buckets.len(), 1);
     clock.advance(Duration::from_secs(10));
     inner.turn(Mood::Answers);
     store.announce(&crate::Replica::new("a", "1")).await.unwrap();
-    assert_eq!(store.shared.fallback.local.len(), 0);
+    assert_eq!(store.guarded.fallback.buckets.len(), 0);
 }

@@ -81,14 +81,14 @@ async fn deny_denies_until_the_store_may_be_back() {
 async fn error_leaves_the_answer_to_the_caller() {
     let stage = Stage::set(Mood::Stalls);
     let limit = limit("default").with_on_store_failure(OnStoreFailure::Error);
-    for cause in ["the store did not answer within 25ms"; 3]
+    for cause in ["the store did not respond within 25ms"; 3]
         .into_iter()
-        .chain(["the store is away, and is not asked until it answers a probe"])
+        .chain(["the store is unavailable: the circuit breaker is open"])
     {
         let error = stage.store.decide(&take(&limit)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the store is away, and limit `default` leaves the answer to the caller"
+            "the store is unavailable, and limit `default` has `on_store_failure: error`"
         );
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
     }

@@ -1,0 +1,305 @@
+//! The wrapper itself.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use sluice_core::{Check, Decision};
+use tokio::time::Instant;
+
+use super::{
+    breaker::AdmittedCall, failover_state::FailoverState, guarded_store::GuardedStore,
+    recovery_task::RecoveryTask, timeout::with_timeout,
+};
+use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
+
+/// A store that responds within a timeout, also while the store that it wraps is unavailable.
+///
+/// # Timeout and circuit breaker
+/// A caller waits at most for the timeout; for twice the timeout if this process itself did not run
+/// for a while. After three failures in a row the breaker opens: checks are no longer sent to the
+/// store, and none waits. A background task probes the store, first after 100 ms and then at growing
+/// intervals up to a second, and closes the breaker once the store responds.
+///
+/// A failover can be made anywhere. Calls that have to wait need a Tokio runtime with its timer
+/// enabled. The background task runs on the runtime of the call that found the store unavailable,
+/// and ends with the failover.
+///
+/// # Decisions without the store
+/// A check that takes or peeks is decided by each limit's
+/// [`OnStoreFailure`](sluice_core::OnStoreFailure), in this order:
+///
+/// 1. If a limit says `Error`, the whole check fails with [`StoreError::LeftToCaller`].
+/// 2. If a limit says `Deny`, the check is denied.
+/// 3. The parts whose limits say `Local` are decided together, all or nothing, on buckets in the
+///    process. Each holds this replica's share of the limit: the limit divided by the number of live
+///    replicas. If one denies, the check is denied.
+/// 4. Parts whose limits say `Allow` pass.
+///
+/// A check that is denied or fails takes nothing. A limit in shadow mode neither denies nor fails
+/// the check: with `Deny` its verdict is "not admitted", with `Error` its part passes.
+///
+/// A charge is accepted, and made when the store has recovered. Giving back and resetting fail, and
+/// the caller may retry.
+///
+/// Such a decision says [`Source::Local`](sluice_core::Source::Local) and names the limits of the
+/// check. When only the store could admit a part, the client may retry after a second, since the
+/// store may have recovered by then.
+///
+/// # Charges after recovery
+/// Before checks are sent to the store again, it is charged for what was admitted without it, oldest
+/// first, less what the refill has paid for in the meantime. A charge that fails is retried; nothing
+/// is lost if the store fails again in between. A check or a charge whose reply did not arrive in
+/// time may have been counted by the store as well: it then counts twice, but never not at all.
+/// [`Store::depart`] charges what is still owed; if the store is unavailable even then, it is lost.
+///
+/// # Examples
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use sluice_core::{Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tagger};
+/// use sluice_store::{BreakerState, Failover, MemoryStore, Store};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Failover::over(MemoryStore::new(), Duration::from_millis(25));
+/// let rate = Rate::new("60/minute".parse()?, 10)?;
+/// let limit = Arc::new(Limit::new("default", Algorithm::TokenBucket(rate))?);
+/// let alice = Tagger::new(b"").tag(Subject::Client(b"alice"));
+/// let check = Check::new(Action::Take).with(&limit, alice, Cost::ONE);
+/// assert!(store.decide(&check).await?.is_allowed());
+/// assert_eq!(store.state().breaker, BreakerState::Closed);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Failover<S> {
+    pub(super) guarded: Arc<GuardedStore<S>>,
+    recovery: RecoveryTask,
+}
+
+// === impl Failover ===
+
+impl<S: Store> Failover<S> {
+    /// Wraps `store`, which has `timeout` for every response.
+    pub fn over(store: S, timeout: Duration) -> Self {
+        Self::with_clock(store, timeout, Arc::new(MonotonicClock::new()))
+    }
+
+    /// Wraps `store` like [`Failover::over`]; local buckets take the time from `clock`.
+    pub fn with_clock(store: S, timeout: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            guarded: Arc::new(GuardedStore::new(store, timeout, clock)),
+            recovery: RecoveryTask::default(),
+        }
+    }
+
+    /// Sets the number of replicas, this one included, among which limits are divided while the
+    /// store is unavailable.
+    ///
+    /// Needed only for fleets that do not announce themselves: [`Store::announce`] sets the number
+    /// that the store counted.
+    pub fn set_live_replicas(&self, replicas: usize) {
+        self.guarded.fallback.fleet_size.set(replicas, self.guarded.clock.now());
+    }
+
+    /// Returns the current state, for readiness probes and metrics.
+    #[must_use]
+    pub fn state(&self) -> FailoverState {
+        let GuardedStore { breaker, fallback, errors, .. } = &*self.guarded;
+        let (breaker, history) = breaker.report();
+        let totals = fallback.ledger.totals();
+        FailoverState {
+            breaker,
+            since: history.since,
+            opened: history.opened,
+            last_failure: history.last_failure,
+            errors: errors.read(),
+            live_replicas: fallback.fleet_size.get(),
+            owed_buckets: fallback.ledger.len(),
+            charged_tokens: totals.charged,
+            dropped_tokens: totals.dropped,
+        }
+    }
+
+    /// Returns the wrapped store.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.guarded.store
+    }
+
+    /// Waits for a result within the timeout. A caller that gives up before that is noticed too.
+    async fn wait<T>(
+        &self,
+        call: AdmittedCall,
+        future: StoreFuture<'_, T>,
+    ) -> Result<T, StoreError> {
+        let mut caller = WaitingCaller { failover: self, call, since: Instant::now(), waits: true };
+        let result = with_timeout(self.guarded.timeout, future).await;
+        caller.waits = false;
+        result
+    }
+
+    /// Records the outcome of a call that carried one check, and falls back if it failed.
+    fn finish(
+        &self,
+        call: AdmittedCall,
+        check: &Check,
+        result: Result<Decision, StoreError>,
+    ) -> Result<Decision, StoreError> {
+        self.guarded.record(call, std::slice::from_ref(check), std::slice::from_ref(&result));
+        result.or_else(|error| self.fall_back(check, error))
+    }
+
+    /// Records the outcome of a call that carried several checks, and falls back for those that
+    /// failed.
+    fn finish_all(
+        &self,
+        call: AdmittedCall,
+        checks: &[Check],
+        mut results: Vec<Result<Decision, StoreError>>,
+    ) -> Vec<Result<Decision, StoreError>> {
+        self.guarded.record(call, checks, &results);
+        for (check, result) in checks.iter().zip(&mut results) {
+            if let Err(error) = result {
+                *result = self.fall_back(check, error.clone());
+            }
+        }
+        results
+    }
+
+    /// Decides a check that the open breaker kept from the store.
+    fn reject(&self, check: &Check) -> Result<Decision, StoreError> {
+        self.guarded.errors.count(&StoreError::BreakerOpen);
+        self.fall_back(check, StoreError::BreakerOpen)
+    }
+
+    fn fall_back(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
+        let result = self.guarded.fallback.decide(check, cause);
+        self.recovery.start(&self.guarded);
+        result
+    }
+
+    fn update_fleet_size(&self, fleet: &Fleet) {
+        self.guarded.fallback.fleet_size.update(fleet.size(), self.guarded.clock.now());
+    }
+}
+
+impl<S> Drop for Failover<S> {
+    fn drop(&mut self) {
+        self.recovery.stop();
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Failover<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GuardedStore { store, timeout, breaker, .. } = &*self.guarded;
+        f.debug_struct("Failover")
+            .field("store", store)
+            .field("timeout", timeout)
+            .field("breaker", breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Store for Failover ===
+
+impl<S: Store> Store for Failover<S> {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        let Some(call) = self.guarded.breaker.admit() else {
+            return StoreFuture::ready(self.reject(check));
+        };
+        match self.guarded.store.decide(check) {
+            StoreFuture::Ready(result) => {
+                StoreFuture::Ready(result.map(|result| self.finish(call, check, result)))
+            }
+            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
+                let result = self.wait(call, pending).await.flatten();
+                self.finish(call, check, result)
+            }),
+        }
+    }
+
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        let Some(call) = self.guarded.breaker.admit() else {
+            return StoreFuture::ready(checks.iter().map(|check| self.reject(check)).collect());
+        };
+        match self.guarded.store.decide_all(checks) {
+            StoreFuture::Ready(results) => {
+                StoreFuture::Ready(results.map(|results| self.finish_all(call, checks, results)))
+            }
+            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
+                let results = self.wait(call, pending).await;
+                let results = results.unwrap_or_else(|error| vec![Err(error); checks.len()]);
+                self.finish_all(call, checks, results)
+            }),
+        }
+    }
+
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+        match self.guarded.store.probe() {
+            ready @ StoreFuture::Ready(_) => ready,
+            pending @ StoreFuture::Pending(_) => {
+                StoreFuture::pending(async { with_timeout(self.guarded.timeout, pending).await? })
+            }
+        }
+    }
+
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        // Announcements are regular, so local buckets of an outage are removed here.
+        self.guarded.fallback.buckets.sweep();
+        match self.guarded.store.announce(replica) {
+            StoreFuture::Ready(result) => StoreFuture::Ready(
+                result.map(|fleet| fleet.inspect(|fleet| self.update_fleet_size(fleet))),
+            ),
+            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
+                let fleet = with_timeout(self.guarded.timeout, pending).await??;
+                self.update_fleet_size(&fleet);
+                Ok(fleet)
+            }),
+        }
+    }
+
+    /// Charges what is still owed first, since no other replica knows of it. The store has half a
+    /// second more for that.
+    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
+        if !self.guarded.fallback.ledger.is_empty() {
+            return StoreFuture::pending(async move {
+                self.guarded.try_recover().await;
+                with_timeout(self.guarded.timeout, self.guarded.store.depart(replica)).await?
+            });
+        }
+        match self.guarded.store.depart(replica) {
+            ready @ StoreFuture::Ready(_) => ready,
+            pending @ StoreFuture::Pending(_) => {
+                StoreFuture::pending(async { with_timeout(self.guarded.timeout, pending).await? })
+            }
+        }
+    }
+}
+
+/// A caller that waits for the store.
+///
+/// Callers have deadlines of their own, often shorter ones (20 ms in a proxy), and then drop the
+/// future. If that did not count as a failure, a store that hangs would never be found unavailable.
+struct WaitingCaller<'a, S: Store> {
+    failover: &'a Failover<S>,
+    call: AdmittedCall,
+    since: Instant,
+    waits: bool,
+}
+
+impl<S: Store> Drop for WaitingCaller<'_, S> {
+    fn drop(&mut self) {
+        if !self.waits {
+            return;
+        }
+        let waited = self.since.elapsed();
+        let Failover { guarded, recovery } = self.failover;
+        // A caller that leaves early says nothing about the store.
+        if waited >= guarded.timeout / 2 {
+            guarded.record_failure(self.call, &StoreError::Timeout { within: waited });
+            recovery.start(guarded);
+        }
+    }
+}
