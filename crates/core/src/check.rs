@@ -40,18 +40,26 @@ pub struct Part {
     pub cost: Cost,
     /// The limit's index in the policy's list, where a policy made the part.
     policy_index: usize,
+    /// Whether the rule of the limit sets the cost, whatever the request costs.
+    has_fixed_cost: bool,
 }
 
 impl Part {
     /// Creates a part that asks the bucket of `limit` and `tag` for `cost`.
     #[must_use]
     pub const fn new(limit: Arc<Limit>, tag: Tag, cost: Cost) -> Self {
-        Self { limit, tag, cost, policy_index: 0 }
+        Self { limit, tag, cost, policy_index: 0, has_fixed_cost: false }
     }
 
     /// Notes the limit's index in [`Policy::limits`](crate::Policy::limits).
     pub(crate) const fn at_policy_index(mut self, index: usize) -> Self {
         self.policy_index = index;
+        self
+    }
+
+    /// Notes that the rule of the limit sets the cost.
+    pub(crate) const fn with_fixed_cost(mut self) -> Self {
+        self.has_fixed_cost = true;
         self
     }
 
@@ -97,6 +105,17 @@ impl Check {
     pub fn with(mut self, limit: &Arc<Limit>, tag: Tag, cost: Cost) -> Self {
         self.push(Part::new(Arc::clone(limit), tag, cost));
         self
+    }
+
+    /// Returns a check that does `action` with `cost` in the same buckets, for a request whose cost
+    /// turned out differently.
+    ///
+    /// A limit whose rule fixes what a request costs ([`RuleCost::Fixed`](crate::RuleCost::Fixed))
+    /// is left out: it counts requests, whatever they cost.
+    #[must_use]
+    pub fn adjustment(&self, action: Action, cost: Cost) -> Self {
+        let parts = self.parts.iter().filter(|part| !part.has_fixed_cost);
+        Self { action, parts: parts.map(|part| Part { cost, ..part.clone() }).collect() }
     }
 
     /// Returns what the check does.

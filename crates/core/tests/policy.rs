@@ -259,6 +259,20 @@ fn a_limit_per_something_that_a_request_has_not_does_not_apply() {
 }
 
 #[test]
+fn an_adjustment_leaves_out_limits_with_a_fixed_cost() {
+    let costs = [("tokens", RuleCost::Request), ("requests", RuleCost::Fixed(Cost::ONE))];
+    let limits =
+        costs.into_iter().map(|(name, cost)| Rule { cost, ..rule(name, Per::Client) }).collect();
+    let policy = built(PolicyBuilder { limits, ..PolicyBuilder::unlimited() });
+    let check = matched(&policy, &get("alice", "/")).check;
+    let charge = check.adjustment(Action::Charge, Cost::new(250).unwrap());
+    assert_eq!(charge.action(), Action::Charge);
+    let parts: Vec<_> =
+        charge.parts().iter().map(|part| (part.bucket(), part.cost.tokens())).collect();
+    assert_eq!(parts, [(check.parts()[0].bucket(), 250)]);
+}
+
+#[test]
 fn a_cost_is_the_requests_or_the_limits_own() {
     let costs = [
         ("plain", RuleCost::Request),

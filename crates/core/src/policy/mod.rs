@@ -114,7 +114,7 @@ impl Policy {
         let mut spoken_for = enforced.is_some();
         for rule in plan.rules.iter().filter(|rule| rule.when.holds(request, &path)) {
             let Some(tag) = self.tag(&rule.per, client, request) else { continue };
-            matched.apply(Some(&rule.applied), tag, rule.cost_of(request)?);
+            matched.check.push(rule.part(tag, request)?);
             spoken_for |= rule.applied.limit.denies();
         }
         if !spoken_for {
@@ -210,9 +210,8 @@ impl Matched {
     }
 
     fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {
-        if let Some(Applied { limit, index }) = applied {
-            let part = Part::new(Arc::clone(limit), tag, cost);
-            self.check.push(part.at_policy_index(*index));
+        if let Some(applied) = applied {
+            self.check.push(applied.part(tag, cost));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     bucket_id::Tag,
+    check::Part,
     cost::Cost,
     limit::Limit,
     policy::{endpoints::Endpoints, pattern::PathPattern},
@@ -105,9 +106,22 @@ impl HeaderCondition {
     }
 }
 
+impl Applied {
+    /// Returns the part of a check that takes `cost` of the limit.
+    pub(super) fn part(&self, tag: Tag, cost: Cost) -> Part {
+        Part::new(Arc::clone(&self.limit), tag, cost).at_policy_index(self.index)
+    }
+}
+
 impl PlannedRule {
+    /// Returns the part of a check that takes of the limit what `request` costs.
+    pub(super) fn part(&self, tag: Tag, request: &Request<'_>) -> Result<Part, RequestError> {
+        let part = self.applied.part(tag, self.cost_of(request)?);
+        Ok(if matches!(self.cost, PlannedCost::Fixed(_)) { part.with_fixed_cost() } else { part })
+    }
+
     /// What `request` takes of the limit.
-    pub(super) fn cost_of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
+    fn cost_of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
         match self.cost.of(request) {
             // What is only tried refuses nobody either.
             Err(_) if !self.applied.limit.denies() => Ok(request.cost),
