@@ -23,7 +23,7 @@ use std::{
 use governor::{DefaultKeyedRateLimiter, Quota};
 use sluice::{
     Client, Limiter, Policy, Request, Telemetry,
-    figures::{MemoryFigures, Reporter, Tally},
+    stats::{MemoryStats, Reporter, StatsCounters},
 };
 use sluice_core::{Action, Check, Cost, Subject};
 use sluice_store::{MemoryStore, Store};
@@ -42,7 +42,7 @@ fn main() {
             limiter(&names, Telemetry::builder().build().unwrap().recorders()),
             peer,
         );
-        print("limiter, metrics and figures on", clients, counting(&names), peer);
+        print("limiter, metrics and stats on", clients, counting(&names), peer);
         print(
             "limiter, metrics off",
             clients,
@@ -100,13 +100,13 @@ fn limiter(names: &[String], recorders: &sluice_telemetry::Recorders) -> f64 {
 /// What is counted is also told, about as often as a busy replica does.
 fn counting(names: &[String]) -> f64 {
     let telemetry = Telemetry::builder().build().unwrap();
-    let tally = Tally::new(telemetry.recorders());
-    let reporter = Reporter::new(tally.clone(), Arc::new(MemoryFigures::new()), "bench");
-    let limiter = Limiter::tallied(
+    let stats = StatsCounters::new(telemetry.recorders());
+    let reporter = Reporter::new(stats.clone(), Arc::new(MemoryStats::new()), "bench");
+    let limiter = Limiter::with_stats(
         Policy::default(),
         Arc::new(MemoryStore::new()),
         telemetry.recorders(),
-        &tally,
+        &stats,
     );
     decide(names, &limiter, |number| {
         if number % 250_000 == 0 {

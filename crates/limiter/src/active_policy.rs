@@ -6,7 +6,7 @@ use sluice_core::{Action, Decision, Matched, Mode, Policy, Source, Verdict};
 use sluice_store::StoreError;
 use sluice_telemetry::{BoundDecisions, BoundHits, DecisionRecorder, OutcomeLabel, Recorders};
 
-use crate::figures::{EndpointTally, Tally};
+use crate::stats::{EndpointCounters, StatsCounters};
 
 /// The policy in force, with the counters of its limits and endpoints.
 #[derive(Debug)]
@@ -17,25 +17,29 @@ pub(crate) struct ActivePolicy {
     /// In the order of [`Policy::endpoints`].
     hits: Box<[BoundHits]>,
     /// Likewise; none where no fleet is told.
-    tallies: Box<[Arc<EndpointTally>]>,
+    endpoint_counters: Box<[Arc<EndpointCounters>]>,
     durations: DecisionRecorder,
 }
 
 impl ActivePolicy {
-    pub(crate) fn new(policy: Policy, recorders: &Recorders, tally: Option<&Tally>) -> Self {
+    pub(crate) fn new(
+        policy: Policy,
+        recorders: &Recorders,
+        stats: Option<&StatsCounters>,
+    ) -> Self {
         let decisions =
             policy.limits().iter().map(|limit| recorders.decisions.bind(limit.name())).collect();
         let hits =
             policy.endpoints().iter().map(|endpoint| recorders.rate_limit.bind(endpoint)).collect();
-        let tallies = tally.map(|tally| {
-            policy.endpoints().iter().map(|endpoint| tally.endpoint(endpoint)).collect()
+        let endpoint_counters = stats.map(|stats| {
+            policy.endpoints().iter().map(|endpoint| stats.endpoint(endpoint)).collect()
         });
-        let tallies = tallies.unwrap_or_default();
+        let endpoint_counters = endpoint_counters.unwrap_or_default();
         Self {
             policy: Arc::new(policy),
             decisions,
             hits,
-            tallies,
+            endpoint_counters,
             durations: recorders.decisions.clone(),
         }
     }
@@ -56,9 +60,9 @@ impl ActivePolicy {
         let counters = matched.limits().map(|limit| &self.decisions[limit]);
         record(action, decided, counters, &self.hits[matched.endpoint], &self.durations, since);
         if let (Action::Take, Ok(decision), Some(client)) = (action, decided, matched.client)
-            && let Some(tally) = self.tallies.get(matched.endpoint)
+            && let Some(stats) = self.endpoint_counters.get(matched.endpoint)
         {
-            tally.decided(client, decision.is_denied());
+            stats.count_decision(client, decision.is_denied());
         }
     }
 }

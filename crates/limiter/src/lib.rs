@@ -86,8 +86,6 @@
 //! [`RateLimitLayer`] and [`MetricsLayer`] put all this in front of an axum, hyper or tonic
 //! service; [`layer`] has examples.
 
-pub mod events;
-pub mod figures;
 pub mod identify;
 pub mod layer;
 pub mod response;
@@ -110,5 +108,6 @@ pub use sluice_core::{
     Mode, OnStoreFailure, Per, Policy, PolicyBuilder, PolicyError, Precision, Rate, RefillRate,
     Request, RequestError, Retry, Rule, RuleCost, Tagger, Terms, Tier, Verdict, When,
 };
+pub use sluice_stats::{self as stats, events};
 pub use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store, StoreError};
 pub use sluice_telemetry::{Recorders, Telemetry};

@@ -11,7 +11,7 @@ use crate::{
     active_policy::{ActivePolicy, record},
     checked::Checked,
     error::LimiterError,
-    figures::{EndpointTally, Tally},
+    stats::{EndpointCounters, StatsCounters},
     traced,
 };
 
@@ -29,9 +29,9 @@ struct Inner {
     store: Arc<dyn Store>,
     recorders: Recorders,
     /// Counts for the fleet, where one is told.
-    tally: Option<Tally>,
+    stats: Option<StatsCounters>,
     /// What it counts of checks that were made of other rules than the policy's.
-    other: Option<Arc<EndpointTally>>,
+    other: Option<Arc<EndpointCounters>>,
     /// Tells when a request was decided that no store was asked about.
     clock: MonotonicClock,
 }
@@ -52,32 +52,32 @@ impl Limiter {
         Self::make(policy, store, recorders, None)
     }
 
-    /// As [`Limiter::new`], and `tally` counts what is decided, for the figures of the fleet.
+    /// As [`Limiter::new`], and `stats` counts what is decided, for the stats of the fleet.
     #[must_use]
-    pub fn tallied(
+    pub fn with_stats(
         policy: Policy,
         store: Arc<dyn Store>,
         recorders: &Recorders,
-        tally: &Tally,
+        stats: &StatsCounters,
     ) -> Self {
-        Self::make(policy, store, recorders, Some(tally.clone()))
+        Self::make(policy, store, recorders, Some(stats.clone()))
     }
 
     fn make(
         policy: Policy,
         store: Arc<dyn Store>,
         recorders: &Recorders,
-        tally: Option<Tally>,
+        stats: Option<StatsCounters>,
     ) -> Self {
         let active_policy =
-            ArcSwap::from_pointee(ActivePolicy::new(policy, recorders, tally.as_ref()));
-        let other = tally.as_ref().map(|tally| tally.endpoint(&Arc::from(OTHER)));
+            ArcSwap::from_pointee(ActivePolicy::new(policy, recorders, stats.as_ref()));
+        let other = stats.as_ref().map(|stats| stats.endpoint(&Arc::from(OTHER)));
         Self {
             inner: Arc::new(Inner {
                 active_policy,
                 store,
                 recorders: recorders.clone(),
-                tally,
+                stats,
                 other,
                 clock: MonotonicClock::new(),
             }),
@@ -236,10 +236,10 @@ impl Limiter {
             durations,
             since,
         );
-        if let (Action::Take, Ok(decision), Some(tally), [first, ..]) =
+        if let (Action::Take, Ok(decision), Some(stats), [first, ..]) =
             (check.action(), &decided, &self.inner.other, check.parts())
         {
-            tally.decided(first.tag, decision.is_denied());
+            stats.count_decision(first.tag, decision.is_denied());
         }
         traced::decided(&span, check.action(), &decided);
         decided
@@ -269,7 +269,7 @@ impl Limiter {
         self.inner.active_policy.store(Arc::new(ActivePolicy::new(
             policy,
             &self.inner.recorders,
-            self.inner.tally.as_ref(),
+            self.inner.stats.as_ref(),
         )));
     }
 

@@ -23,8 +23,8 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sluice::{
     Limiter, MemoryStore, MetricsLayer, Policy, RateLimitLayer, Recorders, Store, Telemetry,
-    figures::{MemoryFigures, Reporter, Tally, Total},
     identify::Identifier,
+    stats::{MemoryStats, Reporter, StatsCounters, Total},
 };
 use sluice_core::Timestamp;
 use sluice_store::ManualClock;
@@ -397,10 +397,10 @@ async fn breaking_at_times<B>(request: Request<B>) -> Result<Response<Body>, Inf
 async fn answers_are_counted_for_the_fleet_where_one_is_told() {
     let telemetry = Telemetry::builder().build().unwrap();
     let recorders = telemetry.recorders();
-    let tally = Tally::new(recorders);
-    let reporter = Reporter::new(tally.clone(), Arc::new(MemoryFigures::new()), "replica-1");
-    let metrics = MetricsLayer::tallied(&recorders.http, &tally);
-    let limiter = Limiter::tallied(Policy::default(), Arc::new(memory()), recorders, &tally);
+    let stats = StatsCounters::new(recorders);
+    let reporter = Reporter::new(stats.clone(), Arc::new(MemoryStats::new()), "replica-1");
+    let metrics = MetricsLayer::with_stats(&recorders.http, &stats);
+    let limiter = Limiter::with_stats(Policy::default(), Arc::new(memory()), recorders, &stats);
     let service = metrics.layer(RateLimitLayer::new(limiter).layer(service_fn(breaking_at_times)));
     // Of alice ten pass and two are denied; of bob one passes, and breaks.
     for path in ["/orders"; 11].into_iter().chain(["/broken"]) {

@@ -22,8 +22,8 @@ use std::{
 use axum::{Router, body::Body};
 use http::Request;
 use sluice::{
-    Limiter, MemoryStore, Policy, Recorders, Telemetry, events::Events, figures::Tally,
-    identify::Identifier,
+    Limiter, MemoryStore, Policy, Recorders, Telemetry, events::Events, identify::Identifier,
+    stats::StatsCounters,
 };
 use sluice_server::{
     engine::Engine,
@@ -108,14 +108,14 @@ impl Way {
 }
 
 fn doors(recorders: &Recorders) -> HttpDoors {
-    let tally = Tally::new(recorders);
+    let stats = StatsCounters::new(recorders);
     let limiter =
-        Limiter::tallied(Policy::default(), Arc::new(MemoryStore::new()), recorders, &tally);
+        Limiter::with_stats(Policy::default(), Arc::new(MemoryStore::new()), recorders, &stats);
     let rls = EnvoyRls::new(limiter.clone());
     let engine = Arc::new(Engine::new(limiter, Identifier::default()));
     let replica = Replica::new("measured", "0");
     let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
-    HttpDoors::new(engine, health, Router::new(), Events::new(recorders, &tally), rls)
+    HttpDoors::new(engine, health, Router::new(), Events::new(recorders, &stats), rls)
 }
 
 /// Nanoseconds a request.

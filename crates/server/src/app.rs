@@ -11,7 +11,7 @@ use axum::middleware;
 use sluice::{
     Limiter, Telemetry,
     events::Events,
-    figures::{Reporter, Tally},
+    stats::{Reporter, StatsCounters},
 };
 use sluice_store::{RedisError, Replica};
 use sluice_telemetry::{BuildInfo, Otlp, ReloadResult, TelemetryError};
@@ -137,10 +137,10 @@ impl App {
         recorders.custom.declare(&custom_metrics);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         let store = store::open(&store, &recorders.store)?;
-        let tally = Tally::new(recorders);
-        let events = Events::new(recorders, &tally);
-        let reporter = Reporter::new(tally.clone(), Arc::clone(&store.figures), &replica.id);
-        let limiter = Limiter::tallied(policy, Arc::clone(&store.store), recorders, &tally);
+        let stats = StatsCounters::new(recorders);
+        let events = Events::new(recorders, &stats);
+        let reporter = Reporter::new(stats.clone(), Arc::clone(&store.stats), &replica.id);
+        let limiter = Limiter::with_stats(policy, Arc::clone(&store.store), recorders, &stats);
         let engine = Arc::new(Engine::new(limiter, identifier));
         let envoy_rls = EnvoyRls::new(engine.limiter().clone());
         envoy_rls.replace(rls.as_ref(), on_store_failure, &tagger);
@@ -336,19 +336,19 @@ impl App {
                 "the store is still away: what was admitted without it is never charged"
             );
         }
-        self.send_last_figures().await;
+        self.send_last_metrics().await;
         tracing::info!("stopped");
         Ok(())
     }
 
-    async fn send_last_figures(&self) {
+    async fn send_last_metrics(&self) {
         // It waits for the collector, if there is one.
         let app = self.clone();
         let sent = tokio::task::spawn_blocking(move || app.inner.telemetry.shutdown()).await;
         if let Ok(Err(error)) = sent {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the last figures could not be sent"
+                "the last metrics could not be sent"
             );
         }
     }

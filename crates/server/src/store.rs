@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use sluice::{
     MemoryStore, MeteredRoundTrips, RedisStore, Store,
-    figures::{Figures, MemoryFigures, RedisFigures},
+    stats::{MemoryStats, RedisStats, StatsStore},
 };
 use sluice_store::{Failover, FailoverState, RedisError};
 use sluice_telemetry::StoreRecorder;
@@ -34,7 +34,7 @@ pub struct OpenStore {
     /// The same, to look at.
     pub watched: Arc<dyn Watched>,
     /// Keeps what is known of the fleet.
-    pub figures: Arc<dyn Figures>,
+    pub stats: Arc<dyn StatsStore>,
 }
 
 /// Opens the store of `settings`, and records its round trips. A Redis that is away is no error: it
@@ -48,21 +48,21 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
         return Ok(OpenStore {
             store: store.clone(),
             watched: store,
-            figures: Arc::new(MemoryFigures::new()),
+            stats: Arc::new(MemoryStats::new()),
         });
     };
-    let figures = Arc::new(RedisFigures::new(&redis)?);
+    let stats = Arc::new(RedisStats::new(&redis)?);
     let redis = RedisStore::new(&redis, MeteredRoundTrips::new(recorder.clone()))?;
     let store = Arc::new(Failover::over(redis, settings.timeout));
-    let watched = Arc::new(Redis { buckets: Arc::clone(&store), figures: Arc::clone(&figures) });
-    Ok(OpenStore { store, watched, figures })
+    let watched = Arc::new(Redis { buckets: Arc::clone(&store), stats: Arc::clone(&stats) });
+    Ok(OpenStore { store, watched, stats })
 }
 
 /// All that is kept in one Redis.
 #[derive(Debug)]
 struct Redis {
     buckets: Arc<Failover<RedisStore>>,
-    figures: Arc<RedisFigures>,
+    stats: Arc<RedisStats>,
 }
 
 impl Watched for MemoryStore {
@@ -97,6 +97,6 @@ impl Watched for Redis {
     }
 
     fn open_connections(&self) -> Option<usize> {
-        Some(self.buckets.inner().open_connections() + self.figures.open_connections())
+        Some(self.buckets.inner().open_connections() + self.stats.open_connections())
     }
 }

@@ -52,6 +52,9 @@ impl LiveReplica {
 }
 
 impl Fleet {
+    /// How long a replica is counted as live after it last announced itself.
+    pub const FORGOTTEN_AFTER: Duration = FORGOTTEN_AFTER;
+
     /// Makes a fleet of these replicas, which stand from the oldest to the youngest.
     #[must_use]
     pub const fn new(replicas: Vec<LiveReplica>) -> Self {

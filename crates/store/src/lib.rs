@@ -7,7 +7,6 @@
 mod clock;
 mod error;
 mod failover;
-mod figures;
 mod fleet;
 mod hashed_already;
 mod memory;
@@ -19,14 +18,9 @@ mod store_future;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{StoreError, StoreErrorKind};
 pub use failover::{BreakerState, Failover, FailoverState};
-pub use figures::{
-    Deltas, DeploymentChange, EndpointDeltas, EndpointFigures, Figures, FleetFigures, Flush,
-    GaugeKey, GaugeReport, Gauges, Held, MemoryFigures, Phase, ReplicaFigures, SLICE, SLICES,
-    Total, Totals,
-};
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use memory::MemoryStore;
-pub use redis::{PrefixError, RedisError, RedisFigures, RedisSettings, RedisStore};
+pub use redis::{PrefixError, RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore};
 pub use round_trip::{ObserveRoundTrips, RoundTrip};
 pub use store::Store;
 pub use store_future::StoreFuture;

@@ -6,8 +6,8 @@ use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use sluice::{
-    Limiter, MemoryStore, Policy, Recorders, Store, events::Events, figures::Tally,
-    identify::Identifier,
+    Limiter, MemoryStore, Policy, Recorders, Store, events::Events, identify::Identifier,
+    stats::StatsCounters,
 };
 use sluice_core::{Check, Decision, Timestamp};
 use sluice_store::{Fleet, ManualClock, Replica, StoreError, StoreFuture};
@@ -49,11 +49,11 @@ impl Port {
 
     /// The port of a process whose metrics are told by `recorders`.
     pub(crate) fn recording(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders) -> Self {
-        let tally = Tally::new(recorders);
+        let stats = StatsCounters::new(recorders);
         let trusting =
             Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
         let engine =
-            Arc::new(Engine::new(Limiter::tallied(policy, store, recorders, &tally), trusting));
+            Arc::new(Engine::new(Limiter::with_stats(policy, store, recorders, &stats), trusting));
         let replica = Replica::new("test", "0");
         let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
         let house = health::routes(Arc::clone(&engine), Arc::clone(&health));
@@ -62,7 +62,7 @@ impl Port {
             Arc::clone(&engine),
             Arc::clone(&health),
             house,
-            Events::new(recorders, &tally),
+            Events::new(recorders, &stats),
             rls.clone(),
         );
         Self { doors, engine, health, rls }

@@ -188,7 +188,7 @@ impl HttpDoors {
             .method_not_allowed_fallback(async || {
                 Problem::new(Kind::MethodNotAllowed, "`Allow` says by which").into_response()
             });
-        let traffic = Arc::new(Traffic::tallied(&events.recorders().http, events.tally()));
+        let traffic = Arc::new(Traffic::with_stats(&events.recorders().http, events.counters()));
         let own = HOUSE.to_vec();
         Self {
             inner: Arc::new(Inner {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use sluice::{
     Policy,
-    figures::{FleetFigures, Held, ReporterStatus},
+    stats::{FleetStats, OpenConnections, ReporterStatus},
 };
 use sluice_store::Replica;
 use utoipa::ToSchema;
@@ -107,7 +107,7 @@ pub(super) async fn page(
     store: &OpenStore,
     replica: &Replica,
     reporter: &ReporterStatus,
-    figures: Option<&FleetFigures>,
+    figures: Option<&FleetStats>,
 ) -> Page {
     let began = Instant::now();
     let (status, part) = health.status(policy).await;
@@ -143,10 +143,10 @@ async fn living(
     health: &Health,
     store: &OpenStore,
     own: &Replica,
-    figures: Option<&FleetFigures>,
+    figures: Option<&FleetStats>,
 ) -> Vec<Living> {
     let connections = |id: &str| {
-        let Held { http, websocket, grpc, .. } = figures?.replicas.get(id)?.held;
+        let OpenConnections { http, websocket, grpc, .. } = figures?.replicas.get(id)?.connections;
         Some(Connections { http, websocket, grpc })
     };
     match tokio::time::timeout(PATIENCE, store.store.announce(own)).await {

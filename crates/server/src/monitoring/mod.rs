@@ -27,7 +27,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::Serialize;
-use sluice::figures::{FleetFigures, Reporter};
+use sluice::stats::{FleetStats, Reporter};
 use sluice_store::Replica;
 use tokio::sync::Mutex;
 
@@ -67,7 +67,7 @@ struct Inner {
     replica: Replica,
     reporter: Reporter,
     /// Held while they are read: who comes meanwhile gets the same.
-    figures: Mutex<Option<(Instant, Arc<FleetFigures>)>>,
+    figures: Mutex<Option<(Instant, Arc<FleetStats>)>>,
 }
 
 impl Monitoring {
@@ -91,7 +91,7 @@ impl Monitoring {
     }
 
     /// The figures of the fleet.
-    async fn figures(&self) -> Result<Arc<FleetFigures>, Problem> {
+    async fn figures(&self) -> Result<Arc<FleetStats>, Problem> {
         let mut kept = self.inner.figures.lock().await;
         if let Some((read, figures)) = &*kept
             && read.elapsed() < KEPT

@@ -1,7 +1,7 @@
 //! `/monitoring/stats/overview`.
 
 use serde::Serialize;
-use sluice::figures::{EndpointFigures, FleetFigures, Held, Total};
+use sluice::stats::{EndpointStats, FleetStats, OpenConnections, Total};
 use utoipa::ToSchema;
 
 use super::{number::Rounded, summary::mean};
@@ -80,15 +80,15 @@ struct Connections {
 }
 
 /// The page.
-pub(super) fn page<'a>(health: &'a Health, figures: &FleetFigures) -> Page<'a> {
+pub(super) fn page<'a>(health: &'a Health, figures: &FleetStats) -> Page<'a> {
     let get = |total| figures.totals.get(total);
-    let sum = |of: fn(&EndpointFigures) -> u64| {
+    let sum = |of: fn(&EndpointStats) -> u64| {
         figures.endpoints.values().map(of).fold(0, u64::saturating_add)
     };
     let (decided, rejected) =
         (sum(|endpoint| endpoint.requests), sum(|endpoint| endpoint.rejected));
-    let held = |of: fn(&Held) -> u64| {
-        figures.replicas.values().map(|replica| of(&replica.held)).sum::<u64>()
+    let held = |of: fn(&OpenConnections) -> u64| {
+        figures.replicas.values().map(|replica| of(&replica.connections)).sum::<u64>()
     };
     let has_caches = figures.gauges.reported.keys().any(|key| key.metric() == "cache_hit_rate");
     let replica = health.replica();
@@ -138,8 +138,8 @@ pub(super) fn page<'a>(health: &'a Health, figures: &FleetFigures) -> Page<'a> {
     clippy::cast_sign_loss,
     reason = "counts were reported as whole numbers"
 )]
-fn reported(figures: &FleetFigures, metric: &str, label: Option<&str>) -> u64 {
-    let is_meant = |key: &sluice::figures::GaugeKey| {
+fn reported(figures: &FleetStats, metric: &str, label: Option<&str>) -> u64 {
+    let is_meant = |key: &sluice::stats::GaugeKey| {
         key.metric() == metric && (label.is_none() || key.labels().next() == label)
     };
     figures

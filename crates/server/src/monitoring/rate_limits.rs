@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sluice::{
     Policy,
-    figures::{EndpointFigures, FleetFigures},
+    stats::{EndpointStats, FleetStats, SLICE, SLICES},
 };
-use sluice_store::{SLICE, SLICES};
 use sluice_telemetry::OTHER;
 use utoipa::ToSchema;
 
@@ -50,7 +49,7 @@ struct Limited<'a> {
 }
 
 /// The page: the endpoints of `policy`, and what the fleet has counted.
-pub(super) fn page<'a>(figures: &'a FleetFigures, policy: &'a Policy) -> Page<'a> {
+pub(super) fn page<'a>(figures: &'a FleetStats, policy: &'a Policy) -> Page<'a> {
     let limit = |endpoint: &str| {
         let name = if endpoint == OTHER { DEFAULT } else { endpoint };
         let limit = policy.limits().iter().find(|limit| limit.name() == name)?;
@@ -61,8 +60,8 @@ pub(super) fn page<'a>(figures: &'a FleetFigures, policy: &'a Policy) -> Page<'a
         let counted = figures.endpoints.get(&**endpoint).copied().unwrap_or_default();
         let limit = limit(endpoint);
         // Of what is never limited there is nothing to tell.
-        if limit.is_some() || counted != EndpointFigures::default() {
-            let EndpointFigures { requests, rejected, active_clients } = counted;
+        if limit.is_some() || counted != EndpointStats::default() {
+            let EndpointStats { requests, rejected, active_clients, .. } = counted;
             let stats = Endpoint {
                 limit,
                 active_clients,
@@ -72,7 +71,7 @@ pub(super) fn page<'a>(figures: &'a FleetFigures, policy: &'a Policy) -> Page<'a
             endpoint_stats.insert(&**endpoint, stats);
         }
     }
-    let sum = |of: fn(&EndpointFigures) -> u64| {
+    let sum = |of: fn(&EndpointStats) -> u64| {
         figures.endpoints.values().map(of).fold(0, u64::saturating_add)
     };
     Page {

@@ -1,7 +1,7 @@
 //! `/monitoring/metrics/summary`.
 
 use serde::Serialize;
-use sluice::figures::{FleetFigures, Total};
+use sluice::stats::{FleetStats, Total};
 use utoipa::ToSchema;
 
 use super::number::Rounded;
@@ -87,7 +87,7 @@ struct Events {
 }
 
 /// The page.
-pub(super) fn page(figures: &FleetFigures) -> Page {
+pub(super) fn page(figures: &FleetStats) -> Page {
     let get = |total| figures.totals.get(total);
     Page {
         http: Http {
@@ -133,7 +133,7 @@ pub(super) fn page(figures: &FleetFigures) -> Page {
 }
 
 /// The mean of all that was reported for `metric`; 0 of nothing.
-pub(super) fn mean(figures: &FleetFigures, metric: &str) -> Rounded {
+pub(super) fn mean(figures: &FleetStats, metric: &str) -> Rounded {
     let values = figures
         .gauges
         .reported

@@ -42,10 +42,9 @@ impl Keys {
         format!("{}:fleet", self.prefix)
     }
 
-    /// A key of the fleet's figures. They share a slot of a cluster, so that all of them travel in
-    /// one pipeline.
-    pub(super) fn figures(&self, name: &str) -> String {
-        format!("{}:{{figures}}:{name}", self.prefix)
+    /// The key `prefix:{tag}:name`. All keys with the same tag share a slot of a cluster.
+    pub(super) fn tagged(&self, tag: &str, name: &str) -> String {
+        format!("{}:{{{tag}}}:{name}", self.prefix)
     }
 
     /// What a probe writes.

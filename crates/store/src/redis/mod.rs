@@ -6,8 +6,8 @@
 //! tag; what lies above and below that choice stays as it is.
 
 mod connections;
-mod figures;
 mod fleet;
+mod handle;
 mod keys;
 mod lanes;
 mod plan;
@@ -26,7 +26,7 @@ use self::{
     keys::Keys,
     lanes::{Lanes, Route},
 };
-pub use self::{figures::RedisFigures, keys::PrefixError};
+pub use self::{handle::RedisHandle, keys::PrefixError, scripts::RedisScript};
 use crate::{Fleet, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture};
 
 /// Where a Redis is, and how it is spoken to.

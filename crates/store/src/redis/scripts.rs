@@ -2,32 +2,32 @@
 
 use redis::{Cmd, RedisError, ServerErrorKind, aio::MultiplexedConnection};
 
-/// A script and its SHA-1, as Redis computes it.
+/// A Lua script and the SHA-1 digest of its text, by which Redis is asked to run it.
 #[derive(Debug)]
-pub(super) struct Script {
+pub struct RedisScript {
     source: &'static str,
     digest: &'static str,
 }
 
 /// Decides a batch of checks.
-pub(super) static CHECK: Script = Script {
+pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
     digest: "9f5f522b857604d1b002b9b69f98bd38743912f1",
 };
 
 /// Notes that a replica is alive, and lists the living.
-pub(super) static ANNOUNCE: Script = Script {
+pub(super) static ANNOUNCE: RedisScript = RedisScript {
     source: include_str!("../../../../lua/announce.lua"),
     digest: "04b2aa8f89f161e0bbacdb7345fddc6ee76d09dd",
 };
 
-/// Adds a flush to the figures of a fleet.
-pub(super) static FIGURES: Script = Script {
-    source: include_str!("../../../../lua/figures.lua"),
-    digest: "9fe523e808e7fcc0deb109669112641cf4ed7497",
-};
+impl RedisScript {
+    /// Pairs a script with its digest, in lower-case hexadecimal. A test should compare the two.
+    #[must_use]
+    pub const fn new(source: &'static str, digest: &'static str) -> Self {
+        Self { source, digest }
+    }
 
-impl Script {
     /// Calls the script with what `arguments` adds behind its name: the number of keys, the keys,
     /// the arguments. A server that does not know the script (new, restarted, flushed) is sent its
     /// text, in a second trip.
@@ -44,9 +44,10 @@ impl Script {
         }
     }
 
-    /// The call by digest alone, for a pipeline. A server that does not know the script fails it,
-    /// and is to be sent [`load`](Self::load).
-    pub(super) fn command_by_digest(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
+    /// Returns the call by digest, for a pipeline that
+    /// [`RedisHandle::run_with_script`](super::RedisHandle::run_with_script) sends. `arguments`
+    /// adds the number of keys, the keys and the arguments.
+    pub fn command_by_digest(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
         self.command("EVALSHA", self.digest, arguments)
     }
 
@@ -76,9 +77,7 @@ mod tests {
 
     #[test]
     fn a_changed_script_is_a_deliberate_change() {
-        for (name, script) in
-            [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE), ("figures.lua", &FIGURES)]
-        {
+        for (name, script) in [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE)] {
             let digest = redis::Script::new(script.source).get_hash().to_owned();
             assert_eq!(
                 digest, script.digest,

@@ -5,7 +5,7 @@ use sluice_telemetry::HttpRecorder;
 use tower_layer::Layer;
 
 use super::{label::Label, service::Metrics, traffic::Traffic};
-use crate::figures::Tally;
+use crate::stats::StatsCounters;
 
 /// Counts and measures what a service answers.
 ///
@@ -23,11 +23,11 @@ impl MetricsLayer {
         Self { traffic: Arc::new(Traffic::new(recorder)), label: () }
     }
 
-    /// As [`MetricsLayer::new`], and `tally` counts too, for the [figures](crate::figures) of the
+    /// As [`MetricsLayer::new`], and `stats` counts too, for the [stats](crate::stats) of the
     /// fleet.
     #[must_use]
-    pub fn tallied(recorder: &HttpRecorder, tally: &Tally) -> Self {
-        Self { traffic: Arc::new(Traffic::tallied(recorder, tally)), label: () }
+    pub fn with_stats(recorder: &HttpRecorder, stats: &StatsCounters) -> Self {
+        Self { traffic: Arc::new(Traffic::with_stats(recorder, stats)), label: () }
     }
 }
 

@@ -28,7 +28,7 @@
 //! # }
 //! ```
 //!
-//! [`MetricsLayer::tallied`] also counts for the [figures](crate::figures) that a fleet keeps in
+//! [`MetricsLayer::with_stats`] also counts for the [stats](crate::stats) that a fleet keeps in
 //! its store. A server that is no tower service records what it answers with a [`Traffic`].
 //!
 //! # The endpoint

@@ -3,7 +3,7 @@ use std::{collections::HashMap, time::Duration};
 use arc_swap::ArcSwap;
 use sluice_telemetry::{BoundEndpoint, HttpRecorder, MethodLabel, OTHER};
 
-use crate::figures::Tally;
+use crate::stats::StatsCounters;
 
 /// The most endpoints that are kept; more than the recorder tells apart.
 const MOST: usize = 256;
@@ -14,7 +14,7 @@ const MOST: usize = 256;
 pub struct Traffic {
     recorder: HttpRecorder,
     /// Counts for the fleet, where one is told.
-    tally: Option<Tally>,
+    stats: Option<StatsCounters>,
     other: BoundEndpoint,
     /// What records the answers of each endpoint, bound when it is first seen.
     bound: ArcSwap<HashMap<Box<str>, BoundEndpoint>>,
@@ -41,16 +41,16 @@ impl Traffic {
     pub fn new(recorder: &HttpRecorder) -> Self {
         Self {
             recorder: recorder.clone(),
-            tally: None,
+            stats: None,
             other: recorder.bind(OTHER),
             bound: ArcSwap::default(),
         }
     }
 
-    /// As [`Traffic::new`], and `tally` counts too, for the figures of the fleet.
+    /// As [`Traffic::new`], and `stats` counts too, for the stats of the fleet.
     #[must_use]
-    pub fn tallied(recorder: &HttpRecorder, tally: &Tally) -> Self {
-        Self { tally: Some(tally.clone()), ..Self::new(recorder) }
+    pub fn with_stats(recorder: &HttpRecorder, stats: &StatsCounters) -> Self {
+        Self { stats: Some(stats.clone()), ..Self::new(recorder) }
     }
 
     /// A request was answered. `endpoint` is a pattern of which there are few, never a raw path;
@@ -87,8 +87,8 @@ impl Traffic {
         took: Duration,
         response_bytes: u64,
     ) {
-        if let Some(tally) = &self.tally {
-            tally.http_answered(status, took);
+        if let Some(stats) = &self.stats {
+            stats.count_http_response(status, took);
         }
         endpoint.responded(method, status, took);
         endpoint.response_size(method, response_bytes);

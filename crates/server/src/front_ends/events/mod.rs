@@ -40,7 +40,7 @@ use http::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sluice::{events::Events, figures::Total};
+use sluice::{events::Events, stats::Total};
 use utoipa::ToSchema;
 
 use super::{
@@ -95,8 +95,8 @@ pub(crate) async fn take(
         false => body::read(head, body, MAX_BYTES).await?,
     };
     let taken = record(events, &split(&bytes, is_lines(&head.headers))?);
-    events.tally().add(Total::EventsAccepted, taken.accepted as u64);
-    events.tally().add(Total::EventsRefused, taken.refused.len() as u64);
+    events.counters().add(Total::EventsAccepted, taken.accepted as u64);
+    events.counters().add(Total::EventsRefused, taken.refused.len() as u64);
     let text = serde_json::to_vec(&taken).expect("what became of events is numbers and strings");
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = StatusCode::ACCEPTED;

@@ -161,12 +161,12 @@ async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
         (with("model", json!("a\u{0}b")), "model must be 1 to 128 bytes"),
         (with("status", json!(200)), "status: invalid type: integer `200`, expected a string"),
         (with("duration_seconds", json!(-1)), "duration_seconds: -1 is no duration"),
-        (with("duration_seconds", json!(1e12)), "duration_seconds: 1000000000000 is longer"),
+        (with("duration_seconds", json!(1e12)), "duration_seconds: 1000000000000 is too long"),
         (with("tokens_generated", json!(-1)), "tokens_generated: invalid value: integer `-1`"),
         (with("tokens_generated", json!(1.5)), "tokens_generated: invalid type"),
         (
             with("tokens_generated", json!(u64::MAX)),
-            "tokens_generated: 18446744073709551615 is more",
+            "tokens_generated: 18446744073709551615 is too large",
         ),
         (with("colour", json!("red")), "colour: unknown field `colour`, expected one of"),
         (json!({ "type": "deployment", "operation": "create" }), "status: is missing"),
@@ -182,10 +182,10 @@ async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
             json!({ "type": "connections", "kind": "pigeon", "count": 1 }),
             "kind: unknown variant `pigeon`",
         ),
-        (json!({ "type": "cache", "cache": "a", "hit_rate": 93 }), "hit_rate: 93 is no share"),
+        (json!({ "type": "cache", "cache": "a", "hit_rate": 93 }), "hit_rate: 93 is not a share"),
         (
             json!({ "type": "blueprint_operation", "operation": "a", "status": "b", "resources": 1 }),
-            "resources are those of a blueprint",
+            "resources: the blueprint is missing",
         ),
         (
             json!({ "type": "counter", "name": "theirs_total" }),

@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 use serde::{Deserialize, de::IgnoredAny};
 use sluice::events::{
     BlueprintOperation, BlueprintValidation, Cache, ConnectionKind, Connections, Counter,
-    DatabaseConnections, Deployment, Ended, EventError, Events, Gauge, Histogram, LlmRequest,
-    Stage, ToolExecution,
+    DatabaseConnections, Deployment, DeploymentEnd, DeploymentStage, EventError, Events, Gauge,
+    Histogram, LlmRequest, ToolExecution,
 };
 use utoipa::{
     ToSchema,
@@ -200,12 +200,10 @@ struct BlueprintOperationBody<'a> {
 
 fn blueprint_operation(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: BlueprintOperationBody<'_> = read(text)?;
-    told(events.blueprint_operation(&BlueprintOperation {
-        operation: &body.operation,
-        status: &body.status,
-        blueprint: body.blueprint.as_deref(),
-        resources: body.resources,
-    }))
+    let event = BlueprintOperation::new(&body.operation, &body.status)
+        .with_blueprint(body.blueprint.as_deref())
+        .with_resources(body.resources);
+    told(events.blueprint_operation(&event))
 }
 
 /// A blueprint was looked through for mistakes.
@@ -222,7 +220,7 @@ struct BlueprintValidationBody {
 
 fn blueprint_validation(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: BlueprintValidationBody = read(text)?;
-    told(events.blueprint_validation(&BlueprintValidation { errors: body.errors }))
+    told(events.blueprint_validation(&BlueprintValidation::new(body.errors)))
 }
 
 /// A deployment started, or ended with a `status`. Without a `phase` it is over, and its start was
@@ -264,7 +262,7 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: DeploymentBody<'_> = read(text)?;
     let duration = span(body.duration_seconds)?;
     let ended = || match body.status.as_deref() {
-        Some(status) => Ok(Ended { status, duration }),
+        Some(status) => Ok(DeploymentEnd::new(status).with_duration(duration)),
         None => Err("status: is missing: say how the deployment ended".to_owned()),
     };
     let stage = match body.phase {
@@ -274,15 +272,12 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
                     .to_owned(),
             );
         }
-        Some(PhaseBody::Start) => Stage::Started,
-        Some(PhaseBody::Finish) => Stage::Finished(ended()?),
-        None => Stage::Over(ended()?),
+        Some(PhaseBody::Start) => DeploymentStage::Started,
+        Some(PhaseBody::Finish) => DeploymentStage::Finished(ended()?),
+        None => DeploymentStage::FinishedWithoutStart(ended()?),
     };
-    told(events.deployment(&Deployment {
-        operation: &body.operation,
-        id: body.id.as_deref(),
-        stage,
-    }))
+    let event = Deployment::new(&body.operation, stage).with_id(body.id.as_deref());
+    told(events.deployment(&event))
 }
 
 /// A tool was run.
@@ -308,11 +303,8 @@ struct ToolExecutionBody<'a> {
 fn tool_execution(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ToolExecutionBody<'_> = read(text)?;
     let duration = span(body.duration_seconds)?;
-    told(events.tool_execution(&ToolExecution {
-        tool_name: &body.tool_name,
-        status: &body.status,
-        duration,
-    }))
+    let event = ToolExecution::new(&body.tool_name, &body.status).with_duration(duration);
+    told(events.tool_execution(&event))
 }
 
 /// How many connections are open.
@@ -350,11 +342,8 @@ fn connections(events: &Events, text: &[u8]) -> Result<(), String> {
         ConnectionBody::WebSocket => ConnectionKind::WebSocket,
         ConnectionBody::Grpc => ConnectionKind::Grpc,
     };
-    told(events.connections(&Connections {
-        kind,
-        count: body.count,
-        instance: body.instance.as_deref(),
-    }))
+    let event = Connections::new(kind, body.count).with_instance(body.instance.as_deref());
+    told(events.connections(&event))
 }
 
 /// How many connections to databases are open.
@@ -376,10 +365,8 @@ struct DatabaseConnectionsBody<'a> {
 
 fn database_connections(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: DatabaseConnectionsBody<'_> = read(text)?;
-    told(events.database_connections(&DatabaseConnections {
-        count: body.count,
-        instance: body.instance.as_deref(),
-    }))
+    let event = DatabaseConnections::new(body.count).with_instance(body.instance.as_deref());
+    told(events.database_connections(&event))
 }
 
 /// How often a cache had what was looked for.
@@ -405,11 +392,8 @@ struct CacheBody<'a> {
 
 fn cache(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: CacheBody<'_> = read(text)?;
-    told(events.cache(&Cache {
-        cache: &body.cache,
-        hit_rate: body.hit_rate,
-        instance: body.instance.as_deref(),
-    }))
+    let event = Cache::new(&body.cache, body.hit_rate).with_instance(body.instance.as_deref());
+    told(events.cache(&event))
 }
 
 type Labels<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
@@ -464,23 +448,15 @@ fn pairs<'a>(labels: &'a Labels<'_>) -> Vec<(&'a str, &'a str)> {
 
 fn counter(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: CounterBody<'_> = read(text)?;
-    told(events.counter(&Counter {
-        name: &body.name,
-        labels: &pairs(&body.labels),
-        amount: body.value,
-    }))
+    told(events.counter(&Counter::new(&body.name, &pairs(&body.labels), body.value)))
 }
 
 fn gauge(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ValueBody<'_> = read(text)?;
-    told(events.gauge(&Gauge { name: &body.name, labels: &pairs(&body.labels), value: body.value }))
+    told(events.gauge(&Gauge::new(&body.name, &pairs(&body.labels), body.value)))
 }
 
 fn histogram(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ValueBody<'_> = read(text)?;
-    told(events.histogram(&Histogram {
-        name: &body.name,
-        labels: &pairs(&body.labels),
-        value: body.value,
-    }))
+    told(events.histogram(&Histogram::new(&body.name, &pairs(&body.labels), body.value)))
 }

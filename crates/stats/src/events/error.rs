@@ -1,0 +1,89 @@
+//! Why an event is rejected, and the checks of its fields.
+
+use std::time::Duration;
+
+use sluice_telemetry::{CustomValueError, MAX_VALUE_BYTES};
+
+use crate::convert::micros;
+
+/// The largest count in an event. The sums of ten million such events do not overflow.
+const MAX_COUNT: u64 = 1_000_000_000_000;
+/// The longest duration in an event.
+const MAX_DURATION: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+/// Why an event is rejected.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// A name is empty, too long, or contains control characters.
+    #[error("{field} must be 1 to {MAX_VALUE_BYTES} bytes of text without control characters")]
+    Name {
+        /// The field's name.
+        field: String,
+    },
+    /// A count is too large.
+    #[error("{field}: {number} is too large: an event counts at most {MAX_COUNT}")]
+    Count {
+        /// The field's name.
+        field: &'static str,
+        /// The count.
+        number: u64,
+    },
+    /// A duration is too long.
+    #[error("duration_seconds: {seconds} is too long: at most {}", MAX_DURATION.as_secs())]
+    Duration {
+        /// The duration, in whole seconds.
+        seconds: u64,
+    },
+    /// A share is not between 0 and 1.
+    #[error("{field}: {number} is not a share: write a number from 0 to 1")]
+    Share {
+        /// The field's name.
+        field: &'static str,
+        /// The number.
+        number: f64,
+    },
+    /// A number of resources without the name of the blueprint that has them.
+    #[error("resources: the blueprint is missing: add `blueprint` with its name")]
+    ResourcesWithoutBlueprint,
+    /// A custom metric is not declared, or is declared differently.
+    #[error(transparent)]
+    Custom(#[from] CustomValueError),
+}
+
+pub(super) fn check_name(field: &str, text: &str) -> Result<(), EventError> {
+    let is_valid =
+        (1..=MAX_VALUE_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
+    if is_valid {
+        Ok(())
+    } else {
+        Err(EventError::Name { field: field.chars().take(MAX_VALUE_BYTES).collect() })
+    }
+}
+
+pub(super) fn check_optional_name(field: &str, text: Option<&str>) -> Result<(), EventError> {
+    text.map_or(Ok(()), |text| check_name(field, text))
+}
+
+pub(super) const fn check_count(field: &'static str, number: u64) -> Result<(), EventError> {
+    if number <= MAX_COUNT { Ok(()) } else { Err(EventError::Count { field, number }) }
+}
+
+pub(super) fn check_share(field: &'static str, number: f64) -> Result<(), EventError> {
+    if (0.0..=1.0).contains(&number) { Ok(()) } else { Err(EventError::Share { field, number }) }
+}
+
+/// The instance's name, as gauge keys have it: empty if the report covers all instances.
+pub(super) fn checked_instance(name: Option<&str>) -> Result<&str, EventError> {
+    check_optional_name("instance", name).map(|()| name.unwrap_or_default())
+}
+
+/// The duration in microseconds.
+pub(super) fn checked_micros(duration: Option<Duration>) -> Result<Option<u64>, EventError> {
+    match duration {
+        Some(duration) if duration > MAX_DURATION => {
+            Err(EventError::Duration { seconds: duration.as_secs() })
+        }
+        duration => Ok(duration.map(micros)),
+    }
+}

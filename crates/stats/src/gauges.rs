@@ -1,0 +1,108 @@
+//! Gauges that have one value for the whole fleet, whichever replica received the report.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use crate::bounds::REPORT_LIFETIME;
+
+/// Metrics whose values the fleet shares. Custom gauges have further names.
+pub(crate) const CONNECTIONS: &str = "active_connections";
+pub(crate) const DATABASE_CONNECTIONS: &str = "database_connections";
+pub(crate) const CACHE_HIT_RATE: &str = "cache_hit_rate";
+pub(crate) const BLUEPRINT_RESOURCES: &str = "blueprint_resources_count";
+
+/// The gauges of a fleet, as a store knows them.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Gauges {
+    /// Deployments that have started and not finished.
+    pub active_deployments: u64,
+    /// The last reported value of each gauge.
+    pub reported: BTreeMap<GaugeKey, f64>,
+}
+
+/// Identifies a gauge: the metric, the instance of an application that reported it, and the label
+/// values.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GaugeKey {
+    /// The metric, the instance and the label values, joined by [`SEPARATOR`](Self::SEPARATOR).
+    joined: Box<str>,
+}
+
+impl GaugeKey {
+    /// Separates the parts of a key in stores. No part can contain it.
+    pub const SEPARATOR: char = '\u{1f}';
+
+    /// Makes the key of `metric` with these label values, as reported by `instance`.
+    ///
+    /// A report of a named instance expires five minutes after its last repetition. An empty
+    /// `instance` means that the report covers all instances; it stays valid until the next report.
+    #[must_use]
+    pub fn new(metric: &str, instance: &str, labels: &[&str]) -> Self {
+        let mut joined = String::new();
+        for part in [metric, instance].iter().chain(labels) {
+            if !joined.is_empty() {
+                joined.push(Self::SEPARATOR);
+            }
+            joined.extend(part.chars().filter(|&c| c != Self::SEPARATOR));
+        }
+        Self { joined: joined.into() }
+    }
+
+    /// Returns the key in the form that stores keep.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.joined
+    }
+
+    /// Reads a key from the form that stores keep.
+    #[must_use]
+    pub fn from_stored(joined: &str) -> Self {
+        Self { joined: joined.into() }
+    }
+
+    /// Returns the metric's name.
+    #[must_use]
+    pub fn metric(&self) -> &str {
+        self.parts().next().unwrap_or_default()
+    }
+
+    /// Returns the instance that reported the value; empty when the report covers all instances.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        self.parts().nth(1).unwrap_or_default()
+    }
+
+    /// Returns the label values.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.parts().skip(2)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        self.joined.split(Self::SEPARATOR)
+    }
+
+    /// Whether a report of this age is still valid.
+    pub(crate) fn is_valid_after(&self, age: Duration) -> bool {
+        self.instance().is_empty() || age < REPORT_LIFETIME
+    }
+}
+
+impl fmt::Debug for GaugeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.parts()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_was_made() {
+        let key = GaugeKey::new("cache_hit_rate", "", &["blue\u{1f}prints", ""]);
+        assert_eq!((key.metric(), key.instance()), ("cache_hit_rate", ""));
+        assert_eq!(key.labels().collect::<Vec<_>>(), ["blueprints", ""]);
+        assert_eq!(GaugeKey::from_stored(key.as_str()), key);
+        assert_ne!(key, GaugeKey::new("cache_hit_rate", "blueprints", &[""]));
+    }
+}

@@ -1,0 +1,143 @@
+//! A stats store, a way to let time pass, and short constructors for what the properties use.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sluice_core::{Subject, Tag, Tagger, Timestamp};
+use sluice_stats::{
+    Deltas, DeploymentChange, DeploymentPhase, EndpointDeltas, FleetStats, Flush, GaugeKey,
+    GaugeReport, Gauges, MemoryStats, OpenConnections, RedisStats, StatsStore, Total,
+};
+use sluice_store::{ManualClock, RedisSettings};
+use sluice_testkit::RedisServer;
+
+/// A stats store and its source of time.
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn StatsStore>,
+    time: Time,
+}
+
+enum Time {
+    Manual(Arc<ManualClock>),
+    /// The server's own clock. What the server stores is made older instead.
+    Server(Box<RedisServer>),
+}
+
+impl Fixture {
+    pub(crate) fn memory() -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)));
+        Self {
+            store: Arc::new(MemoryStats::with_clock(Arc::clone(&clock))),
+            time: Time::Manual(clock),
+        }
+    }
+
+    pub(crate) fn redis() -> Self {
+        let server = RedisServer::start();
+        Self { store: Arc::new(connect(&server)), time: Time::Server(Box::new(server)) }
+    }
+
+    /// Lets `span` pass. Only whole slices mean the same to a clock and to stored state that is made
+    /// older.
+    pub(crate) fn pass(&self, span: Duration) {
+        match &self.time {
+            Time::Manual(clock) => clock.advance(span),
+            Time::Server(server) => make_older(server, span),
+        }
+    }
+
+    pub(crate) async fn flush(&self, flush: &Flush) -> Gauges {
+        self.store.flush(flush).await.unwrap()
+    }
+
+    /// Adds `deltas` as the first flush of a new replica.
+    pub(crate) async fn add(&self, deltas: Deltas) -> Gauges {
+        let replica = format!("replica-{:?}", Instant::now());
+        self.flush(&Flush::new(replica.into(), 1, OpenConnections::default(), deltas)).await
+    }
+
+    pub(crate) async fn read(&self) -> FleetStats {
+        self.store.read().await.unwrap()
+    }
+}
+
+pub(crate) fn connect(server: &RedisServer) -> RedisStats {
+    // Long enough for a busy machine: these tests are not about time.
+    let settings =
+        RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
+    RedisStats::new(&settings).unwrap()
+}
+
+/// Makes everything that `server` stores older by `span`.
+fn make_older(server: &RedisServer, span: Duration) {
+    const SCRIPT: &str = r"
+        local ms, slices = tonumber(ARGV[1]), tonumber(ARGV[2])
+        for _, key in ipairs(redis.call('KEYS', '*{figures}*')) do
+            local kind, slice, rest = string.match(key, '^[^:]+:{figures}:(%a+):(%d+)(.*)$')
+            if slice then
+                redis.call('RENAME', key, string.format('sluice:{figures}:%s:%d%s', kind, slice - slices, rest))
+            elseif string.match(key, ':gauges$') or string.match(key, ':replicas$') then
+                local before = string.match(key, ':gauges$') and '^()(%d+)( .*)$' or '^(%d+ )(%d+)( .*)$'
+                local all = redis.call('HGETALL', key)
+                for i = 1, #all, 2 do
+                    local first, said, rest = string.match(all[i + 1], before)
+                    if type(first) == 'number' then first = '' end
+                    redis.call('HSET', key, all[i], string.format('%s%d%s', first, said - ms, rest))
+                end
+            elseif string.match(key, ':running$') or string.match(key, ':finished$') then
+                local all = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+                for i = 1, #all, 2 do redis.call('ZADD', key, all[i + 1] - ms, all[i]) end
+            end
+        end";
+    let (ms, slices) = (span.as_millis().to_string(), (span.as_secs() / 300).to_string());
+    server.command(&["EVAL", SCRIPT, "0", &ms, &slices]);
+}
+
+pub(crate) fn client(name: &str) -> Tag {
+    Tagger::new(b"stats").tag(Subject::Client(name.as_bytes()))
+}
+
+pub(crate) fn total(total: Total, amount: u64) -> Deltas {
+    let mut deltas = Deltas::default();
+    deltas.totals.add(total, amount);
+    deltas
+}
+
+/// Requests to `endpoint`, one of each client.
+pub(crate) fn requests<'a>(endpoint: &str, clients: impl IntoIterator<Item = &'a str>) -> Deltas {
+    let clients: Vec<Tag> = clients.into_iter().map(client).collect();
+    let mut deltas = Deltas::default();
+    let endpoint: &mut EndpointDeltas = deltas.endpoints.entry(endpoint.into()).or_default();
+    endpoint.requests = clients.len() as u64;
+    endpoint.clients = clients;
+    deltas
+}
+
+pub(crate) fn limited<'a>(clients: impl IntoIterator<Item = (&'a str, u64)>) -> Deltas {
+    let mut deltas = Deltas::default();
+    deltas.limited = clients.into_iter().map(|(name, denials)| (client(name), denials)).collect();
+    deltas
+}
+
+pub(crate) fn deployment(id: Option<&str>, phase: DeploymentPhase, at: Instant) -> Deltas {
+    let mut deltas = Deltas::default();
+    deltas.deployments = vec![DeploymentChange::new(id, phase, at)];
+    deltas
+}
+
+pub(crate) fn gauge(
+    instance: &str,
+    label: &str,
+    value: impl Into<Option<f64>>,
+    at: Instant,
+) -> Deltas {
+    let mut deltas = Deltas::default();
+    deltas.gauges.insert(key(instance, label), GaugeReport::new(value.into(), at));
+    deltas
+}
+
+pub(crate) fn key(instance: &str, label: &str) -> GaugeKey {
+    GaugeKey::new("cache_hit_rate", instance, &[label])
+}

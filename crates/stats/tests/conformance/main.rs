@@ -1,0 +1,53 @@
+//! Properties of the statistics of a fleet that hold for every stats store.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixture;
+mod redis_only;
+mod truths;
+
+use fixture::Fixture;
+
+/// Lists every property once.
+macro_rules! truths {
+    ($callback:ident $arguments:tt) => {
+        $callback! {
+            $arguments
+            the_stats_of_no_replica_are_zero
+            flushes_of_all_replicas_add_up
+            a_flush_that_is_sent_again_adds_nothing
+            a_client_of_many_replicas_and_endpoints_counts_once
+            clients_are_counted_to_a_few_percent
+            a_client_of_an_hour_ago_is_no_longer_counted
+            the_most_denied_clients_come_first
+            a_flood_of_denied_clients_does_not_displace_the_most_denied
+            a_killed_replicas_connections_expire_and_its_counts_stay
+            a_departed_replicas_connections_are_removed_at_once
+            a_deployment_is_active_from_its_start_to_its_end
+            a_deployments_end_may_come_before_its_start
+            a_deployment_that_never_ends_expires_after_a_day
+            the_later_of_two_reports_is_kept
+            a_silent_instances_report_expires_and_one_for_all_instances_stays
+            a_gauge_can_be_removed
+            a_flood_of_gauges_is_bounded_and_expired_ones_make_room
+            the_oldest_of_too_many_valid_gauges_make_room
+        }
+    };
+}
+
+/// Makes a module of tests for a stats store, with a test for every property.
+macro_rules! conform {
+    (($store:ident, $make:expr) $($truth:ident)*) => {
+        mod $store {
+            $(
+                #[tokio::test]
+                async fn $truth() {
+                    let fixture: super::Fixture = $make;
+                    super::truths::$truth(&fixture).await;
+                }
+            )*
+        }
+    };
+}
+
+truths! { conform (memory, crate::Fixture::memory()) }
+truths! { conform (redis, crate::Fixture::redis()) }

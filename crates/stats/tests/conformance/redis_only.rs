@@ -1,0 +1,131 @@
+//! Properties of the statistics in Redis only: keys, expiry, and failures of the server.
+
+use std::time::Duration;
+
+use sluice_stats::{Deltas, Flush, OpenConnections, RedisStats, StatsStore, Total};
+use sluice_store::{RedisSettings, StoreError};
+use sluice_testkit::{RedisServer, eventually_async};
+
+use crate::fixture::{client, connect, limited, requests, total};
+
+/// A flush of one HTTP request.
+fn flush(number: u64) -> Flush {
+    flush_of("one", number, total(Total::HttpRequests, 1))
+}
+
+fn flush_of(replica: &str, number: u64, deltas: Deltas) -> Flush {
+    Flush::new(replica.into(), number, OpenConnections::default(), deltas)
+}
+
+async fn http_requests(stats: &RedisStats) -> u64 {
+    stats.read().await.unwrap().totals.get(Total::HttpRequests)
+}
+
+#[tokio::test]
+async fn totals_survive_every_replica() {
+    let server = RedisServer::start();
+    for replica in ["first", "second", "third"] {
+        let stats = connect(&server);
+        stats.flush(&flush_of(replica, 1, total(Total::HttpRequests, 1))).await.unwrap();
+        stats.depart(replica).await.unwrap();
+    }
+    assert_eq!(http_requests(&connect(&server)).await, 3);
+}
+
+#[tokio::test]
+async fn keys_and_replies_contain_no_client_and_all_keys_share_a_slot() {
+    let server = RedisServer::start();
+    let stats = connect(&server);
+    let mut deltas = requests("/api/{v1}", ["sk-live-0123456789"]);
+    deltas.limited = limited([("sk-live-0123456789", 1)]).limited;
+    stats.flush(&flush_of("one", 1, deltas)).await.unwrap();
+    let keys = server.command(&["KEYS", "*"]).texts();
+    assert!(keys.len() >= 6, "{keys:?}");
+    assert!(
+        keys.iter().all(|key| key.starts_with("sluice:{figures}:") && !key.contains("0123456789")),
+        "{keys:?}"
+    );
+    let shown = format!("{:?}", stats.read().await.unwrap());
+    assert!(
+        shown.contains(&client("sk-live-0123456789").to_string()) && !shown.contains("0123456789"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn keys_of_time_slices_expire() {
+    let server = RedisServer::start();
+    let stats = connect(&server);
+    let mut deltas = requests("/api", ["alice"]);
+    deltas.limited = limited([("alice", 1)]).limited;
+    stats.flush(&flush_of("one", 1, deltas)).await.unwrap();
+    for kind in ["clients", "limited", "active", "top"] {
+        let keys = server.command(&["KEYS", &format!("sluice:{{figures}}:{kind}:*")]).texts();
+        assert_eq!(keys.len(), 1, "{kind}");
+        let left = server.command(&["TTL", &keys[0]]).integer();
+        assert!((3_600..=3_900).contains(&left), "{kind} has {left} s left");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lost_the_script_is_sent_it_again() {
+    let server = RedisServer::start();
+    let stats = connect(&server);
+    for number in 1..=3 {
+        server.command(&["SCRIPT", "FLUSH"]);
+        stats.flush(&flush(number)).await.unwrap();
+    }
+    assert_eq!(http_requests(&stats).await, 3);
+}
+
+#[tokio::test]
+async fn a_flush_that_was_added_without_a_reply_is_not_added_again() {
+    let server = RedisServer::start();
+    let hasty = RedisStats::new(&RedisSettings::new(server.url())).unwrap();
+    hasty.flush(&flush(1)).await.unwrap();
+    server.pause();
+    let error = hasty.flush(&flush(2)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Timeout { .. } | StoreError::Unreachable(_)), "{error:?}");
+    server.resume();
+    // The server now executes the commands that it received while it was paused.
+    eventually_async("the server accepts flushes again", async || {
+        hasty.flush(&flush(2)).await.is_ok()
+    })
+    .await;
+    hasty.flush(&flush(3)).await.unwrap();
+    assert_eq!(http_requests(&hasty).await, 3);
+}
+
+#[tokio::test]
+async fn flushes_fail_while_the_server_is_down_and_succeed_when_it_is_back() {
+    let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let stats = RedisStats::new(&RedisSettings {
+        timeout: Duration::from_millis(100),
+        ..RedisSettings::new(server.url())
+    })
+    .unwrap();
+    stats.flush(&flush(1)).await.unwrap();
+    server.kill();
+    assert!(stats.flush(&flush(2)).await.is_err());
+    assert!(stats.read().await.is_err());
+    server.restart();
+    eventually_async("the server accepts flushes again", async || {
+        stats.flush(&flush(2)).await.is_ok()
+    })
+    .await;
+    assert_eq!(http_requests(&stats).await, 2);
+}
+
+#[tokio::test]
+async fn a_sum_at_its_maximum_does_not_affect_others() {
+    let server = RedisServer::start();
+    let stats = connect(&server);
+    for number in 1..=2 {
+        let mut deltas = total(Total::LlmTokensGenerated, u64::MAX);
+        deltas.totals.add(Total::ToolExecutions, 1);
+        stats.flush(&flush_of("one", number, deltas)).await.unwrap();
+    }
+    let totals = stats.read().await.unwrap().totals;
+    assert_eq!(totals.get(Total::LlmTokensGenerated), i64::MAX as u64);
+    assert_eq!(totals.get(Total::ToolExecutions), 2);
+}

@@ -1,0 +1,123 @@
+//! Access to the same Redis for other crates that keep state there.
+
+use std::{fmt, time::Duration};
+
+use deadpool_redis::Connection;
+use redis::{Pipeline, Value};
+
+use super::{
+    RedisError, RedisSettings,
+    connections::Connections,
+    keys::Keys,
+    scripts::{RedisScript, is_no_script},
+    store_error,
+};
+use crate::StoreError;
+
+/// Runs scripts and pipelines on the Redis that holds the buckets.
+///
+/// A handle has a small pool of connections of its own, so that no decision waits behind what it
+/// sends. It builds keys below the store's prefix, and reports failures as the store does.
+pub struct RedisHandle {
+    connections: Connections,
+    keys: Keys,
+    timeout: Duration,
+}
+
+impl RedisHandle {
+    /// Creates a handle to the Redis at `settings`. Each call may take `timeout`, whatever the
+    /// settings allow the store. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the settings are invalid, or outside of a Tokio runtime.
+    pub fn new(settings: &RedisSettings, timeout: Duration) -> Result<Self, RedisError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(RedisError::NoRuntime);
+        }
+        let mut settings = settings.clone();
+        settings.timeout = timeout;
+        settings.connections = 1;
+        Ok(Self {
+            connections: Connections::new(&settings)?,
+            keys: Keys::new(&settings.prefix)?,
+            timeout,
+        })
+    }
+
+    /// Returns the key `prefix:{tag}:name`. All keys with the same tag share a slot of a cluster,
+    /// so that one pipeline and one script may use them together.
+    #[must_use]
+    pub fn key(&self, tag: &str, name: &str) -> String {
+        self.keys.tagged(tag, name)
+    }
+
+    /// Sends `pipeline` in one round trip and returns a reply for each of its commands.
+    ///
+    /// # Errors
+    /// When a command fails, or no reply arrives within the timeout. It is then unknown which
+    /// commands took effect.
+    pub async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let mut connection = self.connections.get().await?;
+        let replies = send(&mut connection, pipeline).await;
+        self.close_if_failed(connection, replies)
+    }
+
+    /// Sends `pipeline`, which [calls](RedisScript::command_by_digest) `script`. A server that does not know the
+    /// script is sent its text, and then the **whole pipeline again**: the commands beside the
+    /// script must be safe to repeat.
+    ///
+    /// # Errors
+    /// As for [`RedisHandle::run`].
+    pub async fn run_with_script(
+        &self,
+        pipeline: &Pipeline,
+        script: &RedisScript,
+    ) -> Result<Vec<Value>, StoreError> {
+        let mut connection = self.connections.get().await?;
+        let mut replies = send(&mut connection, pipeline).await;
+        if replies.as_ref().is_err_and(is_no_script) {
+            let mut load = redis::pipe();
+            load.add_command(script.load());
+            replies = match send(&mut connection, &load).await {
+                Ok(_) => send(&mut connection, pipeline).await,
+                Err(error) => Err(error),
+            };
+        }
+        self.close_if_failed(connection, replies)
+    }
+
+    /// Returns how many connections are open, busy or idle.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.connections.open()
+    }
+
+    /// Closes a connection that failed instead of pooling it: a late reply on it could be taken for
+    /// the reply to a later command.
+    fn close_if_failed(
+        &self,
+        connection: Connection,
+        replies: Result<Vec<Value>, redis::RedisError>,
+    ) -> Result<Vec<Value>, StoreError> {
+        replies.map_err(|error| {
+            drop(Connection::take(connection));
+            store_error(error, self.timeout)
+        })
+    }
+}
+
+async fn send(
+    connection: &mut Connection,
+    pipeline: &Pipeline,
+) -> Result<Vec<Value>, redis::RedisError> {
+    pipeline.query_async(&mut **connection).await
+}
+
+impl fmt::Debug for RedisHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisHandle")
+            .field("connections", &self.connections)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
