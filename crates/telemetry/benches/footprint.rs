@@ -1,5 +1,5 @@
-//! What the registry of the whole catalogue holds resident, and what a scrape of it costs, empty
-//! and at its cap.
+//! Measures the resident memory of the whole catalogue and the time of a scrape, with some traffic
+//! and with every label at its cap.
 //!
 //! `cargo bench -p sluice-telemetry --bench footprint`
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sluice_telemetry::{LlmRequest, MethodLabel, OutcomeLabel, SourceLabel, Telemetry};
 
-#[expect(clippy::print_stdout, reason = "a bench prints what it found")]
+#[expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let before = resident_bytes()?;
     let telemetry = Telemetry::builder().build()?;
@@ -38,7 +38,7 @@ fn some_traffic(telemetry: &Telemetry) -> impl Sized {
     (endpoints, limits)
 }
 
-/// More names than any label has room for.
+/// More names than any label keeps.
 fn a_flood(telemetry: &Telemetry) -> impl Sized {
     let recorders = telemetry.recorders();
     let endpoints =
@@ -81,7 +81,7 @@ fn a_flood(telemetry: &Telemetry) -> impl Sized {
     (endpoints, limits)
 }
 
-#[expect(clippy::print_stdout, reason = "a bench prints what it found")]
+#[expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 fn report(
     what: &str,
     before: u64,

@@ -1,9 +1,8 @@
-//! What recording costs on a request's way, in nanoseconds and against the `prometheus` crate's
-//! resolved handles.
+//! Measures the cost of recording on the path of a request, in nanoseconds, and compares it with
+//! bound handles of the `prometheus` crate.
 //!
-//! Both are measured in turn, several times over, and the fastest turn counts: what is asked is the
-//! instruction's cost, not the machine's noise. `cargo bench -p sluice-telemetry --bench
-//! instruments`.
+//! Both are measured alternately, several times, and the fastest run counts, because it has the
+//! least noise of the machine. `cargo bench -p sluice-telemetry --bench instruments`.
 
 use std::{
     hint::black_box,
@@ -16,7 +15,7 @@ use sluice_telemetry::{MethodLabel, MetricKind, SourceLabel, Telemetry, catalogu
 const TURNS: u32 = 15;
 const CALLS: u32 = 2_000_000;
 
-#[expect(clippy::print_stdout, reason = "a bench prints what it found")]
+#[expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let telemetry = Telemetry::builder().build()?;
     let recorders = telemetry.recorders();
@@ -27,21 +26,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let counters =
         IntCounterVec::new(Opts::new("decisions", "decisions"), &["limit", "outcome", "source"])?;
     let counter = counters.with_label_values(&["default", "allowed", "store"]);
-    let boundaries = boundaries("sluice_check_duration_seconds")
-        .ok_or("the catalogue has the check's duration")?;
+    let boundaries =
+        boundaries("sluice_check_duration_seconds").ok_or("the catalogue has no check duration")?;
     let histogram = Histogram::with_opts(
         HistogramOpts::new("duration", "duration").buckets(boundaries.to_vec()),
     )?;
 
-    let mut took = durations();
+    let mut duration = durations();
     let mut best = [f64::INFINITY; 5];
     for _ in 0..TURNS {
         let turn = [
             nanoseconds(|| decisions.allowed(black_box(SourceLabel::Store))),
             nanoseconds(|| counter.inc()),
-            nanoseconds(|| checks.check_duration(black_box(SourceLabel::Store), took())),
-            nanoseconds(|| histogram.observe(took().as_secs_f64())),
-            nanoseconds(|| endpoint.responded(black_box(MethodLabel::Get), black_box(200), took())),
+            nanoseconds(|| checks.check_duration(black_box(SourceLabel::Store), duration())),
+            nanoseconds(|| histogram.observe(duration().as_secs_f64())),
+            nanoseconds(|| {
+                endpoint.responded(black_box(MethodLabel::Get), black_box(200), duration())
+            }),
         ];
         for (best, now) in best.iter_mut().zip(turn) {
             *best = best.min(now);
@@ -74,8 +75,8 @@ fn nanoseconds(mut call: impl FnMut()) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
 }
 
-/// Durations from a few microseconds to a few milliseconds, so that no single bucket is learnt by
-/// heart.
+/// Returns durations from a few microseconds to a few milliseconds, so that the branch predictor
+/// cannot learn one bucket.
 fn durations() -> impl FnMut() -> Duration {
     let mut state = 1_u32;
     move || {

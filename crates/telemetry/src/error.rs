@@ -1,67 +1,70 @@
-//! What can go wrong with telemetry itself.
+//! Errors of setting up, reading and stopping telemetry.
 
 #[cfg(feature = "otlp")]
 use std::path::PathBuf;
 
 use opentelemetry_sdk::error::OTelSdkError;
 
-/// Telemetry could not be set up, read or stopped. Recording never fails.
+/// Why telemetry could not be set up, read or stopped. Recording never fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TelemetryError {
-    /// An exporter could not be set up.
-    #[error("the metrics exporter could not be set up")]
+    /// The Prometheus exporter could not be set up.
+    #[error("the Prometheus exporter could not be set up")]
     Setup(#[source] OTelSdkError),
     /// The metrics could not be written as text.
     #[error("the metrics could not be written in the Prometheus text format")]
     Render(#[source] prometheus::Error),
-    /// Exporters did not stop cleanly; what they had not yet sent is lost.
-    #[error("the metrics exporters did not stop cleanly, so their last figures may be lost")]
+    /// The exporters did not stop cleanly. Values that they had not yet sent are lost.
+    #[error("the exporters did not stop cleanly, so values that were not yet sent may be lost")]
     Shutdown(#[source] OTelSdkError),
-    /// A variable of the environment holds what it must not.
+    /// An environment variable has an invalid value.
     #[cfg(feature = "otlp")]
-    #[error("{name}: `{value}` must be {wanted}")]
+    #[error("{name}: `{value}` must be {expected}")]
     Variable {
-        /// The variable.
+        /// The variable's name.
         name: String,
-        /// What it holds.
+        /// The variable's value.
         value: String,
-        /// What would be right.
-        wanted: &'static str,
+        /// The values that are valid.
+        expected: &'static str,
     },
     /// An OTLP exporter could not be set up.
     #[cfg(feature = "otlp")]
     #[error("the OTLP exporter could not be set up")]
     Exporter(#[source] opentelemetry_otlp::ExporterBuildError),
-    /// The system's certificates could not be read, which an `https` endpoint needs.
+    /// The system's certificates, which an `https` endpoint needs, could not be read.
     #[cfg(feature = "otlp")]
-    #[error("the system's certificates could not be read for an OTLP endpoint with https")]
+    #[error("the system's certificates, which an OTLP endpoint with https needs, cannot be read")]
     Certificates(#[source] std::io::Error),
     /// A file that a variable names could not be read.
     #[cfg(feature = "otlp")]
-    #[error("the file {} could not be read, which is for TLS to an OTLP endpoint", file.display())]
+    #[error("the file {} for TLS to an OTLP endpoint cannot be read", file.display())]
     File {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The error of reading it.
         #[source]
         source: std::io::Error,
     },
-    /// A file that a variable names holds something else.
+    /// A file that a variable names has the wrong content.
     #[cfg(feature = "otlp")]
-    #[error("the file {} must hold {wanted} in PEM form, for TLS to an OTLP endpoint", file.display())]
+    #[error(
+        "the file {} for TLS to an OTLP endpoint must contain {expected} in PEM format",
+        file.display()
+    )]
     NotPem {
         /// The file.
         file: PathBuf,
-        /// What it should hold.
-        wanted: &'static str,
+        /// The content that is needed.
+        expected: &'static str,
     },
-    /// A certificate cannot be used, or does not go with its key.
+    /// A certificate is not usable, or does not match its key.
     #[cfg(feature = "otlp")]
-    #[error("the certificates for TLS to an OTLP endpoint cannot be used")]
+    #[error("the certificates for TLS to an OTLP endpoint are not usable")]
     Tls(#[source] rustls::Error),
-    /// The thread that exports could not be started.
+    /// The thread that sends by OTLP could not be started.
     #[cfg(feature = "otlp")]
-    #[error("the thread that exports by OTLP could not be started")]
+    #[error("the thread that sends by OTLP could not be started")]
     Thread(#[source] std::io::Error),
 }

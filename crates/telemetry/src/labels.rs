@@ -1,47 +1,30 @@
-//! Labels and what may stand in them: fixed words, or names of which only so many are kept.
+//! Label values: enums of fixed values, and sets of names that are capped.
+//!
+//! An enum of fixed values is declared by [`label_values!`]. Its name ends in `Label` where it
+//! mirrors an enum or a type of another crate, such as [`MethodLabel`](crate::MethodLabel).
 
 use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 use opentelemetry::{
-    KeyValue, StringValue,
+    StringValue,
     metrics::{BoundCounter, Meter},
 };
 use parking_lot::RwLock;
 
-use crate::catalogue::{Metric, MetricKind};
+use crate::metric::{Label, LabelValues, Metric, MetricKind};
 
-/// The value that stands for every value a label has no room for.
+/// The label value that replaces every name beyond a label's cap.
 pub const OTHER: &str = "other";
 
-/// The longest name a label keeps, in bytes; a longer one becomes [`OTHER`].
+/// The longest name that a label keeps, in bytes. A longer one is replaced by [`OTHER`].
 pub const MAX_VALUE_BYTES: usize = 128;
 
-/// A label: its name, and the values it can take.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Label {
-    /// The name on `/metrics`.
-    pub name: &'static str,
-    /// The values it can take.
-    pub values: LabelValues,
-}
-
-/// The values a label can take.
-#[derive(Clone, Copy, Debug)]
-pub enum LabelValues {
-    /// These and no others.
-    Fixed(&'static [&'static str]),
-    /// Names given by a configuration or an application: the first so many that are met, and
-    /// [`OTHER`].
-    Capped(usize),
-}
-
-/// The values a free-form label has taken so far, of which it never keeps more than its cap.
+/// The values that a capped label has had so far, up to its cap.
 ///
-/// Cheap to clone; clones share their values. A value is kept for the life of the process, since
-/// its series is.
+/// Cheap to clone; clones share their values. A value is kept until the process ends, because its
+/// series is.
 #[derive(Clone)]
-pub struct LabelSet {
+pub(crate) struct CappedValues {
     inner: Arc<Inner>,
 }
 
@@ -53,7 +36,7 @@ struct Inner {
     folded: BoundCounter<u64>,
 }
 
-/// The label of [`FOLDED`]: which label had no room.
+/// The label of [`FOLDED`]: the name of the label whose value was replaced.
 const LABEL: Label = Label::capped("label", 32);
 
 const FOLDED: Metric = Metric {
@@ -61,45 +44,18 @@ const FOLDED: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{value}",
     labels: &[LABEL],
-    help: "LabelValues that became `other` because their label had no room for them, by label.",
+    help: "Counts label values that were replaced by `other` because their label had reached its \
+           cap, by label.",
     query: "sum by (label) (increase(sluice_labels_folded_total[1h])) > 0",
 };
 
 pub(crate) const METRICS: &[Metric] = &[FOLDED];
 
-// === impl Label ===
+// === impl CappedValues ===
 
-impl Label {
-    pub(crate) const fn fixed(name: &'static str, values: &'static [&'static str]) -> Self {
-        Self { name, values: LabelValues::Fixed(values) }
-    }
-
-    pub(crate) const fn capped(name: &'static str, cap: usize) -> Self {
-        Self { name, values: LabelValues::Capped(cap) }
-    }
-
-    /// The most distinct values this label can have, [`OTHER`] included.
-    #[must_use]
-    pub const fn max_values(&self) -> usize {
-        match self.values {
-            LabelValues::Fixed(values) => values.len(),
-            LabelValues::Capped(cap) => cap + 1,
-        }
-    }
-
-    pub(crate) fn with(&self, value: impl Into<StringValue>) -> KeyValue {
-        KeyValue::new(self.name, value.into())
-    }
-}
-
-// === impl LabelSet ===
-
-impl LabelSet {
-    /// An empty set for `label`, which counts on `meter` what it had no room for.
-    ///
-    /// A label of fixed values has room for as many names as it has values.
-    #[must_use]
-    pub fn new(meter: &Meter, label: Label) -> Self {
+impl CappedValues {
+    /// Creates an empty set for `label`, which counts replaced values on `meter`.
+    pub(crate) fn new(meter: &Meter, label: Label) -> Self {
         let cap = match label.values {
             LabelValues::Fixed(values) => values.len(),
             LabelValues::Capped(cap) => cap,
@@ -107,8 +63,8 @@ impl LabelSet {
         Self::named(meter, Cow::Borrowed(label.name), cap)
     }
 
-    /// As [`LabelSet::new`], under a name that need not be a label's: what has no room is counted
-    /// under it.
+    /// Creates an empty set that counts replaced values under `name`, which need not be the
+    /// label's.
     pub(crate) fn named(meter: &Meter, name: Cow<'static, str>, cap: usize) -> Self {
         let folded = FOLDED.counter(meter).bind(&[LABEL.with(name.clone())]);
         Self {
@@ -122,11 +78,10 @@ impl LabelSet {
         }
     }
 
-    /// `raw` if the set has room for it, else [`OTHER`], which is then counted.
+    /// Returns `raw` if the set has it or is below its cap, else [`OTHER`], and counts the latter.
     ///
-    /// An empty name and one longer than [`MAX_VALUE_BYTES`] never find room.
-    #[must_use]
-    pub fn value(&self, raw: &str) -> StringValue {
+    /// An empty name, and one longer than [`MAX_VALUE_BYTES`], is always replaced.
+    pub(crate) fn value(&self, raw: &str) -> StringValue {
         let inner = &*self.inner;
         if raw == OTHER {
             return Arc::clone(&inner.other).into();
@@ -139,9 +94,9 @@ impl LabelSet {
     }
 }
 
-impl fmt::Debug for LabelSet {
+impl fmt::Debug for CappedValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LabelSet")
+        f.debug_struct("CappedValues")
             .field("label", &self.inner.name)
             .field("kept", &self.inner.kept.read().len())
             .field("cap", &self.inner.cap)
@@ -156,7 +111,8 @@ impl Inner {
             if let Some(value) = kept.get(raw) {
                 return Some(Arc::clone(value));
             }
-            // A full set stays full: a flood of new names must not queue for the write lock.
+            // Checked under the read lock first, so that a flood of new names does not wait for the
+            // write lock once the set is full.
             if kept.len() >= self.cap || raw.is_empty() || raw.len() > MAX_VALUE_BYTES {
                 return None;
             }
@@ -174,26 +130,29 @@ impl Inner {
     }
 }
 
-/// Declares an enum of label values: its words, and a place for each in a table of bound
+/// Declares an enum of label values: the text of each, and its index in a table of bound
 /// instruments.
 macro_rules! label_values {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$value_meta:meta])* $value:ident => $word:literal,)+ }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident {
+        $($(#[$value_meta:meta])* $value:ident => $text:literal,)+
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         $vis enum $name { $($(#[$value_meta])* $value,)+ }
 
         impl $name {
-            /// Every value, in the order of their places.
+            /// Every value, in the order of declaration.
             $vis const ALL: &'static [Self] = &[$(Self::$value),+];
-            pub(crate) const WORDS: &'static [&'static str] = &[$($word),+];
+            pub(crate) const TEXTS: &'static [&'static str] = &[$($text),+];
 
-            /// The value as it stands in the label.
+            /// Returns the label value as text.
             #[must_use]
             $vis const fn as_str(self) -> &'static str {
-                Self::WORDS[self.place()]
+                Self::TEXTS[self.index()]
             }
 
-            pub(crate) const fn place(self) -> usize {
+            pub(crate) const fn index(self) -> usize {
                 self as usize
             }
         }
@@ -203,75 +162,84 @@ pub(crate) use label_values;
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::metrics::MeterProvider;
+    use opentelemetry::metrics::{MeterProvider, NoopMeterProvider};
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
 
     use super::*;
-    use crate::Telemetry;
+    use crate::prometheus::Prometheus;
 
-    fn set_of(cap: usize) -> (Telemetry, LabelSet) {
-        let telemetry = Telemetry::builder().build().expect("the parts are sound");
-        let set = LabelSet::new(telemetry.meter(), Label::capped("model", cap));
-        (telemetry, set)
+    /// A set for the label `model`, and what it counts.
+    struct Fixture {
+        values: CappedValues,
+        prometheus: Prometheus,
+        _provider: SdkMeterProvider,
     }
 
-    fn folded(telemetry: &Telemetry) -> String {
-        let text = telemetry.prometheus().render().expect("it renders");
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("sluice_labels_folded_total{label=\"model\"}"));
-        line.expect("folding is counted from the start")
-            .rsplit(' ')
-            .next()
-            .expect("a value")
-            .to_owned()
+    fn capped_at(cap: usize) -> Fixture {
+        let (prometheus, exporter) = Prometheus::with_exporter().expect("the exporter is valid");
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let values = CappedValues::new(&provider.meter("test"), Label::capped("model", cap));
+        Fixture { values, prometheus, _provider: provider }
     }
 
-    #[test]
-    fn a_value_that_has_room_stays_itself() {
-        let (telemetry, set) = set_of(2);
-        assert_eq!(set.value("qwen").as_str(), "qwen");
-        assert_eq!(set.value("llama").as_str(), "llama");
-        assert_eq!(set.value("qwen").as_str(), "qwen");
-        assert_eq!(folded(&telemetry), "0");
-    }
+    impl Fixture {
+        fn value(&self, raw: &str) -> String {
+            self.values.value(raw).as_str().to_owned()
+        }
 
-    #[test]
-    fn a_value_without_room_becomes_other_and_is_counted() {
-        let (telemetry, set) = set_of(1);
-        assert_eq!(set.value("qwen").as_str(), "qwen");
-        assert_eq!(set.value("llama").as_str(), OTHER);
-        assert_eq!(set.value("llama").as_str(), OTHER);
-        assert_eq!(folded(&telemetry), "2");
+        fn folded(&self) -> String {
+            let text = self.prometheus.render().expect("the metrics render");
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("sluice_labels_folded_total{label=\"model\"} "));
+            line.expect("the counter exists from the start").to_owned()
+        }
     }
 
     #[test]
-    fn other_takes_no_room_and_counts_as_nothing_folded() {
-        let (telemetry, set) = set_of(1);
-        assert_eq!(set.value(OTHER).as_str(), OTHER);
-        assert_eq!(set.value("qwen").as_str(), "qwen");
-        assert_eq!(folded(&telemetry), "0");
+    fn values_below_the_cap_are_kept() {
+        let model = capped_at(2);
+        assert_eq!(model.value("qwen"), "qwen");
+        assert_eq!(model.value("llama"), "llama");
+        assert_eq!(model.value("qwen"), "qwen");
+        assert_eq!(model.folded(), "0");
     }
 
     #[test]
-    fn an_empty_or_overlong_value_takes_no_room() {
-        let (telemetry, set) = set_of(1);
-        assert_eq!(set.value("").as_str(), OTHER);
-        assert_eq!(set.value(&"m".repeat(MAX_VALUE_BYTES + 1)).as_str(), OTHER);
+    fn a_value_beyond_the_cap_becomes_other_and_is_counted() {
+        let model = capped_at(1);
+        assert_eq!(model.value("qwen"), "qwen");
+        assert_eq!(model.value("llama"), OTHER);
+        assert_eq!(model.value("llama"), OTHER);
+        assert_eq!(model.folded(), "2");
+    }
+
+    #[test]
+    fn the_value_other_does_not_count_towards_the_cap() {
+        let model = capped_at(1);
+        assert_eq!(model.value(OTHER), OTHER);
+        assert_eq!(model.value("qwen"), "qwen");
+        assert_eq!(model.folded(), "0");
+    }
+
+    #[test]
+    fn an_empty_or_overlong_value_becomes_other() {
+        let model = capped_at(1);
+        assert_eq!(model.value(""), OTHER);
+        assert_eq!(model.value(&"m".repeat(MAX_VALUE_BYTES + 1)), OTHER);
         let longest = "m".repeat(MAX_VALUE_BYTES);
-        assert_eq!(set.value(&longest).as_str(), longest);
-        assert_eq!(folded(&telemetry), "2");
+        assert_eq!(model.value(&longest), longest);
+        assert_eq!(model.folded(), "2");
     }
 
     #[test]
-    fn racing_threads_never_keep_more_than_the_cap() {
-        let (telemetry, set) = set_of(10);
+    fn concurrent_threads_never_exceed_the_cap() {
+        let model = capped_at(10);
         let kept: HashSet<String> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
-                        (0..1_000)
-                            .map(|n| set.value(&format!("m{n}")).as_str().to_owned())
-                            .collect::<Vec<_>>()
+                        (0..1_000).map(|n| model.value(&format!("m{n}"))).collect::<Vec<_>>()
                     })
                 })
                 .collect();
@@ -281,14 +249,14 @@ mod tests {
                 .collect()
         });
         assert_eq!(kept.len(), 10 + 1);
-        assert_eq!(folded(&telemetry), (4 * 990).to_string());
+        assert_eq!(model.folded(), (4 * 990).to_string());
     }
 
     #[test]
-    fn a_meter_without_readers_folds_all_the_same() {
-        let meter = opentelemetry::metrics::NoopMeterProvider::new().meter("off");
-        let set = LabelSet::new(&meter, Label::capped("model", 1));
-        assert_eq!(set.value("qwen").as_str(), "qwen");
-        assert_eq!(set.value("llama").as_str(), OTHER);
+    fn the_cap_holds_without_an_exporter() {
+        let meter = NoopMeterProvider::new().meter("off");
+        let values = CappedValues::new(&meter, Label::capped("model", 1));
+        assert_eq!(values.value("qwen").as_str(), "qwen");
+        assert_eq!(values.value("llama").as_str(), OTHER);
     }
 }

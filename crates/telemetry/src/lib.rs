@@ -1,10 +1,10 @@
-//! What Sluice counts and how it is read: the OpenTelemetry set-up, the Prometheus exporter and the
-//! catalogue of instruments.
+//! Sluice's metrics and traces: the catalogue of metrics, typed recorders for them, and the
+//! exporters for Prometheus and OTLP.
 //!
-//! A [`Telemetry`] is built once, near `main`. It owns the exporters and hands out [`Recorders`],
-//! one typed recorder per subject; nothing outside this crate names an instrument. What lies on a
-//! request's way is *bound*: the caller binds its limit or endpoint once, keeps the small value it
-//! gets, and recording is then a plain method call.
+//! Build a [`Telemetry`] once, in `main`. It owns the exporters and returns [`Recorders`], one
+//! typed recorder for each subject. No other crate uses an instrument directly. Recorders on the
+//! path of a request are *bound*: the caller binds a limit or an endpoint once, keeps the small
+//! value that it gets, and then records with a plain method call.
 //!
 //! ```
 //! use sluice_telemetry::{SourceLabel, Telemetry};
@@ -14,23 +14,30 @@
 //! decisions.allowed(SourceLabel::Store);
 //!
 //! let text = telemetry.prometheus().render()?;
-//! assert!(text.contains(r#"sluice_decisions_total{limit="org-writes",outcome="allowed",source="store"} 1"#));
+//! let line = r#"sluice_decisions_total{limit="org-writes",outcome="allowed",source="store"} 1"#;
+//! assert!(text.contains(line));
 //! # Ok::<(), sluice_telemetry::TelemetryError>(())
 //! ```
 //!
-//! Labels hold fixed words ([`SourceLabel`], [`OutcomeLabel`]) or names from the configuration or an
-//! application. Of names only so many are kept ([`LabelSet`]): the others become `other` and are
-//! counted in `sluice_labels_folded_total`. The whole list of metrics is [`catalogue`].
+//! A label has either fixed values, such as [`SourceLabel`], or names from the configuration or an
+//! application. Only a limited number of names is kept; further names become [`OTHER`] and are
+//! counted in `sluice_labels_folded_total`. [`catalogue`] lists all metrics.
 //!
-//! The spans of a trace are made here too, of `tracing`: [`RequestSpan`] and [`DecisionSpan`]. They
-//! cost next to nothing until something collects spans of their target, [`TRACE_TARGET`].
+//! [`RequestSpan`] and [`DecisionSpan`] make the spans of a trace with `tracing`. They cost very
+//! little until a subscriber collects spans of their target, [`TRACE_TARGET`].
 //!
-//! With the feature `otlp`, metrics and traces also go to an OpenTelemetry collector, where the
-//! standard `OTEL_*` variables ask for it.
+//! With the feature `otlp`, metrics and traces are also sent to an OpenTelemetry collector, if the
+//! standard `OTEL_*` variables request it.
+//!
+//! The files depend on each other in one direction: `metric` says what a metric is, `labels` what
+//! label values are; a file in `recorders` defines the metrics of one subject; `catalogue` lists
+//! them all; `setup` connects them to the exporters.
 
 mod catalogue;
+mod custom_metric;
 mod error;
 mod labels;
+mod metric;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod prometheus;
@@ -38,20 +45,22 @@ mod recorders;
 mod setup;
 mod spans;
 
+pub use opentelemetry::metrics::Meter;
+pub use opentelemetry_sdk::metrics::reader::MetricReader;
+
 #[cfg(feature = "otlp")]
 pub use self::otlp::{Otlp, join_trace, propagate_trace};
 pub use self::{
-    catalogue::{MAX_SERIES, Metric, MetricKind, catalogue},
+    catalogue::catalogue,
+    custom_metric::{CustomMetricError, MAX_CUSTOM_LABELS},
     error::TelemetryError,
-    labels::{Label, LabelSet, LabelValues, MAX_VALUE_BYTES, OTHER},
+    labels::{MAX_VALUE_BYTES, OTHER},
+    metric::{Label, LabelValues, MAX_SERIES, Metric, MetricKind},
     prometheus::Prometheus,
     recorders::{
-        Recorders,
+        all::Recorders,
         blueprint::BlueprintRecorder,
-        custom::{
-            CustomKind, CustomMetric, CustomMetricError, CustomRecorder, CustomValueError,
-            MAX_CUSTOM_LABELS, MAX_CUSTOM_METRICS,
-        },
+        custom::{CustomKind, CustomMetric, CustomRecorder, CustomValueError, MAX_CUSTOM_METRICS},
         decisions::{BoundDecisions, DecisionRecorder, OutcomeLabel, SourceLabel},
         deployment::DeploymentRecorder,
         http::{BoundEndpoint, HttpRecorder, MethodLabel},

@@ -1,9 +1,9 @@
-//! The Prometheus exporter: every instrument as text, on demand.
+//! The Prometheus exporter: all metrics as text, on demand.
 
 use opentelemetry_prometheus::PrometheusExporter;
 use prometheus::{Registry, TextEncoder};
 
-use crate::TelemetryError;
+use crate::error::TelemetryError;
 
 /// Renders the metrics for a Prometheus scrape. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -12,10 +12,10 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// The content type of [`render`](Self::render)'s text.
+    /// The content type of the text that [`render`](Self::render) returns.
     pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Nothing is added to the catalogue's names: they carry their suffixes already, to the letter.
+    /// Creates the exporter. It adds no suffixes, because the names of the catalogue have them.
     pub(crate) fn with_exporter() -> Result<(Self, PrometheusExporter), TelemetryError> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
@@ -29,37 +29,14 @@ impl Prometheus {
         Ok((Self { registry }, exporter))
     }
 
-    /// Every metric as of now, in the Prometheus text format, sorted by name and labels.
+    /// Returns the current value of every metric in the Prometheus text format, sorted by name and
+    /// labels.
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Render`] if a metric cannot be written, which no recorder of this crate
-    /// can cause.
+    /// [`TelemetryError::Render`] if a metric cannot be written. No recorder of this crate makes
+    /// such a metric.
     pub fn render(&self) -> Result<String, TelemetryError> {
         TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(TelemetryError::Render)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::Telemetry;
-
-    #[test]
-    fn names_are_rendered_to_the_letter() {
-        let telemetry = Telemetry::builder().build().expect("the parts are sound");
-        telemetry.recorders().rate_limit.bind("/api").hit();
-        let text = telemetry.prometheus().render().expect("it renders");
-        assert!(text.contains("\nrate_limit_hits_total{endpoint=\"/api\"} 1\n"), "{text}");
-        assert!(!text.contains("otel_scope"), "{text}");
-        assert!(!text.contains("target_info"), "{text}");
-        assert!(!text.contains("_total_total"), "{text}");
-    }
-
-    #[test]
-    fn a_label_value_is_escaped() {
-        let telemetry = Telemetry::builder().build().expect("the parts are sound");
-        telemetry.recorders().rate_limit.bind("/a\"b\\c\nd").hit();
-        let text = telemetry.prometheus().render().expect("it renders");
-        assert!(text.contains(r#"rate_limit_hits_total{endpoint="/a\"b\\c\nd"} 1"#), "{text}");
     }
 }

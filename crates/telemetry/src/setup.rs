@@ -1,11 +1,8 @@
-//! The set-up: who we are, where the metrics go, and how much memory they may take.
+//! The set-up: how the service is named, where the metrics go, and how much memory they can take.
 
 use std::fmt;
 
-use opentelemetry::{
-    Key, KeyValue,
-    metrics::{Meter, MeterProvider},
-};
+use opentelemetry::{Key, KeyValue, metrics::MeterProvider};
 use opentelemetry_sdk::{
     Resource,
     metrics::{Instrument, MeterProviderBuilder, SdkMeterProvider, Stream, reader::MetricReader},
@@ -20,22 +17,24 @@ use {
 };
 
 use crate::{
-    BuildInfo, Prometheus, Recorders, TelemetryError,
-    catalogue::{MAX_CUSTOM_SERIES, Metric, catalogue},
+    catalogue::catalogue,
+    error::TelemetryError,
+    metric::Metric,
+    prometheus::Prometheus,
+    recorders::{all::Recorders, custom::MAX_CUSTOM_SERIES, replica::BuildInfo},
 };
 
 /// The instrumentation scope, which OTLP receivers show beside each metric.
 const SCOPE: &str = "sluice";
 
-/// The meter, the recorders over it, and the exporters behind it. Keep it as long as the process
-/// records.
+/// The recorders and the exporters behind them. Keep it as long as the process records.
 #[derive(Debug)]
 pub struct Telemetry {
     provider: SdkMeterProvider,
-    meter: Meter,
     recorders: Recorders,
     prometheus: Prometheus,
-    // Last, since what sends must outlive what is sent.
+    // The last field, because fields are dropped in this order and the provider sends through the
+    // exporters.
     #[cfg(feature = "otlp")]
     exporters: Option<Exporters>,
 }
@@ -53,7 +52,7 @@ pub struct TelemetryBuilder {
 // === impl Telemetry ===
 
 impl Telemetry {
-    /// A set-up with the Prometheus exporter and no other reader.
+    /// Returns a builder with the Prometheus exporter and no other reader.
     #[must_use]
     pub fn builder() -> TelemetryBuilder {
         TelemetryBuilder {
@@ -66,29 +65,23 @@ impl Telemetry {
         }
     }
 
-    /// The meter all instruments hang on, for a layer that wants recorders of its own.
-    #[must_use]
-    pub fn meter(&self) -> &Meter {
-        &self.meter
-    }
-
-    /// The typed recorders, to be cloned to where things happen.
+    /// Returns the typed recorders. Clone them for the code that records.
     #[must_use]
     pub fn recorders(&self) -> &Recorders {
         &self.recorders
     }
 
-    /// The text for a Prometheus scrape.
+    /// Returns the Prometheus exporter.
     #[must_use]
     pub fn prometheus(&self) -> &Prometheus {
         &self.prometheus
     }
 
-    /// The layer that sends spans by OTLP, for the subscriber that also logs; `None` unless traces
-    /// were asked for.
+    /// Returns the layer that sends spans by OTLP, to be added to the subscriber that also logs.
+    /// `None` unless traces are requested.
     ///
-    /// A span costs more than a decision does. The sampler (`OTEL_TRACES_SAMPLER`) decides which
-    /// are sent, a filter on this layer which are made at all.
+    /// A span costs more than a decision. The sampler (`OTEL_TRACES_SAMPLER`) selects the spans
+    /// that are sent; a filter on this layer selects the spans that are made at all.
     #[cfg(feature = "otlp")]
     #[must_use]
     pub fn trace_layer<S>(&self) -> Option<OpenTelemetryLayer<S, SdkTracer>>
@@ -98,12 +91,12 @@ impl Telemetry {
         self.exporters.as_ref()?.tracer_provider().map(|provider| otlp::layer(provider, SCOPE))
     }
 
-    /// Sends what exporters still hold, and stops them. Waits for that, some seconds at most.
-    /// Recording stays harmless afterwards.
+    /// Sends what the exporters still hold and stops them. Blocks until that is done, for some
+    /// seconds at most. Recording afterwards has no effect.
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Shutdown`] if an exporter could not send its last figures.
+    /// [`TelemetryError::Shutdown`] if an exporter could not send its last values.
     pub fn shutdown(&self) -> Result<(), TelemetryError> {
         let metrics = self.provider.shutdown().map_err(TelemetryError::Shutdown);
         #[cfg(feature = "otlp")]
@@ -115,37 +108,38 @@ impl Telemetry {
 // === impl TelemetryBuilder ===
 
 impl TelemetryBuilder {
-    /// The service's name for OTLP receivers; `OTEL_SERVICE_NAME` wins over it. `sluice` unless
-    /// said.
+    /// Sets the service's name for OTLP receivers. The default is `sluice`; `OTEL_SERVICE_NAME` has
+    /// precedence over both.
     #[must_use]
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.service_name = name.into();
         self
     }
 
-    /// The replica's name for OTLP receivers (`service.instance.id`). A Prometheus names its
-    /// targets itself.
+    /// Sets the replica's name for OTLP receivers (`service.instance.id`). Prometheus names its
+    /// targets by itself.
     #[must_use]
     pub fn instance(mut self, id: impl Into<String>) -> Self {
         self.instance = Some(id.into());
         self
     }
 
-    /// The version and revision that `sluice_build_info` tells.
+    /// Sets the version and revision that `sluice_build_info` shows.
     #[must_use]
     pub fn build_info(mut self, build: BuildInfo) -> Self {
         self.build = build;
         self
     }
 
-    /// One more reader beside the Prometheus exporter, such as a periodic one that sends by OTLP.
+    /// Adds a reader beside the Prometheus exporter, such as one that sends the metrics
+    /// periodically.
     #[must_use]
     pub fn reader(mut self, reader: impl MetricReader) -> Self {
         self.provider = self.provider.with_reader(reader);
         self
     }
 
-    /// Sends metrics and traces where `otlp` says.
+    /// Sends metrics and traces to the targets in `otlp`.
     #[cfg(feature = "otlp")]
     #[must_use]
     pub fn otlp(mut self, otlp: Otlp) -> Self {
@@ -153,12 +147,12 @@ impl TelemetryBuilder {
         self
     }
 
-    /// The finished set-up, with every recorder ready.
+    /// Builds the set-up.
     ///
     /// # Errors
     ///
-    /// [`TelemetryError`] if an exporter cannot be set up. A collector that cannot be reached is no
-    /// error: it may come.
+    /// [`TelemetryError`] if an exporter cannot be set up. A collector that cannot be reached is
+    /// not an error, because it may start later.
     pub fn build(self) -> Result<Telemetry, TelemetryError> {
         let resource = self.resource();
         let (prometheus, exporter) = Prometheus::with_exporter()?;
@@ -166,11 +160,9 @@ impl TelemetryBuilder {
         #[cfg(feature = "otlp")]
         let (provider, exporters) = Exporters::attach(&self.otlp, provider, &resource)?;
         let provider = provider.with_resource(resource).build();
-        let meter = provider.meter(SCOPE);
-        let recorders = Recorders::new(&meter, &self.build);
+        let recorders = Recorders::new(&provider.meter(SCOPE), &self.build);
         Ok(Telemetry {
             provider,
-            meter,
             recorders,
             prometheus,
             #[cfg(feature = "otlp")]
@@ -178,8 +170,8 @@ impl TelemetryBuilder {
         })
     }
 
-    /// The environment's `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` first, then what was
-    /// set here.
+    /// Returns the attributes in `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, and those of
+    /// this builder that are not set there.
     fn resource(&self) -> Resource {
         const NAME: Key = Key::from_static_str("service.name");
         const VERSION: Key = Key::from_static_str("service.version");
@@ -187,7 +179,7 @@ impl TelemetryBuilder {
 
         let detected = Resource::builder().build();
         let mut builder = Resource::builder();
-        // The SDK has a name for a service without one, which must not hide ours.
+        // The SDK sets a default name that starts with `unknown_service`; ours replaces it.
         if detected.get(&NAME).is_none_or(|name| name.as_str().starts_with("unknown_service")) {
             builder = builder.with_service_name(self.service_name.clone());
         }
@@ -212,11 +204,11 @@ impl fmt::Debug for TelemetryBuilder {
     }
 }
 
-/// Gives every instrument a table of its own size; the SDK would lay out 2,000 places for each.
+/// Sizes the SDK's table of each metric by the number of series that the metric can have. The SDK
+/// would otherwise allocate 2,000 entries for each.
 fn bounded(instrument: &Instrument) -> Option<Stream> {
     let known = catalogue().find(|metric| metric.name == instrument.name());
     let series = known.map_or(MAX_CUSTOM_SERIES, Metric::max_series);
-    // Only an instrument's own settings could be refused here, and this sets none but a positive
-    // number.
+    // Building fails only for invalid settings; the only setting here is a positive number.
     Stream::builder().with_cardinality_limit(series).build().ok()
 }

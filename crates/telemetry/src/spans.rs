@@ -1,29 +1,36 @@
-//! The spans of a trace, typed as the instruments are: nothing else names a span or its attributes,
-//! but the store, which names its own round trips.
+//! Typed spans for traces. No other code names a span or its attributes, except for the store,
+//! which names the spans of its round trips.
 //!
-//! No attribute holds a client, an address or a raw path.
+//! No attribute contains a client, an address or a raw path.
 
 use tracing::{Span, debug_span, field::Empty};
 
-use crate::{MethodLabel, OTHER, OutcomeLabel, SourceLabel};
+use crate::{
+    labels::OTHER,
+    recorders::{
+        decisions::{OutcomeLabel, SourceLabel},
+        http::MethodLabel,
+    },
+};
 
-/// The target of all spans that are made for traces. They are at level `debug`, so that nobody who
-/// only logs pays for them.
+/// The target of all spans that are made for traces. Their level is `debug`, so that a program that
+/// only logs does not make them.
 pub const TRACE_TARGET: &str = "sluice::trace";
 
-/// A request, from its head to the head of its answer. Ends when it is dropped.
+/// The span of a request, from the request's head to the head of its response. Ends when it is
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct RequestSpan(Span);
 
-/// A decision, or those of a batch, from the matching of limits to the answer. Ends when it is
-/// dropped.
+/// The span of one decision or of a batch, from the matching of limits to the result. Ends when it
+/// is dropped.
 #[derive(Debug)]
 pub struct DecisionSpan(Span);
 
 // === impl RequestSpan ===
 
 impl RequestSpan {
-    /// Starts the span of a request over HTTP, beneath the current one if there is one.
+    /// Starts the span of an HTTP request, as a child of the current span if there is one.
     #[must_use]
     pub fn http(method: MethodLabel) -> Self {
         Self(debug_span!(
@@ -38,7 +45,7 @@ impl RequestSpan {
         ))
     }
 
-    /// Starts the span of a call by gRPC, beneath the current one if there is one.
+    /// Starts the span of a gRPC call, as a child of the current span if there is one.
     #[must_use]
     pub fn rpc(service: &'static str, method: &'static str) -> Self {
         Self(debug_span!(
@@ -54,17 +61,17 @@ impl RequestSpan {
         ))
     }
 
-    /// The span, to run the request's work in.
+    /// Returns the span, so that the request's work can run in it.
     #[must_use]
     pub const fn span(&self) -> &Span {
         &self.0
     }
 
-    /// The request was answered: with this status, under this pattern or [`OTHER`]. Where spans are
-    /// sent, it is then called `GET /orders`.
+    /// Records the response: its status, and the pattern that matched the request, or [`OTHER`].
+    /// Where spans are sent, the span's name becomes one like `GET /orders`.
     #[cfg_attr(
         not(feature = "otlp"),
-        expect(unused_variables, reason = "the method is for the name alone")
+        expect(unused_variables, reason = "the method is only part of the span's name")
     )]
     pub fn responded(&self, method: MethodLabel, endpoint: &str, status: u16) {
         if self.0.is_disabled() {
@@ -72,28 +79,28 @@ impl RequestSpan {
         }
         if endpoint != OTHER {
             self.0.record("http.route", endpoint);
-            // The layer that sends spans takes a field's value for a name only while the span has
-            // not been entered.
+            // The layer that sends spans accepts a name from a field only until the span is
+            // entered.
             #[cfg(feature = "otlp")]
             crate::otlp::rename(&self.0, format!("{} {endpoint}", method.as_str()));
         }
         self.0.record("http.response.status_code", status);
-        // What the client did wrong is no error of the server's span.
+        // A client's error is not an error of the server's span.
         if status >= 500 {
             self.0.record("otel.status_code", "error");
         }
     }
 
-    /// The call was answered with this status of gRPC's, which is looked for if the span is made.
+    /// Records the gRPC status of the response. `status` is called only if the span is enabled.
     pub fn grpc_responded(&self, status: impl FnOnce() -> i32) {
-        // Those that are the server's fault, as the conventions of OpenTelemetry list them.
-        const FAULTS: [i32; 6] = [2, 4, 12, 13, 14, 15];
+        // The statuses that OpenTelemetry's conventions list as errors of the server.
+        const SERVER_ERRORS: [i32; 6] = [2, 4, 12, 13, 14, 15];
         if self.0.is_disabled() {
             return;
         }
         let status = status();
         self.0.record("rpc.grpc.status_code", status);
-        if FAULTS.contains(&status) {
+        if SERVER_ERRORS.contains(&status) {
             self.0.record("otel.status_code", "error");
         }
     }
@@ -102,7 +109,7 @@ impl RequestSpan {
 // === impl DecisionSpan ===
 
 impl DecisionSpan {
-    /// Starts the span of one decision, beneath the current one if there is one.
+    /// Starts the span of one decision, as a child of the current span if there is one.
     #[must_use]
     pub fn single() -> Self {
         Self(debug_span!(
@@ -117,7 +124,7 @@ impl DecisionSpan {
         ))
     }
 
-    /// Starts the span of a batch of decisions, beneath the current one if there is one.
+    /// Starts the span of a batch of decisions, as a child of the current span if there is one.
     #[must_use]
     pub fn batch(checks: usize) -> Self {
         Self(debug_span!(
@@ -131,28 +138,28 @@ impl DecisionSpan {
         ))
     }
 
-    /// Whether nobody looks: then there is nothing to find out for it either.
+    /// Whether the span is not collected, so that its attributes need not be computed.
     #[must_use]
     pub fn is_disabled(&self) -> bool {
         self.0.is_disabled()
     }
 
-    /// Does `what` inside of the span, so that spans made meanwhile lie beneath it.
-    pub fn in_scope<T>(&self, what: impl FnOnce() -> T) -> T {
-        self.0.in_scope(what)
+    /// Runs `work` in the span. Spans made by `work` become its children.
+    pub fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.0.in_scope(work)
     }
 
-    /// What was to be done with the tokens: `take`, `peek`.
+    /// Records what the check does with tokens, such as `take` or `peek`.
     pub fn set_action(&self, action: &'static str) {
         self.0.record("sluice.action", action);
     }
 
-    /// The pattern that covers the request's path.
+    /// Records the pattern that matches the request's path.
     pub fn set_endpoint(&self, pattern: &str) {
         self.0.record("sluice.endpoint", pattern);
     }
 
-    /// Who decided what; `limit` binds, if any applies.
+    /// Records the decision, where it was made, and the binding limit if there is one.
     pub fn set_decision(&self, outcome: OutcomeLabel, source: SourceLabel, limit: Option<&str>) {
         self.0.record("sluice.outcome", outcome.as_str());
         self.0.record("sluice.source", source.as_str());
@@ -161,19 +168,20 @@ impl DecisionSpan {
         }
     }
 
-    /// It could not be decided, be it that the store failed or that nothing sensible was asked.
+    /// Records that no decision could be made, either because the store failed or because the check
+    /// was invalid.
     pub fn set_undecided(&self) {
         self.0.record("sluice.outcome", OutcomeLabel::Error.as_str());
     }
 
-    /// How the decisions of a batch came out.
+    /// Records how many checks of a batch had each result.
     pub fn set_batch_counts(&self, allowed: usize, denied: usize, undecided: usize) {
         self.0.record("sluice.allowed", allowed);
         self.0.record("sluice.denied", denied);
         self.0.record("sluice.undecided", undecided);
     }
 
-    /// Something is undecided that should have been decided: the span has failed.
+    /// Marks the span as failed, because a valid check could not be decided.
     pub fn mark_failed(&self) {
         self.0.record("otel.status_code", "error");
     }
@@ -181,8 +189,8 @@ impl DecisionSpan {
 
 impl Drop for DecisionSpan {
     fn drop(&mut self) {
-        // A span that was entered lasts until it was last left, and the answer may have been waited
-        // for since.
+        // A span that was entered ends at its last exit. The task may have waited since then, so
+        // the span is entered once more to make it end now.
         self.0.in_scope(|| ());
     }
 }

@@ -1,7 +1,6 @@
-//! `docs/metrics.md` is written from the catalogue, and cannot go stale.
+//! `docs/metrics.md` is generated from the catalogue, and a test checks that it is current.
 //!
-//! After a change of the catalogue: `UPDATE_DOCS=1 cargo test -p sluice-telemetry --test
-//! metrics_page`.
+//! To regenerate it: `UPDATE_DOCS=1 cargo test -p sluice-telemetry --test metrics_page`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,16 +11,17 @@ use sluice_telemetry::{
     OTHER, catalogue,
 };
 
-/// The chapters, each with what it tells and how the names in it begin.
+/// The chapters: the title, an introduction, and the prefixes of the metrics' names.
 const CHAPTERS: [(&str, &str, &[&str]); 9] = [
     (
         "HTTP",
-        "What Sluice's own HTTP port answered. Of `/v1/check` that is the question, not the request that was asked about.",
+        "Requests to Sluice's own HTTP port. A request to `/v1/check` is counted itself, not the \
+         request that it asks about.",
         &["http_"],
     ),
     (
         "Language models",
-        "Reported by applications at `POST /v1/events`, as are the next three.",
+        "Applications report these, and those of the next three chapters, at `POST /v1/events`.",
         &["llm_"],
     ),
     ("Blueprints", "", &["blueprint_"]),
@@ -29,40 +29,51 @@ const CHAPTERS: [(&str, &str, &[&str]); 9] = [
     ("Tools", "", &["tool_"]),
     ("Rate limiting", "", &["rate_limit_"]),
     ("Connections and caches", "", &["active_connections", "database_connections", "cache_"]),
-    ("The process", "Under the names that every Prometheus client library has.", &["process_"]),
-    ("Sluice's own", "", &["sluice_"]),
+    (
+        "The process",
+        "The names are those that every Prometheus client library uses.",
+        &["process_"],
+    ),
+    ("Sluice's own metrics", "", &["sluice_"]),
 ];
 
 fn page() -> String {
     let mut page = format!(
         "# Metrics\n\n\
-         Everything on `/metrics`, which OTLP receivers get too. This page is written from the catalogue in `crates/telemetry`: change it there.\n\n\
-         A label that holds names from a configuration or an application keeps so many of them; the rest become `{OTHER}`, and are counted in\n\
-         `sluice_labels_folded_total`. No metric has more than {MAX_SERIES} series: what goes beyond is added up in one of them, which is labelled\n\
-         `otel_metric_overflow=\"true\"`. Labels never hold clients or raw paths.\n\n\
-         Counters begin anew when a replica restarts, and `rate()` and `increase()` know that. What survives every replica is told by `/monitoring`.\n\
-         `active_deployments`, `blueprint_resources_count`, `cache_hit_rate`, and what has `scope=\"fleet\"` are kept in the store: every replica tells the\n\
-         same number, so take their `max`, not their `sum`.\n"
+         These are all metrics on `/metrics`, which OTLP receivers get too. This page is generated from the\n\
+         catalogue in `crates/telemetry`: change it there.\n\n\
+         A label whose values are names from the configuration or from an application keeps a limited number of\n\
+         them. Further names become `{OTHER}`, and are counted in `sluice_labels_folded_total`. No metric has more\n\
+         than {MAX_SERIES} series: further label combinations are added to one series, which has the label\n\
+         `otel_metric_overflow=\"true\"`. Labels never contain clients or raw paths.\n\n\
+         Counters start at 0 when a replica restarts; `rate()` and `increase()` take this into account. Totals that\n\
+         survive a restart are on `/monitoring`. The store keeps `active_deployments`, `blueprint_resources_count`,\n\
+         `cache_hit_rate`, and every series with `scope=\"fleet\"`: all replicas report the same value, so use `max`\n\
+         on them, not `sum`.\n"
     );
-    let mut told = 0;
+    let mut listed = 0;
     for (title, text, prefixes) in CHAPTERS {
         write!(page, "\n## {title}\n\n").unwrap();
         if !text.is_empty() {
             write!(page, "{text}\n\n").unwrap();
         }
-        page.push_str("| metric | kind | labels | unit | what it tells | a query to start from |\n|---|---|---|---|---|---|\n");
+        page.push_str(
+            "| metric | kind | labels | unit | description | example of a query |\n\
+             |---|---|---|---|---|---|\n",
+        );
         for metric in catalogue()
             .filter(|metric| prefixes.iter().any(|prefix| metric.name.starts_with(prefix)))
         {
             page.push_str(&row(metric));
-            told += 1;
+            listed += 1;
         }
     }
-    assert_eq!(told, catalogue().count(), "every metric stands in one chapter");
+    assert_eq!(listed, catalogue().count(), "every metric is in exactly one chapter");
     write!(
         page,
-        "\n## Your own\n\n\
-         Up to {MAX_CUSTOM_METRICS} metrics, each with up to {MAX_CUSTOM_LABELS} labels, can be declared and then reported at `POST /v1/events`:\n\n\
+        "\n## Custom metrics\n\n\
+         The configuration can declare up to {MAX_CUSTOM_METRICS} metrics, each with up to {MAX_CUSTOM_LABELS} labels.\n\
+         Applications then report their values at `POST /v1/events`:\n\n\
          ```yaml\n\
          metrics:\n  \
            custom:\n    \
@@ -73,7 +84,8 @@ fn page() -> String {
          ```json\n\
          {{ \"type\": \"counter\", \"name\": \"my_feature_total\", \"labels\": {{ \"operation\": \"export\" }}, \"value\": 1 }}\n\
          ```\n\n\
-         The name of a counter ends in `_total`. A gauge is a fact of the fleet: whichever replica it was reported to, all tell it.\n"
+         The name of a counter ends in `_total`. A gauge belongs to the fleet: all replicas show the value, whichever\n\
+         of them received it.\n"
     )
     .unwrap();
     page
@@ -88,7 +100,7 @@ fn row(metric: &Metric) -> String {
     };
     let labels: Vec<String> = metric.labels.iter().map(label).collect();
     let labels = if labels.is_empty() { "–".to_owned() } else { labels.join("<br>") };
-    // A bar would end the cell, also inside of code.
+    // A `|` would end the cell, even in code.
     let query = metric.query.replace('|', "\\|");
     format!(
         "| `{}` | {kind} | {labels} | `{}` | {} | `{query}` |\n",
@@ -112,7 +124,7 @@ fn label(label: &Label) -> String {
 }
 
 #[test]
-fn the_page_of_metrics_is_the_catalogue() {
+fn the_page_matches_the_catalogue() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
     let page = page();
     if env::var_os("UPDATE_DOCS").is_some() {
@@ -122,13 +134,14 @@ fn the_page_of_metrics_is_the_catalogue() {
     let differs = written.lines().zip(page.lines()).position(|(written, page)| written != page);
     assert!(
         written == page,
-        "docs/metrics.md differs from the catalogue at line {}: run `UPDATE_DOCS=1 cargo test -p sluice-telemetry --test metrics_page`",
+        "docs/metrics.md differs from the catalogue at line {}: \
+         run `UPDATE_DOCS=1 cargo test -p sluice-telemetry --test metrics_page`",
         differs.unwrap_or_else(|| written.lines().count().min(page.lines().count())) + 1
     );
 }
 
 #[test]
-fn every_metric_has_a_row_with_its_unit_and_a_query_that_names_it() {
+fn every_metric_has_one_row_and_a_query_that_names_it() {
     let page = page();
     for metric in catalogue() {
         let row =

@@ -1,4 +1,4 @@
-//! The HTTP client of the HTTP transport.
+//! The HTTP client for OTLP over HTTP.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,16 +8,16 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, hyper:
 use tokio::runtime::Handle;
 
 use super::tls::TlsFiles;
-use crate::TelemetryError;
+use crate::error::TelemetryError;
 
-/// A client whose work is done on the exporters' runtime, since those who call it are plain
-/// threads.
+/// A client that runs its requests on the exporters' runtime, because the threads that call it have
+/// no runtime.
 struct OnRuntime {
     client: Arc<dyn HttpClient>,
     runtime: Handle,
 }
 
-/// A client for `endpoint`, by TLS if it says `https`.
+/// Returns a client for `endpoint`, which uses TLS if the scheme is `https`.
 pub(super) fn client(
     endpoint: &str,
     tls: &TlsFiles,

@@ -1,4 +1,4 @@
-//! The exporters themselves, and the thread they work on.
+//! The exporters, and the thread that they run on.
 
 use opentelemetry_otlp::{
     MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
@@ -10,26 +10,26 @@ use super::{
     client::client,
     target::{Otlp, Target, Transport},
 };
-use crate::TelemetryError;
+use crate::error::TelemetryError;
 
-/// What sends, while it is kept.
+/// Sends metrics and traces until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Exporters {
     tracer_provider: Option<SdkTracerProvider>,
-    // After what works on it, since fields are dropped in this order.
+    // The last field, because fields are dropped in this order and the exporters run on it.
     _runtime: OwnRuntime,
 }
 
-/// A runtime beside the service's: a slow collector takes no worker from a request, and none is
-/// needed to exist.
+/// A runtime beside the service's own, so that a slow collector takes no worker from requests, and
+/// so that a program without a runtime can send too.
 #[derive(Debug)]
 struct OwnRuntime(Option<Runtime>);
 
 // === impl Exporters ===
 
 impl Exporters {
-    /// Has `provider` send where `otlp` says, through the exporters returned; none, if nothing is
-    /// sent.
+    /// Makes `provider` send to the targets in `otlp`, and returns the exporters that do so, or
+    /// `None` if nothing is sent.
     pub(crate) fn attach(
         otlp: &Otlp,
         mut provider: MeterProviderBuilder,
@@ -40,8 +40,8 @@ impl Exporters {
         }
         let runtime = OwnRuntime::start()?;
         let handle = runtime.handle();
-        // The gRPC transport starts its connection's task on the runtime it is made in.
-        let _inside = handle.enter();
+        // The gRPC transport spawns the connection's task on the current runtime.
+        let _entered = handle.enter();
         if let Some(target) = &otlp.metrics {
             provider = provider.with_periodic_exporter(metric_exporter(target, handle)?);
         }
@@ -129,14 +129,14 @@ impl OwnRuntime {
     }
 
     fn handle(&self) -> &Handle {
-        self.0.as_ref().expect("the runtime is there until it is dropped").handle()
+        self.0.as_ref().expect("only `drop` takes the runtime out").handle()
     }
 }
 
 impl Drop for OwnRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // Waiting for it is forbidden where this may well be dropped: inside another runtime.
+            // Dropping a runtime blocks, which panics inside another runtime; this does not block.
             runtime.shutdown_background();
         }
     }

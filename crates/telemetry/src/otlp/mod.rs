@@ -1,4 +1,5 @@
-//! The OTLP exporter: metrics and traces to a collector, where the standard variables ask for it.
+//! The OTLP exporter: sends metrics and traces to a collector, if the standard variables request
+//! it.
 
 mod client;
 mod exporters;

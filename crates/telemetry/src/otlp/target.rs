@@ -1,26 +1,27 @@
-//! Where OTLP goes, read from the standard variables.
+//! The targets of OTLP, read from the standard variables.
 
 use std::{path::PathBuf, time::Duration};
 
 use super::tls::TlsFiles;
-use crate::TelemetryError;
+use crate::error::TelemetryError;
 
-/// Where metrics and traces go by OTLP; nowhere unless asked.
+/// The targets to which metrics and traces are sent by OTLP. The default has none.
 ///
 /// A signal is sent if `OTEL_EXPORTER_OTLP_ENDPOINT` or its own
 /// `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or `..._TRACES_ENDPOINT` is set, or if
-/// `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` names `otlp`; these also switch it off, by
-/// naming something else. `OTEL_SDK_DISABLED=true` switches both off. `..._PROTOCOL` is
-/// `http/protobuf` (unless said) or `grpc`, `..._TIMEOUT` is in milliseconds, `..._CERTIFICATE`,
-/// `..._CLIENT_CERTIFICATE` and `..._CLIENT_KEY` name files in PEM form for TLS. Headers,
-/// compression, the interval, temporality and the sampler follow their own standard variables.
+/// `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` names `otlp`. The latter two switch a signal
+/// off if they name only other exporters. `OTEL_SDK_DISABLED=true` switches both signals off.
+/// `..._PROTOCOL` is `http/protobuf` (the default) or `grpc`, `..._TIMEOUT` is in milliseconds,
+/// `..._CERTIFICATE`, `..._CLIENT_CERTIFICATE` and `..._CLIENT_KEY` name files in PEM format for
+/// TLS. Headers, compression, the interval, temporality and the sampler follow their own standard
+/// variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Otlp {
     pub(super) metrics: Option<Target>,
     pub(super) traces: Option<Target>,
 }
 
-/// Where one signal goes.
+/// The target of one signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) transport: Transport,
@@ -35,7 +36,7 @@ pub(super) enum Transport {
     Http,
 }
 
-/// The names one signal goes by in the variables.
+/// The names that the variables use for one signal.
 struct Signal {
     exporter: &'static str,
     own: &'static str,
@@ -50,20 +51,20 @@ const TRACES: Signal =
 // === impl Otlp ===
 
 impl Otlp {
-    /// What the process' environment asks for.
+    /// Reads the targets from the environment of the process.
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Variable`] if a variable holds what it must not.
+    /// [`TelemetryError::Variable`] if a variable has an invalid value.
     pub fn from_env() -> Result<Self, TelemetryError> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    /// What these variables ask for; an empty one counts as not set.
+    /// Reads the targets from the variables that `get` returns. An empty one counts as not set.
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Variable`] if a variable holds what it must not.
+    /// [`TelemetryError::Variable`] if a variable has an invalid value.
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, TelemetryError> {
         let get = |name: &str| {
             get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -73,21 +74,21 @@ impl Otlp {
         }
         let otlp = Self { metrics: METRICS.target(&get)?, traces: TRACES.target(&get)? };
         if otlp.traces.is_some() {
-            require_sampler(&get)?;
+            check_sampler(&get)?;
         }
         Ok(otlp)
     }
 
-    /// Whether anything is sent.
+    /// Whether any signal is sent.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.metrics.is_some() || self.traces.is_some()
     }
 }
 
-/// The sampler is the SDK's to make; it would take what it does not know for
-/// `parentbased_always_on`, and send everything.
-fn require_sampler(get: &impl Fn(&str) -> Option<String>) -> Result<(), TelemetryError> {
+/// Checks the sampler, which the SDK makes. The SDK treats an unknown one as
+/// `parentbased_always_on`, and would send every span.
+fn check_sampler(get: &impl Fn(&str) -> Option<String>) -> Result<(), TelemetryError> {
     const SAMPLERS: [&str; 6] = [
         "always_on",
         "always_off",
@@ -96,18 +97,19 @@ fn require_sampler(get: &impl Fn(&str) -> Option<String>) -> Result<(), Telemetr
         "parentbased_always_off",
         "parentbased_traceidratio",
     ];
-    let refuse = |name: &str, value, wanted| {
-        Err(TelemetryError::Variable { name: name.to_owned(), value, wanted })
+    let invalid = |name: &str, value, expected| {
+        Err(TelemetryError::Variable { name: name.to_owned(), value, expected })
     };
     let Some(sampler) = get("OTEL_TRACES_SAMPLER") else { return Ok(()) };
     if !SAMPLERS.contains(&sampler.as_str()) {
-        let wanted = "`always_on`, `always_off` or `traceidratio`, or one of these with `parentbased_` before it";
-        return refuse("OTEL_TRACES_SAMPLER", sampler, wanted);
+        let expected = "`always_on`, `always_off` or `traceidratio`, or one of these after \
+                        `parentbased_`";
+        return invalid("OTEL_TRACES_SAMPLER", sampler, expected);
     }
     let ratio = get("OTEL_TRACES_SAMPLER_ARG").filter(|_| sampler.ends_with("traceidratio"));
     match ratio {
         Some(ratio) if !ratio.parse().is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio)) => {
-            refuse("OTEL_TRACES_SAMPLER_ARG", ratio, "a share between 0.0 and 1.0")
+            invalid("OTEL_TRACES_SAMPLER_ARG", ratio, "a number between 0.0 and 1.0")
         }
         _ => Ok(()),
     }
@@ -116,7 +118,7 @@ fn require_sampler(get: &impl Fn(&str) -> Option<String>) -> Result<(), Telemetr
 // === impl Target ===
 
 impl Target {
-    /// Whether it is certain that no TLS is spoken.
+    /// Whether the endpoint is certain not to use TLS.
     pub(super) fn is_plain(&self) -> bool {
         self.endpoint.starts_with("http:")
     }
@@ -129,13 +131,13 @@ impl Signal {
         &self,
         get: &impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Target>, TelemetryError> {
-        let (_, own_endpoint) = self.variable("ENDPOINT");
+        let (_, own_endpoint) = self.variable_names("ENDPOINT");
         let shared_endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
-        let wanted = match get(self.exporter) {
+        let requested = match get(self.exporter) {
             Some(exporters) => exporters.split(',').any(|exporter| exporter.trim() == "otlp"),
             None => get(&own_endpoint).or_else(|| get(shared_endpoint)).is_some(),
         };
-        if !wanted {
+        if !requested {
             return Ok(None);
         }
         let transport = self.transport(get)?;
@@ -162,7 +164,7 @@ impl Signal {
             Some((_, value)) if value == "http/protobuf" => Ok(Transport::Http),
             Some((_, value)) if value == "grpc" => Ok(Transport::Grpc),
             Some((name, value)) => {
-                Err(TelemetryError::Variable { name, value, wanted: "`grpc` or `http/protobuf`" })
+                Err(TelemetryError::Variable { name, value, expected: "`grpc` or `http/protobuf`" })
             }
         }
     }
@@ -176,14 +178,14 @@ impl Signal {
             Ok(_) | Err(_) => Err(TelemetryError::Variable {
                 name,
                 value,
-                wanted: "a whole number of milliseconds above 0",
+                expected: "a whole number of milliseconds above 0",
             }),
         }
     }
 
     fn tls(&self, get: &impl Fn(&str) -> Option<String>) -> Result<TlsFiles, TelemetryError> {
         let file = |what| self.first_set(what, get).map(|(_, file)| PathBuf::from(file));
-        let own =
+        let client =
             match (self.first_set("CLIENT_CERTIFICATE", get), self.first_set("CLIENT_KEY", get)) {
                 (Some((_, certificate)), Some((_, key))) => Some((certificate.into(), key.into())),
                 (None, None) => None,
@@ -191,31 +193,33 @@ impl Signal {
                     return Err(TelemetryError::Variable {
                         name,
                         value,
-                        wanted: "set together with `..._CLIENT_KEY`",
+                        expected: "set together with `..._CLIENT_KEY`",
                     });
                 }
                 (None, Some((name, value))) => {
                     return Err(TelemetryError::Variable {
                         name,
                         value,
-                        wanted: "set together with `..._CLIENT_CERTIFICATE`",
+                        expected: "set together with `..._CLIENT_CERTIFICATE`",
                     });
                 }
             };
-        Ok(TlsFiles { authorities: file("CERTIFICATE"), own })
+        Ok(TlsFiles { authorities: file("CERTIFICATE"), client })
     }
 
-    /// The signal's own variable if it is set, else the one both signals share, with its name.
+    /// Returns the name and value of the signal's own variable if it is set, else of the variable
+    /// that both signals share.
     fn first_set(
         &self,
         what: &str,
         get: &impl Fn(&str) -> Option<String>,
     ) -> Option<(String, String)> {
-        let (shared, own) = self.variable(what);
+        let (shared, own) = self.variable_names(what);
         [own, shared].into_iter().find_map(|name| get(&name).map(|value| (name, value)))
     }
 
-    fn variable(&self, what: &str) -> (String, String) {
+    /// Returns the names of the shared variable and of the signal's own.
+    fn variable_names(&self, what: &str) -> (String, String) {
         (format!("OTEL_EXPORTER_OTLP_{what}"), format!("OTEL_EXPORTER_OTLP_{}{what}", self.own))
     }
 }
@@ -230,8 +234,8 @@ mod tests {
         })
     }
 
-    fn read_well(variables: &[(&str, &str)]) -> Otlp {
-        read(variables).expect("the variables are sound")
+    fn read_valid(variables: &[(&str, &str)]) -> Otlp {
+        read(variables).expect("the variables are valid")
     }
 
     fn target(transport: Transport, endpoint: &str, timeout_ms: u64) -> Option<Target> {
@@ -244,15 +248,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_unless_asked() {
-        assert!(!read_well(&[]).is_on());
-        assert!(!read_well(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).is_on());
-        assert!(!read_well(&[("OTEL_METRICS_EXPORTER", "prometheus")]).is_on());
+    fn nothing_is_sent_unless_a_variable_requests_it() {
+        assert!(!read_valid(&[]).is_on());
+        assert!(!read_valid(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).is_on());
+        assert!(!read_valid(&[("OTEL_METRICS_EXPORTER", "prometheus")]).is_on());
     }
 
     #[test]
-    fn a_shared_endpoint_takes_both_signals_each_at_its_path() {
-        let otlp = read_well(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/")]);
+    fn a_shared_endpoint_gets_both_signals_each_at_its_path() {
+        let otlp = read_valid(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/")]);
         assert_eq!(
             otlp.metrics,
             target(Transport::Http, "http://collector:4318/v1/metrics", 10_000)
@@ -261,8 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn grpc_knows_no_paths() {
-        let otlp = read_well(&[
+    fn a_grpc_endpoint_gets_no_path() {
+        let otlp = read_valid(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ]);
@@ -270,8 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn a_signals_own_variables_win_and_its_endpoint_is_taken_as_it_stands() {
-        let otlp = read_well(&[
+    fn a_signals_own_variables_have_precedence_and_its_endpoint_is_used_unchanged() {
+        let otlp = read_valid(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://shared:4318"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "5000"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:9000/in"),
@@ -283,15 +287,15 @@ mod tests {
     }
 
     #[test]
-    fn an_own_endpoint_asks_for_its_signal_alone() {
-        let otlp = read_well(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://own:9000")]);
+    fn a_signals_own_endpoint_enables_only_that_signal() {
+        let otlp = read_valid(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://own:9000")]);
         assert!(otlp.metrics.is_some());
         assert_eq!(otlp.traces, None);
     }
 
     #[test]
-    fn an_exporter_named_otlp_goes_to_the_collector_next_door() {
-        let otlp = read_well(&[("OTEL_METRICS_EXPORTER", "prometheus, otlp")]);
+    fn the_default_endpoint_is_on_localhost() {
+        let otlp = read_valid(&[("OTEL_METRICS_EXPORTER", "prometheus, otlp")]);
         assert_eq!(
             otlp.metrics,
             target(Transport::Http, "http://localhost:4318/v1/metrics", 10_000)
@@ -300,15 +304,15 @@ mod tests {
     }
 
     #[test]
-    fn another_exporter_or_none_switches_a_signal_off() {
+    fn another_exporter_or_none_disables_a_signal() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
-        assert_eq!(read_well(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]).traces, None);
-        assert!(!read_well(&[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]).is_on());
+        assert_eq!(read_valid(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]).traces, None);
+        assert!(!read_valid(&[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]).is_on());
     }
 
     #[test]
-    fn files_for_tls_are_taken_from_their_variables() {
-        let otlp = read_well(&[
+    fn variables_name_the_files_for_tls() {
+        let otlp = read_valid(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/authorities.pem"),
             ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/etc/own.pem"),
@@ -317,49 +321,51 @@ mod tests {
         ]);
         let files = |certificate: &str| TlsFiles {
             authorities: Some("/etc/authorities.pem".into()),
-            own: Some((certificate.into(), "/etc/own.key".into())),
+            client: Some((certificate.into(), "/etc/own.key".into())),
         };
         assert_eq!(otlp.metrics.map(|target| target.tls), Some(files("/etc/own.pem")));
         assert_eq!(otlp.traces.map(|target| target.tls), Some(files("/etc/traces.pem")));
     }
 
     #[test]
-    fn a_variable_that_makes_no_sense_is_refused_with_what_would() {
+    fn an_invalid_variable_is_rejected_with_the_valid_values() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
         let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")])
-            .expect_err("it is not spoken here");
+            .expect_err("JSON is not supported");
         assert_eq!(
             error.to_string(),
             "OTEL_EXPORTER_OTLP_PROTOCOL: `http/json` must be `grpc` or `http/protobuf`"
         );
         let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10s")])
-            .expect_err("it is no number");
+            .expect_err("the timeout is not a number");
         assert_eq!(
             error.to_string(),
-            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: `10s` must be a whole number of milliseconds above 0"
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: `10s` must be a whole number of milliseconds \
+             above 0"
         );
         let error = read(&[endpoint, ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "own.key")])
-            .expect_err("it has no certificate");
-        let told = "OTEL_EXPORTER_OTLP_CLIENT_KEY: `own.key` must be set together with `..._CLIENT_CERTIFICATE`";
-        assert_eq!(error.to_string(), told);
+            .expect_err("there is no certificate");
+        let expected = "OTEL_EXPORTER_OTLP_CLIENT_KEY: `own.key` must be set together with \
+                        `..._CLIENT_CERTIFICATE`";
+        assert_eq!(error.to_string(), expected);
         let ratio = ("OTEL_TRACES_SAMPLER", "traceidratio");
-        for (variables, told) in [
+        for (variables, expected) in [
             (
                 [("OTEL_TRACES_SAMPLER", "sometimes"), endpoint],
                 "OTEL_TRACES_SAMPLER: `sometimes` must be `always_on`, ",
             ),
             (
                 [("OTEL_TRACES_SAMPLER_ARG", "1 %"), ratio],
-                "OTEL_TRACES_SAMPLER_ARG: `1 %` must be a share between 0.0 and 1.0",
+                "OTEL_TRACES_SAMPLER_ARG: `1 %` must be a number between 0.0 and 1.0",
             ),
             (
                 [("OTEL_TRACES_SAMPLER_ARG", "2"), ratio],
-                "OTEL_TRACES_SAMPLER_ARG: `2` must be a share between 0.0 and 1.0",
+                "OTEL_TRACES_SAMPLER_ARG: `2` must be a number between 0.0 and 1.0",
             ),
         ] {
-            let error = read(&[&variables[..], &[endpoint]].concat())
-                .expect_err("no sampler can be made of it");
-            assert!(error.to_string().starts_with(told), "{error}");
+            let error =
+                read(&[&variables[..], &[endpoint]].concat()).expect_err("the sampler is invalid");
+            assert!(error.to_string().starts_with(expected), "{error}");
         }
     }
 }

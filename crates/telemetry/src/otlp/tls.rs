@@ -1,4 +1,4 @@
-//! TLS towards a collector: whom to trust, and how to show who sends.
+//! TLS to a collector: the trusted authorities and the client certificate.
 
 use std::{
     fs,
@@ -14,30 +14,30 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use crate::TelemetryError;
+use crate::error::TelemetryError;
 
-/// The files that the variables name, in PEM.
+/// The files that the variables name, in PEM format.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TlsFiles {
-    /// The authorities that vouch for the collector; without them, the system's.
+    /// The trusted authorities. `None` stands for the system's authorities.
     pub(super) authorities: Option<PathBuf>,
-    /// Our own certificate and its key, for a collector that asks for one.
-    pub(super) own: Option<(PathBuf, PathBuf)>,
+    /// The client certificate and its key, for a collector that requests one.
+    pub(super) client: Option<(PathBuf, PathBuf)>,
 }
 
 impl TlsFiles {
-    /// For the gRPC transport.
+    /// Returns the configuration of the gRPC transport.
     pub(super) fn for_grpc(&self) -> Result<ClientTlsConfig, TelemetryError> {
         let config = match &self.authorities {
             Some(file) => {
-                // Looked at here, since the transport would take a file without certificates for
-                // one with none to trust.
+                // Checked here, because the transport accepts a file without certificates and then
+                // trusts no collector.
                 read_certificates(file)?;
                 ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(file)?))
             }
             None => ClientTlsConfig::new().with_enabled_roots(),
         };
-        Ok(match &self.own {
+        Ok(match &self.client {
             Some((certificate, key)) => {
                 config.identity(Identity::from_pem(read(certificate)?, read(key)?))
             }
@@ -45,9 +45,9 @@ impl TlsFiles {
         })
     }
 
-    /// For the HTTP transport.
+    /// Returns the configuration of the HTTP transport.
     pub(super) fn for_http(&self) -> Result<ClientConfig, TelemetryError> {
-        // Named, since a process with two providers has no default one.
+        // Named, because a process with two cryptography providers has no default.
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(TelemetryError::Tls)?;
         let builder = match &self.authorities {
@@ -60,7 +60,7 @@ impl TlsFiles {
             }
             None => builder.with_native_roots().map_err(TelemetryError::Certificates)?,
         };
-        match &self.own {
+        match &self.client {
             Some((certificate, key)) => {
                 let chain = read_certificates(certificate)?;
                 let key = PrivateKeyDer::from_pem_slice(&read(key)?)
@@ -76,7 +76,7 @@ fn read(file: &Path) -> Result<Vec<u8>, TelemetryError> {
     fs::read(file).map_err(|source| TelemetryError::File { file: file.to_owned(), source })
 }
 
-/// The certificates in a file, one at least.
+/// Reads the certificates in a file, which must contain at least one.
 fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TelemetryError> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(file)?).collect();
     certificates
@@ -85,6 +85,6 @@ fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Teleme
         .ok_or_else(|| not_pem(file, "a certificate"))
 }
 
-fn not_pem(file: &Path, wanted: &'static str) -> TelemetryError {
-    TelemetryError::NotPem { file: file.to_owned(), wanted }
+fn not_pem(file: &Path, expected: &'static str) -> TelemetryError {
+    TelemetryError::NotPem { file: file.to_owned(), expected }
 }

@@ -1,4 +1,4 @@
-//! Traces: the layer that turns spans into OTLP, and the W3C trace context in and out.
+//! Traces: the layer that sends spans by OTLP, and the W3C trace context in HTTP headers.
 
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::{
@@ -16,35 +16,35 @@ use tracing_subscriber::registry::LookupSpan;
 
 const TRACESTATE: &str = "tracestate";
 
-/// Makes `span` a child of the caller's span, if `headers` carry a W3C trace context and traces are
-/// sent; else does nothing.
+/// Makes `span` a child of the client's span, if `headers` contain a W3C trace context and traces
+/// are sent. Does nothing otherwise.
 ///
-/// To be called before the span is entered: afterwards its trace is settled.
+/// Call it before the span is entered, because the trace of a span cannot change after that.
 pub fn join_trace(span: &Span, headers: &HeaderMap) {
     if span.is_disabled() {
         return;
     }
     let context = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
     if context.span().span_context().is_valid() {
-        // Refused where no layer sends traces: there is nothing to join then.
-        let _nothing_to_join = span.set_parent(context);
+        // Fails where no layer sends traces; the span then belongs to no trace.
+        let _not_sent = span.set_parent(context);
     }
 }
 
-/// Writes the trace context of `span` into `headers`, so that whoever is asked next joins its
-/// trace; nothing if traces are not sent.
+/// Writes the trace context of `span` into `headers`, so that the next server joins its trace. Does
+/// nothing if traces are not sent.
 pub fn propagate_trace(span: &Span, headers: &mut HeaderMap) {
     if span.is_disabled() {
         return;
     }
     TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(headers));
-    // Written also where there is nothing to say.
+    // The propagator writes an empty value where there is no trace state.
     if headers.get(TRACESTATE).is_some_and(HeaderValue::is_empty) {
         headers.remove(TRACESTATE);
     }
 }
 
-/// Gives `span` another name, if it is sent.
+/// Changes the name of `span`, if it is sent.
 pub(crate) fn rename(span: &Span, name: String) {
     span.context().span().update_name(name);
 }
@@ -56,7 +56,7 @@ pub(crate) fn layer<S>(
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    // SourceLabel lines and threads double a span's size, and tell an operator nothing.
+    // Source lines and threads would double a span's size and are of no use to an operator.
     let layer = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(scope))
         .with_location(false)

@@ -1,4 +1,4 @@
-//! Decisions by limit, and how long a check takes.
+//! Decisions by limit, and the time that a check takes.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -11,18 +11,18 @@ use opentelemetry::{
 };
 
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, LabelSet, label_values},
+    labels::{CappedValues, label_values},
+    metric::{Label, Metric, MetricKind},
 };
 
 label_values! {
-    /// What a limit said.
+    /// What a limit decided.
     pub enum OutcomeLabel {
-        /// The tokens were there.
+        /// The bucket held enough tokens.
         Allowed => "allowed",
-        /// The tokens were not there, and the request was denied.
+        /// The bucket held too few tokens, and the request was denied.
         Denied => "denied",
-        /// The tokens were not there, and the request passed since the limit is in shadow mode.
+        /// The bucket held too few tokens, but the limit is in shadow mode and denies nothing.
         ShadowDenied => "shadow_denied",
         /// The limit could not be decided.
         Error => "error",
@@ -30,25 +30,26 @@ label_values! {
 }
 
 label_values! {
-    /// Who said it.
+    /// Where a decision was made.
     pub enum SourceLabel {
-        /// The store, of whichever kind.
+        /// In the store, in memory or in Redis.
         Store => "store",
-        /// The replica alone, since the store could not be reached.
+        /// In the replica alone, because the store was not available.
         Local => "local",
     }
 }
 
 const LIMIT: Label = Label::capped("limit", 500);
-const OUTCOME: Label = Label::fixed("outcome", OutcomeLabel::WORDS);
-const SOURCE: Label = Label::fixed("source", SourceLabel::WORDS);
+const OUTCOME: Label = Label::fixed("outcome", OutcomeLabel::TEXTS);
+const SOURCE: Label = Label::fixed("source", SourceLabel::TEXTS);
 
 const DECISIONS: Metric = Metric {
     name: "sluice_decisions_total",
     kind: MetricKind::Counter,
     unit: "{decision}",
     labels: &[LIMIT, OUTCOME, SOURCE],
-    help: "Decisions by limit, outcome and source; a check of several limits counts once for each.",
+    help: "Counts decisions, by limit, outcome and source; a check of several limits counts once \
+           for each of them.",
     query: "sum by (limit, outcome) (rate(sluice_decisions_total[5m]))",
 };
 
@@ -59,28 +60,29 @@ const CHECK_DURATION: Metric = Metric {
     ]),
     unit: "s",
     labels: &[SOURCE],
-    help: "Time from a check to its decision, by who decided, where it had to be waited for; in memory it is there within a microsecond.",
+    help: "Measures the time from a check to its decision, by source, for checks that had to \
+           wait; a decision in memory takes less than a microsecond.",
     query: "histogram_quantile(0.99, sum by (le) (rate(sluice_check_duration_seconds_bucket[5m])))",
 };
 
 pub(crate) const METRICS: &[Metric] = &[DECISIONS, CHECK_DURATION];
 
-/// Counts decisions and times checks.
+/// Counts decisions and measures the duration of checks.
 #[derive(Clone, Debug)]
 pub struct DecisionRecorder {
     decisions: Counter<u64>,
-    limits: LabelSet,
+    limits: CappedValues,
     durations: [BoundHistogram<f64>; SOURCES],
 }
 
-/// The decisions of one limit, ready to be counted. Cheap to clone; keep it with the limit.
+/// Counts the decisions of one limit. Cheap to clone; keep it with the limit.
 #[derive(Clone, Debug)]
 pub struct BoundDecisions {
-    inner: Arc<Bound>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Bound {
+struct Inner {
     decisions: Counter<u64>,
     limit: StringValue,
     counters: [OnceLock<BoundCounter<u64>>; OUTCOMES * SOURCES],
@@ -92,73 +94,73 @@ const SOURCES: usize = SourceLabel::ALL.len();
 // === impl DecisionRecorder ===
 
 impl DecisionRecorder {
-    /// A recorder on `meter`.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter) -> Self {
         let durations = CHECK_DURATION.durations(meter);
         Self {
             decisions: DECISIONS.counter(meter),
-            limits: LabelSet::new(meter, LIMIT),
-            durations: std::array::from_fn(|place| {
-                durations.bind(&[SOURCE.with(SourceLabel::WORDS[place])])
+            limits: CappedValues::new(meter, LIMIT),
+            durations: std::array::from_fn(|index| {
+                durations.bind(&[SOURCE.with(SourceLabel::TEXTS[index])])
             }),
         }
     }
 
-    /// The decisions of the limit with this name.
+    /// Returns the counters of the limit with this name.
     #[must_use]
     pub fn bind(&self, limit: &str) -> BoundDecisions {
         let bound = BoundDecisions {
-            inner: Arc::new(Bound {
+            inner: Arc::new(Inner {
                 decisions: self.decisions.clone(),
                 limit: self.limits.value(limit),
                 counters: std::array::from_fn(|_| OnceLock::new()),
             }),
         };
-        // These two are there before their first decision, so that `rate` sees it.
+        // These two series exist before their first decision, so that `rate` counts it.
         bound.inner.counter(OutcomeLabel::Allowed, SourceLabel::Store);
         bound.inner.counter(OutcomeLabel::Denied, SourceLabel::Store);
         bound
     }
 
-    /// A check took `took`, answered by `source`.
-    pub fn check_duration(&self, source: SourceLabel, took: Duration) {
-        self.durations[source.place()].record(took.as_secs_f64());
+    /// Records how long a check waited for its decision, and where it was decided.
+    pub fn check_duration(&self, source: SourceLabel, duration: Duration) {
+        self.durations[source.index()].record(duration.as_secs_f64());
     }
 }
 
 // === impl BoundDecisions ===
 
 impl BoundDecisions {
-    /// The limit said `outcome`, as known by `source`.
+    /// Counts one decision with this outcome and source.
     pub fn record(&self, outcome: OutcomeLabel, source: SourceLabel) {
         self.inner.counter(outcome, source).add(1);
     }
 
-    /// The tokens were there.
+    /// Counts one decision that allowed the request.
     pub fn allowed(&self, source: SourceLabel) {
         self.record(OutcomeLabel::Allowed, source);
     }
 
-    /// The tokens were not there.
+    /// Counts one decision that denied the request.
     pub fn denied(&self, source: SourceLabel) {
         self.record(OutcomeLabel::Denied, source);
     }
 
-    /// The tokens were not there, but the limit is in shadow mode.
+    /// Counts one decision of a limit in shadow mode that would have denied the request.
     pub fn shadow_denied(&self, source: SourceLabel) {
         self.record(OutcomeLabel::ShadowDenied, source);
     }
 
-    /// The limit could not be decided.
+    /// Counts one check that could not be decided.
     pub fn error(&self, source: SourceLabel) {
         self.record(OutcomeLabel::Error, source);
     }
 }
 
-impl Bound {
+// === impl Inner ===
+
+impl Inner {
     fn counter(&self, outcome: OutcomeLabel, source: SourceLabel) -> &BoundCounter<u64> {
-        self.counters[outcome.place() * SOURCES + source.place()].get_or_init(|| {
+        self.counters[outcome.index() * SOURCES + source.index()].get_or_init(|| {
             self.decisions.bind(&[
                 LIMIT.with(self.limit.clone()),
                 OUTCOME.with(outcome.as_str()),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 
-use super::STATUS;
+use super::shared_labels::STATUS;
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, LabelSet},
+    labels::CappedValues,
+    metric::{Label, Metric, MetricKind},
 };
 
 const OPERATION: Label = Label::capped("operation", 30);
@@ -17,7 +17,7 @@ const OPERATIONS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{operation}",
     labels: &[OPERATION, STATUS],
-    help: "Deployments created, updated and deleted, by operation and status.",
+    help: "Counts deployments that were created, updated or deleted, by operation and status.",
     query: "sum by (operation, status) (rate(deployment_operations_total[5m]))",
 };
 
@@ -28,7 +28,7 @@ const DURATION: Metric = Metric {
     ]),
     unit: "s",
     labels: &[OPERATION],
-    help: "Time from the start of a deployment to its end, by operation.",
+    help: "Measures the time from the start of a deployment to its end, by operation.",
     query: "histogram_quantile(0.95, sum by (le) (rate(deployment_duration_seconds_bucket[1h])))",
 };
 
@@ -37,7 +37,8 @@ const ACTIVE: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "{deployment}",
     labels: &[],
-    help: "Deployments now running, over the whole fleet: every replica tells the same number.",
+    help: "Shows the number of deployments that run now in the whole fleet; every replica reports \
+           the same number.",
     query: "max(active_deployments)",
 };
 
@@ -49,36 +50,34 @@ pub struct DeploymentRecorder {
     operations: Counter<u64>,
     duration: Histogram<f64>,
     active: Gauge<u64>,
-    operation_names: LabelSet,
-    statuses: LabelSet,
+    operation_names: CappedValues,
+    statuses: CappedValues,
 }
 
 impl DeploymentRecorder {
-    /// A recorder on `meter`.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter) -> Self {
         Self {
             operations: OPERATIONS.counter(meter),
             duration: DURATION.durations(meter),
             active: ACTIVE.gauge(meter),
-            operation_names: LabelSet::new(meter, OPERATION),
-            statuses: LabelSet::new(meter, STATUS),
+            operation_names: CappedValues::new(meter, OPERATION),
+            statuses: CappedValues::new(meter, STATUS),
         }
     }
 
-    /// An operation (`create`, `update`, `delete`) ended with `status`, after `took` if that is
-    /// known.
-    pub fn operation(&self, operation: &str, status: &str, took: Option<Duration>) {
+    /// Records that an operation (`create`, `update`, `delete`) ended with `status`, and how long
+    /// it took if that is known.
+    pub fn operation(&self, operation: &str, status: &str, duration: Option<Duration>) {
         let operation = OPERATION.with(self.operation_names.value(operation));
         let status = STATUS.with(self.statuses.value(status));
         let labels = [operation, status];
         self.operations.add(1, &labels);
-        if let Some(took) = took {
-            self.duration.record(took.as_secs_f64(), &labels[..1]);
+        if let Some(duration) = duration {
+            self.duration.record(duration.as_secs_f64(), &labels[..1]);
         }
     }
 
-    /// The fleet now has this many deployments running.
+    /// Sets the number of deployments that run in the whole fleet.
     pub fn set_active(&self, count: u64) {
         self.active.record(count, &[]);
     }

@@ -1,4 +1,4 @@
-//! Requests answered over HTTP: how many, how long they took, how large they were.
+//! HTTP requests: their number, duration and sizes.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -10,10 +10,10 @@ use opentelemetry::{
     metrics::{BoundCounter, BoundHistogram, Counter, Histogram, Meter},
 };
 
-use super::status;
+use super::{http_status, shared_labels::ENDPOINT};
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, LabelSet, label_values},
+    labels::{CappedValues, label_values},
+    metric::{Label, Metric, MetricKind},
 };
 
 label_values! {
@@ -37,16 +37,15 @@ label_values! {
         Connect => "CONNECT",
         /// TRACE
         Trace => "TRACE",
-        /// Any other: clients may invent methods, labels may not.
+        /// Any other method, so that clients cannot create label values.
         Other => "other",
     }
 }
 
-const METHOD: Label = Label::fixed("method", MethodLabel::WORDS);
-const STATUS: Label = Label::fixed("status", status::WORDS);
-pub(super) const ENDPOINT: Label = Label::capped("endpoint", 200);
+const METHOD: Label = Label::fixed("method", MethodLabel::TEXTS);
+const STATUS: Label = Label::fixed("status", http_status::TEXTS);
 
-/// From an empty body to a large upload, by factors of four.
+/// Boundaries from an empty body to a large upload, each four times the previous one.
 const SIZES: &[f64] = &[
     64.0,
     256.0,
@@ -65,20 +64,23 @@ const REQUESTS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[ENDPOINT, METHOD, STATUS],
-    help: "HTTP requests answered, by method, endpoint and status.",
-    query: r#"sum(rate(http_requests_total{status=~"5.."}[5m])) / sum(rate(http_requests_total[5m]))"#,
+    help: "Counts HTTP requests that got a response, by method, endpoint and status.",
+    query: "sum(rate(http_requests_total{status=~\"5..\"}[5m])) \
+            / sum(rate(http_requests_total[5m]))",
 };
 
 const DURATION: Metric = Metric {
     name: "http_request_duration_seconds",
-    // The low end is for answers from memory, the high end for streamed ones.
+    // The lowest boundaries are for responses from memory, the highest for streamed ones.
     kind: MetricKind::Histogram(&[
         0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     ]),
     unit: "s",
     labels: &[ENDPOINT, METHOD],
-    help: "Time from a request's head to the end of its answer, by method and endpoint.",
-    query: "histogram_quantile(0.99, sum by (le, endpoint) (rate(http_request_duration_seconds_bucket[5m])))",
+    help: "Measures the time from a request's head to the end of its response, by method and \
+           endpoint.",
+    query: "histogram_quantile(0.99, \
+            sum by (le, endpoint) (rate(http_request_duration_seconds_bucket[5m])))",
 };
 
 const REQUEST_SIZE: Metric = Metric {
@@ -86,7 +88,7 @@ const REQUEST_SIZE: Metric = Metric {
     kind: MetricKind::Histogram(SIZES),
     unit: "By",
     labels: &[ENDPOINT, METHOD],
-    help: "Size of request bodies, by method and endpoint.",
+    help: "Measures the size of request bodies, by method and endpoint.",
     query: "histogram_quantile(0.9, sum by (le) (rate(http_request_size_bytes_bucket[5m])))",
 };
 
@@ -95,7 +97,7 @@ const RESPONSE_SIZE: Metric = Metric {
     kind: MetricKind::Histogram(SIZES),
     unit: "By",
     labels: &[ENDPOINT, METHOD],
-    help: "Size of response bodies, by method and endpoint.",
+    help: "Measures the size of response bodies, by method and endpoint.",
     query: "histogram_quantile(0.9, sum by (le) (rate(http_response_size_bytes_bucket[5m])))",
 };
 
@@ -105,13 +107,13 @@ pub(crate) const METRICS: &[Metric] = &[REQUESTS, DURATION, REQUEST_SIZE, RESPON
 #[derive(Clone, Debug)]
 pub struct HttpRecorder {
     instruments: Instruments,
-    endpoints: LabelSet,
+    endpoints: CappedValues,
 }
 
-/// The requests of one endpoint, ready to be recorded. Cheap to clone; keep it with the endpoint.
+/// Records the requests of one endpoint. Cheap to clone; keep it with the endpoint.
 #[derive(Clone, Debug)]
 pub struct BoundEndpoint {
-    inner: Arc<Endpoint>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Clone, Debug)]
@@ -123,16 +125,17 @@ struct Instruments {
 }
 
 #[derive(Debug)]
-struct Endpoint {
+struct Inner {
     instruments: Instruments,
-    name: StringValue,
-    /// Boxed, since most endpoints see one or two methods.
-    methods: [OnceLock<Box<Bound>>; MethodLabel::ALL.len()],
+    endpoint: StringValue,
+    /// Boxed, because most endpoints get requests of only one or two methods.
+    methods: [OnceLock<Box<BoundMethod>>; MethodLabel::ALL.len()],
 }
 
+/// The instruments bound to one endpoint and method, each made at its first use.
 #[derive(Debug)]
-struct Bound {
-    statuses: [OnceLock<BoundCounter<u64>>; status::WORDS.len()],
+struct BoundMethod {
+    statuses: [OnceLock<BoundCounter<u64>>; http_status::TEXTS.len()],
     duration: OnceLock<BoundHistogram<f64>>,
     request_size: OnceLock<BoundHistogram<u64>>,
     response_size: OnceLock<BoundHistogram<u64>>,
@@ -141,7 +144,8 @@ struct Bound {
 // === impl MethodLabel ===
 
 impl MethodLabel {
-    /// The method with this name, letter case and all, or [`Other`](Self::Other).
+    /// Returns the label of the method with this name, compared with case, or
+    /// [`Other`](Self::Other).
     #[must_use]
     pub fn from_name(name: &str) -> Self {
         let known = Self::ALL.iter().find(|method| method.as_str() == name);
@@ -152,9 +156,7 @@ impl MethodLabel {
 // === impl HttpRecorder ===
 
 impl HttpRecorder {
-    /// A recorder on `meter`.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter) -> Self {
         Self {
             instruments: Instruments {
                 requests: REQUESTS.counter(meter),
@@ -162,17 +164,18 @@ impl HttpRecorder {
                 request_size: REQUEST_SIZE.sizes(meter),
                 response_size: RESPONSE_SIZE.sizes(meter),
             },
-            endpoints: LabelSet::new(meter, ENDPOINT),
+            endpoints: CappedValues::new(meter, ENDPOINT),
         }
     }
 
-    /// The requests of `endpoint`: a configured pattern or `other`, never a raw path.
+    /// Returns the recorder of `endpoint`, which is a configured pattern or `other`, never a raw
+    /// path.
     #[must_use]
     pub fn bind(&self, endpoint: &str) -> BoundEndpoint {
         BoundEndpoint {
-            inner: Arc::new(Endpoint {
+            inner: Arc::new(Inner {
                 instruments: self.instruments.clone(),
-                name: self.endpoints.value(endpoint),
+                endpoint: self.endpoints.value(endpoint),
                 methods: std::array::from_fn(|_| OnceLock::new()),
             }),
         }
@@ -182,29 +185,29 @@ impl HttpRecorder {
 // === impl BoundEndpoint ===
 
 impl BoundEndpoint {
-    /// A request was answered with `status` after `took`.
+    /// Records a request that got a response with `status`, `duration` after its head.
     ///
-    /// A status that is not registered is counted as its class (`5xx`), so that a strange upstream
-    /// cannot fill the label.
-    pub fn responded(&self, method: MethodLabel, status: u16, took: Duration) {
+    /// An unregistered status is counted under its class, such as `5xx`, so that an upstream cannot
+    /// create label values.
+    pub fn responded(&self, method: MethodLabel, status: u16, duration: Duration) {
         let bound = self.inner.bound(method);
-        bound.statuses[status::place(status)]
+        bound.statuses[http_status::index(status)]
             .get_or_init(|| self.inner.requests(method, status))
             .add(1);
         bound
             .duration
             .get_or_init(|| self.inner.instruments.duration.bind(&self.inner.labels(method)))
-            .record(took.as_secs_f64());
+            .record(duration.as_secs_f64());
     }
 
-    /// A request's body had this many bytes.
+    /// Records the size of a request's body.
     pub fn request_size(&self, method: MethodLabel, bytes: u64) {
         let size = &self.inner.bound(method).request_size;
         size.get_or_init(|| self.inner.instruments.request_size.bind(&self.inner.labels(method)))
             .record(bytes);
     }
 
-    /// A response's body had this many bytes.
+    /// Records the size of a response's body.
     pub fn response_size(&self, method: MethodLabel, bytes: u64) {
         let size = &self.inner.bound(method).response_size;
         size.get_or_init(|| self.inner.instruments.response_size.bind(&self.inner.labels(method)))
@@ -212,10 +215,12 @@ impl BoundEndpoint {
     }
 }
 
-impl Endpoint {
-    fn bound(&self, method: MethodLabel) -> &Bound {
-        self.methods[method.place()].get_or_init(|| {
-            Box::new(Bound {
+// === impl Inner ===
+
+impl Inner {
+    fn bound(&self, method: MethodLabel) -> &BoundMethod {
+        self.methods[method.index()].get_or_init(|| {
+            Box::new(BoundMethod {
                 statuses: std::array::from_fn(|_| OnceLock::new()),
                 duration: OnceLock::new(),
                 request_size: OnceLock::new(),
@@ -226,11 +231,11 @@ impl Endpoint {
 
     fn requests(&self, method: MethodLabel, status: u16) -> BoundCounter<u64> {
         let [endpoint, method] = self.labels(method);
-        let status = STATUS.with(status::WORDS[status::place(status)]);
+        let status = STATUS.with(http_status::TEXTS[http_status::index(status)]);
         self.instruments.requests.bind(&[endpoint, method, status])
     }
 
     fn labels(&self, method: MethodLabel) -> [KeyValue; 2] {
-        [ENDPOINT.with(self.name.clone()), METHOD.with(method.as_str())]
+        [ENDPOINT.with(self.endpoint.clone()), METHOD.with(method.as_str())]
     }
 }

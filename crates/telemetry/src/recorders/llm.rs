@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 
-use super::STATUS;
+use super::shared_labels::STATUS;
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, LabelSet},
+    labels::CappedValues,
+    metric::{Label, Metric, MetricKind},
 };
 
 const MODEL: Label = Label::capped("model", 40);
@@ -18,20 +18,21 @@ const REQUESTS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[MODEL, OPERATION, STATUS],
-    help: "Requests to language models, by model, operation and status.",
+    help: "Counts requests to language models, by model, operation and status.",
     query: "sum by (model, status) (rate(llm_requests_total[5m]))",
 };
 
 const DURATION: Metric = Metric {
     name: "llm_generation_duration_seconds",
-    // The slow alert asks for 10 s, so that is a boundary.
+    // The alert for slow generation compares with 10 s, so 10 s is a boundary.
     kind: MetricKind::Histogram(&[
         0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0,
     ]),
     unit: "s",
     labels: &[MODEL, OPERATION],
-    help: "Time a language model took to generate, by model and operation.",
-    query: "histogram_quantile(0.95, sum by (le, model) (rate(llm_generation_duration_seconds_bucket[5m])))",
+    help: "Measures the time that language models take to generate, by model and operation.",
+    query: "histogram_quantile(0.95, \
+            sum by (le, model) (rate(llm_generation_duration_seconds_bucket[5m])))",
 };
 
 const TOKENS_GENERATED: Metric = Metric {
@@ -39,7 +40,7 @@ const TOKENS_GENERATED: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{token}",
     labels: &[MODEL, OPERATION],
-    help: "Tokens language models generated, by model and operation.",
+    help: "Counts tokens that language models generated, by model and operation.",
     query: "sum by (model) (rate(llm_tokens_generated_total[1m]))",
 };
 
@@ -48,7 +49,7 @@ const TOKENS_CONSUMED: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{token}",
     labels: &[MODEL, OPERATION],
-    help: "Tokens language models were given as input, by model and operation.",
+    help: "Counts tokens that language models received as input, by model and operation.",
     query: "sum by (model) (rate(llm_tokens_consumed_total[1m]))",
 };
 
@@ -61,44 +62,42 @@ pub struct LlmRecorder {
     duration: Histogram<f64>,
     tokens_generated: Counter<u64>,
     tokens_consumed: Counter<u64>,
-    models: LabelSet,
-    operations: LabelSet,
-    statuses: LabelSet,
+    models: CappedValues,
+    operations: CappedValues,
+    statuses: CappedValues,
 }
 
-/// One request to a language model, when it is over.
+/// A finished request to a language model.
 #[derive(Clone, Copy, Debug)]
 pub struct LlmRequest<'a> {
-    /// The model asked, such as `qwen`.
+    /// The model's name, such as `qwen`.
     pub model: &'a str,
-    /// What it was asked for, such as `chat`.
+    /// The kind of request, such as `chat`.
     pub operation: &'a str,
-    /// How it ended, such as `success`.
+    /// How the request ended, such as `success`.
     pub status: &'a str,
-    /// How long it took, if known.
+    /// How long the request took, if known.
     pub duration: Option<Duration>,
-    /// Tokens it generated.
+    /// The number of tokens that the model generated.
     pub tokens_generated: u64,
-    /// Tokens it was given.
+    /// The number of tokens that the model received as input.
     pub tokens_consumed: u64,
 }
 
 impl LlmRecorder {
-    /// A recorder on `meter`.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter) -> Self {
         Self {
             requests: REQUESTS.counter(meter),
             duration: DURATION.durations(meter),
             tokens_generated: TOKENS_GENERATED.counter(meter),
             tokens_consumed: TOKENS_CONSUMED.counter(meter),
-            models: LabelSet::new(meter, MODEL),
-            operations: LabelSet::new(meter, OPERATION),
-            statuses: LabelSet::new(meter, STATUS),
+            models: CappedValues::new(meter, MODEL),
+            operations: CappedValues::new(meter, OPERATION),
+            statuses: CappedValues::new(meter, STATUS),
         }
     }
 
-    /// A request to a language model is over.
+    /// Records a finished request to a language model.
     pub fn request(&self, request: &LlmRequest<'_>) {
         let model = MODEL.with(self.models.value(request.model));
         let operation = OPERATION.with(self.operations.value(request.operation));

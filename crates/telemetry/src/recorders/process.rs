@@ -1,5 +1,5 @@
-//! What the process itself uses, read from the kernel when asked; a figure that cannot be read is
-//! left out.
+//! The resources that the process uses, read from the kernel when the metrics are read. A value
+//! that cannot be read is omitted.
 
 use opentelemetry::metrics::Meter;
 use procfs::{
@@ -8,16 +8,16 @@ use procfs::{
     ticks_per_second,
 };
 
-use crate::catalogue::{Metric, MetricKind};
+use crate::metric::{Metric, MetricKind};
 
-// The names are those every Prometheus client library has.
+// The names are those that every Prometheus client library uses.
 
 const CPU: Metric = Metric {
     name: "process_cpu_seconds_total",
     kind: MetricKind::Counter,
     unit: "s",
     labels: &[],
-    help: "CPU time this process has used, in the kernel and outside it.",
+    help: "Counts the CPU time that this process used, in user and in kernel mode.",
     query: "rate(process_cpu_seconds_total[5m])",
 };
 
@@ -26,7 +26,7 @@ const RESIDENT_MEMORY: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "By",
     labels: &[],
-    help: "Memory this process has resident.",
+    help: "Shows the resident memory of this process.",
     query: "max by (instance) (process_resident_memory_bytes)",
 };
 
@@ -35,7 +35,7 @@ const OPEN_FDS: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "{file}",
     labels: &[],
-    help: "File descriptors this process has open, sockets included.",
+    help: "Shows the number of file descriptors that this process has open, sockets included.",
     query: "max by (instance) (process_open_fds)",
 };
 
@@ -44,13 +44,13 @@ const START_TIME: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "s",
     labels: &[],
-    help: "When this process started, in seconds since the Unix epoch.",
+    help: "Shows when this process started, in seconds since the Unix epoch.",
     query: "time() - process_start_time_seconds",
 };
 
 pub(crate) const METRICS: &[Metric] = &[CPU, RESIDENT_MEMORY, OPEN_FDS, START_TIME];
 
-/// Has the process read at each reading of `meter`.
+/// Makes `meter` read the process each time the metrics are read.
 pub(super) fn observe(meter: &Meter) {
     CPU.observed_total(meter, |observer| {
         if let Ok(stat) = stat() {
@@ -72,8 +72,8 @@ pub(super) fn observe(meter: &Meter) {
         }
     });
     START_TIME.observed(meter, |observer| {
-        if let Ok(started) = started() {
-            observer.observe(started, &[]);
+        if let Ok(start_time) = start_time() {
+            observer.observe(start_time, &[]);
         }
     });
 }
@@ -82,7 +82,7 @@ fn stat() -> ProcResult<Stat> {
     Process::myself()?.stat()
 }
 
-fn started() -> ProcResult<u64> {
+fn start_time() -> ProcResult<u64> {
     Ok(boot_time_secs()? + stat()?.starttime / ticks_per_second())
 }
 

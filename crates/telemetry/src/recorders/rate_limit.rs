@@ -1,11 +1,11 @@
-//! The document's count of limited requests.
+//! The seed document's counter of denied requests.
 
 use opentelemetry::metrics::{BoundCounter, Counter, Meter};
 
-use super::http::ENDPOINT;
+use super::shared_labels::ENDPOINT;
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::LabelSet,
+    labels::CappedValues,
+    metric::{Metric, MetricKind},
 };
 
 const HITS: Metric = Metric {
@@ -13,21 +13,20 @@ const HITS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[ENDPOINT],
-    help: "Requests denied by a limit, by endpoint.",
+    help: "Counts requests that a limit denied, by endpoint.",
     query: "topk(5, sum by (endpoint) (rate(rate_limit_hits_total[5m])))",
 };
 
 pub(crate) const METRICS: &[Metric] = &[HITS];
 
-/// Counts requests that were denied by a limit.
+/// Counts requests that a limit denied.
 #[derive(Clone, Debug)]
 pub struct RateLimitRecorder {
     hits: Counter<u64>,
-    endpoints: LabelSet,
+    endpoints: CappedValues,
 }
 
-/// The denied requests of one endpoint, ready to be counted. Cheap to clone; keep it with the
-/// endpoint.
+/// Counts the denied requests of one endpoint. Cheap to clone; keep it with the endpoint.
 #[derive(Clone, Debug)]
 pub struct BoundHits {
     hits: BoundCounter<u64>,
@@ -36,14 +35,12 @@ pub struct BoundHits {
 // === impl RateLimitRecorder ===
 
 impl RateLimitRecorder {
-    /// A recorder on `meter`.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
-        Self { hits: HITS.counter(meter), endpoints: LabelSet::new(meter, ENDPOINT) }
+    pub(super) fn new(meter: &Meter) -> Self {
+        Self { hits: HITS.counter(meter), endpoints: CappedValues::new(meter, ENDPOINT) }
     }
 
-    /// The denied requests of `endpoint`: a configured pattern or `other`, never a raw path. There
-    /// from now on, at 0.
+    /// Returns the counter of `endpoint`, which is a configured pattern or `other`, never a raw
+    /// path. The series exists from now on, with the value 0.
     #[must_use]
     pub fn bind(&self, endpoint: &str) -> BoundHits {
         BoundHits { hits: self.hits.bind(&[ENDPOINT.with(self.endpoints.value(endpoint))]) }
@@ -53,7 +50,7 @@ impl RateLimitRecorder {
 // === impl BoundHits ===
 
 impl BoundHits {
-    /// A request was denied.
+    /// Counts one denied request.
     pub fn hit(&self) {
         self.hits.add(1);
     }

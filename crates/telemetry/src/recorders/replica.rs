@@ -1,23 +1,23 @@
-//! This replica: what it was built from, what it read, and how many there are.
+//! The replica itself: its build, its configuration reloads, and the size of its fleet.
 
 use opentelemetry::metrics::{BoundCounter, Gauge, Meter};
 
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, label_values},
+    labels::label_values,
+    metric::{Label, Metric, MetricKind},
 };
 
 label_values! {
-    /// What became of a changed configuration.
+    /// The result of reading a changed configuration.
     pub enum ReloadResult {
-        /// It is in force.
+        /// The new configuration is active.
         Applied => "applied",
-        /// It was broken, and the one before it stays in force.
+        /// The new configuration was invalid, and the previous one stays active.
         Refused => "refused",
     }
 }
 
-const RESULT: Label = Label::fixed("result", ReloadResult::WORDS);
+const RESULT: Label = Label::fixed("result", ReloadResult::TEXTS);
 const REVISION: Label = Label::capped("revision", 1);
 const VERSION: Label = Label::capped("version", 1);
 
@@ -26,8 +26,8 @@ const CONFIG_RELOADS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{reload}",
     labels: &[RESULT],
-    help: "Changes of the configuration while running, by result.",
-    query: r#"increase(sluice_config_reloads_total{result="refused"}[15m]) > 0"#,
+    help: "Counts reloads of a changed configuration, by result.",
+    query: "increase(sluice_config_reloads_total{result=\"refused\"}[15m]) > 0",
 };
 
 const REPLICAS_LIVE: Metric = Metric {
@@ -35,7 +35,8 @@ const REPLICAS_LIVE: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "{replica}",
     labels: &[],
-    help: "Replicas of the fleet that are alive, as this one last heard from the store.",
+    help: "Shows the number of live replicas in the fleet, as this replica last read it from the \
+           store.",
     query: "max(sluice_replicas_live)",
 };
 
@@ -44,13 +45,13 @@ const BUILD_INFO: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "1",
     labels: &[REVISION, VERSION],
-    help: "Always 1; the labels tell what this replica was built from.",
+    help: "Is always 1; the labels show the version and revision that this replica was built from.",
     query: "count by (version) (sluice_build_info)",
 };
 
 pub(crate) const METRICS: &[Metric] = &[REPLICAS_LIVE, CONFIG_RELOADS, BUILD_INFO];
 
-/// What a replica was built from.
+/// The version and revision that a replica was built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BuildInfo {
@@ -70,7 +71,7 @@ pub struct ReplicaRecorder {
 // === impl BuildInfo ===
 
 impl BuildInfo {
-    /// Names the released version and the commit that a replica was built from.
+    /// Creates the information from a released version and a commit.
     #[must_use]
     pub fn new(version: impl Into<String>, revision: impl Into<String>) -> Self {
         Self { version: version.into(), revision: revision.into() }
@@ -78,37 +79,35 @@ impl BuildInfo {
 }
 
 impl Default for BuildInfo {
-    /// This crate's version, which is the whole workspace's, at an unknown revision.
+    /// Returns this crate's version, which the whole workspace shares, and an unknown revision.
     fn default() -> Self {
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), revision: "unknown".to_owned() }
+        Self::new(env!("CARGO_PKG_VERSION"), "unknown")
     }
 }
 
 // === impl ReplicaRecorder ===
 
 impl ReplicaRecorder {
-    /// A recorder on `meter`, which tells what `build` says from now on.
-    #[must_use]
-    pub fn new(meter: &Meter, build: &BuildInfo) -> Self {
+    pub(super) fn new(meter: &Meter, build: &BuildInfo) -> Self {
         let reloads = CONFIG_RELOADS.counter(meter);
         BUILD_INFO.gauge(meter).record(
             1,
             &[REVISION.with(build.revision.clone()), VERSION.with(build.version.clone())],
         );
         Self {
-            reloads: std::array::from_fn(|place| {
-                reloads.bind(&[RESULT.with(ReloadResult::WORDS[place])])
+            reloads: std::array::from_fn(|index| {
+                reloads.bind(&[RESULT.with(ReloadResult::TEXTS[index])])
             }),
             replicas_live: REPLICAS_LIVE.gauge(meter),
         }
     }
 
-    /// A changed configuration was read.
+    /// Counts one reload of a changed configuration.
     pub fn reload(&self, result: ReloadResult) {
-        self.reloads[result.place()].add(1);
+        self.reloads[result.index()].add(1);
     }
 
-    /// The fleet has this many live replicas.
+    /// Sets the number of live replicas in the fleet.
     pub fn set_live_replicas(&self, count: u64) {
         self.replicas_live.record(count, &[]);
     }

@@ -1,62 +1,63 @@
-//! Round trips to the store, what went wrong with them, and the breaker before it.
+//! Round trips to the store, their errors, and the circuit breaker in front of it.
 
 use std::time::Duration;
 
 use opentelemetry::metrics::{BoundCounter, BoundGauge, BoundHistogram, Meter};
 
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, label_values},
+    labels::label_values,
+    metric::{Label, Metric, MetricKind},
 };
 
 label_values! {
     /// How a round trip ended.
     pub enum RoundTripResult {
-        /// The store answered.
+        /// The store sent a usable reply.
         Success => "success",
-        /// It did not, or not usefully.
+        /// The store sent no reply, or an unusable one.
         Failure => "failure",
     }
 }
 
 label_values! {
-    /// What was wrong when the store failed.
+    /// The kind of a store error.
     pub enum StoreErrorLabel {
-        /// No answer within the deadline.
+        /// No reply came before the deadline.
         Timeout => "timeout",
-        /// No connection, or one that broke.
+        /// There was no connection, or it broke.
         Unreachable => "unreachable",
-        /// Known to be away, so it was not asked.
+        /// The circuit breaker is open, so no request was sent.
         BreakerOpen => "breaker_open",
-        /// It answers, but refuses: read-only, out of memory, loading, no permission.
+        /// The store refused the command: it is read-only, out of memory or loading, or it grants
+        /// no permission.
         Refused => "refused",
-        /// Its answer made no sense.
+        /// The reply could not be understood.
         Unreadable => "unreadable",
     }
 }
 
 label_values! {
-    /// The breaker before the store.
+    /// The state of the circuit breaker in front of the store.
     pub enum BreakerLabel {
         /// Checks go to the store.
         Closed => "closed",
-        /// One check at a time asks whether the store is back.
+        /// One check at a time goes to the store, to find out whether it is available again.
         HalfOpen => "half_open",
-        /// The store is left alone.
+        /// No check goes to the store.
         Open => "open",
     }
 }
 
-const RESULT: Label = Label::fixed("result", RoundTripResult::WORDS);
-const KIND: Label = Label::fixed("kind", StoreErrorLabel::WORDS);
-const STATE: Label = Label::fixed("state", BreakerLabel::WORDS);
+const RESULT: Label = Label::fixed("result", RoundTripResult::TEXTS);
+const KIND: Label = Label::fixed("kind", StoreErrorLabel::TEXTS);
+const STATE: Label = Label::fixed("state", BreakerLabel::TEXTS);
 
 const ROUND_TRIPS: Metric = Metric {
     name: "sluice_store_round_trips_total",
     kind: MetricKind::Counter,
     unit: "{round_trip}",
     labels: &[RESULT],
-    help: "Round trips to the store, by result.",
+    help: "Counts round trips to the store, by result.",
     query: "sum by (result) (rate(sluice_store_round_trips_total[5m]))",
 };
 
@@ -67,8 +68,9 @@ const ROUND_TRIP_DURATION: Metric = Metric {
     ]),
     unit: "s",
     labels: &[],
-    help: "Time of a round trip to the store, failed ones included.",
-    query: "histogram_quantile(0.99, sum by (le) (rate(sluice_store_round_trip_duration_seconds_bucket[5m])))",
+    help: "Measures the duration of round trips to the store, failed ones included.",
+    query: "histogram_quantile(0.99, \
+            sum by (le) (rate(sluice_store_round_trip_duration_seconds_bucket[5m])))",
 };
 
 const BATCH_CHECKS: Metric = Metric {
@@ -78,7 +80,7 @@ const BATCH_CHECKS: Metric = Metric {
     ]),
     unit: "{check}",
     labels: &[],
-    help: "Checks carried by one round trip to the store.",
+    help: "Measures how many checks one round trip to the store carries.",
     query: "rate(sluice_store_batch_checks_sum[5m]) / rate(sluice_store_batch_checks_count[5m])",
 };
 
@@ -87,7 +89,7 @@ const ERRORS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{error}",
     labels: &[KIND],
-    help: "Failures of the store, by kind.",
+    help: "Counts errors of the store, by kind.",
     query: "sum by (kind) (rate(sluice_store_errors_total[5m]))",
 };
 
@@ -96,8 +98,9 @@ const BREAKER_STATE: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "1",
     labels: &[STATE],
-    help: "1 for the state the breaker before the store is in, 0 for the others.",
-    query: r#"max by (instance) (sluice_store_breaker_state{state="open"}) == 1"#,
+    help: "Is 1 for the current state of the circuit breaker in front of the store, and 0 for the \
+           other states.",
+    query: "max by (instance) (sluice_store_breaker_state{state=\"open\"}) == 1",
 };
 
 const OWED_BUCKETS: Metric = Metric {
@@ -105,7 +108,8 @@ const OWED_BUCKETS: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "{bucket}",
     labels: &[],
-    help: "Buckets in the store that this replica has still to charge for what it admitted while the store was away.",
+    help: "Shows the number of buckets in the store that this replica has yet to charge for tokens \
+           that it admitted while the store was not available.",
     query: "sum(sluice_store_owed_buckets)",
 };
 
@@ -114,7 +118,8 @@ const CHARGED_TOKENS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{token}",
     labels: &[],
-    help: "Tokens admitted while the store was away and charged to its buckets afterwards.",
+    help: "Counts tokens that were admitted while the store was not available and were charged to \
+           its buckets afterwards.",
     query: "sum(increase(sluice_store_charged_tokens_total[1h]))",
 };
 
@@ -123,7 +128,9 @@ const DROPPED_TOKENS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{token}",
     labels: &[],
-    help: "Tokens admitted while the store was away that will never be charged: too many buckets owed some, or the store could not read one.",
+    help: "Counts tokens that were admitted while the store was not available and will never be \
+           charged, because too many buckets had to be charged or the store could not read a \
+           bucket.",
     query: "sum(increase(sluice_store_dropped_tokens_total[1h])) > 0",
 };
 
@@ -138,7 +145,7 @@ pub(crate) const METRICS: &[Metric] = &[
     DROPPED_TOKENS,
 ];
 
-/// Records what passes between a replica and its store.
+/// Records the traffic between a replica and its store.
 #[derive(Clone, Debug)]
 pub struct StoreRecorder {
     round_trips: [BoundCounter<u64>; RoundTripResult::ALL.len()],
@@ -152,23 +159,22 @@ pub struct StoreRecorder {
 }
 
 impl StoreRecorder {
-    /// A recorder on `meter`, with the breaker closed and nothing owed.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
+    /// Creates a recorder whose breaker is closed and which owes nothing.
+    pub(super) fn new(meter: &Meter) -> Self {
         let round_trips = ROUND_TRIPS.counter(meter);
         let errors = ERRORS.counter(meter);
         let breaker = BREAKER_STATE.gauge(meter);
         let recorder = Self {
-            round_trips: std::array::from_fn(|place| {
-                round_trips.bind(&[RESULT.with(RoundTripResult::WORDS[place])])
+            round_trips: std::array::from_fn(|index| {
+                round_trips.bind(&[RESULT.with(RoundTripResult::TEXTS[index])])
             }),
             duration: ROUND_TRIP_DURATION.durations(meter).bind(&[]),
             batch_checks: BATCH_CHECKS.sizes(meter).bind(&[]),
-            errors: std::array::from_fn(|place| {
-                errors.bind(&[KIND.with(StoreErrorLabel::WORDS[place])])
+            errors: std::array::from_fn(|index| {
+                errors.bind(&[KIND.with(StoreErrorLabel::TEXTS[index])])
             }),
-            breaker: std::array::from_fn(|place| {
-                breaker.bind(&[STATE.with(BreakerLabel::WORDS[place])])
+            breaker: std::array::from_fn(|index| {
+                breaker.bind(&[STATE.with(BreakerLabel::TEXTS[index])])
             }),
             owed_buckets: OWED_BUCKETS.gauge(meter).bind(&[]),
             charged_tokens: CHARGED_TOKENS.counter(meter).bind(&[]),
@@ -179,41 +185,41 @@ impl StoreRecorder {
         recorder
     }
 
-    /// A round trip that carried `checks` checks ended after `took`.
-    pub fn round_trip(&self, result: RoundTripResult, took: Duration, checks: u64) {
-        self.round_trips[result.place()].add(1);
-        self.duration.record(took.as_secs_f64());
+    /// Records a finished round trip that carried `checks` checks.
+    pub fn round_trip(&self, result: RoundTripResult, duration: Duration, checks: u64) {
+        self.round_trips[result.index()].add(1);
+        self.duration.record(duration.as_secs_f64());
         self.batch_checks.record(checks);
     }
 
-    /// The store failed.
-    pub fn error(&self, fault: StoreErrorLabel) {
-        self.errors[fault.place()].add(1);
+    /// Counts one error of the store.
+    pub fn error(&self, kind: StoreErrorLabel) {
+        self.errors(kind, 1);
     }
 
-    /// The store failed `count` times.
-    pub fn errors(&self, fault: StoreErrorLabel, count: u64) {
-        self.errors[fault.place()].add(count);
+    /// Counts `count` errors of the store.
+    pub fn errors(&self, kind: StoreErrorLabel, count: u64) {
+        self.errors[kind.index()].add(count);
     }
 
-    /// The breaker is now in this state.
+    /// Sets the state of the circuit breaker.
     pub fn set_breaker(&self, state: BreakerLabel) {
         for each in BreakerLabel::ALL {
-            self.breaker[each.place()].record(u64::from(*each == state));
+            self.breaker[each.index()].record(u64::from(*each == state));
         }
     }
 
-    /// This many buckets are to be charged once the store is back.
+    /// Sets the number of buckets to charge once the store is available again.
     pub fn set_owed_buckets(&self, buckets: u64) {
         self.owed_buckets.record(buckets);
     }
 
-    /// This many more tokens, admitted without the store, were charged to it.
+    /// Adds tokens that were admitted without the store and have now been charged to it.
     pub fn add_charged_tokens(&self, tokens: u64) {
         self.charged_tokens.add(tokens);
     }
 
-    /// This many more tokens, admitted without the store, will never be charged.
+    /// Adds tokens that were admitted without the store and will never be charged to it.
     pub fn add_dropped_tokens(&self, tokens: u64) {
         self.dropped_tokens.add(tokens);
     }

@@ -1,4 +1,4 @@
-//! Connections and caches: those of this replica, and those that applications report.
+//! Connections and caches of this replica, and those that applications report.
 
 use std::sync::{
     Arc,
@@ -8,12 +8,12 @@ use std::sync::{
 use opentelemetry::metrics::{Gauge, Meter};
 
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, LabelSet, label_values},
+    labels::{CappedValues, label_values},
+    metric::{Label, Metric, MetricKind},
 };
 
 label_values! {
-    /// What a connection carries.
+    /// The protocol of a connection.
     pub enum ConnectionKind {
         /// HTTP/1.1 or HTTP/2.
         Http => "http",
@@ -24,11 +24,11 @@ label_values! {
     }
 }
 
-const KIND: Label = Label::fixed("kind", ConnectionKind::WORDS);
+const KIND: Label = Label::fixed("kind", ConnectionKind::TEXTS);
 const SCOPE: Label = Label::fixed("scope", &[REPLICA, FLEET]);
-/// The scope of a replica's own numbers: the fleet's is their sum over all replicas.
+/// The scope of a replica's own values: their sum over all replicas is the fleet's value.
 const REPLICA: &str = "replica";
-/// The scope of numbers that applications report for the whole fleet: every replica has the same.
+/// The scope of values that applications report for the whole fleet: all replicas have the same.
 const FLEET: &str = "fleet";
 const CACHE: Label = Label::capped("cache", 30);
 
@@ -37,8 +37,9 @@ const CONNECTIONS: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "{connection}",
     labels: &[KIND, SCOPE],
-    help: "Open connections, by kind; those of scope `replica` are this replica's own, those of scope `fleet` what applications report.",
-    query: r#"sum by (kind) (active_connections{scope="replica"})"#,
+    help: "Shows the number of open connections, by kind and scope: `replica` for the connections \
+           of this replica, `fleet` for those that applications report.",
+    query: "sum by (kind) (active_connections{scope=\"replica\"})",
 };
 
 const DATABASE_CONNECTIONS: Metric = Metric {
@@ -46,8 +47,9 @@ const DATABASE_CONNECTIONS: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "{connection}",
     labels: &[SCOPE],
-    help: "Open database connections; those of scope `replica` are this replica's to its store, those of scope `fleet` what applications report.",
-    query: r#"sum(database_connections{scope="replica"})"#,
+    help: "Shows the number of open database connections, by scope: `replica` for the connections \
+           of this replica to its store, `fleet` for those that applications report.",
+    query: "sum(database_connections{scope=\"replica\"})",
 };
 
 const CACHE_HIT_RATE: Metric = Metric {
@@ -55,7 +57,7 @@ const CACHE_HIT_RATE: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "1",
     labels: &[CACHE],
-    help: "Share of look-ups a cache answered, from 0 to 1, by cache.",
+    help: "Shows the share of lookups that a cache answered, from 0 to 1, by cache.",
     query: "avg by (cache) (cache_hit_rate)",
 };
 
@@ -70,10 +72,10 @@ pub struct SystemRecorder {
     /// The replica's own number, kept so that it can be read back.
     own_database_connections: Arc<AtomicU64>,
     cache_hit_rate: Gauge<f64>,
-    caches: LabelSet,
+    caches: CappedValues,
 }
 
-/// A connection of this replica; it is open until this is dropped.
+/// An open connection of this replica, which counts as closed when this is dropped.
 #[derive(Debug)]
 #[must_use = "a connection counts as closed when this is dropped"]
 pub struct OpenConnection {
@@ -81,42 +83,40 @@ pub struct OpenConnection {
     kind: ConnectionKind,
 }
 
-/// Nothing was reported; no fleet has so many connections.
+/// Stands for a number of connections that was never reported.
 const UNREPORTED: u64 = u64::MAX;
 
 // === impl SystemRecorder ===
 
 impl SystemRecorder {
-    /// A recorder on `meter`.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter) -> Self {
         let recorder = Self {
             open: Arc::new(std::array::from_fn(|_| AtomicU64::new(0))),
             reported: Arc::new(std::array::from_fn(|_| AtomicU64::new(UNREPORTED))),
             database_connections: DATABASE_CONNECTIONS.gauge(meter),
             own_database_connections: Arc::default(),
             cache_hit_rate: CACHE_HIT_RATE.ratio(meter),
-            caches: LabelSet::new(meter, CACHE),
+            caches: CappedValues::new(meter, CACHE),
         };
         recorder.observe_connections(meter);
         recorder
     }
 
-    /// A connection of this replica was opened.
+    /// Records that a connection of this replica was opened.
     pub fn connection_opened(&self, kind: ConnectionKind) -> OpenConnection {
-        self.open[kind.place()].fetch_add(1, Ordering::Relaxed);
+        self.open[kind.index()].fetch_add(1, Ordering::Relaxed);
         OpenConnection { open: Arc::clone(&self.open), kind }
     }
 
-    /// How many connections of this replica are open now.
+    /// Returns the number of connections that this replica has open now.
     #[must_use]
     pub fn open_connections(&self, kind: ConnectionKind) -> u64 {
-        self.open[kind.place()].load(Ordering::Relaxed)
+        self.open[kind.index()].load(Ordering::Relaxed)
     }
 
-    /// Applications have this many connections open, over the whole fleet.
+    /// Sets the number of open connections that applications report for the whole fleet.
     pub fn set_reported_connections(&self, kind: ConnectionKind, count: u64) {
-        self.reported[kind.place()].store(count, Ordering::Relaxed);
+        self.reported[kind.index()].store(count, Ordering::Relaxed);
     }
 
     /// Sets the number of database connections that this replica has open.
@@ -137,27 +137,29 @@ impl SystemRecorder {
         self.own_database_connections.load(Ordering::Relaxed)
     }
 
-    /// A cache answers this share of look-ups, from 0 to 1; what lies outside is taken as the
-    /// nearer of the two.
+    /// Sets the share of lookups that a cache answers, from 0 to 1. A value outside of this range
+    /// is clamped to it.
     ///
-    /// Of caches folded into `other`, the last one reported is told.
+    /// Caches beyond the label's cap share one series, which holds the last value set.
     pub fn set_cache_hit_rate(&self, cache: &str, share: f64) {
         let labels = [CACHE.with(self.caches.value(cache))];
         self.cache_hit_rate.record(share.clamp(0.0, 1.0), &labels);
     }
 
-    /// Read when asked, since opening and closing race: of two recorded numbers the older could
-    /// come last.
+    /// Makes `meter` read the numbers of connections each time the metrics are read.
+    ///
+    /// They are not recorded at each change, because connections open and close concurrently: the
+    /// older of two numbers could be recorded last.
     fn observe_connections(&self, meter: &Meter) {
         let (open, reported) = (Arc::clone(&self.open), Arc::clone(&self.reported));
         CONNECTIONS.observed(meter, move |observer| {
             for kind in ConnectionKind::ALL {
-                let word = KIND.with(kind.as_str());
-                let own = open[kind.place()].load(Ordering::Relaxed);
-                observer.observe(own, &[word.clone(), SCOPE.with(REPLICA)]);
-                let fleet = reported[kind.place()].load(Ordering::Relaxed);
+                let label = KIND.with(kind.as_str());
+                let own = open[kind.index()].load(Ordering::Relaxed);
+                observer.observe(own, &[label.clone(), SCOPE.with(REPLICA)]);
+                let fleet = reported[kind.index()].load(Ordering::Relaxed);
                 if fleet != UNREPORTED {
-                    observer.observe(fleet, &[word, SCOPE.with(FLEET)]);
+                    observer.observe(fleet, &[label, SCOPE.with(FLEET)]);
                 }
             }
         });
@@ -168,6 +170,6 @@ impl SystemRecorder {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.open[self.kind.place()].fetch_sub(1, Ordering::Relaxed);
+        self.open[self.kind.index()].fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,13 +1,13 @@
-//! Tools that were executed, as applications report them.
+//! Executions of tools, as applications report them.
 
 use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 
-use super::STATUS;
+use super::shared_labels::STATUS;
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, LabelSet},
+    labels::CappedValues,
+    metric::{Label, Metric, MetricKind},
 };
 
 const TOOL_NAME: Label = Label::capped("tool_name", 200);
@@ -17,7 +17,7 @@ const EXECUTIONS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{execution}",
     labels: &[STATUS, TOOL_NAME],
-    help: "Tools executed, by name and status.",
+    help: "Counts executions of tools, by tool name and status.",
     query: "sum by (tool_name) (rate(tool_executions_total[5m]))",
 };
 
@@ -28,8 +28,9 @@ const DURATION: Metric = Metric {
     ]),
     unit: "s",
     labels: &[TOOL_NAME],
-    help: "Time the execution of a tool took, by name.",
-    query: "histogram_quantile(0.95, sum by (le, tool_name) (rate(tool_execution_duration_seconds_bucket[5m])))",
+    help: "Measures the time that executions of tools take, by tool name.",
+    query: "histogram_quantile(0.95, \
+            sum by (le, tool_name) (rate(tool_execution_duration_seconds_bucket[5m])))",
 };
 
 pub(crate) const METRICS: &[Metric] = &[EXECUTIONS, DURATION];
@@ -39,30 +40,29 @@ pub(crate) const METRICS: &[Metric] = &[EXECUTIONS, DURATION];
 pub struct ToolRecorder {
     executions: Counter<u64>,
     duration: Histogram<f64>,
-    names: LabelSet,
-    statuses: LabelSet,
+    names: CappedValues,
+    statuses: CappedValues,
 }
 
 impl ToolRecorder {
-    /// A recorder on `meter`.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter) -> Self {
         Self {
             executions: EXECUTIONS.counter(meter),
             duration: DURATION.durations(meter),
-            names: LabelSet::new(meter, TOOL_NAME),
-            statuses: LabelSet::new(meter, STATUS),
+            names: CappedValues::new(meter, TOOL_NAME),
+            statuses: CappedValues::new(meter, STATUS),
         }
     }
 
-    /// A tool ran and ended with `status`, after `took` if that is known.
-    pub fn execution(&self, tool_name: &str, status: &str, took: Option<Duration>) {
+    /// Records that the execution of a tool ended with `status`, and how long it took if that is
+    /// known.
+    pub fn execution(&self, tool_name: &str, status: &str, duration: Option<Duration>) {
         let name = TOOL_NAME.with(self.names.value(tool_name));
         let status = STATUS.with(self.statuses.value(status));
         let labels = [status, name];
         self.executions.add(1, &labels);
-        if let Some(took) = took {
-            self.duration.record(took.as_secs_f64(), &labels[1..]);
+        if let Some(duration) = duration {
+            self.duration.record(duration.as_secs_f64(), &labels[1..]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the gateway's upstreams do.
+//! Requests that the gateway forwards to its upstreams.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,12 +7,12 @@ use opentelemetry::metrics::{
 };
 
 use crate::{
-    catalogue::{Metric, MetricKind},
-    labels::{Label, LabelSet, label_values},
+    labels::{CappedValues, label_values},
+    metric::{Label, Metric, MetricKind},
 };
 
 label_values! {
-    /// The result of a forwarded request, as the `result` label holds it.
+    /// The result of a forwarded request, as the label `result` holds it.
     enum UpstreamResult {
         /// A status from 200 to 299, or an upgrade.
         Success => "2xx",
@@ -20,39 +20,41 @@ label_values! {
         Redirection => "3xx",
         /// A status from 400 to 499.
         ClientError => "4xx",
-        /// A status from 500 to 599, or one that is none.
+        /// A status from 500 to 599, or an invalid one.
         ServerError => "5xx",
-        /// No connection could be made, and nothing was sent.
+        /// [`UpstreamFailure::NotConnected`].
         NotConnected => "unconnected",
-        /// The connection broke, or sent invalid data, before the response's head.
+        /// [`UpstreamFailure::Broken`].
         Broken => "broke",
-        /// The response did not come in time.
+        /// [`UpstreamFailure::TimedOut`].
         TimedOut => "late",
     }
 }
 
-/// Why a forwarded request got no response from an upstream.
+/// Why a forwarded request got no response from its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UpstreamFailure {
     /// No connection could be made, and nothing was sent.
     NotConnected,
-    /// The connection broke, or sent invalid data, before the response's head.
+    /// The connection broke, or carried invalid data, before the head of the response was complete.
     Broken,
-    /// The response did not come in time.
+    /// The head of the response did not arrive in time.
     TimedOut,
 }
 
 const UPSTREAM: Label = Label::capped("upstream", 50);
-const RESULT: Label = Label::fixed("result", UpstreamResult::WORDS);
+const RESULT: Label = Label::fixed("result", UpstreamResult::TEXTS);
 
 const REQUESTS: Metric = Metric {
     name: "sluice_upstream_requests_total",
     kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[RESULT, UPSTREAM],
-    help: "Requests the gateway handed on, by upstream and result: the class of the answer's status, or why there was none.",
-    query: r#"sum by (upstream) (rate(sluice_upstream_requests_total{result=~"5xx|unconnected|broke|late"}[5m]))"#,
+    help: "Counts requests that the gateway forwarded, by upstream and result: the class of the \
+           response's status, or why there was no response.",
+    query: "sum by (upstream) \
+            (rate(sluice_upstream_requests_total{result=~\"5xx|unconnected|broke|late\"}[5m]))",
 };
 
 const DURATION: Metric = Metric {
@@ -62,8 +64,10 @@ const DURATION: Metric = Metric {
     ]),
     unit: "s",
     labels: &[UPSTREAM],
-    help: "Time from a request's handing on to the head of the upstream's answer.",
-    query: "histogram_quantile(0.99, sum by (le, upstream) (rate(sluice_upstream_response_duration_seconds_bucket[5m])))",
+    help: "Measures the time from forwarding a request to the head of the upstream's response, by \
+           upstream.",
+    query: "histogram_quantile(0.99, \
+            sum by (le, upstream) (rate(sluice_upstream_response_duration_seconds_bucket[5m])))",
 };
 
 const HEALTHY: Metric = Metric {
@@ -71,29 +75,30 @@ const HEALTHY: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "1",
     labels: &[UPSTREAM],
-    help: "1 while an upstream passes its health checks or has none, 0 while it fails them and gets no requests.",
+    help: "Is 1 while an upstream passes its health checks or has none, and 0 while it fails them \
+           and gets no requests.",
     query: "min by (upstream) (sluice_upstream_healthy) == 0",
 };
 
 pub(crate) const METRICS: &[Metric] = &[REQUESTS, DURATION, HEALTHY];
 
-/// Records what upstreams do.
+/// Records requests to upstreams, and the upstreams' health.
 #[derive(Clone, Debug)]
 pub struct UpstreamRecorder {
     requests: Counter<u64>,
     duration: Histogram<f64>,
     healthy: Gauge<u64>,
-    upstreams: LabelSet,
+    upstreams: CappedValues,
 }
 
-/// One upstream, ready to be recorded. Cheap to clone.
+/// Records the requests to one upstream, and its health. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BoundUpstream {
-    inner: Arc<Bound>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Bound {
+struct Inner {
     requests: [BoundCounter<u64>; UpstreamResult::ALL.len()],
     duration: BoundHistogram<f64>,
     healthy: BoundGauge<u64>,
@@ -123,49 +128,48 @@ impl UpstreamResult {
 // === impl UpstreamRecorder ===
 
 impl UpstreamRecorder {
-    /// A recorder on `meter`.
-    #[must_use]
-    pub fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter) -> Self {
         Self {
             requests: REQUESTS.counter(meter),
             duration: DURATION.durations(meter),
             healthy: HEALTHY.gauge(meter),
-            upstreams: LabelSet::new(meter, UPSTREAM),
+            upstreams: CappedValues::new(meter, UPSTREAM),
         }
     }
 
-    /// The upstream of this name, which is well.
+    /// Returns the recorder of the upstream with this name, which counts as healthy from now on.
     #[must_use]
     pub fn bind(&self, upstream: &str) -> BoundUpstream {
         let name = UPSTREAM.with(self.upstreams.value(upstream));
-        let bound = Bound {
-            requests: std::array::from_fn(|place| {
-                self.requests
-                    .bind(&[RESULT.with(UpstreamResult::ALL[place].as_str()), name.clone()])
+        let inner = Inner {
+            requests: std::array::from_fn(|index| {
+                let result = UpstreamResult::ALL[index];
+                self.requests.bind(&[RESULT.with(result.as_str()), name.clone()])
             }),
             duration: self.duration.bind(std::slice::from_ref(&name)),
             healthy: self.healthy.bind(&[name]),
         };
-        bound.healthy.record(1);
-        BoundUpstream { inner: Arc::new(bound) }
+        inner.healthy.record(1);
+        BoundUpstream { inner: Arc::new(inner) }
     }
 }
 
 // === impl BoundUpstream ===
 
 impl BoundUpstream {
-    /// It answered with this status, whose head was there after `took`.
-    pub fn responded(&self, status: u16, took: Duration) {
-        self.inner.requests[UpstreamResult::of_status(status).place()].add(1);
-        self.inner.duration.record(took.as_secs_f64());
+    /// Records a response with `status`, whose head arrived `duration` after the request was
+    /// forwarded.
+    pub fn responded(&self, status: u16, duration: Duration) {
+        self.inner.requests[UpstreamResult::of_status(status).index()].add(1);
+        self.inner.duration.record(duration.as_secs_f64());
     }
 
-    /// A request was handed on to it, and came to this.
+    /// Records a forwarded request that got no response.
     pub fn failed(&self, failure: UpstreamFailure) {
-        self.inner.requests[UpstreamResult::of_failure(failure).place()].add(1);
+        self.inner.requests[UpstreamResult::of_failure(failure).index()].add(1);
     }
 
-    /// Whether it passes its health checks.
+    /// Sets whether the upstream passes its health checks.
     pub fn set_healthy(&self, healthy: bool) {
         self.inner.healthy.record(u64::from(healthy));
     }

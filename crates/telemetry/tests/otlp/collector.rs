@@ -1,4 +1,4 @@
-//! A collector of the test's own: both transports on ports of its own, keeping what it is sent.
+//! A collector inside the test: listens for both transports and keeps what it receives.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use crate::tls::TlsListener;
 
-/// Listens for as long as it is kept.
+/// Listens until it is dropped.
 pub(crate) struct Collector {
     scheme: &'static str,
     grpc: SocketAddr,
@@ -38,14 +38,14 @@ pub(crate) struct Collector {
     _runtime: Runtime,
 }
 
-/// Everything received, in the shapes the tests ask for. Attributes are `name=value`, sorted.
+/// Everything received. Attributes are `name=value`, in alphabetical order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Received {
     pub(crate) services: BTreeSet<String>,
     pub(crate) instances: BTreeSet<String>,
-    /// Whole-numbered counters by name and attributes.
+    /// Integer counters, by name and attributes.
     pub(crate) sums: BTreeMap<(String, Vec<String>), i64>,
-    /// The unit of each histogram.
+    /// The unit of each histogram, by name.
     pub(crate) histograms: BTreeMap<String, String>,
     pub(crate) spans: BTreeMap<String, Span>,
 }
@@ -68,8 +68,8 @@ impl Collector {
         Self::serve(None)
     }
 
-    /// Starts one that speaks TLS, and nothing else.
-    pub(crate) fn start_with(tls: &TlsAcceptor) -> Self {
+    /// Starts a collector that accepts only TLS.
+    pub(crate) fn start_with_tls(tls: &TlsAcceptor) -> Self {
         Self::serve(Some(tls))
     }
 
@@ -81,13 +81,13 @@ impl Collector {
         let services = Routes::new(MetricsServiceServer::new(inbox.clone()))
             .add_service(TraceServiceServer::new(inbox.clone()));
         let http = Router::new()
-            .route("/v1/metrics", post(take_metrics))
-            .route("/v1/traces", post(take_traces))
+            .route("/v1/metrics", post(receive_metrics))
+            .route("/v1/traces", post(receive_traces))
             .with_state(inbox);
         let serve = |router: Router| {
             let listener =
                 runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
-            let address = listener.local_addr().expect("it is bound");
+            let address = listener.local_addr().expect("the listener is bound");
             match tls.cloned() {
                 Some(tls) => drop(runtime.spawn(async move {
                     axum::serve(TlsListener { listener, tls }, router).await
@@ -113,7 +113,7 @@ impl Collector {
     }
 }
 
-// === the two transports ===
+// === impl MetricsService and TraceService, and the same over HTTP ===
 
 #[tonic::async_trait]
 impl MetricsService for Inbox {
@@ -137,14 +137,14 @@ impl TraceService for Inbox {
     }
 }
 
-async fn take_metrics(State(inbox): State<Inbox>, body: Bytes) -> StatusCode {
+async fn receive_metrics(State(inbox): State<Inbox>, body: Bytes) -> StatusCode {
     ExportMetricsServiceRequest::decode(body).map_or(StatusCode::BAD_REQUEST, |request| {
         inbox.keep_metrics(request);
         StatusCode::OK
     })
 }
 
-async fn take_traces(State(inbox): State<Inbox>, body: Bytes) -> StatusCode {
+async fn receive_traces(State(inbox): State<Inbox>, body: Bytes) -> StatusCode {
     ExportTraceServiceRequest::decode(body).map_or(StatusCode::BAD_REQUEST, |request| {
         inbox.keep_spans(request);
         StatusCode::OK

@@ -1,4 +1,4 @@
-//! What is sent by OTLP arrives: over gRPC and over HTTP, metrics and traces, with the names
+//! Metrics and traces arrive at a collector, over gRPC and over HTTP, with the names that
 //! `/metrics` has.
 
 mod collector;
@@ -14,13 +14,12 @@ use self::collector::{Collector, Received};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A set-up that sends to `endpoint`, and is stopped by the tests before a second of its interval
-/// is over.
+/// Returns a set-up that sends to `endpoint`.
 fn telemetry(endpoint: &str, protocol: &str) -> Telemetry {
-    telemetry_with(endpoint, protocol, &[]).expect("the parts are sound")
+    telemetry_with(endpoint, protocol, &[]).expect("the set-up is valid")
 }
 
-/// As [`telemetry`], with these variables too.
+/// Returns a set-up as [`telemetry`] does, with further variables.
 fn telemetry_with(
     endpoint: &str,
     protocol: &str,
@@ -29,12 +28,14 @@ fn telemetry_with(
     let otlp = Otlp::from_variables(|name| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.to_owned()),
         "OTEL_EXPORTER_OTLP_PROTOCOL" => Some(protocol.to_owned()),
+        // Far more than a slow machine needs.
+        "OTEL_EXPORTER_OTLP_TIMEOUT" => Some("120000".to_owned()),
         _ => {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         }
     });
     let builder = Telemetry::builder().service_name("sluice-test").instance("replica-1");
-    builder.otlp(otlp.expect("the variables are sound")).build()
+    builder.otlp(otlp.expect("the variables are valid")).build()
 }
 
 fn record_and_stop(telemetry: &Telemetry) -> Result<(), TelemetryError> {
@@ -46,8 +47,8 @@ fn record_and_stop(telemetry: &Telemetry) -> Result<(), TelemetryError> {
     let subscriber = tracing_subscriber::registry().with(telemetry.trace_layer());
     tracing::subscriber::with_default(subscriber, || {
         let headers = HeaderMap::from_iter([(
-            "traceparent".parse().expect("a name"),
-            PARENT.parse().expect("a value"),
+            "traceparent".parse().expect("the name is valid"),
+            PARENT.parse().expect("the value is valid"),
         )]);
         let span = tracing::info_span!("check", limit = "org-writes", outcome = "denied");
         join_trace(&span, &headers);
@@ -75,7 +76,7 @@ fn assert_received(received: &Received) {
 fn metrics_and_traces_arrive_over_grpc() {
     let collector = Collector::start();
     record_and_stop(&telemetry(&collector.grpc_endpoint(), "grpc"))
-        .expect("the collector takes everything");
+        .expect("the collector accepts everything");
     assert_received(&collector.received());
 }
 
@@ -83,41 +84,41 @@ fn metrics_and_traces_arrive_over_grpc() {
 fn metrics_and_traces_arrive_over_http() {
     let collector = Collector::start();
     record_and_stop(&telemetry(&collector.http_endpoint(), "http/protobuf"))
-        .expect("the collector takes everything");
+        .expect("the collector accepts everything");
     assert_received(&collector.received());
 }
 
 #[test]
-fn a_set_up_may_live_and_die_inside_a_runtime() {
+fn a_set_up_can_be_built_and_dropped_inside_a_runtime() {
     let collector = Collector::start();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
     runtime.block_on(async {
         let telemetry = telemetry(&collector.grpc_endpoint(), "grpc");
-        record_and_stop(&telemetry).expect("the collector takes everything");
+        record_and_stop(&telemetry).expect("the collector accepts everything");
         drop(telemetry);
     });
     assert_received(&collector.received());
 }
 
 #[test]
-fn a_collector_that_is_away_stops_nothing() {
-    // Nobody listens on a port that was just given back.
+fn an_unreachable_collector_does_not_prevent_recording() {
+    // No process listens on a port that was just released.
     let endpoint = Collector::start().http_endpoint();
     let telemetry = telemetry(&endpoint, "http/protobuf");
     telemetry.recorders().decisions.bind("org-writes").denied(SourceLabel::Store);
-    let text = telemetry.prometheus().render().expect("it renders");
+    let text = telemetry.prometheus().render().expect("the metrics render");
     assert!(text.contains(r#"limit="org-writes",outcome="denied",source="store"} 1"#), "{text}");
-    assert!(telemetry.shutdown().is_err(), "what could not be sent is said to be lost");
+    assert!(telemetry.shutdown().is_err(), "the loss of unsent values is reported");
 }
 
 #[test]
-fn nothing_listens_for_spans_unless_traces_are_sent() {
-    let telemetry = Telemetry::builder().build().expect("the parts are sound");
+fn there_is_no_trace_layer_unless_traces_are_sent() {
+    let telemetry = Telemetry::builder().build().expect("the set-up is valid");
     assert!(telemetry.trace_layer::<tracing_subscriber::Registry>().is_none());
 }
 
 #[test]
-fn the_trace_goes_on_to_whoever_is_asked_next() {
+fn the_trace_is_propagated_to_the_next_server() {
     let collector = Collector::start();
     let telemetry = telemetry(&collector.grpc_endpoint(), "grpc");
     let subscriber = tracing_subscriber::registry().with(telemetry.trace_layer());
@@ -127,21 +128,21 @@ fn the_trace_goes_on_to_whoever_is_asked_next() {
         join_trace(
             &span,
             &HeaderMap::from_iter([(
-                "traceparent".parse().expect("a name"),
-                PARENT.parse().expect("a value"),
+                "traceparent".parse().expect("the name is valid"),
+                PARENT.parse().expect("the value is valid"),
             )]),
         );
         propagate_trace(&span, &mut headers);
     });
-    let passed_on = headers["traceparent"].to_str().expect("it is text");
-    let parts: Vec<&str> = passed_on.split('-').collect();
+    let propagated = headers["traceparent"].to_str().expect("the value is text");
+    let parts: Vec<&str> = propagated.split('-').collect();
     assert_eq!((parts[0], parts[1], parts[3]), ("00", "0af7651916cd43dd8448eb211c80319c", "01"));
     assert_ne!(parts[2], "b7ad6b7169203331");
-    assert_eq!(headers.len(), 1, "no vendor has said anything: {headers:?}");
+    assert_eq!(headers.len(), 1, "no empty tracestate is sent: {headers:?}");
 }
 
 #[test]
-fn without_traces_nothing_is_passed_on() {
+fn nothing_is_propagated_without_traces() {
     let mut headers = HeaderMap::new();
     propagate_trace(&tracing::info_span!("check"), &mut headers);
     assert!(headers.is_empty());

@@ -1,4 +1,4 @@
-//! Counts are exact under threads, and memory is bounded under floods.
+//! Counts are exact with several threads, and the number of series is bounded.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use crate::{scrape, telemetry};
 const MILLION: u32 = 1_000_000;
 
 fn max_series(name: &str) -> usize {
-    catalogue().find(|metric| metric.name == name).expect("the catalogue has it").max_series()
+    catalogue()
+        .find(|metric| metric.name == name)
+        .expect("the catalogue has the metric")
+        .max_series()
 }
 
 fn folded(telemetry: &Telemetry, label: &str) -> Option<f64> {
@@ -17,14 +20,14 @@ fn folded(telemetry: &Telemetry, label: &str) -> Option<f64> {
 }
 
 #[test]
-fn threads_count_to_the_unit() {
+fn counts_from_several_threads_are_exact() {
     const THREADS: u32 = 4;
     const EACH: u32 = 50_000;
     let telemetry = telemetry();
     let recorders = telemetry.recorders();
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
-            // Each binds on its own, so that binding races as well.
+            // Each thread binds by itself, so that binding runs concurrently too.
             scope.spawn(|| {
                 let limit = recorders.decisions.bind("default");
                 let endpoint = recorders.http.bind("/api");
@@ -45,24 +48,24 @@ fn threads_count_to_the_unit() {
 }
 
 #[test]
-fn a_million_endpoints_are_a_bounded_number_of_series() {
+fn a_million_endpoints_make_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
         telemetry.recorders().rate_limit.bind(&format!("/{n}")).hit();
     }
     let scrape = scrape(&telemetry);
-    let room = max_series("rate_limit_hits_total");
-    assert_eq!(scrape.series("rate_limit_hits_total"), room);
+    let max_series = max_series("rate_limit_hits_total");
+    assert_eq!(scrape.series("rate_limit_hits_total"), max_series);
     assert_eq!(scrape.sum("rate_limit_hits_total"), Some(f64::from(MILLION)));
     // One of the series is `other`.
-    let kept = u32::try_from(room - 1).expect("the cap is small");
+    let kept = u32::try_from(max_series - 1).expect("the cap is small");
     let rest = Some(f64::from(MILLION - kept));
     assert_eq!(scrape.value("rate_limit_hits_total", &[("endpoint", OTHER)]), rest);
     assert_eq!(folded(&telemetry, "endpoint"), rest);
 }
 
 #[test]
-fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
+fn every_status_and_method_of_many_endpoints_make_a_bounded_number_of_series() {
     let telemetry = telemetry();
     let mut requests = 0;
     for endpoint in 0..250 {
@@ -75,7 +78,7 @@ fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
         }
     }
     let scrape = scrape(&telemetry);
-    // One more than the cap: the SDK's overflow series, which keeps the sum true.
+    // The SDK's overflow series comes on top, and keeps the sum correct.
     assert_eq!(scrape.series("http_requests_total"), max_series("http_requests_total") + 1);
     assert!(scrape.value("http_requests_total", &[("otel_metric_overflow", "true")]) > Some(0.0));
     assert_eq!(scrape.sum("http_requests_total"), Some(f64::from(requests)));
@@ -87,7 +90,7 @@ fn every_status_and_method_of_many_endpoints_is_a_bounded_number_of_series() {
 }
 
 #[test]
-fn a_million_limits_are_a_bounded_number_of_series() {
+fn a_million_limits_make_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
         telemetry.recorders().decisions.bind(&format!("limit-{n}")).denied(SourceLabel::Store);
@@ -102,7 +105,7 @@ fn a_million_limits_are_a_bounded_number_of_series() {
 }
 
 #[test]
-fn a_million_models_operations_and_statuses_are_a_bounded_number_of_series() {
+fn a_million_models_operations_and_statuses_make_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
         telemetry.recorders().llm.request(&LlmRequest {
@@ -128,7 +131,7 @@ fn a_million_models_operations_and_statuses_are_a_bounded_number_of_series() {
 }
 
 #[test]
-fn a_million_tools_and_blueprints_are_a_bounded_number_of_series() {
+fn a_million_tools_and_blueprints_make_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
         telemetry.recorders().tool.execution(&format!("tool-{n}"), "success", None);

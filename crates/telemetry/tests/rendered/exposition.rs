@@ -1,17 +1,17 @@
-//! A reader of the Prometheus text format, so that tests see what a Prometheus would.
+//! A parser of the Prometheus text format, so that tests read the metrics as Prometheus does.
 
 use std::collections::BTreeMap;
 
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// A scrape: metrics by name.
+/// The result of a scrape: metrics by name.
 #[derive(Debug, Default)]
 pub(crate) struct Exposition {
     pub(crate) metrics: BTreeMap<String, Metric>,
 }
 
-/// One metric with its samples; a histogram's `_bucket`, `_sum` and `_count` are samples by that
-/// suffix.
+/// One metric with its samples. The samples of a histogram have the suffix `_bucket`, `_sum` or
+/// `_count`.
 #[derive(Debug, Default)]
 pub(crate) struct Metric {
     pub(crate) kind: String,
@@ -27,22 +27,24 @@ pub(crate) struct Sample {
 }
 
 impl Exposition {
+    /// Parses the text of a scrape.
+    ///
     /// # Panics
     ///
-    /// If the text breaks the format: a sample before its `# TYPE`, a metric in two places, a label
-    /// without quotes.
+    /// If the text violates the format: a sample precedes its `# TYPE`, a metric is in two places,
+    /// or a label has no quotes.
     pub(crate) fn parse(text: &str) -> Self {
         let mut metrics = BTreeMap::<String, Metric>::new();
         let mut current = String::new();
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 let (name, help) = rest.split_once(' ').expect("a help has a name and a text");
-                assert!(!metrics.contains_key(name), "{name} comes twice");
+                assert!(!metrics.contains_key(name), "{name} is there twice");
                 metrics.entry(name.to_owned()).or_default().help = help.to_owned();
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').expect("a type has a name and a kind");
                 let metric = metrics.entry(name.to_owned()).or_default();
-                assert!(metric.kind.is_empty(), "{name} comes twice");
+                assert!(metric.kind.is_empty(), "{name} is there twice");
                 kind.clone_into(&mut metric.kind);
                 name.clone_into(&mut current);
             } else {
@@ -60,7 +62,7 @@ impl Exposition {
         Self { metrics }
     }
 
-    /// The value of the one series with exactly these labels; `name` may carry a histogram's
+    /// Returns the value of the series with exactly these labels. `name` may have a histogram's
     /// suffix.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let labels: Labels =
@@ -75,20 +77,20 @@ impl Exposition {
         })
     }
 
-    /// The sum over all series of a metric that is no histogram.
+    /// Returns the sum over all series of a metric that is not a histogram.
     pub(crate) fn sum(&self, name: &str) -> Option<f64> {
         let metric = self.metrics.get(name)?;
         Some(metric.samples.iter().map(|sample| sample.value).sum())
     }
 
-    /// How many series a metric has; a histogram's buckets count as one.
+    /// Returns the number of series of a metric. A histogram's buckets count as one series.
     pub(crate) fn series(&self, name: &str) -> usize {
         let counted = |sample: &&Sample| matches!(sample.suffix.as_str(), "" | "_count");
         self.metrics[name].samples.iter().filter(counted).count()
     }
 }
 
-/// Reads `name="value",...}` with the format's three escapes.
+/// Parses `name="value",...}` with the format's three escapes.
 fn parse_labels(text: &str) -> Labels {
     let mut labels = Labels::new();
     let mut rest = text;
@@ -99,14 +101,16 @@ fn parse_labels(text: &str) -> Labels {
         let end = loop {
             match chars.next().expect("a label's value ends") {
                 (at, '"') => break at + 1,
-                (_, '\\') => value.push(match chars.next().expect("an escape has a letter").1 {
-                    'n' => '\n',
-                    other => other,
-                }),
+                (_, '\\') => {
+                    value.push(match chars.next().expect("a character follows the backslash").1 {
+                        'n' => '\n',
+                        other => other,
+                    })
+                }
                 (_, other) => value.push(other),
             }
         };
-        assert!(labels.insert(name.to_owned(), value).is_none(), "{name} comes twice");
+        assert!(labels.insert(name.to_owned(), value).is_none(), "{name} is there twice");
         rest = after[end..].trim_start_matches(',');
     }
     labels

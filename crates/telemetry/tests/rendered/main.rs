@@ -1,21 +1,20 @@
-//! What is recorded is what a Prometheus reads: names, kinds, labels and counts, to the letter and
-//! to the unit.
+//! What is recorded is what Prometheus reads: names, kinds, labels and values.
 
 mod bounds;
+mod custom;
+mod every_metric;
 mod exposition;
 mod promtool;
-mod reading;
-mod recording;
+mod recorders;
 
 use sluice_telemetry::Telemetry;
 
 use self::exposition::Exposition;
 
-/// A set-up of the test's own.
 fn telemetry() -> Telemetry {
-    Telemetry::builder().build().expect("the parts are sound")
+    Telemetry::builder().build().expect("the set-up is valid")
 }
 
 fn scrape(telemetry: &Telemetry) -> Exposition {
-    Exposition::parse(&telemetry.prometheus().render().expect("it renders"))
+    Exposition::parse(&telemetry.prometheus().render().expect("the metrics render"))
 }

@@ -1,4 +1,4 @@
-//! One event of every sort, for the tests that look at the whole catalogue.
+//! Records every metric, for the tests of the whole catalogue.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use sluice_telemetry::{
     RoundTripResult, SourceLabel, StoreErrorLabel, UpstreamFailure,
 };
 
-/// Records at least one value on every instrument of the catalogue.
+/// Records at least one value on every metric of the catalogue.
 pub(crate) fn record_everything(recorders: &Recorders) {
-    let took = Duration::from_millis(3);
+    let duration = Duration::from_millis(3);
 
     let endpoint = recorders.http.bind("/api/v1/blueprints");
-    endpoint.responded(MethodLabel::Get, 200, took);
+    endpoint.responded(MethodLabel::Get, 200, duration);
     endpoint.request_size(MethodLabel::Get, 0);
     endpoint.response_size(MethodLabel::Get, 1_500);
 
@@ -20,7 +20,7 @@ pub(crate) fn record_everything(recorders: &Recorders) {
         model: "qwen",
         operation: "chat",
         status: "success",
-        duration: Some(took),
+        duration: Some(duration),
         tokens_generated: 300,
         tokens_consumed: 40,
     });
@@ -29,10 +29,10 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.blueprint.set_resources("web", 8);
     recorders.blueprint.add_validation_errors(2);
 
-    recorders.deployment.operation("create", "success", Some(took));
+    recorders.deployment.operation("create", "success", Some(duration));
     recorders.deployment.set_active(1);
 
-    recorders.tool.execution("scale", "success", Some(took));
+    recorders.tool.execution("scale", "success", Some(duration));
 
     drop(recorders.system.connection_opened(ConnectionKind::Http));
     recorders.system.set_reported_connections(ConnectionKind::WebSocket, 5);
@@ -47,14 +47,14 @@ pub(crate) fn record_everything(recorders: &Recorders) {
             limit.record(*outcome, *source);
         }
     }
-    recorders.decisions.check_duration(SourceLabel::Store, took);
+    recorders.decisions.check_duration(SourceLabel::Store, duration);
 
-    recorders.store.round_trip(RoundTripResult::Success, took, 17);
+    recorders.store.round_trip(RoundTripResult::Success, duration, 17);
     recorders.store.error(StoreErrorLabel::Timeout);
     recorders.store.set_breaker(BreakerLabel::Closed);
 
     let upstream = recorders.upstream.bind("http://alma:8000");
-    upstream.responded(200, took);
+    upstream.responded(200, duration);
     upstream.failed(UpstreamFailure::NotConnected);
 
     recorders.replica.reload(ReloadResult::Applied);

@@ -1,4 +1,4 @@
-//! Each recorder, read back.
+//! The values of each recorder, read back from a scrape.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,10 @@ use sluice_telemetry::{
     UpstreamFailure, catalogue,
 };
 
-use crate::{recording::record_everything, scrape, telemetry};
+use crate::{every_metric::record_everything, scrape, telemetry};
 
 #[test]
-fn every_metric_of_the_catalogue_appears_with_its_kind_help_and_labels() {
+fn every_metric_of_the_catalogue_is_rendered_with_its_kind_help_and_labels() {
     let telemetry = telemetry();
     record_everything(telemetry.recorders());
     let scrape = scrape(&telemetry);
@@ -43,7 +43,7 @@ fn every_metric_of_the_catalogue_appears_with_its_kind_help_and_labels() {
 }
 
 #[test]
-fn nothing_is_rendered_that_the_catalogue_does_not_know() {
+fn only_metrics_of_the_catalogue_are_rendered() {
     let telemetry = telemetry();
     record_everything(telemetry.recorders());
     let known: BTreeSet<&str> = catalogue().map(|metric| metric.name).collect();
@@ -53,7 +53,7 @@ fn nothing_is_rendered_that_the_catalogue_does_not_know() {
 }
 
 #[test]
-fn an_answered_request_is_counted_timed_and_measured() {
+fn a_request_is_counted_with_its_duration_and_sizes() {
     let telemetry = telemetry();
     let endpoint = telemetry.recorders().http.bind("/api/v1/blueprints");
     endpoint.responded(MethodLabel::Post, 201, Duration::from_millis(30));
@@ -84,7 +84,7 @@ fn an_answered_request_is_counted_timed_and_measured() {
 }
 
 #[test]
-fn a_method_is_known_by_its_exact_name() {
+fn a_method_is_recognized_by_its_exact_name() {
     assert_eq!(MethodLabel::from_name("GET"), MethodLabel::Get);
     assert_eq!(MethodLabel::from_name("get"), MethodLabel::Other);
     assert_eq!(MethodLabel::from_name("BREW"), MethodLabel::Other);
@@ -94,7 +94,7 @@ fn a_method_is_known_by_its_exact_name() {
 }
 
 #[test]
-fn an_endpoint_bound_twice_is_one_series() {
+fn an_endpoint_bound_twice_has_one_series() {
     let telemetry = telemetry();
     telemetry.recorders().http.bind("/a").responded(MethodLabel::Get, 200, Duration::ZERO);
     telemetry.recorders().http.bind("/a").responded(MethodLabel::Get, 200, Duration::ZERO);
@@ -126,7 +126,7 @@ fn a_decision_is_counted_by_limit_outcome_and_source() {
 }
 
 #[test]
-fn a_bound_limit_is_there_before_its_first_decision() {
+fn a_bound_limit_has_series_before_its_first_decision() {
     let telemetry = telemetry();
     let _limit = telemetry.recorders().decisions.bind("org-writes");
     let scrape = scrape(&telemetry);
@@ -138,7 +138,7 @@ fn a_bound_limit_is_there_before_its_first_decision() {
 }
 
 #[test]
-fn counts_outlive_the_handle_they_were_recorded_through() {
+fn counts_survive_the_recorder_that_recorded_them() {
     let telemetry = telemetry();
     let limit = telemetry.recorders().decisions.bind("org-writes");
     limit.denied(SourceLabel::Store);
@@ -149,7 +149,7 @@ fn counts_outlive_the_handle_they_were_recorded_through() {
 }
 
 #[test]
-fn a_check_is_timed_by_source() {
+fn the_duration_of_a_check_is_measured_by_source() {
     let telemetry = telemetry();
     telemetry.recorders().decisions.check_duration(SourceLabel::Local, Duration::from_nanos(300));
     telemetry.recorders().decisions.check_duration(SourceLabel::Store, Duration::from_micros(700));
@@ -163,7 +163,7 @@ fn a_check_is_timed_by_source() {
 }
 
 #[test]
-fn a_round_trip_is_counted_timed_and_its_checks_measured() {
+fn a_round_trip_is_counted_with_its_duration_and_checks() {
     let telemetry = telemetry();
     telemetry.recorders().store.round_trip(RoundTripResult::Success, Duration::from_millis(1), 40);
     telemetry.recorders().store.round_trip(RoundTripResult::Failure, Duration::from_millis(25), 2);
@@ -179,18 +179,18 @@ fn a_round_trip_is_counted_timed_and_its_checks_measured() {
 }
 
 #[test]
-fn an_upstream_is_counted_by_what_came_of_its_requests_and_is_well_until_it_is_not() {
+fn requests_to_an_upstream_are_counted_by_result_and_its_health_is_shown() {
     let telemetry = telemetry();
     let upstream = telemetry.recorders().upstream.bind("http://alma:8000");
-    let well =
+    let healthy =
         || scrape(&telemetry).value("sluice_upstream_healthy", &[("upstream", "http://alma:8000")]);
-    assert_eq!(well(), Some(1.0));
+    assert_eq!(healthy(), Some(1.0));
     for status in [101, 204, 304, 404, 429, 503, 999] {
         upstream.responded(status, Duration::from_millis(1));
     }
     upstream.failed(UpstreamFailure::TimedOut);
     upstream.set_healthy(false);
-    assert_eq!(well(), Some(0.0));
+    assert_eq!(healthy(), Some(0.0));
     let scrape = scrape(&telemetry);
     for (result, count) in [
         ("2xx", 2.0),
@@ -212,26 +212,26 @@ fn an_upstream_is_counted_by_what_came_of_its_requests_and_is_well_until_it_is_n
     assert_eq!(
         scrape.value("sluice_upstream_response_duration_seconds_count", &labels),
         Some(7.0),
-        "without an answer there is no time"
+        "a request without a response has no duration"
     );
 }
 
 #[test]
-fn a_failure_of_the_store_is_counted_by_kind() {
+fn an_error_of_the_store_is_counted_by_kind() {
     let telemetry = telemetry();
     telemetry.recorders().store.error(StoreErrorLabel::Refused);
     let scrape = scrape(&telemetry);
-    for fault in StoreErrorLabel::ALL {
-        let expected = f64::from(*fault == StoreErrorLabel::Refused);
+    for kind in StoreErrorLabel::ALL {
+        let expected = f64::from(*kind == StoreErrorLabel::Refused);
         assert_eq!(
-            scrape.value("sluice_store_errors_total", &[("kind", fault.as_str())]),
+            scrape.value("sluice_store_errors_total", &[("kind", kind.as_str())]),
             Some(expected)
         );
     }
 }
 
 #[test]
-fn what_an_outage_leaves_behind_is_told_from_the_start() {
+fn the_metrics_of_an_outage_have_values_from_the_start() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().store;
     let names = [
@@ -239,21 +239,21 @@ fn what_an_outage_leaves_behind_is_told_from_the_start() {
         "sluice_store_charged_tokens_total",
         "sluice_store_dropped_tokens_total",
     ];
-    let told = || {
+    let values = || {
         let scrape = scrape(&telemetry);
         names.map(|name| scrape.value(name, &[]))
     };
-    assert_eq!(told(), [Some(0.0); 3]);
+    assert_eq!(values(), [Some(0.0); 3]);
     recorder.set_owed_buckets(9);
     recorder.set_owed_buckets(2);
     recorder.add_charged_tokens(3);
     recorder.add_charged_tokens(4);
     recorder.add_dropped_tokens(5);
-    assert_eq!(told(), [2.0, 7.0, 5.0].map(Some));
+    assert_eq!(values(), [2.0, 7.0, 5.0].map(Some));
 }
 
 #[test]
-fn the_breaker_is_in_one_state() {
+fn the_breaker_is_in_exactly_one_state() {
     let telemetry = telemetry();
     let expect = |state: BreakerLabel| {
         let scrape = scrape(&telemetry);
@@ -273,7 +273,7 @@ fn the_breaker_is_in_one_state() {
 }
 
 #[test]
-fn a_limited_request_is_counted_by_endpoint() {
+fn a_denied_request_is_counted_by_endpoint() {
     let telemetry = telemetry();
     let hits = telemetry.recorders().rate_limit.bind("/api");
     assert_eq!(
@@ -288,7 +288,7 @@ fn a_limited_request_is_counted_by_endpoint() {
 }
 
 #[test]
-fn a_request_to_a_language_model_is_counted_with_its_time_and_tokens() {
+fn a_request_to_a_language_model_is_counted_with_its_duration_and_tokens() {
     let telemetry = telemetry();
     let request = LlmRequest {
         model: "qwen",
@@ -319,7 +319,7 @@ fn a_request_to_a_language_model_is_counted_with_its_time_and_tokens() {
 }
 
 #[test]
-fn work_on_a_blueprint_is_counted_and_its_resources_told() {
+fn operations_on_a_blueprint_are_counted_and_its_resources_shown() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().blueprint;
     assert_eq!(scrape(&telemetry).value("blueprint_validation_errors_total", &[]), Some(0.0));
@@ -335,7 +335,7 @@ fn work_on_a_blueprint_is_counted_and_its_resources_told() {
 }
 
 #[test]
-fn a_deployment_is_counted_timed_and_active_meanwhile() {
+fn deployments_are_counted_with_their_duration_and_the_active_ones_shown() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().deployment;
     recorder.set_active(2);
@@ -356,7 +356,7 @@ fn a_deployment_is_counted_timed_and_active_meanwhile() {
 }
 
 #[test]
-fn an_executed_tool_is_counted_and_timed() {
+fn an_execution_of_a_tool_is_counted_with_its_duration() {
     let telemetry = telemetry();
     telemetry.recorders().tool.execution("scale", "success", Some(Duration::from_millis(200)));
     telemetry.recorders().tool.execution("scale", "error", None);
@@ -396,7 +396,7 @@ fn a_connection_is_open_until_it_is_dropped() {
 }
 
 #[test]
-fn what_applications_report_stands_beside_the_replicas_own() {
+fn reported_connections_are_shown_beside_the_replicas_own() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().system;
     let fleet = [("kind", "websocket"), ("scope", "fleet")];
@@ -415,21 +415,21 @@ fn what_applications_report_stands_beside_the_replicas_own() {
 }
 
 #[test]
-fn a_hit_rate_lies_between_nothing_and_all() {
+fn a_hit_rate_is_clamped_to_the_range_from_0_to_1() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().system;
-    for (cache, share, told) in [("a", 0.25, 0.25), ("b", 1.5, 1.0), ("c", -1.0, 0.0)] {
+    for (cache, share, shown) in [("a", 0.25, 0.25), ("b", 1.5, 1.0), ("c", -1.0, 0.0)] {
         recorder.set_cache_hit_rate(cache, share);
-        assert_eq!(scrape(&telemetry).value("cache_hit_rate", &[("cache", cache)]), Some(told));
+        assert_eq!(scrape(&telemetry).value("cache_hit_rate", &[("cache", cache)]), Some(shown));
     }
     recorder.set_cache_hit_rate("a", f64::NAN);
     assert_eq!(scrape(&telemetry).value("cache_hit_rate", &[("cache", "a")]), Some(0.25));
 }
 
 #[test]
-fn a_replica_tells_its_build_its_fleet_and_its_reloads() {
+fn a_replica_shows_its_build_its_fleet_and_its_reloads() {
     let build = BuildInfo::new("1.2.3", "abc");
-    let telemetry = Telemetry::builder().build_info(build).build().expect("the parts are sound");
+    let telemetry = Telemetry::builder().build_info(build).build().expect("the set-up is valid");
     telemetry.recorders().replica.set_live_replicas(3);
     telemetry.recorders().replica.reload(ReloadResult::Refused);
     let scrape = scrape(&telemetry);
@@ -444,21 +444,21 @@ fn a_replica_tells_its_build_its_fleet_and_its_reloads() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_process_tells_what_it_uses() {
+fn the_process_shows_the_resources_that_it_uses() {
     let telemetry = telemetry();
     let now =
-        SystemTime::now().duration_since(UNIX_EPOCH).expect("the epoch is over").as_secs_f64();
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("now is after the epoch").as_secs_f64();
     let scrape = scrape(&telemetry);
-    let value = |name| scrape.value(name, &[]).expect("the kernel tells it");
+    let value = |name| scrape.value(name, &[]).expect("the kernel provides the value");
     assert!(value("process_cpu_seconds_total") >= 0.0);
     assert!(value("process_resident_memory_bytes") > 100_000.0);
     assert!(value("process_open_fds") >= 3.0);
-    // Within a day of now: the test did not start before the clock was set, nor run for long.
+    // A day's difference is allowed, because the clock may be set while the test runs.
     assert!((now - value("process_start_time_seconds")).abs() < 86_400.0);
 }
 
 #[test]
-fn two_set_ups_share_nothing() {
+fn two_set_ups_are_independent() {
     let (one, other) = (telemetry(), telemetry());
     one.recorders().rate_limit.bind("/api").hit();
     assert_eq!(scrape(&one).value("rate_limit_hits_total", &[("endpoint", "/api")]), Some(1.0));
@@ -466,7 +466,7 @@ fn two_set_ups_share_nothing() {
 }
 
 #[test]
-fn disabled_recorders_take_everything_and_keep_nothing() {
+fn disabled_recorders_record_nothing() {
     let telemetry = telemetry();
     record_everything(&Recorders::disabled());
     let scrape = scrape(&telemetry);
@@ -475,10 +475,29 @@ fn disabled_recorders_take_everything_and_keep_nothing() {
 }
 
 #[test]
-fn recording_after_a_shutdown_is_harmless() {
+fn recording_after_a_shutdown_has_no_effect() {
     let telemetry = telemetry();
     let limit = telemetry.recorders().decisions.bind("org-writes");
     telemetry.shutdown().expect("nothing is left to send");
     limit.record(OutcomeLabel::Denied, SourceLabel::Store);
     record_everything(telemetry.recorders());
+}
+
+#[test]
+fn names_are_rendered_unchanged_and_nothing_is_added() {
+    let telemetry = telemetry();
+    telemetry.recorders().rate_limit.bind("/api").hit();
+    let text = telemetry.prometheus().render().expect("the metrics render");
+    assert!(text.contains("\nrate_limit_hits_total{endpoint=\"/api\"} 1\n"), "{text}");
+    for added in ["otel_scope", "target_info", "_total_total"] {
+        assert!(!text.contains(added), "{added} is in {text}");
+    }
+}
+
+#[test]
+fn a_label_value_is_escaped() {
+    let telemetry = telemetry();
+    telemetry.recorders().rate_limit.bind("/a\"b\\c\nd").hit();
+    let text = telemetry.prometheus().render().expect("the metrics render");
+    assert!(text.contains(r#"rate_limit_hits_total{endpoint="/a\"b\\c\nd"} 1"#), "{text}");
 }

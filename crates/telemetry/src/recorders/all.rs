@@ -1,0 +1,81 @@
+//! All recorders together.
+
+use opentelemetry::metrics::{Meter, MeterProvider, NoopMeterProvider};
+
+#[cfg(target_os = "linux")]
+use super::process;
+use super::{
+    blueprint::BlueprintRecorder,
+    custom::CustomRecorder,
+    decisions::DecisionRecorder,
+    deployment::DeploymentRecorder,
+    http::HttpRecorder,
+    llm::LlmRecorder,
+    rate_limit::RateLimitRecorder,
+    replica::{BuildInfo, ReplicaRecorder},
+    store::StoreRecorder,
+    system::SystemRecorder,
+    tool::ToolRecorder,
+    upstream::UpstreamRecorder,
+};
+
+/// All recorders. Cheap to clone; clones record into the same series.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Recorders {
+    /// HTTP requests.
+    pub http: HttpRecorder,
+    /// Requests to language models.
+    pub llm: LlmRecorder,
+    /// Operations on blueprints.
+    pub blueprint: BlueprintRecorder,
+    /// Deployments.
+    pub deployment: DeploymentRecorder,
+    /// Executions of tools.
+    pub tool: ToolRecorder,
+    /// Metrics that the configuration declares.
+    pub custom: CustomRecorder,
+    /// Denied requests, by endpoint.
+    pub rate_limit: RateLimitRecorder,
+    /// Connections and caches.
+    pub system: SystemRecorder,
+    /// Decisions, by limit.
+    pub decisions: DecisionRecorder,
+    /// Round trips to the store.
+    pub store: StoreRecorder,
+    /// Requests to the gateway's upstreams.
+    pub upstream: UpstreamRecorder,
+    /// This replica and its fleet.
+    pub replica: ReplicaRecorder,
+}
+
+impl Recorders {
+    /// Creates recorders that record on `meter`, for a program that sets up OpenTelemetry itself.
+    /// Every other program uses [`Telemetry`](crate::Telemetry), which also bounds the memory that
+    /// each metric can take.
+    #[must_use]
+    pub fn new(meter: &Meter, build: &BuildInfo) -> Self {
+        #[cfg(target_os = "linux")]
+        process::observe(meter);
+        Self {
+            http: HttpRecorder::new(meter),
+            llm: LlmRecorder::new(meter),
+            blueprint: BlueprintRecorder::new(meter),
+            deployment: DeploymentRecorder::new(meter),
+            tool: ToolRecorder::new(meter),
+            custom: CustomRecorder::new(meter),
+            rate_limit: RateLimitRecorder::new(meter),
+            system: SystemRecorder::new(meter),
+            decisions: DecisionRecorder::new(meter),
+            store: StoreRecorder::new(meter),
+            upstream: UpstreamRecorder::new(meter),
+            replica: ReplicaRecorder::new(meter, build),
+        }
+    }
+
+    /// Creates recorders that record nothing.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self::new(&NoopMeterProvider::new().meter("disabled"), &BuildInfo::default())
+    }
+}
