@@ -3,10 +3,8 @@
 use std::{sync::Mutex, time::Duration};
 
 use sluice_core::{Check, Decision};
-use sluice_store::{Fleet, MemoryStore, Replica, Store, StoreError, StoreFuture};
+use sluice_store::{MemoryStore, Store, StoreError, StoreFuture};
 use tokio::sync::Semaphore;
-
-type Answered<'a, T> = StoreFuture<'a, Result<T, StoreError>>;
 
 /// Remembers of how many checks each question was.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ impl<S> Counted<S> {
 }
 
 impl<S: Store> Store for Counted<S> {
-    fn decide<'a>(&'a self, check: &'a Check) -> Answered<'a, Decision> {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         self.asked(1);
         self.inner.decide(check)
     }
@@ -41,18 +39,6 @@ impl<S: Store> Store for Counted<S> {
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
         self.asked(checks.len());
         self.inner.decide_all(checks)
-    }
-
-    fn probe(&self) -> Answered<'_, ()> {
-        self.inner.probe()
-    }
-
-    fn announce<'a>(&'a self, replica: &'a Replica) -> Answered<'a, Fleet> {
-        self.inner.announce(replica)
-    }
-
-    fn depart<'a>(&'a self, replica: &'a Replica) -> Answered<'a, ()> {
-        self.inner.depart(replica)
     }
 }
 
@@ -80,31 +66,12 @@ impl<C> Slow<C> {
 }
 
 impl<C: sluice_store::Clock> Store for Slow<C> {
-    fn decide<'a>(&'a self, check: &'a Check) -> Answered<'a, Decision> {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         StoreFuture::pending(async {
             self.asked.add_permits(1);
             self.gate.acquire().await.expect("it is never closed").forget();
             self.inner.decide(check).await
         })
-    }
-
-    fn decide_all<'a>(
-        &'a self,
-        checks: &'a [Check],
-    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        self.inner.decide_all(checks)
-    }
-
-    fn probe(&self) -> Answered<'_, ()> {
-        self.inner.probe()
-    }
-
-    fn announce<'a>(&'a self, replica: &'a Replica) -> Answered<'a, Fleet> {
-        self.inner.announce(replica)
-    }
-
-    fn depart<'a>(&'a self, replica: &'a Replica) -> Answered<'a, ()> {
-        self.inner.depart(replica)
     }
 }
 
@@ -117,26 +84,7 @@ impl Away {
 }
 
 impl Store for Away {
-    fn decide<'a>(&'a self, _: &'a Check) -> Answered<'a, Decision> {
-        StoreFuture::ready(Err(Self::ERROR))
-    }
-
-    fn decide_all<'a>(
-        &'a self,
-        checks: &'a [Check],
-    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        StoreFuture::ready(checks.iter().map(|_| Err(Self::ERROR)).collect())
-    }
-
-    fn probe(&self) -> Answered<'_, ()> {
-        StoreFuture::ready(Err(Self::ERROR))
-    }
-
-    fn announce<'a>(&'a self, _: &'a Replica) -> Answered<'a, Fleet> {
-        StoreFuture::ready(Err(Self::ERROR))
-    }
-
-    fn depart<'a>(&'a self, _: &'a Replica) -> Answered<'a, ()> {
+    fn decide<'a>(&'a self, _: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         StoreFuture::ready(Err(Self::ERROR))
     }
 }

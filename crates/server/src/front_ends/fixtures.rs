@@ -10,7 +10,7 @@ use sluice::{
     stats::StatsCounters,
 };
 use sluice_core::{Check, Decision, Timestamp};
-use sluice_store::{Fleet, ManualClock, Replica, StoreError, StoreFuture};
+use sluice_store::{ManualClock, Replica, StoreError, StoreFuture};
 
 use super::{HttpDoors, envoy_rls::EnvoyRls};
 use crate::{
@@ -120,22 +120,7 @@ impl Store for Away {
         StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 
-    fn decide_all<'a>(
-        &'a self,
-        checks: &'a [Check],
-    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        StoreFuture::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
-    }
-
     fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
-        StoreFuture::ready(Err(StoreError::BreakerOpen))
-    }
-
-    fn announce<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
-        StoreFuture::ready(Err(StoreError::BreakerOpen))
-    }
-
-    fn depart<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 }

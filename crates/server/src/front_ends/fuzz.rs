@@ -16,7 +16,7 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 use sluice::{MemoryStore, Policy, Store};
 use sluice_core::{Action, Check, Decision, OnStoreFailure, Tagger, Timestamp};
-use sluice_store::{Fleet, ManualClock, Replica, StoreError, StoreFuture};
+use sluice_store::{ManualClock, StoreError, StoreFuture};
 use tonic::Code as Rpc;
 
 use super::{
@@ -97,32 +97,6 @@ impl Store for Watched {
             self.remember(check, &decision);
             decision
         })
-    }
-
-    fn decide_all<'a>(
-        &'a self,
-        checks: &'a [Check],
-    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        StoreFuture::pending(async move {
-            let decisions = self.store.decide_all(checks).await;
-            checks
-                .iter()
-                .zip(&decisions)
-                .for_each(|(check, decision)| self.remember(check, decision));
-            decisions
-        })
-    }
-
-    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
-        self.store.probe()
-    }
-
-    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
-        self.store.announce(replica)
-    }
-
-    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
-        self.store.depart(replica)
     }
 }
 

@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::StatusCode;
 use serde_json::Value;
 use sluice::{MemoryStore, Policy, Recorders, Store};
-use sluice_store::{Fleet, Replica, StoreError, StoreFuture};
+use sluice_store::{StoreError, StoreFuture};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, Semaphore, oneshot},
@@ -287,24 +287,5 @@ impl Store for Gated {
             let _let_through = self.gate.acquire().await.unwrap();
             self.store.decide(check).await
         })
-    }
-
-    fn decide_all<'a>(
-        &'a self,
-        _: &'a [sluice_core::Check],
-    ) -> StoreFuture<'a, Vec<Result<sluice::Decision, StoreError>>> {
-        StoreFuture::pending(pending())
-    }
-
-    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
-        StoreFuture::ready(Ok(()))
-    }
-
-    fn announce<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
-        StoreFuture::ready(Ok(Fleet::default()))
-    }
-
-    fn depart<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
-        StoreFuture::ready(Ok(()))
     }
 }

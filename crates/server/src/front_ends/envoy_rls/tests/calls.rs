@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use sluice::Telemetry;
 use sluice_core::{Check, Decision};
-use sluice_store::{Fleet, Replica, StoreError, StoreFuture};
+use sluice_store::{StoreError, StoreFuture};
 
 use super::*;
 use crate::front_ends::envoy_rls::messages::CurrentLimit;
@@ -465,25 +465,6 @@ impl Store for Away {
         assert!(
             check.parts().iter().all(|part| part.limit.on_store_failure() == OnStoreFailure::Error)
         );
-        StoreFuture::ready(Err(StoreError::BreakerOpen))
-    }
-
-    fn decide_all<'a>(
-        &'a self,
-        checks: &'a [Check],
-    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        StoreFuture::ready(checks.iter().map(|_| Err(StoreError::BreakerOpen)).collect())
-    }
-
-    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
-        StoreFuture::ready(Err(StoreError::BreakerOpen))
-    }
-
-    fn announce<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
-        StoreFuture::ready(Err(StoreError::BreakerOpen))
-    }
-
-    fn depart<'a>(&'a self, _: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         StoreFuture::ready(Err(StoreError::BreakerOpen))
     }
 }
