@@ -1,14 +1,13 @@
 //! `cargo xtask bench`.
 
-use crate::install;
 use crate::report::Report;
 use crate::shell::cargo;
-use crate::tools::TOOLS;
+use crate::tools::{Install, TOOLS, install};
 
 /// One bench target of the workspace.
 #[derive(Debug, PartialEq, Eq)]
 struct Bench {
-    /// What a person types, and the target's name in its package.
+    /// The name on the command line, and the target's name in its package.
     name: &'static str,
     package: &'static str,
     /// What it measures, and against what.
@@ -25,7 +24,8 @@ const BENCHES: &[Bench] = &[
     Bench {
         name: "redis",
         package: "sluice-store",
-        about: "Redis' processor time a decision, against one pipelined script call per decision; bytes a bucket in Redis",
+        about: "Redis' processor time a decision, against one pipelined script call per decision; \
+                bytes a bucket in Redis",
     },
     Bench {
         name: "http",
@@ -69,7 +69,8 @@ pub(crate) fn run(report: &mut Report, name: Option<&str>) {
         Ok(chosen) => chosen,
         Err(problem) => return report.fail("bench", problem),
     };
-    install::ensure(report, TOOLS);
+    let redis: Vec<_> = TOOLS.iter().filter(|tool| tool.name == "redis-server").collect();
+    install(report, &redis, Install::InOwnDirectory);
     for bench in chosen {
         println!("\n{}: {}", bench.name, bench.about);
         report.run(cargo(&["bench", "--package", bench.package, "--bench", bench.name]));
@@ -82,7 +83,7 @@ fn choose<'a>(benches: &'a [Bench], name: Option<&str>) -> Result<Vec<&'a Bench>
         benches.iter().filter(|bench| name.is_none_or(|name| bench.name == name)).collect();
     match (chosen.is_empty(), name) {
         (false, _) => Ok(chosen),
-        (true, None) => Err("there are no benchmarks yet".to_owned()),
+        (true, None) => Err("there are no benchmarks".to_owned()),
         (true, Some(name)) => {
             let names: Vec<_> = benches.iter().map(|bench| bench.name).collect();
             Err(format!("there is no benchmark `{name}`; there are: {}", names.join(", ")))
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn the_error_for_an_unknown_name_lists_the_known_ones() {
         assert_eq!(
             choose(SOME, Some("rdis")).unwrap_err(),
             "there is no benchmark `rdis`; there are: memory, redis"

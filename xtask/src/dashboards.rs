@@ -3,8 +3,8 @@
 use crate::report::Report;
 use crate::shell::cargo;
 
-/// Where Grafana, and the Helm chart by a link, find them; a test compares what lies there with
-/// what would be written.
+/// Where Grafana and, through a link, the Helm chart find the dashboards. A test compares these
+/// files with what `crates/dashboards` writes.
 const DIRECTORY: &str = "deploy/grafana/dashboards";
 
 pub(crate) fn run(report: &mut Report) {

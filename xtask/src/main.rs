@@ -1,42 +1,53 @@
-//! The project's own commands, for people and for CI alike: `cargo xtask test | tools | lint | doc
-//! | dashboards | bench | ci`.
+//! The project's own commands, for people and for CI: `cargo xtask --help` lists them.
 //!
-//! Plain std, so that it builds in a moment on a machine that has Rust and nothing else.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
+//! It depends on nothing, so that it builds in a moment on a machine that has only Rust.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints to its terminal")]
 
 mod bench;
 mod dashboards;
 mod doc;
-mod install;
 mod lint;
 mod report;
 mod shell;
-mod tally;
 mod test;
 mod tools;
+mod workspace;
 
+use std::env;
 use std::process::ExitCode;
 
 use report::Report;
+use test::Selection;
+use tools::{Install, TOOLS};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [FILTER]   build and run every test, after installing the programs they need;
-                  with FILTER only the tests whose names contain it, and no doctests
-  tools           only install the programs that tests need
-  lint            formatting, clippy, and cargo-deny where it is installed
-  doc             the documentation, without a warning
-  dashboards      the Grafana dashboards of deploy/, from crates/dashboards
-  bench [NAME]    every benchmark, or the one of that name
-  ci              lint, doc, test";
+  test [-p PACKAGE] [NAME] [--install]
+                     Builds and runs tests: all of them, those of one package, or those whose
+                     name contains NAME. `cargo xtask test -p core` and `cargo xtask test bucket`
+                     take seconds once the workspace is built. Tests run real programs (Redis,
+                     Envoy, Prometheus). Prints what it will install and how much disk that takes,
+                     and installs only below .tools, without root. Tests whose program is missing
+                     are left out, and the summary lists their names. NAME alone installs nothing.
+  tools [--install]  Only installs the programs that tests run.
+  lint [--quick]     Checks the line width (100 columns), that no two files import each other, that
+                     crates depend on each other in one direction, the formatting, clippy, and
+                     cargo-deny where it is installed. --quick runs only what needs no build.
+  doc                Builds the documentation; a warning is an error.
+  dashboards         Writes the Grafana dashboards in deploy/, from crates/dashboards.
+  bench [NAME]       Runs every benchmark, or the one of that name.
+  ci                 Runs lint, doc and test --install, as CI does.
 
-/// What the caller asked for.
+--install also installs packages on this machine, with apt-get, if it may (root on Debian). With it,
+and where the environment variable CI is true, no test is left out: a missing program is a failure.";
+
+/// A command with its options.
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
-    Test { filter: Option<String> },
-    Tools,
-    Lint,
+    Test { selection: Selection, install: bool },
+    Tools { install: bool },
+    Lint { quick: bool },
     Doc,
     Dashboards,
     Bench { name: Option<String> },
@@ -45,7 +56,12 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<String> = env::args().skip(1).collect();
+    if let Some((test::RUN_TEST_BINARY, binary)) =
+        args.split_first().map(|(command, rest)| (command.as_str(), rest))
+    {
+        return test::run_test_binary(binary);
+    }
     match Task::parse(&args) {
         Ok(Task::Help) => {
             println!("{USAGE}");
@@ -61,41 +77,92 @@ fn main() -> ExitCode {
 
 impl Task {
     fn parse(args: &[String]) -> Result<Self, String> {
-        let (command, rest) = args.split_first().ok_or("which command?")?;
-        let (task, takes_one) = match command.as_str() {
-            "test" => (Self::Test { filter: rest.first().cloned() }, true),
-            "bench" => (Self::Bench { name: rest.first().cloned() }, true),
-            "tools" => (Self::Tools, false),
-            "lint" => (Self::Lint, false),
-            "doc" => (Self::Doc, false),
-            "dashboards" => (Self::Dashboards, false),
-            "ci" => (Self::Ci, false),
-            "help" | "-h" | "--help" => (Self::Help, false),
+        let (command, rest) = args.split_first().ok_or("a command is missing")?;
+        if rest.iter().any(|arg| arg == "--help" || arg == "-h") {
+            return Ok(Self::Help);
+        }
+        let mut rest = Arguments { command, left: rest.to_vec() };
+        let task = match command.as_str() {
+            "test" => Self::Test {
+                install: rest.take_flag("--install"),
+                selection: Selection {
+                    package: rest.take_value("-p", "--package")?,
+                    filter: rest.take_name(),
+                },
+            },
+            "tools" => Self::Tools { install: rest.take_flag("--install") },
+            "lint" => Self::Lint { quick: rest.take_flag("--quick") },
+            "doc" => Self::Doc,
+            "dashboards" => Self::Dashboards,
+            "bench" => Self::Bench { name: rest.take_name() },
+            "ci" => Self::Ci,
+            "help" | "-h" | "--help" => Self::Help,
             other => return Err(format!("there is no command `{other}`")),
         };
-        match rest.get(usize::from(takes_one)) {
-            Some(extra) => Err(format!("`{command}` does not know what to do with `{extra}`")),
-            None => Ok(task),
-        }
+        rest.finish()?;
+        Ok(task)
     }
 
     fn run(self, command_line: &str) -> ExitCode {
         let mut report = Report::new(format!("cargo xtask {command_line}"));
+        let in_ci = env::var("CI").is_ok_and(|value| value == "true");
+        let mode = |install| {
+            if install || in_ci { Install::Everything } else { Install::InOwnDirectory }
+        };
         match self {
-            Self::Test { filter } => test::run(&mut report, filter.as_deref()),
-            Self::Tools => install::ensure(&mut report, tools::TOOLS),
-            Self::Lint => lint::run(&mut report),
+            Self::Test { selection, install } => test::run(&mut report, &selection, mode(install)),
+            Self::Tools { install } => {
+                let tools: Vec<_> = TOOLS.iter().collect();
+                tools::install(&mut report, &tools, mode(install));
+            }
+            Self::Lint { quick } => lint::run(&mut report, quick),
             Self::Doc => doc::run(&mut report),
             Self::Dashboards => dashboards::run(&mut report),
             Self::Bench { name } => bench::run(&mut report, name.as_deref()),
             Self::Ci => {
-                lint::run(&mut report);
+                lint::run(&mut report, false);
                 doc::run(&mut report);
-                test::run(&mut report, None);
+                test::run(&mut report, &Selection::default(), Install::Everything);
             }
             Self::Help => {}
         }
         report.close()
+    }
+}
+
+/// What follows a command and was not read yet.
+struct Arguments<'a> {
+    command: &'a str,
+    left: Vec<String>,
+}
+
+impl Arguments<'_> {
+    fn take_flag(&mut self, flag: &str) -> bool {
+        let position = self.left.iter().position(|arg| arg == flag);
+        position.map(|position| self.left.remove(position)).is_some()
+    }
+
+    fn take_value(&mut self, short: &str, long: &str) -> Result<Option<String>, String> {
+        let Some(position) = self.left.iter().position(|arg| arg == short || arg == long) else {
+            return Ok(None);
+        };
+        let option = self.left.remove(position);
+        if position == self.left.len() {
+            return Err(format!("`{option}` needs a value"));
+        }
+        Ok(Some(self.left.remove(position)))
+    }
+
+    fn take_name(&mut self) -> Option<String> {
+        let position = self.left.iter().position(|arg| !arg.starts_with('-'))?;
+        Some(self.left.remove(position))
+    }
+
+    fn finish(self) -> Result<(), String> {
+        match self.left.first() {
+            Some(extra) => Err(format!("`{}` does not accept `{extra}`", self.command)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -107,25 +174,40 @@ mod tests {
         Task::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
+    fn test(package: Option<&str>, filter: Option<&str>, install: bool) -> Result<Task, String> {
+        let (package, filter) = (package.map(str::to_owned), filter.map(str::to_owned));
+        Ok(Task::Test { selection: Selection { package, filter }, install })
+    }
+
     #[test]
     fn every_command_of_the_usage_is_known() {
-        assert_eq!(parse("test"), Ok(Task::Test { filter: None }));
-        assert_eq!(parse("test bucket"), Ok(Task::Test { filter: Some("bucket".into()) }));
-        assert_eq!(parse("tools"), Ok(Task::Tools));
-        assert_eq!(parse("lint"), Ok(Task::Lint));
+        assert_eq!(parse("test"), test(None, None, false));
+        assert_eq!(parse("test bucket"), test(None, Some("bucket"), false));
+        assert_eq!(parse("test -p core"), test(Some("core"), None, false));
+        assert_eq!(
+            parse("test --install bucket --package core"),
+            test(Some("core"), Some("bucket"), true)
+        );
+        assert_eq!(parse("tools"), Ok(Task::Tools { install: false }));
+        assert_eq!(parse("tools --install"), Ok(Task::Tools { install: true }));
+        assert_eq!(parse("lint"), Ok(Task::Lint { quick: false }));
+        assert_eq!(parse("lint --quick"), Ok(Task::Lint { quick: true }));
         assert_eq!(parse("doc"), Ok(Task::Doc));
         assert_eq!(parse("dashboards"), Ok(Task::Dashboards));
         assert_eq!(parse("bench"), Ok(Task::Bench { name: None }));
         assert_eq!(parse("bench redis"), Ok(Task::Bench { name: Some("redis".into()) }));
         assert_eq!(parse("ci"), Ok(Task::Ci));
-        assert_eq!(parse("--help"), Ok(Task::Help));
+        for line in ["--help", "help", "test --help", "lint -h"] {
+            assert_eq!(parse(line), Ok(Task::Help), "{line}");
+        }
     }
 
     #[test]
-    fn what_is_not_understood_is_named() {
-        assert_eq!(parse(""), Err("which command?".into()));
+    fn an_unknown_argument_is_named() {
+        assert_eq!(parse(""), Err("a command is missing".into()));
         assert_eq!(parse("tset"), Err("there is no command `tset`".into()));
-        assert_eq!(parse("lint --fix"), Err("`lint` does not know what to do with `--fix`".into()));
-        assert_eq!(parse("test one two"), Err("`test` does not know what to do with `two`".into()));
+        assert_eq!(parse("lint --fix"), Err("`lint` does not accept `--fix`".into()));
+        assert_eq!(parse("test one two"), Err("`test` does not accept `two`".into()));
+        assert_eq!(parse("test -p"), Err("`-p` needs a value".into()));
     }
 }

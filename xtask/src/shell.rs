@@ -1,4 +1,4 @@
-//! Commands of this workspace, and how they look to a person.
+//! Commands that run in this workspace, and how they are printed.
 
 use std::env;
 use std::ffi::OsStr;
@@ -21,8 +21,8 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
 /// Cargo with these arguments, as if typed into a shell.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // `cargo run` tells us about our own package; build scripts that watch these variables (ring's
-    // does) would take that for a change, and be built anew after every plain `cargo test`.
+    // `cargo run` sets variables that describe our own package. Build scripts that watch them
+    // (ring's does) would see a change, and would run again after every plain `cargo test`.
     for (name, _) in env::vars_os().filter(|(name, _)| describes_a_package(&name.to_string_lossy()))
     {
         command.env_remove(name);
@@ -31,7 +31,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// Whether a command runs and succeeds, its output aside: the way to ask for an optional tool.
+/// Whether a command runs and succeeds; its output is discarded. Finds out if a tool is installed.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
@@ -41,8 +41,8 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// The command as a person would type it: the variables set on it, the program's name, the
-/// arguments.
+/// Returns the command as it would be typed in a shell: the variables set on it, the program's name,
+/// the arguments.
 pub(crate) fn shown(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = value?;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn cargo_is_not_told_about_xtask() {
+    fn cargo_does_not_see_the_package_of_xtask() {
         for variable in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
             assert!(describes_a_package(variable), "{variable}");
         }
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_does_not_succeed() {
+    fn a_program_that_does_not_exist_does_not_succeed() {
         assert!(!succeeds(&mut program("no-such-program-anywhere")));
         assert!(succeeds(&mut program("true")));
         assert!(!succeeds(&mut program("false")));
     }
 
     #[test]
-    fn the_root_holds_the_workspace() {
+    fn the_root_contains_the_workspace() {
         assert!(root().join("Cargo.lock").is_file());
     }
 }

@@ -1,24 +1,24 @@
-//! Where the programs that tests run are found.
+//! Finds the programs that tests run.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 /// A program that tests run but that Cargo cannot build.
 ///
-/// It is looked for in an environment variable that holds its path, in `PATH`, and in `.tools/bin`
-/// of the workspace, where `cargo xtask test` puts what it installs.
+/// The search looks at an environment variable that contains its path, in `PATH`, and in the
+/// workspace's `.tools/bin`, where `cargo xtask test` installs programs.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     /// The file's name, `redis-server`.
     pub name: &'static str,
     /// The environment variable that overrides the search, `SLUICE_REDIS_SERVER`.
     pub variable: &'static str,
-    /// What a person types to have it.
+    /// The command that installs it.
     pub remedy: &'static str,
 }
 
 impl Program {
-    /// The program's path.
+    /// Returns the program's path.
     ///
     /// # Panics
     /// When it is not found; the message says how to install it.
@@ -28,24 +28,13 @@ impl Program {
         match self.find(env::var_os(self.variable).map(PathBuf::from), &search_path()) {
             Ok(path) => path,
             Err(problem) => panic!(
-                "{problem}\n  let the project install it:  cargo xtask test\n  or do it yourself:           {}\n  or name it:                  {}=/path/to/{}",
+                "{problem}\n  \
+                 let the project install it:  cargo xtask tools\n  \
+                 or install it yourself:      {}\n  \
+                 or set its path:             {}=/path/to/{}",
                 self.remedy, self.variable, self.name
             ),
         }
-    }
-
-    /// The program's path, for a test that can do without it; `None` when it is not installed.
-    ///
-    /// # Panics
-    /// When the variable names something that is not a file.
-    #[must_use]
-    #[track_caller]
-    pub fn installed(&self) -> Option<PathBuf> {
-        let named = env::var_os(self.variable).map(PathBuf::from);
-        if named.is_some() {
-            return Some(self.path());
-        }
-        self.find(named, &search_path()).ok()
     }
 
     fn find(&self, named: Option<PathBuf>, directories: &[PathBuf]) -> Result<PathBuf, String> {
@@ -82,7 +71,7 @@ mod tests {
     };
 
     #[test]
-    fn the_first_directory_that_holds_the_program_wins() {
+    fn the_first_directory_that_contains_the_program_is_used() {
         let (empty, first, second) = (
             tempfile::tempdir().unwrap(),
             tempfile::tempdir().unwrap(),
@@ -96,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_program_comes_before_any_directory() {
+    fn a_path_in_the_variable_comes_before_every_directory() {
         let directory = tempfile::tempdir().unwrap();
         let (named, other) = (directory.path().join("mine"), directory.path().join("redis-server"));
         for path in [&named, &other] {
@@ -106,22 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn a_named_program_that_is_not_there_is_refused_rather_than_searched_for() {
+    fn a_wrong_path_in_the_variable_is_an_error() {
         let problem =
             PROGRAM.find(Some("/nowhere/redis-server".into()), &search_path()).unwrap_err();
         assert_eq!(problem, "SLUICE_REDIS_SERVER is /nowhere/redis-server, which is not a file");
-    }
-
-    #[test]
-    fn a_program_that_is_not_installed_is_none() {
-        let nowhere = Program {
-            name: "no-such-program-anywhere",
-            variable: "SLUICE_NO_SUCH_PROGRAM",
-            remedy: "",
-        };
-        assert_eq!(nowhere.installed(), None);
-        let shell = Program { name: "sh", variable: "SLUICE_NO_SUCH_PROGRAM", remedy: "" };
-        assert!(shell.installed().is_some_and(|path| path.is_file()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::workspace;
+use crate::workspace;
 
 /// The crates of the service, the lowest level first: a crate depends only on lower levels.
 const LEVELS: &[&[&str]] = &[

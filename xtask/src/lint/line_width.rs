@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::workspace;
+use crate::workspace;
 
 const MAX_COLUMNS: usize = 100;
 const EXTENSIONS: &[&str] = &["rs", "lua", "py", "sh", "toml", "yaml"];

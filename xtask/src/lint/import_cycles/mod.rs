@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use self::graph::Imports;
 use self::modules::Crate;
-use super::workspace;
+use crate::workspace;
 
 /// Returns one finding for each group of files that import each other, with the names they import.
 ///

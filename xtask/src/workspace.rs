@@ -9,11 +9,24 @@ const NOT_OURS: &[&str] = &[".git", ".tools", ".venv", "node_modules", "target"]
 
 /// A directory with a `Cargo.toml` that names a package.
 #[derive(Debug)]
-pub(super) struct Package {
+pub(crate) struct Package {
     /// The directory, relative to the workspace's root.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// The text of its `Cargo.toml`.
-    pub(super) manifest: String,
+    pub(crate) manifest: String,
+}
+
+impl Package {
+    /// Returns the package's name.
+    pub(crate) fn name(&self) -> &str {
+        let name = self.manifest.lines().find_map(|line| line.strip_prefix("name = "));
+        name.unwrap_or_default().trim_matches('"')
+    }
+
+    /// Whether the package has a library, and so documentation tests.
+    pub(crate) fn has_library(&self, root: &Path) -> bool {
+        root.join(&self.directory).join("src/lib.rs").is_file()
+    }
 }
 
 /// Returns the files that belong to the repository, relative to `root` and sorted.
@@ -22,7 +35,7 @@ pub(super) struct Package {
 ///
 /// # Errors
 /// When neither way can read the tree.
-pub(super) fn files(root: &Path) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = match tracked_files(root) {
         Some(files) => files,
         None => walk(root).map_err(|error| format!("{}: {error}", root.display()))?,
@@ -35,7 +48,7 @@ pub(super) fn files(root: &Path) -> Result<Vec<PathBuf>, String> {
 ///
 /// # Errors
 /// When a directory or a `Cargo.toml` cannot be read.
-pub(super) fn packages(root: &Path) -> Result<Vec<Package>, String> {
+pub(crate) fn packages(root: &Path) -> Result<Vec<Package>, String> {
     let mut directories = vec![PathBuf::from("tests"), PathBuf::from("xtask")];
     let entries = fs::read_dir(root.join("crates")).map_err(|error| format!("crates: {error}"))?;
     for entry in entries {
@@ -53,6 +66,25 @@ pub(super) fn packages(root: &Path) -> Result<Vec<Package>, String> {
             Ok(Package { directory, manifest })
         })
         .collect()
+}
+
+/// Finds a package by its name, by its name without `sluice-`, or by its directory's name.
+///
+/// # Errors
+/// When there is none, with the names there are.
+pub(crate) fn package(root: &Path, name: &str) -> Result<Package, String> {
+    let mut packages = packages(root)?;
+    let is_named = |package: &Package| {
+        let directory = package.directory.file_name().is_some_and(|directory| directory == name);
+        directory || package.name() == name || package.name() == format!("sluice-{name}")
+    };
+    match packages.iter().position(is_named) {
+        Some(position) => Ok(packages.swap_remove(position)),
+        None => {
+            let names: Vec<_> = packages.iter().map(Package::name).collect();
+            Err(format!("there is no package `{name}`; there are: {}", names.join(", ")))
+        }
+    }
 }
 
 /// The tracked files and the new ones that git does not ignore; `None` where there is no git.
@@ -121,6 +153,20 @@ mod tests {
         }
         fs::write(root.path().join(".gitignore"), "*.log\n").unwrap();
         assert_eq!(files(root.path()).unwrap(), [Path::new(".gitignore"), Path::new("new.rs")]);
+    }
+
+    #[test]
+    fn a_package_is_found_by_each_of_its_names() {
+        let found = |name| package(&crate::shell::root(), name);
+        for name in ["core", "sluice-core"] {
+            assert_eq!(found(name).unwrap().name(), "sluice-core");
+        }
+        assert_eq!(found("limiter").unwrap().name(), "sluice");
+        let error = found("cor").unwrap_err();
+        assert!(
+            error.starts_with("there is no package `cor`; there are: sluice-core, "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,0 +1,251 @@
+//! Which tests need which tools: the table by which tests are left out.
+//!
+//! A test that is not listed and needs a missing tool fails, with the name of the tool.
+
+use crate::tools::REDIS_WITH_TLS;
+
+/// The tests of one binary that need a tool.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    pub(super) tool: &'static str,
+    pub(super) package: &'static str,
+    /// The file or the directory in the package's `tests/`.
+    pub(super) binary: &'static str,
+    /// The beginnings of the tests' names; none for all tests of the binary.
+    pub(super) tests: &'static [&'static str],
+}
+
+const fn needs(
+    tool: &'static str,
+    package: &'static str,
+    binary: &'static str,
+    tests: &'static [&'static str],
+) -> Needs {
+    Needs { tool, package, binary, tests }
+}
+
+const NEEDS: &[Needs] = &[
+    needs("redis-server", "sluice-store", "conformance", &["redis::", "failover::"]),
+    needs("redis-server", "sluice-store", "failover", &[]),
+    needs("redis-server", "sluice-store", "figures", &["redis::", "redis_alone::"]),
+    needs("redis-server", "sluice-store", "redis", &[]),
+    needs("redis-server", "sluice-server", "monitoring", &[]),
+    needs("redis-server", "sluice-testkit", "redis", &[]),
+    needs("redis-server", "sluice-tests", "alerts", &[]),
+    needs(
+        "redis-server",
+        "sluice-tests",
+        "command_line",
+        &["a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_waited_for"],
+    ),
+    needs("redis-server", "sluice-tests", "deploy", &["load_balancer::"]),
+    needs(
+        "redis-server",
+        "sluice-tests",
+        "envoy",
+        &["two_envoys_and_three_replicas_share_one_limit"],
+    ),
+    needs(
+        "redis-server",
+        "sluice-tests",
+        "gateway",
+        &["gateways_of_a_fleet_let_exactly_one_limit_through"],
+    ),
+    needs("redis-server", "sluice-tests", "logging_in", &[]),
+    needs("redis-server", "sluice-tests", "one_limit", &[]),
+    needs("redis-server", "sluice-tests", "outages", &[]),
+    needs("redis-server", "sluice-tests", "prometheus", &[]),
+    needs(
+        "redis-server",
+        "sluice-tests",
+        "proxies",
+        &[
+            "caddy::two_proxies_and_three_replicas_share_one_limit",
+            "haproxy::two_proxies_and_three_replicas_share_one_limit",
+            "nginx::two_proxies_and_three_replicas_share_one_limit",
+            "traefik::two_proxies_and_three_replicas_share_one_limit",
+        ],
+    ),
+    needs(
+        "redis-server",
+        "sluice-tests",
+        "reload",
+        &[
+            "a_change_under_load_is_noticed_by_nobody_whom_it_does_not_concern",
+            "a_changed_file_is_in_force_without_a_restart_and_buckets_keep_what_they_hold",
+        ],
+    ),
+    needs("redis-server", "sluice-tests", "secrets", &[]),
+    needs(
+        "redis-server",
+        "sluice-tests",
+        "stopping",
+        &["a_rolling_restart_under_load_loses_no_request_and_no_token"],
+    ),
+    needs(
+        "redis-server",
+        "sluice-tests",
+        "traces",
+        &[
+            "a_call_of_envoys_joins_the_trace_in_its_metadata",
+            "a_request_its_decision_and_its_round_trip_lie_beneath_each_other",
+            "what_is_decided_while_the_store_is_away_says_so",
+            "who_asks_stands_nowhere_in_what_is_sent",
+        ],
+    ),
+    needs(REDIS_WITH_TLS, "sluice-store", "redis", &["users_and_passwords_are_spoken_in_tls"]),
+    needs(
+        REDIS_WITH_TLS,
+        "sluice-testkit",
+        "redis",
+        &["a_tls_server_has_a_certificate_and_the_kit_sees_inside"],
+    ),
+    needs(
+        REDIS_WITH_TLS,
+        "sluice-tests",
+        "logging_in",
+        &[
+            "tls_is_spoken_with_a_server_whose_authority_is_known",
+            "a_server_that_anybody_could_be_is_not_spoken_to",
+        ],
+    ),
+    needs("prometheus", "sluice-tests", "alerts", &[]),
+    needs("prometheus", "sluice-tests", "prometheus", &[]),
+    needs("promtool", "sluice-telemetry", "rendered", &["promtool::"]),
+    needs(
+        "promtool",
+        "sluice-tests",
+        "deploy",
+        &["prometheus::", "chart::the_rules_are_those_of_prometheus"],
+    ),
+    needs("prometheus-alertmanager", "sluice-tests", "alerts", &[]),
+    needs("amtool", "sluice-tests", "deploy", &["prometheus::"]),
+    needs("nginx-mainline", "sluice-tests", "deploy", &["load_balancer::"]),
+    needs(
+        "nginx-mainline",
+        "sluice-tests",
+        "gateway",
+        &["the_example_with_nginx_before_it_tells_clients_apart_and_streams"],
+    ),
+    needs("nginx-mainline", "sluice-tests", "proxies", &["nginx::"]),
+    needs("caddy", "sluice-tests", "proxies", &["caddy::"]),
+    needs("traefik", "sluice-tests", "proxies", &["traefik::"]),
+    needs("haproxy", "sluice-tests", "proxies", &["haproxy::"]),
+    needs("envoy", "sluice-tests", "envoy", &[]),
+    needs(
+        "rotel-agent",
+        "sluice-tests",
+        "traces",
+        &["a_real_collector_understands_metrics_and_traces_over_grpc_and_http"],
+    ),
+    needs("asgi-python", "sluice-tests", "python_middleware", &[]),
+    needs("docker-compose-v2", "sluice-tests", "deploy", &["compose::"]),
+    needs("hadolint", "sluice-tests", "deploy", &["image::hadolint_"]),
+    needs(
+        "deploy-python",
+        "sluice-tests",
+        "deploy",
+        &["chart::", "compose::", "dashboards::", "image::", "prometheus::", "promql::"],
+    ),
+    needs("schemathesis", "sluice-tests", "openapi", &[]),
+    needs(
+        "grafana-tsc",
+        "sluice-tests",
+        "deploy",
+        &[
+            "dashboards::a_value_of_another_type_is_noticed",
+            "dashboards::grafanas_types_accept_every_value",
+        ],
+    ),
+];
+
+/// Returns what the tests of a binary need.
+pub(super) fn of_binary(package: &str, binary: &str) -> impl Iterator<Item = &'static Needs> {
+    NEEDS.iter().filter(move |needs| (needs.package, needs.binary) == (package, binary))
+}
+
+/// Whether a test of the package needs the tool.
+pub(super) fn package_needs(package: &str, tool: &str) -> bool {
+    // A feature of a tool needs the tool.
+    NEEDS.iter().any(|needs| needs.package == package && needs.tool.starts_with(tool))
+}
+
+impl Needs {
+    /// Whether a test of the binary is among these.
+    pub(super) fn include(&self, test: &str) -> bool {
+        self.tests.is_empty() || self.tests.iter().any(|beginning| test.starts_with(beginning))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::root;
+    use crate::tools::TOOLS;
+    use crate::workspace;
+    use std::fs;
+    use std::path::Path;
+
+    /// The text of a binary's files.
+    fn source(package: &str, binary: &str) -> String {
+        let package = workspace::package(&root(), package).unwrap();
+        let tests = root().join(package.directory).join("tests");
+        let mut text = fs::read_to_string(tests.join(format!("{binary}.rs"))).unwrap_or_default();
+        add_directory(&tests.join(binary), &mut text);
+        assert!(!text.is_empty(), "there is no test binary {binary} in {}", tests.display());
+        text
+    }
+
+    fn add_directory(directory: &Path, text: &mut String) {
+        for entry in fs::read_dir(directory).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                add_directory(&path, text);
+            } else {
+                text.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_listed_test_exists() {
+        for Needs { package, binary, tests, .. } in NEEDS {
+            let source = source(package, binary);
+            for test in *tests {
+                for name in test.split("::").filter(|name| !name.is_empty()) {
+                    assert!(source.contains(name), "no test {test} in {package} {binary}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_tool_has_tests_and_every_entry_a_tool() {
+        for tool in TOOLS {
+            assert!(NEEDS.iter().any(|needs| needs.tool == tool.name), "{}", tool.name);
+        }
+        for needs in NEEDS {
+            assert!(
+                TOOLS.iter().any(|tool| [Some(tool.name), tool.lacks].contains(&Some(needs.tool))),
+                "{}",
+                needs.tool
+            );
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_name_chooses_tests() {
+        let needs = needs("redis-server", "p", "b", &["redis::", "alone"]);
+        for (test, expected) in [("redis::burst", true), ("alone_too", true), ("memory::x", false)]
+        {
+            assert_eq!(needs.include(test), expected, "{test}");
+        }
+    }
+
+    #[test]
+    fn a_package_needs_what_its_tests_need() {
+        assert!(package_needs("sluice-store", "redis-server"));
+        assert!(!package_needs("sluice-store", "envoy"));
+        assert!(!package_needs("sluice-core", "redis-server"));
+    }
+}
