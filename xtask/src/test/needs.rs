@@ -27,7 +27,7 @@ const fn needs(
 const NEEDS: &[Needs] = &[
     needs("redis-server", "sluice-store", "conformance", &["redis::", "failover::"]),
     needs("redis-server", "sluice-store", "failover", &[]),
-    needs("redis-server", "sluice-store", "figures", &["redis::", "redis_alone::"]),
+    needs("redis-server", "sluice-stats", "conformance", &["redis::", "redis_only::"]),
     needs("redis-server", "sluice-store", "redis", &[]),
     needs("redis-server", "sluice-server", "monitoring", &[]),
     needs("redis-server", "sluice-testkit", "redis", &[]),
