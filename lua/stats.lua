@@ -1,32 +1,47 @@
---[[ figures.lua: adds what a replica has counted to the figures of its fleet, once, however often it is sent.
+--[[ stats.lua: adds one replica's flush to the statistics of its fleet, exactly once.
+                                                                            state layout: 1
+  KEYS     all in one slot
+  KEYS[1]  hash of replicas: id -> 'NUMBER MS CONNECTIONS', the number and the time of the
+           replica's last flush, and the connections that it has open
+  KEYS[2]  hash of totals: field -> sum; `since` is the time of the first flush in ms
+  KEYS[3]  hash of endpoints: field -> sum
+  KEYS[4]  hash of gauges: metric \31 instance \31 labels... -> 'MS VALUE', the last report
+  KEYS[5]  sorted set of active deployments, by the ms of their start
+  KEYS[6]  sorted set of finished deployments, by the ms of their end
+  KEYS[7]  sorted set of the clients denied most often in this time slice
+  ARGV[1]  id of the replica          ARGV[2]  number of the flush >= 1
+  ARGV[3]  CONNECTIONS, as text       ARGV[4]  now in ms
+  ARGV[5]  fields kept in KEYS[3]     ARGV[6]  gauges kept
+  ARGV[7]  deployments kept           ARGV[8]  clients kept in KEYS[7]
+  ARGV[9]  ms until KEYS[7] expires
+  ARGV[10] ms for which a gauge report of an instance is valid
+  ARGV[11] ms after which a deployment that has not finished is no longer active
+  ARGV[12] ms for which ends of deployments and flushes of silent replicas are remembered
+  ARGV[13] ms by which a deployment may seem to start later than it ended
+  ARGV[14..] five lists, each preceded by its length:
+           totals (field, addend), endpoints (field, addend),
+           deployments (id, 'started' or 'finished', ms),
+           gauges (key, ms, value; '' removes the gauge), clients (tag, denials)
+  returns  1 if the flush was added, 0 if it had been added before ]]
 
-  KEYS[1]  hash of replicas: id -> 'number of its last flush, ms when it was sent, then what the replica holds'
-  KEYS[2]  hash of totals            KEYS[3]  hash of endpoints          KEYS[4]  hash of gauges: key -> 'ms when it was said, value'
-  KEYS[5]  sorted set of the deployments that run, by ms of their start  KEYS[6]  the same of those that finished, by ms of their end
-  KEYS[7]  sorted set of the clients limited most often in this slice
-  ARGV[1]  the replica's id          ARGV[2]  the flush's number >= 1    ARGV[3]  what the replica holds, as text
-  ARGV[4]  now in ms                 ARGV[5..9]  the most endpoints, gauges, deployments and clients kept, and ms after which KEYS[7] is forgotten
-  ARGV[10] ms for which an instance's report holds    ARGV[11] ms after which a deployment is taken for forgotten
-  ARGV[12] ms for which the end of a deployment, and the number of a silent replica's last flush, is remembered
-  ARGV[13] ms by which a start may be told to be later than the end of the same deployment
-  then five lists, each behind its length: totals (field, sum), endpoints (field, sum), deployments (id, 'started' or 'finished', ms),
-           gauges (key, ms, value or ''), clients (tag, times)
-  returns  1 when the flush was added, 0 when it had been before ]]
-
-local replica, number, held, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local most_endpoints, most_gauges, most_deployments, most_clients = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local clients_kept, report_kept, oldest_start, remembered = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
-local late_start = tonumber(ARGV[13])
+local replica, number, connections, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local max_endpoints, max_gauges = tonumber(ARGV[5]), tonumber(ARGV[6])
+local max_deployments, max_clients, clients_lifetime = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local report_lifetime, max_deployment_age = tonumber(ARGV[10]), tonumber(ARGV[11])
+local memory_of_ends, start_tolerance = tonumber(ARGV[12]), tonumber(ARGV[13])
 
 local known = redis.call('HGET', KEYS[1], replica)
 local last = known and tonumber(string.match(known, '^(%d+) ')) or 0
-redis.call('HSET', KEYS[1], replica, string.format('%d %d %s', math.max(last, number), now, held))
+local entry = string.format('%d %d %s', math.max(last, number), now, connections)
+redis.call('HSET', KEYS[1], replica, entry)
 if not known then
-  -- A new replica is seldom, and as good a moment as any to forget those long gone.
+  -- Replicas that stopped long ago are removed here, because a new replica is a rare event.
   local replicas = redis.call('HGETALL', KEYS[1])
   for i = 1, #replicas, 2 do
-    local told = tonumber(string.match(replicas[i + 1], '^%d+ (%d+)'))
-    if not told or now - told > remembered then redis.call('HDEL', KEYS[1], replicas[i]) end
+    local flushed = tonumber(string.match(replicas[i + 1], '^%d+ (%d+)'))
+    if not flushed or now - flushed > memory_of_ends then
+      redis.call('HDEL', KEYS[1], replicas[i])
+    end
   end
   redis.call('HSETNX', KEYS[2], 'since', ARGV[4])
 end
@@ -38,76 +53,90 @@ local function next_argument()
   return ARGV[at]
 end
 
--- A sum that has come to the end of 64 bits stays where it is: that is no reason to lose the others.
+-- HINCRBY fails when a sum would exceed 64 bits. That sum then stays as it is, and the others are
+-- added.
 for _ = 1, tonumber(next_argument()) do
-  local field, sum = next_argument(), next_argument()
-  redis.pcall('HINCRBY', KEYS[2], field, sum)
+  local field, addend = next_argument(), next_argument()
+  redis.pcall('HINCRBY', KEYS[2], field, addend)
 end
 
 local endpoints = redis.call('HLEN', KEYS[3])
 for _ = 1, tonumber(next_argument()) do
-  local field, sum = next_argument(), next_argument()
-  if endpoints < most_endpoints or redis.call('HEXISTS', KEYS[3], field) == 1 then
-    redis.pcall('HINCRBY', KEYS[3], field, sum)
+  local field, addend = next_argument(), next_argument()
+  if endpoints < max_endpoints or redis.call('HEXISTS', KEYS[3], field) == 1 then
+    redis.pcall('HINCRBY', KEYS[3], field, addend)
   end
 end
 
-redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - oldest_start)
-redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - remembered)
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - max_deployment_age)
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - memory_of_ends)
 for _ = 1, tonumber(next_argument()) do
   local id, phase, when = next_argument(), next_argument(), next_argument()
   if phase == 'finished' then
     redis.call('ZREM', KEYS[5], id)
-    if redis.call('ZCARD', KEYS[6]) < most_deployments then redis.call('ZADD', KEYS[6], when, id) end
+    if redis.call('ZCARD', KEYS[6]) < max_deployments then redis.call('ZADD', KEYS[6], when, id) end
   else
-    -- The end may come by way of another replica, and sooner than the start.
+    -- The end may be reported through another replica, and arrive before the start.
     local finished = redis.call('ZSCORE', KEYS[6], id)
-    local is_over = finished and tonumber(finished) + late_start >= tonumber(when)
-    if not is_over and redis.call('ZCARD', KEYS[5]) < most_deployments then redis.call('ZADD', KEYS[5], 'NX', when, id) end
+    local is_over = finished and tonumber(finished) + start_tolerance >= tonumber(when)
+    if not is_over and redis.call('ZCARD', KEYS[5]) < max_deployments then
+      redis.call('ZADD', KEYS[5], 'NX', when, id)
+    end
   end
 end
 
-local function said(report)
+local function reported(report)
   return tonumber(string.match(report, '^(%d+) ')) or 0
 end
+
+-- Removes expired reports. If that is not enough, also removes the tenth of the gauges with the
+-- oldest reports. Returns how many gauges are left.
+local function make_room_for_gauges()
+  local all = redis.call('HGETALL', KEYS[4])
+  for i = 1, #all, 2 do
+    local is_of_an_instance = string.match(all[i], '^[^\31]*\31[^\31]')
+    if is_of_an_instance and now - reported(all[i + 1]) >= report_lifetime then
+      redis.call('HDEL', KEYS[4], all[i])
+    end
+  end
+  local left = redis.call('HLEN', KEYS[4])
+  if left < max_gauges then return left end
+  local oldest = {}
+  all = redis.call('HGETALL', KEYS[4])
+  for i = 1, #all, 2 do oldest[#oldest + 1] = { reported(all[i + 1]), all[i] } end
+  table.sort(oldest, function(a, b) return a[1] < b[1] end)
+  for i = 1, math.ceil(max_gauges / 10) do
+    left = left - redis.call('HDEL', KEYS[4], oldest[i][2])
+  end
+  return left
+end
+
 local gauges = redis.call('HLEN', KEYS[4])
-local swept = false
+local made_room = false
 for _ = 1, tonumber(next_argument()) do
   local key, when, value = next_argument(), next_argument(), next_argument()
   local report = redis.call('HGET', KEYS[4], key)
-  if not report and gauges >= most_gauges and not swept then
-    swept = true
-    local all = redis.call('HGETALL', KEYS[4])
-    for i = 1, #all, 2 do
-      local of_an_instance = string.match(all[i], '^[^\31]*\31[^\31]')
-      if of_an_instance and now - said(all[i + 1]) >= report_kept then redis.call('HDEL', KEYS[4], all[i]) end
-    end
-    gauges = redis.call('HLEN', KEYS[4])
-    if gauges >= most_gauges then
-      -- All are the whole's, or of living instances: those that nobody spoke of for the longest time make room.
-      local oldest = {}
-      all = redis.call('HGETALL', KEYS[4])
-      for i = 1, #all, 2 do oldest[#oldest + 1] = { said(all[i + 1]), all[i] } end
-      table.sort(oldest, function(a, b) return a[1] < b[1] end)
-      for i = 1, math.ceil(most_gauges / 10) do gauges = gauges - redis.call('HDEL', KEYS[4], oldest[i][2]) end
-    end
+  if not report and gauges >= max_gauges and not made_room then
+    made_room = true
+    gauges = make_room_for_gauges()
   end
-  if report and said(report) > tonumber(when) then
-    -- Somebody said something later.
-  elseif value == '' then
-    gauges = gauges - redis.call('HDEL', KEYS[4], key)
-  elseif report or gauges < most_gauges then
-    gauges = gauges + redis.call('HSET', KEYS[4], key, when .. ' ' .. value)
+  local is_outdated = report and reported(report) > tonumber(when)
+  if not is_outdated then
+    if value == '' then
+      gauges = gauges - redis.call('HDEL', KEYS[4], key)
+    elseif report or gauges < max_gauges then
+      gauges = gauges + redis.call('HSET', KEYS[4], key, when .. ' ' .. value)
+    end
   end
 end
 
 local clients = tonumber(next_argument())
 for _ = 1, clients do
-  local tag, times = next_argument(), next_argument()
-  redis.call('ZINCRBY', KEYS[7], times, tag)
+  local tag, denials = next_argument(), next_argument()
+  redis.call('ZINCRBY', KEYS[7], denials, tag)
 end
 if clients > 0 then
-  redis.call('ZREMRANGEBYRANK', KEYS[7], 0, -(most_clients + 1))
-  redis.call('PEXPIRE', KEYS[7], clients_kept)
+  redis.call('ZREMRANGEBYRANK', KEYS[7], 0, -(max_clients + 1))
+  redis.call('PEXPIRE', KEYS[7], clients_lifetime)
 end
 return 1

@@ -69,6 +69,32 @@ pub struct OpenConnections {
     pub database: u64,
 }
 
+impl FleetStats {
+    /// Returns how many requests were decided at all endpoints.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.endpoints.values().map(|endpoint| endpoint.requests).fold(0, u64::saturating_add)
+    }
+
+    /// Returns how many requests were denied at all endpoints.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.endpoints.values().map(|endpoint| endpoint.rejected).fold(0, u64::saturating_add)
+    }
+
+    /// Returns the connections that all live replicas have open.
+    #[must_use]
+    pub fn open_connections(&self) -> OpenConnections {
+        let add = |sum: OpenConnections, replica: &ReplicaStats| OpenConnections {
+            http: sum.http + replica.connections.http,
+            websocket: sum.websocket + replica.connections.websocket,
+            grpc: sum.grpc + replica.connections.grpc,
+            database: sum.database + replica.connections.database,
+        };
+        self.replicas.values().fold(OpenConnections::default(), add)
+    }
+}
+
 /// Returns the clients that were denied most often, in descending order.
 pub(crate) fn top_limited(
     denials: impl IntoIterator<Item = (Box<str>, u64)>,

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crate::bounds::REPORT_LIFETIME;
+use sluice_telemetry::ConnectionKind;
+
+use crate::{bounds::REPORT_LIFETIME, convert::nearest};
 
 /// Metrics whose values the fleet shares. Custom gauges have further names.
 pub(crate) const CONNECTIONS: &str = "active_connections";
@@ -26,6 +28,48 @@ pub struct Gauges {
 pub struct GaugeKey {
     /// The metric, the instance and the label values, joined by [`SEPARATOR`](Self::SEPARATOR).
     joined: Box<str>,
+}
+
+impl Gauges {
+    /// Returns how many connections of this kind applications have open, according to their
+    /// reports.
+    #[must_use]
+    pub fn connections(&self, kind: ConnectionKind) -> u64 {
+        let of_kind = |key: &GaugeKey| key.labels().next() == Some(kind.as_str());
+        let reports = self.reports(CONNECTIONS).filter(|(key, _)| of_kind(key));
+        reports.map(|(_, count)| nearest(count)).sum()
+    }
+
+    /// Returns how many connections to their databases applications have open, according to their
+    /// reports.
+    #[must_use]
+    pub fn database_connections(&self) -> u64 {
+        self.reports(DATABASE_CONNECTIONS).map(|(_, count)| nearest(count)).sum()
+    }
+
+    /// Returns the mean of all reported cache hit rates; `None` if none was reported.
+    #[must_use]
+    pub fn mean_cache_hit_rate(&self) -> Option<f64> {
+        self.mean(CACHE_HIT_RATE)
+    }
+
+    /// Returns the mean number of resources of the reported blueprints; `None` if none was
+    /// reported.
+    #[must_use]
+    pub fn mean_blueprint_resources(&self) -> Option<f64> {
+        self.mean(BLUEPRINT_RESOURCES)
+    }
+
+    fn mean(&self, metric: &str) -> Option<f64> {
+        let add = |(sum, count), (_, value)| (sum + value, count + 1.0);
+        let (sum, count) = self.reports(metric).fold((0.0, 0.0), add);
+        (count > 0.0).then(|| sum / count)
+    }
+
+    fn reports(&self, metric: &str) -> impl Iterator<Item = (&GaugeKey, f64)> {
+        let reports = self.reported.iter().map(|(key, value)| (key, *value));
+        reports.filter(move |(key, _)| key.metric() == metric)
+    }
 }
 
 impl GaugeKey {
@@ -96,6 +140,27 @@ impl fmt::Debug for GaugeKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_are_summed_and_rates_averaged() {
+        let mut gauges = Gauges::default();
+        assert_eq!((gauges.database_connections(), gauges.mean_cache_hit_rate()), (0, None));
+        for (key, value) in [
+            (GaugeKey::new(CONNECTIONS, "api-1", &["websocket"]), 3.0),
+            (GaugeKey::new(CONNECTIONS, "api-2", &["websocket"]), 4.0),
+            (GaugeKey::new(CONNECTIONS, "api-1", &["grpc"]), 5.0),
+            (GaugeKey::new(DATABASE_CONNECTIONS, "", &[]), 6.0),
+            (GaugeKey::new(CACHE_HIT_RATE, "api-1", &["plans"]), 0.5),
+            (GaugeKey::new(CACHE_HIT_RATE, "", &["tools"]), 1.0),
+        ] {
+            gauges.reported.insert(key, value);
+        }
+        assert_eq!(gauges.connections(ConnectionKind::WebSocket), 7);
+        assert_eq!(gauges.connections(ConnectionKind::Http), 0);
+        assert_eq!(gauges.database_connections(), 6);
+        assert_eq!(gauges.mean_cache_hit_rate(), Some(0.75));
+        assert_eq!(gauges.mean_blueprint_resources(), None);
+    }
 
     #[test]
     fn a_key_is_read_as_it_was_made() {

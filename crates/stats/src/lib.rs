@@ -12,20 +12,21 @@
 //!    No request waits for the store.
 //! 3. **The replica flushes.** About once a second, [`Reporter`] (`reporter.rs`) takes what was
 //!    counted as [`Deltas`] and sends them in a numbered [`Flush`] (`flush.rs`) to a [`StatsStore`]
-//!    (`stats_store.rs`). A flush without a response is sent again; the number makes sure that it is
-//!    added once.
+//!    (`stats_store.rs`). A flush without a response is sent again; the number makes sure that it
+//!    is added once.
 //! 4. **The store adds.** [`MemoryStats`] (`memory_stats/`) serves one process. [`RedisStats`]
 //!    (`redis_stats/`, `lua/stats.lua`) serves all replicas that share a Redis and a prefix.
 //!    `bounds.rs` limits what both keep.
 //! 5. **Gauges come back.** The response to a flush contains the [`Gauges`] of the fleet
 //!    (`gauges.rs`). `last_values.rs` records them, so that every replica's `/metrics` shows the
 //!    same values.
-//! 6. **Somebody reads.** [`Reporter::read`] returns [`FleetStats`] (`fleet.rs`): [`Totals`]
+//! 6. **A page is read.** [`Reporter::read`] returns [`FleetStats`] (`fleet.rs`): [`Totals`]
 //!    (`totals.rs`), statistics by endpoint, distinct clients, gauges and live replicas.
 //!
 //! Totals outlive every replica. Open connections belong to a replica and expire with it. Distinct
-//! clients are counted by `HyperLogLog`s, one for each time slice (`slice.rs`): [`SLICES`] slices of
-//! [`SLICE`] cover the last 55 to 60 minutes, so that a client of an hour ago is no longer counted.
+//! clients are estimated with a `HyperLogLog` for each time slice (`slice.rs`). [`SLICES`] slices
+//! of [`SLICE`] cover the last 55 to 60 minutes, so a client whose last request was an hour ago is
+//! no longer counted.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};

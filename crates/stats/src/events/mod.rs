@@ -1,8 +1,7 @@
 //! Events that applications report: about language models, blueprints, deployments, tools,
 //! connections and caches, and values of custom metrics.
 //!
-//! [`Events`] has a method for each kind of event. [`Event`] is any of them as a value, for a caller
-//! that reads events from somewhere.
+//! [`Events`] has a method for each kind of event. [`Event`] is an event of any kind as a value.
 //!
 //! ```
 //! use std::time::Duration;

@@ -3,7 +3,7 @@
 //! All keys are `prefix:{figures}:name`. They share a cluster slot, so that a flush is one pipeline
 //! to one server in a cluster too. What must not be added twice goes through `lua/stats.lua`, which
 //! knows the number of each replica's last flush. What may be added twice, such as a client to a
-//! HyperLogLog, goes beside it in plain commands.
+//! `HyperLogLog`, goes beside it in plain commands.
 //!
 //! | name | content |
 //! |---|---|

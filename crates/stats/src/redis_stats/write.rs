@@ -21,7 +21,7 @@ use crate::{
 };
 
 const SOURCE: &str = include_str!("../../../../lua/stats.lua");
-const DIGEST: &str = "9fe523e808e7fcc0deb109669112641cf4ed7497";
+const DIGEST: &str = "182282eb6d6773e64d23fe8b60ef3edb75ca2477";
 
 /// Adds a flush to the statistics, once.
 pub(super) static SCRIPT: RedisScript = RedisScript::new(SOURCE, DIGEST);

@@ -39,8 +39,7 @@ impl Fixture {
         Self { store: Arc::new(connect(&server)), time: Time::Server(Box::new(server)) }
     }
 
-    /// Lets `span` pass. Only whole slices mean the same to a clock and to stored state that is made
-    /// older.
+    /// Lets `span` pass, which must be whole slices: stored state cannot be made older by less.
     pub(crate) fn pass(&self, span: Duration) {
         match &self.time {
             Time::Manual(clock) => clock.advance(span),
@@ -74,18 +73,22 @@ pub(crate) fn connect(server: &RedisServer) -> RedisStats {
 fn make_older(server: &RedisServer, span: Duration) {
     const SCRIPT: &str = r"
         local ms, slices = tonumber(ARGV[1]), tonumber(ARGV[2])
+        local function make_fields_older(key, pattern)
+            local all = redis.call('HGETALL', key)
+            for i = 1, #all, 2 do
+                local first, time, rest = string.match(all[i + 1], pattern)
+                redis.call('HSET', key, all[i], string.format('%s%d%s', first, time - ms, rest))
+            end
+        end
         for _, key in ipairs(redis.call('KEYS', '*{figures}*')) do
             local kind, slice, rest = string.match(key, '^[^:]+:{figures}:(%a+):(%d+)(.*)$')
             if slice then
-                redis.call('RENAME', key, string.format('sluice:{figures}:%s:%d%s', kind, slice - slices, rest))
-            elseif string.match(key, ':gauges$') or string.match(key, ':replicas$') then
-                local before = string.match(key, ':gauges$') and '^()(%d+)( .*)$' or '^(%d+ )(%d+)( .*)$'
-                local all = redis.call('HGETALL', key)
-                for i = 1, #all, 2 do
-                    local first, said, rest = string.match(all[i + 1], before)
-                    if type(first) == 'number' then first = '' end
-                    redis.call('HSET', key, all[i], string.format('%s%d%s', first, said - ms, rest))
-                end
+                local older = string.format('sluice:{figures}:%s:%d%s', kind, slice - slices, rest)
+                redis.call('RENAME', key, older)
+            elseif string.match(key, ':gauges$') then
+                make_fields_older(key, '^(%-?)(%d+)( .*)$')
+            elseif string.match(key, ':replicas$') then
+                make_fields_older(key, '^(%d+ )(%d+)( .*)$')
             elseif string.match(key, ':running$') or string.match(key, ':finished$') then
                 local all = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
                 for i = 1, #all, 2 do redis.call('ZADD', key, all[i + 1] - ms, all[i]) end

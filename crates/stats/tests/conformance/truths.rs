@@ -125,7 +125,7 @@ pub(crate) async fn a_flood_of_denied_clients_does_not_displace_the_most_denied(
     assert!(stats.limited_clients.abs_diff(3_001) < 120, "{}", stats.limited_clients);
 }
 
-/// A flush with these HTTP connections, two WebSockets, one gRPC and four store connections.
+/// A flush with these HTTP connections, two `WebSocket`s, one gRPC and four store connections.
 fn flush_with(replica: &str, number: u64, http: u64) -> Flush {
     Flush::new(replica.into(), number, connections(http), total(Total::HttpRequests, 5))
 }
@@ -151,7 +151,7 @@ pub(crate) async fn a_killed_replicas_connections_expire_and_its_counts_stay(fix
     assert_eq!(stats.replicas.keys().map(|id| &**id).collect::<Vec<_>>(), ["alive"]);
     assert_eq!(stats.replicas["alive"].connections.http, 4);
     assert_eq!(stats.totals.get(Total::HttpRequests), 15);
-    // The replica returns after a pause and sends an unconfirmed flush again: it is not added twice.
+    // After a pause the replica sends an unconfirmed flush again: it is not added twice.
     fixture.flush(&flush_with("killed", 1, 7)).await;
     assert_eq!(fixture.read().await.totals.get(Total::HttpRequests), 15);
 }

@@ -25,8 +25,8 @@ pub struct RedisHandle {
 }
 
 impl RedisHandle {
-    /// Creates a handle to the Redis at `settings`. Each call may take `timeout`, whatever the
-    /// settings allow the store. Nothing is sent yet.
+    /// Makes a handle to the Redis at `settings`. Each call may take `timeout`, which replaces the
+    /// timeout of the settings. Nothing is sent yet.
     ///
     /// # Errors
     /// When the settings are invalid, or outside of a Tokio runtime.
@@ -62,9 +62,10 @@ impl RedisHandle {
         self.close_if_failed(connection, replies)
     }
 
-    /// Sends `pipeline`, which [calls](RedisScript::command_by_digest) `script`. A server that does not know the
-    /// script is sent its text, and then the **whole pipeline again**: the commands beside the
-    /// script must be safe to repeat.
+    /// Sends `pipeline`, which [calls](RedisScript::command_by_digest) `script`.
+    ///
+    /// A server that does not know the script is sent its text, and then the **whole pipeline
+    /// again**: the commands beside the script must be safe to repeat.
     ///
     /// # Errors
     /// As for [`RedisHandle::run`].
