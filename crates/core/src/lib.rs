@@ -37,9 +37,10 @@ pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use policy::{
     Endpoint, HeaderMatch, LimitField, LimitSpec, Location, Matched, PatternError, Per, Policy,
-    PolicyBuilder, PolicyError, PolicyErrorKind, Rule, RuleCost, Terms, Tier, TierField, When,
+    PolicyBuilder, PolicyError, PolicyErrorKind, PolicyErrors, Rule, RuleCost, Terms, Tier,
+    TierField, When,
 };
-pub use rate::{MAX_FILL_US, MultiplyError, Rate, RateError};
+pub use rate::{MAX_FILL_US, Rate, RateError};
 pub use refill_rate::{MAX_PERIOD, MAX_TOKENS, Refill, RefillRate, RefillRateError};
 pub use request::{Attributes, Client, MAX_CLIENT_BYTES, Request, RequestError};
 pub use time::{Moment, Span, Timestamp};

@@ -188,8 +188,7 @@ impl Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers = self.rate();
-        write!(f, "{} ({}, burst {})", self.name, numbers.refill_rate(), numbers.burst())
+        write!(f, "{} ({})", self.name, self.rate())
     }
 }
 

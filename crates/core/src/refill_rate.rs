@@ -2,15 +2,14 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// The most tokens a rate may return in one period: `10^12`.
+/// The most tokens that may come back in one period: `10^12`.
 pub const MAX_TOKENS: u64 = 1_000_000_000_000;
 /// The longest period: 366 days.
 pub const MAX_PERIOD: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Tokens that come back per period: 60 per minute, one per day. Refill is continuous.
 ///
-/// Two rates are equal when they refill equally fast (60 per minute is 1 per second) and are
-/// written alike.
+/// Two refill rates are equal when they are equally fast and written with the same period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RefillRate {
     tokens: u64,
@@ -18,9 +17,9 @@ pub struct RefillRate {
     refill: Refill,
 }
 
-/// A rate in lowest terms: `tokens` come back every `micros` microseconds.
+/// A refill rate in lowest terms: `tokens` come back every `micros` microseconds.
 ///
-/// These are the units of a bucket's state: instants are counted in `1 / tokens` of a microsecond,
+/// These are the units of a bucket's state. Instants are counted in `1 / tokens` of a microsecond,
 /// in which every cost is a whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refill {
@@ -28,45 +27,47 @@ pub struct Refill {
     pub(crate) micros: u64,
 }
 
-/// Why something is not a rate.
+/// The reason why a refill rate is not possible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefillRateError {
-    /// No token would ever come back.
+    /// The rate is zero, so no token would ever come back.
     #[error(
-        "a rate returns at least 1 token per period; to admit nothing, leave the path to another limit or take the endpoint down"
+        "a rate returns at least 1 token per period; to admit nothing, leave the path to another \
+         limit or take the endpoint down"
     )]
     Zero,
-    /// More than [`MAX_TOKENS`].
+    /// The rate is more than [`MAX_TOKENS`].
     #[error("{tokens} tokens per period are too many: at most {MAX_TOKENS}")]
     TooFast {
-        /// The tokens asked for.
+        /// The tokens that were given.
         tokens: u64,
     },
     /// The period is zero, not a whole number of microseconds, or longer than [`MAX_PERIOD`].
     #[error(
-        "a period of {period:?} is not possible: from 1 microsecond, in whole microseconds, to 366 days"
+        "a period of {period:?} is not possible: from 1 microsecond, in whole microseconds, to 366 \
+         days"
     )]
     Period {
-        /// The period asked for.
+        /// The period that was given.
         period: Duration,
     },
-    /// The text is not in the grammar of [`RefillRate::from_str`].
+    /// The text is not in the form that [`RefillRate::from_str`] reads.
     #[error(
         "`{text}` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"
     )]
     Syntax {
-        /// What was read.
+        /// The text.
         text: String,
     },
 }
 
 impl RefillRate {
-    /// `tokens` per `period`.
+    /// Creates a rate of `tokens` per `period`.
     ///
     /// # Errors
     /// When `tokens` is zero or above [`MAX_TOKENS`], or `period` is not a whole number of
-    /// microseconds up to [`MAX_PERIOD`].
+    /// microseconds from 1 to [`MAX_PERIOD`].
     pub fn new(tokens: u64, period: Duration) -> Result<Self, RefillRateError> {
         if tokens == 0 {
             return Err(RefillRateError::Zero);
@@ -83,7 +84,7 @@ impl RefillRate {
         Ok(Self { tokens, period_us, refill: Refill::reduced(tokens, period_us) })
     }
 
-    /// `tokens` per minute.
+    /// Creates a rate of `tokens` per minute.
     ///
     /// # Errors
     /// As [`RefillRate::new`].
@@ -91,32 +92,33 @@ impl RefillRate {
         Self::new(tokens, Duration::from_secs(60))
     }
 
-    /// Tokens per [`period`](Self::period), as written.
+    /// Returns the tokens per [`period`](Self::period), as written.
     #[must_use]
     pub const fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// The period, as written.
+    /// Returns the period, as written.
     #[must_use]
     pub const fn period(&self) -> Duration {
         Duration::from_micros(self.period_us)
     }
 
-    /// The rate in lowest terms.
+    /// Returns the rate in lowest terms.
     #[must_use]
     pub const fn refill(&self) -> Refill {
         self.refill
     }
 
-    /// Tokens per minute, rounded down but never below one: what `X-RateLimit-Limit` says.
+    /// Returns the tokens per minute, rounded down but at least one: the value of
+    /// `X-RateLimit-Limit`.
     #[must_use]
     pub fn tokens_per_minute(&self) -> u64 {
         let per_minute = u128::from(self.tokens) * 60_000_000 / u128::from(self.period_us);
         u64::try_from(per_minute).unwrap_or(u64::MAX).max(1)
     }
 
-    /// This rate times `factor`: a tier's multiple.
+    /// Multiplies the rate by `factor`.
     ///
     /// # Errors
     /// As [`RefillRate::new`].
@@ -124,8 +126,8 @@ impl RefillRate {
         Self::new(self.tokens.saturating_mul(factor), self.period())
     }
 
-    /// One of `shares` equal parts of this rate: what one of that many replicas may admit alone.
-    /// Slower than one token in [`MAX_PERIOD`] it does not get; no share at all counts as one.
+    /// Returns one of `shares` equal parts of this rate: what one of that many replicas may admit
+    /// alone. The period of a share is at most [`MAX_PERIOD`]; 0 `shares` count as 1.
     #[must_use]
     pub fn shared_among(&self, shares: u64) -> Self {
         let longest = u64::try_from(MAX_PERIOD.as_micros()).unwrap_or(u64::MAX);
@@ -139,21 +141,21 @@ impl RefillRate {
 }
 
 impl Refill {
-    /// `tokens` every `micros` microseconds, as a bucket's stored state names its units; `None`
-    /// when either is zero or they have a common factor, for then no rate has these units.
+    /// Restores the units of a bucket's stored state: `tokens` every `micros` microseconds. Returns
+    /// `None` when no rate has these units: one of them is zero, or they have a common factor.
     #[must_use]
     pub fn from_parts(tokens: u64, micros: u64) -> Option<Self> {
         (tokens > 0 && micros > 0 && gcd(tokens, micros) == 1).then_some(Self { tokens, micros })
     }
 
-    /// Tokens that come back every [`micros`](Self::micros) microseconds; also the parts a
-    /// microsecond is counted in.
+    /// Returns the tokens that come back every [`micros`](Self::micros) microseconds. A microsecond
+    /// is counted in as many parts.
     #[must_use]
     pub const fn tokens(self) -> u64 {
         self.tokens
     }
 
-    /// Microseconds in which [`tokens`](Self::tokens) tokens come back.
+    /// Returns the microseconds in which [`tokens`](Self::tokens) tokens come back.
     #[must_use]
     pub const fn micros(self) -> u64 {
         self.micros
@@ -176,8 +178,8 @@ impl FromStr for RefillRate {
     type Err = RefillRateError;
 
     /// Reads `N/second`, `N/minute`, `N/hour`, `N/day` (also `s`, `sec`, `m`, `min`, `h`, `d`), or
-    /// `N per 90s` with a span in `us`, `ms`, `s`, `m`, `h` or `d`. `N` may hold underscores, as in
-    /// `1_000/minute`.
+    /// `N per 90s` with a period in `us`, `ms`, `s`, `m`, `h` or `d`. `N` may contain underscores,
+    /// as in `1_000/minute`.
     fn from_str(text: &str) -> Result<Self, RefillRateError> {
         let syntax = || RefillRateError::Syntax { text: text.to_owned() };
         let (tokens, period) = match text.split_once('/') {
@@ -192,7 +194,7 @@ impl FromStr for RefillRate {
     }
 }
 
-fn parse_count(text: &str) -> Option<u64> {
+pub(crate) fn parse_count(text: &str) -> Option<u64> {
     let starts_with_digit = text.starts_with(|first: char| first.is_ascii_digit());
     starts_with_digit.then(|| text.replace('_', "").parse().ok()).flatten()
 }
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grammar_reads_units_and_spans() {
+    fn units_and_periods_are_read() {
         assert_eq!(rate("60/minute"), RefillRate::per_minute(60).unwrap());
         assert_eq!(rate("1_000 / h"), RefillRate::new(1_000, Duration::from_secs(3_600)).unwrap());
         assert_eq!(rate("100 per 90s"), RefillRate::new(100, Duration::from_secs(90)).unwrap());
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_read_again() {
+    fn text_that_was_written_can_be_read() {
         for text in [
             "60/minute",
             "1/day",
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_rate_says_what_would_be() {
+    fn text_that_is_not_a_rate_is_refused_with_an_example() {
         for text in [
             "",
             "60",
@@ -304,14 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_exactly_the_nth_part() {
+    fn a_share_is_exactly_one_nth() {
         assert_eq!(rate("60/minute").shared_among(3).refill(), rate("20/minute").refill());
         assert_eq!(rate("1/second").shared_among(7).refill(), rate("1 per 7s").refill());
         assert_eq!(rate("1/second").shared_among(0), rate("1/second").shared_among(1));
     }
 
     #[test]
-    fn requests_per_minute_are_never_advertised_as_none() {
+    fn tokens_per_minute_are_at_least_one() {
         assert_eq!(rate("60/minute").tokens_per_minute(), 60);
         assert_eq!(rate("2/second").tokens_per_minute(), 120);
         assert_eq!(rate("1/day").tokens_per_minute(), 1);

@@ -1,43 +1,43 @@
-//! Who asks for what, as a front-end hands it to the limiter.
+//! A request to be limited, as a front end hands it over.
 
 use std::{fmt, net::IpAddr};
 
 use crate::cost::Cost;
 
-/// The longest client key, in bytes: tokens of identity providers have a few thousand.
+/// The longest client key, in bytes. Tokens of identity providers have a few thousand.
 pub const MAX_CLIENT_BYTES: usize = 16 * 1024;
 
-/// One request that asks to pass.
+/// One request to be limited.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Request<'a> {
-    /// Who asks.
+    /// Who sent the request.
     pub client: Client<'a>,
-    /// Where it comes from, if that is known: what limits per address count by.
+    /// The network address that the request came from, if it is known. Limits per address need it.
     pub address: Option<IpAddr>,
     /// The method, for instance `GET`.
     pub method: &'a str,
-    /// The path as it came, with or without a query.
+    /// The path as it was received, with or without a query.
     pub path: &'a str,
-    /// The request's headers, or the attributes that a caller gives in their place.
+    /// The request's headers, or the attributes that stand for them.
     pub attributes: &'a dyn Attributes,
-    /// The client's tier as a trusted source names it; a name that the policy does not know is
-    /// passed over.
+    /// The client's tier, from a trusted source. A tier that the policy does not know is ignored.
     pub tier: Option<&'a str>,
-    /// The tokens it takes of each limit that does not fix its own cost.
+    /// The tokens to take from each limit that does not define its own cost.
     pub cost: Cost,
 }
 
-/// Who asks.
+/// Who sent a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Client<'a> {
-    /// By an API key, a token, or a name that the caller vouches for.
+    /// The client with this API key, token or name, which the caller has verified.
     Key(&'a [u8]),
-    /// By its network address, which the policy groups: IPv6 by prefix.
+    /// The client at this network address. The policy groups IPv6 addresses by prefix.
     Address(IpAddr),
 }
 
 impl fmt::Debug for Client<'_> {
-    /// Leaves out the key: it does not belong into logs.
+    /// Leaves out the key, which does not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(key) => write!(f, "Key({} bytes)", key.len()),
@@ -46,22 +46,22 @@ impl fmt::Debug for Client<'_> {
     }
 }
 
-/// Reads a request's headers or attributes by name.
+/// The headers of a request, or the attributes that stand for them.
 ///
-/// `Sync`, so that a check in flight can be moved between threads.
+/// `Sync`, so that a future that checks the request can move between threads.
 pub trait Attributes: Sync {
-    /// The value called `name`, which is in lower case; the first, where there are several.
+    /// Returns the value with this name, which is in lower case. Of several values, it returns the
+    /// first.
     fn get(&self, name: &str) -> Option<&[u8]>;
 }
 
-/// No attributes.
 impl Attributes for () {
     fn get(&self, _: &str) -> Option<&[u8]> {
         None
     }
 }
 
-/// A short list of names, in lower case, and values.
+/// A short list of pairs of name, in lower case, and value.
 impl<const N: usize> Attributes for [(&str, &str); N] {
     fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
@@ -69,7 +69,7 @@ impl<const N: usize> Attributes for [(&str, &str); N] {
 }
 
 impl<'a> Request<'a> {
-    /// A request of one token without attributes; what else is known is set on the fields.
+    /// Creates a request that costs one token, without attributes and without a tier.
     #[must_use]
     pub fn new(client: Client<'a>, method: &'a str, path: &'a str) -> Self {
         let address = match client {
@@ -78,10 +78,38 @@ impl<'a> Request<'a> {
         };
         Self { client, address, method, path, attributes: &(), tier: None, cost: Cost::ONE }
     }
+
+    /// Sets the network address that the request came from; `None` when it is not known.
+    #[must_use]
+    pub fn with_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// Sets the request's headers, or the attributes that stand for them.
+    #[must_use]
+    pub const fn with_attributes(mut self, attributes: &'a dyn Attributes) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
+    /// Sets the client's tier, from a trusted source; `None` when it has none.
+    #[must_use]
+    pub fn with_tier(mut self, tier: impl Into<Option<&'a str>>) -> Self {
+        self.tier = tier.into();
+        self
+    }
+
+    /// Sets the tokens to take from each limit that does not define its own cost.
+    #[must_use]
+    pub const fn with_cost(mut self, cost: Cost) -> Self {
+        self.cost = cost;
+        self
+    }
 }
 
 impl fmt::Debug for Request<'_> {
-    /// Leaves out the client and the attributes: keys and tokens do not belong into logs.
+    /// Leaves out the client and the attributes: keys and tokens do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, path, tier, cost, .. } = self;
         f.debug_struct("Request")
@@ -93,49 +121,51 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
-/// Why a request cannot be checked: the caller's mistake, to be answered as such.
+/// The reason why a request cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The path is not a path from the root.
+    /// The path does not start with `/`.
     #[error("a path starts with `/`")]
     PathNotAbsolute,
-    /// `%2F` or `%5C`, or a backslash: servers disagree on whether they separate segments.
+    /// The path contains `%2F`, `%5C` or a backslash. Servers disagree on whether these separate
+    /// segments.
     #[error(
-        "a path holds no backslashes and no encoded slashes (`%2F`, `%5C`): separate segments with `/`"
+        "a path holds no backslashes and no encoded slashes (`%2F`, `%5C`): separate segments with \
+         `/`"
     )]
     PathSeparator,
-    /// A `%` that no two hexadecimal digits follow.
+    /// The path contains a `%` without two hexadecimal digits after it.
     #[error("a `%` in a path is followed by two hexadecimal digits: write a percent sign as `%25`")]
     PathEscape,
-    /// A control character, encoded or not.
+    /// The path contains a control character, encoded or not.
     #[error("a path holds no control characters")]
     PathControl,
-    /// What the escapes stand for is not text.
+    /// The decoded path is not UTF-8.
     #[error("a path is UTF-8 once its escapes are decoded")]
     PathEncoding,
-    /// Servers that merge slashes first and servers that resolve `..` first would read different
-    /// paths.
+    /// The path contains `..` after an empty segment. Servers that merge slashes first and servers
+    /// that resolve `..` first would read different paths.
     #[error("a path has no `..` after an empty segment: write it without `//` or without `..`")]
     PathAmbiguous,
-    /// A client without a key.
+    /// The client's key is empty.
     #[error("a client's key cannot be empty")]
     ClientEmpty,
-    /// A client with a longer key than [`MAX_CLIENT_BYTES`], or than where it was read from allows.
+    /// The client's key is longer than [`MAX_CLIENT_BYTES`], or than its source allows.
     #[error("a client's key of {bytes} bytes is too long: at most {most}")]
     ClientTooLong {
         /// The key's length.
         bytes: usize,
-        /// The longest that would be taken.
+        /// The greatest length that is allowed.
         most: usize,
     },
-    /// The header that names a client has several different values.
+    /// The header that identifies the client has several different values.
     #[error("header `{header}` names different clients: send it once")]
     ClientAmbiguous {
         /// The header's name, in lower case.
         header: String,
     },
-    /// The header that a limit reads the cost from holds no cost.
+    /// The header from which a limit reads the cost does not contain one.
     #[error("header `{header}` holds no cost: a whole number from 0 to {}", Cost::MAX)]
     Cost {
         /// The header's name, in lower case.
@@ -148,14 +178,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_shows_no_client_in_logs() {
+    fn debug_output_contains_no_client() {
         let attributes = [("authorization", "Bearer s3cret")];
-        let request = Request {
-            attributes: &attributes,
-            ..Request::new(Client::Key(b"s3cret"), "GET", "/a")
-        };
+        let request =
+            Request::new(Client::Key(b"s3cret"), "GET", "/a").with_attributes(&attributes);
         let shown = format!("{request:?}");
-        // The bytes of a key, too, begin with an `s`.
+        // As a list of bytes, the key would begin with 115, an `s`.
         assert!(
             shown.contains("\"/a\"") && !shown.contains("s3cret") && !shown.contains("115"),
             "{shown}"
@@ -163,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_known_by_its_address_comes_from_there() {
+    fn a_client_that_is_an_address_has_that_address() {
         let address = "192.0.2.1".parse().unwrap();
         assert_eq!(Request::new(Client::Address(address), "GET", "/").address, Some(address));
         assert_eq!(Request::new(Client::Key(b"a"), "GET", "/").address, None);

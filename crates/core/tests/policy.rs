@@ -1,48 +1,45 @@
-//! Which limits apply to whom.
+//! Which limits apply to which requests.
+
+use std::net::IpAddr;
 
 use proptest::prelude::*;
 use sluice_core::{
-    Action, Algorithm, Client, Cost, Endpoint, HeaderMatch, LimitKey, LimitSpec, Matched, Mode,
-    Per, Policy, PolicyBuilder, Rate, Request, RequestError, Rule, RuleCost, Tag, Terms, Tier,
-    When,
+    Action, Client, Cost, Endpoint, HeaderMatch, LimitKey, LimitSpec, Matched, Mode, Per, Policy,
+    PolicyBuilder, Rate, Request, RequestError, Rule, RuleCost, Tag, Terms, Tier, When,
 };
+use sluice_testkit::policies;
 
-fn bucket(rate: &str, burst: u64) -> Rate {
-    Rate::new(rate.parse().expect("a rate"), burst).expect("a possible bucket")
-}
-
-fn algorithm(rate: &str, burst: u64) -> Algorithm {
-    Algorithm::TokenBucket(bucket(rate, burst))
+fn rate(text: &str) -> Rate {
+    text.parse().expect("a rate")
 }
 
 fn endpoint(path: &str, per_minute: u64) -> Endpoint {
-    Endpoint {
-        path: path.to_owned(),
-        limit: LimitSpec::limit(bucket(&format!("{per_minute}/minute"), 10)),
-    }
+    Endpoint::new(path, rate(&format!("{per_minute}/minute, burst 10")))
 }
 
 fn rule(name: &str, per: Per) -> Rule {
-    Rule { per, ..Rule::new(name, algorithm("100/minute", 20)) }
+    Rule::new(name, rate("100/minute, burst 20")).per(per)
+}
+
+fn in_mode(mode: Mode, mut rule: Rule) -> Rule {
+    rule.terms.mode = mode;
+    rule
 }
 
 fn shadow(spec: LimitSpec) -> LimitSpec {
     match spec {
         LimitSpec::Off => LimitSpec::Off,
-        LimitSpec::Limit(terms) => LimitSpec::Limit(Terms { mode: Mode::Shadow, ..terms }),
+        LimitSpec::Limit(terms) => terms.mode(Mode::Shadow).into(),
     }
 }
 
-/// A default of 60 a minute, and nothing else.
-fn plain() -> PolicyBuilder {
-    PolicyBuilder {
-        defaults: LimitSpec::limit(bucket("60/minute", 10)),
-        ..PolicyBuilder::unlimited()
-    }
+/// A policy with a default limit of 60 a minute, and nothing else.
+fn default_only() -> PolicyBuilder {
+    Policy::builder().default_limit(rate("60/minute, burst 10"))
 }
 
 fn built(builder: PolicyBuilder) -> Policy {
-    builder.build().expect("a sound policy")
+    builder.build().expect("a valid policy")
 }
 
 fn get<'a>(client: &'a str, path: &'a str) -> Request<'a> {
@@ -53,7 +50,7 @@ fn matched(policy: &Policy, request: &Request<'_>) -> Matched {
     policy.check(Action::Take, request).expect("a request that can be checked")
 }
 
-/// The limits that apply, as people write them, in the order of the check.
+/// The limits that apply, as text, in the order of the check.
 fn limits(policy: &Policy, request: &Request<'_>) -> Vec<String> {
     matched(policy, request).check.parts().iter().map(|part| part.limit.to_string()).collect()
 }
@@ -69,8 +66,8 @@ fn buckets(policy: &Policy, request: &Request<'_>) -> Vec<(Tag, LimitKey, Cost)>
 }
 
 #[test]
-fn the_built_in_policy_is_the_documents() {
-    let policy = Policy::default();
+fn an_endpoint_covers_its_path_and_everything_below_it() {
+    let policy = policies::document();
     for (path, expected) in [
         ("/", "default (60/minute, burst 10)"),
         ("/api/v1/conversation/chat", "default (60/minute, burst 10)"),
@@ -95,14 +92,14 @@ fn the_built_in_policy_is_the_documents() {
     }
     for path in ["/health", "/health/live", "/metrics", "/monitoring/rate-limit/stats"] {
         let matched = matched(&policy, &get("alice", path));
-        assert!(matched.exempt && matched.check.parts().is_empty(), "{path}");
+        assert!(matched.is_exempt() && matched.check.parts().is_empty(), "{path}");
     }
-    assert!(!matched(&policy, &get("alice", "/healthy")).exempt);
+    assert!(!matched(&policy, &get("alice", "/healthy")).is_exempt());
 }
 
 #[test]
-fn all_that_only_the_default_speaks_for_shares_one_bucket_a_client() {
-    let policy = built(plain());
+fn a_client_has_one_bucket_for_all_requests_under_the_default_limit() {
+    let policy = built(default_only());
     let alice = buckets(&policy, &get("alice", "/a"));
     assert_eq!(alice.len(), 1);
     assert_eq!(buckets(&policy, &get("alice", "/b/c")), alice);
@@ -110,8 +107,8 @@ fn all_that_only_the_default_speaks_for_shares_one_bucket_a_client() {
 }
 
 #[test]
-fn no_disguise_is_a_way_around_a_limit() {
-    let policy = Policy::default();
+fn no_spelling_of_a_path_avoids_its_limit() {
+    let policy = policies::document();
     let expected = buckets(&policy, &get("alice", "/api/v1/tools/execute"));
     for path in [
         "/health/../api/v1/tools/execute",
@@ -137,11 +134,8 @@ fn no_disguise_is_a_way_around_a_limit() {
 
 #[test]
 fn the_label_is_the_pattern_that_covers_the_path_or_other() {
-    let policy = built(PolicyBuilder {
-        endpoints: vec![endpoint("/users/*/orders/", 5)],
-        exempt: vec!["/health".to_owned()],
-        ..plain()
-    });
+    let policy =
+        built(default_only().endpoint("/users/*/orders/", rate("5/minute")).exempt("/health"));
     for (path, expected) in
         [("/users/7/orders/9", "/users/*/orders"), ("/users/7", "other"), ("/health/x", "/health")]
     {
@@ -152,13 +146,13 @@ fn the_label_is_the_pattern_that_covers_the_path_or_other() {
 }
 
 #[test]
-fn an_endpoint_that_is_off_keeps_the_default_away() {
-    let off = Endpoint { path: "/free".to_owned(), limit: LimitSpec::Off };
-    let policy = built(PolicyBuilder {
-        endpoints: vec![off, endpoint("/free/not", 5)],
-        limits: vec![rule("all", Per::Everyone)],
-        ..plain()
-    });
+fn the_default_limit_does_not_apply_to_an_endpoint_that_is_off() {
+    let policy = built(
+        default_only()
+            .endpoint("/free", LimitSpec::Off)
+            .endpoint("/free/not", rate("5/minute, burst 10"))
+            .limit(rule("all", Per::Everyone)),
+    );
     assert_eq!(limits(&policy, &get("alice", "/free/x")), ["all (100/minute, burst 20)"]);
     assert_eq!(
         limits(&policy, &get("alice", "/free/not")),
@@ -167,39 +161,39 @@ fn an_endpoint_that_is_off_keeps_the_default_away() {
 }
 
 #[test]
-fn general_limits_apply_all_together_beside_the_endpoints() {
-    let policy = built(PolicyBuilder {
-        endpoints: vec![endpoint("/a", 5)],
-        limits: vec![rule("each", Per::Client), rule("all", Per::Everyone)],
-        ..plain()
-    });
+fn all_general_limits_apply_beside_the_endpoints() {
+    let policy = built(
+        default_only()
+            .endpoint("/a", rate("5/minute, burst 10"))
+            .limit(rule("each", Per::Client))
+            .limit(rule("all", Per::Everyone)),
+    );
     let all = ["each (100/minute, burst 20)", "all (100/minute, burst 20)"];
     assert_eq!(limits(&policy, &get("alice", "/a")), ["/a (5/minute, burst 10)", all[0], all[1]]);
     assert_eq!(
         limits(&policy, &get("alice", "/b")),
         all,
-        "the default speaks only where no other limit does"
+        "the default limit applies only where no other limit does"
     );
 }
 
 #[test]
-fn a_general_limit_applies_when_everything_it_asks_for_is_there() {
+fn a_general_limit_applies_when_all_its_conditions_are_met() {
     let header = |name: &str, values: &[&str]| HeaderMatch {
         name: name.to_owned(),
         values: values.iter().map(|&value| value.to_owned()).collect(),
     };
-    let when = When {
-        paths: vec!["/api/**".to_owned(), "/v2/*".to_owned()],
-        methods: vec!["POST".to_owned(), "put".to_owned()],
-        headers: vec![header("X-Kind", &["batch", "bulk"]), header("x-org", &[])],
-        tiers: Vec::new(),
-    };
-    let policy = built(PolicyBuilder {
-        limits: vec![Rule { when, ..rule("writes", Per::Everyone) }],
-        ..PolicyBuilder::unlimited()
-    });
+    let when = When::default()
+        .path("/api/**")
+        .path("/v2/*")
+        .method("POST")
+        .method("put")
+        .header(header("X-Kind", &["batch", "bulk"]))
+        .header(header("x-org", &[]));
+    let policy = built(Policy::builder().limit(rule("writes", Per::Everyone).when(when)));
     let applies = |method, path, attributes: &[(&'static str, &'static str); 2]| {
-        !limits(&policy, &Request { method, attributes, ..get("alice", path) }).is_empty()
+        let request = Request::new(Client::Key(b"alice"), method, path);
+        !limits(&policy, &request.with_attributes(attributes)).is_empty()
     };
     let both = [("x-kind", "bulk"), ("x-org", "")];
     assert!(applies("POST", "/api/a/b", &both));
@@ -214,42 +208,42 @@ fn a_general_limit_applies_when_everything_it_asks_for_is_there() {
 }
 
 #[test]
-fn a_limit_is_per_what_it_says() {
-    let limits = vec![
-        rule("client", Per::Client),
-        rule("address", Per::Address),
-        rule("org", Per::Header("X-Org".to_owned())),
-        rule("all", Per::Everyone),
-    ];
-    let policy = built(PolicyBuilder { limits, ..PolicyBuilder::unlimited() });
+fn each_kind_of_limit_has_its_own_buckets() {
+    let policy = built(
+        Policy::builder()
+            .limit(rule("client", Per::Client))
+            .limit(rule("address", Per::Address))
+            .limit(rule("org", Per::Header("X-Org".to_owned())))
+            .limit(rule("all", Per::Everyone)),
+    );
     let (red, blue) = ([("x-org", "red")], [("x-org", "blue")]);
-    let (one, two) = (Some("192.0.2.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
-    let base = Request { address: one, attributes: &red, ..get("alice", "/") };
+    let (one, two): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+    let from = |client| get(client, "/").with_address(one).with_attributes(&red);
+    let base = from("alice");
     let shared = |other: Request<'_>| -> Vec<bool> {
         let (base, other) = (buckets(&policy, &base), buckets(&policy, &other));
         base.iter().zip(&other).map(|(a, b)| a == b).collect()
     };
     assert_eq!(shared(base), [true, true, true, true]);
-    assert_eq!(shared(Request { client: Client::Key(b"bob"), ..base }), [false, true, true, true]);
-    assert_eq!(shared(Request { address: two, ..base }), [true, false, true, true]);
-    assert_eq!(shared(Request { attributes: &blue, ..base }), [true, true, false, true]);
+    assert_eq!(shared(from("bob")), [false, true, true, true]);
+    assert_eq!(shared(base.with_address(two)), [true, false, true, true]);
+    assert_eq!(shared(base.with_attributes(&blue)), [true, true, false, true]);
 }
 
 #[test]
-fn a_client_known_by_its_address_has_one_whoever_asks_for_it() {
-    let policy = built(PolicyBuilder {
-        limits: vec![rule("address", Per::Address), rule("client", Per::Client)],
-        ..PolicyBuilder::unlimited()
-    });
+fn limits_per_address_and_per_client_see_a_client_that_is_an_address_alike() {
+    let policy = built(
+        Policy::builder().limit(rule("address", Per::Address)).limit(rule("client", Per::Client)),
+    );
     let known = Request::new(Client::Address("192.0.2.1".parse().unwrap()), "GET", "/");
-    let taken = buckets(&policy, &Request { address: None, ..known });
+    let taken = buckets(&policy, &known.with_address(None));
     assert_eq!(taken, buckets(&policy, &known));
     assert_eq!(taken[0].0, taken[1].0);
 }
 
 #[test]
-fn a_limit_per_something_that_a_request_has_not_does_not_apply() {
-    let limits_per = |per| built(PolicyBuilder { limits: vec![rule("rare", per)], ..plain() });
+fn a_limit_per_something_that_a_request_lacks_does_not_apply() {
+    let limits_per = |per| built(default_only().limit(rule("rare", per)));
     let request = get("alice", "/");
     assert_eq!(
         limits(&limits_per(Per::Header("x-org".to_owned())), &request),
@@ -260,10 +254,11 @@ fn a_limit_per_something_that_a_request_has_not_does_not_apply() {
 
 #[test]
 fn an_adjustment_leaves_out_limits_with_a_fixed_cost() {
-    let costs = [("tokens", RuleCost::Request), ("requests", RuleCost::Fixed(Cost::ONE))];
-    let limits =
-        costs.into_iter().map(|(name, cost)| Rule { cost, ..rule(name, Per::Client) }).collect();
-    let policy = built(PolicyBuilder { limits, ..PolicyBuilder::unlimited() });
+    let policy = built(
+        Policy::builder()
+            .limit(rule("tokens", Per::Client))
+            .limit(rule("requests", Per::Client).cost(RuleCost::Fixed(Cost::ONE))),
+    );
     let check = matched(&policy, &get("alice", "/")).check;
     let charge = check.adjustment(Action::Charge, Cost::new(250).unwrap());
     assert_eq!(charge.action(), Action::Charge);
@@ -274,16 +269,16 @@ fn an_adjustment_leaves_out_limits_with_a_fixed_cost() {
 
 #[test]
 fn a_cost_is_the_requests_or_the_limits_own() {
-    let costs = [
-        ("plain", RuleCost::Request),
-        ("fixed", RuleCost::Fixed(Cost::new(7).unwrap())),
-        ("header", RuleCost::Header("X-Tokens".to_owned())),
-    ];
-    let limits =
-        costs.into_iter().map(|(name, cost)| Rule { cost, ..rule(name, Per::Client) }).collect();
-    let policy = built(PolicyBuilder { limits, ..PolicyBuilder::unlimited() });
+    let limit = |name, cost| rule(name, Per::Client).cost(cost);
+    let policy = built(
+        Policy::builder()
+            .limit(limit("plain", RuleCost::Request))
+            .limit(limit("fixed", RuleCost::Fixed(Cost::new(7).unwrap())))
+            .limit(limit("header", RuleCost::Header("X-Tokens".to_owned()))),
+    );
     let taken = |attributes: &[(&str, &str); 1]| {
-        let request = Request { cost: Cost::new(3).unwrap(), attributes, ..get("alice", "/") };
+        let request = get("alice", "/").with_cost(Cost::new(3).unwrap());
+        let request = request.with_attributes(attributes);
         let matched = policy.check(Action::Take, &request)?;
         Ok(matched.check.parts().iter().map(|part| part.cost.tokens()).collect::<Vec<_>>())
     };
@@ -302,36 +297,31 @@ fn a_cost_is_the_requests_or_the_limits_own() {
 }
 
 #[test]
-fn a_limit_that_is_off_is_not_looked_at() {
-    let off = |mut rule: Rule| {
-        rule.terms.mode = Mode::Off;
-        rule
-    };
-    let policy = built(PolicyBuilder { limits: vec![off(rule("x", Per::Everyone))], ..plain() });
+fn a_limit_that_is_off_does_not_apply() {
+    let policy = built(default_only().limit(in_mode(Mode::Off, rule("x", Per::Everyone))));
     assert_eq!(limits(&policy, &get("alice", "/")), ["default (60/minute, burst 10)"]);
     assert_eq!(policy.limits().len(), 1);
 }
 
 #[test]
-fn a_shadow_is_asked_beside_what_is_enforced_without_it() {
-    let tried = Endpoint { limit: shadow(endpoint("/a/b", 5).limit), ..endpoint("/a/b", 5) };
-    let mut limit = rule("tried", Per::Everyone);
-    limit.terms.mode = Mode::Shadow;
-    let policy = built(PolicyBuilder {
-        endpoints: vec![endpoint("/a", 30), tried.clone()],
-        limits: vec![limit],
-        ..plain()
-    });
-    let tried_limit = "tried (100/minute, burst 20)";
+fn a_shadow_is_checked_beside_the_limits_that_apply_without_it() {
+    let with_shadow = default_only().endpoint("/a/b", shadow(rate("5/minute, burst 10").into()));
+    let policy = built(
+        with_shadow
+            .clone()
+            .endpoint("/a", rate("30/minute, burst 10"))
+            .limit(in_mode(Mode::Shadow, rule("shadow", Per::Everyone))),
+    );
+    let shadow_rule = "shadow (100/minute, burst 20)";
     assert_eq!(
         limits(&policy, &get("alice", "/x")),
-        [tried_limit, "default (60/minute, burst 10)"]
+        [shadow_rule, "default (60/minute, burst 10)"]
     );
     assert_eq!(
         limits(&policy, &get("alice", "/a/b/c")),
-        ["/a/b (5/minute, burst 10)", "/a (30/minute, burst 10)", tried_limit]
+        ["/a/b (5/minute, burst 10)", "/a (30/minute, burst 10)", shadow_rule]
     );
-    let policy = built(PolicyBuilder { endpoints: vec![tried], ..plain() });
+    let policy = built(with_shadow);
     assert_eq!(
         limits(&policy, &get("alice", "/a/b")),
         ["/a/b (5/minute, burst 10)", "default (60/minute, burst 10)"]
@@ -339,51 +329,38 @@ fn a_shadow_is_asked_beside_what_is_enforced_without_it() {
 }
 
 #[test]
-fn a_shadow_refuses_no_cost_that_it_cannot_read() {
+fn a_shadow_does_not_refuse_an_unreadable_cost() {
     let with_cost = |mode| {
-        let mut limit =
-            Rule { cost: RuleCost::Header("x-cost".to_owned()), ..rule("tried", Per::Everyone) };
-        limit.terms.mode = mode;
-        built(PolicyBuilder { limits: vec![limit], ..PolicyBuilder::unlimited() })
+        let limit = rule("a", Per::Everyone).cost(RuleCost::Header("x-cost".to_owned()));
+        built(Policy::builder().limit(in_mode(mode, limit)))
     };
     let attributes = [("x-cost", "many")];
-    let request = Request { attributes: &attributes, ..get("alice", "/") };
+    let request = get("alice", "/").with_attributes(&attributes);
     assert!(with_cost(Mode::Enforce).check(Action::Take, &request).is_err());
     assert_eq!(matched(&with_cost(Mode::Shadow), &request).check.parts()[0].cost, Cost::ONE);
 }
 
 fn with_tiers() -> PolicyBuilder {
-    PolicyBuilder {
-        endpoints: vec![endpoint("/a", 20), endpoint("/b", 30)],
-        limits: vec![rule("each", Per::Client), rule("all", Per::Everyone)]
-            .into_iter()
-            .map(|rule| on_path(rule, "/**/rules"))
-            .collect(),
-        tiers: vec![
-            Tier { multiply: 5, ..Tier::new("pro") },
-            Tier {
-                multiply: 2,
-                defaults: Some(LimitSpec::limit(bucket("1000/minute", 500))),
-                endpoints: vec![
-                    endpoint("/a/", 7),
-                    endpoint("/b/c", 8),
-                    Endpoint { path: "/free".to_owned(), limit: LimitSpec::Off },
-                ],
-                ..Tier::new("own")
-            },
-            Tier { unlimited: true, clients: vec![b"carol".to_vec()], ..Tier::new("enterprise") },
-        ],
-        ..plain()
-    }
-}
-
-fn on_path(mut rule: Rule, path: &str) -> Rule {
-    rule.when.paths = vec![path.to_owned()];
-    rule
+    let on_rules = |name, per| rule(name, per).when(When::default().path("/**/rules"));
+    default_only()
+        .endpoint("/a", rate("20/minute, burst 10"))
+        .endpoint("/b", rate("30/minute, burst 10"))
+        .limit(on_rules("each", Per::Client))
+        .limit(on_rules("all", Per::Everyone))
+        .tier(Tier::new("pro").multiply(5))
+        .tier(
+            Tier::new("own")
+                .multiply(2)
+                .default_limit(rate("1000/minute, burst 500"))
+                .endpoint("/a/", rate("7/minute, burst 10"))
+                .endpoint("/b/c", rate("8/minute, burst 10"))
+                .endpoint("/free", LimitSpec::Off),
+        )
+        .tier(Tier::new("enterprise").unlimited().client("carol"))
 }
 
 #[test]
-fn tiers_change_the_numbers_of_limits_per_client() {
+fn tiers_change_the_rates_of_limits_per_client() {
     let policy = built(with_tiers());
     let shared = "all (100/minute, burst 20)";
     for (tier, path, expected) in [
@@ -402,11 +379,11 @@ fn tiers_change_the_numbers_of_limits_per_client() {
         (Some("enterprise"), "/x", vec![]),
         (Some("enterprise"), "/a", vec![]),
         (Some("enterprise"), "/rules", vec![shared]),
-        (Some("unheard-of"), "/x", vec!["default (60/minute, burst 10)"]),
+        (Some("unknown"), "/x", vec!["default (60/minute, burst 10)"]),
         (Some(""), "/x", vec!["default (60/minute, burst 10)"]),
     ] {
         assert_eq!(
-            limits(&policy, &Request { tier, ..get("alice", path) }),
+            limits(&policy, &get("alice", path).with_tier(tier)),
             expected,
             "{tier:?} {path}"
         );
@@ -414,33 +391,27 @@ fn tiers_change_the_numbers_of_limits_per_client() {
 }
 
 #[test]
-fn a_tier_given_by_configuration_goes_before_one_that_came_with_the_request() {
+fn the_configured_tier_of_a_client_precedes_the_tier_of_the_request() {
     let policy = built(with_tiers());
     assert_eq!(limits(&policy, &get("carol", "/a")), [""; 0]);
-    assert_eq!(limits(&policy, &Request { tier: Some("pro"), ..get("carol", "/a") }), [""; 0]);
+    assert_eq!(limits(&policy, &get("carol", "/a").with_tier("pro")), [""; 0]);
     assert_eq!(limits(&policy, &get("caro", "/a")), ["/a (20/minute, burst 10)"]);
 }
 
 #[test]
 fn a_change_of_tier_keeps_the_bucket() {
     let policy = built(with_tiers());
-    let (plain, pro) = (get("alice", "/a"), Request { tier: Some("pro"), ..get("alice", "/a") });
+    let (plain, pro) = (get("alice", "/a"), get("alice", "/a").with_tier("pro"));
     assert_eq!(buckets(&policy, &plain), buckets(&policy, &pro));
     assert!(matched(&policy, &plain).limits().eq(matched(&policy, &pro).limits()));
 }
 
 #[test]
-fn a_general_limit_may_be_for_some_tiers_only() {
-    let mut limit = rule("trial", Per::Everyone);
-    limit.when.tiers = vec!["pro".to_owned(), "own".to_owned()];
-    let policy = built(PolicyBuilder {
-        limits: vec![limit],
-        defaults: LimitSpec::Off,
-        endpoints: Vec::new(),
-        ..with_tiers()
-    });
-    let applies = |tier| {
-        limits(&policy, &Request { tier, ..get("alice", "/") })
+fn a_general_limit_can_be_for_some_tiers_only() {
+    let limit = rule("trial", Per::Everyone).when(When::default().tier("pro").tier("own"));
+    let policy = built(with_tiers().limit(limit));
+    let applies = |tier: Option<&str>| {
+        limits(&policy, &get("alice", "/").with_tier(tier))
             .contains(&"trial (100/minute, burst 20)".to_owned())
     };
     assert_eq!(
@@ -450,9 +421,9 @@ fn a_general_limit_may_be_for_some_tiers_only() {
 }
 
 #[test]
-fn addresses_are_grouped_as_subscribers_have_them() {
+fn ipv6_addresses_are_grouped_by_prefix() {
     let tag = |prefix, address: &str| {
-        let policy = built(PolicyBuilder { ipv6_prefix: prefix, ..plain() });
+        let policy = built(default_only().ipv6_prefix(prefix));
         buckets(
             &policy,
             &Request::new(Client::Address(address.parse().expect("an address")), "GET", "/"),
@@ -469,19 +440,19 @@ fn addresses_are_grouped_as_subscribers_have_them() {
 
 #[test]
 fn an_address_and_a_key_of_the_same_bytes_are_different_clients() {
-    let policy = built(plain());
+    let policy = built(default_only());
     let address = Request::new(Client::Address("1.2.3.4".parse().unwrap()), "GET", "/");
     let key = Request::new(Client::Key(&[1, 2, 3, 4]), "GET", "/");
     assert_ne!(buckets(&policy, &address), buckets(&policy, &key));
 }
 
 #[test]
-fn a_client_without_a_proper_key_is_refused() {
-    let policy = built(PolicyBuilder { exempt: vec!["/health".to_owned()], ..plain() });
+fn an_empty_or_too_long_key_is_refused() {
+    let policy = built(default_only().exempt("/health"));
     let check = |key, path| {
         policy
             .check(Action::Take, &Request::new(Client::Key(key), "GET", path))
-            .map(|matched| matched.exempt)
+            .map(|matched| matched.is_exempt())
     };
     assert_eq!(check(b"", "/"), Err(RequestError::ClientEmpty));
     assert_eq!(
@@ -489,18 +460,14 @@ fn a_client_without_a_proper_key_is_refused() {
         Err(RequestError::ClientTooLong { bytes: 16_385, most: 16_384 })
     );
     assert_eq!(check(&[b'a'; 16_384], "/"), Ok(false));
-    assert_eq!(
-        check(b"", "/health"),
-        Ok(true),
-        "nobody has to say who asks for what is never limited"
-    );
+    assert_eq!(check(b"", "/health"), Ok(true), "an exempt path needs no client");
 }
 
 #[test]
-fn a_policy_without_limits_says_so() {
-    let policy = built(PolicyBuilder::unlimited());
+fn a_policy_without_limits_matches_none() {
+    let policy = built(Policy::builder());
     let matched = matched(&policy, &get("alice", "/"));
-    assert!(matched.check.parts().is_empty() && !matched.exempt);
+    assert!(matched.check.parts().is_empty() && !matched.is_exempt());
     assert!(policy.limits().is_empty());
 }
 
@@ -517,17 +484,31 @@ fn path(segments: &'static [&'static str]) -> impl Strategy<Value = String> {
         .prop_map(|segments| format!("/{}", segments.join("/")))
 }
 
+fn endpoints(most: usize) -> impl Strategy<Value = Vec<Endpoint>> {
+    prop::collection::btree_map(path(&["a", "b", "*"]), limit_spec(), 0..most).prop_map(
+        |endpoints| endpoints.into_iter().map(|(path, limit)| Endpoint::new(path, limit)).collect(),
+    )
+}
+
+fn any_per() -> impl Strategy<Value = Per> {
+    prop::sample::select(vec![
+        Per::Client,
+        Per::Everyone,
+        Per::Address,
+        Per::Header("x-org".to_owned()),
+    ])
+}
+
 prop_compose! {
     fn any_rule()(
         paths in prop::collection::vec(path(&["a", "b", "*", "**"]), 0..3),
         tiers in prop::sample::subsequence(vec!["pro", "free"], 0..3),
-        per in prop::sample::select(vec![Per::Client, Per::Everyone, Per::Address, Per::Header("x-org".to_owned())]),
+        per in any_per(),
         mode in prop::sample::select(vec![Mode::Enforce, Mode::Shadow, Mode::Off]),
     ) -> Rule {
-        let mut rule = rule("", per);
+        let mut rule = in_mode(mode, rule("", per));
         rule.when.paths = paths;
         rule.when.tiers = tiers.into_iter().map(str::to_owned).collect();
-        rule.terms.mode = mode;
         rule
     }
 }
@@ -535,27 +516,27 @@ prop_compose! {
 prop_compose! {
     fn any_policy()(
         defaults in limit_spec(),
-        endpoints in prop::collection::btree_map(path(&["a", "b", "*"]), limit_spec(), 0..5),
-        own in prop::collection::btree_map(path(&["a", "b", "*"]), limit_spec(), 0..3),
+        endpoints in endpoints(5),
+        tier_endpoints in endpoints(3),
         multiply in 1_u64..4,
         unlimited in any::<bool>(),
         limits in prop::collection::vec(any_rule(), 0..4),
     ) -> PolicyBuilder {
-        let list = |endpoints: std::collections::BTreeMap<String, LimitSpec>| endpoints.into_iter().map(|(path, limit)| Endpoint { path, limit }).collect();
-        PolicyBuilder {
-            defaults,
-            endpoints: list(endpoints),
-            tiers: vec![
-                Tier { multiply, endpoints: list(own), clients: vec![b"bob".to_vec()], ..Tier::new("pro") },
-                Tier { unlimited, ..Tier::new("free") },
-            ],
-            limits: limits.into_iter().enumerate().map(|(index, rule)| Rule { name: format!("rule-{index}"), ..rule }).collect(),
-            ..PolicyBuilder::unlimited()
+        let mut pro = Tier::new("pro").multiply(multiply).client("bob");
+        pro.endpoints = tier_endpoints;
+        let mut free = Tier::new("free");
+        free.unlimited = unlimited;
+        let mut builder = Policy::builder().default_limit(defaults).tier(pro).tier(free);
+        builder.endpoints = endpoints;
+        builder.limits = limits;
+        for (index, rule) in builder.limits.iter_mut().enumerate() {
+            rule.name = format!("rule-{index}");
         }
+        builder
     }
 }
 
-/// The same policy without anything that is only tried.
+/// The same policy without the limits in shadow mode.
 fn without_shadows(mut builder: PolicyBuilder) -> PolicyBuilder {
     let enforced =
         |spec: &LimitSpec| !matches!(spec, LimitSpec::Limit(Terms { mode: Mode::Shadow, .. }));
@@ -567,28 +548,34 @@ fn without_shadows(mut builder: PolicyBuilder) -> PolicyBuilder {
     builder
 }
 
+fn enforced_parts(policy: &Policy, request: &Request<'_>) -> Vec<String> {
+    let matched = matched(policy, request);
+    let enforced = matched.check.parts().iter().filter(|part| part.limit.denies());
+    enforced.map(|part| format!("{} {}", part.limit, part.tag)).collect()
+}
+
 proptest! {
     #[test]
-    fn a_shadow_changes_nothing_that_is_enforced(builder in any_policy(), path in path(&["a", "b", "c"]), tier in prop::sample::select(vec![None, Some("free")])) {
+    fn a_shadow_does_not_change_the_enforced_limits(
+        builder in any_policy(),
+        path in path(&["a", "b", "c"]),
+        tier in prop::sample::select(vec![None, Some("free")]),
+    ) {
         let (with, without) = (built(builder.clone()), built(without_shadows(builder)));
         let attributes = [("x-org", "red")];
-        let request = Request { tier, attributes: &attributes, ..get("alice", &path) };
-        let enforced = |policy: &Policy| -> Vec<String> {
-            let matched = matched(policy, &request);
-            matched.check.parts().iter().filter(|part| part.limit.denies()).map(|part| format!("{} {}", part.limit, part.tag)).collect()
-        };
-        prop_assert_eq!(enforced(&with), enforced(&without));
+        let request = get("alice", &path).with_tier(tier).with_attributes(&attributes);
+        prop_assert_eq!(enforced_parts(&with, &request), enforced_parts(&without, &request));
     }
 
     #[test]
-    fn what_is_matched_can_be_found_in_the_policys_lists(
+    fn the_indexes_of_a_match_are_those_of_the_policys_lists(
         builder in any_policy(),
         path in path(&["a", "b", "c"]),
         client in prop::sample::select(vec!["alice", "bob"]),
         tier in prop::sample::select(vec![None, Some("pro"), Some("free")]),
     ) {
         let policy = built(builder);
-        let matched = matched(&policy, &Request { tier, ..get(client, &path) });
+        let matched = matched(&policy, &get(client, &path).with_tier(tier));
         prop_assert!(matched.endpoint < policy.endpoints().len());
         for (part, index) in matched.check.parts().iter().zip(matched.limits()) {
             prop_assert_eq!(policy.limits()[index].name(), part.limit.name());

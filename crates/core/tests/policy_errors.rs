@@ -1,47 +1,50 @@
-//! Everything that can be wrong with a policy is said at once, with its place and a remedy.
+//! All errors in a policy are reported at once, each with its place and a remedy.
 
 use sluice_core::{
-    Algorithm, Cost, Endpoint, HeaderMatch, LimitField, LimitSpec, Location, Per, PolicyBuilder,
-    PolicyError, PolicyErrorKind, Rate, Rule, RuleCost, Tier, TierField, When,
+    Cost, HeaderMatch, LimitField, LimitSpec, Location, Mode, Per, Policy, PolicyBuilder,
+    PolicyError, PolicyErrorKind, PolicyErrors, Rate, Rule, RuleCost, Tier, TierField, When,
 };
+use sluice_testkit::policies;
 
-fn bucket(rate: &str, burst: u64) -> Rate {
-    Rate::new(rate.parse().expect("a rate"), burst).expect("a possible bucket")
+fn rate() -> Rate {
+    "10/minute, burst 5".parse().expect("a rate")
 }
 
 fn rule(name: &str) -> Rule {
-    Rule::new(name, Algorithm::TokenBucket(bucket("10/minute", 5)))
+    Rule::new(name, rate())
 }
 
-fn endpoint(path: &str) -> Endpoint {
-    Endpoint { path: path.to_owned(), limit: LimitSpec::limit(bucket("10/minute", 5)) }
+fn with_default() -> PolicyBuilder {
+    Policy::builder().default_limit(rate())
 }
 
-fn texts(list: &[&str]) -> Vec<String> {
-    list.iter().map(|&text| text.to_owned()).collect()
+fn errors(builder: PolicyBuilder) -> PolicyErrors {
+    builder.build().expect_err("a policy with an error")
 }
 
-fn errors(builder: PolicyBuilder) -> Vec<PolicyError> {
-    builder.build().expect_err("something is wrong with it")
-}
-
-/// What is wrong, as people read it.
+/// The errors, as text.
 fn messages(builder: PolicyBuilder) -> Vec<String> {
     errors(builder).iter().map(ToString::to_string).collect()
 }
 
+fn places(builder: PolicyBuilder) -> Vec<Location> {
+    errors(builder).into_iter().map(|error| error.at).collect()
+}
+
 #[test]
-fn everything_wrong_is_said_at_once() {
-    let builder = PolicyBuilder {
-        endpoints: vec![endpoint("/a/b*"), endpoint("/a?b")],
-        exempt: texts(&["/ok", "health"]),
-        tiers: vec![Tier { multiply: 0, ..Tier::new("pro") }],
-        limits: vec![rule("a"), Rule { per: Per::Header("x org".to_owned()), ..rule("a") }],
-        ipv6_prefix: 129,
-        ..PolicyBuilder::default()
-    };
+fn all_errors_are_reported_at_once() {
+    let builder = with_default()
+        .endpoint("/a/b*", rate())
+        .endpoint("/a?b", rate())
+        .exempt("/ok")
+        .exempt("health")
+        .tier(Tier::new("pro").multiply(0))
+        .limit(rule("a"))
+        .limit(rule("a").per(Per::Header("x org".to_owned())))
+        .ipv6_prefix(129);
+    let errors = errors(builder);
     assert_eq!(
-        messages(builder),
+        errors.to_string().lines().collect::<Vec<_>>(),
         [
             "clients.ipv6_prefix: a prefix of 129 bits is not possible: from 1 to 128",
             "endpoints./a/b*: `/a/b*` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`",
@@ -52,15 +55,12 @@ fn everything_wrong_is_said_at_once() {
             "tiers.pro.multiply: a tier multiplies by at least 1: it can take away limits with `unlimited`, and has numbers of its own for less",
         ]
     );
+    assert_eq!(errors.iter().count(), 7);
 }
 
 #[test]
-fn a_name_is_taken_once_whatever_kind_of_limit_has_it() {
-    let builder = PolicyBuilder {
-        endpoints: vec![endpoint("/a")],
-        limits: vec![rule("default"), rule("/a")],
-        ..PolicyBuilder::default()
-    };
+fn limits_of_all_kinds_share_one_set_of_names() {
+    let builder = with_default().endpoint("/a", rate()).limit(rule("default")).limit(rule("/a"));
     assert_eq!(
         messages(builder),
         [
@@ -73,17 +73,14 @@ fn a_name_is_taken_once_whatever_kind_of_limit_has_it() {
 #[test]
 fn a_limit_that_is_off_keeps_its_name() {
     let mut off = rule("a");
-    off.terms.mode = sluice_core::Mode::Off;
-    let builder = PolicyBuilder { limits: vec![off, rule("a")], ..PolicyBuilder::default() };
+    off.terms.mode = Mode::Off;
+    let builder = with_default().limit(off).limit(rule("a"));
     assert_eq!(messages(builder), ["limits[1].name: `a` is already taken by limits[0]"]);
 }
 
 #[test]
 fn names_that_would_share_buckets_are_refused() {
-    let builder = PolicyBuilder {
-        limits: vec![rule("colliding-425025"), rule("colliding-5620776")],
-        ..PolicyBuilder::default()
-    };
+    let builder = with_default().limit(rule("colliding-425025")).limit(rule("colliding-5620776"));
     assert_eq!(
         messages(builder),
         [
@@ -94,8 +91,7 @@ fn names_that_would_share_buckets_are_refused() {
 
 #[test]
 fn a_name_that_cannot_stand_in_a_header_is_refused() {
-    let builder =
-        PolicyBuilder { limits: vec![rule(""), rule("a\"b")], ..PolicyBuilder::default() };
+    let builder = with_default().limit(rule("")).limit(rule("a\"b"));
     assert_eq!(
         messages(builder),
         [
@@ -104,18 +100,17 @@ fn a_name_that_cannot_stand_in_a_header_is_refused() {
         ]
     );
     let long = format!("/{}", "x".repeat(200));
-    let builder = PolicyBuilder { endpoints: vec![endpoint(&long)], ..PolicyBuilder::default() };
-    assert!(
-        matches!(&errors(builder)[..], [PolicyError { at: Location::Endpoint { path }, kind: PolicyErrorKind::Name(_) }] if *path == long)
-    );
+    let errors: Vec<PolicyError> =
+        errors(with_default().endpoint(&long, rate())).into_iter().collect();
+    let [PolicyError { at, kind: PolicyErrorKind::Name(_) }] = &errors[..] else {
+        panic!("{errors:?}")
+    };
+    assert_eq!(*at, Location::Endpoint { path: long });
 }
 
 #[test]
 fn two_spellings_of_one_endpoint_are_refused() {
-    let builder = PolicyBuilder {
-        endpoints: vec![endpoint("/a/b"), endpoint("/a/%62/")],
-        ..PolicyBuilder::default()
-    };
+    let builder = with_default().endpoint("/a/b", rate()).endpoint("/a/%62/", rate());
     assert_eq!(
         messages(builder),
         ["endpoints./a/%62/: covers the same paths as `/a/b`: keep one of them"]
@@ -123,23 +118,24 @@ fn two_spellings_of_one_endpoint_are_refused() {
 }
 
 #[test]
-fn what_a_limit_asks_for_has_to_make_sense() {
-    let when = When {
-        paths: texts(&["/ok/**", "/a/**b", "b"]),
-        methods: texts(&["GET", "", "P OST"]),
-        headers: vec![HeaderMatch { name: "x:y".to_owned(), values: Vec::new() }],
-        tiers: texts(&["pro", "free"]),
-    };
-    let wrong = Rule { when, cost: RuleCost::Header(String::new()), ..rule("a") };
-    let builder = PolicyBuilder {
-        limits: vec![wrong],
-        tiers: vec![Tier::new("pro"), Tier::new("team")],
-        ..PolicyBuilder::default()
-    };
+fn every_condition_of_a_limit_is_checked() {
+    let when = When::default()
+        .path("/ok/**")
+        .path("/a/**b")
+        .path("b")
+        .method("GET")
+        .method("")
+        .method("P OST")
+        .header(HeaderMatch { name: "x:y".to_owned(), values: Vec::new() })
+        .tier("pro")
+        .tier("free");
+    let builder = with_default()
+        .limit(rule("a").when(when).cost(RuleCost::Header(String::new())))
+        .tier(Tier::new("pro"))
+        .tier(Tier::new("team"));
     let at = |field| Location::Limit { index: 0, field };
-    let places: Vec<Location> = errors(builder.clone()).into_iter().map(|error| error.at).collect();
     assert_eq!(
-        places,
+        places(builder.clone()),
         [
             at(LimitField::Path(1)),
             at(LimitField::Path(2)),
@@ -157,11 +153,10 @@ fn what_a_limit_asks_for_has_to_make_sense() {
 
 #[test]
 fn a_cost_that_would_always_be_denied_is_refused() {
-    let fixed = |cost| Rule {
-        cost: RuleCost::Fixed(Cost::new(cost).expect("a cost")),
-        ..rule(&format!("cost-{cost}"))
+    let fixed = |cost| {
+        rule(&format!("cost-{cost}")).cost(RuleCost::Fixed(Cost::new(cost).expect("a cost")))
     };
-    let builder = PolicyBuilder { limits: vec![fixed(5), fixed(6)], ..PolicyBuilder::default() };
+    let builder = with_default().limit(fixed(5)).limit(fixed(6));
     assert_eq!(
         messages(builder),
         [
@@ -171,18 +166,17 @@ fn a_cost_that_would_always_be_denied_is_refused() {
 }
 
 #[test]
-fn a_tier_has_one_name_and_either_numbers_or_no_limits() {
-    let tiers = vec![
-        Tier::new("pro"),
-        Tier::new("pro"),
-        Tier::new(""),
-        Tier { unlimited: true, multiply: 2, ..Tier::new("a") },
-        Tier { unlimited: true, defaults: Some(LimitSpec::Off), ..Tier::new("b") },
-        Tier { unlimited: true, endpoints: vec![endpoint("/a")], ..Tier::new("c") },
-    ];
+fn a_tier_has_a_name_of_its_own_and_either_rates_or_no_limits() {
+    let builder = with_default()
+        .tier(Tier::new("pro"))
+        .tier(Tier::new("pro"))
+        .tier(Tier::new(""))
+        .tier(Tier::new("a").unlimited().multiply(2))
+        .tier(Tier::new("b").unlimited().default_limit(LimitSpec::Off))
+        .tier(Tier::new("c").unlimited().endpoint("/a", rate()));
     let contradiction = "a tier that is `unlimited` has no limits per client to multiply or to replace: remove one or the other";
     assert_eq!(
-        messages(PolicyBuilder { tiers, ..PolicyBuilder::default() }),
+        messages(builder),
         [
             "tiers.pro: there are two tiers of this name".to_owned(),
             "tiers.: a tier's name cannot be empty".to_owned(),
@@ -194,16 +188,13 @@ fn a_tier_has_one_name_and_either_numbers_or_no_limits() {
 }
 
 #[test]
-fn a_tier_that_no_limit_could_follow_is_refused() {
-    let huge = Tier { multiply: 1_000_000_000_000, ..Tier::new("huge") };
-    let only_endpoint = PolicyBuilder {
-        endpoints: vec![endpoint("/a")],
-        limits: vec![rule("b")],
-        tiers: vec![huge],
-        ..PolicyBuilder::unlimited()
-    };
+fn a_tier_that_makes_a_rate_impossible_is_refused() {
+    let builder = Policy::builder()
+        .endpoint("/a", rate())
+        .limit(rule("b"))
+        .tier(Tier::new("huge").multiply(1_000_000_000_000));
     assert_eq!(
-        messages(only_endpoint),
+        messages(builder),
         [
             "tiers.huge.multiply: limit `/a` cannot be multiplied by 1000000000000: 10000000000000 tokens per period are too many: at most 1000000000000",
             "tiers.huge.multiply: limit `b` cannot be multiplied by 1000000000000: 10000000000000 tokens per period are too many: at most 1000000000000",
@@ -212,34 +203,22 @@ fn a_tier_that_no_limit_could_follow_is_refused() {
 }
 
 #[test]
-fn a_tiers_own_endpoints_are_looked_over_too() {
-    let tier = Tier {
-        endpoints: vec![endpoint("/a"), endpoint("/a/"), endpoint("/**")],
-        ..Tier::new("pro")
-    };
-    let places: Vec<Location> =
-        errors(PolicyBuilder { tiers: vec![tier], ..PolicyBuilder::default() })
-            .into_iter()
-            .map(|error| error.at)
-            .collect();
+fn a_tiers_own_endpoints_are_checked_too() {
+    let tier =
+        Tier::new("pro").endpoint("/a", rate()).endpoint("/a/", rate()).endpoint("/**", rate());
     let at = |path: &str| Location::Tier {
         name: "pro".to_owned(),
         field: TierField::Endpoint(path.to_owned()),
     };
-    assert_eq!(places, [at("/a/"), at("/**")]);
+    assert_eq!(places(with_default().tier(tier)), [at("/a/"), at("/**")]);
     assert_eq!(at("/a/").to_string(), "tiers.pro.endpoints./a/");
 }
 
 #[test]
-fn a_client_has_one_tier_and_is_not_shown() {
-    let tier = |name: &str, clients: &[&str]| Tier {
-        clients: clients.iter().map(|client| client.as_bytes().to_vec()).collect(),
-        ..Tier::new(name)
-    };
-    let builder = PolicyBuilder {
-        tiers: vec![tier("pro", &["s3cret", ""]), tier("team", &["other", "s3cret"])],
-        ..PolicyBuilder::default()
-    };
+fn a_client_has_one_tier_and_errors_do_not_show_its_key() {
+    let builder = with_default()
+        .tier(Tier::new("pro").client("s3cret").client(""))
+        .tier(Tier::new("team").client("other").client("s3cret"));
     assert_eq!(
         messages(builder),
         [
@@ -250,21 +229,11 @@ fn a_client_has_one_tier_and_is_not_shown() {
 }
 
 #[test]
-fn a_sound_policy_of_every_part_is_compiled() {
-    let builder = PolicyBuilder {
-        limits: vec![Rule {
-            when: When { tiers: texts(&["pro"]), ..When::default() },
-            ..rule("pro-only")
-        }],
-        tiers: vec![Tier {
-            multiply: 3,
-            endpoints: vec![endpoint("/mine")],
-            clients: vec![b"alice".to_vec()],
-            ..Tier::new("pro")
-        }],
-        ..PolicyBuilder::default()
-    };
-    let policy = builder.build().expect("nothing is wrong with it");
+fn a_valid_policy_with_every_part_is_compiled() {
+    let builder = policies::document_builder()
+        .limit(rule("pro-only").when(When::default().tier("pro")))
+        .tier(Tier::new("pro").multiply(3).client("alice").endpoint("/mine", rate()));
+    let policy = builder.build().expect("a valid policy");
     let names: Vec<&str> = policy.limits().iter().map(|limit| limit.name()).collect();
     assert_eq!(names[0], "default");
     assert_eq!(names[5..], ["pro-only", "/mine"]);

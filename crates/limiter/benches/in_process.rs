@@ -22,11 +22,12 @@ use std::{
 
 use governor::{DefaultKeyedRateLimiter, Quota};
 use sluice::{
-    Client, Limiter, Policy, Request, Telemetry,
+    Client, Limiter, Request, Telemetry,
     stats::{MemoryStats, Reporter, StatsCounters},
 };
 use sluice_core::{Action, Check, Cost, Subject};
 use sluice_store::{MemoryStore, Store};
+use sluice_testkit::policies;
 
 const ROUNDS: usize = 5;
 
@@ -94,7 +95,11 @@ fn governor(names: &[String]) -> f64 {
 }
 
 fn limiter(names: &[String], recorders: &sluice_telemetry::Recorders) -> f64 {
-    decide(names, &Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), recorders), |_| ())
+    decide(
+        names,
+        &Limiter::new(policies::document(), Arc::new(MemoryStore::new()), recorders),
+        |_| (),
+    )
 }
 
 /// What is counted is also told, about as often as a busy replica does.
@@ -103,7 +108,7 @@ fn counting(names: &[String]) -> f64 {
     let stats = StatsCounters::new(telemetry.recorders());
     let reporter = Reporter::new(stats.clone(), Arc::new(MemoryStats::new()), "bench");
     let limiter = Limiter::with_stats(
-        Policy::default(),
+        policies::document(),
         Arc::new(MemoryStore::new()),
         telemetry.recorders(),
         &stats,
@@ -125,7 +130,7 @@ fn decide(names: &[String], limiter: &Limiter, mut beside: impl FnMut(usize)) ->
 }
 
 fn store(names: &[String]) -> f64 {
-    let policy = Policy::default();
+    let policy = policies::document();
     let limit = policy.limits().iter().find(|limit| limit.name() == "/api/v1/blueprints").unwrap();
     let store = MemoryStore::new();
     time(|number| {
@@ -144,7 +149,7 @@ fn ready<T>(answer: impl Future<Output = T>) -> T {
 }
 
 fn bytes_per_bucket() {
-    let policy = Policy::default();
+    let policy = policies::document();
     let limit = policy
         .limits()
         .iter()

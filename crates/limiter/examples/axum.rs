@@ -29,7 +29,8 @@ fn store(recorders: &Recorders) -> Result<Arc<dyn Store>, Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let telemetry = Telemetry::builder().build()?;
     let recorders = telemetry.recorders();
-    let limiter = Limiter::new(Policy::default(), store(recorders)?, recorders);
+    let policy = Policy::per_client("60/minute, burst 10".parse()?);
+    let limiter = Limiter::new(policy, store(recorders)?, recorders);
     let limit = RateLimitLayer::new(limiter).with_peer(|extensions| {
         extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
     });

@@ -11,7 +11,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // 60 requests a minute for each client, in bursts of up to 10.
-//! let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &Recorders::disabled());
+//! let policy = Policy::per_client("60/minute, burst 10".parse()?);
+//! let limiter = Limiter::new(policy, Arc::new(MemoryStore::new()), &Recorders::disabled());
 //! let request = Request::new(Client::Key(b"alice"), "GET", "/api/v1/orders");
 //! for _ in 0..10 {
 //!     assert!(limiter.check(&request).await?.decision.is_allowed());
@@ -31,25 +32,22 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use sluice::{Algorithm, Client, Endpoint, Limiter, MemoryStore, Per, PolicyBuilder, Recorders, Request, Rule, LimitSpec, Rate, When};
+//! use sluice::{Client, Limiter, MemoryStore, Per, Policy, Rate, Recorders, Request, Rule, When};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let policy = PolicyBuilder {
-//!     defaults: LimitSpec::limit(Rate::new("60/minute".parse()?, 10)?),
-//!     endpoints: vec![Endpoint { path: "/reports".to_owned(), limit: LimitSpec::limit(Rate::new("5/hour".parse()?, 2)?) }],
-//!     limits: vec![Rule {
-//!         when: When { methods: vec!["POST".to_owned()], ..When::default() },
-//!         per: Per::Header("x-org".to_owned()),
-//!         ..Rule::new("org-writes", Algorithm::TokenBucket(Rate::new("1000/minute".parse()?, 200)?))
-//!     }],
-//!     ..PolicyBuilder::unlimited()
-//! };
-//! let policy = policy.build().map_err(|errors| errors[0].clone())?;
+//! let org_writes = Rule::new("org-writes", "1000/minute, burst 200".parse::<Rate>()?)
+//!     .when(When::default().method("POST"))
+//!     .per(Per::Header("x-org".to_owned()));
+//! let policy = Policy::builder()
+//!     .default_limit(Rate::per_minute(60)?.with_burst(10)?)
+//!     .endpoint("/reports", Rate::per_hour(5)?.with_burst(2)?)
+//!     .limit(org_writes)
+//!     .build()?;
 //! let limiter = Limiter::new(policy, Arc::new(MemoryStore::new()), &Recorders::disabled());
 //!
 //! let attributes = [("x-org", "red")];
-//! let request = Request { attributes: &attributes, ..Request::new(Client::Key(b"alice"), "POST", "/reports/7") };
+//! let request = Request::new(Client::Key(b"alice"), "POST", "/reports/7").with_attributes(&attributes);
 //! let decision = limiter.check(&request).await?.decision;
 //! let limits: Vec<&str> = decision.verdicts().iter().map(|verdict| verdict.limit.name()).collect();
 //! assert_eq!(limits, ["/reports", "org-writes"]);
@@ -71,7 +69,8 @@
 //! let telemetry = Telemetry::builder().build()?;
 //! let recorders = telemetry.recorders();
 //! let redis = RedisStore::new(&RedisSettings::new("redis://127.0.0.1"), MeteredRoundTrips::new(recorders.store.clone()))?;
-//! let limiter = Limiter::new(Policy::default(), Arc::new(Failover::over(redis, Duration::from_millis(25))), recorders);
+//! let policy = Policy::per_client("60/minute, burst 10".parse()?);
+//! let limiter = Limiter::new(policy, Arc::new(Failover::over(redis, Duration::from_millis(25))), recorders);
 //! # Ok(())
 //! # }
 //! ```
@@ -105,8 +104,9 @@ pub use metered::MeteredRoundTrips;
 
 pub use sluice_core::{
     Action, Algorithm, Attributes, Client, Cost, Decision, Endpoint, HeaderMatch, Limit, LimitSpec,
-    Mode, OnStoreFailure, Per, Policy, PolicyBuilder, PolicyError, Precision, Rate, RefillRate,
-    Request, RequestError, Retry, Rule, RuleCost, Tagger, Terms, Tier, Verdict, When,
+    Mode, OnStoreFailure, Per, Policy, PolicyBuilder, PolicyError, PolicyErrors, Precision, Rate,
+    RateError, RefillRate, Request, RequestError, Retry, Rule, RuleCost, Tagger, Terms, Tier,
+    Verdict, When,
 };
 pub use sluice_stats::{self as stats, events};
 pub use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store, StoreError};

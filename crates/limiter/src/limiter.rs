@@ -302,6 +302,7 @@ mod tests {
     use sluice_telemetry::Telemetry;
 
     use super::*;
+    use sluice_testkit::policies;
 
     fn limit(burst: u64) -> Limit {
         Limit::new(
@@ -319,7 +320,7 @@ mod tests {
     async fn a_check_of_other_rules_is_decided_and_counted() {
         let telemetry = Telemetry::builder().build().unwrap();
         let recorders = telemetry.recorders();
-        let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), recorders);
+        let limiter = Limiter::new(policies::document(), Arc::new(MemoryStore::new()), recorders);
         let (ours, hits) = (
             limiter.recorders().decisions.bind("ours"),
             limiter.recorders().rate_limit.bind("other"),
@@ -362,7 +363,7 @@ mod tests {
             ..RedisSettings::new("redis://127.0.0.1:1")
         };
         let store = RedisStore::new(&settings, |_: &sluice_store::RoundTrip<'_>| {}).unwrap();
-        let limiter = Limiter::new(Policy::default(), Arc::new(store), telemetry.recorders());
+        let limiter = Limiter::new(policies::document(), Arc::new(store), telemetry.recorders());
         let (ours, hits) = (
             limiter.recorders().decisions.bind("ours"),
             limiter.recorders().rate_limit.bind("other"),

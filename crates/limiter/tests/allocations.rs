@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use sluice::{Checked, Client, Limiter, LimiterError, MemoryStore, Policy, Request, Telemetry};
+use sluice::{Checked, Client, Limiter, LimiterError, MemoryStore, Request, Telemetry};
+use sluice_testkit::policies;
 
 /// The memory store answers at once: no runtime is needed, whose own allocations would count too.
 fn check(limiter: &Limiter, request: &Request<'_>) -> Result<Checked, LimiterError> {
@@ -20,7 +21,7 @@ fn check(limiter: &Limiter, request: &Request<'_>) -> Result<Checked, LimiterErr
 fn a_decision_in_memory_allocates_nothing() {
     let telemetry = Telemetry::builder().build().unwrap();
     let limiter =
-        Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders());
+        Limiter::new(policies::document(), Arc::new(MemoryStore::new()), telemetry.recorders());
     let request = Request::new(Client::Key(b"alice"), "POST", "/api/v1/tools/execute");
     let (mut allowed, mut denied) = (0, 0);
     let mut decide = || {

@@ -22,12 +22,13 @@ use axum::{
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sluice::{
-    Limiter, MemoryStore, MetricsLayer, Policy, RateLimitLayer, Recorders, Store, Telemetry,
+    Limiter, MemoryStore, MetricsLayer, RateLimitLayer, Recorders, Store, Telemetry,
     identify::Identifier,
     stats::{MemoryStats, Reporter, StatsCounters, Total},
 };
 use sluice_core::Timestamp;
 use sluice_store::ManualClock;
+use sluice_testkit::policies;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 type Body = Full<bytes::Bytes>;
@@ -38,7 +39,7 @@ fn memory() -> MemoryStore<ManualClock> {
 }
 
 fn layer_over(store: impl Store + 'static) -> RateLimitLayer {
-    RateLimitLayer::new(Limiter::new(Policy::default(), Arc::new(store), &Recorders::disabled()))
+    RateLimitLayer::new(Limiter::new(policies::document(), Arc::new(store), &Recorders::disabled()))
 }
 
 fn layer() -> RateLimitLayer {
@@ -230,7 +231,7 @@ async fn the_service_that_was_ready_is_the_one_called() {
 /// An axum application with both layers, as a program would write it.
 fn app(telemetry: &Telemetry) -> Router {
     let limit = RateLimitLayer::new(Limiter::new(
-        Policy::default(),
+        policies::document(),
         Arc::new(memory()),
         telemetry.recorders(),
     ))
@@ -400,7 +401,7 @@ async fn answers_are_counted_for_the_fleet_where_one_is_told() {
     let stats = StatsCounters::new(recorders);
     let reporter = Reporter::new(stats.clone(), Arc::new(MemoryStats::new()), "replica-1");
     let metrics = MetricsLayer::with_stats(&recorders.http, &stats);
-    let limiter = Limiter::with_stats(Policy::default(), Arc::new(memory()), recorders, &stats);
+    let limiter = Limiter::with_stats(policies::document(), Arc::new(memory()), recorders, &stats);
     let service = metrics.layer(RateLimitLayer::new(limiter).layer(service_fn(breaking_at_times)));
     // Of alice ten pass and two are denied; of bob one passes, and breaks.
     for path in ["/orders"; 11].into_iter().chain(["/broken"]) {

@@ -5,26 +5,24 @@ mod stores;
 use std::{sync::Arc, time::Duration};
 
 use sluice::{
-    Algorithm, Checked, Client, Cost, Limiter, LimiterError, MemoryStore, Policy, PolicyBuilder,
-    Rate, Recorders, Request, RequestError, Retry, Store, Telemetry,
+    Checked, Client, Cost, Limiter, LimiterError, MemoryStore, Policy, Rate, Recorders, Request,
+    RequestError, Retry, Store, Telemetry,
 };
-use sluice_core::{Endpoint, LimitSpec, Mode, Per, Rule, Timestamp};
+use sluice_core::{Mode, Per, Rule, Terms, Timestamp};
 use sluice_store::{ManualClock, StoreErrorKind};
 use stores::{Away, Counted, Slow};
 
-fn limit_spec(rate: &str, burst: u64) -> LimitSpec {
-    LimitSpec::limit(Rate::new(rate.parse().expect("a rate"), burst).expect("a possible bucket"))
+fn rate(text: &str) -> Rate {
+    text.parse().expect("a rate")
 }
 
 /// A default of `burst` tokens that come back one a second, an endpoint of two, and an exempt path.
 fn policy(burst: u64) -> Policy {
-    let builder = PolicyBuilder {
-        defaults: limit_spec("60/minute", burst),
-        endpoints: vec![Endpoint { path: "/narrow".to_owned(), limit: limit_spec("60/minute", 2) }],
-        exempt: vec!["/health".to_owned()],
-        ..PolicyBuilder::unlimited()
-    };
-    builder.build().expect("a sound policy")
+    let builder = Policy::builder()
+        .default_limit(rate("60/minute").with_burst(burst).expect("a rate"))
+        .endpoint("/narrow", rate("60/minute, burst 2"))
+        .exempt("/health");
+    builder.build().expect("a valid policy")
 }
 
 fn clock() -> Arc<ManualClock> {
@@ -40,7 +38,7 @@ fn get<'a>(client: &'a str, path: &'a str) -> Request<'a> {
 }
 
 fn of_cost(tokens: u64, request: Request<'_>) -> Request<'_> {
-    Request { cost: Cost::new(tokens).expect("a cost"), ..request }
+    request.with_cost(Cost::new(tokens).expect("a cost"))
 }
 
 fn remaining(checked: &Checked) -> u64 {
@@ -158,7 +156,7 @@ async fn a_check_in_flight_ends_under_the_policy_it_began_with() {
     let (checking, request) = (limiter.clone(), get("alice", "/narrow"));
     let in_flight = tokio::spawn(async move { checking.check(&request).await });
     store.asked().await;
-    limiter.replace_policy(PolicyBuilder::unlimited().build().unwrap());
+    limiter.replace_policy(Policy::builder().build().unwrap());
     store.let_through(1);
     let checked = in_flight.await.unwrap().unwrap();
     assert_eq!(&*checked.endpoint, "/narrow");
@@ -185,20 +183,11 @@ async fn a_store_that_cannot_decide_is_an_error_and_no_denial() {
 #[tokio::test]
 async fn what_was_decided_is_counted_by_limit_and_endpoint() {
     let telemetry = Telemetry::builder().build().unwrap();
-    let mut tried = Rule {
-        per: Per::Everyone,
-        ..Rule::new(
-            "tried",
-            Algorithm::TokenBucket(Rate::new("1/minute".parse().unwrap(), 1).unwrap()),
-        )
-    };
-    tried.terms.mode = Mode::Shadow;
-    let builder = PolicyBuilder {
-        defaults: limit_spec("60/minute", 10),
-        endpoints: vec![Endpoint { path: "/narrow".to_owned(), limit: limit_spec("60/minute", 2) }],
-        limits: vec![tried],
-        ..PolicyBuilder::unlimited()
-    };
+    let tried = Terms::from(rate("1/minute")).mode(Mode::Shadow);
+    let builder = Policy::builder()
+        .default_limit(rate("60/minute, burst 10"))
+        .endpoint("/narrow", rate("60/minute, burst 2"))
+        .limit(Rule::new("tried", tried).per(Per::Everyone));
     let limiter = Limiter::new(
         builder.build().unwrap(),
         Arc::new(MemoryStore::with_clock(clock())),

@@ -4,17 +4,14 @@
 use std::sync::Arc;
 
 use sluice::{
-    Client, Limiter, MemoryStore, Policy, PolicyBuilder, Rate, Recorders, Request,
+    Client, Limiter, MemoryStore, Policy, Rate, Recorders, Request,
     stats::{MemoryStats, Reporter, StatsCounters},
 };
-use sluice_core::LimitSpec;
 
-/// The default policy with rates so low that no token is refilled during a test.
+/// A policy with an endpoint, and rates so low that no token is refilled during a test.
 fn ten_per_day() -> Policy {
-    let mut builder = PolicyBuilder::default();
-    let limit_spec = || LimitSpec::limit(Rate::new("1/day".parse().unwrap(), 10).unwrap());
-    builder.defaults = limit_spec();
-    builder.endpoints.iter_mut().for_each(|endpoint| endpoint.limit = limit_spec());
+    let rate: Rate = "1/day, burst 10".parse().unwrap();
+    let builder = Policy::builder().default_limit(rate).endpoint("/api/v1/tools/execute", rate);
     builder.build().unwrap()
 }
 

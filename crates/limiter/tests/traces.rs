@@ -10,8 +10,9 @@ use std::{
 
 use http::Response;
 use http_body_util::Full;
-use sluice::{Client, Limiter, MemoryStore, Policy, RateLimitLayer, Recorders, Request};
+use sluice::{Client, Limiter, MemoryStore, RateLimitLayer, Recorders, Request};
 use sluice_telemetry::TRACE_TARGET;
+use sluice_testkit::policies;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tracing::{
     Instrument, Subscriber,
@@ -75,7 +76,7 @@ impl Seen {
 }
 
 fn limiter() -> Limiter {
-    Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &Recorders::disabled())
+    Limiter::new(policies::document(), Arc::new(MemoryStore::new()), &Recorders::disabled())
 }
 
 /// Asks through the layer inside of a span of the program's own, as `tower_http::trace` would make

@@ -22,7 +22,7 @@ use std::{
 use axum::{Router, body::Body};
 use http::Request;
 use sluice::{
-    Limiter, MemoryStore, Policy, Recorders, Telemetry, events::Events, identify::Identifier,
+    Limiter, MemoryStore, Recorders, Telemetry, events::Events, identify::Identifier,
     stats::StatsCounters,
 };
 use sluice_server::{
@@ -32,6 +32,7 @@ use sluice_server::{
 };
 use sluice_store::Replica;
 use sluice_telemetry::{Otlp, TRACE_TARGET};
+use sluice_testkit::policies;
 use tokio::runtime::Runtime;
 use tracing::{Dispatch, dispatcher::with_default};
 use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberExt};
@@ -110,7 +111,7 @@ impl Way {
 fn doors(recorders: &Recorders) -> HttpDoors {
     let stats = StatsCounters::new(recorders);
     let limiter =
-        Limiter::with_stats(Policy::default(), Arc::new(MemoryStore::new()), recorders, &stats);
+        Limiter::with_stats(policies::document(), Arc::new(MemoryStore::new()), recorders, &stats);
     let rls = EnvoyRls::new(limiter.clone());
     let engine = Arc::new(Engine::new(limiter, Identifier::default()));
     let replica = Replica::new("measured", "0");

@@ -303,12 +303,13 @@ fn answer(status: StatusCode, body: Vec<u8>) -> Response {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use sluice::{MemoryStore, PolicyBuilder, Store};
-    use sluice_core::LimitSpec;
+    use sluice::{MemoryStore, Store};
+    use sluice_core::{Rate, Terms};
     use sluice_store::{FailoverState, StoreError};
 
     use super::*;
     use crate::front_ends::fixtures::Away;
+    use sluice_testkit::policies;
 
     /// A store that answers a probe with what it is told.
     #[derive(Debug)]
@@ -342,25 +343,16 @@ mod tests {
         (readiness.status.code().as_u16(), serde_json::to_value(&readiness).unwrap())
     }
 
-    /// The built-in policy, with this answer where the store gives none.
+    /// A policy with this answer where the store gives none.
     fn policy_that_answers(on_store_failure: OnStoreFailure) -> Policy {
-        let mut builder = PolicyBuilder::default();
-        let specs = builder
-            .endpoints
-            .iter_mut()
-            .map(|endpoint| &mut endpoint.limit)
-            .chain([&mut builder.defaults]);
-        for spec in specs {
-            if let LimitSpec::Limit(terms) = spec {
-                terms.on_store_failure = on_store_failure;
-            }
-        }
-        builder.build().unwrap()
+        let rate: Rate = "60/minute, burst 10".parse().unwrap();
+        let terms = Terms::from(rate).on_store_failure(on_store_failure);
+        Policy::builder().default_limit(terms).build().unwrap()
     }
 
     #[tokio::test]
     async fn all_is_told_part_by_part() {
-        let (status, mut body) = told(&health(MemoryStore::new()), &Policy::default()).await;
+        let (status, mut body) = told(&health(MemoryStore::new()), &policies::document()).await;
         assert!(body["configuration"]["loaded_at"].take().as_u64().unwrap() > 1_700_000_000);
         assert!(body["replica"]["uptime_seconds"].take().is_u64());
         let expected = json!({
@@ -386,11 +378,7 @@ mod tests {
             assert_eq!(body["store"]["status"], "away");
             assert_eq!(body["store"]["error"], StoreError::BreakerOpen.to_string());
         }
-        let without_limits = PolicyBuilder {
-            defaults: LimitSpec::Off,
-            endpoints: Vec::new(),
-            ..PolicyBuilder::default()
-        };
+        let without_limits = Policy::builder();
         assert_eq!(
             told(&health, &without_limits.build().unwrap()).await.1["status"],
             "degraded",
@@ -402,7 +390,7 @@ mod tests {
     async fn a_refused_configuration_is_told_until_a_good_one_comes() {
         let health = health(MemoryStore::new());
         health.configuration_refused("sluice.yaml: limits[0].rate: `6` is not a rate".to_owned());
-        let (status, body) = told(&health, &Policy::default()).await;
+        let (status, body) = told(&health, &policies::document()).await;
         assert_eq!(
             (status, &body["status"], &body["configuration"]["version"]),
             (200, &json!("degraded"), &json!(1))
@@ -412,7 +400,7 @@ mod tests {
             "sluice.yaml: limits[0].rate: `6` is not a rate"
         );
         health.configuration_replaced();
-        let (_, body) = told(&health, &Policy::default()).await;
+        let (_, body) = told(&health, &policies::document()).await;
         assert_eq!(
             (&body["status"], &body["configuration"]["version"]),
             (&json!("ready"), &json!(2))

@@ -22,6 +22,7 @@
 //! - [`AsgiApp`]: a Python application.
 //! - [`eventually`]: waits for what is bound to happen, instead of sleeping and hoping.
 //! - [`decisions`]: limits, and what is decided on full buckets.
+//! - [`policies`]: the policy of the project's document.
 //! - [`strategies`]: rates, bursts and costs for property tests.
 //! - [`ReservedPort`]: a TCP port that no other test is given meanwhile.
 //!
@@ -33,6 +34,7 @@ mod asgi;
 mod child;
 pub mod decisions;
 mod eventually;
+pub mod policies;
 mod ports;
 mod probe;
 mod process;

@@ -63,15 +63,18 @@ fn rule(
         let per = optional(&per, Some(Per::Client), |field| field.parse_with(read_per));
         let terms = numbers::terms(limit, rate_and_burst(limit), on_store_failure);
         let cost = optional(&cost, Some(RuleCost::Request), read_cost);
-        let spare = unreadable();
-        Some(Rule {
-            name: name.unwrap_or(spare.name),
-            when: when.unwrap_or_default(),
-            per: per.unwrap_or_default(),
+        let mut rule = unreadable();
+        if let Some(name) = name {
+            rule.name = name;
+        }
+        rule.when = when.unwrap_or_default();
+        rule.per = per.unwrap_or_default();
+        if let Some(terms) = terms {
+            rule.terms = terms;
             // Without the limit's own burst, nobody can say whether the cost is above it.
-            cost: if terms.is_some() { cost.unwrap_or_default() } else { RuleCost::Request },
-            terms: terms.unwrap_or(spare.terms),
-        })
+            rule.cost = cost.unwrap_or_default();
+        }
+        Some(rule)
     });
     rule.unwrap_or_else(unreadable)
 }
@@ -131,7 +134,12 @@ fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Option<When> {
         let headers = optional(&when.field("header"), Some(Vec::new()), |field| {
             headers(index, field, places)
         });
-        Some(When { paths: paths?, methods: methods?, headers: headers?, tiers: tiers? })
+        let mut when = When::default();
+        when.paths = paths?;
+        when.methods = methods?;
+        when.headers = headers?;
+        when.tiers = tiers?;
+        Some(when)
     })
 }
 

@@ -26,7 +26,7 @@ pub(super) fn limit_spec(field: &Field<'_>, on_store_failure: OnStoreFailure) ->
         })
     } else {
         let algorithm = Algorithm::TokenBucket(bucket(field, per_minute(field)?, BURST)?);
-        Some(LimitSpec::Limit(Terms { on_store_failure, ..Terms::new(algorithm) }))
+        Some(LimitSpec::Limit(Terms::new(algorithm).on_store_failure(on_store_failure)))
     }
 }
 
@@ -46,7 +46,8 @@ pub(super) fn terms(
         field.choice(&ON_FAILURE)
     });
     let ((), algorithm) = (algorithm?, Algorithm::TokenBucket(numbers?));
-    Some(Terms { algorithm, mode: mode?, precision: precision?, on_store_failure: failure? })
+    let terms = Terms::new(algorithm).mode(mode?).precision(precision?);
+    Some(terms.on_store_failure(failure?))
 }
 
 fn precision(field: &Field<'_>) -> Option<Precision> {

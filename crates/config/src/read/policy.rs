@@ -8,8 +8,7 @@
 use std::collections::HashMap;
 
 use sluice_core::{
-    Endpoint, LimitSpec, Location, OnStoreFailure, Policy, PolicyBuilder, PolicyError,
-    PolicyErrorKind, Tagger,
+    Endpoint, LimitSpec, Location, OnStoreFailure, Policy, PolicyError, PolicyErrorKind, Tagger,
 };
 
 use super::{limits, numbers, tiers};
@@ -72,17 +71,14 @@ pub(super) fn read(
     let mut places = Places::default();
     let defaults = table.field("defaults");
     places.note(Location::Defaults, &defaults);
-    let builder = PolicyBuilder {
-        defaults: numbers::limit_spec(&defaults, on_store_failure).unwrap_or(LimitSpec::Off),
-        endpoints: endpoints(&table.field("endpoints"), on_store_failure, |path, field| {
-            places.note(Location::Endpoint { path }, field)
-        }),
-        exempt: exempt(&table.field("exempt"), &mut places),
-        tiers: tiers::read(&table.field("tiers"), on_store_failure, files, &mut places),
-        limits: limits::read(&table.field("limits"), on_store_failure, &mut places),
-        tagger,
-        ipv6_prefix,
-    };
+    let mut builder = Policy::builder().tagger(tagger).ipv6_prefix(ipv6_prefix);
+    builder.defaults = numbers::limit_spec(&defaults, on_store_failure).unwrap_or(LimitSpec::Off);
+    builder.endpoints = endpoints(&table.field("endpoints"), on_store_failure, |path, field| {
+        places.note(Location::Endpoint { path }, field)
+    });
+    builder.exempt = exempt(&table.field("exempt"), &mut places);
+    builder.tiers = tiers::read(&table.field("tiers"), on_store_failure, files, &mut places);
+    builder.limits = limits::read(&table.field("limits"), on_store_failure, &mut places);
     builder.build().map_or_else(
         |errors| {
             errors.iter().for_each(|error| places.refuse(root, error));
@@ -101,10 +97,8 @@ pub(super) fn endpoints(
     let entries = field.entries().unwrap_or_default();
     let endpoint = |(path, field): (&str, Field<'_>)| {
         note(path.to_owned(), &field);
-        Endpoint {
-            path: path.to_owned(),
-            limit: numbers::limit_spec(&field, on_store_failure).unwrap_or(LimitSpec::Off),
-        }
+        let limit = numbers::limit_spec(&field, on_store_failure).unwrap_or(LimitSpec::Off);
+        Endpoint::new(path, limit)
     };
     entries.into_iter().map(endpoint).collect()
 }

@@ -48,14 +48,13 @@ fn tier(
         };
         let clients =
             clients(tier, files, |index, field| places.note(at(TierField::Client(index)), field));
-        Some(Tier {
-            name: name.to_owned(),
-            multiply: factor?,
-            unlimited: is_unlimited?,
-            defaults: defaults?,
-            endpoints,
-            clients: clients?,
-        })
+        let mut tier = Tier::new(name);
+        tier.multiply = factor?;
+        tier.unlimited = is_unlimited?;
+        tier.defaults = defaults?;
+        tier.endpoints = endpoints;
+        tier.clients = clients?;
+        Some(tier)
     });
     tier.unwrap_or_else(|| Tier::new(name))
 }
@@ -69,7 +68,7 @@ fn defaults(tier: &Table<'_>, on_store_failure: OnStoreFailure) -> Option<Option
         return Some(None);
     }
     let algorithm = sluice_core::Algorithm::TokenBucket(numbers::numbers(tier)?);
-    Some(Some(LimitSpec::Limit(Terms { on_store_failure, ..Terms::new(algorithm) })))
+    Some(Some(LimitSpec::Limit(Terms::new(algorithm).on_store_failure(on_store_failure))))
 }
 
 /// The keys of the clients listed in the configuration, and after them those in a file, one a line.

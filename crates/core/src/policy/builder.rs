@@ -1,66 +1,40 @@
-//! A policy as it is written down, before it is compiled.
+//! A policy as it is written, before it is compiled.
 
 use crate::{
     bucket_id::Tagger,
-    limit::Algorithm,
     policy::{
-        Policy, compile,
-        error::PolicyError,
-        rule::{Rule, Terms},
+        limit_spec::{Endpoint, LimitSpec},
+        rule::Rule,
         tier::Tier,
     },
-    rate::Rate,
-    refill_rate::RefillRate,
 };
 
-/// A policy as it is written down; [`PolicyBuilder::build`] compiles it.
+/// A policy as it is written. [`PolicyBuilder::build`] compiles it.
+///
+/// [`Policy`](crate::Policy) describes the parts.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PolicyBuilder {
-    /// The limit, per client, of requests that no other limit denies; all of them share one bucket.
+    /// The limit per client of requests for which no endpoint and no enforced general limit
+    /// applies. A client has one bucket for all of them.
     pub defaults: LimitSpec,
-    /// Limits per client and path, which replace the default there.
+    /// Limits per client and path. Each replaces the default limit there.
     pub endpoints: Vec<Endpoint>,
     /// Paths that are never limited, with everything below them.
     pub exempt: Vec<String>,
     /// Named plans.
     pub tiers: Vec<Tier>,
-    /// General limits: all that match apply together, beside the endpoint's.
+    /// General limits. All that match apply together, and beside the endpoint's.
     pub limits: Vec<Rule>,
-    /// Makes clients unreadable.
+    /// Hashes clients, so that keys in a store reveal none of them.
     pub tagger: Tagger,
-    /// The leading bits of an IPv6 address that name a client; 64 unless said otherwise, since a
-    /// subscriber has at least that many to choose from.
+    /// How many leading bits of an IPv6 address identify a client. 64 by default, because a
+    /// subscriber usually has at least the other 64 bits to choose from.
     pub ipv6_prefix: u8,
 }
 
-/// A limit per client, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitSpec {
-    /// No limit.
-    Off,
-    /// This limit.
-    Limit(Terms),
-}
-
-impl LimitSpec {
-    /// An enforced limit of these numbers.
-    #[must_use]
-    pub fn limit(numbers: Rate) -> Self {
-        Self::Limit(Terms::new(Algorithm::TokenBucket(numbers)))
-    }
-}
-
-/// A limit per client for a path and everything below it, named after the path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The path, in which `*` stands for exactly one segment.
-    pub path: String,
-    /// Its limit; `Off` also keeps the default away.
-    pub limit: LimitSpec,
-}
-
 impl PolicyBuilder {
-    /// A policy that limits nothing yet, with the well-known secret.
+    /// Creates a policy that limits nothing yet, with the well-known secret.
     #[must_use]
     pub fn unlimited() -> Self {
         Self {
@@ -74,45 +48,52 @@ impl PolicyBuilder {
         }
     }
 
-    /// Compiles the policy.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, in the order of its parts.
-    pub fn build(self) -> Result<Policy, Vec<PolicyError>> {
-        compile::compile(&self)
+    /// Sets the limit per client of requests for which no other enforced limit applies.
+    #[must_use]
+    pub fn default_limit(mut self, limit: impl Into<LimitSpec>) -> Self {
+        self.defaults = limit.into();
+        self
     }
-}
 
-/// Burst of the built-in limits.
-const BURST: u64 = 10;
-
-/// Requests per minute of the built-in endpoints.
-const ENDPOINTS: [(&str, u64); 4] = [
-    ("/api/v1/conversation/chat-stream", 20),
-    ("/api/v1/blueprints/generate-blueprint", 30),
-    ("/api/v1/tools/execute", 40),
-    ("/api/v1/blueprints", 100),
-];
-
-impl Default for PolicyBuilder {
-    /// 60 requests a minute and bursts of 10 per client, tighter or wider for four endpoints,
-    /// nothing for health, metrics and monitoring.
-    fn default() -> Self {
-        let endpoint = |(path, per_minute): (&str, u64)| Endpoint {
-            path: path.to_owned(),
-            limit: built_in(per_minute),
-        };
-        Self {
-            defaults: built_in(60),
-            endpoints: ENDPOINTS.into_iter().map(endpoint).collect(),
-            exempt: ["/health", "/metrics", "/monitoring"].map(str::to_owned).into(),
-            ..Self::unlimited()
-        }
+    /// Adds a limit per client for `path` and everything below it, in place of the default limit.
+    #[must_use]
+    pub fn endpoint(mut self, path: impl Into<String>, limit: impl Into<LimitSpec>) -> Self {
+        self.endpoints.push(Endpoint::new(path, limit));
+        self
     }
-}
 
-fn built_in(per_minute: u64) -> LimitSpec {
-    let rate =
-        RefillRate::per_minute(per_minute).expect("the built-in rates are neither zero nor huge");
-    LimitSpec::limit(Rate::new(rate, BURST).expect("ten tokens come back within minutes"))
+    /// Never limits `path` and everything below it.
+    #[must_use]
+    pub fn exempt(mut self, path: impl Into<String>) -> Self {
+        self.exempt.push(path.into());
+        self
+    }
+
+    /// Adds a named plan.
+    #[must_use]
+    pub fn tier(mut self, tier: Tier) -> Self {
+        self.tiers.push(tier);
+        self
+    }
+
+    /// Adds a general limit.
+    #[must_use]
+    pub fn limit(mut self, rule: Rule) -> Self {
+        self.limits.push(rule);
+        self
+    }
+
+    /// Sets what hashes clients. Replicas that share buckets need the same secret.
+    #[must_use]
+    pub fn tagger(mut self, tagger: Tagger) -> Self {
+        self.tagger = tagger;
+        self
+    }
+
+    /// Sets how many leading bits of an IPv6 address identify a client, from 1 to 128.
+    #[must_use]
+    pub const fn ipv6_prefix(mut self, bits: u8) -> Self {
+        self.ipv6_prefix = bits;
+        self
+    }
 }

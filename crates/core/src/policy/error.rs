@@ -2,16 +2,63 @@
 
 use std::fmt;
 
-use crate::{limit::LimitNameError, policy::pattern::PatternError, rate::MultiplyError};
+use crate::{limit::LimitNameError, policy::pattern::PatternError, rate::RateError};
 
-/// One thing that is wrong with a policy.
+/// One error in a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {kind}")]
 pub struct PolicyError {
-    /// Where.
+    /// Where the error is.
     pub at: Location,
-    /// What.
+    /// What is wrong there.
     pub kind: PolicyErrorKind,
+}
+
+/// All errors in a policy; there is at least one. Displayed, each error is on a line of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyErrors(Vec<PolicyError>);
+
+impl PolicyErrors {
+    pub(super) fn none_or(errors: Vec<PolicyError>) -> Result<(), Self> {
+        if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
+    }
+
+    /// Iterates over the errors.
+    pub fn iter(&self) -> std::slice::Iter<'_, PolicyError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for PolicyErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for PolicyErrors {}
+
+impl IntoIterator for PolicyErrors {
+    type Item = PolicyError;
+    type IntoIter = std::vec::IntoIter<PolicyError>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'e> IntoIterator for &'e PolicyErrors {
+    type Item = &'e PolicyError;
+    type IntoIter = std::slice::Iter<'e, PolicyError>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 /// A place in a policy, written as a path into its configuration: `limits[3].name`.
@@ -211,7 +258,7 @@ pub enum PolicyErrorKind {
         /// The factor.
         factor: u64,
         /// Why not.
-        source: MultiplyError,
+        source: RateError,
     },
     /// A tier without limits that has numbers.
     #[error(

@@ -1,4 +1,4 @@
-//! What applies to the clients of one tier, ready to be matched.
+//! The compiled limits of one tier's clients.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     request::{Attributes, Request, RequestError},
 };
 
-/// What applies to the clients of one tier, or to those without one.
+/// The limits of the clients of one tier, or of clients without a tier.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The tier's name; `None` for clients without one.
@@ -21,24 +21,25 @@ pub(super) struct Plan {
     pub(super) rules: Box<[PlannedRule]>,
 }
 
-/// A limit with this tier's numbers.
+/// A limit with this tier's rate.
 #[derive(Clone, Debug)]
 pub(super) struct Applied {
     pub(super) limit: Arc<Limit>,
-    /// The limit's place in [`Policy::limits`](crate::Policy::limits), the same in all tiers.
+    /// The limit's index in [`Policy::limits`](crate::Policy::limits), the same in all tiers.
     pub(super) index: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct PlannedEndpoint {
-    /// Its place in [`Policy::endpoints`](crate::Policy::endpoints).
+    /// The index of its label in [`Policy::endpoints`](crate::Policy::endpoints).
     pub(super) label: usize,
-    /// `None` where nothing is limited.
+    /// The limit; `None` when the path is not limited.
     pub(super) applied: Option<Applied>,
 }
 
 impl PlannedEndpoint {
-    /// Whether it is only tried, so that what is enforced without it is enforced with it too.
+    /// Returns whether the endpoint is in shadow mode. Then the limits that would apply without it
+    /// are enforced.
     pub(super) fn is_shadow(&self) -> bool {
         self.applied.as_ref().is_some_and(|applied| !applied.limit.denies())
     }
@@ -53,7 +54,7 @@ pub(super) struct PlannedRule {
     pub(super) applied: Applied,
 }
 
-/// When a general limit applies; what it says about tiers is settled by the plans that hold it.
+/// When a general limit applies. Its tiers are not here, because only their plans hold the limit.
 #[derive(Debug, Default)]
 pub(super) struct Condition {
     pub(super) paths: Vec<PathPattern>,
@@ -63,9 +64,9 @@ pub(super) struct Condition {
 
 #[derive(Debug)]
 pub(super) struct HeaderCondition {
-    /// In lower case.
+    /// The name in lower case.
     pub(super) name: Box<str>,
-    /// Any, when there are none.
+    /// The accepted values; any value when empty.
     pub(super) values: Box<[Box<str>]>,
 }
 
@@ -73,9 +74,9 @@ pub(super) struct HeaderCondition {
 pub(super) enum PlannedPer {
     Client,
     Address,
-    /// By the value of the header of this name.
+    /// The value of the header with this name.
     Header(Box<str>),
-    /// One bucket for all.
+    /// One bucket for all requests, with this tag.
     Everyone(Tag),
 }
 
@@ -87,7 +88,7 @@ pub(super) enum PlannedCost {
 }
 
 impl Condition {
-    /// Whether `request`, whose path in normal form is `path`, is meant.
+    /// Returns whether `request`, whose path in normal form is `path`, meets the condition.
     pub(super) fn holds(&self, request: &Request<'_>, path: &str) -> bool {
         let method =
             || self.methods.iter().any(|method| method.eq_ignore_ascii_case(request.method));
@@ -120,10 +121,10 @@ impl PlannedRule {
         Ok(if matches!(self.cost, PlannedCost::Fixed(_)) { part.with_fixed_cost() } else { part })
     }
 
-    /// What `request` takes of the limit.
+    /// Returns what `request` costs under the limit.
     fn cost_of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
         match self.cost.of(request) {
-            // What is only tried refuses nobody either.
+            // A limit in shadow mode must not refuse a request, not even for an unreadable cost.
             Err(_) if !self.applied.limit.denies() => Ok(request.cost),
             cost => cost,
         }
@@ -147,7 +148,7 @@ impl PlannedCost {
 
 fn read_cost(value: &[u8]) -> Option<Cost> {
     let value = value.trim_ascii();
-    // `parse` would also take a sign.
+    // `parse` would accept a sign too.
     let digits = value.iter().all(u8::is_ascii_digit);
     let tokens = std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()?;
     Cost::new(tokens).ok()

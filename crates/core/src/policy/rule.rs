@@ -1,79 +1,103 @@
 //! General limits: when they apply, what they are per, and what a request costs.
 
-use crate::{
-    cost::Cost,
-    limit::{Algorithm, Mode, OnStoreFailure, Precision},
-};
+use crate::{cost::Cost, policy::limit_spec::Terms};
 
-/// How a limit counts and is enforced, whatever it is called and whatever it is per.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// How it counts.
-    pub algorithm: Algorithm,
-    /// Whether it denies.
-    pub mode: Mode,
-    /// How exactly the fleet keeps it.
-    pub precision: Precision,
-    /// Who answers while the store cannot.
-    pub on_store_failure: OnStoreFailure,
-}
-
-impl Terms {
-    /// Enforced, exact, and stood in for by a local bucket while the store is away.
-    #[must_use]
-    pub fn new(algorithm: Algorithm) -> Self {
-        Self {
-            algorithm,
-            mode: Mode::default(),
-            precision: Precision::default(),
-            on_store_failure: OnStoreFailure::default(),
-        }
-    }
-}
-
-/// A general limit: applies to every request that `when` describes, together with all others that
-/// do.
+/// A general limit. It applies to every request that meets its conditions, together with all other
+/// limits that apply.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Rule {
-    /// Its name, unlike any other limit's.
+    /// The limit's name. No other limit has it.
     pub name: String,
-    /// The requests it applies to.
+    /// The conditions under which the limit applies.
     pub when: When,
     /// What has a bucket of its own.
     pub per: Per,
-    /// What a request takes.
+    /// What a request costs.
     pub cost: RuleCost,
-    /// How it counts and is enforced.
+    /// How the limit counts and how it is enforced.
     pub terms: Terms,
 }
 
 impl Rule {
-    /// An enforced limit per client for every request.
+    /// Creates an enforced limit per client, which applies to every request.
     #[must_use]
-    pub fn new(name: impl Into<String>, algorithm: Algorithm) -> Self {
+    pub fn new(name: impl Into<String>, terms: impl Into<Terms>) -> Self {
         Self {
             name: name.into(),
             when: When::default(),
             per: Per::Client,
             cost: RuleCost::Request,
-            terms: Terms::new(algorithm),
+            terms: terms.into(),
         }
+    }
+
+    /// Sets the conditions under which the limit applies.
+    #[must_use]
+    pub fn when(mut self, when: When) -> Self {
+        self.when = when;
+        self
+    }
+
+    /// Sets what has a bucket of its own.
+    #[must_use]
+    pub fn per(mut self, per: Per) -> Self {
+        self.per = per;
+        self
+    }
+
+    /// Sets what a request costs.
+    #[must_use]
+    pub fn cost(mut self, cost: RuleCost) -> Self {
+        self.cost = cost;
+        self
     }
 }
 
-/// The requests that a general limit applies to: those that every list fits, where an empty list
-/// fits all.
+/// The conditions under which a general limit applies. A request has to meet all of them; an empty
+/// list is met by every request.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct When {
-    /// Patterns of which one matches the whole path: `*` stands for one segment, `**` for any
-    /// number, also none.
+    /// Patterns of which at least one matches the whole path. `*` stands for one segment, `**` for
+    /// any number of segments, also none.
     pub paths: Vec<String>,
-    /// Methods of which it has one.
+    /// Methods of which the request has one.
     pub methods: Vec<String>,
-    /// Headers that it has, all of them.
+    /// Headers that the request has, all of them.
     pub headers: Vec<HeaderMatch>,
     /// Tiers of which the client has one.
     pub tiers: Vec<String>,
+}
+
+impl When {
+    /// Adds a pattern to those of which one has to match the path.
+    #[must_use]
+    pub fn path(mut self, pattern: impl Into<String>) -> Self {
+        self.paths.push(pattern.into());
+        self
+    }
+
+    /// Adds a method to those of which the request has to have one.
+    #[must_use]
+    pub fn method(mut self, method: impl Into<String>) -> Self {
+        self.methods.push(method.into());
+        self
+    }
+
+    /// Adds a header that the request has to have.
+    #[must_use]
+    pub fn header(mut self, header: HeaderMatch) -> Self {
+        self.headers.push(header);
+        self
+    }
+
+    /// Adds a tier to those of which the client has to have one.
+    #[must_use]
+    pub fn tier(mut self, name: impl Into<String>) -> Self {
+        self.tiers.push(name.into());
+        self
+    }
 }
 
 /// A header that a request must have.
@@ -81,7 +105,7 @@ pub struct When {
 pub struct HeaderMatch {
     /// The header's name.
     pub name: String,
-    /// Values of which it has one; none, where any will do.
+    /// The values of which the header has one. An empty list accepts any value.
     pub values: Vec<String>,
 }
 
@@ -91,24 +115,25 @@ pub enum Per {
     /// Every client.
     #[default]
     Client,
-    /// Every network address, IPv6 by prefix. The limit does not apply to a request whose address
-    /// is unknown.
+    /// Every network address; IPv6 addresses by prefix. The limit does not apply to a request whose
+    /// address is unknown.
     Address,
-    /// Every value of the header of this name. The limit does not apply to a request without it:
-    /// where that would be a way around, ask for the header in front, or add a limit per client.
+    /// Every value of the header with this name. The limit does not apply to a request without the
+    /// header. Where clients could avoid a limit that way, require the header, or add a limit per
+    /// client.
     Header(String),
-    /// Nothing: all share one bucket.
+    /// Nothing: all requests share one bucket.
     Everyone,
 }
 
-/// What a request takes of a general limit.
+/// What a request costs under a general limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RuleCost {
     /// The request's own cost.
     #[default]
     Request,
-    /// This much, whatever the request's own cost.
+    /// This cost, whatever the request's own is.
     Fixed(Cost),
-    /// What the header of this name says; without it, the request's own cost.
+    /// The number in the header with this name; without the header, the request's own cost.
     Header(String),
 }

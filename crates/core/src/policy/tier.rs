@@ -1,32 +1,33 @@
-//! Named plans that change limits' numbers.
+//! Named plans, which change the rates of limits.
 
 use std::fmt;
 
-use crate::policy::builder::{Endpoint, LimitSpec};
+use crate::policy::limit_spec::{Endpoint, LimitSpec};
 
-/// A named plan.
+/// A named plan for some clients, which changes their limits.
 ///
-/// The numbers of the default and of endpoints are the tier's own where it has some; else, and for
-/// general limits per client, they are everyone's, times `multiply`. Limits that several clients
-/// share stay as they are.
+/// A tier can have its own default limit and its own endpoints. The rates of all other limits per
+/// client are multiplied by `multiply`. Limits whose buckets several clients share do not change.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Tier {
-    /// Its name.
+    /// The tier's name.
     pub name: String,
-    /// What everyone's rates and bursts are multiplied by; at least 1.
+    /// The factor for the rates and bursts of limits per client; at least 1.
     pub multiply: u64,
-    /// No limits per client at all; those that clients share still apply.
+    /// Whether the tier's clients have no limits per client at all. Limits whose buckets clients
+    /// share still apply.
     pub unlimited: bool,
-    /// In place of everyone's default.
+    /// The tier's own default limit, if it has one.
     pub defaults: Option<LimitSpec>,
-    /// In place of everyone's endpoints of the same path, and beside the others.
+    /// The tier's own endpoints. They replace the endpoints with the same path for its clients.
     pub endpoints: Vec<Endpoint>,
-    /// The keys of the clients that have this tier, whatever a trusted header says.
+    /// The keys of the tier's clients. They have this tier even if a trusted header names another.
     pub clients: Vec<Vec<u8>>,
 }
 
 impl Tier {
-    /// A tier called `name` that changes nothing yet.
+    /// Creates a tier that changes nothing yet.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -38,10 +39,45 @@ impl Tier {
             clients: Vec::new(),
         }
     }
+
+    /// Sets the factor for the rates and bursts of limits per client.
+    #[must_use]
+    pub const fn multiply(mut self, factor: u64) -> Self {
+        self.multiply = factor;
+        self
+    }
+
+    /// Removes all limits per client.
+    #[must_use]
+    pub const fn unlimited(mut self) -> Self {
+        self.unlimited = true;
+        self
+    }
+
+    /// Sets the tier's own default limit.
+    #[must_use]
+    pub fn default_limit(mut self, limit: impl Into<LimitSpec>) -> Self {
+        self.defaults = Some(limit.into());
+        self
+    }
+
+    /// Adds an endpoint of the tier's own.
+    #[must_use]
+    pub fn endpoint(mut self, path: impl Into<String>, limit: impl Into<LimitSpec>) -> Self {
+        self.endpoints.push(Endpoint::new(path, limit));
+        self
+    }
+
+    /// Adds a client by its key.
+    #[must_use]
+    pub fn client(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.clients.push(key.into());
+        self
+    }
 }
 
 impl fmt::Debug for Tier {
-    /// Counts the clients: their keys do not belong into logs.
+    /// Writes the number of clients instead of their keys, which do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, multiply, unlimited, defaults, endpoints, clients } = self;
         f.debug_struct("Tier")
@@ -60,8 +96,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tier_shows_no_client_in_logs() {
-        let tier = Tier { clients: vec![b"s3cret".to_vec(); 2], ..Tier::new("pro") };
+    fn debug_output_contains_no_client_keys() {
+        let tier = Tier::new("pro").client(*b"s3cret").client(*b"s3cret");
         let shown = format!("{tier:?}");
         assert!(
             shown.contains("clients: 2") && !shown.contains("s3cret") && !shown.contains("115"),

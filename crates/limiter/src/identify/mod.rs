@@ -53,7 +53,7 @@ use std::{borrow::Cow, fmt, net::IpAddr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
-use sluice_core::{Client, Cost, Request, RequestError};
+use sluice_core::{Client, Request, RequestError};
 
 pub use headers::Headers;
 pub use source::{ClientSource, ClientSourceError};
@@ -188,14 +188,9 @@ impl Identity<'_> {
     /// The request of this client for `path`, at the cost of one token.
     #[must_use]
     pub fn request<'a>(&'a self, method: &'a str, path: &'a str) -> Request<'a> {
-        Request {
-            client: self.client(),
-            address: Some(self.address),
-            method,
-            path,
-            attributes: &self.headers,
-            tier: self.tier,
-            cost: Cost::ONE,
-        }
+        Request::new(self.client(), method, path)
+            .with_address(self.address)
+            .with_attributes(&self.headers)
+            .with_tier(self.tier)
     }
 }

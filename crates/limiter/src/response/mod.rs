@@ -10,7 +10,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &Recorders::disabled());
+//! let limiter = Limiter::new(Policy::per_client("60/minute, burst 10".parse()?), Arc::new(MemoryStore::new()), &Recorders::disabled());
 //! let decision = limiter.check(&Request::new(Client::Key(b"alice"), "GET", "/orders")).await?.decision;
 //! let mut fields = http::HeaderMap::new();
 //! headers::write(&decision, &mut fields);

@@ -268,18 +268,14 @@ impl<'a> CheckBody<'a> {
         if Method::from_bytes(method.as_bytes()).is_err() {
             return Err(invalid("method", "a method is a word as HTTP knows it: `GET`, `POST`"));
         }
-        Ok(Request {
-            client,
-            address,
-            method,
-            path: self.path.as_ref().map_or("/", |Text(path)| path),
-            attributes: self
-                .attributes
-                .as_ref()
-                .map_or(&() as &dyn Attributes, |attributes| attributes),
-            tier: self.tier.as_ref().map(|Text(tier)| &**tier),
-            cost: self.cost.map_or(Cost::ONE, |CostBody(cost)| cost),
-        })
+        let path = self.path.as_ref().map_or("/", |Text(path)| path);
+        let attributes =
+            self.attributes.as_ref().map_or(&() as &dyn Attributes, |attributes| attributes);
+        Ok(Request::new(client, method, path)
+            .with_address(address)
+            .with_attributes(attributes)
+            .with_tier(self.tier.as_ref().map(|Text(tier)| &**tier))
+            .with_cost(self.cost.map_or(Cost::ONE, |CostBody(cost)| cost)))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     engine::Engine,
     health::{self, Health},
 };
+use sluice_testkit::policies;
 
 /// Who sends requests where nobody else is named.
 const PEER: &str = "192.0.2.7";
@@ -40,7 +41,7 @@ impl Port {
     pub(crate) fn new() -> Self {
         // Time stands still, so that what a test took does not come back meanwhile.
         let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
-        Self::with(Policy::default(), Arc::new(MemoryStore::with_clock(ManualClock::new(now))))
+        Self::with(policies::document(), Arc::new(MemoryStore::with_clock(ManualClock::new(now))))
     }
 
     pub(crate) fn with(policy: Policy, store: Arc<dyn Store>) -> Self {

@@ -14,7 +14,7 @@ use http::StatusCode;
 use proptest::{prelude::*, sample::Index};
 use prost::Message;
 use serde_json::{Map, Value, json};
-use sluice::{MemoryStore, Policy, Store};
+use sluice::{MemoryStore, Store};
 use sluice_core::{Action, Check, Decision, OnStoreFailure, Tagger, Timestamp};
 use sluice_store::{ManualClock, StoreError, StoreFuture};
 use tonic::Code as Rpc;
@@ -27,6 +27,7 @@ use super::{
 use sluice_config::RlsSettings;
 
 use crate::openapi;
+use sluice_testkit::policies;
 
 const RULES: &str = "domain: edge\ndescriptors:\n\
     - { key: api_key, rate_limit: { unit: day, requests_per_unit: 3 } }\n\
@@ -107,7 +108,7 @@ fn rules() -> &'static RlsSettings {
 
 fn port() -> (Port, Arc<Watched>) {
     let store = Arc::new(Watched::new());
-    let port = Port::with(Policy::default(), Arc::<Watched>::clone(&store));
+    let port = Port::with(policies::document(), Arc::<Watched>::clone(&store));
     port.rls.replace(Some(rules()), OnStoreFailure::Local, &Tagger::new(b""));
     (port, store)
 }

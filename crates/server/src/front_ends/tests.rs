@@ -3,12 +3,13 @@
 use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sluice::{Policy, PolicyBuilder, identify::Identifier};
+use sluice::{Policy, identify::Identifier};
 
 use super::{
     fixtures::{Away, Port, json_post},
     *,
 };
+use sluice_testkit::policies;
 
 const BATCH: &str = check::BATCH_PATH;
 const CHECK: &str = check::PATH;
@@ -393,7 +394,7 @@ async fn a_wrong_cost_is_named() {
 
 #[tokio::test]
 async fn what_the_store_cannot_decide_is_left_to_the_caller() {
-    let port = Port::with(Policy::default(), Arc::new(Away));
+    let port = Port::with(policies::document(), Arc::new(Away));
     for got in [
         port.post(CHECK, json!({ "client": "alice" })).await,
         port.get("/").await,
@@ -419,9 +420,8 @@ async fn what_the_store_cannot_decide_is_left_to_the_caller() {
 async fn rules_can_be_replaced_while_running() {
     let port = Port::new();
     assert_eq!(port.get("/").await.header("x-ratelimit-limit"), Some("60"));
-    let unlimited =
-        PolicyBuilder { defaults: sluice_core::LimitSpec::Off, ..PolicyBuilder::default() };
-    port.engine.replace(unlimited.build().unwrap(), Identifier::default());
+    let unlimited = Policy::builder().build().unwrap();
+    port.engine.replace(unlimited, Identifier::default());
     assert_eq!(port.get("/").await.body, json!({ "status": 200, "allowed": true, "limits": [] }));
 }
 

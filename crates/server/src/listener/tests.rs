@@ -5,7 +5,7 @@ use std::future::pending;
 use axum::body::Body;
 use http::StatusCode;
 use serde_json::Value;
-use sluice::{MemoryStore, Policy, Recorders, Store};
+use sluice::{MemoryStore, Recorders, Store};
 use sluice_store::{StoreError, StoreFuture};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,6 +15,7 @@ use tokio::{
 
 use super::*;
 use crate::front_ends::fixtures::Port;
+use sluice_testkit::policies;
 
 /// Longer than any test takes, so that what should not be waited for is noticed.
 const LONG: Duration = Duration::from_secs(600);
@@ -234,7 +235,7 @@ async fn connections_without_a_request_end_at_once_when_it_stops() {
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_it_stops() {
     let store = Arc::new(Gated::default());
-    let port = Port::with(Policy::default(), store.clone());
+    let port = Port::with(policies::document(), store.clone());
     let listening = Listening::start(&port, LONG).await;
     let address = listening.address;
     let mut asking = listening.connect().await;
@@ -254,7 +255,7 @@ async fn a_request_in_flight_is_answered_before_it_stops() {
 #[tokio::test]
 async fn what_is_in_flight_longer_than_the_grace_is_cut_off_and_counted() {
     let store = Arc::new(Gated::default());
-    let port = Port::with(Policy::default(), store.clone());
+    let port = Port::with(policies::document(), store.clone());
     let listening = Listening::start(&port, Duration::from_millis(1)).await;
     let mut asking = listening.connect().await;
     asking.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();

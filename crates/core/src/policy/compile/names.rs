@@ -1,4 +1,4 @@
-//! Who has which name, and the lists that are known by their names outside: limits and labels.
+//! The names that are used, and the policy's lists of limits and labels.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -16,17 +16,17 @@ const OTHER: &str = "other";
 
 #[derive(Default)]
 pub(super) struct Names {
-    taken: HashMap<LimitKey, Taken>,
+    reserved: HashMap<LimitKey, Reserved>,
     pub(super) limits: Vec<Arc<Limit>>,
     pub(super) labels: Vec<Arc<str>>,
-    label_places: HashMap<Arc<str>, usize>,
+    label_indexes: HashMap<Arc<str>, usize>,
 }
 
-struct Taken {
+struct Reserved {
     name: String,
-    by: Location,
-    /// The limit's place in the list, once it is there.
-    place: Option<usize>,
+    at: Location,
+    /// The limit's index in the list, once it is there.
+    index: Option<usize>,
 }
 
 impl Names {
@@ -36,62 +36,65 @@ impl Names {
         names
     }
 
-    /// Takes a name, which a tier may share with everyone for a limit of the same kind.
-    pub(super) fn take(&mut self, name: &str, by: &Location) -> Result<(), PolicyErrorKind> {
-        let taken = match self.taken.entry(LimitKey::of(name)) {
+    /// Reserves a limit's name. A tier's limit may have the name of the limit that it replaces.
+    pub(super) fn reserve(&mut self, name: &str, at: &Location) -> Result<(), PolicyErrorKind> {
+        let reserved = match self.reserved.entry(LimitKey::of(name)) {
             Entry::Vacant(free) => {
-                free.insert(Taken { name: name.to_owned(), by: by.clone(), place: None });
+                free.insert(Reserved { name: name.to_owned(), at: at.clone(), index: None });
                 return Ok(());
             }
-            Entry::Occupied(taken) => taken.into_mut(),
+            Entry::Occupied(reserved) => reserved.into_mut(),
         };
-        let first = taken.by.clone().whole();
-        if taken.name != name {
+        let first = reserved.at.clone().whole();
+        if reserved.name != name {
             return Err(PolicyErrorKind::CollidingKeys {
                 name: name.to_owned(),
-                other: taken.name.clone(),
+                other: reserved.name.clone(),
                 first,
             });
         }
-        if same_limit(&taken.by, by) {
+        if is_same_limit(&reserved.at, at) {
             Ok(())
         } else {
             Err(PolicyErrorKind::DuplicateName { name: name.to_owned(), first })
         }
     }
 
-    /// The place of a limit, whose name is taken, in the list of limits.
-    pub(super) fn place(&mut self, limit: &Arc<Limit>) -> usize {
-        let taken = self
-            .taken
+    /// Returns the index of a limit, whose name is reserved, in the list of limits. Adds the limit
+    /// when the list does not have it yet.
+    pub(super) fn limit_index(&mut self, limit: &Arc<Limit>) -> usize {
+        let reserved = self
+            .reserved
             .get_mut(&limit.key())
-            .expect("a limit's name is taken before the limit is made");
-        *taken.place.get_or_insert_with(|| {
+            .expect("a limit's name is reserved before the limit is made");
+        *reserved.index.get_or_insert_with(|| {
             self.limits.push(Arc::clone(limit));
             self.limits.len() - 1
         })
     }
 
-    /// The place of a label in the list of labels.
+    /// Returns the index of a label in the list of labels. Adds the label when the list does not
+    /// have it yet.
     pub(super) fn label(&mut self, label: &str) -> usize {
-        if let Some(&known) = self.label_places.get(label) {
+        if let Some(&known) = self.label_indexes.get(label) {
             return known;
         }
         let label: Arc<str> = label.into();
         self.labels.push(Arc::clone(&label));
-        self.label_places.insert(label, self.labels.len() - 1);
+        self.label_indexes.insert(label, self.labels.len() - 1);
         self.labels.len() - 1
     }
 }
 
-/// Whether both speak of one limit: everyone's, and a tier's numbers for it; or two tiers'.
-fn same_limit(first: &Location, second: &Location) -> bool {
-    let default = |by: &Location| {
-        matches!(by, Location::Defaults | Location::Tier { field: TierField::Defaults, .. })
+/// Returns whether both places describe one limit: that of all clients and a tier's in its place,
+/// or those of two tiers.
+fn is_same_limit(first: &Location, second: &Location) -> bool {
+    let default = |at: &Location| {
+        matches!(at, Location::Defaults | Location::Tier { field: TierField::Defaults, .. })
     };
-    let endpoint = |by: &Location| {
+    let endpoint = |at: &Location| {
         matches!(
-            by,
+            at,
             Location::Endpoint { .. } | Location::Tier { field: TierField::Endpoint(_), .. }
         )
     };

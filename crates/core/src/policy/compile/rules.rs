@@ -2,48 +2,22 @@
 
 use std::sync::Arc;
 
-use super::Compiler;
+use super::{compiler::Compiler, shared::SharedRule};
 use crate::{
     bucket_id::Subject,
     limit::{Algorithm, Mode},
     policy::{
         error::{LimitField, Location, PolicyErrorKind},
         pattern::PathPattern,
-        plan::{Applied, Condition, HeaderCondition, PlannedCost, PlannedPer, PlannedRule},
+        plan::{Condition, HeaderCondition, PlannedCost, PlannedPer},
         rule::{Per, Rule, RuleCost, When},
     },
 };
 
-/// A general limit as everyone has it, unless it is for tiers only.
-pub(super) struct SharedRule {
-    when: Arc<Condition>,
-    tiers: Vec<String>,
-    pub(super) per: PlannedPer,
-    cost: PlannedCost,
-    pub(super) applied: Applied,
-}
-
-impl SharedRule {
-    /// Whether it may apply to clients of this tier.
-    pub(super) fn is_for(&self, tier: &str) -> bool {
-        self.tiers.is_empty() || self.tiers.iter().any(|name| name == tier)
-    }
-
-    /// The rule with a tier's numbers.
-    pub(super) fn planned(&self, applied: Applied) -> PlannedRule {
-        PlannedRule {
-            when: Arc::clone(&self.when),
-            per: self.per.clone(),
-            cost: self.cost.clone(),
-            applied,
-        }
-    }
-}
-
 impl Compiler<'_> {
     pub(super) fn rule(&mut self, index: usize, rule: &Rule) -> Option<SharedRule> {
         let at = |field| Location::Limit { index, field };
-        self.name(&rule.name, &at(LimitField::Name));
+        self.reserve(&rule.name, &at(LimitField::Name));
         let when = self.condition(index, &rule.when);
         let per = match &rule.per {
             Per::Client => PlannedPer::Client,
@@ -53,14 +27,14 @@ impl Compiler<'_> {
                 PlannedPer::Everyone(self.input.tagger.tag(Subject::Everyone { limit: &rule.name }))
             }
         };
-        let Algorithm::TokenBucket(numbers) = rule.terms.algorithm;
+        let Algorithm::TokenBucket(rate) = rule.terms.algorithm;
         let cost = match &rule.cost {
             RuleCost::Request => PlannedCost::Request,
             RuleCost::Fixed(cost) => {
-                if cost.tokens() > numbers.burst() {
+                if cost.tokens() > rate.burst() {
                     let kind = PolicyErrorKind::CostAboveBurst {
                         cost: cost.tokens(),
-                        burst: numbers.burst(),
+                        burst: rate.burst(),
                     };
                     self.error(at(LimitField::Cost), kind);
                 }
@@ -123,7 +97,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Whether `text` may name a header or a method (RFC 9110, section 5.6.2).
+/// Returns whether `text` can be the name of a header or a method (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text

@@ -1,11 +1,14 @@
-//! Compiles tiers: what everyone has, with a tier's numbers.
+//! Compiles tiers: the limits of all clients, with a tier's rates.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
 };
 
-use super::{Compiler, Shared, SharedEndpoint};
+use super::{
+    compiler::Compiler,
+    shared::{Shared, SharedEndpoint},
+};
 use crate::{
     bucket_id::{Subject, Tag},
     limit::Algorithm,
@@ -19,8 +22,8 @@ use crate::{
 };
 
 impl Compiler<'_> {
-    /// Looks for what is wrong with a tier by itself, and beside those `before` it.
-    pub(super) fn look_over(&mut self, tier: &Tier, before: &[Tier]) {
+    /// Notes what is wrong with a tier by itself, or in conflict with the tiers `before` it.
+    pub(super) fn check_tier(&mut self, tier: &Tier, before: &[Tier]) {
         let at = |field| Location::Tier { name: tier.name.clone(), field };
         if tier.name.is_empty() {
             self.error(at(TierField::Name), PolicyErrorKind::EmptyTierName);
@@ -38,18 +41,18 @@ impl Compiler<'_> {
         }
     }
 
-    /// What applies to the clients of `tier`; of clients without one, when it has no name.
+    /// Makes the plan of the clients of `tier`; of clients without a tier, when it has no name.
     pub(super) fn plan(&mut self, tier: &Tier, shared: &Shared) -> Plan {
         let at = |field| Location::Tier { name: tier.name.clone(), field };
         let default = match &tier.defaults {
-            Some(spec) => self.default(spec, &at(TierField::Defaults)),
-            None => shared.default.as_ref().and_then(|applied| self.numbers_of(tier, applied)),
+            Some(spec) => self.default_limit(spec, &at(TierField::Defaults)),
+            None => shared.default.as_ref().and_then(|applied| self.multiplied(tier, applied)),
         };
         let own = self.endpoints(&tier.endpoints, |path| at(TierField::Endpoint(path)));
         let mut endpoints = Endpoints::new();
         for (path, SharedEndpoint { label, applied, .. }) in &shared.endpoints {
             if !own.contains_key(path) {
-                let applied = applied.as_ref().and_then(|applied| self.numbers_of(tier, applied));
+                let applied = applied.as_ref().and_then(|applied| self.multiplied(tier, applied));
                 endpoints.insert(path, PlannedEndpoint { label: *label, applied });
             }
         }
@@ -59,8 +62,8 @@ impl Compiler<'_> {
         let mut rules = Vec::new();
         for rule in shared.rules.iter().filter(|rule| rule.is_for(&tier.name)) {
             let applied = match rule.per {
-                PlannedPer::Client => self.numbers_of(tier, &rule.applied),
-                // Several clients share these.
+                PlannedPer::Client => self.multiplied(tier, &rule.applied),
+                // Clients of several tiers can share these buckets.
                 PlannedPer::Address | PlannedPer::Header(_) | PlannedPer::Everyone(_) => {
                     Some(rule.applied.clone())
                 }
@@ -71,9 +74,9 @@ impl Compiler<'_> {
         Plan { tier, default, endpoints, rules: rules.into() }
     }
 
-    /// Everyone's limit per client with the numbers of `tier`; `None` when the tier has no such
+    /// Multiplies the rate of a limit per client as `tier` says; `None` when the tier has no such
     /// limits.
-    fn numbers_of(&mut self, tier: &Tier, applied: &Applied) -> Option<Applied> {
+    fn multiplied(&mut self, tier: &Tier, applied: &Applied) -> Option<Applied> {
         if tier.unlimited {
             return None;
         }
@@ -82,8 +85,8 @@ impl Compiler<'_> {
         }
         let Applied { limit, index } = applied;
         match limit.rate().times(tier.multiply) {
-            Ok(numbers) => Some(Applied {
-                limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(numbers))),
+            Ok(rate) => Some(Applied {
+                limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(rate))),
                 index: *index,
             }),
             Err(source) => {
@@ -101,7 +104,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// The place of the plan of each client that is listed with a tier.
+    /// Returns the index of the plan of each client that is listed with a tier.
     pub(super) fn assigned(&mut self) -> HashMap<Tag, usize> {
         let mut assigned = HashMap::new();
         let mut listed: HashMap<Tag, Location> = HashMap::new();
@@ -119,7 +122,7 @@ impl Compiler<'_> {
                         self.error(at, PolicyErrorKind::DuplicateClient { first });
                     }
                     Entry::Vacant(free) => {
-                        // The first plan is that of clients without a tier.
+                        // The first plan is of clients without a tier.
                         assigned.insert(*free.key(), index + 1);
                         free.insert(at);
                     }

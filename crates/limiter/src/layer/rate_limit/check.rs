@@ -4,7 +4,7 @@ use std::{
 };
 
 use http::request::Parts;
-use sluice_core::{Client, Request};
+use sluice_core::Client;
 
 use super::refusal::Refusal;
 use crate::{checked::Checked, identify::Identifier, limiter::Limiter};
@@ -41,7 +41,7 @@ async fn decide(
         if matches!(request.client, Client::Address(_)) {
             return Err(Refusal::client_unknown());
         }
-        request = Request { address: None, ..request };
+        request = request.with_address(None);
     }
     Ok(limiter.check(&request).await?)
 }

@@ -22,7 +22,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &Recorders::disabled());
+//! let limiter = Limiter::new(Policy::per_client("60/minute, burst 10".parse()?), Arc::new(MemoryStore::new()), &Recorders::disabled());
 //! let service = ServiceBuilder::new()
 //!     .layer(RateLimitLayer::new(limiter))
 //!     .service(service_fn(async |_: Request<String>| Ok::<_, Infallible>(Response::new("hello".to_owned()))));
@@ -51,7 +51,7 @@
 //! use sluice::{RateLimitLayer, identify::{ClientSource, Identifier}};
 //! # use std::sync::Arc;
 //! # use sluice::{Limiter, MemoryStore, Policy, Recorders};
-//! # let limiter = Limiter::new(Policy::default(), Arc::new(MemoryStore::new()), &Recorders::disabled());
+//! # let limiter = Limiter::new(Policy::per_client("60/minute, burst 10".parse()?), Arc::new(MemoryStore::new()), &Recorders::disabled());
 //!
 //! let identifier = Identifier::new(vec![ClientSource::Bearer, ClientSource::Address])
 //!     .with_trusted_proxies(vec!["10.0.0.0/8".parse()?]);

@@ -8,7 +8,7 @@ mod wire;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluice::{Limiter, MemoryStore, Policy, Recorders, Store};
+use sluice::{Limiter, MemoryStore, Recorders, Store};
 use sluice_core::{OnStoreFailure, Tagger, Timestamp};
 use sluice_store::ManualClock;
 
@@ -20,6 +20,7 @@ use super::{
     },
 };
 use sluice_config::{Loader, RlsSettings};
+use sluice_testkit::policies;
 
 /// A service with rules, and the clock of its buckets.
 pub(crate) struct Fixture {
@@ -72,7 +73,7 @@ pub(crate) fn with_store(
     on_store_failure: OnStoreFailure,
     recorders: &Recorders,
 ) -> EnvoyRls {
-    let rls = EnvoyRls::new(Limiter::new(Policy::default(), store, recorders));
+    let rls = EnvoyRls::new(Limiter::new(policies::document(), store, recorders));
     rls.replace(Some(rules), on_store_failure, &Tagger::new(b""));
     rls
 }

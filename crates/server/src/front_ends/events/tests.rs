@@ -6,12 +6,13 @@ use http::{Request, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice::{
-    MemoryStore, Policy, Telemetry,
+    MemoryStore, Telemetry,
     events::{CustomKind, CustomMetric},
 };
 
 use super::*;
 use crate::front_ends::fixtures::{Got, Port, json_post};
+use sluice_testkit::policies;
 
 /// The port of a process, and its metrics.
 struct Process {
@@ -29,8 +30,11 @@ impl Process {
                 .unwrap(),
         ];
         assert!(telemetry.recorders().custom.declare(&declared).is_empty());
-        let port =
-            Port::recording(Policy::default(), Arc::new(MemoryStore::new()), telemetry.recorders());
+        let port = Port::recording(
+            policies::document(),
+            Arc::new(MemoryStore::new()),
+            telemetry.recorders(),
+        );
         Self { port, telemetry }
     }
 

@@ -66,9 +66,10 @@ fn dots(segment: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sluice_core::{Client, Cost, Policy, Request};
+    use sluice_core::{Client, Request};
 
     use super::*;
+    use sluice_testkit::policies;
 
     fn handed_on(target: &str) -> String {
         of(&target.parse().unwrap()).into_owned()
@@ -112,20 +113,12 @@ mod tests {
     /// What the policy reads: the endpoint that covers it, and whether it is exempt; `None` when it
     /// is refused.
     fn read_as(path: &str) -> Option<(usize, bool)> {
-        let policy = Policy::default();
-        let request = Request {
-            client: Client::Key(b"a"),
-            address: None,
-            method: "GET",
-            path,
-            attributes: &(),
-            tier: None,
-            cost: Cost::ONE,
-        };
+        let policy = policies::document();
+        let request = Request::new(Client::Key(b"a"), "GET", path);
         policy
             .check(sluice_core::Action::Peek, &request)
             .ok()
-            .map(|matched| (matched.endpoint, matched.exempt))
+            .map(|matched| (matched.endpoint, matched.is_exempt()))
     }
 
     proptest! {

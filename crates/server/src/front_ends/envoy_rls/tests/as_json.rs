@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{calls::Away, *};
 use crate::front_ends::fixtures::{Got, Port};
+use sluice_testkit::policies;
 
 const RULES: &str = "domain: edge\ndescriptors:\n\
     - { key: ip, rate_limit: { unit: minute, requests_per_unit: 2, name: per_ip }, metadata: { a: [1, x] } }\n\
@@ -150,7 +151,7 @@ async fn a_body_needs_no_content_type() {
 
 #[tokio::test]
 async fn while_the_store_is_away_it_is_503() {
-    let port = Port::with(Policy::default(), Arc::new(Away));
+    let port = Port::with(policies::document(), Arc::new(Away));
     port.rls.replace(Some(&rules(RULES)), OnStoreFailure::Error, &Tagger::new(b""));
     let got =
         ask(&port, json!({ "domain": "edge", "descriptors": [{ "entries": [{ "key": "ip" }] }] }))

@@ -1,0 +1,106 @@
+//! Limits as a policy is written with them: a rate and how it is enforced, not yet named.
+
+use crate::{
+    limit::{Algorithm, Mode, OnStoreFailure, Precision},
+    rate::Rate,
+};
+
+/// How a limit counts and how it is enforced; everything about a limit but its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// How the limit counts.
+    pub algorithm: Algorithm,
+    /// Whether the limit denies.
+    pub mode: Mode,
+    /// How exactly the fleet keeps the limit.
+    pub precision: Precision,
+    /// What happens while the store cannot decide.
+    pub on_store_failure: OnStoreFailure,
+}
+
+impl Terms {
+    /// Creates the terms of an enforced, exact limit, for which a local bucket decides while the
+    /// store cannot.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self {
+            algorithm,
+            mode: Mode::default(),
+            precision: Precision::default(),
+            on_store_failure: OnStoreFailure::default(),
+        }
+    }
+
+    /// Sets whether the limit denies.
+    #[must_use]
+    pub const fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Sets how exactly the fleet keeps the limit.
+    #[must_use]
+    pub const fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Sets what happens while the store cannot decide.
+    #[must_use]
+    pub const fn on_store_failure(mut self, on_store_failure: OnStoreFailure) -> Self {
+        self.on_store_failure = on_store_failure;
+        self
+    }
+}
+
+impl From<Algorithm> for Terms {
+    fn from(algorithm: Algorithm) -> Self {
+        Self::new(algorithm)
+    }
+}
+
+impl From<Rate> for Terms {
+    fn from(rate: Rate) -> Self {
+        Self::new(Algorithm::TokenBucket(rate))
+    }
+}
+
+/// A limit per client, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitSpec {
+    /// No limit.
+    Off,
+    /// This limit.
+    Limit(Terms),
+}
+
+impl From<Terms> for LimitSpec {
+    fn from(terms: Terms) -> Self {
+        Self::Limit(terms)
+    }
+}
+
+impl From<Rate> for LimitSpec {
+    fn from(rate: Rate) -> Self {
+        Self::Limit(rate.into())
+    }
+}
+
+/// A limit per client for a path and everything below it. It is named after the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// The path, in which `*` stands for exactly one segment.
+    pub path: String,
+    /// The limit. With [`LimitSpec::Off`] the default limit does not apply to the path either.
+    pub limit: LimitSpec,
+}
+
+impl Endpoint {
+    /// Creates a limit for `path` and everything below it.
+    #[must_use]
+    pub fn new(path: impl Into<String>, limit: impl Into<LimitSpec>) -> Self {
+        Self { path: path.into(), limit: limit.into() }
+    }
+}

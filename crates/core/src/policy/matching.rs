@@ -1,0 +1,215 @@
+//! The compiled policy, and how it matches a request with its limits.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use crate::{
+    bucket_id::{Subject, Tag, Tagger},
+    check::{Action, Check, Part},
+    cost::Cost,
+    limit::Limit,
+    policy::{
+        endpoints::Endpoints,
+        path,
+        plan::{Applied, Plan, PlannedPer},
+    },
+    request::{Client, MAX_CLIENT_BYTES, Request, RequestError},
+};
+
+/// Decides which limits apply to a request.
+///
+/// A policy is written as a [`PolicyBuilder`](crate::PolicyBuilder) and compiled once. Matching a
+/// request then computes nothing that could be known before, and allocates nothing for a path in
+/// normal form.
+///
+/// There are three kinds of limits:
+///
+/// - The **endpoint** whose path covers the request's path most specifically. `/a/b` covers `/a/b`
+///   and everything below it, but not `/a/bc`.
+/// - Every **general limit** ([`Rule`](crate::Rule)) whose conditions the request meets.
+/// - The **default limit**, when no endpoint covers the path and no enforced general limit applies.
+///   Each client has one bucket for all such requests.
+///
+/// A limit in shadow mode is checked too, and changes nothing: the same limits are enforced as
+/// without it.
+///
+/// Paths are compared in a normal form: `/health/../api/x`, `//api//x` and `/api/%78` are all
+/// `/api/x`. A path that servers understand differently, for instance one with encoded slashes, is
+/// refused.
+///
+/// ```
+/// use sluice_core::{Action, Client, Policy, Rate, Request};
+///
+/// let policy = Policy::builder()
+///     .default_limit(Rate::per_minute(60)?)
+///     .endpoint("/reports", Rate::per_minute(5)?.with_burst(2)?)
+///     .exempt("/health")
+///     .build()?;
+/// let request = Request::new(Client::Key(b"alice"), "GET", "/reports/2026?page=2");
+/// let matched = policy.check(Action::Take, &request)?;
+/// let limit = &matched.check.parts()[0].limit;
+/// assert_eq!(limit.to_string(), "/reports (5/minute, burst 2)");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) tagger: Tagger,
+    pub(super) ipv6_prefix: u8,
+    /// The paths that are never limited, each with the index of its label.
+    pub(super) exempt: Endpoints<usize>,
+    /// The plan of clients without a tier, then one for each tier.
+    pub(super) plans: Box<[Plan]>,
+    /// The index of the plan of each client that is listed with a tier.
+    pub(super) assigned: HashMap<Tag, usize>,
+    pub(super) limits: Box<[Arc<Limit>]>,
+    pub(super) endpoints: Box<[Arc<str>]>,
+}
+
+/// The limits that apply to a request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Matched {
+    /// The limits that apply, with their buckets and costs. It has no parts when the path is exempt
+    /// or nothing limits the request.
+    pub check: Check,
+    /// The index in [`Policy::endpoints`] of the pattern that covers the path.
+    pub endpoint: usize,
+    /// Whose request it is; `None` for an exempt path, where no client is needed.
+    pub client: Option<Tag>,
+}
+
+impl Policy {
+    /// Makes the check, which does `action`, of all limits that apply to `request`.
+    ///
+    /// # Errors
+    /// When the request cannot be checked, for instance because its path is not a path.
+    pub fn check(&self, action: Action, request: &Request<'_>) -> Result<Matched, RequestError> {
+        let path = path::normal(request.path)?;
+        if let Some(&label) = self.exempt.find(&path, |_| true) {
+            return Ok(Matched::new(action, label, None));
+        }
+        let client = self.client_tag(request.client)?;
+        let plan = self.plan(client, request.tier);
+        let endpoint = plan.endpoints.find(&path, |_| true);
+        let mut matched =
+            Matched::new(action, endpoint.map_or(0, |endpoint| endpoint.label), Some(client));
+        let mut enforced = endpoint;
+        if let Some(shadow) = endpoint.filter(|endpoint| endpoint.is_shadow()) {
+            matched.apply(shadow.applied.as_ref(), client, request.cost);
+            enforced = plan.endpoints.find(&path, |endpoint| !endpoint.is_shadow());
+        }
+        matched.apply(
+            enforced.and_then(|endpoint| endpoint.applied.as_ref()),
+            client,
+            request.cost,
+        );
+        let mut needs_default = enforced.is_none();
+        for rule in plan.rules.iter().filter(|rule| rule.when.holds(request, &path)) {
+            let Some(tag) = self.tag(&rule.per, client, request) else { continue };
+            matched.check.push(rule.part(tag, request)?);
+            needs_default &= !rule.applied.limit.denies();
+        }
+        if needs_default {
+            matched.apply(plan.default.as_ref(), client, request.cost);
+        }
+        Ok(matched)
+    }
+
+    /// Returns the plan of a client. The tier that the configuration lists it with takes precedence
+    /// over the tier that came with the request.
+    fn plan(&self, client: Tag, tier: Option<&str>) -> &Plan {
+        let assigned =
+            if self.assigned.is_empty() { None } else { self.assigned.get(&client).copied() };
+        let named = || {
+            tier.and_then(|tier| {
+                self.plans.iter().position(|plan| plan.tier.as_deref() == Some(tier))
+            })
+        };
+        &self.plans[assigned.or_else(named).unwrap_or(0)]
+    }
+
+    fn client_tag(&self, client: Client<'_>) -> Result<Tag, RequestError> {
+        match client {
+            Client::Key([]) => Err(RequestError::ClientEmpty),
+            Client::Key(key) if key.len() > MAX_CLIENT_BYTES => {
+                Err(RequestError::ClientTooLong { bytes: key.len(), most: MAX_CLIENT_BYTES })
+            }
+            Client::Key(key) => Ok(self.tagger.tag(Subject::Client(key))),
+            Client::Address(address) => Ok(self.address_tag(address)),
+        }
+    }
+
+    fn address_tag(&self, address: IpAddr) -> Tag {
+        // An IPv4 address written as IPv6 is the same client.
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.tagger.tag(Subject::Address(&address.octets())),
+            IpAddr::V6(address) => {
+                let rest = 128 - u32::from(self.ipv6_prefix);
+                let group = address.to_bits() >> rest << rest;
+                self.tagger.tag(Subject::Address(&group.to_be_bytes()))
+            }
+        }
+    }
+
+    /// Returns the tag of the bucket that a request takes from; `None` when the request lacks what
+    /// the limit is per.
+    fn tag(&self, per: &PlannedPer, client: Tag, request: &Request<'_>) -> Option<Tag> {
+        match per {
+            PlannedPer::Client => Some(client),
+            PlannedPer::Address => {
+                let address = match (request.address, request.client) {
+                    (Some(address), _) | (None, Client::Address(address)) => address,
+                    (None, Client::Key(_)) => return None,
+                };
+                Some(self.address_tag(address))
+            }
+            PlannedPer::Header(name) => {
+                let value = request.attributes.get(name)?;
+                Some(self.tagger.tag(Subject::Header { name, value }))
+            }
+            PlannedPer::Everyone(tag) => Some(*tag),
+        }
+    }
+
+    /// Returns every limit that may apply, once. A limit has the rate of clients without a tier,
+    /// unless only tiers have the limit.
+    #[must_use]
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.limits
+    }
+
+    /// Returns the path patterns of the policy, for metric labels. The first is `other`, for paths
+    /// that no pattern covers.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Arc<str>] {
+        &self.endpoints
+    }
+
+    /// Returns what hashes clients.
+    #[must_use]
+    pub const fn tagger(&self) -> &Tagger {
+        &self.tagger
+    }
+}
+
+impl Matched {
+    /// Returns whether the path is never limited.
+    #[must_use]
+    pub const fn is_exempt(&self) -> bool {
+        self.client.is_none()
+    }
+
+    /// Returns the index in [`Policy::limits`] of each part's limit, in the order of the parts.
+    pub fn limits(&self) -> impl Iterator<Item = usize> {
+        self.check.parts().iter().map(Part::policy_index)
+    }
+
+    fn new(action: Action, endpoint: usize, client: Option<Tag>) -> Self {
+        Self { check: Check::new(action), endpoint, client }
+    }
+
+    fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {
+        if let Some(applied) = applied {
+            self.check.push(applied.part(tag, cost));
+        }
+    }
+}
