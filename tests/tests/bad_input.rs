@@ -393,7 +393,7 @@ async fn a_length_that_is_wrong_separates_requests_as_it_says() {
         "malformed-body",
     );
     too_short.send(b"\r\n\r\n").await.unwrap();
-    assert_problem("the last byte", &too_short.answer().await.unwrap(), 400, "malformed-request");
+    assert_eq!(too_short.answer().await.unwrap().status, 400, "the last byte");
 
     let mut broken = server.connect().await;
     let request = format!(
@@ -429,7 +429,7 @@ async fn what_is_piped_behind_a_good_request_does_not_spoil_it() {
         let answer = connection.answer().await.unwrap();
         assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, 7));
     }
-    assert_problem("rubbish", &connection.answer().await.unwrap(), 400, "malformed-request");
+    assert_eq!(connection.answer().await.unwrap().status, 400, "rubbish");
     assert!(connection.ends().await, "what follows rubbish is not read");
     server.assert_unharmed("a pipeline of requests and rubbish").await;
     server.assert_calm();

@@ -25,12 +25,13 @@ use sluice::{
     Limiter, MemoryStore, Recorders, Telemetry, events::Events, identify::Identifier,
     stats::StatsCounters,
 };
+use sluice_rls::EnvoyRls;
 use sluice_server::{
+    admin::AdminRoutes,
     engine::Engine,
-    front_ends::{HttpDoors, envoy_rls::EnvoyRls},
-    health::Health,
+    front_ends::{HttpFrontEnds, HttpPort, Services},
+    shutdown::StopFlag,
 };
-use sluice_store::Replica;
 use sluice_telemetry::{Otlp, TRACE_TARGET};
 use sluice_testkit::policies;
 use tokio::runtime::Runtime;
@@ -45,7 +46,7 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A way to be observed.
 struct Way {
     name: &'static str,
-    doors: HttpDoors,
+    http: HttpFrontEnds,
     collects: Dispatch,
     /// What the `traceparent` of requests says at its end; `None` where no traces are sent.
     sampled: Option<&'static str>,
@@ -65,7 +66,7 @@ fn main() {
     // In turn, so that a slow moment of the machine meets them all.
     for _ in 0..ROUNDS {
         for way in &mut ways {
-            let took = with_default(&way.collects, || ask(&runtime, &way.doors, way.sampled));
+            let took = with_default(&way.collects, || ask(&runtime, &way.http, way.sampled));
             way.ns.push(took);
         }
     }
@@ -94,7 +95,7 @@ impl Way {
             spans.map_or_else(Dispatch::none, |spans| Registry::default().with(spans).into());
         Self {
             name,
-            doors: doors(&recorders),
+            http: http_port(&recorders),
             collects,
             sampled,
             _telemetry: telemetry,
@@ -108,25 +109,28 @@ impl Way {
     }
 }
 
-fn doors(recorders: &Recorders) -> HttpDoors {
+fn http_port(recorders: &Recorders) -> HttpFrontEnds {
     let stats = StatsCounters::new(recorders);
     let limiter =
         Limiter::with_stats(policies::document(), Arc::new(MemoryStore::new()), recorders, &stats);
     let rls = EnvoyRls::new(limiter.clone());
     let engine = Arc::new(Engine::new(limiter, Identifier::default()));
-    let replica = Replica::new("measured", "0");
-    let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
-    HttpDoors::new(engine, health, Router::new(), Events::new(recorders, &stats), rls)
+    HttpFrontEnds::new(HttpPort {
+        services: Services { engine, events: Events::new(recorders, &stats), rls },
+        admin: AdminRoutes::new(Router::new()),
+        stopping: StopFlag::default(),
+        gateway: None,
+    })
 }
 
 /// Nanoseconds a request.
-fn ask(runtime: &Runtime, doors: &HttpDoors, sampled: Option<&str>) -> f64 {
+fn ask(runtime: &Runtime, http: &HttpFrontEnds, sampled: Option<&str>) -> f64 {
     let requests: Vec<Request<Body>> =
         (0..REQUESTS).map(|number| request(number, sampled)).collect();
     runtime.block_on(async {
         let started = Instant::now();
         for request in requests {
-            let response = doors.answer(PEER, request).await;
+            let response = http.respond(PEER, request).await;
             assert!(matches!(response.status().as_u16(), 200 | 429), "{response:?}");
         }
         started.elapsed().as_nanos() as f64 / REQUESTS as f64

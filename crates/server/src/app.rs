@@ -1,4 +1,4 @@
-//! Where everything meets: settings become a store, a limiter, doors and a port.
+//! Where everything meets: settings become a store, a limiter, front ends and ports.
 
 use std::{
     future::{Future, pending},
@@ -20,24 +20,25 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use sluice_config::{ConfigErrors, Settings};
+use sluice_gateway::{Gateway, OpenGatewayError};
+use sluice_http::Listener;
+use sluice_rls::{EnvoyRls, GrpcFrontEnds};
+
 use crate::{
-    access::Access,
-    engine::Engine,
-    front_ends::{
-        HttpDoors,
-        envoy_rls::EnvoyRls,
-        gateway::{Gateway, OpenGatewayError},
-        grpc::GrpcDoors,
+    admin::{
+        AdminPort, AdminRoutes,
+        access::Access,
+        health::{self, Health},
+        metrics,
+        monitoring::{self, Monitoring},
     },
-    health::{self, Health},
-    heartbeat,
-    listener::Listener,
-    monitoring::{self, Monitoring},
-    openapi, replica, scrape,
+    engine::Engine,
+    front_ends::{HttpFrontEnds, HttpPort, Services},
+    heartbeat, openapi, replica,
     shutdown::Shutdown,
     store::{self, OpenStore},
 };
-use sluice_config::{ConfigErrors, Settings};
 
 /// How long a replica that stops tries to charge what it owes, and to tell its fleet.
 const DEPART_PATIENCE: Duration = Duration::from_secs(1);
@@ -52,11 +53,11 @@ pub struct App {
 struct Inner {
     engine: Arc<Engine>,
     health: Arc<Health>,
-    doors: HttpDoors,
-    /// What is behind the admin port, if there is one.
-    admin: Option<HttpDoors>,
+    http: HttpFrontEnds,
+    /// The handler of the admin port, if there is one.
+    admin: Option<AdminPort>,
     access: Access,
-    grpc: GrpcDoors,
+    grpc: GrpcFrontEnds,
     rls: EnvoyRls,
     gateway: Option<Gateway>,
     store: OpenStore,
@@ -144,8 +145,9 @@ impl App {
         let engine = Arc::new(Engine::new(limiter, identifier));
         let envoy_rls = EnvoyRls::new(engine.limiter().clone());
         envoy_rls.replace(rls.as_ref(), on_store_failure, &tagger);
-        let grpc = GrpcDoors::new(envoy_rls.clone());
+        let grpc = GrpcFrontEnds::new(envoy_rls.clone());
         let health = Arc::new(Health::new(replica.clone(), Arc::clone(&store.watched)));
+        let gateway = gateway.map(|gateway| Gateway::open(gateway, recorders)).transpose()?;
 
         let monitoring = Monitoring::new(
             Arc::clone(&engine),
@@ -156,44 +158,33 @@ impl App {
         );
         let access = Access::new(admin.credentials);
         let guard = middleware::from_fn_with_state(access.clone(), Access::guard);
-        let guarded = scrape::routes(telemetry.prometheus().clone())
+        let guarded = metrics::routes(telemetry.prometheus().clone())
             .merge(monitoring::routes(&monitoring))
             .route_layer(guard);
-        let lives =
+        let open =
             health::routes(Arc::clone(&engine), Arc::clone(&health)).merge(openapi::routes());
-        let open = |house| {
-            HttpDoors::new(
-                Arc::clone(&engine),
-                Arc::clone(&health),
-                house,
-                events.clone(),
-                envoy_rls.clone(),
-            )
-        };
-        let (doors, admin) = match admin.listen {
-            None => (open(lives.merge(guarded)), None),
-            Some(_) => {
-                let house = lives.clone().merge(guarded);
-                let admin = HttpDoors::house_only(
-                    Arc::clone(&engine),
-                    Arc::clone(&health),
-                    house,
-                    events.clone(),
-                );
-                (open(lives), Some(admin))
+        let all_routes = AdminRoutes::new(open.clone().merge(guarded));
+        let has_admin_port = admin.listen.is_some();
+        let on_http = if has_admin_port { AdminRoutes::new(open) } else { all_routes.clone() };
+        let on_http = match &gateway {
+            Some(gateway) => {
+                on_http.beside_a_gateway(gateway.leaves_front_ends_open(), has_admin_port)
             }
+            None => on_http,
         };
-        let gateway = gateway.map(|gateway| Gateway::open(gateway, recorders)).transpose()?;
-        let doors = match &gateway {
-            Some(gateway) => doors.before(gateway.clone(), admin.is_some()),
-            None => doors,
-        };
+        let http = HttpFrontEnds::new(HttpPort {
+            services: Services { engine: Arc::clone(&engine), events, rls: envoy_rls.clone() },
+            admin: on_http,
+            stopping: health.stop_flag(),
+            gateway: gateway.clone(),
+        });
+        let admin = has_admin_port.then(|| AdminPort::new(all_routes, http.traffic()));
         let shutdown = Shutdown { delay: shutdown_delay, grace: shutdown_grace };
         Ok(Self {
             inner: Arc::new(Inner {
                 engine,
                 health,
-                doors,
+                http,
                 admin,
                 access,
                 grpc,
@@ -208,21 +199,21 @@ impl App {
         })
     }
 
-    /// What is behind the HTTP port.
+    /// Returns the handler of the HTTP port.
     #[must_use]
-    pub fn doors(&self) -> &HttpDoors {
-        &self.inner.doors
+    pub fn http(&self) -> &HttpFrontEnds {
+        &self.inner.http
     }
 
-    /// What is behind the admin port; `None` when it is not to be opened.
+    /// Returns the handler of the admin port, or `None` without one.
     #[must_use]
-    pub fn admin_doors(&self) -> Option<&HttpDoors> {
+    pub fn admin(&self) -> Option<&AdminPort> {
         self.inner.admin.as_ref()
     }
 
-    /// What is behind the gRPC port.
+    /// Returns the handler of the gRPC port.
     #[must_use]
-    pub fn grpc(&self) -> &GrpcDoors {
+    pub fn grpc(&self) -> &GrpcFrontEnds {
         &self.inner.grpc
     }
 
@@ -264,7 +255,7 @@ impl App {
         let Ports { http, grpc: rpc, admin } = ports.into();
         let Inner {
             health,
-            doors,
+            http: front_ends,
             grpc,
             gateway,
             store,
@@ -284,12 +275,12 @@ impl App {
         let flushing = reporter.start();
         let asking_upstreams = gateway.as_ref().map(Gateway::watch);
         // Open until the end, so that the last of it can be seen.
-        let admin = admin.zip(self.admin_doors()).map(|(listener, doors)| {
-            let mut listener = Listener::new(listener, doors.clone(), recorders.system.clone());
+        let admin = admin.zip(self.admin()).map(|(listener, handler)| {
+            let mut listener = Listener::new(listener, handler.clone(), recorders.system.clone());
             tokio::spawn(async move { listener.accept_until(pending()).await })
         });
 
-        let mut http = Listener::new(http, doors.clone(), recorders.system.clone());
+        let mut http = Listener::new(http, front_ends.clone(), recorders.system.clone());
         let mut rpc =
             rpc.map(|listener| Listener::new(listener, grpc.clone(), recorders.system.clone()));
         grpc.start().await;
@@ -367,8 +358,8 @@ pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
 }
 
 async fn accept_until(
-    http: &mut Listener<HttpDoors>,
-    grpc: Option<&mut Listener<GrpcDoors>>,
+    http: &mut Listener<HttpFrontEnds>,
+    grpc: Option<&mut Listener<GrpcFrontEnds>>,
     until: impl Future<Output = ()>,
 ) {
     let accept_calls = async {

@@ -18,8 +18,9 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{openapi, probe};
 use sluice_config::{ConfigErrors, Loader, Settings, Watcher};
+
+use crate::{openapi, probe};
 
 /// What a process that was told mistakes of its configuration exits with: `EX_CONFIG` of
 /// sysexits.h, unlike a usage mistake (2) or a failure (1).

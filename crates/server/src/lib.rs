@@ -1,19 +1,18 @@
-//! The binary `sluice` as a library: its configuration, and the doors through which checks come in.
+//! The binary `sluice` as a library: the front ends, the admin routes, and the
+//! application that connects them.
 
-mod access;
+pub mod admin;
 pub mod app;
 pub mod cli;
+mod describe;
 pub mod engine;
 pub mod front_ends;
-pub mod health;
 mod heartbeat;
-mod listener;
 mod logging;
-mod monitoring;
 mod openapi;
 pub mod probe;
+mod protocol;
 mod replica;
-mod scrape;
 pub mod serve;
 pub mod shutdown;
 pub mod store;

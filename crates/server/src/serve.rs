@@ -7,12 +7,13 @@ use sluice_telemetry::Telemetry;
 use tokio::{net::TcpListener, sync::oneshot};
 use tracing_subscriber::filter::ParseError;
 
+use sluice_config::{LOOK_EVERY, Listen, Reload, Settings, Watcher};
+
 use crate::{
     app::{self, App, OpenError, Ports},
     logging, replica,
     shutdown::StopSignal,
 };
-use sluice_config::{LOOK_EVERY, Listen, Reload, Settings, Watcher};
 
 /// Why a replica does not serve.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,13 @@
-//! How a process is told to stop, and how it does.
+//! Signals to stop, and how a replica stops.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,6 +19,23 @@ pub struct Shutdown {
     pub delay: Duration,
     /// How long requests in flight may take to finish after that.
     pub grace: Duration,
+}
+
+/// Says whether the replica is about to stop. Clones share the flag.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Sets the flag for good.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Returns whether the flag is set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Catches what the system sends a process that shall stop: SIGTERM, and SIGINT from a terminal.

@@ -42,7 +42,7 @@ impl Replica {
         let app = App::open(settings).unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = http.local_addr().unwrap();
-        let admin = match app.admin_doors() {
+        let admin = match app.admin() {
             Some(_) => Some(TcpListener::bind("127.0.0.1:0").await.unwrap()),
             None => None,
         };

@@ -67,7 +67,7 @@ impl Got {
 }
 
 async fn send(app: &App, request: Request<Body>) -> Got {
-    let (head, body) = app.doors().answer("192.0.2.7".parse().unwrap(), request).await.into_parts();
+    let (head, body) = app.http().respond("192.0.2.7".parse().unwrap(), request).await.into_parts();
     Got {
         status: head.status.as_u16(),
         headers: head.headers,

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use http::request::Parts;
 use sluice::Checked;
 
-use super::problem::Problem;
+use sluice_http::Problem;
+
 use crate::engine::Engine;
 
 /// Decides about the request that was sent.

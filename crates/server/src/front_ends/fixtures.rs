@@ -12,10 +12,16 @@ use sluice::{
 use sluice_core::{Check, Decision, Timestamp};
 use sluice_store::{ManualClock, Replica, StoreError, StoreFuture};
 
-use super::{HttpDoors, envoy_rls::EnvoyRls};
+use sluice_config::{Loader, RlsSettings};
+use sluice_rls::EnvoyRls;
+
+use super::{HttpFrontEnds, HttpPort, Services};
 use crate::{
+    admin::{
+        AdminRoutes,
+        health::{self, Health},
+    },
     engine::Engine,
-    health::{self, Health},
 };
 use sluice_testkit::policies;
 
@@ -24,7 +30,7 @@ const PEER: &str = "192.0.2.7";
 
 /// The HTTP port without a socket. Proxies in 10.0.0.0/8 are trusted.
 pub(crate) struct Port {
-    pub(crate) doors: HttpDoors,
+    pub(crate) http: HttpFrontEnds,
     pub(crate) engine: Arc<Engine>,
     pub(crate) health: Arc<Health>,
     pub(crate) rls: EnvoyRls,
@@ -57,16 +63,19 @@ impl Port {
             Arc::new(Engine::new(Limiter::with_stats(policy, store, recorders, &stats), trusting));
         let replica = Replica::new("test", "0");
         let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
-        let house = health::routes(Arc::clone(&engine), Arc::clone(&health));
+        let routes = health::routes(Arc::clone(&engine), Arc::clone(&health));
         let rls = EnvoyRls::new(engine.limiter().clone());
-        let doors = HttpDoors::new(
-            Arc::clone(&engine),
-            Arc::clone(&health),
-            house,
-            Events::new(recorders, &stats),
-            rls.clone(),
-        );
-        Self { doors, engine, health, rls }
+        let http = HttpFrontEnds::new(HttpPort {
+            services: Services {
+                engine: Arc::clone(&engine),
+                events: Events::new(recorders, &stats),
+                rls: rls.clone(),
+            },
+            admin: AdminRoutes::new(routes),
+            stopping: health.stop_flag(),
+            gateway: None,
+        });
+        Self { http, engine, health, rls }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Got {
@@ -74,7 +83,7 @@ impl Port {
     }
 
     pub(crate) async fn send_from(&self, peer: &str, request: Request<Body>) -> Got {
-        let (head, body) = self.doors.answer(peer.parse().unwrap(), request).await.into_parts();
+        let (head, body) = self.http.respond(peer.parse().unwrap(), request).await.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
         let body =
             if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
@@ -106,6 +115,15 @@ impl Got {
         (self.header("content-type") == Some("application/problem+json"))
             .then(|| self.body["type"].as_str().unwrap())
     }
+}
+
+/// Reads the text of a rules file.
+pub(crate) fn rls_rules(text: &str) -> RlsSettings {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.yaml");
+    std::fs::write(&file, text).unwrap();
+    let rls = format!("{{ files: ['{}'] }}", file.display());
+    Loader::new().flag("--rls", &["rls"], rls).load().unwrap().rls.unwrap()
 }
 
 pub(crate) fn json_post(path: &str, body: impl Into<Body>) -> Request<Body> {

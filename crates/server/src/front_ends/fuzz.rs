@@ -6,26 +6,34 @@
 //! bytes changed in them.
 
 use std::sync::{
-    LazyLock,
+    Arc, LazyLock,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use http::StatusCode;
 use proptest::{prelude::*, sample::Index};
 use prost::Message;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sluice::{MemoryStore, Store};
 use sluice_core::{Action, Check, Decision, OnStoreFailure, Tagger, Timestamp};
 use sluice_store::{ManualClock, StoreError, StoreFuture};
 use tonic::Code as Rpc;
 
-use super::{
-    envoy_rls::tests as rls,
-    fixtures::{Got, Port},
-    *,
+use axum::body::Body;
+use envoy_types::pb::envoy::{
+    extensions::common::ratelimit::v3::{RateLimitDescriptor, rate_limit_descriptor::Entry},
+    service::ratelimit::v3::RateLimitRequest,
 };
+use http::Request;
 use sluice_config::RlsSettings;
+use sluice_rls::{SHOULD_RATE_LIMIT, json};
 
+use super::{
+    FrontEnd,
+    check::{Batch, Check as CheckFrontEnd},
+    events::EventReports,
+    fixtures::{Got, Port, rls_rules},
+};
 use crate::openapi;
 use sluice_testkit::policies;
 
@@ -102,7 +110,7 @@ impl Store for Watched {
 }
 
 fn rules() -> &'static RlsSettings {
-    static READ: LazyLock<RlsSettings> = LazyLock::new(|| rls::rules(RULES));
+    static READ: LazyLock<RlsSettings> = LazyLock::new(|| rls_rules(RULES));
     &READ
 }
 
@@ -270,19 +278,19 @@ fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseEr
 
 proptest! {
     #[test]
-    fn whatever_is_checked_is_decided_or_refused(body in any_body(check::PATH)) {
-        let (got, asked, taken) = send(check::PATH, "application/json", &body);
+    fn whatever_is_checked_is_decided_or_refused(body in any_body(CheckFrontEnd::PATH)) {
+        let (got, asked, taken) = send(CheckFrontEnd::PATH, "application/json", &body);
         assert_answered(&got, asked, taken)?;
         prop_assert!(asked <= 1);
     }
 
     #[test]
     fn whatever_is_checked_in_a_batch_is_decided_or_refused_by_itself(
-        body in any_body(check::BATCH_PATH),
-        checks in prop::collection::vec(any_json(words(check::BATCH_PATH)), 0..5),
+        body in any_body(Batch::PATH),
+        checks in prop::collection::vec(any_json(words(Batch::PATH)), 0..5),
     ) {
-        for body in [body, json!({ "checks": checks }).to_string().into_bytes()] {
-            let (got, asked, taken) = send(check::BATCH_PATH, "application/json", &body);
+        for body in [body, serde_json::json!({ "checks": checks }).to_string().into_bytes()] {
+            let (got, asked, taken) = send(Batch::PATH, "application/json", &body);
             assert_answered(&got, asked, taken)?;
             if got.status == StatusCode::OK {
                 let results = got.body["results"].as_array().unwrap();
@@ -295,8 +303,8 @@ proptest! {
     }
 
     #[test]
-    fn whatever_descriptors_are_sent_are_decided_or_refused(body in any_body(envoy_rls::json::PATH)) {
-        let (got, asked, taken) = send(envoy_rls::json::PATH, "application/json", &body);
+    fn whatever_descriptors_are_sent_are_decided_or_refused(body in any_body(json::PATH)) {
+        let (got, asked, taken) = send(json::PATH, "application/json", &body);
         assert_answered(&got, asked, taken)?;
         if [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS].contains(&got.status) {
             prop_assert_eq!(&got.body["overallCode"], if got.status == StatusCode::OK { "OK" } else { "OVER_LIMIT" });
@@ -304,9 +312,9 @@ proptest! {
     }
 
     #[test]
-    fn whatever_events_are_reported_are_counted_or_refused(body in any_body(events::PATH), lines in any::<bool>()) {
-        let media_type = if lines { events::LINES[0] } else { "application/json" };
-        let (got, asked, _) = send(events::PATH, media_type, &body);
+    fn whatever_events_are_reported_are_counted_or_refused(body in any_body(EventReports::PATH), lines in any::<bool>()) {
+        let media_type = if lines { "application/x-ndjson" } else { "application/json" };
+        let (got, asked, _) = send(EventReports::PATH, media_type, &body);
         prop_assert_eq!(asked, 0, "events are never limited");
         prop_assert!(got.status == StatusCode::ACCEPTED || got.problem().is_some() && got.status.is_client_error(), "{}", got.body);
         if got.status == StatusCode::ACCEPTED {
@@ -318,14 +326,23 @@ proptest! {
 
 // === gRPC ===
 
-/// Calls as Envoy writes them.
+fn descriptor<const N: usize>(entries: [(&str, &str); N]) -> RateLimitDescriptor {
+    let entry = |(key, value): (&str, &str)| Entry { key: key.into(), value: value.into() };
+    RateLimitDescriptor { entries: entries.map(entry).into(), ..RateLimitDescriptor::default() }
+}
+
+fn encoded(descriptors: impl Into<Vec<RateLimitDescriptor>>) -> Vec<u8> {
+    let domain = "edge".to_owned();
+    RateLimitRequest { domain, descriptors: descriptors.into(), hits_addend: 0 }.encode_to_vec()
+}
+
+/// Calls as Envoy encodes them.
 fn calls() -> Vec<Vec<u8>> {
-    let ip = || rls::of([("api_key", "alice")]);
-    let several = || [ip(), rls::of([("path", "/")]), rls::of([("a", "b"), ("c", "")])];
+    let key = || descriptor([("api_key", "alice")]);
     vec![
-        rls::request([ip()]).encode_to_vec(),
-        rls::request(several()).encode_to_vec(),
-        rls::request([rls::of([("b", "a1")])]).encode_to_vec(),
+        encoded([key()]),
+        encoded([key(), descriptor([("path", "/")]), descriptor([("a", "b"), ("c", "")])]),
+        encoded([descriptor([("b", "a1")])]),
     ]
 }
 
@@ -338,12 +355,12 @@ fn call(message: &[u8]) -> (Rpc, usize, u64) {
 
 fn call_framed(bytes: Vec<u8>) -> (Rpc, usize, u64) {
     let (port, store) = port();
-    let request = Request::post(envoy_rls::SHOULD_RATE_LIMIT)
+    let request = Request::post(SHOULD_RATE_LIMIT)
         .header("content-type", "application/grpc")
         .body(Body::from(bytes))
         .unwrap();
     let (status, told) = wait(async {
-        let response = port.rls.answer(request).await;
+        let response = port.rls.respond_grpc(request).await;
         let status = response.status();
         let in_head = tonic::Status::from_header_map(response.headers());
         let body = Body::new(response.into_body());
@@ -390,7 +407,7 @@ proptest! {
 
 #[test]
 fn a_valid_body_passes_as_it_is() {
-    for path in [check::PATH, check::BATCH_PATH, envoy_rls::json::PATH, events::PATH] {
+    for path in [CheckFrontEnd::PATH, Batch::PATH, json::PATH, EventReports::PATH] {
         for (media_type, example) in openapi::examples(path) {
             let body = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
             let (got, ..) = send(path, &media_type, body.as_bytes());

@@ -5,15 +5,22 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice::{Policy, identify::Identifier};
 
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{HeaderValue, Request, Version};
+
 use super::{
+    FrontEnd,
+    check::{Batch, Check},
     fixtures::{Away, Port, json_post},
-    *,
+    forward_auth::ForwardAuth,
 };
 use sluice_testkit::policies;
 
-const BATCH: &str = check::BATCH_PATH;
-const CHECK: &str = check::PATH;
-const FORWARD_AUTH: &str = forward_auth::PATH;
+const BATCH: &str = Batch::PATH;
+const CHECK: &str = Check::PATH;
+const FORWARD_AUTH: &str = ForwardAuth::PATH;
 
 #[tokio::test]
 async fn all_doors_lead_to_the_same_bucket_and_tell_the_same_about_it() {

@@ -8,9 +8,11 @@ use utoipa::openapi::{
     tag::TagBuilder,
 };
 
-use super::{
-    operations::{self, BASIC, BEARER, Described, Topic},
-    schemas::Schemas,
+use super::description;
+use crate::{
+    admin,
+    describe::{self, BASIC, BEARER, Described, Schemas, Topic},
+    front_ends::FRONT_ENDS,
 };
 
 const TITLE: &str = "Sluice";
@@ -27,8 +29,13 @@ there. A gateway hands it on to its upstream, and keeps fewer of these paths for
 /// What the HTTP port understands and answers.
 pub(super) fn document() -> OpenApi {
     let mut schemas = Schemas::default();
-    let operations = operations::all(&mut schemas);
-    let paths = operations.into_iter().fold(PathsBuilder::new(), add);
+    let front_ends: Vec<Described> =
+        FRONT_ENDS.iter().map(|front_end| front_end.describe(&mut schemas)).collect();
+    let operations = front_ends
+        .into_iter()
+        .chain(admin::description::all(&mut schemas))
+        .chain(description::all());
+    let paths = operations.fold(PathsBuilder::new(), add);
     let mut components = Components::new();
     components.schemas.extend(schemas.into_named());
     components.add_security_scheme(
@@ -56,7 +63,7 @@ fn add(paths: PathsBuilder, Described { path, methods, operation }: Described) -
         // The name is the operation's by its first method, and no other's.
         if place > 0 {
             operation.operation_id =
-                Some(format!("{name}_{}", operations::verb(method).to_ascii_lowercase()));
+                Some(format!("{name}_{}", describe::verb(method).to_ascii_lowercase()));
         }
         paths.path(path, PathItem::new(method.clone(), operation))
     })

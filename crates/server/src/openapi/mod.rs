@@ -9,10 +9,9 @@
 //! from the types that are read and written, and problems from their kinds. It describes every
 //! door, also those that a configuration leaves closed.
 
+mod description;
 mod document;
-mod operations;
 mod page;
-mod schemas;
 
 use std::sync::LazyLock;
 
@@ -27,10 +26,7 @@ use http::{
     header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
 };
 
-/// Where the document is.
-pub(crate) const DOCUMENT_PATH: &str = "/openapi.json";
-/// Where the page is.
-pub(crate) const PAGE_PATH: &str = "/openapi";
+use self::description::{DOCUMENT_PATH, PAGE_PATH};
 
 /// Both, made when the first is asked for.
 static MADE: LazyLock<Made> = LazyLock::new(Made::new);
@@ -106,34 +102,28 @@ pub(crate) fn examples(path: &str) -> Vec<(String, serde_json::Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front_ends::{self, HOUSE, check, envoy_rls, events, forward_auth};
+    use crate::{
+        admin::{self, PATHS},
+        front_ends::FRONT_ENDS,
+    };
 
     fn paths() -> Vec<String> {
         document::document().paths.paths.into_keys().collect()
     }
 
     #[test]
-    fn every_door_and_every_house_path_is_described() {
+    fn every_front_end_and_every_admin_path_is_described() {
         let paths = paths();
-        for door in [
-            check::PATH,
-            check::BATCH_PATH,
-            forward_auth::PATH,
-            events::PATH,
-            envoy_rls::json::PATH,
-        ] {
-            assert!(paths.iter().any(|path| path == door), "{door}");
+        for front_end in FRONT_ENDS {
+            assert!(paths.iter().any(|path| path == front_end.path()), "{front_end:?}");
         }
-        for root in HOUSE {
-            assert!(
-                paths.iter().any(|path| front_ends::house_root(&HOUSE, path) == Some(root)),
-                "{root}"
-            );
+        for root in PATHS {
+            assert!(paths.iter().any(|path| admin::covering(&PATHS, path) == Some(root)), "{root}");
         }
     }
 
     #[test]
-    fn what_is_described_here_is_never_limited() {
-        assert!([DOCUMENT_PATH, PAGE_PATH].iter().all(|path| HOUSE.contains(path)));
+    fn the_document_and_its_page_are_admin_paths() {
+        assert!([DOCUMENT_PATH, PAGE_PATH].iter().all(|path| PATHS.contains(path)));
     }
 }

@@ -26,10 +26,13 @@
 //! The answer is 202 with `{"accepted": 2, "refused": [{"index": 1, "error": "status: missing field
 //! `status`"}]}`: what is wrong with one event spoils no other.
 
-pub(crate) mod schema;
+mod description;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod wire;
+
+use std::net::IpAddr;
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -43,26 +46,30 @@ use serde_json::value::RawValue;
 use sluice::{events::Events, stats::Total};
 use utoipa::ToSchema;
 
-use super::{
-    body,
-    problem::{Kind, Problem},
-};
+use sluice_http::{Problem, ProblemKind, body};
+use utoipa::openapi::{HttpMethod, path::Operation};
 
-/// Where events are reported.
-pub(crate) const PATH: &str = "/v1/events";
+use super::{FrontEnd, Services};
+use crate::describe::Schemas;
+
+/// `POST /v1/events`: records what applications report.
+#[derive(Debug)]
+pub(crate) struct EventReports {
+    events: Events,
+}
 
 /// The most events in one body.
 const MAX_EVENTS: usize = 10_000;
 /// The longest body.
 const MAX_BYTES: usize = 1 << 20;
 /// The names of a body with an event a line.
-pub(crate) const LINES: [&str; 4] =
+const LINES: [&str; 4] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
 
 /// What became of the events.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventsTaken)]
-pub(crate) struct Taken {
+struct Taken {
     /// How many were recorded.
     accepted: usize,
     /// Those that were not.
@@ -78,30 +85,36 @@ struct Refused {
     error: String,
 }
 
-/// Takes the events of a body.
-///
-/// # Errors
-/// When the body cannot be read as events at all.
-pub(crate) async fn take(
-    events: &Events,
-    head: &Parts,
-    body: &mut Body,
-) -> Result<Response, Problem> {
-    if head.method != Method::POST {
-        return Err(Problem::method_not_allowed(PATH, "POST"));
+impl FrontEnd for EventReports {
+    const PATH: &'static str = "/v1/events";
+    const METHODS: &'static [HttpMethod] = &[HttpMethod::Post];
+
+    fn new(services: &Services) -> Self {
+        Self { events: services.events.clone() }
     }
-    let bytes = match is_lines(&head.headers) {
-        true => body::read_all(body, MAX_BYTES).await?,
-        false => body::read(head, body, MAX_BYTES).await?,
-    };
-    let taken = record(events, &split(&bytes, is_lines(&head.headers))?);
-    events.counters().add(Total::EventsAccepted, taken.accepted as u64);
-    events.counters().add(Total::EventsRefused, taken.refused.len() as u64);
-    let text = serde_json::to_vec(&taken).expect("what became of events is numbers and strings");
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+
+    async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        if head.method != Method::POST {
+            return Err(Problem::method_not_allowed(Self::PATH, "POST"));
+        }
+        let bytes = match is_lines(&head.headers) {
+            true => body::read_all(body, MAX_BYTES).await?,
+            false => body::read(head, body, MAX_BYTES).await?,
+        };
+        let taken = record(&self.events, &split(&bytes, is_lines(&head.headers))?);
+        self.events.counters().add(Total::EventsAccepted, taken.accepted as u64);
+        self.events.counters().add(Total::EventsRefused, taken.refused.len() as u64);
+        let text =
+            serde_json::to_vec(&taken).expect("what became of events is numbers and strings");
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = StatusCode::ACCEPTED;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    fn describe(schemas: &mut Schemas) -> Operation {
+        description::describe(schemas)
+    }
 }
 
 fn record(events: &Events, texts: &[&[u8]]) -> Taken {
@@ -141,7 +154,7 @@ fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
     };
     if texts.len() > MAX_EVENTS {
         return Err(Problem::new(
-            Kind::TooManyEvents,
+            ProblemKind::TooManyEvents,
             format!("a body holds up to {MAX_EVENTS} events: send the rest in another"),
         ));
     }
@@ -151,7 +164,7 @@ fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
 #[expect(clippy::needless_pass_by_value, reason = "it is where errors end")]
 fn malformed(error: serde_json::Error) -> Problem {
     Problem::new(
-        Kind::MalformedBody,
+        ProblemKind::MalformedBody,
         format!("events are a JSON object, an array of them, or one a line: {error}"),
     )
 }

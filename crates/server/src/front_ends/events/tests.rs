@@ -11,6 +11,8 @@ use sluice::{
 };
 
 use super::*;
+
+const PATH: &str = EventReports::PATH;
 use crate::front_ends::fixtures::{Got, Port, json_post};
 use sluice_testkit::policies;
 

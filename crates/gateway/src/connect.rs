@@ -1,0 +1,171 @@
+//! Connections to upstreams: TCP, TLS, and what is spoken over them.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use http::{Uri, uri::Scheme};
+use hyper::client::conn::{http1, http2};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::connect::{Connection, HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use tokio::task::AbortHandle;
+use tower::{Service, ServiceExt};
+
+use crate::{OpenGatewayError, upload::Upload};
+use sluice_config::gateway::{GatewaySettings, Protocol, UpstreamUrl};
+
+/// Keeps network equipment from forgetting a connection over which nothing is said for long.
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How often an HTTP/2 connection with requests in flight is asked whether it still is one, and how
+/// long it may take to say so: else a host that went without a word would take all its requests
+/// along until they time out.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_PATIENCE: Duration = Duration::from_secs(10);
+/// Enough for a fast network far away; beyond it an upstream waits until the client has read on.
+const HTTP2_WINDOW: u32 = 1 << 20;
+
+/// Why there is no connection.
+pub(crate) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes connections to upstreams. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Connect {
+    protocol: Protocol,
+    timeout: Duration,
+    any: HttpsConnector<HttpConnector>,
+    /// Offers nothing but HTTP/1.1, for upgrades.
+    http1: HttpsConnector<HttpConnector>,
+}
+
+/// A connection, ready for requests.
+#[derive(Debug)]
+pub(crate) enum Connected {
+    /// For one request after the other.
+    Http1(Http1),
+    /// For many at once.
+    Http2(http2::SendRequest<Upload>),
+}
+
+/// A connection in HTTP/1.1.
+#[derive(Debug)]
+pub(crate) struct Http1 {
+    pub(crate) sender: http1::SendRequest<Upload>,
+    /// Cuts it off, whatever is under way.
+    pub(crate) cut: AbortHandle,
+}
+
+impl Connect {
+    pub(crate) fn new(settings: &GatewaySettings) -> Result<Self, OpenGatewayError> {
+        let encrypted = settings.upstreams.iter().any(|url| *url.scheme() == Scheme::HTTPS);
+        let roots =
+            if encrypted { roots(settings.ca_file.as_deref())? } else { RootCertStore::empty() };
+        // Named, since a process with two providers has no default one.
+        let config =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(TCP_KEEP_ALIVE));
+        let tls = || HttpsConnectorBuilder::new().with_tls_config(config.clone()).https_or_http();
+        let http1 = tls().enable_http1().wrap_connector(tcp.clone());
+        let any = match settings.protocol {
+            Protocol::Http1 => http1.clone(),
+            Protocol::Http2 => tls().enable_http2().wrap_connector(tcp),
+            Protocol::Auto => tls().enable_http1().enable_http2().wrap_connector(tcp),
+        };
+        Ok(Self { protocol: settings.protocol, timeout: settings.connect_timeout, any, http1 })
+    }
+
+    /// What is certain to be spoken with `url` before anybody is connected.
+    pub(crate) fn is_surely_http1(&self, url: &UpstreamUrl) -> bool {
+        match self.protocol {
+            Protocol::Http1 => true,
+            Protocol::Http2 => false,
+            Protocol::Auto => *url.scheme() == Scheme::HTTP,
+        }
+    }
+
+    /// Whether an upgrade can be asked for at all.
+    pub(crate) fn can_upgrade(&self) -> bool {
+        self.protocol != Protocol::Http2
+    }
+
+    /// Connects to `url`.
+    pub(crate) async fn to(&self, url: &UpstreamUrl) -> Result<Connected, ConnectError> {
+        let http2 = |agreed| self.protocol == Protocol::Http2 || agreed;
+        self.in_time(connect(self.any.clone(), url, http2)).await
+    }
+
+    /// Connects to `url` for a request that asks for an upgrade.
+    pub(crate) async fn to_http1(&self, url: &UpstreamUrl) -> Result<Connected, ConnectError> {
+        self.in_time(connect(self.http1.clone(), url, |_| false)).await
+    }
+
+    async fn in_time(
+        &self,
+        connecting: impl Future<Output = Result<Connected, ConnectError>>,
+    ) -> Result<Connected, ConnectError> {
+        let late = || format!("no connection within {:?}", self.timeout).into();
+        tokio::time::timeout(self.timeout, connecting).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+async fn connect(
+    mut connector: HttpsConnector<HttpConnector>,
+    url: &UpstreamUrl,
+    is_http2: impl FnOnce(bool) -> bool,
+) -> Result<Connected, ConnectError> {
+    let destination = Uri::builder()
+        .scheme(url.scheme().clone())
+        .authority(url.authority().clone())
+        .path_and_query("/")
+        .build()?;
+    let stream = connector.ready().await?.call(destination).await?;
+    if is_http2(stream.connected().is_negotiated_h2()) {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(HTTP2_WINDOW)
+            .initial_connection_window_size(HTTP2_WINDOW * 4)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_PATIENCE)
+            .handshake(stream)
+            .await?;
+        tokio::spawn(log_the_end(connection));
+        return Ok(Connected::Http2(sender));
+    }
+    let (sender, connection) = http1::Builder::new().handshake(stream).await?;
+    let cut = tokio::spawn(log_the_end(connection.with_upgrades())).abort_handle();
+    Ok(Connected::Http1(Http1 { sender, cut }))
+}
+
+/// Whoever sends a request over the connection is told what went wrong with it; this is for those
+/// who look for the cause.
+async fn log_the_end(connection: impl Future<Output = hyper::Result<()>>) {
+    if let Err(error) = connection.await {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "a connection to an upstream ended"
+        );
+    }
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, OpenGatewayError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_file {
+        let unreadable = |source| OpenGatewayError::CaFile { path: path.to_owned(), source };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+            roots.add(certificate.map_err(unreadable)?)?;
+        }
+    } else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    if roots.is_empty() { Err(OpenGatewayError::NoAuthority) } else { Ok(roots) }
+}

@@ -1,0 +1,305 @@
+//! Tells upstreams whom a request comes from: `X-Forwarded-For`, `-Host`, `-Proto`, and `Forwarded`
+//! (RFC 7239).
+//!
+//! From a trusted proxy, what these fields say already is kept, and its own address is added at the
+//! end; where it wrote only one of `X-Forwarded-For` and `Forwarded`, the other is made of it, so
+//! that an upstream finds the same chain in either. From anybody else they are thrown away, with
+//! all that look like them, and begin anew.
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED, uri::Authority};
+use smallvec::SmallVec;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const PREFIX: &str = "x-forwarded-";
+/// Every connection to the HTTP port is a plain one.
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+
+/// Writes into `headers` that they came from `peer`, who asked for `host`; what they say of hops
+/// before is believed if the peer is `trusted`.
+pub(crate) fn write(
+    headers: &mut HeaderMap,
+    peer: IpAddr,
+    trusted: bool,
+    host: Option<&Authority>,
+) {
+    let peer = peer.to_canonical();
+    // Many an application takes an underscore for a dash, and proxies hand through what they do not
+    // know.
+    forget(headers, |name| name.contains('_') && is_ours(&name.replace('_', "-")));
+    if !trusted {
+        forget(headers, is_ours);
+    }
+    let (chain, elements) = match (list(headers, &FOR), list(headers, &FORWARDED)) {
+        (None, None) => (None, None),
+        (Some(chain), Some(elements)) => (Some(chain), Some(elements)),
+        (Some(chain), None) => {
+            let elements = elements_of(&chain);
+            (Some(chain), Some(elements))
+        }
+        (None, Some(elements)) => (Some(chain_of(&elements)), Some(elements)),
+    };
+    let mut text = String::with_capacity(64);
+    begin(&mut text, chain.as_deref());
+    write!(text, "{peer}").expect("writing to a string does not fail");
+    set(headers, FOR, &text);
+
+    text.clear();
+    begin(&mut text, elements.as_deref());
+    write_node(&mut text, peer);
+    if let Some(host) = host {
+        write!(text, ";host=\"{host}\"").expect("writing to a string does not fail");
+    }
+    text.push_str(";proto=http");
+    set(headers, FORWARDED, &text);
+
+    headers.entry(PROTO).or_insert(HTTP);
+    if let (false, Some(host)) = (headers.contains_key(HOST), host) {
+        set(headers, HOST, host.as_str());
+    }
+}
+
+/// Adds to `Via` that the message went through `name`, which got it in this version.
+pub(crate) fn via(headers: &mut HeaderMap, version: http::Version, name: &HeaderValue) {
+    let version = match version {
+        http::Version::HTTP_10 => "1.0 ",
+        http::Version::HTTP_2 => "2.0 ",
+        _ => "1.1 ",
+    };
+    let value = [version.as_bytes(), name.as_bytes()].concat();
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(value)) {
+        headers.append(http::header::VIA, value);
+    }
+}
+
+/// Whether a field of this name says whom a request comes from.
+fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX) || name == FORWARDED || name == REAL_IP
+}
+
+fn forget(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let named: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// All lines of a list as one; `None` when there is nothing in it that can be read.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut lines = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let mut list = lines.next()?.to_owned();
+    for line in lines {
+        list.push_str(", ");
+        list.push_str(line);
+    }
+    Some(list)
+}
+
+/// What `X-Forwarded-For` says, as `Forwarded` would.
+fn elements_of(chain: &str) -> String {
+    let mut elements = String::new();
+    for entry in chain.split(',') {
+        begin_next(&mut elements);
+        match entry.trim().parse::<IpAddr>() {
+            Ok(address) => write_node(&mut elements, address),
+            Err(_) => elements.push_str("for=unknown"),
+        }
+    }
+    elements
+}
+
+/// What `Forwarded` says, as `X-Forwarded-For` would.
+fn chain_of(elements: &str) -> String {
+    let mut chain = String::new();
+    for element in elements.split(',') {
+        let node = element.split(';').find_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
+        });
+        let bare =
+            node.map(|node| node.trim_start_matches('[').split(']').next().unwrap_or_default());
+        let address = node.and_then(|node| {
+            let address = bare?.parse::<IpAddr>().ok();
+            address.or_else(|| node.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
+        });
+        begin_next(&mut chain);
+        match address {
+            Some(address) => write!(chain, "{address}").expect("writing to a string does not fail"),
+            None => chain.push_str("unknown"),
+        }
+    }
+    chain
+}
+
+fn begin(text: &mut String, before: Option<&str>) {
+    if let Some(before) = before {
+        text.push_str(before);
+        text.push_str(", ");
+    }
+}
+
+fn begin_next(text: &mut String) {
+    if !text.is_empty() {
+        text.push_str(", ");
+    }
+}
+
+fn write_node(text: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => write!(text, "for={address}"),
+        IpAddr::V6(address) => write!(text, "for=\"[{address}]\""),
+    }
+    .expect("writing to a string does not fail");
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    // What came in header fields, and addresses, can stand in one again.
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(peer: &str, trusted: bool, fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        write(
+            &mut headers,
+            peer.parse().unwrap(),
+            trusted,
+            Some(&Authority::from_static("api.example.org:8000")),
+        );
+        headers
+    }
+
+    #[track_caller]
+    fn assert_says(headers: &HeaderMap, fields: &[(&str, &str)]) {
+        for (name, value) in fields {
+            let said: Vec<_> =
+                headers.get_all(*name).iter().map(|value| value.to_str().unwrap()).collect();
+            assert_eq!(said, [*value], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_them_gets_all_of_them() {
+        for trusted in [false, true] {
+            assert_says(
+                &written("203.0.113.9", trusted, &[]),
+                &[
+                    ("x-forwarded-for", "203.0.113.9"),
+                    ("x-forwarded-host", "api.example.org:8000"),
+                    ("x-forwarded-proto", "http"),
+                    ("forwarded", "for=203.0.113.9;host=\"api.example.org:8000\";proto=http"),
+                ],
+            );
+        }
+        let six = written("::ffff:203.0.113.9", false, &[]);
+        assert_says(&six, &[("x-forwarded-for", "203.0.113.9")]);
+        let six = written("2001:db8::1", false, &[]);
+        assert_says(
+            &six,
+            &[("forwarded", "for=\"[2001:db8::1]\";host=\"api.example.org:8000\";proto=http")],
+        );
+    }
+
+    #[test]
+    fn what_a_stranger_claims_is_thrown_away() {
+        let headers = written(
+            "203.0.113.9",
+            false,
+            &[
+                ("x-forwarded-for", "10.0.0.1"),
+                ("x-forwarded-for", "10.0.0.2"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "admin.internal"),
+                ("x-forwarded-port", "443"),
+                ("x-forwarded-user", "root"),
+                ("x-real-ip", "127.0.0.1"),
+                ("x_forwarded_for", "127.0.0.1"),
+                ("x-real_ip", "127.0.0.1"),
+                ("forwarded", "for=127.0.0.1"),
+            ],
+        );
+        assert_says(
+            &headers,
+            &[
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "api.example.org:8000"),
+                ("forwarded", "for=203.0.113.9;host=\"api.example.org:8000\";proto=http"),
+            ],
+        );
+        assert_eq!(headers.len(), 4, "{headers:?}");
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_is_kept_and_its_address_added() {
+        let both = [
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example.org"),
+            ("x-forwarded-port", "443"),
+            ("forwarded", "for=198.51.100.7;proto=https"),
+        ];
+        assert_says(
+            &written("10.0.0.5", true, &both),
+            &[
+                ("x-forwarded-for", "198.51.100.7, 192.0.2.1, 10.0.0.5"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "shop.example.org"),
+                ("x-forwarded-port", "443"),
+                (
+                    "forwarded",
+                    "for=198.51.100.7;proto=https, for=10.0.0.5;host=\"api.example.org:8000\";proto=http",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn no_proxy_is_believed_about_a_field_that_only_looks_like_one() {
+        let headers =
+            written("10.0.0.5", true, &[("x_forwarded_for", "127.0.0.1"), ("x_other", "kept")]);
+        assert_says(&headers, &[("x-forwarded-for", "10.0.0.5"), ("x_other", "kept")]);
+        assert_eq!(headers.get("x_forwarded_for"), None);
+    }
+
+    #[test]
+    fn where_a_trusted_proxy_writes_one_of_the_two_the_other_says_the_same() {
+        let headers =
+            written("10.0.0.5", true, &[("x-forwarded-for", "2001:db8::1, who, 192.0.2.1")]);
+        let chain = "for=\"[2001:db8::1]\", for=unknown, for=192.0.2.1, for=10.0.0.5;host=\"api.example.org:8000\";proto=http";
+        assert_says(&headers, &[("forwarded", chain)]);
+        let said = "for=\"[2001:db8::1]:4711\";proto=https, For=_hidden, for=192.0.2.1, for=\"192.0.2.2:80\", by=x";
+        let headers = written("10.0.0.5", true, &[("forwarded", said)]);
+        assert_says(
+            &headers,
+            &[("x-forwarded-for", "2001:db8::1, unknown, 192.0.2.1, 192.0.2.2, unknown, 10.0.0.5")],
+        );
+    }
+
+    #[test]
+    fn via_is_added_to() {
+        let mut headers = written("10.0.0.5", true, &[("via", "1.1 edge")]);
+        via(&mut headers, http::Version::HTTP_2, &HeaderValue::from_static("sluice"));
+        let said: Vec<_> = headers.get_all("via").iter().collect();
+        assert_eq!(said, ["1.1 edge", "2.0 sluice"]);
+    }
+}

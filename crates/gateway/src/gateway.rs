@@ -1,0 +1,329 @@
+//! The gateway: chooses an upstream for each request, and sends it there.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::body::{Body, HttpBody};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE},
+    request::Parts,
+};
+use hyper::{body::Incoming, client::conn::TrySendError, upgrade};
+use sluice::{Recorders, response::headers};
+use sluice_config::gateway::{GatewaySettings, RateLimitHeaders, UpstreamUrl};
+use sluice_core::Decision;
+use sluice_http::Problem;
+use smallvec::SmallVec;
+use tokio::time::timeout_at;
+
+use crate::{
+    OpenGatewayError,
+    connect::Connect,
+    error::Failure,
+    health::{self, Watch},
+    hop_by_hop,
+    outgoing::{self, Kept, Outgoing, Sent},
+    response_body::{AnswerBody, Lease},
+    tunnel::Tunnels,
+    upload::{Progress, Upload, Waits},
+    upstream::{Sender, Upstream},
+    upstreams::Upstreams,
+};
+
+/// Hands requests on. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: GatewaySettings,
+    upstreams: Upstreams,
+    tunnels: Tunnels,
+}
+
+impl Gateway {
+    /// Starts the health checks of the upstreams, if they are configured.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        health::watch(self.inner.upstreams.iter(), self.inner.settings.health.as_ref())
+    }
+
+    /// A gateway to the upstreams that `settings` name. Connects to nobody yet.
+    ///
+    /// # Errors
+    /// When certificates cannot be read.
+    pub fn open(
+        settings: GatewaySettings,
+        recorders: &Recorders,
+    ) -> Result<Self, OpenGatewayError> {
+        let connect = Connect::new(&settings)?;
+        let upstream = |url: &UpstreamUrl| {
+            Upstream::new(url.clone(), connect.clone(), settings.keep_alive, &recorders.upstream)
+        };
+        let upstreams = settings.upstreams.iter().map(upstream).collect();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                upstreams: Upstreams::new(upstreams),
+                tunnels: Tunnels::new(&recorders.system),
+                settings,
+            }),
+        })
+    }
+
+    /// Returns whether the front ends of the HTTP port are open beside the gateway.
+    #[must_use]
+    pub fn leaves_front_ends_open(&self) -> bool {
+        self.inner.settings.doors
+    }
+
+    /// Waits until all that followed upgrades has ended, for `grace` at most; then cuts off what is
+    /// left, and says how many those were.
+    pub async fn finish(&self, grace: Duration) -> usize {
+        self.inner.tunnels.finish(grace).await
+    }
+
+    /// Hands on a request that was allowed, and brings the head of its answer.
+    ///
+    /// # Errors
+    /// When it cannot be handed on, or nobody answers it.
+    pub async fn forward(
+        &self,
+        sent: Sent,
+        head: Parts,
+        body: Body,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let settings = &self.inner.settings;
+        outgoing::require_forwardable(&head.method)?;
+        let (upload, progress) =
+            Upload::new(body, head.headers.contains_key(EXPECT), Instant::now());
+        let outgoing = Outgoing::new(head, upload, sent, settings.host, settings.via.as_ref())?;
+        self.ask_somebody(outgoing, progress).await.map_err(|failure| {
+            tracing::debug!(
+                error = &failure as &dyn std::error::Error,
+                "a request could not be handed on"
+            );
+            failure.into()
+        })
+    }
+
+    /// Writes the rate limit fields of `decision` into `fields`. `gateway.rate_limit_headers` says
+    /// what happens to those of the upstream.
+    pub fn write_limits(&self, decision: &Decision, fields: &mut HeaderMap) {
+        let mode = self.inner.settings.rate_limit_headers;
+        let theirs: SmallVec<[HeaderName; 6]> =
+            fields.keys().filter(|name| speaks_of_limits(name)).cloned().collect();
+        let replaced = match mode {
+            RateLimitHeaders::Replace => decision.binding().is_some(),
+            RateLimitHeaders::Keep => false,
+            RateLimitHeaders::Remove => true,
+        };
+        if replaced {
+            theirs.iter().for_each(|name| drop(fields.remove(name)));
+        }
+        if mode == RateLimitHeaders::Replace
+            || (mode == RateLimitHeaders::Keep && theirs.is_empty())
+        {
+            headers::write(decision, fields);
+        }
+    }
+
+    async fn ask_somebody(
+        &self,
+        mut outgoing: Outgoing,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let Inner { settings, upstreams, .. } = &*self.inner;
+        let mut tried: SmallVec<[Arc<Upstream>; 2]> = SmallVec::new();
+        let mut failure = Failure::NoneIsWell;
+        while let Some(upstream) = upstreams.choose(&tried) {
+            match self.ask(upstream, outgoing, progress.as_ref()).await {
+                Ok(response) => return Ok(response),
+                Err((cause, unsent)) => {
+                    if let Some(result) = cause.of_upstream() {
+                        upstream.recorder().failed(result);
+                    }
+                    failure = cause;
+                    let Some(unsent) = unsent else { break };
+                    outgoing = *unsent;
+                }
+            }
+            upstreams.could_not_connect(upstream, settings.away_for);
+            tried.push(Arc::clone(upstream));
+        }
+        Err(failure)
+    }
+
+    /// Asks one upstream. With the failure comes the request, if nothing of it was sent.
+    async fn ask(
+        &self,
+        upstream: &Arc<Upstream>,
+        mut outgoing: Outgoing,
+        progress: Option<&Arc<Progress>>,
+    ) -> Result<Response<AnswerBody>, (Failure, Option<Box<Outgoing>>)> {
+        let in_flight = upstream.begin();
+        let upgrades = outgoing.wants_upgrade() && upstream.can_upgrade();
+        if !upgrades {
+            // A server may ignore that it is asked for an upgrade, and one that speaks HTTP/2
+            // cannot even hear it.
+            outgoing = outgoing.without_upgrade();
+        }
+        let mut free = if upgrades { None } else { upstream.free_connection() };
+        loop {
+            let was_free = free.is_some();
+            let connected = match free.take() {
+                Some(sender) => Ok(sender),
+                // Boxed, since connecting is rare, and all that it needs would have to lie ready
+                // for every request.
+                None if upgrades => Box::pin(upstream.upgradable_connection()).await,
+                None => Box::pin(upstream.new_connection()).await,
+            };
+            let mut sender = match connected {
+                Ok(sender) => sender,
+                Err(error) => return Err((Failure::Unconnected(error), Some(Box::new(outgoing)))),
+            };
+            if !was_free {
+                upstream.is_back();
+            }
+            let url = upstream.url();
+            let handed_on = Instant::now();
+            let (request, kept) = match sender {
+                Sender::Http1(_) => outgoing.over_http1(url),
+                Sender::Http2(..) => outgoing.over_http2(url),
+            };
+            match self.send(&mut sender, request, progress).await {
+                Ok(response) => {
+                    upstream.recorder().responded(response.status().as_u16(), handed_on.elapsed());
+                    let lease = Lease { in_flight, sender };
+                    return self
+                        .receive(response, lease, kept, progress.cloned())
+                        .map_err(|failure| (failure, None));
+                }
+                Err(Unanswered { failure, unsent: None }) => return Err((failure, None)),
+                // The upstream had closed the connection, and there was no time yet to notice.
+                Err(Unanswered { unsent: Some(request), .. }) if was_free => {
+                    outgoing = kept.with(request);
+                    free = upstream.free_connection();
+                }
+                Err(Unanswered { failure, unsent: Some(request) }) => {
+                    return Err((failure, Some(Box::new(kept.with(request)))));
+                }
+            }
+        }
+    }
+
+    /// Sends a request, and waits for the head of the answer as long as there is hope.
+    async fn send(
+        &self,
+        sender: &mut Sender,
+        request: Request<Upload>,
+        progress: Option<&Arc<Progress>>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        match sender {
+            Sender::Http1(connection) => {
+                self.wait(connection.sender.try_send_request(request), progress).await
+            }
+            Sender::Http2(sender, _) => self.wait(sender.try_send_request(request), progress).await,
+        }
+    }
+
+    async fn wait(
+        &self,
+        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
+        progress: Option<&Arc<Progress>>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let GatewaySettings { response_timeout, idle_timeout, .. } = self.inner.settings;
+        let mut answer = std::pin::pin!(answer);
+        let mut deadline = Instant::now() + response_timeout;
+        loop {
+            match timeout_at(deadline.into(), &mut answer).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(mut error)) => {
+                    let unsent = error.take_message();
+                    let broke_off =
+                        progress.is_some_and(|progress| progress.standing().0 == Waits::BrokenOff);
+                    let failure = if broke_off {
+                        Failure::ClientBrokeOff
+                    } else {
+                        Failure::Broke(error.into_error())
+                    };
+                    return Err(Unanswered { failure, unsent });
+                }
+                Err(_elapsed) => {
+                    // The upstream's time begins anew with whatever it is given, and stands still
+                    // while it waits for the client.
+                    let (late, until) = match progress.map(|progress| progress.standing()) {
+                        None => return Err(Failure::Late(response_timeout).into()),
+                        Some((Waits::ForClient, since)) => {
+                            (Failure::ClientLate(idle_timeout), since + idle_timeout)
+                        }
+                        Some((_, since)) => {
+                            (Failure::Late(response_timeout), since + response_timeout)
+                        }
+                    };
+                    if until <= Instant::now() {
+                        return Err(late.into());
+                    }
+                    deadline = until;
+                }
+            }
+        }
+    }
+
+    /// Makes of an upstream's answer what the client gets.
+    fn receive(
+        &self,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        kept: Kept,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let Inner { settings, tunnels, .. } = &*self.inner;
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = if upgraded { response.headers().get(UPGRADE).cloned() } else { None };
+        hop_by_hop::remove(response.headers_mut());
+        if !upgraded {
+            let (mut head, body) = response.into_parts();
+            if body.size_hint().exact().is_none() {
+                head.headers.remove(CONTENT_LENGTH);
+            }
+            return Ok(Response::from_parts(
+                head,
+                AnswerBody::new(body, lease, progress, settings.idle_timeout),
+            ));
+        }
+        let (Some((_, client)), Some(protocol)) = (kept.upgrade, protocol) else {
+            return Err(Failure::Unasked);
+        };
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(UPGRADE, protocol);
+        tunnels.open(client, upgrade::on(&mut response), lease.in_flight, settings.idle_timeout);
+        Ok(response.map(|_nothing| AnswerBody::none()))
+    }
+}
+
+/// Why a request has no answer, and the request itself if nothing of it was sent.
+struct Unanswered {
+    failure: Failure,
+    unsent: Option<Request<Upload>>,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self { failure, unsent: None }
+    }
+}
+
+/// Whether a field is one of those by which servers speak of their limits: `X-RateLimit-*`,
+/// `RateLimit` and its drafts.
+fn speaks_of_limits(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == "ratelimit"
+        || ["x-ratelimit-", "x-rate-limit-", "ratelimit-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}

@@ -1,0 +1,113 @@
+//! Asks upstreams whether they are well, all the time.
+
+use std::sync::Arc;
+
+use http::{
+    HeaderValue, Request,
+    header::{HOST, USER_AGENT},
+};
+use http_body_util::BodyExt;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    upload::Upload,
+    upstream::{Condition, Sender, Upstream},
+};
+use sluice_config::gateway::HealthChecks;
+
+const NAME: HeaderValue = HeaderValue::from_static("sluice-health");
+
+/// The running health checks. Dropping it ends them.
+#[derive(Debug, Default)]
+pub struct Watch {
+    _tasks: JoinSet<()>,
+}
+
+/// Starts to check the `upstreams`, each in a task of its own; does nothing without `checks`.
+pub(crate) fn watch<'u>(
+    upstreams: impl Iterator<Item = &'u Arc<Upstream>>,
+    checks: Option<&HealthChecks>,
+) -> Watch {
+    let mut tasks = JoinSet::new();
+    if let Some(checks) = checks {
+        for upstream in upstreams {
+            tasks.spawn(check_forever(Arc::clone(upstream), checks.clone()));
+        }
+    }
+    Watch { _tasks: tasks }
+}
+
+async fn check_forever(upstream: Arc<Upstream>, checks: HealthChecks) {
+    let mut rounds = interval(checks.interval);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut good, mut bad) = (0_u32, 0_u32);
+    loop {
+        rounds.tick().await;
+        let answered = timeout(checks.timeout, ask(&upstream, &checks))
+            .await
+            .unwrap_or_else(|_| Err("it did not answer in time".into()));
+        let why = match answered {
+            Ok(()) => {
+                (good, bad) = (good.saturating_add(1), 0);
+                None
+            }
+            Err(why) => {
+                (good, bad) = (0, bad.saturating_add(1));
+                Some(why)
+            }
+        };
+        if good >= checks.healthy_after && upstream.found(Condition::Well) {
+            tracing::info!(upstream = %upstream.url(), "an upstream is well again");
+        }
+        if let Some(why) = why.filter(|_| bad >= checks.unhealthy_after)
+            && upstream.found(Condition::Unwell)
+        {
+            tracing::warn!(upstream = %upstream.url(), error = &*why, "an upstream is not well: it gets no requests until it is");
+        }
+    }
+}
+
+async fn ask(
+    upstream: &Arc<Upstream>,
+    checks: &HealthChecks,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // A new one would not say whether those that requests go over still work.
+    let sender = match upstream.free_connection() {
+        Some(sender) => sender,
+        None => Box::pin(upstream.new_connection()).await?,
+    };
+    let url = upstream.url();
+    let mut request = Request::new(Upload::EMPTY);
+    request.headers_mut().insert(USER_AGENT, NAME);
+    let (response, connection) = match sender {
+        Sender::Http1(mut connection) => {
+            *request.uri_mut() = checks.path.clone();
+            request.headers_mut().insert(HOST, HeaderValue::from_str(url.authority().as_str())?);
+            (connection.sender.send_request(request).await?, Some(connection))
+        }
+        Sender::Http2(mut sender, _in_use) => {
+            let mut uri = checks.path.clone().into_parts();
+            (uri.scheme, uri.authority) =
+                (Some(url.scheme().clone()), Some(url.authority().clone()));
+            *request.uri_mut() = http::Uri::from_parts(uri)?;
+            *request.version_mut() = http::Version::HTTP_2;
+            (sender.send_request(request).await?, None)
+        }
+    };
+    let status = response.status();
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    if let Some(connection) = connection {
+        upstream.give_back(connection);
+    }
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(format!("it answered {status}").into())
+    }
+}

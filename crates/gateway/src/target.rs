@@ -1,0 +1,140 @@
+//! The path and query that an upstream is asked for.
+
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
+
+/// The target to hand on for one that was decided about: as it came, but with dots resolved and
+/// slashes merged.
+///
+/// The policy reads `/health/../api` as `/api`, and an upstream that resolves no dots would read
+/// something below `/health`; some take what follows a double slash for a host. So nothing is left
+/// in it that one could read differently from the other. Escapes and a slash at the end stay: what
+/// they mean was settled when the policy accepted them.
+pub(crate) fn of(target: &PathAndQuery) -> Cow<'_, str> {
+    let (path, query) = target.as_str().split_at(target.path().len());
+    if !needs_work(path) {
+        return Cow::Borrowed(target.as_str());
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    let mut slash_at_end = false;
+    for segment in path.split('/').skip(1) {
+        slash_at_end = true;
+        match dots(segment) {
+            1 => {}
+            2 => drop(segments.pop()),
+            _ if segment.is_empty() => {}
+            _ => {
+                segments.push(segment);
+                slash_at_end = false;
+            }
+        }
+    }
+    let mut resolved = String::with_capacity(target.as_str().len());
+    for segment in segments {
+        resolved.push('/');
+        resolved.push_str(segment);
+    }
+    if slash_at_end || resolved.is_empty() {
+        resolved.push('/');
+    }
+    resolved.push_str(query);
+    Cow::Owned(resolved)
+}
+
+fn needs_work(path: &str) -> bool {
+    path.contains("//") || path.split('/').any(|segment| dots(segment) > 0)
+}
+
+/// How many dots `segment` is, escaped or not, if it is one or two of them and nothing else.
+fn dots(segment: &str) -> usize {
+    let mut rest = segment;
+    let mut count = 0;
+    while !rest.is_empty() {
+        match rest
+            .strip_prefix('.')
+            .or_else(|| rest.strip_prefix("%2e"))
+            .or_else(|| rest.strip_prefix("%2E"))
+        {
+            Some(after) if count < 2 => (rest, count) = (after, count + 1),
+            _ => return 0,
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sluice_core::{Client, Request};
+
+    use super::*;
+    use sluice_testkit::policies;
+
+    fn handed_on(target: &str) -> String {
+        of(&target.parse().unwrap()).into_owned()
+    }
+
+    #[test]
+    fn an_ordinary_target_is_handed_on_as_it_came() {
+        for target in [
+            "/",
+            "/a/b",
+            "/a/b/",
+            "/a?b=/../c//d",
+            "/a%20b/%41?x",
+            "/a/.b/..c/...",
+            "/a?",
+            "/caf%C3%A9",
+        ] {
+            assert_eq!(handed_on(target), target);
+            assert!(matches!(of(&target.parse().unwrap()), Cow::Borrowed(_)));
+        }
+    }
+
+    #[test]
+    fn dots_are_resolved_and_slashes_merged() {
+        for (target, expected) in [
+            ("/health/../api", "/api"),
+            ("/a/./b?x=//", "/a/b?x=//"),
+            ("/a/b/..", "/a/"),
+            ("/a/b/.", "/a/b/"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/.%2e/b/", "/b/"),
+            ("//host/a", "/host/a"),
+            ("/a//b///", "/a/b/"),
+            ("/../..", "/"),
+            ("//", "/"),
+        ] {
+            assert_eq!(handed_on(target), expected, "{target}");
+        }
+    }
+
+    /// What the policy reads: the endpoint that covers it, and whether it is exempt; `None` when it
+    /// is refused.
+    fn read_as(path: &str) -> Option<(usize, bool)> {
+        let policy = policies::document();
+        let request = Request::new(Client::Key(b"a"), "GET", path);
+        policy
+            .check(sluice_core::Action::Peek, &request)
+            .ok()
+            .map(|matched| (matched.endpoint, matched.is_exempt()))
+    }
+
+    proptest! {
+        #[test]
+        fn the_policy_reads_what_is_handed_on_as_it_read_what_came(
+            segments in prop::collection::vec(prop_oneof![
+                Just(""), Just("."), Just(".."), Just("%2e%2E"), Just("api"), Just("%61pi"), Just("v1"), Just("tools"), Just("execute"),
+                Just("blueprints"), Just("health"), Just("a%2fb"), Just("%2e"),
+            ], 0..9),
+        ) {
+            let path = format!("/{}", segments.join("/"));
+            if let Some(endpoint) = read_as(&path) {
+                let handed_on = handed_on(&path);
+                prop_assert_eq!(read_as(&handed_on), Some(endpoint));
+                prop_assert!(!needs_work(&handed_on), "{}", handed_on);
+            }
+        }
+    }
+}

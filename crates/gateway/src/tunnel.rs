@@ -1,0 +1,165 @@
+//! What follows an upgrade: bytes both ways, which nobody here reads.
+
+use std::{
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use sluice_telemetry::{ConnectionKind, SystemRecorder};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::upstream::InFlight;
+
+/// All that is open.
+#[derive(Debug)]
+pub(crate) struct Tunnels {
+    /// Told when they shall end; each one that is open has a receiver.
+    ending: watch::Sender<bool>,
+    recorder: SystemRecorder,
+}
+
+impl Tunnels {
+    pub(crate) fn new(recorder: &SystemRecorder) -> Self {
+        Self { ending: watch::Sender::new(false), recorder: recorder.clone() }
+    }
+
+    /// Carries bytes between `client` and `upstream` until both have said all, either is gone, or
+    /// nothing moves for `idle_timeout`.
+    pub(crate) fn open(
+        &self,
+        client: OnUpgrade,
+        upstream: OnUpgrade,
+        in_flight: InFlight,
+        idle_timeout: Duration,
+    ) {
+        let mut ending = self.ending.subscribe();
+        let counted = self.recorder.connection_opened(ConnectionKind::WebSocket);
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = carry(client, upstream, idle_timeout) => if let Err(error) = ended {
+                    tracing::debug!(error = &*error, "what followed an upgrade broke off");
+                },
+                _ = ending.wait_for(|ending| *ending) => {}
+            }
+            drop((in_flight, counted));
+        });
+    }
+
+    /// Waits until all have ended, for `grace` at most; then ends the others, and says how many
+    /// those were.
+    pub(crate) async fn finish(&self, grace: Duration) -> usize {
+        let _ = tokio::time::timeout(grace, self.ending.closed()).await;
+        let left = self.ending.receiver_count();
+        self.ending.send_replace(true);
+        left
+    }
+}
+
+async fn carry(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    idle_timeout: Duration,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (client, upstream) = tokio::try_join!(client, upstream)?;
+    let moved = Arc::new(Moved { started: Instant::now(), last_ms: AtomicU64::new(0) });
+    let mut client = Watched { stream: TokioIo::new(client), moved: Arc::clone(&moved) };
+    let mut upstream = Watched { stream: TokioIo::new(upstream), moved: Arc::clone(&moved) };
+    let mut quiet = pin!(async {
+        loop {
+            let until = moved.last() + idle_timeout;
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    });
+    tokio::select! {
+        copied = copy_bidirectional(&mut client, &mut upstream) => copied.map(|_| ()).map_err(Into::into),
+        () = &mut quiet => Err(format!("nothing moved for {idle_timeout:?}").into()),
+    }
+}
+
+/// When something moved last.
+#[derive(Debug)]
+struct Moved {
+    started: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Moved {
+    fn last(&self) -> Instant {
+        self.started + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+
+    fn now(&self) {
+        let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(since_start, Ordering::Relaxed);
+    }
+}
+
+/// A stream that notes when something moves.
+#[derive(Debug)]
+struct Watched<S> {
+    stream: S,
+    moved: Arc<Moved>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.moved.now();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if polled.is_ready() {
+            self.moved.now();
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

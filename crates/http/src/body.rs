@@ -1,0 +1,358 @@
+//! Reads a JSON body; whatever is wrong with it becomes a problem that says what and where.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
+
+use axum::body::{Body, Bytes, HttpBody};
+use bytes::BytesMut;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_TYPE, EXPECT},
+    request::Parts,
+};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use tokio::runtime::Handle;
+
+use crate::{Problem, ProblemKind};
+
+/// How long a body may take to arrive. A client that stalls longer only occupies a connection.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of an unwanted body is read and discarded. The connection is closed beyond that.
+const MAX_DISCARDED_BYTES: usize = 32 << 20;
+
+/// Reads the whole body of a request, which has to declare it as JSON.
+///
+/// # Errors
+/// Returns a problem when the `Content-Type` is not JSON, or when the body is longer than
+/// `max_bytes`, is incomplete, or takes longer than 10 s.
+pub async fn read(head: &Parts, body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
+    require_json(&head.headers)?;
+    read_all(body, max_bytes).await
+}
+
+/// Reads the whole body, whatever its `Content-Type` is.
+///
+/// # Errors
+/// Returns a problem when the body is longer than `max_bytes`, is incomplete, or takes longer than
+/// 10 s.
+pub async fn read_all(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(too_large(max_bytes));
+    }
+    in_time(pin!(collect(body, max_bytes))).await.unwrap_or_else(|| Err(too_slow()))
+}
+
+/// Reads and discards the rest of a body, up to 32 MiB.
+///
+/// Many clients read no response before they have sent the whole request. They would see a broken
+/// connection in place of the response.
+pub async fn discard(head: &Parts, body: &mut Body) {
+    // A client that sent `Expect: 100-continue` does not send the body of a rejected request.
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        in_time(pin!(discard_all(body))).await;
+    }
+}
+
+/// Discards the rest of a body in a task of its own, while the response is sent. Does nothing
+/// outside of a tokio runtime.
+pub fn discard_later(mut body: Body) {
+    if let Ok(runtime) = Handle::try_current()
+        && !body.is_end_stream()
+    {
+        runtime.spawn(async move {
+            in_time(pin!(discard_all(&mut body))).await;
+        });
+    }
+}
+
+/// Parses `bytes`, a JSON object, as a `T`.
+///
+/// # Errors
+/// Returns a problem when the bytes are not valid JSON for `T`; it names the field.
+pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    // serde would also accept an array of the members' values.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::new(
+            ProblemKind::MalformedBody,
+            "the body must be a JSON object: `{ .. }`",
+        ));
+    }
+    // Tracking the field costs time, so it is done only for invalid input.
+    serde_json::from_slice(bytes).map_err(|_| explain::<T>(bytes))
+}
+
+fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Problem {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let (path, error) = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Err(error) => (error.path().to_string(), error.into_inner()),
+        Ok(_) => match deserializer.end() {
+            Err(error) => (String::new(), error),
+            Ok(()) => (
+                String::new(),
+                serde::de::Error::custom(
+                    "the body could not be parsed, but a second attempt succeeded",
+                ),
+            ),
+        },
+    };
+    // The path of the whole body is a dot.
+    if path.chars().any(char::is_alphanumeric) {
+        Problem::new(ProblemKind::MalformedBody, format!("{path}: {error}")).at(path)
+    } else {
+        Problem::new(ProblemKind::MalformedBody, error.to_string())
+    }
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(content_type) = headers.get(CONTENT_TYPE) else {
+        return Err(Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            "the request has no Content-Type: send `Content-Type: application/json`",
+        ));
+    };
+    if is_json(content_type) {
+        return Ok(());
+    }
+    let declared = String::from_utf8_lossy(content_type.as_bytes());
+    Err(Problem::new(
+        ProblemKind::UnsupportedMediaType,
+        format!("`{declared}` is not supported: send `Content-Type: application/json`"),
+    ))
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    let essence =
+        content_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        return true;
+    }
+    let (start, end) = (&b"application/"[..], &b"+json"[..]);
+    essence.len() > start.len() + end.len()
+        && essence[..start.len()].eq_ignore_ascii_case(start)
+        && essence[essence.len() - end.len()..].eq_ignore_ascii_case(end)
+}
+
+async fn collect(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
+    // Nearly every body arrives as one chunk, which is not copied.
+    let Some(first) = next(body).await? else { return Ok(Bytes::new()) };
+    if first.len() > max_bytes {
+        return Err(too_large(max_bytes));
+    }
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::from(first);
+    while let Some(chunk) = next(body).await? {
+        if whole.len() + chunk.len() > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
+}
+
+async fn discard_all(body: &mut Body) {
+    let mut left = MAX_DISCARDED_BYTES;
+    while let Ok(Some(chunk)) = next(body).await {
+        match left.checked_sub(chunk.len()) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+async fn next(body: &mut Body) -> Result<Option<Bytes>, Problem> {
+    while let Some(frame) = body.frame().await {
+        match frame.map(hyper::body::Frame::into_data) {
+            Ok(Ok(data)) => return Ok(Some(data)),
+            Ok(Err(_trailers)) => {}
+            Err(error) => {
+                return Err(Problem::new(
+                    ProblemKind::MalformedBody,
+                    format!("the body is incomplete: {error}"),
+                ));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the output of `future`, or `None` after [`TIMEOUT`]. Most bodies arrive together with the
+/// head; no timer is started for them.
+async fn in_time<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    let first_poll = poll_fn(|context| {
+        Poll::Ready(match future.as_mut().poll(context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    });
+    match first_poll.await {
+        Some(output) => Some(output),
+        None => tokio::time::timeout(TIMEOUT, future).await.ok(),
+    }
+}
+
+fn too_large(max_bytes: usize) -> Problem {
+    Problem::new(
+        ProblemKind::BodyTooLarge,
+        format!("the body is longer than the allowed {max_bytes} bytes"),
+    )
+}
+
+fn too_slow() -> Problem {
+    Problem::new(
+        ProblemKind::BodyTooSlow,
+        format!("the body did not arrive within {} s", TIMEOUT.as_secs()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, StatusCode};
+
+    use super::*;
+
+    const JSON: Option<&str> = Some("application/json");
+
+    async fn read_as(
+        content_type: Option<&str>,
+        body: impl Into<Body>,
+        max_bytes: usize,
+    ) -> Result<Bytes, StatusCode> {
+        let mut request = Request::post("/");
+        if let Some(content_type) = content_type {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        let (head, mut body) = request.body(body.into()).unwrap().into_parts();
+        read(&head, &mut body, max_bytes).await.map_err(|problem| problem.status())
+    }
+
+    #[tokio::test]
+    async fn every_json_media_type_is_accepted() {
+        for name in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+            "application/json ;x=y",
+        ] {
+            assert_eq!(read_as(Some(name), "{}", 2).await.unwrap(), "{}", "{name}");
+        }
+        for name in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonx",
+            "json",
+            "application/+json",
+            "",
+        ] {
+            assert_eq!(
+                read_as(Some(name), "{}", 2).await,
+                Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+                "{name}"
+            );
+        }
+        assert_eq!(read_as(None, "{}", 2).await, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+
+    #[tokio::test]
+    async fn a_body_may_be_as_long_as_allowed_and_no_longer() {
+        let chunks = |count: usize| {
+            let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(count.max(1));
+            for _ in 0..count {
+                sender.try_send(Bytes::from_static(b"1234")).unwrap();
+            }
+            Body::new(Chunks(receiver))
+        };
+        assert_eq!(read_as(JSON, "12345678", 8).await.unwrap(), "12345678");
+        assert_eq!(read_as(JSON, chunks(2), 8).await.unwrap(), "12341234");
+        assert_eq!(read_as(JSON, chunks(0), 8).await.unwrap(), "");
+        for body in [Body::from("123456789"), chunks(3)] {
+            assert_eq!(read_as(JSON, body, 8).await, Err(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_times_out() {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+        assert_eq!(
+            read_as(JSON, Body::new(Chunks(receiver)), 8).await,
+            Err(StatusCode::REQUEST_TIMEOUT)
+        );
+        drop(sender);
+    }
+
+    #[test]
+    fn a_parse_error_names_the_field() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Outer {
+            #[allow(dead_code, reason = "only its reading matters")]
+            inner: Vec<u8>,
+        }
+        let error_of = |text: &str| {
+            let problem =
+                serde_json::to_value(parse::<Outer>(text.as_bytes()).unwrap_err().body()).unwrap();
+            (
+                problem["detail"].as_str().unwrap().to_owned(),
+                problem["field"].as_str().map(str::to_owned),
+            )
+        };
+        let (detail, field) = error_of(r#"{"inner": [1, "two"]}"#);
+        assert_eq!(
+            (detail.as_str(), field.as_deref()),
+            (
+                "inner[1]: invalid type: string \"two\", expected u8 at line 1 column 19",
+                Some("inner[1]")
+            )
+        );
+        let (detail, field) = error_of(r#"{"inner": [], "outer": 1}"#);
+        assert_eq!(detail, "outer: unknown field `outer`, expected `inner` at line 1 column 21");
+        assert_eq!(field.as_deref(), Some("outer"));
+        assert!(error_of("{\"inner\": []} x").0.contains("trailing characters"));
+        assert!(error_of("{").0.contains("EOF"));
+        assert!(error_of("[[]]").0.contains("a JSON object"));
+        let deep = format!("{{\"inner\": {}", "[".repeat(100_000));
+        assert!(error_of(&deep).0.contains("invalid type"), "deep nesting is an ordinary error");
+    }
+
+    #[tokio::test]
+    async fn an_unwanted_body_is_discarded_unless_the_client_expects_100_continue() {
+        for (expect, left) in [("", 0), ("100-continue", 2)] {
+            let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(2);
+            for _ in 0..2 {
+                sender.try_send(Bytes::from_static(b"x")).unwrap();
+            }
+            drop(sender);
+            let mut request = Request::post("/").body(Body::new(Chunks(receiver))).unwrap();
+            if !expect.is_empty() {
+                request.headers_mut().insert(EXPECT, HeaderValue::from_static(expect));
+            }
+            let (head, mut body) = request.into_parts();
+            discard(&head, &mut body).await;
+            assert_eq!(collect(&mut body, 8).await.unwrap().len(), left, "{expect}");
+        }
+    }
+
+    /// A body whose chunks come from a channel.
+    struct Chunks(tokio::sync::mpsc::Receiver<Bytes>);
+
+    impl HttpBody for Chunks {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            self.0
+                .poll_recv(context)
+                .map(|chunk| chunk.map(|chunk| Ok(hyper::body::Frame::data(chunk))))
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What HTTP front ends share.
+//!
+//! - [`Listener`] accepts connections, serves HTTP over them with a [`Handler`], and ends them in
+//!   order when the process stops.
+//! - [`body`] reads a request's JSON body within limits of size and time.
+//! - [`Problem`] is an error as RFC 9457 describes it; [`ProblemKind`] is the table of all kinds.
+//! - [`decision`] writes a decision as a response.
+//! - [`traffic`] says under which label a response is counted.
+
+pub mod body;
+pub mod decision;
+mod listener;
+mod problem;
+mod problem_kind;
+pub mod traffic;
+
+pub use self::{
+    listener::{Handler, Listener},
+    problem::Problem,
+    problem_kind::ProblemKind,
+};

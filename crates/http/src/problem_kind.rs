@@ -1,0 +1,106 @@
+//! The table of problem kinds: one row for each, with what HTTP and gRPC call it.
+
+use http::StatusCode;
+
+// gRPC status codes, as https://grpc.io/docs/guides/status-codes numbers them.
+const INVALID_ARGUMENT: i32 = 3;
+const DEADLINE_EXCEEDED: i32 = 4;
+const NOT_FOUND: i32 = 5;
+const FAILED_PRECONDITION: i32 = 9;
+const OUT_OF_RANGE: i32 = 11;
+const UNIMPLEMENTED: i32 = 12;
+const INTERNAL: i32 = 13;
+const UNAVAILABLE: i32 = 14;
+const UNAUTHENTICATED: i32 = 16;
+
+/// Makes the enum and its methods from one table, so that no kind can lack a column.
+macro_rules! problem_kinds {
+    ($($(#[$doc:meta])* $kind:ident: $slug:literal, $title:literal, $status:ident, $grpc:ident;)*) => {
+        /// A kind of problem.
+        ///
+        /// Clients may rely on its [`type_uri`](ProblemKind::type_uri), which never changes. The
+        /// title is for people.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum ProblemKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl ProblemKind {
+            /// Returns the problem's `type`: a name, not an address, so that it is the same
+            /// behind every proxy and on every host.
+            #[must_use]
+            pub const fn type_uri(self) -> &'static str {
+                match self { $(Self::$kind => concat!("urn:sluice:problem:", $slug),)* }
+            }
+
+            /// Returns the title, which is the same for every problem of the kind.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$kind => $title,)* }
+            }
+
+            /// Returns the HTTP status of a response with this problem.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$kind => StatusCode::$status,)* }
+            }
+
+            /// Returns the code of a gRPC status with this problem.
+            #[must_use]
+            pub const fn grpc_code(self) -> i32 {
+                match self { $(Self::$kind => $grpc,)* }
+            }
+        }
+    };
+}
+
+problem_kinds! {
+    /// The body is not the JSON that the front end expects.
+    MalformedBody: "malformed-body",
+        "The body is not the expected JSON", BAD_REQUEST, INVALID_ARGUMENT;
+    /// The request names a path, a client or a header field that cannot be used.
+    InvalidRequest: "invalid-request",
+        "The request cannot be checked", BAD_REQUEST, INVALID_ARGUMENT;
+    /// The batch holds more checks than allowed.
+    TooManyChecks: "too-many-checks",
+        "The batch holds too many checks", BAD_REQUEST, INVALID_ARGUMENT;
+    /// The body holds more events than allowed.
+    TooManyEvents: "too-many-events",
+        "The body holds too many events", BAD_REQUEST, INVALID_ARGUMENT;
+    /// The body is longer than the front end reads.
+    BodyTooLarge: "body-too-large",
+        "The body is too large", PAYLOAD_TOO_LARGE, OUT_OF_RANGE;
+    /// The body did not arrive in time.
+    BodyTooSlow: "body-too-slow",
+        "The body did not arrive in time", REQUEST_TIMEOUT, DEADLINE_EXCEEDED;
+    /// The path and the header fields are longer than the server reads.
+    HeadersTooLarge: "headers-too-large",
+        "The header fields are too large", REQUEST_HEADER_FIELDS_TOO_LARGE, OUT_OF_RANGE;
+    /// The request does not declare a JSON body.
+    UnsupportedMediaType: "unsupported-media-type",
+        "The body is not declared as JSON", UNSUPPORTED_MEDIA_TYPE, INVALID_ARGUMENT;
+    /// The path does not support the method.
+    MethodNotAllowed: "method-not-allowed",
+        "The method is not allowed here", METHOD_NOT_ALLOWED, UNIMPLEMENTED;
+    /// No resource exists at the path.
+    NotFound: "not-found", "No resource exists here", NOT_FOUND, NOT_FOUND;
+    /// The request lacks valid credentials.
+    Unauthorized: "unauthorized",
+        "Credentials are required", UNAUTHORIZED, UNAUTHENTICATED;
+    /// The server failed, and the request is not the cause.
+    Internal: "internal", "The server failed", INTERNAL_SERVER_ERROR, INTERNAL;
+    /// No rate limit rules are configured.
+    NoRules: "no-rules", "No rules are configured", NOT_FOUND, FAILED_PRECONDITION;
+    /// The store cannot decide, and the limits that apply leave the decision to the caller.
+    StoreUnavailable: "store-unavailable",
+        "The store cannot decide now", SERVICE_UNAVAILABLE, UNAVAILABLE;
+    /// The gateway cannot connect to the upstream, or the connection broke.
+    UpstreamFailed: "upstream-failed", "The upstream failed", BAD_GATEWAY, UNAVAILABLE;
+    /// The upstream did not respond in time.
+    UpstreamTooSlow: "upstream-too-slow",
+        "The upstream did not respond in time", GATEWAY_TIMEOUT, DEADLINE_EXCEEDED;
+    /// No upstream is healthy.
+    NoUpstream: "no-upstream",
+        "No upstream is healthy", SERVICE_UNAVAILABLE, UNAVAILABLE;
+}

@@ -1,0 +1,104 @@
+//! Counts and measures the requests of a port.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::body::HttpBody;
+use http::{Request, Response};
+use sluice::layer::metrics::{Answered, Traffic};
+use sluice_telemetry::MethodLabel;
+
+/// The value of the metric label `endpoint`. It is never a raw path.
+#[derive(Clone, Debug)]
+pub enum EndpointLabel {
+    /// The path of one of Sluice's own endpoints.
+    Own(&'static str),
+    /// The pattern of the policy that covers the path.
+    Pattern(Arc<str>),
+}
+
+/// A request that has no response yet.
+#[derive(Clone, Copy, Debug)]
+pub struct StartedRequest {
+    method: MethodLabel,
+    started: Instant,
+    request_bytes: u64,
+}
+
+/// A response whose body is still being sent. It is recorded when the body ends.
+#[derive(Debug)]
+pub struct UnfinishedResponse {
+    request: StartedRequest,
+    traffic: Arc<Traffic>,
+    label: EndpointLabel,
+    status: u16,
+}
+
+impl EndpointLabel {
+    /// The label of a request that no pattern covers, or whose path was not matched.
+    pub const OTHER: Self = Self::Own("other");
+
+    /// Returns the label's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Own(path) => path,
+            Self::Pattern(pattern) => pattern,
+        }
+    }
+}
+
+impl StartedRequest {
+    /// Starts the measurement of `request`.
+    pub fn new(request: &Request<impl HttpBody>) -> Self {
+        Self {
+            method: MethodLabel::from_name(request.method().as_str()),
+            started: Instant::now(),
+            request_bytes: request.body().size_hint().lower(),
+        }
+    }
+
+    /// Returns the method.
+    #[must_use]
+    pub const fn method(&self) -> MethodLabel {
+        self.method
+    }
+
+    /// Records `response`, whose body is known already.
+    pub fn record(
+        self,
+        traffic: &Traffic,
+        label: &EndpointLabel,
+        response: &Response<impl HttpBody>,
+    ) {
+        let answered = Answered {
+            method: self.method,
+            status: response.status().as_u16(),
+            took: self.started.elapsed(),
+            request_bytes: self.request_bytes,
+            response_bytes: response.body().size_hint().lower(),
+        };
+        traffic.record(label.as_str(), answered);
+    }
+
+    /// Keeps the request until the body of its response ends.
+    #[must_use]
+    pub const fn until_body_ends(
+        self,
+        traffic: Arc<Traffic>,
+        label: EndpointLabel,
+        status: u16,
+    ) -> UnfinishedResponse {
+        UnfinishedResponse { request: self, traffic, label, status }
+    }
+}
+
+impl UnfinishedResponse {
+    /// Records the response with the sizes that both bodies had, in bytes.
+    pub fn finish(self, request_bytes: u64, response_bytes: u64) {
+        let Self { request: StartedRequest { method, started, .. }, traffic, label, status } = self;
+        traffic.record(
+            label.as_str(),
+            Answered { method, status, took: started.elapsed(), request_bytes, response_bytes },
+        );
+    }
+}

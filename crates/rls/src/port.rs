@@ -1,0 +1,141 @@
+//! The gRPC port: Envoy's rate limit service, health, and reflection.
+//!
+//! | service | |
+//! |---|---|
+//! | `envoy.service.ratelimit.v3.RateLimitService` | [`EnvoyRls`] |
+//! | `grpc.health.v1.Health` | `SERVING` from the start until the process is told to stop: under the empty name, the service's own, and `ratelimit` |
+//! | `grpc.reflection.v1`, and `v1alpha` | what a tool needs to call the others without their files |
+
+use std::{convert::Infallible, net::IpAddr, time::Duration};
+
+use axum::Router;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto,
+};
+use sluice_telemetry::ConnectionKind;
+use tonic::{Status, body::Body, server::NamedService};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+use tower::{Service, ServiceExt};
+
+use sluice_http::Handler;
+
+use crate::{EnvoyRls, grpc::SHOULD_RATE_LIMIT, reflection};
+
+/// What envoyproxy/ratelimit calls itself towards those who ask for its health.
+const OTHER_NAME: &str = "ratelimit";
+
+/// How many calls a connection may have in flight. A proxy sends one for each of its requests, over
+/// few connections.
+const MAX_CONCURRENT_CALLS: u32 = 1_000;
+
+/// How often a quiet connection is asked whether somebody is there, and how long the answer may
+/// take: proxies that vanished without a word are not kept for ever.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+
+/// The services of the gRPC port. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct GrpcFrontEnds {
+    pub(crate) rls: EnvoyRls,
+    other_services: Router,
+    reporter: HealthReporter,
+}
+
+impl GrpcFrontEnds {
+    /// Doors to `rls`.
+    #[must_use]
+    pub fn new(rls: EnvoyRls) -> Self {
+        let reporter = HealthReporter::new();
+        let other_services = route(
+            Router::new(),
+            HealthServer::new(HealthService::from_health_reporter(reporter.clone())),
+        );
+        let other_services = route(other_services, reflection::v1());
+        let other_services = route(other_services, reflection::v1alpha());
+        Self { rls, other_services, reporter }
+    }
+
+    /// From now on whoever asks is told that all is well.
+    pub async fn start(&self) {
+        self.report(ServingStatus::Serving).await;
+    }
+
+    /// From now on whoever asks is told to go elsewhere; calls are answered still.
+    pub async fn stop(&self) {
+        self.report(ServingStatus::NotServing).await;
+    }
+
+    /// Ends the answers that last as long as they are wanted: those of who watches our health.
+    pub async fn end_watches(&self) {
+        let mut reporter = self.reporter.clone();
+        for name in NAMES {
+            reporter.clear_service_status(name).await;
+        }
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        for name in NAMES {
+            self.reporter.set_service_status(name, status).await;
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if request.uri().path() == SHOULD_RATE_LIMIT {
+            return self.rls.respond_grpc(request).await;
+        }
+        match self.other_services.clone().oneshot(request).await {
+            Ok(response) if response.status() == http::StatusCode::NOT_FOUND => {
+                Status::unimplemented("there is no such method: reflection tells which there are")
+                    .into_http()
+            }
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// What our health is asked for by.
+pub(crate) const NAMES: [&str; 3] = ["", EnvoyRls::NAME, OTHER_NAME];
+
+fn route<S>(router: Router, service: S) -> Router
+where
+    S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    router.route_service(&format!("/{}/{{*method}}", S::NAME), service)
+}
+
+impl Handler for GrpcFrontEnds {
+    type Body = Body;
+
+    const CONNECTION: ConnectionKind = ConnectionKind::Grpc;
+    /// Proxies keep their connections, and pings tell which are dead.
+    const IDLE_TIMEOUT: Option<Duration> = None;
+
+    fn protocol() -> auto::Builder<TokioExecutor> {
+        let mut protocol = auto::Builder::new(TokioExecutor::new()).http2_only();
+        let (interval, timeout) = KEEP_ALIVE;
+        protocol
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(interval)
+            .keep_alive_timeout(timeout)
+            .max_concurrent_streams(MAX_CONCURRENT_CALLS);
+        protocol
+    }
+
+    async fn handle(&self, _peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+        self.answer(request).await
+    }
+}

@@ -1,0 +1,131 @@
+//! Finds the rule that the entries of a descriptor lead to.
+//!
+//! Level by level, the most specific first: a value that is named, then the first pattern that
+//! fits, then what is said of the key alone. Only a descriptor of exactly as many entries as there
+//! are levels leads to a rule.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use super::{pattern::Pattern, rule::Rule};
+use crate::messages::Entry;
+
+/// What the next entry may be.
+#[derive(Debug, Default)]
+pub(crate) struct Level {
+    keys: HashMap<Box<[u8]>, Choices>,
+    /// Patterns with a `*` in the key: for key and value, joined by `_`.
+    whole: Vec<Choice>,
+}
+
+/// What is said of one key.
+#[derive(Debug, Default)]
+struct Choices {
+    values: HashMap<Box<[u8]>, Node>,
+    patterns: Vec<Choice>,
+    any: Option<Box<Node>>,
+}
+
+/// What is said of values that fit a pattern.
+#[derive(Debug)]
+struct Choice {
+    /// Its place in the file, as the first that fits counts.
+    place: usize,
+    pattern: Pattern,
+    node: Node,
+}
+
+/// One descriptor of a file.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) rule: Option<Rule>,
+    pub(crate) next: Option<Box<Level>>,
+    /// Whether metrics name the entry's value.
+    pub(crate) value_to_metric: bool,
+    /// Whether all values that fit the pattern have one bucket.
+    pub(crate) is_shared: bool,
+}
+
+/// How an entry was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fit<'r> {
+    /// Its value is named.
+    Value,
+    /// Its value fits this pattern.
+    Pattern(&'r Pattern),
+    /// Its key is named, and nothing better fits.
+    Key,
+}
+
+/// One step of the way to a rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step<'r> {
+    pub(crate) fit: Fit<'r>,
+    pub(crate) node: &'r Node,
+}
+
+/// The way to a rule, a step for each entry.
+pub(crate) type Way<'r> = SmallVec<[Step<'r>; 4]>;
+
+impl Level {
+    /// Adds a descriptor in its `place` in the file. None is added twice.
+    pub(crate) fn add(&mut self, place: usize, key: &str, value: Option<&str>, node: Node) {
+        let in_key = key
+            .contains('*')
+            .then(|| value.map_or_else(|| key.to_owned(), |value| format!("{key}_{value}")));
+        if let Some(pattern) = in_key.and_then(|text| Pattern::new(&text)) {
+            self.whole.push(Choice { place, pattern, node });
+            return;
+        }
+        let choices = self.keys.entry(key.as_bytes().into()).or_default();
+        match value.map(|value| (value, Pattern::new(value))) {
+            None => choices.any = Some(Box::new(node)),
+            Some((_, Some(pattern))) => choices.patterns.push(Choice { place, pattern, node }),
+            Some((value, None)) => {
+                choices.values.insert(value.as_bytes().into(), node);
+            }
+        }
+    }
+
+    fn find<'r>(&'r self, entry: &Entry) -> Option<Step<'r>> {
+        let choices = self.keys.get(&*entry.key);
+        let named = choices.and_then(|choices| choices.values.get(&*entry.value));
+        if let Some(node) = named {
+            return Some(Step { fit: Fit::Value, node });
+        }
+        let of_key = choices.and_then(|choices| {
+            choices.patterns.iter().find(|choice| choice.pattern.fits(&entry.value))
+        });
+        let first = [of_key, self.fitting_whole(entry)]
+            .into_iter()
+            .flatten()
+            .min_by_key(|choice| choice.place);
+        if let Some(Choice { pattern, node, .. }) = first {
+            return Some(Step { fit: Fit::Pattern(pattern), node });
+        }
+        choices?.any.as_deref().map(|node| Step { fit: Fit::Key, node })
+    }
+
+    fn fitting_whole(&self, entry: &Entry) -> Option<&Choice> {
+        if self.whole.is_empty() {
+            return None;
+        }
+        let whole = [&*entry.key, b"_", &*entry.value].concat();
+        self.whole.iter().find(|choice| choice.pattern.fits(&whole))
+    }
+
+    /// The way that `entries` lead, to a descriptor with a rule.
+    pub(crate) fn follow<'r>(&'r self, entries: &[Entry]) -> Option<(Way<'r>, &'r Rule)> {
+        let (last, before) = entries.split_last()?;
+        let (mut level, mut way) = (self, Way::new());
+        for entry in before {
+            let step = level.find(entry)?;
+            way.push(step);
+            level = step.node.next.as_deref()?;
+        }
+        let step = level.find(last)?;
+        way.push(step);
+        step.node.rule.as_ref().map(|rule| (way, rule))
+    }
+}

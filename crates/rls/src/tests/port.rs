@@ -1,0 +1,318 @@
+//! The gRPC port over real sockets, asked by Envoy's own client.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::{BufMut, Bytes};
+use envoy_types::pb::{
+    envoy::{
+        extensions::common::ratelimit::v3::{RateLimitDescriptor, rate_limit_descriptor::Entry},
+        service::ratelimit::v3::{
+            RateLimitRequest, RateLimitResponse,
+            rate_limit_response::{Code, RateLimit},
+            rate_limit_service_client::RateLimitServiceClient,
+        },
+    },
+    google::protobuf,
+};
+use prost::Message;
+use sluice::Recorders;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_stream::StreamExt;
+use tonic::{
+    Code as Rpc, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    transport::Channel,
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus as Told, health_client::HealthClient,
+};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use sluice_http::Listener;
+
+use super::{Fixture, rules};
+use tonic::server::NamedService;
+
+use crate::{EnvoyRls, GrpcFrontEnds, grpc::SHOULD_RATE_LIMIT, port::NAMES};
+
+const RULES: &str = "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: 2, name: per_ip}}]}";
+
+/// A port that listens until it is told to stop.
+struct Listening {
+    address: SocketAddr,
+    front_ends: GrpcFrontEnds,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<usize>,
+}
+
+impl Listening {
+    async fn start() -> Self {
+        let front_ends = GrpcFrontEnds::new(Fixture::new(RULES).rls);
+        front_ends.start().await;
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let mut listener = Listener::new(socket, front_ends.clone(), Recorders::disabled().system);
+        let serving = tokio::spawn(async move {
+            listener.accept_until(async { drop(stopped.await) }).await;
+            listener.finish(Duration::from_secs(600)).await
+        });
+        Self { address, front_ends, stop, serving }
+    }
+
+    async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    /// Stops, and says how many connections were cut off.
+    async fn stop(self) -> usize {
+        self.front_ends.end_watches().await;
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap()
+    }
+}
+
+fn request(value: &str) -> RateLimitRequest {
+    let entries = vec![Entry { key: "ip".to_owned(), value: value.to_owned() }];
+    let descriptors = vec![RateLimitDescriptor { entries, ..RateLimitDescriptor::default() }];
+    RateLimitRequest { domain: "edge".to_owned(), descriptors, hits_addend: 0 }
+}
+
+#[tokio::test]
+async fn envoys_own_client_is_told_everything() {
+    let listening = Listening::start().await;
+    let mut client = RateLimitServiceClient::new(listening.channel().await);
+    let response = client.should_rate_limit(request("a")).await.unwrap().into_inner();
+    assert_eq!(response.overall_code(), Code::Ok);
+    let status = &response.statuses[0];
+    assert_eq!((status.code(), status.limit_remaining), (Code::Ok, 1));
+    assert_eq!(
+        status.current_limit,
+        Some(RateLimit { name: "per_ip".to_owned(), requests_per_unit: 2, unit: 2 })
+    );
+    assert_eq!(status.duration_until_reset, Some(protobuf::Duration { seconds: 30, nanos: 0 }));
+    let policy = response
+        .response_headers_to_add
+        .iter()
+        .find(|field| field.key == "ratelimit-policy")
+        .unwrap();
+    assert_eq!(policy.value, "\"per_ip\";q=2;w=60");
+    let both = RateLimitRequest { hits_addend: 2, ..request("a") };
+    let response = client.should_rate_limit(both).await.unwrap().into_inner();
+    assert_eq!(
+        (response.overall_code(), response.statuses[0].limit_remaining),
+        (Code::OverLimit, 1)
+    );
+    assert!(
+        response
+            .response_headers_to_add
+            .iter()
+            .any(|field| field.key == "retry-after" && field.value == "30")
+    );
+    drop(client);
+    assert_eq!(listening.stop().await, 0);
+}
+
+#[tokio::test]
+async fn many_calls_share_a_connection() {
+    let listening = Listening::start().await;
+    let client = RateLimitServiceClient::new(listening.channel().await);
+    let calls = (0..200).map(|i| {
+        let mut client = client.clone();
+        tokio::spawn(async move {
+            client
+                .should_rate_limit(request(&(i % 50).to_string()))
+                .await
+                .unwrap()
+                .into_inner()
+                .overall_code()
+        })
+    });
+    let mut passed = 0;
+    for call in calls.collect::<Vec<_>>() {
+        passed += usize::from(call.await.unwrap() == Code::Ok);
+    }
+    assert_eq!(passed, 100, "50 buckets of two tokens each");
+}
+
+/// Sends bytes as they are.
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = RateLimitResponse;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, bytes: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(bytes);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = RateLimitResponse;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<RateLimitResponse>, Status> {
+        Ok(Some(RateLimitResponse::decode(buffer).unwrap()))
+    }
+}
+
+async fn send(
+    listening: &Listening,
+    path: &'static str,
+    bytes: impl Into<Bytes>,
+) -> Result<RateLimitResponse, Rpc> {
+    let mut client = tonic::client::Grpc::new(listening.channel().await);
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static(path);
+    client
+        .unary(tonic::Request::new(bytes.into()), path, Raw)
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(|status| status.code())
+}
+
+#[tokio::test]
+async fn what_is_no_utf_8_is_limited_like_all_else() {
+    let listening = Listening::start().await;
+    let mut bytes = request("??").encode_to_vec();
+    let at = bytes.windows(2).position(|pair| pair == b"??").unwrap();
+    bytes[at..at + 2].copy_from_slice(b"\xff\xfe");
+    for code in [Code::Ok, Code::Ok, Code::OverLimit] {
+        assert_eq!(
+            send(&listening, SHOULD_RATE_LIMIT, bytes.clone()).await.unwrap().overall_code(),
+            code
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_is_the_callers_mistake() {
+    let listening = Listening::start().await;
+    assert_eq!(send(&listening, SHOULD_RATE_LIMIT, "no message").await, Err(Rpc::InvalidArgument));
+    assert_eq!(
+        send(&listening, SHOULD_RATE_LIMIT, "").await,
+        Err(Rpc::InvalidArgument),
+        "no domain"
+    );
+    assert_eq!(send(&listening, SHOULD_RATE_LIMIT, vec![0; 257 << 10]).await, Err(Rpc::OutOfRange));
+    assert_eq!(
+        send(&listening, "/envoy.service.ratelimit.v3.RateLimitService/Other", "").await,
+        Err(Rpc::Unimplemented)
+    );
+    assert_eq!(send(&listening, "/grpc.health.v1.Health/Other", "").await, Err(Rpc::Unimplemented));
+    listening.front_ends.rls.replace(
+        None,
+        sluice_core::OnStoreFailure::Local,
+        &sluice_core::Tagger::new(b""),
+    );
+    assert_eq!(
+        send(&listening, SHOULD_RATE_LIMIT, request("a").encode_to_vec()).await,
+        Err(Rpc::FailedPrecondition)
+    );
+    let other = rules(
+        "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 7}}]}",
+    );
+    listening.front_ends.rls.replace(
+        Some(&other),
+        sluice_core::OnStoreFailure::Local,
+        &sluice_core::Tagger::new(b""),
+    );
+    assert_eq!(
+        send(&listening, SHOULD_RATE_LIMIT, request("a").encode_to_vec()).await.unwrap().statuses
+            [0]
+        .limit_remaining,
+        6
+    );
+}
+
+#[tokio::test]
+async fn health_is_told_until_the_end() {
+    let listening = Listening::start().await;
+    let mut client = HealthClient::new(listening.channel().await);
+    let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    for name in NAMES {
+        assert_eq!(
+            client.check(of(name)).await.unwrap().into_inner().status(),
+            Told::Serving,
+            "{name}"
+        );
+    }
+    assert_eq!(client.check(of("other")).await.unwrap_err().code(), Rpc::NotFound);
+    let mut watch = client.watch(of("")).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Told::Serving);
+
+    listening.front_ends.stop().await;
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Told::NotServing);
+    assert_eq!(
+        client.check(of(EnvoyRls::NAME)).await.unwrap().into_inner().status(),
+        Told::NotServing
+    );
+    let mut calls = RateLimitServiceClient::new(listening.channel().await);
+    assert_eq!(
+        calls.should_rate_limit(request("a")).await.unwrap().into_inner().overall_code(),
+        Code::Ok,
+        "calls are answered still"
+    );
+    assert_eq!(listening.stop().await, 0, "whoever watches does not hold us up");
+    assert_eq!(watch.message().await.unwrap(), None);
+}
+
+/// What reflection answers.
+async fn reflect(listening: &Listening, asked: MessageRequest) -> MessageResponse {
+    let mut client = ServerReflectionClient::new(listening.channel().await);
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(asked) };
+    let mut answers =
+        client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    answers.next().await.unwrap().unwrap().message_response.unwrap()
+}
+
+#[tokio::test]
+async fn reflection_tells_what_can_be_called() {
+    let listening = Listening::start().await;
+    let MessageResponse::ListServicesResponse(list) =
+        reflect(&listening, MessageRequest::ListServices(String::new())).await
+    else {
+        panic!("a list")
+    };
+    let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [EnvoyRls::NAME, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]
+    );
+    let symbol = "envoy.service.ratelimit.v3.RateLimitService.ShouldRateLimit".to_owned();
+    let MessageResponse::FileDescriptorResponse(files) =
+        reflect(&listening, MessageRequest::FileContainingSymbol(symbol)).await
+    else {
+        panic!("a file")
+    };
+    let file = prost_types::FileDescriptorProto::decode(&*files.file_descriptor_proto[0]).unwrap();
+    assert_eq!(file.package(), "envoy.service.ratelimit.v3");
+    for needed in file.dependency {
+        let answer = reflect(&listening, MessageRequest::FileByFilename(needed.clone())).await;
+        assert!(
+            matches!(answer, MessageResponse::FileDescriptorResponse(_)),
+            "{needed}: {answer:?}"
+        );
+    }
+}

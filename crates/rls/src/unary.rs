@@ -1,0 +1,246 @@
+//! Calls of one message each way, read and answered in one piece.
+//!
+//! tonic's own way is made for streams: it copies each message through buffers that a stream would
+//! use again, and asks what the answer is to be compressed with. Here a request that came in one
+//! frame is read where it lies, and an answer is written once.
+
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use axum::body::HttpBody;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use prost::Message;
+use tonic::{Status, body::Body};
+
+/// Before each message: whether it is compressed, and how long it is.
+const PREFIX_BYTES: usize = 5;
+/// Room for an answer of usual length.
+const USUAL_BYTES: usize = 512;
+
+const ENCODING: &str = "grpc-encoding";
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const OK: HeaderValue = HeaderValue::from_static("0");
+
+/// Reads the message of a call, of up to `most` bytes.
+///
+/// # Errors
+/// As a status for the caller, when the body is no such message.
+pub(crate) async fn read<M, B>(request: Request<B>, most: usize) -> Result<M, Status>
+where
+    M: Message + Default,
+    B: HttpBody,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    refuse_compression(request.headers())?;
+    let mut bytes = gather(request.into_body(), most).await?;
+    if bytes.is_empty() {
+        return Err(Status::internal("the call has no message"));
+    }
+    if bytes.len() < PREFIX_BYTES {
+        return Err(Status::internal("the call ends before its message does"));
+    }
+    if bytes.get_u8() != 0 {
+        return Err(Status::internal("the message is compressed, and no `grpc-encoding` says how"));
+    }
+    let length = bytes.get_u32();
+    match usize::try_from(length).unwrap_or(usize::MAX).cmp(&bytes.len()) {
+        std::cmp::Ordering::Greater => {
+            Err(Status::internal("the call ends before its message does"))
+        }
+        std::cmp::Ordering::Less => Err(Status::internal("the call has more than one message")),
+        std::cmp::Ordering::Equal => M::decode(bytes).map_err(|error| {
+            Status::invalid_argument(format!("the message cannot be read: {error}"))
+        }),
+    }
+}
+
+/// An answer of one message.
+pub(crate) fn respond(message: &impl Message) -> Response<Body> {
+    let mut bytes = BytesMut::with_capacity(USUAL_BYTES);
+    bytes.put_bytes(0, PREFIX_BYTES);
+    message.encode(&mut bytes).expect("the buffer grows as it needs to");
+    let length = u32::try_from(bytes.len() - PREFIX_BYTES).expect("an answer is far from 4 GiB");
+    bytes[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+    let mut response =
+        Response::new(Body::new(Answer { message: Some(bytes.freeze()), ended: false }));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}
+
+fn refuse_compression(headers: &HeaderMap) -> Result<(), Status> {
+    match headers.get(ENCODING) {
+        Some(encoding) if *encoding != IDENTITY => {
+            let mut refused = Status::unimplemented(format!(
+                "messages compressed with {encoding:?} are not read: send them as they are"
+            ));
+            refused
+                .metadata_mut()
+                .insert(ACCEPT_ENCODING, tonic::metadata::MetadataValue::from_static("identity"));
+            Err(refused)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The whole body; what came in one frame is not copied.
+async fn gather<B>(body: B, most: usize) -> Result<Bytes, Status>
+where
+    B: HttpBody,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut body = pin!(body);
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::from_error(error.into()))?;
+        let Ok(mut data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.remaining() > PREFIX_BYTES + most {
+            return Err(Status::out_of_range(format!("the message is longer than {most} bytes")));
+        }
+        let data = data.copy_to_bytes(data.remaining());
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// A message, and then the word that all is well.
+struct Answer {
+    message: Option<Bytes>,
+    ended: bool,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(message) = self.message.take() {
+            return Poll::Ready(Some(Ok(Frame::data(message))));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.ended = true;
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert(Status::GRPC_STATUS, OK);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{Full, StreamBody};
+    use tonic::Code;
+
+    use super::*;
+
+    const MOST: usize = 1 << 16;
+
+    /// What stands before a message of this length, and the message.
+    fn framed(flag: u8, length: u32, message: &[u8]) -> Vec<u8> {
+        [&[flag][..], &length.to_be_bytes(), message].concat()
+    }
+
+    fn call() -> Vec<u8> {
+        let message = prost_types::Duration { seconds: 7, nanos: 8 }.encode_to_vec();
+        framed(0, message.len().try_into().unwrap(), &message)
+    }
+
+    async fn read_frames(frames: Vec<Vec<u8>>) -> Result<prost_types::Duration, Status> {
+        let frames =
+            frames.into_iter().map(|frame| Ok::<_, Infallible>(Frame::data(Bytes::from(frame))));
+        read(Request::new(StreamBody::new(tokio_stream::iter(frames))), MOST).await
+    }
+
+    #[tokio::test]
+    async fn a_message_is_read_however_it_is_cut() {
+        let call = call();
+        for cut in 0..=call.len() {
+            let (one, other) = call.split_at(cut);
+            for frames in [
+                vec![one.to_vec(), other.to_vec()],
+                vec![Vec::new(), one.to_vec(), Vec::new(), other.to_vec(), Vec::new()],
+            ] {
+                let read = read_frames(frames).await.unwrap();
+                assert_eq!((read.seconds, read.nanos), (7, 8), "{cut}");
+            }
+        }
+        let each_alone = call.iter().map(|byte| vec![*byte]).collect();
+        assert_eq!(read_frames(each_alone).await.unwrap().seconds, 7);
+        let nothing = read_frames(vec![framed(0, 0, b"")]).await.unwrap();
+        assert_eq!(nothing, prost_types::Duration::default(), "a message may be empty");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_is_refused() {
+        let twice = [call(), call()].concat();
+        let code = async |bytes: &[u8]| read_frames(vec![bytes.to_vec()]).await.unwrap_err().code();
+        assert_eq!(code(b"").await, Code::Internal, "nothing");
+        for cut in 1..call().len() {
+            assert_eq!(code(&call()[..cut]).await, Code::Internal, "half a message: {cut}");
+        }
+        assert_eq!(code(&twice).await, Code::Internal, "two messages");
+        assert_eq!(code(&framed(1, 2, b"xx")).await, Code::Internal, "compressed");
+        assert_eq!(code(&framed(2, 2, b"xx")).await, Code::Internal, "nobody knows how");
+        assert_eq!(
+            code(&framed(0, u32::MAX, b"xx")).await,
+            Code::Internal,
+            "it claims more than there is"
+        );
+        assert_eq!(
+            code(&framed(0, 2, b"\xff\xff")).await,
+            Code::InvalidArgument,
+            "no such message"
+        );
+        let long = vec![0; MOST + 1];
+        assert_eq!(code(&framed(0, long.len().try_into().unwrap(), &long)).await, Code::OutOfRange);
+    }
+
+    #[tokio::test]
+    async fn a_compressed_call_hears_what_is_read() {
+        let request = |encoding: &str| {
+            Request::builder()
+                .header(ENCODING, encoding)
+                .body(Full::new(Bytes::from(call())))
+                .unwrap()
+        };
+        let refused = read::<prost_types::Duration, _>(request("gzip"), MOST).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        assert_eq!(refused.metadata().get(ACCEPT_ENCODING).unwrap(), "identity");
+        assert_eq!(
+            read::<prost_types::Duration, _>(request("identity"), MOST).await.unwrap().seconds,
+            7
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_a_message_and_a_status() {
+        let message = prost_types::Duration { seconds: 7, nanos: 8 };
+        let response = respond(&message);
+        assert_eq!((response.status().as_u16(), &response.headers()[CONTENT_TYPE]), (200, &GRPC));
+        let gathered = response.into_body().collect().await.unwrap();
+        assert_eq!(gathered.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(gathered.to_bytes(), call());
+    }
+}

@@ -1,0 +1,172 @@
+//! Who may see metrics and monitoring.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{AUTHORIZATION, WWW_AUTHENTICATE},
+};
+
+use sluice_config::{Credentials, Secret};
+use sluice_http::{Problem, ProblemKind};
+use subtle::ConstantTimeEq;
+
+/// Lets pass who shows the credentials in force; everybody, when there are none. Cheap to clone;
+/// clones share the credentials.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    in_force: Arc<ArcSwap<Credentials>>,
+}
+
+impl Access {
+    pub(crate) fn new(credentials: Credentials) -> Self {
+        Self { in_force: Arc::new(ArcSwap::from_pointee(credentials)) }
+    }
+
+    /// Asks for other credentials from now on.
+    pub(crate) fn replace(&self, credentials: Credentials) {
+        self.in_force.store(Arc::new(credentials));
+    }
+
+    /// Passes a request on, or answers 401.
+    pub(crate) async fn guard(
+        State(access): State<Self>,
+        request: Request,
+        next: Next,
+    ) -> Response {
+        let credentials = access.in_force.load_full();
+        if may_pass(&credentials, request.headers()) {
+            next.run(request).await
+        } else {
+            refuse(&credentials)
+        }
+    }
+}
+
+fn may_pass(credentials: &Credentials, headers: &HeaderMap) -> bool {
+    let Credentials { basic, bearer } = credentials;
+    if basic.is_none() && bearer.is_none() {
+        return true;
+    }
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    let (Some(shown), None) = (shown.next(), shown.next()) else { return false };
+    let Some((scheme, value)) = shown.to_str().ok().and_then(|text| text.split_once(' ')) else {
+        return false;
+    };
+    let value = value.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return bearer.as_ref().is_some_and(|token| is_same(token, value.as_bytes()));
+    }
+    let Some((user, password)) = basic.as_ref().filter(|_| scheme.eq_ignore_ascii_case("basic"))
+    else {
+        return false;
+    };
+    let Ok(decoded) = STANDARD.decode(value) else { return false };
+    let Some(colon) = decoded.iter().position(|&byte| byte == b':') else { return false };
+    // Both are compared, so that nobody can tell from the time which was wrong.
+    let user_fits = is_same(&Secret::new(user), &decoded[..colon]);
+    is_same(password, &decoded[colon + 1..]) & user_fits
+}
+
+/// Returns whether `shown` is the secret, in a time that does not depend on the bytes of either.
+fn is_same(secret: &Secret, shown: &[u8]) -> bool {
+    secret.reveal().as_bytes().ct_eq(shown).into()
+}
+
+fn refuse(credentials: &Credentials) -> Response {
+    let mut response = Problem::new(
+        ProblemKind::Unauthorized,
+        "metrics and monitoring are shown to those who have the credentials for `admin`",
+    )
+    .into_response();
+    let schemes = [
+        credentials.basic.is_some().then_some(r#"Basic realm="sluice", charset="UTF-8""#),
+        credentials.bearer.is_some().then_some(r#"Bearer realm="sluice""#),
+    ];
+    for scheme in schemes.into_iter().flatten() {
+        response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+    }
+    response
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Credentials { basic, bearer } = &**self.in_force.load();
+        f.write_str(match (basic.is_some(), bearer.is_some()) {
+            (false, false) => "open",
+            (true, false) => "basic",
+            (false, true) => "bearer",
+            (true, true) => "basic or bearer",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Credentials {
+        Credentials {
+            basic: Some(("prometheus".into(), Secret::new("pass:word"))),
+            bearer: Some(Secret::new("t0ken")),
+        }
+    }
+
+    fn passes(credentials: &Credentials, shown: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for value in shown {
+            headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        may_pass(credentials, &headers)
+    }
+
+    #[test]
+    fn who_shows_either_credential_passes() {
+        let basic = format!("Basic {}", STANDARD.encode("prometheus:pass:word"));
+        for shown in [basic.as_str(), "Bearer t0ken", "bearer  t0ken"] {
+            assert!(passes(&credentials(), &[shown]), "{shown}");
+            assert!(passes(&Credentials::default(), &[shown]), "{shown}: nothing is asked for");
+        }
+        assert!(passes(&Credentials::default(), &[]));
+        assert!(!passes(&Credentials { bearer: None, ..credentials() }, &["Bearer t0ken"]));
+        assert!(!passes(&Credentials { basic: None, ..credentials() }, &[&basic]));
+    }
+
+    #[test]
+    fn who_shows_anything_else_does_not() {
+        let wrong = [
+            "prometheus:pass",
+            "prometheus:pass:word:",
+            "prometheus",
+            ":pass:word",
+            "prometheus:",
+            "grafana:pass:word",
+        ];
+        let wrong = wrong.map(|text| format!("Basic {}", STANDARD.encode(text)));
+        let others = [
+            "Bearer",
+            "Bearer ",
+            "Bearer t0ke",
+            "Bearer t0ken2",
+            "t0ken",
+            "Basic %%%",
+            "Digest t0ken",
+            "",
+        ];
+        for shown in wrong.iter().map(String::as_str).chain(others) {
+            assert!(!passes(&credentials(), &[shown]), "{shown}");
+        }
+        assert!(!passes(&credentials(), &[]));
+        assert!(
+            !passes(&credentials(), &["Bearer t0ken", "Bearer t0ken"]),
+            "two credentials are none"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! What tells about this process and its fleet.
+
+use serde_json::{Value, json};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        HttpMethod, ObjectBuilder, SecurityRequirement, Type,
+        content::ContentBuilder,
+        path::{Operation, OperationBuilder},
+        response::{Response, ResponseBuilder},
+    },
+};
+
+use sluice_http::ProblemKind;
+
+use super::{
+    health::{Alive, HEALTH_PATH, READY_PATH, Readiness},
+    metrics,
+    monitoring::{self, DETAILED_PATH, OVERVIEW_PATH, RATE_LIMITS_PATH, SUMMARY_PATH},
+};
+use crate::describe::{
+    BASIC, BEARER, Described, Schemas, Topic, json_response, operation, problem_responses,
+    with_responses,
+};
+
+const READY: &str = "\
+`ready`: all is well. `degraded`: the store is away and limits answer by themselves, or the last change of the configuration was refused; better asked than \
+left out. `unavailable`: the store is away, and every limit leaves the answer to the caller. `stopping`: the process was told to stop.";
+
+const DETAILED: &str = "\
+The store and how long it takes to answer, the breaker, the configuration in force, whether figures are flushed, and the replicas of the fleet.";
+
+const TOTALS: &str = "Totals count from the first replica that told the store something, and survive every replica. With the memory store they are this process'.";
+
+pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
+    let monitoring = [
+        page::<monitoring::rate_limits::Page<'_>>(
+            schemas,
+            RATE_LIMITS_PATH,
+            (
+                "rateLimitStats",
+                "Clients of the last hour, requests and rejections by endpoint, and who is limited most",
+                TOTALS,
+            ),
+            Some(json!({
+                "total_clients": 45, "rate_limited_clients": 3,
+                "endpoint_stats": { "/api/v1/conversation/chat-stream": {
+                    "limit": 20, "active_clients": 12, "total_requests": 2450, "rejected_requests": 15,
+                } },
+                "top_limited_clients": [{ "client": "5f1d0c7e0a9b", "rejected_requests": 12 }],
+                "total_requests": 15_234, "rejected_requests": 21, "client_window_seconds": 3600,
+            })),
+        ),
+        page::<monitoring::summary::Page>(
+            schemas,
+            SUMMARY_PATH,
+            (
+                "metricsSummary",
+                "HTTP, language models, blueprints, deployments, tools: totals and means",
+                TOTALS,
+            ),
+            None,
+        ),
+        page::<monitoring::overview::Page<'_>>(
+            schemas,
+            OVERVIEW_PATH,
+            ("statsOverview", "The most important of all figures on one page", TOTALS),
+            None,
+        ),
+        page::<monitoring::detailed::Page>(
+            schemas,
+            DETAILED_PATH,
+            (
+                "healthDetailed",
+                "Each part of this replica, and the replicas of the fleet",
+                DETAILED,
+            ),
+            None,
+        ),
+    ];
+    [health(schemas), ready(schemas), metrics_page(schemas)].into_iter().chain(monitoring).collect()
+}
+
+fn health(schemas: &mut Schemas) -> Described {
+    let alive =
+        json_response::<Alive>(schemas, "The process answers.", Some(json!({ "status": "alive" })));
+    let operation = operation(
+        Topic::Process,
+        "health",
+        "Whether the process lives",
+        "For probes that start it again.",
+    );
+    get(HEALTH_PATH, with_responses(operation, [("200", alive.build())]).build())
+}
+
+fn ready(schemas: &mut Schemas) -> Described {
+    let readiness = |status, store| {
+        json!({
+            "status": status, "store": store, "configuration": { "version": 1, "loaded_at": 1_800_000_000 },
+            "replica": { "id": "sluice-0", "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": 42 },
+        })
+    };
+    let well = readiness("ready", json!({ "name": "redis", "status": "up", "live_replicas": 3 }));
+    let ill = readiness(
+        "unavailable",
+        json!({ "name": "redis", "status": "away", "error": "the store cannot be reached", "live_replicas": 3 }),
+    );
+    let yes =
+        json_response::<Readiness>(schemas, "It should: it is `ready` or `degraded`.", Some(well));
+    let no = json_response::<Readiness>(
+        schemas,
+        "It should not: it is `unavailable` or `stopping`.",
+        Some(ill),
+    );
+    let operation =
+        operation(Topic::Process, "ready", "Whether this replica should be asked", READY);
+    get(READY_PATH, with_responses(operation, [("200", yes.build()), ("503", no.build())]).build())
+}
+
+fn metrics_page(schemas: &mut Schemas) -> Described {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let example = "# TYPE http_requests_total counter\nhttp_requests_total{endpoint=\"other\",method=\"GET\",status=\"200\"} 1\n";
+    let content =
+        ContentBuilder::new().schema(Some(text)).example(Some(Value::from(example))).build();
+    let found = ResponseBuilder::new()
+        .description("The metrics of this replica, in Prometheus' text format.")
+        .content("text/plain", content);
+    let operation = operation(
+        Topic::Monitoring,
+        "metrics",
+        "Metrics for Prometheus",
+        "`docs/metrics.md` names them all.",
+    );
+    get(metrics::PATH, guarded(schemas, operation, found.build(), ProblemKind::Internal).build())
+}
+
+/// A page of figures, which credentials may be asked for.
+fn page<T: ToSchema>(
+    schemas: &mut Schemas,
+    path: &'static str,
+    (name, summary, description): (&str, &str, &str),
+    example: Option<Value>,
+) -> Described {
+    let found = json_response::<T>(schemas, "The figures.", example);
+    let operation = operation(Topic::Monitoring, name, summary, description);
+    get(path, guarded(schemas, operation, found.build(), ProblemKind::StoreUnavailable).build())
+}
+
+/// With an answer for those who may see it, and those for the others and when it cannot be told.
+fn guarded(
+    schemas: &mut Schemas,
+    operation: OperationBuilder,
+    found: Response,
+    failure: ProblemKind,
+) -> OperationBuilder {
+    let anybody = SecurityRequirement::default();
+    let with = |name: &str| SecurityRequirement::new(name, [] as [&str; 0]);
+    let operation = [anybody, with(BASIC), with(BEARER)]
+        .into_iter()
+        .fold(operation, OperationBuilder::security);
+    with_responses(
+        with_responses(operation, [("200", found)]),
+        problem_responses(schemas, [ProblemKind::Unauthorized, failure]),
+    )
+}
+
+pub(crate) fn get(path: &'static str, operation: Operation) -> Described {
+    Described { path, methods: &[HttpMethod::Get], operation }
+}

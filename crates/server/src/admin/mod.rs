@@ -1,0 +1,13 @@
+//! The admin routes: health, metrics, monitoring and the OpenAPI document. They are never limited.
+
+pub(crate) mod access;
+pub(crate) mod description;
+pub mod health;
+pub(crate) mod metrics;
+pub(crate) mod monitoring;
+mod port;
+mod routes;
+
+#[cfg(test)]
+pub(crate) use self::routes::{PATHS, covering};
+pub use self::{port::AdminPort, routes::AdminRoutes};

@@ -1,0 +1,205 @@
+//! Building blocks for the descriptions of operations in the OpenAPI document.
+
+pub(crate) mod examples;
+mod schemas;
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use http::header::RETRY_AFTER;
+use serde_json::Value;
+use sluice::response::{
+    ProblemBody,
+    schema::{self, Allowed, Denied},
+};
+use sluice_http::ProblemKind;
+use utoipa::{
+    ToSchema,
+    openapi::{
+        Content, HttpMethod, RefOr, Required,
+        content::ContentBuilder,
+        example::ExampleBuilder,
+        path::{Operation, OperationBuilder},
+        request_body::RequestBodyBuilder,
+        response::{Response, ResponseBuilder},
+        schema::{Ref, Schema},
+    },
+};
+
+pub(crate) use self::schemas::Schemas;
+
+/// The names of the credentials that may be asked for.
+pub(crate) const BASIC: &str = "basic";
+pub(crate) const BEARER: &str = "bearer";
+
+pub(crate) const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+
+/// What every request to a door with a JSON body may come to.
+pub(crate) const BODY_PROBLEMS: [ProblemKind; 4] = [
+    ProblemKind::MalformedBody,
+    ProblemKind::BodyTooSlow,
+    ProblemKind::BodyTooLarge,
+    ProblemKind::HeadersTooLarge,
+];
+
+/// Something that can be asked.
+pub(crate) struct Described {
+    pub(crate) path: &'static str,
+    /// The methods by which it is asked, the usual one first.
+    pub(crate) methods: &'static [HttpMethod],
+    pub(crate) operation: Operation,
+}
+
+/// What operations are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    Decisions,
+    Envoy,
+    Events,
+    Monitoring,
+    Process,
+}
+
+/// An example: its name, what it shows, and its value.
+pub(crate) type Example = (&'static str, &'static str, Value);
+
+/// The method as it is written in a request.
+pub(crate) const fn verb(method: &HttpMethod) -> &'static str {
+    match method {
+        HttpMethod::Get => "GET",
+        HttpMethod::Post => "POST",
+        HttpMethod::Put => "PUT",
+        HttpMethod::Delete => "DELETE",
+        HttpMethod::Options => "OPTIONS",
+        HttpMethod::Head => "HEAD",
+        HttpMethod::Patch => "PATCH",
+        HttpMethod::Trace => "TRACE",
+    }
+}
+
+// === impl Topic ===
+
+impl Topic {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Decisions, Self::Envoy, Self::Events, Self::Monitoring, Self::Process];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Decisions => "Decisions",
+            Self::Envoy => "Envoy",
+            Self::Events => "Events",
+            Self::Monitoring => "Monitoring",
+            Self::Process => "Process",
+        }
+    }
+
+    pub(crate) const fn about(self) -> &'static str {
+        match self {
+            Self::Decisions => "Whether a request may pass.",
+            Self::Envoy => "Envoy's rate limit service, for who cannot speak gRPC.",
+            Self::Events => "What applications report of themselves.",
+            Self::Monitoring => {
+                "How the fleet is. Where `admin.listen` is set these are at that port only, and `admin` may ask for credentials."
+            }
+            Self::Process => "Whether this process lives, and what it understands.",
+        }
+    }
+}
+
+// === building blocks ===
+
+/// An operation of this name. The first sentence tells what it does, `description` the rest.
+pub(crate) fn operation(
+    topic: Topic,
+    name: &str,
+    summary: &str,
+    description: &str,
+) -> OperationBuilder {
+    OperationBuilder::new()
+        .tag(topic.name())
+        .operation_id(Some(name))
+        .summary(Some(summary))
+        .description(Some(description))
+}
+
+pub(crate) fn json_request_body(schema: Ref, examples: Vec<Example>) -> RequestBodyBuilder {
+    RequestBodyBuilder::new()
+        .required(Some(Required::True))
+        .content(JSON, with_examples(schema, examples))
+}
+
+pub(crate) fn with_examples(schema: impl Into<RefOr<Schema>>, examples: Vec<Example>) -> Content {
+    let examples = examples.into_iter().map(|(name, what, value)| {
+        (name.to_owned(), RefOr::T(ExampleBuilder::new().summary(what).value(Some(value)).build()))
+    });
+    ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build()
+}
+
+/// An answer in JSON.
+pub(crate) fn json_response<T: ToSchema>(
+    schemas: &mut Schemas,
+    description: &str,
+    example: Option<Value>,
+) -> ResponseBuilder {
+    let content = ContentBuilder::new().schema(Some(schemas.refer::<T>())).example(example).build();
+    ResponseBuilder::new().description(description).content(JSON, content)
+}
+
+/// The two answers of a decision.
+pub(crate) fn decision_responses(schemas: &mut Schemas) -> [(&'static str, Response); 2] {
+    let allowed =
+        json_response::<Allowed>(schemas, "The request may pass.", Some(examples::allowed()));
+    let denied = ContentBuilder::new()
+        .schema(Some(schemas.refer::<Denied>()))
+        .example(Some(examples::denied()))
+        .build();
+    let denied = ResponseBuilder::new().description(DENIED).content(PROBLEM, denied);
+    [("200", with_limit_headers(allowed).build()), ("429", with_denial_headers(denied).build())]
+}
+
+const DENIED: &str = "The request is denied, and nothing was taken: there are too few tokens now (`urn:sluice:problem:rate-limited`), or the cost is above \
+the burst, so that waiting does not help (`urn:sluice:problem:cost-above-burst`).";
+
+/// With the fields that tell where a client stands.
+pub(crate) fn with_limit_headers(response: ResponseBuilder) -> ResponseBuilder {
+    let fields = schema::headers().into_iter().filter(|(name, _)| *name != RETRY_AFTER.as_str());
+    fields.fold(response, |response, (name, header)| response.header(name, header))
+}
+
+/// With the fields of a denial.
+pub(crate) fn with_denial_headers(response: ResponseBuilder) -> ResponseBuilder {
+    schema::headers()
+        .into_iter()
+        .fold(response, |response, (name, header)| response.header(name, header))
+}
+
+/// The answers of what can go wrong, one for each status.
+pub(crate) fn problem_responses(
+    schemas: &mut Schemas,
+    kinds: impl IntoIterator<Item = ProblemKind>,
+) -> Vec<(String, Response)> {
+    let mut by_status = BTreeMap::<u16, String>::new();
+    for kind in kinds {
+        let told = by_status.entry(kind.status().as_u16()).or_default();
+        let between = if told.is_empty() { "" } else { "\n\n" };
+        write!(told, "{between}{} (`{}`).", kind.title(), kind.type_uri())
+            .expect("a string takes everything");
+    }
+    let problem = schemas.refer::<ProblemBody<'_>>();
+    let answer = |told| {
+        ResponseBuilder::new()
+            .description(told)
+            .content(PROBLEM, ContentBuilder::new().schema(Some(problem.clone())).build())
+    };
+    by_status.into_iter().map(|(status, told)| (status.to_string(), answer(told).build())).collect()
+}
+
+/// With these answers too.
+pub(crate) fn with_responses<S: Into<String>>(
+    operation: OperationBuilder,
+    answers: impl IntoIterator<Item = (S, Response)>,
+) -> OperationBuilder {
+    answers
+        .into_iter()
+        .fold(operation, |operation, (status, response)| operation.response(status, response))
+}

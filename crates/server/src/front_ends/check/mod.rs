@@ -1,0 +1,541 @@
+//! `POST /v1/check` and `POST /v1/check/batch`: the limiter as JSON, for programs that ask before
+//! they act.
+//!
+//! ```json
+//! { "client": "alice", "method": "POST", "path": "/api/v1/blueprints", "ip": "192.0.2.1", "tier": "pro",
+//!   "attributes": { "x-org": "acme" }, "cost": 1 }
+//! ```
+//!
+//! | member | |
+//! |---|---|
+//! | `client` | who asks: an API key, a user's name, whatever the caller knows its clients by; without it, the `ip` is the client |
+//! | `ip` | the address that the client has, for limits per address |
+//! | `method`, `path` | what is asked for; `GET` and `/` unless said; a query is not looked at |
+//! | `tier` | the client's tier; the caller is trusted to know it |
+//! | `attributes` | what stands for request headers where limits are per header, or take their cost from one |
+//! | `cost` | tokens to take, 1 unless said; 0 looks and takes nothing |
+//!
+//! The answer is 200 or 429 with the decision as [`sluice_http::decision`] describes it. A batch is
+//! `{"checks": [..]}` with up to 1,000 of these, decided one after another in one round trip to the
+//! store; it is answered with 200 and `{"results": [..]}`, in the same order, each result a
+//! decision or a problem with a `status` of its own.
+
+mod description;
+
+use std::{borrow::Cow, fmt, net::IpAddr};
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, Method, header::CONTENT_TYPE, request::Parts};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use sluice::{
+    Attributes, Client, Cost, Limiter, Request,
+    response::{
+        DecisionBody, ProblemBody,
+        schema::{Allowed, Denied},
+    },
+};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        HttpMethod, RefOr,
+        path::Operation,
+        schema::{AnyOfBuilder, Object, ObjectBuilder, Ref, Schema, SchemaType, Type},
+    },
+};
+
+use sluice_http::{Problem, ProblemKind, body, decision};
+
+use super::{FrontEnd, Services};
+use crate::describe::Schemas;
+
+/// The most checks in one batch.
+const MAX_CHECKS: usize = 1_000;
+/// The most attributes of one check: far more than any limit can look at.
+const MAX_ATTRIBUTES: usize = 64;
+/// The longest body of one check.
+const MAX_CHECK_BYTES: usize = 64 << 10;
+/// The longest body of a batch.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// `POST /v1/check`: decides one check.
+#[derive(Debug)]
+pub(crate) struct Check {
+    limiter: Limiter,
+}
+
+/// `POST /v1/check/batch`: decides many checks. An error in one check is that check's result.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    limiter: Limiter,
+}
+
+impl FrontEnd for Check {
+    const PATH: &'static str = "/v1/check";
+    const METHODS: &'static [HttpMethod] = &[HttpMethod::Post];
+
+    fn new(services: &Services) -> Self {
+        Self { limiter: services.engine.limiter().clone() }
+    }
+
+    async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        require_post(Self::PATH, &head.method)?;
+        let bytes = body::read(head, body, MAX_CHECK_BYTES).await?;
+        let check: CheckBody<'_> = body::parse(&bytes)?;
+        let checked = self.limiter.check(&check.request()?).await?;
+        Ok(decision::respond(&checked.decision))
+    }
+
+    fn describe(schemas: &mut Schemas) -> Operation {
+        description::one(schemas)
+    }
+}
+
+impl FrontEnd for Batch {
+    const PATH: &'static str = "/v1/check/batch";
+    const METHODS: &'static [HttpMethod] = &[HttpMethod::Post];
+
+    fn new(services: &Services) -> Self {
+        Self { limiter: services.engine.limiter().clone() }
+    }
+
+    async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        require_post(Self::PATH, &head.method)?;
+        let bytes = body::read(head, body, MAX_BATCH_BYTES).await?;
+        let BatchBody { checks: Items(items) } = body::parse(&bytes)?;
+        if items.len() > MAX_CHECKS {
+            return Err(Problem::new(
+                ProblemKind::TooManyChecks,
+                format!("checks: a batch holds up to {MAX_CHECKS} checks"),
+            )
+            .at("checks"));
+        }
+        let checks: Vec<Result<CheckBody<'_>, Problem>> =
+            items.iter().map(|item| body::parse(item.get().as_bytes())).collect();
+        let mut requests = Vec::with_capacity(checks.len());
+        let asked: Vec<Result<(), Problem>> = checks
+            .iter()
+            .map(|check| {
+                let request = check.as_ref().map_err(Clone::clone)?.request()?;
+                requests.push(request);
+                Ok(())
+            })
+            .collect();
+        let mut decided = self.limiter.check_all(&requests).await.into_iter();
+        let results: Vec<Result<_, Problem>> = asked
+            .into_iter()
+            .map(|asked| {
+                asked?;
+                Ok(decided.next().expect("every request is answered")?.decision)
+            })
+            .collect();
+        let results = results.iter().map(|result| {
+            result.as_ref().map_or_else(
+                |problem| ItemBody::Problem(problem.body()),
+                |decision| ItemBody::Decision(DecisionBody::of(decision)),
+            )
+        });
+        let text = serde_json::to_vec(&BatchAnswer { results: results.collect() })
+            .expect("results are numbers and strings");
+        let mut response = Response::new(Body::from(text));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    fn describe(schemas: &mut Schemas) -> Operation {
+        description::batch(schemas)
+    }
+}
+
+fn require_post(path: &str, method: &Method) -> Result<(), Problem> {
+    if method == Method::POST { Ok(()) } else { Err(Problem::method_not_allowed(path, "POST")) }
+}
+
+/// A batch on the wire.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Batch, description = "Checks, decided one after another in one round trip to the store.")]
+pub(crate) struct BatchBody<'a> {
+    /// The checks.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<CheckBody<'static>>, max_items = 1_000)]
+    checks: Items<'a>,
+}
+
+/// The checks of a batch as they came, so that a wrong one spoils no other; one more than
+/// [`MAX_CHECKS`] at most.
+struct Items<'a>(Vec<&'a RawValue>);
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchResults)]
+pub(crate) struct BatchAnswer<'a> {
+    /// What became of each check, in the same order.
+    results: Vec<ItemBody<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ItemBody<'a> {
+    Decision(DecisionBody<'a>),
+    Problem(ProblemBody<'a>),
+}
+
+/// One check on the wire.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Check, description = "Whether a client may do something. `client` or `ip` says who asks.")]
+pub(crate) struct CheckBody<'a> {
+    /// Who asks: an API key, a user's name, whatever the caller knows its clients by. Without it,
+    /// the `ip` is the client.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1)]
+    client: Option<Text<'a>>,
+    /// The method asked for; `GET` unless said.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+    method: Option<Text<'a>>,
+    /// The path asked for; `/` unless said. A query is not looked at.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^/")]
+    path: Option<Text<'a>>,
+    /// The address that the client has, for limits per address.
+    #[schema(value_type = Option<String>)]
+    ip: Option<IpAddr>,
+    /// The client's tier; the caller is trusted to know it.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
+    tier: Option<Text<'a>>,
+    #[serde(borrow)]
+    #[schema(schema_with = attributes)]
+    attributes: Option<AttributesBody<'a>>,
+    /// Tokens to take; 1 unless said. 0 looks and takes nothing.
+    #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
+    cost: Option<CostBody>,
+}
+
+// === schemas of what is read and written by hand ===
+
+impl PartialSchema for ItemBody<'_> {
+    fn schema() -> RefOr<Schema> {
+        let shapes = [Allowed::name(), Denied::name(), ProblemBody::name()];
+        let any = shapes
+            .into_iter()
+            .fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
+        any.description(Some("A decision, or why there is none; `status` tells which.")).into()
+    }
+}
+
+impl ToSchema for ItemBody<'_> {
+    fn name() -> Cow<'static, str> {
+        "BatchResult".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Allowed::name().into_owned(), Allowed::schema()));
+        schemas.push((Denied::name().into_owned(), Denied::schema()));
+        schemas.push((ProblemBody::name().into_owned(), ProblemBody::schema()));
+        Denied::schemas(schemas);
+    }
+}
+
+fn attributes() -> Object {
+    const ABOUT: &str = "What stands for request headers where limits are per header, or take their cost from one. Names in any case, each once.";
+    ObjectBuilder::new()
+        .description(Some(ABOUT))
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .additional_properties(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .max_properties(Some(MAX_ATTRIBUTES))
+        .build()
+}
+
+/// A text, borrowed from the body where no escape stands in it.
+#[derive(Debug)]
+struct Text<'a>(Cow<'a, str>);
+
+/// Names in lower case, and values.
+#[derive(Debug, Default)]
+struct AttributesBody<'a>(Vec<(Cow<'a, str>, Text<'a>)>);
+
+#[derive(Clone, Copy, Debug)]
+struct CostBody(Cost);
+
+// === impl CheckBody ===
+
+impl<'a> CheckBody<'a> {
+    /// The request that the body asks about.
+    ///
+    /// # Errors
+    /// When it does not say who asks, or the method is none.
+    fn request(&'a self) -> Result<Request<'a>, Problem> {
+        let address = self.ip.map(|ip| ip.to_canonical());
+        let client = match (&self.client, address) {
+            (Some(Text(client)), _) if client.is_empty() => {
+                return Err(invalid("client", "a client's name cannot be empty"));
+            }
+            (Some(Text(client)), _) => Client::Key(client.as_bytes()),
+            (None, Some(address)) => Client::Address(address),
+            (None, None) => {
+                return Err(invalid(
+                    "client",
+                    "say who asks: `client`, or `ip` where the address is all that is known",
+                ));
+            }
+        };
+        let method = self.method.as_ref().map_or("GET", |Text(method)| method);
+        if Method::from_bytes(method.as_bytes()).is_err() {
+            return Err(invalid("method", "a method is a word as HTTP knows it: `GET`, `POST`"));
+        }
+        let path = self.path.as_ref().map_or("/", |Text(path)| path);
+        let attributes =
+            self.attributes.as_ref().map_or(&() as &dyn Attributes, |attributes| attributes);
+        Ok(Request::new(client, method, path)
+            .with_address(address)
+            .with_attributes(attributes)
+            .with_tier(self.tier.as_ref().map(|Text(tier)| &**tier))
+            .with_cost(self.cost.map_or(Cost::ONE, |CostBody(cost)| cost)))
+    }
+}
+
+fn invalid(field: &str, what: &str) -> Problem {
+    Problem::new(ProblemKind::InvalidRequest, format!("{field}: {what}")).at(field)
+}
+
+// === impl Text ===
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+// === impl Items ===
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemsVisitor;
+
+        impl<'de> Visitor<'de> for ItemsVisitor {
+            type Value = Items<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of checks")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Items<'de>, S::Error> {
+                let mut items = Vec::new();
+                while items.len() <= MAX_CHECKS {
+                    match list.next_element()? {
+                        Some(item) => items.push(item),
+                        None => return Ok(Items(items)),
+                    }
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Items(items))
+            }
+        }
+
+        deserializer.deserialize_seq(ItemsVisitor)
+    }
+}
+
+// === impl AttributesBody ===
+
+impl Attributes for AttributesBody<'_> {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, Text(value))| value.as_bytes())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for AttributesBody<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AttributesVisitor;
+
+        impl<'de> Visitor<'de> for AttributesVisitor {
+            type Value = AttributesBody<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(
+                self,
+                mut map: M,
+            ) -> Result<AttributesBody<'de>, M::Error> {
+                let mut attributes = AttributesBody::default();
+                while let Some(Text(mut name)) = map.next_key::<Text<'de>>()? {
+                    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                        name.to_mut().make_ascii_lowercase();
+                    }
+                    // Which of two would count? Nobody could tell.
+                    if attributes.get(&name).is_some() {
+                        return Err(de::Error::custom(format_args!(
+                            "`{name}` is given twice (case does not matter)"
+                        )));
+                    }
+                    if attributes.0.len() == MAX_ATTRIBUTES {
+                        return Err(de::Error::custom(format_args!(
+                            "more than {MAX_ATTRIBUTES} attributes: give those that limits look at"
+                        )));
+                    }
+                    attributes.0.push((name, map.next_value()?));
+                }
+                Ok(attributes)
+            }
+        }
+
+        deserializer.deserialize_map(AttributesVisitor)
+    }
+}
+
+// === impl CostBody ===
+
+impl<'de> Deserialize<'de> for CostBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CostVisitor;
+
+        impl Visitor<'_> for CostVisitor {
+            type Value = CostBody;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number of tokens from 0 to {}", Cost::MAX)
+            }
+
+            fn visit_u64<E: de::Error>(self, tokens: u64) -> Result<CostBody, E> {
+                Cost::new(tokens).map(CostBody).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_u64(CostVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        let body = body::parse::<CheckBody<'_>>(text.as_bytes());
+        let problem = body.and_then(|body| body.request().map(|_| ())).unwrap_err();
+        serde_json::to_value(problem.body()).unwrap()["detail"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn members_left_out_have_sensible_values() {
+        let body: CheckBody<'_> = serde_json::from_str(r#"{"client": "alice"}"#).unwrap();
+        let request = body.request().unwrap();
+        assert_eq!(request.client, Client::Key(b"alice"));
+        assert_eq!((request.method, request.path, request.cost), ("GET", "/", Cost::ONE));
+        assert_eq!(
+            (request.address, request.tier, request.attributes.get("x")),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn every_member_reaches_the_request() {
+        let text = r#"{"client": "al\u0069ce", "method": "POST", "path": "/a?b", "ip": "::ffff:192.0.2.1", "tier": "pro",
+            "attributes": {"X-Org": "acme", "x-\u0061": "b"}, "cost": 7}"#;
+        let body: CheckBody<'_> = serde_json::from_str(text).unwrap();
+        let request = body.request().unwrap();
+        assert_eq!(request.client, Client::Key(b"alice"));
+        assert_eq!(
+            (request.method, request.path, request.tier, request.cost.tokens()),
+            ("POST", "/a?b", Some("pro"), 7)
+        );
+        assert_eq!(
+            request.address,
+            Some("192.0.2.1".parse().unwrap()),
+            "an IPv4 address in IPv6 clothing is the same client"
+        );
+        assert_eq!(request.attributes.get("x-org"), Some(&b"acme"[..]));
+        assert_eq!(request.attributes.get("x-a"), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn an_address_is_a_client_too() {
+        let body: CheckBody<'_> = serde_json::from_str(r#"{"ip": "2001:db8::1"}"#).unwrap();
+        assert_eq!(body.request().unwrap().client, Client::Address("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, expected) in [
+            (r#"{}"#, "client: say who asks"),
+            (r#"{"client": ""}"#, "client: a client's name cannot be empty"),
+            (r#"{"client": 5}"#, "client: invalid type: integer `5`, expected a string"),
+            (r#"{"client": "a", "client": "b"}"#, "duplicate field `client`"),
+            (r#"{"klient": "a"}"#, "unknown field `klient`, expected one of `client`, `method`"),
+            (r#"{"client": "a", "method": "GE T"}"#, "method: a method is a word"),
+            (r#"{"client": "a", "method": ""}"#, "method: a method is a word"),
+            (r#"{"client": "a", "ip": "192.0.2"}"#, "ip: invalid IP address syntax"),
+            (
+                r#"{"client": "a", "cost": -1}"#,
+                "cost: invalid type: integer `-1`, expected a whole number of tokens from 0 to 1000000000000",
+            ),
+            (
+                r#"{"client": "a", "cost": 1.5}"#,
+                "cost: invalid type: floating point `1.5`, expected a whole number",
+            ),
+            (
+                r#"{"client": "a", "cost": 1e3}"#,
+                "cost: invalid type: floating point `1000.0`, expected a whole number",
+            ),
+            (
+                r#"{"client": "a", "cost": "1"}"#,
+                "cost: invalid type: string \"1\", expected a whole number",
+            ),
+            (
+                r#"{"client": "a", "cost": 1000000000001}"#,
+                "cost: a cost of 1000000000001 tokens is too large: at most 1000000000000",
+            ),
+            (r#"{"client": "a", "cost": 1e999}"#, "cost: number out of range"),
+            (
+                r#"{"client": "a", "attributes": {"x": 1}}"#,
+                "attributes.x: invalid type: integer `1`, expected a string",
+            ),
+            (
+                r#"{"client": "a", "attributes": {"x": "1", "X": "2"}}"#,
+                "attributes: `x` is given twice",
+            ),
+            (
+                r#"{"client": "a", "attributes": []}"#,
+                "attributes: invalid type: sequence, expected an object of strings",
+            ),
+            (r#"["a"]"#, "a JSON object"),
+            (r#"null"#, "a JSON object"),
+            ("", "a JSON object"),
+            (r#"{"client": "a""#, "EOF while parsing an object"),
+        ] {
+            let told = wrong(text);
+            assert!(told.contains(expected), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn more_attributes_than_any_limit_reads_are_refused() {
+        let names: Vec<_> = (0..=MAX_ATTRIBUTES).map(|i| format!(r#""x{i}": """#)).collect();
+        let told = wrong(&format!(r#"{{"client": "a", "attributes": {{{}}}}}"#, names.join(",")));
+        assert!(told.contains("more than 64 attributes"), "{told}");
+    }
+}

@@ -1,0 +1,220 @@
+//! The HTTP port: front ends, admin routes, and every other path.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, Request, StatusCode, Version, header::CONNECTION, request::Parts};
+use hyper::body::Incoming;
+use hyper_util::{rt::TokioExecutor, server::conn::auto};
+use sluice::{Checked, layer::metrics::Traffic};
+use sluice_core::Decision;
+use sluice_gateway::{AnswerBody, Gateway, Sent};
+use sluice_http::{
+    Handler, Problem, ProblemKind, body, decision,
+    traffic::{EndpointLabel, StartedRequest},
+};
+use sluice_telemetry::{ConnectionKind, RequestSpan, join_trace};
+use tracing::Instrument;
+
+use super::{FRONT_ENDS, Services, any_path, front_end::Respond};
+use crate::{admin::AdminRoutes, protocol, shutdown::StopFlag};
+
+/// Handles the HTTP port. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpFrontEnds {
+    inner: Arc<Inner>,
+}
+
+/// What [`HttpFrontEnds`] are made from.
+#[derive(Debug)]
+pub struct HttpPort {
+    /// What front ends are made from.
+    pub services: Services,
+    /// The admin routes of this port.
+    pub admin: AdminRoutes,
+    /// Whether the process is about to stop.
+    pub stopping: StopFlag,
+    /// Forwards the requests that are allowed; without one, the port responds to them.
+    pub gateway: Option<Gateway>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    services: Services,
+    front_ends: Vec<(&'static str, Box<dyn Respond>)>,
+    admin: AdminRoutes,
+    stopping: StopFlag,
+    gateway: Option<Gateway>,
+    traffic: Arc<Traffic>,
+}
+
+/// A response, by its origin.
+enum Reply {
+    /// From Sluice.
+    Own(Response),
+    /// From an upstream.
+    Upstream(http::Response<AnswerBody>),
+}
+
+impl Reply {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Own(response) => response.status().as_u16(),
+            Self::Upstream(response) => response.status().as_u16(),
+        }
+    }
+}
+
+impl HttpFrontEnds {
+    /// Opens the front ends. A gateway leaves them closed, unless `gateway.doors` is on.
+    #[must_use]
+    pub fn new(port: HttpPort) -> Self {
+        let HttpPort { services, admin, stopping, gateway } = port;
+        let are_open = gateway.as_ref().is_none_or(Gateway::leaves_front_ends_open);
+        let front_ends = FRONT_ENDS
+            .iter()
+            .filter(|_| are_open)
+            .map(|front_end| (front_end.path(), front_end.open(&services)))
+            .collect();
+        let traffic = Arc::new(Traffic::with_stats(
+            &services.events.recorders().http,
+            services.events.counters(),
+        ));
+        Self { inner: Arc::new(Inner { services, front_ends, admin, stopping, gateway, traffic }) }
+    }
+
+    /// Returns what counts the requests of the port.
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.inner.traffic)
+    }
+
+    /// Responds to a request that came over a connection from `peer`.
+    pub async fn respond(&self, peer: IpAddr, request: Request<Body>) -> Response {
+        let started = StartedRequest::new(&request);
+        let version = request.version();
+        let Inner { admin, traffic, .. } = &*self.inner;
+
+        let (label, reply) = if let Some(path) = admin.covering(request.uri().path()) {
+            (EndpointLabel::Own(path), Reply::Own(admin.respond(request).await))
+        } else {
+            let (mut head, mut body) = request.into_parts();
+            let span = RequestSpan::http(started.method());
+            join_trace(span.span(), &head.headers);
+            let (label, reply) =
+                self.decide(peer, &mut head, &mut body).instrument(span.span().clone()).await;
+            span.responded(started.method(), label.as_str(), reply.status());
+            body::discard(&head, &mut body).await;
+            (label, reply)
+        };
+        match reply {
+            Reply::Own(response) => {
+                started.record(traffic, &label, &response);
+                self.close_when_stopping(version, response)
+            }
+            Reply::Upstream(mut response) => {
+                let status = response.status().as_u16();
+                let unfinished = started.until_body_ends(Arc::clone(traffic), label, status);
+                response.body_mut().record_at_the_end(unfinished);
+                self.close_when_stopping(version, response.map(Body::new))
+            }
+        }
+    }
+
+    /// Tells an HTTP/1 client to close its connection when the process is about to stop: a later
+    /// request could be lost with the connection.
+    fn close_when_stopping(&self, version: Version, mut response: Response) -> Response {
+        let is_kept =
+            version > Version::HTTP_11 || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !is_kept && self.inner.stopping.is_set() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn decide(
+        &self,
+        peer: IpAddr,
+        head: &mut Parts,
+        body: &mut Body,
+    ) -> (EndpointLabel, Reply) {
+        if let Err(problem) = require_short_head(head) {
+            return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
+        }
+        if let Some((path, front_end)) = self.front_end(head.uri.path()) {
+            let response = front_end.respond(peer, head, body).await;
+            let response = response.unwrap_or_else(Problem::into_response);
+            return (EndpointLabel::Own(path), Reply::Own(response));
+        }
+        match any_path::decide(&self.inner.services.engine, peer, head).await {
+            Ok(Checked { decision, endpoint }) => {
+                let reply = match &self.inner.gateway {
+                    Some(gateway) if decision.is_allowed() => {
+                        self.forward(gateway, peer, head, body, &decision).await
+                    }
+                    _ => Reply::Own(decision::respond(&decision)),
+                };
+                (EndpointLabel::Pattern(endpoint), reply)
+            }
+            Err(problem) => (EndpointLabel::OTHER, Reply::Own(problem.into_response())),
+        }
+    }
+
+    /// Returns the front end that serves `path`.
+    fn front_end(&self, path: &str) -> Option<(&'static str, &dyn Respond)> {
+        let (path, front_end) = self.inner.front_ends.iter().find(|(own, _)| *own == path)?;
+        front_end.is_enabled().then_some((*path, &**front_end))
+    }
+
+    /// Forwards an allowed request, and leaves an empty one behind.
+    async fn forward(
+        &self,
+        gateway: &Gateway,
+        peer: IpAddr,
+        head: &mut Parts,
+        body: &mut Body,
+        decision: &Decision,
+    ) -> Reply {
+        let sent = Sent { peer, trusted: self.inner.services.engine.trusts(peer) };
+        let head = std::mem::replace(head, Request::new(()).into_parts().0);
+        match gateway.forward(sent, head, std::mem::take(body)).await {
+            Ok(mut response) => {
+                gateway.write_limits(decision, response.headers_mut());
+                Reply::Upstream(response)
+            }
+            Err(problem) => {
+                let mut response = problem.into_response();
+                gateway.write_limits(decision, response.headers_mut());
+                Reply::Own(response)
+            }
+        }
+    }
+}
+
+impl Handler for HttpFrontEnds {
+    type Body = Body;
+
+    const CONNECTION: ConnectionKind = ConnectionKind::Http;
+    const IDLE_TIMEOUT: Option<Duration> = Some(protocol::IDLE_TIMEOUT);
+
+    fn protocol() -> auto::Builder<TokioExecutor> {
+        protocol::http()
+    }
+
+    async fn handle(&self, peer: IpAddr, request: Request<Incoming>) -> Response {
+        self.respond(peer, request.map(Body::new)).await
+    }
+}
+
+fn require_short_head(head: &Parts) -> Result<(), Problem> {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields: usize =
+        head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if target + fields <= protocol::MAX_HEAD_BYTES {
+        return Ok(());
+    }
+    let detail = format!(
+        "the path and the header fields together are longer than the allowed {} bytes",
+        protocol::MAX_HEAD_BYTES
+    );
+    Err(Problem::new(ProblemKind::HeadersTooLarge, detail))
+}

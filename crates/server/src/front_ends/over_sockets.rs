@@ -1,0 +1,81 @@
+//! The HTTP port over real sockets: what cannot be shown without a connection.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use sluice::Recorders;
+use sluice_http::Listener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::fixtures::Port;
+
+/// Serves a port in a task that ends with the test.
+async fn serve() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut listener = Listener::new(socket, Port::new().http, Recorders::disabled().system);
+    tokio::spawn(async move {
+        listener.accept_until(std::future::pending()).await;
+        listener.finish(Duration::ZERO).await
+    });
+    address
+}
+
+/// Reads one response whose length is known, and leaves the connection open.
+async fn read_one(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    stream.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();
+    head
+}
+
+#[tokio::test]
+async fn long_header_fields_over_http2_are_a_problem() {
+    let io = TokioIo::new(TcpStream::connect(serve().await).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let long = Request::get("http://x/")
+        .header("x-long", "x".repeat(64 << 10))
+        .body(Body::empty())
+        .unwrap();
+    let response = sender.send_request(long).await.unwrap();
+    assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    driver.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_sends_a_huge_body_receives_the_problem() {
+    let mut stream = TcpStream::connect(serve().await).await.unwrap();
+    let head = "POST /v1/check HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                content-type: application/json\r\ncontent-length: 10000000\r\n\r\n";
+    let request = [head.as_bytes(), &vec![b'x'; 10_000_000]].concat();
+    stream.write_all(&request).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+    assert!(response.contains("urn:sluice:problem:body-too-large"), "{response}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_read_does_not_end_the_connection() {
+    let mut stream = TcpStream::connect(serve().await).await.unwrap();
+    for _ in 0..2 {
+        stream
+            .write_all(b"POST /anything HTTP/1.1\r\nhost: x\r\ncontent-length: 500000\r\n\r\n")
+            .await
+            .unwrap();
+        stream.write_all(&vec![b'x'; 500_000]).await.unwrap();
+        assert!(read_one(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+}

@@ -1,0 +1,43 @@
+//! `POST /json`: Envoy's rate limit service for clients that do not speak gRPC.
+
+mod description;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use axum::{body::Body, response::Response};
+use http::request::Parts;
+use sluice_http::Problem;
+use sluice_rls::{EnvoyRls, json};
+use utoipa::openapi::{HttpMethod, path::Operation};
+
+use super::{FrontEnd, Services};
+use crate::describe::Schemas;
+
+/// Hands requests to the rate limit service. Without rules the path has no front end.
+#[derive(Debug)]
+pub(crate) struct RlsJson {
+    rls: EnvoyRls,
+}
+
+impl FrontEnd for RlsJson {
+    const PATH: &'static str = json::PATH;
+    const METHODS: &'static [HttpMethod] = &[HttpMethod::Post];
+
+    fn new(services: &Services) -> Self {
+        Self { rls: services.rls.clone() }
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.rls.has_rules()
+    }
+
+    async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        self.rls.respond_json(head, body).await
+    }
+
+    fn describe(schemas: &mut Schemas) -> Operation {
+        description::describe(schemas)
+    }
+}

@@ -1,0 +1,19 @@
+//! What front ends are made from.
+
+use std::sync::Arc;
+
+use sluice::events::Events;
+use sluice_rls::EnvoyRls;
+
+use crate::engine::Engine;
+
+/// What front ends are made from.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// Identifies clients and decides requests.
+    pub engine: Arc<Engine>,
+    /// Records what applications report.
+    pub events: Events,
+    /// Decides calls of Envoy's rate limit service.
+    pub rls: EnvoyRls,
+}
