@@ -1,38 +1,38 @@
-//! A part of the memory store that is locked as one.
+//! A part of the memory store with a lock of its own.
 
 use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use hashbrown::{HashTable, hash_table::Entry};
 use sluice_core::{Bucket, BucketId, Limit, Moment, Part, Tag, Timestamp};
 
-use crate::hashed_already::HashedAlready;
+use crate::prehashed::Prehashed;
 
-/// A shard in use is swept this often: seldom enough to cost less than a hundredth of a core at ten
-/// million buckets.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// Below this many places a shard's table is not worth shrinking.
+/// How often decisions sweep a shard. At ten million buckets this costs less than a hundredth of a
+/// core.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Tables up to this capacity are not worth shrinking.
 const SMALL_TABLE: usize = 64;
 
-/// The buckets whose tag ends alike.
+/// The buckets of the tags with one value of [`Tag::part`].
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     buckets: HashTable<Kept>,
     next_sweep: Timestamp,
 }
 
-/// A bucket in as few bytes as hold it: there may be millions, and each byte is fetched from far
-/// away.
+/// A bucket in as few bytes as possible: there may be millions, and each byte is a cache miss.
 #[derive(Debug)]
 struct Kept {
     tag: Tag,
-    /// Under which the state was written: its numbers say in what units, and when the bucket is
-    /// full.
+    /// The limit under which the state was written. Its rate gives the units of `empty_at` and says
+    /// when the bucket is full.
     limit: Arc<Limit>,
     empty_at: Moment,
+    /// [`NO_DEBT`] without a debt: an `Option` would need eight bytes more.
     indebted_at: Timestamp,
 }
 
-/// Stands for no debt.
+/// The value of [`Kept::indebted_at`] for a bucket without a debt.
 const NO_DEBT: Timestamp = Timestamp::from_unix_micros(i64::MIN);
 
 // === impl Kept ===
@@ -60,17 +60,17 @@ impl Kept {
     fn bucket(&self) -> Bucket {
         let debt = (self.indebted_at != NO_DEBT).then_some(self.indebted_at);
         Bucket::from_parts(self.empty_at, self.limit.rate().refill(), debt)
-            .expect("it was taken apart under the same limit")
+            .expect("the parts come from a bucket under the same limit")
     }
 
-    /// The bucket, unless it is full again, which is the same as never seen.
+    /// Returns the bucket, unless it is full: a full bucket and one that was never used are the same.
     fn unless_full(&self, now: Timestamp) -> Option<Bucket> {
         let bucket = self.bucket();
         (!bucket.is_full(self.limit.rate(), now)).then_some(bucket)
     }
 
     fn set(&mut self, part: &Part, bucket: &Bucket) {
-        // Counting who holds a limit is a write that all cores share.
+        // Cloning the `Arc` would write to a counter that all cores share.
         if Arc::ptr_eq(&self.limit, &part.limit) {
             self.empty_at = bucket.empty_at();
             self.indebted_at = bucket.indebted_at().unwrap_or(NO_DEBT);
@@ -91,15 +91,14 @@ impl Shard {
         self.buckets.capacity()
     }
 
-    /// The bucket that `part` asks, unless it is full again, which is the same as never seen.
+    /// Returns the bucket of `part`, unless it is full.
     pub(super) fn get(&self, part: &Part, now: Timestamp) -> Option<Bucket> {
         self.buckets
             .find(hash(&part.bucket()), |kept| kept.is_of(part))
             .and_then(|kept| kept.unless_full(now))
     }
 
-    /// Lets `decide` look at the bucket that `part` asks, and change it; in one look-up. The bucket
-    /// is left settled.
+    /// Lets `decide` read and change the bucket of `part`, which is looked up only once.
     pub(super) fn update<R>(
         &mut self,
         part: &Part,
@@ -136,15 +135,15 @@ impl Shard {
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp) {
-        self.next_sweep = now.after(SWEEP_EVERY);
+        self.next_sweep = now.after(SWEEP_INTERVAL);
         self.buckets.retain(|kept| kept.unless_full(now).is_some());
-        let (length, places) = (self.buckets.len(), self.buckets.capacity());
-        if places > SMALL_TABLE && length < places / 4 {
+        let (length, capacity) = (self.buckets.len(), self.buckets.capacity());
+        if capacity > SMALL_TABLE && length < capacity / 4 {
             self.buckets.shrink_to(length * 2, |kept| hash(&kept.id()));
         }
     }
 }
 
 fn hash(id: &BucketId) -> u64 {
-    HashedAlready::default().hash_one(id)
+    Prehashed::default().hash_one(id)
 }

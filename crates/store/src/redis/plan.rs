@@ -6,13 +6,13 @@ use redis::Cmd;
 use sluice_core::{Action, BucketId, Check, Limit, Part, Span};
 
 use super::keys::Keys;
-use crate::hashed_already::HashedAlready;
+use crate::prehashed::Prehashed;
 
 /// A batch of checks, laid out for the script: every bucket and every limit once.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     buckets: Vec<BucketId>,
-    bucket_places: HashMap<BucketId, usize, HashedAlready>,
+    bucket_places: HashMap<BucketId, usize, Prehashed>,
     /// The addresses of the limits, in the order of their numbers. A batch has few: looking through
     /// them is faster than hashing.
     limit_addresses: Vec<usize>,

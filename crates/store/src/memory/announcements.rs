@@ -1,4 +1,4 @@
-//! Who announced itself in this process.
+//! The replicas that announced themselves in this process.
 
 use sluice_core::Timestamp;
 
@@ -7,9 +7,10 @@ use crate::{
     fleet::{FORGOTTEN_AFTER, Fleet, LiveReplica},
 };
 
-/// The replicas that share a memory store: one, as a rule.
+/// The replicas that share a memory store: usually one.
 #[derive(Debug, Default)]
-pub(super) struct Roll {
+pub(super) struct Announcements {
+    /// In the order of the first announcements.
     entries: Vec<Entry>,
 }
 
@@ -20,7 +21,7 @@ struct Entry {
     last_seen: Timestamp,
 }
 
-impl Roll {
+impl Announcements {
     pub(super) fn announce(&mut self, replica: &Replica, now: Timestamp) -> Fleet {
         self.entries.retain(|entry| now.since(entry.last_seen) < FORGOTTEN_AFTER);
         match self.entries.iter_mut().find(|entry| entry.replica.id == replica.id) {
@@ -31,12 +32,11 @@ impl Roll {
                 last_seen: now,
             }),
         }
-        let live = |entry: &Entry| LiveReplica {
-            replica: entry.replica.clone(),
-            seen_ago: now.since(entry.last_seen),
-            age: now.since(entry.first_seen),
+        let live = |entry: &Entry| {
+            let (age, seen_ago) = (now.since(entry.first_seen), now.since(entry.last_seen));
+            LiveReplica::new(entry.replica.clone(), age, seen_ago)
         };
-        Fleet { replicas: self.entries.iter().map(live).collect() }
+        Fleet::new(self.entries.iter().map(live).collect())
     }
 
     pub(super) fn depart(&mut self, replica: &Replica) {

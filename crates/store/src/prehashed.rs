@@ -1,12 +1,13 @@
-//! A hasher for keys that are hashes.
+//! A hasher for keys that are hashes already.
 
 use std::hash::{BuildHasher, Hasher};
 
-/// Hands on the 64 bits that a [`BucketId`] hashes to: its tag is a keyed hash already.
+/// Passes on the 64 bits to which a [`BucketId`](sluice_core::BucketId) hashes. They are part of a
+/// keyed hash, so hashing them once more would gain nothing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HashedAlready(u64);
+pub(crate) struct Prehashed(u64);
 
-impl BuildHasher for HashedAlready {
+impl BuildHasher for Prehashed {
     type Hasher = Self;
 
     fn build_hasher(&self) -> Self {
@@ -14,14 +15,13 @@ impl BuildHasher for HashedAlready {
     }
 }
 
-impl Hasher for HashedAlready {
+impl Hasher for Prehashed {
     fn finish(&self) -> u64 {
         self.0
     }
 
+    /// Bucket ids do not call this. If they ever do, the result is a slow map and not a wrong one.
     fn write(&mut self, bytes: &[u8]) {
-        // Not used by bucket ids; right all the same, so that a change of theirs is slow and not
-        // wrong.
         for &byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(byte);
         }

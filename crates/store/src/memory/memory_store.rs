@@ -1,0 +1,229 @@
+//! The store itself: shards, a list of replicas and a clock.
+
+use std::fmt;
+
+use parking_lot::{Mutex, MutexGuard};
+use sluice_core::{Bucket, Check, Decision, Part, Source, Tag, Timestamp};
+use smallvec::SmallVec;
+
+use super::{announcements::Announcements, shard::Shard};
+use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
+
+/// One shard for each value of [`Tag::part`]. Enough that two threads rarely need the same one, and
+/// that sweeping one takes microseconds.
+const SHARDS: usize = 256;
+
+/// Keeps buckets in the process's memory.
+///
+/// A bucket is removed once it is full again, so the store holds no more buckets than were used
+/// within the time that a bucket needs to fill. Decisions sweep the shards that they use;
+/// [`Store::announce`] sweeps all of them, so that an idle store frees its memory.
+///
+/// # Examples
+/// [`ManualClock`](crate::ManualClock) shows one.
+pub struct MemoryStore<C = MonotonicClock> {
+    shards: Box<[Mutex<Shard>]>,
+    announcements: Mutex<Announcements>,
+    clock: C,
+}
+
+impl MemoryStore {
+    /// Makes an empty store on the system's clock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_clock(MonotonicClock::new())
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C: Clock> MemoryStore<C> {
+    /// Makes an empty store that takes the time from `clock`.
+    pub fn with_clock(clock: C) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, announcements: Mutex::default(), clock }
+    }
+
+    /// Returns the number of buckets, including those that have become full since the last sweep.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Returns whether the store holds no bucket.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the number of buckets that fit without allocating.
+    pub fn capacity(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().capacity()).sum()
+    }
+
+    /// Removes every bucket that is full again, and frees the memory.
+    pub fn sweep(&self) {
+        for shard in &self.shards {
+            shard.lock().sweep(self.clock.now());
+        }
+    }
+
+    /// Decides without a future, for the stores in this crate that use this one.
+    pub(crate) fn decide_now(&self, check: &Check) -> Decision {
+        if let [part] = check.parts() {
+            return self.decide_one(check, part);
+        }
+        let mut shards: SmallVec<[u8; 4]> =
+            check.parts().iter().map(|part| part.tag.part()).collect();
+        // Locked in the same order by every check, so that two checks never deadlock.
+        shards.sort_unstable();
+        shards.dedup();
+        let mut guards: SmallVec<[MutexGuard<'_, Shard>; 4]> =
+            shards.iter().map(|&shard| self.shards[usize::from(shard)].lock()).collect();
+        self.decide_in(check, &mut guards, &shards)
+    }
+
+    /// Decides a check of one part, as nearly every check is: its bucket is looked up once.
+    fn decide_one(&self, check: &Check, part: &Part) -> Decision {
+        let mut shard = self.shards[usize::from(part.tag.part())].lock();
+        let now = self.clock.now();
+        shard.sweep_if_due(now);
+        shard.update(part, now, |bucket| {
+            check.decide(std::slice::from_mut(bucket), now, Source::Store)
+        })
+    }
+
+    /// Decides on locked shards; `numbers` are theirs, in the same order.
+    fn decide_in(
+        &self,
+        check: &Check,
+        locked: &mut [MutexGuard<'_, Shard>],
+        numbers: &[u8],
+    ) -> Decision {
+        let index_of =
+            |tag: Tag| numbers.binary_search(&tag.part()).expect("every part's shard is locked");
+        // Read after locking, so that time never goes back between two decisions on one bucket.
+        let now = self.clock.now();
+        let before: SmallVec<[Bucket; 4]> = check
+            .parts()
+            .iter()
+            .map(|part| {
+                locked[index_of(part.tag)]
+                    .get(part, now)
+                    .unwrap_or_else(|| Bucket::full(part.limit.rate(), now))
+            })
+            .collect();
+        let mut after = before.clone();
+        let decision = check.decide(&mut after, now, Source::Store);
+        for (part, (before, after)) in check.parts().iter().zip(before.iter().zip(&after)) {
+            if before != after {
+                locked[index_of(part.tag)].update(part, now, |bucket| *bucket = *after);
+            }
+        }
+        for shard in locked {
+            shard.sweep_if_due(now);
+        }
+        decision
+    }
+
+    /// Returns the store's time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl<C: Clock> Store for MemoryStore<C> {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        StoreFuture::ready(Ok(self.decide_now(check)))
+    }
+
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::ready(checks.iter().map(|check| Ok(self.decide_now(check))).collect())
+    }
+
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+        StoreFuture::ready(Ok(()))
+    }
+
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        self.sweep();
+        StoreFuture::ready(Ok(self.announcements.lock().announce(replica, self.clock.now())))
+    }
+
+    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
+        self.announcements.lock().depart(replica);
+        StoreFuture::ready(Ok(()))
+    }
+}
+
+impl<C> fmt::Debug for MemoryStore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use sluice_core::{Action, Algorithm, Cost, Limit, Rate, Subject, Tagger};
+
+    use super::*;
+    use crate::ManualClock;
+
+    /// A store on a clock that stands still, and checks that take one token of 60 a minute.
+    struct Fixture {
+        store: MemoryStore<Arc<ManualClock>>,
+        clock: Arc<ManualClock>,
+        limit: Arc<Limit>,
+        tagger: Tagger,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let start = Timestamp::from_unix_micros(1_800_000_000_000_000);
+            let clock = Arc::new(ManualClock::new(start));
+            let rate = Rate::new("60/minute".parse().unwrap(), 10).unwrap();
+            Self {
+                store: MemoryStore::with_clock(Arc::clone(&clock)),
+                clock,
+                limit: Arc::new(Limit::new("default", Algorithm::TokenBucket(rate)).unwrap()),
+                tagger: Tagger::new(b""),
+            }
+        }
+
+        fn take(&self, client: u32) -> Decision {
+            let tag = self.tagger.tag(Subject::Client(&client.to_le_bytes()));
+            self.store.decide_now(&Check::new(Action::Take).with(&self.limit, tag, Cost::ONE))
+        }
+    }
+
+    #[test]
+    fn a_million_idle_buckets_free_their_memory() {
+        let fixture = Fixture::new();
+        (0..1_000_000).for_each(|client| assert!(fixture.take(client).is_allowed()));
+        let Fixture { store, clock, .. } = fixture;
+        assert_eq!(store.len(), 1_000_000);
+        clock.advance(Duration::from_millis(999));
+        store.sweep();
+        assert_eq!(store.len(), 1_000_000, "no bucket is removed before it is full");
+        clock.advance(Duration::from_millis(1));
+        store.sweep();
+        assert_eq!(store.len(), 0);
+        assert!(store.capacity() < 10_000, "{}", store.capacity());
+    }
+
+    #[test]
+    fn decisions_remove_buckets_that_are_full() {
+        let fixture = Fixture::new();
+        (0..100_000).for_each(|client| assert!(fixture.take(client).is_allowed()));
+        fixture.clock.advance(Duration::from_secs(60));
+        (0..100_000).step_by(20).for_each(|client| assert!(fixture.take(client).is_allowed()));
+        assert!(fixture.store.len() < 10_000, "{}", fixture.store.len());
+    }
+}
