@@ -199,7 +199,7 @@ async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
         ),
         (
             json!({ "type": "counter", "name": "my_feature_total" }),
-            "`my_feature_total` has the labels `operation`",
+            "`my_feature_total` needs exactly the labels `operation`",
         ),
         (
             json!({ "type": "counter", "name": "queue_depth" }),
