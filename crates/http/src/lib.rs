@@ -11,11 +11,11 @@ pub mod body;
 pub mod decision;
 mod listener;
 mod problem;
-mod problem_kind;
 pub mod traffic;
+
+pub use sluice::response::ProblemKind;
 
 pub use self::{
     listener::{Handler, Listener},
     problem::Problem,
-    problem_kind::ProblemKind,
 };

@@ -9,10 +9,8 @@ use http::{
 };
 use sluice::{
     LimiterError, RequestError, StoreError,
-    response::{PROBLEM_JSON, ProblemBody},
+    response::{PROBLEM_JSON, ProblemBody, ProblemKind},
 };
-
-use crate::ProblemKind;
 
 /// One problem, ready to be sent as a response.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use sluice_core::{Decision, Mode, Retry, Verdict};
 
 use super::{
     headers::{self, Window, reset_unix_seconds},
-    problem::ProblemKind,
+    problem_kind::ProblemKind,
 };
 
 /// A decision on the wire; the module's documentation names the members.

@@ -24,8 +24,10 @@ pub mod headers;
 
 mod decision;
 mod problem;
+mod problem_kind;
 #[cfg(feature = "openapi")]
 pub mod schema;
 
 pub use decision::DecisionBody;
-pub use problem::{PROBLEM_JSON, ProblemBody, ProblemKind};
+pub use problem::{PROBLEM_JSON, ProblemBody};
+pub use problem_kind::ProblemKind;

@@ -91,27 +91,13 @@ fn grpc(kind: ProblemKind, message: &str, content_type: &HeaderValue) -> Respons
     let mut response = Response::new(Bytes::new());
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, content_type.clone());
-    fields.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(kind)));
+    fields.insert(GRPC_STATUS, HeaderValue::from(kind.grpc_code()));
     let message = utf8_percent_encode(message, GRPC_ENCODED).to_string();
     fields.insert(
         GRPC_MESSAGE,
         HeaderValue::try_from(message).expect("what is no printable ASCII is encoded"),
     );
     response
-}
-
-/// The code that says the same in gRPC.
-const fn grpc_status(kind: ProblemKind) -> &'static str {
-    match kind {
-        // RESOURCE_EXHAUSTED
-        ProblemKind::RateLimited | ProblemKind::CostAboveBurst => "8",
-        // INVALID_ARGUMENT
-        ProblemKind::InvalidRequest => "3",
-        // UNAVAILABLE
-        ProblemKind::StoreUnavailable => "14",
-        // INTERNAL
-        ProblemKind::ClientUnknown => "13",
-    }
 }
 
 /// The content type of a request that is gRPC: `application/grpc`, with or without what the

@@ -1,11 +1,15 @@
 //! The table of problem kinds: one row for each, with what HTTP and gRPC call it.
 
 use http::StatusCode;
+use sluice_core::{Decision, Retry};
+
+use crate::error::LimiterError;
 
 // gRPC status codes, as https://grpc.io/docs/guides/status-codes numbers them.
 const INVALID_ARGUMENT: i32 = 3;
 const DEADLINE_EXCEEDED: i32 = 4;
 const NOT_FOUND: i32 = 5;
+const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
 const OUT_OF_RANGE: i32 = 11;
 const UNIMPLEMENTED: i32 = 12;
@@ -56,6 +60,15 @@ macro_rules! problem_kinds {
 }
 
 problem_kinds! {
+    /// The bucket holds too few tokens now. It will hold enough later.
+    RateLimited: "rate-limited",
+        "Too many requests", TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED;
+    /// The request costs more tokens than the bucket can ever hold.
+    CostAboveBurst: "cost-above-burst",
+        "The cost is above the burst", TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED;
+    /// The request identifies no client. The program is at fault, not the client.
+    ClientUnknown: "client-unknown",
+        "The request identifies no client", INTERNAL_SERVER_ERROR, INTERNAL;
     /// The body is not the JSON that the front end expects.
     MalformedBody: "malformed-body",
         "The body is not the expected JSON", BAD_REQUEST, INVALID_ARGUMENT;
@@ -103,4 +116,29 @@ problem_kinds! {
     /// No upstream is healthy.
     NoUpstream: "no-upstream",
         "No upstream is healthy", SERVICE_UNAVAILABLE, UNAVAILABLE;
+}
+
+impl ProblemKind {
+    /// Returns the kind of a denial, or `None` when `decision` allows the request.
+    #[must_use]
+    pub fn of(decision: &Decision) -> Option<Self> {
+        decision.is_denied().then(|| Self::of_denial(decision.retry()))
+    }
+
+    /// Returns the kind of a denial that ends as `retry` says.
+    pub(super) const fn of_denial(retry: Retry) -> Self {
+        match retry {
+            Retry::Never => Self::CostAboveBurst,
+            Retry::Now | Retry::After(_) => Self::RateLimited,
+        }
+    }
+}
+
+impl From<&LimiterError> for ProblemKind {
+    fn from(error: &LimiterError) -> Self {
+        match error {
+            LimiterError::Request(_) => Self::InvalidRequest,
+            LimiterError::Store(_) => Self::StoreUnavailable,
+        }
+    }
 }
