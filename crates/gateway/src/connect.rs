@@ -16,7 +16,10 @@ use rustls::{
 use tokio::task::AbortHandle;
 use tower::{Service, ServiceExt};
 
-use crate::{OpenGatewayError, upload::Upload};
+use crate::{
+    error::{ConnectError, OpenGatewayError},
+    request_body::RequestBody,
+};
 use sluice_config::gateway::{GatewaySettings, Protocol, UpstreamUrl};
 
 /// Keeps network equipment from forgetting a connection over which nothing is said for long.
@@ -29,12 +32,9 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// Enough for a fast network far away; beyond it an upstream waits until the client has read on.
 const HTTP2_WINDOW: u32 = 1 << 20;
 
-/// Why there is no connection.
-pub(crate) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
-
 /// Makes connections to upstreams. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Connect {
+pub(crate) struct Connector {
     protocol: Protocol,
     timeout: Duration,
     any: HttpsConnector<HttpConnector>,
@@ -48,18 +48,18 @@ pub(crate) enum Connected {
     /// For one request after the other.
     Http1(Http1),
     /// For many at once.
-    Http2(http2::SendRequest<Upload>),
+    Http2(http2::SendRequest<RequestBody>),
 }
 
 /// A connection in HTTP/1.1.
 #[derive(Debug)]
 pub(crate) struct Http1 {
-    pub(crate) sender: http1::SendRequest<Upload>,
+    pub(crate) sender: http1::SendRequest<RequestBody>,
     /// Cuts it off, whatever is under way.
     pub(crate) cut: AbortHandle,
 }
 
-impl Connect {
+impl Connector {
     pub(crate) fn new(settings: &GatewaySettings) -> Result<Self, OpenGatewayError> {
         let encrypted = settings.upstreams.iter().any(|url| *url.scheme() == Scheme::HTTPS);
         let roots =
@@ -99,17 +99,17 @@ impl Connect {
     }
 
     /// Connects to `url`.
-    pub(crate) async fn to(&self, url: &UpstreamUrl) -> Result<Connected, ConnectError> {
+    pub(crate) async fn connect(&self, url: &UpstreamUrl) -> Result<Connected, ConnectError> {
         let http2 = |agreed| self.protocol == Protocol::Http2 || agreed;
-        self.in_time(connect(self.any.clone(), url, http2)).await
+        self.with_timeout(connect(self.any.clone(), url, http2)).await
     }
 
     /// Connects to `url` for a request that asks for an upgrade.
-    pub(crate) async fn to_http1(&self, url: &UpstreamUrl) -> Result<Connected, ConnectError> {
-        self.in_time(connect(self.http1.clone(), url, |_| false)).await
+    pub(crate) async fn connect_http1(&self, url: &UpstreamUrl) -> Result<Connected, ConnectError> {
+        self.with_timeout(connect(self.http1.clone(), url, |_| false)).await
     }
 
-    async fn in_time(
+    async fn with_timeout(
         &self,
         connecting: impl Future<Output = Result<Connected, ConnectError>>,
     ) -> Result<Connected, ConnectError> {
@@ -138,17 +138,17 @@ async fn connect(
             .keep_alive_timeout(PING_PATIENCE)
             .handshake(stream)
             .await?;
-        tokio::spawn(log_the_end(connection));
+        tokio::spawn(log_end(connection));
         return Ok(Connected::Http2(sender));
     }
     let (sender, connection) = http1::Builder::new().handshake(stream).await?;
-    let cut = tokio::spawn(log_the_end(connection.with_upgrades())).abort_handle();
+    let cut = tokio::spawn(log_end(connection.with_upgrades())).abort_handle();
     Ok(Connected::Http1(Http1 { sender, cut }))
 }
 
 /// Whoever sends a request over the connection is told what went wrong with it; this is for those
 /// who look for the cause.
-async fn log_the_end(connection: impl Future<Output = hyper::Result<()>>) {
+async fn log_end(connection: impl Future<Output = hyper::Result<()>>) {
     if let Err(error) = connection.await {
         tracing::debug!(
             error = &error as &dyn std::error::Error,

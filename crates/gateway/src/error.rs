@@ -5,7 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use sluice_http::{Problem, ProblemKind};
 use sluice_telemetry::UpstreamFailure;
 
-use crate::connect::ConnectError;
+/// Why a connection to an upstream could not be made.
+pub(crate) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a gateway cannot be made of its settings.
 #[derive(Debug, thiserror::Error)]
@@ -31,47 +32,50 @@ pub enum OpenGatewayError {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum ForwardError {
     #[error("no upstream is well")]
-    NoneIsWell,
+    NoHealthyUpstream,
     #[error("the upstream cannot be connected to")]
-    Unconnected(#[source] ConnectError),
+    NotConnected(#[source] ConnectError),
     #[error("the connection to the upstream broke before it answered")]
-    Broke(#[source] hyper::Error),
+    ConnectionBroke(#[source] hyper::Error),
     #[error("the upstream changed the protocol, which nobody had asked it to")]
-    Unasked,
+    UnrequestedUpgrade,
     #[error("the upstream did not answer within {0:?}")]
-    Late(Duration),
+    TimedOut(Duration),
     #[error("the rest of the body did not arrive within {0:?}")]
-    ClientLate(Duration),
+    ClientTimedOut(Duration),
     #[error("the body breaks off")]
-    ClientBrokeOff,
+    ClientAborted,
 }
 
-impl Failure {
+impl ForwardError {
     /// What it is counted as for the upstream; `None` when that is not to blame, or was told
     /// already that it answered.
     pub(crate) const fn of_upstream(&self) -> Option<UpstreamFailure> {
         match self {
-            Self::Unconnected(_) => Some(UpstreamFailure::NotConnected),
-            Self::Broke(_) => Some(UpstreamFailure::Broken),
-            Self::Late(_) => Some(UpstreamFailure::TimedOut),
-            Self::NoneIsWell | Self::Unasked | Self::ClientLate(_) | Self::ClientBrokeOff => None,
+            Self::NotConnected(_) => Some(UpstreamFailure::NotConnected),
+            Self::ConnectionBroke(_) => Some(UpstreamFailure::Broken),
+            Self::TimedOut(_) => Some(UpstreamFailure::TimedOut),
+            Self::NoHealthyUpstream
+            | Self::UnrequestedUpgrade
+            | Self::ClientTimedOut(_)
+            | Self::ClientAborted => None,
         }
     }
 }
 
-impl From<Failure> for Problem {
+impl From<ForwardError> for Problem {
     /// The chain of causes is for the log: it names hosts.
-    fn from(failure: Failure) -> Self {
+    fn from(failure: ForwardError) -> Self {
         let kind = match failure {
-            Failure::NoneIsWell => ProblemKind::NoUpstream,
-            Failure::Unconnected(_) | Failure::Broke(_) | Failure::Unasked => {
-                ProblemKind::UpstreamFailed
-            }
-            Failure::Late(_) => ProblemKind::UpstreamTooSlow,
-            Failure::ClientLate(_) => ProblemKind::BodyTooSlow,
-            Failure::ClientBrokeOff => ProblemKind::MalformedBody,
+            ForwardError::NoHealthyUpstream => ProblemKind::NoUpstream,
+            ForwardError::NotConnected(_)
+            | ForwardError::ConnectionBroke(_)
+            | ForwardError::UnrequestedUpgrade => ProblemKind::UpstreamFailed,
+            ForwardError::TimedOut(_) => ProblemKind::UpstreamTooSlow,
+            ForwardError::ClientTimedOut(_) => ProblemKind::BodyTooSlow,
+            ForwardError::ClientAborted => ProblemKind::MalformedBody,
         };
         Self::new(kind, failure.to_string())
     }

@@ -9,6 +9,7 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED, uri::Authority};
+use sluice::identify::{forwarded_for, parse_address};
 use smallvec::SmallVec;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -110,9 +111,9 @@ fn elements_of(chain: &str) -> String {
     let mut elements = String::new();
     for entry in chain.split(',') {
         begin_next(&mut elements);
-        match entry.trim().parse::<IpAddr>() {
-            Ok(address) => write_node(&mut elements, address),
-            Err(_) => elements.push_str("for=unknown"),
+        match parse_address(entry.trim()) {
+            Some(address) => write_node(&mut elements, address),
+            None => elements.push_str("for=unknown"),
         }
     }
     elements
@@ -122,18 +123,8 @@ fn elements_of(chain: &str) -> String {
 fn chain_of(elements: &str) -> String {
     let mut chain = String::new();
     for element in elements.split(',') {
-        let node = element.split(';').find_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
-        });
-        let bare =
-            node.map(|node| node.trim_start_matches('[').split(']').next().unwrap_or_default());
-        let address = node.and_then(|node| {
-            let address = bare?.parse::<IpAddr>().ok();
-            address.or_else(|| node.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
-        });
         begin_next(&mut chain);
-        match address {
+        match forwarded_for(element) {
             Some(address) => write!(chain, "{address}").expect("writing to a string does not fail"),
             None => chain.push_str("unknown"),
         }

@@ -21,15 +21,15 @@ use tokio::time::timeout_at;
 
 use crate::{
     OpenGatewayError,
-    connect::Connect,
-    error::Failure,
+    connect::Connector,
+    error::ForwardError,
     health::{self, Watch},
     hop_by_hop,
-    outgoing::{self, Kept, Outgoing, Sent},
-    response_body::{AnswerBody, Lease},
+    request_body::{BodyProgress, RequestBody, WaitsFor},
     tunnel::Tunnels,
-    upload::{Progress, Upload, Waits},
     upstream::{Sender, Upstream},
+    upstream_body::{ConnectionInUse, UpstreamBody},
+    upstream_request::{self, ClientConnection, RequestRemainder, UpstreamRequest},
     upstreams::Upstreams,
 };
 
@@ -61,9 +61,9 @@ impl Gateway {
         settings: GatewaySettings,
         recorders: &Recorders,
     ) -> Result<Self, OpenGatewayError> {
-        let connect = Connect::new(&settings)?;
+        let connector = Connector::new(&settings)?;
         let upstream = |url: &UpstreamUrl| {
-            Upstream::new(url.clone(), connect.clone(), settings.keep_alive, &recorders.upstream)
+            Upstream::new(url.clone(), connector.clone(), settings.keep_alive, &recorders.upstream)
         };
         let upstreams = settings.upstreams.iter().map(upstream).collect();
         Ok(Self {
@@ -81,7 +81,7 @@ impl Gateway {
         self.inner.settings.doors
     }
 
-    /// Waits until all that followed upgrades has ended, for `grace` at most; then cuts off what is
+    /// WaitsFor until all that followed upgrades has ended, for `grace` at most; then cuts off what is
     /// left, and says how many those were.
     pub async fn finish(&self, grace: Duration) -> usize {
         self.inner.tunnels.finish(grace).await
@@ -93,16 +93,17 @@ impl Gateway {
     /// When it cannot be handed on, or nobody answers it.
     pub async fn forward(
         &self,
-        sent: Sent,
+        sent: ClientConnection,
         head: Parts,
         body: Body,
-    ) -> Result<Response<AnswerBody>, Problem> {
+    ) -> Result<Response<UpstreamBody>, Problem> {
         let settings = &self.inner.settings;
-        outgoing::require_forwardable(&head.method)?;
+        upstream_request::require_forwardable(&head.method)?;
         let (upload, progress) =
-            Upload::new(body, head.headers.contains_key(EXPECT), Instant::now());
-        let outgoing = Outgoing::new(head, upload, sent, settings.host, settings.via.as_ref())?;
-        self.ask_somebody(outgoing, progress).await.map_err(|failure| {
+            RequestBody::new(body, head.headers.contains_key(EXPECT), Instant::now());
+        let outgoing =
+            UpstreamRequest::new(head, upload, sent, settings.host, settings.via.as_ref())?;
+        self.try_upstreams(outgoing, progress).await.map_err(|failure| {
             tracing::debug!(
                 error = &failure as &dyn std::error::Error,
                 "a request could not be handed on"
@@ -132,14 +133,14 @@ impl Gateway {
         }
     }
 
-    async fn ask_somebody(
+    async fn try_upstreams(
         &self,
-        mut outgoing: Outgoing,
-        progress: Option<Arc<Progress>>,
-    ) -> Result<Response<AnswerBody>, Failure> {
+        mut outgoing: UpstreamRequest,
+        progress: Option<Arc<BodyProgress>>,
+    ) -> Result<Response<UpstreamBody>, ForwardError> {
         let Inner { settings, upstreams, .. } = &*self.inner;
         let mut tried: SmallVec<[Arc<Upstream>; 2]> = SmallVec::new();
-        let mut failure = Failure::NoneIsWell;
+        let mut failure = ForwardError::NoHealthyUpstream;
         while let Some(upstream) = upstreams.choose(&tried) {
             match self.ask(upstream, outgoing, progress.as_ref()).await {
                 Ok(response) => return Ok(response),
@@ -152,7 +153,7 @@ impl Gateway {
                     outgoing = *unsent;
                 }
             }
-            upstreams.could_not_connect(upstream, settings.away_for);
+            upstreams.mark_unreachable(upstream, settings.away_for);
             tried.push(Arc::clone(upstream));
         }
         Err(failure)
@@ -162,10 +163,10 @@ impl Gateway {
     async fn ask(
         &self,
         upstream: &Arc<Upstream>,
-        mut outgoing: Outgoing,
-        progress: Option<&Arc<Progress>>,
-    ) -> Result<Response<AnswerBody>, (Failure, Option<Box<Outgoing>>)> {
-        let in_flight = upstream.begin();
+        mut outgoing: UpstreamRequest,
+        progress: Option<&Arc<BodyProgress>>,
+    ) -> Result<Response<UpstreamBody>, (ForwardError, Option<Box<UpstreamRequest>>)> {
+        let in_flight = upstream.start_request();
         let upgrades = outgoing.wants_upgrade() && upstream.can_upgrade();
         if !upgrades {
             // A server may ignore that it is asked for an upgrade, and one that speaks HTTP/2
@@ -184,10 +185,12 @@ impl Gateway {
             };
             let mut sender = match connected {
                 Ok(sender) => sender,
-                Err(error) => return Err((Failure::Unconnected(error), Some(Box::new(outgoing)))),
+                Err(error) => {
+                    return Err((ForwardError::NotConnected(error), Some(Box::new(outgoing))));
+                }
             };
             if !was_free {
-                upstream.is_back();
+                upstream.stop_avoiding();
             }
             let url = upstream.url();
             let handed_on = Instant::now();
@@ -198,7 +201,7 @@ impl Gateway {
             match self.send(&mut sender, request, progress).await {
                 Ok(response) => {
                     upstream.recorder().responded(response.status().as_u16(), handed_on.elapsed());
-                    let lease = Lease { in_flight, sender };
+                    let lease = ConnectionInUse { in_flight, sender };
                     return self
                         .receive(response, lease, kept, progress.cloned())
                         .map_err(|failure| (failure, None));
@@ -220,8 +223,8 @@ impl Gateway {
     async fn send(
         &self,
         sender: &mut Sender,
-        request: Request<Upload>,
-        progress: Option<&Arc<Progress>>,
+        request: Request<RequestBody>,
+        progress: Option<&Arc<BodyProgress>>,
     ) -> Result<Response<Incoming>, Unanswered> {
         match sender {
             Sender::Http1(connection) => {
@@ -233,8 +236,8 @@ impl Gateway {
 
     async fn wait(
         &self,
-        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
-        progress: Option<&Arc<Progress>>,
+        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+        progress: Option<&Arc<BodyProgress>>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let GatewaySettings { response_timeout, idle_timeout, .. } = self.inner.settings;
         let mut answer = std::pin::pin!(answer);
@@ -245,11 +248,11 @@ impl Gateway {
                 Ok(Err(mut error)) => {
                     let unsent = error.take_message();
                     let broke_off =
-                        progress.is_some_and(|progress| progress.standing().0 == Waits::BrokenOff);
+                        progress.is_some_and(|progress| progress.standing().0 == WaitsFor::Aborted);
                     let failure = if broke_off {
-                        Failure::ClientBrokeOff
+                        ForwardError::ClientAborted
                     } else {
-                        Failure::Broke(error.into_error())
+                        ForwardError::ConnectionBroke(error.into_error())
                     };
                     return Err(Unanswered { failure, unsent });
                 }
@@ -257,12 +260,12 @@ impl Gateway {
                     // The upstream's time begins anew with whatever it is given, and stands still
                     // while it waits for the client.
                     let (late, until) = match progress.map(|progress| progress.standing()) {
-                        None => return Err(Failure::Late(response_timeout).into()),
-                        Some((Waits::ForClient, since)) => {
-                            (Failure::ClientLate(idle_timeout), since + idle_timeout)
+                        None => return Err(ForwardError::TimedOut(response_timeout).into()),
+                        Some((WaitsFor::Client, since)) => {
+                            (ForwardError::ClientTimedOut(idle_timeout), since + idle_timeout)
                         }
                         Some((_, since)) => {
-                            (Failure::Late(response_timeout), since + response_timeout)
+                            (ForwardError::TimedOut(response_timeout), since + response_timeout)
                         }
                     };
                     if until <= Instant::now() {
@@ -278,10 +281,10 @@ impl Gateway {
     fn receive(
         &self,
         mut response: Response<Incoming>,
-        lease: Lease,
-        kept: Kept,
-        progress: Option<Arc<Progress>>,
-    ) -> Result<Response<AnswerBody>, Failure> {
+        lease: ConnectionInUse,
+        kept: RequestRemainder,
+        progress: Option<Arc<BodyProgress>>,
+    ) -> Result<Response<UpstreamBody>, ForwardError> {
         let Inner { settings, tunnels, .. } = &*self.inner;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = if upgraded { response.headers().get(UPGRADE).cloned() } else { None };
@@ -293,27 +296,27 @@ impl Gateway {
             }
             return Ok(Response::from_parts(
                 head,
-                AnswerBody::new(body, lease, progress, settings.idle_timeout),
+                UpstreamBody::new(body, lease, progress, settings.idle_timeout),
             ));
         }
         let (Some((_, client)), Some(protocol)) = (kept.upgrade, protocol) else {
-            return Err(Failure::Unasked);
+            return Err(ForwardError::UnrequestedUpgrade);
         };
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, protocol);
         tunnels.open(client, upgrade::on(&mut response), lease.in_flight, settings.idle_timeout);
-        Ok(response.map(|_nothing| AnswerBody::none()))
+        Ok(response.map(|_nothing| UpstreamBody::none()))
     }
 }
 
 /// Why a request has no answer, and the request itself if nothing of it was sent.
 struct Unanswered {
-    failure: Failure,
-    unsent: Option<Request<Upload>>,
+    failure: ForwardError,
+    unsent: Option<Request<RequestBody>>,
 }
 
-impl From<Failure> for Unanswered {
-    fn from(failure: Failure) -> Self {
+impl From<ForwardError> for Unanswered {
+    fn from(failure: ForwardError) -> Self {
         Self { failure, unsent: None }
     }
 }

@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use crate::{
-    upload::Upload,
-    upstream::{Condition, Sender, Upstream},
+    request_body::RequestBody,
+    upstream::{Health, Sender, Upstream},
 };
 use sluice_config::gateway::HealthChecks;
 
@@ -59,11 +59,11 @@ async fn check_forever(upstream: Arc<Upstream>, checks: HealthChecks) {
                 Some(why)
             }
         };
-        if good >= checks.healthy_after && upstream.found(Condition::Well) {
+        if good >= checks.healthy_after && upstream.set_health(Health::Healthy) {
             tracing::info!(upstream = %upstream.url(), "an upstream is well again");
         }
         if let Some(why) = why.filter(|_| bad >= checks.unhealthy_after)
-            && upstream.found(Condition::Unwell)
+            && upstream.set_health(Health::Unhealthy)
         {
             tracing::warn!(upstream = %upstream.url(), error = &*why, "an upstream is not well: it gets no requests until it is");
         }
@@ -80,7 +80,7 @@ async fn ask(
         None => Box::pin(upstream.new_connection()).await?,
     };
     let url = upstream.url();
-    let mut request = Request::new(Upload::EMPTY);
+    let mut request = Request::new(RequestBody::EMPTY);
     request.headers_mut().insert(USER_AGENT, NAME);
     let (response, connection) = match sender {
         Sender::Http1(mut connection) => {
@@ -103,7 +103,7 @@ async fn ask(
         frame?;
     }
     if let Some(connection) = connection {
-        upstream.give_back(connection);
+        upstream.release(connection);
     }
     if status.is_success() || status.is_redirection() {
         Ok(())

@@ -28,15 +28,15 @@ mod forwarded;
 mod gateway;
 mod health;
 mod hop_by_hop;
-mod outgoing;
-mod response_body;
+mod request_body;
 mod target;
 mod tunnel;
-mod upload;
 mod upstream;
+mod upstream_body;
+mod upstream_request;
 mod upstreams;
 
 pub use self::{
-    error::OpenGatewayError, gateway::Gateway, health::Watch, outgoing::Sent,
-    response_body::AnswerBody,
+    error::OpenGatewayError, gateway::Gateway, health::Watch, upstream_body::UpstreamBody,
+    upstream_request::ClientConnection,
 };

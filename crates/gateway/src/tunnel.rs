@@ -48,7 +48,7 @@ impl Tunnels {
         let counted = self.recorder.connection_opened(ConnectionKind::WebSocket);
         tokio::spawn(async move {
             tokio::select! {
-                ended = carry(client, upstream, idle_timeout) => if let Err(error) = ended {
+                ended = copy_until_idle(client, upstream, idle_timeout) => if let Err(error) = ended {
                     tracing::debug!(error = &*error, "what followed an upgrade broke off");
                 },
                 _ = ending.wait_for(|ending| *ending) => {}
@@ -57,7 +57,7 @@ impl Tunnels {
         });
     }
 
-    /// Waits until all have ended, for `grace` at most; then ends the others, and says how many
+    /// WaitsFor until all have ended, for `grace` at most; then ends the others, and says how many
     /// those were.
     pub(crate) async fn finish(&self, grace: Duration) -> usize {
         let _ = tokio::time::timeout(grace, self.ending.closed()).await;
@@ -67,15 +67,15 @@ impl Tunnels {
     }
 }
 
-async fn carry(
+async fn copy_until_idle(
     client: OnUpgrade,
     upstream: OnUpgrade,
     idle_timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (client, upstream) = tokio::try_join!(client, upstream)?;
-    let moved = Arc::new(Moved { started: Instant::now(), last_ms: AtomicU64::new(0) });
-    let mut client = Watched { stream: TokioIo::new(client), moved: Arc::clone(&moved) };
-    let mut upstream = Watched { stream: TokioIo::new(upstream), moved: Arc::clone(&moved) };
+    let moved = Arc::new(LastActivity { started: Instant::now(), last_ms: AtomicU64::new(0) });
+    let mut client = ObservedStream { stream: TokioIo::new(client), moved: Arc::clone(&moved) };
+    let mut upstream = ObservedStream { stream: TokioIo::new(upstream), moved: Arc::clone(&moved) };
     let mut quiet = pin!(async {
         loop {
             let until = moved.last() + idle_timeout;
@@ -93,12 +93,12 @@ async fn carry(
 
 /// When something moved last.
 #[derive(Debug)]
-struct Moved {
+struct LastActivity {
     started: Instant,
     last_ms: AtomicU64,
 }
 
-impl Moved {
+impl LastActivity {
     fn last(&self) -> Instant {
         self.started + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
     }
@@ -111,12 +111,12 @@ impl Moved {
 
 /// A stream that notes when something moves.
 #[derive(Debug)]
-struct Watched<S> {
+struct ObservedStream<S> {
     stream: S,
-    moved: Arc<Moved>,
+    moved: Arc<LastActivity>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -130,7 +130,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use sluice_telemetry::{BoundUpstream, UpstreamRecorder};
 
 use crate::{
-    connect::{Connect, ConnectError, Connected, Http1},
-    upload::Upload,
+    connect::{Connected, Connector, Http1},
+    error::ConnectError,
+    request_body::RequestBody,
 };
 use sluice_config::gateway::UpstreamUrl;
 
@@ -31,7 +32,7 @@ const MAX_STREAMS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     url: UpstreamUrl,
-    connect: Connect,
+    connector: Connector,
     /// How long a connection in HTTP/1.1 waits for a request before it is forgotten.
     keep_alive: Duration,
     /// Connections in HTTP/1.1 that wait for a request; the one used last is at the back.
@@ -59,7 +60,7 @@ struct Idle {
 
 #[derive(Debug)]
 struct Shared {
-    sender: http2::SendRequest<Upload>,
+    sender: http2::SendRequest<RequestBody>,
     in_use: Arc<AtomicUsize>,
 }
 
@@ -67,7 +68,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) enum Sender {
     Http1(Http1),
-    Http2(http2::SendRequest<Upload>, InUse),
+    Http2(http2::SendRequest<RequestBody>, InUse),
 }
 
 /// Counts a request for as long as it lives.
@@ -80,9 +81,9 @@ pub(crate) struct InFlight(Arc<Upstream>);
 
 /// What active checks say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Condition {
-    Well = 0,
-    Unwell = 1,
+pub(crate) enum Health {
+    Healthy = 0,
+    Unhealthy = 1,
 }
 
 // === impl Upstream ===
@@ -90,15 +91,15 @@ pub(crate) enum Condition {
 impl Upstream {
     pub(crate) fn new(
         url: UpstreamUrl,
-        connect: Connect,
+        connector: Connector,
         keep_alive: Duration,
         recorder: &UpstreamRecorder,
     ) -> Self {
         Self {
             recorder: recorder.bind(&url.to_string()),
-            speaks_http1: AtomicBool::new(connect.is_surely_http1(&url)),
+            speaks_http1: AtomicBool::new(connector.is_surely_http1(&url)),
             url,
-            connect,
+            connector,
             keep_alive,
             idle: Mutex::default(),
             shared: Mutex::default(),
@@ -106,7 +107,7 @@ impl Upstream {
             in_flight: AtomicUsize::new(0),
             started: Instant::now(),
             away_until_ms: AtomicU64::new(0),
-            condition: AtomicU8::new(Condition::Well as u8),
+            condition: AtomicU8::new(Health::Healthy as u8),
         }
     }
 
@@ -126,36 +127,36 @@ impl Upstream {
     }
 
     /// Counts a request that it is now busy with.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    pub(crate) fn start_request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
     /// Whether active checks say that it is well.
-    pub(crate) fn is_well(&self) -> bool {
-        self.condition.load(Ordering::Relaxed) == Condition::Well as u8
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.condition.load(Ordering::Relaxed) == Health::Healthy as u8
     }
 
     /// Notes what active checks say; whether that is news.
-    pub(crate) fn found(&self, condition: Condition) -> bool {
-        self.recorder.set_healthy(condition == Condition::Well);
+    pub(crate) fn set_health(&self, condition: Health) -> bool {
+        self.recorder.set_healthy(condition == Health::Healthy);
         self.condition.swap(condition as u8, Ordering::Relaxed) != condition as u8
     }
 
     /// For how long it is still to be left alone, since it could not be connected to.
-    pub(crate) fn away_for(&self) -> Duration {
+    pub(crate) fn avoided_for(&self) -> Duration {
         let until = Duration::from_millis(self.away_until_ms.load(Ordering::Relaxed));
         until.saturating_sub(self.started.elapsed())
     }
 
     /// Leaves it alone for as long as there are others.
-    pub(crate) fn leave_alone(&self, time: Duration) {
+    pub(crate) fn avoid_for(&self, time: Duration) {
         let until = u64::try_from((self.started.elapsed() + time).as_millis()).unwrap_or(u64::MAX);
         self.away_until_ms.store(until, Ordering::Relaxed);
     }
 
     /// It can be connected to again.
-    pub(crate) fn is_back(&self) {
+    pub(crate) fn stop_avoiding(&self) {
         self.away_until_ms.store(0, Ordering::Relaxed);
     }
 
@@ -170,7 +171,7 @@ impl Upstream {
     /// A new connection, or one that somebody else has just made.
     pub(crate) async fn new_connection(&self) -> Result<Sender, ConnectError> {
         if self.speaks_http1.load(Ordering::Relaxed) {
-            return self.connect.to(&self.url).await.map(|connected| self.keep(connected));
+            return self.connector.connect(&self.url).await.map(|connected| self.keep(connected));
         }
         let alone = self.connecting.lock().await;
         if let Some(sender) = self.shared_connection() {
@@ -179,39 +180,39 @@ impl Upstream {
         if self.speaks_http1.load(Ordering::Relaxed) {
             drop(alone);
         }
-        self.connect.to(&self.url).await.map(|connected| self.keep(connected))
+        self.connector.connect(&self.url).await.map(|connected| self.keep(connected))
     }
 
     /// Whether it can be asked for an upgrade.
     pub(crate) fn can_upgrade(&self) -> bool {
-        self.connect.can_upgrade()
+        self.connector.can_upgrade()
     }
 
     /// A connection for a request that asks for an upgrade, and will hardly be given back.
     pub(crate) async fn upgradable_connection(&self) -> Result<Sender, ConnectError> {
-        match self.connect.to_http1(&self.url).await? {
+        match self.connector.connect_http1(&self.url).await? {
             Connected::Http1(connection) => Ok(Sender::Http1(connection)),
             other @ Connected::Http2(_) => Ok(self.keep(other)),
         }
     }
 
     /// Takes back a connection whose request is done with.
-    pub(crate) fn give_back(self: &Arc<Self>, mut connection: Http1) {
+    pub(crate) fn release(self: &Arc<Self>, mut connection: Http1) {
         if connection.sender.is_ready() {
-            return self.put_back(connection);
+            return self.push_idle(connection);
         }
         if !connection.sender.is_closed() {
             // It has read the last of the answer, and not yet noticed that this was all.
             let upstream = Arc::clone(self);
             tokio::spawn(async move {
                 if connection.sender.ready().await.is_ok() {
-                    upstream.put_back(connection);
+                    upstream.push_idle(connection);
                 }
             });
         }
     }
 
-    fn put_back(&self, connection: Http1) {
+    fn push_idle(&self, connection: Http1) {
         let now = Instant::now();
         let mut idle = self.idle.lock();
         while idle

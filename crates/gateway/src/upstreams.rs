@@ -34,16 +34,16 @@ impl Upstreams {
         let in_turn =
             (0..self.all.len()).map(|offset| &self.all[(start + offset) % self.all.len()]);
         let candidates = in_turn.filter(|upstream| {
-            upstream.is_well() && !tried.iter().any(|other| Arc::ptr_eq(other, upstream))
+            upstream.is_healthy() && !tried.iter().any(|other| Arc::ptr_eq(other, upstream))
         });
-        candidates.min_by_key(|upstream| (upstream.away_for(), upstream.in_flight()))
+        candidates.min_by_key(|upstream| (upstream.avoided_for(), upstream.in_flight()))
     }
 
     /// Notes that `upstream` could not be connected to.
-    pub(crate) fn could_not_connect(&self, upstream: &Upstream, away_for: Duration) {
+    pub(crate) fn mark_unreachable(&self, upstream: &Upstream, avoided_for: Duration) {
         // Where there is no other, there is nothing to choose.
         if self.all.len() > 1 {
-            upstream.leave_alone(away_for);
+            upstream.avoid_for(avoided_for);
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Reads `192.0.2.1`, `2001:db8::1` and `[2001:db8::1]`, the first and the last also with a port,
-/// which is dropped. IPv4 in IPv6 becomes IPv4.
-pub(super) fn parse(node: &str) -> Option<IpAddr> {
+/// Parses an address as `X-Forwarded-For` and `Forwarded` have it.
+///
+/// Accepts `192.0.2.1`, `2001:db8::1` and `[2001:db8::1]`, the first and the last also with a port,
+/// which is dropped. An IPv4-mapped IPv6 address becomes an IPv4 address.
+#[must_use]
+pub fn parse_address(node: &str) -> Option<IpAddr> {
     let address = if let Some(rest) = node.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
         if !port.is_empty() && !is_port(port.strip_prefix(':')?) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
 
-use crate::identify::address;
+use super::address::parse_address;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -16,7 +16,7 @@ pub(super) fn client_address(
 ) -> IpAddr {
     if headers.contains_key(X_FORWARDED_FOR) {
         first_untrusted(
-            entries(headers, &X_FORWARDED_FOR).map(|entry| address::parse(entry?)),
+            entries(headers, &X_FORWARDED_FOR).map(|entry| parse_address(entry?)),
             peer,
             trusted,
         )
@@ -59,15 +59,18 @@ fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item 
     })
 }
 
-/// The `for` of one element of `Forwarded`; `None` when it has none, or several, or it is no
-/// address.
-fn forwarded_for(element: &str) -> Option<IpAddr> {
+/// Returns the address in the parameter `for` of one element of `Forwarded` (RFC 7239, section 4).
+///
+/// Returns `None` when the element has no `for`, has several, or has one that is not an address,
+/// such as `unknown` or an obfuscated identifier.
+#[must_use]
+pub fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut nodes = element.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         name.trim_ascii().eq_ignore_ascii_case("for").then_some(value.trim_ascii())
     });
     let (node, None) = (nodes.next()?, nodes.next()) else { return None };
-    address::parse(unquoted(node)?)
+    parse_address(unquoted(node)?)
 }
 
 fn unquoted(value: &str) -> Option<&str> {

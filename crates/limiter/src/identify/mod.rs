@@ -55,6 +55,8 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use sluice_core::{Client, Request, RequestError};
 
+pub use address::parse_address;
+pub use forwarded::forwarded_for;
 pub use headers::Headers;
 pub use source::{ClientSource, ClientSourceError};
 

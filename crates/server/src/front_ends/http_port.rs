@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
 use sluice::{Checked, layer::metrics::Traffic};
 use sluice_core::Decision;
-use sluice_gateway::{AnswerBody, Gateway, Sent};
+use sluice_gateway::{ClientConnection, Gateway, UpstreamBody};
 use sluice_http::{
     Handler, Problem, ProblemKind, body, decision,
     traffic::{EndpointLabel, StartedRequest},
@@ -53,7 +53,7 @@ enum Reply {
     /// From Sluice.
     Own(Response),
     /// From an upstream.
-    Upstream(http::Response<AnswerBody>),
+    Upstream(http::Response<UpstreamBody>),
 }
 
 impl Reply {
@@ -114,7 +114,7 @@ impl HttpFrontEnds {
             Reply::Upstream(mut response) => {
                 let status = response.status().as_u16();
                 let unfinished = started.until_body_ends(Arc::clone(traffic), label, status);
-                response.body_mut().record_at_the_end(unfinished);
+                response.body_mut().record_when_finished(unfinished);
                 self.close_when_stopping(version, response.map(Body::new))
             }
         }
@@ -174,9 +174,9 @@ impl HttpFrontEnds {
         body: &mut Body,
         decision: &Decision,
     ) -> Reply {
-        let sent = Sent { peer, trusted: self.inner.services.engine.trusts(peer) };
+        let client = ClientConnection { peer, trusted: self.inner.services.engine.trusts(peer) };
         let head = std::mem::replace(head, Request::new(()).into_parts().0);
-        match gateway.forward(sent, head, std::mem::take(body)).await {
+        match gateway.forward(client, head, std::mem::take(body)).await {
             Ok(mut response) => {
                 gateway.write_limits(decision, response.headers_mut());
                 Reply::Upstream(response)

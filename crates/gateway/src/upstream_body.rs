@@ -13,7 +13,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
-    upload::Progress,
+    request_body::BodyProgress,
     upstream::{InFlight, Sender},
 };
 use sluice_http::traffic::UnfinishedResponse;
@@ -21,30 +21,30 @@ use sluice_http::traffic::UnfinishedResponse;
 /// The body of an answer: read from the upstream only as fast as the client takes it, frame by
 /// frame, trailers too. Dropping it before its end tells the upstream to stop.
 #[derive(Debug)]
-pub struct AnswerBody {
+pub struct UpstreamBody {
     /// `None` for an answer that has no body by its nature.
     body: Option<Incoming>,
     /// What is given back at the end.
-    lease: Option<Lease>,
+    lease: Option<ConnectionInUse>,
     idle: Idle,
-    upload: Option<Arc<Progress>>,
+    upload: Option<Arc<BodyProgress>>,
     sent_bytes: u64,
     exchange: Option<UnfinishedResponse>,
 }
 
 /// What a request holds of an upstream while it is answered.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(crate) struct ConnectionInUse {
     pub(crate) in_flight: InFlight,
     pub(crate) sender: Sender,
 }
 
 /// Why a body ends before its end.
 #[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
+pub enum UpstreamBodyError {
     /// The upstream broke off.
     #[error("the upstream broke off its answer")]
-    BrokenOff(#[from] hyper::Error),
+    Aborted(#[from] hyper::Error),
     /// The upstream is silent.
     #[error("the upstream sent nothing for {0:?} in the middle of its answer")]
     Silent(Duration),
@@ -59,9 +59,9 @@ struct Idle {
     moved: bool,
 }
 
-// === impl AnswerBody ===
+// === impl UpstreamBody ===
 
-impl AnswerBody {
+impl UpstreamBody {
     /// The body of an answer that has none by its nature.
     pub(crate) const fn none() -> Self {
         Self {
@@ -77,8 +77,8 @@ impl AnswerBody {
     /// The body of an answer to a request whose own body has come as far as `upload` says.
     pub(crate) fn new(
         body: Incoming,
-        lease: Lease,
-        upload: Option<Arc<Progress>>,
+        lease: ConnectionInUse,
+        upload: Option<Arc<BodyProgress>>,
         idle_timeout: Duration,
     ) -> Self {
         let idle = Idle::after(idle_timeout);
@@ -97,16 +97,18 @@ impl AnswerBody {
     }
 
     /// Records `exchange` when all is over: at the body's end, or when either side breaks off.
-    pub fn record_at_the_end(&mut self, exchange: UnfinishedResponse) {
+    pub fn record_when_finished(&mut self, exchange: UnfinishedResponse) {
         self.exchange = Some(exchange);
     }
 
     fn end(&mut self) {
-        let Some(Lease { in_flight, sender: Sender::Http1(connection) }) = self.lease.take() else {
+        let Some(ConnectionInUse { in_flight, sender: Sender::Http1(connection) }) =
+            self.lease.take()
+        else {
             return;
         };
         if self.upload.as_ref().is_none_or(|upload| upload.is_over()) {
-            in_flight.upstream().give_back(connection);
+            in_flight.upstream().release(connection);
         } else {
             // It has said all, and does not want the rest of the request.
             connection.cut.abort();
@@ -114,14 +116,14 @@ impl AnswerBody {
     }
 }
 
-impl HttpBody for AnswerBody {
+impl HttpBody for UpstreamBody {
     type Data = Bytes;
-    type Error = AnswerError;
+    type Error = UpstreamBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamBodyError>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         match Pin::new(&mut *body).poll_frame(context) {
@@ -144,7 +146,7 @@ impl HttpBody for AnswerBody {
             Poll::Pending => this.idle.poll_too_long(context).map(|()| {
                 // Nothing that would still come is waited for.
                 this.lease = None;
-                Some(Err(AnswerError::Silent(this.idle.timeout)))
+                Some(Err(UpstreamBodyError::Silent(this.idle.timeout)))
             }),
         }
     }
@@ -158,7 +160,7 @@ impl HttpBody for AnswerBody {
     }
 }
 
-impl Drop for AnswerBody {
+impl Drop for UpstreamBody {
     fn drop(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             exchange

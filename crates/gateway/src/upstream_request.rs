@@ -14,7 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use sluice_telemetry::propagate_trace;
 use tracing::Span;
 
-use crate::{forwarded, hop_by_hop, target, upload::Upload};
+use crate::{forwarded, hop_by_hop, request_body::RequestBody, target};
 use sluice_config::gateway::{HostField, UpstreamUrl};
 use sluice_http::{Problem, ProblemKind};
 
@@ -25,14 +25,14 @@ const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 /// A request that is handed on. What depends on the connection that it goes over is put on at last,
 /// and can be put on anew for another.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
-    request: Request<Upload>,
-    kept: Kept,
+pub(crate) struct UpstreamRequest {
+    request: Request<RequestBody>,
+    kept: RequestRemainder,
 }
 
 /// What stays here of a request that is on its way.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct RequestRemainder {
     target: PathAndQuery,
     /// What the client asked for.
     host: Option<Authority>,
@@ -44,22 +44,22 @@ pub(crate) struct Kept {
 
 /// Who sent the request.
 #[derive(Clone, Copy, Debug)]
-pub struct Sent {
+pub struct ClientConnection {
     /// Who is connected.
     pub peer: IpAddr,
     /// Whether that is a trusted proxy.
     pub trusted: bool,
 }
 
-impl Outgoing {
+impl UpstreamRequest {
     /// What is handed on of the request with this head.
     ///
     /// # Errors
     /// When it cannot be told for whom it is.
     pub(crate) fn new(
         mut head: Parts,
-        body: Upload,
-        sent: Sent,
+        body: RequestBody,
+        sent: ClientConnection,
         host_field: HostField,
         via: Option<&HeaderValue>,
     ) -> Result<Self, Problem> {
@@ -86,7 +86,7 @@ impl Outgoing {
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;
-        Ok(Self { request, kept: Kept { target, host, host_field, says_te, upgrade } })
+        Ok(Self { request, kept: RequestRemainder { target, host, host_field, says_te, upgrade } })
     }
 
     /// Whether the client asks for an upgrade.
@@ -101,7 +101,10 @@ impl Outgoing {
     }
 
     /// For a connection in HTTP/1.1 to `upstream`.
-    pub(crate) fn over_http1(self, upstream: &UpstreamUrl) -> (Request<Upload>, Kept) {
+    pub(crate) fn over_http1(
+        self,
+        upstream: &UpstreamUrl,
+    ) -> (Request<RequestBody>, RequestRemainder) {
         let Self { mut request, kept } = self;
         let host =
             kept.authority(upstream).as_str().parse().expect("an authority can stand in a field");
@@ -125,7 +128,10 @@ impl Outgoing {
     }
 
     /// For a connection in HTTP/2 to `upstream`.
-    pub(crate) fn over_http2(self, upstream: &UpstreamUrl) -> (Request<Upload>, Kept) {
+    pub(crate) fn over_http2(
+        self,
+        upstream: &UpstreamUrl,
+    ) -> (Request<RequestBody>, RequestRemainder) {
         let Self { mut request, kept } = self;
         let uri = Uri::builder()
             .scheme(upstream.scheme().clone())
@@ -143,10 +149,10 @@ impl Outgoing {
     }
 }
 
-impl Kept {
+impl RequestRemainder {
     /// The request once more, which came back without having been sent.
-    pub(crate) const fn with(self, request: Request<Upload>) -> Outgoing {
-        Outgoing { request, kept: self }
+    pub(crate) const fn with(self, request: Request<RequestBody>) -> UpstreamRequest {
+        UpstreamRequest { request, kept: self }
     }
 
     fn authority<'a>(&'a self, upstream: &'a UpstreamUrl) -> &'a Authority {

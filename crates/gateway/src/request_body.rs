@@ -18,18 +18,18 @@ use sluice_http::body;
 
 /// Whom a body waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waits {
+pub(crate) enum WaitsFor {
     /// The client, which has not sent on.
-    ForClient,
+    Client,
     /// The upstream, which has not read on, or has read everything.
-    ForUpstream,
+    Upstream,
     /// Nobody: the client broke off.
-    BrokenOff,
+    Aborted,
 }
 
 /// How far a body has come. Seen by whoever waits for the answer, and by whoever measures.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct BodyProgress {
     started: Instant,
     /// When something moved last, in microseconds since the start.
     moved_us: AtomicU64,
@@ -41,15 +41,15 @@ pub(crate) struct Progress {
 /// A request's body: read from the client only as fast as the upstream takes it, frame by frame,
 /// trailers too.
 #[derive(Debug)]
-pub(crate) struct Upload {
-    body: Option<(Body, Arc<Progress>)>,
+pub(crate) struct RequestBody {
+    body: Option<(Body, Arc<BodyProgress>)>,
     /// Whether the client sends nothing before somebody reads.
     client_waits: bool,
 }
 
-// === impl Progress ===
+// === impl BodyProgress ===
 
-impl Progress {
+impl BodyProgress {
     fn new(started: Instant) -> Self {
         Self {
             started,
@@ -71,20 +71,20 @@ impl Progress {
     }
 
     /// Whom the body waits for, and since when.
-    pub(crate) fn standing(&self) -> (Waits, Instant) {
+    pub(crate) fn standing(&self) -> (WaitsFor, Instant) {
         let waits = match self.waits.load(Ordering::Relaxed) {
-            0 => Waits::ForClient,
-            1 => Waits::ForUpstream,
-            _ => Waits::BrokenOff,
+            0 => WaitsFor::Client,
+            1 => WaitsFor::Upstream,
+            _ => WaitsFor::Aborted,
         };
         (waits, self.started + Duration::from_micros(self.moved_us.load(Ordering::Relaxed)))
     }
 
-    fn now_waits(&self, waits: Waits) {
+    fn now_waits(&self, waits: WaitsFor) {
         let waits = match waits {
-            Waits::ForClient => 0,
-            Waits::ForUpstream => 1,
-            Waits::BrokenOff => 2,
+            WaitsFor::Client => 0,
+            WaitsFor::Upstream => 1,
+            WaitsFor::Aborted => 2,
         };
         self.waits.store(waits, Ordering::Relaxed);
     }
@@ -93,40 +93,44 @@ impl Progress {
         let since_start = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.moved_us.store(since_start, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.now_waits(Waits::ForUpstream);
+        self.now_waits(WaitsFor::Upstream);
     }
 }
 
-// === impl Upload ===
+// === impl RequestBody ===
 
-impl Upload {
+impl RequestBody {
     /// Nothing.
     pub(crate) const EMPTY: Self = Self { body: None, client_waits: false };
 
     /// `body`, and how far it comes; nothing to watch when there is none. Of a client that `waits`
     /// to be told to go on nothing is read before the upstream asks for it.
-    pub(crate) fn new(body: Body, waits: bool, started: Instant) -> (Self, Option<Arc<Progress>>) {
+    pub(crate) fn new(
+        body: Body,
+        waits: bool,
+        started: Instant,
+    ) -> (Self, Option<Arc<BodyProgress>>) {
         if body.is_end_stream() {
             return (Self::EMPTY, None);
         }
-        let progress = Arc::new(Progress::new(started));
+        let progress = Arc::new(BodyProgress::new(started));
         (Self { body: Some((body, Arc::clone(&progress))), client_waits: waits }, Some(progress))
     }
 }
 
-impl Drop for Upload {
+impl Drop for RequestBody {
     /// Reads on, if the upstream did not want all of it: many a client looks at no answer before
     /// all is sent.
     fn drop(&mut self) {
         let Some((body, progress)) = self.body.take() else { return };
         progress.over.store(true, Ordering::Relaxed);
-        if progress.standing().0 != Waits::BrokenOff && !self.client_waits {
+        if progress.standing().0 != WaitsFor::Aborted && !self.client_waits {
             body::discard_later(body);
         }
     }
 }
 
-impl HttpBody for Upload {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -138,12 +142,12 @@ impl HttpBody for Upload {
         let Some((body, progress)) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(context);
         if polled.is_pending() {
-            progress.now_waits(Waits::ForClient);
+            progress.now_waits(WaitsFor::Client);
         }
         let frame = ready!(polled);
         match &frame {
             Some(Ok(frame)) => progress.moved(frame.data_ref().map_or(0, |data| data.len() as u64)),
-            Some(Err(_)) => progress.now_waits(Waits::BrokenOff),
+            Some(Err(_)) => progress.now_waits(WaitsFor::Aborted),
             None => progress.moved(0),
         }
         if frame.is_none() {
