@@ -1,18 +1,21 @@
-//! "ALMA Metrics": the nine panels of the document.
+//! "ALMA Metrics": the nine panels of the seed document.
 
 use crate::{
     layout::{Section, arrange},
     model::{Annotations, Dashboard, Link, Panel, Templating, TimeRange, Unit, Variable},
-    query::Scope,
+    selector::Selector,
 };
 
-/// The dashboard.
+const FLEET: Selector = Selector::JOB;
+
+/// Returns the dashboard.
 #[must_use]
 pub fn dashboard() -> Dashboard {
     Dashboard {
         uid: "alma-metrics",
         title: "ALMA Metrics",
-        description: "What applications do and their users see: requests, language models, blueprints, deployments, tools, and what is limited.",
+        description: "What applications do and what their users see: requests, language models, \
+                      blueprints, deployments, tools, and denied requests.",
         tags: vec!["alma"],
         timezone: "browser",
         schema_version: 39,
@@ -31,55 +34,127 @@ pub fn dashboard() -> Dashboard {
 }
 
 fn panels() -> Vec<Panel> {
-    let scope = Scope::JOB;
     vec![
-        Panel::time_series("Request Rate", "Requests answered per second, by endpoint: the pattern that matched, or `other`.")
-            .unit(Unit::RequestsPerSecond)
-            .stacked()
-            .query("{{endpoint}}", format!("sum by (endpoint) ({})", scope.rate("http_requests_total", ""))),
-        Panel::time_series("Response Time", "Half of the requests, 90 and 99 of 100 are answered within these times.")
-            .unit(Unit::Seconds)
-            .query("P50", scope.quantile(0.5, "http_request_duration_seconds", &[]))
-            .query("P90", scope.quantile(0.9, "http_request_duration_seconds", &[]))
-            .query("P99", scope.quantile(0.99, "http_request_duration_seconds", &[])),
-        Panel::time_series("Error Rate", "The share of requests answered with 4xx, of which 429 is a limit's denial, and with 5xx.")
-            .unit(Unit::Share)
-            .query("4xx", scope.share("http_requests_total", r#"status=~"4..""#))
-            .query("5xx", scope.share("http_requests_total", r#"status=~"5..""#)),
-        Panel::time_series("LLM Performance", "How long models generate, and on the right how many tokens a second they read and write.")
-            .unit(Unit::Seconds)
-            .query("P50 {{model}}", scope.quantile(0.5, "llm_generation_duration_seconds", &["model"]))
-            .query("P95 {{model}}", scope.quantile(0.95, "llm_generation_duration_seconds", &["model"]))
-            .query("tokens generated {{model}}", format!("sum by (model) ({})", scope.rate("llm_tokens_generated_total", "")))
-            .on_the_right(Unit::PerSecond)
-            .query("tokens consumed {{model}}", format!("sum by (model) ({})", scope.rate("llm_tokens_consumed_total", "")))
-            .on_the_right(Unit::PerSecond),
-        Panel::time_series(
-            "Blueprint Operations",
-            "Blueprints created, validated and so on, deployments of them, and what validation found wrong.",
-        )
-        .unit(Unit::OperationsPerSecond)
-        .query("{{operation}}", format!("sum by (operation) ({})", scope.rate("blueprint_operations_total", "")))
-        .query("deployment: {{operation}}", format!("sum by (operation) ({})", scope.rate("deployment_operations_total", "")))
-        .query("validation errors", format!("sum({})", scope.rate("blueprint_validation_errors_total", ""))),
-        Panel::time_series("Rate Limit Hits", "Requests denied per second, by endpoint.")
-            .unit(Unit::RequestsPerSecond)
-            .stacked()
-            .query("{{endpoint}}", format!("sum by (endpoint) ({})", scope.rate("rate_limit_hits_total", ""))),
-        Panel::time_series("Active Connections", "Connections open now: those of the replicas, and those that applications report.")
-            .query("{{kind}}", format!("sum by (kind) ({})", scope.series("active_connections", r#"scope="replica""#)))
-            .query("{{kind}}, reported", scope.of_fleets("active_connections", r#"scope="fleet""#, &["kind"])),
-        Panel::bars("Tool Executions", "How often each tool was executed in the time shown; the 15 that were executed most.").query_now(
-            "{{tool_name}}",
-            format!("sort_desc(topk(15, sum by (tool_name) (increase({}[$__range]))))", scope.series("tool_executions_total", "")),
-        ),
-        Panel::time_series("System Health", "Cores in use, database connections, and on the right the memory of all replicas.")
-            .query("CPU, cores", format!("sum({})", scope.rate("process_cpu_seconds_total", "")))
-            .query("DB connections", format!("sum({})", scope.series("database_connections", r#"scope="replica""#)))
-            .query("DB connections, reported", scope.of_fleets("database_connections", r#"scope="fleet""#, &[]))
-            .query("memory", format!("sum({})", scope.series("process_resident_memory_bytes", "")))
-            .on_the_right(Unit::Bytes),
+        request_rate(),
+        response_time(),
+        error_rate(),
+        llm_performance(),
+        blueprint_operations(),
+        rate_limit_hits(),
+        active_connections(),
+        tool_executions(),
+        system_health(),
     ]
+}
+
+fn request_rate() -> Panel {
+    Panel::time_series(
+        "Request Rate",
+        "Requests per second, by endpoint: the pattern that matched the path, or `other`.",
+    )
+    .unit(Unit::RequestsPerSecond)
+    .stacked()
+    .query("{{endpoint}}", sum_of_rate("endpoint", "http_requests_total"))
+}
+
+fn response_time() -> Panel {
+    let quantile = |quantile| FLEET.quantile(quantile, "http_request_duration_seconds", &[]);
+    Panel::time_series(
+        "Response Time",
+        "The times within which 50%, 90% and 99% of the requests get their response.",
+    )
+    .unit(Unit::Seconds)
+    .query("P50", quantile(0.5))
+    .query("P90", quantile(0.9))
+    .query("P99", quantile(0.99))
+}
+
+fn error_rate() -> Panel {
+    Panel::time_series(
+        "Error Rate",
+        "The share of requests with a 4xx response, which includes the 429 of denied requests, and \
+         with a 5xx response.",
+    )
+    .unit(Unit::Share)
+    .query("4xx", FLEET.share("http_requests_total", r#"status=~"4..""#))
+    .query("5xx", FLEET.share("http_requests_total", r#"status=~"5..""#))
+}
+
+fn llm_performance() -> Panel {
+    let quantile =
+        |quantile| FLEET.quantile(quantile, "llm_generation_duration_seconds", &["model"]);
+    Panel::time_series(
+        "LLM Performance",
+        "The time that models take to generate and, on the right axis, the tokens per second that \
+         they generate and consume.",
+    )
+    .unit(Unit::Seconds)
+    .query("P50 {{model}}", quantile(0.5))
+    .query("P95 {{model}}", quantile(0.95))
+    .query("tokens generated {{model}}", sum_of_rate("model", "llm_tokens_generated_total"))
+    .on_the_right(Unit::PerSecond)
+    .query("tokens consumed {{model}}", sum_of_rate("model", "llm_tokens_consumed_total"))
+    .on_the_right(Unit::PerSecond)
+}
+
+fn blueprint_operations() -> Panel {
+    let errors = FLEET.rate("blueprint_validation_errors_total", "");
+    Panel::time_series(
+        "Blueprint Operations",
+        "Operations on blueprints and deployments per second, and errors that validation finds.",
+    )
+    .unit(Unit::OperationsPerSecond)
+    .query("{{operation}}", sum_of_rate("operation", "blueprint_operations_total"))
+    .query("deployment: {{operation}}", sum_of_rate("operation", "deployment_operations_total"))
+    .query("validation errors", format!("sum({errors})"))
+}
+
+fn rate_limit_hits() -> Panel {
+    Panel::time_series("Rate Limit Hits", "Denied requests per second, by endpoint.")
+        .unit(Unit::RequestsPerSecond)
+        .stacked()
+        .query("{{endpoint}}", sum_of_rate("endpoint", "rate_limit_hits_total"))
+}
+
+fn active_connections() -> Panel {
+    let own = FLEET.series("active_connections", r#"scope="replica""#);
+    let reported = FLEET.sum_of_fleets("active_connections", r#"scope="fleet""#, &["kind"]);
+    Panel::time_series(
+        "Active Connections",
+        "Open connections: those of the replicas, and those that applications report.",
+    )
+    .query("{{kind}}", format!("sum by (kind) ({own})"))
+    .query("{{kind}}, reported", reported)
+}
+
+fn tool_executions() -> Panel {
+    let executions = FLEET.series("tool_executions_total", "");
+    let increase = format!("sum by (tool_name) (increase({executions}[$__range]))");
+    Panel::bars(
+        "Tool Executions",
+        "The number of executions in the time range, for the 15 tools with the most executions.",
+    )
+    .query_now("{{tool_name}}", format!("sort_desc(topk(15, {increase}))"))
+}
+
+fn system_health() -> Panel {
+    let sum = |series: String| format!("sum({series})");
+    let own = FLEET.series("database_connections", r#"scope="replica""#);
+    let reported = FLEET.sum_of_fleets("database_connections", r#"scope="fleet""#, &[]);
+    Panel::time_series(
+        "System Health",
+        "CPU cores in use, database connections and, on the right axis, the memory of all \
+         replicas.",
+    )
+    .query("CPU, cores", sum(FLEET.rate("process_cpu_seconds_total", "")))
+    .query("DB connections", sum(own))
+    .query("DB connections, reported", reported)
+    .query("memory", sum(FLEET.series("process_resident_memory_bytes", "")))
+    .on_the_right(Unit::Bytes)
+}
+
+fn sum_of_rate(label: &str, counter: &str) -> String {
+    format!("sum by ({label}) ({})", FLEET.rate(counter, ""))
 }
 
 #[cfg(test)]
@@ -87,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documents_nine_panels_are_there_in_its_order() {
+    fn the_panels_are_those_of_the_seed_document_in_its_order() {
         let titles: Vec<_> = dashboard().panels.iter().map(|panel| panel.title).collect();
         let document = [
             "Request Rate",

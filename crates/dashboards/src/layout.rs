@@ -1,10 +1,10 @@
-//! Where panels stand: left to right in the order they are written, in Grafana's 24 columns.
+//! The positions of panels: from left to right in the order of the code, in Grafana's 24 columns.
 
 use crate::model::{GridPos, Panel};
 
 const COLUMNS: u32 = 24;
 
-/// Panels of one size, under a heading of their own unless it is empty.
+/// Panels of one size, below a heading. An empty heading is not shown.
 #[derive(Debug)]
 pub(crate) struct Section {
     pub(crate) heading: &'static str,
@@ -13,7 +13,7 @@ pub(crate) struct Section {
     pub(crate) panels: Vec<Panel>,
 }
 
-/// Gives every panel its place, and a number that stays the same as long as the order does.
+/// Gives every panel a position, and an id that stays the same until the order changes.
 pub(crate) fn arrange(sections: Vec<Section>) -> Vec<Panel> {
     let mut placed: Vec<Panel> = Vec::new();
     let mut y = 0;
@@ -23,16 +23,16 @@ pub(crate) fn arrange(sections: Vec<Section>) -> Vec<Panel> {
             y += 1;
         }
         let mut x = 0;
-        let mut open = false;
+        let mut row_has_panels = false;
         for panel in panels {
             if x + width > COLUMNS {
                 (x, y) = (0, y + height);
             }
             placed.push(panel.at(GridPos { x, y, w: width, h: height }));
             x += width;
-            open = true;
+            row_has_panels = true;
         }
-        y += if open { height } else { 0 };
+        y += if row_has_panels { height } else { 0 };
     }
     for (id, panel) in (1..).zip(&mut placed) {
         panel.id = id;
@@ -53,7 +53,7 @@ mod tests {
         }
     }
 
-    fn places(sections: Vec<Section>) -> Vec<(u32, u32, u32)> {
+    fn positions(sections: Vec<Section>) -> Vec<(u32, u32, u32)> {
         arrange(sections)
             .iter()
             .map(|panel| (panel.id, panel.grid_pos.x, panel.grid_pos.y))
@@ -61,17 +61,17 @@ mod tests {
     }
 
     #[test]
-    fn panels_stand_beside_each_other_as_long_as_there_is_room() {
+    fn panels_are_beside_each_other_until_the_row_is_full() {
         assert_eq!(
-            places(vec![section("", 8, 5, 4)]),
+            positions(vec![section("", 8, 5, 4)]),
             [(1, 0, 0), (2, 8, 0), (3, 16, 0), (4, 0, 5)]
         );
     }
 
     #[test]
-    fn a_heading_has_a_line_of_its_own() {
+    fn a_heading_takes_one_line() {
         assert_eq!(
-            places(vec![section("one", 12, 5, 1), section("two", 12, 5, 1)]),
+            positions(vec![section("one", 12, 5, 1), section("two", 12, 5, 1)]),
             [(1, 0, 0), (2, 0, 1), (3, 0, 6), (4, 0, 7)]
         );
     }

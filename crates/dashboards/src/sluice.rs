@@ -1,21 +1,22 @@
-//! "Sluice": how the limiter itself does.
+//! "Sluice": the state of the limiter itself.
 
 use crate::{
     layout::{Section, arrange},
     model::{Annotations, Dashboard, Link, Panel, Templating, TimeRange, Unit, Variable},
-    query::Scope,
+    selector::Selector,
 };
 
-const FLEET: Scope = Scope::JOB;
-const CHOSEN: Scope = Scope::INSTANCE;
+const FLEET: Selector = Selector::JOB;
+const SELECTED: Selector = Selector::INSTANCE;
 
-/// The dashboard.
+/// Returns the dashboard.
 #[must_use]
 pub fn dashboard() -> Dashboard {
     Dashboard {
         uid: "sluice",
         title: "Sluice",
-        description: "How the limiter itself does: its decisions, the time they take, its store, its replicas and their configuration.",
+        description: "The state of the limiter itself: its decisions, their latency, its store, \
+                      its replicas and their configuration.",
         tags: vec!["sluice"],
         timezone: "browser",
         schema_version: 39,
@@ -34,41 +35,53 @@ pub fn dashboard() -> Dashboard {
         annotations: Annotations::default(),
         links: vec![Link::to_tagged("ALMA Metrics", "alma")],
         panels: arrange(vec![
-            Section { heading: "At a glance", width: 4, height: 4, panels: glance() },
+            Section { heading: "Overview", width: 4, height: 4, panels: overview() },
             Section { heading: "Decisions", width: 12, height: 8, panels: decisions() },
-            Section { heading: "Time to a decision", width: 12, height: 8, panels: latency() },
+            Section { heading: "Latency of checks", width: 12, height: 8, panels: latency() },
             Section { heading: "Store", width: 8, height: 8, panels: store() },
             Section { heading: "Replicas", width: 8, height: 8, panels: replicas() },
         ]),
     }
 }
 
-fn glance() -> Vec<Panel> {
+fn overview() -> Vec<Panel> {
+    let not_closed = SELECTED.series("sluice_store_breaker_state", r#"state!="closed""#);
     vec![
-        Panel::stat("Decisions", "Decisions per second; a check of several limits counts once for each.")
-            .unit(Unit::OperationsPerSecond)
-            .query("", format!("sum({})", CHOSEN.rate("sluice_decisions_total", ""))),
-        Panel::stat("Denied", "The share of decisions that deny.")
+        Panel::stat(
+            "Decisions",
+            "Decisions per second. A check of several limits counts once for each of them.",
+        )
+        .unit(Unit::OperationsPerSecond)
+        .query("", format!("sum({})", SELECTED.rate("sluice_decisions_total", ""))),
+        Panel::stat("Denied", "The share of decisions that deny the request.")
             .unit(Unit::Share)
             .decimals(1)
-            .query("", CHOSEN.share("sluice_decisions_total", r#"outcome="denied""#)),
-        Panel::stat("Check, P99", "99 of 100 checks are decided within this time.")
+            .query("", SELECTED.share("sluice_decisions_total", r#"outcome="denied""#)),
+        Panel::stat("Check latency, P99", "The time within which 99% of the checks are decided.")
             .unit(Unit::Seconds)
             .thresholds(&[(0.005, "yellow"), (0.01, "red")])
-            .query("", CHOSEN.quantile(0.99, "sluice_check_duration_seconds", &[])),
-        Panel::stat("Decided without the store", "The share of decisions that a replica took alone, since the store could not be asked.")
-            .unit(Unit::Share)
-            .decimals(1)
-            .thresholds(&[(0.001, "yellow"), (0.01, "red")])
-            .query("", CHOSEN.share("sluice_decisions_total", r#"source="local""#)),
+            .query("", SELECTED.quantile(0.99, "sluice_check_duration_seconds", &[])),
         Panel::stat(
-            "Replicas without store",
-            "Replicas whose breaker is not closed: they do not ask the store, or are about to try it again.",
+            "Decided locally",
+            "The share of decisions that a replica made alone, because the store was not \
+             available.",
+        )
+        .unit(Unit::Share)
+        .decimals(1)
+        .thresholds(&[(0.001, "yellow"), (0.01, "red")])
+        .query("", SELECTED.share("sluice_decisions_total", r#"source="local""#)),
+        Panel::stat(
+            "Replicas without a store",
+            "The number of replicas whose circuit breaker is open or half open, so that they \
+             decide locally.",
         )
         .thresholds(&[(1.0, "red")])
-        .query("", format!("sum({})", CHOSEN.series("sluice_store_breaker_state", r#"state!="closed""#))),
-        Panel::stat("Replicas", "Replicas of the fleet that are alive, as they know of each other.")
-            .query("", FLEET.of_fleets("sluice_replicas_live", "", &[])),
+        .query("", format!("sum({not_closed})")),
+        Panel::stat(
+            "Live replicas",
+            "The number of live replicas in the fleet, as the replicas report it.",
+        )
+        .query("", FLEET.sum_of_fleets("sluice_replicas_live", "", &[])),
     ]
 }
 
@@ -76,129 +89,192 @@ fn decisions() -> Vec<Panel> {
     let by_limit = |outcome: &str| {
         format!(
             "topk(10, sum by (limit) ({}))",
-            CHOSEN.rate("sluice_decisions_total", &format!(r#"outcome="{outcome}""#))
+            SELECTED.rate("sluice_decisions_total", &format!(r#"outcome="{outcome}""#))
         )
     };
     vec![
-        Panel::time_series("Decisions by outcome", "What the limits said.")
+        Panel::time_series("Decisions by outcome", "Decisions per second, by outcome.")
             .unit(Unit::OperationsPerSecond)
             .stacked()
-            .query("{{outcome}}", format!("sum by (outcome) ({})", CHOSEN.rate("sluice_decisions_total", ""))),
+            .query("{{outcome}}", sum_of_rate("outcome", "sluice_decisions_total")),
         Panel::time_series(
             "Decisions by source",
-            "Who said it: the store, a lease or a known denial in the replica, or the replica alone while the store was away.",
+            "Decisions per second, by where they were made: in the store, or in a replica alone \
+             while the store was not available.",
         )
         .unit(Unit::OperationsPerSecond)
         .stacked()
-        .query("{{source}}", format!("sum by (source) ({})", CHOSEN.rate("sluice_decisions_total", ""))),
-        Panel::time_series("Denials by limit", "The ten limits that deny most.")
-            .unit(Unit::OperationsPerSecond)
-            .query("{{limit}}", by_limit("denied")),
-        Panel::time_series("Denials in shadow mode, by limit", "The ten limits that would deny most if they were enforced.")
-            .unit(Unit::OperationsPerSecond)
-            .query("{{limit}}", by_limit("shadow_denied")),
+        .query("{{source}}", sum_of_rate("source", "sluice_decisions_total")),
+        Panel::time_series(
+            "Denials by limit",
+            "Denials per second of the ten limits with the most.",
+        )
+        .unit(Unit::OperationsPerSecond)
+        .query("{{limit}}", by_limit("denied")),
+        Panel::time_series(
+            "Denials in shadow mode, by limit",
+            "Decisions per second that would deny if the limit were enforced, of the ten limits \
+             with the most.",
+        )
+        .unit(Unit::OperationsPerSecond)
+        .query("{{limit}}", by_limit("shadow_denied")),
     ]
 }
 
 fn latency() -> Vec<Panel> {
+    let quantile =
+        |quantile, by: &[&str]| SELECTED.quantile(quantile, "sluice_check_duration_seconds", by);
     vec![
         Panel::time_series(
-            "Check",
-            "Half of the checks, 99 of 100 and 999 of 1,000 are decided within these times.",
+            "Check latency",
+            "The times within which 50%, 99% and 99.9% of the checks are decided.",
         )
         .unit(Unit::Seconds)
-        .query("P50", CHOSEN.quantile(0.5, "sluice_check_duration_seconds", &[]))
-        .query("P99", CHOSEN.quantile(0.99, "sluice_check_duration_seconds", &[]))
-        .query("P99.9", CHOSEN.quantile(0.999, "sluice_check_duration_seconds", &[])),
+        .query("P50", quantile(0.5, &[]))
+        .query("P99", quantile(0.99, &[]))
+        .query("P99.9", quantile(0.999, &[])),
         Panel::time_series(
-            "Check by source, P99",
-            "99 of 100 checks are decided within this time, by who decided.",
+            "Check latency by source, P99",
+            "The time within which 99% of the checks are decided, by where they are decided.",
         )
         .unit(Unit::Seconds)
-        .query("{{source}}", CHOSEN.quantile(0.99, "sluice_check_duration_seconds", &["source"])),
+        .query("{{source}}", quantile(0.99, &["source"])),
     ]
 }
 
 fn store() -> Vec<Panel> {
-    let state = |state: &str| {
-        format!(
-            "max by (instance) ({})",
-            CHOSEN.series("sluice_store_breaker_state", &format!(r#"state="{state}""#))
-        )
-    };
-    let trips = CHOSEN.rate("sluice_store_batch_checks_count", "");
     vec![
-        Panel::time_series("Round trips", "Calls to the store per second, by result.")
+        Panel::time_series("Round trips", "Round trips to the store per second, by result.")
             .unit(Unit::OperationsPerSecond)
             .stacked()
-            .query("{{result}}", format!("sum by (result) ({})", CHOSEN.rate("sluice_store_round_trips_total", ""))),
-        Panel::time_series("Round trip", "Half of the calls, and 99 of 100, are answered within these times.")
-            .unit(Unit::Seconds)
-            .query("P50", CHOSEN.quantile(0.5, "sluice_store_round_trip_duration_seconds", &[]))
-            .query("P99", CHOSEN.quantile(0.99, "sluice_store_round_trip_duration_seconds", &[])),
-        Panel::time_series(
-            "Checks in a round trip",
-            "Checks that arrive while a call is under way share the next one: more of them under load.",
-        )
-        .query("mean", format!("sum({}) / sum({trips})", CHOSEN.rate("sluice_store_batch_checks_sum", "")))
-        .query("P99", CHOSEN.quantile(0.99, "sluice_store_batch_checks", &[])),
-        Panel::time_series("Errors", "What went wrong with the store, per second.")
+            .query("{{result}}", sum_of_rate("result", "sluice_store_round_trips_total")),
+        round_trip_latency(),
+        checks_per_round_trip(),
+        Panel::time_series("Store errors", "Errors of the store per second, by kind.")
             .unit(Unit::PerSecond)
-            .query("{{kind}}", format!("sum by (kind) ({})", CHOSEN.rate("sluice_store_errors_total", ""))),
-        Panel::states(
-            "Breaker",
-            "Whether a replica asks the store: closed, it does; open, it leaves the store alone; half open, it tries with one check.",
-        )
-        .words(&[("0", "closed", "green"), ("1", "half open", "yellow"), ("2", "open", "red")])
-        .query("{{instance}}", format!("{} + 2 * {}", state("half_open"), state("open"))),
-        Panel::time_series("Connections", "Open connections to the store, by replica.")
-            .query("{{instance}}", format!("sum by (instance) ({})", CHOSEN.series("database_connections", r#"scope="replica""#))),
+            .query("{{kind}}", sum_of_rate("kind", "sluice_store_errors_total")),
+        circuit_breaker(),
+        Panel::time_series("Connections", "Open connections to the store, by replica.").query(
+            "{{instance}}",
+            sum_by_instance(&SELECTED.series("database_connections", r#"scope="replica""#)),
+        ),
         Panel::time_series(
-            "Owed buckets",
-            "Buckets that are to be charged for what was admitted while the store was away, by replica: none, some seconds after it is back.",
+            "Buckets to charge",
+            "Buckets that are still to be charged for tokens admitted while the store was not \
+             available, by replica. The number returns to 0 some seconds after the store is back.",
         )
-        .query("{{instance}}", format!("sum by (instance) ({})", CHOSEN.series("sluice_store_owed_buckets", ""))),
-        Panel::time_series(
-            "Tokens of an outage",
-            "What was admitted while the store was away, per second: charged to its buckets afterwards, or dropped, and so admitted beyond the limits.",
-        )
-        .unit(Unit::PerSecond)
-        .query("charged", format!("sum({})", CHOSEN.rate("sluice_store_charged_tokens_total", "")))
-        .query("dropped", format!("sum({})", CHOSEN.rate("sluice_store_dropped_tokens_total", ""))),
+        .query("{{instance}}", sum_by_instance(&SELECTED.series("sluice_store_owed_buckets", ""))),
+        tokens_admitted_in_outages(),
     ]
 }
 
+fn round_trip_latency() -> Panel {
+    let quantile =
+        |quantile| SELECTED.quantile(quantile, "sluice_store_round_trip_duration_seconds", &[]);
+    Panel::time_series(
+        "Round trip latency",
+        "The times within which 50% and 99% of the round trips finish.",
+    )
+    .unit(Unit::Seconds)
+    .query("P50", quantile(0.5))
+    .query("P99", quantile(0.99))
+}
+
+fn checks_per_round_trip() -> Panel {
+    let checks = SELECTED.rate("sluice_store_batch_checks_sum", "");
+    let round_trips = SELECTED.rate("sluice_store_batch_checks_count", "");
+    Panel::time_series(
+        "Checks per round trip",
+        "Checks that arrive during a round trip share the next one, so this number grows with the \
+         load.",
+    )
+    .query("mean", format!("sum({checks}) / sum({round_trips})"))
+    .query("P99", SELECTED.quantile(0.99, "sluice_store_batch_checks", &[]))
+}
+
+fn circuit_breaker() -> Panel {
+    let state = |state: &str| {
+        format!(
+            "max by (instance) ({})",
+            SELECTED.series("sluice_store_breaker_state", &format!(r#"state="{state}""#))
+        )
+    };
+    Panel::states(
+        "Circuit breaker",
+        "Closed: checks go to the store. Open: no check goes to the store. Half open: one check at \
+         a time goes to the store, to find out whether it is available again.",
+    )
+    .texts(&[("0", "closed", "green"), ("1", "half open", "yellow"), ("2", "open", "red")])
+    .query("{{instance}}", format!("{} + 2 * {}", state("half_open"), state("open")))
+}
+
+fn tokens_admitted_in_outages() -> Panel {
+    let sum_of_rate = |counter| format!("sum({})", SELECTED.rate(counter, ""));
+    Panel::time_series(
+        "Tokens admitted in outages",
+        "Tokens per second that were admitted while the store was not available: those charged to \
+         their buckets afterwards, and those dropped, which exceed the limits.",
+    )
+    .unit(Unit::PerSecond)
+    .query("charged", sum_of_rate("sluice_store_charged_tokens_total"))
+    .query("dropped", sum_of_rate("sluice_store_dropped_tokens_total"))
+}
+
 fn replicas() -> Vec<Panel> {
+    let builds = FLEET.series("sluice_build_info", "");
+    let reloads = SELECTED.series("sluice_config_reloads_total", "");
+    let folded = SELECTED.series("sluice_labels_folded_total", "");
     let by_instance = |series: String| format!("max by (instance) ({series})");
     vec![
         Panel::time_series(
             "Fleet",
-            "Replicas that are alive as they know of each other, and replicas that Prometheus sees: the same number, if all is well.",
+            "Live replicas as the replicas report them, and replicas that Prometheus scrapes. In a \
+             healthy fleet both numbers are equal.",
         )
-        .query("alive", FLEET.of_fleets("sluice_replicas_live", "", &[]))
-        .query("seen", format!("count({})", FLEET.series("sluice_build_info", ""))),
+        .query("live", FLEET.sum_of_fleets("sluice_replicas_live", "", &[]))
+        .query("scraped", format!("count({builds})")),
         Panel::table(
             "Versions",
-            "What the replicas were built from.",
+            "The versions and revisions that the replicas were built from.",
             &[("Value", "Replicas"), ("version", "Version"), ("revision", "Revision")],
         )
-        .query_now("", format!("count by (version, revision) ({})", FLEET.series("sluice_build_info", ""))),
+        .query_now("", format!("count by (version, revision) ({builds})")),
         Panel::time_series(
-            "Changes of the configuration",
-            "Changed files that were put into force, and those that were refused, in five minutes.",
+            "Configuration reloads",
+            "Reloads of a changed configuration in five minutes: those applied, and those refused \
+             because the configuration was invalid.",
         )
-        .query("{{result}}", format!("sum by (result) (increase({}[5m]))", CHOSEN.series("sluice_config_reloads_total", ""))),
-        Panel::time_series("CPU", "Cores in use, by replica.")
-            .query("{{instance}}", by_instance(CHOSEN.rate("process_cpu_seconds_total", ""))),
-        Panel::time_series("Memory", "Resident memory, by replica.")
-            .unit(Unit::Bytes)
-            .query("{{instance}}", by_instance(CHOSEN.series("process_resident_memory_bytes", ""))),
-        Panel::time_series("Open files", "File descriptors in use, sockets included, by replica.")
-            .query("{{instance}}", by_instance(CHOSEN.series("process_open_fds", ""))),
-        Panel::time_series("Uptime", "Time since the start, by replica.")
+        .query("{{result}}", format!("sum by (result) (increase({reloads}[5m]))")),
+        Panel::time_series("CPU", "CPU cores in use, by replica.")
+            .query("{{instance}}", by_instance(SELECTED.rate("process_cpu_seconds_total", ""))),
+        Panel::time_series("Memory", "Resident memory, by replica.").unit(Unit::Bytes).query(
+            "{{instance}}",
+            by_instance(SELECTED.series("process_resident_memory_bytes", "")),
+        ),
+        Panel::time_series("Open files", "Open file descriptors, sockets included, by replica.")
+            .query("{{instance}}", by_instance(SELECTED.series("process_open_fds", ""))),
+        Panel::time_series("Uptime", "The time since the start, by replica.")
             .unit(Unit::Seconds)
-            .query("{{instance}}", format!("time() - {}", by_instance(CHOSEN.series("process_start_time_seconds", "")))),
-        Panel::time_series("Values without room", "Values of labels that were counted as `other`, in an hour.")
-            .query("{{label}}", format!("sum by (label) (increase({}[1h]))", CHOSEN.series("sluice_labels_folded_total", ""))),
+            .query(
+                "{{instance}}",
+                format!(
+                    "time() - {}",
+                    by_instance(SELECTED.series("process_start_time_seconds", ""))
+                ),
+            ),
+        Panel::time_series(
+            "Replaced label values",
+            "Label values that were counted as `other` in an hour, because their label had reached \
+             its cap.",
+        )
+        .query("{{label}}", format!("sum by (label) (increase({folded}[1h]))")),
     ]
+}
+
+fn sum_of_rate(label: &str, counter: &str) -> String {
+    format!("sum by ({label}) ({})", SELECTED.rate(counter, ""))
+}
+
+fn sum_by_instance(series: &str) -> String {
+    format!("sum by (instance) ({series})")
 }

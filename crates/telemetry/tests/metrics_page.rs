@@ -40,16 +40,18 @@ const CHAPTERS: [(&str, &str, &[&str]); 9] = [
 fn page() -> String {
     let mut page = format!(
         "# Metrics\n\n\
-         These are all metrics on `/metrics`, which OTLP receivers get too. This page is generated from the\n\
-         catalogue in `crates/telemetry`: change it there.\n\n\
-         A label whose values are names from the configuration or from an application keeps a limited number of\n\
-         them. Further names become `{OTHER}`, and are counted in `sluice_labels_folded_total`. No metric has more\n\
-         than {MAX_SERIES} series: further label combinations are added to one series, which has the label\n\
+         These are all metrics on `/metrics`, which OTLP receivers get too. This page is\n\
+         generated from the catalogue in `crates/telemetry`: change it there.\n\n\
+         A label whose values are names from the configuration or from an application keeps a\n\
+         limited number of them. Further names become `{OTHER}`, and are counted in\n\
+         `sluice_labels_folded_total`. No metric has more than {MAX_SERIES} series: further label\n\
+         combinations are added to one series, which has the label\n\
          `otel_metric_overflow=\"true\"`. Labels never contain clients or raw paths.\n\n\
-         Counters start at 0 when a replica restarts; `rate()` and `increase()` take this into account. Totals that\n\
-         survive a restart are on `/monitoring`. The store keeps `active_deployments`, `blueprint_resources_count`,\n\
-         `cache_hit_rate`, and every series with `scope=\"fleet\"`: all replicas report the same value, so use `max`\n\
-         on them, not `sum`.\n"
+         Counters start at 0 when a replica restarts; `rate()` and `increase()` take this into\n\
+         account. Totals that survive a restart are on `/monitoring`. The store keeps\n\
+         `active_deployments`, `blueprint_resources_count`, `cache_hit_rate`, and every series\n\
+         with `scope=\"fleet\"`: all replicas report the same value, so use `max` on them, not\n\
+         `sum`.\n"
     );
     let mut listed = 0;
     for (title, text, prefixes) in CHAPTERS {
@@ -72,20 +74,32 @@ fn page() -> String {
     write!(
         page,
         "\n## Custom metrics\n\n\
-         The configuration can declare up to {MAX_CUSTOM_METRICS} metrics, each with up to {MAX_CUSTOM_LABELS} labels.\n\
-         Applications then report their values at `POST /v1/events`:\n\n\
+         The configuration can declare up to {MAX_CUSTOM_METRICS} metrics, each with up to\n\
+         {MAX_CUSTOM_LABELS} labels. Applications then report values at `POST /v1/events`:\n\n\
          ```yaml\n\
          metrics:\n  \
            custom:\n    \
-             - {{ name: my_feature_total, kind: counter, labels: [operation], help: How often the feature was used. }}\n    \
+             - name: my_feature_total\n      \
+               kind: counter\n      \
+               labels: [operation]\n      \
+               help: Counts uses of the feature, by operation.\n    \
              - {{ name: queue_depth, kind: gauge, unit: \"{{job}}\" }}\n    \
-             - {{ name: job_seconds, kind: histogram, labels: [job], unit: s, boundaries: [0.5, 1, 5, 30] }}\n\
+             - name: job_seconds\n      \
+               kind: histogram\n      \
+               labels: [job]\n      \
+               unit: s\n      \
+               boundaries: [0.5, 1, 5, 30]\n\
          ```\n\n\
          ```json\n\
-         {{ \"type\": \"counter\", \"name\": \"my_feature_total\", \"labels\": {{ \"operation\": \"export\" }}, \"value\": 1 }}\n\
+         {{\n  \
+           \"type\": \"counter\",\n  \
+           \"name\": \"my_feature_total\",\n  \
+           \"labels\": {{ \"operation\": \"export\" }},\n  \
+           \"value\": 1\n\
+         }}\n\
          ```\n\n\
-         The name of a counter ends in `_total`. A gauge belongs to the fleet: all replicas show the value, whichever\n\
-         of them received it.\n"
+         The name of a counter ends in `_total`. A gauge belongs to the fleet: all replicas show\n\
+         its value, whichever of them received it.\n"
     )
     .unwrap();
     page

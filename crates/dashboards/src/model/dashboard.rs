@@ -1,58 +1,58 @@
-//! A whole dashboard.
+//! A dashboard.
 
 use serde::Serialize;
 
 use super::{panel::Panel, variable::Variable};
 
-/// A whole dashboard.
+/// A dashboard.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dashboard {
-    /// Part of its address, so that links outlive a change of title.
+    /// Part of the dashboard's URL, so that links survive a change of the title.
     pub uid: &'static str,
-    /// As lists show it.
+    /// The title in lists.
     pub title: &'static str,
-    /// What it is for.
+    /// What the dashboard is for.
     pub description: &'static str,
-    /// What lists can be filtered by.
+    /// The tags by which lists can be filtered.
     pub tags: Vec<&'static str>,
-    /// Times of the viewer, not of the server.
+    /// The time zone. `browser` is that of the viewer.
     pub timezone: &'static str,
     /// The version of the JSON model.
     pub schema_version: u32,
-    /// Counted up by Grafana when somebody saves it.
+    /// The revision, which Grafana increases when a user saves the dashboard.
     pub version: u32,
-    /// Whether viewers may change it for themselves.
+    /// Whether viewers can change the dashboard.
     pub editable: bool,
-    /// 1: the same instant is pointed at in all panels.
+    /// How panels share the crosshair. 1 shows it at the same time in all panels.
     pub graph_tooltip: u32,
-    /// How often it reads anew.
+    /// How often the panels refresh.
     pub refresh: &'static str,
-    /// What is shown at first.
+    /// The time range that is shown first.
     pub time: TimeRange,
-    /// What a viewer can choose.
+    /// The variables that a viewer can set.
     pub templating: Templating,
-    /// Events to be shown in all panels.
+    /// The events that all panels show.
     pub annotations: Annotations,
-    /// Other dashboards.
+    /// The links to other dashboards.
     pub links: Vec<Link>,
-    /// The panels, each with its place.
+    /// The panels, each with its position.
     pub panels: Vec<Panel>,
 }
 
-/// From when to when.
+/// A time range.
 #[derive(Clone, Debug, Serialize)]
 pub struct TimeRange {
-    /// The first instant, relative to now.
+    /// The start, relative to now.
     pub from: &'static str,
-    /// The last.
+    /// The end.
     pub to: &'static str,
 }
 
-/// Events to be shown in all panels: none.
+/// The events that all panels show. Our dashboards have none.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Annotations {
-    /// The kinds of events.
+    /// The queries for events.
     pub list: Vec<()>,
 }
 
@@ -60,13 +60,13 @@ pub struct Annotations {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Link {
-    /// What stands on it.
+    /// The link's text.
     pub title: &'static str,
     #[serde(rename = "type")]
     kind: &'static str,
     icon: &'static str,
     tooltip: &'static str,
-    /// The dashboards' tags.
+    /// The tags of the dashboards.
     pub tags: Vec<&'static str>,
     as_dropdown: bool,
     keep_time: bool,
@@ -74,10 +74,10 @@ pub struct Link {
     target_blank: bool,
 }
 
-/// What a viewer can choose.
+/// The variables that a viewer can set.
 #[derive(Clone, Debug, Serialize)]
 pub struct Templating {
-    /// The choices, in the order in which they depend on each other.
+    /// The variables. One that depends on another comes after it.
     pub list: Vec<Variable>,
 }
 

@@ -1,8 +1,8 @@
-//! Where series come from.
+//! The source of series.
 
 use serde::Serialize;
 
-/// Where series come from.
+/// The source of series.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Datasource {
     #[serde(rename = "type")]
@@ -13,5 +13,6 @@ pub(crate) struct Datasource {
 // === impl Datasource ===
 
 impl Datasource {
-    pub(super) const CHOSEN: Self = Self { kind: "prometheus", uid: "${datasource}" };
+    /// The source that the variable `datasource` selects.
+    pub(super) const SELECTED: Self = Self { kind: "prometheus", uid: "${datasource}" };
 }

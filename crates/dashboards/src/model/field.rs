@@ -1,4 +1,4 @@
-//! How numbers look: their unit, colours, words and lines.
+//! How values are shown: their unit, colours, texts and lines.
 
 use std::collections::BTreeMap;
 
@@ -27,20 +27,20 @@ pub(super) struct FieldDefaults {
     pub(super) custom: Option<Lines>,
 }
 
-/// How numbers are written, and which of them share an axis.
+/// The unit of values. Values with the same unit share an axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Unit {
-    /// Plain numbers, shortened with k and M.
+    /// A number, shortened with k and M.
     #[default]
     #[serde(rename = "short")]
     Count,
-    /// From 0 to 1, written in percent.
+    /// A share from 0 to 1, shown in percent.
     #[serde(rename = "percentunit")]
     Share,
-    /// Seconds, written in ms or minutes where these fit better.
+    /// Seconds, shown in milliseconds or minutes where these are clearer.
     #[serde(rename = "s")]
     Seconds,
-    /// Bytes, by powers of 1,024.
+    /// Bytes, with units that are powers of 1,024.
     #[serde(rename = "bytes")]
     Bytes,
     /// Requests per second.
@@ -49,7 +49,7 @@ pub enum Unit {
     /// Operations per second.
     #[serde(rename = "ops")]
     OperationsPerSecond,
-    /// Whatever the legend says, per second.
+    /// The things in the legend, per second.
     #[serde(rename = "cps")]
     PerSecond,
 }
@@ -77,7 +77,7 @@ pub(super) struct Stacking {
     pub(super) group: &'static str,
 }
 
-/// Colours by value: each holds from its value on.
+/// Colours by value. Each colour applies from its value upwards.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Thresholds {
     pub(super) mode: &'static str,
@@ -87,26 +87,26 @@ pub(super) struct Thresholds {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Step {
     pub(super) color: &'static str,
-    /// `None` for the first: everything below the next.
+    /// The lowest value, or `None` for the first step, which has no lower bound.
     pub(super) value: Option<f64>,
 }
 
-/// A word in place of a number.
+/// Texts that are shown instead of numbers.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Mapping {
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
-    pub(super) options: BTreeMap<&'static str, Word>,
+    pub(super) options: BTreeMap<&'static str, MappedText>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Word {
+pub(super) struct MappedText {
     pub(super) text: &'static str,
     pub(super) color: &'static str,
     pub(super) index: usize,
 }
 
-/// What holds for the series of one query only.
+/// Settings for the series of one query.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Override {
     pub(super) matcher: Matcher,

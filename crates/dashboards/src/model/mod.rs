@@ -1,6 +1,6 @@
-//! What a dashboard is made of, in the form in which Grafana reads it; only what ours use.
+//! The parts of a dashboard as Grafana reads them, as far as our dashboards use them.
 //!
-//! Fields are what they are called in Grafana's JSON model, where their meaning is documented.
+//! Fields have the names of Grafana's JSON model, whose documentation explains them.
 
 mod dashboard;
 mod datasource;
@@ -9,7 +9,9 @@ mod options;
 mod panel;
 mod variable;
 
-pub use dashboard::{Annotations, Dashboard, Link, Templating, TimeRange};
-pub use field::Unit;
-pub use panel::{GridPos, Panel, Target};
-pub use variable::{DatasourceVariable, QueryVariable, Variable};
+pub use self::{
+    dashboard::{Annotations, Dashboard, Link, Templating, TimeRange},
+    field::Unit,
+    panel::{GridPos, Panel, Target},
+    variable::{DatasourceVariable, QueryVariable, Variable},
+};

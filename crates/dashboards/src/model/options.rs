@@ -1,4 +1,4 @@
-//! What the kinds of panels can be told, each in its own words.
+//! The options of each kind of panel.
 
 use serde::Serialize;
 

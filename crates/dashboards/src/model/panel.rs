@@ -1,4 +1,4 @@
-//! One panel, built step by step.
+//! A panel, and methods to build it.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::{
     datasource::Datasource,
     field::{
-        Color, FieldConfig, FieldDefaults, Lines, Mapping, Matcher, Override, Property,
-        PropertyValue, Stacking, Step, Thresholds, Unit, Word,
+        Color, FieldConfig, FieldDefaults, Lines, MappedText, Mapping, Matcher, Override, Property,
+        PropertyValue, Stacking, Step, Thresholds, Unit,
     },
     options::{
         BarOptions, Legend, LineOptions, Options, Reduce, StatOptions, StateOptions, TableOptions,
@@ -16,20 +16,20 @@ use super::{
     },
 };
 
-/// One panel, or a heading above panels.
+/// A panel, or a heading above panels.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Panel {
-    /// Unique in its dashboard.
+    /// The id, which is unique in the dashboard.
     pub id: u32,
     #[serde(rename = "type")]
     kind: PanelKind,
-    /// Its heading.
+    /// The title above the panel.
     pub title: &'static str,
-    /// What it tells; shown where the pointer rests on the heading.
+    /// What the panel shows. Grafana shows this text when the pointer is over the title.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub description: &'static str,
-    /// Its place.
+    /// The position.
     pub grid_pos: GridPos,
     #[serde(skip_serializing_if = "Option::is_none")]
     collapsed: Option<bool>,
@@ -37,7 +37,7 @@ pub struct Panel {
     panels: Option<Vec<()>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     datasource: Option<Datasource>,
-    /// Its queries.
+    /// The queries.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,16 +60,16 @@ enum PanelKind {
     Table,
 }
 
-/// A place in the grid: columns and lines.
+/// A position in the grid, in columns and lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct GridPos {
-    /// The first column, of 24.
+    /// The first of its columns, from 0 to 23.
     pub x: u32,
-    /// The first line.
+    /// The first of its lines.
     pub y: u32,
-    /// Columns.
+    /// The width in columns.
     pub w: u32,
-    /// Lines.
+    /// The height in lines.
     pub h: u32,
 }
 
@@ -77,10 +77,10 @@ pub struct GridPos {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// `A`, `B`, ...: unique in its panel.
+    /// The id, which is unique in the panel: `A`, `B` and so on.
     pub ref_id: String,
     datasource: Datasource,
-    /// In `PromQL`, with Grafana's variables.
+    /// The expression in `PromQL`, with Grafana's variables.
     pub expr: String,
     legend_format: &'static str,
     editor_mode: &'static str,
@@ -121,7 +121,7 @@ impl Panel {
             grid_pos: GridPos::default(),
             collapsed: None,
             panels: None,
-            datasource: Some(Datasource::CHOSEN),
+            datasource: Some(Datasource::SELECTED),
             targets: Vec::new(),
             field_config: Some(FieldConfig { defaults, overrides: Vec::new() }),
             options: Some(options),
@@ -129,7 +129,7 @@ impl Panel {
         }
     }
 
-    /// A heading above panels.
+    /// Creates a heading above panels.
     #[must_use]
     pub fn row(title: &'static str) -> Self {
         Self {
@@ -148,7 +148,7 @@ impl Panel {
         }
     }
 
-    /// Lines over time.
+    /// Creates a panel with lines over time.
     #[must_use]
     pub fn time_series(title: &'static str, description: &'static str) -> Self {
         let defaults = FieldDefaults {
@@ -171,7 +171,7 @@ impl Panel {
         Self::new(PanelKind::TimeSeries, title, description, defaults, Options::Lines(options))
     }
 
-    /// One number, the latest, with its course behind it.
+    /// Creates a panel with the latest value and a small graph behind it.
     #[must_use]
     pub fn stat(title: &'static str, description: &'static str) -> Self {
         let options = StatOptions {
@@ -188,7 +188,7 @@ impl Panel {
             .thresholds(&[])
     }
 
-    /// A bar for each series, over the whole time shown.
+    /// Creates a panel with a bar for each series, over the whole time range.
     #[must_use]
     pub fn bars(title: &'static str, description: &'static str) -> Self {
         let options = BarOptions {
@@ -205,7 +205,7 @@ impl Panel {
         Self::new(PanelKind::BarGauge, title, description, defaults, Options::Bars(options))
     }
 
-    /// A coloured band for each series.
+    /// Creates a panel with a coloured band over time for each series.
     #[must_use]
     pub fn states(title: &'static str, description: &'static str) -> Self {
         let options = StateOptions {
@@ -221,7 +221,8 @@ impl Panel {
         Self::new(PanelKind::StateTimeline, title, description, defaults, Options::States(options))
     }
 
-    /// A line for each series, its labels as columns: those in `columns`, each with its heading.
+    /// Creates a table with a row for each series and a column for each label. `columns` renames
+    /// columns, from the label's name to the heading.
     #[must_use]
     pub fn table(
         title: &'static str,
@@ -245,13 +246,13 @@ impl Panel {
         panel
     }
 
-    /// Adds a query over time, whose series are called by `legend`.
+    /// Adds a query over time. `legend` is the template of the series' names.
     #[must_use]
     pub fn query(self, legend: &'static str, expr: String) -> Self {
         self.target(legend, expr, true, None)
     }
 
-    /// Adds a query at the end of the time shown.
+    /// Adds a query at the end of the time range.
     #[must_use]
     pub fn query_now(self, legend: &'static str, expr: String) -> Self {
         let format = matches!(self.kind, PanelKind::Table).then_some("table");
@@ -268,7 +269,7 @@ impl Panel {
         let ref_id = self.next_ref_id();
         self.targets.push(Target {
             ref_id,
-            datasource: Datasource::CHOSEN,
+            datasource: Datasource::SELECTED,
             expr,
             legend_format: legend,
             editor_mode: "code",
@@ -290,21 +291,21 @@ impl Panel {
         Self { grid_pos, ..self }
     }
 
-    /// How numbers are written.
+    /// Sets the unit of the values.
     #[must_use]
     pub fn unit(mut self, unit: Unit) -> Self {
         self.defaults().unit = unit;
         self
     }
 
-    /// Writes so many digits behind the point.
+    /// Sets the number of digits after the decimal point.
     #[must_use]
     pub fn decimals(mut self, decimals: u32) -> Self {
         self.defaults().decimals = Some(decimals);
         self
     }
 
-    /// Writes the numbers of the query added last in another unit, on the right side.
+    /// Shows the values of the last query in another unit, with an axis on the right.
     #[must_use]
     pub fn on_the_right(mut self, unit: Unit) -> Self {
         let options = self.targets.last().map(|target| target.ref_id.clone()).unwrap_or_default();
@@ -320,7 +321,7 @@ impl Panel {
         self
     }
 
-    /// Stacks the series, since they add up.
+    /// Stacks the series, whose sum is meaningful.
     #[must_use]
     pub fn stacked(mut self) -> Self {
         if let Some(lines) = &mut self.defaults().custom {
@@ -330,7 +331,7 @@ impl Panel {
         self
     }
 
-    /// Colours a number: green, then each colour from its value on.
+    /// Sets the colours of the value: green, then each colour from its value upwards.
     #[must_use]
     pub fn thresholds(mut self, steps: &[(f64, &'static str)]) -> Self {
         let first = Step { color: "green", value: None };
@@ -340,13 +341,13 @@ impl Panel {
         self
     }
 
-    /// Writes words, each in its colour, in place of numbers.
+    /// Shows texts instead of numbers. Each element has the number, its text and its colour.
     #[must_use]
-    pub fn words(mut self, words: &[(&'static str, &'static str, &'static str)]) -> Self {
-        let options = words
+    pub fn texts(mut self, texts: &[(&'static str, &'static str, &'static str)]) -> Self {
+        let options = texts
             .iter()
             .enumerate()
-            .map(|(index, (value, text, color))| (*value, Word { text, color, index }))
+            .map(|(index, (value, text, color))| (*value, MappedText { text, color, index }))
             .collect();
         self.defaults().mappings = vec![Mapping { kind: "value", options }];
         self

@@ -1,20 +1,20 @@
-//! What a viewer can choose.
+//! Variables that a viewer can set.
 
 use serde::Serialize;
 
 use super::datasource::Datasource;
 
-/// One thing that a viewer can choose.
+/// A variable that a viewer can set.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Variable {
-    /// One of the Prometheus servers that Grafana knows.
+    /// Selects one of the Prometheus servers that Grafana has.
     Datasource(DatasourceVariable),
-    /// Values of a label.
+    /// Selects values of a label.
     Query(QueryVariable),
 }
 
-/// The choice of a Prometheus server.
+/// The selection of a Prometheus server.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DatasourceVariable {
@@ -26,7 +26,7 @@ pub struct DatasourceVariable {
     include_all: bool,
 }
 
-/// The choice of values of a label.
+/// The selection of values of a label.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryVariable {
@@ -49,7 +49,7 @@ struct VariableQuery {
     ref_id: &'static str,
 }
 
-/// What is chosen at first.
+/// The values that are selected first.
 #[derive(Clone, Debug, Serialize)]
 struct Current {
     selected: bool,
@@ -60,7 +60,7 @@ struct Current {
 // === impl Variable ===
 
 impl Variable {
-    /// The choice of a Prometheus server, which all queries ask.
+    /// Returns the selection of the Prometheus server that all queries use.
     pub(crate) fn datasource() -> Self {
         Self::Datasource(DatasourceVariable {
             name: "datasource",
@@ -72,15 +72,16 @@ impl Variable {
         })
     }
 
-    /// The choice of values of the label `name`, which the series of `series` have.
+    /// Returns the selection of values that the label `name` has in `series`.
     pub(crate) fn label(name: &'static str, label: &'static str, series: &str) -> Self {
         let query = format!("label_values({series}, {name})");
         Self::Query(QueryVariable {
             name,
             label,
-            datasource: Datasource::CHOSEN,
+            datasource: Datasource::SELECTED,
             query: VariableQuery { query, ref_id: "A" },
-            // When the time range changes, too: replicas come and go.
+            // 2 also reads the values again when the time range changes, because replicas start and
+            // stop.
             refresh: 2,
             sort: 1,
             multi: true,

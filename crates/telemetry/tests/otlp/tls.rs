@@ -193,8 +193,10 @@ fn a_file_without_certificates_is_named_in_the_error() {
             matches!(&error, TelemetryError::NotPem { file, .. } if file == Path::new(&empty)),
             "{error}"
         );
+        let error = build(&missing).expect_err("the file does not exist");
         assert!(
-            matches!(build(&missing), Err(TelemetryError::File { file, .. }) if file == Path::new(&missing))
+            matches!(&error, TelemetryError::File { file, .. } if file == Path::new(&missing)),
+            "{error}"
         );
     }
 }

@@ -1,33 +1,33 @@
-//! Queries in `PromQL`, for the replicas that a dashboard's variables choose.
+//! Queries in `PromQL` for the replicas that a dashboard's variables select.
 
-/// What every series of a query has to match.
+/// The label matchers that every series of a query has to satisfy.
 #[derive(Clone, Copy, Debug)]
-pub struct Scope(&'static str);
+pub struct Selector(&'static str);
 
-impl Scope {
-    /// All replicas of the chosen fleets.
+impl Selector {
+    /// All replicas of the selected fleets.
     pub const JOB: Self = Self(r#"job=~"$job""#);
 
-    /// The chosen replicas of the chosen fleets.
+    /// The selected replicas of the selected fleets.
     pub const INSTANCE: Self = Self(r#"job=~"$job", instance=~"$instance""#);
 
-    /// The series of `metric` that also match `matchers`, which may be empty.
+    /// Selects the series of `metric` that also satisfy `matchers`, which may be empty.
     #[must_use]
     pub fn series(self, metric: &str, matchers: &str) -> String {
         let separator = if matchers.is_empty() { "" } else { ", " };
         format!("{metric}{{{}{separator}{matchers}}}", self.0)
     }
 
-    /// How fast a counter grows, per second.
+    /// Computes the increase of a counter per second.
     #[must_use]
     pub fn rate(self, counter: &str, matchers: &str) -> String {
         format!("rate({}[$__rate_interval])", self.series(counter, matchers))
     }
 
-    /// What every replica tells of its whole fleet, by `labels` of the metric: each fleet's number
-    /// counts once.
+    /// Sums a gauge that every replica reports for its whole fleet, by `labels` of the metric. The
+    /// value of each fleet counts once.
     #[must_use]
-    pub fn of_fleets(self, gauge: &str, matchers: &str, labels: &[&str]) -> String {
+    pub fn sum_of_fleets(self, gauge: &str, matchers: &str, labels: &[&str]) -> String {
         let within =
             ["namespace", "job"].iter().chain(labels).copied().collect::<Vec<_>>().join(", ");
         let by =
@@ -35,8 +35,8 @@ impl Scope {
         format!("sum{by}(max by ({within}) ({}))", self.series(gauge, matchers))
     }
 
-    /// The value below which the share `quantile` of a histogram's values lies, over all series
-    /// that have the labels `by` in common.
+    /// Computes a quantile of a histogram's values, over all series that have the labels in `by` in
+    /// common.
     #[must_use]
     pub fn quantile(self, quantile: f64, histogram: &str, by: &[&str]) -> String {
         let by = std::iter::once("le").chain(by.iter().copied()).collect::<Vec<_>>().join(", ");
@@ -46,7 +46,8 @@ impl Scope {
         )
     }
 
-    /// The share of a counter's growth that `part` matches; 0 where nothing of it was ever counted.
+    /// Computes the share of a counter's increase that `part` matches. It is 0 if no series matches
+    /// `part`.
     #[must_use]
     pub fn share(self, counter: &str, part: &str) -> String {
         let whole = format!("sum({})", self.rate(counter, ""));
@@ -59,37 +60,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn matchers_are_added_to_those_of_the_scope() {
-        assert_eq!(Scope::JOB.series("up", ""), r#"up{job=~"$job"}"#);
+    fn further_matchers_are_appended() {
+        assert_eq!(Selector::JOB.series("up", ""), r#"up{job=~"$job"}"#);
         assert_eq!(
-            Scope::INSTANCE.series("up", r#"a="b""#),
+            Selector::INSTANCE.series("up", r#"a="b""#),
             r#"up{job=~"$job", instance=~"$instance", a="b"}"#
         );
     }
 
     #[test]
-    fn a_fleets_number_counts_once_however_many_replicas_tell_it() {
+    fn the_value_of_a_fleet_counts_once_however_many_replicas_report_it() {
         assert_eq!(
-            Scope::JOB.of_fleets("n", "", &[]),
+            Selector::JOB.sum_of_fleets("n", "", &[]),
             r#"sum(max by (namespace, job) (n{job=~"$job"}))"#
         );
         let by_kind =
             r#"sum by (kind) (max by (namespace, job, kind) (n{job=~"$job", scope="fleet"}))"#;
-        assert_eq!(Scope::JOB.of_fleets("n", r#"scope="fleet""#, &["kind"]), by_kind);
+        assert_eq!(Selector::JOB.sum_of_fleets("n", r#"scope="fleet""#, &["kind"]), by_kind);
     }
 
     #[test]
-    fn a_quantile_is_taken_over_rates_of_buckets() {
-        let expected = r#"histogram_quantile(0.99, sum by (le, model) (rate(t_bucket{job=~"$job"}[$__rate_interval])))"#;
-        assert_eq!(Scope::JOB.quantile(0.99, "t", &["model"]), expected);
+    fn a_quantile_is_computed_from_the_rates_of_buckets() {
+        let expected = "histogram_quantile(0.99, sum by (le, model) \
+                        (rate(t_bucket{job=~\"$job\"}[$__rate_interval])))";
+        assert_eq!(Selector::JOB.quantile(0.99, "t", &["model"]), expected);
     }
 
     #[test]
-    fn a_share_without_a_part_is_0() {
+    fn the_share_of_a_part_without_series_is_0() {
         let whole = r#"sum(rate(n{job=~"$job"}[$__rate_interval]))"#;
         let expected = format!(
             r#"(sum(rate(n{{job=~"$job", x="y"}}[$__rate_interval])) or 0 * {whole}) / {whole}"#
         );
-        assert_eq!(Scope::JOB.share("n", r#"x="y""#), expected);
+        assert_eq!(Selector::JOB.share("n", r#"x="y""#), expected);
     }
 }
