@@ -115,7 +115,7 @@ impl Edge {
 
 /// The file with so much patience that a busy machine is not taken for a Sluice that is away.
 fn patient() -> String {
-    once(ENVOY, "timeout: 0.25s                    #", "timeout: 60s #")
+    once(ENVOY, " timeout: 0.25s", " timeout: 60s")
 }
 
 /// `text` with `to` in place of `from`, which it holds once.

@@ -1,43 +1,64 @@
--- `http-request lua.sluice ADDRESS` asks Sluice about a request before HAProxy goes on with it. README.md says what a client sees.
+-- `http-request lua.sluice ADDRESS` asks Sluice to decide about a request. README.md describes what
+-- a client receives.
 --
--- A request that Sluice denies, or cannot read, is answered here in Sluice's own words. For all others `txn.sluice` is set: to `allowed`, and then
--- `txn.sluice_x_ratelimit_limit` and its like hold what the client is to be told; or to `away`. It stays unset when the question could not be put.
+-- A request that Sluice denies or cannot read gets Sluice's response. For any other request,
+-- `txn.sluice` is set: to `allowed`, and then `txn.sluice_x_ratelimit_limit` and similar variables
+-- hold the fields for the client's response; or to `unavailable`. It stays unset if the request
+-- could not be sent to Sluice.
 
--- Fields that say who asks. Add those that your limits and costs read, and never one that clients must not choose.
-local WHO_ASKS = { "x-api-key", "authorization" }
-local FOR_THE_CLIENT = { "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit" }
+-- Fields that identify a client. Add the fields that your limits and costs read, but never one that
+-- clients must not choose.
+local IDENTITY_FIELDS = { "x-api-key", "authorization" }
+local CLIENT_FIELDS = {
+    "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
+    "ratelimit-policy", "ratelimit",
+}
 -- Fields that HAProxy writes by itself.
-local OF_THE_CONNECTION = { connection = true, ["content-length"] = true, ["keep-alive"] = true, ["transfer-encoding"] = true }
+local CONNECTION_FIELDS = {
+    connection = true,
+    ["content-length"] = true,
+    ["keep-alive"] = true,
+    ["transfer-encoding"] = true,
+}
 
-local function question(txn)
-    local fields = {
+local function forward_auth_headers(txn)
+    local headers = {
         ["x-forwarded-for"] = { txn.sf:src() },
         ["x-forwarded-method"] = { txn.sf:method() },
         ["x-forwarded-uri"] = { txn.sf:pathq() },
     }
-    local sent = txn.http:req_get_headers()
-    for _, name in ipairs(WHO_ASKS) do
-        -- HAProxy counts from 0 here and from 1 there. Two are enough for Sluice to see that there is more than one; it has no room for hundreds.
-        if sent[name] then fields[name] = { sent[name][0], sent[name][1] } end
+    local received = txn.http:req_get_headers()
+    for _, name in ipairs(IDENTITY_FIELDS) do
+        -- Received values are counted from 0, and sent values from 1. Two values are enough for
+        -- Sluice to reject a repeated field; a buffer has no room for hundreds.
+        if received[name] then headers[name] = { received[name][0], received[name][1] } end
     end
-    return fields
+    return headers
 end
 
-local function refuse(txn, answer)
-    local reply = txn:reply{ status = answer.status, reason = answer.reason, body = answer.body }
-    for name, values in pairs(answer.headers) do
-        for i = 0, OF_THE_CONNECTION[name] and -1 or #values do reply:add_header(name, values[i]) end
+local function reject(txn, response)
+    local reply = txn:reply{
+        status = response.status, reason = response.reason, body = response.body,
+    }
+    for name, values in pairs(response.headers) do
+        if not CONNECTION_FIELDS[name] then
+            for i = 0, #values do reply:add_header(name, values[i]) end
+        end
     end
     txn:done(reply)
 end
 
 local function sluice(txn, address)
-    local answer = core.httpclient():get{ url = "http://sluice/v1/forward-auth", dst = address, headers = question(txn) }
-    local class = answer.status // 100
-    if class == 4 then return refuse(txn, answer) end
-    txn:set_var("txn.sluice", class == 2 and "allowed" or "away")
-    for _, name in ipairs(class == 2 and FOR_THE_CLIENT or {}) do
-        local values = answer.headers[name]
+    local response = core.httpclient():get{
+        url = "http://sluice/v1/forward-auth",
+        dst = address,
+        headers = forward_auth_headers(txn),
+    }
+    local class = response.status // 100
+    if class == 4 then return reject(txn, response) end
+    txn:set_var("txn.sluice", class == 2 and "allowed" or "unavailable")
+    for _, name in ipairs(class == 2 and CLIENT_FIELDS or {}) do
+        local values = response.headers[name]
         if values then txn:set_var("txn.sluice_" .. name:gsub("-", "_"), values[0]) end
     end
 end

@@ -229,7 +229,7 @@ fn every_value_stands_in_the_schema_and_in_the_readme() {
 fn wrong_values_are_refused_with_a_reason() {
     let url = "redis://redis";
     let cases = [
-        (json!({}), "store.url: where do buckets live?"),
+        (json!({}), "store.url: no store is set"),
         (
             json!({ "store": { "url": url, "urlSecret": { "name": "redis" } } }),
             "store.url and store.urlSecret.name are both set",
@@ -612,7 +612,7 @@ fn notes_say_how_to_go_on() {
         notes(&minimal)
     );
     assert!(
-        notes(&memory).contains("buckets live in memory") && !notes(&memory).contains("gRPC"),
+        notes(&memory).contains("buckets are kept in memory") && !notes(&memory).contains("gRPC"),
         "{}",
         notes(&memory)
     );

@@ -192,7 +192,7 @@ fn prometheus_scrapes_the_replicas_under_the_documents_name() {
 #[test]
 fn alertmanager_reads_its_configuration_and_routes_by_severity() {
     succeed(&AMTOOL, &["check-config", ALERTMANAGER]);
-    for (severity, receiver) in [("critical", "page"), ("warning", "notice"), ("info", "nobody")] {
+    for (severity, receiver) in [("critical", "page"), ("warning", "notice"), ("info", "none")] {
         let severity = format!("severity={severity}");
         let route = [
             "config",

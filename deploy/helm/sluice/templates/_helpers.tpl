@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* Short enough that the suffixes of further objects still fit into the 63 characters of a name. */}}
+{{- /* Truncated so that the suffixes of other objects fit into the 63 characters of a name. */}}
 {{- define "sluice.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
@@ -41,7 +41,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- /* The store's ports, separated by commas: those said, or those of the URL, in which a host without a port means 6379. */}}
+{{- /* The store's ports, separated by commas: networkPolicy.storePorts, or the ports of the URL,
+       where a host without a port has 6379. */}}
 {{- define "sluice.storePorts" -}}
 {{- if .Values.networkPolicy.storePorts }}
 {{- join "," .Values.networkPolicy.storePorts }}
@@ -57,17 +58,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- /* What no schema can say, each with its remedy. */}}
+{{- /* Conditions that a JSON schema cannot express, each with its remedy. */}}
 {{- define "sluice.check" -}}
 {{- if not (or .Values.store.url .Values.store.urlSecret.name) }}
-{{- fail "store.url: where do buckets live? Set store.url to redis://HOST:6379, or store.urlSecret.name to a Secret that holds it." }}
+{{- fail "store.url: no store is set. Set store.url to redis://HOST:6379, or store.urlSecret.name to a Secret with the URL." }}
 {{- end }}
 {{- if and .Values.store.url .Values.store.urlSecret.name }}
 {{- fail "store.url and store.urlSecret.name are both set: keep one of them." }}
 {{- end }}
 {{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) }}
 {{- if and (hasPrefix "memory:" .Values.store.url) $many }}
-{{- fail "store.url: each replica would grant every client the whole limit from its own memory. Use redis://, or set replicaCount to 1 and autoscaling.enabled to false." }}
+{{- fail "store.url: with memory:// each replica would grant every client the whole limit. Use redis://, or set replicaCount to 1 and autoscaling.enabled to false." }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas." }}
