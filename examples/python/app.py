@@ -1,4 +1,4 @@
-"""An API behind Sluice, that says what it was asked: python -m uvicorn app:app --port 8080"""
+"""An API with SluiceMiddleware that echoes requests: python -m uvicorn app:app --port 8080"""
 
 import os
 
@@ -13,13 +13,18 @@ from starlette.routing import Route
 async def echo(request: Request) -> JSONResponse:
     target = request.url.path + ("?" + request.url.query if request.url.query else "")
     body = (await request.body()).decode()
-    return JSONResponse({"method": request.method, "target": target, "body": body}, headers={"RateLimit": '"mine";r=1'})
+    # A rate limit field of the application's own, which the middleware replaces.
+    headers = {"RateLimit": '"mine";r=1'}
+    return JSONResponse({"method": request.method, "target": target, "body": body}, headers=headers)
 
 
 limited = Middleware(
     SluiceMiddleware,
     url=os.environ.get("SLUICE_URL", "http://127.0.0.1:8000"),
     timeout=float(os.environ.get("SLUICE_TIMEOUT", "0.25")),
-    when_away="refuse" if os.environ.get("SLUICE_WHEN_AWAY") == "refuse" else "allow",
+    on_failure=os.environ.get("SLUICE_ON_FAILURE", "allow"),
 )
-app = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST"])], middleware=[limited])
+app = Starlette(
+    routes=[Route("/{path:path}", echo, methods=["GET", "POST"])],
+    middleware=[limited],
+)

@@ -1,9 +1,12 @@
-"""ASGI middleware that asks Sluice before a request reaches the application (FastAPI, Starlette, Litestar, Quart ...).
+"""ASGI middleware that asks Sluice to decide about each request.
 
-    app.add_middleware(SluiceMiddleware, url="http://sluice:8000", when_away="allow")
+For FastAPI, Starlette, Litestar, Quart and other ASGI frameworks:
 
-An allowed request passes, and its answer carries the rate limit fields. A denied one is answered as Sluice answers it: 429 with `Retry-After` and a
-problem body. Needs httpx. WebSockets and lifespan events pass unasked.
+    app.add_middleware(SluiceMiddleware, url="http://sluice:8000", on_failure="allow")
+
+An allowed request reaches the application, and the response carries the rate limit fields. A denied
+request gets Sluice's own response: 429 with `Retry-After` and a problem body. WebSockets and
+lifespan events are not limited. Needs httpx.
 """
 
 from __future__ import annotations
@@ -25,20 +28,37 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-TOLD = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit")
-TOLD_WHEN_DENIED = (*TOLD, "retry-after", "content-type")
-AWAY = json.dumps({"type": "urn:sluice:problem:store-unavailable", "title": "The rate limiter is away", "status": 503}).encode()
+RATE_LIMIT_FIELDS = (
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "ratelimit-policy",
+    "ratelimit",
+)
+DENIAL_FIELDS = (*RATE_LIMIT_FIELDS, "retry-after", "content-type")
+UNAVAILABLE = json.dumps(
+    {
+        "type": "urn:sluice:problem:store-unavailable",
+        "title": "The rate limiter is unavailable",
+        "status": 503,
+    }
+).encode()
 
 log = logging.getLogger("sluice")
 
 
 def check_of(scope: Scope) -> dict[str, Any]:
-    """The check to ask for: who asks by `X-Api-Key`, else by bearer token, else by address, as Sluice's own `identify` does.
+    """Returns the check for a request.
 
-    Wrap it to say more: `attributes` that limits look at, a `tier`, a `cost`, or a `client` that your own session knows.
+    The client is identified by `X-Api-Key`, else by its bearer token, else by its address, as
+    Sluice itself does by default. To add `attributes` that limits read, a `tier`, a `cost`, or a
+    `client` from your own session, wrap this function.
     """
     raw = scope.get("raw_path") or quote(scope["path"]).encode()
-    check: dict[str, Any] = {"method": scope["method"], "path": raw.split(b"?")[0].decode("latin-1")}
+    check: dict[str, Any] = {
+        "method": scope["method"],
+        "path": raw.split(b"?")[0].decode("latin-1"),
+    }
     if client := client_of(scope):
         check["client"] = client
     if ip := address_of(scope):
@@ -47,7 +67,7 @@ def check_of(scope: Scope) -> dict[str, Any]:
 
 
 def client_of(scope: Scope) -> str | None:
-    """The client's key, or `None` when the address has to do."""
+    """Returns the client's key, or `None` if only its address identifies it."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     if key := headers.get(b"x-api-key"):
         return key.decode("latin-1")
@@ -56,7 +76,7 @@ def client_of(scope: Scope) -> str | None:
 
 
 def address_of(scope: Scope) -> str | None:
-    """The address that the server says the client has, if it is one: a Unix socket has none."""
+    """Returns the client's address as the server reports it; `None` for a Unix socket."""
     try:
         return str(ipaddress.ip_address((scope.get("client") or ("",))[0].partition("%")[0]))
     except ValueError:
@@ -64,10 +84,11 @@ def address_of(scope: Scope) -> str | None:
 
 
 class SluiceMiddleware:
-    """Lets a request pass when Sluice allows it.
+    """Forwards a request to the application if Sluice allows it.
 
-    `timeout` (in seconds) is for the whole question. When Sluice does not answer in time, or with 5xx, `when_away` decides: `allow` lets the request
-    pass without the fields, `refuse` answers 503.
+    `timeout` is the time for the whole check, in seconds. If Sluice does not respond in time or
+    returns a 5xx status, `on_failure` decides: `allow` forwards the request without the rate limit
+    fields, and `deny` returns 503.
     """
 
     def __init__(
@@ -76,62 +97,71 @@ class SluiceMiddleware:
         url: str = "http://127.0.0.1:8000",
         *,
         timeout: float = 0.25,
-        when_away: Literal["allow", "refuse"] = "allow",
+        on_failure: Literal["allow", "deny"] = "allow",
         check: Callable[[Scope], dict[str, Any]] = check_of,
     ) -> None:
-        if when_away not in ("allow", "refuse"):
-            raise ValueError(f"when_away is {when_away!r}: write 'allow' or 'refuse'")
+        if on_failure not in ("allow", "deny"):
+            raise ValueError(f"on_failure is {on_failure!r}: write 'allow' or 'deny'")
         self.app = app
         self.url = url.rstrip("/") + "/v1/check"
         self.timeout = timeout
-        self.when_away = when_away
+        self.on_failure = on_failure
         self.check = check
-        # Of the environment's proxies none stands between an application and its limiter.
+        # The application connects to its limiter directly, and not through a proxy that the
+        # environment names.
         self.client = httpx.AsyncClient(timeout=None, trust_env=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        answer = await self.ask(self.check(scope))
-        if answer is None and self.when_away == "refuse":
-            return await respond(send, 503, [(b"content-type", b"application/problem+json")], AWAY)
-        if answer is None:
+        decision = await self.decide(self.check(scope))
+        if decision is None and self.on_failure == "deny":
+            headers = [(b"content-type", b"application/problem+json")]
+            return await respond(send, 503, headers, UNAVAILABLE)
+        if decision is None:
             return await self.app(scope, receive, send)
-        if answer.status_code != 200:
-            return await respond(send, answer.status_code, fields(answer, TOLD_WHEN_DENIED), answer.content)
-        told = fields(answer, TOLD)
+        if decision.status_code != 200:
+            headers = fields(decision, DENIAL_FIELDS)
+            return await respond(send, decision.status_code, headers, decision.content)
+        added = fields(decision, RATE_LIMIT_FIELDS)
 
         async def send_with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # Where the application limits too, the client hears of one limiter only.
-                names = {name for name, _ in told}
-                own = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in names]
-                message = {**message, "headers": own + told}
+                # If the application sends rate limit fields too, the client sees only Sluice's.
+                names = {name for name, _ in added}
+                headers = message.get("headers", ())
+                own = [(name, value) for name, value in headers if name.lower() not in names]
+                message = {**message, "headers": own + added}
             await send(message)
 
         await self.app(scope, receive, send_with_fields)
 
-    async def ask(self, check: dict[str, Any]) -> httpx.Response | None:
-        """Sluice's answer, 200 or 4xx; `None` when it is away."""
+    async def decide(self, check: dict[str, Any]) -> httpx.Response | None:
+        """Returns Sluice's response, 200 or 4xx, or `None` if Sluice is unavailable."""
         try:
-            answer = await asyncio.wait_for(self.client.post(self.url, json=check), self.timeout)
+            request = self.client.post(self.url, json=check)
+            response = await asyncio.wait_for(request, self.timeout)
         except (httpx.HTTPError, asyncio.TimeoutError) as error:
-            log.warning("sluice is away: %r", error)
+            log.warning("sluice is unavailable: %r", error)
             return None
-        # A request that Sluice cannot read (400) must not pass: else unreadable ones would be free.
-        if answer.status_code == 200 or 400 <= answer.status_code < 500:
-            return answer
-        log.warning("sluice is away: it answers %s", answer.status_code)
+        # A request that Sluice cannot read (400) must not pass: otherwise it would not be limited.
+        if response.status_code == 200 or 400 <= response.status_code < 500:
+            return response
+        log.warning("sluice is unavailable: status %s", response.status_code)
         return None
 
 
-def fields(answer: httpx.Response, names: tuple[str, ...]) -> Headers:
-    """Those of the answer's header fields that are named and there."""
-    return [(name.encode(), answer.headers[name].encode("latin-1")) for name in names if name in answer.headers]
+def fields(response: httpx.Response, names: tuple[str, ...]) -> Headers:
+    """Returns those of the named header fields that the response has."""
+    return [
+        (name.encode(), response.headers[name].encode("latin-1"))
+        for name in names
+        if name in response.headers
+    ]
 
 
 async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Answers in the application's place."""
+    """Sends a whole response without the application."""
     headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -129,9 +129,9 @@ async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
 
 /// The three ways in which Sluice can be away, one after the other; `holds` says what is true of
 /// every answer meanwhile.
-async fn while_sluice_is_away(when_away: &str, holds: fn(&Answer)) {
+async fn while_sluice_is_away(on_failure: &str, holds: fn(&Answer)) {
     let limits = "defaults: { rate: 1/day, burst: 1 }";
-    let (sluice, app) = start(limits, &[("SLUICE_WHEN_AWAY", when_away)]);
+    let (sluice, app) = start(limits, &[("SLUICE_ON_FAILURE", on_failure)]);
     let ask = async || Client::of(app.addr()).ask(&order()).await;
     let decided = async || ask().await.status == 429;
     eventually_async("the limit is spent", decided).await;
@@ -166,7 +166,7 @@ async fn requests_pass_while_sluice_is_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_refused_while_sluice_is_away_where_that_is_chosen() {
-    while_sluice_is_away("refuse", |answer| {
+    while_sluice_is_away("deny", |answer| {
         assert_eq!(
             (answer.status, answer.problem().as_deref()),
             (503, Some("store-unavailable")),

@@ -50,7 +50,8 @@ fn wide_lines(text: &str) -> impl Iterator<Item = (usize, usize)> {
 fn ends_in_a_url(line: &str) -> bool {
     let word = line.split_whitespace().next_back().unwrap_or_default();
     let before = line.chars().count() - word.chars().count();
-    before <= MAX_COLUMNS && (word.contains("https://") || word.contains("http://"))
+    let is_url = ["https://", "http://", "type.googleapis.com/"].iter().any(|url| word.contains(url));
+    before <= MAX_COLUMNS && is_url
 }
 
 #[cfg(test)]
@@ -73,6 +74,8 @@ mod tests {
         let url = format!("https://example.com/{}", "x".repeat(100));
         assert_eq!(wide_lines(&format!("// See {url}")).count(), 0);
         assert_eq!(wide_lines(&format!("// See {url} for the rest")).count(), 1);
+        let type_url = format!("\"@type\": type.googleapis.com/{}", "x".repeat(100));
+        assert_eq!(wide_lines(&type_url).count(), 0);
         assert_eq!(wide_lines(&format!("{} {url}", "x".repeat(101))).count(), 1);
     }
 
