@@ -50,7 +50,8 @@ fn wide_lines(text: &str) -> impl Iterator<Item = (usize, usize)> {
 fn ends_in_a_url(line: &str) -> bool {
     let word = line.split_whitespace().next_back().unwrap_or_default();
     let before = line.chars().count() - word.chars().count();
-    let is_url = ["https://", "http://", "type.googleapis.com/"].iter().any(|url| word.contains(url));
+    let is_url =
+        ["https://", "http://", "type.googleapis.com/"].iter().any(|url| word.contains(url));
     before <= MAX_COLUMNS && is_url
 }
 

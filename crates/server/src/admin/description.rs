@@ -28,18 +28,21 @@ const READY: &str = "\
 left out. `unavailable`: the store is away, and every limit leaves the answer to the caller. `stopping`: the process was told to stop.";
 
 const DETAILED: &str = "\
-The store and how long it takes to answer, the breaker, the configuration in force, whether figures are flushed, and the replicas of the fleet.";
+The store and its latency, the circuit breaker, the active configuration, whether this replica \
+flushes its statistics, and the live replicas of the fleet.";
 
-const TOTALS: &str = "Totals count from the first replica that told the store something, and survive every replica. With the memory store they are this process'.";
+const TOTALS: &str = "\
+Totals count from the first flush of any replica, and outlive every replica. With the memory store \
+they describe this process.";
 
 pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
     let monitoring = [
-        page::<monitoring::rate_limits::Page<'_>>(
+        page::<monitoring::RateLimitStats<'_>>(
             schemas,
             RATE_LIMITS_PATH,
             (
                 "rateLimitStats",
-                "Clients of the last hour, requests and rejections by endpoint, and who is limited most",
+                "Clients of the last hour, and requests and denials by endpoint",
                 TOTALS,
             ),
             Some(json!({
@@ -51,7 +54,7 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
                 "total_requests": 15_234, "rejected_requests": 21, "client_window_seconds": 3600,
             })),
         ),
-        page::<monitoring::summary::Page>(
+        page::<monitoring::MetricsSummary>(
             schemas,
             SUMMARY_PATH,
             (
@@ -61,13 +64,13 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
             ),
             None,
         ),
-        page::<monitoring::overview::Page<'_>>(
+        page::<monitoring::StatsOverview<'_>>(
             schemas,
             OVERVIEW_PATH,
-            ("statsOverview", "The most important of all figures on one page", TOTALS),
+            ("statsOverview", "The most important statistics on one page", TOTALS),
             None,
         ),
-        page::<monitoring::detailed::Page>(
+        page::<monitoring::DetailedHealth>(
             schemas,
             DETAILED_PATH,
             (
@@ -134,14 +137,14 @@ fn metrics_page(schemas: &mut Schemas) -> Described {
     get(metrics::PATH, guarded(schemas, operation, found.build(), ProblemKind::Internal).build())
 }
 
-/// A page of figures, which credentials may be asked for.
+/// A page of `/monitoring`, which may require credentials.
 fn page<T: ToSchema>(
     schemas: &mut Schemas,
     path: &'static str,
     (name, summary, description): (&str, &str, &str),
     example: Option<Value>,
 ) -> Described {
-    let found = json_response::<T>(schemas, "The figures.", example);
+    let found = json_response::<T>(schemas, "The statistics.", example);
     let operation = operation(Topic::Monitoring, name, summary, description);
     get(path, guarded(schemas, operation, found.build(), ProblemKind::StoreUnavailable).build())
 }

@@ -1,56 +1,60 @@
-//! `/monitoring`: how the fleet is, for people. Whichever replica is asked, the answer is the
-//! fleet's; with the memory store it is this process'.
+//! `/monitoring`: JSON pages about the fleet, for people.
 //!
-//! | path | |
+//! Every replica returns the same values, because they come from the stats store. With the memory
+//! store they describe this process.
+//!
+//! | path | content |
 //! |---|---|
-//! | `/monitoring/rate-limit/stats` | clients of the last hour, requests and rejections by endpoint, who is limited most |
-//! | `/monitoring/metrics/summary` | HTTP, language models, blueprints, deployments, tools: totals and means |
-//! | `/monitoring/stats/overview` | the most important of all these on one page |
-//! | `/monitoring/health/detailed` | each part of this replica, and the replicas of the fleet |
+//! | [`RATE_LIMITS_PATH`] | clients of the last hour, requests and denials by endpoint |
+//! | [`SUMMARY_PATH`] | totals and means of HTTP, language models, blueprints, deployments, tools |
+//! | [`OVERVIEW_PATH`] | the most important values of the others |
+//! | [`DETAILED_PATH`] | each part of this replica, and the replicas of the fleet |
 //!
-//! Totals count from the first replica that told the store something, and survive every replica.
+//! Totals count from the first flush of any replica, and outlive every replica.
 
-pub(crate) mod detailed;
-mod number;
-pub(crate) mod overview;
-pub(crate) mod rate_limits;
-pub(crate) mod summary;
+mod detailed_health;
+mod metrics_summary;
+mod rate_limit_stats;
+mod rounded;
+mod stats_overview;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Body, response::Response, routing::get};
+use axum::{Router, body::Body, extract::State, response::Response, routing::get};
 use http::{
     HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::Serialize;
 use sluice::stats::{FleetStats, Reporter};
+use sluice_http::{Problem, ProblemKind};
 use sluice_store::Replica;
 use tokio::sync::Mutex;
 
-use sluice_http::{Problem, ProblemKind};
-
+pub(crate) use self::{
+    detailed_health::DetailedHealth, metrics_summary::MetricsSummary,
+    rate_limit_stats::RateLimitStats, stats_overview::StatsOverview,
+};
 use crate::{admin::health::Health, engine::Engine, store::OpenStore};
 
-/// Where clients, requests and rejections are told.
+/// The path of [`RateLimitStats`].
 pub(crate) const RATE_LIMITS_PATH: &str = "/monitoring/rate-limit/stats";
-/// Where totals and means are.
+/// The path of [`MetricsSummary`].
 pub(crate) const SUMMARY_PATH: &str = "/monitoring/metrics/summary";
-/// Where the most important of them are.
+/// The path of [`StatsOverview`].
 pub(crate) const OVERVIEW_PATH: &str = "/monitoring/stats/overview";
-/// Where each part of the replica is.
+/// The path of [`DetailedHealth`].
 pub(crate) const DETAILED_PATH: &str = "/monitoring/health/detailed";
 
-/// How long figures that were read are told again, so that a crowd at the pages costs the store
-/// little.
-const KEPT: Duration = Duration::from_millis(200);
+/// How long the stats of one read are shown again, so that many readers cost the store little.
+const CACHE_LIFETIME: Duration = Duration::from_millis(200);
 /// How long a page waits for the store.
-const PATIENCE: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the pages are made of. Cheap to clone.
+/// What the pages read. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Monitoring {
     inner: Arc<Inner>,
@@ -63,8 +67,8 @@ struct Inner {
     store: OpenStore,
     replica: Replica,
     reporter: Reporter,
-    /// Held while they are read: who comes meanwhile gets the same.
-    figures: Mutex<Option<(Instant, Arc<FleetStats>)>>,
+    /// Locked during a read, so that concurrent readers share its result.
+    cached_stats: Mutex<Option<(Instant, Arc<FleetStats>)>>,
 }
 
 impl Monitoring {
@@ -75,97 +79,77 @@ impl Monitoring {
         replica: Replica,
         reporter: Reporter,
     ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                engine,
-                health,
-                store,
-                replica,
-                reporter,
-                figures: Mutex::default(),
-            }),
-        }
+        let cached_stats = Mutex::default();
+        Self { inner: Arc::new(Inner { engine, health, store, replica, reporter, cached_stats }) }
     }
 
-    /// The figures of the fleet.
-    async fn figures(&self) -> Result<Arc<FleetStats>, Problem> {
-        let mut kept = self.inner.figures.lock().await;
-        if let Some((read, figures)) = &*kept
-            && read.elapsed() < KEPT
+    async fn stats(&self) -> Result<Arc<FleetStats>, Problem> {
+        let mut cached = self.inner.cached_stats.lock().await;
+        if let Some((read_at, stats)) = &*cached
+            && read_at.elapsed() < CACHE_LIFETIME
         {
-            return Ok(Arc::clone(figures));
+            return Ok(Arc::clone(stats));
         }
-        match tokio::time::timeout(PATIENCE, self.inner.reporter.read()).await {
-            Ok(Ok(figures)) => {
-                let figures = Arc::new(figures);
-                *kept = Some((Instant::now(), Arc::clone(&figures)));
-                Ok(figures)
+        match tokio::time::timeout(READ_TIMEOUT, self.inner.reporter.read()).await {
+            Ok(Ok(stats)) => {
+                let stats = Arc::new(stats);
+                *cached = Some((Instant::now(), Arc::clone(&stats)));
+                Ok(stats)
             }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Problem::new(
                 ProblemKind::StoreUnavailable,
-                format!("the store did not answer within {PATIENCE:?}"),
+                format!("the store did not answer within {READ_TIMEOUT:?}"),
             )),
         }
     }
 
-    async fn rate_limits(self) -> Response {
-        match self.figures().await {
-            Ok(figures) => {
-                answer(&rate_limits::page(&figures, &self.inner.engine.limiter().policy()))
-            }
+    /// The page that `page` makes of the stats, or the problem that prevents it.
+    async fn page(&self, page: impl FnOnce(&Inner, &FleetStats) -> Response) -> Response {
+        match self.stats().await {
+            Ok(stats) => page(&self.inner, &stats),
             Err(problem) => problem.into_response(),
         }
-    }
-
-    async fn summary(self) -> Response {
-        match self.figures().await {
-            Ok(figures) => answer(&summary::page(&figures)),
-            Err(problem) => problem.into_response(),
-        }
-    }
-
-    async fn overview(self) -> Response {
-        match self.figures().await {
-            Ok(figures) => answer(&overview::page(&self.inner.health, &figures)),
-            Err(problem) => problem.into_response(),
-        }
-    }
-
-    async fn detailed(self) -> Response {
-        let Inner { engine, health, store, replica, reporter, .. } = &*self.inner;
-        let figures = self.figures().await.ok();
-        answer(
-            &detailed::page(
-                &engine.limiter().policy(),
-                health,
-                store,
-                replica,
-                &reporter.status(),
-                figures.as_deref(),
-            )
-            .await,
-        )
     }
 }
 
-/// `/monitoring`.
+/// The routes of `/monitoring`.
 pub(crate) fn routes(monitoring: &Monitoring) -> Router {
-    macro_rules! page {
-        ($method:ident) => {{
-            let monitoring = monitoring.clone();
-            get(move || monitoring.clone().$method())
-        }};
-    }
     Router::new()
-        .route(RATE_LIMITS_PATH, page!(rate_limits))
-        .route(SUMMARY_PATH, page!(summary))
-        .route(OVERVIEW_PATH, page!(overview))
-        .route(DETAILED_PATH, page!(detailed))
+        .route(RATE_LIMITS_PATH, get(rate_limits))
+        .route(SUMMARY_PATH, get(summary))
+        .route(OVERVIEW_PATH, get(overview))
+        .route(DETAILED_PATH, get(detailed))
+        .with_state(monitoring.clone())
 }
 
-fn answer(page: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(page).expect("a page is strings and numbers");
+async fn rate_limits(State(monitoring): State<Monitoring>) -> Response {
+    let page = |inner: &Inner, stats: &FleetStats| {
+        json_response(&RateLimitStats::new(stats, &inner.engine.limiter().policy()))
+    };
+    monitoring.page(page).await
+}
+
+async fn summary(State(monitoring): State<Monitoring>) -> Response {
+    monitoring.page(|_, stats| json_response(&MetricsSummary::new(stats))).await
+}
+
+async fn overview(State(monitoring): State<Monitoring>) -> Response {
+    monitoring.page(|inner, stats| json_response(&StatsOverview::new(stats, &inner.health))).await
+}
+
+/// Works without the stats: it shows what is wrong while the store is away.
+async fn detailed(State(monitoring): State<Monitoring>) -> Response {
+    let stats = monitoring.stats().await.ok();
+    let Inner { engine, health, store, replica, reporter, .. } = &*monitoring.inner;
+    let (policy, flushes) = (engine.limiter().policy(), reporter.status());
+    let page =
+        DetailedHealth::read(&policy, health, store, replica, &flushes, stats.as_deref()).await;
+    json_response(&page)
+}
+
+fn json_response(page: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(page).expect("strings and numbers can be serialized");
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,9 +1,9 @@
-//! Means and shares as people and programs like to read them.
+//! Means and shares in a form that people and programs can read.
 
 use serde::{Serialize, Serializer};
 
-/// A number to three decimals, written without a fraction when it has none: who expects whole
-/// numbers can read it.
+/// A number with up to three decimals. An integer is written without a fraction, for clients that
+/// expect integers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rounded(f64);
 
@@ -12,14 +12,15 @@ impl Rounded {
         Self((number * 1_000.0).round() / 1_000.0)
     }
 
-    /// The share or mean `sum / count`; 0 of nothing.
-    #[expect(clippy::cast_precision_loss, reason = "a mean of three decimals is not that exact")]
+    /// The share or mean `sum / count`; 0 if `count` is 0.
+    #[expect(clippy::cast_precision_loss, reason = "three decimals need less precision")]
     pub(super) fn ratio(sum: u64, count: u64) -> Self {
         if count == 0 { Self(0.0) } else { Self::new(sum as f64 / count as f64) }
     }
 
-    /// The mean of `sum_us` microseconds in milliseconds.
-    #[expect(clippy::cast_precision_loss, reason = "a mean of three decimals is not that exact")]
+    /// The mean in milliseconds of durations with the sum `sum_us`, in microseconds; 0 if `count`
+    /// is 0.
+    #[expect(clippy::cast_precision_loss, reason = "three decimals need less precision")]
     pub(super) fn mean_ms(sum_us: u64, count: u64) -> Self {
         if count == 0 { Self(0.0) } else { Self::new(sum_us as f64 / 1_000.0 / count as f64) }
     }
@@ -28,7 +29,7 @@ impl Rounded {
 impl Serialize for Rounded {
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "what is too large for a whole number is written as a float"
+        reason = "a number that is too large for an integer is written as a float"
     )]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.fract() == 0.0 && self.0.abs() < 9e15 {
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short() {
+    fn numbers_have_up_to_three_decimals() {
         let written = |number: Rounded| serde_json::to_string(&number).unwrap();
         assert_eq!(written(Rounded::ratio(562_500, 1_250)), "450");
         assert_eq!(written(Rounded::ratio(2, 3)), "0.667");

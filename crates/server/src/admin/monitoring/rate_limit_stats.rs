@@ -1,0 +1,93 @@
+//! `/monitoring/rate-limit/stats`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sluice::{
+    Policy,
+    stats::{EndpointStats, FleetStats, SLICE, SLICES},
+};
+use sluice_telemetry::OTHER;
+use utoipa::ToSchema;
+
+/// The name of the limit for requests that no endpoint of the policy matches.
+const DEFAULT: &str = "default";
+
+/// Clients of the last hour, and requests and denials by endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RateLimitStats<'a> {
+    /// Distinct clients of the last hour.
+    total_clients: u64,
+    /// Distinct clients of the last hour with at least one denied request.
+    rate_limited_clients: u64,
+    endpoint_stats: BTreeMap<&'a str, EndpointRateLimit>,
+    /// The clients that were denied most often in the last hour, by hashed names.
+    top_limited_clients: Vec<LimitedClient<'a>>,
+    total_requests: u64,
+    rejected_requests: u64,
+    /// The length of the time in which clients are counted.
+    client_window_seconds: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EndpointStats)]
+struct EndpointRateLimit {
+    /// Requests per minute of a client without a tier; `null` if the endpoint is not limited.
+    #[schema(required)]
+    limit: Option<u64>,
+    active_clients: u64,
+    total_requests: u64,
+    rejected_requests: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct LimitedClient<'a> {
+    client: &'a str,
+    rejected_requests: u64,
+}
+
+impl<'a> RateLimitStats<'a> {
+    pub(super) fn new(stats: &'a FleetStats, policy: &'a Policy) -> Self {
+        let top_limited_clients = stats
+            .top_limited
+            .iter()
+            .map(|(client, denials)| LimitedClient { client, rejected_requests: *denials });
+        Self {
+            total_clients: stats.clients,
+            rate_limited_clients: stats.limited_clients,
+            endpoint_stats: endpoint_stats(stats, policy),
+            top_limited_clients: top_limited_clients.collect(),
+            total_requests: stats.requests(),
+            rejected_requests: stats.rejected(),
+            client_window_seconds: SLICE.as_secs() * SLICES,
+        }
+    }
+}
+
+/// The endpoints of the policy, but for those that are neither limited nor counted.
+fn endpoint_stats<'a>(
+    stats: &FleetStats,
+    policy: &'a Policy,
+) -> BTreeMap<&'a str, EndpointRateLimit> {
+    let mut endpoints = BTreeMap::new();
+    for endpoint in policy.endpoints() {
+        let counted = stats.endpoints.get(&**endpoint).copied().unwrap_or_default();
+        let limit = requests_per_minute(policy, endpoint);
+        if limit.is_some() || counted != EndpointStats::default() {
+            let entry = EndpointRateLimit {
+                limit,
+                active_clients: counted.active_clients,
+                total_requests: counted.requests,
+                rejected_requests: counted.rejected,
+            };
+            endpoints.insert(&**endpoint, entry);
+        }
+    }
+    endpoints
+}
+
+fn requests_per_minute(policy: &Policy, endpoint: &str) -> Option<u64> {
+    let name = if endpoint == OTHER { DEFAULT } else { endpoint };
+    let limit = policy.limits().iter().find(|limit| limit.name() == name)?;
+    Some(limit.rate().refill_rate().tokens_per_minute())
+}
