@@ -1,4 +1,4 @@
-//! Which bucket: whose it is, and which limit it counts for.
+//! The identity of a bucket: whose it is, and which limit it belongs to.
 
 use std::{fmt, hash::Hasher};
 
@@ -7,29 +7,29 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 /// Whose bucket it is: a keyed hash (SipHash-2-4, 72 bits) of the client, or of whatever the limit
 /// is per.
 ///
-/// No key, address or token can be read from it, and without the secret none can be tried against
-/// it.
+/// It reveals no key, address or token. Without the secret, guesses cannot be tested against it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag {
-    // Two numbers instead of nine bytes: stores compare tags more often than they write them down.
+    // Two numbers instead of nine bytes, because stores compare tags more often than they write
+    // them.
     head: u64,
     tail: u8,
 }
 
 impl Tag {
-    /// Bytes of a tag. Nine: 72 bits make a collision among ten million clients a matter of one in
-    /// a hundred million, and twelve characters of base64.
+    /// The length of a tag. With 72 bits, two of ten million clients have the same tag with a
+    /// probability of one in a hundred million; nine bytes are twelve characters of base64.
     pub const BYTES: usize = 9;
 
-    /// The tag's bytes.
+    /// Returns the tag's bytes.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; Self::BYTES] {
         let [a, b, c, d, e, f, g, h] = self.head.to_be_bytes();
         [a, b, c, d, e, f, g, h, self.tail]
     }
 
-    /// A number from 0 to 255, as evenly spread as the tags are: which part of a divided store the
-    /// tag belongs to.
+    /// Returns a number from 0 to 255, evenly distributed, for stores that divide their buckets into
+    /// parts.
     #[must_use]
     pub const fn part(self) -> u8 {
         self.tail
@@ -37,7 +37,7 @@ impl Tag {
 }
 
 impl fmt::Display for Tag {
-    /// Twelve characters of URL-safe base64: how stores and monitoring name a client.
+    /// Writes twelve characters of URL-safe base64, as which stores and monitoring show a client.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(base64_text(&self.to_bytes(), &mut [0; 12]))
     }
@@ -49,30 +49,29 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// What a [`Tag`] is made from; the kinds never share a bucket, whatever their values.
+/// What a [`Tag`] is made from. Different kinds never share a bucket, whatever their values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Subject<'a> {
-    /// A client by its identity, for instance an API key.
+    /// A client with this identity, for instance an API key.
     Client(&'a [u8]),
-    /// A network address, as the policy groups it.
+    /// A network address, or a group of addresses.
     Address(&'a [u8]),
-    /// The value of a named request header or attribute.
+    /// The value of a request header or attribute.
     Header {
         /// The header's name, in lower case.
         name: &'a str,
-        /// Its value.
+        /// The header's value.
         value: &'a [u8],
     },
-    /// Everybody together, under one limit.
+    /// All clients together, under one limit.
     Everyone {
         /// The limit's name.
         limit: &'a str,
     },
-    /// Values by their names, in their order: what a caller counts by that sends no requests but
-    /// what it made of them.
+    /// An ordered list of names and values, for callers that send descriptors instead of requests.
     Values {
-        /// Whose names these are.
+        /// The namespace of the names.
         scope: &'a [u8],
         /// The names and values.
         values: &'a [(&'a [u8], Value<'a>)],
@@ -82,16 +81,16 @@ pub enum Subject<'a> {
 /// One value of [`Subject::Values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// This one.
+    /// This value.
     Is(&'a [u8]),
-    /// All that fit this pattern, together.
+    /// All values that match this pattern, together.
     Fits(&'a [u8]),
 }
 
-/// Makes tags. Replicas that share buckets share its secret.
+/// Makes tags with a secret. Replicas that share buckets need the same secret.
 #[derive(Clone)]
 pub struct Tagger {
-    /// Hashers that have read what every subject of their kind begins with.
+    /// Hashers, one for each kind of subject, that have read the bytes with which the kind begins.
     client: SipHasher24,
     address: SipHasher24,
     header: SipHasher24,
@@ -100,8 +99,8 @@ pub struct Tagger {
 }
 
 impl Tagger {
-    /// Hashes with `secret`; an empty one is the well-known default, which keeps keys unreadable
-    /// but lets anyone with the store's contents try guesses.
+    /// Creates a tagger with `secret`. An empty secret is the well-known default: it makes keys
+    /// unreadable, but whoever can read the store can test guesses.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         let mut derive = SipHasher24::new();
@@ -110,7 +109,7 @@ impl Tagger {
         let keyed = SipHasher24::new_with_key(&derive.finish128().as_bytes());
         let of_kind = |kind: u8| {
             let mut hasher = keyed;
-            // A whole word, so that what follows is read a word at a time.
+            // A whole word, so that the hasher reads what follows a word at a time.
             hasher.write_u64(kind.into());
             hasher
         };
@@ -123,13 +122,14 @@ impl Tagger {
         }
     }
 
-    /// The tag of `subject`.
+    /// Returns the tag of `subject`.
     #[must_use]
     pub fn tag(&self, subject: Subject<'_>) -> Tag {
         let hasher = match subject {
             Subject::Client(identity) => after(self.client, identity),
             Subject::Address(address) => after(self.address, address),
-            // Length before value, so that no two pairs of name and value are the same bytes.
+            // The name's length comes first, so that two pairs of name and value never have the
+            // same bytes.
             Subject::Header { name, value } => {
                 after(after(after(self.header, &name.len().to_le_bytes()), name.as_bytes()), value)
             }
@@ -150,14 +150,14 @@ impl Tagger {
     }
 }
 
-/// The hasher once it has read `bytes`.
+/// Returns the hasher after it has read `bytes`.
 fn after(mut hasher: SipHasher24, bytes: &[u8]) -> SipHasher24 {
     hasher.write(bytes);
     hasher
 }
 
-/// The hasher once it has read `part` with what it is and how long, so that no two lists of parts
-/// are the same bytes.
+/// Returns the hasher after it has read `part` with its kind and length, so that two lists of parts
+/// never have the same bytes.
 fn after_part(mut hasher: SipHasher24, kind: u8, part: &[u8]) -> SipHasher24 {
     hasher.write_u64(u64::from(kind) << 56 | part.len() as u64);
     after(hasher, part)
@@ -169,18 +169,18 @@ impl fmt::Debug for Tagger {
     }
 }
 
-/// How a limit is called inside a bucket's key: its name when that is at most eight bytes, else `~`
-/// and seven characters of its hash, so that a key stays short.
+/// The short name of a limit, for the keys of its buckets: its name when that has at most eight
+/// bytes, otherwise `~` and seven characters of its hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitKey {
     bytes: [u8; LimitKey::MAX_BYTES],
 }
 
 impl LimitKey {
-    /// The most bytes of a limit's key.
+    /// The greatest length of a limit's key, in bytes.
     pub const MAX_BYTES: usize = 8;
 
-    /// The key of the limit called `name`.
+    /// Returns the key of the limit with this name.
     #[must_use]
     pub fn of(name: &str) -> Self {
         let mut bytes = [0; Self::MAX_BYTES];
@@ -201,12 +201,11 @@ impl LimitKey {
         Self { bytes }
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let length = self.bytes.iter().position(|&b| b == 0).unwrap_or(Self::MAX_BYTES);
-        std::str::from_utf8(&self.bytes[..length])
-            .expect("only ASCII is ever written into a limit's key")
+        std::str::from_utf8(&self.bytes[..length]).expect("a limit's key is ASCII")
     }
 }
 
@@ -216,25 +215,25 @@ impl fmt::Debug for LimitKey {
     }
 }
 
-/// One bucket: a limit's state for one client, or for whatever the limit is per.
+/// The identity of one bucket: a limit's state for one client, or for whatever the limit is per.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BucketId {
-    /// Whose.
+    /// Whose bucket it is.
     pub tag: Tag,
-    /// For which limit.
+    /// The limit that the bucket belongs to.
     pub limit: LimitKey,
 }
 
 impl std::hash::Hash for BucketId {
-    /// Folds the id to 64 bits: a tag is a keyed hash already, so a map needs no hasher of its own
-    /// to be safe from chosen keys.
+    /// Folds the id to 64 bits. A tag is a keyed hash, so a map needs no keyed hasher to be safe from
+    /// chosen keys.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let limit = u64::from_le_bytes(self.limit.bytes);
         state.write_u64(self.tag.head ^ limit.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     }
 }
 
-/// URL-safe base64 of whole groups of three bytes, without allocating.
+/// Encodes whole groups of three bytes as URL-safe base64, without allocating.
 fn base64_text<'a>(bytes: &[u8], text: &'a mut [u8]) -> &'a str {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut length = 0;
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_lists_of_values_are_the_same_bytes() {
+    fn different_lists_of_values_have_different_tags() {
         use Value::{Fits, Is};
         type Named = (&'static [u8], Value<'static>);
         let tagger = Tagger::new(b"s3cret");
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_client_shows() {
+    fn neither_the_client_nor_the_secret_is_shown() {
         let tagger = Tagger::new(b"s3cret");
         let tag = tagger.tag(Subject::Client(b"alice"));
         assert_eq!(tag.to_string().len(), 12);
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn short_limit_names_are_readable_and_long_ones_are_hashed() {
+    fn short_limit_names_are_kept_and_long_ones_are_hashed() {
         assert_eq!(LimitKey::of("default").as_str(), "default");
         assert_eq!(LimitKey::of("12345678").as_str(), "12345678");
         let long = LimitKey::of("/api/v1/tools/execute");
@@ -320,7 +319,7 @@ mod tests {
         assert_ne!(long, LimitKey::of("/api/v1/tools/executf"));
         assert!(
             LimitKey::of("a}:b").as_str().starts_with('~'),
-            "a name cannot break out of its key"
+            "a name cannot contain the separators of a store's key"
         );
     }
 }

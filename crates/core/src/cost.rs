@@ -1,28 +1,30 @@
-//! What one request takes.
+//! What one request costs.
 
 use std::fmt;
 
-/// Tokens that one request takes: from 0, which looks and takes nothing, to `10^12`.
+/// The tokens that one request takes, from 0 to `10^12`.
+///
+/// A cost of 0 takes nothing, and is denied only while the bucket is in debt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost(u64);
 
-/// More tokens than any bucket's refill can be counted in.
+/// A cost that is larger than [`Cost::MAX`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cost of {tokens} tokens is too large: at most {}", Cost::MAX)]
 pub struct CostError {
-    /// The tokens asked for.
+    /// The tokens that were given.
     pub tokens: u64,
 }
 
 impl Cost {
-    /// Looks and takes nothing.
+    /// No tokens.
     pub const NONE: Self = Self(0);
-    /// One token: what a request costs unless said otherwise.
+    /// One token, the cost of a request by default.
     pub const ONE: Self = Self(1);
     /// The largest cost.
     pub const MAX: Self = Self(1_000_000_000_000);
 
-    /// A cost of `tokens` tokens.
+    /// Creates a cost of `tokens` tokens.
     ///
     /// # Errors
     /// When `tokens` is above [`Cost::MAX`].
@@ -30,13 +32,13 @@ impl Cost {
         if tokens > Self::MAX.0 { Err(CostError { tokens }) } else { Ok(Self(tokens)) }
     }
 
-    /// The cost in tokens.
+    /// Returns the cost in tokens.
     #[must_use]
     pub const fn tokens(self) -> u64 {
         self.0
     }
 
-    /// Both costs together, at most [`Cost::MAX`].
+    /// Adds both costs; the result is at most [`Cost::MAX`].
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self((self.0 + other.0).min(Self::MAX.0))

@@ -1,4 +1,4 @@
-//! The answer to a check.
+//! What was decided about a check.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{cost::Cost, limit::Limit, time::Timestamp};
 
-/// The answer to a check: allowed or denied, and what every limit said.
+/// What was decided about a check: whether it is allowed, and the verdict of each limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     allowed: bool,
@@ -15,31 +15,31 @@ pub struct Decision {
     source: Source,
 }
 
-/// What one limit said to its part of the check.
+/// What one limit decided about its part of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The limit.
     pub limit: Arc<Limit>,
-    /// The tokens asked of it.
+    /// The tokens that the part needed.
     pub cost: Cost,
-    /// Whether its bucket had the tokens.
+    /// Whether the bucket had the tokens.
     pub admitted: bool,
     /// Whole tokens in the bucket after the decision.
     pub remaining: u64,
-    /// How long until the bucket is full.
+    /// How long the bucket needs until it is full.
     pub reset_in: Duration,
-    /// When the same cost would be admitted.
+    /// When the same cost will be admitted.
     pub retry: Retry,
 }
 
-/// When the same cost would be admitted, if nobody else takes tokens meanwhile.
+/// When the same cost will be admitted, if no other request takes tokens before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Retry {
-    /// It was.
+    /// It was admitted.
     Now,
-    /// After this long, exact to the microsecond.
+    /// After this time, exact to the microsecond.
     After(Duration),
-    /// Never: the cost is above the burst.
+    /// Never, because the cost is above the burst.
     Never,
 }
 
@@ -53,7 +53,7 @@ pub enum Source {
 }
 
 impl Decision {
-    /// A decision made at `at`, by the store's clock.
+    /// Creates a decision that was made at `at`, by the store's clock.
     #[must_use]
     pub fn new(
         allowed: bool,
@@ -64,56 +64,58 @@ impl Decision {
         Self { allowed, verdicts: verdicts.into_iter().collect(), at, source }
     }
 
-    /// The answer when no limit applies.
+    /// Creates the decision about a request to which no limit applies.
     #[must_use]
     pub fn unlimited(at: Timestamp) -> Self {
         Self { allowed: true, verdicts: SmallVec::new(), at, source: Source::Local }
     }
 
-    /// Whether the request may pass.
+    /// Returns whether the request is allowed.
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
         self.allowed
     }
 
-    /// Whether the request may not pass.
+    /// Returns whether the request is denied.
     #[must_use]
     pub const fn is_denied(&self) -> bool {
         !self.allowed
     }
 
-    /// What each limit said, in the order of the check, shadows included.
+    /// Returns the verdict of each limit, in the order of the check. Limits in shadow mode are
+    /// included.
     #[must_use]
     pub fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
     }
 
-    /// When it was decided, by the store's clock.
+    /// Returns when it was decided, by the store's clock.
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// Where it was decided.
+    /// Returns where it was decided.
     #[must_use]
     pub const fn source(&self) -> Source {
         self.source
     }
 
-    /// The limit that binds: of a denial, the one that takes longest to give way; else the one with
-    /// the fewest tokens left. Shadows never bind; `None` when no limit applies.
+    /// Returns the verdict of the binding limit. For a denial that is the denying limit with the
+    /// longest wait, otherwise the limit with the fewest tokens left. A limit in shadow mode never
+    /// binds; `None` when no limit is enforced.
     #[must_use]
     pub fn binding(&self) -> Option<&Verdict> {
         let enforced = self.verdicts.iter().filter(|verdict| verdict.limit.denies());
         if self.allowed {
             enforced.min_by_key(|verdict| verdict.remaining)
         } else {
-            // The first of equals, as `max_by_key` would return the last.
+            // Reversed, because `max_by_key` returns the last of equals.
             enforced.filter(|verdict| !verdict.admitted).rev().max_by_key(|verdict| verdict.retry)
         }
     }
 
-    /// When the same check would be allowed.
+    /// Returns when the same check will be allowed.
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self.binding() {
@@ -124,7 +126,7 @@ impl Decision {
 }
 
 impl Verdict {
-    /// When the bucket is full again, by the store's clock.
+    /// Returns when the bucket will be full, by the store's clock.
     #[must_use]
     pub fn reset_at(&self, decided: Timestamp) -> Timestamp {
         decided.after(self.reset_in)
@@ -132,8 +134,8 @@ impl Verdict {
 }
 
 impl Retry {
-    /// Whole seconds to wait, rounded up so that a client that obeys never returns too early;
-    /// `None` when waiting is needless or of no use.
+    /// Returns the whole seconds to wait, rounded up so that a client that waits is never too early.
+    /// `None` when no wait is needed, or none helps.
     #[must_use]
     pub fn after_seconds(self) -> Option<u64> {
         match self {
@@ -143,7 +145,7 @@ impl Retry {
     }
 }
 
-/// Whole seconds for the wire, rounded up.
+/// Returns a span in whole seconds, rounded up.
 #[must_use]
 pub const fn whole_seconds(span: Duration) -> u64 {
     span.as_secs() + (span.subsec_nanos() > 0) as u64

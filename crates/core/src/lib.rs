@@ -1,8 +1,12 @@
-//! Rates, limits, bucket arithmetic and policy: pure, no I/O, no async, no clock of its own.
+//! The rules of rate limiting: rates, limits, policies, and the arithmetic of token buckets.
 //!
-//! Every instant is an argument. Values are valid once built: a [`RefillRate`] is never zero, a
-//! [`Rate`]'s numbers can be counted exactly. The arithmetic in [`Bucket`] is the oracle for
-//! the scripts in `lua/`: both give the same answers, to the digit.
+//! This crate does no I/O, is not async and has no clock: every instant is an argument. A value
+//! that exists is valid: a [`Rate`] is never zero, and its bucket can be counted exactly. The
+//! scripts in `lua/` are checked against the arithmetic of [`Bucket`]; both give the same results,
+//! to the digit.
+//!
+//! A [`Policy`] matches a [`Request`] with its limits and makes a [`Check`]. A store decides the
+//! check on its buckets, with [`Check::decide`], and returns a [`Decision`].
 //!
 //! ```
 //! use sluice_core::{Rate, Settled, Timestamp};

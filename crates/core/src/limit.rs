@@ -1,10 +1,10 @@
-//! A limit: a named rule with its numbers and how it is enforced.
+//! A limit: a named rule with its rate, and how it is enforced.
 
 use std::{fmt, sync::Arc};
 
 use crate::{bucket_id::LimitKey, rate::Rate};
 
-/// A named rule: its numbers, and how it is enforced. Shared by every check that it takes part in.
+/// A named rule: its rate, and how it is enforced. All checks under a limit share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     name: Arc<str>,
@@ -15,63 +15,63 @@ pub struct Limit {
     on_store_failure: OnStoreFailure,
 }
 
-/// How a limit counts, with the numbers it counts by.
+/// How a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Tokens that come back continuously, up to a burst.
+    /// A token bucket: tokens come back continuously, up to the burst.
     TokenBucket(Rate),
 }
 
 /// Whether a limit denies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// It decides and denies.
+    /// It denies requests.
     #[default]
     Enforce,
-    /// It decides and is counted, and never denies: for trying a limit on live traffic.
+    /// It is checked and counted but never denies, to try a limit on live traffic.
     Shadow,
-    /// It is not looked at.
+    /// It does not apply.
     Off,
 }
 
-/// How exactly a fleet keeps a limit.
+/// How exactly a fleet of replicas keeps a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// Every decision is the store's.
+    /// The store makes every decision.
     #[default]
     Exact,
-    /// Replicas may take tokens in blocks ahead of need.
+    /// Replicas may take tokens in blocks before they need them.
     Leased,
 }
 
-/// Who answers for a limit while the store cannot.
+/// What happens to requests under a limit while the store cannot decide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnStoreFailure {
-    /// A bucket in the process, with this replica's share of the limit.
+    /// A bucket in this process decides, with this replica's share of the limit.
     #[default]
     Local,
-    /// Nobody: the request passes.
+    /// The limit admits the request.
     Allow,
-    /// Nobody: the request is denied.
+    /// The limit denies the request.
     Deny,
-    /// The caller: it gets an error, so that a proxy's own failure mode decides.
+    /// The caller gets an error, so that a proxy's own failure mode decides.
     Error,
 }
 
-/// Why a text does not name a limit.
+/// The reason why a text cannot be the name of a limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitNameError {
-    /// Nothing was written.
+    /// The name is empty.
     #[error("a limit's name cannot be empty")]
     Empty,
-    /// More than [`Limit::MAX_NAME_BYTES`].
+    /// The name is longer than [`Limit::MAX_NAME_BYTES`].
     #[error("a limit's name of {bytes} bytes is too long: at most {}", Limit::MAX_NAME_BYTES)]
     TooLong {
         /// The name's length.
         bytes: usize,
     },
-    /// The name could not stand in a header, a label or a log line.
+    /// The name contains characters that cannot be in a header, a label or a log line.
     #[error("`{name}` cannot name a limit: use printable ASCII without quotes and backslashes")]
     Unprintable {
         /// The name, escaped.
@@ -80,15 +80,14 @@ pub enum LimitNameError {
 }
 
 impl Limit {
-    /// The longest name, in bytes.
+    /// The greatest length of a name, in bytes.
     pub const MAX_NAME_BYTES: usize = 200;
 
-    /// An enforced, exact limit called `name`, which a local bucket stands in for while the store
-    /// is away.
+    /// Creates an enforced, exact limit, for which a local bucket decides while the store cannot.
     ///
     /// # Errors
-    /// When `name` is empty, too long, or not printable ASCII without quotes and backslashes (it
-    /// stands in header fields as it is).
+    /// When `name` is empty, too long, or not printable ASCII without quotes and backslashes: it is
+    /// written unchanged into header fields.
     pub fn new(name: &str, algorithm: Algorithm) -> Result<Self, LimitNameError> {
         if name.is_empty() {
             return Err(LimitNameError::Empty);
@@ -109,77 +108,78 @@ impl Limit {
         })
     }
 
-    /// The same limit in another mode.
+    /// Returns the limit in another mode.
     #[must_use]
     pub const fn with_mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The same limit with another precision.
+    /// Returns the limit with another precision.
     #[must_use]
     pub const fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
     }
 
-    /// The same limit with another answer to a store's failure.
+    /// Returns the limit with another behaviour while the store cannot decide.
     #[must_use]
     pub const fn with_on_store_failure(mut self, on_store_failure: OnStoreFailure) -> Self {
         self.on_store_failure = on_store_failure;
         self
     }
 
-    /// The same limit, and the same buckets, with other numbers: a tier's, or a share.
+    /// Returns the limit with another rate, for a tier or a share. It has the same name, and so the
+    /// same buckets.
     #[must_use]
     pub fn with_algorithm(&self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self.clone() }
     }
 
-    /// The limit's name.
+    /// Returns the limit's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The limit's name inside a bucket's key.
+    /// Returns the limit's short name, for the keys of its buckets.
     #[must_use]
     pub const fn key(&self) -> LimitKey {
         self.key
     }
 
-    /// How it counts.
+    /// Returns how the limit counts.
     #[must_use]
     pub const fn algorithm(&self) -> &Algorithm {
         &self.algorithm
     }
 
-    /// Whether it denies.
+    /// Returns whether the limit is enforced.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// How exactly the fleet keeps it.
+    /// Returns how exactly the fleet keeps the limit.
     #[must_use]
     pub const fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Who answers while the store cannot.
+    /// Returns what happens while the store cannot decide.
     #[must_use]
     pub const fn on_store_failure(&self) -> OnStoreFailure {
         self.on_store_failure
     }
 
-    /// The numbers to count by.
+    /// Returns the limit's rate.
     #[must_use]
     pub const fn rate(&self) -> &Rate {
-        let Algorithm::TokenBucket(numbers) = &self.algorithm;
-        numbers
+        let Algorithm::TokenBucket(rate) = &self.algorithm;
+        rate
     }
 
-    /// Whether a lack of tokens denies the request.
+    /// Returns whether a lack of tokens denies the request.
     #[must_use]
     pub fn denies(&self) -> bool {
         self.mode == Mode::Enforce
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_can_stand_in_a_header_as_it_is() {
+    fn a_name_can_be_written_unchanged_into_a_header() {
         assert_eq!(
             named("/api/v1/tools/execute").unwrap().to_string(),
             "/api/v1/tools/execute (60/minute, burst 10)"

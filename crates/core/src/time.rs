@@ -1,39 +1,39 @@
-//! Instants and exact spans of time. The core has no clock: every instant is an argument.
+//! Instants and exact spans of time. This crate has no clock: every instant is an argument.
 
 use std::time::Duration;
 
-/// An instant in whole microseconds since the Unix epoch, as Redis' `TIME` tells it.
+/// An instant in whole microseconds since the Unix epoch, as Redis' `TIME` returns it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The instant `micros` microseconds after the Unix epoch (before it, when negative).
+    /// Creates the instant `micros` microseconds after the Unix epoch, or before it when negative.
     #[must_use]
     pub const fn from_unix_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the Unix epoch.
+    /// Returns the microseconds since the Unix epoch.
     #[must_use]
     pub const fn unix_micros(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch, rounded up: a client that waits until then never comes
-    /// too early.
+    /// Returns the whole seconds since the Unix epoch, rounded up so that a client that waits until
+    /// then is never too early.
     #[must_use]
     pub const fn unix_seconds_rounded_up(self) -> i64 {
         self.0.div_euclid(1_000_000) + (self.0.rem_euclid(1_000_000) > 0) as i64
     }
 
-    /// The time from `earlier` to this instant, or zero when `earlier` is not earlier.
+    /// Returns the time from `earlier` to this instant, or zero when `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         let micros = self.0.saturating_sub(earlier.0);
         Duration::from_micros(if micros > 0 { micros.unsigned_abs() } else { 0 })
     }
 
-    /// This instant moved on by `span`, cut at the end of representable time.
+    /// Returns the instant that is `span` later, or the last representable one.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
@@ -43,34 +43,34 @@ impl Timestamp {
 /// An exact span of time: whole microseconds and a fraction of one, counted in `1 / per_micro` of a
 /// microsecond.
 ///
-/// `per_micro` belongs to the rate that the span was made with
-/// ([`Refill::tokens`](crate::Refill::tokens)); spans of different rates do not mix.
+/// `per_micro` is [`Refill::tokens`](crate::Refill::tokens) of the rate for which the span was made.
+/// Spans of different rates must not be mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// Whole microseconds.
     pub micros: i64,
-    /// The rest, in `1 / per_micro` of a microsecond; always less than `per_micro`.
+    /// The rest, in `1 / per_micro` of a microsecond: less than `per_micro`.
     pub fraction: u64,
 }
 
-/// An exact instant: a [`Timestamp`] and a fraction of a microsecond, in the same parts as
+/// An exact instant: a [`Timestamp`] and a fraction of a microsecond, in the units of
 /// [`Span::fraction`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment {
     /// Whole microseconds since the Unix epoch.
     pub micros: i64,
-    /// The rest, in `1 / per_micro` of a microsecond; always less than `per_micro`.
+    /// The rest, in `1 / per_micro` of a microsecond: less than `per_micro`.
     pub fraction: u64,
 }
 
 impl Moment {
-    /// The instant `at`, to the microsecond.
+    /// Creates an instant without a fraction.
     #[must_use]
     pub const fn at(at: Timestamp) -> Self {
         Self { micros: at.0, fraction: 0 }
     }
 
-    /// This instant moved on by `span`.
+    /// Returns the instant that is `span` later.
     #[must_use]
     pub const fn plus(self, span: Span, per_micro: u64) -> Self {
         let fraction = self.fraction + span.fraction;
@@ -82,7 +82,7 @@ impl Moment {
         }
     }
 
-    /// This instant moved back by `span`.
+    /// Returns the instant that is `span` earlier.
     #[must_use]
     pub const fn minus(self, span: Span, per_micro: u64) -> Self {
         let micros = self.micros.saturating_sub(span.micros);
@@ -96,7 +96,7 @@ impl Moment {
         }
     }
 
-    /// The first whole microsecond that is not before this instant.
+    /// Returns the first whole microsecond that is not before this instant.
     #[must_use]
     pub const fn rounded_up(self) -> Timestamp {
         Timestamp(self.micros.saturating_add((self.fraction > 0) as i64))
@@ -108,14 +108,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unix_seconds_round_up_so_that_nobody_returns_too_early() {
+    fn unix_seconds_are_rounded_up() {
         assert_eq!(Timestamp::from_unix_micros(2_000_000).unix_seconds_rounded_up(), 2);
         assert_eq!(Timestamp::from_unix_micros(2_000_001).unix_seconds_rounded_up(), 3);
         assert_eq!(Timestamp::from_unix_micros(-1).unix_seconds_rounded_up(), 0);
     }
 
     #[test]
-    fn moments_carry_fractions_both_ways() {
+    fn fractions_are_carried_in_both_directions() {
         let third = Span { micros: 0, fraction: 1 };
         let start = Moment { micros: 5, fraction: 2 };
         assert_eq!(start.plus(third, 3), Moment { micros: 6, fraction: 0 });
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn since_never_goes_below_zero() {
+    fn the_time_since_a_later_instant_is_zero() {
         let (early, late) = (Timestamp::from_unix_micros(10), Timestamp::from_unix_micros(25));
         assert_eq!(late.since(early), Duration::from_micros(15));
         assert_eq!(early.since(late), Duration::ZERO);

@@ -8,10 +8,14 @@ use sluice::{
     stats::{MemoryStats, Reporter, StatsCounters},
 };
 
-/// A policy with an endpoint, and rates so low that no token is refilled during a test.
+/// A policy with an endpoint and an exempt path. Its rates are so low that no token is refilled
+/// during a test.
 fn ten_per_day() -> Policy {
     let rate: Rate = "1/day, burst 10".parse().unwrap();
-    let builder = Policy::builder().default_limit(rate).endpoint("/api/v1/tools/execute", rate);
+    let builder = Policy::builder()
+        .default_limit(rate)
+        .endpoint("/api/v1/tools/execute", rate)
+        .exempt("/health");
     builder.build().unwrap()
 }
 
