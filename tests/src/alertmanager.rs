@@ -54,9 +54,9 @@ impl Alertmanager {
         };
         let mut client = Client::of(alertmanager.address());
         eventually_async("alertmanager is ready", async || {
-            match client.try_ask(&Request::get("/-/ready")).await {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                Ok(answer) => Err(answer.to_string()),
+            match client.try_send(&Request::get("/-/ready")).await {
+                Ok(response) if response.status == 200 => Ok(()),
+                Ok(response) => Err(response.to_string()),
                 Err(error) => {
                     Err(format!("{error}: {}", fs::read_to_string(&log).unwrap_or_default()))
                 }

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use crate::{
-    crowd::{Story, Subject},
+    buckets,
     http::Client,
-    promise::{Admitted, Instant, now},
-    subjects,
+    load::{BucketKey, LoadRecord},
+    window_limit::{Admitted, Instant, now},
 };
 
 /// What an audit takes first: so much that the bucket is not full again before the crowd is there,
@@ -37,7 +37,7 @@ impl Audit {
         let (begin, remaining) = look(replica, TAKEN_FIRST).await;
         assert_eq!(
             remaining,
-            subjects::hot().burst() - TAKEN_FIRST,
+            buckets::hot().burst() - TAKEN_FIRST,
             "the audit begins with a full bucket"
         );
         Self { replica, begin }
@@ -47,25 +47,25 @@ impl Audit {
     ///
     /// # Panics
     /// When tokens were made up, or more were lost than went with requests that were not answered.
-    pub async fn assert_that_tokens_add_up(self, story: &Story) -> u64 {
+    pub async fn assert_that_tokens_add_up(self, record: &LoadRecord) -> u64 {
         let (end, remaining) = look(self.replica, 0).await;
         let of_crowd: u64 =
-            story.admitted(subjects::HOT).iter().map(|&Admitted { tokens, .. }| tokens).sum();
+            record.admitted(buckets::HOT).iter().map(|&Admitted { tokens, .. }| tokens).sum();
         let admitted = TAKEN_FIRST + of_crowd;
-        let unanswered = story
+        let unanswered = record
             .failed
             .iter()
             .flat_map(|failed| &failed.checks)
-            .filter(|(subject, _)| *subject == subjects::HOT);
+            .filter(|(subject, _)| *subject == buckets::HOT);
         let unanswered: u64 = unanswered.map(|(_, cost)| cost).sum();
         let seen = admitted + remaining;
-        let most = subjects::hot().in_window(end.1 - self.begin.0);
+        let most = buckets::hot().in_window(end.1 - self.begin.0);
         assert!(
             seen <= most,
             "{admitted} tokens were admitted and {remaining} are left, which is {} too many",
             seen - most
         );
-        let least = subjects::hot().in_window(end.0 - self.begin.1);
+        let least = buckets::hot().in_window(end.0 - self.begin.1);
         assert!(
             seen + unanswered >= least,
             "{admitted} tokens were admitted and {remaining} are left, which is {} too few, and only {unanswered} can be lost",
@@ -77,10 +77,10 @@ impl Audit {
 
 /// What remains in the hot bucket after taking `cost`, and between which instants that was so.
 async fn look(replica: SocketAddr, cost: u64) -> ((Instant, Instant), u64) {
-    let Subject { client: who, path } = &subjects::all()[subjects::HOT];
+    let BucketKey { client: who, path } = &buckets::all()[buckets::HOT];
     let mut client = Client::of(replica);
     let sent = now();
-    let answer =
+    let response =
         client.post("/v1/check", &json!({ "client": who, "path": path, "cost": cost })).await;
-    ((sent, now()), answer.number("x-ratelimit-remaining"))
+    ((sent, now()), response.number("x-ratelimit-remaining"))
 }

@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use crate::inbox::Inbox;
+use crate::request_recorder::RequestRecorder;
 
 /// A server on a port of its own that takes `/v1/traces` and `/v1/metrics` in Protobuf, and keeps
 /// what it was sent.
@@ -14,7 +14,7 @@ use crate::inbox::Inbox;
 /// It lives as long as the test's runtime.
 #[derive(Debug)]
 pub struct Collector {
-    inbox: Inbox,
+    recorder: RequestRecorder,
 }
 
 /// A span that was received.
@@ -46,13 +46,13 @@ impl Collector {
     /// # Panics
     /// When there is no free port.
     pub async fn start() -> Self {
-        Self { inbox: Inbox::start().await }
+        Self { recorder: RequestRecorder::start().await }
     }
 
     /// What exporters are told of it.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.inbox.address())
+        format!("http://{}", self.recorder.address())
     }
 
     /// The spans received so far, in the order of their arrival.
@@ -86,13 +86,15 @@ impl Collector {
     /// Everything received so far, as it stood on the wire, heads of requests included.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        self.inbox.letters().into_iter().flat_map(|letter| letter.wire).collect()
+        self.recorder.requests().into_iter().flat_map(|request| request.wire).collect()
     }
 
     fn received<M: Message + Default>(&self, path: &str) -> Vec<M> {
-        let letters = self.inbox.letters().into_iter().filter(|letter| letter.path == path);
-        letters
-            .map(|letter| M::decode(&*letter.body).expect("exporters send what the protocol says"))
+        let requests = self.recorder.requests().into_iter().filter(|request| request.path == path);
+        requests
+            .map(|request| {
+                M::decode(&*request.body).expect("exporters send what the protocol says")
+            })
             .collect()
     }
 }

@@ -96,7 +96,7 @@ impl Echo {
             while let Ok((stream, _)) = listener.accept().await {
                 let shared = Arc::clone(&shared);
                 // A proxy that breaks off has had what it wanted.
-                tokio::spawn(async move { drop(answer_all(stream, &shared).await) });
+                tokio::spawn(async move { drop(respond_to_all(stream, &shared).await) });
             }
         });
         Self { address, shared: ours }
@@ -110,18 +110,18 @@ impl Echo {
 
     /// How many requests it was asked.
     #[must_use]
-    pub fn asked(&self) -> usize {
+    pub fn requests(&self) -> usize {
         self.shared.asked.load(Ordering::SeqCst)
     }
 
     /// Lets a stream send its last event.
-    pub fn go_on(&self) {
+    pub fn send_last_event(&self) {
         self.shared.streams.add_permits(1);
     }
 }
 
 /// Answers what comes over one connection, until it ends.
-async fn answer_all(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn respond_to_all(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut received = Vec::new();
     loop {
         while let Some(asked) = Asked::parse(&received)? {
@@ -143,7 +143,7 @@ async fn answer_all(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             if below(STALLS) {
                 tokio::time::sleep(STALL).await;
             }
-            stream.write_all(asked.answer().as_bytes()).await?;
+            stream.write_all(asked.response().as_bytes()).await?;
         }
         if stream.read_buf(&mut received).await? == 0 {
             return Ok(());
@@ -180,7 +180,7 @@ impl Asked {
         }))
     }
 
-    fn answer(&self) -> String {
+    fn response(&self) -> String {
         let Self { method, target, body, .. } = self;
         let status = if target.starts_with(FAILS) { "500 Internal Server Error" } else { "200 OK" };
         let own = if target.starts_with(OWN_LIMIT) { "RateLimit: \"own\";r=7\r\n" } else { "" };

@@ -7,11 +7,11 @@ use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventuall
 use crate::{http::Client, metrics::Metrics};
 
 /// For [`Fleet::start`]: so long that a busy machine is never taken for a store that is away.
-pub const PATIENT: Duration = Duration::from_secs(10);
+pub const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For [`Fleet::start`]: as long as a configuration allows, where a single decision of a replica's
 /// own would spoil the count.
-pub const STOIC: Duration = Duration::from_secs(60);
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Replicas that share one Redis and its prefix.
 #[derive(Debug)]
@@ -100,6 +100,6 @@ impl Fleet {
 /// When it does not start.
 #[must_use]
 #[track_caller]
-pub fn alone(yaml: &str) -> Sluice {
+pub fn memory_replica(yaml: &str) -> Sluice {
     SluiceOptions::new(built_sluice()).config(yaml).start()
 }

@@ -19,7 +19,7 @@ use tokio::{
 
 /// Far more than an answer takes, so that only a server that hangs, never a busy machine, runs into
 /// it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_FIELDS: usize = 64;
 
 /// A request, to be written as bytes.
@@ -31,7 +31,7 @@ pub struct Request {
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: u16,
     /// The header fields.
@@ -104,7 +104,7 @@ impl Request {
 
 // === impl Answer ===
 
-impl Answer {
+impl Response {
     /// A header field's value; `None` when it is absent.
     ///
     /// # Panics
@@ -199,7 +199,7 @@ impl Answer {
     }
 }
 
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:?} {}", self.status, self.headers, self.text())
     }
@@ -258,7 +258,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the server has closed the connection.
-    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         in_time(self.stream.write_all(bytes)).await
     }
 
@@ -275,8 +275,8 @@ impl Connection {
     /// # Errors
     /// When the server closes the connection before it is whole (`UnexpectedEof`, or
     /// `ConnectionReset`), or what comes is no HTTP.
-    pub async fn answer(&mut self) -> io::Result<Answer> {
-        self.answer_or_end()
+    pub async fn response(&mut self) -> io::Result<Response> {
+        self.response_or_end()
             .await?
             .ok_or_else(|| io::Error::new(ErrorKind::UnexpectedEof, "closed instead of an answer"))
     }
@@ -285,11 +285,11 @@ impl Connection {
     ///
     /// # Errors
     /// When the server closes in the middle of an answer, or what comes is no HTTP.
-    pub async fn answer_or_end(&mut self) -> io::Result<Option<Answer>> {
+    pub async fn response_or_end(&mut self) -> io::Result<Option<Response>> {
         loop {
-            if let Some((answer, length)) = Answer::parse(&self.received)? {
+            if let Some((response, length)) = Response::parse(&self.received)? {
                 self.received.drain(..length);
-                return Ok(Some(answer));
+                return Ok(Some(response));
             }
             if in_time(self.stream.read_buf(&mut self.received)).await? == 0 {
                 return if self.received.is_empty() {
@@ -335,9 +335,9 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::send`] and [`Connection::answer`].
-    pub async fn ask(&mut self, request: &Request) -> io::Result<Answer> {
-        self.send(&request.to_bytes()).await?;
-        self.answer().await
+    pub async fn send(&mut self, request: &Request) -> io::Result<Response> {
+        self.write(&request.to_bytes()).await?;
+        self.response().await
     }
 }
 
@@ -355,25 +355,25 @@ impl Client {
     /// # Errors
     /// As [`Connection::open`] and [`Connection::ask`]. The next request then opens a connection of
     /// its own.
-    pub async fn try_ask(&mut self, request: &Request) -> io::Result<Answer> {
+    pub async fn try_send(&mut self, request: &Request) -> io::Result<Response> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connection::open(self.server).await?,
         };
-        let answer = connection.ask(request).await?;
-        if answer.keeps_connection() {
+        let response = connection.send(request).await?;
+        if response.keeps_connection() {
             self.connection = Some(connection);
         }
-        Ok(answer)
+        Ok(response)
     }
 
     /// Sends a request and waits for its answer.
     ///
     /// # Panics
     /// When there is none.
-    pub async fn ask(&mut self, request: &Request) -> Answer {
-        let answer = self.try_ask(request).await;
-        answer.unwrap_or_else(|error| {
+    pub async fn send(&mut self, request: &Request) -> Response {
+        let response = self.try_send(request).await;
+        response.unwrap_or_else(|error| {
             panic!(
                 "no answer from {} to {}: {error}",
                 self.server,
@@ -386,23 +386,23 @@ impl Client {
     ///
     /// # Panics
     /// When there is no answer.
-    pub async fn get(&mut self, path: &str) -> Answer {
-        self.ask(&Request::get(path)).await
+    pub async fn get(&mut self, path: &str) -> Response {
+        self.send(&Request::get(path)).await
     }
 
     /// Posts JSON.
     ///
     /// # Panics
     /// When there is no answer.
-    pub async fn post(&mut self, path: &str, body: &Value) -> Answer {
-        self.ask(&Request::post(path, body)).await
+    pub async fn post(&mut self, path: &str, body: &Value) -> Response {
+        self.send(&Request::post(path, body)).await
     }
 }
 
 async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let late =
-        || io::Error::new(ErrorKind::TimedOut, format!("nothing happened within {PATIENCE:?}"));
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
+        || io::Error::new(ErrorKind::TimedOut, format!("nothing happened within {TIMEOUT:?}"));
+    tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 #[cfg(test)]
@@ -422,11 +422,11 @@ mod tests {
     fn an_answer_is_read_once_it_is_whole() {
         let bytes = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\n{}HTTP/1.1 200";
         for cut in 0..bytes.len() - 12 {
-            assert!(Answer::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
+            assert!(Response::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
         }
-        let (answer, length) = Answer::parse(bytes).unwrap().unwrap();
+        let (response, length) = Response::parse(bytes).unwrap().unwrap();
         assert_eq!(
-            (answer.status, answer.number("retry-after"), answer.text().as_str()),
+            (response.status, response.number("retry-after"), response.text().as_str()),
             (429, 7, "{}")
         );
         assert_eq!(&bytes[length..], b"HTTP/1.1 200");
@@ -436,16 +436,16 @@ mod tests {
     fn a_body_in_chunks_is_put_together() {
         let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\nHTTP/1.1 200";
         for cut in 0..bytes.len() - 12 {
-            assert!(Answer::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
+            assert!(Response::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
         }
-        let (answer, length) = Answer::parse(bytes).unwrap().unwrap();
-        assert_eq!((answer.text().as_str(), &bytes[length..]), ("abcde", &b"HTTP/1.1 200"[..]));
+        let (response, length) = Response::parse(bytes).unwrap().unwrap();
+        assert_eq!((response.text().as_str(), &bytes[length..]), ("abcde", &b"HTTP/1.1 200"[..]));
     }
 
     #[test]
     fn what_is_no_http_is_refused() {
         for bytes in [&b"+PONG\r\n"[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"] {
-            assert_eq!(Answer::parse(bytes).unwrap_err().kind(), ErrorKind::InvalidData);
+            assert_eq!(Response::parse(bytes).unwrap_err().kind(), ErrorKind::InvalidData);
         }
     }
 }

@@ -20,17 +20,17 @@
 
 pub mod alertmanager;
 pub mod audit;
-pub mod behind;
+pub mod buckets;
 pub mod collector;
 pub mod command;
-pub mod crowd;
+pub mod concurrent;
 pub mod echo;
 pub mod fleet;
 pub mod http;
-pub mod inbox;
+pub mod load;
 pub mod metrics;
 pub mod prometheus;
-pub mod promise;
+pub mod request_recorder;
 pub mod rotel;
-pub mod rush;
-pub mod subjects;
+pub mod through_proxy;
+pub mod window_limit;

@@ -14,9 +14,9 @@ impl Metrics {
     /// # Panics
     /// When it is not answered with 200.
     pub async fn of(client: &mut Client) -> Self {
-        let answer = client.get("/metrics").await;
-        assert_eq!(answer.status, 200, "{answer}");
-        Self { text: answer.text() }
+        let response = client.get("/metrics").await;
+        assert_eq!(response.status, 200, "{response}");
+        Self { text: response.text() }
     }
 
     /// As it was read.

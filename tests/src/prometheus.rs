@@ -82,9 +82,9 @@ impl Prometheus {
         let prometheus = Self { child, directory, port };
         let mut client = prometheus.client();
         eventually_async("prometheus is ready", async || {
-            match client.try_ask(&crate::http::Request::get("/-/ready")).await {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                Ok(answer) => Err(answer.to_string()),
+            match client.try_send(&crate::http::Request::get("/-/ready")).await {
+                Ok(response) if response.status == 200 => Ok(()),
+                Ok(response) => Err(response.to_string()),
                 Err(error) => Err(format!("{error}: {}", prometheus.log())),
             }
         })
@@ -121,9 +121,9 @@ impl Prometheus {
     /// # Panics
     /// When the query is refused.
     pub async fn query(&self, query: &str) -> Vec<Series> {
-        let answer = self.api(&format!("query?query={}", encoded(query))).await;
+        let response = self.api(&format!("query?query={}", encoded(query))).await;
         let result =
-            answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
+            response["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {response}"));
         result
             .iter()
             .map(|series| Series::read(series).unwrap_or_else(|| panic!("{query}: {series}")))
@@ -135,13 +135,13 @@ impl Prometheus {
     /// # Panics
     /// When that is no success.
     pub async fn api(&self, path: &str) -> Value {
-        let answer = self.client().get(&format!("/api/v1/{path}")).await;
+        let response = self.client().get(&format!("/api/v1/{path}")).await;
         assert_eq!(
-            (answer.status, &answer.json()["status"]),
+            (response.status, &response.json()["status"]),
             (200, &"success".into()),
-            "{path}: {answer}"
+            "{path}: {response}"
         );
-        answer.json()
+        response.json()
     }
 }
 

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use sluice_testkit::{RedisServer, eventually_async, eventually_async_within};
 use sluice_tests::{
     alertmanager::Alertmanager,
-    fleet::{Fleet, PATIENT},
+    fleet::{Fleet, LONG_TIMEOUT},
     http::Client,
-    inbox::Inbox,
     metrics::Metrics,
     prometheus::{JOB, Prometheus},
+    request_recorder::RequestRecorder,
 };
 use tempfile::TempDir;
 
 /// Alertmanager and Prometheus take their time by design; nothing here is measured.
-const PATIENCE: Duration = Duration::from_secs(50);
+const TIMEOUT: Duration = Duration::from_secs(50);
 
 /// A file of the workspace, with these words replaced by those, each of which must be in it.
 fn rewritten(path: &str, words: &[(&str, &str)]) -> String {
@@ -52,7 +52,7 @@ fn hurried_rules() -> TempDir {
 }
 
 /// The configuration as it is, but in a hurry, and with somebody who is called.
-fn alertmanager(webhook: &Inbox) -> String {
+fn alertmanager(webhook: &RequestRecorder) -> String {
     let called = |name: &str| {
         format!(
             "  - name: {name}\n    webhook_configs: [{{ url: \"http://{}/{name}\" }}]\n",
@@ -71,22 +71,22 @@ fn alertmanager(webhook: &Inbox) -> String {
 }
 
 /// The alerts of this name and status that somebody was told of, after the path of who was called.
-fn told(webhook: &Inbox, name: &str, status: &str) -> Vec<(String, Value)> {
+fn told(webhook: &RequestRecorder, name: &str, status: &str) -> Vec<(String, Value)> {
     let mut told = Vec::new();
-    for letter in webhook.letters() {
-        let message: Value = serde_json::from_slice(&letter.body).unwrap();
+    for request in webhook.requests() {
+        let message: Value = serde_json::from_slice(&request.body).unwrap();
         let alerts = message["alerts"].as_array().unwrap().iter();
         let wanted = alerts
             .filter(|alert| alert["labels"]["alertname"] == name && alert["status"] == status);
-        told.extend(wanted.map(|alert| (letter.path.clone(), alert.clone())));
+        told.extend(wanted.map(|alert| (request.path.clone(), alert.clone())));
     }
     told
 }
 
 /// Until somebody is told of the alert, and what is said.
-async fn until_told(webhook: &Inbox, name: &str, status: &str) -> (String, Value) {
-    eventually_async_within(PATIENCE, &format!("{name} is {status}"), async || {
-        told(webhook, name, status).pop().ok_or_else(|| format!("{:?}", webhook.letters().len()))
+async fn until_told(webhook: &RequestRecorder, name: &str, status: &str) -> (String, Value) {
+    eventually_async_within(TIMEOUT, &format!("{name} is {status}"), async || {
+        told(webhook, name, status).pop().ok_or_else(|| format!("{:?}", webhook.requests().len()))
     })
     .await
 }
@@ -95,10 +95,10 @@ async fn until_told(webhook: &Inbox, name: &str, status: &str) -> (String, Value
 async fn be_denied(client: &mut Client, checks: usize) {
     let check = json!({ "client": "greedy", "path": "/spent" });
     for _ in 0..checks.div_ceil(1_000) {
-        let answer = client
+        let response = client
             .post("/v1/check/batch", &json!({ "checks": vec![&check; checks.min(1_000)] }))
             .await;
-        assert_eq!(answer.status, 200, "{answer}");
+        assert_eq!(response.status, 200, "{response}");
     }
 }
 
@@ -115,14 +115,14 @@ async fn report_deployments(client: &mut Client, what: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_calls_whoever_is_to_be_called_and_again_when_it_is_over() {
+async fn alerts_reach_their_receiver_when_they_fire_and_when_they_end() {
     let fleet = Fleet::start(
         2,
         RedisServer::start(),
-        PATIENT,
+        LONG_TIMEOUT,
         "endpoints: { /spent: { requests_per_minute: 1, burst_size: 1 } }\n",
     );
-    let (webhook, rules) = (Inbox::start().await, hurried_rules());
+    let (webhook, rules) = (RequestRecorder::start().await, hurried_rules());
     let alertmanager = Alertmanager::start(&alertmanager(&webhook)).await;
     let rules = format!("\"{}/*.yml\"", rules.path().display());
     let prometheus =
@@ -172,5 +172,5 @@ async fn what_goes_wrong_calls_whoever_is_to_be_called_and_again_when_it_is_over
     until_told(&webhook, "DeploymentBacklog", "resolved").await;
 
     assert!(told(&webhook, "HighErrorRate", "firing").is_empty(), "denials are no errors");
-    assert!(webhook.letters().iter().all(|letter| letter.path != "/page"));
+    assert!(webhook.requests().iter().all(|request| request.path != "/page"));
 }

@@ -5,12 +5,12 @@
 use std::{net::TcpListener, process::Command, time::Duration};
 
 use sluice_testkit::{RedisServer, SluiceOptions, built_sluice};
-use sluice_tests::{command::CommandLine, fleet::alone, http::Client, metrics::Metrics};
+use sluice_tests::{command::CommandLine, fleet::memory_replica, http::Client, metrics::Metrics};
 
 const LONG: Duration = Duration::from_secs(20);
 
 #[test]
-fn the_version_is_told() {
+fn the_version_is_printed() {
     let told = CommandLine::new(&["--version"]).run();
     assert_eq!(
         (told.code, told.out.as_str(), told.err.as_str()),
@@ -19,8 +19,8 @@ fn the_version_is_told() {
 }
 
 #[tokio::test]
-async fn what_it_was_built_from_is_told() {
-    let sluice = alone("");
+async fn the_build_information_is_printed() {
+    let sluice = memory_replica("");
     let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
     let line = metrics.text().lines().find(|line| line.starts_with("sluice_build_info{")).unwrap();
     let label = |name: &str| {
@@ -61,7 +61,7 @@ fn help_names_every_command() {
 }
 
 #[test]
-fn what_is_not_understood_is_named_and_nothing_is_started() {
+fn an_unknown_argument_is_named_and_nothing_is_started() {
     for (arguments, named) in [
         (&["--listen-htp", "127.0.0.1:0"][..], "'--listen-http'"),
         (&["sevre"], "'sevre'"),
@@ -90,7 +90,7 @@ fn a_file_is_checked_without_serving() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_its_place_and_the_remedy() {
+fn all_configuration_errors_are_printed_together_with_place_and_remedy() {
     let file = "\
 store: { timeout: 25 }
 endpoints: { /reports: { rate: 5/fortnight } }
@@ -120,7 +120,7 @@ limits.yaml: limits[1].name: `a` is already taken by limits[0]
 }
 
 #[test]
-fn the_layers_come_in_their_order_and_each_value_tells_whose_it_is() {
+fn later_layers_override_earlier_ones_and_each_value_shows_its_origin() {
     let shown = CommandLine::new(&["config", "show", "--log-level", "debug"])
         .file("sluice.yaml", "store: { prefix: of-file, connections: 3 }\nlog: { level: warn }\n")
         .env("SLUICE__STORE__PREFIX", "of-variable")
@@ -156,7 +156,7 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_waited_for() {
+fn an_invalid_store_url_is_an_error_and_an_unreachable_store_is_waited_for() {
     let told = CommandLine::new(&["--store-url", "memcached://localhost"]).run();
     assert_eq!(told.code, 78);
     assert!(told.err.starts_with("--store-url: store.url: "), "{}", told.err);
@@ -173,9 +173,9 @@ fn a_store_that_cannot_be_one_is_refused_and_one_that_is_away_is_waited_for() {
 }
 
 #[tokio::test]
-async fn the_log_is_for_people_or_for_machines() {
-    let json = alone("log: { format: json }");
-    let text = alone("log: { format: text }");
+async fn the_log_is_text_or_json() {
+    let json = memory_replica("log: { format: json }");
+    let text = memory_replica("log: { format: text }");
     for sluice in [&json, &text] {
         assert_eq!(Client::of(sluice.http_addr()).get("/").await.status, 200);
         sluice.sigterm();

@@ -10,11 +10,11 @@ use sluice_testkit::{
     eventually_async,
 };
 use sluice_tests::{
-    behind,
+    concurrent::{Counts, send_concurrently},
     echo::{Echo, OWN_LIMIT},
-    http::{Answer, Client, Connection, Request},
+    http::{Client, Connection, Request, Response},
     metrics::Metrics,
-    rush::{Told, rush},
+    through_proxy,
 };
 use tempfile::TempDir;
 
@@ -79,8 +79,8 @@ impl Edge {
 
     /// Starts an Envoy with `file`, which asks all of these.
     async fn start_among(file: &str, sluices: &[SocketAddr]) -> Self {
-        let (door, admin, api) = (ReservedPort::new(), ReservedPort::new(), Echo::start().await);
-        let file = once(file, "port_value: 8080", &format!("port_value: {}", door.number()));
+        let (address, admin, api) = (ReservedPort::new(), ReservedPort::new(), Echo::start().await);
+        let file = once(file, "port_value: 8080", &format!("port_value: {}", address.number()));
         let replica = "              - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 8081 } } }\n";
         let placed = |sluice: &SocketAddr| replica.replace("8081", &sluice.port().to_string());
         let file = once(&file, replica, &sluices.iter().map(placed).collect::<String>());
@@ -88,7 +88,7 @@ impl Edge {
             once(&file, "port_value: 9000", &format!("port_value: {}", api.address().port()));
         let file = once(&file, "port_value: 9901", &format!("port_value: {}", admin.number()));
         let envoy =
-            tokio::task::block_in_place(|| Proxy::start(ProxyKind::Envoy, &file, door, EXEMPT));
+            tokio::task::block_in_place(|| Proxy::start(ProxyKind::Envoy, &file, address, EXEMPT));
         Self { envoy, api, admin }
     }
 
@@ -96,8 +96,8 @@ impl Edge {
         Client::of(self.envoy.addr())
     }
 
-    async fn ask(&self, key: &str) -> Answer {
-        self.client().ask(&order(key)).await
+    async fn send(&self, key: &str) -> Response {
+        self.client().send(&order(key)).await
     }
 
     /// What Envoy counted of this.
@@ -114,7 +114,7 @@ impl Edge {
 }
 
 /// The file with so much patience that a busy machine is not taken for a Sluice that is away.
-fn patient() -> String {
+fn with_long_timeout() -> String {
     once(ENVOY, " timeout: 0.25s", " timeout: 60s")
 }
 
@@ -130,19 +130,19 @@ fn order(key: &str) -> Request {
 }
 
 #[track_caller]
-fn assert_passed(answer: &Answer) {
-    assert_eq!(answer.status, 200, "{answer}");
+fn assert_passed(response: &Response) {
+    assert_eq!(response.status, 200, "{response}");
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" })
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rules_of_the_example_hold() {
+async fn the_rules_of_the_example_apply() {
     let replicas = Replicas::start(1, RULES, "");
-    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
-    let of = async |key| edge.ask(key).await.header("ratelimit-policy").unwrap().to_owned();
+    let edge = Edge::start(&with_long_timeout(), &replicas.sluices[0]).await;
+    let of = async |key| edge.send(key).await.header("ratelimit-policy").unwrap().to_owned();
     assert!(of("alice").await.contains("\"edge.api_key\";q=60;w=60"), "{}", of("alice").await);
     assert!(of("partner").await.contains("\"edge.api_key_partner\";q=6000;w=60"));
     let plain = edge.client().get("/orders").await;
@@ -160,10 +160,10 @@ async fn the_rules_of_the_example_hold() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_reach_the_api_until_the_limit_is_spent() {
     let replicas = Replicas::start(1, TWO_A_DAY, "");
-    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
-    let before = edge.api.asked();
+    let edge = Edge::start(&with_long_timeout(), &replicas.sluices[0]).await;
+    let before = edge.api.requests();
     for left in [1, 0] {
-        let allowed = edge.ask("alice").await;
+        let allowed = edge.send("alice").await;
         assert_passed(&allowed);
         assert_eq!(allowed.number("x-ratelimit-remaining"), left);
         assert_eq!(allowed.header("retry-after"), None);
@@ -171,7 +171,7 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
             assert!(allowed.header(name).is_some(), "{name}: {allowed}");
         }
     }
-    let denied = edge.ask("alice").await;
+    let denied = edge.send("alice").await;
     assert_eq!(
         (denied.status, denied.header("x-envoy-ratelimited")),
         (429, Some("true")),
@@ -182,7 +182,7 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
     for name in ON_EVERY_ANSWER {
         assert!(denied.header(name).is_some(), "{name}: {denied}");
     }
-    assert_eq!(edge.api.asked(), before + 2, "what is denied never reaches the API");
+    assert_eq!(edge.api.requests(), before + 2, "what is denied never reaches the API");
     assert_eq!(
         (edge.counted("ok").await, edge.counted("over_limit").await, edge.counted("error").await),
         (2, 1, 0)
@@ -191,7 +191,7 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
     let call = Request::new("POST", "/orders")
         .header("x-api-key", "alice")
         .header("content-type", "application/grpc");
-    let grpc = edge.client().ask(&call.body("")).await;
+    let grpc = edge.client().send(&call.body("")).await;
     assert_eq!(
         (grpc.status, grpc.header("grpc-status")),
         (200, Some("8")),
@@ -204,7 +204,7 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
         "what was denied for its key took nothing from its address: {address}"
     );
     let limited_twice =
-        edge.client().ask(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
+        edge.client().send(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
     assert!(
         limited_twice.header("ratelimit").is_some_and(|field| field.contains("edge.api_key")),
         "one limiter speaks: {limited_twice}"
@@ -212,17 +212,17 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_is_no_text_has_a_bucket_like_any_other() {
+async fn a_key_that_is_not_utf8_has_a_bucket_of_its_own() {
     let replicas = Replicas::start(1, TWO_A_DAY, "");
-    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
+    let edge = Edge::start(&with_long_timeout(), &replicas.sluices[0]).await;
     let mut bytes = order("??").to_bytes();
     let at = bytes.windows(2).position(|pair| pair == b"??").unwrap();
     bytes[at..at + 2].copy_from_slice(b"\xff\xfe");
     let mut statuses = Vec::new();
     for _ in 0..4 {
         let mut connection = Connection::open(edge.envoy.addr()).await.unwrap();
-        connection.send(&bytes).await.unwrap();
-        statuses.push(connection.answer().await.unwrap().status);
+        connection.write(&bytes).await.unwrap();
+        statuses.push(connection.response().await.unwrap().status);
     }
     assert_eq!(statuses, [200, 200, 429, 429], "it gets nobody past the limit");
     assert_eq!(edge.counted("error").await, 0);
@@ -240,13 +240,15 @@ async fn two_envoys_and_three_replicas_share_one_limit() {
         Replicas::start(3, &rules, &format!("store: {{ url: \"{}\", timeout: 60s }}", redis.url()));
     let sluices: Vec<_> = replicas.sluices.iter().map(Sluice::grpc_addr).collect();
     let edges = [
-        Edge::start_among(&patient(), &sluices).await,
-        Edge::start_among(&patient(), &sluices).await,
+        Edge::start_among(&with_long_timeout(), &sluices).await,
+        Edge::start_among(&with_long_timeout(), &sluices).await,
     ];
 
-    let told = rush(&edges.each_ref().map(|edge| edge.envoy.addr()), CLIENTS, &KEYS, TURNS).await;
+    let told =
+        send_concurrently(&edges.each_ref().map(|edge| edge.envoy.addr()), CLIENTS, &KEYS, TURNS)
+            .await;
 
-    let exactly = Told { allowed: BURST, denied: CLIENTS * TURNS - BURST };
+    let exactly = Counts { allowed: BURST, denied: CLIENTS * TURNS - BURST };
     assert_eq!(told, KEYS.map(|key| (key, exactly)).into());
     for edge in &edges {
         assert_eq!(edge.counted("error").await, 0, "Sluice answered all of it");
@@ -266,7 +268,7 @@ async fn two_envoys_and_three_replicas_share_one_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_is_gone_is_not_missed() {
+async fn requests_pass_when_one_replica_is_gone() {
     let replicas = Replicas::start(
         1,
         &TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 "),
@@ -274,14 +276,14 @@ async fn a_replica_that_is_gone_is_not_missed() {
     );
     let gone = ReservedPort::new();
     let edge = Edge::start_among(
-        &patient(),
+        &with_long_timeout(),
         &[([127, 0, 0, 1], gone.number()).into(), replicas.sluices[0].grpc_addr()],
     )
     .await;
     let denied = async |times| {
         let mut statuses = Vec::new();
         for _ in 0..times {
-            statuses.push(edge.ask("alice").await.status);
+            statuses.push(edge.send("alice").await.status);
         }
         if statuses.iter().all(|status| *status == 429) {
             Ok(())
@@ -295,26 +297,26 @@ async fn a_replica_that_is_gone_is_not_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_api_that_streams_or_stalls_is_as_without_envoy() {
+async fn streams_and_slow_responses_pass_through_envoy_unchanged() {
     let replicas = Replicas::start(1, RULES, "");
     let edge = Edge::start(ENVOY, &replicas.sluices[0]).await;
-    behind::assert_that_events_arrive_as_they_are_sent(edge.envoy.addr(), &edge.api).await;
-    behind::assert_that_a_slow_api_is_waited_for(edge.envoy.addr(), &edge.api).await;
+    through_proxy::assert_that_events_arrive_as_they_are_sent(edge.envoy.addr(), &edge.api).await;
+    through_proxy::assert_that_a_slow_api_is_waited_for(edge.envoy.addr(), &edge.api).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_api_that_fails_is_asked_once() {
+async fn a_failing_api_gets_each_request_once() {
     let replicas = Replicas::start(1, RULES, "");
     let edge = Edge::start(ENVOY, &replicas.sluices[0]).await;
-    behind::assert_that_an_api_that_fails_is_asked_once(edge.envoy.addr(), &edge.api).await;
+    through_proxy::assert_that_an_api_that_fails_is_asked_once(edge.envoy.addr(), &edge.api).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changed_rules_hold_without_a_restart() {
+async fn changed_rules_apply_without_a_restart() {
     let replicas = Replicas::start(1, TWO_A_DAY, "");
-    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
+    let edge = Edge::start(&with_long_timeout(), &replicas.sluices[0]).await;
     assert_eq!(
-        edge.ask("alice").await.number("x-ratelimit-limit"),
+        edge.send("alice").await.number("x-ratelimit-limit"),
         1,
         "two a day are told as one a minute"
     );
@@ -328,14 +330,14 @@ async fn changed_rules_hold_without_a_restart() {
         replicas.sluices[0].log().contains(refused)
     })
     .await;
-    assert_eq!(edge.ask("alice").await.status, 200, "and the old ones hold");
+    assert_eq!(edge.send("alice").await.status, 200, "and the old ones hold");
     fs::write(
         replicas.rules.path().join("edge.yaml"),
         TWO_A_DAY.replace("unit: day", "unit: minute"),
     )
     .unwrap();
     eventually_async("changed rules hold", async || {
-        edge.ask("bob")
+        edge.send("bob")
             .await
             .header("ratelimit-policy")
             .is_some_and(|policy| policy.contains("\"edge.api_key\";q=2;w=60"))
@@ -345,25 +347,25 @@ async fn changed_rules_hold_without_a_restart() {
 
 /// The three ways in which Sluice can be away, one after the other; `holds` says what is true of
 /// every answer meanwhile.
-async fn while_sluice_is_away(file: &str, holds: fn(&Answer)) {
+async fn while_sluice_is_away(file: &str, holds: fn(&Response)) {
     let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 ");
     let replicas = Replicas::start(1, &rules, "");
     let sluice = &replicas.sluices[0];
     let edge = Edge::start(file, sluice).await;
-    let decided = async || edge.ask("alice").await.status == 429;
+    let decided = async || edge.send("alice").await.status == 429;
     eventually_async("the limit is spent", decided).await;
 
     sluice.pause();
     eventually_async("Sluice hangs", async || !decided().await).await;
-    holds(&edge.ask("alice").await);
+    holds(&edge.send("alice").await);
     sluice.resume();
     eventually_async("a Sluice that hung decides again", decided).await;
 
     sluice.sigkill();
     let _ended = sluice.wait_exit(Duration::from_secs(10));
     eventually_async("Envoy notices", async || !decided().await).await;
-    holds(&edge.ask("alice").await);
-    holds(&edge.ask("alice").await);
+    holds(&edge.send("alice").await);
+    holds(&edge.send("alice").await);
 
     let nobody = ReservedPort::new();
     let away =
@@ -371,8 +373,8 @@ async fn while_sluice_is_away(file: &str, holds: fn(&Answer)) {
     sluice.rewrite_config(&replicas.config(&away));
     sluice.restart();
     let errors = edge.counted("error").await;
-    holds(&edge.ask("alice").await);
-    holds(&edge.ask("alice").await);
+    holds(&edge.send("alice").await);
+    holds(&edge.send("alice").await);
     assert_eq!(edge.counted("error").await, errors + 2, "Sluice leaves it to Envoy");
 
     sluice.rewrite_config(&replicas.config(""));
@@ -381,46 +383,46 @@ async fn while_sluice_is_away(file: &str, holds: fn(&Answer)) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_pass_while_sluice_is_away() {
+async fn requests_pass_while_sluice_is_down() {
     while_sluice_is_away(ENVOY, assert_passed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_are_refused_while_sluice_is_away_where_the_file_says_so() {
+async fn requests_are_rejected_while_sluice_is_down_if_so_configured() {
     let file = once(ENVOY, "failure_mode_deny: false", "failure_mode_deny: true");
-    while_sluice_is_away(&file, |answer| assert_eq!(answer.status, 500, "{answer}")).await;
+    while_sluice_is_away(&file, |response| assert_eq!(response.status, 500, "{response}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_is_away_a_replica_decides_by_itself() {
+async fn a_replica_decides_locally_while_redis_is_down() {
     let nobody = ReservedPort::new();
     let replicas = Replicas::start(
         1,
         TWO_A_DAY,
         &format!("store: {{ url: \"redis://127.0.0.1:{}\" }}", nobody.number()),
     );
-    let edge = Edge::start(&patient(), &replicas.sluices[0]).await;
+    let edge = Edge::start(&with_long_timeout(), &replicas.sluices[0]).await;
     let mut statuses = Vec::new();
     for _ in 0..4 {
-        statuses.push(edge.ask("alice").await.status);
+        statuses.push(edge.send("alice").await.status);
     }
     assert_eq!(statuses, [200, 200, 429, 429]);
     assert_eq!(edge.counted("error").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_stops_answers_what_is_in_flight() {
+async fn a_stopping_replica_finishes_requests_in_flight() {
     let rules = TWO_A_DAY
         .replace("requests_per_unit: 2 ", "requests_per_unit: 1000000 ")
         .replace("requests_per_unit: 1000 ", "requests_per_unit: 1000000 ");
     let replicas = Replicas::start(1, &rules, "shutdown_delay: 1s");
     // So that what Sluice does not answer shows.
-    let file = once(&patient(), "failure_mode_deny: false", "failure_mode_deny: true");
+    let file = once(&with_long_timeout(), "failure_mode_deny: false", "failure_mode_deny: true");
     let edge = Edge::start(&file, &replicas.sluices[0]).await;
-    assert_eq!(edge.ask("alice").await.status, 200);
+    assert_eq!(edge.send("alice").await.status, 200);
     replicas.sluices[0].sigterm();
     let mut answered = 0;
-    while replicas.sluices[0].is_running() && edge.ask("alice").await.status == 200 {
+    while replicas.sluices[0].is_running() && edge.send("alice").await.status == 200 {
         answered += 1;
     }
     assert!(answered > 0, "calls are answered until it goes");

@@ -91,13 +91,13 @@ fn start(store: &str) -> (Sluice, TempDir) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_asked_no_door_fails_and_every_answer_is_described() {
+async fn every_generated_request_gets_a_documented_response() {
     let (sluice, _rules) = start("{ url: \"memory://\" }");
     tokio::task::block_in_place(|| {
         ask_everything(&sluice, 25, &format!("not_a_server_error,{DESCRIBED}"))
     });
     let mut client = Client::of(sluice.http_addr());
-    let metrics = client.ask(&Request::get("/metrics")).await;
+    let metrics = client.send(&Request::get("/metrics")).await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     for line in metrics.lines().filter(|line| line.starts_with("http_requests_total{")) {
         assert!(!line.contains("status=\"5"), "{line}");
@@ -105,7 +105,7 @@ async fn whatever_is_asked_no_door_fails_and_every_answer_is_described() {
 }
 
 #[test]
-fn without_its_store_every_answer_is_described_too() {
+fn every_generated_request_gets_a_documented_response_without_the_store() {
     let nobody = ReservedPort::new();
     let (sluice, _rules) =
         start(&format!("{{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number()));

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde_json::{Value, json};
 use sluice_testkit::{RedisServer, eventually_async};
 use sluice_tests::{
-    fleet::{Fleet, PATIENT, alone},
+    fleet::{Fleet, LONG_TIMEOUT, memory_replica},
     http::{Client, Request},
     metrics::Metrics,
     prometheus::{Prometheus, Series},
@@ -54,7 +54,7 @@ fn asks() -> Vec<(&'static str, &'static str, Request)> {
 /// Asks everything of one replica, several times, and counts the answers.
 async fn ask_everything(mut client: Client, counts: &mut Counts) {
     for (endpoint, method, ask) in asks().iter().cycle().take(150) {
-        let status = client.ask(ask).await.status.to_string();
+        let status = client.send(ask).await.status.to_string();
         *counts.entry(((*endpoint).to_owned(), (*method).to_owned(), status)).or_default() += 1;
     }
 }
@@ -81,8 +81,8 @@ async fn sum(prometheus: &Prometheus, query: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn what_prometheus_adds_up_over_replicas_is_what_clients_were_told() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, "");
+async fn the_sums_in_prometheus_equal_the_responses_to_clients() {
+    let fleet = Fleet::start(3, RedisServer::start(), LONG_TIMEOUT, "");
     let prometheus = Prometheus::start(&fleet.addresses(), &[]).await;
     let mut told = Counts::new();
     for client in fleet.clients() {
@@ -140,8 +140,9 @@ async fn what_prometheus_adds_up_over_replicas_is_what_clients_were_told() {
 }
 
 #[tokio::test]
-async fn strangers_make_no_series() {
-    let sluice = alone("limits: [{ name: everybody, per: header:x-org, rate: 1/day, burst: 1 }]");
+async fn unknown_clients_and_paths_make_no_series() {
+    let sluice =
+        memory_replica("limits: [{ name: everybody, per: header:x-org, rate: 1/day, burst: 1 }]");
     let mut client = Client::of(sluice.http_addr());
     let series = async |client: &mut Client| {
         Metrics::of(client).await.text().lines().filter(|line| !line.starts_with('#')).count()
@@ -157,7 +158,7 @@ async fn strangers_make_no_series() {
                 .header("x-api-key", &unlike)
                 .header("x-org", &unlike)
                 .header("user-agent", &unlike);
-            assert_eq!(client.ask(&ask).await.status, 200);
+            assert_eq!(client.send(&ask).await.status, 200);
         }
         counts.push(series(&mut client).await);
     }
@@ -228,8 +229,8 @@ fn hurried_rules() -> TempDir {
 /// What is wrong with the rules as Prometheus has evaluated them.
 async fn troubles_with_rules(prometheus: &Prometheus) -> Vec<String> {
     let mut troubles = Vec::new();
-    let answer = prometheus.api("rules").await;
-    for rule in answer["data"]["groups"]
+    let response = prometheus.api("rules").await;
+    for rule in response["data"]["groups"]
         .as_array()
         .unwrap()
         .iter()
@@ -252,11 +253,11 @@ async fn troubles_with_rules(prometheus: &Prometheus) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_panel_shows_something_every_rule_is_evaluated_and_a_healthy_fleet_alarms_nobody() {
+async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no_alerts() {
     let fleet = Fleet::start(
         3,
         RedisServer::start(),
-        PATIENT,
+        LONG_TIMEOUT,
         "limits: [{ name: tried, rate: 1/day, burst: 1, mode: shadow }]",
     );
     let rules = hurried_rules();

@@ -6,8 +6,8 @@ use std::{net::IpAddr, path::Path, time::Duration};
 use serde_json::json;
 use sluice_testkit::{AsgiApp, ReservedPort, Sluice, eventually_async};
 use sluice_tests::{
-    fleet::alone,
-    http::{Answer, Client, Connection, Request},
+    fleet::memory_replica,
+    http::{Client, Connection, Request, Response},
 };
 use tokio::task::JoinSet;
 
@@ -22,11 +22,11 @@ const ON_EVERY_ANSWER: [&str; 5] = [
     "ratelimit",
 ];
 /// So many seconds that a busy machine is not taken for a Sluice that is away.
-const PATIENT: (&str, &str) = ("SLUICE_TIMEOUT", "60");
+const LONG_TIMEOUT: (&str, &str) = ("SLUICE_TIMEOUT", "60");
 
 /// The example's application in front of its own Sluice.
 fn start(limits: &str, env: &[(&str, &str)]) -> (Sluice, AsgiApp) {
-    let sluice = alone(limits);
+    let sluice = memory_replica(limits);
     let url = sluice.url("/");
     let app = tokio::task::block_in_place(|| {
         AsgiApp::start(Path::new(EXAMPLE), &[&[("SLUICE_URL", url.as_str())], env].concat(), EXEMPT)
@@ -40,20 +40,20 @@ fn order() -> Request {
 }
 
 #[track_caller]
-fn assert_passed(answer: &Answer) {
-    assert_eq!(answer.status, 200, "{answer}");
+fn assert_passed(response: &Response) {
+    assert_eq!(response.status, 200, "{response}");
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" })
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_reach_the_application_until_the_limit_is_spent() {
-    let (sluice, app) = start("defaults: { rate: 10/day, burst: 3 }", &[PATIENT]);
+    let (sluice, app) = start("defaults: { rate: 10/day, burst: 3 }", &[LONG_TIMEOUT]);
     let mut client = Client::of(app.addr());
     for left in [2, 1] {
-        let allowed = client.ask(&order()).await;
+        let allowed = client.send(&order()).await;
         assert_passed(&allowed);
         assert_eq!(allowed.number("x-ratelimit-remaining"), left);
         for name in ON_EVERY_ANSWER {
@@ -64,12 +64,12 @@ async fn requests_reach_the_application_until_the_limit_is_spent() {
         .header("x-api-key", "alice")
         .header("x-forwarded-uri", "/orders");
     assert_eq!(
-        Client::of(sluice.http_addr()).ask(&behind_a_proxy).await.number("x-ratelimit-remaining"),
+        Client::of(sluice.http_addr()).send(&behind_a_proxy).await.number("x-ratelimit-remaining"),
         0,
         "one client, one bucket"
     );
 
-    let denied = client.ask(&order()).await;
+    let denied = client.send(&order()).await;
     assert_eq!(
         (denied.status, denied.problem().as_deref()),
         (429, Some("rate-limited")),
@@ -82,11 +82,11 @@ async fn requests_reach_the_application_until_the_limit_is_spent() {
 
     let bearer = Request::get("/orders").header("authorization", "Bearer bob");
     assert_eq!(
-        client.ask(&bearer).await.number("x-ratelimit-remaining"),
+        client.send(&bearer).await.number("x-ratelimit-remaining"),
         2,
         "another client, another bucket"
     );
-    let unreadable = client.ask(&Request::get("/a%2fb")).await;
+    let unreadable = client.send(&Request::get("/a%2fb")).await;
     assert_eq!(
         (unreadable.status, unreadable.problem().as_deref()),
         (400, Some("invalid-request")),
@@ -99,11 +99,12 @@ async fn requests_reach_the_application_until_the_limit_is_spent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
     const BURST: usize = 30;
-    let (_sluice, app) = start(&format!("defaults: {{ rate: 1/day, burst: {BURST} }}"), &[PATIENT]);
-    let mut crowd = JoinSet::new();
+    let (_sluice, app) =
+        start(&format!("defaults: {{ rate: 1/day, burst: {BURST} }}"), &[LONG_TIMEOUT]);
+    let mut load = JoinSet::new();
     for member in 0..6 {
         let server = app.addr();
-        crowd.spawn(async move {
+        load.spawn(async move {
             let mut connection =
                 Connection::open_from("127.0.0.2".parse::<IpAddr>().unwrap(), server)
                     .await
@@ -113,7 +114,7 @@ async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
                 let forged = format!("192.0.2.{}", member * 10 + turn);
                 statuses.push(
                     connection
-                        .ask(&Request::get("/orders").header("x-forwarded-for", &forged))
+                        .send(&Request::get("/orders").header("x-forwarded-for", &forged))
                         .await
                         .unwrap()
                         .status,
@@ -122,17 +123,17 @@ async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
             statuses
         });
     }
-    let statuses = crowd.join_all().await.concat();
+    let statuses = load.join_all().await.concat();
     let count = |status| statuses.iter().filter(|one| **one == status).count();
     assert_eq!((count(200), count(429)), (BURST, 60 - BURST));
 }
 
 /// The three ways in which Sluice can be away, one after the other; `holds` says what is true of
 /// every answer meanwhile.
-async fn while_sluice_is_away(on_failure: &str, holds: fn(&Answer)) {
+async fn while_sluice_is_away(on_failure: &str, holds: fn(&Response)) {
     let limits = "defaults: { rate: 1/day, burst: 1 }";
     let (sluice, app) = start(limits, &[("SLUICE_ON_FAILURE", on_failure)]);
-    let ask = async || Client::of(app.addr()).ask(&order()).await;
+    let ask = async || Client::of(app.addr()).send(&order()).await;
     let decided = async || ask().await.status == 429;
     eventually_async("the limit is spent", decided).await;
 
@@ -160,17 +161,17 @@ async fn while_sluice_is_away(on_failure: &str, holds: fn(&Answer)) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_pass_while_sluice_is_away() {
+async fn requests_pass_while_sluice_is_down() {
     while_sluice_is_away("allow", assert_passed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_refused_while_sluice_is_away_where_that_is_chosen() {
-    while_sluice_is_away("deny", |answer| {
+    while_sluice_is_away("deny", |response| {
         assert_eq!(
-            (answer.status, answer.problem().as_deref()),
+            (response.status, response.problem().as_deref()),
             (503, Some("store-unavailable")),
-            "{answer}"
+            "{response}"
         );
     })
     .await;

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
     audit::Audit,
-    crowd::Crowd,
-    fleet::{Fleet, PATIENT, alone},
+    buckets,
+    fleet::{Fleet, LONG_TIMEOUT, memory_replica},
     http::{Client, Request},
+    load::Load,
     metrics::Metrics,
-    subjects,
 };
 
 /// The burst that is in force, as a peek tells it.
@@ -66,37 +66,40 @@ async fn change_the_burst(sluice: &Sluice, store: &str) {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_in_force_without_a_restart_and_buckets_keep_what_they_hold() {
-    let fleet = Fleet::start(1, RedisServer::start(), PATIENT, &burst_of(10));
-    let lonely = alone(&burst_of(10));
-    let with_redis =
-        format!("store: {{ url: \"{}\", timeout: {}s }}\n", fleet.redis.url(), PATIENT.as_secs());
+async fn a_changed_file_applies_without_a_restart_and_buckets_keep_their_tokens() {
+    let fleet = Fleet::start(1, RedisServer::start(), LONG_TIMEOUT, &burst_of(10));
+    let lonely = memory_replica(&burst_of(10));
+    let with_redis = format!(
+        "store: {{ url: \"{}\", timeout: {}s }}\n",
+        fleet.redis.url(),
+        LONG_TIMEOUT.as_secs()
+    );
     tokio::join!(change_the_burst(&fleet.replicas[0], &with_redis), change_the_burst(&lonely, ""));
 }
 
 #[tokio::test]
-async fn new_endpoints_tiers_and_identities_come_into_force_together() {
-    let sluice = alone("");
+async fn new_endpoints_tiers_and_identities_apply_together() {
+    let sluice = memory_replica("");
     let mut client = Client::of(sluice.http_addr());
     let ask = Request::get("/reports/7").header("x-org", "acme");
-    assert_eq!(client.ask(&ask).await.header("ratelimit-policy"), Some("\"default\";q=60;w=60"));
+    assert_eq!(client.send(&ask).await.header("ratelimit-policy"), Some("\"default\";q=60;w=60"));
     sluice.rewrite_config(
         "endpoints: { /reports: 7 }\nclients: { identify: [header:x-org, ip] }\ntiers: { pro: { multiply: 3, clients: [acme] } }\n",
     );
     eventually_async("the changed configuration is in force", async || {
-        let answer = client.ask(&ask).await;
-        if answer.header("ratelimit-policy") == Some("\"/reports\";q=21;w=60") {
+        let response = client.send(&ask).await;
+        if response.header("ratelimit-policy") == Some("\"/reports\";q=21;w=60") {
             Ok(())
         } else {
-            Err(answer.to_string())
+            Err(response.to_string())
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_broken_file_is_refused_loudly_and_the_old_rules_stay() {
-    let sluice = alone(&burst_of(10));
+async fn an_invalid_file_is_rejected_with_errors_and_the_old_rules_stay() {
+    let sluice = memory_replica(&burst_of(10));
     let mut client = Client::of(sluice.http_addr());
     assert_eq!(
         client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"],
@@ -142,37 +145,37 @@ async fn a_broken_file_is_refused_loudly_and_the_old_rules_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_under_load_is_noticed_by_nobody_whom_it_does_not_concern() {
-    let fleet = Fleet::start(1, RedisServer::start(), PATIENT, subjects::LIMITS);
+async fn a_change_under_load_does_not_affect_other_limits() {
+    let fleet = Fleet::start(1, RedisServer::start(), LONG_TIMEOUT, buckets::LIMITS);
     let unchanged = fs::read_to_string(fleet.replicas[0].config_path()).unwrap();
     let audit = Audit::begin(fleet.addresses()[0]).await;
-    let crowd = Crowd::gather(40, &fleet.addresses(), subjects::all());
+    let load = Load::start(40, &fleet.addresses(), buckets::all());
     let mut client = Client::of(fleet.addresses()[0]);
     for rate in [70, 80] {
         fleet.replicas[0]
             .rewrite_config(&format!("{unchanged}limits: [{{ name: more, when: {{ path: /more }}, rate: {rate}/day, burst: 9 }}]"));
         eventually_async("the changed configuration is in force", async || {
-            let answer = client
+            let response = client
                 .post("/v1/check", &json!({ "client": "alice", "path": "/more", "cost": 0 }))
                 .await;
-            answer.json()["limit"] == rate
+            response.json()["limit"] == rate
         })
         .await;
     }
-    let story = crowd.disperse().await;
+    let record = load.stop().await;
     assert!(
-        story.failed.is_empty(),
+        record.failed.is_empty(),
         "{} requests have no answer: {:?}",
-        story.failed.len(),
-        story.failed[0]
+        record.failed.len(),
+        record.failed[0]
     );
-    subjects::assert_every_window_keeps_its_promise(&story);
-    audit.assert_that_tokens_add_up(&story).await;
+    buckets::assert_every_window_keeps_its_promise(&record);
+    audit.assert_that_tokens_add_up(&record).await;
 }
 
 #[tokio::test]
-async fn what_needs_a_restart_says_so_and_stays() {
-    let sluice = alone(&burst_of(10));
+async fn settings_that_need_a_restart_keep_their_values_and_are_reported() {
+    let sluice = memory_replica(&burst_of(10));
     let mut client = Client::of(sluice.http_addr());
     sluice.rewrite_config(&format!("store: {{ url: \"redis://127.0.0.1:1\" }}\n{}", burst_of(12)));
     wait_for_burst(&mut client, 12).await;
@@ -185,8 +188,8 @@ async fn what_needs_a_restart_says_so_and_stays() {
 }
 
 #[tokio::test]
-async fn a_hangup_reads_the_configuration_again_and_ends_nothing() {
-    let sluice = alone(&burst_of(10));
+async fn sighup_reloads_the_configuration_and_keeps_connections() {
+    let sluice = memory_replica(&burst_of(10));
     let mut client = Client::of(sluice.http_addr());
     assert_eq!(
         client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"],
@@ -227,7 +230,7 @@ fn started_on(directory: &Path) -> Sluice {
 }
 
 #[tokio::test]
-async fn a_config_map_that_kubernetes_swaps_is_read_again() {
+async fn a_config_map_that_kubernetes_replaces_is_read_again() {
     let directory = tempfile::tempdir().unwrap();
     mount(directory.path(), "2026_01", &burst_of(10));
     let sluice = started_on(directory.path());
@@ -256,7 +259,7 @@ async fn a_config_map_that_kubernetes_swaps_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_changes_nothing() {
+async fn a_deleted_file_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     mount(directory.path(), "2026_01", &burst_of(10));
     let sluice = started_on(directory.path());

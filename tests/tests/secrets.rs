@@ -101,21 +101,21 @@ async fn ask_everything(client: &mut Client) {
             .body(format!("{{\"client\":\"{API_KEY}")),
     ];
     for ask in asks.iter().chain(&asks) {
-        let answer = client.ask(ask).await;
-        assert!(answer.status < 500, "{answer}");
+        let response = client.send(ask).await;
+        assert!(response.status < 500, "{response}");
     }
 }
 
 /// A request that is no HTTP, with a key.
 async fn ask_nonsense(client: &mut Connection) {
     client
-        .send(
+        .write(
             format!("GET / HTTP/1.1\r\nx-api-key: {API_KEY}\r\nnonsense {API_KEY}\r\n\r\n")
                 .as_bytes(),
         )
         .await
         .unwrap();
-    assert_eq!(client.answer().await.unwrap().status, 400);
+    assert_eq!(client.response().await.unwrap().status, 400);
 }
 
 /// The same in HTTP/2, whose libraries like to log.
@@ -143,12 +143,12 @@ async fn ask_over_http2(client: &mut Connection) {
         &fields,
     ]
     .concat();
-    client.send(&frames).await.unwrap();
+    client.write(&frames).await.unwrap();
     client.receive_until(b"\"allowed\":").await.unwrap();
 }
 
 #[tokio::test]
-async fn neither_the_log_nor_the_metrics_nor_redis_know_a_client_or_a_password() {
+async fn log_metrics_and_redis_contain_no_client_and_no_password() {
     let redis =
         RedisOptions::new().args(&["--appendonly", "yes"]).user("sluice", REDIS_PASSWORD).start();
     let files = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ async fn neither_the_log_nor_the_metrics_nor_redis_know_a_client_or_a_password()
 }
 
 #[tokio::test]
-async fn without_the_secret_nobody_can_find_a_client_in_redis() {
+async fn without_the_secret_no_client_can_be_found_in_redis() {
     let redis = RedisServer::start();
     let mut tags = HashSet::new();
     for secret in ["one-secret-of-some-length", "another-secret-of-some-length"] {
@@ -236,7 +236,7 @@ async fn without_the_secret_nobody_can_find_a_client_in_redis() {
 }
 
 #[tokio::test]
-async fn the_configuration_is_shown_without_its_secrets() {
+async fn config_show_prints_no_secrets() {
     let config = format!(
         "store: {{ url: \"redis://sluice:{REDIS_PASSWORD}@cache:6379\" }}\nclients: {{ secret: {HASHING_SECRET} }}\n\
          tiers: {{ pro: {{ multiply: 2, clients: [{IN_TIER}, {API_KEY}] }} }}\n"

@@ -16,9 +16,9 @@ use serde_json::json;
 use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
     collector::{Collector, Span},
-    fleet::{PATIENT, alone},
+    fleet::{LONG_TIMEOUT, memory_replica},
     http::{Client, Request},
-    inbox::Inbox,
+    request_recorder::RequestRecorder,
     rotel::Rotel,
 };
 use tempfile::TempDir;
@@ -44,7 +44,7 @@ fn traced(
     yaml: &str,
     environment: &[(&str, &str)],
 ) -> SluiceOptions {
-    let store = format!("store: {{ url: \"{store}\", timeout: {}ms }}\n", PATIENT.as_millis());
+    let store = format!("store: {{ url: \"{store}\", timeout: {}ms }}\n", LONG_TIMEOUT.as_millis());
     let options = SluiceOptions::new(built_sluice())
         .config(store + yaml)
         .env("OTEL_BSP_SCHEDULE_DELAY", "50");
@@ -77,12 +77,12 @@ fn beneath<'s>(spans: &'s [Span], above: &Span) -> &'s Span {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_its_decision_and_its_round_trip_lie_beneath_each_other_in_the_callers_trace() {
+async fn request_decision_and_round_trip_are_nested_spans_in_the_callers_trace() {
     let (collector, redis) = (Collector::start().await, RedisServer::start());
     let sluice = traced(&collector, &redis.url(), ORDERS, &[]).start();
     let mut client = Client::of(sluice.http_addr());
     for status in [200, 429] {
-        assert_eq!(client.ask(&order(true)).await.status, status);
+        assert_eq!(client.send(&order(true)).await.status, status);
     }
 
     let requests = spans(&collector, "GET /orders", 2).await;
@@ -121,13 +121,13 @@ async fn a_request_its_decision_and_its_round_trip_lie_beneath_each_other_in_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_stands_nowhere_in_what_is_sent() {
+async fn exported_spans_do_not_identify_the_client() {
     let (collector, redis) = (Collector::start().await, RedisServer::start());
     let sluice =
         traced(&collector, &redis.url(), ORDERS, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]).start();
     let mut client = Client::of(sluice.http_addr());
-    client.ask(&order(true)).await;
-    client.ask(&order(true)).await;
+    client.send(&order(true)).await;
+    client.send(&order(true)).await;
     client
         .post(
             "/v1/check",
@@ -136,7 +136,7 @@ async fn who_asks_stands_nowhere_in_what_is_sent() {
         .await;
     client.post("/v1/check/batch", &json!({ "checks": [{ "client": SECRET }, { "client": SECRET, "klient": PATH_TOKEN }] })).await;
     client
-        .ask(&Request::get("/elsewhere").header("authorization", &format!("Bearer {SECRET}")))
+        .send(&Request::get("/elsewhere").header("authorization", &format!("Bearer {SECRET}")))
         .await;
     spans(&collector, "POST /v1/check", 1).await;
     spans(&collector, "POST /v1/check/batch", 1).await;
@@ -159,21 +159,21 @@ async fn who_asks_stands_nowhere_in_what_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_caller_does_not_sample_is_not_sent() {
+async fn a_trace_that_the_caller_does_not_sample_is_not_exported() {
     let collector = Collector::start().await;
     let sluice = traced(&collector, "memory://", ORDERS, &[]).start();
     let mut client = Client::of(sluice.http_addr());
     for _ in 0..20 {
-        client.ask(&order(false)).await;
+        client.send(&order(false)).await;
     }
     // Spans are sent in the order of their ends.
-    client.ask(&Request::get("/last")).await;
+    client.send(&Request::get("/last")).await;
     spans(&collector, "GET", 1).await;
     assert!(collector.spans().iter().all(|span| span.trace != TRACE), "{:#?}", collector.spans());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sampler_of_the_environment_decides_about_requests_without_a_caller() {
+async fn the_configured_sampler_decides_about_requests_without_a_trace() {
     let collector = Collector::start().await;
     let sampler =
         [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.0")];
@@ -183,9 +183,9 @@ async fn the_sampler_of_the_environment_decides_about_requests_without_a_caller(
     let sluice = sluice.start();
     let mut client = Client::of(sluice.http_addr());
     for _ in 0..20 {
-        client.ask(&Request::get("/orders")).await;
+        client.send(&Request::get("/orders")).await;
     }
-    client.ask(&order(true)).await;
+    client.send(&order(true)).await;
     let request = spans(&collector, "GET /orders", 1).await.remove(0);
     assert_eq!(request.trace, TRACE);
     assert_eq!(
@@ -204,14 +204,14 @@ async fn the_sampler_of_the_environment_decides_about_requests_without_a_caller(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_and_compression_of_the_environment_are_used() {
+async fn exporter_headers_and_compression_come_from_the_environment() {
     let collector = Collector::start().await;
     let wanted = [
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-team=edge"),
         ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
     ];
     let sluice = traced(&collector, "memory://", ORDERS, &wanted).start();
-    Client::of(sluice.http_addr()).ask(&order(true)).await;
+    Client::of(sluice.http_addr()).send(&order(true)).await;
     eventually_async("a request with both arrives", async || {
         let received = String::from_utf8_lossy(&collector.bytes()).to_lowercase();
         if received.contains("x-team: edge\r\n") && received.contains("content-encoding: gzip\r\n")
@@ -225,7 +225,7 @@ async fn headers_and_compression_of_the_environment_are_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_of_envoys_joins_the_trace_in_its_metadata() {
+async fn a_call_from_envoy_continues_the_trace_in_its_metadata() {
     let (collector, redis, rules) =
         (Collector::start().await, RedisServer::start(), TempDir::new().unwrap());
     let rule = "domain: edge\ndescriptors: [{ key: api_key, rate_limit: { unit: day, requests_per_unit: 1 } }]\n";
@@ -283,7 +283,7 @@ async fn a_real_collector_understands_metrics_and_traces_over_grpc_and_http() {
             .env("OTEL_BSP_SCHEDULE_DELAY", "50")
             .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
             .start();
-        assert_eq!(Client::of(sluice.http_addr()).ask(&order(true)).await.status, 200);
+        assert_eq!(Client::of(sluice.http_addr()).send(&order(true)).await.status, 200);
         eventually_async("it has written all of it down", async || {
             let log = rotel.log();
             let wanted = [
@@ -306,9 +306,9 @@ async fn a_real_collector_understands_metrics_and_traces_over_grpc_and_http() {
 }
 
 /// What an upstream was sent as this header field.
-fn told_upstream(upstream: &Inbox, field: &str) -> Vec<String> {
-    let letters = upstream.letters();
-    let heads = letters.iter().map(|letter| String::from_utf8_lossy(&letter.wire).into_owned());
+fn told_upstream(upstream: &RequestRecorder, field: &str) -> Vec<String> {
+    let requests = upstream.requests();
+    let heads = requests.iter().map(|request| String::from_utf8_lossy(&request.wire).into_owned());
     heads
         .flat_map(|head| {
             head.lines()
@@ -319,13 +319,13 @@ fn told_upstream(upstream: &Inbox, field: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_behind_the_gateway_joins_beneath_the_request() {
-    let (collector, upstream) = (Collector::start().await, Inbox::start().await);
+async fn an_upstream_gets_the_gateways_span_as_parent() {
+    let (collector, upstream) = (Collector::start().await, RequestRecorder::start().await);
     let yaml = format!("gateway: {{ upstream: \"http://{}\" }}\n", upstream.address());
     let sluice = traced(&collector, "memory://", &yaml, &[]).start();
     let mut client = Client::of(sluice.http_addr());
-    assert_eq!(client.ask(&order(true).header("tracestate", "vendor=opaque")).await.status, 200);
-    assert_eq!(client.ask(&order(false)).await.status, 200);
+    assert_eq!(client.send(&order(true).header("tracestate", "vendor=opaque")).await.status, 200);
+    assert_eq!(client.send(&order(false)).await.status, 200);
     let request = spans(&collector, "GET", 1).await.remove(0);
     let told = told_upstream(&upstream, "traceparent");
     assert_eq!(told[0], format!("00-{TRACE}-{}-01", request.id));
@@ -338,15 +338,16 @@ async fn an_upstream_behind_the_gateway_joins_beneath_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_collector_an_upstream_is_told_what_the_caller_said() {
-    let upstream = Inbox::start().await;
-    let sluice = alone(&format!("gateway: {{ upstream: \"http://{}\" }}\n", upstream.address()));
-    assert_eq!(Client::of(sluice.http_addr()).ask(&order(true)).await.status, 200);
+async fn without_a_collector_the_trace_headers_are_forwarded_unchanged() {
+    let upstream = RequestRecorder::start().await;
+    let sluice =
+        memory_replica(&format!("gateway: {{ upstream: \"http://{}\" }}\n", upstream.address()));
+    assert_eq!(Client::of(sluice.http_addr()).send(&order(true)).await.status, 200);
     assert_eq!(told_upstream(&upstream, "traceparent"), [traceparent(true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_decided_while_the_store_is_away_says_so() {
+async fn spans_of_decisions_without_the_store_are_marked() {
     let (collector, redis) = (Collector::start().await, RedisServer::start());
     let failing = "limits: [{ name: writes, when: { path: /writes }, rate: 1/minute, burst: 1, on_store_failure: error }]\n";
     let config = format!("store: {{ url: \"{}\", timeout: 25ms }}\n{failing}", redis.url());
@@ -357,8 +358,8 @@ async fn what_is_decided_while_the_store_is_away_says_so() {
         .start();
     redis.pause();
     let mut client = Client::of(sluice.http_addr());
-    assert_eq!(client.ask(&Request::get("/orders")).await.status, 200);
-    assert_eq!(client.ask(&Request::get("/writes")).await.status, 503);
+    assert_eq!(client.send(&Request::get("/orders")).await.status, 200);
+    assert_eq!(client.send(&Request::get("/writes")).await.status, 503);
     let decisions = spans(&collector, "decision", 2).await;
     assert_eq!(
         (decisions[0].attribute("sluice.outcome"), decisions[0].attribute("sluice.source")),
@@ -373,14 +374,14 @@ async fn what_is_decided_while_the_store_is_away_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_holds_nobody_up() {
+async fn an_unreachable_collector_delays_no_request() {
     // A port that nobody but the system's own services may listen on, and none does.
     let options =
         SluiceOptions::new(built_sluice()).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     let sluice = options.env("OTEL_BSP_SCHEDULE_DELAY", "10").start();
     let mut client = Client::of(sluice.http_addr());
     for _ in 0..200 {
-        assert!(matches!(client.ask(&order(true)).await.status, 200 | 429));
+        assert!(matches!(client.send(&order(true)).await.status, 200 | 429));
     }
     sluice.sigterm();
     assert!(sluice.wait_exit(Duration::from_secs(30)).success());

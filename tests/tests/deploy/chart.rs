@@ -67,14 +67,15 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn render_for(kube_version: &str, cases: &[Value]) -> Vec<Rendered> {
-    let answers = python(
+    let responses = python(
         "helm",
         &[""; 0],
         &json!({ "chart": CHART, "kube_version": kube_version, "cases": cases }),
     );
-    let answers: Vec<Value> = serde_json::from_value(answers).expect("the script prints a list");
-    assert_eq!(answers.len(), cases.len());
-    answers.into_iter().map(Rendered).collect()
+    let responses: Vec<Value> =
+        serde_json::from_value(responses).expect("the script prints a list");
+    assert_eq!(responses.len(), cases.len());
+    responses.into_iter().map(Rendered).collect()
 }
 
 fn render(cases: &[Value]) -> Vec<Rendered> {
@@ -186,7 +187,7 @@ fn every_set_of_values_is_rendered_linted_and_valid() {
 }
 
 #[test]
-fn what_kubernetes_does_not_know_is_noticed() {
+fn an_unknown_kubernetes_field_is_found() {
     let values = json!({ "store": { "url": "redis://redis" }, "affinity": { "nodeAfinity": {} }, "tolerations": [{ "key": 5 }] });
     let rendered = render(&[values]).remove(0);
     let invalid = rendered.kinds("invalid").join("\n");
@@ -195,7 +196,7 @@ fn what_kubernetes_does_not_know_is_noticed() {
 }
 
 #[test]
-fn every_value_is_tried_out() {
+fn every_value_is_used_in_a_test() {
     let defaults = yaml_document(&format!("{CHART}/values.yaml"));
     let sets = sets();
     let leaves = leaves(&defaults, "");
@@ -212,7 +213,7 @@ fn every_value_is_tried_out() {
 }
 
 #[test]
-fn every_value_stands_in_the_schema_and_in_the_readme() {
+fn every_value_is_in_the_schema_and_in_the_readme() {
     let defaults = yaml_document(&format!("{CHART}/values.yaml"));
     let schema: Value =
         serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).unwrap();
@@ -226,7 +227,7 @@ fn every_value_stands_in_the_schema_and_in_the_readme() {
 }
 
 #[test]
-fn wrong_values_are_refused_with_a_reason() {
+fn invalid_values_are_rejected_with_a_reason() {
     let url = "redis://redis";
     let cases = [
         (json!({}), "store.url: no store is set"),
@@ -277,7 +278,7 @@ fn wrong_values_are_refused_with_a_reason() {
 }
 
 #[test]
-fn a_replica_can_do_no_more_than_it_must() {
+fn a_replica_has_only_the_privileges_it_needs() {
     for rendered in render(&[set("minimal"), set("everything")]) {
         let (pod, container) = (rendered.pod(), rendered.container());
         assert_eq!(
@@ -298,7 +299,7 @@ fn a_replica_can_do_no_more_than_it_must() {
 }
 
 #[test]
-fn a_replica_is_asked_how_it_is_and_given_time_to_stop() {
+fn a_replica_has_probes_and_time_to_stop() {
     for (rendered, grace) in
         render(&[set("minimal"), set("everything")]).iter().zip([5 + 25 + 5, 10 + 60 + 5])
     {
@@ -320,7 +321,7 @@ fn a_replica_is_asked_how_it_is_and_given_time_to_stop() {
 }
 
 #[test]
-fn replicas_are_spread_and_never_too_few() {
+fn replicas_are_spread_over_nodes_and_have_a_disruption_budget() {
     let rendered = render(&[set("minimal")]).remove(0);
     let keys: Vec<_> = list(&rendered.pod()["topologySpreadConstraints"])
         .iter()
@@ -346,7 +347,7 @@ fn replicas_are_spread_and_never_too_few() {
 }
 
 #[test]
-fn limits_change_without_a_restart_and_the_rest_with_one() {
+fn limits_change_without_a_restart_and_other_settings_with_one() {
     let mut limits = set("minimal");
     limits["config"] = json!({ "defaults": { "requests_per_minute": 7, "burst_size": 1 } });
     let mut store = set("minimal");
@@ -364,7 +365,7 @@ fn limits_change_without_a_restart_and_the_rest_with_one() {
 }
 
 #[test]
-fn secrets_are_files_that_may_change() {
+fn secrets_are_mounted_as_files() {
     let rendered = render(&[set("everything")]).remove(0);
     let environment = list(&rendered.container()["env"]);
     let variable = |name: &str| {
@@ -441,7 +442,7 @@ fn sluice_accepts_its_file_and_its_settings() {
 }
 
 #[test]
-fn objects_choose_the_replicas_and_nothing_else() {
+fn selectors_match_the_replicas_and_nothing_else() {
     let rendered = render(&[set("everything")]).remove(0);
     let labels = &rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"];
     let selectors = [
@@ -462,7 +463,7 @@ fn objects_choose_the_replicas_and_nothing_else() {
 }
 
 #[test]
-fn each_replica_is_scraped_once_and_shown_the_token() {
+fn each_replica_is_scraped_once_with_the_token() {
     let mut on_the_http_port = set("everything");
     on_the_http_port["admin"] = json!({});
     for (rendered, port, shown) in [
@@ -496,7 +497,7 @@ fn each_replica_is_scraped_once_and_shown_the_token() {
 }
 
 #[test]
-fn the_admin_port_stays_inside() {
+fn the_admin_port_is_not_exposed() {
     let rendered = render(&[set("everything")]).remove(0);
     let admin = rendered
         .all("Service")
@@ -518,7 +519,7 @@ fn the_admin_port_stays_inside() {
 }
 
 #[test]
-fn the_network_lets_the_store_through() {
+fn the_network_policy_allows_the_store() {
     let url = |url: &str| json!({ "store": { "url": url } });
     let cases = [
         (url("redis://redis"), vec![6379]),
@@ -548,7 +549,7 @@ fn the_network_lets_the_store_through() {
 }
 
 #[test]
-fn the_rules_are_those_of_prometheus() {
+fn the_rules_are_those_of_the_prometheus_directory() {
     let mut all = set("everything");
     all["prometheusRule"]["without"] = json!([]);
     let [fewer, all] = <[Rendered; 2]>::try_from(render(&[set("everything"), all])).unwrap();
@@ -577,7 +578,7 @@ fn the_rules_are_those_of_prometheus() {
 }
 
 #[test]
-fn the_dashboards_are_those_of_grafana() {
+fn the_dashboards_are_those_of_the_grafana_directory() {
     let rendered = render(&[set("everything")]).remove(0);
     let map = rendered
         .all("ConfigMap")
@@ -597,7 +598,7 @@ fn the_dashboards_are_those_of_grafana() {
 }
 
 #[test]
-fn notes_say_how_to_go_on() {
+fn the_notes_explain_the_next_steps() {
     let [minimal, memory, everything] = <[Rendered; 3]>::try_from(render(&[
         set("minimal"),
         set("one-in-memory"),
@@ -620,7 +621,7 @@ fn notes_say_how_to_go_on() {
 }
 
 #[test]
-fn the_chart_is_of_the_workspaces_version() {
+fn the_chart_has_the_workspaces_version() {
     let chart = yaml_document(&format!("{CHART}/Chart.yaml"));
     assert_eq!(
         (&chart["version"], &chart["appVersion"]),

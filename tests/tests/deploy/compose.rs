@@ -69,7 +69,7 @@ fn three_replicas_stand_behind_a_load_balancer() {
 }
 
 #[test]
-fn the_documents_ports_are_where_it_says() {
+fn the_documented_ports_are_published() {
     let expected = [
         ("3000", "grafana"),
         ("8000", "load-balancer"),
@@ -89,7 +89,7 @@ fn the_documents_ports_are_where_it_says() {
 }
 
 #[test]
-fn the_watched_fleet_is_the_same_fleet() {
+fn the_fleet_with_metrics_is_the_same_fleet() {
     let (fleet, watched) = (resolved(FLEET), resolved(WATCHED));
     for (name, service) in services(&fleet) {
         assert_eq!(services(&watched).get(name), Some(service));
@@ -97,7 +97,7 @@ fn the_watched_fleet_is_the_same_fleet() {
 }
 
 #[test]
-fn every_path_is_there() {
+fn every_mounted_path_exists() {
     for path in [FLEET, WATCHED] {
         let compose = resolved(path);
         let mut seen = 0;
@@ -119,7 +119,7 @@ fn every_path_is_there() {
 }
 
 #[test]
-fn what_names_a_service_names_one_that_is_there_and_a_port_it_has() {
+fn every_reference_names_an_existing_service_and_port() {
     let compose = resolved(WATCHED);
     let ports = [
         ("sluice", "8000"),
@@ -174,7 +174,7 @@ fn what_names_a_service_names_one_that_is_there_and_a_port_it_has() {
 }
 
 #[test]
-fn every_service_is_watched_over_and_cannot_gain_privileges() {
+fn every_service_has_a_health_check_and_cannot_gain_privileges() {
     for (name, service) in services(&resolved(WATCHED)) {
         assert!(service["healthcheck"]["test"].is_array(), "{name}");
         assert_eq!(service["restart"], "unless-stopped", "{name}");
@@ -184,7 +184,7 @@ fn every_service_is_watched_over_and_cannot_gain_privileges() {
 }
 
 #[test]
-fn no_image_moves_by_itself() {
+fn every_image_is_pinned_to_a_version() {
     for (name, service) in services(&resolved(WATCHED)) {
         let image = text(&service["image"]);
         assert!(
@@ -216,14 +216,14 @@ fn sluice_accepts_its_file_and_its_settings() {
 }
 
 #[test]
-fn the_load_balancer_is_trusted_and_nobody_else() {
+fn only_the_load_balancer_is_trusted() {
     let compose = resolved(FLEET);
     let trusted = &compose["services"]["sluice"]["environment"]["SLUICE__CLIENTS__TRUSTED_PROXIES"];
     assert_eq!(*trusted, compose["networks"]["default"]["ipam"]["config"][0]["subnet"]);
 }
 
 #[test]
-fn replicas_are_given_the_time_they_take_to_stop() {
+fn replicas_get_enough_time_to_stop() {
     let seconds = |name: &str| {
         let defaults = read("crates/config/src/defaults.yaml");
         let value = defaults
@@ -246,7 +246,7 @@ fn replicas_are_given_the_time_they_take_to_stop() {
 }
 
 #[test]
-fn the_health_check_asks_what_it_should() {
+fn the_health_check_uses_the_readiness_probe() {
     let compose = resolved(FLEET);
     let check = compose["services"]["sluice"]["healthcheck"]["test"]
         .as_array()
@@ -274,7 +274,7 @@ fn the_health_check_asks_what_it_should() {
 }
 
 #[test]
-fn variables_that_may_be_set_reach_the_services() {
+fn optional_variables_reach_the_services() {
     let output = Command::new(DOCKER_COMPOSE.path())
         .args(["--file", WATCHED, "config", "--format", "json"])
         .current_dir(root())

@@ -16,7 +16,7 @@ const DIRECTORY: &str = "deploy/grafana/dashboards";
 const PROVISIONING: &str = "deploy/grafana/provisioning";
 
 #[test]
-fn dashboards_are_what_their_code_makes_of_them() {
+fn the_dashboard_files_are_up_to_date() {
     let expected: Vec<String> = dashboards()
         .iter()
         .map(|dashboard| format!("{DIRECTORY}/{}", file_name(dashboard)))
@@ -33,7 +33,7 @@ fn grafana_knows_every_key() {
 }
 
 #[test]
-fn a_misspelt_key_is_noticed() {
+fn a_misspelt_key_is_found() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("wrong.json");
     let text = read("deploy/grafana/dashboards/sluice.json")
@@ -58,7 +58,7 @@ fn grafanas_types_accept_every_value() {
 }
 
 #[test]
-fn a_value_of_another_type_is_noticed() {
+fn a_value_of_another_type_is_found() {
     let output = compiled(|text| {
         text.replacen("\"h\": 9", "\"h\": \"9\"", 1).replacen(
             "\"palette-classic\"",
@@ -115,7 +115,7 @@ fn compiled(change: impl Fn(String) -> String) -> String {
 }
 
 #[test]
-fn panels_ask_only_for_what_replicas_tell() {
+fn panels_query_only_metrics_that_replicas_export() {
     let mut queries = Vec::new();
     for dashboard in dashboards() {
         for panel in &dashboard.panels {
@@ -133,7 +133,7 @@ fn panels_ask_only_for_what_replicas_tell() {
 }
 
 #[test]
-fn every_panel_has_a_query_or_is_a_heading_and_says_what_it_tells() {
+fn every_panel_has_a_description_and_a_query_unless_it_is_a_heading() {
     for path in files(DIRECTORY) {
         let dashboard: Value = serde_json::from_str(&read(&path)).unwrap();
         for panel in dashboard["panels"].as_array().unwrap() {
@@ -173,7 +173,7 @@ fn panels_do_not_overlap() {
 }
 
 #[test]
-fn grafana_is_given_prometheus_and_the_dashboards_where_compose_mounts_them() {
+fn grafana_is_provisioned_with_prometheus_and_the_dashboards() {
     let sources = yaml_document(&format!("{PROVISIONING}/datasources/prometheus.yml"));
     assert_eq!(
         (&sources["datasources"][0]["type"], &sources["datasources"][0]["isDefault"]),

@@ -33,13 +33,13 @@ fn all(stage: &[(String, String)], word: &str) -> Vec<String> {
 }
 
 #[test]
-fn hadolint_finds_nothing() {
+fn hadolint_accepts_the_dockerfile() {
     let output = run(&HADOLINT, &["--no-color", "--failure-threshold", "style", DOCKERFILE]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
-fn hadolint_would_find_something() {
+fn hadolint_rejects_a_bad_dockerfile() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("Dockerfile");
     fs::write(&path, read(DOCKERFILE).replace("rust:1.95-bookworm", "rust")).unwrap();
@@ -49,7 +49,7 @@ fn hadolint_would_find_something() {
 }
 
 #[test]
-fn what_runs_has_neither_a_shell_nor_root() {
+fn the_image_has_neither_a_shell_nor_root() {
     let stages = stages();
     let last = stages.last().unwrap();
     assert_eq!(all(last, "FROM"), ["gcr.io/distroless/cc-debian12:nonroot"]);
@@ -86,7 +86,7 @@ fn dependencies_are_built_before_our_own_code_is_copied() {
 }
 
 #[test]
-fn the_revision_is_told_to_the_build_of_our_own_code_alone() {
+fn the_revision_is_an_argument_only_of_the_build_of_our_own_code() {
     let stages = stages();
     let build = stages.iter().find(|stage| stage[0].1.ends_with(" AS build")).unwrap();
     let told = build
@@ -106,8 +106,8 @@ fn the_revision_is_told_to_the_build_of_our_own_code_alone() {
 fn the_image_exposes_the_ports_that_are_listened_on() {
     let stages = stages();
     let defaults = yaml_document("crates/config/src/defaults.yaml");
-    let port = |door: &str| {
-        defaults["listen"][door].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned()
+    let port = |address: &str| {
+        defaults["listen"][address].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned()
     };
     assert_eq!(
         all(stages.last().unwrap(), "EXPOSE"),
@@ -156,7 +156,7 @@ fn context() -> Vec<String> {
 }
 
 #[test]
-fn cargo_can_work_with_what_the_build_is_given() {
+fn the_build_context_is_a_complete_workspace() {
     let directory = TempDir::new().unwrap();
     for path in context() {
         let target = directory.path().join(&path);
@@ -192,7 +192,7 @@ fn cargo_can_work_with_what_the_build_is_given() {
 }
 
 #[test]
-fn files_that_are_compiled_in_reach_the_build() {
+fn included_files_are_in_the_build_context() {
     let context = context();
     let mut seen = 0;
     for path in context.iter().filter(|path| {

@@ -80,11 +80,11 @@ impl LoadBalancer {
             format!("GET {path} HTTP/1.1\r\nhost: api\r\nconnection: close\r\n{headers}\r\n")
                 .as_bytes(),
         )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let status = answer.get(9..12).and_then(|status| status.parse().ok());
-        let (Some(status), Some((_, body))) = (status, answer.split_once("\r\n\r\n")) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, answer));
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        let status = response.get(9..12).and_then(|status| status.parse().ok());
+        let (Some(status), Some((_, body))) = (status, response.split_once("\r\n\r\n")) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, response));
         };
         Ok((status, body.to_owned()))
     }
@@ -126,7 +126,7 @@ fn replica_of(body: &str) -> String {
 }
 
 #[test]
-fn nginx_reads_its_configuration() {
+fn nginx_accepts_its_configuration() {
     let directory = TempDir::new().unwrap();
     let output = run(
         &NGINX,
@@ -142,14 +142,14 @@ fn nginx_reads_its_configuration() {
 }
 
 #[test]
-fn every_replica_is_asked_and_one_that_dies_is_missed_by_nobody() {
+fn requests_are_spread_over_the_replicas_and_survive_the_death_of_one() {
     let redis = RedisServer::start();
     let replicas = fleet(&redis);
     let balancer = LoadBalancer::start(&replicas);
 
     let asked = |times: usize| -> BTreeSet<String> {
-        let answers = (0..times).map(|_| balancer.get("/ready", "").expect("it answers"));
-        answers
+        let responses = (0..times).map(|_| balancer.get("/ready", "").expect("it answers"));
+        responses
             .map(|(status, body)| (assert_eq!(status, 200, "{body}"), replica_of(&body)).1)
             .collect()
     };

@@ -61,7 +61,7 @@ fn queries() -> Vec<Query> {
 }
 
 #[test]
-fn prometheus_reads_its_configuration_and_every_rule() {
+fn prometheus_accepts_its_configuration_and_every_rule() {
     let said = succeed(&PROMTOOL, &["check", "config", CONFIG]);
     assert!(said.contains(&format!("SUCCESS: {} rule files found", files(RULES).len())), "{said}");
     let rule_files = files(RULES);
@@ -71,14 +71,14 @@ fn prometheus_reads_its_configuration_and_every_rule() {
 }
 
 #[test]
-fn alerts_fire_where_they_should_and_nowhere_else() {
+fn the_rule_tests_pass() {
     let mut args = vec!["test".to_owned(), "rules".to_owned()];
     args.extend(files(RULE_TESTS));
     succeed(&PROMTOOL, &args);
 }
 
 #[test]
-fn a_test_of_rules_that_expects_something_else_fails() {
+fn a_rule_test_with_a_wrong_expectation_fails() {
     let directory = tempfile::tempdir().unwrap();
     let text = read("deploy/prometheus/tests/alma.yml")
         .replace("../rules/", &format!("{}/", crate::programs::root().join(RULES).display()));
@@ -92,7 +92,7 @@ fn a_test_of_rules_that_expects_something_else_fails() {
 }
 
 #[test]
-fn every_alert_is_tested_both_ways() {
+fn every_alert_has_a_test_that_fires_and_one_that_does_not() {
     let tests: Vec<Value> = yaml(&files(RULE_TESTS))
         .into_iter()
         .flatten()
@@ -115,7 +115,7 @@ fn every_alert_is_tested_both_ways() {
 }
 
 #[test]
-fn the_documents_four_alerts_keep_their_names_and_severities() {
+fn the_four_documented_alerts_keep_their_names_and_severities() {
     let named = |name: &str| {
         alerts()
             .into_iter()
@@ -138,12 +138,12 @@ fn the_documents_four_alerts_keep_their_names_and_severities() {
 }
 
 #[test]
-fn rules_ask_only_for_what_replicas_tell() {
+fn rules_query_only_metrics_that_replicas_export() {
     assert_eq!(mistakes(&queries(), &recorded()), [""; 0]);
 }
 
 #[test]
-fn recording_rules_are_recorded_for_somebody() {
+fn every_recording_rule_is_used() {
     let asked: BTreeSet<String> = queries().iter().flat_map(metrics).collect();
     let unused: Vec<_> = recorded().into_keys().filter(|name| !asked.contains(name)).collect();
     // Kept for people: a fleet's traffic at a glance.
@@ -154,7 +154,7 @@ fn recording_rules_are_recorded_for_somebody() {
 }
 
 #[test]
-fn every_alert_says_what_is_wrong_and_how_bad_it_is() {
+fn every_alert_has_a_summary_a_description_and_a_severity() {
     for alert in alerts() {
         let severity = text(&alert["labels"]["severity"]);
         assert!(["critical", "warning", "info"].contains(&severity), "{alert}");
@@ -165,7 +165,7 @@ fn every_alert_says_what_is_wrong_and_how_bad_it_is() {
 }
 
 #[test]
-fn the_catalogues_example_queries_are_right() {
+fn the_example_queries_of_the_catalogue_are_valid() {
     let examples: Vec<Query> = catalogue()
         .map(|metric| Query { place: metric.name.to_owned(), expr: metric.query.to_owned() })
         .collect();
@@ -180,7 +180,7 @@ fn the_catalogues_example_queries_are_right() {
 }
 
 #[test]
-fn prometheus_scrapes_the_replicas_under_the_documents_name() {
+fn prometheus_scrapes_the_replicas_under_the_documented_job_name() {
     let config = yaml_document(CONFIG);
     let jobs = list(&config["scrape_configs"]);
     let job = jobs.iter().find(|job| job["job_name"] == "ALMA-api").expect("the document's target");
@@ -190,7 +190,7 @@ fn prometheus_scrapes_the_replicas_under_the_documents_name() {
 }
 
 #[test]
-fn alertmanager_reads_its_configuration_and_routes_by_severity() {
+fn alertmanager_accepts_its_configuration_and_routes_by_severity() {
     succeed(&AMTOOL, &["check-config", ALERTMANAGER]);
     for (severity, receiver) in [("critical", "page"), ("warning", "notice"), ("info", "none")] {
         let severity = format!("severity={severity}");

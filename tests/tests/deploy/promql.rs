@@ -26,12 +26,12 @@ pub(crate) fn mistakes(
     recorded: &HashMap<String, BTreeSet<String>>,
 ) -> Vec<String> {
     let exprs: Vec<String> = queries.iter().map(|query| without_variables(&query.expr)).collect();
-    let answers = python("promql", &[""; 0], &json!(exprs));
-    let answers = answers.as_array().expect("the script prints a list");
-    assert_eq!(answers.len(), queries.len());
+    let responses = python("promql", &[""; 0], &json!(exprs));
+    let responses = responses.as_array().expect("the script prints a list");
+    assert_eq!(responses.len(), queries.len());
     let mut mistakes = Vec::new();
-    for (query, answer) in queries.iter().zip(answers) {
-        let found = judge(answer, recorded);
+    for (query, response) in queries.iter().zip(responses) {
+        let found = judge(response, recorded);
         mistakes.extend(
             found.into_iter().map(|mistake| format!("{}: {mistake}: {}", query.place, query.expr)),
         );
@@ -42,8 +42,8 @@ pub(crate) fn mistakes(
 /// The metrics a query asks for.
 #[track_caller]
 pub(crate) fn metrics(query: &Query) -> BTreeSet<String> {
-    let answer = python("promql", &[""; 0], &json!([without_variables(&query.expr)]));
-    list(&answer[0]["selectors"])
+    let response = python("promql", &[""; 0], &json!([without_variables(&query.expr)]));
+    list(&response[0]["selectors"])
         .iter()
         .map(|selector| text(&selector["metric"]).to_owned())
         .collect()
@@ -58,12 +58,12 @@ fn without_variables(expr: &str) -> String {
         .replace("$instance", "b")
 }
 
-fn judge(answer: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<String> {
-    if let Some(error) = answer["error"].as_str() {
+fn judge(response: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<String> {
+    if let Some(error) = response["error"].as_str() {
         return vec![error.to_owned()];
     }
     let mut mistakes = Vec::new();
-    for selector in list(&answer["selectors"]) {
+    for selector in list(&response["selectors"]) {
         let name = text(&selector["metric"]);
         let Some(labels) = labels_of(name, recorded) else {
             mistakes.push(format!("there is no metric `{name}`"));
@@ -86,7 +86,7 @@ fn judge(answer: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<St
             }
         }
     }
-    for grouping in list(&answer["groupings"]) {
+    for grouping in list(&response["groupings"]) {
         let known: BTreeSet<String> = list(&grouping["metrics"])
             .iter()
             .filter_map(|name| labels_of(text(name), recorded))
@@ -151,7 +151,7 @@ fn query(expr: &str) -> Query {
 }
 
 #[test]
-fn a_query_of_what_does_not_exist_is_noticed() {
+fn a_query_for_an_unknown_metric_is_found() {
     let recorded = HashMap::from([("job:x:rate5m".to_owned(), BTreeSet::from(["job".to_owned()]))]);
     let bad = [
         ("sum(", "unclosed left parenthesis"),

@@ -17,7 +17,7 @@ pub(crate) struct Example {
     /// What stands between two replicas.
     between: &'static str,
     /// Whether the client of an allowed request sees where it stands.
-    pub(crate) tells_the_allowed: bool,
+    pub(crate) sends_headers_when_allowed: bool,
 }
 
 pub(crate) const NGINX: Example = Example {
@@ -33,7 +33,7 @@ pub(crate) const NGINX: Example = Example {
     },
     replica: |_, address| format!("server {address};"),
     between: " ",
-    tells_the_allowed: true,
+    sends_headers_when_allowed: true,
 };
 
 pub(crate) const CADDY: Example = Example {
@@ -47,7 +47,7 @@ pub(crate) const CADDY: Example = Example {
     },
     replica: |_, address| address.to_owned(),
     between: " ",
-    tells_the_allowed: true,
+    sends_headers_when_allowed: true,
 };
 
 pub(crate) const TRAEFIK: Example = Example {
@@ -57,7 +57,7 @@ pub(crate) const TRAEFIK: Example = Example {
     refuse: |file| once(file, "service: sluice-or-allow }", "service: sluice }"),
     replica: |_, address| format!("{{ url: \"http://{address}\" }}"),
     between: ", ",
-    tells_the_allowed: false,
+    sends_headers_when_allowed: false,
 };
 
 pub(crate) const HAPROXY: Example = Example {
@@ -67,12 +67,12 @@ pub(crate) const HAPROXY: Example = Example {
     refuse: |file| once(file, "# http-request deny", "http-request deny"),
     replica: |number, address| format!("server sluice{number} {address}"),
     between: "\n    ",
-    tells_the_allowed: true,
+    sends_headers_when_allowed: true,
 };
 
 impl Example {
     /// The file with so much patience that a busy machine is not taken for a Sluice that is away.
-    pub(crate) fn patient(&self) -> String {
+    pub(crate) fn with_long_timeout(&self) -> String {
         let file = once(self.file, "100ms", "60s");
         once(&file, "250ms", "60s")
     }
@@ -87,7 +87,7 @@ impl Example {
     pub(crate) fn placed(
         &self,
         file: &str,
-        door: &ReservedPort,
+        address: &ReservedPort,
         inner: &ReservedPort,
         sluices: &[SocketAddr],
         api: SocketAddr,
@@ -97,7 +97,7 @@ impl Example {
             .map(|(number, sluice)| (self.replica)(&number.to_string(), &sluice.to_string()))
             .collect();
         let file = once(file, &(self.replica)("", "127.0.0.1:8000"), &each.join(self.between));
-        let file = once(&file, ":8080", &format!(":{}", door.number()));
+        let file = once(&file, ":8080", &format!(":{}", address.number()));
         let file = file.replace("127.0.0.1:9000", &api.to_string());
         let file = file.replace("127.0.0.1:8081", &format!("127.0.0.1:{}", inner.number()));
         file.replace("abns@sluice", &format!("abns@sluice-{}", inner.number()))

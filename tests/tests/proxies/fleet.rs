@@ -2,15 +2,15 @@
 
 use sluice_testkit::{RedisServer, ReservedPort, eventually_async};
 use sluice_tests::{
+    concurrent::{Counts, send_concurrently},
     echo::Echo,
-    fleet::{Fleet, STOIC, alone},
+    fleet::{Fleet, MAX_TIMEOUT, memory_replica},
     http::Client,
     metrics::Metrics,
-    rush::{Told, rush},
 };
 
 use crate::example::Example;
-use crate::scene::{InPlace, order};
+use crate::setup::{RunningProxy, order};
 
 pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Example) {
     const BURST: usize = 20;
@@ -20,19 +20,27 @@ pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Exam
     let fleet = Fleet::start(
         3,
         RedisServer::start(),
-        STOIC,
+        MAX_TIMEOUT,
         &example.sluice(&format!("defaults: {{ rate: 1/day, burst: {BURST} }}")),
     );
     let api = Echo::start().await;
-    let place = || InPlace::start(example, &example.patient(), &fleet.addresses(), api.address());
+    let place = || {
+        RunningProxy::start(
+            example,
+            &example.with_long_timeout(),
+            &fleet.addresses(),
+            api.address(),
+        )
+    };
     let proxies = [place(), place()];
-    let before = api.asked();
+    let before = api.requests();
 
-    let told = rush(&proxies.each_ref().map(InPlace::addr), CLIENTS, &KEYS, TURNS).await;
+    let told =
+        send_concurrently(&proxies.each_ref().map(RunningProxy::addr), CLIENTS, &KEYS, TURNS).await;
 
-    let exactly = Told { allowed: BURST, denied: CLIENTS * TURNS - BURST };
+    let exactly = Counts { allowed: BURST, denied: CLIENTS * TURNS - BURST };
     assert_eq!(told, KEYS.map(|key| (key, exactly)).into());
-    assert_eq!(api.asked(), before + KEYS.len() * BURST, "what is denied never reaches the API");
+    assert_eq!(api.requests(), before + KEYS.len() * BURST, "what is denied never reaches the API");
     let mut decided_by_redis = 0;
     for client in &mut fleet.clients() {
         let metrics = Metrics::of(client).await;
@@ -46,16 +54,17 @@ pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Exam
     );
 }
 
-pub(crate) async fn a_replica_that_is_gone_is_not_missed(example: Example) {
-    let sluice = alone(&example.sluice("defaults: { rate: 1/day, burst: 1 }"));
+pub(crate) async fn requests_pass_when_one_replica_is_gone(example: Example) {
+    let sluice = memory_replica(&example.sluice("defaults: { rate: 1/day, burst: 1 }"));
     let (api, gone) = (Echo::start().await, ReservedPort::new());
     let replicas = [([127, 0, 0, 1], gone.number()).into(), sluice.http_addr()];
-    let proxy = InPlace::start(example, &example.patient(), &replicas, api.address());
+    let proxy =
+        RunningProxy::start(example, &example.with_long_timeout(), &replicas, api.address());
     let mut client = Client::of(proxy.addr());
     let mut denied = async |times| {
         let mut statuses = Vec::new();
         for _ in 0..times {
-            statuses.push(client.ask(&order()).await.status);
+            statuses.push(client.send(&order()).await.status);
         }
         if statuses.iter().all(|status| *status == 429) {
             Ok(())

@@ -1,11 +1,11 @@
 //! The proxies of `deploy/examples`, each with its example file as it is, but for the addresses.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
-mod away;
-mod deciding;
+mod decisions;
 mod example;
 mod fleet;
-mod scene;
+mod setup;
+mod sluice_down;
 mod upstream;
 
 use crate::example::{CADDY, HAPROXY, NGINX, TRAEFIK};
@@ -21,14 +21,14 @@ macro_rules! promised {
 }
 
 promised! {
-    deciding::requests_reach_the_api_until_the_limit_is_spent,
-    deciding::what_a_client_forges_changes_nothing,
-    deciding::what_is_too_large_for_sluice_gets_nobody_past_the_limit,
+    decisions::requests_reach_the_api_until_the_limit_is_spent,
+    decisions::forged_headers_are_ignored,
+    decisions::oversized_requests_do_not_bypass_the_limit,
     fleet::two_proxies_and_three_replicas_share_one_limit,
-    fleet::a_replica_that_is_gone_is_not_missed,
-    away::requests_pass_while_sluice_is_away,
-    away::requests_are_refused_while_sluice_is_away_where_the_file_says_so,
-    away::what_was_let_through_flows_on_while_sluice_hangs,
-    upstream::an_api_that_streams_or_stalls_is_as_without_the_proxy,
-    upstream::an_api_that_fails_is_asked_once,
+    fleet::requests_pass_when_one_replica_is_gone,
+    sluice_down::requests_pass_while_sluice_is_down,
+    sluice_down::requests_are_rejected_while_sluice_is_down_if_so_configured,
+    sluice_down::an_admitted_response_continues_while_sluice_hangs,
+    upstream::streams_and_slow_responses_pass_through_the_proxy_unchanged,
+    upstream::a_failing_api_gets_each_request_once,
 }

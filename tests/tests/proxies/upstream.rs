@@ -1,17 +1,18 @@
 //! What the API does behind the proxy.
 
-use sluice_tests::behind;
+use sluice_tests::through_proxy;
 
 use crate::example::Example;
-use crate::scene::Scene;
+use crate::setup::Setup;
 
-pub(crate) async fn an_api_that_streams_or_stalls_is_as_without_the_proxy(example: Example) {
-    let scene = Scene::start(example, example.file, "").await;
-    behind::assert_that_events_arrive_as_they_are_sent(scene.proxy.addr(), &scene.api).await;
-    behind::assert_that_a_slow_api_is_waited_for(scene.proxy.addr(), &scene.api).await;
+pub(crate) async fn streams_and_slow_responses_pass_through_the_proxy_unchanged(example: Example) {
+    let setup = Setup::start(example, example.file, "").await;
+    through_proxy::assert_that_events_arrive_as_they_are_sent(setup.proxy.addr(), &setup.api).await;
+    through_proxy::assert_that_a_slow_api_is_waited_for(setup.proxy.addr(), &setup.api).await;
 }
 
-pub(crate) async fn an_api_that_fails_is_asked_once(example: Example) {
-    let scene = Scene::start(example, example.file, "").await;
-    behind::assert_that_an_api_that_fails_is_asked_once(scene.proxy.addr(), &scene.api).await;
+pub(crate) async fn a_failing_api_gets_each_request_once(example: Example) {
+    let setup = Setup::start(example, example.file, "").await;
+    through_proxy::assert_that_an_api_that_fails_is_asked_once(setup.proxy.addr(), &setup.api)
+        .await;
 }

@@ -160,7 +160,7 @@ fn check_prints_what_is_hardly_meant() {
 }
 
 #[test]
-fn the_version_is_told() {
+fn the_version_is_printed() {
     let told = Cli::try_parse_from(["sluice", "--version"]).unwrap_err();
     assert_eq!(told.to_string(), format!("sluice {}\n", env!("CARGO_PKG_VERSION")));
 }

@@ -14,14 +14,14 @@ use crate::{
 ///
 /// # Panics
 /// When it does not.
-pub async fn assert_that_events_arrive_as_they_are_sent(door: SocketAddr, api: &Echo) {
-    let mut connection = Connection::open(door).await.expect("the proxy listens");
-    connection.send(&Request::get(STREAMS).to_bytes()).await.expect("the proxy listens");
+pub async fn assert_that_events_arrive_as_they_are_sent(address: SocketAddr, api: &Echo) {
+    let mut connection = Connection::open(address).await.expect("the proxy listens");
+    connection.write(&Request::get(STREAMS).to_bytes()).await.expect("the proxy listens");
     connection
         .receive_until(FIRST_EVENT.as_bytes())
         .await
         .expect("the first event comes by itself");
-    api.go_on();
+    api.send_last_event();
     connection.receive_until(LAST_EVENT.as_bytes()).await.expect("so does the last");
 }
 
@@ -29,11 +29,11 @@ pub async fn assert_that_events_arrive_as_they_are_sent(door: SocketAddr, api: &
 ///
 /// # Panics
 /// When it is not.
-pub async fn assert_that_a_slow_api_is_waited_for(door: SocketAddr, api: &Echo) {
-    let before = api.asked();
-    let answer = Client::of(door).ask(&order(STALLS)).await;
-    assert_eq!((answer.status, &answer.json()["target"]), (200, &json!(STALLS)), "{answer}");
-    assert_eq!(api.asked(), before + 1, "it is asked once");
+pub async fn assert_that_a_slow_api_is_waited_for(address: SocketAddr, api: &Echo) {
+    let before = api.requests();
+    let response = Client::of(address).send(&order(STALLS)).await;
+    assert_eq!((response.status, &response.json()["target"]), (200, &json!(STALLS)), "{response}");
+    assert_eq!(api.requests(), before + 1, "it is asked once");
 }
 
 /// What an API says when it fails is what the client hears, and one that breaks down is never taken
@@ -41,27 +41,27 @@ pub async fn assert_that_a_slow_api_is_waited_for(door: SocketAddr, api: &Echo) 
 ///
 /// # Panics
 /// When it is not so.
-pub async fn assert_that_an_api_that_fails_is_asked_once(door: SocketAddr, api: &Echo) {
-    let before = api.asked();
-    let failed = Client::of(door).ask(&order(FAILS)).await;
+pub async fn assert_that_an_api_that_fails_is_asked_once(address: SocketAddr, api: &Echo) {
+    let before = api.requests();
+    let failed = Client::of(address).send(&order(FAILS)).await;
     assert_eq!(
         (failed.status, &failed.json()["body"]),
         (500, &json!("{\"item\":\"book\"}")),
         "{failed}"
     );
-    assert_eq!(api.asked(), before + 1, "one that fails");
+    assert_eq!(api.requests(), before + 1, "one that fails");
 
-    let hung_up = Client::of(door).ask(&order(HANGS_UP)).await;
+    let hung_up = Client::of(address).send(&order(HANGS_UP)).await;
     assert!(matches!(hung_up.status, 502 | 503), "{hung_up}");
-    assert_eq!(api.asked(), before + 2, "one that hangs up");
+    assert_eq!(api.requests(), before + 2, "one that hangs up");
 
-    let broken = Client::of(door).try_ask(&order(BREAKS_OFF)).await;
+    let broken = Client::of(address).try_send(&order(BREAKS_OFF)).await;
     let seen = broken.map_err(|error| error.kind());
     assert!(
         matches!(seen, Err(ErrorKind::InvalidData | ErrorKind::ConnectionReset)),
         "half an answer is not a whole one: {seen:?}"
     );
-    assert_eq!(api.asked(), before + 3, "one that breaks off");
+    assert_eq!(api.requests(), before + 3, "one that breaks off");
 }
 
 /// With a body, so that nobody thinks it can be sent twice.

@@ -8,7 +8,7 @@ use sluice_tests::{
 };
 
 use crate::example::Example;
-use crate::scene::{EXEMPT, Scene, assert_passed, order};
+use crate::setup::{EXEMPT, Setup, assert_passed, order};
 
 const ON_EVERY_ANSWER: [&str; 5] = [
     "x-ratelimit-limit",
@@ -19,27 +19,28 @@ const ON_EVERY_ANSWER: [&str; 5] = [
 ];
 
 pub(crate) async fn requests_reach_the_api_until_the_limit_is_spent(example: Example) {
-    let scene =
-        Scene::start(example, &example.patient(), "defaults: { rate: 10/day, burst: 2 }").await;
-    let before = scene.api.asked();
-    let mut client = scene.client();
+    let setup =
+        Setup::start(example, &example.with_long_timeout(), "defaults: { rate: 10/day, burst: 2 }")
+            .await;
+    let before = setup.api.requests();
+    let mut client = setup.client();
 
     for left in [1, 0] {
-        let allowed = client.ask(&order()).await;
+        let allowed = client.send(&order()).await;
         assert_passed(&allowed);
         assert_eq!(allowed.header("retry-after"), None);
         for name in ON_EVERY_ANSWER {
             assert_eq!(
                 allowed.header(name).is_some(),
-                example.tells_the_allowed,
+                example.sends_headers_when_allowed,
                 "{name}: {allowed}"
             );
         }
-        if example.tells_the_allowed {
+        if example.sends_headers_when_allowed {
             assert_eq!(allowed.number("x-ratelimit-remaining"), left);
         }
     }
-    let denied = client.ask(&order()).await;
+    let denied = client.send(&order()).await;
     assert_eq!(
         (denied.status, denied.problem().as_deref()),
         (429, Some("rate-limited")),
@@ -50,16 +51,16 @@ pub(crate) async fn requests_reach_the_api_until_the_limit_is_spent(example: Exa
     for name in ON_EVERY_ANSWER {
         assert!(denied.header(name).is_some(), "{name}: {denied}");
     }
-    assert_eq!(scene.api.asked(), before + 2, "what is denied never reaches the API");
+    assert_eq!(setup.api.requests(), before + 2, "what is denied never reaches the API");
 
-    let unreadable = client.ask(&Request::get("/a%2fb").header("x-api-key", "bob")).await;
+    let unreadable = client.send(&Request::get("/a%2fb").header("x-api-key", "bob")).await;
     assert_eq!(
         (unreadable.status, unreadable.problem().as_deref()),
         (400, Some("invalid-request")),
         "{unreadable}"
     );
-    let limited_twice = client.ask(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
-    let teller = if example.tells_the_allowed { "\"default\"" } else { "\"own\"" };
+    let limited_twice = client.send(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
+    let teller = if example.sends_headers_when_allowed { "\"default\"" } else { "\"own\"" };
     assert!(
         limited_twice.header("ratelimit").is_some_and(|field| field.starts_with(teller)),
         "one limiter speaks: {limited_twice}"
@@ -68,15 +69,16 @@ pub(crate) async fn requests_reach_the_api_until_the_limit_is_spent(example: Exa
     assert_eq!((exempt.status, exempt.header("ratelimit")), (200, None), "{exempt}");
 }
 
-pub(crate) async fn what_a_client_forges_changes_nothing(example: Example) {
-    let scene =
-        Scene::start(example, &example.patient(), "defaults: { rate: 10/day, burst: 1 }").await;
+pub(crate) async fn forged_headers_are_ignored(example: Example) {
+    let setup =
+        Setup::start(example, &example.with_long_timeout(), "defaults: { rate: 10/day, burst: 1 }")
+            .await;
     let from = async |client: &str, request: &Request| {
         let mut connection =
-            Connection::open_from(client.parse::<IpAddr>().unwrap(), scene.proxy.addr())
+            Connection::open_from(client.parse::<IpAddr>().unwrap(), setup.proxy.addr())
                 .await
                 .unwrap();
-        connection.ask(request).await.unwrap().status
+        connection.send(request).await.unwrap().status
     };
     let plain = Request::get("/orders");
     assert_eq!(from("127.0.0.2", &plain).await, 200);
@@ -110,15 +112,16 @@ pub(crate) async fn what_a_client_forges_changes_nothing(example: Example) {
 }
 
 /// What Sluice does not take must not look like a Sluice that is away, or whoever sends it passes.
-pub(crate) async fn what_is_too_large_for_sluice_gets_nobody_past_the_limit(example: Example) {
-    let scene =
-        Scene::start(example, &example.patient(), "defaults: { rate: 1/day, burst: 1 }").await;
+pub(crate) async fn oversized_requests_do_not_bypass_the_limit(example: Example) {
+    let setup =
+        Setup::start(example, &example.with_long_timeout(), "defaults: { rate: 1/day, burst: 1 }")
+            .await;
     let spent = async |request: Request| {
         // Some proxies hang up on what is too large for themselves.
-        let answer = scene.client().try_ask(&request.header("x-api-key", "alice")).await;
-        answer.is_err() || answer.unwrap().status != 200
+        let response = setup.client().try_send(&request.header("x-api-key", "alice")).await;
+        response.is_err() || response.unwrap().status != 200
     };
-    assert_eq!(scene.client().ask(&order()).await.status, 200);
+    assert_eq!(setup.client().send(&order()).await.status, 200);
     assert!(spent(Request::get("/orders")).await);
     for size in
         [1, 4, 7, 8, 12, 15, 16, 24, 31, 32, 60, 64, 100, 128, 250, 256, 400, 500, 1000, 1100]

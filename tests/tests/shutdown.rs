@@ -7,31 +7,31 @@ use serde_json::json;
 use sluice_testkit::{RedisServer, eventually_async};
 use sluice_tests::{
     audit::Audit,
-    crowd::Crowd,
-    fleet::{Fleet, PATIENT, alone},
+    buckets,
+    fleet::{Fleet, LONG_TIMEOUT, memory_replica},
     http::{Client, Connection, Request},
+    load::Load,
     metrics::Metrics,
-    subjects,
 };
 
 const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn a_replica_that_is_told_to_stop_fails_its_readiness_and_still_answers() {
-    let sluice = alone("shutdown_delay: 4s");
+async fn a_stopping_replica_is_not_ready_and_still_decides() {
+    let sluice = memory_replica("shutdown_delay: 4s");
     let mut client = Client::of(sluice.http_addr());
     assert_eq!(client.get("/ready").await.status, 200);
     sluice.sigterm();
-    let answer = eventually_async("readiness fails", async || {
-        let answer = client.get("/ready").await;
-        if answer.status == 503 { Ok(answer) } else { Err(answer.to_string()) }
+    let response = eventually_async("readiness fails", async || {
+        let response = client.get("/ready").await;
+        if response.status == 503 { Ok(response) } else { Err(response.to_string()) }
     })
     .await;
-    assert_eq!(answer.json()["status"], "stopping");
+    assert_eq!(response.json()["status"], "stopping");
     assert_eq!(client.get("/health").await.status, 200);
-    let answer = client.get("/").await;
+    let response = client.get("/").await;
     assert_eq!(
-        (answer.status, answer.header("connection")),
+        (response.status, response.header("connection")),
         (200, Some("close")),
         "whoever was not told yet is answered"
     );
@@ -39,21 +39,21 @@ async fn a_replica_that_is_told_to_stop_fails_its_readiness_and_still_answers() 
 }
 
 #[tokio::test]
-async fn what_is_in_flight_is_finished_before_the_end() {
-    let sluice = alone("shutdown_delay: 100ms");
+async fn requests_in_flight_are_finished_before_the_process_ends() {
+    let sluice = memory_replica("shutdown_delay: 100ms");
     let request = Request::post("/v1/check", &json!({ "client": "alice" }))
         .header("expect", "100-continue")
         .to_bytes();
     let (head, body) = request.split_at(request.len() - 5);
     let mut slow = Connection::open(sluice.http_addr()).await.unwrap();
-    slow.send(head).await.unwrap();
+    slow.write(head).await.unwrap();
     slow.receive_until(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
     let mut idle = Connection::open(sluice.http_addr()).await.unwrap();
-    assert_eq!(idle.ask(&Request::get("/health")).await.unwrap().status, 200);
+    assert_eq!(idle.send(&Request::get("/health")).await.unwrap().status, 200);
 
     sluice.sigterm();
     assert!(
-        idle.answer_or_end().await.unwrap().is_none(),
+        idle.response_or_end().await.unwrap().is_none(),
         "an idle connection is closed, since nothing can be lost with it"
     );
     eventually_async("nobody is let in any more", async || {
@@ -62,21 +62,21 @@ async fn what_is_in_flight_is_finished_before_the_end() {
     .await;
     assert!(sluice.is_running());
 
-    slow.send(body).await.unwrap();
-    let answer = slow.answer().await.unwrap();
-    assert_eq!((answer.status, &answer.json()["remaining"]), (200, &json!(9)));
-    assert!(slow.answer_or_end().await.unwrap().is_none());
+    slow.write(body).await.unwrap();
+    let response = slow.response().await.unwrap();
+    assert_eq!((response.status, &response.json()["remaining"]), (200, &json!(9)));
+    assert!(slow.response_or_end().await.unwrap().is_none());
     assert_eq!(sluice.wait_exit(LONG).code(), Some(0));
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_cut_off_after_the_grace() {
-    let sluice = alone("shutdown_delay: 0s\nshutdown_grace: 200ms");
+async fn requests_that_do_not_end_are_cut_off_after_the_grace_period() {
+    let sluice = memory_replica("shutdown_delay: 0s\nshutdown_grace: 200ms");
     let mut endless = Connection::open(sluice.http_addr()).await.unwrap();
     let request = Request::post("/v1/check", &json!({ "client": "alice" }))
         .header("expect", "100-continue")
         .to_bytes();
-    endless.send(&request[..request.len() - 1]).await.unwrap();
+    endless.write(&request[..request.len() - 1]).await.unwrap();
     endless.receive_until(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
     sluice.sigterm();
     assert_eq!(sluice.wait_exit(LONG).code(), Some(0));
@@ -84,8 +84,8 @@ async fn what_does_not_end_is_cut_off_after_the_grace() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_the_wait() {
-    let sluice = alone("shutdown_delay: 1m");
+async fn a_second_signal_stops_the_process_at_once() {
+    let sluice = memory_replica("shutdown_delay: 1m");
     sluice.sigterm();
     let mut client = Client::of(sluice.http_addr());
     eventually_async("readiness fails", async || client.get("/ready").await.status == 503).await;
@@ -98,34 +98,34 @@ async fn a_rolling_restart_under_load_loses_no_request_and_no_token() {
     let fleet = Fleet::start(
         3,
         RedisServer::start(),
-        PATIENT,
-        &format!("shutdown_delay: 1500ms\n{}", subjects::LIMITS),
+        LONG_TIMEOUT,
+        &format!("shutdown_delay: 1500ms\n{}", buckets::LIMITS),
     );
     let audit = Audit::begin(fleet.addresses()[0]).await;
-    let crowd = Crowd::gather(60, &fleet.addresses(), subjects::all());
+    let load = Load::start(60, &fleet.addresses(), buckets::all());
     for (number, replica) in fleet.replicas.iter().enumerate() {
         replica.sigterm();
         let mut balancer = Client::of(replica.http_addr());
         eventually_async("readiness fails", async || balancer.get("/ready").await.status == 503)
             .await;
-        crowd.set_available(number, false);
+        load.set_available(number, false);
         assert_eq!(replica.wait_exit(LONG).code(), Some(0));
         replica.restart();
         let mut balancer = Client::of(replica.http_addr());
         eventually_async("it is ready again", async || balancer.get("/ready").await.status == 200)
             .await;
-        crowd.set_available(number, true);
+        load.set_available(number, true);
     }
-    let story = crowd.disperse().await;
+    let record = load.stop().await;
 
     assert!(
-        story.failed.is_empty(),
+        record.failed.is_empty(),
         "{} requests have no answer: {:?}",
-        story.failed.len(),
-        story.failed[0]
+        record.failed.len(),
+        record.failed[0]
     );
-    subjects::assert_every_window_keeps_its_promise(&story);
-    audit.assert_that_tokens_add_up(&story).await;
+    buckets::assert_every_window_keeps_its_promise(&record);
+    audit.assert_that_tokens_add_up(&record).await;
     let known = eventually_async("the last to come back knows its fleet", async || {
         let known = Metrics::of(&mut Client::of(fleet.addresses()[2]))
             .await

@@ -5,8 +5,8 @@
 use serde_json::json;
 use sluice_testkit::Sluice;
 use sluice_tests::{
-    fleet::alone,
-    http::{Answer, Client, Connection, Request},
+    fleet::memory_replica,
+    http::{Client, Connection, Request, Response},
     metrics::Metrics,
 };
 
@@ -20,12 +20,12 @@ const FORWARD_AUTH: &str = "/v1/forward-auth";
 /// A server, and what its buckets held before it was sent nonsense.
 struct Server {
     sluice: Sluice,
-    before: Vec<Answer>,
+    before: Vec<Response>,
 }
 
 impl Server {
     async fn start() -> Self {
-        let sluice = alone(TEN);
+        let sluice = memory_replica(TEN);
         let mut client = Client::of(sluice.http_addr());
         for body in
             [json!({ "client": "alice", "cost": 3 }), json!({ "ip": "127.0.0.1", "cost": 2 })]
@@ -59,26 +59,26 @@ impl Server {
 }
 
 /// The buckets of the two clients that nonsense is sent for: one by key, one by address.
-async fn peek(client: &mut Client) -> Vec<Answer> {
-    let mut answers = Vec::new();
+async fn peek(client: &mut Client) -> Vec<Response> {
+    let mut responses = Vec::new();
     for body in [json!({ "client": "alice", "cost": 0 }), json!({ "ip": "127.0.0.1", "cost": 0 })] {
-        answers.push(client.post(CHECK, &body).await);
+        responses.push(client.post(CHECK, &body).await);
     }
-    answers
+    responses
 }
 
 #[track_caller]
-fn assert_problem(what: &str, answer: &Answer, status: u16, kind: &str) {
+fn assert_problem(what: &str, response: &Response, status: u16, kind: &str) {
     assert_eq!(
-        (answer.status, answer.problem().as_deref()),
+        (response.status, response.problem().as_deref()),
         (status, Some(kind)),
-        "{what}: {answer}"
+        "{what}: {response}"
     );
-    let body = answer.json();
+    let body = response.json();
     assert_eq!(body["status"], status, "{what}");
     assert!(
         body["title"].as_str().unwrap().len() > 5 && body["detail"].as_str().unwrap().len() > 10,
-        "{what}: {answer}"
+        "{what}: {response}"
     );
 }
 
@@ -261,19 +261,19 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
 }
 
 #[tokio::test]
-async fn wrong_requests_are_refused_with_a_reason_and_take_nothing() {
+async fn invalid_requests_get_a_problem_and_take_no_tokens() {
     let server = Server::start().await;
     let mut client = Client::of(server.sluice.http_addr());
     for (what, request, status, kind) in wrong_requests() {
         // Over the same connection: a refusal leaves it in order.
-        assert_problem(what, &client.ask(&request).await, status, kind);
+        assert_problem(what, &client.send(&request).await, status, kind);
         server.assert_unharmed(what).await;
     }
     server.assert_calm();
 }
 
 #[tokio::test]
-async fn an_empty_key_is_nobodys_and_the_address_counts() {
+async fn an_empty_api_key_is_ignored_and_the_address_identifies_the_client() {
     let server = Server::start().await;
     let mut client = Client::of(server.sluice.http_addr());
     for request in [
@@ -284,17 +284,17 @@ async fn an_empty_key_is_nobodys_and_the_address_counts() {
             .post(CHECK, &json!({ "ip": "127.0.0.1", "cost": 0 }))
             .await
             .number("x-ratelimit-remaining");
-        let answer = client.ask(&request).await;
+        let response = client.send(&request).await;
         assert_eq!(
-            (answer.status, answer.number("x-ratelimit-remaining")),
+            (response.status, response.number("x-ratelimit-remaining")),
             (200, before - 1),
-            "{answer}"
+            "{response}"
         );
     }
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused_with_a_reason_and_the_connection_closed() {
+async fn bytes_that_are_not_http_get_a_problem_and_the_connection_is_closed() {
     let server = Server::start().await;
     let head =
         |line: &str| format!("GET / HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n{line}\r\n\r\n");
@@ -330,15 +330,16 @@ async fn what_is_no_http_is_refused_with_a_reason_and_the_connection_closed() {
         ("a coding that nobody knows", post("transfer-encoding: smoke", body)),
     ] {
         let mut connection = server.connect().await;
-        connection.send(bytes.as_bytes()).await.unwrap();
-        let answer = connection.answer().await.unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert!((400..500).contains(&answer.status), "{what}: {answer}");
-        let kind = answer
+        connection.write(bytes.as_bytes()).await.unwrap();
+        let response =
+            connection.response().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!((400..500).contains(&response.status), "{what}: {response}");
+        let kind = response
             .problem()
-            .unwrap_or_else(|| panic!("{what} is refused without a reason: {answer}"));
-        assert_problem(what, &answer, answer.status, &kind);
+            .unwrap_or_else(|| panic!("{what} is refused without a reason: {response}"));
+        assert_problem(what, &response, response.status, &kind);
         assert!(
-            !answer.keeps_connection() && connection.ends().await,
+            !response.keeps_connection() && connection.ends().await,
             "{what}: what follows cannot be understood"
         );
         server.assert_unharmed(what).await;
@@ -347,17 +348,17 @@ async fn what_is_no_http_is_refused_with_a_reason_and_the_connection_closed() {
 }
 
 #[tokio::test]
-async fn what_breaks_off_takes_nothing() {
+async fn an_incomplete_request_takes_no_tokens() {
     let server = Server::start().await;
     let whole = Request::post(CHECK, &json!({ "client": "alice" })).to_bytes();
     for cut in [1, 20, whole.len() - 20, whole.len() - 1] {
         let mut connection = server.connect().await;
-        connection.send(&whole[..cut]).await.unwrap();
+        connection.write(&whole[..cut]).await.unwrap();
         connection.finish_sending().await.unwrap();
-        if let Ok(Some(answer)) = connection.answer_or_end().await {
+        if let Ok(Some(response)) = connection.response_or_end().await {
             assert!(
-                (400..500).contains(&answer.status) && answer.problem().is_some(),
-                "{cut}: {answer}"
+                (400..500).contains(&response.status) && response.problem().is_some(),
+                "{cut}: {response}"
             );
         }
         server.assert_unharmed(&format!("cut at {cut}")).await;
@@ -365,7 +366,7 @@ async fn what_breaks_off_takes_nothing() {
     let mut waiting = Vec::new();
     for number in 0..300 {
         let mut connection = server.connect().await;
-        connection.send(&whole[..number % whole.len()]).await.unwrap();
+        connection.write(&whole[..number % whole.len()]).await.unwrap();
         waiting.push(connection);
     }
     server.assert_unharmed("with hundreds of requests that may never be whole").await;
@@ -375,7 +376,7 @@ async fn what_breaks_off_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_length_that_is_wrong_separates_requests_as_it_says() {
+async fn the_declared_length_separates_requests() {
     let server = Server::start().await;
     let fields = "host: x\r\ncontent-type: application/json";
     let body = "{\"client\":\"alice\",\"cost\":0}";
@@ -385,22 +386,22 @@ async fn a_length_that_is_wrong_separates_requests_as_it_says() {
         "POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len() - 1
     );
-    too_short.send(request.as_bytes()).await.unwrap();
+    too_short.write(request.as_bytes()).await.unwrap();
     assert_problem(
         "a body without its last byte",
-        &too_short.answer().await.unwrap(),
+        &too_short.response().await.unwrap(),
         400,
         "malformed-body",
     );
-    too_short.send(b"\r\n\r\n").await.unwrap();
-    assert_eq!(too_short.answer().await.unwrap().status, 400, "the last byte");
+    too_short.write(b"\r\n\r\n").await.unwrap();
+    assert_eq!(too_short.response().await.unwrap().status, 400, "the last byte");
 
     let mut broken = server.connect().await;
     let request = format!(
         "POST {CHECK} HTTP/1.1\r\n{fields}\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{\"cli\r\nXYZ\r\n"
     );
-    broken.send(request.as_bytes()).await.unwrap();
-    assert_problem("a broken chunk", &broken.answer().await.unwrap(), 400, "malformed-body");
+    broken.write(request.as_bytes()).await.unwrap();
+    assert_problem("a broken chunk", &broken.response().await.unwrap(), 400, "malformed-body");
     assert!(broken.ends().await);
 
     // Both a length and chunks: an old trick to make two servers see different requests. One
@@ -410,33 +411,33 @@ async fn a_length_that_is_wrong_separates_requests_as_it_says() {
     let request = format!(
         "POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"
     );
-    both.send(request.as_bytes()).await.unwrap();
-    assert_eq!(both.answer().await.unwrap().status, 400);
+    both.write(request.as_bytes()).await.unwrap();
+    assert_eq!(both.response().await.unwrap().status, 400);
     server.assert_unharmed("a request behind a request of two lengths").await;
     server.assert_calm();
 }
 
 #[tokio::test]
-async fn what_is_piped_behind_a_good_request_does_not_spoil_it() {
+async fn bytes_after_a_valid_request_do_not_affect_it() {
     let server = Server::start().await;
     let peek = Request::post(CHECK, &json!({ "client": "alice", "cost": 0 })).to_bytes();
     let mut connection = server.connect().await;
     connection
-        .send(&[&peek[..], &peek[..], b"\x00\xff rubbish \r\n\r\n", &peek[..]].concat())
+        .write(&[&peek[..], &peek[..], b"\x00\xff rubbish \r\n\r\n", &peek[..]].concat())
         .await
         .unwrap();
     for _ in 0..2 {
-        let answer = connection.answer().await.unwrap();
-        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, 7));
+        let response = connection.response().await.unwrap();
+        assert_eq!((response.status, response.number("x-ratelimit-remaining")), (200, 7));
     }
-    assert_eq!(connection.answer().await.unwrap().status, 400, "rubbish");
+    assert_eq!(connection.response().await.unwrap().status, 400, "rubbish");
     assert!(connection.ends().await, "what follows rubbish is not read");
     server.assert_unharmed("a pipeline of requests and rubbish").await;
     server.assert_calm();
 }
 
 #[tokio::test]
-async fn http2_that_is_none_ends_the_connection_and_nothing_else() {
+async fn invalid_http2_only_ends_its_connection() {
     let server = Server::start().await;
     for rubbish in [
         &b"\0\0\0\x04\0\0\0\0\0\xff\xff\xff\x01\x25\0\0\0\x01rubbish"[..],
@@ -444,7 +445,7 @@ async fn http2_that_is_none_ends_the_connection_and_nothing_else() {
         &[0xff; 4_096],
     ] {
         let mut connection = server.connect().await;
-        connection.send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", rubbish].concat()).await.unwrap();
+        connection.write(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", rubbish].concat()).await.unwrap();
         connection.finish_sending().await.ok();
         assert!(connection.ends().await);
         server.assert_unharmed("rubbish in HTTP/2").await;
@@ -453,7 +454,7 @@ async fn http2_that_is_none_ends_the_connection_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn every_mistake_among_events_is_told_in_its_place_and_spoils_no_other_event() {
+async fn each_invalid_event_is_reported_by_its_index_and_the_others_are_recorded() {
     let server = Server::start().await;
     let mut client = Client::of(server.sluice.http_addr());
     let wrong = [
@@ -470,14 +471,18 @@ async fn every_mistake_among_events_is_told_in_its_place_and_spoils_no_other_eve
     ];
     let good = "{\"type\":\"blueprint_validation\",\"errors\":2}";
     let events: Vec<_> = wrong.iter().flat_map(|wrong| [*wrong, good]).collect();
-    let answer = client.ask(&json_post(EVENTS, format!("[{}]", events.join(",")))).await;
-    assert_eq!((answer.status, &answer.json()["accepted"]), (202, &json!(wrong.len())), "{answer}");
-    let refused = answer.json()["refused"].as_array().unwrap().clone();
+    let response = client.send(&json_post(EVENTS, format!("[{}]", events.join(",")))).await;
+    assert_eq!(
+        (response.status, &response.json()["accepted"]),
+        (202, &json!(wrong.len())),
+        "{response}"
+    );
+    let refused = response.json()["refused"].as_array().unwrap().clone();
     let places: Vec<_> = refused.iter().map(|refused| refused["index"].as_u64().unwrap()).collect();
-    assert_eq!(places, (0..events.len() as u64).step_by(2).collect::<Vec<_>>(), "{answer}");
+    assert_eq!(places, (0..events.len() as u64).step_by(2).collect::<Vec<_>>(), "{response}");
     assert!(
         refused.iter().all(|refused| refused["error"].as_str().unwrap().len() > 10),
-        "{answer}"
+        "{response}"
     );
     let counted = Metrics::of(&mut client).await.count("blueprint_validation_errors_total", &[]);
     assert_eq!(counted, 2 * wrong.len() as u64, "what was right has been counted");
@@ -485,7 +490,7 @@ async fn every_mistake_among_events_is_told_in_its_place_and_spoils_no_other_eve
 }
 
 #[tokio::test]
-async fn every_mistake_of_a_batch_is_told_in_its_place_and_spoils_no_other_check() {
+async fn each_invalid_check_of_a_batch_is_reported_by_its_index_and_the_others_are_decided() {
     let server = Server::start().await;
     let mut client = Client::of(server.sluice.http_addr());
     let wrong: Vec<_> = ["-1", "1.5", "1e99", "\"1\"", "[]"]
@@ -503,10 +508,10 @@ async fn every_mistake_of_a_batch_is_told_in_its_place_and_spoils_no_other_check
     .concat();
     let good = "{\"client\":\"bob\"}";
     let checks: Vec<_> = wrong.iter().flat_map(|wrong| [wrong.as_str(), good]).collect();
-    let answer =
-        client.ask(&json_post(BATCH, format!("{{\"checks\":[{}]}}", checks.join(",")))).await;
-    assert_eq!(answer.status, 200, "{answer}");
-    let results = answer.json()["results"].as_array().unwrap().clone();
+    let response =
+        client.send(&json_post(BATCH, format!("{{\"checks\":[{}]}}", checks.join(",")))).await;
+    assert_eq!(response.status, 200, "{response}");
+    let results = response.json()["results"].as_array().unwrap().clone();
     assert_eq!(results.len(), checks.len());
     for (number, pair) in results.chunks(2).enumerate() {
         assert_eq!(pair[0]["status"], 400, "{}: {}", checks[2 * number], pair[0]);

@@ -6,7 +6,7 @@ use serde_json::json;
 use sluice_testkit::{Proxy, ReservedPort, Sluice, SluiceOptions, built_sluice};
 use sluice_tests::{
     echo::Echo,
-    http::{Answer, Client, Request},
+    http::{Client, Request, Response},
 };
 
 use crate::example::Example;
@@ -15,26 +15,26 @@ use crate::example::Example;
 pub(crate) const EXEMPT: &str = "/health";
 
 /// A proxy between a client and an API, and the Sluice that it asks.
-pub(crate) struct Scene {
-    pub(crate) proxy: InPlace,
+pub(crate) struct Setup {
+    pub(crate) proxy: RunningProxy,
     pub(crate) sluice: Sluice,
     pub(crate) api: Echo,
 }
 
 /// A running proxy.
-pub(crate) struct InPlace {
+pub(crate) struct RunningProxy {
     proxy: Proxy,
     /// Where it asks itself, and no other may listen.
     _inner: ReservedPort,
 }
 
-impl Scene {
+impl Setup {
     /// Starts everything; `file` is the example's, perhaps changed, and `limits` are added to its
     /// `sluice.yaml`.
     pub(crate) async fn start(example: Example, file: &str, limits: &str) -> Self {
         let sluice = SluiceOptions::new(built_sluice()).config(example.sluice(limits)).start();
         let api = Echo::start().await;
-        let proxy = InPlace::start(example, file, &[sluice.http_addr()], api.address());
+        let proxy = RunningProxy::start(example, file, &[sluice.http_addr()], api.address());
         Self { proxy, sluice, api }
     }
 
@@ -43,7 +43,7 @@ impl Scene {
     }
 }
 
-impl InPlace {
+impl RunningProxy {
     /// Starts a proxy with this file between `sluices` and `api`.
     pub(crate) fn start(
         example: Example,
@@ -51,9 +51,10 @@ impl InPlace {
         sluices: &[SocketAddr],
         api: SocketAddr,
     ) -> Self {
-        let (door, inner) = (ReservedPort::new(), ReservedPort::new());
-        let file = example.placed(file, &door, &inner, sluices, api);
-        let proxy = tokio::task::block_in_place(|| Proxy::start(example.kind, &file, door, EXEMPT));
+        let (address, inner) = (ReservedPort::new(), ReservedPort::new());
+        let file = example.placed(file, &address, &inner, sluices, api);
+        let proxy =
+            tokio::task::block_in_place(|| Proxy::start(example.kind, &file, address, EXEMPT));
         Self { proxy, _inner: inner }
     }
 
@@ -68,9 +69,9 @@ pub(crate) fn order() -> Request {
 }
 
 #[track_caller]
-pub(crate) fn assert_passed(answer: &Answer) {
-    assert_eq!(answer.status, 200, "{answer}");
-    let asked = answer.json();
+pub(crate) fn assert_passed(response: &Response) {
+    assert_eq!(response.status, 200, "{response}");
+    let asked = response.json();
     assert_eq!(
         asked,
         json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" })

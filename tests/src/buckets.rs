@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    crowd::{Story, Subject},
-    promise::{Instant, Promise},
+    load::{BucketKey, LoadRecord},
+    window_limit::{Instant, WindowLimit},
 };
 
 /// The limits, as sections of the configuration. It takes three seconds to fill the hot bucket: no
@@ -20,22 +20,24 @@ const COLD: usize = 100;
 
 /// All of them.
 #[must_use]
-pub fn all() -> Vec<Subject> {
+pub fn all() -> Vec<BucketKey> {
     let cold =
-        (0..COLD).map(|number| Subject { client: format!("client-{number}"), path: "/cold" });
-    std::iter::once(Subject { client: "everybody".to_owned(), path: "/hot" }).chain(cold).collect()
+        (0..COLD).map(|number| BucketKey { client: format!("client-{number}"), path: "/cold" });
+    std::iter::once(BucketKey { client: "everybody".to_owned(), path: "/hot" })
+        .chain(cold)
+        .collect()
 }
 
 /// What the hot bucket promises.
 #[must_use]
-pub fn hot() -> Promise {
-    Promise::new(300, Duration::from_secs(1), 900)
+pub fn hot() -> WindowLimit {
+    WindowLimit::new(300, Duration::from_secs(1), 900)
 }
 
 /// What each cold bucket promises.
 #[must_use]
-pub fn cold() -> Promise {
-    Promise::new(5, Duration::from_secs(1), 10)
+pub fn cold() -> WindowLimit {
+    WindowLimit::new(5, Duration::from_secs(1), 10)
 }
 
 /// Checks every window of every bucket.
@@ -43,8 +45,8 @@ pub fn cold() -> Promise {
 /// # Panics
 /// When one breaks its promise.
 #[track_caller]
-pub fn assert_every_window_keeps_its_promise(story: &Story) {
-    assert_windows_keep(story, |promise| promise, |_, _| true);
+pub fn assert_every_window_keeps_its_promise(record: &LoadRecord) {
+    assert_windows_keep(record, |promise| promise, |_, _| true);
 }
 
 /// Checks every window of every bucket against what `promised` makes of its promise; only what was
@@ -54,12 +56,12 @@ pub fn assert_every_window_keeps_its_promise(story: &Story) {
 /// When one breaks it.
 #[track_caller]
 pub fn assert_windows_keep(
-    story: &Story,
-    promised: impl Fn(Promise) -> Promise,
+    record: &LoadRecord,
+    promised: impl Fn(WindowLimit) -> WindowLimit,
     within: impl Fn(Instant, Instant) -> bool,
 ) {
     for (index, subject) in all().iter().enumerate() {
-        let mut admitted = story.admitted(index);
+        let mut admitted = record.admitted(index);
         admitted.retain(|one| within(one.sent, one.received));
         let promise = promised(if index == HOT { hot() } else { cold() });
         promise.assert_kept(&subject.client, &admitted);

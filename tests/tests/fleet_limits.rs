@@ -7,11 +7,11 @@ use serde_json::json;
 use sluice_testkit::{RedisServer, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
     audit::Audit,
-    crowd::Crowd,
-    fleet::{Fleet, PATIENT, alone},
+    buckets,
+    fleet::{Fleet, LONG_TIMEOUT, memory_replica},
     http::{Client, Request},
+    load::Load,
     metrics::Metrics,
-    subjects,
 };
 
 /// How long the crowd is at it: several times as long as the hot bucket needs to run dry.
@@ -19,24 +19,24 @@ const LOAD: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_replicas_share_one_limit() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, subjects::LIMITS);
+    let fleet = Fleet::start(3, RedisServer::start(), LONG_TIMEOUT, buckets::LIMITS);
     let audit = Audit::begin(fleet.addresses()[0]).await;
-    let crowd = Crowd::gather(240, &fleet.addresses(), subjects::all());
+    let load = Load::start(240, &fleet.addresses(), buckets::all());
     tokio::time::sleep(LOAD / 2).await;
     // As a restarted or replaced server would have: nobody is to notice.
     fleet.redis.command(&["SCRIPT", "FLUSH"]);
     tokio::time::sleep(LOAD / 2).await;
-    let story = crowd.disperse().await;
+    let record = load.stop().await;
 
     assert!(
-        story.failed.is_empty(),
+        record.failed.is_empty(),
         "{} requests have no answer: {:?}",
-        story.failed.len(),
-        story.failed[0]
+        record.failed.len(),
+        record.failed[0]
     );
-    subjects::assert_every_window_keeps_its_promise(&story);
-    let admitted = audit.assert_that_tokens_add_up(&story).await;
-    let promised = subjects::hot().in_window(story.time_in_use_us(subjects::HOT));
+    buckets::assert_every_window_keeps_its_promise(&record);
+    let admitted = audit.assert_that_tokens_add_up(&record).await;
+    let promised = buckets::hot().in_window(record.time_in_use_us(buckets::HOT));
     assert!(admitted * 1_000 >= promised * 995, "{admitted} of {promised} tokens were admitted");
 
     let (mut allowed, mut denied, mut all) = (0, 0, 0);
@@ -48,8 +48,9 @@ async fn three_replicas_share_one_limit() {
         denied += decided(&[("outcome", "denied"), ("source", "store")]);
         all += decided(&[]);
     }
-    let told =
-        |answer: bool| story.asked.iter().filter(|asked| asked.allowed == answer).count() as u64;
+    let told = |response: bool| {
+        record.asked.iter().filter(|asked| asked.allowed == response).count() as u64
+    };
     let audited = 2;
     assert_eq!(
         (allowed, denied),
@@ -60,30 +61,30 @@ async fn three_replicas_share_one_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_with_buckets_in_its_memory_keeps_the_promise_too() {
-    let sluice = alone(subjects::LIMITS);
+async fn a_replica_with_a_memory_store_keeps_the_limit_too() {
+    let sluice = memory_replica(buckets::LIMITS);
     let audit = Audit::begin(sluice.http_addr()).await;
-    let crowd = Crowd::gather(120, &[sluice.http_addr()], subjects::all());
+    let load = Load::start(120, &[sluice.http_addr()], buckets::all());
     tokio::time::sleep(LOAD / 2).await;
-    let story = crowd.disperse().await;
+    let record = load.stop().await;
     assert!(
-        story.failed.is_empty(),
+        record.failed.is_empty(),
         "{} requests have no answer: {:?}",
-        story.failed.len(),
-        story.failed[0]
+        record.failed.len(),
+        record.failed[0]
     );
-    subjects::assert_every_window_keeps_its_promise(&story);
-    audit.assert_that_tokens_add_up(&story).await;
+    buckets::assert_every_window_keeps_its_promise(&record);
+    audit.assert_that_tokens_add_up(&record).await;
 }
 
 #[tokio::test]
-async fn another_prefix_is_another_fleet() {
+async fn fleets_with_different_prefixes_share_nothing() {
     let redis = RedisServer::start();
     let url = format!(
         "store: {{ url: \"{}\", timeout: 10s }}\ndefaults: {{ rate: 1/day, burst: 1 }}",
         redis.url()
     );
-    let one = alone(&url);
+    let one = memory_replica(&url);
     let other = SluiceOptions::new(built_sluice())
         .config(&url)
         .env("SLUICE__STORE__PREFIX", "other")
@@ -99,9 +100,13 @@ async fn another_prefix_is_another_fleet() {
 }
 
 #[tokio::test]
-async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
-    let fleet =
-        Fleet::start(3, RedisServer::start(), PATIENT, "defaults: { rate: 10/day, burst: 10 }");
+async fn a_client_has_one_bucket_on_every_replica_and_front_end() {
+    let fleet = Fleet::start(
+        3,
+        RedisServer::start(),
+        LONG_TIMEOUT,
+        "defaults: { rate: 10/day, burst: 10 }",
+    );
     let check = json!({ "client": "alice" });
     let asks = [
         Request::post("/v1/check", &check),
@@ -115,19 +120,19 @@ async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
     let mut left = 10;
     // Twice around, and each time from another replica: five tokens each.
     for turn in 0..8 {
-        let answer = clients[turn % 3].ask(&asks[turn % 4]).await;
-        assert_eq!(answer.status, 200, "{answer}");
-        left = match answer.header("x-ratelimit-remaining") {
+        let response = clients[turn % 3].send(&asks[turn % 4]).await;
+        assert_eq!(response.status, 200, "{response}");
+        left = match response.header("x-ratelimit-remaining") {
             Some(remaining) => {
-                assert_eq!(remaining, (left - 1).to_string(), "{answer}");
+                assert_eq!(remaining, (left - 1).to_string(), "{response}");
                 left - 1
             }
             None => {
-                let results = &answer.json()["results"];
+                let results = &response.json()["results"];
                 assert_eq!(
                     (&results[0]["remaining"], &results[1]["remaining"]),
                     (&json!(left - 1), &json!(left - 2)),
-                    "{answer}"
+                    "{response}"
                 );
                 left - 2
             }
@@ -135,7 +140,7 @@ async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
     }
     for client in &mut clients {
         for ask in &asks[..3] {
-            assert_eq!(client.ask(ask).await.status, 429, "nothing is left");
+            assert_eq!(client.send(ask).await.status, 429, "nothing is left");
         }
     }
 }
@@ -143,26 +148,26 @@ async fn a_client_has_one_bucket_whatever_the_replica_and_the_door() {
 #[tokio::test]
 async fn a_batch_of_a_thousand_checks_is_decided_in_its_order() {
     let fleet =
-        Fleet::start(2, RedisServer::start(), PATIENT, "defaults: { rate: 1/day, burst: 2 }");
+        Fleet::start(2, RedisServer::start(), LONG_TIMEOUT, "defaults: { rate: 1/day, burst: 2 }");
     let checks: Vec<_> =
         (0..1_000).map(|number| json!({ "client": format!("client-{}", number % 400) })).collect();
     for (client, expected) in fleet.clients().iter_mut().zip([800, 0]) {
-        let answer = client.post("/v1/check/batch", &json!({ "checks": checks })).await;
-        assert_eq!(answer.status, 200, "{answer}");
-        let results = answer.json()["results"].as_array().unwrap().clone();
+        let response = client.post("/v1/check/batch", &json!({ "checks": checks })).await;
+        assert_eq!(response.status, 200, "{response}");
+        let results = response.json()["results"].as_array().unwrap().clone();
         let allowed: Vec<_> = results.iter().map(|result| result["status"] == 200).collect();
         assert_eq!(allowed.len(), 1_000);
         assert!(
             allowed[..expected].iter().all(|allowed| *allowed)
                 && allowed[expected..].iter().all(|allowed| !allowed),
-            "{answer}"
+            "{response}"
         );
     }
 }
 
 #[tokio::test]
-async fn replicas_tell_how_many_connections_they_have_to_redis() {
-    let fleet = Fleet::start(2, RedisServer::start(), PATIENT, "");
+async fn replicas_report_their_connections_to_redis() {
+    let fleet = Fleet::start(2, RedisServer::start(), LONG_TIMEOUT, "");
     for client in &mut fleet.clients() {
         assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.status, 200);
     }

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use sluice_tests::{
-    fleet::alone,
+    fleet::memory_replica,
     http::{Client, Request},
 };
 
@@ -41,25 +41,25 @@ defaults: { rate: 10/day, burst: 20 }
 ";
 
 #[tokio::test]
-async fn what_a_stranger_says_about_itself_changes_nothing() {
-    let sluice = alone(TRUSTING_OTHERS);
+async fn headers_from_an_untrusted_client_are_ignored() {
+    let sluice = memory_replica(TRUSTING_OTHERS);
     let mut client = Client::of(sluice.http_addr());
     let mut left = 20;
     for (name, value) in LIES {
-        let answer = client.ask(&Request::get("/").header(name, value)).await;
+        let response = client.send(&Request::get("/").header(name, value)).await;
         left -= 1;
         assert_eq!(
-            (answer.status, answer.number("x-ratelimit-remaining")),
+            (response.status, response.number("x-ratelimit-remaining")),
             (200, left),
             "{name}: {value}"
         );
     }
     for (name, value) in &LIES[..5] {
         // To this door too, it is a stranger: its own address counts.
-        let answer = client.ask(&Request::get("/v1/forward-auth").header(name, value)).await;
+        let response = client.send(&Request::get("/v1/forward-auth").header(name, value)).await;
         left -= 1;
         assert_eq!(
-            (answer.status, answer.number("x-ratelimit-remaining")),
+            (response.status, response.number("x-ratelimit-remaining")),
             (200, left),
             "{name}: {value}"
         );
@@ -68,13 +68,13 @@ async fn what_a_stranger_says_about_itself_changes_nothing() {
         .iter()
         .filter(|(name, _)| *name != "host")
         .fold(Request::get("/"), |ask, (name, value)| ask.header(name, value));
-    assert_eq!(client.ask(&all_at_once).await.number("x-ratelimit-remaining"), 0);
-    assert_eq!(client.ask(&all_at_once).await.status, 429);
+    assert_eq!(client.send(&all_at_once).await.number("x-ratelimit-remaining"), 0);
+    assert_eq!(client.send(&all_at_once).await.status, 429);
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_is_believed_as_far_as_it_wrote_itself() {
-    let sluice = alone(TRUSTING_US);
+async fn only_what_a_trusted_proxy_appended_is_trusted() {
+    let sluice = memory_replica(TRUSTING_US);
     let mut client = Client::of(sluice.http_addr());
     // The last hop that is not trusted is the client, whatever it wrote in front of itself.
     for (left, chain) in (0..20).rev().zip([
@@ -83,16 +83,20 @@ async fn a_trusted_proxy_is_believed_as_far_as_it_wrote_itself() {
         "1.1.1.2,198.51.100.1 , 10.9.9.9",
         "::1, 127.0.0.1, 198.51.100.1",
     ]) {
-        let answer = client.ask(&Request::get("/").header("x-forwarded-for", chain)).await;
-        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left), "{chain}");
+        let response = client.send(&Request::get("/").header("x-forwarded-for", chain)).await;
+        assert_eq!(
+            (response.status, response.number("x-ratelimit-remaining")),
+            (200, left),
+            "{chain}"
+        );
     }
     let lines = Request::get("/")
         .header("x-forwarded-for", "1.1.1.3")
         .header("x-forwarded-for", "198.51.100.1");
-    assert_eq!(client.ask(&lines).await.number("x-ratelimit-remaining"), 15);
+    assert_eq!(client.send(&lines).await.number("x-ratelimit-remaining"), 15);
     let other = Request::get("/").header("x-forwarded-for", "198.51.100.1, 198.51.100.2");
     assert_eq!(
-        client.ask(&other).await.number("x-ratelimit-remaining"),
+        client.send(&other).await.number("x-ratelimit-remaining"),
         19,
         "another client has another bucket"
     );
@@ -101,31 +105,31 @@ async fn a_trusted_proxy_is_believed_as_far_as_it_wrote_itself() {
 }
 
 #[tokio::test]
-async fn a_tier_counts_when_a_trusted_proxy_says_it() {
-    let sluice = alone(TRUSTING_US);
+async fn a_tier_is_accepted_only_from_a_trusted_proxy() {
+    let sluice = memory_replica(TRUSTING_US);
     let mut client = Client::of(sluice.http_addr());
     let of_tier =
         |tier: &str| Request::get("/").header("x-api-key", "alice").header("x-tier", tier);
     assert_eq!(
-        client.ask(&of_tier("pro")).await.header("ratelimit-policy"),
+        client.send(&of_tier("pro")).await.header("ratelimit-policy"),
         Some("\"default\";q=20;w=86400")
     );
-    assert_eq!(client.ask(&of_tier("enterprise")).await.header("x-ratelimit-limit"), None);
+    assert_eq!(client.send(&of_tier("enterprise")).await.header("x-ratelimit-limit"), None);
     assert_eq!(
-        client.ask(&of_tier("nonsense")).await.header("ratelimit-policy"),
+        client.send(&of_tier("nonsense")).await.header("ratelimit-policy"),
         Some("\"default\";q=10;w=86400")
     );
 }
 
 #[tokio::test]
-async fn an_unverified_token_is_somebody_and_no_tier() {
-    let sluice = alone(TRUSTING_OTHERS);
+async fn an_unverified_token_identifies_a_client_and_gives_no_tier() {
+    let sluice = memory_replica(TRUSTING_OTHERS);
     let mut client = Client::of(sluice.http_addr());
     // {"alg":"none"} . {"sub":"alice","tier":"enterprise"} .
     let token = "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsInRpZXIiOiJlbnRlcnByaXNlIn0.";
     for left in [19, 18] {
-        let answer = client.ask(&Request::get("/").header("authorization", token)).await;
-        assert_eq!((answer.status, answer.number("x-ratelimit-remaining")), (200, left));
+        let response = client.send(&Request::get("/").header("authorization", token)).await;
+        assert_eq!((response.status, response.number("x-ratelimit-remaining")), (200, left));
     }
     assert_eq!(client.get("/").await.number("x-ratelimit-remaining"), 19, "nobody else's bucket");
 }

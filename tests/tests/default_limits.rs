@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sluice_testkit::{SluiceOptions, built_sluice};
 use sluice_tests::{
-    fleet::alone,
+    fleet::memory_replica,
     http::{Client, Request},
-    promise::{Level, Promise, now},
+    window_limit::{Level, WindowLimit, now},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -16,34 +16,37 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn the_curl_loop_sees_200s_and_then_429s() {
     let sluice = SluiceOptions::new(built_sluice()).start();
     let mut client = Client::of(sluice.http_addr());
-    let mut level = Level::full(Promise::new(100, MINUTE, 10));
+    let mut level = Level::full(WindowLimit::new(100, MINUTE, 10));
     let mut statuses = Vec::new();
     for _ in 0..70 {
         let sent = now();
-        let answer = client.get("/api/v1/blueprints").await;
+        let response = client.get("/api/v1/blueprints").await;
         let received = now();
-        statuses.push(answer.status);
+        statuses.push(response.status);
 
-        let allowed = answer.status == 200;
-        level.learn((sent, received), 1, allowed, answer.number("x-ratelimit-remaining"));
-        assert_eq!(answer.number("x-ratelimit-limit"), 100);
+        let allowed = response.status == 200;
+        level.learn((sent, received), 1, allowed, response.number("x-ratelimit-remaining"));
+        assert_eq!(response.number("x-ratelimit-limit"), 100);
         // Full again in at most as long as an empty bucket takes, and told in whole seconds,
         // rounded up.
-        let reset = i128::from(answer.number("x-ratelimit-reset")) * 1_000_000;
-        assert!(sent <= reset && reset <= received + 6_000_000 + 1_000_000, "{answer}");
-        assert_eq!(answer.header("ratelimit-policy"), Some("\"/api/v1/blueprints\";q=100;w=60"));
+        let reset = i128::from(response.number("x-ratelimit-reset")) * 1_000_000;
+        assert!(sent <= reset && reset <= received + 6_000_000 + 1_000_000, "{response}");
+        assert_eq!(response.header("ratelimit-policy"), Some("\"/api/v1/blueprints\";q=100;w=60"));
         let state =
-            format!("\"/api/v1/blueprints\";r={};t=", answer.number("x-ratelimit-remaining"));
-        assert!(answer.header("ratelimit").unwrap().starts_with(&state), "{answer}");
+            format!("\"/api/v1/blueprints\";r={};t=", response.number("x-ratelimit-remaining"));
+        assert!(response.header("ratelimit").unwrap().starts_with(&state), "{response}");
 
-        let body = answer.json();
+        let body = response.json();
         assert_eq!(body["allowed"], allowed);
         if allowed {
-            assert_eq!(answer.header("retry-after"), None);
+            assert_eq!(response.header("retry-after"), None);
         } else {
-            assert_eq!((answer.status, answer.problem().as_deref()), (429, Some("rate-limited")));
             assert_eq!(
-                answer.header("retry-after"),
+                (response.status, response.problem().as_deref()),
+                (429, Some("rate-limited"))
+            );
+            assert_eq!(
+                response.header("retry-after"),
                 Some("1"),
                 "a token comes back every 0.6 seconds"
             );
@@ -60,7 +63,7 @@ async fn the_curl_loop_sees_200s_and_then_429s() {
 }
 
 #[tokio::test]
-async fn the_four_endpoints_and_the_default_have_the_documents_numbers() {
+async fn the_four_endpoints_and_the_default_have_their_documented_rates() {
     let sluice = SluiceOptions::new(built_sluice()).without_subcommand().start();
     let mut client = Client::of(sluice.http_addr());
     for (path, limit) in [
@@ -72,14 +75,14 @@ async fn the_four_endpoints_and_the_default_have_the_documents_numbers() {
         ("/api/v1/blueprintsandmore", "60"),
         ("/", "60"),
     ] {
-        let answer = client.ask(&Request::get(path).header("x-api-key", path)).await;
+        let response = client.send(&Request::get(path).header("x-api-key", path)).await;
         assert_eq!(
-            (answer.status, answer.header("x-ratelimit-limit")),
+            (response.status, response.header("x-ratelimit-limit")),
             (200, Some(limit)),
             "{path}"
         );
         assert_eq!(
-            answer.header("x-ratelimit-remaining"),
+            response.header("x-ratelimit-remaining"),
             Some("9"),
             "{path}: the burst is 10, for each client its own"
         );
@@ -87,8 +90,8 @@ async fn the_four_endpoints_and_the_default_have_the_documents_numbers() {
 }
 
 #[tokio::test]
-async fn whoever_returns_when_told_is_let_in() {
-    let sluice = alone("defaults: { rate: 1 per 2s, burst: 1 }");
+async fn a_client_that_waits_for_retry_after_is_allowed() {
+    let sluice = memory_replica("defaults: { rate: 1 per 2s, burst: 1 }");
     let mut client = Client::of(sluice.http_addr());
     for _ in 0..2 {
         assert_eq!(client.get("/").await.status, 200);
@@ -106,9 +109,9 @@ async fn health_metrics_and_monitoring_are_never_limited() {
     let mut client = Client::of(sluice.http_addr());
     for path in ["/health", "/ready", "/metrics", "/monitoring/rate-limit/stats"] {
         for _ in 0..30 {
-            let answer = client.get(path).await;
-            assert_ne!(answer.status, 429, "{path}");
-            assert_eq!(answer.header("x-ratelimit-limit"), None, "{path}");
+            let response = client.get(path).await;
+            assert_ne!(response.status, 429, "{path}");
+            assert_eq!(response.header("x-ratelimit-limit"), None, "{path}");
         }
     }
     for path in ["/health", "/ready", "/metrics"] {

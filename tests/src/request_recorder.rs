@@ -17,14 +17,14 @@ const MAX_FIELDS: usize = 64;
 ///
 /// It lives as long as the test's runtime.
 #[derive(Debug)]
-pub struct Inbox {
+pub struct RequestRecorder {
     address: SocketAddr,
-    letters: Arc<Mutex<Vec<Letter>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 /// A request that was received.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct RecordedRequest {
     /// Its path.
     pub path: String,
     /// Its body.
@@ -33,7 +33,7 @@ pub struct Letter {
     pub wire: Vec<u8>,
 }
 
-impl Inbox {
+impl RequestRecorder {
     /// Starts it.
     ///
     /// # Panics
@@ -42,8 +42,8 @@ impl Inbox {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let letters = Arc::<Mutex<Vec<Letter>>>::default();
-        let received = Arc::clone(&letters);
+        let requests = Arc::<Mutex<Vec<RecordedRequest>>>::default();
+        let received = Arc::clone(&requests);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let received = Arc::clone(&received);
@@ -51,7 +51,7 @@ impl Inbox {
                 tokio::spawn(async move { drop(take_all(stream, &received).await) });
             }
         });
-        Self { address, letters }
+        Self { address, requests }
     }
 
     /// Where it listens.
@@ -62,18 +62,18 @@ impl Inbox {
 
     /// What has arrived so far, in its order.
     #[must_use]
-    pub fn letters(&self) -> Vec<Letter> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// Takes what comes over one connection, until it ends.
-async fn take_all(mut stream: TcpStream, letters: &Mutex<Vec<Letter>>) -> io::Result<()> {
+async fn take_all(mut stream: TcpStream, requests: &Mutex<Vec<RecordedRequest>>) -> io::Result<()> {
     let mut received = Vec::new();
     loop {
         while let Some((path, start, end)) = parse(&received)? {
             let wire: Vec<u8> = received.drain(..end).collect();
-            letters.lock().unwrap_or_else(PoisonError::into_inner).push(Letter {
+            requests.lock().unwrap_or_else(PoisonError::into_inner).push(RecordedRequest {
                 path,
                 body: wire[start..].to_vec(),
                 wire,

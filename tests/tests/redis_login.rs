@@ -32,7 +32,7 @@ fn buckets(redis: &RedisServer) -> usize {
 }
 
 #[tokio::test]
-async fn tls_is_spoken_with_a_server_whose_authority_is_known() {
+async fn a_redis_with_a_trusted_certificate_is_used() {
     let redis = RedisServer::start_tls();
     let sluice =
         started(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), redis.ca_file().display()));
@@ -41,7 +41,7 @@ async fn tls_is_spoken_with_a_server_whose_authority_is_known() {
 }
 
 #[tokio::test]
-async fn a_server_that_anybody_could_be_is_not_spoken_to() {
+async fn a_redis_with_an_untrusted_certificate_is_not_used() {
     let (redis, other) = (RedisServer::start_tls(), RedisServer::start_tls());
     let sluice =
         started(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), other.ca_file().display()));
@@ -55,7 +55,7 @@ async fn a_server_that_anybody_could_be_is_not_spoken_to() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_and_not_shown() {
+async fn a_wrong_password_is_reported_and_not_printed() {
     let redis = RedisOptions::new().user("sluice", "right-password").start();
     let sluice =
         started(&format!("url: \"redis://sluice:wrong-password@127.0.0.1:{}\"", redis.port()));
@@ -70,7 +70,7 @@ async fn a_wrong_password_is_told_and_not_shown() {
 }
 
 #[tokio::test]
-async fn a_password_that_changes_is_read_again() {
+async fn a_changed_password_is_read_again() {
     let redis = RedisOptions::new().user("sluice", "old-password").start();
     let files = TempDir::new().unwrap();
     let file = files.path().join("password");

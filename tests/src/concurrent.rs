@@ -8,7 +8,7 @@ use crate::http::{Client, Request};
 
 /// What the clients of one name were told together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Counts {
     /// Answers of 200.
     pub allowed: usize,
     /// Answers of 429.
@@ -20,29 +20,30 @@ pub struct Told {
 ///
 /// # Panics
 /// When there is no answer, or another one than 200 and 429.
-pub async fn rush(
-    doors: &[SocketAddr],
+pub async fn send_concurrently(
+    addresses: &[SocketAddr],
     clients: usize,
     keys: &[&'static str],
     turns: usize,
-) -> BTreeMap<&'static str, Told> {
-    let mut crowd = JoinSet::new();
+) -> BTreeMap<&'static str, Counts> {
+    let mut load = JoinSet::new();
     for member in 0..clients {
-        let (mut client, mut keys) = (Client::of(doors[member % doors.len()]), keys.to_vec());
+        let (mut client, mut keys) =
+            (Client::of(addresses[member % addresses.len()]), keys.to_vec());
         let first = member % keys.len();
         keys.rotate_left(first);
-        crowd.spawn(async move {
+        load.spawn(async move {
             let mut statuses = Vec::new();
             for key in keys.iter().cycle().take(turns * keys.len()) {
-                let answer = client.ask(&Request::get("/orders").header("x-api-key", key)).await;
-                assert!(matches!(answer.status, 200 | 429), "{answer}");
-                statuses.push((*key, answer.status));
+                let response = client.send(&Request::get("/orders").header("x-api-key", key)).await;
+                assert!(matches!(response.status, 200 | 429), "{response}");
+                statuses.push((*key, response.status));
             }
             statuses
         });
     }
-    let mut told: BTreeMap<_, Told> = BTreeMap::new();
-    for (key, status) in crowd.join_all().await.concat() {
+    let mut told: BTreeMap<_, Counts> = BTreeMap::new();
+    for (key, status) in load.join_all().await.concat() {
         let told = told.entry(key).or_default();
         *(if status == 200 { &mut told.allowed } else { &mut told.denied }) += 1;
     }

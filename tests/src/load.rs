@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
-    http::{Answer, Client, Request},
-    promise::{Admitted, Instant, now},
+    http::{Client, Request, Response},
+    window_limit::{Admitted, Instant, now},
 };
 
 /// The most tokens that one check asks for.
@@ -27,7 +27,7 @@ const BATCH: usize = 10;
 
 /// What a member asks about: a client and a path, which have one bucket.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct BucketKey {
     /// The client's key.
     pub client: String,
     /// The path.
@@ -62,7 +62,7 @@ pub struct Failed {
 
 /// All that the crowd was told.
 #[derive(Debug, Default)]
-pub struct Story {
+pub struct LoadRecord {
     /// The checks that were answered.
     pub asked: Vec<Asked>,
     /// The requests that were not.
@@ -71,15 +71,15 @@ pub struct Story {
 
 /// Clients at work.
 #[derive(Debug)]
-pub struct Crowd {
+pub struct Load {
     shared: Arc<Shared>,
-    members: JoinSet<Story>,
+    members: JoinSet<LoadRecord>,
 }
 
 #[derive(Debug)]
 struct Shared {
     replicas: Vec<Replica>,
-    subjects: Vec<Subject>,
+    subjects: Vec<BucketKey>,
     stopped: AtomicBool,
 }
 
@@ -93,14 +93,14 @@ struct Member {
     shared: Arc<Shared>,
     /// Which replica it turns to first.
     home: usize,
-    door: Door,
+    address: FrontEnd,
     clients: Vec<Client>,
     dice: Dice,
-    story: Story,
+    record: LoadRecord,
 }
 
 #[derive(Clone, Copy)]
-enum Door {
+enum FrontEnd {
     Check,
     AnyPath,
     Batch,
@@ -108,14 +108,14 @@ enum Door {
 
 // === impl Crowd ===
 
-impl Crowd {
+impl Load {
     /// Sends `members` clients to these replicas. Half of all checks are about the first of the
     /// subjects, the rest about all others alike.
     ///
     /// # Panics
     /// When there are fewer than two subjects, or no replica.
     #[must_use]
-    pub fn gather(members: usize, replicas: &[SocketAddr], subjects: Vec<Subject>) -> Self {
+    pub fn start(members: usize, replicas: &[SocketAddr], subjects: Vec<BucketKey>) -> Self {
         assert!(
             subjects.len() > 1 && !replicas.is_empty(),
             "a crowd asks somebody about several subjects"
@@ -125,11 +125,11 @@ impl Crowd {
             .map(|&address| Replica { address, available: AtomicBool::new(true) })
             .collect();
         let shared = Arc::new(Shared { replicas, subjects, stopped: AtomicBool::new(false) });
-        let mut crowd = JoinSet::new();
+        let mut load = JoinSet::new();
         for number in 0..members {
-            crowd.spawn(Member::new(number, Arc::clone(&shared)).run());
+            load.spawn(Member::new(number, Arc::clone(&shared)).run());
         }
-        Self { shared, members: crowd }
+        Self { shared, members: load }
     }
 
     /// Says whether members should ask this replica; they do unless said otherwise.
@@ -141,13 +141,13 @@ impl Crowd {
     ///
     /// # Panics
     /// When a member did.
-    pub async fn disperse(mut self) -> Story {
+    pub async fn stop(mut self) -> LoadRecord {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        let mut all = Story::default();
-        while let Some(story) = self.members.join_next().await {
-            let mut story = story.expect("no member panics");
-            all.asked.append(&mut story.asked);
-            all.failed.append(&mut story.failed);
+        let mut all = LoadRecord::default();
+        while let Some(record) = self.members.join_next().await {
+            let mut record = record.expect("no member panics");
+            all.asked.append(&mut record.asked);
+            all.failed.append(&mut record.failed);
         }
         all
     }
@@ -155,7 +155,7 @@ impl Crowd {
 
 // === impl Story ===
 
-impl Story {
+impl LoadRecord {
     /// What was admitted of one subject's bucket.
     #[must_use]
     pub fn admitted(&self, subject: usize) -> Vec<Admitted> {
@@ -196,25 +196,26 @@ impl Member {
     fn new(number: usize, shared: Arc<Shared>) -> Self {
         let clients = shared.replicas.iter().map(|replica| Client::of(replica.address)).collect();
         let replicas = shared.replicas.len();
-        let door = [Door::Check, Door::AnyPath, Door::Check, Door::Batch][number / replicas % 4];
+        let address = [FrontEnd::Check, FrontEnd::AnyPath, FrontEnd::Check, FrontEnd::Batch]
+            [number / replicas % 4];
         Self {
             shared,
             home: number % replicas,
-            door,
+            address,
             clients,
             dice: Dice(number as u64 + 1),
-            story: Story::default(),
+            record: LoadRecord::default(),
         }
     }
 
-    async fn run(mut self) -> Story {
+    async fn run(mut self) -> LoadRecord {
         while !self.shared.stopped.load(Ordering::SeqCst) {
             match self.available_replica() {
-                Some(replica) => self.ask(replica).await,
+                Some(replica) => self.send(replica).await,
                 None => tokio::task::yield_now().await,
             }
         }
-        self.story
+        self.record
     }
 
     fn available_replica(&self) -> Option<usize> {
@@ -224,19 +225,20 @@ impl Member {
             .find(|&number| replicas[number].available.load(Ordering::SeqCst))
     }
 
-    async fn ask(&mut self, replica: usize) {
+    async fn send(&mut self, replica: usize) {
         let checks: Vec<(usize, u64)> =
-            (0..if matches!(self.door, Door::Batch) { BATCH } else { 1 })
+            (0..if matches!(self.address, FrontEnd::Batch) { BATCH } else { 1 })
                 .map(|_| self.choose())
                 .collect();
         let request = self.request(&checks);
         let sent = now();
-        let answer = self.clients[replica].try_ask(&request).await;
+        let response = self.clients[replica].try_send(&request).await;
         let received = now();
-        match answer.map_err(|error| error.to_string()).and_then(|answer| self.read(&answer)) {
-            Ok(answers) if answers.len() == checks.len() => {
-                let asked = checks.into_iter().zip(answers);
-                self.story.asked.extend(asked.map(|((subject, cost), allowed)| Asked {
+        match response.map_err(|error| error.to_string()).and_then(|response| self.read(&response))
+        {
+            Ok(responses) if responses.len() == checks.len() => {
+                let asked = checks.into_iter().zip(responses);
+                self.record.asked.extend(asked.map(|((subject, cost), allowed)| Asked {
                     subject,
                     cost,
                     allowed,
@@ -244,11 +246,11 @@ impl Member {
                     received,
                 }));
             }
-            Ok(answers) => {
-                let what = format!("{} answers to {} checks", answers.len(), checks.len());
-                self.story.failed.push(Failed { replica, what, checks });
+            Ok(responses) => {
+                let what = format!("{} answers to {} checks", responses.len(), checks.len());
+                self.record.failed.push(Failed { replica, what, checks });
             }
-            Err(what) => self.story.failed.push(Failed { replica, what, checks }),
+            Err(what) => self.record.failed.push(Failed { replica, what, checks }),
         }
     }
 
@@ -256,42 +258,45 @@ impl Member {
     fn choose(&mut self) -> (usize, u64) {
         let others = self.shared.subjects.len() as u64 - 1;
         let subject = if self.dice.roll(2) == 0 { 0 } else { 1 + self.dice.roll(others) };
-        let cost =
-            if matches!(self.door, Door::AnyPath) { 1 } else { 1 + self.dice.roll(MAX_COST) };
+        let cost = if matches!(self.address, FrontEnd::AnyPath) {
+            1
+        } else {
+            1 + self.dice.roll(MAX_COST)
+        };
         (usize::try_from(subject).expect("it is an index"), cost)
     }
 
     fn request(&self, checks: &[(usize, u64)]) -> Request {
         let body = |&(subject, cost): &(usize, u64)| {
-            let Subject { client, path } = &self.shared.subjects[subject];
+            let BucketKey { client, path } = &self.shared.subjects[subject];
             json!({ "client": client, "path": path, "cost": cost })
         };
-        match self.door {
-            Door::Check => Request::post("/v1/check", &body(&checks[0])),
-            Door::Batch => Request::post(
+        match self.address {
+            FrontEnd::Check => Request::post("/v1/check", &body(&checks[0])),
+            FrontEnd::Batch => Request::post(
                 "/v1/check/batch",
                 &json!({ "checks": checks.iter().map(body).collect::<Vec<_>>() }),
             ),
-            Door::AnyPath => {
-                let Subject { client, path } = &self.shared.subjects[checks[0].0];
+            FrontEnd::AnyPath => {
+                let BucketKey { client, path } = &self.shared.subjects[checks[0].0];
                 Request::get(path).header("x-api-key", client)
             }
         }
     }
 
     /// Whether each check was allowed.
-    fn read(&self, answer: &Answer) -> Result<Vec<bool>, String> {
+    fn read(&self, response: &Response) -> Result<Vec<bool>, String> {
         let allowed = |status: Option<u64>| match status {
             Some(200) => Ok(true),
             Some(429) => Ok(false),
-            _ => Err(answer.to_string()),
+            _ => Err(response.to_string()),
         };
-        match self.door {
-            Door::Check | Door::AnyPath => Ok(vec![allowed(Some(answer.status.into()))?]),
-            Door::Batch if answer.status != 200 => Err(answer.to_string()),
-            Door::Batch => {
-                let body = answer.json();
-                let results = body["results"].as_array().ok_or_else(|| answer.to_string())?;
+        match self.address {
+            FrontEnd::Check | FrontEnd::AnyPath => Ok(vec![allowed(Some(response.status.into()))?]),
+            FrontEnd::Batch if response.status != 200 => Err(response.to_string()),
+            FrontEnd::Batch => {
+                let body = response.json();
+                let results = body["results"].as_array().ok_or_else(|| response.to_string())?;
                 results.iter().map(|result: &Value| allowed(result["status"].as_u64())).collect()
             }
         }

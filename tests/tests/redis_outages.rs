@@ -8,12 +8,12 @@ use serde_json::json;
 use sluice_testkit::{RedisServer, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
     audit::Audit,
-    crowd::{Crowd, Story},
-    fleet::{Fleet, PATIENT},
+    buckets,
+    fleet::{Fleet, LONG_TIMEOUT},
     http::{Client, Request},
+    load::{Load, LoadRecord},
     metrics::Metrics,
-    promise::{Promise, now},
-    subjects,
+    window_limit::{WindowLimit, now},
 };
 use tokio::task::JoinSet;
 
@@ -30,44 +30,44 @@ fn lasting_redis() -> RedisServer {
 }
 
 #[track_caller]
-fn assert_all_answered(story: &Story) {
+fn assert_all_answered(record: &LoadRecord) {
     assert!(
-        story.failed.is_empty(),
+        record.failed.is_empty(),
         "{} requests have no answer: {:?}",
-        story.failed.len(),
-        story.failed[0]
+        record.failed.len(),
+        record.failed[0]
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_killed_in_the_middle_makes_up_no_token_and_loses_only_those_it_was_asked_for() {
-    let fleet = Fleet::start(3, RedisServer::start(), PATIENT, subjects::LIMITS);
+async fn a_killed_replica_adds_no_tokens_and_loses_only_those_of_unanswered_requests() {
+    let fleet = Fleet::start(3, RedisServer::start(), LONG_TIMEOUT, buckets::LIMITS);
     let audit = Audit::begin(fleet.addresses()[0]).await;
-    let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
+    let load = Load::start(MEMBERS, &fleet.addresses(), buckets::all());
     tokio::time::sleep(A_WHILE).await;
-    crowd.set_available(1, false);
+    load.set_available(1, false);
     fleet.replicas[1].sigkill();
     tokio::time::sleep(A_WHILE).await;
     fleet.replicas[1].restart();
-    crowd.set_available(1, true);
+    load.set_available(1, true);
     tokio::time::sleep(A_WHILE).await;
-    let story = crowd.disperse().await;
+    let record = load.stop().await;
 
     assert!(
-        story.failed.iter().all(|failed| failed.replica == 1),
+        record.failed.iter().all(|failed| failed.replica == 1),
         "the others answer: {:?}",
-        story.failed
+        record.failed
     );
-    assert!(story.failed.len() <= MEMBERS / 3, "only what was in flight is lost");
-    subjects::assert_every_window_keeps_its_promise(&story);
-    audit.assert_that_tokens_add_up(&story).await;
+    assert!(record.failed.len() <= MEMBERS / 3, "only what was in flight is lost");
+    buckets::assert_every_window_keeps_its_promise(&record);
+    audit.assert_that_tokens_add_up(&record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_restarts_every_check_is_answered_and_limits_hold() {
-    let fleet = Fleet::start(3, lasting_redis(), PATIENT, subjects::LIMITS);
+async fn every_check_is_decided_and_limits_hold_while_redis_restarts() {
+    let fleet = Fleet::start(3, lasting_redis(), LONG_TIMEOUT, buckets::LIMITS);
     fleet.wait_for_each_other().await;
-    let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
+    let load = Load::start(MEMBERS, &fleet.addresses(), buckets::all());
     tokio::time::sleep(A_WHILE).await;
     let killed = now();
     fleet.redis.kill();
@@ -76,15 +76,15 @@ async fn while_redis_restarts_every_check_is_answered_and_limits_hold() {
     fleet.wait_for_breakers("closed").await;
     let recovered = now();
     tokio::time::sleep(A_WHILE).await;
-    let story = crowd.disperse().await;
+    let record = load.stop().await;
 
-    assert_all_answered(&story);
-    subjects::assert_windows_keep(&story, |promise| promise, |_, received| received < killed);
-    subjects::assert_windows_keep(&story, |promise| promise, |sent, _| sent > recovered);
+    assert_all_answered(&record);
+    buckets::assert_windows_keep(&record, |promise| promise, |_, received| received < killed);
+    buckets::assert_windows_keep(&record, |promise| promise, |sent, _| sent > recovered);
     // In between, the replicas' shares make one more limit, for as long as the outage lasted.
     let outage_us = recovered - killed;
-    subjects::assert_windows_keep(
-        &story,
+    buckets::assert_windows_keep(
+        &record,
         |promise| promise.with_burst(promise.burst() + promise.in_window(outage_us)),
         |_, _| true,
     );
@@ -97,31 +97,31 @@ async fn while_redis_restarts_every_check_is_answered_and_limits_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_hangs_every_check_is_answered_and_limits_hold() {
-    let fleet = Fleet::start(3, RedisServer::start(), IMPATIENT, subjects::LIMITS);
+async fn every_check_is_decided_and_limits_hold_while_redis_hangs() {
+    let fleet = Fleet::start(3, RedisServer::start(), IMPATIENT, buckets::LIMITS);
     fleet.wait_for_each_other().await;
-    let crowd = Crowd::gather(MEMBERS, &fleet.addresses(), subjects::all());
+    let load = Load::start(MEMBERS, &fleet.addresses(), buckets::all());
     tokio::time::sleep(A_WHILE).await;
     fleet.redis.pause();
     fleet.wait_for_breakers("open").await;
     fleet.redis.resume();
     fleet.wait_for_breakers("closed").await;
     tokio::time::sleep(A_WHILE).await;
-    let story = crowd.disperse().await;
+    let record = load.stop().await;
 
-    assert_all_answered(&story);
+    assert_all_answered(&record);
     // A busy machine may make a replica decide by itself at other times too, always within its
     // share: that is the limit once more.
-    subjects::assert_windows_keep(&story, Promise::twice, |_, _| true);
+    buckets::assert_windows_keep(&record, WindowLimit::twice, |_, _| true);
 }
 
 /// Asks for tokens one by one, and says how many were admitted.
 async fn take(client: &mut Client, who: &str, times: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..times {
-        let answer = client.post("/v1/check", &json!({ "client": who })).await;
-        assert!(matches!(answer.status, 200 | 429), "{who}: {answer}");
-        admitted += usize::from(answer.status == 200);
+        let response = client.post("/v1/check", &json!({ "client": who })).await;
+        assert!(matches!(response.status, 200 | 429), "{who}: {response}");
+        admitted += usize::from(response.status == 200);
     }
     admitted
 }
@@ -135,8 +135,8 @@ async fn remaining(client: &mut Client, who: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_admitted_while_redis_is_down_is_a_share_each_and_charged_afterwards() {
-    let fleet = Fleet::start(3, lasting_redis(), PATIENT, THIRTY);
+async fn while_redis_is_down_each_replica_admits_its_share_and_charges_it_later() {
+    let fleet = Fleet::start(3, lasting_redis(), LONG_TIMEOUT, THIRTY);
     fleet.wait_for_each_other().await;
     let mut clients = fleet.clients();
     assert_eq!(take(&mut clients[0], "careful", 6).await, 6);
@@ -162,7 +162,7 @@ async fn what_is_admitted_while_redis_is_down_is_a_share_each_and_charged_afterw
 }
 
 #[tokio::test]
-async fn what_is_admitted_while_redis_hangs_is_charged_afterwards() {
+async fn tokens_admitted_while_redis_hangs_are_charged_later() {
     let fleet = Fleet::start(3, RedisServer::start(), Duration::from_secs(1), THIRTY);
     fleet.wait_for_each_other().await;
     let mut clients = fleet.clients();
@@ -189,7 +189,7 @@ async fn what_is_admitted_while_redis_hangs_is_charged_afterwards() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_at_the_start_is_found_when_it_comes() {
+async fn a_redis_that_starts_late_is_used_once_it_is_up() {
     let redis = RedisServer::start();
     redis.kill();
     let config = format!("store: {{ url: \"{}\" }}\n{THIRTY}", redis.url());
@@ -218,7 +218,7 @@ async fn a_redis_that_is_away_at_the_start_is_found_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_fleet_that_leaves_the_answer_to_its_callers_is_not_ready_without_redis() {
+async fn a_fleet_whose_limits_return_errors_is_not_ready_without_redis() {
     let redis = RedisServer::start();
     let config =
         format!("store: {{ url: \"{}\", on_failure: error, timeout: 10s }}\n{THIRTY}", redis.url());
@@ -227,8 +227,8 @@ async fn a_fleet_that_leaves_the_answer_to_its_callers_is_not_ready_without_redi
     assert_eq!(take(&mut client, "alice", 5).await, 5);
 
     redis.kill();
-    let answer = client.ask(&Request::get("/").header("x-api-key", "alice")).await;
-    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("store-unavailable")));
+    let response = client.send(&Request::get("/").header("x-api-key", "alice")).await;
+    assert_eq!((response.status, response.problem().as_deref()), (503, Some("store-unavailable")));
     let ready = client.get("/ready").await;
     assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("unavailable")));
     assert_eq!(client.get("/health").await.status, 200, "killing it would not help");
@@ -239,13 +239,13 @@ async fn a_fleet_that_leaves_the_answer_to_its_callers_is_not_ready_without_redi
     })
     .await;
     eventually_async("checks are decided again", async || {
-        client.ask(&Request::get("/").header("x-api-key", "alice")).await.status == 200
+        client.send(&Request::get("/").header("x-api-key", "alice")).await.status == 200
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_an_outage_owes_is_counted_until_it_is_charged() {
+async fn tokens_owed_from_an_outage_are_counted_until_they_are_charged() {
     let fleet = Fleet::start(1, RedisServer::start(), IMPATIENT, THIRTY);
     let mut client = fleet.clients().remove(0);
     fleet.redis.pause();

@@ -27,7 +27,7 @@ pub fn now() -> Instant {
 
 /// What a bucket promises: its rate and its burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Promise {
+pub struct WindowLimit {
     tokens: u64,
     period_us: i128,
     burst: u64,
@@ -48,7 +48,7 @@ pub struct Admitted {
 /// answer has to fit them, and narrows them.
 #[derive(Clone, Copy, Debug)]
 pub struct Level {
-    promise: Promise,
+    promise: WindowLimit,
     /// In parts of a token: as many make one as the period has microseconds.
     low: i128,
     high: i128,
@@ -62,10 +62,10 @@ pub struct Broken {
     start: Instant,
     end: Instant,
     admitted: u64,
-    promise: Promise,
+    promise: WindowLimit,
 }
 
-impl Promise {
+impl WindowLimit {
     /// `tokens` come back every `period`, and a full bucket holds `burst`.
     #[must_use]
     pub fn new(tokens: u64, period: Duration, burst: u64) -> Self {
@@ -136,7 +136,7 @@ impl Promise {
 impl Level {
     /// A bucket that was never seen.
     #[must_use]
-    pub fn full(promise: Promise) -> Self {
+    pub fn full(promise: WindowLimit) -> Self {
         let full = i128::from(promise.burst) * promise.period_us;
         Self { promise, low: full, high: full, last: None }
     }
@@ -154,7 +154,7 @@ impl Level {
         allowed: bool,
         remaining: u64,
     ) {
-        let Promise { tokens, period_us, burst } = self.promise;
+        let WindowLimit { tokens, period_us, burst } = self.promise;
         if let Some((last_sent, last_received)) = self.last.replace((sent, received)) {
             let level_after = |level: i128, us: i128| {
                 (level + us.max(0) * i128::from(tokens)).min(i128::from(burst) * period_us)
@@ -187,7 +187,7 @@ impl Level {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { start, end, admitted, promise } = self;
-        let Promise { tokens, period_us, burst } = promise;
+        let WindowLimit { tokens, period_us, burst } = promise;
         write!(
             f,
             "{admitted} tokens were admitted within {} us, where burst {burst} and {tokens} per {period_us} us promise {} at most",
@@ -202,8 +202,8 @@ mod tests {
     use super::*;
 
     /// 1 token a second, burst 3.
-    fn promise() -> Promise {
-        Promise::new(1, Duration::from_secs(1), 3)
+    fn promise() -> WindowLimit {
+        WindowLimit::new(1, Duration::from_secs(1), 3)
     }
 
     fn at_once(tokens: u64, seconds: i128) -> Admitted {
