@@ -166,7 +166,7 @@ async fn requests_pass_while_sluice_is_down() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_are_refused_while_sluice_is_away_where_that_is_chosen() {
+async fn requests_are_rejected_while_sluice_is_down_if_so_chosen() {
     while_sluice_is_away("deny", |response| {
         assert_eq!(
             (response.status, response.problem().as_deref()),
