@@ -3,6 +3,7 @@
 mod crate_order;
 mod import_cycles;
 mod line_width;
+mod links;
 
 use crate::report::Report;
 use crate::shell::{cargo, root, succeeds};
@@ -13,6 +14,7 @@ pub(crate) fn run(report: &mut Report, quick: bool) {
     report.check("line width", || line_width::check(&root));
     report.check("import cycles", || import_cycles::check(&root));
     report.check("order of the crates", || crate_order::check(&root));
+    report.check("links in documents", || links::check(&root));
     report.run(cargo(&["fmt", "--all", "--check"]));
     if quick {
         return;
