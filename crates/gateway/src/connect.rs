@@ -1,4 +1,4 @@
-//! Connections to upstreams: TCP, TLS, and what is spoken over them.
+//! Connections to upstreams: TCP, TLS and the HTTP handshake.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -22,40 +22,42 @@ use crate::{
 };
 use sluice_config::gateway::{GatewaySettings, Protocol, UpstreamUrl};
 
-/// Keeps network equipment from forgetting a connection over which nothing is said for long.
+/// The interval of TCP keep-alive probes. They keep network equipment from dropping idle
+/// connections.
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// How often an HTTP/2 connection with requests in flight is asked whether it still is one, and how
-/// long it may take to say so: else a host that went without a word would take all its requests
-/// along until they time out.
+/// How often an HTTP/2 connection with requests in flight is pinged, and how long the response may
+/// take. Without pings, the requests on a connection to a vanished host would all wait for their
+/// timeouts.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
-/// Enough for a fast network far away; beyond it an upstream waits until the client has read on.
+/// The HTTP/2 flow control window: enough for a fast network with a long round trip. The upstream
+/// waits for the client beyond it.
 const HTTP2_WINDOW: u32 = 1 << 20;
 
-/// Makes connections to upstreams. Cheap to clone.
+/// Connects to upstreams. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     protocol: Protocol,
     timeout: Duration,
     any: HttpsConnector<HttpConnector>,
-    /// Offers nothing but HTTP/1.1, for upgrades.
+    /// Offers only HTTP/1.1, for upgrades.
     http1: HttpsConnector<HttpConnector>,
 }
 
 /// A connection, ready for requests.
 #[derive(Debug)]
 pub(crate) enum Connected {
-    /// For one request after the other.
+    /// A connection for one request at a time.
     Http1(Http1),
-    /// For many at once.
+    /// A connection for many requests at once.
     Http2(http2::SendRequest<RequestBody>),
 }
 
-/// A connection in HTTP/1.1.
+/// An HTTP/1.1 connection.
 #[derive(Debug)]
 pub(crate) struct Http1 {
     pub(crate) sender: http1::SendRequest<RequestBody>,
-    /// Cuts it off, whatever is under way.
+    /// Closes the connection at once.
     pub(crate) cut: AbortHandle,
 }
 
@@ -64,7 +66,7 @@ impl Connector {
         let encrypted = settings.upstreams.iter().any(|url| *url.scheme() == Scheme::HTTPS);
         let roots =
             if encrypted { roots(settings.ca_file.as_deref())? } else { RootCertStore::empty() };
-        // Named, since a process with two providers has no default one.
+        // The provider is named because a process that links two providers has no default one.
         let config =
             ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .with_safe_default_protocol_versions()?
@@ -84,7 +86,8 @@ impl Connector {
         Ok(Self { protocol: settings.protocol, timeout: settings.connect_timeout, any, http1 })
     }
 
-    /// What is certain to be spoken with `url` before anybody is connected.
+    /// Returns whether connections to `url` use HTTP/1.1, as far as this is known without
+    /// connecting.
     pub(crate) fn is_surely_http1(&self, url: &UpstreamUrl) -> bool {
         match self.protocol {
             Protocol::Http1 => true,
@@ -93,7 +96,7 @@ impl Connector {
         }
     }
 
-    /// Whether an upgrade can be asked for at all.
+    /// Returns whether connections can be upgraded.
     pub(crate) fn can_upgrade(&self) -> bool {
         self.protocol != Protocol::Http2
     }
@@ -104,7 +107,7 @@ impl Connector {
         self.with_timeout(connect(self.any.clone(), url, http2)).await
     }
 
-    /// Connects to `url` for a request that asks for an upgrade.
+    /// Connects to `url` for a request with an upgrade.
     pub(crate) async fn connect_http1(&self, url: &UpstreamUrl) -> Result<Connected, ConnectError> {
         self.with_timeout(connect(self.http1.clone(), url, |_| false)).await
     }
@@ -146,8 +149,8 @@ async fn connect(
     Ok(Connected::Http1(Http1 { sender, cut }))
 }
 
-/// Whoever sends a request over the connection is told what went wrong with it; this is for those
-/// who look for the cause.
+/// Logs how a connection ended. The sender of a request gets the error too; the log is for those
+/// who search for the cause.
 async fn log_end(connection: impl Future<Output = hyper::Result<()>>) {
     if let Err(error) = connection.await {
         tracing::debug!(

@@ -8,51 +8,52 @@ use sluice_telemetry::UpstreamFailure;
 /// Why a connection to an upstream could not be made.
 pub(crate) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a gateway cannot be made of its settings.
+/// Why a gateway cannot be opened with its settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenGatewayError {
-    /// The file with certificates is none.
-    #[error("the certificates in {} cannot be read", path.display())]
+    /// The file with the certificates cannot be read.
+    #[error("cannot read the certificates in {}", path.display())]
     CaFile {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be read.
         source: rustls::pki_types::pem::Error,
     },
     /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
+    #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
-    /// Nobody vouches for any server.
+    /// No certificate authority is known, so that no server could be trusted.
     #[error(
-        "no certificate authority is known: install the system's, or name a file with yours in gateway.ca_file"
+        "no certificate authority is known: install those of the system, or name a file with \
+         yours in gateway.ca_file"
     )]
     NoAuthority,
 }
 
-/// Why there is no answer.
+/// Why a forwarded request gets no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForwardError {
-    #[error("no upstream is well")]
+    #[error("no upstream is healthy")]
     NoHealthyUpstream,
-    #[error("the upstream cannot be connected to")]
+    #[error("cannot connect to the upstream")]
     NotConnected(#[source] ConnectError),
-    #[error("the connection to the upstream broke before it answered")]
+    #[error("the connection to the upstream broke before it responded")]
     ConnectionBroke(#[source] hyper::Error),
-    #[error("the upstream changed the protocol, which nobody had asked it to")]
+    #[error("the upstream switched protocols without a request for it")]
     UnrequestedUpgrade,
-    #[error("the upstream did not answer within {0:?}")]
+    #[error("the upstream did not respond within {0:?}")]
     TimedOut(Duration),
     #[error("the rest of the body did not arrive within {0:?}")]
     ClientTimedOut(Duration),
-    #[error("the body breaks off")]
+    #[error("the client aborted the body")]
     ClientAborted,
 }
 
 impl ForwardError {
-    /// What it is counted as for the upstream; `None` when that is not to blame, or was told
-    /// already that it answered.
-    pub(crate) const fn of_upstream(&self) -> Option<UpstreamFailure> {
+    /// Returns how the failure is counted for the upstream. Returns `None` when the upstream is not
+    /// the cause, or when its response was counted already.
+    pub(crate) const fn counted_as(&self) -> Option<UpstreamFailure> {
         match self {
             Self::NotConnected(_) => Some(UpstreamFailure::NotConnected),
             Self::ConnectionBroke(_) => Some(UpstreamFailure::Broken),
@@ -66,7 +67,7 @@ impl ForwardError {
 }
 
 impl From<ForwardError> for Problem {
-    /// The chain of causes is for the log: it names hosts.
+    /// Leaves out the chain of causes, which names hosts. It is logged.
     fn from(failure: ForwardError) -> Self {
         let kind = match failure {
             ForwardError::NoHealthyUpstream => ProblemKind::NoUpstream,

@@ -1,10 +1,9 @@
-//! Tells upstreams whom a request comes from: `X-Forwarded-For`, `-Host`, `-Proto`, and `Forwarded`
-//! (RFC 7239).
+//! The forwarding fields: `X-Forwarded-For`, `-Host` and `-Proto`, and `Forwarded` (RFC 7239).
 //!
-//! From a trusted proxy, what these fields say already is kept, and its own address is added at the
-//! end; where it wrote only one of `X-Forwarded-For` and `Forwarded`, the other is made of it, so
-//! that an upstream finds the same chain in either. From anybody else they are thrown away, with
-//! all that look like them, and begin anew.
+//! What a trusted proxy wrote is kept, and the proxy's own address is added at the end. When it
+//! wrote only one of `X-Forwarded-For` and `Forwarded`, the other is derived from it, so that an
+//! upstream finds the same chain in both. From other peers these fields are removed, with all that
+//! look like them, and written anew.
 
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -17,11 +16,11 @@ const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const PREFIX: &str = "x-forwarded-";
-/// Every connection to the HTTP port is a plain one.
+/// The HTTP port has no TLS.
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 
-/// Writes into `headers` that they came from `peer`, who asked for `host`; what they say of hops
-/// before is believed if the peer is `trusted`.
+/// Writes the forwarding fields of a request from `peer` for `host`. The fields of earlier hops are
+/// kept if the peer is `trusted`.
 pub(crate) fn write(
     headers: &mut HeaderMap,
     peer: IpAddr,
@@ -29,8 +28,8 @@ pub(crate) fn write(
     host: Option<&Authority>,
 ) {
     let peer = peer.to_canonical();
-    // Many an application takes an underscore for a dash, and proxies hand through what they do not
-    // know.
+    // Many applications treat an underscore as a hyphen, and proxies forward fields that they do
+    // not know.
     forget(headers, |name| name.contains('_') && is_ours(&name.replace('_', "-")));
     if !trusted {
         forget(headers, is_ours);
@@ -64,7 +63,7 @@ pub(crate) fn write(
     }
 }
 
-/// Adds to `Via` that the message went through `name`, which got it in this version.
+/// Adds to `Via` that the message was received by `name`, in this version of HTTP.
 pub(crate) fn via(headers: &mut HeaderMap, version: http::Version, name: &HeaderValue) {
     let version = match version {
         http::Version::HTTP_10 => "1.0 ",
@@ -77,7 +76,7 @@ pub(crate) fn via(headers: &mut HeaderMap, version: http::Version, name: &Header
     }
 }
 
-/// Whether a field of this name says whom a request comes from.
+/// Returns whether a field of this name says where a request comes from.
 fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX) || name == FORWARDED || name == REAL_IP
 }
@@ -90,7 +89,7 @@ fn forget(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// All lines of a list as one; `None` when there is nothing in it that can be read.
+/// Returns all lines of a list field as one list, or `None` when none of it is readable text.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut lines = headers
         .get_all(name)
@@ -106,7 +105,7 @@ fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(list)
 }
 
-/// What `X-Forwarded-For` says, as `Forwarded` would.
+/// Converts the value of `X-Forwarded-For` to a value of `Forwarded`.
 fn elements_of(chain: &str) -> String {
     let mut elements = String::new();
     for entry in chain.split(',') {
@@ -119,7 +118,7 @@ fn elements_of(chain: &str) -> String {
     elements
 }
 
-/// What `Forwarded` says, as `X-Forwarded-For` would.
+/// Converts the value of `Forwarded` to a value of `X-Forwarded-For`.
 fn chain_of(elements: &str) -> String {
     let mut chain = String::new();
     for element in elements.split(',') {
@@ -154,7 +153,7 @@ fn write_node(text: &mut String, address: IpAddr) {
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    // What came in header fields, and addresses, can stand in one again.
+    // The text consists of header values and addresses, so it is a valid header value.
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
     }
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_them_gets_all_of_them() {
+    fn a_request_without_forwarding_fields_gets_all_of_them() {
         for trusted in [false, true] {
             assert_says(
                 &written("203.0.113.9", trusted, &[]),
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_claims_is_thrown_away() {
+    fn fields_of_an_untrusted_peer_are_replaced() {
         let headers = written(
             "203.0.113.9",
             false,
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxys_word_is_kept_and_its_address_added() {
+    fn fields_of_a_trusted_proxy_are_kept_and_its_address_is_added() {
         let both = [
             ("x-forwarded-for", "198.51.100.7"),
             ("x-forwarded-for", "192.0.2.1"),
@@ -258,14 +257,15 @@ mod tests {
                 ("x-forwarded-port", "443"),
                 (
                     "forwarded",
-                    "for=198.51.100.7;proto=https, for=10.0.0.5;host=\"api.example.org:8000\";proto=http",
+                    "for=198.51.100.7;proto=https, \
+                     for=10.0.0.5;host=\"api.example.org:8000\";proto=http",
                 ),
             ],
         );
     }
 
     #[test]
-    fn no_proxy_is_believed_about_a_field_that_only_looks_like_one() {
+    fn fields_with_underscores_are_removed_even_from_a_trusted_proxy() {
         let headers =
             written("10.0.0.5", true, &[("x_forwarded_for", "127.0.0.1"), ("x_other", "kept")]);
         assert_says(&headers, &[("x-forwarded-for", "10.0.0.5"), ("x_other", "kept")]);
@@ -273,12 +273,14 @@ mod tests {
     }
 
     #[test]
-    fn where_a_trusted_proxy_writes_one_of_the_two_the_other_says_the_same() {
+    fn a_missing_chain_is_derived_from_the_other() {
         let headers =
             written("10.0.0.5", true, &[("x-forwarded-for", "2001:db8::1, who, 192.0.2.1")]);
-        let chain = "for=\"[2001:db8::1]\", for=unknown, for=192.0.2.1, for=10.0.0.5;host=\"api.example.org:8000\";proto=http";
+        let chain = "for=\"[2001:db8::1]\", for=unknown, for=192.0.2.1, \
+                     for=10.0.0.5;host=\"api.example.org:8000\";proto=http";
         assert_says(&headers, &[("forwarded", chain)]);
-        let said = "for=\"[2001:db8::1]:4711\";proto=https, For=_hidden, for=192.0.2.1, for=\"192.0.2.2:80\", by=x";
+        let said = "for=\"[2001:db8::1]:4711\";proto=https, For=_hidden, for=192.0.2.1, \
+                    for=\"192.0.2.2:80\", by=x";
         let headers = written("10.0.0.5", true, &[("forwarded", said)]);
         assert_says(
             &headers,
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn via_is_added_to() {
+    fn an_entry_is_added_to_via() {
         let mut headers = written("10.0.0.5", true, &[("via", "1.1 edge")]);
         via(&mut headers, http::Version::HTTP_2, &HeaderValue::from_static("sluice"));
         let said: Vec<_> = headers.get_all("via").iter().collect();

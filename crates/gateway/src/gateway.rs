@@ -1,4 +1,4 @@
-//! The gateway: chooses an upstream for each request, and sends it there.
+//! The gateway: chooses an upstream for each request and sends it there.
 
 use std::{
     sync::Arc,
@@ -33,7 +33,7 @@ use crate::{
     upstreams::Upstreams,
 };
 
-/// Hands requests on. Cheap to clone.
+/// Forwards requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     inner: Arc<Inner>,
@@ -53,10 +53,10 @@ impl Gateway {
         health::watch(self.inner.upstreams.iter(), self.inner.settings.health.as_ref())
     }
 
-    /// A gateway to the upstreams that `settings` name. Connects to nobody yet.
+    /// Creates a gateway to the upstreams in `settings`. It connects only when there are requests.
     ///
     /// # Errors
-    /// When certificates cannot be read.
+    /// Returns an error when TLS cannot be set up, such as when certificates cannot be read.
     pub fn open(
         settings: GatewaySettings,
         recorders: &Recorders,
@@ -81,19 +81,19 @@ impl Gateway {
         self.inner.settings.doors
     }
 
-    /// WaitsFor until all that followed upgrades has ended, for `grace` at most; then cuts off what is
-    /// left, and says how many those were.
+    /// Waits until all upgraded connections have ended, for at most `grace`. Then closes the
+    /// remaining ones and returns how many they were.
     pub async fn finish(&self, grace: Duration) -> usize {
         self.inner.tunnels.finish(grace).await
     }
 
-    /// Hands on a request that was allowed, and brings the head of its answer.
+    /// Forwards an allowed request and returns the head of the response.
     ///
     /// # Errors
-    /// When it cannot be handed on, or nobody answers it.
+    /// Returns a problem when the request cannot be forwarded, or when no upstream responds.
     pub async fn forward(
         &self,
-        sent: ClientConnection,
+        client: ClientConnection,
         head: Parts,
         body: Body,
     ) -> Result<Response<UpstreamBody>, Problem> {
@@ -102,11 +102,11 @@ impl Gateway {
         let (upload, progress) =
             RequestBody::new(body, head.headers.contains_key(EXPECT), Instant::now());
         let outgoing =
-            UpstreamRequest::new(head, upload, sent, settings.host, settings.via.as_ref())?;
+            UpstreamRequest::new(head, upload, client, settings.host, settings.via.as_ref())?;
         self.try_upstreams(outgoing, progress).await.map_err(|failure| {
             tracing::debug!(
                 error = &failure as &dyn std::error::Error,
-                "a request could not be handed on"
+                "a request could not be forwarded"
             );
             failure.into()
         })
@@ -117,7 +117,7 @@ impl Gateway {
     pub fn write_limits(&self, decision: &Decision, fields: &mut HeaderMap) {
         let mode = self.inner.settings.rate_limit_headers;
         let theirs: SmallVec<[HeaderName; 6]> =
-            fields.keys().filter(|name| speaks_of_limits(name)).cloned().collect();
+            fields.keys().filter(|name| is_rate_limit_field(name)).cloned().collect();
         let replaced = match mode {
             RateLimitHeaders::Replace => decision.binding().is_some(),
             RateLimitHeaders::Keep => false,
@@ -142,10 +142,10 @@ impl Gateway {
         let mut tried: SmallVec<[Arc<Upstream>; 2]> = SmallVec::new();
         let mut failure = ForwardError::NoHealthyUpstream;
         while let Some(upstream) = upstreams.choose(&tried) {
-            match self.ask(upstream, outgoing, progress.as_ref()).await {
+            match self.send_to(upstream, outgoing, progress.as_ref()).await {
                 Ok(response) => return Ok(response),
                 Err((cause, unsent)) => {
-                    if let Some(result) = cause.of_upstream() {
+                    if let Some(result) = cause.counted_as() {
                         upstream.recorder().failed(result);
                     }
                     failure = cause;
@@ -159,8 +159,9 @@ impl Gateway {
         Err(failure)
     }
 
-    /// Asks one upstream. With the failure comes the request, if nothing of it was sent.
-    async fn ask(
+    /// Sends the request to one upstream. On failure, returns the request too if none of it was
+    /// sent.
+    async fn send_to(
         &self,
         upstream: &Arc<Upstream>,
         mut outgoing: UpstreamRequest,
@@ -169,17 +170,15 @@ impl Gateway {
         let in_flight = upstream.start_request();
         let upgrades = outgoing.wants_upgrade() && upstream.can_upgrade();
         if !upgrades {
-            // A server may ignore that it is asked for an upgrade, and one that speaks HTTP/2
-            // cannot even hear it.
+            // A server may ignore the request for an upgrade, and HTTP/2 cannot express it.
             outgoing = outgoing.without_upgrade();
         }
         let mut free = if upgrades { None } else { upstream.free_connection() };
         loop {
-            let was_free = free.is_some();
+            let was_reused = free.is_some();
             let connected = match free.take() {
                 Some(sender) => Ok(sender),
-                // Boxed, since connecting is rare, and all that it needs would have to lie ready
-                // for every request.
+                // Boxed, since connecting is rare and would enlarge the future of every request.
                 None if upgrades => Box::pin(upstream.upgradable_connection()).await,
                 None => Box::pin(upstream.new_connection()).await,
             };
@@ -189,43 +188,43 @@ impl Gateway {
                     return Err((ForwardError::NotConnected(error), Some(Box::new(outgoing))));
                 }
             };
-            if !was_free {
+            if !was_reused {
                 upstream.stop_avoiding();
             }
             let url = upstream.url();
-            let handed_on = Instant::now();
-            let (request, kept) = match sender {
+            let sent_at = Instant::now();
+            let (request, remainder) = match sender {
                 Sender::Http1(_) => outgoing.over_http1(url),
                 Sender::Http2(..) => outgoing.over_http2(url),
             };
             match self.send(&mut sender, request, progress).await {
                 Ok(response) => {
-                    upstream.recorder().responded(response.status().as_u16(), handed_on.elapsed());
-                    let lease = ConnectionInUse { in_flight, sender };
+                    upstream.recorder().responded(response.status().as_u16(), sent_at.elapsed());
+                    let connection_in_use = ConnectionInUse { in_flight, sender };
                     return self
-                        .receive(response, lease, kept, progress.cloned())
+                        .receive(response, connection_in_use, remainder, progress.cloned())
                         .map_err(|failure| (failure, None));
                 }
-                Err(Unanswered { failure, unsent: None }) => return Err((failure, None)),
-                // The upstream had closed the connection, and there was no time yet to notice.
-                Err(Unanswered { unsent: Some(request), .. }) if was_free => {
-                    outgoing = kept.with(request);
+                Err(NoResponse { failure, unsent: None }) => return Err((failure, None)),
+                // The upstream had closed the connection, and the gateway had not noticed yet.
+                Err(NoResponse { unsent: Some(request), .. }) if was_reused => {
+                    outgoing = remainder.with(request);
                     free = upstream.free_connection();
                 }
-                Err(Unanswered { failure, unsent: Some(request) }) => {
-                    return Err((failure, Some(Box::new(kept.with(request)))));
+                Err(NoResponse { failure, unsent: Some(request) }) => {
+                    return Err((failure, Some(Box::new(remainder.with(request)))));
                 }
             }
         }
     }
 
-    /// Sends a request, and waits for the head of the answer as long as there is hope.
+    /// Sends a request and waits for the head of the response until the timeouts that apply.
     async fn send(
         &self,
         sender: &mut Sender,
         request: Request<RequestBody>,
         progress: Option<&Arc<BodyProgress>>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> Result<Response<Incoming>, NoResponse> {
         match sender {
             Sender::Http1(connection) => {
                 self.wait(connection.sender.try_send_request(request), progress).await
@@ -236,14 +235,14 @@ impl Gateway {
 
     async fn wait(
         &self,
-        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+        response: impl Future<Output = Sent>,
         progress: Option<&Arc<BodyProgress>>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> Result<Response<Incoming>, NoResponse> {
         let GatewaySettings { response_timeout, idle_timeout, .. } = self.inner.settings;
-        let mut answer = std::pin::pin!(answer);
+        let mut response = std::pin::pin!(response);
         let mut deadline = Instant::now() + response_timeout;
         loop {
-            match timeout_at(deadline.into(), &mut answer).await {
+            match timeout_at(deadline.into(), &mut response).await {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(mut error)) => {
                     let unsent = error.take_message();
@@ -254,12 +253,12 @@ impl Gateway {
                     } else {
                         ForwardError::ConnectionBroke(error.into_error())
                     };
-                    return Err(Unanswered { failure, unsent });
+                    return Err(NoResponse { failure, unsent });
                 }
                 Err(_elapsed) => {
-                    // The upstream's time begins anew with whatever it is given, and stands still
-                    // while it waits for the client.
-                    let (late, until) = match progress.map(|progress| progress.standing()) {
+                    // The upstream's time starts again with each part of the body that it gets, and
+                    // is suspended while the gateway waits for the client.
+                    let (timed_out, until) = match progress.map(|progress| progress.standing()) {
                         None => return Err(ForwardError::TimedOut(response_timeout).into()),
                         Some((WaitsFor::Client, since)) => {
                             (ForwardError::ClientTimedOut(idle_timeout), since + idle_timeout)
@@ -269,7 +268,7 @@ impl Gateway {
                         }
                     };
                     if until <= Instant::now() {
-                        return Err(late.into());
+                        return Err(timed_out.into());
                     }
                     deadline = until;
                 }
@@ -277,12 +276,12 @@ impl Gateway {
         }
     }
 
-    /// Makes of an upstream's answer what the client gets.
+    /// Converts an upstream's response to the response that the client gets.
     fn receive(
         &self,
         mut response: Response<Incoming>,
-        lease: ConnectionInUse,
-        kept: RequestRemainder,
+        connection_in_use: ConnectionInUse,
+        remainder: RequestRemainder,
         progress: Option<Arc<BodyProgress>>,
     ) -> Result<Response<UpstreamBody>, ForwardError> {
         let Inner { settings, tunnels, .. } = &*self.inner;
@@ -296,34 +295,41 @@ impl Gateway {
             }
             return Ok(Response::from_parts(
                 head,
-                UpstreamBody::new(body, lease, progress, settings.idle_timeout),
+                UpstreamBody::new(body, connection_in_use, progress, settings.idle_timeout),
             ));
         }
-        let (Some((_, client)), Some(protocol)) = (kept.upgrade, protocol) else {
+        let (Some((_, client)), Some(protocol)) = (remainder.upgrade, protocol) else {
             return Err(ForwardError::UnrequestedUpgrade);
         };
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, protocol);
-        tunnels.open(client, upgrade::on(&mut response), lease.in_flight, settings.idle_timeout);
+        tunnels.open(
+            client,
+            upgrade::on(&mut response),
+            connection_in_use.in_flight,
+            settings.idle_timeout,
+        );
         Ok(response.map(|_nothing| UpstreamBody::none()))
     }
 }
 
-/// Why a request has no answer, and the request itself if nothing of it was sent.
-struct Unanswered {
+/// The outcome of sending a request: the response, or the error with the request if it is unsent.
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// Why a request has no response, and the request itself if none of it was sent.
+struct NoResponse {
     failure: ForwardError,
     unsent: Option<Request<RequestBody>>,
 }
 
-impl From<ForwardError> for Unanswered {
+impl From<ForwardError> for NoResponse {
     fn from(failure: ForwardError) -> Self {
         Self { failure, unsent: None }
     }
 }
 
-/// Whether a field is one of those by which servers speak of their limits: `X-RateLimit-*`,
-/// `RateLimit` and its drafts.
-fn speaks_of_limits(name: &HeaderName) -> bool {
+/// Returns whether a field describes rate limits: `X-RateLimit-*`, `RateLimit` and its drafts.
+fn is_rate_limit_field(name: &HeaderName) -> bool {
     let name = name.as_str();
     name == "ratelimit"
         || ["x-ratelimit-", "x-rate-limit-", "ratelimit-"]

@@ -1,4 +1,4 @@
-//! Asks upstreams whether they are well, all the time.
+//! Active health checks of the upstreams.
 
 use std::sync::Arc;
 
@@ -46,9 +46,9 @@ async fn check_forever(upstream: Arc<Upstream>, checks: HealthChecks) {
     let (mut good, mut bad) = (0_u32, 0_u32);
     loop {
         rounds.tick().await;
-        let answered = timeout(checks.timeout, ask(&upstream, &checks))
+        let answered = timeout(checks.timeout, check(&upstream, &checks))
             .await
-            .unwrap_or_else(|_| Err("it did not answer in time".into()));
+            .unwrap_or_else(|_| Err("no response within the timeout".into()));
         let why = match answered {
             Ok(()) => {
                 (good, bad) = (good.saturating_add(1), 0);
@@ -60,21 +60,25 @@ async fn check_forever(upstream: Arc<Upstream>, checks: HealthChecks) {
             }
         };
         if good >= checks.healthy_after && upstream.set_health(Health::Healthy) {
-            tracing::info!(upstream = %upstream.url(), "an upstream is well again");
+            tracing::info!(upstream = %upstream.url(), "upstream is healthy again");
         }
         if let Some(why) = why.filter(|_| bad >= checks.unhealthy_after)
             && upstream.set_health(Health::Unhealthy)
         {
-            tracing::warn!(upstream = %upstream.url(), error = &*why, "an upstream is not well: it gets no requests until it is");
+            tracing::warn!(
+                upstream = %upstream.url(),
+                error = &*why,
+                "upstream is unhealthy: it gets no requests until it passes its health checks"
+            );
         }
     }
 }
 
-async fn ask(
+async fn check(
     upstream: &Arc<Upstream>,
     checks: &HealthChecks,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    // A new one would not say whether those that requests go over still work.
+    // A new connection would not show whether the connections in use still work.
     let sender = match upstream.free_connection() {
         Some(sender) => sender,
         None => Box::pin(upstream.new_connection()).await?,
@@ -108,6 +112,6 @@ async fn ask(
     if status.is_success() || status.is_redirection() {
         Ok(())
     } else {
-        Err(format!("it answered {status}").into())
+        Err(format!("it responded with status {status}").into())
     }
 }

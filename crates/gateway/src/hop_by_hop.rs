@@ -1,4 +1,4 @@
-//! The header fields that speak of one connection, and are not handed on (RFC 9110, section 7.6.1).
+//! Hop-by-hop header fields, which are not forwarded (RFC 9110, section 7.6.1).
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -11,8 +11,8 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
-/// Removes what speaks of the connection that `headers` came over: `Connection`, all that it names,
-/// and what old software forgets to name there.
+/// Removes the hop-by-hop fields: `Connection`, every field that it names, and those that old
+/// software does not name there.
 pub(crate) fn remove(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: SmallVec<[HeaderName; 4]> = words(headers, &CONNECTION)
@@ -29,8 +29,8 @@ pub(crate) fn remove(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves of `TE` only that trailers are understood, which is the one thing that it can say of us
-/// too; and whether it said so.
+/// Reduces `TE` to `trailers`, the only value that holds for the gateway too. Returns whether it
+/// was there.
 pub(crate) fn reduce_te(headers: &mut HeaderMap) -> bool {
     let understood = words(headers, &TE).any(|word| {
         let coding = word.split(|&byte| byte == b';').next().unwrap_or_default();
@@ -43,15 +43,15 @@ pub(crate) fn reduce_te(headers: &mut HeaderMap) -> bool {
     understood
 }
 
-/// What `Upgrade` asks for, if `Connection` says that this connection is meant.
+/// Returns the protocol in `Upgrade`, if `Connection` names `Upgrade`.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let meant = words(headers, &CONNECTION).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
     headers.get(UPGRADE).filter(|_| meant).cloned()
 }
 
-/// Where a request goes, how long its body is and who asks is for everybody on the way: a client
-/// that calls such a field its connection's own must not make us forget it (and another field be
-/// believed in its place).
+/// Returns whether `Connection` may name a field. Fields for the destination, the length of the
+/// body and the identity of the client are for every server on the way. A client that names such a
+/// field must not make the gateway remove it, or another field would be used in its place.
 fn may_be_named(name: &HeaderName) -> bool {
     use http::header::{
         AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, TE,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_of_the_connection_is_removed_and_nothing_else() {
+    fn only_hop_by_hop_fields_are_removed() {
         let mut all = headers(&[
             ("connection", "close, X-One"),
             ("x-one", "1"),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_everybody_cannot_be_called_the_connections_own() {
+    fn end_to_end_fields_are_kept_even_when_connection_names_them() {
         let mut all = headers(&[
             ("connection", "host, content-length, authorization, x-forwarded-for, cookie"),
             ("host", "h"),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn of_te_only_trailers_is_left() {
+    fn te_is_reduced_to_trailers() {
         for (said, left) in [
             ("trailers", true),
             ("gzip;q=0.5, Trailers", true),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_counts_when_the_connection_is_meant() {
+    fn an_upgrade_needs_connection_upgrade() {
         let asked = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         assert_eq!(upgrade(&asked).unwrap(), "websocket");
         assert_eq!(

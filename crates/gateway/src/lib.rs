@@ -1,26 +1,28 @@
-//! The gateway: hands on to an upstream what it allows, and what the upstream answers back to the
-//! client.
+//! The gateway: a reverse proxy that forwards allowed requests to an upstream, and the upstream's
+//! responses to the client.
 //!
-//! Every path on the HTTP port that is not Sluice's own is decided about as it would be without an
-//! upstream. What is denied is answered here, and no upstream hears of it. What is allowed is
-//! handed on:
+//! Every path on the HTTP port that is not Sluice's own is checked as it would be without an
+//! upstream. Sluice responds to denied requests itself; the upstream does not see them. Allowed
+//! requests are forwarded:
 //!
-//! - Bodies go frame by frame, both ways, each side as fast as the other takes it: nothing is
-//!   gathered, so server-sent events arrive as they are sent, and a large upload needs no memory.
-//!   Trailers go along. Web sockets, and whatever else is an upgrade of HTTP/1.1, are carried as
+//! - Bodies are streamed in both directions, frame by frame, as fast as the receiver reads. Nothing
+//!   is buffered as a whole, so server-sent events arrive as they are sent, and a large upload
+//!   needs no memory. Trailers are forwarded. WebSockets and other HTTP/1.1 upgrades are copied as
 //!   bytes.
-//! - Either side may speak HTTP/1.1 or HTTP/2, whatever the other does.
-//! - What speaks of one connection only stays on it (`hop_by_hop`); upstreams are told whom a
-//!   request comes from (`forwarded`), and get the path that was decided about (`target`). A path
-//!   that servers read differently was refused before.
-//! - A request goes to the least busy upstream. It is tried at another one only if nothing of it
-//!   was sent. An upstream that cannot be connected to is left alone for a while as long as there
-//!   are others, and one that fails its health checks until it passes them.
-//! - What goes wrong is answered as a problem: 502 when the upstream cannot be connected to or
-//!   breaks, 503 when none is well, 504 when it is too slow. When an answer has begun, all that can
-//!   be done is to break it off, so that nobody takes it for whole.
-//! - When the client goes, the upstream is told at once: its connection is closed, or its stream
-//!   reset.
+//! - Each side may use HTTP/1.1 or HTTP/2, independently of the other.
+//! - Hop-by-hop fields are removed (`hop_by_hop`). `X-Forwarded-*` and `Forwarded` say where a
+//!   request comes from (`forwarded`). The upstream gets the path that the decision was about
+//!   (`target`); a path that servers interpret differently was rejected before.
+//! - A request goes to the upstream with the fewest requests in flight. It is retried at another
+//!   upstream only if none of it was sent. An upstream that cannot be reached is avoided for a
+//!   while if there are others. One that fails its health checks gets no requests until it passes
+//!   them.
+//! - Errors are problems: 502 when the upstream cannot be reached or breaks the connection, 503
+//!   when no upstream is healthy, 504 when the upstream does not respond in time. Once a response
+//!   has begun, the only way to report an error is to abort it, so that the client does not take it
+//!   for complete.
+//! - When the client disconnects, the upstream is told at once: its connection is closed, or its
+//!   stream is reset.
 
 mod connect;
 mod error;

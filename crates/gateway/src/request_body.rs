@@ -16,34 +16,34 @@ use hyper::body::{Frame, SizeHint};
 
 use sluice_http::body;
 
-/// Whom a body waits for.
+/// Which side a body is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
-    /// The client, which has not sent on.
+    /// The client has not sent more.
     Client,
-    /// The upstream, which has not read on, or has read everything.
+    /// The upstream has not read more, or it has read everything.
     Upstream,
-    /// Nobody: the client broke off.
+    /// Neither: the client aborted the body.
     Aborted,
 }
 
-/// How far a body has come. Seen by whoever waits for the answer, and by whoever measures.
+/// The progress of a body. It is read by the task that waits for the response, and by metrics.
 #[derive(Debug)]
 pub(crate) struct BodyProgress {
     started: Instant,
-    /// When something moved last, in microseconds since the start.
+    /// When data moved last, in microseconds since the start.
     moved_us: AtomicU64,
     bytes: AtomicU64,
     waits: AtomicU8,
     over: AtomicBool,
 }
 
-/// A request's body: read from the client only as fast as the upstream takes it, frame by frame,
-/// trailers too.
+/// A request's body. It is read from the client only as fast as the upstream reads it, frame by
+/// frame, with trailers.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     body: Option<(Body, Arc<BodyProgress>)>,
-    /// Whether the client sends nothing before somebody reads.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     client_waits: bool,
 }
 
@@ -60,17 +60,17 @@ impl BodyProgress {
         }
     }
 
-    /// How many bytes were handed on.
+    /// Returns how many bytes were forwarded.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing more will be handed on.
+    /// Returns whether nothing more will be forwarded.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Whom the body waits for, and since when.
+    /// Returns which side the body is waiting for, and since when.
     pub(crate) fn standing(&self) -> (WaitsFor, Instant) {
         let waits = match self.waits.load(Ordering::Relaxed) {
             0 => WaitsFor::Client,
@@ -100,11 +100,11 @@ impl BodyProgress {
 // === impl RequestBody ===
 
 impl RequestBody {
-    /// Nothing.
+    /// The empty body.
     pub(crate) const EMPTY: Self = Self { body: None, client_waits: false };
 
-    /// `body`, and how far it comes; nothing to watch when there is none. Of a client that `waits`
-    /// to be told to go on nothing is read before the upstream asks for it.
+    /// Wraps `body`. Returns its progress too, unless the body is empty. When the client `waits`
+    /// for `100 Continue`, nothing is read before the upstream asks for the body.
     pub(crate) fn new(
         body: Body,
         waits: bool,
@@ -119,8 +119,8 @@ impl RequestBody {
 }
 
 impl Drop for RequestBody {
-    /// Reads on, if the upstream did not want all of it: many a client looks at no answer before
-    /// all is sent.
+    /// Discards what the upstream did not read: many clients read no response before they have sent
+    /// everything.
     fn drop(&mut self) {
         let Some((body, progress)) = self.body.take() else { return };
         progress.over.store(true, Ordering::Relaxed);

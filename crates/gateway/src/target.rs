@@ -1,16 +1,16 @@
-//! The path and query that an upstream is asked for.
+//! The path and query of the forwarded request.
 
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
 
-/// The target to hand on for one that was decided about: as it came, but with dots resolved and
-/// slashes merged.
+/// Returns the target to forward for one that was checked: unchanged, but with dot segments
+/// resolved and repeated slashes merged.
 ///
-/// The policy reads `/health/../api` as `/api`, and an upstream that resolves no dots would read
-/// something below `/health`; some take what follows a double slash for a host. So nothing is left
-/// in it that one could read differently from the other. Escapes and a slash at the end stay: what
-/// they mean was settled when the policy accepted them.
+/// The policy reads `/health/../api` as `/api`, but an upstream that does not resolve dot segments
+/// would read a path below `/health`; some servers take what follows a double slash for a host. So
+/// nothing that servers interpret differently is left. Escapes and a trailing slash are kept: the
+/// policy has accepted their meaning.
 pub(crate) fn of(target: &PathAndQuery) -> Cow<'_, str> {
     let (path, query) = target.as_str().split_at(target.path().len());
     if !needs_work(path) {
@@ -46,7 +46,8 @@ fn needs_work(path: &str) -> bool {
     path.contains("//") || path.split('/').any(|segment| dots(segment) > 0)
 }
 
-/// How many dots `segment` is, escaped or not, if it is one or two of them and nothing else.
+/// Returns the number of dots if `segment` is one or two dots, escaped or not, and nothing else.
+/// Returns 0 otherwise.
 fn dots(segment: &str) -> usize {
     let mut rest = segment;
     let mut count = 0;
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_target_is_handed_on_as_it_came() {
+    fn an_ordinary_target_is_forwarded_unchanged() {
         for target in [
             "/",
             "/a/b",
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_are_resolved_and_slashes_merged() {
+    fn dot_segments_are_resolved_and_slashes_merged() {
         for (target, expected) in [
             ("/health/../api", "/api"),
             ("/a/./b?x=//", "/a/b?x=//"),
@@ -110,8 +111,8 @@ mod tests {
         }
     }
 
-    /// What the policy reads: the endpoint that covers it, and whether it is exempt; `None` when it
-    /// is refused.
+    /// Returns what the policy reads: the endpoint that covers the path, and whether it is exempt.
+    /// Returns `None` when the path is rejected.
     fn read_as(path: &str) -> Option<(usize, bool)> {
         let policy = policies::document();
         let request = Request::new(Client::Key(b"a"), "GET", path);
@@ -123,9 +124,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_policy_reads_what_is_handed_on_as_it_read_what_came(
+        fn the_policy_reads_the_forwarded_target_as_it_read_the_original(
             segments in prop::collection::vec(prop_oneof![
-                Just(""), Just("."), Just(".."), Just("%2e%2E"), Just("api"), Just("%61pi"), Just("v1"), Just("tools"), Just("execute"),
+                Just(""), Just("."), Just(".."), Just("%2e%2E"), Just("api"), Just("%61pi"),
+                Just("v1"), Just("tools"), Just("execute"),
                 Just("blueprints"), Just("health"), Just("a%2fb"), Just("%2e"),
             ], 0..9),
         ) {

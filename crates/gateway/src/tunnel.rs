@@ -1,4 +1,4 @@
-//! What follows an upgrade: bytes both ways, which nobody here reads.
+//! Upgraded connections: bytes in both directions, which the gateway does not interpret.
 
 use std::{
     io::{self, IoSlice},
@@ -22,10 +22,10 @@ use tokio::{
 
 use crate::upstream::InFlight;
 
-/// All that is open.
+/// All open tunnels.
 #[derive(Debug)]
 pub(crate) struct Tunnels {
-    /// Told when they shall end; each one that is open has a receiver.
+    /// Becomes true when the tunnels have to end. Each open tunnel has a receiver.
     ending: watch::Sender<bool>,
     recorder: SystemRecorder,
 }
@@ -35,8 +35,8 @@ impl Tunnels {
         Self { ending: watch::Sender::new(false), recorder: recorder.clone() }
     }
 
-    /// Carries bytes between `client` and `upstream` until both have said all, either is gone, or
-    /// nothing moves for `idle_timeout`.
+    /// Copies bytes between `client` and `upstream` until both are finished, one of them
+    /// disconnects, or nothing moves for `idle_timeout`.
     pub(crate) fn open(
         &self,
         client: OnUpgrade,
@@ -48,17 +48,19 @@ impl Tunnels {
         let counted = self.recorder.connection_opened(ConnectionKind::WebSocket);
         tokio::spawn(async move {
             tokio::select! {
-                ended = copy_until_idle(client, upstream, idle_timeout) => if let Err(error) = ended {
-                    tracing::debug!(error = &*error, "what followed an upgrade broke off");
-                },
+                copied = copy_until_idle(client, upstream, idle_timeout) => {
+                    if let Err(error) = copied {
+                        tracing::debug!(error = &*error, "an upgraded connection ended early");
+                    }
+                }
                 _ = ending.wait_for(|ending| *ending) => {}
             }
             drop((in_flight, counted));
         });
     }
 
-    /// WaitsFor until all have ended, for `grace` at most; then ends the others, and says how many
-    /// those were.
+    /// Waits until all tunnels have ended, for at most `grace`. Then ends the remaining ones and
+    /// returns how many they were.
     pub(crate) async fn finish(&self, grace: Duration) -> usize {
         let _ = tokio::time::timeout(grace, self.ending.closed()).await;
         let left = self.ending.receiver_count();
@@ -76,7 +78,7 @@ async fn copy_until_idle(
     let moved = Arc::new(LastActivity { started: Instant::now(), last_ms: AtomicU64::new(0) });
     let mut client = ObservedStream { stream: TokioIo::new(client), moved: Arc::clone(&moved) };
     let mut upstream = ObservedStream { stream: TokioIo::new(upstream), moved: Arc::clone(&moved) };
-    let mut quiet = pin!(async {
+    let mut idle = pin!(async {
         loop {
             let until = moved.last() + idle_timeout;
             if until <= Instant::now() {
@@ -86,12 +88,14 @@ async fn copy_until_idle(
         }
     });
     tokio::select! {
-        copied = copy_bidirectional(&mut client, &mut upstream) => copied.map(|_| ()).map_err(Into::into),
-        () = &mut quiet => Err(format!("nothing moved for {idle_timeout:?}").into()),
+        copied = copy_bidirectional(&mut client, &mut upstream) => {
+            copied.map(|_| ()).map_err(Into::into)
+        }
+        () = &mut idle => Err(format!("nothing moved for {idle_timeout:?}").into()),
     }
 }
 
-/// When something moved last.
+/// When data moved last.
 #[derive(Debug)]
 struct LastActivity {
     started: Instant,
@@ -109,7 +113,7 @@ impl LastActivity {
     }
 }
 
-/// A stream that notes when something moves.
+/// A stream that notes when data moves.
 #[derive(Debug)]
 struct ObservedStream<S> {
     stream: S,

@@ -1,4 +1,4 @@
-//! One upstream: its connections, and whether it is well.
+//! One upstream: its connections and its health.
 
 use std::{
     collections::VecDeque,
@@ -20,12 +20,12 @@ use crate::{
 };
 use sluice_config::gateway::UpstreamUrl;
 
-/// How many idle connections are kept. More were hardly in use at once, and each costs the upstream
-/// memory too.
+/// The most idle connections that are kept. More would hardly be used at once, and each costs the
+/// upstream memory.
 const MAX_IDLE: usize = 512;
 
-/// How many requests share a connection in HTTP/2: as many as every server should let (RFC 9113,
-/// section 6.5.2). More would wait for each other in silence.
+/// The most requests on one HTTP/2 connection: as many as every server should allow (RFC 9113,
+/// section 6.5.2). More would wait for each other without a sign.
 const MAX_STREAMS: usize = 100;
 
 /// One upstream.
@@ -33,20 +33,21 @@ const MAX_STREAMS: usize = 100;
 pub(crate) struct Upstream {
     url: UpstreamUrl,
     connector: Connector,
-    /// How long a connection in HTTP/1.1 waits for a request before it is forgotten.
+    /// How long an idle HTTP/1.1 connection is kept.
     keep_alive: Duration,
-    /// Connections in HTTP/1.1 that wait for a request; the one used last is at the back.
+    /// Idle HTTP/1.1 connections; the one that was used last is at the back.
     idle: Mutex<VecDeque<Idle>>,
-    /// Connections in HTTP/2.
+    /// HTTP/2 connections.
     shared: Mutex<Vec<Shared>>,
-    /// Held while connecting where one connection may do for many requests, so that a burst does
-    /// not make one for each.
+    /// Held while connecting if one connection may serve many requests, so that a burst does not
+    /// open one connection for each.
     connecting: tokio::sync::Mutex<()>,
-    /// Whether TLS has agreed on HTTP/1.1: then nobody has to wait for another's connection.
+    /// Whether TLS negotiated HTTP/1.1. Then each request opens a connection of its own without
+    /// waiting.
     speaks_http1: AtomicBool,
     in_flight: AtomicUsize,
     started: Instant,
-    /// Until when it is only asked if no other is left, in milliseconds since the start.
+    /// Until when the upstream is used only if there is no other, in milliseconds since the start.
     away_until_ms: AtomicU64,
     condition: AtomicU8,
     recorder: BoundUpstream,
@@ -64,22 +65,22 @@ struct Shared {
     in_use: Arc<AtomicUsize>,
 }
 
-/// A connection, for one request.
+/// A connection for one request.
 #[derive(Debug)]
 pub(crate) enum Sender {
     Http1(Http1),
     Http2(http2::SendRequest<RequestBody>, InUse),
 }
 
-/// Counts a request for as long as it lives.
+/// Counts one request until it is dropped.
 #[derive(Debug)]
 pub(crate) struct InUse(Arc<AtomicUsize>);
 
-/// A request that an upstream is busy with.
+/// A request that the upstream is processing.
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Upstream>);
 
-/// What active checks say.
+/// The result of the active health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     Healthy = 0,
@@ -111,56 +112,56 @@ impl Upstream {
         }
     }
 
-    /// Where it is.
+    /// Returns the upstream's address.
     pub(crate) const fn url(&self) -> &UpstreamUrl {
         &self.url
     }
 
-    /// Records what it does.
+    /// Returns the recorder of the upstream's metrics.
     pub(crate) const fn recorder(&self) -> &BoundUpstream {
         &self.recorder
     }
 
-    /// How many requests it is busy with.
+    /// Returns how many requests the upstream is processing.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Counts a request that it is now busy with.
+    /// Counts a new request.
     pub(crate) fn start_request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
-    /// Whether active checks say that it is well.
+    /// Returns whether the upstream passes its active health checks.
     pub(crate) fn is_healthy(&self) -> bool {
         self.condition.load(Ordering::Relaxed) == Health::Healthy as u8
     }
 
-    /// Notes what active checks say; whether that is news.
+    /// Sets the result of the active health checks. Returns whether it changed.
     pub(crate) fn set_health(&self, condition: Health) -> bool {
         self.recorder.set_healthy(condition == Health::Healthy);
         self.condition.swap(condition as u8, Ordering::Relaxed) != condition as u8
     }
 
-    /// For how long it is still to be left alone, since it could not be connected to.
+    /// Returns for how long the upstream is still avoided because it could not be reached.
     pub(crate) fn avoided_for(&self) -> Duration {
         let until = Duration::from_millis(self.away_until_ms.load(Ordering::Relaxed));
         until.saturating_sub(self.started.elapsed())
     }
 
-    /// Leaves it alone for as long as there are others.
+    /// Avoids the upstream for `time` if there are others.
     pub(crate) fn avoid_for(&self, time: Duration) {
         let until = u64::try_from((self.started.elapsed() + time).as_millis()).unwrap_or(u64::MAX);
         self.away_until_ms.store(until, Ordering::Relaxed);
     }
 
-    /// It can be connected to again.
+    /// Stops avoiding the upstream, since it can be reached again.
     pub(crate) fn stop_avoiding(&self) {
         self.away_until_ms.store(0, Ordering::Relaxed);
     }
 
-    /// A connection that was used before, if any is free.
+    /// Returns a connection that was used before, if one is free.
     pub(crate) fn free_connection(&self) -> Option<Sender> {
         if let Some(connection) = self.idle_connection() {
             return Some(Sender::Http1(connection));
@@ -168,7 +169,7 @@ impl Upstream {
         if self.speaks_http1.load(Ordering::Relaxed) { None } else { self.shared_connection() }
     }
 
-    /// A new connection, or one that somebody else has just made.
+    /// Opens a connection, or returns one that another request has just opened.
     pub(crate) async fn new_connection(&self) -> Result<Sender, ConnectError> {
         if self.speaks_http1.load(Ordering::Relaxed) {
             return self.connector.connect(&self.url).await.map(|connected| self.keep(connected));
@@ -183,12 +184,12 @@ impl Upstream {
         self.connector.connect(&self.url).await.map(|connected| self.keep(connected))
     }
 
-    /// Whether it can be asked for an upgrade.
+    /// Returns whether connections can be upgraded.
     pub(crate) fn can_upgrade(&self) -> bool {
         self.connector.can_upgrade()
     }
 
-    /// A connection for a request that asks for an upgrade, and will hardly be given back.
+    /// Opens a connection for a request with an upgrade. It is rarely used again.
     pub(crate) async fn upgradable_connection(&self) -> Result<Sender, ConnectError> {
         match self.connector.connect_http1(&self.url).await? {
             Connected::Http1(connection) => Ok(Sender::Http1(connection)),
@@ -196,13 +197,14 @@ impl Upstream {
         }
     }
 
-    /// Takes back a connection whose request is done with.
+    /// Takes back a connection whose request is finished.
     pub(crate) fn release(self: &Arc<Self>, mut connection: Http1) {
         if connection.sender.is_ready() {
             return self.push_idle(connection);
         }
         if !connection.sender.is_closed() {
-            // It has read the last of the answer, and not yet noticed that this was all.
+            // The connection has read the end of the response, but does not know yet that it is the
+            // end.
             let upstream = Arc::clone(self);
             tokio::spawn(async move {
                 if connection.sender.ready().await.is_ok() {
@@ -282,7 +284,7 @@ impl Drop for InUse {
 }
 
 impl InFlight {
-    /// Who is busy with it.
+    /// Returns the upstream that processes the request.
     pub(crate) const fn upstream(&self) -> &Arc<Upstream> {
         &self.0
     }

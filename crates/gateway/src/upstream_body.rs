@@ -1,4 +1,4 @@
-//! An upstream's answer on its way to the client.
+//! A response's body on its way to the client.
 
 use std::{
     pin::Pin,
@@ -18,43 +18,43 @@ use crate::{
 };
 use sluice_http::traffic::UnfinishedResponse;
 
-/// The body of an answer: read from the upstream only as fast as the client takes it, frame by
-/// frame, trailers too. Dropping it before its end tells the upstream to stop.
+/// The body of an upstream's response. It is read only as fast as the client reads it, frame by
+/// frame, with trailers. Dropping it before its end tells the upstream to stop.
 #[derive(Debug)]
 pub struct UpstreamBody {
-    /// `None` for an answer that has no body by its nature.
+    /// `None` for a response without a body.
     body: Option<Incoming>,
-    /// What is given back at the end.
-    lease: Option<ConnectionInUse>,
+    /// Reconnection_in_used at the end of the body.
+    connection_in_use: Option<ConnectionInUse>,
     idle: Idle,
     upload: Option<Arc<BodyProgress>>,
     sent_bytes: u64,
-    exchange: Option<UnfinishedResponse>,
+    unfinished: Option<UnfinishedResponse>,
 }
 
-/// What a request holds of an upstream while it is answered.
+/// What a request occupies of an upstream until its response ends.
 #[derive(Debug)]
 pub(crate) struct ConnectionInUse {
     pub(crate) in_flight: InFlight,
     pub(crate) sender: Sender,
 }
 
-/// Why a body ends before its end.
+/// Why a body ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamBodyError {
-    /// The upstream broke off.
-    #[error("the upstream broke off its answer")]
+    /// The upstream aborted the body.
+    #[error("the upstream aborted its response")]
     Aborted(#[from] hyper::Error),
-    /// The upstream is silent.
-    #[error("the upstream sent nothing for {0:?} in the middle of its answer")]
-    Silent(Duration),
+    /// The upstream sent nothing for too long.
+    #[error("the upstream sent nothing for {0:?} in the middle of its response")]
+    TimedOut(Duration),
 }
 
-/// Notices that nothing has come for long.
+/// Detects that nothing arrived for a while.
 #[derive(Debug)]
 struct Idle {
     timeout: Duration,
-    /// Made when something is waited for at first: most answers are there at once.
+    /// Created at the first wait, since most bodies are complete at once.
     sleep: Option<Pin<Box<Sleep>>>,
     moved: bool,
 }
@@ -62,55 +62,55 @@ struct Idle {
 // === impl UpstreamBody ===
 
 impl UpstreamBody {
-    /// The body of an answer that has none by its nature.
+    /// Creates the body of a response that has none.
     pub(crate) const fn none() -> Self {
         Self {
             body: None,
-            lease: None,
+            connection_in_use: None,
             idle: Idle::after(Duration::MAX),
             upload: None,
             sent_bytes: 0,
-            exchange: None,
+            unfinished: None,
         }
     }
 
-    /// The body of an answer to a request whose own body has come as far as `upload` says.
+    /// Creates the body of a response. `upload` is the progress of the request's own body.
     pub(crate) fn new(
         body: Incoming,
-        lease: ConnectionInUse,
+        connection_in_use: ConnectionInUse,
         upload: Option<Arc<BodyProgress>>,
         idle_timeout: Duration,
     ) -> Self {
         let idle = Idle::after(idle_timeout);
-        let mut answer = Self {
+        let mut created = Self {
             body: Some(body),
-            lease: Some(lease),
+            connection_in_use: Some(connection_in_use),
             idle,
             upload,
             sent_bytes: 0,
-            exchange: None,
+            unfinished: None,
         };
-        if answer.is_end_stream() {
-            answer.end();
+        if created.is_end_stream() {
+            created.end();
         }
-        answer
+        created
     }
 
-    /// Records `exchange` when all is over: at the body's end, or when either side breaks off.
-    pub fn record_when_finished(&mut self, exchange: UnfinishedResponse) {
-        self.exchange = Some(exchange);
+    /// Records `unfinished` when the body ends or either side aborts it.
+    pub fn record_when_finished(&mut self, unfinished: UnfinishedResponse) {
+        self.unfinished = Some(unfinished);
     }
 
     fn end(&mut self) {
         let Some(ConnectionInUse { in_flight, sender: Sender::Http1(connection) }) =
-            self.lease.take()
+            self.connection_in_use.take()
         else {
             return;
         };
         if self.upload.as_ref().is_none_or(|upload| upload.is_over()) {
             in_flight.upstream().release(connection);
         } else {
-            // It has said all, and does not want the rest of the request.
+            // The upstream has sent its whole response and does not read the rest of the request.
             connection.cut.abort();
         }
     }
@@ -136,7 +136,7 @@ impl HttpBody for UpstreamBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                this.lease = None;
+                this.connection_in_use = None;
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
@@ -144,9 +144,9 @@ impl HttpBody for UpstreamBody {
                 Poll::Ready(None)
             }
             Poll::Pending => this.idle.poll_too_long(context).map(|()| {
-                // Nothing that would still come is waited for.
-                this.lease = None;
-                Some(Err(UpstreamBodyError::Silent(this.idle.timeout)))
+                // The response is given up, so the connection is closed.
+                this.connection_in_use = None;
+                Some(Err(UpstreamBodyError::TimedOut(this.idle.timeout)))
             }),
         }
     }
@@ -162,8 +162,8 @@ impl HttpBody for UpstreamBody {
 
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            exchange
+        if let Some(unfinished) = self.unfinished.take() {
+            unfinished
                 .finish(self.upload.as_ref().map_or(0, |upload| upload.bytes()), self.sent_bytes);
         }
     }

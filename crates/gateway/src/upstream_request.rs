@@ -1,5 +1,5 @@
-//! The request that an upstream gets: the client's own, without what was between the client and us,
-//! and with what the upstream should know.
+//! The request that the upstream gets: the client's request, without its hop-by-hop fields and with
+//! the forwarding fields.
 
 use std::net::IpAddr;
 
@@ -22,44 +22,44 @@ const TE_ALONE: HeaderValue = HeaderValue::from_static("te");
 const UPGRADE_ALONE: HeaderValue = HeaderValue::from_static("upgrade");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 
-/// A request that is handed on. What depends on the connection that it goes over is put on at last,
-/// and can be put on anew for another.
+/// A request to be forwarded. What depends on the connection is added last, and can be added again
+/// for another connection.
 #[derive(Debug)]
 pub(crate) struct UpstreamRequest {
     request: Request<RequestBody>,
-    kept: RequestRemainder,
+    remainder: RequestRemainder,
 }
 
-/// What stays here of a request that is on its way.
+/// What is kept of a request that was sent, to send it again.
 #[derive(Debug)]
 pub(crate) struct RequestRemainder {
     target: PathAndQuery,
-    /// What the client asked for.
+    /// The host that the client requested.
     host: Option<Authority>,
     host_field: HostField,
     says_te: bool,
-    /// What the client would rather speak, and its end of the connection.
+    /// The protocol that the client wants to upgrade to, and the client's end of the connection.
     pub(crate) upgrade: Option<(HeaderValue, OnUpgrade)>,
 }
 
-/// Who sent the request.
+/// The connection over which a request came.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientConnection {
-    /// Who is connected.
+    /// The address of the peer.
     pub peer: IpAddr,
-    /// Whether that is a trusted proxy.
+    /// Whether the peer is a trusted proxy.
     pub trusted: bool,
 }
 
 impl UpstreamRequest {
-    /// What is handed on of the request with this head.
+    /// Creates the request to forward.
     ///
     /// # Errors
-    /// When it cannot be told for whom it is.
+    /// Returns a problem when the requested host is missing or ambiguous.
     pub(crate) fn new(
         mut head: Parts,
         body: RequestBody,
-        sent: ClientConnection,
+        client: ClientConnection,
         host_field: HostField,
         via: Option<&HeaderValue>,
     ) -> Result<Self, Problem> {
@@ -72,13 +72,13 @@ impl UpstreamRequest {
         hop_by_hop::remove(headers);
         let says_te = hop_by_hop::reduce_te(headers);
         if body.size_hint().exact().is_none() {
-            // Beside chunks a length is a lie, and whoever believes it takes the rest for another
-            // request.
+            // A length beside chunked encoding is wrong, and a server that used it would take the
+            // rest of the body for another request.
             headers.remove(CONTENT_LENGTH);
         }
-        // Whoever waits to be told to go on is told so once the body is asked for.
+        // hyper sends `100 Continue` to the client once the body is read.
         headers.remove(EXPECT);
-        forwarded::write(headers, sent.peer, sent.trusted, host.as_ref());
+        forwarded::write(headers, client.peer, client.trusted, host.as_ref());
         if let Some(name) = via {
             forwarded::via(headers, head.version, name);
         }
@@ -86,57 +86,63 @@ impl UpstreamRequest {
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;
-        Ok(Self { request, kept: RequestRemainder { target, host, host_field, says_te, upgrade } })
+        Ok(Self {
+            request,
+            remainder: RequestRemainder { target, host, host_field, says_te, upgrade },
+        })
     }
 
-    /// Whether the client asks for an upgrade.
+    /// Returns whether the client requests an upgrade.
     pub(crate) const fn wants_upgrade(&self) -> bool {
-        self.kept.upgrade.is_some()
+        self.remainder.upgrade.is_some()
     }
 
-    /// Forgets that the client asks for an upgrade.
+    /// Removes the request for an upgrade.
     pub(crate) fn without_upgrade(mut self) -> Self {
-        self.kept.upgrade = None;
+        self.remainder.upgrade = None;
         self
     }
 
-    /// For a connection in HTTP/1.1 to `upstream`.
+    /// Converts the request for an HTTP/1.1 connection to `upstream`.
     pub(crate) fn over_http1(
         self,
         upstream: &UpstreamUrl,
     ) -> (Request<RequestBody>, RequestRemainder) {
-        let Self { mut request, kept } = self;
-        let host =
-            kept.authority(upstream).as_str().parse().expect("an authority can stand in a field");
+        let Self { mut request, remainder } = self;
+        let host = remainder
+            .authority(upstream)
+            .as_str()
+            .parse()
+            .expect("an authority can stand in a field");
         *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = Uri::from(kept.target.clone());
+        *request.uri_mut() = Uri::from(remainder.target.clone());
         let chunked =
             request.body().size_hint().exact().is_none() && !request.body().is_end_stream();
         let headers = request.headers_mut();
         headers.insert(HOST, host);
-        if let Some((protocol, _)) = &kept.upgrade {
+        if let Some((protocol, _)) = &remainder.upgrade {
             headers.insert(CONNECTION, UPGRADE_ALONE);
             headers.insert(UPGRADE, protocol.clone());
-        } else if kept.says_te {
+        } else if remainder.says_te {
             headers.insert(CONNECTION, TE_ALONE);
         }
         if chunked {
-            // Else a GET is taken to have no body.
+            // Without it, servers assume that a GET has no body.
             headers.insert(TRANSFER_ENCODING, CHUNKED);
         }
-        (request, kept)
+        (request, remainder)
     }
 
-    /// For a connection in HTTP/2 to `upstream`.
+    /// Converts the request for an HTTP/2 connection to `upstream`.
     pub(crate) fn over_http2(
         self,
         upstream: &UpstreamUrl,
     ) -> (Request<RequestBody>, RequestRemainder) {
-        let Self { mut request, kept } = self;
+        let Self { mut request, remainder } = self;
         let uri = Uri::builder()
             .scheme(upstream.scheme().clone())
-            .authority(kept.authority(upstream).clone())
-            .path_and_query(kept.target.clone())
+            .authority(remainder.authority(upstream).clone())
+            .path_and_query(remainder.target.clone())
             .build()
             .expect("a scheme, an authority and a path are a URI");
         *request.version_mut() = Version::HTTP_2;
@@ -145,14 +151,14 @@ impl UpstreamRequest {
         for name in [HOST, CONNECTION, UPGRADE, TRANSFER_ENCODING] {
             headers.remove(name);
         }
-        (request, kept)
+        (request, remainder)
     }
 }
 
 impl RequestRemainder {
-    /// The request once more, which came back without having been sent.
+    /// Restores the request from one that came back unsent.
     pub(crate) const fn with(self, request: Request<RequestBody>) -> UpstreamRequest {
-        UpstreamRequest { request, kept: self }
+        UpstreamRequest { request, remainder: self }
     }
 
     fn authority<'a>(&'a self, upstream: &'a UpstreamUrl) -> &'a Authority {
@@ -163,7 +169,7 @@ impl RequestRemainder {
     }
 }
 
-/// For whom the request is: as its target says, else as `Host` does (RFC 9112, section 3.2).
+/// Returns the requested host: that of the target, or else of `Host` (RFC 9112, section 3.2).
 fn host_of(head: &Parts) -> Result<Option<Authority>, Problem> {
     let refuse = |what| Err(Problem::new(ProblemKind::InvalidRequest, what));
     let mut lines = head.headers.get_all(HOST).iter();
@@ -190,13 +196,12 @@ fn target_of(uri: &Uri) -> Result<PathAndQuery, Problem> {
     let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     match target::of(&target) {
         std::borrow::Cow::Borrowed(_) => Ok(target),
-        std::borrow::Cow::Owned(resolved) => PathAndQuery::try_from(resolved).map_err(|_| {
-            Problem::new(ProblemKind::InvalidRequest, "the path cannot be handed on: send another")
-        }),
+        std::borrow::Cow::Owned(resolved) => PathAndQuery::try_from(resolved)
+            .map_err(|_| Problem::new(ProblemKind::InvalidRequest, "the path cannot be forwarded")),
     }
 }
 
-/// Whether a request by this method may be handed on at all.
+/// Rejects methods that cannot be forwarded.
 pub(crate) fn require_forwardable(method: &Method) -> Result<(), Problem> {
     if method == Method::CONNECT {
         return Err(Problem::new(

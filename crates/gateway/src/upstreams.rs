@@ -1,4 +1,4 @@
-//! Which upstream a request goes to.
+//! The choice of an upstream for a request.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     all: Box<[Arc<Upstream>]>,
-    /// Where the next search begins, so that those who are equally busy take turns.
+    /// Where the next search begins, so that equally busy upstreams take turns.
     next: AtomicUsize,
 }
 
@@ -27,8 +27,8 @@ impl Upstreams {
         self.all.iter()
     }
 
-    /// The least busy of those that are well and not in `tried`; one that could not be connected to
-    /// a moment ago only when no other is left.
+    /// Returns the healthy upstream with the fewest requests in flight that is not in `tried`. An
+    /// upstream that could not be reached lately comes last.
     pub(crate) fn choose(&self, tried: &[Arc<Upstream>]) -> Option<&Arc<Upstream>> {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let in_turn =
@@ -39,9 +39,9 @@ impl Upstreams {
         candidates.min_by_key(|upstream| (upstream.avoided_for(), upstream.in_flight()))
     }
 
-    /// Notes that `upstream` could not be connected to.
+    /// Avoids `upstream` for `avoided_for`, since it could not be reached.
     pub(crate) fn mark_unreachable(&self, upstream: &Upstream, avoided_for: Duration) {
-        // Where there is no other, there is nothing to choose.
+        // A single upstream has no alternative.
         if self.all.len() > 1 {
             upstream.avoid_for(avoided_for);
         }
