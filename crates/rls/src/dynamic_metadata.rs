@@ -1,5 +1,5 @@
-//! What a filter behind the rate limit filter is told: the metadata of the rules that let a request
-//! pass.
+//! Dynamic metadata for the filters behind the rate limit filter: the metadata of the rules that
+//! allowed a request.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,16 @@ use serde_json::Map;
 
 use crate::messages::{Descriptor, RateLimitRequest};
 
-/// A rule's metadata; `None` when it has none.
+/// Converts a rule's metadata; `None` when it has none.
 pub(crate) fn of_rule(metadata: &Map<String, serde_json::Value>) -> Option<Struct> {
     (!metadata.is_empty()).then(|| object(metadata))
 }
 
-/// What is told of `request`, which rules with this metadata let pass; `None` when there are none.
+/// Returns the metadata for a request that rules with this metadata allowed, or `None` when no rule
+/// has any.
 ///
-/// Under `metadata` stands what the rules say, all in one; where two say something else of the
-/// same, the first is right. `domain`, `descriptors` and `hitsAddend` say what was asked.
+/// `metadata` holds the metadata of all rules; the first value for a key wins. `domain`,
+/// `descriptors` and `hitsAddend` repeat the request.
 pub(crate) fn of_answer<'r>(
     request: &RateLimitRequest,
     rules: impl IntoIterator<Item = &'r Struct>,

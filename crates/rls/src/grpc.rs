@@ -8,14 +8,14 @@ use tracing::Instrument;
 
 use crate::{EnvoyRls, messages::RateLimitRequest, unary};
 
-/// Where the one method of the service is.
+/// The path of the service's only method.
 pub const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
-/// What it is called within the service.
+/// The name of the method within the service.
 const METHOD: &str = "ShouldRateLimit";
 
-/// The longest request that is read: several times what a proxy makes of the longest header fields
-/// that it lets through.
+/// The longest request that is accepted: several times what a proxy produces from the longest
+/// header fields that it accepts.
 const MAX_REQUEST_BYTES: usize = 256 << 10;
 
 impl NamedService for EnvoyRls {
@@ -23,7 +23,7 @@ impl NamedService for EnvoyRls {
 }
 
 impl EnvoyRls {
-    /// Answers a call of [`SHOULD_RATE_LIMIT`].
+    /// Responds to a call of [`SHOULD_RATE_LIMIT`].
     pub async fn respond_grpc<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: HttpBody,
@@ -50,8 +50,8 @@ impl EnvoyRls {
     }
 }
 
-/// The status of an answer to a unary call: one that failed has it in its head, which is then all
-/// there is.
+/// Returns the gRPC status of a response. A failed unary call has it in the head, which is then the
+/// whole response.
 fn status<B>(response: &Response<B>) -> i32 {
     Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()).into()
 }

@@ -1,19 +1,18 @@
-//! `POST /json`: the same service for who cannot speak gRPC, in Protobuf's own JSON.
+//! `POST /json`: the same service for clients that do not speak gRPC, in Protobuf's JSON mapping.
 //!
 //! ```json
 //! { "domain": "edge", "descriptors": [ { "entries": [ { "key": "api_key", "value": "alice" } ] } ], "hitsAddend": 1 }
 //! ```
 //!
-//! Names may also be written as in the messages (`hits_addend`), and whole numbers as text. The
-//! answer is 200 or 429:
+//! Members may also be named as in the messages (`hits_addend`), and whole numbers may be strings.
+//! The response has status 200 or 429:
 //!
 //! ```json
 //! { "overallCode": "OK", "statuses": [ { "code": "OK", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" },
 //!   "limitRemaining": 59, "durationUntilReset": "1s" } ] }
 //! ```
 //!
-//! What proves wrong is a problem: 400 for a body that cannot be read, 503 where the store cannot
-//! decide.
+//! Errors are problems: 400 for a body that cannot be read, 503 when the store cannot decide.
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -36,17 +35,17 @@ use crate::{
     },
 };
 
-/// Where it is asked.
+/// The path of the service.
 pub const PATH: &str = "/json";
 
-/// The longest body that is read.
+/// The longest body that is accepted.
 const MAX_BYTES: usize = 256 << 10;
 
 impl EnvoyRls {
-    /// Answers a request to [`PATH`].
+    /// Responds to a request to [`PATH`].
     ///
     /// # Errors
-    /// When it cannot be read or decided.
+    /// Returns a problem when the request cannot be read or decided.
     pub async fn respond_json(&self, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
         if head.method != Method::POST {
             return Err(Problem::method_not_allowed(PATH, "POST"));
@@ -75,20 +74,20 @@ fn respond(answer: &RateLimitResponse) -> Response {
     response
 }
 
-/// A request on the wire.
+/// The body of a request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = RateLimitRequest, description = "`envoy.service.ratelimit.v3.RateLimitRequest`")]
 pub struct RequestBody {
-    /// Which rules: the `domain` of a file.
+    /// The `domain` of a rules file.
     #[serde(default)]
     #[schema(required, min_length = 1)]
     domain: String,
-    /// What the request is limited by; all are decided together.
+    /// The descriptors of the request. All are decided together.
     #[serde(default)]
     #[schema(required, min_items = 1)]
     descriptors: Vec<DescriptorBody>,
-    /// Tokens that each descriptor takes; 0 is 1.
+    /// Tokens that each descriptor takes; 0 means 1.
     #[serde(default, alias = "hits_addend", deserialize_with = "number")]
     #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     hits_addend: u32,
@@ -98,15 +97,15 @@ pub struct RequestBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = RateLimitDescriptor, description = "`envoy.extensions.common.ratelimit.v3.RateLimitDescriptor`")]
 struct DescriptorBody {
-    /// Keys and values, from the outermost of the rules to the innermost.
+    /// Keys and values, from the outermost rule to the innermost.
     #[serde(default)]
     entries: Vec<EntryBody>,
-    /// A limit that counts in place of any rule, with buckets of its own.
+    /// A limit that replaces every rule, with buckets of its own.
     limit: Option<LimitBody>,
-    /// Tokens that this descriptor takes, in place of the request's; 0 looks and takes nothing.
+    /// Tokens that this descriptor takes, in place of the request's; 0 only reads the state.
     #[serde(default, alias = "hits_addend", deserialize_with = "number_if_any")]
     hits_addend: Option<u64>,
-    /// Whether tokens are given back, if the request passes.
+    /// Whether tokens are given back, if the request is allowed.
     #[serde(default, alias = "is_negative_hits")]
     is_negative_hits: bool,
 }
@@ -115,10 +114,10 @@ struct DescriptorBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = RateLimitDescriptorEntry)]
 struct EntryBody {
-    /// What the value is of.
+    /// The key.
     #[serde(default)]
     key: String,
-    /// The value; every one has a bucket of its own.
+    /// The value. Each value has a bucket of its own.
     #[serde(default)]
     value: String,
 }
@@ -127,7 +126,7 @@ struct EntryBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = RateLimitOverride)]
 struct LimitBody {
-    /// RefillRate and burst at once; 0 lets nothing pass.
+    /// The tokens per unit, which is also the burst; 0 denies everything.
     #[serde(default, alias = "requests_per_unit", deserialize_with = "number")]
     #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     requests_per_unit: u32,
@@ -137,7 +136,7 @@ struct LimitBody {
     unit: UnitBody,
 }
 
-/// A unit by its name or its number.
+/// A unit, by name or by number.
 #[derive(Debug, Default, Deserialize)]
 #[serde(untagged, expecting = "a unit of time, as in \"MINUTE\"")]
 enum UnitBody {
@@ -155,8 +154,8 @@ fn unit_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::E
         .ok_or_else(|| de::Error::custom(format_args!("`{name}` is no unit of time")))
 }
 
-/// A whole number, or one in quotes, as Protobuf's JSON writes those of 64 bits. In that JSON `2.0`
-/// and `2e0` are whole numbers too.
+/// A whole number, as a number or as a string: Protobuf's JSON mapping writes 64-bit numbers as
+/// strings. It also accepts `2.0` and `2e0` as whole numbers.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a whole number")]
 enum NumberBody {
@@ -241,20 +240,20 @@ impl From<UnitBody> for i32 {
     }
 }
 
-/// A response on the wire. What is zero is left out, as Protobuf's JSON does.
+/// The body of a response. Members that are zero are left out, as in Protobuf's JSON mapping.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RateLimitResponse, description = "`envoy.service.ratelimit.v3.RateLimitResponse`. What is zero or empty is left out.")]
 pub struct ResponseBody {
-    /// Whether the request passes.
+    /// Whether the request is allowed.
     #[schema(schema_with = code)]
     overall_code: &'static str,
-    /// What was said to each descriptor, in the same order.
+    /// The status of each descriptor, in the order of the request.
     statuses: Vec<StatusBody>,
-    /// The header fields of this answer once more.
+    /// The header fields of this response, repeated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     response_headers_to_add: Vec<HeaderBody>,
-    /// The `metadata` of the rules that let the request pass.
+    /// The `metadata` of the rules that allowed the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Object)]
     dynamic_metadata: Option<Value>,
@@ -264,18 +263,18 @@ pub struct ResponseBody {
 #[serde(rename_all = "camelCase")]
 #[schema(as = RateLimitDescriptorStatus)]
 struct StatusBody {
-    /// Whether this descriptor lets the request pass.
+    /// Whether this descriptor allows the request.
     #[schema(schema_with = code)]
     code: &'static str,
-    /// The limit that was asked; left out where none is.
+    /// The limit that applied; left out if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     current_limit: Option<CurrentLimitBody>,
-    /// Tokens left.
+    /// Remaining tokens.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     limit_remaining: u32,
-    /// How long until the bucket is full again: `1.500s`.
+    /// The time until the bucket is full again: `1.500s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = String, pattern = r"^[0-9]+(\.[0-9]{3,9})?s$")]
     duration_until_reset: Option<DurationBody>,
@@ -285,14 +284,14 @@ struct StatusBody {
 #[serde(rename_all = "camelCase")]
 #[schema(as = RateLimitCurrentLimit)]
 struct CurrentLimitBody {
-    /// RefillRate and burst at once.
+    /// The tokens per unit, which is also the burst.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     requests_per_unit: u32,
     /// The unit of time.
     #[schema(schema_with = unit)]
     unit: &'static str,
-    /// The name of the rule, where it has one.
+    /// The name of the rule, if it has one.
     #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
 }
@@ -316,7 +315,7 @@ fn unit() -> Object {
     one_of(UNITS.into_iter().map(|(_, name)| name))
 }
 
-/// Of a limit that a request brings: one without a unit is none.
+/// The schema of a limit's unit. `UNKNOWN` is not accepted.
 fn known_unit() -> Object {
     one_of(
         UNITS
@@ -326,14 +325,14 @@ fn known_unit() -> Object {
     )
 }
 
-/// Seconds with a decimal fraction, and an `s` behind them.
+/// A duration: seconds with a decimal fraction and an `s`.
 #[derive(Debug)]
 struct DurationBody(prost_types::Duration);
 
 impl Serialize for DurationBody {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let prost_types::Duration { seconds, nanos } = self.0;
-        // As many digits as it needs, in groups of three.
+        // As many digits as necessary, in groups of three.
         match nanos {
             0 => serializer.collect_str(&format_args!("{seconds}s")),
             nanos if nanos % 1_000_000 == 0 => {

@@ -1,23 +1,23 @@
-//! Envoy's rate limit service, version 3: one call for each request, with every descriptor that its
-//! route makes of it.
+//! Envoy's rate limit service, version 3: one call for each request, with all descriptors that the
+//! route produces for it.
 //!
-//! All descriptors of a call are decided together: a request that one of them denies takes nothing
-//! from the others. Each descriptor that leads to a rule takes from a bucket of its own, which all
-//! of its keys and values name; `requests_per_unit` is the bucket's rate and its burst.
+//! All descriptors of a call are decided together: when one of them denies the request, the others
+//! lose no tokens. Each descriptor that matches a rule takes from a bucket of its own, identified
+//! by all of its keys and values. `requests_per_unit` is the bucket's refill rate and its burst.
 //!
-//! | of a call | |
+//! | field of a call | meaning |
 //! |---|---|
-//! | `hits_addend` | tokens that each descriptor takes; 0, which is also what is sent when it is left out, is 1 |
-//! | `hits_addend` of a descriptor | the same for it alone; here 0 looks and takes nothing |
-//! | `is_negative_hits` | gives tokens back, up to the burst, if the request passes |
-//! | `limit` of a descriptor | counts in place of any rule, with buckets of its own; the domain must be one of the files |
+//! | `hits_addend` | tokens that each descriptor takes; 0, which is also the default, means 1 |
+//! | `hits_addend` of a descriptor | the same for this descriptor; here 0 takes nothing and only reads the state |
+//! | `is_negative_hits` | gives tokens back, up to the burst, if the request is allowed |
+//! | `limit` of a descriptor | replaces every rule, with buckets of its own; the domain has to be one of the files |
 //!
-//! A descriptor that leads to no rule is OK and has no `current_limit`; `unlimited` is OK with the
-//! largest `limit_remaining`. When the store cannot decide and the limits leave the answer to the
-//! caller, the call is UNAVAILABLE, so that Envoy's `failure_mode_deny` decides.
+//! A descriptor that matches no rule is OK and has no `current_limit`. An `unlimited` rule is OK
+//! with the largest `limit_remaining`. When the store cannot decide and the limits leave the
+//! decision to the caller, the call fails with UNAVAILABLE, so that Envoy's `failure_mode_deny`
+//! decides.
 //!
-//! The rules are those of [`sluice_config::rls`]. `POST /json` asks the same service
-//! in JSON.
+//! The rules are those of [`sluice_config::rls`]. `POST /json` offers the same service as JSON.
 
 mod dynamic_metadata;
 mod error;

@@ -1,9 +1,8 @@
-//! The protocol's messages, as far as they are spoken here: `envoy.service.ratelimit.v3` and what
-//! it is made of.
+//! The protocol's messages, as far as they are used: `envoy.service.ratelimit.v3` and its parts.
 //!
-//! Written by hand, and compared with Envoy's own in tests.
-//! `docs/decisions/0008-rls-messages.md` says why: texts are bytes here,
-//! since a header field that is no UTF-8 must not get a request past its limits.
+//! They are written by hand, and tests compare them with Envoy's own.
+//! `docs/decisions/0008-rls-messages.md` explains why: strings are bytes here, since a header field
+//! that is not UTF-8 must not bypass the limits.
 
 use bytes::Bytes;
 use prost::{Enumeration, Message};
@@ -128,10 +127,10 @@ pub(crate) enum Unit {
     Week = 7,
 }
 
-/// The codes' numbers and names in Protobuf.
+/// The numbers and names of the codes in Protobuf.
 pub(crate) const CODES: [(i32, &str); 3] = [(0, "UNKNOWN"), (1, "OK"), (2, "OVER_LIMIT")];
 
-/// The units' numbers and names in Protobuf.
+/// The numbers and names of the units in Protobuf.
 pub(crate) const UNITS: [(i32, &str); 8] = [
     (0, "UNKNOWN"),
     (1, "SECOND"),
@@ -144,19 +143,19 @@ pub(crate) const UNITS: [(i32, &str); 8] = [
 ];
 
 impl Code {
-    /// Its name in Protobuf.
+    /// Returns the name in Protobuf.
     pub(crate) fn name(self) -> &'static str {
         name_in(&CODES, self.into())
     }
 }
 
 impl Unit {
-    /// Its name in Protobuf.
+    /// Returns the name in Protobuf.
     pub(crate) fn name(self) -> &'static str {
         name_in(&UNITS, self.into())
     }
 
-    /// The unit of this name.
+    /// Returns the unit with this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         UNITS
             .iter()

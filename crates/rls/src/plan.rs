@@ -1,4 +1,4 @@
-//! A request as a check: what each of its descriptors asks of which bucket.
+//! The plan of a call: which bucket each descriptor takes from or gives back to.
 
 use std::borrow::Cow;
 
@@ -10,75 +10,76 @@ use smallvec::SmallVec;
 use crate::{
     error::RlsError,
     messages::{CurrentLimit, Descriptor, RateLimitRequest, Unit},
-    rules::{Domain, Found, Passes, Rule, Rules, Tokens},
+    rules::{Domain, Effect, Rule, RuleMatch, Rules, Tokens},
 };
 
-/// What a request asks, a slot for each of its descriptors.
+/// The plan of a call, with a slot for each of its descriptors.
 #[derive(Debug)]
-pub(crate) struct Question<'r> {
+pub(crate) struct CheckPlan<'r> {
     pub(crate) slots: SmallVec<[Slot<'r>; 2]>,
-    /// What is to be taken, all or nothing; or only looked at, if the request asks for no more or
-    /// nothing can pass.
+    /// The tokens to take, all or nothing. It only reads the state if the call takes no tokens or
+    /// is blocked.
     pub(crate) take: Check,
-    /// For each part of [`take`](Self::take), what counts its decisions.
+    /// For each part of [`take`](Self::take), the counter of its decisions.
     pub(crate) counters: SmallVec<[Cow<'r, BoundDecisions>; 2]>,
-    /// What is to be given back, if the request passes.
+    /// The tokens to give back if the request is allowed.
     pub(crate) give_back: Check,
-    /// Whether a rule lets nothing pass, whatever the others say.
-    pub(crate) is_barred: bool,
+    /// Whether a rule blocks the request, whatever the other rules decide.
+    pub(crate) is_blocked: bool,
 }
 
-/// What one descriptor asks.
+/// The plan for one descriptor.
 #[derive(Debug)]
 pub(crate) enum Slot<'r> {
-    /// Nothing that is limited.
-    Free {
+    /// The descriptor is not limited.
+    Unlimited {
         /// Whether a rule says so.
         by_rule: bool,
     },
-    /// Something that nothing passes.
-    Barred {
-        limit: Limited<'r>,
-        /// Whether anything is asked for, so that this denies.
+    /// The rule blocks every request.
+    Blocked {
+        limit: LimitInfo<'r>,
+        /// Whether the descriptor takes tokens, so that the rule denies.
         denies: bool,
     },
-    /// Tokens.
+    /// The descriptor takes tokens or gives them back.
     Tokens {
-        limit: Limited<'r>,
-        /// The part of the check: of what is given back if `gives_back`, else of what is taken.
+        limit: LimitInfo<'r>,
+        /// The index of the part: in `give_back` if `gives_back`, else in `take`.
         part: usize,
         gives_back: bool,
     },
 }
 
-/// What is remembered of a limit while the check is decided.
+/// What the response needs to know about a limit.
 #[derive(Debug)]
-pub(crate) struct Limited<'r> {
+pub(crate) struct LimitInfo<'r> {
     pub(crate) current: Cow<'r, CurrentLimit>,
     pub(crate) counter: Cow<'r, BoundDecisions>,
-    /// Whether it never denies.
+    /// Whether the rule is in shadow mode and never denies.
     pub(crate) is_shadow: bool,
-    /// Whether it denies only if every other such limit does.
+    /// Whether the rule is in quota mode and denies only together with all other quota rules.
     pub(crate) is_quota: bool,
     pub(crate) metadata: Option<&'r Struct>,
 }
 
-/// What a descriptor leads to.
-enum Led<'r> {
-    Nowhere,
-    Rule(Found<'r>),
-    /// A limit that the request brings.
-    Brought {
-        passes: Passes,
+/// What a descriptor matches.
+enum Match<'r> {
+    Nothing,
+    Rule(RuleMatch<'r>),
+    /// A limit in the request itself.
+    Override {
+        effect: Effect,
         current: CurrentLimit,
     },
 }
 
-impl<'r> Question<'r> {
-    /// What `request` asks by `rules`.
+impl<'r> CheckPlan<'r> {
+    /// Creates the plan of `request` by `rules`.
     ///
     /// # Errors
-    /// When it asks for nothing, or brings a limit that is none.
+    /// Returns an error when the request has no domain or no descriptors, or when its limit has an
+    /// unknown unit.
     pub(crate) fn new(request: &RateLimitRequest, rules: &'r Rules) -> Result<Self, RlsError> {
         let RateLimitRequest { domain, descriptors, hits_addend } = request;
         if domain.is_empty() {
@@ -92,24 +93,24 @@ impl<'r> Question<'r> {
         let Some(domain) = rules.domain(domain) else {
             return Ok(Self::of_nothing(descriptors.len()));
         };
-        let mut led = descriptors
+        let mut matches = descriptors
             .iter()
             .enumerate()
-            .map(|(place, descriptor)| lead(rules, domain, place, descriptor))
-            .collect::<Result<SmallVec<[Led<'r>; 2]>, RlsError>>()?;
-        drop_replaced(&mut led);
-        Ok(Self::of(rules, domain, descriptors, (*hits_addend).max(1), led))
+            .map(|(place, descriptor)| match_descriptor(rules, domain, place, descriptor))
+            .collect::<Result<SmallVec<[Match<'r>; 2]>, RlsError>>()?;
+        drop_replaced_rules(&mut matches);
+        Ok(Self::of(rules, domain, descriptors, (*hits_addend).max(1), matches))
     }
 
     fn of_nothing(descriptors: usize) -> Self {
-        let slots = (0..descriptors).map(|_| Slot::Free { by_rule: false }).collect();
+        let slots = (0..descriptors).map(|_| Slot::Unlimited { by_rule: false }).collect();
         let nothing = || Check::new(Action::Peek);
         Self {
             slots,
             take: nothing(),
             counters: SmallVec::new(),
             give_back: nothing(),
-            is_barred: false,
+            is_blocked: false,
         }
     }
 
@@ -117,66 +118,68 @@ impl<'r> Question<'r> {
         rules: &'r Rules,
         domain: &'r Domain,
         descriptors: &[Descriptor],
-        usual_hits: u32,
-        led: SmallVec<[Led<'r>; 2]>,
+        default_hits: u32,
+        matches: SmallVec<[Match<'r>; 2]>,
     ) -> Self {
         let asked = |descriptor: &Descriptor| {
             let hits =
-                descriptor.hits_addend.map_or_else(|| u64::from(usual_hits), |hits| hits.value);
+                descriptor.hits_addend.map_or_else(|| u64::from(default_hits), |hits| hits.value);
             Cost::new(hits).unwrap_or(Cost::MAX)
         };
         let takes = |descriptor: &Descriptor| {
             !descriptor.is_negative_hits && asked(descriptor) > Cost::NONE
         };
-        // Of rules that only deny together, one alone is like any other.
-        let quotas =
-            led.iter().filter(|led| matches!(led, Led::Rule(found) if found.is_quota())).count();
-        let is_barred = led
+        // A single rule in quota mode denies like any other rule.
+        let quotas = matches
+            .iter()
+            .filter(|matches| matches!(matches, Match::Rule(matched) if matched.is_quota()))
+            .count();
+        let is_blocked = matches
             .iter()
             .zip(descriptors)
-            .any(|(led, descriptor)| led.bars(quotas) && takes(descriptor));
+            .any(|(matches, descriptor)| matches.blocks(quotas) && takes(descriptor));
         let action =
-            if !is_barred && descriptors.iter().any(takes) { Action::Take } else { Action::Peek };
+            if !is_blocked && descriptors.iter().any(takes) { Action::Take } else { Action::Peek };
 
-        let mut question = Self {
+        let mut plan = Self {
             slots: SmallVec::with_capacity(descriptors.len()),
             take: Check::new(action),
             counters: SmallVec::new(),
             give_back: Check::new(Action::GiveBack),
-            is_barred,
+            is_blocked,
         };
-        for (led, descriptor) in led.into_iter().zip(descriptors) {
-            let (passes, limit, found) = match &led {
-                Led::Nowhere => {
-                    question.slots.push(Slot::Free { by_rule: false });
+        for (matches, descriptor) in matches.into_iter().zip(descriptors) {
+            let (effect, limit, matched) = match &matches {
+                Match::Nothing => {
+                    plan.slots.push(Slot::Unlimited { by_rule: false });
                     continue;
                 }
-                Led::Rule(found) => (
-                    &found.rule.passes,
-                    Limited::of_rule(rules, domain, descriptor, found, quotas),
-                    Some(found),
+                Match::Rule(matched) => (
+                    &matched.rule.effect,
+                    LimitInfo::of_rule(rules, domain, descriptor, matched, quotas),
+                    Some(matched),
                 ),
-                Led::Brought { passes, current } => {
-                    (passes, Limited::brought(domain, current), None)
+                Match::Override { effect, current } => {
+                    (effect, LimitInfo::override_limit(domain, current), None)
                 }
             };
-            let slot = match passes {
-                Passes::Everything => Slot::Free { by_rule: true },
-                Passes::Nothing => Slot::Barred { limit, denies: takes(descriptor) },
-                Passes::Tokens(Tokens { limit: enforced, advice }) => {
-                    let tokens = if limit.is_quota { advice } else { enforced };
-                    let tag = rules.tag(domain, &descriptor.entries, found);
+            let slot = match effect {
+                Effect::AllowAll => Slot::Unlimited { by_rule: true },
+                Effect::DenyAll => Slot::Blocked { limit, denies: takes(descriptor) },
+                Effect::Limit(Tokens { limit: enforced, shadow }) => {
+                    let tokens = if limit.is_quota { shadow } else { enforced };
+                    let tag = rules.tag(domain, &descriptor.entries, matched);
                     let part = Part::new(tokens.clone(), tag, asked(descriptor));
-                    question.ask(part, limit, descriptor.is_negative_hits)
+                    plan.ask(part, limit, descriptor.is_negative_hits)
                 }
             };
-            question.slots.push(slot);
+            plan.slots.push(slot);
         }
-        question
+        plan
     }
 
-    /// Adds a part to the check, where costs in one bucket add up.
-    fn ask(&mut self, part: Part, limit: Limited<'r>, gives_back: bool) -> Slot<'r> {
+    /// Adds a part to the check. Costs in the same bucket add up.
+    fn ask(&mut self, part: Part, limit: LimitInfo<'r>, gives_back: bool) -> Slot<'r> {
         let check = if gives_back { &mut self.give_back } else { &mut self.take };
         let bucket = part.bucket();
         let known = check.parts().iter().position(|known| known.bucket() == bucket);
@@ -189,47 +192,47 @@ impl<'r> Question<'r> {
     }
 }
 
-impl Led<'_> {
-    /// Whether nothing passes here, and that alone denies.
-    fn bars(&self, quotas: usize) -> bool {
+impl Match<'_> {
+    /// Returns whether this match alone blocks the request.
+    fn blocks(&self, quotas: usize) -> bool {
         match self {
-            Self::Nowhere => false,
-            Self::Rule(Found { rule, .. }) => {
-                matches!(rule.passes, Passes::Nothing)
+            Self::Nothing => false,
+            Self::Rule(RuleMatch { rule, .. }) => {
+                matches!(rule.effect, Effect::DenyAll)
                     && !rule.is_shadow
                     && !(rule.is_quota && quotas > 1)
             }
-            Self::Brought { passes, .. } => matches!(passes, Passes::Nothing),
+            Self::Override { effect, .. } => matches!(effect, Effect::DenyAll),
         }
     }
 }
 
-impl Found<'_> {
-    /// Whether this counts among the rules that only deny together.
+impl RuleMatch<'_> {
+    /// Returns whether the rule counts among those in quota mode.
     fn is_quota(&self) -> bool {
-        self.rule.is_quota && !matches!(self.rule.passes, Passes::Everything)
+        self.rule.is_quota && !matches!(self.rule.effect, Effect::AllowAll)
     }
 }
 
-impl<'r> Limited<'r> {
+impl<'r> LimitInfo<'r> {
     fn of_rule(
         rules: &'r Rules,
         domain: &'r Domain,
         descriptor: &Descriptor,
-        found: &Found<'r>,
+        matched: &RuleMatch<'r>,
         quotas: usize,
     ) -> Self {
-        let rule: &'r Rule = found.rule;
+        let rule: &'r Rule = matched.rule;
         Self {
             current: Cow::Borrowed(&rule.current),
-            counter: rules.counter(domain, &descriptor.entries, found),
+            counter: rules.counter(domain, &descriptor.entries, matched),
             is_shadow: rule.is_shadow,
-            is_quota: found.is_quota() && quotas > 1,
+            is_quota: matched.is_quota() && quotas > 1,
             metadata: rule.metadata.as_ref(),
         }
     }
 
-    fn brought(domain: &'r Domain, current: &CurrentLimit) -> Self {
+    fn override_limit(domain: &'r Domain, current: &CurrentLimit) -> Self {
         Self {
             current: Cow::Owned(current.clone()),
             counter: Cow::Borrowed(domain.overrides_counter()),
@@ -240,15 +243,15 @@ impl<'r> Limited<'r> {
     }
 }
 
-/// Where the descriptor in this `place` leads.
-fn lead<'r>(
+/// Matches the descriptor at index `place`.
+fn match_descriptor<'r>(
     rules: &'r Rules,
     domain: &'r Domain,
     place: usize,
     descriptor: &Descriptor,
-) -> Result<Led<'r>, RlsError> {
+) -> Result<Match<'r>, RlsError> {
     let Some(limit) = descriptor.limit else {
-        return Ok(domain.find(&descriptor.entries).map_or(Led::Nowhere, Led::Rule));
+        return Ok(domain.find(&descriptor.entries).map_or(Match::Nothing, Match::Rule));
     };
     let Some(unit) = Unit::try_from(limit.unit).ok().and_then(Unit::known) else {
         let unit = limit.unit;
@@ -256,27 +259,26 @@ fn lead<'r>(
             "descriptors[{place}].limit.unit: {unit} is no unit of time: send one from 1 (second) to 7 (week)"
         )));
     };
-    let (passes, current) = rules.brought(domain, limit.requests_per_unit, unit);
-    Ok(Led::Brought { passes, current })
+    let (effect, current) = rules.override_limit(domain, limit.requests_per_unit, unit);
+    Ok(Match::Override { effect, current })
 }
 
-/// Rules that another rule of the request replaces do not count; those without limits stay what
-/// they are.
-fn drop_replaced(led: &mut [Led<'_>]) {
-    let rules = led
-        .iter()
-        .filter_map(|led| if let Led::Rule(found) = led { Some(found.rule) } else { None });
+/// Drops the rules that another matched rule replaces. Rules without a limit are kept.
+fn drop_replaced_rules(matches: &mut [Match<'_>]) {
+    let rules = matches.iter().filter_map(|matches| {
+        if let Match::Rule(matched) = matches { Some(matched.rule) } else { None }
+    });
     let replaced: SmallVec<[&str; 2]> =
         rules.flat_map(|rule| rule.replaces.iter().map(|name| &**name)).collect();
     if replaced.is_empty() {
         return;
     }
-    for led in led {
-        if let Led::Rule(Found { rule, .. }) = led
-            && !matches!(rule.passes, Passes::Everything)
+    for matches in matches {
+        if let Match::Rule(RuleMatch { rule, .. }) = matches
+            && !matches!(rule.effect, Effect::AllowAll)
             && replaced.contains(&&*rule.name)
         {
-            *led = Led::Nowhere;
+            *matches = Match::Nothing;
         }
     }
 }

@@ -3,8 +3,8 @@
 //! | service | |
 //! |---|---|
 //! | `envoy.service.ratelimit.v3.RateLimitService` | [`EnvoyRls`] |
-//! | `grpc.health.v1.Health` | `SERVING` from the start until the process is told to stop: under the empty name, the service's own, and `ratelimit` |
-//! | `grpc.reflection.v1`, and `v1alpha` | what a tool needs to call the others without their files |
+//! | `grpc.health.v1.Health` | `SERVING` until the process begins to stop, under the empty name, the service's own name, and `ratelimit` |
+//! | `grpc.reflection.v1`, and `v1alpha` | describes the other services to tools such as grpcurl |
 
 use std::{convert::Infallible, net::IpAddr, time::Duration};
 
@@ -28,15 +28,15 @@ use sluice_http::Handler;
 
 use crate::{EnvoyRls, grpc::SHOULD_RATE_LIMIT, reflection};
 
-/// What envoyproxy/ratelimit calls itself towards those who ask for its health.
+/// The name under which envoyproxy/ratelimit reports its health.
 const OTHER_NAME: &str = "ratelimit";
 
-/// How many calls a connection may have in flight. A proxy sends one for each of its requests, over
-/// few connections.
+/// The most concurrent calls on one connection. A proxy sends one call for each of its requests,
+/// over few connections.
 const MAX_CONCURRENT_CALLS: u32 = 1_000;
 
-/// How often a quiet connection is asked whether somebody is there, and how long the answer may
-/// take: proxies that vanished without a word are not kept for ever.
+/// How often an idle connection is pinged, and how long the response may take. It closes the
+/// connections of proxies that vanished.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
 /// The services of the gRPC port. Cheap to clone.
@@ -48,7 +48,7 @@ pub struct GrpcFrontEnds {
 }
 
 impl GrpcFrontEnds {
-    /// Doors to `rls`.
+    /// Creates the services around `rls`.
     #[must_use]
     pub fn new(rls: EnvoyRls) -> Self {
         let reporter = HealthReporter::new();
@@ -61,17 +61,17 @@ impl GrpcFrontEnds {
         Self { rls, other_services, reporter }
     }
 
-    /// From now on whoever asks is told that all is well.
+    /// Reports `SERVING` from now on.
     pub async fn start(&self) {
         self.report(ServingStatus::Serving).await;
     }
 
-    /// From now on whoever asks is told to go elsewhere; calls are answered still.
+    /// Reports `NOT_SERVING` from now on. Calls still get responses.
     pub async fn stop(&self) {
         self.report(ServingStatus::NotServing).await;
     }
 
-    /// Ends the answers that last as long as they are wanted: those of who watches our health.
+    /// Ends the health watches, which would last as long as their clients.
     pub async fn end_watches(&self) {
         let mut reporter = self.reporter.clone();
         for name in NAMES {
@@ -100,7 +100,7 @@ impl GrpcFrontEnds {
     }
 }
 
-/// What our health is asked for by.
+/// The names under which health is reported.
 pub(crate) const NAMES: [&str; 3] = ["", EnvoyRls::NAME, OTHER_NAME];
 
 fn route<S>(router: Router, service: S) -> Router
@@ -120,7 +120,7 @@ impl Handler for GrpcFrontEnds {
     type Body = Body;
 
     const CONNECTION: ConnectionKind = ConnectionKind::Grpc;
-    /// Proxies keep their connections, and pings tell which are dead.
+    /// Proxies keep their connections open, and pings find the dead ones.
     const IDLE_TIMEOUT: Option<Duration> = None;
 
     fn protocol() -> auto::Builder<TokioExecutor> {

@@ -1,5 +1,4 @@
-//! Tells tools what can be called: the messages and methods of the services, as Protobuf describes
-//! them.
+//! gRPC reflection: describes the messages and methods of the services to tools.
 
 mod files;
 #[cfg(test)]
@@ -12,12 +11,12 @@ use tonic_reflection::server::{
     v1alpha::{self, ServerReflectionServer as AlphaServer},
 };
 
-/// Reflection as tools of today ask for it.
+/// Returns the current version of the reflection service.
 pub(crate) fn v1() -> ServerReflectionServer<impl ServerReflection> {
     builder().build_v1().expect("the descriptions of our services name all of their parts")
 }
 
-/// Reflection as older tools ask for it.
+/// Returns the older version of the reflection service.
 pub(crate) fn v1alpha() -> AlphaServer<impl v1alpha::ServerReflection> {
     builder().build_v1alpha().expect("the descriptions of our services name all of their parts")
 }

@@ -1,4 +1,4 @@
-//! A decision as a response.
+//! The response to a call.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use smallvec::SmallVec;
 use crate::{
     dynamic_metadata,
     messages::{Code, DescriptorStatus, HeaderValue, RateLimitRequest, RateLimitResponse},
-    plan::{Limited, Question, Slot},
+    plan::{CheckPlan, LimitInfo, Slot},
 };
 
-/// What the store said to a [`Question`].
+/// What the store decided about a plan.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    /// To what is taken.
+pub(crate) struct Outcome {
+    /// The decision about the tokens to take.
     pub(crate) taken: Decision,
-    /// To what is given back.
+    /// The decision about the tokens to give back.
     pub(crate) given_back: Option<Decision>,
-    /// Whether every limit that only denies together with the others does.
+    /// Whether all quota limits deny.
     pub(crate) is_quota_exhausted: bool,
 }
 
-impl Answer {
-    /// The response to `request`, which asked `question`.
+impl Outcome {
+    /// Returns the response to `request`, whose plan is `question`.
     pub(crate) fn respond(
         &self,
         request: &RateLimitRequest,
-        question: &Question<'_>,
+        plan: &CheckPlan<'_>,
         with_headers: bool,
     ) -> RateLimitResponse {
-        let denied = self.taken.is_denied() || question.is_barred || self.is_quota_exhausted;
-        let statuses: Vec<_> = question.slots.iter().map(|slot| self.status(slot)).collect();
-        let passed = question
+        let denied = self.taken.is_denied() || plan.is_blocked || self.is_quota_exhausted;
+        let statuses: Vec<_> = plan.slots.iter().map(|slot| self.status(slot)).collect();
+        let passed = plan
             .slots
             .iter()
             .zip(&statuses)
@@ -44,13 +44,13 @@ impl Answer {
             overall_code: code(!denied),
             dynamic_metadata: dynamic_metadata::of_answer(request, metadata),
             statuses,
-            response_headers_to_add: if with_headers { self.headers(question) } else { Vec::new() },
+            response_headers_to_add: if with_headers { self.headers(plan) } else { Vec::new() },
         }
     }
 
     fn status(&self, slot: &Slot<'_>) -> DescriptorStatus {
         match slot {
-            Slot::Free { by_rule } => {
+            Slot::Unlimited { by_rule } => {
                 let limit_remaining = if *by_rule { u32::MAX } else { 0 };
                 DescriptorStatus {
                     code: code(true),
@@ -59,7 +59,7 @@ impl Answer {
                     duration_until_reset: None,
                 }
             }
-            Slot::Barred { limit, denies } => DescriptorStatus {
+            Slot::Blocked { limit, denies } => DescriptorStatus {
                 code: code(!denies || limit.is_shadow),
                 current_limit: Some(limit.current.clone().into_owned()),
                 limit_remaining: 0,
@@ -88,24 +88,23 @@ impl Answer {
         }
     }
 
-    /// The fields of [`headers::fields`]. A rule that nothing passes has nothing to say there.
-    fn headers(&self, question: &Question<'_>) -> Vec<HeaderValue> {
-        if question.is_barred {
+    /// Returns the fields of [`headers::fields`]. A blocking rule has none.
+    fn headers(&self, plan: &CheckPlan<'_>) -> Vec<HeaderValue> {
+        if plan.is_blocked {
             return Vec::new();
         }
         if self.is_quota_exhausted {
-            return self.exhausted_quota(question).as_ref().map(fields).unwrap_or_default();
+            return self.exhausted_quota(plan).as_ref().map(fields).unwrap_or_default();
         }
-        // Who only gives back wants to know what there is then.
+        // A request that only refunds gets the state after the refund.
         let told = self.given_back.as_ref().filter(|_| self.taken.verdicts().is_empty());
         fields(told.unwrap_or(&self.taken))
     }
 
-    /// Of the limits that only deny together, the one that gives way first, as one that denies by
-    /// itself.
-    fn exhausted_quota(&self, question: &Question<'_>) -> Option<Decision> {
-        let quotas = question.slots.iter().filter_map(|slot| match slot {
-            Slot::Tokens { limit: Limited { is_quota: true, .. }, part, gives_back: false } => {
+    /// Returns a denial by the quota limit that allows a retry first.
+    fn exhausted_quota(&self, plan: &CheckPlan<'_>) -> Option<Decision> {
+        let quotas = plan.slots.iter().filter_map(|slot| match slot {
+            Slot::Tokens { limit: LimitInfo { is_quota: true, .. }, part, gives_back: false } => {
                 self.taken.verdicts().get(*part)
             }
             _ => None,
@@ -119,11 +118,11 @@ impl Answer {
 }
 
 impl<'r> Slot<'r> {
-    /// The limit that was asked.
-    pub(crate) const fn limit(&self) -> Option<&Limited<'r>> {
+    /// Returns the limit of the descriptor.
+    pub(crate) const fn limit(&self) -> Option<&LimitInfo<'r>> {
         match self {
-            Self::Free { .. } => None,
-            Self::Barred { limit, .. } | Self::Tokens { limit, .. } => Some(limit),
+            Self::Unlimited { .. } => None,
+            Self::Blocked { limit, .. } | Self::Tokens { limit, .. } => Some(limit),
         }
     }
 }
@@ -141,7 +140,7 @@ fn code(passes: bool) -> i32 {
 }
 
 fn duration(span: Duration) -> prost_types::Duration {
-    // A bucket fills within 50 years.
+    // A bucket is full within 50 years.
     let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     prost_types::Duration { seconds, nanos: i32::try_from(span.subsec_nanos()).unwrap_or_default() }
 }

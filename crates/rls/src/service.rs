@@ -1,4 +1,4 @@
-//! The rate limit service, whatever protocol carries its calls.
+//! The rate limit service, independent of the protocol that carries its calls.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use sluice_config::RlsSettings;
 use crate::{
     error::RlsError,
     messages::{RateLimitRequest, RateLimitResponse},
-    plan::{Question, Slot},
-    response::Answer,
+    plan::{CheckPlan, Slot},
+    response::Outcome,
     rules::Rules,
 };
 
-/// Decides calls by the rules in force. Cheap to clone; clones are the same service.
+/// Decides calls by the active rules. Cheap to clone; clones are the same service.
 #[derive(Clone, Debug)]
 pub struct EnvoyRls {
     inner: Arc<Inner>,
@@ -26,20 +26,20 @@ pub struct EnvoyRls {
 #[derive(Debug)]
 struct Inner {
     limiter: Limiter,
-    /// `None` when no files are named.
+    /// `None` when no files are configured.
     rules: ArcSwapOption<Rules>,
 }
 
 impl EnvoyRls {
-    /// A service without rules.
+    /// Creates a service without rules.
     #[must_use]
     pub fn new(limiter: Limiter) -> Self {
         Self { inner: Arc::new(Inner { limiter, rules: ArcSwapOption::empty() }) }
     }
 
-    /// Puts the rules of `settings` into force for every call that starts from now on; buckets stay
-    /// as they are. `on_store_failure` says who answers while the store cannot, `tagger` makes
-    /// values unreadable.
+    /// Replaces the rules for every call that starts from now on; buckets keep their state.
+    /// `on_store_failure` says who decides while the store cannot, and `tagger` hashes the values
+    /// of descriptors.
     pub fn replace(
         &self,
         settings: Option<&RlsSettings>,
@@ -53,7 +53,7 @@ impl EnvoyRls {
         self.inner.rules.store(rules);
     }
 
-    /// Whether there are rules.
+    /// Returns whether there are rules.
     #[must_use]
     pub fn has_rules(&self) -> bool {
         self.inner.rules.load().is_some()
@@ -65,40 +65,39 @@ impl EnvoyRls {
         request: &RateLimitRequest,
     ) -> Result<RateLimitResponse, RlsError> {
         let rules = self.inner.rules.load_full().ok_or(RlsError::NoRules)?;
-        let question = Question::new(request, &rules)?;
-        let counters: SmallVec<[_; 2]> =
-            question.counters.iter().map(|counter| &**counter).collect();
+        let plan = CheckPlan::new(request, &rules)?;
+        let counters: SmallVec<[_; 2]> = plan.counters.iter().map(|counter| &**counter).collect();
         let taken = self
             .inner
             .limiter
-            .decide(&question.take, Counters { decisions: &counters, hits: &rules.hits })
+            .decide(&plan.take, Counters { decisions: &counters, hits: &rules.hits })
             .await?;
-        let is_quota_exhausted = question.is_quota_exhausted(&taken);
+        let is_quota_exhausted = plan.is_quota_exhausted(&taken);
         if is_quota_exhausted && taken.is_allowed() {
-            self.change(undo(&question.take, &taken), &rules).await?;
+            self.change(undo(&plan.take, &taken), &rules).await?;
         }
-        let passes = taken.is_allowed() && !question.is_barred && !is_quota_exhausted;
-        let given_back = match &question.give_back {
+        let passes = taken.is_allowed() && !plan.is_blocked && !is_quota_exhausted;
+        let given_back = match &plan.give_back {
             nothing if nothing.parts().is_empty() => None,
             check if passes => Some(self.change(check.clone(), &rules).await?),
-            check => Some(self.change(only_looking(check), &rules).await?),
+            check => Some(self.change(peek(check), &rules).await?),
         };
-        question.count_what_no_check_counts(is_quota_exhausted && taken.is_allowed(), &rules);
-        Ok(Answer { taken, given_back, is_quota_exhausted }.respond(
+        plan.count_what_no_check_counts(is_quota_exhausted && taken.is_allowed(), &rules);
+        Ok(Outcome { taken, given_back, is_quota_exhausted }.respond(
             request,
-            &question,
+            &plan,
             rules.response_headers,
         ))
     }
 
-    /// Does what no decision is counted for.
+    /// Applies a check without counting decisions.
     async fn change(&self, check: Check, rules: &Rules) -> Result<Decision, StoreError> {
         self.inner.limiter.decide(&check, Counters { decisions: &[], hits: &rules.hits }).await
     }
 }
 
-impl Question<'_> {
-    /// Whether every limit that only denies together with the others does.
+impl CheckPlan<'_> {
+    /// Returns whether all quota limits deny. Limits in quota mode deny only together.
     fn is_quota_exhausted(&self, taken: &Decision) -> bool {
         let mut quotas = self
             .slots
@@ -107,8 +106,8 @@ impl Question<'_> {
             .peekable();
         quotas.peek().is_some()
             && quotas.all(|slot| match slot {
-                Slot::Free { .. } => false,
-                Slot::Barred { limit, denies } => *denies && !limit.is_shadow,
+                Slot::Unlimited { .. } => false,
+                Slot::Blocked { limit, denies } => *denies && !limit.is_shadow,
                 Slot::Tokens { gives_back: true, .. } => false,
                 Slot::Tokens { limit, part, .. } => {
                     !taken.verdicts()[*part].admitted && !limit.is_shadow
@@ -116,10 +115,11 @@ impl Question<'_> {
             })
     }
 
-    /// Counts what rules said that let nothing pass, and requests that no check denied.
+    /// Counts the decisions that need no check: those of blocking rules, and requests that only
+    /// quota limits deny.
     fn count_what_no_check_counts(&self, only_quotas_deny: bool, rules: &Rules) {
         for slot in &self.slots {
-            if let Slot::Barred { limit, denies: true } = slot {
+            if let Slot::Blocked { limit, denies: true } = slot {
                 let local = sluice_telemetry::SourceLabel::Local;
                 if limit.is_shadow {
                     limit.counter.shadow_denied(local)
@@ -128,13 +128,13 @@ impl Question<'_> {
                 }
             }
         }
-        if self.is_barred || only_quotas_deny {
+        if self.is_blocked || only_quotas_deny {
             rules.hits.hit();
         }
     }
 }
 
-/// Gives back what was taken.
+/// Returns the check that gives back what was taken.
 fn undo(check: &Check, taken: &Decision) -> Check {
     let mut undo = Check::new(Action::GiveBack);
     if check.action() == Action::Take {
@@ -145,8 +145,8 @@ fn undo(check: &Check, taken: &Decision) -> Check {
     undo
 }
 
-/// Looks at the same buckets.
-fn only_looking(check: &Check) -> Check {
+/// Returns the check that reads the state of the same buckets.
+fn peek(check: &Check) -> Check {
     let looking = Check::new(Action::Peek);
     check
         .parts()

@@ -1,8 +1,8 @@
-//! Calls of one message each way, read and answered in one piece.
+//! Unary gRPC calls, with each message read and written in one piece.
 //!
-//! tonic's own way is made for streams: it copies each message through buffers that a stream would
-//! use again, and asks what the answer is to be compressed with. Here a request that came in one
-//! frame is read where it lies, and an answer is written once.
+//! tonic is made for streams: it copies each message through a reusable buffer and negotiates
+//! compression for the response. Here a request that arrived in one frame is decoded without a
+//! copy, and a response is written once.
 
 use std::{
     convert::Infallible,
@@ -18,9 +18,9 @@ use hyper::body::Frame;
 use prost::Message;
 use tonic::{Status, body::Body};
 
-/// Before each message: whether it is compressed, and how long it is.
+/// The prefix of each message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
-/// Room for an answer of usual length.
+/// The capacity for a response of usual length.
 const USUAL_BYTES: usize = 512;
 
 const ENCODING: &str = "grpc-encoding";
@@ -29,10 +29,10 @@ const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const OK: HeaderValue = HeaderValue::from_static("0");
 
-/// Reads the message of a call, of up to `most` bytes.
+/// Reads the message of a call, which may be `most` bytes long.
 ///
 /// # Errors
-/// As a status for the caller, when the body is no such message.
+/// Returns a status for the caller when the body is not such a message.
 pub(crate) async fn read<M, B>(request: Request<B>, most: usize) -> Result<M, Status>
 where
     M: Message + Default,
@@ -40,7 +40,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     refuse_compression(request.headers())?;
-    let mut bytes = gather(request.into_body(), most).await?;
+    let mut bytes = collect(request.into_body(), most).await?;
     if bytes.is_empty() {
         return Err(Status::internal("the call has no message"));
     }
@@ -62,7 +62,7 @@ where
     }
 }
 
-/// An answer of one message.
+/// Returns a response with one message.
 pub(crate) fn respond(message: &impl Message) -> Response<Body> {
     let mut bytes = BytesMut::with_capacity(USUAL_BYTES);
     bytes.put_bytes(0, PREFIX_BYTES);
@@ -70,7 +70,7 @@ pub(crate) fn respond(message: &impl Message) -> Response<Body> {
     let length = u32::try_from(bytes.len() - PREFIX_BYTES).expect("an answer is far from 4 GiB");
     bytes[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
     let mut response =
-        Response::new(Body::new(Answer { message: Some(bytes.freeze()), ended: false }));
+        Response::new(Body::new(UnaryBody { message: Some(bytes.freeze()), ended: false }));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
@@ -90,8 +90,8 @@ fn refuse_compression(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
-/// The whole body; what came in one frame is not copied.
-async fn gather<B>(body: B, most: usize) -> Result<Bytes, Status>
+/// Returns the whole body. A body that arrived in one frame is not copied.
+async fn collect<B>(body: B, most: usize) -> Result<Bytes, Status>
 where
     B: HttpBody,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -117,13 +117,13 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// A message, and then the word that all is well.
-struct Answer {
+/// The body of a response: one message, then the status OK in the trailers.
+struct UnaryBody {
     message: Option<Bytes>,
     ended: bool,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for UnaryBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -157,7 +157,7 @@ mod tests {
 
     const MOST: usize = 1 << 16;
 
-    /// What stands before a message of this length, and the message.
+    /// Returns the prefix for a message of this length, followed by the message.
     fn framed(flag: u8, length: u32, message: &[u8]) -> Vec<u8> {
         [&[flag][..], &length.to_be_bytes(), message].concat()
     }

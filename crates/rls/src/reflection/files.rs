@@ -1,4 +1,4 @@
-//! The files that describe the rate limit service, as far as it is spoken here.
+//! The Protobuf files that describe the rate limit service, as far as it is used.
 
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto,
@@ -17,7 +17,7 @@ const DURATION: &str = "google/protobuf/duration.proto";
 const STRUCT: &str = "google/protobuf/struct.proto";
 const WRAPPERS: &str = "google/protobuf/wrappers.proto";
 
-/// Every file, each after those that it needs.
+/// Returns every file, after those that it imports.
 pub(crate) fn all() -> Vec<FileDescriptorProto> {
     vec![duration(), wrappers(), structs(), base(), unit(), descriptor(), rls()]
 }

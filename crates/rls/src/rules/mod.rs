@@ -1,5 +1,4 @@
-//! The rules of every file, compiled once per load: which limit the entries of a descriptor lead
-//! to.
+//! The rules of all files, compiled once per load.
 
 mod naming;
 mod pattern;
@@ -15,10 +14,9 @@ use sluice_core::{Mode, OnStoreFailure, Subject, Tag, Tagger, Value};
 use sluice_telemetry::{BoundDecisions, BoundHits, DecisionRecorder, OTHER, Recorders};
 use smallvec::SmallVec;
 
-pub(crate) use self::rule::{Passes, Rule, Tokens};
+pub(crate) use self::rule::{Effect, Rule, Tokens};
 use self::{
-    naming::Names,
-    rule::Making,
+    naming::MetricNames,
     tree::{Fit, Level, Node, Way},
 };
 use sluice_config::rls::{self, Allowance, RlsSettings};
@@ -28,20 +26,20 @@ use crate::{
     messages::{CurrentLimit, Entry},
 };
 
-/// The most limits of requests that are kept ready; more are made anew each time.
+/// The most limits from requests that are cached. More are created for each request.
 const MAX_OVERRIDES: usize = 1_000;
 
-/// The rules in force.
+/// The active rules.
 #[derive(Debug)]
 pub(crate) struct Rules {
     domains: HashMap<Box<[u8]>, Domain>,
     tagger: Tagger,
-    names: Names,
-    /// Counts requests that were denied. The path is not known here.
+    names: MetricNames,
+    /// Counts denied requests. Their paths are not known here.
     pub(crate) hits: BoundHits,
-    /// Whether answers carry header fields.
+    /// Whether responses have header fields.
     pub(crate) response_headers: bool,
-    making: Making,
+    on_store_failure: OnStoreFailure,
 }
 
 /// The rules of one domain.
@@ -49,30 +47,29 @@ pub(crate) struct Rules {
 pub(crate) struct Domain {
     name: Box<str>,
     top: Level,
-    /// Limits that requests bring.
+    /// The limits that requests have override_limit.
     overrides: Mutex<HashMap<(u32, rls::Unit), Tokens>>,
     overrides_counter: BoundDecisions,
 }
 
-/// A rule that a descriptor leads to.
+/// A rule that a descriptor matches.
 #[derive(Debug)]
-pub(crate) struct Found<'r> {
+pub(crate) struct RuleMatch<'r> {
     pub(crate) rule: &'r Rule,
     way: Way<'r>,
 }
 
 impl Rules {
-    /// The rules in `settings`. Where the store cannot decide, `on_store_failure` says who does;
-    /// `tagger` makes values unreadable.
+    /// Compiles the rules in `settings`. `on_store_failure` says who decides while the store
+    /// cannot, and `tagger` hashes the values of descriptors.
     pub(crate) fn new(
         settings: &RlsSettings,
         on_store_failure: OnStoreFailure,
         tagger: Tagger,
         recorders: &Recorders,
     ) -> Self {
-        let making = Making { on_store_failure };
         let domain = |domain: &rls::Domain| {
-            let compiler = Compiler { recorder: &recorders.decisions, making };
+            let compiler = Compiler { recorder: &recorders.decisions, on_store_failure };
             let top = compiler.level(&domain.name, &domain.descriptors);
             let overrides_counter = recorders.decisions.bind(&format!("{}.override", domain.name));
             let compiled = Domain {
@@ -86,32 +83,37 @@ impl Rules {
         Self {
             domains: settings.domains.iter().map(domain).collect(),
             tagger,
-            names: Names::new(recorders.decisions.clone()),
+            names: MetricNames::new(recorders.decisions.clone()),
             hits: recorders.rate_limit.bind(OTHER),
             response_headers: settings.response_headers,
-            making,
+            on_store_failure,
         }
     }
 
-    /// The domain called `name`.
+    /// Returns the domain called `name`.
     pub(crate) fn domain(&self, name: &[u8]) -> Option<&Domain> {
         self.domains.get(name)
     }
 
-    /// What counts the decisions of the rule found for `entries`.
+    /// Returns the counter of decisions for the rule that matches `entries`.
     pub(crate) fn counter<'r>(
         &self,
         domain: &Domain,
         entries: &[Entry],
-        found: &Found<'r>,
+        matched: &RuleMatch<'r>,
     ) -> Cow<'r, BoundDecisions> {
-        self.names.counter(&domain.name, entries, &found.way, found.rule)
+        self.names.counter(&domain.name, entries, &matched.way, matched.rule)
     }
 
-    /// Whose bucket `entries` take from. Without a rule, which may let several share one, each list
-    /// of entries has its own.
-    pub(crate) fn tag(&self, domain: &Domain, entries: &[Entry], found: Option<&Found<'_>>) -> Tag {
-        let value = |place: usize, value| match found.map(|found| found.way[place]) {
+    /// Returns the tag of the bucket that `entries` take from. A rule may share one bucket among
+    /// several values; without a rule, each list of entries has its own bucket.
+    pub(crate) fn tag(
+        &self,
+        domain: &Domain,
+        entries: &[Entry],
+        matched: Option<&RuleMatch<'_>>,
+    ) -> Tag {
+        let value = |place: usize, value| match matched.map(|matched| matched.way[place]) {
             Some(tree::Step { fit: Fit::Pattern(pattern), node }) if node.is_shared => {
                 Value::Fits(pattern.text())
             }
@@ -125,48 +127,48 @@ impl Rules {
         self.tagger.tag(Subject::Values { scope: domain.name.as_bytes(), values: &values })
     }
 
-    /// A limit that a request brings: what it lets pass, and what the request is told about it.
-    pub(crate) fn brought(
+    /// Returns the effect of a limit that a request brings, and its description in the response.
+    pub(crate) fn override_limit(
         &self,
         domain: &Domain,
         requests: u32,
         unit: rls::Unit,
-    ) -> (Passes, CurrentLimit) {
+    ) -> (Effect, CurrentLimit) {
         let current = rule::current(requests, Some(unit), "");
         if requests == 0 {
-            return (Passes::Nothing, current);
+            return (Effect::DenyAll, current);
         }
         let mut overrides = domain.overrides.lock();
         if let Some(tokens) = overrides.get(&(requests, unit)) {
-            return (Passes::Tokens(tokens.clone()), current);
+            return (Effect::Limit(tokens.clone()), current);
         }
         // The unit is part of the name, and so of the bucket: a request may bring two limits for
         // the same entries.
         let name = format!("{}.override.{}", domain.name, unit.as_str());
-        let tokens = Tokens::new(requests, unit, &name, Mode::Enforce, self.making);
+        let tokens = Tokens::new(requests, unit, &name, Mode::Enforce, self.on_store_failure);
         if overrides.len() < MAX_OVERRIDES {
             overrides.insert((requests, unit), tokens.clone());
         }
-        (Passes::Tokens(tokens), current)
+        (Effect::Limit(tokens), current)
     }
 }
 
 impl Domain {
-    /// The rule that `entries` lead to.
-    pub(crate) fn find(&self, entries: &[Entry]) -> Option<Found<'_>> {
-        self.top.follow(entries).map(|(way, rule)| Found { rule, way })
+    /// Returns the rule that matches `entries`.
+    pub(crate) fn find(&self, entries: &[Entry]) -> Option<RuleMatch<'_>> {
+        self.top.follow(entries).map(|(way, rule)| RuleMatch { rule, way })
     }
 
-    /// What counts the decisions of limits that requests bring.
+    /// Returns the counter of decisions for limits that requests bring.
     pub(crate) fn overrides_counter(&self) -> &BoundDecisions {
         &self.overrides_counter
     }
 }
 
-/// Makes rules of what a file says.
+/// Compiles the rules of a file.
 struct Compiler<'a> {
     recorder: &'a DecisionRecorder,
-    making: Making,
+    on_store_failure: OnStoreFailure,
 }
 
 impl Compiler<'_> {
@@ -200,7 +202,7 @@ impl Compiler<'_> {
         Rule {
             name: name.as_str().into(),
             replaces: replaces.iter().map(|name| name.as_str().into()).collect(),
-            passes: Passes::new(*allowance, shown, mode, self.making),
+            effect: Effect::new(*allowance, shown, mode, self.on_store_failure),
             current,
             is_shadow: descriptor.shadow_mode,
             is_quota: descriptor.quota_mode,

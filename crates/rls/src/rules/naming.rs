@@ -1,9 +1,9 @@
-//! What metrics call a rule.
+//! The names of rules in metrics.
 //!
-//! `edge.path_/api/*.method`: the domain, and for each entry its key, with the value where the file
-//! names one. `value_to_metric` names the request's own value, `detailed_metric` every one of them;
-//! what shares a bucket is always called by its pattern. Since these names come from requests, only
-//! so many are kept.
+//! `edge.path_/api/*.method` is the domain, and for each entry its key, with the value if the file
+//! names one. `value_to_metric` adds the request's own value, `detailed_metric` adds every value;
+//! values that share a bucket are always named by their pattern. Since these names come from
+//! requests, their number is limited.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -16,22 +16,23 @@ use super::{
 };
 use crate::messages::Entry;
 
-/// The most names of requests' values that are kept; what comes after is counted with its rule.
+/// The most names from requests that are kept. Further ones are counted under the name of their
+/// rule.
 const MAX_NAMES: usize = 500;
 
-/// Counters by names that requests bring.
+/// Counters under the names that requests bring.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub(crate) struct MetricNames {
     recorder: DecisionRecorder,
     counters: RwLock<HashMap<Box<str>, BoundDecisions>>,
 }
 
-impl Names {
+impl MetricNames {
     pub(crate) fn new(recorder: DecisionRecorder) -> Self {
         Self { recorder, counters: RwLock::default() }
     }
 
-    /// What counts the decisions of `rule` for a request with `entries`, which lead there on `way`.
+    /// Returns the counter of `rule`'s decisions for a request whose `entries` match along `way`.
     pub(crate) fn counter<'r>(
         &self,
         domain: &str,
@@ -57,7 +58,7 @@ impl Names {
     }
 }
 
-/// The name with what the request adds to it; `None` when that is nothing.
+/// Returns the name with the request's values, or `None` when there are none to add.
 fn name_of_request(domain: &str, entries: &[Entry], way: &Way<'_>, rule: &Rule) -> Option<String> {
     let names_value = |step: &super::tree::Step<'_>| {
         let shares = matches!(step.fit, Fit::Pattern(_)) && step.node.is_shared;

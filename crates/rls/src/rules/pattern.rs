@@ -1,19 +1,19 @@
-//! Patterns for values: `*` stands for any text, also for none.
+//! Patterns for values: `*` stands for any text, including none.
 
 /// A pattern with at least one `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
     text: Box<[u8]>,
-    /// What stands before the first `*`.
+    /// The text before the first `*`.
     start: Box<[u8]>,
-    /// What stands between two `*`.
+    /// The texts between two `*`.
     middle: Box<[Box<[u8]>]>,
-    /// What stands behind the last `*`.
+    /// The text after the last `*`.
     end: Box<[u8]>,
 }
 
 impl Pattern {
-    /// The pattern `text`; `None` when it holds no `*`.
+    /// Parses `text`; `None` when it contains no `*`.
     pub(super) fn new(text: &str) -> Option<Self> {
         let (start, rest) = text.split_once('*')?;
         let (middle, end) =
@@ -24,19 +24,19 @@ impl Pattern {
         Some(Self { text: bytes(text), start: bytes(start), middle, end: bytes(end) })
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as it was written.
     pub(super) fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Whether `value` fits.
+    /// Returns whether the pattern matches `value`.
     pub(super) fn fits(&self, value: &[u8]) -> bool {
         let Some(mut rest) =
             value.strip_prefix(&*self.start).and_then(|rest| rest.strip_suffix(&*self.end))
         else {
             return false;
         };
-        // To take the first place where a part fits leaves the most for those behind it.
+        // Taking the first place where a part matches leaves the most text for the parts after it.
         self.middle.iter().all(|part| match find(rest, part) {
             Some(at) => {
                 rest = &rest[at + part.len()..];
@@ -88,7 +88,7 @@ mod tests {
         assert!(!fits("a*b*b", "ab") && fits("a*b*b", "abb"));
     }
 
-    /// What a pattern means, by trying everything.
+    /// Matches a pattern by trying all possibilities.
     fn by_trying(pattern: &[u8], value: &[u8]) -> bool {
         match pattern.split_first() {
             None => value.is_empty(),

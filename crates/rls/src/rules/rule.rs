@@ -1,4 +1,4 @@
-//! What follows when the entries of a request lead to a rule.
+//! What a rule does when a request matches it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,90 +11,91 @@ use sluice_config::rls::{self, Allowance};
 
 use crate::messages::{self, CurrentLimit};
 
-/// A limit of a file, ready to be asked.
+/// A compiled rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    /// The rule's own name; empty when it has none.
+    /// The rule's own name; empty if it has none.
     pub(crate) name: Box<str>,
-    /// The names of rules that do not count where this one does.
+    /// The names of rules that this rule replaces.
     pub(crate) replaces: Box<[Box<str>]>,
-    /// What it lets pass.
-    pub(crate) passes: Passes,
-    /// What a request is told about it.
+    /// What the rule does.
+    pub(crate) effect: Effect,
+    /// The description of the limit in responses.
     pub(crate) current: CurrentLimit,
-    /// Whether it decides without ever denying.
+    /// Whether the rule is in shadow mode: it decides but never denies.
     pub(crate) is_shadow: bool,
-    /// Whether it only denies together with every other such rule that a request leads to.
+    /// Whether the rule is in quota mode: it denies only together with all other matched rules in
+    /// quota mode.
     pub(crate) is_quota: bool,
-    /// What a request that passes is told beside the decision.
+    /// The metadata of an allowed request.
     pub(crate) metadata: Option<Struct>,
-    /// Counts its decisions, unless metrics are to name more than the file does.
+    /// Counts the rule's decisions, unless metrics name the values of requests.
     pub(crate) counter: BoundDecisions,
     /// Whether metrics name every value of the request.
     pub(crate) is_detailed: bool,
 }
 
-/// What a rule lets pass.
+/// What a rule does with requests.
 #[derive(Debug)]
-pub(crate) enum Passes {
-    /// Everything, without counting.
-    Everything,
-    /// Nothing.
-    Nothing,
-    /// What there are tokens for.
-    Tokens(Tokens),
+pub(crate) enum Effect {
+    /// Allows everything, without counting.
+    AllowAll,
+    /// Denies everything.
+    DenyAll,
+    /// Allows what there are tokens for.
+    Limit(Tokens),
 }
 
-/// A limit that can deny, and the same as one that never does.
+/// A limit that can deny, and the same limit in shadow mode.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
-    /// Denies, unless the rule is a shadow.
+    /// Denies, unless the rule is in shadow mode.
     pub(crate) limit: Arc<Limit>,
-    /// Never denies: for a rule of which more than one has to be exhausted.
-    pub(crate) advice: Arc<Limit>,
+    /// Never denies. Used for rules in quota mode when there are several.
+    pub(crate) shadow: Arc<Limit>,
 }
 
-/// What rules are made with, beside their files.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Making {
-    pub(crate) on_store_failure: OnStoreFailure,
-}
-
-impl Passes {
-    /// What `allowance` lets pass. The limit is called `name`, if that can stand in a header field.
-    pub(crate) fn new(allowance: Allowance, name: &str, mode: Mode, making: Making) -> Self {
+impl Effect {
+    /// Creates the effect of `allowance`. The limit is called `name`, with characters that header
+    /// fields do not allow replaced.
+    pub(crate) fn new(
+        allowance: Allowance,
+        name: &str,
+        mode: Mode,
+        on_store_failure: OnStoreFailure,
+    ) -> Self {
         match allowance {
-            Allowance::Unlimited => Self::Everything,
-            Allowance::PerUnit { requests: 0, .. } => Self::Nothing,
+            Allowance::Unlimited => Self::AllowAll,
+            Allowance::PerUnit { requests: 0, .. } => Self::DenyAll,
             Allowance::PerUnit { requests, unit } => {
-                Self::Tokens(Tokens::new(requests, unit, name, mode, making))
+                Self::Limit(Tokens::new(requests, unit, name, mode, on_store_failure))
             }
         }
     }
 }
 
 impl Tokens {
-    /// `requests` per `unit`, all of which may come at once; at least one.
+    /// Creates a limit of `requests` per `unit`, which is also its burst. `requests` is at least 1.
     pub(crate) fn new(
         requests: u32,
         unit: rls::Unit,
         name: &str,
         mode: Mode,
-        Making { on_store_failure }: Making,
+        on_store_failure: OnStoreFailure,
     ) -> Self {
         let numbers = RefillRate::new(requests.max(1).into(), Duration::from_secs(unit.seconds()))
             .ok()
             .and_then(|rate| Rate::new(rate, requests.max(1).into()).ok())
-            .expect("up to 2^32 tokens within a year are a rate, and a bucket of as many fills within that year");
+            .expect("up to 2^32 tokens per unit are a valid rate");
         let named = Limit::new(&printable(name), Algorithm::TokenBucket(numbers))
             .expect("a printable name names a limit");
         let limit = named.with_mode(mode).with_on_store_failure(on_store_failure);
-        let advice = Arc::new(limit.clone().with_mode(Mode::Shadow));
-        Self { limit: Arc::new(limit), advice }
+        let shadow = Arc::new(limit.clone().with_mode(Mode::Shadow));
+        Self { limit: Arc::new(limit), shadow }
     }
 }
 
-/// `name` with `_` for what cannot stand in a limit's name, and no longer than that.
+/// Returns `name` as a valid limit name: invalid characters become `_`, and it is truncated.
 fn printable(name: &str) -> String {
     let stands = |c: char| (c == ' ' || c.is_ascii_graphic()) && c != '"' && c != '\\';
     let name: String =
@@ -102,7 +103,7 @@ fn printable(name: &str) -> String {
     if name.is_empty() { "_".to_owned() } else { name }
 }
 
-/// What a request is told about a limit of `requests` per `unit`.
+/// Returns the description of a limit of `requests` per `unit`.
 pub(crate) fn current(requests: u32, unit: Option<rls::Unit>, name: &str) -> CurrentLimit {
     let unit = unit.map_or(messages::Unit::Unknown, messages::Unit::from);
     CurrentLimit {
@@ -127,7 +128,7 @@ impl From<rls::Unit> for messages::Unit {
 }
 
 impl messages::Unit {
-    /// The unit of a file that this is; `None` for the one that nobody knows.
+    /// Returns the unit of a rules file; `None` for an unknown unit.
     pub(crate) const fn known(self) -> Option<rls::Unit> {
         match self {
             Self::Unknown => None,
@@ -146,15 +147,18 @@ impl messages::Unit {
 mod tests {
     use super::*;
 
-    const MAKING: Making = Making { on_store_failure: OnStoreFailure::Deny };
+    const ON_STORE_FAILURE: OnStoreFailure = OnStoreFailure::Deny;
 
     #[test]
     fn requests_per_unit_are_both_rate_and_burst() {
         for unit in rls::Unit::ALL {
             for requests in [1, 60, u32::MAX] {
-                let Passes::Tokens(tokens) =
-                    Passes::new(Allowance::PerUnit { requests, unit }, "x", Mode::Enforce, MAKING)
-                else {
+                let Effect::Limit(tokens) = Effect::new(
+                    Allowance::PerUnit { requests, unit },
+                    "x",
+                    Mode::Enforce,
+                    ON_STORE_FAILURE,
+                ) else {
                     panic!("{requests} per {unit:?} are tokens")
                 };
                 let numbers = tokens.limit.rate();
@@ -164,18 +168,18 @@ mod tests {
                 );
                 assert_eq!(numbers.refill_rate().period().as_secs(), unit.seconds());
                 assert_eq!(tokens.limit.on_store_failure(), OnStoreFailure::Deny);
-                assert!(tokens.limit.denies() && !tokens.advice.denies());
-                assert_eq!(tokens.limit.key(), tokens.advice.key(), "they share their buckets");
+                assert!(tokens.limit.denies() && !tokens.shadow.denies());
+                assert_eq!(tokens.limit.key(), tokens.shadow.key(), "they share their buckets");
             }
         }
         assert!(matches!(
-            Passes::new(
+            Effect::new(
                 Allowance::PerUnit { requests: 0, unit: rls::Unit::Day },
                 "x",
                 Mode::Enforce,
-                MAKING
+                ON_STORE_FAILURE
             ),
-            Passes::Nothing
+            Effect::DenyAll
         ));
     }
 

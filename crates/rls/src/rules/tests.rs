@@ -16,7 +16,7 @@ fn requests<const N: usize>(rules: &Rules, entries: [(&str, &str); N]) -> Option
         .domain(b"edge")
         .unwrap()
         .find(&of(entries).entries)
-        .map(|found| found.rule.current.requests_per_unit)
+        .map(|matched| matched.rule.current.requests_per_unit)
 }
 
 fn rule(requests: u32) -> String {
@@ -106,8 +106,8 @@ fn name<const N: usize>(text: &str, entries: [(&str, &str); N]) -> String {
     let rules =
         Rules::new(&rules(text), OnStoreFailure::Local, Tagger::new(b""), telemetry.recorders());
     let (domain, entries) = (rules.domain(b"edge").unwrap(), of(entries).entries);
-    let found = domain.find(&entries).unwrap();
-    rules.counter(domain, &entries, &found).shadow_denied(sluice_telemetry::SourceLabel::Local);
+    let matched = domain.find(&entries).unwrap();
+    rules.counter(domain, &entries, &matched).shadow_denied(sluice_telemetry::SourceLabel::Local);
     let text = telemetry.prometheus().render().unwrap();
     let counted = text.lines().find(|line| line.contains("shadow_denied")).unwrap();
     counted.split('"').nth(1).unwrap().to_owned()

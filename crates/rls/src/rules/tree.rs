@@ -1,8 +1,8 @@
-//! Finds the rule that the entries of a descriptor lead to.
+//! Finds the rule that the entries of a descriptor match.
 //!
-//! Level by level, the most specific first: a value that is named, then the first pattern that
-//! fits, then what is said of the key alone. Only a descriptor of exactly as many entries as there
-//! are levels leads to a rule.
+//! The search goes level by level, and the most specific match comes first: a literal value, then
+//! the first pattern that matches, then the key alone. A descriptor matches only if it has exactly
+//! as many entries as there are levels.
 
 use std::collections::HashMap;
 
@@ -11,15 +11,15 @@ use smallvec::SmallVec;
 use super::{pattern::Pattern, rule::Rule};
 use crate::messages::Entry;
 
-/// What the next entry may be.
+/// The descriptors of one level.
 #[derive(Debug, Default)]
 pub(crate) struct Level {
     keys: HashMap<Box<[u8]>, Choices>,
-    /// Patterns with a `*` in the key: for key and value, joined by `_`.
+    /// Patterns with a `*` in the key: they match key and value, joined by `_`.
     whole: Vec<Choice>,
 }
 
-/// What is said of one key.
+/// The descriptors with one key.
 #[derive(Debug, Default)]
 struct Choices {
     values: HashMap<Box<[u8]>, Node>,
@@ -27,10 +27,10 @@ struct Choices {
     any: Option<Box<Node>>,
 }
 
-/// What is said of values that fit a pattern.
+/// A descriptor whose value is a pattern.
 #[derive(Debug)]
 struct Choice {
-    /// Its place in the file, as the first that fits counts.
+    /// Its position in the file, since the first pattern that matches wins.
     place: usize,
     pattern: Pattern,
     node: Node,
@@ -43,33 +43,33 @@ pub(crate) struct Node {
     pub(crate) next: Option<Box<Level>>,
     /// Whether metrics name the entry's value.
     pub(crate) value_to_metric: bool,
-    /// Whether all values that fit the pattern have one bucket.
+    /// Whether all values that match the pattern share one bucket.
     pub(crate) is_shared: bool,
 }
 
-/// How an entry was found.
+/// How an entry was matched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fit<'r> {
-    /// Its value is named.
+    /// By its literal value.
     Value,
-    /// Its value fits this pattern.
+    /// By this pattern.
     Pattern(&'r Pattern),
-    /// Its key is named, and nothing better fits.
+    /// By its key alone.
     Key,
 }
 
-/// One step of the way to a rule.
+/// One step on the way to a rule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step<'r> {
     pub(crate) fit: Fit<'r>,
     pub(crate) node: &'r Node,
 }
 
-/// The way to a rule, a step for each entry.
+/// The way to a rule, with a step for each entry.
 pub(crate) type Way<'r> = SmallVec<[Step<'r>; 4]>;
 
 impl Level {
-    /// Adds a descriptor in its `place` in the file. None is added twice.
+    /// Adds a descriptor at position `place` of the file. No descriptor is added twice.
     pub(crate) fn add(&mut self, place: usize, key: &str, value: Option<&str>, node: Node) {
         let in_key = key
             .contains('*')
@@ -115,7 +115,7 @@ impl Level {
         self.whole.iter().find(|choice| choice.pattern.fits(&whole))
     }
 
-    /// The way that `entries` lead, to a descriptor with a rule.
+    /// Returns the rule that `entries` match, and the way to it.
     pub(crate) fn follow<'r>(&'r self, entries: &[Entry]) -> Option<(Way<'r>, &'r Rule)> {
         let (last, before) = entries.split_last()?;
         let (mut level, mut way) = (self, Way::new());
