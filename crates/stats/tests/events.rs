@@ -49,22 +49,16 @@ async fn read(program: &Program) -> FleetStats {
     program.reporter.read().await.unwrap()
 }
 
-const CHAT: LlmRequest<'_> = LlmRequest {
-    model: "qwen",
-    operation: "chat",
-    status: "success",
-    duration: Some(Duration::from_millis(1_200)),
-    tokens_generated: 300,
-    tokens_consumed: 40,
-};
+const CHAT: LlmRequest<'_> =
+    LlmRequest::new("qwen", "chat", "success").with_tokens_generated(300).with_tokens_consumed(40);
 
 #[tokio::test]
 async fn the_fleet_sums_the_events_of_all_programs() {
     let fleet = fleet();
     for program in &fleet {
         let events = &program.events;
+        events.llm_request(&CHAT.with_duration(Duration::from_millis(1_200))).unwrap();
         events.llm_request(&CHAT).unwrap();
-        events.llm_request(&LlmRequest { duration: None, ..CHAT }).unwrap();
         events.blueprint_validation(&BlueprintValidation::new(3)).unwrap();
         let create = BlueprintOperation::new("create", "success");
         events.blueprint_operation(&create).unwrap();
@@ -196,11 +190,11 @@ async fn an_invalid_event_is_rejected_and_nothing_of_it_is_recorded() {
     let long = "x".repeat(129);
     let year = Duration::from_secs(365 * 24 * 60 * 60);
     let rejected: Vec<Result<(), EventError>> = vec![
-        events.llm_request(&LlmRequest { model: "", ..CHAT }),
-        events.llm_request(&LlmRequest { operation: &long, ..CHAT }),
-        events.llm_request(&LlmRequest { status: "a\nb", ..CHAT }),
-        events.llm_request(&LlmRequest { duration: Some(year), ..CHAT }),
-        events.llm_request(&LlmRequest { tokens_generated: u64::MAX, ..CHAT }),
+        events.llm_request(&LlmRequest::new("", "chat", "success")),
+        events.llm_request(&LlmRequest::new("qwen", &long, "success")),
+        events.llm_request(&LlmRequest::new("qwen", "chat", "a\nb")),
+        events.llm_request(&CHAT.with_duration(year)),
+        events.llm_request(&CHAT.with_tokens_generated(u64::MAX)),
         events.blueprint_operation(&BlueprintOperation::new("create", "ok").with_resources(1)),
         events.blueprint_validation(&BlueprintValidation::new(u64::MAX)),
         events.cache(&Cache::new("plans", 1.5)),

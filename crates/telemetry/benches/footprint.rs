@@ -64,14 +64,11 @@ fn a_flood(telemetry: &Telemetry) -> impl Sized {
             (format!("m{}", n % 100), format!("o{}", n % 31), format!("s{}", n % 7));
         let duration = Some(Duration::from_millis(2));
         let (model, operation, status) = (model.as_str(), operation.as_str(), status.as_str());
-        recorders.llm.request(&LlmRequest {
-            model,
-            operation,
-            status,
-            duration,
-            tokens_generated: 1,
-            tokens_consumed: 1,
-        });
+        let request = LlmRequest::new(model, operation, status)
+            .with_duration(duration)
+            .with_tokens_generated(1)
+            .with_tokens_consumed(1);
+        recorders.llm.request(&request);
         let name = format!("n{n}");
         recorders.tool.execution(&name, status, duration);
         recorders.deployment.operation(&name, status, duration);

@@ -10,14 +10,11 @@
 //!
 //! let telemetry = Telemetry::builder().build()?;
 //! let events = Events::new(telemetry.recorders(), &StatsCounters::new(telemetry.recorders()));
-//! events.llm_request(&LlmRequest {
-//!     model: "qwen",
-//!     operation: "chat",
-//!     status: "success",
-//!     duration: Some(Duration::from_millis(1_200)),
-//!     tokens_generated: 300,
-//!     tokens_consumed: 40,
-//! })?;
+//! let request = LlmRequest::new("qwen", "chat", "success")
+//!     .with_duration(Duration::from_millis(1_200))
+//!     .with_tokens_generated(300)
+//!     .with_tokens_consumed(40);
+//! events.llm_request(&request)?;
 //! let text = telemetry.prometheus().render()?;
 //! assert!(text.contains(r#"llm_tokens_generated_total{model="qwen",operation="chat"} 300"#));
 //! # Ok::<_, Box<dyn std::error::Error>>(())

@@ -69,6 +69,7 @@ pub struct LlmRecorder {
 
 /// A finished request to a language model.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct LlmRequest<'a> {
     /// The model's name, such as `qwen`.
     pub model: &'a str,
@@ -83,6 +84,36 @@ pub struct LlmRequest<'a> {
     /// The number of tokens that the model received as input.
     pub tokens_consumed: u64,
 }
+
+// === impl LlmRequest ===
+
+impl<'a> LlmRequest<'a> {
+    /// Creates a request without tokens, whose duration is unknown.
+    #[must_use]
+    pub const fn new(model: &'a str, operation: &'a str, status: &'a str) -> Self {
+        Self { model, operation, status, duration: None, tokens_generated: 0, tokens_consumed: 0 }
+    }
+
+    /// Sets how long the request took.
+    #[must_use]
+    pub fn with_duration(self, duration: impl Into<Option<Duration>>) -> Self {
+        Self { duration: duration.into(), ..self }
+    }
+
+    /// Sets the number of tokens that the model generated.
+    #[must_use]
+    pub const fn with_tokens_generated(self, tokens: u64) -> Self {
+        Self { tokens_generated: tokens, ..self }
+    }
+
+    /// Sets the number of tokens that the model received as input.
+    #[must_use]
+    pub const fn with_tokens_consumed(self, tokens: u64) -> Self {
+        Self { tokens_consumed: tokens, ..self }
+    }
+}
+
+// === impl LlmRecorder ===
 
 impl LlmRecorder {
     pub(super) fn new(meter: &Meter) -> Self {

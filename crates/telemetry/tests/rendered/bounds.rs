@@ -108,14 +108,16 @@ fn a_million_limits_make_a_bounded_number_of_series() {
 fn a_million_models_operations_and_statuses_make_a_bounded_number_of_series() {
     let telemetry = telemetry();
     for n in 0..MILLION {
-        telemetry.recorders().llm.request(&LlmRequest {
-            model: &format!("model-{n}"),
-            operation: &format!("operation-{}", n % 1_000),
-            status: &format!("status-{}", n % 7_919),
-            duration: Some(Duration::ZERO),
-            tokens_generated: 2,
-            tokens_consumed: 1,
-        });
+        let (model, operation, status) = (
+            format!("model-{n}"),
+            format!("operation-{}", n % 1_000),
+            format!("status-{}", n % 7_919),
+        );
+        let request = LlmRequest::new(&model, &operation, &status)
+            .with_duration(Duration::ZERO)
+            .with_tokens_generated(2)
+            .with_tokens_consumed(1);
+        telemetry.recorders().llm.request(&request);
     }
     let scrape = scrape(&telemetry);
     for metric in

@@ -16,14 +16,11 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     endpoint.request_size(MethodLabel::Get, 0);
     endpoint.response_size(MethodLabel::Get, 1_500);
 
-    recorders.llm.request(&LlmRequest {
-        model: "qwen",
-        operation: "chat",
-        status: "success",
-        duration: Some(duration),
-        tokens_generated: 300,
-        tokens_consumed: 40,
-    });
+    let request = LlmRequest::new("qwen", "chat", "success")
+        .with_duration(duration)
+        .with_tokens_generated(300)
+        .with_tokens_consumed(40);
+    recorders.llm.request(&request);
 
     recorders.blueprint.operation("create", "success");
     recorders.blueprint.set_resources("web", 8);

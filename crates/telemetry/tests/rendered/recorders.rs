@@ -290,21 +290,13 @@ fn a_denied_request_is_counted_by_endpoint() {
 #[test]
 fn a_request_to_a_language_model_is_counted_with_its_duration_and_tokens() {
     let telemetry = telemetry();
-    let request = LlmRequest {
-        model: "qwen",
-        operation: "chat",
-        status: "success",
-        duration: Some(Duration::from_millis(1_500)),
-        tokens_generated: 300,
-        tokens_consumed: 40,
-    };
+    let request = LlmRequest::new("qwen", "chat", "success")
+        .with_duration(Duration::from_millis(1_500))
+        .with_tokens_generated(300)
+        .with_tokens_consumed(40);
     telemetry.recorders().llm.request(&request);
-    telemetry.recorders().llm.request(&LlmRequest {
-        status: "error",
-        duration: None,
-        tokens_generated: 0,
-        ..request
-    });
+    let failed = LlmRequest::new("qwen", "chat", "error").with_tokens_consumed(40);
+    telemetry.recorders().llm.request(&failed);
 
     let scrape = scrape(&telemetry);
     let labels = [("model", "qwen"), ("operation", "chat")];

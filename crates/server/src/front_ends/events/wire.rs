@@ -164,14 +164,11 @@ struct LlmRequestBody<'a> {
 
 fn llm_request(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: LlmRequestBody<'_> = read(text)?;
-    told(events.llm_request(&LlmRequest {
-        model: &body.model,
-        operation: &body.operation,
-        status: &body.status,
-        duration: span(body.duration_seconds)?,
-        tokens_generated: body.tokens_generated,
-        tokens_consumed: body.tokens_consumed,
-    }))
+    let request = LlmRequest::new(&body.model, &body.operation, &body.status)
+        .with_duration(span(body.duration_seconds)?)
+        .with_tokens_generated(body.tokens_generated)
+        .with_tokens_consumed(body.tokens_consumed);
+    told(events.llm_request(&request))
 }
 
 /// A blueprint was created, read, changed or removed.
