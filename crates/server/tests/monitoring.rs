@@ -1,4 +1,4 @@
-//! What a fleet tells of itself, over real sockets and a real Redis.
+//! The pages of `/monitoring`, over real sockets and a real Redis.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{io, net::SocketAddr};
@@ -21,7 +21,7 @@ const STATS: &str = "/monitoring/rate-limit/stats";
 const SUMMARY: &str = "/monitoring/metrics/summary";
 const OVERVIEW: &str = "/monitoring/stats/overview";
 const HEALTH: &str = "/monitoring/health/detailed";
-/// No token comes back while a test runs.
+/// A rate so low that no token is refilled during a test.
 const SLOW: (&str, &str) = ("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 10 }");
 const PATIENT: (&str, &str) = ("SLUICE__STORE__TIMEOUT", "5s");
 
@@ -47,9 +47,9 @@ impl Replica {
             None => None,
         };
         let admin_address = admin.as_ref().map(|admin| admin.local_addr().unwrap());
-        let (stop, told) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
-            app.run(Ports { http, grpc: None, admin }, async { drop(told.await) }).await
+            app.run(Ports { http, grpc: None, admin }, async { drop(stopped.await) }).await
         });
         Self { address, admin: admin_address, stop, running }
     }
@@ -59,7 +59,7 @@ impl Replica {
         self.running.await.unwrap().unwrap();
     }
 
-    /// Ends it as a crash would: nothing is told to anybody.
+    /// Ends it like a crash: without a last flush.
     fn kill(self) {
         self.running.abort();
     }
@@ -70,8 +70,8 @@ impl Replica {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Asks about `path` as `client`; whether it may pass.
-    async fn ask(&self, client: &str, path: &str) -> bool {
+    /// Checks a request of `client` to `path`, and returns whether it is allowed.
+    async fn check(&self, client: &str, path: &str) -> bool {
         let body = json!({ "client": client, "path": path }).to_string();
         let (status, text) =
             send(self.address, Request::post("/v1/check"), "application/json", body).await;
@@ -87,7 +87,7 @@ impl Replica {
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["refused"], json!([]));
     }
 
-    /// The value of the series that begins a line so.
+    /// The value of this series in the replica's metrics.
     async fn metric(&self, series: &str) -> Option<f64> {
         let (_, text) = get(self.address, "/metrics", None).await;
         text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?.parse().ok()
@@ -126,26 +126,31 @@ async fn send(
 }
 
 #[tokio::test]
-async fn one_process_tells_of_itself_in_the_documents_shapes() {
+async fn the_pages_of_one_process_have_the_documented_members() {
     let replica = Replica::start(&[
         SLOW,
         ("SLUICE__ENDPOINTS", "{ /api/v1/tools: { rate: 40/minute, burst: 10 }, /free: off }"),
     ])
     .await;
     for client in ["alice", "bob"] {
-        let through = passed(&replica, client, 12).await;
-        assert_eq!(through, 10);
+        let allowed = allowed(&replica, client, 12).await;
+        assert_eq!(allowed, 10);
     }
-    replica.ask("carol", "/api/v1/tools/x").await;
+    replica.check("carol", "/api/v1/tools/x").await;
     replica
         .report(&json!([
-            { "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success", "tokens_generated": 300, "tokens_consumed": 40 },
-            { "type": "llm_request", "model": "qwen", "operation": "chat", "status": "failure", "tokens_generated": 600, "duration_seconds": 2 },
-            { "type": "blueprint_operation", "operation": "create", "status": "success", "blueprint": "a", "resources": 8 },
-            { "type": "blueprint_operation", "operation": "create", "status": "success", "blueprint": "b", "resources": 9 },
+            { "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success",
+              "tokens_generated": 300, "tokens_consumed": 40 },
+            { "type": "llm_request", "model": "qwen", "operation": "chat", "status": "failure",
+              "tokens_generated": 600, "duration_seconds": 2 },
+            { "type": "blueprint_operation", "operation": "create", "status": "success",
+              "blueprint": "a", "resources": 8 },
+            { "type": "blueprint_operation", "operation": "create", "status": "success",
+              "blueprint": "b", "resources": 9 },
             { "type": "blueprint_validation", "errors": 12 },
             { "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" },
-            { "type": "tool_execution", "tool_name": "scale", "status": "success", "duration_seconds": 0.25 },
+            { "type": "tool_execution", "tool_name": "scale", "status": "success",
+              "duration_seconds": 0.25 },
             { "type": "connections", "kind": "websocket", "count": 5 },
         ]))
         .await;
@@ -165,7 +170,7 @@ async fn one_process_tells_of_itself_in_the_documents_shapes() {
     assert_eq!(
         stats["endpoint_stats"].get("/health"),
         None,
-        "what is never limited has nothing to tell"
+        "an endpoint that is not limited is not listed"
     );
     let top = stats["top_limited_clients"].as_array().unwrap();
     assert_eq!(
@@ -181,7 +186,9 @@ async fn one_process_tells_of_itself_in_the_documents_shapes() {
         (&json!(450), &json!(900))
     );
     assert_eq!(summary["llm"]["avg_generation_ms"], 2_000);
-    let blueprints = json!({ "total_created": 2, "avg_resources": 8.5, "validation_errors": 12, "total_operations": 2 });
+    let blueprints = json!({
+        "total_created": 2, "avg_resources": 8.5, "validation_errors": 12, "total_operations": 2,
+    });
     assert_eq!(summary["blueprints"], blueprints);
     assert_eq!(summary["tools"], json!({ "total_executions": 1, "avg_duration_ms": 250 }));
     assert_eq!(
@@ -218,38 +225,38 @@ async fn one_process_tells_of_itself_in_the_documents_shapes() {
         (&health["configuration"]["version"], &health["configuration"]["last_reload_error"]),
         (&json!(1), &Value::Null)
     );
-    let living = health["replicas"].as_array().unwrap();
+    let live = health["replicas"].as_array().unwrap();
     assert_eq!(
-        (living.len(), &living[0]["this"], &living[0]["version"]),
+        (live.len(), &live[0]["this"], &live[0]["version"]),
         (1, &json!(true), &json!(env!("CARGO_PKG_VERSION")))
     );
     assert_eq!(get(replica.address, "/monitoring/nothing", None).await.0, 404);
     replica.stop().await;
 }
 
-/// How many of `count` requests of `client` pass.
-async fn passed(replica: &Replica, client: &str, count: usize) -> usize {
-    let mut through = 0;
+/// How many of `count` requests of `client` are allowed.
+async fn allowed(replica: &Replica, client: &str, count: usize) -> usize {
+    let mut allowed = 0;
     for _ in 0..count {
-        through += usize::from(replica.ask(client, "/").await);
+        allowed += usize::from(replica.check(client, "/").await);
     }
-    through
+    allowed
 }
 
 #[tokio::test]
-async fn whichever_replica_is_asked_the_answer_is_the_fleets_also_after_restarts() {
+async fn every_replica_shows_the_whole_fleet_also_after_restarts() {
     let redis = RedisServer::start();
     let url = redis.url();
     let variables = [SLOW, PATIENT, ("SLUICE__STORE__URL", url.as_str())];
     let [first, second] = [Replica::start(&variables).await, Replica::start(&variables).await];
-    assert_eq!(passed(&first, "alice", 7).await + passed(&second, "alice", 7).await, 10);
-    passed(&second, "bob", 1).await;
+    assert_eq!(allowed(&first, "alice", 7).await + allowed(&second, "alice", 7).await, 10);
+    allowed(&second, "bob", 1).await;
     second
         .report(
             &json!({ "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" }),
         )
         .await;
-    eventually_async("both replicas tell of the fleet", async || {
+    eventually_async("both replicas show the fleet", async || {
         let mut same = true;
         for replica in [&first, &second] {
             let stats = replica.get(STATS).await;
@@ -264,23 +271,25 @@ async fn whichever_replica_is_asked_the_answer_is_the_fleets_also_after_restarts
         same
     })
     .await;
-    let living = first.get(HEALTH).await["replicas"].as_array().unwrap().len();
-    assert_eq!(living, 2);
-    eventually_async("connections to the store are told", async || {
+    let live = first.get(HEALTH).await["replicas"].as_array().unwrap().len();
+    assert_eq!(live, 2);
+    eventually_async("connections to the store are counted", async || {
         let own = first.metric(r#"database_connections{scope="replica"}"#).await;
         own > Some(0.0) && first.get(OVERVIEW).await["database_connections"].as_f64() > own
     })
     .await;
 
-    // What it counted a moment ago is told when it stops.
-    passed(&second, "carol", 1).await;
+    // A replica that stops flushes what it has just counted.
+    allowed(&second, "carol", 1).await;
     second.stop().await;
-    eventually_async("the last of it was told", async || {
+    eventually_async("the last flush was added", async || {
         first.get(STATS).await["total_requests"] == 16
     })
     .await;
-    eventually_async("it is gone", async || first.get(OVERVIEW).await["fleet"]["replicas"] == 1)
-        .await;
+    eventually_async("the stopped replica is no longer listed", async || {
+        first.get(OVERVIEW).await["fleet"]["replicas"] == 1
+    })
+    .await;
     first.kill();
     let third = Replica::start(&variables).await;
     let stats = third.get(STATS).await;
@@ -289,15 +298,20 @@ async fn whichever_replica_is_asked_the_answer_is_the_fleets_also_after_restarts
         (&json!(16), &json!(4), &json!(3)),
         "{stats}"
     );
-    third.report(&json!({ "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1", "status": "success" })).await;
-    eventually_async("the deployment is over", async || {
+    third
+        .report(&json!({
+            "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1",
+            "status": "success",
+        }))
+        .await;
+    eventually_async("the deployment is no longer active", async || {
         third.get(OVERVIEW).await["active_deployments"] == 0
     })
     .await;
 }
 
 #[tokio::test]
-async fn counts_of_an_outage_are_told_afterwards() {
+async fn counts_of_an_outage_are_flushed_after_it() {
     let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let url = redis.url();
     let replica = Replica::start(&[
@@ -307,11 +321,13 @@ async fn counts_of_an_outage_are_told_afterwards() {
     ])
     .await;
     replica.report(&json!({ "type": "blueprint_validation", "errors": 1 })).await;
-    eventually_async("it is told", async || get(replica.address, SUMMARY, None).await.0 == 200)
-        .await;
+    eventually_async("the page is available", async || {
+        get(replica.address, SUMMARY, None).await.0 == 200
+    })
+    .await;
     redis.kill();
     replica.report(&json!({ "type": "blueprint_validation", "errors": 2 })).await;
-    eventually_async("the page says that the store is away", async || {
+    eventually_async("the page reports that the store is unavailable", async || {
         let (status, text) = get(replica.address, SUMMARY, None).await;
         status == 503 && text.contains("urn:sluice:problem:store-unavailable")
     })
@@ -328,7 +344,7 @@ async fn counts_of_an_outage_are_told_afterwards() {
     );
     assert_eq!(health["replicas"].as_array().unwrap().len(), 1);
     redis.restart();
-    eventually_async("what was counted meanwhile is told", async || {
+    eventually_async("the counts of the outage are flushed", async || {
         let (status, text) = get(replica.address, SUMMARY, None).await;
         status == 200
             && serde_json::from_str::<Value>(&text).unwrap()["blueprints"]["validation_errors"] == 3
@@ -338,8 +354,7 @@ async fn counts_of_an_outage_are_told_afterwards() {
 }
 
 #[tokio::test]
-async fn metrics_and_monitoring_move_to_a_port_of_their_own_and_are_shown_to_those_who_may_see_them()
- {
+async fn the_admin_port_serves_metrics_and_monitoring_to_authorized_clients_only() {
     let replica = Replica::start(&[
         ("SLUICE__ADMIN__LISTEN", "127.0.0.1:0"),
         ("SLUICE__ADMIN__BEARER__TOKEN", "t0ken"),
@@ -363,14 +378,14 @@ async fn metrics_and_monitoring_move_to_a_port_of_their_own_and_are_shown_to_tho
     assert_eq!(
         get(admin, "/", Some("Bearer t0ken")).await.0,
         404,
-        "no request is decided about there"
+        "the admin port does not decide about other paths"
     );
     assert_eq!(get(replica.address, "/", None).await.0, 200);
     replica.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_counted_equals_what_a_client_counted_to_the_unit() {
+async fn counts_equal_those_of_the_client_exactly() {
     let redis = RedisServer::start();
     let url = redis.url();
     let variables = [SLOW, PATIENT, ("SLUICE__STORE__URL", url.as_str())];
@@ -378,7 +393,7 @@ async fn what_is_counted_equals_what_a_client_counted_to_the_unit() {
     let (mut passed, mut denied) = (0.0, 0.0);
     for round in 0..40 {
         let client = format!("client-{}", round % 3);
-        if replicas[round % 2].ask(&client, "/").await { passed += 1.0 } else { denied += 1.0 }
+        if replicas[round % 2].check(&client, "/").await { passed += 1.0 } else { denied += 1.0 }
     }
     assert!(passed > 0.0 && denied > 0.0);
     let mut counted = [0.0; 4];
@@ -396,7 +411,7 @@ async fn what_is_counted_equals_what_a_client_counted_to_the_unit() {
         counted.map(|count| count.to_string()),
         [passed, denied, passed, denied].map(|count: f64| count.to_string())
     );
-    eventually_async("the fleet counts as much", async || {
+    eventually_async("the fleet has the same counts", async || {
         let stats = replicas[0].get(STATS).await;
         stats["total_requests"] == 40 && stats["rejected_requests"].as_f64() == Some(denied)
     })
