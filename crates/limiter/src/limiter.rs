@@ -358,10 +358,8 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_cannot_decide_is_counted_too() {
         let telemetry = Telemetry::builder().build().unwrap();
-        let settings = RedisSettings {
-            timeout: Duration::from_millis(200),
-            ..RedisSettings::new("redis://127.0.0.1:1")
-        };
+        let settings =
+            RedisSettings::new("redis://127.0.0.1:1").timeout(Duration::from_millis(200));
         let store = RedisStore::new(&settings, |_: &sluice_store::RoundTrip<'_>| {}).unwrap();
         let limiter = Limiter::new(policies::document(), Arc::new(store), telemetry.recorders());
         let (ours, hits) = (

@@ -126,8 +126,7 @@ async fn measure_store(in_flight: usize, pick: fn(usize) -> usize) -> Spent {
             trips.fetch_add(1, Ordering::Relaxed);
         }
     };
-    let settings =
-        RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
+    let settings = RedisSettings::new(server.url()).timeout(Duration::from_secs(5));
     let store = Arc::new(RedisStore::new(&settings, observe).unwrap());
     let limit = Arc::new(Limit::new("default", Algorithm::TokenBucket(numbers())).unwrap());
     let tags = Arc::new(tags());
@@ -230,8 +229,7 @@ async fn bytes_per_bucket() {
     println!();
     for rate in ["60/minute", "1/day", "90/minute"] {
         let server = RedisServer::start();
-        let settings =
-            RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
+        let settings = RedisSettings::new(server.url()).timeout(Duration::from_secs(5));
         let store = RedisStore::new(&settings, ()).unwrap();
         // A burst that takes long to come back, so that no bucket is forgotten before all are
         // there.

@@ -1,8 +1,14 @@
-//! Where buckets live: the [`Store`] trait, the memory and Redis stores, and wrappers that are
-//! stores over a store.
+//! Stores: where token buckets are kept and checks are decided.
 //!
-//! A store answers a [`Check`](sluice_core::Check) with a [`Decision`](sluice_core::Decision), all
-//! or nothing, and tells the time itself. It knows nothing of HTTP, policies or metrics.
+//! A [`Store`] decides a [`Check`](sluice_core::Check), all or nothing, by its own clock, and
+//! returns a [`Decision`](sluice_core::Decision). It knows nothing of HTTP, policies or metrics.
+//!
+//! - [`MemoryStore`] keeps buckets in the process.
+//! - [`RedisStore`] keeps them in Redis, where a fleet of replicas shares them.
+//! - [`Failover`] wraps a store, and decides in its place while it is unavailable.
+//!
+//! The documentation of [`Store`] shows how to write another one, that of [`ManualClock`] how to
+//! test without waiting.
 
 mod clock;
 mod error;
@@ -20,7 +26,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use failover::{BreakerState, Failover, FailoverState};
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use memory::MemoryStore;
-pub use redis::{PrefixError, RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore};
+pub use redis::{RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore};
 pub use round_trip::{ObserveRoundTrips, RoundTrip};
 pub use store::Store;
 pub use store_future::StoreFuture;

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A replica with its store at `server`.
 fn replica(server: &RedisServer) -> Arc<Failover<RedisStore>> {
-    let settings = RedisSettings { timeout: TIMEOUT, ..RedisSettings::new(server.url()) };
+    let settings = RedisSettings::new(server.url()).timeout(TIMEOUT);
     Arc::new(Failover::over(RedisStore::new(&settings, ()).unwrap(), TIMEOUT))
 }
 

@@ -85,14 +85,14 @@ impl StoreSettings {
     #[must_use]
     pub fn redis(&self) -> Option<RedisSettings> {
         let StoreUrl::Redis(url) = &self.url else { return None };
-        Some(RedisSettings {
-            url: url.reveal().to_owned(),
-            password_file: self.password_file.clone(),
-            ca_file: self.ca_file.clone(),
-            prefix: self.prefix.clone(),
-            timeout: self.timeout,
-            connections: self.connections,
-        })
+        Some(
+            RedisSettings::new(url.reveal())
+                .password_file(self.password_file.clone())
+                .ca_file(self.ca_file.clone())
+                .prefix(&self.prefix)
+                .timeout(self.timeout)
+                .connections(self.connections),
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use sluice_config::Loader;
+use sluice_config::{Loader, StoreUrl};
 
 use crate::{fixtures, limits};
 
@@ -77,7 +77,8 @@ fn no_secret_is_shown_or_debugged() {
     }
     assert!(shown.contains("which lists 1: not shown"), "{shown}");
     let settings = loader.load().unwrap();
-    assert_eq!(settings.store.redis().unwrap().url, "redis://user:hunter2@cache/1");
+    let StoreUrl::Redis(url) = &settings.store.url else { panic!("{settings:?}") };
+    assert_eq!(url.reveal(), "redis://user:hunter2@cache/1");
     for text in [shown, format!("{settings:?}"), format!("{loader:?}")] {
         assert!(!text.contains("hunter2"), "{text}");
     }

@@ -55,7 +55,7 @@ impl RedisStats {
     /// # Errors
     /// When the settings are invalid, or outside of a Tokio runtime.
     pub fn new(settings: &RedisSettings) -> Result<Self, RedisError> {
-        let redis = RedisHandle::new(settings, settings.timeout.max(MIN_TIMEOUT))?;
+        let redis = RedisHandle::new(settings, MIN_TIMEOUT)?;
         let keys = StatsKeys::new(&redis);
         Ok(Self { redis, keys, clock_offset_us: AtomicI64::new(UNKNOWN) })
     }

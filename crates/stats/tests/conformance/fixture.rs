@@ -64,8 +64,7 @@ impl Fixture {
 
 pub(crate) fn connect(server: &RedisServer) -> RedisStats {
     // Long enough for a busy machine: these tests are not about time.
-    let settings =
-        RedisSettings { timeout: Duration::from_secs(5), ..RedisSettings::new(server.url()) };
+    let settings = RedisSettings::new(server.url()).timeout(Duration::from_secs(5));
     RedisStats::new(&settings).unwrap()
 }
 

@@ -99,11 +99,9 @@ async fn a_flush_that_was_added_without_a_reply_is_not_added_again() {
 #[tokio::test]
 async fn flushes_fail_while_the_server_is_down_and_succeed_when_it_is_back() {
     let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let stats = RedisStats::new(&RedisSettings {
-        timeout: Duration::from_millis(100),
-        ..RedisSettings::new(server.url())
-    })
-    .unwrap();
+    let stats =
+        RedisStats::new(&RedisSettings::new(server.url()).timeout(Duration::from_millis(100)))
+            .unwrap();
     stats.flush(&flush(1)).await.unwrap();
     server.kill();
     assert!(stats.flush(&flush(2)).await.is_err());

@@ -1,4 +1,4 @@
-//! Pooled connections to one Redis.
+//! A pool of connections to one Redis.
 
 use std::{fmt, fs, path::PathBuf, time::Duration};
 
@@ -6,15 +6,18 @@ use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
 use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
-use super::{RedisError, RedisSettings};
+use super::{
+    redis_error::{RedisError, store_error},
+    redis_settings::RedisSettings,
+};
 use crate::StoreError;
 
-/// A new connection may take this much longer than a call: it says hello, perhaps in TLS. Callers
-/// do not wait for it beyond their own deadline.
+/// A new connection may take this many times as long as a call, since it has to log in and perhaps
+/// to set up TLS. Callers with a shorter deadline of their own do not wait for it.
 const CONNECT_FACTOR: u32 = 20;
 
-/// Opens and keeps connections. Where the password comes from a file, it is read again for every
-/// new connection, so that it can rotate.
+/// Opens connections and keeps them for reuse. A password in a file is read again for every new
+/// connection, so that it can be rotated.
 pub(super) struct Connections {
     target: ConnectionInfo,
     password_file: Option<PathBuf>,
@@ -23,7 +26,7 @@ pub(super) struct Connections {
     current: Mutex<Current>,
 }
 
-/// The pool, and the password that its connections say.
+/// The pool, and the password with which its connections log in.
 struct Current {
     password: Option<String>,
     pool: Pool,
@@ -31,17 +34,24 @@ struct Current {
 
 impl Connections {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisError> {
-        let mut target = settings.url.as_str().into_connection_info().map_err(RedisError::Url)?;
+        if settings.connections == 0 {
+            return Err(RedisError::NoConnections);
+        }
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(RedisError::NoRuntime);
+        }
+        let mut target =
+            settings.url.as_str().into_connection_info().map_err(|e| RedisError::Url(e.into()))?;
         if let Some(file) = &settings.ca_file {
             let authorities =
                 fs::read(file).map_err(|source| RedisError::File { file: file.clone(), source })?;
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(authorities) };
             target = Client::build_with_tls(target, certificates)
-                .map_err(RedisError::Tls)?
+                .map_err(|e| RedisError::Tls(e.into()))?
                 .get_connection_info()
                 .clone();
         }
-        // Each lane holds one; the others are for announcing and probing.
+        // Each lane holds one connection. The others are for announcements and probes.
         let size = settings.connections + 2;
         let pool = pool(target.clone(), size, settings.timeout)?;
         let current = Mutex::new(Current { password: None, pool });
@@ -54,29 +64,30 @@ impl Connections {
         })
     }
 
-    /// A connection of the caller's own until it is dropped: a new one, or an idle one that
-    /// answered a ping.
+    /// Returns a connection that is the caller's until it is dropped: a new one, or an idle one
+    /// that responded to a ping.
     pub(super) async fn get(&self) -> Result<Connection, StoreError> {
         let pool = self.pool()?;
         let wait = self.timeout * CONNECT_FACTOR;
         match tokio::time::timeout(wait, pool.get()).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(PoolError::Backend(error))) => Err(super::store_error(error, self.timeout)),
-            Ok(Err(error)) => Err(StoreError::Unreachable(std::sync::Arc::new(error))),
+            Ok(Err(PoolError::Backend(error))) => Err(store_error(error, self.timeout)),
+            Ok(Err(error)) => Err(StoreError::unreachable(error)),
             Err(_) => Err(StoreError::Timeout { within: wait }),
         }
     }
 
-    /// How many are open, at work or idle.
+    /// Returns how many connections are open, busy or idle.
     pub(super) fn open(&self) -> usize {
         self.current.lock().pool.status().size
     }
 
+    /// Returns the pool, or a new one if the password has changed.
     fn pool(&self) -> Result<Pool, StoreError> {
         let Some(file) = &self.password_file else { return Ok(self.current.lock().pool.clone()) };
-        let unreachable = |error: RedisError| StoreError::Unreachable(std::sync::Arc::new(error));
         let password = fs::read_to_string(file)
-            .map_err(|source| unreachable(RedisError::File { file: file.clone(), source }))?
+            .map_err(|source| RedisError::File { file: file.clone(), source })
+            .map_err(StoreError::unreachable)?
             .trim_end_matches(['\r', '\n'])
             .to_owned();
         let mut current = self.current.lock();
@@ -84,18 +95,25 @@ impl Connections {
             let settings = self.target.redis_settings().clone().set_password(&password);
             let pool =
                 pool(self.target.clone().set_redis_settings(settings), self.size, self.timeout)
-                    .map_err(unreachable)?;
+                    .map_err(StoreError::unreachable)?;
             *current = Current { password: Some(password), pool };
         }
         Ok(current.pool.clone())
     }
 }
 
+/// Closes a connection that failed instead of returning it to the pool: a late reply on it could be
+/// taken for the reply to a later command.
+pub(super) fn close(connection: Connection) {
+    drop(Connection::take(connection));
+}
+
 fn pool(target: ConnectionInfo, size: usize, timeout: Duration) -> Result<Pool, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(timeout * CONNECT_FACTOR))
         .set_response_timeout(Some(timeout));
-    let manager = Manager::new_with_config(target, config).map_err(RedisError::Url)?;
+    let manager =
+        Manager::new_with_config(target, config).map_err(|e| RedisError::Url(e.into()))?;
     Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
@@ -103,9 +121,9 @@ fn pool(target: ConnectionInfo, size: usize, timeout: Duration) -> Result<Pool, 
         .map_err(|_| RedisError::NoRuntime)
 }
 
+/// Shows the address, but not the password.
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The target holds the password.
         f.debug_struct("Connections")
             .field("address", self.target.addr())
             .field("size", &self.size)

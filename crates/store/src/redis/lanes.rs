@@ -1,9 +1,9 @@
-//! Group commit: while a round trip is in flight, arriving checks gather; the next trip carries all
-//! of them.
+//! Batches checks by group commit: while a round trip is in flight, new checks queue up, and the
+//! next round trip carries all of them.
 //!
-//! A lane is a task with a connection of its own and one call in flight. The lane that is free
-//! takes everything that has gathered. There are no timers and no windows: alone, a check goes out
-//! at once; under load the batch grows by itself to what a round trip's time brings in.
+//! A lane is a task with a connection of its own and one call in flight. A free lane takes
+//! everything in the queue. There are no timers: a single check is sent at once, and under load a
+//! batch grows to the number of checks that arrive during one round trip.
 
 use std::{
     sync::Arc,
@@ -16,47 +16,53 @@ use smallvec::SmallVec;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{
-    connections::Connections, keys::Keys, plan::Plan, reply::Reply, scripts, span::RoundTripSpan,
+    call_plan::CallPlan,
+    check_reply::CheckReply,
+    connections::{self, Connections},
+    keys::Keys,
+    redis_error::store_error,
+    round_trip_span::RoundTripSpan,
+    scripts,
 };
 use crate::{ObserveRoundTrips, RoundTrip, StoreError};
 
-/// Jobs that a lane takes at once.
+/// The most jobs that a lane takes from the queue at once.
 const MAX_JOBS: usize = 512;
-/// Checks that one call carries at most, when they came in more than one job: more gain nothing,
-/// and keep other clients of the server waiting.
+/// The most checks in one call, unless a single job has more. A larger batch gains nothing, and
+/// makes other clients of the server wait.
 const MAX_CHECKS: usize = 1_000;
-/// Buckets that one call may name: Lua's stack holds 8,000 values.
+/// The most buckets in one call: Lua's stack holds 8,000 values.
 const MAX_BUCKETS: usize = 4_000;
 
-type Answers = Vec<Result<Decision, StoreError>>;
+type Results = Vec<Result<Decision, StoreError>>;
 
-/// What a trip brought to one job, and what the trip was like.
-#[derive(Debug)]
-struct Brought {
-    answers: Answers,
-    /// When the call was sent.
-    departed: Instant,
-    /// How many checks it carried, those of other jobs included.
-    checks: usize,
-}
-
-/// Nearly every job is one check.
+/// The checks of one job. Nearly every job is one check.
 type Checks = SmallVec<[Check; 1]>;
 
-/// Checks that travel together, and where their answers go.
+/// Checks that must be sent in one call.
 #[derive(Debug)]
 struct Job {
     checks: Checks,
-    answers: oneshot::Sender<Brought>,
+    reply: oneshot::Sender<JobReply>,
 }
 
-/// The way to the lanes; they end when it is dropped.
+/// The results of a job's checks, and the round trip that brought them.
+#[derive(Debug)]
+struct JobReply {
+    results: Results,
+    /// When the call was sent.
+    sent: Instant,
+    /// The number of checks in the call, including those of other jobs.
+    checks_in_call: usize,
+}
+
+/// The queue before the lanes. The lanes end when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    jobs: mpsc::UnboundedSender<Job>,
+    queue: mpsc::UnboundedSender<Job>,
 }
 
-/// What every lane needs.
+/// What all lanes share.
 pub(super) struct Route {
     pub(super) connections: Arc<Connections>,
     pub(super) keys: Keys,
@@ -64,44 +70,48 @@ pub(super) struct Route {
     pub(super) observer: Box<dyn ObserveRoundTrips>,
 }
 
+/// The error of checks whose lanes have ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the runtime on which the store was made has stopped")]
+struct RuntimeStopped;
+
 impl Lanes {
     /// Starts `count` lanes on the current runtime.
     pub(super) fn start(count: usize, route: Route) -> Self {
-        let (jobs, gathered) = mpsc::unbounded_channel();
-        let gathered = Arc::new(Mutex::new(gathered));
+        let (queue, jobs) = mpsc::unbounded_channel();
+        let jobs = Arc::new(Mutex::new(jobs));
         let route = Arc::new(route);
         for _ in 0..count {
             let lane = Lane { route: Arc::clone(&route), connection: None };
-            tokio::spawn(lane.run(Arc::clone(&gathered)));
+            tokio::spawn(lane.run(Arc::clone(&jobs)));
         }
-        Self { jobs }
+        Self { queue }
     }
 
-    /// Sends `checks` with the next trip, from the moment of the call. Their answers come in their
-    /// order.
-    pub(super) fn decide(&self, checks: Checks) -> impl Future<Output = Answers> + Send + 'static {
+    /// Queues `checks` at once, for one call. Their results come in the same order.
+    pub(super) fn decide(&self, checks: Checks) -> impl Future<Output = Results> + Send + 'static {
         let count = checks.len();
         let span = RoundTripSpan::start();
-        let (answers, answered) = oneshot::channel();
-        // A job that no lane takes is dropped, and its sender with it: then `answered` says so.
-        let _ = self.jobs.send(Job { checks, answers });
+        let (reply, received) = oneshot::channel();
+        // Without lanes, the job is dropped together with its sender, which `received` notices.
+        let _ = self.queue.send(Job { checks, reply });
         async move {
-            match answered.await {
-                Ok(Brought { answers, departed, checks }) => {
-                    span.returned(departed, checks, &answers);
-                    answers
+            match received.await {
+                Ok(JobReply { results, sent, checks_in_call }) => {
+                    span.end(sent, checks_in_call, &results);
+                    results
                 }
-                Err(_) => vec![Err(StoreError::Unreachable(Arc::new(LanesGone))); count],
+                Err(_) => vec![Err(StoreError::unreachable(RuntimeStopped)); count],
             }
         }
     }
 
-    /// Sends any number of checks: together, unless one call cannot hold them.
+    /// Queues any number of checks, in as few calls as can hold them.
     pub(super) fn decide_all(
         &self,
         checks: &[Check],
-    ) -> impl Future<Output = Answers> + Send + 'static {
-        let mut answers = Vec::new();
+    ) -> impl Future<Output = Results> + Send + 'static {
+        let mut calls = Vec::new();
         let mut rest = checks;
         while !rest.is_empty() {
             let mut parts = 0;
@@ -111,23 +121,18 @@ impl Lanes {
             };
             let length = rest.iter().take(MAX_CHECKS).take_while(fits).count().max(1);
             let (together, later) = rest.split_at(length);
-            answers.push(self.decide(together.into()));
+            calls.push(self.decide(together.into()));
             rest = later;
         }
         async move {
-            let mut all = Vec::new();
-            for answer in answers {
-                all.append(&mut answer.await);
+            let mut results = Vec::new();
+            for call in calls {
+                results.append(&mut call.await);
             }
-            all
+            results
         }
     }
 }
-
-/// The runtime that the store was made on has stopped.
-#[derive(Debug, thiserror::Error)]
-#[error("the runtime that the store was made on has stopped")]
-struct LanesGone;
 
 struct Lane {
     route: Arc<Route>,
@@ -135,22 +140,22 @@ struct Lane {
 }
 
 impl Lane {
-    async fn run(mut self, gathered: Arc<Mutex<mpsc::UnboundedReceiver<Job>>>) {
+    async fn run(mut self, queue: Arc<Mutex<mpsc::UnboundedReceiver<Job>>>) {
         let mut jobs = Vec::with_capacity(MAX_JOBS);
         loop {
-            if gathered.lock().await.recv_many(&mut jobs, MAX_JOBS).await == 0 {
+            if queue.lock().await.recv_many(&mut jobs, MAX_JOBS).await == 0 {
                 return;
             }
-            // Who stopped waiting is not charged.
-            jobs.retain(|job| !job.answers.is_closed());
-            self.serve(&mut jobs).await;
+            // A caller that no longer waits is not charged.
+            jobs.retain(|job| !job.reply.is_closed());
+            self.send_jobs(&mut jobs).await;
         }
     }
 
-    /// Answers `jobs`, in as few calls as hold them: one, unless they name thousands of buckets.
-    async fn serve(&mut self, jobs: &mut Vec<Job>) {
+    /// Sends `jobs` in as few calls as can hold them: one, unless they name thousands of buckets.
+    async fn send_jobs(&mut self, jobs: &mut Vec<Job>) {
         while !jobs.is_empty() {
-            let mut plan = Plan::default();
+            let mut plan = CallPlan::default();
             let (mut taken, mut checks) = (0, 0);
             for job in jobs.iter() {
                 let parts: usize = job.checks.iter().map(|check| check.parts().len()).sum();
@@ -163,71 +168,73 @@ impl Lane {
             }
             let rest = jobs.split_off(taken);
             let batch = std::mem::replace(jobs, rest);
-            self.trip(&plan, batch).await;
+            self.send_batch(&plan, batch).await;
         }
     }
 
-    async fn trip(&mut self, plan: &Plan, batch: Vec<Job>) {
-        let checks: usize = batch.iter().map(|job| job.checks.len()).sum();
-        let departed = Instant::now();
-        let reply = self.call(plan).await.and_then(|value| Reply::parse(value, plan, checks));
-        self.route.observer.observe(&RoundTrip {
-            checks,
-            duration: departed.elapsed(),
-            error: reply.as_ref().err(),
-        });
+    /// Makes one round trip, and hands each job its results.
+    async fn send_batch(&mut self, plan: &CallPlan, batch: Vec<Job>) {
+        let checks_in_call: usize = batch.iter().map(|job| job.checks.len()).sum();
+        let sent = Instant::now();
+        let reply = self.call(plan).await;
+        let reply = reply.and_then(|value| CheckReply::parse(value, plan, checks_in_call));
+        self.route.observer.observe(&RoundTrip::new(
+            checks_in_call,
+            sent.elapsed(),
+            reply.as_ref().err(),
+        ));
+        // A caller that no longer waits has dropped its receiver, so sending to it fails.
         match reply {
             Ok(reply) => {
                 let mut decisions =
                     reply.decisions(plan, batch.iter().flat_map(|job| &job.checks)).into_iter();
                 for job in batch {
-                    let answers = decisions.by_ref().take(job.checks.len()).collect();
-                    // Who left meanwhile wants no answer.
-                    let _ = job.answers.send(Brought { answers, departed, checks });
+                    let results = decisions.by_ref().take(job.checks.len()).collect();
+                    let _ = job.reply.send(JobReply { results, sent, checks_in_call });
                 }
             }
             Err(error) => {
                 for job in batch {
-                    let answers = vec![Err(error.clone()); job.checks.len()];
-                    let _ = job.answers.send(Brought { answers, departed, checks });
+                    let results = vec![Err(error.clone()); job.checks.len()];
+                    let _ = job.reply.send(JobReply { results, sent, checks_in_call });
                 }
             }
         }
     }
 
-    /// One call; a second one when the connection had been lost, as after a restart of the server.
+    /// Calls the script, and calls it again on a new connection if the lane's connection turns out
+    /// to be closed, as after a restart of the server.
     ///
-    /// A connection that breaks between the script's run and its answer makes the second call
-    /// charge a second time: the fleet then admits less, never more.
-    async fn call(&mut self, plan: &Plan) -> Result<redis::Value, StoreError> {
-        let was_idle = self.connection.is_some();
-        match self.call_once(plan).await {
-            Err(error) if was_idle && error.is_connection_dropped() => self.call_once(plan).await,
-            answer => answer,
-        }
-        .map_err(|error| match error {
-            CallError::Store(error) => error,
-            CallError::Redis(error) => super::store_error(error, self.route.timeout),
+    /// If the connection breaks after the script has run and before its reply arrives, the second
+    /// call charges a second time. The fleet then admits less, never more.
+    async fn call(&mut self, plan: &CallPlan) -> Result<redis::Value, StoreError> {
+        let was_connected = self.connection.is_some();
+        let result = match self.call_once(plan).await {
+            Err(error) if was_connected && error.is_connection_dropped() => {
+                self.call_once(plan).await
+            }
+            result => result,
+        };
+        result.map_err(|error| match error {
+            CallError::Connect(error) => error,
+            CallError::Redis(error) => store_error(error, self.route.timeout),
         })
     }
 
-    async fn call_once(&mut self, plan: &Plan) -> Result<redis::Value, CallError> {
+    async fn call_once(&mut self, plan: &CallPlan) -> Result<redis::Value, CallError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.route.connections.get().await.map_err(CallError::Store)?,
+            None => self.route.connections.get().await.map_err(CallError::Connect)?,
         };
-        match scripts::CHECK
-            .call(&mut connection, |command| plan.write(&self.route.keys, command))
-            .await
-        {
+        let arguments = |command: &mut redis::Cmd| plan.write(&self.route.keys, command);
+        match scripts::CHECK.call(&mut connection, arguments).await {
             Ok(value) => {
                 self.connection = Some(connection);
                 Ok(value)
             }
             Err(error) => {
-                // What came late would be somebody else's answer, and a refusal may be this
-                // server's alone: the next call gets another connection.
-                drop(Connection::take(connection));
+                // Another connection may lead to another server, which may accept the call.
+                connections::close(connection);
                 Err(CallError::Redis(error))
             }
         }
@@ -235,12 +242,17 @@ impl Lane {
 }
 
 enum CallError {
-    Store(StoreError),
+    Connect(StoreError),
     Redis(redis::RedisError),
 }
 
 impl CallError {
     fn is_connection_dropped(&self) -> bool {
-        matches!(self, Self::Redis(error) if error.is_connection_dropped() || (error.is_io_error() && !error.is_timeout()))
+        match self {
+            Self::Redis(error) => {
+                error.is_connection_dropped() || (error.is_io_error() && !error.is_timeout())
+            }
+            Self::Connect(_) => false,
+        }
     }
 }

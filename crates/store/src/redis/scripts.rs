@@ -1,8 +1,8 @@
-//! The scripts of `lua/`, each called by the digest of its text.
+//! Lua scripts, which are called by the digests of their text.
 
 use redis::{Cmd, RedisError, ServerErrorKind, aio::MultiplexedConnection};
 
-/// A Lua script and the SHA-1 digest of its text, by which Redis is asked to run it.
+/// A Lua script and the SHA-1 digest of its text, by which Redis knows it.
 #[derive(Debug)]
 pub struct RedisScript {
     source: &'static str,
@@ -15,7 +15,7 @@ pub(super) static CHECK: RedisScript = RedisScript {
     digest: "9f5f522b857604d1b002b9b69f98bd38743912f1",
 };
 
-/// Notes that a replica is alive, and lists the living.
+/// Records that a replica is alive, and lists the live ones.
 pub(super) static ANNOUNCE: RedisScript = RedisScript {
     source: include_str!("../../../../lua/announce.lua"),
     digest: "04b2aa8f89f161e0bbacdb7345fddc6ee76d09dd",
@@ -28,9 +28,10 @@ impl RedisScript {
         Self { source, digest }
     }
 
-    /// Calls the script with what `arguments` adds behind its name: the number of keys, the keys,
-    /// the arguments. A server that does not know the script (new, restarted, flushed) is sent its
-    /// text, in a second trip.
+    /// Calls the script. `arguments` adds the number of keys, the keys and the arguments.
+    ///
+    /// A server that does not know the script, since it is new, restarted or flushed, is sent the
+    /// text in a second round trip.
     pub(super) async fn call(
         &self,
         connection: &mut MultiplexedConnection,
@@ -40,7 +41,7 @@ impl RedisScript {
             Err(error) if is_no_script(&error) => {
                 self.command("EVAL", self.source, &arguments).query_async(connection).await
             }
-            answer => answer,
+            result => result,
         }
     }
 
@@ -51,7 +52,7 @@ impl RedisScript {
         self.command("EVALSHA", self.digest, arguments)
     }
 
-    /// Makes the script known to a server.
+    /// Returns the command that makes the script known to a server.
     pub(super) fn load(&self) -> Cmd {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(self.source);
@@ -66,7 +67,7 @@ impl RedisScript {
     }
 }
 
-/// Whether the server does not know the script.
+/// Returns whether the server does not know the script.
 pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
 }
@@ -76,12 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_script_is_a_deliberate_change() {
+    fn digests_are_those_of_the_scripts() {
         for (name, script) in [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE)] {
             let digest = redis::Script::new(script.source).get_hash().to_owned();
             assert_eq!(
                 digest, script.digest,
-                "{name} was changed: is its state layout still read by older replicas? Then pin the new digest"
+                "{name} has changed. Can older replicas read the state that it writes? Then set \
+                 the new digest"
             );
         }
     }

@@ -73,8 +73,7 @@ impl Fixture {
 }
 
 fn connect(server: &RedisServer) -> RedisStore {
-    RedisStore::new(&RedisSettings { timeout: PATIENCE, ..RedisSettings::new(server.url()) }, ())
-        .unwrap()
+    RedisStore::new(&RedisSettings::new(server.url()).timeout(PATIENCE), ()).unwrap()
 }
 
 pub fn check(action: Action) -> Check {

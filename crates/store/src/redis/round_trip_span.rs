@@ -1,4 +1,4 @@
-//! A check's round trip as a span, for whoever collects traces.
+//! The trace span of a check's round trip.
 
 use std::time::Instant;
 
@@ -7,21 +7,21 @@ use tracing::{Span, debug_span, field::Empty};
 
 use crate::StoreError;
 
-/// What `sluice_telemetry::TRACE_TARGET` says; this crate does not know that one.
+/// The same as `sluice_telemetry::TRACE_TARGET`; this crate does not depend on that one.
 const TRACE_TARGET: &str = "sluice::trace";
 
-/// From the moment checks are handed to the lanes until their answers are there, or nobody waits
-/// for them any more: it belongs to who waits, since a trip that carries the checks of many may
-/// outlast some of them.
+/// Lasts from the moment when checks are handed to the lanes until their results arrive, or the
+/// caller stops waiting. It belongs to the caller and not to the round trip, which carries the
+/// checks of several callers and may outlast some of them.
 #[derive(Debug)]
 pub(super) struct RoundTripSpan {
     span: Span,
-    /// `None` when nobody collects spans, and once the answers are there.
+    /// `None` if spans are disabled, and after the results have arrived.
     started: Option<Instant>,
 }
 
 impl RoundTripSpan {
-    /// Starts beneath the current span.
+    /// Starts as a child of the current span.
     pub(super) fn start() -> Self {
         let span = debug_span!(
             target: TRACE_TARGET,
@@ -38,19 +38,19 @@ impl RoundTripSpan {
         Self { span, started }
     }
 
-    /// The answers are there, brought by a trip that departed then with this many checks, others'
-    /// included.
-    pub(super) fn returned(
+    /// Ends with the results of a round trip that was sent at `sent` and carried `checks` checks,
+    /// including those of other callers.
+    pub(super) fn end(
         mut self,
-        departed: Instant,
+        sent: Instant,
         checks: usize,
-        answers: &[Result<Decision, StoreError>],
+        results: &[Result<Decision, StoreError>],
     ) {
         let Some(started) = self.started.take() else { return };
-        let gathered = departed.saturating_duration_since(started).as_micros();
+        let gathered = sent.saturating_duration_since(started).as_micros();
         self.span.record("sluice.gathered_us", i64::try_from(gathered).unwrap_or(i64::MAX));
         self.span.record("db.operation.batch.size", checks);
-        if let Some(Err(error)) = answers.iter().find(|answer| answer.is_err()) {
+        if let Some(Err(error)) = results.iter().find(|result| result.is_err()) {
             self.span.record("otel.status_code", "error");
             self.span.record("error.type", error.kind().as_str());
         }

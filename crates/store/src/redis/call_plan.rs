@@ -1,4 +1,4 @@
-//! A batch of checks as one call of `lua/check.lua`: which buckets, and what is asked of them.
+//! A batch of checks, laid out as the arguments of one call of `lua/check.lua`.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,22 +8,22 @@ use sluice_core::{Action, BucketId, Check, Limit, Part, Span};
 use super::keys::Keys;
 use crate::prehashed::Prehashed;
 
-/// A batch of checks, laid out for the script: every bucket and every limit once.
+/// The keys and the argument of one call. Every bucket and every limit stands in it once.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct CallPlan {
     buckets: Vec<BucketId>,
-    bucket_places: HashMap<BucketId, usize, Prehashed>,
-    /// The addresses of the limits, in the order of their numbers. A batch has few: looking through
-    /// them is faster than hashing.
+    bucket_indices: HashMap<BucketId, usize, Prehashed>,
+    /// The addresses of the limits, in the order of `limits`. A batch has few limits, so a linear
+    /// search is faster than hashing.
     limit_addresses: Vec<usize>,
-    limits: Numbers,
-    checks: Numbers,
-    /// The places of each check's buckets, check after check.
-    places: Vec<usize>,
+    limits: PackedNumbers,
+    checks: PackedNumbers,
+    /// The indices of each part's bucket in `buckets`, check after check.
+    part_indices: Vec<usize>,
 }
 
-impl Plan {
-    /// Adds a check behind those that are there.
+impl CallPlan {
+    /// Appends a check.
     pub(super) fn push(&mut self, check: &Check) {
         match (check.action(), check.parts()) {
             (Action::Take, [part])
@@ -35,8 +35,8 @@ impl Plan {
         }
     }
 
-    /// Nearly every check takes one cost from one bucket: it has a form that the script reads and
-    /// decides in a third of the time.
+    /// Appends a check that takes one cost from one bucket. Nearly every check does, so it has a form
+    /// that the script reads and decides in a third of the time.
     fn push_simple(&mut self, part: &Part) {
         let (bucket, limit) = (self.bucket(part.bucket()), self.limit(&part.limit));
         self.checks.push(bucket);
@@ -44,6 +44,7 @@ impl Plan {
         self.checks.push(cost(part).micros.unsigned_abs());
     }
 
+    /// Appends any other check.
     fn push_general(&mut self, action: Action, parts: &[Part]) {
         self.checks.push(0);
         self.checks.push(match action {
@@ -64,17 +65,17 @@ impl Plan {
         }
     }
 
-    /// How many distinct buckets the checks ask.
+    /// Returns the number of distinct buckets.
     pub(super) fn buckets(&self) -> usize {
         self.buckets.len()
     }
 
-    /// For each check in turn, the places of its buckets in the script's answer.
-    pub(super) fn places(&self) -> &[usize] {
-        &self.places
+    /// Returns, check after check, the index of each part's bucket among the buckets of the reply.
+    pub(super) fn bucket_indices(&self) -> &[usize] {
+        &self.part_indices
     }
 
-    /// Writes the number of keys, the keys and the argument behind the script's name.
+    /// Adds the number of keys, the keys and the argument to the command.
     pub(super) fn write(&self, keys: &Keys, command: &mut Cmd) {
         command.arg(self.buckets.len());
         let mut key = String::new();
@@ -90,52 +91,52 @@ impl Plan {
         command.arg(argument);
     }
 
-    /// The script's number for `bucket`, and its place noted for the check at hand.
+    /// Returns the script's number for `bucket`, and records its index for the current part.
     fn bucket(&mut self, bucket: BucketId) -> u64 {
         let next = self.buckets.len();
-        let place = *self.bucket_places.entry(bucket).or_insert(next);
-        if place == next {
+        let index = *self.bucket_indices.entry(bucket).or_insert(next);
+        if index == next {
             self.buckets.push(bucket);
         }
-        self.places.push(place);
-        place as u64 + 1
+        self.part_indices.push(index);
+        index as u64 + 1
     }
 
-    /// The script's number for `limit`. Told apart by address: the checks of one policy share their
-    /// limits.
+    /// Returns the script's number for `limit`. Limits are distinguished by their addresses, since
+    /// the checks of one policy share their limits.
     fn limit(&mut self, limit: &Arc<Limit>) -> u64 {
         let address = Arc::as_ptr(limit).addr();
         let known = self.limit_addresses.iter().position(|&known| known == address);
-        let place = known.unwrap_or_else(|| {
-            let numbers = limit.rate();
-            self.limits.push(numbers.refill().tokens());
-            self.limits.push(numbers.refill().micros());
-            self.limits.push(numbers.fill().micros.unsigned_abs());
-            self.limits.push(numbers.fill().fraction);
+        let index = known.unwrap_or_else(|| {
+            let rate = limit.rate();
+            self.limits.push(rate.refill().tokens());
+            self.limits.push(rate.refill().micros());
+            self.limits.push(rate.fill().micros.unsigned_abs());
+            self.limits.push(rate.fill().fraction);
             self.limit_addresses.push(address);
             self.limit_addresses.len() - 1
         });
-        place as u64 + 1
+        index as u64 + 1
     }
 }
 
-/// The time that the part's cost needs to come back.
+/// Returns the time that the part's cost needs to come back.
 fn cost(part: &Part) -> Span {
     part.limit.rate().span_of(part.cost.tokens())
 }
 
-/// `MessagePack`'s `fixarray` of two elements.
+/// The `MessagePack` prefix of an array of two elements.
 const ARRAY_OF_TWO: u8 = 0x92;
 
-/// A flat `MessagePack` array of whole numbers in the making.
+/// Builds a `MessagePack` array of whole numbers.
 #[derive(Debug, Default)]
-struct Numbers {
+struct PackedNumbers {
     count: u64,
     bytes: Vec<u8>,
 }
 
-impl Numbers {
-    /// Adds `number` in its shortest form.
+impl PackedNumbers {
+    /// Appends `number` in its shortest form.
     #[allow(clippy::cast_possible_truncation)] // Each arm's range is its type's.
     fn push(&mut self, number: u64) {
         self.count += 1;
@@ -166,8 +167,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_take_the_shortest_form_that_holds_them() {
-        let mut numbers = Numbers::default();
+    fn numbers_are_packed_in_their_shortest_form() {
+        let mut numbers = PackedNumbers::default();
         for number in
             [0, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, (1 << 53) - 1]
         {

@@ -1,9 +1,9 @@
-//! A bucket's state as stored, in the layouts that `lua/check.lua` describes.
+//! A bucket's state as it is stored, in the layouts that `lua/check.lua` describes.
 
 use sluice_core::{Bucket, Moment, Refill, Timestamp};
 
-/// Reads a stored state; `None` when its layout is not known here.
-pub(super) fn read(state: &[u8]) -> Option<Bucket> {
+/// Parses a stored state; `None` if this version does not know its layout.
+pub(super) fn parse(state: &[u8]) -> Option<Bucket> {
     let (&layout, rest) = state.split_first()?;
     let mut rest = Reader(rest);
     let micros = i64::try_from(rest.number(7)?).ok()?;
@@ -33,10 +33,11 @@ pub(super) fn read(state: &[u8]) -> Option<Bucket> {
     }
 }
 
+/// The bytes that are not parsed yet.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
-    /// The next big-endian number of `bytes` bytes.
+    /// Returns the next big-endian number, of `bytes` bytes.
     fn number(&mut self, bytes: usize) -> Option<u64> {
         let (number, rest) = self.0.split_at_checked(bytes)?;
         self.0 = rest;
@@ -49,9 +50,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_layouts_are_read_and_others_are_not() {
+    fn known_layouts_are_parsed_and_others_are_not() {
         let compact = [1, 0, 0, 0, 0, 0, 1, 2, 0, 0x0f, 0x42, 0x40];
-        let bucket = read(&compact).unwrap();
+        let bucket = parse(&compact).unwrap();
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 0 });
         assert_eq!(
             bucket.refill(),
@@ -60,14 +61,14 @@ mod tests {
 
         let daily = [2, 0, 0, 0, 0, 0, 1, 2, 0x05, 0x26, 0x5c, 0x00];
         assert_eq!(
-            read(&daily).unwrap().refill(),
+            parse(&daily).unwrap().refill(),
             "1/day".parse::<sluice_core::RefillRate>().unwrap().refill()
         );
 
         let mut long = vec![
             3, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x1e, 0x84, 0x80,
         ];
-        let bucket = read(&long).unwrap();
+        let bucket = parse(&long).unwrap();
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
         assert_eq!(
             bucket.refill(),
@@ -76,12 +77,12 @@ mod tests {
         assert_eq!(bucket.indebted_at(), None);
 
         long[0] = 4;
-        assert!(read(&long).is_none(), "the instant of the debt is missing");
+        assert!(parse(&long).is_none(), "the time of the debt is missing");
         long.extend([0, 0, 0, 0, 0, 0, 9]);
-        assert_eq!(read(&long).unwrap().indebted_at(), Some(Timestamp::from_unix_micros(9)));
+        assert_eq!(parse(&long).unwrap().indebted_at(), Some(Timestamp::from_unix_micros(9)));
 
         let fractional = [5, 0, 0, 0, 0, 0, 1, 2, 3, 2, 0, 2];
-        let bucket = read(&fractional).unwrap();
+        let bucket = parse(&fractional).unwrap();
         assert_eq!(bucket.empty_at(), Moment { micros: 258, fraction: 2 });
         assert_eq!(
             bucket.refill(),
@@ -97,7 +98,7 @@ mod tests {
             &compact[..11],
             b"1700000000000000",
         ] {
-            assert!(read(state).is_none(), "{state:?}");
+            assert!(parse(state).is_none(), "{state:?}");
         }
     }
 }

@@ -6,11 +6,11 @@ use deadpool_redis::Connection;
 use redis::{Pipeline, Value};
 
 use super::{
-    RedisError, RedisSettings,
-    connections::Connections,
+    connections::{self, Connections},
     keys::Keys,
+    redis_error::{RedisError, store_error},
+    redis_settings::RedisSettings,
     scripts::{RedisScript, is_no_script},
-    store_error,
 };
 use crate::StoreError;
 
@@ -25,18 +25,14 @@ pub struct RedisHandle {
 }
 
 impl RedisHandle {
-    /// Makes a handle to the Redis at `settings`. Each call may take `timeout`, which replaces the
-    /// timeout of the settings. Nothing is sent yet.
+    /// Makes a handle to the Redis at `settings`. A call may take as long as the settings say, but
+    /// at least `min_timeout`. Nothing is sent yet.
     ///
     /// # Errors
     /// When the settings are invalid, or outside of a Tokio runtime.
-    pub fn new(settings: &RedisSettings, timeout: Duration) -> Result<Self, RedisError> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(RedisError::NoRuntime);
-        }
-        let mut settings = settings.clone();
-        settings.timeout = timeout;
-        settings.connections = 1;
+    pub fn new(settings: &RedisSettings, min_timeout: Duration) -> Result<Self, RedisError> {
+        let timeout = settings.timeout.max(min_timeout);
+        let settings = settings.clone().timeout(timeout).connections(1);
         Ok(Self {
             connections: Connections::new(&settings)?,
             keys: Keys::new(&settings.prefix)?,
@@ -93,15 +89,14 @@ impl RedisHandle {
         self.connections.open()
     }
 
-    /// Closes a connection that failed instead of pooling it: a late reply on it could be taken for
-    /// the reply to a later command.
+    /// Returns the connection to the pool, unless it failed.
     fn close_if_failed(
         &self,
         connection: Connection,
         replies: Result<Vec<Value>, redis::RedisError>,
     ) -> Result<Vec<Value>, StoreError> {
         replies.map_err(|error| {
-            drop(Connection::take(connection));
+            connections::close(connection);
             store_error(error, self.timeout)
         })
     }

@@ -1,4 +1,4 @@
-//! The replicas that share this Redis and prefix.
+//! The call of `lua/announce.lua`, which lists the replicas that share this Redis and prefix.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::{
     fleet::{FORGOTTEN_AFTER, LiveReplica},
 };
 
-pub(super) async fn announce(
+/// Announces `replica`. [`parse`] reads the reply.
+pub(super) async fn call(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     replica: &Replica,
@@ -22,15 +23,15 @@ pub(super) async fn announce(
     scripts::ANNOUNCE.call(connection, arguments).await
 }
 
-/// Reads `lua/announce.lua`'s list; `None` when it is something else.
-pub(super) fn read(answer: Value) -> Option<Fleet> {
-    let Value::Array(fields) = answer else { return None };
-    let mut replicas = fields.get(1..)?.chunks(4).map(read_one).collect::<Option<Vec<_>>>()?;
+/// Reads the script's reply; `None` if it is not a list of replicas.
+pub(super) fn parse(reply: Value) -> Option<Fleet> {
+    let Value::Array(fields) = reply else { return None };
+    let mut replicas = fields.get(1..)?.chunks(4).map(parse_replica).collect::<Option<Vec<_>>>()?;
     replicas.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.replica.id.cmp(&b.replica.id)));
-    Some(Fleet { replicas })
+    Some(Fleet::new(replicas))
 }
 
-fn read_one(fields: &[Value]) -> Option<LiveReplica> {
+fn parse_replica(fields: &[Value]) -> Option<LiveReplica> {
     let [Value::BulkString(id), Value::Int(age), Value::Int(seen_ago), Value::BulkString(version)] =
         fields
     else {
@@ -38,9 +39,6 @@ fn read_one(fields: &[Value]) -> Option<LiveReplica> {
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let span = |micros: i64| Duration::from_micros(micros.unsigned_abs());
-    Some(LiveReplica {
-        replica: Replica::new(text(id), text(version)),
-        seen_ago: span(*seen_ago),
-        age: span(*age),
-    })
+    let replica = Replica::new(text(id), text(version));
+    Some(LiveReplica::new(replica, span(*age), span(*seen_ago)))
 }

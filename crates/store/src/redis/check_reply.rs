@@ -1,0 +1,106 @@
+//! The reply of `lua/check.lua`, turned into decisions.
+
+use redis::Value;
+use sluice_core::{Bucket, Check, Decision, Source, Timestamp};
+use smallvec::SmallVec;
+
+use super::{bucket_state, call_plan::CallPlan};
+use crate::StoreError;
+
+/// The fields of a reply of `lua/check.lua`.
+#[derive(Debug)]
+pub(super) struct CheckReply {
+    /// The time at which the server decided.
+    now: Timestamp,
+    /// One byte for each check.
+    verdicts: Vec<u8>,
+    /// Each bucket's state before the call.
+    before: Vec<Value>,
+}
+
+impl CheckReply {
+    pub(super) fn parse(value: Value, plan: &CallPlan, checks: usize) -> Result<Self, StoreError> {
+        let Value::Array(fields) = value else {
+            return Err(StoreError::unreadable("check.lua returned no array"));
+        };
+        let Ok([Value::Int(now), Value::BulkString(verdicts), Value::Array(before)]) =
+            <[Value; 3]>::try_from(fields)
+        else {
+            return Err(StoreError::unreadable(
+                "check.lua returned other fields than the time, the verdicts and the buckets",
+            ));
+        };
+        if verdicts.len() != checks || before.len() != plan.buckets() {
+            return Err(StoreError::unreadable(
+                "check.lua returned another number of checks or buckets than it was sent",
+            ));
+        }
+        Ok(Self { now: Timestamp::from_unix_micros(now), verdicts, before })
+    }
+
+    /// Returns the decisions on `checks`, which are those of `plan`, in their order.
+    ///
+    /// The script returns the buckets as they were before. Replaying the batch on the core's
+    /// arithmetic at the script's time gives what remains, and saves the server from formatting
+    /// numbers. The replay must agree with the script's verdicts.
+    pub(super) fn decisions<'a>(
+        &self,
+        plan: &CallPlan,
+        checks: impl IntoIterator<Item = &'a Check>,
+    ) -> Vec<Result<Decision, StoreError>> {
+        let mut buckets: Vec<Option<Bucket>> = self
+            .before
+            .iter()
+            .map(|state| match state {
+                Value::BulkString(state) => bucket_state::parse(state),
+                _ => None,
+            })
+            .collect();
+        let mut indices = plan.bucket_indices();
+        let decide = |(check, &verdict): (&Check, &u8)| {
+            let (own, rest) = indices.split_at(check.parts().len());
+            indices = rest;
+            self.replay(check, verdict, own, &mut buckets)
+        };
+        checks.into_iter().zip(&self.verdicts).map(decide).collect()
+    }
+
+    /// Decides `check`, whose parts' buckets stand at `indices`, and updates these buckets.
+    fn replay(
+        &self,
+        check: &Check,
+        verdict: u8,
+        indices: &[usize],
+        buckets: &mut [Option<Bucket>],
+    ) -> Result<Decision, StoreError> {
+        if verdict == b'u' {
+            return Err(StoreError::unreadable(
+                "a bucket's state has a layout that this version does not know",
+            ));
+        }
+        let before: SmallVec<[Bucket; 4]> = check
+            .parts()
+            .iter()
+            .zip(indices)
+            .map(|(part, &index)| {
+                buckets[index].unwrap_or_else(|| Bucket::full(part.limit.rate(), self.now))
+            })
+            .collect();
+        let mut after = before.clone();
+        let decision = check.decide(&mut after, self.now, Source::Store);
+        if decision.is_allowed() != (verdict == b'1') {
+            return Err(StoreError::unreadable(format!(
+                "check.lua and the core disagree at {} us; this is a bug in Sluice",
+                self.now.unix_micros()
+            )));
+        }
+        for ((part, &index), (before, after)) in
+            check.parts().iter().zip(indices).zip(before.iter().zip(&after))
+        {
+            if before != after {
+                buckets[index] = (!after.is_full(part.limit.rate(), self.now)).then_some(*after);
+            }
+        }
+        Ok(decision)
+    }
+}

@@ -1,0 +1,108 @@
+//! The store itself: lanes for checks, and a few commands beside them.
+
+use std::{sync::Arc, time::Duration};
+
+use sluice_core::{Check, Decision};
+use smallvec::smallvec;
+
+use super::{
+    announce,
+    connections::Connections,
+    keys::Keys,
+    lanes::{Lanes, Route},
+    redis_error::{RedisError, store_error},
+    redis_settings::RedisSettings,
+};
+use crate::{Fleet, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture};
+
+/// Keeps buckets in Redis 6.2 or later, or in Valkey.
+///
+/// Dropping the store closes its connections.
+#[derive(Debug)]
+pub struct RedisStore {
+    lanes: Lanes,
+    connections: Arc<Connections>,
+    keys: Keys,
+    timeout: Duration,
+}
+
+impl RedisStore {
+    /// Makes a store in the Redis at `settings`, which reports every round trip of checks to
+    /// `observer`. Nothing is sent yet: whether Redis can be reached shows in the first decisions.
+    ///
+    /// # Errors
+    /// When the settings are invalid, or outside of a Tokio runtime, on which the store's tasks run.
+    pub fn new(
+        settings: &RedisSettings,
+        observer: impl ObserveRoundTrips,
+    ) -> Result<Self, RedisError> {
+        let keys = Keys::new(&settings.prefix)?;
+        let connections = Arc::new(Connections::new(settings)?);
+        let route = Route {
+            connections: Arc::clone(&connections),
+            keys: keys.clone(),
+            timeout: settings.timeout,
+            observer: Box::new(observer),
+        };
+        Ok(Self {
+            lanes: Lanes::start(settings.connections, route),
+            connections,
+            keys,
+            timeout: settings.timeout,
+        })
+    }
+
+    /// Returns how many connections are open, busy or idle.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.connections.open()
+    }
+
+    fn error(&self, error: redis::RedisError) -> StoreError {
+        store_error(error, self.timeout)
+    }
+}
+
+impl Store for RedisStore {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        let results = self.lanes.decide(smallvec![check.clone()]);
+        StoreFuture::pending(async { results.await.pop().expect("one check has one result") })
+    }
+
+    fn decide_all<'a>(
+        &'a self,
+        checks: &'a [Check],
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        StoreFuture::pending(self.lanes.decide_all(checks))
+    }
+
+    fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+        // A write, since a primary that has become read-only still answers a ping.
+        StoreFuture::pending(async {
+            let mut connection = self.connections.get().await?;
+            let mut command = redis::cmd("SET");
+            command.arg(self.keys.probe()).arg(1).arg("PX").arg(1_000);
+            command.query_async::<()>(&mut *connection).await.map_err(|error| self.error(error))
+        })
+    }
+
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        StoreFuture::pending(async {
+            let mut connection = self.connections.get().await?;
+            let reply = announce::call(&mut connection, &self.keys, replica)
+                .await
+                .map_err(|error| self.error(error))?;
+            announce::parse(reply)
+                .ok_or_else(|| StoreError::unreadable("announce.lua returned no list of replicas"))
+        })
+    }
+
+    fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
+        StoreFuture::pending(async {
+            let mut connection = self.connections.get().await?;
+            let mut command = redis::cmd("HDEL");
+            command.arg(self.keys.fleet()).arg(&replica.id);
+            command.query_async::<()>(&mut *connection).await.map_err(|error| self.error(error))
+        })
+    }
+}
