@@ -1,4 +1,4 @@
-//! Where everything meets: settings become a store, a limiter, front ends and ports.
+//! The application: connects the store, the limiter, the front ends and the ports by the settings.
 
 use std::{
     future::{Future, pending},
@@ -40,8 +40,8 @@ use crate::{
     store::{self, OpenStore},
 };
 
-/// How long a replica that stops tries to charge what it owes, and to tell its fleet.
-const DEPART_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a stopping replica tries to charge what it owes and to leave the fleet.
+const DEPART_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One replica, ready to listen. Cheap to clone; clones are the same replica.
 #[derive(Clone, Debug)]
@@ -67,36 +67,36 @@ struct Inner {
     shutdown: Shutdown,
 }
 
-/// Where a replica listens.
+/// The sockets that a replica listens on.
 #[derive(Debug)]
 pub struct Ports {
     /// The HTTP port.
     pub http: TcpListener,
-    /// The gRPC port; `None` when it is off.
+    /// The gRPC port; `None` if it is off.
     pub grpc: Option<TcpListener>,
-    /// The port for metrics and monitoring, where they have one of their own.
+    /// The port for metrics and monitoring, if they have one of their own.
     pub admin: Option<TcpListener>,
 }
 
-/// Why a replica cannot be made of its settings.
+/// Why a replica cannot be created from its settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The store cannot be one.
-    #[error("the store cannot be opened")]
+    /// The store cannot be opened.
+    #[error("cannot open the store")]
     Store(#[from] RedisError),
-    /// The gateway cannot be one.
-    #[error("the gateway cannot be opened")]
+    /// The gateway cannot be opened.
+    #[error("cannot open the gateway")]
     Gateway(#[from] OpenGatewayError),
     /// Metrics or traces cannot be set up.
-    #[error("the telemetry cannot be set up")]
+    #[error("cannot set up the telemetry")]
     Telemetry(#[from] TelemetryError),
 }
 
 // === impl Ports ===
 
 impl From<TcpListener> for Ports {
-    /// The HTTP port alone.
+    /// Creates ports with the HTTP port alone.
     fn from(http: TcpListener) -> Self {
         Self { http, grpc: None, admin: None }
     }
@@ -105,18 +105,19 @@ impl From<TcpListener> for Ports {
 // === impl App ===
 
 impl App {
-    /// The replica that `settings` describe. Metrics and traces also go where the standard
-    /// variables of OTLP in the environment say.
+    /// Creates the replica that `settings` describe. Metrics and traces are also exported as the
+    /// standard OTLP environment variables say.
     ///
     /// # Errors
-    /// When the settings are impossible together, or outside of a tokio runtime.
+    /// Returns an error when the settings contradict each other, or outside of a tokio runtime.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let replica = replica::named();
         let telemetry = telemetry(&replica)?;
         Self::assemble(settings, replica, telemetry)
     }
 
-    /// As [`App::open`], for a process that has named itself, and has begun to tell about itself.
+    /// Creates the replica like [`App::open`], for a process whose name and telemetry exist
+    /// already.
     pub(crate) fn assemble(
         settings: Settings,
         replica: Replica,
@@ -217,9 +218,9 @@ impl App {
         &self.inner.grpc
     }
 
-    /// Puts a changed configuration into force, as far as it can change while running: policy and
-    /// identification, the rules of Envoy's rate limit service, credentials, and metrics that were
-    /// not declared before.
+    /// Activates a changed configuration, as far as it can change at run time: policy and
+    /// identification, the rules of Envoy's rate limit service, credentials, and new custom
+    /// metrics.
     pub fn replace(&self, settings: Settings) {
         let Inner { engine, rls, health, telemetry, access, .. } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
@@ -228,29 +229,28 @@ impl App {
         for name in telemetry.recorders().custom.declare(&settings.custom_metrics) {
             tracing::warn!(
                 name,
-                "a metric that is declared differently now stays as it was until the next start"
+                "a changed declaration of a custom metric takes effect at the next start"
             );
         }
         health.configuration_replaced();
         telemetry.recorders().replica.reload(ReloadResult::Applied);
     }
 
-    /// Says, to whoever asks whether all is well, that a changed configuration was refused; the one
-    /// before it stays in force.
-    pub fn refuse(&self, mistakes: &ConfigErrors) {
+    /// Reports that a changed configuration was rejected; the previous one stays active.
+    pub fn reject(&self, errors: &ConfigErrors) {
         let Inner { health, telemetry, .. } = &*self.inner;
-        health.configuration_refused(mistakes.to_string());
+        health.configuration_rejected(errors.to_string());
         telemetry.recorders().replica.reload(ReloadResult::Refused);
     }
 
-    /// Serves at `ports` until `told_to_stop` resolves, then lets requests in flight finish.
+    /// Serves at `ports` until `stop` resolves, then lets requests in flight finish.
     ///
     /// # Errors
-    /// When a listener is none.
+    /// Returns an error when a socket has no local address.
     pub async fn run(
         &self,
         ports: impl Into<Ports>,
-        told_to_stop: impl Future<Output = ()>,
+        stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let Ports { http, grpc: rpc, admin } = ports.into();
         let Inner {
@@ -273,8 +273,8 @@ impl App {
         tracing::info!(http = %http.local_addr()?, grpc = rpc_address, store = store.watched.name(), replica = replica.id, "listening");
 
         let flushing = reporter.start();
-        let asking_upstreams = gateway.as_ref().map(Gateway::watch);
-        // Open until the end, so that the last of it can be seen.
+        let health_checks = gateway.as_ref().map(Gateway::watch);
+        // The admin port stays open until the end, so that the last metrics can be scraped.
         let admin = admin.zip(self.admin()).map(|(listener, handler)| {
             let mut listener = Listener::new(listener, handler.clone(), recorders.system.clone());
             tokio::spawn(async move { listener.accept_until(pending()).await })
@@ -284,7 +284,7 @@ impl App {
         let mut rpc =
             rpc.map(|listener| Listener::new(listener, grpc.clone(), recorders.system.clone()));
         grpc.start().await;
-        accept_until(&mut http, rpc.as_mut(), told_to_stop).await;
+        accept_until(&mut http, rpc.as_mut(), stop).await;
         health.stop();
         grpc.stop().await;
         accept_until(&mut http, rpc.as_mut(), sleep(shutdown.delay)).await;
@@ -296,20 +296,27 @@ impl App {
             }
         };
         let http = async {
-            let told = Instant::now();
-            let cut_off = http.finish(shutdown.grace).await;
-            // What followed an upgrade is no longer the listener's.
+            let stopping_since = Instant::now();
+            let closed = http.finish(shutdown.grace).await;
+            // Upgraded connections no longer belong to the listener.
             match gateway {
                 Some(gateway) => {
-                    cut_off + gateway.finish(shutdown.grace.saturating_sub(told.elapsed())).await
+                    closed
+                        + gateway
+                            .finish(shutdown.grace.saturating_sub(stopping_since.elapsed()))
+                            .await
                 }
-                None => cut_off,
+                None => closed,
             }
         };
         let (http, rpc) = tokio::join!(http, rpc);
-        drop(asking_upstreams);
+        drop(health_checks);
         if http + rpc > 0 {
-            tracing::warn!(connections = http + rpc, grace = ?shutdown.grace, "requests were still in flight: their connections are cut off");
+            tracing::warn!(
+                connections = http + rpc,
+                grace = ?shutdown.grace,
+                "requests are still in flight after the grace period: closing their connections"
+            );
         }
 
         heartbeat.abort();
@@ -317,14 +324,14 @@ impl App {
             admin.abort();
         }
         flushing.stop().await;
-        // The others would notice by themselves, only later.
-        let _ = tokio::time::timeout(DEPART_PATIENCE, store.store.depart(replica)).await;
+        // Without this, the other replicas notice the departure only after a while.
+        let _ = tokio::time::timeout(DEPART_TIMEOUT, store.store.depart(replica)).await;
         if let Some(buckets) =
             store.watched.observe().map(|seen| seen.owed_buckets).filter(|&owed| owed > 0)
         {
             tracing::warn!(
                 buckets,
-                "the store is still away: what was admitted without it is never charged"
+                "the store is still away: the tokens admitted without it will never be charged"
             );
         }
         self.send_last_metrics().await;
@@ -333,22 +340,22 @@ impl App {
     }
 
     async fn send_last_metrics(&self) {
-        // It waits for the collector, if there is one.
+        // The shutdown waits for the collector, if there is one.
         let app = self.clone();
         let sent = tokio::task::spawn_blocking(move || app.inner.telemetry.shutdown()).await;
         if let Ok(Err(error)) = sent {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the last metrics could not be sent"
+                "could not export the last metrics"
             );
         }
     }
 }
 
-/// What `replica` tells about itself, also to where the standard variables of OTLP in the
-/// environment say.
+/// Sets up the telemetry of `replica`, with the exporters that the standard OTLP environment
+/// variables name.
 pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
-    // The build script says which revision.
+    // The build script sets the revision.
     let build = BuildInfo::new(replica.version.clone(), env!("SLUICE_REVISION"));
     Ok(Telemetry::builder()
         .instance(&replica.id)

@@ -1,4 +1,4 @@
-//! What all front-ends ask: who sends a request, and whether it may pass.
+//! What all front ends need: identification of the client, and the limiter.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -9,7 +9,7 @@ use sluice::{
     identify::{Identifier, Identity},
 };
 
-/// The limiter, and the rules by which clients are told apart.
+/// The limiter, and the rules that identify clients.
 #[derive(Debug)]
 pub struct Engine {
     limiter: Limiter,
@@ -17,22 +17,22 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Decides with `limiter` about the clients that `identifier` finds.
+    /// Creates an engine from `limiter` and `identifier`.
     #[must_use]
     pub fn new(limiter: Limiter, identifier: Identifier) -> Self {
         Self { limiter, identifier: ArcSwap::from_pointee(identifier) }
     }
 
-    /// Decides requests.
+    /// Returns the limiter.
     #[must_use]
     pub const fn limiter(&self) -> &Limiter {
         &self.limiter
     }
 
-    /// Who sends a request with these headers over a connection from `peer`.
+    /// Identifies the client of a request with these headers, over a connection from `peer`.
     ///
     /// # Errors
-    /// When a header names several clients, or one with too long a key.
+    /// Returns an error when the headers name several clients, or one whose key is too long.
     pub fn identify<'h>(
         &self,
         headers: &'h HeaderMap,
@@ -41,16 +41,17 @@ impl Engine {
         self.identifier.load().identify(headers, peer)
     }
 
-    /// Whether `peer` is a trusted proxy.
+    /// Returns whether `peer` is a trusted proxy.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.identifier.load().trusts(peer)
     }
 
-    /// Puts other rules into force for every request that starts from now on.
+    /// Replaces both sets of rules for every request that starts from now on.
     pub fn replace(&self, policy: Policy, identifier: Identifier) {
-        // Who asks comes first in a request's way: a request in between is named by the new rules
-        // and limited by the old ones, as if it had come a little earlier.
+        // Identification is the first step of a request. A request between the two lines is
+        // identified by the new rules and limited by the old ones, as if it had arrived a little
+        // earlier.
         self.identifier.store(Arc::new(identifier));
         self.limiter.replace_policy(policy);
     }

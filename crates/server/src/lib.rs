@@ -1,5 +1,5 @@
-//! The binary `sluice` as a library: the front ends, the admin routes, and the
-//! application that connects them.
+//! The binary `sluice` as a library: the front ends, the admin routes, and the application that
+//! connects them.
 
 pub mod admin;
 pub mod app;

@@ -20,13 +20,13 @@ use crate::{
 #[non_exhaustive]
 pub enum ServeError {
     /// The level of logging is no filter.
-    #[error("log.level is no filter")]
+    #[error("log.level is not a valid filter")]
     Log(#[from] ParseError),
     /// The settings make no replica.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// Somebody else has the port, or it is not ours to take.
-    #[error("{setting}: {address} cannot be listened on")]
+    #[error("{setting}: cannot listen on {address}")]
     Listen {
         /// Who asks for it.
         setting: &'static str,
@@ -37,7 +37,7 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The system refuses what every server needs: threads, signals.
-    #[error("the system does not let us serve")]
+    #[error("the operating system refused a thread or a signal handler")]
     System(#[from] io::Error),
 }
 
@@ -80,10 +80,10 @@ async fn serve_until_signal(
         None => None,
     };
 
-    let in_force = app.clone();
+    let active = app.clone();
     let mut watching = pin!(watcher.run(LOOK_EVERY, move |reload| match reload {
-        Reload::Good(settings) => in_force.replace(*settings),
-        Reload::Refused(mistakes) => in_force.refuse(&mistakes),
+        Reload::Good(settings) => active.replace(*settings),
+        Reload::Refused(errors) => active.reject(&errors),
     }));
     let (tell, told) = oneshot::channel::<()>();
     let mut tell = Some(tell);
@@ -97,11 +97,11 @@ async fn serve_until_signal(
             never = &mut watching => match never {},
             signal = signals.next() => match tell.take() {
                 Some(tell) => {
-                    tracing::info!(signal, "told to stop: finishing what is in flight");
+                    tracing::info!(signal, "stopping: finishing the requests in flight");
                     let _ = tell.send(());
                 }
                 None => {
-                    tracing::warn!(signal, "told to stop again: stopping at once");
+                    tracing::warn!(signal, "second signal: stopping at once");
                     return Ok(());
                 }
             },

@@ -91,7 +91,7 @@ async fn a_changed_configuration_takes_force_and_a_broken_one_does_not() {
     assert_eq!([replica.get("/").await.0, replica.get("/").await.0], [200, 429]);
     replica
         .app
-        .refuse(&Loader::new().variables([("SLUICE__DEFAULTS", "nothing")]).load().unwrap_err());
+        .reject(&Loader::new().variables([("SLUICE__DEFAULTS", "nothing")]).load().unwrap_err());
     assert_eq!(replica.get("/").await.0, 429);
     assert!(replica.get("/ready").await.1.contains(r#""status":"degraded""#));
     replica.app.replace(settings(&[("SLUICE__DEFAULTS", "off")]));

@@ -32,7 +32,7 @@ fn it_is_not_ready_before_it_stops_and_told_again_it_does_not_wait() {
 }
 
 #[test]
-fn a_taken_port_is_named_and_ends_it() {
+fn a_port_in_use_is_named_and_ends_the_process() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ fn a_taken_port_is_named_and_ends_it() {
     assert_eq!(ended.status.code(), Some(1), "{told}");
     assert!(
         told.contains(&format!(
-            "sluice: listen.http: {address} cannot be listened on: Address already in use"
+            "sluice: listen.http: cannot listen on {address}: Address already in use"
         )),
         "{told}"
     );

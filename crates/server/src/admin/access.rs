@@ -1,4 +1,4 @@
-//! Who may see metrics and monitoring.
+//! Credentials for metrics and monitoring.
 
 use std::{fmt, sync::Arc};
 
@@ -18,34 +18,34 @@ use sluice_config::{Credentials, Secret};
 use sluice_http::{Problem, ProblemKind};
 use subtle::ConstantTimeEq;
 
-/// Lets pass who shows the credentials in force; everybody, when there are none. Cheap to clone;
-/// clones share the credentials.
+/// Lets requests with the configured credentials pass, or every request if there are none. Cheap to
+/// clone; clones share the credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
-    in_force: Arc<ArcSwap<Credentials>>,
+    active: Arc<ArcSwap<Credentials>>,
 }
 
 impl Access {
     pub(crate) fn new(credentials: Credentials) -> Self {
-        Self { in_force: Arc::new(ArcSwap::from_pointee(credentials)) }
+        Self { active: Arc::new(ArcSwap::from_pointee(credentials)) }
     }
 
-    /// Asks for other credentials from now on.
+    /// Replaces the credentials.
     pub(crate) fn replace(&self, credentials: Credentials) {
-        self.in_force.store(Arc::new(credentials));
+        self.active.store(Arc::new(credentials));
     }
 
-    /// Passes a request on, or answers 401.
+    /// Passes a request on, or responds with status 401.
     pub(crate) async fn guard(
         State(access): State<Self>,
         request: Request,
         next: Next,
     ) -> Response {
-        let credentials = access.in_force.load_full();
+        let credentials = access.active.load_full();
         if may_pass(&credentials, request.headers()) {
             next.run(request).await
         } else {
-            refuse(&credentials)
+            reject(&credentials)
         }
     }
 }
@@ -70,7 +70,7 @@ fn may_pass(credentials: &Credentials, headers: &HeaderMap) -> bool {
     };
     let Ok(decoded) = STANDARD.decode(value) else { return false };
     let Some(colon) = decoded.iter().position(|&byte| byte == b':') else { return false };
-    // Both are compared, so that nobody can tell from the time which was wrong.
+    // Both are compared, so that the time does not reveal which one was wrong.
     let user_fits = is_same(&Secret::new(user), &decoded[..colon]);
     is_same(password, &decoded[colon + 1..]) & user_fits
 }
@@ -80,10 +80,10 @@ fn is_same(secret: &Secret, shown: &[u8]) -> bool {
     secret.reveal().as_bytes().ct_eq(shown).into()
 }
 
-fn refuse(credentials: &Credentials) -> Response {
+fn reject(credentials: &Credentials) -> Response {
     let mut response = Problem::new(
         ProblemKind::Unauthorized,
-        "metrics and monitoring are shown to those who have the credentials for `admin`",
+        "metrics and monitoring require the credentials of `admin`",
     )
     .into_response();
     let schemes = [
@@ -98,7 +98,7 @@ fn refuse(credentials: &Credentials) -> Response {
 
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Credentials { basic, bearer } = &**self.in_force.load();
+        let Credentials { basic, bearer } = &**self.active.load();
         f.write_str(match (basic.is_some(), bearer.is_some()) {
             (false, false) => "open",
             (true, false) => "basic",
@@ -128,11 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn who_shows_either_credential_passes() {
+    fn either_credential_is_sufficient() {
         let basic = format!("Basic {}", STANDARD.encode("prometheus:pass:word"));
         for shown in [basic.as_str(), "Bearer t0ken", "bearer  t0ken"] {
             assert!(passes(&credentials(), &[shown]), "{shown}");
-            assert!(passes(&Credentials::default(), &[shown]), "{shown}: nothing is asked for");
+            assert!(
+                passes(&Credentials::default(), &[shown]),
+                "{shown}: no credentials are required"
+            );
         }
         assert!(passes(&Credentials::default(), &[]));
         assert!(!passes(&Credentials { bearer: None, ..credentials() }, &["Bearer t0ken"]));
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn who_shows_anything_else_does_not() {
+    fn other_credentials_are_rejected() {
         let wrong = [
             "prometheus:pass",
             "prometheus:pass:word:",
@@ -166,7 +169,7 @@ mod tests {
         assert!(!passes(&credentials(), &[]));
         assert!(
             !passes(&credentials(), &["Bearer t0ken", "Bearer t0ken"]),
-            "two credentials are none"
+            "two credentials are ambiguous"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What tells about this process and its fleet.
+//! The descriptions of the admin routes.
 
 use serde_json::{Value, json};
 use utoipa::{
@@ -24,8 +24,10 @@ use crate::describe::{
 };
 
 const READY: &str = "\
-`ready`: all is well. `degraded`: the store is away and limits answer by themselves, or the last change of the configuration was refused; better asked than \
-left out. `unavailable`: the store is away, and every limit leaves the answer to the caller. `stopping`: the process was told to stop.";
+`ready`: the replica works. `degraded`: the store is away and limits are decided locally, or the \
+last configuration change was rejected; the replica should still get requests. `unavailable`: the \
+store is away, and every limit leaves the decision to the caller. `stopping`: the process is about \
+to stop.";
 
 const DETAILED: &str = "\
 The store and its latency, the circuit breaker, the active configuration, whether this replica \
@@ -85,13 +87,16 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
 }
 
 fn health(schemas: &mut Schemas) -> Described {
-    let alive =
-        json_response::<Alive>(schemas, "The process answers.", Some(json!({ "status": "alive" })));
+    let alive = json_response::<Alive>(
+        schemas,
+        "The process responds.",
+        Some(json!({ "status": "alive" })),
+    );
     let operation = operation(
         Topic::Process,
         "health",
-        "Whether the process lives",
-        "For probes that start it again.",
+        "The liveness probe",
+        "For probes that restart the process.",
     );
     get(HEALTH_PATH, with_responses(operation, [("200", alive.build())]).build())
 }
@@ -103,20 +108,19 @@ fn ready(schemas: &mut Schemas) -> Described {
             "replica": { "id": "sluice-0", "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": 42 },
         })
     };
-    let well = readiness("ready", json!({ "name": "redis", "status": "up", "live_replicas": 3 }));
-    let ill = readiness(
+    let ready = readiness("ready", json!({ "name": "redis", "status": "up", "live_replicas": 3 }));
+    let unavailable = readiness(
         "unavailable",
         json!({ "name": "redis", "status": "away", "error": "the store cannot be reached", "live_replicas": 3 }),
     );
     let yes =
-        json_response::<Readiness>(schemas, "It should: it is `ready` or `degraded`.", Some(well));
+        json_response::<Readiness>(schemas, "The replica is `ready` or `degraded`.", Some(ready));
     let no = json_response::<Readiness>(
         schemas,
-        "It should not: it is `unavailable` or `stopping`.",
-        Some(ill),
+        "The replica is `unavailable` or `stopping`.",
+        Some(unavailable),
     );
-    let operation =
-        operation(Topic::Process, "ready", "Whether this replica should be asked", READY);
+    let operation = operation(Topic::Process, "ready", "The readiness probe", READY);
     get(READY_PATH, with_responses(operation, [("200", yes.build()), ("503", no.build())]).build())
 }
 
@@ -132,7 +136,7 @@ fn metrics_page(schemas: &mut Schemas) -> Described {
         Topic::Monitoring,
         "metrics",
         "Metrics for Prometheus",
-        "`docs/metrics.md` names them all.",
+        "`docs/metrics.md` lists all metrics.",
     );
     get(metrics::PATH, guarded(schemas, operation, found.build(), ProblemKind::Internal).build())
 }
@@ -149,7 +153,7 @@ fn page<T: ToSchema>(
     get(path, guarded(schemas, operation, found.build(), ProblemKind::StoreUnavailable).build())
 }
 
-/// With an answer for those who may see it, and those for the others and when it cannot be told.
+/// Adds the response for authorised requests, and the problems of others.
 fn guarded(
     schemas: &mut Schemas,
     operation: OperationBuilder,

@@ -1,13 +1,13 @@
-//! `/health` and `/ready`: whether the process lives, and whether it should be asked.
+//! The probes `/health` (liveness) and `/ready` (readiness).
 //!
-//! `/health` is 200 as long as the process answers. `/ready` says what each part is like:
+//! `/health` has status 200 as long as the process responds. `/ready` describes each part:
 //!
 //! | status | | |
 //! |---|---|---|
-//! | `ready` | 200 | all is well |
-//! | `degraded` | 200 | the store is away, and limits answer by themselves, or the last change of the configuration was refused: better asked than left out |
-//! | `unavailable` | 503 | the store is away, and every limit leaves the answer to the caller |
-//! | `stopping` | 503 | the process was told to stop, and finishes what is in flight |
+//! | `ready` | 200 | the replica works |
+//! | `degraded` | 200 | the store is away and limits are decided locally, or the last configuration change was rejected; the replica should still get requests |
+//! | `unavailable` | 503 | the store is away, and every limit leaves the decision to the caller |
+//! | `stopping` | 503 | the process is about to stop and finishes the requests in flight |
 
 use std::{
     error::Error,
@@ -28,16 +28,16 @@ use utoipa::ToSchema;
 
 use crate::{engine::Engine, shutdown::StopFlag, store::Watched};
 
-/// Where a process says that it lives.
+/// The path of the liveness probe.
 pub(crate) const HEALTH_PATH: &str = "/health";
-/// Where it says whether it should be asked.
+/// The path of the readiness probe.
 pub(crate) const READY_PATH: &str = "/ready";
 
-/// How long a store may take to show that it would decide. Less than the second that most probes
-/// wait, and far more than a check may take.
-const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the store may take to respond to a probe: less than the second that most probes wait,
+/// and far more than a check may take.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What this process tells about itself to those who decide whether to ask it.
+/// The health of this replica, as the probes report it.
 #[derive(Debug)]
 pub struct Health {
     stopping: StopFlag,
@@ -47,22 +47,22 @@ pub struct Health {
     started: Instant,
 }
 
-/// The configuration in force.
+/// The active configuration.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Configuration {
-    /// How many were in force since the start, this one included.
+    /// How many configurations were active since the start, this one included.
     pub(crate) version: u64,
-    /// When it came into force, in Unix seconds.
+    /// When it became active, in Unix seconds.
     pub(crate) loaded_at: u64,
-    /// Why the last change was refused; left out when it was not.
+    /// Why the last change was rejected; left out if it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) refused: Option<String>,
 }
 
-/// What `/ready` answers.
+/// The body of `/ready`.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(description = "How this replica is, part by part.")]
+#[schema(description = "The state of this replica, part by part.")]
 pub(crate) struct Readiness {
     status: Status,
     store: StorePart,
@@ -70,7 +70,7 @@ pub(crate) struct Readiness {
     replica: ReplicaPart,
 }
 
-/// Whether this replica wants to be asked: `ready` and `degraded` do.
+/// Whether this replica should get requests: `ready` and `degraded` mean yes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
@@ -80,15 +80,15 @@ pub(crate) enum Status {
     Stopping,
 }
 
-/// What `/health` answers.
+/// The body of `/health`.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Health, description = "That the process lives.")]
+#[schema(as = Health, description = "The process is alive.")]
 pub(crate) struct Alive {
-    /// `alive`.
+    /// Always `alive`.
     status: &'static str,
 }
 
-/// The store, as readiness sees it.
+/// The store's part of readiness.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Store)]
 pub(crate) struct StorePart {
@@ -96,17 +96,17 @@ pub(crate) struct StorePart {
     name: &'static str,
     /// `up` or `away`.
     status: &'static str,
-    /// Why it is away.
+    /// Why the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<String>,
-    /// Among how many replicas limits are shared while it is away.
+    /// The number of replicas that share the limits while the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     live_replicas: Option<usize>,
 }
 
-/// The replica that answers.
+/// The replica that responds.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReadyReplica)]
 struct ReplicaPart {
@@ -120,8 +120,7 @@ struct ReplicaPart {
 // === impl Health ===
 
 impl Health {
-    /// The health of `replica`, whose buckets live in `store`, with its first configuration in
-    /// force.
+    /// Creates the health of `replica`, whose buckets are in `store`, with its first configuration.
     #[must_use]
     pub fn new(replica: Replica, store: Arc<dyn Watched>) -> Self {
         let configuration = Configuration { version: 1, loaded_at: unix_seconds(), refused: None };
@@ -140,18 +139,18 @@ impl Health {
         self.stopping.clone()
     }
 
-    /// From now on the process is not ready: it was told to stop.
+    /// Marks the process as about to stop, and so not ready.
     pub fn stop(&self) {
         self.stopping.set();
     }
 
-    /// Whether the process was told to stop.
+    /// Returns whether the process is about to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_set()
     }
 
-    /// Another configuration is in force.
+    /// Records that another configuration is active.
     pub fn configuration_replaced(&self) {
         let mut configuration = self.configuration();
         *configuration = Configuration {
@@ -161,32 +160,32 @@ impl Health {
         };
     }
 
-    /// A changed configuration was refused, and the one before it stays in force.
-    pub fn configuration_refused(&self, why: String) {
+    /// Records that a changed configuration was rejected; the previous one stays active.
+    pub fn configuration_rejected(&self, why: String) {
         self.configuration().refused = Some(why);
     }
 
     fn configuration(&self) -> MutexGuard<'_, Configuration> {
-        // Nothing panics while it is held.
+        // No code panics while it holds the lock.
         self.configuration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who this replica is.
+    /// Returns this replica's name and version.
     pub(crate) const fn replica(&self) -> &Replica {
         &self.replica
     }
 
-    /// How long this replica lives.
+    /// Returns how long this replica has been running.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The configuration in force.
-    pub(crate) fn configuration_in_force(&self) -> Configuration {
+    /// Returns the active configuration.
+    pub(crate) fn active_configuration(&self) -> Configuration {
         self.configuration().clone()
     }
 
-    /// How all is, and the store by itself.
+    /// Returns the overall status, and the store's part of it.
     pub(crate) async fn status(&self, policy: &Policy) -> (Status, StorePart) {
         let Readiness { status, store, .. } = self.readiness(policy).await;
         (status, store)
@@ -194,7 +193,7 @@ impl Health {
 
     async fn readiness(&self, policy: &Policy) -> Readiness {
         let store = self.store_part().await;
-        let configuration = self.configuration_in_force();
+        let configuration = self.active_configuration();
         let away = store.error.is_some();
         let status = match () {
             () if self.is_stopping() => Status::Stopping,
@@ -211,22 +210,21 @@ impl Health {
     }
 
     async fn store_part(&self) -> StorePart {
-        let error = match tokio::time::timeout(PROBE_PATIENCE, self.store.backing().probe()).await {
+        let error = match tokio::time::timeout(PROBE_TIMEOUT, self.store.backing().probe()).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(with_causes(&error)),
-            Err(_) => Some(format!("no answer within {PROBE_PATIENCE:?}")),
+            Err(_) => Some(format!("no response within {PROBE_TIMEOUT:?}")),
         };
         let observation = self.store.observe();
-        // It may answer again, and not be asked yet.
+        // The store may respond again although the breaker is not closed yet.
         let not_asked = observation.as_ref().filter(|seen| seen.breaker != BreakerState::Closed);
-        let error =
-            error.or_else(|| {
-                let failure = not_asked?.last_failure.as_ref();
-                Some(failure.map_or_else(
-                    || "it is not asked yet".to_owned(),
-                    |(_, error)| with_causes(error),
-                ))
-            });
+        let error = error.or_else(|| {
+            let failure = not_asked?.last_failure.as_ref();
+            Some(failure.map_or_else(
+                || "the breaker is still open".to_owned(),
+                |(_, error)| with_causes(error),
+            ))
+        });
         let status = if error.is_none() { "up" } else { "away" };
         StorePart {
             name: self.store.name(),
@@ -238,20 +236,20 @@ impl Health {
 }
 
 impl StorePart {
-    /// Whether the store decides.
+    /// Returns whether the store decides.
     pub(crate) const fn is_up(&self) -> bool {
         self.error.is_none()
     }
 }
 
-/// Whether no request that is limited would be answered without the store.
+/// Returns whether no limited request could be decided without the store.
 fn leaves_all_to_callers(policy: &Policy) -> bool {
     let mut enforced = policy.limits().iter().filter(|limit| limit.denies()).peekable();
     enforced.peek().is_some()
         && enforced.all(|limit| limit.on_store_failure() == OnStoreFailure::Error)
 }
 
-/// An error and what caused it.
+/// Returns an error with its chain of causes.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut texts = vec![error.to_string()];
     let mut cause = error.source();
@@ -259,7 +257,7 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
         texts.push(error.to_string());
         cause = error.source();
     }
-    // Some errors say what their cause says.
+    // Some errors repeat the text of their cause.
     texts.dedup();
     texts.join(": ")
 }
@@ -279,7 +277,7 @@ impl Status {
     }
 }
 
-/// `/health` and `/ready`.
+/// Returns the routes `/health` and `/ready`.
 pub(crate) fn routes(engine: Arc<Engine>, health: Arc<Health>) -> Router {
     let ready = async move || {
         let readiness = health.readiness(&engine.limiter().policy()).await;
@@ -314,7 +312,7 @@ mod tests {
     use crate::front_ends::fixtures::Away;
     use sluice_testkit::policies;
 
-    /// A store that answers a probe with what it is told.
+    /// A store that responds to a probe as the test says.
     #[derive(Debug)]
     struct Probed(Box<dyn Store>);
 
@@ -346,7 +344,7 @@ mod tests {
         (readiness.status.code().as_u16(), serde_json::to_value(&readiness).unwrap())
     }
 
-    /// A policy with this answer where the store gives none.
+    /// Returns a policy whose limits all have this `on_store_failure`.
     fn policy_that_answers(on_store_failure: OnStoreFailure) -> Policy {
         let rate: Rate = "60/minute, burst 10".parse().unwrap();
         let terms = Terms::from(rate).on_store_failure(on_store_failure);
@@ -392,7 +390,7 @@ mod tests {
     #[tokio::test]
     async fn a_refused_configuration_is_told_until_a_good_one_comes() {
         let health = health(MemoryStore::new());
-        health.configuration_refused("sluice.yaml: limits[0].rate: `6` is not a rate".to_owned());
+        health.configuration_rejected("sluice.yaml: limits[0].rate: `6` is not a rate".to_owned());
         let (status, body) = told(&health, &policies::document()).await;
         assert_eq!(
             (status, &body["status"], &body["configuration"]["version"]),

@@ -1,4 +1,4 @@
-//! `/metrics`: the catalogue as Prometheus reads it.
+//! `/metrics`: all metrics in Prometheus' text format.
 
 use axum::{Router, body::Body, response::Response, routing::get};
 use http::{HeaderValue, header::CONTENT_TYPE};
@@ -6,10 +6,10 @@ use sluice_telemetry::Prometheus;
 
 use sluice_http::{Problem, ProblemKind};
 
-/// Where Prometheus looks.
+/// The path that Prometheus scrapes.
 pub(crate) const PATH: &str = "/metrics";
 
-/// `/metrics`.
+/// Returns the route `/metrics`.
 pub(crate) fn routes(prometheus: Prometheus) -> Router {
     let scrape = async move || match prometheus.render() {
         Ok(text) => {
@@ -20,11 +20,8 @@ pub(crate) fn routes(prometheus: Prometheus) -> Router {
             response
         }
         Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the metrics cannot be written"
-            );
-            Problem::new(ProblemKind::Internal, "the metrics cannot be written: the log says why")
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot write the metrics");
+            Problem::new(ProblemKind::Internal, "cannot write the metrics: see the log")
                 .into_response()
         }
     };

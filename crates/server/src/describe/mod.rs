@@ -27,14 +27,14 @@ use utoipa::{
 
 pub(crate) use self::schemas::Schemas;
 
-/// The names of the credentials that may be asked for.
+/// The names of the security schemes.
 pub(crate) const BASIC: &str = "basic";
 pub(crate) const BEARER: &str = "bearer";
 
 pub(crate) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
-/// What every request to a door with a JSON body may come to.
+/// The problems of every front end with a JSON body.
 pub(crate) const BODY_PROBLEMS: [ProblemKind; 4] = [
     ProblemKind::MalformedBody,
     ProblemKind::BodyTooSlow,
@@ -42,15 +42,15 @@ pub(crate) const BODY_PROBLEMS: [ProblemKind; 4] = [
     ProblemKind::HeadersTooLarge,
 ];
 
-/// Something that can be asked.
+/// One operation.
 pub(crate) struct Described {
     pub(crate) path: &'static str,
-    /// The methods by which it is asked, the usual one first.
+    /// The methods; the first is the usual one.
     pub(crate) methods: &'static [HttpMethod],
     pub(crate) operation: Operation,
 }
 
-/// What operations are about.
+/// The groups of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
     Decisions,
@@ -60,10 +60,10 @@ pub(crate) enum Topic {
     Process,
 }
 
-/// An example: its name, what it shows, and its value.
+/// An example: its name, its summary, and its value.
 pub(crate) type Example = (&'static str, &'static str, Value);
 
-/// The method as it is written in a request.
+/// Returns the method's name.
 pub(crate) const fn verb(method: &HttpMethod) -> &'static str {
     match method {
         HttpMethod::Get => "GET",
@@ -95,20 +95,21 @@ impl Topic {
 
     pub(crate) const fn about(self) -> &'static str {
         match self {
-            Self::Decisions => "Whether a request may pass.",
-            Self::Envoy => "Envoy's rate limit service, for who cannot speak gRPC.",
-            Self::Events => "What applications report of themselves.",
+            Self::Decisions => "Decides whether requests are allowed.",
+            Self::Envoy => "Envoy's rate limit service for clients without gRPC.",
+            Self::Events => "Reports of applications.",
             Self::Monitoring => {
-                "How the fleet is. Where `admin.listen` is set these are at that port only, and `admin` may ask for credentials."
+                "The state of the fleet. With `admin.listen` these are on that port only. `admin` may \
+                 require credentials."
             }
-            Self::Process => "Whether this process lives, and what it understands.",
+            Self::Process => "The probes of this process and its API description.",
         }
     }
 }
 
 // === building blocks ===
 
-/// An operation of this name. The first sentence tells what it does, `description` the rest.
+/// Starts an operation. `summary` says what it does, `description` gives details.
 pub(crate) fn operation(
     topic: Topic,
     name: &str,
@@ -135,7 +136,7 @@ pub(crate) fn with_examples(schema: impl Into<RefOr<Schema>>, examples: Vec<Exam
     ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build()
 }
 
-/// An answer in JSON.
+/// Starts a response with a JSON body.
 pub(crate) fn json_response<T: ToSchema>(
     schemas: &mut Schemas,
     description: &str,
@@ -145,10 +146,10 @@ pub(crate) fn json_response<T: ToSchema>(
     ResponseBuilder::new().description(description).content(JSON, content)
 }
 
-/// The two answers of a decision.
+/// Returns the two responses of a decision.
 pub(crate) fn decision_responses(schemas: &mut Schemas) -> [(&'static str, Response); 2] {
     let allowed =
-        json_response::<Allowed>(schemas, "The request may pass.", Some(examples::allowed()));
+        json_response::<Allowed>(schemas, "The request is allowed.", Some(examples::allowed()));
     let denied = ContentBuilder::new()
         .schema(Some(schemas.refer::<Denied>()))
         .example(Some(examples::denied()))
@@ -157,44 +158,49 @@ pub(crate) fn decision_responses(schemas: &mut Schemas) -> [(&'static str, Respo
     [("200", with_limit_headers(allowed).build()), ("429", with_denial_headers(denied).build())]
 }
 
-const DENIED: &str = "The request is denied, and nothing was taken: there are too few tokens now (`urn:sluice:problem:rate-limited`), or the cost is above \
-the burst, so that waiting does not help (`urn:sluice:problem:cost-above-burst`).";
+const DENIED: &str = "\
+The request is denied and takes no tokens: there are too few tokens now \
+(`urn:sluice:problem:rate-limited`), or the cost is above the burst, so that waiting does not help \
+(`urn:sluice:problem:cost-above-burst`).";
 
-/// With the fields that tell where a client stands.
+/// Adds the rate limit fields.
 pub(crate) fn with_limit_headers(response: ResponseBuilder) -> ResponseBuilder {
     let fields = schema::headers().into_iter().filter(|(name, _)| *name != RETRY_AFTER.as_str());
     fields.fold(response, |response, (name, header)| response.header(name, header))
 }
 
-/// With the fields of a denial.
+/// Adds the rate limit fields and `Retry-After`.
 pub(crate) fn with_denial_headers(response: ResponseBuilder) -> ResponseBuilder {
     schema::headers()
         .into_iter()
         .fold(response, |response, (name, header)| response.header(name, header))
 }
 
-/// The answers of what can go wrong, one for each status.
+/// Returns the responses with problems, one for each status.
 pub(crate) fn problem_responses(
     schemas: &mut Schemas,
     kinds: impl IntoIterator<Item = ProblemKind>,
 ) -> Vec<(String, Response)> {
     let mut by_status = BTreeMap::<u16, String>::new();
     for kind in kinds {
-        let told = by_status.entry(kind.status().as_u16()).or_default();
-        let between = if told.is_empty() { "" } else { "\n\n" };
-        write!(told, "{between}{} (`{}`).", kind.title(), kind.type_uri())
-            .expect("a string takes everything");
+        let description = by_status.entry(kind.status().as_u16()).or_default();
+        let between = if description.is_empty() { "" } else { "\n\n" };
+        write!(description, "{between}{} (`{}`).", kind.title(), kind.type_uri())
+            .expect("writing to a string does not fail");
     }
     let problem = schemas.refer::<ProblemBody<'_>>();
-    let answer = |told| {
+    let answer = |description| {
         ResponseBuilder::new()
-            .description(told)
+            .description(description)
             .content(PROBLEM, ContentBuilder::new().schema(Some(problem.clone())).build())
     };
-    by_status.into_iter().map(|(status, told)| (status.to_string(), answer(told).build())).collect()
+    by_status
+        .into_iter()
+        .map(|(status, description)| (status.to_string(), answer(description).build()))
+        .collect()
 }
 
-/// With these answers too.
+/// Adds responses to an operation.
 pub(crate) fn with_responses<S: Into<String>>(
     operation: OperationBuilder,
     answers: impl IntoIterator<Item = (S, Response)>,

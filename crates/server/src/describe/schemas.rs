@@ -1,4 +1,4 @@
-//! The schemas that operations refer to, by name.
+//! The schemas that operations refer to by name.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use utoipa::{
     },
 };
 
-/// Grows with every type that is referred to.
+/// Collects the schemas that are referred to.
 #[derive(Default)]
 pub(crate) struct Schemas {
     by_name: BTreeMap<String, RefOr<Schema>>,
 }
 
 impl Schemas {
-    /// A reference to the schema of `T`, which is kept here with all that it refers to.
+    /// Returns a reference to the schema of `T`, and keeps the schema with all that it refers to.
     pub(crate) fn refer<T: ToSchema>(&mut self) -> Ref {
         let mut found = vec![(T::name().into_owned(), T::schema())];
         T::schemas(&mut found);
@@ -32,7 +32,7 @@ impl Schemas {
         Ref::from_schema_name(T::name())
     }
 
-    /// All of them.
+    /// Returns all schemas with their names.
     pub(crate) fn into_named(self) -> impl Iterator<Item = (String, RefOr<Schema>)> {
         self.by_name.into_iter()
     }

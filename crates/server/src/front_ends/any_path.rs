@@ -1,9 +1,8 @@
-//! Every path that is no door's: the request itself is what is decided about.
+//! Every path without a front end: the decision is about the request itself.
 //!
-//! So a limiter without an upstream shows what it does to whoever asks it anything: `curl
-//! http://localhost:8000/api/v1/blueprints` is answered 200 or 429, with the header fields and the
-//! decision as body, as if the request had been checked on its way to that path. The client is
-//! whoever the request's own headers and address say.
+//! Without an upstream, `curl http://localhost:8000/api/v1/blueprints` gets status 200 or 429 with
+//! the rate limit fields and the decision as body, as if the request had been checked on its way to
+//! that path. The client is identified by the request's own headers and address.
 
 use std::net::IpAddr;
 
@@ -17,7 +16,7 @@ use crate::engine::Engine;
 /// Decides about the request that was sent.
 ///
 /// # Errors
-/// When it cannot be decided about.
+/// Returns a problem when the request cannot be checked.
 pub(crate) async fn decide(
     engine: &Engine,
     peer: IpAddr,

@@ -31,13 +31,13 @@ fn page_to_read() -> Described {
     let html =
         ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
     let found = ResponseBuilder::new()
-        .description("A page without scripts, which asks nobody for anything.")
+        .description("An HTML page without scripts that loads nothing.")
         .content("text/html", html)
         .build();
     let operation = operation(
         Topic::Process,
         "openapiPage",
-        "This document as a page to read",
+        "This document as an HTML page",
         "The same for every configuration.",
     );
     get(PAGE_PATH, with_responses(operation, [("200", found)]).build())

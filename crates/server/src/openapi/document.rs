@@ -1,4 +1,4 @@
-//! The document as a whole.
+//! The OpenAPI document as a whole.
 
 use utoipa::openapi::{
     Components, Info, License, OpenApi, PathsBuilder, Tag,
@@ -18,15 +18,19 @@ use crate::{
 const TITLE: &str = "Sluice";
 
 const ABOUT: &str = "\
-A rate limiter for a fleet. Any number of replicas share token buckets; a door answers whether a request may pass, and says where the client stands.
+A rate limiter for a fleet. Any number of replicas share token buckets. A front end responds whether \
+a request is allowed, and how many tokens the client has left.
 
-What goes wrong is a problem as RFC 9457 tells it (`application/problem+json`), with a stable `type`; it takes nothing from any bucket. A method that \
-a path does not know is 405, with those that it knows in `Allow`. What is no HTTP is 400, and a path or a head that is too long 414 or 431.
+Errors are problems as RFC 9457 describes them (`application/problem+json`) with a stable `type`; \
+they take no tokens from any bucket. A method that a path does not support has status 405, with the \
+supported methods in `Allow`. Input that is not HTTP has status 400, and a path or a head that is \
+too long has status 414 or 431; these responses have no body.
 
-Every path that is not named here is decided about as it is asked: 200 or 429 with a decision as body, as if the request had been checked on its way \
-there. A gateway hands it on to its upstream, and keeps fewer of these paths for itself.";
+Every other path is decided about as it is requested: status 200 or 429 with a decision as body, as \
+if the request had been checked on its way there. A gateway forwards it to its upstream, and keeps \
+fewer of these paths for itself.";
 
-/// What the HTTP port understands and answers.
+/// Returns the document of the HTTP port.
 pub(super) fn document() -> OpenApi {
     let mut schemas = Schemas::default();
     let front_ends: Vec<Described> =
@@ -60,7 +64,7 @@ fn add(paths: PathsBuilder, Described { path, methods, operation }: Described) -
     let name = operation.operation_id.clone().expect("every operation has a name");
     methods.iter().enumerate().fold(paths, |paths, (place, method)| {
         let mut operation = operation.clone();
-        // The name is the operation's by its first method, and no other's.
+        // An operation's identifier has to be unique, so only the first method has the plain name.
         if place > 0 {
             operation.operation_id =
                 Some(format!("{name}_{}", describe::verb(method).to_ascii_lowercase()));

@@ -1,13 +1,13 @@
-//! What the HTTP port understands and answers, for programs and for people.
+//! The OpenAPI document of the HTTP port, for programs and for people.
 //!
 //! | path | |
 //! |---|---|
 //! | `/openapi.json` | an OpenAPI 3.1 document |
-//! | `/openapi` | the same as a page to read |
+//! | `/openapi` | the same as an HTML page |
 //!
-//! The document is made of the code: paths are the constants by which doors are found, schemas come
-//! from the types that are read and written, and problems from their kinds. It describes every
-//! door, also those that a configuration leaves closed.
+//! The document is created from the code: paths are the constants by which front ends are found,
+//! schemas come from the types that are parsed and serialised, and problems from their kinds. It
+//! describes every front end, including those that a configuration disables.
 
 mod description;
 mod document;
@@ -28,13 +28,13 @@ use http::{
 
 use self::description::{DOCUMENT_PATH, PAGE_PATH};
 
-/// Both, made when the first is asked for.
+/// The document and the page, created at first use.
 static MADE: LazyLock<Made> = LazyLock::new(Made::new);
 
 struct Made {
     document: Bytes,
     page: Bytes,
-    /// What a browser is to let into the page.
+    /// The page's `Content-Security-Policy`.
     policy: HeaderValue,
 }
 
@@ -52,7 +52,7 @@ impl Made {
     }
 }
 
-/// `/openapi.json` and `/openapi`.
+/// Returns the routes `/openapi.json` and `/openapi`.
 pub(crate) fn routes() -> Router {
     Router::new()
         .route(
@@ -67,7 +67,7 @@ pub(crate) fn routes() -> Router {
         .route(PAGE_PATH, get(async || answer(&MADE.page, page_fields())))
 }
 
-/// The document as text.
+/// Returns the document as text.
 pub(crate) fn text() -> &'static [u8] {
     &MADE.document
 }
@@ -87,7 +87,7 @@ fn answer(body: &Bytes, fields: impl IntoIterator<Item = (HeaderName, HeaderValu
     response
 }
 
-/// The examples of a body for the door at `path`, each with its media type.
+/// Returns the example bodies for the front end at `path`, each with its media type.
 #[cfg(test)]
 pub(crate) fn examples(path: &str) -> Vec<(String, serde_json::Value)> {
     let document = serde_json::to_value(document::document()).unwrap();

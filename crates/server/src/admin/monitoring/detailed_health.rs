@@ -114,7 +114,7 @@ impl DetailedHealth {
             opened: failover.opened,
             owed_buckets: failover.owed_buckets,
         });
-        let Configuration { version, loaded_at, refused } = health.configuration_in_force();
+        let Configuration { version, loaded_at, refused } = health.active_configuration();
         Self {
             status,
             store: MeasuredStore { part, latency_ms },

@@ -1,4 +1,4 @@
-//! `POST /v1/check` and `POST /v1/check/batch`.
+//! The description of `POST /v1/check` and `POST /v1/check/batch`.
 
 use serde_json::json;
 use sluice_http::ProblemKind;
@@ -11,11 +11,13 @@ use crate::describe::{
 };
 
 const ONE: &str = "\
-Takes the cost from every limit that applies, or, if one of them lacks it, from none. What applies is what applies to a request for `path` by `method` from \
-`client`; the caller is trusted to know all three.";
+Takes the cost from every limit that applies, or from none if one of them has too few tokens. The \
+limits that apply are those of a request for `path` with `method` from `client`; the caller is \
+trusted to know all three.";
 
 const BATCH: &str = "\
-Decides up to 1,000 checks, one after another, in one round trip to the store. What is wrong with one of them is its own result's problem.";
+Decides up to 1,000 checks, one after another, in one round trip to the store. An error in one \
+check is that check's result.";
 
 pub(super) fn one(schemas: &mut Schemas) -> Operation {
     let body = json_request_body(
@@ -23,22 +25,22 @@ pub(super) fn one(schemas: &mut Schemas) -> Operation {
         vec![
             (
                 "by_client",
-                "What a client is about to do",
+                "A request of a client",
                 json!({ "client": "alice", "method": "POST", "path": "/api/v1/tools/execute" }),
             ),
             (
                 "looking",
-                "How a client stands, and nothing taken",
+                "The state of a client's limits, without taking tokens",
                 json!({ "client": "alice", "cost": 0 }),
             ),
             (
                 "by_ip",
-                "A client of whom only the address is known",
+                "A client that is known by its address only",
                 json!({ "ip": "192.0.2.1", "path": "/api/v1/blueprints/7" }),
             ),
             (
                 "everything",
-                "Everything that may be said",
+                "All members",
                 json!({
                     "client": "bob", "ip": "2001:db8::1", "method": "PUT", "path": "/api/v1/blueprints/7", "tier": "pro",
                     "attributes": { "x-org": "acme" }, "cost": 3,
@@ -69,9 +71,9 @@ pub(super) fn batch(schemas: &mut Schemas) -> Operation {
         json_request_body(schemas.refer::<BatchBody<'_>>(), vec![("two", "Two clients", checks)]);
     let results = json_response::<BatchAnswer<'_>>(
         schemas,
-        "What became of each check: a decision, or a problem. Its `status` is the one that it would have been answered with alone.",
+        "The result of each check: a decision or a problem. Its `status` is that of a single check.",
         Some(json!({ "results": [examples::allowed(), {
-            "type": "urn:sluice:problem:malformed-body", "title": "The body is not the JSON expected", "status": 400,
+            "type": "urn:sluice:problem:malformed-body", "title": "The body is not the expected JSON", "status": 400,
             "detail": "unknown field `klient`", "field": "klient",
         }] })),
     );

@@ -1,5 +1,4 @@
-//! `POST /v1/check` and `POST /v1/check/batch`: the limiter as JSON, for programs that ask before
-//! they act.
+//! `POST /v1/check` and `POST /v1/check/batch`: the limiter as a JSON API.
 //!
 //! ```json
 //! { "client": "alice", "method": "POST", "path": "/api/v1/blueprints", "ip": "192.0.2.1", "tier": "pro",
@@ -8,17 +7,17 @@
 //!
 //! | member | |
 //! |---|---|
-//! | `client` | who asks: an API key, a user's name, whatever the caller knows its clients by; without it, the `ip` is the client |
-//! | `ip` | the address that the client has, for limits per address |
-//! | `method`, `path` | what is asked for; `GET` and `/` unless said; a query is not looked at |
+//! | `client` | the client: an API key, a user name, or any other name; without it, `ip` is the client |
+//! | `ip` | the client's address, for limits per address |
+//! | `method`, `path` | of the request to decide about; `GET` and `/` by default; a query is ignored |
 //! | `tier` | the client's tier; the caller is trusted to know it |
-//! | `attributes` | what stands for request headers where limits are per header, or take their cost from one |
-//! | `cost` | tokens to take, 1 unless said; 0 looks and takes nothing |
+//! | `attributes` | stand for request headers where limits are per header or take their cost from one |
+//! | `cost` | tokens to take, 1 by default; 0 takes nothing and only reads the state |
 //!
-//! The answer is 200 or 429 with the decision as [`sluice_http::decision`] describes it. A batch is
-//! `{"checks": [..]}` with up to 1,000 of these, decided one after another in one round trip to the
-//! store; it is answered with 200 and `{"results": [..]}`, in the same order, each result a
-//! decision or a problem with a `status` of its own.
+//! The response has status 200 or 429 and the decision that [`sluice_http::decision`] describes. A
+//! batch is `{"checks": [..]}` with up to 1,000 checks, decided one after another in one round trip
+//! to the store. Its response has status 200 and `{"results": [..]}` in the same order; each result
+//! is a decision or a problem with a `status` of its own.
 
 mod description;
 
@@ -54,7 +53,7 @@ use crate::describe::Schemas;
 
 /// The most checks in one batch.
 const MAX_CHECKS: usize = 1_000;
-/// The most attributes of one check: far more than any limit can look at.
+/// The most attributes of one check: far more than limits can use.
 const MAX_ATTRIBUTES: usize = 64;
 /// The longest body of one check.
 const MAX_CHECK_BYTES: usize = 64 << 10;
@@ -129,7 +128,7 @@ impl FrontEnd for Batch {
             .into_iter()
             .map(|asked| {
                 asked?;
-                Ok(decided.next().expect("every request is answered")?.decision)
+                Ok(decided.next().expect("check_all returns a decision for each request")?.decision)
             })
             .collect();
         let results = results.iter().map(|result| {
@@ -139,7 +138,7 @@ impl FrontEnd for Batch {
             )
         });
         let text = serde_json::to_vec(&BatchAnswer { results: results.collect() })
-            .expect("results are numbers and strings");
+            .expect("numbers and strings are always valid JSON");
         let mut response = Response::new(Body::from(text));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
@@ -154,7 +153,7 @@ fn require_post(path: &str, method: &Method) -> Result<(), Problem> {
     if method == Method::POST { Ok(()) } else { Err(Problem::method_not_allowed(path, "POST")) }
 }
 
-/// A batch on the wire.
+/// The body of a batch.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Batch, description = "Checks, decided one after another in one round trip to the store.")]
@@ -165,14 +164,14 @@ pub(crate) struct BatchBody<'a> {
     checks: Items<'a>,
 }
 
-/// The checks of a batch as they came, so that a wrong one spoils no other; one more than
-/// [`MAX_CHECKS`] at most.
+/// The unparsed checks of a batch, so that an invalid check does not affect the others. At most one
+/// more than [`MAX_CHECKS`].
 struct Items<'a>(Vec<&'a RawValue>);
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = BatchResults)]
 pub(crate) struct BatchAnswer<'a> {
-    /// What became of each check, in the same order.
+    /// The result of each check, in the same order.
     results: Vec<ItemBody<'a>>,
 }
 
@@ -183,25 +182,24 @@ enum ItemBody<'a> {
     Problem(ProblemBody<'a>),
 }
 
-/// One check on the wire.
+/// The body of one check.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Check, description = "Whether a client may do something. `client` or `ip` says who asks.")]
+#[schema(as = Check, description = "A check of one request. `client` or `ip` identifies the client.")]
 pub(crate) struct CheckBody<'a> {
-    /// Who asks: an API key, a user's name, whatever the caller knows its clients by. Without it,
-    /// the `ip` is the client.
+    /// The client: an API key, a user name, or any other name. Without it, `ip` is the client.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1)]
     client: Option<Text<'a>>,
-    /// The method asked for; `GET` unless said.
+    /// The method of the request to decide about; `GET` by default.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
     method: Option<Text<'a>>,
-    /// The path asked for; `/` unless said. A query is not looked at.
+    /// The path of the request to decide about; `/` by default. A query is ignored.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, pattern = "^/")]
     path: Option<Text<'a>>,
-    /// The address that the client has, for limits per address.
+    /// The client's address, for limits per address.
     #[schema(value_type = Option<String>)]
     ip: Option<IpAddr>,
     /// The client's tier; the caller is trusted to know it.
@@ -211,12 +209,12 @@ pub(crate) struct CheckBody<'a> {
     #[serde(borrow)]
     #[schema(schema_with = attributes)]
     attributes: Option<AttributesBody<'a>>,
-    /// Tokens to take; 1 unless said. 0 looks and takes nothing.
+    /// Tokens to take; 1 by default. 0 takes nothing and only reads the state.
     #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
     cost: Option<CostBody>,
 }
 
-// === schemas of what is read and written by hand ===
+// === schemas of types with hand-written serialisation ===
 
 impl PartialSchema for ItemBody<'_> {
     fn schema() -> RefOr<Schema> {
@@ -224,7 +222,7 @@ impl PartialSchema for ItemBody<'_> {
         let any = shapes
             .into_iter()
             .fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
-        any.description(Some("A decision, or why there is none; `status` tells which.")).into()
+        any.description(Some("A decision or a problem, by `status`.")).into()
     }
 }
 
@@ -242,7 +240,8 @@ impl ToSchema for ItemBody<'_> {
 }
 
 fn attributes() -> Object {
-    const ABOUT: &str = "What stands for request headers where limits are per header, or take their cost from one. Names in any case, each once.";
+    const ABOUT: &str = "Stand for request headers where limits are per header or take their cost from one. \
+         Names are case-insensitive and unique.";
     ObjectBuilder::new()
         .description(Some(ABOUT))
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
@@ -251,11 +250,11 @@ fn attributes() -> Object {
         .build()
 }
 
-/// A text, borrowed from the body where no escape stands in it.
+/// A string, borrowed from the body unless it contains escapes.
 #[derive(Debug)]
 struct Text<'a>(Cow<'a, str>);
 
-/// Names in lower case, and values.
+/// Names in lower case, with their values.
 #[derive(Debug, Default)]
 struct AttributesBody<'a>(Vec<(Cow<'a, str>, Text<'a>)>);
 
@@ -265,10 +264,10 @@ struct CostBody(Cost);
 // === impl CheckBody ===
 
 impl<'a> CheckBody<'a> {
-    /// The request that the body asks about.
+    /// Returns the request to decide about.
     ///
     /// # Errors
-    /// When it does not say who asks, or the method is none.
+    /// Returns a problem when the body identifies no client, or when the method is invalid.
     fn request(&'a self) -> Result<Request<'a>, Problem> {
         let address = self.ip.map(|ip| ip.to_canonical());
         let client = match (&self.client, address) {
@@ -280,13 +279,13 @@ impl<'a> CheckBody<'a> {
             (None, None) => {
                 return Err(invalid(
                     "client",
-                    "say who asks: `client`, or `ip` where the address is all that is known",
+                    "missing: send `client`, or `ip` if only the address is known",
                 ));
             }
         };
         let method = self.method.as_ref().map_or("GET", |Text(method)| method);
         if Method::from_bytes(method.as_bytes()).is_err() {
-            return Err(invalid("method", "a method is a word as HTTP knows it: `GET`, `POST`"));
+            return Err(invalid("method", "not a valid HTTP method such as `GET` or `POST`"));
         }
         let path = self.path.as_ref().map_or("/", |Text(path)| path);
         let attributes =
@@ -387,15 +386,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for AttributesBody<'a> {
                     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
                         name.to_mut().make_ascii_lowercase();
                     }
-                    // Which of two would count? Nobody could tell.
+                    // A repeated name is rejected, since it would be ambiguous.
                     if attributes.get(&name).is_some() {
                         return Err(de::Error::custom(format_args!(
-                            "`{name}` is given twice (case does not matter)"
+                            "`{name}` occurs twice (case is ignored)"
                         )));
                     }
                     if attributes.0.len() == MAX_ATTRIBUTES {
                         return Err(de::Error::custom(format_args!(
-                            "more than {MAX_ATTRIBUTES} attributes: give those that limits look at"
+                            "more than {MAX_ATTRIBUTES} attributes: send only those that limits use"
                         )));
                     }
                     attributes.0.push((name, map.next_value()?));
@@ -466,7 +465,7 @@ mod tests {
         assert_eq!(
             request.address,
             Some("192.0.2.1".parse().unwrap()),
-            "an IPv4 address in IPv6 clothing is the same client"
+            "an IPv4-mapped IPv6 address is the same client"
         );
         assert_eq!(request.attributes.get("x-org"), Some(&b"acme"[..]));
         assert_eq!(request.attributes.get("x-a"), Some(&b"b"[..]));
@@ -481,13 +480,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, expected) in [
-            (r#"{}"#, "client: say who asks"),
+            (r#"{}"#, "client: missing"),
             (r#"{"client": ""}"#, "client: a client's name cannot be empty"),
             (r#"{"client": 5}"#, "client: invalid type: integer `5`, expected a string"),
             (r#"{"client": "a", "client": "b"}"#, "duplicate field `client`"),
             (r#"{"klient": "a"}"#, "unknown field `klient`, expected one of `client`, `method`"),
-            (r#"{"client": "a", "method": "GE T"}"#, "method: a method is a word"),
-            (r#"{"client": "a", "method": ""}"#, "method: a method is a word"),
+            (r#"{"client": "a", "method": "GE T"}"#, "method: not a valid HTTP method"),
+            (r#"{"client": "a", "method": ""}"#, "method: not a valid HTTP method"),
             (r#"{"client": "a", "ip": "192.0.2"}"#, "ip: invalid IP address syntax"),
             (
                 r#"{"client": "a", "cost": -1}"#,
@@ -516,7 +515,7 @@ mod tests {
             ),
             (
                 r#"{"client": "a", "attributes": {"x": "1", "X": "2"}}"#,
-                "attributes: `x` is given twice",
+                "attributes: `x` occurs twice",
             ),
             (
                 r#"{"client": "a", "attributes": []}"#,

@@ -1,4 +1,4 @@
-//! `POST /v1/events`.
+//! The description of `POST /v1/events`.
 
 use serde_json::{Value, json};
 use sluice_http::ProblemKind;
@@ -11,10 +11,12 @@ use crate::describe::{
 };
 
 const ABOUT: &str = "\
-Takes one event, an array of them, or one a line (`application/x-ndjson`): up to 10,000 events or 1 MiB at once. A bad event is refused by its index, and the \
-rest are kept. Events are never limited.
+Accepts one event, an array of events, or one event per line (`application/x-ndjson`): up to 10,000 \
+events or 1 MiB in one body. An invalid event is rejected by its index, and the others are \
+recorded. Events are never limited.
 
-`counter`, `gauge` and `histogram` are for metrics that the configuration declares under `metrics.custom`.";
+`counter`, `gauge` and `histogram` are for metrics that the configuration declares under \
+`metrics.custom`.";
 
 pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     let events = events();
@@ -24,15 +26,15 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     let lines: Vec<String> = events.iter().take(2).map(|(_, _, event)| event.to_string()).collect();
     let line = ObjectBuilder::new()
         .schema_type(Type::String)
-        .description(Some("An event a line, each as in JSON."));
+        .description(Some("One event per line, each as JSON."));
     let body = json_request_body(schemas.refer::<Events>(), examples).content(
         LINES[0],
-        with_examples(line, vec![("lines", "One a line", Value::from(lines.join("\n")))]),
+        with_examples(line, vec![("lines", "One per line", Value::from(lines.join("\n")))]),
     );
 
     let refused =
         json!({ "accepted": 2, "refused": [{ "index": 1, "error": "missing field `status`" }] });
-    let taken = json_response::<Taken>(schemas, "What became of the events.", Some(refused));
+    let taken = json_response::<Taken>(schemas, "The result of the report.", Some(refused));
     let operation = operation(Topic::Events, "reportEvents", "Report events", ABOUT)
         .request_body(Some(body.build()));
     let wrong = problem_responses(
@@ -49,7 +51,7 @@ fn events() -> Vec<Example> {
     vec![
         (
             "llm_request",
-            "A language model was asked",
+            "A request to a language model",
             json!({
                 "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success", "duration_seconds": 1.2,
                 "tokens_generated": 300, "tokens_consumed": 40,
@@ -62,7 +64,7 @@ fn events() -> Vec<Example> {
         ),
         (
             "blueprint_validation",
-            "A blueprint had mistakes",
+            "A blueprint has validation errors",
             json!({ "type": "blueprint_validation", "errors": 3 }),
         ),
         (
@@ -72,45 +74,51 @@ fn events() -> Vec<Example> {
         ),
         (
             "deployment_finish",
-            "A deployment ended",
+            "A deployment has finished",
             json!({
                 "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1", "status": "success", "duration_seconds": 42.5,
             }),
         ),
         (
             "tool_execution",
-            "A tool was run",
+            "A tool was executed",
             json!({ "type": "tool_execution", "tool_name": "scale", "status": "success", "duration_seconds": 0.2 }),
         ),
         (
             "connections",
-            "Connections are open",
+            "Open connections",
             json!({ "type": "connections", "kind": "websocket", "count": 12, "instance": "api-1" }),
         ),
         (
             "database_connections",
-            "Connections to databases are open",
+            "Open database connections",
             json!({ "type": "database_connections", "count": 7, "instance": "api-1" }),
         ),
         (
             "cache",
-            "How well a cache does",
+            "The hit rate of a cache",
             json!({ "type": "cache", "cache": "blueprints", "hit_rate": 0.93 }),
         ),
         (
             "counter",
-            "A declared counter grows",
-            json!({ "type": "counter", "name": "my_feature_total", "labels": { "operation": "export" }, "value": 1 }),
+            "Increments a declared counter",
+            json!({
+                "type": "counter", "name": "my_feature_total",
+                "labels": { "operation": "export" }, "value": 1,
+            }),
         ),
         (
             "gauge",
-            "A declared gauge is set",
+            "Sets a declared gauge",
             json!({ "type": "gauge", "name": "queue_depth", "value": 17 }),
         ),
         (
             "histogram",
-            "A declared histogram has one value more",
-            json!({ "type": "histogram", "name": "job_seconds", "labels": { "job": "sync" }, "value": 3.5 }),
+            "Adds a value to a declared histogram",
+            json!({
+                "type": "histogram", "name": "job_seconds",
+                "labels": { "job": "sync" }, "value": 3.5,
+            }),
         ),
     ]
 }

@@ -1,7 +1,7 @@
 //! `POST /v1/events`: applications in any language report what they did.
 //!
-//! A body is one event (a JSON object), several (an array), or one a line (`Content-Type:
-//! application/x-ndjson`). Up to 10,000 events or 1 MiB are taken at once.
+//! A body is one event (a JSON object), several (an array), or one per line (`Content-Type:
+//! application/x-ndjson`). A body may have up to 10,000 events or 1 MiB.
 //!
 //! ```json
 //! {"type":"llm_request","model":"qwen","operation":"chat","status":"success","duration_seconds":1.2,"tokens_generated":300,"tokens_consumed":40}
@@ -18,13 +18,14 @@
 //! {"type":"histogram","name":"job_seconds","labels":{"job":"sync"},"value":3.5}
 //! ```
 //!
-//! `duration_seconds`, the numbers of tokens, `blueprint`, `resources`, `id` and `instance` may be
-//! left out. A deployment without a `phase` is over, and its start was not reported. Counts by
-//! `instance` are added up, each for five minutes after its last report; one without speaks for the
-//! whole. The last three are metrics that the configuration declares under `metrics.custom`.
+//! Optional members are `duration_seconds`, the numbers of tokens, `blueprint`, `resources`, `id`
+//! and `instance`. A deployment without a `phase` has finished, and its start was not reported.
+//! Counts with an `instance` are summed, each for five minutes after its last report; a count
+//! without one stands for all instances. The last three types are for metrics that the
+//! configuration declares under `metrics.custom`.
 //!
-//! The answer is 202 with `{"accepted": 2, "refused": [{"index": 1, "error": "status: missing field
-//! `status`"}]}`: what is wrong with one event spoils no other.
+//! The response has status 202 and `{"accepted": 2, "refused": [{"index": 1, "error": "status:
+//! missing field `status`"}]}`: an invalid event does not affect the others.
 
 mod description;
 mod schema;
@@ -62,26 +63,26 @@ pub(crate) struct EventReports {
 const MAX_EVENTS: usize = 10_000;
 /// The longest body.
 const MAX_BYTES: usize = 1 << 20;
-/// The names of a body with an event a line.
+/// The media types of a body with one event per line.
 const LINES: [&str; 4] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
 
-/// What became of the events.
+/// The result of a report.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventsTaken)]
 struct Taken {
-    /// How many were recorded.
+    /// How many events were recorded.
     accepted: usize,
-    /// Those that were not.
+    /// The events that were rejected.
     refused: Vec<Refused>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RefusedEvent)]
 struct Refused {
-    /// The event's place in the body, from 0; of lines, empty ones are not counted.
+    /// The event's index in the body, from 0; empty lines are not counted.
     index: usize,
-    /// What is wrong with it.
+    /// Why the event was rejected.
     error: String,
 }
 
@@ -104,8 +105,7 @@ impl FrontEnd for EventReports {
         let taken = record(&self.events, &split(&bytes, is_lines(&head.headers))?);
         self.events.counters().add(Total::EventsAccepted, taken.accepted as u64);
         self.events.counters().add(Total::EventsRefused, taken.refused.len() as u64);
-        let text =
-            serde_json::to_vec(&taken).expect("what became of events is numbers and strings");
+        let text = serde_json::to_vec(&taken).expect("numbers and strings are always valid JSON");
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = StatusCode::ACCEPTED;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -128,7 +128,7 @@ fn record(events: &Events, texts: &[&[u8]]) -> Taken {
     taken
 }
 
-/// The text of each event.
+/// Returns the text of each event.
 fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
     let lines = || {
         bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
@@ -141,7 +141,7 @@ fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
     } else {
         match serde_json::from_slice::<&RawValue>(bytes) {
             Ok(_) => vec![bytes],
-            // Lines that are called JSON, if the first of several is.
+            // Accepts lines that are declared as JSON, if the first of several lines is valid JSON.
             Err(error) => {
                 let first =
                     lines().next().filter(|line| serde_json::from_slice::<&RawValue>(line).is_ok());
@@ -155,17 +155,17 @@ fn split(bytes: &Bytes, is_lines: bool) -> Result<Vec<&[u8]>, Problem> {
     if texts.len() > MAX_EVENTS {
         return Err(Problem::new(
             ProblemKind::TooManyEvents,
-            format!("a body holds up to {MAX_EVENTS} events: send the rest in another"),
+            format!("a body may have up to {MAX_EVENTS} events: send the rest separately"),
         ));
     }
     Ok(texts)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is where errors end")]
+#[expect(clippy::needless_pass_by_value, reason = "used as the function of map_err")]
 fn malformed(error: serde_json::Error) -> Problem {
     Problem::new(
         ProblemKind::MalformedBody,
-        format!("events are a JSON object, an array of them, or one a line: {error}"),
+        format!("send a JSON object, an array of objects, or one object per line: {error}"),
     )
 }
 

@@ -1,4 +1,4 @@
-//! What events look like, for who reads `/openapi.json`.
+//! The schemas of events in `/openapi.json`.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -60,7 +60,7 @@ impl ToSchema for Events {
     }
 }
 
-/// `LlmRequestEvent` for `llm_request`.
+/// Returns the schema's name: `LlmRequestEvent` for `llm_request`.
 fn name(kind: &str) -> String {
     let words = kind.split('_').map(|word| word[..1].to_ascii_uppercase() + &word[1..]);
     words.chain(["Event".to_owned()]).collect()

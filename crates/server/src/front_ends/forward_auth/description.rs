@@ -18,17 +18,19 @@ use crate::describe::{
 };
 
 const ABOUT: &str = "\
-For proxies that ask before they forward: nginx `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth`, HAProxy. The proxy sends the head of the request \
-that it holds, by any method, and says in fields of its own what that request is for. Who asks is told by `clients.identify`: unless that says otherwise by \
-`X-API-Key`, or else a bearer token, or else the address.
+For proxies that ask for permission before they forward a request: nginx `auth_request`, Caddy \
+`forward_auth`, Traefik `ForwardAuth`, HAProxy. The proxy sends the head of the request that it \
+holds, by any method, and describes that request in header fields. `clients.identify` says how the \
+client is identified: by default by `X-API-Key`, else by a bearer token, else by its address.
 
-The fields of the answer are for the proxy to hand on. Fields that contradict each other are refused: a client could have sent one of them.";
+The fields of the response are for the proxy to pass on. Contradicting fields are rejected, since a \
+client could have sent one of them.";
 
-const CLIENT: &str = "Who asks.";
-const METHOD: &str = "The method asked for; the one of this request unless said.";
-const TARGET: &str = "The path asked for, with or without scheme, host and query; `/` unless said.";
+const CLIENT: &str = "The client.";
+const METHOD: &str = "The requested method; the method of this request by default.";
+const TARGET: &str = "The requested path, with or without scheme, host and query; `/` by default.";
 const ADDRESS: &str =
-    "The client's address, believed when the proxy is one of `clients.trusted_proxies`.";
+    "The client's address, used if the proxy is one of `clients.trusted_proxies`.";
 
 pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     // A proxy sends one name of each kind.
@@ -65,7 +67,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     );
     let [_, denied] = decision_responses(schemas);
     let allowed = with_limit_headers(
-        ResponseBuilder::new().description("The request may pass. There is no body."),
+        ResponseBuilder::new().description("The request is allowed. There is no body."),
     );
     let wrong = problem_responses(
         schemas,

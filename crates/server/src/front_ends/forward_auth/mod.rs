@@ -1,23 +1,21 @@
-//! `/v1/forward-auth`: for proxies that ask before they forward: nginx `auth_request`, Caddy
-//! `forward_auth`, Traefik `ForwardAuth`, HAProxy.
+//! `/v1/forward-auth`: for proxies that ask for permission before they forward a request: nginx
+//! `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth`, HAProxy.
 //!
-//! The proxy sends the head of the request that it holds, by any method, and what that request is
-//! for:
+//! The proxy sends the head of the request that it holds, by any method, with these fields:
 //!
 //! | field | |
 //! |---|---|
-//! | `X-Forwarded-Uri`, `X-Original-URI`, `X-Original-URL` | the path asked for, with or without scheme, host and query; `/` unless said |
-//! | `X-Forwarded-Method`, `X-Original-Method` | the method; the proxy's own unless said |
-//! | `X-Forwarded-For`, `Forwarded` | the client's address, believed when the proxy is one of `clients.trusted_proxies` |
+//! | `X-Forwarded-Uri`, `X-Original-URI`, `X-Original-URL` | the requested path, with or without scheme, host and query; `/` by default |
+//! | `X-Forwarded-Method`, `X-Original-Method` | the requested method; the method of this request by default |
+//! | `X-Forwarded-For`, `Forwarded` | the client's address, used if the proxy is one of `clients.trusted_proxies` |
 //!
-//! The answer is 200 without a body, or 429 with the decision as problem; both carry the header
-//! fields for the proxy to hand on. When the store cannot decide and the limits leave the answer to
-//! the caller it is 503, and the proxy's own failure mode decides.
+//! The response has status 200 without a body, or 429 with the decision as a problem; both have the
+//! rate limit fields for the proxy to pass on. When the store cannot decide and the limits leave
+//! the decision to the caller, the status is 503, and the proxy's own failure mode decides.
 //!
-//! A proxy sets one of these names and usually hands the others through, so that a client could
-//! send one to be taken for somebody who asks for something else. Therefore fields that contradict
-//! each other are refused, with 400. A proxy that lets requests pass while this door cannot decide
-//! (503) must not let them pass on 400.
+//! A proxy sets one of these fields and usually passes the others through, so a client could send
+//! one to pretend a different request. Therefore contradicting fields are rejected with status 400.
+//! A proxy that lets requests pass on status 503 must not let them pass on status 400.
 
 mod description;
 
@@ -81,14 +79,15 @@ async fn decide(engine: &Engine, peer: IpAddr, head: &Parts) -> Result<Checked, 
     if Method::from_bytes(method.as_bytes()).is_err() {
         return Err(Problem::new(
             ProblemKind::InvalidRequest,
-            "the method forwarded is no word as HTTP knows it: `GET`, `POST`",
+            "the forwarded method is not a valid HTTP method such as `GET` or `POST`",
         ));
     }
     let path = only(&head.headers, &TARGETS, path_of)?.unwrap_or("/");
     Ok(engine.limiter().check(&identity.request(method, path)).await?)
 }
 
-/// What all fields called one of `names` say, seen through `read`; `None` when there are none.
+/// Returns the value that all fields called one of `names` have, after `read`; `None` if there are
+/// no such fields.
 fn only<'h>(
     headers: &'h HeaderMap,
     names: &[HeaderName],
@@ -100,14 +99,15 @@ fn only<'h>(
             let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
                 Problem::new(
                     ProblemKind::InvalidRequest,
-                    format!("header `{name}` is not UTF-8: encode what is not ASCII as %XX"),
+                    format!("header `{name}` is not UTF-8: percent-encode other bytes"),
                 )
             })?;
             let value = read(text.trim());
             match found {
                 Some((first, other)) if other != value => {
                     let what = format!(
-                        "headers `{first}` and `{name}` contradict each other: let the proxy set one and remove the other"
+                        "headers `{first}` and `{name}` contradict each other: \
+                         let the proxy set one and remove the other"
                     );
                     return Err(Problem::new(ProblemKind::InvalidRequest, what));
                 }
@@ -118,7 +118,7 @@ fn only<'h>(
     Ok(found.map(|(_, value)| value))
 }
 
-/// The path of a request's target: `/a` of `/a?b` and of `https://host/a?b`.
+/// Returns the path of a request target: `/a` for `/a?b` and for `https://host/a?b`.
 fn path_of(target: &str) -> &str {
     let path = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {

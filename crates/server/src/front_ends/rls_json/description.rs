@@ -11,41 +11,51 @@ use crate::describe::{
 };
 
 const ABOUT: &str = "\
-What `ShouldRateLimit` is over gRPC, in Protobuf's own JSON. Names may also be written as in the messages (`hits_addend`), and whole numbers as text. A body \
-needs no `Content-Type`.
+The equivalent of `ShouldRateLimit` over gRPC, in Protobuf's JSON mapping. Members may also be named \
+as in the messages (`hits_addend`), and whole numbers may be strings. A body needs no \
+`Content-Type`.
 
-Where the configuration names no rules (`rls.files`) there is no such door, and the path is decided about like any other.";
+When no rules are configured (`rls.files`) this front end does not exist, and the path is treated as \
+any other.";
 
 pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let request = json!({ "domain": "edge", "descriptors": [{ "entries": [{ "key": "api_key", "value": "alice" }] }], "hitsAddend": 1 });
-    let brought = json!({ "domain": "edge", "descriptors": [{
+    let request = json!({
+        "domain": "edge",
+        "descriptors": [{ "entries": [{ "key": "api_key", "value": "alice" }] }],
+        "hitsAddend": 1,
+    });
+    let with_limit = json!({ "domain": "edge", "descriptors": [{
         "entries": [{ "key": "path", "value": "/upload" }, { "key": "client", "value": "bob" }],
         "limit": { "requestsPerUnit": 10, "unit": "HOUR" },
         "hitsAddend": 2,
     }] });
     let examples = vec![
         ("by_rules", "By the rules of a file", request),
-        ("with_a_limit", "By a limit that the request brings", brought),
+        ("with_a_limit", "By a limit in the request", with_limit),
     ];
     let body = json_request_body(schemas.refer::<RequestBody>(), examples);
     let answer = json!({ "overallCode": "OK", "statuses": [{
-        "code": "OK", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" }, "limitRemaining": 59, "durationUntilReset": "1s",
+        "code": "OK", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" },
+        "limitRemaining": 59, "durationUntilReset": "1s",
     }] });
     let denial = json!({ "overallCode": "OVER_LIMIT", "statuses": [{
-        "code": "OVER_LIMIT", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" }, "durationUntilReset": "59.250s",
+        "code": "OVER_LIMIT", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" },
+        "durationUntilReset": "59.250s",
     }] });
-    let passes = json_response::<ResponseBody>(
+    let allowed = json_response::<ResponseBody>(
         schemas,
-        "The request passes. The fields are there unless `rls.response_headers` is off.",
+        "The request is allowed. The fields are present unless `rls.response_headers` is off.",
         Some(answer),
     );
     let denied = json_response::<ResponseBody>(
         schemas,
-        "The request is over a limit, and nothing was taken for any descriptor.",
+        "The request is over a limit. No descriptor took any tokens.",
         Some(denial),
     );
-    let answers =
-        [("200", with_limit_headers(passes).build()), ("429", with_denial_headers(denied).build())];
+    let answers = [
+        ("200", with_limit_headers(allowed).build()),
+        ("429", with_denial_headers(denied).build()),
+    ];
     let operation = operation(Topic::Envoy, "shouldRateLimit", "Decide about descriptors", ABOUT)
         .request_body(Some(body.build()));
     let wrong = problem_responses(

@@ -1,13 +1,13 @@
-//! An example as a line for a shell.
+//! Examples as shell commands.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// Where the examples ask.
+/// The address in the examples.
 const ADDRESS: &str = "http://localhost:8000";
 
-/// A line that asks `path` by `method`, with these header fields and this body.
+/// Returns the curl command for `method` and `path`, with these header fields and this body.
 pub(super) fn line(
     method: &str,
     path: &str,
@@ -15,7 +15,7 @@ pub(super) fn line(
     body: Option<(&str, &Value)>,
 ) -> String {
     let mut line = "curl -i ".to_owned();
-    // What curl does by itself.
+    // The method that curl uses by default.
     if method != if body.is_some() { "POST" } else { "GET" } {
         add(&mut line, format_args!("-X {method} "));
     }
@@ -41,7 +41,7 @@ fn add(line: &mut String, what: std::fmt::Arguments<'_>) {
     line.write_fmt(what).expect("a string takes everything");
 }
 
-/// One word of a shell.
+/// Quotes one word for a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,15 +1,14 @@
-//! Text as HTML.
+//! Text in HTML.
 
 use std::fmt::{self, Display, Formatter};
 
-/// Text that stands where HTML does, so that nothing of it is taken for HTML; also within an
-/// attribute's quotes.
+/// Escapes text for HTML content and for quoted attributes.
 pub(super) struct Text<'t>(pub(super) &'t str);
 
-/// Text in which backticks make code, as descriptions have it.
+/// Text with code in backticks, as in descriptions.
 pub(super) struct Inline<'t>(pub(super) &'t str);
 
-/// [`Inline`] text in paragraphs.
+/// Paragraphs of [`Inline`] text.
 pub(super) struct Prose<'t>(pub(super) &'t str);
 
 impl Display for Text<'_> {
@@ -34,7 +33,7 @@ impl Display for Text<'_> {
 impl Display for Inline<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut is_code = false;
-        // A lone backtick at the end is no beginning.
+        // A backtick without a counterpart stays as it is.
         let pairs = self.0.matches('`').count() / 2 * 2;
         for (place, piece) in self.0.splitn(pairs + 1, '`').enumerate() {
             if place > 0 {

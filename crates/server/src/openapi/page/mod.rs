@@ -1,4 +1,4 @@
-//! The document as a page to read: one file without scripts, which asks nobody for anything.
+//! The OpenAPI document as an HTML page: one file without scripts that loads nothing.
 
 mod curl;
 mod html;
@@ -16,12 +16,12 @@ use self::{
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page about `document`, an OpenAPI document.
+/// Renders the page for `document`.
 pub(super) fn render(document: &Value) -> String {
     Page(document).to_string()
 }
 
-/// The only content that a browser is to let into the page: the style that is in it.
+/// Returns the `Content-Security-Policy`: the page's own style sheet and nothing else.
 pub(super) fn content_security_policy() -> String {
     let digest = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes()));
     format!(
@@ -31,10 +31,10 @@ pub(super) fn content_security_policy() -> String {
 
 struct Page<'d>(&'d Value);
 
-/// What can be asked at one path in one way, by one method or several.
+/// An operation at one path, with one or several methods.
 struct Operation<'d> {
     path: &'d str,
-    /// In capitals.
+    /// In upper case.
     methods: Vec<String>,
     told: &'d Value,
 }
@@ -42,7 +42,7 @@ struct Operation<'d> {
 // === impl Page ===
 
 impl<'d> Page<'d> {
-    /// The operations, of which those that differ in nothing but the method are one.
+    /// Returns the operations; those that differ only in the method are one.
     fn operations(&self) -> Vec<Operation<'d>> {
         let mut operations: Vec<Operation<'d>> = Vec::new();
         for (path, item) in members(&self.0["paths"]) {
@@ -50,7 +50,7 @@ impl<'d> Page<'d> {
                 let method = method.to_ascii_uppercase();
                 match operations.iter_mut().find(|known| known.path == path && known.is_same(told))
                 {
-                    // The shortest name is the one that they share.
+                    // The shortest identifier is the common part.
                     Some(known) => {
                         if told["operationId"].as_str().map(str::len)
                             < known.told["operationId"].as_str().map(str::len)
@@ -153,13 +153,13 @@ impl Operation<'_> {
         Inline(text(&self.told["summary"]))
     }
 
-    /// The methods, as a mark.
+    /// Returns the methods as a badge.
     fn badge(&self) -> String {
         let name = if self.methods.len() > 1 { "any" } else { &self.methods[0] };
         format!("<b class=\"method\">{}</b>", Text(name))
     }
 
-    /// A line for a shell for each example, with what it shows.
+    /// Returns a shell command for each example, with the example's summary.
     fn examples(&self) -> Vec<(String, String)> {
         let parameters = self.told["parameters"].as_array().into_iter().flatten();
         let fields: Vec<(&str, &str)> = parameters
@@ -284,7 +284,7 @@ impl Display for Operation<'_> {
         }
         let examples = self.examples();
         writeln!(f, "<h4>{}</h4>", if examples.len() > 1 { "Examples" } else { "Example" })?;
-        // The first is to be seen, the others if they are wanted.
+        // The first example is open, the others are collapsed.
         for (place, (what, line)) in examples.iter().enumerate() {
             match place {
                 0 => writeln!(f, "{}<pre><code>{}</code></pre>", Prose(what), Text(line))?,

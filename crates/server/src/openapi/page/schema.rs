@@ -1,4 +1,4 @@
-//! Schemas as words and tables.
+//! Schemas as phrases and tables.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,10 +8,10 @@ use super::html::{Inline, Text};
 
 const REFERENCE: &str = "#/components/schemas/";
 
-/// What a value has to be, in a few words: `string`, `list of Check`. Names are links.
+/// The type of a value in a few words: `string`, `list of Check`. Names are links.
 pub(super) struct Kind<'s>(pub(super) &'s Value);
 
-/// The members of an object, or what stands for it.
+/// The members of an object.
 pub(super) struct Members<'s>(pub(super) &'s Value);
 
 impl Display for Kind<'_> {
@@ -27,7 +27,7 @@ impl Display for Kind<'_> {
         }
         for (key, between) in [("oneOf", " or "), ("anyOf", " or "), ("allOf", " and ")] {
             if let Some(schemas) = schema[key].as_array() {
-                // That it may be null is said where it may be left out.
+                // `null` is not mentioned, since the member is marked as optional.
                 return among(
                     f,
                     schemas.iter().filter(|schema| schema["type"] != "null"),
@@ -68,7 +68,7 @@ impl Display for Members<'_> {
             f,
             r#"<div class="wide"><table><thead><tr><th>Member</th><th>Value</th><th></th></tr></thead><tbody>"#
         )?;
-        // What has to be there comes first.
+        // Required members come first.
         for is_required in [true, false] {
             for (name, member) in
                 members.iter().filter(|(name, _)| required.contains(&name.as_str()) == is_required)
@@ -92,7 +92,7 @@ fn also(f: &mut Formatter<'_>, part: &Value) -> fmt::Result {
     writeln!(f, "<p>The members of {}, and</p>", Kind(part))
 }
 
-/// The name that a schema is.
+/// Returns the name that a schema refers to.
 fn reference(schema: &Value) -> Option<&str> {
     schema["$ref"].as_str()?.strip_prefix(REFERENCE)
 }
@@ -110,7 +110,7 @@ fn bounds(f: &mut Formatter<'_>, schema: &Value) -> fmt::Result {
     {
         match (&schema[low], &schema[high]) {
             (Value::Null, Value::Null) => {}
-            // As counts are.
+            // A count needs no remark.
             (low, Value::Null) if unit.is_empty() && *low == 0 => {}
             (low, Value::Null) if !unit.is_empty() && *low == 1 => f.write_str(", not empty")?,
             (low, Value::Null) => write!(f, ", at least {low}{unit}")?,
