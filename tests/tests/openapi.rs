@@ -94,7 +94,7 @@ fn start(store: &str) -> (Sluice, TempDir) {
 async fn every_generated_request_gets_a_documented_response() {
     let (sluice, _rules) = start("{ url: \"memory://\" }");
     tokio::task::block_in_place(|| {
-        ask_everything(&sluice, 25, &format!("not_a_server_error,{DESCRIBED}"))
+        ask_everything(&sluice, 25, &format!("not_a_server_error,{DESCRIBED}"));
     });
     let mut client = Client::of(sluice.http_addr());
     let metrics = client.send(&Request::get("/metrics")).await;

@@ -24,7 +24,7 @@ use sluice_http::traffic::UnfinishedResponse;
 pub struct UpstreamBody {
     /// `None` for a response without a body.
     body: Option<Incoming>,
-    /// Reconnection_in_used at the end of the body.
+    /// `Reconnection_in_used` at the end of the body.
     connection_in_use: Option<ConnectionInUse>,
     idle: Idle,
     upload: Option<Arc<BodyProgress>>,

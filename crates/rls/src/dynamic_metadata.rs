@@ -52,7 +52,7 @@ fn merge(into: &mut Struct, from: &Struct) {
     for (key, more) in &from.fields {
         match (into.fields.get_mut(key).map(|known| &mut known.kind), &more.kind) {
             (Some(Some(Kind::StructValue(known))), Some(Kind::StructValue(more))) => {
-                merge(known, more)
+                merge(known, more);
             }
             (Some(_), _) => {}
             (None, _) => {

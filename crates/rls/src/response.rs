@@ -130,7 +130,7 @@ impl<'r> Slot<'r> {
 fn fields(decision: &Decision) -> Vec<HeaderValue> {
     let mut fields = Vec::with_capacity(headers::MOST_FIELDS);
     headers::fields(decision, |name, value| {
-        fields.push(HeaderValue { key: Bytes::from_static(name.as_str().as_bytes()), value })
+        fields.push(HeaderValue { key: Bytes::from_static(name.as_str().as_bytes()), value });
     });
     fields
 }

@@ -122,9 +122,9 @@ impl CheckPlan<'_> {
             if let Slot::Blocked { limit, denies: true } = slot {
                 let local = sluice_telemetry::SourceLabel::Local;
                 if limit.is_shadow {
-                    limit.counter.shadow_denied(local)
+                    limit.counter.shadow_denied(local);
                 } else {
-                    limit.counter.denied(local)
+                    limit.counter.denied(local);
                 }
             }
         }

@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             nanoseconds(|| checks.check_duration(black_box(SourceLabel::Store), duration())),
             nanoseconds(|| histogram.observe(duration().as_secs_f64())),
             nanoseconds(|| {
-                endpoint.responded(black_box(MethodLabel::Get), black_box(200), duration())
+                endpoint.responded(black_box(MethodLabel::Get), black_box(200), duration());
             }),
         ];
         for (best, now) in best.iter_mut().zip(turn) {

@@ -51,7 +51,7 @@ pub(crate) async fn requests_pass_while_sluice_is_down(example: Example) {
 pub(crate) async fn requests_are_rejected_while_sluice_is_down_if_so_configured(example: Example) {
     let file = (example.refuse)(example.file);
     while_sluice_is_away(example, &file, |response| {
-        assert!(matches!(response.status, 502..=504), "{response}")
+        assert!(matches!(response.status, 502..=504), "{response}");
     })
     .await;
 }

@@ -94,7 +94,7 @@ fn install_tool(tool: &Tool, allowed: Allowed) -> Result<PathBuf, String> {
         match result.and_then(|()| tool.find()) {
             Ok(Some(path)) => return Ok(path),
             Ok(None) => {
-                problems.push(format!("{} did not bring it", source.packages().list.join(" ")))
+                problems.push(format!("{} did not bring it", source.packages().list.join(" ")));
             }
             Err(problem) => problems.push(problem),
         }

@@ -74,7 +74,7 @@ pub(super) fn read(
     let mut builder = Policy::builder().tagger(tagger).ipv6_prefix(ipv6_prefix);
     builder.defaults = numbers::limit_spec(&defaults, on_store_failure).unwrap_or(LimitSpec::Off);
     builder.endpoints = endpoints(&table.field("endpoints"), on_store_failure, |path, field| {
-        places.note(Location::Endpoint { path }, field)
+        places.note(Location::Endpoint { path }, field);
     });
     builder.exempt = exempt(&table.field("exempt"), &mut places);
     builder.tiers = tiers::read(&table.field("tiers"), on_store_failure, files, &mut places);

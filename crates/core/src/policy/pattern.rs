@@ -85,7 +85,7 @@ impl PathPattern {
                 }
                 (Some(Segment::One), Some(_)) => at += 1,
                 (Some(Segment::Literal(literal)), Some(segment)) if **literal == *segment => {
-                    at += 1
+                    at += 1;
                 }
                 (None, None) => return true,
                 _ => {

@@ -47,7 +47,7 @@ pub(crate) struct Rules {
 pub(crate) struct Domain {
     name: Box<str>,
     top: Level,
-    /// The limits that requests have override_limit.
+    /// The limits that requests have `override_limit`.
     overrides: Mutex<HashMap<(u32, rls::Unit), Tokens>>,
     overrides_counter: BoundDecisions,
 }

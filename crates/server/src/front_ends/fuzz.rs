@@ -257,7 +257,7 @@ fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseEr
     match got.status {
         StatusCode::OK => {}
         StatusCode::TOO_MANY_REQUESTS => {
-            prop_assert_eq!(taken, 0, "a denial takes nothing: {}", got.body)
+            prop_assert_eq!(taken, 0, "a denial takes nothing: {}", got.body);
         }
         _ => {
             prop_assert!(

@@ -29,7 +29,7 @@ impl CallPlan {
             (Action::Take, [part])
                 if part.limit.denies() && part.limit.rate().refill().tokens() == 1 =>
             {
-                self.push_simple(part)
+                self.push_simple(part);
             }
             (action, parts) => self.push_general(action, parts),
         }

@@ -105,7 +105,7 @@ fn parse_labels(text: &str) -> Labels {
                     value.push(match chars.next().expect("a character follows the backslash").1 {
                         'n' => '\n',
                         other => other,
-                    })
+                    });
                 }
                 (_, other) => value.push(other),
             }

@@ -263,7 +263,7 @@ impl Reader {
                 self.refuse(&at.path, format!("`{text}` is text: remove the quotes"));
             }
             What::Scalar(text, _) => {
-                self.refuse(&at.path, format!("`{text}` is neither `true` nor `false`"))
+                self.refuse(&at.path, format!("`{text}` is neither `true` nor `false`"));
             }
             what => self.refuse(&at.path, format!("must be `true` or `false`, not {}", kind(what))),
         }

@@ -151,7 +151,7 @@ impl Domains {
             });
             match (first, taken.get(&text)) {
                 (Some(first), Some(path)) => {
-                    clashes.push((path.clone(), file::already_taken(&descriptor, &first)))
+                    clashes.push((path.clone(), file::already_taken(&descriptor, &first)));
                 }
                 _ => self.domains[place].descriptors.push(descriptor),
             }

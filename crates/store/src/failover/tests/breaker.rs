@@ -36,7 +36,7 @@ async fn every_call_ends_within_the_timeout_whatever_the_store_does() {
                 assert!(matches!(
                     stage.store.probe().await,
                     Err(StoreError::Timeout { within: TIMEOUT })
-                ))
+                ));
             })
             .await
                 <= longest
