@@ -28,7 +28,8 @@ impl Tag {
         [a, b, c, d, e, f, g, h, self.tail]
     }
 
-    /// Returns a number from 0 to 255, evenly distributed, for stores that divide their buckets into
+    /// Returns a number from 0 to 255, evenly distributed, for stores that divide their buckets
+    /// into
     /// parts.
     #[must_use]
     pub const fn part(self) -> u8 {
@@ -82,9 +83,9 @@ pub enum Subject<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// This value.
-    Is(&'a [u8]),
+    Exact(&'a [u8]),
     /// All values that match this pattern, together.
-    Fits(&'a [u8]),
+    Pattern(&'a [u8]),
 }
 
 /// Makes tags with a secret. Replicas that share buckets need the same secret.
@@ -138,8 +139,8 @@ impl Tagger {
                 let start = after_part(self.values, 0, scope);
                 values.iter().fold(start, |hasher, (name, value)| {
                     let (kind, part) = match value {
-                        Value::Is(part) => (1, part),
-                        Value::Fits(part) => (2, part),
+                        Value::Exact(part) => (1, part),
+                        Value::Pattern(part) => (2, part),
                     };
                     after_part(after_part(hasher, 0, name), kind, part)
                 })
@@ -225,7 +226,8 @@ pub struct BucketId {
 }
 
 impl std::hash::Hash for BucketId {
-    /// Folds the id to 64 bits. A tag is a keyed hash, so a map needs no keyed hasher to be safe from
+    /// Folds the id to 64 bits. A tag is a keyed hash, so a map needs no keyed hasher to be safe
+    /// from
     /// chosen keys.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let limit = u64::from_le_bytes(self.limit.bytes);
@@ -272,23 +274,23 @@ mod tests {
 
     #[test]
     fn different_lists_of_values_have_different_tags() {
-        use Value::{Fits, Is};
+        use Value::{Exact, Pattern};
         type Named = (&'static [u8], Value<'static>);
         let tagger = Tagger::new(b"s3cret");
         let lists: [(&[u8], &[Named]); 13] = [
             (b"a", &[]),
             (b"ab", &[]),
-            (b"a", &[(b"b", Is(b""))]),
-            (b"a", &[(b"b", Is(b"c"))]),
-            (b"a", &[(b"bc", Is(b""))]),
-            (b"a", &[(b"", Is(b"bc"))]),
-            (b"ab", &[(b"c", Is(b""))]),
-            (b"a", &[(b"b", Fits(b"c"))]),
-            (b"a", &[(b"b", Is(b"c")), (b"d", Is(b"e"))]),
-            (b"a", &[(b"d", Is(b"e")), (b"b", Is(b"c"))]),
-            (b"a", &[(b"b", Is(b"c")), (b"d", Fits(b"e"))]),
-            (b"a", &[(b"b", Is(b"cd")), (b"", Is(b"e"))]),
-            (b"a", &[(b"b", Is(b"c\0d")), (b"e", Is(b""))]),
+            (b"a", &[(b"b", Exact(b""))]),
+            (b"a", &[(b"b", Exact(b"c"))]),
+            (b"a", &[(b"bc", Exact(b""))]),
+            (b"a", &[(b"", Exact(b"bc"))]),
+            (b"ab", &[(b"c", Exact(b""))]),
+            (b"a", &[(b"b", Pattern(b"c"))]),
+            (b"a", &[(b"b", Exact(b"c")), (b"d", Exact(b"e"))]),
+            (b"a", &[(b"d", Exact(b"e")), (b"b", Exact(b"c"))]),
+            (b"a", &[(b"b", Exact(b"c")), (b"d", Pattern(b"e"))]),
+            (b"a", &[(b"b", Exact(b"cd")), (b"", Exact(b"e"))]),
+            (b"a", &[(b"b", Exact(b"c\0d")), (b"e", Exact(b""))]),
         ];
         let tags = lists.map(|(scope, values)| tagger.tag(Subject::Values { scope, values }));
         for (i, tag) in tags.iter().enumerate() {

@@ -134,7 +134,8 @@ impl Verdict {
 }
 
 impl Retry {
-    /// Returns the whole seconds to wait, rounded up so that a client that waits is never too early.
+    /// Returns the whole seconds to wait, rounded up so that a client that waits is never too
+    /// early.
     /// `None` when no wait is needed, or none helps.
     #[must_use]
     pub fn after_seconds(self) -> Option<u64> {

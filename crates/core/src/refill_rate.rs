@@ -32,10 +32,7 @@ pub struct Refill {
 #[non_exhaustive]
 pub enum RefillRateError {
     /// The rate is zero, so no token would ever come back.
-    #[error(
-        "a rate returns at least 1 token per period; to admit nothing, leave the path to another \
-         limit or take the endpoint down"
-    )]
+    #[error("a rate is at least 1 token per period: to admit nothing, take the endpoint down")]
     Zero,
     /// The rate is more than [`MAX_TOKENS`].
     #[error("{tokens} tokens per period are too many: at most {MAX_TOKENS}")]
@@ -45,7 +42,7 @@ pub enum RefillRateError {
     },
     /// The period is zero, not a whole number of microseconds, or longer than [`MAX_PERIOD`].
     #[error(
-        "a period of {period:?} is not possible: from 1 microsecond, in whole microseconds, to 366 \
+        "a period of {period:?} is not possible: use whole microseconds, from 1 microsecond to 366 \
          days"
     )]
     Period {

@@ -131,22 +131,27 @@ pub enum RequestError {
     /// The path contains `%2F`, `%5C` or a backslash. Servers disagree on whether these separate
     /// segments.
     #[error(
-        "a path holds no backslashes and no encoded slashes (`%2F`, `%5C`): separate segments with \
+        "a path must not contain backslashes or encoded slashes (`%2F`, `%5C`): separate segments \
+         with \
          `/`"
     )]
     PathSeparator,
     /// The path contains a `%` without two hexadecimal digits after it.
-    #[error("a `%` in a path is followed by two hexadecimal digits: write a percent sign as `%25`")]
+    #[error(
+        "a `%` in a path must be followed by two hexadecimal digits: write a percent sign as `%25`"
+    )]
     PathEscape,
     /// The path contains a control character, encoded or not.
-    #[error("a path holds no control characters")]
+    #[error("a path must not contain control characters")]
     PathControl,
     /// The decoded path is not UTF-8.
-    #[error("a path is UTF-8 once its escapes are decoded")]
+    #[error("a path must be UTF-8 when it is decoded")]
     PathEncoding,
     /// The path contains `..` after an empty segment. Servers that merge slashes first and servers
     /// that resolve `..` first would read different paths.
-    #[error("a path has no `..` after an empty segment: write it without `//` or without `..`")]
+    #[error(
+        "a path must not have `..` after an empty segment: write it without `//` or without `..`"
+    )]
     PathAmbiguous,
     /// The client's key is empty.
     #[error("a client's key cannot be empty")]
@@ -166,7 +171,7 @@ pub enum RequestError {
         header: String,
     },
     /// The header from which a limit reads the cost does not contain one.
-    #[error("header `{header}` holds no cost: a whole number from 0 to {}", Cost::MAX)]
+    #[error("header `{header}` is not a cost: send a whole number from 0 to {}", Cost::MAX)]
     Cost {
         /// The header's name, in lower case.
         header: String,

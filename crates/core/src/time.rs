@@ -43,7 +43,8 @@ impl Timestamp {
 /// An exact span of time: whole microseconds and a fraction of one, counted in `1 / per_micro` of a
 /// microsecond.
 ///
-/// `per_micro` is [`Refill::tokens`](crate::Refill::tokens) of the rate for which the span was made.
+/// `per_micro` is [`Refill::tokens`](crate::Refill::tokens) of the rate for which the span was
+/// made.
 /// Spans of different rates must not be mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {

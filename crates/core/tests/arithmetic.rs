@@ -206,7 +206,10 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_rate_keeps_the_tokens_and_adds_none((old, taken) in rate_and_taken(), new in rates()) {
+    fn a_changed_rate_keeps_the_tokens_and_adds_none(
+        (old, taken) in rate_and_taken(),
+        new in rates(),
+    ) {
         let mut bucket = Settled::full(&old, START);
         bucket.take(taken);
         let tokens = bucket.remaining().min(new.burst());

@@ -46,13 +46,16 @@ fn all_errors_are_reported_at_once() {
     assert_eq!(
         errors.to_string().lines().collect::<Vec<_>>(),
         [
-            "clients.ipv6_prefix: a prefix of 129 bits is not possible: from 1 to 128",
-            "endpoints./a/b*: `/a/b*` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`",
-            "endpoints./a?b: `/a?b` holds a query or a fragment: only paths are matched",
+            "clients.ipv6_prefix: a prefix of 129 bits is not possible: use 1 to 128",
+            "endpoints./a/b*: `/a/b*` has a `*` inside a segment: `*` stands for one whole \
+             segment, as in `/a/*/b`",
+            "endpoints./a?b: `/a?b` contains a query or a fragment: only paths are matched",
             "limits[1].name: `a` is already taken by limits[0]",
-            "limits[1].per: `x org` names no header: letters, digits and `-`, as in `x-org`",
+            "limits[1].per: `x org` is not a header name: use letters, digits and `-`, as in \
+             `x-org`",
             "exempt[1]: `health` matches no path: a path starts with `/`",
-            "tiers.pro.multiply: a tier multiplies by at least 1: it can take away limits with `unlimited`, and has numbers of its own for less",
+            "tiers.pro.multiply: a tier multiplies by at least 1: write `unlimited: true` to \
+             remove its limits, or give it a lower rate of its own",
         ]
     );
     assert_eq!(errors.iter().count(), 7);
@@ -83,9 +86,8 @@ fn names_that_would_share_buckets_are_refused() {
     let builder = with_default().limit(rule("colliding-425025")).limit(rule("colliding-5620776"));
     assert_eq!(
         messages(builder),
-        [
-            "limits[1].name: `colliding-5620776` and `colliding-425025` (limits[0]) would share their buckets in the store: rename one of them"
-        ]
+        ["limits[1].name: `colliding-5620776` and `colliding-425025` (limits[0]) would share \
+             their buckets in the store: rename one of them"]
     );
 }
 
@@ -96,7 +98,8 @@ fn a_name_that_cannot_stand_in_a_header_is_refused() {
         messages(builder),
         [
             "limits[0].name: a limit's name cannot be empty",
-            "limits[1].name: `a\\\"b` cannot name a limit: use printable ASCII without quotes and backslashes"
+            "limits[1].name: `a\\\"b` cannot name a limit: use printable ASCII without quotes and \
+             backslashes"
         ]
     );
     let long = format!("/{}", "x".repeat(200));
@@ -159,9 +162,8 @@ fn a_cost_that_would_always_be_denied_is_refused() {
     let builder = with_default().limit(fixed(5)).limit(fixed(6));
     assert_eq!(
         messages(builder),
-        [
-            "limits[1].cost: a cost of 6 is above the burst of 5, so every request would be denied: raise the burst or lower the cost"
-        ]
+        ["limits[1].cost: a cost of 6 is above the burst of 5, so every request would be \
+             denied: raise the burst or lower the cost"]
     );
 }
 
@@ -174,11 +176,12 @@ fn a_tier_has_a_name_of_its_own_and_either_rates_or_no_limits() {
         .tier(Tier::new("a").unlimited().multiply(2))
         .tier(Tier::new("b").unlimited().default_limit(LimitSpec::Off))
         .tier(Tier::new("c").unlimited().endpoint("/a", rate()));
-    let contradiction = "a tier that is `unlimited` has no limits per client to multiply or to replace: remove one or the other";
+    let contradiction = "an `unlimited` tier has no limits per client to multiply or replace: \
+        remove `unlimited` or the other keys";
     assert_eq!(
         messages(builder),
         [
-            "tiers.pro: there are two tiers of this name".to_owned(),
+            "tiers.pro: there are two tiers with this name".to_owned(),
             "tiers.: a tier's name cannot be empty".to_owned(),
             format!("tiers.a.unlimited: {contradiction}"),
             format!("tiers.b.unlimited: {contradiction}"),
@@ -196,8 +199,10 @@ fn a_tier_that_makes_a_rate_impossible_is_refused() {
     assert_eq!(
         messages(builder),
         [
-            "tiers.huge.multiply: limit `/a` cannot be multiplied by 1000000000000: 10000000000000 tokens per period are too many: at most 1000000000000",
-            "tiers.huge.multiply: limit `b` cannot be multiplied by 1000000000000: 10000000000000 tokens per period are too many: at most 1000000000000",
+            "tiers.huge.multiply: limit `/a` cannot be multiplied by 1000000000000: 10000000000000 \
+             tokens per period are too many: at most 1000000000000",
+            "tiers.huge.multiply: limit `b` cannot be multiplied by 1000000000000: 10000000000000 \
+             tokens per period are too many: at most 1000000000000",
         ]
     );
 }
@@ -223,7 +228,8 @@ fn a_client_has_one_tier_and_errors_do_not_show_its_key() {
         messages(builder),
         [
             "tiers.pro.clients[1]: a client's key has from 1 to 16384 bytes",
-            "tiers.team.clients[1]: this client is already listed at tiers.pro.clients[0]: a client has one tier",
+            "tiers.team.clients[1]: this client is already listed at tiers.pro.clients[0]: a \
+             client can have only one tier",
         ]
     );
 }

@@ -256,7 +256,7 @@ fn clients_of_a_file_have_its_tier() {
     );
     fs::write(folder.path().join("keys"), "bob\nalice\n").unwrap();
     let expected = format!(
-        "{}: tiers.vip.clients_file: this client is already listed at tiers.vip.clients[0]: a client has one tier",
+        "{}: tiers.vip.clients_file: this client is already listed at tiers.vip.clients[0]: a client can have only one tier",
         path.display()
     );
     assert_eq!(mistakes(&Loader::new().file(&path)), [expected]);

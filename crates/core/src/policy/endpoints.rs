@@ -1,26 +1,26 @@
-//! Finds the most specific of many path patterns, each of which covers all that lies below it.
+//! Finds the most specific of many path patterns, each of which covers everything below it.
 
 use crate::policy::pattern::{Segments, segments};
 
 /// Values by path pattern: `/a/b` covers `/a/b` and everything below it, `*` stands for one
 /// segment.
 ///
-/// The pattern of most segments wins; among equally long ones the first difference from the left
-/// decides, where a literal beats `*`.
+/// Of the patterns that cover a path, the one with the most segments is chosen. Among equally long
+/// ones the first difference from the left decides, where a literal precedes `*`.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoints<T> {
     nodes: Vec<Node<T>>,
-    /// Every pattern and its node, the longest first; `None` once they are many, or one holds a
-    /// `*`.
+    /// Every pattern with its node, the longest first; `None` when there are many patterns, or one
+    /// contains a `*`.
     few: Option<Vec<(Box<str>, usize)>>,
 }
 
-/// Up to so many patterns are compared one by one sooner than a path is taken to pieces.
+/// Up to this number, it is faster to compare the patterns one by one than to split the path.
 const FEW: usize = 12;
 
 #[derive(Clone, Debug)]
 struct Node<T> {
-    /// In order, to be searched.
+    /// Sorted, for binary search.
     literals: Vec<(Box<str>, usize)>,
     star: Option<usize>,
     value: Option<T>,
@@ -29,14 +29,14 @@ struct Node<T> {
 impl<T> Node<T> {
     const EMPTY: Self = Self { literals: Vec::new(), star: None, value: None };
 
-    /// Where the literal is, or where it belongs.
+    /// Returns where the literal is, or where to insert it.
     fn place(&self, segment: &str) -> Result<usize, usize> {
         self.literals.binary_search_by(|(literal, _)| (**literal).cmp(segment))
     }
 
-    /// The node behind the literal.
+    /// Returns the child node of the literal.
     fn literal(&self, segment: &str) -> Option<usize> {
-        // Telling short lists' lengths apart is faster than ordering texts.
+        // In a short list, testing for equality is faster than comparing for order.
         let place = match self.literals.len() {
             0 => None,
             1..=8 => self.literals.iter().position(|(literal, _)| **literal == *segment),
@@ -51,8 +51,8 @@ impl<T> Endpoints<T> {
         Self { nodes: vec![Node::EMPTY], few: Some(Vec::new()) }
     }
 
-    /// Keeps `value` for `pattern`, which is in normal form; the value that was there before is
-    /// handed back.
+    /// Inserts `value` for `pattern`, which is in normal form, and returns the value that it
+    /// replaces.
     pub(super) fn insert(&mut self, pattern: &str, value: T) -> Option<T> {
         let mut at = 0;
         for segment in segments(pattern) {
@@ -97,11 +97,11 @@ impl<T> Endpoints<T> {
         found
     }
 
-    /// The value of the most specific pattern that covers `path`, which is in normal form, of those
-    /// that are `wanted`.
+    /// Returns the value of the most specific pattern that covers `path`, which is in normal form,
+    /// among the values that are `wanted`.
     pub(super) fn find(&self, path: &str, wanted: impl Fn(&T) -> bool) -> Option<&T> {
         if let Some(few) = &self.few {
-            // Of literals that cover the same path, the longer one has more segments.
+            // Of two literal patterns that cover one path, the longer one has more segments.
             let covering = few.iter().filter(|(pattern, _)| covers(pattern, path));
             return covering
                 .filter_map(|&(_, node)| self.nodes[node].value.as_ref())
@@ -112,7 +112,8 @@ impl<T> Endpoints<T> {
         best.map(|(_, value)| value)
     }
 
-    /// Literals first, so that of equally deep finds the first is the most specific.
+    /// Searches literals first, so that of equally long patterns the first that is found is the
+    /// most specific.
     fn search<'t>(
         &'t self,
         mut at: usize,
@@ -142,10 +143,10 @@ impl<T> Endpoints<T> {
     }
 }
 
-/// Whether `path` is `pattern`, which holds no `*`, or lies below it.
+/// Returns whether `path` is `pattern`, which contains no `*`, or is below it.
 fn covers(pattern: &str, path: &str) -> bool {
     let (pattern, path) = (pattern.as_bytes(), path.as_bytes());
-    // The byte behind tells most apart before the texts are compared.
+    // The byte after the pattern's length excludes most paths without comparing the text.
     let ends_with_segment = || path.get(pattern.len()).is_none_or(|&next| next == b'/');
     pattern == b"/"
         || path.len() >= pattern.len() && ends_with_segment() && path.starts_with(pattern)
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_pattern_wins() {
+    fn the_most_specific_pattern_is_found() {
         let endpoints = endpoints(&["/a/b", "/a", "/a/b/c/d", "/a/*/c", "/*/b/c", "/x/*"]);
         for (path, expected) in [
             ("/a", Some("/a")),
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wanted_is_passed_over() {
+    fn unwanted_values_are_skipped() {
         let endpoints = endpoints(&["/a", "/a/b"]);
         assert_eq!(
             endpoints.find("/a/b/c", |pattern| pattern != "/a/b").map(String::as_str),
@@ -204,13 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_was_there_is_handed_back() {
+    fn inserting_a_pattern_again_returns_the_old_value() {
         let mut endpoints = endpoints(&["/a/*"]);
         assert_eq!(endpoints.insert("/a/*", "new".to_owned()), Some("/a/*".to_owned()));
         assert_eq!(endpoints.find("/a/b", |_| true).map(String::as_str), Some("new"));
     }
 
-    /// Whether `pattern` covers `path`, and how specifically: its length, then whether each segment
+    /// Returns how specific `pattern` is if it covers `path`: its length, then whether each segment
     /// is a literal.
     fn specificity(pattern: &str, path: &str) -> Option<(usize, Vec<bool>)> {
         let (pattern, path): (Vec<_>, Vec<_>) =
@@ -228,7 +229,7 @@ mod tests {
             .prop_map(|segments| format!("/{}", segments.join("/")))
     }
 
-    /// Patterns with and without stars, few and many: both ways of looking.
+    /// Patterns with and without stars, few and many, so that both ways to search are tested.
     fn patterns() -> impl Strategy<Value = std::collections::HashSet<String>> {
         use prop::collection::hash_set;
         prop_oneof![
@@ -240,14 +241,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_most_specific_pattern_wins_by_definition(
+        fn the_pattern_that_is_found_is_the_most_specific_by_definition(
             patterns in patterns(),
             path in path(&["a", "b", "c", "bc", "d"], 7),
             unwanted in path(&["a", "b", "c", "*"], 5),
         ) {
             let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
             let wanted = patterns.iter().filter(|pattern| **pattern != unwanted);
-            let expected = wanted.filter_map(|pattern| Some((specificity(pattern, &path)?, *pattern))).max();
+            let covering =
+                wanted.filter_map(|pattern| Some((specificity(pattern, &path)?, *pattern)));
+            let expected = covering.max();
             let found = endpoints(&patterns);
             let found = found.find(&path, |pattern| *pattern != unwanted);
             prop_assert_eq!(found.map(String::as_str), expected.map(|(_, pattern)| pattern));

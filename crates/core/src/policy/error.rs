@@ -1,4 +1,4 @@
-//! What is wrong with a policy, and where.
+//! Errors in a policy, each with its place.
 
 use std::fmt;
 
@@ -67,31 +67,31 @@ impl<'e> IntoIterator for &'e PolicyErrors {
 pub enum Location {
     /// The default limit.
     Defaults,
-    /// The endpoint of this path, as written.
+    /// The endpoint with this path, as written.
     Endpoint {
         /// The path.
         path: String,
     },
-    /// A path that is not limited.
+    /// An exempt path.
     Exempt {
-        /// Its place in the list.
+        /// Its index in the list.
         index: usize,
     },
     /// A general limit.
     Limit {
-        /// Its place in the list.
+        /// Its index in the list.
         index: usize,
-        /// What of it.
+        /// The part of the limit.
         field: LimitField,
     },
     /// A tier.
     Tier {
         /// Its name.
         name: String,
-        /// What of it.
+        /// The part of the tier.
         field: TierField,
     },
-    /// How many bits of an IPv6 address name a client.
+    /// How many bits of an IPv6 address identify a client.
     Ipv6Prefix,
 }
 
@@ -99,7 +99,7 @@ pub enum Location {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitField {
-    /// All of it.
+    /// The whole limit.
     Whole,
     /// [`Rule::name`](crate::Rule::name)
     Name,
@@ -136,7 +136,7 @@ pub enum TierField {
 }
 
 impl Location {
-    /// The limit that a part of a general limit belongs to; every other place as it is.
+    /// Returns the whole general limit for a part of one, and every other place unchanged.
     pub(super) fn whole(self) -> Self {
         match self {
             Self::Limit { index, .. } => Self::Limit { index, field: LimitField::Whole },
@@ -186,7 +186,7 @@ impl fmt::Display for TierField {
     }
 }
 
-/// What is wrong, and what would be right.
+/// What is wrong with a part of a policy. Its text says how to correct it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyErrorKind {
@@ -195,91 +195,97 @@ pub enum PolicyErrorKind {
     DuplicateName {
         /// The name.
         name: String,
-        /// Who has it.
+        /// The limit that has the name.
         first: Location,
     },
-    /// Two limits' names become the same key in the store.
+    /// Two limits' names have the same key in the store.
     #[error(
-        "`{name}` and `{other}` ({first}) would share their buckets in the store: rename one of them"
+        "`{name}` and `{other}` ({first}) would share their buckets in the store: rename one of \
+         them"
     )]
     CollidingKeys {
         /// The name.
         name: String,
-        /// The other's name.
+        /// The other limit's name.
         other: String,
-        /// Where the other is.
+        /// The place of the other limit.
         first: Location,
     },
-    /// What names no limit.
+    /// A text cannot be the name of a limit.
     #[error(transparent)]
     Name(#[from] LimitNameError),
-    /// What is no pattern of paths.
+    /// A text is not a path pattern.
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// Two endpoints cover the same paths.
     #[error("covers the same paths as `{first}`: keep one of them")]
     DuplicatePath {
-        /// The other, as written.
+        /// The other endpoint's path, as written.
         first: String,
     },
-    /// No tier has that name.
+    /// A condition names a tier that does not exist.
     #[error("there is no tier `{name}`: {}", known_tiers(known))]
     UnknownTier {
         /// The name.
         name: String,
-        /// The tiers that there are.
+        /// The names of the tiers.
         known: Vec<String>,
     },
     /// Two tiers share a name.
-    #[error("there are two tiers of this name")]
+    #[error("there are two tiers with this name")]
     DuplicateTier,
-    /// A tier without a name.
+    /// A tier's name is empty.
     #[error("a tier's name cannot be empty")]
     EmptyTierName,
     /// A client has two tiers.
-    #[error("this client is already listed at {first}: a client has one tier")]
+    #[error("this client is already listed at {first}: a client can have only one tier")]
     DuplicateClient {
-        /// Where.
+        /// The place of the client in the first tier.
         first: Location,
     },
-    /// A client that no request could come from.
+    /// A client's key is empty or too long.
     #[error("a client's key has from 1 to {} bytes", crate::MAX_CLIENT_BYTES)]
     ClientKey,
-    /// A tier that multiplies by nothing.
+    /// A tier's factor is zero.
     #[error(
-        "a tier multiplies by at least 1: it can take away limits with `unlimited`, and has numbers of its own for less"
+        "a tier multiplies by at least 1: write `unlimited: true` to remove its limits, or give it \
+         a \
+         lower rate of its own"
     )]
     MultiplyByZero,
-    /// A limit whose numbers a tier cannot multiply.
+    /// A tier's factor makes the rate of a limit impossible.
     #[error("limit `{limit}` cannot be multiplied by {factor}: {source}")]
     Multiply {
-        /// The limit.
+        /// The limit's name.
         limit: String,
         /// The factor.
         factor: u64,
-        /// Why not.
+        /// Why the product is not possible.
         source: RateError,
     },
-    /// A tier without limits that has numbers.
+    /// A tier is unlimited and has limits of its own.
     #[error(
-        "a tier that is `unlimited` has no limits per client to multiply or to replace: remove one or the other"
+        "an `unlimited` tier has no limits per client to multiply or replace: remove `unlimited` \
+         or \
+         the other keys"
     )]
     UnlimitedWithNumbers,
-    /// What names no header.
-    #[error("`{name}` names no header: letters, digits and `-`, as in `x-org`")]
+    /// A text is not the name of a header.
+    #[error("`{name}` is not a header name: use letters, digits and `-`, as in `x-org`")]
     HeaderName {
-        /// What was written.
+        /// The text.
         name: String,
     },
-    /// What is no method.
-    #[error("`{method}` is no method: letters, as in `GET`")]
+    /// A text is not a method.
+    #[error("`{method}` is not a method: use letters, as in `GET`")]
     Method {
-        /// What was written.
+        /// The text.
         method: String,
     },
-    /// A cost that no bucket of the limit ever holds.
+    /// A limit's fixed cost is more than its bucket ever holds.
     #[error(
-        "a cost of {cost} is above the burst of {burst}, so every request would be denied: raise the burst or lower the cost"
+        "a cost of {cost} is above the burst of {burst}, so every request would be denied: raise \
+         the burst or lower the cost"
     )]
     CostAboveBurst {
         /// The cost.
@@ -287,10 +293,10 @@ pub enum PolicyErrorKind {
         /// The burst.
         burst: u64,
     },
-    /// A prefix longer than an address.
-    #[error("a prefix of {bits} bits is not possible: from 1 to 128")]
+    /// A prefix of IPv6 addresses is zero or longer than an address.
+    #[error("a prefix of {bits} bits is not possible: use 1 to 128")]
     Ipv6Prefix {
-        /// What was written.
+        /// The prefix.
         bits: u8,
     },
 }

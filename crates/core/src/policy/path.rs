@@ -1,17 +1,18 @@
-//! The normal form of a path, in which all spellings that servers take for the same path are equal.
+//! The normal form of paths: all spellings of a path that servers treat alike have the same one.
 
 use std::borrow::Cow;
 
 use crate::request::RequestError;
 
-/// The normal form of `path`: without query and fragment, escapes decoded, `.` and `..` resolved,
-/// slashes merged, no slash at the end. A path that is normal already is borrowed.
+/// Returns the normal form of `path`: without query and fragment, with escapes decoded, `.` and
+/// `..`
+/// resolved, slashes merged, and no slash at the end. A path in normal form is borrowed.
 ///
-/// Only `%25`, `%3F` and `%23` stay escaped, in capitals: decoded they would be escapes or a query
-/// when read once more.
+/// Only `%25`, `%3F` and `%23` stay escaped, in capitals. Decoded, they would be read as an escape,
+/// a query or a fragment the next time.
 ///
 /// # Errors
-/// When servers would disagree about the path, or it is none.
+/// When servers disagree about what the path means, or it is not a path.
 pub(super) fn normal(path: &str) -> Result<Cow<'_, str>, RequestError> {
     match normal_length(path.as_bytes()) {
         Some(length) => Ok(Cow::Borrowed(&path[..length])),
@@ -19,21 +20,21 @@ pub(super) fn normal(path: &str) -> Result<Cow<'_, str>, RequestError> {
     }
 }
 
-/// What a byte means to the normal form.
+/// What a byte means for the normal form.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Byte {
     Plain = 0,
-    /// The one bit that [`is_plain`] lets pass.
+    /// The one bit that [`is_plain`] accepts.
     Slash = 1,
     Dot,
     Percent,
-    /// What begins a query or a fragment.
+    /// The start of a query or a fragment.
     Cut,
     Refused,
 }
 
-/// A look into a table is what makes [`normal_length`] fast.
+/// The meaning of every byte. The table makes [`normal_length`] fast.
 const BYTES: [Byte; 256] = {
     let mut bytes = [Byte::Plain; 256];
     let mut control = 0;
@@ -51,7 +52,7 @@ const BYTES: [Byte; 256] = {
     bytes
 };
 
-/// How much of `path` is its normal form, when nothing has to be rewritten.
+/// Returns how many bytes of `path` are its normal form; `None` when it has to be rewritten.
 fn normal_length(path: &[u8]) -> Option<usize> {
     if path.first() != Some(&b'/') {
         return None;
@@ -76,8 +77,8 @@ fn normal_length(path: &[u8]) -> Option<usize> {
     Some(if slash_at_end { at - 1 } else { at })
 }
 
-/// Whether `path` holds nothing but single slashes and bytes that mean nothing, as nearly all do.
-/// Without a branch for each byte.
+/// Returns whether `path` consists of plain bytes and single slashes, as nearly every path does. It
+/// needs no branch for each byte.
 fn is_plain(path: &[u8]) -> bool {
     let (mut seen, mut before) = (0, 0);
     for &byte in path {
@@ -89,7 +90,7 @@ fn is_plain(path: &[u8]) -> bool {
     seen == 0
 }
 
-/// Whether the first segment is `.` or `..`.
+/// Returns whether the first segment is `.` or `..`.
 fn starts_with_dots(path: &[u8]) -> bool {
     is_dots(path.split(|byte| matches!(byte, b'/' | b'?' | b'#')).next().unwrap_or_default())
 }
@@ -132,11 +133,10 @@ fn escaped_byte(bytes: &mut impl Iterator<Item = u8>) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
-/// Resolves dots as RFC 3986 does, with empty segments in their place, and merges slashes
-/// afterwards.
+/// Resolves dots as RFC 3986 does, which keeps empty segments, and merges slashes afterwards.
 fn resolve(path: &str) -> Result<String, RequestError> {
     let mut segments: Vec<&str> = Vec::new();
-    // Counted as they come and go: a path is as long as its sender likes.
+    // How many segments are not empty. Counted on the way, because a sender can make a path long.
     let mut named = 0_usize;
     for segment in path[1..].split('/') {
         match segment {
@@ -163,8 +163,8 @@ fn resolve(path: &str) -> Result<String, RequestError> {
     Ok(resolved)
 }
 
-/// A path in normal form as it can stand in a header field or a label: with escapes for what is no
-/// printable ASCII, and for quotes.
+/// Writes a path in normal form so that it can be a header field or a label: quotes and everything
+/// but printable ASCII are escaped.
 pub(super) fn printable(path: &str) -> String {
     use std::fmt::Write as _;
     path.bytes().fold(String::with_capacity(path.len()), |mut text, byte| {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_disagree_about_is_refused() {
+    fn paths_that_servers_read_differently_are_refused() {
         for (path, expected) in [
             ("", RequestError::PathNotAbsolute),
             ("a/b", RequestError::PathNotAbsolute),
@@ -260,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn a_normal_path_is_borrowed() {
+    fn a_path_in_normal_form_is_borrowed() {
         for path in ["/", "/a", "/a/b.c/..d", "/café/a%25b", "/a/b/", "/a/b?c=%zz", "/.a"] {
             assert!(matches!(normal(path), Ok(Cow::Borrowed(_))), "{path}");
         }
     }
 
     #[test]
-    fn what_is_printable_can_stand_in_a_header() {
+    fn printable_paths_escape_quotes_spaces_and_non_ascii() {
         assert_eq!(printable("/a b/café\"/%25"), "/a%20b/caf%C3%A9%22/%25");
     }
 
@@ -277,8 +277,8 @@ mod tests {
             .prop_filter("dots are resolved", |segment| !is_dots(segment.as_bytes()))
     }
 
-    /// Ways to write a segment so that it is still the same.
-    fn disguise(segment: &str, escape: &[bool]) -> String {
+    /// Writes a segment differently, so that it still has the same normal form.
+    fn respell(segment: &str, escape: &[bool]) -> String {
         let plain = segment.replace("%3F", "?").replace("%23", "#").replace("%25", "%");
         let mut escape = escape.iter().copied().cycle();
         plain.bytes().fold(String::new(), |mut text, byte| {
@@ -292,9 +292,19 @@ mod tests {
         })
     }
 
+    /// What can be before a segment without changing the normal form.
+    const BEFORE_SEGMENT: [&str; 5] = ["/", "/./", "/%2e/", "/y/../", "/y/z/%2E./.%2e/"];
+
+    /// A segment, which of its bytes to escape, and what to write before it.
+    fn respelled_segment() -> impl Strategy<Value = (String, Vec<bool>, u8)> {
+        (segment(), prop::collection::vec(any::<bool>(), 1..8), 0_u8..5)
+    }
+
     proptest! {
         #[test]
-        fn normalising_twice_changes_nothing(path in "/([a-c/.%?#é\\\\]|%2[eEfF5]|%61|%C3%A9|%3[fF]){0,24}") {
+        fn the_normal_form_of_a_normal_form_is_itself(
+            path in "/([a-c/.%?#é\\\\]|%2[eEfF5]|%61|%C3%A9|%3[fF]){0,24}",
+        ) {
             if let Ok(once) = normal(&path) {
                 let twice = normal(&once);
                 prop_assert!(matches!(twice, Ok(Cow::Borrowed(_))), "{path}: {once} {twice:?}");
@@ -303,27 +313,34 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_quickly_is_read_alike(path in "(/|[ab/.%?#é\\\\\\x01]|%2F|%25|%3F){0,12}") {
+        fn the_fast_path_and_the_slow_path_agree(
+            path in "(/|[ab/.%?#é\\\\\\x01]|%2F|%25|%3F){0,12}",
+        ) {
             prop_assert_eq!(normal(&path).map(Cow::into_owned), rewritten(&path));
         }
 
         #[test]
-        fn no_disguise_changes_a_path(
-            segments in prop::collection::vec((segment(), prop::collection::vec(any::<bool>(), 1..8), 0_u8..5), 1..6),
-            end in prop::sample::select(vec!["", "/", "/.", "/x/..", "?", "?a=b/../c", "#/x", "/?x"]),
+        fn all_spellings_of_a_path_have_its_normal_form(
+            segments in prop::collection::vec(respelled_segment(), 1..6),
+            end in prop::sample::select(
+                vec!["", "/", "/.", "/x/..", "?", "?a=b/../c", "#/x", "/?x"]
+            ),
         ) {
-            let plain: String = segments.iter().map(|(segment, ..)| format!("/{segment}")).collect();
-            let disguised: String = segments.iter().map(|(segment, escape, trick)| {
-                let before = ["/", "/./", "/%2e/", "/y/../", "/y/z/%2E./.%2e/"][usize::from(*trick)];
-                format!("{before}{}", disguise(segment, escape))
+            let plain: String =
+                segments.iter().map(|(segment, ..)| format!("/{segment}")).collect();
+            let respelled: String = segments.iter().map(|(segment, escape, before)| {
+                let before = BEFORE_SEGMENT[usize::from(*before)];
+                format!("{before}{}", respell(segment, escape))
             }).collect();
-            for written in [format!("{disguised}{end}"), plain.replace('/', "//")] {
+            for written in [format!("{respelled}{end}"), plain.replace('/', "//")] {
                 prop_assert_eq!(normal(&written), Ok(Cow::Borrowed(&*plain)));
             }
         }
 
         #[test]
-        fn servers_that_merge_slashes_first_read_the_same_path_as_those_that_resolve_dots_first(path in "/([ab]|/|/|\\.|\\.\\./){0,24}") {
+        fn merging_slashes_first_and_resolving_dots_first_give_the_same_path(
+            path in "/([ab]|/|/|\\.|\\.\\./){0,24}",
+        ) {
             let resolved = |path: &str| {
                 let mut segments = Vec::new();
                 for segment in path[1..].split('/') {
@@ -336,8 +353,8 @@ mod tests {
                 format!("/{}", segments.join("/"))
             };
             let merged = |path: &str| {
-                let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-                format!("/{}", segments.join("/"))
+                let segments = path.split('/').filter(|segment| !segment.is_empty());
+                format!("/{}", segments.collect::<Vec<_>>().join("/"))
             };
             if let Ok(normal) = normal(&path) {
                 prop_assert_eq!(&*normal, merged(&resolved(&merged(&path))));
@@ -346,11 +363,13 @@ mod tests {
         }
 
         #[test]
-        fn a_normal_path_holds_nothing_to_resolve(path in "\\PC{0,40}") {
+        fn a_normal_form_contains_nothing_to_resolve(path in "\\PC{0,40}") {
             if let Ok(path) = normal(&format!("/{path}")) {
                 prop_assert!(path.starts_with('/') && !path.contains("//"));
-                prop_assert!(path == "/" || path[1..].split('/').all(|segment| !segment.is_empty() && !is_dots(segment.as_bytes())));
-                prop_assert!(!path.contains(['?', '#', '\\']) && !path.bytes().any(|byte| byte.is_ascii_control()));
+                let is_named = |segment: &str| !segment.is_empty() && !is_dots(segment.as_bytes());
+                prop_assert!(path == "/" || path[1..].split('/').all(is_named));
+                prop_assert!(!path.contains(['?', '#', '\\']));
+                prop_assert!(!path.bytes().any(|byte| byte.is_ascii_control()));
             }
         }
     }

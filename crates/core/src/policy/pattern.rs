@@ -1,56 +1,56 @@
-//! Paths as limits name them: `/a/*/b` for an endpoint and everything below it, `/a/**` in a
-//! `when`.
+//! Path patterns: `/a/*/b` for an endpoint and everything below it, `/a/**` in a condition.
 
 use crate::{policy::path, request::RequestError};
 
-/// Why a text is no pattern of paths.
+/// The reason why a text is not a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// It could not be a request's path either.
+    /// The text cannot be the path of a request either.
     #[error("`{pattern}` matches no path: {source}")]
     Path {
-        /// What was written.
+        /// The text.
         pattern: String,
-        /// What is wrong with it as a path.
+        /// Why it is not a path.
         source: RequestError,
     },
-    /// A query or fragment, which is never looked at.
-    #[error("`{pattern}` holds a query or a fragment: only paths are matched")]
+    /// The text contains a query or a fragment, which limits ignore.
+    #[error("`{pattern}` contains a query or a fragment: only paths are matched")]
     Query {
-        /// What was written.
+        /// The text.
         pattern: String,
     },
-    /// A `*` with something beside it.
+    /// A `*` is only a part of a segment.
     #[error(
         "`{pattern}` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`"
     )]
     Star {
-        /// What was written.
+        /// The text.
         pattern: String,
     },
-    /// A `**` where everything below is meant anyway.
+    /// The text contains `**`, although the pattern covers everything below it already.
     #[error(
-        "`{pattern}` holds `**`, which has no meaning here: `/a` stands for `/a` and everything below it"
+        "`{pattern}` contains `**`, which is not needed here: `/a` covers `/a` and everything \
+         below it"
     )]
     Below {
-        /// What was written.
+        /// The text.
         pattern: String,
     },
 }
 
-/// What a segment must be.
+/// What a segment of a path must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Literal(Box<str>),
-    /// `*`: anything, once.
+    /// `*`: any segment, once.
     One,
-    /// `**`: any number of segments, also none.
+    /// `**`: any number of segments, or none.
     Any,
 }
 
-/// A pattern of whole paths, in which `*` stands for one segment and `**` for any number of them,
-/// also none.
+/// A pattern of whole paths, in which `*` stands for one segment and `**` for any number of
+/// segments, or none.
 #[derive(Clone, Debug)]
 pub(super) struct PathPattern {
     segments: Box<[Segment]>,
@@ -68,11 +68,11 @@ impl PathPattern {
         Ok(Self { segments: segments.collect::<Result<_, _>>()? })
     }
 
-    /// Whether the whole of `path`, in normal form, matches.
+    /// Returns whether the pattern matches the whole of `path`, which is in normal form.
     pub(super) fn matches(&self, path: &str) -> bool {
         let (mut at, mut rest) = (0, segments(path));
-        // Where to go on when what follows the last `**` does not fit: behind it, one segment of
-        // the path later.
+        // Where to continue when the segments after the last `**` do not match: after it in the
+        // pattern, and one segment later in the path.
         let mut again = None;
         loop {
             let here = rest.clone();
@@ -101,7 +101,7 @@ impl PathPattern {
     }
 }
 
-/// The normal form of an endpoint's pattern.
+/// Returns the normal form of an endpoint's pattern.
 pub(super) fn endpoint(pattern: &str) -> Result<String, PatternError> {
     let normal = normal(pattern)?;
     for segment in segments(&normal) {
@@ -126,16 +126,16 @@ fn normal(pattern: &str) -> Result<String, PatternError> {
         .map_err(|source| PatternError::Path { pattern: pattern.to_owned(), source })
 }
 
-/// The segments of a path in normal form; of `/` there are none.
+/// Splits a path in normal form into its segments; `/` has none.
 pub(super) const fn segments(path: &str) -> Segments<'_> {
     Segments { rest: path }
 }
 
-/// See [`segments`]. By hand, since splitting a string at a character is several times slower for
-/// segments this short.
+/// The segments of a path in normal form. Written by hand, because `str::split` is several times
+/// slower for segments this short.
 #[derive(Clone, Debug)]
 pub(super) struct Segments<'p> {
-    /// Begins with the slash before the next segment.
+    /// The rest of the path, from the slash before the next segment.
     rest: &'p str,
 }
 
@@ -198,16 +198,19 @@ mod tests {
             ("a", "`a` matches no path: a path starts with `/`"),
             (
                 "/a%2Fb",
-                "`/a%2Fb` matches no path: a path holds no backslashes and no encoded slashes (`%2F`, `%5C`): separate segments with `/`",
+                "`/a%2Fb` matches no path: a path must not contain backslashes or encoded slashes \
+                 (`%2F`, `%5C`): separate segments with `/`",
             ),
-            ("/a?b=c", "`/a?b=c` holds a query or a fragment: only paths are matched"),
+            ("/a?b=c", "`/a?b=c` contains a query or a fragment: only paths are matched"),
             (
                 "/a/b*",
-                "`/a/b*` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`",
+                "`/a/b*` has a `*` inside a segment: `*` stands for one whole segment, as in \
+                 `/a/*/b`",
             ),
             (
                 "/a/***",
-                "`/a/***` has a `*` inside a segment: `*` stands for one whole segment, as in `/a/*/b`",
+                "`/a/***` has a `*` inside a segment: `*` stands for one whole segment, as in \
+                 `/a/*/b`",
             ),
         ] {
             assert_eq!(PathPattern::parse(pattern).unwrap_err().to_string(), expected);
@@ -216,11 +219,12 @@ mod tests {
         let error = endpoint("/a/**").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`/a/**` holds `**`, which has no meaning here: `/a` stands for `/a` and everything below it"
+            "`/a/**` contains `**`, which is not needed here: `/a` covers `/a` and everything \
+             below it"
         );
     }
 
-    /// The same question answered by definition.
+    /// Returns whether the path matches, by the definition of a pattern.
     fn oracle(pattern: &[&str], path: &[&str]) -> bool {
         match (pattern, path) {
             ([], rest) => rest.is_empty(),

@@ -115,9 +115,9 @@ impl Rules {
     ) -> Tag {
         let value = |place: usize, value| match matched.map(|matched| matched.way[place]) {
             Some(tree::Step { fit: Fit::Pattern(pattern), node }) if node.is_shared => {
-                Value::Fits(pattern.text())
+                Value::Pattern(pattern.text())
             }
-            _ => Value::Is(value),
+            _ => Value::Exact(value),
         };
         let values: SmallVec<[(&[u8], Value<'_>); 4]> = entries
             .iter()
