@@ -9,7 +9,7 @@ use crate::{fleet::FleetStats, flush::Flush, gauges::Gauges};
 /// Keeps the statistics of a fleet.
 ///
 /// `tests/conformance` lists the properties that [`MemoryStats`](crate::MemoryStats) and
-/// [`RedisStats`](crate::RedisStats) both have.
+/// [`RedisStats`](crate::RedisStats) both have. The trait may change before version 1.0.
 pub trait StatsStore: fmt::Debug + Send + Sync + 'static {
     /// Adds what a replica has counted since its previous flush, and returns the gauges of the
     /// fleet after it.

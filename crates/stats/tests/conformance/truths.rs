@@ -259,10 +259,12 @@ pub(crate) async fn a_flood_of_gauges_is_bounded_and_expired_ones_make_room(fixt
 
 pub(crate) async fn the_oldest_of_too_many_valid_gauges_make_room(fixture: &Fixture) {
     for round in 0..2 {
-        let said = Instant::now() - Duration::from_secs(60 - round);
+        let reported_at = Instant::now() - Duration::from_secs(60 - round);
         let mut deltas = Deltas::default();
         for number in 0..1_000 {
-            deltas.gauges.append(&mut gauge("", &format!("{round}-{number}"), 1.0, said).gauges);
+            deltas
+                .gauges
+                .append(&mut gauge("", &format!("{round}-{number}"), 1.0, reported_at).gauges);
         }
         fixture.add(deltas).await;
     }
