@@ -1,9 +1,9 @@
-//! Tells the program what it is built from: the variable `SLUICE_REVISION`, else what git says,
-//! else `unknown`.
+//! Sets `SLUICE_REVISION` for the program: the environment variable of that name, else the commit
+//! that git reports, else `unknown`.
 
 use std::{env, fs, path::Path, process::Command};
 
-/// Digits of a commit's name: enough for any repository of this size.
+/// The digits of a commit's hash that are kept: enough for any repository of this size.
 const DIGITS: &str = "12";
 
 fn main() {
@@ -13,15 +13,15 @@ fn main() {
     println!("cargo::rustc-env=SLUICE_REVISION={revision}");
 }
 
-/// The commit that is checked out here, if git knows.
+/// Returns the commit that is checked out, if git knows it.
 fn commit() -> Option<String> {
     let root =
         fs::canonicalize(Path::new(&env::var_os("CARGO_MANIFEST_DIR")?).join("../..")).ok()?;
-    // Another project's commit would say nothing, should this one lie inside of it.
+    // If this project lies inside of another repository, that repository's commit means nothing.
     if fs::canonicalize(git(&["rev-parse", "--show-toplevel"])?).ok()? != root {
         return None;
     }
-    // Grows with every commit and checkout.
+    // This file changes with every commit and checkout.
     let log = git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"])?;
     println!("cargo::rerun-if-changed={log}");
     git(&["rev-parse", &format!("--short={DIGITS}"), "HEAD"])

@@ -1,8 +1,8 @@
-//! Calls, decided on a memory store whose clock stands still.
+//! Calls, decided on a memory store whose clock is stopped.
 
 mod calls;
 mod port;
-mod promises;
+mod properties;
 mod wire;
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct Fixture {
     pub(crate) clock: Arc<ManualClock>,
 }
 
-/// What a file of rules says.
+/// Reads the text of a rules file.
 pub(crate) fn rules(text: &str) -> RlsSettings {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rules.yaml");
@@ -62,10 +62,10 @@ impl Fixture {
         self.rls.decide(&request).await
     }
 
-    /// Calls with these descriptors in the domain `edge`; the codes of all, that of the whole
-    /// first, and the tokens that remain.
-    async fn ask(&self, descriptors: impl Into<Vec<Descriptor>>) -> Told {
-        Told::of(&self.call(request(descriptors)).await.unwrap())
+    /// Calls with these descriptors in the domain `edge`. Returns the codes, that of the whole call
+    /// first, and the remaining tokens.
+    async fn ask(&self, descriptors: impl Into<Vec<Descriptor>>) -> Summary {
+        Summary::of(&self.call(request(descriptors)).await.unwrap())
     }
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn request(descriptors: impl Into<Vec<Descriptor>>) -> RateLimitReque
     }
 }
 
-/// A descriptor of these keys and values.
+/// Returns a descriptor with these keys and values.
 pub(crate) fn of<const N: usize>(entries: [(&str, &str); N]) -> Descriptor {
     let entry = |(key, value): (&str, &str)| Entry {
         key: Bytes::copy_from_slice(key.as_bytes()),
@@ -111,16 +111,16 @@ impl Descriptor {
     }
 }
 
-/// The codes of a response, as one letter each (`o` for OK, `-` for over the limit), and what
-/// remains.
+/// The codes of a response, one letter each (`o` for OK, `-` for over the limit), and the remaining
+/// tokens.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
+struct Summary {
     overall: char,
     statuses: String,
     remaining: Vec<u32>,
 }
 
-impl Told {
+impl Summary {
     fn of(response: &RateLimitResponse) -> Self {
         let letter = |code| match code {
             Code::Ok => 'o',
@@ -135,6 +135,6 @@ impl Told {
     }
 }
 
-fn told(overall: char, statuses: &str, remaining: &[u32]) -> Told {
-    Told { overall, statuses: statuses.to_owned(), remaining: remaining.to_owned() }
+fn summary(overall: char, statuses: &str, remaining: &[u32]) -> Summary {
+    Summary { overall, statuses: statuses.to_owned(), remaining: remaining.to_owned() }
 }

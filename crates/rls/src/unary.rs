@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_is_read_however_it_is_cut() {
+    async fn a_message_may_arrive_in_any_frames() {
         let call = call();
         for cut in 0..=call.len() {
             let (one, other) = call.split_at(cut);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_message_is_refused() {
+    async fn an_invalid_message_is_rejected() {
         let twice = [call(), call()].concat();
         let code = async |bytes: &[u8]| read_frames(vec![bytes.to_vec()]).await.unwrap_err().code();
         assert_eq!(code(b"").await, Code::Internal, "nothing");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_compressed_call_hears_what_is_read() {
+    async fn a_compressed_call_is_rejected_with_the_accepted_encoding() {
         let request = |encoding: &str| {
             Request::builder()
                 .header(ENCODING, encoding)
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_a_message_and_a_status() {
+    async fn a_response_is_a_message_and_a_status() {
         let message = prost_types::Duration { seconds: 7, nanos: 8 };
         let response = respond(&message);
         assert_eq!((response.status().as_u16(), &response.headers()[CONTENT_TYPE]), (200, &GRPC));

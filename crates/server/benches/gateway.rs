@@ -1,11 +1,11 @@
-//! Requests through the gateway of the built binary, against the same upstream asked directly, in
-//! the same run.
+//! Requests through the gateway of the built binary, compared with direct requests to the same
+//! upstream in the same run.
 //!
-//! The gateway is a process with one worker thread, alone on the first core where `taskset` is
-//! there; the upstream, an axum handler that answers a constant, shares the others with this
-//! process, which sends from 64 connections that wait for each answer. On two cores the upstream
-//! and the sender are what is slow in either case, so beside requests a second and the 99th
-//! percentile stands what a request costs the gateway in processor time. An answer is a small one,
+//! The gateway is a process with one worker thread, alone on the first core if `taskset` is
+//! available. The upstream, an axum handler with a constant response, shares the other cores with
+//! this process, which sends over 64 connections that wait for each response. On two cores the
+//! upstream and the sender limit both measurements, so the table also shows the gateway's processor
+//! time per request, beside requests per second and the 99th percentile. A response has 128 bytes
 //! or 64 KiB.
 #![allow(
     clippy::unwrap_used,
@@ -36,14 +36,14 @@ use tokio::{
 use crate::support::Server;
 
 const CONNECTIONS: usize = 64;
-/// How the upstream is asked of this very program.
+/// The environment variable that makes this program run the upstream.
 const UPSTREAM: &str = "UPSTREAM_ON";
 
-/// The paths that the upstream knows: how long their answers are, and how often they are asked for
-/// in a run.
+/// The paths of the upstream, with the length of their responses and the number of requests in a
+/// run.
 const ANSWERS: [(&str, usize, usize); 2] = [("/small", 128, 100_000), ("/large", 64 << 10, 20_000)];
 
-/// What a run of requests came to.
+/// The result of a run.
 struct Measured {
     per_second: f64,
     server_us: f64,
@@ -88,8 +88,8 @@ fn main() {
     }
 }
 
-/// A runtime of one thread, which sleeps when it has nothing to do: sender and upstream share what
-/// the gateway leaves.
+/// Creates a runtime of one thread that sleeps when it is idle: sender and upstream share the cores
+/// that the gateway does not use.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -124,7 +124,7 @@ async fn answer(address: SocketAddr) {
 }
 
 async fn measure(server: &Server, path: &'static str, requests: usize) -> Measured {
-    // Connections to the upstream are there when it begins.
+    // This opens the connections to the upstream before the measurement.
     ask_all(server.address(), path, requests / 10).await;
     let (used, started) = (server.seconds(), Instant::now());
     let mut latencies = ask_all(server.address(), path, requests).await;
@@ -151,8 +151,8 @@ async fn ask_all(address: SocketAddr, path: &'static str, requests: usize) -> Ve
     latencies
 }
 
-/// Asks on one connection, one request after the other, until enough were asked; how long each
-/// took, in microseconds.
+/// Sends requests over one connection, one after another. Returns how long each took, in
+/// microseconds.
 async fn ask(
     address: SocketAddr,
     path: &'static str,
@@ -187,7 +187,7 @@ async fn ask(
     latencies
 }
 
-/// How long an answer is with its head, once that is there.
+/// Returns the length of the whole response, once its head has arrived.
 fn whole_length(answer: &[u8]) -> usize {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return usize::MAX;

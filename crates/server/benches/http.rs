@@ -1,10 +1,10 @@
-//! `POST /v1/check` of the built binary against an axum handler that answers a constant, in the
-//! same run.
+//! `POST /v1/check` of the built binary, compared with an axum handler with a constant response in
+//! the same run.
 //!
-//! Each server is a process with one worker thread, pinned to the first core where `taskset` is
-//! there; this process sends from 64 and from 256 connections that wait for each answer. What
-//! counts is the server's own processor time a request, which is what a core can bear; requests a
-//! second on one machine depend on the sender too.
+//! Each server is a process with one worker thread, pinned to the first core if `taskset` is
+//! available. This process sends over 64 and over 256 connections that wait for each response. The
+//! figure that counts is the server's own processor time per request, which says what a core can
+//! serve; requests per second on one machine depend on the sender too.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -36,7 +36,7 @@ use crate::support::{Server, sender};
 
 const REQUESTS: usize = 200_000;
 const CLIENTS: usize = 100_000;
-/// How the constant handler is asked of this very program.
+/// The environment variable that makes this program run the constant handler.
 const CONSTANT: &str = "CONSTANT_ANSWER_ON";
 
 fn main() {
@@ -73,7 +73,7 @@ fn main() {
     }
 }
 
-/// What a run of requests came to.
+/// The result of a run.
 struct Measured {
     per_second: f64,
     server_us: f64,
@@ -125,8 +125,8 @@ async fn measure(server: &Server, connections: usize) -> Measured {
     }
 }
 
-/// Asks on one connection, one request after the other, until enough were asked; how long each
-/// took, in microseconds.
+/// Sends requests over one connection, one after another. Returns how long each took, in
+/// microseconds.
 async fn ask(address: SocketAddr, next: Arc<AtomicUsize>) -> Vec<u32> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -160,7 +160,7 @@ async fn ask(address: SocketAddr, next: Arc<AtomicUsize>) -> Vec<u32> {
     }
 }
 
-/// Whether an answer has come in full: its head, and as much body as that announces.
+/// Returns whether the response is complete: its head, and as much body as the head announces.
 fn is_whole(answer: &[u8]) -> bool {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return false;

@@ -1,10 +1,10 @@
-//! What a million clients take of a replica's memory, and whether it is given back once their
-//! buckets are full.
+//! The memory of a replica for a million clients, and how much of it is released once their buckets
+//! are full.
 //!
-//! The built binary, with one worker thread, is asked about a million clients, each once; then
-//! nobody asks until every bucket is full again, and then another million is asked about. By
-//! `/v1/check/batch` and by Envoy's rate limit service with buckets in memory; with buckets in
-//! Redis the clients should take nothing at all.
+//! The built binary, with one worker thread, checks a million clients once each. Then it is idle
+//! until every bucket is full again, and another million clients follow. The checks arrive through
+//! `/v1/check/batch` and through Envoy's rate limit service with buckets in memory. With buckets in
+//! Redis the clients should need no memory at all.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -39,17 +39,17 @@ use crate::{
 };
 
 const CLIENTS: usize = 1_000_000;
-/// The most that a batch holds.
+/// The most checks in one batch.
 const BATCH: usize = 1_000;
 const IN_FLIGHT: usize = 64;
-/// A minute for each token: the buckets outlive the asking.
+/// One token per minute, so that the buckets outlast the measurement.
 const DEFAULTS: &str = "{ rate: 1/minute, burst: 10 }";
 const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, requests_per_unit: 1 } }] }";
-/// Until the last bucket is full and forgotten: its minute, and what the replica needs to look for
-/// such buckets.
+/// The time until the last bucket is full and removed: one minute, and the time to find such
+/// buckets.
 const REFILL: Duration = Duration::from_secs(70);
 
-/// How clients are asked about.
+/// How the checks arrive.
 #[derive(Clone, Copy)]
 enum Way {
     Batches,
@@ -71,7 +71,7 @@ fn main() {
         ("/v1/check/batch, Redis", Way::Batches, &redis.url()),
     ] {
         let (server, _other) = start(way, store, &rules);
-        // What connections and counters take is there before the clients are.
+        // The memory of connections and counters is allocated before the measurement.
         ask(way, server.address(), 0..BATCH);
         let start = resident(&server);
         let used = server.seconds();
@@ -93,7 +93,7 @@ fn main() {
     }
 }
 
-/// Starts a replica that listens for `way`; the value beside it keeps its other port.
+/// Starts a replica for `way`. The second value reserves its other port.
 fn start(way: Way, store: &str, rules: &Path) -> (Server, ReservedPort) {
     let other = ReservedPort::new();
     let server =
@@ -113,7 +113,7 @@ fn start(way: Way, store: &str, rules: &Path) -> (Server, ReservedPort) {
     (server, other)
 }
 
-/// Asks about a million clients whom nobody asked about before; what is then resident, in bytes.
+/// Checks a million new clients and returns the resident memory, in bytes.
 fn grown(server: &Server, way: Way, million: usize) -> f64 {
     let started = Instant::now();
     ask(way, server.address(), million * CLIENTS..(million + 1) * CLIENTS);
@@ -125,7 +125,7 @@ fn grown(server: &Server, way: Way, million: usize) -> f64 {
     resident(server)
 }
 
-/// Waits until nobody's bucket is kept; what is then resident, in bytes.
+/// Waits until no bucket is left and returns the resident memory, in bytes.
 fn idle(server: &Server) -> f64 {
     thread::sleep(REFILL);
     resident(server)
@@ -160,7 +160,7 @@ async fn ask_in_batches(server: SocketAddr, clients: Range<usize>) {
     }
 }
 
-/// Reads an answer of announced length.
+/// Reads a response of announced length.
 async fn answer(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::with_capacity(1 << 20);
     loop {

@@ -1,11 +1,10 @@
-//! What it costs to be observed: `POST /v1/check` as the HTTP port answers it, with metrics on
-//! against off, and with traces.
+//! The cost of metrics and traces: `POST /v1/check` through the HTTP port with and without them.
 //!
-//! Requests are handed to the doors without a connection, in one thread, and the memory store
-//! decides: a connection's part, about half of a request's time, is the same with all of them, and
-//! would hide half of the difference. "Off" are recorders that record nothing; the fleet's sums are
-//! counted in any case. Traces go to a collector that is not there, so their cost is that of making
-//! spans and of losing them.
+//! Requests are passed to the port without a connection, in one thread, and the memory store
+//! decides: a connection takes about half of a request's time in every variant, and would hide half
+//! of the difference. "Off" are recorders that record nothing; the fleet's counters work in every
+//! variant. Traces go to a collector that does not exist, so their cost is that of creating and
+//! dropping spans.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -43,14 +42,14 @@ const CLIENTS: usize = 100_000;
 const ROUNDS: usize = 5;
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A way to be observed.
+/// A variant.
 struct Way {
     name: &'static str,
     http: HttpFrontEnds,
     collects: Dispatch,
-    /// What the `traceparent` of requests says at its end; `None` where no traces are sent.
+    /// The flags in the `traceparent` of requests; `None` if no traces are exported.
     sampled: Option<&'static str>,
-    /// Kept for as long as it records.
+    /// Has to live as long as it records.
     _telemetry: Telemetry,
     ns: Vec<f64>,
 }
@@ -63,7 +62,7 @@ fn main() {
         Way::new("metrics on, no trace sampled", true, Some("00")),
         Way::new("metrics on, every trace sampled", true, Some("01")),
     ];
-    // In turn, so that a slow moment of the machine meets them all.
+    // Variants take turns, so that a slow moment of the machine affects all of them.
     for _ in 0..ROUNDS {
         for way in &mut ways {
             let took = with_default(&way.collects, || ask(&runtime, &way.http, way.sampled));
@@ -90,7 +89,7 @@ impl Way {
         let spans = telemetry
             .trace_layer()
             .map(|spans| spans.with_filter(filter_fn(|made| made.target() == TRACE_TARGET)));
-        // As where nothing is logged.
+        // Logs are off.
         let collects =
             spans.map_or_else(Dispatch::none, |spans| Registry::default().with(spans).into());
         Self {
@@ -123,7 +122,7 @@ fn http_port(recorders: &Recorders) -> HttpFrontEnds {
     })
 }
 
-/// Nanoseconds a request.
+/// Returns the nanoseconds per request.
 fn ask(runtime: &Runtime, http: &HttpFrontEnds, sampled: Option<&str>) -> f64 {
     let requests: Vec<Request<Body>> =
         (0..REQUESTS).map(|number| request(number, sampled)).collect();

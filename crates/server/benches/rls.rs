@@ -1,12 +1,12 @@
-//! Envoy's rate limit service of the built binary against tonic services that answer a constant, in
-//! the same run.
+//! Envoy's rate limit service of the built binary, compared with tonic services with a constant
+//! response in the same run.
 //!
-//! Three constants: a code and nothing more, that with a status, and with the header fields too,
-//! which is all that Sluice tells. Each server is a process with one worker thread, alone on the
-//! first core where `taskset` is there; this process sends over one connection with 64 calls in
-//! flight, and over eight with 256 together. What counts is the server's own processor time a call,
-//! which is what a core can bear; calls a second on one machine depend on the sender too. Of three
-//! runs the one in the middle is shown.
+//! There are three constants: a code alone, a code with a status, and both with header fields,
+//! which is what Sluice sends. Each server is a process with one worker thread, alone on the first
+//! core if `taskset` is available. This process sends over one connection with 64 calls in flight,
+//! and over eight with 256 in total. The figure that counts is the server's own processor time per
+//! call, which says what a core can serve; calls per second on one machine depend on the sender
+//! too. The median of three runs is shown.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -52,20 +52,21 @@ use crate::{
 const CALLS: usize = 300_000;
 const CLIENTS: usize = 100_000;
 const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, requests_per_unit: 60 } }] }";
-/// How a constant service is asked of this very program, and which: `code`, `status` or `fields`.
+/// The environment variable that makes this program run a constant service, and says which: `code`,
+/// `status` or `fields`.
 const CONSTANT: &str = "CONSTANT_ANSWER_ON";
 const ANSWER: &str = "CONSTANT_ANSWER";
-/// How often each server is measured; the run in the middle counts.
+/// How often each server is measured; the median counts.
 const ROUNDS: usize = 3;
 
-/// What a constant service answers.
+/// The response of a constant service.
 #[derive(Clone, Copy)]
 enum Answer {
-    /// A code, and nothing more.
+    /// A code alone.
     Code,
-    /// And where the client stands.
+    /// A code and the status of the descriptor.
     Status,
-    /// And header fields that say so: all that Sluice tells.
+    /// Both, with header fields: everything that Sluice sends.
     Fields,
 }
 
@@ -86,7 +87,7 @@ fn main() {
     let http = ReservedPort::new();
     let sluice = |store: &str, fields: bool| start_sluice(&rules, &http, store, fields);
     let redis = redis.url();
-    // Each with the constant that says as much.
+    // Each server with the constant whose response has the same parts.
     let all: [(&str, usize, &dyn Fn() -> Server); 7] = [
         ("tonic, a code", 0, &|| start_constant("code")),
         ("tonic, a status", 1, &|| start_constant("status")),
@@ -102,7 +103,7 @@ fn main() {
     );
     for (connections, in_flight) in [(1, 64), (8, 256)] {
         let mut runs: [Vec<Measured>; 7] = Default::default();
-        // In turns, so that what else the machine does disturbs all of them alike.
+        // Servers take turns, so that other load on the machine affects all of them.
         for _ in 0..ROUNDS {
             for (runs, (_, _, start)) in runs.iter_mut().zip(&all) {
                 let server = start();
@@ -135,7 +136,7 @@ fn start_sluice(rules: &Path, http: &ReservedPort, store: &str, fields: bool) ->
     })
 }
 
-/// What a run of calls came to.
+/// The result of a run.
 struct Measured {
     per_second: f64,
     server_us: f64,
@@ -143,7 +144,7 @@ struct Measured {
     p99_us: f64,
 }
 
-/// The run in the middle.
+/// Returns the median run.
 fn median(mut runs: Vec<Measured>) -> Measured {
     runs.sort_by(|one, other| one.server_us.total_cmp(&other.server_us));
     let middle = runs.len() / 2;
@@ -161,7 +162,7 @@ fn print(who: &str, in_flight: usize, measured: &Measured, code: &Measured, equa
     );
 }
 
-/// Answers every call the same.
+/// Responds to every call with the same message.
 struct Constant(RateLimitResponse);
 
 #[tonic::async_trait]
@@ -231,7 +232,7 @@ async fn measure(server: &Server, connections: usize, in_flight: usize) -> Measu
     }
 }
 
-/// Makes so many calls, `in_flight` at a time; how long each took, in microseconds.
+/// Makes `calls` calls, `in_flight` at a time. Returns how long each took, in microseconds.
 async fn ask(callers: &[Caller], in_flight: usize, calls: usize) -> Vec<u32> {
     let left = Arc::new(AtomicUsize::new(calls));
     let tasks: Vec<_> = (0..in_flight)
@@ -244,7 +245,7 @@ async fn ask(callers: &[Caller], in_flight: usize, calls: usize) -> Vec<u32> {
     latencies
 }
 
-/// Calls one after the other, until none is left; how long each took, in microseconds.
+/// Makes one call after another until none is left. Returns how long each took, in microseconds.
 async fn call(mut caller: Caller, left: Arc<AtomicUsize>) -> Vec<u32> {
     let mut latencies = Vec::new();
     while let Ok(number) =

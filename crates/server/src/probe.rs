@@ -74,13 +74,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_an_end_is_cut_off() {
+    fn an_endless_response_is_truncated() {
         let endless = b"HTTP/1.1 200 OK\r\n\r\n".chain(io::repeat(b'x'));
         assert!(read(endless).unwrap().body.len() < usize::try_from(LONGEST_ANSWER).unwrap());
     }
 
     #[test]
-    fn nobody_is_not_ready() {
+    fn an_unreachable_replica_is_not_ready() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert_eq!(ask(port).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }

@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_replicas_have_one_name() {
+    fn replica_names_are_unique() {
         assert_ne!(named().id, named().id);
     }
 }

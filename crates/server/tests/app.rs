@@ -56,7 +56,7 @@ impl Replica {
 }
 
 #[tokio::test]
-async fn what_is_answered_is_counted_by_pattern_and_never_by_raw_path() {
+async fn responses_are_counted_by_pattern_and_never_by_raw_path() {
     let replica =
         Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
     let statuses = [replica.get("/some/secret/1").await.0, replica.get("/some/secret/2").await.0];
@@ -85,7 +85,7 @@ async fn what_is_answered_is_counted_by_pattern_and_never_by_raw_path() {
 }
 
 #[tokio::test]
-async fn a_changed_configuration_takes_force_and_a_broken_one_does_not() {
+async fn a_valid_configuration_is_activated_and_an_invalid_one_is_not() {
     let replica =
         Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
     assert_eq!([replica.get("/").await.0, replica.get("/").await.0], [200, 429]);
@@ -106,7 +106,7 @@ async fn a_changed_configuration_takes_force_and_a_broken_one_does_not() {
 }
 
 #[tokio::test]
-async fn it_ends_when_it_is_told_to() {
+async fn a_replica_stops_when_requested() {
     let replica = Replica::start(&[]).await;
     assert_eq!(replica.get("/health").await, (200, r#"{"status":"alive"}"#.to_owned()));
     replica.stop.send(()).unwrap();

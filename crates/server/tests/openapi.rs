@@ -1,4 +1,4 @@
-//! The document at `/openapi.json` against the doors that it describes.
+//! The document at `/openapi.json`, compared with the front ends that it describes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, sync::LazyLock, thread};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sluice_config::Loader;
 use sluice_server::app::App;
 
-/// Every door open, and every metric declared that the document's examples report.
+/// Enables every front end, and declares every metric in the document's examples.
 const CONFIGURATION: &str = r#"
 defaults: { rate: 1/day, burst: 4 }
 endpoints: { /api/v1/tools/execute: off }
@@ -31,7 +31,7 @@ descriptors:
 ";
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    // Some tests are in a runtime, which cannot wait for another on its own thread.
+    // Some tests run in a runtime, which cannot block on another one in its own thread.
     let asking = thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { ask(&app(&[]), "GET", "/openapi.json").await.json() })
@@ -83,7 +83,7 @@ async fn post(app: &App, path: &str, media_type: &str, body: impl Into<Body>) ->
     send(app, Request::post(path).header(CONTENT_TYPE, media_type).body(body.into()).unwrap()).await
 }
 
-/// Every operation of the document: its path, its method in capitals, and itself.
+/// Returns every operation of the document: its path, its method in upper case, and itself.
 fn operations() -> Vec<(&'static str, Method, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let of_path = |(path, item): (&'static String, &'static Value)| {
@@ -101,8 +101,8 @@ fn operation(path: &str, method: &str) -> &'static Value {
     operation
 }
 
-/// The schema with the document's others beside it, and closed: a member that it does not name is a
-/// mistake, though clients have to bear it.
+/// Returns the schema with the document's other schemas beside it, and closed: a member that it
+/// does not name is an error here, though clients have to accept it.
 fn whole(schema: &Value) -> Value {
     let mut components = DOCUMENT["components"].clone();
     close(&mut components);
@@ -130,8 +130,7 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Objects that are all meant together, as one: closed each by itself, they would exclude each
-/// other's members.
+/// Merges objects that apply together. Closed separately, they would exclude each other's members.
 fn merged(parts: &[Value]) -> Map<String, Value> {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for part in parts {
@@ -157,8 +156,8 @@ fn assert_fits(schema: &Value, value: &Value, what: &str) {
     assert!(mistakes.is_empty(), "{what}: {mistakes:#?}\n{value:#}");
 }
 
-/// The answer is one that the operation has in the document: its status, its media type, its fields
-/// and its body.
+/// Asserts that the operation describes the response: its status, media type, header fields and
+/// body.
 fn assert_described(path: &str, method: &str, got: &Got) {
     let what = format!("{method} {path} {}: {}", got.status, String::from_utf8_lossy(&got.body));
     let answer = &operation(path, method)["responses"][got.status.to_string()];
@@ -184,7 +183,7 @@ fn assert_described(path: &str, method: &str, got: &Got) {
     }
 }
 
-/// The examples of an operation's body, by media type.
+/// Returns the examples of an operation's body, by media type.
 fn examples(operation: &'static Value) -> Vec<(&'static str, &'static str, &'static Value)> {
     let contents = operation["requestBody"]["content"].as_object();
     let of_content = |(media_type, content): (&'static String, &'static Value)| {
@@ -194,13 +193,13 @@ fn examples(operation: &'static Value) -> Vec<(&'static str, &'static str, &'sta
     contents.into_iter().flatten().flat_map(of_content).collect()
 }
 
-/// The example as it is sent.
+/// Returns the example as it is sent.
 fn text(example: &Value) -> String {
     example.as_str().map_or_else(|| example.to_string(), str::to_owned)
 }
 
 #[test]
-fn the_document_is_whole() {
+fn the_document_is_complete() {
     assert_eq!(DOCUMENT["openapi"], "3.1.0");
     assert_eq!(DOCUMENT["info"]["version"], env!("CARGO_PKG_VERSION"));
     let mut names: Vec<&str> = operations()
@@ -235,7 +234,7 @@ fn the_document_is_whole() {
 }
 
 #[test]
-fn every_schema_is_one_and_refers_to_others_that_are_there() {
+fn every_schema_is_valid_and_its_references_resolve() {
     let schemas = DOCUMENT["components"]["schemas"].as_object().unwrap();
     for (name, schema) in schemas {
         assert!(jsonschema::draft202012::meta::is_valid(schema), "{name}: {schema:#}");
@@ -254,7 +253,7 @@ fn every_schema_is_one_and_refers_to_others_that_are_there() {
 }
 
 #[tokio::test]
-async fn every_path_of_the_document_answers() {
+async fn every_documented_path_responds() {
     let app = app(&[]);
     for (path, method, _) in operations() {
         let got = ask(&app, method.as_str(), path).await;
@@ -264,11 +263,11 @@ async fn every_path_of_the_document_answers() {
 }
 
 #[tokio::test]
-async fn a_method_that_the_document_does_not_name_is_not_allowed() {
+async fn a_method_that_is_not_documented_is_not_allowed() {
     let app = app(&[]);
     for path in DOCUMENT["paths"].as_object().unwrap().keys() {
         let got = ask(&app, "TRACE", path).await;
-        // Whatever a proxy holds is decided about.
+        // Forward-auth accepts every method.
         let expected = if path == "/v1/forward-auth" { 200 } else { 405 };
         assert_eq!(got.status, expected, "{path}");
         if expected == 405 {
@@ -279,7 +278,7 @@ async fn a_method_that_the_document_does_not_name_is_not_allowed() {
 }
 
 #[tokio::test]
-async fn every_example_is_accepted_and_fits_its_own_schema() {
+async fn every_example_is_accepted_and_matches_its_schema() {
     let app = app(&[]);
     for (path, method, operation) in operations() {
         for (media_type, name, example) in examples(operation) {
@@ -324,7 +323,7 @@ async fn every_type_of_event_has_an_example() {
 }
 
 #[tokio::test]
-async fn every_answer_of_a_decision_is_described() {
+async fn every_response_to_a_check_is_described() {
     let app = app(&[]);
     let json = "application/json";
     let mut seen = Vec::new();
@@ -366,7 +365,7 @@ async fn every_answer_of_a_decision_is_described() {
 }
 
 #[tokio::test]
-async fn every_answer_of_the_rate_limit_service_is_described() {
+async fn every_response_of_the_rate_limit_service_is_described() {
     let app = app(&[]);
     let descriptor = |key: &str| json!({ "entries": [{ "key": key, "value": "alice" }] });
     let mut seen = Vec::new();
@@ -393,7 +392,7 @@ async fn every_answer_of_the_rate_limit_service_is_described() {
 }
 
 #[tokio::test]
-async fn every_refusal_of_a_body_is_described() {
+async fn every_rejection_of_a_body_is_described() {
     let app = app(&[]);
     for (path, method, operation) in operations() {
         if examples(operation).is_empty() {
@@ -431,7 +430,7 @@ async fn every_refusal_of_a_body_is_described() {
 }
 
 #[tokio::test]
-async fn every_answer_without_the_store_is_described() {
+async fn every_response_without_the_store_is_described() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let store = format!("{{ url: \"redis://{nobody}\", on_failure: error }}");
     let app = app(&[("SLUICE__STORE", &store)]);
@@ -464,7 +463,7 @@ async fn every_answer_without_the_store_is_described() {
 }
 
 #[tokio::test]
-async fn who_may_not_see_figures_is_told_so_as_described() {
+async fn unauthorized_requests_get_the_described_response() {
     let app =
         app(&[("SLUICE__ADMIN", "{ bearer: { token: t0ken }, basic: { user: a, password: b } }")]);
     for (path, method, operation) in operations() {
@@ -483,20 +482,20 @@ async fn who_may_not_see_figures_is_told_so_as_described() {
     }
 }
 
-/// The page as text.
+/// Returns the page as text.
 async fn page() -> (HeaderMap, String) {
     let got = ask(&app(&[]), "GET", "/openapi").await;
     assert_eq!((got.status, got.media_type()), (200, Some("text/html")));
     (got.headers, String::from_utf8(got.body).unwrap())
 }
 
-/// What stands between every `start` and the `end` behind it.
+/// Returns the text between every `start` and the `end` after it.
 fn between<'t>(text: &'t str, start: &str, end: &str) -> Vec<&'t str> {
     text.split(start).skip(1).map(|rest| rest.split_once(end).unwrap().0).collect()
 }
 
 #[tokio::test]
-async fn the_page_tells_every_operation_answer_example_and_schema() {
+async fn the_page_shows_every_operation_response_example_and_schema() {
     let (_, page) = page().await;
     let escaped = |text: &str| {
         text.replace('&', "&amp;")
@@ -525,7 +524,7 @@ async fn the_page_tells_every_operation_answer_example_and_schema() {
 }
 
 #[tokio::test]
-async fn the_page_is_well_formed_and_its_links_lead_somewhere() {
+async fn the_page_is_well_formed_and_its_links_resolve() {
     let (_, page) = page().await;
     let mut open: Vec<&str> = Vec::new();
     for tag in between(&page, "<", ">") {
@@ -548,7 +547,7 @@ async fn the_page_is_well_formed_and_its_links_lead_somewhere() {
 }
 
 #[tokio::test]
-async fn the_page_has_no_scripts_and_asks_nobody_for_anything() {
+async fn the_page_has_no_scripts_and_loads_nothing() {
     let (headers, page) = page().await;
     for loading in
         ["<script", "src=", "url(", "@import", "<link", "onclick", "style=\"", "javascript:"]

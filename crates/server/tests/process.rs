@@ -1,4 +1,4 @@
-//! The built `sluice` as a process: how it starts, and how it stops.
+//! The built `sluice` as a process: how it starts and how it stops.
 
 use std::{net::TcpListener, process::Command, time::Duration};
 
@@ -11,7 +11,7 @@ fn sluice() -> SluiceOptions {
 }
 
 #[test]
-fn told_to_stop_it_ends_with_success() {
+fn it_exits_with_success_after_a_signal() {
     let sluice = sluice().env("SLUICE__SHUTDOWN_DELAY", "0s").start();
     sluice.sigterm();
     let exit = sluice.wait_exit(PATIENCE);
@@ -20,7 +20,7 @@ fn told_to_stop_it_ends_with_success() {
 }
 
 #[test]
-fn it_is_not_ready_before_it_stops_and_told_again_it_does_not_wait() {
+fn it_is_not_ready_before_it_stops_and_a_second_signal_ends_the_wait() {
     let sluice = sluice().env("SLUICE__SHUTDOWN_DELAY", "10m").start();
     assert_eq!(sluice.status("/ready").unwrap(), 200);
     sluice.sigterm();
@@ -52,7 +52,7 @@ fn a_port_in_use_is_named_and_ends_the_process() {
 }
 
 #[test]
-fn its_log_can_be_read_by_machines() {
+fn its_log_is_valid_json() {
     let sluice = sluice().env("SLUICE__LOG__FORMAT", "json").start();
     let log = sluice.log();
     let listening = log.lines().find(|line| line.contains("listening")).unwrap();

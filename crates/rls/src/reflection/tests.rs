@@ -1,4 +1,4 @@
-//! The description against Envoy's own messages: whatever they write can be read by it.
+//! The description, compared with Envoy's own messages: it can decode whatever they encode.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ use prost_types::{DescriptorProto, field_descriptor_proto::Type};
 
 use super::files;
 
-/// Every message by its whole name.
+/// Returns every message by its full name.
 fn messages() -> HashMap<String, DescriptorProto> {
     fn add(parent: &str, message: DescriptorProto, all: &mut HashMap<String, DescriptorProto>) {
         let name = format!("{parent}.{}", message.name());
@@ -40,7 +40,7 @@ fn messages() -> HashMap<String, DescriptorProto> {
     all
 }
 
-/// The names of the fields in `bytes`, in their order, as the description of `name` reads them.
+/// Returns the names of the fields in `bytes`, in order, decoded with the description of `name`.
 fn read(all: &HashMap<String, DescriptorProto>, name: &str, mut bytes: &[u8]) -> String {
     let mut told = Vec::new();
     while bytes.has_remaining() {
@@ -82,7 +82,7 @@ fn read(all: &HashMap<String, DescriptorProto>, name: &str, mut bytes: &[u8]) ->
 }
 
 #[test]
-fn requests_can_be_read_by_their_description() {
+fn requests_match_their_description() {
     let request = RateLimitRequest {
         domain: "edge".to_owned(),
         descriptors: vec![RateLimitDescriptor {
@@ -101,7 +101,7 @@ fn requests_can_be_read_by_their_description() {
 }
 
 #[test]
-fn responses_can_be_read_by_their_description() {
+fn responses_match_their_description() {
     let value = |kind| protobuf::Value { kind: Some(kind) };
     let list = [
         Kind::NumberValue(1.5),

@@ -1,4 +1,4 @@
-//! Which rule entries lead to, and what metrics call it.
+//! Which rule entries match, and its name in metrics.
 
 use super::*;
 use crate::{
@@ -10,7 +10,7 @@ fn compile(text: &str) -> Rules {
     Rules::new(&rules(text), OnStoreFailure::Local, Tagger::new(b""), &Recorders::disabled())
 }
 
-/// The requests per unit of the rule that is found in `edge`.
+/// Returns the requests per unit of the rule that matches in `edge`.
 fn requests<const N: usize>(rules: &Rules, entries: [(&str, &str); N]) -> Option<u32> {
     rules
         .domain(b"edge")
@@ -24,7 +24,7 @@ fn rule(requests: u32) -> String {
 }
 
 #[test]
-fn the_most_specific_comes_first() {
+fn the_most_specific_rule_wins() {
     let rules = compile(&format!(
         "{{domain: edge, descriptors: [{{key: path, {}}}, {{key: path, value: 'a*', {}}}, {{key: path, value: '*b', {}}}, \
          {{key: path, value: ab, {}}}, {{key: path, value: free}}]}}",
@@ -43,7 +43,7 @@ fn the_most_specific_comes_first() {
 }
 
 #[test]
-fn only_as_many_entries_as_there_are_levels_lead_to_a_rule() {
+fn a_rule_needs_as_many_entries_as_levels() {
     let rules = compile(&format!(
         "{{domain: edge, descriptors: [{{key: a, {}, descriptors: [{{key: b, {}}}]}}, {{key: c, value: v, descriptors: [{{key: d, {}}}]}}]}}",
         rule(1),
@@ -60,7 +60,7 @@ fn only_as_many_entries_as_there_are_levels_lead_to_a_rule() {
 }
 
 #[test]
-fn a_better_fit_is_followed_even_where_it_leads_nowhere() {
+fn the_most_specific_level_wins_even_without_a_rule() {
     let rules = compile(&format!(
         "{{domain: edge, descriptors: [{{key: a, value: v, descriptors: [{{key: b}}]}}, {{key: a, descriptors: [{{key: c, {}}}]}}]}}",
         rule(1)
@@ -70,7 +70,7 @@ fn a_better_fit_is_followed_even_where_it_leads_nowhere() {
 }
 
 #[test]
-fn a_star_in_a_key_stands_for_any_text_of_key_and_value() {
+fn a_star_in_a_key_matches_key_and_value() {
     let rules = compile(&format!(
         "{{domain: edge, descriptors: [{{key: 'x-*', {}}}, {{key: '*', value: v, {}}}, {{key: x-a, value: '*', {}}}, {{key: x-b, value: '*', {}}}]}}",
         rule(1),
@@ -84,7 +84,7 @@ fn a_star_in_a_key_stands_for_any_text_of_key_and_value() {
 }
 
 #[test]
-fn keys_and_values_are_told_apart() {
+fn keys_and_values_are_distinguished() {
     let rules = compile(&format!(
         "{{domain: edge, descriptors: [{{key: a, value: b_c, {}}}, {{key: d_e, {}}}]}}",
         rule(1),
@@ -100,7 +100,7 @@ fn keys_and_values_are_told_apart() {
     assert_ne!(tag(of([("a", "b"), ("c", "d")])), tag(of([("a", "b_c_d")])));
 }
 
-/// What metrics call the rule that is found for `entries`.
+/// Returns the name in metrics of the rule that matches `entries`.
 fn name<const N: usize>(text: &str, entries: [(&str, &str); N]) -> String {
     let telemetry = sluice::Telemetry::builder().build().unwrap();
     let rules =
@@ -114,7 +114,7 @@ fn name<const N: usize>(text: &str, entries: [(&str, &str); N]) -> String {
 }
 
 #[test]
-fn metrics_call_a_rule_by_what_the_file_says() {
+fn metrics_name_a_rule_as_its_file_does() {
     let text = &format!(
         "{{domain: edge, descriptors: [{{key: ip, {0}}}, {{key: ip, value: home, {0}}}, {{key: path, value: '/a/*', \
          descriptors: [{{key: method, {0}}}]}}]}}",
@@ -163,7 +163,7 @@ fn detailed_metric_adds_every_value() {
 }
 
 #[test]
-fn only_so_many_names_of_requests_are_kept() {
+fn the_number_of_names_from_requests_is_limited() {
     let telemetry = sluice::Telemetry::builder().build().unwrap();
     let text =
         format!("{{domain: edge, descriptors: [{{key: ip, detailed_metric: true, {}}}]}}", rule(1));

@@ -1,4 +1,4 @@
-//! What calls are told, rule by rule.
+//! The responses to calls, rule by rule.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ const TWO_A_MINUTE: &str =
 async fn requests_per_unit_are_the_burst_and_come_back_at_that_rate() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     let response = fixture.call(request([of([("ip", "a")])])).await.unwrap();
-    assert_eq!(Told::of(&response), told('o', "o", &[1]));
+    assert_eq!(Summary::of(&response), summary('o', "o", &[1]));
     let current =
         CurrentLimit { requests_per_unit: 2, unit: Unit::Minute.into(), name: Bytes::new() };
     assert_eq!(response.statuses[0].current_limit, Some(current));
     assert_eq!(response.statuses[0].duration_until_reset.unwrap().seconds, 30);
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await, told('o', "o", &[0]));
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await, told('-', "-", &[0]));
+    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[0]));
+    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('-', "-", &[0]));
     fixture.clock.advance(Duration::from_secs(30));
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await, told('o', "o", &[0]));
+    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[0]));
 }
 
 #[tokio::test]
@@ -46,15 +46,15 @@ async fn each_value_has_a_bucket_of_its_own_and_so_has_each_domain() {
 }
 
 #[tokio::test]
-async fn what_leads_nowhere_is_free() {
+async fn a_descriptor_without_a_rule_is_not_limited() {
     let fixture = Fixture::new(TWO_A_MINUTE);
-    let free = told('o', "o", &[0]);
+    let free = summary('o', "o", &[0]);
     assert_eq!(fixture.ask([of([("path", "/")])]).await, free);
     assert_eq!(fixture.ask([of([])]).await, free);
     let elsewhere =
         RateLimitRequest { domain: Bytes::from_static(b"other"), ..request([of([("ip", "a")])]) };
     let response = fixture.call(elsewhere).await.unwrap();
-    assert_eq!(Told::of(&response), free);
+    assert_eq!(Summary::of(&response), free);
     assert_eq!(
         (response.statuses[0].current_limit.clone(), response.statuses[0].duration_until_reset),
         (None, None)
@@ -69,13 +69,13 @@ async fn a_denied_call_takes_nothing_from_any_bucket() {
          {key: path, rate_limit: {unit: day, requests_per_unit: 5}}]}",
     );
     let both = [of([("ip", "a")]), of([("path", "/")])];
-    assert_eq!(fixture.ask(both.clone()).await, told('o', "oo", &[0, 4]));
-    assert_eq!(fixture.ask(both.clone()).await, told('-', "-o", &[0, 4]));
-    assert_eq!(fixture.ask([of([("path", "/")])]).await, told('o', "o", &[3]));
+    assert_eq!(fixture.ask(both.clone()).await, summary('o', "oo", &[0, 4]));
+    assert_eq!(fixture.ask(both.clone()).await, summary('-', "-o", &[0, 4]));
+    assert_eq!(fixture.ask([of([("path", "/")])]).await, summary('o', "o", &[3]));
 }
 
 #[tokio::test]
-async fn costs_are_told_by_the_call_or_by_a_descriptor() {
+async fn the_cost_is_set_by_the_call_or_by_a_descriptor() {
     let fixture = Fixture::new(
         "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 100}}]}",
     );
@@ -86,27 +86,27 @@ async fn costs_are_told_by_the_call_or_by_a_descriptor() {
     };
     let response =
         fixture.call(costly(10, vec![one("a"), one("b").hits(3), one("c").hits(0)])).await.unwrap();
-    assert_eq!(Told::of(&response), told('o', "ooo", &[90, 97, 100]));
+    assert_eq!(Summary::of(&response), summary('o', "ooo", &[90, 97, 100]));
     let response = fixture.call(costly(0, vec![one("a")])).await.unwrap();
-    assert_eq!(Told::of(&response), told('o', "o", &[89]), "0 for the call is 1");
-    assert_eq!(fixture.ask([one("a").hits(90)]).await, told('-', "-", &[89]));
-    assert_eq!(fixture.ask([one("a").hits(u64::MAX)]).await, told('-', "-", &[89]));
+    assert_eq!(Summary::of(&response), summary('o', "o", &[89]), "0 for the call is 1");
+    assert_eq!(fixture.ask([one("a").hits(90)]).await, summary('-', "-", &[89]));
+    assert_eq!(fixture.ask([one("a").hits(u64::MAX)]).await, summary('-', "-", &[89]));
     assert_eq!(
         fixture.ask([one("a"), one("a").hits(5)]).await,
-        told('o', "oo", &[83, 83]),
+        summary('o', "oo", &[83, 83]),
         "costs in one bucket add up"
     );
 }
 
 #[tokio::test]
-async fn a_cost_of_none_looks_and_takes_nothing() {
+async fn a_cost_of_zero_takes_nothing() {
     let telemetry = Telemetry::builder().build().unwrap();
     let fixture = Fixture::recording(TWO_A_MINUTE, telemetry.recorders());
     let look = || of([("ip", "a")]).hits(0);
-    assert_eq!(fixture.ask([look()]).await, told('o', "o", &[2]));
-    assert_eq!(fixture.ask([of([("ip", "a")]).hits(2)]).await, told('o', "o", &[0]));
-    assert_eq!(fixture.ask([look()]).await, told('o', "o", &[0]));
-    assert_eq!(fixture.ask([look(), of([("ip", "b")])]).await, told('o', "oo", &[0, 1]));
+    assert_eq!(fixture.ask([look()]).await, summary('o', "o", &[2]));
+    assert_eq!(fixture.ask([of([("ip", "a")]).hits(2)]).await, summary('o', "o", &[0]));
+    assert_eq!(fixture.ask([look()]).await, summary('o', "o", &[0]));
+    assert_eq!(fixture.ask([look(), of([("ip", "b")])]).await, summary('o', "oo", &[0, 1]));
     let text = telemetry.prometheus().render().unwrap();
     assert!(
         text.contains(
@@ -123,33 +123,33 @@ async fn tokens_are_given_back_up_to_the_burst_if_the_call_passes() {
     );
     let one = |value| of([("ip", value)]);
     assert_eq!(fixture.ask([one("a").hits(8)]).await.remaining, [2]);
-    assert_eq!(fixture.ask([one("a").hits(3).back()]).await, told('o', "o", &[5]));
-    assert_eq!(fixture.ask([one("a").back()]).await, told('o', "o", &[6]), "one, unless said");
+    assert_eq!(fixture.ask([one("a").hits(3).back()]).await, summary('o', "o", &[5]));
+    assert_eq!(fixture.ask([one("a").back()]).await, summary('o', "o", &[6]), "one, unless said");
     assert_eq!(
         fixture.ask([one("a").hits(2).back(), one("b").hits(4)]).await,
-        told('o', "oo", &[8, 6])
+        summary('o', "oo", &[8, 6])
     );
     assert_eq!(
         fixture.ask([one("a").hits(2).back(), one("b").hits(7)]).await,
-        told('-', "o-", &[8, 6]),
+        summary('-', "o-", &[8, 6]),
         "a denied call gives nothing back"
     );
-    assert_eq!(fixture.ask([one("a").hits(u64::MAX).back()]).await, told('o', "o", &[10]));
+    assert_eq!(fixture.ask([one("a").hits(u64::MAX).back()]).await, summary('o', "o", &[10]));
 }
 
 #[tokio::test]
-async fn a_call_brings_limits_of_its_own() {
+async fn a_call_may_have_limits_of_its_own() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     let brings = |value, requests, unit| of([("ip", value)]).bringing(requests, unit);
     assert_eq!(fixture.ask([of([("ip", "a")])]).await.remaining, [1]);
     let response = fixture.call(request([brings("a", 7, Unit::Hour)])).await.unwrap();
-    assert_eq!(Told::of(&response), told('o', "o", &[6]), "with a bucket of its own");
+    assert_eq!(Summary::of(&response), summary('o', "o", &[6]), "with a bucket of its own");
     let current =
         CurrentLimit { requests_per_unit: 7, unit: Unit::Hour.into(), name: Bytes::new() };
     assert_eq!(response.statuses[0].current_limit, Some(current));
     assert_eq!(
         fixture.ask([brings("a", 7, Unit::Hour), brings("a", 9, Unit::Day)]).await,
-        told('o', "oo", &[5, 8])
+        summary('o', "oo", &[5, 8])
     );
     assert_eq!(fixture.ask([brings("b", 7, Unit::Hour)]).await.remaining, [6], "for these values");
     assert_eq!(
@@ -162,30 +162,30 @@ async fn a_call_brings_limits_of_its_own() {
         [2],
         "also where no rule is"
     );
-    assert_eq!(fixture.ask([brings("a", 0, Unit::Hour)]).await, told('-', "-", &[0]));
+    assert_eq!(fixture.ask([brings("a", 0, Unit::Hour)]).await, summary('-', "-", &[0]));
     let elsewhere = RateLimitRequest {
         domain: Bytes::from_static(b"other"),
         ..request([brings("a", 0, Unit::Hour)])
     };
     assert_eq!(
-        Told::of(&fixture.call(elsewhere).await.unwrap()),
-        told('o', "o", &[0]),
+        Summary::of(&fixture.call(elsewhere).await.unwrap()),
+        summary('o', "o", &[0]),
         "in a domain that is known"
     );
     assert_eq!(fixture.ask([of([("ip", "a")])]).await.remaining, [0], "and beside the rule's");
 }
 
 #[tokio::test]
-async fn unlimited_is_told_as_the_most_that_can_be() {
+async fn unlimited_has_the_largest_remaining() {
     let fixture =
         Fixture::new("{domain: edge, descriptors: [{key: ip, rate_limit: {unlimited: true}}]}");
     let response = fixture.call(request([of([("ip", "a")])])).await.unwrap();
-    assert_eq!(Told::of(&response), told('o', "o", &[u32::MAX]));
+    assert_eq!(Summary::of(&response), summary('o', "o", &[u32::MAX]));
     assert_eq!(response.statuses[0].current_limit, None);
 }
 
 #[tokio::test]
-async fn of_nothing_nothing_passes_and_nothing_is_taken() {
+async fn zero_requests_per_unit_denies_everything_and_takes_nothing() {
     let telemetry = Telemetry::builder().build().unwrap();
     let fixture = Fixture::recording(
         "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 5}}, \
@@ -194,16 +194,16 @@ async fn of_nothing_nothing_passes_and_nothing_is_taken() {
         telemetry.recorders(),
     );
     let response = fixture.call(request([of([("ip", "bad")]), of([("ip", "a")])])).await.unwrap();
-    assert_eq!(Told::of(&response), told('-', "-o", &[0, 5]));
+    assert_eq!(Summary::of(&response), summary('-', "-o", &[0, 5]));
     assert_eq!(response.response_headers_to_add, []);
     assert_eq!(
         fixture.ask([of([("ip", "bad")]).hits(0), of([("ip", "a")])]).await,
-        told('o', "oo", &[0, 4]),
+        summary('o', "oo", &[0, 4]),
         "to look is free"
     );
     assert_eq!(
         fixture.ask([of([("ip", "odd")]), of([("ip", "a")])]).await,
-        told('o', "oo", &[0, 3]),
+        summary('o', "oo", &[0, 3]),
         "a shadow denies nobody"
     );
     let text = telemetry.prometheus().render().unwrap();
@@ -217,14 +217,14 @@ async fn of_nothing_nothing_passes_and_nothing_is_taken() {
 }
 
 #[tokio::test]
-async fn a_shadow_counts_and_never_denies() {
+async fn a_shadow_rule_counts_and_never_denies() {
     let fixture = Fixture::new(
         "{domain: edge, descriptors: [{key: ip, shadow_mode: true, rate_limit: {unit: day, requests_per_unit: 1}}, \
          {key: path, rate_limit: {unit: day, requests_per_unit: 5}}]}",
     );
     let both = [of([("ip", "a")]), of([("path", "/")])];
-    assert_eq!(fixture.ask(both.clone()).await, told('o', "oo", &[0, 4]));
-    assert_eq!(fixture.ask(both).await, told('o', "oo", &[0, 3]));
+    assert_eq!(fixture.ask(both.clone()).await, summary('o', "oo", &[0, 4]));
+    assert_eq!(fixture.ask(both).await, summary('o', "oo", &[0, 3]));
 }
 
 #[tokio::test]
@@ -237,16 +237,16 @@ async fn a_rule_replaces_others_by_their_names() {
          - {key: plan, value: none, rate_limit: {unit: day, requests_per_unit: 5, replaces: [{name: open}]}}\n",
     );
     let user = || of([("user", "a")]);
-    assert_eq!(fixture.ask([user(), of([("plan", "gold")])]).await, told('o', "oo", &[0, 4]));
+    assert_eq!(fixture.ask([user(), of([("plan", "gold")])]).await, summary('o', "oo", &[0, 4]));
     assert_eq!(
         fixture.ask([of([("plan", "gold")]), user()]).await,
-        told('o', "oo", &[3, 0]),
+        summary('o', "oo", &[3, 0]),
         "in any order"
     );
     let response = fixture.call(request([user(), of([("plan", "free")])])).await.unwrap();
     assert_eq!(
-        Told::of(&response),
-        told('o', "oo", &[0, u32::MAX]),
+        Summary::of(&response),
+        summary('o', "oo", &[0, u32::MAX]),
         "also without a limit of its own"
     );
     assert_eq!(response.statuses[0].current_limit, None);
@@ -257,8 +257,8 @@ async fn a_rule_replaces_others_by_their_names() {
     );
     let response = fixture.call(request([user()])).await.unwrap();
     assert_eq!(
-        Told::of(&response),
-        told('o', "o", &[0]),
+        Summary::of(&response),
+        summary('o', "o", &[0]),
         "nothing was taken from what was replaced"
     );
     assert_eq!(response.statuses[0].current_limit.as_ref().unwrap().name, "everybody");
@@ -277,10 +277,14 @@ async fn quotas_deny_only_together_and_then_take_nothing() {
         telemetry.recorders(),
     );
     let all = || [of([("a", "x")]), of([("b", "x")]), of([("ip", "x")])];
-    assert_eq!(fixture.ask(all()).await, told('o', "ooo", &[0, 1, 8]));
-    assert_eq!(fixture.ask(all()).await, told('o', "-oo", &[0, 0, 7]), "one of two is not enough");
+    assert_eq!(fixture.ask(all()).await, summary('o', "ooo", &[0, 1, 8]));
+    assert_eq!(
+        fixture.ask(all()).await,
+        summary('o', "-oo", &[0, 0, 7]),
+        "one of two is not enough"
+    );
     let response = fixture.call(request(all())).await.unwrap();
-    assert_eq!(Told::of(&response), told('-', "--o", &[0, 0, 7]));
+    assert_eq!(Summary::of(&response), summary('-', "--o", &[0, 0, 7]));
     let retry =
         response.response_headers_to_add.iter().find(|field| field.key == "retry-after").unwrap();
     assert_eq!(retry.value, "43200", "the first of them to give way");
@@ -291,18 +295,27 @@ async fn quotas_deny_only_together_and_then_take_nothing() {
     );
     assert_eq!(
         fixture.ask([of([("a", "x")]), of([("ip", "x")])]).await,
-        told('-', "-o", &[0, 6]),
+        summary('-', "-o", &[0, 6]),
         "one alone is like any other limit"
     );
-    assert_eq!(fixture.ask([of([("z", "x")]), of([("ip", "x")])]).await, told('-', "-o", &[0, 6]));
-    assert_eq!(fixture.ask([of([("z", "x")]), of([("a", "y")])]).await, told('o', "-o", &[0, 0]));
-    assert_eq!(fixture.ask([of([("z", "x")]), of([("a", "y")])]).await, told('-', "--", &[0, 0]));
+    assert_eq!(
+        fixture.ask([of([("z", "x")]), of([("ip", "x")])]).await,
+        summary('-', "-o", &[0, 6])
+    );
+    assert_eq!(
+        fixture.ask([of([("z", "x")]), of([("a", "y")])]).await,
+        summary('o', "-o", &[0, 0])
+    );
+    assert_eq!(
+        fixture.ask([of([("z", "x")]), of([("a", "y")])]).await,
+        summary('-', "--", &[0, 0])
+    );
     let text = telemetry.prometheus().render().unwrap();
     assert!(text.contains("rate_limit_hits_total{endpoint=\"other\"} 4\n"), "{text}");
 }
 
 #[tokio::test]
-async fn what_fits_a_pattern_has_a_bucket_each_unless_it_is_shared() {
+async fn each_value_of_a_pattern_has_a_bucket_unless_it_is_shared() {
     let fixture = Fixture::new(
         "{domain: edge, descriptors: [{key: file, value: 'a/*', rate_limit: {unit: day, requests_per_unit: 3}}, \
          {key: file, value: 'b/*', share_threshold: true, rate_limit: {unit: day, requests_per_unit: 3}}, \
@@ -323,13 +336,13 @@ async fn what_fits_a_pattern_has_a_bucket_each_unless_it_is_shared() {
     assert_eq!(remaining(of([("dir", "b/2"), ("file", "2.txt")])).await, 2);
     assert_eq!(
         fixture.ask([of([("file", "b/1")]), of([("file", "b/2")])]).await,
-        told('-', "--", &[1, 1]),
+        summary('-', "--", &[1, 1]),
         "two tokens of one bucket"
     );
 }
 
 #[tokio::test]
-async fn what_passes_is_told_the_metadata_of_its_rules() {
+async fn an_allowed_request_gets_the_metadata_of_its_rules() {
     let fixture = Fixture::new(
         "domain: edge\ndescriptors:\n\
          - {key: a, rate_limit: {unit: day, requests_per_unit: 2}, metadata: {service: {name: one, tier: 1}, only: a}}\n\
@@ -374,7 +387,7 @@ fn headers(response: &RateLimitResponse) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn header_fields_tell_what_is_left_and_when_to_return() {
+async fn header_fields_have_remaining_and_reset() {
     let fixture = Fixture::new(
         "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: 2}}, \
          {key: path, rate_limit: {unit: hour, requests_per_unit: 100, name: 'per path'}}]}",
@@ -401,7 +414,7 @@ async fn header_fields_tell_what_is_left_and_when_to_return() {
 }
 
 #[tokio::test]
-async fn header_fields_tell_what_is_left_when_tokens_are_given_back() {
+async fn header_fields_of_a_refund_have_the_state_after_it() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     let one = || of([("ip", "a")]);
     fixture.ask([one().hits(2)]).await;
@@ -422,19 +435,19 @@ async fn changed_rules_keep_what_was_taken() {
     fixture.rls.replace(Some(&wider), OnStoreFailure::Local, &Tagger::new(b""));
     assert_eq!(
         fixture.ask([of([("ip", "a")])]).await,
-        told('-', "-", &[0]),
+        summary('-', "-", &[0]),
         "nobody gets a free refill"
     );
     fixture.clock.advance(Duration::from_secs(30));
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await, told('o', "o", &[0]));
+    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[0]));
     fixture.clock.advance(Duration::from_secs(1));
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await, told('o', "o", &[9]));
+    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[9]));
     fixture.rls.replace(None, OnStoreFailure::Local, &Tagger::new(b""));
     assert!(matches!(fixture.call(request([of([("ip", "a")])])).await, Err(RlsError::NoRules)));
 }
 
 #[tokio::test]
-async fn a_call_that_asks_for_nothing_is_the_callers_mistake() {
+async fn a_call_without_descriptors_is_invalid() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     let refused = async |request| match fixture.call(request).await {
         Err(RlsError::Invalid(message)) => message,
@@ -468,7 +481,7 @@ impl Store for Away {
 }
 
 #[tokio::test]
-async fn while_the_store_is_away_the_caller_decides_if_it_is_to() {
+async fn without_the_store_the_caller_decides_if_configured() {
     let rls = with_store(
         &rules(TWO_A_MINUTE),
         Arc::new(Away),
@@ -478,8 +491,8 @@ async fn while_the_store_is_away_the_caller_decides_if_it_is_to() {
     let error = rls.decide(&request([of([("ip", "a")])])).await.unwrap_err();
     assert_eq!(tonic::Status::from(error).code(), tonic::Code::Unavailable);
     assert_eq!(
-        Told::of(&rls.decide(&request([of([("free", "a")])])).await.unwrap()),
-        told('o', "o", &[0]),
+        Summary::of(&rls.decide(&request([of([("free", "a")])])).await.unwrap()),
+        summary('o', "o", &[0]),
         "what is free needs no store"
     );
 }

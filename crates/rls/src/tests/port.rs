@@ -1,4 +1,4 @@
-//! The gRPC port over real sockets, asked by Envoy's own client.
+//! The gRPC port over real sockets, with Envoy's own client.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -24,7 +24,7 @@ use tonic::{
     transport::Channel,
 };
 use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus as Told, health_client::HealthClient,
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -40,7 +40,7 @@ use crate::{EnvoyRls, GrpcFrontEnds, grpc::SHOULD_RATE_LIMIT, port::NAMES};
 
 const RULES: &str = "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: 2, name: per_ip}}]}";
 
-/// A port that listens until it is told to stop.
+/// A running port.
 struct Listening {
     address: SocketAddr,
     front_ends: GrpcFrontEnds,
@@ -67,7 +67,7 @@ impl Listening {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 
-    /// Stops, and says how many connections were cut off.
+    /// Stops the port and returns how many connections it had to close.
     async fn stop(self) -> usize {
         self.front_ends.end_watches().await;
         self.stop.send(()).unwrap();
@@ -82,7 +82,7 @@ fn request(value: &str) -> RateLimitRequest {
 }
 
 #[tokio::test]
-async fn envoys_own_client_is_told_everything() {
+async fn envoys_own_client_gets_every_field() {
     let listening = Listening::start().await;
     let mut client = RateLimitServiceClient::new(listening.channel().await);
     let response = client.should_rate_limit(request("a")).await.unwrap().into_inner();
@@ -138,7 +138,7 @@ async fn many_calls_share_a_connection() {
     assert_eq!(passed, 100, "50 buckets of two tokens each");
 }
 
-/// Sends bytes as they are.
+/// A codec that sends bytes unchanged.
 #[derive(Clone, Copy, Default)]
 struct Raw;
 
@@ -192,7 +192,7 @@ async fn send(
 }
 
 #[tokio::test]
-async fn what_is_no_utf_8_is_limited_like_all_else() {
+async fn values_that_are_not_utf_8_are_limited() {
     let listening = Listening::start().await;
     let mut bytes = request("??").encode_to_vec();
     let at = bytes.windows(2).position(|pair| pair == b"??").unwrap();
@@ -206,7 +206,7 @@ async fn what_is_no_utf_8_is_limited_like_all_else() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decided_is_the_callers_mistake() {
+async fn an_invalid_call_is_rejected() {
     let listening = Listening::start().await;
     assert_eq!(send(&listening, SHOULD_RATE_LIMIT, "no message").await, Err(Rpc::InvalidArgument));
     assert_eq!(
@@ -246,26 +246,26 @@ async fn what_cannot_be_decided_is_the_callers_mistake() {
 }
 
 #[tokio::test]
-async fn health_is_told_until_the_end() {
+async fn health_is_reported_until_the_end() {
     let listening = Listening::start().await;
     let mut client = HealthClient::new(listening.channel().await);
     let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
     for name in NAMES {
         assert_eq!(
             client.check(of(name)).await.unwrap().into_inner().status(),
-            Told::Serving,
+            ServingStatus::Serving,
             "{name}"
         );
     }
     assert_eq!(client.check(of("other")).await.unwrap_err().code(), Rpc::NotFound);
     let mut watch = client.watch(of("")).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().unwrap().status(), Told::Serving);
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
 
     listening.front_ends.stop().await;
-    assert_eq!(watch.message().await.unwrap().unwrap().status(), Told::NotServing);
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(
         client.check(of(EnvoyRls::NAME)).await.unwrap().into_inner().status(),
-        Told::NotServing
+        ServingStatus::NotServing
     );
     let mut calls = RateLimitServiceClient::new(listening.channel().await);
     assert_eq!(
@@ -277,7 +277,7 @@ async fn health_is_told_until_the_end() {
     assert_eq!(watch.message().await.unwrap(), None);
 }
 
-/// What reflection answers.
+/// Returns the response of the reflection service.
 async fn reflect(listening: &Listening, asked: MessageRequest) -> MessageResponse {
     let mut client = ServerReflectionClient::new(listening.channel().await);
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(asked) };
@@ -287,7 +287,7 @@ async fn reflect(listening: &Listening, asked: MessageRequest) -> MessageRespons
 }
 
 #[tokio::test]
-async fn reflection_tells_what_can_be_called() {
+async fn reflection_lists_the_services() {
     let listening = Listening::start().await;
     let MessageResponse::ListServicesResponse(list) =
         reflect(&listening, MessageRequest::ListServices(String::new())).await

@@ -1,4 +1,4 @@
-//! Our messages against Envoy's own, as they are generated from its files.
+//! Our messages, compared with Envoy's own, which are generated from its files.
 
 use envoy_types::pb::{
     envoy::{
@@ -18,7 +18,7 @@ use super::*;
 use crate::messages::{self as ours, CODES, UNITS};
 
 prop_compose! {
-    /// Any request, as Envoy might send it.
+    /// Any request that Envoy might send.
     pub(super) fn any_request()(
         domain in prop_oneof![Just("edge".to_owned()), ".{0,4}"],
         descriptors in prop::collection::vec(any_descriptor(), 0..5),
@@ -68,7 +68,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn a_request_reads_as_it_was_written(request in any_request()) {
+    fn a_request_decodes_to_what_was_encoded(request in any_request()) {
         let read = RateLimitRequest::decode(&*request.encode_to_vec()).unwrap();
         prop_assert_eq!(&read.domain, request.domain.as_bytes());
         prop_assert_eq!(read.hits_addend, request.hits_addend);
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn a_response_is_read_as_it_was_meant(statuses in prop::collection::vec(any_status(), 0..4), overall_code in 0..3i32, key in "[a-z-]{1,8}", value in ".{0,8}") {
+    fn a_response_decodes_to_what_was_encoded(statuses in prop::collection::vec(any_status(), 0..4), overall_code in 0..3i32, key in "[a-z-]{1,8}", value in ".{0,8}") {
         let header = ours::HeaderValue { key: key.clone().into(), value: value.clone().into() };
         let response =
             RateLimitResponse { overall_code, statuses: statuses.clone(), response_headers_to_add: vec![header], dynamic_metadata: None };
@@ -114,7 +114,7 @@ proptest! {
 }
 
 #[test]
-fn metadata_is_read_as_it_was_meant() {
+fn metadata_decodes_to_what_was_encoded() {
     let metadata = crate::dynamic_metadata::of_rule(
         serde_json::json!({ "a": [1.5, true, null, "x"] }).as_object().unwrap(),
     );

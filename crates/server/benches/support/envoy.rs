@@ -1,4 +1,4 @@
-//! Envoy's side of its rate limit service: calls over a connection that many share.
+//! The client side of Envoy's rate limit service: calls over a shared connection.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -11,14 +11,14 @@ use h2::client::SendRequest;
 use prost::Message;
 use tokio::net::TcpStream;
 
-/// A connection; clones send over the same one.
+/// A connection; clones share it.
 #[derive(Clone)]
 pub(crate) struct Caller {
     sender: SendRequest<Bytes>,
 }
 
 impl Caller {
-    /// Connects.
+    /// Connects to `server`.
     pub(crate) async fn connect(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -27,8 +27,8 @@ impl Caller {
         Self { sender }
     }
 
-    /// Asks for a request of this client, which has to be allowed; how long the answer took, in
-    /// microseconds.
+    /// Sends a call for this client, which has to be allowed. Returns how long the response took,
+    /// in microseconds.
     pub(crate) async fn ask(&mut self, client: usize) -> u32 {
         let head = http::Request::post(
             "http://sluice/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
@@ -60,7 +60,7 @@ impl Caller {
     }
 }
 
-/// A request of one client, with what gRPC puts before it.
+/// Returns a request for one client, with its gRPC prefix.
 fn message(client: usize) -> Bytes {
     let entries = vec![Entry { key: "api_key".to_owned(), value: format!("client-{client:06}") }];
     let descriptors = vec![RateLimitDescriptor { entries, ..RateLimitDescriptor::default() }];

@@ -1,4 +1,5 @@
-//! A server under load, as a process of its own, and on a core of its own where `taskset` is there.
+//! A server under load, in a process of its own, and on a core of its own if `taskset` is
+//! available.
 
 use std::{
     fs,
@@ -13,9 +14,9 @@ use std::{
 use sluice_testkit::{ReservedPort, eventually};
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime to send from, which never sleeps. Waking a sleeping sender costs the server several
-/// microseconds an answer on a virtual machine, and a slow server finds it asleep more often than a
-/// fast one: that would be measured too.
+/// Creates a runtime for the sender that never sleeps. Waking a sleeping sender costs the server
+/// several microseconds per response on a virtual machine, and a slow server finds it asleep more
+/// often than a fast one does, which would distort the comparison.
 #[allow(dead_code, reason = "each benchmark has the whole module, and not all send in this way")]
 pub(crate) fn sender() -> Runtime {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -27,7 +28,7 @@ pub(crate) fn sender() -> Runtime {
     runtime
 }
 
-/// Whether this process keeps off the first core, with all threads that it starts from now on.
+/// Whether this process, with all threads that it starts from now on, stays off the first core.
 static LEFT_ALONE: LazyLock<bool> = LazyLock::new(|| {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let others = format!("1-{}", cores - 1);
@@ -36,7 +37,7 @@ static LEFT_ALONE: LazyLock<bool> = LazyLock::new(|| {
     cores > 1 && taskset.status().is_ok_and(|status| status.success())
 });
 
-/// A server process of one worker thread, alone on the first core; ended on drop.
+/// A server process with one worker thread, alone on the first core. Dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -45,8 +46,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program` as `configure` tells it to listen on the address. Threads that this process
-    /// starts from now on leave the core to it.
+    /// Starts `program`, which `configure` tells where to listen. Threads that this process starts
+    /// from now on stay off the server's core.
     pub(crate) fn start(
         program: &Path,
         configure: impl Fn(&mut Command, String) -> &mut Command,
@@ -61,13 +62,13 @@ impl Server {
         Self::spawn(command, configure)
     }
 
-    /// The same beside this process: for a server that the measured one needs.
+    /// Starts a server on the cores of this process, such as one that the measured server needs.
     #[allow(dead_code, reason = "each benchmark has the whole module, and not all need helpers")]
     pub(crate) fn start_beside(
         program: &Path,
         configure: impl Fn(&mut Command, String) -> &mut Command,
     ) -> Self {
-        // What is started later keeps off the first core with us.
+        // Processes that are started later inherit the core mask.
         let _ = *LEFT_ALONE;
         Self::spawn(Command::new(program), configure)
     }
@@ -84,17 +85,17 @@ impl Server {
         Self { child, address, _port: port }
     }
 
-    /// Where it listens.
+    /// Returns the address on which the server listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The process' id.
+    /// Returns the process ID.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Processor time that the process has used, in seconds; Linux counts it in hundredths.
+    /// Returns the processor time of the process in seconds. Linux counts it in hundredths.
     pub(crate) fn seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
         let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();

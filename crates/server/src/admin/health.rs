@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_is_told_part_by_part() {
+    async fn readiness_describes_every_part() {
         let (status, mut body) = told(&health(MemoryStore::new()), &policies::document()).await;
         assert!(body["configuration"]["loaded_at"].take().as_u64().unwrap() > 1_700_000_000);
         assert!(body["replica"]["uptime_seconds"].take().is_u64());
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_its_store_a_replica_stays_in_service_unless_it_could_answer_nothing() {
+    async fn without_its_store_a_replica_is_ready_unless_it_can_decide_nothing() {
         let health = health(Away);
         for (on_store_failure, expected) in [
             (OnStoreFailure::Local, (200, json!("degraded"))),
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_configuration_is_told_until_a_good_one_comes() {
+    async fn a_rejected_configuration_is_reported_until_a_valid_one_is_loaded() {
         let health = health(MemoryStore::new());
         health.configuration_rejected("sluice.yaml: limits[0].rate: `6` is not a rate".to_owned());
         let (status, body) = told(&health, &policies::document()).await;
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn causes_are_told_too_and_each_once() {
+    async fn an_error_is_reported_with_each_cause_once() {
         let refused = StoreError::Refused(Arc::new(std::io::Error::other("read-only")));
         assert_eq!(with_causes(&refused), "the store rejected the call: read-only");
         let twice = StoreError::Unreachable(Arc::new(StoreError::Unreachable(Arc::new(

@@ -1,4 +1,4 @@
-//! What unit tests share: the HTTP port without a socket.
+//! The fixtures of unit tests: the HTTP port without a socket.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 use sluice_testkit::policies;
 
-/// Who sends requests where nobody else is named.
+/// The address of the peer by default.
 const PEER: &str = "192.0.2.7";
 
 /// The HTTP port without a socket. Proxies in 10.0.0.0/8 are trusted.
@@ -36,7 +36,7 @@ pub(crate) struct Port {
     pub(crate) rls: EnvoyRls,
 }
 
-/// An answer.
+/// A response.
 pub(crate) struct Got {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -45,7 +45,7 @@ pub(crate) struct Got {
 
 impl Port {
     pub(crate) fn new() -> Self {
-        // Time stands still, so that what a test took does not come back meanwhile.
+        // The clock is stopped, so that no tokens return during a test.
         let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
         Self::with(policies::document(), Arc::new(MemoryStore::with_clock(ManualClock::new(now))))
     }
@@ -54,7 +54,7 @@ impl Port {
         Self::recording(policy, store, &Recorders::disabled())
     }
 
-    /// The port of a process whose metrics are told by `recorders`.
+    /// Creates the port of a process that records its metrics with `recorders`.
     pub(crate) fn recording(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders) -> Self {
         let stats = StatsCounters::new(recorders);
         let trusting =
@@ -98,7 +98,7 @@ impl Port {
         self.send(json_post(path, body.to_string())).await
     }
 
-    /// What the default bucket of `client` holds, without taking from it.
+    /// Returns the tokens in the default bucket of `client`, without taking any.
     pub(crate) async fn remaining(&self, client: &str) -> u64 {
         self.post("/v1/check", json!({ "client": client, "cost": 0 })).await.body["remaining"]
             .as_u64()

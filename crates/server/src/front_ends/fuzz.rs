@@ -1,9 +1,9 @@
-//! Whatever is sent to a door with a body: it is answered, nothing fails, and what is refused has
-//! not even been asked of the store.
+//! Property tests of every front end with a body: each request gets a response, nothing fails, and
+//! rejected requests do not reach the store.
 //!
-//! Bodies are arbitrary bytes, arbitrary JSON of the doors' own words, and the examples of
-//! `/openapi.json` with bytes changed in them. The gRPC door gets arbitrary bytes, and calls with
-//! bytes changed in them.
+//! Bodies are arbitrary bytes, arbitrary JSON with the names that the front end knows, and the
+//! examples of `/openapi.json` with changed bytes. The gRPC port gets arbitrary bytes and calls
+//! with changed bytes.
 
 use std::sync::{
     Arc, LazyLock,
@@ -42,8 +42,8 @@ const RULES: &str = "domain: edge\ndescriptors:\n\
     - { key: path, rate_limit: { unlimited: true }, metadata: { a: [1] } }\n\
     - { key: b, value: 'a*', rate_limit: { unit: hour, requests_per_unit: 0 } }\n";
 
-/// Pieces of JSON on which readers have stumbled.
-const PIECES: [&str; 16] = [
+/// Fragments that have broken JSON parsers before.
+const FRAGMENTS: [&str; 16] = [
     "null",
     "-0",
     "1e400",
@@ -62,7 +62,7 @@ const PIECES: [&str; 16] = [
     "\n",
 ];
 
-/// A store that remembers how often it was asked, and how much was taken.
+/// A store that counts its calls and the tokens taken.
 #[derive(Debug)]
 struct Watched {
     store: MemoryStore<ManualClock>,
@@ -72,7 +72,7 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        // Time stands still, so that nothing comes back meanwhile.
+        // The clock is stopped, so that no tokens return.
         let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
         let store = MemoryStore::with_clock(ManualClock::new(now));
         Self { store, asked: AtomicUsize::new(0), taken: AtomicU64::new(0) }
@@ -143,7 +143,7 @@ impl Change {
             (place(), any::<u8>()).prop_map(|(at, byte)| Self::Set(at, byte)),
             (place(), 1..40_u8).prop_map(|(at, count)| Self::Remove(at, count)),
             (place(), 1..40_u8).prop_map(|(at, count)| Self::Repeat(at, count)),
-            (place(), prop::sample::select(&PIECES[..]))
+            (place(), prop::sample::select(&FRAGMENTS[..]))
                 .prop_map(|(at, piece)| Self::Insert(at, piece)),
         ]
     }
@@ -174,7 +174,7 @@ impl Change {
     }
 }
 
-/// One of `valid`, changed in a few places or in none.
+/// Returns one of `valid`, with a few changes or none.
 fn changed(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     (prop::sample::select(valid), prop::collection::vec(Change::any(), 0..5)).prop_map(
         |(mut bytes, changes)| {
@@ -184,7 +184,7 @@ fn changed(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// Every word that is a member's name in an example of `path`.
+/// Returns every member name and string in the examples of `path`.
 fn words(path: &str) -> Vec<String> {
     fn gather(value: &Value, words: &mut Vec<String>) {
         match value {
@@ -202,7 +202,7 @@ fn words(path: &str) -> Vec<String> {
     words
 }
 
-/// JSON in which these words stand where the door expects some, or where it does not.
+/// Returns JSON with these words where the front end expects them, and elsewhere.
 fn any_json(words: Vec<String>) -> impl Strategy<Value = Value> {
     let word = prop::sample::select(words);
     let leaf = prop_oneof![
@@ -224,7 +224,7 @@ fn any_json(words: Vec<String>) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Any body for the door at `path`.
+/// Returns any body for the front end at `path`.
 fn any_body(path: &str) -> impl Strategy<Value = Vec<u8>> {
     let valid = openapi::examples(path).into_iter().map(|(_, example)| match example {
         Value::String(lines) => lines.into_bytes(),
@@ -239,7 +239,7 @@ fn any_body(path: &str) -> impl Strategy<Value = Vec<u8>> {
 
 // === what is answered ===
 
-/// Sends a body, and says what came back and whether the store heard of it, and of how many tokens.
+/// Sends a body. Returns the response, the number of calls to the store, and the tokens taken.
 fn send(path: &str, media_type: &str, body: &[u8]) -> (Got, usize, u64) {
     let (port, store) = port();
     let request = Request::post(path)
@@ -251,7 +251,7 @@ fn send(path: &str, media_type: &str, body: &[u8]) -> (Got, usize, u64) {
     (got, asked, taken)
 }
 
-/// What holds of every answer of a door that decides.
+/// Asserts what holds for every response with a decision.
 fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseError> {
     prop_assert!(got.status.as_u16() < 500, "{}", got.body);
     match got.status {
@@ -278,14 +278,14 @@ fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseEr
 
 proptest! {
     #[test]
-    fn whatever_is_checked_is_decided_or_refused(body in any_body(CheckFrontEnd::PATH)) {
+    fn any_check_is_decided_or_rejected(body in any_body(CheckFrontEnd::PATH)) {
         let (got, asked, taken) = send(CheckFrontEnd::PATH, "application/json", &body);
         assert_answered(&got, asked, taken)?;
         prop_assert!(asked <= 1);
     }
 
     #[test]
-    fn whatever_is_checked_in_a_batch_is_decided_or_refused_by_itself(
+    fn any_check_of_a_batch_is_decided_or_rejected_separately(
         body in any_body(Batch::PATH),
         checks in prop::collection::vec(any_json(words(Batch::PATH)), 0..5),
     ) {
@@ -303,7 +303,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_descriptors_are_sent_are_decided_or_refused(body in any_body(json::PATH)) {
+    fn any_descriptors_are_decided_or_rejected(body in any_body(json::PATH)) {
         let (got, asked, taken) = send(json::PATH, "application/json", &body);
         assert_answered(&got, asked, taken)?;
         if [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS].contains(&got.status) {
@@ -312,7 +312,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_events_are_reported_are_counted_or_refused(body in any_body(EventReports::PATH), lines in any::<bool>()) {
+    fn any_events_are_recorded_or_rejected(body in any_body(EventReports::PATH), lines in any::<bool>()) {
         let media_type = if lines { "application/x-ndjson" } else { "application/json" };
         let (got, asked, _) = send(EventReports::PATH, media_type, &body);
         prop_assert_eq!(asked, 0, "events are never limited");
@@ -346,8 +346,8 @@ fn calls() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Sends `message` to the gRPC door, said to be as long as it is; what it is told, and what the
-/// store heard.
+/// Sends `message` to the gRPC port with its correct length. Returns the status, the number of
+/// calls to the store, and the tokens taken.
 fn call(message: &[u8]) -> (Rpc, usize, u64) {
     let length = u32::try_from(message.len()).unwrap();
     call_framed([&[0][..], &length.to_be_bytes(), message].concat())
@@ -364,7 +364,7 @@ fn call_framed(bytes: Vec<u8>) -> (Rpc, usize, u64) {
         let status = response.status();
         let in_head = tonic::Status::from_header_map(response.headers());
         let body = Body::new(response.into_body());
-        // The status of a call that is answered stands behind its answer.
+        // A successful call has its status in the trailers.
         let in_trailers = http_body_util::BodyExt::collect(body)
             .await
             .unwrap()
@@ -379,7 +379,7 @@ fn call_framed(bytes: Vec<u8>) -> (Rpc, usize, u64) {
 
 proptest! {
     #[test]
-    fn whatever_message_is_sent_over_grpc_is_decided_or_refused(
+    fn any_message_over_grpc_is_decided_or_rejected(
         message in prop_oneof![2 => changed(calls()), 1 => prop::collection::vec(any::<u8>(), 0..64)],
     ) {
         let (told, asked, taken) = call(&message);
@@ -391,7 +391,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_bytes_are_sent_over_grpc_something_is_answered(
+    fn any_bytes_over_grpc_get_a_response(
         bytes in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..64),
             changed(calls().into_iter().map(|call| [&[0, 0, 0, 0, u8::try_from(call.len()).unwrap()][..], &call].concat()).collect()),
@@ -406,7 +406,7 @@ proptest! {
 }
 
 #[test]
-fn a_valid_body_passes_as_it_is() {
+fn every_valid_body_is_accepted() {
     for path in [CheckFrontEnd::PATH, Batch::PATH, json::PATH, EventReports::PATH] {
         for (media_type, example) in openapi::examples(path) {
             let body = example.as_str().map_or_else(|| example.to_string(), str::to_owned);

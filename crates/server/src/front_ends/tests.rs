@@ -1,4 +1,4 @@
-//! The doors from outside, without a socket: requests in, responses out.
+//! The HTTP port without a socket: requests in, responses out.
 
 use http::StatusCode;
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ const CHECK: &str = Check::PATH;
 const FORWARD_AUTH: &str = ForwardAuth::PATH;
 
 #[tokio::test]
-async fn all_doors_lead_to_the_same_bucket_and_tell_the_same_about_it() {
+async fn all_front_ends_share_a_bucket_and_report_the_same_state() {
     const TARGET: &str = "/api/v1/conversation/chat-stream";
     let port = Port::new();
     let asked = json!({ "client": "alice", "path": TARGET, "method": "POST" });
@@ -112,7 +112,7 @@ async fn a_cost_above_the_burst_is_denied_as_never_and_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_is_answered_in_order_and_what_is_wrong_with_one_spoils_no_other() {
+async fn batch_results_are_in_order_and_errors_are_separate() {
     let port = Port::new();
     let checks = json!({ "checks": [
         { "client": "alice", "cost": 6 },
@@ -142,7 +142,7 @@ async fn a_batch_is_answered_in_order_and_what_is_wrong_with_one_spoils_no_other
 }
 
 #[tokio::test]
-async fn a_batch_holds_a_thousand_checks_and_not_one_more() {
+async fn a_batch_has_at_most_a_thousand_checks() {
     let port = Port::new();
     let batch = |count: usize| json!({ "checks": vec![json!({ "client": "alice" }); count] });
     let got = port.post(BATCH, batch(1_000)).await;
@@ -162,7 +162,7 @@ async fn a_batch_holds_a_thousand_checks_and_not_one_more() {
 }
 
 #[tokio::test]
-async fn whatever_path_is_asked_is_decided_about() {
+async fn any_other_path_is_decided_about() {
     let port = Port::new();
     let mut statuses = Vec::new();
     for _ in 0..70 {
@@ -180,7 +180,7 @@ async fn whatever_path_is_asked_is_decided_about() {
 }
 
 #[tokio::test]
-async fn what_tells_about_the_process_is_never_limited() {
+async fn admin_routes_are_never_limited() {
     let port = Port::new();
     for _ in 0..20 {
         assert_eq!(port.get("/health").await.body, json!({ "status": "alive" }));
@@ -206,7 +206,7 @@ async fn what_tells_about_the_process_is_never_limited() {
 }
 
 #[tokio::test]
-async fn a_process_that_stops_is_not_ready_and_keeps_no_connection() {
+async fn a_stopping_process_is_not_ready_and_closes_connections() {
     let port = Port::new();
     assert_eq!(port.get("/").await.header("connection"), None);
     port.health.stop();
@@ -264,7 +264,7 @@ async fn forward_auth_decides_about_the_request_that_the_proxy_holds() {
     );
 }
 
-/// Requests that are wrong, with the status and the type of the problem that answers them.
+/// Returns invalid requests, with the status and the type of the problem that they get.
 fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
     let plain =
         |path: &str| Request::get(path).header("x-api-key", "alice").body(Body::empty()).unwrap();
@@ -371,7 +371,7 @@ fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
 }
 
 #[tokio::test]
-async fn bad_input_is_answered_with_a_problem_and_changes_no_bucket() {
+async fn invalid_requests_get_a_problem_and_change_no_bucket() {
     let port = Port::new();
     port.post(CHECK, json!({ "client": "alice" })).await;
     for (what, request, status, problem) in bad_requests() {
@@ -386,7 +386,7 @@ async fn bad_input_is_answered_with_a_problem_and_changes_no_bucket() {
 }
 
 #[tokio::test]
-async fn a_wrong_cost_is_named() {
+async fn an_invalid_cost_is_named() {
     let port = Port::new();
     for cost in ["-1", "1.5", "1e99", "\"1\"", "[]", "1000000000001"] {
         let got = port.post(CHECK, format!(r#"{{"client":"alice","cost":{cost}}}"#)).await;
@@ -400,7 +400,7 @@ async fn a_wrong_cost_is_named() {
 }
 
 #[tokio::test]
-async fn what_the_store_cannot_decide_is_left_to_the_caller() {
+async fn what_the_store_cannot_decide_is_a_503() {
     let port = Port::with(policies::document(), Arc::new(Away));
     for got in [
         port.post(CHECK, json!({ "client": "alice" })).await,
@@ -424,7 +424,7 @@ async fn what_the_store_cannot_decide_is_left_to_the_caller() {
 }
 
 #[tokio::test]
-async fn rules_can_be_replaced_while_running() {
+async fn rules_can_be_replaced_at_run_time() {
     let port = Port::new();
     assert_eq!(port.get("/").await.header("x-ratelimit-limit"), Some("60"));
     let unlimited = Policy::builder().build().unwrap();
@@ -462,7 +462,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn no_body_and_no_path_makes_the_server_fail(value in any_json(), raw in prop::collection::vec(any::<u8>(), 0..64), path in "/[!-~]{0,24}") {
+    fn every_body_and_every_path_gets_a_response(value in any_json(), raw in prop::collection::vec(any::<u8>(), 0..64), path in "/[!-~]{0,24}") {
         let port = Port::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {

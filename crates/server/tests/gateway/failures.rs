@@ -1,5 +1,5 @@
-//! Upstreams that are away, stall, break and talk nonsense; clients that do; and a store that is
-//! away.
+//! Upstreams that are unreachable, stall, abort or send invalid HTTP; clients that do the same; and
+//! a store that is away.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -13,9 +13,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::scene::{Frames, Gateway, Got, Upstream, echo, get, post};
+use crate::fixtures::{Frames, Gateway, Got, Upstream, echo, get, post};
 
-/// An upstream that does with each connection what it is told, once the head of a request is there.
+/// Starts an upstream that handles each connection with `act` once it has read the head of a
+/// request.
 async fn raw<F, A>(act: F) -> SocketAddr
 where
     F: Fn(TcpStream) -> A + Clone + Send + Sync + 'static,
@@ -52,7 +53,7 @@ fn assert_failed(got: &Got, status: StatusCode, problem: &str) {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_away_is_a_502_and_soon_forgiven() {
+async fn an_unreachable_upstream_is_a_502_until_it_is_back() {
     let port = ReservedPort::new();
     let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
     for protocol in ["http1", "http2"] {
@@ -74,7 +75,7 @@ async fn an_upstream_that_is_away_is_a_502_and_soon_forgiven() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_breaks_or_talks_nonsense_is_a_502() {
+async fn an_upstream_that_aborts_or_sends_invalid_http_is_a_502() {
     let cut = raw(async |stream| drop(stream)).await;
     let nonsense = raw(async |mut stream| drop(stream.write_all(b"nonsense\r\n\r\n").await)).await;
     let unasked = raw(async |mut stream| {
@@ -99,7 +100,7 @@ async fn an_upstream_that_stalls_is_a_504() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_or_stalls_in_the_middle_is_never_taken_for_whole() {
+async fn an_incomplete_response_is_never_delivered_as_complete() {
     let chunk = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n";
     let length = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nbegun";
     for begun in [&chunk[..], &length[..]] {
@@ -125,7 +126,7 @@ async fn an_answer_that_breaks_off_or_stalls_in_the_middle_is_never_taken_for_wh
 }
 
 #[tokio::test]
-async fn an_upstreams_time_stands_still_while_the_client_is_sending() {
+async fn the_response_timeout_pauses_while_the_client_is_sending() {
     let upstream = Upstream::start(echo).await;
     let gateway = Gateway::to(&upstream, "response_timeout: 300ms").await;
     let (frames, body) = Frames::new();
@@ -141,7 +142,7 @@ async fn an_upstreams_time_stands_still_while_the_client_is_sending() {
 }
 
 #[tokio::test]
-async fn a_client_that_stalls_or_breaks_off_is_not_the_upstreams_fault() {
+async fn a_client_that_stalls_or_aborts_is_not_counted_against_the_upstream() {
     let upstream = Upstream::start(echo).await;
     let gateway = Gateway::to(&upstream, "response_timeout: 50ms, idle_timeout: 150ms").await;
     let (frames, body) = Frames::new();
@@ -193,10 +194,10 @@ async fn no_request_can_be_smuggled_in_the_body_of_another() {
 }
 
 #[tokio::test]
-async fn an_upstream_may_answer_before_it_has_read_the_body() {
+async fn an_upstream_may_respond_before_it_has_read_the_body() {
     let early = raw(async |mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 5\r\nconnection: close\r\n\r\nlarge").await;
-        // It reads no more, and waits to be left alone.
+        // The upstream reads no more, and waits for the connection to close.
         std::future::pending::<()>().await;
         drop(stream);
     })
@@ -214,12 +215,12 @@ async fn an_upstream_may_answer_before_it_has_read_the_body() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_has_said_all_gets_no_more_of_the_body() {
+async fn an_upstream_that_has_responded_gets_no_more_of_the_body() {
     let (gone, mut left_alone) = tokio::sync::mpsc::channel::<()>(1);
     let early = raw(move |mut stream| {
         let gone = gone.clone();
         async move {
-            // It would keep the connection, if the gateway did.
+            // The upstream would keep the connection open if the gateway did.
             let _ = stream
                 .write_all(b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 5\r\n\r\nlarge")
                 .await;
@@ -264,7 +265,7 @@ async fn while_the_store_is_away_its_failure_mode_decides() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_gone_is_not_used_again() {
+async fn a_closed_connection_is_not_reused() {
     let asked = |request: Request<Incoming>| async move {
         let mut response = echo(request).await;
         response.headers_mut().insert("connection", "close".parse().unwrap());

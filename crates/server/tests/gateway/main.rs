@@ -1,10 +1,10 @@
-//! The gateway over real sockets: clients before it, upstreams behind it that stream, echo, stall
-//! and break.
+//! The gateway over real sockets, with clients before it and upstreams behind it that stream, echo,
+//! stall and abort.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod failures;
-mod handing_on;
-mod scene;
+mod fixtures;
+mod forwarding;
 mod several;
 mod streams;
 mod tls;

@@ -1,4 +1,5 @@
-//! Several upstreams: who is asked, who is left alone, and when nobody is left.
+//! Several upstreams: which one gets a request, which one is avoided, and what happens when none is
+//! left.
 
 use std::sync::{
     Arc,
@@ -10,7 +11,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use sluice_testkit::{ReservedPort, eventually_async};
 
-use crate::scene::{Gateway, Upstream, echo, get, post};
+use crate::fixtures::{Gateway, Upstream, echo, get, post};
 
 async fn gateway(upstreams: &[String], more: &str) -> Gateway {
     Gateway::with(
@@ -21,7 +22,7 @@ async fn gateway(upstreams: &[String], more: &str) -> Gateway {
 }
 
 #[tokio::test]
-async fn requests_are_spread_over_all_of_them() {
+async fn requests_are_spread_over_all_upstreams() {
     let upstreams =
         [Upstream::start(echo).await, Upstream::start(echo).await, Upstream::start(echo).await];
     let gateway = gateway(&upstreams.each_ref().map(Upstream::url), "").await;
@@ -33,7 +34,7 @@ async fn requests_are_spread_over_all_of_them() {
 }
 
 #[tokio::test]
-async fn the_least_busy_is_asked() {
+async fn the_least_busy_upstream_is_chosen() {
     let slow = Upstream::start(async |_| std::future::pending::<Response<Body>>().await).await;
     let quick = Upstream::start(echo).await;
     let gateway = gateway(&[slow.url(), quick.url()], "").await;
@@ -55,7 +56,7 @@ async fn the_least_busy_is_asked() {
 }
 
 #[tokio::test]
-async fn when_one_dies_no_request_is_lost_and_when_all_are_dead_it_is_told() {
+async fn no_request_is_lost_when_one_upstream_dies_and_all_fail_when_all_die() {
     let one = Upstream::start(echo).await;
     let two = Upstream::start(echo).await;
     let nowhere = ReservedPort::new();
@@ -64,7 +65,7 @@ async fn when_one_dies_no_request_is_lost_and_when_all_are_dead_it_is_told() {
             .await;
     let mut client = gateway.client().await;
     for number in 0..12 {
-        // Also one with a body, which has to be whole wherever it ends.
+        // A request with a body has to arrive complete at whichever upstream it reaches.
         let got = client.ask(post("/").body(Body::from(format!("body {number}"))).unwrap()).await;
         assert!(
             got.status == StatusCode::OK && got.text.ends_with(&format!("\n\nbody {number}")),
@@ -100,7 +101,7 @@ async fn when_one_dies_no_request_is_lost_and_when_all_are_dead_it_is_told() {
 }
 
 #[tokio::test]
-async fn one_that_fails_its_health_checks_gets_no_requests_until_it_passes_them() {
+async fn an_unhealthy_upstream_gets_no_requests_until_it_recovers() {
     let well = Arc::new(AtomicBool::new(false));
     let answer = |well: Arc<AtomicBool>| {
         move |request: Request<Incoming>| {

@@ -1,4 +1,4 @@
-//! Bodies that never end, arrive in pieces, are larger than memory, or are no bodies at all.
+//! Bodies that never end, arrive in chunks, are larger than memory, or are missing.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use hyper::body::{Frame, Incoming};
 use sluice_testkit::eventually_async;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::scene::{Frames, Gateway, Upstream, echo, get, next_text, post};
+use crate::fixtures::{Frames, Gateway, Upstream, echo, get, next_text, post};
 
 type Sending = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
 
-/// An upstream that hands out the sending end of each answer's body.
+/// Starts an upstream that passes the sending end of each response body to the test.
 async fn streaming() -> (Upstream, mpsc::Receiver<Sending>) {
     let (streams, opened) = mpsc::channel(8);
     let upstream = Upstream::start(move |_: Request<Incoming>| {
@@ -44,7 +44,7 @@ async fn server_sent_events_arrive_one_by_one() {
             .into_body();
         let events = opened.recv().await.unwrap();
         for number in 0..5 {
-            // The next is only sent when the one before has arrived.
+            // The next event is sent only after the previous one has arrived.
             let event = format!("data: {number}\n\n");
             events.send(Frames::data(event.clone())).await.unwrap();
             assert_eq!(next_text(&mut body).await, Some(event));
@@ -55,7 +55,7 @@ async fn server_sent_events_arrive_one_by_one() {
 }
 
 #[tokio::test]
-async fn streams_that_do_not_end_leave_room_for_others() {
+async fn endless_streams_do_not_block_other_requests() {
     const STREAMS: usize = 130;
     let (upstream, mut opened) = streaming().await;
     let section = format!("{{ upstream: '{}', protocol: http2 }}", upstream.url());
@@ -89,7 +89,7 @@ async fn streams_that_do_not_end_leave_room_for_others() {
 }
 
 #[tokio::test]
-async fn when_the_client_goes_the_upstream_is_told() {
+async fn the_upstream_is_cancelled_when_the_client_leaves() {
     let (upstream, mut opened) = streaming().await;
     for protocol in ["http1", "http2"] {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
@@ -104,7 +104,7 @@ async fn when_the_client_goes_the_upstream_is_told() {
         assert_eq!(next_text(&mut body).await.as_deref(), Some("first"));
         drop(body);
         eventually_async("the upstream's answer is dropped", async || {
-            // What is sent meanwhile is how a server notices that nobody listens.
+            // A server notices a closed connection when it sends.
             let _ = events.try_send(Frames::data("more"));
             events.is_closed()
         })
@@ -113,7 +113,7 @@ async fn when_the_client_goes_the_upstream_is_told() {
 }
 
 #[tokio::test]
-async fn when_the_client_goes_before_the_answer_the_upstream_is_told() {
+async fn the_upstream_is_cancelled_when_the_client_leaves_before_the_response() {
     let dropped = Arc::new(tokio::sync::Semaphore::new(0));
     let tell = Arc::clone(&dropped);
     let upstream = Upstream::start(move |_| {
@@ -176,7 +176,7 @@ async fn an_upstream_reads_a_body_while_it_is_still_being_sent() {
 }
 
 #[tokio::test]
-async fn a_sender_waits_for_a_reader_who_does_not_read() {
+async fn a_sender_waits_for_a_slow_reader() {
     let (upstream, mut opened) = streaming().await;
     let gateway = Gateway::to(&upstream, "").await;
     let mut body =
@@ -192,8 +192,8 @@ async fn a_sender_waits_for_a_reader_who_does_not_read() {
             *counting.lock().await += 1;
         }
     });
-    // Nobody reads: what the sockets and our buffers hold is a small part of it, and then the
-    // sender has to wait.
+    // Nobody reads. The sockets and the gateway's buffers hold a small part of the body, and then
+    // the sender has to wait.
     let mut before = usize::MAX;
     eventually_async("the sender stands still", async || {
         let now = *sent.lock().await;
@@ -213,7 +213,7 @@ async fn a_sender_waits_for_a_reader_who_does_not_read() {
 }
 
 #[tokio::test]
-async fn trailers_go_along_both_ways() {
+async fn trailers_are_forwarded_in_both_directions() {
     let upstream = Upstream::start(async |request: Request<Incoming>| {
         let told = echo(request).await.into_body().collect().await.unwrap().to_bytes();
         let (frames, body) = Frames::new();
@@ -250,7 +250,7 @@ async fn trailers_go_along_both_ways() {
 }
 
 #[tokio::test]
-async fn a_stream_is_measured_when_it_is_over() {
+async fn a_stream_is_measured_when_it_ends() {
     let (upstream, mut opened) = streaming().await;
     let gateway = Gateway::to(&upstream, "").await;
     let mut body =
@@ -271,7 +271,7 @@ async fn a_stream_is_measured_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_streams() {
+async fn stopping_waits_for_streams() {
     let (upstream, mut opened) = streaming().await;
     let mut gateway = Gateway::to(&upstream, "").await;
     let mut body =

@@ -1,4 +1,4 @@
-//! Upstreams in TLS: what is agreed on with them, and who vouches for them.
+//! Upstreams with TLS: the negotiated protocol and the trusted certificates.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -15,11 +15,11 @@ use tokio_rustls::{
 };
 
 use crate::{
-    scene::{Gateway, Upstream},
+    fixtures::{Gateway, Upstream},
     upgrades::{assert_echoes, open_socket, socket},
 };
 
-/// An authority, whose certificate is a file.
+/// A certificate authority whose certificate is in a file.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -39,7 +39,7 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// Makes TLS of connections, and offers these protocols.
+    /// Returns a TLS acceptor that offers these protocols.
     fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(["localhost".to_owned()])
@@ -68,7 +68,7 @@ async fn gateway(upstream: &Upstream, ca_file: &str, protocol: &str) -> Gateway 
 }
 
 #[tokio::test]
-async fn what_is_spoken_is_agreed_on() {
+async fn the_protocol_is_negotiated() {
     let authority = Authority::new();
     let file = authority.file().display().to_string();
     for (offered, protocol, spoken) in [
@@ -96,7 +96,7 @@ async fn what_is_spoken_is_agreed_on() {
 }
 
 #[tokio::test]
-async fn a_socket_gets_a_connection_in_http1_where_all_others_are_in_http2() {
+async fn a_websocket_uses_http1_although_requests_use_http2() {
     let authority = Authority::new();
     let upstream =
         Upstream::listen("127.0.0.1:0", Some(authority.acceptor(&["h2", "http/1.1"])), open_socket)
@@ -110,7 +110,7 @@ async fn a_socket_gets_a_connection_in_http1_where_all_others_are_in_http2() {
 }
 
 #[tokio::test]
-async fn a_server_for_whom_nobody_vouches_gets_nothing() {
+async fn an_untrusted_server_gets_no_request() {
     let (ours, another) = (Authority::new(), Authority::new());
     let upstream =
         Upstream::listen("127.0.0.1:0", Some(another.acceptor(&["h2"])), open_socket).await;

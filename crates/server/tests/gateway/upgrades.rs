@@ -1,4 +1,4 @@
-//! Web sockets, and whatever else begins with an upgrade of HTTP/1.1.
+//! WebSockets and other HTTP/1.1 upgrades.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::scene::{Gateway, Upstream, echo, get};
+use crate::fixtures::{Gateway, Upstream, echo, get};
 
 const ASKED: &[u8] = b"GET /socket HTTP/1.1\r\nhost: api.test\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-extensions: permessage-deflate\r\n\r\n";
 
-/// An upstream whose sockets send back what they get.
+/// Starts an upstream whose sockets echo.
 async fn sockets() -> Upstream {
     Upstream::start(open_socket).await
 }
 
-/// Answers as [`echo`], and opens a socket that sends back what it gets where one is asked for.
+/// Responds like [`echo`], or opens a socket that echoes if the request asks for an upgrade.
 pub(crate) async fn open_socket(mut request: Request<Incoming>) -> Response<Body> {
     if request.headers().get("upgrade").is_none_or(|protocol| protocol != "websocket") {
         return echo(request).await;
@@ -75,7 +75,7 @@ pub(crate) async fn assert_echoes(stream: &mut TcpStream, text: &str) {
 }
 
 #[tokio::test]
-async fn what_follows_an_upgrade_goes_both_ways_until_one_side_ends_it() {
+async fn an_upgraded_connection_copies_both_directions_until_one_side_closes() {
     let upstream = sockets().await;
     let gateway = Gateway::to(&upstream, "").await;
     let mut stream = socket(&gateway).await;
@@ -130,7 +130,7 @@ async fn an_upgrade_that_the_upstream_ignores_is_an_ordinary_request() {
 }
 
 #[tokio::test]
-async fn a_socket_over_which_nothing_moves_is_closed() {
+async fn an_idle_websocket_is_closed() {
     let upstream = sockets().await;
     let gateway = Gateway::to(&upstream, "idle_timeout: 100ms").await;
     let mut stream = socket(&gateway).await;
@@ -142,7 +142,7 @@ async fn a_socket_over_which_nothing_moves_is_closed() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_sockets_and_no_longer_than_its_grace() {
+async fn stopping_waits_for_websockets_within_the_grace_period() {
     let upstream = sockets().await;
     let section = format!("{{ upstream: '{}' }}", upstream.url());
     let mut patient = Gateway::with(&section, &[]).await;

@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn members_left_out_have_sensible_values() {
+    fn omitted_members_have_defaults() {
         let body: CheckBody<'_> = serde_json::from_str(r#"{"client": "alice"}"#).unwrap();
         let request = body.request().unwrap();
         assert_eq!(request.client, Client::Key(b"alice"));
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn an_error_names_the_wrong_member() {
         for (text, expected) in [
             (r#"{}"#, "client: missing"),
             (r#"{"client": ""}"#, "client: a client's name cannot be empty"),
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn more_attributes_than_any_limit_reads_are_refused() {
+    fn too_many_attributes_are_rejected() {
         let names: Vec<_> = (0..=MAX_ATTRIBUTES).map(|i| format!(r#""x{i}": """#)).collect();
         let told = wrong(&format!(r#"{{"client": "a", "attributes": {{{}}}}}"#, names.join(",")));
         assert!(told.contains("more than 64 attributes"), "{told}");

@@ -1,4 +1,4 @@
-//! Events through the door.
+//! Events through the HTTP port.
 
 use std::sync::Arc;
 
@@ -113,7 +113,7 @@ const ONE_OF_EACH: [&str; 18] = [
 ];
 
 #[tokio::test]
-async fn one_event_an_array_and_lines_are_taken() {
+async fn an_event_an_array_and_lines_are_accepted() {
     for form in ["one by one", "array", "lines", "lines that are called JSON"] {
         let process = Process::new();
         let events = one_of_each();
@@ -144,7 +144,7 @@ async fn one_event_an_array_and_lines_are_taken() {
 }
 
 #[tokio::test]
-async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
+async fn an_invalid_event_is_rejected_by_index_and_the_others_are_recorded() {
     let process = Process::new();
     let with = |field: &str, value: Value| {
         let mut event = llm_request();
@@ -210,7 +210,7 @@ async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
             "value: invalid type: string",
         ),
     ];
-    // A good event before each bad one.
+    // A valid event before each invalid one.
     let events: Vec<Value> =
         bad.iter().flat_map(|(event, _)| [llm_request(), event.clone()]).collect();
     let text = events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
@@ -242,7 +242,7 @@ async fn a_bad_event_is_refused_by_its_index_and_the_rest_are_kept() {
 }
 
 #[tokio::test]
-async fn what_is_no_list_of_events_is_a_problem() {
+async fn a_body_without_events_is_a_problem() {
     let process = Process::new();
     let as_type = |content_type: &str, text: &str| {
         Request::post(PATH)
@@ -318,7 +318,7 @@ async fn events_are_never_limited() {
     ]);
 }
 
-/// JSON that is nearly an event.
+/// Returns JSON that is nearly an event.
 fn any_event() -> impl Strategy<Value = Value> {
     let kinds: Vec<&str> = vec![
         "llm_request",
@@ -363,7 +363,7 @@ fn any_event() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn no_body_makes_the_server_fail(events in prop::collection::vec(any_event(), 0..8), raw in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn every_body_gets_a_response(events in prop::collection::vec(any_event(), 0..8), raw in prop::collection::vec(any::<u8>(), 0..64)) {
         let process = Process::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {

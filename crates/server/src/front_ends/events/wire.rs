@@ -1,4 +1,4 @@
-//! Events as JSON.
+//! The JSON of events.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -16,10 +16,10 @@ use utoipa::{
     },
 };
 
-/// Records the event that `text` describes.
+/// Records the event in `text`.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// Returns a message that says what is wrong with the event.
 pub(super) fn record(events: &Events, text: &[u8]) -> Result<(), String> {
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err("an event is a JSON object: `{ \"type\": .. }`".to_owned());
@@ -38,11 +38,11 @@ pub(super) fn record(events: &Events, text: &[u8]) -> Result<(), String> {
 /// A type of event.
 struct Kind {
     name: &'static str,
-    /// What reads it.
+    /// Parses and records an event.
     record: fn(&Events, &[u8]) -> Result<(), String>,
-    /// What it looks like, but for its `type`, which reads as any text.
+    /// Returns the schema, except for `type`, which is parsed as any string.
     schema: fn() -> RefOr<Schema>,
-    /// What that refers to.
+    /// Adds the schemas that the schema refers to.
     parts: fn(&mut Vec<(String, RefOr<Schema>)>),
 }
 
@@ -73,12 +73,12 @@ fn words() -> String {
     KINDS.map(|Kind { name, .. }| format!("`{name}`")).join(", ")
 }
 
-/// Adds what events refer to.
+/// Adds the schemas that events refer to.
 pub(super) fn add_parts(schemas: &mut Vec<(String, RefOr<Schema>)>) {
     KINDS.iter().for_each(|kind| (kind.parts)(schemas));
 }
 
-/// What an event of each type looks like, by the type.
+/// Returns the type and the schema of each event.
 pub(super) fn schemas() -> impl Iterator<Item = (&'static str, Schema)> {
     KINDS.into_iter().map(|Kind { name, schema, .. }| {
         let RefOr::T(Schema::Object(mut schema)) = schema() else {
@@ -90,17 +90,17 @@ pub(super) fn schemas() -> impl Iterator<Item = (&'static str, Schema)> {
     })
 }
 
-// Each event is read as a struct of its own, in which `type` is known by then: so a message can
-// name the field that is wrong.
+// Each event is parsed as a struct of its own, once its `type` is known, so that an error can name
+// the wrong field.
 
-/// The type, whatever else is there.
+/// The type of an event. Other members are ignored.
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
 }
 
-/// Reads `text`; the error names the field.
+/// Parses `text`; the error names the field.
 fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -112,7 +112,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
     Ok(value)
 }
 
-/// The message without its line and column, which are those in the event alone.
+/// Returns the message without line and column, which refer to the single event.
 fn without_place(message: &str) -> String {
     let end = message.rfind(" at line ").unwrap_or(message.len());
     message[..end].to_owned()
@@ -130,33 +130,33 @@ fn span(seconds: Option<f64>) -> Result<Option<Duration>, String> {
     })
 }
 
-/// A language model was asked.
+/// A request to a language model.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LlmRequestBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// Which model.
+    /// The model.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     model: Cow<'a, str>,
-    /// What for: `chat`, `embed`.
+    /// The operation: `chat`, `embed`.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     operation: Cow<'a, str>,
-    /// How it ended: `success`, `error`.
+    /// The result: `success`, `error`.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     status: Cow<'a, str>,
-    /// How long it took.
+    /// The duration in seconds.
     #[schema(minimum = 0, maximum = 2_678_400)]
     duration_seconds: Option<f64>,
-    /// Tokens that came out.
+    /// The generated tokens.
     #[serde(default)]
     #[schema(maximum = 1_000_000_000_000_u64)]
     tokens_generated: u64,
-    /// Tokens that went in.
+    /// The consumed tokens (input).
     #[serde(default)]
     #[schema(maximum = 1_000_000_000_000_u64)]
     tokens_consumed: u64,
@@ -178,19 +178,19 @@ struct BlueprintOperationBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// What was done: `create`, `update`, `validate`.
+    /// The operation: `create`, `update`, `validate`.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     operation: Cow<'a, str>,
-    /// How it ended.
+    /// The result.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     status: Cow<'a, str>,
-    /// Which blueprint; needed where `resources` are told.
+    /// The blueprint; required with `resources`.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     blueprint: Option<Cow<'a, str>>,
-    /// How many resources it has now.
+    /// The number of resources that it has now.
     #[schema(maximum = 1_000_000_000_000_u64)]
     resources: Option<u64>,
 }
@@ -203,14 +203,14 @@ fn blueprint_operation(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.blueprint_operation(&event))
 }
 
-/// A blueprint was looked through for mistakes.
+/// A blueprint was validated.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BlueprintValidationBody {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// How many were found.
+    /// The number of validation errors.
     #[schema(maximum = 1_000_000_000_000_u64)]
     errors: u64,
 }
@@ -220,29 +220,29 @@ fn blueprint_validation(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.blueprint_validation(&BlueprintValidation::new(body.errors)))
 }
 
-/// A deployment started, or ended with a `status`. Without a `phase` it is over, and its start was
-/// not reported.
+/// A deployment started, or finished with a `status`. Without a `phase` it has finished, and its
+/// start was not reported.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DeploymentBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// What was done: `create`, `update`, `delete`.
+    /// The operation: `create`, `update`, `delete`.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     operation: Cow<'a, str>,
-    /// Whether it starts or ends.
+    /// Whether the deployment starts or finishes.
     phase: Option<PhaseBody>,
-    /// Which deployment, so that its start and its end are known to belong together.
+    /// The deployment, to match its start with its end.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     id: Option<Cow<'a, str>>,
-    /// How it ended; not said of one that starts.
+    /// The result; not allowed for a start.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     status: Option<Cow<'a, str>>,
-    /// How long it took; not said of one that starts.
+    /// The duration in seconds; not allowed for a start.
     #[schema(minimum = 0, maximum = 2_678_400)]
     duration_seconds: Option<f64>,
 }
@@ -277,22 +277,22 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.deployment(&event))
 }
 
-/// A tool was run.
+/// A tool was executed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ToolExecutionBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// Which tool.
+    /// The tool.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     tool_name: Cow<'a, str>,
-    /// How it ended.
+    /// The result.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     status: Cow<'a, str>,
-    /// How long it took.
+    /// The duration in seconds.
     #[schema(minimum = 0, maximum = 2_678_400)]
     duration_seconds: Option<f64>,
 }
@@ -304,20 +304,20 @@ fn tool_execution(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.tool_execution(&event))
 }
 
-/// How many connections are open.
+/// The number of open connections.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ConnectionsBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// Of which kind.
+    /// The kind of connection.
     kind: ConnectionBody,
-    /// How many.
+    /// The number of connections.
     #[schema(maximum = 1_000_000_000_000_u64)]
     count: u64,
-    /// Whose count it is. Counts by instance are added up, each for five minutes after its last
-    /// report; one without speaks for the whole.
+    /// The instance that reports. Counts of instances are summed, each for five minutes after its
+    /// last report; a count without an instance stands for all.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
@@ -343,18 +343,18 @@ fn connections(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.connections(&event))
 }
 
-/// How many connections to databases are open.
+/// The number of open database connections.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DatabaseConnectionsBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// How many.
+    /// The number of connections.
     #[schema(maximum = 1_000_000_000_000_u64)]
     count: u64,
-    /// Whose count it is. Counts by instance are added up, each for five minutes after its last
-    /// report; one without speaks for the whole.
+    /// The instance that reports. Counts of instances are summed, each for five minutes after its
+    /// last report; a count without an instance stands for all.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
@@ -366,22 +366,21 @@ fn database_connections(events: &Events, text: &[u8]) -> Result<(), String> {
     told(events.database_connections(&event))
 }
 
-/// How often a cache had what was looked for.
+/// The hit rate of a cache.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CacheBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// Which cache.
+    /// The cache.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     cache: Cow<'a, str>,
-    /// The share of look-ups, from 0 to 1.
+    /// The share of look-ups that hit, from 0 to 1.
     #[schema(minimum = 0, maximum = 1)]
     hit_rate: f64,
-    /// Whose count it is. Counts by instance are added up, each for five minutes after its last
-    /// report; one without speaks for the whole.
+    /// The instance that reports. Its value stands for five minutes after its last report.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     instance: Option<Cow<'a, str>>,
@@ -395,14 +394,14 @@ fn cache(events: &Events, text: &[u8]) -> Result<(), String> {
 
 type Labels<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-/// Something that the configuration declares as a counter happened.
+/// An increment of a counter that the configuration declares.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CounterBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// The metric's name.
+    /// The name of the metric.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     name: Cow<'a, str>,
@@ -410,7 +409,7 @@ struct CounterBody<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = BTreeMap<String, String>)]
     labels: Labels<'a>,
-    /// How often; 1 unless said.
+    /// The increment; 1 by default.
     #[serde(default = "one")]
     #[schema(minimum = 0)]
     value: f64,
@@ -423,7 +422,7 @@ struct ValueBody<'a> {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     _kind: IgnoredAny,
-    /// The metric's name.
+    /// The name of the metric.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     name: Cow<'a, str>,

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_of_a_target_is_found_in_every_form() {
+    fn the_path_is_found_in_every_form_of_target() {
         for (target, path) in [
             ("/a/b", "/a/b"),
             ("/a?b=/c", "/a"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_agree_are_one_and_fields_that_contradict_are_refused() {
+    fn equal_fields_are_accepted_and_contradicting_fields_are_rejected() {
         let target = |fields: &[(&'static str, &str)]| {
             only(&headers(fields), &TARGETS, path_of).map(|path| path.map(str::to_owned))
         };

@@ -1,4 +1,4 @@
-//! The service at `POST /json`, through the HTTP port.
+//! `POST /json` through the HTTP port.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ async fn ask(port: &Port, body: Value) -> Got {
 }
 
 #[tokio::test]
-async fn a_call_is_answered_with_200_or_429_and_the_fields() {
+async fn a_call_gets_200_or_429_and_the_rate_limit_fields() {
     let port = port();
     let body = json!({ "domain": "edge", "descriptors": [{ "entries": [{ "key": "ip", "value": "a" }] }, { "entries": [{ "key": "open" }] }] });
     let got = ask(&port, body.clone()).await;
@@ -59,7 +59,7 @@ async fn a_call_is_answered_with_200_or_429_and_the_fields() {
 }
 
 #[tokio::test]
-async fn names_and_numbers_may_be_written_in_two_ways() {
+async fn names_and_numbers_have_two_forms() {
     let port = port();
     let left = async |descriptor: Value| {
         ask(&port, json!({ "domain": "edge", "descriptors": [descriptor] })).await.body["statuses"]
@@ -102,7 +102,7 @@ async fn a_whole_number_may_have_a_fraction_of_zero_or_an_exponent() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_a_problem_that_says_where() {
+async fn an_invalid_body_is_a_problem_that_names_the_member() {
     let port = port();
     for (body, detail) in [
         ("[]", "the body must be a JSON object"),
@@ -153,7 +153,7 @@ async fn a_body_needs_no_content_type() {
 }
 
 #[tokio::test]
-async fn while_the_store_is_away_it_is_503() {
+async fn without_the_store_the_status_is_503() {
     let port = Port::with(policies::document(), Arc::new(Away));
     port.rls.replace(Some(&rules(RULES)), OnStoreFailure::Error, &Tagger::new(b""));
     let got =
@@ -166,7 +166,7 @@ async fn while_the_store_is_away_it_is_503() {
 }
 
 #[tokio::test]
-async fn without_rules_it_is_a_path_like_any_other() {
+async fn without_rules_the_path_is_like_any_other() {
     let got = Port::new().post("/json", json!({ "domain": "edge" })).await;
     assert_eq!(
         (got.status, got.body["limits"][0]["name"].as_str()),

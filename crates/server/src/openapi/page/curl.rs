@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_what_a_shell_reads() {
+    fn a_command_is_quoted_for_a_shell() {
         assert_eq!(line("GET", "/health", &[], None), "curl -i http://localhost:8000/health");
         assert_eq!(
             line(

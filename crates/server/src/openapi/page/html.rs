@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_a_text_is_taken_for_html() {
+    fn text_is_escaped_for_html() {
         assert_eq!(
             Text(r#"<a href="x">'&'</a>é"#).to_string(),
             "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;é"
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_lines_part_paragraphs() {
+    fn empty_lines_separate_paragraphs() {
         assert_eq!(Prose("a\nb\n\n`c`\n\n").to_string(), "<p>a\nb</p>\n<p><code>c</code></p>\n");
     }
 }

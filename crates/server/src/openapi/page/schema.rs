@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_told_in_words() {
+    fn a_type_is_described_in_words() {
         for (schema, words) in [
             (json!({ "type": "string" }), "string"),
             (json!({ "type": ["integer", "null"], "minimum": 0, "maximum": 9 }), "integer, 0 to 9"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_have_to_be_there_come_first() {
+    fn required_members_come_first() {
         let schema = json!({ "properties": { "a": { "type": "string" }, "b": { "type": "string", "description": "`B`" } }, "required": ["b"] });
         let table = Members(&schema).to_string();
         assert!(

@@ -1,15 +1,15 @@
-//! What is handed on, what is not, and in which words.
+//! Which requests and header fields are forwarded, and how.
 
 use axum::body::Body;
 use http::{Response, StatusCode, Version};
 use http_body_util::BodyExt;
 
-use crate::scene::{Gateway, Got, Upstream, echo, get, post};
+use crate::fixtures::{Gateway, Got, Upstream, echo, get, post};
 
 const ONE_A_DAY: (&str, &str) = ("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 1 }");
 
 #[tokio::test]
-async fn what_is_allowed_is_handed_on_and_what_is_denied_reaches_nobody() {
+async fn allowed_requests_are_forwarded_and_denied_ones_are_not() {
     let upstream = Upstream::start(echo).await;
     let gateway =
         Gateway::with(&format!("{{ upstream: '{}' }}", upstream.url()), &[ONE_A_DAY]).await;
@@ -53,7 +53,7 @@ async fn what_is_allowed_is_handed_on_and_what_is_denied_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn sluices_own_paths_stay_here_and_all_others_are_the_upstreams() {
+async fn only_sluices_own_paths_are_not_forwarded() {
     let upstream = Upstream::start(echo).await;
     let gateway = Gateway::to(&upstream, "").await;
     for own in ["/health", "/ready", "/metrics", "/monitoring/stats/overview"] {
@@ -81,7 +81,7 @@ async fn sluices_own_paths_stay_here_and_all_others_are_the_upstreams() {
 }
 
 #[tokio::test]
-async fn an_exempt_path_is_handed_on_without_limit() {
+async fn an_exempt_path_is_forwarded_without_limit() {
     let upstream = Upstream::start(echo).await;
     let section = format!("{{ upstream: '{}' }}", upstream.url());
     let gateway = Gateway::with(&section, &[ONE_A_DAY, ("SLUICE__EXEMPT", "[/static]")]).await;
@@ -94,7 +94,7 @@ async fn an_exempt_path_is_handed_on_without_limit() {
 }
 
 #[tokio::test]
-async fn no_path_is_handed_on_that_an_upstream_could_read_differently() {
+async fn an_ambiguous_path_is_never_forwarded() {
     let upstream = Upstream::start(echo).await;
     let section = format!("{{ upstream: '{}' }}", upstream.url());
     let gateway = Gateway::with(&section, &[("SLUICE__EXEMPT", "[/free]")]).await;
@@ -119,7 +119,7 @@ async fn no_path_is_handed_on_that_an_upstream_could_read_differently() {
 }
 
 #[tokio::test]
-async fn what_speaks_of_one_connection_stays_on_it() {
+async fn hop_by_hop_fields_are_not_forwarded() {
     let upstream = Upstream::start(async |request| {
         let mut response = echo(request).await;
         for (name, value) in [
@@ -160,7 +160,7 @@ async fn what_speaks_of_one_connection_stays_on_it() {
 }
 
 #[tokio::test]
-async fn upstreams_are_told_whom_a_request_comes_from_and_no_stranger_can_lie_about_it() {
+async fn forwarding_fields_are_written_and_cannot_be_forged() {
     let upstream = Upstream::start(echo).await;
     let section = format!("{{ upstream: '{}', via: edge }}", upstream.url());
     let claims = || {
@@ -248,7 +248,7 @@ async fn an_upstreams_own_limits_are_replaced_kept_or_removed() {
 }
 
 #[tokio::test]
-async fn either_side_may_speak_http2_whatever_the_other_does() {
+async fn either_side_may_use_http2_independently() {
     let upstream = Upstream::start(echo).await;
     for (protocol, spoken) in [("http1", "HTTP/1.1"), ("http2", "HTTP/2.0")] {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
@@ -283,8 +283,8 @@ async fn either_side_may_speak_http2_whatever_the_other_does() {
 async fn a_get_with_a_body_keeps_it() {
     let upstream = Upstream::start(echo).await;
     let gateway = Gateway::to(&upstream, "").await;
-    let (frames, body) = crate::scene::Frames::new();
-    frames.send(crate::scene::Frames::data("asked for")).await.unwrap();
+    let (frames, body) = crate::fixtures::Frames::new();
+    frames.send(crate::fixtures::Frames::data("asked for")).await.unwrap();
     drop(frames);
     let request =
         get("/search").header("transfer-encoding", "chunked").body(Body::new(body)).unwrap();
@@ -297,7 +297,7 @@ async fn a_get_with_a_body_keeps_it() {
 }
 
 #[tokio::test]
-async fn connections_to_an_upstream_are_used_again() {
+async fn upstream_connections_are_reused() {
     let upstream = Upstream::start(echo).await;
     for protocol in ["http1", "http2"] {
         let before = upstream.connections();

@@ -1,4 +1,4 @@
-//! What the tests share: a gateway on a port, upstreams behind it, and clients in front of it.
+//! The fixtures: a gateway on a port, upstreams behind it, and clients in front of it.
 
 use std::{
     future::Future,
@@ -33,15 +33,15 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// A gateway that listens. Stopped at once when it is dropped.
+/// A running gateway. Dropping it stops it at once.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<std::io::Result<()>>,
 }
 
-/// An upstream that answers as it is told, over HTTP/1.1 and HTTP/2. Gone when it is dropped, with
-/// all its connections.
+/// An upstream that responds as the test says, over HTTP/1.1 and HTTP/2. Dropping it closes all its
+/// connections.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -49,18 +49,18 @@ pub(crate) struct Upstream {
     serving: JoinHandle<()>,
 }
 
-/// What HTTP is spoken over.
+/// The transport below HTTP.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A body in the frames that a channel brings; dropping the sender ends it.
+/// A body whose frames come from a channel. Dropping the sender ends the body.
 pub(crate) struct Frames(mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>);
 
-/// A client in HTTP/1.1, with one connection.
+/// An HTTP/1.1 client with one connection.
 pub(crate) struct Client(http1::SendRequest<Body>);
 
-/// An answer, in full.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) status: StatusCode,
@@ -71,12 +71,12 @@ pub(crate) struct Got {
 // === impl Gateway ===
 
 impl Gateway {
-    /// A gateway to `upstream`, with `more` keys in its section.
+    /// Starts a gateway to `upstream`, with `more` keys in its section.
     pub(crate) async fn to(upstream: &Upstream, more: &str) -> Self {
         Self::with(&format!("{{ upstream: 'http://{}', {more} }}", upstream.address), &[]).await
     }
 
-    /// A gateway with this section, and these variables.
+    /// Starts a gateway with this section and these variables.
     pub(crate) async fn with(section: &str, variables: &[(&str, &str)]) -> Self {
         let loader = Loader::new()
             .variables([("SLUICE__SHUTDOWN_DELAY", "0s"), ("SLUICE__GATEWAY", section)]);
@@ -95,12 +95,12 @@ impl Gateway {
         Self { address, stop: Some(stop), running }
     }
 
-    /// Tells it to stop.
+    /// Begins to stop the gateway.
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the gateway has stopped.
     pub(crate) async fn stopped(&mut self) {
         (&mut self.running).await.unwrap().unwrap();
     }
@@ -117,12 +117,12 @@ impl Gateway {
         sender
     }
 
-    /// What a new client gets for `path`.
+    /// Gets `path` with a new client.
     pub(crate) async fn get(&self, path: &str) -> Got {
         self.client().await.get(path).await
     }
 
-    /// The value of the metric whose line begins so; 0 when there is none.
+    /// Returns the value of the metric whose line begins with `line`, or 0 if there is none.
     pub(crate) async fn metric(&self, line: &str) -> f64 {
         let text = self.get("/metrics").await.text;
         let found = text.lines().find_map(|known| known.strip_prefix(line)?.trim().parse().ok());
@@ -184,12 +184,12 @@ impl Upstream {
         Self { address, asked, connections, serving }
     }
 
-    /// How many requests it got.
+    /// Returns how many requests the upstream received.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// How many connections it accepted.
+    /// Returns how many connections the upstream accepted.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -205,8 +205,8 @@ impl Drop for Upstream {
     }
 }
 
-/// An answer that tells what was asked: the method, target and version, a line for each field, and
-/// after an empty line the body.
+/// Responds with the request as text: the method, target and version, a line for each field, and
+/// the body after an empty line.
 pub(crate) async fn echo(request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let mut told = format!("{} {} {:?}\n", head.method, head.uri, head.version);
@@ -258,7 +258,7 @@ impl Client {
         Self(sender)
     }
 
-    /// Sends a request, and waits for the head of the answer.
+    /// Sends a request and waits for the head of the response.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Response<Incoming> {
         self.0.ready().await.unwrap();
         self.try_send(request).await.unwrap()
@@ -271,7 +271,7 @@ impl Client {
         self.0.send_request(request)
     }
 
-    /// Sends a request, and waits for the whole answer.
+    /// Sends a request and waits for the whole response.
     pub(crate) async fn ask(&mut self, request: Request<Body>) -> Got {
         let response = self.send(request).await;
         Got::read(response).await
@@ -282,12 +282,12 @@ impl Client {
     }
 }
 
-/// A GET, with a host.
+/// Starts a GET with a host.
 pub(crate) fn get(path: &str) -> http::request::Builder {
     Request::get(path).header("host", "api.test")
 }
 
-/// A POST, with a host.
+/// Starts a POST with a host.
 pub(crate) fn post(path: &str) -> http::request::Builder {
     Request::post(path).header("host", "api.test")
 }
@@ -301,14 +301,14 @@ impl Got {
         Self { status: head.status, headers: head.headers, text }
     }
 
-    /// A field of the answer, all its lines.
+    /// Returns all lines of a header field.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let lines: Vec<_> =
             self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
         (!lines.is_empty()).then(|| lines.join(" | "))
     }
 
-    /// The problem that it tells of.
+    /// Returns the type of the problem.
     pub(crate) fn problem(&self) -> String {
         assert_eq!(
             self.header("content-type").as_deref(),
@@ -320,13 +320,13 @@ impl Got {
         body["type"].as_str().unwrap().strip_prefix("urn:sluice:problem:").unwrap().to_owned()
     }
 
-    /// Whether the echo has this line.
+    /// Returns whether the echo has this line.
     pub(crate) fn echoes(&self, line: &str) -> bool {
         self.text.lines().any(|told| told == line)
     }
 }
 
-/// The next data of a body, as text; `None` at its end.
+/// Returns the next data of a body as text, or `None` at its end.
 pub(crate) async fn next_text(body: &mut Incoming) -> Option<String> {
     loop {
         let frame = body.frame().await?.unwrap();

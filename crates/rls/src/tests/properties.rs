@@ -1,4 +1,4 @@
-//! What holds for every call, whatever is in it.
+//! Properties of every call.
 
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 
 use super::{wire::any_request, *};
 
-/// Rules of every kind, for the keys that requests here are made of.
+/// Rules of every kind, for the keys that the generated requests have.
 const RULES: &str = "
 domain: edge
 descriptors:
@@ -23,7 +23,7 @@ descriptors:
 - { key: '*', value: c, value_to_metric: true, rate_limit: { unit: day, requests_per_unit: 1 } }
 ";
 
-/// A service by these rules, whose buckets are full.
+/// Creates a service with these rules and full buckets.
 fn fixture() -> Fixture {
     static READ: LazyLock<RlsSettings> = LazyLock::new(|| rules(RULES));
     Fixture::of(&READ)
@@ -35,7 +35,7 @@ fn decide(fixture: &Fixture, request: &RateLimitRequest) -> Result<RateLimitResp
 
 proptest! {
     #[test]
-    fn every_call_is_answered_or_refused_with_its_mistake(requests in prop::collection::vec(any_request(), 1..8)) {
+    fn every_call_is_decided_or_rejected_with_its_error(requests in prop::collection::vec(any_request(), 1..8)) {
         let fixture = fixture();
         for request in requests {
             let request = RateLimitRequest::decode(&*request.encode_to_vec()).unwrap();
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_are_no_request_are_refused_and_no_more(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn invalid_bytes_are_rejected(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         if let Ok(request) = RateLimitRequest::decode(&*bytes) {
             let decided = decide(&fixture(), &request);
             prop_assert!(matches!(decided, Ok(_) | Err(RlsError::Invalid(_))), "{:?}", decided);
