@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::body::HttpBody;
 use http::{Request, Response};
-use sluice::layer::metrics::{Answered, Traffic};
+use sluice::layer::metrics::{CompletedResponse, ResponseRecorder};
 use sluice_telemetry::MethodLabel;
 
 /// The value of the metric label `endpoint`. It is never a raw path.
@@ -28,7 +28,7 @@ pub struct StartedRequest {
 #[derive(Debug)]
 pub struct UnfinishedResponse {
     request: StartedRequest,
-    traffic: Arc<Traffic>,
+    traffic: Arc<ResponseRecorder>,
     label: EndpointLabel,
     status: u16,
 }
@@ -66,25 +66,25 @@ impl StartedRequest {
     /// Records `response`, whose body is known already.
     pub fn record(
         self,
-        traffic: &Traffic,
+        traffic: &ResponseRecorder,
         label: &EndpointLabel,
         response: &Response<impl HttpBody>,
     ) {
-        let answered = Answered {
+        let completed = CompletedResponse {
             method: self.method,
             status: response.status().as_u16(),
-            took: self.started.elapsed(),
+            duration: self.started.elapsed(),
             request_bytes: self.request_bytes,
             response_bytes: response.body().size_hint().lower(),
         };
-        traffic.record(label.as_str(), answered);
+        traffic.record(label.as_str(), completed);
     }
 
     /// Keeps the request until the body of its response ends.
     #[must_use]
     pub const fn until_body_ends(
         self,
-        traffic: Arc<Traffic>,
+        traffic: Arc<ResponseRecorder>,
         label: EndpointLabel,
         status: u16,
     ) -> UnfinishedResponse {
@@ -98,7 +98,13 @@ impl UnfinishedResponse {
         let Self { request: StartedRequest { method, started, .. }, traffic, label, status } = self;
         traffic.record(
             label.as_str(),
-            Answered { method, status, took: started.elapsed(), request_bytes, response_bytes },
+            CompletedResponse {
+                method,
+                status,
+                duration: started.elapsed(),
+                request_bytes,
+                response_bytes,
+            },
         );
     }
 }

@@ -95,11 +95,7 @@ fn governor(names: &[String]) -> f64 {
 }
 
 fn limiter(names: &[String], recorders: &sluice_telemetry::Recorders) -> f64 {
-    decide(
-        names,
-        &Limiter::new(policies::document(), Arc::new(MemoryStore::new()), recorders),
-        |_| (),
-    )
+    decide(names, &Limiter::builder(policies::document()).recorders(recorders).build(), |_| ())
 }
 
 /// What is counted is also told, about as often as a busy replica does.
@@ -107,12 +103,10 @@ fn counting(names: &[String]) -> f64 {
     let telemetry = Telemetry::builder().build().unwrap();
     let stats = StatsCounters::new(telemetry.recorders());
     let reporter = Reporter::new(stats.clone(), Arc::new(MemoryStats::new()), "bench");
-    let limiter = Limiter::with_stats(
-        policies::document(),
-        Arc::new(MemoryStore::new()),
-        telemetry.recorders(),
-        &stats,
-    );
+    let limiter = Limiter::builder(policies::document())
+        .recorders(telemetry.recorders())
+        .stats(&stats)
+        .build();
     decide(names, &limiter, |number| {
         if number % 250_000 == 0 {
             ready(reporter.flush()).unwrap();

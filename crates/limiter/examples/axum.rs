@@ -1,51 +1,47 @@
-//! An API that limits its clients and shows its metrics: `cargo run -p sluice --example axum`.
+//! An axum API that limits its clients and shows its metrics: `cargo run -p sluice --example axum`.
 //!
-//! Buckets are in memory, or shared by all replicas that are given the same Redis:
+//! Buckets are in memory, or shared by all replicas with the same Redis:
 //! `REDIS_URL=redis://127.0.0.1 LISTEN=127.0.0.1:3001 cargo run -p sluice --example axum`.
+#![allow(clippy::print_stdout, reason = "an example says how to try it")]
 
-use std::{env, error::Error, future::ready, net::SocketAddr, sync::Arc, time::Duration};
+use std::{env, error::Error, future::ready, net::SocketAddr};
 
-use axum::{
-    Router,
-    extract::{ConnectInfo, MatchedPath},
-    routing::get,
-};
-use sluice::{
-    Failover, Limiter, MemoryStore, MeteredRoundTrips, MetricsLayer, Policy, RateLimitLayer,
-    Recorders, RedisSettings, RedisStore, Store, Telemetry,
-};
-use tokio::net::TcpListener;
-
-fn store(recorders: &Recorders) -> Result<Arc<dyn Store>, Box<dyn Error>> {
-    let Ok(url) = env::var("REDIS_URL") else { return Ok(Arc::new(MemoryStore::new())) };
-    let redis = RedisStore::new(
-        &RedisSettings::new(&url),
-        MeteredRoundTrips::new(recorders.store.clone()),
-    )?;
-    Ok(Arc::new(Failover::over(redis, Duration::from_millis(25))))
-}
+use axum::{Router, extract::MatchedPath, routing::get};
+use sluice::{Limiter, MetricsLayer, Policy, RateLimitLayer, RedisSettings, Telemetry};
+use tokio::{net::TcpListener, signal};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let telemetry = Telemetry::builder().build()?;
     let recorders = telemetry.recorders();
     let policy = Policy::per_client("60/minute, burst 10".parse()?);
-    let limiter = Limiter::new(policy, store(recorders)?, recorders);
-    let limit = RateLimitLayer::new(limiter).with_peer(|extensions| {
-        extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
-    });
-    let measure = MetricsLayer::new(&recorders.http)
-        .with_endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+    let builder = Limiter::builder(policy).recorders(recorders);
+    let limiter = match env::var("REDIS_URL") {
+        Ok(url) => builder.redis(RedisSettings::new(url)).build()?,
+        Err(_) => builder.build(),
+    };
+    // Each replica takes its share of the limits while Redis is away.
+    let membership = limiter.join("axum-example");
 
+    let measure = MetricsLayer::new(&recorders.http)
+        .endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
     let metrics = telemetry.prometheus().clone();
     let app = Router::new()
         .route("/orders/{id}", get(async || "an order\n"))
-        .layer(limit)
-        .layer(measure) // around the limiter, so that refusals are counted too
+        .layer(RateLimitLayer::new(limiter))
+        .layer(measure) // around the limiter, so that denials are counted too
         .route("/metrics", get(move || ready(metrics.render().map_err(|error| error.to_string()))));
 
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await?;
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+    println!("try: curl -i http://{address}/orders/7      (the eleventh at once is denied)");
+    println!("and: curl http://{address}/metrics          Ctrl-C ends");
+    // The limiter needs the address of the client.
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(async {
+            let _ = signal::ctrl_c().await;
+        })
+        .await?;
+    membership.leave().await?;
     Ok(())
 }

@@ -1,14 +1,18 @@
-//! A policy with everything that recording its decisions needs, bound once.
+//! A policy with the counters that record its decisions, bound once.
 
 use std::{sync::Arc, time::Instant};
 
 use sluice_core::{Action, Decision, Matched, Mode, Policy, Source, Verdict};
 use sluice_store::StoreError;
-use sluice_telemetry::{BoundDecisions, BoundHits, DecisionRecorder, OutcomeLabel, Recorders};
 
-use crate::stats::{EndpointCounters, StatsCounters};
+use crate::{
+    stats::{EndpointCounters, StatsCounters},
+    telemetry::{
+        BoundDecisions, BoundHits, DecisionRecorder, OutcomeLabel, Recorders, SourceLabel,
+    },
+};
 
-/// The policy in force, with the counters of its limits and endpoints.
+/// The policy that new checks are decided by, with the counters of its limits and endpoints.
 #[derive(Debug)]
 pub(crate) struct ActivePolicy {
     pub(crate) policy: Arc<Policy>,
@@ -16,7 +20,7 @@ pub(crate) struct ActivePolicy {
     decisions: Box<[BoundDecisions]>,
     /// In the order of [`Policy::endpoints`].
     hits: Box<[BoundHits]>,
-    /// Likewise; none where no fleet is told.
+    /// In the order of [`Policy::endpoints`]; empty where no statistics are kept.
     endpoint_counters: Box<[Arc<EndpointCounters>]>,
     durations: DecisionRecorder,
 }
@@ -44,12 +48,12 @@ impl ActivePolicy {
         }
     }
 
-    /// What a metric's label may say of the request's path.
+    /// Returns the pattern that covers the request's path, or `other`.
     pub(crate) fn endpoint(&self, matched: &Matched) -> Arc<str> {
         Arc::clone(&self.policy.endpoints()[matched.endpoint])
     }
 
-    /// Records what the limits said; `since` when it was waited for, if it was.
+    /// Records a decision. `since` is when the wait for the store began, if there was one.
     pub(crate) fn record(
         &self,
         action: Action,
@@ -67,8 +71,9 @@ impl ActivePolicy {
     }
 }
 
-/// Records what the limits said, each of which has a counter in the order of the check. Only a
-/// check that takes counts: looking, settling and giving back admit nobody and deny nobody.
+/// Records a decision with one counter for each part of the check, in the same order.
+///
+/// Only checks that take tokens are recorded: the other actions neither admit nor deny a request.
 pub(crate) fn record<'c>(
     action: Action,
     decided: &Result<Decision, StoreError>,
@@ -82,7 +87,7 @@ pub(crate) fn record<'c>(
     }
     match decided {
         Ok(decision) => {
-            let source = source(decision.source());
+            let source = source_label(decision.source());
             for (verdict, counter) in decision.verdicts().iter().zip(counters) {
                 counter.record(outcome(verdict), source);
             }
@@ -93,7 +98,7 @@ pub(crate) fn record<'c>(
                 durations.check_duration(source, since.elapsed());
             }
         }
-        Err(_) => counters.for_each(|counter| counter.error(sluice_telemetry::SourceLabel::Store)),
+        Err(_) => counters.for_each(|counter| counter.error(SourceLabel::Store)),
     }
 }
 
@@ -105,10 +110,9 @@ fn outcome(verdict: &Verdict) -> OutcomeLabel {
     }
 }
 
-/// The source as the catalogue knows it.
-pub(crate) fn source(source: Source) -> sluice_telemetry::SourceLabel {
+pub(crate) fn source_label(source: Source) -> SourceLabel {
     match source {
-        Source::Store => sluice_telemetry::SourceLabel::Store,
-        Source::Local => sluice_telemetry::SourceLabel::Local,
+        Source::Store => SourceLabel::Store,
+        Source::Local => SourceLabel::Local,
     }
 }

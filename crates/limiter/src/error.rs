@@ -1,16 +1,19 @@
 //! Why a request was not decided.
 
-use sluice_core::RequestError;
+use sluice_core::{CostError, RequestError};
 use sluice_store::StoreError;
 
-/// Why a request was not decided. A denial is not among the reasons: it is a decision.
+/// The reason why a request was not decided. A denial is a decision, not an error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimiterError {
-    /// The request is not one that could be checked: its sender's mistake.
+    /// The request cannot be checked, which its sender is to blame for.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The store could not decide, and its limits leave the answer to the caller.
+    /// The cost is above [`Cost::MAX`](sluice_core::Cost::MAX).
+    #[error(transparent)]
+    Cost(#[from] CostError),
+    /// The store failed, and a limit leaves the decision to the caller then.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

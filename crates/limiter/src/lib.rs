@@ -1,113 +1,107 @@
-//! A rate limiter for a fleet, to be embedded in a Rust program.
-//!
-//! A [`Limiter`] is made of a [`Policy`], which says what limits apply to a request; a [`Store`],
-//! where the buckets live; and the recorders of what is decided. Any number of replicas that share
-//! a Redis, a prefix and a secret share their limits.
+//! A rate limiter to embed in a Rust program: in the memory of one process, or shared by a fleet
+//! through Redis.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use sluice::{Client, Limiter, MemoryStore, Policy, Recorders, Request};
+//! use sluice::Limiter;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // 60 requests a minute for each client, in bursts of up to 10.
-//! let policy = Policy::per_client("60/minute, burst 10".parse()?);
-//! let limiter = Limiter::new(policy, Arc::new(MemoryStore::new()), &Recorders::disabled());
-//! let request = Request::new(Client::Key(b"alice"), "GET", "/api/v1/orders");
+//! let limiter = Limiter::in_memory("60/minute, burst 10".parse()?);
 //! for _ in 0..10 {
-//!     assert!(limiter.check(&request).await?.decision.is_allowed());
+//!     assert!(limiter.check_key(b"alice").await?.is_allowed());
 //! }
-//! let decision = limiter.check(&request).await?.decision;
-//! assert!(decision.is_denied());
-//! assert_eq!(decision.retry().after_seconds(), Some(1));
+//! let checked = limiter.check_key(b"alice").await?;
+//! assert!(checked.is_denied());
+//! assert_eq!(checked.decision.retry().after_seconds(), Some(1));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Limits
+//! The [user guide](_guide) leads from here to a fleet: policies, Redis, tiers, costs that are known
+//! only afterwards, axum and tonic, metrics, tests without sleeping, and stores of one's own.
 //!
-//! A policy is written down as a [`PolicyBuilder`]: a default per client, endpoints that replace it
-//! for their paths, and general limits that apply beside these. What is wrong with it is said all
-//! at once.
+//! # The parts
 //!
-//! ```
-//! use std::sync::Arc;
-//! use sluice::{Client, Limiter, MemoryStore, Per, Policy, Rate, Recorders, Request, Rule, When};
+//! - [`Limiter`] decides. It has a [`Policy`], which says which limits apply to a request, and a
+//!   [`Store`], which keeps the buckets.
+//! - [`RateLimitLayer`] and [`MetricsLayer`] put it in front of a tower service; [`layer`] has
+//!   examples.
+//! - [`identify`] finds out which client sends a request; [`response`] says in header fields and
+//!   JSON what was decided.
+//! - [`policy`] and [`store`] hold the types of the two that are needed less often.
 //!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let org_writes = Rule::new("org-writes", "1000/minute, burst 200".parse::<Rate>()?)
-//!     .when(When::default().method("POST"))
-//!     .per(Per::Header("x-org".to_owned()));
-//! let policy = Policy::builder()
-//!     .default_limit(Rate::per_minute(60)?.with_burst(10)?)
-//!     .endpoint("/reports", Rate::per_hour(5)?.with_burst(2)?)
-//!     .limit(org_writes)
-//!     .build()?;
-//! let limiter = Limiter::new(policy, Arc::new(MemoryStore::new()), &Recorders::disabled());
+//! # Features
 //!
-//! let attributes = [("x-org", "red")];
-//! let request = Request::new(Client::Key(b"alice"), "POST", "/reports/7").with_attributes(&attributes);
-//! let decision = limiter.check(&request).await?.decision;
-//! let limits: Vec<&str> = decision.verdicts().iter().map(|verdict| verdict.limit.name()).collect();
-//! assert_eq!(limits, ["/reports", "org-writes"]);
-//! assert_eq!(decision.binding().map(|verdict| verdict.remaining), Some(1));
-//! # Ok(())
-//! # }
-//! ```
+//! All but `openapi` are on by default. A limiter in memory needs none of them.
 //!
-//! # A shared store
-//!
-//! [`RedisStore`] keeps buckets in Redis, [`Failover`] answers while that is away, and
-//! [`MeteredRoundTrips`] records its round trips.
-//!
-//! ```no_run
-//! use std::{sync::Arc, time::Duration};
-//! use sluice::{Failover, Limiter, MeteredRoundTrips, Policy, RedisSettings, RedisStore, Telemetry};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let telemetry = Telemetry::builder().build()?;
-//! let recorders = telemetry.recorders();
-//! let redis = RedisStore::new(&RedisSettings::new("redis://127.0.0.1"), MeteredRoundTrips::new(recorders.store.clone()))?;
-//! let policy = Policy::per_client("60/minute, burst 10".parse()?);
-//! let limiter = Limiter::new(policy, Arc::new(Failover::over(redis, Duration::from_millis(25))), recorders);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # Who asks
-//!
-//! [`identify`] finds the client in a request's headers: by key, by token, or by its address behind
-//! trusted proxies.
-//!
-//! # In front of a service
-//!
-//! [`RateLimitLayer`] and [`MetricsLayer`] put all this in front of an axum, hyper or tonic
-//! service; [`layer`] has examples.
+//! | feature | adds |
+//! |---|---|
+//! | `redis` | [`Limiter::redis`] and [`RedisStore`]: buckets that a fleet shares |
+//! | `tower` | [`layer`], [`identify`] and [`response`]: everything about HTTP |
+//! | `axum` | the layers find axum's `ConnectInfo<SocketAddr>` |
+//! | `telemetry` | [`Telemetry`] and [`Recorders`]: metrics and trace spans by OpenTelemetry |
+//! | `stats` | [`stats`]: sums over a whole fleet, kept in its store |
+//! | `openapi` | schemas of the JSON bodies for `utoipa` |
 
+#[cfg(all(doc, feature = "default"))]
+pub mod _guide;
+#[cfg(feature = "telemetry")]
+pub mod checks;
+#[cfg(feature = "tower")]
 pub mod identify;
+#[cfg(feature = "tower")]
 pub mod layer;
+pub mod policy;
+#[cfg(feature = "tower")]
 pub mod response;
+pub mod store;
 
 mod active_policy;
+mod builder;
 mod checked;
+mod decision_span;
 mod error;
 mod limiter;
+mod membership;
+#[cfg(feature = "telemetry")]
 mod metered;
-mod traced;
+#[cfg(not(feature = "stats"))]
+mod stats;
+#[cfg(not(feature = "telemetry"))]
+mod telemetry;
 
+pub use builder::{InMemory, LimiterBuilder};
 pub use checked::Checked;
 pub use error::LimiterError;
-pub use layer::{MetricsLayer, RateLimitLayer};
-pub use limiter::{Counters, Limiter};
+#[cfg(all(feature = "telemetry", feature = "tower"))]
+pub use layer::MetricsLayer;
+#[cfg(feature = "tower")]
+pub use layer::RateLimitLayer;
+pub use limiter::Limiter;
+pub use membership::Membership;
+#[cfg(feature = "telemetry")]
 pub use metered::MeteredRoundTrips;
 
-pub use sluice_core::{
-    Action, Algorithm, Attributes, Client, Cost, Decision, Endpoint, HeaderMatch, Limit, LimitSpec,
-    Mode, OnStoreFailure, Per, Policy, PolicyBuilder, PolicyError, PolicyErrors, Precision, Rate,
-    RateError, RefillRate, Request, RequestError, Retry, Rule, RuleCost, Tagger, Terms, Tier,
-    Verdict, When,
+#[doc(inline)]
+pub use policy::{
+    Algorithm, Endpoint, HeaderMatch, Limit, LimitSpec, Mode, OnStoreFailure, Per, Policy,
+    PolicyBuilder, PolicyError, PolicyErrors, Precision, Rate, RefillRate, Rule, RuleCost, Tagger,
+    Terms, Tier, When,
 };
+#[doc(inline)]
+pub use sluice_core::{
+    Action, Attributes, Client, Cost, CostError, Decision, Request, RequestError, Retry, Verdict,
+};
+#[cfg(feature = "stats")]
 pub use sluice_stats::{self as stats, events};
-pub use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store, StoreError};
+#[cfg(feature = "telemetry")]
+pub use sluice_telemetry as telemetry;
+#[doc(inline)]
+#[cfg(feature = "telemetry")]
 pub use sluice_telemetry::{Recorders, Telemetry};
+#[doc(inline)]
+pub use store::{Failover, MemoryStore, Store, StoreError};
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use store::{RedisSettings, RedisStore};

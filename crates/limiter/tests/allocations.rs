@@ -2,11 +2,10 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use sluice::{Checked, Client, Limiter, LimiterError, MemoryStore, Request, Telemetry};
+use sluice::{Checked, Client, Limiter, LimiterError, Request, Telemetry};
 use sluice_testkit::policies;
 
 /// The memory store answers at once: no runtime is needed, whose own allocations would count too.
@@ -20,8 +19,7 @@ fn check(limiter: &Limiter, request: &Request<'_>) -> Result<Checked, LimiterErr
 #[test]
 fn a_decision_in_memory_allocates_nothing() {
     let telemetry = Telemetry::builder().build().unwrap();
-    let limiter =
-        Limiter::new(policies::document(), Arc::new(MemoryStore::new()), telemetry.recorders());
+    let limiter = Limiter::builder(policies::document()).recorders(telemetry.recorders()).build();
     let request = Request::new(Client::Key(b"alice"), "POST", "/api/v1/tools/execute");
     let (mut allowed, mut denied) = (0, 0);
     let mut decide = || {

@@ -22,7 +22,7 @@ use axum::{
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sluice::{
-    Limiter, MemoryStore, MetricsLayer, RateLimitLayer, Recorders, Store, Telemetry,
+    Limiter, MemoryStore, MetricsLayer, RateLimitLayer, Store, Telemetry,
     identify::Identifier,
     stats::{MemoryStats, Reporter, StatsCounters, Total},
 };
@@ -39,7 +39,7 @@ fn memory() -> MemoryStore<ManualClock> {
 }
 
 fn layer_over(store: impl Store + 'static) -> RateLimitLayer {
-    RateLimitLayer::new(Limiter::new(policies::document(), Arc::new(store), &Recorders::disabled()))
+    RateLimitLayer::new(Limiter::builder(policies::document()).store(Arc::new(store)).build())
 }
 
 fn layer() -> RateLimitLayer {
@@ -155,7 +155,7 @@ async fn the_peer_is_found_among_the_extensions_or_told_by_a_closure() {
     let limit = layer();
     let told = limit
         .clone()
-        .with_peer(|extensions| extensions.get::<Connection>().map(|connection| connection.0));
+        .peer(|extensions| extensions.get::<Connection>().map(|connection| connection.0));
     let from = |socket: bool| {
         let mut request = empty(Request::get("/orders"));
         if socket {
@@ -180,8 +180,8 @@ async fn a_trusted_proxy_speaks_for_its_clients() {
     let identifier =
         Identifier::default().with_trusted_proxies(vec!["192.0.2.0/24".parse().unwrap()]);
     let service = layer()
-        .with_identifier(identifier)
-        .with_peer(|_| Some([192, 0, 2, 1].into()))
+        .identifier(identifier)
+        .peer(|_| Some([192, 0, 2, 1].into()))
         .layer(service_fn(hello));
     for client in ["198.51.100.1", "198.51.100.2"] {
         let request = empty(Request::get("/orders").header("x-forwarded-for", client));
@@ -230,14 +230,13 @@ async fn the_service_that_was_ready_is_the_one_called() {
 
 /// An axum application with both layers, as a program would write it.
 fn app(telemetry: &Telemetry) -> Router {
-    let limit = RateLimitLayer::new(Limiter::new(
-        policies::document(),
-        Arc::new(memory()),
-        telemetry.recorders(),
-    ))
-    .with_peer(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()));
+    let limiter = Limiter::builder(policies::document())
+        .store(Arc::new(memory()))
+        .recorders(telemetry.recorders())
+        .build();
+    let limit = RateLimitLayer::new(limiter);
     let measure = MetricsLayer::new(&telemetry.recorders().http)
-        .with_endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+        .endpoint(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
     Router::new()
         .route("/orders/{id}", get(async || "an order"))
         .route("/orders", post(async |body: String| body.len().to_string()))
@@ -400,8 +399,12 @@ async fn answers_are_counted_for_the_fleet_where_one_is_told() {
     let recorders = telemetry.recorders();
     let stats = StatsCounters::new(recorders);
     let reporter = Reporter::new(stats.clone(), Arc::new(MemoryStats::new()), "replica-1");
-    let metrics = MetricsLayer::with_stats(&recorders.http, &stats);
-    let limiter = Limiter::with_stats(policies::document(), Arc::new(memory()), recorders, &stats);
+    let metrics = MetricsLayer::new(&recorders.http).stats(&stats);
+    let limiter = Limiter::builder(policies::document())
+        .store(Arc::new(memory()))
+        .recorders(recorders)
+        .stats(&stats)
+        .build();
     let service = metrics.layer(RateLimitLayer::new(limiter).layer(service_fn(breaking_at_times)));
     // Of alice ten pass and two are denied; of bob one passes, and breaks.
     for path in ["/orders"; 11].into_iter().chain(["/broken"]) {

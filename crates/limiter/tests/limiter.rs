@@ -5,8 +5,8 @@ mod stores;
 use std::{sync::Arc, time::Duration};
 
 use sluice::{
-    Checked, Client, Cost, Limiter, LimiterError, MemoryStore, Policy, Rate, Recorders, Request,
-    RequestError, Retry, Store, Telemetry,
+    Checked, Client, Cost, Limiter, LimiterError, MemoryStore, Policy, Rate, Request, RequestError,
+    Retry, Store, Telemetry,
 };
 use sluice_core::{Mode, Per, Rule, Terms, Timestamp};
 use sluice_store::{ManualClock, StoreErrorKind};
@@ -30,7 +30,7 @@ fn clock() -> Arc<ManualClock> {
 }
 
 fn limiter(policy: Policy) -> Limiter {
-    Limiter::new(policy, Arc::new(MemoryStore::with_clock(clock())), &Recorders::disabled())
+    Limiter::builder(policy).clock(clock()).build()
 }
 
 fn get<'a>(client: &'a str, path: &'a str) -> Request<'a> {
@@ -90,8 +90,7 @@ async fn a_reset_fills_the_bucket() {
 #[tokio::test]
 async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
     let store = Arc::new(Counted::over(MemoryStore::with_clock(clock())));
-    let limiter =
-        Limiter::new(policy(2), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let limiter = Limiter::builder(policy(2)).store(Arc::clone(&store) as Arc<dyn Store>).build();
     let requests = [
         get("alice", "/a"),
         get("alice", "no path"),
@@ -123,8 +122,7 @@ async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
 #[tokio::test]
 async fn the_store_is_not_asked_about_what_is_not_limited() {
     let store = Arc::new(Counted::over(MemoryStore::new()));
-    let limiter =
-        Limiter::new(policy(2), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let limiter = Limiter::builder(policy(2)).store(Arc::clone(&store) as Arc<dyn Store>).build();
     let health = limiter.check(&get("alice", "/health")).await.unwrap();
     assert!(health.decision.is_allowed() && health.decision.binding().is_none());
     assert!(limiter.check(&get("", "/a")).await.is_err());
@@ -151,8 +149,7 @@ async fn a_new_policy_keeps_the_buckets() {
 #[tokio::test]
 async fn a_check_in_flight_ends_under_the_policy_it_began_with() {
     let store = Arc::new(Slow::over(MemoryStore::with_clock(clock())));
-    let limiter =
-        Limiter::new(policy(5), Arc::clone(&store) as Arc<dyn Store>, &Recorders::disabled());
+    let limiter = Limiter::builder(policy(5)).store(Arc::clone(&store) as Arc<dyn Store>).build();
     let (checking, request) = (limiter.clone(), get("alice", "/narrow"));
     let in_flight = tokio::spawn(async move { checking.check(&request).await });
     store.asked().await;
@@ -167,7 +164,8 @@ async fn a_check_in_flight_ends_under_the_policy_it_began_with() {
 #[tokio::test]
 async fn a_store_that_cannot_decide_is_an_error_and_no_denial() {
     let telemetry = Telemetry::builder().build().unwrap();
-    let limiter = Limiter::new(policy(5), Arc::new(Away), telemetry.recorders());
+    let limiter =
+        Limiter::builder(policy(5)).store(Arc::new(Away)).recorders(telemetry.recorders()).build();
     let error = limiter.check(&get("alice", "/narrow")).await.unwrap_err();
     assert!(matches!(error, LimiterError::Store(error) if error.kind() == StoreErrorKind::Timeout));
     let text = telemetry.prometheus().render().unwrap();
@@ -188,11 +186,10 @@ async fn what_was_decided_is_counted_by_limit_and_endpoint() {
         .default_limit(rate("60/minute, burst 10"))
         .endpoint("/narrow", rate("60/minute, burst 2"))
         .limit(Rule::new("tried", tried).per(Per::Everyone));
-    let limiter = Limiter::new(
-        builder.build().unwrap(),
-        Arc::new(MemoryStore::with_clock(clock())),
-        telemetry.recorders(),
-    );
+    let limiter = Limiter::builder(builder.build().unwrap())
+        .clock(clock())
+        .recorders(telemetry.recorders())
+        .build();
     for _ in 0..5 {
         limiter.check(&get("alice", "/narrow")).await.unwrap();
     }
@@ -226,13 +223,14 @@ async fn a_check_is_timed_where_it_had_to_wait() {
         });
         count.unwrap_or_default()
     };
-    let at_once = Limiter::new(policy(5), Arc::new(MemoryStore::new()), telemetry.recorders());
+    let at_once = Limiter::builder(policy(5)).recorders(telemetry.recorders()).build();
     at_once.check(&get("alice", "/a")).await.unwrap();
     at_once.check_all(&[get("alice", "/a")]).await;
     assert_eq!(timed(), "0");
     let store = Arc::new(Slow::over(MemoryStore::new()));
     store.let_through(1);
-    Limiter::new(policy(5), store, telemetry.recorders()).check(&get("alice", "/a")).await.unwrap();
+    let slow = Limiter::builder(policy(5)).store(store).recorders(telemetry.recorders()).build();
+    slow.check(&get("alice", "/a")).await.unwrap();
     assert_eq!(timed(), "1");
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use sluice::{
-    Client, Limiter, MemoryStore, Policy, Rate, Recorders, Request,
+    Client, Limiter, Policy, Rate, Recorders, Request,
     stats::{MemoryStats, Reporter, StatsCounters},
 };
 
@@ -26,7 +26,7 @@ async fn decisions_are_counted_by_endpoint_and_client() {
         let recorders = Recorders::disabled();
         let counters = StatsCounters::new(&recorders);
         let limiter =
-            Limiter::with_stats(ten_per_day(), Arc::new(MemoryStore::new()), &recorders, &counters);
+            Limiter::builder(ten_per_day()).recorders(&recorders).stats(&counters).build();
         (limiter, Reporter::new(counters, Arc::clone(&store) as _, name))
     });
     let path = "/api/v1/tools/execute";

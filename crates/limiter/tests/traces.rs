@@ -10,7 +10,7 @@ use std::{
 
 use http::Response;
 use http_body_util::Full;
-use sluice::{Client, Limiter, MemoryStore, RateLimitLayer, Recorders, Request};
+use sluice::{Client, Limiter, RateLimitLayer, Request};
 use sluice_telemetry::TRACE_TARGET;
 use sluice_testkit::policies;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -76,7 +76,7 @@ impl Seen {
 }
 
 fn limiter() -> Limiter {
-    Limiter::new(policies::document(), Arc::new(MemoryStore::new()), &Recorders::disabled())
+    Limiter::builder(policies::document()).build()
 }
 
 /// Asks through the layer inside of a span of the program's own, as `tower_http::trace` would make

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use sluice::{Counters, Limiter, StoreError};
+use sluice::{
+    Limiter, StoreError,
+    checks::{CheckCounters, DecideCheck},
+};
 use sluice_core::{Action, Check, Cost, Decision, OnStoreFailure, Tagger};
 use smallvec::SmallVec;
 
@@ -70,7 +73,7 @@ impl EnvoyRls {
         let taken = self
             .inner
             .limiter
-            .decide(&plan.take, Counters { decisions: &counters, hits: &rules.hits })
+            .decide_check(&plan.take, CheckCounters { decisions: &counters, hits: &rules.hits })
             .await?;
         let is_quota_exhausted = plan.is_quota_exhausted(&taken);
         if is_quota_exhausted && taken.is_allowed() {
@@ -92,7 +95,10 @@ impl EnvoyRls {
 
     /// Applies a check without counting decisions.
     async fn change(&self, check: Check, rules: &Rules) -> Result<Decision, StoreError> {
-        self.inner.limiter.decide(&check, Counters { decisions: &[], hits: &rules.hits }).await
+        self.inner
+            .limiter
+            .decide_check(&check, CheckCounters { decisions: &[], hits: &rules.hits })
+            .await
     }
 }
 

@@ -75,7 +75,9 @@ pub(crate) fn with_store(
     on_store_failure: OnStoreFailure,
     recorders: &Recorders,
 ) -> EnvoyRls {
-    let rls = EnvoyRls::new(Limiter::new(policies::document(), store, recorders));
+    let rls = EnvoyRls::new(
+        Limiter::builder(policies::document()).store(store).recorders(recorders).build(),
+    );
     rls.replace(Some(rules), on_store_failure, &Tagger::new(b""));
     rls
 }

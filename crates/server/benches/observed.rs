@@ -21,8 +21,7 @@ use std::{
 use axum::{Router, body::Body};
 use http::Request;
 use sluice::{
-    Limiter, MemoryStore, Recorders, Telemetry, events::Events, identify::Identifier,
-    stats::StatsCounters,
+    Limiter, Recorders, Telemetry, events::Events, identify::Identifier, stats::StatsCounters,
 };
 use sluice_rls::EnvoyRls;
 use sluice_server::{
@@ -110,8 +109,7 @@ impl Way {
 
 fn http_port(recorders: &Recorders) -> HttpFrontEnds {
     let stats = StatsCounters::new(recorders);
-    let limiter =
-        Limiter::with_stats(policies::document(), Arc::new(MemoryStore::new()), recorders, &stats);
+    let limiter = Limiter::builder(policies::document()).recorders(recorders).stats(&stats).build();
     let rls = EnvoyRls::new(limiter.clone());
     let engine = Arc::new(Engine::new(limiter, Identifier::default()));
     HttpFrontEnds::new(HttpPort {

@@ -142,7 +142,11 @@ impl App {
         let stats = StatsCounters::new(recorders);
         let events = Events::new(recorders, &stats);
         let reporter = Reporter::new(stats.clone(), Arc::clone(&store.stats), &replica.id);
-        let limiter = Limiter::with_stats(policy, Arc::clone(&store.store), recorders, &stats);
+        let limiter = Limiter::builder(policy)
+            .store(Arc::clone(&store.store))
+            .recorders(recorders)
+            .stats(&stats)
+            .build();
         let engine = Arc::new(Engine::new(limiter, identifier));
         let envoy_rls = EnvoyRls::new(engine.limiter().clone());
         envoy_rls.replace(rls.as_ref(), on_store_failure, &tagger);

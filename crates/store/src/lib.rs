@@ -16,6 +16,7 @@ mod failover;
 mod fleet;
 mod memory;
 mod prehashed;
+#[cfg(feature = "redis")]
 mod redis;
 mod round_trip;
 mod store;
@@ -26,6 +27,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use failover::{BreakerState, Failover, FailoverState};
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
 pub use redis::{RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore};
 pub use round_trip::{ObserveRoundTrips, RoundTrip};
 pub use store::Store;

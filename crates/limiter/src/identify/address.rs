@@ -1,4 +1,4 @@
-//! Addresses as proxies write them.
+//! Reads addresses as proxies write them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,7 +23,7 @@ pub fn parse_address(node: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// A number, or a name that hides it (RFC 7239, section 6.2).
+/// Returns whether `port` is a number, or a name that hides it (RFC 7239, section 6.2).
 fn is_port(port: &str) -> bool {
     port.strip_prefix('_').map_or_else(|| port.parse::<u16>().is_ok(), |name| !name.is_empty())
 }

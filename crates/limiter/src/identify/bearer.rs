@@ -1,4 +1,4 @@
-//! Bearer tokens (RFC 6750), and the subjects of those that are JSON Web Tokens (RFC 7519).
+//! Reads bearer tokens (RFC 6750), and the subjects of those that are JSON Web Tokens (RFC 7519).
 
 use std::borrow::Cow;
 
@@ -11,14 +11,14 @@ use crate::identify::headers;
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The bearer token.
+/// Returns the bearer token.
 pub(super) fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, RequestError> {
     let tokens = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
     headers::only(tokens, &AUTHORIZATION)
 }
 
-/// Issuer and subject of the bearer token, with a line break between them, which no header can
-/// hold; the whole token when it has no subject that can be read.
+/// Returns the issuer and subject of the bearer token, with a line break between them, which no
+/// header can hold. Returns the whole token when it has no readable subject.
 pub(super) fn subject(headers: &HeaderMap) -> Result<Option<Cow<'_, [u8]>>, RequestError> {
     let token = token(headers)?;
     Ok(token.map(|token| {
@@ -45,7 +45,7 @@ fn claimed(token: &[u8]) -> Option<String> {
         Some(issuer) => issuer.as_str()?,
     };
     let subject = claims.get("sub")?.as_str()?;
-    // Else two tokens could mean different clients by the same text.
+    // Otherwise two tokens could name different clients by the same text.
     let distinct = !subject.is_empty() && !issuer.contains('\n');
     distinct.then(|| format!("{issuer}\n{subject}"))
 }

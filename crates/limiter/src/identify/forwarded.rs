@@ -1,4 +1,5 @@
-//! The chain of proxies that a request came through: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
+//! Reads the chain of proxies that a request came through: `X-Forwarded-For`, and `Forwarded`
+//! (RFC 7239).
 
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ use super::address::parse_address;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client behind the trusted proxies of which `peer` is the last.
+/// Returns the address of the client behind the trusted proxies, of which `peer` is the last.
 pub(super) fn client_address(
     headers: &HeaderMap,
     peer: IpAddr,
@@ -29,8 +30,8 @@ pub(super) fn client_address(
     }
 }
 
-/// Walks towards the client for as long as the hops are trusted, and stops before what is no
-/// address.
+/// Follows the hops towards the client for as long as they are trusted. Stops before a hop that is
+/// not an address.
 fn first_untrusted(
     hops: impl Iterator<Item = Option<IpAddr>>,
     peer: IpAddr,
@@ -47,11 +48,11 @@ fn first_untrusted(
     last
 }
 
-/// The entries of a list header from right to left, all lines as one list; `None` for what is no
-/// text.
+/// Returns the entries of a list header from right to left, all lines as one list; `None` for an
+/// entry that is not text.
 ///
-/// Quotes are not heeded: no address needs a comma in one, and a quote that a client opens at the
-/// left must not swallow what proxies add at the right.
+/// Commas in quotes separate entries too. No address needs one, and a quote that a client opens at
+/// the left must not swallow what proxies add at the right.
 fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = Option<&'h str>> {
     headers.get_all(name).iter().rev().flat_map(|line: &HeaderValue| {
         let entries = line.as_bytes().rsplit(|&byte| byte == b',');

@@ -8,14 +8,14 @@ use sluice_core::{Attributes, RequestError};
 /// The longest key in a header, in bytes.
 const MAX_KEY_BYTES: usize = 4096;
 
-/// A request's headers, as limits read them.
+/// The headers of a request, as the attributes that limits read.
 #[derive(Clone, Copy)]
 pub struct Headers<'h> {
     headers: &'h HeaderMap,
 }
 
 impl<'h> Headers<'h> {
-    /// Reads from `headers`.
+    /// Creates attributes that are read from `headers`.
     #[must_use]
     pub const fn new(headers: &'h HeaderMap) -> Self {
         Self { headers }
@@ -23,7 +23,7 @@ impl<'h> Headers<'h> {
 }
 
 impl fmt::Debug for Headers<'_> {
-    /// Names only: some values are keys and tokens.
+    /// Shows names only, since some values are keys and tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.headers.keys()).finish()
     }
@@ -35,7 +35,7 @@ impl Attributes for Headers<'_> {
     }
 }
 
-/// The client that `name` names.
+/// Returns the key of a client in the header `name`.
 pub(super) fn key<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
@@ -49,7 +49,7 @@ pub(super) fn key<'h>(
     }
 }
 
-/// The only value that is not empty; values that are repeated count once.
+/// Returns the only value that is not empty. Equal values count as one.
 pub(super) fn only<'h>(
     values: impl Iterator<Item = &'h [u8]>,
     name: &HeaderName,
@@ -64,7 +64,7 @@ pub(super) fn only<'h>(
     Ok(found)
 }
 
-/// The text under `name`; `None` when there are several, or it is none.
+/// Returns the text of the header `name`; `None` when it has several values, or one that is not text.
 pub(super) fn only_text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
     std::str::from_utf8(only(values, name).ok()??).ok()

@@ -1,38 +1,37 @@
-//! Who sends a request: from its headers, and the address of whoever is connected.
+//! Finds out which client sends a request: from its headers and the address of its peer.
 //!
-//! An [`Identifier`] tries its [sources](ClientSource) in order; the first that names somebody
-//! does. When none does, the client is the address.
+//! An [`Identifier`] tries its [sources](ClientSource) in order. The first one that names a client
+//! is used; when none does, the client is the address.
 //!
-//! - `header:x-api-key`: the header's value. An empty one counts as absent; two different ones are
-//!   refused.
-//! - `bearer`: the token of `Authorization: Bearer`, whole and unread.
-//! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web
-//!   Token. Only for tokens that something in front has **verified already**: the signature is not
-//!   looked at here, and anybody can write a token with any subject. A token without a readable
-//!   subject counts as under `bearer`. In a tier's list of clients such a client is written
-//!   `"https://issuer\nsubject"`: the line break keeps it apart from whatever a header could hold.
+//! - `header:x-api-key`: the value of the header. An empty value counts as absent. A request with two
+//!   different values is rejected.
+//! - `bearer`: the whole token of `Authorization: Bearer`.
+//! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web Token.
+//!   Only for tokens that a proxy in front has **verified already**: the signature is not checked
+//!   here, and anybody can write a token with any subject. A token without a readable subject is
+//!   used as under `bearer`. In a tier's list of clients such a client is written
+//!   `"https://issuer\nsubject"`: no header can hold a line break, so it cannot be mistaken for one.
 //! - `ip`: the address.
 //!
 //! # Addresses
 //!
-//! The address is the peer's, unless the peer is a trusted proxy. Then `X-Forwarded-For` is read,
-//! all its lines as one list, from the right: every proxy adds whom it was connected to at that
-//! end, so that what a client wrote itself stands further left. The first address that is no
-//! trusted proxy is the client's; where all are trusted, it is the leftmost. What is no address
-//! (`unknown`, `_hidden`, an empty entry) ends the reading at the address before it.
+//! The address is the peer's, unless the peer is a trusted proxy. Then `X-Forwarded-For` is read
+//! from the right, all its lines as one list. Every proxy adds the address that it was connected to
+//! at that end, so what a client wrote itself is further left. The first address that is not a
+//! trusted proxy is the client's; where all are trusted, it is the leftmost one. An entry that is
+//! not an address (`unknown`, `_hidden`, an empty one) ends the reading at the address before it.
 //!
 //! `Forwarded` (RFC 7239) is read in the same way, but only where there is no `X-Forwarded-For`:
-//! nearly all proxies write the latter and hand through the former as they got it. A proxy that
-//! writes `Forwarded` has to remove `X-Forwarded-For`.
+//! nearly all proxies write the latter and pass the former on unchanged. A proxy that writes
+//! `Forwarded` has to remove `X-Forwarded-For`.
 //!
 //! # Tiers
 //!
-//! A tier header counts only when the peer is a trusted proxy, which has to overwrite whatever a
-//! client sent under that name.
+//! A tier header counts only when the peer is a trusted proxy, which has to overwrite what a client
+//! sends under that name.
 //!
 //! ```
-//! use sluice::identify::Identifier;
-//! use sluice::Client;
+//! use sluice::{Client, identify::Identifier};
 //!
 //! let identifier = Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse()?]);
 //! let mut headers = http::HeaderMap::new();
@@ -60,7 +59,7 @@ pub use forwarded::forwarded_for;
 pub use headers::Headers;
 pub use source::{ClientSource, ClientSourceError};
 
-/// Says who sends a request.
+/// Finds out which client sends a request.
 #[derive(Clone, Debug)]
 pub struct Identifier {
     sources: Box<[ClientSource]>,
@@ -68,10 +67,10 @@ pub struct Identifier {
     tier_header: Option<HeaderName>,
 }
 
-/// Who sends a request.
+/// The client that sends a request.
 #[derive(Clone)]
 pub struct Identity<'h> {
-    /// `None` when the address is all that is known.
+    /// `None` when only the address identifies the client.
     key: Option<Cow<'h, [u8]>>,
     address: IpAddr,
     tier: Option<&'h str>,
@@ -79,13 +78,13 @@ pub struct Identity<'h> {
 }
 
 impl Identifier {
-    /// Tries `sources` in order, and trusts nobody's word about addresses and tiers.
+    /// Creates an identifier that tries `sources` in order and trusts no proxies.
     #[must_use]
     pub fn new(sources: Vec<ClientSource>) -> Self {
         Self { sources: sources.into(), trusted_proxies: Box::default(), tier_header: None }
     }
 
-    /// Believes peers in these networks about whom they speak for.
+    /// Trusts the peers in these networks to forward the client's address and tier.
     #[must_use]
     pub fn with_trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
         self.trusted_proxies = networks.into();
@@ -99,7 +98,7 @@ impl Identifier {
         self
     }
 
-    /// Who sends a request with these headers over a connection from `peer`.
+    /// Identifies the client of a request with these headers over a connection from `peer`.
     ///
     /// # Errors
     /// When a header names several clients, or one with too long a key.
@@ -108,6 +107,26 @@ impl Identifier {
         headers: &'h HeaderMap,
         peer: IpAddr,
     ) -> Result<Identity<'h>, RequestError> {
+        Ok(Identity { key: self.key(headers)?, ..self.locate(headers, peer) })
+    }
+
+    fn key<'h>(&self, headers: &'h HeaderMap) -> Result<Option<Cow<'h, [u8]>>, RequestError> {
+        for source in &self.sources {
+            let key = match source {
+                ClientSource::Header(name) => headers::key(headers, name)?.map(Cow::Borrowed),
+                ClientSource::Bearer => bearer::token(headers)?.map(Cow::Borrowed),
+                ClientSource::BearerSubject => bearer::subject(headers)?,
+                ClientSource::Address => break,
+            };
+            if key.is_some() {
+                return Ok(key);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Identifies the client by its address alone.
+    pub(crate) fn locate<'h>(&self, headers: &'h HeaderMap, peer: IpAddr) -> Identity<'h> {
         let peer = peer.to_canonical();
         let trusted = self.trusts(peer);
         let address = if trusted {
@@ -120,23 +139,10 @@ impl Identifier {
             .as_ref()
             .filter(|_| trusted)
             .and_then(|name| headers::only_text(headers, name));
-        let mut key = None;
-        for source in &self.sources {
-            let found = match source {
-                ClientSource::Header(name) => headers::key(headers, name)?.map(Cow::Borrowed),
-                ClientSource::Bearer => bearer::token(headers)?.map(Cow::Borrowed),
-                ClientSource::BearerSubject => bearer::subject(headers)?,
-                ClientSource::Address => break,
-            };
-            if found.is_some() {
-                key = found;
-                break;
-            }
-        }
-        Ok(Identity { key, address, tier, headers: Headers::new(headers) })
+        Identity { key: None, address, tier, headers: Headers::new(headers) }
     }
 
-    /// Whether `peer` is a trusted proxy, which is believed about whom it speaks for.
+    /// Returns whether `peer` is a trusted proxy.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let address = peer.to_canonical();
@@ -145,7 +151,8 @@ impl Identifier {
 }
 
 impl Default for Identifier {
-    /// By `x-api-key`, else by bearer token, else by address; no proxies are trusted.
+    /// Identifies clients by `x-api-key`, else by bearer token, else by address, and trusts no
+    /// proxies.
     fn default() -> Self {
         Self::new(vec![
             ClientSource::Header(HeaderName::from_static("x-api-key")),
@@ -169,25 +176,25 @@ impl fmt::Debug for Identity<'_> {
 }
 
 impl Identity<'_> {
-    /// The client.
+    /// Returns the client.
     #[must_use]
     pub fn client(&self) -> Client<'_> {
         self.key.as_deref().map_or(Client::Address(self.address), Client::Key)
     }
 
-    /// The address that the request comes from, behind trusted proxies.
+    /// Returns the address that the request comes from, behind trusted proxies.
     #[must_use]
     pub const fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// The tier that a trusted proxy says the client has.
+    /// Returns the client's tier, which a trusted proxy named.
     #[must_use]
     pub const fn tier(&self) -> Option<&str> {
         self.tier
     }
 
-    /// The request of this client for `path`, at the cost of one token.
+    /// Returns this client's request for `path`, at a cost of one token.
     #[must_use]
     pub fn request<'a>(&'a self, method: &'a str, path: &'a str) -> Request<'a> {
         Request::new(self.client(), method, path)

@@ -1,36 +1,37 @@
-//! Where a client's name is looked for.
+//! Where the key of a client is looked for.
 
 use std::{fmt, str::FromStr};
 
 use http::HeaderName;
 
-/// Where a client's name is looked for; written `header:x-api-key`, `bearer`, `bearer:sub` or `ip`.
+/// A place where the key of a client is looked for, written `header:x-api-key`, `bearer`,
+/// `bearer:sub` or `ip`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClientSource {
     /// The value of this header.
     Header(HeaderName),
-    /// The bearer token, whole and unread.
+    /// The whole bearer token.
     Bearer,
-    /// The issuer and subject of a bearer token that was verified in front.
+    /// The issuer and subject of a bearer token that a proxy in front has verified.
     BearerSubject,
-    /// The address. It always names somebody, so what follows it is never looked at.
+    /// The address. It always identifies a client, so later sources are never tried.
     Address,
 }
 
-/// Why a text names no place to look for clients.
+/// The reason why a text is not a [`ClientSource`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientSourceError {
-    /// What follows `header:` is no header's name.
+    /// The text after `header:` is not the name of a header.
     #[error("`{name}` names no header: letters, digits and `-`, as in `header:x-api-key`")]
     HeaderName {
-        /// What was read.
+        /// The text after `header:`.
         name: String,
     },
-    /// Something else.
+    /// The text is none of the four forms.
     #[error("`{text}` tells nobody apart: use `header:NAME`, `bearer`, `bearer:sub` or `ip`")]
     Unknown {
-        /// What was read.
+        /// The whole text.
         text: String,
     },
 }
@@ -56,7 +57,7 @@ impl FromStr for ClientSource {
 }
 
 impl fmt::Display for ClientSource {
-    /// Writes what [`ClientSource::from_str`] reads.
+    /// Writes the form that [`ClientSource::from_str`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(name) => write!(f, "header:{name}"),
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_can_be_read_again() {
+    fn a_written_source_can_be_parsed() {
         for text in ["header:x-api-key", "bearer", "bearer:sub", "ip"] {
             assert_eq!(text.parse::<ClientSource>().unwrap().to_string(), text);
         }
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_source_says_what_would_be() {
+    fn an_unknown_source_names_the_known_ones() {
         for text in ["", "cookie", "Bearer", "bearer:", "headerx-api-key"] {
             let error = text.parse::<ClientSource>().unwrap_err();
             assert!(error.to_string().contains("bearer:sub"), "{text}: {error}");

@@ -1,19 +1,18 @@
-//! What a client is told over HTTP: header fields with every answer, and a body with a refusal.
+//! HTTP responses of rate-limited front ends: header fields for every response, and JSON bodies.
 //!
-//! Doors that speak HTTP share it, so that a client reads the same wherever it asks: [`headers`]
-//! says where it stands, [`DecisionBody`] what every limit said, and [`ProblemBody`] why a request
-//! was not decided.
+//! All front ends that speak HTTP share them, so that a client reads the same everywhere:
+//! [`headers`] say what the client has left, [`DecisionBody`] what every limit decided, and
+//! [`ProblemBody`] why a request was not decided.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use sluice::{Client, Limiter, MemoryStore, Policy, Recorders, Request, response::headers};
+//! use sluice::{Limiter, response::headers};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let limiter = Limiter::new(Policy::per_client("60/minute, burst 10".parse()?), Arc::new(MemoryStore::new()), &Recorders::disabled());
-//! let decision = limiter.check(&Request::new(Client::Key(b"alice"), "GET", "/orders")).await?.decision;
+//! let limiter = Limiter::in_memory("60/minute, burst 10".parse()?);
+//! let checked = limiter.check_key(b"alice").await?;
 //! let mut fields = http::HeaderMap::new();
-//! headers::write(&decision, &mut fields);
+//! headers::write(&checked.decision, &mut fields);
 //! assert_eq!(fields["x-ratelimit-limit"], "60");
 //! assert_eq!(fields["ratelimit"], "\"default\";r=9;t=1");
 //! # Ok(())

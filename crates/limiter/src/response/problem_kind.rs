@@ -137,7 +137,7 @@ impl ProblemKind {
 impl From<&LimiterError> for ProblemKind {
     fn from(error: &LimiterError) -> Self {
         match error {
-            LimiterError::Request(_) => Self::InvalidRequest,
+            LimiterError::Request(_) | LimiterError::Cost(_) => Self::InvalidRequest,
             LimiterError::Store(_) => Self::StoreUnavailable,
         }
     }

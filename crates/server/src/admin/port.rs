@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
-use sluice::layer::metrics::Traffic;
+use sluice::layer::metrics::ResponseRecorder;
 use sluice_http::{
     Handler,
     traffic::{EndpointLabel, StartedRequest},
@@ -20,13 +20,13 @@ use crate::protocol;
 #[derive(Clone, Debug)]
 pub struct AdminPort {
     routes: AdminRoutes,
-    traffic: Arc<Traffic>,
+    traffic: Arc<ResponseRecorder>,
 }
 
 impl AdminPort {
     /// Serves `routes`; `traffic` counts the requests.
     #[must_use]
-    pub const fn new(routes: AdminRoutes, traffic: Arc<Traffic>) -> Self {
+    pub const fn new(routes: AdminRoutes, traffic: Arc<ResponseRecorder>) -> Self {
         Self { routes, traffic }
     }
 

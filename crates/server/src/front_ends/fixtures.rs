@@ -59,8 +59,9 @@ impl Port {
         let stats = StatsCounters::new(recorders);
         let trusting =
             Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
-        let engine =
-            Arc::new(Engine::new(Limiter::with_stats(policy, store, recorders, &stats), trusting));
+        let limiter =
+            Limiter::builder(policy).store(store).recorders(recorders).stats(&stats).build();
+        let engine = Arc::new(Engine::new(limiter, trusting));
         let replica = Replica::new("test", "0");
         let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
         let routes = health::routes(Arc::clone(&engine), Arc::clone(&health));

@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use http::{HeaderValue, Request, StatusCode, Version, header::CONNECTION, request::Parts};
 use hyper::body::Incoming;
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
-use sluice::{Checked, layer::metrics::Traffic};
+use sluice::{Checked, layer::metrics::ResponseRecorder};
 use sluice_core::Decision;
 use sluice_gateway::{ClientConnection, Gateway, UpstreamBody};
 use sluice_http::{
@@ -45,7 +45,7 @@ struct Inner {
     admin: AdminRoutes,
     stopping: StopFlag,
     gateway: Option<Gateway>,
-    traffic: Arc<Traffic>,
+    traffic: Arc<ResponseRecorder>,
 }
 
 /// A response, by its origin.
@@ -76,15 +76,15 @@ impl HttpFrontEnds {
             .filter(|_| are_open)
             .map(|front_end| (front_end.path(), front_end.open(&services)))
             .collect();
-        let traffic = Arc::new(Traffic::with_stats(
-            &services.events.recorders().http,
-            services.events.counters(),
-        ));
+        let traffic = Arc::new(
+            ResponseRecorder::new(&services.events.recorders().http)
+                .with_stats(services.events.counters()),
+        );
         Self { inner: Arc::new(Inner { services, front_ends, admin, stopping, gateway, traffic }) }
     }
 
     /// Returns what counts the requests of the port.
-    pub(crate) fn traffic(&self) -> Arc<Traffic> {
+    pub(crate) fn traffic(&self) -> Arc<ResponseRecorder> {
         Arc::clone(&self.inner.traffic)
     }
 
@@ -146,7 +146,7 @@ impl HttpFrontEnds {
             return (EndpointLabel::Own(path), Reply::Own(response));
         }
         match any_path::decide(&self.inner.services.engine, peer, head).await {
-            Ok(Checked { decision, endpoint }) => {
+            Ok(Checked { decision, endpoint, .. }) => {
                 let reply = match &self.inner.gateway {
                     Some(gateway) if decision.is_allowed() => {
                         self.forward(gateway, peer, head, body, &decision).await

@@ -58,6 +58,12 @@ impl RedisStore {
         self.connections.open()
     }
 
+    /// Returns how long one call may take.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     fn error(&self, error: redis::RedisError) -> StoreError {
         store_error(error, self.timeout)
     }

@@ -8,10 +8,10 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Exchange, MeasuredResponse};
 
 pin_project! {
-    /// A request's body, of which the bytes that are read are counted.
+    /// A request's body that counts the bytes read from it.
     ///
     /// See the [module docs](super) for an example.
     #[derive(Debug)]
@@ -23,8 +23,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// A response's body, of which the bytes that are read are counted. The answer is recorded with
-    /// its end.
+    /// A response's body that counts the bytes read from it. The response is recorded at its end.
     ///
     /// See the [module docs](super) for an example.
     #[derive(Debug)]
@@ -32,7 +31,7 @@ pin_project! {
         #[pin]
         body: B,
         // Dropped, and so recorded, at the body's end.
-        answer: Option<Answer>,
+        response: Option<MeasuredResponse>,
     }
 }
 
@@ -43,8 +42,8 @@ impl<B> RequestBody<B> {
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) const fn new(body: B, answer: Answer) -> Self {
-        Self { body, answer: Some(answer) }
+    pub(super) const fn new(body: B, response: MeasuredResponse) -> Self {
+        Self { body, response: Some(response) }
     }
 }
 
@@ -83,9 +82,9 @@ impl<B: Body> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let polled = ready!(this.body.poll_frame(context));
-        match (&polled, this.answer.as_mut()) {
-            (Some(Ok(frame)), Some(answer)) => answer.sent(data_bytes(frame)),
-            _ => *this.answer = None,
+        match (&polled, this.response.as_mut()) {
+            (Some(Ok(frame)), Some(response)) => response.sent(data_bytes(frame)),
+            _ => *this.response = None,
         }
         Poll::Ready(polled)
     }

@@ -7,49 +7,52 @@ use std::{
 };
 
 use http::{Extensions, StatusCode};
-use sluice_telemetry::{BoundEndpoint, MethodLabel};
 
-use super::traffic::Traffic;
-use crate::layer::Endpoint;
+use super::response_recorder::ResponseRecorder;
+use crate::{
+    layer::MatchedEndpoint,
+    telemetry::{BoundEndpoint, MethodLabel},
+};
 
-/// A request and its answer, shared by all who see a part of them. The request's body may outlive
-/// the answer, or end before its endpoint is known: its size is recorded when the last of them is
-/// gone.
+/// A request and its response, shared by their bodies.
+///
+/// The request's body may outlive the response, or end before its endpoint is known, so its size is
+/// recorded when both bodies are gone.
 #[derive(Debug)]
 pub(super) struct Exchange {
     started: Instant,
     method: MethodLabel,
-    traffic: Arc<Traffic>,
-    /// Set at the latest with the answer.
+    responses: Arc<ResponseRecorder>,
+    /// Set with the response at the latest.
     endpoint: OnceLock<BoundEndpoint>,
-    answered: AtomicBool,
+    responded: AtomicBool,
     request_bytes: AtomicU64,
 }
 
-/// The answer of an exchange, recorded when it is dropped.
+/// The response of an exchange, recorded when it is dropped.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct MeasuredResponse {
     exchange: Arc<Exchange>,
     status: StatusCode,
     bytes: u64,
 }
 
 impl Exchange {
-    /// Starts with a request for `endpoint`, if that is known already.
+    /// Begins with a request for `endpoint`, if that is known already.
     pub(super) fn start(
         method: &http::Method,
         endpoint: Option<&str>,
-        traffic: Arc<Traffic>,
+        responses: Arc<ResponseRecorder>,
     ) -> Arc<Self> {
         let endpoint =
-            endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(traffic.get(endpoint)));
+            endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(responses.get(endpoint)));
         let method = MethodLabel::from_name(method.as_str());
         Arc::new(Self {
             started: Instant::now(),
             method,
-            traffic,
+            responses,
             endpoint,
-            answered: AtomicBool::new(false),
+            responded: AtomicBool::new(false),
             request_bytes: AtomicU64::new(0),
         })
     }
@@ -58,36 +61,40 @@ impl Exchange {
         self.request_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The answer begins, with this status and these extensions.
-    pub(super) fn answer(self: Arc<Self>, status: StatusCode, extensions: &Extensions) -> Answer {
-        self.endpoint.get_or_init(|| match extensions.get::<Endpoint>() {
-            Some(endpoint) => self.traffic.get(endpoint.as_str()),
-            None => self.traffic.other().clone(),
+    /// Begins the response, with this status and these extensions.
+    pub(super) fn respond(
+        self: Arc<Self>,
+        status: StatusCode,
+        extensions: &Extensions,
+    ) -> MeasuredResponse {
+        self.endpoint.get_or_init(|| match extensions.get::<MatchedEndpoint>() {
+            Some(endpoint) => self.responses.get(endpoint.as_str()),
+            None => self.responses.other().clone(),
         });
-        self.answered.store(true, Ordering::Relaxed);
-        Answer { exchange: self, status, bytes: 0 }
+        self.responded.store(true, Ordering::Relaxed);
+        MeasuredResponse { exchange: self, status, bytes: 0 }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(endpoint) = self.endpoint.get().filter(|_| *self.answered.get_mut()) {
+        if let Some(endpoint) = self.endpoint.get().filter(|_| *self.responded.get_mut()) {
             endpoint.request_size(self.method, *self.request_bytes.get_mut());
         }
     }
 }
 
-impl Answer {
+impl MeasuredResponse {
     pub(super) const fn sent(&mut self, bytes: u64) {
         self.bytes += bytes;
     }
 }
 
-impl Drop for Answer {
+impl Drop for MeasuredResponse {
     fn drop(&mut self) {
-        let Exchange { endpoint, method, started, traffic, .. } = &*self.exchange;
+        let Exchange { endpoint, method, started, responses, .. } = &*self.exchange;
         if let Some(endpoint) = endpoint.get() {
-            traffic.answered(
+            responses.record_response(
                 endpoint,
                 *method,
                 self.status.as_u16(),

@@ -10,21 +10,21 @@ use pin_project_lite::pin_project;
 use super::{body::ResponseBody, exchange::Exchange};
 
 pin_project! {
-    /// The answer to a request, whose body is measured.
+    /// The response to a request, whose body is measured.
     ///
     /// See the [module docs](super) for an example.
     #[derive(Debug)]
     pub struct MetricsFuture<F> {
         #[pin]
-        answer: F,
-        // Taken when there is an answer.
+        response: F,
+        // Taken when there is a response.
         exchange: Option<Arc<Exchange>>,
     }
 }
 
 impl<F> MetricsFuture<F> {
-    pub(super) const fn new(answer: F, exchange: Arc<Exchange>) -> Self {
-        Self { answer, exchange: Some(exchange) }
+    pub(super) const fn new(response: F, exchange: Arc<Exchange>) -> Self {
+        Self { response, exchange: Some(exchange) }
     }
 }
 
@@ -36,9 +36,9 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.answer.poll(context))?;
-        let exchange = this.exchange.take().expect("it is not polled after it was ready");
-        let answer = exchange.answer(response.status(), response.extensions());
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, answer))))
+        let response = ready!(this.response.poll(context))?;
+        let exchange = this.exchange.take().expect("a future is not polled after it was ready");
+        let recorded = exchange.respond(response.status(), response.extensions());
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, recorded))))
     }
 }

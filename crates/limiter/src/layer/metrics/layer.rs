@@ -1,61 +1,67 @@
 use std::{fmt, sync::Arc};
 
 use http::Extensions;
-use sluice_telemetry::HttpRecorder;
 use tower_layer::Layer;
 
-use super::{label::Label, service::Metrics, traffic::Traffic};
-use crate::stats::StatsCounters;
+use super::{
+    response_recorder::ResponseRecorder,
+    service::{EndpointOf, Metrics},
+};
+use crate::telemetry::HttpRecorder;
 
-/// Counts and measures what a service answers.
+/// Counts and measures the responses of a service.
 ///
 /// See the [module docs](super) for an example.
 #[derive(Clone)]
-pub struct MetricsLayer<L = ()> {
-    traffic: Arc<Traffic>,
-    label: L,
+pub struct MetricsLayer {
+    responses: Arc<ResponseRecorder>,
+    endpoint: Arc<EndpointOf>,
 }
 
 impl MetricsLayer {
     /// Records with `recorder`.
     #[must_use]
     pub fn new(recorder: &HttpRecorder) -> Self {
-        Self { traffic: Arc::new(Traffic::new(recorder)), label: () }
+        Self {
+            responses: Arc::new(ResponseRecorder::new(recorder)),
+            endpoint: Arc::new(|_: &Extensions| None),
+        }
     }
 
-    /// As [`MetricsLayer::new`], and `stats` counts too, for the [stats](crate::stats) of the
-    /// fleet.
+    /// Counts the responses also for the [statistics of the fleet](crate::stats).
+    #[cfg(feature = "stats")]
     #[must_use]
-    pub fn with_stats(recorder: &HttpRecorder, stats: &StatsCounters) -> Self {
-        Self { traffic: Arc::new(Traffic::with_stats(recorder, stats)), label: () }
+    pub fn stats(mut self, stats: &crate::stats::StatsCounters) -> Self {
+        let responses = ResponseRecorder::new(self.responses.recorder()).with_stats(stats);
+        self.responses = Arc::new(responses);
+        self
     }
-}
 
-impl<L> MetricsLayer<L> {
-    /// Finds in a request's extensions the pattern that its path matched, as the router says it
+    /// Finds among a request's extensions the pattern that its path matched, as the router puts it
     /// there.
     ///
-    /// It has to be one of few: what is not among the first 200 is recorded as `other`.
+    /// There must be few patterns: those after the first 200 are recorded as `other`.
     #[must_use]
-    pub fn with_endpoint<F>(self, endpoint: F) -> MetricsLayer<F>
+    pub fn endpoint<F>(mut self, endpoint: F) -> Self
     where
-        F: for<'r> Fn(&'r Extensions) -> Option<&'r str>,
+        F: for<'r> Fn(&'r Extensions) -> Option<&'r str> + Send + Sync + 'static,
     {
-        MetricsLayer { traffic: self.traffic, label: endpoint }
+        self.endpoint = Arc::new(endpoint);
+        self
     }
 }
 
-impl<S, L: Label + Clone> Layer<S> for MetricsLayer<L> {
-    type Service = Metrics<S, L>;
+impl<S> Layer<S> for MetricsLayer {
+    type Service = Metrics<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Metrics::new(inner, Arc::clone(&self.traffic), self.label.clone())
+        Metrics::new(inner, Arc::clone(&self.responses), Arc::clone(&self.endpoint))
     }
 }
 
-impl<L> fmt::Debug for MetricsLayer<L> {
+impl fmt::Debug for MetricsLayer {
     /// Leaves out the closure, of which there is nothing to show.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetricsLayer").field("traffic", &self.traffic).finish_non_exhaustive()
+        f.debug_struct("MetricsLayer").field("responses", &self.responses).finish_non_exhaustive()
     }
 }

@@ -4,39 +4,44 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use tower_service::Service;
 
 use super::{
     body::{RequestBody, ResponseBody},
     exchange::Exchange,
     future::MetricsFuture,
-    label::Label,
-    traffic::Traffic,
+    response_recorder::ResponseRecorder,
 };
 
-/// Counts and measures what the service within answers.
+/// Finds the pattern that a request's path matched.
+pub(super) type EndpointOf = dyn for<'r> Fn(&'r Extensions) -> Option<&'r str> + Send + Sync;
+
+/// Counts and measures the responses of the inner service.
 ///
 /// See the [module docs](super) for an example.
 #[derive(Clone)]
-pub struct Metrics<S, L = ()> {
+pub struct Metrics<S> {
     inner: S,
-    traffic: Arc<Traffic>,
-    label: L,
+    responses: Arc<ResponseRecorder>,
+    endpoint: Arc<EndpointOf>,
 }
 
-impl<S, L> Metrics<S, L> {
-    pub(super) const fn new(inner: S, traffic: Arc<Traffic>, label: L) -> Self {
-        Self { inner, traffic, label }
+impl<S> Metrics<S> {
+    pub(super) const fn new(
+        inner: S,
+        responses: Arc<ResponseRecorder>,
+        endpoint: Arc<EndpointOf>,
+    ) -> Self {
+        Self { inner, responses, endpoint }
     }
 }
 
-impl<S, L, B, Answered> Service<Request<B>> for Metrics<S, L>
+impl<S, B, R> Service<Request<B>> for Metrics<S>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<Answered>>,
-    L: Label,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
 {
-    type Response = Response<ResponseBody<Answered>>;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
     type Future = MetricsFuture<S::Future>;
 
@@ -45,18 +50,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let endpoint = self.label.endpoint(request.extensions());
-        let exchange = Exchange::start(request.method(), endpoint, Arc::clone(&self.traffic));
+        let endpoint = (self.endpoint)(request.extensions());
+        let exchange = Exchange::start(request.method(), endpoint, Arc::clone(&self.responses));
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&exchange)));
         MetricsFuture::new(self.inner.call(request), exchange)
     }
 }
 
-impl<S: fmt::Debug, L> fmt::Debug for Metrics<S, L> {
+impl<S: fmt::Debug> fmt::Debug for Metrics<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics")
             .field("inner", &self.inner)
-            .field("traffic", &self.traffic)
+            .field("responses", &self.responses)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of an answer: that of the service within, or of a refusal.
+    /// The body of a response: the inner service's, or that of a rejection.
     ///
     /// See the [module docs](super) for an example.
     #[derive(Debug)]
@@ -22,19 +22,19 @@ pin_project! {
     #[project = SourceProjection]
     #[derive(Debug)]
     enum Source<B> {
-        Within { #[pin] body: B },
-        // `None` once it was read.
-        Refusal { body: Option<Bytes> },
+        Inner { #[pin] body: B },
+        // `None` once it has been read.
+        Rejection { body: Option<Bytes> },
     }
 }
 
 impl<B> RateLimitBody<B> {
-    pub(super) const fn within(body: B) -> Self {
-        Self { source: Source::Within { body } }
+    pub(super) const fn inner(body: B) -> Self {
+        Self { source: Source::Inner { body } }
     }
 
-    pub(super) fn refusal(body: Bytes) -> Self {
-        Self { source: Source::Refusal { body: Some(body).filter(Buf::has_remaining) } }
+    pub(super) fn rejection(body: Bytes) -> Self {
+        Self { source: Source::Rejection { body: Some(body).filter(Buf::has_remaining) } }
     }
 }
 
@@ -51,8 +51,8 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().source.project() {
-            SourceProjection::Within { body } => body.poll_frame(context),
-            SourceProjection::Refusal { body } => {
+            SourceProjection::Inner { body } => body.poll_frame(context),
+            SourceProjection::Rejection { body } => {
                 Poll::Ready(body.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
         }
@@ -60,15 +60,15 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Within { body } => body.is_end_stream(),
-            Source::Refusal { body } => body.is_none(),
+            Source::Inner { body } => body.is_end_stream(),
+            Source::Rejection { body } => body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Within { body } => body.size_hint(),
-            Source::Refusal { body } => {
+            Source::Inner { body } => body.size_hint(),
+            Source::Rejection { body } => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
             }
         }

@@ -12,15 +12,15 @@ use pin_project_lite::pin_project;
 use sluice_core::Decision;
 use tower_service::Service;
 
-use super::{body::RateLimitBody, check::Asked, refusal};
-use crate::{checked::Checked, layer::Endpoint, response::headers};
+use super::{body::RateLimitBody, check::CheckedHead, rejection};
+use crate::{layer::MatchedEndpoint, response::headers};
 
-/// A check under way. It borrows from the request's head that it holds, so it needs a place that
-/// does not move.
-type Check = Pin<Box<dyn Future<Output = Asked> + Send>>;
+/// A check that is not finished. It borrows from the request's head that it holds, so it must not
+/// move.
+type Check = Pin<Box<dyn Future<Output = CheckedHead> + Send>>;
 
 pin_project! {
-    /// The answer to a request, once it is checked.
+    /// The response to a request, once it is checked.
     ///
     /// See the [module docs](super) for an example.
     pub struct RateLimitFuture<S, B>
@@ -38,9 +38,9 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        // What to call with the request's body, if it may pass; taken when it is known.
+        // The service to call with the request's body if it is allowed; taken after the check.
         Checking { check: Check, waiting: Option<(S, B)> },
-        Answering { #[pin] answer: S::Future, checked: Checked },
+        Responding { #[pin] response: S::Future, decision: Decision, endpoint: Arc<str> },
     }
 }
 
@@ -66,41 +66,40 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProjection::Checking { check, waiting } => {
-                    let Asked { head, checked } = ready!(check.as_mut().poll(context));
+                    let CheckedHead { mut head, checked } = ready!(check.as_mut().poll(context));
                     let (mut service, body) =
-                        waiting.take().expect("it is not polled after it was ready");
+                        waiting.take().expect("a future is not polled after it was ready");
                     let checked = match checked {
                         Ok(checked) => checked,
-                        Err(refusal) => {
-                            return Poll::Ready(Ok(refusal
+                        Err(rejection) => {
+                            return Poll::Ready(Ok(rejection
                                 .respond(&head.headers)
-                                .map(RateLimitBody::refusal)));
+                                .map(RateLimitBody::rejection)));
                         }
                     };
-                    if let Some(mut response) = refusal::deny(&checked.decision, &head.headers) {
-                        response.extensions_mut().insert(Endpoint::from(checked.endpoint));
-                        return Poll::Ready(Ok(response.map(RateLimitBody::refusal)));
+                    if let Some(mut response) = rejection::deny(&checked.decision, &head.headers) {
+                        response.extensions_mut().insert(MatchedEndpoint::from(checked.endpoint));
+                        return Poll::Ready(Ok(response.map(RateLimitBody::rejection)));
                     }
-                    State::Answering {
-                        answer: service.call(Request::from_parts(head, body)),
-                        checked,
+                    let (decision, endpoint) =
+                        (checked.decision.clone(), Arc::clone(&checked.endpoint));
+                    head.extensions.insert(checked);
+                    State::Responding {
+                        response: service.call(Request::from_parts(head, body)),
+                        decision,
+                        endpoint,
                     }
                 }
-                StateProjection::Answering { answer, checked } => {
-                    let mut response = ready!(answer.poll(context))?;
-                    tell(&checked.decision, &checked.endpoint, &mut response);
-                    return Poll::Ready(Ok(response.map(RateLimitBody::within)));
+                StateProjection::Responding { response, decision, endpoint } => {
+                    let mut response = ready!(response.poll(context))?;
+                    headers::write(decision, response.headers_mut());
+                    response.extensions_mut().insert(MatchedEndpoint::from(Arc::clone(endpoint)));
+                    return Poll::Ready(Ok(response.map(RateLimitBody::inner)));
                 }
             };
             state.set(next);
         }
     }
-}
-
-/// Adds to an answer what the check of its request came to.
-fn tell<B>(decision: &Decision, endpoint: &Arc<str>, response: &mut Response<B>) {
-    headers::write(decision, response.headers_mut());
-    response.extensions_mut().insert(Endpoint::from(Arc::clone(endpoint)));
 }
 
 impl<S, B> fmt::Debug for RateLimitFuture<S, B>
@@ -110,7 +109,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Checking { .. } => "checking",
-            State::Answering { .. } => "answering",
+            State::Responding { .. } => "responding",
         };
         f.debug_struct("RateLimitFuture").field("state", &state).finish_non_exhaustive()
     }

@@ -15,44 +15,40 @@ use crate::{
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-/// What a `grpc-message` cannot hold as it is; what is not ASCII, it cannot either.
+/// ASCII that a `grpc-message` cannot hold unescaped.
 const GRPC_ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// Why a request was not decided.
+/// The reason why a request does not reach the inner service, other than a denial.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     kind: ProblemKind,
     detail: Cow<'static, str>,
 }
 
-impl From<RequestError> for Refusal {
+impl From<RequestError> for Rejection {
     fn from(error: RequestError) -> Self {
         Self { kind: ProblemKind::InvalidRequest, detail: error.to_string().into() }
     }
 }
 
-impl From<LimiterError> for Refusal {
-    /// The chain of causes is for the log: it names hosts.
+impl From<LimiterError> for Rejection {
+    /// The causes go to the log only, since they name hosts.
     fn from(error: LimiterError) -> Self {
-        tracing::debug!(error = &error as &dyn Error, "a request was left undecided");
+        tracing::debug!(error = &error as &dyn Error, "a request was not decided");
         Self { kind: ProblemKind::from(&error), detail: error.to_string().into() }
     }
 }
 
-impl Refusal {
+impl Rejection {
     pub(super) fn client_unknown() -> Self {
-        let detail = "the request holds no key or token, and the address of its peer is unknown: tell it with `RateLimitLayer::with_peer`";
+        let detail = "no client address: serve with \
+                      `into_make_service_with_connect_info::<SocketAddr>()`, or set \
+                      `RateLimitLayer::key(..)` or `RateLimitLayer::peer(..)`";
         tracing::error!("{detail}");
-        // How the program is built is not the client's business.
-        Self {
-            kind: ProblemKind::ClientUnknown,
-            detail: Cow::Borrowed(
-                "the request holds no key or token, and its sender's address is unknown",
-            ),
-        }
+        Self { kind: ProblemKind::ClientUnknown, detail: Cow::Borrowed(detail) }
     }
 
-    /// The answer to a request whose head had these fields.
+    /// Returns the response to a request whose head had these fields.
     pub(super) fn respond(&self, request: &HeaderMap) -> Response<Bytes> {
         match grpc_content_type(request) {
             Some(content_type) => grpc(self.kind, &self.detail, content_type),
@@ -61,8 +57,7 @@ impl Refusal {
     }
 }
 
-/// The answer to a request that is denied, and whose head had these fields; `None` when it is
-/// allowed.
+/// Returns the response to a denied request whose head had these fields; `None` for an allowed one.
 pub(super) fn deny(decision: &Decision, request: &HeaderMap) -> Option<Response<Bytes>> {
     let kind = ProblemKind::of(decision)?;
     let body = DecisionBody::of(decision);
@@ -86,7 +81,7 @@ fn json(status: StatusCode, body: &impl serde::Serialize) -> Response<Bytes> {
     response
 }
 
-/// An answer of gRPC that is over with its head: the status stands there in place of trailers.
+/// Returns a gRPC response that ends with its head, which holds the status in place of trailers.
 fn grpc(kind: ProblemKind, message: &str, content_type: &HeaderValue) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let fields = response.headers_mut();
@@ -95,13 +90,13 @@ fn grpc(kind: ProblemKind, message: &str, content_type: &HeaderValue) -> Respons
     let message = utf8_percent_encode(message, GRPC_ENCODED).to_string();
     fields.insert(
         GRPC_MESSAGE,
-        HeaderValue::try_from(message).expect("what is no printable ASCII is encoded"),
+        HeaderValue::try_from(message).expect("everything but printable ASCII is encoded"),
     );
     response
 }
 
-/// The content type of a request that is gRPC: `application/grpc`, with or without what the
-/// messages are in, or gRPC-Web's.
+/// Returns the content type of a request that is gRPC: `application/grpc`, with or without the
+/// encoding of its messages, or that of gRPC-Web.
 fn grpc_content_type(request: &HeaderMap) -> Option<&HeaderValue> {
     const GRPC: &[u8] = b"application/grpc";
     let content_type = request.get(CONTENT_TYPE)?;
@@ -115,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_known_by_its_content_type() {
+    fn grpc_is_recognised_by_its_content_type() {
         let is_grpc = |value: &'static str| {
             grpc_content_type(&HeaderMap::from_iter([(
                 CONTENT_TYPE,
@@ -138,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_no_ascii_is_encoded() {
+    fn a_message_that_is_not_ascii_is_encoded() {
         let response = grpc(
             ProblemKind::InvalidRequest,
             "100 % \u{e9}\n",

@@ -1,0 +1,11 @@
+//! The types of a policy: limits, rates, and the errors of what cannot be one.
+//!
+//! The most common ones are also at the top of the crate.
+
+#[doc(inline)]
+pub use sluice_core::{
+    Algorithm, Endpoint, HeaderMatch, Limit, LimitField, LimitNameError, LimitSpec, Location, Mode,
+    OnStoreFailure, PatternError, Per, Policy, PolicyBuilder, PolicyError, PolicyErrorKind,
+    PolicyErrors, Precision, Rate, RateError, Refill, RefillRate, RefillRateError, Rule, RuleCost,
+    Tagger, Terms, Tier, TierField, When,
+};

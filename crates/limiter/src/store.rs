@@ -1,0 +1,18 @@
+//! The types of stores: those that there are, and what a program needs to write one.
+//!
+//! [`Store`] shows how to write one. The most common types are also at the top of the crate.
+
+#[doc(inline)]
+pub use sluice_core::{
+    Action, Bucket, BucketId, Check, Cost, Decision, Limit, LimitKey, Matched, Part, Retry, Source,
+    Span, Subject, Tag, Tagger, Timestamp, Verdict,
+};
+#[doc(inline)]
+pub use sluice_store::{
+    BreakerState, Clock, Failover, FailoverState, Fleet, LiveReplica, ManualClock, MemoryStore,
+    MonotonicClock, ObserveRoundTrips, Replica, RoundTrip, Store, StoreError, StoreErrorKind,
+    StoreFuture,
+};
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use sluice_store::{RedisError, RedisSettings, RedisStore};

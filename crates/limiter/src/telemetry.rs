@@ -1,0 +1,124 @@
+//! Stands in for `sluice-telemetry` where the feature `telemetry` is off: the same names, of which
+//! nothing is recorded. So the rest of the crate is the same with the feature and without it.
+
+use std::time::Duration;
+
+pub(crate) const OTHER: &str = "other";
+
+#[derive(Clone, Debug)]
+pub(crate) struct Recorders {
+    pub(crate) decisions: DecisionRecorder,
+    pub(crate) rate_limit: RateLimitRecorder,
+    pub(crate) replica: ReplicaRecorder,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct DecisionRecorder;
+
+#[derive(Clone, Debug)]
+pub(crate) struct RateLimitRecorder;
+
+#[derive(Clone, Debug)]
+pub(crate) struct ReplicaRecorder;
+
+#[derive(Debug)]
+pub(crate) struct BoundDecisions;
+
+#[derive(Debug)]
+pub(crate) struct BoundHits;
+
+#[derive(Debug)]
+pub(crate) struct DecisionSpan;
+
+#[derive(Clone, Copy)]
+pub(crate) enum OutcomeLabel {
+    Allowed,
+    Denied,
+    ShadowDenied,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum SourceLabel {
+    Store,
+    Local,
+}
+
+impl Recorders {
+    pub(crate) const fn disabled() -> Self {
+        Self {
+            decisions: DecisionRecorder,
+            rate_limit: RateLimitRecorder,
+            replica: ReplicaRecorder,
+        }
+    }
+}
+
+impl DecisionRecorder {
+    pub(crate) const fn bind(&self, _limit: &str) -> BoundDecisions {
+        BoundDecisions
+    }
+
+    pub(crate) const fn check_duration(&self, _source: SourceLabel, _duration: Duration) {}
+}
+
+impl RateLimitRecorder {
+    pub(crate) const fn bind(&self, _endpoint: &str) -> BoundHits {
+        BoundHits
+    }
+}
+
+impl ReplicaRecorder {
+    pub(crate) const fn set_live_replicas(&self, _count: u64) {}
+}
+
+impl BoundDecisions {
+    pub(crate) const fn record(&self, _outcome: OutcomeLabel, _source: SourceLabel) {}
+
+    pub(crate) const fn error(&self, _source: SourceLabel) {}
+}
+
+impl BoundHits {
+    pub(crate) const fn hit(&self) {}
+}
+
+impl DecisionSpan {
+    pub(crate) const fn single() -> Self {
+        Self
+    }
+
+    pub(crate) const fn batch(_checks: usize) -> Self {
+        Self
+    }
+
+    pub(crate) const fn is_disabled(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
+    pub(crate) const fn set_action(&self, _action: &'static str) {}
+
+    pub(crate) const fn set_endpoint(&self, _pattern: &str) {}
+
+    pub(crate) const fn set_decision(
+        &self,
+        _outcome: OutcomeLabel,
+        _source: SourceLabel,
+        _limit: Option<&str>,
+    ) {
+    }
+
+    pub(crate) const fn set_undecided(&self) {}
+
+    pub(crate) const fn set_batch_counts(
+        &self,
+        _allowed: usize,
+        _denied: usize,
+        _undecided: usize,
+    ) {
+    }
+
+    pub(crate) const fn mark_failed(&self) {}
+}
