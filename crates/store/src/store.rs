@@ -12,24 +12,26 @@ use crate::{Fleet, Replica, StoreError, StoreFuture};
 /// `tests/conformance` lists what is expected of each of them.
 ///
 /// # Stability
-/// The trait may change until version 1.0: leases and holds will add methods. Methods that are added
-/// will have a default implementation, as every method but [`decide`](Self::decide) has today.
+/// The trait may change until version 1.0: leases and holds will add methods. They will have a
+/// default implementation, as every method but [`decide`](Self::decide) has today.
 ///
 /// # Implementing a store
 /// A store needs nothing but `decide`. [`Check::decide`] has the arithmetic, so what is left is to
-/// keep the buckets:
+/// keep the buckets until they are full again:
 ///
 /// ```
 /// use std::{collections::HashMap, sync::{Arc, Mutex}};
 ///
-/// use sluice_core::{Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Rate, Source};
-/// use sluice_core::{Subject, Tagger};
+/// use sluice_core::{
+///     Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Rate, Source, Subject,
+///     Tagger, Timestamp,
+/// };
 /// use sluice_store::{Clock, MonotonicClock, Store, StoreError, StoreFuture};
 ///
-/// /// Keeps all buckets behind one lock.
+/// /// Keeps all buckets behind one lock, each with the instant at which it is full.
 /// #[derive(Debug, Default)]
 /// struct OneLock {
-///     buckets: Mutex<HashMap<BucketId, Bucket>>,
+///     buckets: Mutex<HashMap<BucketId, (Bucket, Timestamp)>>,
 ///     clock: MonotonicClock,
 /// }
 ///
@@ -37,14 +39,22 @@ use crate::{Fleet, Replica, StoreError, StoreFuture};
 ///     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
 ///         let mut kept = self.buckets.lock().unwrap();
 ///         let now = self.clock.now();
-///         let ids: Vec<BucketId> = check.parts().iter().map(|part| part.bucket()).collect();
-///         let mut buckets: Vec<Bucket> = ids
+///         let before: Vec<Bucket> = check
+///             .parts()
 ///             .iter()
-///             .zip(check.parts())
-///             .map(|(id, part)| kept.get(id).copied().unwrap_or_else(|| Bucket::full(part.limit.rate(), now)))
+///             .map(|part| match kept.get(&part.bucket()) {
+///                 Some((bucket, full_at)) if now < *full_at => *bucket,
+///                 _ => Bucket::full(part.limit.rate(), now),
+///             })
 ///             .collect();
-///         let decision = check.decide(&mut buckets, now, Source::Store);
-///         kept.extend(ids.into_iter().zip(buckets));
+///         let mut after = before.clone();
+///         let decision = check.decide(&mut after, now, Source::Store);
+///         for (part, (before, after)) in check.parts().iter().zip(before.into_iter().zip(after)) {
+///             if before != after {
+///                 let full_at = after.settled(part.limit.rate(), now).full_at();
+///                 kept.insert(part.bucket(), (after, full_at));
+///             }
+///         }
 ///         StoreFuture::ready(Ok(decision))
 ///     }
 /// }
@@ -56,9 +66,9 @@ use crate::{Fleet, Replica, StoreError, StoreFuture};
 /// let limit = Arc::new(Limit::new("daily", Algorithm::TokenBucket(rate))?);
 /// let alice = Tagger::new(b"").tag(Subject::Client(b"alice"));
 /// let take = Check::new(Action::Take).with(&limit, alice, Cost::ONE);
-/// let allowed = store.decide_all(&[take.clone(), take.clone(), take]).await;
-/// let allowed: Vec<bool> = allowed.into_iter().map(|decision| decision.unwrap().is_allowed()).collect();
-/// assert_eq!(allowed, [true, true, false]);
+/// assert!(store.decide(&take).await?.is_allowed());
+/// assert!(store.decide(&take).await?.is_allowed());
+/// assert!(store.decide(&take).await?.is_denied());
 /// # Ok(())
 /// # }
 /// ```

@@ -1,6 +1,7 @@
-//! A store to hold to the truths, and short words for what the truths say.
+//! A store under test, its clock, and short names for what the truths do.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -8,41 +9,59 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, Rate, Subject, Tag, Tagger};
-use sluice_store::{Failover, MemoryStore, RedisSettings, RedisStore, Store};
+use parking_lot::Mutex;
+use sluice_core::{
+    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Rate, Source, Subject, Tag,
+    Tagger, Timestamp,
+};
+use sluice_store::{
+    Clock, Failover, ManualClock, MemoryStore, RedisSettings, RedisStore, Store, StoreError,
+    StoreFuture,
+};
 use sluice_testkit::RedisServer;
 
-/// The truths are about answers; how long they may take is another matter, and this machine may be
-/// busy.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A timeout that no call reaches, however slow the machine is.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A store, and the server that it needs.
+/// A store, and what it needs.
 pub struct Fixture {
     pub store: Arc<dyn Store>,
+    /// The store's clock; `None` for the clock of a server.
+    clock: Option<Arc<ManualClock>>,
     next_client: AtomicUsize,
     _redis: Option<RedisServer>,
 }
 
 impl Fixture {
     pub fn memory() -> Self {
-        Self::over(MemoryStore::new(), None)
+        Self::in_process(MemoryStore::with_clock)
+    }
+
+    pub fn minimal() -> Self {
+        Self::in_process(|clock| MinimalStore { buckets: Mutex::default(), clock })
     }
 
     pub fn redis() -> Self {
         let server = RedisServer::start();
-        Self::over(connect(&server), Some(server))
+        Self::new(connect(&server), None, Some(server))
     }
 
     pub fn failover() -> Self {
         let server = RedisServer::start();
-        Self::over(Failover::over(connect(&server), PATIENCE), Some(server))
+        Self::new(Failover::over(connect(&server), TIMEOUT), None, Some(server))
     }
 
-    pub fn over(store: impl Store, redis: Option<RedisServer>) -> Self {
-        Self { store: Arc::new(store), next_client: AtomicUsize::new(0), _redis: redis }
+    fn in_process<S: Store>(store: impl FnOnce(Arc<ManualClock>) -> S) -> Self {
+        let start = Timestamp::from_unix_micros(1_800_000_000_000_000);
+        let clock = Arc::new(ManualClock::new(start));
+        Self::new(store(Arc::clone(&clock)), Some(clock), None)
     }
 
-    /// The tag of a client that nobody else has.
+    fn new(store: impl Store, clock: Option<Arc<ManualClock>>, redis: Option<RedisServer>) -> Self {
+        Self { store: Arc::new(store), clock, next_client: AtomicUsize::new(0), _redis: redis }
+    }
+
+    /// Returns the tag of a new client.
     pub fn client(&self) -> Tag {
         let number = self.next_client.fetch_add(1, Ordering::Relaxed);
         Tagger::new(b"conformance").tag(Subject::Client(&number.to_le_bytes()))
@@ -50,6 +69,15 @@ impl Fixture {
 
     pub async fn decide(&self, check: Check) -> Decision {
         self.store.decide(&check).await.expect("the store decides")
+    }
+
+    /// Decides `checks` in one batch. In Redis this is one call, so no time passes between them; the
+    /// clock of a store in this process stands still anyway.
+    pub async fn decide_at_once<const N: usize>(&self, checks: [Check; N]) -> [Decision; N] {
+        let results = self.store.decide_all(&checks).await;
+        let decisions: Vec<_> =
+            results.into_iter().map(|result| result.expect("the store decides")).collect();
+        decisions.try_into().expect("each check has a decision")
     }
 
     pub async fn take(&self, limit: &Arc<Limit>, client: Tag, cost: u64) -> Decision {
@@ -66,14 +94,67 @@ impl Fixture {
         self.decide(check(action).with(limit, client, tokens(cost))).await
     }
 
-    /// Whole tokens in the bucket.
+    /// Returns the whole tokens in the bucket.
     pub async fn remaining(&self, limit: &Arc<Limit>, client: Tag) -> u64 {
         self.act(Action::Peek, limit, client, 0).await.verdicts()[0].remaining
+    }
+
+    /// Waits until the store's own clock shows at least `instant`.
+    pub async fn wait_until(&self, instant: Timestamp) {
+        loop {
+            let now = self.decide(check(Action::Peek)).await.at();
+            if now >= instant {
+                return;
+            }
+            match &self.clock {
+                Some(clock) => clock.set(instant),
+                None => tokio::time::sleep(instant.since(now)).await,
+            }
+        }
+    }
+
+    /// Lets time pass where that takes no time.
+    pub fn advance(&self, span: Duration) {
+        if let Some(clock) = &self.clock {
+            clock.advance(span);
+        }
     }
 }
 
 fn connect(server: &RedisServer) -> RedisStore {
-    RedisStore::new(&RedisSettings::new(server.url()).timeout(PATIENCE), ()).unwrap()
+    RedisStore::new(&RedisSettings::new(server.url()).timeout(TIMEOUT), ()).unwrap()
+}
+
+/// A store that implements nothing but [`Store::decide`].
+#[derive(Debug)]
+struct MinimalStore {
+    /// Each bucket with the instant at which it is full.
+    buckets: Mutex<HashMap<BucketId, (Bucket, Timestamp)>>,
+    clock: Arc<ManualClock>,
+}
+
+impl Store for MinimalStore {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        let mut kept = self.buckets.lock();
+        let now = self.clock.now();
+        let before: Vec<Bucket> = check
+            .parts()
+            .iter()
+            .map(|part| match kept.get(&part.bucket()) {
+                Some((bucket, full_at)) if now < *full_at => *bucket,
+                _ => Bucket::full(part.limit.rate(), now),
+            })
+            .collect();
+        let mut after = before.clone();
+        let decision = check.decide(&mut after, now, Source::Store);
+        for (part, (before, after)) in check.parts().iter().zip(before.into_iter().zip(after)) {
+            if before != after {
+                let full_at = after.settled(part.limit.rate(), now).full_at();
+                kept.insert(part.bucket(), (after, full_at));
+            }
+        }
+        StoreFuture::ready(Ok(decision))
+    }
 }
 
 pub fn check(action: Action) -> Check {
@@ -88,8 +169,6 @@ pub fn algorithm(rate: &str, burst: u64) -> Algorithm {
     Algorithm::TokenBucket(Rate::new(rate.parse().unwrap(), burst).unwrap())
 }
 
-/// So slow a limit that no token comes back while a test runs: one a day unless `rate` says
-/// otherwise.
 pub fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
     Arc::new(Limit::new(name, algorithm(rate, burst)).unwrap())
 }

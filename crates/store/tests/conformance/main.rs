@@ -1,4 +1,5 @@
-//! What every store promises: truths first, stores second. Wrappers are stores too.
+//! What every store promises. Each promise is a function in `truths`, and becomes a test for every
+//! store. Wrappers are stores too.
 #![allow(unreachable_pub, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
@@ -7,37 +8,36 @@ mod truths;
 
 use fixture::Fixture;
 
-/// The truths, each once.
+/// Lists the truths about decisions, and hands them to a macro.
 macro_rules! truths {
     ($callback:ident $arguments:tt) => {
         $callback! {
             $arguments
-            a_bucket_never_seen_is_full
+            an_unused_bucket_is_full
             burst_is_spent_exactly
             a_denied_check_takes_nothing
             costs_in_one_bucket_add_up
-            a_cost_of_nothing_looks_and_takes_nothing
+            a_cost_of_zero_takes_nothing
             a_cost_above_the_burst_is_never_admitted
-            a_denial_passes_when_it_said_it_would
+            a_denied_cost_is_admitted_after_the_retry_time
             a_peek_changes_nothing
             tokens_are_given_back_up_to_the_burst
-            a_charge_goes_below_zero_and_refill_pays_it
+            a_charge_may_leave_a_debt_that_refill_pays
             a_reset_fills_the_bucket
             a_shadow_limit_never_denies_and_takes_only_what_passes
-            clients_and_limits_have_buckets_of_their_own
+            clients_and_limits_have_separate_buckets
             a_changed_limit_keeps_its_buckets
             a_full_bucket_is_forgotten
-            a_batch_is_decided_in_its_order
-            a_batch_of_thousands_is_answered_in_full
+            a_batch_is_decided_in_order
+            every_check_of_a_large_batch_is_decided
             an_empty_check_is_allowed
             concurrent_checks_never_overspend
-            every_history_equals_the_core
-            replicas_that_announce_themselves_are_listed
+            decisions_equal_those_of_the_core
         }
     };
 }
 
-/// Enrols a store: every truth becomes a test in a module of its name.
+/// Makes each truth a test in a module for the store.
 macro_rules! conform {
     (($store:ident, $make:expr) $($truth:ident)*) => {
         mod $store {
@@ -55,3 +55,11 @@ macro_rules! conform {
 truths! { conform (memory, crate::Fixture::memory()) }
 truths! { conform (redis, crate::Fixture::redis()) }
 truths! { conform (failover, crate::Fixture::failover()) }
+truths! { conform (minimal, crate::Fixture::minimal()) }
+
+// A minimal store does not list replicas.
+conform! { (memory_fleet, crate::Fixture::memory()) replicas_that_announce_themselves_are_listed }
+conform! { (redis_fleet, crate::Fixture::redis()) replicas_that_announce_themselves_are_listed }
+conform! {
+    (failover_fleet, crate::Fixture::failover()) replicas_that_announce_themselves_are_listed
+}

@@ -1,6 +1,6 @@
-//! The core's arithmetic, kept beside a store and replayed at the store's own time.
+//! Replays checks on the core's arithmetic, at the time of the store's decisions.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use sluice_core::{
@@ -8,24 +8,25 @@ use sluice_core::{
 };
 use sluice_testkit::strategies::{costs, rates};
 
-/// A store may remember a full bucket for this long, since Redis counts expiry in milliseconds.
-const REMEMBERED_US: i64 = 10_000;
+/// How long a store may keep a bucket that is full. Redis expires keys at whole milliseconds, and by
+/// a time that it read before the script ran; a busy machine may pause the server in between.
+const KEPT_US: i64 = 1_000_000;
 
-/// What the core says every bucket should hold.
+/// The states that every bucket may have by the core's arithmetic.
 ///
-/// Whether a full bucket is still remembered shows once its limit's numbers have changed; for a
-/// moment, either is right. So a bucket has a few possible states, and every decision rules out
-/// those that do not explain it.
+/// Whether a store still keeps a full bucket shows only when the limit's rate changes, and for a
+/// while both are right. So a bucket has a few possible states, and each decision excludes those
+/// that would have led to another one.
 #[derive(Default)]
 pub struct Oracle {
     buckets: HashMap<BucketId, Vec<State>>,
 }
 
-/// A bucket and the instant at which it is full; `None` when it was never seen, or is forgotten.
+/// A bucket and the instant at which it is full; `None` if the store does not keep it.
 type State = Option<(Bucket, Timestamp)>;
 
 impl Oracle {
-    /// Confirms that `decision` is what the core decides at the same instant, and notes its effect.
+    /// Succeeds if the core decides the same at the same instant, and records the effect.
     pub fn confirm(&mut self, check: &Check, decision: &Decision) -> Result<(), TestCaseError> {
         let now = decision.at();
         let possible: Vec<Vec<State>> =
@@ -56,7 +57,7 @@ impl Oracle {
         }
         prop_assert!(
             left.iter().all(|states| !states.is_empty()),
-            "{decision:?}\nis not what the core decides:\n{last:?}"
+            "the store decided\n{decision:?}\nand the core\n{last:?}"
         );
         self.buckets.extend(check.parts().iter().map(sluice_core::Part::bucket).zip(left));
         Ok(())
@@ -67,9 +68,9 @@ impl Oracle {
         for state in self.buckets.get(&id).unwrap_or(&vec![None]) {
             let full_for =
                 state.map_or(i64::MAX, |(_, full_at)| now.unix_micros() - full_at.unix_micros());
-            let remembered = (full_for <= REMEMBERED_US).then_some(*state);
+            let kept = (full_for <= KEPT_US).then_some(*state);
             let forgotten = (full_for >= 0).then_some(None);
-            for state in [remembered, forgotten].into_iter().flatten() {
+            for state in [kept, forgotten].into_iter().flatten() {
                 if !possible.contains(&state) {
                     possible.push(state);
                 }
@@ -79,7 +80,7 @@ impl Oracle {
     }
 }
 
-/// Every choice of one state for each bucket.
+/// Returns every choice of one state for each bucket.
 fn combinations(possible: &[Vec<State>]) -> Vec<Vec<State>> {
     possible.iter().fold(vec![Vec::new()], |chosen, states| {
         chosen
@@ -89,11 +90,13 @@ fn combinations(possible: &[Vec<State>]) -> Vec<Vec<State>> {
     })
 }
 
-/// Checks of two clients under two limits, whose numbers change on the way.
+/// Batches of checks of two clients under two limits, each of which has two versions.
 #[derive(Clone, Debug)]
 pub struct History {
-    numbers: [[Rate; 2]; 2],
-    batches: Vec<Vec<Step>>,
+    /// By limit and version.
+    rates: [[Rate; 2]; 2],
+    /// Each batch, and the pause before it.
+    batches: Vec<(Duration, Vec<Step>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,7 +106,7 @@ struct Step {
     parts: Vec<Part>,
 }
 
-/// Of one of the two limits, in one of its versions.
+/// A cost under one of the two limits, in one of its versions.
 #[derive(Clone, Debug)]
 struct Part {
     limit: usize,
@@ -113,10 +116,10 @@ struct Part {
 }
 
 impl History {
-    /// The batches of checks, with `clients` in their roles.
-    pub fn batches(&self, clients: [Tag; 2]) -> Vec<Vec<Check>> {
+    /// Returns the batches for these clients, each with the pause before it.
+    pub fn batches(&self, clients: [Tag; 2]) -> Vec<(Duration, Vec<Check>)> {
         let limit = |part: &Part| {
-            let algorithm = Algorithm::TokenBucket(self.numbers[part.limit][part.version]);
+            let algorithm = Algorithm::TokenBucket(self.rates[part.limit][part.version]);
             Arc::new(
                 Limit::new(["one", "another limit"][part.limit], algorithm)
                     .unwrap()
@@ -129,13 +132,16 @@ impl History {
             };
             step.parts.iter().fold(Check::new(step.action), of)
         };
-        self.batches.iter().map(|batch| batch.iter().map(check).collect()).collect()
+        self.batches
+            .iter()
+            .map(|(pause, batch)| (*pause, batch.iter().map(check).collect()))
+            .collect()
     }
 }
 
 pub fn histories() -> impl Strategy<Value = History> {
-    let numbers = || [rates(), rates()];
-    (numbers(), numbers()).prop_flat_map(|(one, other)| {
+    let versions = || [rates(), rates()];
+    (versions(), versions()).prop_flat_map(|(one, other)| {
         let smallest = one.iter().chain(&other).map(Rate::burst).min().unwrap_or(1);
         let actions = prop_oneof![
             10 => Just(Action::Take),
@@ -146,7 +152,7 @@ pub fn histories() -> impl Strategy<Value = History> {
         ];
         let modes = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Shadow)];
         let cost = prop_oneof![1 => Just(0), 9 => costs(smallest)];
-        // Mostly the first version of a limit: numbers change now and then, not with every check.
+        // Mostly the first version of a limit: a rate changes now and then, not with every check.
         let version = prop_oneof![6 => Just(0_usize), 1 => Just(1)];
         let part = |limit: usize| {
             (version.clone(), cost.clone(), modes.clone())
@@ -162,7 +168,10 @@ pub fn histories() -> impl Strategy<Value = History> {
             client,
             parts,
         });
-        let batches = prop::collection::vec(prop::collection::vec(step, 1..20), 1..25);
-        (Just([one, other]), batches).prop_map(|(numbers, batches)| History { numbers, batches })
+        let pause =
+            prop_oneof![Just(0), 1..5_000_u64, 1..5_000_000_u64].prop_map(Duration::from_micros);
+        let batch = (pause, prop::collection::vec(step, 1..20));
+        (Just([one, other]), prop::collection::vec(batch, 1..25))
+            .prop_map(|(rates, batches)| History { rates, batches })
     })
 }
