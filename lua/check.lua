@@ -1,35 +1,48 @@
---[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every changed bucket once.   state layouts: 1 to 5
+--[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every
+     changed bucket once.                                                   state layouts: 1 to 5
 
-  KEYS[k]  bucket k, each once; all in one cluster slot
+  KEYS[k]  bucket k, each once; all in one slot
   ARGV[1]  MessagePack of { limits, checks }, two flat arrays of whole numbers:
-           limits  per limit 4: refill tokens, refill us (in lowest terms: so many tokens come back in so many us), and the time that an
-                   empty bucket needs to fill: us, fraction
-           checks  a simple check, which takes one cost of whole us from one bucket under a limit that denies, is 3 numbers:
-                     bucket (index into KEYS), limit (which of limits, from 1), the time that the cost needs to come back in us
-                   any other: 0, action (0 take, 1 peek, 2 charge, 3 give back, 4 reset), count of parts, then per part 5:
-                     bucket, limit, 1 if a lack of tokens denies else 0, the time that the cost needs to come back: us, fraction
-  returns  { now in us (this server's TIME), one character per check: '1' allowed, '0' denied, 'u' undecided since a bucket's layout is
-             unknown, and every bucket's state as it was before (nil when it was full) }
-           From these the caller computes what remains and when to retry, so that no number is turned to text here but those stored.
+           limits  4 numbers per limit: refill tokens, refill us (in lowest terms: that many tokens
+                   come back in that many us), and the time to fill an empty bucket: us, fraction
+           checks  3 numbers for a simple check, which takes a cost of whole us from one bucket
+                   under a limit that denies: bucket (index into KEYS), limit (from 1), and the time
+                   that the cost needs to come back, in us.
+                   For any other check: 0, action (0 take, 1 peek, 2 charge, 3 give back, 4 reset),
+                   number of parts, then 5 numbers per part: bucket, limit, 1 if the limit denies
+                   else 0, and the time that the cost needs to come back: us, fraction
+  returns  { now in us (this server's TIME),
+             one character per check: '1' allowed, '0' denied, 'u' undecided, since the layout of a
+             bucket is unknown,
+             every bucket's state before the call; nil if it was full }
+           The caller computes from these what remains and when to retry, so that this script
+           formats no numbers but those that it stores.
 
-  A fraction counts 1 / refill tokens of a microsecond, less than one whole. All numbers are whole and below 2^53, so doubles are exact.
-  A bucket's state is `empty`, the instant at which its line of tokens crosses zero; the arithmetic is that of the core's bucket.rs, line by line.
+  A fraction counts units of 1 / refill tokens of a us, and is less than one us. All numbers are
+  whole and below 2^53, so that doubles are exact. A bucket's state is `empty`, the instant at which
+  its line of tokens crosses zero. The arithmetic is that of the core's bucket.rs, line by line.
 
-  State as stored, big-endian:
-    layout 1  byte 1, empty us (7 bytes), refill us (4)                                one token per `refill us`, nothing owed
-    layout 2  byte 2, empty us (7), refill ms (4)                                      one token per `refill ms`, nothing owed
-    layout 3  byte 3, empty us (7), fraction (5), refill tokens (5), refill us (7)     any other rate, nothing owed
-    layout 4  as layout 3, then the instant of the debt in us (7)                      tokens are owed
-    layout 5  byte 5, empty us (7), refill tokens (1), fraction (1), refill s (2)      few tokens per whole seconds, nothing owed
-  Those of 12 bytes cost Redis 16 bytes a bucket less than the third.
-  A state expires when its bucket is full again, to the millisecond above: by an absolute time, since Redis counts relative ones from a clock
-  that it read before this script did. ]]
+  State as stored, big-endian, with the size of each field in bytes:
+    layout 1  1 (1), empty us (7), refill us (4)
+              one token per `refill us`, no debt
+    layout 2  2 (1), empty us (7), refill ms (4)
+              one token per `refill ms`, no debt
+    layout 3  3 (1), empty us (7), fraction (5), refill tokens (5), refill us (7)
+              any other rate, no debt
+    layout 4  4 (1), as layout 3, then the time of the debt in us (7)
+              a debt
+    layout 5  5 (1), empty us (7), refill tokens (1), fraction (1), refill s (2)
+              few tokens in a whole number of seconds, no debt
+  A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3.
+  A state expires when its bucket is full, rounded up to a ms. The expiry is an absolute time, since
+  Redis counts relative ones from a time that it read before this script did. ]]
 
 local MAX_CLOCK_STEP = 1000000                        -- us; the core's MAX_CLOCK_STEP_US
 local MAX_FILL = 50 * 365 * 24 * 60 * 60 * 1000000    -- us; the core's MAX_FILL_US
 local TAKE, PEEK, CHARGE, GIVE_BACK = 0, 1, 2, 3
 
-local call, floor, ceil, format, byte = redis.call, math.floor, math.ceil, string.format, string.byte
+local call, floor, ceil = redis.call, math.floor, math.ceil
+local format, byte = string.format, string.byte
 local pack, unpack_state = struct.pack, struct.unpack
 
 local time = call('TIME')
@@ -37,27 +50,31 @@ local now = time[1] * 1000000 + time[2]
 local latest, deepest = now + MAX_CLOCK_STEP, now + MAX_FILL
 
 local plan = cmsgpack.unpack(ARGV[1])
-local numbers, checks = plan[1], plan[2]
+local limits, checks = plan[1], plan[2]
 
--- By limit: the rate, the time to fill, the instant at which a full bucket's line crosses zero, and, where one token comes back in a whole
--- number of us, that number.
-local refill_tokens, refill_us, fill_us, fill_fraction, full_us, full_fraction, interval = {}, {}, {}, {}, {}, {}, {}
-for at = 1, #numbers, 4 do
+-- By limit: the rate, the time to fill, the `empty` of a full bucket, and `interval`, the us in
+-- which one token comes back, or false if that is no whole number.
+local refill_tokens, refill_us, fill_us, fill_fraction = {}, {}, {}, {}
+local full_us, full_fraction, interval = {}, {}, {}
+for at = 1, #limits, 4 do
   local limit = (at + 3) / 4
-  local tokens, fill, rest = numbers[at], numbers[at + 2], numbers[at + 3]
-  refill_tokens[limit], refill_us[limit], fill_us[limit], fill_fraction[limit] = tokens, numbers[at + 1], fill, rest
+  local tokens, fill, rest = limits[at], limits[at + 2], limits[at + 3]
+  refill_tokens[limit], refill_us[limit] = tokens, limits[at + 1]
+  fill_us[limit], fill_fraction[limit] = fill, rest
   if rest > 0 then
     full_us[limit], full_fraction[limit] = now - fill - 1, tokens - rest
   else
     full_us[limit], full_fraction[limit] = now - fill, 0
   end
-  interval[limit] = tokens == 1 and numbers[at + 1] or false
+  interval[limit] = tokens == 1 and limits[at + 1] or false
 end
 
--- The buckets in hand, by index into KEYS. One without `us` is full. Most rates and states are `whole`: so many us a token, no fraction, no
--- debt. The rest of the tables are for those that are not. `unknown` holds those in a layout of another version.
+-- The buckets, by index into KEYS. A bucket without `us` is full. Most buckets have neither a
+-- fraction nor a debt: `whole` is the us per token of such a bucket. The tables in the second line
+-- are for the other buckets. `unknown` contains the buckets in a layout of another version.
 local us, whole = {}, {}
-local fraction, state_tokens, state_us, indebted, unknown = {}, {}, {}, {}, nil
+local fraction, state_tokens, state_us, indebted = {}, {}, {}, {}
+local unknown
 local stored = #KEYS > 0 and call('MGET', unpack(KEYS)) or {}
 for k = 1, #KEYS do
   local state = stored[k]
@@ -77,7 +94,8 @@ for k = 1, #KEYS do
       _, us[k], state_tokens[k], fraction[k], seconds = unpack_state('>BI7BBI2', state)
       state_us[k] = seconds * 1000000
     elseif layout == 4 and length == 32 then
-      _, us[k], fraction[k], state_tokens[k], state_us[k], indebted[k] = unpack_state('>BI7I5I5I7I7', state)
+      _, us[k], fraction[k], state_tokens[k], state_us[k], indebted[k] =
+        unpack_state('>BI7I5I5I7I7', state)
     else
       unknown = unknown or {}
       unknown[k] = true
@@ -85,7 +103,9 @@ for k = 1, #KEYS do
   end
 end
 
--- The bucket as a limit and the present see it: `empty` in the limit's units, never fuller than full, never far behind a clock that stepped back.
+-- Returns the bucket for a limit at `now`: `empty` in the limit's units, its fraction, and the time
+-- of its debt. The bucket never has more than the burst, and without a debt `empty` is at most
+-- MAX_CLOCK_STEP ahead of a clock that stepped back.
 local function settled(k, limit)
   local e, f, tokens, micros, d = us[k], 0, 1, whole[k], nil
   if not e then
@@ -118,7 +138,8 @@ local function settled(k, limit)
   return e, f, d
 end
 
--- A bucket that is full is forgotten at once, so that a full bucket and one never seen are the same to whatever follows.
+-- Sets a bucket. A full one is removed at once, so that it equals an unused one for the rest of the
+-- batch.
 local changed = {}
 local function put(k, limit, e, f, d)
   changed[k] = limit
@@ -128,11 +149,13 @@ local function put(k, limit, e, f, d)
     us[k], whole[k] = e, interval[limit]
   else
     us[k], whole[k] = e, nil
-    fraction[k], state_tokens[k], state_us[k], indebted[k] = f, refill_tokens[limit], refill_us[limit], d
+    fraction[k], indebted[k] = f, d
+    state_tokens[k], state_us[k] = refill_tokens[limit], refill_us[limit]
   end
 end
 
--- Takes or looks: '1' if every limit that denies has the tokens. Limits that do not deny pay only what they have.
+-- Takes or peeks. Returns '1' if every limit that denies has the tokens, else '0'. A limit that
+-- does not deny is debited only if it has the tokens.
 local after_us, after_fraction = {}, {}
 local function take(first, parts, peek)
   local verdict = '1'
@@ -162,7 +185,7 @@ local function take(first, parts, peek)
   return verdict
 end
 
--- Charges, gives back or resets.
+-- Charges, gives back or resets. Each of them is always allowed.
 local function adjust(first, parts, action)
   for part = 1, parts do
     local at = first + 5 * (part - 1)
@@ -220,7 +243,8 @@ while at <= last do
       else
         e = settled(k, limit)
       end
-      -- A clock that stepped back by less than a second needs no care here: `empty` lies ahead of it, which denies; by more, `settled` says from when on.
+      -- If the clock stepped back, `empty` may lie after `now`. The check is then denied, as it
+      -- would be after settling. The caller settles the bucket to say when it has tokens again.
       e = e + cost
       if e > now then
         verdict = '0'

@@ -1,9 +1,9 @@
-//! What a decision costs Redis and the replica, against one pipelined script call per decision on
-//! the same server.
+//! Measures the cost of a decision for Redis and for the replica, as a ratio to one pipelined
+//! script call per decision on the same server.
 //!
-//! The baseline is what most limiters do: a script that reads one bucket, decides and writes it,
-//! called once per decision through a multiplexed connection. Redis' own processor time is read
-//! from `INFO`, so neither the client's speed nor its core matters.
+//! The baseline is what most rate limiters do: a script that reads one bucket, decides and writes
+//! it, called once per decision through a multiplexed connection. The CPU time of Redis is read
+//! from `INFO`, so the client's speed and core do not matter.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -26,8 +26,8 @@ use sluice_testkit::RedisServer;
 const BUCKETS: usize = 100_000;
 const DECISIONS: usize = 300_000;
 
-/// One bucket a call: the least that a script can do for a token bucket.
-const ONE_BUCKET_A_CALL: &str = r"
+/// The baseline script: the least that a script can do for a token bucket.
+const BASELINE_SCRIPT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local cost, fill = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -35,7 +35,8 @@ local empty = tonumber(redis.call('GET', KEYS[1]) or 0)
 if empty < now - fill then empty = now - fill end
 local after, allowed = empty + cost, 0
 if after <= now then
-  redis.call('SET', KEYS[1], string.format('%d', after), 'PX', string.format('%d', math.ceil((after + fill - now) / 1000)))
+  local expiry = string.format('%d', math.ceil((after + fill - now) / 1000))
+  redis.call('SET', KEYS[1], string.format('%d', after), 'PX', expiry)
   allowed = 1
 end
 return { allowed, now, after }";
@@ -53,25 +54,25 @@ fn main() {
         for in_flight in [64, 256] {
             let baseline = runtime.block_on(measure_baseline(in_flight, pick));
             print("a call per decision", traffic, in_flight, &baseline, &baseline);
-            let gathered = runtime.block_on(measure_store(in_flight, pick));
-            print("sluice", traffic, in_flight, &gathered, &baseline);
+            let sluice = runtime.block_on(measure_store(in_flight, pick));
+            print("sluice", traffic, in_flight, &sluice, &baseline);
         }
     }
     runtime.block_on(bytes_per_bucket());
 }
 
-/// What a decision took.
-struct Spent {
+/// The cost of a decision.
+struct DecisionCost {
     per_second: f64,
     redis_us: f64,
     client_us: f64,
     batch: f64,
 }
 
-fn print(who: &str, traffic: &str, in_flight: usize, cost: &Spent, baseline: &Spent) {
+fn print(subject: &str, traffic: &str, in_flight: usize, cost: &DecisionCost, baseline: &DecisionCost) {
     println!(
         "{:<22} {in_flight:>10} {:>12.0} {:>12.2} {:>12.2} {:>10.1} {:>8.2}",
-        format!("{who}, {traffic}").chars().take(40).collect::<String>(),
+        format!("{subject}, {traffic}").chars().take(40).collect::<String>(),
         cost.per_second / 1_000.0,
         cost.redis_us,
         cost.client_us,
@@ -84,7 +85,7 @@ fn uniform(step: usize) -> usize {
     scramble(step) % BUCKETS
 }
 
-/// Rank r is drawn about as often as 1/r.
+/// Picks rank r about as often as 1/r.
 fn zipf(step: usize) -> usize {
     let uniform = (scramble(step) % 1_000_000) as f64 / 1_000_000.0;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -97,18 +98,18 @@ const fn hot(_: usize) -> usize {
     0
 }
 
-/// The finaliser of `splitmix64`: spreads consecutive numbers evenly.
+/// Spreads consecutive numbers evenly: the finaliser of `splitmix64`.
 const fn scramble(step: usize) -> usize {
     let mut x = (step as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     #[allow(clippy::cast_possible_truncation)]
-    // 64-bit machines; elsewhere the low half does as well.
+    // On machines with less than 64 bits, the lower half serves as well.
     let scrambled = (x ^ (x >> 31)) as usize;
     scrambled
 }
 
-fn numbers() -> Rate {
+fn rate() -> Rate {
     Rate::new("60/minute".parse().unwrap(), 10).unwrap()
 }
 
@@ -117,18 +118,18 @@ fn tags() -> Vec<Tag> {
     (0..BUCKETS).map(|number| tagger.tag(Subject::Client(&number.to_le_bytes()))).collect()
 }
 
-async fn measure_store(in_flight: usize, pick: fn(usize) -> usize) -> Spent {
+async fn measure_store(in_flight: usize, pick: fn(usize) -> usize) -> DecisionCost {
     let server = RedisServer::start();
-    let trips = Arc::new(AtomicUsize::new(0));
+    let round_trips = Arc::new(AtomicUsize::new(0));
     let observe = {
-        let trips = Arc::clone(&trips);
+        let round_trips = Arc::clone(&round_trips);
         move |_: &RoundTrip<'_>| {
-            trips.fetch_add(1, Ordering::Relaxed);
+            round_trips.fetch_add(1, Ordering::Relaxed);
         }
     };
     let settings = RedisSettings::new(server.url()).timeout(Duration::from_secs(5));
     let store = Arc::new(RedisStore::new(&settings, observe).unwrap());
-    let limit = Arc::new(Limit::new("default", Algorithm::TokenBucket(numbers())).unwrap());
+    let limit = Arc::new(Limit::new("default", Algorithm::TokenBucket(rate())).unwrap());
     let tags = Arc::new(tags());
     let mut cost = measure(&server, in_flight, move |step| {
         let check = Check::new(Action::Take).with(&limit, tags[pick(step)], Cost::ONE);
@@ -138,18 +139,18 @@ async fn measure_store(in_flight: usize, pick: fn(usize) -> usize) -> Spent {
         }
     })
     .await;
-    cost.batch = DECISIONS as f64 / trips.load(Ordering::Relaxed) as f64;
+    cost.batch = DECISIONS as f64 / round_trips.load(Ordering::Relaxed) as f64;
     cost
 }
 
-async fn measure_baseline(in_flight: usize, pick: fn(usize) -> usize) -> Spent {
+async fn measure_baseline(in_flight: usize, pick: fn(usize) -> usize) -> DecisionCost {
     let server = RedisServer::start();
     let client = redis::Client::open(server.url()).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
-    let script = Arc::new(redis::Script::new(ONE_BUCKET_A_CALL));
+    let script = Arc::new(redis::Script::new(BASELINE_SCRIPT));
     let keys: Arc<Vec<String>> =
         Arc::new(tags().iter().map(|tag| format!("sluice:{{{tag}}}:default")).collect());
-    let (cost, fill) = (numbers().span_of(1).micros, numbers().fill().micros);
+    let (cost, fill) = (rate().span_of(1).micros, rate().fill().micros);
     measure(&server, in_flight, move |step| {
         let (mut connection, script, keys) =
             (connection.clone(), Arc::clone(&script), Arc::clone(&keys));
@@ -167,17 +168,17 @@ async fn measure_baseline(in_flight: usize, pick: fn(usize) -> usize) -> Spent {
     .await
 }
 
-/// Runs `DECISIONS` decisions with `in_flight` of them under way at any time.
+/// Runs `DECISIONS` decisions, `in_flight` of them at any time.
 async fn measure<F: Future<Output = ()> + Send>(
     server: &RedisServer,
     in_flight: usize,
     decide: impl Fn(usize) -> F + Send + Sync + 'static,
-) -> Spent {
+) -> DecisionCost {
     decide(0).await;
     let decide = Arc::new(decide);
     let next = Arc::new(AtomicUsize::new(0));
-    let (redis_before, own_before, started) =
-        (redis_seconds(server), own_seconds(), Instant::now());
+    let (redis_before, client_before, started) =
+        (redis_seconds(server), client_seconds(), Instant::now());
     let tasks: Vec<_> = (0..in_flight)
         .map(|_| {
             let (decide, next) = (Arc::clone(&decide), Arc::clone(&next));
@@ -195,17 +196,17 @@ async fn measure<F: Future<Output = ()> + Send>(
     for task in tasks {
         task.await.unwrap();
     }
-    let took = started.elapsed();
+    let elapsed = started.elapsed();
     let each = |seconds: f64| seconds * 1e6 / DECISIONS as f64;
-    Spent {
-        per_second: DECISIONS as f64 / took.as_secs_f64(),
+    DecisionCost {
+        per_second: DECISIONS as f64 / elapsed.as_secs_f64(),
         redis_us: each(redis_seconds(server) - redis_before),
-        client_us: each(own_seconds() - own_before),
+        client_us: each(client_seconds() - client_before),
         batch: 1.0,
     }
 }
 
-/// Processor time that the server has used.
+/// Returns the CPU seconds that the server has used.
 fn redis_seconds(server: &RedisServer) -> f64 {
     ["used_cpu_user", "used_cpu_sys"]
         .iter()
@@ -213,8 +214,8 @@ fn redis_seconds(server: &RedisServer) -> f64 {
         .sum()
 }
 
-/// Processor time that this process has used, in seconds; Linux counts it in hundredths.
-fn own_seconds() -> f64 {
+/// Returns the CPU seconds that this process has used; Linux counts hundredths.
+fn client_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let ticks = |field: usize| {
@@ -223,7 +224,7 @@ fn own_seconds() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
-/// Bytes a bucket takes in Redis, expiry and all, over a million of them.
+/// Prints the bytes per bucket in Redis, including its expiry, for a million buckets.
 async fn bytes_per_bucket() {
     const MILLION: usize = 1_000_000;
     println!();
@@ -231,8 +232,7 @@ async fn bytes_per_bucket() {
         let server = RedisServer::start();
         let settings = RedisSettings::new(server.url()).timeout(Duration::from_secs(5));
         let store = RedisStore::new(&settings, ()).unwrap();
-        // A burst that takes long to come back, so that no bucket is forgotten before all are
-        // there.
+        // A large burst, so that no bucket is full and deleted before all of them are written.
         let rate_value: sluice_core::RefillRate = rate.parse().unwrap();
         let limit = Arc::new(
             Limit::new(
@@ -261,7 +261,7 @@ async fn bytes_per_bucket() {
                 .for_each(|decision| assert!(decision.unwrap().is_allowed()));
         }
         println!(
-            "{:.1} bytes a bucket in Redis over a million, at {rate}",
+            "{:.1} bytes per bucket in Redis over a million, at {rate}",
             (used() - before) / MILLION as f64
         );
     }

@@ -7,8 +7,8 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The future that a [`Store`](crate::Store) returns: a result that is there at once, or one to wait
-/// for.
+/// The future that a [`Store`](crate::Store) returns: a result that is there at once, or one to
+/// wait for.
 ///
 /// `async fn` would not let a store stand behind `dyn Store`, and a box for every call would take
 /// longer than the memory store's decision.

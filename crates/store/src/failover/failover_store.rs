@@ -16,8 +16,8 @@ use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFutur
 /// # Timeout and circuit breaker
 /// A caller waits at most for the timeout; for twice the timeout if this process itself did not run
 /// for a while. After three failures in a row the breaker opens: checks are no longer sent to the
-/// store, and none waits. A background task probes the store, first after 100 ms and then at growing
-/// intervals up to a second, and closes the breaker once the store responds.
+/// store, and none waits. A background task probes the store, first after 100 ms and then at
+/// growing intervals up to a second, and closes the breaker once the store responds.
 ///
 /// A failover can be made anywhere. Calls that have to wait need a Tokio runtime with its timer
 /// enabled. The background task runs on the runtime of the call that found the store unavailable,
@@ -30,8 +30,8 @@ use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFutur
 /// 1. If a limit says `Error`, the whole check fails with [`StoreError::LeftToCaller`].
 /// 2. If a limit says `Deny`, the check is denied.
 /// 3. The parts whose limits say `Local` are decided together, all or nothing, on buckets in the
-///    process. Each holds this replica's share of the limit: the limit divided by the number of live
-///    replicas. If one denies, the check is denied.
+///    process. Each holds this replica's share of the limit: the limit divided by the number of
+///    live replicas. If one denies, the check is denied.
 /// 4. Parts whose limits say `Allow` pass.
 ///
 /// A check that is denied or fails takes nothing. A limit in shadow mode neither denies nor fails
@@ -45,11 +45,12 @@ use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFutur
 /// store may have recovered by then.
 ///
 /// # Charges after recovery
-/// Before checks are sent to the store again, it is charged for what was admitted without it, oldest
-/// first, less what the refill has paid for in the meantime. A charge that fails is retried; nothing
-/// is lost if the store fails again in between. A check or a charge whose reply did not arrive in
-/// time may have been counted by the store as well: it then counts twice, but never not at all.
-/// [`Store::depart`] charges what is still owed; if the store is unavailable even then, it is lost.
+/// Before checks are sent to the store again, it is charged for what was admitted without it,
+/// oldest first, less what the refill has paid for in the meantime. A charge that fails is retried;
+/// nothing is lost if the store fails again in between. A check or a charge whose reply did not
+/// arrive in time may have been counted by the store as well: it then counts twice, but never not
+/// at all. [`Store::depart`] charges what is still owed; if the store is unavailable even then, it
+/// is lost.
 ///
 /// # Examples
 /// ```

@@ -414,14 +414,18 @@ mod tests {
     }
 
     prop_compose! {
-        fn rates()(tokens in 1_u64..500, period in prop::sample::select(vec![1_u64, 7, 60, 3_600])) -> RefillRate {
+        fn rates()(
+            tokens in 1_u64..500,
+            period in prop::sample::select(vec![1_u64, 7, 60, 3_600]),
+        ) -> RefillRate {
             RefillRate::new(tokens, Duration::from_secs(period)).unwrap()
         }
     }
 
     proptest! {
-        /// The promise of the ledger: a fleet that charges late never leaves more tokens in a bucket
-        /// than charges in time would have, and a single replica leaves at most one burst less.
+        /// The promise of the ledger: a fleet that charges late never leaves more tokens in a
+        /// bucket than charges in time would have, and a single replica leaves at most one burst
+        /// less.
         #[test]
         fn a_bucket_charged_late_never_holds_more_than_one_charged_in_time(
             rate in rates(),
@@ -443,7 +447,8 @@ mod tests {
                 let now = clock.now();
                 in_time = in_time.bucket().settled(&whole, now);
                 in_time.take(tokens);
-                ledgers[usize::try_from(replica % replicas).unwrap()].record(&part(1, tokens), &refill, now);
+                let ledger = &ledgers[usize::try_from(replica % replicas).unwrap()];
+                ledger.record(&part(1, tokens), &refill, now);
             }
             clock.advance(Duration::from_micros(idle));
             let now = clock.now();

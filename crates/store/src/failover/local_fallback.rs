@@ -18,8 +18,8 @@ use crate::{Clock, MemoryStore, StoreError};
 /// and may have recovered by then.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Decides checks in the process, each part as its limit's [`OnStoreFailure`] says, and records what
-/// was admitted.
+/// Decides checks in the process, each part as its limit's [`OnStoreFailure`] says, and records
+/// what was admitted.
 #[derive(Debug)]
 pub(super) struct LocalFallback {
     /// Local buckets, for limits with [`OnStoreFailure::Local`].
@@ -120,8 +120,8 @@ fn is_local(part: &Part) -> bool {
     part.limit.on_store_failure() == OnStoreFailure::Local
 }
 
-/// Assembles the decision on the whole check: the local verdicts at their places, under the names of
-/// their limits, and `without_store` for the other parts.
+/// Assembles the decision on the whole check: the local verdicts at their places, under the names
+/// of their limits, and `without_store` for the other parts.
 fn assemble(
     check: &Check,
     local: &Decision,

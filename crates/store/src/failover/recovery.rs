@@ -35,8 +35,8 @@ impl<S: Store> GuardedStore<S> {
     /// Probes the store, charges what is owed to it, and closes the breaker.
     pub(super) async fn try_recover(&self) -> Recovery {
         let call = self.breaker.admit();
-        // The probe comes first even if only charges are left. A batch of charges that gets no reply
-        // may be charged again, a probe costs nothing.
+        // The probe comes first even if only charges are left. A batch of charges that gets no
+        // reply may be charged again, a probe costs nothing.
         let charged = match self.passes_probes().await {
             Ok(()) => {
                 self.breaker.probes_passed();
@@ -77,8 +77,8 @@ impl<S: Store> GuardedStore<S> {
         with_timeout(self.timeout, self.store.probe()).await?
     }
 
-    /// Charges what is owed now. What is admitted in the meantime is left for later; otherwise a busy
-    /// replica would never finish.
+    /// Charges what is owed now. What is admitted in the meantime is left for later; otherwise a
+    /// busy replica would never finish.
     async fn charge_owed(&self) -> Result<(), StoreError> {
         let mut left = self.fallback.ledger.len();
         while left > 0 {

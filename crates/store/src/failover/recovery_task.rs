@@ -17,14 +17,14 @@ use crate::Store;
 /// The pause before the first attempt; each failed attempt doubles it. Long enough for a short
 /// disturbance to pass, short enough that no one notices the outage.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between attempts. With it, a fleet of a thousand replicas sends a failing store
-/// at most a thousand probes a second.
+/// The longest pause between attempts. With it, a fleet of a thousand replicas sends a failing
+/// store at most a thousand probes a second.
 const LONGEST_PAUSE: Duration = RETRY_AFTER;
 
 /// Starts and stops the task.
 ///
-/// The first call that needs recovery spawns the task, since only then is there certainly a runtime.
-/// The task ends when the recovery is complete.
+/// The first call that needs recovery spawns the task, since only then is there certainly a
+/// runtime. The task ends when the recovery is complete.
 #[derive(Debug, Default)]
 pub(super) struct RecoveryTask {
     running: Arc<AtomicBool>,
@@ -32,8 +32,8 @@ pub(super) struct RecoveryTask {
 }
 
 impl RecoveryTask {
-    /// Starts the task unless it is running. Outside of a runtime it cannot start; a later call will
-    /// start it.
+    /// Starts the task unless it is running. Outside of a runtime it cannot start; a later call
+    /// will start it.
     pub(super) fn start<S: Store>(&self, store: &Arc<GuardedStore<S>>) {
         let Some(permit) = RunPermit::acquire(&self.running) else { return };
         if let Ok(runtime) = Handle::try_current() {

@@ -14,8 +14,8 @@ const TIMER_SLACK: Duration = Duration::from_millis(3);
 ///
 /// A timer that fires late shows that this process did not run: its container had used up its CPU
 /// quota, or other processes needed the CPU. The reply may have arrived in time and still wait in
-/// the socket. To treat that as an unavailable store would apply the local fallback although nothing
-/// is wrong. So the time lost is added to the deadline once, up to `limit`.
+/// the socket. To treat that as an unavailable store would apply the local fallback although
+/// nothing is wrong. So the time lost is added to the deadline once, up to `limit`.
 ///
 /// # Errors
 /// [`StoreError::Timeout`] when the result does not arrive in time.

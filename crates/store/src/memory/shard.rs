@@ -63,7 +63,8 @@ impl Kept {
             .expect("the parts come from a bucket under the same limit")
     }
 
-    /// Returns the bucket, unless it is full: a full bucket and one that was never used are the same.
+    /// Returns the bucket, unless it is full: a full bucket and one that was never used are the
+    /// same.
     fn unless_full(&self, now: Timestamp) -> Option<Bucket> {
         let bucket = self.bucket();
         (!bucket.is_full(self.limit.rate(), now)).then_some(bucket)

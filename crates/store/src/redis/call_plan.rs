@@ -35,8 +35,8 @@ impl CallPlan {
         }
     }
 
-    /// Appends a check that takes one cost from one bucket. Nearly every check does, so it has a form
-    /// that the script reads and decides in a third of the time.
+    /// Appends a check that takes one cost from one bucket. Nearly every check does, so it has a
+    /// form that the script reads and decides in a third of the time.
     fn push_simple(&mut self, part: &Part) {
         let (bucket, limit) = (self.bucket(part.bucket()), self.limit(&part.limit));
         self.checks.push(bucket);

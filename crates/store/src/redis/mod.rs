@@ -3,9 +3,9 @@
 //! One script call, `lua/check.lua`, decides a batch of checks by the server's own clock. Checks
 //! gather while a call is in flight (`lanes`). Keys contain no client in plain text (`keys`).
 //!
-//! A batch takes this way: [`RedisStore`] → `lanes` → `call_plan` lays out the arguments → `scripts`
-//! sends them on one of the `connections` → `check_reply` turns the reply into decisions, with the
-//! help of `bucket_state`.
+//! A batch takes this way: [`RedisStore`] → `lanes` → `call_plan` lays out the arguments →
+//! `scripts` sends them on one of the `connections` → `check_reply` turns the reply into decisions,
+//! with the help of `bucket_state`.
 //!
 //! Sentinel and Cluster will be further ways to find the connection for a tag. What lies above and
 //! below that choice will not change.

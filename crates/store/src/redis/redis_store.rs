@@ -31,7 +31,8 @@ impl RedisStore {
     /// `observer`. Nothing is sent yet: whether Redis can be reached shows in the first decisions.
     ///
     /// # Errors
-    /// When the settings are invalid, or outside of a Tokio runtime, on which the store's tasks run.
+    /// When the settings are invalid, or outside of a Tokio runtime, on which the store's tasks
+    /// run.
     pub fn new(
         settings: &RedisSettings,
         observer: impl ObserveRoundTrips,

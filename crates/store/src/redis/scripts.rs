@@ -12,13 +12,13 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "9f5f522b857604d1b002b9b69f98bd38743912f1",
+    digest: "55853b03bc881270c5927742fbca4b724ae81598",
 };
 
 /// Records that a replica is alive, and lists the live ones.
 pub(super) static ANNOUNCE: RedisScript = RedisScript {
     source: include_str!("../../../../lua/announce.lua"),
-    digest: "04b2aa8f89f161e0bbacdb7345fddc6ee76d09dd",
+    digest: "b43cadd5590fad77cb7b03f4333f763539417f47",
 };
 
 impl RedisScript {

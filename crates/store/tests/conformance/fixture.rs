@@ -71,8 +71,8 @@ impl Fixture {
         self.store.decide(&check).await.expect("the store decides")
     }
 
-    /// Decides `checks` in one batch. In Redis this is one call, so no time passes between them; the
-    /// clock of a store in this process stands still anyway.
+    /// Decides `checks` in one batch. In Redis this is one call, so no time passes between them;
+    /// the clock of a store in this process stands still anyway.
     pub async fn decide_at_once<const N: usize>(&self, checks: [Check; N]) -> [Decision; N] {
         let results = self.store.decide_all(&checks).await;
         let decisions: Vec<_> =

@@ -8,8 +8,8 @@ use sluice_core::{
 };
 use sluice_testkit::strategies::{costs, rates};
 
-/// How long a store may keep a bucket that is full. Redis expires keys at whole milliseconds, and by
-/// a time that it read before the script ran; a busy machine may pause the server in between.
+/// How long a store may keep a bucket that is full. Redis expires keys at whole milliseconds, and
+/// by a time that it read before the script ran; a busy machine may pause the server in between.
 const KEPT_US: i64 = 1_000_000;
 
 /// The states that every bucket may have by the core's arithmetic.
