@@ -69,7 +69,13 @@ struct DecisionCost {
     batch: f64,
 }
 
-fn print(subject: &str, traffic: &str, in_flight: usize, cost: &DecisionCost, baseline: &DecisionCost) {
+fn print(
+    subject: &str,
+    traffic: &str,
+    in_flight: usize,
+    cost: &DecisionCost,
+    baseline: &DecisionCost,
+) {
     println!(
         "{:<22} {in_flight:>10} {:>12.0} {:>12.2} {:>12.2} {:>10.1} {:>8.2}",
         format!("{subject}, {traffic}").chars().take(40).collect::<String>(),

@@ -1,4 +1,4 @@
-//! Tokens counted while many ask at once.
+//! Counts tokens while many tasks take them at once.
 
 use parking_lot::Mutex;
 use sluice_core::{Retry, Source, Timestamp};
@@ -15,8 +15,8 @@ const OUTAGE: Duration = Duration::from_millis(900);
 /// When tokens were admitted, and how many.
 type Admitted = Mutex<Vec<(Timestamp, u64)>>;
 
-/// Asks until the outage is over by the clock, and then until it is denied once more.
-async fn hammer(
+/// Takes tokens until the outage is over by the clock, and then until a single token is denied.
+async fn take_all(
     store: Arc<Failover<Arc<Scripted>>>,
     limit: Limit,
     clock: Arc<ManualClock>,
@@ -36,8 +36,8 @@ async fn hammer(
     }
 }
 
-/// In no window more than `burst` and the refill of its length.
-fn holds_in_every_window(mut admitted: Vec<(Timestamp, u64)>, rate: u64, burst: u64) {
+/// Asserts that no window of time contains more than `burst` and the refill of its length.
+fn assert_limit_holds(mut admitted: Vec<(Timestamp, u64)>, rate: u64, burst: u64) {
     admitted.sort_unstable();
     for (first, (start, _)) in admitted.iter().enumerate() {
         let mut sum = 0;
@@ -53,11 +53,11 @@ fn holds_in_every_window(mut admitted: Vec<(Timestamp, u64)>, rate: u64, burst: 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_fleet_without_its_store_holds_the_limit_and_tells_it_every_token() {
+async fn a_fleet_without_its_store_holds_the_limit_and_charges_every_token() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)));
     let inner = Arc::new(Scripted::new(clock.clone()));
-    inner.turn(Mood::Unreachable);
-    let limit = Limit::new("fast", numbers(&format!("{RATE}/second"), BURST)).unwrap();
+    inner.set(Behaviour::Unreachable);
+    let limit = Limit::new("fast", algorithm(&format!("{RATE}/second"), BURST)).unwrap();
     let fleet: Vec<_> = (0..REPLICAS)
         .map(|_| {
             let replica = Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock.clone());
@@ -70,7 +70,7 @@ async fn a_fleet_without_its_store_holds_the_limit_and_tells_it_every_token() {
     let mut tasks = JoinSet::new();
     for (store, admitted) in &fleet {
         for _ in 0..8 {
-            tasks.spawn(hammer(
+            tasks.spawn(take_all(
                 Arc::clone(store),
                 limit.clone(),
                 clock.clone(),
@@ -79,7 +79,7 @@ async fn a_fleet_without_its_store_holds_the_limit_and_tells_it_every_token() {
             ));
         }
     }
-    // A bucket that is not spent yet would lose the refill of its first moments.
+    // Time starts only when each share's burst is spent: a full bucket gains no refill.
     for (store, _) in &fleet {
         let spent = async || store.decide(&peek(&limit)).await.unwrap().is_denied();
         eventually_async("the share's burst is spent", spent).await;
@@ -100,25 +100,25 @@ async fn a_fleet_without_its_store_holds_the_limit_and_tells_it_every_token() {
             BURST / share + RATE / share * 900 / 1_000,
             "a share is spent to the last token"
         );
-        holds_in_every_window(admitted.clone(), RATE / share, BURST / share);
+        assert_limit_holds(admitted.clone(), RATE / share, BURST / share);
         all.extend(admitted);
     }
     let sum: u64 = all.iter().map(|(_, tokens)| tokens).sum();
-    holds_in_every_window(all, RATE, BURST);
+    assert_limit_holds(all, RATE, BURST);
 
-    inner.turn(Mood::Answers);
+    inner.set(Behaviour::Responds);
     for (store, _) in &fleet {
-        eventually_async("everything is told", async || {
+        eventually_async("every token is charged", async || {
             let state = store.state();
             state.breaker == BreakerState::Closed && state.owed_buckets == 0
         })
         .await;
     }
     let owed = sum - BURST + 1;
-    let real = inner.really_decide(&peek(&limit));
+    let real = inner.decide_anyway(&peek(&limit));
     assert_eq!(
         real.retry(),
         Retry::After(Duration::from_millis(owed * 1_000 / RATE)),
-        "to the token: {sum} of a full bucket"
+        "all {sum} tokens were charged to a full bucket"
     );
 }

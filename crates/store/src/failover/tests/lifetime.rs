@@ -1,8 +1,10 @@
-//! No task outlives the wrapper, and the wrapper outlives runtimes.
+//! No task outlives the failover, and the failover outlives runtimes.
 
-use std::future::Future;
-use std::sync::Weak;
-use std::task::{Context, Poll, Waker};
+use std::{
+    future::Future,
+    sync::Weak,
+    task::{Context, Poll, Waker},
+};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -22,18 +24,20 @@ fn failover() -> (Failover<Arc<Scripted>>, Arc<Scripted>) {
     (Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock), inner)
 }
 
-async fn closes(store: &Failover<Arc<Scripted>>) {
-    eventually_async("the store is back", async || store.state().breaker == BreakerState::Closed)
-        .await;
+async fn wait_until_closed(store: &Failover<Arc<Scripted>>) {
+    eventually_async("the breaker has closed", async || {
+        store.state().breaker == BreakerState::Closed
+    })
+    .await;
 }
 
-/// Polls once, without any runtime.
-fn poll<T>(answer: impl Future<Output = T>) -> Poll<T> {
-    std::pin::pin!(answer).poll(&mut Context::from_waker(Waker::noop()))
+/// Polls once, outside of a runtime.
+fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+    std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
-fn answers_that_are_there_need_no_runtime() {
+fn results_that_are_ready_need_no_runtime() {
     let store = Failover::over(MemoryStore::new(), TIMEOUT);
     let check = take(&limit("a"));
     assert!(matches!(store.decide(&check), crate::StoreFuture::Ready(_)));
@@ -44,19 +48,19 @@ fn answers_that_are_there_need_no_runtime() {
 }
 
 #[test]
-fn a_store_found_away_outside_a_runtime_is_brought_back_inside_one() {
+fn a_failure_outside_a_runtime_is_recovered_inside_one() {
     for runtime in runtimes() {
         let (store, inner) = failover();
-        inner.turn(Mood::Unreachable);
+        inner.set(Behaviour::Unreachable);
         let check = take(&slow("daily", 10));
         for _ in 0..5 {
             assert!(matches!(poll(store.decide(&check)), Poll::Ready(Ok(_))));
         }
         assert_eq!(store.state().breaker, BreakerState::Open);
-        inner.turn(Mood::Answers);
+        inner.set(Behaviour::Responds);
         runtime.block_on(async {
             store.decide(&check).await.unwrap();
-            closes(&store).await;
+            wait_until_closed(&store).await;
         });
         assert_eq!(store.state().charged_tokens, 6);
     }
@@ -66,7 +70,7 @@ fn a_store_found_away_outside_a_runtime_is_brought_back_inside_one() {
 fn a_second_runtime_takes_over_from_the_first() {
     let (store, inner) = failover();
     let check = take(&slow("daily", 10));
-    inner.turn(Mood::Unreachable);
+    inner.set(Behaviour::Unreachable);
     let [first, second] = runtimes();
     first.block_on(async {
         for _ in 0..4 {
@@ -74,50 +78,51 @@ fn a_second_runtime_takes_over_from_the_first() {
         }
     });
     drop(first);
-    inner.turn(Mood::Answers);
+    inner.set(Behaviour::Responds);
     second.block_on(async {
         store.decide(&check).await.unwrap();
-        closes(&store).await;
+        wait_until_closed(&store).await;
     });
     assert_eq!(store.state().charged_tokens, 5);
 }
 
 #[test]
-fn a_runtime_that_ends_in_the_middle_of_a_charge_loses_nothing() {
+fn a_runtime_that_ends_during_a_charge_loses_nothing() {
     let (store, inner) = failover();
     let limit = slow("daily", 10);
     let first = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     first.block_on(async {
-        inner.turn(Mood::Unreachable);
+        inner.set(Behaviour::Unreachable);
         for _ in 0..4 {
             store.decide(&take(&limit)).await.unwrap();
         }
-        inner.turn(Mood::AnswersAfter(TIMEOUT / 2));
-        while inner.times_asked(&scripted::Asked::DecideAll(1)) == 0 {
+        inner.set(Behaviour::RespondsAfter(TIMEOUT / 2));
+        while inner.count_calls(&scripted::StoreCall::DecideAll(1)) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(store.state().owed_buckets, 0, "it is on its way");
+        assert_eq!(store.state().owed_buckets, 0, "the charge is in flight");
     });
     drop(first);
     assert_eq!((store.state().owed_buckets, store.state().charged_tokens), (1, 0));
-    inner.turn(Mood::Answers);
+    inner.set(Behaviour::Responds);
     let [second, _] = runtimes();
     second.block_on(async {
         store.decide(&peek(&limit)).await.unwrap();
-        closes(&store).await;
+        wait_until_closed(&store).await;
     });
     assert_eq!(store.state().charged_tokens, 4);
 }
 
 #[test]
-fn no_task_outlives_the_wrapper() {
-    for (runtime, mood) in runtimes().into_iter().flat_map(|runtime| {
+fn no_task_outlives_the_failover() {
+    for (runtime, behaviour) in runtimes().into_iter().flat_map(|runtime| {
         let runtime = Arc::new(runtime);
-        [Mood::Unreachable, Mood::Stalls].map(|mood| (Arc::clone(&runtime), mood))
+        [Behaviour::Unreachable, Behaviour::Hangs]
+            .map(|behaviour| (Arc::clone(&runtime), behaviour))
     }) {
         let gone: Weak<Scripted> = runtime.block_on(async {
             let (store, inner) = failover();
-            inner.turn(mood);
+            inner.set(behaviour);
             for _ in 0..4 {
                 store.decide(&take(&limit("a"))).await.unwrap();
             }
@@ -132,12 +137,12 @@ fn no_task_outlives_the_wrapper() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_task_ends_with_the_wrapper_and_not_only_after_its_pause() {
-    let stage = Stage::set(Mood::Unreachable);
-    stage.open_breaker().await;
+async fn the_task_ends_with_the_failover_and_not_only_after_its_pause() {
+    let fixture = Fixture::new(Behaviour::Unreachable);
+    fixture.open_breaker().await;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    drop(stage);
-    // Time stands still as long as somebody is busy.
+    drop(fixture);
+    // The paused clock does not advance while a task can run.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -145,18 +150,18 @@ async fn the_task_ends_with_the_wrapper_and_not_only_after_its_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_task_ends_when_all_is_done_and_comes_back_when_needed() {
+async fn the_task_ends_when_recovery_is_complete_and_starts_again_when_needed() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let stage = Stage::set(Mood::Answers);
+    let fixture = Fixture::new(Behaviour::Responds);
     for round in 1..=3 {
-        stage.inner.turn(Mood::Unreachable);
-        stage.open_breaker().await;
-        stage.decide(&take(&slow("daily", 10))).await;
+        fixture.inner.set(Behaviour::Unreachable);
+        fixture.open_breaker().await;
+        fixture.decide(&take(&slow("daily", 10))).await;
         assert_eq!(tasks(), 1, "one task is enough");
-        stage.recover().await;
+        fixture.recover().await;
         eventually_async("the task has ended", async || tasks() == 0).await;
         assert_eq!(
-            (stage.store.state().opened, stage.store.state().charged_tokens),
+            (fixture.store.state().opened, fixture.store.state().charged_tokens),
             (round, round)
         );
     }
@@ -168,11 +173,11 @@ async fn idle_local_buckets_are_forgotten_after_the_outage() {
         Arc::new(ManualClock::new(sluice_core::Timestamp::from_unix_micros(1_800_000_000_000_000)));
     let inner = Arc::new(Scripted::new(clock.clone()));
     let store = Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock.clone());
-    inner.turn(Mood::Unreachable);
+    inner.set(Behaviour::Unreachable);
     store.decide(&take(&limit("a"))).await.unwrap();
     assert_eq!(store.guarded.fallback.buckets.len(), 1);
     clock.advance(Duration::from_secs(10));
-    inner.turn(Mood::Answers);
+    inner.set(Behaviour::Responds);
     store.announce(&crate::Replica::new("a", "1")).await.unwrap();
     assert_eq!(store.guarded.fallback.buckets.len(), 0);
 }

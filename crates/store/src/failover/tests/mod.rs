@@ -1,4 +1,4 @@
-//! The promises of the wrapper, on a store that fails on command and on a clock that stands still.
+//! The promises of a failover, tested with a store that fails on command and on a paused clock.
 
 mod breaker;
 mod charges;
@@ -15,24 +15,24 @@ use sluice_core::{
 };
 use sluice_testkit::eventually_async;
 
-use self::scripted::{Mood, RuntimeClock, Scripted};
+use self::scripted::{Behaviour, RuntimeClock, Scripted};
 use super::{BreakerState, Failover};
 use crate::{Store, StoreError};
 
 const TIMEOUT: Duration = Duration::from_millis(25);
 
-/// A failover over a store that does as it is told; both on the runtime's clock, which only moves
-/// when everybody waits.
-struct Stage {
+/// A failover over a scripted store. Both use the runtime's clock, which only advances when all
+/// tasks wait.
+struct Fixture {
     store: Failover<Arc<Scripted>>,
     inner: Arc<Scripted>,
 }
 
-impl Stage {
-    fn set(mood: Mood) -> Self {
+impl Fixture {
+    fn new(behaviour: Behaviour) -> Self {
         let clock = Arc::new(RuntimeClock::new());
         let inner = Arc::new(Scripted::new(clock.clone()));
-        inner.turn(mood);
+        inner.set(behaviour);
         Self { store: Failover::with_clock(Arc::clone(&inner), TIMEOUT, clock), inner }
     }
 
@@ -40,7 +40,7 @@ impl Stage {
         self.store.decide(check).await.unwrap()
     }
 
-    /// Asks until the breaker is open, with peeks at a limit that nobody counts.
+    /// Peeks until the breaker is open, at a limit that has no local bucket.
     async fn open_breaker(&self) {
         let check = peek(&limit("probe").with_on_store_failure(OnStoreFailure::Allow));
         for _ in 0..3 {
@@ -50,34 +50,36 @@ impl Stage {
     }
 
     async fn breaker_is(&self, state: BreakerState) {
-        eventually_async("the breaker has changed", async || self.store.state().breaker == state)
-            .await;
+        eventually_async("the breaker has changed its state", async || {
+            self.store.state().breaker == state
+        })
+        .await;
     }
 
-    /// Lets the store answer again, and waits until the wrapper has told it everything.
+    /// Lets the store respond again, and waits until it has been charged for everything.
     async fn recover(&self) {
-        self.inner.turn(Mood::Answers);
+        self.inner.set(Behaviour::Responds);
         self.breaker_is(BreakerState::Closed).await;
         eventually_async("nothing is owed", async || self.store.state().owed_buckets == 0).await;
     }
 
-    /// The tokens left in the real bucket of `limit`.
+    /// Returns the tokens left in the store's bucket of `limit`.
     async fn left(&self, limit: &Limit) -> u64 {
-        self.inner.really_decide(&peek(limit)).binding().unwrap().remaining
+        self.inner.decide_anyway(&peek(limit)).binding().unwrap().remaining
     }
 }
 
-/// 60 a minute, burst 10.
+/// Returns a limit of 60 per minute, with a burst of 10.
 fn limit(name: &str) -> Limit {
-    Limit::new(name, numbers("60/minute", 10)).unwrap()
+    Limit::new(name, algorithm("60/minute", 10)).unwrap()
 }
 
-/// One token a day, so that no refill blurs what a test counts.
+/// Returns a limit of one token per day, so that none comes back while a test counts them.
 fn slow(name: &str, burst: u64) -> Limit {
-    Limit::new(name, numbers("1/day", burst)).unwrap()
+    Limit::new(name, algorithm("1/day", burst)).unwrap()
 }
 
-fn numbers(rate: &str, burst: u64) -> Algorithm {
+fn algorithm(rate: &str, burst: u64) -> Algorithm {
     Algorithm::TokenBucket(Rate::new(rate.parse().unwrap(), burst).unwrap())
 }
 

@@ -1,7 +1,6 @@
 //! A store that fails on command.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sluice_core::{Action, Check, Decision, Timestamp};
@@ -9,44 +8,44 @@ use tokio::time::Instant;
 
 use crate::{Clock, Fleet, MemoryStore, Replica, Store, StoreError, StoreFuture};
 
-/// How the store is disposed.
+/// How the store behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mood {
-    /// It answers at once.
-    Answers,
-    /// It answers after a while.
-    AnswersAfter(Duration),
-    /// It does nothing and never answers.
-    Stalls,
-    /// It does what it is asked and never says so.
-    ActsAndStalls,
+pub(super) enum Behaviour {
+    /// It responds at once.
+    Responds,
+    /// It responds after this time.
+    RespondsAfter(Duration),
+    /// It does nothing and never responds.
+    Hangs,
+    /// It decides and never responds.
+    DecidesAndHangs,
     /// It cannot be reached.
     Unreachable,
-    /// It reads, and refuses to write, as a primary that turned replica does.
+    /// It reads but rejects writes, like a primary that has become a replica.
     ReadOnly,
-    /// What it says about buckets makes no sense.
-    Gibberish,
-    /// It decides so many checks more, and then cannot be reached.
-    AnswersChecks(usize),
+    /// Its replies about buckets cannot be read.
+    ReturnsGarbage,
+    /// It decides this many more checks, and then cannot be reached.
+    RespondsToChecks(usize),
 }
 
-/// What the store was asked.
+/// A call that the store received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum StoreCall {
     Decide,
     DecideAll(usize),
     Probe,
 }
 
-/// A memory store behind a mood.
+/// A memory store that behaves as a test says.
 #[derive(Debug)]
 pub(super) struct Scripted {
     memory: MemoryStore<Arc<dyn Clock>>,
-    mood: Mutex<Mood>,
-    asked: Mutex<Vec<(Instant, Asked)>>,
+    behaviour: Mutex<Behaviour>,
+    calls: Mutex<Vec<(Instant, StoreCall)>>,
 }
 
-/// The runtime's clock, so that pausing it pauses every store.
+/// The runtime's clock, so that a paused runtime pauses the stores.
 #[derive(Debug)]
 pub(super) struct RuntimeClock(Instant);
 
@@ -66,67 +65,67 @@ impl Scripted {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             memory: MemoryStore::with_clock(clock),
-            mood: Mutex::new(Mood::Answers),
-            asked: Mutex::default(),
+            behaviour: Mutex::new(Behaviour::Responds),
+            calls: Mutex::default(),
         }
     }
 
-    pub(super) fn turn(&self, mood: Mood) {
-        *self.mood.lock() = mood;
+    pub(super) fn set(&self, behaviour: Behaviour) {
+        *self.behaviour.lock() = behaviour;
     }
 
-    /// Everything asked so far, and when.
-    pub(super) fn asked(&self) -> Vec<(Instant, Asked)> {
-        self.asked.lock().clone()
+    /// Returns all calls so far, each with its time.
+    pub(super) fn calls(&self) -> Vec<(Instant, StoreCall)> {
+        self.calls.lock().clone()
     }
 
-    pub(super) fn times_asked(&self, what: &Asked) -> usize {
-        self.asked().iter().filter(|(_, asked)| asked == what).count()
+    pub(super) fn count_calls(&self, call: &StoreCall) -> usize {
+        self.calls().iter().filter(|(_, known)| known == call).count()
     }
 
-    /// Decides whatever the mood.
-    pub(super) fn really_decide(&self, check: &Check) -> Decision {
+    /// Decides, whatever the behaviour is.
+    pub(super) fn decide_anyway(&self, check: &Check) -> Decision {
         self.memory.decide_now(check)
     }
 
-    fn note(&self, asked: Asked) -> Mood {
-        self.asked.lock().push((Instant::now(), asked));
-        *self.mood.lock()
+    fn record(&self, call: StoreCall) -> Behaviour {
+        self.calls.lock().push((Instant::now(), call));
+        *self.behaviour.lock()
     }
 
-    fn decide_in_mood(&self, check: &Check) -> Result<Decision, StoreError> {
-        let mood = *self.mood.lock();
-        match mood {
-            Mood::Unreachable | Mood::AnswersChecks(0) => Err(unreachable_error()),
-            Mood::Gibberish if !check.parts().is_empty() => {
-                Err(StoreError::Unreadable { what: "gibberish".to_owned() })
+    fn decide_as_scripted(&self, check: &Check) -> Result<Decision, StoreError> {
+        let behaviour = *self.behaviour.lock();
+        match behaviour {
+            Behaviour::Unreachable | Behaviour::RespondsToChecks(0) => Err(unreachable_error()),
+            Behaviour::ReturnsGarbage if !check.parts().is_empty() => {
+                Err(StoreError::Unreadable { what: "garbage".to_owned() })
             }
-            Mood::ReadOnly if check.action() != Action::Peek => {
-                let mut asked = Check::new(Action::Peek);
-                check.parts().iter().cloned().for_each(|part| asked.push(part));
-                let decision = self.really_decide(&asked);
-                if decision.is_allowed() { Err(refusal()) } else { Ok(decision) }
+            Behaviour::ReadOnly if check.action() != Action::Peek => {
+                let mut peek = Check::new(Action::Peek);
+                check.parts().iter().cloned().for_each(|part| peek.push(part));
+                let decision = self.decide_anyway(&peek);
+                if decision.is_allowed() { Err(read_only_error()) } else { Ok(decision) }
             }
-            Mood::AnswersChecks(left) if !check.parts().is_empty() => {
-                self.turn(Mood::AnswersChecks(left - 1));
-                Ok(self.really_decide(check))
+            Behaviour::RespondsToChecks(left) if !check.parts().is_empty() => {
+                self.set(Behaviour::RespondsToChecks(left - 1));
+                Ok(self.decide_anyway(check))
             }
-            _ => Ok(self.really_decide(check)),
+            _ => Ok(self.decide_anyway(check)),
         }
     }
 
-    fn answer<'a, T: Send + 'a>(
+    fn respond<'a, T: Send + 'a>(
         &'a self,
-        mood: Mood,
+        behaviour: Behaviour,
         act: impl FnOnce() -> T + Send + 'a,
     ) -> StoreFuture<'a, T> {
-        match mood {
-            Mood::Stalls => StoreFuture::pending(std::future::pending()),
-            Mood::ActsAndStalls => {
+        match behaviour {
+            Behaviour::Hangs => StoreFuture::pending(std::future::pending()),
+            Behaviour::DecidesAndHangs => {
                 act();
                 StoreFuture::pending(std::future::pending())
             }
-            Mood::AnswersAfter(wait) => StoreFuture::pending(async move {
+            Behaviour::RespondsAfter(wait) => StoreFuture::pending(async move {
                 tokio::time::sleep(wait).await;
                 act()
             }),
@@ -137,40 +136,42 @@ impl Scripted {
 
 impl Store for Scripted {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        let mood = self.note(Asked::Decide);
-        self.answer(mood, move || self.decide_in_mood(check))
+        let behaviour = self.record(StoreCall::Decide);
+        self.respond(behaviour, move || self.decide_as_scripted(check))
     }
 
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        let mood = self.note(Asked::DecideAll(checks.len()));
-        self.answer(mood, move || checks.iter().map(|check| self.decide_in_mood(check)).collect())
+        let behaviour = self.record(StoreCall::DecideAll(checks.len()));
+        self.respond(behaviour, move || {
+            checks.iter().map(|check| self.decide_as_scripted(check)).collect()
+        })
     }
 
     fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
-        let mood = self.note(Asked::Probe);
-        self.answer(mood, move || match mood {
-            Mood::Unreachable | Mood::AnswersChecks(0) => Err(unreachable_error()),
-            Mood::ReadOnly => Err(refusal()),
+        let behaviour = self.record(StoreCall::Probe);
+        self.respond(behaviour, move || match behaviour {
+            Behaviour::Unreachable | Behaviour::RespondsToChecks(0) => Err(unreachable_error()),
+            Behaviour::ReadOnly => Err(read_only_error()),
             _ => Ok(()),
         })
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
-        let mood = *self.mood.lock();
+        let behaviour = *self.behaviour.lock();
         match self.memory.announce(replica) {
             StoreFuture::Ready(fleet) => {
-                self.answer(mood, move || fleet.unwrap_or_else(|| Err(unreachable_error())))
+                self.respond(behaviour, move || fleet.unwrap_or_else(|| Err(unreachable_error())))
             }
             pending @ StoreFuture::Pending(_) => pending,
         }
     }
 
     fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
-        let mood = *self.mood.lock();
-        self.answer(mood, move || {
+        let behaviour = *self.behaviour.lock();
+        self.respond(behaviour, move || {
             drop(self.memory.depart(replica));
             Ok(())
         })
@@ -181,7 +182,7 @@ fn unreachable_error() -> StoreError {
     StoreError::Unreachable(Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)))
 }
 
-fn refusal() -> StoreError {
+fn read_only_error() -> StoreError {
     StoreError::Refused(Arc::new(std::io::Error::other(
         "READONLY You can't write against a read only replica.",
     )))
