@@ -11,7 +11,7 @@ pub enum RedisError {
     /// The URL is invalid.
     #[error("invalid Redis URL: write redis://host:6379, or rediss:// for TLS")]
     Url(#[source] Box<dyn Error + Send + Sync>),
-    /// The file of authorities contains no certificates, or the URL does not ask for TLS.
+    /// The file of authorities contains no certificates, or the URL is not for TLS.
     #[error(
         "TLS cannot be set up: a file of authorities needs a rediss:// URL, and must contain \
          certificates in PEM format"

@@ -84,7 +84,7 @@ impl Store for RedisStore {
     }
 
     fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
-        // A write, since a primary that has become read-only still answers a ping.
+        // A write, since a primary that has become read-only still responds to a ping.
         StoreFuture::pending(async {
             let mut connection = self.connections.get().await?;
             let mut command = redis::cmd("SET");

@@ -107,9 +107,9 @@ async fn an_error_part_fails_the_whole_check() {
     let (local, deny) =
         (slow("local", 10), slow("deny", 10).with_on_store_failure(OnStoreFailure::Deny));
     let error = slow("error", 10).with_on_store_failure(OnStoreFailure::Error);
-    let answer =
+    let result =
         fixture.store.decide(&check(Action::Take, &[(&local, 1), (&deny, 1), (&error, 1)])).await;
-    assert!(matches!(answer, Err(StoreError::LeftToCaller { limit, .. }) if limit == "error"));
+    assert!(matches!(result, Err(StoreError::LeftToCaller { limit, .. }) if limit == "error"));
     assert_eq!(fixture.decide(&peek(&local)).await.binding().unwrap().remaining, 10);
     fixture.recover().await;
     assert_eq!(fixture.store.state().charged_tokens, 0);
@@ -224,8 +224,8 @@ async fn charges_are_accepted_for_every_limit_and_counted_locally_too() {
 async fn giving_back_and_resetting_fail() {
     let fixture = unavailable().await;
     for action in [Action::GiveBack, Action::Reset] {
-        let answer = fixture.store.decide(&check(action, &[(&limit("a"), 1)])).await;
-        assert!(matches!(answer, Err(StoreError::BreakerOpen)), "{action:?}: {answer:?}");
+        let result = fixture.store.decide(&check(action, &[(&limit("a"), 1)])).await;
+        assert!(matches!(result, Err(StoreError::BreakerOpen)), "{action:?}: {result:?}");
     }
 }
 
@@ -237,9 +237,9 @@ async fn each_check_of_a_batch_falls_back_independently() {
     let error = slow("error", 2).with_on_store_failure(OnStoreFailure::Error);
     let checks = [take(&local), take(&deny), take(&local), take(&error), take(&local)];
     for _ in 0..2 {
-        let answers = fixture.store.decide_all(&checks).await;
+        let results = fixture.store.decide_all(&checks).await;
         let allowed: Vec<_> =
-            answers.iter().map(|answer| answer.as_ref().ok().map(Decision::is_allowed)).collect();
+            results.iter().map(|result| result.as_ref().ok().map(Decision::is_allowed)).collect();
         let first = Some(fixture.store.state().errors_of(crate::StoreErrorKind::Timeout) == 1);
         assert_eq!(allowed, [first, Some(false), first, None, Some(false)]);
     }
@@ -249,7 +249,7 @@ async fn each_check_of_a_batch_falls_back_independently() {
 async fn checks_of_a_batch_that_the_store_decided_do_not_fall_back() {
     let fixture = Fixture::new(Behaviour::RespondsToChecks(1));
     let limit = slow("local", 10);
-    let answers = fixture.store.decide_all(&[take(&limit), take(&limit)]).await;
-    let sources: Vec<_> = answers.iter().map(|answer| answer.as_ref().unwrap().source()).collect();
+    let results = fixture.store.decide_all(&[take(&limit), take(&limit)]).await;
+    let sources: Vec<_> = results.iter().map(|result| result.as_ref().unwrap().source()).collect();
     assert_eq!(sources, [Source::Store, Source::Local]);
 }
