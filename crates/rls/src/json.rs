@@ -243,7 +243,8 @@ impl From<UnitBody> for i32 {
 /// The body of a response. Members that are zero are left out, as in Protobuf's JSON mapping.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = RateLimitResponse, description = "`envoy.service.ratelimit.v3.RateLimitResponse`. What is zero or empty is left out.")]
+#[schema(as = RateLimitResponse, description = "`envoy.service.ratelimit.v3.RateLimitResponse`. \
+                                                What is zero or empty is left out.")]
 pub struct ResponseBody {
     /// Whether the request is allowed.
     #[schema(schema_with = code)]

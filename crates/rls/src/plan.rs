@@ -256,7 +256,8 @@ fn match_descriptor<'r>(
     let Some(unit) = Unit::try_from(limit.unit).ok().and_then(Unit::known) else {
         let unit = limit.unit;
         return Err(RlsError::Invalid(format!(
-            "descriptors[{place}].limit.unit: {unit} is no unit of time: send one from 1 (second) to 7 (week)"
+            "descriptors[{place}].limit.unit: {unit} is no unit of time: send one from 1 (second) \
+             to 7 (week)"
         )));
     };
     let (effect, current) = rules.override_limit(domain, limit.requests_per_unit, unit);

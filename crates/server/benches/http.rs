@@ -84,7 +84,8 @@ struct Measured {
 fn print(who: &str, connections: usize, measured: &Measured, constant: &Measured) {
     let Measured { per_second, server_us, p50_us, p99_us } = measured;
     println!(
-        "{who:<28} {connections:>12} {:>8.1} {server_us:>10.2} {:>11.0}% {p50_us:>10.0} {p99_us:>10.0}",
+        "{who:<28} {connections:>12} {:>8.1} {server_us:>10.2} {:>11.0}% {p50_us:>10.0} \
+         {p99_us:>10.0}",
         per_second / 1_000.0,
         100.0 * constant.server_us / server_us,
     );
@@ -141,7 +142,8 @@ async fn ask(address: SocketAddr, next: Arc<AtomicUsize>) -> Vec<u32> {
             r#"{{"client":"client-{:06}","method":"GET","path":"/api/v1/things"}}"#,
             number * 7_919 % CLIENTS
         );
-        let head = "POST /v1/check HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\ncontent-length: ";
+        let head = "POST /v1/check HTTP/1.1\r\nhost: sluice\r\ncontent-type: \
+                    application/json\r\ncontent-length: ";
         let request = format!("{head}{}\r\n\r\n{body}", body.len());
         let sent = Instant::now();
         stream.write_all(request.as_bytes()).await.unwrap();

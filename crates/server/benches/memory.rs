@@ -44,7 +44,8 @@ const BATCH: usize = 1_000;
 const IN_FLIGHT: usize = 64;
 /// One token per minute, so that the buckets outlast the measurement.
 const DEFAULTS: &str = "{ rate: 1/minute, burst: 10 }";
-const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, requests_per_unit: 1 } }] }";
+const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, \
+                     requests_per_unit: 1 } }] }";
 /// The time until the last bucket is full and removed: one minute, and the time to find such
 /// buckets.
 const REFILL: Duration = Duration::from_secs(70);
@@ -153,7 +154,8 @@ async fn ask_in_batches(server: SocketAddr, clients: Range<usize>) {
             .map(|client| format!(r#"{{"client":"client-{client:07}"}}"#))
             .collect();
         let body = format!(r#"{{"checks":[{}]}}"#, checks.join(","));
-        let head = "POST /v1/check/batch HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\ncontent-length: ";
+        let head = "POST /v1/check/batch HTTP/1.1\r\nhost: sluice\r\ncontent-type: \
+                    application/json\r\ncontent-length: ";
         stream.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
         let answer = answer(&mut stream).await;
         assert_eq!(answer.matches(r#""allowed":true"#).count(), BATCH, "{}", &answer[..500]);

@@ -51,7 +51,8 @@ use crate::{
 
 const CALLS: usize = 300_000;
 const CLIENTS: usize = 100_000;
-const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, requests_per_unit: 60 } }] }";
+const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, \
+                     requests_per_unit: 60 } }] }";
 /// The environment variable that makes this program run a constant service, and says which: `code`,
 /// `status` or `fields`.
 const CONSTANT: &str = "CONSTANT_ANSWER_ON";
@@ -155,7 +156,8 @@ fn print(who: &str, in_flight: usize, measured: &Measured, code: &Measured, equa
     let Measured { per_second, server_us, p50_us, p99_us } = measured;
     let of = |constant: &Measured| 100.0 * constant.server_us / server_us;
     println!(
-        "{who:<28} {in_flight:>9} {:>8.1} {server_us:>10.2} {:>7.0}% {:>7.0}% {p50_us:>8.0} {p99_us:>8.0}",
+        "{who:<28} {in_flight:>9} {:>8.1} {server_us:>10.2} {:>7.0}% {:>7.0}% {p50_us:>8.0} \
+         {p99_us:>8.0}",
         per_second / 1_000.0,
         of(code),
         of(equal),

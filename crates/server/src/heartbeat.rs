@@ -28,7 +28,8 @@ pub(crate) async fn beat(store: OpenStore, replica: Replica, recorders: Recorder
             _ = announce.tick() => match store.store.announce(&replica).await {
                 Ok(fleet) => recorders.replica.set_live_replicas(fleet.size() as u64),
                 // Whatever keeps it away is logged once, where it is first noticed.
-                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the replica could not announce itself"),
+                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the \
+                    replica could not announce itself"),
             },
             _ = look.tick() => recorded.bring_up_to_date(&store, &recorders),
         }

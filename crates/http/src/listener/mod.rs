@@ -99,7 +99,10 @@ impl<H: Handler> Listener<H> {
                     Ok((stream, peer)) => self.serve(stream, peer),
                     Err(error) if concerns_only_one_connection(&error) => {}
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept connections");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot accept connections"
+                        );
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },

@@ -93,7 +93,8 @@ fn requests_match_their_description() {
         }],
         hits_addend: 2,
     };
-    let expected = "domain descriptors{entries{key value} limit{requests_per_unit unit} hits_addend{value} is_negative_hits} hits_addend";
+    let expected = "domain descriptors{entries{key value} limit{requests_per_unit unit} \
+                    hits_addend{value} is_negative_hits} hits_addend";
     assert_eq!(
         read(&messages(), ".envoy.service.ratelimit.v3.RateLimitRequest", &request.encode_to_vec()),
         expected
@@ -134,7 +135,8 @@ fn responses_match_their_description() {
         }),
         ..RateLimitResponse::default()
     };
-    let list = "list_value{values{number_value} values{bool_value} values{null_value} values{string_value}}";
+    let list = "list_value{values{number_value} values{bool_value} values{null_value} \
+                values{string_value}}";
     let expected = format!(
         "overall_code statuses{{code current_limit{{requests_per_unit unit name}} limit_remaining duration_until_reset{{seconds nanos}}}} \
          response_headers_to_add{{key value}} dynamic_metadata{{fields{{key value{{struct_value{{fields{{key value{{{list}}}}}}}}}}}}}"

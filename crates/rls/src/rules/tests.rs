@@ -45,7 +45,8 @@ fn the_most_specific_rule_wins() {
 #[test]
 fn a_rule_needs_as_many_entries_as_levels() {
     let rules = compile(&format!(
-        "{{domain: edge, descriptors: [{{key: a, {}, descriptors: [{{key: b, {}}}]}}, {{key: c, value: v, descriptors: [{{key: d, {}}}]}}]}}",
+        "{{domain: edge, descriptors: [{{key: a, {}, descriptors: [{{key: b, {}}}]}}, {{key: c, \
+         value: v, descriptors: [{{key: d, {}}}]}}]}}",
         rule(1),
         rule(2),
         rule(3)
@@ -62,7 +63,8 @@ fn a_rule_needs_as_many_entries_as_levels() {
 #[test]
 fn the_most_specific_level_wins_even_without_a_rule() {
     let rules = compile(&format!(
-        "{{domain: edge, descriptors: [{{key: a, value: v, descriptors: [{{key: b}}]}}, {{key: a, descriptors: [{{key: c, {}}}]}}]}}",
+        "{{domain: edge, descriptors: [{{key: a, value: v, descriptors: [{{key: b}}]}}, {{key: a, \
+         descriptors: [{{key: c, {}}}]}}]}}",
         rule(1)
     ));
     assert_eq!(requests(&rules, [("a", "w"), ("c", "x")]), Some(1));
@@ -72,7 +74,8 @@ fn the_most_specific_level_wins_even_without_a_rule() {
 #[test]
 fn a_star_in_a_key_matches_key_and_value() {
     let rules = compile(&format!(
-        "{{domain: edge, descriptors: [{{key: 'x-*', {}}}, {{key: '*', value: v, {}}}, {{key: x-a, value: '*', {}}}, {{key: x-b, value: '*', {}}}]}}",
+        "{{domain: edge, descriptors: [{{key: 'x-*', {}}}, {{key: '*', value: v, {}}}, {{key: \
+         x-a, value: '*', {}}}, {{key: x-b, value: '*', {}}}]}}",
         rule(1),
         rule(2),
         rule(3),

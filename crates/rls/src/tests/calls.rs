@@ -209,7 +209,8 @@ async fn zero_requests_per_unit_denies_everything_and_takes_nothing() {
     let text = telemetry.prometheus().render().unwrap();
     for counted in [
         "sluice_decisions_total{limit=\"edge.ip_bad\",outcome=\"denied\",source=\"local\"} 1\n",
-        "sluice_decisions_total{limit=\"edge.ip_odd\",outcome=\"shadow_denied\",source=\"local\"} 1\n",
+        "sluice_decisions_total{limit=\"edge.ip_odd\",outcome=\"shadow_denied\",source=\"local\"} \
+         1\n",
         "rate_limit_hits_total{endpoint=\"other\"} 1\n",
     ] {
         assert!(text.contains(counted), "{counted}{text}");
@@ -430,7 +431,8 @@ async fn changed_rules_keep_what_was_taken() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     assert_eq!(fixture.ask([of([("ip", "a")]).hits(2)]).await.remaining, [0]);
     let wider = rules(
-        "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: 600}}]}",
+        "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: \
+         600}}]}",
     );
     fixture.rls.replace(Some(&wider), OnStoreFailure::Local, &Tagger::new(b""));
     assert_eq!(
@@ -460,7 +462,8 @@ async fn a_call_without_descriptors_is_invalid() {
         let limit = Some(LimitOverride { requests_per_unit: 1, unit });
         let bringing = request([of([("ip", "a")]), Descriptor { limit, ..of([("ip", "a")]) }]);
         let expected = format!(
-            "descriptors[1].limit.unit: {unit} is no unit of time: send one from 1 (second) to 7 (week)"
+            "descriptors[1].limit.unit: {unit} is no unit of time: send one from 1 (second) to 7 \
+             (week)"
         );
         assert_eq!(refused(bringing).await, expected);
     }

@@ -38,7 +38,8 @@ use tonic::server::NamedService;
 
 use crate::{EnvoyRls, GrpcFrontEnds, grpc::SHOULD_RATE_LIMIT, port::NAMES};
 
-const RULES: &str = "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: 2, name: per_ip}}]}";
+const RULES: &str = "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, \
+                     requests_per_unit: 2, name: per_ip}}]}";
 
 /// A running port.
 struct Listening {

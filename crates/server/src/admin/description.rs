@@ -126,7 +126,8 @@ fn ready(schemas: &mut Schemas) -> Described {
 
 fn metrics_page(schemas: &mut Schemas) -> Described {
     let text = ObjectBuilder::new().schema_type(Type::String);
-    let example = "# TYPE http_requests_total counter\nhttp_requests_total{endpoint=\"other\",method=\"GET\",status=\"200\"} 1\n";
+    let example = "# TYPE http_requests_total \
+                   counter\nhttp_requests_total{endpoint=\"other\",method=\"GET\",status=\"200\"} 1\n";
     let content =
         ContentBuilder::new().schema(Some(text)).example(Some(Value::from(example))).build();
     let found = ResponseBuilder::new()

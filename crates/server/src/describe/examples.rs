@@ -18,7 +18,8 @@ pub(crate) fn denied() -> Value {
     let reason =
         "limit default (60/minute, burst 10) has 0 of the 1 tokens asked for: try again in 1 s";
     json!({
-        "status": 429, "allowed": false, "type": "urn:sluice:problem:rate-limited", "title": "Too many requests", "detail": reason,
+        "status": 429, "allowed": false, "type": "urn:sluice:problem:rate-limited", "title": "Too \
+            many requests", "detail": reason,
         "error": "rate_limit_exceeded", "message": reason, "retry_after": 1, "never": false,
         "limit": 60, "window": 60, "remaining": 0, "reset": 1_800_000_010,
         "limits": [{

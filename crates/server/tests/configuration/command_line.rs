@@ -140,7 +140,8 @@ fn check_prints_one_line_for_a_good_file_and_one_for_each_mistake_of_a_bad_one()
 fn check_looks_at_the_file_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sluice.yaml");
-    let text = "{ store: { url: rediss://cache, password_file: /nowhere/p, ca_file: /nowhere/c }, clients: { secret_file: /nowhere/s } }";
+    let text = "{ store: { url: rediss://cache, password_file: /nowhere/p, ca_file: /nowhere/c }, \
+                clients: { secret_file: /nowhere/s } }";
     fs::write(&file, text).unwrap();
     let file = file.display().to_string();
     let ran = run(&["config", "check", &file], &[("SLUICE__STORE__TIMEOUT", "25")]);

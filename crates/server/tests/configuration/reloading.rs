@@ -75,6 +75,7 @@ fn what_is_hardly_meant_is_logged_at_the_start() {
     let sluice = sluice().env("SLUICE_STORE_PREFIX", "p").start();
     is_logged(
         &sluice,
-        "SLUICE_STORE_PREFIX: is not looked at: write `SLUICE__STORE__URL`, with two underscores between keys",
+        "SLUICE_STORE_PREFIX: is not looked at: write `SLUICE__STORE__URL`, with two underscores \
+         between keys",
     );
 }

@@ -79,7 +79,12 @@ async fn an_upstream_that_aborts_or_sends_invalid_http_is_a_502() {
     let cut = raw(async |stream| drop(stream)).await;
     let nonsense = raw(async |mut stream| drop(stream.write_all(b"nonsense\r\n\r\n").await)).await;
     let unasked = raw(async |mut stream| {
-        let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: mystery\r\n\r\n").await;
+        let _ = stream
+            .write_all(
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: \
+                                   upgrade\r\nupgrade: mystery\r\n\r\n",
+            )
+            .await;
         let _ = stream.read_u8().await;
     })
     .await;
@@ -196,7 +201,12 @@ async fn no_request_can_be_smuggled_in_the_body_of_another() {
 #[tokio::test]
 async fn an_upstream_may_respond_before_it_has_read_the_body() {
     let early = raw(async |mut stream| {
-        let _ = stream.write_all(b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 5\r\nconnection: close\r\n\r\nlarge").await;
+        let _ = stream
+            .write_all(
+                b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: \
+                                   5\r\nconnection: close\r\n\r\nlarge",
+            )
+            .await;
         // The upstream reads no more, and waits for the connection to close.
         std::future::pending::<()>().await;
         drop(stream);

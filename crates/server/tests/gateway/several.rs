@@ -124,7 +124,8 @@ async fn an_unhealthy_upstream_gets_no_requests_until_it_recovers() {
         well.store(false, Ordering::SeqCst);
         let sick = Upstream::start(answer(Arc::clone(&well))).await;
         let health = format!(
-            "protocol: {protocol}, health: {{ path: /up, interval: 10ms, healthy_after: 2, unhealthy_after: 2 }}"
+            "protocol: {protocol}, health: {{ path: /up, interval: 10ms, healthy_after: 2, \
+             unhealthy_after: 2 }}"
         );
         let gateway = gateway(&[sick.url()], &health).await;
         let mut client = gateway.client().await;

@@ -71,9 +71,11 @@ pub(super) fn batch(schemas: &mut Schemas) -> Operation {
         json_request_body(schemas.refer::<BatchBody<'_>>(), vec![("two", "Two clients", checks)]);
     let results = json_response::<BatchAnswer<'_>>(
         schemas,
-        "The result of each check: a decision or a problem. Its `status` is that of a single check.",
+        "The result of each check: a decision or a problem. Its `status` is that of a single \
+         check.",
         Some(json!({ "results": [examples::allowed(), {
-            "type": "urn:sluice:problem:malformed-body", "title": "The body is not the expected JSON", "status": 400,
+            "type": "urn:sluice:problem:malformed-body", "title": "The body is not the expected \
+                JSON", "status": 400,
             "detail": "unknown field `klient`", "field": "klient",
         }] })),
     );

@@ -156,7 +156,8 @@ fn require_post(path: &str, method: &Method) -> Result<(), Problem> {
 /// The body of a batch.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Batch, description = "Checks, decided one after another in one round trip to the store.")]
+#[schema(as = Batch, description = "Checks, decided one after another in one round trip to the \
+                                    store.")]
 pub(crate) struct BatchBody<'a> {
     /// The checks.
     #[serde(borrow)]
@@ -185,7 +186,8 @@ enum ItemBody<'a> {
 /// The body of one check.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Check, description = "A check of one request. `client` or `ip` identifies the client.")]
+#[schema(as = Check, description = "A check of one request. `client` or `ip` identifies the \
+                                    client.")]
 pub(crate) struct CheckBody<'a> {
     /// The client: an API key, a user name, or any other name. Without it, `ip` is the client.
     #[serde(borrow)]
@@ -490,7 +492,8 @@ mod tests {
             (r#"{"client": "a", "ip": "192.0.2"}"#, "ip: invalid IP address syntax"),
             (
                 r#"{"client": "a", "cost": -1}"#,
-                "cost: invalid type: integer `-1`, expected a whole number of tokens from 0 to 1000000000000",
+                "cost: invalid type: integer `-1`, expected a whole number of tokens from 0 to \
+                 1000000000000",
             ),
             (
                 r#"{"client": "a", "cost": 1.5}"#,

@@ -25,7 +25,8 @@ pub(super) fn render(document: &Value) -> String {
 pub(super) fn content_security_policy() -> String {
     let digest = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes()));
     format!(
-        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
     )
 }
 
@@ -193,7 +194,8 @@ impl Operation<'_> {
         let Some(parameters) = self.told["parameters"].as_array() else { return Ok(()) };
         writeln!(
             f,
-            "<h4>Parameters</h4>\n<div class=\"wide\"><table><thead><tr><th>Name</th><th>In</th><th></th></tr></thead><tbody>"
+            "<h4>Parameters</h4>\n<div \
+             class=\"wide\"><table><thead><tr><th>Name</th><th>In</th><th></th></tr></thead><tbody>"
         )?;
         for parameter in parameters {
             let about = Inline(text(&parameter["description"]));
