@@ -5,7 +5,7 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 use axum::{body::Body, response::Response};
 use http::request::Parts;
 use sluice_http::Problem;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::{HttpMethod, path::Operation};
 
 use super::Services;
 use crate::describe::{Described, Schemas};
@@ -18,7 +18,7 @@ pub(crate) trait FrontEnd: fmt::Debug + Sized + Send + Sync + 'static {
     /// The path that it serves.
     const PATH: &'static str;
     /// The methods in its description; the first is the usual one.
-    const METHODS: &'static [utoipa::openapi::HttpMethod];
+    const METHODS: &'static [HttpMethod];
 
     /// Creates the front end.
     fn new(services: &Services) -> Self;
@@ -35,9 +35,6 @@ pub(crate) trait FrontEnd: fmt::Debug + Sized + Send + Sync + 'static {
         head: &Parts,
         body: &mut Body,
     ) -> impl Future<Output = Result<Response, Problem>> + Send;
-
-    /// Describes it for the OpenAPI document.
-    fn describe(schemas: &mut Schemas) -> Operation;
 }
 
 /// One line of the list of front ends.
@@ -45,7 +42,8 @@ pub(crate) trait FrontEnd: fmt::Debug + Sized + Send + Sync + 'static {
 pub(crate) struct Registration {
     path: &'static str,
     new: fn(&Services) -> Box<dyn Respond>,
-    describe: fn(&mut Schemas) -> Described,
+    methods: &'static [HttpMethod],
+    describe: fn(&mut Schemas) -> Operation,
 }
 
 /// A front end of whatever type.
@@ -63,16 +61,13 @@ pub(crate) trait Respond: fmt::Debug + Send + Sync {
 // === impl Registration ===
 
 impl Registration {
-    /// Registers the front end `F`.
-    pub(crate) const fn of<F: FrontEnd>() -> Self {
+    /// Registers the front end `F`, which `describe` describes for the OpenAPI document.
+    pub(crate) const fn of<F: FrontEnd>(describe: fn(&mut Schemas) -> Operation) -> Self {
         Self {
             path: F::PATH,
             new: |services| Box::new(F::new(services)),
-            describe: |schemas| Described {
-                path: F::PATH,
-                methods: F::METHODS,
-                operation: F::describe(schemas),
-            },
+            methods: F::METHODS,
+            describe,
         }
     }
 
@@ -88,7 +83,8 @@ impl Registration {
 
     /// Describes the front end for the OpenAPI document.
     pub(crate) fn describe(&self, schemas: &mut Schemas) -> Described {
-        (self.describe)(schemas)
+        let operation = (self.describe)(schemas);
+        Described { path: self.path, methods: self.methods, operation }
     }
 }
 

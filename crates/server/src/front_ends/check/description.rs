@@ -19,7 +19,7 @@ const BATCH: &str = "\
 Decides up to 1,000 checks, one after another, in one round trip to the store. An error in one \
 check is that check's result.";
 
-pub(super) fn one(schemas: &mut Schemas) -> Operation {
+pub(crate) fn check(schemas: &mut Schemas) -> Operation {
     let body = json_request_body(
         schemas.refer::<CheckBody<'_>>(),
         vec![
@@ -62,7 +62,7 @@ pub(super) fn one(schemas: &mut Schemas) -> Operation {
     with_responses(operation, wrong).build()
 }
 
-pub(super) fn batch(schemas: &mut Schemas) -> Operation {
+pub(crate) fn batch(schemas: &mut Schemas) -> Operation {
     let checks = json!({ "checks": [
         { "client": "alice", "path": "/api/v1/blueprints" },
         { "client": "bob", "path": "/api/v1/blueprints", "cost": 2 },

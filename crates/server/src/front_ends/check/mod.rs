@@ -19,7 +19,7 @@
 //! to the store. Its response has status 200 and `{"results": [..]}` in the same order; each result
 //! is a decision or a problem with a `status` of its own.
 
-mod description;
+pub(crate) mod description;
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
@@ -41,7 +41,6 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         HttpMethod, RefOr,
-        path::Operation,
         schema::{AnyOfBuilder, Object, ObjectBuilder, Ref, Schema, SchemaType, Type},
     },
 };
@@ -49,7 +48,6 @@ use utoipa::{
 use sluice_http::{Problem, ProblemKind, body, decision};
 
 use super::{FrontEnd, Services};
-use crate::describe::Schemas;
 
 /// The most checks in one batch.
 const MAX_CHECKS: usize = 1_000;
@@ -86,10 +84,6 @@ impl FrontEnd for Check {
         let check: CheckBody<'_> = body::parse(&bytes)?;
         let checked = self.limiter.check(&check.request()?).await?;
         Ok(decision::respond(&checked.decision))
-    }
-
-    fn describe(schemas: &mut Schemas) -> Operation {
-        description::one(schemas)
     }
 }
 
@@ -142,10 +136,6 @@ impl FrontEnd for Batch {
         let mut response = Response::new(Body::from(text));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
-    }
-
-    fn describe(schemas: &mut Schemas) -> Operation {
-        description::batch(schemas)
     }
 }
 

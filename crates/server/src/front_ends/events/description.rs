@@ -18,8 +18,8 @@ recorded. Events are never limited.
 `counter`, `gauge` and `histogram` are for metrics that the configuration declares under \
 `metrics.custom`.";
 
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
-    let events = events();
+pub(crate) fn events(schemas: &mut Schemas) -> Operation {
+    let events = example_events();
     let examples = events.iter().map(|(name, what, event)| (*name, *what, event.clone()));
     let several: Vec<Value> = events.iter().map(|(_, _, event)| event.clone()).collect();
     let examples = examples.chain([("several", "Several at once", Value::from(several))]).collect();
@@ -47,7 +47,7 @@ pub(super) fn describe(schemas: &mut Schemas) -> Operation {
     operation.build()
 }
 
-fn events() -> Vec<Example> {
+fn example_events() -> Vec<Example> {
     vec![
         (
             "llm_request",

@@ -27,7 +27,7 @@
 //! The response has status 202 and `{"accepted": 2, "refused": [{"index": 1, "error": "status:
 //! missing field `status`"}]}`: an invalid event does not affect the others.
 
-mod description;
+pub(crate) mod description;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -48,10 +48,9 @@ use sluice::{events::Events, stats::Total};
 use utoipa::ToSchema;
 
 use sluice_http::{Problem, ProblemKind, body};
-use utoipa::openapi::{HttpMethod, path::Operation};
+use utoipa::openapi::HttpMethod;
 
 use super::{FrontEnd, Services};
-use crate::describe::Schemas;
 
 /// `POST /v1/events`: records what applications report.
 #[derive(Debug)]
@@ -110,10 +109,6 @@ impl FrontEnd for EventReports {
         *response.status_mut() = StatusCode::ACCEPTED;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
-    }
-
-    fn describe(schemas: &mut Schemas) -> Operation {
-        description::describe(schemas)
     }
 }
 

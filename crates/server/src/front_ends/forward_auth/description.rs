@@ -32,7 +32,7 @@ const TARGET: &str = "The requested path, with or without scheme, host and query
 const ADDRESS: &str =
     "The client's address, used if the proxy is one of `clients.trusted_proxies`.";
 
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
+pub(crate) fn forward_auth(schemas: &mut Schemas) -> Operation {
     // A proxy sends one name of each kind.
     let named = |names: &[HeaderName], what, example: &'static str| {
         let examples = [Some(Value::from(example))].into_iter().chain(repeat(None));

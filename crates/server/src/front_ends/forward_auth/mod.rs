@@ -17,7 +17,7 @@
 //! one to pretend a different request. Therefore contradicting fields are rejected with status 400.
 //! A proxy that lets requests pass on status 503 must not let them pass on status 400.
 
-mod description;
+pub(crate) mod description;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -26,10 +26,10 @@ use http::{HeaderMap, HeaderName, Method, request::Parts};
 use sluice::Checked;
 
 use sluice_http::{Problem, ProblemKind, decision};
-use utoipa::openapi::{HttpMethod, path::Operation};
+use utoipa::openapi::HttpMethod;
 
 use super::{FrontEnd, Services};
-use crate::{describe::Schemas, engine::Engine};
+use crate::engine::Engine;
 
 /// `/v1/forward-auth`: decides about the request that a proxy holds.
 #[derive(Debug)]
@@ -66,10 +66,6 @@ impl FrontEnd for ForwardAuth {
     async fn respond(&self, peer: IpAddr, head: &Parts, _: &mut Body) -> Result<Response, Problem> {
         let checked = decide(&self.engine, peer, head).await?;
         Ok(decision::respond_without_body(&checked.decision))
-    }
-
-    fn describe(schemas: &mut Schemas) -> Operation {
-        description::describe(schemas)
     }
 }
 

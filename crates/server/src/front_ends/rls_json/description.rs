@@ -18,7 +18,7 @@ as in the messages (`hits_addend`), and whole numbers may be strings. A body nee
 When no rules are configured (`rls.files`) this front end does not exist, and the path is treated as \
 any other.";
 
-pub(super) fn describe(schemas: &mut Schemas) -> Operation {
+pub(crate) fn rls_json(schemas: &mut Schemas) -> Operation {
     let request = json!({
         "domain": "edge",
         "descriptors": [{ "entries": [{ "key": "api_key", "value": "alice" }] }],

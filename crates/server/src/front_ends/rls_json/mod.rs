@@ -1,6 +1,6 @@
 //! `POST /json`: Envoy's rate limit service for clients that do not speak gRPC.
 
-mod description;
+pub(crate) mod description;
 #[cfg(test)]
 mod tests;
 
@@ -10,10 +10,9 @@ use axum::{body::Body, response::Response};
 use http::request::Parts;
 use sluice_http::Problem;
 use sluice_rls::{EnvoyRls, json};
-use utoipa::openapi::{HttpMethod, path::Operation};
+use utoipa::openapi::HttpMethod;
 
 use super::{FrontEnd, Services};
-use crate::describe::Schemas;
 
 /// Hands requests to the rate limit service. Without rules the path has no front end.
 #[derive(Debug)]
@@ -35,9 +34,5 @@ impl FrontEnd for RlsJson {
 
     async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
         self.rls.respond_json(head, body).await
-    }
-
-    fn describe(schemas: &mut Schemas) -> Operation {
-        description::describe(schemas)
     }
 }
