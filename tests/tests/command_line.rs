@@ -99,11 +99,11 @@ limits:
   - { name: a, rate: 5/second, burst: 1, wehn: {} }
 ";
     let expected = "\
-limits.yaml: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`
-limits.yaml: endpoints[\"/reports\"].rate: `5/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`
-limits.yaml: limits[0].burst: 0 is out of range: from 1 to 1000000000000
-limits.yaml: limits[1].wehn: unknown key: did you mean `when`?
-limits.yaml: limits[1].name: `a` is already taken by limits[0]
+limits.yaml:1: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`
+limits.yaml:2: endpoints[\"/reports\"].rate: `5/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`
+limits.yaml:4: limits[0].burst: 0 is out of range: from 1 to 1000000000000
+limits.yaml:5: limits[1].wehn: unknown key: did you mean `when`?
+limits.yaml:5: limits[1].name: `a` is already taken by limits[0]: choose another name
 ";
     for arguments in [
         &["config", "check", "limits.yaml"][..],
@@ -129,7 +129,7 @@ fn later_layers_override_earlier_ones_and_each_value_shows_its_origin() {
     assert_eq!(shown.code, 0, "{}", shown.err);
     for line in [
         "  timeout: 25ms  # built-in defaults",
-        "  connections: 3  # sluice.yaml",
+        "  connections: 3  # sluice.yaml:1",
         "  prefix: of-variable  # SLUICE__STORE__PREFIX",
         "  level: debug  # --log-level",
     ] {

@@ -118,9 +118,9 @@ async fn an_invalid_file_is_rejected_with_errors_and_the_old_rules_stay() {
     let path = path.to_str().unwrap();
     let mistakes = [
         format!(
-            "{path}: defaults.rate: `10/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"
+            "{path}:1: defaults.rate: `10/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"
         ),
-        format!("{path}: limits[0].brust: unknown key: did you mean `burst`?"),
+        format!("{path}:2: limits[0].brust: unknown key: did you mean `burst`?"),
     ];
     let refused = ready.json()["configuration"]["refused"].as_str().unwrap().to_owned();
     let log = sluice.log();

@@ -1,24 +1,30 @@
-//! Settings from environment variables: `SLUICE__STORE__URL=redis://cache` says `store: { url:
+//! Settings from environment variables: `SLUICE__STORE__URL=redis://cache` means `store: { url:
 //! "redis://cache" }`.
 //!
 //! - Names are read without regard to case, and `__` separates keys. A key that begins with `/` is
 //!   an endpoint and keeps its case.
 //! - A list is written with commas: `SLUICE__CLIENTS__TRUSTED_PROXIES=10.0.0.0/8,192.168.0.0/16`.
 //! - A value in `[...]` or `{...}` is YAML: `SLUICE__ENDPOINTS={/api/v1.2/Chat: 20}`.
-//! - An empty value says nothing, as if the variable were not set: that is how Compose files pass
-//!   variables on.
+//! - An empty value counts as not set, since that is how Compose files pass variables on.
 
 use std::ffi::OsString;
 
 use config::{Map, Value, ValueKind};
 
-use super::{document, error::ConfigError, layers::SparseLayer, origin::Origin, path::Path};
+use crate::{
+    document::{parse_yaml, version_1_2},
+    error::{ErrorLog, Refused},
+    layers::{self, SparseLayer},
+    origin::Origin,
+    path::Path,
+};
 
 /// What our variables begin with.
 const PREFIX: &str = "SLUICE__";
 const SEPARATOR: &str = "__";
+const TWO_UNDERSCORES: &str = "write `SLUICE__STORE__URL`, with two underscores between keys";
 
-/// What is a list, so that a value of several words is split at its commas; `*` is any key.
+/// The settings that are lists, whose values are split at their commas; `*` is any key.
 const LISTS: [&[&str]; 5] = [
     &["clients", "identify"],
     &["clients", "trusted_proxies"],
@@ -27,8 +33,8 @@ const LISTS: [&[&str]; 5] = [
     &["tiers", "*", "clients"],
 ];
 
-/// The settings among `variables`, and what is wrong with them.
-pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Map<String, Value>, Vec<ConfigError>) {
+/// Reads the settings among `variables`.
+pub(crate) fn read(variables: &[(OsString, OsString)], errors: &ErrorLog) -> Map<String, Value> {
     let mut ours: Vec<(String, &OsString)> = variables
         .iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
@@ -37,83 +43,79 @@ pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Map<String, Value>, V
                 && !value.is_empty()
         })
         .collect();
-    // The order of an environment means nothing; mistakes should come in the same order each time.
+    // An environment has no order; errors should come in the same order each time.
     ours.sort();
     let mut layer = SparseLayer::default();
     for (name, value) in ours {
         let segments: Vec<String> = name[PREFIX.len()..].split(SEPARATOR).map(key).collect();
         let origin = Origin::Variable(name);
         let path = segments.iter().fold(Path::root(), |path, segment| path.key(segment));
+        let refuse = |path: &Path, message: &str| {
+            errors.refuse(|| origin.clone(), || path.clone(), || message.to_owned());
+        };
         if segments.iter().any(String::is_empty) {
-            layer.refuse(
-                origin,
-                Path::root(),
-                "a key is missing: write `SLUICE__STORE__URL`, with two underscores between keys"
-                    .to_owned(),
-            );
+            refuse(&Path::root(), &format!("a key is missing: {TWO_UNDERSCORES}"));
             continue;
         }
         let Some(text) = value.to_str() else {
-            layer.refuse(origin, path, "the value is not UTF-8".to_owned());
+            refuse(&path, "the value is not UTF-8: write it in UTF-8");
             continue;
         };
-        match read_value(&origin, &segments, text) {
-            Ok(value) => layer.put(&segments, &origin, value),
-            Err(mistakes) => layer.refuse_all(mistakes),
+        if let Ok(value) = read_value(&origin, &segments, text, errors) {
+            layer.put(&segments, &origin, value, errors);
         }
     }
     layer.finish()
 }
 
-/// Warns of variables that look as if one of `sections` were meant, but are none of ours for lack
-/// of an underscore.
-pub(crate) fn misspelt(variables: &[(OsString, OsString)], sections: &[&str]) -> Vec<ConfigError> {
-    // Kubernetes sets SLUICE_STORE_SERVICE_HOST and SLUICE_STORE_PORT for a service that happens to
-    // be called so.
+/// Warns of variables that seem to mean one of `sections`, but are not read for lack of an
+/// underscore.
+pub(crate) fn warn_of_misspelt(
+    variables: &[(OsString, OsString)],
+    sections: &[&str],
+    warnings: &ErrorLog,
+) {
+    // Kubernetes sets SLUICE_STORE_SERVICE_HOST and SLUICE_STORE_PORT for a service called
+    // `sluice-store`.
     let by_kubernetes =
         |rest: &str| rest.starts_with("service_") || rest == "port" || rest.starts_with("port_");
     let is_misspelt = |name: &str| {
-        let said = name.to_lowercase();
-        let said = said
+        let name = name.to_lowercase();
+        let key = name
             .strip_prefix("sluice_")
             .filter(|rest| !rest.starts_with('_'))
             .and_then(|rest| rest.split_once('_'));
-        said.is_some_and(|(section, rest)| sections.contains(&section) && !by_kubernetes(rest))
+        key.is_some_and(|(section, rest)| sections.contains(&section) && !by_kubernetes(rest))
     };
-    let mut names: Vec<String> = variables
+    let mut names: Vec<&str> = variables
         .iter()
-        .filter_map(|(name, _)| name.to_str().map(str::to_owned))
+        .filter_map(|(name, _)| name.to_str())
         .filter(|name| is_misspelt(name))
         .collect();
-    names.sort();
-    let message = "is not looked at: write `SLUICE__STORE__URL`, with two underscores between keys"
-        .to_owned();
-    names
-        .into_iter()
-        .map(|name| ConfigError {
-            origin: Origin::Variable(name),
-            path: Path::root(),
-            message: message.clone(),
-        })
-        .collect()
+    names.sort_unstable();
+    for name in names {
+        let origin = || Origin::Variable(name.to_owned());
+        warnings.refuse(origin, Path::root, || format!("is not read: {TWO_UNDERSCORES}"));
+    }
 }
 
 fn key(segment: &str) -> String {
     if segment.starts_with('/') { segment.to_owned() } else { segment.to_lowercase() }
 }
 
-/// The value that `text` is for the place that `segments` lead to: YAML in brackets or braces, a
-/// list, or the text itself.
+/// Reads `text` as the value at `segments`: YAML in brackets or braces, a list, or the text itself.
 pub(crate) fn read_value(
     origin: &Origin,
     segments: &[String],
     text: &str,
-) -> Result<Value, Vec<ConfigError>> {
+    errors: &ErrorLog,
+) -> Result<Value, Refused> {
     let text = text.trim();
     let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
     if enclosed('[', ']') || enclosed('{', '}') {
-        let (value, mistakes) = document::parse_yaml(origin, text);
-        return value.filter(|_| mistakes.is_empty()).ok_or(mistakes);
+        let document = parse_yaml(text, version_1_2)
+            .map_err(|error| errors.refuse(|| origin.clone(), Path::root, || error.message))?;
+        return Ok(layers::values(&document.root, origin, errors));
     }
     let value = |kind: ValueKind| Value::new(Some(&origin.to_tag()), kind);
     if is_list(segments) {
@@ -135,13 +137,14 @@ mod tests {
     fn read_all(variables: &[(&str, &str)]) -> (Map<String, Value>, Vec<String>) {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let (values, mistakes) = read(&variables);
-        (values, mistakes.iter().map(ToString::to_string).collect())
+        let errors = ErrorLog::default();
+        let values = read(&variables, &errors);
+        (values, errors.into_errors().lines().collect())
     }
 
     fn shown(variables: &[(&str, &str)]) -> String {
-        let (values, mistakes) = read_all(variables);
-        assert_eq!(mistakes, Vec::<String>::new());
+        let (values, errors) = read_all(variables);
+        assert_eq!(errors, Vec::<String>::new());
         Value::new(None, values).to_string()
     }
 
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn other_variables_and_empty_values_say_nothing() {
+    fn other_variables_and_empty_values_set_nothing() {
         assert_eq!(
             shown(&[
                 ("SLUICE_PORT", "tcp://10.0.0.1:8000"),
@@ -187,8 +190,8 @@ mod tests {
             shown(&[("SLUICE__LISTEN__HTTP", "[::]:8000")]),
             "{ listen => { http => [::]:8000,  },  }"
         );
-        let (_, mistakes) = read_all(&[("SLUICE__LIMITS", "[{name: a, name: b}]")]);
-        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        let (_, errors) = read_all(&[("SLUICE__LIMITS", "[{name: a, name: b}]")]);
+        assert_eq!(errors.len(), 1, "{errors:?}");
     }
 
     #[test]
@@ -203,15 +206,16 @@ mod tests {
         ];
         let variables: Vec<(OsString, OsString)> =
             names.iter().map(|name| (name.into(), "x".into())).collect();
-        let warned: Vec<String> = misspelt(&variables, &["store", "log"])
-            .iter()
-            .map(|warning| warning.origin.to_string())
-            .collect();
+        let warnings = ErrorLog::default();
+        warn_of_misspelt(&variables, &["store", "log"], &warnings);
+        let warnings = warnings.into_errors();
+        let warned: Vec<String> =
+            warnings.errors().iter().map(|warning| warning.origin.to_string()).collect();
         assert_eq!(warned, ["SLUICE_STORE_URL", "sluice_log__level"]);
     }
 
     #[test]
-    fn lists_are_split_at_their_commas_and_other_text_is_not() {
+    fn lists_are_split_at_their_commas_and_other_texts_are_not() {
         let (values, _) = read_all(&[
             ("SLUICE__CLIENTS__TRUSTED_PROXIES", "10.0.0.0/8, ::1,"),
             ("SLUICE__LOG__LEVEL", "info,sluice=debug"),
@@ -227,15 +231,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_lacks_a_key_or_says_the_same_place_twice_is_refused() {
-        let (_, mistakes) = read_all(&[
+    fn a_name_that_lacks_a_key_or_sets_a_path_twice_is_refused() {
+        let (_, errors) = read_all(&[
             ("SLUICE__", "x"),
             ("SLUICE__STORE____URL", "x"),
             ("SLUICE__A", "x"),
             ("sluice__a", "y"),
         ]);
-        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
-        assert!(mistakes[0].starts_with("SLUICE__: a key is missing"), "{mistakes:?}");
-        assert_eq!(mistakes[2], "sluice__a: a: already said by SLUICE__A: keep one of them");
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        assert!(errors[0].starts_with("SLUICE__: a key is missing"), "{errors:?}");
+        assert_eq!(errors[2], "sluice__a: a: already set by SLUICE__A: keep one of them");
     }
 }

@@ -1,20 +1,23 @@
-//! Reads files, and remembers what was in them, so that a change can be told.
+//! Reads files, and keeps what was in them, so that a change is noticed.
 
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use glob::{MatchOptions, Pattern};
 
-/// What a configuration is made of.
+use crate::document::MAX_BYTES;
+
+/// The content of all files of a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// What was in each file; `None` for one that could not be read.
+    /// The content of each file; `None` for one that could not be read.
     files: BTreeMap<PathBuf, Option<Vec<u8>>>,
-    /// Which files each pattern named; `None` for one that could not be followed.
+    /// The files that fit each pattern; `None` if folders could not be listed.
     lists: BTreeMap<(PathBuf, String), Option<Vec<PathBuf>>>,
 }
 
@@ -24,29 +27,27 @@ impl Contents {
         self.files.get(path).is_some_and(Option::is_some)
     }
 
-    /// Which files were asked for.
+    /// The names of the files.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Path> {
         self.files.keys().map(PathBuf::as_path)
     }
 }
 
-/// Reads files, and remembers what was in them.
+/// Reads files, and keeps what was in them.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    /// Whether files with secrets belong to another machine, so that nothing can be said about them
-    /// here.
+    /// Whether files with secrets are left alone, since they are on another machine.
     without_secrets: bool,
     seen: RefCell<Contents>,
 }
 
 impl Files {
-    /// Reads no files with secrets.
+    /// Leaves files with secrets alone.
     pub(crate) fn without_secrets() -> Self {
         Self { without_secrets: true, ..Self::default() }
     }
 
-    /// What is in the file with a secret at `path`, as text; `None` when secrets are not to be
-    /// read.
+    /// Returns the text of the file with a secret at `path`; `None` where secrets are left alone.
     ///
     /// # Errors
     /// As [`Files::read_text`].
@@ -54,16 +55,16 @@ impl Files {
         if self.without_secrets { Ok(None) } else { self.read_text(path).map(Some) }
     }
 
-    /// Whether the file with a secret at `path` could be read by whoever needs it; it may change
-    /// without any consequence here.
+    /// Checks that the file with a secret at `path` can be read. It is read again where it is
+    /// used, so a change of it is not a change of the configuration.
     ///
     /// # Errors
-    /// When it could not.
+    /// When the file cannot be read.
     pub(crate) fn probe_secret(&self, path: &Path) -> io::Result<()> {
-        if self.without_secrets { Ok(()) } else { fs::read(path).map(drop) }
+        if self.without_secrets { Ok(()) } else { read_file(path).map(drop) }
     }
 
-    /// What is in the file at `path`, the same for everyone who asks.
+    /// Returns the content of the file at `path`, the same at every call.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -71,22 +72,23 @@ impl Files {
         if let Some(Some(content)) = self.seen.borrow().files.get(path) {
             return Ok(content.clone());
         }
-        let content = fs::read(path);
+        let content = read_file(path);
         self.seen.borrow_mut().files.insert(path.to_owned(), content.as_ref().ok().cloned());
         content
     }
 
-    /// What is in the file at `path`, as text.
+    /// Returns the text of the file at `path`.
     ///
     /// # Errors
     /// When the file cannot be read, or is not UTF-8.
     pub(crate) fn read_text(&self, path: &Path) -> io::Result<String> {
-        String::from_utf8(self.read(path)?)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+        String::from_utf8(self.read(path)?).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8: save it as UTF-8")
+        })
     }
 
-    /// The files whose names fit `pattern`, in which `*` stands for any part of a name, in order; a
-    /// relative one starts at `base`. Hidden files are not among them.
+    /// Returns the files whose names fit `pattern`, in order. In it, `*` is any part of a name; a
+    /// relative pattern starts at `base`. Hidden files do not fit.
     ///
     /// # Errors
     /// When `pattern` is not well formed, or a folder cannot be listed.
@@ -99,21 +101,36 @@ impl Files {
         names
     }
 
-    /// Everything that was read.
+    /// Returns everything that was read.
     pub(crate) fn into_contents(self) -> Contents {
         self.seen.into_inner()
     }
 }
 
-/// What is in the same files now, and which files the same patterns name.
+/// Reads the same files and patterns again.
 pub(crate) fn read_again(contents: &Contents) -> Contents {
-    let files = contents.files.keys().map(|path| (path.clone(), fs::read(path).ok())).collect();
+    let files = contents.files.keys().map(|path| (path.clone(), read_file(path).ok())).collect();
     let lists = contents
         .lists
         .keys()
         .map(|(base, pattern)| ((base.clone(), pattern.clone()), list(base, pattern).ok()))
         .collect();
     Contents { files, lists }
+}
+
+/// Reads a file of at most [`MAX_BYTES`]. Whatever else has a name is refused: opening a FIFO
+/// would wait for a writer, for ever.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file: name a file"));
+    }
+    let mut content = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_BYTES {
+        let message = format!("it is larger than {} MiB: split or shorten it", MAX_BYTES >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(content)
 }
 
 fn list(base: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
@@ -123,10 +140,10 @@ fn list(base: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
         ..MatchOptions::default()
     };
     let base =
-        base.to_str().ok_or_else(|| io::Error::other("the folder it starts from is not UTF-8"))?;
+        base.to_str().ok_or_else(|| io::Error::other("the name of the folder is not UTF-8"))?;
     // A pattern that starts at the root stays as it is.
     let whole = Path::new(&Pattern::escape(base)).join(pattern);
-    let whole = whole.to_str().expect("two texts joined are text");
+    let whole = whole.to_str().expect("two UTF-8 texts joined are UTF-8");
     let found = glob::glob_with(whole, options)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let mut names = found.map(|name| name.map_err(Into::into)).collect::<io::Result<Vec<_>>>()?;

@@ -1,24 +1,32 @@
 //! The layers, merged by the `config` crate: built-in defaults < file < environment < flags.
 //!
-//! Tables merge key by key; everything else, lists too, replaces what an earlier layer said. Three
-//! habits of the crate would lose something, so we do not lean on them (tests hold each):
-//! - It reads a layer's outermost keys as paths, so that `store.url: x` would mean `store: { url: x
-//!   }`. Ours stand one level down, under [`ROOT`].
-//! - Its environment source lower-cases every name, endpoints' paths too, and forgets which
-//!   variable a value came from. Ours is [`environment`].
-//! - Its readers of files drop keys that stand twice. Ours are in [`document`].
+//! Tables are merged key by key; any other value, also a list, replaces that of an earlier layer.
+//! Three properties of the crate would lose something, so it only merges (tests check each):
+//! - It reads the outermost keys of a layer as paths, so that `store.url: x` would mean `store: {
+//!   url: x }`. Here all keys are one level lower, under [`ROOT`].
+//! - Its environment source lower-cases every name, also the paths of endpoints, and forgets the
+//!   variable. Here variables are read by [`environment`].
+//! - Its readers of files drop keys that are written twice, and forget lines. Here files are read
+//!   by [`document`].
 //!
-//! [`environment`]: super::environment
-//! [`document`]: super::document
+//! [`environment`]: crate::environment
+//! [`document`]: crate::document
+
+use std::collections::HashMap;
 
 use config::{Config, ConfigBuilder, Map, Source, Value, ValueKind, builder::DefaultState};
 
-use super::{error::ConfigError, origin::Origin, path::Path};
+use crate::{
+    document::{Entry, Kind, Located, Scalar},
+    error::ErrorLog,
+    origin::Origin,
+    path::Path,
+};
 
-/// Under which key layers are merged.
+/// The key under which layers are merged.
 const ROOT: &str = "sluice";
 
-/// One layer's values, each with its origin.
+/// The values of one layer, each with its origin.
 #[derive(Clone, Debug)]
 struct Layer(Map<String, Value>);
 
@@ -32,24 +40,118 @@ impl Source for Layer {
     }
 }
 
-/// What can be spelled in two ways. Where two layers say both, the later one's counts, as if they
-/// had said the same key.
+/// Settings with two spellings. Where two layers use both, the later layer's value counts, as if
+/// they had used the same key.
 const SPELLINGS: [[&str; 2]; 2] = [["requests_per_minute", "rate"], ["burst_size", "burst"]];
 
-/// One tree of values out of `layers`, of which later ones win.
-pub(crate) fn merge(layers: impl IntoIterator<Item = Map<String, Value>>) -> Map<String, Value> {
+/// Returns the values of a document, each with its origin. Records an error for each key that is
+/// written twice in a table, or is not text; the other values are returned all the same, so that
+/// their errors are found in the same run.
+pub(crate) fn values(root: &Located, origin: &Origin, errors: &ErrorLog) -> Value {
+    Conversion { origin, errors }.value(root, Parent::Root)
+}
+
+/// Turns the values of a document into those of the `config` crate.
+struct Conversion<'d> {
+    origin: &'d Origin,
+    errors: &'d ErrorLog,
+}
+
+/// The way from the root to a value; its path is only made for an error.
+#[derive(Clone, Copy)]
+enum Parent<'p> {
+    Root,
+    Key(&'p Parent<'p>, &'p str),
+    Item(&'p Parent<'p>, usize),
+}
+
+impl Parent<'_> {
+    fn path(&self) -> Path {
+        match self {
+            Self::Root => Path::root(),
+            Self::Key(parent, key) => parent.path().key(key),
+            Self::Item(parent, index) => parent.path().index(*index),
+        }
+    }
+}
+
+impl Conversion<'_> {
+    fn value(&self, value: &Located, at: Parent<'_>) -> Value {
+        let kind = match value.node.kind() {
+            Kind::Scalar(text, Scalar::Text) => ValueKind::String(text.clone()),
+            Kind::Scalar(_, Scalar::Null) => ValueKind::Nil,
+            Kind::Scalar(_, Scalar::Bool(value)) => ValueKind::Boolean(*value),
+            Kind::Scalar(_, Scalar::Integer(number)) => integer(*number),
+            Kind::Scalar(_, Scalar::Float(number)) => ValueKind::Float(*number),
+            Kind::List(items) => {
+                let item = |(i, item)| self.value(item, Parent::Item(&at, i));
+                ValueKind::Array(items.iter().enumerate().map(item).collect())
+            }
+            Kind::Table(entries) => ValueKind::Table(self.table(entries, at)),
+        };
+        Value::new(Some(&self.origin.at_line(value.line).to_tag()), kind)
+    }
+
+    fn table(&self, entries: &[Entry], at: Parent<'_>) -> Map<String, Value> {
+        let mut values = Map::new();
+        let mut lines: HashMap<&str, usize> = HashMap::new();
+        for Entry { key, meaning, value, .. } in entries {
+            let at = Parent::Key(&at, key);
+            let first = lines.get(key.as_str()).copied();
+            let message = || match (first, self.origin) {
+                (None, _) => "a key must be text: put it in quotes".to_owned(),
+                (Some(first), Origin::File { .. }) => {
+                    format!("already written in line {first}: keep one")
+                }
+                (Some(_), _) => "written twice: keep one".to_owned(),
+            };
+            if *meaning == Scalar::Null || first.is_some() {
+                self.errors.refuse(|| self.origin.at_line(value.line), || at.path(), message);
+            }
+            lines.entry(key).or_insert(value.line);
+            values.insert(key.clone(), self.value(value, at));
+        }
+        values
+    }
+}
+
+fn integer(number: i128) -> ValueKind {
+    i64::try_from(number).map_or(ValueKind::I128(number), ValueKind::I64)
+}
+
+/// Returns one tree of the values of `layers`, of which later ones win.
+pub(crate) fn merge(layers: Vec<Map<String, Value>>) -> Map<String, Value> {
     let builder = layers
-        .into_iter()
+        .iter()
+        .cloned()
         .map(Layer)
         .fold(Config::builder(), ConfigBuilder::<DefaultState>::add_source);
     let merged = builder.build().and_then(|merged| merged.get_table(ROOT));
     let mut merged = merged.expect("values in memory can be merged, and every layer has the root");
+    for layer in &layers {
+        restore_origins(&mut merged, layer);
+    }
     settle_spellings(&mut merged);
     merged
 }
 
-/// Removes, of what is spelled in both ways, what an earlier layer said. (Tiers, which are tables,
-/// may be called what they like.)
+/// Gives tables their origins back, which the `config` crate forgets when it merges.
+fn restore_origins(merged: &mut Map<String, Value>, layer: &Map<String, Value>) {
+    for (key, value) in layer {
+        let (ValueKind::Table(values), Some(table)) = (&value.kind, merged.get_mut(key)) else {
+            continue;
+        };
+        if let ValueKind::Table(merged) = &mut table.kind {
+            restore_origins(merged, values);
+            if let Some(origin) = value.origin().map(str::to_owned) {
+                *table = Value::new(Some(&origin), std::mem::take(&mut table.kind));
+            }
+        }
+    }
+}
+
+/// Removes, of what is spelled in both ways, the earlier layer's value. (Tiers, which are tables,
+/// may have any name.)
 fn settle_spellings(values: &mut Map<String, Value>) {
     for [one, other] in SPELLINGS {
         let layer = |name: &str| {
@@ -76,29 +178,24 @@ const fn is_table(value: &Value) -> bool {
     matches!(value.kind, ValueKind::Table(_))
 }
 
-/// A layer made of single values with a path each: variables and flags.
+/// A layer of single values, each with its path: variables and flags.
 #[derive(Debug, Default)]
-pub(crate) struct SparseLayer {
-    values: Map<String, Value>,
-    mistakes: Vec<ConfigError>,
-}
+pub(crate) struct SparseLayer(Map<String, Value>);
 
 impl SparseLayer {
-    /// Notes what is wrong with `origin`.
-    pub(crate) fn refuse(&mut self, origin: Origin, path: Path, message: String) {
-        self.mistakes.push(ConfigError { origin, path, message });
-    }
-
-    /// Notes all of `mistakes`.
-    pub(crate) fn refuse_all(&mut self, mistakes: Vec<ConfigError>) {
-        self.mistakes.extend(mistakes);
-    }
-
-    /// Puts `value` at the place that `segments` lead to, unless another value of this layer stands
-    /// in the way.
-    pub(crate) fn put(&mut self, segments: &[String], origin: &Origin, value: Value) {
+    /// Sets the value at `segments`. Refuses it if this layer has another value there.
+    pub(crate) fn put(
+        &mut self,
+        segments: &[String],
+        origin: &Origin,
+        value: Value,
+        errors: &ErrorLog,
+    ) {
+        let refuse = |path: &Path, other: Option<Origin>| {
+            errors.refuse(|| origin.clone(), || path.clone(), || already_set(other));
+        };
         let Some((last, tables)) = segments.split_last() else { return };
-        let (mut values, mut path) = (&mut self.values, Path::root());
+        let (mut values, mut path) = (&mut self.0, Path::root());
         for segment in tables {
             path = path.key(segment);
             let next = values
@@ -107,7 +204,7 @@ impl SparseLayer {
             let other = next.origin().and_then(Origin::from_tag);
             match &mut next.kind {
                 ValueKind::Table(table) => values = table,
-                _ => return self.refuse(origin.clone(), path, already_said(other)),
+                _ => return refuse(&path, other),
             }
         }
         match values.get(last) {
@@ -115,54 +212,56 @@ impl SparseLayer {
                 values.insert(last.clone(), value);
             }
             Some(other) => {
-                let other = first_origin(other);
-                self.refuse(origin.clone(), path.key(last), already_said(other));
+                refuse(&path.key(last), first_origin(other));
             }
         }
     }
 
-    /// The layer's values and what is wrong with it.
-    pub(crate) fn finish(self) -> (Map<String, Value>, Vec<ConfigError>) {
-        (self.values, self.mistakes)
+    /// Returns the layer's values.
+    pub(crate) fn finish(self) -> Map<String, Value> {
+        self.0
     }
 }
 
-fn already_said(other: Option<Origin>) -> String {
+fn already_set(other: Option<Origin>) -> String {
     match other {
-        Some(other) => format!("already said by {other}: keep one of them"),
-        None => "said twice: keep one".to_owned(),
+        Some(other) => format!("already set by {other}: keep one of them"),
+        None => "set twice: keep one".to_owned(),
     }
 }
 
-/// Who said `value`, or something in it; of several, the latest layer, and in it the first by name.
+/// Returns the origin of `value`, or of something in it: of several, one of the latest layer, and
+/// there the first.
 pub(crate) fn first_origin(value: &Value) -> Option<Origin> {
     let own = value.origin().and_then(Origin::from_tag);
-    own.or_else(|| match &value.kind {
-        ValueKind::Table(values) => latest(values.values()),
-        ValueKind::Array(values) => latest(values),
-        _ => None,
-    })
+    match &value.kind {
+        // A table may hold values of later layers than its own.
+        ValueKind::Table(values) => latest(values.values().filter_map(first_origin).chain(own)),
+        ValueKind::Array(values) => own.or_else(|| latest(values.iter().filter_map(first_origin))),
+        _ => own,
+    }
 }
 
-fn latest<'a>(values: impl IntoIterator<Item = &'a Value>) -> Option<Origin> {
-    let earlier_name_wins =
-        |a: &Origin, b: &Origin| a.layer().cmp(&b.layer()).then_with(|| b.cmp(a));
-    values.into_iter().filter_map(first_origin).max_by(earlier_name_wins)
+fn latest(origins: impl Iterator<Item = Origin>) -> Option<Origin> {
+    origins.max_by(|a, b| a.layer().cmp(&b.layer()).then_with(|| b.cmp(a)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Document, Format};
+    use crate::document::Format;
 
     fn layer(origin: &Origin, yaml: &str) -> Map<String, Value> {
-        let document = Document::parse(Format::Yaml, origin, yaml);
-        assert_eq!(document.mistakes, []);
-        document.values
+        let errors = ErrorLog::default();
+        let document = Format::Yaml.parse(yaml).unwrap();
+        match values(&document.root, origin, &errors).kind {
+            ValueKind::Table(values) => values,
+            other => panic!("{other}"),
+        }
     }
 
     fn merged(lower: &str, upper: &str) -> Map<String, Value> {
-        merge([layer(&Origin::BuiltIn, lower), layer(&Origin::File("f".to_owned()), upper)])
+        merge(vec![layer(&Origin::BuiltIn, lower), layer(&Origin::file("f"), upper)])
     }
 
     #[test]
@@ -170,11 +269,11 @@ mod tests {
         let tree = merged("{a: {x: 1, y: 2}, l: [1, 2], s: {t: 1}}", "{a: {y: 3}, l: [9], s: off}");
         assert_eq!(
             tree["l"].kind,
-            ValueKind::Array(vec![Value::new(Some(&"file:f".to_owned()), 9)])
+            ValueKind::Array(vec![Value::new(Some(&"file:1:f".to_owned()), 9)])
         );
         assert_eq!(tree["s"].kind, ValueKind::String("off".to_owned()));
         let ValueKind::Table(a) = &tree["a"].kind else { panic!("a table") };
-        assert_eq!((a["x"].origin(), a["y"].origin()), (Some("built-in:"), Some("file:f")));
+        assert_eq!((a["x"].origin(), a["y"].origin()), (Some("built-in:"), Some("file:1:f")));
         assert_eq!(
             (a["x"].kind.clone(), a["y"].kind.clone()),
             (ValueKind::I64(1), ValueKind::I64(3))
@@ -182,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_spellings_the_later_layers_counts_and_one_layers_both_stay() {
+    fn of_two_spellings_the_later_layer_wins_and_both_of_one_layer_stay() {
         let keys = |tree: &Map<String, Value>| {
             let ValueKind::Table(a) = &tree["a"].kind else { panic!("a table") };
             let mut keys: Vec<String> = a.keys().cloned().collect();
@@ -218,26 +317,50 @@ mod tests {
     }
 
     #[test]
-    fn two_values_for_one_place_in_a_layer_are_refused() {
-        let mut layer = SparseLayer::default();
-        let said = [
+    fn a_table_keeps_the_line_of_its_key() {
+        let tree = merged("{a: {b: 1}}", "\na:\n  c: 2\nd: {}\n");
+        let origin = |key: &str| first_origin(&tree[key]).map(|origin| origin.to_string());
+        assert_eq!((origin("a"), origin("d")), (Some("f:2".to_owned()), Some("f:4".to_owned())));
+    }
+
+    #[test]
+    fn every_key_that_is_written_twice_is_refused() {
+        let errors = ErrorLog::default();
+        let text =
+            "a:\n  /x: 1\n  /y: {b: 1, b: 2}\n  /x: 2\nc: [{d: 1, d: 2}]\n~: 1\n5: a\n'5': b";
+        let root = Format::Yaml.parse(text).unwrap().root;
+        let read = values(&root, &Origin::file("f"), &errors).to_string();
+        assert!(read.contains("d => 2"), "{read}");
+        let expected = [
+            "f:3: a[\"/y\"].b: already written in line 3: keep one",
+            "f:4: a[\"/x\"]: already written in line 2: keep one",
+            "f:5: c[0].d: already written in line 5: keep one",
+            "f:6: [\"~\"]: a key must be text: put it in quotes",
+            "f:8: 5: already written in line 7: keep one",
+        ];
+        assert_eq!(errors.into_errors().lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn two_values_for_one_path_in_a_layer_are_refused() {
+        let (mut layer, errors) = (SparseLayer::default(), ErrorLog::default());
+        let set = [
             ("SLUICE__A", vec!["a"]),
             ("SLUICE__A__B", vec!["a", "b"]),
             ("SLUICE__C__D", vec!["c", "d"]),
             ("SLUICE__C", vec!["c"]),
         ];
-        for (name, segments) in said {
+        for (name, segments) in set {
             let (origin, segments) = (
                 Origin::Variable(name.to_owned()),
                 segments.into_iter().map(str::to_owned).collect::<Vec<_>>(),
             );
-            layer.put(&segments, &origin, Value::new(Some(&origin.to_tag()), "x"));
+            layer.put(&segments, &origin, Value::new(Some(&origin.to_tag()), "x"), &errors);
         }
-        let mistakes: Vec<String> = layer.finish().1.iter().map(ToString::to_string).collect();
         let expected = [
-            "SLUICE__A__B: a: already said by SLUICE__A: keep one of them",
-            "SLUICE__C: c: already said by SLUICE__C__D: keep one of them",
+            "SLUICE__A__B: a: already set by SLUICE__A: keep one of them",
+            "SLUICE__C: c: already set by SLUICE__C__D: keep one of them",
         ];
-        assert_eq!(mistakes, expected);
+        assert_eq!(errors.into_errors().lines().collect::<Vec<_>>(), expected);
     }
 }

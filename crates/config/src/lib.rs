@@ -1,8 +1,8 @@
 //! The configuration: built-in defaults < file < environment < flags.
 //!
-//! [`Loader::load`] reads all layers and merges them (`layers`), reads the typed [`Settings`] out
-//! of the tree (`reader`, `read`), and reports every mistake at once: who said it, where, and what
-//! would be right.
+//! [`Loader::load`] reads all layers into one tree, and the typed [`Settings`] from it. All errors
+//! are reported at once, each with its file and line (or variable, or flag), the path of the value,
+//! what is wrong, and the remedy.
 //!
 //! ```
 //! use sluice_config::Loader;
@@ -10,10 +10,17 @@
 //! let settings = Loader::new().variables([("SLUICE__STORE__TIMEOUT", "50ms")]).load()?;
 //! assert_eq!(settings.store.timeout.as_millis(), 50);
 //!
-//! let mistakes = Loader::new().variables([("SLUICE__STORE__TIMEOUT", "50")]).load().unwrap_err();
-//! assert_eq!(mistakes.to_string(), "SLUICE__STORE__TIMEOUT: store.timeout: `50` has no unit: write `50ms`, `50s` or `50m`");
+//! let errors = Loader::new().variables([("SLUICE__STORE__TIMEOUT", "50")]).load().unwrap_err();
+//! assert_eq!(
+//!     errors.to_string(),
+//!     "SLUICE__STORE__TIMEOUT: store.timeout: `50` has no unit: write `50ms`, `50s` or `50m`"
+//! );
 //! # Ok::<_, sluice_config::ConfigErrors>(())
 //! ```
+//!
+//! The way of a value: `document` (YAML, JSON and TOML as one tree with lines), `environment` ->
+//! `layers` (merged by the crate `config`) -> `reader` (typed fields) -> `read` (the grammar, one
+//! file a section) -> `settings`; all of it is called by `loader`.
 
 mod document;
 mod environment;
@@ -38,4 +45,4 @@ pub use settings::{
     Admin, Credentials, GatewaySettings, Listen, LogFormat, LogSettings, RedisUrl, RlsSettings,
     Secret, Settings, StoreSettings, StoreUrl, StoreUrlError, gateway, rls,
 };
-pub use watch::{LOOK_EVERY, Reload, Watcher};
+pub use watch::{POLL_INTERVAL, Reload, Watcher};

@@ -1,33 +1,28 @@
-//! Reads the layers and makes settings of them.
+//! Reads all layers, and the settings from them.
 
-use std::{
-    ffi::OsString,
-    fmt,
-    path::{Path as FilePath, PathBuf},
-};
+use std::{collections::HashMap, ffi::OsString, fmt, io, path::PathBuf};
 
-use config::{Map, Value};
+use config::{Map, Value, ValueKind};
 
-use super::{
-    document::{Document, Format},
+use crate::{
+    document::{Document, Format, SyntaxError},
     environment,
-    error::{ConfigError, ConfigErrors},
+    error::{ConfigErrors, ErrorLog},
     files::{Contents, Files},
-    layers::{SparseLayer, merge},
+    layers::{self, SparseLayer, merge},
     origin::Origin,
     path::Path,
     read,
-    reader::Reading,
+    reader::{Fixed, Hidden, Reading},
     settings::Settings,
     show::show,
-    watch::Watcher,
 };
 
 /// The built-in defaults: the lowest layer.
 const DEFAULTS: &str = include_str!("defaults.yaml");
 
-/// Where settings are read from: the layers above the built-in defaults. Asks nothing of the
-/// process itself, so tests can say everything.
+/// The layers above the built-in defaults, from which settings are read. It gets the variables and
+/// flags as values, so that tests need no environment.
 #[derive(Clone, Default)]
 pub struct Loader {
     file: FileChoice,
@@ -44,7 +39,7 @@ enum FileChoice {
     IfPresent(PathBuf),
 }
 
-/// One flag of the command line that sets a value.
+/// A flag of the command line that sets a value.
 #[derive(Clone)]
 struct FlagValue {
     name: &'static str,
@@ -52,25 +47,29 @@ struct FlagValue {
     value: String,
 }
 
-/// A configuration that was read: what it says, and what it was made of.
+/// A configuration that was read, and all that was found out about it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The settings, or every mistake.
+    /// The settings, or every error.
     pub(crate) result: Result<Settings, ConfigErrors>,
     /// The merged tree, each value with its origin.
     pub(crate) tree: Value,
-    /// What was in the files.
+    /// The values that are not shown.
+    pub(crate) hidden: HashMap<Path, Hidden>,
+    /// The settings that a reload cannot change.
+    pub(crate) fixed: Fixed,
+    /// The content of the files.
     pub(crate) contents: Contents,
 }
 
 impl Loader {
-    /// The built-in defaults alone.
+    /// Creates a loader of the built-in defaults alone.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the file at `path`; it must exist. Its extension tells its format: `.yaml`, `.yml`,
+    /// Adds the file at `path`; it must exist. Its extension names its format: `.yaml`, `.yml`,
     /// `.toml` or `.json`.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -85,7 +84,7 @@ impl Loader {
         self
     }
 
-    /// Adds environment variables; those that do not begin with `SLUICE__` are not ours.
+    /// Adds environment variables; only those that begin with `SLUICE__` are read.
     #[must_use]
     pub fn variables(
         mut self,
@@ -108,38 +107,35 @@ impl Loader {
         self
     }
 
-    /// Leaves the files alone that hold secrets: they are on the machine that serves, and perhaps
-    /// not on the one that checks.
+    /// Leaves files with secrets alone: they are on the machine that serves, and perhaps not on the
+    /// one that checks the configuration.
     #[must_use]
     pub fn without_secrets(mut self) -> Self {
         self.without_secrets = true;
         self
     }
 
-    /// Reads everything, for a process that is to notice when it changes.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// Every mistake in any layer.
-    pub fn load_and_watch(&self) -> Result<(Settings, Watcher), ConfigErrors> {
-        let loaded = self.load_all();
-        let settings = loaded.result?;
-        let watcher = Watcher::new(self.clone(), loaded.contents, &settings);
-        Ok((settings, watcher))
+    /// Every error in any layer.
+    pub fn load(&self) -> Result<Settings, ConfigErrors> {
+        self.load_all().result
     }
 
-    /// Everything that was read as YAML that can be read back, beside each value who said it.
-    /// Secrets are masked, clients' keys left out.
+    /// Returns the merged configuration as YAML that can be read again, with a comment beside each
+    /// value that names its origin. Secrets are masked, and clients' keys left out.
     ///
     /// # Errors
-    /// Every mistake in any layer.
+    /// Every error in any layer.
     pub fn show(&self) -> Result<String, ConfigErrors> {
-        let loaded = self.load_all();
-        loaded.result.map(|_| show(&loaded.tree))
+        let Loaded { result, tree, hidden, .. } = self.load_all();
+        result.map(|_| show(&tree, &hidden))
     }
 
-    /// From when on a file was seen, it has to be there: one that is removed while it is in force
-    /// says nothing about what should hold instead.
-    pub(super) fn with_file_required_once_seen(mut self, contents: &Contents) -> Self {
+    /// Requires the file if it was there: when it is removed later, nothing says what should hold
+    /// in its place.
+    pub(crate) fn with_file_required_once_seen(mut self, contents: &Contents) -> Self {
         if let FileChoice::IfPresent(path) = &self.file
             && contents.holds(path)
         {
@@ -148,107 +144,109 @@ impl Loader {
         self
     }
 
-    /// Reads everything.
-    ///
-    /// # Errors
-    /// Every mistake in any layer.
-    pub fn load(&self) -> Result<Settings, ConfigErrors> {
-        self.load_all().result
-    }
-
-    /// Reads everything, and says what it was made of.
+    /// Reads everything, and returns all that was found out.
     pub(crate) fn load_all(&self) -> Loaded {
         let files = if self.without_secrets { Files::without_secrets() } else { Files::default() };
-        let defaults = Document::parse(Format::Yaml, &Origin::BuiltIn, DEFAULTS);
-        let (file, values) = self.read_file(&files);
-        let (variables, wrong_variables) = environment::read(&self.variables);
-        let (flags, wrong_flags) = self.read_flags();
-        let sections: Vec<&str> = defaults.values.keys().map(String::as_str).collect();
-        let mut warnings = environment::misspelt(&self.variables, &sections);
+        let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
+        let defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, &errors);
+        let sections: Vec<&str> = defaults.keys().map(String::as_str).collect();
+        environment::warn_of_misspelt(&self.variables, &sections, &warnings);
+        let (root, file) = self.read_file(&files, &errors);
+        let variables = environment::read(&self.variables, &errors);
+        let flags = self.read_flags(&errors);
 
-        let mut mistakes = defaults.mistakes;
-        mistakes.extend(values.mistakes);
-        mistakes.extend(wrong_variables);
-        mistakes.extend(wrong_flags);
-
-        let tree = Value::new(None, merge([defaults.values, values.values, variables, flags]));
-        let reading = Reading::new(file.unwrap_or(Origin::BuiltIn));
+        let tree = Value::new(None, merge(vec![defaults, file, variables, flags]));
+        let reading = Reading::new(root, &errors, &warnings);
         let settings = read::settings(&reading.root(&tree), &files);
-        let (more_mistakes, more_warnings) = reading.finish();
-        mistakes.extend(more_mistakes);
-        warnings.extend(more_warnings);
-        let result = match ConfigErrors::from_mistakes(mistakes) {
-            Some(errors) => Err(errors),
-            None => {
-                Ok(Settings { warnings, ..settings.expect("a reading without mistakes is whole") })
-            }
-        };
-        Loaded { result, tree, contents: files.into_contents() }
+        let (hidden, fixed) = reading.finish();
+        let warnings = warnings.into_errors().into_warnings();
+        let result = errors.finish(settings).map(|settings| Settings { warnings, ..settings });
+        Loaded { result, tree, hidden, fixed, contents: files.into_contents() }
     }
 
-    fn read_file(&self, files: &Files) -> (Option<Origin>, Document) {
-        let nothing = |mistakes| Document { values: Map::new(), mistakes };
-        let (path, must_exist) = match &self.file {
-            FileChoice::None => return (None, nothing(Vec::new())),
+    /// Reads the file, and returns what is the origin of the root.
+    fn read_file(&self, files: &Files, errors: &ErrorLog) -> (Origin, Map<String, Value>) {
+        let nothing = || (Origin::BuiltIn, Map::new());
+        let (path, is_required) = match &self.file {
+            FileChoice::None => return nothing(),
             FileChoice::Required(path) => (path, true),
             FileChoice::IfPresent(path) => (path, false),
         };
-        let origin = Origin::File(path.to_string_lossy().into_owned());
-        let refused = |message| {
-            nothing(vec![ConfigError { origin: origin.clone(), path: Path::root(), message }])
-        };
+        let origin = Origin::file(path.to_string_lossy());
+        let refuse = |message: String| errors.refuse(|| origin.clone(), Path::root, || message);
         let Some(format) = Format::of(path) else {
-            let document = refused(
-                "the name tells the format: let it end in `.yaml`, `.yml`, `.toml` or `.json`"
+            refuse(
+                "the extension names the format: use `.yaml`, `.yml`, `.toml` or `.json`"
                     .to_owned(),
             );
-            return (Some(origin), document);
+            return (origin, Map::new());
         };
-        match files.read_text(path) {
-            Ok(text) => {
-                let document = Document::parse(format, &origin, &text);
-                (Some(origin), document)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
-                (None, nothing(Vec::new()))
+        let values = match files.read_text(path) {
+            Ok(text) => document(format.parse(&text), &origin, errors),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_required => {
+                return nothing();
             }
             Err(error) => {
-                let document = refused(format!("the file cannot be read: {error}"));
-                (Some(origin), document)
+                refuse(format!("the file cannot be read: {error}"));
+                Map::new()
             }
-        }
+        };
+        (origin, values)
     }
 
-    fn read_flags(&self) -> (Map<String, Value>, Vec<ConfigError>) {
+    fn read_flags(&self, errors: &ErrorLog) -> Map<String, Value> {
         let mut layer = SparseLayer::default();
         for FlagValue { name, path, value } in &self.flags {
             let origin = Origin::Flag((*name).to_owned());
             let segments: Vec<String> = path.iter().map(|&segment| segment.to_owned()).collect();
-            match environment::read_value(&origin, &segments, value) {
-                Ok(value) => layer.put(&segments, &origin, value),
-                Err(mistakes) => layer.refuse_all(mistakes),
+            if let Ok(value) = environment::read_value(&origin, &segments, value, errors) {
+                layer.put(&segments, &origin, value, errors);
             }
         }
         layer.finish()
     }
 }
 
+/// Returns the values of a document, which must be a table.
+fn document(
+    parsed: Result<Document, SyntaxError>,
+    origin: &Origin,
+    errors: &ErrorLog,
+) -> Map<String, Value> {
+    let refuse = |line, message: &str| {
+        errors.refuse(|| origin.at_line(line), Path::root, || message.to_owned());
+    };
+    let document = match parsed {
+        Ok(document) => document,
+        Err(SyntaxError { line, message }) => {
+            refuse(line, &message);
+            return Map::new();
+        }
+    };
+    if let Some(line) = document.second {
+        refuse(line, "a file holds one document: remove what follows `---`");
+    }
+    match layers::values(&document.root, origin, errors).kind {
+        ValueKind::Table(values) => values,
+        // A file in which everything is commented out.
+        ValueKind::Nil => Map::new(),
+        _ => {
+            refuse(
+                document.root.line,
+                "a configuration is a table of settings, as in `store: { url: \"memory://\" }`",
+            );
+            Map::new()
+        }
+    }
+}
+
 impl fmt::Debug for Loader {
-    /// Leaves out what variables and flags say, for it may be secret.
+    /// Leaves out the values of variables and flags, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags: Vec<&str> = self.flags.iter().map(|flag| flag.name).collect();
         f.debug_struct("Loader")
             .field("file", &self.file)
             .field("flags", &flags)
             .finish_non_exhaustive()
-    }
-}
-
-/// The place that relative paths in `origin` start from: a file's own folder, or the working
-/// directory.
-pub(crate) fn base_of(origin: &Origin) -> &FilePath {
-    match origin {
-        Origin::File(name) => FilePath::new(name).parent().unwrap_or(FilePath::new("")),
-        Origin::BuiltIn | Origin::Variable(_) | Origin::Flag(_) => FilePath::new(""),
     }
 }

@@ -1,22 +1,28 @@
-//! Where in the configuration a value stands.
+//! The path of a value in the configuration.
 
 use std::fmt;
 
-/// A place in the configuration, as people write it: `limits[3].burst`,
-/// `endpoints["/api/v1.2/Chat"]`. The root is empty.
+/// How much of a key a path shows, in characters: a file may hold keys of a megabyte, and every
+/// value below them has a path.
+const MAX_KEY: usize = 100;
+
+/// The path of a value in the configuration: `limits[3].burst`, `endpoints["/api/v1.2/Chat"]`. The
+/// root's is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(String);
 
 impl Path {
-    /// The whole configuration.
+    /// The path of the whole configuration.
     #[must_use]
     pub const fn root() -> Self {
         Self(String::new())
     }
 
-    /// The place called `key` in the table at this place.
+    /// The path of `key` in the table at this path. A very long key is cut.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
+        let cut = key.char_indices().nth(MAX_KEY).map(|(end, _)| format!("{}…", &key[..end]));
+        let key = cut.as_deref().unwrap_or(key);
         let plain = !key.is_empty()
             && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
         let Self(path) = self;
@@ -27,13 +33,13 @@ impl Path {
         })
     }
 
-    /// The place of the item number `index`, from 0, of the list at this place.
+    /// The path of the item `index`, from 0, in the list at this path.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         Self(format!("{self}[{index}]"))
     }
 
-    /// Whether this is the whole configuration.
+    /// Whether this is the path of the whole configuration.
     #[must_use]
     pub const fn is_root(&self) -> bool {
         self.0.is_empty()
@@ -51,12 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_reads_as_people_write_it() {
+    fn a_path_is_displayed_as_people_write_it() {
         assert_eq!(Path::root().key("limits").index(3).key("burst").to_string(), "limits[3].burst");
         assert_eq!(
             Path::root().key("endpoints").key("/api/v1.2/Chat").key("rate").to_string(),
             "endpoints[\"/api/v1.2/Chat\"].rate"
         );
         assert_eq!(Path::root().key("a.b").to_string(), "[\"a.b\"]");
+        assert!(Path::root().key(&"ä".repeat(1_000_000)).to_string().len() < 300);
     }
 }

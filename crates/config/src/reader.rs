@@ -1,14 +1,15 @@
-//! Reads typed values out of the merged tree, and collects every mistake on the way instead of
-//! stopping at the first.
+//! Reads typed values from the merged tree. Every error is recorded, and reading goes on.
 //!
-//! A [`Field`] is a place and what was said there. Its readers return `None` when nothing was said,
-//! or when what was said is wrong, and then the mistake is noted; so a reader of a section reads
-//! all its fields before it builds anything. [`Field::table`] knows which keys were asked for, and
-//! refuses the others.
+//! A [`Field`] is a path and the value there. Its readers return `Err(Refused)` once they have
+//! recorded an error, so the reader of a section reads all its fields before it uses `?`. What is
+//! special about a setting is said where it is read: [`Field::hide`] keeps it out of `config show`,
+//! [`Field::needs_restart`] warns on reload that it was changed in vain. [`Field::table`] knows
+//! which keys were read, and refuses all others.
 
 use std::{
     cell::RefCell,
-    fmt::Display,
+    collections::{BTreeMap, HashMap},
+    fmt::{Debug, Display},
     io,
     ops::RangeInclusive,
     path::{Path as FilePath, PathBuf},
@@ -18,10 +19,9 @@ use std::{
 
 use config::{Map, Value, ValueKind};
 
-use super::{
-    error::ConfigError,
+use crate::{
+    error::{ErrorLog, Refused},
     layers::first_origin,
-    loader::base_of,
     origin::Origin,
     path::Path,
     words::{joined, kind_name, most_like, quoting_hint},
@@ -29,29 +29,52 @@ use super::{
 
 /// What all fields of one reading share.
 #[derive(Debug)]
-pub(crate) struct Reading {
-    mistakes: RefCell<Vec<ConfigError>>,
-    warnings: RefCell<Vec<ConfigError>>,
-    /// Who is meant when a mistake is that something is missing.
-    fallback: Origin,
+pub(crate) struct Reading<'l> {
+    errors: &'l ErrorLog,
+    warnings: &'l ErrorLog,
+    hidden: RefCell<HashMap<Path, Hidden>>,
+    fixed: RefCell<Fixed>,
+    /// The origin of the root.
+    root: Origin,
 }
 
-/// A place in the tree, and what was said there.
+/// What `config show` leaves out of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// All of it.
+    Value,
+    /// The password of a URL.
+    UrlPassword,
+    /// The items of a list, but not their number.
+    Items,
+}
+
+/// The settings that a reload cannot change: the values of those that are set, by their paths.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Fixed(BTreeMap<String, String>);
+
+/// A path, and the value there.
 #[derive(Clone, Debug)]
 pub(crate) struct Field<'a> {
     path: Path,
-    value: Option<&'a Value>,
-    /// Whose table the field is missing from, when it is.
+    value: Found<'a>,
+    /// The origin of the table or list that holds the field.
     parent: Origin,
-    reading: &'a Reading,
+    reading: &'a Reading<'a>,
 }
 
-/// Where something stands, and who said it.
+/// What is at a path.
+#[derive(Clone, Copy, Debug)]
+enum Found<'a> {
+    Nothing,
+    Refused(Refused),
+    Value(&'a Value),
+}
+
+/// A path, and the origin of the value there.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// Where.
     pub(crate) path: Path,
-    /// Who.
     pub(crate) origin: Origin,
 }
 
@@ -61,296 +84,341 @@ pub(crate) struct Table<'a> {
     path: Path,
     values: &'a Map<String, Value>,
     origin: Origin,
-    asked: RefCell<Vec<&'static str>>,
-    reading: &'a Reading,
+    known: RefCell<Vec<&'static str>>,
+    reading: &'a Reading<'a>,
 }
 
-impl Reading {
-    /// A reading that blames `fallback` for what nobody said.
-    pub(crate) const fn new(fallback: Origin) -> Self {
-        Self { mistakes: RefCell::new(Vec::new()), warnings: RefCell::new(Vec::new()), fallback }
+impl Fixed {
+    /// Returns the paths of the settings that differ.
+    pub(crate) fn changed<'f>(&'f self, other: &'f Self) -> Vec<&'f str> {
+        let is_changed = |path: &&String| self.0.get(*path) != other.0.get(*path);
+        let only_in_other = other.0.keys().filter(|path| !self.0.contains_key(*path));
+        self.0.keys().chain(only_in_other).filter(is_changed).map(String::as_str).collect()
+    }
+}
+
+impl Debug for Fixed {
+    /// Leaves out the values, of which one may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl<'l> Reading<'l> {
+    /// Starts reading a tree whose root has this origin.
+    pub(crate) fn new(root: Origin, errors: &'l ErrorLog, warnings: &'l ErrorLog) -> Self {
+        Self { errors, warnings, hidden: RefCell::default(), fixed: RefCell::default(), root }
     }
 
-    /// The whole tree as a field.
+    /// Returns the whole tree as a field.
     pub(crate) fn root<'a>(&'a self, tree: &'a Value) -> Field<'a> {
-        Field {
-            path: Path::root(),
-            value: Some(tree),
-            parent: self.fallback.clone(),
-            reading: self,
-        }
+        let parent = self.root.clone();
+        Field { path: Path::root(), value: Found::Value(tree), parent, reading: self }
     }
 
-    /// The mistakes and the warnings.
-    pub(crate) fn finish(self) -> (Vec<ConfigError>, Vec<ConfigError>) {
-        (self.mistakes.into_inner(), self.warnings.into_inner())
+    /// Returns which values to hide, and which cannot change.
+    pub(crate) fn finish(self) -> (HashMap<Path, Hidden>, Fixed) {
+        (self.hidden.into_inner(), self.fixed.into_inner())
     }
 }
 
 impl<'a> Field<'a> {
-    /// Where this field stands.
+    /// The field's path.
     pub(crate) const fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether anything was said here.
-    pub(crate) const fn is_said(&self) -> bool {
-        self.value.is_some()
+    /// Whether there is a value, be it right or wrong.
+    pub(crate) const fn is_present(&self) -> bool {
+        !matches!(self.value, Found::Nothing)
     }
 
-    /// Who said it; for a field that is missing, who said the table it is missing from.
+    /// The origin of the value, or else of the table that it is missing from.
     pub(crate) fn origin(&self) -> Origin {
-        self.value.and_then(first_origin).unwrap_or_else(|| self.parent.clone())
+        self.any_value().and_then(first_origin).unwrap_or_else(|| self.parent.clone())
     }
 
-    /// Notes a mistake here. Returns `None`, for readers to return.
-    pub(crate) fn refuse<T>(&self, message: impl Display) -> Option<T> {
-        let mistake = ConfigError {
-            origin: self.origin(),
-            path: self.path.clone(),
-            message: message.to_string(),
-        };
-        self.reading.mistakes.borrow_mut().push(mistake);
-        None
-    }
-
-    /// Notes what is possible but hardly meant.
-    pub(crate) fn warn(&self, message: impl Display) {
-        let warning = ConfigError {
-            origin: self.origin(),
-            path: self.path.clone(),
-            message: message.to_string(),
-        };
-        self.reading.warnings.borrow_mut().push(warning);
-    }
-
-    /// Notes a mistake at another place of the same reading.
-    pub(crate) fn refuse_at(&self, place: &Place, message: String) {
-        let Place { path, origin } = place.clone();
-        self.reading.mistakes.borrow_mut().push(ConfigError { origin, path, message });
-    }
-
-    /// Notes what was found in a file that is named here.
-    pub(crate) fn note(
-        &self,
-        mistakes: impl IntoIterator<Item = ConfigError>,
-        warnings: impl IntoIterator<Item = ConfigError>,
-    ) {
-        self.reading.mistakes.borrow_mut().extend(mistakes);
-        self.reading.warnings.borrow_mut().extend(warnings);
-    }
-
-    /// Where this field stands, and who said it.
+    /// The field's path and origin.
     pub(crate) fn place(&self) -> Place {
         Place { path: self.path.clone(), origin: self.origin() }
     }
 
-    /// Notes that nothing was said here, with `remedy`.
-    pub(crate) fn missing<T>(&self, remedy: impl Display) -> Option<T> {
-        self.refuse(format_args!("is missing: {remedy}"))
-    }
-
-    /// This field, if something was said; else notes that it is missing, with `remedy`.
-    pub(crate) fn required(self, remedy: impl Display) -> Option<Self> {
-        if self.is_said() { Some(self) } else { self.missing(remedy) }
-    }
-
-    /// Whether `true` was said.
-    pub(crate) fn is_true(&self) -> bool {
-        matches!(self.value.map(|value| &value.kind), Some(ValueKind::Boolean(true)))
-    }
-
-    /// Whether `off` was said, or `false`, which is what YAML once read `off` as.
-    pub(crate) fn is_off(&self) -> bool {
-        matches!(self.value.map(|value| &value.kind), Some(ValueKind::Boolean(false)))
-            || matches!(self.value.map(|value| &value.kind), Some(ValueKind::String(text)) if text == "off")
-    }
-
-    /// Whether a table was said.
-    pub(crate) const fn is_table(&self) -> bool {
-        matches!(self.value, Some(Value { kind: ValueKind::Table(_), .. }))
-    }
-
-    /// Text that is not empty.
-    pub(crate) fn text(&self) -> Option<&'a str> {
-        match &self.value?.kind {
-            ValueKind::String(text) if text.is_empty() => {
-                self.refuse("is empty: write a value or remove the key")
-            }
-            ValueKind::String(text) => Some(text),
-            other => self.refuse(format_args!(
-                "must be text, not {}{}",
-                kind_name(other),
-                quoting_hint(other)
-            )),
+    const fn any_value(&self) -> Option<&'a Value> {
+        match self.value {
+            Found::Value(value) => Some(value),
+            Found::Nothing | Found::Refused(_) => None,
         }
     }
 
-    /// Text, or nothing and no mistake.
+    fn kind(&self) -> Option<&'a ValueKind> {
+        self.any_value().map(|value| &value.kind)
+    }
+
+    /// The value; one that is missing is refused.
+    fn value(&self) -> Result<&'a ValueKind, Refused> {
+        match self.value {
+            Found::Value(value) => Ok(&value.kind),
+            Found::Refused(refused) => Err(refused),
+            Found::Nothing => Err(self.missing("write a value")),
+        }
+    }
+
+    /// Records an error about this field.
+    pub(crate) fn refuse(&self, message: impl Display) -> Refused {
+        let path = || self.path.clone();
+        self.reading.errors.refuse(|| self.origin(), path, || message.to_string())
+    }
+
+    /// Records an error about another place.
+    pub(crate) fn refuse_at(&self, place: &Place, message: impl Display) -> Refused {
+        let Place { path, origin } = place;
+        self.reading.errors.refuse(|| origin.clone(), || path.clone(), || message.to_string())
+    }
+
+    /// Records that the value is missing, with `remedy`.
+    pub(crate) fn missing(&self, remedy: impl Display) -> Refused {
+        self.refuse(format_args!("is missing: {remedy}"))
+    }
+
+    /// Records what is possible but probably not meant.
+    pub(crate) fn warn(&self, message: impl Display) {
+        let path = || self.path.clone();
+        self.reading.warnings.refuse(|| self.origin(), path, || message.to_string());
+    }
+
+    /// The logs, for a reader of the files that are named here.
+    pub(crate) const fn logs(&self) -> (&'a ErrorLog, &'a ErrorLog) {
+        (self.reading.errors, self.reading.warnings)
+    }
+
+    /// Keeps the value out of `config show`.
+    pub(crate) fn hide(self, hidden: Hidden) -> Self {
+        self.reading.hidden.borrow_mut().insert(self.path.clone(), hidden);
+        self
+    }
+
+    /// Passes `value` on, which was read here. A reload cannot change it.
+    pub(crate) fn needs_restart<T: Debug>(&self, value: Result<T, Refused>) -> Result<T, Refused> {
+        if let (true, Ok(value)) = (self.is_present(), &value) {
+            self.reading.fixed.borrow_mut().0.insert(self.path.to_string(), format!("{value:?}"));
+        }
+        value
+    }
+
+    /// This field if there is a value; else records that it is missing, with `remedy`.
+    pub(crate) fn required(self, remedy: impl Display) -> Result<Self, Refused> {
+        if self.is_present() { Ok(self) } else { Err(self.missing(remedy)) }
+    }
+
+    /// What `read` returns, or `default` if there is no value.
+    pub(crate) fn or<T>(
+        &self,
+        default: T,
+        read: impl FnOnce(&Self) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        match self.value {
+            Found::Nothing => Ok(default),
+            Found::Refused(refused) => Err(refused),
+            Found::Value(_) => read(self),
+        }
+    }
+
+    /// What `read` returns, if there is a value.
+    pub(crate) fn optional<T>(
+        &self,
+        read: impl FnOnce(&Self) -> Result<T, Refused>,
+    ) -> Result<Option<T>, Refused> {
+        self.or(None, |field| read(field).map(Some))
+    }
+
+    /// Whether the value is `true`.
+    pub(crate) fn is_true(&self) -> bool {
+        matches!(self.kind(), Some(ValueKind::Boolean(true)))
+    }
+
+    /// Whether the value is `off`, or `false`, which is what YAML 1.1 reads `off` as.
+    pub(crate) fn is_off(&self) -> bool {
+        matches!(self.kind(), Some(ValueKind::Boolean(false))) || self.text_if_any() == Some("off")
+    }
+
+    /// Whether the value is a table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.kind(), Some(ValueKind::Table(_)))
+    }
+
+    /// The value if it is text.
     pub(crate) fn text_if_any(&self) -> Option<&'a str> {
-        match &self.value?.kind {
-            ValueKind::String(text) => Some(text),
+        match self.kind() {
+            Some(ValueKind::String(text)) => Some(text),
             _ => None,
         }
     }
 
-    /// Text that `T` can be read from.
-    pub(crate) fn parse<T: FromStr<Err: Display>>(&self) -> Option<T> {
+    /// Text that is not empty.
+    pub(crate) fn text(&self) -> Result<&'a str, Refused> {
+        match self.value()? {
+            ValueKind::String(text) if text.is_empty() => Err(self.empty()),
+            ValueKind::String(text) => Ok(text),
+            other => Err(self.not_text(other)),
+        }
+    }
+
+    fn not_text(&self, kind: &ValueKind) -> Refused {
+        let (kind, hint) = (kind_name(kind), quoting_hint(kind));
+        self.refuse(format_args!("must be text, not {kind}{hint}"))
+    }
+
+    fn empty(&self) -> Refused {
+        self.refuse("is empty: write a value or remove the key")
+    }
+
+    /// Text that is a `T`.
+    pub(crate) fn parse<T: FromStr<Err: Display>>(&self) -> Result<T, Refused> {
         self.parse_with(str::parse)
     }
 
-    /// Text that `parse` understands; its error is the mistake.
+    /// What `parse` returns for the text here.
     pub(crate) fn parse_with<T, E: Display>(
         &self,
         parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        match &self.value?.kind {
-            // Of a number, `parse` knows better what would be right, if it does not take it for
-            // text by chance.
+    ) -> Result<T, Refused> {
+        match self.value()? {
+            // `parse` knows the remedy for a number, unless it happens to be right as text.
             number @ (ValueKind::I64(_)
-            | ValueKind::U64(_)
+            | ValueKind::I128(_)
             | ValueKind::Float(_)
             | ValueKind::Boolean(_)) => match parse(&number.to_string()) {
-                Ok(_) => self.text().and(None),
-                Err(error) => self.refuse(error),
+                Ok(_) => Err(self.not_text(number)),
+                Err(error) => Err(self.refuse(error)),
             },
-            _ => parse(self.text()?).map_or_else(|error| self.refuse(error), Some),
+            _ => parse(self.text()?).map_err(|error| self.refuse(error)),
         }
     }
 
     /// A whole number in `range`.
-    pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
-        let number = match &self.value?.kind {
+    pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Result<u64, Refused> {
+        let not_whole = |text: &dyn Display| {
+            self.refuse(format_args!("`{text}` is not a whole number: write digits, as in `60`"))
+        };
+        let number = match self.value()? {
             ValueKind::I64(number) => i128::from(*number),
-            ValueKind::U64(number) => i128::from(*number),
             ValueKind::I128(number) => *number,
-            // Variables and flags can only say text, and templates like to quote.
-            ValueKind::String(text) => match text.replace('_', "").parse() {
-                Ok(number) => number,
-                Err(_) => {
-                    return self.refuse(format_args!(
-                        "`{text}` is not a whole number: write digits, as in `60`"
-                    ));
-                }
-            },
-            // YAML reads `1e6`, and what is too large for its integers, as a float.
-            ValueKind::Float(number) => match format!("{number}").parse() {
-                Ok(number) => number,
-                Err(_) => {
-                    return self.refuse(format_args!(
-                        "`{number}` is not a whole number: write digits, as in `60`"
-                    ));
-                }
-            },
+            // Variables and flags are always text, and templates often quote.
+            ValueKind::String(text) => {
+                text.replace('_', "").parse().map_err(|_| not_whole(text))?
+            }
+            // YAML reads `1e6`, and what is too large for its integers, as a fraction.
+            ValueKind::Float(number) => {
+                format!("{number}").parse().map_err(|_| not_whole(number))?
+            }
             other => {
-                return self
-                    .refuse(format_args!("must be a whole number, not {}", kind_name(other)));
+                let kind = kind_name(other);
+                return Err(self.refuse(format_args!("must be a whole number, not {kind}")));
             }
         };
-        match u64::try_from(number).ok().filter(|number| range.contains(number)) {
-            Some(number) => Some(number),
-            None => self.refuse(format_args!(
-                "{number} is out of range: from {} to {}",
-                range.start(),
-                range.end()
-            )),
-        }
+        u64::try_from(number).ok().filter(|number| range.contains(number)).ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            self.refuse(format_args!("{number} is out of range: from {least} to {most}"))
+        })
     }
 
     /// Any number.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "who writes a number beyond 2^53 does not count on its last digit"
-    )]
-    pub(crate) fn number(&self) -> Option<f64> {
-        match &self.value?.kind {
-            ValueKind::I64(number) => Some(*number as f64),
-            ValueKind::U64(number) => Some(*number as f64),
-            ValueKind::Float(number) if number.is_finite() => Some(*number),
-            // Variables and flags can only say text.
-            ValueKind::String(text) => match text.parse::<f64>() {
-                Ok(number) if number.is_finite() => Some(number),
-                _ => self
-                    .refuse(format_args!("`{text}` is not a number: write digits, as in `0.25`")),
-            },
-            other => self.refuse(format_args!("must be a number, not {}", kind_name(other))),
+    #[expect(clippy::cast_precision_loss, reason = "no setting needs more than 53 bits")]
+    pub(crate) fn number(&self) -> Result<f64, Refused> {
+        match self.value()? {
+            ValueKind::I64(number) => Ok(*number as f64),
+            ValueKind::I128(number) => Ok(*number as f64),
+            ValueKind::Float(number) if number.is_finite() => Ok(*number),
+            // Variables and flags are always text.
+            ValueKind::String(text) => {
+                let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+                number.ok_or_else(|| {
+                    self.refuse(format_args!(
+                        "`{text}` is not a number: write digits, as in `0.25`"
+                    ))
+                })
+            }
+            other => Err(self.refuse(format_args!("must be a number, not {}", kind_name(other)))),
         }
     }
 
     /// `true` or `false`.
-    pub(crate) fn truth(&self) -> Option<bool> {
-        match &self.value?.kind {
-            ValueKind::Boolean(truth) => Some(*truth),
-            ValueKind::String(text) if text == "true" => Some(true),
-            ValueKind::String(text) if text == "false" => Some(false),
+    pub(crate) fn bool(&self) -> Result<bool, Refused> {
+        match self.value()? {
+            ValueKind::Boolean(value) => Ok(*value),
+            ValueKind::String(text) if text == "true" => Ok(true),
+            ValueKind::String(text) if text == "false" => Ok(false),
             ValueKind::String(text) => {
-                self.refuse(format_args!("`{text}` is neither `true` nor `false`"))
+                Err(self.refuse(format_args!("`{text}` is neither `true` nor `false`")))
             }
             other => {
-                self.refuse(format_args!("must be `true` or `false`, not {}", kind_name(other)))
+                let kind = kind_name(other);
+                Err(self.refuse(format_args!("must be `true` or `false`, not {kind}")))
             }
         }
     }
 
-    /// A span of time with its unit, in `range`.
-    pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
-        if let ValueKind::I64(_) | ValueKind::U64(_) | ValueKind::Float(_) = &self.value?.kind {
-            let number = &self.value?.kind;
-            return self.refuse(format_args!(
+    /// A duration with its unit, in `range`.
+    pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, Refused> {
+        let no_unit = |number: &dyn Display| {
+            self.refuse(format_args!(
                 "`{number}` has no unit: write `{number}ms`, `{number}s` or `{number}m`"
-            ));
+            ))
+        };
+        if let number @ (ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_)) =
+            self.value()?
+        {
+            return Err(no_unit(number));
         }
         let text = self.text()?;
-        let span = match humantime::parse_duration(text) {
-            Ok(span) => span,
-            Err(_) if text.parse::<f64>().is_ok() => {
-                return self.refuse(format_args!(
-                    "`{text}` has no unit: write `{text}ms`, `{text}s` or `{text}m`"
-                ));
-            }
-            Err(_) => {
-                return self.refuse(format_args!("`{text}` is not a duration: write a whole number and a unit, as in `25ms` or `1s`"));
-            }
-        };
-        if range.contains(&span) {
-            return Some(span);
+        let duration = humantime::parse_duration(text).map_err(|_| match text.parse::<f64>() {
+            Ok(_) => no_unit(&text),
+            Err(_) => self.refuse(format_args!(
+                "`{text}` is not a duration: write a whole number and a unit, as in `25ms` or `1s`"
+            )),
+        })?;
+        if range.contains(&duration) {
+            return Ok(duration);
         }
-        let [start, end] =
+        let [least, most] =
             [range.start(), range.end()].map(|bound| humantime::format_duration(*bound));
-        self.refuse(format_args!("`{text}` is out of range: from {start} to {end}"))
+        Err(self.refuse(format_args!("`{text}` is out of range: from {least} to {most}")))
     }
 
     /// One of `choices`, by its word.
-    pub(crate) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Result<T, Refused> {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        // YAML once read `off` as false, and TOML and JSON have no other way to leave the quotes
-        // away.
-        let said = if self.is_off() { "off" } else { self.text()? };
-        if let Some((_, chosen)) = choices.iter().find(|(word, _)| *word == said) {
-            return Some(*chosen);
+        let chosen = if self.is_off() { "off" } else { self.text()? };
+        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == chosen) {
+            return Ok(*choice);
         }
-        let hint = most_like(said, words.iter().copied())
+        let hint = most_like(chosen, words.iter().copied())
             .map(|word| format!(" (did you mean `{word}`?)"))
             .unwrap_or_default();
-        self.refuse(format_args!("`{said}` is not possible: write {}{hint}", joined(&words, "or")))
+        let words = joined(&words, "or");
+        Err(self.refuse(format_args!("`{chosen}` is not possible: write {words}{hint}")))
     }
 
-    /// The items of a list. `None` also when one of them is wrong.
-    pub(crate) fn items<T>(&self, read: impl FnMut(&Field<'a>) -> Option<T>) -> Option<Vec<T>> {
-        match &self.value?.kind {
+    /// The items of a list.
+    pub(crate) fn items<T>(
+        &self,
+        read: impl FnMut(&Field<'a>) -> Result<T, Refused>,
+    ) -> Result<Vec<T>, Refused> {
+        match self.value()? {
             ValueKind::Array(values) => self.each(values, read),
             other => {
-                self.refuse(format_args!("must be a list, not {}: write `[...]`", kind_name(other)))
+                let kind = kind_name(other);
+                Err(self.refuse(format_args!("must be a list, not {kind}: write `[...]`")))
             }
         }
     }
 
-    /// As [`Field::items`], and what is no list is its only item.
+    /// The items of a list, or the one value that is not a list.
     pub(crate) fn one_or_more<T>(
         &self,
-        mut read: impl FnMut(&Field<'a>) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        match &self.value?.kind {
+        mut read: impl FnMut(&Field<'a>) -> Result<T, Refused>,
+    ) -> Result<Vec<T>, Refused> {
+        match self.value()? {
             ValueKind::Array(values) => self.each(values, read),
             _ => read(self).map(|item| vec![item]),
         }
@@ -359,140 +427,125 @@ impl<'a> Field<'a> {
     fn each<T>(
         &self,
         values: &'a [Value],
-        mut read: impl FnMut(&Field<'a>) -> Option<T>,
-    ) -> Option<Vec<T>> {
+        mut read: impl FnMut(&Field<'a>) -> Result<T, Refused>,
+    ) -> Result<Vec<T>, Refused> {
         let parent = self.origin();
         let item = |(i, value)| {
-            let field = Field {
-                path: self.path.index(i),
-                value: Some(value),
-                parent: parent.clone(),
-                reading: self.reading,
-            };
-            field.said_something().and_then(|field| read(&field))
+            let field = self.child(self.path.index(i), Some(value), &parent);
+            field.value().and_then(|_| read(&field))
         };
-        // All are read before the first that is wrong makes the list wrong.
-        let items: Vec<Option<T>> = values.iter().enumerate().map(item).collect();
+        // Every item is read, so that every error is recorded.
+        let items: Vec<Result<T, Refused>> = values.iter().enumerate().map(item).collect();
         items.into_iter().collect()
     }
 
-    /// The path that is named here, and what `read` makes of the file there. A relative path starts
-    /// at the file that names it.
+    /// The file that is named here, and what `read` makes of it. A relative path starts at the
+    /// folder of the file that names it.
     pub(crate) fn file<T>(
         &self,
         read: impl FnOnce(&FilePath) -> io::Result<T>,
-    ) -> Option<(PathBuf, T)> {
-        let path = base_of(&self.origin()).join(self.text()?);
+    ) -> Result<(PathBuf, T), Refused> {
+        let path = self.origin().folder().join(self.text()?);
         match read(&path) {
-            Ok(content) => Some((path, content)),
-            Err(error) => self.refuse(format_args!("`{}` cannot be read: {error}", path.display())),
+            Ok(content) => Ok((path, content)),
+            Err(error) => {
+                let path = path.display();
+                Err(self.refuse(format_args!("`{path}` cannot be read: {error}")))
+            }
         }
     }
 
-    /// What `read` makes of the table here. Keys that it does not ask for are mistakes.
-    pub(crate) fn table<T>(&self, read: impl FnOnce(&Table<'a>) -> Option<T>) -> Option<T> {
-        let ValueKind::Table(values) = &self.value?.kind else {
-            return self.refuse(format_args!(
-                "must be a table, not {}: write `{{ key: value }}`",
-                kind_name(&self.value?.kind)
-            ));
-        };
+    /// What `read` makes of the table here. Keys that it does not read are refused.
+    pub(crate) fn table<T>(
+        &self,
+        read: impl FnOnce(&Table<'a>) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
         let table = Table {
             path: self.path.clone(),
-            values,
+            values: self.keys()?,
             origin: self.origin(),
-            asked: RefCell::default(),
+            known: RefCell::default(),
             reading: self.reading,
         };
         let result = read(&table);
-        table.refuse_what_was_not_asked_for();
+        table.refuse_unknown_keys();
         result
     }
 
-    /// The entries of a table whose keys are free, in the order of their names.
-    pub(crate) fn entries(&self) -> Option<Vec<(&'a str, Field<'a>)>> {
-        let ValueKind::Table(values) = &self.value?.kind else {
-            return self.refuse(format_args!(
-                "must be a table, not {}: write `{{ key: value }}`",
-                kind_name(&self.value?.kind)
-            ));
-        };
+    /// The entries of a table whose keys are free, ordered by key.
+    pub(crate) fn entries(&self) -> Result<Vec<(&'a str, Field<'a>)>, Refused> {
         let parent = self.origin();
         let entry = |(name, value): (&'a String, &'a Value)| {
-            let field = Field {
-                path: self.path.key(name),
-                value: Some(value),
-                parent: parent.clone(),
-                reading: self.reading,
-            };
-            field.said_something().map(|field| (name.as_str(), field))
+            let field = self.child(self.path.key(name), Some(value), &parent);
+            field.value().is_ok().then_some((name.as_str(), field))
         };
-        let mut entries: Vec<_> = values.iter().filter_map(entry).collect();
+        let mut entries: Vec<_> = self.keys()?.iter().filter_map(entry).collect();
         entries.sort_by_key(|(name, _)| *name);
-        Some(entries)
+        Ok(entries)
     }
 
-    /// This field, unless what was said is nothing (`key:` with no value), which is a mistake.
-    fn said_something(self) -> Option<Self> {
-        match self.value {
-            Some(Value { kind: ValueKind::Nil, .. }) => {
-                self.refuse("is empty: write a value or remove the key")
+    fn keys(&self) -> Result<&'a Map<String, Value>, Refused> {
+        match self.value()? {
+            ValueKind::Table(values) => Ok(values),
+            other => {
+                let kind = kind_name(other);
+                Err(self
+                    .refuse(format_args!("must be a table, not {kind}: write `{{ key: value }}`")))
             }
-            _ => Some(self),
         }
+    }
+
+    /// A field within this one. A key without a value is refused.
+    fn child(&self, path: Path, value: Option<&'a Value>, parent: &Origin) -> Self {
+        Self::new(path, value, parent, self.reading)
+    }
+
+    fn new(
+        path: Path,
+        value: Option<&'a Value>,
+        parent: &Origin,
+        reading: &'a Reading<'a>,
+    ) -> Self {
+        let value = value.map_or(Found::Nothing, Found::Value);
+        let mut field = Self { path, value, parent: parent.clone(), reading };
+        if matches!(field.kind(), Some(ValueKind::Nil)) {
+            field.value = Found::Refused(field.empty());
+        }
+        field
     }
 }
 
 impl<'a> Table<'a> {
-    /// What was said for `name`.
+    /// The field `name`.
     pub(crate) fn field(&self, name: &'static str) -> Field<'a> {
-        self.asked.borrow_mut().push(name);
-        let field = |value| Field {
-            path: self.path.key(name),
-            value,
-            parent: self.origin.clone(),
-            reading: self.reading,
-        };
-        // What is empty counts as absent once it was refused.
-        self.values
-            .get(name)
-            .and_then(|value| field(Some(value)).said_something())
-            .unwrap_or_else(|| field(None))
+        self.known.borrow_mut().push(name);
+        Field::new(self.path.key(name), self.values.get(name), &self.origin, self.reading)
     }
 
-    fn entry(&self, name: &str, value: &'a Value) -> Field<'a> {
-        Field {
-            path: self.path.key(name),
-            value: Some(value),
-            parent: self.origin.clone(),
-            reading: self.reading,
+    fn refuse_unknown_keys(&self) {
+        let known = self.known.borrow();
+        let mut unknown: Vec<_> =
+            self.values.iter().filter(|(name, _)| !known.contains(&name.as_str())).collect();
+        unknown.sort_by_key(|(name, _)| *name);
+        for (name, value) in unknown {
+            let origin = || first_origin(value).unwrap_or_else(|| self.origin.clone());
+            let message = || format!("unknown key: {}", self.remedy(name, &origin(), &known));
+            self.reading.errors.refuse(origin, || self.path.key(name), message);
         }
     }
 
-    fn refuse_what_was_not_asked_for(&self) {
-        let asked = self.asked.borrow();
-        let mut unknown: Vec<_> =
-            self.values.iter().filter(|(name, _)| !asked.contains(&name.as_str())).collect();
-        unknown.sort_by_key(|(name, _)| *name);
-        for (name, value) in unknown {
-            let field = self.entry(name, value);
-            // Whoever wrote this key did not misspell one that stands beside it.
-            let not_beside = |known: &&str| {
-                self.values
-                    .get(*known)
-                    .is_none_or(|other| first_origin(other) != Some(field.origin()))
-            };
-            let nested = name.split_once('.').filter(|(table, _)| asked.contains(table));
-            match (nested, most_like(name, asked.iter().copied().filter(not_beside))) {
-                (Some((table, key)), _) => {
-                    field.refuse(format_args!("unknown key: write `{table}: {{ {key}: ... }}`"))
-                }
-                (None, Some(known)) => {
-                    field.refuse::<()>(format_args!("unknown key: did you mean `{known}`?"))
-                }
-                (None, None) => field
-                    .refuse(format_args!("unknown key: known here are {}", joined(&asked, "and"))),
-            };
+    fn remedy(&self, name: &str, origin: &Origin, known: &[&'static str]) -> String {
+        if let Some((table, key)) = name.split_once('.').filter(|(table, _)| known.contains(table))
+        {
+            return format!("write `{table}: {{ {key}: ... }}`");
+        }
+        // A key that is written beside this one is not what was meant.
+        let is_beside = |value| first_origin(value).is_some_and(|other| other.is_beside(origin));
+        let others =
+            known.iter().copied().filter(|key| !self.values.get(*key).is_some_and(is_beside));
+        match most_like(name, others) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("known here are {}", joined(known, "and")),
         }
     }
 }

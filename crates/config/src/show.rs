@@ -1,21 +1,24 @@
-//! The configuration in force as YAML: what all layers say together, and beside each value who said
-//! it. Secrets are masked.
+//! The merged configuration as YAML: the values of all layers, and beside each its origin. Secrets
+//! are masked.
 
-use std::{cmp::Ordering, fmt::Write as _};
+use std::{cmp::Ordering, collections::HashMap, fmt::Write as _};
 
 use config::{Map, Value, ValueKind};
 use yaml_rust2::Yaml;
 
-use super::{
+use crate::{
     layers::first_origin,
     origin::Origin,
+    path::Path,
+    reader::Hidden,
     settings::{MASK, mask_password},
 };
 
-/// The order in which people write keys; others follow by name.
+/// The order in which people write keys; all others follow, ordered by name.
 #[rustfmt::skip]
 const ORDER: [&str; 38] = [
-    "listen", "store", "clients", "defaults", "endpoints", "exempt", "tiers", "limits", "gateway", "log", "shutdown_delay", "shutdown_grace",
+    "listen", "store", "clients", "defaults", "endpoints", "exempt", "tiers", "limits", 
+    "gateway", "log", "shutdown_delay", "shutdown_grace",
     "http", "grpc",
     "url", "prefix", "timeout", "on_failure",
     "identify", "trusted_proxies",
@@ -26,90 +29,86 @@ const ORDER: [&str; 38] = [
     "format", "level",
 ];
 
-/// Where secrets stand that are written down.
-const SECRETS: [&[&str]; 3] =
-    [&["clients", "secret"], &["admin", "basic", "password"], &["admin", "bearer", "token"]];
-
-/// `tree`, merged from all layers and without mistakes, as a file that would be read as the same.
-pub(crate) fn show(tree: &Value) -> String {
-    let mut text = String::new();
+/// Returns `tree`, merged from all layers and without errors, as a file that is read as the same.
+pub(crate) fn show(tree: &Value, hidden: &HashMap<Path, Hidden>) -> String {
+    let mut writer = Writer { text: String::new(), hidden };
     if let ValueKind::Table(values) = &tree.kind {
-        write_table(&mut text, values, &mut Vec::new(), "");
+        writer.table(values, &Path::root(), "");
     }
-    text
+    writer.text
 }
 
-fn write_table<'t>(
-    text: &mut String,
-    values: &'t Map<String, Value>,
-    path: &mut Vec<&'t str>,
-    indent: &str,
-) {
-    for (key, value) in sorted(values) {
-        path.push(key);
-        text.push_str(indent);
-        text.push_str(&scalar_text(key));
-        text.push(':');
-        write_value(text, value, path, indent);
-        path.pop();
-    }
+struct Writer<'h> {
+    text: String,
+    hidden: &'h HashMap<Path, Hidden>,
 }
 
-/// Writes what follows the key: on its line, or below it.
-fn write_value<'t>(text: &mut String, value: &'t Value, path: &mut Vec<&'t str>, indent: &str) {
-    let deeper = format!("{indent}  ");
-    match &value.kind {
-        // Clients' keys are secrets of theirs.
-        ValueKind::Array(items) if matches!(path[..], ["tiers", _, "clients"]) => {
-            write_line(
-                text,
-                "[]",
-                first_origin(value),
-                &format!(", which lists {}: not shown", items.len()),
-            );
+impl Writer<'_> {
+    fn table(&mut self, values: &Map<String, Value>, path: &Path, indent: &str) {
+        for (key, value) in sorted(values) {
+            let _ = write!(self.text, "{indent}{}:", scalar_text(key));
+            self.value(value, &path.key(key), indent);
         }
-        ValueKind::Table(values) if !values.is_empty() => {
-            text.push('\n');
-            write_table(text, values, path, &deeper);
-        }
-        ValueKind::Array(items)
-            if items.iter().any(|item| matches!(item.kind, ValueKind::Table(_))) =>
-        {
-            text.push('\n');
-            for item in items {
-                write_item(text, item, path, &deeper);
+    }
+
+    /// Writes what follows a key: in its line, or below it.
+    fn value(&mut self, value: &Value, path: &Path, indent: &str) {
+        let deeper = format!("{indent}  ");
+        match (&value.kind, self.hidden.get(path)) {
+            (ValueKind::Array(items), Some(Hidden::Items)) => {
+                let remark = format!(", which lists {}: not shown", items.len());
+                self.line("[]", first_origin(value), &remark);
             }
+            (ValueKind::String(_), Some(Hidden::Value)) => {
+                self.line(&scalar_text(MASK), first_origin(value), "");
+            }
+            (ValueKind::String(url), Some(Hidden::UrlPassword)) => {
+                self.line(&scalar_text(&mask_password(url)), first_origin(value), "");
+            }
+            (ValueKind::Table(values), _) if !values.is_empty() => {
+                self.text.push('\n');
+                self.table(values, path, &deeper);
+            }
+            (ValueKind::Array(items), _) if items.iter().any(is_table) => {
+                self.text.push('\n');
+                for (index, item) in items.iter().enumerate() {
+                    self.item(item, &path.index(index), &deeper);
+                }
+            }
+            (ValueKind::Array(items), _) => {
+                let items: Vec<String> = items.iter().map(|item| scalar(&item.kind)).collect();
+                self.line(&format!("[{}]", items.join(", ")), first_origin(value), "");
+            }
+            (kind, _) => self.line(&scalar(kind), first_origin(value), ""),
         }
-        ValueKind::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| scalar(&item.kind, path)).collect();
-            write_line(text, &format!("[{}]", items.join(", ")), first_origin(value), "");
-        }
-        kind => write_line(text, &scalar(kind, path), first_origin(value), ""),
+    }
+
+    /// Writes an item of a list of tables: its first key follows the dash.
+    fn item(&mut self, item: &Value, path: &Path, indent: &str) {
+        let ValueKind::Table(values) = &item.kind else {
+            let _ = write!(self.text, "{indent}-");
+            return self.line(&scalar(&item.kind), first_origin(item), "");
+        };
+        let mut table = Writer { text: String::new(), hidden: self.hidden };
+        table.table(values, path, &format!("{indent}  "));
+        let _ = write!(self.text, "{indent}- {}", table.text.trim_start());
+    }
+
+    fn line(&mut self, value: &str, origin: Option<Origin>, remark: &str) {
+        let _ = match origin {
+            Some(origin) => {
+                // A file's name may hold line breaks, which would end the comment.
+                let origin: String =
+                    origin.to_string().chars().filter(|c| !c.is_control()).collect();
+                writeln!(self.text, " {value}  # {origin}{remark}")
+            }
+            None => writeln!(self.text, " {value}"),
+        };
     }
 }
 
-/// An item of a list of tables: its first key stands behind the dash.
-fn write_item<'t>(text: &mut String, item: &'t Value, path: &mut Vec<&'t str>, indent: &str) {
-    let ValueKind::Table(values) = &item.kind else {
-        let _ = write!(text, "{indent}-");
-        return write_line(text, &scalar(&item.kind, path), first_origin(item), "");
-    };
-    let mut table = String::new();
-    write_table(&mut table, values, path, &format!("{indent}  "));
-    let _ = write!(text, "{indent}- {}", table.trim_start());
-}
-
-fn write_line(text: &mut String, value: &str, origin: Option<Origin>, remark: &str) {
-    match origin {
-        Some(origin) => {
-            // A file's name may hold anything; a comment ends with its line.
-            let origin: String = origin.to_string().chars().filter(|c| !c.is_control()).collect();
-            let _ = writeln!(text, " {value}  # {origin}{remark}");
-        }
-        None => {
-            let _ = writeln!(text, " {value}");
-        }
-    }
+const fn is_table(value: &Value) -> bool {
+    matches!(value.kind, ValueKind::Table(_))
 }
 
 fn sorted(values: &Map<String, Value>) -> Vec<(&str, &Value)> {
@@ -122,10 +121,8 @@ fn sorted(values: &Map<String, Value>) -> Vec<(&str, &Value)> {
     entries
 }
 
-fn scalar(kind: &ValueKind, path: &[&str]) -> String {
+fn scalar(kind: &ValueKind) -> String {
     match kind {
-        ValueKind::String(_) if SECRETS.contains(&path) => scalar_text(MASK),
-        ValueKind::String(text) if *path == ["store", "url"] => scalar_text(&mask_password(text)),
         ValueKind::String(text) => scalar_text(text),
         ValueKind::Table(_) => "{}".to_owned(),
         ValueKind::Array(_) => "[]".to_owned(),
@@ -142,7 +139,7 @@ fn scalar_text(text: &str) -> String {
     if starts_plainly && is_plain && !is_key && matches!(Yaml::from_str(text), Yaml::String(_)) {
         return text.to_owned();
     }
-    // What JSON escapes, YAML reads in the same way.
+    // YAML reads the escapes of JSON in the same way.
     serde_json::Value::from(text).to_string()
 }
 

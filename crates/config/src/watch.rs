@@ -1,9 +1,9 @@
-//! Notices when a configuration changes while it is in force, and reads it again.
+//! Notices changes of a configuration in a running process, and reads it again.
 //!
-//! Files are looked at for what is in them, not for events or times: that notices an editor's
-//! rename, a write in place and the swapped symlink of a Kubernetes config map alike, on any file
-//! system. What is found changed is only read once two looks in a row agree, so that half of a file
-//! that is still being written is never put into force. SIGHUP reads at once.
+//! Files are compared by content, not by events or times: so an editor's rename, a write in place
+//! and the swapped symlink of a Kubernetes ConfigMap are all noticed, on any file system. A change
+//! is read only after two reads agree, so that half of a file that is still being written is never
+//! used. SIGHUP reads at once.
 
 use std::{convert::Infallible, fmt, time::Duration};
 
@@ -12,94 +12,103 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{
+use crate::{
     error::ConfigErrors,
     files::{Contents, read_again},
     loader::Loader,
+    reader::Fixed,
     settings::Settings,
 };
 
-/// How often the files of a configuration are looked at: often enough for whoever waits for a
-/// change, and a few small reads.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often files are compared: a change takes effect soon, and a few small reads cost little.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks after a configuration in force.
+/// Watches the configuration of a running process.
 pub struct Watcher {
     loader: Loader,
-    /// What is in force, or was refused last.
+    /// The content that was read last, whether it was good or refused.
     known: Contents,
-    /// What was found instead at the last look.
+    /// The content at the last comparison, if it differed.
     found: Option<Contents>,
-    in_force: Fixed,
+    /// The settings that only a restart changes, as they were at the start.
+    fixed: Fixed,
 }
 
-/// What came of reading a configuration again.
+/// The result of reading a configuration again.
 #[derive(Debug)]
 pub enum Reload {
-    /// It is good; these settings are to be put into force.
+    /// The configuration is good: use these settings.
     Good(Box<Settings>),
-    /// It is not; the old settings stay in force.
+    /// The configuration has errors: go on with the old settings.
     Refused(ConfigErrors),
 }
 
-impl Watcher {
-    /// Looks after what `loader` has read from `contents`.
-    pub(super) fn new(loader: Loader, contents: Contents, settings: &Settings) -> Self {
-        Self {
-            loader: loader.with_file_required_once_seen(&contents),
-            known: contents,
-            found: None,
-            in_force: Fixed::of(settings),
-        }
+impl Loader {
+    /// Reads the settings, and returns what watches the configuration for changes.
+    ///
+    /// # Errors
+    /// Every error in any layer.
+    pub fn load_and_watch(&self) -> Result<(Settings, Watcher), ConfigErrors> {
+        let loaded = self.load_all();
+        let settings = loaded.result?;
+        let loader = self.clone().with_file_required_once_seen(&loaded.contents);
+        let (known, fixed) = (loaded.contents, loaded.fixed);
+        Ok((settings, Watcher { loader, known, found: None, fixed }))
     }
+}
 
-    /// Looks every `every`, and whenever the process gets SIGHUP, which is caught from now on, and
-    /// tells `on_reload` what comes of each change. Logs every mistake, and which changes need a
-    /// restart. Never ends; may be dropped at any time.
+impl Watcher {
+    /// Compares the files every `interval`, reads the configuration again when they have changed
+    /// and whenever the process gets SIGHUP, and passes the result to `on_reload`. Catches SIGHUP
+    /// from now on. Logs every error, and each changed setting that needs a restart. Never ends;
+    /// can be dropped at any time.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn run(
         self,
-        every: Duration,
+        interval: Duration,
         on_reload: impl FnMut(Reload),
     ) -> impl Future<Output = Infallible> {
-        let hangups = signal(SignalKind::hangup())
-            .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for: a changed configuration is still noticed"));
-        self.keep_looking(every, hangups.ok(), on_reload)
+        let hangups = signal(SignalKind::hangup()).inspect_err(|error| {
+            tracing::warn!(
+                %error,
+                "SIGHUP cannot be received: a changed configuration is still noticed"
+            );
+        });
+        self.poll(interval, hangups.ok(), on_reload)
     }
 
-    async fn keep_looking(
+    async fn poll(
         mut self,
-        every: Duration,
+        interval: Duration,
         mut hangups: Option<Signal>,
         mut on_reload: impl FnMut(Reload),
     ) -> Infallible {
-        let mut looks = tokio::time::interval(every);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let at_once = tokio::select! {
                 () = next(&mut hangups) => true,
-                _ = looks.tick() => false,
+                _ = ticks.tick() => false,
             };
-            // Reading files may block for as long as the file system likes.
-            let look = tokio::task::spawn_blocking(move || {
-                let reload = if at_once { Some(self.reload()) } else { self.look() };
+            // A file system may block for any time.
+            let compared = tokio::task::spawn_blocking(move || {
+                let reload = if at_once { Some(self.reload()) } else { self.compare() };
                 (self, reload)
             });
             let (watcher, reload) =
-                look.await.expect("looking at files does not panic, and nobody else cancels it");
+                compared.await.expect("comparing files does not panic, and is not cancelled");
             self = watcher;
             if let Some(reload) = reload {
-                self.log(&reload);
                 on_reload(reload);
             }
         }
     }
 
-    /// Compares the files with what is known of them; reads the configuration again when they
-    /// differ in the same way for the second time.
-    fn look(&mut self) -> Option<Reload> {
+    /// Compares the files with what is known; reads the configuration again if they differ in the
+    /// same way for the second time.
+    fn compare(&mut self) -> Option<Reload> {
         let now = read_again(&self.known);
         if now == self.known {
             self.found = None;
@@ -118,34 +127,29 @@ impl Watcher {
         self.loader = self.loader.clone().with_file_required_once_seen(&loaded.contents);
         self.known = loaded.contents;
         match loaded.result {
-            Ok(settings) => Reload::Good(Box::new(settings)),
-            Err(errors) => Reload::Refused(errors),
-        }
-    }
-
-    fn log(&mut self, reload: &Reload) {
-        match reload {
-            Reload::Good(settings) => {
-                tracing::info!("the configuration was read again and is in force");
+            Ok(settings) => {
+                tracing::info!("the configuration was read again and is active");
                 settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                for name in self.in_force.changed(settings) {
+                for setting in self.fixed.changed(&loaded.fixed) {
                     tracing::warn!(
-                        "{name} has changed, which needs a restart: the old value stays in force"
+                        "{setting} has changed, which needs a restart: the old value stays active"
                     );
                 }
+                Reload::Good(Box::new(settings))
             }
-            Reload::Refused(errors) => {
-                let count = errors.mistakes().len();
+            Err(errors) => {
+                let count = errors.count();
                 tracing::error!(
-                    "the changed configuration is refused for {count} mistakes: the old one stays in force"
+                    "the changed configuration has {count} errors: the old one stays active"
                 );
-                errors.mistakes().iter().for_each(|mistake| tracing::error!("{mistake}"));
+                errors.lines().for_each(|line| tracing::error!("{line}"));
+                Reload::Refused(errors)
             }
         }
     }
 }
 
-/// Waits for the next SIGHUP; for ever, where none can come.
+/// Waits for the next SIGHUP, or for ever if none can be received.
 async fn next(hangups: &mut Option<Signal>) {
     if let Some(hangups) = hangups
         && hangups.recv().await.is_some()
@@ -155,55 +159,12 @@ async fn next(hangups: &mut Option<Signal>) {
     std::future::pending::<()>().await;
 }
 
-/// The settings that hold for as long as a process lives.
-struct Fixed(Vec<(&'static str, String)>);
-
-impl Fixed {
-    fn of(settings: &Settings) -> Self {
-        let Settings { listen, admin, store, gateway, log, shutdown_delay, shutdown_grace, .. } =
-            settings;
-        Self(vec![
-            ("listen.http", listen.http.to_string()),
-            ("listen.grpc", format!("{:?}", listen.grpc)),
-            ("admin.listen", format!("{:?}", admin.listen)),
-            ("store.url", store.url.reveal().to_owned()),
-            ("store.prefix", store.prefix.clone()),
-            ("store.timeout", format!("{:?}", store.timeout)),
-            ("store.connections", store.connections.to_string()),
-            ("store.password_file", format!("{:?}", store.password_file)),
-            ("store.ca_file", format!("{:?}", store.ca_file)),
-            ("gateway", format!("{gateway:?}")),
-            ("log", format!("{log:?}")),
-            ("shutdown_delay", format!("{shutdown_delay:?}")),
-            ("shutdown_grace", format!("{shutdown_grace:?}")),
-        ])
-    }
-
-    /// The names of the settings that are not as they were.
-    fn changed(&self, settings: &Settings) -> Vec<&'static str> {
-        let now = Self::of(settings);
-        self.0
-            .iter()
-            .zip(&now.0)
-            .filter(|(old, new)| old != new)
-            .map(|((name, _), _)| *name)
-            .collect()
-    }
-}
-
 impl fmt::Debug for Watcher {
-    /// Leaves out what is in the files.
+    /// Leaves out the content of the files.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watcher")
             .field("files", &self.known.names().collect::<Vec<_>>())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Fixed {
-    /// Leaves out the values, of which one may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -222,39 +183,41 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_once_two_looks_agree() {
+    fn a_file_is_read_after_two_comparisons_agree() {
         let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
-        assert!(watcher.look().is_none());
+        assert!(watcher.compare().is_none());
         fs::write(&file, "store: { pre").unwrap();
-        assert!(watcher.look().is_none());
+        assert!(watcher.compare().is_none());
         fs::write(&file, "store: { prefix: b }").unwrap();
-        assert!(watcher.look().is_none(), "it may still be being written");
-        let Some(Reload::Good(settings)) = watcher.look() else { panic!("two looks agreed") };
+        assert!(watcher.compare().is_none(), "it may not be complete");
+        let Some(Reload::Good(settings)) = watcher.compare() else {
+            panic!("two comparisons agreed")
+        };
         assert_eq!(settings.store.prefix, "b");
-        assert!(watcher.look().is_none(), "nothing has changed since");
+        assert!(watcher.compare().is_none(), "nothing has changed since");
     }
 
     #[test]
-    fn a_change_that_is_taken_back_is_none() {
+    fn a_change_that_is_undone_is_not_read() {
         let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
         fs::write(&file, "store: { prefix: b }").unwrap();
-        assert!(watcher.look().is_none());
+        assert!(watcher.compare().is_none());
         fs::write(&file, "store: { prefix: a }").unwrap();
-        assert!(watcher.look().is_none());
-        assert!(watcher.look().is_none());
+        assert!(watcher.compare().is_none());
+        assert!(watcher.compare().is_none());
     }
 
     #[test]
-    fn what_is_refused_is_refused_once() {
+    fn a_broken_file_is_refused_once() {
         let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
         fs::write(&file, "store: { prefix: '{' }").unwrap();
-        assert!(watcher.look().is_none());
-        assert!(matches!(watcher.look(), Some(Reload::Refused(_))));
-        assert!(watcher.look().is_none());
+        assert!(watcher.compare().is_none());
+        assert!(matches!(watcher.compare(), Some(Reload::Refused(_))));
+        assert!(watcher.compare().is_none());
     }
 
     #[test]
-    fn on_request_it_is_read_at_once_and_also_when_nothing_has_changed() {
+    fn a_reload_reads_at_once_and_also_without_a_change() {
         let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
         assert!(matches!(watcher.reload(), Reload::Good(_)));
         fs::write(&file, "store: { prefix: b }").unwrap();
@@ -263,26 +226,20 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_restart_is_named() {
-        let load = |text: &str| watcher(text).2.loader.load().unwrap();
-        let fixed =
-            Fixed::of(&load("{ store: { url: 'redis://:a@cache' }, listen: { grpc: off } }"));
-        assert_eq!(
-            fixed.changed(&load(
-                "{ store: { url: 'redis://:a@cache' }, listen: { grpc: off }, defaults: off }"
-            )),
-            Vec::<&str>::new()
+    fn settings_that_need_a_restart_are_named() {
+        let fixed = |text: &str| watcher(text).2.fixed;
+        let first = fixed("{ store: { url: 'redis://:a@cache' }, listen: { grpc: off } }");
+        let same = fixed(
+            "{ store: { url: 'redis://:a@cache', timeout: 0s 25ms }, listen: { grpc: off }, \
+             defaults: off }",
         );
-        let other = load(
-            "{ store: { url: 'redis://:b@cache', prefix: b }, listen: { http: '0.0.0.0:1' }, log: { level: debug } }",
+        assert_eq!(first.changed(&same), Vec::<&str>::new());
+        let other = fixed(
+            "{ store: { url: 'redis://:b@cache', prefix: b }, log: { level: debug }, \
+             listen: { http: '0.0.0.0:1' }, gateway: { upstream: 'http://a' } }",
         );
-        assert_eq!(
-            fixed.changed(&other),
-            ["listen.http", "listen.grpc", "store.url", "store.prefix", "log"]
-        );
-        assert!(
-            !format!("{fixed:?}").contains(":a@"),
-            "a password is no more shown here than elsewhere"
-        );
+        let changed = ["listen.grpc", "listen.http", "log", "store.prefix", "store.url", "gateway"];
+        assert_eq!(first.changed(&other), changed);
+        assert!(!format!("{first:?}").contains(":a@"), "a password is not shown here either");
     }
 }

@@ -1,16 +1,19 @@
-//! Words for messages about mistakes.
+//! Words for error messages.
 
 use config::ValueKind;
 
-/// The word most like `said`, if any is.
+/// Returns the word that is most like `written`, if any is.
 pub(crate) fn most_like<'w>(
-    said: &str,
+    written: &str,
     words: impl IntoIterator<Item = &'w str>,
 ) -> Option<&'w str> {
-    let said = said.to_lowercase();
-    // The one forgives a slip of the finger, the other an ending that is missing.
+    let written = written.to_lowercase();
+    // The first forgives a slip of the finger, the second a missing ending.
     let likeness = |word: &str| {
-        (strsim::normalized_damerau_levenshtein(&said, word), strsim::jaro_winkler(&said, word))
+        (
+            strsim::normalized_damerau_levenshtein(&written, word),
+            strsim::jaro_winkler(&written, word),
+        )
     };
     let likely =
         |(slips, endings): (f64, f64)| (slips >= 0.6 || endings > 0.85).then_some(slips + endings);
@@ -19,7 +22,7 @@ pub(crate) fn most_like<'w>(
     scored.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, word)| word)
 }
 
-/// `a`, `b` and `c`, each once.
+/// Joins words as in "`a`, `b` and `c`", each once.
 pub(crate) fn joined(words: &[&str], last: &str) -> String {
     let mut quoted: Vec<String> = Vec::new();
     for word in words.iter().map(|word| format!("`{word}`")) {
@@ -34,11 +37,11 @@ pub(crate) fn joined(words: &[&str], last: &str) -> String {
     }
 }
 
-/// What was said, for a message that says what should have been.
+/// The word for what was written.
 pub(crate) const fn kind_name(kind: &ValueKind) -> &'static str {
     match kind {
         ValueKind::Nil => "nothing",
-        ValueKind::Boolean(_) => "a truth value",
+        ValueKind::Boolean(_) => "`true` or `false`",
         ValueKind::I64(_)
         | ValueKind::I128(_)
         | ValueKind::U64(_)
@@ -50,7 +53,7 @@ pub(crate) const fn kind_name(kind: &ValueKind) -> &'static str {
     }
 }
 
-/// A number or truth that was meant as text only lacks its quotes.
+/// The remedy for a number, `true` or `false` that was meant as text.
 pub(crate) const fn quoting_hint(kind: &ValueKind) -> &'static str {
     match kind {
         ValueKind::Nil | ValueKind::Table(_) | ValueKind::Array(_) => "",

@@ -7,7 +7,7 @@ use sluice_telemetry::Telemetry;
 use tokio::{net::TcpListener, sync::oneshot};
 use tracing_subscriber::filter::ParseError;
 
-use sluice_config::{LOOK_EVERY, Listen, Reload, Settings, Watcher};
+use sluice_config::{Listen, POLL_INTERVAL, Reload, Settings, Watcher};
 
 use crate::{
     app::{self, App, OpenError, Ports},
@@ -81,7 +81,7 @@ async fn serve_until_signal(
     };
 
     let active = app.clone();
-    let mut watching = pin!(watcher.run(LOOK_EVERY, move |reload| match reload {
+    let mut watching = pin!(watcher.run(POLL_INTERVAL, move |reload| match reload {
         Reload::Good(settings) => active.replace(*settings),
         Reload::Refused(errors) => active.reject(&errors),
     }));

@@ -1,174 +1,187 @@
-//! JSON.
+//! Reads JSON.
 
-use std::{cell::RefCell, fmt};
+use std::{
+    cell::Cell,
+    fmt,
+    io::{self, Read},
+};
 
-use config::{Map, Value, ValueKind};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
 
-use super::Mistakes;
-use crate::{error::ConfigError, origin::Origin, path::Path};
+use super::node::{Document, Entry, Kind, Located, MAX_DEPTH, Node, Scalar, SyntaxError, too_deep};
 
-/// Reads `text`; `None` for what is no JSON.
-pub(super) fn parse(origin: &Origin, text: &str) -> (Option<Value>, Vec<ConfigError>) {
-    let mistakes = RefCell::new(Mistakes::of(origin));
-    let mut json = serde_json::Deserializer::from_str(text);
-    let node = Node { tag: &origin.to_tag(), path: Path::root(), mistakes: &mistakes };
-    let root = match node.deserialize(&mut json).and_then(|root| json.end().map(|()| root)) {
-        Ok(root) => Some(root),
-        Err(error) => {
-            let message = format!(
-                "line {}, column {}: this is not JSON: {}",
-                error.line(),
-                error.column(),
-                reason(&error)
-            );
-            mistakes.borrow_mut().add(Path::root(), message);
-            None
-        }
-    };
-    (root, mistakes.into_inner().found)
+/// Reads `text`.
+///
+/// # Errors
+/// When `text` is not JSON, or exceeds a bound.
+pub(super) fn parse(text: &str) -> Result<Document, SyntaxError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let line = Cell::new(1);
+    let lines = Lines { text: text.as_bytes(), line: &line, at_end: false };
+    let mut json = serde_json::Deserializer::from_reader(lines);
+    json.disable_recursion_limit();
+    let root = Value { line: &line, depth: 0 };
+    root.deserialize(&mut json)
+        .and_then(|root| json.end().map(|()| Document { root, second: None }))
+        .map_err(|error| syntax_error(&error, line.get()))
 }
 
-/// What is wrong, without the place, which stands before it already.
-fn reason(error: &serde_json::Error) -> String {
+fn syntax_error(error: &serde_json::Error, line: usize) -> SyntaxError {
     let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.clone(), |(reason, _)| reason.to_owned())
-}
-
-/// A value about to be read, which notes the keys that stand twice. (`serde_json::Value` would keep
-/// the last of them silently.)
-struct Node<'a, 'm> {
-    tag: &'a String,
-    path: Path,
-    mistakes: &'a RefCell<Mistakes<'m>>,
-}
-
-impl Node<'_, '_> {
-    fn at(&self, path: Path) -> Self {
-        Self { tag: self.tag, path, mistakes: self.mistakes }
-    }
-
-    fn value(&self, kind: impl Into<ValueKind>) -> Value {
-        Value::new(Some(self.tag), kind)
+    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+    match error.classify() {
+        // An error of `Value`.
+        Category::Data => SyntaxError::new(line, reason),
+        Category::Io | Category::Syntax | Category::Eof => {
+            let message = format!("this is not JSON: {reason}, at column {}", error.column());
+            SyntaxError::new(error.line(), message)
+        }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
-    type Value = Value;
+/// The text, byte by byte, so that the line is known of each.
+struct Lines<'t> {
+    text: &'t [u8],
+    line: &'t Cell<usize>,
+    /// Whether the last byte ended its line.
+    at_end: bool,
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.text.read(buffer.get_mut(..1).unwrap_or_default())?;
+        if read == 1 {
+            // The parser looks one byte ahead of a number, which may end the number's line.
+            self.line.set(self.line.get() + usize::from(self.at_end));
+            self.at_end = buffer[0] == b'\n';
+        }
+        Ok(read)
+    }
+}
+
+/// A value that is still to be read.
+#[derive(Clone, Copy)]
+struct Value<'t> {
+    line: &'t Cell<usize>,
+    depth: usize,
+}
+
+impl Value<'_> {
+    fn located<E: Error>(self, line: usize, kind: Kind) -> Result<Located, E> {
+        Ok(Located { line, node: Node::new(kind).map_err(E::custom)? })
+    }
+
+    fn scalar<E: Error>(self, text: String, scalar: Scalar) -> Result<Located, E> {
+        self.located(self.line.get(), Kind::Scalar(text, scalar))
+    }
+
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(E::custom(too_deep()));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value<'_> {
+    type Value = Located;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Located, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_, '_> {
-    type Value = Value;
+impl<'de> Visitor<'de> for Value<'_> {
+    type Value = Located;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(self.value(ValueKind::Nil))
+    fn visit_unit<E: Error>(self) -> Result<Located, E> {
+        self.scalar("null".to_owned(), Scalar::Null)
     }
 
-    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
-        Ok(self.value(truth))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Located, E> {
+        self.scalar(value.to_string(), Scalar::Bool(value))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(self.value(number))
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Located, E> {
+        self.scalar(number.to_string(), Scalar::Integer(number.into()))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(self.value(number))
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Located, E> {
+        self.scalar(number.to_string(), Scalar::Integer(number.into()))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(self.value(number))
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Located, E> {
+        self.scalar(number.to_string(), Scalar::Float(number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(self.value(text))
+    fn visit_str<E: Error>(self, text: &str) -> Result<Located, E> {
+        self.scalar(text.to_owned(), Scalar::Text)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(self.at(self.path.index(values.len())))? {
-            values.push(value);
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Located, A::Error> {
+        let (line, item) = (self.line.get(), self.deeper()?);
+        let mut items = Vec::new();
+        while let Some(value) = list.next_element_seed(item)? {
+            items.push(value);
         }
-        Ok(self.value(values))
+        self.located(line, Kind::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut values = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let path = self.path.key(&key);
-            let value = entries.next_value_seed(self.at(path.clone()))?;
-            if values.insert(key, value).is_some() {
-                self.mistakes.borrow_mut().add(path, "written twice: keep one".to_owned());
-            }
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Located, A::Error> {
+        let (table_line, value) = (self.line.get(), self.deeper()?);
+        let mut entries = Vec::new();
+        while let Some(key) = table.next_key::<String>()? {
+            let line = self.line.get();
+            let value = Located { line, ..table.next_value_seed(value)? };
+            entries.push(Entry { key, meaning: Scalar::Text, is_merge: false, value });
         }
-        Ok(self.value(values))
+        self.located(table_line, Kind::Table(entries))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::node::tests::shown, *};
 
-    fn read(text: &str) -> (Option<Value>, Vec<String>) {
-        let (root, mistakes) = parse(&Origin::File("f.json".to_owned()), text);
-        (root, mistakes.iter().map(ToString::to_string).collect())
+    fn read(text: &str) -> String {
+        parse(text).map_or_else(
+            |SyntaxError { line, message }| format!("{line}: {message}"),
+            |document| shown(&document.root),
+        )
     }
 
     #[test]
-    fn every_key_that_stands_twice_is_named() {
-        let (_, mistakes) = read(r#"{"a": {"/x": 1, "/x": 2}, "b": [1, {"c": 1, "c": 1}]}"#);
-        assert_eq!(
-            mistakes,
-            [
-                "f.json: a[\"/x\"]: written twice: keep one",
-                "f.json: b[1].c: written twice: keep one"
-            ]
-        );
+    fn every_value_has_its_line_and_a_key_may_be_there_twice() {
+        let text = "{\n  \"/A.b\": 1\n  ,\"c\":\n  [2\n,{\"d\":3\n}],\n\"c\": \"x\"\n}";
+        assert_eq!(read(text), "{2:/A.b: 1, 3:c: [2, {5:d: 3}], 7:c: 'x'}");
     }
 
     #[test]
     fn values_keep_their_types() {
-        let (root, mistakes) =
-            read(r#"{"/A.b": [1, -1, 18446744073709551615, 1.5, true, null, "off"]}"#);
-        assert_eq!(mistakes, Vec::<String>::new());
-        let ValueKind::Table(root) = root.unwrap().kind else { panic!("a table") };
-        let ValueKind::Array(items) = root["/A.b"].kind.clone() else { panic!("a list") };
-        let kinds: Vec<ValueKind> = items.into_iter().map(|item| item.kind).collect();
-        let expected = [
-            1.into(),
-            (-1).into(),
-            u64::MAX.into(),
-            1.5.into(),
-            true.into(),
-            ValueKind::Nil,
-            "off".into(),
-        ];
         assert_eq!(
-            kinds,
-            expected.map(|kind: ValueKind| match kind {
-                ValueKind::I64(number) if number > 0 => ValueKind::U64(number.unsigned_abs()),
-                kind => kind,
-            })
+            read(r#"[1, -1, 18446744073709551615, 1.5, true, null, "off"]"#),
+            "[1, -1, 18446744073709551615, 1.5, true, null, 'off']"
         );
     }
 
     #[test]
-    fn what_is_no_json_says_where() {
-        assert_eq!(
-            read("{\"a\": }").1,
-            ["f.json: line 1, column 7: this is not JSON: expected value"]
-        );
-        assert_eq!(
-            read("{} {}").1,
-            ["f.json: line 1, column 4: this is not JSON: trailing characters"]
-        );
+    fn what_is_not_json_is_refused_with_its_line() {
+        assert_eq!(read("{\"a\":\n }"), "2: this is not JSON: expected value, at column 2");
+        assert_eq!(read("{} {}"), "1: this is not JSON: trailing characters, at column 4");
+        assert!(read("{a: 1}").starts_with("1: this is not JSON: key must be a string"));
+        assert!(read("[1, 2,]").starts_with("1: this is not JSON: trailing comma"));
+    }
+
+    #[test]
+    fn what_nests_too_deep_or_holds_too_much_is_refused() {
+        assert_eq!(read(&"[".repeat(5_000)), "1: nested more than 200 deep: flatten it");
+        assert_eq!(read(&"{\"a\":".repeat(5_000)), "1: nested more than 200 deep: flatten it");
+        let many = format!("[{}0]", "0,".repeat(1_000_000));
+        assert!(read(&many).contains("more than 1000000 values"));
     }
 }

@@ -1,29 +1,20 @@
-//! Files of the three formats, read into the one tree of values that layers are merged from.
+//! Reads YAML, JSON and TOML into one tree, in which every value knows its line.
 //!
-//! The `config` crate can read files by itself, but it drops what we need: of two equal keys, its
-//! JSON keeps the last one silently and its YAML stops at the first. Here each is a mistake with
-//! its place, and reading goes on.
+//! The tree is bounded, whatever a document holds: in its depth, and in the number of its values
+//! with every alias written out. Files are bounded by [`MAX_BYTES`].
+//! It keeps keys that are written twice, since only its reader knows what they mean.
 
 mod json;
+mod node;
 mod toml;
 mod yaml;
 
-use config::{Map, Value, ValueKind};
+use std::path::Path;
 
-use super::{error::ConfigError, origin::Origin, path::Path};
+pub(crate) use node::{Document, Entry, Kind, Located, MAX_BYTES, Scalar, SyntaxError};
+pub(crate) use yaml::{is_core, parse as parse_yaml, version_1_2};
 
-pub(crate) use yaml::parse as parse_yaml;
-
-/// A tree of values as one document says it, and what is wrong with how it was written.
-#[derive(Debug)]
-pub(crate) struct Document {
-    /// The root's values; without those that could not be read.
-    pub(crate) values: Map<String, Value>,
-    /// What could not be read.
-    pub(crate) mistakes: Vec<ConfigError>,
-}
-
-/// How a file is written.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// `.yaml`, `.yml`.
@@ -35,8 +26,8 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format of files with a name like `name`'s.
-    pub(crate) fn of(name: &std::path::Path) -> Option<Self> {
+    /// Returns the format of the file called `name`, by its extension.
+    pub(crate) fn of(name: &Path) -> Option<Self> {
         match name.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "yaml" | "yml" => Some(Self::Yaml),
             "toml" => Some(Self::Toml),
@@ -44,47 +35,16 @@ impl Format {
             _ => None,
         }
     }
-}
 
-impl Document {
-    /// Reads `text`, which `origin` holds.
-    pub(crate) fn parse(format: Format, origin: &Origin, text: &str) -> Self {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let (root, mut mistakes) = match format {
-            Format::Yaml => yaml::parse(origin, text),
-            Format::Toml => toml::parse(origin, text),
-            Format::Json => json::parse(origin, text),
-        };
-        let values = match root.map(|root| root.kind) {
-            Some(ValueKind::Table(values)) => values,
-            // A file in which everything is commented out says nothing, which is fine; so does one
-            // that could not be read.
-            Some(ValueKind::Nil) | None => Map::new(),
-            Some(_) => {
-                let message =
-                    "a configuration is a table of settings, as in `store: { url: \"memory://\" }`"
-                        .to_owned();
-                mistakes.push(ConfigError { origin: origin.clone(), path: Path::root(), message });
-                Map::new()
-            }
-        };
-        Self { values, mistakes }
-    }
-}
-
-/// Collects the mistakes of one document.
-#[derive(Debug)]
-struct Mistakes<'a> {
-    origin: &'a Origin,
-    found: Vec<ConfigError>,
-}
-
-impl<'a> Mistakes<'a> {
-    const fn of(origin: &'a Origin) -> Self {
-        Self { origin, found: Vec::new() }
-    }
-
-    fn add(&mut self, path: Path, message: String) {
-        self.found.push(ConfigError { origin: self.origin.clone(), path, message });
+    /// Reads `text`.
+    ///
+    /// # Errors
+    /// When `text` is not in this format, or exceeds a bound.
+    pub(crate) fn parse(self, text: &str) -> Result<Document, SyntaxError> {
+        match self {
+            Self::Yaml => yaml::parse(text, version_1_2),
+            Self::Toml => toml::parse(text),
+            Self::Json => json::parse(text),
+        }
     }
 }

@@ -1,316 +1,280 @@
-//! YAML 1.2, one document.
+//! Reads YAML, by the events of its parser, so that nothing here or there recurses.
 
-use config::{Map, Value, ValueKind};
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
+
 use yaml_rust2::{
     Event, Yaml,
     parser::{Parser, Tag},
     scanner::{Marker, TScalarStyle},
 };
 
-use super::Mistakes;
-use crate::{error::ConfigError, origin::Origin, path::Path};
+use super::node::{Document, Entry, Kind, Located, MAX_DEPTH, Node, Scalar, SyntaxError, too_deep};
 
-/// Reads `text`; `None` for what is no YAML at all.
-pub(crate) fn parse(origin: &Origin, text: &str) -> (Option<Value>, Vec<ConfigError>) {
-    let mut builder = Builder::new(origin);
+/// Gives a scalar its meaning: from its text, whether it is without quotes, and its tag. YAML 1.1
+/// and 1.2 differ there.
+pub(crate) type Meaning = fn(&str, bool, Option<&Tag>) -> Result<Scalar, String>;
+
+/// Reads the first document of `text`; a text with no document is a document of nothing.
+///
+/// # Errors
+/// When `text` is not YAML, exceeds a bound, or `meaning` refuses a scalar.
+pub(crate) fn parse(text: &str, meaning: Meaning) -> Result<Document, SyntaxError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder { meaning, open: Vec::new(), anchors: HashMap::new(), root: None };
     let mut parser = Parser::new_from_str(text);
-    loop {
-        match parser.next_token() {
-            Ok((Event::StreamEnd, _)) => break,
-            Ok((event, mark)) => builder.on_event(event, mark),
-            Err(error) => {
-                let (line, column) = (error.marker().line(), error.marker().col() + 1);
-                builder.mistakes.add(
-                    Path::root(),
-                    format!("line {line}, column {column}: this is not YAML: {}", error.info()),
-                );
-                return (None, builder.mistakes.found);
+    let second = loop {
+        let (event, mark) = parser.next_token().map_err(|error| not_yaml(&error))?;
+        match event {
+            Event::StreamEnd => break None,
+            Event::DocumentStart if builder.root.is_some() => break Some(mark.line()),
+            event => {
+                builder
+                    .add_event(event, mark)
+                    .map_err(|error| SyntaxError::new(mark.line(), error))?;
             }
         }
+    };
+    let root = match builder.root {
+        Some(root) => root,
+        None => {
+            let nothing = Node::new(Kind::Scalar(String::new(), Scalar::Null));
+            Located { line: 1, node: nothing.map_err(|error| SyntaxError::new(1, error))? }
+        }
+    };
+    Ok(Document { root, second })
+}
+
+fn not_yaml(error: &yaml_rust2::ScanError) -> SyntaxError {
+    let line = error.marker().line();
+    // The parser looks ahead, and may find this first.
+    if error.info() == "recursion limit exceeded" {
+        return SyntaxError::new(line, too_deep());
     }
-    (Some(builder.root.unwrap_or_default()), builder.mistakes.found)
+    let column = error.marker().col() + 1;
+    let message = format!("this is not YAML: {}, at column {column}", error.info());
+    SyntaxError::new(line, message)
+}
+
+/// The meaning of scalars in YAML 1.2.
+pub(crate) fn version_1_2(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<Scalar, String> {
+    if let Some(Tag { handle, suffix }) = tag.filter(|tag| !is_core(tag)) {
+        return Err(format!("the tag `{handle}{suffix}` has no meaning here: remove it"));
+    }
+    if !is_plain || tag.is_some_and(|tag| tag.suffix == "str") {
+        return Ok(Scalar::Text);
+    }
+    Ok(match Yaml::from_str(text) {
+        Yaml::Integer(number) => Scalar::Integer(number.into()),
+        Yaml::Boolean(value) => Scalar::Bool(value),
+        number @ Yaml::Real(_) => number.as_f64().map_or(Scalar::Null, Scalar::Float),
+        Yaml::String(_) => Scalar::Text,
+        Yaml::Null | Yaml::Array(_) | Yaml::Hash(_) | Yaml::Alias(_) | Yaml::BadValue => {
+            Scalar::Null
+        }
+    })
+}
+
+/// Whether `tag` is one of YAML's own.
+pub(crate) fn is_core(tag: &Tag) -> bool {
+    tag.handle == "!!" || tag.handle.starts_with("tag:yaml.org,2002")
 }
 
 /// Builds the tree from the parser's events.
-struct Builder<'a> {
-    mistakes: Mistakes<'a>,
-    tag: String,
+struct Builder {
+    meaning: Meaning,
     open: Vec<Open>,
-    anchors: HashMap<usize, Value>,
-    documents: usize,
-    root: Option<Value>,
+    anchors: HashMap<usize, Rc<Node>>,
+    root: Option<Located>,
 }
 
 /// A list or table whose end is still to come.
 struct Open {
+    line: usize,
     anchor: usize,
-    path: Path,
     items: Items,
 }
 
 enum Items {
-    List(Vec<Value>),
-    Table { values: Map<String, Value>, lines: HashMap<String, usize>, key: Key },
+    List(Vec<Located>),
+    Table(Vec<Entry>, Option<Key>),
 }
 
-/// What a table waits for.
-enum Key {
-    /// A key.
-    Awaited,
-    /// The value of this key.
-    Is(String),
-    /// A value that is left out, since its key was refused.
-    Refused,
+/// A key whose value is still to come.
+struct Key {
+    line: usize,
+    text: String,
+    meaning: Scalar,
+    is_merge: bool,
 }
 
-impl<'a> Builder<'a> {
-    fn new(origin: &'a Origin) -> Self {
-        let (open, anchors) = (Vec::new(), HashMap::new());
-        Self {
-            mistakes: Mistakes::of(origin),
-            tag: origin.to_tag(),
-            open,
-            anchors,
-            documents: 0,
-            root: None,
-        }
-    }
-
-    fn on_event(&mut self, event: Event, mark: Marker) {
+impl Builder {
+    fn add_event(&mut self, event: Event, mark: Marker) -> Result<(), String> {
+        let line = mark.line();
         match event {
-            Event::DocumentStart => {
-                self.documents += 1;
-                if self.documents == 2 {
-                    self.mistakes.add(
-                        Path::root(),
-                        format!(
-                            "line {}: a file holds one document: remove what follows `---`",
-                            mark.line()
-                        ),
-                    );
-                }
-            }
-            Event::SequenceStart(anchor, _) => self.open(anchor, Items::List(Vec::new())),
+            Event::SequenceStart(anchor, _) => self.open(line, anchor, Items::List(Vec::new())),
             Event::MappingStart(anchor, _) => {
-                self.open(
-                    anchor,
-                    Items::Table { values: Map::new(), lines: HashMap::new(), key: Key::Awaited },
-                );
+                self.open(line, anchor, Items::Table(Vec::new(), None))
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(mark),
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Scalar(text, style, anchor, tag) => {
-                let value = self.scalar(text, style, tag.as_ref(), mark);
-                self.remember(anchor, &value);
-                self.add(value, mark);
+                let is_plain = style == TScalarStyle::Plain;
+                let meaning = (self.meaning)(&text, is_plain, tag.as_ref())?;
+                if self.awaits_key() {
+                    let is_merge = is_plain && tag.is_none() && text == "<<";
+                    self.set_key(Key { line, text: text.clone(), meaning, is_merge });
+                    return self.name(anchor, Kind::Scalar(text, meaning)).map(drop);
+                }
+                let node = self.name(anchor, Kind::Scalar(text, meaning))?;
+                self.add(Located { line, node })
             }
             Event::Alias(anchor) => {
-                // The parser refuses an alias that nothing before it is the anchor of; what is
-                // still open has no value yet.
-                let value = self.anchors.get(&anchor).cloned().unwrap_or_else(|| {
-                    self.mistakes.add(
-                        Path::root(),
-                        format!(
-                            "line {}: an alias inside its own anchor has no value",
-                            mark.line()
-                        ),
-                    );
-                    Value::default()
-                });
-                self.add(value, mark);
-            }
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
-        }
-    }
-
-    fn scalar(
-        &mut self,
-        text: String,
-        style: TScalarStyle,
-        tag: Option<&Tag>,
-        mark: Marker,
-    ) -> Value {
-        let is_text = style != TScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str");
-        if let Some(tag) =
-            tag.filter(|tag| !tag.handle.starts_with("tag:yaml.org,2002") && tag.handle != "!!")
-        {
-            let message = format!(
-                "line {}: the tag `{}{}` means nothing here: remove it",
-                mark.line(),
-                tag.handle,
-                tag.suffix
-            );
-            self.mistakes.add(self.path_of_next(), message);
-        }
-        let kind = match if is_text { Yaml::String(text) } else { Yaml::from_str(&text) } {
-            Yaml::String(text) => ValueKind::String(text),
-            Yaml::Integer(number) => ValueKind::I64(number),
-            Yaml::Boolean(truth) => ValueKind::Boolean(truth),
-            number @ Yaml::Real(_) => number.as_f64().map_or(ValueKind::Nil, ValueKind::Float),
-            Yaml::Null | Yaml::Array(_) | Yaml::Hash(_) | Yaml::Alias(_) | Yaml::BadValue => {
-                ValueKind::Nil
-            }
-        };
-        self.value(kind)
-    }
-
-    fn value(&self, kind: ValueKind) -> Value {
-        Value::new(Some(&self.tag), kind)
-    }
-
-    fn open(&mut self, anchor: usize, items: Items) {
-        let path = self.path_of_next();
-        self.open.push(Open { anchor, path, items });
-    }
-
-    fn close(&mut self, mark: Marker) {
-        let Some(Open { anchor, items, .. }) = self.open.pop() else { return };
-        let value = self.value(match items {
-            Items::List(values) => ValueKind::Array(values),
-            Items::Table { values, .. } => ValueKind::Table(values),
-        });
-        self.remember(anchor, &value);
-        self.add(value, mark);
-    }
-
-    fn remember(&mut self, anchor: usize, value: &Value) {
-        // Anchors are numbered from 1.
-        if anchor > 0 {
-            self.anchors.insert(anchor, value.clone());
-        }
-    }
-
-    /// Where the next value will stand.
-    fn path_of_next(&self) -> Path {
-        match self.open.last() {
-            None => Path::root(),
-            Some(Open { path, items: Items::List(values), .. }) => path.index(values.len()),
-            Some(Open { path, items: Items::Table { key: Key::Is(key), .. }, .. }) => path.key(key),
-            Some(Open { path, items: Items::Table { .. }, .. }) => path.clone(),
-        }
-    }
-
-    fn add(&mut self, value: Value, mark: Marker) {
-        let Some(Open { path, items, .. }) = self.open.last_mut() else {
-            self.root.get_or_insert(value);
-            return;
-        };
-        match items {
-            Items::List(values) => values.push(value),
-            Items::Table { values, lines, key } => match std::mem::replace(key, Key::Awaited) {
-                Key::Is(name) => {
-                    values.insert(name, value);
-                }
-                Key::Refused => {}
-                Key::Awaited => {
-                    let Some(name) = key_text(value.kind) else {
-                        self.mistakes.add(
-                            path.clone(),
-                            format!("line {}: a key is text: quote it", mark.line()),
-                        );
-                        *key = Key::Refused;
-                        return;
-                    };
-                    if let Some(first) = lines.get(&name) {
-                        self.mistakes.add(
-                            path.key(&name),
-                            format!(
-                                "written twice, in lines {first} and {}: keep one",
-                                mark.line()
-                            ),
-                        );
-                        *key = Key::Refused;
-                        return;
+                // The parser knows the anchor, so it belongs to a value that is still open.
+                let node =
+                    self.anchors.get(&anchor).cloned().ok_or(
+                        "an alias inside its own anchor has no value: write the value out",
+                    )?;
+                match node.kind() {
+                    Kind::Scalar(text, meaning) if self.awaits_key() => {
+                        let (text, meaning) = (text.clone(), *meaning);
+                        self.set_key(Key { line, text, meaning, is_merge: false });
+                        Ok(())
                     }
-                    lines.insert(name.clone(), mark.line());
-                    *key = Key::Is(name);
+                    _ => self.add(Located { line, node }),
                 }
-            },
+            }
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart
+            | Event::DocumentEnd => Ok(()),
         }
     }
-}
 
-/// A key as text; also numbers and truths, which YAML reads into `5:` and `on:`.
-fn key_text(kind: ValueKind) -> Option<String> {
-    match kind {
-        ValueKind::String(text) => Some(text),
-        kind @ (ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::Boolean(_)) => {
-            Some(kind.to_string())
+    fn awaits_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open { items: Items::Table(_, None), .. }))
+    }
+
+    fn set_key(&mut self, new: Key) {
+        if let Some(Open { items: Items::Table(_, key), .. }) = self.open.last_mut() {
+            *key = Some(new);
         }
-        _ => None,
+    }
+
+    fn open(&mut self, line: usize, anchor: usize, items: Items) -> Result<(), String> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(too_deep());
+        }
+        if self.awaits_key() {
+            return Err("a key must be text: write one word and a colon".to_owned());
+        }
+        self.open.push(Open { line, anchor, items });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), String> {
+        let Some(Open { line, anchor, items }) = self.open.pop() else { return Ok(()) };
+        let node = self.name(
+            anchor,
+            match items {
+                Items::List(items) => Kind::List(items),
+                Items::Table(entries, _) => Kind::Table(entries),
+            },
+        )?;
+        self.add(Located { line, node })
+    }
+
+    /// A node of this kind, which `anchor` names if it is above 0.
+    fn name(&mut self, anchor: usize, kind: Kind) -> Result<Rc<Node>, String> {
+        let node = Node::new(kind)?;
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        Ok(node)
+    }
+
+    fn add(&mut self, value: Located) -> Result<(), String> {
+        match self.open.last_mut().map(|open| &mut open.items) {
+            None => drop(self.root.get_or_insert(value)),
+            Some(Items::List(items)) => items.push(value),
+            Some(Items::Table(entries, key)) => {
+                let Some(Key { line, text, meaning, is_merge }) = key.take() else {
+                    return Err("a key must be text: write one word and a colon".to_owned());
+                };
+                let value = Located { line, node: value.node };
+                entries.push(Entry { key: text, meaning, is_merge, value });
+            }
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::node::tests::shown, *};
 
-    fn read(text: &str) -> (Option<Value>, Vec<String>) {
-        let (root, mistakes) = parse(&Origin::File("f.yaml".to_owned()), text);
-        (root, mistakes.iter().map(ToString::to_string).collect())
-    }
-
-    fn good(text: &str) -> String {
-        let (root, mistakes) = read(text);
-        assert_eq!(mistakes, Vec::<String>::new(), "{text}");
-        root.unwrap().to_string()
+    fn read(text: &str) -> String {
+        parse(text, version_1_2).map_or_else(
+            |SyntaxError { line, message }| format!("{line}: {message}"),
+            |document| shown(&document.root),
+        )
     }
 
     #[test]
-    fn keys_keep_their_case_dots_and_slashes() {
-        assert_eq!(good("/api/v1.2/Chat: 20"), "{ /api/v1.2/Chat => 20,  }");
-        assert_eq!(good("{/api: {X-Org: off}}"), "{ /api => { X-Org => off,  },  }");
+    fn keys_keep_their_case_dots_and_slashes_and_every_value_its_line() {
+        assert_eq!(read("/api/v1.2/Chat: 20\nb:\n  - c\n"), "{1:/api/v1.2/Chat: 20, 2:b: ['c']}");
+        assert_eq!(read("{5: a, on: 007}"), "{1:5: 'a', 1:on: 007}");
+        assert_eq!(read("a: 1\nb:\n\na: 2\n"), "{1:a: 1, 2:b: , 4:a: 2}");
     }
 
     #[test]
-    fn an_alias_is_a_copy_of_its_anchor() {
-        assert_eq!(good("[&a {b: 1}, *a]"), good("[{b: 1}, {b: 1}]"));
-        assert_eq!(read("&a [*a]").1.len(), 1);
+    fn an_alias_is_its_anchor_in_the_line_of_the_alias() {
+        assert_eq!(read("a: &a\n  b: 1\nc: *a\n"), "{1:a: {2:b: 1}, 3:c: {2:b: 1}}");
+        assert_eq!(read("&k a: 1\nb: {*k : 2}\n"), "{1:a: 1, 2:b: {2:a: 2}}");
+        assert!(read("&a [*a]").starts_with("1: an alias inside its own anchor"));
     }
 
     #[test]
-    fn every_key_that_stands_twice_is_named_and_the_rest_is_still_read() {
-        let (root, mistakes) =
-            read("a:\n  /x: 1\n  /y: {b: 1, b: 2}\n  /x: 2\nc: [{d: 1, d: 2}]\n");
-        let expected = [
-            "f.yaml: a[\"/y\"].b: written twice, in lines 3 and 3: keep one",
-            "f.yaml: a[\"/x\"]: written twice, in lines 2 and 4: keep one",
-            "f.yaml: c[0].d: written twice, in lines 5 and 5: keep one",
-        ];
-        assert_eq!(mistakes, expected);
-        let ValueKind::Table(root) = root.unwrap().kind else { panic!("a table") };
-        assert_eq!(root["c"].to_string(), good("[{d: 1}]"));
+    fn a_text_without_a_document_is_nothing_and_a_second_document_is_not_read() {
+        assert_eq!((read("").as_str(), read("# nothing").as_str()), ("", ""));
+        let document = parse("---\na: 1\n---\nb: [\n", version_1_2).unwrap();
+        assert_eq!((shown(&document.root), document.second), ("{2:a: 1}".to_owned(), Some(3)));
     }
 
     #[test]
-    fn keys_that_are_equal_as_text_are_equal() {
-        assert_eq!(
-            read("5: a\n'5': b\n").1,
-            ["f.yaml: 5: written twice, in lines 1 and 2: keep one"]
-        );
+    fn what_is_not_yaml_is_refused_with_its_line() {
+        assert!(read("a: 1\nb: [1,\nc: 2\n").contains(": this is not YAML: "));
+        assert_eq!(read("a: 1\n? [a]\n: 1\n"), "2: a key must be text: write one word and a colon");
+        assert_eq!(read("\na: !secret x"), "2: the tag `!secret` has no meaning here: remove it");
+        assert_eq!(read("a: !!str 5"), "{1:a: '5'}");
     }
 
     #[test]
-    fn what_is_no_yaml_or_more_than_a_document_says_where() {
-        let (root, mistakes) = read("a: [1,\nb: 2\n");
-        assert_eq!(root, None);
-        assert!(mistakes[0].starts_with("f.yaml: line "), "{mistakes:?}");
-        assert_eq!(
-            read("a: 1\n---\nb: 2\n").1,
-            ["f.yaml: line 2: a file holds one document: remove what follows `---`"]
-        );
-        assert_eq!(read("? [a]\n: 1\n").1, ["f.yaml: line 1: a key is text: quote it"]);
-        assert_eq!(
-            read("a: !secret x\n").1,
-            ["f.yaml: a: line 1: the tag `!secret` means nothing here: remove it"]
-        );
+    fn aliases_that_multiply_are_refused() {
+        let bomb = |first: &str, levels: usize| {
+            let mut text = format!("a0: &a0 {first}\n");
+            for i in 1..=levels {
+                let ten = vec![format!("*a{}", i - 1); 10].join(", ");
+                text.push_str(&format!("a{i}: &a{i} [{ten}]\n"));
+            }
+            text
+        };
+        let told = read(&bomb("x", 8));
+        assert!(told.contains("this is more than 1000000 values"), "{told}");
+        let told = read(&bomb(&"x".repeat(100_000), 4));
+        assert!(told.contains("this is more than 1000000 values"), "{told}");
     }
 
     #[test]
-    fn off_is_text_and_an_empty_file_is_nothing() {
-        assert_eq!(good("a: off"), "{ a => off,  }");
-        assert_eq!(read("").0.unwrap().kind, ValueKind::Nil);
-        assert_eq!(read("# nothing\n").0.unwrap().kind, ValueKind::Nil);
-        assert_eq!(read("a: !!str 5").0, read("a: '5'").0);
+    fn what_nests_too_deep_is_refused_also_by_aliases() {
+        let deep = "1: nested more than 200 deep: flatten it";
+        assert_eq!(read(&"[".repeat(201)), deep);
+        assert_eq!(read(&"- ".repeat(5_000)), deep);
+        assert_eq!(read(&"{a: ".repeat(5_000)), deep);
+        assert_eq!(read(&"? ".repeat(5_000)), "1: a key must be text: write one word and a colon");
+        let mut chain = "a0: &a0 [x]\n".to_owned();
+        for i in 1..=200 {
+            chain.push_str(&format!("a{i}: &a{i} [*a{}]\n", i - 1));
+        }
+        assert_eq!(read(&chain), "201: nested more than 200 deep: flatten it");
     }
 }

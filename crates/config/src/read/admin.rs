@@ -1,36 +1,30 @@
 //! `admin: { listen: 127.0.0.1:9000, basic: { user: prometheus, password_file: secrets/metrics },
 //! bearer: { token_file: secrets/token } }`.
 
-use super::{listen::address, numbers::optional};
+use super::{listen::address, secret};
 use crate::{
+    error::Refused,
     files::Files,
     reader::{Field, Table},
     settings::{Admin, Credentials, Listen, Secret},
 };
 
-pub(super) fn read(admin: &Field<'_>, listen: Option<&Listen>, files: &Files) -> Option<Admin> {
-    optional(admin, Some(Admin::default()), |admin| {
+pub(super) fn read(
+    admin: &Field<'_>,
+    listen: Option<&Listen>,
+    files: &Files,
+) -> Result<Admin, Refused> {
+    admin.or(Admin::default(), |admin| {
         admin.table(|admin| {
-            let address = optional(&admin.field("listen"), Some(None), |field| {
-                let address = address(field)?;
-                let taken = |taken| address.port() != 0 && address == taken;
-                match listen {
-                    Some(listen) if taken(listen.http) => field.refuse(format_args!(
-                        "`{address}` is already taken by listen.http: use another port"
-                    )),
-                    Some(listen) if listen.grpc.is_some_and(taken) => field.refuse(format_args!(
-                        "`{address}` is already taken by listen.grpc: use another port"
-                    )),
-                    _ => Some(Some(address)),
-                }
+            let field = admin.field("listen");
+            let address = field.needs_restart(field.optional(|field| own_address(field, listen)));
+            let basic = admin
+                .field("basic")
+                .optional(|field| field.table(|basic| self::basic(basic, files)));
+            let bearer = admin.field("bearer").optional(|field| {
+                field.table(|bearer| required_secret(bearer, "token", "token_file", files))
             });
-            let basic = optional(&admin.field("basic"), Some(None), |field| {
-                field.table(|basic| self::basic(basic, files)).map(Some)
-            });
-            let bearer = optional(&admin.field("bearer"), Some(None), |field| {
-                field.table(|bearer| secret(bearer, "token", "token_file", files)).map(Some)
-            });
-            Some(Admin {
+            Ok(Admin {
                 listen: address?,
                 credentials: Credentials { basic: basic?, bearer: bearer? },
             })
@@ -38,42 +32,43 @@ pub(super) fn read(admin: &Field<'_>, listen: Option<&Listen>, files: &Files) ->
     })
 }
 
-fn basic(basic: &Table<'_>, files: &Files) -> Option<(Box<str>, Secret)> {
+/// An address that no other listener has.
+fn own_address(
+    field: &Field<'_>,
+    listen: Option<&Listen>,
+) -> Result<std::net::SocketAddr, Refused> {
+    let address = address(field)?;
+    let is_taken = |taken| address.port() != 0 && address == taken;
+    let refuse = |by: &str| {
+        field.refuse(format_args!("`{address}` is already taken by {by}: use another port"))
+    };
+    match listen {
+        Some(listen) if is_taken(listen.http) => Err(refuse("listen.http")),
+        Some(listen) if listen.grpc.is_some_and(is_taken) => Err(refuse("listen.grpc")),
+        _ => Ok(address),
+    }
+}
+
+fn basic(basic: &Table<'_>, files: &Files) -> Result<(Box<str>, Secret), Refused> {
     let user = basic.field("user").required("write the user's name").and_then(|field| {
         let user = field.text()?;
         if user.contains(':') {
-            field.refuse("a user's name has no colon: it ends where the password begins")
-        } else {
-            Some(user)
+            return Err(field.refuse("a user's name has no colon: choose another name"));
         }
+        Ok(user)
     });
-    let password = secret(basic, "password", "password_file", files);
-    Some((user?.into(), password?))
+    let password = required_secret(basic, "password", "password_file", files);
+    Ok((user?.into(), password?))
 }
 
-/// A secret, written here or in a file.
-fn secret(
+fn required_secret(
     table: &Table<'_>,
     name: &'static str,
     file_name: &'static str,
     files: &Files,
-) -> Option<Secret> {
-    let (written, file) = (table.field(name), table.field(file_name));
-    match (written.is_said(), file.is_said()) {
-        (true, true) => file.refuse(format_args!("`{name}` is set already: keep one of them")),
-        (true, false) => written.text().map(Secret::new),
-        (false, true) => match file
-            .file(|path| files.read_secret(path))?
-            .1
-            .as_deref()
-            .map(|text| text.trim_end_matches(['\r', '\n']))
-        {
-            Some("") => file.refuse("the file holds nothing: write the secret into it"),
-            // Of a secret that is not read, it is enough that it is there.
-            text => Some(Secret::new(text.unwrap_or_default())),
-        },
-        (false, false) => {
-            file.missing(format_args!("name a file that holds it, or write `{name}`"))
-        }
-    }
+) -> Result<Secret, Refused> {
+    secret::read(table, name, file_name, files)?.ok_or_else(|| {
+        let remedy = format_args!("name a file that holds the secret, or write `{name}`");
+        table.field(file_name).missing(remedy)
+    })
 }

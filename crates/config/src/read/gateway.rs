@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderValue, Uri, uri::Scheme};
 
-use super::numbers::optional;
 use crate::{
+    error::Refused,
     files::Files,
     reader::{Field, Table},
     settings::gateway::{
@@ -14,53 +14,49 @@ use crate::{
 };
 
 const SHORTEST: Duration = Duration::from_millis(1);
-/// More than anybody waits for, and short enough to be added to an instant.
+/// Longer than any request takes, and short enough to be added to an instant.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The first packet may be lost twice.
+/// Enough for a first packet that is lost twice.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What other proxies wait for the head of an answer.
+/// As long as other proxies wait for the head of a response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longer than the pauses between the heartbeats of streams.
+/// Longer than the time between two heartbeats of a stream.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// Shorter than the five seconds after which Node and uvicorn close theirs, so that no request
-/// meets a closing connection.
+/// Shorter than the five seconds after which Node and uvicorn close a connection, so that no
+/// request is sent on one that is being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// Long enough for a restart, and asked again soon.
+/// Long enough for a restart, and soon tried again.
 const AWAY_FOR: Duration = Duration::from_secs(10);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// One good answer may be luck.
+/// One good response may be luck.
 const HEALTHY_AFTER: u32 = 2;
-/// One bad answer may be bad luck, and the second a coincidence.
+/// Two bad responses may be a coincidence.
 const UNHEALTHY_AFTER: u32 = 3;
 
-pub(super) fn read(gateway: &Field<'_>, files: &Files) -> Option<Option<GatewaySettings>> {
-    optional(gateway, Some(None), |gateway| {
-        gateway.table(|gateway| section(gateway, files)).map(Some)
-    })
+pub(super) fn read(field: &Field<'_>, files: &Files) -> Result<Option<GatewaySettings>, Refused> {
+    field.needs_restart(field.optional(|field| field.table(|gateway| section(gateway, files))))
 }
 
-fn section(gateway: &Table<'_>, files: &Files) -> Option<GatewaySettings> {
+fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refused> {
     let upstreams = gateway
         .field("upstream")
-        .required("write `upstream: http://host:port`, or remove the section");
-    let upstreams = upstreams.and_then(|field| upstreams_of(&field));
+        .required("write `upstream: http://host:port`, or remove the section")
+        .and_then(|field| upstreams(&field));
     let protocol =
         [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("http2", Protocol::Http2)];
-    let protocol =
-        optional(&gateway.field("protocol"), Some(Protocol::Auto), |field| field.choice(&protocol));
+    let protocol = gateway.field("protocol").or(Protocol::Auto, |field| field.choice(&protocol));
     let host = [("keep", HostField::Keep), ("replace", HostField::Replace)];
-    let host = optional(&gateway.field("host"), Some(HostField::Keep), |field| field.choice(&host));
-    let encrypted =
-        upstreams.as_ref().is_none_or(|urls| urls.iter().any(|url| *url.scheme() == Scheme::HTTPS));
-    let ca_file = optional(&gateway.field("ca_file"), Some(None), |field| {
+    let host = gateway.field("host").or(HostField::Keep, |field| field.choice(&host));
+    let is_encrypted =
+        |urls: &Vec<UpstreamUrl>| urls.iter().any(|url| *url.scheme() == Scheme::HTTPS);
+    let ca_file = gateway.field("ca_file").optional(|field| {
         let (path, ()) = field.file(|path| files.probe_secret(path))?;
-        if encrypted {
-            Some(Some(path))
-        } else {
-            field.refuse("only a connection in TLS has certificates: remove the key")
+        if upstreams.as_ref().is_ok_and(|urls| !is_encrypted(urls)) {
+            return Err(field.refuse("only a TLS connection has certificates: remove the key"));
         }
+        Ok(path)
     });
     let connect_timeout = duration(gateway, "connect_timeout", SHORTEST, CONNECT_TIMEOUT);
     let response_timeout = duration(gateway, "response_timeout", SHORTEST, RESPONSE_TIMEOUT);
@@ -72,16 +68,13 @@ fn section(gateway: &Table<'_>, files: &Files) -> Option<GatewaySettings> {
         ("keep", RateLimitHeaders::Keep),
         ("remove", RateLimitHeaders::Remove),
     ];
-    let rate_limit_headers =
-        optional(&gateway.field("rate_limit_headers"), Some(RateLimitHeaders::Replace), |field| {
-            field.choice(&headers)
-        });
-    let via =
-        optional(&gateway.field("via"), Some(None), |field| field.parse_with(pseudonym).map(Some));
-    let doors = optional(&gateway.field("doors"), Some(false), switch);
-    let health =
-        optional(&gateway.field("health"), Some(None), |field| field.table(health).map(Some));
-    Some(GatewaySettings {
+    let rate_limit_headers = gateway
+        .field("rate_limit_headers")
+        .or(RateLimitHeaders::Replace, |field| field.choice(&headers));
+    let via = gateway.field("via").optional(|field| field.parse_with(pseudonym));
+    let doors = gateway.field("doors").or(false, switch);
+    let health = gateway.field("health").optional(|field| field.table(health));
+    Ok(GatewaySettings {
         upstreams: upstreams?,
         protocol: protocol?,
         host: host?,
@@ -98,39 +91,39 @@ fn section(gateway: &Table<'_>, files: &Files) -> Option<GatewaySettings> {
     })
 }
 
-fn upstreams_of(field: &Field<'_>) -> Option<Vec<UpstreamUrl>> {
+fn upstreams(field: &Field<'_>) -> Result<Vec<UpstreamUrl>, Refused> {
     let mut seen: Vec<UpstreamUrl> = Vec::new();
     let upstreams = field.one_or_more(|item| {
         let url = item.parse::<UpstreamUrl>()?;
         if seen.contains(&url) {
-            return item.refuse(format_args!("`{url}` is there already: keep one"));
+            return Err(item.refuse(format_args!("`{url}` is listed already: keep one")));
         }
         seen.push(url.clone());
-        Some(url)
+        Ok(url)
     })?;
     if upstreams.is_empty() {
-        field.refuse("names no upstream: write `http://host:port`, or remove the section")
-    } else {
-        Some(upstreams)
+        let remedy = "names no upstream: write `http://host:port`, or remove the section";
+        return Err(field.refuse(remedy));
     }
+    Ok(upstreams)
 }
 
-fn health(table: &Table<'_>) -> Option<HealthChecks> {
+fn health(table: &Table<'_>) -> Result<HealthChecks, Refused> {
     let path = table
         .field("path")
-        .required("write the path to ask for, as in `/health`")
+        .required("write the path to request, as in `/health`")
         .and_then(|field| field.parse_with(path));
     let interval = duration(table, "interval", Duration::from_millis(10), HEALTH_INTERVAL);
     let timeout = duration(table, "timeout", SHORTEST, HEALTH_TIMEOUT);
-    let times = |name, unless_said| {
+    let times = |name, default| {
         let times = |field: &Field<'_>| {
-            field.integer(1..=1_000).and_then(|times| u32::try_from(times).ok())
+            field.integer(1..=1_000).map(|times| u32::try_from(times).unwrap_or(u32::MAX))
         };
-        optional(&table.field(name), Some(unless_said), times)
+        table.field(name).or(default, times)
     };
-    let (healthy_after, unhealthy_after) =
-        (times("healthy_after", HEALTHY_AFTER), times("unhealthy_after", UNHEALTHY_AFTER));
-    Some(HealthChecks {
+    let healthy_after = times("healthy_after", HEALTHY_AFTER);
+    let unhealthy_after = times("unhealthy_after", UNHEALTHY_AFTER);
+    Ok(HealthChecks {
         path: path?,
         interval: interval?,
         timeout: timeout?,
@@ -143,23 +136,23 @@ fn duration(
     table: &Table<'_>,
     name: &'static str,
     shortest: Duration,
-    unless_said: Duration,
-) -> Option<Duration> {
-    optional(&table.field(name), Some(unless_said), |field| field.duration(shortest..=LONGEST))
+    default: Duration,
+) -> Result<Duration, Refused> {
+    table.field(name).or(default, |field| field.duration(shortest..=LONGEST))
 }
 
-fn switch(field: &Field<'_>) -> Option<bool> {
-    // YAML once read `on` as true.
-    if field.is_true() { Some(true) } else { field.choice(&[("on", true), ("off", false)]) }
+fn switch(field: &Field<'_>) -> Result<bool, Refused> {
+    // YAML 1.1 reads `on` as true.
+    if field.is_true() { Ok(true) } else { field.choice(&[("on", true), ("off", false)]) }
 }
 
 fn path(text: &str) -> Result<Uri, String> {
     let is_path = text.starts_with('/') && !text.starts_with("//");
     let path = text.parse::<Uri>().ok().filter(|_| is_path);
-    path.ok_or_else(|| format!("`{text}` is no path: write `/health`"))
+    path.ok_or_else(|| format!("`{text}` is not a path: write `/health`"))
 }
 
-/// The name of a proxy, as it may stand in `Via`: a token (RFC 9110, section 5.6.2), or a host and
+/// The name of a proxy in `Via`: a token (RFC 9110, section 5.6.2), or a host and
 /// port.
 fn pseudonym(text: &str) -> Result<HeaderValue, String> {
     let is_token = !text.is_empty()
@@ -168,6 +161,6 @@ fn pseudonym(text: &str) -> Result<HeaderValue, String> {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&byte));
     let name = HeaderValue::from_str(text).ok().filter(|_| is_token);
     name.ok_or_else(|| {
-        format!("`{text}` cannot stand in a Via field: use letters, digits, `-`, `_` and `.`")
+        format!("`{text}` is not possible in a Via field: use letters, digits, `-`, `_` and `.`")
     })
 }

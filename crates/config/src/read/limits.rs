@@ -16,13 +16,13 @@ use sluice_core::{
     Rule, RuleCost, When,
 };
 
-use super::{
-    numbers::{self, optional},
-    policy::Places,
+use super::{numbers, places::Places};
+use crate::{
+    error::Refused,
+    reader::{Field, Table},
 };
-use crate::reader::{Field, Table};
 
-/// General limits, in order.
+/// Reads the general limits, in order.
 pub(super) fn read(
     field: &Field<'_>,
     on_store_failure: OnStoreFailure,
@@ -32,12 +32,12 @@ pub(super) fn read(
     let rules = field.items(|item| {
         let rule = rule(index, item, on_store_failure, places);
         index += 1;
-        Some(rule)
+        Ok(rule)
     });
     rules.unwrap_or_default()
 }
 
-/// The limit; where a part could not be read, one with which nothing else is wrong stands in.
+/// Reads a limit. In place of a part that was refused stands one that causes no further error.
 fn rule(
     index: usize,
     field: &Field<'_>,
@@ -45,7 +45,8 @@ fn rule(
     places: &mut Places,
 ) -> Rule {
     let at = |field| Location::Limit { index, field };
-    let unreadable = || Rule::new(field.path().to_string(), Algorithm::TokenBucket(stand_in()));
+    let placeholder =
+        || Rule::new(field.path().to_string(), Algorithm::TokenBucket(smallest_rate()));
     places.note(at(LimitField::Name), field);
     let rule = field.table(|limit| {
         let (name, per, cost) = (limit.field("name"), limit.field("per"), limit.field("cost"));
@@ -57,41 +58,40 @@ fn rule(
         let name = name
             .required("every limit needs a name of its own")
             .and_then(|name| name.text().map(str::to_owned));
-        let when = optional(&limit.field("when"), Some(When::default()), |field| {
-            when(index, field, places)
-        });
-        let per = optional(&per, Some(Per::Client), |field| field.parse_with(read_per));
+        let when = limit.field("when").or(When::default(), |field| when(index, field, places));
+        let per = per.or(Per::Client, |field| field.parse_with(read_per));
         let terms = numbers::terms(limit, rate_and_burst(limit), on_store_failure);
-        let cost = optional(&cost, Some(RuleCost::Request), read_cost);
-        let mut rule = unreadable();
-        if let Some(name) = name {
+        let cost = cost.or(RuleCost::Request, read_cost);
+        let mut rule = placeholder();
+        if let Ok(name) = name {
             rule.name = name;
         }
         rule.when = when.unwrap_or_default();
         rule.per = per.unwrap_or_default();
-        if let Some(terms) = terms {
+        if let Ok(terms) = terms {
             rule.terms = terms;
-            // Without the limit's own burst, nobody can say whether the cost is above it.
+            // Only with the limit's own burst can a cost above it be found.
             rule.cost = cost.unwrap_or_default();
         }
-        Some(rule)
+        Ok(rule)
     });
-    rule.unwrap_or_else(unreadable)
+    rule.unwrap_or_else(|_| placeholder())
 }
 
-/// Numbers that no tier's factor makes impossible.
-fn stand_in() -> Rate {
-    let rate = RefillRate::per_minute(1).expect("one a minute is a rate");
+/// A rate that no tier's factor makes impossible.
+fn smallest_rate() -> Rate {
+    let rate = RefillRate::per_minute(1).expect("one token per minute is a rate");
     Rate::new(rate, 1).expect("one token comes back within a minute")
 }
 
-fn rate_and_burst(limit: &Table<'_>) -> Option<Rate> {
+fn rate_and_burst(limit: &Table<'_>) -> Result<Rate, Refused> {
     let (rate, burst) = (limit.field("rate"), limit.field("burst"));
     let read_rate = rate.required("write `rate: 60/minute`").and_then(|rate| rate.parse());
-    let read_burst =
-        burst.clone().required("write the most tokens that can be saved up, as in `burst: 10`");
-    let read_burst = read_burst.and_then(|burst| numbers::tokens(&burst));
-    numbers::bucket(&burst, read_rate?, read_burst?)
+    let read_burst = burst
+        .clone()
+        .required("write the most tokens that can be saved up, as in `burst: 10`")
+        .and_then(|burst| numbers::tokens(&burst));
+    numbers::check_rate(&burst, read_rate?, read_burst?)
 }
 
 fn read_per(text: &str) -> Result<Per, String> {
@@ -108,19 +108,19 @@ fn read_per(text: &str) -> Result<Per, String> {
     }
 }
 
-fn read_cost(field: &Field<'_>) -> Option<RuleCost> {
+fn read_cost(field: &Field<'_>) -> Result<RuleCost, Refused> {
     if let Some(name) = field.text_if_any().and_then(|text| text.strip_prefix("header:")) {
-        return Some(RuleCost::Header(name.to_owned()));
+        return Ok(RuleCost::Header(name.to_owned()));
     }
     let tokens = field.integer(0..=Cost::MAX.tokens())?;
-    Cost::new(tokens).map_or_else(|error| field.refuse(error), |cost| Some(RuleCost::Fixed(cost)))
+    Cost::new(tokens).map(RuleCost::Fixed).map_err(|error| field.refuse(error))
 }
 
-fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Option<When> {
+fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Result<When, Refused> {
     field.table(|when| {
         let mut texts = |name, part: fn(usize) -> LimitField| {
             let mut entry = 0;
-            optional(&when.field(name), Some(Vec::new()), |field| {
+            when.field(name).or(Vec::new(), |field| {
                 field.one_or_more(|item| {
                     places.note(Location::Limit { index, field: part(entry) }, item);
                     entry += 1;
@@ -131,21 +131,23 @@ fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Option<When> {
         let paths = texts("path", LimitField::Path);
         let methods = texts("method", LimitField::Method);
         let tiers = texts("tier", LimitField::Tier);
-        let headers = optional(&when.field("header"), Some(Vec::new()), |field| {
-            headers(index, field, places)
-        });
+        let headers = when.field("header").or(Vec::new(), |field| headers(index, field, places));
         let mut when = When::default();
         when.paths = paths?;
         when.methods = methods?;
         when.headers = headers?;
         when.tiers = tiers?;
-        Some(when)
+        Ok(when)
     })
 }
 
-/// Headers that a request must have: names, or a table of names and the values of which one will do
-/// (`true`: any).
-fn headers(index: usize, field: &Field<'_>, places: &mut Places) -> Option<Vec<HeaderMatch>> {
+/// Reads the headers that a request must have: names, or a table of names and values, of which one
+/// must be there (`true`: any value).
+fn headers(
+    index: usize,
+    field: &Field<'_>,
+    places: &mut Places,
+) -> Result<Vec<HeaderMatch>, Refused> {
     let mut entry = 0;
     let mut note = |field: &Field<'_>| {
         places.note(Location::Limit { index, field: LimitField::Header(entry) }, field);
@@ -157,18 +159,16 @@ fn headers(index: usize, field: &Field<'_>, places: &mut Places) -> Option<Vec<H
             item.text().map(|name| HeaderMatch { name: name.to_owned(), values: Vec::new() })
         });
     }
-    let headers: Vec<_> = field
-        .entries()?
-        .into_iter()
-        .map(|(name, field)| {
-            note(&field);
-            let values = if field.is_true() {
-                Some(Vec::new())
-            } else {
-                field.one_or_more(|value| value.text().map(str::to_owned))
-            };
-            Some(HeaderMatch { name: name.to_owned(), values: values? })
-        })
-        .collect();
+    let header = |(name, field): (&str, Field<'_>)| {
+        note(&field);
+        let values = if field.is_true() {
+            Vec::new()
+        } else {
+            field.one_or_more(|value| value.text().map(str::to_owned))?
+        };
+        Ok(HeaderMatch { name: name.to_owned(), values })
+    };
+    // Every header is read, so that every error is recorded.
+    let headers: Vec<_> = field.entries()?.into_iter().map(header).collect();
     headers.into_iter().collect()
 }

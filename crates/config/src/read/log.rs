@@ -1,21 +1,22 @@
 //! `log: { format: text, level: info }`.
 
 use crate::{
+    error::Refused,
     reader::Field,
     settings::{LogFormat, LogSettings},
 };
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-pub(super) fn read(log: &Field<'_>) -> Option<LogSettings> {
-    log.table(|log| {
+pub(super) fn read(field: &Field<'_>) -> Result<LogSettings, Refused> {
+    field.needs_restart(field.table(|log| {
         let format =
             log.field("format").choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
         let level = log.field("level");
         let level =
-            if level.is_off() { Some("off".to_owned()) } else { level.parse_with(level_filter) };
-        Some(LogSettings { format: format?, level: level? })
-    })
+            if level.is_off() { Ok("off".to_owned()) } else { level.parse_with(level_filter) };
+        Ok(LogSettings { format: format?, level: level? })
+    }))
 }
 
 /// A level, or `target=level` pairs. `tracing` would take a misspelt level for the name of a

@@ -4,8 +4,10 @@
 use sluice::events::{CustomKind, CustomMetric};
 use sluice_telemetry::MAX_CUSTOM_METRICS;
 
-use super::numbers::optional;
-use crate::reader::{Field, Table};
+use crate::{
+    error::Refused,
+    reader::{Field, Table},
+};
 
 /// The kinds by their words.
 const KINDS: [(&str, Kind); 3] =
@@ -18,53 +20,51 @@ enum Kind {
     Histogram,
 }
 
-pub(super) fn read(metrics: &Field<'_>) -> Option<Vec<CustomMetric>> {
-    optional(metrics, Some(Vec::new()), |metrics| {
-        metrics.table(|metrics| optional(&metrics.field("custom"), Some(Vec::new()), custom))
+pub(super) fn read(metrics: &Field<'_>) -> Result<Vec<CustomMetric>, Refused> {
+    metrics.or(Vec::new(), |metrics| {
+        metrics.table(|metrics| metrics.field("custom").or(Vec::new(), custom))
     })
 }
 
-fn custom(list: &Field<'_>) -> Option<Vec<CustomMetric>> {
+fn custom(list: &Field<'_>) -> Result<Vec<CustomMetric>, Refused> {
     let mut names: Vec<(String, usize)> = Vec::new();
-    let mut places = 0..;
+    let mut next_index = 0;
     let metrics = list.items(|item| {
-        let place = places.next()?;
+        let index = next_index;
+        next_index += 1;
         let metric = item.table(|table| metric(item, table))?;
-        if let Some((_, first)) = names.iter().find(|(name, _)| name == metric.name()) {
-            return item.refuse(format_args!(
-                "`{}` is already metrics.custom[{first}]: keep one",
-                metric.name()
-            ));
+        if let Some((name, first)) = names.iter().find(|(name, _)| name == metric.name()) {
+            return Err(
+                item.refuse(format_args!("`{name}` is already metrics.custom[{first}]: keep one"))
+            );
         }
-        names.push((metric.name().to_owned(), place));
-        Some(metric)
+        names.push((metric.name().to_owned(), index));
+        Ok(metric)
     })?;
     if metrics.len() > MAX_CUSTOM_METRICS {
-        return list.refuse(format_args!(
+        return Err(list.refuse(format_args!(
             "{} metrics are too many: at most {MAX_CUSTOM_METRICS} can be declared",
             metrics.len()
-        ));
+        )));
     }
-    Some(metrics)
+    Ok(metrics)
 }
 
-fn metric(item: &Field<'_>, table: &Table<'_>) -> Option<CustomMetric> {
-    let name = table
-        .field("name")
-        .required("write the name it shall have on /metrics")
-        .and_then(|field| field.text());
+fn metric(item: &Field<'_>, table: &Table<'_>) -> Result<CustomMetric, Refused> {
+    let name =
+        table.field("name").required("write the name for /metrics").and_then(|field| field.text());
     let kind = table
         .field("kind")
         .required("write `counter`, `gauge` or `histogram`")
         .and_then(|field| field.choice(&KINDS));
-    let labels = optional(&table.field("labels"), Some(Vec::new()), |field| {
-        field.items(|label| label.text().map(str::to_owned))
-    });
-    let help = optional(&table.field("help"), Some(None), |field| field.text().map(Some));
-    let unit = optional(&table.field("unit"), Some(None), |field| field.text().map(Some));
-    let boundaries = optional(&table.field("boundaries"), Some(Vec::new()), |field| {
-        if kind.is_some_and(|kind| kind != Kind::Histogram) {
-            return field.refuse("only a histogram has boundaries: remove the key");
+    let labels = table
+        .field("labels")
+        .or(Vec::new(), |field| field.items(|label| label.text().map(str::to_owned)));
+    let help = table.field("help").optional(|field| field.text());
+    let unit = table.field("unit").optional(|field| field.text());
+    let boundaries = table.field("boundaries").or(Vec::new(), |field| {
+        if kind.is_ok_and(|kind| kind != Kind::Histogram) {
+            return Err(field.refuse("only a histogram has boundaries: remove the key"));
         }
         field.items(Field::number)
     });
@@ -76,15 +76,12 @@ fn metric(item: &Field<'_>, table: &Table<'_>) -> Option<CustomMetric> {
     let labels = labels?;
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let (name, help, unit) = (name?, help?, unit?);
-    let mut metric = match CustomMetric::new(name, kind, &labels) {
-        Ok(metric) => metric,
-        Err(error) => return item.refuse(error),
-    };
+    let mut metric = CustomMetric::new(name, kind, &labels).map_err(|error| item.refuse(error))?;
     if let Some(help) = help {
         metric = metric.with_help(help);
     }
     if let Some(unit) = unit {
         metric = metric.with_unit(unit);
     }
-    Some(metric)
+    Ok(metric)
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use sluice_core::OnStoreFailure;
 
-use super::numbers::optional;
 use crate::{
+    error::Refused,
     files::Files,
-    reader::Field,
+    reader::{Field, Hidden},
     settings::{StoreSettings, StoreUrl},
 };
 
-/// The words for what happens while the store is away; a limit's `on_store_failure` has the same.
+/// What happens when the store fails, by its word; a limit's `on_store_failure` has the same words.
 pub(super) const ON_FAILURE: [(&str, OnStoreFailure); 4] = [
     ("local", OnStoreFailure::Local),
     ("allow", OnStoreFailure::Allow),
@@ -19,40 +19,58 @@ pub(super) const ON_FAILURE: [(&str, OnStoreFailure); 4] = [
     ("error", OnStoreFailure::Error),
 ];
 
-pub(super) fn read(store: &Field<'_>, files: &Files) -> Option<StoreSettings> {
+const TIMEOUT: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(60);
+
+pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Refused> {
     store.table(|store| {
-        let url = store.field("url").parse::<StoreUrl>();
-        let prefix = store.field("prefix").parse_with(prefix);
-        let timeout = store.field("timeout").duration(Duration::from_millis(1)..=Duration::from_secs(60));
+        let field = store.field("url").hide(Hidden::UrlPassword);
+        let url = field.parse::<StoreUrl>();
+        // A changed password counts, which `Debug` does not show.
+        let _ = field.needs_restart(url.as_ref().map(StoreUrl::reveal).map_err(|why| *why));
+        let field = store.field("prefix");
+        let prefix = field.needs_restart(field.parse_with(prefix));
+        let field = store.field("timeout");
+        let timeout = field.needs_restart(field.duration(TIMEOUT));
         let on_failure = store.field("on_failure").choice(&ON_FAILURE);
-        let connections = store.field("connections").integer(1..=64).and_then(|number| usize::try_from(number).ok());
-        let password_file = optional(&store.field("password_file"), Some(None), |field| {
+        let field = store.field("connections");
+        let connections = field.needs_restart(field.integer(1..=64));
+        let field = store.field("password_file");
+        let password_file = field.needs_restart(field.optional(|field| {
             let (path, ()) = field.file(|path| files.probe_secret(path))?;
             match &url {
-                Some(StoreUrl::Memory) => field.refuse("the memory store has no password: remove the key"),
-                Some(StoreUrl::Redis(url)) if url.has_password() => field.refuse("store.url holds a password already: keep one of them"),
-                Some(StoreUrl::Redis(_)) | None => Some(Some(path)),
+                Ok(StoreUrl::Memory) => {
+                    Err(field.refuse("the memory store has no password: remove the key"))
+                }
+                Ok(StoreUrl::Redis(url)) if url.has_password() => {
+                    Err(field.refuse("store.url holds a password already: keep one of them"))
+                }
+                Ok(StoreUrl::Redis(_)) | Err(_) => Ok(path),
             }
-        });
-        let ca_file = optional(&store.field("ca_file"), Some(None), |field| {
+        }));
+        let field = store.field("ca_file");
+        let ca_file = field.needs_restart(field.optional(|field| {
             let (path, ()) = field.file(|path| files.probe_secret(path))?;
             match &url {
-                Some(StoreUrl::Redis(url)) if url.is_encrypted() => Some(Some(path)),
-                None => Some(None),
-                Some(_) => field.refuse("only a connection in TLS has certificates: use a `rediss://` URL, or remove the key"),
+                Ok(StoreUrl::Redis(url)) if !url.is_encrypted() => Err(field.refuse(NO_TLS)),
+                Ok(StoreUrl::Memory) => Err(field.refuse(NO_TLS)),
+                Ok(StoreUrl::Redis(_)) | Err(_) => Ok(path),
             }
-        });
-        Some(StoreSettings {
+        }));
+        Ok(StoreSettings {
             url: url?,
             prefix: prefix?,
             timeout: timeout?,
             on_failure: on_failure?,
-            connections: connections?,
+            connections: usize::try_from(connections?).unwrap_or(usize::MAX),
             password_file: password_file?,
             ca_file: ca_file?,
         })
     })
 }
+
+const NO_TLS: &str = "only a TLS connection has certificates: use a `rediss://` URL, or remove the \
+                      key";
 
 fn prefix(text: &str) -> Result<String, String> {
     let plain =

@@ -1,5 +1,5 @@
-//! Files as people write them: those in `good` are read, and those in `bad`, named after their
-//! fault, are refused with exactly the messages that they begin with.
+//! Files as people write them: those in `good` are read, and those in `bad`, named after their error,
+//! are refused with exactly the messages that they begin with.
 
 use std::{
     fs,
@@ -18,8 +18,18 @@ pub(crate) fn files(kind: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The mistakes in `file`, without the folder it lies in.
-fn mistakes(file: &Path) -> Vec<String> {
+/// The messages that a fixture begins with: `# refused: LINE: PATH: MESSAGE`, or without the line if
+/// they are about the whole file.
+pub(crate) fn expected(name: &str, text: &str, word: &str) -> Vec<String> {
+    let prefix = format!("# {word}: ");
+    let messages = text.lines().map_while(|line| line.strip_prefix(&prefix));
+    let space =
+        |message: &str| if message.starts_with(|c: char| c.is_ascii_digit()) { "" } else { " " };
+    messages.map(|message| format!("{name}:{}{message}", space(message))).collect()
+}
+
+/// The errors in `file`, without the name of its folder.
+fn errors(file: &Path) -> Vec<String> {
     let folder = format!("{}/", file.parent().unwrap().display());
     match Loader::new().file(file).load() {
         Ok(_) => Vec::new(),
@@ -30,7 +40,7 @@ fn mistakes(file: &Path) -> Vec<String> {
 #[test]
 fn every_good_file_is_read() {
     for file in files("good") {
-        assert_eq!(mistakes(&file), Vec::<String>::new(), "{}", file.display());
+        assert_eq!(errors(&file), Vec::<String>::new(), "{}", file.display());
     }
 }
 
@@ -39,13 +49,12 @@ fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
     for file in files("bad") {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&file).unwrap();
-        let messages = text.lines().map_while(|line| line.strip_prefix("# refused: "));
-        let expected: Vec<String> = messages.map(|message| format!("{name}: {message}")).collect();
+        let expected = expected(&name, &text, "refused");
         assert!(
             !expected.is_empty(),
             "{name} does not begin with `# refused: ` and what is wrong with it"
         );
-        assert_eq!(mistakes(&file), expected, "{name}");
+        assert_eq!(errors(&file), expected, "{name}");
     }
 }
 
@@ -54,7 +63,8 @@ fn every_example_in_the_documents_is_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("ratelimit")).unwrap();
-    let rules = "domain: edge\ndescriptors: [{ key: path, rate_limit: { unit: minute, requests_per_unit: 5 } }]\n";
+    let rules = "domain: edge\ndescriptors:\n\
+                 - { key: path, rate_limit: { unit: minute, requests_per_unit: 5 } }\n";
     fs::write(folder.path().join("ratelimit/edge.yaml"), rules).unwrap();
     for (document, at_least) in [("README.md", 1), ("docs/configuration.md", 8)] {
         let text = fs::read_to_string(root.join(document)).unwrap();

@@ -20,8 +20,8 @@ fn with_file(text: &str, variables: &[(&str, &str)]) -> Settings {
     Loader::new().file(path).variables(variables.iter().copied()).load().unwrap()
 }
 
-fn mistakes(loader: &Loader) -> Vec<String> {
-    loader.load().unwrap_err().mistakes().iter().map(ToString::to_string).collect()
+fn errors(loader: &Loader) -> Vec<String> {
+    loader.load().unwrap_err().lines().collect()
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn each_layer_wins_over_those_before_it() {
 }
 
 #[test]
-fn what_a_later_layer_does_not_say_stays() {
+fn a_value_that_no_later_layer_sets_stays() {
     assert_eq!(
         default_limit(&with_file("defaults: { burst_size: 20 }", &[])),
         "default (60/minute, burst 20)"
@@ -80,7 +80,7 @@ fn what_a_later_layer_does_not_say_stays() {
 }
 
 #[test]
-fn of_two_spellings_the_later_layers_counts() {
+fn of_two_spellings_the_later_layer_wins() {
     assert_eq!(
         default_limit(&with_file("defaults: { rate: 5/second, burst: 7 }", &[])),
         "default (5/second, burst 7)"
@@ -93,7 +93,7 @@ fn of_two_spellings_the_later_layers_counts() {
 }
 
 #[test]
-fn a_variable_can_say_numbers_truths_lists_and_tables() {
+fn a_variable_can_hold_numbers_booleans_lists_and_tables() {
     let variables = [
         ("SLUICE__CLIENTS__TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1"),
         ("SLUICE__TIERS__VIP__UNLIMITED", "true"),
@@ -116,7 +116,7 @@ fn a_variable_can_say_numbers_truths_lists_and_tables() {
 }
 
 #[test]
-fn a_mistake_names_the_variable_or_flag_that_holds_it() {
+fn an_error_names_the_variable_or_flag() {
     let variables = [
         ("SLUICE__STORE__URI", "redis://cache"),
         ("SLUICE__STORE__TIMEOUT", "25"),
@@ -132,11 +132,11 @@ fn a_mistake_names_the_variable_or_flag_that_holds_it() {
         "SLUICE__CLIENTS__TRUSTED_PROXIES: clients.trusted_proxies[1]: `home` is not a network: write `10.0.0.0/8`, `fd00::/8` or one address",
         "SLUICE__LIMITS__0__RATE: limits: must be a list, not a table: write `[...]`",
     ];
-    assert_eq!(mistakes(&loader), expected);
+    assert_eq!(errors(&loader), expected);
 }
 
 #[test]
-fn the_three_formats_say_the_same() {
+fn the_three_formats_mean_the_same() {
     let texts = [
         (
             "sluice.yaml",
@@ -164,41 +164,38 @@ fn the_three_formats_say_the_same() {
 }
 
 #[test]
-fn a_key_that_stands_twice_is_refused_in_every_format() {
+fn a_key_that_is_written_twice_is_refused_in_every_format() {
     let texts = [
         (
             "sluice.yaml",
             "endpoints:\n  /a: 1\n  /a: 2\n",
-            "endpoints[\"/a\"]: written twice, in lines 2 and 3: keep one",
+            "3: endpoints[\"/a\"]: already written in line 2: keep one",
         ),
         (
             "sluice.json",
-            r#"{"endpoints": {"/a": 1, "/a": 2}}"#,
-            "endpoints[\"/a\"]: written twice: keep one",
+            "{\"endpoints\": {\n\"/a\": 1,\n\"/a\": 2}}",
+            "3: endpoints[\"/a\"]: already written in line 2: keep one",
         ),
-        ("sluice.toml", "[endpoints]\n'/a' = 1\n'/a' = 2\n", "line 3, column 1: duplicate key"),
+        ("sluice.toml", "[endpoints]\n'/a' = 1\n'/a' = 2\n", "3: this is not TOML: duplicate key"),
     ];
     for (name, text, message) in texts {
         let (_folder, path) = file(name, text);
-        assert_eq!(
-            mistakes(&Loader::new().file(&path)),
-            [format!("{}: {message}", path.display())]
-        );
+        assert_eq!(errors(&Loader::new().file(&path)), [format!("{}:{message}", path.display())]);
     }
 }
 
 #[test]
-fn a_file_that_is_named_must_be_there_and_tell_its_format() {
+fn a_named_file_must_exist_and_its_extension_names_the_format() {
     let (folder, path) = file("sluice.conf", "");
     assert_eq!(
-        mistakes(&Loader::new().file(&path)),
+        errors(&Loader::new().file(&path)),
         [format!(
-            "{}: the name tells the format: let it end in `.yaml`, `.yml`, `.toml` or `.json`",
+            "{}: the extension names the format: use `.yaml`, `.yml`, `.toml` or `.json`",
             path.display()
         )]
     );
     let absent = folder.path().join("absent.yaml");
-    let found = mistakes(&Loader::new().file(&absent));
+    let found = errors(&Loader::new().file(&absent));
     assert_eq!(found.len(), 1);
     assert!(
         found[0].starts_with(&format!("{}: the file cannot be read: ", absent.display())),
@@ -217,13 +214,16 @@ fn a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not() {
     let latin = folder.path().join("latin.yaml");
     fs::write(&latin, b"store: { prefix: \xe9 }").unwrap();
     assert_eq!(
-        mistakes(&Loader::new().file(&latin)),
-        [format!("{}: the file cannot be read: it is not UTF-8", latin.display())]
+        errors(&Loader::new().file(&latin)),
+        [format!(
+            "{}: the file cannot be read: it is not UTF-8: save it as UTF-8",
+            latin.display()
+        )]
     );
 }
 
 #[test]
-fn a_redis_without_a_secret_is_warned_of() {
+fn a_redis_without_a_secret_causes_a_warning() {
     let load = |text: &str| {
         with_file(text, &[])
             .warnings
@@ -239,7 +239,7 @@ fn a_redis_without_a_secret_is_warned_of() {
 }
 
 #[test]
-fn clients_of_a_file_have_its_tier() {
+fn clients_listed_in_a_file_have_the_tier() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("keys"), "# who pays\r\nbob\r\n\r\n  carol\n").unwrap();
     let path = folder.path().join("sluice.yaml");
@@ -256,8 +256,9 @@ fn clients_of_a_file_have_its_tier() {
     );
     fs::write(folder.path().join("keys"), "bob\nalice\n").unwrap();
     let expected = format!(
-        "{}: tiers.vip.clients_file: this client is already listed at tiers.vip.clients[0]: a client can have only one tier",
+        "{}:1: tiers.vip.clients_file: this client is already listed at tiers.vip.clients[0]: a \
+         client can have only one tier",
         path.display()
     );
-    assert_eq!(mistakes(&Loader::new().file(&path)), [expected]);
+    assert_eq!(errors(&Loader::new().file(&path)), [expected]);
 }

@@ -1,6 +1,7 @@
 //! The configuration as operators meet it: files, layers, and changes while running.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bounds;
 mod fixtures;
 mod layers;
 mod mangled;

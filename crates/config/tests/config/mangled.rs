@@ -1,5 +1,5 @@
-//! Whatever stands anywhere in a file, it is read (and then shown as a file that is read too) or
-//! refused with messages; nothing else happens.
+//! Any value anywhere in a file is read, and then shown as a file that can be read, or refused with
+//! messages.
 
 use std::{fs, path::Path};
 
@@ -44,7 +44,7 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn anything_anywhere_is_read_or_refused_with_one_line_a_mistake() {
+fn any_value_anywhere_is_read_or_refused_with_one_line_for_each_error() {
     let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good/everything.yaml");
     let whole = to_json(&YamlLoader::load_from_str(&fs::read_to_string(good).unwrap()).unwrap()[0]);
     let mut places = Vec::new();
@@ -78,14 +78,14 @@ fn anything_anywhere_is_read_or_refused_with_one_line_a_mistake() {
                 Ok(shown) => {
                     read += 1;
                     fs::write(&again, &shown).unwrap();
-                    let told = Loader::new().file(&again).without_secrets().load();
-                    assert!(told.is_ok(), "{place} {value}: {}\n{shown}", told.unwrap_err());
+                    let read = Loader::new().file(&again).without_secrets().load();
+                    assert!(read.is_ok(), "{place} {value}: {}\n{shown}", read.unwrap_err());
                 }
                 Err(errors) => {
                     refused += 1;
                     assert_eq!(
                         errors.to_string().lines().count(),
-                        errors.mistakes().len(),
+                        errors.count(),
                         "{place} {value}: {errors}"
                     );
                 }

@@ -1,5 +1,5 @@
 //! Files of Envoy's rate limit service as people write them: those in `rls/good` are read, those in
-//! `rls/odd` are read and warned of, and those in `rls/bad`, named after their fault, are refused
+//! `rls/warned` are read with warnings, and those in `rls/bad`, named after their error, are refused
 //! with exactly the messages that they begin with.
 
 use std::{
@@ -12,11 +12,13 @@ use sluice_config::{
     rls::{Allowance, Descriptor, Limit, Unit},
 };
 
+use crate::fixtures;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/rls")
 }
 
-fn fixtures(kind: &str) -> Vec<PathBuf> {
+fn files_of(kind: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder().join(kind)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -24,7 +26,7 @@ fn fixtures(kind: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Loads what `rls` says, as YAML.
+/// Loads a configuration whose section `rls` is this YAML.
 fn load(rls: &str) -> Result<Settings, ConfigErrors> {
     Loader::new().flag("--rls", &["rls"], rls).load()
 }
@@ -38,31 +40,23 @@ fn good(rls: &str) -> RlsSettings {
     load(rls).unwrap().rls.unwrap()
 }
 
-/// Messages without the folder of the files that they are about.
+/// Messages without the name of the folder.
 fn without_folder(text: &str) -> Vec<String> {
     let folder = folder().display().to_string();
     text.lines().map(|line| line.replace(&format!("{folder}/"), "")).collect()
 }
 
-/// What `file` says it should be told.
+/// The messages that `file` begins with.
 fn expected(file: &Path, word: &str) -> Vec<String> {
     let name = file.strip_prefix(folder()).unwrap().display().to_string();
-    let text = fs::read_to_string(file).unwrap();
-    let messages: Vec<String> = text
-        .lines()
-        .map_while(|line| line.strip_prefix(&format!("# {word}: ")))
-        .map(|message| format!("{name}: {message}"))
-        .collect();
-    assert!(
-        !messages.is_empty(),
-        "{name} does not begin with `# {word}: ` and what is wrong with it"
-    );
+    let messages = fixtures::expected(&name, &fs::read_to_string(file).unwrap(), word);
+    assert!(!messages.is_empty(), "{name} does not begin with `# {word}: ` and what is wrong");
     messages
 }
 
 #[test]
 fn every_good_file_is_read() {
-    for file in fixtures("good") {
+    for file in files_of("good") {
         let settings = load(&files(&[&file])).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(settings.warnings, [], "{}", file.display());
         assert_eq!(settings.rls.unwrap().domains.len(), 1);
@@ -71,7 +65,7 @@ fn every_good_file_is_read() {
 
 #[test]
 fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
-    for file in fixtures("bad") {
+    for file in files_of("bad") {
         let errors = load(&files(&[&file])).expect_err(&file.display().to_string());
         assert_eq!(
             without_folder(&errors.to_string()),
@@ -83,8 +77,8 @@ fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
 }
 
 #[test]
-fn every_odd_file_is_read_with_the_warnings_it_begins_with() {
-    for file in fixtures("odd") {
+fn every_warned_file_is_read_with_the_warnings_it_begins_with() {
+    for file in files_of("warned") {
         let settings = load(&files(&[&file])).unwrap_or_else(|errors| panic!("{errors}"));
         let warnings: Vec<String> = settings
             .warnings
@@ -111,16 +105,15 @@ fn the_page_about_these_files_shows_a_good_one_and_messages_as_they_are() {
         (Vec::new(), 6)
     );
 
-    // `edge.yaml: descriptors[0].key: message`: places differ, messages do not.
+    // `edge.yaml:3: descriptors[0].key: message`: places differ, messages do not.
     let message = |line: &str| line.splitn(3, ": ").nth(2).unwrap().to_owned();
-    let known: Vec<String> = fixtures("bad")
+    let known: Vec<String> = files_of("bad")
         .iter()
         .flat_map(|file| expected(file, "refused"))
         .map(|line| message(&line))
         .collect();
-    for line in block("text")
-        .lines()
-        .filter(|line| !line.starts_with("other.yaml: domain: `edge` is already taken by"))
+    for line in
+        block("text").lines().filter(|line| !line.contains("domain: `edge` is already taken by"))
     {
         assert!(known.contains(&message(line)), "{line}");
     }
@@ -171,13 +164,16 @@ fn what_is_written_is_what_is_read() {
     assert!(domain.descriptors[5].value_to_metric && method.shadow_mode && !method.quota_mode);
     let size = &method.descriptors[0];
     assert!(size.quota_mode && !size.shadow_mode);
-    let metadata = serde_json::json!({ "names": ["a", 1, 1.5, true, null], "unknown": { "key": { "5": "x" } } });
+    let metadata = serde_json::json!({
+        "names": ["a", 1, 1.5, true, null],
+        "unknown": { "key": { "5": "x" } },
+    });
     assert_eq!(serde_json::Value::from(size.metadata.clone()), metadata);
 }
 
 #[test]
 fn texts_stay_as_they_are_written() {
-    let settings = good(&files(&[&folder().join("good/values_that_look_like_others.yaml")]));
+    let settings = good(&files(&[&folder().join("good/values_like_other_types.yaml")]));
     let values: Vec<_> = settings.domains[0]
         .descriptors
         .iter()
@@ -255,7 +251,8 @@ fn a_domain_of_two_files_is_refused_unless_they_may_be_merged() {
     assert_eq!(
         errors,
         format!(
-            "{at}/2.yaml: domain: `a` is already taken by {at}/1.yaml: join the files, or set `merge_domains: true`"
+            "{at}/2.yaml:1: domain: `a` is already taken by {at}/1.yaml:1: join the files, or set \
+             `merge_domains: true`"
         )
     );
     let merged = good(&format!("{{ files: [{pattern}], merge_domains: true }}"));
@@ -265,7 +262,7 @@ fn a_domain_of_two_files_is_refused_unless_they_may_be_merged() {
 }
 
 #[test]
-fn merged_files_cannot_say_the_same_twice() {
+fn merged_files_cannot_have_the_same_descriptor() {
     let contents = [
         ("1.yaml", "{domain: a, descriptors: [{key: x, value: v}]}"),
         ("2.yaml", "{domain: a, descriptors: [{key: x, value: v}]}"),
@@ -277,26 +274,26 @@ fn merged_files_cannot_say_the_same_twice() {
     assert_eq!(
         errors,
         format!(
-            "{at}/2.yaml: descriptors[0]: `x` with value `v` is already taken by descriptors[0] in {at}/1.yaml, \
-             as key and value joined by `_` are the same text: keep one"
+            "{at}/2.yaml:1: descriptors[0]: `x` with value `v` is already taken by descriptors[0] \
+             in {at}/1.yaml:1, since key and value joined by `_` are the same text: keep one"
         )
     );
 }
 
 #[test]
 fn files_that_are_not_there_or_not_named_are_refused() {
-    let told = |rls: &str| load(rls).unwrap_err().to_string();
+    let error = |rls: &str| load(rls).unwrap_err().to_string();
     assert_eq!(
-        told("{ files: [none/*.yaml] }"),
+        error("{ files: [none/*.yaml] }"),
         "--rls: rls.files[0]: `none/*.yaml` names no file: correct it, or put the files there"
     );
     assert_eq!(
-        told("{}"),
-        "built-in defaults: rls.files: is missing: name the files, as in `[ratelimit/*.yaml]`"
+        error("{}"),
+        "--rls: rls.files: is missing: name the files, as in `[ratelimit/*.yaml]`"
     );
     assert!(
-        told("{ files: ['a***'] }")
+        error("{ files: ['a***'] }")
             .starts_with("--rls: rls.files[0]: `a***` is not a pattern for files: ")
     );
-    assert!(told("{ files: [a], headers: off }").contains("rls.headers: unknown key"));
+    assert!(error("{ files: [a], headers: off }").contains("rls.headers: unknown key"));
 }

@@ -1,4 +1,4 @@
-//! `sluice config show`: what all layers come to, as a file that says the same.
+//! `sluice config show`: the merged configuration, as a file that is read as the same.
 
 use std::{fs, path::Path};
 
@@ -22,7 +22,7 @@ fn what_is_shown_is_read_as_the_same() {
         fs::write(&again, &shown).unwrap();
         let loader = Loader::new().file(&again);
         assert_eq!(
-            values(&loader.show().unwrap_or_else(|mistakes| panic!("{mistakes}\n{shown}"))),
+            values(&loader.show().unwrap_or_else(|errors| panic!("{errors}\n{shown}"))),
             values(&shown)
         );
         let again = loader.load().unwrap();
@@ -40,10 +40,12 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 #[test]
-fn each_value_stands_beside_who_said_it() {
+fn each_value_is_shown_beside_its_origin() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sluice.yaml");
-    fs::write(&file, "limits:\n  - { name: all, per: nothing, when: { path: [/a, /b] }, rate: 5/second, burst: 9 }\n").unwrap();
+    let text = "limits:\n  - name: all\n    per: nothing\n    when: { path: [/a, /b] }\n    \
+                rate: 5/second\n    burst: 9\n";
+    fs::write(&file, text).unwrap();
     let loader = Loader::new().file(&file).variables([("SLUICE__STORE__TIMEOUT", "40ms")]);
     let shown = loader.flag("--listen-http", &["listen", "http"], "[::1]:80").show().unwrap();
     let name = file.display().to_string();
@@ -52,9 +54,9 @@ fn each_value_stands_beside_who_said_it() {
         "  grpc: 0.0.0.0:8081  # built-in defaults".to_owned(),
         "  timeout: 40ms  # SLUICE__STORE__TIMEOUT".to_owned(),
         "  /api/v1/tools/execute: 40  # built-in defaults".to_owned(),
-        format!("  - name: all  # {name}"),
-        format!("      path: [/a, /b]  # {name}"),
-        format!("    burst: 9  # {name}"),
+        format!("  - name: all  # {name}:2"),
+        format!("      path: [/a, /b]  # {name}:4"),
+        format!("    burst: 9  # {name}:6"),
     ];
     for line in expected {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
@@ -63,15 +65,23 @@ fn each_value_stands_beside_who_said_it() {
 }
 
 #[test]
-fn no_secret_is_shown_or_debugged() {
+fn no_secret_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sluice.yaml");
-    let text = "store: { url: 'redis://user:hunter2@cache/1' }\nclients: { secret: hunter2 }\ntiers: { pro: { multiply: 2, clients: [hunter2] } }\n";
+    let text = "store: { url: 'redis://user:hunter2@cache/1' }\n\
+                clients: { secret: hunter2 }\n\
+                admin: { basic: { user: u, password: hunter2 }, bearer: { token: hunter2 } }\n\
+                tiers: { pro: { multiply: 2, clients: [hunter2] } }\n";
     fs::write(&file, text).unwrap();
     let loader = Loader::new().file(&file);
     let shown = loader.show().unwrap();
-    let masked =
-        ["  url: redis://user:***@cache/1  #", "  secret: \"***\"  #", "    clients: []  # "];
+    let masked = [
+        "  url: redis://user:***@cache/1  #",
+        "  secret: \"***\"  #",
+        "    password: \"***\"  #",
+        "    token: \"***\"  #",
+        "    clients: []  # ",
+    ];
     for line in masked {
         assert!(shown.contains(line), "{line}\n{shown}");
     }

@@ -122,18 +122,18 @@ fn serve_and_show_print_every_mistake_and_exit_with_a_code_of_their_own() {
 
 #[test]
 fn check_prints_one_line_for_a_good_file_and_one_for_each_mistake_of_a_bad_one() {
-    let good = fixture("good/the_design.yaml");
+    let good = fixture("good/design.yaml");
     let ran = run(&["config", "check", &good], &[]);
     assert_eq!(
         (ran.code, ran.out, ran.err),
         (code(0), format!("{good}: no mistakes, 6 limits\n"), String::new())
     );
 
-    let bad = fixture("bad/many_mistakes_at_once.yaml");
+    let bad = fixture("bad/many_errors.yaml");
     let ran = run(&["config", "check", &bad], &[]);
     assert_eq!((ran.code, ran.out), (code(EXIT_CONFIG), String::new()));
     assert_eq!(ran.err.lines().count(), 8);
-    assert!(ran.err.lines().all(|line| line.starts_with(&format!("{bad}: "))), "{}", ran.err);
+    assert!(ran.err.lines().all(|line| line.starts_with(&format!("{bad}:"))), "{}", ran.err);
 }
 
 #[test]

@@ -25,14 +25,14 @@ fn a_changed_file_is_put_into_force_and_a_broken_one_is_not() {
     eventually("the path is exempt", || sluice.status("/any").is_ok_and(|status| status == 200));
     is_logged(
         &sluice,
-        "shutdown_grace has changed, which needs a restart: the old value stays in force",
+        "shutdown_grace has changed, which needs a restart: the old value stays active",
     );
 
     sluice.rewrite_config("{ exempt: [any], defaults: { burst_size: 0 } }");
-    is_logged(&sluice, "sluice.yaml: exempt[0]: `any` matches no path: a path starts with `/`");
+    is_logged(&sluice, "sluice.yaml:1: exempt[0]: `any` matches no path: a path starts with `/`");
     is_logged(
         &sluice,
-        "sluice.yaml: defaults.burst_size: 0 is out of range: from 1 to 1000000000000",
+        "sluice.yaml:1: defaults.burst_size: 0 is out of range: from 1 to 1000000000000",
     );
     for _ in 0..3 {
         assert_eq!(sluice.status("/any").unwrap(), 200, "what was in force still is");
@@ -43,7 +43,7 @@ fn a_changed_file_is_put_into_force_and_a_broken_one_is_not() {
 fn on_sighup_the_configuration_is_read_again() {
     let sluice = sluice().config("store: { prefix: a }").start();
     sluice.sighup();
-    is_logged(&sluice, "the configuration was read again and is in force");
+    is_logged(&sluice, "the configuration was read again and is active");
     sluice.sigterm();
     assert!(sluice.wait_exit(PATIENCE).success());
 }
@@ -58,7 +58,7 @@ fn a_replica_whose_configuration_is_broken_says_everything_that_is_and_ends() {
     let log = sluice.log();
     assert!(
         log.contains(
-            "sluice.yaml: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`\n"
+            "sluice.yaml:1: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`\n"
         ),
         "{log}"
     );
@@ -75,7 +75,7 @@ fn what_is_hardly_meant_is_logged_at_the_start() {
     let sluice = sluice().env("SLUICE_STORE_PREFIX", "p").start();
     is_logged(
         &sluice,
-        "SLUICE_STORE_PREFIX: is not looked at: write `SLUICE__STORE__URL`, with two underscores \
+        "SLUICE_STORE_PREFIX: is not read: write `SLUICE__STORE__URL`, with two underscores \
          between keys",
     );
 }

@@ -1,21 +1,26 @@
-//! One file: its tree as a [`Domain`], and every mistake in it.
+//! One file: its tree as a [`Domain`], and every error in it.
 //!
-//! A file is good exactly when it is good for envoyproxy/ratelimit. Three things there surprise,
-//! and are kept with a warning: a known key in the wrong place says nothing, a unit that nobody
-//! knows says nothing beside `unlimited`, and a limit without `requests_per_unit` denies
-//! everything.
+//! A file is good exactly if it is good for envoyproxy/ratelimit. Three things there may surprise,
+//! and cause a warning: a known key in the wrong place has no effect, an unknown unit has no effect
+//! beside `unlimited`, and a limit without `requests_per_unit` denies everything.
 
-use std::{collections::HashMap, fmt::Display};
+use std::{
+    collections::{HashMap, hash_map},
+    fmt::Display,
+};
 
 use serde_json::{Map, Value};
 
 use super::{
-    metadata,
-    scalar::Scalar,
-    yaml::{self, Entry, Findings, Node, What},
+    merge::{Merged, merge},
+    metadata, scalar,
 };
 use crate::{
+    document::{Entry, Kind, Located, Scalar, parse_yaml},
+    error::{ErrorLog, Refused},
+    origin::Origin,
     path::Path,
+    reader::Place,
     settings::rls::{Allowance, Descriptor, Domain, Limit, Unit},
     words::{joined, most_like},
 };
@@ -41,178 +46,219 @@ const KEYS: [&str; 16] = [
 ];
 const METADATA: &str = "metadata";
 
-/// Where the descriptors of a domain stand, by their keys and values as one text: what must be
-/// unique in a list of descriptors.
-pub(super) type Taken = HashMap<String, Path>;
+/// The descriptors of one list: the place of each, by its key and value as one text, which must be
+/// unique in the list.
+pub(super) type Taken = HashMap<String, Place>;
 
 /// A file that was read.
 #[derive(Debug)]
 pub(super) struct File {
-    /// What it says; without what could not be read.
     pub(super) domain: Domain,
-    /// Where the descriptors at its top stand.
+    /// The place of the domain's name.
+    pub(super) place: Place,
+    /// The descriptors at the top.
     pub(super) taken: Taken,
-    pub(super) findings: Findings,
 }
 
-/// Reads `text`.
-pub(super) fn read(text: &str) -> File {
-    let (root, findings) = yaml::parse(text);
-    let mut reader = Reader { findings };
-    let (mut domain, mut taken) =
-        (Domain { name: String::new(), descriptors: Vec::new() }, Taken::new());
-    if reader.findings.mistakes.is_empty() {
-        (domain, taken) = reader.root(root.as_deref());
+/// Reads `text`, the content of the file `origin`.
+pub(super) fn read(
+    text: &str,
+    origin: &Origin,
+    errors: &ErrorLog,
+    warnings: &ErrorLog,
+) -> Result<File, Refused> {
+    let document = parse_yaml(text, scalar::meaning).map_err(|error| {
+        errors.refuse(|| origin.at_line(error.line), Path::root, || error.message)
+    })?;
+    let mut reader = Reader { origin, errors, warnings, refused: None };
+    if let Some(line) = document.second {
+        reader.warn(line, &Path::root(), "only what is above this `---` is read: remove the rest");
     }
-    File { domain, taken, findings: reader.findings }
+    let file = reader.root(&document.root)?;
+    reader.refused.map_or(Ok(file), Err)
 }
 
-/// `descriptor` as the text by which it is unique among its neighbours. Key and value are joined by
-/// what may stand in both, so that some which differ are taken for the same; those cannot stand
-/// side by side.
-fn composite(key: &str, value: Option<&str>) -> String {
-    value.map_or_else(|| key.to_owned(), |value| format!("{key}_{value}"))
+/// The text by which a descriptor is unique in its list. Key and value are joined by a character
+/// that both may hold, so some different descriptors are taken for the same: they cannot be in one
+/// list.
+fn unique_text(Descriptor { key, value, .. }: &Descriptor) -> String {
+    value.as_deref().map_or_else(|| key.clone(), |value| format!("{key}_{value}"))
 }
 
-struct Reader {
-    findings: Findings,
+struct Reader<'r> {
+    origin: &'r Origin,
+    errors: &'r ErrorLog,
+    warnings: &'r ErrorLog,
+    /// Whether anything was refused.
+    refused: Option<Refused>,
 }
 
-/// A value, and where it stands.
+/// A value and its path.
 #[derive(Clone)]
 struct At<'a> {
-    node: &'a Node,
+    value: &'a Located,
     path: Path,
 }
 
-/// A table, and where it stands: the values of its own keys.
+/// A table: its entries, line and path.
 struct Fields<'a> {
-    entries: &'a [Entry],
+    entries: Vec<&'a Entry>,
+    line: usize,
     path: Path,
 }
 
 impl<'a> Fields<'a> {
-    /// What was said for `key`; nothing at all is the same as not to say it.
+    /// The value of `key`; null is the same as no value.
     fn get(&self, key: &str) -> Option<At<'a>> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        let is_nothing = matches!(entry.value.what, What::Scalar(_, Scalar::Null));
-        (!is_nothing).then(|| At { node: &entry.value, path: self.path.key(key) })
+        let is_null = matches!(entry.value.node.kind(), Kind::Scalar(_, Scalar::Null));
+        (!is_null).then(|| At { value: &entry.value, path: self.path.key(key) })
+    }
+
+    /// The line of `key`, or of the table without it.
+    fn line_of(&self, key: &str) -> usize {
+        self.get(key).map_or(self.line, |at| at.value.line)
     }
 }
 
-impl Reader {
-    fn refuse(&mut self, path: &Path, message: impl Into<String>) {
-        self.findings.mistakes.push((path.clone(), message.into()));
+impl Reader<'_> {
+    fn refuse_with(
+        &mut self,
+        line: usize,
+        path: &Path,
+        message: impl FnOnce() -> String,
+    ) -> Refused {
+        let refused = self.errors.refuse(|| self.origin.at_line(line), || path.clone(), message);
+        self.refused = Some(refused);
+        refused
     }
 
-    fn warn(&mut self, path: &Path, message: impl Into<String>) {
-        self.findings.warnings.push((path.clone(), message.into()));
+    fn refuse(&mut self, line: usize, path: &Path, message: impl Display) -> Refused {
+        self.refuse_with(line, path, || message.to_string())
     }
 
-    fn root(&mut self, root: Option<&Node>) -> (Domain, Taken) {
+    fn refuse_at(&mut self, At { value, path }: &At<'_>, message: impl Display) -> Refused {
+        self.refuse(value.line, path, message)
+    }
+
+    fn warn(&mut self, line: usize, path: &Path, message: impl Display) {
+        let origin = || self.origin.at_line(line);
+        self.warnings.refuse(origin, || path.clone(), || message.to_string());
+    }
+
+    fn root(&mut self, root: &Located) -> Result<File, Refused> {
         let path = Path::root();
-        let nothing: &[Entry] = &[];
-        let entries = match root.map(|root| &root.what) {
-            Some(What::Table(entries)) => entries,
-            None | Some(What::Scalar(_, Scalar::Null)) => nothing,
-            Some(_) => {
-                self.refuse(
-                    &path,
-                    "a file holds one domain: write `domain: edge`, and `descriptors:` with a list",
-                );
-                return (Domain { name: String::new(), descriptors: Vec::new() }, Taken::new());
+        let entries: &[Entry] = match root.node.kind() {
+            Kind::Table(entries) => entries,
+            Kind::Scalar(_, Scalar::Null) => &[],
+            Kind::Scalar(..) | Kind::List(_) => {
+                let remedy = "a file holds one domain: write `domain: edge`, and `descriptors:` \
+                              with a list";
+                return Err(self.refuse(root.line, &path, remedy));
             }
         };
-        let fields = self.fields(entries, path, &["domain", "descriptors"]);
+        let fields = self.fields(entries, root.line, path, &["domain", "descriptors"]);
         let name = fields.get("domain").and_then(|domain| self.text(&domain)).unwrap_or_default();
+        let (line, path) = (fields.line_of("domain"), fields.path.key("domain"));
         if name.is_empty() {
-            self.refuse(
-                &fields.path.key("domain"),
-                "is missing: name the domain as Envoy's filter does, as in `domain: edge`",
-            );
+            let remedy = "is missing: name the domain as Envoy's filter does, as in `domain: edge`";
+            self.refuse(line, &path, remedy);
         }
         let (descriptors, taken) = self.descriptors(&fields);
-        (Domain { name, descriptors }, taken)
+        let place = Place { path, origin: self.origin.at_line(line) };
+        Ok(File { domain: Domain { name, descriptors }, place, taken })
     }
 
-    /// Looks at every key of a table whose own keys are `known`.
-    fn fields<'a>(&mut self, entries: &'a [Entry], path: Path, known: &[&str]) -> Fields<'a> {
-        for Entry { key, is_text, value } in entries {
-            let at = path.key(key);
-            if !is_text {
-                self.refuse(&at, "a key is text: put it in quotes");
+    /// Checks every key of a table whose own keys are `known`.
+    fn fields<'a>(
+        &mut self,
+        all: &'a [Entry],
+        line: usize,
+        path: Path,
+        known: &[&str],
+    ) -> Fields<'a> {
+        let Merged { entries, twice, unmergeable } = merge(all);
+        for (Entry { key, value, .. }, first) in twice {
+            let message = format_args!("already written in line {first}: the last one counts");
+            self.warn(value.line, &path.key(key), message);
+        }
+        for value in unmergeable {
+            let remedy = "`<<` merges a table, or a list of tables, by their aliases";
+            self.refuse(value.line, &path, remedy);
+        }
+        for Entry { key, meaning, value, .. } in &entries {
+            let (line, at) = (value.line, path.key(key));
+            if *meaning != Scalar::Text {
+                self.refuse(line, &at, "a key must be text: put it in quotes");
             } else if !KEYS.contains(&key.as_str()) {
-                let hint = match most_like(key, KEYS) {
-                    Some(word) => format!("did you mean `{word}`?"),
-                    None => format!("known here are {}", joined(known, "and")),
-                };
-                self.refuse(&at, format!("unknown key: {hint}"));
+                self.refuse_with(line, &at, || match most_like(key, KEYS) {
+                    Some(word) => format!("unknown key: did you mean `{word}`?"),
+                    None => format!("unknown key: known here are {}", joined(known, "and")),
+                });
             } else if !known.contains(&key.as_str()) {
-                self.warn(
-                    &at,
-                    format!(
-                        "says nothing here, where {} are known: move or remove it",
-                        joined(known, "and")
-                    ),
-                );
+                let known = joined(known, "and");
+                let message =
+                    format_args!("has no effect here, where {known} are known: move or remove it");
+                self.warn(line, &at, message);
                 self.only_well_formed(value, &at, key);
             }
         }
-        Fields { entries, path }
+        Fields { entries, line, path }
     }
 
-    /// Looks at what says nothing where it stands: it must be good all the same.
-    fn only_well_formed(&mut self, node: &Node, path: &Path, key: &str) {
-        match &node.what {
+    /// Checks a value that has no effect where it is: it must be well-formed all the same.
+    fn only_well_formed(&mut self, value: &Located, path: &Path, key: &str) {
+        match value.node.kind() {
             _ if key == METADATA => {}
-            What::Scalar(text, scalar) => self.leaf(text, *scalar, path),
-            What::Table(entries) => {
-                self.fields(entries, path.clone(), &KEYS);
-                for Entry { key, value, .. } in entries {
+            Kind::Scalar(text, scalar) => self.check_number(value.line, path, text, *scalar),
+            Kind::Table(entries) => {
+                let fields = self.fields(entries, value.line, path.clone(), &KEYS);
+                for Entry { key, value, .. } in fields.entries {
                     self.only_well_formed(value, &path.key(key), key);
                 }
             }
-            What::List(items) => {
+            Kind::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     let path = path.index(index);
-                    match &item.what {
-                        What::Table(_) => self.only_well_formed(item, &path, ""),
-                        What::Scalar(..) | What::List(_) => self.refuse(
-                            &path,
-                            "must be a table: lists hold nothing else in these files",
-                        ),
+                    match item.node.kind() {
+                        Kind::Table(_) => self.only_well_formed(item, &path, ""),
+                        Kind::Scalar(..) | Kind::List(_) => {
+                            let remedy = "must be a table: lists hold nothing else in these files";
+                            self.refuse(item.line, &path, remedy);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Numbers that are not whole have no place in these files, not even as text.
-    fn leaf(&mut self, text: &str, scalar: Scalar, path: &Path) {
+    /// Refuses numbers that are not whole or too large. These files cannot hold them, not even
+    /// where text is expected.
+    fn check_number(&mut self, line: usize, path: &Path, text: &str, scalar: Scalar) {
         match scalar {
-            Scalar::Fraction(_) => self.refuse(
-                path,
-                format!("`{text}` is read as a fraction: put it in quotes if it is text"),
-            ),
-            Scalar::Integer(number) if i64::try_from(number).is_err() => {
-                self.refuse(
-                    path,
-                    format!("`{text}` is too large a number: put it in quotes if it is text"),
-                );
+            Scalar::Float(_) => {
+                let remedy =
+                    format_args!("`{text}` is read as a fraction: put it in quotes if it is text");
+                self.refuse(line, path, remedy);
             }
-            Scalar::Integer(_) | Scalar::Truth(_) | Scalar::Null | Scalar::Text => {}
+            Scalar::Integer(number) if i64::try_from(number).is_err() => {
+                let remedy =
+                    format_args!("`{text}` is too large a number: put it in quotes if it is text");
+                self.refuse(line, path, remedy);
+            }
+            Scalar::Integer(_) | Scalar::Bool(_) | Scalar::Null | Scalar::Text => {}
         }
     }
 
     /// The table at `at`, whose own keys are `known`.
     fn table<'a>(&mut self, at: &At<'a>, known: &[&str]) -> Option<Fields<'a>> {
-        match &at.node.what {
-            What::Table(entries) => Some(self.fields(entries, at.path.clone(), known)),
-            what => {
-                self.refuse(
-                    &at.path,
-                    format!("must be a table of {}, not {}", joined(known, "and"), kind(what)),
-                );
+        match at.value.node.kind() {
+            Kind::Table(entries) => {
+                Some(self.fields(entries, at.value.line, at.path.clone(), known))
+            }
+            other => {
+                let (known, other) = (joined(known, "and"), kind_name(other));
+                self.refuse_at(at, format_args!("must be a table of {known}, not {other}"));
                 None
             }
         }
@@ -220,20 +266,18 @@ impl Reader {
 
     /// The items of the list at `at`.
     fn list<'a>(&mut self, at: &At<'a>, item: &str) -> Vec<At<'a>> {
-        match &at.node.what {
-            What::List(nodes) => nodes
+        match at.value.node.kind() {
+            Kind::List(items) => items
                 .iter()
                 .enumerate()
-                .map(|(index, node)| At { node, path: at.path.index(index) })
+                .map(|(index, value)| At { value, path: at.path.index(index) })
                 .collect(),
-            what => {
-                self.refuse(
-                    &at.path,
-                    format!(
-                        "must be a list, not {}: begin each item with a dash, as in `- {item}`",
-                        kind(what)
-                    ),
+            other => {
+                let other = kind_name(other);
+                let remedy = format_args!(
+                    "must be a list, not {other}: begin each item with a dash, as in `- {item}`"
                 );
+                self.refuse_at(at, remedy);
                 Vec::new()
             }
         }
@@ -241,36 +285,37 @@ impl Reader {
 
     /// Any scalar, as it is written.
     fn text(&mut self, at: &At<'_>) -> Option<String> {
-        match &at.node.what {
-            What::Scalar(text, scalar) => {
-                self.leaf(text, *scalar, &at.path);
+        match at.value.node.kind() {
+            Kind::Scalar(text, scalar) => {
+                self.check_number(at.value.line, &at.path, text, *scalar);
                 Some(text.clone())
             }
-            what => {
-                self.refuse(&at.path, format!("must be text, not {}", kind(what)));
+            other => {
+                self.refuse_at(at, format_args!("must be text, not {}", kind_name(other)));
                 None
             }
         }
     }
 
-    fn truth(&mut self, at: Option<&At<'_>>) -> bool {
+    fn bool(&mut self, at: Option<&At<'_>>) -> bool {
         let Some(at) = at else { return false };
-        match &at.node.what {
-            What::Scalar(_, Scalar::Truth(truth)) => return *truth,
-            What::Scalar(text, Scalar::Text)
-                if matches!(Scalar::of(text, true, None), Scalar::Truth(_)) =>
-            {
-                self.refuse(&at.path, format!("`{text}` is text: remove the quotes"));
+        match at.value.node.kind() {
+            Kind::Scalar(_, Scalar::Bool(value)) => return *value,
+            Kind::Scalar(text, Scalar::Text) if matches!(scalar::plain(text), Scalar::Bool(_)) => {
+                self.refuse_at(at, format_args!("`{text}` is text: remove the quotes"));
             }
-            What::Scalar(text, _) => {
-                self.refuse(&at.path, format!("`{text}` is neither `true` nor `false`"));
+            Kind::Scalar(text, _) => {
+                self.refuse_at(at, format_args!("`{text}` is neither `true` nor `false`"));
             }
-            what => self.refuse(&at.path, format!("must be `true` or `false`, not {}", kind(what))),
+            other => {
+                let other = kind_name(other);
+                self.refuse_at(at, format_args!("must be `true` or `false`, not {other}"));
+            }
         }
         false
     }
 
-    /// The list of descriptors in `fields`, and where each stands.
+    /// The list of descriptors in `fields`, and the place of each.
     fn descriptors(&mut self, fields: &Fields<'_>) -> (Vec<Descriptor>, Taken) {
         let (mut descriptors, mut taken) = (Vec::new(), Taken::new());
         let Some(list) = fields.get("descriptors") else { return (descriptors, taken) };
@@ -280,12 +325,15 @@ impl Reader {
             else {
                 continue;
             };
-            if let Some(first) = taken.get(&composite(&descriptor.key, descriptor.value.as_deref()))
-            {
-                self.refuse(&item.path, already_taken(&descriptor, first));
-            } else {
-                taken.insert(composite(&descriptor.key, descriptor.value.as_deref()), item.path);
-                descriptors.push(descriptor);
+            match taken.entry(unique_text(&descriptor)) {
+                hash_map::Entry::Occupied(first) => {
+                    self.refuse_at(&item, already_taken(&descriptor, &first.get().path));
+                }
+                hash_map::Entry::Vacant(free) => {
+                    let origin = self.origin.at_line(item.value.line);
+                    free.insert(Place { path: item.path, origin });
+                    descriptors.push(descriptor);
+                }
             }
         }
         (descriptors, taken)
@@ -307,28 +355,22 @@ impl Reader {
         let fields = self.table(at, &KNOWN)?;
         let key = fields.get("key").and_then(|key| self.text(&key)).unwrap_or_default();
         if key.is_empty() {
-            self.refuse(
-                &fields.path.key("key"),
-                "is missing: a descriptor has a key, as in `key: remote_address`",
-            );
+            let remedy = "is missing: a descriptor has a key, as in `key: remote_address`";
+            self.refuse(fields.line_of("key"), &fields.path.key("key"), remedy);
         }
         let value = fields
             .get("value")
             .and_then(|value| self.text(&value))
             .filter(|value| !value.is_empty());
         let limit = fields.get("rate_limit").and_then(|limit| self.limit(&limit));
-        let mut switch = |name| self.truth(fields.get(name).as_ref());
+        let mut switch = |name| self.bool(fields.get(name).as_ref());
         let [shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold] =
             ["shadow_mode", "quota_mode", "detailed_metric", "value_to_metric", "share_threshold"]
                 .map(&mut switch);
-        if share_threshold && !composite(&key, value.as_deref()).contains('*') {
-            let message = "only what a `*` stands for can share one bucket: write a value such as `value: files/*`, or remove the key";
-            self.refuse(&fields.path.key("share_threshold"), message);
-        }
         let metadata =
             fields.get(METADATA).map_or_else(Map::new, |metadata| self.metadata(&metadata));
         let (descriptors, _) = self.descriptors(&fields);
-        Some(Descriptor {
+        let descriptor = Descriptor {
             key,
             value,
             limit,
@@ -339,7 +381,14 @@ impl Reader {
             share_threshold,
             metadata,
             descriptors,
-        })
+        };
+        if share_threshold && !unique_text(&descriptor).contains('*') {
+            let remedy = "only values that a `*` matches can share one bucket: write a value such \
+                          as `value: files/*`, or remove the key";
+            let path = fields.path.key("share_threshold");
+            self.refuse(fields.line_of("share_threshold"), &path, remedy);
+        }
+        Some(descriptor)
     }
 
     fn limit(&mut self, at: &At<'_>) -> Option<Limit> {
@@ -350,39 +399,37 @@ impl Reader {
         let unit_text = unit_at.as_ref().and_then(|unit| self.text(unit)).unwrap_or_default();
         let unit =
             Unit::ALL.into_iter().find(|unit| unit.as_str().eq_ignore_ascii_case(&unit_text));
-        let is_unlimited = self.truth(fields.get("unlimited").as_ref());
-        let unit_path = fields.path.key("unit");
+        let is_unlimited = self.bool(fields.get("unlimited").as_ref());
+        let (unit_line, unit_path) = (fields.line_of("unit"), fields.path.key("unit"));
         let allowance = match (is_unlimited, unit) {
             (true, None) => {
                 if !unit_text.is_empty() {
-                    self.warn(&unit_path, "says nothing, since the rate is unlimited: remove it");
+                    let remedy = "has no effect, since the rate is unlimited: remove it";
+                    self.warn(unit_line, &unit_path, remedy);
                 }
                 Some(Allowance::Unlimited)
             }
             (true, Some(_)) => {
-                self.refuse(
-                    &unit_path,
-                    "an unlimited rate has no unit: remove `unit`, or `unlimited`",
-                );
+                let remedy = "an unlimited rate has no unit: remove `unit`, or `unlimited`";
+                self.refuse(unit_line, &unit_path, remedy);
                 None
             }
             (false, Some(unit)) => {
                 if fields.get("requests_per_unit").is_none() {
-                    let message = "is missing, so every request is denied: write how many may pass, or 0 if none may";
-                    self.warn(&fields.path.key("requests_per_unit"), message);
+                    let remedy = "is missing, so that every request is denied: write how many may \
+                                  pass, or 0 if none may";
+                    self.warn(fields.line, &fields.path.key("requests_per_unit"), remedy);
                 }
                 requests.map(|requests| Allowance::PerUnit { requests, unit })
             }
             (false, None) => {
                 let words = joined(&Unit::ALL.map(Unit::as_str), "or");
-                let fault = if unit_text.is_empty() {
-                    "is missing".to_owned()
+                let message = if unit_text.is_empty() {
+                    format!("is missing: write {words}, or `unlimited: true` in its place")
                 } else {
-                    format!("`{unit_text}` is not a unit of time")
+                    format!("`{unit_text}` is not a unit of time: write {words}")
                 };
-                let hint =
-                    if unit_text.is_empty() { ", or `unlimited: true` in its place" } else { "" };
-                self.refuse(&unit_path, format!("{fault}: write {words}{hint}"));
+                self.refuse(unit_line, &unit_path, message);
                 None
             }
         };
@@ -395,35 +442,30 @@ impl Reader {
 
     fn requests(&mut self, at: Option<&At<'_>>) -> Option<u32> {
         let Some(at) = at else { return Some(0) };
-        match &at.node.what {
-            What::Scalar(text, Scalar::Integer(number)) => {
+        match at.value.node.kind() {
+            Kind::Scalar(text, Scalar::Integer(number)) => {
                 let requests = u32::try_from(*number).ok();
                 if requests.is_none() {
-                    self.refuse(
-                        &at.path,
-                        format!("{text} is out of range: from 0 to {}", u32::MAX),
-                    );
+                    let most = u32::MAX;
+                    self.refuse_at(at, format_args!("{text} is out of range: from 0 to {most}"));
                 }
-                requests
+                return requests;
             }
-            What::Scalar(text, Scalar::Text)
-                if matches!(Scalar::of(text, true, None), Scalar::Integer(_)) =>
+            Kind::Scalar(text, Scalar::Text)
+                if matches!(scalar::plain(text), Scalar::Integer(_)) =>
             {
-                self.refuse(&at.path, format!("`{text}` is text: remove the quotes"));
-                None
+                self.refuse_at(at, format_args!("`{text}` is text: remove the quotes"))
             }
-            What::Scalar(text, _) => {
-                self.refuse(
-                    &at.path,
-                    format!("`{text}` is not a whole number: write digits, as in `60`"),
-                );
-                None
+            Kind::Scalar(text, _) => self.refuse_at(
+                at,
+                format_args!("`{text}` is not a whole number: write digits, as in `60`"),
+            ),
+            other => {
+                let other = kind_name(other);
+                self.refuse_at(at, format_args!("must be a whole number, not {other}"))
             }
-            what => {
-                self.refuse(&at.path, format!("must be a whole number, not {}", kind(what)));
-                None
-            }
-        }
+        };
+        None
     }
 
     fn replaces(&mut self, at: &At<'_>, own: &str) -> Vec<String> {
@@ -431,17 +473,15 @@ impl Reader {
         for item in self.list(at, "name: other_limit") {
             let Some(fields) = self.table(&item, &["name"]) else { continue };
             let name = fields.get("name").and_then(|name| self.text(&name)).unwrap_or_default();
-            let path = fields.path.key("name");
+            let (line, path) = (fields.line_of("name"), fields.path.key("name"));
             if name.is_empty() {
-                self.refuse(
-                    &path,
-                    "is missing: name the limit that is replaced, as in `- name: other_limit`",
-                );
+                let remedy =
+                    "is missing: name the limit that is replaced, as in `- name: other_limit`";
+                self.refuse(line, &path, remedy);
             } else if name == own {
-                self.refuse(
-                    &path,
-                    format!("`{name}` is the limit's own name: a limit cannot replace itself"),
-                );
+                let remedy =
+                    format_args!("`{name}` is the limit's own name: a limit cannot replace itself");
+                self.refuse(line, &path, remedy);
             }
             names.push(name);
         }
@@ -449,45 +489,68 @@ impl Reader {
     }
 
     fn metadata(&mut self, at: &At<'_>) -> Map<String, Value> {
-        match &at.node.what {
-            What::Table(entries) => metadata::table(entries),
-            what => {
-                self.refuse(
-                    &at.path,
-                    format!(
-                        "must be a table, not {}: write `{METADATA}: {{ key: value }}`",
-                        kind(what)
-                    ),
+        match at.value.node.kind() {
+            Kind::Table(entries) => metadata::table(entries),
+            other => {
+                let other = kind_name(other);
+                let remedy = format_args!(
+                    "must be a table, not {other}: write `{METADATA}: {{ key: value }}`"
                 );
+                self.refuse_at(at, remedy);
                 Map::new()
             }
         }
     }
 }
 
-/// Why `descriptor` cannot stand beside the one at `first`.
-pub(super) fn already_taken(descriptor: &Descriptor, first: &impl Display) -> String {
+/// Says that `descriptor` cannot be in one list with the one at `first`.
+fn already_taken(descriptor: &Descriptor, first: &impl Display) -> String {
     let Descriptor { key, value, .. } = descriptor;
-    let told = value
+    let name = value
         .as_ref()
         .map_or_else(|| format!("`{key}`"), |value| format!("`{key}` with value `{value}`"));
     format!(
-        "{told} is already taken by {first}, as key and value joined by `_` are the same text: keep one"
+        "{name} is already taken by {first}, since key and value joined by `_` are the same text: \
+         keep one"
     )
 }
 
-/// The text by which `descriptor` is unique among its neighbours.
-pub(super) fn unique_text(descriptor: &Descriptor) -> String {
-    composite(&descriptor.key, descriptor.value.as_deref())
+/// Adds the descriptors of `file` to `domain`, whose first ones are `taken`.
+pub(super) fn add_descriptors(
+    file: File,
+    domain: &mut Domain,
+    taken: &mut Taken,
+    errors: &ErrorLog,
+) -> Result<(), Refused> {
+    let mut refused = None;
+    for descriptor in file.domain.descriptors {
+        let text = unique_text(&descriptor);
+        match (taken.get(&text), file.taken.get(&text)) {
+            (Some(first), Some(place)) => {
+                let Place { path, origin } = place.clone();
+                let first = format!("{} in {}", first.path, first.origin);
+                let message = || already_taken(&descriptor, &first);
+                refused = Some(errors.refuse(|| origin, || path, message));
+            }
+            (_, place) => {
+                if let Some(place) = place {
+                    taken.insert(text, place.clone());
+                }
+                domain.descriptors.push(descriptor);
+            }
+        }
+    }
+    refused.map_or(Ok(()), Err)
 }
 
-const fn kind(what: &What) -> &'static str {
-    match what {
-        What::Scalar(_, Scalar::Null) => "nothing",
-        What::Scalar(_, Scalar::Truth(_)) => "a truth value",
-        What::Scalar(_, Scalar::Integer(_) | Scalar::Fraction(_)) => "a number",
-        What::Scalar(_, Scalar::Text) => "text",
-        What::List(_) => "a list",
-        What::Table(_) => "a table",
+/// The word for what was written.
+const fn kind_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Scalar(_, Scalar::Null) => "nothing",
+        Kind::Scalar(_, Scalar::Bool(_)) => "`true` or `false`",
+        Kind::Scalar(_, Scalar::Integer(_) | Scalar::Float(_)) => "a number",
+        Kind::Scalar(_, Scalar::Text) => "text",
+        Kind::List(_) => "a list",
+        Kind::Table(_) => "a table",
     }
 }

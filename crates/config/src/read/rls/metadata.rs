@@ -2,29 +2,28 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::{
-    scalar::Scalar,
-    yaml::{Entry, Node, What},
-};
+use super::merge::merge;
+use crate::document::{Entry, Kind, Located, Scalar};
 
-/// The table of `entries`.
+/// Returns the table of `entries`.
 pub(super) fn table(entries: &[Entry]) -> Map<String, Value> {
-    entries.iter().map(|Entry { key, value, .. }| (key.clone(), json(value))).collect()
+    let entries = merge(entries).entries;
+    entries.into_iter().map(|entry| (entry.key.clone(), json(&entry.value))).collect()
 }
 
-fn json(node: &Node) -> Value {
-    match &node.what {
-        What::Scalar(text, scalar) => match *scalar {
+fn json(value: &Located) -> Value {
+    match value.node.kind() {
+        Kind::Scalar(text, scalar) => match *scalar {
             Scalar::Null => Value::Null,
-            Scalar::Truth(truth) => Value::Bool(truth),
+            Scalar::Bool(value) => Value::Bool(value),
             Scalar::Integer(number) => Number::from_i128(number).map_or(Value::Null, Value::Number),
-            // JSON knows neither infinities nor what is no number.
-            Scalar::Fraction(number) => {
+            // JSON has no infinities, and no NaN.
+            Scalar::Float(number) => {
                 Number::from_f64(number).map_or_else(|| Value::String(text.clone()), Value::Number)
             }
             Scalar::Text => Value::String(text.clone()),
         },
-        What::List(nodes) => Value::Array(nodes.iter().map(|node| json(node)).collect()),
-        What::Table(entries) => Value::Object(table(entries)),
+        Kind::List(items) => Value::Array(items.iter().map(json).collect()),
+        Kind::Table(entries) => Value::Object(table(entries)),
     }
 }

@@ -1,67 +1,52 @@
-//! What a plain scalar means in these files.
+//! The meaning of a scalar in these files.
 //!
-//! They are written for a reader of YAML 1.1: `yes` is a truth, `010` is eight, `08` and `1.0` are
-//! fractions. Its verdict decides which files are good, so it is given here word for word, by the
-//! rules of YAML 1.1 (<https://yaml.org/type/>) as far as that reader follows them.
+//! envoyproxy/ratelimit reads them as YAML 1.1: `yes` is true, `010` is eight, `08` and `1.0` are
+//! fractions. Which files are good depends on it, so this follows the rules of YAML 1.1
+//! (<https://yaml.org/type/>) as far as that reader follows them. Whatever a scalar means, its text
+//! is possible where text is expected.
 
 use yaml_rust2::parser::Tag;
 
-/// The meaning of a scalar. Whatever it is, its text can stand where text is asked for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Scalar {
-    /// Nothing.
-    Null,
-    /// A truth.
-    Truth(bool),
-    /// A whole number that 64 bits hold, with or without sign.
-    Integer(i128),
-    /// Any other number.
-    Fraction(f64),
-    /// Text.
-    Text,
+use crate::document::{Scalar, is_core};
+
+/// The meaning of `text`; `is_plain` without quotes.
+#[expect(clippy::unnecessary_wraps, reason = "the YAML reader takes meanings that may refuse")]
+pub(super) fn meaning(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<Scalar, String> {
+    Ok(match tag.map(|tag| (is_core(tag), tag.suffix.as_str())) {
+        None if is_plain => plain(text),
+        Some((true, "int" | "float" | "bool" | "null" | "timestamp")) => plain(text),
+        _ => Scalar::Text,
+    })
 }
 
-impl Scalar {
-    /// What `text` means; `is_plain` when it stands without quotes.
-    pub(super) fn of(text: &str, is_plain: bool, tag: Option<&Tag>) -> Self {
-        match tag.map(|tag| (is_core(tag), tag.suffix.as_str())) {
-            None if is_plain => Self::of_plain(text),
-            Some((true, "int" | "float" | "bool" | "null" | "timestamp")) => Self::of_plain(text),
-            _ => Self::Text,
+/// The meaning of `text` without quotes.
+pub(super) fn plain(text: &str) -> Scalar {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Scalar::Null,
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            return Scalar::Bool(true);
         }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            return Scalar::Bool(false);
+        }
+        ".nan" | ".NaN" | ".NAN" => return Scalar::Float(f64::NAN),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
+            return Scalar::Float(f64::INFINITY);
+        }
+        "-.inf" | "-.Inf" | "-.INF" => return Scalar::Float(f64::NEG_INFINITY),
+        _ => {}
     }
-
-    fn of_plain(text: &str) -> Self {
-        match text {
-            "" | "~" | "null" | "Null" | "NULL" => return Self::Null,
-            "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
-                return Self::Truth(true);
-            }
-            "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off"
-            | "OFF" => return Self::Truth(false),
-            ".nan" | ".NaN" | ".NAN" => return Self::Fraction(f64::NAN),
-            ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
-                return Self::Fraction(f64::INFINITY);
-            }
-            "-.inf" | "-.Inf" | "-.INF" => return Self::Fraction(f64::NEG_INFINITY),
-            _ => {}
+    match text.as_bytes()[0] {
+        b'.' => fraction(text).map_or(Scalar::Text, Scalar::Float),
+        b'+' | b'-' | b'0'..=b'9' => {
+            let digits = text.replace('_', "");
+            let number = integer(&digits)
+                .map(Scalar::Integer)
+                .or_else(|| fraction(&digits).map(Scalar::Float));
+            number.unwrap_or(Scalar::Text)
         }
-        match text.as_bytes()[0] {
-            b'.' => fraction(text).map_or(Self::Text, Self::Fraction),
-            b'+' | b'-' | b'0'..=b'9' => {
-                let digits = text.replace('_', "");
-                let number = integer(&digits)
-                    .map(Self::Integer)
-                    .or_else(|| fraction(&digits).map(Self::Fraction));
-                number.unwrap_or(Self::Text)
-            }
-            _ => Self::Text,
-        }
+        _ => Scalar::Text,
     }
-}
-
-fn is_core(tag: &Tag) -> bool {
-    tag.handle == "!!" || tag.handle.starts_with("tag:yaml.org,2002")
 }
 
 /// A whole number in base 10, or as its prefix says.
@@ -118,17 +103,13 @@ fn fraction(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn plain(text: &str) -> Scalar {
-        Scalar::of(text, true, None)
-    }
-
     #[test]
-    fn truths_and_nothing_have_the_words_of_yaml_1_1() {
+    fn true_false_and_null_have_the_words_of_yaml_1_1() {
         for text in ["y", "Yes", "ON", "true", "True"] {
-            assert_eq!(plain(text), Scalar::Truth(true), "{text}");
+            assert_eq!(plain(text), Scalar::Bool(true), "{text}");
         }
         for text in ["n", "No", "OFF", "false", "FALSE"] {
-            assert_eq!(plain(text), Scalar::Truth(false), "{text}");
+            assert_eq!(plain(text), Scalar::Bool(false), "{text}");
         }
         for text in ["", "~", "null", "NULL"] {
             assert_eq!(plain(text), Scalar::Null, "{text}");
@@ -158,9 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn fractions_are_what_is_no_whole_number() {
+    fn other_numbers_are_fractions() {
         for text in ["1.5", "1.", ".5", "-1e3", "08", "1e-7", "18446744073709551616", ".inf"] {
-            assert!(matches!(plain(text), Scalar::Fraction(_)), "{text}");
+            assert!(matches!(plain(text), Scalar::Float(_)), "{text}");
         }
     }
 
@@ -185,17 +166,17 @@ mod tests {
         ] {
             assert_eq!(plain(text), Scalar::Text, "{text}");
         }
-        assert_eq!(Scalar::of("5", false, None), Scalar::Text, "quoted");
+        assert_eq!(meaning("5", false, None), Ok(Scalar::Text), "quoted");
     }
 
     #[test]
-    fn a_tag_overrules_quotes() {
+    fn a_tag_wins_over_quotes() {
         let tag = |handle: &str, suffix: &str| Tag {
             handle: handle.to_owned(),
             suffix: suffix.to_owned(),
         };
-        assert_eq!(Scalar::of("5", true, Some(&tag("tag:yaml.org,2002:", "str"))), Scalar::Text);
-        assert_eq!(Scalar::of("5", false, Some(&tag("!!", "int"))), Scalar::Integer(5));
-        assert_eq!(Scalar::of("5", true, Some(&tag("!", "secret"))), Scalar::Text);
+        assert_eq!(meaning("5", true, Some(&tag("tag:yaml.org,2002:", "str"))), Ok(Scalar::Text));
+        assert_eq!(meaning("5", false, Some(&tag("!!", "int"))), Ok(Scalar::Integer(5)));
+        assert_eq!(meaning("5", true, Some(&tag("!", "secret"))), Ok(Scalar::Text));
     }
 }

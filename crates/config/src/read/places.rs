@@ -1,0 +1,45 @@
+//! Where in the configuration the parts of a policy are, for the errors of its compiler.
+
+use std::collections::HashMap;
+
+use sluice_core::{Location, PolicyError, PolicyErrorKind};
+
+use crate::{
+    error::Refused,
+    reader::{Field, Place},
+};
+
+/// Where in the configuration the parts of a policy are.
+#[derive(Debug, Default)]
+pub(super) struct Places(HashMap<Location, Place>);
+
+impl Places {
+    /// Records that `location` was read from `field`.
+    pub(super) fn note(&mut self, location: Location, field: &Field<'_>) {
+        self.0.insert(location, field.place());
+    }
+
+    fn path(&self, location: &Location) -> String {
+        self.0.get(location).map_or_else(|| location.to_string(), |place| place.path.to_string())
+    }
+
+    /// Records an error of the compiler at the place that it is about.
+    pub(super) fn refuse(
+        &self,
+        root: &Field<'_>,
+        PolicyError { at, kind, .. }: &PolicyError,
+    ) -> Refused {
+        let message = match kind {
+            // A limit without a name of its own is known by its index alone.
+            PolicyErrorKind::DuplicateName { name, first } => format!(
+                "`{name}` is already taken by {}: choose another name",
+                self.path(first).trim_end_matches(".name")
+            ),
+            kind => kind.to_string(),
+        };
+        match self.0.get(at) {
+            Some(place) => root.refuse_at(place, message),
+            None => root.refuse(format_args!("{at}: {message}")),
+        }
+    }
+}
