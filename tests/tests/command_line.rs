@@ -82,7 +82,7 @@ fn a_file_is_checked_without_serving() {
         .file("limits.yaml", "endpoints: { /reports: 5 }")
         .run();
     assert_eq!((good.code, good.err.as_str()), (0, ""));
-    assert_eq!(good.out, "limits.yaml: no mistakes, 6 limits\n");
+    assert_eq!(good.out, "limits.yaml: valid, 6 limits\n");
 
     let missing = CommandLine::new(&["config", "check", "limits.yaml"]).run();
     assert_eq!((missing.code, missing.out.as_str()), (78, ""));

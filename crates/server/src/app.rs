@@ -111,7 +111,7 @@ impl App {
     /// # Errors
     /// Returns an error when the settings contradict each other, or outside of a tokio runtime.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
-        let replica = replica::named();
+        let replica = replica::with_unique_name();
         let telemetry = telemetry(&replica)?;
         Self::assemble(settings, replica, telemetry)
     }
@@ -271,7 +271,7 @@ impl App {
         } = &*self.inner;
         let recorders = telemetry.recorders();
         let heartbeat =
-            tokio::spawn(heartbeat::beat(store.clone(), replica.clone(), recorders.clone()));
+            tokio::spawn(heartbeat::run(store.clone(), replica.clone(), recorders.clone()));
         let rpc_address =
             rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
         tracing::info!(http = %http.local_addr()?, grpc = rpc_address, store = store.watched.name(), replica = replica.id, "listening");

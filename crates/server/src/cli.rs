@@ -1,11 +1,11 @@
 //! The command line.
 //!
 //! ```text
-//! sluice [serve] [--config FILE] [--listen-http ADDRESS] ...     decide
-//! sluice config check FILE                                       say what is wrong with a file
-//! sluice config show [--config FILE] ...                         say what all layers come to
-//! sluice health [ADDRESS]                                        say whether the replica there is ready
-//! sluice openapi                                                 print what the HTTP port understands
+//! sluice [serve] [--config FILE] [--listen-http ADDRESS] ...   run a replica
+//! sluice config check FILE                                     print all errors of a file
+//! sluice config show [--config FILE] ...                       print the effective configuration
+//! sluice health [ADDRESS]                                      check whether a replica is ready
+//! sluice openapi                                               print the OpenAPI document
 //! ```
 
 use std::{
@@ -17,18 +17,17 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-
 use sluice_config::{ConfigErrors, Loader, Settings, Watcher};
 
 use crate::{openapi, probe};
 
-/// What a process that was told mistakes of its configuration exits with: `EX_CONFIG` of
-/// sysexits.h, unlike a usage mistake (2) or a failure (1).
+/// The exit code for an invalid configuration: `EX_CONFIG` of sysexits.h. A usage error exits with
+/// 2, any other failure with 1.
 pub const EXIT_CONFIG: u8 = 78;
 
-/// The variable that names the file where the flag does not.
+/// The variable that names the configuration file if the flag does not.
 const FILE_VARIABLE: &str = "SLUICE_CONFIG";
-/// The file that is read when none is named and it exists.
+/// The configuration file that is read if no other is named and it exists.
 const DEFAULT_FILE: &str = "sluice.yaml";
 
 /// A rate limiter for a fleet.
@@ -43,70 +42,69 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Decides about requests; what is done when no command is given.
+    /// Runs a replica. This is the default command.
     Serve(Layers),
-    /// Looks at configurations.
+    /// Checks and prints configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Asks a running replica whether it is ready, and exits with 0 if it is: a health check for
-    /// containers, which hold nothing else to ask with.
+    /// Checks whether a running replica is ready, and exits with 0 if it is: a health check for
+    /// containers without an HTTP client.
     Health {
-        /// Where it listens for HTTP.
+        /// The address on which the replica listens for HTTP.
         #[arg(default_value = "127.0.0.1:8000")]
         address: SocketAddr,
     },
-    /// Prints the OpenAPI document of the HTTP port, which a replica serves at /openapi.json: to
-    /// make clients of.
+    /// Prints the OpenAPI document of the HTTP port, which a replica also serves at /openapi.json.
     #[command(name = "openapi")]
     OpenApi,
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Says everything that is wrong with a file, without the environment and without reading the
-    /// files with secrets that it names.
+    /// Prints all errors of a configuration file. It does not read the environment or the files
+    /// with secrets that the file names.
     Check {
         /// The file: YAML, TOML or JSON by its extension.
         file: PathBuf,
     },
-    /// Prints what the defaults, the file, the environment and the flags come to, and who said
-    /// what. Secrets are masked.
+    /// Prints the effective configuration from defaults, file, environment and flags, with the
+    /// source of each value. Secrets are masked.
     Show(Layers),
 }
 
-/// What is read above the built-in defaults. Environment variables (`SLUICE__STORE__URL`) stand
-/// between the file and the flags.
+/// The layers above the built-in defaults. Environment variables such as `SLUICE__STORE__URL` have
+/// precedence over the file, and flags over both.
 #[derive(Args, Debug)]
 struct Layers {
-    /// The configuration file; without it, the one that `SLUICE_CONFIG` names, or else
-    /// ./sluice.yaml if that exists.
+    /// The configuration file. The default is the file that `SLUICE_CONFIG` names, or ./sluice.yaml
+    /// if it exists.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen for HTTP.
+    /// The address to listen on for HTTP.
     #[arg(long, value_name = "ADDRESS")]
     listen_http: Option<String>,
-    /// Where to listen for gRPC, or `off`.
+    /// The address to listen on for gRPC, or `off`.
     #[arg(long, value_name = "ADDRESS")]
     listen_grpc: Option<String>,
-    /// Where buckets live: memory://, redis://... or rediss://...
+    /// The store of the buckets: memory://, redis://... or rediss://...
     #[arg(long, value_name = "URL")]
     store_url: Option<String>,
-    /// What every key in the store begins with.
+    /// The prefix of every key in the store.
     #[arg(long, value_name = "TEXT")]
     store_prefix: Option<String>,
-    /// Peers whose forwarding headers are believed, separated by commas.
+    /// The networks of the peers whose forwarding headers are trusted, separated by commas.
     #[arg(long, value_name = "NETWORKS")]
     trusted_proxies: Option<String>,
-    /// How log lines look: text or json.
+    /// The format of log lines: text or json.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
-    /// What is logged: info, or `info,sluice_store=debug`.
+    /// The log level, such as `info`, or a filter, such as `info,sluice_store=debug`.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 }
 
 impl Cli {
-    /// Does what the command line says, with these environment variables; `serve` runs a replica.
+    /// Runs the command with these environment variables. `serve` runs a replica.
     pub fn run(
         self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -140,7 +138,7 @@ impl Cli {
                 checked.map(|settings| exit_code(&report(&file, &settings, &mut out, &mut err)))
             }
         };
-        outcome.unwrap_or_else(|mistakes| refuse(&mistakes, &mut err))
+        outcome.unwrap_or_else(|errors| reject(&errors, &mut err))
     }
 }
 
@@ -166,10 +164,10 @@ impl Layers {
             ("--log-format", &["log", "format"], self.log_format),
             ("--log-level", &["log", "level"], self.log_level),
         ];
-        let said = flags
+        let given = flags
             .into_iter()
             .filter_map(|(name, path, value)| value.map(|value| (name, path, value)));
-        said.fold(loader.variables(variables), |loader, (name, path, value)| {
+        given.fold(loader.variables(variables), |loader, (name, path, value)| {
             loader.flag(name, path, value)
         })
     }
@@ -185,16 +183,16 @@ fn report(
         writeln!(err, "warning: {warning}")?;
     }
     let limits = settings.policy.limits().len();
-    writeln!(out, "{}: no mistakes, {limits} limits", file.display())?;
+    writeln!(out, "{}: valid, {limits} limits", file.display())?;
     out.flush()
 }
 
 fn health(address: SocketAddr, mut out: impl Write, mut err: impl Write) -> ExitCode {
-    // Whoever asks looks at the exit code; whether the words can be written is not what was asked.
-    match probe::ask(address) {
-        Ok(said) => {
-            let _ = writeln!(out, "{}", said.body).and_then(|()| out.flush());
-            if said.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    // The exit code is the result, so errors of writing the output are ignored.
+    match probe::readiness(address) {
+        Ok(readiness) => {
+            let _ = writeln!(out, "{}", readiness.body).and_then(|()| out.flush());
+            if readiness.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             let _ = writeln!(err, "{address}: {error}").and_then(|()| err.flush());
@@ -203,9 +201,9 @@ fn health(address: SocketAddr, mut out: impl Write, mut err: impl Write) -> Exit
     }
 }
 
-fn refuse(mistakes: &ConfigErrors, mut err: impl Write) -> ExitCode {
-    // Nobody could be told that nobody can be told.
-    let _ = writeln!(err, "{mistakes}").and_then(|()| err.flush());
+fn reject(errors: &ConfigErrors, mut err: impl Write) -> ExitCode {
+    // If standard error cannot be written, there is nowhere left to report that.
+    let _ = writeln!(err, "{errors}").and_then(|()| err.flush());
     ExitCode::from(EXIT_CONFIG)
 }
 

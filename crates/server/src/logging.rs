@@ -1,8 +1,8 @@
-//! Where the process says what happens to it: structured lines on standard error, and spans to
-//! where traces are collected.
+//! Logging to standard error, and the collection of spans for traces.
 
 use std::io::IsTerminal;
 
+use sluice_config::{LogFormat, LogSettings};
 use sluice_telemetry::{TRACE_TARGET, Telemetry};
 use tracing::{Dispatch, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -13,16 +13,15 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use sluice_config::{LogFormat, LogSettings};
-
-/// Starts logging for the whole process, as the first to do so, and the collecting of spans if
-/// `telemetry` sends traces.
+/// Starts logging for the whole process, and the collection of spans if `telemetry` sends traces.
 ///
 /// # Errors
-/// When the level is no filter.
+///
+/// [`ParseError`] if the level is not a valid filter.
 ///
 /// # Panics
-/// When logging was started already.
+///
+/// If logging was started before.
 pub(crate) fn start(settings: &LogSettings, telemetry: &Telemetry) -> Result<(), ParseError> {
     subscriber(settings, telemetry)?.init();
     Ok(())
@@ -37,24 +36,27 @@ fn subscriber(settings: &LogSettings, telemetry: &Telemetry) -> Result<Dispatch,
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
     };
-    // Lines show no spans of traces, so that where these go nowhere they are not made at all,
-    // whatever the level.
-    let no_spans = filter_fn(|made| !is_traced(made)).with_max_level_hint(LevelFilter::TRACE);
+    // Log lines do not show the spans of traces. With this filter, these spans are not even made
+    // unless traces are sent, at any log level.
+    let no_spans =
+        filter_fn(|metadata| !is_trace_span(metadata)).with_max_level_hint(LevelFilter::TRACE);
     let lines = lines.with_filter(level.and(no_spans));
     let registry = Registry::default().with(lines);
     Ok(match telemetry.trace_layer() {
         Some(spans) => registry
-            .with(spans.with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::DEBUG)))
+            .with(
+                spans.with_filter(filter_fn(is_trace_span).with_max_level_hint(LevelFilter::DEBUG)),
+            )
             .into(),
-        // Not `with(None)`: a layer that has no filter, though it does nothing, has every span
-        // made.
+        // Not `with(None)`: a layer without a filter makes `tracing` create every span, even if the
+        // layer does nothing.
         None => registry.into(),
     })
 }
 
-/// Whether something is a span of a trace.
-fn is_traced(made: &Metadata<'_>) -> bool {
-    made.is_span() && made.target() == TRACE_TARGET
+/// Whether `metadata` describes a span of a trace.
+fn is_trace_span(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target() == TRACE_TARGET
 }
 
 #[cfg(test)]
@@ -64,6 +66,7 @@ mod tests {
 
     use super::*;
 
+    /// Whether a request's span, a decision's span and another span are made.
     fn made_with(level: &str, otlp: Otlp) -> [bool; 3] {
         let settings = LogSettings { format: LogFormat::Json, level: level.to_owned() };
         let telemetry = Telemetry::builder().otlp(otlp).build().unwrap();
@@ -78,15 +81,15 @@ mod tests {
     }
 
     #[test]
-    fn spans_of_traces_are_made_where_traces_are_sent_and_only_there() {
+    fn spans_of_traces_are_made_only_if_traces_are_sent() {
         let settings = LogSettings { format: LogFormat::Text, level: "info".to_owned() };
         let telemetry = Telemetry::builder().build().unwrap();
-        // What callsites compare their level with, before anybody is asked about them. The process
-        // has one for all subscribers, hence not a test of its own.
+        // Callsites compare their level with this hint before they ask a subscriber. The hint is
+        // shared by all subscribers of the process, so this is not a separate test.
         let hint = with_default(&subscriber(&settings, &telemetry).unwrap(), LevelFilter::current);
         assert_eq!(hint, LevelFilter::INFO);
 
-        // Nobody has to be there: whoever sends does not look before it has something to send.
+        // Nothing has to listen there, because the exporter connects only when it sends.
         let variable = |name: &str| {
             (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned())
         };
@@ -96,7 +99,7 @@ mod tests {
         assert_eq!(
             made_with("off", sent()),
             [true, true, false],
-            "what is logged is another matter"
+            "the log level does not affect traces"
         );
     }
 }

@@ -18,7 +18,8 @@ fn run_replica(settings: Settings, watcher: Watcher) -> ExitCode {
     match serve(settings, watcher) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not to the log, which may not have been started.
+            // Standard error, because logging may not have started. If that fails too, there is
+            // nowhere left to report to.
             let _ = report(&error);
             ExitCode::FAILURE
         }

@@ -1,13 +1,12 @@
-//! `sluice serve`: one replica, from its configuration to its end.
+//! `sluice serve`: runs one replica until it is stopped.
 
 use std::{io, net::SocketAddr, pin::pin};
 
+use sluice_config::{Listen, POLL_INTERVAL, Reload, Settings, Watcher};
 use sluice_store::Replica;
 use sluice_telemetry::Telemetry;
 use tokio::{net::TcpListener, sync::oneshot};
 use tracing_subscriber::filter::ParseError;
-
-use sluice_config::{Listen, POLL_INTERVAL, Reload, Settings, Watcher};
 
 use crate::{
     app::{self, App, OpenError, Ports},
@@ -15,40 +14,42 @@ use crate::{
     shutdown::StopSignal,
 };
 
-/// Why a replica does not serve.
+/// Why a replica cannot serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The level of logging is no filter.
+    /// The log level is not a valid filter.
     #[error("log.level is not a valid filter")]
     Log(#[from] ParseError),
-    /// The settings make no replica.
+    /// The replica could not be set up.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Somebody else has the port, or it is not ours to take.
+    /// The process cannot listen on an address: the port is in use or not permitted.
     #[error("{setting}: cannot listen on {address}")]
     Listen {
-        /// Who asks for it.
+        /// The setting that has the address.
         setting: &'static str,
-        /// The address asked for.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The system refuses what every server needs: threads, signals.
+    /// The system does not provide a thread or a signal handler.
     #[error("the operating system refused a thread or a signal handler")]
     System(#[from] io::Error),
 }
 
-/// Serves as `settings` say until the process is told to stop (SIGTERM, SIGINT), and then until
-/// requests in flight are answered; told again, it stops at once. To be called once in a process:
-/// it starts the logging.
+/// Serves with `settings` until SIGTERM or SIGINT, and then until the requests in flight are
+/// finished. A second signal stops it immediately.
+///
+/// Call it only once in a process, because it starts logging.
 ///
 /// # Errors
-/// When the replica cannot begin to serve.
+///
+/// [`ServeError`] if the replica cannot start to serve.
 pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
-    let replica = replica::named();
+    let replica = replica::with_unique_name();
     let telemetry = app::telemetry(&replica)?;
     logging::start(&settings.log, &telemetry)?;
     for warning in &settings.warnings {
@@ -66,8 +67,8 @@ async fn serve_until_signal(
     replica: Replica,
     telemetry: Telemetry,
 ) -> Result<(), ServeError> {
-    // Before anything else, so that no signal ends the process unheard.
-    let mut signals = StopSignal::catch()?;
+    // Before anything else, so that a signal during the start is not lost.
+    let mut signals = StopSignal::register()?;
     let (Listen { http, grpc }, admin) = (settings.listen.clone(), settings.admin.listen);
     let app = App::assemble(settings, replica, telemetry)?;
     let http = listen("listen.http", http).await?;
@@ -85,20 +86,21 @@ async fn serve_until_signal(
         Reload::Good(settings) => active.replace(*settings),
         Reload::Refused(errors) => active.reject(&errors),
     }));
-    let (tell, told) = oneshot::channel::<()>();
-    let mut tell = Some(tell);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut stop = Some(stop);
     let mut running = pin!(app.run(Ports { http, grpc, admin }, async {
-        // An error would mean that nobody can tell any more.
-        let _ = told.await;
+        // An error means that the sender was dropped. No signal could stop the replica any more, so
+        // it stops then too.
+        let _ = stopped.await;
     }));
     loop {
         tokio::select! {
             ended = &mut running => return Ok(ended?),
             never = &mut watching => match never {},
-            signal = signals.next() => match tell.take() {
-                Some(tell) => {
+            signal = signals.next() => match stop.take() {
+                Some(stop) => {
                     tracing::info!(signal, "stopping: finishing the requests in flight");
-                    let _ = tell.send(());
+                    let _ = stop.send(());
                 }
                 None => {
                     tracing::warn!(signal, "second signal: stopping at once");

@@ -1,4 +1,4 @@
-//! Signals to stop, and how a replica stops.
+//! Signals to stop, and the settings of a graceful shutdown.
 
 use std::{
     io,
@@ -11,22 +11,22 @@ use std::{
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How a replica stops once it is told to.
+/// The settings of a graceful shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long it goes on accepting connections while it says that it is not ready, so that
-    /// whoever sends it requests can notice.
+    /// How long the replica continues to accept connections while it reports that it is not ready,
+    /// so that load balancers can stop sending requests.
     pub delay: Duration,
-    /// How long requests in flight may take to finish after that.
+    /// How long requests in flight can take to finish after that.
     pub grace: Duration,
 }
 
-/// Says whether the replica is about to stop. Clones share the flag.
+/// Whether the replica is about to stop. Clones share the flag.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Sets the flag for good.
+    /// Sets the flag. It cannot be reset.
     pub fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -38,7 +38,7 @@ impl StopFlag {
     }
 }
 
-/// Catches what the system sends a process that shall stop: SIGTERM, and SIGINT from a terminal.
+/// Receives the signals that stop the process: SIGTERM, and SIGINT from a terminal.
 #[derive(Debug)]
 pub struct StopSignal {
     terminate: Signal,
@@ -46,21 +46,23 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// Catches signals from now on.
+    /// Starts to receive the signals, which no longer end the process by themselves.
     ///
     /// # Errors
-    /// When the system does not let us.
+    ///
+    /// [`io::Error`] if the system rejects the signal handlers.
     ///
     /// # Panics
+    ///
     /// Outside of a tokio runtime.
-    pub fn catch() -> io::Result<Self> {
+    pub fn register() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    /// Waits for the next signal, and says which it was.
+    /// Waits for the next signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,4 @@
-//! Opens the store that the settings name.
+//! Opens the store that the settings describe.
 
 use std::{fmt, sync::Arc};
 
@@ -11,37 +11,38 @@ use sluice_telemetry::StoreRecorder;
 
 use sluice_config::StoreSettings;
 
-/// A store that can be looked at from outside, by readiness and by metrics.
+/// A store whose state readiness and metrics can read.
 pub trait Watched: fmt::Debug + Send + Sync + 'static {
-    /// What it is called: `memory`, `redis`.
+    /// Returns the store's name: `memory` or `redis`.
     fn name(&self) -> &'static str;
 
-    /// Where the buckets live, without what stands in while it is away.
+    /// Returns the store of the buckets itself, without the local fallback.
     fn backing(&self) -> &dyn Store;
 
-    /// How what stands in sees it; `None` when nothing stands in.
+    /// Returns the state of the failover, or `None` if the store has no local fallback.
     fn observe(&self) -> Option<FailoverState>;
 
-    /// How many connections to it are open; `None` when it needs none.
+    /// Returns the number of open connections, or `None` if the store needs no connections.
     fn open_connections(&self) -> Option<usize>;
 }
 
-/// An open store, to decide with and to look at.
+/// An open store: the buckets, their state, and the fleet's statistics.
 #[derive(Clone, Debug)]
 pub struct OpenStore {
-    /// Decides.
+    /// The store that decides.
     pub store: Arc<dyn Store>,
-    /// The same, to look at.
+    /// The state of the same store.
     pub watched: Arc<dyn Watched>,
-    /// Keeps what is known of the fleet.
+    /// The store of the fleet's statistics.
     pub stats: Arc<dyn StatsStore>,
 }
 
-/// Opens the store of `settings`, and records its round trips. A Redis that is away is no error: it
-/// may come.
+/// Opens the store that `settings` describe, and records its round trips with `recorder`. A Redis
+/// that cannot be reached is not an error, because it may start later.
 ///
 /// # Errors
-/// When the settings are impossible, or outside of a tokio runtime.
+///
+/// [`RedisError`] if the settings are invalid, or outside of a tokio runtime.
 pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenStore, RedisError> {
     let Some(redis) = settings.redis() else {
         let store = Arc::new(MemoryStore::new());
@@ -58,7 +59,7 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
     Ok(OpenStore { store, watched, stats })
 }
 
-/// All that is kept in one Redis.
+/// The buckets and statistics in one Redis.
 #[derive(Debug)]
 struct Redis {
     buckets: Arc<Failover<RedisStore>>,

@@ -126,7 +126,7 @@ fn check_prints_one_line_for_a_good_file_and_one_for_each_mistake_of_a_bad_one()
     let ran = run(&["config", "check", &good], &[]);
     assert_eq!(
         (ran.code, ran.out, ran.err),
-        (code(0), format!("{good}: no mistakes, 6 limits\n"), String::new())
+        (code(0), format!("{good}: valid, 6 limits\n"), String::new())
     );
 
     let bad = fixture("bad/many_errors.yaml");

@@ -102,10 +102,8 @@ fn parse_labels(text: &str) -> Labels {
             match chars.next().expect("a label's value ends") {
                 (at, '"') => break at + 1,
                 (_, '\\') => {
-                    value.push(match chars.next().expect("a character follows the backslash").1 {
-                        'n' => '\n',
-                        other => other,
-                    });
+                    let (_, escaped) = chars.next().expect("a character follows the backslash");
+                    value.push(if escaped == 'n' { '\n' } else { escaped });
                 }
                 (_, other) => value.push(other),
             }
