@@ -1,9 +1,8 @@
-//! Whether the tokens of the hot bucket add up: what it held at first and what came back is what
-//! was admitted and what is left.
+//! Whether the tokens of the hot bucket add up: its tokens at the start and the refill since then
+//! equal the admitted tokens and the rest.
 //!
-//! In the middle of a crowd, nobody knows within tenths of a second when a check was decided.
-//! Before and after it, when one client asks alone, they do within milliseconds, and that makes the
-//! sum true to a token or two.
+//! Under load, the time of a decision is known only to tenths of a second. Before and after the load,
+//! with a single client, it is known to milliseconds, so the sum is exact to a token or two.
 
 use std::net::SocketAddr;
 
@@ -16,15 +15,15 @@ use crate::{
     window_limit::{Admitted, Instant, now},
 };
 
-/// What an audit takes first: so much that the bucket is not full again before the crowd is there,
-/// and nothing is lost over its brim.
+/// The tokens that an audit takes first: enough that the bucket is not full again before the load
+/// starts, so that no refill is lost.
 const TAKEN_FIRST: u64 = 300;
 
-/// An audit that has begun.
+/// An audit that was started.
 #[derive(Debug)]
 pub struct Audit {
     replica: SocketAddr,
-    /// Between which instants the first tokens were taken.
+    /// The instants between which the first tokens were taken.
     begin: (Instant, Instant),
 }
 
@@ -32,26 +31,27 @@ impl Audit {
     /// Takes the first tokens of the hot bucket.
     ///
     /// # Panics
-    /// When they were not the first.
+    /// When the bucket was not full.
     pub async fn begin(replica: SocketAddr) -> Self {
-        let (begin, remaining) = look(replica, TAKEN_FIRST).await;
+        let (begin, remaining) = take(replica, TAKEN_FIRST).await;
         assert_eq!(
             remaining,
             buckets::hot().burst() - TAKEN_FIRST,
-            "the audit begins with a full bucket"
+            "the audit starts with a full bucket"
         );
         Self { replica, begin }
     }
 
-    /// Compares with what the crowd was told; the tokens admitted in all.
+    /// Compares the rest with the responses that the load recorded. Returns all admitted tokens.
     ///
     /// # Panics
-    /// When tokens were made up, or more were lost than went with requests that were not answered.
+    /// When there are more tokens than there can be, or fewer than requests without a response
+    /// explain.
     pub async fn assert_that_tokens_add_up(self, record: &LoadRecord) -> u64 {
-        let (end, remaining) = look(self.replica, 0).await;
-        let of_crowd: u64 =
+        let (end, remaining) = take(self.replica, 0).await;
+        let of_load: u64 =
             record.admitted(buckets::HOT).iter().map(|&Admitted { tokens, .. }| tokens).sum();
-        let admitted = TAKEN_FIRST + of_crowd;
+        let admitted = TAKEN_FIRST + of_load;
         let unanswered = record
             .failed
             .iter()
@@ -68,19 +68,21 @@ impl Audit {
         let least = buckets::hot().in_window(end.0 - self.begin.1);
         assert!(
             seen + unanswered >= least,
-            "{admitted} tokens were admitted and {remaining} are left, which is {} too few, and only {unanswered} can be lost",
+            "{admitted} tokens were admitted and {remaining} are left, which is {} too few; \
+             requests without a response explain only {unanswered}",
             least - seen
         );
         admitted
     }
 }
 
-/// What remains in the hot bucket after taking `cost`, and between which instants that was so.
-async fn look(replica: SocketAddr, cost: u64) -> ((Instant, Instant), u64) {
-    let BucketKey { client: who, path } = &buckets::all()[buckets::HOT];
+/// Takes `cost` from the hot bucket. Returns the instants between which that happened and the
+/// remaining tokens.
+async fn take(replica: SocketAddr, cost: u64) -> ((Instant, Instant), u64) {
+    let BucketKey { client: key, path } = &buckets::all()[buckets::HOT];
     let mut client = Client::of(replica);
     let sent = now();
     let response =
-        client.post("/v1/check", &json!({ "client": who, "path": path, "cost": cost })).await;
+        client.post("/v1/check", &json!({ "client": key, "path": path, "cost": cost })).await;
     ((sent, now()), response.number("x-ratelimit-remaining"))
 }

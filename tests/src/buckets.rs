@@ -1,4 +1,4 @@
-//! What crowds ask about: one bucket that everybody wants, and a hundred that few do.
+//! The buckets of the load: one that all clients use, and a hundred that are used rarely.
 
 use std::time::Duration;
 
@@ -7,34 +7,32 @@ use crate::{
     window_limit::{Instant, WindowLimit},
 };
 
-/// The limits, as sections of the configuration. It takes three seconds to fill the hot bucket: no
-/// pause in the load is ever that long.
+/// The limits, as sections of the configuration. The hot bucket takes three seconds to fill, longer
+/// than any pause in the load.
 pub const LIMITS: &str = "\
 endpoints: { /hot: { rate: 300/second, burst: 900 } }
 defaults: { rate: 5/second, burst: 10 }
 ";
 
-/// The index of the hot subject.
+/// The index of the hot bucket.
 pub const HOT: usize = 0;
 const COLD: usize = 100;
 
-/// All of them.
+/// Returns the keys of all buckets.
 #[must_use]
 pub fn all() -> Vec<BucketKey> {
     let cold =
         (0..COLD).map(|number| BucketKey { client: format!("client-{number}"), path: "/cold" });
-    std::iter::once(BucketKey { client: "everybody".to_owned(), path: "/hot" })
-        .chain(cold)
-        .collect()
+    std::iter::once(BucketKey { client: "hot".to_owned(), path: "/hot" }).chain(cold).collect()
 }
 
-/// What the hot bucket promises.
+/// Returns the limit of the hot bucket.
 #[must_use]
 pub fn hot() -> WindowLimit {
     WindowLimit::new(300, Duration::from_secs(1), 900)
 }
 
-/// What each cold bucket promises.
+/// Returns the limit of each cold bucket.
 #[must_use]
 pub fn cold() -> WindowLimit {
     WindowLimit::new(5, Duration::from_secs(1), 10)
@@ -43,27 +41,27 @@ pub fn cold() -> WindowLimit {
 /// Checks every window of every bucket.
 ///
 /// # Panics
-/// When one breaks its promise.
+/// When more was admitted than the limit allows.
 #[track_caller]
-pub fn assert_every_window_keeps_its_promise(record: &LoadRecord) {
-    assert_windows_keep(record, |promise| promise, |_, _| true);
+pub fn assert_every_window_keeps_its_limit(record: &LoadRecord) {
+    assert_windows_keep(record, |limit| limit, |_, _| true);
 }
 
-/// Checks every window of every bucket against what `promised` makes of its promise; only what was
-/// sent and received as `within` says counts.
+/// Checks every window of every bucket against its limit, changed by `adjusted`. Counts only checks
+/// for whose sending and receiving `within` is true.
 ///
 /// # Panics
-/// When one breaks it.
+/// When more was admitted than that limit allows.
 #[track_caller]
 pub fn assert_windows_keep(
     record: &LoadRecord,
-    promised: impl Fn(WindowLimit) -> WindowLimit,
+    adjusted: impl Fn(WindowLimit) -> WindowLimit,
     within: impl Fn(Instant, Instant) -> bool,
 ) {
-    for (index, subject) in all().iter().enumerate() {
+    for (index, key) in all().iter().enumerate() {
         let mut admitted = record.admitted(index);
         admitted.retain(|one| within(one.sent, one.received));
-        let promise = promised(if index == HOT { hot() } else { cold() });
-        promise.assert_kept(&subject.client, &admitted);
+        let limit = adjusted(if index == HOT { hot() } else { cold() });
+        limit.assert_kept(&key.client, &admitted);
     }
 }

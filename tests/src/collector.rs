@@ -1,4 +1,4 @@
-//! A collector of traces and metrics, as OTLP over HTTP brings them.
+//! A collector of traces and metrics, which receives OTLP over HTTP.
 
 use opentelemetry_proto::tonic::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
@@ -8,10 +8,9 @@ use prost::Message;
 
 use crate::request_recorder::RequestRecorder;
 
-/// A server on a port of its own that takes `/v1/traces` and `/v1/metrics` in Protobuf, and keeps
-/// what it was sent.
+/// A server on a port of its own that records `/v1/traces` and `/v1/metrics` in Protobuf.
 ///
-/// It lives as long as the test's runtime.
+/// It runs until the test's runtime ends.
 #[derive(Debug)]
 pub struct Collector {
     recorder: RequestRecorder,
@@ -20,7 +19,7 @@ pub struct Collector {
 /// A span that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The trace that it belongs to, in hexadecimal digits.
     pub trace: String,
@@ -28,20 +27,20 @@ pub struct Span {
     pub id: String,
     /// The id of the span above it; empty when there is none.
     pub parent: String,
-    /// When it began and ended, in nanoseconds.
+    /// Its start and its end, in nanoseconds.
     pub time: (u64, u64),
-    /// Whether it says that it failed.
+    /// Whether its status is an error.
     pub failed: bool,
-    /// Its attributes, as texts.
+    /// Its attributes, as text.
     pub attributes: Vec<(String, String)>,
-    /// Those of the service that sent it.
+    /// The attributes of the service that sent it.
     pub service: Vec<(String, String)>,
 }
 
 // === impl Collector ===
 
 impl Collector {
-    /// Starts it.
+    /// Starts the collector.
     ///
     /// # Panics
     /// When there is no free port.
@@ -49,16 +48,16 @@ impl Collector {
         Self { recorder: RequestRecorder::start().await }
     }
 
-    /// What exporters are told of it.
+    /// Returns the URL for exporters.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.recorder.address())
     }
 
-    /// The spans received so far, in the order of their arrival.
+    /// Returns the spans received so far, in the order of their arrival.
     ///
     /// # Panics
-    /// When something else was sent in their place.
+    /// When a request does not contain spans.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         self.received::<ExportTraceServiceRequest>("/v1/traces")
@@ -67,10 +66,10 @@ impl Collector {
             .collect()
     }
 
-    /// The names of the metrics received so far.
+    /// Returns the names of the metrics received so far.
     ///
     /// # Panics
-    /// When something else was sent in their place.
+    /// When a request does not contain metrics.
     #[must_use]
     pub fn metrics(&self) -> Vec<String> {
         let sent = self
@@ -83,14 +82,15 @@ impl Collector {
             .collect()
     }
 
-    /// Everything received so far, as it stood on the wire, heads of requests included.
+    /// Returns all bytes received so far, with the heads of the requests.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        self.recorder.requests().into_iter().flat_map(|request| request.wire).collect()
+        self.recorder.requests().into_iter().flat_map(|request| request.bytes).collect()
     }
 
     fn received<M: Message + Default>(&self, path: &str) -> Vec<M> {
-        let requests = self.recorder.requests().into_iter().filter(|request| request.path == path);
+        let requests =
+            self.recorder.requests().into_iter().filter(|request| request.target == path);
         requests
             .map(|request| {
                 M::decode(&*request.body).expect("exporters send what the protocol says")
@@ -102,7 +102,7 @@ impl Collector {
 // === impl Span ===
 
 impl Span {
-    /// An attribute; empty when it has none of this name.
+    /// Returns an attribute; empty when there is none of this name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> &str {
         self.attributes.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value)
@@ -132,7 +132,7 @@ fn texts(attributes: Vec<KeyValue>) -> Vec<(String, String)> {
     let text = |value: Value| match value {
         Value::StringValue(text) => text,
         Value::IntValue(number) => number.to_string(),
-        Value::BoolValue(truth) => truth.to_string(),
+        Value::BoolValue(value) => value.to_string(),
         other => format!("{other:?}"),
     };
     let texts = attributes

@@ -5,18 +5,18 @@ use std::process::{Command, Stdio};
 use sluice_testkit::built_sluice;
 use tempfile::TempDir;
 
-/// How a command ended, and what it said.
+/// A command's exit code and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// The exit code.
     pub code: i32,
-    /// What stood on its standard output.
+    /// Its standard output.
     pub out: String,
-    /// What stood on its standard error.
+    /// Its standard error.
     pub err: String,
 }
 
-/// A command line, with the files and settings that it sees; nothing of the caller's.
+/// A command line with its own files and settings; those of the caller do not reach it.
 #[derive(Debug)]
 pub struct CommandLine {
     directory: TempDir,
@@ -24,7 +24,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// `sluice` with these arguments, in an empty directory.
+    /// Prepares `sluice` with these arguments, in an empty directory.
     ///
     /// # Panics
     /// When it was not built.

@@ -1,4 +1,4 @@
-//! Clients who all ask at once, through any number of doors, under names that they share.
+//! Clients that share keys and send requests at the same time, to any number of addresses.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -6,33 +6,33 @@ use tokio::task::JoinSet;
 
 use crate::http::{Client, Request};
 
-/// What the clients of one name were told together.
+/// The responses to all clients of one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Answers of 200.
+    /// Responses with status 200.
     pub allowed: usize,
-    /// Answers of 429.
+    /// Responses with status 429.
     pub denied: usize,
 }
 
-/// Lets `clients` ask in the name of every key, `turns` times each, at `doors` in turn; what each
-/// key was told.
+/// Lets each of `clients` send `turns` requests with every key, and spreads the clients over
+/// `addresses`. Returns the responses by key.
 ///
 /// # Panics
-/// When there is no answer, or another one than 200 and 429.
+/// When a request gets no response, or one whose status is neither 200 nor 429.
 pub async fn send_concurrently(
     addresses: &[SocketAddr],
     clients: usize,
     keys: &[&'static str],
     turns: usize,
 ) -> BTreeMap<&'static str, Counts> {
-    let mut load = JoinSet::new();
-    for member in 0..clients {
+    let mut tasks = JoinSet::new();
+    for number in 0..clients {
         let (mut client, mut keys) =
-            (Client::of(addresses[member % addresses.len()]), keys.to_vec());
-        let first = member % keys.len();
+            (Client::of(addresses[number % addresses.len()]), keys.to_vec());
+        let first = number % keys.len();
         keys.rotate_left(first);
-        load.spawn(async move {
+        tasks.spawn(async move {
             let mut statuses = Vec::new();
             for key in keys.iter().cycle().take(turns * keys.len()) {
                 let response = client.send(&Request::get("/orders").header("x-api-key", key)).await;
@@ -42,10 +42,10 @@ pub async fn send_concurrently(
             statuses
         });
     }
-    let mut told: BTreeMap<_, Counts> = BTreeMap::new();
-    for (key, status) in load.join_all().await.concat() {
-        let told = told.entry(key).or_default();
-        *(if status == 200 { &mut told.allowed } else { &mut told.denied }) += 1;
+    let mut counts: BTreeMap<_, Counts> = BTreeMap::new();
+    for (key, status) in tasks.join_all().await.concat() {
+        let counts = counts.entry(key).or_default();
+        *(if status == 200 { &mut counts.allowed } else { &mut counts.denied }) += 1;
     }
-    told
+    counts
 }

@@ -6,11 +6,11 @@ use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventuall
 
 use crate::{http::Client, metrics::Metrics};
 
-/// For [`Fleet::start`]: so long that a busy machine is never taken for a store that is away.
+/// For [`Fleet::start`]: a timeout that even a busy machine does not exceed.
 pub const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For [`Fleet::start`]: as long as a configuration allows, where a single decision of a replica's
-/// own would spoil the count.
+/// For [`Fleet::start`]: the longest timeout that a configuration allows, for tests that fail if one
+/// replica decides one request locally.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Replicas that share one Redis and its prefix.
@@ -23,10 +23,10 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts `count` replicas on `redis`, who wait for it up to `timeout` and are configured by
-    /// the sections in `yaml`, which leave out `store`.
+    /// Starts `count` replicas on `redis`, with `timeout` as the store's timeout and with the
+    /// sections in `yaml`, which do not contain `store`.
     ///
-    /// Tests that want every decision from Redis itself are [`PATIENT`].
+    /// Tests that need every decision from Redis itself use [`LONG_TIMEOUT`].
     ///
     /// # Panics
     /// When they do not start.
@@ -43,47 +43,47 @@ impl Fleet {
         Self { replicas, redis }
     }
 
-    /// Where the replicas listen.
+    /// Returns the addresses on which the replicas listen.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.replicas.iter().map(Sluice::http_addr).collect()
     }
 
-    /// A client for each replica.
+    /// Returns a client for each replica.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         self.addresses().into_iter().map(Client::of).collect()
     }
 
-    /// Waits until every replica knows how many there are, and so how large its share is while
-    /// Redis is away.
+    /// Waits until every replica knows the number of replicas, which determines its share while Redis
+    /// is unreachable.
     ///
     /// # Panics
-    /// When one does not find out.
+    /// When a replica does not see the others in time.
     pub async fn wait_for_each_other(&self) {
         for address in self.addresses() {
             let mut client = Client::of(address);
-            eventually_async("a replica knows all of its fleet", async || {
+            eventually_async("a replica sees all of its fleet", async || {
                 let known = Metrics::of(&mut client).await.count("sluice_replicas_live", &[]);
                 if known >= self.replicas.len() as u64 {
                     Ok(())
                 } else {
-                    Err(format!("it knows {known}"))
+                    Err(format!("it sees {known}"))
                 }
             })
             .await;
         }
     }
 
-    /// Waits until the breaker of every replica is in this state: `open` once Redis is known to be
-    /// away, `closed` once it is back and knows what was admitted without it.
+    /// Waits until the circuit breaker of every replica is in this state: `open` when Redis is
+    /// unreachable, `closed` when it is back and was charged for what was admitted without it.
     ///
     /// # Panics
-    /// When one does not get there.
+    /// When a breaker does not reach the state in time.
     pub async fn wait_for_breakers(&self, state: &str) {
         for address in self.addresses() {
             let mut client = Client::of(address);
-            eventually_async("the breaker of a replica turns", async || {
+            eventually_async("the breaker of a replica changes its state", async || {
                 Metrics::of(&mut client)
                     .await
                     .count("sluice_store_breaker_state", &[("state", state)])
@@ -94,7 +94,7 @@ impl Fleet {
     }
 }
 
-/// A replica of its own, with buckets in its memory, configured by `yaml`.
+/// Starts one replica with a memory store, configured by `yaml`.
 ///
 /// # Panics
 /// When it does not start.

@@ -1,8 +1,7 @@
-//! An HTTP/1.1 client that hides nothing: what is sent are bytes, and every answer, closed
-//! connection and stray byte is seen.
+//! An HTTP/1.1 client for tests of a server: it sends any bytes, and shows each response, closed
+//! connection and unexpected byte.
 //!
-//! Clients for daily use retry, reconnect and refuse to send nonsense; tests of a server want none
-//! of that.
+//! Other clients retry, reconnect and reject invalid requests.
 
 use std::{
     io::{self, ErrorKind},
@@ -17,19 +16,18 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-/// Far more than an answer takes, so that only a server that hangs, never a busy machine, runs into
-/// it.
+/// Far more than a response takes even on a busy machine: only a server that hangs exceeds it.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_FIELDS: usize = 64;
 
-/// A request, to be written as bytes.
+/// A request as bytes.
 #[derive(Clone, Debug)]
 pub struct Request {
     head: String,
     body: Vec<u8>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// The status code.
@@ -44,11 +42,11 @@ pub struct Response {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    /// Received and not yet read as an answer.
+    /// Bytes that were received and are not yet part of a response.
     received: Vec<u8>,
 }
 
-/// A client of one server: opens a connection when it has none, and keeps it for as long as the
+/// A client of one server: opens a connection when it has none, and keeps it open as long as the
 /// server does.
 #[derive(Debug)]
 pub struct Client {
@@ -59,19 +57,19 @@ pub struct Client {
 // === impl Request ===
 
 impl Request {
-    /// A GET of `path`, written as it is.
+    /// A GET request of `path`, which is written unchanged.
     #[must_use]
     pub fn get(path: &str) -> Self {
         Self::new("GET", path)
     }
 
-    /// A POST of `body` to `path`, as JSON.
+    /// A POST request with `body` as JSON.
     #[must_use]
     pub fn post(path: &str, body: &Value) -> Self {
         Self::new("POST", path).header("content-type", "application/json").body(body.to_string())
     }
 
-    /// A request of any method, written as it is.
+    /// A request with any method; method and path are written unchanged.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
         Self {
@@ -80,14 +78,14 @@ impl Request {
         }
     }
 
-    /// Adds a header field, written as it is.
+    /// Adds a header field, which is written unchanged.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.head.push_str(&format!("{name}: {value}\r\n"));
         self
     }
 
-    /// The body; its length is told by `content-length`.
+    /// Sets the body, and the header field `content-length`.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
@@ -95,52 +93,53 @@ impl Request {
         self.header("content-length", &length)
     }
 
-    /// The request as it goes over the wire.
+    /// Returns the bytes of the request.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         [self.head.as_bytes(), b"\r\n", &self.body].concat()
     }
 }
 
-// === impl Answer ===
+// === impl Response ===
 
 impl Response {
-    /// A header field's value; `None` when it is absent.
+    /// Returns a header field's value; `None` when it is absent.
     ///
     /// # Panics
-    /// When it is given twice, or is no ASCII.
+    /// When there are two such fields, or the value is not ASCII.
     #[must_use]
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?;
-        assert!(values.next().is_none(), "header `{name}` is given twice: {self}");
+        assert!(values.next().is_none(), "two header fields `{name}`: {self}");
         Some(value.to_str().expect("our header fields are ASCII"))
     }
 
-    /// A header field's value as a number.
+    /// Returns a header field's value as a number.
     ///
     /// # Panics
-    /// When it is absent, or no number.
+    /// When it is absent or not a number.
     #[must_use]
     #[track_caller]
     pub fn number(&self, name: &str) -> u64 {
         let value = self.header(name).unwrap_or_else(|| panic!("no header `{name}`: {self}"));
-        value.parse().unwrap_or_else(|_| panic!("header `{name}` is no number: {self}"))
+        value.parse().unwrap_or_else(|_| panic!("header `{name}` is not a number: {self}"))
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// When the body is not JSON.
     #[must_use]
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
-    /// The last word of the problem's type: `malformed-body`. `None` when the answer is no problem.
+    /// Returns the last part of the problem's type, such as `malformed-body`; `None` when the response
+    /// is not a problem.
     #[must_use]
     #[track_caller]
     pub fn problem(&self) -> Option<String> {
@@ -151,7 +150,7 @@ impl Response {
         Some(kind.strip_prefix("urn:sluice:problem:").map_or(kind.clone(), str::to_owned))
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -163,7 +162,7 @@ impl Response {
         self.header("connection") != Some("close")
     }
 
-    /// Reads an answer from the start of `bytes`, and how long it is; `None` while it is not whole.
+    /// Reads the response at the start of `bytes`, and its length; `None` while it is incomplete.
     fn parse(bytes: &[u8]) -> io::Result<Option<(Self, usize)>> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Response::new(&mut fields);
@@ -182,7 +181,7 @@ impl Response {
                 .map_err(|error| invalid(&error.to_string(), bytes))?;
             headers.append(name, value);
         }
-        let status = head.code.expect("a whole head has a status");
+        let status = head.code.expect("a complete head has a status");
         let body = match (headers.get("content-length"), headers.get("transfer-encoding")) {
             (Some(length), None) => {
                 let length: usize = length
@@ -193,7 +192,7 @@ impl Response {
                 bytes.get(start..start + length).map(|body| (body.to_vec(), start + length))
             }
             (None, Some(coding)) if coding == "chunked" => chunked_body(bytes, start)?,
-            _ => return Err(invalid("no length that this client can read", bytes)),
+            _ => return Err(invalid("a length that this client cannot read", bytes)),
         };
         Ok(body.map(|(body, end)| (Self { status, headers, body }, end)))
     }
@@ -205,13 +204,13 @@ impl std::fmt::Display for Response {
     }
 }
 
-/// Reads a body in chunks, without trailers, that starts at `at`, and where it ends; `None` while
-/// it is not whole.
+/// Reads a chunked body without trailers that starts at `at`. Returns the body and its end; `None`
+/// while it is incomplete.
 fn chunked_body(bytes: &[u8], mut at: usize) -> io::Result<Option<(Vec<u8>, usize)>> {
     let mut body = Vec::new();
     loop {
         let size =
-            httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("no chunk", bytes))?;
+            httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("not a chunk", bytes))?;
         let httparse::Status::Complete((start, size)) = size else { return Ok(None) };
         let size = usize::try_from(size).map_err(|_| invalid("a chunk too large", bytes))?;
         let Some(chunk) = bytes.get(at + start..at + start + size + 2) else { return Ok(None) };
@@ -232,20 +231,21 @@ fn invalid(what: &str, bytes: &[u8]) -> io::Error {
 // === impl Connection ===
 
 impl Connection {
-    /// Connects.
+    /// Opens a connection.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// When no server listens.
     pub async fn open(server: SocketAddr) -> io::Result<Self> {
         let stream = in_time(TcpStream::connect(server)).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::new() })
     }
 
-    /// Connects from an address of this machine: `127.0.0.2` is another client than `127.0.0.1`.
+    /// Opens a connection from an address of this machine: `127.0.0.2` is another client than
+    /// `127.0.0.1`.
     ///
     /// # Errors
-    /// When nobody listens, or the address is not ours.
+    /// When no server listens, or the address is not one of this machine.
     pub async fn open_from(client: IpAddr, server: SocketAddr) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((client, 0).into())?;
@@ -254,7 +254,7 @@ impl Connection {
         Ok(Self { stream, received: Vec::new() })
     }
 
-    /// Sends bytes, whatever they are.
+    /// Sends any bytes.
     ///
     /// # Errors
     /// When the server has closed the connection.
@@ -262,7 +262,7 @@ impl Connection {
         in_time(self.stream.write_all(bytes)).await
     }
 
-    /// Says that nothing more will be sent, and keeps listening.
+    /// Closes the sending half of the connection.
     ///
     /// # Errors
     /// When the server has closed the connection.
@@ -270,21 +270,22 @@ impl Connection {
         in_time(self.stream.shutdown()).await
     }
 
-    /// Waits for the next answer.
+    /// Waits for the next response.
     ///
     /// # Errors
-    /// When the server closes the connection before it is whole (`UnexpectedEof`, or
-    /// `ConnectionReset`), or what comes is no HTTP.
+    /// When the server closes the connection before the response is complete (`UnexpectedEof`, or
+    /// `ConnectionReset`), or when the bytes are not HTTP.
     pub async fn response(&mut self) -> io::Result<Response> {
         self.response_or_end()
             .await?
-            .ok_or_else(|| io::Error::new(ErrorKind::UnexpectedEof, "closed instead of an answer"))
+            .ok_or_else(|| io::Error::new(ErrorKind::UnexpectedEof, "closed without a response"))
     }
 
-    /// Waits for the next answer; `None` when the server closes the connection instead.
+    /// Waits for the next response; `None` when the server closes the connection instead.
     ///
     /// # Errors
-    /// When the server closes in the middle of an answer, or what comes is no HTTP.
+    /// When the server closes the connection in the middle of a response, or when the bytes are not
+    /// HTTP.
     pub async fn response_or_end(&mut self) -> io::Result<Option<Response>> {
         loop {
             if let Some((response, length)) = Response::parse(&self.received)? {
@@ -301,7 +302,7 @@ impl Connection {
         }
     }
 
-    /// Waits until these bytes come, and forgets what came before them.
+    /// Waits for these bytes, and drops everything before them.
     ///
     /// # Errors
     /// When the server closes the connection instead.
@@ -319,8 +320,8 @@ impl Connection {
         }
     }
 
-    /// Waits until the server closes the connection, whatever it sends before that; false when it
-    /// does not.
+    /// Waits until the server closes the connection, and ignores what it sends before. Returns false
+    /// when the server does not close it in time.
     pub async fn ends(&mut self) -> bool {
         loop {
             match in_time(self.stream.read_buf(&mut self.received)).await {
@@ -331,10 +332,10 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// As [`Connection::send`] and [`Connection::answer`].
+    /// As [`Connection::write`] and [`Connection::response`].
     pub async fn send(&mut self, request: &Request) -> io::Result<Response> {
         self.write(&request.to_bytes()).await?;
         self.response().await
@@ -344,17 +345,16 @@ impl Connection {
 // === impl Client ===
 
 impl Client {
-    /// A client of the server at this address, not yet connected.
+    /// Makes a client of the server at this address; it is not connected yet.
     #[must_use]
     pub fn of(server: SocketAddr) -> Self {
         Self { server, connection: None }
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// As [`Connection::open`] and [`Connection::ask`]. The next request then opens a connection of
-    /// its own.
+    /// As [`Connection::open`] and [`Connection::send`]. The next request then opens a new connection.
     pub async fn try_send(&mut self, request: &Request) -> io::Result<Response> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -367,33 +367,33 @@ impl Client {
         Ok(response)
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for the response.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is no response.
     pub async fn send(&mut self, request: &Request) -> Response {
         let response = self.try_send(request).await;
         response.unwrap_or_else(|error| {
             panic!(
-                "no answer from {} to {}: {error}",
+                "no response from {} to {}: {error}",
                 self.server,
                 request.to_bytes().escape_ascii()
             )
         })
     }
 
-    /// Asks for a path.
+    /// Sends a GET request.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// When there is no response.
     pub async fn get(&mut self, path: &str) -> Response {
         self.send(&Request::get(path)).await
     }
 
-    /// Posts JSON.
+    /// Sends a POST request with JSON.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// When there is no response.
     pub async fn post(&mut self, path: &str, body: &Value) -> Response {
         self.send(&Request::post(path, body)).await
     }
@@ -410,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_written_as_it_is() {
+    fn a_request_is_written_unchanged() {
         let bytes = Request::new("PUT", "/a%2fb?c").header("X-Key", "k").body("xy").to_bytes();
         assert_eq!(
             bytes.escape_ascii().to_string(),
@@ -419,8 +419,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_once_it_is_whole() {
-        let bytes = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\n{}HTTP/1.1 200";
+    fn a_response_is_read_once_it_is_complete() {
+        let bytes =
+            b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\n{}\
+                      HTTP/1.1 200";
         for cut in 0..bytes.len() - 12 {
             assert!(Response::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
         }
@@ -433,8 +435,9 @@ mod tests {
     }
 
     #[test]
-    fn a_body_in_chunks_is_put_together() {
-        let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\nHTTP/1.1 200";
+    fn a_chunked_body_is_joined() {
+        let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                      3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\nHTTP/1.1 200";
         for cut in 0..bytes.len() - 12 {
             assert!(Response::parse(&bytes[..cut]).unwrap().is_none(), "{cut}");
         }
@@ -443,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http_is_refused() {
+    fn bytes_that_are_not_http_are_an_error() {
         for bytes in [&b"+PONG\r\n"[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"] {
             assert_eq!(Response::parse(bytes).unwrap_err().kind(), ErrorKind::InvalidData);
         }

@@ -1,19 +1,20 @@
-//! What the end-to-end tests in `tests/tests/` share. They know Sluice as its users do: by its
-//! binary, its ports, its files and its signals.
+//! Helpers of the end-to-end tests in `tests/tests/`, which use Sluice as its users do: through its
+//! program, its ports, its files and its signals.
 //!
-//! - [`http`]: a client that shows the wire as it is, and can also send what no client should.
+//! - [`http`]: an HTTP client that shows responses unchanged and can send invalid requests.
 //! - [`fleet`]: several replicas on one Redis.
-//! - [`crowd`]: hundreds of clients who ask all the time, and write down what they were told.
-//! - [`subjects`]: what they ask about.
-//! - [`promise`]: whether what they were told keeps the promise, in every window.
+//! - [`load`]: hundreds of clients that send checks and record the responses.
+//! - [`buckets`]: the buckets that they use.
+//! - [`window_limit`]: whether the recorded responses keep the limit in every window of time.
 //! - [`audit`]: whether the tokens of a bucket add up.
-//! - [`metrics`]: what `/metrics` says, as numbers.
-//! - [`rush`]: clients who share a name and all ask at once.
-//! - [`echo`]: an API that says what it was asked.
-//! - [`behind`]: what clients see of it behind a proxy.
-//! - [`prometheus`]: a Prometheus that scrapes them.
-//! - [`alertmanager`]: an Alertmanager, to whom Prometheus tells its alerts.
-//! - [`inbox`]: a server that takes whatever is posted to it.
+//! - [`metrics`]: the numbers on the page `/metrics`.
+//! - [`concurrent`]: clients that share keys and send requests at the same time.
+//! - [`echo`]: an API that responds with the request it received.
+//! - [`through_proxy`]: what clients see of that API through a proxy.
+//! - [`prometheus`]: a Prometheus that scrapes replicas.
+//! - [`alertmanager`]: an Alertmanager that receives alerts from Prometheus.
+//! - [`request_recorder`]: a server that records every request.
+//! - [`received_request`]: requests as such servers read them.
 //! - [`collector`]: a collector of traces and metrics; [`rotel`]: a real one.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
@@ -30,6 +31,7 @@ pub mod http;
 pub mod load;
 pub mod metrics;
 pub mod prometheus;
+pub mod received_request;
 pub mod request_recorder;
 pub mod rotel;
 pub mod through_proxy;

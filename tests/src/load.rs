@@ -1,9 +1,8 @@
-//! Hundreds of clients who ask all the time, through every HTTP door, and write down what they were
-//! told.
+//! Hundreds of clients that send checks through every HTTP front end and record the responses.
 //!
-//! Every member has one connection to one replica, sends the next request when it has the answer to
-//! the last, and turns to another replica when its own is not [available](Crowd::set_available), as
-//! behind a balancer that looks at readiness.
+//! Each client has one connection to one replica, sends the next request when it has the response to
+//! the last one, and uses another replica when its own is not [available](Load::set_available), as
+//! behind a load balancer that uses the readiness probe.
 
 use std::{
     net::SocketAddr,
@@ -21,11 +20,11 @@ use crate::{
     window_limit::{Admitted, Instant, now},
 };
 
-/// The most tokens that one check asks for.
+/// The highest cost of a check.
 pub const MAX_COST: u64 = 5;
 const BATCH: usize = 10;
 
-/// What a member asks about: a client and a path, which have one bucket.
+/// A client's key and a path, which together have one bucket.
 #[derive(Clone, Debug)]
 pub struct BucketKey {
     /// The client's key.
@@ -34,52 +33,52 @@ pub struct BucketKey {
     pub path: &'static str,
 }
 
-/// One check, and its answer.
+/// One check and its result.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// Which of the subjects it was about.
-    pub subject: usize,
-    /// The tokens asked for.
+pub struct CheckResult {
+    /// The index of its bucket.
+    pub bucket: usize,
+    /// Its cost.
     pub cost: u64,
-    /// The answer.
+    /// Whether it was allowed.
     pub allowed: bool,
     /// When the request was sent.
     pub sent: Instant,
-    /// When the answer was there.
+    /// When the response was received.
     pub received: Instant,
 }
 
-/// A request without the answer that it should have had.
+/// A request without a valid response.
 #[derive(Clone, Debug)]
-pub struct Failed {
-    /// Which of the replicas was asked.
+pub struct FailedRequest {
+    /// The index of the replica.
     pub replica: usize,
-    /// What came in place of the answer.
+    /// What happened instead.
     pub what: String,
-    /// The subjects that it was about, and the tokens asked for.
+    /// The buckets and the costs of its checks.
     pub checks: Vec<(usize, u64)>,
 }
 
-/// All that the crowd was told.
+/// The results of all clients.
 #[derive(Debug, Default)]
 pub struct LoadRecord {
-    /// The checks that were answered.
-    pub asked: Vec<Asked>,
-    /// The requests that were not.
-    pub failed: Vec<Failed>,
+    /// The checks with a result.
+    pub checks: Vec<CheckResult>,
+    /// The requests without one.
+    pub failed: Vec<FailedRequest>,
 }
 
-/// Clients at work.
+/// Running clients.
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
-    members: JoinSet<LoadRecord>,
+    clients: JoinSet<LoadRecord>,
 }
 
 #[derive(Debug)]
 struct Shared {
     replicas: Vec<Replica>,
-    subjects: Vec<BucketKey>,
+    buckets: Vec<BucketKey>,
     stopped: AtomicBool,
 }
 
@@ -89,13 +88,13 @@ struct Replica {
     available: AtomicBool,
 }
 
-struct Member {
+struct LoadClient {
     shared: Arc<Shared>,
-    /// Which replica it turns to first.
+    /// The replica that it uses while that is available.
     home: usize,
-    address: FrontEnd,
+    front_end: FrontEnd,
     clients: Vec<Client>,
-    dice: Dice,
+    random: Random,
     record: LoadRecord,
 }
 
@@ -106,104 +105,106 @@ enum FrontEnd {
     Batch,
 }
 
-// === impl Crowd ===
+// === impl Load ===
 
 impl Load {
-    /// Sends `members` clients to these replicas. Half of all checks are about the first of the
-    /// subjects, the rest about all others alike.
+    /// Starts `clients` clients of these replicas. Half of all checks use the first of the buckets, the
+    /// other half are spread evenly over the rest.
     ///
     /// # Panics
-    /// When there are fewer than two subjects, or no replica.
+    /// When there are fewer than two buckets, or no replica.
     #[must_use]
-    pub fn start(members: usize, replicas: &[SocketAddr], subjects: Vec<BucketKey>) -> Self {
+    pub fn start(clients: usize, replicas: &[SocketAddr], buckets: Vec<BucketKey>) -> Self {
         assert!(
-            subjects.len() > 1 && !replicas.is_empty(),
-            "a crowd asks somebody about several subjects"
+            buckets.len() > 1 && !replicas.is_empty(),
+            "the load needs a replica and two buckets"
         );
         let replicas = replicas
             .iter()
             .map(|&address| Replica { address, available: AtomicBool::new(true) })
             .collect();
-        let shared = Arc::new(Shared { replicas, subjects, stopped: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { replicas, buckets, stopped: AtomicBool::new(false) });
         let mut load = JoinSet::new();
-        for number in 0..members {
-            load.spawn(Member::new(number, Arc::clone(&shared)).run());
+        for number in 0..clients {
+            load.spawn(LoadClient::new(number, Arc::clone(&shared)).run());
         }
-        Self { shared, members: load }
+        Self { shared, clients: load }
     }
 
-    /// Says whether members should ask this replica; they do unless said otherwise.
+    /// Sets whether clients use this replica; they do by default.
     pub fn set_available(&self, replica: usize, available: bool) {
         self.shared.replicas[replica].available.store(available, Ordering::SeqCst);
     }
 
-    /// Lets every member wait for its last answer, and tells what all of them heard.
+    /// Waits for the last response to each client, and returns the results of all.
     ///
     /// # Panics
-    /// When a member did.
+    /// When a client panicked.
     pub async fn stop(mut self) -> LoadRecord {
         self.shared.stopped.store(true, Ordering::SeqCst);
         let mut all = LoadRecord::default();
-        while let Some(record) = self.members.join_next().await {
-            let mut record = record.expect("no member panics");
-            all.asked.append(&mut record.asked);
+        while let Some(record) = self.clients.join_next().await {
+            let mut record = record.expect("no client panics");
+            all.checks.append(&mut record.checks);
             all.failed.append(&mut record.failed);
         }
         all
     }
 }
 
-// === impl Story ===
+// === impl LoadRecord ===
 
 impl LoadRecord {
-    /// What was admitted of one subject's bucket.
+    /// Returns what was admitted from one bucket.
     #[must_use]
-    pub fn admitted(&self, subject: usize) -> Vec<Admitted> {
-        let admitted = self.asked.iter().filter(|asked| asked.subject == subject && asked.allowed);
+    pub fn admitted(&self, bucket: usize) -> Vec<Admitted> {
+        let admitted =
+            self.checks.iter().filter(|checks| checks.bucket == bucket && checks.allowed);
         admitted
-            .map(|asked| Admitted {
-                tokens: asked.cost,
-                sent: asked.sent,
-                received: asked.received,
+            .map(|checks| Admitted {
+                tokens: checks.cost,
+                sent: checks.sent,
+                received: checks.received,
             })
             .collect()
     }
 
-    /// The time in which one subject's bucket was certainly in use: from the first answer to the
-    /// last request that was denied. At its end the bucket held less than [`MAX_COST`].
+    /// Returns the time, in microseconds, in which one bucket was certainly in use: from the first
+    /// response to the last request that was denied. At the end of it the bucket had fewer tokens than
+    /// [`MAX_COST`].
     ///
     /// # Panics
-    /// When nothing was denied, so that nobody can tell how much the bucket held.
+    /// When no request was denied, since the bucket's tokens are then unknown.
     #[must_use]
     #[track_caller]
-    pub fn time_in_use_us(&self, subject: usize) -> i128 {
-        let asked = || self.asked.iter().filter(move |asked| asked.subject == subject);
-        let first = asked().map(|asked| asked.received).min();
-        let last_denied = asked().filter(|asked| !asked.allowed).map(|asked| asked.sent).max();
+    pub fn time_in_use_us(&self, bucket: usize) -> i128 {
+        let checks = || self.checks.iter().filter(move |checks| checks.bucket == bucket);
+        let first = checks().map(|checks| checks.received).min();
+        let last_denied = checks().filter(|checks| !checks.allowed).map(|checks| checks.sent).max();
         match (first, last_denied) {
             (Some(first), Some(last)) => last - first,
             _ => panic!(
                 "nothing was denied: the crowd was too small for this bucket ({} answers in all)",
-                self.asked.len()
+                self.checks.len()
             ),
         }
     }
 }
 
-// === impl Member ===
+// === impl LoadClient ===
 
-impl Member {
+impl LoadClient {
     fn new(number: usize, shared: Arc<Shared>) -> Self {
         let clients = shared.replicas.iter().map(|replica| Client::of(replica.address)).collect();
         let replicas = shared.replicas.len();
-        let address = [FrontEnd::Check, FrontEnd::AnyPath, FrontEnd::Check, FrontEnd::Batch]
+        let front_end = [FrontEnd::Check, FrontEnd::AnyPath, FrontEnd::Check, FrontEnd::Batch]
             [number / replicas % 4];
         Self {
             shared,
             home: number % replicas,
-            address,
+            front_end,
             clients,
-            dice: Dice(number as u64 + 1),
+            random: Random(number as u64 + 1),
             record: LoadRecord::default(),
         }
     }
@@ -211,7 +212,7 @@ impl Member {
     async fn run(mut self) -> LoadRecord {
         while !self.shared.stopped.load(Ordering::SeqCst) {
             match self.available_replica() {
-                Some(replica) => self.send(replica).await,
+                Some(replica) => self.send_one(replica).await,
                 None => tokio::task::yield_now().await,
             }
         }
@@ -225,9 +226,9 @@ impl Member {
             .find(|&number| replicas[number].available.load(Ordering::SeqCst))
     }
 
-    async fn send(&mut self, replica: usize) {
+    async fn send_one(&mut self, replica: usize) {
         let checks: Vec<(usize, u64)> =
-            (0..if matches!(self.address, FrontEnd::Batch) { BATCH } else { 1 })
+            (0..if matches!(self.front_end, FrontEnd::Batch) { BATCH } else { 1 })
                 .map(|_| self.choose())
                 .collect();
         let request = self.request(&checks);
@@ -237,9 +238,9 @@ impl Member {
         match response.map_err(|error| error.to_string()).and_then(|response| self.read(&response))
         {
             Ok(responses) if responses.len() == checks.len() => {
-                let asked = checks.into_iter().zip(responses);
-                self.record.asked.extend(asked.map(|((subject, cost), allowed)| Asked {
-                    subject,
+                let checks = checks.into_iter().zip(responses);
+                self.record.checks.extend(checks.map(|((bucket, cost), allowed)| CheckResult {
+                    bucket,
                     cost,
                     allowed,
                     sent,
@@ -248,50 +249,50 @@ impl Member {
             }
             Ok(responses) => {
                 let what = format!("{} answers to {} checks", responses.len(), checks.len());
-                self.record.failed.push(Failed { replica, what, checks });
+                self.record.failed.push(FailedRequest { replica, what, checks });
             }
-            Err(what) => self.record.failed.push(Failed { replica, what, checks }),
+            Err(what) => self.record.failed.push(FailedRequest { replica, what, checks }),
         }
     }
 
-    /// A subject and a cost.
+    /// Chooses a bucket and a cost.
     fn choose(&mut self) -> (usize, u64) {
-        let others = self.shared.subjects.len() as u64 - 1;
-        let subject = if self.dice.roll(2) == 0 { 0 } else { 1 + self.dice.roll(others) };
-        let cost = if matches!(self.address, FrontEnd::AnyPath) {
+        let others = self.shared.buckets.len() as u64 - 1;
+        let bucket = if self.random.below(2) == 0 { 0 } else { 1 + self.random.below(others) };
+        let cost = if matches!(self.front_end, FrontEnd::AnyPath) {
             1
         } else {
-            1 + self.dice.roll(MAX_COST)
+            1 + self.random.below(MAX_COST)
         };
-        (usize::try_from(subject).expect("it is an index"), cost)
+        (usize::try_from(bucket).expect("it is an index"), cost)
     }
 
     fn request(&self, checks: &[(usize, u64)]) -> Request {
-        let body = |&(subject, cost): &(usize, u64)| {
-            let BucketKey { client, path } = &self.shared.subjects[subject];
+        let body = |&(bucket, cost): &(usize, u64)| {
+            let BucketKey { client, path } = &self.shared.buckets[bucket];
             json!({ "client": client, "path": path, "cost": cost })
         };
-        match self.address {
+        match self.front_end {
             FrontEnd::Check => Request::post("/v1/check", &body(&checks[0])),
             FrontEnd::Batch => Request::post(
                 "/v1/check/batch",
                 &json!({ "checks": checks.iter().map(body).collect::<Vec<_>>() }),
             ),
             FrontEnd::AnyPath => {
-                let BucketKey { client, path } = &self.shared.subjects[checks[0].0];
+                let BucketKey { client, path } = &self.shared.buckets[checks[0].0];
                 Request::get(path).header("x-api-key", client)
             }
         }
     }
 
-    /// Whether each check was allowed.
+    /// Reads whether each check was allowed.
     fn read(&self, response: &Response) -> Result<Vec<bool>, String> {
         let allowed = |status: Option<u64>| match status {
             Some(200) => Ok(true),
             Some(429) => Ok(false),
             _ => Err(response.to_string()),
         };
-        match self.address {
+        match self.front_end {
             FrontEnd::Check | FrontEnd::AnyPath => Ok(vec![allowed(Some(response.status.into()))?]),
             FrontEnd::Batch if response.status != 200 => Err(response.to_string()),
             FrontEnd::Batch => {
@@ -303,16 +304,16 @@ impl Member {
     }
 }
 
-/// Numbers that differ enough (xorshift64*), and are the same in every run.
-struct Dice(u64);
+/// A generator of pseudo-random numbers (xorshift64*), the same in every run.
+struct Random(u64);
 
-impl Dice {
-    /// A number below `sides`.
-    fn roll(&mut self, sides: u64) -> u64 {
+impl Random {
+    /// Returns a number below `limit`.
+    fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        // The lower bits of small seeds say little.
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+        // The lower bits are not random enough after small seeds.
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
     }
 }

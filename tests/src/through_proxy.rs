@@ -1,5 +1,4 @@
-//! What clients see of an API that a proxy stands in front of: what the API does, whether it was
-//! asked about first or not.
+//! What clients see of an API through a proxy that consults Sluice: the same as without the proxy.
 
 use std::{io::ErrorKind, net::SocketAddr};
 
@@ -10,7 +9,7 @@ use crate::{
     http::{Client, Connection, Request},
 };
 
-/// An event reaches the client before the API sends the next.
+/// Checks that an event reaches the client before the API sends the next one.
 ///
 /// # Panics
 /// When it does not.
@@ -20,12 +19,12 @@ pub async fn assert_that_events_arrive_as_they_are_sent(address: SocketAddr, api
     connection
         .receive_until(FIRST_EVENT.as_bytes())
         .await
-        .expect("the first event comes by itself");
+        .expect("the first event arrives before the second is sent");
     api.send_last_event();
-    connection.receive_until(LAST_EVENT.as_bytes()).await.expect("so does the last");
+    connection.receive_until(LAST_EVENT.as_bytes()).await.expect("the last event arrives");
 }
 
-/// An API that takes longer than Sluice may is waited for, and asked once.
+/// Checks that the proxy waits for an API that takes longer than Sluice may, and sends one request.
 ///
 /// # Panics
 /// When it is not.
@@ -33,11 +32,11 @@ pub async fn assert_that_a_slow_api_is_waited_for(address: SocketAddr, api: &Ech
     let before = api.requests();
     let response = Client::of(address).send(&order(STALLS)).await;
     assert_eq!((response.status, &response.json()["target"]), (200, &json!(STALLS)), "{response}");
-    assert_eq!(api.requests(), before + 1, "it is asked once");
+    assert_eq!(api.requests(), before + 1, "it gets one request");
 }
 
-/// What an API says when it fails is what the client hears, and one that breaks down is never taken
-/// for a Sluice that is away: it is asked once.
+/// Checks that the client gets the API's own error, and that the proxy does not take a failure of the
+/// API for a failure of Sluice: the API gets each request once.
 ///
 /// # Panics
 /// When it is not so.
@@ -49,22 +48,22 @@ pub async fn assert_that_an_api_that_fails_is_asked_once(address: SocketAddr, ap
         (500, &json!("{\"item\":\"book\"}")),
         "{failed}"
     );
-    assert_eq!(api.requests(), before + 1, "one that fails");
+    assert_eq!(api.requests(), before + 1, "an API that fails");
 
     let hung_up = Client::of(address).send(&order(HANGS_UP)).await;
     assert!(matches!(hung_up.status, 502 | 503), "{hung_up}");
-    assert_eq!(api.requests(), before + 2, "one that hangs up");
+    assert_eq!(api.requests(), before + 2, "an API that closes the connection");
 
     let broken = Client::of(address).try_send(&order(BREAKS_OFF)).await;
     let seen = broken.map_err(|error| error.kind());
     assert!(
         matches!(seen, Err(ErrorKind::InvalidData | ErrorKind::ConnectionReset)),
-        "half an answer is not a whole one: {seen:?}"
+        "an incomplete response is an error: {seen:?}"
     );
-    assert_eq!(api.requests(), before + 3, "one that breaks off");
+    assert_eq!(api.requests(), before + 3, "an API that disconnects in the middle");
 }
 
-/// With a body, so that nobody thinks it can be sent twice.
+/// A request with a body, which a proxy must not send twice.
 fn order(path: &str) -> Request {
     Request::post(path, &json!({ "item": "book" })).header("x-api-key", "alice")
 }

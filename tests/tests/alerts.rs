@@ -78,7 +78,7 @@ fn told(webhook: &RequestRecorder, name: &str, status: &str) -> Vec<(String, Val
         let alerts = message["alerts"].as_array().unwrap().iter();
         let wanted = alerts
             .filter(|alert| alert["labels"]["alertname"] == name && alert["status"] == status);
-        told.extend(wanted.map(|alert| (request.path.clone(), alert.clone())));
+        told.extend(wanted.map(|alert| (request.target.clone(), alert.clone())));
     }
     told
 }
@@ -172,5 +172,5 @@ async fn alerts_reach_their_receiver_when_they_fire_and_when_they_end() {
     until_told(&webhook, "DeploymentBacklog", "resolved").await;
 
     assert!(told(&webhook, "HighErrorRate", "firing").is_empty(), "denials are no errors");
-    assert!(webhook.requests().iter().all(|request| request.path != "/page"));
+    assert!(webhook.requests().iter().all(|request| request.target != "/page"));
 }

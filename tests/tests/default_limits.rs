@@ -25,7 +25,7 @@ async fn the_curl_loop_sees_200s_and_then_429s() {
         statuses.push(response.status);
 
         let allowed = response.status == 200;
-        level.learn((sent, received), 1, allowed, response.number("x-ratelimit-remaining"));
+        level.narrow((sent, received), 1, allowed, response.number("x-ratelimit-remaining"));
         assert_eq!(response.number("x-ratelimit-limit"), 100);
         // Full again in at most as long as an empty bucket takes, and told in whole seconds,
         // rounded up.

@@ -34,10 +34,10 @@ async fn three_replicas_share_one_limit() {
         record.failed.len(),
         record.failed[0]
     );
-    buckets::assert_every_window_keeps_its_promise(&record);
+    buckets::assert_every_window_keeps_its_limit(&record);
     let admitted = audit.assert_that_tokens_add_up(&record).await;
-    let promised = buckets::hot().in_window(record.time_in_use_us(buckets::HOT));
-    assert!(admitted * 1_000 >= promised * 995, "{admitted} of {promised} tokens were admitted");
+    let allowed = buckets::hot().in_window(record.time_in_use_us(buckets::HOT));
+    assert!(admitted * 1_000 >= allowed * 995, "{admitted} of {allowed} tokens were admitted");
 
     let (mut allowed, mut denied, mut all) = (0, 0, 0);
     for client in &mut fleet.clients() {
@@ -49,7 +49,7 @@ async fn three_replicas_share_one_limit() {
         all += decided(&[]);
     }
     let told = |response: bool| {
-        record.asked.iter().filter(|asked| asked.allowed == response).count() as u64
+        record.checks.iter().filter(|check| check.allowed == response).count() as u64
     };
     let audited = 2;
     assert_eq!(
@@ -73,7 +73,7 @@ async fn a_replica_with_a_memory_store_keeps_the_limit_too() {
         record.failed.len(),
         record.failed[0]
     );
-    buckets::assert_every_window_keeps_its_promise(&record);
+    buckets::assert_every_window_keeps_its_limit(&record);
     audit.assert_that_tokens_add_up(&record).await;
 }
 

@@ -18,7 +18,7 @@ use sluice_tests::{
 use tokio::task::JoinSet;
 
 const A_WHILE: Duration = Duration::from_millis(1_200);
-const MEMBERS: usize = 120;
+const CLIENTS: usize = 120;
 /// A Redis that hangs is noticed within this, a busy one is not thought to hang.
 const IMPATIENT: Duration = Duration::from_millis(300);
 /// A burst of 30, and as good as no refill: what was admitted when can be told to the token.
@@ -43,7 +43,7 @@ fn assert_all_answered(record: &LoadRecord) {
 async fn a_killed_replica_adds_no_tokens_and_loses_only_those_of_unanswered_requests() {
     let fleet = Fleet::start(3, RedisServer::start(), LONG_TIMEOUT, buckets::LIMITS);
     let audit = Audit::begin(fleet.addresses()[0]).await;
-    let load = Load::start(MEMBERS, &fleet.addresses(), buckets::all());
+    let load = Load::start(CLIENTS, &fleet.addresses(), buckets::all());
     tokio::time::sleep(A_WHILE).await;
     load.set_available(1, false);
     fleet.replicas[1].sigkill();
@@ -58,8 +58,8 @@ async fn a_killed_replica_adds_no_tokens_and_loses_only_those_of_unanswered_requ
         "the others answer: {:?}",
         record.failed
     );
-    assert!(record.failed.len() <= MEMBERS / 3, "only what was in flight is lost");
-    buckets::assert_every_window_keeps_its_promise(&record);
+    assert!(record.failed.len() <= CLIENTS / 3, "only what was in flight is lost");
+    buckets::assert_every_window_keeps_its_limit(&record);
     audit.assert_that_tokens_add_up(&record).await;
 }
 
@@ -67,7 +67,7 @@ async fn a_killed_replica_adds_no_tokens_and_loses_only_those_of_unanswered_requ
 async fn every_check_is_decided_and_limits_hold_while_redis_restarts() {
     let fleet = Fleet::start(3, lasting_redis(), LONG_TIMEOUT, buckets::LIMITS);
     fleet.wait_for_each_other().await;
-    let load = Load::start(MEMBERS, &fleet.addresses(), buckets::all());
+    let load = Load::start(CLIENTS, &fleet.addresses(), buckets::all());
     tokio::time::sleep(A_WHILE).await;
     let killed = now();
     fleet.redis.kill();
@@ -79,13 +79,13 @@ async fn every_check_is_decided_and_limits_hold_while_redis_restarts() {
     let record = load.stop().await;
 
     assert_all_answered(&record);
-    buckets::assert_windows_keep(&record, |promise| promise, |_, received| received < killed);
-    buckets::assert_windows_keep(&record, |promise| promise, |sent, _| sent > recovered);
+    buckets::assert_windows_keep(&record, |limit| limit, |_, received| received < killed);
+    buckets::assert_windows_keep(&record, |limit| limit, |sent, _| sent > recovered);
     // In between, the replicas' shares make one more limit, for as long as the outage lasted.
     let outage_us = recovered - killed;
     buckets::assert_windows_keep(
         &record,
-        |promise| promise.with_burst(promise.burst() + promise.in_window(outage_us)),
+        |limit| limit.with_burst(limit.burst() + limit.in_window(outage_us)),
         |_, _| true,
     );
     for client in &mut fleet.clients() {
@@ -100,7 +100,7 @@ async fn every_check_is_decided_and_limits_hold_while_redis_restarts() {
 async fn every_check_is_decided_and_limits_hold_while_redis_hangs() {
     let fleet = Fleet::start(3, RedisServer::start(), IMPATIENT, buckets::LIMITS);
     fleet.wait_for_each_other().await;
-    let load = Load::start(MEMBERS, &fleet.addresses(), buckets::all());
+    let load = Load::start(CLIENTS, &fleet.addresses(), buckets::all());
     tokio::time::sleep(A_WHILE).await;
     fleet.redis.pause();
     fleet.wait_for_breakers("open").await;

@@ -169,7 +169,7 @@ async fn a_change_under_load_does_not_affect_other_limits() {
         record.failed.len(),
         record.failed[0]
     );
-    buckets::assert_every_window_keeps_its_promise(&record);
+    buckets::assert_every_window_keeps_its_limit(&record);
     audit.assert_that_tokens_add_up(&record).await;
 }
 

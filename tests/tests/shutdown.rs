@@ -124,7 +124,7 @@ async fn a_rolling_restart_under_load_loses_no_request_and_no_token() {
         record.failed.len(),
         record.failed[0]
     );
-    buckets::assert_every_window_keeps_its_promise(&record);
+    buckets::assert_every_window_keeps_its_limit(&record);
     audit.assert_that_tokens_add_up(&record).await;
     let known = eventually_async("the last to come back knows its fleet", async || {
         let known = Metrics::of(&mut Client::of(fleet.addresses()[2]))

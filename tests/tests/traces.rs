@@ -308,7 +308,7 @@ async fn a_real_collector_understands_metrics_and_traces_over_grpc_and_http() {
 /// What an upstream was sent as this header field.
 fn told_upstream(upstream: &RequestRecorder, field: &str) -> Vec<String> {
     let requests = upstream.requests();
-    let heads = requests.iter().map(|request| String::from_utf8_lossy(&request.wire).into_owned());
+    let heads = requests.iter().map(|request| String::from_utf8_lossy(&request.bytes).into_owned());
     heads
         .flat_map(|head| {
             head.lines()

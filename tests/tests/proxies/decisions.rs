@@ -1,4 +1,4 @@
-//! What a client is told, and what it may claim.
+//! Responses to clients, and forged headers.
 
 use std::net::IpAddr;
 
@@ -51,7 +51,7 @@ pub(crate) async fn requests_reach_the_api_until_the_limit_is_spent(example: Exa
     for name in ON_EVERY_ANSWER {
         assert!(denied.header(name).is_some(), "{name}: {denied}");
     }
-    assert_eq!(setup.api.requests(), before + 2, "what is denied never reaches the API");
+    assert_eq!(setup.api.requests(), before + 2, "a denied request does not reach the API");
 
     let unreadable = client.send(&Request::get("/a%2fb").header("x-api-key", "bob")).await;
     assert_eq!(
@@ -60,10 +60,10 @@ pub(crate) async fn requests_reach_the_api_until_the_limit_is_spent(example: Exa
         "{unreadable}"
     );
     let limited_twice = client.send(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
-    let teller = if example.sends_headers_when_allowed { "\"default\"" } else { "\"own\"" };
+    let limiter = if example.sends_headers_when_allowed { "\"default\"" } else { "\"own\"" };
     assert!(
-        limited_twice.header("ratelimit").is_some_and(|field| field.starts_with(teller)),
-        "one limiter speaks: {limited_twice}"
+        limited_twice.header("ratelimit").is_some_and(|field| field.starts_with(limiter)),
+        "the response has the headers of one limiter: {limited_twice}"
     );
     let exempt = client.get(EXEMPT).await;
     assert_eq!((exempt.status, exempt.header("ratelimit")), (200, None), "{exempt}");
@@ -106,18 +106,18 @@ pub(crate) async fn forged_headers_are_ignored(example: Example) {
     assert_eq!(
         from("127.0.0.3", &forged).await,
         200,
-        "the bucket of the address that was claimed is as it was, and so is one's own"
+        "neither the bucket of the forged address nor the client's own was used"
     );
     assert_eq!(from("127.0.0.3", &forged).await, 429);
 }
 
-/// What Sluice does not take must not look like a Sluice that is away, or whoever sends it passes.
+/// A request that is too large for Sluice must not look like a failure of Sluice, or it would pass.
 pub(crate) async fn oversized_requests_do_not_bypass_the_limit(example: Example) {
     let setup =
         Setup::start(example, &example.with_long_timeout(), "defaults: { rate: 1/day, burst: 1 }")
             .await;
     let spent = async |request: Request| {
-        // Some proxies hang up on what is too large for themselves.
+        // Some proxies close the connection when a request is too large for them.
         let response = setup.client().try_send(&request.header("x-api-key", "alice")).await;
         response.is_err() || response.unwrap().status != 200
     };

@@ -1,22 +1,23 @@
-//! The files of `deploy/examples`, and what a person changes in them.
+//! The files of `deploy/examples`, and the changes that their pages describe.
 
 use std::net::SocketAddr;
 
 use sluice_testkit::{ProxyKind, ReservedPort};
 
-/// One proxy's example, and what its page promises.
+/// One proxy's example, and what its page describes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Example {
     pub(crate) kind: ProxyKind,
     pub(crate) file: &'static str,
     pub(crate) sluice_yaml: &'static str,
-    /// How a person changes the file so that requests are refused while Sluice is away.
-    pub(crate) refuse: fn(&str) -> String,
-    /// How the file names a replica: by a number, where two must differ, and an address.
+    /// The change of the file that rejects requests while Sluice is down.
+    pub(crate) reject_when_down: fn(&str) -> String,
+    /// Writes a replica in the syntax of the file, with its number, where two names must differ, and
+    /// its address.
     replica: fn(&str, &str) -> String,
-    /// What stands between two replicas.
+    /// The text between two replicas.
     between: &'static str,
-    /// Whether the client of an allowed request sees where it stands.
+    /// Whether the response to an allowed request has the rate limit headers.
     pub(crate) sends_headers_when_allowed: bool,
 }
 
@@ -24,7 +25,7 @@ pub(crate) const NGINX: Example = Example {
     kind: ProxyKind::Nginx,
     file: include_str!("../../../deploy/examples/nginx/sluice.conf"),
     sluice_yaml: include_str!("../../../deploy/examples/nginx/sluice.yaml"),
-    refuse: |file| {
+    reject_when_down: |file| {
         once(
             file,
             "replace this line by: return 503;\n        proxy_pass http://api;",
@@ -40,7 +41,7 @@ pub(crate) const CADDY: Example = Example {
     kind: ProxyKind::Caddy,
     file: include_str!("../../../deploy/examples/caddy/Caddyfile"),
     sluice_yaml: include_str!("../../../deploy/examples/caddy/sluice.yaml"),
-    refuse: |file| {
+    reject_when_down: |file| {
         let (before, block) = file.split_once("\thandle_errors {").unwrap();
         let (_, after) = block.split_once("\n\t}\n").unwrap();
         format!("{before}{after}")
@@ -54,7 +55,7 @@ pub(crate) const TRAEFIK: Example = Example {
     kind: ProxyKind::Traefik,
     file: include_str!("../../../deploy/examples/traefik/traefik.yaml"),
     sluice_yaml: include_str!("../../../deploy/examples/traefik/sluice.yaml"),
-    refuse: |file| once(file, "service: sluice-or-allow }", "service: sluice }"),
+    reject_when_down: |file| once(file, "service: sluice-or-allow }", "service: sluice }"),
     replica: |_, address| format!("{{ url: \"http://{address}\" }}"),
     between: ", ",
     sends_headers_when_allowed: false,
@@ -64,27 +65,27 @@ pub(crate) const HAPROXY: Example = Example {
     kind: ProxyKind::HaProxy,
     file: include_str!("../../../deploy/examples/haproxy/haproxy.cfg"),
     sluice_yaml: include_str!("../../../deploy/examples/haproxy/sluice.yaml"),
-    refuse: |file| once(file, "# http-request deny", "http-request deny"),
+    reject_when_down: |file| once(file, "# http-request deny", "http-request deny"),
     replica: |number, address| format!("server sluice{number} {address}"),
     between: "\n    ",
     sends_headers_when_allowed: true,
 };
 
 impl Example {
-    /// The file with so much patience that a busy machine is not taken for a Sluice that is away.
+    /// Returns the file with a timeout that even a busy machine does not exceed.
     pub(crate) fn with_long_timeout(&self) -> String {
         let file = once(self.file, "100ms", "60s");
         once(&file, "250ms", "60s")
     }
 
-    /// The configuration of a Sluice, with `limits`.
+    /// Returns the configuration of Sluice, with `limits`.
     pub(crate) fn sluice(&self, limits: &str) -> String {
         format!("{}\n{limits}\n", self.sluice_yaml)
     }
 
-    /// `file` with addresses of the test's own in place of the example's; `inner` is for what the
-    /// proxy asks itself.
-    pub(crate) fn placed(
+    /// Returns `file` with the addresses of this test; `inner` is the port of the proxy's internal
+    /// listener.
+    pub(crate) fn with_addresses(
         &self,
         file: &str,
         address: &ReservedPort,
@@ -104,9 +105,9 @@ impl Example {
     }
 }
 
-/// `text` with `to` in place of `from`, which it holds once.
+/// Replaces `from`, which occurs once in `text`, by `to`.
 #[track_caller]
 pub(crate) fn once(text: &str, from: &str, to: &str) -> String {
-    assert_eq!(text.matches(from).count(), 1, "`{from}` stands once in\n{text}");
+    assert_eq!(text.matches(from).count(), 1, "`{from}` occurs once in\n{text}");
     text.replace(from, to)
 }

@@ -24,7 +24,7 @@ pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Exam
         &example.sluice(&format!("defaults: {{ rate: 1/day, burst: {BURST} }}")),
     );
     let api = Echo::start().await;
-    let place = || {
+    let start = || {
         RunningProxy::start(
             example,
             &example.with_long_timeout(),
@@ -32,32 +32,36 @@ pub(crate) async fn two_proxies_and_three_replicas_share_one_limit(example: Exam
             api.address(),
         )
     };
-    let proxies = [place(), place()];
+    let proxies = [start(), start()];
     let before = api.requests();
 
-    let told =
+    let counts =
         send_concurrently(&proxies.each_ref().map(RunningProxy::addr), CLIENTS, &KEYS, TURNS).await;
 
     let exactly = Counts { allowed: BURST, denied: CLIENTS * TURNS - BURST };
-    assert_eq!(told, KEYS.map(|key| (key, exactly)).into());
-    assert_eq!(api.requests(), before + KEYS.len() * BURST, "what is denied never reaches the API");
+    assert_eq!(counts, KEYS.map(|key| (key, exactly)).into());
+    assert_eq!(
+        api.requests(),
+        before + KEYS.len() * BURST,
+        "a denied request does not reach the API"
+    );
     let mut decided_by_redis = 0;
     for client in &mut fleet.clients() {
         let metrics = Metrics::of(client).await;
-        assert!(metrics.count("sluice_decisions_total", &[]) > 0, "every replica is asked");
+        assert!(metrics.count("sluice_decisions_total", &[]) > 0, "every replica decides");
         decided_by_redis += metrics.count("sluice_decisions_total", &[("source", "store")]);
     }
     assert_eq!(
         decided_by_redis,
         (KEYS.len() * CLIENTS * TURNS) as u64,
-        "each request is decided about once, and by Redis"
+        "each request is decided once, by Redis"
     );
 }
 
 pub(crate) async fn requests_pass_when_one_replica_is_gone(example: Example) {
     let sluice = memory_replica(&example.sluice("defaults: { rate: 1/day, burst: 1 }"));
-    let (api, gone) = (Echo::start().await, ReservedPort::new());
-    let replicas = [([127, 0, 0, 1], gone.number()).into(), sluice.http_addr()];
+    let (api, stopped) = (Echo::start().await, ReservedPort::new());
+    let replicas = [([127, 0, 0, 1], stopped.number()).into(), sluice.http_addr()];
     let proxy =
         RunningProxy::start(example, &example.with_long_timeout(), &replicas, api.address());
     let mut client = Client::of(proxy.addr());
@@ -72,10 +76,11 @@ pub(crate) async fn requests_pass_when_one_replica_is_gone(example: Example) {
             Err(format!("{statuses:?}"))
         }
     };
-    // Some find out by asking, some by looking now and then.
-    eventually_async("the limit is spent and the proxy knows who is there", async || {
-        denied(4).await
-    })
+    // Some proxies notice by a failed request, some by a periodic health check.
+    eventually_async(
+        "the limit is spent and the proxy uses only the running replica",
+        async || denied(4).await,
+    )
     .await;
-    assert_eq!(denied(20).await, Ok(()), "every answer is that of the replica that is there");
+    assert_eq!(denied(20).await, Ok(()), "every response is from the running replica");
 }

@@ -1,4 +1,5 @@
-//! The proxies of `deploy/examples`, each with its example file as it is, but for the addresses.
+//! The proxies of `deploy/examples`, each with its example file, in which only the addresses are
+//! changed.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 mod decisions;
@@ -10,17 +11,30 @@ mod upstream;
 
 use crate::example::{CADDY, HAPROXY, NGINX, TRAEFIK};
 
-/// Every promise, of every proxy.
-macro_rules! promised {
-    ($($chapter:ident::$promise:ident,)*) => {
-        mod nginx { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $promise() { crate::$chapter::$promise(crate::NGINX).await })* }
-        mod caddy { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $promise() { crate::$chapter::$promise(crate::CADDY).await })* }
-        mod traefik { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $promise() { crate::$chapter::$promise(crate::TRAEFIK).await })* }
-        mod haproxy { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $promise() { crate::$chapter::$promise(crate::HAPROXY).await })* }
+/// Makes a test of each of these functions, in a module for each proxy.
+macro_rules! for_every_proxy {
+    ($($file:ident::$test:ident,)*) => {
+        tests_of! { nginx, crate::NGINX, $($file::$test,)* }
+        tests_of! { caddy, crate::CADDY, $($file::$test,)* }
+        tests_of! { traefik, crate::TRAEFIK, $($file::$test,)* }
+        tests_of! { haproxy, crate::HAPROXY, $($file::$test,)* }
     };
 }
 
-promised! {
+macro_rules! tests_of {
+    ($proxy:ident, $example:expr, $($file:ident::$test:ident,)*) => {
+        mod $proxy {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    crate::$file::$test($example).await;
+                }
+            )*
+        }
+    };
+}
+
+for_every_proxy! {
     decisions::requests_reach_the_api_until_the_limit_is_spent,
     decisions::forged_headers_are_ignored,
     decisions::oversized_requests_do_not_bypass_the_limit,

@@ -1,4 +1,4 @@
-//! Proxies between clients and an API, and those that they ask.
+//! Proxies between clients and an API, and the Sluice that they consult.
 
 use std::net::SocketAddr;
 
@@ -11,10 +11,10 @@ use sluice_tests::{
 
 use crate::example::Example;
 
-/// A path that is never limited, to see that all is up.
+/// A path that is never limited: it shows that the proxy and the API are up.
 pub(crate) const EXEMPT: &str = "/health";
 
-/// A proxy between a client and an API, and the Sluice that it asks.
+/// A proxy between a client and an API, and the Sluice that it consults.
 pub(crate) struct Setup {
     pub(crate) proxy: RunningProxy,
     pub(crate) sluice: Sluice,
@@ -24,13 +24,13 @@ pub(crate) struct Setup {
 /// A running proxy.
 pub(crate) struct RunningProxy {
     proxy: Proxy,
-    /// Where it asks itself, and no other may listen.
+    /// The port of its internal listener.
     _inner: ReservedPort,
 }
 
 impl Setup {
-    /// Starts everything; `file` is the example's, perhaps changed, and `limits` are added to its
-    /// `sluice.yaml`.
+    /// Starts everything, with `file` as the proxy's configuration, and with `limits` added to the
+    /// example's `sluice.yaml`.
     pub(crate) async fn start(example: Example, file: &str, limits: &str) -> Self {
         let sluice = SluiceOptions::new(built_sluice()).config(example.sluice(limits)).start();
         let api = Echo::start().await;
@@ -44,7 +44,7 @@ impl Setup {
 }
 
 impl RunningProxy {
-    /// Starts a proxy with this file between `sluices` and `api`.
+    /// Starts a proxy with this file in front of `api`.
     pub(crate) fn start(
         example: Example,
         file: &str,
@@ -52,7 +52,7 @@ impl RunningProxy {
         api: SocketAddr,
     ) -> Self {
         let (address, inner) = (ReservedPort::new(), ReservedPort::new());
-        let file = example.placed(file, &address, &inner, sluices, api);
+        let file = example.with_addresses(file, &address, &inner, sluices, api);
         let proxy =
             tokio::task::block_in_place(|| Proxy::start(example.kind, &file, address, EXEMPT));
         Self { proxy, _inner: inner }
@@ -71,9 +71,9 @@ pub(crate) fn order() -> Request {
 #[track_caller]
 pub(crate) fn assert_passed(response: &Response) {
     assert_eq!(response.status, 200, "{response}");
-    let asked = response.json();
+    let request = response.json();
     assert_eq!(
-        asked,
+        request,
         json!({ "method": "POST", "target": "/orders?page=2", "body": "{\"item\":\"book\"}" })
     );
 }
