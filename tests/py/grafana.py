@@ -1,6 +1,9 @@
-"""Keys of dashboards, whose files are named, that Grafana's own types do not know: a JSON list of `FILE: PATH` on stdout.
+"""Prints the keys of the given dashboards that Grafana's types do not know.
 
-A dashboard is read into Grafana's types and written again; what is not there afterwards is misspelt, or belongs elsewhere.
+The output is a JSON list of `FILE: PATH`.
+
+A dashboard is read into Grafana's types and written again. A key that is then missing is misspelt
+or in the wrong place.
 """
 
 import json

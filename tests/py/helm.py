@@ -2,10 +2,11 @@
 
 stdin: {"chart": DIRECTORY, "kube_version": "1.32.0", "cases": [VALUES]}. stdout: for each case
   {"error": TEXT}                       it cannot be rendered
-  {"lint": [TEXT],                      what `helm lint --strict` says, but for what is only informative
+  {"lint": [TEXT],                      the messages of `helm lint --strict`, without information
    "documents": [[TEMPLATE, DOCUMENT]], what is rendered
    "notes": TEXT,
-   "valid": [KIND], "unknown": [KIND], "invalid": [TEXT]}   by Kubernetes' schemas, strictly; unknown are those that have none
+   "valid": [KIND], "unknown": [KIND], "invalid": [TEXT]}   by Kubernetes' schemas, strictly;
+                                                            unknown kinds have no schema
 """
 
 import json
@@ -20,7 +21,8 @@ INFORMATIVE = 1
 
 def lint(chart, values, kube_version):
     report = helm.lint(chart, values, strict=True, kube_version=f"v{kube_version}")
-    said = [f"{message['path']}: {message['error']}" for message in report["messages"] if message["severity"] != INFORMATIVE]
+    messages = [m for m in report["messages"] if m["severity"] != INFORMATIVE]
+    said = [f"{message['path']}: {message['error']}" for message in messages]
     return said + report["errors"]
 
 
@@ -47,11 +49,15 @@ def case(chart, path, values, kube_version):
     documents = []
     for name, text in sorted(rendered.items()):
         if name.endswith(".yaml"):
-            documents += [[name.rsplit("/", 1)[1], document] for document in yaml.safe_load_all(text) if document]
-    return {"lint": lint(path, values, kube_version), "documents": documents, "notes": notes, **judged(documents, kube_version)}
+            file = name.rsplit("/", 1)[1]
+            documents += [[file, document] for document in yaml.safe_load_all(text) if document]
+    messages = lint(path, values, kube_version)
+    validity = judged(documents, kube_version)
+    return {"lint": messages, "documents": documents, "notes": notes, **validity}
 
 
 asked = json.load(sys.stdin)
 with helm.Chart.load(asked["chart"]) as loaded:
-    answers = [case(loaded, asked["chart"], values, asked["kube_version"]) for values in asked["cases"]]
+    chart, kube_version = asked["chart"], asked["kube_version"]
+    answers = [case(loaded, chart, values, kube_version) for values in asked["cases"]]
 json.dump(answers, sys.stdout)

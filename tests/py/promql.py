@@ -3,7 +3,7 @@
 stdin: a JSON list of expressions. stdout: for each of them
   {"error": TEXT}                                    it cannot be parsed
   {"selectors": [{"metric", "matchers": [[LABEL, OPERATOR, VALUE]]}],
-   "groupings": [{"labels": [LABEL], "metrics": [METRIC]}]}     what is grouped by, and over which metrics
+   "groupings": [{"labels": [LABEL], "metrics": [METRIC]}]}     the labels of `by`, and the metrics
 """
 
 import json
@@ -11,7 +11,12 @@ import sys
 
 import promql_parser as promql
 
-OPERATORS = [(promql.MatchOp.Equal, "="), (promql.MatchOp.NotEqual, "!="), (promql.MatchOp.Re, "=~"), (promql.MatchOp.NotRe, "!~")]
+OPERATORS = [
+    (promql.MatchOp.Equal, "="),
+    (promql.MatchOp.NotEqual, "!="),
+    (promql.MatchOp.Re, "=~"),
+    (promql.MatchOp.NotRe, "!~"),
+]
 
 
 def written(operator):
@@ -35,7 +40,8 @@ def groupings(expr):
 
     def visit(node):
         if isinstance(node, promql.AggregateExpr) and node.modifier:
-            found.append({"labels": node.modifier.labels, "metrics": [s["metric"] for s in selectors(node.expr)]})
+            metrics = [selector["metric"] for selector in selectors(node.expr)]
+            found.append({"labels": node.modifier.labels, "metrics": metrics})
         elif isinstance(node, promql.BinaryExpr) and node.modifier and node.modifier.matching:
             labels = node.modifier.matching.labels + (node.modifier.group_labels or [])
             found.append({"labels": labels, "metrics": [s["metric"] for s in selectors(node)]})

@@ -1,4 +1,7 @@
-"""YAML files, whose names are given, as one JSON list on stdout: for each file the list of its documents. A key said twice is an error."""
+"""Prints the given YAML files as one JSON list, with the list of its documents for each file.
+
+A key that occurs twice is an error.
+"""
 
 import json
 import sys
@@ -8,10 +11,12 @@ import yaml
 
 class Strict(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in own]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is said twice", node.start_mark)
+            problem = f"{twice[0]!r} is said twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 

@@ -1,8 +1,8 @@
 //! Whether the tokens of the hot bucket add up: its tokens at the start and the refill since then
 //! equal the admitted tokens and the rest.
 //!
-//! Under load, the time of a decision is known only to tenths of a second. Before and after the load,
-//! with a single client, it is known to milliseconds, so the sum is exact to a token or two.
+//! Under load, the time of a decision is known only to tenths of a second. Before and after the
+//! load, with a single client, it is known to milliseconds, so the sum is exact to a token or two.
 
 use std::net::SocketAddr;
 

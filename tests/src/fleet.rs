@@ -9,8 +9,8 @@ use crate::{http::Client, metrics::Metrics};
 /// For [`Fleet::start`]: a timeout that even a busy machine does not exceed.
 pub const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For [`Fleet::start`]: the longest timeout that a configuration allows, for tests that fail if one
-/// replica decides one request locally.
+/// For [`Fleet::start`]: the longest timeout that a configuration allows, for tests that fail if
+/// one replica decides one request locally.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Replicas that share one Redis and its prefix.
@@ -55,8 +55,8 @@ impl Fleet {
         self.addresses().into_iter().map(Client::of).collect()
     }
 
-    /// Waits until every replica knows the number of replicas, which determines its share while Redis
-    /// is unreachable.
+    /// Waits until every replica knows the number of replicas, which determines its share while
+    /// Redis is unreachable.
     ///
     /// # Panics
     /// When a replica does not see the others in time.

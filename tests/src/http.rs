@@ -138,8 +138,8 @@ impl Response {
             .unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
-    /// Returns the last part of the problem's type, such as `malformed-body`; `None` when the response
-    /// is not a problem.
+    /// Returns the last part of the problem's type, such as `malformed-body`; `None` when the
+    /// response is not a problem.
     #[must_use]
     #[track_caller]
     pub fn problem(&self) -> Option<String> {
@@ -320,8 +320,8 @@ impl Connection {
         }
     }
 
-    /// Waits until the server closes the connection, and ignores what it sends before. Returns false
-    /// when the server does not close it in time.
+    /// Waits until the server closes the connection, and ignores what it sends before. Returns
+    /// false when the server does not close it in time.
     pub async fn ends(&mut self) -> bool {
         loop {
             match in_time(self.stream.read_buf(&mut self.received)).await {
@@ -354,7 +354,8 @@ impl Client {
     /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// As [`Connection::open`] and [`Connection::send`]. The next request then opens a new connection.
+    /// As [`Connection::open`] and [`Connection::send`]. The next request then opens a new
+    /// connection.
     pub async fn try_send(&mut self, request: &Request) -> io::Result<Response> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,

@@ -1,8 +1,8 @@
 //! Hundreds of clients that send checks through every HTTP front end and record the responses.
 //!
-//! Each client has one connection to one replica, sends the next request when it has the response to
-//! the last one, and uses another replica when its own is not [available](Load::set_available), as
-//! behind a load balancer that uses the readiness probe.
+//! Each client has one connection to one replica, sends the next request when it has the response
+//! to the last one, and uses another replica when its own is not [available](Load::set_available),
+//! as behind a load balancer that uses the readiness probe.
 
 use std::{
     net::SocketAddr,
@@ -108,8 +108,8 @@ enum FrontEnd {
 // === impl Load ===
 
 impl Load {
-    /// Starts `clients` clients of these replicas. Half of all checks use the first of the buckets, the
-    /// other half are spread evenly over the rest.
+    /// Starts `clients` clients of these replicas. Half of all checks use the first of the buckets,
+    /// the other half are spread evenly over the rest.
     ///
     /// # Panics
     /// When there are fewer than two buckets, or no replica.
@@ -170,8 +170,8 @@ impl LoadRecord {
     }
 
     /// Returns the time, in microseconds, in which one bucket was certainly in use: from the first
-    /// response to the last request that was denied. At the end of it the bucket had fewer tokens than
-    /// [`MAX_COST`].
+    /// response to the last request that was denied. At the end of it the bucket had fewer tokens
+    /// than [`MAX_COST`].
     ///
     /// # Panics
     /// When no request was denied, since the bucket's tokens are then unknown.

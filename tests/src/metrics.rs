@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn series_are_summed_by_name_and_labels() {
-        let text = "# HELP a_total A.\n# TYPE a_total counter\na_total{x=\"1\",y=\"p\"} 2\na_total{x=\"2\",y=\"p\"} 3\na_total_b 5\nb 7\n";
+        let text = "# HELP a_total A.\n# TYPE a_total counter\na_total{x=\"1\",y=\"p\"} 2\n\
+                    a_total{x=\"2\",y=\"p\"} 3\na_total_b 5\nb 7\n";
         let metrics = Metrics { text: text.to_owned() };
         assert_eq!(metrics.count("a_total", &[]), 5);
         assert_eq!(metrics.count("a_total", &[("y", "p"), ("x", "2")]), 3);

@@ -60,7 +60,9 @@ impl Prometheus {
         let directory =
             TempDir::with_prefix("sluice-prometheus-").expect("a directory can be made");
         let port = ReservedPort::new();
-        let mut config = "global: { scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }\n".to_owned();
+        let mut config = "global: { scrape_interval: 500ms, scrape_timeout: 500ms, \
+                          evaluation_interval: 500ms }\n"
+            .to_owned();
         let list = |targets: &[SocketAddr]| {
             targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ")
         };

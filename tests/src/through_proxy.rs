@@ -35,8 +35,8 @@ pub async fn assert_that_a_slow_api_is_waited_for(address: SocketAddr, api: &Ech
     assert_eq!(api.requests(), before + 1, "it gets one request");
 }
 
-/// Checks that the client gets the API's own error, and that the proxy does not take a failure of the
-/// API for a failure of Sluice: the API gets each request once.
+/// Checks that the client gets the API's own error, and that the proxy does not take a failure of
+/// the API for a failure of Sluice: the API gets each request once.
 ///
 /// # Panics
 /// When it is not so.

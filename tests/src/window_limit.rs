@@ -1,11 +1,11 @@
-//! The limit of a token bucket, checked on recorded responses: in every window of length T it admits
-//! at most burst + rate * T.
+//! The limit of a token bucket, checked on recorded responses: in every window of length T it
+//! admits at most burst + rate * T.
 //!
 //! Clients do not know the instant of a decision, only that it is between sending the request and
-//! receiving the response. So a window is counted conservatively: it starts when some request was sent
-//! and ends when some response was received, and contains the requests that were sent and received
-//! within it. All of them were certainly decided within it. Instants are those of the system's clock,
-//! which a Redis on the same machine reads too.
+//! receiving the response. So a window is counted conservatively: it starts when some request was
+//! sent and ends when some response was received, and contains the requests that were sent and
+//! received within it. All of them were certainly decided within it. Instants are those of the
+//! system's clock, which a Redis on the same machine reads too.
 
 use std::{
     fmt,
@@ -44,8 +44,8 @@ pub struct Admitted {
     pub received: Instant,
 }
 
-/// The bounds of a bucket's level that follow from the responses to its only client. Each response has
-/// to be within the bounds, and narrows them.
+/// The bounds of a bucket's level that follow from the responses to its only client. Each response
+/// has to be within the bounds, and narrows them.
 #[derive(Clone, Copy, Debug)]
 pub struct Level {
     limit: WindowLimit,

@@ -100,7 +100,8 @@ limits:
 ";
     let expected = "\
 limits.yaml:1: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`
-limits.yaml:2: endpoints[\"/reports\"].rate: `5/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`
+limits.yaml:2: endpoints[\"/reports\"].rate: `5/fortnight` is not a rate: write `60/minute` \
+(second, minute, hour or day) or `100 per 90s`
 limits.yaml:4: limits[0].burst: 0 is out of range: from 1 to 1000000000000
 limits.yaml:5: limits[1].wehn: unknown key: did you mean `when`?
 limits.yaml:5: limits[1].name: `a` is already taken by limits[0]: choose another name

@@ -81,7 +81,10 @@ impl Edge {
     async fn start_among(file: &str, sluices: &[SocketAddr]) -> Self {
         let (address, admin, api) = (ReservedPort::new(), ReservedPort::new(), Echo::start().await);
         let file = once(file, "port_value: 8080", &format!("port_value: {}", address.number()));
-        let replica = "              - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 8081 } } }\n";
+        let replica = concat!(
+            "              - endpoint: ",
+            "{ address: { socket_address: { address: 127.0.0.1, port_value: 8081 } } }\n"
+        );
         let placed = |sluice: &SocketAddr| replica.replace("8081", &sluice.port().to_string());
         let file = once(&file, replica, &sluices.iter().map(placed).collect::<String>());
         let file =

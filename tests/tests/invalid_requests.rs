@@ -300,7 +300,8 @@ async fn bytes_that_are_not_http_get_a_problem_and_the_connection_is_closed() {
         |line: &str| format!("GET / HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n{line}\r\n\r\n");
     let post = |fields: &str, body: &str| {
         format!(
-            "POST {CHECK} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{fields}\r\n\r\n{body}"
+            "POST {CHECK} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+             {fields}\r\n\r\n{body}"
         )
     };
     let body = "{\"client\":\"alice\"}";
@@ -398,7 +399,8 @@ async fn the_declared_length_separates_requests() {
 
     let mut broken = server.connect().await;
     let request = format!(
-        "POST {CHECK} HTTP/1.1\r\n{fields}\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{\"cli\r\nXYZ\r\n"
+        "POST {CHECK} HTTP/1.1\r\n{fields}\r\ntransfer-encoding: chunked\r\n\r\n\
+         5\r\n{{\"cli\r\nXYZ\r\n"
     );
     broken.write(request.as_bytes()).await.unwrap();
     assert_problem("a broken chunk", &broken.response().await.unwrap(), 400, "malformed-body");
@@ -409,7 +411,8 @@ async fn the_declared_length_separates_requests() {
     let mut both = server.connect().await;
     let hidden = "GET /hidden HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n\r\n";
     let request = format!(
-        "POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"
+        "POST {CHECK} HTTP/1.1\r\n{fields}\r\ncontent-length: 5\r\n\
+         transfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"
     );
     both.write(request.as_bytes()).await.unwrap();
     assert_eq!(both.response().await.unwrap().status, 400);
@@ -465,7 +468,8 @@ async fn each_invalid_event_is_reported_by_its_index_and_the_others_are_recorded
         "{\"type\":\"blueprint_validation\",\"errors\":1e999}",
         "{\"type\":\"blueprint_validation\"}",
         "{\"type\":\"blueprint_validation\",\"errors\":1,\"more\":1}",
-        "{\"type\":\"deployment\",\"operation\":\"create\",\"status\":\"success\",\"duration_seconds\":-1}",
+        "{\"type\":\"deployment\",\"operation\":\"create\",\"status\":\"success\",\
+         \"duration_seconds\":-1}",
         "{\"type\":\"cache\",\"cache\":\"x\",\"hit_rate\":\"NaN\"}",
         "{\"type\":\"counter\",\"name\":\"undeclared_total\",\"value\":1}",
     ];

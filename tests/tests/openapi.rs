@@ -13,7 +13,8 @@ const SCHEMATHESIS: Program =
 const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/py");
 
 /// What has to hold of every answer, whatever was asked: it is one that the document has.
-const DESCRIBED: &str = "status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,allow_header_conformance";
+const DESCRIBED: &str = "status_code_conformance,content_type_conformance,\
+    response_schema_conformance,response_headers_conformance,allow_header_conformance";
 
 /// Every door open, limits that are soon spent, and every metric declared that the document's
 /// examples report.
@@ -30,7 +31,9 @@ metrics:
 const RULES: &str = "\
 domain: edge
 descriptors:
-  - { key: api_key, rate_limit: { unit: minute, requests_per_unit: 3, name: per_key }, metadata: { plan: [1, free] } }
+  - key: api_key
+    rate_limit: { unit: minute, requests_per_unit: 3, name: per_key }
+    metadata: { plan: [1, free] }
   - { key: path, rate_limit: { unlimited: true } }
 ";
 

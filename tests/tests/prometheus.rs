@@ -168,12 +168,24 @@ async fn unknown_clients_and_paths_make_no_series() {
 /// What applications report, one event of each kind that a dashboard shows.
 fn events() -> Value {
     json!([
-        { "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success", "duration_seconds": 1.2, "tokens_generated": 300, "tokens_consumed": 40 },
-        { "type": "blueprint_operation", "operation": "create", "status": "success", "blueprint": "web", "resources": 8 },
+        {
+            "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success",
+            "duration_seconds": 1.2, "tokens_generated": 300, "tokens_consumed": 40,
+        },
+        {
+            "type": "blueprint_operation", "operation": "create", "status": "success",
+            "blueprint": "web", "resources": 8,
+        },
         { "type": "blueprint_validation", "errors": 3 },
         { "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" },
-        { "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1", "status": "success", "duration_seconds": 42.5 },
-        { "type": "tool_execution", "tool_name": "scale", "status": "success", "duration_seconds": 0.2 },
+        {
+            "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1",
+            "status": "success", "duration_seconds": 42.5,
+        },
+        {
+            "type": "tool_execution", "tool_name": "scale", "status": "success",
+            "duration_seconds": 0.2,
+        },
         { "type": "connections", "kind": "websocket", "count": 12 },
         { "type": "database_connections", "count": 7 },
         { "type": "cache", "cache": "blueprints", "hit_rate": 0.93 },

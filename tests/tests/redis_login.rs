@@ -24,7 +24,9 @@ async fn ready(sluice: &Sluice) -> Value {
 }
 
 async fn take(sluice: &Sluice) -> Value {
-    Client::of(sluice.http_addr()).post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"].clone()
+    let mut client = Client::of(sluice.http_addr());
+    let response = client.post("/v1/check", &json!({ "client": "alice" })).await;
+    response.json()["remaining"].clone()
 }
 
 fn buckets(redis: &RedisServer) -> usize {

@@ -84,7 +84,9 @@ async fn new_endpoints_tiers_and_identities_apply_together() {
     let ask = Request::get("/reports/7").header("x-org", "acme");
     assert_eq!(client.send(&ask).await.header("ratelimit-policy"), Some("\"default\";q=60;w=60"));
     sluice.rewrite_config(
-        "endpoints: { /reports: 7 }\nclients: { identify: [header:x-org, ip] }\ntiers: { pro: { multiply: 3, clients: [acme] } }\n",
+        "endpoints: { /reports: 7 }\n\
+         clients: { identify: [header:x-org, ip] }\n\
+         tiers: { pro: { multiply: 3, clients: [acme] } }\n",
     );
     eventually_async("the changed configuration is in force", async || {
         let response = client.send(&ask).await;
@@ -118,7 +120,8 @@ async fn an_invalid_file_is_rejected_with_errors_and_the_old_rules_stay() {
     let path = path.to_str().unwrap();
     let mistakes = [
         format!(
-            "{path}:1: defaults.rate: `10/fortnight` is not a rate: write `60/minute` (second, minute, hour or day) or `100 per 90s`"
+            "{path}:1: defaults.rate: `10/fortnight` is not a rate: write `60/minute` \
+             (second, minute, hour or day) or `100 per 90s`"
         ),
         format!("{path}:2: limits[0].brust: unknown key: did you mean `burst`?"),
     ];
@@ -152,8 +155,10 @@ async fn a_change_under_load_does_not_affect_other_limits() {
     let load = Load::start(40, &fleet.addresses(), buckets::all());
     let mut client = Client::of(fleet.addresses()[0]);
     for rate in [70, 80] {
-        fleet.replicas[0]
-            .rewrite_config(&format!("{unchanged}limits: [{{ name: more, when: {{ path: /more }}, rate: {rate}/day, burst: 9 }}]"));
+        fleet.replicas[0].rewrite_config(&format!(
+            "{unchanged}limits: \
+                 [{{ name: more, when: {{ path: /more }}, rate: {rate}/day, burst: 9 }}]"
+        ));
         eventually_async("the changed configuration is in force", async || {
             let response = client
                 .post("/v1/check", &json!({ "client": "alice", "path": "/more", "cost": 0 }))

@@ -73,7 +73,9 @@ async fn ask_everything(client: &mut Client) {
     let path = format!("/reset/{PATH_TOKEN}?token={PATH_TOKEN}");
     let ask =
         || Request::get(&path).header("x-forwarded-for", ADDRESS).header("x-org", ORGANISATION);
-    let check = json!({ "client": NAME, "ip": ADDRESS, "path": path, "attributes": { "x-org": ORGANISATION } });
+    let check = json!({
+        "client": NAME, "ip": ADDRESS, "path": path, "attributes": { "x-org": ORGANISATION },
+    });
     let bearer = format!("Bearer {BEARER}");
     let asks = [
         ask(),
@@ -221,7 +223,9 @@ async fn without_the_secret_no_client_can_be_found_in_redis() {
     let mut tags = HashSet::new();
     for secret in ["one-secret-of-some-length", "another-secret-of-some-length"] {
         let config = format!(
-            "store: {{ url: \"{}\" }}\nclients: {{ secret: {secret} }}\ndefaults: {{ rate: 10/day, burst: 10 }}",
+            "store: {{ url: \"{}\" }}\n\
+             clients: {{ secret: {secret} }}\n\
+             defaults: {{ rate: 10/day, burst: 10 }}",
             redis.url()
         );
         let sluice = SluiceOptions::new(built_sluice()).config(config).start();
@@ -238,7 +242,8 @@ async fn without_the_secret_no_client_can_be_found_in_redis() {
 #[tokio::test]
 async fn config_show_prints_no_secrets() {
     let config = format!(
-        "store: {{ url: \"redis://sluice:{REDIS_PASSWORD}@cache:6379\" }}\nclients: {{ secret: {HASHING_SECRET} }}\n\
+        "store: {{ url: \"redis://sluice:{REDIS_PASSWORD}@cache:6379\" }}\n\
+         clients: {{ secret: {HASHING_SECRET} }}\n\
          tiers: {{ pro: {{ multiply: 2, clients: [{IN_TIER}, {API_KEY}] }} }}\n"
     );
     let shown = CommandLine::new(&["config", "show"]).file("sluice.yaml", &config).run();

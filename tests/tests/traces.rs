@@ -30,7 +30,8 @@ const PATH_TOKEN: &str = "path-token-Z2FycGx5";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-const ORDERS: &str = "clients: { trusted_proxies: [127.0.0.1] }\nendpoints: { /orders: { requests_per_minute: 1, burst_size: 1 } }\n";
+const ORDERS: &str = "clients: { trusted_proxies: [127.0.0.1] }\n\
+                      endpoints: { /orders: { requests_per_minute: 1, burst_size: 1 } }\n";
 
 fn traceparent(sampled: bool) -> String {
     format!("00-{TRACE}-{CALLER}-0{}", u8::from(sampled))
@@ -134,7 +135,8 @@ async fn exported_spans_do_not_identify_the_client() {
             &json!({ "client": SECRET, "path": format!("/reset/{PATH_TOKEN}"), "ip": ADDRESS }),
         )
         .await;
-    client.post("/v1/check/batch", &json!({ "checks": [{ "client": SECRET }, { "client": SECRET, "klient": PATH_TOKEN }] })).await;
+    let checks = json!([{ "client": SECRET }, { "client": SECRET, "klient": PATH_TOKEN }]);
+    client.post("/v1/check/batch", &json!({ "checks": checks })).await;
     client
         .send(&Request::get("/elsewhere").header("authorization", &format!("Bearer {SECRET}")))
         .await;
@@ -228,7 +230,8 @@ async fn exporter_headers_and_compression_come_from_the_environment() {
 async fn a_call_from_envoy_continues_the_trace_in_its_metadata() {
     let (collector, redis, rules) =
         (Collector::start().await, RedisServer::start(), TempDir::new().unwrap());
-    let rule = "domain: edge\ndescriptors: [{ key: api_key, rate_limit: { unit: day, requests_per_unit: 1 } }]\n";
+    let rule = "domain: edge\n\
+                descriptors: [{ key: api_key, rate_limit: { unit: day, requests_per_unit: 1 } }]\n";
     std::fs::write(rules.path().join("edge.yaml"), rule).unwrap();
     let yaml = format!("rls: {{ files: [\"{}/*.yaml\"] }}\n", rules.path().display());
     let sluice = traced(&collector, &redis.url(), &yaml, &[]).grpc().start();
@@ -349,7 +352,8 @@ async fn without_a_collector_the_trace_headers_are_forwarded_unchanged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_of_decisions_without_the_store_are_marked() {
     let (collector, redis) = (Collector::start().await, RedisServer::start());
-    let failing = "limits: [{ name: writes, when: { path: /writes }, rate: 1/minute, burst: 1, on_store_failure: error }]\n";
+    let failing = "limits: [{ name: writes, when: { path: /writes }, rate: 1/minute, burst: 1, \
+                   on_store_failure: error }]\n";
     let config = format!("store: {{ url: \"{}\", timeout: 25ms }}\n{failing}", redis.url());
     let options =
         SluiceOptions::new(built_sluice()).config(config).env("OTEL_BSP_SCHEDULE_DELAY", "50");

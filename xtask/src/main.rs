@@ -39,8 +39,9 @@ usage: cargo xtask COMMAND
   bench [NAME]       Runs every benchmark, or the one of that name.
   ci                 Runs lint, doc and test --install, as CI does.
 
---install also installs packages on this machine, with apt-get, if it may (root on Debian). With it,
-and where the environment variable CI is true, no test is left out: a missing program is a failure.";
+--install also installs packages on this machine, with apt-get, if it may (root on Debian). With
+it, and where the environment variable CI is true, no test is left out: a missing program is a
+failure.";
 
 /// A command with its options.
 #[derive(Debug, PartialEq, Eq)]

@@ -41,8 +41,8 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Returns the command as it would be typed in a shell: the variables set on it, the program's name,
-/// the arguments.
+/// Returns the command as it would be typed in a shell: the variables set on it, the program's
+/// name, the arguments.
 pub(crate) fn shown(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = value?;

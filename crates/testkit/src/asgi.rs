@@ -22,20 +22,20 @@ pub struct AsgiApp {
 
 impl AsgiApp {
     /// Starts the application `app` of `app.py` in `directory`, with these variables in its
-    /// environment, and waits until a GET of `path` is answered 200.
+    /// environment, and waits until a GET request of `path` gets a response with status 200.
     ///
     /// # Panics
-    /// When Python or a package is not installed (the message says how), it ends early, or does not
-    /// answer so.
+    /// When Python or a package is not installed (the message says how to install it), or when the
+    /// application ends early or does not respond so.
     #[must_use]
     #[track_caller]
     pub fn start(directory: &Path, env: &[(&str, &str)], path: &str) -> Self {
-        let door = ReservedPort::new();
-        let port = door.number().to_string();
-        let server = OwnedServer::start(door, path, |_| {
+        let port = ReservedPort::new();
+        let number = port.number().to_string();
+        let server = OwnedServer::start(port, path, |_| {
             let mut command = Command::new(PYTHON.path());
             command
-                .args(["-B", "-m", "uvicorn", "app:app", "--port", &port, "--app-dir"])
+                .args(["-B", "-m", "uvicorn", "app:app", "--port", &number, "--app-dir"])
                 .arg(directory);
             command.envs(env.iter().copied());
             command
@@ -43,7 +43,7 @@ impl AsgiApp {
         Self { server }
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()

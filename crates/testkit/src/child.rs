@@ -1,4 +1,4 @@
-//! One child process: signalled by its own id, and never left behind.
+//! A child process that gets signals and is always ended.
 
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -9,13 +9,12 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// A child that is killed and reaped on drop.
 ///
-/// The process is only reaped through this value, so its id cannot pass to a stranger while we hold
-/// it.
+/// Only this value reaps the process, so the system cannot give its id to another process before.
 #[derive(Debug)]
 pub(crate) struct OwnedChild {
     child: Child,
     exit: Option<ExitStatus>,
-    stands_still: bool,
+    is_paused: bool,
 }
 
 impl OwnedChild {
@@ -25,14 +24,14 @@ impl OwnedChild {
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("could not start {}: {error}", command.get_program().display())
         });
-        Self { child, exit: None, stands_still: false }
+        Self { child, exit: None, is_paused: false }
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The exit status, if the process has ended.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = self
@@ -43,9 +42,9 @@ impl OwnedChild {
         self.exit
     }
 
-    /// Waits for the process to end by itself; `None` if it still runs after `patience`.
-    pub(crate) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + patience;
+    /// Waits for the process to end by itself; `None` if it still runs after `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + timeout;
         loop {
             match self.exited() {
                 None if Instant::now() < deadline => std::thread::sleep(POLL),
@@ -62,32 +61,31 @@ impl OwnedChild {
         }
     }
 
-    /// Stops the process where it stands, and waits until all of its threads do: a signal takes its
-    /// time.
+    /// Pauses the process, and waits until all of its threads are paused: a signal takes some time.
     pub(crate) fn pause(&mut self) {
-        if self.stands_still {
+        if self.is_paused {
             return;
         }
         self.signal(Signal::STOP);
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         while self.exited().is_none() {
-            let news = waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped)
+            let status = waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped)
                 .expect("an unreaped child of ours can be waited for");
-            if news.is_some() {
-                self.stands_still = true;
+            if status.is_some() {
+                self.is_paused = true;
                 return;
             }
             std::thread::sleep(POLL);
         }
     }
 
-    /// Lets a paused process go on.
+    /// Resumes a paused process.
     pub(crate) fn resume(&mut self) {
         self.signal(Signal::CONT);
-        self.stands_still = false;
+        self.is_paused = false;
     }
 
-    /// Kills the process, whatever state it is in, and reaps it.
+    /// Kills the process in any state, and reaps it.
     pub(crate) fn kill(&mut self) -> ExitStatus {
         self.signal(Signal::KILL);
         *self.exit.get_or_insert_with(|| {
@@ -118,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_child_stands_still_each_time() {
+    fn every_pause_stops_the_child() {
         let mut child = OwnedChild::spawn(Command::new("sh").args(["-c", "while :; do :; done"]));
         let stat = format!("/proc/{}/stat", child.id());
         let state =

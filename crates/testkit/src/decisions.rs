@@ -1,4 +1,4 @@
-//! Limits, and decisions made on full buckets.
+//! Limits, and decisions on full buckets.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use sluice_core::{
     Timestamp,
 };
 
-/// The limit `name` of `rate` (`60/minute`) and `burst`.
+/// Returns the limit `name` with `rate`, such as `60/minute`, and `burst`.
 ///
 /// # Panics
-/// When there can be no such limit.
+/// When a value is invalid.
 #[must_use]
 pub fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
     let rate = rate.parse().unwrap_or_else(|error| panic!("{error}"));
@@ -20,16 +20,16 @@ pub fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
     )
 }
 
-/// One client's tag.
+/// Returns the tag of one client.
 #[must_use]
 pub fn tag() -> Tag {
     Tagger::new(b"").tag(Subject::Client(b"alice"))
 }
 
-/// The decision on full buckets, of which each limit is asked its cost.
+/// Returns the decision on full buckets, from which each limit takes its cost.
 ///
 /// # Panics
-/// When a cost is none.
+/// When a cost is invalid.
 #[must_use]
 pub fn check_of(action: Action, parts: &[(&Arc<Limit>, u64)], now: Timestamp) -> Decision {
     let cost = |tokens| Cost::new(tokens).unwrap_or_else(|error| panic!("{error}"));

@@ -1,50 +1,50 @@
-//! Waiting for what is bound to happen, and for no longer than that takes.
+//! Waits until a condition is true, and no longer.
 
 use std::time::{Duration, Instant};
 
-/// How long [`eventually`] waits: far more than anything here takes, so that only a fault, never a
-/// busy machine, runs into it.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long [`eventually`] waits: far more than anything takes here even on a busy machine, so that
+/// only a fault exceeds it.
+const TIMEOUT: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What one attempt came to: `bool`, `Option` and `Result` are outcomes.
+/// The outcome of one attempt: `bool`, `Option` and `Result`.
 pub trait Outcome {
-    /// What a successful attempt yields.
+    /// The value of a successful attempt.
     type Value;
 
-    /// The value, or what to tell the reader if this was the last attempt.
+    /// Returns the value, or the reason that is printed if this was the last attempt.
     ///
     /// # Errors
-    /// When it is worth trying again.
-    fn settle(self) -> Result<Self::Value, String>;
+    /// When another attempt is needed.
+    fn into_result(self) -> Result<Self::Value, String>;
 }
 
 impl Outcome for bool {
     type Value = ();
 
-    fn settle(self) -> Result<(), String> {
-        self.then_some(()).ok_or_else(|| "it never was true".to_owned())
+    fn into_result(self) -> Result<(), String> {
+        self.then_some(()).ok_or_else(|| "it was never true".to_owned())
     }
 }
 
 impl<T> Outcome for Option<T> {
     type Value = T;
 
-    fn settle(self) -> Result<T, String> {
-        self.ok_or_else(|| "there never was one".to_owned())
+    fn into_result(self) -> Result<T, String> {
+        self.ok_or_else(|| "there was never a value".to_owned())
     }
 }
 
 impl<T, E: std::fmt::Display> Outcome for Result<T, E> {
     type Value = T;
 
-    fn settle(self) -> Result<T, String> {
+    fn into_result(self) -> Result<T, String> {
         self.map_err(|error| error.to_string())
     }
 }
 
-/// Tries until an attempt succeeds, and returns what it yielded.
+/// Attempts until an attempt succeeds, and returns its value.
 ///
 /// `what` completes the sentence "waited in vain until ...".
 ///
@@ -63,73 +63,73 @@ impl<T, E: std::fmt::Display> Outcome for Result<T, E> {
 /// When no attempt has succeeded for twenty seconds.
 #[track_caller]
 pub fn eventually<O: Outcome>(what: &str, attempt: impl FnMut() -> O) -> O::Value {
-    eventually_within(PATIENCE, what, attempt)
+    eventually_within(TIMEOUT, what, attempt)
 }
 
-/// As [`eventually`], with a patience of one's own.
+/// As [`eventually`], with another timeout.
 ///
 /// # Panics
-/// When no attempt has succeeded within `patience`; one is made in any case.
+/// When no attempt has succeeded within `timeout`; at least one is made.
 #[track_caller]
 pub fn eventually_within<O: Outcome>(
-    patience: Duration,
+    timeout: Duration,
     what: &str,
     mut attempt: impl FnMut() -> O,
 ) -> O::Value {
-    let mut tries = Tries::new(patience);
+    let mut pauses = Attempts::new(timeout);
     loop {
-        match attempt().settle() {
+        match attempt().into_result() {
             Ok(value) => return value,
-            Err(last) => std::thread::sleep(tries.pause_or_panic(what, &last)),
+            Err(last) => std::thread::sleep(pauses.pause_or_panic(what, &last)),
         }
     }
 }
 
-/// As [`eventually`], for attempts that await; runs on any tokio runtime with its timer enabled.
+/// As [`eventually`], for async attempts; needs a tokio runtime with its timer enabled.
 ///
 /// # Panics
-/// When no attempt has succeeded for twenty seconds. An attempt that never ends is not cut short:
-/// give it its own timeout.
+/// When no attempt has succeeded for twenty seconds. An attempt that never ends is not
+/// interrupted: give it a timeout of its own.
 pub async fn eventually_async<O: Outcome>(what: &str, attempt: impl AsyncFnMut() -> O) -> O::Value {
-    eventually_async_within(PATIENCE, what, attempt).await
+    eventually_async_within(TIMEOUT, what, attempt).await
 }
 
-/// As [`eventually_async`], with a patience of one's own.
+/// As [`eventually_async`], with another timeout.
 ///
 /// # Panics
-/// When no attempt has succeeded within `patience`; one is made in any case.
+/// When no attempt has succeeded within `timeout`; at least one is made.
 pub async fn eventually_async_within<O: Outcome>(
-    patience: Duration,
+    timeout: Duration,
     what: &str,
     mut attempt: impl AsyncFnMut() -> O,
 ) -> O::Value {
-    let mut tries = Tries::new(patience);
+    let mut pauses = Attempts::new(timeout);
     loop {
-        match attempt().await.settle() {
+        match attempt().await.into_result() {
             Ok(value) => return value,
-            Err(last) => tokio::time::sleep(tries.pause_or_panic(what, &last)).await,
+            Err(last) => tokio::time::sleep(pauses.pause_or_panic(what, &last)).await,
         }
     }
 }
 
-/// The rhythm of the attempts: quick at first, then easy on the machine.
-struct Tries {
+/// The pauses between attempts: short at first, then longer.
+struct Attempts {
     start: Instant,
-    patience: Duration,
+    timeout: Duration,
     pause: Duration,
 }
 
-impl Tries {
-    fn new(patience: Duration) -> Self {
-        Self { start: Instant::now(), patience, pause: FIRST_PAUSE }
+impl Attempts {
+    fn new(timeout: Duration) -> Self {
+        Self { start: Instant::now(), timeout, pause: FIRST_PAUSE }
     }
 
     #[track_caller]
     fn pause_or_panic(&mut self, what: &str, last: &str) -> Duration {
         assert!(
-            self.start.elapsed() < self.patience,
+            self.start.elapsed() < self.timeout,
             "waited {:?} in vain until {what}: {last}",
-            self.patience
+            self.timeout
         );
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
@@ -153,14 +153,14 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "waited 0ns in vain until the moon is blue: it is yellow")]
-    fn a_vain_wait_tells_what_for_and_how_the_last_attempt_ended() {
+    fn a_timeout_reports_the_condition_and_the_last_attempt() {
         eventually_within(Duration::ZERO, "the moon is blue", || Err::<(), _>("it is yellow"));
     }
 
     #[test]
     fn pauses_grow_and_are_bounded() {
-        let mut tries = Tries::new(Duration::MAX);
-        let pauses: Vec<_> = (0..20).map(|_| tries.pause_or_panic("", "")).collect();
+        let mut attempts = Attempts::new(Duration::MAX);
+        let pauses: Vec<_> = (0..20).map(|_| attempts.pause_or_panic("", "")).collect();
         assert!(pauses.is_sorted());
         assert_eq!((pauses[0], pauses[19]), (FIRST_PAUSE, LONGEST_PAUSE));
     }

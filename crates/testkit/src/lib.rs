@@ -1,7 +1,7 @@
-//! For tests only: real servers as values.
+//! Real servers as values, for tests only.
 //!
-//! A test that needs Redis starts one, uses it, and lets it fall; nothing is shared, so tests run
-//! side by side in any number of processes:
+//! A test that needs Redis starts one, uses it, and drops it. Tests share nothing, so they run in
+//! parallel in any number of processes:
 //!
 //! ```
 //! use sluice_testkit::RedisServer;
@@ -12,19 +12,19 @@
 //! println!("clients connect to {}", redis.url());
 //! ```
 //!
-//! Everything here is blocking and needs no runtime, so it serves plain and async tests alike. What
-//! goes wrong panics with a message that says what to do, because that is how a test fails.
+//! Everything here is blocking and needs no runtime, so that tests with and without async code can
+//! use it. An error is a panic whose message names the remedy, since that is how a test fails.
 //!
-//! - [`RedisServer`]: a Redis process, with TLS and users where asked for, to be paused, killed and
-//!   restarted.
+//! - [`RedisServer`]: a Redis process, optionally with TLS and users, which can be paused, killed
+//! and restarted.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
-//! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a file of the test's.
+//! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a configuration from the test.
 //! - [`AsgiApp`]: a Python application.
-//! - [`eventually`]: waits for what is bound to happen, instead of sleeping and hoping.
-//! - [`decisions`]: limits, and what is decided on full buckets.
+//! - [`eventually`]: waits until a condition is true, instead of sleeping.
+//! - [`decisions`]: limits, and decisions on full buckets.
 //! - [`policies`]: the policy of the project's document.
 //! - [`strategies`]: rates, bursts and costs for property tests.
-//! - [`ReservedPort`]: a TCP port that no other test is given meanwhile.
+//! - [`ReservedPort`]: a TCP port that no other test gets at the same time.
 //!
 //! A server ends when its value is dropped, also in a test that panics. Do not keep one in a
 //! `static`: statics are never dropped.

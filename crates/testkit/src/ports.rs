@@ -1,9 +1,9 @@
-//! Ports for servers that must be told theirs before they start.
+//! Ports for servers that need theirs before they start.
 //!
-//! Asking the kernel for a free port and closing it again is a race twice over: another test may be
-//! given the same port, and any outgoing connection may take it while a server restarts. So ports
-//! come from a range the kernel does not hand out by itself, and each is held by a lock on a file,
-//! which the kernel gives back even when a test is killed.
+//! To open a port that the kernel chooses and close it again is a race: another test may get the
+//! same port, and an outgoing connection may use it while a server restarts. So ports come from a
+//! range that the kernel does not use by itself, and each is reserved by a lock on a file, which
+//! the kernel releases even when a test is killed.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions};
@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 /// for its bus.
 const RANGE: std::ops::Range<u16> = 12_000..22_700;
 
-/// A TCP port on 127.0.0.1 that no other test on this machine is given as long as this value lives.
+/// A TCP port on 127.0.0.1 that no other test on this machine gets while this value exists.
 ///
-/// Nothing listens on it: it is for a server that is about to start, or to start again.
+/// Nothing listens on it: it is for a server that starts or restarts.
 #[derive(Debug)]
 pub struct ReservedPort {
     port: u16,
@@ -25,12 +25,15 @@ pub struct ReservedPort {
 }
 
 impl ReservedPort {
-    /// Reserves a port that nothing listens on right now.
+    /// Reserves a port on which nothing listens.
     ///
     /// # Panics
     /// When the whole range is taken, or the lock files cannot be written.
     #[must_use]
-    #[allow(clippy::new_without_default, reason = "taking a port is an act, not a default")]
+    #[allow(
+        clippy::new_without_default,
+        reason = "a reservation has an effect, which a default must not have"
+    )]
     pub fn new() -> Self {
         let locks = lock_directory();
         let size = u64::from(RANGE.end - RANGE.start);
@@ -46,7 +49,7 @@ impl ReservedPort {
             })
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.port
@@ -61,13 +64,13 @@ impl ReservedPort {
             .open(&path)
             .unwrap_or_else(|error| panic!("could not open {}: {error}", path.display()));
         lock.try_lock().ok()?;
-        // Someone who does not know of the locks may listen there.
+        // A program that does not use the locks may listen there.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
         Some(Self { port, _lock: lock })
     }
 }
 
-/// One directory a user, since another user's files could not be locked.
+/// Returns one directory for each user, since a user cannot lock the files of another.
 fn lock_directory() -> PathBuf {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("sluice-testkit-ports-{user}"));
@@ -94,7 +97,7 @@ mod tests {
         assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port.number())).is_ok());
     }
 
-    /// A port kept from every other test, and a directory of locks in which it is still free.
+    /// A port that no other test gets, and a directory of locks in which it is still free.
     fn private_port() -> (ReservedPort, tempfile::TempDir) {
         (ReservedPort::new(), tempfile::tempdir().unwrap())
     }

@@ -16,15 +16,15 @@ use crate::child::OwnedChild;
 use crate::ports::ReservedPort;
 use crate::probe;
 
-/// Far more than a start takes, so that only a broken server, never a busy machine, runs into it.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+/// Far more than a start takes even on a busy machine, so that only a broken server exceeds it.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 const LOG_LINES_SHOWN: usize = 60;
 
-/// What starts the name of every setting in the environment.
+/// The beginning of the name of every setting in the environment.
 const SETTINGS: &str = "SLUICE__";
 
-/// How a [`Sluice`] is to be started.
+/// The options of a [`Sluice`].
 #[derive(Debug)]
 pub struct SluiceOptions {
     program: PathBuf,
@@ -36,8 +36,8 @@ pub struct SluiceOptions {
 
 /// A running `sluice serve` with its own ports and directory; killed on drop.
 ///
-/// Settings of the caller's environment (`SLUICE__...`) and files of its directory do not reach it.
-/// When a test fails, the end of the log is printed.
+/// Settings in the caller's environment (`SLUICE__...`) and files of its directory do not reach the
+/// process. When a test fails, the end of the log is printed.
 #[derive(Debug)]
 pub struct Sluice {
     child: Mutex<OwnedChild>,
@@ -47,12 +47,13 @@ pub struct Sluice {
     grpc: Option<ReservedPort>,
 }
 
-/// The `sluice` that was built beside the running test, for tests outside the crate that builds it.
+/// Returns the path of the `sluice` that was built beside the running test, for tests outside the
+/// crate that builds it.
 ///
-/// Inside that crate `env!("CARGO_BIN_EXE_sluice")` is the better way, since Cargo then builds it.
+/// Inside that crate, use `env!("CARGO_BIN_EXE_sluice")`: Cargo then builds it.
 ///
 /// # Panics
-/// When it is not there, or was built for another profile only.
+/// When it was not built for this profile.
 #[must_use]
 pub fn built_sluice() -> PathBuf {
     let test = std::env::current_exe()
@@ -64,14 +65,14 @@ pub fn built_sluice() -> PathBuf {
             "{} is not built: run `cargo xtask test`, or `cargo build --bin sluice` first",
             path.display()
         ),
-        None => panic!("{} is not where cargo puts its tests", test.display()),
+        None => panic!("{} is not in a directory of Cargo's tests", test.display()),
     }
 }
 
 // === impl SluiceOptions ===
 
 impl SluiceOptions {
-    /// Runs `program serve` with the built-in defaults.
+    /// Makes options that run `program serve` with the built-in defaults.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
@@ -83,7 +84,7 @@ impl SluiceOptions {
         }
     }
 
-    /// Leaves out `serve`, which no subcommand means too.
+    /// Leaves out `serve`, which is also the default command.
     #[must_use]
     pub fn without_subcommand(mut self) -> Self {
         self.args.retain(|arg| arg != "serve");
@@ -97,31 +98,31 @@ impl SluiceOptions {
         self
     }
 
-    /// Sets a variable of the environment: `SLUICE__STORE__URL`, for one.
+    /// Sets an environment variable, such as `SLUICE__STORE__URL`.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Passes this text as the file of `--config`, in YAML.
+    /// Writes this YAML into a file and passes it as `--config`.
     #[must_use]
     pub fn config(mut self, yaml: impl Into<String>) -> Self {
         self.config = Some(yaml.into());
         self
     }
 
-    /// Gives the gRPC door a free port too; else it is off.
+    /// Turns gRPC on, on a free port; it is off by default.
     #[must_use]
     pub fn grpc(mut self) -> Self {
         self.grpc = true;
         self
     }
 
-    /// Starts the process and waits until `/health` answers 200.
+    /// Starts the process and waits until `/health` responds with 200.
     ///
     /// # Panics
-    /// When the program cannot be started, ends early or does not answer; the message holds its
+    /// When the program cannot be started, ends early or does not respond; the message contains its
     /// log.
     #[must_use]
     #[track_caller]
@@ -131,7 +132,7 @@ impl SluiceOptions {
         sluice
     }
 
-    /// Starts the process and waits for nothing.
+    /// Starts the process and does not wait.
     ///
     /// # Panics
     /// When the program cannot be started.
@@ -169,7 +170,7 @@ impl SluiceOptions {
             command.env_remove(name);
         }
         command.env("SLUICE__LISTEN__HTTP", format!("127.0.0.1:{http}"));
-        // Else two servers would want the port that is built in.
+        // Otherwise two servers would use the default port.
         command.env(
             "SLUICE__LISTEN__GRPC",
             grpc.map_or_else(|| "off".to_owned(), |grpc| format!("127.0.0.1:{grpc}")),
@@ -185,13 +186,13 @@ impl SluiceOptions {
 // === impl Sluice ===
 
 impl Sluice {
-    /// Where the HTTP door listens; the same over restarts.
+    /// Returns the address of the HTTP port, which stays the same over restarts.
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.http.number()).into()
     }
 
-    /// Where the gRPC door listens.
+    /// Returns the address of the gRPC port.
     ///
     /// # Panics
     /// When it was started without [`SluiceOptions::grpc`].
@@ -204,36 +205,37 @@ impl Sluice {
         }
     }
 
-    /// The URL of a path, which starts with a slash.
+    /// Returns the URL of a path, which starts with a slash.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http_addr())
     }
 
-    /// The process' id; another one after a restart.
+    /// Returns the id of the process, which is another one after a restart.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child().id()
     }
 
-    /// The status that a GET of `path` is answered with, for tests that need no more of HTTP.
+    /// Returns the status of the response to a GET request of `path`, for tests that need no more
+    /// of HTTP.
     ///
     /// # Errors
-    /// When nothing listens, or what answers is no HTTP.
+    /// When nothing listens, or the response is not HTTP.
     pub fn status(&self, path: &str) -> io::Result<u16> {
         probe::status(self.http_addr(), path)
     }
 
-    /// Waits until `/health` answers 200.
+    /// Waits until `/health` responds with 200.
     ///
     /// # Panics
-    /// When the process ends instead, or does not answer; the message holds its log.
+    /// When the process ends or does not respond; the message contains its log.
     #[track_caller]
     pub fn wait_healthy(&self) {
-        let deadline = Instant::now() + START_PATIENCE;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            let answer = self.status("/health");
-            if matches!(answer, Ok(200)) {
+            let status = self.status("/health");
+            if matches!(status, Ok(200)) {
                 return;
             }
             if let Some(exit) = self.child().exited() {
@@ -241,7 +243,7 @@ impl Sluice {
             }
             assert!(
                 Instant::now() < deadline,
-                "sluice was not healthy within {START_PATIENCE:?} ({answer:?}):\n{}",
+                "sluice was not healthy within {START_TIMEOUT:?} ({status:?}):\n{}",
                 self.log()
             );
             std::thread::sleep(POLL);
@@ -263,12 +265,12 @@ impl Sluice {
         self.child().kill();
     }
 
-    /// Stops the process where it stands (SIGSTOP).
+    /// Pauses the process (SIGSTOP).
     pub fn pause(&self) {
         self.child().pause();
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a paused process (SIGCONT).
     pub fn resume(&self) {
         self.child().resume();
     }
@@ -276,14 +278,14 @@ impl Sluice {
     /// Waits for the process to end by itself.
     ///
     /// # Panics
-    /// When it still runs after `patience`; the message holds its log.
+    /// When it still runs after `timeout`; the message contains its log.
     #[must_use]
     #[track_caller]
-    pub fn wait_exit(&self, patience: Duration) -> ExitStatus {
-        let exit = self.child().wait(patience);
+    pub fn wait_exit(&self, timeout: Duration) -> ExitStatus {
+        let exit = self.child().wait(timeout);
         match exit {
             Some(exit) => exit,
-            None => panic!("sluice still ran after {patience:?}:\n{}", self.log()),
+            None => panic!("sluice still ran after {timeout:?}:\n{}", self.log()),
         }
     }
 
@@ -313,14 +315,14 @@ impl Sluice {
         self.wait_healthy();
     }
 
-    /// What the process has logged, over restarts too.
+    /// Returns the log of the process, also from before a restart.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(log_path(self.directory.path()))
             .unwrap_or_else(|error| format!("(no log: {error})"))
     }
 
-    /// The file passed as `--config`.
+    /// Returns the path of the file passed as `--config`.
     ///
     /// # Panics
     /// When it was started without [`SluiceOptions::config`].
@@ -334,7 +336,7 @@ impl Sluice {
         config_path(self.directory.path())
     }
 
-    /// Replaces the file passed as `--config` in one step, so that nobody reads half of it.
+    /// Replaces the file passed as `--config` in one step, so that it is never read in part.
     ///
     /// # Panics
     /// When it was started without [`SluiceOptions::config`], or the file cannot be written.
@@ -344,14 +346,14 @@ impl Sluice {
     }
 
     fn child(&self) -> MutexGuard<'_, OwnedChild> {
-        // A test that panicked elsewhere must not keep this one from cleaning up.
+        // A panic in another thread must not keep this one from cleaning up.
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Sluice {
     fn drop(&mut self) {
-        // Before the directory goes, lest the server writes into it once more.
+        // Before the directory is removed, so that the server does not write into it again.
         self.sigkill();
         if std::thread::panicking() {
             let log = self.log();

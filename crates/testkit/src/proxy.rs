@@ -33,18 +33,20 @@ const HAPROXY: Program = Program {
     remedy: "apt-get install --no-install-recommends haproxy   (or brew install haproxy)",
 };
 
-/// What HAProxy's file loads to ask Sluice. Not compiled in: `deploy/` is no part of what an image
-/// is built from.
+/// The script with which HAProxy consults Sluice. It is read when needed: `deploy/` is not part of
+/// the context from which the image is built.
 const HAPROXY_ACTION: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/haproxy/sluice.lua");
 
-/// What surrounds a file for `conf.d`. Debian's directories are for root.
-const NGINX_AROUND: &str = "events {}\nhttp { access_log off; client_body_temp_path body; proxy_temp_path proxy; include sluice.conf; }\n";
+/// The configuration that includes a file for `conf.d`, with directories that need no root.
+const NGINX_AROUND: &str = "events {}\n\
+    http { access_log off; client_body_temp_path body; proxy_temp_path proxy; \
+    include sluice.conf; }\n";
 
 /// Which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyKind {
-    /// nginx; its file is one for `conf.d`: what stands in the `http` block.
+    /// nginx; its file is one for `conf.d`, the content of the `http` block.
     Nginx,
     /// Caddy; its file is a Caddyfile.
     Caddy,
@@ -76,7 +78,7 @@ impl ProxyKind {
                 write("nginx.conf", NGINX_AROUND);
                 write("sluice.conf", config);
                 let mut command = Command::new(NGINX.path());
-                // One process, lest workers outlive a master that is killed.
+                // A single process, since workers would outlive a master that is killed.
                 command.arg("-p").arg(directory).arg("-c").arg(directory.join("nginx.conf"));
                 command.args([
                     "-e",
@@ -103,7 +105,7 @@ impl ProxyKind {
                 write("haproxy.cfg", config);
                 write(
                     "sluice.lua",
-                    &fs::read_to_string(HAPROXY_ACTION).expect("the example stands in deploy/"),
+                    &fs::read_to_string(HAPROXY_ACTION).expect("the example is in deploy/"),
                 );
                 let mut command = Command::new(HAPROXY.path());
                 command.args(["-db", "-f", "haproxy.cfg"]);
@@ -112,7 +114,7 @@ impl ProxyKind {
             Self::Envoy => {
                 write("envoy.yaml", config);
                 let mut command = Command::new(ENVOY.path());
-                // Several run beside each other, which never replace one another.
+                // Several run in parallel, and none replaces another.
                 command.args([
                     "-c",
                     "envoy.yaml",
@@ -131,19 +133,19 @@ impl ProxyKind {
 // === impl Proxy ===
 
 impl Proxy {
-    /// Starts a proxy with `config`, which lets it listen on `door`, and waits until a GET of
-    /// `path` is answered 200.
+    /// Starts a proxy with `config`, in which it listens on `port`, and waits until a GET request
+    /// of `path` gets a response with status 200.
     ///
     /// # Panics
-    /// When the program is not installed (the message says how), ends early, or does not answer so;
-    /// the message then holds its log.
+    /// When the program is not installed (the message says how to install it), ends early, or does
+    /// not respond so; its log is printed.
     #[must_use]
     #[track_caller]
-    pub fn start(kind: ProxyKind, config: &str, door: ReservedPort, path: &str) -> Self {
-        Self { server: OwnedServer::start(door, path, |directory| kind.command(directory, config)) }
+    pub fn start(kind: ProxyKind, config: &str, port: ReservedPort, path: &str) -> Self {
+        Self { server: OwnedServer::start(port, path, |directory| kind.command(directory, config)) }
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()

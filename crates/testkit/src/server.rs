@@ -1,4 +1,4 @@
-//! An HTTP server that is no Sluice, as a process.
+//! An HTTP server other than Sluice, as a process.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,30 +12,30 @@ use crate::child::OwnedChild;
 use crate::ports::ReservedPort;
 use crate::probe;
 
-/// Far more than a start takes, so that only a broken file, never a busy machine, runs into it.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+/// Far more than a start takes even on a busy machine, so that only a broken file exceeds it.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 const LOG: &str = "server.log";
 
-/// A process with a directory and a port of its own; killed on drop. When a test fails, its log is
+/// A process with a directory and a port of its own; killed on drop. When a test fails, the log is
 /// printed.
 #[derive(Debug)]
 pub(crate) struct OwnedServer {
     child: OwnedChild,
     name: String,
     directory: TempDir,
-    door: ReservedPort,
+    port: ReservedPort,
 }
 
 impl OwnedServer {
-    /// Starts what `command` makes of the directory, there, and waits until a GET of `path` on
-    /// `door` is answered 200.
+    /// Starts in a new directory the command that `command` makes for it, and waits until a GET
+    /// request of `path` on `port` gets a response with status 200.
     ///
     /// # Panics
-    /// When it cannot be started, ends early, or does not answer so.
+    /// When it cannot be started, ends early, or does not respond so.
     #[track_caller]
     pub(crate) fn start(
-        door: ReservedPort,
+        port: ReservedPort,
         path: &str,
         command: impl FnOnce(&Path) -> Command,
     ) -> Self {
@@ -48,22 +48,22 @@ impl OwnedServer {
         let mut command = command(directory.path());
         let name = command.get_program().display().to_string();
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(log).stderr(log_too);
-        let mut server = Self { child: OwnedChild::spawn(&mut command), name, directory, door };
+        let mut server = Self { child: OwnedChild::spawn(&mut command), name, directory, port };
         server.wait_for(path);
         server
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub(crate) fn addr(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.door.number()).into()
+        (Ipv4Addr::LOCALHOST, self.port.number()).into()
     }
 
     #[track_caller]
     fn wait_for(&mut self, path: &str) {
-        let deadline = Instant::now() + START_PATIENCE;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            let answer = probe::status(self.addr(), path);
-            if matches!(answer, Ok(200)) {
+            let status = probe::status(self.addr(), path);
+            if matches!(status, Ok(200)) {
                 return;
             }
             // The log is printed when the value is dropped.
@@ -72,7 +72,7 @@ impl OwnedServer {
             }
             assert!(
                 Instant::now() < deadline,
-                "{} did not answer {path} with 200 within {START_PATIENCE:?}: {answer:?}",
+                "{} did not respond to {path} with 200 within {START_TIMEOUT:?}: {status:?}",
                 self.name
             );
             std::thread::sleep(POLL);
@@ -82,7 +82,7 @@ impl OwnedServer {
 
 impl Drop for OwnedServer {
     fn drop(&mut self) {
-        // Before the directory goes, lest the process writes into it once more.
+        // Before the directory is removed, so that the process does not write into it again.
         self.child.kill();
         if std::thread::panicking() {
             let log = fs::read_to_string(self.directory.path().join(LOG))

@@ -1,7 +1,7 @@
-//! Stands in for `sluice` in this crate's own tests: prints its arguments, settings and file, then
-//! does as it is told.
+//! A program that this crate's own tests run instead of `sluice`: it prints its arguments, settings
+//! and file, then serves `/health` or fails.
 
-#![allow(clippy::print_stdout, clippy::exit, reason = "that is what it is for")]
+#![allow(clippy::print_stdout, clippy::exit, reason = "printing and exiting are its purpose")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ fn main() -> std::io::Result<()> {
         println!("file: {}", std::fs::read_to_string(&args[at + 1])?);
     }
     if args.iter().any(|arg| arg == "--fail") {
-        println!("told to fail");
+        println!("failing as requested");
         std::process::exit(3);
     }
     let address = std::env::var("SLUICE__LISTEN__HTTP").map_err(std::io::Error::other)?;

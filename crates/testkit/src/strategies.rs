@@ -1,11 +1,11 @@
-//! Values for property tests: everything that Sluice promises to count exactly.
+//! Values for property tests, over the range that Sluice counts exactly.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 use sluice_core::{Rate, RefillRate};
 
-/// Rates from one a day to 100 million a minute, of awkward fractions too.
+/// Returns rates from one per day to 100 million per minute, also with uneven fractions.
 pub fn refill_rates() -> impl Strategy<Value = RefillRate> {
     let periods = prop_oneof![
         4 => prop::sample::select(vec![1_000_000_u64, 60_000_000, 3_600_000_000, 86_400_000_000]),
@@ -47,7 +47,7 @@ pub fn rates() -> impl Strategy<Value = Rate> {
         .prop_filter_map("fills within 50 years", |(rate, burst)| Rate::new(rate, burst).ok())
 }
 
-/// Costs from 1 to 10 million, most of them such that `burst` tokens can pay for them.
+/// Returns costs from 1 to 10 million, most of them at most `burst`.
 pub fn costs(burst: u64) -> impl Strategy<Value = u64> {
     let affordable = burst.min(10_000_000);
     prop_oneof![4 => 1..=affordable.div_ceil(10), 4 => 1..=affordable, 1 => 1_u64..=10_000_000]

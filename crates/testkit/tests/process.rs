@@ -88,7 +88,7 @@ fn signals_end_the_process() {
 fn a_process_need_not_be_waited_for() {
     let sluice = stand_in().args(&["--fail"]).launch();
     assert_eq!(sluice.wait_exit(LONG).code(), Some(3));
-    assert!(sluice.log().ends_with("told to fail\n"));
+    assert!(sluice.log().ends_with("failing as requested\n"));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_paused_process_stands_still_and_is_healthy_when_resumed() {
 }
 
 #[test]
-#[should_panic(expected = "told to fail")]
+#[should_panic(expected = "failing as requested")]
 fn a_process_that_ends_early_panics_with_its_log() {
     let _ = stand_in().args(&["--fail"]).start();
 }

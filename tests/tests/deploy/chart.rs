@@ -188,7 +188,11 @@ fn every_set_of_values_is_rendered_linted_and_valid() {
 
 #[test]
 fn an_unknown_kubernetes_field_is_found() {
-    let values = json!({ "store": { "url": "redis://redis" }, "affinity": { "nodeAfinity": {} }, "tolerations": [{ "key": 5 }] });
+    let values = json!({
+        "store": { "url": "redis://redis" },
+        "affinity": { "nodeAfinity": {} },
+        "tolerations": [{ "key": 5 }],
+    });
     let rendered = render(&[values]).remove(0);
     let invalid = rendered.kinds("invalid").join("\n");
     // One fault of an object is told at a time.
@@ -244,7 +248,10 @@ fn invalid_values_are_rejected_with_a_reason() {
             "each replica would grant every client the whole limit",
         ),
         (
-            json!({ "store": { "url": url }, "autoscaling": { "minReplicas": 9, "maxReplicas": 3 } }),
+            json!({
+                "store": { "url": url },
+                "autoscaling": { "minReplicas": 9, "maxReplicas": 3 },
+            }),
             "minReplicas is above",
         ),
         (json!({ "store": { "url": "http://redis" } }), "/store/url"),
@@ -287,7 +294,11 @@ fn a_replica_has_only_the_privileges_it_needs() {
         );
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
         assert_eq!(pod["automountServiceAccountToken"], false);
-        let expected = json!({ "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } });
+        let expected = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        });
         assert_eq!(container["securityContext"], expected);
         assert!(
             list(&container["volumeMounts"]).iter().all(|mount| mount["readOnly"] == true),
@@ -400,7 +411,10 @@ fn secrets_are_mounted_as_files() {
         .unwrap();
     assert_eq!(
         *url,
-        json!({ "name": "SLUICE__STORE__URL", "valueFrom": { "secretKeyRef": { "name": "redis", "key": "url" } } })
+        json!({
+            "name": "SLUICE__STORE__URL",
+            "valueFrom": { "secretKeyRef": { "name": "redis", "key": "url" } },
+        })
     );
 }
 
@@ -543,7 +557,10 @@ fn the_network_policy_allows_the_store() {
     assert_eq!(spec["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"]["team"], "api");
     assert_eq!(
         spec["egress"][1],
-        json!({ "ports": [{ "port": 6380, "protocol": "TCP" }], "to": [{ "ipBlock": { "cidr": "10.1.0.0/16" } }] })
+        json!({
+            "ports": [{ "port": 6380, "protocol": "TCP" }],
+            "to": [{ "ipBlock": { "cidr": "10.1.0.0/16" } }],
+        })
     );
     assert_eq!(spec["egress"][2]["ports"][0]["port"], 4317);
 }

@@ -8,7 +8,7 @@
 //! | `load_balancer` | nginx, before real replicas |
 //! | `chart` | Helm's engine, Kubernetes' schemas, promtool, and `sluice` itself |
 //! | `prometheus` | promtool, amtool, and the catalogue of metrics |
-//! | `dashboards` | Grafana's own types in Python and TypeScript, Prometheus' grammar, and the catalogue |
+//! | `dashboards` | Grafana's types in Python and TypeScript, Prometheus' grammar, the catalogue |
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
 mod chart;

@@ -12,8 +12,8 @@ pub(crate) struct Example {
     pub(crate) sluice_yaml: &'static str,
     /// The change of the file that rejects requests while Sluice is down.
     pub(crate) reject_when_down: fn(&str) -> String,
-    /// Writes a replica in the syntax of the file, with its number, where two names must differ, and
-    /// its address.
+    /// Writes a replica in the syntax of the file, with its number, where two names must differ,
+    /// and its address.
     replica: fn(&str, &str) -> String,
     /// The text between two replicas.
     between: &'static str,

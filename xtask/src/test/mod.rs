@@ -108,7 +108,7 @@ fn run_with_cargo(
     );
     tests
         .args(["--config", &setting])
-        .env(runner::MISSING, missing.join("\n"))
+        .env(runner::MISSING, missing.join(","))
         .env(runner::LEFT_OUT, &file);
     report.run_tests(Runner::CargoTest, tests);
     match fs::read_to_string(&file) {

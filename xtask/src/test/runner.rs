@@ -16,7 +16,7 @@ use super::needs::{Needs, of_binary};
 /// The name of the hidden command.
 pub(crate) const COMMAND: &str = "run-test-binary";
 
-/// Names the missing tools, one in each line.
+/// Names the missing tools, separated by commas.
 pub(super) const MISSING: &str = "SLUICE_XTASK_MISSING_TOOLS";
 
 /// Names the file to which the tests that are left out are added, one in each line.
@@ -46,7 +46,7 @@ fn try_run(args: &[String]) -> io::Result<ExitCode> {
     let package = env::var("CARGO_PKG_NAME").unwrap_or_default();
     let binary = binary_name(Path::new(program));
     let missing = env::var(MISSING).unwrap_or_default();
-    let missing: Vec<_> = missing.lines().collect();
+    let missing: Vec<_> = missing.split(',').collect();
     let needs: Vec<_> =
         of_binary(&package, binary).filter(|needs| missing.contains(&needs.tool)).collect();
     let mut command = Command::new(program);

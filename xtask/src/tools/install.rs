@@ -225,8 +225,8 @@ fn link(program: &Path, name: &Path) -> Result<(), String> {
     })
 }
 
-/// Writes a script that runs `python`. A link would not do: Python finds its environment by the path
-/// it is started with.
+/// Writes a script that runs `python`. A link would not do: Python finds its environment by the
+/// path it is started with.
 fn launcher(python: &Path, name: &Path) -> Result<(), String> {
     let make = || {
         vacate(name)?;

@@ -1,4 +1,4 @@
-//! What kind of Redis a test wants.
+//! The options of a Redis server.
 
 use std::path::PathBuf;
 
@@ -26,34 +26,35 @@ pub(super) struct User {
 }
 
 impl RedisOptions {
-    /// A plain server: no TLS, no password, nothing kept on disk.
+    /// Makes the options of a plain server: no TLS, no password, no persistence.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds arguments of redis-server; they come last, so they win over the kit's own.
+    /// Adds arguments of redis-server, which override those of this crate.
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
         self
     }
 
-    /// Listens with TLS, and only so; clients trust `RedisServer::ca_file`.
+    /// Listens only with TLS; clients trust `RedisServer::ca_file`.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
-    /// Lets in only this user, who may do everything; the name `default` means a password alone.
+    /// Accepts only this user, who may do everything; with the name `default`, clients need only
+    /// the password.
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.user = Some(User { name: name.to_owned(), password: password.to_owned() });
         self
     }
 
-    /// Runs another program than the redis-server that would be found, a Valkey for one.
+    /// Runs this program, such as a Valkey, instead of the redis-server that is installed.
     #[must_use]
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.program = Some(path.into());

@@ -1,11 +1,11 @@
-//! The Redis protocol, as much of it as a test needs to look into a server.
+//! The part of the Redis protocol that tests need.
 
 use std::io::{self, BufRead, Read, Write};
 
-/// What Redis answered to one command.
+/// The reply of Redis to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// No value: a missing key, for one.
+    /// No value, such as that of a missing key.
     Nil,
     /// A whole number.
     Integer(i64),
@@ -22,19 +22,19 @@ pub enum Reply {
 /// Why a command has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The server is away, hangs, or broke off.
+    /// The server is down, hangs, or closed the connection.
     #[error("redis did not answer: {0}")]
     Unreachable(#[from] io::Error),
-    /// The server answered with an error, `ERR wrong number of arguments` for one.
+    /// The server replied with an error, such as `ERR wrong number of arguments`.
     #[error("redis refused: {0}")]
     Refused(String),
 }
 
 impl Reply {
-    /// The number, also one that Redis sent as text.
+    /// Returns the number, also one that Redis sent as text.
     ///
     /// # Panics
-    /// When the reply is no whole number.
+    /// When the reply is not a whole number.
     #[must_use]
     #[track_caller]
     pub fn integer(&self) -> i64 {
@@ -48,10 +48,10 @@ impl Reply {
         }
     }
 
-    /// The text of a status, a value or a number.
+    /// Returns the text of a status, a value or a number.
     ///
     /// # Panics
-    /// When the reply is something else, or no UTF-8.
+    /// When the reply is something else, or not UTF-8.
     #[must_use]
     #[track_caller]
     pub fn text(&self) -> String {
@@ -66,10 +66,10 @@ impl Reply {
         }
     }
 
-    /// The replies inside an array.
+    /// Returns the replies inside an array.
     ///
     /// # Panics
-    /// When the reply is no array.
+    /// When the reply is not an array.
     #[must_use]
     #[track_caller]
     pub fn items(&self) -> &[Self] {
@@ -79,10 +79,10 @@ impl Reply {
         }
     }
 
-    /// The texts inside an array: what `KEYS *` found, for one.
+    /// Returns the texts inside an array, such as the reply to `KEYS *`.
     ///
     /// # Panics
-    /// When the reply is no array of texts.
+    /// When the reply is not an array of texts.
     #[must_use]
     #[track_caller]
     pub fn texts(&self) -> Vec<String> {
@@ -178,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_cut_short_is_an_error() {
+    fn an_incomplete_reply_is_an_error() {
         for wire in [&b""[..], b"+O", b"$5\r\nab", b"*2\r\n:1\r\n"] {
             assert!(matches!(parse(wire), Err(CommandError::Unreachable(_))), "{wire:?}");
         }
     }
 
     #[test]
-    fn what_is_not_the_protocol_is_an_error() {
+    fn bytes_of_another_protocol_are_an_error() {
         assert_eq!(
             parse(b"HTTP/1.1 400\r\n").unwrap_err().to_string(),
             "redis did not answer: `HTTP/1.1 400` is not the start of a reply"

@@ -1,4 +1,4 @@
-//! Certificates that live as long as one test.
+//! Certificates for one test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 
-/// The files of an authority of our own, and of a server that it vouches for.
+/// The files of a certificate authority, and of a server whose certificate it signed.
 #[derive(Debug)]
 pub(super) struct TlsFiles {
     pub(super) authority: PathBuf,
