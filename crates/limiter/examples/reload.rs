@@ -16,8 +16,7 @@ fn read(file: &Path) -> Result<Policy, Box<dyn Error>> {
 
 /// Replaces the limiter's policy whenever the file changes. A file that cannot be read changes
 /// nothing.
-async fn watch(file: &Path, limiter: Limiter) {
-    let mut known = fs::read(file).unwrap_or_default();
+async fn watch(file: &Path, mut known: Vec<u8>, limiter: Limiter) {
     let mut interval = interval(Duration::from_millis(50));
     loop {
         interval.tick().await;
@@ -51,8 +50,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     fs::write(&file, "60/minute, burst 5")?;
     let limiter = Limiter::builder(read(&file)?).build();
     let watching = tokio::spawn({
-        let (file, limiter) = (file.clone(), limiter.clone());
-        async move { watch(&file, limiter).await }
+        let (file, known, limiter) = (file.clone(), fs::read(&file)?, limiter.clone());
+        async move { watch(&file, known, limiter).await }
     });
 
     spend(&limiter).await?;

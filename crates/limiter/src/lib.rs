@@ -44,7 +44,7 @@
 //! | `stats` | [`stats`]: sums over a whole fleet, kept in its store |
 //! | `openapi` | schemas of the JSON bodies for `utoipa` |
 
-#[cfg(all(doc, feature = "default"))]
+#[cfg(feature = "default")]
 pub mod _guide;
 #[cfg(feature = "telemetry")]
 pub mod checks;

@@ -11,8 +11,8 @@ use crate::{
     checked::Checked,
     decision_span::{self, UndecidedBy},
     error::LimiterError,
-    stats::{EndpointCounters, StatsCounters},
-    telemetry::{DecisionSpan, OTHER, Recorders},
+    stats::StatsCounters,
+    telemetry::{DecisionSpan, Recorders},
 };
 
 /// Decides whether requests may pass, by a [`Policy`] and on the buckets of a [`Store`].
@@ -34,7 +34,8 @@ struct Inner {
     /// Counts the decisions for the fleet's statistics.
     stats: Option<StatsCounters>,
     /// Counts the decisions of checks that a program built itself.
-    other_stats: Option<Arc<EndpointCounters>>,
+    #[cfg(feature = "telemetry")]
+    other_stats: Option<Arc<crate::stats::EndpointCounters>>,
     /// Dates the decisions that need no store.
     clock: Arc<dyn Clock>,
 }
@@ -49,9 +50,19 @@ impl Limiter {
     ) -> Self {
         let active_policy =
             ArcSwap::from_pointee(ActivePolicy::new(policy, &recorders, stats.as_ref()));
-        let other_stats = stats.as_ref().map(|stats| stats.endpoint(&Arc::from(OTHER)));
+        #[cfg(feature = "telemetry")]
+        let other_stats =
+            stats.as_ref().map(|stats| stats.endpoint(&Arc::from(crate::telemetry::OTHER)));
         Self {
-            inner: Arc::new(Inner { active_policy, store, recorders, stats, other_stats, clock }),
+            inner: Arc::new(Inner {
+                active_policy,
+                store,
+                recorders,
+                stats,
+                #[cfg(feature = "telemetry")]
+                other_stats,
+                clock,
+            }),
         }
     }
 
@@ -224,6 +235,7 @@ impl Limiter {
 
     /// Decides a check that a program built itself. Returns also since when the store was waited
     /// for, if it was.
+    #[cfg(feature = "telemetry")]
     pub(crate) async fn decide(
         &self,
         check: &Check,
@@ -269,7 +281,8 @@ impl Limiter {
         &self.inner.recorders
     }
 
-    pub(crate) fn other_stats(&self) -> Option<&EndpointCounters> {
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn other_stats(&self) -> Option<&crate::stats::EndpointCounters> {
         self.inner.other_stats.as_deref()
     }
 }

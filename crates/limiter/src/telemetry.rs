@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-pub(crate) const OTHER: &str = "other";
-
 #[derive(Clone, Debug)]
 pub(crate) struct Recorders {
     pub(crate) decisions: DecisionRecorder,

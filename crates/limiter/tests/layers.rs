@@ -431,3 +431,22 @@ async fn answers_are_counted_for_the_fleet_where_one_is_told() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn the_layer_finds_the_address_that_axum_leaves_in_the_request() {
+    let mut request = empty(Request::get("/orders"));
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 9))));
+    let response = layer().layer(service_fn(hello)).oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["x-ratelimit-remaining"], "9");
+}
+
+#[tokio::test]
+async fn a_closure_names_the_key_of_the_client() {
+    let service = layer()
+        .key(|request| request.uri.query().map(|query| query.to_owned()))
+        .layer(service_fn(hello));
+    for (uri, remaining) in [("/a?alice", "9"), ("/a?bob", "9"), ("/b?alice", "8")] {
+        let response = service.clone().oneshot(empty(Request::get(uri))).await.unwrap();
+        assert_eq!(response.headers()["x-ratelimit-remaining"], remaining, "{uri}");
+    }
+}

@@ -4,7 +4,6 @@ use std::{
     future::{Future, pending},
     io,
     sync::Arc,
-    time::Duration,
 };
 
 use axum::middleware;
@@ -35,13 +34,11 @@ use crate::{
     },
     engine::Engine,
     front_ends::{HttpFrontEnds, HttpPort, Services},
-    heartbeat, openapi, replica,
+    openapi, replica,
     shutdown::Shutdown,
     store::{self, OpenStore},
+    store_observer,
 };
-
-/// How long a stopping replica tries to charge what it owes and to leave the fleet.
-const DEPART_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One replica, ready to listen. Cheap to clone; clones are the same replica.
 #[derive(Clone, Debug)]
@@ -259,6 +256,7 @@ impl App {
         let Ports { http, grpc: rpc, admin } = ports.into();
         let Inner {
             health,
+            engine,
             http: front_ends,
             grpc,
             gateway,
@@ -270,8 +268,8 @@ impl App {
             ..
         } = &*self.inner;
         let recorders = telemetry.recorders();
-        let heartbeat =
-            tokio::spawn(heartbeat::run(store.clone(), replica.clone(), recorders.clone()));
+        let membership = engine.limiter().join_as(replica.clone());
+        let observing = tokio::spawn(store_observer::observe(store.clone(), recorders.clone()));
         let rpc_address =
             rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
         tracing::info!(http = %http.local_addr()?, grpc = rpc_address, store = store.watched.name(), replica = replica.id, "listening");
@@ -323,13 +321,13 @@ impl App {
             );
         }
 
-        heartbeat.abort();
+        observing.abort();
         if let Some(admin) = admin {
             admin.abort();
         }
         flushing.stop().await;
         // Without this, the other replicas notice the departure only after a while.
-        let _ = tokio::time::timeout(DEPART_TIMEOUT, store.store.depart(replica)).await;
+        let _ = membership.leave().await;
         if let Some(buckets) =
             store.watched.observe().map(|seen| seen.owed_buckets).filter(|&owed| owed > 0)
         {

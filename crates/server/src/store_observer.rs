@@ -1,43 +1,24 @@
-//! Announces this replica to the fleet, and records metrics of the store and the fleet.
+//! Observes the store, and records its state as metrics.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
-use sluice_store::{BreakerState, Replica, StoreErrorKind};
+use sluice_store::{BreakerState, StoreErrorKind};
 use sluice_telemetry::{BreakerLabel, Recorders, StoreErrorLabel};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::store::OpenStore;
 
-/// How often a replica announces itself. It still counts as live after three lost announcements in
-/// a row.
-const ANNOUNCE_EVERY: Duration = Duration::from_secs(4);
 /// How often the state of the store is recorded: several times between two scrapes.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
-/// Announces `replica` in `store` periodically, until the future is dropped.
-///
-/// The store replies with the size of the fleet. The local fallback uses it too, to compute this
-/// replica's share of each limit.
-pub(crate) async fn run(store: OpenStore, replica: Replica, recorders: Recorders) {
-    let mut announce = interval(ANNOUNCE_EVERY);
-    let mut record = interval(RECORD_EVERY);
-    for interval in [&mut announce, &mut record] {
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
+/// Records the state of `store` periodically, until the future is dropped.
+pub(crate) async fn observe(store: OpenStore, recorders: Recorders) {
+    let mut interval = interval(RECORD_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut recorded = Recorded::default();
     loop {
-        tokio::select! {
-            _ = announce.tick() => match store.store.announce(&replica).await {
-                Ok(fleet) => recorders.replica.set_live_replicas(fleet.size() as u64),
-                // Only a debug line, because an outage of the store is logged once, where it is
-                // noticed first.
-                Err(error) => {
-                    let error: &dyn Error = &error;
-                    tracing::debug!(error, "this replica could not be announced to the fleet");
-                }
-            },
-            _ = record.tick() => recorded.update(&store, &recorders),
-        }
+        interval.tick().await;
+        recorded.update(&store, &recorders);
     }
 }
 
