@@ -30,10 +30,10 @@ pub(super) fn read(clients: &Field<'_>, files: &Files) -> Result<Clients, Refuse
             clients.field("trusted_proxies").items(|proxy| proxy.parse_with(network));
         let ipv6_prefix = clients.field("ipv6_prefix").integer(1..=128);
         let secret = secret::read(clients, "secret", "secret_file", files);
-        let nobody_is_trusted = trusted_proxies.as_ref().is_ok_and(Vec::is_empty);
+        let no_proxy_is_trusted = trusted_proxies.as_ref().is_ok_and(Vec::is_empty);
         let tier_header = clients.field("tier_header").optional(|field| {
             let name = field.parse_with(header_name)?;
-            if nobody_is_trusted {
+            if no_proxy_is_trusted {
                 return Err(field.refuse(
                     "only a trusted proxy can set tiers: name yours in clients.trusted_proxies",
                 ));

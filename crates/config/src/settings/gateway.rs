@@ -1,4 +1,4 @@
-//! What the section `gateway` says, once read.
+//! The settings of the gateway.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -7,37 +7,36 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-/// A gateway: the HTTP port hands on what it allows.
+/// A gateway: the HTTP port forwards the requests that it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewaySettings {
-    /// Where requests are handed on to; at least one, each once.
+    /// The upstreams that requests are forwarded to; at least one, each once.
     pub upstreams: Vec<UpstreamUrl>,
     /// What is spoken with them.
     pub protocol: Protocol,
-    /// What they are told that the client asked for.
+    /// The host that they receive.
     pub host: HostField,
     /// The certificates, in PEM, that vouch for upstreams with `https://`; `None` for the system's
     /// own.
     pub ca_file: Option<PathBuf>,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
-    /// How long an upstream may take from the last it was given of a request to the head of its
-    /// answer.
+    /// How long an upstream may take from the end of a request to the head of its response.
     pub response_timeout: Duration,
-    /// How long a body, or what follows an upgrade, may stand still.
+    /// How long a body, or an upgraded connection, may be idle.
     pub idle_timeout: Duration,
-    /// How long a connection over which nothing is asked is kept.
+    /// How long an idle connection is kept.
     pub keep_alive: Duration,
-    /// How long an upstream that could not be connected to is only asked when no other is left.
+    /// How long an upstream that refused a connection is used only when no other is left.
     pub away_for: Duration,
-    /// What becomes of rate limit fields that an upstream sends itself.
+    /// What happens to rate limit fields that an upstream sends.
     pub rate_limit_headers: RateLimitHeaders,
-    /// What the gateway calls itself in `Via`; `None` to leave the field alone.
+    /// The name of the gateway in `Via`; `None` to leave the field alone.
     pub via: Option<HeaderValue>,
-    /// Whether the doors for programs (`/v1/check` and its like) are open on the HTTP port, or
-    /// handed on like any other path.
+    /// Whether the HTTP port serves the front ends for programs (such as `/v1/check`), or forwards
+    /// their paths like any other.
     pub doors: bool,
-    /// How upstreams are asked whether they are well; `None` to take them as well.
+    /// The health checks of upstreams; `None` to take all of them as healthy.
     pub health: Option<HealthChecks>,
 }
 
@@ -68,29 +67,29 @@ pub enum HostField {
     Replace,
 }
 
-/// What becomes of rate limit fields that an upstream sends itself.
+/// What happens to rate limit fields that an upstream sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimitHeaders {
-    /// Ours stand in their place wherever a limit applies.
+    /// Ours replace them wherever a limit applies.
     Replace,
     /// They stay, and ours are left out where there are any.
     Keep,
-    /// Neither theirs nor ours are in the answer.
+    /// The response has neither theirs nor ours.
     Remove,
 }
 
-/// How upstreams are asked whether they are well.
+/// The health checks of upstreams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthChecks {
-    /// The path that is asked for; a status from 200 to 399 is well.
+    /// The path that is requested; a status from 200 to 399 is healthy.
     pub path: Uri,
     /// How often.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// How long a response may take.
     pub timeout: Duration,
-    /// After how many good answers in a row an upstream is well again.
+    /// How many good responses in a row make an upstream healthy again.
     pub healthy_after: u32,
-    /// After how many bad ones it no longer is.
+    /// How many bad responses in a row make it unhealthy.
     pub unhealthy_after: u32,
 }
 
@@ -149,7 +148,7 @@ impl FromStr for UpstreamUrl {
         {
             return Err(not_http());
         }
-        // A port that is none is left out by `port`, without a word.
+        // `port` silently leaves out a port that is not a number.
         let after_host = &authority.as_str()[authority.host().len()..];
         if !after_host.is_empty() && authority.port().is_none() {
             return Err(not_http());
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_what_would_be() {
+    fn an_invalid_address_is_refused_with_a_remedy() {
         for text in [
             "alma:8000",
             "alma",
@@ -201,15 +200,15 @@ mod tests {
             "/alma",
             "",
         ] {
-            let told = text.parse::<UpstreamUrl>().unwrap_err().to_string();
+            let error = text.parse::<UpstreamUrl>().unwrap_err().to_string();
             assert!(
-                told.contains("is not the address of an upstream: write `http://host:port`"),
-                "{text}: {told}"
+                error.contains("is not the address of an upstream: write `http://host:port`"),
+                "{text}: {error}"
             );
         }
-        let told = "http://user:hunter2@alma".parse::<UpstreamUrl>().unwrap_err().to_string();
-        assert!(!told.contains("hunter2") && told.contains("no password"), "{told}");
-        let told = "http://alma/api".parse::<UpstreamUrl>().unwrap_err().to_string();
-        assert!(told.contains("names a path"), "{told}");
+        let error = "http://user:hunter2@alma".parse::<UpstreamUrl>().unwrap_err().to_string();
+        assert!(!error.contains("hunter2") && error.contains("no password"), "{error}");
+        let error = "http://alma/api".parse::<UpstreamUrl>().unwrap_err().to_string();
+        assert!(error.contains("names a path"), "{error}");
     }
 }

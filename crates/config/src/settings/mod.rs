@@ -1,4 +1,4 @@
-//! The settings of a replica: what the configuration says, once read. Every value is valid.
+//! The settings of a replica, as they were read from the configuration. Every value is valid.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -21,33 +21,34 @@ pub use {
 
 use crate::error::ConfigError;
 
-/// Everything that the configuration says.
+/// Everything that a configuration sets.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Settings {
     /// Where replicas listen.
     pub listen: Listen,
-    /// Where buckets live.
+    /// The store of the buckets.
     pub store: StoreSettings,
-    /// How clients are told apart.
+    /// Identifies clients.
     pub identifier: Identifier,
     /// Which limits apply to a request.
     pub policy: Policy,
     /// The rules of Envoy's rate limit service; `None` when there are none.
     pub rls: Option<RlsSettings>,
-    /// Where requests are handed on to; `None` when they are only decided about.
+    /// The reverse proxy; `None` without one.
     pub gateway: Option<GatewaySettings>,
-    /// Where metrics and monitoring are shown, and to whom.
+    /// Where the admin routes listen, and who may use them.
     pub admin: Admin,
-    /// Metrics of applications' own.
+    /// The custom metrics of applications.
     pub custom_metrics: Vec<CustomMetric>,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// How long a replica that was told to stop goes on accepting connections while it says that it
-    /// is not ready.
+    /// How long a replica that is stopping still accepts connections, while it reports that it is
+    /// not ready.
     pub shutdown_delay: Duration,
     /// How long requests in flight may take to finish after that.
     pub shutdown_grace: Duration,
-    /// What is possible but hardly meant. To be logged; nothing else depends on them.
+    /// What is possible but probably not meant. Log them; nothing else depends on them.
     pub warnings: Vec<ConfigError>,
 }
 
@@ -60,8 +61,9 @@ pub struct Listen {
     pub grpc: Option<SocketAddr>,
 }
 
-/// Where buckets live, and what happens when that place cannot be reached.
+/// The store of the buckets, and what happens when it fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoreSettings {
     /// Which store.
     pub url: StoreUrl,
@@ -69,13 +71,13 @@ pub struct StoreSettings {
     pub prefix: String,
     /// How long one decision may wait for the store.
     pub timeout: Duration,
-    /// Who answers while the store cannot, for limits that do not say.
+    /// What happens when the store fails, unless a limit says it.
     pub on_failure: OnStoreFailure,
-    /// Connections that a replica shares among its calls.
+    /// How many connections a replica has, which all its calls share.
     pub connections: usize,
-    /// A file with the password, to be read again at each new connection.
+    /// A file with the password, which is read again at each new connection.
     pub password_file: Option<PathBuf>,
-    /// A file with the certificates, in PEM, that vouch for the server of a `rediss://` URL; `None`
+    /// A file with the certificates, in PEM, that verify the server of a `rediss://` URL; `None`
     /// for the system's own.
     pub ca_file: Option<PathBuf>,
 }

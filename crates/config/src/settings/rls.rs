@@ -1,4 +1,4 @@
-//! What `rls` says, once read: the files as they are written, every value valid.
+//! The rules of Envoy's rate limit service, as their files hold them. Every value is valid.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 pub struct RlsSettings {
     /// Every domain of every file.
     pub domains: Vec<Domain>,
-    /// Whether answers carry the header fields that tell a client where it stands.
+    /// Whether responses carry the header fields about the client's limits.
     pub response_headers: bool,
 }
 
@@ -25,7 +25,7 @@ pub struct Domain {
 pub struct Descriptor {
     /// The entry's key.
     pub key: String,
-    /// The entry's value, in which each `*` stands for any text; `None` for any value.
+    /// The entry's value, in which each `*` matches any text; `None` for any value.
     pub value: Option<String>,
     /// The limit of requests that end here; `None` leaves them alone.
     pub limit: Option<Limit>,
@@ -38,9 +38,9 @@ pub struct Descriptor {
     pub detailed_metric: bool,
     /// Whether metrics name the entry's value.
     pub value_to_metric: bool,
-    /// Whether all that the value's `*` stands for has one bucket.
+    /// Whether all values that the `*` matches share one bucket.
     pub share_threshold: bool,
-    /// What a request that passes is told beside the decision.
+    /// What the response to an allowed request carries beside the decision.
     pub metadata: Map<String, Value>,
     /// What the next entry must be.
     pub descriptors: Vec<Descriptor>,

@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
-/// What stands where a secret would.
+/// What is shown in place of a secret.
 pub(crate) const MASK: &str = "***";
 
 impl Secret {
@@ -16,7 +16,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself: for the one who needs it, and nobody's log.
+    /// Returns the text itself. Never log it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

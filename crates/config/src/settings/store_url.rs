@@ -24,7 +24,7 @@ pub struct RedisUrl {
 }
 
 impl StoreUrl {
-    /// The URL as it was written, with its password: for telling two apart, and nobody's log.
+    /// Returns the URL as it was written, with its password, to compare it. Never log it.
     pub(crate) fn reveal(&self) -> &str {
         match self {
             Self::Memory => "memory://",
@@ -34,7 +34,7 @@ impl StoreUrl {
 }
 
 impl RedisUrl {
-    /// The URL with its password: for the one who connects, and nobody's log.
+    /// Returns the URL with its password, to connect. Never log it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         self.text.reveal()
@@ -59,7 +59,8 @@ impl RedisUrl {
 pub enum StoreUrlError {
     /// Sentinel and Cluster.
     #[error(
-        "`{scheme}://` is not there yet: use `redis://` or `rediss://` with one server's address, or `memory://`"
+        "`{scheme}://` is not available yet: use `redis://` or `rediss://` with one server's \
+         address, or `memory://`"
     )]
     NotYet {
         /// What the URL begins with.
@@ -95,7 +96,7 @@ pub enum StoreUrlError {
         /// The URL's path.
         path: String,
     },
-    /// Parameters that nobody would look at.
+    /// Parameters, which have no meaning.
     #[error("a store's URL has no parameters: remove everything from `?` or `#` on")]
     Parameters,
     /// `memory://` with more behind it.
@@ -138,7 +139,7 @@ impl std::str::FromStr for StoreUrl {
     }
 }
 
-/// `text` with the password of a URL masked, also when it is not quite a URL.
+/// `text` with the password of a URL masked, also if it is not a valid URL.
 pub(crate) fn mask_password(text: &str) -> Cow<'_, str> {
     let start = text.find("://").map_or(0, |scheme| scheme + 3);
     // The last `@`: a password that should have been encoded may hold others, and slashes.
@@ -212,7 +213,7 @@ mod tests {
         assert!(refusal("redis://").contains("names no host"), "{}", refusal("redis://"));
         assert!(refusal("redis://host/one").contains("is not a database"));
         assert!(refusal("redis://host?db=3").contains("no parameters"));
-        assert!(refusal("redis+sentinel://h1,h2/mymaster").contains("not there yet"));
-        assert!(refusal("redis+cluster://h1,h2").contains("not there yet"));
+        assert!(refusal("redis+sentinel://h1,h2/mymaster").contains("not available yet"));
+        assert!(refusal("redis+cluster://h1,h2").contains("not available yet"));
     }
 }

@@ -1,4 +1,4 @@
-//! A file that nobody could mean is one clear error, within bounds of memory and time: a running
+//! An extreme file is one clear error, within bounds of memory and time: a running
 //! replica reads it too, when it changes.
 
 use std::{fs, process::Command, time::Duration};
