@@ -53,7 +53,8 @@
 //! # }
 //! ```
 //!
-//! [`Limiter::replace_policy`] changes the policy of a running program; buckets keep what they hold.
+//! [`Limiter::replace_policy`] changes the policy of a running program; buckets keep what they
+//! hold.
 //!
 //! # Tiers
 //!
@@ -78,8 +79,8 @@
 //!
 //! # Costs that are known only afterwards
 //!
-//! [`Checked`] owns what it needs to correct the cost of its request: [`Checked::charge`] takes more,
-//! below zero if need be, and [`Checked::give_back`] returns what was not used.
+//! [`Checked`] owns what it needs to correct the cost of its request: [`Checked::charge`] takes
+//! more, below zero if need be, and [`Checked::give_back`] returns what was not used.
 //! `examples/charge.rs` limits the tokens of a language model in this way.
 //!
 //! ```
@@ -97,8 +98,8 @@
 //!
 //! # A fleet
 //!
-//! Processes that share a Redis, a prefix and the policy's secret share their buckets. While Redis is
-//! away, a [`Failover`] decides in each process by its share of every limit, and charges Redis
+//! Processes that share a Redis, a prefix and the policy's secret share their buckets. While Redis
+//! is away, a [`Failover`] decides in each process by its share of every limit, and charges Redis
 //! afterwards. **[Join](Limiter::join) the fleet**, or each process takes the whole limit then.
 //!
 //! ```no_run

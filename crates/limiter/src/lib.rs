@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! The [user guide](_guide) leads from here to a fleet: policies, Redis, tiers, costs that are known
-//! only afterwards, axum and tonic, metrics, tests without sleeping, and stores of one's own.
+//! The [user guide](_guide) leads from here to a fleet: policies, Redis, tiers, costs that are
+//! known only afterwards, axum and tonic, metrics, tests without sleeping, and stores of one's own.
 //!
 //! # The parts
 //!

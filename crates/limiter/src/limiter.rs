@@ -126,7 +126,8 @@ impl Limiter {
 
     /// Takes the request's cost, even if the buckets go below zero.
     ///
-    /// [`Checked::charge`] does this for a request that was checked before, without naming it again.
+    /// [`Checked::charge`] does this for a request that was checked before, without naming it
+    /// again.
     ///
     /// # Errors
     /// As [`Limiter::check`].

@@ -1,5 +1,5 @@
-//! Stands in for `sluice-stats` where the feature `stats` is off: the same names, of which there are
-//! no values. So the rest of the crate is the same with the feature and without it.
+//! Stands in for `sluice-stats` where the feature `stats` is off: the same names, of which there
+//! are no values. So the rest of the crate is the same with the feature and without it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! `cargo xtask lint`.
 
 mod crate_order;
+mod features;
 mod import_cycles;
 mod line_width;
 mod links;
@@ -20,6 +21,7 @@ pub(crate) fn run(report: &mut Report, quick: bool) {
         return;
     }
     report.run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    features::run(report);
     if succeeds(&mut cargo(&["deny", "--version"])) {
         // `cargo deny check advisories` is left to CI's own schedule: it needs a database from the
         // network, and its result changes without a change of ours.

@@ -64,7 +64,8 @@ pub(super) fn only<'h>(
     Ok(found)
 }
 
-/// Returns the text of the header `name`; `None` when it has several values, or one that is not text.
+/// Returns the text of the header `name`; `None` when it has several values, or one that is not
+/// text.
 pub(super) fn only_text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
     std::str::from_utf8(only(values, name).ok()??).ok()

@@ -3,14 +3,16 @@
 //! An [`Identifier`] tries its [sources](ClientSource) in order. The first one that names a client
 //! is used; when none does, the client is the address.
 //!
-//! - `header:x-api-key`: the value of the header. An empty value counts as absent. A request with two
-//!   different values is rejected.
+//! - `header:x-api-key`: the value of the header. An empty value counts as absent. A request with
+//!   two different values is rejected.
 //! - `bearer`: the whole token of `Authorization: Bearer`.
-//! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web Token.
+//! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web
+//!   Token.
 //!   Only for tokens that a proxy in front has **verified already**: the signature is not checked
 //!   here, and anybody can write a token with any subject. A token without a readable subject is
 //!   used as under `bearer`. In a tier's list of clients such a client is written
-//!   `"https://issuer\nsubject"`: no header can hold a line break, so it cannot be mistaken for one.
+//!   `"https://issuer\nsubject"`: no header can hold a line break, so it cannot be mistaken for
+//!   one.
 //! - `ip`: the address.
 //!
 //! # Addresses

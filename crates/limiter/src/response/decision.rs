@@ -1,9 +1,10 @@
 //! A decision as JSON.
 //!
 //! ```json
-//! { "status": 200, "allowed": true, "limit": 60, "window": 60, "remaining": 9, "reset": 1800000001,
-//!   "limits": [ { "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce", "cost": 1,
-//!                 "admitted": true, "remaining": 9, "reset": 1800000001 } ] }
+//! { "status": 200, "allowed": true, "limit": 60, "window": 60, "remaining": 9, "reset":
+//! 1800000001,
+//!   "limits": [ { "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce",
+//!   "cost": 1,               "admitted": true, "remaining": 9, "reset": 1800000001 } ] }
 //! ```
 //!
 //! At the top stands the limit that binds: `limit` tokens come back every `window` seconds,

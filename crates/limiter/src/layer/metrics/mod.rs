@@ -33,8 +33,8 @@
 //!
 //! # The endpoint
 //!
-//! The label `endpoint` holds a pattern, never a path: there is no end of paths, and there must be an
-//! end of time series. It is the pattern that the program finds; otherwise the policy's, where a
+//! The label `endpoint` holds a pattern, never a path: there is no end of paths, and there must be
+//! an end of time series. It is the pattern that the program finds; otherwise the policy's, where a
 //! [`RateLimitLayer`](super::RateLimitLayer) lies further in; otherwise `other`. With axum:
 //!
 //! ```

@@ -59,8 +59,8 @@ impl ResponseRecorder {
 
     /// Records a response.
     ///
-    /// `endpoint` is one of a few patterns, never a raw path; those after the first 256 are recorded
-    /// as `other`.
+    /// `endpoint` is one of a few patterns, never a raw path; those after the first 256 are
+    /// recorded as `other`.
     pub fn record(&self, endpoint: &str, response: CompletedResponse) {
         let CompletedResponse { method, status, duration, request_bytes, response_bytes } =
             response;

@@ -43,7 +43,8 @@
 //!
 //! # Clients
 //!
-//! An [`Identifier`](crate::identify::Identifier) finds the client in the request's header fields, or
+//! An [`Identifier`](crate::identify::Identifier) finds the client in the request's header fields,
+//! or
 //! takes the address of the peer. With axum, serve with `into_make_service_with_connect_info`, and
 //! the layer finds the address:
 //!
