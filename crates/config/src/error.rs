@@ -7,7 +7,7 @@ use std::{
 
 use crate::{origin::Origin, path::Path};
 
-/// How many errors are kept. A generated file may hold half a million, which is more than anyone reads.
+/// How many errors are kept. A generated file may hold half a million, more than anyone reads.
 const MAX_ERRORS: usize = 100;
 /// How long a message may be, in characters: it may quote what was written.
 const MAX_MESSAGE: usize = 1_000;

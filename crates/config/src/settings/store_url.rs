@@ -68,7 +68,8 @@ pub enum StoreUrlError {
     },
     /// Another scheme, or none.
     #[error(
-        "`{shown}` is not the address of a store: write `memory://`, `redis://[user:password@]host[:port][/database]` or `rediss://...`"
+        "`{shown}` is not the address of a store: write `memory://`, \
+         `redis://[user:password@]host[:port][/database]` or `rediss://...`"
     )]
     Scheme {
         /// What was read, without secrets.
@@ -76,7 +77,8 @@ pub enum StoreUrlError {
     },
     /// Not a URL.
     #[error(
-        "`{shown}` is not a URL: {reason}; in a user or password, write `@`, `/`, `:` and `#` as %40, %2F, %3A and %23"
+        "`{shown}` is not a URL: {reason}; in a user or password, write `@`, `/`, `:` and `#` as \
+         %40, %2F, %3A and %23"
     )]
     Syntax {
         /// What was read, without secrets.

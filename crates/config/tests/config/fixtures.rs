@@ -1,5 +1,5 @@
-//! Files as people write them: those in `good` are read, and those in `bad`, named after their error,
-//! are refused with exactly the messages that they begin with.
+//! Files as people write them: those in `good` are read, and those in `bad`, named after their
+//! error, are refused with exactly the messages that they begin with.
 
 use std::{
     fs,
@@ -18,8 +18,8 @@ pub(crate) fn files(kind: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The messages that a fixture begins with: `# refused: LINE: PATH: MESSAGE`, or without the line if
-/// they are about the whole file.
+/// The messages that a fixture begins with: `# refused: LINE: PATH: MESSAGE`, or without the line
+/// if they are about the whole file.
 pub(crate) fn expected(name: &str, text: &str, word: &str) -> Vec<String> {
     let prefix = format!("# {word}: ");
     let messages = text.lines().map_while(|line| line.strip_prefix(&prefix));

@@ -1,6 +1,6 @@
 //! Files of Envoy's rate limit service as people write them: those in `rls/good` are read, those in
-//! `rls/warned` are read with warnings, and those in `rls/bad`, named after their error, are refused
-//! with exactly the messages that they begin with.
+//! `rls/warned` are read with warnings, and those in `rls/bad`, named after their error, are
+//! refused with exactly the messages that they begin with.
 
 use std::{
     fs,
