@@ -7,8 +7,8 @@
 //!
 //! - Bodies are streamed in both directions, frame by frame, as fast as the receiver reads. Nothing
 //!   is buffered as a whole, so server-sent events arrive as they are sent, and a large upload
-//!   needs no memory. Trailers are forwarded. `WebSockets` and other HTTP/1.1 upgrades are copied as
-//!   bytes.
+//!   needs no memory. Trailers are forwarded. `WebSockets` and other HTTP/1.1 upgrades are copied
+//!   as bytes.
 //! - Each side may use HTTP/1.1 or HTTP/2, independently of the other.
 //! - Hop-by-hop fields are removed (`hop_by_hop`). `X-Forwarded-*` and `Forwarded` say where a
 //!   request comes from (`forwarded`). The upstream gets the path that the decision was about

@@ -183,8 +183,8 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Problem> {
     Ok(None)
 }
 
-/// Returns the output of `future`, or `None` after [`TIMEOUT`]. Most bodies arrive together with the
-/// head; no timer is started for them.
+/// Returns the output of `future`, or `None` after [`TIMEOUT`]. Most bodies arrive together with
+/// the head; no timer is started for them.
 async fn in_time<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     let first_poll = poll_fn(|context| {
         Poll::Ready(match future.as_mut().poll(context) {

@@ -1,15 +1,28 @@
 //! `POST /json`: the same service for clients that do not speak gRPC, in Protobuf's JSON mapping.
 //!
 //! ```json
-//! { "domain": "edge", "descriptors": [ { "entries": [ { "key": "api_key", "value": "alice" } ] } ], "hitsAddend": 1 }
+//! {
+//!   "domain": "edge",
+//!   "descriptors": [{ "entries": [{ "key": "api_key", "value": "alice" }] }],
+//!   "hitsAddend": 1
+//! }
 //! ```
 //!
 //! Members may also be named as in the messages (`hits_addend`), and whole numbers may be strings.
 //! The response has status 200 or 429:
 //!
 //! ```json
-//! { "overallCode": "OK", "statuses": [ { "code": "OK", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" },
-//!   "limitRemaining": 59, "durationUntilReset": "1s" } ] }
+//! {
+//!   "overallCode": "OK",
+//!   "statuses": [
+//!     {
+//!       "code": "OK",
+//!       "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" },
+//!       "limitRemaining": 59,
+//!       "durationUntilReset": "1s"
+//!     }
+//!   ]
+//! }
 //! ```
 //!
 //! Errors are problems: 400 for a body that cannot be read, 503 when the store cannot decide.
@@ -95,7 +108,10 @@ pub struct RequestBody {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = RateLimitDescriptor, description = "`envoy.extensions.common.ratelimit.v3.RateLimitDescriptor`")]
+#[schema(
+    as = RateLimitDescriptor,
+    description = "`envoy.extensions.common.ratelimit.v3.RateLimitDescriptor`"
+)]
 struct DescriptorBody {
     /// Keys and values, from the outermost rule to the innermost.
     #[serde(default)]

@@ -8,9 +8,9 @@
 //! | field of a call | meaning |
 //! |---|---|
 //! | `hits_addend` | tokens that each descriptor takes; 0, which is also the default, means 1 |
-//! | `hits_addend` of a descriptor | the same for this descriptor; here 0 takes nothing and only reads the state |
+//! | `hits_addend` of a descriptor | the same for this descriptor; 0 only reads the state |
 //! | `is_negative_hits` | gives tokens back, up to the burst, if the request is allowed |
-//! | `limit` of a descriptor | replaces every rule, with buckets of its own; the domain has to be one of the files |
+//! | `limit` of a descriptor | replaces all rules, with its own buckets, in a configured domain |
 //!
 //! A descriptor that matches no rule is OK and has no `current_limit`. An `unlimited` rule is OK
 //! with the largest `limit_remaining`. When the store cannot decide and the limits leave the

@@ -3,8 +3,10 @@
 //! | service | |
 //! |---|---|
 //! | `envoy.service.ratelimit.v3.RateLimitService` | [`EnvoyRls`] |
-//! | `grpc.health.v1.Health` | `SERVING` until the process begins to stop, under the empty name, the service's own name, and `ratelimit` |
+//! | `grpc.health.v1.Health` | `SERVING` until the process begins to stop |
 //! | `grpc.reflection.v1`, and `v1alpha` | describes the other services to tools such as grpcurl |
+//!
+//! Health has three names for the service: the empty one, the service's own, and `ratelimit`.
 
 use std::{convert::Infallible, net::IpAddr, time::Duration};
 

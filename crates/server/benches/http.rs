@@ -92,7 +92,10 @@ fn print(who: &str, connections: usize, measured: &Measured, constant: &Measured
 }
 
 async fn answer_a_constant(address: SocketAddr) {
-    let body = r#"{"status":200,"allowed":true,"limit":60,"window":60,"remaining":9,"reset":1795305070,"limits":[{"name":"default","admitted":true}]}"#;
+    let body = concat!(
+        r#"{"status":200,"allowed":true,"limit":60,"window":60,"remaining":9,"reset":1795305070,"#,
+        r#""limits":[{"name":"default","admitted":true}]}"#
+    );
     let answer = async move |_: Bytes| ([(CONTENT_TYPE, "application/json")], body);
     let app = Router::new()
         .route("/v1/check", post(answer))

@@ -272,7 +272,13 @@ impl App {
         let observing = tokio::spawn(store_observer::observe(store.clone(), recorders.clone()));
         let rpc_address =
             rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
-        tracing::info!(http = %http.local_addr()?, grpc = rpc_address, store = store.watched.name(), replica = replica.id, "listening");
+        tracing::info!(
+            http = %http.local_addr()?,
+            grpc = rpc_address,
+            store = store.watched.name(),
+            replica = replica.id,
+            "listening"
+        );
 
         let flushing = reporter.start();
         let health_checks = gateway.as_ref().map(Gateway::watch);

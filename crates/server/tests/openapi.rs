@@ -26,7 +26,9 @@ metrics:
 const RULES: &str = "\
 domain: edge
 descriptors:
-  - { key: api_key, rate_limit: { unit: minute, requests_per_unit: 3, name: per_key }, metadata: { plan: [1, free] } }
+  - key: api_key
+    rate_limit: { unit: minute, requests_per_unit: 3, name: per_key }
+    metadata: { plan: [1, free] }
   - { key: open, rate_limit: { unlimited: true } }
 ";
 
@@ -372,7 +374,10 @@ async fn every_response_of_the_rate_limit_service_is_described() {
     for descriptors in [
         json!([descriptor("api_key"), descriptor("open"), descriptor("unknown")]),
         json!([{ "entries": [{ "key": "api_key", "value": "alice" }], "hitsAddend": 3 }]),
-        json!([{ "entries": [{ "key": "a", "value": "b" }], "limit": { "requestsPerUnit": 0, "unit": "DAY" } }]),
+        json!([{
+            "entries": [{ "key": "a", "value": "b" }],
+            "limit": { "requestsPerUnit": 0, "unit": "DAY" },
+        }]),
         json!([{ "entries": [{ "key": "api_key", "value": "alice" }], "isNegativeHits": true }]),
         json!([{ "limit": { "requestsPerUnit": 1 } }]),
         json!([]),
@@ -435,7 +440,8 @@ async fn every_response_without_the_store_is_described() {
     let store = format!("{{ url: \"redis://{nobody}\", on_failure: error }}");
     let app = app(&[("SLUICE__STORE", &store)]);
     let check = json!({ "client": "alice" }).to_string();
-    let call = json!({ "domain": "edge", "descriptors": [{ "entries": [{ "key": "api_key", "value": "a" }] }] }).to_string();
+    let descriptor = json!({ "entries": [{ "key": "api_key", "value": "a" }] });
+    let call = json!({ "domain": "edge", "descriptors": [descriptor] }).to_string();
     let batch = json!({ "checks": [{ "client": "alice" }] }).to_string();
     let json = "application/json";
     for (path, method, got, status) in [

@@ -138,8 +138,10 @@ fn responses_match_their_description() {
     let list = "list_value{values{number_value} values{bool_value} values{null_value} \
                 values{string_value}}";
     let expected = format!(
-        "overall_code statuses{{code current_limit{{requests_per_unit unit name}} limit_remaining duration_until_reset{{seconds nanos}}}} \
-         response_headers_to_add{{key value}} dynamic_metadata{{fields{{key value{{struct_value{{fields{{key value{{{list}}}}}}}}}}}}}"
+        "overall_code statuses{{code current_limit{{requests_per_unit unit name}} \
+         limit_remaining duration_until_reset{{seconds nanos}}}} \
+         response_headers_to_add{{key value}} \
+         dynamic_metadata{{fields{{key value{{struct_value{{fields{{key value{{{list}}}}}}}}}}}}}"
     );
     assert_eq!(
         read(

@@ -99,9 +99,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pattern_matches_what_an_exhaustive_search_finds(pattern in "[ab*]{0,8}", value in "[ab]{0,10}") {
+        fn a_pattern_matches_what_an_exhaustive_search_finds(
+            pattern in "[ab*]{0,8}",
+            value in "[ab]{0,10}",
+        ) {
             if let Some(read) = Pattern::new(&pattern) {
-                prop_assert_eq!(read.fits(value.as_bytes()), by_trying(pattern.as_bytes(), value.as_bytes()));
+                prop_assert_eq!(
+                    read.fits(value.as_bytes()),
+                    by_trying(pattern.as_bytes(), value.as_bytes())
+                );
             }
         }
     }

@@ -26,8 +26,12 @@ fn rule(requests: u32) -> String {
 #[test]
 fn the_most_specific_rule_wins() {
     let rules = compile(&format!(
-        "{{domain: edge, descriptors: [{{key: path, {}}}, {{key: path, value: 'a*', {}}}, {{key: path, value: '*b', {}}}, \
-         {{key: path, value: ab, {}}}, {{key: path, value: free}}]}}",
+        "{{domain: edge, descriptors: [\
+         {{key: path, {}}}, \
+         {{key: path, value: 'a*', {}}}, \
+         {{key: path, value: '*b', {}}}, \
+         {{key: path, value: ab, {}}}, \
+         {{key: path, value: free}}]}}",
         rule(1),
         rule(2),
         rule(3),
@@ -119,8 +123,10 @@ fn name<const N: usize>(text: &str, entries: [(&str, &str); N]) -> String {
 #[test]
 fn metrics_name_a_rule_as_its_file_does() {
     let text = &format!(
-        "{{domain: edge, descriptors: [{{key: ip, {0}}}, {{key: ip, value: home, {0}}}, {{key: path, value: '/a/*', \
-         descriptors: [{{key: method, {0}}}]}}]}}",
+        "{{domain: edge, descriptors: [\
+         {{key: ip, {0}}}, \
+         {{key: ip, value: home, {0}}}, \
+         {{key: path, value: '/a/*', descriptors: [{{key: method, {0}}}]}}]}}",
         rule(1)
     );
     assert_eq!(name(text, [("ip", "192.0.2.1")]), "edge.ip");
@@ -131,8 +137,10 @@ fn metrics_name_a_rule_as_its_file_does() {
 #[test]
 fn value_to_metric_adds_the_value_of_its_level() {
     let text = &format!(
-        "{{domain: edge, descriptors: [{{key: route, value_to_metric: true, descriptors: [{{key: method, value: 'G*', value_to_metric: true, \
-         descriptors: [{{key: user, {0}}}]}}, {{key: method, value: POST, descriptors: [{{key: user, {0}}}]}}]}}, \
+        "{{domain: edge, descriptors: [\
+         {{key: route, value_to_metric: true, descriptors: [\
+         {{key: method, value: 'G*', value_to_metric: true, descriptors: [{{key: user, {0}}}]}}, \
+         {{key: method, value: POST, descriptors: [{{key: user, {0}}}]}}]}}, \
          {{key: file, value: 'a/*', share_threshold: true, value_to_metric: true, {0}}}]}}",
         rule(1)
     );
@@ -154,8 +162,11 @@ fn value_to_metric_adds_the_value_of_its_level() {
 #[test]
 fn detailed_metric_adds_every_value() {
     let text = &format!(
-        "{{domain: edge, descriptors: [{{key: ip, detailed_metric: true, {0}}}, {{key: svc, value: 's/*', share_threshold: true, \
-         descriptors: [{{key: path, descriptors: [{{key: end, value: 'e*', detailed_metric: true, {0}}}]}}]}}]}}",
+        "{{domain: edge, descriptors: [\
+         {{key: ip, detailed_metric: true, {0}}}, \
+         {{key: svc, value: 's/*', share_threshold: true, descriptors: [\
+         {{key: path, descriptors: [\
+         {{key: end, value: 'e*', detailed_metric: true, {0}}}]}}]}}]}}",
         rule(1)
     );
     assert_eq!(name(text, [("ip", "192.0.2.1")]), "edge.ip_192.0.2.1");

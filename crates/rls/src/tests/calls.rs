@@ -220,7 +220,8 @@ async fn zero_requests_per_unit_denies_everything_and_takes_nothing() {
 #[tokio::test]
 async fn a_shadow_rule_counts_and_never_denies() {
     let fixture = Fixture::new(
-        "{domain: edge, descriptors: [{key: ip, shadow_mode: true, rate_limit: {unit: day, requests_per_unit: 1}}, \
+        "{domain: edge, descriptors: [\
+         {key: ip, shadow_mode: true, rate_limit: {unit: day, requests_per_unit: 1}}, \
          {key: path, rate_limit: {unit: day, requests_per_unit: 5}}]}",
     );
     let both = [of([("ip", "a")]), of([("path", "/")])];
@@ -233,9 +234,15 @@ async fn a_rule_replaces_others_by_their_names() {
     let fixture = Fixture::new(
         "domain: edge\ndescriptors:\n\
          - {key: user, rate_limit: {name: everybody, unit: day, requests_per_unit: 1}}\n\
-         - {key: plan, value: gold, rate_limit: {unit: day, requests_per_unit: 5, replaces: [{name: everybody}]}}\n\
-         - {key: plan, value: free, rate_limit: {unlimited: true, name: open, replaces: [{name: everybody}]}}\n\
-         - {key: plan, value: none, rate_limit: {unit: day, requests_per_unit: 5, replaces: [{name: open}]}}\n",
+         - key: plan\n\
+        \x20 value: gold\n\
+        \x20 rate_limit: {unit: day, requests_per_unit: 5, replaces: [{name: everybody}]}\n\
+         - key: plan\n\
+        \x20 value: free\n\
+        \x20 rate_limit: {unlimited: true, name: open, replaces: [{name: everybody}]}\n\
+         - key: plan\n\
+        \x20 value: none\n\
+        \x20 rate_limit: {unit: day, requests_per_unit: 5, replaces: [{name: open}]}\n",
     );
     let user = || of([("user", "a")]);
     assert_eq!(fixture.ask([user(), of([("plan", "gold")])]).await, summary('o', "oo", &[0, 4]));
@@ -272,7 +279,10 @@ async fn quotas_deny_only_together_and_then_take_nothing() {
     let quota = "quota_mode: true, rate_limit: {unit: day, requests_per_unit:";
     let fixture = Fixture::recording(
         &format!(
-            "{{domain: edge, descriptors: [{{key: a, {quota} 1}}}}, {{key: b, {quota} 2}}}}, {{key: z, {quota} 0}}}}, \
+            "{{domain: edge, descriptors: [\
+             {{key: a, {quota} 1}}}}, \
+             {{key: b, {quota} 2}}}}, \
+             {{key: z, {quota} 0}}}}, \
              {{key: ip, rate_limit: {{unit: day, requests_per_unit: 9}}}}]}}"
         ),
         telemetry.recorders(),
@@ -318,10 +328,12 @@ async fn quotas_deny_only_together_and_then_take_nothing() {
 #[tokio::test]
 async fn each_value_of_a_pattern_has_a_bucket_unless_it_is_shared() {
     let fixture = Fixture::new(
-        "{domain: edge, descriptors: [{key: file, value: 'a/*', rate_limit: {unit: day, requests_per_unit: 3}}, \
-         {key: file, value: 'b/*', share_threshold: true, rate_limit: {unit: day, requests_per_unit: 3}}, \
-         {key: dir, value: 'b/*', share_threshold: true, \
-          descriptors: [{key: file, value: '*.txt', rate_limit: {unit: day, requests_per_unit: 3}}]}]}",
+        "{domain: edge, descriptors: [\
+         {key: file, value: 'a/*', rate_limit: {unit: day, requests_per_unit: 3}}, \
+         {key: file, value: 'b/*', share_threshold: true, \
+          rate_limit: {unit: day, requests_per_unit: 3}}, \
+         {key: dir, value: 'b/*', share_threshold: true, descriptors: [\
+          {key: file, value: '*.txt', rate_limit: {unit: day, requests_per_unit: 3}}]}]}",
     );
     let remaining = async |descriptor| fixture.ask([descriptor]).await.remaining[0];
     assert_eq!(remaining(of([("file", "a/1")])).await, 2);
@@ -346,8 +358,13 @@ async fn each_value_of_a_pattern_has_a_bucket_unless_it_is_shared() {
 async fn an_allowed_request_gets_the_metadata_of_its_rules() {
     let fixture = Fixture::new(
         "domain: edge\ndescriptors:\n\
-         - {key: a, rate_limit: {unit: day, requests_per_unit: 2}, metadata: {service: {name: one, tier: 1}, only: a}}\n\
-         - {key: b, quota_mode: true, rate_limit: {unit: day, requests_per_unit: 1}, metadata: {service: {name: two, list: [x]}}}\n\
+         - key: a\n\
+        \x20 rate_limit: {unit: day, requests_per_unit: 2}\n\
+        \x20 metadata: {service: {name: one, tier: 1}, only: a}\n\
+         - key: b\n\
+        \x20 quota_mode: true\n\
+        \x20 rate_limit: {unit: day, requests_per_unit: 1}\n\
+        \x20 metadata: {service: {name: two, list: [x]}}\n\
          - {key: c, quota_mode: true, rate_limit: {unit: day, requests_per_unit: 5}}\n",
     );
     let asked = || RateLimitRequest {
@@ -365,7 +382,12 @@ async fn an_allowed_request_gets_the_metadata_of_its_rules() {
     };
     let told = json!({
         "domain": "edge",
-        "descriptors": [{ "entries": ["a=1"], "hitsAddend": 1.0 }, { "entries": ["b=2", "c=3"] }, { "entries": ["b=4"] }, { "entries": ["c=5"] }],
+        "descriptors": [
+            { "entries": ["a=1"], "hitsAddend": 1.0 },
+            { "entries": ["b=2", "c=3"] },
+            { "entries": ["b=4"] },
+            { "entries": ["c=5"] },
+        ],
         "hitsAddend": 1.0,
         "metadata": { "service": { "name": "one", "tier": 1.0, "list": ["x"] }, "only": "a" },
     });

@@ -35,18 +35,25 @@ prop_compose! {
         hits in prop::option::weighted(0.5, prop_oneof![0..20u64, any::<u64>()]),
         is_negative_hits in prop::bool::weighted(0.2),
     ) -> RateLimitDescriptor {
-        RateLimitDescriptor { entries, limit, hits_addend: hits.map(|value| protobuf::UInt64Value { value }), is_negative_hits }
+        let hits_addend = hits.map(|value| protobuf::UInt64Value { value });
+        RateLimitDescriptor { entries, limit, hits_addend, is_negative_hits }
     }
 }
 
 prop_compose! {
-    fn any_entry()(key in prop_oneof!["[a-h]", ".{0,3}"], value in prop_oneof!["[a-c]{0,2}", ".{0,3}"]) -> TheirEntry {
+    fn any_entry()(
+        key in prop_oneof!["[a-h]", ".{0,3}"],
+        value in prop_oneof!["[a-c]{0,2}", ".{0,3}"],
+    ) -> TheirEntry {
         TheirEntry { key, value }
     }
 }
 
 prop_compose! {
-    fn any_override()(requests_per_unit in prop_oneof![0..10u32, any::<u32>()], unit in prop_oneof![0..8i32, any::<i32>()]) -> RateLimitOverride {
+    fn any_override()(
+        requests_per_unit in prop_oneof![0..10u32, any::<u32>()],
+        unit in prop_oneof![0..8i32, any::<i32>()],
+    ) -> RateLimitOverride {
         RateLimitOverride { requests_per_unit, unit }
     }
 }
@@ -62,7 +69,12 @@ prop_compose! {
         nanos in 0..1_000_000_000i32,
     ) -> ours::DescriptorStatus {
         let current_limit = Some(ours::CurrentLimit { requests_per_unit, unit, name: name.into() });
-        ours::DescriptorStatus { code, current_limit, limit_remaining, duration_until_reset: Some(prost_types::Duration { seconds, nanos }) }
+        ours::DescriptorStatus {
+            code,
+            current_limit,
+            limit_remaining,
+            duration_until_reset: Some(prost_types::Duration { seconds, nanos }),
+        }
     }
 }
 
@@ -74,26 +86,46 @@ proptest! {
         prop_assert_eq!(read.hits_addend, request.hits_addend);
         prop_assert_eq!(read.descriptors.len(), request.descriptors.len());
         for (read, sent) in read.descriptors.iter().zip(&request.descriptors) {
-            prop_assert_eq!(read.hits_addend.map(|hits| hits.value), sent.hits_addend.map(|hits| hits.value));
+            prop_assert_eq!(
+                read.hits_addend.map(|hits| hits.value),
+                sent.hits_addend.map(|hits| hits.value)
+            );
             prop_assert_eq!(read.is_negative_hits, sent.is_negative_hits);
             prop_assert_eq!(
                 read.limit.map(|limit| (limit.requests_per_unit, limit.unit)),
                 sent.limit.map(|limit| (limit.requests_per_unit, limit.unit))
             );
-            let entries: Vec<_> = read.entries.iter().map(|entry| (&*entry.key, &*entry.value)).collect();
-            let expected: Vec<_> = sent.entries.iter().map(|entry| (entry.key.as_bytes(), entry.value.as_bytes())).collect();
+            let entries: Vec<_> =
+                read.entries.iter().map(|entry| (&*entry.key, &*entry.value)).collect();
+            let expected: Vec<_> = sent
+                .entries
+                .iter()
+                .map(|entry| (entry.key.as_bytes(), entry.value.as_bytes()))
+                .collect();
             prop_assert_eq!(entries, expected);
         }
     }
 
     #[test]
-    fn a_response_decodes_to_what_was_encoded(statuses in prop::collection::vec(any_status(), 0..4), overall_code in 0..3i32, key in "[a-z-]{1,8}", value in ".{0,8}") {
+    fn a_response_decodes_to_what_was_encoded(
+        statuses in prop::collection::vec(any_status(), 0..4),
+        overall_code in 0..3i32,
+        key in "[a-z-]{1,8}",
+        value in ".{0,8}",
+    ) {
         let header = ours::HeaderValue { key: key.clone().into(), value: value.clone().into() };
-        let response =
-            RateLimitResponse { overall_code, statuses: statuses.clone(), response_headers_to_add: vec![header], dynamic_metadata: None };
+        let response = RateLimitResponse {
+            overall_code,
+            statuses: statuses.clone(),
+            response_headers_to_add: vec![header],
+            dynamic_metadata: None,
+        };
         let read = theirs::RateLimitResponse::decode(&*response.encode_to_vec()).unwrap();
         prop_assert_eq!(read.overall_code, overall_code);
-        prop_assert_eq!(read.response_headers_to_add, vec![HeaderValue { key, value, raw_value: Vec::new() }]);
+        prop_assert_eq!(
+            read.response_headers_to_add,
+            vec![HeaderValue { key, value, raw_value: Vec::new() }]
+        );
         let expected: Vec<_> = statuses.into_iter().map(|status| {
             let current = status.current_limit.unwrap();
             let reset = status.duration_until_reset.unwrap();
@@ -105,7 +137,10 @@ proptest! {
                     unit: current.unit,
                 }),
                 limit_remaining: status.limit_remaining,
-                duration_until_reset: Some(protobuf::Duration { seconds: reset.seconds, nanos: reset.nanos }),
+                duration_until_reset: Some(protobuf::Duration {
+                    seconds: reset.seconds,
+                    nanos: reset.nanos,
+                }),
                 quota: None,
             }
         }).collect();

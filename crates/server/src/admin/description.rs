@@ -50,7 +50,8 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
             Some(json!({
                 "total_clients": 45, "rate_limited_clients": 3,
                 "endpoint_stats": { "/api/v1/conversation/chat-stream": {
-                    "limit": 20, "active_clients": 12, "total_requests": 2450, "rejected_requests": 15,
+                    "limit": 20, "active_clients": 12,
+                    "total_requests": 2450, "rejected_requests": 15,
                 } },
                 "top_limited_clients": [{ "client": "5f1d0c7e0a9b", "rejected_requests": 12 }],
                 "total_requests": 15_234, "rejected_requests": 21, "client_window_seconds": 3600,
@@ -104,14 +105,21 @@ fn health(schemas: &mut Schemas) -> Described {
 fn ready(schemas: &mut Schemas) -> Described {
     let readiness = |status, store| {
         json!({
-            "status": status, "store": store, "configuration": { "version": 1, "loaded_at": 1_800_000_000 },
-            "replica": { "id": "sluice-0", "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": 42 },
+            "status": status,
+            "store": store,
+            "configuration": { "version": 1, "loaded_at": 1_800_000_000 },
+            "replica": {
+                "id": "sluice-0", "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": 42,
+            },
         })
     };
     let ready = readiness("ready", json!({ "name": "redis", "status": "up", "live_replicas": 3 }));
     let unavailable = readiness(
         "unavailable",
-        json!({ "name": "redis", "status": "away", "error": "the store cannot be reached", "live_replicas": 3 }),
+        json!({
+            "name": "redis", "status": "away", "error": "the store cannot be reached",
+            "live_replicas": 3,
+        }),
     );
     let yes =
         json_response::<Readiness>(schemas, "The replica is `ready` or `degraded`.", Some(ready));
@@ -126,8 +134,8 @@ fn ready(schemas: &mut Schemas) -> Described {
 
 fn metrics_page(schemas: &mut Schemas) -> Described {
     let text = ObjectBuilder::new().schema_type(Type::String);
-    let example = "# TYPE http_requests_total \
-                   counter\nhttp_requests_total{endpoint=\"other\",method=\"GET\",status=\"200\"} 1\n";
+    let example = "# TYPE http_requests_total counter\n\
+                   http_requests_total{endpoint=\"other\",method=\"GET\",status=\"200\"} 1\n";
     let content =
         ContentBuilder::new().schema(Some(text)).example(Some(Value::from(example))).build();
     let found = ResponseBuilder::new()

@@ -2,12 +2,11 @@
 //!
 //! `/health` has status 200 as long as the process responds. `/ready` describes each part:
 //!
-//! | status | | |
-//! |---|---|---|
-//! | `ready` | 200 | the replica works |
-//! | `degraded` | 200 | the store is away and limits are decided locally, or the last configuration change was rejected; the replica should still get requests |
-//! | `unavailable` | 503 | the store is away, and every limit leaves the decision to the caller |
-//! | `stopping` | 503 | the process is about to stop and finishes the requests in flight |
+//! - `ready` (status 200): the replica works.
+//! - `degraded` (200): the store is away and limits are decided locally, or the last configuration
+//!   change was rejected. The replica should still get requests.
+//! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller.
+//! - `stopping` (503): the process is about to stop and finishes the requests in flight.
 
 use std::{
     error::Error,

@@ -99,8 +99,8 @@ impl Topic {
             Self::Envoy => "Envoy's rate limit service for clients without gRPC.",
             Self::Events => "Reports of applications.",
             Self::Monitoring => {
-                "The state of the fleet. With `admin.listen` these are on that port only. `admin` may \
-                 require credentials."
+                "The state of the fleet. With `admin.listen` these are on that port only. \
+                 `admin` may require credentials."
             }
             Self::Process => "The probes of this process and its API description.",
         }

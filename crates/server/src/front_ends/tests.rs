@@ -413,7 +413,8 @@ async fn what_the_store_cannot_decide_is_a_503() {
         );
         assert_eq!(got.header("retry-after"), None);
     }
-    let got = port.post(BATCH, json!({ "checks": [{ "client": "alice" }, {}, { "client": "alice", "path": "/health" }] })).await;
+    let checks = json!([{ "client": "alice" }, {}, { "client": "alice", "path": "/health" }]);
+    let got = port.post(BATCH, json!({ "checks": checks })).await;
     let statuses: Vec<_> = got.body["results"]
         .as_array()
         .unwrap()
@@ -462,17 +463,24 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn every_body_and_every_path_gets_a_response(value in any_json(), raw in prop::collection::vec(any::<u8>(), 0..64), path in "/[!-~]{0,24}") {
+    fn every_body_and_every_path_gets_a_response(
+        value in any_json(),
+        raw in prop::collection::vec(any::<u8>(), 0..64),
+        path in "/[!-~]{0,24}",
+    ) {
         let port = Port::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let texts = [value.to_string().into_bytes(), json!({ "checks": [value] }).to_string().into_bytes(), raw];
-            let mut requests: Vec<_> = texts.iter().flat_map(|text| [CHECK, BATCH].map(|path| json_post(path, text.clone()))).collect();
+            let batch = json!({ "checks": [value] });
+            let bodies = [value.to_string().into_bytes(), batch.to_string().into_bytes(), raw];
+            let posts = |body: &Vec<u8>| [CHECK, BATCH].map(|path| json_post(path, body.clone()));
+            let mut requests: Vec<_> = bodies.iter().flat_map(posts).collect();
             if let Ok(request) = Request::get(&path).body(Body::empty()) {
                 requests.push(request);
             }
-            if let Ok(value) = HeaderValue::from_bytes(&texts[2]) {
-                requests.push(Request::get(FORWARD_AUTH).header("x-forwarded-uri", value).body(Body::empty()).unwrap());
+            if let Ok(value) = HeaderValue::from_bytes(&bodies[2]) {
+                let request = Request::get(FORWARD_AUTH).header("x-forwarded-uri", value);
+                requests.push(request.body(Body::empty()).unwrap());
             }
             for request in requests {
                 let got = port.send(request).await;

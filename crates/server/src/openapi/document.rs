@@ -18,17 +18,17 @@ use crate::{
 const TITLE: &str = "Sluice";
 
 const ABOUT: &str = "\
-A rate limiter for a fleet. Any number of replicas share token buckets. A front end responds whether \
-a request is allowed, and how many tokens the client has left.
+A rate limiter for a fleet. Any number of replicas share token buckets. A front end responds \
+whether a request is allowed, and how many tokens the client has left.
 
 Errors are problems as RFC 9457 describes them (`application/problem+json`) with a stable `type`; \
-they take no tokens from any bucket. A method that a path does not support has status 405, with the \
-supported methods in `Allow`. Input that is not HTTP has status 400, and a path or a head that is \
-too long has status 414 or 431; these responses have no body.
+they take no tokens from any bucket. A method that a path does not support has status 405, with \
+the supported methods in `Allow`. Input that is not HTTP has status 400, and a path or a head that \
+is too long has status 414 or 431; these responses have no body.
 
-Every other path is decided about as it is requested: status 200 or 429 with a decision as body, as \
-if the request had been checked on its way there. A gateway forwards it to its upstream, and keeps \
-fewer of these paths for itself.";
+Every other path is decided about as it is requested: status 200 or 429 with a decision as body, \
+as if the request had been checked on its way there. A gateway forwards it to its upstream, and \
+keeps fewer of these paths for itself.";
 
 /// Returns the document of the HTTP port.
 pub(super) fn document() -> OpenApi {

@@ -14,8 +14,13 @@ use tokio::{
 
 use crate::fixtures::{Gateway, Upstream, echo, get};
 
-const ASKED: &[u8] = b"GET /socket HTTP/1.1\r\nhost: api.test\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
-    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-extensions: permessage-deflate\r\n\r\n";
+const UPGRADE_REQUEST: &[u8] = b"GET /socket HTTP/1.1\r\n\
+    host: api.test\r\n\
+    connection: keep-alive, Upgrade\r\n\
+    upgrade: websocket\r\n\
+    sec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    sec-websocket-extensions: permessage-deflate\r\n\r\n";
 
 /// Starts an upstream whose sockets echo.
 async fn sockets() -> Upstream {
@@ -53,7 +58,7 @@ async fn head(stream: &mut TcpStream) -> String {
 
 pub(crate) async fn socket(gateway: &Gateway) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.write_all(ASKED).await.unwrap();
+    stream.write_all(UPGRADE_REQUEST).await.unwrap();
     let head = head(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     for field in [
@@ -108,7 +113,7 @@ async fn a_denied_upgrade_is_a_429() {
         Gateway::with(&section, &[("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 1 }")]).await;
     gateway.get("/").await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.write_all(ASKED).await.unwrap();
+    stream.write_all(UPGRADE_REQUEST).await.unwrap();
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 429 "));
     assert_eq!(upstream.asked(), 1);
 }

@@ -42,7 +42,8 @@ pub(crate) fn check(schemas: &mut Schemas) -> Operation {
                 "everything",
                 "All members",
                 json!({
-                    "client": "bob", "ip": "2001:db8::1", "method": "PUT", "path": "/api/v1/blueprints/7", "tier": "pro",
+                    "client": "bob", "ip": "2001:db8::1", "tier": "pro",
+                    "method": "PUT", "path": "/api/v1/blueprints/7",
                     "attributes": { "x-org": "acme" }, "cost": 3,
                 }),
             ),

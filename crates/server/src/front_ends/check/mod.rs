@@ -1,17 +1,20 @@
 //! `POST /v1/check` and `POST /v1/check/batch`: the limiter as a JSON API.
 //!
 //! ```json
-//! { "client": "alice", "method": "POST", "path": "/api/v1/blueprints", "ip": "192.0.2.1", "tier": "pro",
-//!   "attributes": { "x-org": "acme" }, "cost": 1 }
+//! {
+//!   "client": "alice", "ip": "192.0.2.1", "tier": "pro",
+//!   "method": "POST", "path": "/api/v1/blueprints",
+//!   "attributes": { "x-org": "acme" }, "cost": 1
+//! }
 //! ```
 //!
 //! | member | |
 //! |---|---|
-//! | `client` | the client: an API key, a user name, or any other name; without it, `ip` is the client |
+//! | `client` | the client: an API key, a user name, or any other name; `ip` by default |
 //! | `ip` | the client's address, for limits per address |
-//! | `method`, `path` | of the request to decide about; `GET` and `/` by default; a query is ignored |
+//! | `method`, `path` | the request's; `GET` and `/` by default; a query is ignored |
 //! | `tier` | the client's tier; the caller is trusted to know it |
-//! | `attributes` | stand for request headers where limits are per header or take their cost from one |
+//! | `attributes` | stand for request headers, for limits and costs that depend on them |
 //! | `cost` | tokens to take, 1 by default; 0 takes nothing and only reads the state |
 //!
 //! The response has status 200 or 429 and the decision that [`sluice_http::decision`] describes. A
@@ -232,8 +235,8 @@ impl ToSchema for ItemBody<'_> {
 }
 
 fn attributes() -> Object {
-    const ABOUT: &str = "Stand for request headers where limits are per header or take their cost from one. \
-         Names are case-insensitive and unique.";
+    const ABOUT: &str = "Stand for request headers where limits are per header or take their \
+         cost from one. Names are case-insensitive and unique.";
     ObjectBuilder::new()
         .description(Some(ABOUT))
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
@@ -445,8 +448,11 @@ mod tests {
 
     #[test]
     fn every_member_reaches_the_request() {
-        let text = r#"{"client": "al\u0069ce", "method": "POST", "path": "/a?b", "ip": "::ffff:192.0.2.1", "tier": "pro",
-            "attributes": {"X-Org": "acme", "x-\u0061": "b"}, "cost": 7}"#;
+        let text = r#"{
+            "client": "al\u0069ce", "ip": "::ffff:192.0.2.1", "tier": "pro",
+            "method": "POST", "path": "/a?b",
+            "attributes": {"X-Org": "acme", "x-\u0061": "b"}, "cost": 7
+        }"#;
         let body: CheckBody<'_> = serde_json::from_str(text).unwrap();
         let request = body.request().unwrap();
         assert_eq!(request.client, Client::Key(b"alice"));

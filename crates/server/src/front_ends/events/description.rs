@@ -11,8 +11,8 @@ use crate::describe::{
 };
 
 const ABOUT: &str = "\
-Accepts one event, an array of events, or one event per line (`application/x-ndjson`): up to 10,000 \
-events or 1 MiB in one body. An invalid event is rejected by its index, and the others are \
+Accepts one event, an array of events, or one event per line (`application/x-ndjson`): up to \
+10,000 events or 1 MiB in one body. An invalid event is rejected by its index, and the others are \
 recorded. Events are never limited.
 
 `counter`, `gauge` and `histogram` are for metrics that the configuration declares under \
@@ -53,14 +53,17 @@ fn example_events() -> Vec<Example> {
             "llm_request",
             "A request to a language model",
             json!({
-                "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success", "duration_seconds": 1.2,
-                "tokens_generated": 300, "tokens_consumed": 40,
+                "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success",
+                "duration_seconds": 1.2, "tokens_generated": 300, "tokens_consumed": 40,
             }),
         ),
         (
             "blueprint_operation",
             "A blueprint was created",
-            json!({ "type": "blueprint_operation", "operation": "create", "status": "success", "blueprint": "web", "resources": 8 }),
+            json!({
+                "type": "blueprint_operation", "operation": "create", "status": "success",
+                "blueprint": "web", "resources": 8,
+            }),
         ),
         (
             "blueprint_validation",
@@ -76,13 +79,17 @@ fn example_events() -> Vec<Example> {
             "deployment_finish",
             "A deployment has finished",
             json!({
-                "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1", "status": "success", "duration_seconds": 42.5,
+                "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1",
+                "status": "success", "duration_seconds": 42.5,
             }),
         ),
         (
             "tool_execution",
             "A tool was executed",
-            json!({ "type": "tool_execution", "tool_name": "scale", "status": "success", "duration_seconds": 0.2 }),
+            json!({
+                "type": "tool_execution", "tool_name": "scale", "status": "success",
+                "duration_seconds": 0.2,
+            }),
         ),
         (
             "connections",

@@ -4,11 +4,11 @@
 //! application/x-ndjson`). A body may have up to 10,000 events or 1 MiB.
 //!
 //! ```json
-//! {"type":"llm_request","model":"qwen","operation":"chat","status":"success","duration_seconds":1.2,"tokens_generated":300,"tokens_consumed":40}
-//! {"type":"blueprint_operation","operation":"create","status":"success","blueprint":"web","resources":8}
+//! {"type":"llm_request","model":"qwen","operation":"chat","status":"success"}
+//! {"type":"blueprint_operation","operation":"create","status":"success"}
 //! {"type":"blueprint_validation","errors":3}
 //! {"type":"deployment","operation":"create","phase":"start","id":"d-1"}
-//! {"type":"deployment","operation":"create","phase":"finish","id":"d-1","status":"success","duration_seconds":42.5}
+//! {"type":"deployment","operation":"create","phase":"finish","id":"d-1","status":"success"}
 //! {"type":"tool_execution","tool_name":"scale","status":"success","duration_seconds":0.2}
 //! {"type":"connections","kind":"websocket","count":12,"instance":"api-1"}
 //! {"type":"database_connections","count":7,"instance":"api-1"}

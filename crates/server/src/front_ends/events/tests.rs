@@ -75,19 +75,32 @@ fn llm_request() -> Value {
 fn one_of_each() -> Vec<Value> {
     vec![
         llm_request(),
-        json!({ "type": "blueprint_operation", "operation": "create", "status": "success", "blueprint": "web", "resources": 8 }),
+        json!({
+            "type": "blueprint_operation", "operation": "create", "status": "success",
+            "blueprint": "web", "resources": 8,
+        }),
         json!({ "type": "blueprint_validation", "errors": 3 }),
         json!({ "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" }),
         json!({ "type": "deployment", "operation": "create", "phase": "start" }),
-        json!({ "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1", "status": "success", "duration_seconds": 42.5 }),
+        json!({
+            "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1",
+            "status": "success", "duration_seconds": 42.5,
+        }),
         json!({ "type": "deployment", "operation": "update", "status": "failure" }),
-        json!({ "type": "tool_execution", "tool_name": "scale", "status": "success", "duration_seconds": 0.2 }),
+        json!({
+            "type": "tool_execution", "tool_name": "scale", "status": "success",
+            "duration_seconds": 0.2,
+        }),
         json!({ "type": "connections", "kind": "websocket", "count": 12, "instance": "api-1" }),
         json!({ "type": "database_connections", "count": 7 }),
         json!({ "type": "cache", "cache": "blueprints", "hit_rate": 0.93 }),
-        json!({ "type": "counter", "name": "my_feature_total", "labels": { "operation": "export" } }),
+        json!({
+            "type": "counter", "name": "my_feature_total", "labels": { "operation": "export" },
+        }),
         json!({ "type": "gauge", "name": "queue_depth", "value": -17.5 }),
-        json!({ "type": "histogram", "name": "job_seconds", "labels": { "job": "sync" }, "value": 3 }),
+        json!({
+            "type": "histogram", "name": "job_seconds", "labels": { "job": "sync" }, "value": 3,
+        }),
     ]
 }
 
@@ -181,7 +194,9 @@ async fn an_invalid_event_is_rejected_by_index_and_the_others_are_recorded() {
             "phase: unknown variant `begin`",
         ),
         (
-            json!({ "type": "deployment", "operation": "create", "phase": "start", "status": "ok" }),
+            json!({
+                "type": "deployment", "operation": "create", "phase": "start", "status": "ok",
+            }),
             "phase: a deployment that starts",
         ),
         (
@@ -190,7 +205,9 @@ async fn an_invalid_event_is_rejected_by_index_and_the_others_are_recorded() {
         ),
         (json!({ "type": "cache", "cache": "a", "hit_rate": 93 }), "hit_rate: 93 is not a share"),
         (
-            json!({ "type": "blueprint_operation", "operation": "a", "status": "b", "resources": 1 }),
+            json!({
+                "type": "blueprint_operation", "operation": "a", "status": "b", "resources": 1,
+            }),
             "resources: the blueprint is missing",
         ),
         (
@@ -363,18 +380,25 @@ fn any_event() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn every_body_gets_a_response(events in prop::collection::vec(any_event(), 0..8), raw in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn every_body_gets_a_response(
+        events in prop::collection::vec(any_event(), 0..8),
+        raw in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
         let process = Process::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let text = events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
             let array = process.report(json!(events)).await;
             prop_assert_eq!(array.status, StatusCode::ACCEPTED);
-            let told = array.body["accepted"].as_u64().unwrap() + array.body["refused"].as_array().unwrap().len() as u64;
-            prop_assert_eq!(told, events.len() as u64);
+            let accepted = array.body["accepted"].as_u64().unwrap();
+            let refused = array.body["refused"].as_array().unwrap().len() as u64;
+            prop_assert_eq!(accepted + refused, events.len() as u64);
             prop_assert_eq!(process.lines(&text).await.body, array.body);
             for content_type in ["application/json", "application/x-ndjson"] {
-                let request = Request::post(PATH).header("content-type", content_type).body(Body::from(raw.clone())).unwrap();
+                let request = Request::post(PATH)
+                    .header("content-type", content_type)
+                    .body(Body::from(raw.clone()))
+                    .unwrap();
                 prop_assert!(process.port.send(request).await.status.as_u16() < 500);
             }
             Ok(())

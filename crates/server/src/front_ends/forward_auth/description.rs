@@ -23,8 +23,8 @@ For proxies that ask for permission before they forward a request: nginx `auth_r
 holds, by any method, and describes that request in header fields. `clients.identify` says how the \
 client is identified: by default by `X-API-Key`, else by a bearer token, else by its address.
 
-The fields of the response are for the proxy to pass on. Contradicting fields are rejected, since a \
-client could have sent one of them.";
+The fields of the response are for the proxy to pass on. Contradicting fields are rejected, since \
+a client could have sent one of them.";
 
 const CLIENT: &str = "The client.";
 const METHOD: &str = "The requested method; the method of this request by default.";

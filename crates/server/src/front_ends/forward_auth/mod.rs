@@ -3,11 +3,12 @@
 //!
 //! The proxy sends the head of the request that it holds, by any method, with these fields:
 //!
-//! | field | |
-//! |---|---|
-//! | `X-Forwarded-Uri`, `X-Original-URI`, `X-Original-URL` | the requested path, with or without scheme, host and query; `/` by default |
-//! | `X-Forwarded-Method`, `X-Original-Method` | the requested method; the method of this request by default |
-//! | `X-Forwarded-For`, `Forwarded` | the client's address, used if the proxy is one of `clients.trusted_proxies` |
+//! - `X-Forwarded-Uri`, `X-Original-URI`, `X-Original-URL`: the requested path, with or without
+//!   scheme, host and query; `/` by default.
+//! - `X-Forwarded-Method`, `X-Original-Method`: the requested method; the method of this request by
+//!   default.
+//! - `X-Forwarded-For`, `Forwarded`: the client's address, used if the proxy is one of
+//!   `clients.trusted_proxies`.
 //!
 //! The response has status 200 without a body, or 429 with the decision as a problem; both have the
 //! rate limit fields for the proxy to pass on. When the store cannot decide and the limits leave

@@ -11,12 +11,12 @@ use crate::describe::{
 };
 
 const ABOUT: &str = "\
-The equivalent of `ShouldRateLimit` over gRPC, in Protobuf's JSON mapping. Members may also be named \
-as in the messages (`hits_addend`), and whole numbers may be strings. A body needs no \
+The equivalent of `ShouldRateLimit` over gRPC, in Protobuf's JSON mapping. Members may also be \
+named as in the messages (`hits_addend`), and whole numbers may be strings. A body needs no \
 `Content-Type`.
 
-When no rules are configured (`rls.files`) this front end does not exist, and the path is treated as \
-any other.";
+When no rules are configured (`rls.files`) this front end does not exist, and the path is treated \
+as any other.";
 
 pub(crate) fn rls_json(schemas: &mut Schemas) -> Operation {
     let request = json!({

@@ -11,7 +11,9 @@ use sluice_testkit::policies;
 use crate::front_ends::fixtures::{Away, Got, Port, rls_rules as rules};
 
 const RULES: &str = "domain: edge\ndescriptors:\n\
-    - { key: ip, rate_limit: { unit: minute, requests_per_unit: 2, name: per_ip }, metadata: { a: [1, x] } }\n\
+    - key: ip\n\
+   \x20 rate_limit: { unit: minute, requests_per_unit: 2, name: per_ip }\n\
+   \x20 metadata: { a: [1, x] }\n\
     - { key: open, rate_limit: { unlimited: true } }\n";
 
 fn port() -> Port {
@@ -27,7 +29,13 @@ async fn ask(port: &Port, body: Value) -> Got {
 #[tokio::test]
 async fn a_call_gets_200_or_429_and_the_rate_limit_fields() {
     let port = port();
-    let body = json!({ "domain": "edge", "descriptors": [{ "entries": [{ "key": "ip", "value": "a" }] }, { "entries": [{ "key": "open" }] }] });
+    let body = json!({
+        "domain": "edge",
+        "descriptors": [
+            { "entries": [{ "key": "ip", "value": "a" }] },
+            { "entries": [{ "key": "open" }] },
+        ],
+    });
     let got = ask(&port, body.clone()).await;
     assert_eq!(got.status, StatusCode::OK);
     assert_eq!(got.header("content-type"), Some("application/json"));
@@ -67,10 +75,35 @@ async fn names_and_numbers_have_two_forms() {
             .clone()
     };
     let entries = json!([{ "key": "ip", "value": "a" }]);
-    assert_eq!(left(json!({ "entries": entries, "limit": { "requestsPerUnit": 9, "unit": "HOUR" }, "hitsAddend": "2" })).await, 7);
-    assert_eq!(left(json!({ "entries": entries, "limit": { "requests_per_unit": "9", "unit": 3 }, "hits_addend": 1 })).await, 6);
-    assert_eq!(left(json!({ "entries": entries, "limit": { "requestsPerUnit": 9, "unit": 3 }, "isNegativeHits": true })).await, 7);
-    assert_eq!(left(json!({ "entries": entries, "hitsAddend": null })).await, 1);
+    for (descriptor, expected) in [
+        (
+            json!({
+                "entries": entries,
+                "limit": { "requestsPerUnit": 9, "unit": "HOUR" },
+                "hitsAddend": "2",
+            }),
+            7,
+        ),
+        (
+            json!({
+                "entries": entries,
+                "limit": { "requests_per_unit": "9", "unit": 3 },
+                "hits_addend": 1,
+            }),
+            6,
+        ),
+        (
+            json!({
+                "entries": entries,
+                "limit": { "requestsPerUnit": 9, "unit": 3 },
+                "isNegativeHits": true,
+            }),
+            7,
+        ),
+        (json!({ "entries": entries, "hitsAddend": null }), 1),
+    ] {
+        assert_eq!(left(descriptor).await, expected);
+    }
     let got = ask(
         &port,
         json!({ "domain": "edge", "descriptors": [{ "entries": entries }], "hits_addend": "2" }),
@@ -86,7 +119,9 @@ async fn a_whole_number_may_have_a_fraction_of_zero_or_an_exponent() {
     let left = async |hits: &str| {
         let limit = r#"{"requestsPerUnit":1000.0,"unit":"HOUR"}"#;
         let body = format!(
-            r#"{{"domain":"edge","descriptors":[{{"entries":{entries},"limit":{limit},"hitsAddend":{hits}}}]}}"#
+            r#"{{"domain":"edge","descriptors":[
+                {{"entries":{entries},"limit":{limit},"hitsAddend":{hits}}}
+            ]}}"#
         );
         ask(&port, serde_json::from_str(&body).unwrap()).await.body["statuses"][0]["limitRemaining"]
             .clone()

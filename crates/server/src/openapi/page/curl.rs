@@ -62,7 +62,10 @@ mod tests {
                 &[],
                 Some(("application/json", &json!({ "client": "o'neill" })))
             ),
-            r#"curl -i http://localhost:8000/v1/check -H 'content-type: application/json' --data-binary '{"client":"o'\''neill"}'"#
+            concat!(
+                "curl -i http://localhost:8000/v1/check -H 'content-type: application/json' ",
+                r#"--data-binary '{"client":"o'\''neill"}'"#
+            )
         );
         assert_eq!(
             line("PUT", "/a", &[("x-a", "b c")], None),

@@ -80,8 +80,11 @@ impl Display for Page<'_> {
         write!(
             f,
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{0} {1}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
-             <header>\n<h1>{0} <small>{1}</small></h1>\n{2}<p>For programs: <a href=\"openapi.json\">openapi.json</a>, OpenAPI {3}.</p>\n</header>\n",
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{0} {1}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+             <header>\n<h1>{0} <small>{1}</small></h1>\n{2}\
+             <p>For programs: <a href=\"openapi.json\">openapi.json</a>, OpenAPI {3}.</p>\n\
+             </header>\n",
             Text(title),
             Text(version),
             Prose(text(&info["description"])),

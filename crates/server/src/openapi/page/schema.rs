@@ -64,9 +64,9 @@ impl Display for Members<'_> {
         };
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        writeln!(
-            f,
-            r#"<div class="wide"><table><thead><tr><th>Member</th><th>Value</th><th></th></tr></thead><tbody>"#
+        f.write_str(
+            "<div class=\"wide\"><table><thead><tr><th>Member</th><th>Value</th><th></th></tr>\
+             </thead><tbody>\n",
         )?;
         // Required members come first.
         for is_required in [true, false] {
@@ -174,7 +174,13 @@ mod tests {
 
     #[test]
     fn required_members_come_first() {
-        let schema = json!({ "properties": { "a": { "type": "string" }, "b": { "type": "string", "description": "`B`" } }, "required": ["b"] });
+        let schema = json!({
+            "properties": {
+                "a": { "type": "string" },
+                "b": { "type": "string", "description": "`B`" },
+            },
+            "required": ["b"],
+        });
         let table = Members(&schema).to_string();
         assert!(
             table.find("<code>b</code> <span").unwrap()
