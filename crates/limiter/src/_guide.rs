@@ -44,7 +44,8 @@
 //! let limiter = Limiter::builder(policy).build();
 //!
 //! let attributes = [("x-org", "red")];
-//! let request = Request::new(Client::Key(b"alice"), "POST", "/reports/7").with_attributes(&attributes);
+//! let request =
+//!     Request::new(Client::Key(b"alice"), "POST", "/reports/7").with_attributes(&attributes);
 //! let checked = limiter.check(&request).await?;
 //! let limits: Vec<&str> =
 //!     checked.decision.verdicts().iter().map(|verdict| verdict.limit.name()).collect();
