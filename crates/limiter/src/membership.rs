@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -43,8 +42,7 @@ impl Limiter {
     /// Joins the fleet of processes that share this limiter's store, under `name`.
     ///
     /// The process announces itself now and every 4 seconds, and learns how many replicas there
-    /// are. While a shared store is away, a [`Failover`](crate::Failover) divides each limit by
-    /// that
+    /// are. While a shared store is away, a [`Failover`](crate::Failover) divides each limit by that
     /// number. **Without `join`, every process takes the whole limit during an outage**, so that
     /// `n` processes admit `n` times as much.
     ///
@@ -66,10 +64,7 @@ impl Limiter {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn join(&self, name: &str) -> Membership {
-        // The standard library's hash keys are random in every process.
-        let random = RandomState::new().build_hasher().finish();
-        let id = format!("{name}-{random:016x}");
-        self.join_as(Replica::new(id, env!("CARGO_PKG_VERSION")))
+        self.join_as(Replica::with_unique_id(name, env!("CARGO_PKG_VERSION")))
     }
 
     /// Joins as [`Limiter::join`] does, under an id that is unique already.

@@ -108,7 +108,7 @@ impl App {
     /// # Errors
     /// Returns an error when the settings contradict each other, or outside of a tokio runtime.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
-        let replica = replica::with_unique_name();
+        let replica = replica::this_process();
         let telemetry = telemetry(&replica)?;
         Self::assemble(settings, replica, telemetry)
     }

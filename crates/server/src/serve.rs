@@ -49,7 +49,7 @@ pub enum ServeError {
 ///
 /// [`ServeError`] if the replica cannot start to serve.
 pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
-    let replica = replica::with_unique_name();
+    let replica = replica::this_process();
     let telemetry = app::telemetry(&replica)?;
     logging::start(&settings.log, &telemetry)?;
     for warning in &settings.warnings {

@@ -1,6 +1,9 @@
 //! The replicas that share a store.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
 
 /// A replica that has not announced itself for this long is no longer listed as live.
 pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(15);
@@ -41,6 +44,15 @@ impl Replica {
     pub fn new(id: impl Into<String>, version: impl Into<String>) -> Self {
         Self { id: id.into(), version: version.into() }
     }
+
+    /// Makes a replica whose id is `name` and 64 random bits, so that processes may share a name
+    /// and a restarted process is another replica.
+    #[must_use]
+    pub fn with_unique_id(name: &str, version: impl Into<String>) -> Self {
+        // The standard library seeds the hashers of its maps randomly.
+        let random = RandomState::new().build_hasher().finish();
+        Self::new(format!("{name}-{random:016x}"), version)
+    }
 }
 
 impl LiveReplica {
@@ -72,5 +84,17 @@ impl Fleet {
     #[must_use]
     pub fn size(&self) -> usize {
         self.replicas.len().max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unique_ids_differ_although_names_are_equal() {
+        let [one, other] = [(); 2].map(|()| Replica::with_unique_id("api", "1"));
+        assert!(one.id.starts_with("api-") && other.id.starts_with("api-"));
+        assert_ne!(one.id, other.id);
     }
 }
