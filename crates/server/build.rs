@@ -8,8 +8,8 @@ const DIGITS: &str = "12";
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SLUICE_REVISION");
-    let told = env::var("SLUICE_REVISION").ok().filter(|told| !told.is_empty());
-    let revision = told.or_else(commit).unwrap_or_else(|| "unknown".to_owned());
+    let revision = env::var("SLUICE_REVISION").ok().filter(|revision| !revision.is_empty());
+    let revision = revision.or_else(commit).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=SLUICE_REVISION={revision}");
 }
 

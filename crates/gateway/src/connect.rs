@@ -29,7 +29,7 @@ const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// take. Without pings, the requests on a connection to a vanished host would all wait for their
 /// timeouts.
 const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_PATIENCE: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The HTTP/2 flow control window: enough for a fast network with a long round trip. The upstream
 /// waits for the client beyond it.
 const HTTP2_WINDOW: u32 = 1 << 20;
@@ -138,7 +138,7 @@ async fn connect(
             .initial_stream_window_size(HTTP2_WINDOW)
             .initial_connection_window_size(HTTP2_WINDOW * 4)
             .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_PATIENCE)
+            .keep_alive_timeout(PING_TIMEOUT)
             .handshake(stream)
             .await?;
         tokio::spawn(log_end(connection));

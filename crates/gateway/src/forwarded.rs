@@ -180,9 +180,9 @@ mod tests {
     #[track_caller]
     fn assert_says(headers: &HeaderMap, fields: &[(&str, &str)]) {
         for (name, value) in fields {
-            let said: Vec<_> =
+            let values: Vec<_> =
                 headers.get_all(*name).iter().map(|value| value.to_str().unwrap()).collect();
-            assert_eq!(said, [*value], "{name}");
+            assert_eq!(values, [*value], "{name}");
         }
     }
 
@@ -279,9 +279,9 @@ mod tests {
         let chain = "for=\"[2001:db8::1]\", for=unknown, for=192.0.2.1, \
                      for=10.0.0.5;host=\"api.example.org:8000\";proto=http";
         assert_says(&headers, &[("forwarded", chain)]);
-        let said = "for=\"[2001:db8::1]:4711\";proto=https, For=_hidden, for=192.0.2.1, \
+        let values = "for=\"[2001:db8::1]:4711\";proto=https, For=_hidden, for=192.0.2.1, \
                     for=\"192.0.2.2:80\", by=x";
-        let headers = written("10.0.0.5", true, &[("forwarded", said)]);
+        let headers = written("10.0.0.5", true, &[("forwarded", values)]);
         assert_says(
             &headers,
             &[("x-forwarded-for", "2001:db8::1, unknown, 192.0.2.1, 192.0.2.2, unknown, 10.0.0.5")],
@@ -292,7 +292,7 @@ mod tests {
     fn an_entry_is_added_to_via() {
         let mut headers = written("10.0.0.5", true, &[("via", "1.1 edge")]);
         via(&mut headers, http::Version::HTTP_2, &HeaderValue::from_static("sluice"));
-        let said: Vec<_> = headers.get_all("via").iter().collect();
-        assert_eq!(said, ["1.1 edge", "2.0 sluice"]);
+        let values: Vec<_> = headers.get_all("via").iter().collect();
+        assert_eq!(values, ["1.1 edge", "2.0 sluice"]);
     }
 }

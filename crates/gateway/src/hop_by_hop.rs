@@ -133,15 +133,15 @@ mod tests {
 
     #[test]
     fn te_is_reduced_to_trailers() {
-        for (said, left) in [
+        for (value, left) in [
             ("trailers", true),
             ("gzip;q=0.5, Trailers", true),
             ("gzip", false),
             ("trailers;q=1", true),
         ] {
             let mut all = headers(&[]);
-            all.insert(TE, HeaderValue::from_static(said));
-            assert_eq!(reduce_te(&mut all), left, "{said}");
+            all.insert(TE, HeaderValue::from_static(value));
+            assert_eq!(reduce_te(&mut all), left, "{value}");
             assert_eq!(all.get(TE), left.then_some(&TRAILERS));
         }
     }

@@ -21,8 +21,8 @@
 //!   when no upstream is healthy, 504 when the upstream does not respond in time. Once a response
 //!   has begun, the only way to report an error is to abort it, so that the client does not take it
 //!   for complete.
-//! - When the client disconnects, the upstream is told at once: its connection is closed, or its
-//!   stream is reset.
+//! - When the client disconnects, the upstream is notified at once: its connection is closed, or
+//!   its stream is reset.
 
 mod connect;
 mod error;

@@ -93,7 +93,7 @@ impl GrpcFrontEnds {
         }
         match self.other_services.clone().oneshot(request).await {
             Ok(response) if response.status() == http::StatusCode::NOT_FOUND => {
-                Status::unimplemented("there is no such method: reflection tells which there are")
+                Status::unimplemented("there is no such method: reflection lists the methods")
                     .into_http()
             }
             Ok(response) => response.map(Body::new),

@@ -97,8 +97,8 @@ impl Outcome {
             return self.exhausted_quota(plan).as_ref().map(fields).unwrap_or_default();
         }
         // A request that only refunds gets the state after the refund.
-        let told = self.given_back.as_ref().filter(|_| self.taken.verdicts().is_empty());
-        fields(told.unwrap_or(&self.taken))
+        let given_back = self.given_back.as_ref().filter(|_| self.taken.verdicts().is_empty());
+        fields(given_back.unwrap_or(&self.taken))
     }
 
     /// Returns a denial by the quota limit that allows a retry first.

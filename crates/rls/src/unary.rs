@@ -202,17 +202,13 @@ mod tests {
         }
         assert_eq!(code(&twice).await, Code::Internal, "two messages");
         assert_eq!(code(&framed(1, 2, b"xx")).await, Code::Internal, "compressed");
-        assert_eq!(code(&framed(2, 2, b"xx")).await, Code::Internal, "nobody knows how");
+        assert_eq!(code(&framed(2, 2, b"xx")).await, Code::Internal, "an unknown compression flag");
         assert_eq!(
             code(&framed(0, u32::MAX, b"xx")).await,
             Code::Internal,
-            "it claims more than there is"
+            "a length beyond the end"
         );
-        assert_eq!(
-            code(&framed(0, 2, b"\xff\xff")).await,
-            Code::InvalidArgument,
-            "no such message"
-        );
+        assert_eq!(code(&framed(0, 2, b"\xff\xff")).await, Code::InvalidArgument, "not a message");
         let long = vec![0; MOST + 1];
         assert_eq!(code(&framed(0, long.len().try_into().unwrap(), &long)).await, Code::OutOfRange);
     }

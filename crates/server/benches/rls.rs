@@ -62,7 +62,7 @@ const ROUNDS: usize = 3;
 
 /// The response of a constant service.
 #[derive(Clone, Copy)]
-enum Answer {
+enum ConstantResponse {
     /// A code alone.
     Code,
     /// A code and the status of the descriptor.
@@ -74,9 +74,9 @@ enum Answer {
 fn main() {
     if let Ok(address) = env::var(CONSTANT) {
         let answer = match env::var(ANSWER).as_deref() {
-            Ok("fields") => Answer::Fields,
-            Ok("status") => Answer::Status,
-            _ => Answer::Code,
+            Ok("fields") => ConstantResponse::Fields,
+            Ok("status") => ConstantResponse::Status,
+            _ => ConstantResponse::Code,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         return runtime.block_on(answer_a_constant(address.parse().unwrap(), answer));
@@ -177,10 +177,10 @@ impl RateLimitService for Constant {
     }
 }
 
-async fn answer_a_constant(address: SocketAddr, what: Answer) {
+async fn answer_a_constant(address: SocketAddr, what: ConstantResponse) {
     let code = Code::Ok.into();
     let mut answer = RateLimitResponse { overall_code: code, ..RateLimitResponse::default() };
-    if let Answer::Status | Answer::Fields = what {
+    if let ConstantResponse::Status | ConstantResponse::Fields = what {
         let current_limit = Some(RateLimit { name: String::new(), requests_per_unit: 60, unit: 2 });
         let duration_until_reset = Some(Duration { seconds: 1, nanos: 0 });
         answer.statuses = vec![DescriptorStatus {
@@ -191,7 +191,7 @@ async fn answer_a_constant(address: SocketAddr, what: Answer) {
             quota: None,
         }];
     }
-    if let Answer::Fields = what {
+    if let ConstantResponse::Fields = what {
         let fields = [
             ("x-ratelimit-limit", "60"),
             ("x-ratelimit-remaining", "59"),

@@ -35,10 +35,10 @@ impl Replica {
         let app = App::open(settings(variables)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stop, told) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
         let running = app.clone();
         let running =
-            tokio::spawn(async move { running.run(listener, async { drop(told.await) }).await });
+            tokio::spawn(async move { running.run(listener, async { drop(stopped.await) }).await });
         Self { app, address, stop, running }
     }
 

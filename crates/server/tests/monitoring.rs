@@ -22,8 +22,8 @@ const SUMMARY: &str = "/monitoring/metrics/summary";
 const OVERVIEW: &str = "/monitoring/stats/overview";
 const HEALTH: &str = "/monitoring/health/detailed";
 /// A rate so low that no token is refilled during a test.
-const SLOW: (&str, &str) = ("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 10 }");
-const PATIENT: (&str, &str) = ("SLUICE__STORE__TIMEOUT", "5s");
+const SLOW_REFILL: (&str, &str) = ("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 10 }");
+const LONG_TIMEOUT: (&str, &str) = ("SLUICE__STORE__TIMEOUT", "5s");
 
 struct Replica {
     address: SocketAddr,
@@ -59,7 +59,7 @@ impl Replica {
         self.running.await.unwrap().unwrap();
     }
 
-    /// Ends it like a crash: without a last flush.
+    /// Ends the replica without a last flush, like a crash.
     fn kill(self) {
         self.running.abort();
     }
@@ -87,7 +87,7 @@ impl Replica {
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["refused"], json!([]));
     }
 
-    /// The value of this series in the replica's metrics.
+    /// Returns the value of this series in the replica's metrics.
     async fn metric(&self, series: &str) -> Option<f64> {
         let (_, text) = get(self.address, "/metrics", None).await;
         text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?.parse().ok()
@@ -128,7 +128,7 @@ async fn send(
 #[tokio::test]
 async fn the_pages_of_one_process_have_the_documented_members() {
     let replica = Replica::start(&[
-        SLOW,
+        SLOW_REFILL,
         ("SLUICE__ENDPOINTS", "{ /api/v1/tools: { rate: 40/minute, burst: 10 }, /free: off }"),
     ])
     .await;
@@ -234,7 +234,7 @@ async fn the_pages_of_one_process_have_the_documented_members() {
     replica.stop().await;
 }
 
-/// How many of `count` requests of `client` are allowed.
+/// Sends `count` requests of `client`, and returns how many are allowed.
 async fn allowed(replica: &Replica, client: &str, count: usize) -> usize {
     let mut allowed = 0;
     for _ in 0..count {
@@ -247,7 +247,7 @@ async fn allowed(replica: &Replica, client: &str, count: usize) -> usize {
 async fn every_replica_shows_the_whole_fleet_also_after_restarts() {
     let redis = RedisServer::start();
     let url = redis.url();
-    let variables = [SLOW, PATIENT, ("SLUICE__STORE__URL", url.as_str())];
+    let variables = [SLOW_REFILL, LONG_TIMEOUT, ("SLUICE__STORE__URL", url.as_str())];
     let [first, second] = [Replica::start(&variables).await, Replica::start(&variables).await];
     assert_eq!(allowed(&first, "alice", 7).await + allowed(&second, "alice", 7).await, 10);
     allowed(&second, "bob", 1).await;
@@ -315,7 +315,7 @@ async fn counts_of_an_outage_are_flushed_after_it() {
     let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let url = redis.url();
     let replica = Replica::start(&[
-        SLOW,
+        SLOW_REFILL,
         ("SLUICE__STORE__TIMEOUT", "100ms"),
         ("SLUICE__STORE__URL", url.as_str()),
     ])
@@ -388,7 +388,7 @@ async fn the_admin_port_serves_metrics_and_monitoring_to_authorized_clients_only
 async fn counts_equal_those_of_the_client_exactly() {
     let redis = RedisServer::start();
     let url = redis.url();
-    let variables = [SLOW, PATIENT, ("SLUICE__STORE__URL", url.as_str())];
+    let variables = [SLOW_REFILL, LONG_TIMEOUT, ("SLUICE__STORE__URL", url.as_str())];
     let replicas = [Replica::start(&variables).await, Replica::start(&variables).await];
     let (mut passed, mut denied) = (0.0, 0.0);
     for round in 0..40 {

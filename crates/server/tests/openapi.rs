@@ -50,13 +50,13 @@ fn app(variables: &[(&str, &str)]) -> App {
         .unwrap()
 }
 
-struct Got {
+struct AppResponse {
     status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Got {
+impl AppResponse {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -68,20 +68,20 @@ impl Got {
     }
 }
 
-async fn send(app: &App, request: Request<Body>) -> Got {
+async fn send(app: &App, request: Request<Body>) -> AppResponse {
     let (head, body) = app.http().respond("192.0.2.7".parse().unwrap(), request).await.into_parts();
-    Got {
+    AppResponse {
         status: head.status.as_u16(),
         headers: head.headers,
         body: to_bytes(body, usize::MAX).await.unwrap().to_vec(),
     }
 }
 
-async fn ask(app: &App, method: &str, path: &str) -> Got {
+async fn ask(app: &App, method: &str, path: &str) -> AppResponse {
     send(app, Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
 }
 
-async fn post(app: &App, path: &str, media_type: &str, body: impl Into<Body>) -> Got {
+async fn post(app: &App, path: &str, media_type: &str, body: impl Into<Body>) -> AppResponse {
     send(app, Request::post(path).header(CONTENT_TYPE, media_type).body(body.into()).unwrap()).await
 }
 
@@ -103,8 +103,8 @@ fn operation(path: &str, method: &str) -> &'static Value {
     operation
 }
 
-/// Returns the schema with the document's other schemas beside it, and closed: a member that it
-/// does not name is an error here, though clients have to accept it.
+/// Returns the schema together with the document's other schemas. Members without a schema are
+/// errors here, although clients have to accept them.
 fn whole(schema: &Value) -> Value {
     let mut components = DOCUMENT["components"].clone();
     close(&mut components);
@@ -151,34 +151,34 @@ fn merged(parts: &[Value]) -> Map<String, Value> {
 
 fn assert_fits(schema: &Value, value: &Value, what: &str) {
     let validator = jsonschema::draft202012::new(&whole(schema)).unwrap();
-    let mistakes: Vec<String> = validator
+    let errors: Vec<String> = validator
         .iter_errors(value)
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
-    assert!(mistakes.is_empty(), "{what}: {mistakes:#?}\n{value:#}");
+    assert!(errors.is_empty(), "{what}: {errors:#?}\n{value:#}");
 }
 
 /// Asserts that the operation describes the response: its status, media type, header fields and
 /// body.
-fn assert_described(path: &str, method: &str, got: &Got) {
+fn assert_described(path: &str, method: &str, got: &AppResponse) {
     let what = format!("{method} {path} {}: {}", got.status, String::from_utf8_lossy(&got.body));
-    let answer = &operation(path, method)["responses"][got.status.to_string()];
-    assert!(answer.is_object(), "no such status in the document: {what}");
+    let response = &operation(path, method)["responses"][got.status.to_string()];
+    assert!(response.is_object(), "no such status in the document: {what}");
     for name in got
         .headers
         .keys()
         .filter(|name| name.as_str().contains("ratelimit") || *name == "retry-after")
     {
         assert!(
-            answer["headers"][name.as_str()].is_object(),
+            response["headers"][name.as_str()].is_object(),
             "{name} is not in the document: {what}"
         );
     }
     let Some(media_type) = got.media_type() else {
-        assert!(answer.get("content").is_none() && got.body.is_empty(), "{what}");
+        assert!(response.get("content").is_none() && got.body.is_empty(), "{what}");
         return;
     };
-    let content = &answer["content"][media_type];
+    let content = &response["content"][media_type];
     assert!(content.is_object(), "{media_type} is not in the document: {what}");
     if media_type.ends_with("json") {
         assert_fits(&content["schema"], &got.json(), &what);
@@ -211,7 +211,7 @@ fn the_document_is_complete() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), count, "a name names one operation");
+    assert_eq!(names.len(), count, "operation identifiers are unique");
     let tags: Vec<&Value> =
         DOCUMENT["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
     for (path, method, operation) in operations() {
@@ -242,14 +242,14 @@ fn every_schema_is_valid_and_its_references_resolve() {
         assert!(jsonschema::draft202012::meta::is_valid(schema), "{name}: {schema:#}");
         jsonschema::draft202012::new(&whole(schema)).unwrap();
         for link in ["[`", "`None`", "Self::", "# Errors"] {
-            assert!(!schema.to_string().contains(link), "{name} speaks of the code: {schema:#}");
+            assert!(!schema.to_string().contains(link), "{name} refers to the code: {schema:#}");
         }
     }
     let text = DOCUMENT.to_string();
     for name in schemas.keys() {
         assert!(
             text.contains(&format!("\"#/components/schemas/{name}\"")),
-            "nothing refers to {name}"
+            "no schema or operation refers to {name}"
         );
     }
 }
@@ -295,8 +295,8 @@ async fn every_example_is_accepted_and_matches_its_schema() {
                 assert_eq!(got.json(), json!({ "accepted": count, "refused": [] }), "{what}");
             }
         }
-        for (status, answer) in operation["responses"].as_object().unwrap() {
-            for (media_type, content) in answer["content"].as_object().into_iter().flatten() {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            for (media_type, content) in response["content"].as_object().into_iter().flatten() {
                 if let Some(example) = content.get("example") {
                     assert_fits(
                         &content["schema"],
@@ -436,8 +436,8 @@ async fn every_rejection_of_a_body_is_described() {
 
 #[tokio::test]
 async fn every_response_without_the_store_is_described() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let store = format!("{{ url: \"redis://{nobody}\", on_failure: error }}");
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let store = format!("{{ url: \"redis://{unused}\", on_failure: error }}");
     let app = app(&[("SLUICE__STORE", &store)]);
     let check = json!({ "client": "alice" }).to_string();
     let descriptor = json!({ "entries": [{ "key": "api_key", "value": "a" }] });
@@ -549,7 +549,7 @@ async fn the_page_is_well_formed_and_its_links_resolve() {
     let count = ids.len();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), count, "an id names one place");
+    assert_eq!(ids.len(), count, "identifiers on the page are unique");
 }
 
 #[tokio::test]

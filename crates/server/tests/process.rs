@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::Command, time::Duration};
 
 use sluice_testkit::{SluiceOptions, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn sluice() -> SluiceOptions {
     SluiceOptions::new(env!("CARGO_BIN_EXE_sluice"))
@@ -14,7 +14,7 @@ fn sluice() -> SluiceOptions {
 fn it_exits_with_success_after_a_signal() {
     let sluice = sluice().env("SLUICE__SHUTDOWN_DELAY", "0s").start();
     sluice.sigterm();
-    let exit = sluice.wait_exit(PATIENCE);
+    let exit = sluice.wait_exit(STOP_TIMEOUT);
     assert!(exit.success(), "{exit}: {}", sluice.log());
     assert!(sluice.log().contains("stopped"), "{}", sluice.log());
 }
@@ -25,9 +25,9 @@ fn it_is_not_ready_before_it_stops_and_a_second_signal_ends_the_wait() {
     assert_eq!(sluice.status("/ready").unwrap(), 200);
     sluice.sigterm();
     eventually("readiness fails", || matches!(sluice.status("/ready"), Ok(503)));
-    assert_eq!(sluice.status("/health").unwrap(), 200, "requests are answered still");
+    assert_eq!(sluice.status("/health").unwrap(), 200, "requests still get a response");
     sluice.sigterm();
-    let exit = sluice.wait_exit(PATIENCE);
+    let exit = sluice.wait_exit(STOP_TIMEOUT);
     assert!(exit.success(), "{exit}: {}", sluice.log());
 }
 
@@ -41,13 +41,13 @@ fn a_port_in_use_is_named_and_ends_the_process() {
         .args(["--listen-http", &address])
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(1), "{told}");
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
     assert!(
-        told.contains(&format!(
+        stderr.contains(&format!(
             "sluice: listen.http: cannot listen on {address}: Address already in use"
         )),
-        "{told}"
+        "{stderr}"
     );
 }
 

@@ -42,7 +42,7 @@ fn messages() -> HashMap<String, DescriptorProto> {
 
 /// Returns the names of the fields in `bytes`, in order, decoded with the description of `name`.
 fn read(all: &HashMap<String, DescriptorProto>, name: &str, mut bytes: &[u8]) -> String {
-    let mut told = Vec::new();
+    let mut names = Vec::new();
     while bytes.has_remaining() {
         let (number, wire_type) = decode_key(&mut bytes).unwrap();
         let fields = &all[name].field;
@@ -76,9 +76,9 @@ fn read(all: &HashMap<String, DescriptorProto>, name: &str, mut bytes: &[u8]) ->
                 }
             }
         };
-        told.push(format!("{}{inside}", field.name()));
+        names.push(format!("{}{inside}", field.name()));
     }
-    told.join(" ")
+    names.join(" ")
 }
 
 #[test]

@@ -42,7 +42,11 @@ fn the_most_specific_rule_wins() {
     assert_eq!(requests(&rules, [("path", "xb")]), Some(3));
     assert_eq!(requests(&rules, [("path", "x")]), Some(1), "then the key alone");
     assert_eq!(requests(&rules, [("path", "")]), Some(1));
-    assert_eq!(requests(&rules, [("path", "free")]), None, "a value without a limit is left alone");
+    assert_eq!(
+        requests(&rules, [("path", "free")]),
+        None,
+        "a value without a limit is not limited"
+    );
     assert_eq!(requests(&rules, [("other", "ab")]), None);
 }
 
@@ -156,7 +160,11 @@ fn value_to_metric_adds_the_value_of_its_level() {
         name(text, [("route", ""), ("method", "POST"), ("user", "123")]),
         "edge.route.method_POST.user"
     );
-    assert_eq!(name(text, [("file", "a/1")]), "edge.file_a/*", "what shares a bucket is one");
+    assert_eq!(
+        name(text, [("file", "a/1")]),
+        "edge.file_a/*",
+        "values that share a bucket share a name"
+    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ async fn each_value_has_a_bucket_of_its_own_and_so_has_each_domain() {
     assert_eq!(
         fixture.ask([raw.clone()]).await.remaining,
         [1],
-        "what is no UTF-8 is limited like all else"
+        "a value that is not UTF-8 is limited as well"
     );
     assert_eq!(fixture.ask([raw]).await.remaining, [0]);
 }
@@ -124,7 +124,7 @@ async fn tokens_are_given_back_up_to_the_burst_if_the_call_passes() {
     let one = |value| of([("ip", value)]);
     assert_eq!(fixture.ask([one("a").hits(8)]).await.remaining, [2]);
     assert_eq!(fixture.ask([one("a").hits(3).back()]).await, summary('o', "o", &[5]));
-    assert_eq!(fixture.ask([one("a").back()]).await, summary('o', "o", &[6]), "one, unless said");
+    assert_eq!(fixture.ask([one("a").back()]).await, summary('o', "o", &[6]), "one by default");
     assert_eq!(
         fixture.ask([one("a").hits(2).back(), one("b").hits(4)]).await,
         summary('o', "oo", &[8, 6])
@@ -151,16 +151,20 @@ async fn a_call_may_have_limits_of_its_own() {
         fixture.ask([brings("a", 7, Unit::Hour), brings("a", 9, Unit::Day)]).await,
         summary('o', "oo", &[5, 8])
     );
-    assert_eq!(fixture.ask([brings("b", 7, Unit::Hour)]).await.remaining, [6], "for these values");
+    assert_eq!(
+        fixture.ask([brings("b", 7, Unit::Hour)]).await.remaining,
+        [6],
+        "a bucket for these values"
+    );
     assert_eq!(
         fixture.ask([brings("a", 5, Unit::Hour)]).await.remaining,
         [4],
-        "whose tokens are kept when the number changes"
+        "the tokens are kept when the number changes"
     );
     assert_eq!(
         fixture.ask([of([("any", "x")]).bringing(3, Unit::Week)]).await.remaining,
         [2],
-        "also where no rule is"
+        "also without a rule"
     );
     assert_eq!(fixture.ask([brings("a", 0, Unit::Hour)]).await, summary('-', "-", &[0]));
     let elsewhere = RateLimitRequest {
@@ -170,9 +174,13 @@ async fn a_call_may_have_limits_of_its_own() {
     assert_eq!(
         Summary::of(&fixture.call(elsewhere).await.unwrap()),
         summary('o', "o", &[0]),
-        "in a domain that is known"
+        "only in a configured domain"
     );
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await.remaining, [0], "and beside the rule's");
+    assert_eq!(
+        fixture.ask([of([("ip", "a")])]).await.remaining,
+        [0],
+        "the rule's bucket is a separate one"
+    );
 }
 
 #[tokio::test]
@@ -199,12 +207,12 @@ async fn zero_requests_per_unit_denies_everything_and_takes_nothing() {
     assert_eq!(
         fixture.ask([of([("ip", "bad")]).hits(0), of([("ip", "a")])]).await,
         summary('o', "oo", &[0, 4]),
-        "to look is free"
+        "reading the state is never denied"
     );
     assert_eq!(
         fixture.ask([of([("ip", "odd")]), of([("ip", "a")])]).await,
         summary('o', "oo", &[0, 3]),
-        "a shadow denies nobody"
+        "a shadow rule denies no request"
     );
     let text = telemetry.prometheus().render().unwrap();
     for counted in [
@@ -261,13 +269,13 @@ async fn a_rule_replaces_others_by_their_names() {
     assert_eq!(
         fixture.ask([of([("plan", "free")]), of([("plan", "none")])]).await.remaining,
         [u32::MAX, 4],
-        "what is unlimited stays so"
+        "an unlimited rule stays unlimited"
     );
     let response = fixture.call(request([user()])).await.unwrap();
     assert_eq!(
         Summary::of(&response),
         summary('o', "o", &[0]),
-        "nothing was taken from what was replaced"
+        "nothing was taken from the replaced rule"
     );
     assert_eq!(response.statuses[0].current_limit.as_ref().unwrap().name, "everybody");
     assert_eq!(fixture.ask([user()]).await.overall, '-');
@@ -298,16 +306,16 @@ async fn quotas_deny_only_together_and_then_take_nothing() {
     assert_eq!(Summary::of(&response), summary('-', "--o", &[0, 0, 7]));
     let retry =
         response.response_headers_to_add.iter().find(|field| field.key == "retry-after").unwrap();
-    assert_eq!(retry.value, "43200", "the first of them to give way");
+    assert_eq!(retry.value, "43200", "until the first of them allows it");
     assert_eq!(
         fixture.ask([of([("ip", "x")])]).await.remaining,
         [6],
-        "what was taken beside them was given back"
+        "the tokens of the other bucket were given back"
     );
     assert_eq!(
         fixture.ask([of([("a", "x")]), of([("ip", "x")])]).await,
         summary('-', "-o", &[0, 6]),
-        "one alone is like any other limit"
+        "a single quota is like any other limit"
     );
     assert_eq!(
         fixture.ask([of([("z", "x")]), of([("ip", "x")])]).await,
@@ -344,7 +352,7 @@ async fn each_value_of_a_pattern_has_a_bucket_unless_it_is_shared() {
     assert_eq!(
         remaining(of([("dir", "b/2"), ("file", "1.txt")])).await,
         1,
-        "only what is shared is shared"
+        "only a bucket with share_threshold is shared"
     );
     assert_eq!(remaining(of([("dir", "b/2"), ("file", "2.txt")])).await, 2);
     assert_eq!(
@@ -367,7 +375,7 @@ async fn an_allowed_request_gets_the_metadata_of_its_rules() {
         \x20 metadata: {service: {name: two, list: [x]}}\n\
          - {key: c, quota_mode: true, rate_limit: {unit: day, requests_per_unit: 5}}\n",
     );
-    let asked = || RateLimitRequest {
+    let call = || RateLimitRequest {
         hits_addend: 1,
         ..request([
             of([("a", "1")]).hits(1),
@@ -377,10 +385,10 @@ async fn an_allowed_request_gets_the_metadata_of_its_rules() {
         ])
     };
     let metadata = async || {
-        let response = fixture.call(asked()).await.unwrap();
+        let response = fixture.call(call()).await.unwrap();
         response.dynamic_metadata.map(|metadata| crate::json::object(&metadata))
     };
-    let told = json!({
+    let expected = json!({
         "domain": "edge",
         "descriptors": [
             { "entries": ["a=1"], "hitsAddend": 1.0 },
@@ -391,13 +399,13 @@ async fn an_allowed_request_gets_the_metadata_of_its_rules() {
         "hitsAddend": 1.0,
         "metadata": { "service": { "name": "one", "tier": 1.0, "list": ["x"] }, "only": "a" },
     });
-    assert_eq!(metadata().await, Some(told));
+    assert_eq!(metadata().await, Some(expected));
     assert_eq!(
         metadata().await.unwrap()["metadata"],
         json!({ "service": { "name": "one", "tier": 1.0 }, "only": "a" }),
         "b is over its limit"
     );
-    assert_eq!(metadata().await, None, "and so is a");
+    assert_eq!(metadata().await, None, "a is over its limit as well");
 }
 
 fn headers(response: &RateLimitResponse) -> Vec<(&str, &str)> {
@@ -415,8 +423,8 @@ async fn header_fields_have_remaining_and_reset() {
         "{domain: edge, descriptors: [{key: ip, rate_limit: {unit: minute, requests_per_unit: 2}}, \
          {key: path, rate_limit: {unit: hour, requests_per_unit: 100, name: 'per path'}}]}",
     );
-    let asked = || request([of([("ip", "a")]), of([("path", "/")])]);
-    let allowed = fixture.call(asked()).await.unwrap();
+    let call = || request([of([("ip", "a")]), of([("path", "/")])]);
+    let allowed = fixture.call(call()).await.unwrap();
     let expected = [
         ("x-ratelimit-limit", "2"),
         ("x-ratelimit-remaining", "1"),
@@ -425,15 +433,15 @@ async fn header_fields_have_remaining_and_reset() {
         ("ratelimit", "\"edge.ip\";r=1;t=30, \"per path\";r=99;t=36"),
     ];
     assert_eq!(headers(&allowed), expected);
-    fixture.call(asked()).await.unwrap();
-    let denied = fixture.call(asked()).await.unwrap();
+    fixture.call(call()).await.unwrap();
+    let denied = fixture.call(call()).await.unwrap();
     assert_eq!(headers(&denied).last(), Some(&("retry-after", "30")));
     assert_eq!(headers(&denied)[1], ("x-ratelimit-remaining", "0"));
 
     let mut silent = rules(TWO_A_MINUTE);
     silent.response_headers = false;
     fixture.rls.replace(Some(&silent), OnStoreFailure::Local, &Tagger::new(b""));
-    assert_eq!(headers(&fixture.call(asked()).await.unwrap()), []);
+    assert_eq!(headers(&fixture.call(call()).await.unwrap()), []);
 }
 
 #[tokio::test]
@@ -460,7 +468,7 @@ async fn changed_rules_keep_what_was_taken() {
     assert_eq!(
         fixture.ask([of([("ip", "a")])]).await,
         summary('-', "-", &[0]),
-        "nobody gets a free refill"
+        "no bucket is refilled"
     );
     fixture.clock.advance(Duration::from_secs(30));
     assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[0]));
@@ -473,13 +481,13 @@ async fn changed_rules_keep_what_was_taken() {
 #[tokio::test]
 async fn a_call_without_descriptors_is_invalid() {
     let fixture = Fixture::new(TWO_A_MINUTE);
-    let refused = async |request| match fixture.call(request).await {
+    let rejected = async |request| match fixture.call(request).await {
         Err(RlsError::Invalid(message)) => message,
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(request([])).await, "descriptors is empty: send at least one");
+    assert_eq!(rejected(request([])).await, "descriptors is empty: send at least one");
     let nameless = RateLimitRequest { domain: Bytes::new(), ..request([of([("ip", "a")])]) };
-    assert_eq!(refused(nameless).await, "domain is empty: name a domain, as a file of rules does");
+    assert_eq!(rejected(nameless).await, "domain is empty: name a domain, as a file of rules does");
     for unit in [0, 8, -1] {
         let limit = Some(LimitOverride { requests_per_unit: 1, unit });
         let bringing = request([of([("ip", "a")]), Descriptor { limit, ..of([("ip", "a")]) }]);
@@ -487,12 +495,16 @@ async fn a_call_without_descriptors_is_invalid() {
             "descriptors[1].limit.unit: {unit} is no unit of time: send one from 1 (second) to 7 \
              (week)"
         );
-        assert_eq!(refused(bringing).await, expected);
+        assert_eq!(rejected(bringing).await, expected);
     }
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await.remaining, [1], "and takes nothing");
+    assert_eq!(
+        fixture.ask([of([("ip", "a")])]).await.remaining,
+        [1],
+        "an invalid call takes nothing"
+    );
 }
 
-/// A store that is away, and whose limits leave the answer to the caller.
+/// A store that is away, and whose limits leave the decision to the caller.
 #[derive(Debug)]
 pub(crate) struct Away;
 
@@ -518,6 +530,6 @@ async fn without_the_store_the_caller_decides_if_configured() {
     assert_eq!(
         Summary::of(&rls.decide(&request([of([("free", "a")])])).await.unwrap()),
         summary('o', "o", &[0]),
-        "what is free needs no store"
+        "a call without a limit needs no store"
     );
 }

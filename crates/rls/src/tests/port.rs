@@ -272,19 +272,19 @@ async fn health_is_reported_until_the_end() {
     assert_eq!(
         calls.should_rate_limit(request("a")).await.unwrap().into_inner().overall_code(),
         Code::Ok,
-        "calls are answered still"
+        "calls still get a response"
     );
-    assert_eq!(listening.stop().await, 0, "whoever watches does not hold us up");
+    assert_eq!(listening.stop().await, 0, "a health watch does not delay the stop");
     assert_eq!(watch.message().await.unwrap(), None);
 }
 
 /// Returns the response of the reflection service.
-async fn reflect(listening: &Listening, asked: MessageRequest) -> MessageResponse {
+async fn reflect(listening: &Listening, request: MessageRequest) -> MessageResponse {
     let mut client = ServerReflectionClient::new(listening.channel().await);
-    let request = ServerReflectionRequest { host: String::new(), message_request: Some(asked) };
-    let mut answers =
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+    let mut responses =
         client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
-    answers.next().await.unwrap().unwrap().message_response.unwrap()
+    responses.next().await.unwrap().unwrap().message_response.unwrap()
 }
 
 #[tokio::test]
@@ -310,10 +310,10 @@ async fn reflection_lists_the_services() {
     let file = prost_types::FileDescriptorProto::decode(&*files.file_descriptor_proto[0]).unwrap();
     assert_eq!(file.package(), "envoy.service.ratelimit.v3");
     for needed in file.dependency {
-        let answer = reflect(&listening, MessageRequest::FileByFilename(needed.clone())).await;
+        let response = reflect(&listening, MessageRequest::FileByFilename(needed.clone())).await;
         assert!(
-            matches!(answer, MessageResponse::FileDescriptorResponse(_)),
-            "{needed}: {answer:?}"
+            matches!(response, MessageResponse::FileDescriptorResponse(_)),
+            "{needed}: {response:?}"
         );
     }
 }

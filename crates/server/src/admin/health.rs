@@ -338,7 +338,7 @@ mod tests {
         Health::new(replica, Arc::new(Probed(Box::new(store))))
     }
 
-    async fn told(health: &Health, policy: &Policy) -> (u16, Value) {
+    async fn respond(health: &Health, policy: &Policy) -> (u16, Value) {
         let readiness = health.readiness(policy).await;
         (readiness.status.code().as_u16(), serde_json::to_value(&readiness).unwrap())
     }
@@ -352,7 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_describes_every_part() {
-        let (status, mut body) = told(&health(MemoryStore::new()), &policies::document()).await;
+        let (status, mut body) = respond(&health(MemoryStore::new()), &policies::document()).await;
         assert!(body["configuration"]["loaded_at"].take().as_u64().unwrap() > 1_700_000_000);
         assert!(body["replica"]["uptime_seconds"].take().is_u64());
         let expected = json!({
@@ -373,14 +373,14 @@ mod tests {
             (OnStoreFailure::Deny, (200, json!("degraded"))),
             (OnStoreFailure::Error, (503, json!("unavailable"))),
         ] {
-            let (status, mut body) = told(&health, &policy_that_answers(on_store_failure)).await;
+            let (status, mut body) = respond(&health, &policy_that_answers(on_store_failure)).await;
             assert_eq!((status, body["status"].take()), expected, "{on_store_failure:?}");
             assert_eq!(body["store"]["status"], "away");
             assert_eq!(body["store"]["error"], StoreError::BreakerOpen.to_string());
         }
         let without_limits = Policy::builder();
         assert_eq!(
-            told(&health, &without_limits.build().unwrap()).await.1["status"],
+            respond(&health, &without_limits.build().unwrap()).await.1["status"],
             "degraded",
             "what is not limited passes"
         );
@@ -390,7 +390,7 @@ mod tests {
     async fn a_rejected_configuration_is_reported_until_a_valid_one_is_loaded() {
         let health = health(MemoryStore::new());
         health.configuration_rejected("sluice.yaml: limits[0].rate: `6` is not a rate".to_owned());
-        let (status, body) = told(&health, &policies::document()).await;
+        let (status, body) = respond(&health, &policies::document()).await;
         assert_eq!(
             (status, &body["status"], &body["configuration"]["version"]),
             (200, &json!("degraded"), &json!(1))
@@ -400,7 +400,7 @@ mod tests {
             "sluice.yaml: limits[0].rate: `6` is not a rate"
         );
         health.configuration_replaced();
-        let (_, body) = told(&health, &policies::document()).await;
+        let (_, body) = respond(&health, &policies::document()).await;
         assert_eq!(
             (&body["status"], &body["configuration"]["version"]),
             (&json!("ready"), &json!(2))

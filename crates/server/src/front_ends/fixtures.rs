@@ -37,7 +37,7 @@ pub(crate) struct Port {
 }
 
 /// A response.
-pub(crate) struct Got {
+pub(crate) struct PortResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
@@ -79,23 +79,23 @@ impl Port {
         Self { http, engine, health, rls }
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Got {
+    pub(crate) async fn send(&self, request: Request<Body>) -> PortResponse {
         self.send_from(PEER, request).await
     }
 
-    pub(crate) async fn send_from(&self, peer: &str, request: Request<Body>) -> Got {
+    pub(crate) async fn send_from(&self, peer: &str, request: Request<Body>) -> PortResponse {
         let (head, body) = self.http.respond(peer.parse().unwrap(), request).await.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
         let body =
             if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        Got { status: head.status, headers: head.headers, body }
+        PortResponse { status: head.status, headers: head.headers, body }
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Got {
+    pub(crate) async fn get(&self, path: &str) -> PortResponse {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: impl ToString) -> Got {
+    pub(crate) async fn post(&self, path: &str, body: impl ToString) -> PortResponse {
         self.send(json_post(path, body.to_string())).await
     }
 
@@ -107,7 +107,7 @@ impl Port {
     }
 }
 
-impl Got {
+impl PortResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }

@@ -32,7 +32,7 @@ use super::{
     FrontEnd,
     check::{Batch, Check as CheckFrontEnd},
     events::EventReports,
-    fixtures::{Got, Port, rls_rules},
+    fixtures::{Port, PortResponse, rls_rules},
 };
 use crate::openapi;
 use sluice_testkit::policies;
@@ -64,26 +64,26 @@ const FRAGMENTS: [&str; 16] = [
 
 /// A store that counts its calls and the tokens taken.
 #[derive(Debug)]
-struct Watched {
+struct CountingStore {
     store: MemoryStore<ManualClock>,
-    asked: AtomicUsize,
+    calls_to_store: AtomicUsize,
     taken: AtomicU64,
 }
 
-impl Watched {
+impl CountingStore {
     fn new() -> Self {
         // The clock is stopped, so that no tokens return.
         let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
         let store = MemoryStore::with_clock(ManualClock::new(now));
-        Self { store, asked: AtomicUsize::new(0), taken: AtomicU64::new(0) }
+        Self { store, calls_to_store: AtomicUsize::new(0), taken: AtomicU64::new(0) }
     }
 
-    fn saw(&self) -> (usize, u64) {
-        (self.asked.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed))
+    fn counts(&self) -> (usize, u64) {
+        (self.calls_to_store.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed))
     }
 
-    fn remember(&self, check: &Check, decision: &Result<Decision, StoreError>) {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+    fn count(&self, check: &Check, decision: &Result<Decision, StoreError>) {
+        self.calls_to_store.fetch_add(1, Ordering::Relaxed);
         if let Ok(decision) = decision
             && check.action() == Action::Take
             && decision.is_allowed()
@@ -99,11 +99,11 @@ impl Watched {
     }
 }
 
-impl Store for Watched {
+impl Store for CountingStore {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         StoreFuture::pending(async move {
             let decision = self.store.decide(check).await;
-            self.remember(check, &decision);
+            self.count(check, &decision);
             decision
         })
     }
@@ -114,9 +114,9 @@ fn rules() -> &'static RlsSettings {
     &READ
 }
 
-fn port() -> (Port, Arc<Watched>) {
-    let store = Arc::new(Watched::new());
-    let port = Port::with(policies::document(), Arc::<Watched>::clone(&store));
+fn port() -> (Port, Arc<CountingStore>) {
+    let store = Arc::new(CountingStore::new());
+    let port = Port::with(policies::document(), Arc::<CountingStore>::clone(&store));
     port.rls.replace(Some(rules()), OnStoreFailure::Local, &Tagger::new(b""));
     (port, store)
 }
@@ -125,7 +125,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-// === what is sent ===
+// === requests ===
 
 /// A change of a few bytes.
 #[derive(Clone, Debug)]
@@ -237,22 +237,26 @@ fn any_body(path: &str) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-// === what is answered ===
+// === responses ===
 
 /// Sends a body. Returns the response, the number of calls to the store, and the tokens taken.
-fn send(path: &str, media_type: &str, body: &[u8]) -> (Got, usize, u64) {
+fn send(path: &str, media_type: &str, body: &[u8]) -> (PortResponse, usize, u64) {
     let (port, store) = port();
     let request = Request::post(path)
         .header("content-type", media_type)
         .body(Body::from(body.to_vec()))
         .unwrap();
     let got = wait(port.send(request));
-    let (asked, taken) = store.saw();
-    (got, asked, taken)
+    let (calls_to_store, taken) = store.counts();
+    (got, calls_to_store, taken)
 }
 
 /// Asserts what holds for every response with a decision.
-fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseError> {
+fn assert_valid_response(
+    got: &PortResponse,
+    calls_to_store: usize,
+    taken: u64,
+) -> Result<(), TestCaseError> {
     prop_assert!(got.status.as_u16() < 500, "{}", got.body);
     match got.status {
         StatusCode::OK => {}
@@ -266,9 +270,9 @@ fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseEr
                 got.body
             );
             prop_assert_eq!(
-                (asked, taken),
+                (calls_to_store, taken),
                 (0, 0),
-                "what is refused reaches no bucket: {}",
+                "a rejected request does not reach the store: {}",
                 got.body
             );
         }
@@ -279,9 +283,9 @@ fn assert_answered(got: &Got, asked: usize, taken: u64) -> Result<(), TestCaseEr
 proptest! {
     #[test]
     fn any_check_is_decided_or_rejected(body in any_body(CheckFrontEnd::PATH)) {
-        let (got, asked, taken) = send(CheckFrontEnd::PATH, "application/json", &body);
-        assert_answered(&got, asked, taken)?;
-        prop_assert!(asked <= 1);
+        let (got, calls_to_store, taken) = send(CheckFrontEnd::PATH, "application/json", &body);
+        assert_valid_response(&got, calls_to_store, taken)?;
+        prop_assert!(calls_to_store <= 1);
     }
 
     #[test]
@@ -290,14 +294,14 @@ proptest! {
         checks in prop::collection::vec(any_json(words(Batch::PATH)), 0..5),
     ) {
         for body in [body, serde_json::json!({ "checks": checks }).to_string().into_bytes()] {
-            let (got, asked, taken) = send(Batch::PATH, "application/json", &body);
-            assert_answered(&got, asked, taken)?;
+            let (got, calls_to_store, taken) = send(Batch::PATH, "application/json", &body);
+            assert_valid_response(&got, calls_to_store, taken)?;
             if got.status == StatusCode::OK {
                 let results = got.body["results"].as_array().unwrap();
                 let status = |result: &Value| result["status"].as_u64().unwrap();
                 let decided =
                     results.iter().filter(|result| [200, 429].contains(&status(result))).count();
-                prop_assert!(asked <= decided, "{} of {}", asked, got.body);
+                prop_assert!(calls_to_store <= decided, "{} of {}", calls_to_store, got.body);
                 let known = results.iter().all(|result| [200, 400, 429].contains(&status(result)));
                 prop_assert!(known, "{}", got.body);
             }
@@ -306,8 +310,8 @@ proptest! {
 
     #[test]
     fn any_descriptors_are_decided_or_rejected(body in any_body(json::PATH)) {
-        let (got, asked, taken) = send(json::PATH, "application/json", &body);
-        assert_answered(&got, asked, taken)?;
+        let (got, calls_to_store, taken) = send(json::PATH, "application/json", &body);
+        assert_valid_response(&got, calls_to_store, taken)?;
         if [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS].contains(&got.status) {
             let code = if got.status == StatusCode::OK { "OK" } else { "OVER_LIMIT" };
             prop_assert_eq!(&got.body["overallCode"], code);
@@ -320,8 +324,8 @@ proptest! {
         lines in any::<bool>(),
     ) {
         let media_type = if lines { "application/x-ndjson" } else { "application/json" };
-        let (got, asked, _) = send(EventReports::PATH, media_type, &body);
-        prop_assert_eq!(asked, 0, "events are never limited");
+        let (got, calls_to_store, _) = send(EventReports::PATH, media_type, &body);
+        prop_assert_eq!(calls_to_store, 0, "events are never limited");
         if got.status == StatusCode::ACCEPTED {
             prop_assert!(got.body["accepted"].is_u64(), "{}", got.body);
             for refused in got.body["refused"].as_array().unwrap() {
@@ -373,7 +377,7 @@ fn call_framed(bytes: Vec<u8>) -> (Rpc, usize, u64) {
         .header("content-type", "application/grpc")
         .body(Body::from(bytes))
         .unwrap();
-    let (status, told) = wait(async {
+    let (status, grpc_status) = wait(async {
         let response = port.rls.respond_grpc(request).await;
         let status = response.status();
         let in_head = tonic::Status::from_header_map(response.headers());
@@ -386,9 +390,9 @@ fn call_framed(bytes: Vec<u8>) -> (Rpc, usize, u64) {
             .and_then(tonic::Status::from_header_map);
         (status, in_head.or(in_trailers).unwrap())
     });
-    assert_eq!(status, StatusCode::OK, "gRPC tells its status elsewhere");
-    let (asked, taken) = store.saw();
-    (told.code(), asked, taken)
+    assert_eq!(status, StatusCode::OK, "a gRPC call has a status of its own");
+    let (calls_to_store, taken) = store.counts();
+    (grpc_status.code(), calls_to_store, taken)
 }
 
 proptest! {
@@ -399,10 +403,10 @@ proptest! {
             1 => prop::collection::vec(any::<u8>(), 0..64),
         ],
     ) {
-        let (told, asked, taken) = call(&message);
-        match told {
+        let (code, calls_to_store, taken) = call(&message);
+        match code {
             Rpc::Ok => {}
-            Rpc::InvalidArgument => prop_assert_eq!((asked, taken), (0, 0)),
+            Rpc::InvalidArgument => prop_assert_eq!((calls_to_store, taken), (0, 0)),
             other => prop_assert!(false, "{other:?}"),
         }
     }
@@ -414,10 +418,10 @@ proptest! {
             changed(calls().iter().map(|call| framed(call)).collect()),
         ],
     ) {
-        let (told, asked, taken) = call_framed(bytes);
-        if told != Rpc::Ok {
-            prop_assert_eq!((asked, taken), (0, 0), "{:?}", told);
-            prop_assert!(told != Rpc::Unknown && told != Rpc::Unavailable, "{:?}", told);
+        let (code, calls_to_store, taken) = call_framed(bytes);
+        if code != Rpc::Ok {
+            prop_assert_eq!((calls_to_store, taken), (0, 0), "{:?}", code);
+            prop_assert!(code != Rpc::Unknown && code != Rpc::Unavailable, "{:?}", code);
         }
     }
 }

@@ -26,9 +26,9 @@ const FORWARD_AUTH: &str = ForwardAuth::PATH;
 async fn all_front_ends_share_a_bucket_and_report_the_same_state() {
     const TARGET: &str = "/api/v1/conversation/chat-stream";
     let port = Port::new();
-    let asked = json!({ "client": "alice", "path": TARGET, "method": "POST" });
-    let doors: [&dyn Fn() -> Request<Body>; 3] = [
-        &|| json_post(CHECK, asked.to_string()),
+    let check = json!({ "client": "alice", "path": TARGET, "method": "POST" });
+    let requests_by_front_end: [&dyn Fn() -> Request<Body>; 3] = [
+        &|| json_post(CHECK, check.to_string()),
         &|| Request::post(TARGET).header("x-api-key", "alice").body(Body::empty()).unwrap(),
         &|| {
             Request::get(FORWARD_AUTH)
@@ -39,7 +39,7 @@ async fn all_front_ends_share_a_bucket_and_report_the_same_state() {
         },
     ];
     for left in (0..10).rev() {
-        let got = port.send(doors[left % doors.len()]()).await;
+        let got = port.send(requests_by_front_end[left % requests_by_front_end.len()]()).await;
         assert_eq!(
             (got.status, got.header("x-ratelimit-remaining")),
             (StatusCode::OK, Some(left.to_string().as_str()))
@@ -56,8 +56,8 @@ async fn all_front_ends_share_a_bucket_and_report_the_same_state() {
         );
         assert!(got.header("x-ratelimit-reset").is_some());
     }
-    for door in doors {
-        let got = port.send(door()).await;
+    for request in requests_by_front_end {
+        let got = port.send(request()).await;
         assert_eq!(
             (got.status, got.problem()),
             (StatusCode::TOO_MANY_REQUESTS, Some("urn:sluice:problem:rate-limited"))
@@ -68,7 +68,7 @@ async fn all_front_ends_share_a_bucket_and_report_the_same_state() {
             (&json!(20), &json!(60), &json!(false))
         );
     }
-    let got = port.post(BATCH, json!({ "checks": [asked] })).await;
+    let got = port.post(BATCH, json!({ "checks": [check] })).await;
     assert_eq!((got.status, &got.body["results"][0]["status"]), (StatusCode::OK, &json!(429)));
 }
 
@@ -169,14 +169,14 @@ async fn any_other_path_is_decided_about() {
         statuses.push(port.get("/api/v1/blueprints").await.status);
     }
     let expected: Vec<_> = (0..70)
-        .map(|asked| if asked < 10 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS })
+        .map(|index| if index < 10 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS })
         .collect();
     assert_eq!(statuses, expected);
     let denied = port.get("/api/v1/blueprints").await;
     assert_eq!(denied.body["limit"], 100);
-    assert_eq!(port.get("/").await.body["remaining"], 9, "the client's default bucket is another");
+    assert_eq!(port.get("/").await.body["remaining"], 9, "the default bucket is a separate one");
     let other = Request::get("/").header("x-api-key", "k").body(Body::empty()).unwrap();
-    assert_eq!(port.send(other).await.body["remaining"], 9, "and another client's too");
+    assert_eq!(port.send(other).await.body["remaining"], 9, "another client has its own bucket");
 }
 
 #[tokio::test]
@@ -260,7 +260,7 @@ async fn forward_auth_decides_about_the_request_that_the_proxy_holds() {
     assert_eq!(
         (got.status, got.header("x-ratelimit-remaining")),
         (StatusCode::OK, Some("9")),
-        "a stranger's word about addresses is not believed"
+        "addresses from an untrusted peer are ignored"
     );
 }
 
@@ -290,8 +290,8 @@ fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
     let (malformed, invalid) = ("malformed-body", "invalid-request");
     vec![
         ("no body", check(""), 400, malformed),
-        ("no JSON", check("client=alice"), 400, malformed),
-        ("broken off", check("{'client':'alice'"), 400, malformed),
+        ("not JSON", check("client=alice"), 400, malformed),
+        ("incomplete", check("{'client':'alice'"), 400, malformed),
         ("trailing", check("{'client':'alice'} {}"), 400, malformed),
         ("a list", check("['alice']"), 400, malformed),
         ("an unknown field", check("{'client':'alice','costs':1}"), 400, malformed),
@@ -308,7 +308,7 @@ fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
             malformed,
         ),
         ("no address", check("{'client':'alice','ip':'300.1.1.1'}"), 400, malformed),
-        ("no UTF-8", json_post(CHECK, &b"{\"client\":\"alice\xff\"}"[..]), 400, malformed),
+        ("not UTF-8", json_post(CHECK, &b"{\"client\":\"alice\xff\"}"[..]), 400, malformed),
         ("half a surrogate", check("{'client':'alice\\ud800'}"), 400, malformed),
         (
             "deep nesting",
@@ -317,30 +317,30 @@ fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
             malformed,
         ),
         ("an empty client", check("{'client':''}"), 400, invalid),
-        ("nobody", check("{}"), 400, invalid),
+        ("no client", check("{}"), 400, invalid),
         ("no method", check("{'client':'alice','method':'G T'}"), 400, invalid),
         ("no path", check("{'client':'alice','path':''}"), 400, invalid),
         ("a path without a root", check("{'client':'alice','path':'api'}"), 400, invalid),
         ("an encoded slash", check("{'client':'alice','path':'/a%2Fb'}"), 400, invalid),
         ("an encoded backslash", check("{'client':'alice','path':'/a%5cb'}"), 400, invalid),
-        ("a path that is no UTF-8", check("{'client':'alice','path':'/%ff'}"), 400, invalid),
+        ("a path that is not UTF-8", check("{'client':'alice','path':'/%ff'}"), 400, invalid),
         ("half an escape", check("{'client':'alice','path':'/%f'}"), 400, invalid),
         ("a NUL", check("{'client':'alice','path':'/%00'}"), 400, invalid),
         ("no checks", json_post(BATCH, "{}"), 400, malformed),
-        ("checks that are no list", json_post(BATCH, r#"{"checks":{}}"#), 400, malformed),
+        ("checks that are not a list", json_post(BATCH, r#"{"checks":{}}"#), 400, malformed),
         ("a broken batch", json_post(BATCH, r#"{"checks":[{"client":"alice"}"#), 400, malformed),
         ("more beside the checks", json_post(BATCH, r#"{"checks":[],"cost":1}"#), 400, malformed),
         ("a form", text("application/x-www-form-urlencoded"), 415, "unsupported-media-type"),
         ("a text", text("text/plain; charset=utf-8"), 415, "unsupported-media-type"),
         (
-            "a body of no type",
+            "a body without a type",
             Request::post(CHECK).body(Body::from("{}")).unwrap(),
             415,
             "unsupported-media-type",
         ),
-        ("a check that is fetched", plain(CHECK), 405, "method-not-allowed"),
+        ("a check by GET", plain(CHECK), 405, "method-not-allowed"),
         (
-            "a batch that is put",
+            "a batch by PUT",
             Request::put(BATCH).body(Body::empty()).unwrap(),
             405,
             "method-not-allowed",
@@ -355,18 +355,23 @@ fn bad_requests() -> Vec<(&'static str, Request<Body>, u16, &'static str)> {
         ("a huge body", json_post(CHECK, vec![b'x'; 10_000_000]), 413, "body-too-large"),
         ("a long head", long_head, 431, "headers-too-large"),
         ("two keys", two_keys, 400, invalid),
-        ("a path asked with an encoded slash", plain("/a%2fb"), 400, invalid),
-        ("a path asked that is no UTF-8", plain("/%c3%28"), 400, invalid),
-        ("a path asked with a NUL", plain("/a%00"), 400, invalid),
-        ("a forwarded path that is none", forward("x-forwarded-uri", b"api"), 400, invalid),
+        ("a requested path with an encoded slash", plain("/a%2fb"), 400, invalid),
+        ("a requested path that is not UTF-8", plain("/%c3%28"), 400, invalid),
+        ("a requested path with a NUL", plain("/a%00"), 400, invalid),
+        ("a forwarded path that is not a path", forward("x-forwarded-uri", b"api"), 400, invalid),
         (
             "a forwarded path with an encoded slash",
             forward("x-original-uri", b"/a%2fb"),
             400,
             invalid,
         ),
-        ("a forwarded path that is no UTF-8", forward("x-original-url", b"/\xff"), 400, invalid),
-        ("a forwarded method that is none", forward("x-forwarded-method", b"G T"), 400, invalid),
+        ("a forwarded path that is not UTF-8", forward("x-original-url", b"/\xff"), 400, invalid),
+        (
+            "a forwarded method that is not a method",
+            forward("x-forwarded-method", b"G T"),
+            400,
+            invalid,
+        ),
     ]
 }
 
@@ -400,7 +405,7 @@ async fn an_invalid_cost_is_named() {
 }
 
 #[tokio::test]
-async fn what_the_store_cannot_decide_is_a_503() {
+async fn a_check_that_the_store_cannot_decide_is_a_503() {
     let port = Port::with(policies::document(), Arc::new(Away));
     for got in [
         port.post(CHECK, json!({ "client": "alice" })).await,

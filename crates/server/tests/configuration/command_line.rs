@@ -6,15 +6,15 @@ use clap::Parser;
 use sluice_config::Settings;
 use sluice_server::cli::{Cli, EXIT_CONFIG};
 
-/// What running `arguments` came to.
-struct Ran {
+/// The outcome of a command line.
+struct CommandOutcome {
     code: String,
     out: String,
     err: String,
     served: Option<Settings>,
 }
 
-fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> CommandOutcome {
     let cli =
         Cli::try_parse_from(std::iter::once("sluice").chain(arguments.iter().copied())).unwrap();
     let variables: Vec<(OsString, OsString)> =
@@ -25,7 +25,12 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
         ExitCode::from(7)
     };
     let code = format!("{:?}", cli.run(variables, serve, &mut out, &mut err));
-    Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), served }
+    CommandOutcome {
+        code,
+        out: String::from_utf8(out).unwrap(),
+        err: String::from_utf8(err).unwrap(),
+        served,
+    }
 }
 
 fn code(code: u8) -> String {
@@ -52,7 +57,7 @@ fn no_subcommand_means_serve_and_both_take_the_same_flags() {
 }
 
 #[test]
-fn the_document_is_printed_for_who_makes_clients_of_it() {
+fn the_openapi_document_is_printed() {
     let ran = run(&["openapi"], &[]);
     assert_eq!((ran.code, ran.err.as_str(), ran.served.is_none()), (code(0), "", true));
     let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
@@ -60,7 +65,7 @@ fn the_document_is_printed_for_who_makes_clients_of_it() {
 }
 
 #[test]
-fn every_flag_says_what_it_is_called_after() {
+fn show_names_the_flag_behind_each_value() {
     let arguments = [
         ["--listen-http", "127.0.0.1:1"],
         ["--listen-grpc", "off"],
@@ -88,7 +93,7 @@ fn every_flag_says_what_it_is_called_after() {
 }
 
 #[test]
-fn a_variable_names_the_file_where_no_flag_does() {
+fn a_variable_names_the_file_unless_a_flag_does() {
     let folder = tempfile::tempdir().unwrap();
     let file = |prefix: &str| {
         let file = folder.path().join(prefix).with_extension("yaml");
@@ -101,11 +106,11 @@ fn a_variable_names_the_file_where_no_flag_does() {
     };
     assert_eq!(prefix(&[], &a), "a");
     assert_eq!(prefix(&["--config", &b], &a), "b");
-    assert_eq!(prefix(&[], ""), "sluice", "an empty variable says nothing");
+    assert_eq!(prefix(&[], ""), "sluice", "an empty variable is ignored");
 }
 
 #[test]
-fn serve_and_show_print_every_mistake_and_exit_with_a_code_of_their_own() {
+fn serve_and_show_print_every_error_and_have_the_exit_code_of_invalid_configurations() {
     let variables = [("SLUICE__STORE__TIMEOUT", "25"), ("SLUICE__LOG__LEVEL", "loud")];
     for arguments in [&["serve"][..], &[], &["config", "show"]] {
         let ran = run(arguments, &variables);
@@ -121,7 +126,7 @@ fn serve_and_show_print_every_mistake_and_exit_with_a_code_of_their_own() {
 }
 
 #[test]
-fn check_prints_one_line_for_a_good_file_and_one_for_each_mistake_of_a_bad_one() {
+fn check_prints_one_line_for_a_valid_file_and_one_for_each_error_of_an_invalid_file() {
     let good = fixture("good/design.yaml");
     let ran = run(&["config", "check", &good], &[]);
     assert_eq!(
@@ -137,7 +142,7 @@ fn check_prints_one_line_for_a_good_file_and_one_for_each_mistake_of_a_bad_one()
 }
 
 #[test]
-fn check_looks_at_the_file_alone() {
+fn check_reads_only_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sluice.yaml");
     let text = "{ store: { url: rediss://cache, password_file: /nowhere/p, ca_file: /nowhere/c }, \
@@ -151,7 +156,7 @@ fn check_looks_at_the_file_alone() {
 }
 
 #[test]
-fn check_prints_what_is_hardly_meant() {
+fn check_prints_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sluice.yaml");
     fs::write(&file, "store: { url: redis://cache }").unwrap();
@@ -162,6 +167,6 @@ fn check_prints_what_is_hardly_meant() {
 
 #[test]
 fn the_version_is_printed() {
-    let told = Cli::try_parse_from(["sluice", "--version"]).unwrap_err();
-    assert_eq!(told.to_string(), format!("sluice {}\n", env!("CARGO_PKG_VERSION")));
+    let version = Cli::try_parse_from(["sluice", "--version"]).unwrap_err();
+    assert_eq!(version.to_string(), format!("sluice {}\n", env!("CARGO_PKG_VERSION")));
 }

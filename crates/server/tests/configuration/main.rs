@@ -1,4 +1,4 @@
-//! The configuration as operators meet it: the command line, and a running replica.
+//! The configuration from outside: the command line and a running process.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_line;

@@ -1,11 +1,11 @@
-//! What a running replica makes of its configuration.
+//! How a running replica reads its configuration at the start, after a change, and on SIGHUP.
 
 use std::time::Duration;
 
 use sluice_server::cli::EXIT_CONFIG;
 use sluice_testkit::{Sluice, SluiceOptions, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn sluice() -> SluiceOptions {
     SluiceOptions::new(env!("CARGO_BIN_EXE_sluice"))
@@ -16,7 +16,7 @@ fn is_logged(sluice: &Sluice, text: &str) {
 }
 
 #[test]
-fn a_changed_file_is_put_into_force_and_a_broken_one_is_not() {
+fn a_valid_change_is_applied_and_an_invalid_one_is_not() {
     let sluice = sluice().config("defaults: { rate: 1/day, burst: 1 }").start();
     assert_eq!(sluice.status("/any").unwrap(), 200);
     assert_eq!(sluice.status("/any").unwrap(), 429);
@@ -35,7 +35,7 @@ fn a_changed_file_is_put_into_force_and_a_broken_one_is_not() {
         "sluice.yaml:1: defaults.burst_size: 0 is out of range: from 1 to 1000000000000",
     );
     for _ in 0..3 {
-        assert_eq!(sluice.status("/any").unwrap(), 200, "what was in force still is");
+        assert_eq!(sluice.status("/any").unwrap(), 200, "the active configuration is kept");
     }
 }
 
@@ -45,16 +45,16 @@ fn on_sighup_the_configuration_is_read_again() {
     sluice.sighup();
     is_logged(&sluice, "the configuration was read again and is active");
     sluice.sigterm();
-    assert!(sluice.wait_exit(PATIENCE).success());
+    assert!(sluice.wait_exit(STOP_TIMEOUT).success());
 }
 
 #[test]
-fn a_replica_whose_configuration_is_broken_says_everything_that_is_and_ends() {
+fn an_invalid_configuration_is_reported_completely_and_ends_the_process() {
     let sluice = sluice()
         .config("store: { timeout: 25 }")
         .env("SLUICE__STORE__URI", "redis://u:hunter2@cache")
         .launch();
-    assert_eq!(sluice.wait_exit(PATIENCE).code(), Some(EXIT_CONFIG.into()));
+    assert_eq!(sluice.wait_exit(STOP_TIMEOUT).code(), Some(EXIT_CONFIG.into()));
     let log = sluice.log();
     assert!(
         log.contains(
@@ -71,7 +71,7 @@ fn a_replica_whose_configuration_is_broken_says_everything_that_is_and_ends() {
 }
 
 #[test]
-fn what_is_hardly_meant_is_logged_at_the_start() {
+fn warnings_are_logged_at_the_start() {
     let sluice = sluice().env("SLUICE_STORE_PREFIX", "p").start();
     is_logged(
         &sluice,

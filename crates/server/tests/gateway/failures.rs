@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::fixtures::{Frames, Gateway, Got, Upstream, echo, get, post};
+use crate::fixtures::{Frames, Gateway, GatewayResponse, Upstream, echo, get, post};
 
 /// Starts an upstream that handles each connection with `act` once it has read the head of a
 /// request.
@@ -46,10 +46,13 @@ async fn gateway_to(address: SocketAddr, more: &str) -> Gateway {
 }
 
 #[track_caller]
-fn assert_failed(got: &Got, status: StatusCode, problem: &str) {
+fn assert_failed(got: &GatewayResponse, status: StatusCode, problem: &str) {
     assert_eq!((got.status, got.problem().as_str()), (status, problem), "{got:?}");
-    assert!(got.header("x-ratelimit-remaining").is_some(), "what was taken is told: {got:?}");
-    assert!(!got.text.contains("127.0.0.1"), "addresses are nobody's affair: {got:?}");
+    assert!(
+        got.header("x-ratelimit-remaining").is_some(),
+        "the response has the rate limit fields: {got:?}"
+    );
+    assert!(!got.text.contains("127.0.0.1"), "the response does not contain addresses: {got:?}");
 }
 
 #[tokio::test]
@@ -68,7 +71,7 @@ async fn an_unreachable_upstream_is_a_502_until_it_is_back() {
         assert_eq!(
             client.get("/").await.status,
             StatusCode::OK,
-            "where there is no other, it is tried again at once"
+            "the only upstream is tried again at once"
         );
         drop(upstream);
     }
@@ -135,15 +138,15 @@ async fn the_response_timeout_pauses_while_the_client_is_sending() {
     let upstream = Upstream::start(echo).await;
     let gateway = Gateway::to(&upstream, "response_timeout: 2s").await;
     let (frames, body) = Frames::new();
-    let answer =
+    let response =
         tokio::spawn(gateway.client().await.try_send(post("/").body(Body::new(body)).unwrap()));
     for _ in 0..6 {
-        // In all it takes longer than an upstream may.
+        // In total the body takes longer than the response timeout.
         tokio::time::sleep(Duration::from_millis(500)).await;
         frames.send(Frames::data(".")).await.unwrap();
     }
     drop(frames);
-    assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!(response.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -153,7 +156,11 @@ async fn a_client_that_stalls_or_aborts_is_not_counted_against_the_upstream() {
     let (frames, body) = Frames::new();
     frames.send(Frames::data("begun")).await.unwrap();
     let response = gateway.client().await.send(post("/").body(Body::new(body)).unwrap()).await;
-    assert_failed(&Got::read(response).await, StatusCode::REQUEST_TIMEOUT, "body-too-slow");
+    assert_failed(
+        &GatewayResponse::read(response).await,
+        StatusCode::REQUEST_TIMEOUT,
+        "body-too-slow",
+    );
     drop(frames);
 
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -161,9 +168,12 @@ async fn a_client_that_stalls_or_aborts_is_not_counted_against_the_upstream() {
         .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n")
         .await
         .unwrap();
-    let mut told = String::new();
-    stream.read_to_string(&mut told).await.unwrap();
-    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("malformed-body"), "{told}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(
+        response.starts_with("HTTP/1.1 400 ") && response.contains("malformed-body"),
+        "{response}"
+    );
 }
 
 #[tokio::test]
@@ -178,23 +188,23 @@ async fn no_request_can_be_smuggled_in_the_body_of_another() {
         "content-length: 5\r\ncontent-length: 6",
         "transfer-encoding: xchunked\r\ncontent-length: 5",
     ] {
-        let before = upstream.asked();
+        let before = upstream.requests();
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         let request = format!(
             "POST /carrier HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{framing}\r\n\r\n{smuggled}"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut told = String::new();
-        let _ = stream.read_to_string(&mut told).await;
+        let mut response = String::new();
+        let _ = stream.read_to_string(&mut response).await;
         assert!(
-            told.starts_with("HTTP/1.1 400 ") || told.contains("POST /carrier "),
-            "{framing}: {told}"
+            response.starts_with("HTTP/1.1 400 ") || response.contains("POST /carrier "),
+            "{framing}: {response}"
         );
         assert!(
-            !told.contains("content-length: 5\n") && !told.contains("GET /smuggled HTTP"),
-            "{framing}: {told}"
+            !response.contains("content-length: 5\n") && !response.contains("GET /smuggled HTTP"),
+            "{framing}: {response}"
         );
-        assert!(upstream.asked() - before <= 1, "{framing}");
+        assert!(upstream.requests() - before <= 1, "{framing}");
     }
 }
 
@@ -221,14 +231,14 @@ async fn an_upstream_may_respond_before_it_has_read_the_body() {
     });
     let got = gateway.client().await.ask(post("/").body(Body::new(body)).unwrap()).await;
     assert_eq!((got.status, got.text.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "large"));
-    sending.await.expect("a client that looks at no answer before all is sent can send it all");
+    sending.await.expect("a client that reads the response last can send its whole body");
 }
 
 #[tokio::test]
 async fn an_upstream_that_has_responded_gets_no_more_of_the_body() {
-    let (gone, mut left_alone) = tokio::sync::mpsc::channel::<()>(1);
+    let (ended, mut connection_ended) = tokio::sync::mpsc::channel::<()>(1);
     let early = raw(move |mut stream| {
-        let gone = gone.clone();
+        let ended = ended.clone();
         async move {
             // The upstream would keep the connection open if the gateway did.
             let _ = stream
@@ -236,7 +246,7 @@ async fn an_upstream_that_has_responded_gets_no_more_of_the_body() {
                 .await;
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest).await;
-            let _ = gone.send(()).await;
+            let _ = ended.send(()).await;
         }
     })
     .await;
@@ -245,21 +255,21 @@ async fn an_upstream_that_has_responded_gets_no_more_of_the_body() {
     frames.send(Frames::data("the first of many")).await.unwrap();
     let got = gateway.client().await.ask(post("/").body(Body::new(body)).unwrap()).await;
     assert_eq!((got.status, got.text.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "large"));
-    let ended = tokio::time::timeout(Duration::from_secs(20), left_alone.recv()).await;
-    ended.expect("the connection ends although the client has not sent all");
+    let ended = tokio::time::timeout(Duration::from_secs(20), connection_ended.recv()).await;
+    ended.expect("the connection ends although the client has not sent the whole body");
     drop(frames);
 }
 
 #[tokio::test]
-async fn while_the_store_is_away_its_failure_mode_decides() {
+async fn without_the_store_its_failure_mode_decides() {
     let upstream = Upstream::start(echo).await;
     let nowhere = ReservedPort::new();
     let store = format!("redis://127.0.0.1:{}", nowhere.number());
     let section = format!("{{ upstream: '{}' }}", upstream.url());
-    for (mode, status, asked) in
+    for (mode, status, requests) in
         [("local", 200, 1), ("allow", 200, 1), ("deny", 429, 0), ("error", 503, 0)]
     {
-        let before = upstream.asked();
+        let before = upstream.requests();
         let gateway = Gateway::with(
             &section,
             &[("SLUICE__STORE__URL", &store), ("SLUICE__STORE__ON_FAILURE", mode)],
@@ -267,8 +277,8 @@ async fn while_the_store_is_away_its_failure_mode_decides() {
         .await;
         let got = gateway.get("/").await;
         assert_eq!(
-            (got.status.as_u16(), upstream.asked() - before),
-            (status, asked),
+            (got.status.as_u16(), upstream.requests() - before),
+            (status, requests),
             "{mode}: {got:?}"
         );
     }
@@ -276,16 +286,16 @@ async fn while_the_store_is_away_its_failure_mode_decides() {
 
 #[tokio::test]
 async fn a_closed_connection_is_not_reused() {
-    let asked = |request: Request<Incoming>| async move {
+    let close_after = |request: Request<Incoming>| async move {
         let mut response = echo(request).await;
         response.headers_mut().insert("connection", "close".parse().unwrap());
         response
     };
-    let upstream = Upstream::start(asked).await;
+    let upstream = Upstream::start(close_after).await;
     let gateway = Gateway::to(&upstream, "").await;
     let mut client = gateway.client().await;
     for _ in 0..5 {
         assert_eq!(client.get("/").await.status, StatusCode::OK);
     }
-    assert_eq!(upstream.connections(), 5, "and the client's own connection stays");
+    assert_eq!(upstream.connections(), 5, "the client's own connection stays open");
 }

@@ -40,11 +40,11 @@ pub(crate) struct Gateway {
     running: JoinHandle<std::io::Result<()>>,
 }
 
-/// An upstream that responds as the test says, over HTTP/1.1 and HTTP/2. Dropping it closes all its
-/// connections.
+/// An upstream that responds as the test requires, over HTTP/1.1 and HTTP/2. Dropping it closes all
+/// its connections.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Client(http1::SendRequest<Body>);
 
 /// A complete response.
 #[derive(Debug)]
-pub(crate) struct Got {
+pub(crate) struct GatewayResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
@@ -89,9 +89,9 @@ impl Gateway {
         .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stop, told) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel::<()>();
         let running =
-            tokio::spawn(async move { app.run(listener, async { drop(told.await) }).await });
+            tokio::spawn(async move { app.run(listener, async { drop(stopped.await) }).await });
         Self { address, stop: Some(stop), running }
     }
 
@@ -118,7 +118,7 @@ impl Gateway {
     }
 
     /// Gets `path` with a new client.
-    pub(crate) async fn get(&self, path: &str) -> Got {
+    pub(crate) async fn get(&self, path: &str) -> GatewayResponse {
         self.client().await.get(path).await
     }
 
@@ -139,29 +139,30 @@ impl Drop for Gateway {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(crate) async fn start<F, A>(answer: F) -> Self
+    pub(crate) async fn start<F, A>(respond: F) -> Self
     where
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self::listen("127.0.0.1:0", None, answer).await
+        Self::listen("127.0.0.1:0", None, respond).await
     }
 
-    pub(crate) async fn listen<F, A>(address: &str, tls: Option<TlsAcceptor>, answer: F) -> Self
+    pub(crate) async fn listen<F, A>(address: &str, tls: Option<TlsAcceptor>, respond: F) -> Self
     where
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (asked, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (count, opened) = (Arc::clone(&asked), Arc::clone(&connections));
+        let (requests, connections) =
+            (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, opened) = (Arc::clone(&requests), Arc::clone(&connections));
         let serving = tokio::spawn(async move {
             let mut tasks = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 opened.fetch_add(1, Ordering::SeqCst);
-                let (answer, count, tls) = (answer.clone(), Arc::clone(&count), tls.clone());
+                let (respond, count, tls) = (respond.clone(), Arc::clone(&count), tls.clone());
                 tasks.spawn(async move {
                     let stream: Box<dyn Stream> = match tls {
                         None => Box::new(stream),
@@ -172,8 +173,8 @@ impl Upstream {
                     };
                     let service = service_fn(move |request| {
                         count.fetch_add(1, Ordering::SeqCst);
-                        let answer = answer(request);
-                        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+                        let response = respond(request);
+                        async move { Ok::<_, std::convert::Infallible>(response.await) }
                     });
                     let _ = auto::Builder::new(TokioExecutor::new())
                         .serve_connection_with_upgrades(TokioIo::new(stream), service)
@@ -181,12 +182,12 @@ impl Upstream {
                 });
             }
         });
-        Self { address, asked, connections, serving }
+        Self { address, requests, connections, serving }
     }
 
     /// Returns how many requests the upstream received.
-    pub(crate) fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// Returns how many connections the upstream accepted.
@@ -209,18 +210,18 @@ impl Drop for Upstream {
 /// the body after an empty line.
 pub(crate) async fn echo(request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let mut told = format!("{} {} {:?}\n", head.method, head.uri, head.version);
+    let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
     for (name, value) in &head.headers {
-        told.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+        text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
     }
-    told.push('\n');
+    text.push('\n');
     let body = body.collect().await.unwrap();
     let trailers = body.trailers().cloned();
-    told.push_str(std::str::from_utf8(&body.to_bytes()).unwrap());
+    text.push_str(std::str::from_utf8(&body.to_bytes()).unwrap());
     for (name, value) in &trailers.unwrap_or_default() {
-        told.push_str(&format!("\n{name}: {}", value.to_str().unwrap()));
+        text.push_str(&format!("\n{name}: {}", value.to_str().unwrap()));
     }
-    Response::new(Body::from(told))
+    Response::new(Body::from(text))
 }
 
 // === impl Frames ===
@@ -272,12 +273,12 @@ impl Client {
     }
 
     /// Sends a request and waits for the whole response.
-    pub(crate) async fn ask(&mut self, request: Request<Body>) -> Got {
+    pub(crate) async fn ask(&mut self, request: Request<Body>) -> GatewayResponse {
         let response = self.send(request).await;
-        Got::read(response).await
+        GatewayResponse::read(response).await
     }
 
-    pub(crate) async fn get(&mut self, path: &str) -> Got {
+    pub(crate) async fn get(&mut self, path: &str) -> GatewayResponse {
         self.ask(get(path).body(Body::empty()).unwrap()).await
     }
 }
@@ -292,9 +293,9 @@ pub(crate) fn post(path: &str) -> http::request::Builder {
     Request::post(path).header("host", "api.test")
 }
 
-// === impl Got ===
+// === impl GatewayResponse ===
 
-impl Got {
+impl GatewayResponse {
     pub(crate) async fn read(response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
@@ -322,7 +323,7 @@ impl Got {
 
     /// Returns whether the echo has this line.
     pub(crate) fn echoes(&self, line: &str) -> bool {
-        self.text.lines().any(|told| told == line)
+        self.text.lines().any(|echoed| echoed == line)
     }
 }
 

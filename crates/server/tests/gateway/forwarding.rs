@@ -4,7 +4,7 @@ use axum::body::Body;
 use http::{Response, StatusCode, Version};
 use http_body_util::BodyExt;
 
-use crate::fixtures::{Gateway, Got, Upstream, echo, get, post};
+use crate::fixtures::{Gateway, GatewayResponse, Upstream, echo, get, post};
 
 const ONE_A_DAY: (&str, &str) = ("SLUICE__DEFAULTS", "{ rate: 1/day, burst: 1 }");
 
@@ -41,7 +41,7 @@ async fn allowed_requests_are_forwarded_and_denied_ones_are_not() {
     );
     assert_eq!(got.header("x-ratelimit-remaining").as_deref(), Some("0"));
     assert_eq!(got.header("retry-after").as_deref(), Some("86400"));
-    assert_eq!(upstream.asked(), 1);
+    assert_eq!(upstream.requests(), 1);
     let (_, metrics) = (client.get("/health").await, gateway.get("/metrics").await.text);
     for line in [
         r#"http_requests_total{endpoint="other",method="POST",status="200"} 1"#,
@@ -59,7 +59,7 @@ async fn only_sluices_own_paths_are_not_forwarded() {
     for own in ["/health", "/ready", "/metrics", "/monitoring/stats/overview"] {
         gateway.get(own).await;
     }
-    assert_eq!(upstream.asked(), 0);
+    assert_eq!(upstream.requests(), 0);
     for theirs in ["/", "/v1/check", "/v1/events", "/json", "/openapi.json", "/healthz"] {
         let got = gateway.get(theirs).await;
         assert!(got.text.starts_with(&format!("GET {theirs} ")), "{theirs}: {got:?}");
@@ -76,7 +76,7 @@ async fn only_sluices_own_paths_are_not_forwarded() {
     let elsewhere = Gateway::with(&section, &[("SLUICE__ADMIN__LISTEN", "127.0.0.1:0")]).await;
     assert!(
         elsewhere.get("/metrics").await.text.starts_with("GET /metrics "),
-        "what is on the admin port leaves its path free"
+        "a path of the admin port is forwarded on the HTTP port"
     );
 }
 
@@ -90,7 +90,7 @@ async fn an_exempt_path_is_forwarded_without_limit() {
         let got = client.get("/static/logo.png").await;
         assert_eq!((got.status, got.header("x-ratelimit-limit")), (StatusCode::OK, None));
     }
-    assert_eq!(upstream.asked(), 5);
+    assert_eq!(upstream.requests(), 5);
 }
 
 #[tokio::test]
@@ -99,22 +99,22 @@ async fn an_ambiguous_path_is_never_forwarded() {
     let section = format!("{{ upstream: '{}' }}", upstream.url());
     let gateway = Gateway::with(&section, &[("SLUICE__EXEMPT", "[/free]")]).await;
     let mut client = gateway.client().await;
-    for refused in ["/free/..%2fapi", "/free%5c..%5capi", "/free//../api", "/api/%00", "/api%2"] {
-        let got = client.get(refused).await;
+    for ambiguous in ["/free/..%2fapi", "/free%5c..%5capi", "/free//../api", "/api/%00", "/api%2"] {
+        let got = client.get(ambiguous).await;
         assert_eq!(
             (got.status, got.problem().as_str()),
             (StatusCode::BAD_REQUEST, "invalid-request"),
-            "{refused}"
+            "{ambiguous}"
         );
     }
-    assert_eq!(upstream.asked(), 0);
-    for (sent, handed_on) in [
+    assert_eq!(upstream.requests(), 0);
+    for (sent, forwarded) in [
         ("/free/../api?a=/../b", "/api?a=/../b"),
         ("//free//a/", "/free/a/"),
         ("/a/%2e%2E/free", "/free"),
     ] {
         let got = client.get(sent).await;
-        assert!(got.text.starts_with(&format!("GET {handed_on} ")), "{sent}: {}", got.text);
+        assert!(got.text.starts_with(&format!("GET {forwarded} ")), "{sent}: {}", got.text);
     }
 }
 
@@ -168,21 +168,21 @@ async fn forwarding_fields_are_written_and_cannot_be_forged() {
             get("/").header("x-forwarded-for", "203.0.113.9").header("x-forwarded-proto", "https");
         request.header("x-real-ip", "203.0.113.9").body(Body::empty()).unwrap()
     };
-    let strange = Gateway::with(&section, &[]).await.client().await.ask(claims()).await;
+    let untrusted = Gateway::with(&section, &[]).await.client().await.ask(claims()).await;
     for line in [
         "x-forwarded-for: 127.0.0.1",
         "x-forwarded-proto: http",
         "x-forwarded-host: api.test",
         "via: 1.1 edge",
     ] {
-        assert!(strange.echoes(line), "{line}: {}", strange.text);
+        assert!(untrusted.echoes(line), "{line}: {}", untrusted.text);
     }
     assert!(
-        strange.echoes("forwarded: for=127.0.0.1;host=\"api.test\";proto=http"),
+        untrusted.echoes("forwarded: for=127.0.0.1;host=\"api.test\";proto=http"),
         "{}",
-        strange.text
+        untrusted.text
     );
-    assert!(!strange.text.contains("203.0.113.9"), "{}", strange.text);
+    assert!(!untrusted.text.contains("203.0.113.9"), "{}", untrusted.text);
 
     let trusting =
         Gateway::with(&section, &[("SLUICE__CLIENTS__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
@@ -210,7 +210,7 @@ async fn the_host_is_the_clients_or_the_upstreams() {
     let twice = get("/").header("host", "other.test").body(Body::empty()).unwrap();
     let got = gateway.client().await.ask(twice).await;
     assert_eq!((got.status, got.problem().as_str()), (StatusCode::BAD_REQUEST, "invalid-request"));
-    assert_eq!(upstream.asked(), 1);
+    assert_eq!(upstream.requests(), 1);
 }
 
 #[tokio::test]
@@ -230,16 +230,16 @@ async fn an_upstreams_own_limits_are_replaced_kept_or_removed() {
     ] {
         let gateway = Gateway::to(&upstream, &format!("rate_limit_headers: {mode}")).await;
         let got = gateway.get("/").await;
-        let told = [
+        let fields = [
             got.header("x-ratelimit-limit"),
             got.header("x-ratelimit-used"),
             got.header("ratelimit"),
         ];
-        assert_eq!(told, [limit, used, state].map(|value| value.map(str::to_owned)), "{mode}");
+        assert_eq!(fields, [limit, used, state].map(|value| value.map(str::to_owned)), "{mode}");
         assert_eq!(
             got.header("retry-after").as_deref(),
             Some("9"),
-            "when to come back is the upstream's own word"
+            "the upstream's own Retry-After is kept"
         );
         assert_eq!(gateway.get("/health").await.header("x-ratelimit-limit"), None);
     }
@@ -250,12 +250,13 @@ async fn an_upstreams_own_limits_are_replaced_kept_or_removed() {
 #[tokio::test]
 async fn either_side_may_use_http2_independently() {
     let upstream = Upstream::start(echo).await;
-    for (protocol, spoken) in [("http1", "HTTP/1.1"), ("http2", "HTTP/2.0")] {
+    for (protocol, version) in [("http1", "HTTP/1.1"), ("http2", "HTTP/2.0")] {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
         let got = gateway.client().await.ask(post("/a").body(Body::from("one")).unwrap()).await;
         let target = if protocol == "http2" { "http://api.test/a" } else { "/a" };
         assert!(
-            got.text.starts_with(&format!("POST {target} {spoken}\n")) && got.text.ends_with("one"),
+            got.text.starts_with(&format!("POST {target} {version}\n"))
+                && got.text.ends_with("one"),
             "{}",
             got.text
         );
@@ -267,10 +268,11 @@ async fn either_side_may_use_http2_independently() {
             .unwrap();
         let response = client.send_request(request).await.unwrap();
         assert_eq!(response.version(), Version::HTTP_2);
-        let got = Got::read(response).await;
+        let got = GatewayResponse::read(response).await;
         let target = if protocol == "http2" { "http://api.test/b" } else { "/b" };
         assert!(
-            got.text.starts_with(&format!("POST {target} {spoken}\n")) && got.text.ends_with("two"),
+            got.text.starts_with(&format!("POST {target} {version}\n"))
+                && got.text.ends_with("two"),
             "{}",
             got.text
         );
@@ -315,5 +317,9 @@ async fn upstream_connections_are_reused() {
     for _ in 0..3 {
         gateway.get("/").await;
     }
-    assert_eq!(upstream.connections() - before, 3, "none is kept for longer than is said");
+    assert_eq!(
+        upstream.connections() - before,
+        3,
+        "no connection is kept for longer than `keep_alive`"
+    );
 }

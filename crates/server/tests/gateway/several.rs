@@ -30,7 +30,7 @@ async fn requests_are_spread_over_all_upstreams() {
     for _ in 0..30 {
         assert_eq!(client.get("/").await.status, StatusCode::OK);
     }
-    assert_eq!(upstreams.each_ref().map(Upstream::asked), [10, 10, 10]);
+    assert_eq!(upstreams.each_ref().map(Upstream::requests), [10, 10, 10]);
 }
 
 #[tokio::test]
@@ -40,23 +40,25 @@ async fn the_least_busy_upstream_is_chosen() {
     let gateway = gateway(&[slow.url(), quick.url()], "").await;
     let mut waiting = gateway.client().await;
     let mut stuck = Vec::new();
-    while slow.asked() == 0 {
+    while slow.requests() == 0 {
         let asking = tokio::spawn(waiting.try_send(get("/").body(Body::empty()).unwrap()));
-        eventually_async("somebody is asked", async || slow.asked() + quick.asked() > stuck.len())
-            .await;
+        eventually_async("an upstream has received the request", async || {
+            slow.requests() + quick.requests() > stuck.len()
+        })
+        .await;
         stuck.push(asking);
         waiting = gateway.client().await;
     }
-    let before = quick.asked();
+    let before = quick.requests();
     let mut client = gateway.client().await;
     for _ in 0..10 {
         assert_eq!(client.get("/").await.status, StatusCode::OK);
     }
-    assert_eq!((slow.asked(), quick.asked() - before), (1, 10));
+    assert_eq!((slow.requests(), quick.requests() - before), (1, 10));
 }
 
 #[tokio::test]
-async fn no_request_is_lost_when_one_upstream_dies_and_all_fail_when_all_die() {
+async fn no_request_is_lost_when_one_upstream_stops_and_all_fail_when_all_stop() {
     let one = Upstream::start(echo).await;
     let two = Upstream::start(echo).await;
     let nowhere = ReservedPort::new();
@@ -65,35 +67,40 @@ async fn no_request_is_lost_when_one_upstream_dies_and_all_fail_when_all_die() {
             .await;
     let mut client = gateway.client().await;
     for number in 0..12 {
-        // A request with a body has to arrive complete at whichever upstream it reaches.
+        // A request with a body has to arrive complete, also at the second upstream that is tried.
         let got = client.ask(post("/").body(Body::from(format!("body {number}"))).unwrap()).await;
         assert!(
             got.status == StatusCode::OK && got.text.ends_with(&format!("\n\nbody {number}")),
             "{got:?}"
         );
     }
-    assert_eq!(one.asked() + two.asked(), 12);
+    assert_eq!(one.requests() + two.requests(), 12);
 
     let address = one.address;
     drop(one);
-    eventually_async("it is gone", async || tokio::net::TcpStream::connect(address).await.is_err())
-        .await;
-    let before = two.asked();
+    eventually_async("the upstream has stopped", async || {
+        tokio::net::TcpStream::connect(address).await.is_err()
+    })
+    .await;
+    let before = two.requests();
     let mut lost = 0;
     for _ in 0..10 {
         lost += usize::from(client.get("/").await.status != StatusCode::OK);
     }
-    assert!(lost <= 1, "only what was under way when it died may be lost, and {lost} were");
-    assert!(two.asked() - before >= 9);
+    assert!(
+        lost <= 1,
+        "only the request in flight may fail when the upstream stops: {lost} failed"
+    );
+    assert!(two.requests() - before >= 9);
 
-    let dead = gateway
+    let unconnected = gateway
         .metric(&format!(
             "sluice_upstream_requests_total{{result=\"unconnected\",upstream=\"http://{address}\"}}"
         ))
         .await;
-    assert!(dead > 0.5, "it is counted");
+    assert!(unconnected > 0.5, "the failed connection is counted");
     drop(two);
-    eventually_async("nobody is left", async || {
+    eventually_async("no upstream is left", async || {
         client.get("/").await.status == StatusCode::BAD_GATEWAY
     })
     .await;
@@ -102,12 +109,12 @@ async fn no_request_is_lost_when_one_upstream_dies_and_all_fail_when_all_die() {
 
 #[tokio::test]
 async fn an_unhealthy_upstream_gets_no_requests_until_it_recovers() {
-    let well = Arc::new(AtomicBool::new(false));
-    let answer = |well: Arc<AtomicBool>| {
+    let healthy = Arc::new(AtomicBool::new(false));
+    let respond = |healthy: Arc<AtomicBool>| {
         move |request: Request<Incoming>| {
-            let well = Arc::clone(&well);
+            let healthy = Arc::clone(&healthy);
             async move {
-                let status = if request.uri().path() != "/up" || well.load(Ordering::SeqCst) {
+                let status = if request.uri().path() != "/up" || healthy.load(Ordering::SeqCst) {
                     200
                 } else {
                     500
@@ -121,27 +128,27 @@ async fn an_unhealthy_upstream_gets_no_requests_until_it_recovers() {
         }
     };
     for protocol in ["http1", "http2"] {
-        well.store(false, Ordering::SeqCst);
-        let sick = Upstream::start(answer(Arc::clone(&well))).await;
+        healthy.store(false, Ordering::SeqCst);
+        let unhealthy = Upstream::start(respond(Arc::clone(&healthy))).await;
         let health = format!(
             "protocol: {protocol}, health: {{ path: /up, interval: 10ms, healthy_after: 2, \
              unhealthy_after: 2 }}"
         );
-        let gateway = gateway(&[sick.url()], &health).await;
+        let gateway = gateway(&[unhealthy.url()], &health).await;
         let mut client = gateway.client().await;
-        eventually_async("nobody is left", async || {
+        eventually_async("no upstream is left", async || {
             client.get("/").await.status == StatusCode::SERVICE_UNAVAILABLE
         })
         .await;
         assert_eq!(client.get("/").await.problem(), "no-upstream");
-        let told = format!("sluice_upstream_healthy{{upstream=\"{}\"}}", sick.url());
-        assert!(gateway.metric(&told).await < 0.5);
-        well.store(true, Ordering::SeqCst);
-        eventually_async("it is well again", async || {
+        let series = format!("sluice_upstream_healthy{{upstream=\"{}\"}}", unhealthy.url());
+        assert!(gateway.metric(&series).await < 0.5);
+        healthy.store(true, Ordering::SeqCst);
+        eventually_async("the upstream is healthy again", async || {
             client.get("/").await.status == StatusCode::OK
         })
         .await;
         assert_eq!(client.get("/").await.header("x-path").as_deref(), Some("/"));
-        assert!(gateway.metric(&told).await > 0.5);
+        assert!(gateway.metric(&series).await > 0.5);
     }
 }

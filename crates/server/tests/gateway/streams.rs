@@ -84,7 +84,7 @@ async fn endless_streams_do_not_block_other_requests() {
     assert_eq!(
         upstream.connections(),
         2,
-        "as many as a server lets share a connection, and one more"
+        "the first connection is full, and a second one takes the rest"
     );
 }
 
@@ -103,7 +103,7 @@ async fn the_upstream_is_cancelled_when_the_client_leaves() {
         events.send(Frames::data("first")).await.unwrap();
         assert_eq!(next_text(&mut body).await.as_deref(), Some("first"));
         drop(body);
-        eventually_async("the upstream's answer is dropped", async || {
+        eventually_async("the upstream's response is dropped", async || {
             // A server notices a closed connection when it sends.
             let _ = events.try_send(Frames::data("more"));
             events.is_closed()
@@ -115,28 +115,31 @@ async fn the_upstream_is_cancelled_when_the_client_leaves() {
 #[tokio::test]
 async fn the_upstream_is_cancelled_when_the_client_leaves_before_the_response() {
     let dropped = Arc::new(tokio::sync::Semaphore::new(0));
-    let tell = Arc::clone(&dropped);
+    let permits = Arc::clone(&dropped);
     let upstream = Upstream::start(move |_| {
-        struct Tell(Arc<tokio::sync::Semaphore>);
-        impl Drop for Tell {
+        struct OnDrop(Arc<tokio::sync::Semaphore>);
+        impl Drop for OnDrop {
             fn drop(&mut self) {
                 self.0.add_permits(1);
             }
         }
-        let tell = Tell(Arc::clone(&tell));
+        let on_drop = OnDrop(Arc::clone(&permits));
         async move {
-            let _tell = tell;
+            let _on_drop = on_drop;
             std::future::pending::<Response<Body>>().await
         }
     })
     .await;
     for protocol in ["http1", "http2"] {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
-        let before = upstream.asked();
+        let before = upstream.requests();
         let mut client = gateway.client().await;
-        let answer = client.try_send(get("/slow").body(Body::empty()).unwrap());
-        let asking = tokio::spawn(answer);
-        eventually_async("the upstream is asked", async || upstream.asked() > before).await;
+        let response = client.try_send(get("/slow").body(Body::empty()).unwrap());
+        let asking = tokio::spawn(response);
+        eventually_async("the upstream has received the request", async || {
+            upstream.requests() > before
+        })
+        .await;
         asking.abort();
         drop(client);
         eventually_async("the upstream's work is dropped", async || {
@@ -164,13 +167,14 @@ async fn an_upstream_reads_a_body_while_it_is_still_being_sent() {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
         let (frames, body) = Frames::new();
         let mut client = gateway.client().await;
-        let answer = tokio::spawn(client.try_send(post("/upload").body(Body::new(body)).unwrap()));
+        let response =
+            tokio::spawn(client.try_send(post("/upload").body(Body::new(body)).unwrap()));
         for number in 0..5 {
             frames.send(Frames::data(format!("piece {number}"))).await.unwrap();
             assert_eq!(hearing.recv().await, Some(format!("piece {number}")));
         }
         drop(frames);
-        let response = answer.await.unwrap().unwrap();
+        let response = response.await.unwrap().unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "done");
     }
 }
@@ -192,10 +196,10 @@ async fn a_sender_waits_for_a_slow_reader() {
             *counting.lock().await += 1;
         }
     });
-    // Nobody reads. The sockets and the gateway's buffers hold a small part of the body, and then
-    // the sender has to wait.
+    // The client does not read. The sockets and the gateway's buffers hold a small part of the
+    // body, and then the sender has to wait.
     let mut before = usize::MAX;
-    eventually_async("the sender stands still", async || {
+    eventually_async("the sender waits", async || {
         let now = *sent.lock().await;
         let still = now == before;
         before = now;
@@ -203,7 +207,10 @@ async fn a_sender_waits_for_a_slow_reader() {
         still
     })
     .await;
-    assert!(*sent.lock().await < PIECES / 2, "{before} MiB were taken, though nobody reads");
+    assert!(
+        *sent.lock().await < PIECES / 2,
+        "{before} MiB were accepted although the client does not read"
+    );
     let mut received = 0;
     while let Some(text) = next_text(&mut body).await {
         received += text.len();
@@ -215,10 +222,10 @@ async fn a_sender_waits_for_a_slow_reader() {
 #[tokio::test]
 async fn trailers_are_forwarded_in_both_directions() {
     let upstream = Upstream::start(async |request: Request<Incoming>| {
-        let told = echo(request).await.into_body().collect().await.unwrap().to_bytes();
+        let text = echo(request).await.into_body().collect().await.unwrap().to_bytes();
         let (frames, body) = Frames::new();
         tokio::spawn(async move {
-            frames.send(Frames::data(told)).await.unwrap();
+            frames.send(Frames::data(text)).await.unwrap();
             let trailers =
                 HeaderMap::from_iter([("x-sum".parse().unwrap(), "42".parse().unwrap())]);
             frames.send(Ok(Frame::trailers(trailers))).await.unwrap();
@@ -244,8 +251,8 @@ async fn trailers_are_forwarded_in_both_directions() {
         assert_eq!(response.status(), StatusCode::OK);
         let collected = response.into_body().collect().await.unwrap();
         assert_eq!(collected.trailers().unwrap()["x-sum"], "42", "{protocol}");
-        let told = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
-        assert!(told.ends_with("body\nx-count: 4"), "{protocol}: {told}");
+        let text = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
+        assert!(text.ends_with("body\nx-count: 4"), "{protocol}: {text}");
     }
 }
 
@@ -259,12 +266,12 @@ async fn a_stream_is_measured_when_it_ends() {
     events.send(Frames::data("12345")).await.unwrap();
     assert_eq!(next_text(&mut body).await.as_deref(), Some("12345"));
     let counted = r#"http_requests_total{endpoint="other",method="GET",status="200"}"#;
-    assert!(gateway.metric(counted).await < 0.5, "it is still on its way");
+    assert!(gateway.metric(counted).await < 0.5, "the response is not complete");
     events.send(Frames::data("678")).await.unwrap();
     assert_eq!(next_text(&mut body).await.as_deref(), Some("678"));
     drop(events);
     assert_eq!(next_text(&mut body).await, None);
-    eventually_async("it is counted", async || gateway.metric(counted).await > 0.5).await;
+    eventually_async("the response is counted", async || gateway.metric(counted).await > 0.5).await;
     let bytes =
         gateway.metric(r#"http_response_size_bytes_sum{endpoint="other",method="GET"}"#).await;
     assert!((bytes - 8.0).abs() < 0.5, "{bytes}");
@@ -280,7 +287,7 @@ async fn stopping_waits_for_streams() {
     events.send(Frames::data("before")).await.unwrap();
     assert_eq!(next_text(&mut body).await.as_deref(), Some("before"));
     gateway.stop();
-    eventually_async("nobody is let in any more", async || {
+    eventually_async("the gateway accepts no more connections", async || {
         tokio::net::TcpStream::connect(gateway.address).await.is_err()
     })
     .await;

@@ -71,7 +71,7 @@ async fn gateway(upstream: &Upstream, ca_file: &str, protocol: &str) -> Gateway 
 async fn the_protocol_is_negotiated() {
     let authority = Authority::new();
     let file = authority.file().display().to_string();
-    for (offered, protocol, spoken) in [
+    for (offered, protocol, version) in [
         (&["h2", "http/1.1"][..], "auto", "HTTP/2.0"),
         (&["http/1.1"], "auto", "HTTP/1.1"),
         (&[], "auto", "HTTP/1.1"),
@@ -86,7 +86,7 @@ async fn the_protocol_is_negotiated() {
             let got = client.get("/a").await;
             assert_eq!(got.status, StatusCode::OK, "{got:?}");
             assert!(
-                got.text.lines().next().unwrap().ends_with(&format!("/a {spoken}")),
+                got.text.lines().next().unwrap().ends_with(&format!("/a {version}")),
                 "{offered:?} {protocol}: {}",
                 got.text
             );
@@ -117,5 +117,5 @@ async fn an_untrusted_server_gets_no_request() {
     let gateway = gateway(&upstream, &ours.file().display().to_string(), "auto").await;
     let got = gateway.get("/a").await;
     assert_eq!((got.status, got.problem().as_str()), (StatusCode::BAD_GATEWAY, "upstream-failed"));
-    assert_eq!(upstream.asked(), 0);
+    assert_eq!(upstream.requests(), 0);
 }

@@ -100,7 +100,7 @@ async fn an_upgraded_connection_copies_both_directions_until_one_side_closes() {
             > 0.5
     );
     stream.shutdown().await.unwrap();
-    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the upstream ends too");
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the upstream closes its side");
     eventually_async("the socket is no longer counted", async || gateway.metric(open).await < 0.5)
         .await;
 }
@@ -115,7 +115,7 @@ async fn a_denied_upgrade_is_a_429() {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(UPGRADE_REQUEST).await.unwrap();
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 429 "));
-    assert_eq!(upstream.asked(), 1);
+    assert_eq!(upstream.requests(), 1);
 }
 
 #[tokio::test]
@@ -125,12 +125,12 @@ async fn an_upgrade_that_the_upstream_ignores_is_an_ordinary_request() {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
         let request = get("/")
             .header("connection", "upgrade")
-            .header("upgrade", "unheard-of")
+            .header("upgrade", "unknown")
             .body(Body::empty())
             .unwrap();
         let got = gateway.client().await.ask(request).await;
         assert_eq!((got.status, got.header("upgrade")), (StatusCode::OK, None));
-        assert_eq!(got.echoes("upgrade: unheard-of"), protocol == "http1", "{}", got.text);
+        assert_eq!(got.echoes("upgrade: unknown"), protocol == "http1", "{}", got.text);
     }
 }
 
@@ -142,7 +142,7 @@ async fn an_idle_websocket_is_closed() {
     assert_echoes(&mut stream, "once").await;
     let ended = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut [0]))
         .await
-        .expect("it is closed");
+        .expect("the socket is closed");
     assert!(matches!(ended, Ok(0) | Err(_)));
 }
 
@@ -150,20 +150,20 @@ async fn an_idle_websocket_is_closed() {
 async fn stopping_waits_for_websockets_within_the_grace_period() {
     let upstream = sockets().await;
     let section = format!("{{ upstream: '{}' }}", upstream.url());
-    let mut patient = Gateway::with(&section, &[]).await;
-    let mut stream = socket(&patient).await;
-    patient.stop();
-    eventually_async("nobody is let in any more", async || {
-        TcpStream::connect(patient.address).await.is_err()
+    let mut gateway = Gateway::with(&section, &[]).await;
+    let mut stream = socket(&gateway).await;
+    gateway.stop();
+    eventually_async("the gateway accepts no more connections", async || {
+        TcpStream::connect(gateway.address).await.is_err()
     })
     .await;
     assert_echoes(&mut stream, "still there").await;
     drop(stream);
-    patient.stopped().await;
+    gateway.stopped().await;
 
-    let mut hasty = Gateway::with(&section, &[("SLUICE__SHUTDOWN_GRACE", "100ms")]).await;
-    let mut stream = socket(&hasty).await;
-    hasty.stop();
-    hasty.stopped().await;
-    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)), "what is left is cut off");
+    let mut hurried = Gateway::with(&section, &[("SLUICE__SHUTDOWN_GRACE", "100ms")]).await;
+    let mut stream = socket(&hurried).await;
+    hurried.stop();
+    hurried.stopped().await;
+    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)), "open sockets are closed");
 }

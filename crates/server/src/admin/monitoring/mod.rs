@@ -99,7 +99,7 @@ impl Monitoring {
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Problem::new(
                 ProblemKind::StoreUnavailable,
-                format!("the store did not answer within {READ_TIMEOUT:?}"),
+                format!("the store did not respond within {READ_TIMEOUT:?}"),
             )),
         }
     }

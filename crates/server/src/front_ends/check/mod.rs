@@ -525,15 +525,15 @@ mod tests {
             ("", "a JSON object"),
             (r#"{"client": "a""#, "EOF while parsing an object"),
         ] {
-            let told = wrong(text);
-            assert!(told.contains(expected), "{text}: {told}");
+            let detail = wrong(text);
+            assert!(detail.contains(expected), "{text}: {detail}");
         }
     }
 
     #[test]
     fn too_many_attributes_are_rejected() {
         let names: Vec<_> = (0..=MAX_ATTRIBUTES).map(|i| format!(r#""x{i}": """#)).collect();
-        let told = wrong(&format!(r#"{{"client": "a", "attributes": {{{}}}}}"#, names.join(",")));
-        assert!(told.contains("more than 64 attributes"), "{told}");
+        let detail = wrong(&format!(r#"{{"client": "a", "attributes": {{{}}}}}"#, names.join(",")));
+        assert!(detail.contains("more than 64 attributes"), "{detail}");
     }
 }

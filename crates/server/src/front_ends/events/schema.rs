@@ -21,14 +21,16 @@ pub(crate) struct Events;
 impl PartialSchema for Event {
     fn schema() -> RefOr<Schema> {
         let names: Vec<(&str, String)> =
-            wire::schemas().map(|(kind, _)| (kind, name(kind))).collect();
+            wire::schemas().map(|(kind, _)| (kind, schema_name(kind))).collect();
         let one_of = names.iter().fold(OneOfBuilder::new(), |one_of, (_, name)| {
             one_of.item(Ref::from_schema_name(name))
         });
         let mapping =
             names.iter().map(|(kind, name)| (*kind, Ref::from_schema_name(name).ref_location));
         one_of
-            .description(Some("Something that an application did; `type` says what."))
+            .description(Some(
+                "An event that an application reports. `type` is the type of the event.",
+            ))
             .discriminator(Some(Discriminator::with_mapping("type", mapping)))
             .into()
     }
@@ -36,7 +38,7 @@ impl PartialSchema for Event {
 
 impl ToSchema for Event {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.extend(wire::schemas().map(|(kind, schema)| (name(kind), RefOr::T(schema))));
+        schemas.extend(wire::schemas().map(|(kind, schema)| (schema_name(kind), RefOr::T(schema))));
         wire::add_parts(schemas);
     }
 }
@@ -61,7 +63,7 @@ impl ToSchema for Events {
 }
 
 /// Returns the schema's name: `LlmRequestEvent` for `llm_request`.
-fn name(kind: &str) -> String {
+fn schema_name(kind: &str) -> String {
     let words = kind.split('_').map(|word| word[..1].to_ascii_uppercase() + &word[1..]);
     words.chain(["Event".to_owned()]).collect()
 }

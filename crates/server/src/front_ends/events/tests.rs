@@ -13,7 +13,7 @@ use sluice::{
 use super::*;
 
 const PATH: &str = EventReports::PATH;
-use crate::front_ends::fixtures::{Got, Port, json_post};
+use crate::front_ends::fixtures::{Port, PortResponse, json_post};
 use sluice_testkit::policies;
 
 /// The port of a process, and its metrics.
@@ -40,11 +40,11 @@ impl Process {
         Self { port, telemetry }
     }
 
-    async fn report(&self, events: Value) -> Got {
+    async fn report(&self, events: Value) -> PortResponse {
         self.port.post(PATH, events).await
     }
 
-    async fn lines(&self, text: &str) -> Got {
+    async fn lines(&self, text: &str) -> PortResponse {
         self.port
             .send(
                 Request::post(PATH)
@@ -131,21 +131,22 @@ async fn an_event_an_array_and_lines_are_accepted() {
         let process = Process::new();
         let events = one_of_each();
         let text = events.iter().map(Value::to_string).collect::<Vec<_>>().join("\r\n\n") + "\n";
-        let answers = match form {
+        let responses = match form {
             "array" => vec![process.report(json!(events)).await],
             "lines" => vec![process.lines(&text).await],
             "lines that are called JSON" => vec![process.port.send(json_post(PATH, text)).await],
             _ => {
-                let mut answers = Vec::new();
+                let mut responses = Vec::new();
                 for event in &events {
-                    answers.push(process.report(event.clone()).await);
+                    responses.push(process.report(event.clone()).await);
                 }
-                answers
+                responses
             }
         };
-        let accepted: u64 = answers.iter().map(|got| got.body["accepted"].as_u64().unwrap()).sum();
+        let accepted: u64 =
+            responses.iter().map(|got| got.body["accepted"].as_u64().unwrap()).sum();
         assert_eq!(accepted, 14, "{form}");
-        for got in &answers {
+        for got in &responses {
             assert_eq!(
                 (got.status, &got.body["refused"]),
                 (StatusCode::ACCEPTED, &json!([])),
@@ -170,16 +171,19 @@ async fn an_invalid_event_is_rejected_by_index_and_the_others_are_recorded() {
         event
     };
     let bad = [
-        (json!(5), "an event is a JSON object: `{ \"type\": .. }`"),
-        (json!([llm_request()]), "an event is a JSON object"),
-        (json!({}), "type: is missing: write one of `llm_request`, "),
+        (json!(5), "an event must be a JSON object: `{ \"type\": .. }`"),
+        (json!([llm_request()]), "an event must be a JSON object"),
+        (json!({}), "type: missing: send one of `llm_request`, "),
         (json!({ "type": 7 }), "type: invalid type: integer `7`"),
-        (with("type", json!("llm_requests")), "type: `llm_requests` is no event: write one of "),
+        (
+            with("type", json!("llm_requests")),
+            "type: `llm_requests` is not a type of event: send one of ",
+        ),
         (without("model"), "missing field `model`"),
         (with("model", json!("")), "model must be 1 to 128 bytes"),
         (with("model", json!("a\u{0}b")), "model must be 1 to 128 bytes"),
         (with("status", json!(200)), "status: invalid type: integer `200`, expected a string"),
-        (with("duration_seconds", json!(-1)), "duration_seconds: -1 is no duration"),
+        (with("duration_seconds", json!(-1)), "duration_seconds: -1 is not a duration"),
         (with("duration_seconds", json!(1e12)), "duration_seconds: 1000000000000 is too long"),
         (with("tokens_generated", json!(-1)), "tokens_generated: invalid value: integer `-1`"),
         (with("tokens_generated", json!(1.5)), "tokens_generated: invalid type"),
@@ -188,7 +192,7 @@ async fn an_invalid_event_is_rejected_by_index_and_the_others_are_recorded() {
             "tokens_generated: 18446744073709551615 is too large",
         ),
         (with("colour", json!("red")), "colour: unknown field `colour`, expected one of"),
-        (json!({ "type": "deployment", "operation": "create" }), "status: is missing"),
+        (json!({ "type": "deployment", "operation": "create" }), "status: missing"),
         (
             json!({ "type": "deployment", "operation": "create", "phase": "begin" }),
             "phase: unknown variant `begin`",
@@ -271,9 +275,9 @@ async fn a_body_without_events_is_a_problem() {
     let many = format!("[{}]", vec!["0"; MAX_EVENTS + 1].join(","));
     for (what, request, status, problem) in [
         ("nothing", json_post(PATH, ""), 400, "malformed-body"),
-        ("no JSON", json_post(PATH, "llm_request"), 400, "malformed-body"),
-        ("broken off", json_post(PATH, "[{}, {"), 400, "malformed-body"),
-        ("no UTF-8", json_post(PATH, &b"{\"type\":\"\xff\"}"[..]), 400, "malformed-body"),
+        ("not JSON", json_post(PATH, "llm_request"), 400, "malformed-body"),
+        ("incomplete", json_post(PATH, "[{}, {"), 400, "malformed-body"),
+        ("not UTF-8", json_post(PATH, &b"{\"type\":\"\xff\"}"[..]), 400, "malformed-body"),
         (
             "more than one, on one line",
             json_post(PATH, format!("{event} {event}")),
@@ -300,7 +304,7 @@ async fn a_body_without_events_is_a_problem() {
             415,
             "unsupported-media-type",
         ),
-        ("a fetch", Request::get(PATH).body(Body::empty()).unwrap(), 405, "method-not-allowed"),
+        ("a GET", Request::get(PATH).body(Body::empty()).unwrap(), 405, "method-not-allowed"),
     ] {
         let got = process.port.send(request).await;
         assert_eq!(
@@ -335,7 +339,7 @@ async fn events_are_never_limited() {
     ]);
 }
 
-/// Returns JSON that is nearly an event.
+/// Returns a JSON object with the members of events and arbitrary values.
 fn any_event() -> impl Strategy<Value = Value> {
     let kinds: Vec<&str> = vec![
         "llm_request",

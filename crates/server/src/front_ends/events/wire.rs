@@ -22,15 +22,18 @@ use utoipa::{
 /// Returns a message that says what is wrong with the event.
 pub(super) fn record(events: &Events, text: &[u8]) -> Result<(), String> {
     if !text.trim_ascii_start().starts_with(b"{") {
-        return Err("an event is a JSON object: `{ \"type\": .. }`".to_owned());
+        return Err("an event must be a JSON object: `{ \"type\": .. }`".to_owned());
     }
     let Typed { kind } = read(text)?;
     let Some(kind) = kind else {
-        return Err(format!("type: is missing: write one of {}", words()));
+        return Err(format!("type: missing: send one of {}", known_types()));
     };
     let Some(Kind { record, .. }) = KINDS.iter().find(|known| known.name == kind) else {
         let shown: String = kind.chars().take(64).collect();
-        return Err(format!("type: `{shown}` is no event: write one of {}", words()));
+        return Err(format!(
+            "type: `{shown}` is not a type of event: send one of {}",
+            known_types()
+        ));
     };
     record(events, text)
 }
@@ -69,7 +72,7 @@ impl Kind {
     }
 }
 
-fn words() -> String {
+fn known_types() -> String {
     KINDS.map(|Kind { name, .. }| format!("`{name}`")).join(", ")
 }
 
@@ -118,7 +121,8 @@ fn without_place(message: &str) -> String {
     message[..end].to_owned()
 }
 
-fn told(event: Result<(), EventError>) -> Result<(), String> {
+/// Turns the error into its message.
+fn error_to_string(event: Result<(), EventError>) -> Result<(), String> {
     event.map_err(|error| error.to_string())
 }
 
@@ -126,7 +130,9 @@ fn span(seconds: Option<f64>) -> Result<Option<Duration>, String> {
     let Some(seconds) = seconds else { return Ok(None) };
     let span = Duration::try_from_secs_f64(seconds);
     span.map(Some).map_err(|_| {
-        format!("duration_seconds: {seconds} is no duration: write seconds, not below 0")
+        format!(
+            "duration_seconds: {seconds} is not a duration: send a number of seconds, at least 0"
+        )
     })
 }
 
@@ -168,7 +174,7 @@ fn llm_request(events: &Events, text: &[u8]) -> Result<(), String> {
         .with_duration(span(body.duration_seconds)?)
         .with_tokens_generated(body.tokens_generated)
         .with_tokens_consumed(body.tokens_consumed);
-    told(events.llm_request(&request))
+    error_to_string(events.llm_request(&request))
 }
 
 /// A blueprint was created, read, changed or removed.
@@ -200,7 +206,7 @@ fn blueprint_operation(events: &Events, text: &[u8]) -> Result<(), String> {
     let event = BlueprintOperation::new(&body.operation, &body.status)
         .with_blueprint(body.blueprint.as_deref())
         .with_resources(body.resources);
-    told(events.blueprint_operation(&event))
+    error_to_string(events.blueprint_operation(&event))
 }
 
 /// A blueprint was validated.
@@ -217,7 +223,7 @@ struct BlueprintValidationBody {
 
 fn blueprint_validation(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: BlueprintValidationBody = read(text)?;
-    told(events.blueprint_validation(&BlueprintValidation::new(body.errors)))
+    error_to_string(events.blueprint_validation(&BlueprintValidation::new(body.errors)))
 }
 
 /// A deployment started, or finished with a `status`. Without a `phase` it has finished, and its
@@ -260,7 +266,7 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
     let duration = span(body.duration_seconds)?;
     let ended = || match body.status.as_deref() {
         Some(status) => Ok(DeploymentEnd::new(status).with_duration(duration)),
-        None => Err("status: is missing: say how the deployment ended".to_owned()),
+        None => Err("status: missing: send the result of the deployment".to_owned()),
     };
     let stage = match body.phase {
         Some(PhaseBody::Start) if body.status.is_some() || duration.is_some() => {
@@ -274,7 +280,7 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
         None => DeploymentStage::FinishedWithoutStart(ended()?),
     };
     let event = Deployment::new(&body.operation, stage).with_id(body.id.as_deref());
-    told(events.deployment(&event))
+    error_to_string(events.deployment(&event))
 }
 
 /// A tool was executed.
@@ -301,7 +307,7 @@ fn tool_execution(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ToolExecutionBody<'_> = read(text)?;
     let duration = span(body.duration_seconds)?;
     let event = ToolExecution::new(&body.tool_name, &body.status).with_duration(duration);
-    told(events.tool_execution(&event))
+    error_to_string(events.tool_execution(&event))
 }
 
 /// The number of open connections.
@@ -340,7 +346,7 @@ fn connections(events: &Events, text: &[u8]) -> Result<(), String> {
         ConnectionBody::Grpc => ConnectionKind::Grpc,
     };
     let event = Connections::new(kind, body.count).with_instance(body.instance.as_deref());
-    told(events.connections(&event))
+    error_to_string(events.connections(&event))
 }
 
 /// The number of open database connections.
@@ -363,7 +369,7 @@ struct DatabaseConnectionsBody<'a> {
 fn database_connections(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: DatabaseConnectionsBody<'_> = read(text)?;
     let event = DatabaseConnections::new(body.count).with_instance(body.instance.as_deref());
-    told(events.database_connections(&event))
+    error_to_string(events.database_connections(&event))
 }
 
 /// The hit rate of a cache.
@@ -389,7 +395,7 @@ struct CacheBody<'a> {
 fn cache(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: CacheBody<'_> = read(text)?;
     let event = Cache::new(&body.cache, body.hit_rate).with_instance(body.instance.as_deref());
-    told(events.cache(&event))
+    error_to_string(events.cache(&event))
 }
 
 type Labels<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
@@ -444,15 +450,15 @@ fn pairs<'a>(labels: &'a Labels<'_>) -> Vec<(&'a str, &'a str)> {
 
 fn counter(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: CounterBody<'_> = read(text)?;
-    told(events.counter(&Counter::new(&body.name, &pairs(&body.labels), body.value)))
+    error_to_string(events.counter(&Counter::new(&body.name, &pairs(&body.labels), body.value)))
 }
 
 fn gauge(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ValueBody<'_> = read(text)?;
-    told(events.gauge(&Gauge::new(&body.name, &pairs(&body.labels), body.value)))
+    error_to_string(events.gauge(&Gauge::new(&body.name, &pairs(&body.labels), body.value)))
 }
 
 fn histogram(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: ValueBody<'_> = read(text)?;
-    told(events.histogram(&Histogram::new(&body.name, &pairs(&body.labels), body.value)))
+    error_to_string(events.histogram(&Histogram::new(&body.name, &pairs(&body.labels), body.value)))
 }

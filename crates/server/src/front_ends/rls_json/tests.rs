@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sluice_core::{OnStoreFailure, Tagger};
 use sluice_testkit::policies;
 
-use crate::front_ends::fixtures::{Away, Got, Port, rls_rules as rules};
+use crate::front_ends::fixtures::{Away, Port, PortResponse, rls_rules as rules};
 
 const RULES: &str = "domain: edge\ndescriptors:\n\
     - key: ip\n\
@@ -22,7 +22,7 @@ fn port() -> Port {
     port
 }
 
-async fn ask(port: &Port, body: Value) -> Got {
+async fn ask(port: &Port, body: Value) -> PortResponse {
     port.post("/json", body).await
 }
 
@@ -133,7 +133,7 @@ async fn a_whole_number_may_have_a_fraction_of_zero_or_an_exponent() {
     for hits in ["0.5", "-1.0", "1e300", "\"0.5\"", "\"\"", "\"nan\"", "true"] {
         assert_eq!(left(hits).await, Value::Null, "{hits}");
     }
-    assert_eq!(left("0").await, 884, "what is refused takes nothing");
+    assert_eq!(left("0").await, 884, "a rejected request takes nothing");
 }
 
 #[tokio::test]
@@ -170,8 +170,8 @@ async fn an_invalid_body_is_a_problem_that_names_the_member() {
         let got = port.post("/json", body).await;
         assert_eq!(got.status, StatusCode::BAD_REQUEST, "{body}");
         assert!(got.problem().is_some(), "{body}");
-        let told = got.body["detail"].as_str().unwrap();
-        assert!(told.contains(detail), "{body}: {told}");
+        let actual = got.body["detail"].as_str().unwrap();
+        assert!(actual.contains(detail), "{body}: {actual}");
     }
     let got = port.get("/json").await;
     assert_eq!((got.status, got.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("POST")));

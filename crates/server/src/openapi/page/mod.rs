@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("page.css");
 
 /// Renders the page for `document`.
 pub(super) fn render(document: &Value) -> String {
-    Page(document).to_string()
+    HtmlPage(document).to_string()
 }
 
 /// Returns the `Content-Security-Policy`: the page's own style sheet and nothing else.
@@ -30,39 +30,41 @@ pub(super) fn content_security_policy() -> String {
     )
 }
 
-struct Page<'d>(&'d Value);
+struct HtmlPage<'d>(&'d Value);
 
 /// An operation at one path, with one or several methods.
 struct Operation<'d> {
     path: &'d str,
     /// In upper case.
     methods: Vec<String>,
-    told: &'d Value,
+    definition: &'d Value,
 }
 
-// === impl Page ===
+// === impl HtmlPage ===
 
-impl<'d> Page<'d> {
+impl<'d> HtmlPage<'d> {
     /// Returns the operations; those that differ only in the method are one.
     fn operations(&self) -> Vec<Operation<'d>> {
         let mut operations: Vec<Operation<'d>> = Vec::new();
         for (path, item) in members(&self.0["paths"]) {
-            for (method, told) in members(item) {
+            for (method, definition) in members(item) {
                 let method = method.to_ascii_uppercase();
-                match operations.iter_mut().find(|known| known.path == path && known.is_same(told))
+                match operations
+                    .iter_mut()
+                    .find(|known| known.path == path && known.is_same(definition))
                 {
                     // The shortest identifier is the common part.
                     Some(known) => {
-                        if told["operationId"].as_str().map(str::len)
-                            < known.told["operationId"].as_str().map(str::len)
+                        if definition["operationId"].as_str().map(str::len)
+                            < known.definition["operationId"].as_str().map(str::len)
                         {
-                            known.told = told;
+                            known.definition = definition;
                             known.methods.insert(0, method);
                         } else {
                             known.methods.push(method);
                         }
                     }
-                    None => operations.push(Operation { path, methods: vec![method], told }),
+                    None => operations.push(Operation { path, methods: vec![method], definition }),
                 }
             }
         }
@@ -70,7 +72,7 @@ impl<'d> Page<'d> {
     }
 }
 
-impl Display for Page<'_> {
+impl Display for HtmlPage<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let info = &self.0["info"];
         let (title, version) = (text(&info["title"]), text(&info["version"]));
@@ -133,28 +135,28 @@ fn tagged<'o, 'd>(
     operations: &'o [Operation<'d>],
     tag: &'o Value,
 ) -> impl Iterator<Item = &'o Operation<'d>> {
-    operations.iter().filter(|operation| operation.told["tags"][0] == tag["name"])
+    operations.iter().filter(|operation| operation.definition["tags"][0] == tag["name"])
 }
 
 // === impl Operation ===
 
 impl Operation<'_> {
-    fn is_same(&self, told: &Value) -> bool {
+    fn is_same(&self, definition: &Value) -> bool {
         let without_name = |operation: &Value| {
             members(operation)
                 .filter(|(name, _)| *name != "operationId")
                 .map(|(name, value)| (name.to_owned(), value.clone()))
                 .collect::<Vec<_>>()
         };
-        without_name(self.told) == without_name(told)
+        without_name(self.definition) == without_name(definition)
     }
 
     fn id(&self) -> Text<'_> {
-        Text(text(&self.told["operationId"]))
+        Text(text(&self.definition["operationId"]))
     }
 
     fn summary(&self) -> Inline<'_> {
-        Inline(text(&self.told["summary"]))
+        Inline(text(&self.definition["summary"]))
     }
 
     /// Returns the methods as a badge.
@@ -165,14 +167,14 @@ impl Operation<'_> {
 
     /// Returns a shell command for each example, with the example's summary.
     fn examples(&self) -> Vec<(String, String)> {
-        let parameters = self.told["parameters"].as_array().into_iter().flatten();
+        let parameters = self.definition["parameters"].as_array().into_iter().flatten();
         let fields: Vec<(&str, &str)> = parameters
             .filter_map(|parameter| {
                 Some((text(&parameter["name"]), parameter["example"].as_str()?))
             })
             .collect();
         let method = &self.methods[0];
-        let contents: Vec<_> = members(&self.told["requestBody"]["content"]).collect();
+        let contents: Vec<_> = members(&self.definition["requestBody"]["content"]).collect();
         if contents.is_empty() {
             return vec![(String::new(), curl::line(method, self.path, &fields, None))];
         }
@@ -194,7 +196,7 @@ impl Operation<'_> {
     }
 
     fn parameters(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Some(parameters) = self.told["parameters"].as_array() else { return Ok(()) };
+        let Some(parameters) = self.definition["parameters"].as_array() else { return Ok(()) };
         writeln!(
             f,
             "<h4>Parameters</h4>\n<div \
@@ -212,15 +214,15 @@ impl Operation<'_> {
         writeln!(f, "</tbody></table></div>")
     }
 
-    fn answer(f: &mut Formatter<'_>, status: &str, answer: &Value) -> fmt::Result {
+    fn response(f: &mut Formatter<'_>, status: &str, response: &Value) -> fmt::Result {
         write!(f, "<li><b class=\"status s{}\">{}</b> ", &status[..1], Text(status))?;
-        let mut contents = members(&answer["content"]).peekable();
+        let mut contents = members(&response["content"]).peekable();
         while let Some((media_type, content)) = contents.next() {
             let between = if contents.peek().is_some() { ", " } else { "" };
             write!(f, "<code>{}</code>: {}{between}", Text(media_type), Kind(&content["schema"]))?;
         }
-        writeln!(f, "\n{}", Prose(text(&answer["description"])))?;
-        let fields: Vec<_> = members(&answer["headers"]).collect();
+        writeln!(f, "\n{}", Prose(text(&response["description"])))?;
+        let fields: Vec<_> = members(&response["headers"]).collect();
         if !fields.is_empty() {
             writeln!(f, "<details><summary>Header fields</summary>\n<dl>")?;
             for (name, field) in fields {
@@ -234,7 +236,7 @@ impl Operation<'_> {
             writeln!(f, "</dl></details>")?;
         }
         for (_, content) in
-            members(&answer["content"]).filter(|(_, content)| content.get("example").is_some())
+            members(&response["content"]).filter(|(_, content)| content.get("example").is_some())
         {
             let example = &content["example"];
             let shown = example.as_str().map_or_else(|| format!("{example:#}"), str::to_owned);
@@ -261,7 +263,7 @@ impl Display for Operation<'_> {
             f,
             "<p class=\"summary\">{}</p>\n{}",
             self.summary(),
-            Prose(text(&self.told["description"]))
+            Prose(text(&self.definition["description"]))
         )?;
         if self.methods.len() > 1 {
             let methods = self
@@ -271,12 +273,12 @@ impl Display for Operation<'_> {
                 .collect::<Vec<_>>();
             writeln!(f, "<p>By {}.</p>", methods.join(", "))?;
         }
-        if self.told["security"].is_array() {
+        if self.definition["security"].is_array() {
             writeln!(f, "<p>Credentials may be needed: basic or bearer.</p>")?;
         }
         self.parameters(f)?;
         let mut body = String::new();
-        for (media_type, content) in members(&self.told["requestBody"]["content"]) {
+        for (media_type, content) in members(&self.definition["requestBody"]["content"]) {
             write!(
                 body,
                 "<li><code>{}</code>: {}</li>",
@@ -301,9 +303,9 @@ impl Display for Operation<'_> {
                 )?,
             }
         }
-        writeln!(f, "<h4>Answers</h4>\n<ul class=\"answers\">")?;
-        for (status, answer) in members(&self.told["responses"]) {
-            Self::answer(f, status, answer)?;
+        writeln!(f, "<h4>Responses</h4>\n<ul class=\"responses\">")?;
+        for (status, response) in members(&self.definition["responses"]) {
+            Self::response(f, status, response)?;
         }
         writeln!(f, "</ul>\n</article>")
     }
