@@ -1,5 +1,5 @@
-//! An alert on its whole way: what a fleet counts, the rule that finds it too much, Prometheus,
-//! Alertmanager, and whoever is called.
+//! An alert from end to end: the metrics of a fleet, a rule that fires, Prometheus, Alertmanager
+//! and the receiver.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{fs, path::Path, time::Duration};
@@ -16,10 +16,11 @@ use sluice_tests::{
 };
 use tempfile::TempDir;
 
-/// Alertmanager and Prometheus take their time by design; nothing here is measured.
+/// Longer than the waits that are built into Alertmanager and Prometheus.
 const TIMEOUT: Duration = Duration::from_secs(50);
 
-/// A file of the workspace, with these words replaced by those, each of which must be in it.
+/// Reads a file of the workspace and makes these replacements. The file must contain each text that
+/// is replaced.
 fn rewritten(path: &str, words: &[(&str, &str)]) -> String {
     let text =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap();
@@ -29,8 +30,8 @@ fn rewritten(path: &str, words: &[(&str, &str)]) -> String {
     })
 }
 
-/// The rules as they are, but in a hurry: evaluated twice a second, and patient for a second where
-/// they are for minutes.
+/// Writes the rules of `deploy/prometheus` with short times: an evaluation interval of half a
+/// second, and one second in place of each `for`.
 fn hurried_rules() -> TempDir {
     let directory = TempDir::new().unwrap();
     for file in ["alma", "recording"] {
@@ -51,7 +52,8 @@ fn hurried_rules() -> TempDir {
     directory
 }
 
-/// The configuration as it is, but in a hurry, and with somebody who is called.
+/// Returns the configuration of `deploy/alertmanager` with short times, and with `webhook` as the
+/// receiver.
 fn alertmanager(webhook: &RequestRecorder) -> String {
     let called = |name: &str| {
         format!(
@@ -70,7 +72,8 @@ fn alertmanager(webhook: &RequestRecorder) -> String {
     )
 }
 
-/// The alerts of this name and status that somebody was told of, after the path of who was called.
+/// Returns the notifications about the alert `name` with `status`: for each the path of the
+/// receiver, and the alert.
 fn told(webhook: &RequestRecorder, name: &str, status: &str) -> Vec<(String, Value)> {
     let mut told = Vec::new();
     for request in webhook.requests() {
@@ -83,7 +86,7 @@ fn told(webhook: &RequestRecorder, name: &str, status: &str) -> Vec<(String, Val
     told
 }
 
-/// Until somebody is told of the alert, and what is said.
+/// Waits for a notification about the alert `name` with `status`, and returns it.
 async fn until_told(webhook: &RequestRecorder, name: &str, status: &str) -> (String, Value) {
     eventually_async_within(TIMEOUT, &format!("{name} is {status}"), async || {
         told(webhook, name, status).pop().ok_or_else(|| format!("{:?}", webhook.requests().len()))
@@ -91,7 +94,7 @@ async fn until_told(webhook: &RequestRecorder, name: &str, status: &str) -> (Str
     .await
 }
 
-/// Checks of one client who has had all that is his.
+/// Makes checks for a client whose bucket is empty.
 async fn be_denied(client: &mut Client, checks: usize) {
     let check = json!({ "client": "greedy", "path": "/spent" });
     for _ in 0..checks.div_ceil(1_000) {
@@ -102,7 +105,7 @@ async fn be_denied(client: &mut Client, checks: usize) {
     }
 }
 
-/// Reports this about one deployment more than is well.
+/// Sends the event `what` for one more deployment than the alert's threshold.
 async fn report_deployments(client: &mut Client, what: &Value) {
     let event = |id: usize| {
         let mut event =
@@ -129,7 +132,7 @@ async fn alerts_reach_their_receiver_when_they_fire_and_when_they_end() {
         Prometheus::alerting(&fleet.addresses(), &[rules], &[alertmanager.address()]).await;
     let mut clients = fleet.clients();
 
-    // A rate is a difference: Prometheus has to have seen a counter before it grows.
+    // A rate is a difference: Prometheus must have scraped a counter before it grows.
     for client in &mut clients {
         be_denied(client, 2).await;
         assert!(
@@ -140,7 +143,8 @@ async fn alerts_reach_their_receiver_when_they_fire_and_when_they_end() {
         prometheus.query("rate_limit_hits_total{endpoint='/spent'} > 0").await.len() == 2
     })
     .await;
-    // Ten a second for five minutes are three thousand, however fast they come.
+    // The rule's threshold is ten per second over five minutes, which is three thousand denials in
+    // that window however short the time between them.
     for client in &mut clients {
         be_denied(client, 4_000).await;
     }

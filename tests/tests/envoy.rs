@@ -1,5 +1,5 @@
-//! The example of `deploy/examples/envoy` with a real Envoy: the files as they are, but for the
-//! ports.
+//! The example of `deploy/examples/envoy` with a real Envoy. Only the addresses in its files are
+//! changed.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{fs, net::SocketAddr, time::Duration};
@@ -22,7 +22,7 @@ const ENVOY: &str = include_str!("../../deploy/examples/envoy/envoy.yaml");
 const SLUICE: &str = include_str!("../../deploy/examples/envoy/sluice.yaml");
 const RULES: &str = include_str!("../../deploy/examples/envoy/ratelimit/edge.yaml");
 
-/// A path that is never limited, to see that all is up.
+/// A path without a limit, which shows that the proxy and the API are up.
 const EXEMPT: &str = "/health";
 const ON_EVERY_ANSWER: [&str; 5] = [
     "x-ratelimit-limit",
@@ -32,7 +32,7 @@ const ON_EVERY_ANSWER: [&str; 5] = [
     "ratelimit",
 ];
 
-/// Two requests a day for each key, and as good as no limit for an address.
+/// Two requests a day for each key, and a high limit for each address.
 const TWO_A_DAY: &str = "
 domain: edge
 descriptors:
@@ -40,14 +40,14 @@ descriptors:
 - { key: remote_address, rate_limit: { unit: day, requests_per_unit: 1000 } }
 ";
 
-/// Replicas of Sluice that read the same files of rules.
+/// Replicas of Sluice that read the same rule files.
 struct Replicas {
     sluices: Vec<Sluice>,
     rules: TempDir,
 }
 
 impl Replicas {
-    /// Starts `count`; `more` is added to the `sluice.yaml` of the example.
+    /// Starts `count` replicas; `more` is added to the `sluice.yaml` of the example.
     fn start(count: usize, rules: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("edge.yaml"), rules).unwrap();
@@ -64,7 +64,7 @@ impl Replicas {
     }
 }
 
-/// An Envoy, the API behind it, and where it tells what it counts.
+/// An Envoy, the API behind it, and Envoy's admin port, which serves its statistics.
 struct Edge {
     envoy: Proxy,
     api: Echo,
@@ -72,12 +72,12 @@ struct Edge {
 }
 
 impl Edge {
-    /// Starts an Envoy with `file`, which asks `sluice`.
+    /// Starts an Envoy with `file` and one replica.
     async fn start(file: &str, sluice: &Sluice) -> Self {
         Self::start_among(file, &[sluice.grpc_addr()]).await
     }
 
-    /// Starts an Envoy with `file`, which asks all of these.
+    /// Starts an Envoy with `file` and these replicas.
     async fn start_among(file: &str, sluices: &[SocketAddr]) -> Self {
         let (address, admin, api) = (ReservedPort::new(), ReservedPort::new(), Echo::start().await);
         let file = once(file, "port_value: 8080", &format!("port_value: {}", address.number()));
@@ -103,7 +103,7 @@ impl Edge {
         self.client().send(&order(key)).await
     }
 
-    /// What Envoy counted of this.
+    /// Returns one of Envoy's rate limit counters, such as `over_limit`.
     async fn counted(&self, what: &str) -> u64 {
         let stats = Client::of(([127, 0, 0, 1], self.admin.number()).into())
             .get("/stats?filter=ratelimit")
@@ -116,12 +116,12 @@ impl Edge {
     }
 }
 
-/// The file with so much patience that a busy machine is not taken for a Sluice that is away.
+/// Returns the file with a timeout that even a busy machine does not exceed.
 fn with_long_timeout() -> String {
     once(ENVOY, " timeout: 0.25s", " timeout: 60s")
 }
 
-/// `text` with `to` in place of `from`, which it holds once.
+/// Replaces `from`, which occurs once in `text`, by `to`.
 #[track_caller]
 fn once(text: &str, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), 1, "`{from}` stands once in\n{text}");
@@ -348,8 +348,8 @@ async fn changed_rules_apply_without_a_restart() {
     .await;
 }
 
-/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of
-/// every answer meanwhile.
+/// Makes Sluice unavailable in three ways, one after the other: it hangs, it is killed, it cannot
+/// reach its store. Calls `check` with every response of that time.
 async fn while_sluice_is_away(file: &str, holds: fn(&Response)) {
     let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 ");
     let replicas = Replicas::start(1, &rules, "");
@@ -419,7 +419,7 @@ async fn a_stopping_replica_finishes_requests_in_flight() {
         .replace("requests_per_unit: 2 ", "requests_per_unit: 1000000 ")
         .replace("requests_per_unit: 1000 ", "requests_per_unit: 1000000 ");
     let replicas = Replicas::start(1, &rules, "shutdown_delay: 1s");
-    // So that what Sluice does not answer shows.
+    // So that a request fails when Sluice does not respond.
     let file = once(&with_long_timeout(), "failure_mode_deny: false", "failure_mode_deny: true");
     let edge = Edge::start(&file, &replicas.sluices[0]).await;
     assert_eq!(edge.send("alice").await.status, 200);

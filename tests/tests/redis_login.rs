@@ -1,5 +1,5 @@
-//! How a replica gets into its Redis: over TLS, with users and passwords, and with passwords that
-//! change.
+//! How a replica connects to Redis: with TLS, with users and passwords, and after a password
+//! changed.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::fs;
@@ -86,7 +86,8 @@ async fn a_changed_password_is_read_again() {
 
     redis.command(&["ACL", "SETUSER", "sluice", "resetpass", ">new-password"]);
     fs::write(&file, "new-password\n").unwrap();
-    // Redis keeps connections whose user got another password; only new ones have to know it.
+    // Redis keeps the connections of a user whose password changed; only new connections need the
+    // new password.
     redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     eventually_async("the new password lets the replica in", async || {
         ready(&sluice).await["status"] == "ready"

@@ -1,5 +1,5 @@
-//! Replicas and Redis end, stop and come back in the middle of the work: every check is answered,
-//! and what the limits promise holds.
+//! Replicas and Redis stop, hang and restart under load: every check gets a response, and the
+//! promises about limits hold.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::time::Duration;
@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 
 const A_WHILE: Duration = Duration::from_millis(1_200);
 const CLIENTS: usize = 120;
-/// A Redis that hangs is noticed within this, a busy one is not thought to hang.
+/// Short enough to notice a Redis that hangs, long enough for a Redis on a busy machine.
 const IMPATIENT: Duration = Duration::from_millis(300);
-/// A burst of 30, and as good as no refill: what was admitted when can be told to the token.
+/// A burst of 30 and almost no refill, so that the expected number of tokens is exact.
 const THIRTY: &str = "defaults: { rate: 1/day, burst: 30 }";
 
-/// A Redis that has its data again after a restart.
+/// A Redis that keeps its data over a restart.
 fn lasting_redis() -> RedisServer {
     RedisServer::start_with(&["--appendonly", "yes"])
 }
@@ -81,7 +81,7 @@ async fn every_check_is_decided_and_limits_hold_while_redis_restarts() {
     assert_all_answered(&record);
     buckets::assert_windows_keep(&record, |limit| limit, |_, received| received < killed);
     buckets::assert_windows_keep(&record, |limit| limit, |sent, _| sent > recovered);
-    // In between, the replicas' shares make one more limit, for as long as the outage lasted.
+    // During the outage the shares of the replicas add up to the limit once more.
     let outage_us = recovered - killed;
     buckets::assert_windows_keep(
         &record,
@@ -110,12 +110,12 @@ async fn every_check_is_decided_and_limits_hold_while_redis_hangs() {
     let record = load.stop().await;
 
     assert_all_answered(&record);
-    // A busy machine may make a replica decide by itself at other times too, always within its
-    // share: that is the limit once more.
+    // On a busy machine a replica may decide locally at other times too, always within its share.
+    // All shares together are the limit once more.
     buckets::assert_windows_keep(&record, WindowLimit::twice, |_, _| true);
 }
 
-/// Asks for tokens one by one, and says how many were admitted.
+/// Makes checks one after the other, and returns how many were allowed.
 async fn take(client: &mut Client, who: &str, times: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..times {
@@ -126,7 +126,7 @@ async fn take(client: &mut Client, who: &str, times: usize) -> usize {
     admitted
 }
 
-/// What is left for somebody, as one replica sees it.
+/// Returns the tokens that `who` has left, as one replica sees it.
 async fn remaining(client: &mut Client, who: &str) -> u64 {
     client
         .post("/v1/check", &json!({ "client": who, "cost": 0 }))
@@ -169,7 +169,7 @@ async fn tokens_admitted_while_redis_hangs_are_charged_later() {
     assert_eq!(take(&mut clients[0], "careful", 6).await, 6);
 
     fleet.redis.pause();
-    // Side by side, since each waits for the first three checks.
+    // At the same time, since each replica waits for the timeout in its first three checks.
     let mut taking = JoinSet::new();
     for mut client in fleet.clients() {
         taking.spawn(async move { take(&mut client, "careful", 5).await });
@@ -179,8 +179,8 @@ async fn tokens_admitted_while_redis_hangs_are_charged_later() {
     fleet.redis.resume();
     fleet.wait_for_breakers("closed").await;
 
-    // What Redis was asked while it hung may count twice: it does so when it wakes up. That is
-    // three checks of each replica at most.
+    // Redis may execute what it received while it hung, so those tokens can be taken twice. These
+    // are at most three checks of each replica.
     let left = remaining(&mut clients[0], "careful").await;
     assert!((0..=9).contains(&left), "{left}");
     for client in &mut clients {

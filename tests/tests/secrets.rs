@@ -1,5 +1,5 @@
-//! Who the clients are, and what opens the store, is nobody's business: not the log's, not the
-//! metrics', not the store's.
+//! Clients' names, addresses and keys, and the store's password, appear neither in the log, nor in
+//! metrics, nor in the store.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{collections::HashSet, fs, path::Path};
@@ -54,7 +54,7 @@ fn assert_no_secret_in(what: &str, bytes: &[u8]) {
     }
 }
 
-/// All that a person who gets hold of the disk sees.
+/// Returns the contents of all files in `directory` and its subdirectories.
 fn all_files_below(directory: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
@@ -67,8 +67,8 @@ fn all_files_below(directory: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Everything that a request can say about its client, in requests that are allowed, denied and
-/// wrong.
+/// Sends every kind of information about a client, in requests that are allowed, denied and
+/// invalid.
 async fn ask_everything(client: &mut Client) {
     let path = format!("/reset/{PATH_TOKEN}?token={PATH_TOKEN}");
     let ask =
@@ -108,7 +108,7 @@ async fn ask_everything(client: &mut Client) {
     }
 }
 
-/// A request that is no HTTP, with a key.
+/// Sends bytes with a key that are not valid HTTP.
 async fn ask_nonsense(client: &mut Connection) {
     client
         .write(
@@ -120,9 +120,9 @@ async fn ask_nonsense(client: &mut Connection) {
     assert_eq!(client.response().await.unwrap().status, 400);
 }
 
-/// The same in HTTP/2, whose libraries like to log.
+/// Sends a request over HTTP/2, whose libraries log header fields at the level `trace`.
 async fn ask_over_http2(client: &mut Connection) {
-    // Header fields as plain literals (RFC 7541, 6.2.2), behind the indexed `:method: GET`,
+    // Header fields as literals (RFC 7541, 6.2.2), after the indexed fields `:method: GET`,
     // `:scheme: http` and `:path: /`.
     let literal = |name: &str, value: &str| {
         let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
@@ -136,8 +136,8 @@ async fn ask_over_http2(client: &mut Connection) {
     ]
     .concat();
     let length = u8::try_from(fields.len()).unwrap();
-    // The preface, empty settings, and one request: headers that end both themselves and the
-    // stream.
+    // The preface, empty settings, and one request: a HEADERS frame with END_HEADERS and
+    // END_STREAM.
     let frames = [
         &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0"[..],
         &[length],
@@ -213,7 +213,7 @@ async fn log_metrics_and_redis_contain_no_client_and_no_password() {
         stored.windows(8).any(|window| window == b"sluice:{"),
         "Redis has written down what it was told"
     );
-    // Redis' own files hold its password's hash only.
+    // Redis stores only a hash of the password in its files.
     assert_no_secret_in("Redis", &stored);
 }
 
@@ -252,7 +252,7 @@ async fn config_show_prints_no_secrets() {
     assert_no_secret_in("what is shown", shown.out.as_bytes());
     assert_no_secret_in("what is complained about", shown.err.as_bytes());
 
-    // A mistake quotes what is wrong, and what stands beside a secret is often wrong.
+    // An error quotes the wrong value, and a wrong value is often next to a secret.
     let broken = config.replace("6379", "63790000").replace("multiply: 2", "multiply: two");
     let checked =
         CommandLine::new(&["config", "check", "sluice.yaml"]).file("sluice.yaml", &broken).run();

@@ -1,5 +1,5 @@
-//! Traces of real replicas: a request, the decision beneath it and the store's round trip beneath
-//! that reach a collector, in the trace of whoever asked.
+//! Traces of real replicas. A collector receives the span of a request, with the decision and the
+//! store's round trip nested in it, as part of the caller's trace.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -37,8 +37,8 @@ fn traceparent(sampled: bool) -> String {
     format!("00-{TRACE}-{CALLER}-0{}", u8::from(sampled))
 }
 
-/// A replica whose spans go to `collector` at once, configured by these sections, and the variables
-/// of `environment` too.
+/// A replica that exports its spans to `collector` at once, with this configuration and these
+/// environment variables.
 fn traced(
     collector: &Collector,
     store: &str,
@@ -53,14 +53,14 @@ fn traced(
     environment.iter().fold(options, |options, (name, value)| options.env(name, *value))
 }
 
-/// An order of the client with the secret key, in the caller's trace.
+/// A request of the client with the secret key, as part of the caller's trace.
 fn order(sampled: bool) -> Request {
     let order = Request::get(&format!("/orders/{PATH_TOKEN}?token={PATH_TOKEN}"))
         .header("x-api-key", SECRET);
     order.header("x-forwarded-for", ADDRESS).header("traceparent", &traceparent(sampled))
 }
 
-/// The spans of this name, once there are as many.
+/// Waits for `count` spans of this name, and returns them.
 async fn spans(collector: &Collector, name: &str, count: usize) -> Vec<Span> {
     eventually_async(&format!("{count} spans `{name}` arrive"), async || {
         let all = collector.spans();
@@ -148,7 +148,7 @@ async fn exported_spans_do_not_identify_the_client() {
     .await;
     let bytes = collector.bytes();
     for secret in [SECRET, ADDRESS, PATH_TOKEN, "127.0.0.1:"] {
-        // The collector's own address stands in the head of each request to it.
+        // Each request to the collector has the collector's own address in its head.
         let own = format!("host: {}", collector.endpoint().trim_start_matches("http://"));
         let text = String::from_utf8_lossy(&bytes).replace(&own, "");
         let found = text.find(secret);
@@ -168,7 +168,7 @@ async fn a_trace_that_the_caller_does_not_sample_is_not_exported() {
     for _ in 0..20 {
         client.send(&order(false)).await;
     }
-    // Spans are sent in the order of their ends.
+    // Spans are sent in the order in which they end.
     client.send(&Request::get("/last")).await;
     spans(&collector, "GET", 1).await;
     assert!(collector.spans().iter().all(|span| span.trace != TRACE), "{:#?}", collector.spans());
@@ -308,7 +308,7 @@ async fn a_real_collector_understands_metrics_and_traces_over_grpc_and_http() {
     }
 }
 
-/// What an upstream was sent as this header field.
+/// Returns the values of this header field in the requests to the upstream.
 fn told_upstream(upstream: &RequestRecorder, field: &str) -> Vec<String> {
     let requests = upstream.requests();
     let heads = requests.iter().map(|request| String::from_utf8_lossy(&request.bytes).into_owned());
@@ -379,7 +379,7 @@ async fn spans_of_decisions_without_the_store_are_marked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_collector_delays_no_request() {
-    // A port that nobody but the system's own services may listen on, and none does.
+    // A port without a listener, which only privileged programs could open.
     let options =
         SluiceOptions::new(built_sluice()).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     let sluice = options.env("OTEL_BSP_SCHEDULE_DELAY", "10").start();

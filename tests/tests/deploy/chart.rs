@@ -1,5 +1,4 @@
-//! `deploy/helm/sluice`, rendered and linted by Helm's own engine, and judged by Kubernetes' own
-//! schemas.
+//! `deploy/helm/sluice`, rendered and linted by Helm, and validated against Kubernetes' schemas.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -14,7 +13,7 @@ use crate::{
 
 const CHART: &str = "deploy/helm/sluice";
 
-/// What becomes of the chart with some values.
+/// The result of rendering the chart with some values.
 #[derive(Debug)]
 struct Rendered(Value);
 
@@ -45,7 +44,7 @@ impl Rendered {
         &self.pod()["containers"][0]
     }
 
-    /// The files of the configuration, by name.
+    /// The configuration files, by name.
     fn configuration(&self) -> &serde_json::Map<String, Value> {
         let maps = self.all("ConfigMap").into_iter().filter_map(|map| map["data"].as_object());
         maps.into_iter()
@@ -82,7 +81,7 @@ fn render(cases: &[Value]) -> Vec<Rendered> {
     render_for("1.32.0", cases)
 }
 
-/// The sets of values that the chart brings for its tests, by name.
+/// The sets of values that the chart has for its tests, by name.
 fn sets() -> Vec<(String, Value)> {
     let paths = files(&format!("{CHART}/ci"));
     let names = paths
@@ -99,9 +98,10 @@ fn set(name: &str) -> Value {
         .1
 }
 
-/// Paths of the values that are no tables, or tables for others to fill: `store.url`.
+/// Returns the path of each value that is not a table, such as `store.url`, and of each table whose
+/// keys users choose.
 fn leaves(values: &Value, path: &str) -> Vec<(String, Value)> {
-    // Tables whose keys are their own.
+    // Tables whose keys users choose.
     let open = ["config", "configFiles", "resources", "dashboards.labels"];
     match values.as_object() {
         Some(table) if !table.is_empty() && !open.contains(&path) => {
@@ -167,7 +167,7 @@ fn every_set_of_values_is_rendered_linted_and_valid() {
         ),
     ];
     assert_eq!(names, expected.map(|(name, _, _)| name));
-    // The oldest that the chart is for, and the newest there is a schema of.
+    // The oldest version that the chart supports, and the newest that has a schema here.
     for kube_version in ["1.27.0", "1.37.0"] {
         for (rendered, (name, valid, without_schema)) in
             render_for(kube_version, &values).iter().zip(expected)
@@ -195,7 +195,7 @@ fn an_unknown_kubernetes_field_is_found() {
     });
     let rendered = render(&[values]).remove(0);
     let invalid = rendered.kinds("invalid").join("\n");
-    // One fault of an object is told at a time.
+    // The validator reports one error of an object at a time.
     assert!(invalid.contains("nodeAfinity") || invalid.contains("5 is not of type"), "{invalid}");
 }
 
@@ -206,7 +206,7 @@ fn every_value_is_used_in_a_test() {
     let leaves = leaves(&defaults, "");
     assert!(leaves.len() > 60, "{}", leaves.len());
     for (path, default) in leaves {
-        // Beside a digest a tag says nothing; a key has its name.
+        // A tag has no effect when there is a digest. The key has its usual name.
         if ["image.tag", "store.urlSecret.key"].contains(&path.as_str()) {
             continue;
         }
@@ -305,7 +305,7 @@ fn a_replica_has_only_the_privileges_it_needs() {
             "{container}"
         );
     }
-    // The image's own user is the same.
+    // The image has the same user.
     assert!(read("deploy/Dockerfile").contains("\nUSER 65532:65532\n"));
 }
 
@@ -343,7 +343,7 @@ fn replicas_are_spread_over_nodes_and_have_a_disruption_budget() {
         rendered.one("Deployment")["spec"]["strategy"]["rollingUpdate"],
         json!({ "maxUnavailable": 0, "maxSurge": 1 })
     );
-    // Who scales must not be set back by every upgrade.
+    // An upgrade must not reset the number that the autoscaler chose.
     assert!(rendered.one("Deployment")["spec"].get("replicas").is_none());
     let scaler = rendered.one("HorizontalPodAutoscaler");
     assert_eq!(
@@ -418,8 +418,8 @@ fn secrets_are_mounted_as_files() {
     );
 }
 
-/// Sluice itself reads the `ConfigMap` and the container's variables; paths below /run lie in a
-/// directory of the test's own.
+/// Sluice reads the rendered `ConfigMap` and environment variables. Paths in `/run` are moved into
+/// a temporary directory.
 #[test]
 fn sluice_accepts_its_file_and_its_settings() {
     for (name, values) in sets() {
@@ -442,7 +442,7 @@ fn sluice_accepts_its_file_and_its_settings() {
             }
             sluice.env(text(&variable["name"]), run(value));
         }
-        // What extraVolumes bring.
+        // What `extraVolumes` would mount.
         fs::create_dir_all(directory.path().join("tiers")).unwrap();
         fs::write(directory.path().join("tiers/pro"), "alice\n").unwrap();
         let output = sluice.output().expect("sluice runs");
@@ -501,7 +501,7 @@ fn each_replica_is_scraped_once_with_the_token() {
             (&json!(port), &json!(port))
         );
         assert_eq!(endpoint.get("authorization"), shown.as_ref());
-        // That port is one the container has, and the network lets through.
+        // The container has this port, and the network policy allows it.
         assert!(list(&rendered.container()["ports"]).iter().any(|known| known["name"] == port));
         let ingress = list(&rendered.one("NetworkPolicy")["spec"]["ingress"]);
         assert!(

@@ -14,7 +14,7 @@ use crate::programs::{DOCKER_COMPOSE, read, root, run, yaml_document};
 const FLEET: &str = "docker-compose.yml";
 const WATCHED: &str = "docker-compose.metrics.yml";
 
-/// A compose file, resolved; the environment of whoever runs the tests does not reach it.
+/// Resolves a compose file without the environment variables of the test run.
 fn resolved(path: &str) -> Value {
     let output = run(
         &DOCKER_COMPOSE,
@@ -45,7 +45,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} should be a text"))
 }
 
-/// `sluice` with the settings of the compose file, and no others.
+/// Runs `sluice` with the settings of the compose file and no other environment variables.
 fn sluice(args: &[&str]) -> Output {
     let compose = resolved(FLEET);
     let settings = compose["services"]["sluice"]["environment"]
@@ -131,7 +131,7 @@ fn every_reference_names_an_existing_service_and_port() {
     for (name, _) in ports {
         assert!(services(&compose).contains_key(name), "{name}");
     }
-    // Each address in a file that is mounted into some service, or in some service's environment.
+    // Each address in a file that is mounted into a service, or in the environment of a service.
     let prometheus = yaml_document("deploy/prometheus/prometheus.yml");
     let sources = yaml_document("deploy/grafana/provisioning/datasources/prometheus.yml");
     let mut named = vec![

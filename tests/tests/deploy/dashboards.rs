@@ -85,7 +85,8 @@ fn compiled(change: impl Fn(String) -> String) -> String {
     let directory = TempDir::new().expect("a directory can be made");
     std::os::unix::fs::symlink(modules, directory.path().join("node_modules"))
         .expect("a link can be made");
-    // Grafana's types name constants by enumerations; in JSON stand their values.
+    // Grafana's types use enumerations for constants; the JSON files have the values of their
+    // members.
     let head = "import type { Dashboard } from '@grafana/schema';\n\
         type Written<T> = T extends string ? `${T}` : T extends (infer U)[] ? Written<U>[] : \
         T extends object ? { [K in keyof T]: Written<T[K]> } : T;\n";

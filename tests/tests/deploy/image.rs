@@ -9,7 +9,8 @@ use crate::programs::{HADOLINT, read, root, run, yaml_document};
 
 const DOCKERFILE: &str = "deploy/Dockerfile";
 
-/// The instructions of the stages, each a word and the rest; continued lines are one.
+/// Returns the instructions of each stage: the first word, and the rest. Continued lines are
+/// joined.
 fn stages() -> Vec<Vec<(String, String)>> {
     let text = read(DOCKERFILE).replace("\\\n", " ");
     let mut stages: Vec<Vec<(String, String)>> = Vec::new();
@@ -78,7 +79,7 @@ fn dependencies_are_built_before_our_own_code_is_copied() {
     let ours =
         place(&|word, rest| word == "RUN" && rest.starts_with("cargo build --release --locked "));
     assert!(cook < copy && copy < ours);
-    // With other packages or features, dependencies would be built once more.
+    // With other packages or features the dependencies would be built a second time.
     let flags = |place: usize, command: &str| {
         build[place].1.trim_start_matches(command).replace(" --recipe-path recipe.json", "")
     };
@@ -131,8 +132,8 @@ fn the_images_compiler_is_new_enough() {
     assert!(minor(&version) >= needed, "{image}");
 }
 
-/// What git knows of, as far as `.dockerignore` lets it through: ours is a list of exceptions from
-/// "nothing".
+/// Returns the files that git knows and `.dockerignore` allows. Our `.dockerignore` excludes
+/// everything and lists exceptions.
 fn context() -> Vec<String> {
     let ignore = read(".dockerignore");
     let patterns: Vec<&str> =
@@ -161,7 +162,7 @@ fn the_build_context_is_a_complete_workspace() {
     for path in context() {
         let target = directory.path().join(&path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
-        // What was deleted and not yet committed is not there to be built, either.
+        // A file that was deleted without a commit is missing here.
         if root().join(&path).is_file() {
             fs::copy(root().join(&path), target).unwrap();
         }

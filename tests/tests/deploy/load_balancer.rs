@@ -1,4 +1,4 @@
-//! `deploy/compose/nginx.conf`, read and run by nginx, before real replicas.
+//! `deploy/compose/nginx.conf`: nginx checks it, and runs it in front of real replicas.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use crate::programs::{NGINX, read, root, run};
 
 const CONFIG: &str = "deploy/compose/nginx.conf";
 
-/// nginx with the load balancer's configuration before these replicas; ended on drop.
+/// nginx with the load balancer's configuration in front of some replicas; stopped on drop.
 struct LoadBalancer {
     child: Child,
     http: ReservedPort,
@@ -28,8 +28,8 @@ struct LoadBalancer {
 // === impl LoadBalancer ===
 
 impl LoadBalancer {
-    /// Changes only what cannot be elsewhere as it is in compose: ports, files of its own, and the
-    /// names that Docker would resolve.
+    /// Starts nginx with the file of the compose setup. Only ports, paths and the names that Docker
+    /// would resolve are changed.
     fn start(replicas: &[Sluice]) -> Self {
         let (directory, http, grpc) = (
             TempDir::new().expect("a directory can be made"),
@@ -92,7 +92,7 @@ impl LoadBalancer {
 
 impl Drop for LoadBalancer {
     fn drop(&mut self) {
-        // The master ends its workers when it is asked to, and leaves them behind when it is
+        // The master process stops its workers on SIGTERM, and leaves them running when it is
         // killed.
         let stopped = rustix::process::kill_process(
             rustix::process::Pid::from_child(&self.child),
@@ -116,7 +116,7 @@ fn fleet(redis: &RedisServer) -> Vec<Sluice> {
 }
 
 fn replica_of(body: &str) -> String {
-    // Its name is in the answer, among the chunks into which the answer is cut.
+    // The body is chunked, so the JSON is between chunk sizes.
     let json = body
         .find('{')
         .and_then(|start| body.rfind('}').map(|end| &body[start..=end]))
@@ -156,7 +156,7 @@ fn requests_are_spread_over_the_replicas_and_survive_the_death_of_one() {
     eventually("all three are asked", || asked(3).len() == 3);
 
     replicas[0].sigkill();
-    // Not one request fails meanwhile.
+    // Every one of these requests must succeed.
     assert_eq!(asked(12).len(), 2);
 }
 
@@ -169,7 +169,7 @@ fn a_client_cannot_choose_its_address() {
     let ask = |headers: &str| balancer.get("/api/other", headers).expect("it answers").0;
     assert_eq!(ask("x-forwarded-for: 203.0.113.1\r\n"), 200);
     assert_eq!(ask("x-forwarded-for: 203.0.113.2\r\n"), 429);
-    // Another client, by its key, has a bucket of its own on whichever replica.
+    // A client with a key has its own bucket, which the replicas share.
     assert_eq!(ask("x-api-key: alice\r\n"), 200);
     assert_eq!(ask("x-api-key: alice\r\n"), 429);
 }

@@ -1,12 +1,11 @@
-//! What lies in `deploy/`, and the compose files, under the eyes of the programs that will read
-//! them.
+//! The files in `deploy/` and the compose files, checked by the programs that read them.
 //!
-//! | module | judged by |
+//! | module | checked by |
 //! |---|---|
-//! | `image` | hadolint, and Cargo with what the build is given |
+//! | `image` | hadolint, and Cargo with the files of the build context |
 //! | `compose` | Docker Compose, and `sluice` itself |
-//! | `load_balancer` | nginx, before real replicas |
-//! | `chart` | Helm's engine, Kubernetes' schemas, promtool, and `sluice` itself |
+//! | `load_balancer` | nginx, in front of real replicas |
+//! | `chart` | Helm, Kubernetes' schemas, promtool, and `sluice` itself |
 //! | `prometheus` | promtool, amtool, and the catalogue of metrics |
 //! | `dashboards` | Grafana's types in Python and TypeScript, Prometheus' grammar, the catalogue |
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]

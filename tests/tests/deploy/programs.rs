@@ -1,4 +1,4 @@
-//! The programs that judge, and how they are asked.
+//! The programs that check files, and functions to run them.
 
 use std::{
     fs,
@@ -41,13 +41,13 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The text of a file, named from the root on.
+/// Reads a file. Its path is relative to the workspace's root.
 #[track_caller]
 pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The files of a directory, both named from the root on, in order.
+/// Returns the files of a directory in order. All paths are relative to the workspace's root.
 #[track_caller]
 pub(crate) fn files(directory: &str) -> Vec<String> {
     let entries =
@@ -68,19 +68,20 @@ pub(crate) fn files(directory: &str) -> Vec<String> {
     files
 }
 
-/// Runs a program in the root and hands back all it says.
+/// Runs a program in the workspace's root, and returns its output.
 #[track_caller]
 pub(crate) fn run(program: &Program, args: &[impl AsRef<str>]) -> Output {
     feed(program, args, "")
 }
 
-/// Runs a program that has to succeed, and hands back what it printed.
+/// Runs a program that must succeed, and returns its standard output.
 #[track_caller]
 pub(crate) fn succeed(program: &Program, args: &[impl AsRef<str>]) -> String {
     done(program, &run(program, args))
 }
 
-/// Runs one of `tests/py` with this JSON as its input, and reads the JSON it prints.
+/// Runs a script of `tests/py` with `input` as its standard input, and returns the JSON that it
+/// prints.
 #[track_caller]
 pub(crate) fn python(script: &str, args: &[impl AsRef<str>], input: &Value) -> Value {
     let script = format!("tests/py/{script}.py");
@@ -91,14 +92,14 @@ pub(crate) fn python(script: &str, args: &[impl AsRef<str>], input: &Value) -> V
         .unwrap_or_else(|error| panic!("{script} printed no JSON ({error}): {text}"))
 }
 
-/// The documents of YAML files, file by file.
+/// Reads YAML files, and returns the documents of each.
 #[track_caller]
 pub(crate) fn yaml(paths: &[impl AsRef<str>]) -> Vec<Vec<Value>> {
     let files = python("yaml_json", paths, &Value::Null);
     serde_json::from_value(files).expect("the script prints a list of lists")
 }
 
-/// The only document of a YAML file.
+/// Reads a YAML file that has one document.
 #[track_caller]
 pub(crate) fn yaml_document(path: &str) -> Value {
     let mut documents = yaml(&[path]).remove(0);
@@ -117,7 +118,8 @@ fn feed(program: &Program, args: &[impl AsRef<str>], input: &str) -> Output {
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", program.name));
     let mut stdin = child.stdin.take().expect("it is piped");
-    // Together with reading: neither side may wait for the other with a full pipe.
+    // In a second thread: with full pipes, writing would wait for the program and the program for
+    // us.
     std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input.as_bytes()));
         child.wait_with_output().unwrap_or_else(|error| panic!("{}: {error}", program.name))

@@ -15,19 +15,19 @@ const RULES: &str = "deploy/prometheus/rules";
 const RULE_TESTS: &str = "deploy/prometheus/tests";
 const ALERTMANAGER: &str = "deploy/alertmanager/alertmanager.yml";
 
-/// The rules of all files.
+/// Returns the rules of all files.
 pub(crate) fn rules() -> Vec<Value> {
     let groups = yaml(&files(RULES)).into_iter().flatten().flat_map(|file| list(&file["groups"]));
     groups.flat_map(|group| list(&group["rules"])).collect()
 }
 
-/// What recording rules make: each metric's name, and its labels.
+/// Returns the metrics that recording rules make: the name of each, and its labels.
 pub(crate) fn recorded() -> HashMap<String, BTreeSet<String>> {
     let mut recorded = HashMap::new();
     for rule in rules() {
         if let Some(name) = rule["record"].as_str() {
-            // The labels of the outermost grouping, less the buckets' boundary, of which a quantile
-            // leaves nothing.
+            // The labels of the outermost grouping, without the bucket boundary `le`, which a
+            // quantile removes.
             let expr = text(&rule["expr"]);
             let labels = expr
                 .split_once("by (")
@@ -146,7 +146,7 @@ fn rules_query_only_metrics_that_replicas_export() {
 fn every_recording_rule_is_used() {
     let asked: BTreeSet<String> = queries().iter().flat_map(metrics).collect();
     let unused: Vec<_> = recorded().into_keys().filter(|name| !asked.contains(name)).collect();
-    // Kept for people: a fleet's traffic at a glance.
+    // These are for operators, who query the traffic of the whole fleet.
     assert_eq!(
         unused.iter().map(String::as_str).collect::<BTreeSet<_>>(),
         BTreeSet::from(["job:http_requests:rate5m", "job:sluice_decisions:rate5m"])
@@ -184,7 +184,7 @@ fn prometheus_scrapes_the_replicas_under_the_documented_job_name() {
     let config = yaml_document(CONFIG);
     let jobs = list(&config["scrape_configs"]);
     let job = jobs.iter().find(|job| job["job_name"] == "ALMA-api").expect("the document's target");
-    // The default path is /metrics.
+    // The default path is `/metrics`.
     assert!(job.get("metrics_path").is_none_or(|path| path == "/metrics"));
     assert_eq!(job["dns_sd_configs"][0]["port"], 8000);
 }

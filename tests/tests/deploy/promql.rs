@@ -1,5 +1,5 @@
-//! Queries against the catalogue: metrics, labels and values that do not exist make a panel that
-//! stays empty, and an alert that never fires.
+//! Checks queries against the catalogue of metrics. With a metric, label or value that does not
+//! exist, a panel stays empty and an alert never fires.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,18 +8,18 @@ use sluice_telemetry::{LabelValues, Metric, MetricKind, catalogue};
 
 use crate::programs::python;
 
-/// Labels that Prometheus gives to every series of a replica.
+/// Labels that Prometheus adds to every series of a replica.
 const TARGET: [&str; 3] = ["instance", "job", "namespace"];
 
-/// A query, and where it stands.
+/// A query, and the rule or panel that contains it.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
     pub(crate) place: String,
     pub(crate) expr: String,
 }
 
-/// What is wrong with `queries`; `recorded` are metrics that recording rules make, each with its
-/// labels.
+/// Returns the errors in `queries`. `recorded` are the metrics that recording rules make, with
+/// their labels.
 #[track_caller]
 pub(crate) fn mistakes(
     queries: &[Query],
@@ -39,7 +39,7 @@ pub(crate) fn mistakes(
     mistakes
 }
 
-/// The metrics a query asks for.
+/// Returns the metrics that a query selects.
 #[track_caller]
 pub(crate) fn metrics(query: &Query) -> BTreeSet<String> {
     let response = python("promql", &[""; 0], &json!([without_variables(&query.expr)]));
@@ -49,8 +49,7 @@ pub(crate) fn metrics(query: &Query) -> BTreeSet<String> {
         .collect()
 }
 
-/// Grafana puts numbers and names where its variables stand; so do we, lest the grammar stumble
-/// over them.
+/// Replaces Grafana's variables, which are not PromQL, by values as Grafana does.
 fn without_variables(expr: &str) -> String {
     expr.replace("$__rate_interval", "1m")
         .replace("$__range", "1h")
@@ -101,7 +100,7 @@ fn judge(response: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<
     mistakes
 }
 
-/// The labels of a metric, with their words where these are fixed.
+/// Returns the labels of a metric, each with its possible values if they are fixed.
 fn labels_of(
     name: &str,
     recorded: &HashMap<String, BTreeSet<String>>,
@@ -128,7 +127,7 @@ fn labels_of(
     Some(labels)
 }
 
-/// The names of a metric's series.
+/// Returns the names of a metric's series.
 fn names(metric: &Metric) -> Vec<String> {
     match metric.kind {
         MetricKind::Histogram(_) => {

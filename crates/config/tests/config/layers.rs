@@ -126,10 +126,12 @@ fn an_error_names_the_variable_or_flag() {
     let loader =
         Loader::new().variables(variables).flag("--listen-http", &["listen", "http"], "8000");
     let expected = [
-        "--listen-http: listen.http: `8000` is not an address and port: write `0.0.0.0:8000` for all interfaces, or `[::1]:8000`",
+        "--listen-http: listen.http: `8000` is not an address and port: \
+         write `0.0.0.0:8000` for all interfaces, or `[::1]:8000`",
         "SLUICE__STORE__TIMEOUT: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`",
         "SLUICE__STORE__URI: store.uri: unknown key: did you mean `url`?",
-        "SLUICE__CLIENTS__TRUSTED_PROXIES: clients.trusted_proxies[1]: `home` is not a network: write `10.0.0.0/8`, `fd00::/8` or one address",
+        "SLUICE__CLIENTS__TRUSTED_PROXIES: clients.trusted_proxies[1]: `home` is not a network: \
+         write `10.0.0.0/8`, `fd00::/8` or one address",
         "SLUICE__LIMITS__0__RATE: limits: must be a list, not a table: write `[...]`",
     ];
     assert_eq!(errors(&loader), expected);
@@ -140,15 +142,29 @@ fn the_three_formats_mean_the_same() {
     let texts = [
         (
             "sluice.yaml",
-            "store: {prefix: p}\nendpoints: {/api/v1.2/Chat: {rate: 5/second, burst: 1_000}}\nexempt: [/Live]\ntiers: {vip: {unlimited: true}}\n",
+            "store: {prefix: p}\n\
+             endpoints: {/api/v1.2/Chat: {rate: 5/second, burst: 1_000}}\n\
+             exempt: [/Live]\n\
+             tiers: {vip: {unlimited: true}}\n",
         ),
         (
             "sluice.toml",
-            "exempt = ['/Live']\nstore.prefix = 'p'\n[endpoints.'/api/v1.2/Chat']\nrate = '5/second'\nburst = 1_000\n[tiers.vip]\nunlimited = true\n",
+            "exempt = ['/Live']\n\
+             store.prefix = 'p'\n\
+             [endpoints.'/api/v1.2/Chat']\n\
+             rate = '5/second'\n\
+             burst = 1_000\n\
+             [tiers.vip]\n\
+             unlimited = true\n",
         ),
         (
             "sluice.json",
-            r#"{"store": {"prefix": "p"}, "endpoints": {"/api/v1.2/Chat": {"rate": "5/second", "burst": 1000}}, "exempt": ["/Live"], "tiers": {"vip": {"unlimited": true}}}"#,
+            r#"{
+                "store": {"prefix": "p"},
+                "endpoints": {"/api/v1.2/Chat": {"rate": "5/second", "burst": 1000}},
+                "exempt": ["/Live"],
+                "tiers": {"vip": {"unlimited": true}}
+            }"#,
         ),
     ];
     for (name, text) in texts {
