@@ -113,7 +113,7 @@ impl UpstreamRequest {
             .authority(upstream)
             .as_str()
             .parse()
-            .expect("an authority can stand in a field");
+            .expect("an authority is a valid field value");
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = Uri::from(remainder.target.clone());
         let chunked =
@@ -186,7 +186,7 @@ fn host_of(head: &Parts) -> Result<Option<Authority>, Problem> {
         Some(line) => match Authority::try_from(line.as_bytes()) {
             Ok(host) if !host.as_str().contains('@') => Ok(Some(host)),
             _ => refuse(
-                "header `host` is no host and port: send `example.org` or `example.org:8000`",
+                "header `host` is not a host and port: send `example.org` or `example.org:8000`",
             ),
         },
     }
@@ -206,7 +206,7 @@ pub(crate) fn require_forwardable(method: &Method) -> Result<(), Problem> {
     if method == Method::CONNECT {
         return Err(Problem::new(
             ProblemKind::InvalidRequest,
-            "CONNECT is for forward proxies, and this is none",
+            "CONNECT is not supported: this is a reverse proxy",
         ));
     }
     Ok(())

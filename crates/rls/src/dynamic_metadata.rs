@@ -18,7 +18,7 @@ pub(crate) fn of_rule(metadata: &Map<String, serde_json::Value>) -> Option<Struc
 ///
 /// `metadata` holds the metadata of all rules; the first value for a key wins. `domain`,
 /// `descriptors` and `hitsAddend` repeat the request.
-pub(crate) fn of_answer<'r>(
+pub(crate) fn of_response<'r>(
     request: &RateLimitRequest,
     rules: impl IntoIterator<Item = &'r Struct>,
 ) -> Option<Struct> {

@@ -167,7 +167,7 @@ enum UnitBody {
 fn unit_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::Error> {
     let name = String::deserialize(deserializer)?;
     Unit::from_name(&name)
-        .ok_or_else(|| de::Error::custom(format_args!("`{name}` is no unit of time")))
+        .ok_or_else(|| de::Error::custom(format_args!("`{name}` is not a unit of time")))
 }
 
 /// A whole number, as a number or as a string: Protobuf's JSON mapping writes 64-bit numbers as

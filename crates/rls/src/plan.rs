@@ -84,7 +84,7 @@ impl<'r> CheckPlan<'r> {
         let RateLimitRequest { domain, descriptors, hits_addend } = request;
         if domain.is_empty() {
             return Err(RlsError::Invalid(
-                "domain is empty: name a domain, as a file of rules does".to_owned(),
+                "domain is empty: send the domain of a rules file".to_owned(),
             ));
         }
         if descriptors.is_empty() {
@@ -170,7 +170,7 @@ impl<'r> CheckPlan<'r> {
                     let tokens = if limit.is_quota { shadow } else { enforced };
                     let tag = rules.tag(domain, &descriptor.entries, matched);
                     let part = Part::new(tokens.clone(), tag, asked(descriptor));
-                    plan.ask(part, limit, descriptor.is_negative_hits)
+                    plan.add(part, limit, descriptor.is_negative_hits)
                 }
             };
             plan.slots.push(slot);
@@ -179,7 +179,7 @@ impl<'r> CheckPlan<'r> {
     }
 
     /// Adds a part to the check. Costs in the same bucket add up.
-    fn ask(&mut self, part: Part, limit: LimitInfo<'r>, gives_back: bool) -> Slot<'r> {
+    fn add(&mut self, part: Part, limit: LimitInfo<'r>, gives_back: bool) -> Slot<'r> {
         let check = if gives_back { &mut self.give_back } else { &mut self.take };
         let bucket = part.bucket();
         let known = check.parts().iter().position(|known| known.bucket() == bucket);
@@ -256,8 +256,8 @@ fn match_descriptor<'r>(
     let Some(unit) = Unit::try_from(limit.unit).ok().and_then(Unit::known) else {
         let unit = limit.unit;
         return Err(RlsError::Invalid(format!(
-            "descriptors[{place}].limit.unit: {unit} is no unit of time: send one from 1 (second) \
-             to 7 (week)"
+            "descriptors[{place}].limit.unit: {unit} is not a unit of time: send one from 1 \
+             (second) to 7 (week)"
         )));
     };
     let (effect, current) = rules.override_limit(domain, limit.requests_per_unit, unit);

@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Returns the response to `request`, whose plan is `question`.
+    /// Returns the response to `request`, whose plan is `plan`.
     pub(crate) fn respond(
         &self,
         request: &RateLimitRequest,
@@ -42,7 +42,7 @@ impl Outcome {
         let metadata = passed.filter_map(|(slot, _)| slot.limit()?.metadata);
         RateLimitResponse {
             overall_code: code(!denied),
-            dynamic_metadata: dynamic_metadata::of_answer(request, metadata),
+            dynamic_metadata: dynamic_metadata::of_response(request, metadata),
             statuses,
             response_headers_to_add: if with_headers { self.headers(plan) } else { Vec::new() },
         }

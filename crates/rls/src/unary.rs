@@ -48,7 +48,7 @@ where
         return Err(Status::internal("the call ends before its message does"));
     }
     if bytes.get_u8() != 0 {
-        return Err(Status::internal("the message is compressed, and no `grpc-encoding` says how"));
+        return Err(Status::internal("the message is compressed, but `grpc-encoding` is missing"));
     }
     let length = bytes.get_u32();
     match usize::try_from(length).unwrap_or(usize::MAX).cmp(&bytes.len()) {
@@ -67,7 +67,8 @@ pub(crate) fn respond(message: &impl Message) -> Response<Body> {
     let mut bytes = BytesMut::with_capacity(USUAL_BYTES);
     bytes.put_bytes(0, PREFIX_BYTES);
     message.encode(&mut bytes).expect("the buffer grows as it needs to");
-    let length = u32::try_from(bytes.len() - PREFIX_BYTES).expect("an answer is far from 4 GiB");
+    let length =
+        u32::try_from(bytes.len() - PREFIX_BYTES).expect("a response is shorter than 4 GiB");
     bytes[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
     let mut response =
         Response::new(Body::new(UnaryBody { message: Some(bytes.freeze()), ended: false }));
@@ -79,7 +80,7 @@ fn refuse_compression(headers: &HeaderMap) -> Result<(), Status> {
     match headers.get(ENCODING) {
         Some(encoding) if *encoding != IDENTITY => {
             let mut refused = Status::unimplemented(format!(
-                "messages compressed with {encoding:?} are not read: send them as they are"
+                "messages compressed with {encoding:?} are not supported: send them uncompressed"
             ));
             refused
                 .metadata_mut()

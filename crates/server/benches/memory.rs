@@ -52,7 +52,7 @@ const REFILL: Duration = Duration::from_secs(70);
 
 /// How the checks arrive.
 #[derive(Clone, Copy)]
-enum Way {
+enum Transport {
     Batches,
     Envoy,
 }
@@ -66,20 +66,20 @@ fn main() {
         "{:<28} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "MiB resident", "start", "million", "a client", "refilled", "another", "refilled", "CPU us"
     );
-    for (who, way, store) in [
-        ("/v1/check/batch, memory", Way::Batches, "memory://"),
-        ("Envoy's service, memory", Way::Envoy, "memory://"),
-        ("/v1/check/batch, Redis", Way::Batches, &redis.url()),
+    for (who, transport, store) in [
+        ("/v1/check/batch, memory", Transport::Batches, "memory://"),
+        ("Envoy's service, memory", Transport::Envoy, "memory://"),
+        ("/v1/check/batch, Redis", Transport::Batches, &redis.url()),
     ] {
-        let (server, _other) = start(way, store, &rules);
+        let (server, _other) = start(transport, store, &rules);
         // The memory of connections and counters is allocated before the measurement.
-        ask(way, server.address(), 0..BATCH);
+        ask(transport, server.address(), 0..BATCH);
         let start = resident(&server);
         let used = server.seconds();
-        let million = grown(&server, way, 1);
+        let million = grown(&server, transport, 1);
         let us = (server.seconds() - used) * 1e6 / CLIENTS as f64;
         let refilled = idle(&server);
-        let another = grown(&server, way, 2);
+        let another = grown(&server, transport, 2);
         let again = idle(&server);
         let mib = |bytes: f64| format!("{:.1}", bytes / f64::from(1 << 20));
         println!(
@@ -94,15 +94,15 @@ fn main() {
     }
 }
 
-/// Starts a replica for `way`. The second value reserves its other port.
-fn start(way: Way, store: &str, rules: &Path) -> (Server, ReservedPort) {
+/// Starts a replica for `transport`. The second value reserves its other port.
+fn start(transport: Transport, store: &str, rules: &Path) -> (Server, ReservedPort) {
     let other = ReservedPort::new();
     let server =
         Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command: &mut Command, address| {
             let other = format!("127.0.0.1:{}", other.number());
-            let (http, grpc) = match way {
-                Way::Batches => (address, "off".to_owned()),
-                Way::Envoy => (other, address),
+            let (http, grpc) = match transport {
+                Transport::Batches => (address, "off".to_owned()),
+                Transport::Envoy => (other, address),
             };
             command
                 .env("SLUICE__LISTEN__HTTP", http)
@@ -115,9 +115,9 @@ fn start(way: Way, store: &str, rules: &Path) -> (Server, ReservedPort) {
 }
 
 /// Checks a million new clients and returns the resident memory, in bytes.
-fn grown(server: &Server, way: Way, million: usize) -> f64 {
+fn grown(server: &Server, transport: Transport, million: usize) -> f64 {
     let started = Instant::now();
-    ask(way, server.address(), million * CLIENTS..(million + 1) * CLIENTS);
+    ask(transport, server.address(), million * CLIENTS..(million + 1) * CLIENTS);
     let took = started.elapsed();
     assert!(
         took < Duration::from_secs(55),
@@ -137,11 +137,11 @@ fn resident(server: &Server) -> f64 {
     statm.split(' ').nth(1).unwrap().parse::<f64>().unwrap() * 4_096.0
 }
 
-fn ask(way: Way, server: SocketAddr, clients: Range<usize>) {
+fn ask(transport: Transport, server: SocketAddr, clients: Range<usize>) {
     sender().block_on(async {
-        match way {
-            Way::Batches => ask_in_batches(server, clients).await,
-            Way::Envoy => ask_as_envoy(server, clients).await,
+        match transport {
+            Transport::Batches => ask_in_batches(server, clients).await,
+            Transport::Envoy => ask_as_envoy(server, clients).await,
         }
     });
 }

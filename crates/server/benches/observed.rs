@@ -41,8 +41,8 @@ const CLIENTS: usize = 100_000;
 const ROUNDS: usize = 5;
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A variant.
-struct Way {
+/// A configuration of telemetry to measure.
+struct Variant {
     name: &'static str,
     http: HttpFrontEnds,
     collects: Dispatch,
@@ -55,28 +55,29 @@ struct Way {
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut ways = [
-        Way::new("metrics off", false, None),
-        Way::new("metrics on", true, None),
-        Way::new("metrics on, no trace sampled", true, Some("00")),
-        Way::new("metrics on, every trace sampled", true, Some("01")),
+    let mut variants = [
+        Variant::new("metrics off", false, None),
+        Variant::new("metrics on", true, None),
+        Variant::new("metrics on, no trace sampled", true, Some("00")),
+        Variant::new("metrics on, every trace sampled", true, Some("01")),
     ];
     // Variants take turns, so that a slow moment of the machine affects all of them.
     for _ in 0..ROUNDS {
-        for way in &mut ways {
-            let took = with_default(&way.collects, || ask(&runtime, &way.http, way.sampled));
-            way.ns.push(took);
+        for variant in &mut variants {
+            let took =
+                with_default(&variant.collects, || ask(&runtime, &variant.http, variant.sampled));
+            variant.ns.push(took);
         }
     }
     println!("{:<34} {:>10} {:>10}", "", "ns", "of off");
-    let off = ways[0].middle();
-    for way in &mut ways {
-        let ns = way.middle();
-        println!("{:<34} {ns:>10.0} {:>10.2}", way.name, ns / off);
+    let off = variants[0].middle();
+    for variant in &mut variants {
+        let ns = variant.middle();
+        println!("{:<34} {ns:>10.0} {:>10.2}", variant.name, ns / off);
     }
 }
 
-impl Way {
+impl Variant {
     fn new(name: &'static str, has_metrics: bool, sampled: Option<&'static str>) -> Self {
         let endpoint = |name: &str| {
             (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned())

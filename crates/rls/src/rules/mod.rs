@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 pub(crate) use self::rule::{Effect, Rule, Tokens};
 use self::{
     naming::MetricNames,
-    tree::{Fit, Level, Node, Way},
+    tree::{Fit, Level, MatchPath, Node},
 };
 use sluice_config::rls::{self, Allowance, RlsSettings};
 
@@ -56,7 +56,7 @@ pub(crate) struct Domain {
 #[derive(Debug)]
 pub(crate) struct RuleMatch<'r> {
     pub(crate) rule: &'r Rule,
-    way: Way<'r>,
+    path: MatchPath<'r>,
 }
 
 impl Rules {
@@ -102,7 +102,7 @@ impl Rules {
         entries: &[Entry],
         matched: &RuleMatch<'r>,
     ) -> Cow<'r, BoundDecisions> {
-        self.names.counter(&domain.name, entries, &matched.way, matched.rule)
+        self.names.counter(&domain.name, entries, &matched.path, matched.rule)
     }
 
     /// Returns the tag of the bucket that `entries` take from. A rule may share one bucket among
@@ -113,7 +113,7 @@ impl Rules {
         entries: &[Entry],
         matched: Option<&RuleMatch<'_>>,
     ) -> Tag {
-        let value = |place: usize, value| match matched.map(|matched| matched.way[place]) {
+        let value = |place: usize, value| match matched.map(|matched| matched.path[place]) {
             Some(tree::Step { fit: Fit::Pattern(pattern), node }) if node.is_shared => {
                 Value::Pattern(pattern.text())
             }
@@ -156,7 +156,7 @@ impl Rules {
 impl Domain {
     /// Returns the rule that matches `entries`.
     pub(crate) fn find(&self, entries: &[Entry]) -> Option<RuleMatch<'_>> {
-        self.top.follow(entries).map(|(way, rule)| RuleMatch { rule, way })
+        self.top.follow(entries).map(|(path, rule)| RuleMatch { rule, path })
     }
 
     /// Returns the counter of decisions for limits that requests bring.

@@ -12,7 +12,7 @@ use sluice_telemetry::{BoundDecisions, DecisionRecorder};
 
 use super::{
     rule::Rule,
-    tree::{Fit, Way},
+    tree::{Fit, MatchPath},
 };
 use crate::messages::Entry;
 
@@ -32,15 +32,15 @@ impl MetricNames {
         Self { recorder, counters: RwLock::default() }
     }
 
-    /// Returns the counter of `rule`'s decisions for a request whose `entries` match along `way`.
+    /// Returns the counter of `rule`'s decisions for a request whose `entries` match along `path`.
     pub(crate) fn counter<'r>(
         &self,
         domain: &str,
         entries: &[Entry],
-        way: &Way<'r>,
+        path: &MatchPath<'r>,
         rule: &'r Rule,
     ) -> Cow<'r, BoundDecisions> {
-        match name_of_request(domain, entries, way, rule) {
+        match name_of_request(domain, entries, path, rule) {
             None => Cow::Borrowed(&rule.counter),
             Some(name) => self.named(&name).map_or(Cow::Borrowed(&rule.counter), Cow::Owned),
         }
@@ -59,16 +59,21 @@ impl MetricNames {
 }
 
 /// Returns the name with the request's values, or `None` when there are none to add.
-fn name_of_request(domain: &str, entries: &[Entry], way: &Way<'_>, rule: &Rule) -> Option<String> {
+fn name_of_request(
+    domain: &str,
+    entries: &[Entry],
+    path: &MatchPath<'_>,
+    rule: &Rule,
+) -> Option<String> {
     let names_value = |step: &super::tree::Step<'_>| {
         let shares = matches!(step.fit, Fit::Pattern(_)) && step.node.is_shared;
         step.node.value_to_metric && !shares && !matches!(step.fit, Fit::Value)
     };
-    if !rule.is_detailed && !way.iter().any(names_value) {
+    if !rule.is_detailed && !path.iter().any(names_value) {
         return None;
     }
     let mut name = domain.to_owned();
-    for (entry, step) in entries.iter().zip(way) {
+    for (entry, step) in entries.iter().zip(path) {
         let value = match step.fit {
             Fit::Pattern(pattern) if step.node.is_shared => pattern.text(),
             _ if rule.is_detailed || names_value(step) => &entry.value,

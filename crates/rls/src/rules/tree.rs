@@ -58,15 +58,15 @@ pub(crate) enum Fit<'r> {
     Key,
 }
 
-/// One step on the way to a rule.
+/// One step of a match.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step<'r> {
     pub(crate) fit: Fit<'r>,
     pub(crate) node: &'r Node,
 }
 
-/// The way to a rule, with a step for each entry.
-pub(crate) type Way<'r> = SmallVec<[Step<'r>; 4]>;
+/// The steps from the top level to a rule, one for each entry.
+pub(crate) type MatchPath<'r> = SmallVec<[Step<'r>; 4]>;
 
 impl Level {
     /// Adds a descriptor at position `place` of the file. No descriptor is added twice.
@@ -115,17 +115,17 @@ impl Level {
         self.whole.iter().find(|choice| choice.pattern.fits(&whole))
     }
 
-    /// Returns the rule that `entries` match, and the way to it.
-    pub(crate) fn follow<'r>(&'r self, entries: &[Entry]) -> Option<(Way<'r>, &'r Rule)> {
+    /// Returns the rule that `entries` match, and the steps to it.
+    pub(crate) fn follow<'r>(&'r self, entries: &[Entry]) -> Option<(MatchPath<'r>, &'r Rule)> {
         let (last, before) = entries.split_last()?;
-        let (mut level, mut way) = (self, Way::new());
+        let (mut level, mut path) = (self, MatchPath::new());
         for entry in before {
             let step = level.find(entry)?;
-            way.push(step);
+            path.push(step);
             level = step.node.next.as_deref()?;
         }
         let step = level.find(last)?;
-        way.push(step);
-        step.node.rule.as_ref().map(|rule| (way, rule))
+        path.push(step);
+        step.node.rule.as_ref().map(|rule| (path, rule))
     }
 }

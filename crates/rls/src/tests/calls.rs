@@ -451,9 +451,13 @@ async fn header_fields_of_a_refund_have_the_state_after_it() {
     fixture.ask([one().hits(2)]).await;
     let given_back = fixture.call(request([one().back()])).await.unwrap();
     assert_eq!(headers(&given_back)[1], ("x-ratelimit-remaining", "1"));
-    assert_eq!(headers(&given_back).len(), 5, "and nothing of returning later");
+    assert_eq!(headers(&given_back).len(), 5, "no retry-after field");
     let both = fixture.call(request([one().back(), of([("ip", "b")]).hits(2)])).await.unwrap();
-    assert_eq!(headers(&both)[1], ("x-ratelimit-remaining", "0"), "what is taken comes first");
+    assert_eq!(
+        headers(&both)[1],
+        ("x-ratelimit-remaining", "0"),
+        "of the bucket that tokens are taken from"
+    );
 }
 
 #[tokio::test]
@@ -487,13 +491,13 @@ async fn a_call_without_descriptors_is_invalid() {
     };
     assert_eq!(rejected(request([])).await, "descriptors is empty: send at least one");
     let nameless = RateLimitRequest { domain: Bytes::new(), ..request([of([("ip", "a")])]) };
-    assert_eq!(rejected(nameless).await, "domain is empty: name a domain, as a file of rules does");
+    assert_eq!(rejected(nameless).await, "domain is empty: send the domain of a rules file");
     for unit in [0, 8, -1] {
         let limit = Some(LimitOverride { requests_per_unit: 1, unit });
         let bringing = request([of([("ip", "a")]), Descriptor { limit, ..of([("ip", "a")]) }]);
         let expected = format!(
-            "descriptors[1].limit.unit: {unit} is no unit of time: send one from 1 (second) to 7 \
-             (week)"
+            "descriptors[1].limit.unit: {unit} is not a unit of time: send one from 1 (second) to \
+             7 (week)"
         );
         assert_eq!(rejected(bringing).await, expected);
     }

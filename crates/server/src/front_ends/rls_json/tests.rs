@@ -164,7 +164,7 @@ async fn an_invalid_body_is_a_problem_that_names_the_member() {
         ),
         (
             "{\"domain\": \"edge\", \"descriptors\": [{\"limit\": {}}]}",
-            "descriptors[0].limit.unit: 0 is no unit of time",
+            "descriptors[0].limit.unit: 0 is not a unit of time",
         ),
     ] {
         let got = port.post("/json", body).await;
