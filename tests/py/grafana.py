@@ -2,8 +2,8 @@
 
 The output is a JSON list of `FILE: PATH`.
 
-A dashboard is read into Grafana's types and written again. A key that is then missing is misspelt
-or in the wrong place.
+Each dashboard is parsed into Grafana's types and serialised again. A key that is lost on the way is
+misspelt or in the wrong place.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""A chart, through Helm's own engine and Kubernetes' own schemas.
+"""Renders and lints a chart with Helm, and validates the result against Kubernetes' schemas.
 
 stdin: {"chart": DIRECTORY, "kube_version": "1.32.0", "cases": [VALUES]}. stdout: for each case
-  {"error": TEXT}                       it cannot be rendered
-  {"lint": [TEXT],                      the messages of `helm lint --strict`, without information
-   "documents": [[TEMPLATE, DOCUMENT]], what is rendered
+  {"error": TEXT}                       the chart cannot be rendered
+  {"lint": [TEXT],                      warnings and errors of `helm lint --strict`
+   "documents": [[TEMPLATE, DOCUMENT]], the rendered documents
    "notes": TEXT,
-   "valid": [KIND], "unknown": [KIND], "invalid": [TEXT]}   by Kubernetes' schemas, strictly;
+   "valid": [KIND], "unknown": [KIND], "invalid": [TEXT]}   the result of the validation;
                                                             unknown kinds have no schema
 """
 
@@ -22,11 +22,11 @@ INFORMATIVE = 1
 def lint(chart, values, kube_version):
     report = helm.lint(chart, values, strict=True, kube_version=f"v{kube_version}")
     messages = [m for m in report["messages"] if m["severity"] != INFORMATIVE]
-    said = [f"{message['path']}: {message['error']}" for message in messages]
-    return said + report["errors"]
+    texts = [f"{message['path']}: {message['error']}" for message in messages]
+    return texts + report["errors"]
 
 
-def judged(documents, kube_version):
+def validate(documents, kube_version):
     valid, unknown, invalid = [], [], []
     for template, document in documents:
         try:
@@ -52,12 +52,12 @@ def case(chart, path, values, kube_version):
             file = name.rsplit("/", 1)[1]
             documents += [[file, document] for document in yaml.safe_load_all(text) if document]
     messages = lint(path, values, kube_version)
-    validity = judged(documents, kube_version)
+    validity = validate(documents, kube_version)
     return {"lint": messages, "documents": documents, "notes": notes, **validity}
 
 
-asked = json.load(sys.stdin)
-with helm.Chart.load(asked["chart"]) as loaded:
-    chart, kube_version = asked["chart"], asked["kube_version"]
-    answers = [case(loaded, chart, values, kube_version) for values in asked["cases"]]
-json.dump(answers, sys.stdout)
+request = json.load(sys.stdin)
+with helm.Chart.load(request["chart"]) as loaded:
+    chart, kube_version = request["chart"], request["kube_version"]
+    results = [case(loaded, chart, values, kube_version) for values in request["cases"]]
+json.dump(results, sys.stdout)

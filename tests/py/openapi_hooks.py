@@ -1,9 +1,9 @@
-"""What Schemathesis has to be told of bodies that only Sluice reads."""
+"""Tells Schemathesis how to serialise request bodies of type NDJSON."""
 
 import schemathesis
 
 
 @schemathesis.serializer("application/x-ndjson")
 def lines(_context, value):
-    # What is made against the schema on purpose may be anything.
+    # Schemathesis also sends values that do not match the schema; they can have any type.
     return value.encode() if isinstance(value, str) else str(value).encode()

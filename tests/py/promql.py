@@ -1,7 +1,7 @@
-"""What is in PromQL expressions, by Prometheus' grammar.
+"""Parses PromQL expressions, and prints their selectors and groupings.
 
-stdin: a JSON list of expressions. stdout: for each of them
-  {"error": TEXT}                                    it cannot be parsed
+stdin: a JSON list of expressions. stdout: for each expression
+  {"error": TEXT}                                    the expression cannot be parsed
   {"selectors": [{"metric", "matchers": [[LABEL, OPERATOR, VALUE]]}],
    "groupings": [{"labels": [LABEL], "metrics": [METRIC]}]}     the labels of `by`, and the metrics
 """
@@ -19,7 +19,7 @@ OPERATORS = [
 ]
 
 
-def written(operator):
+def operator_text(operator):
     return next(text for known, text in OPERATORS if known == operator)
 
 
@@ -28,7 +28,7 @@ def selectors(expr):
 
     def visit(node):
         if isinstance(node, promql.VectorSelector):
-            matchers = [[m.name, written(m.op), m.value] for m in node.matchers.matchers]
+            matchers = [[m.name, operator_text(m.op), m.value] for m in node.matchers.matchers]
             found.append({"metric": node.name, "matchers": matchers})
 
     promql.walk(expr, visit)
@@ -50,7 +50,7 @@ def groupings(expr):
     return found
 
 
-def read(text):
+def parse(text):
     try:
         expr = promql.parse(text)
     except ValueError as error:
@@ -58,4 +58,4 @@ def read(text):
     return {"selectors": selectors(expr), "groupings": groupings(expr)}
 
 
-json.dump([read(text) for text in json.load(sys.stdin)], sys.stdout)
+json.dump([parse(text) for text in json.load(sys.stdin)], sys.stdout)

@@ -1,4 +1,4 @@
-"""Prints the given YAML files as one JSON list, with the list of its documents for each file.
+"""Prints the given YAML files as one JSON list, which has a list of documents for each file.
 
 A key that occurs twice is an error.
 """
@@ -15,7 +15,7 @@ class Strict(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key in own]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
-            problem = f"{twice[0]!r} is said twice"
+            problem = f"{twice[0]!r} occurs twice"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 

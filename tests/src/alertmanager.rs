@@ -1,4 +1,4 @@
-//! A real Alertmanager, with the configuration of `deploy/` in a hurry.
+//! A real Alertmanager.
 
 use std::{
     fs,
@@ -26,20 +26,20 @@ pub struct Alertmanager {
 }
 
 impl Alertmanager {
-    /// Starts with this configuration.
+    /// Starts an Alertmanager with this configuration.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not start.
     pub async fn start(config: &str) -> Self {
         let directory =
-            TempDir::with_prefix("sluice-alertmanager-").expect("a directory can be made");
+            TempDir::with_prefix("sluice-alertmanager-").expect("a directory can be created");
         let port = ReservedPort::new();
         fs::write(directory.path().join("alertmanager.yml"), config)
-            .expect("the directory is ours");
+            .expect("the directory is writable");
         let log = directory.path().join("alertmanager.log");
         let mut command = Command::new(ALERTMANAGER.path());
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(fs::File::create(&log).expect("the directory is ours"));
+        command.stderr(fs::File::create(&log).expect("the directory is writable"));
         command.args([
             "--config.file=alertmanager.yml",
             "--storage.path=data",
@@ -66,7 +66,7 @@ impl Alertmanager {
         alertmanager
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port.number()).into()
@@ -75,7 +75,7 @@ impl Alertmanager {
 
 impl Drop for Alertmanager {
     fn drop(&mut self) {
-        // Both fail only when it has ended by itself.
+        // Both fail only when the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

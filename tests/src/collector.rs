@@ -19,7 +19,7 @@ pub struct Collector {
 /// A span that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Its name.
+    /// The span's name.
     pub name: String,
     /// The trace that it belongs to, in hexadecimal digits.
     pub trace: String,
@@ -92,9 +92,7 @@ impl Collector {
         let requests =
             self.recorder.requests().into_iter().filter(|request| request.target == path);
         requests
-            .map(|request| {
-                M::decode(&*request.body).expect("exporters send what the protocol says")
-            })
+            .map(|request| M::decode(&*request.body).expect("exporters send valid messages"))
             .collect()
     }
 }

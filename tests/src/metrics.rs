@@ -1,35 +1,34 @@
-//! What `/metrics` says, as numbers.
+//! The series of `/metrics` as numbers.
 
 use crate::http::Client;
 
-/// The series of one reading.
+/// The series of one scrape.
 #[derive(Debug)]
 pub struct Metrics {
     text: String,
 }
 
 impl Metrics {
-    /// Reads `/metrics`.
+    /// Requests `/metrics`.
     ///
     /// # Panics
-    /// When it is not answered with 200.
+    /// When the response's status is not 200.
     pub async fn of(client: &mut Client) -> Self {
         let response = client.get("/metrics").await;
         assert_eq!(response.status, 200, "{response}");
         Self { text: response.text() }
     }
 
-    /// As it was read.
+    /// Returns the text of the response.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The sum of all series of this name that carry these labels, of those that are whole numbers;
-    /// 0 when there are none.
+    /// Returns the sum of all series with this name and these labels; 0 when there are none.
     ///
     /// # Panics
-    /// When one is no whole number.
+    /// When a value is not a whole number.
     #[must_use]
     #[track_caller]
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
@@ -42,7 +41,7 @@ impl Metrics {
             let wanted =
                 own_name == name && labels.iter().all(|label| own_labels.contains(&label.as_str()));
             wanted.then(|| {
-                value.parse::<u64>().unwrap_or_else(|_| panic!("{line} is no whole number"))
+                value.parse::<u64>().unwrap_or_else(|_| panic!("{line} is not a whole number"))
             })
         });
         series.sum()

@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes replicas, and answers queries about them.
+//! A real Prometheus that scrapes replicas.
 
 use std::{
     fmt::Write as _,
@@ -20,7 +20,7 @@ const PROMETHEUS: Program = Program {
     remedy: "apt-get install --no-install-recommends prometheus   (or brew install prometheus)",
 };
 
-/// What the replicas are called in the label `job`.
+/// The value of the label `job` of the replicas.
 pub const JOB: &str = "sluice";
 
 /// A running Prometheus; killed on drop.
@@ -31,7 +31,7 @@ pub struct Prometheus {
     port: ReservedPort,
 }
 
-/// One series of an answer: its labels, and its value now.
+/// One series of a query's result: its labels, and its value now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     labels: Value,
@@ -40,25 +40,27 @@ pub struct Series {
 }
 
 impl Prometheus {
-    /// Starts to scrape `replicas` twice a second, and to evaluate the rules in the files `rules`.
+    /// Starts a Prometheus that scrapes `replicas` twice per second and evaluates the rules in the
+    /// files `rules`.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not start.
     pub async fn start(replicas: &[SocketAddr], rules: &[String]) -> Self {
-        Self::alerting(replicas, rules, &[]).await
+        Self::start_with_alertmanagers(replicas, rules, &[]).await
     }
 
-    /// As [`Prometheus::start`], and tells what is wrong to these Alertmanagers.
+    /// Starts a Prometheus as [`Prometheus::start`] does, which sends its alerts to these
+    /// Alertmanagers.
     ///
     /// # Panics
-    /// When it does not come up.
-    pub async fn alerting(
+    /// When it does not start.
+    pub async fn start_with_alertmanagers(
         replicas: &[SocketAddr],
         rules: &[String],
         alertmanagers: &[SocketAddr],
     ) -> Self {
         let directory =
-            TempDir::with_prefix("sluice-prometheus-").expect("a directory can be made");
+            TempDir::with_prefix("sluice-prometheus-").expect("a directory can be created");
         let port = ReservedPort::new();
         let mut config = "global: { scrape_interval: 500ms, scrape_timeout: 500ms, \
                           evaluation_interval: 500ms }\n"
@@ -77,7 +79,8 @@ impl Prometheus {
             list(alertmanagers)
         );
         let _ = writeln!(config, "rule_files: [{}]", rules.join(", "));
-        fs::write(directory.path().join("prometheus.yml"), config).expect("the directory is ours");
+        fs::write(directory.path().join("prometheus.yml"), config)
+            .expect("the directory is writable");
         let child = Self::command(directory.path(), port.number())
             .spawn()
             .expect("prometheus can be started");
@@ -96,7 +99,7 @@ impl Prometheus {
 
     fn command(directory: &Path, port: u16) -> Command {
         let log =
-            fs::File::create(directory.join("prometheus.log")).expect("the directory is ours");
+            fs::File::create(directory.join("prometheus.log")).expect("the directory is writable");
         let mut command = Command::new(PROMETHEUS.path());
         command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.args([
@@ -112,16 +115,16 @@ impl Prometheus {
         Client::of((Ipv4Addr::LOCALHOST, self.port.number()).into())
     }
 
-    /// What it has complained about.
+    /// Returns its log, which contains warnings and errors only.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("prometheus.log")).unwrap_or_default()
     }
 
-    /// The series that a query comes to now.
+    /// Evaluates a query now, and returns the series of its result.
     ///
     /// # Panics
-    /// When the query is refused.
+    /// When Prometheus rejects the query.
     pub async fn query(&self, query: &str) -> Vec<Series> {
         let response = self.api(&format!("query?query={}", encoded(query))).await;
         let result =
@@ -132,10 +135,10 @@ impl Prometheus {
             .collect()
     }
 
-    /// What a path of its API, `targets`, answers.
+    /// Requests a path of its API, such as `targets`, and returns the response's body.
     ///
     /// # Panics
-    /// When that is no success.
+    /// When the response is an error.
     pub async fn api(&self, path: &str) -> Value {
         let response = self.client().get(&format!("/api/v1/{path}")).await;
         assert_eq!(
@@ -149,7 +152,7 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // Both fail only when it has ended by itself.
+        // Both fail only when the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -161,14 +164,14 @@ impl Series {
         Some(Self { labels: series["metric"].clone(), value })
     }
 
-    /// A label's value; empty when it has none.
+    /// Returns the value of a label; empty when the series does not have it.
     #[must_use]
     pub fn label(&self, name: &str) -> &str {
         self.labels[name].as_str().unwrap_or_default()
     }
 }
 
-/// A text as part of a URL's query.
+/// Percent-encodes a text for the query of a URL.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         let _ = if byte.is_ascii_alphanumeric() {

@@ -1,4 +1,4 @@
-//! A real collector of OpenTelemetry, which writes down what it understands.
+//! A real OpenTelemetry collector, which logs what it receives.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const ROTEL: Program =
     Program { name: "rotel-agent", variable: "SLUICE_ROTEL", remedy: "cargo xtask tools" };
 
-/// A running Rotel that takes OTLP over gRPC and HTTP; killed on drop.
+/// A running Rotel that receives OTLP over gRPC and HTTP; killed on drop.
 #[derive(Debug)]
 pub struct Rotel {
     child: Child,
@@ -22,20 +22,20 @@ pub struct Rotel {
 }
 
 impl Rotel {
-    /// Starts it.
+    /// Starts Rotel and waits until it listens.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let directory = TempDir::with_prefix("sluice-rotel-").expect("a directory can be made");
+        let directory = TempDir::with_prefix("sluice-rotel-").expect("a directory can be created");
         let (grpc, http) = (ReservedPort::new(), ReservedPort::new());
         let log = || {
             fs::File::options()
                 .create(true)
                 .append(true)
                 .open(directory.path().join("log"))
-                .expect("the directory is ours")
+                .expect("the directory is writable")
         };
         let mut command = Command::new(ROTEL.path());
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(log()).stderr(log());
@@ -53,19 +53,19 @@ impl Rotel {
         rotel
     }
 
-    /// Where it takes OTLP over gRPC.
+    /// Returns the address for OTLP over gRPC.
     #[must_use]
     pub fn grpc(&self) -> SocketAddr {
         local(&self.grpc)
     }
 
-    /// Where it takes OTLP over HTTP.
+    /// Returns the address for OTLP over HTTP.
     #[must_use]
     pub fn http(&self) -> SocketAddr {
         local(&self.http)
     }
 
-    /// What it has written down.
+    /// Returns its log, which contains every span and metric that it received.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
@@ -78,7 +78,7 @@ fn local(port: &ReservedPort) -> SocketAddr {
 
 impl Drop for Rotel {
     fn drop(&mut self) {
-        // Both fail only when it has ended by itself.
+        // Both fail only when the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -24,7 +24,7 @@ const RULES: &str = include_str!("../../deploy/examples/envoy/ratelimit/edge.yam
 
 /// A path without a limit, which shows that the proxy and the API are up.
 const EXEMPT: &str = "/health";
-const ON_EVERY_ANSWER: [&str; 5] = [
+const ON_EVERY_RESPONSE: [&str; 5] = [
     "x-ratelimit-limit",
     "x-ratelimit-remaining",
     "x-ratelimit-reset",
@@ -74,11 +74,11 @@ struct Edge {
 impl Edge {
     /// Starts an Envoy with `file` and one replica.
     async fn start(file: &str, sluice: &Sluice) -> Self {
-        Self::start_among(file, &[sluice.grpc_addr()]).await
+        Self::start_with_replicas(file, &[sluice.grpc_addr()]).await
     }
 
     /// Starts an Envoy with `file` and these replicas.
-    async fn start_among(file: &str, sluices: &[SocketAddr]) -> Self {
+    async fn start_with_replicas(file: &str, sluices: &[SocketAddr]) -> Self {
         let (address, admin, api) = (ReservedPort::new(), ReservedPort::new(), Echo::start().await);
         let file = once(file, "port_value: 8080", &format!("port_value: {}", address.number()));
         let replica = concat!(
@@ -104,7 +104,7 @@ impl Edge {
     }
 
     /// Returns one of Envoy's rate limit counters, such as `over_limit`.
-    async fn counted(&self, what: &str) -> u64 {
+    async fn counter(&self, what: &str) -> u64 {
         let stats = Client::of(([127, 0, 0, 1], self.admin.number()).into())
             .get("/stats?filter=ratelimit")
             .await
@@ -124,7 +124,7 @@ fn with_long_timeout() -> String {
 /// Replaces `from`, which occurs once in `text`, by `to`.
 #[track_caller]
 fn once(text: &str, from: &str, to: &str) -> String {
-    assert_eq!(text.matches(from).count(), 1, "`{from}` stands once in\n{text}");
+    assert_eq!(text.matches(from).count(), 1, "`{from}` occurs once in\n{text}");
     text.replace(from, to)
 }
 
@@ -170,7 +170,7 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
         assert_passed(&allowed);
         assert_eq!(allowed.number("x-ratelimit-remaining"), left);
         assert_eq!(allowed.header("retry-after"), None);
-        for name in ON_EVERY_ANSWER {
+        for name in ON_EVERY_RESPONSE {
             assert!(allowed.header(name).is_some(), "{name}: {allowed}");
         }
     }
@@ -182,12 +182,12 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
     );
     assert!((1..=43_200).contains(&denied.number("retry-after")), "half a day: {denied}");
     assert_eq!(denied.number("x-ratelimit-remaining"), 0);
-    for name in ON_EVERY_ANSWER {
+    for name in ON_EVERY_RESPONSE {
         assert!(denied.header(name).is_some(), "{name}: {denied}");
     }
-    assert_eq!(edge.api.requests(), before + 2, "what is denied never reaches the API");
+    assert_eq!(edge.api.requests(), before + 2, "a denied request does not reach the API");
     assert_eq!(
-        (edge.counted("ok").await, edge.counted("over_limit").await, edge.counted("error").await),
+        (edge.counter("ok").await, edge.counter("over_limit").await, edge.counter("error").await),
         (2, 1, 0)
     );
 
@@ -204,13 +204,13 @@ async fn requests_reach_the_api_until_the_limit_is_spent() {
     assert_eq!(
         address.number("x-ratelimit-remaining"),
         997,
-        "what was denied for its key took nothing from its address: {address}"
+        "a request that its key's limit denies takes no token of its address: {address}"
     );
     let limited_twice =
         edge.client().send(&Request::get(OWN_LIMIT).header("x-api-key", "carol")).await;
     assert!(
         limited_twice.header("ratelimit").is_some_and(|field| field.contains("edge.api_key")),
-        "one limiter speaks: {limited_twice}"
+        "the response has the headers of one limiter: {limited_twice}"
     );
 }
 
@@ -227,8 +227,8 @@ async fn a_key_that_is_not_utf8_has_a_bucket_of_its_own() {
         connection.write(&bytes).await.unwrap();
         statuses.push(connection.response().await.unwrap().status);
     }
-    assert_eq!(statuses, [200, 200, 429, 429], "it gets nobody past the limit");
-    assert_eq!(edge.counted("error").await, 0);
+    assert_eq!(statuses, [200, 200, 429, 429], "an invalid key does not bypass the limit");
+    assert_eq!(edge.counter("error").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,30 +243,30 @@ async fn two_envoys_and_three_replicas_share_one_limit() {
         Replicas::start(3, &rules, &format!("store: {{ url: \"{}\", timeout: 60s }}", redis.url()));
     let sluices: Vec<_> = replicas.sluices.iter().map(Sluice::grpc_addr).collect();
     let edges = [
-        Edge::start_among(&with_long_timeout(), &sluices).await,
-        Edge::start_among(&with_long_timeout(), &sluices).await,
+        Edge::start_with_replicas(&with_long_timeout(), &sluices).await,
+        Edge::start_with_replicas(&with_long_timeout(), &sluices).await,
     ];
 
-    let told =
+    let counts =
         send_concurrently(&edges.each_ref().map(|edge| edge.envoy.addr()), CLIENTS, &KEYS, TURNS)
             .await;
 
     let exactly = Counts { allowed: BURST, denied: CLIENTS * TURNS - BURST };
-    assert_eq!(told, KEYS.map(|key| (key, exactly)).into());
+    assert_eq!(counts, KEYS.map(|key| (key, exactly)).into());
     for edge in &edges {
-        assert_eq!(edge.counted("error").await, 0, "Sluice answered all of it");
+        assert_eq!(edge.counter("error").await, 0, "Sluice responded to every request");
     }
     for sluice in &replicas.sluices {
         let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
         let decided = |labels: &[(&str, &str)]| metrics.count("sluice_decisions_total", labels);
-        assert!(decided(&[]) > 0, "every replica is asked");
-        assert_eq!(decided(&[("source", "store")]), decided(&[]), "Redis decided all of it");
+        assert!(decided(&[]) > 0, "every replica decides");
+        assert_eq!(decided(&[("source", "store")]), decided(&[]), "every decision is from Redis");
     }
     let left = edges[0].client().get("/orders").await.number("x-ratelimit-remaining");
     assert_eq!(
         left,
         (1_000 - KEYS.len() * BURST - 1) as u64,
-        "what was denied for its key took nothing from its address"
+        "a request that its key's limit denies takes no token of its address"
     );
 }
 
@@ -277,10 +277,10 @@ async fn requests_pass_when_one_replica_is_gone() {
         &TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 "),
         "",
     );
-    let gone = ReservedPort::new();
-    let edge = Edge::start_among(
+    let stopped = ReservedPort::new();
+    let edge = Edge::start_with_replicas(
         &with_long_timeout(),
-        &[([127, 0, 0, 1], gone.number()).into(), replicas.sluices[0].grpc_addr()],
+        &[([127, 0, 0, 1], stopped.number()).into(), replicas.sluices[0].grpc_addr()],
     )
     .await;
     let denied = async |times| {
@@ -294,9 +294,11 @@ async fn requests_pass_when_one_replica_is_gone() {
             Err(format!("{statuses:?}"))
         }
     };
-    eventually_async("the limit is spent and Envoy knows who is there", async || denied(4).await)
-        .await;
-    assert_eq!(denied(20).await, Ok(()), "every answer is that of the replica that is there");
+    eventually_async("the limit is spent and Envoy uses only the running replica", async || {
+        denied(4).await
+    })
+    .await;
+    assert_eq!(denied(20).await, Ok(()), "every response is from the running replica");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -321,25 +323,25 @@ async fn changed_rules_apply_without_a_restart() {
     assert_eq!(
         edge.send("alice").await.number("x-ratelimit-limit"),
         1,
-        "two a day are told as one a minute"
+        "Envoy shows a rate per minute, at least 1"
     );
     fs::write(
         replicas.rules.path().join("edge.yaml"),
         "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: fortnight } }] }",
     )
     .unwrap();
-    let refused = "`fortnight` is not a unit of time";
-    eventually_async("broken rules are refused", async || {
-        replicas.sluices[0].log().contains(refused)
+    let error = "`fortnight` is not a unit of time";
+    eventually_async("invalid rules are rejected", async || {
+        replicas.sluices[0].log().contains(error)
     })
     .await;
-    assert_eq!(edge.send("alice").await.status, 200, "and the old ones hold");
+    assert_eq!(edge.send("alice").await.status, 200, "the old rules still apply");
     fs::write(
         replicas.rules.path().join("edge.yaml"),
         TWO_A_DAY.replace("unit: day", "unit: minute"),
     )
     .unwrap();
-    eventually_async("changed rules hold", async || {
+    eventually_async("the changed rules apply", async || {
         edge.send("bob")
             .await
             .header("ratelimit-policy")
@@ -350,7 +352,7 @@ async fn changed_rules_apply_without_a_restart() {
 
 /// Makes Sluice unavailable in three ways, one after the other: it hangs, it is killed, it cannot
 /// reach its store. Calls `check` with every response of that time.
-async fn while_sluice_is_away(file: &str, holds: fn(&Response)) {
+async fn while_sluice_is_unavailable(file: &str, check: fn(&Response)) {
     let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 ");
     let replicas = Replicas::start(1, &rules, "");
     let sluice = &replicas.sluices[0];
@@ -360,49 +362,54 @@ async fn while_sluice_is_away(file: &str, holds: fn(&Response)) {
 
     sluice.pause();
     eventually_async("Sluice hangs", async || !decided().await).await;
-    holds(&edge.send("alice").await);
+    check(&edge.send("alice").await);
     sluice.resume();
-    eventually_async("a Sluice that hung decides again", decided).await;
+    eventually_async("Sluice decides again after it hung", decided).await;
 
     sluice.sigkill();
     let _ended = sluice.wait_exit(Duration::from_secs(10));
-    eventually_async("Envoy notices", async || !decided().await).await;
-    holds(&edge.send("alice").await);
-    holds(&edge.send("alice").await);
+    eventually_async("Envoy has noticed the missing replica", async || !decided().await).await;
+    check(&edge.send("alice").await);
+    check(&edge.send("alice").await);
 
-    let nobody = ReservedPort::new();
-    let away =
-        format!("store: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number());
-    sluice.rewrite_config(&replicas.config(&away));
+    let no_redis = ReservedPort::new();
+    let without_store =
+        format!("store: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", no_redis.number());
+    sluice.rewrite_config(&replicas.config(&without_store));
     sluice.restart();
-    let errors = edge.counted("error").await;
-    holds(&edge.send("alice").await);
-    holds(&edge.send("alice").await);
-    assert_eq!(edge.counted("error").await, errors + 2, "Sluice leaves it to Envoy");
+    let errors = edge.counter("error").await;
+    check(&edge.send("alice").await);
+    check(&edge.send("alice").await);
+    assert_eq!(
+        edge.counter("error").await,
+        errors + 2,
+        "Sluice responds with an error, and Envoy decides"
+    );
 
     sluice.rewrite_config(&replicas.config(""));
     sluice.restart();
-    eventually_async("a Sluice that was gone decides again", decided).await;
+    eventually_async("a restarted Sluice decides again", decided).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_pass_while_sluice_is_down() {
-    while_sluice_is_away(ENVOY, assert_passed).await;
+    while_sluice_is_unavailable(ENVOY, assert_passed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_rejected_while_sluice_is_down_if_so_configured() {
     let file = once(ENVOY, "failure_mode_deny: false", "failure_mode_deny: true");
-    while_sluice_is_away(&file, |response| assert_eq!(response.status, 500, "{response}")).await;
+    while_sluice_is_unavailable(&file, |response| assert_eq!(response.status, 500, "{response}"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_decides_locally_while_redis_is_down() {
-    let nobody = ReservedPort::new();
+    let no_redis = ReservedPort::new();
     let replicas = Replicas::start(
         1,
         TWO_A_DAY,
-        &format!("store: {{ url: \"redis://127.0.0.1:{}\" }}", nobody.number()),
+        &format!("store: {{ url: \"redis://127.0.0.1:{}\" }}", no_redis.number()),
     );
     let edge = Edge::start(&with_long_timeout(), &replicas.sluices[0]).await;
     let mut statuses = Vec::new();
@@ -410,7 +417,7 @@ async fn a_replica_decides_locally_while_redis_is_down() {
         statuses.push(edge.send("alice").await.status);
     }
     assert_eq!(statuses, [200, 200, 429, 429]);
-    assert_eq!(edge.counted("error").await, 0);
+    assert_eq!(edge.counter("error").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -424,13 +431,13 @@ async fn a_stopping_replica_finishes_requests_in_flight() {
     let edge = Edge::start(&file, &replicas.sluices[0]).await;
     assert_eq!(edge.send("alice").await.status, 200);
     replicas.sluices[0].sigterm();
-    let mut answered = 0;
+    let mut responses = 0;
     while replicas.sluices[0].is_running() && edge.send("alice").await.status == 200 {
-        answered += 1;
+        responses += 1;
     }
-    assert!(answered > 0, "calls are answered until it goes");
+    assert!(responses > 0, "requests succeed until the replica exits");
     assert!(
         replicas.sluices[0].wait_exit(Duration::from_secs(30)).success(),
-        "and it ends in order"
+        "the replica exits with code 0"
     );
 }

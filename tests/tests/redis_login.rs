@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const TEN: &str = "defaults: { rate: 10/day, burst: 10 }";
 
-fn started(store: &str) -> Sluice {
+fn start(store: &str) -> Sluice {
     SluiceOptions::new(built_sluice())
         .config(format!("store: {{ timeout: 10s, {store} }}\n{TEN}"))
         .start()
@@ -37,7 +37,7 @@ fn buckets(redis: &RedisServer) -> usize {
 async fn a_redis_with_a_trusted_certificate_is_used() {
     let redis = RedisServer::start_tls();
     let sluice =
-        started(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), redis.ca_file().display()));
+        start(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), redis.ca_file().display()));
     assert_eq!(ready(&sluice).await["status"], "ready");
     assert_eq!((take(&sluice).await, buckets(&redis)), (json!(9), 1));
 }
@@ -46,21 +46,25 @@ async fn a_redis_with_a_trusted_certificate_is_used() {
 async fn a_redis_with_an_untrusted_certificate_is_not_used() {
     let (redis, other) = (RedisServer::start_tls(), RedisServer::start_tls());
     let sluice =
-        started(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), other.ca_file().display()));
+        start(&format!("url: \"{}\", ca_file: \"{}\"", redis.url(), other.ca_file().display()));
     let ready = ready(&sluice).await;
     assert_eq!(
         (&ready["status"], &ready["store"]["status"]),
         (&json!("degraded"), &json!("away")),
         "{ready}"
     );
-    assert_eq!((take(&sluice).await, buckets(&redis)), (json!(9), 0), "it decides by itself");
+    assert_eq!(
+        (take(&sluice).await, buckets(&redis)),
+        (json!(9), 0),
+        "the replica decides locally"
+    );
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_reported_and_not_printed() {
     let redis = RedisOptions::new().user("sluice", "right-password").start();
     let sluice =
-        started(&format!("url: \"redis://sluice:wrong-password@127.0.0.1:{}\"", redis.port()));
+        start(&format!("url: \"redis://sluice:wrong-password@127.0.0.1:{}\"", redis.port()));
     let ready = ready(&sluice).await;
     assert_eq!(ready["status"], "degraded");
     let error = ready["store"]["error"].as_str().unwrap();
@@ -77,7 +81,7 @@ async fn a_changed_password_is_read_again() {
     let files = TempDir::new().unwrap();
     let file = files.path().join("password");
     fs::write(&file, "old-password\n").unwrap();
-    let sluice = started(&format!(
+    let sluice = start(&format!(
         "url: \"redis://sluice@127.0.0.1:{}\", password_file: \"{}\"",
         redis.port(),
         file.display()
@@ -89,7 +93,7 @@ async fn a_changed_password_is_read_again() {
     // Redis keeps the connections of a user whose password changed; only new connections need the
     // new password.
     redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    eventually_async("the new password lets the replica in", async || {
+    eventually_async("the replica uses the new password", async || {
         ready(&sluice).await["status"] == "ready"
     })
     .await;

@@ -17,23 +17,23 @@ use sluice_tests::{
 };
 use tokio::task::JoinSet;
 
-const A_WHILE: Duration = Duration::from_millis(1_200);
+const LOAD_TIME: Duration = Duration::from_millis(1_200);
 const CLIENTS: usize = 120;
 /// Short enough to notice a Redis that hangs, long enough for a Redis on a busy machine.
-const IMPATIENT: Duration = Duration::from_millis(300);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(300);
 /// A burst of 30 and almost no refill, so that the expected number of tokens is exact.
 const THIRTY: &str = "defaults: { rate: 1/day, burst: 30 }";
 
 /// A Redis that keeps its data over a restart.
-fn lasting_redis() -> RedisServer {
+fn persistent_redis() -> RedisServer {
     RedisServer::start_with(&["--appendonly", "yes"])
 }
 
 #[track_caller]
-fn assert_all_answered(record: &LoadRecord) {
+fn assert_no_failures(record: &LoadRecord) {
     assert!(
         record.failed.is_empty(),
-        "{} requests have no answer: {:?}",
+        "{} requests failed: {:?}",
         record.failed.len(),
         record.failed[0]
     );
@@ -44,41 +44,41 @@ async fn a_killed_replica_adds_no_tokens_and_loses_only_those_of_unanswered_requ
     let fleet = Fleet::start(3, RedisServer::start(), LONG_TIMEOUT, buckets::LIMITS);
     let audit = Audit::begin(fleet.addresses()[0]).await;
     let load = Load::start(CLIENTS, &fleet.addresses(), buckets::all());
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(LOAD_TIME).await;
     load.set_available(1, false);
     fleet.replicas[1].sigkill();
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(LOAD_TIME).await;
     fleet.replicas[1].restart();
     load.set_available(1, true);
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(LOAD_TIME).await;
     let record = load.stop().await;
 
     assert!(
         record.failed.iter().all(|failed| failed.replica == 1),
-        "the others answer: {:?}",
+        "the other replicas respond: {:?}",
         record.failed
     );
-    assert!(record.failed.len() <= CLIENTS / 3, "only what was in flight is lost");
+    assert!(record.failed.len() <= CLIENTS / 3, "only requests in flight are lost");
     buckets::assert_every_window_keeps_its_limit(&record);
     audit.assert_that_tokens_add_up(&record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_check_is_decided_and_limits_hold_while_redis_restarts() {
-    let fleet = Fleet::start(3, lasting_redis(), LONG_TIMEOUT, buckets::LIMITS);
+    let fleet = Fleet::start(3, persistent_redis(), LONG_TIMEOUT, buckets::LIMITS);
     fleet.wait_for_each_other().await;
     let load = Load::start(CLIENTS, &fleet.addresses(), buckets::all());
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(LOAD_TIME).await;
     let killed = now();
     fleet.redis.kill();
     fleet.wait_for_breakers("open").await;
     fleet.redis.restart();
     fleet.wait_for_breakers("closed").await;
     let recovered = now();
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(LOAD_TIME).await;
     let record = load.stop().await;
 
-    assert_all_answered(&record);
+    assert_no_failures(&record);
     buckets::assert_windows_keep(&record, |limit| limit, |_, received| received < killed);
     buckets::assert_windows_keep(&record, |limit| limit, |sent, _| sent > recovered);
     // During the outage the shares of the replicas add up to the limit once more.
@@ -92,24 +92,24 @@ async fn every_check_is_decided_and_limits_hold_while_redis_restarts() {
         let local = Metrics::of(client)
             .await
             .count("sluice_decisions_total", &[("source", "local"), ("outcome", "allowed")]);
-        assert!(local > 0, "each replica admits its share");
+        assert!(local > 0, "each replica decides locally");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_check_is_decided_and_limits_hold_while_redis_hangs() {
-    let fleet = Fleet::start(3, RedisServer::start(), IMPATIENT, buckets::LIMITS);
+    let fleet = Fleet::start(3, RedisServer::start(), SHORT_TIMEOUT, buckets::LIMITS);
     fleet.wait_for_each_other().await;
     let load = Load::start(CLIENTS, &fleet.addresses(), buckets::all());
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(LOAD_TIME).await;
     fleet.redis.pause();
     fleet.wait_for_breakers("open").await;
     fleet.redis.resume();
     fleet.wait_for_breakers("closed").await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(LOAD_TIME).await;
     let record = load.stop().await;
 
-    assert_all_answered(&record);
+    assert_no_failures(&record);
     // On a busy machine a replica may decide locally at other times too, always within its share.
     // All shares together are the limit once more.
     buckets::assert_windows_keep(&record, WindowLimit::twice, |_, _| true);
@@ -136,7 +136,7 @@ async fn remaining(client: &mut Client, who: &str) -> u64 {
 
 #[tokio::test]
 async fn while_redis_is_down_each_replica_admits_its_share_and_charges_it_later() {
-    let fleet = Fleet::start(3, lasting_redis(), LONG_TIMEOUT, THIRTY);
+    let fleet = Fleet::start(3, persistent_redis(), LONG_TIMEOUT, THIRTY);
     fleet.wait_for_each_other().await;
     let mut clients = fleet.clients();
     assert_eq!(take(&mut clients[0], "careful", 6).await, 6);
@@ -157,7 +157,7 @@ async fn while_redis_is_down_each_replica_admits_its_share_and_charges_it_later(
         assert_eq!(of_kind("breaker_open"), 25 - 3, "the other checks were not sent");
         assert_eq!(remaining(client, "careful").await, 30 - 6 - 3 * 5);
         assert_eq!(remaining(client, "greedy").await, 0);
-        assert_eq!(remaining(client, "somebody else").await, 30);
+        assert_eq!(remaining(client, "newcomer").await, 30);
     }
 }
 
@@ -170,11 +170,11 @@ async fn tokens_admitted_while_redis_hangs_are_charged_later() {
 
     fleet.redis.pause();
     // At the same time, since each replica waits for the timeout in its first three checks.
-    let mut taking = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for mut client in fleet.clients() {
-        taking.spawn(async move { take(&mut client, "careful", 5).await });
+        tasks.spawn(async move { take(&mut client, "careful", 5).await });
     }
-    assert_eq!(taking.join_all().await, [5, 5, 5]);
+    assert_eq!(tasks.join_all().await, [5, 5, 5]);
     fleet.wait_for_breakers("open").await;
     fleet.redis.resume();
     fleet.wait_for_breakers("closed").await;
@@ -204,13 +204,13 @@ async fn a_redis_that_starts_late_is_used_once_it_is_up() {
     assert_eq!(take(&mut client, "alice", 40).await, 30, "alone, its share is the whole limit");
 
     redis.restart();
-    eventually_async("the replica has found Redis", async || {
+    eventually_async("the replica uses Redis", async || {
         client.get("/ready").await.json()["status"] == "ready"
     })
     .await;
-    eventually_async("Redis knows what was admitted", async || {
-        let owed = redis.command(&["KEYS", "sluice:{*}:default"]).items().len();
-        if owed == 1 { Ok(()) } else { Err(format!("{owed} buckets")) }
+    eventually_async("the admitted tokens are charged in Redis", async || {
+        let buckets = redis.command(&["KEYS", "sluice:{*}:default"]).items().len();
+        if buckets == 1 { Ok(()) } else { Err(format!("{buckets} buckets")) }
     })
     .await;
     eventually_async("Redis decides", async || remaining(&mut client, "bob").await == 30).await;
@@ -231,7 +231,7 @@ async fn a_fleet_whose_limits_return_errors_is_not_ready_without_redis() {
     assert_eq!((response.status, response.problem().as_deref()), (503, Some("store-unavailable")));
     let ready = client.get("/ready").await;
     assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("unavailable")));
-    assert_eq!(client.get("/health").await.status, 200, "killing it would not help");
+    assert_eq!(client.get("/health").await.status, 200, "the process itself is healthy");
 
     redis.restart();
     eventually_async("the replica is ready again", async || {
@@ -246,7 +246,7 @@ async fn a_fleet_whose_limits_return_errors_is_not_ready_without_redis() {
 
 #[tokio::test]
 async fn tokens_owed_from_an_outage_are_counted_until_they_are_charged() {
-    let fleet = Fleet::start(1, RedisServer::start(), IMPATIENT, THIRTY);
+    let fleet = Fleet::start(1, RedisServer::start(), SHORT_TIMEOUT, THIRTY);
     let mut client = fleet.clients().remove(0);
     fleet.redis.pause();
     for name in ["alice", "alice", "bob", "alice", "bob"] {
@@ -257,11 +257,11 @@ async fn tokens_owed_from_an_outage_are_counted_until_they_are_charged() {
             &format!("{owed} buckets are owed, {charged} tokens charged"),
             async || {
                 let metrics = Metrics::of(client).await;
-                let told = [
+                let counts = [
                     metrics.count("sluice_store_owed_buckets", &[]),
                     metrics.count("sluice_store_charged_tokens_total", &[]),
                 ];
-                if told == [owed, charged] { Ok(()) } else { Err(format!("{told:?}")) }
+                if counts == [owed, charged] { Ok(()) } else { Err(format!("{counts:?}")) }
             },
         )
         .await;

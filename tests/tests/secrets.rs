@@ -50,16 +50,16 @@ fn assert_no_secret_in(what: &str, bytes: &[u8]) {
         let around = found.map(|at| {
             bytes[at.saturating_sub(200)..(at + 200).min(bytes.len())].escape_ascii().to_string()
         });
-        assert!(around.is_none(), "{secret} stands in {what}: {}", around.unwrap_or_default());
+        assert!(around.is_none(), "{secret} is in {what}: {}", around.unwrap_or_default());
     }
 }
 
 /// Returns the contents of all files in `directory` and its subdirectories.
-fn all_files_below(directory: &Path) -> Vec<u8> {
+fn contents_of_files_in(directory: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_dir() {
-            bytes.append(&mut all_files_below(&entry.path()));
+            bytes.append(&mut contents_of_files_in(&entry.path()));
         } else if entry.file_type().unwrap().is_file() {
             bytes.append(&mut fs::read(entry.path()).unwrap());
         }
@@ -69,21 +69,21 @@ fn all_files_below(directory: &Path) -> Vec<u8> {
 
 /// Sends every kind of information about a client, in requests that are allowed, denied and
 /// invalid.
-async fn ask_everything(client: &mut Client) {
+async fn send_every_kind_of_request(client: &mut Client) {
     let path = format!("/reset/{PATH_TOKEN}?token={PATH_TOKEN}");
-    let ask =
+    let request =
         || Request::get(&path).header("x-forwarded-for", ADDRESS).header("x-org", ORGANISATION);
     let check = json!({
         "client": NAME, "ip": ADDRESS, "path": path, "attributes": { "x-org": ORGANISATION },
     });
     let bearer = format!("Bearer {BEARER}");
-    let asks = [
-        ask(),
-        ask().header("x-api-key", API_KEY),
-        ask().header("x-api-key", IN_TIER),
-        ask().header("authorization", &bearer),
-        ask().header("x-api-key", API_KEY).header("x-api-key", BEARER),
-        ask().header("x-api-key", &API_KEY.repeat(1_000)),
+    let requests = [
+        request(),
+        request().header("x-api-key", API_KEY),
+        request().header("x-api-key", IN_TIER),
+        request().header("authorization", &bearer),
+        request().header("x-api-key", API_KEY).header("x-api-key", BEARER),
+        request().header("x-api-key", &API_KEY.repeat(1_000)),
         Request::get("/v1/forward-auth")
             .header("x-forwarded-uri", &path)
             .header("x-api-key", API_KEY)
@@ -102,14 +102,14 @@ async fn ask_everything(client: &mut Client) {
             .header("content-type", "application/json")
             .body(format!("{{\"client\":\"{API_KEY}")),
     ];
-    for ask in asks.iter().chain(&asks) {
-        let response = client.send(ask).await;
+    for request in requests.iter().chain(&requests) {
+        let response = client.send(request).await;
         assert!(response.status < 500, "{response}");
     }
 }
 
 /// Sends bytes with a key that are not valid HTTP.
-async fn ask_nonsense(client: &mut Connection) {
+async fn send_invalid_http(client: &mut Connection) {
     client
         .write(
             format!("GET / HTTP/1.1\r\nx-api-key: {API_KEY}\r\nnonsense {API_KEY}\r\n\r\n")
@@ -121,7 +121,7 @@ async fn ask_nonsense(client: &mut Connection) {
 }
 
 /// Sends a request over HTTP/2, whose libraries log header fields at the level `trace`.
-async fn ask_over_http2(client: &mut Connection) {
+async fn send_over_http2(client: &mut Connection) {
     // Header fields as literals (RFC 7541, 6.2.2), after the indexed fields `:method: GET`,
     // `:scheme: http` and `:path: /`.
     let literal = |name: &str, value: &str| {
@@ -165,28 +165,28 @@ async fn log_metrics_and_redis_contain_no_client_and_no_password() {
     let sluice =
         SluiceOptions::new(built_sluice()).args(&["--config", file.to_str().unwrap()]).start();
     let mut client = Client::of(sluice.http_addr());
-    eventually_async("the password lets the replica in", async || {
+    eventually_async("the replica is connected to Redis", async || {
         client.get("/ready").await.json()["status"] == "ready"
     })
     .await;
 
-    ask_everything(&mut client).await;
-    ask_nonsense(&mut Connection::open(sluice.http_addr()).await.unwrap()).await;
-    ask_over_http2(&mut Connection::open(sluice.http_addr()).await.unwrap()).await;
+    send_every_kind_of_request(&mut client).await;
+    send_invalid_http(&mut Connection::open(sluice.http_addr()).await.unwrap()).await;
+    send_over_http2(&mut Connection::open(sluice.http_addr()).await.unwrap()).await;
     let keys = redis.command(&["KEYS", "sluice:{*}:*"]);
     let buckets =
         keys.items().iter().filter(|key| !key.text().starts_with("sluice:{figures}")).count();
-    assert!(buckets >= 5, "who asked has buckets: {keys:?}");
+    assert!(buckets >= 5, "the clients have buckets: {keys:?}");
 
     redis.kill();
-    ask_everything(&mut client).await;
+    send_every_kind_of_request(&mut client).await;
     redis.restart();
     eventually_async("the replica is ready again", async || {
         client.get("/ready").await.json()["status"] == "ready"
     })
     .await;
     fs::write(&file, format!("{store}{CONFIG}\nclients: {{ secret: {HASHING_SECRET} }}")).unwrap();
-    let ready = eventually_async("readiness tells of the refusal", async || {
+    let ready = eventually_async("readiness reports the rejected configuration", async || {
         let ready = client.get("/ready").await;
         if ready.json()["configuration"]["refused"].is_string() {
             Ok(ready)
@@ -205,13 +205,13 @@ async fn log_metrics_and_redis_contain_no_client_and_no_password() {
     assert!(sluice.wait_exit(std::time::Duration::from_secs(20)).success());
     let log = sluice.log();
     for level in ["TRACE", "WARN", "ERROR"] {
-        assert!(log.contains(level), "the log says everything: {log}");
+        assert!(log.contains(level), "the log has records of every level: {log}");
     }
     assert_no_secret_in("the log", log.as_bytes());
-    let stored = all_files_below(redis.directory());
+    let stored = contents_of_files_in(redis.directory());
     assert!(
         stored.windows(8).any(|window| window == b"sluice:{"),
-        "Redis has written down what it was told"
+        "the files of Redis have the buckets"
     );
     // Redis stores only a hash of the password in its files.
     assert_no_secret_in("Redis", &stored);
@@ -249,8 +249,8 @@ async fn config_show_prints_no_secrets() {
     let shown = CommandLine::new(&["config", "show"]).file("sluice.yaml", &config).run();
     assert_eq!(shown.code, 0, "{}", shown.err);
     assert!(shown.out.contains("redis://sluice:***@cache:6379"), "{}", shown.out);
-    assert_no_secret_in("what is shown", shown.out.as_bytes());
-    assert_no_secret_in("what is complained about", shown.err.as_bytes());
+    assert_no_secret_in("the output", shown.out.as_bytes());
+    assert_no_secret_in("the error output", shown.err.as_bytes());
 
     // An error quotes the wrong value, and a wrong value is often next to a secret.
     let broken = config.replace("6379", "63790000").replace("multiply: 2", "multiply: two");
@@ -258,11 +258,11 @@ async fn config_show_prints_no_secrets() {
         CommandLine::new(&["config", "check", "sluice.yaml"]).file("sluice.yaml", &broken).run();
     assert_eq!(checked.code, 78, "{}", checked.out);
     assert!(checked.err.contains("store.url") && checked.err.contains("tiers"), "{}", checked.err);
-    assert_no_secret_in("the mistakes", checked.err.as_bytes());
+    assert_no_secret_in("the errors", checked.err.as_bytes());
     let variables = CommandLine::new(&["config", "show"])
         .env("SLUICE__STORE__URL", &format!("redis://sluice:{REDIS_PASSWORD}@cache:63790000"))
         .env("SLUICE__CLIENTS__SECRET", HASHING_SECRET)
         .run();
     assert_eq!(variables.code, 78);
-    assert_no_secret_in("the mistakes", variables.err.as_bytes());
+    assert_no_secret_in("the errors", variables.err.as_bytes());
 }

@@ -70,11 +70,11 @@ async fn spans(collector: &Collector, name: &str, count: usize) -> Vec<Span> {
     .await
 }
 
-fn beneath<'s>(spans: &'s [Span], above: &Span) -> &'s Span {
+fn child_of<'s>(spans: &'s [Span], parent: &Span) -> &'s Span {
     spans
         .iter()
-        .find(|span| span.parent == above.id)
-        .unwrap_or_else(|| panic!("nothing is beneath {above:?}: {spans:?}"))
+        .find(|span| span.parent == parent.id)
+        .unwrap_or_else(|| panic!("no child of {parent:?}: {spans:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,14 +92,14 @@ async fn request_decision_and_round_trip_are_nested_spans_in_the_callers_trace()
     for (request, (status, outcome)) in requests.iter().zip([("200", "allowed"), ("429", "denied")])
     {
         assert_eq!((request.trace.as_str(), request.parent.as_str()), (TRACE, CALLER));
-        let told = ["http.request.method", "http.route", "http.response.status_code"]
+        let attributes = ["http.request.method", "http.route", "http.response.status_code"]
             .map(|name| request.attribute(name));
-        assert_eq!(told, ["GET", "/orders", status]);
-        let decision = beneath(&decisions, request);
-        let told = ["action", "limit", "endpoint", "outcome", "source"]
+        assert_eq!(attributes, ["GET", "/orders", status]);
+        let decision = child_of(&decisions, request);
+        let attributes = ["action", "limit", "endpoint", "outcome", "source"]
             .map(|name| decision.attribute(&format!("sluice.{name}")));
-        assert_eq!(told, ["take", "/orders", "/orders", outcome, "store"]);
-        let trip = beneath(&trips, decision);
+        assert_eq!(attributes, ["take", "/orders", "/orders", outcome, "store"]);
+        let trip = child_of(&trips, decision);
         assert_eq!(
             (trip.attribute("db.system.name"), trip.attribute("db.operation.batch.size")),
             ("redis", "1")
@@ -193,7 +193,7 @@ async fn the_configured_sampler_decides_about_requests_without_a_trace() {
     assert_eq!(
         collector.spans().len(),
         2,
-        "a request and its decision: memory needs no round trip: {:#?}",
+        "a request and its decision, without a round trip: {:#?}",
         collector.spans()
     );
     for (name, value) in [("service.name", "edge"), ("deployment.environment", "test")] {
@@ -261,12 +261,12 @@ async fn a_call_from_envoy_continues_the_trace_in_its_metadata() {
         ("grpc", "0")
     );
     let decisions = spans(&collector, "decision", 1).await;
-    let decision = beneath(&decisions, &request);
+    let decision = child_of(&decisions, &request);
     assert_eq!(
         (decision.attribute("sluice.limit"), decision.attribute("sluice.outcome")),
         ("edge.api_key", "denied")
     );
-    beneath(&spans(&collector, "store round trip", 1).await, decision);
+    child_of(&spans(&collector, "store round trip", 1).await, decision);
     let text = String::from_utf8_lossy(&collector.bytes()).into_owned();
     assert!(!text.contains(SECRET), "{text}");
 }
@@ -287,7 +287,7 @@ async fn a_real_collector_understands_metrics_and_traces_over_grpc_and_http() {
             .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
             .start();
         assert_eq!(Client::of(sluice.http_addr()).send(&order(true)).await.status, 200);
-        eventually_async("it has written all of it down", async || {
+        eventually_async("the collector has logged every metric and span", async || {
             let log = rotel.log();
             let wanted = [
                 TRACE,
@@ -309,7 +309,7 @@ async fn a_real_collector_understands_metrics_and_traces_over_grpc_and_http() {
 }
 
 /// Returns the values of this header field in the requests to the upstream.
-fn told_upstream(upstream: &RequestRecorder, field: &str) -> Vec<String> {
+fn upstream_fields(upstream: &RequestRecorder, field: &str) -> Vec<String> {
     let requests = upstream.requests();
     let heads = requests.iter().map(|request| String::from_utf8_lossy(&request.bytes).into_owned());
     heads
@@ -330,14 +330,14 @@ async fn an_upstream_gets_the_gateways_span_as_parent() {
     assert_eq!(client.send(&order(true).header("tracestate", "vendor=opaque")).await.status, 200);
     assert_eq!(client.send(&order(false)).await.status, 200);
     let request = spans(&collector, "GET", 1).await.remove(0);
-    let told = told_upstream(&upstream, "traceparent");
-    assert_eq!(told[0], format!("00-{TRACE}-{}-01", request.id));
+    let parents = upstream_fields(&upstream, "traceparent");
+    assert_eq!(parents[0], format!("00-{TRACE}-{}-01", request.id));
     assert!(
-        told[1].starts_with(&format!("00-{TRACE}-")) && told[1].ends_with("-00"),
-        "what is not sampled here is not there: {told:?}"
+        parents[1].starts_with(&format!("00-{TRACE}-")) && parents[1].ends_with("-00"),
+        "a trace that is not sampled stays so: {parents:?}"
     );
-    assert_eq!(told.len(), 2);
-    assert_eq!(told_upstream(&upstream, "tracestate"), ["vendor=opaque"]);
+    assert_eq!(parents.len(), 2);
+    assert_eq!(upstream_fields(&upstream, "tracestate"), ["vendor=opaque"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,7 +346,7 @@ async fn without_a_collector_the_trace_headers_are_forwarded_unchanged() {
     let sluice =
         memory_replica(&format!("gateway: {{ upstream: \"http://{}\" }}\n", upstream.address()));
     assert_eq!(Client::of(sluice.http_addr()).send(&order(true)).await.status, 200);
-    assert_eq!(told_upstream(&upstream, "traceparent"), [traceparent(true)]);
+    assert_eq!(upstream_fields(&upstream, "traceparent"), [traceparent(true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

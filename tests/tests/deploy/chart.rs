@@ -24,7 +24,7 @@ impl Rendered {
     fn all(&self, kind: &str) -> Vec<&Value> {
         let documents = self.0["documents"]
             .as_array()
-            .unwrap_or_else(|| panic!("it is not rendered: {}", self.0))
+            .unwrap_or_else(|| panic!("the chart is not rendered: {}", self.0))
             .iter();
         documents.map(|document| &document[1]).filter(|document| document["kind"] == kind).collect()
     }
@@ -49,16 +49,16 @@ impl Rendered {
         let maps = self.all("ConfigMap").into_iter().filter_map(|map| map["data"].as_object());
         maps.into_iter()
             .find(|files| files.contains_key("sluice.yaml"))
-            .expect("the configuration lies in a ConfigMap")
+            .expect("a ConfigMap has the configuration")
     }
 
-    fn kinds(&self, judgement: &str) -> Vec<String> {
-        list(&self.0[judgement]).iter().map(|kind| text(kind).to_owned()).collect()
+    fn kinds(&self, result: &str) -> Vec<String> {
+        list(&self.0[result]).iter().map(|kind| text(kind).to_owned()).collect()
     }
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} should be a text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} should be a string"))
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -210,9 +210,9 @@ fn every_value_is_used_in_a_test() {
         if ["image.tag", "store.urlSecret.key"].contains(&path.as_str()) {
             continue;
         }
-        let tried =
+        let is_tested =
             sets.iter().filter_map(|(_, values)| at(values, &path)).any(|value| *value != default);
-        assert!(tried, "no set in {CHART}/ci gives {path} a value unlike its default");
+        assert!(is_tested, "no set in {CHART}/ci changes {path} from its default");
     }
 }
 
@@ -278,9 +278,9 @@ fn invalid_values_are_rejected_with_a_reason() {
     ];
     let values: Vec<Value> = cases.iter().map(|(values, _)| values.clone()).collect();
     for (rendered, (values, reason)) in render(&values).iter().zip(&cases) {
-        let said =
-            rendered.0["error"].as_str().unwrap_or_else(|| panic!("{values} is not refused"));
-        assert!(said.contains(reason), "{values}: {said}");
+        let error =
+            rendered.0["error"].as_str().unwrap_or_else(|| panic!("{values} is not rejected"));
+        assert!(error.contains(reason), "{values}: {error}");
     }
 }
 
@@ -590,8 +590,8 @@ fn the_rules_are_those_of_the_prometheus_directory() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("rules.json");
     fs::write(&path, all.one("PrometheusRule")["spec"].to_string()).unwrap();
-    let said = succeed(&PROMTOOL, &["check", "rules", path.to_str().unwrap()]);
-    assert!(said.contains(&format!("SUCCESS: {} rules found", rules().len())), "{said}");
+    let output = succeed(&PROMTOOL, &["check", "rules", path.to_str().unwrap()]);
+    assert!(output.contains(&format!("SUCCESS: {} rules found", rules().len())), "{output}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use sluice_testkit::{SluiceOptions, built_sluice};
 use crate::programs::{DOCKER_COMPOSE, read, root, run, yaml_document};
 
 const FLEET: &str = "docker-compose.yml";
-const WATCHED: &str = "docker-compose.metrics.yml";
+const WITH_METRICS: &str = "docker-compose.metrics.yml";
 
 /// Resolves a compose file without the environment variables of the test run.
 fn resolved(path: &str) -> Value {
@@ -20,8 +20,8 @@ fn resolved(path: &str) -> Value {
         &DOCKER_COMPOSE,
         &["--env-file", "/dev/null", "--file", path, "config", "--format", "json"],
     );
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{path}: {said}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{path}: {errors}");
     serde_json::from_slice(&output.stdout).expect("compose prints JSON")
 }
 
@@ -42,7 +42,7 @@ fn published(compose: &Value) -> BTreeMap<String, String> {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} should be a text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} should be a string"))
 }
 
 /// Runs `sluice` with the settings of the compose file and no other environment variables.
@@ -57,7 +57,7 @@ fn sluice(args: &[&str]) -> Output {
 }
 
 #[test]
-fn three_replicas_stand_behind_a_load_balancer() {
+fn three_replicas_are_behind_a_load_balancer() {
     let compose = resolved(FLEET);
     assert_eq!(services(&compose).keys().collect::<Vec<_>>(), ["load-balancer", "redis", "sluice"]);
     assert_eq!(compose["services"]["sluice"]["deploy"]["replicas"], 3);
@@ -78,10 +78,10 @@ fn the_documented_ports_are_published() {
         ("9093", "alertmanager"),
     ];
     assert_eq!(
-        published(&resolved(WATCHED)),
+        published(&resolved(WITH_METRICS)),
         expected.map(|(port, name)| (port.to_owned(), name.to_owned())).into()
     );
-    let grafana = &resolved(WATCHED)["services"]["grafana"]["environment"];
+    let grafana = &resolved(WITH_METRICS)["services"]["grafana"]["environment"];
     assert_eq!(
         (&grafana["GF_SECURITY_ADMIN_USER"], &grafana["GF_SECURITY_ADMIN_PASSWORD"]),
         (&json!("admin"), &json!("admin"))
@@ -90,15 +90,15 @@ fn the_documented_ports_are_published() {
 
 #[test]
 fn the_fleet_with_metrics_is_the_same_fleet() {
-    let (fleet, watched) = (resolved(FLEET), resolved(WATCHED));
+    let (fleet, with_metrics) = (resolved(FLEET), resolved(WITH_METRICS));
     for (name, service) in services(&fleet) {
-        assert_eq!(services(&watched).get(name), Some(service));
+        assert_eq!(services(&with_metrics).get(name), Some(service));
     }
 }
 
 #[test]
 fn every_mounted_path_exists() {
-    for path in [FLEET, WATCHED] {
+    for path in [FLEET, WITH_METRICS] {
         let compose = resolved(path);
         let mut seen = 0;
         for service in services(&compose).values() {
@@ -120,7 +120,7 @@ fn every_mounted_path_exists() {
 
 #[test]
 fn every_reference_names_an_existing_service_and_port() {
-    let compose = resolved(WATCHED);
+    let compose = resolved(WITH_METRICS);
     let ports = [
         ("sluice", "8000"),
         ("sluice", "8081"),
@@ -175,7 +175,7 @@ fn every_reference_names_an_existing_service_and_port() {
 
 #[test]
 fn every_service_has_a_health_check_and_cannot_gain_privileges() {
-    for (name, service) in services(&resolved(WATCHED)) {
+    for (name, service) in services(&resolved(WITH_METRICS)) {
         assert!(service["healthcheck"]["test"].is_array(), "{name}");
         assert_eq!(service["restart"], "unless-stopped", "{name}");
         assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
@@ -185,7 +185,7 @@ fn every_service_has_a_health_check_and_cannot_gain_privileges() {
 
 #[test]
 fn every_image_is_pinned_to_a_version() {
-    for (name, service) in services(&resolved(WATCHED)) {
+    for (name, service) in services(&resolved(WITH_METRICS)) {
         let image = text(&service["image"]);
         assert!(
             image == "sluice"
@@ -242,7 +242,7 @@ fn replicas_get_enough_time_to_stop() {
         .trim_end_matches('s')
         .parse::<u32>()
         .expect("in seconds");
-    assert!(given > needed, "{given} s are given, {needed} s may be needed");
+    assert!(given > needed, "{given} s is less than the {needed} s that a stop may take");
 }
 
 #[test]
@@ -258,38 +258,41 @@ fn the_health_check_uses_the_readiness_probe() {
     assert_eq!((*kind, *program), ("CMD", "/usr/local/bin/sluice"));
 
     let replica = SluiceOptions::new(built_sluice()).start();
-    let ask = || {
+    let check_health = || {
         let address = replica.http_addr().to_string();
         Command::new(built_sluice()).args(args).arg(address).output().expect("sluice runs")
     };
-    let healthy = ask();
+    let healthy = check_health();
     assert!(
         healthy.status.success()
             && String::from_utf8_lossy(&healthy.stdout).contains("\"status\":\"ready\""),
         "{healthy:?}"
     );
     replica.sigkill();
-    let dead = ask();
-    assert_eq!(dead.status.code(), Some(1), "{dead:?}");
+    let stopped = check_health();
+    assert_eq!(stopped.status.code(), Some(1), "{stopped:?}");
 }
 
 #[test]
 fn optional_variables_reach_the_services() {
     let output = Command::new(DOCKER_COMPOSE.path())
-        .args(["--file", WATCHED, "config", "--format", "json"])
+        .args(["--file", WITH_METRICS, "config", "--format", "json"])
         .current_dir(root())
-        .env("SLUICE_CLIENT_SECRET", "hush")
-        .env("GRAFANA_PASSWORD", "opensesame")
+        .env("SLUICE_CLIENT_SECRET", "client-secret")
+        .env("GRAFANA_PASSWORD", "grafana-password")
         .env("SLUICE_REVISION", "abc123")
         .output()
         .expect("compose runs");
     let compose: Value = serde_json::from_slice(&output.stdout).expect("compose prints JSON");
-    assert_eq!(compose["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"], "hush");
+    assert_eq!(
+        compose["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"],
+        "client-secret"
+    );
     assert_eq!(
         compose["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"],
-        "opensesame"
+        "grafana-password"
     );
     assert_eq!(compose["services"]["sluice"]["build"]["args"]["SLUICE_REVISION"], "abc123");
-    let unset = resolved(WATCHED);
+    let unset = resolved(WITH_METRICS);
     assert_eq!(unset["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"], "");
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::{
     programs::{GRAFANA_TSC, files, python, read, root, yaml_document},
     prometheus::recorded,
-    promql::{Query, mistakes},
+    promql::{Query, errors},
 };
 
 const DIRECTORY: &str = "deploy/grafana/dashboards";
@@ -77,14 +77,14 @@ fn a_value_of_another_type_is_found() {
 /// Grafana's types.
 fn compiled(change: impl Fn(String) -> String) -> String {
     let compiler = GRAFANA_TSC.path();
-    let modules = fs::canonicalize(&compiler).expect("it was found");
+    let modules = fs::canonicalize(&compiler).expect("the compiler exists");
     let modules = modules
         .ancestors()
         .find(|path| path.ends_with("node_modules"))
-        .expect("npm puts programs below node_modules");
-    let directory = TempDir::new().expect("a directory can be made");
+        .expect("npm installs programs in node_modules");
+    let directory = TempDir::new().expect("a directory can be created");
     std::os::unix::fs::symlink(modules, directory.path().join("node_modules"))
-        .expect("a link can be made");
+        .expect("a link can be created");
     // Grafana's types use enumerations for constants; the JSON files have the values of their
     // members.
     let head = "import type { Dashboard } from '@grafana/schema';\n\
@@ -111,7 +111,7 @@ fn compiled(change: impl Fn(String) -> String) -> String {
         .args(&names)
         .current_dir(directory.path())
         .output()
-        .expect("it runs");
+        .expect("the compiler runs");
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
@@ -120,17 +120,17 @@ fn panels_query_only_metrics_that_replicas_export() {
     let mut queries = Vec::new();
     for dashboard in dashboards() {
         for panel in &dashboard.panels {
-            let place = format!("{} / {}", dashboard.title, panel.title);
+            let source = format!("{} / {}", dashboard.title, panel.title);
             queries.extend(
                 panel
                     .targets
                     .iter()
-                    .map(|target| Query { place: place.clone(), expr: target.expr.clone() }),
+                    .map(|target| Query { source: source.clone(), expr: target.expr.clone() }),
             );
         }
     }
     assert!(queries.len() > 40, "{}", queries.len());
-    assert_eq!(mistakes(&queries, &recorded()), [""; 0]);
+    assert_eq!(errors(&queries, &recorded()), [""; 0]);
 }
 
 #[test]

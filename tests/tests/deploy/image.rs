@@ -17,13 +17,14 @@ fn stages() -> Vec<Vec<(String, String)>> {
     for line in
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
     {
-        let (word, rest) = line.split_once(' ').unwrap_or_else(|| panic!("`{line}` says nothing"));
+        let (word, rest) =
+            line.split_once(' ').unwrap_or_else(|| panic!("`{line}` has no arguments"));
         if word == "FROM" {
             stages.push(Vec::new());
         }
         stages
             .last_mut()
-            .unwrap_or_else(|| panic!("`{line}` stands before FROM"))
+            .unwrap_or_else(|| panic!("`{line}` is before FROM"))
             .push((word.to_owned(), rest.to_owned()));
     }
     stages
@@ -90,15 +91,15 @@ fn dependencies_are_built_before_our_own_code_is_copied() {
 fn the_revision_is_an_argument_only_of_the_build_of_our_own_code() {
     let stages = stages();
     let build = stages.iter().find(|stage| stage[0].1.ends_with(" AS build")).unwrap();
-    let told = build
+    let argument = build
         .iter()
         .position(|(word, rest)| {
             (word.as_str(), rest.as_str()) == ("ARG", "SLUICE_REVISION=unknown")
         })
         .unwrap();
     assert!(
-        build[told + 1].1.starts_with("cargo build "),
-        "what stands before it is not built again with every commit"
+        build[argument + 1].1.starts_with("cargo build "),
+        "earlier instructions stay in the cache when the revision changes"
     );
     assert!(read("crates/server/build.rs").contains("env::var(\"SLUICE_REVISION\")"));
 }
@@ -169,7 +170,7 @@ fn the_build_context_is_a_complete_workspace() {
     }
     assert!(
         !directory.path().join("rust-toolchain.toml").exists(),
-        "the image's compiler is the one to use"
+        "the build uses the compiler of the image"
     );
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let metadata = Command::new(cargo)
@@ -211,7 +212,7 @@ fn included_files_are_in_the_build_context() {
                 .to_owned();
             assert!(
                 context.contains(&file),
-                "{path} includes {file}, which .dockerignore keeps from the build"
+                "{path} includes {file}, which .dockerignore excludes"
             );
             seen += 1;
         }

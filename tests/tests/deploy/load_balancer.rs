@@ -32,7 +32,7 @@ impl LoadBalancer {
     /// would resolve are changed.
     fn start(replicas: &[Sluice]) -> Self {
         let (directory, http, grpc) = (
-            TempDir::new().expect("a directory can be made"),
+            TempDir::new().expect("a directory can be created"),
             ReservedPort::new(),
             ReservedPort::new(),
         );
@@ -50,12 +50,12 @@ impl LoadBalancer {
         ];
         let mut text = read(CONFIG);
         for (from, to) in changes {
-            assert!(text.contains(from), "{CONFIG} has no `{from}` any more");
+            assert!(text.contains(from), "{CONFIG} does not contain `{from}`");
             text = text.replace(from, &to);
         }
         let config = directory.path().join("nginx.conf");
         fs::write(&config, text).expect("a file can be written");
-        let log = File::create(directory.path().join("log")).expect("a file can be made");
+        let log = File::create(directory.path().join("log")).expect("a file can be created");
         let child = Command::new(NGINX.path())
             .arg("-p")
             .arg(directory.path())
@@ -142,22 +142,22 @@ fn nginx_accepts_its_configuration() {
 }
 
 #[test]
-fn requests_are_spread_over_the_replicas_and_survive_the_death_of_one() {
+fn requests_are_spread_over_the_replicas_and_succeed_when_one_is_killed() {
     let redis = RedisServer::start();
     let replicas = fleet(&redis);
     let balancer = LoadBalancer::start(&replicas);
 
-    let asked = |times: usize| -> BTreeSet<String> {
-        let responses = (0..times).map(|_| balancer.get("/ready", "").expect("it answers"));
+    let replicas_of = |times: usize| -> BTreeSet<String> {
+        let responses = (0..times).map(|_| balancer.get("/ready", "").expect("nginx responds"));
         responses
             .map(|(status, body)| (assert_eq!(status, 200, "{body}"), replica_of(&body)).1)
             .collect()
     };
-    eventually("all three are asked", || asked(3).len() == 3);
+    eventually("all three get requests", || replicas_of(3).len() == 3);
 
     replicas[0].sigkill();
     // Every one of these requests must succeed.
-    assert_eq!(asked(12).len(), 2);
+    assert_eq!(replicas_of(12).len(), 2);
 }
 
 #[test]
@@ -166,10 +166,10 @@ fn a_client_cannot_choose_its_address() {
     let replicas = fleet(&redis);
     let balancer = LoadBalancer::start(&replicas);
 
-    let ask = |headers: &str| balancer.get("/api/other", headers).expect("it answers").0;
-    assert_eq!(ask("x-forwarded-for: 203.0.113.1\r\n"), 200);
-    assert_eq!(ask("x-forwarded-for: 203.0.113.2\r\n"), 429);
+    let status = |headers: &str| balancer.get("/api/other", headers).expect("nginx responds").0;
+    assert_eq!(status("x-forwarded-for: 203.0.113.1\r\n"), 200);
+    assert_eq!(status("x-forwarded-for: 203.0.113.2\r\n"), 429);
     // A client with a key has its own bucket, which the replicas share.
-    assert_eq!(ask("x-api-key: alice\r\n"), 200);
-    assert_eq!(ask("x-api-key: alice\r\n"), 429);
+    assert_eq!(status("x-api-key: alice\r\n"), 200);
+    assert_eq!(status("x-api-key: alice\r\n"), 429);
 }

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use sluice_testkit::Program;
 
-const HOW: &str = "cargo xtask tools";
+const REMEDY: &str = "cargo xtask tools";
 
 pub(crate) const PROMTOOL: Program = Program {
     name: "promtool",
@@ -23,21 +23,21 @@ pub(crate) const AMTOOL: Program = Program {
     remedy: "apt-get install --no-install-recommends prometheus-alertmanager",
 };
 pub(crate) const DOCKER_COMPOSE: Program =
-    Program { name: "docker-compose-v2", variable: "SLUICE_DOCKER_COMPOSE", remedy: HOW };
+    Program { name: "docker-compose-v2", variable: "SLUICE_DOCKER_COMPOSE", remedy: REMEDY };
 pub(crate) const HADOLINT: Program =
-    Program { name: "hadolint", variable: "SLUICE_HADOLINT", remedy: HOW };
+    Program { name: "hadolint", variable: "SLUICE_HADOLINT", remedy: REMEDY };
 pub(crate) const NGINX: Program =
-    Program { name: "nginx-mainline", variable: "SLUICE_NGINX", remedy: HOW };
+    Program { name: "nginx-mainline", variable: "SLUICE_NGINX", remedy: REMEDY };
 pub(crate) const GRAFANA_TSC: Program =
-    Program { name: "grafana-tsc", variable: "SLUICE_GRAFANA_TSC", remedy: HOW };
+    Program { name: "grafana-tsc", variable: "SLUICE_GRAFANA_TSC", remedy: REMEDY };
 const PYTHON: Program =
-    Program { name: "deploy-python", variable: "SLUICE_DEPLOY_PYTHON", remedy: HOW };
+    Program { name: "deploy-python", variable: "SLUICE_DEPLOY_PYTHON", remedy: REMEDY };
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .expect("tests/ lies directly under the workspace's root")
+        .expect("tests/ is directly in the workspace's root")
         .to_owned()
 }
 
@@ -71,13 +71,13 @@ pub(crate) fn files(directory: &str) -> Vec<String> {
 /// Runs a program in the workspace's root, and returns its output.
 #[track_caller]
 pub(crate) fn run(program: &Program, args: &[impl AsRef<str>]) -> Output {
-    feed(program, args, "")
+    run_with_input(program, args, "")
 }
 
 /// Runs a program that must succeed, and returns its standard output.
 #[track_caller]
 pub(crate) fn succeed(program: &Program, args: &[impl AsRef<str>]) -> String {
-    done(program, &run(program, args))
+    output_of_success(program, &run(program, args))
 }
 
 /// Runs a script of `tests/py` with `input` as its standard input, and returns the JSON that it
@@ -87,9 +87,9 @@ pub(crate) fn python(script: &str, args: &[impl AsRef<str>], input: &Value) -> V
     let script = format!("tests/py/{script}.py");
     let args: Vec<&str> =
         std::iter::once(script.as_str()).chain(args.iter().map(AsRef::as_ref)).collect();
-    let text = done(&PYTHON, &feed(&PYTHON, &args, &input.to_string()));
+    let text = output_of_success(&PYTHON, &run_with_input(&PYTHON, &args, &input.to_string()));
     serde_json::from_str(&text)
-        .unwrap_or_else(|error| panic!("{script} printed no JSON ({error}): {text}"))
+        .unwrap_or_else(|error| panic!("{script} did not print JSON ({error}): {text}"))
 }
 
 /// Reads YAML files, and returns the documents of each.
@@ -108,7 +108,7 @@ pub(crate) fn yaml_document(path: &str) -> Value {
 }
 
 #[track_caller]
-fn feed(program: &Program, args: &[impl AsRef<str>], input: &str) -> Output {
+fn run_with_input(program: &Program, args: &[impl AsRef<str>], input: &str) -> Output {
     let mut child = Command::new(program.path())
         .args(args.iter().map(AsRef::as_ref))
         .current_dir(root())
@@ -127,15 +127,15 @@ fn feed(program: &Program, args: &[impl AsRef<str>], input: &str) -> Output {
 }
 
 #[track_caller]
-fn done(program: &Program, output: &Output) -> String {
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+fn output_of_success(program: &Program, output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),
         "{}: {}\n{}{}",
         program.name,
         output.status,
-        said(&output.stdout),
-        said(&output.stderr)
+        text(&output.stdout),
+        text(&output.stderr)
     );
-    said(&output.stdout)
+    text(&output.stdout)
 }

@@ -7,7 +7,7 @@ use sluice_telemetry::catalogue;
 
 use crate::{
     programs::{AMTOOL, PROMTOOL, files, read, run, succeed, yaml, yaml_document},
-    promql::{Query, metrics, mistakes},
+    promql::{Query, errors, metrics},
 };
 
 const CONFIG: &str = "deploy/prometheus/prometheus.yml";
@@ -45,7 +45,7 @@ fn list(value: &Value) -> Vec<Value> {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} should be a text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} should be a string"))
 }
 
 fn alerts() -> Vec<Value> {
@@ -54,7 +54,7 @@ fn alerts() -> Vec<Value> {
 
 fn queries() -> Vec<Query> {
     let query = |rule: &Value| Query {
-        place: text(rule.get("alert").unwrap_or(&rule["record"])).to_owned(),
+        source: text(rule.get("alert").unwrap_or(&rule["record"])).to_owned(),
         expr: text(&rule["expr"]).to_owned(),
     };
     rules().iter().map(query).collect()
@@ -62,8 +62,11 @@ fn queries() -> Vec<Query> {
 
 #[test]
 fn prometheus_accepts_its_configuration_and_every_rule() {
-    let said = succeed(&PROMTOOL, &["check", "config", CONFIG]);
-    assert!(said.contains(&format!("SUCCESS: {} rule files found", files(RULES).len())), "{said}");
+    let output = succeed(&PROMTOOL, &["check", "config", CONFIG]);
+    assert!(
+        output.contains(&format!("SUCCESS: {} rule files found", files(RULES).len())),
+        "{output}"
+    );
     let rule_files = files(RULES);
     let mut args = vec!["check", "rules", "--lint=all", "--lint-fatal"];
     args.extend(rule_files.iter().map(String::as_str));
@@ -107,7 +110,7 @@ fn every_alert_has_a_test_that_fires_and_one_that_does_not() {
             });
             assert!(
                 found,
-                "no test in {RULE_TESTS} says where {name} {}",
+                "no test in {RULE_TESTS} has a case in which {name} {}",
                 if fires { "fires" } else { "does not fire" }
             );
         }
@@ -115,14 +118,14 @@ fn every_alert_has_a_test_that_fires_and_one_that_does_not() {
 }
 
 #[test]
-fn the_four_documented_alerts_keep_their_names_and_severities() {
+fn the_four_documented_alerts_keep_their_names_severities_and_durations() {
     let named = |name: &str| {
         alerts()
             .into_iter()
             .find(|alert| alert["alert"] == name)
             .unwrap_or_else(|| panic!("there is no {name}"))
     };
-    for (name, severity, patience) in [
+    for (name, severity, duration) in [
         ("HighErrorRate", "critical", "2m"),
         ("SlowLLMGeneration", "warning", "5m"),
         ("RateLimitSpike", "warning", "3m"),
@@ -131,7 +134,7 @@ fn the_four_documented_alerts_keep_their_names_and_severities() {
         let alert = named(name);
         assert_eq!(
             (text(&alert["labels"]["severity"]), text(&alert["for"])),
-            (severity, patience),
+            (severity, duration),
             "{name}"
         );
     }
@@ -139,13 +142,13 @@ fn the_four_documented_alerts_keep_their_names_and_severities() {
 
 #[test]
 fn rules_query_only_metrics_that_replicas_export() {
-    assert_eq!(mistakes(&queries(), &recorded()), [""; 0]);
+    assert_eq!(errors(&queries(), &recorded()), [""; 0]);
 }
 
 #[test]
 fn every_recording_rule_is_used() {
-    let asked: BTreeSet<String> = queries().iter().flat_map(metrics).collect();
-    let unused: Vec<_> = recorded().into_keys().filter(|name| !asked.contains(name)).collect();
+    let used: BTreeSet<String> = queries().iter().flat_map(metrics).collect();
+    let unused: Vec<_> = recorded().into_keys().filter(|name| !used.contains(name)).collect();
     // These are for operators, who query the traffic of the whole fleet.
     assert_eq!(
         unused.iter().map(String::as_str).collect::<BTreeSet<_>>(),
@@ -167,14 +170,14 @@ fn every_alert_has_a_summary_a_description_and_a_severity() {
 #[test]
 fn the_example_queries_of_the_catalogue_are_valid() {
     let examples: Vec<Query> = catalogue()
-        .map(|metric| Query { place: metric.name.to_owned(), expr: metric.query.to_owned() })
+        .map(|metric| Query { source: metric.name.to_owned(), expr: metric.query.to_owned() })
         .collect();
     assert!(examples.len() > 20);
-    assert_eq!(mistakes(&examples, &HashMap::new()), [""; 0]);
+    assert_eq!(errors(&examples, &HashMap::new()), [""; 0]);
     for example in &examples {
-        let histogram = |suffix: &str| format!("{}_{suffix}", example.place);
+        let histogram = |suffix: &str| format!("{}_{suffix}", example.source);
         let own =
-            [example.place.clone(), histogram("bucket"), histogram("sum"), histogram("count")];
+            [example.source.clone(), histogram("bucket"), histogram("sum"), histogram("count")];
         assert!(metrics(example).iter().any(|name| own.contains(name)), "{example:?}");
     }
 }
@@ -183,7 +186,7 @@ fn the_example_queries_of_the_catalogue_are_valid() {
 fn prometheus_scrapes_the_replicas_under_the_documented_job_name() {
     let config = yaml_document(CONFIG);
     let jobs = list(&config["scrape_configs"]);
-    let job = jobs.iter().find(|job| job["job_name"] == "ALMA-api").expect("the document's target");
+    let job = jobs.iter().find(|job| job["job_name"] == "ALMA-api").expect("the documented job");
     // The default path is `/metrics`.
     assert!(job.get("metrics_path").is_none_or(|path| path == "/metrics"));
     assert_eq!(job["dns_sd_configs"][0]["port"], 8000);
@@ -219,7 +222,7 @@ fn alertmanager_silences_only_alerts_that_exist() {
             list(&inhibition["source_matchers"]).iter().chain(&list(&inhibition["target_matchers"]))
         {
             let (_, quoted) =
-                text(matcher).split_once("alertname").expect("ours go by the alert's name");
+                text(matcher).split_once("alertname").expect("our matchers use the alert's name");
             let words = quoted.trim_start_matches(['=', '~']).trim_matches('"').split('|');
             assert_eq!(words.filter(|name| !names.contains(*name)).collect::<Vec<_>>(), [""; 0]);
         }

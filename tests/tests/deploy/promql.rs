@@ -14,14 +14,14 @@ const TARGET: [&str; 3] = ["instance", "job", "namespace"];
 /// A query, and the rule or panel that contains it.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
-    pub(crate) place: String,
+    pub(crate) source: String,
     pub(crate) expr: String,
 }
 
 /// Returns the errors in `queries`. `recorded` are the metrics that recording rules make, with
 /// their labels.
 #[track_caller]
-pub(crate) fn mistakes(
+pub(crate) fn errors(
     queries: &[Query],
     recorded: &HashMap<String, BTreeSet<String>>,
 ) -> Vec<String> {
@@ -29,14 +29,14 @@ pub(crate) fn mistakes(
     let responses = python("promql", &[""; 0], &json!(exprs));
     let responses = responses.as_array().expect("the script prints a list");
     assert_eq!(responses.len(), queries.len());
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     for (query, response) in queries.iter().zip(responses) {
-        let found = judge(response, recorded);
-        mistakes.extend(
-            found.into_iter().map(|mistake| format!("{}: {mistake}: {}", query.place, query.expr)),
+        let found = errors_in(response, recorded);
+        errors.extend(
+            found.into_iter().map(|error| format!("{}: {error}: {}", query.source, query.expr)),
         );
     }
-    mistakes
+    errors
 }
 
 /// Returns the metrics that a query selects.
@@ -57,27 +57,27 @@ fn without_variables(expr: &str) -> String {
         .replace("$instance", "b")
 }
 
-fn judge(response: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<String> {
+fn errors_in(response: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<String> {
     if let Some(error) = response["error"].as_str() {
         return vec![error.to_owned()];
     }
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     for selector in list(&response["selectors"]) {
         let name = text(&selector["metric"]);
         let Some(labels) = labels_of(name, recorded) else {
-            mistakes.push(format!("there is no metric `{name}`"));
+            errors.push(format!("there is no metric `{name}`"));
             continue;
         };
         for matcher in list(&selector["matchers"]) {
             let [label, operator, value] = [0, 1, 2].map(|place| text(&matcher[place]));
             match labels.get(label) {
-                None => mistakes.push(format!("`{name}` has no label `{label}`")),
+                None => errors.push(format!("`{name}` has no label `{label}`")),
                 Some(Some(words)) if matches!(operator, "=" | "!=") && !words.contains(&value) => {
-                    mistakes.push(format!("`{label}` of `{name}` is never `{value}`"));
+                    errors.push(format!("`{label}` of `{name}` is never `{value}`"));
                 }
                 Some(Some(words)) if operator == "=~" && !value.contains(['.', '*', '+']) => {
                     let unknown = value.split('|').filter(|word| !words.contains(word));
-                    mistakes.extend(
+                    errors.extend(
                         unknown.map(|word| format!("`{label}` of `{name}` is never `{word}`")),
                     );
                 }
@@ -93,11 +93,11 @@ fn judge(response: &Value, recorded: &HashMap<String, BTreeSet<String>>) -> Vec<
             .collect();
         let unknown =
             list(&grouping["labels"]).iter().map(text).filter(|label| !known.contains(*label));
-        mistakes.extend(
-            unknown.map(|label| format!("nothing there is to group has a label `{label}`")),
+        errors.extend(
+            unknown.map(|label| format!("no metric of this grouping has a label `{label}`")),
         );
     }
-    mistakes
+    errors
 }
 
 /// Returns the labels of a metric, each with its possible values if they are fixed.
@@ -142,11 +142,11 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("the script should have written a text: {value}"))
+    value.as_str().unwrap_or_else(|| panic!("the script should print a string: {value}"))
 }
 
 fn query(expr: &str) -> Query {
-    Query { place: "here".to_owned(), expr: expr.to_owned() }
+    Query { source: "test".to_owned(), expr: expr.to_owned() }
 }
 
 #[test]
@@ -165,17 +165,17 @@ fn a_query_for_an_unknown_metric_is_found() {
             r#"sluice_store_breaker_state{state=~"open|shut"}"#,
             "`state` of `sluice_store_breaker_state` is never `shut`",
         ),
-        ("sum by (tool) (tool_executions_total)", "nothing there is to group has a label `tool`"),
-        ("up > on (endpoint) up", "nothing there is to group has a label `endpoint`"),
-        ("sum by (endpoint) (job:x:rate5m)", "nothing there is to group has a label `endpoint`"),
+        ("sum by (tool) (tool_executions_total)", "no metric of this grouping has a label `tool`"),
+        ("up > on (endpoint) up", "no metric of this grouping has a label `endpoint`"),
+        ("sum by (endpoint) (job:x:rate5m)", "no metric of this grouping has a label `endpoint`"),
     ];
     for (expr, expected) in bad {
-        assert_eq!(mistakes(&[query(expr)], &recorded), [format!("here: {expected}: {expr}")]);
+        assert_eq!(errors(&[query(expr)], &recorded), [format!("test: {expected}: {expr}")]);
     }
     let good = [
         "sum by (le, endpoint) (rate(http_request_duration_seconds_bucket[$__rate_interval]))",
         r#"sluice_store_breaker_state{state=~"open|half_open", job=~"$job", instance="a:1"}"#,
         r#"http_requests_total{status=~"5.."} > on (job) job:x:rate5m"#,
     ];
-    assert_eq!(mistakes(&good.map(query), &recorded), [""; 0]);
+    assert_eq!(errors(&good.map(query), &recorded), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! The server's life: start, look inside, pause, kill, restart, end.
+//! A redis-server for tests: it can be started, inspected, paused, killed and restarted.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -23,21 +23,21 @@ const REDIS_SERVER: Program = Program {
     remedy: "apt-get install --no-install-recommends redis-server   (or brew install redis)",
 };
 
-/// Far more than a start takes, so that only a broken server, never a busy machine, runs into it.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+/// Much longer than a start takes, even on a busy machine, so that only a broken server exceeds it.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(2);
 const PORTS_TRIED: usize = 20;
 
 const NEEDS_TLS: &str = "This test needs a redis-server that is built with TLS, as Debian's is.";
 
-/// The kit's own way in: whatever a test does to the other users, it still sees the server.
-const KEEPER: &str = "sluice-testkit";
+/// The user of the kit's own commands, which work whatever a test does to the other users.
+const KIT_USER: &str = "sluice-testkit";
 
-/// A redis-server of one's own on 127.0.0.1, with its own port and directory; ended on drop.
+/// A redis-server on 127.0.0.1 with its own port and directory, which is killed on drop.
 ///
-/// Persistence is off unless asked for. The kit's own commands travel over a Unix socket in the
-/// server's directory, as a user of their own, so they work with TLS and passwords as without.
+/// Persistence is off by default. [`RedisServer::command`] uses a Unix socket in the server's
+/// directory and a user of its own, so it needs neither TLS nor a test's passwords.
 ///
 /// All methods take `&self`: one task can pause or kill the server while others use it.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct RedisServer {
     port: ReservedPort,
 }
 
-/// Everything about a server that outlives its process.
+/// What stays the same over restarts.
 #[derive(Debug)]
 struct Launch {
     options: RedisOptions,
@@ -56,7 +56,7 @@ struct Launch {
     tls: Option<TlsFiles>,
 }
 
-/// Why a process did not come up.
+/// Why a process did not start.
 enum StartError {
     PortTaken,
     Broken(String),
@@ -65,7 +65,7 @@ enum StartError {
 // === impl RedisOptions ===
 
 impl RedisOptions {
-    /// Starts the server and waits until it answers.
+    /// Starts the server and waits until it responds.
     ///
     /// # Panics
     /// When no redis-server is found (the message says how to install it), or it does not start
@@ -80,7 +80,7 @@ impl RedisOptions {
 // === impl RedisServer ===
 
 impl RedisServer {
-    /// Starts a plain server, and waits until it answers.
+    /// Starts a server without TLS and passwords, and waits until it responds.
     ///
     /// # Panics
     /// As [`RedisOptions::start`].
@@ -90,7 +90,7 @@ impl RedisServer {
         RedisOptions::new().start()
     }
 
-    /// Starts a server with more arguments, `&["--appendonly", "yes"]` for one.
+    /// Starts a server with additional arguments, such as `&["--appendonly", "yes"]`.
     ///
     /// # Panics
     /// As [`RedisOptions::start`].
@@ -100,7 +100,7 @@ impl RedisServer {
         RedisOptions::new().args(args).start()
     }
 
-    /// Starts a server that speaks TLS only; clients trust [`RedisServer::ca_file`].
+    /// Starts a server that accepts only TLS; clients trust [`RedisServer::ca_file`].
     ///
     /// # Panics
     /// As [`RedisOptions::start`].
@@ -113,7 +113,7 @@ impl RedisServer {
     #[track_caller]
     fn launch(options: RedisOptions) -> Self {
         let directory = TempDir::with_prefix("sluice-redis-")
-            .unwrap_or_else(|error| panic!("could not make a directory for redis: {error}"));
+            .unwrap_or_else(|error| panic!("could not create a directory for redis: {error}"));
         let launch = Launch {
             program: match &options.program {
                 Some(path) => path.clone(),
@@ -133,17 +133,17 @@ impl RedisServer {
                 Err(StartError::Broken(problem)) => panic!("{problem}"),
             }
         }
-        panic!("redis found {PORTS_TRIED} ports taken, one after the other:\n{}", launch.log())
+        panic!("{PORTS_TRIED} ports in turn were in use:\n{}", launch.log())
     }
 
-    /// The port on 127.0.0.1, the same over restarts.
+    /// Returns the port on 127.0.0.1, which stays the same over restarts.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// What a client connects to: `redis://127.0.0.1:12345`, with `rediss` and user and password
-    /// where they apply.
+    /// Returns the URL for clients, such as `redis://127.0.0.1:12345`; with TLS its scheme is
+    /// `rediss`, and it contains the user and the password if there are any.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.launch.tls.is_some() { "rediss" } else { "redis" };
@@ -157,7 +157,7 @@ impl RedisServer {
         format!("{scheme}://{login}127.0.0.1:{}", self.port())
     }
 
-    /// The PEM file of the authority that signed the server's certificate.
+    /// Returns the PEM file of the authority that signed the server's certificate.
     ///
     /// # Panics
     /// When the server was started without TLS.
@@ -170,28 +170,28 @@ impl RedisServer {
         }
     }
 
-    /// The server's directory, where its dump or append-only files are.
+    /// Returns the server's directory, which contains its dump or append-only files.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.launch.directory.path()
     }
 
-    /// The process' id; another one after a restart.
+    /// Returns the id of the process, which a restart changes.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child().id()
     }
 
-    /// What the server has logged since it was last started.
+    /// Returns the log since the last start.
     #[must_use]
     pub fn log(&self) -> String {
         self.launch.log()
     }
 
-    /// Sends one command, `&["SCRIPT", "FLUSH"]`, and returns the reply.
+    /// Sends a command, such as `&["SCRIPT", "FLUSH"]`, and returns the reply.
     ///
     /// # Panics
-    /// When Redis does not answer, or answers with an error.
+    /// When Redis does not reply, or replies with an error.
     #[track_caller]
     pub fn command<A: AsRef<[u8]>>(&self, parts: &[A]) -> Reply {
         match self.try_command(parts) {
@@ -204,18 +204,18 @@ impl RedisServer {
         }
     }
 
-    /// Sends one command whose failure is a result too.
+    /// Sends a command that may fail.
     ///
     /// # Errors
-    /// When Redis does not answer within ten seconds, or answers with an error.
+    /// When Redis does not reply within ten seconds, or replies with an error.
     pub fn try_command<A: AsRef<[u8]>>(&self, parts: &[A]) -> Result<Reply, CommandError> {
         self.launch.command(parts)
     }
 
-    /// One field of `INFO everything`: `used_memory`, `used_cpu_user`, `cmdstat_evalsha` ...
+    /// Returns one field of `INFO everything`, such as `used_memory` or `cmdstat_evalsha`.
     ///
     /// # Panics
-    /// When Redis does not answer, or has no such field.
+    /// When Redis does not reply, or has no such field.
     #[must_use]
     #[track_caller]
     pub fn info(&self, field: &str) -> String {
@@ -226,39 +226,38 @@ impl RedisServer {
         }
     }
 
-    /// Stops the process where it stands (SIGSTOP): connections stay open and nothing is answered.
+    /// Pauses the process (SIGSTOP): connections stay open, and nothing gets a reply.
     pub fn pause(&self) {
         self.child().pause();
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a paused process (SIGCONT).
     pub fn resume(&self) {
         self.child().resume();
     }
 
-    /// Ends the process at once (SIGKILL); the port stays reserved for [`RedisServer::restart`].
+    /// Kills the process (SIGKILL). The port stays reserved for [`RedisServer::restart`].
     pub fn kill(&self) {
         self.child().kill();
     }
 
-    /// Starts the server again on the same port, killing it first if it runs.
+    /// Starts the server again on the same port, and kills it first if it runs.
     ///
-    /// Its data is gone, unless its arguments asked for persistence; scripts are forgotten in any
-    /// case.
+    /// Its data is lost, unless its arguments turn persistence on. Its scripts are always lost.
     ///
     /// # Panics
-    /// When it does not come up again.
+    /// When it does not start.
     #[track_caller]
     pub fn restart(&self) {
         let mut child = self.child();
         child.kill();
-        let deadline = Instant::now() + START_PATIENCE;
+        let deadline = Instant::now() + START_TIMEOUT;
         *child = loop {
             match self.launch.run(self.port()) {
                 Ok(child) => break child,
                 Err(StartError::PortTaken) if Instant::now() < deadline => std::thread::sleep(POLL),
                 Err(StartError::PortTaken) => {
-                    panic!("someone else took port {} for good", self.port())
+                    panic!("another process uses port {}", self.port())
                 }
                 Err(StartError::Broken(problem)) => panic!("{problem}"),
             }
@@ -266,14 +265,14 @@ impl RedisServer {
     }
 
     fn child(&self) -> MutexGuard<'_, OwnedChild> {
-        // A test that panicked elsewhere must not keep this one from cleaning up.
+        // A panic in another thread must not prevent the cleanup.
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        // Before the directory goes, lest the server writes into it once more.
+        // Before the directory is removed, so that the server does not write into it again.
         self.kill();
     }
 }
@@ -281,7 +280,7 @@ impl Drop for RedisServer {
 // === impl Launch ===
 
 impl Launch {
-    /// Starts the process and waits until it answers.
+    /// Starts the process and waits until it responds.
     fn run(&self, port: u16) -> Result<OwnedChild, StartError> {
         let socket = self.socket();
         if let Err(error) = fs::remove_file(&socket)
@@ -293,9 +292,9 @@ impl Launch {
             )));
         }
         let mut child = OwnedChild::spawn(&mut self.process(port));
-        let deadline = Instant::now() + START_PATIENCE;
-        // The socket is in our own directory, and Redis opens it after its port: who answers there
-        // is the process we started, and it has the port.
+        let deadline = Instant::now() + START_TIMEOUT;
+        // The socket is in our own directory, and Redis opens it after its port. So a reply on it
+        // comes from the process that we started, and that process has the port.
         while self.command(&["PING"]).is_err() {
             if let Some(exit) = child.exited() {
                 let log = self.log();
@@ -316,7 +315,7 @@ impl Launch {
             if Instant::now() > deadline {
                 let program = self.program.display();
                 return Err(StartError::Broken(format!(
-                    "{program} did not answer within {START_PATIENCE:?}:\n{}",
+                    "{program} did not respond within {START_TIMEOUT:?}:\n{}",
                     self.log()
                 )));
             }
@@ -328,10 +327,14 @@ impl Launch {
     fn process(&self, port: u16) -> Command {
         let log = File::create(self.log_file())
             .unwrap_or_else(|error| panic!("could not write redis' log: {error}"));
-        let log_too =
+        let log_copy =
             log.try_clone().unwrap_or_else(|error| panic!("could not share redis' log: {error}"));
         let mut command = Command::new(&self.program);
-        command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(log).stderr(log_too);
+        command
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_copy);
         command.args([
             "--bind",
             "127.0.0.1",
@@ -355,7 +358,7 @@ impl Launch {
                 .arg("--tls-key-file")
                 .arg(&files.key),
         };
-        command.args(["--user", KEEPER, "on", &format!(">{KEEPER}"), "~*", "&*", "+@all"]);
+        command.args(["--user", KIT_USER, "on", &format!(">{KIT_USER}"), "~*", "&*", "+@all"]);
         if let Some(User { name, password }) = &self.options.user {
             command.args([
                 "--user",
@@ -377,10 +380,10 @@ impl Launch {
 
     fn command<A: AsRef<[u8]>>(&self, parts: &[A]) -> Result<Reply, CommandError> {
         let stream = UnixStream::connect(self.socket())?;
-        stream.set_read_timeout(Some(COMMAND_PATIENCE))?;
-        stream.set_write_timeout(Some(COMMAND_PATIENCE))?;
+        stream.set_read_timeout(Some(COMMAND_TIMEOUT))?;
+        stream.set_write_timeout(Some(COMMAND_TIMEOUT))?;
         let mut stream = BufReader::new(stream);
-        reply::send(stream.get_mut(), &["AUTH", KEEPER, KEEPER])?;
+        reply::send(stream.get_mut(), &["AUTH", KIT_USER, KIT_USER])?;
         reply::receive(&mut stream)?;
         reply::send(stream.get_mut(), parts)?;
         reply::receive(&mut stream)
@@ -399,7 +402,7 @@ impl Launch {
     }
 }
 
-/// Percent-encodes what has a meaning of its own in the login of a URL.
+/// Percent-encodes the characters that have a meaning in the login of a URL.
 fn url_escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
