@@ -125,7 +125,8 @@ mod tests {
         let text = telemetry.prometheus().render().unwrap();
         for outcome in ["allowed", "denied", "shadow_denied"] {
             let counted = format!(
-                "sluice_decisions_total{{limit=\"ours\",outcome=\"{outcome}\",source=\"store\"}} 1\n"
+                "sluice_decisions_total\
+                 {{limit=\"ours\",outcome=\"{outcome}\",source=\"store\"}} 1\n"
             );
             assert!(text.contains(&counted), "{outcome}: {text}");
         }

@@ -94,7 +94,7 @@ pub use sluice_core::{
     Action, Attributes, Client, Cost, CostError, Decision, Request, RequestError, Retry, Verdict,
 };
 #[cfg(feature = "stats")]
-pub use sluice_stats::{self as stats, events};
+pub use sluice_stats as stats;
 #[cfg(feature = "telemetry")]
 pub use sluice_telemetry as telemetry;
 #[doc(inline)]

@@ -21,7 +21,9 @@ use std::{
 use axum::{Router, body::Body};
 use http::Request;
 use sluice::{
-    Limiter, Recorders, Telemetry, events::Events, identify::Identifier, stats::StatsCounters,
+    Limiter, Recorders, Telemetry,
+    identify::Identifier,
+    stats::{StatsCounters, events::Events},
 };
 use sluice_rls::EnvoyRls;
 use sluice_server::{

@@ -9,8 +9,7 @@ use std::{
 use axum::middleware;
 use sluice::{
     Limiter, Telemetry,
-    events::Events,
-    stats::{Reporter, StatsCounters},
+    stats::{Reporter, StatsCounters, events::Events},
 };
 use sluice_store::{RedisError, Replica};
 use sluice_telemetry::{BuildInfo, Otlp, ReloadResult, TelemetryError};

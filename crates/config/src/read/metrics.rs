@@ -1,7 +1,7 @@
 //! `metrics: { custom: [{ name: my_feature_total, kind: counter, labels: [operation], help: "...",
 //! unit: "1" }] }`.
 
-use sluice::events::{CustomKind, CustomMetric};
+use sluice::stats::events::{CustomKind, CustomMetric};
 use sluice_telemetry::MAX_CUSTOM_METRICS;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use sluice::{RedisSettings, events::CustomMetric, identify::Identifier};
+use sluice::{RedisSettings, identify::Identifier, stats::events::CustomMetric};
 use sluice_core::{OnStoreFailure, Policy};
 
 pub mod gateway;

@@ -1,20 +1,27 @@
 //! A decision as JSON.
 //!
 //! ```json
-//! { "status": 200, "allowed": true, "limit": 60, "window": 60, "remaining": 9, "reset":
-//! 1800000001,
-//!   "limits": [ { "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce",
-//!   "cost": 1,               "admitted": true, "remaining": 9, "reset": 1800000001 } ] }
+//! {
+//!   "status": 200, "allowed": true,
+//!   "limit": 60, "window": 60, "remaining": 9, "reset": 1800000001,
+//!   "limits": [
+//!     {
+//!       "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce", "cost": 1,
+//!       "admitted": true, "remaining": 9, "reset": 1800000001
+//!     }
+//!   ]
+//! }
 //! ```
 //!
-//! At the top stands the limit that binds: `limit` tokens come back every `window` seconds,
-//! `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is full. `limits`
-//! holds what every limit said, the one that binds first and shadows last. Where no limit applies
-//! there are only `status` and `allowed`, and `limits` is empty.
+//! The members at the top describe the limit that binds: `limit` tokens come back every `window`
+//! seconds, `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is full.
+//! `limits` holds the verdict of every limit: the one that binds is first, shadow limits are last.
+//! When no limit applies, there are only `status` and `allowed`, and `limits` is empty.
 //!
-//! A denial is the same and an RFC 9457 problem as well: it adds `type`, `title` and `detail`;
-//! `error` and `message`, for clients that know no problems; `retry_after` in whole seconds,
-//! rounded up; and `never`, which is true, without `retry_after`, when the cost is above the burst.
+//! A denial has the same members and is also an RFC 9457 problem. It adds `type`, `title` and
+//! `detail`; `error` and `message`, for clients that do not read problems; `retry_after` in whole
+//! seconds, rounded up; and `never`. When the cost is above the burst, `never` is true and there is
+//! no `retry_after`.
 
 use std::fmt;
 
@@ -27,7 +34,10 @@ use super::{
     problem_kind::ProblemKind,
 };
 
-/// A decision on the wire; the module's documentation names the members.
+/// The JSON body that reports a decision.
+///
+/// Its members at the top describe the limit that binds, and `limits` holds every limit's verdict.
+/// A denial is also an RFC 9457 problem.
 #[derive(Debug, Serialize)]
 pub struct DecisionBody<'d> {
     status: u16,
@@ -39,13 +49,13 @@ pub struct DecisionBody<'d> {
     limits: Verdicts<'d>,
 }
 
-/// The limit that binds.
+/// The state of the limit that binds.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Binding {
     /// Tokens that come back in `window` seconds.
     limit: u64,
-    /// Seconds.
+    /// Length of the window, in seconds.
     window: u64,
     /// Tokens left.
     remaining: u64,
@@ -53,7 +63,7 @@ pub(super) struct Binding {
     reset: u64,
 }
 
-/// What a denial adds, by the limit that binds.
+/// What a denial adds: it depends on the verdict of the limit that binds.
 #[derive(Debug)]
 struct Denial<'d>(&'d Verdict);
 
@@ -64,16 +74,16 @@ pub(super) struct DenialBody<'r> {
     /// `urn:sluice:problem:cost-above-burst`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The same words for every problem of the type.
+    /// The title, which is the same for every problem of the type.
     title: &'static str,
-    /// Which limit denies, and when to try again.
+    /// Which limit denies the request, and when to try again.
     detail: &'r str,
     /// `rate_limit_exceeded`, or `cost_above_burst`.
     error: &'static str,
-    /// The same as `detail`, for clients that know no problems.
+    /// The same as `detail`, for clients that do not read problems.
     message: &'r str,
-    /// Whole seconds until the same cost would be allowed, rounded up; left out when waiting does
-    /// not help.
+    /// Whole seconds until the same cost would be allowed, rounded up; absent when waiting does not
+    /// help.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     retry_after: Option<u64>,
@@ -84,7 +94,7 @@ pub(super) struct DenialBody<'r> {
 #[derive(Debug)]
 struct Verdicts<'d>(&'d Decision);
 
-/// What one limit said.
+/// The verdict of one limit.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Limit))]
 pub(super) struct VerdictBody<'d> {
@@ -96,20 +106,20 @@ pub(super) struct VerdictBody<'d> {
     burst: u64,
     /// `enforce`, or `shadow` for a limit that never denies.
     mode: &'static str,
-    /// Tokens asked for.
+    /// Tokens that the request costs.
     cost: u64,
-    /// Whether its bucket held them.
+    /// Whether its bucket held that many.
     admitted: bool,
     /// Tokens left.
     remaining: u64,
     /// When the bucket is full again, in Unix seconds.
     reset: u64,
-    /// Whole seconds until the same cost would be admitted, rounded up; left out when it is, or
-    /// never will be.
+    /// Whole seconds until the same cost would be admitted, rounded up; absent when it is admitted
+    /// now or never will be.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     retry_after: Option<u64>,
-    /// Whether the cost is above what the bucket can ever hold; left out when it is not.
+    /// Whether the cost is above what the bucket can ever hold; absent when it is not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     never: bool,
 }
@@ -117,7 +127,7 @@ pub(super) struct VerdictBody<'d> {
 // === impl DecisionBody ===
 
 impl<'d> DecisionBody<'d> {
-    /// The members that tell `decision`.
+    /// Creates the body that reports `decision`.
     #[must_use]
     pub fn of(decision: &'d Decision) -> Self {
         let binding = decision.binding();
@@ -138,7 +148,7 @@ impl<'d> DecisionBody<'d> {
         }
     }
 
-    /// Why it is denied, for people; `None` when it is not.
+    /// Returns the reason of a denial, for people; `None` when the decision allows.
     #[must_use]
     pub fn detail(&self) -> Option<String> {
         self.denial.as_ref().map(ToString::to_string)
@@ -173,13 +183,14 @@ impl Serialize for Denial<'_> {
 }
 
 impl fmt::Display for Denial<'_> {
-    /// Why, for people.
+    /// Writes the reason, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verdict { limit, cost, remaining, retry, .. } = self.0;
         match retry.after_seconds() {
             Some(seconds) => write!(
                 f,
-                "limit {limit} has {remaining} of the {cost} tokens asked for: try again in {seconds} s"
+                "limit {limit} has {remaining} of the {cost} tokens asked for: \
+                 try again in {seconds} s"
             ),
             None => write!(
                 f,
@@ -206,11 +217,11 @@ impl Serialize for Verdicts<'_> {
 
 impl<'d> VerdictBody<'d> {
     fn of(decision: &Decision, verdict: &'d Verdict) -> Self {
-        let numbers = verdict.limit.rate();
+        let rate = verdict.limit.rate();
         Self {
             name: verdict.limit.name(),
-            requests_per_minute: numbers.refill_rate().tokens_per_minute(),
-            burst: numbers.burst(),
+            requests_per_minute: rate.refill_rate().tokens_per_minute(),
+            burst: rate.burst(),
             mode: match verdict.limit.mode() {
                 Mode::Enforce => "enforce",
                 Mode::Shadow => "shadow",
@@ -243,24 +254,30 @@ mod tests {
     }
 
     #[test]
-    fn an_allowed_check_tells_the_limit_that_binds_and_all_others() {
+    fn an_allowed_check_reports_the_limit_that_binds_and_all_others() {
         let shadow = Arc::new((*limit("try", "1/day", 1)).clone().with_mode(Mode::Shadow));
         let decision =
             check_of(Action::Take, &[(&shadow, 2), (&limit("default", "60/minute", 10), 2)], NOW);
         let expected = json!({
-            "status": 200, "allowed": true, "limit": 60, "window": 60, "remaining": 8, "reset": 1_800_000_002_u64,
+            "status": 200, "allowed": true,
+            "limit": 60, "window": 60, "remaining": 8, "reset": 1_800_000_002_u64,
             "limits": [
-                { "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce", "cost": 2, "admitted": true,
-                  "remaining": 8, "reset": 1_800_000_002_u64 },
-                { "name": "try", "requests_per_minute": 1, "burst": 1, "mode": "shadow", "cost": 2, "admitted": false,
-                  "remaining": 1, "reset": 1_800_000_000_u64, "never": true },
+                {
+                    "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce",
+                    "cost": 2, "admitted": true, "remaining": 8, "reset": 1_800_000_002_u64,
+                },
+                {
+                    "name": "try", "requests_per_minute": 1, "burst": 1, "mode": "shadow",
+                    "cost": 2, "admitted": false, "remaining": 1, "reset": 1_800_000_000_u64,
+                    "never": true,
+                },
             ],
         });
         assert_eq!(body(&decision), expected);
     }
 
     #[test]
-    fn a_denied_check_is_a_problem_with_the_words_of_older_clients() {
+    fn a_denied_check_is_a_problem_with_the_members_of_older_clients() {
         let limit = limit("default", "60/minute", 10);
         let mut bucket = Settled::full(limit.rate(), NOW);
         bucket.take(8);
@@ -270,17 +287,23 @@ mod tests {
             "limit default (60/minute, burst 10) has 2 of the 5 tokens asked for: try again in 3 s";
         let expected = json!({
             "allowed": false,
-            "type": "urn:sluice:problem:rate-limited", "title": "Too many requests", "status": 429, "detail": reason,
+            "type": "urn:sluice:problem:rate-limited", "title": "Too many requests",
+            "status": 429, "detail": reason,
             "error": "rate_limit_exceeded", "message": reason, "retry_after": 3, "never": false,
             "limit": 60, "window": 60, "remaining": 2, "reset": 1_800_000_008_u64,
-            "limits": [ { "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce", "cost": 5, "admitted": false,
-                          "remaining": 2, "reset": 1_800_000_008_u64, "retry_after": 3 } ],
+            "limits": [
+                {
+                    "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce",
+                    "cost": 5, "admitted": false, "remaining": 2, "reset": 1_800_000_008_u64,
+                    "retry_after": 3,
+                },
+            ],
         });
         assert_eq!(body(&check.decide(&mut buckets, NOW, Source::Store)), expected);
     }
 
     #[test]
-    fn a_cost_above_the_burst_is_denied_for_ever() {
+    fn a_cost_above_the_burst_is_never_allowed() {
         let denied =
             body(&check_of(Action::Take, &[(&limit("default", "60/minute", 10), 11)], NOW));
         assert_eq!(denied["never"], true);
@@ -288,13 +311,14 @@ mod tests {
         assert_eq!(denied["type"], "urn:sluice:problem:cost-above-burst");
         assert_eq!(
             denied["detail"],
-            "a cost of 11 is above what limit default (60/minute, burst 10) can ever hold: ask for less at a time"
+            "a cost of 11 is above what limit default (60/minute, burst 10) can ever hold: \
+             ask for less at a time"
         );
         assert_eq!(denied["remaining"], 10);
     }
 
     #[test]
-    fn without_a_limit_there_is_only_the_answer() {
+    fn without_a_limit_the_body_only_allows() {
         assert_eq!(
             body(&Decision::unlimited(NOW)),
             json!({ "status": 200, "allowed": true, "limits": [] })

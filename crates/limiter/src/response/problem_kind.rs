@@ -19,7 +19,9 @@ const UNAUTHENTICATED: i32 = 16;
 
 /// Makes the enum and its methods from one table, so that no kind can lack a column.
 macro_rules! problem_kinds {
-    ($($(#[$doc:meta])* $kind:ident: $slug:literal, $title:literal, $status:ident, $grpc:ident;)*) => {
+    ($(
+        $(#[$doc:meta])* $kind:ident: $slug:literal, $title:literal, $status:ident, $grpc:ident;
+    )*) => {
         /// A kind of problem.
         ///
         /// Clients may rely on its [`type_uri`](ProblemKind::type_uri), which never changes. The

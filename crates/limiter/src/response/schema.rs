@@ -1,16 +1,19 @@
-//! The schemas of what a client is told, for programs that describe themselves with `utoipa`.
+//! Schemas of the responses, for programs that describe their API with `utoipa`.
 //!
-//! They are made of the types that are written. [`ProblemBody`](super::ProblemBody) describes
-//! itself; a [`DecisionBody`](super::DecisionBody) has two shapes, each with a schema of its own:
-//! [`Allowed`] and [`Denied`]. [`headers`] describes the fields beside them.
+//! The schemas are derived from the types that are serialized. [`ProblemBody`](super::ProblemBody)
+//! implements `ToSchema` itself. A [`DecisionBody`](super::DecisionBody) has two shapes, each with
+//! a schema of its own: [`Allowed`] and [`Denied`]. [`headers`] describes the header fields.
 //!
 //! ```
 //! use sluice::response::schema::{Denied, headers};
 //! use utoipa::{ToSchema, openapi::{ContentBuilder, Ref, ResponseBuilder}};
 //!
 //! let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Denied::name()))).build();
-//! let denied = ResponseBuilder::new().description("Too many requests").content("application/problem+json", content);
-//! let denied = headers().into_iter().fold(denied, |denied, (name, header)| denied.header(name, header)).build();
+//! let mut denied = ResponseBuilder::new()
+//!     .description("Too many requests")
+//!     .content("application/problem+json", content)
+//!     .build();
+//! denied.headers.extend(headers().map(|(name, header)| (name.to_owned(), header)));
 //! assert!(denied.headers.contains_key("retry-after"));
 //! ```
 
@@ -28,17 +31,17 @@ use super::{
     headers as fields,
 };
 
-/// A decision that allows.
+/// The schema of a decision that allows the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed;
 
-/// A decision that denies: an RFC 9457 problem.
+/// The schema of a decision that denies the request: an RFC 9457 problem.
 #[derive(Clone, Copy, Debug)]
 pub struct Denied;
 
 impl PartialSchema for Allowed {
     fn schema() -> RefOr<Schema> {
-        // Where no limit applies none binds, and its members are left out.
+        // When no limit applies, none binds, and these members are absent: they are not required.
         let Object { properties, .. } = object::<Binding>();
         let mut schema = decision(200, true, "The request may pass.");
         schema.properties.extend(properties);
@@ -70,8 +73,10 @@ impl ToSchema for Denied {
     }
 }
 
-/// The header fields that tell where a client stands, by name. Where no limit applies there are
-/// none of them, and `Retry-After` is only on a denial that waiting ends.
+/// Returns the header fields that report a decision, by name.
+///
+/// When no limit applies, a response has none of them. `Retry-After` is only on a denial that ends
+/// by waiting.
 #[must_use]
 pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
     let number = |what| (Type::Integer, what);
@@ -79,9 +84,23 @@ pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
     [
         (&fields::X_LIMIT, number("Requests per minute of the limit that binds.")),
         (&fields::X_REMAINING, number("Tokens left of the limit that binds.")),
-        (&fields::X_RESET, number("When the bucket of the limit that binds is full again, in Unix seconds.")),
-        (&fields::POLICY, text(r#"Every limit that applies: `"default";q=60;w=60` is 60 tokens every 60 seconds."#)),
-        (&fields::STATE, text(r#"Every limit that applies: `"default";r=9;t=1` is 9 tokens left, and full in one second."#)),
+        (
+            &fields::X_RESET,
+            number("When the bucket of the limit that binds is full again, in Unix seconds."),
+        ),
+        (
+            &fields::POLICY,
+            text(
+                "Every limit that applies: `\"default\";q=60;w=60` is 60 tokens every 60 seconds.",
+            ),
+        ),
+        (
+            &fields::STATE,
+            text(
+                "Every limit that applies: `\"default\";r=9;t=1` is 9 tokens left, and full in one \
+                 second.",
+            ),
+        ),
         (&fields::RETRY, number("Whole seconds until the same would be allowed.")),
     ]
     .map(|(name, (kind, what))| {
@@ -90,7 +109,7 @@ pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
     })
 }
 
-/// The members of every decision.
+/// Returns the schema of the members that every decision has.
 fn decision(status: u16, allowed: bool, description: &str) -> Object {
     let verdicts =
         ArrayBuilder::new().items(Ref::from_schema_name(VerdictBody::name())).description(Some(

@@ -6,8 +6,9 @@ use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use sluice::{
-    Limiter, MemoryStore, Policy, Recorders, Store, events::Events, identify::Identifier,
-    stats::StatsCounters,
+    Limiter, MemoryStore, Policy, Recorders, Store,
+    identify::Identifier,
+    stats::{StatsCounters, events::Events},
 };
 use sluice_core::{Check, Decision, Timestamp};
 use sluice_store::{ManualClock, Replica, StoreError, StoreFuture};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice::events::Events;
+use sluice::stats::events::Events;
 use sluice_rls::EnvoyRls;
 
 use crate::engine::Engine;

@@ -18,24 +18,28 @@
 //! let telemetry = Telemetry::builder().build()?;
 //! let service = ServiceBuilder::new()
 //!     .layer(MetricsLayer::new(&telemetry.recorders().http))
-//!     .service(service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from(&b"hello"[..])))));
+//!     .service(service_fn(async |_| {
+//!         Ok::<_, Infallible>(Response::new(Body::from(&b"hello"[..])))
+//!     }));
 //! let response = service.oneshot(Request::get("/orders/7").body(Body::default())?).await?;
 //! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
 //!
 //! let text = telemetry.prometheus().render()?;
-//! assert!(text.contains(r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#), "{text}");
+//! let count = r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#;
+//! assert!(text.contains(count), "{text}");
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! [`MetricsLayer::stats`] also counts for the [statistics](crate::stats) that a fleet keeps in its
-//! store. A server that is no tower service records its responses with a [`ResponseRecorder`].
+//! store. A server that is not a tower service records its responses with a [`ResponseRecorder`].
 //!
 //! # The endpoint
 //!
-//! The label `endpoint` holds a pattern, never a path: there is no end of paths, and there must be
-//! an end of time series. It is the pattern that the program finds; otherwise the policy's, where a
-//! [`RateLimitLayer`](super::RateLimitLayer) lies further in; otherwise `other`. With axum:
+//! The label `endpoint` holds a pattern, never a path: the number of paths is unbounded, and the
+//! number of time series must not be. It is the pattern that the program finds; otherwise the
+//! policy's, if a [`RateLimitLayer`](super::RateLimitLayer) is further in; otherwise `other`. With
+//! axum:
 //!
 //! ```
 //! use axum::{Router, extract::MatchedPath, routing::get};

@@ -1,18 +1,20 @@
 //! Checks every request before it reaches a service.
 //!
-//! An allowed request goes to the inner service, and the response says what the client has left:
+//! An allowed request goes to the inner service, and the response reports what the client has left:
 //! `X-RateLimit-Limit`, `X-RateLimit-Remaining`, `X-RateLimit-Reset`, `RateLimit-Policy` and
 //! `RateLimit`, as [`response::headers`](crate::response::headers) writes them. Any other request
 //! gets its response from the layer:
 //!
 //! | reason | HTTP | gRPC |
 //! |---|---|---|
-//! | a limit denies it | 429, with the fields above, `Retry-After` and the decision as body | `RESOURCE_EXHAUSTED`, with the fields |
+//! | a limit denies it | 429 | `RESOURCE_EXHAUSTED` |
 //! | its path, client or cost cannot be read | 400 | `INVALID_ARGUMENT` |
-//! | the store is away, and a limit leaves the decision to the caller | 503 | `UNAVAILABLE` |
+//! | the store cannot decide, and a limit leaves that to the caller | 503 | `UNAVAILABLE` |
 //! | its client is unknown | 500 | `INTERNAL` |
 //!
-//! Over HTTP the body is an RFC 9457 problem. A request is gRPC when its content type says so.
+//! Over HTTP the body is an RFC 9457 problem; that of a denial is also the decision. A denial has
+//! the fields above and `Retry-After`, over gRPC too. A request is gRPC when its content type is
+//! `application/grpc`.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -44,9 +46,8 @@
 //! # Clients
 //!
 //! An [`Identifier`](crate::identify::Identifier) finds the client in the request's header fields,
-//! or
-//! takes the address of the peer. With axum, serve with `into_make_service_with_connect_info`, and
-//! the layer finds the address:
+//! or takes the address of the peer. With axum, serve with `into_make_service_with_connect_info`,
+//! and the layer finds the address:
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -62,16 +63,16 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A server that is written with hyper puts the `SocketAddr` itself among the request's extensions,
-//! where the layer finds it too. With tonic, say where it is:
+//! The layer also finds a plain `SocketAddr` among the request's extensions, which a server that is
+//! written with hyper can put there. With tonic, a closure finds the address:
 //! `.peer(|extensions| Some(extensions.get::<TcpConnectInfo>()?.remote_addr()?.ip()))`.
 //!
-//! [`RateLimitLayer::key`] takes the client from wherever the program has it.
+//! [`RateLimitLayer::key`] takes a closure that returns the key of the client instead.
 //!
-//! # Costs that are known afterwards
+//! # Costs that are known only afterwards
 //!
 //! The inner service finds a [`Checked`](crate::Checked) among the extensions of the request. With
-//! it, a handler can [charge](crate::Checked::charge) what the request really took.
+//! it, a handler can [charge](crate::Checked::charge) what the request really cost.
 
 mod body;
 mod check;

@@ -3,10 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use sluice::{
-    events::ConnectionKind,
-    stats::{FleetStats, Total},
-};
+use sluice::stats::{FleetStats, Total, events::ConnectionKind};
 use sluice_core::Timestamp;
 use utoipa::ToSchema;
 

@@ -44,7 +44,7 @@ use http::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sluice::{events::Events, stats::Total};
+use sluice::stats::{Total, events::Events};
 use utoipa::ToSchema;
 
 use sluice_http::{Problem, ProblemKind, body};

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice::{
     MemoryStore, Telemetry,
-    events::{CustomKind, CustomMetric},
+    stats::events::{CustomKind, CustomMetric},
 };
 
 use super::*;

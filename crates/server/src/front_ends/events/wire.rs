@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, de::IgnoredAny};
-use sluice::events::{
+use sluice::stats::events::{
     BlueprintOperation, BlueprintValidation, Cache, ConnectionKind, Connections, Counter,
     DatabaseConnections, Deployment, DeploymentEnd, DeploymentStage, EventError, Events, Gauge,
     Histogram, LlmRequest, ToolExecution,
