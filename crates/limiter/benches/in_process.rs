@@ -1,9 +1,8 @@
-//! A decision in the process, metrics on, against the crate governor without metrics; and what a
-//! bucket takes in memory.
+//! Compares a decision in memory with the crate governor, and measures the memory of a bucket.
 //!
-//! Both are handed a client's name as text, as a front-end would: Sluice normalises the path, finds
-//! the limits, hashes the client, decides all or nothing, and counts; governor looks the text up in
-//! its keyed store and decides.
+//! Both get the client's name as text, as a front end would pass it. Sluice normalizes the path,
+//! finds the limits, hashes the client, decides and counts; governor looks the text up in its keyed
+//! store and decides.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -55,18 +54,18 @@ fn main() {
     bytes_per_bucket();
 }
 
-fn print(who: &str, clients: usize, ns: f64, peer: f64) {
-    println!("{:<34} {ns:>10.1} {:>10.2}", format!("{who}, {clients} buckets"), ns / peer);
+fn print(what: &str, clients: usize, ns: f64, peer: f64) {
+    println!("{:<34} {ns:>10.1} {:>10.2}", format!("{what}, {clients} buckets"), ns / peer);
 }
 
-/// How many decisions a round makes; fewer by `DECISIONS=20000 cargo xtask bench in_process`, for a
-/// profiler that is slow.
+/// Returns the number of decisions in a round. `DECISIONS=20000 cargo xtask bench in_process` makes
+/// fewer, for a slow profiler.
 fn decisions() -> usize {
     std::env::var("DECISIONS")
         .map_or(2_000_000, |count| count.parse().expect("DECISIONS is a whole number"))
 }
 
-/// Nanoseconds a step, the best of some rounds: what disturbs can only make it slower.
+/// Returns the nanoseconds of a step in the best round, since other load only makes it slower.
 fn time(mut step: impl FnMut(usize)) -> f64 {
     let decisions = decisions();
     let mut best = f64::INFINITY;
@@ -80,7 +79,7 @@ fn time(mut step: impl FnMut(usize)) -> f64 {
     best
 }
 
-/// Strides through the names in an order that caches cannot foresee.
+/// Returns an index below `count`, in an order that caches cannot predict.
 const fn pick(number: usize, count: usize) -> usize {
     number.wrapping_mul(7_919 * 4_099) % count
 }
@@ -98,7 +97,7 @@ fn limiter(names: &[String], recorders: &sluice_telemetry::Recorders) -> f64 {
     decide(names, &Limiter::builder(policies::document()).recorders(recorders).build(), |_| ())
 }
 
-/// What is counted is also told, about as often as a busy replica does.
+/// Measures with statistics, flushed about as often as on a busy replica.
 fn counting(names: &[String]) -> f64 {
     let telemetry = Telemetry::builder().build().unwrap();
     let stats = StatsCounters::new(telemetry.recorders());
@@ -114,9 +113,9 @@ fn counting(names: &[String]) -> f64 {
     })
 }
 
-fn decide(names: &[String], limiter: &Limiter, mut beside: impl FnMut(usize)) -> f64 {
+fn decide(names: &[String], limiter: &Limiter, mut before_each: impl FnMut(usize)) -> f64 {
     time(|number| {
-        beside(number);
+        before_each(number);
         let name = &names[pick(number, names.len())];
         let request = Request::new(Client::Key(name.as_bytes()), "GET", "/api/v1/blueprints");
         black_box(ready(limiter.check(&request))).unwrap();
@@ -134,11 +133,11 @@ fn store(names: &[String]) -> f64 {
     })
 }
 
-/// The memory store answers at once, so no runtime is needed, and none is measured.
-fn ready<T>(answer: impl Future<Output = T>) -> T {
-    match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+/// Polls a future that is ready, so that no runtime is measured. The memory store decides at once.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
-        Poll::Pending => unreachable!("the memory store answers at once"),
+        Poll::Pending => unreachable!("the memory store decides at once"),
     }
 }
 
@@ -153,18 +152,18 @@ fn bytes_per_bucket() {
     let before = resident();
     for number in 0..decisions() / 2 {
         let tag = policy.tagger().tag(Subject::Client(&number.to_le_bytes()));
-        // All ten tokens, so that half a minute passes before the first bucket is forgotten.
+        // Takes all ten tokens, so that the first bucket is forgotten only after half a minute.
         let check = Check::new(Action::Take).with(limit, tag, Cost::new(10).unwrap());
         ready(store.decide(&check)).unwrap();
     }
     println!(
-        "\n{:.1} bytes a bucket in memory over {} (resident)",
+        "\n{:.1} bytes of resident memory for each of {} buckets",
         (resident() - before) / store.len() as f64,
         store.len()
     );
 }
 
-/// Bytes of this process that are in memory.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm

@@ -19,13 +19,13 @@
 //! # }
 //! ```
 //!
-//! A denial is no error: `Err` means that nothing could be decided.
+//! A denial is not an error: `Err` means that nothing could be decided.
 //!
 //! # Policies: limits by path, method and header
 //!
 //! A [`Policy`] says which limits apply to a [`Request`]. An endpoint's limit replaces the default
 //! one for its path and everything below; general limits ([`Rule`]) apply beside these. A request
-//! passes when all its limits have the tokens, and otherwise takes none.
+//! passes when all its limits have the tokens; otherwise it takes none.
 //!
 //! ```
 //! use sluice::{Client, Limiter, Per, Policy, Rate, Request, Rule, When};

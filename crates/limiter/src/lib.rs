@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The [user guide](_guide) leads from here to a fleet: policies, Redis, tiers, costs that are
-//! known only afterwards, axum and tonic, metrics, tests without sleeping, and stores of one's own.
+//! known only afterwards, axum and tonic, metrics, tests without sleeping, and your own stores.
 //!
 //! # The parts
 //!

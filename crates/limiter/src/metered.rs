@@ -1,22 +1,22 @@
-//! Records what a store does, and how its breaker stands.
+//! Records a store's round trips and the state of its circuit breaker.
 
 use sluice_store::{BreakerState, ObserveRoundTrips, RoundTrip, StoreErrorKind};
 use sluice_telemetry::{BreakerLabel, RoundTripResult, StoreErrorLabel, StoreRecorder};
 
-/// Hands every round trip of a store to the recorder of round trips.
+/// Records every round trip of a store as metrics.
 #[derive(Clone, Debug)]
 pub struct MeteredRoundTrips {
     recorder: StoreRecorder,
 }
 
 impl MeteredRoundTrips {
-    /// Records with `recorder`.
+    /// Creates an observer that records with `recorder`.
     #[must_use]
     pub const fn new(recorder: StoreRecorder) -> Self {
         Self { recorder }
     }
 
-    /// The breaker before the store is now in `state`.
+    /// Records that the store's circuit breaker is now in `state`.
     pub fn breaker(&self, state: BreakerState) {
         self.recorder.set_breaker(match state {
             BreakerState::Closed => BreakerLabel::Closed,
@@ -34,12 +34,12 @@ impl ObserveRoundTrips for MeteredRoundTrips {
         };
         self.recorder.round_trip(result, round_trip.duration, round_trip.checks as u64);
         if let Some(error) = round_trip.error {
-            self.recorder.error(fault(error.kind()));
+            self.recorder.error(error_label(error.kind()));
         }
     }
 }
 
-fn fault(kind: StoreErrorKind) -> StoreErrorLabel {
+fn error_label(kind: StoreErrorKind) -> StoreErrorLabel {
     match kind {
         StoreErrorKind::Timeout => StoreErrorLabel::Timeout,
         StoreErrorKind::Unreachable => StoreErrorLabel::Unreachable,
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trips_their_failures_and_the_breaker_are_recorded() {
+    fn round_trips_failures_and_the_breaker_state_are_recorded() {
         let telemetry = Telemetry::builder().build().unwrap();
         let metered = MeteredRoundTrips::new(telemetry.recorders().store.clone());
         let within = Duration::from_millis(25);
@@ -82,10 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_failure_keeps_its_name() {
+    fn every_error_kind_keeps_its_name_as_a_label() {
         use StoreErrorKind::{BreakerOpen, Refused, Timeout, Unreachable, Unreadable};
         for kind in [Timeout, Unreachable, BreakerOpen, Refused, Unreadable] {
-            assert_eq!(fault(kind).as_str(), kind.as_str());
+            assert_eq!(error_label(kind).as_str(), kind.as_str());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The types of a policy: limits, rates, and the errors of what cannot be one.
+//! The types of a policy: limits, rates, and the errors of invalid ones.
 //!
 //! The most common ones are also at the top of the crate.
 

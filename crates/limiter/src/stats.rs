@@ -1,5 +1,5 @@
-//! Stands in for `sluice-stats` where the feature `stats` is off: the same names, of which there
-//! are no values. So the rest of the crate is the same with the feature and without it.
+//! Replaces `sluice-stats` when the feature `stats` is off. The types have the same names and no
+//! values, so that the rest of the crate needs no `cfg`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Stands in for `sluice-telemetry` where the feature `telemetry` is off: the same names, of which
-//! nothing is recorded. So the rest of the crate is the same with the feature and without it.
+//! Replaces `sluice-telemetry` when the feature `telemetry` is off. The types have the same names
+//! and record nothing, so that the rest of the crate needs no `cfg`.
 
 use std::time::Duration;
 

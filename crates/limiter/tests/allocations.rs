@@ -1,4 +1,4 @@
-//! A decision in the process costs no allocation once its bucket is there.
+//! A decision in memory allocates nothing once its bucket exists.
 
 use std::{
     pin::pin,
@@ -8,11 +8,12 @@ use std::{
 use sluice::{Checked, Client, Limiter, LimiterError, Request, Telemetry};
 use sluice_testkit::policies;
 
-/// The memory store answers at once: no runtime is needed, whose own allocations would count too.
+/// Checks without a runtime, whose own allocations would count too. The memory store decides at
+/// once, so the future is ready.
 fn check(limiter: &Limiter, request: &Request<'_>) -> Result<Checked, LimiterError> {
     match pin!(limiter.check(request)).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(checked) => checked,
-        Poll::Pending => unreachable!("the memory store answers at once"),
+        Poll::Pending => unreachable!("the memory store decides at once"),
     }
 }
 
@@ -26,7 +27,7 @@ fn a_decision_in_memory_allocates_nothing() {
         let decision = check(&limiter, &request).unwrap().decision;
         *(if decision.is_allowed() { &mut allowed } else { &mut denied }) += 1;
     };
-    // The first of each kind makes the bucket, and the thread's own parts of what is shared.
+    // The first decisions create the bucket and the counters of this thread.
     (0..12).for_each(|_| decide());
     let allocations = allocation_counter::measure(|| (0..100).for_each(|_| decide()));
     assert_eq!(allocations.count_total, 0);

@@ -1,4 +1,4 @@
-//! Who a request is taken to come from, and what nobody can make it look like.
+//! Which client a request is attributed to, and what a client cannot forge.
 
 use std::net::IpAddr;
 
@@ -88,14 +88,14 @@ fn sources_are_tried_in_order() {
 }
 
 #[test]
-fn without_a_source_that_names_somebody_the_client_is_the_address() {
+fn without_a_source_that_names_a_client_the_client_is_the_address() {
     let identity = Identifier::new(sources(&["header:x-api-key"]));
     let headers = headers(&[]);
     assert_eq!(identity.identify(&headers, ip(PEER)).unwrap().client(), Client::Address(ip(PEER)));
 }
 
 #[test]
-fn a_key_is_one_value_of_a_sensible_length() {
+fn a_key_is_one_value_of_limited_length() {
     let list = ["header:x-api-key"];
     assert_eq!(key_text(&list, &[("x-api-key", "k"), ("x-api-key", " k ")]).as_deref(), Some("k"));
     assert_eq!(key_text(&list, &[("x-api-key", ""), ("x-api-key", "k")]).as_deref(), Some("k"));
@@ -113,7 +113,7 @@ fn a_key_is_one_value_of_a_sensible_length() {
 }
 
 #[test]
-fn a_bearer_token_is_taken_whole_and_unread() {
+fn a_bearer_token_is_used_as_a_whole() {
     let list = ["bearer"];
     for (value, expected) in [
         ("Bearer abc.def", Some("abc.def")),
@@ -150,7 +150,7 @@ fn token(claims: &str) -> String {
 fn a_subject_is_read_with_its_issuer() {
     let subject = |claims: &str| {
         key_text(&["bearer:sub"], &[("authorization", &format!("Bearer {}", token(claims)))])
-            .expect("somebody")
+            .expect("the token has a subject")
     };
     assert_eq!(
         subject(r#"{"iss":"https://id.example","sub":"alice","exp":1}"#),
@@ -161,7 +161,7 @@ fn a_subject_is_read_with_its_issuer() {
 }
 
 #[test]
-fn a_token_without_a_readable_subject_counts_as_a_whole() {
+fn a_token_without_a_readable_subject_is_used_as_a_whole() {
     let broken = format!("{}.!!!.x", URL_SAFE_NO_PAD.encode("{}"));
     let four_parts = format!("{}.x", token(r#"{"sub":"alice"}"#));
     for token in [
@@ -183,7 +183,7 @@ fn a_token_without_a_readable_subject_counts_as_a_whole() {
 }
 
 #[test]
-fn no_header_can_pass_for_a_verified_subject() {
+fn no_header_can_equal_a_verified_subject() {
     let subject = key(
         &["bearer:sub"],
         &headers(&[("authorization", &format!("Bearer {}", token(r#"{"sub":"alice"}"#)))]),
@@ -204,7 +204,7 @@ fn a_subject_is_found_in_a_token_that_would_be_too_long_as_a_key() {
 }
 
 #[test]
-fn the_address_is_the_first_that_is_no_trusted_proxy_from_the_right() {
+fn the_address_is_the_rightmost_that_is_not_a_trusted_proxy() {
     for (lines, expected) in [
         (&[][..], PROXY),
         (&["203.0.113.9"], "203.0.113.9"),
@@ -217,7 +217,7 @@ fn the_address_is_the_first_that_is_no_trusted_proxy_from_the_right() {
         (&["203.0.113.9:4711, 10.1.1.1:80"], "203.0.113.9"),
         (&["::ffff:203.0.113.9"], "203.0.113.9"),
         (&["203.0.113.9, ::ffff:10.1.1.1"], "203.0.113.9"),
-        // Garbage ends the reading at the last good address.
+        // An entry that is not an address ends the reading at the address before it.
         (&["203.0.113.9, unknown"], PROXY),
         (&["203.0.113.9, unknown, 10.1.1.1"], "10.1.1.1"),
         (&["203.0.113.9, , 10.1.1.1"], "10.1.1.1"),
@@ -235,7 +235,7 @@ fn the_address_is_the_first_that_is_no_trusted_proxy_from_the_right() {
 }
 
 #[test]
-fn the_standard_header_is_read_alike() {
+fn the_forwarded_header_is_read_in_the_same_way() {
     for (lines, expected) in [
         (&["for=203.0.113.9"][..], "203.0.113.9"),
         (&["For=\"203.0.113.9:4711\";proto=https;by=10.0.0.1"], "203.0.113.9"),
@@ -251,7 +251,7 @@ fn the_standard_header_is_read_alike() {
         (&["for=203.0.113.9, proto=https"], PROXY),
         (&["for=203.0.113.9, for=10.1.1.1;for=203.0.113.8"], PROXY),
         (&["for=203.0.113.9, for=\"10.1.1.1"], PROXY),
-        // A quote that is opened at the left swallows nothing at the right.
+        // A quote that is opened at the left hides nothing at the right.
         (&["for=\"192.0.2.66, for=203.0.113.9"], "203.0.113.9"),
         (&["for=\"a\\\", for=203.0.113.9"], "203.0.113.9"),
     ] {
@@ -261,7 +261,7 @@ fn the_standard_header_is_read_alike() {
 }
 
 #[test]
-fn the_standard_header_counts_only_where_there_is_no_other() {
+fn the_forwarded_header_counts_only_without_x_forwarded_for() {
     assert_eq!(
         address(&[("forwarded", "for=192.0.2.66"), ("x-forwarded-for", "203.0.113.9")], PROXY),
         ip("203.0.113.9")
@@ -273,7 +273,7 @@ fn the_standard_header_counts_only_where_there_is_no_other() {
 }
 
 #[test]
-fn a_trusted_peer_may_be_known_by_its_ipv4_address_in_ipv6() {
+fn an_ipv4_mapped_peer_can_be_trusted() {
     assert_eq!(
         address(&[("x-forwarded-for", "203.0.113.9")], "::ffff:10.0.0.1"),
         ip("203.0.113.9")
@@ -281,7 +281,7 @@ fn a_trusted_peer_may_be_known_by_its_ipv4_address_in_ipv6() {
 }
 
 #[test]
-fn a_tier_is_believed_from_a_trusted_proxy_only() {
+fn only_a_trusted_proxy_can_set_the_tier() {
     let identifier = behind_proxies(&["ip"]);
     let tier = |sent: &[(&str, &str)], peer| {
         let headers = headers(sent);
@@ -293,14 +293,14 @@ fn a_tier_is_believed_from_a_trusted_proxy_only() {
     assert_eq!(
         tier(&[("x-tier", "enterprise"), ("x-tier", "free")], PROXY),
         None,
-        "which of them the proxy wrote cannot be told"
+        "it is unknown which of them the proxy wrote"
     );
     let headers = headers(&[("x-tier", "pro")]);
     assert_eq!(Identifier::default().identify(&headers, ip(PROXY)).unwrap().tier(), None);
 }
 
 #[test]
-fn a_request_carries_what_was_found() {
+fn a_request_has_what_the_identity_found() {
     let identifier = behind_proxies(&["header:x-api-key"]);
     let headers = headers(&[
         ("x-api-key", "k"),
@@ -318,7 +318,7 @@ fn a_request_carries_what_was_found() {
 }
 
 #[test]
-fn nobodys_key_shows_in_logs() {
+fn debug_output_contains_no_key() {
     let headers = headers(&[("x-api-key", "s3cret"), ("authorization", "Bearer s3cret")]);
     let identity = Identifier::default().identify(&headers, ip(PEER)).unwrap();
     let shown = format!("{identity:?} {:?}", identity.request("GET", "/a"));
@@ -328,7 +328,7 @@ fn nobodys_key_shows_in_logs() {
     );
 }
 
-/// Text that means something to what reads these headers, and text that does not.
+/// Pieces of valid and invalid values of these headers, in any order.
 fn forwarding() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("203.0.113.9"),
@@ -374,13 +374,13 @@ proptest! {
     }
 
     #[test]
-    fn what_a_client_puts_in_front_changes_nothing(
+    fn what_a_client_writes_at_the_left_changes_nothing(
         forged in prop::collection::vec(forwarding(), 0..3),
         own_line in any::<bool>(),
         client in prop::sample::select(vec!["203.0.113.9", "2001:db8::7"]),
         hops in prop::collection::vec(trusted_hop(), 0..4),
     ) {
-        // The first proxy adds the client's address, every further one its predecessor's.
+        // The first proxy adds the client's address, each further proxy that of the one before it.
         let chain = |entry: fn(&str) -> String| -> Vec<String> {
             std::iter::once(client).chain(hops.iter().copied()).map(entry).collect()
         };

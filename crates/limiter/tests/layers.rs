@@ -1,5 +1,5 @@
-//! The layers in front of services: what passes, what is answered in its place, and what is counted
-//! of it.
+//! The layers in front of services: which requests pass, how the others are rejected, and what is
+//! counted.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod stores;
@@ -33,7 +33,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 type Body = Full<bytes::Bytes>;
 
-/// Time stands still, so that what a test took does not come back meanwhile.
+/// The clock stands still, so that no tokens come back during a test.
 fn memory() -> MemoryStore<ManualClock> {
     MemoryStore::with_clock(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)))
 }
@@ -64,25 +64,29 @@ fn empty(request: http::request::Builder) -> Request<Body> {
 async fn json(
     response: Response<impl http_body::Body<Data = bytes::Bytes, Error = Infallible>>,
 ) -> serde_json::Value {
-    let body = response.into_body().collect().await.expect("it never breaks off").to_bytes();
-    serde_json::from_slice(&body).expect("a refusal is JSON")
+    let body = response.into_body().collect().await.expect("the body is complete").to_bytes();
+    serde_json::from_slice(&body).expect("the body is JSON")
 }
 
 #[tokio::test]
-async fn what_may_pass_is_answered_by_the_service_and_told_where_it_stands() {
-    let answer = layer().layer(service_fn(hello)).oneshot(empty(request())).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(answer.headers()["x-ratelimit-limit"], "60", "the service's own fields give way");
-    assert_eq!(answer.headers()["x-ratelimit-remaining"], "9");
-    assert_eq!(answer.headers()["ratelimit"], "\"default\";r=9;t=1");
-    assert_eq!(answer.headers().get("retry-after"), None);
-    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
+async fn an_allowed_request_gets_the_response_of_the_service_and_the_fields() {
+    let response = layer().layer(service_fn(hello)).oneshot(empty(request())).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(
+        response.headers()["x-ratelimit-limit"],
+        "60",
+        "the fields of the service are replaced"
+    );
+    assert_eq!(response.headers()["x-ratelimit-remaining"], "9");
+    assert_eq!(response.headers()["ratelimit"], "\"default\";r=9;t=1");
+    assert_eq!(response.headers().get("retry-after"), None);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
 }
 
 #[tokio::test]
-async fn what_is_denied_does_not_reach_the_service() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counting = Arc::clone(&asked);
+async fn a_denied_request_does_not_reach_the_service() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&calls);
     let service = layer().layer(service_fn(move |request| {
         counting.fetch_add(1, Ordering::Relaxed);
         hello::<Body>(request)
@@ -94,7 +98,7 @@ async fn what_is_denied_does_not_reach_the_service() {
         );
     }
     let denied = service.clone().oneshot(empty(request())).await.unwrap();
-    assert_eq!(asked.load(Ordering::Relaxed), 10);
+    assert_eq!(calls.load(Ordering::Relaxed), 10);
     assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(denied.headers()["retry-after"], "1");
     assert_eq!(denied.headers()["content-type"], "application/problem+json");
@@ -111,7 +115,7 @@ async fn what_is_denied_does_not_reach_the_service() {
 }
 
 #[tokio::test]
-async fn grpc_is_answered_in_its_own_words() {
+async fn a_grpc_request_is_rejected_with_a_grpc_status() {
     let service = layer().layer(service_fn(hello));
     let grpc = || empty(request().header("content-type", "application/grpc"));
     for _ in 0..10 {
@@ -126,34 +130,35 @@ async fn grpc_is_answered_in_its_own_words() {
     assert!(status.message().contains("try again in 1 s"), "{}", status.message());
     assert!(denied.into_body().collect().await.unwrap().to_bytes().is_empty());
 
-    let away = layer_over(stores::Away).layer(service_fn(hello)).oneshot(grpc()).await.unwrap();
+    let unavailable =
+        layer_over(stores::Unavailable).layer(service_fn(hello)).oneshot(grpc()).await.unwrap();
     assert_eq!(
-        tonic::Status::from_header_map(away.headers()).unwrap().code(),
+        tonic::Status::from_header_map(unavailable.headers()).unwrap().code(),
         tonic::Code::Unavailable
     );
 }
 
 #[tokio::test]
-async fn what_cannot_be_decided_says_whose_fault_it_is() {
+async fn the_problem_of_an_undecided_request_depends_on_the_cause() {
     let of = async |layer: RateLimitLayer, request| {
-        let answer = layer.layer(service_fn(hello)).oneshot(request).await.unwrap();
-        (answer.status().as_u16(), json(answer).await["type"].as_str().unwrap().to_owned())
+        let response = layer.layer(service_fn(hello)).oneshot(request).await.unwrap();
+        (response.status().as_u16(), json(response).await["type"].as_str().unwrap().to_owned())
     };
-    let away = of(layer_over(stores::Away), empty(request())).await;
-    assert_eq!(away, (503, "urn:sluice:problem:store-unavailable".to_owned()));
+    let unavailable = of(layer_over(stores::Unavailable), empty(request())).await;
+    assert_eq!(unavailable, (503, "urn:sluice:problem:store-unavailable".to_owned()));
     let slash = of(layer(), empty(Request::get("/a%2Fb").header("x-api-key", "alice"))).await;
     assert_eq!(slash, (400, "urn:sluice:problem:invalid-request".to_owned()));
-    let nobody = of(layer(), empty(Request::get("/orders"))).await;
-    assert_eq!(nobody, (500, "urn:sluice:problem:client-unknown".to_owned()));
+    let unknown = of(layer(), empty(Request::get("/orders"))).await;
+    assert_eq!(unknown, (500, "urn:sluice:problem:client-unknown".to_owned()));
 }
 
 #[tokio::test]
-async fn the_peer_is_found_among_the_extensions_or_told_by_a_closure() {
+async fn the_peer_is_found_in_the_extensions_or_by_a_closure() {
     #[derive(Clone)]
     struct Connection(IpAddr);
     let address: IpAddr = "192.0.2.1".parse().unwrap();
     let limit = layer();
-    let told = limit
+    let with_closure = limit
         .clone()
         .peer(|extensions| extensions.get::<Connection>().map(|connection| connection.0));
     let from = |socket: bool| {
@@ -167,7 +172,7 @@ async fn the_peer_is_found_among_the_extensions_or_told_by_a_closure() {
     };
     let first = limit.layer(service_fn(hello)).oneshot(from(true)).await.unwrap();
     assert_eq!(first.headers()["x-ratelimit-remaining"], "9");
-    let second = told.layer(service_fn(hello)).oneshot(from(false)).await.unwrap();
+    let second = with_closure.layer(service_fn(hello)).oneshot(from(false)).await.unwrap();
     assert_eq!(
         second.headers()["x-ratelimit-remaining"],
         "8",
@@ -176,7 +181,7 @@ async fn the_peer_is_found_among_the_extensions_or_told_by_a_closure() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_speaks_for_its_clients() {
+async fn a_trusted_proxy_forwards_the_addresses_of_its_clients() {
     let identifier =
         Identifier::default().with_trusted_proxies(vec!["192.0.2.0/24".parse().unwrap()]);
     let service = layer()
@@ -185,13 +190,12 @@ async fn a_trusted_proxy_speaks_for_its_clients() {
         .layer(service_fn(hello));
     for client in ["198.51.100.1", "198.51.100.2"] {
         let request = empty(Request::get("/orders").header("x-forwarded-for", client));
-        let answer = service.clone().oneshot(request).await.unwrap();
-        assert_eq!(answer.headers()["x-ratelimit-remaining"], "9", "{client}");
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["x-ratelimit-remaining"], "9", "{client}");
     }
 }
 
-/// Panics when it is called without having been asked whether it is ready; a clone has to be asked
-/// anew.
+/// Panics when it is called before `poll_ready` has returned ready. A clone must be polled again.
 #[derive(Debug, Default)]
 struct Strict {
     ready: bool,
@@ -220,11 +224,11 @@ impl Service<Request<Body>> for Strict {
 }
 
 #[tokio::test]
-async fn the_service_that_was_ready_is_the_one_called() {
+async fn the_service_that_was_polled_ready_is_the_one_called() {
     let mut service = layer().layer(Strict::default());
     for _ in 0..2 {
-        let answer = service.ready().await.unwrap().call(empty(request())).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
+        let response = service.ready().await.unwrap().call(empty(request())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
     }
 }
 
@@ -259,9 +263,10 @@ async fn an_axum_application_is_limited_by_address_and_measured_by_route() {
         app.clone().oneshot(request)
     };
     for id in 0..11 {
-        let answer = from([192, 0, 2, 1], Request::get(format!("/orders/{id}")), "").await.unwrap();
+        let response =
+            from([192, 0, 2, 1], Request::get(format!("/orders/{id}")), "").await.unwrap();
         let expected = if id < 10 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
-        assert_eq!(answer.status(), expected, "{id}");
+        assert_eq!(response.status(), expected, "{id}");
     }
     let sum = from([192, 0, 2, 2], Request::post("/orders"), "0123456789").await.unwrap();
     assert_eq!(sum.into_body().collect().await.unwrap().to_bytes(), "10");
@@ -293,7 +298,7 @@ async fn an_axum_application_is_limited_by_address_and_measured_by_route() {
 }
 
 #[tokio::test]
-async fn without_a_router_the_endpoint_is_what_the_policy_says() {
+async fn without_a_router_the_endpoint_is_that_of_the_policy() {
     let telemetry = Telemetry::builder().build().unwrap();
     let measure = MetricsLayer::new(&telemetry.recorders().http);
     let service = measure.layer(layer().layer(service_fn(hello)));
@@ -315,13 +320,13 @@ async fn without_a_router_the_endpoint_is_what_the_policy_says() {
 }
 
 #[tokio::test]
-async fn an_answer_is_counted_once_and_not_before_its_end() {
+async fn a_response_is_counted_once_and_not_before_its_end() {
     let telemetry = Telemetry::builder().build().unwrap();
     let count = r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#;
     let service = MetricsLayer::new(&telemetry.recorders().http).layer(service_fn(hello));
-    let answer = service.oneshot(empty(request())).await.unwrap();
+    let response = service.oneshot(empty(request())).await.unwrap();
     assert!(!shown(&telemetry, count));
-    let mut body = answer.into_body();
+    let mut body = response.into_body();
     while body.frame().await.is_some() {}
     assert!(shown(&telemetry, count));
     drop(body);
@@ -330,7 +335,7 @@ async fn an_answer_is_counted_once_and_not_before_its_end() {
 }
 
 #[tokio::test]
-async fn a_request_without_an_answer_is_not_counted() {
+async fn a_request_without_a_response_is_not_counted() {
     let telemetry = Telemetry::builder().build().unwrap();
     let failing = service_fn(async |_| Err::<Response<Body>, _>("broken"));
     let error = MetricsLayer::new(&telemetry.recorders().http)
@@ -348,20 +353,21 @@ async fn the_layers_fit_in_front_of_tonic() {
     let telemetry = Telemetry::builder().build().unwrap();
     let routes = tonic::service::Routes::new(tonic_service::Nothing).prepare();
     let service = MetricsLayer::new(&telemetry.recorders().http).layer(layer().layer(routes));
-    let request = Request::post("/nothing.Nothing/Ask")
+    let request = Request::post("/nothing.Nothing/Call")
         .header("content-type", "application/grpc")
         .header("x-api-key", "alice");
-    let answer = service.oneshot(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap();
-    assert_eq!(answer.headers()["x-ratelimit-remaining"], "9");
-    let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+    let response =
+        service.oneshot(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.headers()["x-ratelimit-remaining"], "9");
+    let status = tonic::Status::from_header_map(response.headers()).unwrap();
     assert_eq!(
         status.code(),
         tonic::Code::Unimplemented,
-        "the service answers, and knows no methods"
+        "the service responds, and has no methods"
     );
 }
 
-/// A service of gRPC as generated code would be, without methods.
+/// A gRPC service without methods, written as generated code would be.
 mod tonic_service {
     use super::*;
 
@@ -387,14 +393,14 @@ mod tonic_service {
     }
 }
 
-async fn breaking_at_times<B>(request: Request<B>) -> Result<Response<Body>, Infallible> {
+async fn failing_on_one_path<B>(request: Request<B>) -> Result<Response<Body>, Infallible> {
     let status =
         if request.uri().path() == "/broken" { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
     Ok(Response::builder().status(status).body(Body::default()).expect("its parts are valid"))
 }
 
 #[tokio::test]
-async fn answers_are_counted_for_the_fleet_where_one_is_told() {
+async fn responses_are_counted_in_the_stats_of_the_fleet() {
     let telemetry = Telemetry::builder().build().unwrap();
     let recorders = telemetry.recorders();
     let stats = StatsCounters::new(recorders);
@@ -405,8 +411,9 @@ async fn answers_are_counted_for_the_fleet_where_one_is_told() {
         .recorders(recorders)
         .stats(&stats)
         .build();
-    let service = metrics.layer(RateLimitLayer::new(limiter).layer(service_fn(breaking_at_times)));
-    // Of alice ten pass and two are denied; of bob one passes, and breaks.
+    let service =
+        metrics.layer(RateLimitLayer::new(limiter).layer(service_fn(failing_on_one_path)));
+    // Ten of alice's requests pass and two are denied; bob's request passes, and fails.
     for path in ["/orders"; 11].into_iter().chain(["/broken"]) {
         let request = empty(Request::get(path).header("x-api-key", "alice"));
         drop(service.clone().oneshot(request).await.unwrap().into_body().collect().await);
@@ -422,9 +429,9 @@ async fn answers_are_counted_for_the_fleet_where_one_is_told() {
     );
 
     let fleet = reporter.read().await.unwrap();
-    let told = [Total::HttpRequests, Total::HttpClientErrors, Total::HttpServerErrors]
+    let totals = [Total::HttpRequests, Total::HttpClientErrors, Total::HttpServerErrors]
         .map(|total| fleet.totals.get(total));
-    assert_eq!(told, [13, 2, 1]);
+    assert_eq!(totals, [13, 2, 1]);
     let text = telemetry.prometheus().render().unwrap();
     assert!(
         text.contains("http_requests_total{endpoint=\"other\",method=\"GET\",status=\"429\"} 2\n"),
@@ -433,7 +440,7 @@ async fn answers_are_counted_for_the_fleet_where_one_is_told() {
 }
 
 #[tokio::test]
-async fn the_layer_finds_the_address_that_axum_leaves_in_the_request() {
+async fn the_layer_finds_the_address_in_the_connect_info_of_axum() {
     let mut request = empty(Request::get("/orders"));
     request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 9))));
     let response = layer().layer(service_fn(hello)).oneshot(request).await.unwrap();
@@ -441,7 +448,7 @@ async fn the_layer_finds_the_address_that_axum_leaves_in_the_request() {
 }
 
 #[tokio::test]
-async fn a_closure_names_the_key_of_the_client() {
+async fn a_closure_can_find_the_key_of_the_client() {
     let service = layer()
         .key(|request| request.uri.query().map(|query| query.to_owned()))
         .layer(service_fn(hello));

@@ -1,4 +1,4 @@
-//! The limiter on real and on awkward stores.
+//! The limiter on the memory store, and on stores that are slow or fail.
 
 mod stores;
 
@@ -10,13 +10,14 @@ use sluice::{
 };
 use sluice_core::{Mode, Per, Rule, Terms, Timestamp};
 use sluice_store::{ManualClock, StoreErrorKind};
-use stores::{Away, Counted, Slow};
+use stores::{Counted, Slow, Unavailable};
 
 fn rate(text: &str) -> Rate {
     text.parse().expect("a rate")
 }
 
-/// A default of `burst` tokens that come back one a second, an endpoint of two, and an exempt path.
+/// A default limit of one token a second with this burst, an endpoint with a burst of 2, and an
+/// exempt path.
 fn policy(burst: u64) -> Policy {
     let builder = Policy::builder()
         .default_limit(rate("60/minute").with_burst(burst).expect("a rate"))
@@ -58,7 +59,7 @@ async fn a_client_is_denied_once_its_burst_is_spent_and_no_other_client_is() {
 }
 
 #[tokio::test]
-async fn looking_takes_nothing() {
+async fn a_peek_takes_nothing() {
     let limiter = limiter(policy(3));
     for _ in 0..5 {
         let peeked = limiter.peek(&get("alice", "/a")).await.unwrap();
@@ -68,7 +69,7 @@ async fn looking_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_charge_goes_below_zero_and_giving_back_pays_for_it() {
+async fn a_charge_can_go_below_zero_and_can_be_given_back() {
     let limiter = limiter(policy(3));
     let request = get("alice", "/a");
     limiter.charge(&of_cost(5, request)).await.unwrap();
@@ -88,7 +89,7 @@ async fn a_reset_fills_the_bucket() {
 }
 
 #[tokio::test]
-async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
+async fn a_batch_is_one_call_of_the_store_and_keeps_its_order() {
     let store = Arc::new(Counted::over(MemoryStore::with_clock(clock())));
     let limiter = Limiter::builder(policy(2)).store(Arc::clone(&store) as Arc<dyn Store>).build();
     let requests = [
@@ -99,11 +100,11 @@ async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
         get("alice", "/a"),
         get("bob", "/narrow"),
     ];
-    let answers = limiter.check_all(&requests).await;
-    let told: Vec<_> = answers
+    let results = limiter.check_all(&requests).await;
+    let decisions: Vec<_> = results
         .iter()
-        .map(|answer| {
-            answer.as_ref().map(|checked| (checked.decision.is_allowed(), &*checked.endpoint)).ok()
+        .map(|result| {
+            result.as_ref().map(|checked| (checked.decision.is_allowed(), &*checked.endpoint)).ok()
         })
         .collect();
     let expected = [
@@ -114,13 +115,13 @@ async fn many_checks_are_one_question_to_the_store_answered_in_their_order() {
         Some((false, "other")),
         Some((true, "/narrow")),
     ];
-    assert_eq!(told, expected);
-    assert!(matches!(answers[1], Err(LimiterError::Request(RequestError::PathNotAbsolute))));
-    assert_eq!(store.questions(), [4]);
+    assert_eq!(decisions, expected);
+    assert!(matches!(results[1], Err(LimiterError::Request(RequestError::PathNotAbsolute))));
+    assert_eq!(store.calls(), [4]);
 }
 
 #[tokio::test]
-async fn the_store_is_not_asked_about_what_is_not_limited() {
+async fn the_store_is_not_called_for_what_is_not_limited() {
     let store = Arc::new(Counted::over(MemoryStore::new()));
     let limiter = Limiter::builder(policy(2)).store(Arc::clone(&store) as Arc<dyn Store>).build();
     let health = limiter.check(&get("alice", "/health")).await.unwrap();
@@ -128,7 +129,7 @@ async fn the_store_is_not_asked_about_what_is_not_limited() {
     assert!(limiter.check(&get("", "/a")).await.is_err());
     assert!(limiter.check_all(&[get("alice", "/health"), get("", "/a")]).await[0].is_ok());
     assert!(limiter.check_all(&[]).await.is_empty());
-    assert_eq!(store.questions(), [0_usize; 0]);
+    assert_eq!(store.calls(), [0_usize; 0]);
 }
 
 #[tokio::test]
@@ -142,17 +143,17 @@ async fn a_new_policy_keeps_the_buckets() {
     assert_eq!(
         remaining(&limiter.peek(&get("alice", "/a")).await.unwrap()),
         1,
-        "nobody gets a free refill"
+        "a larger burst does not refill the bucket"
     );
 }
 
 #[tokio::test]
-async fn a_check_in_flight_ends_under_the_policy_it_began_with() {
+async fn a_check_in_flight_keeps_the_policy_it_began_with() {
     let store = Arc::new(Slow::over(MemoryStore::with_clock(clock())));
     let limiter = Limiter::builder(policy(5)).store(Arc::clone(&store) as Arc<dyn Store>).build();
     let (checking, request) = (limiter.clone(), get("alice", "/narrow"));
     let in_flight = tokio::spawn(async move { checking.check(&request).await });
-    store.asked().await;
+    store.arrived().await;
     limiter.replace_policy(Policy::builder().build().unwrap());
     store.let_through(1);
     let checked = in_flight.await.unwrap().unwrap();
@@ -162,10 +163,12 @@ async fn a_check_in_flight_ends_under_the_policy_it_began_with() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_decide_is_an_error_and_no_denial() {
+async fn a_store_that_fails_is_an_error_and_not_a_denial() {
     let telemetry = Telemetry::builder().build().unwrap();
-    let limiter =
-        Limiter::builder(policy(5)).store(Arc::new(Away)).recorders(telemetry.recorders()).build();
+    let limiter = Limiter::builder(policy(5))
+        .store(Arc::new(Unavailable))
+        .recorders(telemetry.recorders())
+        .build();
     let error = limiter.check(&get("alice", "/narrow")).await.unwrap_err();
     assert!(matches!(error, LimiterError::Store(error) if error.kind() == StoreErrorKind::Timeout));
     let text = telemetry.prometheus().render().unwrap();
@@ -179,7 +182,7 @@ async fn a_store_that_cannot_decide_is_an_error_and_no_denial() {
 }
 
 #[tokio::test]
-async fn what_was_decided_is_counted_by_limit_and_endpoint() {
+async fn decisions_are_counted_by_limit_and_endpoint() {
     let telemetry = Telemetry::builder().build().unwrap();
     let tried = Terms::from(rate("1/minute")).mode(Mode::Shadow);
     let builder = Policy::builder()
@@ -213,7 +216,7 @@ async fn what_was_decided_is_counted_by_limit_and_endpoint() {
 }
 
 #[tokio::test]
-async fn a_check_is_timed_where_it_had_to_wait() {
+async fn only_a_check_that_waits_is_timed() {
     let telemetry = Telemetry::builder().build().unwrap();
     let timed = || {
         let text = telemetry.prometheus().render().unwrap();
@@ -223,9 +226,9 @@ async fn a_check_is_timed_where_it_had_to_wait() {
         });
         count.unwrap_or_default()
     };
-    let at_once = Limiter::builder(policy(5)).recorders(telemetry.recorders()).build();
-    at_once.check(&get("alice", "/a")).await.unwrap();
-    at_once.check_all(&[get("alice", "/a")]).await;
+    let immediate = Limiter::builder(policy(5)).recorders(telemetry.recorders()).build();
+    immediate.check(&get("alice", "/a")).await.unwrap();
+    immediate.check_all(&[get("alice", "/a")]).await;
     assert_eq!(timed(), "0");
     let store = Arc::new(Slow::over(MemoryStore::new()));
     store.let_through(1);
@@ -236,9 +239,9 @@ async fn a_check_is_timed_where_it_had_to_wait() {
 
 #[test]
 fn checks_can_move_between_threads() {
-    fn movable<T: Send>(_: &T) {}
+    fn assert_send<T: Send>(_: &T) {}
     let limiter = limiter(policy(1));
     let request = get("alice", "/a");
-    movable(&limiter.check(&request));
-    movable(&limiter.check_all(std::slice::from_ref(&request)));
+    assert_send(&limiter.check(&request));
+    assert_send(&limiter.check_all(std::slice::from_ref(&request)));
 }

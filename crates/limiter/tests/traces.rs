@@ -1,4 +1,4 @@
-//! What a program that embeds the limiter sees of its decisions in its own traces.
+//! The spans of decisions in the traces of a program that embeds the limiter.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{
@@ -28,21 +28,21 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Spans as they were made, and what was said of each.
+/// Records spans and their fields.
 #[derive(Clone, Debug, Default)]
-struct Seen(Arc<Mutex<BTreeMap<u64, Span>>>);
+struct RecordedSpans(Arc<Mutex<BTreeMap<u64, Span>>>);
 
 #[derive(Clone, Debug, Default)]
 struct Span {
     name: &'static str,
-    above: Option<&'static str>,
+    parent: Option<&'static str>,
     fields: BTreeMap<&'static str, String>,
 }
 
-impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Seen {
+impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for RecordedSpans {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let above = context.span(id).unwrap().parent().map(|parent| parent.name());
-        let mut span = Span { name: attributes.metadata().name(), above, ..Span::default() };
+        let parent = context.span(id).unwrap().parent().map(|parent| parent.name());
+        let mut span = Span { name: attributes.metadata().name(), parent, ..Span::default() };
         attributes.record(&mut span);
         self.0.lock().unwrap().insert(id.into_u64(), span);
     }
@@ -58,8 +58,8 @@ impl Visit for Span {
     }
 }
 
-impl Seen {
-    /// A subscriber that shows spans up to this level.
+impl RecordedSpans {
+    /// Returns a subscriber that records spans up to this level.
     fn up_to(&self, level: LevelFilter) -> impl Subscriber + Send + Sync + use<> {
         Registry::default().with(
             self.clone().with_filter(
@@ -79,9 +79,9 @@ fn limiter() -> Limiter {
     Limiter::builder(policies::document()).build()
 }
 
-/// Asks through the layer inside of a span of the program's own, as `tower_http::trace` would make
-/// it, once more than the burst holds.
-async fn ask_through_the_layer() {
+/// Sends one request more than the burst through the layer, each in a span of the program's own, as
+/// `tower_http::trace` would create it.
+async fn send_through_the_layer() {
     let service = ServiceBuilder::new().layer(RateLimitLayer::new(limiter())).service(service_fn(
         async |_| Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default())),
     ));
@@ -95,10 +95,10 @@ async fn ask_through_the_layer() {
 }
 
 #[tokio::test]
-async fn a_decision_lies_beneath_the_programs_own_span() {
-    let seen = Seen::default();
-    // Numbers of spans are used again once these are over.
-    let (kept, counted) = (Arc::new(Mutex::new(Vec::new())), seen.clone());
+async fn a_decision_is_a_child_of_the_programs_span() {
+    let spans = RecordedSpans::default();
+    // Ids of spans are reused once the spans are closed.
+    let (kept, counted) = (Arc::new(Mutex::new(Vec::new())), spans.clone());
     let keep = Arc::clone(&kept);
     async move {
         let service = limiter();
@@ -109,17 +109,17 @@ async fn a_decision_lies_beneath_the_programs_own_span() {
             counted.0.lock().unwrap().clear();
         }
     }
-    .with_subscriber(seen.up_to(LevelFilter::DEBUG))
+    .with_subscriber(spans.up_to(LevelFilter::DEBUG))
     .await;
     let decisions = kept.lock().unwrap().clone();
     assert_eq!(decisions.len(), 11);
     for (decision, outcome) in
         decisions.iter().zip([["allowed"; 10].as_slice(), &["denied"]].concat())
     {
-        assert_eq!(decision.above, Some("program"));
-        let told = ["action", "outcome", "source", "limit", "endpoint"]
+        assert_eq!(decision.parent, Some("program"));
+        let values = ["action", "outcome", "source", "limit", "endpoint"]
             .map(|name| decision.fields[&*format!("sluice.{name}")].as_str());
-        assert_eq!(told, ["take", outcome, "store", "default", "other"]);
+        assert_eq!(values, ["take", outcome, "store", "default", "other"]);
         assert!(
             !format!("{decision:?}").contains("alice")
                 && !format!("{decision:?}").contains("/orders")
@@ -128,39 +128,39 @@ async fn a_decision_lies_beneath_the_programs_own_span() {
 }
 
 #[tokio::test]
-async fn a_layers_decisions_lie_there_too() {
-    let seen = Seen::default();
-    ask_through_the_layer().with_subscriber(seen.up_to(LevelFilter::DEBUG)).await;
-    let decisions = seen.named("decision");
+async fn a_decision_of_the_layer_is_a_child_of_the_programs_span_too() {
+    let spans = RecordedSpans::default();
+    send_through_the_layer().with_subscriber(spans.up_to(LevelFilter::DEBUG)).await;
+    let decisions = spans.named("decision");
     assert!(!decisions.is_empty());
-    assert!(decisions.iter().all(|decision| decision.above == Some("program")), "{decisions:?}");
+    assert!(decisions.iter().all(|decision| decision.parent == Some("program")), "{decisions:?}");
 }
 
 #[tokio::test]
-async fn who_does_not_look_below_info_has_no_decisions_made() {
-    let seen = Seen::default();
-    ask_through_the_layer().with_subscriber(seen.up_to(LevelFilter::INFO)).await;
-    assert!(!seen.named("program").is_empty());
-    assert!(seen.named("decision").is_empty());
+async fn at_level_info_no_spans_of_decisions_are_created() {
+    let spans = RecordedSpans::default();
+    send_through_the_layer().with_subscriber(spans.up_to(LevelFilter::INFO)).await;
+    assert!(!spans.named("program").is_empty());
+    assert!(spans.named("decision").is_empty());
 }
 
 #[tokio::test]
-async fn a_batch_is_one_span_that_counts() {
-    let seen = Seen::default();
+async fn a_batch_is_one_span_with_counts() {
+    let spans = RecordedSpans::default();
     async {
         let alice = Request::new(Client::Key(b"alice"), "GET", "/orders");
         let mut requests = vec![alice; 12];
         requests.push(Request::new(Client::Key(b"alice"), "GET", "no-path"));
         assert_eq!(limiter().check_all(&requests).await.len(), 13);
     }
-    .with_subscriber(seen.up_to(LevelFilter::DEBUG))
+    .with_subscriber(spans.up_to(LevelFilter::DEBUG))
     .await;
-    assert!(seen.named("decision").is_empty());
-    let told = ["checks", "allowed", "denied", "undecided"]
-        .map(|name| seen.named("decisions")[0].fields[&*format!("sluice.{name}")].clone());
-    assert_eq!(told, ["13", "10", "2", "1"]);
+    assert!(spans.named("decision").is_empty());
+    let values = ["checks", "allowed", "denied", "undecided"]
+        .map(|name| spans.named("decisions")[0].fields[&*format!("sluice.{name}")].clone());
+    assert_eq!(values, ["13", "10", "2", "1"]);
     assert!(
-        !seen.named("decisions")[0].fields.contains_key("otel.status_code"),
-        "a path that is none is its sender's mistake"
+        !spans.named("decisions")[0].fields.contains_key("otel.status_code"),
+        "an invalid path is an error of the client, not of the limiter"
     );
 }

@@ -51,8 +51,8 @@ fn first_untrusted(
 /// Returns the entries of a list header from right to left, all lines as one list; `None` for an
 /// entry that is not text.
 ///
-/// Commas in quotes separate entries too. No address needs one, and a quote that a client opens at
-/// the left must not swallow what proxies add at the right.
+/// Commas in quotes separate entries too. No address needs a comma, and a quote that a client opens
+/// at the left must not hide what proxies add at the right.
 fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = Option<&'h str>> {
     headers.get_all(name).iter().rev().flat_map(|line: &HeaderValue| {
         let entries = line.as_bytes().rsplit(|&byte| byte == b',');

@@ -7,12 +7,10 @@
 //!   two different values is rejected.
 //! - `bearer`: the whole token of `Authorization: Bearer`.
 //! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web
-//!   Token.
-//!   Only for tokens that a proxy in front has **verified already**: the signature is not checked
-//!   here, and anybody can write a token with any subject. A token without a readable subject is
-//!   used as under `bearer`. In a tier's list of clients such a client is written
-//!   `"https://issuer\nsubject"`: no header can hold a line break, so it cannot be mistaken for
-//!   one.
+//!   Token. Use it only for tokens that a proxy in front has **verified already**: the signature is
+//!   not checked here, and anybody can write a token with any subject. A token without a readable
+//!   subject is used as under `bearer`. In a tier's list of clients such a client is written
+//!   `"https://issuer\nsubject"`. No header can hold a line break, so no other key equals it.
 //! - `ip`: the address.
 //!
 //! # Addresses

@@ -29,7 +29,9 @@ pub enum ClientSourceError {
         name: String,
     },
     /// The text is none of the four forms.
-    #[error("`{text}` tells nobody apart: use `header:NAME`, `bearer`, `bearer:sub` or `ip`")]
+    #[error(
+        "`{text}` does not identify clients: use `header:NAME`, `bearer`, `bearer:sub` or `ip`"
+    )]
     Unknown {
         /// The whole text.
         text: String,

@@ -1,18 +1,22 @@
-//! The header fields that tell a client where it stands.
+//! Writes the header fields that report a decision to the client.
 //!
-//! Two dialects say the same. The older: `X-RateLimit-Limit` (requests per minute of the limit that
-//! binds), `X-RateLimit-Remaining` and `X-RateLimit-Reset` (Unix seconds at which the bucket is
-//! full). The newer, draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy:
-//! "default";q=60;w=60` (60 tokens every 60 seconds) and `RateLimit: "default";r=9;t=1` (9 left,
-//! full in one second), with an item for each enforced limit that applies, the one that binds
-//! first. A denial that waiting ends has `Retry-After`. Where no limit applies there is nothing to
-//! say. All seconds are rounded up: a client that obeys never returns too early.
+//! Two conventions report the same state:
+//!
+//! - The older one: `X-RateLimit-Limit` (requests per minute of the limit that binds),
+//!   `X-RateLimit-Remaining`, and `X-RateLimit-Reset` (when the bucket is full, in Unix seconds).
+//! - The newer one, draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy:
+//!   "default";q=60;w=60` (60 tokens every 60 seconds) and `RateLimit: "default";r=9;t=1` (9 tokens
+//!   left, full in one second). Each enforced limit that applies has an item, and the one that
+//!   binds is first.
+//!
+//! A denial that ends by waiting also has `Retry-After`. When no limit applies, there are no
+//! fields. All seconds are rounded up, so that a client that waits as long never returns too early.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sluice_core::{Decision, Limit, RefillRate, Verdict, whole_seconds};
 
-/// The name of a field, in the forms that answers of different protocols need.
+/// The name of a header field, as text and as a [`HeaderName`].
 #[derive(Debug)]
 pub struct Name {
     text: &'static str,
@@ -24,7 +28,7 @@ impl Name {
         Self { text, header: HeaderName::from_static(text) }
     }
 
-    /// The name, in lower case.
+    /// Returns the name, in lower case.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         self.text
@@ -38,16 +42,16 @@ pub(super) static POLICY: Name = Name::new("ratelimit-policy");
 pub(super) static STATE: Name = Name::new("ratelimit");
 pub(super) static RETRY: Name = Name::new("retry-after");
 
-/// How many fields there may be.
+/// The largest number of fields that a decision has.
 pub const MOST_FIELDS: usize = 6;
 
-/// The most that a number in a structured field may be (RFC 9651, section 3.3.1).
+/// The largest number in a structured field (RFC 9651, section 3.3.1).
 const MAX_STRUCTURED_INTEGER: u64 = 999_999_999_999_999;
-/// Room for the values of one limit with a name of usual length, so that one allocation serves all
-/// fields.
+/// Capacity for the values of one limit with a name of usual length, so that one allocation is
+/// enough for all fields.
 const USUAL_BYTES: usize = 160;
 
-/// Adds the fields that `decision` deserves to `headers`.
+/// Sets the fields that report `decision` in `headers`.
 pub fn write(decision: &Decision, headers: &mut HeaderMap) {
     fields(decision, |name, value| {
         let value = HeaderValue::from_maybe_shared(value)
@@ -56,7 +60,7 @@ pub fn write(decision: &Decision, headers: &mut HeaderMap) {
     });
 }
 
-/// Hands the fields that `decision` deserves to `add`, one after another.
+/// Calls `add` with each field that reports `decision`: its name and its value.
 pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
     let Some(binding) = decision.binding() else { return };
     let mut text = Text(BytesMut::with_capacity(USUAL_BYTES));
@@ -88,8 +92,8 @@ pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
     }
 }
 
-/// What every limit said: the one that binds first, then the others that are enforced, then the
-/// shadows.
+/// Returns the verdicts of all limits: first the one that binds, then the other enforced limits,
+/// then the shadow limits.
 pub fn in_order(decision: &Decision) -> impl Iterator<Item = &Verdict> {
     let binding = decision.binding();
     let is_binding =
@@ -107,34 +111,35 @@ fn enforced(decision: &Decision) -> impl Iterator<Item = &Verdict> {
     in_order(decision).take_while(|verdict| verdict.limit.denies())
 }
 
-/// When the bucket is full again, in Unix seconds rounded up.
+/// Returns when the bucket is full again, in Unix seconds, rounded up.
 #[must_use]
 pub fn reset_unix_seconds(decision: &Decision, verdict: &Verdict) -> u64 {
     let seconds = verdict.reset_at(decision.at()).unix_seconds_rounded_up();
     u64::try_from(seconds).unwrap_or(0)
 }
 
-/// A rate as the wire tells it: tokens in whole seconds.
+/// A refill rate in whole seconds, as header fields and JSON bodies report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Tokens that come back in [`seconds`](Self::seconds).
     pub tokens: u64,
-    /// The period; of one that is no whole number of seconds, the least multiple that is.
+    /// The period. When it is not a whole number of seconds, its least multiple that is.
     pub seconds: u64,
 }
 
 impl Window {
     const SECOND_US: u64 = 1_000_000;
 
-    /// The window of `rate`, as written where it can be.
+    /// Converts `rate`. Its tokens and period stay as they are when the period is a whole number of
+    /// seconds.
     #[must_use]
     pub fn of(rate: RefillRate) -> Self {
         let period = rate.period();
         if period.subsec_micros() == 0 {
             return Self { tokens: rate.tokens(), seconds: period.as_secs() };
         }
-        // 2 per 1500 ms is 4 per 3 s: the period times the least number that makes it whole
-        // seconds.
+        // 2 per 1500 ms become 4 per 3 s: both are multiplied by the least number that makes the
+        // period whole seconds.
         let rest = u64::from(period.subsec_micros());
         let times = Self::SECOND_US / common_divisor(rest, Self::SECOND_US);
         Self {
@@ -159,8 +164,8 @@ impl Text {
         self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Begins the item of `limit` in a list: its name as a structured field's string, in which a
-    /// limit's name can stand as it is.
+    /// Begins the item of `limit` in a list: its name as a string of a structured field. No
+    /// character of a limit's name needs to be escaped there.
     fn item(&mut self, limit: &Limit) {
         self.0.extend_from_slice(if self.0.is_empty() { b"\"" } else { b", \"" });
         self.0.extend_from_slice(limit.name().as_bytes());
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowed_check_says_what_is_left() {
+    fn the_fields_of_an_allowed_check_report_what_is_left() {
         let decision = check_of(Action::Take, &[(&limit("default", "60/minute", 10), 1)], NOW);
         let expected = [
             ("x-ratelimit-limit", "60"),
@@ -219,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_check_says_when_to_return() {
+    fn the_fields_of_a_denied_check_report_when_to_retry() {
         let limit = limit("slow", "1 per 90s", 2);
         let mut bucket = Settled::full(limit.rate(), NOW);
         bucket.take(2);
@@ -237,7 +242,7 @@ mod tests {
         assert_eq!(
             field(&decision, "x-ratelimit-limit").as_deref(),
             Some("1"),
-            "never advertised as none"
+            "a slow rate is never reported as 0"
         );
         assert_eq!(field(&decision, "x-ratelimit-remaining").as_deref(), Some("0"));
         assert_eq!(field(&decision, "x-ratelimit-reset").as_deref(), Some("1800000180"));
@@ -275,19 +280,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_there_is_nothing_to_say() {
+    fn without_an_enforced_limit_there_are_no_fields() {
         assert_eq!(fields(&Decision::unlimited(NOW)), []);
         let shadow =
             std::sync::Arc::new((*limit("shadow", "1/day", 1)).clone().with_mode(Mode::Shadow));
         assert_eq!(
             fields(&check_of(Action::Take, &[(&shadow, 5)], NOW)),
             [],
-            "a shadow shows to nobody"
+            "clients do not see shadow limits"
         );
     }
 
     #[test]
-    fn a_period_of_broken_seconds_is_told_in_whole_ones() {
+    fn a_fractional_period_is_reported_in_whole_seconds() {
         let window = |rate: &str| {
             let Window { tokens, seconds } = Window::of(rate.parse().unwrap());
             (tokens, seconds)

@@ -1,4 +1,4 @@
-//! Stores that are slow, away, or tell what they were asked.
+//! Stores that are slow, that fail, or that record their calls.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -6,30 +6,30 @@ use sluice_core::{Check, Decision};
 use sluice_store::{MemoryStore, Store, StoreError, StoreFuture};
 use tokio::sync::Semaphore;
 
-/// Remembers of how many checks each question was.
+/// Records how many checks each call has.
 #[derive(Debug)]
 pub(crate) struct Counted<S> {
     inner: S,
-    questions: Mutex<Vec<usize>>,
+    calls: Mutex<Vec<usize>>,
 }
 
 impl<S> Counted<S> {
     pub(crate) fn over(inner: S) -> Self {
-        Self { inner, questions: Mutex::default() }
+        Self { inner, calls: Mutex::default() }
     }
 
-    pub(crate) fn questions(&self) -> Vec<usize> {
-        self.questions.lock().expect("no test fails while asking").clone()
+    pub(crate) fn calls(&self) -> Vec<usize> {
+        self.calls.lock().expect("no test panics with the lock").clone()
     }
 
-    fn asked(&self, checks: usize) {
-        self.questions.lock().expect("no test fails while asking").push(checks);
+    fn record(&self, checks: usize) {
+        self.calls.lock().expect("no test panics with the lock").push(checks);
     }
 }
 
 impl<S: Store> Store for Counted<S> {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        self.asked(1);
+        self.record(1);
         self.inner.decide(check)
     }
 
@@ -37,27 +37,27 @@ impl<S: Store> Store for Counted<S> {
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        self.asked(checks.len());
+        self.record(checks.len());
         self.inner.decide_all(checks)
     }
 }
 
-/// Answers when it is let through.
+/// Holds every check back until the test lets it through.
 #[derive(Debug)]
 pub(crate) struct Slow<C> {
     inner: MemoryStore<C>,
-    asked: Semaphore,
+    arrived: Semaphore,
     gate: Semaphore,
 }
 
 impl<C> Slow<C> {
     pub(crate) fn over(inner: MemoryStore<C>) -> Self {
-        Self { inner, asked: Semaphore::new(0), gate: Semaphore::new(0) }
+        Self { inner, arrived: Semaphore::new(0), gate: Semaphore::new(0) }
     }
 
     /// Waits for a check to arrive.
-    pub(crate) async fn asked(&self) {
-        self.asked.acquire().await.expect("it is never closed").forget();
+    pub(crate) async fn arrived(&self) {
+        self.arrived.acquire().await.expect("it is never closed").forget();
     }
 
     pub(crate) fn let_through(&self, checks: usize) {
@@ -68,22 +68,22 @@ impl<C> Slow<C> {
 impl<C: sluice_store::Clock> Store for Slow<C> {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         StoreFuture::pending(async {
-            self.asked.add_permits(1);
+            self.arrived.add_permits(1);
             self.gate.acquire().await.expect("it is never closed").forget();
             self.inner.decide(check).await
         })
     }
 }
 
-/// Never decides.
+/// Fails every check.
 #[derive(Debug)]
-pub(crate) struct Away;
+pub(crate) struct Unavailable;
 
-impl Away {
+impl Unavailable {
     const ERROR: StoreError = StoreError::Timeout { within: Duration::from_millis(25) };
 }
 
-impl Store for Away {
+impl Store for Unavailable {
     fn decide<'a>(&'a self, _: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         StoreFuture::ready(Err(Self::ERROR))
     }
