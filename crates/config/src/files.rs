@@ -15,8 +15,8 @@ use crate::document::MAX_BYTES;
 /// The content of all files of a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// The content of each file; `None` for one that could not be read.
-    files: BTreeMap<PathBuf, Option<Vec<u8>>>,
+    /// The content of each file, or why it could not be read.
+    files: BTreeMap<PathBuf, Result<Vec<u8>, String>>,
     /// The files that fit each pattern; `None` if folders could not be listed.
     lists: BTreeMap<(PathBuf, String), Option<Vec<PathBuf>>>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Contents {
 impl Contents {
     /// Whether the file at `path` was read.
     pub(crate) fn holds(&self, path: &Path) -> bool {
-        self.files.get(path).is_some_and(Option::is_some)
+        self.files.get(path).is_some_and(Result::is_ok)
     }
 
     /// The names of the files.
@@ -69,11 +69,11 @@ impl Files {
     /// # Errors
     /// When the file cannot be read.
     pub(crate) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        if let Some(Some(content)) = self.seen.borrow().files.get(path) {
+        if let Some(Ok(content)) = self.seen.borrow().files.get(path) {
             return Ok(content.clone());
         }
         let content = read_file(path);
-        self.seen.borrow_mut().files.insert(path.to_owned(), content.as_ref().ok().cloned());
+        self.seen.borrow_mut().files.insert(path.to_owned(), kept(&content));
         content
     }
 
@@ -109,13 +109,18 @@ impl Files {
 
 /// Reads the same files and patterns again.
 pub(crate) fn read_again(contents: &Contents) -> Contents {
-    let files = contents.files.keys().map(|path| (path.clone(), read_file(path).ok())).collect();
+    let files = contents.files.keys().map(|path| (path.clone(), kept(&read_file(path)))).collect();
     let lists = contents
         .lists
         .keys()
         .map(|(base, pattern)| ((base.clone(), pattern.clone()), list(base, pattern).ok()))
         .collect();
     Contents { files, lists }
+}
+
+/// What is kept of a read, so that another error of the same file is noticed too.
+fn kept(content: &io::Result<Vec<u8>>) -> Result<Vec<u8>, String> {
+    content.as_ref().map(Vec::clone).map_err(ToString::to_string)
 }
 
 /// Reads a file of at most [`MAX_BYTES`]. Whatever else has a name is refused: opening a FIFO

@@ -12,7 +12,7 @@
 //! [`environment`]: crate::environment
 //! [`document`]: crate::document
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use config::{Config, ConfigBuilder, Map, Source, Value, ValueKind, builder::DefaultState};
 
@@ -26,9 +26,9 @@ use crate::{
 /// The key under which layers are merged.
 const ROOT: &str = "sluice";
 
-/// The values of one layer, each with its origin.
+/// The values of one layer, each with its origin. Shared, since a layer may be large.
 #[derive(Clone, Debug)]
-struct Layer(Map<String, Value>);
+struct Layer(Arc<Map<String, Value>>);
 
 impl Source for Layer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
@@ -36,7 +36,7 @@ impl Source for Layer {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
-        Ok(Map::from([(ROOT.to_owned(), Value::new(None, self.0.clone()))]))
+        Ok(Map::from([(ROOT.to_owned(), Value::new(None, Map::clone(&self.0)))]))
     }
 }
 
@@ -121,14 +121,14 @@ fn integer(number: i128) -> ValueKind {
 
 /// Returns one tree of the values of `layers`, of which later ones win.
 pub(crate) fn merge(layers: Vec<Map<String, Value>>) -> Map<String, Value> {
-    let builder = layers
-        .iter()
-        .cloned()
-        .map(Layer)
-        .fold(Config::builder(), ConfigBuilder::<DefaultState>::add_source);
-    let merged = builder.build().and_then(|merged| merged.get_table(ROOT));
-    let mut merged = merged.expect("values in memory can be merged, and every layer has the root");
-    for layer in &layers {
+    let layers: Vec<Layer> = layers.into_iter().map(|values| Layer(Arc::new(values))).collect();
+    let builder =
+        layers.iter().cloned().fold(Config::builder(), ConfigBuilder::<DefaultState>::add_source);
+    // Taken out of the result, not copied.
+    let merged = builder.build().and_then(|merged| merged.cache.into_table());
+    let root = merged.ok().and_then(|mut tree| tree.remove(ROOT)?.into_table().ok());
+    let mut merged = root.expect("values in memory can be merged, and every layer has the root");
+    for Layer(layer) in &layers {
         restore_origins(&mut merged, layer);
     }
     settle_spellings(&mut merged);
@@ -230,13 +230,17 @@ fn already_set(other: Option<Origin>) -> String {
     }
 }
 
-/// Returns the origin of `value`, or of something in it: of several, one of the latest layer, and
-/// there the first.
+/// Returns the origin of `value`, or of something in it that a later layer set: of several, one of
+/// the latest layer, and there the first.
 pub(crate) fn first_origin(value: &Value) -> Option<Origin> {
     let own = value.origin().and_then(Origin::from_tag);
     match &value.kind {
         // A table may hold values of later layers than its own.
-        ValueKind::Table(values) => latest(values.values().filter_map(first_origin).chain(own)),
+        // Else its own origin counts: an alias in it has values in earlier lines.
+        ValueKind::Table(values) => match (own, latest(values.values().filter_map(first_origin))) {
+            (Some(own), Some(inner)) if own.layer() < inner.layer() => Some(inner),
+            (own, inner) => own.or(inner),
+        },
         ValueKind::Array(values) => own.or_else(|| latest(values.iter().filter_map(first_origin))),
         _ => own,
     }

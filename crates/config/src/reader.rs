@@ -7,6 +7,7 @@
 //! which keys were read, and refuses all others.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::{BTreeMap, HashMap},
     fmt::{Debug, Display},
@@ -313,7 +314,9 @@ impl<'a> Field<'a> {
             }
             other => {
                 let kind = kind_name(other);
-                return Err(self.refuse(format_args!("must be a whole number, not {kind}")));
+                return Err(self.refuse(format_args!(
+                    "must be a whole number, not {kind}: write digits, as in `60`"
+                )));
             }
         };
         u64::try_from(number).ok().filter(|number| range.contains(number)).ok_or_else(|| {
@@ -360,23 +363,21 @@ impl<'a> Field<'a> {
 
     /// A duration with its unit, in `range`.
     pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, Refused> {
-        let no_unit = |number: &dyn Display| {
-            self.refuse(format_args!(
-                "`{number}` has no unit: write `{number}ms`, `{number}s` or `{number}m`"
-            ))
+        let not_a_duration = |text: &str| match text.parse::<f64>() {
+            Ok(number) if number.is_finite() && number >= 0.0 => self.refuse(format_args!(
+                "`{text}` has no unit: write `{text}ms`, `{text}s` or `{text}m`"
+            )),
+            _ => self.refuse(format_args!(
+                "`{text}` is not a duration: write a whole number and a unit, as in `25ms` or `1s`"
+            )),
         };
         if let number @ (ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_)) =
             self.value()?
         {
-            return Err(no_unit(number));
+            return Err(not_a_duration(&number.to_string()));
         }
         let text = self.text()?;
-        let duration = humantime::parse_duration(text).map_err(|_| match text.parse::<f64>() {
-            Ok(_) => no_unit(&text),
-            Err(_) => self.refuse(format_args!(
-                "`{text}` is not a duration: write a whole number and a unit, as in `25ms` or `1s`"
-            )),
-        })?;
+        let duration = humantime::parse_duration(text).map_err(|_| not_a_duration(text))?;
         if range.contains(&duration) {
             return Ok(duration);
         }
@@ -388,11 +389,21 @@ impl<'a> Field<'a> {
     /// One of `choices`, by its word.
     pub(crate) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Result<T, Refused> {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let chosen = if self.is_off() { "off" } else { self.text()? };
+        let chosen: Cow<'_, str> = match self.value()? {
+            _ if self.is_off() => "off".into(),
+            kind @ (ValueKind::Table(_) | ValueKind::Array(_)) => {
+                let (kind, words) = (kind_name(kind), joined(&words, "or"));
+                return Err(
+                    self.refuse(format_args!("must be one word, not {kind}: write {words}"))
+                );
+            }
+            ValueKind::String(_) => self.text()?.into(),
+            other => other.to_string().into(),
+        };
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == chosen) {
             return Ok(*choice);
         }
-        let hint = most_like(chosen, words.iter().copied())
+        let hint = most_like(&chosen, words.iter().copied())
             .map(|word| format!(" (did you mean `{word}`?)"))
             .unwrap_or_default();
         let words = joined(&words, "or");
@@ -535,6 +546,9 @@ impl<'a> Table<'a> {
     }
 
     fn remedy(&self, name: &str, origin: &Origin, known: &[&'static str]) -> String {
+        if name == "<<" {
+            return "YAML's merge keys are not supported: write the keys out".to_owned();
+        }
         if let Some((table, key)) = name.split_once('.').filter(|(table, _)| known.contains(table))
         {
             return format!("write `{table}: {{ {key}: ... }}`");

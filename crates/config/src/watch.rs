@@ -217,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn another_reason_why_a_file_cannot_be_read_is_reported() {
+        let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
+        fs::remove_file(&file).unwrap();
+        assert!(watcher.compare().is_none());
+        assert!(matches!(watcher.compare(), Some(Reload::Refused(_))));
+        fs::create_dir(&file).unwrap();
+        assert!(watcher.compare().is_none());
+        let Some(Reload::Refused(errors)) = watcher.compare() else { panic!("it is a directory") };
+        assert!(errors.to_string().contains("not a regular file"), "{errors}");
+        assert!(watcher.compare().is_none());
+    }
+
+    #[test]
     fn a_reload_reads_at_once_and_also_without_a_change() {
         let (_folder, file, mut watcher) = watcher("store: { prefix: a }");
         assert!(matches!(watcher.reload(), Reload::Good(_)));

@@ -2,11 +2,17 @@
 
 use config::ValueKind;
 
+/// The longest text that may be a misspelt word. Comparing takes time for each pair of letters.
+const LONGEST_WORD: usize = 100;
+
 /// Returns the word that is most like `written`, if any is.
 pub(crate) fn most_like<'w>(
     written: &str,
     words: impl IntoIterator<Item = &'w str>,
 ) -> Option<&'w str> {
+    if written.len() > LONGEST_WORD {
+        return None;
+    }
     let written = written.to_lowercase();
     // The first forgives a slip of the finger, the second a missing ending.
     let likeness = |word: &str| {
@@ -53,10 +59,11 @@ pub(crate) const fn kind_name(kind: &ValueKind) -> &'static str {
     }
 }
 
-/// The remedy for a number, `true` or `false` that was meant as text.
+/// The remedy for what stands in place of text.
 pub(crate) const fn quoting_hint(kind: &ValueKind) -> &'static str {
     match kind {
-        ValueKind::Nil | ValueKind::Table(_) | ValueKind::Array(_) => "",
+        ValueKind::Nil => "",
+        ValueKind::Table(_) | ValueKind::Array(_) => ": write one value",
         _ => ": put it in quotes",
     }
 }
@@ -74,6 +81,7 @@ mod tests {
             (Some("url"), Some("timeout"), Some("requests_per_minute"))
         );
         assert_eq!((guess("TIMEOUT"), guess("colour"), guess("")), (Some("timeout"), None, None));
+        assert_eq!(guess(&"url".repeat(1_000_000)), None);
     }
 
     #[test]

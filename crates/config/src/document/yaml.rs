@@ -28,9 +28,9 @@ pub(crate) fn parse(text: &str, meaning: Meaning) -> Result<Document, SyntaxErro
             Event::StreamEnd => break None,
             Event::DocumentStart if builder.root.is_some() => break Some(mark.line()),
             event => {
-                builder
-                    .add_event(event, mark)
-                    .map_err(|error| SyntaxError::new(mark.line(), error))?;
+                // The mark of a value that is left out is that of whatever follows it.
+                let line = builder.key_line().unwrap_or(mark.line());
+                builder.add_event(event, mark).map_err(|error| SyntaxError::new(line, error))?;
             }
         }
     };
@@ -57,8 +57,11 @@ fn not_yaml(error: &yaml_rust2::ScanError) -> SyntaxError {
 
 /// The meaning of scalars in YAML 1.2.
 pub(crate) fn version_1_2(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<Scalar, String> {
-    if let Some(Tag { handle, suffix }) = tag.filter(|tag| !is_core(tag)) {
-        return Err(format!("the tag `{handle}{suffix}` has no meaning here: remove it"));
+    if tag.is_some_and(|tag| !is_core(tag)) {
+        // The tag is not shown: it may be a password that begins with `!`.
+        return Err("a tag has no meaning here: remove it, or put text that begins with `!` in \
+                    quotes"
+            .to_owned());
     }
     if !is_plain || tag.is_some_and(|tag| tag.suffix == "str") {
         return Ok(Scalar::Text);
@@ -154,6 +157,14 @@ impl Builder {
         matches!(self.open.last(), Some(Open { items: Items::Table(_, None), .. }))
     }
 
+    /// The line of the key whose value is next.
+    fn key_line(&self) -> Option<usize> {
+        match self.open.last() {
+            Some(Open { items: Items::Table(_, Some(key)), .. }) => Some(key.line),
+            _ => None,
+        }
+    }
+
     fn set_key(&mut self, new: Key) {
         if let Some(Open { items: Items::Table(_, key), .. }) = self.open.last_mut() {
             *key = Some(new);
@@ -244,7 +255,9 @@ mod tests {
     fn what_is_not_yaml_is_refused_with_its_line() {
         assert!(read("a: 1\nb: [1,\nc: 2\n").contains(": this is not YAML: "));
         assert_eq!(read("a: 1\n? [a]\n: 1\n"), "2: a key must be text: write one word and a colon");
-        assert_eq!(read("\na: !secret x"), "2: the tag `!secret` has no meaning here: remove it");
+        let found = read("\na: !hunter2\n\nb: 1\n");
+        assert!(found.starts_with("2: a tag has no meaning here: remove it"), "{found}");
+        assert!(!found.contains("hunter2"), "{found}");
         assert_eq!(read("a: !!str 5"), "{1:a: '5'}");
     }
 

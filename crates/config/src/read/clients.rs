@@ -1,7 +1,7 @@
 //! `clients: { identify: [header:x-api-key, bearer, ip], trusted_proxies: [10.0.0.0/8],
 //! ipv6_prefix: 64 }`.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use http::{HeaderName, header::AUTHORIZATION};
 use ipnet::IpNet;
@@ -56,7 +56,8 @@ pub(super) fn read(clients: &Field<'_>, files: &Files) -> Result<Clients, Refuse
 }
 
 fn identify(field: &Field<'_>) -> Result<Vec<ClientSource>, Refused> {
-    let mut seen: Vec<ClientSource> = Vec::new();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut has_address = false;
     let sources = field.items(|item| {
         let source = item.parse::<ClientSource>()?;
         if source == ClientSource::Header(AUTHORIZATION) {
@@ -64,18 +65,19 @@ fn identify(field: &Field<'_>) -> Result<Vec<ClientSource>, Refused> {
                 "a whole Authorization header identifies no client: write `bearer` or `bearer:sub`",
             ));
         }
-        if let Some(first) = seen.iter().position(|other| *other == source) {
+        if let Some(first) = seen.get(&source.to_string()) {
             return Err(item.refuse(format_args!(
                 "`{source}` is already clients.identify[{first}]: keep one"
             )));
         }
-        if seen.contains(&ClientSource::Address) {
+        if has_address {
             return Err(item.refuse(
                 "every request has an address, so what follows `ip` is never used: \
                  move `ip` to the end",
             ));
         }
-        seen.push(source.clone());
+        has_address = source == ClientSource::Address;
+        seen.insert(source.to_string(), seen.len());
         Ok(source)
     })?;
     if sources.is_empty() {

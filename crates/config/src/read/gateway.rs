@@ -1,6 +1,6 @@
 //! `gateway: { upstream: "http://alma:8000" }`.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use http::{HeaderValue, Uri, uri::Scheme};
 
@@ -92,13 +92,12 @@ fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refuse
 }
 
 fn upstreams(field: &Field<'_>) -> Result<Vec<UpstreamUrl>, Refused> {
-    let mut seen: Vec<UpstreamUrl> = Vec::new();
+    let mut seen: HashSet<String> = HashSet::new();
     let upstreams = field.one_or_more(|item| {
         let url = item.parse::<UpstreamUrl>()?;
-        if seen.contains(&url) {
+        if !seen.insert(url.to_string()) {
             return Err(item.refuse(format_args!("`{url}` is listed already: keep one")));
         }
-        seen.push(url.clone());
         Ok(url)
     })?;
     if upstreams.is_empty() {

@@ -133,6 +133,11 @@ impl std::str::FromStr for StoreUrl {
             return Err(StoreUrlError::NoHost { shown: shown() });
         }
         let database = url.path().trim_start_matches('/');
+        if database.contains('@') {
+            // The path holds the end of a password whose slash is not encoded.
+            let reason = "`@` follows a slash".to_owned();
+            return Err(StoreUrlError::Syntax { shown: shown(), reason });
+        }
         if !database.is_empty() && database.parse::<u16>().is_err() {
             return Err(StoreUrlError::Database { path: url.path().to_owned() });
         }
@@ -145,9 +150,24 @@ impl std::str::FromStr for StoreUrl {
 pub(crate) fn mask_password(text: &str) -> Cow<'_, str> {
     let start = text.find("://").map_or(0, |scheme| scheme + 3);
     // The last `@`: a password that should have been encoded may hold others, and slashes.
-    let Some(end) = text.rfind('@').filter(|&at| at >= start) else { return Cow::Borrowed(text) };
+    let Some(end) = text.rfind('@').filter(|&at| at >= start) else {
+        return mask_after_colon(text, start);
+    };
     let Some(colon) = text[start..end].find(':') else { return Cow::Borrowed(text) };
     Cow::Owned(format!("{}:{MASK}{}", &text[..start + colon], &text[end..]))
+}
+
+/// `text`, which holds no `@`, without what follows the first colon: it may be a password before a
+/// host that is missing. A port is kept.
+fn mask_after_colon(text: &str, start: usize) -> Cow<'_, str> {
+    let rest = text[start..].strip_prefix('[').and_then(|v6| v6.split_once(']'));
+    let rest = rest.map_or(&text[start..], |(_, rest)| rest);
+    let Some((_, after)) = rest.split_once(':') else { return Cow::Borrowed(text) };
+    let port = after.split(['/', '?', '#']).next().unwrap_or_default();
+    if port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}{MASK}", &text[..text.len() - after.len()]))
 }
 
 impl fmt::Display for StoreUrl {
@@ -197,6 +217,11 @@ mod tests {
             "redis://u:hun/ter2@host:1",
             "http://u:hunter2@host",
             "u:hunter2@h",
+            "redis://u:hunter2",
+            "redis://:hunter2",
+            "u:hunter2",
+            "redis://u:12/hunter2@host:1",
+            "redis://u:12#hunter2@host:1",
         ];
         for text in broken {
             let shown = refusal(text);
@@ -207,6 +232,7 @@ mod tests {
     #[test]
     fn what_is_not_an_address_says_what_would_be() {
         assert_eq!("memory://".parse(), Ok(StoreUrl::Memory));
+        assert!(refusal("http://[::1]:6379/1").starts_with("`http://[::1]:6379/1` is not"));
         assert_eq!(refusal("memory://here"), "the memory store has no address: write `memory://`");
         assert!(
             refusal("localhost:6379")

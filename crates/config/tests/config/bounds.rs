@@ -89,6 +89,23 @@ fn half_a_million_wrong_keys() {
 }
 
 #[test]
+fn long_lists_are_read_in_time_that_grows_with_their_length() {
+    // If each item were compared with all others, this would take minutes.
+    let list =
+        |item: &dyn Fn(usize) -> String| (0..200_000).map(item).collect::<Vec<_>>().join(",");
+    let headers = list(&|i| format!("'header:x-{i}'"));
+    let upstreams = list(&|i| format!("'http://h{i}'"));
+    for text in [
+        format!("clients: {{ identify: [{headers},ip,ip] }}"),
+        format!("gateway: {{ upstream: [{upstreams},'http://h7'] }}"),
+    ] {
+        let errors = errors_of("sluice.yaml", &text);
+        assert_eq!(errors.count(), 1, "{errors}");
+        assert!(errors.to_string().ends_with(": keep one"), "{errors}");
+    }
+}
+
+#[test]
 fn a_fifo_in_place_of_a_file_is_refused_at_once_also_by_a_reload() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
