@@ -1,4 +1,4 @@
-//! The Redis guard, against a real redis-server.
+//! `RedisServer` with a real redis-server.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -8,29 +8,29 @@ use std::time::Duration;
 use rustix::process::{Pid, test_kill_process};
 use sluice_testkit::{CommandError, RedisOptions, RedisServer};
 
-/// What a server answers to one line on a plain connection of a client.
-fn asked(redis: &RedisServer, lines: &[&str]) -> Vec<String> {
+/// Sends each line over one connection without TLS, and returns the replies.
+fn replies(redis: &RedisServer, lines: &[&str]) -> Vec<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, redis.port())).unwrap();
-    let mut answers = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut received = BufReader::new(stream.try_clone().unwrap()).lines();
     lines
         .iter()
         .map(|line| {
             stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
-            answers.next().unwrap().unwrap()
+            received.next().unwrap().unwrap()
         })
         .collect()
 }
 
 #[test]
-fn a_started_server_answers_clients_on_its_port() {
+fn a_started_server_replies_to_clients_on_its_port() {
     let redis = RedisServer::start();
     assert_eq!(redis.url(), format!("redis://127.0.0.1:{}", redis.port()));
-    assert_eq!(asked(&redis, &["PING"]), ["+PONG"]);
+    assert_eq!(replies(&redis, &["PING"]), ["+PONG"]);
     assert_eq!(redis.info("process_id"), redis.pid().to_string());
 }
 
 #[test]
-fn servers_started_at_once_share_nothing() {
+fn servers_that_start_at_the_same_time_share_nothing() {
     std::thread::scope(|scope| {
         for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
             scope.spawn(move || {
@@ -53,18 +53,18 @@ fn a_dropped_server_leaves_neither_a_process_nor_a_directory() {
 }
 
 #[test]
-fn a_restart_keeps_the_port_and_forgets_the_data() {
+fn a_restart_keeps_the_port_and_loses_the_data() {
     let redis = RedisServer::start();
     let (port, pid) = (redis.port(), redis.pid());
     redis.command(&["SET", "key", "value"]);
     redis.restart();
     assert_eq!(redis.port(), port);
     assert_ne!(redis.pid(), pid);
-    assert_eq!(asked(&redis, &["EXISTS key"]), [":0"]);
+    assert_eq!(replies(&redis, &["EXISTS key"]), [":0"]);
 }
 
 #[test]
-fn data_survives_a_kill_when_persistence_is_asked_for() {
+fn data_survives_a_kill_with_persistence() {
     let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     redis.command(&["SET", "key", "value"]);
     redis.kill();
@@ -81,49 +81,49 @@ fn a_killed_server_refuses_connections_and_commands() {
 }
 
 #[test]
-fn a_paused_server_takes_connections_and_answers_when_resumed() {
+fn a_paused_server_accepts_connections_and_replies_when_resumed() {
     let redis = RedisServer::start();
     redis.pause();
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, redis.port())).unwrap();
     stream.write_all(b"PING\r\n").unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let mut answer = String::new();
-    assert!(BufReader::new(&stream).read_line(&mut answer).is_err());
+    let mut reply = String::new();
+    assert!(BufReader::new(&stream).read_line(&mut reply).is_err());
     redis.resume();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    BufReader::new(&stream).read_line(&mut answer).unwrap();
-    assert_eq!(answer, "+PONG\r\n");
+    BufReader::new(&stream).read_line(&mut reply).unwrap();
+    assert_eq!(reply, "+PONG\r\n");
 }
 
 #[test]
-fn a_user_is_asked_for_the_password() {
+fn a_user_needs_the_password() {
     let redis = RedisOptions::new().user("sluice", "p@ss/word").start();
     assert_eq!(redis.url(), format!("redis://sluice:p%40ss%2Fword@127.0.0.1:{}", redis.port()));
-    let answers = asked(&redis, &["PING", "AUTH sluice p@ss/word", "SET key value"]);
-    assert!(answers[0].starts_with("-NOAUTH"), "{answers:?}");
-    assert_eq!(answers[1..], ["+OK", "+OK"]);
+    let received = replies(&redis, &["PING", "AUTH sluice p@ss/word", "SET key value"]);
+    assert!(received[0].starts_with("-NOAUTH"), "{received:?}");
+    assert_eq!(received[1..], ["+OK", "+OK"]);
 }
 
 #[test]
 fn a_password_alone_belongs_to_the_default_user() {
     let redis = RedisOptions::new().user("default", "secret").start();
     assert_eq!(redis.url(), format!("redis://:secret@127.0.0.1:{}", redis.port()));
-    let answers = asked(&redis, &["PING", "AUTH secret", "PING"]);
-    assert!(answers[0].starts_with("-NOAUTH"), "{answers:?}");
-    assert_eq!(answers[1..], ["+OK", "+PONG"]);
+    let received = replies(&redis, &["PING", "AUTH secret", "PING"]);
+    assert!(received[0].starts_with("-NOAUTH"), "{received:?}");
+    assert_eq!(received[1..], ["+OK", "+PONG"]);
 }
 
 #[test]
-fn the_kit_sees_a_server_whose_password_changes() {
+fn the_kits_commands_work_after_a_password_change() {
     let redis = RedisOptions::new().user("sluice", "old").start();
     redis.command(&["ACL", "SETUSER", "sluice", "<old", ">new"]);
-    assert!(asked(&redis, &["AUTH sluice old"])[0].starts_with("-WRONGPASS"));
-    assert_eq!(asked(&redis, &["AUTH sluice new"]), ["+OK"]);
+    assert!(replies(&redis, &["AUTH sluice old"])[0].starts_with("-WRONGPASS"));
+    assert_eq!(replies(&redis, &["AUTH sluice new"]), ["+OK"]);
     assert_eq!(redis.command(&["PING"]).text(), "PONG");
 }
 
 #[test]
-fn a_tls_server_has_a_certificate_and_the_kit_sees_inside() {
+fn a_tls_server_has_a_certificate_and_executes_the_kits_commands() {
     let redis = RedisServer::start_tls();
     assert_eq!(redis.url(), format!("rediss://127.0.0.1:{}", redis.port()));
     assert!(
@@ -140,23 +140,23 @@ fn a_tls_server_has_a_certificate_and_the_kit_sees_inside() {
 }
 
 #[test]
-fn a_refused_command_says_why() {
+fn the_error_of_a_command_has_the_reason() {
     let redis = RedisServer::start();
     let error = redis.try_command(&["GET"]).unwrap_err();
     assert_eq!(error.to_string(), "redis refused: ERR wrong number of arguments for 'get' command");
 }
 
 #[test]
-fn a_restart_outlasts_someone_who_has_the_port_for_a_moment() {
+fn a_restart_waits_until_the_port_is_free() {
     let redis = RedisServer::start();
     redis.kill();
-    let squatter = TcpListener::bind((Ipv4Addr::LOCALHOST, redis.port())).unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, redis.port())).unwrap();
     std::thread::scope(|scope| {
         let restart = scope.spawn(|| redis.restart());
-        drop(squatter);
+        drop(listener);
         restart.join().unwrap();
     });
-    assert_eq!(asked(&redis, &["PING"]), ["+PONG"]);
+    assert_eq!(replies(&redis, &["PING"]), ["+PONG"]);
 }
 
 #[test]

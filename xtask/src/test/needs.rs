@@ -1,6 +1,6 @@
-//! Which tests need which tools: the table by which tests are left out.
+//! The table of tests and the tools that they need. A test is skipped when its tool is missing.
 //!
-//! A test that is not listed and needs a missing tool fails, with the name of the tool.
+//! A test that needs a missing tool and is not listed fails, and its message names the tool.
 
 use crate::tools::REDIS_WITH_TLS;
 
@@ -11,7 +11,7 @@ pub(super) struct Needs {
     pub(super) package: &'static str,
     /// The file or the directory in the package's `tests/`.
     pub(super) binary: &'static str,
-    /// The beginnings of the tests' names; none for all tests of the binary.
+    /// Prefixes of the tests' names; empty for all tests of the binary.
     pub(super) tests: &'static [&'static str],
 }
 
@@ -88,12 +88,12 @@ const NEEDS: &[Needs] = &[
             "exported_spans_do_not_identify_the_client",
         ],
     ),
-    needs(REDIS_WITH_TLS, "sluice-store", "redis", &["users_and_passwords_are_spoken_in_tls"]),
+    needs(REDIS_WITH_TLS, "sluice-store", "redis", &["users_log_in_over_tls"]),
     needs(
         REDIS_WITH_TLS,
         "sluice-testkit",
         "redis",
-        &["a_tls_server_has_a_certificate_and_the_kit_sees_inside"],
+        &["a_tls_server_has_a_certificate_and_executes_the_kits_commands"],
     ),
     needs(
         REDIS_WITH_TLS,
@@ -166,9 +166,9 @@ pub(super) fn package_needs(package: &str, tool: &str) -> bool {
 }
 
 impl Needs {
-    /// Whether a test of the binary is among these.
+    /// Whether `test` is one of these.
     pub(super) fn include(&self, test: &str) -> bool {
-        self.tests.is_empty() || self.tests.iter().any(|beginning| test.starts_with(beginning))
+        self.tests.is_empty() || self.tests.iter().any(|prefix| test.starts_with(prefix))
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// The text of a binary's files.
+    /// Returns the source text of a test binary.
     fn source(package: &str, binary: &str) -> String {
         let package = workspace::package(&root(), package).unwrap();
         let tests = root().join(package.directory).join("tests");
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_name_chooses_tests() {
+    fn a_prefix_selects_tests() {
         let needs = needs("redis-server", "p", "b", &["redis::", "alone"]);
         for (test, expected) in [("redis::burst", true), ("alone_too", true), ("memory::x", false)]
         {
