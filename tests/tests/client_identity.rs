@@ -1,4 +1,4 @@
-//! Who a request comes from: nobody becomes somebody else by saying so.
+//! Clients cannot choose their own identity.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use serde_json::json;
@@ -7,9 +7,9 @@ use sluice_tests::{
     http::{Client, Request},
 };
 
-/// Header fields with which clients have tried to be others, to come from elsewhere, or to have
-/// paid for more.
-const LIES: [(&str, &str); 14] = [
+/// Header fields with which clients claim to be another client, to have another address, or to be
+/// in a higher tier.
+const FORGED_FIELDS: [(&str, &str); 14] = [
     ("x-forwarded-for", "203.0.113.7"),
     ("x-forwarded-for", "127.0.0.2, 10.0.0.1"),
     ("forwarded", "for=203.0.113.8;proto=https"),
@@ -26,15 +26,15 @@ const LIES: [(&str, &str); 14] = [
     ("via", "1.1 127.0.0.1"),
 ];
 
-/// Whoever is not us may speak for others, and tiers are worth something.
-const TRUSTING_OTHERS: &str = "\
+/// Trusts a proxy that is not the test's own address, and has tiers that are worth claiming.
+const TRUSTS_ANOTHER_PROXY: &str = "\
 clients: { trusted_proxies: [192.0.2.0/24], tier_header: x-tier }
 tiers: { enterprise: { unlimited: true } }
 defaults: { rate: 10/day, burst: 20 }
 ";
 
-/// We may speak for others.
-const TRUSTING_US: &str = "\
+/// Trusts the test's own address as a proxy.
+const TRUSTS_THIS_HOST: &str = "\
 clients: { trusted_proxies: [127.0.0.0/8, 10.0.0.0/8], tier_header: x-tier }
 tiers: { enterprise: { unlimited: true }, pro: { multiply: 2 } }
 defaults: { rate: 10/day, burst: 20 }
@@ -42,10 +42,10 @@ defaults: { rate: 10/day, burst: 20 }
 
 #[tokio::test]
 async fn headers_from_an_untrusted_client_are_ignored() {
-    let sluice = memory_replica(TRUSTING_OTHERS);
+    let sluice = memory_replica(TRUSTS_ANOTHER_PROXY);
     let mut client = Client::of(sluice.http_addr());
     let mut left = 20;
-    for (name, value) in LIES {
+    for (name, value) in FORGED_FIELDS {
         let response = client.send(&Request::get("/").header(name, value)).await;
         left -= 1;
         assert_eq!(
@@ -54,8 +54,8 @@ async fn headers_from_an_untrusted_client_are_ignored() {
             "{name}: {value}"
         );
     }
-    for (name, value) in &LIES[..5] {
-        // To this door too, it is a stranger: its own address counts.
+    for (name, value) in &FORGED_FIELDS[..5] {
+        // For forward-auth too the sender is not trusted: its own address identifies the client.
         let response = client.send(&Request::get("/v1/forward-auth").header(name, value)).await;
         left -= 1;
         assert_eq!(
@@ -64,7 +64,7 @@ async fn headers_from_an_untrusted_client_are_ignored() {
             "{name}: {value}"
         );
     }
-    let all_at_once = LIES
+    let all_at_once = FORGED_FIELDS
         .iter()
         .filter(|(name, _)| *name != "host")
         .fold(Request::get("/"), |ask, (name, value)| ask.header(name, value));
@@ -74,9 +74,9 @@ async fn headers_from_an_untrusted_client_are_ignored() {
 
 #[tokio::test]
 async fn only_what_a_trusted_proxy_appended_is_trusted() {
-    let sluice = memory_replica(TRUSTING_US);
+    let sluice = memory_replica(TRUSTS_THIS_HOST);
     let mut client = Client::of(sluice.http_addr());
-    // The last hop that is not trusted is the client, whatever it wrote in front of itself.
+    // The last hop that is not trusted is the client, whatever precedes it.
     for (left, chain) in (0..20).rev().zip([
         "198.51.100.1",
         "1.1.1.1, 198.51.100.1",
@@ -100,13 +100,13 @@ async fn only_what_a_trusted_proxy_appended_is_trusted() {
         19,
         "another client has another bucket"
     );
-    let asked = client.post("/v1/check", &json!({ "ip": "198.51.100.1", "cost": 0 })).await;
-    assert_eq!(asked.number("x-ratelimit-remaining"), 15, "the same client by the other door");
+    let response = client.post("/v1/check", &json!({ "ip": "198.51.100.1", "cost": 0 })).await;
+    assert_eq!(response.number("x-ratelimit-remaining"), 15, "`/v1/check` uses the same bucket");
 }
 
 #[tokio::test]
 async fn a_tier_is_accepted_only_from_a_trusted_proxy() {
-    let sluice = memory_replica(TRUSTING_US);
+    let sluice = memory_replica(TRUSTS_THIS_HOST);
     let mut client = Client::of(sluice.http_addr());
     let of_tier =
         |tier: &str| Request::get("/").header("x-api-key", "alice").header("x-tier", tier);
@@ -123,7 +123,7 @@ async fn a_tier_is_accepted_only_from_a_trusted_proxy() {
 
 #[tokio::test]
 async fn an_unverified_token_identifies_a_client_and_gives_no_tier() {
-    let sluice = memory_replica(TRUSTING_OTHERS);
+    let sluice = memory_replica(TRUSTS_ANOTHER_PROXY);
     let mut client = Client::of(sluice.http_addr());
     // {"alg":"none"} . {"sub":"alice","tier":"enterprise"} .
     let token = "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsInRpZXIiOiJlbnRlcnByaXNlIn0.";
@@ -131,5 +131,9 @@ async fn an_unverified_token_identifies_a_client_and_gives_no_tier() {
         let response = client.send(&Request::get("/").header("authorization", token)).await;
         assert_eq!((response.status, response.number("x-ratelimit-remaining")), (200, left));
     }
-    assert_eq!(client.get("/").await.number("x-ratelimit-remaining"), 19, "nobody else's bucket");
+    assert_eq!(
+        client.get("/").await.number("x-ratelimit-remaining"),
+        19,
+        "the bucket of the client's own address"
+    );
 }

@@ -1,5 +1,5 @@
-//! What `sluice` says to whoever types it, and to the scripts that look at its exit code: 0 done, 1
-//! failed, 2 misused, 78 misconfigured.
+//! The command line's output and its exit codes: 0 for success, 1 for a failure, 2 for wrong usage,
+//! 78 for a wrong configuration.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{net::TcpListener, process::Command, time::Duration};
@@ -11,9 +11,9 @@ const LONG: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_version_is_printed() {
-    let told = CommandLine::new(&["--version"]).run();
+    let result = CommandLine::new(&["--version"]).run();
     assert_eq!(
-        (told.code, told.out.as_str(), told.err.as_str()),
+        (result.code, result.out.as_str(), result.err.as_str()),
         (0, concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n"), "")
     );
 }
@@ -28,7 +28,8 @@ async fn the_build_information_is_printed() {
     };
     assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
     let revision = label("revision");
-    // Whoever packs it may say what it is; else git does, where the sources are a clone.
+    // The revision comes from the environment of the build, else from git if the sources are a
+    // clone.
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
             .args(arguments)
@@ -36,8 +37,8 @@ async fn the_build_information_is_printed() {
             .output();
         output.is_ok_and(|output| output.status.success())
     };
-    match option_env!("SLUICE_REVISION").filter(|told| !told.is_empty()) {
-        Some(told) => assert_eq!(revision, told),
+    match option_env!("SLUICE_REVISION").filter(|revision| !revision.is_empty()) {
+        Some(expected) => assert_eq!(revision, expected),
         None if git(&["rev-parse", "--verify", "HEAD"]) => {
             assert!(git(&["cat-file", "-e", &format!("{revision}^{{commit}}")]), "{revision}");
         }
@@ -48,13 +49,13 @@ async fn the_build_information_is_printed() {
 #[test]
 fn help_names_every_command() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
-        let told = CommandLine::new(arguments).run();
-        assert_eq!((told.code, told.err.as_str()), (0, ""));
+        let result = CommandLine::new(arguments).run();
+        assert_eq!((result.code, result.err.as_str()), (0, ""));
         for command in ["serve", "config", "health", "openapi"] {
             assert!(
-                told.out.lines().any(|line| line.trim_start().starts_with(command)),
+                result.out.lines().any(|line| line.trim_start().starts_with(command)),
                 "{}",
-                told.out
+                result.out
             );
         }
     }
@@ -70,9 +71,9 @@ fn an_unknown_argument_is_named_and_nothing_is_started() {
         (&["config", "show", "--config"], "'--config <FILE>'"),
         (&["serve", "extra"], "'extra'"),
     ] {
-        let told = CommandLine::new(arguments).run();
-        assert_eq!((told.code, told.out.as_str()), (2, ""), "{arguments:?}: {}", told.err);
-        assert!(told.err.contains(named), "{arguments:?}: {}", told.err);
+        let result = CommandLine::new(arguments).run();
+        assert_eq!((result.code, result.out.as_str()), (2, ""), "{arguments:?}: {}", result.err);
+        assert!(result.err.contains(named), "{arguments:?}: {}", result.err);
     }
 }
 
@@ -111,9 +112,9 @@ limits.yaml:5: limits[1].name: `a` is already taken by limits[0]: choose another
         &["serve", "--config", "limits.yaml"],
         &["--config", "limits.yaml"],
     ] {
-        let told = CommandLine::new(arguments).file("limits.yaml", file).run();
+        let result = CommandLine::new(arguments).file("limits.yaml", file).run();
         assert_eq!(
-            (told.code, told.out.as_str(), told.err.as_str()),
+            (result.code, result.out.as_str(), result.err.as_str()),
             (78, "", expected),
             "{arguments:?}"
         );
@@ -145,22 +146,22 @@ fn later_layers_override_earlier_ones_and_each_value_shows_its_origin() {
 fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let told = CommandLine::new(&["--listen-http", &address, "--listen-grpc", "off"]).run();
-    assert_eq!((told.code, told.out.as_str()), (1, ""));
+    let result = CommandLine::new(&["--listen-http", &address, "--listen-grpc", "off"]).run();
+    assert_eq!((result.code, result.out.as_str()), (1, ""));
     assert!(
-        told.err.contains("listen.http")
-            && told.err.contains(&address)
-            && told.err.contains("in use"),
+        result.err.contains("listen.http")
+            && result.err.contains(&address)
+            && result.err.contains("in use"),
         "{}",
-        told.err
+        result.err
     );
 }
 
 #[test]
 fn an_invalid_store_url_is_an_error_and_an_unreachable_store_is_waited_for() {
-    let told = CommandLine::new(&["--store-url", "memcached://localhost"]).run();
-    assert_eq!(told.code, 78);
-    assert!(told.err.starts_with("--store-url: store.url: "), "{}", told.err);
+    let result = CommandLine::new(&["--store-url", "memcached://localhost"]).run();
+    assert_eq!(result.code, 78);
+    assert!(result.err.starts_with("--store-url: store.url: "), "{}", result.err);
 
     let redis = RedisServer::start();
     redis.kill();
@@ -169,7 +170,7 @@ fn an_invalid_store_url_is_an_error_and_an_unreachable_store_is_waited_for() {
     assert_eq!(
         sluice.wait_exit(LONG).code(),
         Some(0),
-        "also when nobody can be told of the departure"
+        "also when the departure cannot be reported to Redis"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What the document that Sluice grew from shows its readers, against a fresh `sluice`.
+//! The limits and responses of a `sluice` without configuration.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::time::Duration;
@@ -27,8 +27,8 @@ async fn the_curl_loop_sees_200s_and_then_429s() {
         let allowed = response.status == 200;
         level.narrow((sent, received), 1, allowed, response.number("x-ratelimit-remaining"));
         assert_eq!(response.number("x-ratelimit-limit"), 100);
-        // Full again in at most as long as an empty bucket takes, and told in whole seconds,
-        // rounded up.
+        // The bucket is full again after at most the time that an empty bucket takes, in whole
+        // seconds, rounded up.
         let reset = i128::from(response.number("x-ratelimit-reset")) * 1_000_000;
         assert!(sent <= reset && reset <= received + 6_000_000 + 1_000_000, "{response}");
         assert_eq!(response.header("ratelimit-policy"), Some("\"/api/v1/blueprints\";q=100;w=60"));

@@ -1,4 +1,4 @@
-//! Three replicas and one Redis: one limit.
+//! Three replicas that share one limit through Redis.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use sluice_tests::{
     metrics::Metrics,
 };
 
-/// How long the crowd is at it: several times as long as the hot bucket needs to run dry.
+/// The duration of the load: several times as long as the most used bucket takes to become empty.
 const LOAD: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,14 +23,14 @@ async fn three_replicas_share_one_limit() {
     let audit = Audit::begin(fleet.addresses()[0]).await;
     let load = Load::start(240, &fleet.addresses(), buckets::all());
     tokio::time::sleep(LOAD / 2).await;
-    // As a restarted or replaced server would have: nobody is to notice.
+    // As after a restart of Redis. The replicas must load their scripts again.
     fleet.redis.command(&["SCRIPT", "FLUSH"]);
     tokio::time::sleep(LOAD / 2).await;
     let record = load.stop().await;
 
     assert!(
         record.failed.is_empty(),
-        "{} requests have no answer: {:?}",
+        "{} requests failed: {:?}",
         record.failed.len(),
         record.failed[0]
     );
@@ -48,14 +48,14 @@ async fn three_replicas_share_one_limit() {
         denied += decided(&[("outcome", "denied"), ("source", "store")]);
         all += decided(&[]);
     }
-    let told = |response: bool| {
+    let responses = |response: bool| {
         record.checks.iter().filter(|check| check.allowed == response).count() as u64
     };
     let audited = 2;
     assert_eq!(
         (allowed, denied),
-        (told(true) + audited, told(false)),
-        "what the replicas counted is what the clients were told"
+        (responses(true) + audited, responses(false)),
+        "the metrics of the replicas equal the responses to clients"
     );
     assert_eq!(all, allowed + denied, "Redis decided all of it");
 }
@@ -69,7 +69,7 @@ async fn a_replica_with_a_memory_store_keeps_the_limit_too() {
     let record = load.stop().await;
     assert!(
         record.failed.is_empty(),
-        "{} requests have no answer: {:?}",
+        "{} requests failed: {:?}",
         record.failed.len(),
         record.failed[0]
     );
@@ -118,7 +118,7 @@ async fn a_client_has_one_bucket_on_every_replica_and_front_end() {
     ];
     let mut clients = fleet.clients();
     let mut left = 10;
-    // Twice around, and each time from another replica: five tokens each.
+    // Twice through all replicas, from another one each time: five tokens each.
     for turn in 0..8 {
         let response = clients[turn % 3].send(&asks[turn % 4]).await;
         assert_eq!(response.status, 200, "{response}");
@@ -172,14 +172,18 @@ async fn replicas_report_their_connections_to_redis() {
         assert_eq!(client.post("/v1/check", &json!({ "client": "alice" })).await.status, 200);
     }
     eventually_async("what they tell is what Redis sees", async || {
-        let mut told = 0;
+        let mut expected = 0;
         for client in &mut fleet.clients() {
-            told +=
+            expected +=
                 Metrics::of(client).await.count("database_connections", &[("scope", "replica")]);
         }
-        // The kit's own question comes over one more.
+        // The kit's own command uses one more connection.
         let seen = fleet.redis.info("connected_clients").parse::<u64>().unwrap() - 1;
-        if told >= 2 && told == seen { Ok(()) } else { Err(format!("{told} told, {seen} seen")) }
+        if expected >= 2 && expected == seen {
+            Ok(())
+        } else {
+            Err(format!("{expected} reported, {seen} open"))
+        }
     })
     .await;
 }

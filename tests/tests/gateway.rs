@@ -1,5 +1,4 @@
-//! The gateway from end to end: the built program before an API, alone, in a fleet, and behind
-//! nginx.
+//! The gateway from end to end: the program in front of an API, alone, in a fleet and behind nginx.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{net::SocketAddr, time::Duration};
@@ -57,7 +56,7 @@ async fn the_default_limits_protect_an_api_that_has_none() {
     assert_eq!((denied.status, denied.problem().as_deref()), (429, Some("rate-limited")));
     assert_eq!((denied.number("x-ratelimit-limit"), denied.number("retry-after")), (20, 3));
     let passed = statuses.iter().filter(|&&status| status == 200).count();
-    assert_eq!(api.requests(), passed, "what was denied has reached nobody");
+    assert_eq!(api.requests(), passed, "a denied request does not reach the API");
 
     let theirs = client.get(OWN_LIMIT).await;
     assert_eq!(
@@ -156,7 +155,7 @@ async fn on_shutdown_streams_end_and_no_request_is_forwarded_twice() {
     stream.write(&Request::get(STREAMS).to_bytes()).await.unwrap();
     stream.receive_until(FIRST_EVENT.as_bytes()).await.unwrap();
     sluice.sigterm();
-    eventually_async("nobody is let in any more", async || {
+    eventually_async("new connections are refused", async || {
         Connection::open(sluice.http_addr()).await.is_err()
     })
     .await;

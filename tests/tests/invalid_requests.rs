@@ -1,5 +1,4 @@
-//! What no client should send, over bare sockets: it is refused with a reason, and takes nothing
-//! from anybody.
+//! Invalid requests: each is rejected with a reason, and takes no tokens.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use serde_json::json;
@@ -10,14 +9,14 @@ use sluice_tests::{
     metrics::Metrics,
 };
 
-/// No refill to speak of: what was taken stays taken.
+/// Almost no refill, so that the number of remaining tokens is exact.
 const TEN: &str = "defaults: { rate: 10/day, burst: 10 }";
 const CHECK: &str = "/v1/check";
 const BATCH: &str = "/v1/check/batch";
 const EVENTS: &str = "/v1/events";
 const FORWARD_AUTH: &str = "/v1/forward-auth";
 
-/// A server, and what its buckets held before it was sent nonsense.
+/// A server, and the state of its buckets before the invalid requests.
 struct Server {
     sluice: Sluice,
     before: Vec<Response>,
@@ -40,16 +39,16 @@ impl Server {
         Connection::open(self.sluice.http_addr()).await.unwrap()
     }
 
-    /// The server is well, and its buckets hold what they held.
-    async fn assert_unharmed(&self, what: &str) {
+    /// Asserts that the server responds, and that its buckets are unchanged.
+    async fn assert_unchanged(&self, what: &str) {
         let after = peek(&mut Client::of(self.sluice.http_addr())).await;
         for (before, after) in self.before.iter().zip(&after) {
             assert_eq!(before.json()["limits"], after.json()["limits"], "{what}");
         }
     }
 
-    /// Nothing that it was sent was worth more than silence in its log.
-    fn assert_calm(&self) {
+    /// Asserts that the log has neither a panic nor a warning: clients must not fill the log.
+    fn assert_no_warnings(&self) {
         assert!(self.sluice.is_running());
         let log = self.sluice.log();
         for word in ["panick", "WARN", "ERROR"] {
@@ -58,7 +57,7 @@ impl Server {
     }
 }
 
-/// The buckets of the two clients that nonsense is sent for: one by key, one by address.
+/// Returns the buckets of the two clients in the invalid requests: one has a key, one an address.
 async fn peek(client: &mut Client) -> Vec<Response> {
     let mut responses = Vec::new();
     for body in [json!({ "client": "alice", "cost": 0 }), json!({ "ip": "127.0.0.1", "cost": 0 })] {
@@ -82,7 +81,7 @@ fn assert_problem(what: &str, response: &Response, status: u16, kind: &str) {
     );
 }
 
-/// A check, in JSON with single quotes.
+/// A check with this JSON, in which single quotes stand for double quotes.
 fn check(body: &str) -> Request {
     json_post(CHECK, body.replace('\'', "\""))
 }
@@ -99,8 +98,8 @@ fn forwarded(name: &str, value: &str) -> Request {
     plain(FORWARD_AUTH).header(name, value)
 }
 
-/// Requests that are HTTP, and still wrong.
-fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
+/// Invalid requests that are valid HTTP.
+fn invalid_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
     let (malformed, invalid) = ("malformed-body", "invalid-request");
     let many = json!({ "checks": vec![json!({ "client": "alice" }); 1_001] });
     vec![
@@ -152,7 +151,7 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
             400,
             malformed,
         ),
-        ("nobody", check("{}"), 400, invalid),
+        ("no client", check("{}"), 400, invalid),
         ("an empty client", check("{'client':''}"), 400, invalid),
         ("an empty method", check("{'client':'alice','method':''}"), 400, invalid),
         ("a method of two words", check("{'client':'alice','method':'GET /'}"), 400, invalid),
@@ -168,7 +167,7 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
             invalid,
         ),
         ("a percent sign alone", check("{'client':'alice','path':'/100%'}"), 400, invalid),
-        ("a batch of nothing known", json_post(BATCH, "{\"check\":[]}"), 400, malformed),
+        ("a batch with an unknown field", json_post(BATCH, "{\"check\":[]}"), 400, malformed),
         (
             "a batch that is no list",
             json_post(BATCH, "{\"checks\":{\"client\":\"alice\"}}"),
@@ -225,17 +224,12 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
             400,
             invalid,
         ),
-        ("an encoded slash asked for", plain("/a%2Fb"), 400, invalid),
-        ("an encoded NUL asked for", plain("/%00"), 400, invalid),
-        ("half an escape asked for", plain("/%e"), 400, invalid),
+        ("a path with an encoded slash", plain("/a%2Fb"), 400, invalid),
+        ("a path with an encoded NUL", plain("/%00"), 400, invalid),
+        ("a path with half an escape", plain("/%e"), 400, invalid),
+        ("a path of `*`", Request::new("OPTIONS", "*").header("x-api-key", "alice"), 400, invalid),
         (
-            "all of the server",
-            Request::new("OPTIONS", "*").header("x-api-key", "alice"),
-            400,
-            invalid,
-        ),
-        (
-            "a tunnel",
+            "a CONNECT request",
             Request::new("CONNECT", "example.org:443").header("x-api-key", "alice"),
             400,
             invalid,
@@ -249,8 +243,8 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
             invalid,
         ),
         ("a forwarded method of two words", forwarded("x-forwarded-method", "GET /"), 400, invalid),
-        ("nothing below health", plain("/health/x"), 404, "not-found"),
-        ("nothing below monitoring", plain("/monitoring/nothing"), 404, "not-found"),
+        ("an unknown path in health", plain("/health/x"), 404, "not-found"),
+        ("an unknown path in monitoring", plain("/monitoring/nothing"), 404, "not-found"),
         (
             "posting to metrics",
             Request::new("POST", "/metrics").body(""),
@@ -264,12 +258,12 @@ fn wrong_requests() -> Vec<(&'static str, Request, u16, &'static str)> {
 async fn invalid_requests_get_a_problem_and_take_no_tokens() {
     let server = Server::start().await;
     let mut client = Client::of(server.sluice.http_addr());
-    for (what, request, status, kind) in wrong_requests() {
-        // Over the same connection: a refusal leaves it in order.
+    for (what, request, status, kind) in invalid_requests() {
+        // Over the same connection, which stays usable after a rejected request.
         assert_problem(what, &client.send(&request).await, status, kind);
-        server.assert_unharmed(what).await;
+        server.assert_unchanged(what).await;
     }
-    server.assert_calm();
+    server.assert_no_warnings();
 }
 
 #[tokio::test]
@@ -306,7 +300,7 @@ async fn bytes_that_are_not_http_get_a_400_and_the_connection_is_closed() {
     };
     let body = "{\"client\":\"alice\"}";
     for (what, bytes) in [
-        ("a greeting", "HELO alice\r\n\r\n".to_owned()),
+        ("a line of SMTP", "HELO alice\r\n\r\n".to_owned()),
         ("a Redis command", "*1\r\n$4\r\nPING\r\n".to_owned()),
         (
             "a TLS hello",
@@ -316,7 +310,7 @@ async fn bytes_that_are_not_http_get_a_400_and_the_connection_is_closed() {
         ),
         ("zeros", "\0".repeat(4_096)),
         ("no version", "GET /\r\n\r\n".to_owned()),
-        ("a version to come", "GET / HTTP/4.0\r\nhost: x\r\n\r\n".to_owned()),
+        ("an unknown version", "GET / HTTP/4.0\r\nhost: x\r\n\r\n".to_owned()),
         ("blanks in the path", "GET /a b HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
         ("a field without a colon", head("nonsense")),
         ("a field without a name", head(": nonsense")),
@@ -328,7 +322,7 @@ async fn bytes_that_are_not_http_get_a_400_and_the_connection_is_closed() {
         ("a length below zero", post("content-length: -1", body)),
         ("a length beyond counting", post("content-length: 99999999999999999999999", body)),
         ("two lengths", post("content-length: 18\r\ncontent-length: 17", body)),
-        ("a coding that nobody knows", post("transfer-encoding: smoke", body)),
+        ("an unknown transfer coding", post("transfer-encoding: smoke", body)),
     ] {
         let mut connection = server.connect().await;
         connection.write(bytes.as_bytes()).await.unwrap();
@@ -341,9 +335,9 @@ async fn bytes_that_are_not_http_get_a_400_and_the_connection_is_closed() {
             "{what}: {response}"
         );
         assert!(connection.ends().await, "{what}: the connection is closed");
-        server.assert_unharmed(what).await;
+        server.assert_unchanged(what).await;
     }
-    server.assert_calm();
+    server.assert_no_warnings();
 }
 
 #[tokio::test]
@@ -357,7 +351,7 @@ async fn an_incomplete_request_takes_no_tokens() {
         if let Ok(Some(response)) = connection.response_or_end().await {
             assert!((400..500).contains(&response.status), "{cut}: {response}");
         }
-        server.assert_unharmed(&format!("cut at {cut}")).await;
+        server.assert_unchanged(&format!("cut at {cut}")).await;
     }
     let mut waiting = Vec::new();
     for number in 0..300 {
@@ -365,10 +359,10 @@ async fn an_incomplete_request_takes_no_tokens() {
         connection.write(&whole[..number % whole.len()]).await.unwrap();
         waiting.push(connection);
     }
-    server.assert_unharmed("with hundreds of requests that may never be whole").await;
+    server.assert_unchanged("with hundreds of incomplete requests").await;
     drop(waiting);
-    server.assert_unharmed("after they were given up").await;
-    server.assert_calm();
+    server.assert_unchanged("after their connections were closed").await;
+    server.assert_no_warnings();
 }
 
 #[tokio::test]
@@ -401,8 +395,8 @@ async fn the_declared_length_separates_requests() {
     assert_problem("a broken chunk", &broken.response().await.unwrap(), 400, "malformed-body");
     assert!(broken.ends().await);
 
-    // Both a length and chunks: an old trick to make two servers see different requests. One
-    // request is seen, and nothing after it is believed.
+    // A request with both a length and chunks can make two servers see different requests (request
+    // smuggling). The server must read one request and ignore what follows.
     let mut both = server.connect().await;
     let hidden = "GET /hidden HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\n\r\n";
     let request = format!(
@@ -411,8 +405,8 @@ async fn the_declared_length_separates_requests() {
     );
     both.write(request.as_bytes()).await.unwrap();
     assert_eq!(both.response().await.unwrap().status, 400);
-    server.assert_unharmed("a request behind a request of two lengths").await;
-    server.assert_calm();
+    server.assert_unchanged("a request behind a request of two lengths").await;
+    server.assert_no_warnings();
 }
 
 #[tokio::test]
@@ -429,9 +423,9 @@ async fn bytes_after_a_valid_request_do_not_affect_it() {
         assert_eq!((response.status, response.number("x-ratelimit-remaining")), (200, 7));
     }
     assert_eq!(connection.response().await.unwrap().status, 400, "rubbish");
-    assert!(connection.ends().await, "what follows rubbish is not read");
-    server.assert_unharmed("a pipeline of requests and rubbish").await;
-    server.assert_calm();
+    assert!(connection.ends().await, "the rest is not read");
+    server.assert_unchanged("a pipeline of requests and rubbish").await;
+    server.assert_no_warnings();
 }
 
 #[tokio::test]
@@ -446,9 +440,9 @@ async fn invalid_http2_only_ends_its_connection() {
         connection.write(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", rubbish].concat()).await.unwrap();
         connection.finish_sending().await.ok();
         assert!(connection.ends().await);
-        server.assert_unharmed("rubbish in HTTP/2").await;
+        server.assert_unchanged("rubbish in HTTP/2").await;
     }
-    server.assert_calm();
+    server.assert_no_warnings();
 }
 
 #[tokio::test]
@@ -484,8 +478,8 @@ async fn each_invalid_event_is_reported_by_its_index_and_the_others_are_recorded
         "{response}"
     );
     let counted = Metrics::of(&mut client).await.count("blueprint_validation_errors_total", &[]);
-    assert_eq!(counted, 2 * wrong.len() as u64, "what was right has been counted");
-    server.assert_calm();
+    assert_eq!(counted, 2 * wrong.len() as u64, "the valid events are recorded");
+    server.assert_no_warnings();
 }
 
 #[tokio::test]

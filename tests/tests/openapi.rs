@@ -1,5 +1,5 @@
-//! Every door, asked what its description in `/openapi.json` allows and what it does not, by
-//! Schemathesis.
+//! Schemathesis sends valid and invalid requests to every operation of `/openapi.json`, and checks
+//! the responses.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
@@ -12,12 +12,11 @@ const SCHEMATHESIS: Program =
     Program { name: "schemathesis", variable: "SLUICE_SCHEMATHESIS", remedy: "cargo xtask tools" };
 const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/py");
 
-/// What has to hold of every answer, whatever was asked: it is one that the document has.
-const DESCRIBED: &str = "status_code_conformance,content_type_conformance,\
+/// The checks that hold for every response: the document describes it.
+const MATCHES_DOCUMENT: &str = "status_code_conformance,content_type_conformance,\
     response_schema_conformance,response_headers_conformance,allow_header_conformance";
 
-/// Every door open, limits that are soon spent, and every metric declared that the document's
-/// examples report.
+/// All front ends, limits that are soon exceeded, and the metrics that the document's examples use.
 const CONFIGURATION: &str = "\
 defaults: { rate: 1/day, burst: 4 }
 limits: [{ name: shadow, per: nothing, rate: 1/day, burst: 1, mode: shadow }]
@@ -37,14 +36,14 @@ descriptors:
   - { key: path, rate_limit: { unlimited: true } }
 ";
 
-/// Lets Schemathesis ask `sluice` all it thinks of, up to `examples` of each kind for each
-/// operation, always the same; `checks` hold of every answer.
+/// Runs Schemathesis with at most `examples` of each kind for each operation, always the same ones.
+/// `checks` must hold for every response.
 #[track_caller]
-fn ask_everything(sluice: &Sluice, examples: usize, checks: &str) {
+fn run_schemathesis(sluice: &Sluice, examples: usize, checks: &str) {
     let directory = TempDir::with_prefix("sluice-schemathesis-").unwrap();
     let mut command = Command::new(SCHEMATHESIS.path());
     command.current_dir(directory.path());
-    // Nothing is to come between.
+    // The requests must not go through a proxy.
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(name);
     }
@@ -69,18 +68,18 @@ fn ask_everything(sluice: &Sluice, examples: usize, checks: &str) {
         "all",
     ]);
     let output = command.output().unwrap();
-    let said = format!(
+    let output_text = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(output.status.success(), "{said}");
-    // A document without operations would satisfy everybody.
-    let tested = said
+    assert!(output.status.success(), "{output_text}");
+    // With a document without operations every check would hold.
+    let tested = output_text
         .lines()
         .find_map(|line| line.trim().strip_prefix("Tested:"))
         .map(|count| count.trim().parse::<usize>());
-    assert!(tested.is_some_and(|count| count.is_ok_and(|count| count >= 19)), "{said}");
+    assert!(tested.is_some_and(|count| count.is_ok_and(|count| count >= 19)), "{output_text}");
     assert!(sluice.is_running());
 }
 
@@ -97,7 +96,7 @@ fn start(store: &str) -> (Sluice, TempDir) {
 async fn every_generated_request_gets_a_documented_response() {
     let (sluice, _rules) = start("{ url: \"memory://\" }");
     tokio::task::block_in_place(|| {
-        ask_everything(&sluice, 25, &format!("not_a_server_error,{DESCRIBED}"));
+        run_schemathesis(&sluice, 25, &format!("not_a_server_error,{MATCHES_DOCUMENT}"));
     });
     let mut client = Client::of(sluice.http_addr());
     let metrics = client.send(&Request::get("/metrics")).await;
@@ -109,8 +108,10 @@ async fn every_generated_request_gets_a_documented_response() {
 
 #[test]
 fn every_generated_request_gets_a_documented_response_without_the_store() {
-    let nobody = ReservedPort::new();
-    let (sluice, _rules) =
-        start(&format!("{{ url: \"redis://127.0.0.1:{}\", on_failure: error }}", nobody.number()));
-    ask_everything(&sluice, 5, DESCRIBED);
+    let no_redis = ReservedPort::new();
+    let (sluice, _rules) = start(&format!(
+        "{{ url: \"redis://127.0.0.1:{}\", on_failure: error }}",
+        no_redis.number()
+    ));
+    run_schemathesis(&sluice, 5, MATCHES_DOCUMENT);
 }

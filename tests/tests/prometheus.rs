@@ -1,4 +1,4 @@
-//! A real Prometheus watches a fleet: what it adds up is what the clients were told.
+//! A real Prometheus scrapes a fleet: its sums equal the responses that clients got.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -13,14 +13,14 @@ use sluice_tests::{
 };
 use tempfile::TempDir;
 
-/// What the test asks; Prometheus itself asks all the time.
-const OURS: &str = "{endpoint!='/metrics'}";
+/// Selects the requests of the test; Prometheus requests only `/metrics`.
+const NOT_METRICS: &str = "{endpoint!='/metrics'}";
 
 /// Requests by endpoint, method and status.
 type Counts = BTreeMap<(String, String, String), u64>;
 
-/// What each request is, and under which endpoint it is counted.
-fn asks() -> Vec<(&'static str, &'static str, Request)> {
+/// Returns requests, each with the endpoint and the method under which it is counted.
+fn requests() -> Vec<(&'static str, &'static str, Request)> {
     let keyed = |method, path| Request::new(method, path).header("x-api-key", "alice");
     vec![
         ("/api/v1/blueprints", "GET", keyed("GET", "/api/v1/blueprints")),
@@ -51,17 +51,17 @@ fn asks() -> Vec<(&'static str, &'static str, Request)> {
     ]
 }
 
-/// Asks everything of one replica, several times, and counts the answers.
-async fn ask_everything(mut client: Client, counts: &mut Counts) {
-    for (endpoint, method, ask) in asks().iter().cycle().take(150) {
-        let status = client.send(ask).await.status.to_string();
+/// Sends each request several times to one replica, and counts the responses.
+async fn send_all_requests(mut client: Client, counts: &mut Counts) {
+    for (endpoint, method, request) in requests().iter().cycle().take(150) {
+        let status = client.send(request).await.status.to_string();
         *counts.entry(((*endpoint).to_owned(), (*method).to_owned(), status)).or_default() += 1;
     }
 }
 
-async fn counted(prometheus: &Prometheus) -> Counts {
+async fn counts_in(prometheus: &Prometheus) -> Counts {
     let series = prometheus
-        .query(&format!("sum by (endpoint, method, status) (http_requests_total{OURS}) > 0"))
+        .query(&format!("sum by (endpoint, method, status) (http_requests_total{NOT_METRICS}) > 0"))
         .await;
     let key = |label: &str, one: &Series| one.label(label).to_owned();
     series
@@ -84,56 +84,61 @@ async fn sum(prometheus: &Prometheus, query: &str) -> u64 {
 async fn the_sums_in_prometheus_equal_the_responses_to_clients() {
     let fleet = Fleet::start(3, RedisServer::start(), LONG_TIMEOUT, "");
     let prometheus = Prometheus::start(&fleet.addresses(), &[]).await;
-    let mut told = Counts::new();
+    let mut sent = Counts::new();
     for client in fleet.clients() {
-        ask_everything(client, &mut told).await;
+        send_all_requests(client, &mut sent).await;
     }
-    // The test kit asked as well, until each replica was up.
-    told.remove(&("/health".to_owned(), "GET".to_owned(), "200".to_owned()));
-    eventually_async("Prometheus has seen it all", async || {
-        let mut seen = counted(&prometheus).await;
+    // The test kit also requested `/health`, until each replica was up.
+    sent.remove(&("/health".to_owned(), "GET".to_owned(), "200".to_owned()));
+    eventually_async("Prometheus has scraped every request", async || {
+        let mut seen = counts_in(&prometheus).await;
         let health = seen.remove(&("/health".to_owned(), "GET".to_owned(), "200".to_owned()));
-        if seen == told && health >= Some(45) {
+        if seen == sent && health >= Some(45) {
             Ok(())
         } else {
-            Err(format!("{seen:?}\nin place of {told:?}"))
+            Err(format!("{seen:?}\nin place of {sent:?}"))
         }
     })
     .await;
 
-    let batches: u64 = told
+    let batches: u64 = sent
         .iter()
         .filter(|((endpoint, ..), _)| endpoint == "/v1/check/batch")
         .map(|(_, count)| count)
         .sum();
     let of_status = |wanted: &str| {
-        told.iter()
+        sent.iter()
             .filter(|((.., status), _)| status == wanted)
             .map(|(_, count)| count)
             .sum::<u64>()
     };
-    assert!(of_status("429") > 100, "{told:?}");
-    // A batch of two checks is one request, answered with 200 whatever is decided.
+    assert!(of_status("429") > 100, "{sent:?}");
+    // A batch of two checks is one request, whose status is 200 whatever its checks decide.
     let decisions = of_status("200") + of_status("429") - batches + 2 * batches;
     assert_eq!(sum(&prometheus, "sum(sluice_decisions_total)").await, decisions);
     assert_eq!(sum(&prometheus, "sum(sluice_decisions_total{source!='store'})").await, 0);
     let denied = sum(&prometheus, "sum(sluice_decisions_total{outcome='denied'})").await;
     assert!(
         (of_status("429") + 1..of_status("429") + 2 * batches).contains(&denied),
-        "{denied}: batches are denied too"
+        "{denied}: checks in batches are denied too"
     );
     assert_eq!(sum(&prometheus, "sum(rate_limit_hits_total)").await, denied);
     for histogram in
         ["http_request_duration_seconds", "http_request_size_bytes", "http_response_size_bytes"]
     {
-        let difference = format!("sum({histogram}_count{OURS}) - sum(http_requests_total{OURS})");
+        let difference =
+            format!("sum({histogram}_count{NOT_METRICS}) - sum(http_requests_total{NOT_METRICS})");
         assert_eq!(sum(&prometheus, &difference).await, 0, "{histogram}");
     }
 
-    eventually_async("Prometheus finds every replica well", async || {
+    eventually_async("every replica is healthy in Prometheus", async || {
         let targets = prometheus.api("targets").await["data"]["activeTargets"].clone();
-        let well = |target: &Value| target["health"] == "up" && target["lastError"] == "";
-        if targets.as_array().unwrap().iter().all(well) { Ok(()) } else { Err(targets.to_string()) }
+        let healthy = |target: &Value| target["health"] == "up" && target["lastError"] == "";
+        if targets.as_array().unwrap().iter().all(healthy) {
+            Ok(())
+        } else {
+            Err(targets.to_string())
+        }
     })
     .await;
     assert_eq!(prometheus.query("sluice_build_info").await.len(), 3);
@@ -142,30 +147,30 @@ async fn the_sums_in_prometheus_equal_the_responses_to_clients() {
 #[tokio::test]
 async fn unknown_clients_and_paths_make_no_series() {
     let sluice =
-        memory_replica("limits: [{ name: everybody, per: header:x-org, rate: 1/day, burst: 1 }]");
+        memory_replica("limits: [{ name: each_org, per: header:x-org, rate: 1/day, burst: 1 }]");
     let mut client = Client::of(sluice.http_addr());
     let series = async |client: &mut Client| {
         Metrics::of(client).await.text().lines().filter(|line| !line.starts_with('#')).count()
     };
     let mut counts = Vec::new();
-    // The first reading is itself counted, and shows in the second.
+    // The first scrape adds series for itself, which the second one has.
     for round in 0..3 {
         for number in 0..200 {
-            let unlike = format!("{round}-{number}");
-            let ask =
-                Request::new(&format!("M{unlike}"), &format!("/path/{unlike}?query={unlike}"));
-            let ask = ask
-                .header("x-api-key", &unlike)
-                .header("x-org", &unlike)
-                .header("user-agent", &unlike);
-            assert_eq!(client.send(&ask).await.status, 200);
+            let unique = format!("{round}-{number}");
+            let request =
+                Request::new(&format!("M{unique}"), &format!("/path/{unique}?query={unique}"));
+            let request = request
+                .header("x-api-key", &unique)
+                .header("x-org", &unique)
+                .header("user-agent", &unique);
+            assert_eq!(client.send(&request).await.status, 200);
         }
         counts.push(series(&mut client).await);
     }
-    assert_eq!(counts[1], counts[2], "whoever asks for whatever, by whatever method, adds nothing");
+    assert_eq!(counts[1], counts[2], "unknown methods, paths and clients add no series");
 }
 
-/// What applications report, one event of each kind that a dashboard shows.
+/// Returns one event of each kind that a dashboard shows.
 fn events() -> Value {
     json!([
         {
@@ -192,12 +197,12 @@ fn events() -> Value {
     ])
 }
 
-/// A file of the workspace.
+/// Reads a file of the workspace.
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
 }
 
-/// Every query of every panel, after the panel's name, with what Grafana would put in place of its
+/// Returns each query of each panel, with the panel's name, and with values in place of Grafana's
 /// variables.
 fn panels() -> Vec<(String, String)> {
     let mut queries = Vec::new();
@@ -223,8 +228,8 @@ fn panels() -> Vec<(String, String)> {
     queries
 }
 
-/// A directory with the rules as they are, but evaluated as often as replicas are scraped here.
-fn hurried_rules() -> TempDir {
+/// Writes the rules of `deploy/prometheus` with the evaluation interval of this test.
+fn fast_rules() -> TempDir {
     let directory = TempDir::new().unwrap();
     for file in ["alma", "recording", "sluice"] {
         let rules = read(&format!("deploy/prometheus/rules/{file}.yml"));
@@ -238,9 +243,9 @@ fn hurried_rules() -> TempDir {
     directory
 }
 
-/// What is wrong with the rules as Prometheus has evaluated them.
-async fn troubles_with_rules(prometheus: &Prometheus) -> Vec<String> {
-    let mut troubles = Vec::new();
+/// Returns what is wrong with the rules after Prometheus has evaluated them.
+async fn errors_of_rules(prometheus: &Prometheus) -> Vec<String> {
+    let mut errors = Vec::new();
     let response = prometheus.api("rules").await;
     for rule in response["data"]["groups"]
         .as_array()
@@ -250,18 +255,18 @@ async fn troubles_with_rules(prometheus: &Prometheus) -> Vec<String> {
     {
         let name = rule["name"].as_str().unwrap();
         if rule["health"] != "ok" {
-            troubles.push(rule.to_string());
+            errors.push(rule.to_string());
         } else if rule["type"] == "recording" && prometheus.query(name).await.is_empty() {
-            troubles.push(format!("{name} records nothing"));
-        // How fast this machine is at the moment is not the fleet's fault.
+            errors.push(format!("{name} records nothing"));
+        // A slow test machine may fire the alerts about latency.
         } else if name.starts_with("Sluice")
             && !name.ends_with("Slow")
             && rule["state"] != "inactive"
         {
-            troubles.push(format!("{name} raises an alarm about a fleet that is well: {rule}"));
+            errors.push(format!("{name} fires although the fleet is healthy: {rule}"));
         }
     }
-    troubles
+    errors
 }
 
 #[tokio::test]
@@ -272,18 +277,18 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
         LONG_TIMEOUT,
         "limits: [{ name: tried, rate: 1/day, burst: 1, mode: shadow }]",
     );
-    let rules = hurried_rules();
+    let rules = fast_rules();
     let prometheus =
         Prometheus::start(&fleet.addresses(), &[format!("\"{}/*.yml\"", rules.path().display())])
             .await;
     for mut client in fleet.clients() {
-        let taken = client.post("/v1/events", &events()).await;
-        assert_eq!((taken.status, &taken.json()["refused"]), (202, &json!([])), "{taken}");
-        ask_everything(client, &mut Counts::new()).await;
+        let response = client.post("/v1/events", &events()).await;
+        assert_eq!((response.status, &response.json()["refused"]), (202, &json!([])), "{response}");
+        send_all_requests(client, &mut Counts::new()).await;
     }
     let panels = panels();
     assert!(panels.len() > 40, "{}", panels.len());
-    eventually_async("every panel shows something", async || {
+    eventually_async("every panel has data", async || {
         let mut empty = Vec::new();
         for (panel, query) in &panels {
             if prometheus.query(query).await.is_empty() {
@@ -294,8 +299,8 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
     })
     .await;
     eventually_async("every rule is evaluated", async || {
-        let troubles = troubles_with_rules(&prometheus).await;
-        if troubles.is_empty() { Ok(()) } else { Err(troubles.join("\n")) }
+        let errors = errors_of_rules(&prometheus).await;
+        if errors.is_empty() { Ok(()) } else { Err(errors.join("\n")) }
     })
     .await;
 }

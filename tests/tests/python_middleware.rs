@@ -12,7 +12,7 @@ use sluice_tests::{
 use tokio::task::JoinSet;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python");
-/// A path that is never limited.
+/// A path without a limit.
 const EXEMPT: &str = "/health";
 const ON_EVERY_ANSWER: [&str; 5] = [
     "x-ratelimit-limit",
@@ -21,10 +21,10 @@ const ON_EVERY_ANSWER: [&str; 5] = [
     "ratelimit-policy",
     "ratelimit",
 ];
-/// So many seconds that a busy machine is not taken for a Sluice that is away.
+/// A timeout in seconds that even a busy machine does not exceed.
 const LONG_TIMEOUT: (&str, &str) = ("SLUICE_TIMEOUT", "60");
 
-/// The example's application in front of its own Sluice.
+/// Starts the example's application and its own Sluice.
 fn start(limits: &str, env: &[(&str, &str)]) -> (Sluice, AsgiApp) {
     let sluice = memory_replica(limits);
     let url = sluice.url("/");
@@ -128,46 +128,46 @@ async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
     assert_eq!((count(200), count(429)), (BURST, 60 - BURST));
 }
 
-/// The three ways in which Sluice can be away, one after the other; `holds` says what is true of
-/// every answer meanwhile.
-async fn while_sluice_is_away(on_failure: &str, holds: fn(&Response)) {
+/// Makes Sluice unavailable in three ways, one after the other, and calls `check` with every
+/// response of that time.
+async fn while_sluice_is_unavailable(on_failure: &str, check: fn(&Response)) {
     let limits = "defaults: { rate: 1/day, burst: 1 }";
     let (sluice, app) = start(limits, &[("SLUICE_ON_FAILURE", on_failure)]);
-    let ask = async || Client::of(app.addr()).send(&order()).await;
-    let decided = async || ask().await.status == 429;
+    let send = async || Client::of(app.addr()).send(&order()).await;
+    let decided = async || send().await.status == 429;
     eventually_async("the limit is spent", decided).await;
 
     sluice.pause();
     eventually_async("Sluice hangs", async || !decided().await).await;
-    holds(&ask().await);
+    check(&send().await);
     sluice.resume();
-    eventually_async("a Sluice that hung decides again", decided).await;
+    eventually_async("Sluice decides again after it hung", decided).await;
 
     sluice.sigkill();
     let _ended = sluice.wait_exit(Duration::from_secs(10));
-    holds(&ask().await);
+    check(&send().await);
 
-    let nobody = ReservedPort::new();
+    let no_redis = ReservedPort::new();
     sluice.rewrite_config(&format!(
         "{limits}\nstore: {{ url: \"redis://127.0.0.1:{}\", on_failure: error }}",
-        nobody.number()
+        no_redis.number()
     ));
     sluice.restart();
-    holds(&ask().await);
+    check(&send().await);
 
     sluice.rewrite_config(limits);
     sluice.restart();
-    eventually_async("a Sluice that was gone decides again", decided).await;
+    eventually_async("a restarted Sluice decides again", decided).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_pass_while_sluice_is_down() {
-    while_sluice_is_away("allow", assert_passed).await;
+    while_sluice_is_unavailable("allow", assert_passed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_rejected_while_sluice_is_down_if_so_chosen() {
-    while_sluice_is_away("deny", |response| {
+    while_sluice_is_unavailable("deny", |response| {
         assert_eq!(
             (response.status, response.problem().as_deref()),
             (503, Some("store-unavailable")),

@@ -15,18 +15,18 @@ use sluice_tests::{
     metrics::Metrics,
 };
 
-/// The burst that is in force, as a peek tells it.
+/// Returns the burst that applies now.
 async fn burst(client: &mut Client) -> u64 {
-    peek(client, "nobody").await["burst"].as_u64().unwrap()
+    peek(client, "newcomer").await["burst"].as_u64().unwrap()
 }
 
-/// What the first limit says about somebody, without taking anything.
+/// Returns the state of the first limit for `who`, without taking a token.
 async fn peek(client: &mut Client, who: &str) -> Value {
     client.post("/v1/check", &json!({ "client": who, "cost": 0 })).await.json()["limits"][0].clone()
 }
 
 async fn wait_for_burst(client: &mut Client, expected: u64) {
-    eventually_async("the changed configuration is in force", async || {
+    eventually_async("the changed configuration applies", async || {
         let burst = burst(client).await;
         if burst == expected { Ok(()) } else { Err(format!("the burst is {burst}")) }
     })
@@ -37,14 +37,14 @@ fn burst_of(burst: u64) -> String {
     format!("defaults: {{ rate: 10/day, burst: {burst} }}")
 }
 
-/// Changes the burst from 10 to others, in a file that begins with `store`.
+/// Changes the burst from 10 to other values, in a file that begins with `store`.
 async fn change_the_burst(sluice: &Sluice, store: &str) {
     let (pid, mut client) = (sluice.pid(), Client::of(sluice.http_addr()));
     let taken = client.post("/v1/check", &json!({ "client": "alice", "cost": 4 })).await;
     assert_eq!((taken.status, &taken.json()["remaining"]), (200, &json!(6)));
 
-    // No more tokens than there were, no more than the burst, and what was taken meanwhile is not
-    // forgotten.
+    // A bucket never gets more tokens than it had or than the new burst, and keeps what was taken
+    // between the changes.
     for (burst, remaining) in [(20, 6), (5, 5), (8, 4)] {
         sluice.rewrite_config(&format!("{store}{}", burst_of(burst)));
         wait_for_burst(&mut client, burst).await;
@@ -88,7 +88,7 @@ async fn new_endpoints_tiers_and_identities_apply_together() {
          clients: { identify: [header:x-org, ip] }\n\
          tiers: { pro: { multiply: 3, clients: [acme] } }\n",
     );
-    eventually_async("the changed configuration is in force", async || {
+    eventually_async("the changed configuration applies", async || {
         let response = client.send(&ask).await;
         if response.header("ratelimit-policy") == Some("\"/reports\";q=21;w=60") {
             Ok(())
@@ -111,14 +111,14 @@ async fn an_invalid_file_is_rejected_with_errors_and_the_old_rules_stay() {
     sluice.rewrite_config(
         "defaults: { rate: 10/fortnight, burst: 99 }\nlimits: [{ name: a, rate: 1/day, brust: 1 }]",
     );
-    let ready = eventually_async("readiness tells of the refusal", async || {
+    let ready = eventually_async("readiness reports the rejected file", async || {
         let ready = client.get("/ready").await;
         if ready.json()["status"] == "degraded" { Ok(ready) } else { Err(ready.to_string()) }
     })
     .await;
     let path = sluice.config_path();
     let path = path.to_str().unwrap();
-    let mistakes = [
+    let errors = [
         format!(
             "{path}:1: defaults.rate: `10/fortnight` is not a rate: write `60/minute` \
              (second, minute, hour or day) or `100 per 90s`"
@@ -127,11 +127,11 @@ async fn an_invalid_file_is_rejected_with_errors_and_the_old_rules_stay() {
     ];
     let refused = ready.json()["configuration"]["refused"].as_str().unwrap().to_owned();
     let log = sluice.log();
-    for mistake in &mistakes {
-        assert!(refused.contains(mistake), "{refused}");
-        assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(mistake)), "{log}");
+    for error in &errors {
+        assert!(refused.contains(error), "{refused}");
+        assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(error)), "{log}");
     }
-    assert_eq!(ready.status, 200, "it still decides, as before");
+    assert_eq!(ready.status, 200, "the replica still decides");
     assert_eq!(peek(&mut client, "alice").await["remaining"], 9);
     assert_eq!(burst(&mut client).await, 10);
     assert_eq!(
@@ -159,7 +159,7 @@ async fn a_change_under_load_does_not_affect_other_limits() {
             "{unchanged}limits: \
                  [{{ name: more, when: {{ path: /more }}, rate: {rate}/day, burst: 9 }}]"
         ));
-        eventually_async("the changed configuration is in force", async || {
+        eventually_async("the changed configuration applies", async || {
             let response = client
                 .post("/v1/check", &json!({ "client": "alice", "path": "/more", "cost": 0 }))
                 .await;
@@ -244,7 +244,8 @@ async fn a_config_map_that_kubernetes_replaces_is_read_again() {
         client.post("/v1/check", &json!({ "client": "alice" })).await.json()["remaining"],
         9
     );
-    // Twice, since the first swap is also one from the file that was there at the start.
+    // Two swaps: the first is from the file of the start, the second from a file that was swapped
+    // in.
     for (version, burst) in [("2026_02", 30), ("2026_03", 40)] {
         mount(directory.path(), version, &burst_of(burst));
         wait_for_burst(&mut client, burst).await;
@@ -256,7 +257,7 @@ async fn a_config_map_that_kubernetes_replaces_is_read_again() {
     assert_eq!(burst(&mut client).await, 40);
 
     mount(directory.path(), "2026_04", "defaults: [");
-    eventually_async("readiness tells of the refusal", async || {
+    eventually_async("readiness reports the rejected file", async || {
         client.get("/ready").await.json()["status"] == "degraded"
     })
     .await;
@@ -270,7 +271,7 @@ async fn a_deleted_file_changes_nothing() {
     let sluice = started_on(directory.path());
     let mut client = Client::of(sluice.http_addr());
     fs::remove_file(directory.path().join("sluice.yaml")).unwrap();
-    eventually_async("readiness tells of the refusal", async || {
+    eventually_async("readiness reports the rejected file", async || {
         client.get("/ready").await.json()["status"] == "degraded"
     })
     .await;

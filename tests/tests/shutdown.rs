@@ -1,4 +1,4 @@
-//! SIGTERM: a replica says that it is going, finishes what it has begun, and loses nothing.
+//! SIGTERM: a replica becomes unready, finishes the requests in flight, and loses none.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn a_stopping_replica_is_not_ready_and_still_decides() {
     assert_eq!(
         (response.status, response.header("connection")),
         (200, Some("close")),
-        "whoever was not told yet is answered"
+        "a load balancer that has not noticed yet gets a response"
     );
     assert_eq!(sluice.wait_exit(LONG).code(), Some(0));
 }
@@ -56,7 +56,7 @@ async fn requests_in_flight_are_finished_before_the_process_ends() {
         idle.response_or_end().await.unwrap().is_none(),
         "an idle connection is closed, since nothing can be lost with it"
     );
-    eventually_async("nobody is let in any more", async || {
+    eventually_async("new connections are refused", async || {
         Connection::open(sluice.http_addr()).await.is_err()
     })
     .await;
@@ -112,26 +112,28 @@ async fn a_rolling_restart_under_load_loses_no_request_and_no_token() {
         assert_eq!(replica.wait_exit(LONG).code(), Some(0));
         replica.restart();
         let mut balancer = Client::of(replica.http_addr());
-        eventually_async("it is ready again", async || balancer.get("/ready").await.status == 200)
-            .await;
+        eventually_async("the replica is ready again", async || {
+            balancer.get("/ready").await.status == 200
+        })
+        .await;
         load.set_available(number, true);
     }
     let record = load.stop().await;
 
     assert!(
         record.failed.is_empty(),
-        "{} requests have no answer: {:?}",
+        "{} requests failed: {:?}",
         record.failed.len(),
         record.failed[0]
     );
     buckets::assert_every_window_keeps_its_limit(&record);
     audit.assert_that_tokens_add_up(&record).await;
-    let known = eventually_async("the last to come back knows its fleet", async || {
-        let known = Metrics::of(&mut Client::of(fleet.addresses()[2]))
+    let replicas = eventually_async("the last restarted replica sees its fleet", async || {
+        let replicas = Metrics::of(&mut Client::of(fleet.addresses()[2]))
             .await
             .count("sluice_replicas_live", &[]);
-        (known > 0).then_some(known)
+        (replicas > 0).then_some(replicas)
     })
     .await;
-    assert_eq!(known, 3, "who stopped in order is not counted any more");
+    assert_eq!(replicas, 3, "a stopped replica leaves the fleet");
 }

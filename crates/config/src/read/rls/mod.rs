@@ -6,8 +6,8 @@
 //!
 //! | key | default | |
 //! |---|---|---|
-//! | `merge_domains` | `false` | several files may add to one domain, as with `MERGE_DOMAIN_CONFIG` |
-//! | `response_headers` | `true` | responses have the header fields about the client's limits |
+//! | `merge_domains` | `false` | several files may add to one domain (`MERGE_DOMAIN_CONFIG`) |
+//! | `response_headers` | `true` | responses have header fields about the client's limits |
 
 mod file;
 mod merge;
