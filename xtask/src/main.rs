@@ -3,6 +3,7 @@
 //! It depends on nothing, so that it builds in a moment on a machine that has only Rust.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints to its terminal")]
 
+mod api;
 mod bench;
 mod dashboards;
 mod doc;
@@ -32,9 +33,11 @@ usage: cargo xtask COMMAND
                      are left out, and the summary lists their names. NAME alone installs nothing.
   tools [--install]  Only installs the programs that tests run.
   lint [--quick]     Checks the line width (100 columns), that no two files import each other, that
-                     crates depend on each other in one direction, the formatting, clippy, and
-                     cargo-deny where it is installed. --quick runs only what needs no build.
+                     crates depend on each other in one direction, the formatting, clippy, the
+                     listing of the public surface, and cargo-deny where it is installed. --quick
+                     runs only what needs no build.
   doc                Builds the documentation; a warning is an error.
+  api                Writes the listing of the library's public surface, docs/api/sluice.txt.
   dashboards         Writes the Grafana dashboards in deploy/, from crates/dashboards.
   bench [NAME]       Runs every benchmark, or the one of that name.
   ci                 Runs lint, doc and test --install, as CI does.
@@ -50,6 +53,7 @@ enum Task {
     Tools { install: bool },
     Lint { quick: bool },
     Doc,
+    Api,
     Dashboards,
     Bench { name: Option<String> },
     Ci,
@@ -94,6 +98,7 @@ impl Task {
             "tools" => Self::Tools { install: rest.take_flag("--install") },
             "lint" => Self::Lint { quick: rest.take_flag("--quick") },
             "doc" => Self::Doc,
+            "api" => Self::Api,
             "dashboards" => Self::Dashboards,
             "bench" => Self::Bench { name: rest.take_name() },
             "ci" => Self::Ci,
@@ -118,6 +123,7 @@ impl Task {
             }
             Self::Lint { quick } => lint::run(&mut report, quick),
             Self::Doc => doc::run(&mut report),
+            Self::Api => api::run(&mut report, &shell::root()),
             Self::Dashboards => dashboards::run(&mut report),
             Self::Bench { name } => bench::run(&mut report, name.as_deref()),
             Self::Ci => {
@@ -194,6 +200,7 @@ mod tests {
         assert_eq!(parse("lint"), Ok(Task::Lint { quick: false }));
         assert_eq!(parse("lint --quick"), Ok(Task::Lint { quick: true }));
         assert_eq!(parse("doc"), Ok(Task::Doc));
+        assert_eq!(parse("api"), Ok(Task::Api));
         assert_eq!(parse("dashboards"), Ok(Task::Dashboards));
         assert_eq!(parse("bench"), Ok(Task::Bench { name: None }));
         assert_eq!(parse("bench redis"), Ok(Task::Bench { name: Some("redis".into()) }));

@@ -6,6 +6,7 @@ mod import_cycles;
 mod line_width;
 mod links;
 
+use crate::api;
 use crate::report::Report;
 use crate::shell::{cargo, root, succeeds};
 
@@ -21,6 +22,7 @@ pub(crate) fn run(report: &mut Report, quick: bool) {
         return;
     }
     report.run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    report.check("public surface of the library", || api::check(&root));
     features::run(report);
     if succeeds(&mut cargo(&["deny", "--version"])) {
         // `cargo deny check advisories` is left to CI's own schedule: it needs a database from the
