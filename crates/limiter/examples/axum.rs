@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok(url) => builder.redis(RedisSettings::new(url)).build()?,
         Err(_) => builder.build(),
     };
-    // Each replica takes its share of the limits while Redis is away.
+    // While Redis is unavailable, each replica decides alone, with its share of the limits.
     let membership = limiter.join("axum-example");
 
     let measure = MetricsLayer::new(&recorders.http)
@@ -34,14 +34,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await?;
-    println!("try: curl -i http://{address}/orders/7      (the eleventh at once is denied)");
-    println!("and: curl http://{address}/metrics          Ctrl-C ends");
+    println!("try: curl -i http://{address}/orders/7   (the eleventh request at once is denied)");
+    println!("and: curl -i -H 'x-api-key: alice' http://{address}/orders/7   (another client)");
+    println!("and: curl http://{address}/metrics");
+    println!("Ctrl-C ends the program.");
     // The limiter needs the address of the client.
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async {
             let _ = signal::ctrl_c().await;
         })
         .await?;
-    membership.leave().await?;
+    if let Err(error) = membership.leave().await {
+        println!("the other replicas notice only in a while that this one is gone: {error}");
+    }
     Ok(())
 }

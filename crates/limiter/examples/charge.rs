@@ -9,7 +9,7 @@ use std::error::Error;
 
 use sluice::{Cost, Limiter, Policy, Rate, Rule, RuleCost};
 
-/// Stands in for a language model, and returns how many tokens it has used.
+/// Simulates a language model, and returns how many tokens it has used.
 async fn generate(prompt: &str) -> u64 {
     tokio::task::yield_now().await;
     prompt.len() as u64 * 50
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let used = generate(prompt).await;
-        // The bucket may go below zero: the next request then waits until the refill has paid.
+        // The bucket may go below zero. The next request is then denied until it is refilled.
         let state = checked.charge(used - 1).await?;
         let left = state.binding().map_or(0, |verdict| verdict.remaining);
         println!("{prompt:?}: used {used} tokens, {left} left");

@@ -1,7 +1,7 @@
 //! Limits that change while the program runs: `cargo run -p sluice --example reload`.
 //!
-//! Buckets keep what they hold: neither does a raised limit hand out a full bucket, nor does a
-//! lowered one forget what was used.
+//! Buckets keep their tokens: a raised limit does not refill them, and a lowered one does not forget
+//! what was used.
 #![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{error::Error, fs, path::Path, time::Duration};
@@ -35,12 +35,15 @@ async fn watch(file: &Path, mut known: Vec<u8>, limiter: Limiter) {
     }
 }
 
-async fn spend(limiter: &Limiter) -> Result<(), Box<dyn Error>> {
-    let mut allowed = 0;
-    while limiter.check_key("alice").await?.is_allowed() {
-        allowed += 1;
+/// Sends three requests at once, and prints what is left.
+async fn send_three(limiter: &Limiter) -> Result<(), Box<dyn Error>> {
+    let (mut allowed, mut left) = (0, 0);
+    for _ in 0..3 {
+        let checked = limiter.check_key("alice").await?;
+        allowed += u32::from(checked.is_allowed());
+        left = checked.decision.binding().map_or(0, |verdict| verdict.remaining);
     }
-    println!("alice: {allowed} requests allowed");
+    println!("alice: {allowed} of 3 requests allowed, {left} tokens left");
     Ok(())
 }
 
@@ -54,11 +57,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         async move { watch(&file, known, limiter).await }
     });
 
-    spend(&limiter).await?;
+    send_three(&limiter).await?;
     for text in ["600/minute, burst 20", "as much as you like"] {
         fs::write(&file, text)?;
         sleep(Duration::from_millis(500)).await;
-        spend(&limiter).await?;
+        send_three(&limiter).await?;
     }
     watching.abort();
     fs::remove_file(&file)?;

@@ -19,7 +19,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let address: SocketAddr = "127.0.0.1:50051".parse()?;
     println!("try: grpcurl -plaintext {address} grpc.health.v1.Health/Check");
-    println!("     (the fourth at once is RESOURCE_EXHAUSTED)          Ctrl-C ends");
+    println!("     (the fourth call at once is RESOURCE_EXHAUSTED)");
+    println!("Ctrl-C ends the program.");
     Server::builder()
         .layer(limit)
         .add_service(health)
