@@ -11,10 +11,11 @@
 //! let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Denied::name()))).build();
 //! let mut denied = ResponseBuilder::new()
 //!     .description("Too many requests")
-//!     .content("application/problem+json", content)
-//!     .build();
-//! denied.headers.extend(headers().map(|(name, header)| (name.to_owned(), header)));
-//! assert!(denied.headers.contains_key("retry-after"));
+//!     .content("application/problem+json", content);
+//! for (name, header) in headers() {
+//!     denied = denied.header(name, header);
+//! }
+//! assert!(denied.build().headers.contains_key("retry-after"));
 //! ```
 
 use utoipa::{
