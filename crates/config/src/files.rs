@@ -120,7 +120,7 @@ pub(crate) fn read_again(contents: &Contents) -> Contents {
 
 /// What is kept of a read, so that another error of the same file is noticed too.
 fn kept(content: &io::Result<Vec<u8>>) -> Result<Vec<u8>, String> {
-    content.as_ref().map(Vec::clone).map_err(ToString::to_string)
+    content.as_ref().map_err(ToString::to_string).cloned()
 }
 
 /// Reads a file of at most [`MAX_BYTES`]. Whatever else has a name is refused: opening a FIFO

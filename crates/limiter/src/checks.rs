@@ -60,7 +60,8 @@ impl DecideCheck for Limiter {
     }
 }
 
-#[cfg(all(test, feature = "redis"))]
+#[cfg(test)]
+#[cfg(feature = "redis")]
 mod tests {
     use std::{sync::Arc, time::Duration};
 

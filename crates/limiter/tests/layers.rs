@@ -449,9 +449,8 @@ async fn the_layer_finds_the_address_in_the_connect_info_of_axum() {
 
 #[tokio::test]
 async fn a_closure_can_find_the_key_of_the_client() {
-    let service = layer()
-        .key(|request| request.uri.query().map(|query| query.to_owned()))
-        .layer(service_fn(hello));
+    let service =
+        layer().key(|request| request.uri.query().map(ToOwned::to_owned)).layer(service_fn(hello));
     for (uri, remaining) in [("/a?alice", "9"), ("/a?bob", "9"), ("/b?alice", "8")] {
         let response = service.clone().oneshot(empty(Request::get(uri))).await.unwrap();
         assert_eq!(response.headers()["x-ratelimit-remaining"], remaining, "{uri}");

@@ -16,11 +16,11 @@
 //! use it. An error is a panic whose message names the remedy, since that is how a test fails.
 //!
 //! - [`RedisServer`]: a Redis process, optionally with TLS and users, which can be paused, killed
-//! and restarted.
+//!   and restarted.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
 //! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a configuration from the test.
 //! - [`AsgiApp`]: a Python application.
-//! - [`eventually`]: waits until a condition is true, instead of sleeping.
+//! - [`eventually()`]: waits until a condition is true, instead of sleeping.
 //! - [`decisions`]: limits, and decisions on full buckets.
 //! - [`policies`]: the policy of the project's document.
 //! - [`strategies`]: rates, bursts and costs for property tests.

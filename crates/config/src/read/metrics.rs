@@ -60,8 +60,8 @@ fn metric(item: &Field<'_>, table: &Table<'_>) -> Result<CustomMetric, Refused> 
     let labels = table
         .field("labels")
         .or(Vec::new(), |field| field.items(|label| label.text().map(str::to_owned)));
-    let help = table.field("help").optional(|field| field.text());
-    let unit = table.field("unit").optional(|field| field.text());
+    let help = table.field("help").optional(Field::text);
+    let unit = table.field("unit").optional(Field::text);
     let boundaries = table.field("boundaries").or(Vec::new(), |field| {
         if kind.is_ok_and(|kind| kind != Kind::Histogram) {
             return Err(field.refuse("only a histogram has boundaries: remove the key"));

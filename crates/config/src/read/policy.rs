@@ -42,7 +42,7 @@ pub(super) fn read(
     builder.tiers = tiers::read(&table.field("tiers"), on_store_failure, files, &mut places);
     builder.limits = limits::read(&table.field("limits"), on_store_failure, &mut places);
     builder.build().map_err(|errors| {
-        let refused = errors.iter().map(|error| places.refuse(root, error)).last();
+        let refused = errors.iter().fold(None, |_, error| Some(places.refuse(root, error)));
         refused.unwrap_or_else(|| root.refuse(errors))
     })
 }

@@ -71,7 +71,7 @@ proptest! {
             let request = decoded(&request);
             match decide(&fixture, &request) {
                 Ok(response) => {
-                    let codes: Vec<_> = response.statuses.iter().map(|one| one.code()).collect();
+                    let codes: Vec<_> = response.statuses.iter().map(super::super::messages::DescriptorStatus::code).collect();
                     prop_assert_eq!(codes.len(), request.descriptors.len());
                     prop_assert!(!codes.contains(&Code::Unknown));
                     let over = codes.iter().filter(|code| **code == Code::OverLimit).count();

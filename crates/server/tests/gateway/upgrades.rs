@@ -1,4 +1,4 @@
-//! WebSockets and other HTTP/1.1 upgrades.
+//! `WebSockets` and other HTTP/1.1 upgrades.
 
 use std::time::Duration;
 
