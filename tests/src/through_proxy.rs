@@ -40,7 +40,7 @@ pub async fn assert_that_a_slow_api_is_waited_for(address: SocketAddr, api: &Ech
 ///
 /// # Panics
 /// When it is not so.
-pub async fn assert_that_an_api_that_fails_is_asked_once(address: SocketAddr, api: &Echo) {
+pub async fn assert_that_a_failing_api_gets_each_request_once(address: SocketAddr, api: &Echo) {
     let before = api.requests();
     let failed = Client::of(address).send(&order(FAILS)).await;
     assert_eq!(

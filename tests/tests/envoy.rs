@@ -313,7 +313,8 @@ async fn streams_and_slow_responses_pass_through_envoy_unchanged() {
 async fn a_failing_api_gets_each_request_once() {
     let replicas = Replicas::start(1, RULES, "");
     let edge = Edge::start(ENVOY, &replicas.sluices[0]).await;
-    through_proxy::assert_that_an_api_that_fails_is_asked_once(edge.envoy.addr(), &edge.api).await;
+    through_proxy::assert_that_a_failing_api_gets_each_request_once(edge.envoy.addr(), &edge.api)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

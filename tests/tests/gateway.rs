@@ -40,7 +40,7 @@ async fn the_gateway_forwards_requests_and_responses_unchanged() {
     let (sluice, api) = gateway("").await;
     through_proxy::assert_that_events_arrive_as_they_are_sent(sluice.http_addr(), &api).await;
     through_proxy::assert_that_a_slow_api_is_waited_for(sluice.http_addr(), &api).await;
-    through_proxy::assert_that_an_api_that_fails_is_asked_once(sluice.http_addr(), &api).await;
+    through_proxy::assert_that_a_failing_api_gets_each_request_once(sluice.http_addr(), &api).await;
 }
 
 #[tokio::test]

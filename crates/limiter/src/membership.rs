@@ -42,9 +42,9 @@ impl Limiter {
     /// Joins the fleet of processes that share this limiter's store, under `name`.
     ///
     /// The process announces itself now and every 4 seconds, and learns how many replicas there
-    /// are. While a shared store is away, a [`Failover`](crate::Failover) divides each limit by that
-    /// number. **Without `join`, every process takes the whole limit during an outage**, so that
-    /// `n` processes admit `n` times as much.
+    /// are. While a shared store is away, a [`Failover`](crate::Failover) divides each limit by
+    /// that number. **Without `join`, every process takes the whole limit during an outage**, so
+    /// that `n` processes admit `n` times as much.
     ///
     /// Processes may have the same name: a random suffix makes each one unique.
     ///

@@ -13,6 +13,6 @@ pub(crate) async fn streams_and_slow_responses_pass_through_the_proxy_unchanged(
 
 pub(crate) async fn a_failing_api_gets_each_request_once(example: Example) {
     let setup = Setup::start(example, example.file, "").await;
-    through_proxy::assert_that_an_api_that_fails_is_asked_once(setup.proxy.addr(), &setup.api)
+    through_proxy::assert_that_a_failing_api_gets_each_request_once(setup.proxy.addr(), &setup.api)
         .await;
 }

@@ -23,7 +23,7 @@ pub enum Reply {
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// The server is down, hangs, or closed the connection.
-    #[error("redis did not answer: {0}")]
+    #[error("redis did not reply: {0}")]
     Unreachable(#[from] io::Error),
     /// The server replied with an error, such as `ERR wrong number of arguments`.
     #[error("redis refused: {0}")]
@@ -188,7 +188,7 @@ mod tests {
     fn bytes_of_another_protocol_are_an_error() {
         assert_eq!(
             parse(b"HTTP/1.1 400\r\n").unwrap_err().to_string(),
-            "redis did not answer: `HTTP/1.1 400` is not the start of a reply"
+            "redis did not reply: `HTTP/1.1 400` is not the start of a reply"
         );
     }
 

@@ -1,12 +1,12 @@
 //! No two source files of a crate import each other, directly or through others.
 //!
-//! A cycle of files can only be read, and moved, as one. An import is a `use` of a name that
+//! Files in a cycle can be read and moved only together. An import is a `use` of a name that
 //! another file defines, or a path to one (`crate::a::b`, `super::b`, `child::b`). These are not
 //! imports:
 //!
 //! - `mod child;`, which only says where the file belongs;
-//! - `pub use child::Name`, which passes a name on: whoever imports the name from there imports it
-//!   from the file that defines it;
+//! - `pub use child::Name`, a re-export: importing the name from there counts as importing it from
+//!   the file that defines it;
 //! - what only tests compile, below `#[cfg(test)]` and in `tests/`.
 
 mod graph;
