@@ -170,16 +170,21 @@ mod tests {
     use super::*;
 
     const PAGE: &str = r##"<body class="rustdoc struct"><h1>Struct Checked</h1>
-<pre class="rust item-decl"><code><div class="code-attribute">#[non_exhaustive]</div>pub struct Checked {
+<pre class="rust item-decl"><code><div class="attr">#[non_exhaustive]</div>pub struct Checked {
     pub endpoint: <a class="struct" href="x" title="t">Arc</a>&lt;str&gt;,
     <span class="comment">/* private fields */</span>
 }</code></pre>
-<section id="impl-Checked" class="impl"><a class="src" href="s">Source</a><h3 class="code-header">impl <a href="#">Checked</a></h3></section>
-<section id="method.is_allowed" class="method"><h4 class="code-header">pub fn <a href="#">is_allowed</a>(&amp;self) -&gt; bool</h4></section>
-<section id="impl-Clone-for-Checked" class="impl"><h3 class="code-header">impl Clone for Checked</h3></section>
-<section id="method.clone" class="method trait-impl"><h4 class="code-header">fn clone(&amp;self) -&gt; Checked</h4></section>
+<section id="impl-Checked" class="impl">
+<a class="src">Source</a><h3 class="code-header">impl <a href="#">Checked</a></h3></section>
+<section id="method.is_allowed" class="method">
+<h4 class="code-header">pub fn <a>is_allowed</a>(&amp;self) -&gt; bool</h4></section>
+<section id="impl-Clone-for-Checked" class="impl">
+<h3 class="code-header">impl Clone for Checked</h3></section>
+<section id="method.clone" class="method trait-impl">
+<h4 class="code-header">fn clone(&amp;self) -&gt; Checked</h4></section>
 <h2 id="synthetic-implementations">Auto Trait Implementations</h2>
-<section id="impl-Send-for-Checked" class="impl"><h3 class="code-header">impl Send for Checked</h3></section>"##;
+<section id="impl-Send-for-Checked" class="impl">
+<h3 class="code-header">impl Send for Checked</h3></section>"##;
 
     #[test]
     fn an_item_has_its_declaration_its_methods_and_its_implementations() {

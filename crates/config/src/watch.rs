@@ -1,9 +1,9 @@
 //! Notices changes of a configuration in a running process, and reads it again.
 //!
 //! Files are compared by content, not by events or times: so an editor's rename, a write in place
-//! and the swapped symlink of a Kubernetes `ConfigMap` are all noticed, on any file system. A change
-//! is read only after two reads agree, so that half of a file that is still being written is never
-//! used. SIGHUP reads at once.
+//! and the swapped symlink of a Kubernetes `ConfigMap` are all noticed, on any file system. A
+//! change is read only after two reads agree, so that half of a file that is still being written is
+//! never used. SIGHUP reads at once.
 
 use std::{convert::Infallible, fmt, time::Duration};
 

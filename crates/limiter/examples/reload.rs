@@ -1,7 +1,7 @@
 //! Limits that change while the program runs: `cargo run -p sluice --example reload`.
 //!
-//! Buckets keep their tokens: a raised limit does not refill them, and a lowered one does not forget
-//! what was used.
+//! Buckets keep their tokens: a raised limit does not refill them, and a lowered one does not
+//! forget what was used.
 #![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{error::Error, fs, path::Path, time::Duration};

@@ -8,6 +8,7 @@ use prost::Message;
 use tokio::runtime::Builder;
 
 use super::{wire::any_request, *};
+use crate::messages::DescriptorStatus;
 
 /// Rules of every kind, for the keys that the generated requests have.
 const RULES: &str = "
@@ -71,7 +72,8 @@ proptest! {
             let request = decoded(&request);
             match decide(&fixture, &request) {
                 Ok(response) => {
-                    let codes: Vec<_> = response.statuses.iter().map(super::super::messages::DescriptorStatus::code).collect();
+                    let codes: Vec<_> =
+                        response.statuses.iter().map(DescriptorStatus::code).collect();
                     prop_assert_eq!(codes.len(), request.descriptors.len());
                     prop_assert!(!codes.contains(&Code::Unknown));
                     let over = codes.iter().filter(|code| **code == Code::OverLimit).count();
