@@ -25,11 +25,12 @@ const SEPARATOR: &str = "__";
 const TWO_UNDERSCORES: &str = "write `SLUICE__STORE__URL`, with two underscores between keys";
 
 /// The settings that are lists, whose values are split at their commas; `*` is any key.
-const LISTS: [&[&str]; 5] = [
+const LISTS: [&[&str]; 6] = [
     &["clients", "identify"],
     &["clients", "trusted_proxies"],
     &["exempt"],
     &["gateway", "upstream"],
+    &["rls", "files"],
     &["tiers", "*", "clients"],
 ];
 
@@ -228,6 +229,7 @@ mod tests {
         );
         assert_eq!(values["log"].to_string(), "{ level => info,sluice=debug,  }");
         assert!(is_list(&["tiers".to_owned(), "pro".to_owned(), "clients".to_owned()]));
+        assert!(is_list(&["rls".to_owned(), "files".to_owned()]));
     }
 
     #[test]
