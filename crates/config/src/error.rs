@@ -95,7 +95,7 @@ impl ErrorLog {
         Refused(())
     }
 
-    /// What was read, if nothing was refused meanwhile.
+    /// Returns what was read, unless an error was recorded.
     pub(crate) fn finish<T>(self, read: Result<T, Refused>) -> Result<T, ConfigErrors> {
         match read {
             Ok(value) if self.first.borrow().is_empty() => Ok(value),

@@ -138,9 +138,9 @@ impl Watcher {
                 Reload::Good(Box::new(settings))
             }
             Err(errors) => {
-                let count = errors.count();
                 tracing::error!(
-                    "the changed configuration has {count} errors: the old one stays active"
+                    errors = errors.count(),
+                    "the changed configuration is invalid: the old one stays active"
                 );
                 errors.lines().for_each(|line| tracing::error!("{line}"));
                 Reload::Refused(errors)

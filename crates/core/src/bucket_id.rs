@@ -101,7 +101,7 @@ pub struct Tagger {
 
 impl Tagger {
     /// Creates a tagger with `secret`. An empty secret is the well-known default: it makes keys
-    /// unreadable, but whoever can read the store can test guesses.
+    /// unreadable, but someone who can read the store can test guesses.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         let mut derive = SipHasher24::new();

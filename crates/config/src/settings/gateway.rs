@@ -27,7 +27,7 @@ pub struct GatewaySettings {
     pub idle_timeout: Duration,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
-    /// How long an upstream that refused a connection is used only when no other is left.
+    /// How long an upstream that could not be reached is used only when no other is left.
     pub away_for: Duration,
     /// What happens to rate limit fields that an upstream sends.
     pub rate_limit_headers: RateLimitHeaders,

@@ -98,12 +98,12 @@ impl StoreSettings {
     }
 }
 
-/// Where metrics and monitoring are shown, and to whom.
+/// The port of metrics and monitoring, and the credentials that they require.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
     /// A port of their own; `None` for the HTTP port.
     pub listen: Option<SocketAddr>,
-    /// Who may see them.
+    /// The credentials that they require.
     pub credentials: Credentials,
 }
 
