@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! The members at the top describe the limit that binds: `limit` tokens come back every `window`
+//! The members at the top describe the binding limit: `limit` tokens come back every `window`
 //! seconds, `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is full.
 //! `limits` holds the verdict of every limit: the one that binds is first, shadow limits are last.
 //! When no limit applies, there are only `status` and `allowed`, and `limits` is empty.
@@ -36,7 +36,7 @@ use super::{
 
 /// The JSON body that reports a decision.
 ///
-/// Its members at the top describe the limit that binds, and `limits` holds every limit's verdict.
+/// Its members at the top describe the binding limit, and `limits` holds every limit's verdict.
 /// A denial is also an RFC 9457 problem.
 #[derive(Debug, Serialize)]
 pub struct DecisionBody<'d> {
@@ -49,21 +49,21 @@ pub struct DecisionBody<'d> {
     limits: Verdicts<'d>,
 }
 
-/// The state of the limit that binds.
+/// The state of the binding limit.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Binding {
-    /// Tokens that come back in `window` seconds.
+    /// The tokens that are refilled in `window` seconds.
     limit: u64,
     /// Length of the window, in seconds.
     window: u64,
-    /// Tokens left.
+    /// The remaining tokens.
     remaining: u64,
     /// When the bucket is full again, in Unix seconds.
     reset: u64,
 }
 
-/// What a denial adds: it depends on the verdict of the limit that binds.
+/// What a denial adds: it depends on the verdict of the binding limit.
 #[derive(Debug)]
 struct Denial<'d>(&'d Verdict);
 
@@ -110,7 +110,7 @@ pub(super) struct VerdictBody<'d> {
     cost: u64,
     /// Whether its bucket held that many.
     admitted: bool,
-    /// Tokens left.
+    /// The remaining tokens.
     remaining: u64,
     /// When the bucket is full again, in Unix seconds.
     reset: u64,

@@ -44,7 +44,7 @@ impl PartialSchema for Allowed {
     fn schema() -> RefOr<Schema> {
         // When no limit applies, none binds, and these members are absent: they are not required.
         let Object { properties, .. } = object::<Binding>();
-        let mut schema = decision(200, true, "The request may pass.");
+        let mut schema = decision(200, true, "The request is allowed.");
         schema.properties.extend(properties);
         RefOr::T(Schema::Object(schema))
     }
@@ -83,11 +83,11 @@ pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
     let number = |what| (Type::Integer, what);
     let text = |what| (Type::String, what);
     [
-        (&fields::X_LIMIT, number("Requests per minute of the limit that binds.")),
-        (&fields::X_REMAINING, number("Tokens left of the limit that binds.")),
+        (&fields::X_LIMIT, number("The requests per minute of the binding limit.")),
+        (&fields::X_REMAINING, number("The remaining tokens of the binding limit.")),
         (
             &fields::X_RESET,
-            number("When the bucket of the limit that binds is full again, in Unix seconds."),
+            number("When the bucket of the binding limit is full again, in Unix seconds."),
         ),
         (
             &fields::POLICY,
@@ -102,7 +102,7 @@ pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
                  second.",
             ),
         ),
-        (&fields::RETRY, number("Whole seconds until the same would be allowed.")),
+        (&fields::RETRY, number("Whole seconds until the same request would be allowed.")),
     ]
     .map(|(name, (kind, what))| {
         let schema = ObjectBuilder::new().schema_type(kind);
@@ -114,7 +114,7 @@ pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
 fn decision(status: u16, allowed: bool, description: &str) -> Object {
     let verdicts =
         ArrayBuilder::new().items(Ref::from_schema_name(VerdictBody::name())).description(Some(
-            "What every limit that applies said, the one that binds first and shadows last.",
+            "The verdict of every limit that applies: the binding one first, shadow limits last.",
         ));
     ObjectBuilder::new()
         .description(Some(description))
