@@ -46,5 +46,7 @@ pub use policy::{
 };
 pub use rate::{MAX_FILL_US, Rate, RateError};
 pub use refill_rate::{MAX_PERIOD, MAX_TOKENS, Refill, RefillRate, RefillRateError};
-pub use request::{Attributes, Client, MAX_CLIENT_BYTES, Request, RequestError};
+pub use request::{
+    Attributes, Client, MAX_CLIENT_BYTES, RepeatedField, Request, RequestError, one_value,
+};
 pub use time::{Moment, Span, Timestamp};

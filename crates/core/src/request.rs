@@ -50,21 +50,60 @@ impl fmt::Debug for Client<'_> {
 ///
 /// `Sync`, so that a future that checks the request can move between threads.
 pub trait Attributes: Sync {
-    /// Returns the value with this name, which is in lower case. Of several values, it returns the
-    /// first.
-    fn get(&self, name: &str) -> Option<&[u8]>;
+    /// Returns the value with this name, which is in lower case; `None` without one.
+    ///
+    /// An attribute that can be repeated is read whole: [`one_value`] makes one value of several.
+    ///
+    /// # Errors
+    /// When the attribute has several values that differ. Whoever reads it next could choose
+    /// another one than the limiter does.
+    fn get(&self, name: &str) -> Result<Option<&[u8]>, RepeatedField>;
+}
+
+/// A field is sent several times, with different values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a field has different values")]
+pub struct RepeatedField;
+
+/// Returns the one value that a repeated field has. Equal values are one, whatever space is around
+/// them, and an empty value counts only when there is no other.
+///
+/// ```
+/// use sluice_core::{RepeatedField, one_value};
+///
+/// let lines = |lines: &'static [&[u8]]| one_value(lines.iter().copied());
+/// assert_eq!(lines(&[b"acme", b" acme ", b""]), Ok(Some(&b"acme"[..])));
+/// assert_eq!(lines(&[b"acme", b"other"]), Err(RepeatedField));
+/// ```
+///
+/// # Errors
+/// When there are two values that differ.
+pub fn one_value<'v>(
+    values: impl IntoIterator<Item = &'v [u8]>,
+) -> Result<Option<&'v [u8]>, RepeatedField> {
+    let mut found: Option<&[u8]> = None;
+    for value in values {
+        let value = value.trim_ascii();
+        match found {
+            Some(known) if value.is_empty() || value == known => {}
+            Some([]) | None => found = Some(value),
+            Some(_) => return Err(RepeatedField),
+        }
+    }
+    Ok(found)
 }
 
 impl Attributes for () {
-    fn get(&self, _: &str) -> Option<&[u8]> {
-        None
+    fn get(&self, _: &str) -> Result<Option<&[u8]>, RepeatedField> {
+        Ok(None)
     }
 }
 
 /// A short list of pairs of name, in lower case, and value.
 impl<const N: usize> Attributes for [(&str, &str); N] {
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
+    fn get(&self, name: &str) -> Result<Option<&[u8]>, RepeatedField> {
+        let values = self.iter().filter(|(known, _)| *known == name);
+        one_value(values.map(|(_, value)| value.as_bytes()))
     }
 }
 
@@ -167,6 +206,12 @@ pub enum RequestError {
     /// The header that identifies the client has several different values.
     #[error("header `{header}` names different clients: send it once")]
     ClientAmbiguous {
+        /// The header's name, in lower case.
+        header: String,
+    },
+    /// A header that a limit or the tier is read from has several different values.
+    #[error("header `{header}` has different values: send it once")]
+    FieldAmbiguous {
         /// The header's name, in lower case.
         header: String,
     },

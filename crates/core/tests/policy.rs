@@ -329,6 +329,61 @@ fn a_shadow_is_checked_beside_the_limits_that_apply_without_it() {
 }
 
 #[test]
+fn a_repeated_field_with_different_values_is_refused_where_it_is_read() {
+    let limited_by = |rule: Rule| built(default_only().limit(rule));
+    let all = rule("a", Per::Client);
+    let one_of = HeaderMatch { name: "X-Org".into(), values: vec!["acme".into()] };
+    let any = HeaderMatch { name: "X-Org".into(), values: Vec::new() };
+    let read = [
+        rule("a", Per::Header("X-Org".into())),
+        all.clone().cost(RuleCost::Header("X-Org".into())),
+        all.clone().when(When::default().header(one_of)),
+        all.clone().when(When::default().header(any)),
+    ];
+    let differs = [("x-org", "7"), ("x-org", "acme")];
+    let equal = [("x-org", "7"), ("x-org", " 7"), ("x-org", "")];
+    for rule in read {
+        let policy = limited_by(rule.clone());
+        assert_eq!(policy.fields(), ["x-org".into()], "{rule:?}");
+        let request = get("alice", "/a").with_attributes(&differs);
+        assert_eq!(
+            policy.check(Action::Take, &request).unwrap_err(),
+            RequestError::FieldAmbiguous { header: "x-org".to_owned() },
+            "{rule:?}"
+        );
+        let (once, several) = ([("x-org", "7")], get("alice", "/a").with_attributes(&equal));
+        assert_eq!(
+            buckets(&policy, &several),
+            buckets(&policy, &get("alice", "/a").with_attributes(&once)),
+            "equal values are one: {rule:?}"
+        );
+        let shadow = limited_by(in_mode(Mode::Shadow, rule));
+        let left = enforced_parts(&shadow, &request);
+        assert_eq!(left.len(), 1, "a shadow refuses nothing: {left:?}");
+    }
+    let elsewhere =
+        limited_by(rule("a", Per::Header("x-org".into())).when(When::default().path("/b")));
+    let request = get("alice", "/a").with_attributes(&differs);
+    assert_eq!(limits(&elsewhere, &request).len(), 1, "the limit does not apply to this path");
+    assert_eq!(limits(&limited_by(all), &request).len(), 1, "nothing reads the field");
+}
+
+#[test]
+fn a_policy_names_the_headers_that_its_limits_read() {
+    let wanted = |name: &str| HeaderMatch { name: name.into(), values: Vec::new() };
+    let policy = built(
+        default_only()
+            .limit(
+                rule("a", Per::Header("X-Org".into()))
+                    .when(When::default().header(wanted("x-b")).header(wanted("X-A"))),
+            )
+            .limit(rule("b", Per::Header("x-org".into())).cost(RuleCost::Header("X-Cost".into()))),
+    );
+    assert_eq!(policy.fields(), ["x-a", "x-b", "x-cost", "x-org"].map(Box::<str>::from));
+    assert_eq!(policies::document().fields(), []);
+}
+
+#[test]
 fn a_shadow_does_not_refuse_an_unreadable_cost() {
     let with_cost = |mode| {
         let limit = rule("a", Per::Everyone).cost(RuleCost::Header("x-cost".to_owned()));

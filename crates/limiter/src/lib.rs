@@ -91,7 +91,8 @@ pub use policy::{
 };
 #[doc(inline)]
 pub use sluice_core::{
-    Action, Attributes, Client, Cost, CostError, Decision, Request, RequestError, Retry, Verdict,
+    Action, Attributes, Client, Cost, CostError, Decision, RepeatedField, Request, RequestError,
+    Retry, Verdict, one_value,
 };
 #[cfg(feature = "stats")]
 pub use sluice_stats as stats;

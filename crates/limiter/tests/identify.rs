@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use sluice::{
-    Attributes, Client, RequestError,
+    Attributes, Client, RepeatedField, RequestError,
     identify::{ClientSource, Headers, Identifier, Identity},
 };
 
@@ -132,8 +132,14 @@ fn a_bearer_token_is_used_as_a_whole() {
         key(&list, &two),
         Err(RequestError::ClientAmbiguous { header: "authorization".to_owned() })
     );
+    let two_schemes = headers(&[("authorization", "Basic a"), ("authorization", "Bearer b")]);
     assert_eq!(
-        key_text(&list, &[("authorization", "Basic a"), ("authorization", "Bearer b")]).as_deref(),
+        key(&list, &two_schemes),
+        Err(RequestError::ClientAmbiguous { header: "authorization".to_owned() }),
+        "what is behind the limiter may read the other one"
+    );
+    assert_eq!(
+        key_text(&list, &[("authorization", "Bearer b"), ("authorization", "Bearer b")]).as_deref(),
         Some("b")
     );
 }
@@ -285,16 +291,20 @@ fn only_a_trusted_proxy_can_set_the_tier() {
     let identifier = behind_proxies(&["ip"]);
     let tier = |sent: &[(&str, &str)], peer| {
         let headers = headers(sent);
-        identifier.identify(&headers, ip(peer)).unwrap().tier().map(str::to_owned)
+        identifier.identify(&headers, ip(peer)).map(|found| found.tier().map(str::to_owned))
     };
-    assert_eq!(tier(&[("x-tier", "pro")], PROXY).as_deref(), Some("pro"));
-    assert_eq!(tier(&[("x-tier", "pro")], PEER), None);
-    assert_eq!(tier(&[("x-tier", "")], PROXY), None);
+    let pro = Ok(Some("pro".to_owned()));
+    assert_eq!(tier(&[("x-tier", "pro")], PROXY), pro);
+    assert_eq!(tier(&[("x-tier", "pro"), ("x-tier", "pro")], PROXY), pro);
+    assert_eq!(tier(&[("x-tier", "pro")], PEER), Ok(None));
+    assert_eq!(tier(&[("x-tier", "")], PROXY), Ok(None));
+    let two = [("x-tier", "enterprise"), ("x-tier", "free")];
     assert_eq!(
-        tier(&[("x-tier", "enterprise"), ("x-tier", "free")], PROXY),
-        None,
+        tier(&two, PROXY),
+        Err(RequestError::FieldAmbiguous { header: "x-tier".to_owned() }),
         "it is unknown which of them the proxy wrote"
     );
+    assert_eq!(tier(&two, PEER), Ok(None), "it is not read from anybody else");
     let headers = headers(&[("x-tier", "pro")]);
     assert_eq!(Identifier::default().identify(&headers, ip(PROXY)).unwrap().tier(), None);
 }
@@ -313,8 +323,22 @@ fn a_request_has_what_the_identity_found() {
     let request = identity.request("POST", "/a");
     assert_eq!((request.client, request.address), (Client::Key(b"k"), Some(ip("203.0.113.9"))));
     assert_eq!((request.method, request.path, request.tier), ("POST", "/a", Some("pro")));
-    assert_eq!(request.attributes.get("x-org"), Some(&b"red"[..]));
-    assert_eq!(Headers::new(&headers).get("x-none"), None);
+    assert_eq!(request.attributes.get("x-org"), Err(RepeatedField));
+    assert_eq!(request.attributes.get("x-tier"), Ok(Some(&b"pro"[..])));
+    assert_eq!(Headers::new(&headers).get("x-none"), Ok(None));
+}
+
+#[test]
+fn an_identifier_names_the_headers_that_it_reads() {
+    let fields = |list: &[&str]| {
+        let fields = behind_proxies(list).fields();
+        fields.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        fields(&["header:x-api-key", "bearer", "bearer:sub", "ip"]),
+        ["authorization", "x-api-key", "x-tier"]
+    );
+    assert_eq!(Identifier::new(sources(&["ip"])).fields(), [""; 0]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use axum::{
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sluice::{
-    Limiter, MemoryStore, MetricsLayer, RateLimitLayer, Store, Telemetry,
+    Limiter, MemoryStore, MetricsLayer, Per, Policy, Rate, RateLimitLayer, Rule, Store, Telemetry,
     identify::Identifier,
     stats::{MemoryStats, Reporter, StatsCounters, Total},
 };
@@ -112,6 +112,22 @@ async fn a_denied_request_does_not_reach_the_service() {
     assert!(problem["message"].is_string());
     let other = Request::get("/orders").header("x-api-key", "bob");
     assert_eq!(service.oneshot(empty(other)).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_repeated_field_that_decides_is_rejected() {
+    let per_org = Rule::new("per-org", "60/minute, burst 10".parse::<Rate>().expect("a rate"))
+        .per(Per::Header("x-org".to_owned()));
+    let policy = Policy::builder().limit(per_org).build().expect("a valid policy");
+    let layer = RateLimitLayer::new(Limiter::builder(policy).store(Arc::new(memory())).build());
+    let twice = request().header("x-org", "random").header("x-org", "acme");
+    let response = layer.layer(service_fn(hello)).oneshot(empty(twice)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let detail = json(response).await["detail"].to_string();
+    assert!(detail.contains("`x-org`") && !detail.contains("acme"), "{detail}");
+    let once = empty(request().header("x-org", "acme"));
+    let response = layer.layer(service_fn(hello)).oneshot(once).await.unwrap();
+    assert_eq!(response.headers()["x-ratelimit-remaining"], "9", "nothing was taken before");
 }
 
 #[tokio::test]

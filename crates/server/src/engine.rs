@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use sluice::{
     Limiter, Policy, RequestError,
     identify::{Identifier, Identity},
@@ -14,13 +14,15 @@ use sluice::{
 pub struct Engine {
     limiter: Limiter,
     identifier: ArcSwap<Identifier>,
+    fields: ArcSwap<Vec<HeaderName>>,
 }
 
 impl Engine {
     /// Creates an engine from `limiter` and `identifier`.
     #[must_use]
     pub fn new(limiter: Limiter, identifier: Identifier) -> Self {
-        Self { limiter, identifier: ArcSwap::from_pointee(identifier) }
+        let fields = ArcSwap::from_pointee(fields(&limiter.policy(), &identifier));
+        Self { limiter, identifier: ArcSwap::from_pointee(identifier), fields }
     }
 
     /// Returns the limiter.
@@ -47,12 +49,31 @@ impl Engine {
         self.identifier.load().trusts(peer)
     }
 
+    /// Returns the names of all header fields that decide: the client, its tier, or what a limit
+    /// applies to, is per, or costs is read from them. They are sorted; the next reload changes
+    /// them.
+    #[must_use]
+    pub fn fields_read(&self) -> Arc<Vec<HeaderName>> {
+        self.fields.load_full()
+    }
+
     /// Replaces both sets of rules for every request that starts from now on.
     pub fn replace(&self, policy: Policy, identifier: Identifier) {
         // Identification is the first step of a request. A request between the two lines is
         // identified by the new rules and limited by the old ones, as if it had arrived a little
         // earlier.
+        self.fields.store(Arc::new(fields(&policy, &identifier)));
         self.identifier.store(Arc::new(identifier));
         self.limiter.replace_policy(policy);
     }
+}
+
+fn fields(policy: &Policy, identifier: &Identifier) -> Vec<HeaderName> {
+    let by_limits = policy.fields().iter();
+    let by_limits = by_limits.map(|name| name.parse().expect("a policy checks names of headers"));
+    let mut fields: Vec<HeaderName> = identifier.fields();
+    fields.extend(by_limits);
+    fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    fields.dedup();
+    fields
 }

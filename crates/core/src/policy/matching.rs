@@ -62,6 +62,8 @@ pub struct Policy {
     pub(super) assigned: HashMap<Tag, usize>,
     pub(super) limits: Box<[Arc<Limit>]>,
     pub(super) endpoints: Box<[Arc<str>]>,
+    /// The headers that limits read, sorted.
+    pub(super) fields: Box<[Box<str>]>,
 }
 
 /// The limits that apply to a request.
@@ -103,10 +105,12 @@ impl Policy {
             request.cost,
         );
         let mut needs_default = enforced.is_none();
-        for rule in plan.rules.iter().filter(|rule| rule.when.holds(request, &path)) {
-            let Some(tag) = self.tag(&rule.per, client, request) else { continue };
-            matched.check.push(rule.part(tag, request)?);
-            needs_default &= !rule.applied.limit.denies();
+        for rule in &plan.rules {
+            let tag = |per: &PlannedPer| self.tag(per, client, request);
+            if let Some(part) = rule.applied_to(request, &path, tag)? {
+                matched.check.push(part);
+                needs_default &= !rule.applied.limit.denies();
+            }
         }
         if needs_default {
             matched.apply(plan.default.as_ref(), client, request.cost);
@@ -152,22 +156,27 @@ impl Policy {
 
     /// Returns the tag of the bucket that a request takes from; `None` when the request lacks what
     /// the limit is per.
-    fn tag(&self, per: &PlannedPer, client: Tag, request: &Request<'_>) -> Option<Tag> {
-        match per {
+    fn tag(
+        &self,
+        per: &PlannedPer,
+        client: Tag,
+        request: &Request<'_>,
+    ) -> Result<Option<Tag>, RequestError> {
+        Ok(match per {
             PlannedPer::Client => Some(client),
             PlannedPer::Address => {
                 let address = match (request.address, request.client) {
                     (Some(address), _) | (None, Client::Address(address)) => address,
-                    (None, Client::Key(_)) => return None,
+                    (None, Client::Key(_)) => return Ok(None),
                 };
                 Some(self.address_tag(address))
             }
             PlannedPer::Header(name) => {
-                let value = request.attributes.get(name)?;
-                Some(self.tagger.tag(Subject::Header { name, value }))
+                let value = per.header(request)?;
+                value.map(|value| self.tagger.tag(Subject::Header { name, value }))
             }
             PlannedPer::Everyone(tag) => Some(*tag),
-        }
+        })
     }
 
     /// Returns every limit that may apply, once. A limit has the rate of clients without a tier,
@@ -182,6 +191,13 @@ impl Policy {
     #[must_use]
     pub fn endpoints(&self) -> &[Arc<str>] {
         &self.endpoints
+    }
+
+    /// Returns the names of all headers that a limit reads: in its condition, in what it is per, or
+    /// in its cost. They are in lower case and sorted.
+    #[must_use]
+    pub fn fields(&self) -> &[Box<str>] {
+        &self.fields
     }
 
     /// Returns what hashes clients.

@@ -8,7 +8,7 @@ use crate::{
     cost::Cost,
     limit::Limit,
     policy::{endpoints::Endpoints, pattern::PathPattern},
-    request::{Attributes, Request, RequestError},
+    request::{Attributes, RepeatedField, Request, RequestError},
 };
 
 /// The limits of the clients of one tier, or of clients without a tier.
@@ -89,22 +89,36 @@ pub(super) enum PlannedCost {
 
 impl Condition {
     /// Returns whether `request`, whose path in normal form is `path`, meets the condition.
-    pub(super) fn holds(&self, request: &Request<'_>, path: &str) -> bool {
+    fn holds(&self, request: &Request<'_>, path: &str) -> Result<bool, RequestError> {
         let method =
             || self.methods.iter().any(|method| method.eq_ignore_ascii_case(request.method));
-        (self.methods.is_empty() || method())
-            && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path)))
-            && self.headers.iter().all(|header| header.holds(request.attributes))
+        let applies = (self.methods.is_empty() || method())
+            && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path)));
+        if !applies {
+            return Ok(false);
+        }
+        for header in &self.headers {
+            if !header.holds(request.attributes)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
 impl HeaderCondition {
-    fn holds(&self, attributes: &dyn Attributes) -> bool {
-        let value = attributes.get(&self.name);
-        value.is_some_and(|value| {
+    fn holds(&self, attributes: &dyn Attributes) -> Result<bool, RequestError> {
+        let value = field(attributes, &self.name)?;
+        Ok(value.is_some_and(|value| {
             self.values.is_empty() || self.values.iter().any(|wanted| wanted.as_bytes() == value)
-        })
+        }))
     }
+}
+
+/// Reads the field `name` of a request.
+fn field<'a>(attributes: &'a dyn Attributes, name: &str) -> Result<Option<&'a [u8]>, RequestError> {
+    let ambiguous = |RepeatedField| RequestError::FieldAmbiguous { header: name.to_owned() };
+    attributes.get(name).map_err(ambiguous)
 }
 
 impl Applied {
@@ -114,9 +128,44 @@ impl Applied {
     }
 }
 
+impl PlannedPer {
+    /// Returns the value of the header that the limit is per, where it is per one.
+    pub(super) fn header<'r>(
+        &self,
+        request: &Request<'r>,
+    ) -> Result<Option<&'r [u8]>, RequestError> {
+        match self {
+            Self::Header(name) => field(request.attributes, name),
+            Self::Client | Self::Address | Self::Everyone(_) => Ok(None),
+        }
+    }
+}
+
 impl PlannedRule {
-    /// Returns the part of a check that takes of the limit what `request` costs.
-    pub(super) fn part(&self, tag: Tag, request: &Request<'_>) -> Result<Part, RequestError> {
+    /// Returns the part of a check that takes of the limit what `request` costs; `None` when the
+    /// limit does not apply. `tag` makes the tag of the bucket.
+    ///
+    /// A limit in shadow mode must not refuse a request: it does not apply to one that it cannot
+    /// read.
+    pub(super) fn applied_to(
+        &self,
+        request: &Request<'_>,
+        path: &str,
+        tag: impl FnOnce(&PlannedPer) -> Result<Option<Tag>, RequestError>,
+    ) -> Result<Option<Part>, RequestError> {
+        let part = || {
+            if !self.when.holds(request, path)? {
+                return Ok(None);
+            }
+            tag(&self.per)?.map(|tag| self.part(tag, request)).transpose()
+        };
+        match part() {
+            Err(_) if !self.applied.limit.denies() => Ok(None),
+            part => part,
+        }
+    }
+
+    fn part(&self, tag: Tag, request: &Request<'_>) -> Result<Part, RequestError> {
         let part = self.applied.part(tag, self.cost_of(request)?);
         Ok(if matches!(self.cost, PlannedCost::Fixed(_)) { part.with_fixed_cost() } else { part })
     }
@@ -136,7 +185,7 @@ impl PlannedCost {
         match self {
             Self::Request => Ok(request.cost),
             Self::Fixed(cost) => Ok(*cost),
-            Self::Header(name) => match request.attributes.get(name) {
+            Self::Header(name) => match field(request.attributes, name)? {
                 None => Ok(request.cost),
                 Some(value) => {
                     read_cost(value).ok_or_else(|| RequestError::Cost { header: name.to_string() })

@@ -3,23 +3,23 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::header::AUTHORIZATION;
 use serde_json::Value;
 use sluice_core::RequestError;
 
-use crate::identify::headers;
+use super::fields::{self, Headers};
 
 const SCHEME: &[u8] = b"bearer";
 
 /// Returns the bearer token.
-pub(super) fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, RequestError> {
-    let tokens = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
-    headers::only(tokens, &AUTHORIZATION)
+pub(super) fn token(headers: Headers<'_>) -> Result<Option<&[u8]>, RequestError> {
+    let credentials = fields::identifying(headers, &AUTHORIZATION)?;
+    Ok(credentials.and_then(bearer).filter(|token| !token.is_empty()))
 }
 
 /// Returns the issuer and subject of the bearer token, with a line break between them, which no
 /// header can hold. Returns the whole token when it has no readable subject.
-pub(super) fn subject(headers: &HeaderMap) -> Result<Option<Cow<'_, [u8]>>, RequestError> {
+pub(super) fn subject(headers: Headers<'_>) -> Result<Option<Cow<'_, [u8]>>, RequestError> {
     let token = token(headers)?;
     Ok(token.map(|token| {
         claimed(token).map_or(Cow::Borrowed(token), |subject| Cow::Owned(subject.into_bytes()))

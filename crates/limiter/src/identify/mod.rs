@@ -3,8 +3,7 @@
 //! An [`Identifier`] tries its [sources](ClientSource) in order. The first one that names a client
 //! is used; when none does, the client is the address.
 //!
-//! - `header:x-api-key`: the value of the header. An empty value counts as absent. A request with
-//!   two different values is rejected.
+//! - `header:x-api-key`: the value of the header. An empty value counts as absent.
 //! - `bearer`: the whole token of `Authorization: Bearer`.
 //! - `bearer:sub`: the issuer and subject (`iss`, `sub`) of that token, when it is a JSON Web
 //!   Token. Use it only for tokens that a proxy in front has **verified already**: the signature is
@@ -12,6 +11,9 @@
 //!   subject is used as under `bearer`. In a tier's list of clients such a client is written
 //!   `"https://issuer\nsubject"`. No header can hold a line break, so no other key equals it.
 //! - `ip`: the address.
+//!
+//! A request in which one of these headers has two different values is rejected: whoever reads it
+//! next could choose another one. [`Headers`] holds the same for the headers that limits read.
 //!
 //! # Addresses
 //!
@@ -44,19 +46,19 @@
 
 mod address;
 mod bearer;
+mod fields;
 mod forwarded;
-mod headers;
 mod source;
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use ipnet::IpNet;
 use sluice_core::{Client, Request, RequestError};
 
 pub use address::parse_address;
+pub use fields::Headers;
 pub use forwarded::forwarded_for;
-pub use headers::Headers;
 pub use source::{ClientSource, ClientSourceError};
 
 /// Finds out which client sends a request.
@@ -101,19 +103,19 @@ impl Identifier {
     /// Identifies the client of a request with these headers over a connection from `peer`.
     ///
     /// # Errors
-    /// When a header names several clients, or one with too long a key.
+    /// When a header names several clients, one with too long a key, or several tiers.
     pub fn identify<'h>(
         &self,
         headers: &'h HeaderMap,
         peer: IpAddr,
     ) -> Result<Identity<'h>, RequestError> {
-        Ok(Identity { key: self.key(headers)?, ..self.locate(headers, peer) })
+        Ok(Identity { key: self.key(Headers::new(headers))?, ..self.locate(headers, peer)? })
     }
 
-    fn key<'h>(&self, headers: &'h HeaderMap) -> Result<Option<Cow<'h, [u8]>>, RequestError> {
+    fn key<'h>(&self, headers: Headers<'h>) -> Result<Option<Cow<'h, [u8]>>, RequestError> {
         for source in &self.sources {
             let key = match source {
-                ClientSource::Header(name) => headers::key(headers, name)?.map(Cow::Borrowed),
+                ClientSource::Header(name) => fields::key(headers, name)?.map(Cow::Borrowed),
                 ClientSource::Bearer => bearer::token(headers)?.map(Cow::Borrowed),
                 ClientSource::BearerSubject => bearer::subject(headers)?,
                 ClientSource::Address => break,
@@ -126,7 +128,11 @@ impl Identifier {
     }
 
     /// Identifies the client by its address alone.
-    pub(crate) fn locate<'h>(&self, headers: &'h HeaderMap, peer: IpAddr) -> Identity<'h> {
+    pub(crate) fn locate<'h>(
+        &self,
+        headers: &'h HeaderMap,
+        peer: IpAddr,
+    ) -> Result<Identity<'h>, RequestError> {
         let peer = peer.to_canonical();
         let trusted = self.trusts(peer);
         let address = if trusted {
@@ -134,12 +140,28 @@ impl Identifier {
         } else {
             peer
         };
-        let tier = self
-            .tier_header
-            .as_ref()
-            .filter(|_| trusted)
-            .and_then(|name| headers::only_text(headers, name));
-        Identity { key: None, address, tier, headers: Headers::new(headers) }
+        let headers = Headers::new(headers);
+        let tier = match self.tier_header.as_ref().filter(|_| trusted) {
+            Some(name) => fields::text(headers, name)?,
+            None => None,
+        };
+        Ok(Identity { key: None, address, tier, headers })
+    }
+
+    /// Returns the names of all headers that a client or its tier is read from, sorted. Those that
+    /// a client's address is read from are not among them.
+    #[must_use]
+    pub fn fields(&self) -> Vec<HeaderName> {
+        let source = |source: &ClientSource| match source {
+            ClientSource::Header(name) => Some(name.clone()),
+            ClientSource::Bearer | ClientSource::BearerSubject => Some(AUTHORIZATION),
+            ClientSource::Address => None,
+        };
+        let mut fields: Vec<HeaderName> = self.sources.iter().filter_map(source).collect();
+        fields.extend(self.tier_header.clone());
+        fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        fields.dedup();
+        fields
     }
 
     /// Returns whether `peer` is a trusted proxy.

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sluice::{Policy, identify::Identifier};
+use sluice::{MemoryStore, Per, Policy, Rate, Rule, identify::Identifier};
 
 use std::sync::Arc;
 
@@ -97,6 +97,69 @@ async fn a_check_is_allowed_until_its_bucket_is_empty() {
     assert_eq!((&got.body["limit"], &got.body["window"]), (&json!(40), &json!(60)));
     assert_eq!(got.header("retry-after"), Some("2"));
     assert_eq!(port.remaining("bob").await, 10, "another client has a bucket of its own");
+}
+
+#[tokio::test]
+async fn a_repeated_field_that_decides_is_refused_everywhere_and_takes_nothing() {
+    let per_org = Rule::new("per-org", "60/minute, burst 10".parse::<Rate>().unwrap())
+        .per(Per::Header("x-org".to_owned()));
+    let port =
+        Port::with(Policy::builder().limit(per_org).build().unwrap(), Arc::new(MemoryStore::new()));
+    assert_eq!(*port.engine.fields_read(), ["authorization", "x-api-key", "x-org"]);
+    let to = |path: &str, fields: &[(&'static str, &'static str)]| {
+        fields
+            .iter()
+            .fold(Request::get(path), |request, (name, value)| request.header(*name, *value))
+            .body(Body::empty())
+            .unwrap()
+    };
+    let json = |attributes: &str| {
+        json_post(CHECK, format!(r#"{{"client": "a", "attributes": {attributes}}}"#))
+    };
+    let refused = [
+        (to("/a", &[("x-org", "random"), ("x-org", "acme")]), "x-org"),
+        (to("/a", &[("x-org", "acme"), ("x-org", "random")]), "x-org"),
+        (to(FORWARD_AUTH, &[("x-org", "random"), ("x-org", "acme")]), "x-org"),
+        (json(r#"{"x-org": "random", "X-Org": "acme"}"#), "x-org"),
+        (to("/a", &[("x-org", "acme"), ("x-api-key", "1"), ("x-api-key", "2")]), "x-api-key"),
+        (
+            to("/a", &[("authorization", "Basic eA=="), ("authorization", "Bearer 1")]),
+            "authorization",
+        ),
+        (
+            to(FORWARD_AUTH, &[("x-forwarded-uri", "/a"), ("x-forwarded-uri", "/b")]),
+            "x-forwarded-uri",
+        ),
+        (
+            to(FORWARD_AUTH, &[("x-forwarded-method", "GET"), ("x-forwarded-method", "PUT")]),
+            "x-forwarded-method",
+        ),
+    ];
+    for (request, field) in refused {
+        let asked = format!("{request:?}");
+        let got = port.send(request).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{asked}");
+        let detail = got.body["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("`{field}`")), "{detail}");
+        assert!(!detail.contains("random") && !detail.contains("acme"), "{detail}");
+    }
+    for (used, request) in [
+        to("/a", &[("x-org", "acme"), ("x-org", "acme")]),
+        to(FORWARD_AUTH, &[("x-org", "acme"), ("x-org", "acme")]),
+        json(r#"{"x-org": "acme", "X-Org": "acme"}"#),
+        to("/a", &[("x-org", "acme"), ("x-other", "1"), ("x-other", "2")]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let got = port.send(request).await;
+        let left = (9 - used).to_string();
+        assert_eq!(
+            (got.status, got.header("x-ratelimit-remaining")),
+            (StatusCode::OK, Some(&*left)),
+            "what was refused took nothing, and equal values are one"
+        );
+    }
 }
 
 #[tokio::test]

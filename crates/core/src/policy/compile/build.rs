@@ -1,11 +1,11 @@
 //! Compiles a whole policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     compiler::Compiler,
     names::Names,
-    shared::{Shared, SharedEndpoint},
+    shared::{Shared, SharedEndpoint, SharedRule},
 };
 use crate::{
     limit::Mode,
@@ -76,6 +76,8 @@ impl Compiler<'_> {
         }
         let assigned = self.assigned();
         let Names { limits, labels, .. } = std::mem::take(&mut self.names);
+        let fields: BTreeSet<&str> = shared.rules.iter().flat_map(SharedRule::fields).collect();
+        let fields = fields.into_iter().map(Box::from).collect();
         Policy {
             tagger: input.tagger.clone(),
             ipv6_prefix: input.ipv6_prefix,
@@ -84,6 +86,7 @@ impl Compiler<'_> {
             assigned,
             limits: limits.into(),
             endpoints: labels.into(),
+            fields,
         }
     }
 

@@ -31,6 +31,20 @@ pub(super) struct SharedRule {
 }
 
 impl SharedRule {
+    /// Returns the headers that the limit reads.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
+        let per = match &self.per {
+            PlannedPer::Header(name) => Some(&**name),
+            PlannedPer::Client | PlannedPer::Address | PlannedPer::Everyone(_) => None,
+        };
+        let cost = match &self.cost {
+            PlannedCost::Header(name) => Some(&**name),
+            PlannedCost::Request | PlannedCost::Fixed(_) => None,
+        };
+        let conditions = self.when.headers.iter().map(|header| &*header.name);
+        conditions.chain(per).chain(cost)
+    }
+
     /// Returns whether the limit applies to clients of this tier.
     pub(super) fn is_for(&self, tier: &str) -> bool {
         self.tiers.is_empty() || self.tiers.iter().any(|name| name == tier)

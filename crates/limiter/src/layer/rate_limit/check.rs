@@ -37,7 +37,7 @@ async fn decide(
     // Where every address is a trusted proxy, one whose own address is unknown is one too.
     let known_peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let identity = match key {
-        Some(_) => identifier.locate(&head.headers, known_peer),
+        Some(_) => identifier.locate(&head.headers, known_peer)?,
         None => identifier.identify(&head.headers, known_peer)?,
     };
     let mut request = identity.request(head.method.as_str(), head.uri.path());

@@ -34,7 +34,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 use sluice::{
-    Attributes, Client, Cost, Limiter, Request,
+    Attributes, Client, Cost, Limiter, RepeatedField, Request,
     response::{
         DecisionBody, ProblemBody,
         schema::{Allowed, Denied},
@@ -356,8 +356,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
 // === impl AttributesBody ===
 
 impl Attributes for AttributesBody<'_> {
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, Text(value))| value.as_bytes())
+    /// Equal values were made one when the body was read.
+    fn get(&self, name: &str) -> Result<Option<&[u8]>, RepeatedField> {
+        Ok(self.find(name).map(str::as_bytes))
+    }
+}
+
+impl AttributesBody<'_> {
+    fn find(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, Text(value))| &**value)
     }
 }
 
@@ -381,18 +388,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for AttributesBody<'a> {
                     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
                         name.to_mut().make_ascii_lowercase();
                     }
-                    // A repeated name is rejected, since it would be ambiguous.
-                    if attributes.get(&name).is_some() {
-                        return Err(de::Error::custom(format_args!(
-                            "`{name}` occurs twice (case is ignored)"
-                        )));
+                    let value: Text<'de> = map.next_value()?;
+                    // With another value, a repeated name would be ambiguous.
+                    match attributes.find(&name) {
+                        Some(known) if known.trim_ascii() == value.0.trim_ascii() => continue,
+                        Some(_) => {
+                            return Err(de::Error::custom(format_args!(
+                                "`{name}` occurs twice with different values (case is ignored)"
+                            )));
+                        }
+                        None => {}
                     }
                     if attributes.0.len() == MAX_ATTRIBUTES {
                         return Err(de::Error::custom(format_args!(
                             "more than {MAX_ATTRIBUTES} attributes: send only those that limits use"
                         )));
                     }
-                    attributes.0.push((name, map.next_value()?));
+                    attributes.0.push((name, value));
                 }
                 Ok(attributes)
             }
@@ -442,7 +454,7 @@ mod tests {
         assert_eq!((request.method, request.path, request.cost), ("GET", "/", Cost::ONE));
         assert_eq!(
             (request.address, request.tier, request.attributes.get("x")),
-            (None, None, None)
+            (None, None, Ok(None))
         );
     }
 
@@ -465,8 +477,8 @@ mod tests {
             Some("192.0.2.1".parse().unwrap()),
             "an IPv4-mapped IPv6 address is the same client"
         );
-        assert_eq!(request.attributes.get("x-org"), Some(&b"acme"[..]));
-        assert_eq!(request.attributes.get("x-a"), Some(&b"b"[..]));
+        assert_eq!(request.attributes.get("x-org"), Ok(Some(&b"acme"[..])));
+        assert_eq!(request.attributes.get("x-a"), Ok(Some(&b"b"[..])));
     }
 
     #[test]
@@ -514,7 +526,7 @@ mod tests {
             ),
             (
                 r#"{"client": "a", "attributes": {"x": "1", "X": "2"}}"#,
-                "attributes: `x` occurs twice",
+                "attributes: `x` occurs twice with different values",
             ),
             (
                 r#"{"client": "a", "attributes": []}"#,

@@ -24,7 +24,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderName, Method, request::Parts};
-use sluice::Checked;
+use sluice::{Checked, identify::Headers};
 
 use sluice_http::{Problem, ProblemKind, decision};
 use utoipa::openapi::HttpMethod;
@@ -92,24 +92,23 @@ fn only<'h>(
 ) -> Result<Option<&'h str>, Problem> {
     let mut found: Option<(&HeaderName, &str)> = None;
     for name in names {
-        for value in headers.get_all(name) {
-            let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
-                Problem::new(
-                    ProblemKind::InvalidRequest,
-                    format!("header `{name}` is not UTF-8: percent-encode other bytes"),
-                )
-            })?;
-            let value = read(text.trim());
-            match found {
-                Some((first, other)) if other != value => {
-                    let what = format!(
-                        "headers `{first}` and `{name}` contradict each other: \
-                         let the proxy set one and remove the other"
-                    );
-                    return Err(Problem::new(ProblemKind::InvalidRequest, what));
-                }
-                _ => found = Some((name, value)),
+        let Some(value) = Headers::new(headers).value(name)? else { continue };
+        let text = std::str::from_utf8(value).map_err(|_| {
+            Problem::new(
+                ProblemKind::InvalidRequest,
+                format!("header `{name}` is not UTF-8: percent-encode other bytes"),
+            )
+        })?;
+        let value = read(text);
+        match found {
+            Some((first, other)) if other != value => {
+                let what = format!(
+                    "headers `{first}` and `{name}` contradict each other: \
+                     let the proxy set one and remove the other"
+                );
+                return Err(Problem::new(ProblemKind::InvalidRequest, what));
             }
+            _ => found = Some((name, value)),
         }
     }
     Ok(found.map(|(_, value)| value))
