@@ -133,6 +133,16 @@ impl Loader {
         result.map(|_| show(&tree, &hidden))
     }
 
+    /// Returns the file, if `contents` holds it.
+    pub(crate) fn file_in(&self, contents: &Contents) -> Option<&std::path::Path> {
+        match &self.file {
+            FileChoice::Required(path) | FileChoice::IfPresent(path) => {
+                contents.holds(path).then_some(path)
+            }
+            FileChoice::None => None,
+        }
+    }
+
     /// Requires the file if it was there: when it is removed later, nothing says what should hold
     /// in its place.
     pub(crate) fn with_file_required_once_seen(mut self, contents: &Contents) -> Self {

@@ -5,7 +5,7 @@
 //! change is read only after two reads agree, so that half of a file that is still being written is
 //! never used. SIGHUP reads at once.
 
-use std::{convert::Infallible, fmt, time::Duration};
+use std::{convert::Infallible, fmt, path::Path, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -58,6 +58,12 @@ impl Loader {
 }
 
 impl Watcher {
+    /// Returns the configuration file that was read; `None` if there is none.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.loader.file_in(&self.known)
+    }
+
     /// Compares the files every `interval`, reads the configuration again when they have changed
     /// and whenever the process gets SIGHUP, and passes the result to `on_reload`. Catches SIGHUP
     /// from now on. Logs every error, and each changed setting that needs a restart. Never ends;

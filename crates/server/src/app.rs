@@ -271,9 +271,12 @@ impl App {
         let observing = tokio::spawn(store_observer::observe(store.clone(), recorders.clone()));
         let rpc_address =
             rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
+        let admin_address =
+            admin.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
         tracing::info!(
             http = %http.local_addr()?,
             grpc = rpc_address,
+            admin = admin_address,
             store = store.watched.name(),
             replica = replica.id,
             "listening"

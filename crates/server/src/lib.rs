@@ -7,7 +7,7 @@ pub mod cli;
 mod describe;
 pub mod engine;
 pub mod front_ends;
-mod logging;
+pub mod logging;
 mod openapi;
 pub mod probe;
 mod protocol;

@@ -1,14 +1,13 @@
 //! The binary `sluice`.
 
 use std::{
-    error::Error,
     io::{Write, stderr, stdout},
     process::ExitCode,
 };
 
 use clap::Parser;
 use sluice_config::{Settings, Watcher};
-use sluice_server::{cli::Cli, serve::serve};
+use sluice_server::{cli::Cli, logging::error_chain, serve::serve};
 
 fn main() -> ExitCode {
     Cli::parse().run(std::env::vars_os(), run_replica, stdout(), stderr())
@@ -20,18 +19,8 @@ fn run_replica(settings: Settings, watcher: Watcher) -> ExitCode {
         Err(error) => {
             // Standard error, because logging may not have started. If that fails too, there is
             // nowhere left to report to.
-            let _ = report(&error);
+            let _ = writeln!(stderr(), "sluice: {}", error_chain(&error));
             ExitCode::FAILURE
         }
     }
-}
-
-fn report(error: &dyn Error) -> std::io::Result<()> {
-    write!(stderr(), "sluice: {error}")?;
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(stderr(), ": {error}")?;
-        cause = error.source();
-    }
-    writeln!(stderr())
 }

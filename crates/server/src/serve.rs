@@ -6,6 +6,7 @@ use sluice_config::{Listen, POLL_INTERVAL, Reload, Settings, Watcher};
 use sluice_store::Replica;
 use sluice_telemetry::Telemetry;
 use tokio::{net::TcpListener, sync::oneshot};
+use tracing::field::display;
 use tracing_subscriber::filter::ParseError;
 
 use crate::{
@@ -52,6 +53,7 @@ pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
     let replica = replica::this_process();
     let telemetry = app::telemetry(&replica)?;
     logging::start(&settings.log, &telemetry)?;
+    log_start(&settings, &watcher, &replica);
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -59,6 +61,27 @@ pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
         .enable_all()
         .build()?
         .block_on(serve_until_signal(settings, watcher, replica, telemetry))
+}
+
+/// Logs what is needed first when a replica does not do what its configuration says: which
+/// configuration that is, and where it leads.
+fn log_start(settings: &Settings, watcher: &Watcher, replica: &Replica) {
+    let Settings { store, gateway, rls, .. } = settings;
+    let configuration = watcher.file().map(|file| display(file.display()));
+    let upstreams = gateway.as_ref().map(|gateway| {
+        let upstreams: Vec<_> = gateway.upstreams.iter().map(ToString::to_string).collect();
+        upstreams.join(",")
+    });
+    tracing::info!(
+        version = replica.version,
+        configuration,
+        store = %store.url,
+        prefix = store.prefix,
+        limits = settings.policy.limits().len(),
+        rls_domains = rls.as_ref().map(|rls| rls.domains.len()),
+        upstreams,
+        "starting"
+    );
 }
 
 async fn serve_until_signal(

@@ -63,3 +63,17 @@ fn its_log_is_valid_json() {
     );
     assert_eq!(line["http"], sluice.http_addr().to_string());
 }
+
+#[test]
+fn its_log_begins_with_the_configuration_and_where_it_leads() {
+    let yaml = "store: { url: 'redis://ops:hunter2@127.0.0.1:1/3' }\n\
+                gateway: { upstream: ['http://127.0.0.1:1', 'http://127.0.0.1:2'] }\n";
+    let sluice = sluice().config(yaml).env("SLUICE__LOG__FORMAT", "json").launch();
+    eventually("the log has a line", || sluice.log().contains('\n'));
+    let log = sluice.log();
+    let line: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(line["message"], "starting");
+    assert_eq!(line["configuration"], sluice.config_path().to_str().unwrap());
+    assert_eq!(line["store"], "redis://ops:***@127.0.0.1:1/3");
+    assert_eq!(line["upstreams"], "http://127.0.0.1:1,http://127.0.0.1:2");
+}

@@ -6,8 +6,8 @@ use crate::{
     labels,
     metric::Metric,
     recorders::{
-        blueprint, decisions, deployment, http, llm, rate_limit, replica, store, system, tool,
-        upstream,
+        blueprint, decisions, deployment, exports, http, llm, rate_limit, replica, store, system,
+        tool, upstream,
     },
 };
 
@@ -26,6 +26,7 @@ const METRICS: &[&[Metric]] = &[
     store::METRICS,
     upstream::METRICS,
     replica::METRICS,
+    exports::METRICS,
     labels::METRICS,
 ];
 

@@ -63,6 +63,7 @@ pub use self::{
         custom::{CustomKind, CustomMetric, CustomRecorder, CustomValueError, MAX_CUSTOM_METRICS},
         decisions::{BoundDecisions, DecisionRecorder, OutcomeLabel, SourceLabel},
         deployment::DeploymentRecorder,
+        exports::{ExportRecorder, Signal},
         http::{BoundEndpoint, HttpRecorder, MethodLabel},
         llm::{LlmRecorder, LlmRequest},
         rate_limit::{BoundHits, RateLimitRecorder},

@@ -161,6 +161,10 @@ impl TelemetryBuilder {
         let (provider, exporters) = Exporters::attach(&self.otlp, provider, &resource)?;
         let provider = provider.with_resource(resource).build();
         let recorders = Recorders::new(&provider.meter(SCOPE), &self.build);
+        #[cfg(feature = "otlp")]
+        if let Some(exporters) = &exporters {
+            exporters.count_failures(&recorders.exports);
+        }
         Ok(Telemetry {
             provider,
             recorders,

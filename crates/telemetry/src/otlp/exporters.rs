@@ -1,5 +1,7 @@
 //! The exporters, and the thread that they run on.
 
+use std::sync::Arc;
+
 use opentelemetry_otlp::{
     MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
 };
@@ -8,14 +10,19 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::{
     client::client,
+    reported::{ExportReport, Reported},
     target::{Otlp, Target, Transport},
 };
-use crate::error::TelemetryError;
+use crate::{
+    error::TelemetryError,
+    recorders::exports::{ExportRecorder, Signal},
+};
 
 /// Sends metrics and traces until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Exporters {
     tracer_provider: Option<SdkTracerProvider>,
+    reports: [Arc<ExportReport>; 2],
     // The last field, because fields are dropped in this order and the exporters run on it.
     _runtime: OwnRuntime,
 }
@@ -42,15 +49,25 @@ impl Exporters {
         let handle = runtime.handle();
         // The gRPC transport spawns the connection's task on the current runtime.
         let _entered = handle.enter();
+        let [metrics, traces] = [Signal::Metrics, Signal::Traces].map(ExportReport::new);
         if let Some(target) = &otlp.metrics {
-            provider = provider.with_periodic_exporter(metric_exporter(target, handle)?);
+            let exporter = Reported::new(metric_exporter(target, handle)?, &metrics);
+            provider = provider.with_periodic_exporter(exporter);
         }
         let tracer_provider = otlp
             .traces
             .as_ref()
-            .map(|target| tracer_provider(target, handle, resource))
+            .map(|target| tracer_provider(target, handle, resource, &traces))
             .transpose()?;
-        Ok((provider, Some(Self { tracer_provider, _runtime: runtime })))
+        Ok((
+            provider,
+            Some(Self { tracer_provider, reports: [metrics, traces], _runtime: runtime }),
+        ))
+    }
+
+    /// Counts the exports that fail from now on.
+    pub(crate) fn count_failures(&self, recorder: &ExportRecorder) {
+        self.reports.iter().for_each(|report| report.count_with(recorder));
     }
 
     pub(crate) fn tracer_provider(&self) -> Option<&SdkTracerProvider> {
@@ -89,6 +106,7 @@ fn tracer_provider(
     target: &Target,
     runtime: &Handle,
     resource: &Resource,
+    report: &Arc<ExportReport>,
 ) -> Result<SdkTracerProvider, TelemetryError> {
     let Target { transport, endpoint, timeout, tls } = target;
     let builder = SpanExporter::builder();
@@ -110,7 +128,7 @@ fn tracer_provider(
     .map_err(TelemetryError::Exporter)?;
     Ok(SdkTracerProvider::builder()
         .with_resource(resource.clone())
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(Reported::new(exporter, report))
         .build())
 }
 

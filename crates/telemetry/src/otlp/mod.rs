@@ -3,6 +3,7 @@
 
 mod client;
 mod exporters;
+mod reported;
 mod target;
 mod tls;
 mod trace;

@@ -9,6 +9,7 @@ use super::{
     custom::CustomRecorder,
     decisions::DecisionRecorder,
     deployment::DeploymentRecorder,
+    exports::ExportRecorder,
     http::HttpRecorder,
     llm::LlmRecorder,
     rate_limit::RateLimitRecorder,
@@ -47,6 +48,8 @@ pub struct Recorders {
     pub upstream: UpstreamRecorder,
     /// This replica and its fleet.
     pub replica: ReplicaRecorder,
+    /// Exports to an OTLP collector.
+    pub exports: ExportRecorder,
 }
 
 impl Recorders {
@@ -70,6 +73,7 @@ impl Recorders {
             store: StoreRecorder::new(meter),
             upstream: UpstreamRecorder::new(meter),
             replica: ReplicaRecorder::new(meter, build),
+            exports: ExportRecorder::new(meter),
         }
     }
 

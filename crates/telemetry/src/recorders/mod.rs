@@ -5,6 +5,7 @@ pub(crate) mod blueprint;
 pub(crate) mod custom;
 pub(crate) mod decisions;
 pub(crate) mod deployment;
+pub(crate) mod exports;
 pub(crate) mod http;
 mod http_status;
 pub(crate) mod llm;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_telemetry::{
     BreakerLabel, ConnectionKind, LlmRequest, MethodLabel, OutcomeLabel, Recorders, ReloadResult,
-    RoundTripResult, SourceLabel, StoreErrorLabel, UpstreamFailure,
+    RoundTripResult, Signal, SourceLabel, StoreErrorLabel, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -56,4 +56,6 @@ pub(crate) fn record_everything(recorders: &Recorders) {
 
     recorders.replica.reload(ReloadResult::Applied);
     recorders.replica.set_live_replicas(3);
+
+    recorders.exports.failed(Signal::Metrics);
 }

@@ -1,7 +1,12 @@
 //! Logging to standard error, and the collection of spans for traces.
 
+mod error_chain;
+mod json_lines;
+
 use std::io::IsTerminal;
 
+pub use self::error_chain::error_chain;
+use self::json_lines::JsonLines;
 use sluice_config::{LogFormat, LogSettings};
 use sluice_telemetry::{TRACE_TARGET, Telemetry};
 use tracing::{Dispatch, Metadata, level_filters::LevelFilter};
@@ -32,9 +37,7 @@ fn subscriber(settings: &LogSettings, telemetry: &Telemetry) -> Result<Dispatch,
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match settings.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
-        }
+        LogFormat::Json => lines.event_format(JsonLines).boxed(),
     };
     // Log lines do not show the spans of traces. With this filter, these spans are not even made
     // unless traces are sent, at any log level.
