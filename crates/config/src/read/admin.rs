@@ -1,7 +1,12 @@
 //! `admin: { listen: 127.0.0.1:9000, basic: { user: prometheus, password_file: secrets/metrics },
 //! bearer: { token_file: secrets/token } }`.
 
-use super::{listen::address, secret};
+use std::net::SocketAddr;
+
+use super::{
+    address::{address, collide},
+    secret,
+};
 use crate::{
     error::Refused,
     files::Files,
@@ -33,18 +38,18 @@ pub(super) fn read(
 }
 
 /// An address that no other listener has.
-fn own_address(
-    field: &Field<'_>,
-    listen: Option<&Listen>,
-) -> Result<std::net::SocketAddr, Refused> {
+fn own_address(field: &Field<'_>, listen: Option<&Listen>) -> Result<SocketAddr, Refused> {
     let address = address(field)?;
-    let is_taken = |taken| address.port() != 0 && address == taken;
-    let refuse = |by: &str| {
-        field.refuse(format_args!("`{address}` is already taken by {by}: use another port"))
+    let is_taken = |taken| collide(address, taken);
+    let refuse = |by: &str, taken: SocketAddr| {
+        field.refuse(format_args!("{by}, `{taken}`, takes this port: use another port"))
     };
-    match listen {
-        Some(listen) if is_taken(listen.http) => Err(refuse("listen.http")),
-        Some(listen) if listen.grpc.is_some_and(is_taken) => Err(refuse("listen.grpc")),
+    let Some(listen) = listen else { return Ok(address) };
+    if is_taken(listen.http) {
+        return Err(refuse("listen.http", listen.http));
+    }
+    match listen.grpc {
+        Some(grpc) if is_taken(grpc) => Err(refuse("listen.grpc", grpc)),
         _ => Ok(address),
     }
 }

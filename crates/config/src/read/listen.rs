@@ -1,7 +1,6 @@
 //! `listen: { http: 0.0.0.0:8000, grpc: 0.0.0.0:8081 }`; `grpc: off` closes that port.
 
-use std::net::SocketAddr;
-
+use super::address::{address, collide};
 use crate::{error::Refused, reader::Field, settings::Listen};
 
 pub(super) fn read(listen: &Field<'_>) -> Result<Listen, Refused> {
@@ -12,25 +11,11 @@ pub(super) fn read(listen: &Field<'_>) -> Result<Listen, Refused> {
         let grpc_address = if grpc.is_off() { Ok(None) } else { address(&grpc).map(Some) };
         let grpc_address = grpc.needs_restart(grpc_address);
         if let (Ok(http), Ok(Some(grpc_address))) = (http, grpc_address)
-            && http == grpc_address
-            && http.port() != 0
+            && collide(http, grpc_address)
         {
-            return Err(grpc.refuse(format_args!(
-                "`{http}` is already taken by listen.http: use another port"
-            )));
+            return Err(grpc
+                .refuse(format_args!("listen.http, `{http}`, takes this port: use another port")));
         }
         Ok(Listen { http: http?, grpc: grpc_address? })
-    })
-}
-
-/// An address and a port.
-pub(super) fn address(field: &Field<'_>) -> Result<SocketAddr, Refused> {
-    field.parse_with(|text| {
-        text.parse().map_err(|_| {
-            format!(
-                "`{text}` is not an address and port: write `0.0.0.0:8000` for all interfaces, \
-                 or `[::1]:8000`"
-            )
-        })
     })
 }

@@ -1,6 +1,7 @@
 //! The grammar: one file a section. Each reads fields, and builds a part of the
 //! [`Settings`](crate::Settings) from them.
 
+mod address;
 mod admin;
 mod clients;
 mod gateway;

@@ -127,7 +127,7 @@ fn an_error_names_the_variable_or_flag() {
         Loader::new().variables(variables).flag("--listen-http", &["listen", "http"], "8000");
     let expected = [
         "--listen-http: listen.http: `8000` is not an address and port: \
-         write `0.0.0.0:8000` for all interfaces, or `[::1]:8000`",
+         write `0.0.0.0:8000` or `:8000` for all interfaces, `127.0.0.1:8000`, or `[::1]:8000`",
         "SLUICE__STORE__TIMEOUT: store.timeout: `25` has no unit: write `25ms`, `25s` or `25m`",
         "SLUICE__STORE__URI: store.uri: unknown key: did you mean `url`?",
         "SLUICE__CLIENTS__TRUSTED_PROXIES: clients.trusted_proxies[1]: `home` is not a network: \
