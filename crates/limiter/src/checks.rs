@@ -3,6 +3,8 @@
 //! For front ends that have a rule language of their own, as the server's front end for Envoy does.
 //! Programs whose limits are a [`Policy`](crate::Policy) do not need this module.
 
+use std::time::Duration;
+
 use sluice_core::{Action, Check, Decision};
 use sluice_store::StoreError;
 
@@ -23,7 +25,8 @@ pub struct CheckCounters<'a> {
 
 /// Decides checks on a limiter's store, past its policy.
 pub trait DecideCheck {
-    /// Decides `check`, and records the decision with `counters`.
+    /// Decides `check`, and records the decision with `counters`. A caller with a deadline of its
+    /// own says how long it waits, as for [`Limiter::check_within`].
     ///
     /// # Errors
     /// When the store cannot decide.
@@ -31,6 +34,7 @@ pub trait DecideCheck {
         &self,
         check: &Check,
         counters: CheckCounters<'_>,
+        within: Option<Duration>,
     ) -> impl Future<Output = Result<Decision, StoreError>> + Send;
 
     /// Returns the recorders of the limiter, to bind [`CheckCounters`] to.
@@ -42,8 +46,9 @@ impl DecideCheck for Limiter {
         &self,
         check: &Check,
         counters: CheckCounters<'_>,
+        within: Option<Duration>,
     ) -> Result<Decision, StoreError> {
-        let (decided, since) = self.decide(check).await;
+        let (decided, since) = self.decide(check, within).await;
         let CheckCounters { decisions, hits } = counters;
         let durations = &Limiter::recorders(self).decisions;
         record(check.action(), &decided, decisions.iter().copied(), hits, durations, since);
@@ -102,12 +107,12 @@ mod tests {
         for check in
             [Action::Take, Action::Peek, Action::Take].map(|action| check(action, &enforced))
         {
-            allowed.push(limiter.decide_check(&check, counters).await.unwrap().is_allowed());
+            allowed.push(limiter.decide_check(&check, counters, None).await.unwrap().is_allowed());
         }
         assert_eq!(allowed, [true, false, false]);
         assert!(
             limiter
-                .decide_check(&check(Action::Take, &shadow), counters)
+                .decide_check(&check(Action::Take, &shadow), counters, None)
                 .await
                 .unwrap()
                 .is_allowed()
@@ -116,7 +121,8 @@ mod tests {
             limiter
                 .decide_check(
                     &Check::new(Action::Take),
-                    CheckCounters { decisions: &[], hits: &hits }
+                    CheckCounters { decisions: &[], hits: &hits },
+                    None
                 )
                 .await
                 .unwrap()
@@ -152,7 +158,7 @@ mod tests {
             check(Action::Take, &Arc::new(limit(1).with_on_store_failure(OnStoreFailure::Error)));
         assert!(
             limiter
-                .decide_check(&asked, CheckCounters { decisions: &[&ours], hits: &hits })
+                .decide_check(&asked, CheckCounters { decisions: &[&ours], hits: &hits }, None)
                 .await
                 .is_err()
         );

@@ -1,6 +1,10 @@
 //! The limiter: a policy and a store, and the recorders of their decisions.
 
-use std::{mem, sync::Arc, time::Instant};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::{ArcSwap, Guard};
 use sluice_core::{Action, Check, Client, Cost, Decision, Matched, Policy, Request};
@@ -113,7 +117,39 @@ impl Limiter {
     /// # Errors
     /// When the request cannot be checked, or the store cannot decide. A denial is no error.
     pub async fn check(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Take, request).await
+        self.act(Action::Take, request, None).await
+    }
+
+    /// Decides as [`Limiter::check`] does, for a caller that waits for at most `within`.
+    ///
+    /// A caller whose own deadline is shorter than the store's timeout gets a decision in time: by
+    /// what the limits say for a store that is away. A caller that drops a check instead has no
+    /// decision. Without time (zero), a store behind a network is not asked. A store that is not
+    /// wrapped in a [`Failover`](crate::Failover) knows no answer but its own, and takes its time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use sluice::{Client, Limiter, Request};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::in_memory("60/minute, burst 10".parse()?);
+    /// let request = Request::new(Client::Key(b"alice"), "GET", "/");
+    /// let checked = limiter.check_within(&request, Duration::from_millis(10)).await?;
+    /// assert!(checked.is_allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Limiter::check`].
+    pub async fn check_within(
+        &self,
+        request: &Request<'_>,
+        within: Duration,
+    ) -> Result<Checked, LimiterError> {
+        self.act(Action::Take, request, Some(within)).await
     }
 
     /// Decides as [`Limiter::check`] would, and takes nothing.
@@ -121,7 +157,7 @@ impl Limiter {
     /// # Errors
     /// As [`Limiter::check`].
     pub async fn peek(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Peek, request).await
+        self.act(Action::Peek, request, None).await
     }
 
     /// Takes the request's cost, even if the buckets go below zero.
@@ -132,7 +168,7 @@ impl Limiter {
     /// # Errors
     /// As [`Limiter::check`].
     pub async fn charge(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Charge, request).await
+        self.act(Action::Charge, request, None).await
     }
 
     /// Puts the request's cost back into its buckets, up to the burst.
@@ -143,7 +179,7 @@ impl Limiter {
     /// # Errors
     /// As [`Limiter::check`].
     pub async fn give_back(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::GiveBack, request).await
+        self.act(Action::GiveBack, request, None).await
     }
 
     /// Fills every bucket that the request takes from.
@@ -151,28 +187,34 @@ impl Limiter {
     /// # Errors
     /// As [`Limiter::check`].
     pub async fn reset(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Reset, request).await
+        self.act(Action::Reset, request, None).await
     }
 
-    async fn act(&self, action: Action, request: &Request<'_>) -> Result<Checked, LimiterError> {
+    async fn act(
+        &self,
+        action: Action,
+        request: &Request<'_>,
+        within: Option<Duration>,
+    ) -> Result<Checked, LimiterError> {
         let span = DecisionSpan::single();
-        let checked = self.act_within(&span, action, request).await;
+        let checked = self.act_in_span(&span, action, request, within).await;
         decision_span::describe(&span, action, outcome(&checked));
         checked
     }
 
-    async fn act_within(
+    async fn act_in_span(
         &self,
         span: &DecisionSpan,
         action: Action,
         request: &Request<'_>,
+        within: Option<Duration>,
     ) -> Result<Checked, LimiterError> {
         let active_policy = self.inner.active_policy.load();
         let matched = active_policy.policy.check(action, request)?;
         if matched.check.parts().is_empty() {
             return Ok(self.unlimited(&active_policy, matched));
         }
-        let (decided, endpoint) = match span.in_scope(|| self.inner.store.decide(&matched.check)) {
+        let (decided, endpoint) = match span.in_scope(|| self.ask_store(&matched.check, within)) {
             StoreFuture::Ready(Some(decided)) => {
                 active_policy.record(action, &matched, &decided, None);
                 (decided, active_policy.endpoint(&matched))
@@ -234,18 +276,30 @@ impl Limiter {
         timed(span.in_scope(|| self.inner.store.decide_all(checks))).await
     }
 
+    fn ask_store<'a>(
+        &'a self,
+        check: &'a Check,
+        within: Option<Duration>,
+    ) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        match within {
+            Some(within) => self.inner.store.decide_within(check, within),
+            None => self.inner.store.decide(check),
+        }
+    }
+
     /// Decides a check that a program built itself. Returns also since when the store was waited
     /// for, if it was.
     #[cfg(feature = "telemetry")]
     pub(crate) async fn decide(
         &self,
         check: &Check,
+        within: Option<Duration>,
     ) -> (Result<Decision, StoreError>, Option<Instant>) {
         if check.parts().is_empty() {
             return (Ok(Decision::unlimited(self.inner.clock.now())), None);
         }
         let span = DecisionSpan::single();
-        let (decided, since) = timed(span.in_scope(|| self.inner.store.decide(check))).await;
+        let (decided, since) = timed(span.in_scope(|| self.ask_store(check, within))).await;
         let outcome = decided.as_ref().map(|decision| (decision, None));
         decision_span::describe(&span, check.action(), outcome.map_err(|_| UndecidedBy::Store));
         (decided, since)

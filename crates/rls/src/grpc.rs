@@ -6,7 +6,7 @@ use sluice_telemetry::{RequestSpan, join_trace};
 use tonic::{Code, Status, body::Body, server::NamedService};
 use tracing::Instrument;
 
-use crate::{EnvoyRls, messages::RateLimitRequest, unary};
+use crate::{EnvoyRls, deadline::CallDeadline, messages::RateLimitRequest, unary};
 
 /// The path of the service's only method.
 pub const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
@@ -45,8 +45,9 @@ impl EnvoyRls {
         B: HttpBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let deadline = CallDeadline::of(request.headers());
         let request: RateLimitRequest = unary::read(request, MAX_REQUEST_BYTES).await?;
-        Ok(unary::respond(&self.decide(&request).await?))
+        Ok(unary::respond(&self.decide(&request, deadline).await?))
     }
 }
 

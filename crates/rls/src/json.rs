@@ -42,6 +42,7 @@ use sluice_http::{Problem, body};
 
 use crate::{
     EnvoyRls,
+    deadline::CallDeadline,
     messages::{
         CODES, Code, CurrentLimit, Descriptor, DescriptorStatus, Entry, LimitOverride,
         RateLimitRequest, RateLimitResponse, UInt64Value, UNITS, Unit,
@@ -65,7 +66,7 @@ impl EnvoyRls {
         }
         let bytes = body::read_all(body, MAX_BYTES).await?;
         let request: RequestBody = body::parse(&bytes)?;
-        let response = self.decide(&request.into()).await?;
+        let response = self.decide(&request.into(), CallDeadline::NONE).await?;
         Ok(respond(&response))
     }
 }

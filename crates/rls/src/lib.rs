@@ -19,6 +19,7 @@
 //!
 //! The rules are those of [`sluice_config::rls`]. `POST /json` offers the same service as JSON.
 
+mod deadline;
 mod dynamic_metadata;
 mod error;
 mod grpc;

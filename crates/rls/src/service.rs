@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use sluice_config::RlsSettings;
 
 use crate::{
+    deadline::CallDeadline,
     error::RlsError,
     messages::{RateLimitRequest, RateLimitResponse},
     plan::{CheckPlan, Slot},
@@ -62,10 +63,11 @@ impl EnvoyRls {
         self.inner.rules.load().is_some()
     }
 
-    /// Decides one call.
+    /// Decides one call, whose caller waits until `deadline`.
     pub(crate) async fn decide(
         &self,
         request: &RateLimitRequest,
+        deadline: CallDeadline,
     ) -> Result<RateLimitResponse, RlsError> {
         let rules = self.inner.rules.load_full().ok_or(RlsError::NoRules)?;
         let plan = CheckPlan::new(request, &rules)?;
@@ -73,17 +75,21 @@ impl EnvoyRls {
         let taken = self
             .inner
             .limiter
-            .decide_check(&plan.take, CheckCounters { decisions: &counters, hits: &rules.hits })
+            .decide_check(
+                &plan.take,
+                CheckCounters { decisions: &counters, hits: &rules.hits },
+                deadline.within(),
+            )
             .await?;
         let is_quota_exhausted = plan.is_quota_exhausted(&taken);
         if is_quota_exhausted && taken.is_allowed() {
-            self.change(undo(&plan.take, &taken), &rules).await?;
+            self.change(undo(&plan.take, &taken), &rules, CallDeadline::NONE).await?;
         }
         let passes = taken.is_allowed() && !plan.is_blocked && !is_quota_exhausted;
         let given_back = match &plan.give_back {
             nothing if nothing.parts().is_empty() => None,
-            check if passes => Some(self.change(check.clone(), &rules).await?),
-            check => Some(self.change(peek(check), &rules).await?),
+            check if passes => Some(self.change(check.clone(), &rules, CallDeadline::NONE).await?),
+            check => Some(self.change(peek(check), &rules, deadline).await?),
         };
         plan.count_what_no_check_counts(is_quota_exhausted && taken.is_allowed(), &rules);
         Ok(Outcome { taken, given_back, is_quota_exhausted }.respond(
@@ -93,12 +99,16 @@ impl EnvoyRls {
         ))
     }
 
-    /// Applies a check without counting decisions.
-    async fn change(&self, check: Check, rules: &Rules) -> Result<Decision, StoreError> {
-        self.inner
-            .limiter
-            .decide_check(&check, CheckCounters { decisions: &[], hits: &rules.hits })
-            .await
+    /// Applies a check without counting decisions. Tokens are given back without a deadline, since
+    /// they would be lost otherwise.
+    async fn change(
+        &self,
+        check: Check,
+        rules: &Rules,
+        deadline: CallDeadline,
+    ) -> Result<Decision, StoreError> {
+        let counters = CheckCounters { decisions: &[], hits: &rules.hits };
+        self.inner.limiter.decide_check(&check, counters, deadline.within()).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Calls, decided on a memory store whose clock is stopped.
 
 mod calls;
+mod deadlines;
 mod port;
 mod properties;
 mod wire;
@@ -17,6 +18,7 @@ use sluice_testkit::policies;
 
 use crate::{
     EnvoyRls,
+    deadline::CallDeadline,
     error::RlsError,
     messages::{
         Code, Descriptor, Entry, LimitOverride, RateLimitRequest, RateLimitResponse, UInt64Value,
@@ -59,7 +61,7 @@ impl Fixture {
     }
 
     async fn call(&self, request: RateLimitRequest) -> Result<RateLimitResponse, RlsError> {
-        self.rls.decide(&request).await
+        self.rls.decide(&request, CallDeadline::NONE).await
     }
 
     /// Calls with these descriptors in the domain `edge`. Returns the codes, that of the whole call

@@ -27,6 +27,8 @@ pub(crate) async fn observe(store: OpenStore, recorders: Recorders) {
 struct Recorded {
     /// Calls that the circuit breaker did not let through to the store.
     blocked_calls: u64,
+    /// Calls that ended before their round trip did.
+    unanswered: u64,
     charged_tokens: u64,
     dropped_tokens: u64,
 }
@@ -36,7 +38,12 @@ impl Recorded {
     fn update(&mut self, store: &OpenStore, recorders: &Recorders) {
         if let Some(failover) = store.watched.observe() {
             recorders.store.set_breaker(breaker_label(failover.breaker));
-            // Errors of calls that were made are recorded with their round trips.
+            // Errors that a round trip ended with are recorded with it. Here are those that no
+            // round trip knows of.
+            recorders.store.errors(
+                StoreErrorLabel::Timeout,
+                increase(&mut self.unanswered, failover.unanswered),
+            );
             recorders.store.errors(
                 StoreErrorLabel::BreakerOpen,
                 increase(&mut self.blocked_calls, failover.errors_of(StoreErrorKind::BreakerOpen)),

@@ -1,6 +1,6 @@
 //! The trait that every store and every wrapper implements.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sluice_core::{Check, Decision};
 
@@ -83,6 +83,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// says otherwise.
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>>;
 
+    /// Decides one check for a caller that waits for at most `within` from now.
+    ///
+    /// By default decides as [`decide`](Self::decide) does, which is right for a store that does
+    /// not know what to answer before its own reply comes. A store that has another answer by then
+    /// gives it, as [`Failover`](crate::Failover) does.
+    ///
+    /// # Errors
+    /// As for [`decide`](Self::decide).
+    fn decide_within<'a>(
+        &'a self,
+        check: &'a Check,
+        within: Duration,
+    ) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        let _ = within;
+        self.decide(check)
+    }
+
     /// Decides several checks in their order, each one independently, and returns the results in
     /// the same order.
     ///
@@ -138,6 +155,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 impl<S: Store + ?Sized> Store for Arc<S> {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
         (**self).decide(check)
+    }
+
+    fn decide_within<'a>(
+        &'a self,
+        check: &'a Check,
+        within: Duration,
+    ) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        (**self).decide_within(check, within)
     }
 
     fn decide_all<'a>(

@@ -529,10 +529,12 @@ async fn without_the_store_the_caller_decides_if_configured() {
         OnStoreFailure::Error,
         &Recorders::disabled(),
     );
-    let error = rls.decide(&request([of([("ip", "a")])])).await.unwrap_err();
+    let error = rls.decide(&request([of([("ip", "a")])]), CallDeadline::NONE).await.unwrap_err();
     assert_eq!(tonic::Status::from(error).code(), tonic::Code::Unavailable);
     assert_eq!(
-        Summary::of(&rls.decide(&request([of([("free", "a")])])).await.unwrap()),
+        Summary::of(
+            &rls.decide(&request([of([("free", "a")])]), CallDeadline::NONE).await.unwrap()
+        ),
         summary('o', "o", &[0]),
         "a call without a limit needs no store"
     );

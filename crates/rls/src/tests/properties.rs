@@ -43,7 +43,10 @@ fn fixture() -> Fixture {
 }
 
 fn decide(fixture: &Fixture, request: &RateLimitRequest) -> Result<RateLimitResponse, RlsError> {
-    Builder::new_current_thread().build().unwrap().block_on(fixture.rls.decide(request))
+    Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(fixture.rls.decide(request, CallDeadline::NONE))
 }
 
 fn decoded(request: &theirs::RateLimitRequest) -> RateLimitRequest {

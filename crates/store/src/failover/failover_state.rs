@@ -24,6 +24,9 @@ pub struct FailoverState {
     /// Failures by kind: one for each call, however many checks were in it. Calls that an open
     /// breaker rejected count as [`StoreErrorKind::BreakerOpen`].
     pub errors: [(StoreErrorKind, u64); StoreErrorKind::ALL.len()],
+    /// Those of the [timeouts](StoreErrorKind::Timeout) in which the caller did not get the store's
+    /// reply in time, or gave up before that; the rest are timeouts that the store itself reported.
+    pub unanswered: u64,
     /// The number of replicas among which limits are divided while the store is unavailable.
     pub live_replicas: usize,
     /// Buckets in the store that have not yet been charged for what was admitted without it.

@@ -1,6 +1,10 @@
 //! The wrapper itself.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use sluice_core::{Check, Decision};
 use tokio::time::Instant;
@@ -15,9 +19,13 @@ use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFutur
 ///
 /// # Timeout and circuit breaker
 /// A caller waits at most for the timeout; for twice the timeout if this process itself did not run
-/// for a while. After three failures in a row the breaker opens: checks are no longer sent to the
+/// for a while. A caller with less time says so with [`Store::decide_within`], and gets a decision
+/// in that time. After three failures in a row the breaker opens: checks are no longer sent to the
 /// store, and none waits. A background task probes the store, first after 100 ms and then at
 /// growing intervals up to a second, and closes the breaker once the store responds.
+///
+/// A caller that waits for less than half of the timeout, whether it said so or dropped the future,
+/// is counted but says nothing about the store: a store may need that long.
 ///
 /// A failover can be made anywhere. Calls that have to wait need a Tokio runtime with its timer
 /// enabled. The background task runs on the runtime of the call that found the store unavailable,
@@ -104,7 +112,7 @@ impl<S: Store> Failover<S> {
     /// Returns the current state, for readiness probes and metrics.
     #[must_use]
     pub fn state(&self) -> FailoverState {
-        let GuardedStore { breaker, fallback, errors, .. } = &*self.guarded;
+        let GuardedStore { breaker, fallback, errors, unanswered, .. } = &*self.guarded;
         let (breaker, history) = breaker.report();
         let totals = fallback.ledger.totals();
         FailoverState {
@@ -113,6 +121,7 @@ impl<S: Store> Failover<S> {
             opened: history.opened,
             last_failure: history.last_failure,
             errors: errors.read(),
+            unanswered: unanswered.load(Ordering::Relaxed),
             live_replicas: fallback.fleet_size.get(),
             owed_buckets: fallback.ledger.len(),
             charged_tokens: totals.charged,
@@ -126,16 +135,40 @@ impl<S: Store> Failover<S> {
         &self.guarded.store
     }
 
-    /// Waits for a result within the timeout. A caller that gives up before that is noticed too.
+    /// Waits for a result, for at most `limit`, and records it if none comes. A caller that gives
+    /// up before that is noticed too.
     async fn wait<T>(
         &self,
         call: AdmittedCall,
+        limit: Duration,
         future: StoreFuture<'_, T>,
     ) -> Result<T, StoreError> {
         let mut caller = WaitingCaller { failover: self, call, since: Instant::now(), waits: true };
-        let result = with_timeout(self.guarded.timeout, future).await;
+        let result = with_timeout(limit, future).await;
         caller.waits = false;
-        result
+        result.inspect_err(|error| self.guarded.record_unanswered(call, limit, error))
+    }
+
+    /// Decides one check within `limit`, which is no longer than the timeout.
+    fn decide_in<'a>(
+        &'a self,
+        check: &'a Check,
+        limit: Duration,
+    ) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        let Some(call) = self.guarded.breaker.admit() else {
+            return StoreFuture::ready(self.reject(check));
+        };
+        match self.guarded.store.decide(check) {
+            StoreFuture::Ready(result) => {
+                StoreFuture::Ready(result.map(|result| self.finish(call, check, result)))
+            }
+            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
+                match self.wait(call, limit, pending).await {
+                    Ok(result) => self.finish(call, check, result),
+                    Err(error) => self.fall_back(check, error),
+                }
+            }),
+        }
     }
 
     /// Records the outcome of a call that carried one check, and falls back if it failed.
@@ -204,18 +237,24 @@ impl<S: fmt::Debug> fmt::Debug for Failover<S> {
 
 impl<S: Store> Store for Failover<S> {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        let Some(call) = self.guarded.breaker.admit() else {
-            return StoreFuture::ready(self.reject(check));
-        };
-        match self.guarded.store.decide(check) {
-            StoreFuture::Ready(result) => {
-                StoreFuture::Ready(result.map(|result| self.finish(call, check, result)))
-            }
-            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
-                let result = self.wait(call, pending).await.flatten();
-                self.finish(call, check, result)
-            }),
+        self.decide_in(check, self.guarded.timeout)
+    }
+
+    /// Without any time, the store is not asked at all: a check that it decides after its caller
+    /// has an answer would be charged twice.
+    fn decide_within<'a>(
+        &'a self,
+        check: &'a Check,
+        within: Duration,
+    ) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        if within.is_zero()
+            && let Some(call) = self.guarded.breaker.admit()
+        {
+            let error = StoreError::Timeout { within };
+            self.guarded.record_unanswered(call, within, &error);
+            return StoreFuture::ready(self.fall_back(check, error));
         }
+        self.decide_in(check, within.min(self.guarded.timeout))
     }
 
     fn decide_all<'a>(
@@ -230,9 +269,12 @@ impl<S: Store> Store for Failover<S> {
                 StoreFuture::Ready(results.map(|results| self.finish_all(call, checks, results)))
             }
             pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
-                let results = self.wait(call, pending).await;
-                let results = results.unwrap_or_else(|error| vec![Err(error); checks.len()]);
-                self.finish_all(call, checks, results)
+                match self.wait(call, self.guarded.timeout, pending).await {
+                    Ok(results) => self.finish_all(call, checks, results),
+                    Err(error) => {
+                        checks.iter().map(|check| self.fall_back(check, error.clone())).collect()
+                    }
+                }
             }),
         }
     }
@@ -281,8 +323,8 @@ impl<S: Store> Store for Failover<S> {
 
 /// A caller that waits for the store.
 ///
-/// Callers have deadlines of their own, often shorter ones (20 ms in a proxy), and then drop the
-/// future. If that did not count as a failure, a store that hangs would never be found unavailable.
+/// Callers have deadlines of their own, often shorter ones, which not all of them tell; they drop
+/// the future. If that did not count, a store that hangs would never be found unavailable.
 struct WaitingCaller<'a, S: Store> {
     failover: &'a Failover<S>,
     call: AdmittedCall,
@@ -297,9 +339,8 @@ impl<S: Store> Drop for WaitingCaller<'_, S> {
         }
         let waited = self.since.elapsed();
         let Failover { guarded, recovery } = self.failover;
-        // A caller that leaves early says nothing about the store.
-        if waited >= guarded.timeout / 2 {
-            guarded.record_failure(self.call, &StoreError::Timeout { within: waited });
+        guarded.record_unanswered(self.call, waited, &StoreError::Timeout { within: waited });
+        if guarded.had_time(waited) {
             recovery.start(guarded);
         }
     }

@@ -1,6 +1,12 @@
 //! The wrapped store with its timeout, breaker and fallback, shared with the recovery task.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use sluice_core::{Action, Check, Decision};
 
@@ -18,6 +24,8 @@ pub(super) struct GuardedStore<S> {
     pub(super) breaker: Breaker,
     pub(super) fallback: LocalFallback,
     pub(super) errors: ErrorCounts,
+    /// Calls that ended before the store replied.
+    pub(super) unanswered: AtomicU64,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -29,6 +37,7 @@ impl<S> GuardedStore<S> {
             breaker: Breaker::closed(clock.now()),
             fallback: LocalFallback::new(Arc::clone(&clock)),
             errors: ErrorCounts::default(),
+            unanswered: AtomicU64::new(0),
             clock,
         }
     }
@@ -50,6 +59,29 @@ impl<S> GuardedStore<S> {
         }) {
             self.breaker.call_succeeded();
         }
+    }
+
+    /// Records that a caller went on without a reply after it had waited for `waited`.
+    ///
+    /// Each one counts, since it was decided without the store, or not at all. It speaks against
+    /// the store only if the store had time to reply.
+    pub(super) fn record_unanswered(
+        &self,
+        call: AdmittedCall,
+        waited: Duration,
+        error: &StoreError,
+    ) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        if self.had_time(waited) {
+            self.record_failure(call, error);
+        } else {
+            self.errors.count(error);
+        }
+    }
+
+    /// Returns whether a store that did not reply to a caller within `waited` is to blame.
+    pub(super) fn had_time(&self, waited: Duration) -> bool {
+        waited >= self.timeout / 2
     }
 
     /// Records that a call failed for a reason that concerns the store as a whole.

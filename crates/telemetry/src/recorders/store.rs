@@ -22,7 +22,7 @@ label_values! {
 label_values! {
     /// The kind of a store error.
     pub enum StoreErrorLabel {
-        /// No reply came before the deadline.
+        /// No reply came before the deadline of the round trip, or of a caller.
         Timeout => "timeout",
         /// There was no connection, or it broke.
         Unreachable => "unreachable",
@@ -89,7 +89,9 @@ const ERRORS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{error}",
     labels: &[KIND],
-    help: "Counts errors of the store, by kind.",
+    help: "Counts errors of the store, by kind: once for each round trip that failed, and once for \
+           each caller that waited no longer for its reply (timeout) or was not let through to the \
+           store (breaker_open).",
     query: "sum by (kind) (rate(sluice_store_errors_total[5m]))",
 };
 

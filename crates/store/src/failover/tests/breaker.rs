@@ -146,6 +146,81 @@ async fn callers_that_give_up_at_once_do_not_count_as_failures() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_with_a_shorter_deadline_gets_a_local_decision_in_time() {
+    let fixture = Fixture::new(Behaviour::Hangs);
+    for within in [Duration::from_millis(1), Duration::from_millis(17), TIMEOUT * 100] {
+        let check = take(&limit("a"));
+        let start = Instant::now();
+        let decision = fixture.store.decide_within(&check, within).await.unwrap();
+        assert_eq!(decision.source(), sluice_core::Source::Local);
+        assert!(
+            start.elapsed() <= within.min(TIMEOUT) + Duration::from_millis(1),
+            "{within:?}: waited {:?}",
+            start.elapsed()
+        );
+    }
+    let state = fixture.store.state();
+    assert_eq!((state.errors_of(StoreErrorKind::Timeout), state.unanswered), (3, 3));
+    assert_eq!(state.breaker, BreakerState::Closed, "the first had less than half of the timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_before_the_callers_deadline_is_the_stores() {
+    let fixture = Fixture::new(Behaviour::RespondsAfter(Duration::from_millis(5)));
+    let check = take(&limit("a"));
+    let decision = fixture.store.decide_within(&check, Duration::from_millis(10)).await.unwrap();
+    assert_eq!(decision.source(), sluice_core::Source::Store);
+    assert_eq!(fixture.store.state().unanswered, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_without_time_is_decided_at_once_and_does_not_ask_the_store() {
+    let fixture = Fixture::new(Behaviour::Hangs);
+    let check = take(&limit("a"));
+    for _ in 0..10 {
+        let decided = fixture.store.decide_within(&check, Duration::ZERO);
+        assert!(matches!(decided, crate::StoreFuture::Ready(Some(Ok(_)))), "{decided:?}");
+    }
+    let state = fixture.store.state();
+    assert_eq!(fixture.inner.count_calls(&StoreCall::Decide), 0);
+    assert_eq!((state.unanswered, state.breaker), (10, BreakerState::Closed));
+    let error = limit("b").with_on_store_failure(OnStoreFailure::Error);
+    let left = fixture.store.decide_within(&take(&error), Duration::ZERO).await;
+    assert!(matches!(left, Err(StoreError::LeftToCaller { .. })), "{left:?}");
+    fixture.recover().await;
+    assert_eq!(fixture.store.state().charged_tokens, 10, "the store learns what was admitted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shorter_deadlines_open_the_breaker_only_beyond_half_of_the_timeout() {
+    for (within, expected) in [(12, BreakerState::Closed), (13, BreakerState::Open)] {
+        let fixture = Fixture::new(Behaviour::RespondsAfter(Duration::from_millis(20)));
+        let check = peek(&limit("a"));
+        for _ in 0..10 {
+            fixture.store.decide_within(&check, Duration::from_millis(within)).await.unwrap();
+        }
+        let state = fixture.store.state();
+        assert_eq!(state.breaker, expected, "{within} ms");
+        let errors = [StoreErrorKind::Timeout, StoreErrorKind::BreakerOpen]
+            .map(|kind| state.errors_of(kind));
+        assert_eq!(errors.iter().sum::<u64>(), 10, "every local decision has a cause: {errors:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_drop_their_check_are_counted_however_short_they_waited() {
+    let fixture = Fixture::new(Behaviour::RespondsAfter(Duration::from_millis(20)));
+    for patience in [1, 5, 12, 13, 19] {
+        let patience = Duration::from_millis(patience);
+        let check = take(&limit("a"));
+        assert!(tokio::time::timeout(patience, fixture.store.decide(&check)).await.is_err());
+    }
+    let state = fixture.store.state();
+    assert_eq!((state.errors_of(StoreErrorKind::Timeout), state.unanswered), (5, 5));
+    assert_eq!((state.breaker, state.opened), (BreakerState::Closed, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_probes_reach_the_store_and_their_pauses_grow() {
     let fixture = Fixture::new(Behaviour::Unreachable);
     fixture.open_breaker().await;
