@@ -1,5 +1,7 @@
 --[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every
-     changed bucket once.                                                   state layouts: 1 to 5
+     changed bucket once. A bucket whose state has to be repaired is written too, whatever was
+     decided: one that was written under another rate, or before this server's clock stepped back.
+                                                                            state layouts: 1 to 5
 
   KEYS[k]  bucket k, each once; all in one slot
   ARGV[1]  MessagePack of { limits, checks }, two flat arrays of whole numbers:
@@ -19,8 +21,9 @@
            formats no numbers but those that it stores.
 
   A fraction counts units of 1 / refill tokens of a us, and is less than one us. All numbers are
-  whole and below 2^53, so that doubles are exact. A bucket's state is `empty`, the instant at which
-  its line of tokens crosses zero. The arithmetic is that of the core's bucket.rs, line by line.
+  whole and below 2^53, so that doubles are exact; only a change of the rate takes more bits. A
+  bucket's state is `empty`, the instant at which its line of tokens crosses zero. The arithmetic is
+  that of the core's bucket.rs, line by line.
 
   State as stored, big-endian, with the size of each field in bytes:
     layout 1  1 (1), empty us (7), refill us (4)
@@ -38,10 +41,12 @@
   Redis counts relative ones from a time that it read before this script did. ]]
 
 local MAX_CLOCK_STEP = 1000000                        -- us; the core's MAX_CLOCK_STEP_US
+local DEBT_TIME = MAX_CLOCK_STEP / 2                  -- us; the core's DEBT_TIME_US
 local MAX_FILL = 50 * 365 * 24 * 60 * 60 * 1000000    -- us; the core's MAX_FILL_US
+local EXACT = 2 ^ 53                                  -- doubles below are exact if they are whole
 local TAKE, PEEK, CHARGE, GIVE_BACK = 0, 1, 2, 3
 
-local call, floor, ceil = redis.call, math.floor, math.ceil
+local call, floor, ceil, abs = redis.call, math.floor, math.ceil, math.abs
 local format, byte = string.format, string.byte
 local pack, unpack_state = struct.pack, struct.unpack
 
@@ -103,41 +108,6 @@ for k = 1, #KEYS do
   end
 end
 
--- Returns the bucket for a limit at `now`: `empty` in the limit's units, its fraction, and the time
--- of its debt. The bucket never has more than the burst, and without a debt `empty` is at most
--- MAX_CLOCK_STEP ahead of a clock that stepped back.
-local function settled(k, limit)
-  local e, f, tokens, micros, d = us[k], 0, 1, whole[k], nil
-  if not e then
-    return full_us[limit], full_fraction[limit], nil
-  end
-  if not micros then
-    f, tokens, micros, d = fraction[k], state_tokens[k], state_us[k], indebted[k]
-  end
-  if d then
-    if d > latest then
-      e, d = e - (d - latest), latest
-    end
-    if e < now or (e == now and f == 0) then
-      d = nil
-    end
-  elseif e >= latest then
-    e, f = latest, 0
-  end
-  if micros ~= refill_us[limit] or tokens ~= refill_tokens[limit] then
-    local level = ((now - e) * tokens - f) / micros
-    e, f = now - floor(level * refill_us[limit] / refill_tokens[limit]), 0
-    if e > deepest then
-      e = deepest
-    end
-  end
-  local full = full_us[limit]
-  if e < full or (e == full and f < full_fraction[limit]) then
-    return full, full_fraction[limit], nil
-  end
-  return e, f, d
-end
-
 -- Sets a bucket. A full one is removed at once, so that it equals an unused one for the rest of the
 -- batch.
 local changed = {}
@@ -154,8 +124,102 @@ local function put(k, limit, e, f, d)
   end
 end
 
+-- Adds sign * a * b * c to a sum in limbs of 16 bits, the lowest first. Each factor is whole and
+-- has at most four limbs, so no limb of a sum of three such products exceeds 2^53.
+local function add_product(sum, sign, a, b, c)
+  for i = 0, 3 do
+    local x = sign * (floor(a / 65536 ^ i) % 65536)
+    for j = 0, x ~= 0 and 3 or -1 do
+      local xy = x * (floor(b / 65536 ^ j) % 65536)
+      for k = 0, xy ~= 0 and 3 or -1 do
+        local at = i + j + k + 1
+        sum[at] = (sum[at] or 0) + xy * (floor(c / 65536 ^ k) % 65536)
+      end
+    end
+  end
+end
+
+-- Returns the age in us of a bucket under a limit that holds as many tokens as one of `age`, less
+-- a fraction, at another rate: (age * tokens - f) * refill_us / (micros * refill_tokens), rounded
+-- down. Doubles may miss it by one, and rounded up it would make tokens.
+local function converted(age, f, tokens, micros, limit)
+  local to_tokens, to_micros = refill_tokens[limit], refill_us[limit]
+  local parts, per_us = (age * tokens - f) * to_micros, micros * to_tokens
+  local guess = floor(parts / per_us)
+  if (abs(parts) < EXACT and per_us < EXACT) or abs(guess) > MAX_FILL then
+    return guess
+  end
+  local function is_too_much(candidate)
+    local sum, carry, is_zero = {}, 0, true
+    add_product(sum, candidate < 0 and -1 or 1, abs(candidate), micros, to_tokens)
+    add_product(sum, 1, f, to_micros, 1)
+    add_product(sum, age < 0 and 1 or -1, abs(age), tokens, to_micros)
+    for at = 1, 10 do
+      local limb = (sum[at] or 0) + carry
+      carry = floor(limb / 65536)
+      is_zero = is_zero and limb % 65536 == 0
+    end
+    return carry > 0 or (carry == 0 and not is_zero)
+  end
+  while is_too_much(guess) do
+    guess = guess - 1
+  end
+  while not is_too_much(guess + 1) do
+    guess = guess + 1
+  end
+  return guess
+end
+
+-- Returns the bucket for a limit at `now`: `empty` in the limit's units, its fraction, and the time
+-- of its debt. The bucket never has more than the burst, and without a debt `empty` is at most
+-- MAX_CLOCK_STEP ahead of a clock that stepped back. A state that had to be repaired is set at
+-- once. A full bucket is not: removed, it would be full under a higher burst too.
+local function settled(k, limit)
+  local e, f, tokens, micros, d = us[k], 0, 1, whole[k], nil
+  if not e then
+    return full_us[limit], full_fraction[limit], nil
+  end
+  if not micros then
+    f, tokens, micros, d = fraction[k], state_tokens[k], state_us[k], indebted[k]
+  end
+  local repaired = false
+  if d then
+    local ahead = d - now
+    if ahead > DEBT_TIME then
+      e, d, repaired = e - (ahead - DEBT_TIME), d - (ahead - DEBT_TIME), true
+    elseif ahead <= -DEBT_TIME then
+      d, repaired = now, true
+    end
+    if e < now or (e == now and f == 0) then
+      d, repaired = nil, true
+    end
+  elseif e > latest or (e == latest and f > 0) then
+    e, f, repaired = latest, 0, true
+  end
+  if micros ~= refill_us[limit] or tokens ~= refill_tokens[limit] then
+    -- The tokens are counted at the end of the time for which the bucket stands still, if it does.
+    local at = d or (f > 0 and e + 1 or e)
+    if at < now then
+      at = now
+    end
+    e, f = at - converted(at - e, f, tokens, micros, limit), 0
+    if e > deepest then
+      e = deepest
+    end
+    repaired = true
+  end
+  local full = full_us[limit]
+  if e < full or (e == full and f <= full_fraction[limit]) then
+    return full, full_fraction[limit], nil
+  end
+  if repaired then
+    put(k, limit, e, f, d)
+  end
+  return e, f, d
+end
+
 -- Takes or peeks. Returns '1' if every limit that denies has the tokens, else '0'. A limit that
--- does not deny is debited only if it has the tokens.
+-- does not deny is debited only if it has the tokens. Every bucket is repaired in any case.
 local after_us, after_fraction = {}, {}
 local function take(first, parts, peek)
   local verdict = '1'
@@ -235,16 +299,16 @@ while at <= last do
     if unknown and unknown[k] then
       verdict = 'u'
     else
-      if not e or whole[k] == per_token then
+      if not e then
+        e = full_us[limit]
+      elseif whole[k] == per_token and e < latest then
         local full = full_us[limit]
-        if not e or e < full then
+        if e < full then
           e = full
         end
       else
         e = settled(k, limit)
       end
-      -- If the clock stepped back, `empty` may lie after `now`. The check is then denied, as it
-      -- would be after settling. The caller settles the bucket to say when it has tokens again.
       e = e + cost
       if e > now then
         verdict = '0'
@@ -272,6 +336,10 @@ for k, limit in pairs(changed) do
   if not e then
     call('DEL', KEYS[k])
   else
+    -- The clock of a server may start in 1970, when a full bucket's `empty` is before that.
+    if e < 0 then
+      e = 0
+    end
     local full, state = e + fill_us[limit]
     if per_token then
       if per_token < 4294967296 then

@@ -20,16 +20,25 @@ use crate::{
 /// one second.
 pub const MAX_CLOCK_STEP_US: i64 = 1_000_000;
 
+/// How old the time of a debt may become, and how far ahead of the clock it may lie, in
+/// microseconds. A look moves it otherwise. Together they are [`MAX_CLOCK_STEP_US`], so a client in
+/// debt that keeps asking never waits longer than that because of a clock that steps back.
+const DEBT_TIME_US: i64 = MAX_CLOCK_STEP_US / 2;
+
 /// The state of one limit for one client, as a store keeps it.
 ///
 /// It was written at some earlier instant and perhaps under another rate. [`Bucket::settled`]
 /// brings it up to date; only the [`Settled`] bucket can be asked for tokens.
+///
+/// A store writes a repaired state whenever it sees one, also when it admits nothing
+/// ([`Settled::is_repaired`]). If it did not, the state would be converted from the old rate again
+/// at each look, and tokens would return at the old rate as long as the client is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
     empty_at: Moment,
     refill: Refill,
-    /// When the debt was last written; `None` without a debt. Only this distinguishes a debt from
-    /// a clock that stepped back.
+    /// When the debt was last written, give or take [`DEBT_TIME_US`]; `None` without a debt. Only
+    /// this distinguishes a debt from a clock that stepped back.
     indebted_at: Option<Timestamp>,
 }
 
@@ -40,6 +49,7 @@ pub struct Settled<'r> {
     bucket: Bucket,
     rate: &'r Rate,
     now: Timestamp,
+    repaired: bool,
 }
 
 impl Bucket {
@@ -93,10 +103,14 @@ impl Bucket {
             bucket.convert(rate.refill(), now);
         }
         let full = Self::full(rate, now);
-        if bucket.empty_at < full.empty_at {
+        let mut repaired = bucket != self;
+        if bucket.empty_at <= full.empty_at {
+            // A full bucket stays full, so nothing is lost if this state is not written. Written,
+            // it would be forgotten, and a higher burst would then find more tokens than were left.
             bucket = full;
+            repaired = false;
         }
-        Settled { bucket, rate, now }
+        Settled { bucket, rate, now, repaired }
     }
 
     /// Returns whether the bucket is full at `now`. A store need not keep a full bucket.
@@ -112,55 +126,75 @@ impl Bucket {
     }
 
     fn follow_clock(&mut self, now: Timestamp) {
-        let latest = now.unix_micros() + MAX_CLOCK_STEP_US;
-        match self.indebted_at {
-            None => {
-                // Without a debt, `empty_at` was in the past when it was written. If it is in the
-                // future now, the clock has stepped back.
-                if self.empty_at.micros >= latest {
-                    self.empty_at = Moment { micros: latest, fraction: 0 };
-                }
+        let Some(written) = self.indebted_at else {
+            // Without a debt, `empty_at` was in the past when it was written. If it is in the
+            // future now, the clock has stepped back.
+            let latest = now.unix_micros() + MAX_CLOCK_STEP_US;
+            if self.empty_at.micros >= latest {
+                self.empty_at = Moment { micros: latest, fraction: 0 };
             }
-            Some(written) => {
-                let step = written.unix_micros() - latest;
-                if step > 0 {
-                    self.empty_at.micros -= step;
-                    self.indebted_at = Some(Timestamp::from_unix_micros(latest));
-                }
-                if self.empty_at <= Moment::at(now) {
-                    self.indebted_at = None;
-                }
-            }
+            return;
+        };
+        let ahead = written.unix_micros() - now.unix_micros();
+        if ahead > DEBT_TIME_US {
+            let step = ahead - DEBT_TIME_US;
+            self.empty_at.micros -= step;
+            self.indebted_at = Some(Timestamp::from_unix_micros(written.unix_micros() - step));
+        } else if ahead <= -DEBT_TIME_US {
+            self.indebted_at = Some(now);
+        }
+        if self.empty_at <= Moment::at(now) {
+            self.indebted_at = None;
         }
     }
 
-    /// Converts the same number of tokens to another rate's units. It uses floating point, as Lua
-    /// does and in the same order, so that both round alike. The bucket may lose the refill of
-    /// less than one microsecond, once for each change of a limit's rate.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+    /// Converts the same number of tokens to another rate's units. They are rounded down to a whole
+    /// microsecond of refill, so a bucket never gains by a change of its limit's rate.
+    ///
+    /// A bucket that stands still since the clock stepped back is converted as it is at the end of
+    /// that time, which the rate does not change.
     fn convert(&mut self, refill: Refill, now: Timestamp) {
-        let age = (now.unix_micros() - self.empty_at.micros) as f64;
-        let tokens = (age * self.refill.tokens as f64 - self.empty_at.fraction as f64)
-            / self.refill.micros as f64;
-        let age = (tokens * refill.micros as f64 / refill.tokens as f64).floor();
-        let micros =
-            now.unix_micros().saturating_sub(age as i64).min(now.unix_micros() + MAX_FILL_US);
+        let at = self.indebted_at.unwrap_or_else(|| self.empty_at.rounded_up()).max(now);
+        let age = i128::from(at.unix_micros()) - i128::from(self.empty_at.micros);
+        let parts = age * i128::from(self.refill.tokens) - i128::from(self.empty_at.fraction);
+        let per_micro = i128::from(self.refill.micros) * i128::from(refill.tokens);
+        let longest = i128::from(MAX_FILL_US);
+        let age = scaled(parts, refill.micros.into(), per_micro).clamp(-longest, longest);
+        let age = i64::try_from(age).expect("50 years fit");
+        let micros = (at.unix_micros() - age).min(now.unix_micros() + MAX_FILL_US);
         self.empty_at = Moment { micros, fraction: 0 };
         self.refill = refill;
     }
+}
+
+/// Returns `parts * factor / divisor`, rounded down. `factor` is below 2^46, `divisor` below 2^97.
+const fn scaled(parts: i128, factor: i128, divisor: i128) -> i128 {
+    let (whole, rest) = (parts.div_euclid(divisor), parts.rem_euclid(divisor));
+    // The rest times the factor may exceed 128 bits, so it is divided in two steps.
+    let (high, low) = (rest * (factor >> 24), rest * (factor & 0xff_ffff));
+    let low = ((high % divisor) << 24) + low;
+    whole.saturating_mul(factor).saturating_add(((high / divisor) << 24) + low / divisor)
 }
 
 impl<'r> Settled<'r> {
     /// Returns a full bucket, which is also the state of a bucket that was never used.
     #[must_use]
     pub const fn full(rate: &'r Rate, now: Timestamp) -> Self {
-        Self { bucket: Bucket::full(rate, now), rate, now }
+        Self { bucket: Bucket::full(rate, now), rate, now, repaired: false }
     }
 
     /// Returns the state, for a store to keep.
     #[must_use]
     pub const fn bucket(&self) -> Bucket {
         self.bucket
+    }
+
+    /// Returns whether the stored state was written under another rate, before the clock stepped
+    /// back, or in a debt that is paid or was last looked at some time ago. A store then writes
+    /// [`Settled::bucket`] in its place, whatever the look is for. A full bucket needs no repair.
+    #[must_use]
+    pub const fn is_repaired(&self) -> bool {
+        self.repaired
     }
 
     /// Returns whether the bucket holds at least `cost` tokens.

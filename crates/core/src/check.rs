@@ -131,7 +131,11 @@ impl Check {
     }
 
     /// Decides the check on `buckets`, one for each part in the same order, and writes the
-    /// decision's effect into them. A denied check leaves them unchanged.
+    /// decision's effect into them.
+    ///
+    /// A denied check takes nothing, but it writes the states that had to be repaired
+    /// ([`Settled::is_repaired`]), as a peek does. A bucket that is equal afterwards need not be
+    /// written by the store.
     ///
     /// # Panics
     /// When there are fewer buckets than parts.
@@ -160,7 +164,8 @@ impl Check {
             .all(|(part, (_, admitted))| *admitted || !part.limit.denies());
         let parts = self.parts.iter().zip(buckets).zip(settled);
         let verdicts = parts.map(|((part, stored), (mut bucket, admitted))| {
-            if self.apply(part, &mut bucket, admitted && allowed) {
+            let changed = self.apply(part, &mut bucket, admitted && allowed);
+            if changed || bucket.is_repaired() {
                 *stored = bucket.bucket();
             }
             verdict(part, &bucket, admitted, now)
@@ -178,7 +183,7 @@ impl Check {
     ) -> Decision {
         let mut bucket = stored.settled(part.limit.rate(), now);
         let admitted = self.admits(part, &bucket);
-        if self.apply(part, &mut bucket, admitted) {
+        if self.apply(part, &mut bucket, admitted) || bucket.is_repaired() {
             *stored = bucket.bucket();
         }
         let allowed = admitted || !part.limit.denies();

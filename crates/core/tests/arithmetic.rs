@@ -1,12 +1,18 @@
 //! The bucket's arithmetic, compared with a model in rational numbers, and what it promises.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
+use num_bigint::BigInt;
 use num_rational::Ratio;
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use sluice_core::{Bucket, Rate, Settled, Timestamp};
+use sluice_core::{
+    Action, Algorithm, Bucket, Check, Cost, Limit, Rate, Retry, Settled, Source, Subject, Tagger,
+    Timestamp,
+};
 use sluice_testkit::strategies::{costs, rates};
 
 /// 2026-01-01T00:00:00Z
@@ -100,6 +106,32 @@ fn rate_and_steps(count: usize) -> impl Strategy<Value = (Rate, Vec<(i64, Step)>
 /// A rate, and how many tokens to take from its bucket: from none to all.
 fn rate_and_taken() -> impl Strategy<Value = (Rate, u64)> {
     rates().prop_flat_map(|rate| (Just(rate), 0..=rate.burst()))
+}
+
+/// A look at a bucket under one of several rates, after a pause.
+#[derive(Clone, Debug)]
+struct Look {
+    pause_us: i64,
+    version: usize,
+    action: Action,
+    cost: u64,
+}
+
+fn looks() -> impl Strategy<Value = Vec<Look>> {
+    let pauses = prop_oneof![Just(0_i64), 0..1_000_i64, 0..60_000_000_i64, 0..DAY_US];
+    let actions = prop_oneof![Just(Action::Take), Just(Action::Peek)];
+    let costs = prop_oneof![0..3_u64, 0..10_000_000_u64];
+    let look = (pauses, 0..3_usize, actions, costs)
+        .prop_map(|(pause_us, version, action, cost)| Look { pause_us, version, action, cost });
+    prop::collection::vec(look, 1..40)
+}
+
+/// Returns the tokens in a bucket at its own rate, without a bound.
+fn tokens_in(bucket: &Bucket, now: Timestamp) -> Ratio<BigInt> {
+    let (empty, refill) = (bucket.empty_at(), bucket.refill());
+    let age = BigInt::from(now.unix_micros() - empty.micros);
+    let parts = age * BigInt::from(refill.tokens()) - BigInt::from(empty.fraction);
+    Ratio::new(parts, BigInt::from(refill.micros()))
 }
 
 /// Takes `steps` on the bucket and on the model, and compares everything that both can answer.
@@ -209,16 +241,119 @@ proptest! {
     fn a_changed_rate_keeps_the_tokens_and_adds_none(
         (old, taken) in rate_and_taken(),
         new in rates(),
+        later_us in 0..=DAY_US,
     ) {
         let mut bucket = Settled::full(&old, START);
         bucket.take(taken);
-        let tokens = bucket.remaining().min(new.burst());
-        let changed = bucket.bucket().settled(&new, START).remaining();
-        prop_assert!(changed <= tokens);
-        // The conversion may lose the refill of one microsecond, which is a token or two at the
-        // fastest rates.
-        let refill_of_one_us = new.refill().tokens().div_ceil(new.refill().micros());
-        prop_assert!(changed + refill_of_one_us + 1 >= tokens);
+        let now = Timestamp::from_unix_micros(START_US + later_us);
+        let before = tokens_in(&bucket.bucket(), now);
+        let changed = bucket.bucket().settled(&new, now);
+        let after = tokens_in(&changed.bucket(), now);
+        let burst = Ratio::from(BigInt::from(new.burst()));
+        let of_one_us = Ratio::new(new.refill().tokens().into(), new.refill().micros().into());
+        prop_assert!(after <= before, "{after} tokens of {before}");
+        prop_assert!(after > before.clone().min(burst) - of_one_us, "{after} tokens of {before}");
+    }
+
+    /// Whoever looks, and whatever is decided: between two looks the rate of the first one counts.
+    #[test]
+    fn looks_under_several_rates_keep_what_was_earned_since_the_look_before(
+        versions in [rates(), rates(), rates()],
+        (empty, looks) in (any::<bool>(), looks()),
+    ) {
+        let limits = versions.map(|rate| {
+            Arc::new(Limit::new("changing", Algorithm::TokenBucket(rate)).unwrap())
+        });
+        let tag = Tagger::new(b"").tag(Subject::Client(b"alice"));
+        let mut now = START;
+        let mut stored = Settled::full(&versions[0], now);
+        if empty {
+            stored.take(versions[0].burst());
+        }
+        let mut stored = stored.bucket();
+        for Look { pause_us, version, action, cost } in looks {
+            now = Timestamp::from_unix_micros(now.unix_micros() + pause_us);
+            let rate = &versions[version];
+            let (before, before_refill) = (tokens_in(&stored, now), stored.refill());
+            let check = Check::new(action).with(&limits[version], tag, Cost::new(cost).unwrap());
+            let decision = check.decide(std::slice::from_mut(&mut stored), now, Source::Store);
+            let spent = if decision.is_allowed() && action == Action::Take { cost } else { 0 };
+            let burst = Ratio::from(BigInt::from(rate.burst()));
+            if decision.verdicts()[0].reset_in.is_zero() {
+                prop_assert!(before >= burst, "{before} tokens are found to be {burst}");
+                stored = Bucket::full(rate, now);
+                continue;
+            }
+            prop_assert_eq!(stored.refill(), rate.refill(), "the look has repaired the state");
+            let expected = before.min(burst) - Ratio::from(BigInt::from(spent));
+            let after = tokens_in(&stored, now);
+            prop_assert!(after <= expected, "{after} tokens instead of {expected}");
+            let lost = expected - &after;
+            if before_refill == rate.refill() {
+                prop_assert_eq!(lost, Ratio::from(BigInt::from(0)));
+            } else {
+                let refill = rate.refill();
+                let one_us = Ratio::new(refill.tokens().into(), refill.micros().into());
+                prop_assert!(lost < one_us, "{lost} tokens were lost");
+            }
+        }
+    }
+
+    #[test]
+    fn a_repaired_state_needs_no_repair(
+        (old, taken) in rate_and_taken(),
+        (owed, new) in (0_u64..10_000, rates()),
+        step_us in -DAY_US..=DAY_US,
+    ) {
+        let mut bucket = Settled::full(&old, START);
+        bucket.take(taken + owed);
+        let now = Timestamp::from_unix_micros(START_US + step_us);
+        for rate in [&old, &new] {
+            let once = bucket.bucket().settled(rate, now);
+            let twice = once.bucket().settled(rate, now);
+            prop_assert_eq!(once.bucket(), twice.bucket());
+            prop_assert!(!twice.is_repaired());
+        }
+    }
+
+    /// However the clock steps: a look never finds more tokens than the bucket had and has earned
+    /// since, and none waits because of a step for more than a second after its look.
+    #[test]
+    fn a_client_that_keeps_asking_waits_for_at_most_a_second_after_each_step(
+        rate in rates(),
+        owed in 0_u64..100,
+        steps in prop::collection::vec((0..2_000_000_i64, 0..=DAY_US, any::<bool>()), 1..20),
+    ) {
+        let limit = Arc::new(Limit::new("stepping", Algorithm::TokenBucket(rate)).unwrap());
+        let tag = Tagger::new(b"").tag(Subject::Client(b"alice"));
+        let check = Check::new(Action::Peek).with(&limit, tag, Cost::ONE);
+        let mut bucket = Settled::full(&rate, START);
+        bucket.take(rate.burst() + owed);
+        let (mut stored, mut now_us) = (bucket.bucket(), START_US);
+        let mut look = |now_us: i64| {
+            let now = Timestamp::from_unix_micros(now_us);
+            let decision = check.decide(std::slice::from_mut(&mut stored), now, Source::Store);
+            if decision.verdicts()[0].reset_in.is_zero() {
+                stored = Bucket::full(&rate, now);
+            }
+            match decision.retry() {
+                Retry::After(wait) => i64::try_from(wait.as_micros()).unwrap(),
+                Retry::Now | Retry::Never => 0,
+            }
+        };
+        let token_us = rate.span_of(1).micros + 1;
+        for (pause_us, back_us, steps_back) in steps {
+            now_us += pause_us;
+            let before = look(now_us);
+            if steps_back {
+                now_us -= back_us;
+            }
+            let after = look(now_us);
+            prop_assert!(
+                after <= before.max(token_us) + 1_000_000,
+                "{after} us instead of {before} us after a step of {back_us} us"
+            );
+        }
     }
 
     #[test]

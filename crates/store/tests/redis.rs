@@ -11,7 +11,7 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Algorithm, Check, Cost, Decision, Limit, Rate, Retry, Subject, Tag, Tagger,
+    Action, Algorithm, Check, Cost, Decision, Limit, Rate, RefillRate, Retry, Subject, Tag, Tagger,
 };
 use sluice_store::{RedisSettings, RedisStore, Replica, RoundTrip, Store, StoreError};
 use sluice_testkit::{RedisOptions, RedisServer, Reply, eventually_async};
@@ -161,12 +161,7 @@ async fn checks_of_a_batch_are_sent_in_one_round_trip() {
     assert_eq!((round_trips.load(Ordering::SeqCst), carried.load(Ordering::SeqCst)), (1, 1_000));
 
     // The bucket is read once and written once in the call, however many checks use it.
-    let calls = |command: &str| -> usize {
-        let stats = server.command(&["INFO", "commandstats"]).text();
-        let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
-        line.map_or(0, |line| line.split(['=', ',']).nth(1).unwrap().parse().unwrap())
-    };
-    assert_eq!((calls("mget"), calls("set")), (1, 1));
+    assert_eq!((calls(&server, "mget"), calls(&server, "set")), (1, 1));
 }
 
 #[tokio::test]
@@ -245,6 +240,45 @@ async fn a_clock_that_stepped_back_freezes_a_bucket_for_at_most_a_second() {
     assert!(decision.is_denied(), "no token is granted that was not there");
     let Retry::After(wait) = decision.retry() else { panic!("{decision:?}") };
     assert_eq!(wait, Duration::from_millis(1_100), "a second, and then the time of a token");
+}
+
+/// Returns how often the server has executed `command`.
+fn calls(server: &RedisServer, command: &str) -> usize {
+    let stats = server.command(&["INFO", "commandstats"]).text();
+    let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+    line.map_or(0, |line| line.split(['=', ',']).nth(1).unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_denied_look_writes_a_repaired_state_once_and_with_its_new_expiry() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    let daily = limit("1/day", 1);
+    let rate = |rate, burst| {
+        let rate: RefillRate = str::parse(rate).unwrap();
+        Arc::new(daily.with_algorithm(Algorithm::TokenBucket(Rate::new(rate, burst).unwrap())))
+    };
+    for (raised, look) in [
+        (rate("1/hour", 60), Action::Take),
+        (rate("1/hour", 60), Action::Peek),
+        (rate("7/hour", 60), Action::Take),
+        (rate("7/hour", 60), Action::Peek),
+    ] {
+        let client = client(&format!("{raised} {look:?}"));
+        decide(&store, &take(&daily, client, 1)).await;
+        let before = calls(&server, "set");
+        let check = || Check::new(look).with(&raised, client, Cost::ONE);
+        let mut denied = decide(&store, &check()).await;
+        for _ in 0..10 {
+            assert!(denied.is_denied());
+            denied = decide(&store, &check()).await;
+        }
+        assert_eq!(calls(&server, "set"), before + 1, "one look repairs, the others write nothing");
+        let full_at = denied.verdicts()[0].reset_at(denied.at()).unix_micros();
+        let key = format!("sluice:{{{client}}}:default");
+        let expires_ms = server.command(&["PEXPIRETIME", &key]).integer();
+        assert_eq!(expires_ms, full_at.div_euclid(1_000) + i64::from(full_at % 1_000 > 0));
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ const fn needs(
 
 const NEEDS: &[Needs] = &[
     needs("redis-server", "sluice-store", "conformance", &["redis::", "failover::"]),
+    needs("redis-server", "sluice-store", "conformance", &["redis_clock::", "failover_clock::"]),
+    needs("cc", "sluice-store", "conformance", &["redis_clock::", "failover_clock::"]),
     needs("redis-server", "sluice-store", "failover", &[]),
     needs("redis-server", "sluice-stats", "conformance", &["redis::", "redis_only::"]),
     needs("redis-server", "sluice-store", "redis", &[]),

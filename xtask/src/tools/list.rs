@@ -39,6 +39,17 @@ pub(crate) const TOOLS: &[Tool] = &[
         lacks: Some(REDIS_WITH_TLS),
     },
     Tool {
+        name: "cc",
+        variable: "SLUICE_CC",
+        sources: &[Source::Apt(Packages {
+            name: "gcc",
+            list: &["gcc", "libc6-dev"],
+            megabytes: 100,
+        })],
+        by_hand: "apt-get install --no-install-recommends gcc libc6-dev",
+        lacks: None,
+    },
+    Tool {
         name: "prometheus",
         variable: "SLUICE_PROMETHEUS",
         sources: &[

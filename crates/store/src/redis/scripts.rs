@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "55853b03bc881270c5927742fbca4b724ae81598",
+    digest: "9d614f867dd0f36308fb88d439c003e5657fdbd0",
 };
 
 /// Records that a replica is alive, and lists the live ones.

@@ -18,7 +18,7 @@ use sluice_store::{
     Clock, Failover, ManualClock, MemoryStore, RedisSettings, RedisStore, Store, StoreError,
     StoreFuture,
 };
-use sluice_testkit::RedisServer;
+use sluice_testkit::{RedisOptions, RedisServer};
 
 /// A timeout that no call reaches, however slow the machine is.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,7 +29,9 @@ pub struct Fixture {
     /// The store's clock; `None` for the clock of a server.
     clock: Option<Arc<ManualClock>>,
     next_client: AtomicUsize,
-    _redis: Option<RedisServer>,
+    redis: Option<RedisServer>,
+    /// Whether the server's clock moves as the test says.
+    moves_redis_clock: bool,
 }
 
 impl Fixture {
@@ -46,9 +48,20 @@ impl Fixture {
         Self::new(connect(&server), None, Some(server))
     }
 
+    pub fn redis_with_clock() -> Self {
+        let server = RedisOptions::new().movable_clock().start();
+        Self { moves_redis_clock: true, ..Self::new(connect(&server), None, Some(server)) }
+    }
+
     pub fn failover() -> Self {
         let server = RedisServer::start();
         Self::new(Failover::over(connect(&server), TIMEOUT), None, Some(server))
+    }
+
+    pub fn failover_with_clock() -> Self {
+        let server = RedisOptions::new().movable_clock().start();
+        let store = Failover::over(connect(&server), TIMEOUT);
+        Self { moves_redis_clock: true, ..Self::new(store, None, Some(server)) }
     }
 
     fn in_process<S: Store>(store: impl FnOnce(Arc<ManualClock>) -> S) -> Self {
@@ -58,7 +71,13 @@ impl Fixture {
     }
 
     fn new(store: impl Store, clock: Option<Arc<ManualClock>>, redis: Option<RedisServer>) -> Self {
-        Self { store: Arc::new(store), clock, next_client: AtomicUsize::new(0), _redis: redis }
+        Self {
+            store: Arc::new(store),
+            clock,
+            next_client: AtomicUsize::new(0),
+            redis,
+            moves_redis_clock: false,
+        }
     }
 
     /// Returns the tag of a new client.
@@ -106,18 +125,30 @@ impl Fixture {
             if now >= instant {
                 return;
             }
-            match &self.clock {
-                Some(clock) => clock.set(instant),
-                None => tokio::time::sleep(instant.since(now)).await,
+            let rest = instant.since(now);
+            if !self.advance(rest) {
+                tokio::time::sleep(rest).await;
             }
         }
     }
 
-    /// Lets time pass where that takes no time.
-    pub fn advance(&self, span: Duration) {
+    /// Lets time pass where that takes no time. Returns whether it does.
+    pub fn advance(&self, span: Duration) -> bool {
+        self.step_clock(i64::try_from(span.as_micros()).unwrap())
+    }
+
+    /// Moves the store's clock back, where a test can. Returns whether it can.
+    pub fn step_back(&self, span: Duration) -> bool {
+        self.step_clock(-i64::try_from(span.as_micros()).unwrap())
+    }
+
+    fn step_clock(&self, micros: i64) -> bool {
         if let Some(clock) = &self.clock {
-            clock.advance(span);
+            clock.set(Timestamp::from_unix_micros(clock.now().unix_micros() + micros));
+        } else if self.moves_redis_clock {
+            self.redis.as_ref().expect("the clock is a server's").step_clock(micros);
         }
+        self.clock.is_some() || self.moves_redis_clock
     }
 }
 

@@ -57,6 +57,27 @@ truths! { conform (redis, crate::Fixture::redis()) }
 truths! { conform (failover, crate::Fixture::failover()) }
 truths! { conform (minimal, crate::Fixture::minimal()) }
 
+/// Lists the truths about a clock that a test moves, back too.
+macro_rules! clock_truths {
+    ($callback:ident $arguments:tt) => {
+        $callback! {
+            $arguments
+            a_denied_client_earns_at_the_new_rate_from_the_first_look_on
+            limits_in_shadow_mode_and_of_denied_checks_are_repaired_too
+            configurations_that_take_turns_neither_starve_a_client_nor_add_tokens
+            a_clock_that_steps_back_freezes_a_client_for_at_most_a_second
+            a_clock_that_steps_back_prolongs_a_debt_by_at_most_a_second
+            a_clock_that_starts_in_1970_freezes_nobody
+            decisions_equal_those_of_the_core
+        }
+    };
+}
+
+clock_truths! { conform (memory_clock, crate::Fixture::memory()) }
+clock_truths! { conform (redis_clock, crate::Fixture::redis_with_clock()) }
+clock_truths! { conform (failover_clock, crate::Fixture::failover_with_clock()) }
+clock_truths! { conform (minimal_clock, crate::Fixture::minimal()) }
+
 // A minimal store does not list replicas.
 conform! { (memory_fleet, crate::Fixture::memory()) replicas_that_announce_themselves_are_listed }
 conform! { (redis_fleet, crate::Fixture::redis()) replicas_that_announce_themselves_are_listed }

@@ -14,9 +14,9 @@ const KEPT_US: i64 = 1_000_000;
 
 /// The states that every bucket may have by the core's arithmetic.
 ///
-/// Whether a store still keeps a full bucket shows only when the limit's rate changes, and for a
-/// while both are right. So a bucket has a few possible states, and each decision excludes those
-/// that would have led to another one.
+/// Whether a store still keeps a full bucket shows only when the limit's rate changes or the clock
+/// steps back, and for a while both are right. So a bucket has a few possible states, and each
+/// decision excludes those that would have led to another one.
 #[derive(Default)]
 pub struct Oracle {
     buckets: HashMap<BucketId, Vec<State>>,
@@ -25,11 +25,15 @@ pub struct Oracle {
 /// A bucket and the instant at which it is full; `None` if the store does not keep it.
 type State = Option<(Bucket, Timestamp)>;
 
+/// A state, and whether a decision finds it; if not, it finds a full bucket.
+type Found = (State, bool);
+
 impl Oracle {
     /// Succeeds if the core decides the same at the same instant, and records the effect.
     pub fn confirm(&mut self, check: &Check, decision: &Decision) -> Result<(), TestCaseError> {
         let now = decision.at();
-        let possible: Vec<Vec<State>> =
+        self.forget_full_buckets(now);
+        let possible: Vec<Vec<Found>> =
             check.parts().iter().map(|part| self.possible(part.bucket(), now)).collect();
         let mut left = vec![Vec::new(); possible.len()];
         let mut last = None;
@@ -39,7 +43,10 @@ impl Oracle {
                 .parts()
                 .iter()
                 .zip(&states)
-                .map(|(part, state)| state.map_or_else(|| full(&part.limit), |(bucket, _)| bucket))
+                .map(|(part, state)| match state {
+                    (Some((bucket, _)), true) => *bucket,
+                    _ => full(&part.limit),
+                })
                 .collect();
             let mut after = before.clone();
             let expected = check.decide(&mut after, now, decision.source());
@@ -47,7 +54,7 @@ impl Oracle {
                 for (i, part) in check.parts().iter().enumerate() {
                     let full_at = after[i].settled(part.limit.rate(), now).full_at();
                     let changed = Some((after[i], full_at));
-                    let state = if before[i] == after[i] { states[i] } else { changed };
+                    let state = if before[i] == after[i] { states[i].0 } else { changed };
                     if !left[i].contains(&state) {
                         left[i].push(state);
                     }
@@ -60,28 +67,35 @@ impl Oracle {
             "the store decided\n{decision:?}\nand the core\n{last:?}"
         );
         self.buckets.extend(check.parts().iter().map(sluice_core::Part::bucket).zip(left));
+        self.forget_full_buckets(now);
         Ok(())
     }
 
-    fn possible(&self, id: BucketId, now: Timestamp) -> Vec<State> {
-        let mut possible: Vec<State> = Vec::new();
-        for state in self.buckets.get(&id).unwrap_or(&vec![None]) {
-            let full_for =
-                state.map_or(i64::MAX, |(_, full_at)| now.unix_micros() - full_at.unix_micros());
-            let kept = (full_for <= KEPT_US).then_some(*state);
-            let forgotten = (full_for >= 0).then_some(None);
-            for state in [kept, forgotten].into_iter().flatten() {
-                if !possible.contains(&state) {
-                    possible.push(state);
-                }
+    /// A store may remove any full bucket; a clock that steps back does not return it.
+    fn forget_full_buckets(&mut self, now: Timestamp) {
+        for states in self.buckets.values_mut() {
+            let is_full = |state: &State| state.is_some_and(|(_, full_at)| full_at <= now);
+            if states.iter().any(is_full) && !states.contains(&None) {
+                states.push(None);
             }
         }
-        possible
+    }
+
+    fn possible(&self, id: BucketId, now: Timestamp) -> Vec<Found> {
+        let known = self.buckets.get(&id).map_or(&[None][..], Vec::as_slice);
+        let found = |state: &State| {
+            let full_for =
+                state.map_or(i64::MAX, |(_, full_at)| now.unix_micros() - full_at.unix_micros());
+            let kept = (full_for <= KEPT_US).then_some((*state, true));
+            let ignored = (full_for >= 0).then_some((*state, false));
+            [kept, ignored].into_iter().flatten()
+        };
+        known.iter().flat_map(found).collect()
     }
 }
 
 /// Returns every choice of one state for each bucket.
-fn combinations(possible: &[Vec<State>]) -> Vec<Vec<State>> {
+fn combinations(possible: &[Vec<Found>]) -> Vec<Vec<Found>> {
     possible.iter().fold(vec![Vec::new()], |chosen, states| {
         chosen
             .iter()
@@ -95,8 +109,8 @@ fn combinations(possible: &[Vec<State>]) -> Vec<Vec<State>> {
 pub struct History {
     /// By limit and version.
     rates: [[Rate; 2]; 2],
-    /// Each batch, and the pause before it.
-    batches: Vec<(Duration, Vec<Step>)>,
+    /// Each batch, the pause before it, and how far the clock steps back in the pause.
+    batches: Vec<(Duration, Duration, Vec<Step>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -116,8 +130,9 @@ struct Part {
 }
 
 impl History {
-    /// Returns the batches for these clients, each with the pause before it.
-    pub fn batches(&self, clients: [Tag; 2]) -> Vec<(Duration, Vec<Check>)> {
+    /// Returns the batches for these clients, each with the pause before it, and how far the clock
+    /// steps back in the pause.
+    pub fn batches(&self, clients: [Tag; 2]) -> Vec<(Duration, Duration, Vec<Check>)> {
         let limit = |part: &Part| {
             let algorithm = Algorithm::TokenBucket(self.rates[part.limit][part.version]);
             Arc::new(
@@ -134,7 +149,7 @@ impl History {
         };
         self.batches
             .iter()
-            .map(|(pause, batch)| (*pause, batch.iter().map(check).collect()))
+            .map(|(pause, back, batch)| (*pause, *back, batch.iter().map(check).collect()))
             .collect()
     }
 }
@@ -145,7 +160,7 @@ pub fn histories() -> impl Strategy<Value = History> {
         let smallest = one.iter().chain(&other).map(Rate::burst).min().unwrap_or(1);
         let actions = prop_oneof![
             10 => Just(Action::Take),
-            1 => Just(Action::Peek),
+            3 => Just(Action::Peek),
             1 => Just(Action::Charge),
             1 => Just(Action::GiveBack),
             1 => Just(Action::Reset),
@@ -170,7 +185,13 @@ pub fn histories() -> impl Strategy<Value = History> {
         });
         let pause =
             prop_oneof![Just(0), 1..5_000_u64, 1..5_000_000_u64].prop_map(Duration::from_micros);
-        let batch = (pause, prop::collection::vec(step, 1..20));
+        let back = prop_oneof![
+            12 => Just(0),
+            1 => 1..3_000_000_u64,
+            1 => 1..100_000_000_000_u64,
+        ]
+        .prop_map(Duration::from_micros);
+        let batch = (pause, back, prop::collection::vec(step, 1..20));
         (Just([one, other]), prop::collection::vec(batch, 1..25))
             .prop_map(|(rates, batches)| History { rates, batches })
     })

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use sluice_core::{Action, Decision, Mode, Retry, Timestamp};
+use sluice_core::{Action, Decision, Limit, Mode, Retry, Tag, Timestamp};
 use sluice_store::Replica;
 
 use crate::{
@@ -315,8 +315,191 @@ pub async fn concurrent_checks_never_overspend(fixture: &Fixture) {
     );
 }
 
-/// Decides random histories, with changing rates, debts and shadow limits, in batches of one or
-/// more checks. Every decision must equal that of the core.
+/// Asks for one token every `pause` by the store's clock until it is admitted, and returns how long
+/// that took. Every second question is a peek.
+async fn wait_for_a_token(
+    fixture: &Fixture,
+    limit: &Arc<Limit>,
+    client: Tag,
+    pause: Duration,
+) -> Duration {
+    let first = fixture.take(limit, client, 1).await;
+    if first.is_allowed() {
+        return Duration::ZERO;
+    }
+    for look in 0..100_000 {
+        assert!(fixture.advance(pause), "the test moves the clock");
+        let action = if look % 2 == 0 { Action::Peek } else { Action::Take };
+        let decision = fixture.act(action, limit, client, 1).await;
+        if decision.is_allowed() {
+            return decision.at().since(first.at());
+        }
+        let latest = first.at().after(Duration::from_secs(3_600));
+        assert!(decision.at() < latest, "the client is still denied after an hour");
+    }
+    panic!("the client is still denied")
+}
+
+/// A bit more than `span`, since a server's clock does not stand still.
+fn about(span: Duration) -> Duration {
+    span + Duration::from_secs(5)
+}
+
+pub async fn a_denied_client_earns_at_the_new_rate_from_the_first_look_on(fixture: &Fixture) {
+    let hourly = limit("raised", "1/hour", 1);
+    let with = |rate, burst| Arc::new(hourly.with_algorithm(algorithm(rate, burst)));
+    for (raised, wait_ms) in [
+        (with("60/minute", 60), 1_000),
+        (with("60/minute", 1), 1_000),
+        (with("90/minute", 60), 667),
+        (with("7/hour", 7), 514_286),
+        (with("100/second", 1_000), 10),
+    ] {
+        let client = fixture.client();
+        assert!(fixture.take(&hourly, client, 1).await.is_allowed());
+        let denied = fixture.take(&raised, client, 1).await;
+        let due = retry_at(&denied);
+        assert!(due.since(denied.at()) <= Duration::from_millis(wait_ms), "{raised}");
+        let waited =
+            wait_for_a_token(fixture, &raised, client, Duration::from_millis(wait_ms / 100 + 1))
+                .await;
+        let most = about(Duration::from_millis(wait_ms + wait_ms / 100));
+        assert!(waited <= most, "{raised}: {waited:?}");
+        // `Retry-After` was true: nothing that happened in between has moved it.
+        assert!(fixture.act(Action::Peek, &raised, client, 0).await.at() >= due);
+    }
+}
+
+pub async fn limits_in_shadow_mode_and_of_denied_checks_are_repaired_too(fixture: &Fixture) {
+    let (hourly, blocked) = (limit("hourly", "1/hour", 1), limit("blocked", "1/day", 1));
+    let raised = Arc::new(hourly.with_algorithm(algorithm("60/minute", 60)));
+    let shadow = Arc::new((*raised).clone().with_mode(Mode::Shadow));
+    for limit in [raised, shadow] {
+        let client = fixture.client();
+        fixture.take(&hourly, client, 1).await;
+        fixture.take(&blocked, client, 1).await;
+        let both = || {
+            check(Action::Take).with(&limit, client, tokens(1)).with(&blocked, client, tokens(1))
+        };
+        assert!(fixture.decide(both()).await.is_denied());
+        fixture.advance(Duration::from_secs(30));
+        let denied = fixture.decide(both()).await;
+        assert!(denied.is_denied(), "{denied:?}");
+        let earned = denied.verdicts()[0].remaining;
+        assert!((29..=35).contains(&earned), "{limit} has earned {earned} tokens in 30 s");
+        let left = fixture.remaining(&limit, client).await;
+        assert!((earned..=35).contains(&left), "a denied check takes nothing: {left}");
+    }
+}
+
+/// Replicas of two configurations look in turn, as during a rolling reload. Between two looks the
+/// rate of the first one counts, so the client earns what lies between the two rates. Every change
+/// of the rate may cost the refill of a microsecond.
+pub async fn configurations_that_take_turns_neither_starve_a_client_nor_add_tokens(
+    fixture: &Fixture,
+) {
+    let minute = Duration::from_secs(60);
+    for (one, other) in
+        [("60/minute", "120/minute"), ("7/minute", "999983/hour"), ("1/minute", "2/minute")]
+    {
+        let client = fixture.client();
+        let one = limit("turns", one, 1_000_000);
+        let other = Arc::new(one.with_algorithm(algorithm(other, 1_000_000)));
+        fixture.take(&one, client, 1_000_000).await;
+        let first = fixture.take(&one, client, 1_000_000).await;
+        let mut last = first.clone();
+        for look in 0..2_000 {
+            fixture.advance(Duration::from_millis(997));
+            let limit = if look % 2 == 0 { &other } else { &one };
+            let action = if look % 3 == 0 { Action::Peek } else { Action::Take };
+            last = fixture.act(action, limit, client, 1_000_000).await;
+            assert!(last.is_denied());
+        }
+        let passed = last.at().since(first.at());
+        let of = |limit: &Arc<Limit>| {
+            let refill = limit.rate().refill_rate();
+            passed.as_secs_f64() * refill.tokens() as f64 / refill.period().as_secs_f64()
+        };
+        let expected = f64::midpoint(of(&one), of(&other));
+        let earned = last.verdicts()[0].remaining as f64;
+        assert!(passed > minute);
+        assert!(earned <= expected * 1.01 + 1.0, "{earned} tokens instead of {expected}");
+        assert!(earned >= expected * 0.99 - 1.0, "{earned} tokens instead of {expected}");
+    }
+}
+
+pub async fn a_clock_that_steps_back_freezes_a_client_for_at_most_a_second(fixture: &Fixture) {
+    for (name, rate, burst) in [
+        ("whole", "60/minute", 5),
+        ("fractional", "90/minute", 5),
+        ("slow", "7/minute", 2),
+        ("fast", "100000000/minute", 5),
+    ] {
+        let limit = limit(name, rate, burst);
+        let token = Duration::from_micros(limit.rate().span_of(1).micros.unsigned_abs() + 1);
+        for step in [1, 2, 10, 3_600, 86_400, 10_000_000].map(Duration::from_secs) {
+            let client = fixture.client();
+            for _ in 0..burst {
+                fixture.take(&limit, client, 1).await;
+            }
+            fixture.advance(token / 2);
+            fixture.take(&limit, client, burst).await;
+            fixture.step_back(step);
+            let after = fixture.take(&limit, client, 1).await;
+            if after.is_denied() {
+                let wait = retry_at(&after).since(after.at());
+                assert!(wait <= Duration::from_secs(1) + token, "{limit}, {step:?}: {wait:?}");
+            }
+            let waited =
+                wait_for_a_token(fixture, &limit, client, Duration::from_millis(500)).await;
+            assert!(waited <= about(token), "{limit} after a step of {step:?}: {waited:?}");
+        }
+    }
+}
+
+pub async fn a_clock_that_steps_back_prolongs_a_debt_by_at_most_a_second(fixture: &Fixture) {
+    for rate in ["60/minute", "90/minute"] {
+        let limit = limit(rate, rate, 10);
+        for (passed, step) in [(0, 10), (0, 3_600), (25, 10), (25, 24), (25, 3_600), (45, 44)] {
+            let client = fixture.client();
+            // Forty tokens of debt.
+            fixture.act(Action::Charge, &limit, client, 50).await;
+            for _ in 0..passed {
+                fixture.advance(Duration::from_secs(1));
+                fixture.act(Action::Peek, &limit, client, 10).await;
+            }
+            let before = fixture.act(Action::Peek, &limit, client, 1).await;
+            fixture.step_back(Duration::from_secs(step));
+            let after = fixture.act(Action::Peek, &limit, client, 1).await;
+            let token = Duration::from_micros(limit.rate().span_of(1).micros.unsigned_abs() + 1);
+            let wait = |decision: &Decision| match decision.retry() {
+                Retry::After(wait) => wait,
+                Retry::Now | Retry::Never => Duration::ZERO,
+            };
+            let most = wait(&before).max(token) + Duration::from_secs(1);
+            assert!(wait(&after) <= most, "{limit}, {passed} s, {step} s: {before:?} {after:?}");
+            fixture.advance(Duration::from_secs(1));
+            let later = fixture.act(Action::Peek, &limit, client, 1).await;
+            assert!(
+                later.is_allowed() || wait(&later) < wait(&after),
+                "refill goes on: {after:?} {later:?}"
+            );
+        }
+    }
+}
+
+pub async fn a_clock_that_starts_in_1970_freezes_nobody(fixture: &Fixture) {
+    let now = fixture.decide(check(Action::Peek)).await.at();
+    fixture.step_back(now.since(Timestamp::from_unix_micros(600_000_000)));
+    let (daily, client) = (limit("daily", "24/day", 24), fixture.client());
+    assert!(fixture.take(&daily, client, 1).await.is_allowed());
+    fixture.advance(Duration::from_secs(3_600));
+    assert!(fixture.take(&daily, client, 1).await.is_allowed());
+    fixture.advance(now.since(Timestamp::from_unix_micros(0)));
+}
+
+/// Decides random histories, with changing rates, debts, shadow limits and clocks that step back,
+/// in batches of one or more checks. Every decision must equal that of the core.
 #[allow(clippy::result_large_err)] // The error type is proptest's.
 pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
     let mut runner = TestRunner::new(ProptestConfig {
@@ -329,8 +512,9 @@ pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
         runner.run(&oracle::histories(), |history| {
             let mut oracle = Oracle::default();
             let batches = history.batches([fixture.client(), fixture.client()]);
-            for (pause, batch) in batches {
+            for (pause, back, batch) in batches {
                 fixture.advance(pause);
+                fixture.step_back(back);
                 let decisions = runtime.block_on(fixture.store.decide_all(&batch));
                 for (check, decision) in batch.iter().zip(decisions) {
                     oracle.confirm(check, &decision.expect("the store decides"))?;

@@ -1,5 +1,6 @@
 //! A Redis process as a value.
 
+mod clock;
 mod options;
 mod reply;
 mod server;

@@ -17,6 +17,7 @@ pub struct RedisOptions {
     pub(super) tls: bool,
     pub(super) user: Option<User>,
     pub(super) program: Option<PathBuf>,
+    pub(super) movable_clock: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +52,14 @@ impl RedisOptions {
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.user = Some(User { name: name.to_owned(), password: password.to_owned() });
+        self
+    }
+
+    /// Gives the server a wall clock of its own, which `RedisServer::step_clock` moves. Needs a C
+    /// compiler.
+    #[must_use]
+    pub fn movable_clock(mut self) -> Self {
+        self.movable_clock = true;
         self
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::clock::MovableClock;
 use super::options::{RedisOptions, User};
 use super::reply::{self, CommandError, Reply};
 use super::tls::TlsFiles;
@@ -54,6 +55,7 @@ struct Launch {
     program: PathBuf,
     directory: TempDir,
     tls: Option<TlsFiles>,
+    clock: Option<MovableClock>,
 }
 
 /// Why a process did not start.
@@ -120,6 +122,7 @@ impl RedisServer {
                 None => REDIS_SERVER.path(),
             },
             tls: options.tls.then(|| TlsFiles::create(directory.path())),
+            clock: options.movable_clock.then(|| MovableClock::create(directory.path())),
             directory,
             options,
         };
@@ -223,6 +226,18 @@ impl RedisServer {
         match info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')) {
             Some(value) => value.trim_end().to_owned(),
             None => panic!("INFO has no field `{field}`:\n{info}"),
+        }
+    }
+
+    /// Moves the server's wall clock by `micros` microseconds, back if negative.
+    ///
+    /// # Panics
+    /// When the server was started without [`RedisOptions::movable_clock`].
+    #[track_caller]
+    pub fn step_clock(&self, micros: i64) {
+        match &self.launch.clock {
+            Some(clock) => clock.step(micros),
+            None => panic!("this redis uses the system's clock: start it with movable_clock"),
         }
     }
 
@@ -375,6 +390,9 @@ impl Launch {
             }
         }
         command.args(&self.options.args);
+        if let Some(clock) = &self.clock {
+            clock.apply(&mut command);
+        }
         command
     }
 
