@@ -24,9 +24,7 @@ pub fn dashboard() -> Dashboard {
         graph_tooltip: 1,
         refresh: "10s",
         time: TimeRange { from: "now-1h", to: "now" },
-        templating: Templating {
-            list: vec![Variable::datasource(), Variable::label("job", "Job", "sluice_build_info")],
-        },
+        templating: Templating { list: Variable::of_fleets() },
         annotations: Annotations::default(),
         links: vec![Link::to_tagged("Sluice", "sluice")],
         panels: arrange(vec![Section { heading: "", width: 8, height: 9, panels: panels() }]),
@@ -50,18 +48,22 @@ fn panels() -> Vec<Panel> {
 fn request_rate() -> Panel {
     Panel::time_series(
         "Request Rate",
-        "Requests per second, by endpoint: the pattern that matched the path, or `other`.",
+        "Requests to the API per second, by endpoint: the pattern that matched the path, or \
+         `other`. Probes, scrapes and exempt paths are not shown.",
     )
     .unit(Unit::RequestsPerSecond)
     .stacked()
-    .query("{{endpoint}}", sum_of_rate("endpoint", "http_requests_total"))
+    .query(
+        "{{endpoint}}",
+        format!("sum by (endpoint) ({})", FLEET.rate_of_api("http_requests_total", "")),
+    )
 }
 
 fn response_time() -> Panel {
-    let quantile = |quantile| FLEET.quantile(quantile, "http_request_duration_seconds", &[]);
+    let quantile = |quantile| FLEET.quantile_of_api(quantile, "http_request_duration_seconds");
     Panel::time_series(
         "Response Time",
-        "The times within which 50%, 90% and 99% of the requests get their response.",
+        "The times within which 50%, 90% and 99% of the requests to the API get their response.",
     )
     .unit(Unit::Seconds)
     .query("P50", quantile(0.5))
@@ -72,12 +74,12 @@ fn response_time() -> Panel {
 fn error_rate() -> Panel {
     Panel::time_series(
         "Error Rate",
-        "The share of requests with a 4xx response, which includes the 429 of denied requests, and \
-         with a 5xx response.",
+        "The share of requests to the API with a 4xx response, which includes the 429 of denied \
+         requests, and with a 5xx response. Probes, scrapes and exempt paths do not count.",
     )
     .unit(Unit::Share)
-    .query("4xx", FLEET.share("http_requests_total", r#"status=~"4..""#))
-    .query("5xx", FLEET.share("http_requests_total", r#"status=~"5..""#))
+    .query("4xx", FLEET.share_of_api("http_requests_total", r#"status=~"4..|4xx""#))
+    .query("5xx", FLEET.share_of_api("http_requests_total", r#"status=~"5..|5xx""#))
 }
 
 fn llm_performance() -> Panel {

@@ -1,21 +1,38 @@
 //! Queries in `PromQL` for the replicas that a dashboard's variables select.
 
+/// Matches every endpoint but Sluice's own admin routes. The recording rules have the same matcher.
+pub const NOT_ADMIN: &str = concat!(
+    r#"endpoint!~"/health|/healthcheck|/ready|/metrics|/monitoring(/.*)?|/openapi([./].*)?", "#,
+    r#"endpoint!~"/console(/.*)?|/admin|/admin/(buckets|overrides|explain)(/.*)?""#,
+);
+
 /// The label matchers that every series of a query has to satisfy.
 #[derive(Clone, Copy, Debug)]
 pub struct Selector(&'static str);
 
 impl Selector {
     /// All replicas of the selected fleets.
-    pub const JOB: Self = Self(r#"job=~"$job""#);
+    pub const JOB: Self = Self(r#"namespace=~"$namespace", job=~"$job""#);
 
     /// The selected replicas of the selected fleets.
-    pub const INSTANCE: Self = Self(r#"job=~"$job", instance=~"$instance""#);
+    pub const INSTANCE: Self =
+        Self(r#"namespace=~"$namespace", job=~"$job", instance=~"$instance""#);
 
     /// Selects the series of `metric` that also satisfy `matchers`, which may be empty.
     #[must_use]
     pub fn series(self, metric: &str, matchers: &str) -> String {
         let separator = if matchers.is_empty() { "" } else { ", " };
         format!("{metric}{{{}{separator}{matchers}}}", self.0)
+    }
+
+    /// Computes the increase per second of a counter of HTTP requests, without those that are not
+    /// for the API: for Sluice's own admin routes, and for exempt paths.
+    #[must_use]
+    pub fn rate_of_api(self, counter: &str, matchers: &str) -> String {
+        let separator = if matchers.is_empty() { "" } else { ", " };
+        let all = self.rate(counter, &format!("{matchers}{separator}{NOT_ADMIN}"));
+        let exempt = self.series("sluice_http_exempt_endpoints", "");
+        format!("({all} unless on (namespace, job, instance, endpoint) {exempt} == 1)")
     }
 
     /// Computes the increase of a counter per second.
@@ -46,13 +63,31 @@ impl Selector {
         )
     }
 
+    /// Computes a quantile of a histogram's values over the requests to the API, as
+    /// [`rate_of_api`](Self::rate_of_api) selects them.
+    #[must_use]
+    pub fn quantile_of_api(self, quantile: f64, histogram: &str) -> String {
+        let rate = self.rate_of_api(&format!("{histogram}_bucket"), "");
+        format!("histogram_quantile({quantile}, sum by (le) ({rate}))")
+    }
+
     /// Computes the share of a counter's increase that `part` matches. It is 0 if no series matches
     /// `part`.
     #[must_use]
     pub fn share(self, counter: &str, part: &str) -> String {
-        let whole = format!("sum({})", self.rate(counter, ""));
-        format!("(sum({}) or 0 * {whole}) / {whole}", self.rate(counter, part))
+        share(&self.rate(counter, part), &self.rate(counter, ""))
     }
+
+    /// Computes the share of the requests to the API that `part` matches, as
+    /// [`share`](Self::share) does.
+    #[must_use]
+    pub fn share_of_api(self, counter: &str, part: &str) -> String {
+        share(&self.rate_of_api(counter, part), &self.rate_of_api(counter, ""))
+    }
+}
+
+fn share(part: &str, whole: &str) -> String {
+    format!("(sum({part}) or 0 * sum({whole})) / sum({whole})")
 }
 
 #[cfg(test)]
@@ -61,36 +96,46 @@ mod tests {
 
     #[test]
     fn further_matchers_are_appended() {
-        assert_eq!(Selector::JOB.series("up", ""), r#"up{job=~"$job"}"#);
+        assert_eq!(Selector::JOB.series("up", ""), r#"up{namespace=~"$namespace", job=~"$job"}"#);
         assert_eq!(
             Selector::INSTANCE.series("up", r#"a="b""#),
-            r#"up{job=~"$job", instance=~"$instance", a="b"}"#
+            r#"up{namespace=~"$namespace", job=~"$job", instance=~"$instance", a="b"}"#
         );
+    }
+
+    #[test]
+    fn requests_to_the_api_are_those_that_are_neither_for_admin_routes_nor_exempt() {
+        let selected = r#"namespace=~"$namespace", job=~"$job""#;
+        let expected = format!(
+            r#"(rate(n{{{selected}, a="b", {NOT_ADMIN}}}[$__rate_interval]) unless on "#
+        ) + &format!(
+            "(namespace, job, instance, endpoint) sluice_http_exempt_endpoints{{{selected}}} == 1)"
+        );
+        assert_eq!(Selector::JOB.rate_of_api("n", r#"a="b""#), expected);
     }
 
     #[test]
     fn the_value_of_a_fleet_counts_once_however_many_replicas_report_it() {
         assert_eq!(
             Selector::JOB.sum_of_fleets("n", "", &[]),
-            r#"sum(max by (namespace, job) (n{job=~"$job"}))"#
+            r#"sum(max by (namespace, job) (n{namespace=~"$namespace", job=~"$job"}))"#
         );
-        let by_kind =
-            r#"sum by (kind) (max by (namespace, job, kind) (n{job=~"$job", scope="fleet"}))"#;
+        let by_kind = r#"sum by (kind) (max by (namespace, job, kind) (n{namespace=~"$namespace", job=~"$job", scope="fleet"}))"#;
         assert_eq!(Selector::JOB.sum_of_fleets("n", r#"scope="fleet""#, &["kind"]), by_kind);
     }
 
     #[test]
     fn a_quantile_is_computed_from_the_rates_of_buckets() {
         let expected = "histogram_quantile(0.99, sum by (le, model) \
-                        (rate(t_bucket{job=~\"$job\"}[$__rate_interval])))";
+                        (rate(t_bucket{namespace=~\"$namespace\", job=~\"$job\"}[$__rate_interval])))";
         assert_eq!(Selector::JOB.quantile(0.99, "t", &["model"]), expected);
     }
 
     #[test]
     fn the_share_of_a_part_without_series_is_0() {
-        let whole = r#"sum(rate(n{job=~"$job"}[$__rate_interval]))"#;
+        let whole = r#"sum(rate(n{namespace=~"$namespace", job=~"$job"}[$__rate_interval]))"#;
         let expected = format!(
-            r#"(sum(rate(n{{job=~"$job", x="y"}}[$__rate_interval])) or 0 * {whole}) / {whole}"#
+            r#"(sum(rate(n{{namespace=~"$namespace", job=~"$job", x="y"}}[$__rate_interval])) or 0 * {whole}) / {whole}"#
         );
         assert_eq!(Selector::JOB.share("n", r#"x="y""#), expected);
     }

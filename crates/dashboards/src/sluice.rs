@@ -26,11 +26,14 @@ pub fn dashboard() -> Dashboard {
         refresh: "10s",
         time: TimeRange { from: "now-1h", to: "now" },
         templating: Templating {
-            list: vec![
-                Variable::datasource(),
-                Variable::label("job", "Job", "sluice_build_info"),
-                Variable::label("instance", "Replica", r#"sluice_build_info{job=~"$job"}"#),
-            ],
+            list: Variable::of_fleets()
+                .into_iter()
+                .chain([Variable::label(
+                    "instance",
+                    "Replica",
+                    r#"sluice_build_info{namespace=~"$namespace", job=~"$job"}"#,
+                )])
+                .collect(),
         },
         annotations: Annotations::default(),
         links: vec![Link::to_tagged("ALMA Metrics", "alma")],
@@ -39,6 +42,7 @@ pub fn dashboard() -> Dashboard {
             Section { heading: "Decisions", width: 12, height: 8, panels: decisions() },
             Section { heading: "Latency of checks", width: 12, height: 8, panels: latency() },
             Section { heading: "Store", width: 8, height: 8, panels: store() },
+            Section { heading: "Gateway", width: 12, height: 8, panels: gateway() },
             Section { heading: "Replicas", width: 8, height: 8, panels: replicas() },
         ]),
     }
@@ -220,7 +224,51 @@ fn tokens_admitted_in_outages() -> Panel {
     .query("dropped", sum_of_rate("sluice_store_dropped_tokens_total"))
 }
 
+fn gateway() -> Vec<Panel> {
+    let requests = "sluice_upstream_requests_total";
+    let failed = r#"result=~"5xx|unconnected|broke|late""#;
+    let by_upstream = |rate: &str| format!("sum by (upstream) ({rate})");
+    let all = by_upstream(&SELECTED.rate(requests, ""));
+    let healthy = SELECTED.series("sluice_upstream_healthy", "");
+    vec![
+        Panel::time_series(
+            "Upstream requests by result",
+            "Requests to upstreams per second, by the class of the response's status, or why there \
+             was none: no connection, a broken one, or a late response.",
+        )
+        .unit(Unit::RequestsPerSecond)
+        .stacked()
+        .query("{{result}}", sum_of_rate("result", requests)),
+        Panel::time_series(
+            "Upstream errors",
+            "The share of requests with a 5xx response or none, by upstream.",
+        )
+        .unit(Unit::Share)
+        .query(
+            "{{upstream}}",
+            format!("({} or 0 * {all}) / {all}", by_upstream(&SELECTED.rate(requests, failed))),
+        ),
+        Panel::time_series(
+            "Upstream latency, P99",
+            "The time within which 99% of the responses begin, by upstream.",
+        )
+        .unit(Unit::Seconds)
+        .query(
+            "{{upstream}}",
+            SELECTED.quantile(0.99, "sluice_upstream_response_duration_seconds", &["upstream"]),
+        ),
+        Panel::states(
+            "Upstream health",
+            "Up: all replicas send requests to the upstream. Down: at least one does not, because \
+             the upstream fails its health checks.",
+        )
+        .texts(&[("0", "down", "red"), ("1", "up", "green")])
+        .query("{{upstream}}", format!("min by (upstream) ({healthy})")),
+    ]
+}
+
 fn replicas() -> Vec<Panel> {
+    let refused = SELECTED.series("sluice_config_refused", "");
     let builds = FLEET.series("sluice_build_info", "");
     let reloads = SELECTED.series("sluice_config_reloads_total", "");
     let folded = SELECTED.series("sluice_labels_folded_total", "");
@@ -228,11 +276,12 @@ fn replicas() -> Vec<Panel> {
     vec![
         Panel::time_series(
             "Fleet",
-            "Live replicas as the replicas report them, and replicas that Prometheus scrapes. In a \
-             healthy fleet both numbers are equal.",
+            "Live replicas as the replicas report them, replicas that Prometheus scrapes, and \
+             replicas that the configuration expects. In a healthy fleet the numbers are equal.",
         )
         .query("live", FLEET.sum_of_fleets("sluice_replicas_live", "", &[]))
-        .query("scraped", format!("count({builds})")),
+        .query("scraped", format!("count({builds})"))
+        .query("expected", FLEET.sum_of_fleets("sluice_replicas_expected", "", &[])),
         Panel::table(
             "Versions",
             "The versions and revisions that the replicas were built from.",
@@ -245,6 +294,13 @@ fn replicas() -> Vec<Panel> {
              because the configuration was invalid.",
         )
         .query("{{result}}", format!("sum by (result) (increase({reloads}[5m]))")),
+        Panel::states(
+            "Configuration",
+            "Refused: the configuration that was read last is invalid, and the replica continues \
+             with the previous one.",
+        )
+        .texts(&[("0", "active", "green"), ("1", "refused", "red")])
+        .query("{{instance}}", by_instance(refused)),
         Panel::time_series("CPU", "CPU cores in use, by replica.")
             .query("{{instance}}", by_instance(SELECTED.rate("process_cpu_seconds_total", ""))),
         Panel::time_series("Memory", "Resident memory, by replica.").unit(Unit::Bytes).query(

@@ -94,12 +94,14 @@ async fn a_valid_configuration_is_activated_and_an_invalid_one_is_not() {
         .reject(&Loader::new().variables([("SLUICE__DEFAULTS", "nothing")]).load().unwrap_err());
     assert_eq!(replica.get("/").await.0, 429);
     assert!(replica.get("/ready").await.1.contains(r#""status":"degraded""#));
+    assert!(replica.get("/metrics").await.1.contains("\nsluice_config_refused 1\n"));
     replica.app.replace(settings(&[("SLUICE__DEFAULTS", "off")]));
     assert_eq!(replica.get("/").await.0, 200);
     let (_, metrics) = replica.get("/metrics").await;
     for line in [
         r#"sluice_config_reloads_total{result="applied"} 1"#,
         r#"sluice_config_reloads_total{result="refused"} 1"#,
+        "\nsluice_config_refused 0\n",
     ] {
         assert!(metrics.contains(line), "{metrics}");
     }

@@ -149,11 +149,36 @@ fn rules_query_only_metrics_that_replicas_export() {
 fn every_recording_rule_is_used() {
     let used: BTreeSet<String> = queries().iter().flat_map(metrics).collect();
     let unused: Vec<_> = recorded().into_keys().filter(|name| !used.contains(name)).collect();
-    // These are for operators, who query the traffic of the whole fleet.
-    assert_eq!(
-        unused.iter().map(String::as_str).collect::<BTreeSet<_>>(),
-        BTreeSet::from(["job:http_requests:rate5m", "job:sluice_decisions:rate5m"])
-    );
+    assert_eq!(unused.iter().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::new());
+}
+
+#[test]
+fn rules_and_panels_leave_out_the_same_requests() {
+    let with_matcher: Vec<String> = queries()
+        .into_iter()
+        .filter(|query| query.expr.contains("rate(http_requests_total{"))
+        .map(|query| {
+            let expr = query.expr.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(expr.contains(sluice_dashboards::selector::NOT_ADMIN), "{expr}");
+            assert!(query.expr.contains("unless on (namespace, job, instance, endpoint)"));
+            query.source
+        })
+        .collect();
+    assert_eq!(with_matcher, ["job:http_requests:rate5m", "job:http_requests_failed:rate5m"]);
+}
+
+#[test]
+fn every_alert_names_its_fleet() {
+    for alert in alerts() {
+        let description = text(&alert["annotations"]["description"]);
+        assert!(
+            alert["alert"] == "DeploymentBacklog"
+                || alert["alert"] == "SlowLLMGeneration"
+                || description
+                    .contains("{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.job }}"),
+            "{alert}"
+        );
+    }
 }
 
 #[test]

@@ -11,6 +11,10 @@ use crate::programs::python;
 /// Labels that Prometheus adds to every series of a replica.
 const TARGET: [&str; 3] = ["instance", "job", "namespace"];
 
+/// Metrics of kube-state-metrics, each with the label `deployment`.
+const KUBE_STATE_METRICS: [&str; 2] =
+    ["kube_deployment_spec_replicas", "kube_deployment_status_replicas_available"];
+
 /// A query, and the rule or panel that contains it.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
@@ -53,6 +57,7 @@ pub(crate) fn metrics(query: &Query) -> BTreeSet<String> {
 fn without_variables(expr: &str) -> String {
     expr.replace("$__rate_interval", "1m")
         .replace("$__range", "1h")
+        .replace("$namespace", ".*")
         .replace("$job", "a")
         .replace("$instance", "b")
 }
@@ -108,6 +113,10 @@ fn labels_of(
     let mut labels: HashMap<_, _> =
         TARGET.iter().map(|label| ((*label).to_owned(), None)).collect();
     if name == "up" {
+        return Some(labels);
+    }
+    if KUBE_STATE_METRICS.contains(&name) {
+        labels.insert("deployment".to_owned(), None);
         return Some(labels);
     }
     if let Some(recorded) = recorded.get(name) {

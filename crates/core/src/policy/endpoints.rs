@@ -97,6 +97,11 @@ impl<T> Endpoints<T> {
         found
     }
 
+    /// Returns the values of all patterns.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.nodes.iter().filter_map(|node| node.value.as_ref())
+    }
+
     /// Returns the value of the most specific pattern that covers `path`, which is in normal form,
     /// among the values that are `wanted`.
     pub(super) fn find(&self, path: &str, wanted: impl Fn(&T) -> bool) -> Option<&T> {

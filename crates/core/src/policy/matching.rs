@@ -200,6 +200,11 @@ impl Policy {
         &self.fields
     }
 
+    /// Returns the patterns among [`endpoints`](Self::endpoints) whose requests are never limited.
+    pub fn exempt_endpoints(&self) -> impl Iterator<Item = &str> {
+        self.exempt.values().map(|&label| &*self.endpoints[label])
+    }
+
     /// Returns what hashes clients.
     #[must_use]
     pub const fn tagger(&self) -> &Tagger {

@@ -38,6 +38,8 @@ pub struct QueryVariable {
     sort: u32,
     multi: bool,
     include_all: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all_value: Option<&'static str>,
     current: Current,
 }
 
@@ -61,7 +63,7 @@ struct Current {
 
 impl Variable {
     /// Returns the selection of the Prometheus server that all queries use.
-    pub(crate) fn datasource() -> Self {
+    fn datasource() -> Self {
         Self::Datasource(DatasourceVariable {
             name: "datasource",
             label: "Prometheus",
@@ -72,8 +74,33 @@ impl Variable {
         })
     }
 
-    /// Returns the selection of values that the label `name` has in `series`.
+    /// Returns the variables that select fleets. Without Kubernetes, they have no namespace.
+    pub(crate) fn of_fleets() -> Vec<Self> {
+        vec![
+            Self::datasource(),
+            Self::optional_label("namespace", "Namespace", "sluice_build_info"),
+            Self::label("job", "Job", r#"sluice_build_info{namespace=~"$namespace"}"#),
+        ]
+    }
+
+    /// Returns the selection of values that the label `name` has in `series`, where "All" stands
+    /// for all of them.
     pub(crate) fn label(name: &'static str, label: &'static str, series: &str) -> Self {
+        Self::query(name, label, series, None)
+    }
+
+    /// Returns the selection of a label's values, where "All" also stands for series that do not
+    /// have the label.
+    fn optional_label(name: &'static str, label: &'static str, series: &str) -> Self {
+        Self::query(name, label, series, Some(".*"))
+    }
+
+    fn query(
+        name: &'static str,
+        label: &'static str,
+        series: &str,
+        all_value: Option<&'static str>,
+    ) -> Self {
         let query = format!("label_values({series}, {name})");
         Self::Query(QueryVariable {
             name,
@@ -86,6 +113,7 @@ impl Variable {
             sort: 1,
             multi: true,
             include_all: true,
+            all_value,
             current: Current { selected: true, text: "All", value: "$__all" },
         })
     }

@@ -1,6 +1,6 @@
 //! The replica itself: its build, its configuration reloads, and the size of its fleet.
 
-use opentelemetry::metrics::{BoundCounter, Gauge, Meter};
+use opentelemetry::metrics::{BoundCounter, BoundGauge, Gauge, Meter};
 
 use crate::{
     labels::label_values,
@@ -27,7 +27,27 @@ const CONFIG_RELOADS: Metric = Metric {
     unit: "{reload}",
     labels: &[RESULT],
     help: "Counts reloads of a changed configuration, by result.",
-    query: "increase(sluice_config_reloads_total{result=\"refused\"}[15m]) > 0",
+    query: "sum by (result) (increase(sluice_config_reloads_total[1h]))",
+};
+
+const CONFIG_REFUSED: Metric = Metric {
+    name: "sluice_config_refused",
+    kind: MetricKind::Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Is 1 while the configuration that was read last is invalid, so that the previous one \
+           stays active, and 0 otherwise.",
+    query: "max by (instance) (sluice_config_refused) == 1",
+};
+
+const REPLICAS_EXPECTED: Metric = Metric {
+    name: "sluice_replicas_expected",
+    kind: MetricKind::Gauge,
+    unit: "{replica}",
+    labels: &[],
+    help: "Shows the number of replicas that the fleet should have at least, as \
+           `store.expected_replicas` says.",
+    query: "max(sluice_replicas_expected) - count(sluice_build_info) > 0",
 };
 
 const REPLICAS_LIVE: Metric = Metric {
@@ -49,7 +69,8 @@ const BUILD_INFO: Metric = Metric {
     query: "count by (version) (sluice_build_info)",
 };
 
-pub(crate) const METRICS: &[Metric] = &[REPLICAS_LIVE, CONFIG_RELOADS, BUILD_INFO];
+pub(crate) const METRICS: &[Metric] =
+    &[REPLICAS_LIVE, REPLICAS_EXPECTED, CONFIG_RELOADS, CONFIG_REFUSED, BUILD_INFO];
 
 /// The version and revision that a replica was built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +86,9 @@ pub struct BuildInfo {
 #[derive(Clone, Debug)]
 pub struct ReplicaRecorder {
     reloads: [BoundCounter<u64>; ReloadResult::ALL.len()],
+    refused: BoundGauge<u64>,
     replicas_live: Gauge<u64>,
+    replicas_expected: BoundGauge<u64>,
 }
 
 // === impl BuildInfo ===
@@ -94,21 +117,31 @@ impl ReplicaRecorder {
             1,
             &[REVISION.with(build.revision.clone()), VERSION.with(build.version.clone())],
         );
+        let refused = CONFIG_REFUSED.gauge(meter).bind(&[]);
+        refused.record(0);
         Self {
             reloads: std::array::from_fn(|index| {
                 reloads.bind(&[RESULT.with(ReloadResult::TEXTS[index])])
             }),
+            refused,
             replicas_live: REPLICAS_LIVE.gauge(meter),
+            replicas_expected: REPLICAS_EXPECTED.gauge(meter).bind(&[]),
         }
     }
 
-    /// Counts one reload of a changed configuration.
+    /// Counts one reload of a changed configuration, and keeps its result until the next.
     pub fn reload(&self, result: ReloadResult) {
         self.reloads[result.index()].add(1);
+        self.refused.record(u64::from(result == ReloadResult::Refused));
     }
 
     /// Sets the number of live replicas in the fleet.
     pub fn set_live_replicas(&self, count: u64) {
         self.replicas_live.record(count, &[]);
+    }
+
+    /// Sets the number of replicas that the fleet should have at least.
+    pub fn set_expected_replicas(&self, count: u64) {
+        self.replicas_expected.record(count);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     endpoint.responded(MethodLabel::Get, 200, duration);
     endpoint.request_size(MethodLabel::Get, 0);
     endpoint.response_size(MethodLabel::Get, 1_500);
+    recorders.http.set_exempt(["/health"]);
 
     let request = LlmRequest::new("qwen", "chat", "success")
         .with_duration(duration)
@@ -56,6 +57,7 @@ pub(crate) fn record_everything(recorders: &Recorders) {
 
     recorders.replica.reload(ReloadResult::Applied);
     recorders.replica.set_live_replicas(3);
+    recorders.replica.set_expected_replicas(3);
 
     recorders.exports.failed(Signal::Metrics);
 }

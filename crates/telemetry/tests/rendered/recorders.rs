@@ -434,6 +434,35 @@ fn a_replica_shows_its_build_its_fleet_and_its_reloads() {
     assert_eq!(scrape.value("sluice_config_reloads_total", &[("result", "refused")]), Some(1.0));
 }
 
+#[test]
+fn a_refused_configuration_shows_until_one_is_applied() {
+    let telemetry = telemetry();
+    let refused = || scrape(&telemetry).value("sluice_config_refused", &[]);
+    assert_eq!(refused(), Some(0.0), "the configuration of the start is good");
+    let replica = &telemetry.recorders().replica;
+    replica.reload(ReloadResult::Refused);
+    replica.reload(ReloadResult::Refused);
+    assert_eq!(refused(), Some(1.0));
+    replica.reload(ReloadResult::Applied);
+    assert_eq!(refused(), Some(0.0));
+}
+
+#[test]
+fn exempt_endpoints_show_until_they_are_limited_again() {
+    let telemetry = telemetry();
+    let http = &telemetry.recorders().http;
+    http.set_exempt(["/health", "/free"]);
+    http.set_exempt(["/free", "/other"]);
+    let exempt = |endpoint| {
+        scrape(&telemetry).value("sluice_http_exempt_endpoints", &[("endpoint", endpoint)])
+    };
+    assert_eq!(["/health", "/free", "/other"].map(exempt), [Some(0.0), Some(1.0), Some(1.0)]);
+    // The rest share the value `other`, which is not exempt because of one of them.
+    let names: Vec<String> = (0..300).map(|n| format!("/free/{n}")).collect();
+    http.set_exempt(names.iter().map(String::as_str));
+    assert_eq!(exempt("other"), None);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_process_shows_the_resources_that_it_uses() {
