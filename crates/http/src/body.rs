@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -48,25 +48,30 @@ pub async fn read_all(body: &mut Body, max_bytes: usize) -> Result<Bytes, Proble
     in_time(pin!(collect(body, max_bytes))).await.unwrap_or_else(|| Err(too_slow()))
 }
 
-/// Reads and discards the rest of a body, up to 32 MiB.
+/// Discards the rest of the body of a request that came at `started`, in a task of its own, while
+/// the response is sent: up to 32 MiB, and until 10 s after the start.
 ///
 /// Many clients read no response before they have sent the whole request. They would see a broken
 /// connection in place of the response.
-pub async fn discard(head: &Parts, body: &mut Body) {
+pub fn discard(headers: &HeaderMap, body: Body, started: Instant) {
     // A client that sent `Expect: 100-continue` does not send the body of a rejected request.
-    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
-        in_time(pin!(discard_all(body))).await;
+    if !headers.contains_key(EXPECT) {
+        discard_until(body, started + TIMEOUT);
     }
 }
 
 /// Discards the rest of a body in a task of its own, while the response is sent. Does nothing
 /// outside of a tokio runtime.
-pub fn discard_later(mut body: Body) {
+pub fn discard_later(body: Body) {
+    discard_until(body, Instant::now() + TIMEOUT);
+}
+
+fn discard_until(mut body: Body, deadline: Instant) {
     if let Ok(runtime) = Handle::try_current()
         && !body.is_end_stream()
     {
         runtime.spawn(async move {
-            in_time(pin!(discard_all(&mut body))).await;
+            let _ = tokio::time::timeout_at(deadline.into(), discard_all(&mut body)).await;
         });
     }
 }
@@ -323,20 +328,31 @@ mod tests {
 
     #[tokio::test]
     async fn an_unwanted_body_is_discarded_unless_the_client_expects_100_continue() {
-        for (expect, left) in [("", 0), ("100-continue", 2)] {
-            let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(2);
-            for _ in 0..2 {
-                sender.try_send(Bytes::from_static(b"x")).unwrap();
-            }
-            drop(sender);
+        for (expect, discarded) in [("", true), ("100-continue", false)] {
+            let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
             let mut request = Request::post("/").body(Body::new(Chunks(receiver))).unwrap();
             if !expect.is_empty() {
                 request.headers_mut().insert(EXPECT, HeaderValue::from_static(expect));
             }
-            let (head, mut body) = request.into_parts();
-            discard(&head, &mut body).await;
-            assert_eq!(collect(&mut body, 8).await.unwrap().len(), left, "{expect}");
+            let (head, body) = request.into_parts();
+            discard(&head.headers, body, Instant::now());
+            let sent = async {
+                for _ in 0..3 {
+                    sender.send(Bytes::from_static(b"x")).await?;
+                }
+                Ok::<_, tokio::sync::mpsc::error::SendError<Bytes>>(())
+            };
+            assert_eq!(sent.await.is_ok(), discarded, "{expect}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn discarding_ends_ten_seconds_after_the_request_began() {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+        let started = tokio::time::Instant::now();
+        discard(&HeaderMap::new(), Body::new(Chunks(receiver)), started.into());
+        sender.closed().await;
+        assert_eq!(started.elapsed().as_secs(), TIMEOUT.as_secs());
     }
 
     /// A body whose chunks come from a channel.

@@ -57,6 +57,12 @@ impl StartedRequest {
         }
     }
 
+    /// Returns when the request came.
+    #[must_use]
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Returns the method.
     #[must_use]
     pub const fn method(&self) -> MethodLabel {

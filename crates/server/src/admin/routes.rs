@@ -1,8 +1,10 @@
 //! The admin routes and the paths that they serve.
 
+use std::time::Instant;
+
 use axum::{Router, body::Body, response::Response};
 use http::Request;
-use sluice_http::{Problem, ProblemKind};
+use sluice_http::{Problem, ProblemKind, body};
 use tower::ServiceExt;
 
 /// The paths of the admin routes. Each stands for all paths below it too.
@@ -54,7 +56,10 @@ impl AdminRoutes {
     }
 
     /// Responds to a request.
-    pub(crate) async fn respond(&self, request: Request<Body>) -> Response {
+    pub(crate) async fn respond(&self, mut request: Request<Body>) -> Response {
+        // No admin route reads a body.
+        let unwanted = std::mem::take(request.body_mut());
+        body::discard(request.headers(), unwanted, Instant::now());
         match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

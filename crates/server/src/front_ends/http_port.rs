@@ -103,7 +103,7 @@ impl HttpFrontEnds {
             let (label, reply) =
                 self.decide(peer, &mut head, &mut body).instrument(span.span().clone()).await;
             span.responded(started.method(), label.as_str(), reply.status());
-            body::discard(&head, &mut body).await;
+            body::discard(&head.headers, body, started.started());
             (label, reply)
         };
         match reply {
@@ -121,11 +121,13 @@ impl HttpFrontEnds {
     }
 
     /// Tells an HTTP/1 client to close its connection when the process is about to stop: a later
-    /// request could be lost with the connection.
+    /// request could be lost with the connection. The same after a body that did not arrive in
+    /// time, since no later request can be found on that connection.
     fn close_when_stopping(&self, version: Version, mut response: Response) -> Response {
         let is_kept =
             version > Version::HTTP_11 || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !is_kept && self.inner.stopping.is_set() {
+        let is_cut_off = response.status() == StatusCode::REQUEST_TIMEOUT;
+        if !is_kept && (is_cut_off || self.inner.stopping.is_set()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

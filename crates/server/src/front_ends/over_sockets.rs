@@ -1,9 +1,11 @@
 //! The HTTP port over real sockets: what cannot be shown without a connection.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use http::{Request, StatusCode};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sluice::Recorders;
 use sluice_http::Listener;
@@ -78,4 +80,58 @@ async fn a_body_that_is_not_read_does_not_end_the_connection() {
         stream.write_all(&vec![b'x'; 500_000]).await.unwrap();
         assert!(read_one(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
     }
+}
+
+#[tokio::test]
+async fn a_response_that_needs_no_body_comes_before_the_body() {
+    let mut stream = TcpStream::connect(serve().await).await.unwrap();
+    for (path, status) in [
+        ("/anything", "200"),
+        ("/v1/forward-auth", "200"),
+        ("/health", "405"),
+        // The body has no `Content-Type`.
+        ("/v1/check", "415"),
+        ("/v1/events", "415"),
+    ] {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let response = read_one(&mut stream).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {response}");
+        // The connection stays usable once the body has come.
+        stream.write_all(b"xyz").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_denial_comes_before_the_body_over_http2_too() {
+    let io = TokioIo::new(TcpStream::connect(serve().await).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        let endless = StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let request = Request::post("http://x/anything").body(endless).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        statuses.push(response.status());
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+    }
+    assert!(statuses.len() > 1, "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+    driver.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_in_time_is_answered_once_and_ends_the_connection() {
+    let mut stream = TcpStream::connect(serve().await).await.unwrap();
+    let head = "POST /v1/check HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
+    assert!(response.contains("connection: close\r\n"), "{response}");
+    assert!(response.contains("urn:sluice:problem:body-too-slow"), "{response}");
 }
