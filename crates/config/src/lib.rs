@@ -42,7 +42,7 @@ pub use loader::Loader;
 pub use origin::Origin;
 pub use path::Path;
 pub use settings::{
-    Admin, Credentials, GatewaySettings, Listen, LogFormat, LogSettings, RedisUrl, RlsSettings,
-    Secret, Settings, StoreSettings, StoreUrl, StoreUrlError, gateway, rls,
+    Admin, ConnectionLimits, Credentials, GatewaySettings, Listen, LogFormat, LogSettings,
+    RedisUrl, RlsSettings, Secret, Settings, StoreSettings, StoreUrl, StoreUrlError, gateway, rls,
 };
 pub use watch::{POLL_INTERVAL, Reload, Watcher};

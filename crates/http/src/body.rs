@@ -16,12 +16,22 @@ use http::{
 };
 use http_body_util::BodyExt;
 use serde::Deserialize;
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, SemaphorePermit},
+};
 
 use crate::{Problem, ProblemKind};
 
 /// How long a body may take to arrive. A client that stalls longer only occupies a connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From this length on, a body is large: only a few are in memory at a time, and others wait.
+const LARGE_BYTES: usize = 64 << 10;
+static LARGE_BODIES: Semaphore = Semaphore::const_new(32);
+
+/// How many unwanted bodies are read and discarded at a time.
+static DISCARDED_BODIES: Semaphore = Semaphore::const_new(1_024);
 
 /// How much of an unwanted body is read and discarded. The connection is closed beyond that.
 const MAX_DISCARDED_BYTES: usize = 32 << 20;
@@ -70,7 +80,10 @@ fn discard_until(mut body: Body, deadline: Instant) {
     if let Ok(runtime) = Handle::try_current()
         && !body.is_end_stream()
     {
+        // Beyond the limit, the body is dropped, which ends the connection or the stream.
+        let Ok(permit) = DISCARDED_BODIES.try_acquire() else { return };
         runtime.spawn(async move {
+            let _permit = permit;
             let _ = tokio::time::timeout_at(deadline.into(), discard_all(&mut body)).await;
         });
     }
@@ -153,13 +166,32 @@ async fn collect(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
         return Ok(first);
     }
     let mut whole = BytesMut::from(first);
+    let mut permit = None;
     while let Some(chunk) = next(body).await? {
         if whole.len() + chunk.len() > max_bytes {
             return Err(too_large(max_bytes));
         }
+        if permit.is_none() && whole.len() + chunk.len() > LARGE_BYTES {
+            permit = LARGE_BODIES.acquire().await.ok();
+        }
         whole.extend_from_slice(&chunk);
     }
-    Ok(whole.freeze())
+    Ok(match permit {
+        Some(permit) => Bytes::from_owner(LargeBody { bytes: whole, _permit: permit }),
+        None => whole.freeze(),
+    })
+}
+
+/// A large body, which makes room for another one when it is dropped.
+struct LargeBody {
+    bytes: BytesMut,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl AsRef<[u8]> for LargeBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 async fn discard_all(body: &mut Body) {
@@ -188,9 +220,9 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Problem> {
     Ok(None)
 }
 
-/// Returns the output of `future`, or `None` after [`TIMEOUT`]. Most bodies arrive together with
-/// the head; no timer is started for them.
-async fn in_time<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+/// Returns the output of `future`, which reads a body, or `None` after 10 s. Most bodies arrive
+/// together with the head; no timer is started for them.
+pub async fn in_time<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     let first_poll = poll_fn(|context| {
         Poll::Ready(match future.as_mut().poll(context) {
             Poll::Ready(output) => Some(output),

@@ -16,6 +16,6 @@ pub mod traffic;
 pub use sluice::response::ProblemKind;
 
 pub use self::{
-    listener::{Handler, Listener},
+    listener::{Handler, Limits, Listener, RequestBody},
     problem::Problem,
 };

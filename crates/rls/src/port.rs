@@ -11,12 +11,11 @@
 use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 use axum::Router;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
-    server::conn::auto,
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_TYPE, UPGRADE},
 };
+use hyper::body::Incoming;
 use sluice_telemetry::ConnectionKind;
 use tonic::{Status, body::Body, server::NamedService};
 use tonic_health::{
@@ -26,7 +25,7 @@ use tonic_health::{
 };
 use tower::{Service, ServiceExt};
 
-use sluice_http::Handler;
+use sluice_http::{Handler, RequestBody};
 
 use crate::{EnvoyRls, grpc::SHOULD_RATE_LIMIT, reflection};
 
@@ -37,9 +36,16 @@ const OTHER_NAME: &str = "ratelimit";
 /// over few connections.
 const MAX_CONCURRENT_CALLS: u32 = 1_000;
 
-/// How often an idle connection is pinged, and how long the response may take. It closes the
-/// connections of proxies that vanished.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+/// How long calls may take to end on a connection that has reached its greatest age: longer than
+/// any call but a watch.
+const AGE_GRACE: Duration = Duration::from_secs(30);
+
+/// The method that probes call.
+const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
+
+/// What a program receives that does not speak gRPC.
+const OTHER_PROTOCOL: &str = "This port speaks gRPC over HTTP/2. HTTP is on the port of \
+                              `listen.http`.\n";
 
 /// The services of the gRPC port. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -87,12 +93,12 @@ impl GrpcFrontEnds {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
         if request.uri().path() == SHOULD_RATE_LIMIT {
             return self.rls.respond_grpc(request).await;
         }
         match self.other_services.clone().oneshot(request).await {
-            Ok(response) if response.status() == http::StatusCode::NOT_FOUND => {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => {
                 Status::unimplemented("there is no such method: reflection lists the methods")
                     .into_http()
             }
@@ -122,22 +128,45 @@ impl Handler for GrpcFrontEnds {
     type Body = Body;
 
     const CONNECTION: ConnectionKind = ConnectionKind::Grpc;
-    /// Proxies keep their connections open, and pings find the dead ones.
-    const IDLE_TIMEOUT: Option<Duration> = None;
+    const MAX_STREAMS: u32 = MAX_CONCURRENT_CALLS;
+    /// Proxies keep their connections open.
+    const KEEPS_IDLE: bool = true;
+    const AGE_GRACE: Option<Duration> = Some(AGE_GRACE);
 
-    fn protocol() -> auto::Builder<TokioExecutor> {
-        let mut protocol = auto::Builder::new(TokioExecutor::new()).http2_only();
-        let (interval, timeout) = KEEP_ALIVE;
-        protocol
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(interval)
-            .keep_alive_timeout(timeout)
-            .max_concurrent_streams(MAX_CONCURRENT_CALLS);
-        protocol
+    async fn handle(&self, _peer: IpAddr, request: Request<RequestBody>) -> Response<Body> {
+        match refuse_other_protocols(&request) {
+            Some(response) => response,
+            None => self.answer(request).await,
+        }
     }
 
-    async fn handle(&self, _peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
-        self.answer(request).await
+    fn is_probe(request: &Request<Incoming>) -> bool {
+        request.uri().path() == HEALTH_CHECK
     }
+
+    fn overloaded() -> Response<Body> {
+        Status::unavailable("too many connections or calls at a time").into_http()
+    }
+}
+
+/// Returns the response to a request that is not a gRPC call.
+fn refuse_other_protocols<B>(request: &Request<B>) -> Option<Response<Body>> {
+    let is_grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"));
+    let status = match (request.version(), is_grpc) {
+        (Version::HTTP_2, true) => return None,
+        (Version::HTTP_2, false) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        _ => StatusCode::UPGRADE_REQUIRED,
+    };
+    let mut response = Response::new(Body::new(String::from(OTHER_PROTOCOL)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(UPGRADE, HeaderValue::from_static("h2c"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
+    }
+    Some(response)
 }

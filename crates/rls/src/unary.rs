@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use prost::Message;
+use sluice_http::body;
 use tonic::{Status, body::Body};
 
 /// The prefix of each message: whether it is compressed, and its length.
@@ -40,7 +41,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     refuse_compression(request.headers())?;
-    let mut bytes = collect(request.into_body(), most).await?;
+    let mut bytes = body::in_time(pin!(collect(request.into_body(), most)))
+        .await
+        .unwrap_or_else(|| Err(Status::deadline_exceeded("the message did not arrive in time")))?;
     if bytes.is_empty() {
         return Err(Status::internal("the call has no message"));
     }

@@ -18,9 +18,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use sluice_config::{ConfigErrors, Settings};
+use sluice_config::{ConfigErrors, ConnectionLimits, Settings};
 use sluice_gateway::{Gateway, OpenGatewayError};
-use sluice_http::Listener;
+use sluice_http::{Limits, Listener};
 use sluice_rls::{EnvoyRls, GrpcFrontEnds};
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
         metrics,
         monitoring::{self, Monitoring},
     },
+    descriptors,
     engine::Engine,
     front_ends::{HttpFrontEnds, HttpPort, Services},
     openapi, replica,
@@ -61,6 +62,7 @@ struct Inner {
     telemetry: Telemetry,
     replica: Replica,
     shutdown: Shutdown,
+    limits: Limits,
 }
 
 /// The sockets that a replica listens on.
@@ -121,6 +123,7 @@ impl App {
     ) -> Result<Self, OpenError> {
         let recorders = telemetry.recorders();
         let Settings {
+            listen,
             store,
             identifier,
             policy,
@@ -196,6 +199,7 @@ impl App {
                 telemetry,
                 replica,
                 shutdown,
+                limits: limits(&listen.limits),
             }),
         })
     }
@@ -264,8 +268,11 @@ impl App {
             telemetry,
             replica,
             shutdown,
+            limits,
             ..
         } = &*self.inner;
+        let ports = 1 + u64::from(rpc.is_some()) + u64::from(admin.is_some());
+        let limits = within_descriptors(*limits, ports, gateway.is_some());
         let recorders = telemetry.recorders();
         let membership = engine.limiter().join_as(replica.clone());
         let observing = tokio::spawn(store_observer::observe(store.clone(), recorders.clone()));
@@ -286,13 +293,14 @@ impl App {
         let health_checks = gateway.as_ref().map(Gateway::watch);
         // The admin port stays open until the end, so that the last metrics can be scraped.
         let admin = admin.zip(self.admin()).map(|(listener, handler)| {
-            let mut listener = Listener::new(listener, handler.clone(), recorders.system.clone());
+            let (handler, system) = (handler.clone(), recorders.system.clone());
+            let mut listener = Listener::new(listener, handler, system, limits);
             tokio::spawn(async move { listener.accept_until(pending()).await })
         });
 
-        let mut http = Listener::new(http, front_ends.clone(), recorders.system.clone());
-        let mut rpc =
-            rpc.map(|listener| Listener::new(listener, grpc.clone(), recorders.system.clone()));
+        let system = &recorders.system;
+        let mut http = Listener::new(http, front_ends.clone(), system.clone(), limits);
+        let mut rpc = rpc.map(|socket| Listener::new(socket, grpc.clone(), system.clone(), limits));
         grpc.start().await;
         accept_until(&mut http, rpc.as_mut(), stop).await;
         health.stop();
@@ -372,6 +380,40 @@ pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
         .build_info(build)
         .otlp(Otlp::from_env()?)
         .build()?)
+}
+
+fn limits(configured: &ConnectionLimits) -> Limits {
+    let ConnectionLimits {
+        max_connections,
+        max_requests,
+        head_timeout,
+        write_timeout,
+        idle_timeout,
+        max_connection_age,
+    } = *configured;
+    Limits {
+        max_connections,
+        max_requests,
+        head_timeout,
+        write_timeout,
+        idle_timeout,
+        max_connection_age,
+    }
+}
+
+/// Lowers the number of connections to what the process has descriptors for.
+fn within_descriptors(limits: Limits, ports: u64, is_gateway: bool) -> Limits {
+    let Some(descriptors) = descriptors::raise() else { return limits };
+    let most = descriptors::connections_per_port(descriptors, ports, is_gateway);
+    if most < limits.max_connections {
+        tracing::warn!(
+            descriptors,
+            max_connections = most,
+            "the limit of open files (`ulimit -n`) permits fewer connections per port than \
+             listen.max_connections: raise it, or lower the setting"
+        );
+    }
+    Limits { max_connections: most.min(limits.max_connections), ..limits }
 }
 
 async fn accept_until(

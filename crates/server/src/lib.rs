@@ -5,6 +5,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 mod describe;
+mod descriptors;
 pub mod engine;
 pub mod front_ends;
 pub mod logging;

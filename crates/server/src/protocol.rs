@@ -1,24 +1,27 @@
-//! The settings of HTTP that the HTTP port and the admin port share.
+//! What the HTTP port and the admin port share.
 
-use std::time::Duration;
+use axum::response::Response;
+use http::{HeaderValue, Request, header::RETRY_AFTER};
+use sluice_http::{Problem, ProblemKind};
 
-use hyper_util::{rt::TokioExecutor, server::conn::auto};
+use crate::admin::is_probe_path;
 
 /// The longest head that is accepted: as long as Envoy, the most generous proxy, accepts.
 pub(crate) const MAX_HEAD_BYTES: usize = 60 << 10;
 
-/// The longest list of header fields that HTTP/2 accepts. It is longer than [`MAX_HEAD_BYTES`], so
-/// that our own problem, which says what is wrong, comes first.
-const MAX_HEADER_LIST_BYTES: u32 = 256 << 10;
+/// The most requests in progress on one HTTP/2 connection: as many as browsers and proxies send.
+pub(crate) const MAX_STREAMS: u32 = 200;
 
-/// The time after which an idle connection is closed. It is longer than proxies keep idle
-/// connections (nginx: 60 s, Go: 90 s), so that they close first, and no request meets a closing
-/// connection.
-pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Returns whether the request is a probe.
+pub(crate) fn is_probe<B>(request: &Request<B>) -> bool {
+    is_probe_path(request.uri().path())
+}
 
-/// Returns the settings: HTTP/1.1 and HTTP/2, the latter without TLS too.
-pub(crate) fn http() -> auto::Builder<TokioExecutor> {
-    let mut protocol = auto::Builder::new(TokioExecutor::new());
-    protocol.http2().max_header_list_size(MAX_HEADER_LIST_BYTES);
-    protocol
+/// Returns the response to a request beyond the limits of `listen`.
+pub(crate) fn overloaded() -> Response {
+    let detail = "too many connections or requests at a time: retry later, or raise the limits \
+                  of `listen`";
+    let mut response = Problem::new(ProblemKind::Overloaded, detail).into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }

@@ -92,7 +92,7 @@ async fn serve_until_signal(
 ) -> Result<(), ServeError> {
     // Before anything else, so that a signal during the start is not lost.
     let mut signals = StopSignal::register()?;
-    let (Listen { http, grpc }, admin) = (settings.listen.clone(), settings.admin.listen);
+    let (Listen { http, grpc, .. }, admin) = (settings.listen.clone(), settings.admin.listen);
     let app = App::assemble(settings, replica, telemetry)?;
     let http = listen("listen.http", http).await?;
     let grpc = match grpc {

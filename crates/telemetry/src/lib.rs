@@ -69,7 +69,7 @@ pub use self::{
         rate_limit::{BoundHits, RateLimitRecorder},
         replica::{BuildInfo, ReloadResult, ReplicaRecorder},
         store::{BreakerLabel, RoundTripResult, StoreErrorLabel, StoreRecorder},
-        system::{ConnectionKind, OpenConnection, SystemRecorder},
+        system::{ConnectionEnd, ConnectionKind, OpenConnection, SystemRecorder},
         tool::ToolRecorder,
         upstream::{BoundUpstream, UpstreamFailure, UpstreamRecorder},
     },

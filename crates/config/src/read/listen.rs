@@ -1,7 +1,18 @@
 //! `listen: { http: 0.0.0.0:8000, grpc: 0.0.0.0:8081 }`; `grpc: off` closes that port.
 
+use std::time::Duration;
+
 use super::address::{address, collide};
-use crate::{error::Refused, reader::Field, settings::Listen};
+use crate::{
+    error::Refused,
+    reader::{Field, Table},
+    settings::{ConnectionLimits, Listen},
+};
+
+/// Shorter than any client needs.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// Short enough to be added to an instant.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn read(listen: &Field<'_>) -> Result<Listen, Refused> {
     listen.table(|listen| {
@@ -10,12 +21,39 @@ pub(super) fn read(listen: &Field<'_>) -> Result<Listen, Refused> {
         let grpc = listen.field("grpc");
         let grpc_address = if grpc.is_off() { Ok(None) } else { address(&grpc).map(Some) };
         let grpc_address = grpc.needs_restart(grpc_address);
+        let limits = limits(listen);
         if let (Ok(http), Ok(Some(grpc_address))) = (http, grpc_address)
             && collide(http, grpc_address)
         {
             return Err(grpc
                 .refuse(format_args!("listen.http, `{http}`, takes this port: use another port")));
         }
-        Ok(Listen { http: http?, grpc: grpc_address? })
+        Ok(Listen { http: http?, grpc: grpc_address?, limits: limits? })
+    })
+}
+
+/// What bounds the connections of each port.
+fn limits(listen: &Table<'_>) -> Result<ConnectionLimits, Refused> {
+    let [max_connections, max_requests] = ["max_connections", "max_requests"].map(|name| {
+        let field = listen.field(name);
+        let count = field.integer(1..=1_000_000);
+        field.needs_restart(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX)))
+    });
+    let [head_timeout, write_timeout, idle_timeout] =
+        ["head_timeout", "write_timeout", "idle_timeout"].map(|name| {
+            let field = listen.field(name);
+            field.needs_restart(field.duration(SHORTEST..=LONGEST))
+        });
+    let age = listen.field("max_connection_age");
+    let age_or_off =
+        if age.is_off() { Ok(None) } else { age.duration(SHORTEST..=LONGEST).map(Some) };
+    let max_connection_age = age.needs_restart(age_or_off);
+    Ok(ConnectionLimits {
+        max_connections: max_connections?,
+        max_requests: max_requests?,
+        head_timeout: head_timeout?,
+        write_timeout: write_timeout?,
+        idle_timeout: idle_timeout?,
+        max_connection_age: max_connection_age?,
     })
 }

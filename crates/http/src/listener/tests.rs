@@ -1,20 +1,31 @@
 //! The listener over real sockets.
 
-use std::future::pending;
+use std::{convert::Infallible, future::pending, net::IpAddr};
 
 use axum::body::Body;
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use sluice::Recorders;
+use sluice_telemetry::ConnectionKind;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, Semaphore, oneshot},
     task::JoinHandle,
 };
+use tokio_stream::StreamExt;
 
 use super::*;
 
 /// Longer than any test takes, so that a test which waits for it by mistake hangs.
 const LONG: Duration = Duration::from_secs(600);
+
+fn overloaded() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
 
 /// Responds to every request at once.
 #[derive(Clone)]
@@ -24,13 +35,19 @@ impl Handler for Responding {
     type Body = Body;
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
-    const IDLE_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
+    const MAX_STREAMS: u32 = 100;
+    const KEEPS_IDLE: bool = false;
+    const AGE_GRACE: Option<Duration> = None;
 
-    fn protocol() -> auto::Builder<TokioExecutor> {
-        auto::Builder::new(TokioExecutor::new())
+    fn is_probe(request: &Request<Incoming>) -> bool {
+        request.uri().path() == "/health"
     }
 
-    async fn handle(&self, _: IpAddr, _: Request<Incoming>) -> Response<Body> {
+    fn overloaded() -> Response<Body> {
+        overloaded()
+    }
+
+    async fn handle(&self, _: IpAddr, _: Request<RequestBody>) -> Response<Body> {
         Response::new(Body::from("done"))
     }
 }
@@ -44,10 +61,14 @@ struct Running {
 
 impl Running {
     async fn start(handler: impl Handler, grace: Duration) -> Self {
+        Self::within(Limits::default(), handler, grace).await
+    }
+
+    async fn within(limits: Limits, handler: impl Handler, grace: Duration) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let mut listener = Listener::new(socket, handler, Recorders::disabled().system);
+        let mut listener = Listener::new(socket, handler, Recorders::disabled().system, limits);
         let serving = tokio::spawn(async move {
             listener.accept_until(async { drop(stopped.await) }).await;
             listener.finish(grace).await
@@ -156,17 +177,23 @@ impl Handler for Pausing {
     type Body = Body;
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
-    const IDLE_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
+    const MAX_STREAMS: u32 = 100;
+    const KEEPS_IDLE: bool = false;
+    const AGE_GRACE: Option<Duration> = None;
 
-    fn protocol() -> auto::Builder<TokioExecutor> {
-        auto::Builder::new(TokioExecutor::new())
+    fn is_probe(request: &Request<Incoming>) -> bool {
+        request.uri().path() == "/health"
     }
 
-    async fn handle(&self, _: IpAddr, _: Request<Incoming>) -> Response<Body> {
+    fn overloaded() -> Response<Body> {
+        overloaded()
+    }
+
+    async fn handle(&self, _: IpAddr, _: Request<RequestBody>) -> Response<Body> {
         let (chunks, receiver) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
             chunks.send(Ok::<_, Infallible>("first, ")).await.unwrap();
-            sleep(Self::IDLE_TIMEOUT.unwrap() * 3).await;
+            sleep(Limits::default().idle_timeout * 3).await;
             chunks.send(Ok("last")).await.unwrap();
         });
         Response::new(Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver)))
@@ -177,7 +204,8 @@ impl Handler for Pausing {
 async fn a_connection_with_an_unfinished_response_is_not_idle() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let mut listener = Listener::new(socket, Pausing, Recorders::disabled().system);
+    let mut listener =
+        Listener::new(socket, Pausing, Recorders::disabled().system, Limits::default());
     tokio::spawn(async move { listener.accept_until(pending()).await });
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(GET).await.unwrap();
@@ -217,13 +245,19 @@ impl Handler for Waiting {
     type Body = Body;
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
-    const IDLE_TIMEOUT: Option<Duration> = None;
+    const MAX_STREAMS: u32 = 100;
+    const KEEPS_IDLE: bool = false;
+    const AGE_GRACE: Option<Duration> = None;
 
-    fn protocol() -> auto::Builder<TokioExecutor> {
-        auto::Builder::new(TokioExecutor::new())
+    fn is_probe(request: &Request<Incoming>) -> bool {
+        request.uri().path() == "/health"
     }
 
-    async fn handle(&self, _: IpAddr, _: Request<Incoming>) -> Response<Body> {
+    fn overloaded() -> Response<Body> {
+        overloaded()
+    }
+
+    async fn handle(&self, _: IpAddr, _: Request<RequestBody>) -> Response<Body> {
         self.received.notify_one();
         let _permit = self.permits.acquire().await.unwrap();
         Response::new(Body::empty())
@@ -258,4 +292,215 @@ async fn a_request_that_outlasts_the_grace_period_is_closed_and_counted() {
     handler.received.notified().await;
     assert_eq!(running.stop().await, 1);
     assert_eq!(read_to_end(stream).await.0, 0);
+}
+
+fn within(limits: Limits) -> impl Future<Output = Running> {
+    Running::within(limits, Responding, LONG)
+}
+
+fn short() -> Limits {
+    let second = Duration::from_secs(1);
+    Limits { head_timeout: second, write_timeout: second, ..Limits::default() }
+}
+
+#[tokio::test]
+async fn beyond_the_connections_only_probes_are_served() {
+    let running = within(Limits { max_connections: 2, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = running.connect().await;
+        stream.write_all(GET).await.unwrap();
+        assert!(read_one(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
+        held.push(stream);
+    }
+    let (status, response) = running.send(GET).await;
+    assert_eq!(status, 503, "{response}");
+    let (status, response) = running.send("GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(status, 200, "{response}");
+    assert!(response.contains("connection: close\r\n"), "{response}");
+    drop(held);
+    while running.send(GET_ONCE).await.0 != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+const GET_ONCE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn connections_beyond_the_spare_ones_are_closed_at_once() {
+    let running = within(Limits { max_connections: 1, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(running.connect().await);
+    }
+    let mut closed = 0;
+    for stream in held.iter_mut().skip(1 + 32) {
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+        closed += 1;
+    }
+    assert_eq!(closed, 67);
+}
+
+#[tokio::test]
+async fn beyond_the_requests_only_probes_are_served() {
+    let handler = Waiting::new();
+    let limits = Limits { max_requests: 1, ..Limits::default() };
+    let running = Running::within(limits, handler.clone(), LONG).await;
+    let mut first = running.connect().await;
+    first.write_all(GET).await.unwrap();
+    handler.received.notified().await;
+    assert_eq!(running.send(GET_ONCE).await.0, 503);
+    handler.permits.add_permits(1);
+    let probe = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(running.send(probe).await.0, 200);
+    handler.permits.add_permits(1);
+    first.shutdown().await.unwrap();
+    assert_eq!(read_to_end(first).await.0, 200);
+    handler.permits.add_permits(1);
+    while running.send(GET_ONCE).await.0 != 200 {
+        handler.permits.add_permits(1);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_end_closes_the_connection_before_an_idle_one_would_be() {
+    let running = within(Limits { idle_timeout: LONG, ..short() }).await;
+    let mut slow = running.connect().await;
+    let started = Instant::now();
+    slow.write_all(b"GET / HTTP/1.1\r\nx-never: en").await.unwrap();
+    assert_eq!(read_to_end(slow).await.0, 0);
+    let mut second = running.connect().await;
+    second.write_all(GET).await.unwrap();
+    read_one(&mut second).await;
+    second.write_all(b"GET / HT").await.unwrap();
+    assert_eq!(second.read(&mut [0]).await.unwrap(), 0);
+    assert!(started.elapsed() < LONG / 2);
+}
+
+/// Responds with more than any buffer holds.
+#[derive(Clone)]
+struct Endless;
+
+impl Handler for Endless {
+    type Body = Body;
+
+    const CONNECTION: ConnectionKind = ConnectionKind::Http;
+    const MAX_STREAMS: u32 = 100;
+    const KEEPS_IDLE: bool = true;
+    const AGE_GRACE: Option<Duration> = None;
+
+    fn is_probe(_: &Request<Incoming>) -> bool {
+        false
+    }
+
+    fn overloaded() -> Response<Body> {
+        overloaded()
+    }
+
+    async fn handle(&self, _: IpAddr, request: Request<RequestBody>) -> Response<Body> {
+        if request.uri().path() == "/short" {
+            return Response::new(Body::from("short"));
+        }
+        let chunks = tokio_stream::iter(0..).map(|_: u64| Ok::<_, Infallible>(vec![0; 64 << 10]));
+        Response::new(Body::from_stream(chunks))
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_closed() {
+    let running = Running::within(short(), Endless, LONG).await;
+    let mut stream = running.connect().await;
+    stream.write_all(GET).await.unwrap();
+    // Longer than the timeout, during which the client reads nothing.
+    sleep(Duration::from_secs(4)).await;
+    let mut received = 0;
+    while let Ok(length @ 1..) = stream.read(&mut [0; 1 << 16]).await {
+        received += length;
+        assert!(received < 100 << 20, "the response does not end");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_permits_nothing_ends_and_others_go_on() {
+    let running = Running::within(short(), Endless, LONG).await;
+    let (mut sender, connection) = h2::client::Builder::new()
+        .initial_window_size(10)
+        .handshake::<_, Bytes>(running.connect().await)
+        .await
+        .unwrap();
+    let driver = tokio::spawn(connection);
+    let get = |path: &str| Request::get(format!("http://x{path}")).body(()).unwrap();
+    let (stuck, _) = sender.send_request(get("/long"), true).unwrap();
+    let mut stuck = stuck.await.unwrap().into_body();
+    // The first bytes come, and the client never permits more.
+    assert!(stuck.data().await.unwrap().is_ok());
+    let reset = async {
+        loop {
+            match stuck.data().await {
+                Some(Ok(_)) => {}
+                other => break other,
+            }
+        }
+    };
+    let mut reset = pin!(reset);
+    loop {
+        tokio::select! {
+            ended = &mut reset => {
+                assert!(matches!(ended, Some(Err(error)) if error.is_reset()));
+                break;
+            }
+            () = sleep(Duration::from_millis(200)) => {
+                let (response, _) = sender.send_request(get("/short"), true).unwrap();
+                assert_eq!(response.await.unwrap().status(), StatusCode::OK);
+            }
+        }
+    }
+    let (response, _) = sender.send_request(get("/short"), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), StatusCode::OK, "the connection still works");
+    driver.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_ends_after_a_response() {
+    let age = Some(Duration::from_secs(60));
+    let limits = Limits { max_connection_age: age, idle_timeout: LONG, ..Limits::default() };
+    let running = within(limits).await;
+    let mut stream = running.connect().await;
+    stream.write_all(GET).await.unwrap();
+    assert!(!read_one(&mut stream).await.contains("connection: close"));
+    sleep(Duration::from_secs(90)).await;
+    stream.write_all(GET).await.unwrap();
+    let (status, response) = read_to_end(stream).await;
+    assert_eq!(status, 200, "an old connection still gets its response");
+    assert!(response.contains("connection: close\r\n"), "{response}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_http2_connection_is_told_to_go_away() {
+    let age = Some(Duration::from_secs(60));
+    let running = within(Limits { max_connection_age: age, ..Limits::default() }).await;
+    let (mut sender, connection) = h2::client::handshake(running.connect().await).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let get = || Request::get("http://x/").body(()).unwrap();
+    let (response, _) = sender.send_request(get(), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), StatusCode::OK);
+    assert!(driver.await.unwrap().is_ok(), "it ends without an error");
+}
+
+#[tokio::test]
+async fn a_client_that_still_sends_receives_the_response() {
+    let running = within(Limits::default()).await;
+    let mut stream = running.connect().await;
+    // The handler reads no body, so that the connection closes after the response.
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n")
+        .await
+        .unwrap();
+    for _ in 0..400 {
+        stream.write_all(&[b'x'; 10_000]).await.unwrap();
+    }
+    stream.shutdown().await.unwrap();
+    let (status, response) = read_to_end(stream).await;
+    assert_eq!(status, 200, "{response}");
 }

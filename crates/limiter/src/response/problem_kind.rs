@@ -103,6 +103,9 @@ problem_kinds! {
     /// The request lacks valid credentials.
     Unauthorized: "unauthorized",
         "Credentials are required", UNAUTHORIZED, UNAUTHENTICATED;
+    /// Too many connections are open, or too many requests are in progress.
+    Overloaded: "overloaded",
+        "Too many requests at a time", SERVICE_UNAVAILABLE, UNAVAILABLE;
     /// The server failed, and the request is not the cause.
     Internal: "internal", "The server failed", INTERNAL_SERVER_ERROR, INTERNAL;
     /// No rate limit rules are configured.

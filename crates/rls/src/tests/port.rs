@@ -14,9 +14,15 @@ use envoy_types::pb::{
     },
     google::protobuf,
 };
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use sluice::Recorders;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
 use tokio_stream::StreamExt;
 use tonic::{
     Code as Rpc, Status,
@@ -31,7 +37,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use sluice_http::Listener;
+use sluice_http::{Limits, Listener};
 
 use super::{Fixture, rules};
 use tonic::server::NamedService;
@@ -56,7 +62,8 @@ impl Listening {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let mut listener = Listener::new(socket, front_ends.clone(), Recorders::disabled().system);
+        let (handler, system) = (front_ends.clone(), Recorders::disabled().system);
+        let mut listener = Listener::new(socket, handler, system, Limits::default());
         let serving = tokio::spawn(async move {
             listener.accept_until(async { drop(stopped.await) }).await;
             listener.finish(Duration::from_secs(600)).await
@@ -316,4 +323,58 @@ async fn reflection_lists_the_services() {
             "{needed}: {response:?}"
         );
     }
+}
+
+/// Sends `bytes` and reads until the port closes the connection.
+async fn exchange(listening: &Listening, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
+}
+
+#[tokio::test]
+async fn a_program_that_speaks_http_learns_that_the_port_speaks_grpc() {
+    let listening = Listening::start().await;
+    for request in [
+        "GET /health HTTP/1.1\r\nhost: x\r\n\r\n",
+        "POST /json HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}",
+        "POST /json HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\n\r\n",
+    ] {
+        let response = exchange(&listening, request.as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 426 "), "{response}");
+        assert!(response.contains("This port speaks gRPC over HTTP/2"), "{response}");
+    }
+    let io = TokioIo::new(TcpStream::connect(listening.address).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let request = http::Request::get("http://x/health").body(String::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 415);
+    driver.abort();
+}
+
+#[tokio::test]
+async fn cancelled_calls_do_not_end_the_connection() {
+    let listening = Listening::start().await;
+    let io = TcpStream::connect(listening.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(io).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let call = || {
+        http::Request::post(format!("http://x{SHOULD_RATE_LIMIT}"))
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap()
+    };
+    // They are sent and cancelled without a pause, so that the port sees all of them at once.
+    for _ in 0..500 {
+        let (_, mut stream) = sender.send_request(call(), false).unwrap();
+        stream.send_reset(h2::Reason::CANCEL);
+        sender = sender.ready().await.unwrap();
+    }
+    let (response, mut stream) = sender.send_request(call(), false).unwrap();
+    stream.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    driver.abort();
 }

@@ -7,7 +7,9 @@ pub(crate) mod metrics;
 pub(crate) mod monitoring;
 mod port;
 mod routes;
+mod shared_text;
 
+pub(crate) use self::routes::is_probe_path;
 #[cfg(test)]
 pub(crate) use self::routes::{PATHS, covering};
 pub use self::{port::AdminPort, routes::AdminRoutes};

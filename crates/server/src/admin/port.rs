@@ -5,10 +5,9 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{body::Body, response::Response};
 use http::Request;
 use hyper::body::Incoming;
-use hyper_util::{rt::TokioExecutor, server::conn::auto};
 use sluice::layer::metrics::ResponseRecorder;
 use sluice_http::{
-    Handler,
+    Handler, RequestBody,
     traffic::{EndpointLabel, StartedRequest},
 };
 use sluice_telemetry::ConnectionKind;
@@ -45,13 +44,19 @@ impl Handler for AdminPort {
     type Body = Body;
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
-    const IDLE_TIMEOUT: Option<Duration> = Some(protocol::IDLE_TIMEOUT);
+    const MAX_STREAMS: u32 = protocol::MAX_STREAMS;
+    const KEEPS_IDLE: bool = false;
+    const AGE_GRACE: Option<Duration> = None;
 
-    fn protocol() -> auto::Builder<TokioExecutor> {
-        protocol::http()
+    fn is_probe(request: &Request<Incoming>) -> bool {
+        protocol::is_probe(request)
     }
 
-    async fn handle(&self, _: IpAddr, request: Request<Incoming>) -> Response {
+    fn overloaded() -> Response {
+        protocol::overloaded()
+    }
+
+    async fn handle(&self, _: IpAddr, request: Request<RequestBody>) -> Response {
         self.respond(request.map(Body::new)).await
     }
 }

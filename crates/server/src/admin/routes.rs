@@ -67,6 +67,11 @@ impl AdminRoutes {
     }
 }
 
+/// Returns whether `path` is a probe's, so that its response comes beyond all limits.
+pub(crate) fn is_probe_path(path: &str) -> bool {
+    PROBES.contains(&path)
+}
+
 /// Returns the first of `roots` that is `path` or above it.
 pub(crate) fn covering(roots: &[&'static str], path: &str) -> Option<&'static str> {
     let covers = |root: &&&str| {

@@ -35,11 +35,12 @@ pub(crate) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
 /// The problems of every front end with a JSON body.
-pub(crate) const BODY_PROBLEMS: [ProblemKind; 4] = [
+pub(crate) const BODY_PROBLEMS: [ProblemKind; 5] = [
     ProblemKind::MalformedBody,
     ProblemKind::BodyTooSlow,
     ProblemKind::BodyTooLarge,
     ProblemKind::HeadersTooLarge,
+    ProblemKind::Overloaded,
 ];
 
 /// One operation.

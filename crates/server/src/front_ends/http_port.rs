@@ -5,12 +5,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, Request, StatusCode, Version, header::CONNECTION, request::Parts};
 use hyper::body::Incoming;
-use hyper_util::{rt::TokioExecutor, server::conn::auto};
 use sluice::{Checked, layer::metrics::ResponseRecorder};
 use sluice_core::Decision;
 use sluice_gateway::{ClientConnection, Gateway, UpstreamBody};
 use sluice_http::{
-    Handler, Problem, ProblemKind, body, decision,
+    Handler, Problem, ProblemKind, RequestBody, body, decision,
     traffic::{EndpointLabel, StartedRequest},
 };
 use sluice_telemetry::{ConnectionKind, RequestSpan, join_trace};
@@ -196,13 +195,19 @@ impl Handler for HttpFrontEnds {
     type Body = Body;
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
-    const IDLE_TIMEOUT: Option<Duration> = Some(protocol::IDLE_TIMEOUT);
+    const MAX_STREAMS: u32 = protocol::MAX_STREAMS;
+    const KEEPS_IDLE: bool = false;
+    const AGE_GRACE: Option<Duration> = None;
 
-    fn protocol() -> auto::Builder<TokioExecutor> {
-        protocol::http()
+    fn is_probe(request: &Request<Incoming>) -> bool {
+        protocol::is_probe(request)
     }
 
-    async fn handle(&self, peer: IpAddr, request: Request<Incoming>) -> Response {
+    fn overloaded() -> Response {
+        protocol::overloaded()
+    }
+
+    async fn handle(&self, peer: IpAddr, request: Request<RequestBody>) -> Response {
         self.respond(peer, request.map(Body::new)).await
     }
 }

@@ -8,7 +8,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sluice::Recorders;
-use sluice_http::Listener;
+use sluice_http::{Limits, Listener};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -20,7 +20,8 @@ use super::fixtures::Port;
 async fn serve() -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let mut listener = Listener::new(socket, Port::new().http, Recorders::disabled().system);
+    let (handler, system) = (Port::new().http, Recorders::disabled().system);
+    let mut listener = Listener::new(socket, handler, system, Limits::default());
     tokio::spawn(async move {
         listener.accept_until(std::future::pending()).await;
         listener.finish(Duration::ZERO).await

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use opentelemetry::metrics::{Gauge, Meter};
+use opentelemetry::metrics::{Counter, Gauge, Meter};
 
 use crate::{
     labels::{CappedValues, label_values},
@@ -24,12 +24,31 @@ label_values! {
     }
 }
 
+label_values! {
+    /// Why the listener ended a connection.
+    pub enum ConnectionEnd {
+        /// There were too many connections.
+        Limit => "limit",
+        /// The head of a request did not arrive in time.
+        SlowHead => "slow_head",
+        /// The client did not read what was ready for it.
+        NotRead => "not_read",
+        /// No request came for a long time.
+        Idle => "idle",
+        /// The connection reached its greatest age, and its requests did not end.
+        Age => "age",
+        /// The TLS handshake failed or took too long.
+        Handshake => "handshake",
+    }
+}
+
 const KIND: Label = Label::fixed("kind", ConnectionKind::TEXTS);
 const SCOPE: Label = Label::fixed("scope", &[REPLICA, FLEET]);
 /// The scope of a replica's own values: their sum over all replicas is the fleet's value.
 const REPLICA: &str = "replica";
 /// The scope of values that applications report for the whole fleet: all replicas have the same.
 const FLEET: &str = "fleet";
+const REASON: Label = Label::fixed("reason", ConnectionEnd::TEXTS);
 const CACHE: Label = Label::capped("cache", 30);
 
 const CONNECTIONS: Metric = Metric {
@@ -61,13 +80,38 @@ const CACHE_HIT_RATE: Metric = Metric {
     query: "avg by (cache) (cache_hit_rate)",
 };
 
-pub(crate) const METRICS: &[Metric] = &[CONNECTIONS, DATABASE_CONNECTIONS, CACHE_HIT_RATE];
+const CONNECTIONS_ENDED: Metric = Metric {
+    name: "sluice_connections_ended_total",
+    kind: MetricKind::Counter,
+    unit: "{connection}",
+    labels: &[KIND, REASON],
+    help: "Counts connections that the replica ended by itself, by kind and reason: `limit` (too \
+           many connections), `slow_head` (the head of a request did not arrive in time), \
+           `not_read` (the client did not read the response), `idle`, `age`, `handshake` (TLS \
+           failed).",
+    query: "sum by (kind, reason) (rate(sluice_connections_ended_total[5m]))",
+};
+
+const REQUESTS_REFUSED: Metric = Metric {
+    name: "sluice_requests_refused_total",
+    kind: MetricKind::Counter,
+    unit: "{request}",
+    labels: &[KIND],
+    help: "Counts requests that got the response `overloaded`, because too many others were in \
+           progress or too many connections were open, by kind of connection.",
+    query: "sum by (kind) (rate(sluice_requests_refused_total[5m]))",
+};
+
+pub(crate) const METRICS: &[Metric] =
+    &[CONNECTIONS, CONNECTIONS_ENDED, REQUESTS_REFUSED, DATABASE_CONNECTIONS, CACHE_HIT_RATE];
 
 /// Records connections and caches.
 #[derive(Clone, Debug)]
 pub struct SystemRecorder {
     open: Arc<[AtomicU64; ConnectionKind::ALL.len()]>,
     reported: Arc<[AtomicU64; ConnectionKind::ALL.len()]>,
+    ended: Counter<u64>,
+    refused: Counter<u64>,
     database_connections: Gauge<u64>,
     /// The replica's own number, kept so that it can be read back.
     own_database_connections: Arc<AtomicU64>,
@@ -93,6 +137,8 @@ impl SystemRecorder {
         let recorder = Self {
             open: Arc::new(std::array::from_fn(|_| AtomicU64::new(0))),
             reported: Arc::new(std::array::from_fn(|_| AtomicU64::new(UNREPORTED))),
+            ended: CONNECTIONS_ENDED.counter(meter),
+            refused: REQUESTS_REFUSED.counter(meter),
             database_connections: DATABASE_CONNECTIONS.gauge(meter),
             own_database_connections: Arc::default(),
             cache_hit_rate: CACHE_HIT_RATE.ratio(meter),
@@ -106,6 +152,16 @@ impl SystemRecorder {
     pub fn connection_opened(&self, kind: ConnectionKind) -> OpenConnection {
         self.open[kind.index()].fetch_add(1, Ordering::Relaxed);
         OpenConnection { open: Arc::clone(&self.open), kind }
+    }
+
+    /// Counts a connection that this replica ended.
+    pub fn connection_ended(&self, kind: ConnectionKind, reason: ConnectionEnd) {
+        self.ended.add(1, &[KIND.with(kind.as_str()), REASON.with(reason.as_str())]);
+    }
+
+    /// Counts a request that was refused because of others.
+    pub fn request_refused(&self, kind: ConnectionKind) {
+        self.refused.add(1, &[KIND.with(kind.as_str())]);
     }
 
     /// Returns the number of connections that this replica has open now.

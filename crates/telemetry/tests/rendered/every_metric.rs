@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sluice_telemetry::{
-    BreakerLabel, ConnectionKind, LlmRequest, MethodLabel, OutcomeLabel, Recorders, ReloadResult,
-    RoundTripResult, Signal, SourceLabel, StoreErrorLabel, UpstreamFailure,
+    BreakerLabel, ConnectionEnd, ConnectionKind, LlmRequest, MethodLabel, OutcomeLabel, Recorders,
+    ReloadResult, RoundTripResult, Signal, SourceLabel, StoreErrorLabel, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -33,6 +33,8 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.tool.execution("scale", "success", Some(duration));
 
     drop(recorders.system.connection_opened(ConnectionKind::Http));
+    recorders.system.connection_ended(ConnectionKind::Http, ConnectionEnd::Idle);
+    recorders.system.request_refused(ConnectionKind::Http);
     recorders.system.set_reported_connections(ConnectionKind::WebSocket, 5);
     recorders.system.set_database_connections(2);
     recorders.system.set_cache_hit_rate("denials", 0.5);

@@ -19,11 +19,17 @@ mod rounded;
 mod stats_overview;
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Body, extract::State, response::Response, routing::get};
+use axum::{
+    Router,
+    response::Response,
+    routing::{MethodRouter, get},
+};
+use bytes::Bytes;
 use http::{
     HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE},
@@ -32,12 +38,13 @@ use serde::Serialize;
 use sluice::stats::{FleetStats, Reporter};
 use sluice_http::{Problem, ProblemKind};
 use sluice_store::Replica;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::spawn_blocking};
 
 pub(crate) use self::{
     detailed_health::DetailedHealth, metrics_summary::MetricsSummary,
     rate_limit_stats::RateLimitStats, stats_overview::StatsOverview,
 };
+use super::shared_text::SharedText;
 use crate::{admin::health::Health, engine::Engine, store::OpenStore};
 
 /// The path of [`RateLimitStats`].
@@ -103,55 +110,68 @@ impl Monitoring {
             )),
         }
     }
-
-    /// The page that `page` makes of the stats, or the problem that prevents it.
-    async fn page(&self, page: impl FnOnce(&Inner, &FleetStats) -> Response) -> Response {
-        match self.stats().await {
-            Ok(stats) => page(&self.inner, &stats),
-            Err(problem) => problem.into_response(),
-        }
-    }
 }
 
 /// The routes of `/monitoring`.
 pub(crate) fn routes(monitoring: &Monitoring) -> Router {
     Router::new()
-        .route(RATE_LIMITS_PATH, get(rate_limits))
-        .route(SUMMARY_PATH, get(summary))
-        .route(OVERVIEW_PATH, get(overview))
-        .route(DETAILED_PATH, get(detailed))
-        .with_state(monitoring.clone())
+        .route(RATE_LIMITS_PATH, page(monitoring, rate_limits))
+        .route(SUMMARY_PATH, page(monitoring, summary))
+        .route(OVERVIEW_PATH, page(monitoring, overview))
+        .route(DETAILED_PATH, page(monitoring, detailed))
 }
 
-async fn rate_limits(State(monitoring): State<Monitoring>) -> Response {
-    let page = |inner: &Inner, stats: &FleetStats| {
-        json_response(&RateLimitStats::new(stats, &inner.engine.limiter().policy()))
-    };
-    monitoring.page(page).await
+/// Returns a page, whose text is made by `make` once for all who ask at the same time.
+fn page<F>(monitoring: &Monitoring, make: fn(Monitoring) -> F) -> MethodRouter
+where
+    F: Future<Output = Result<Bytes, Problem>> + Send + 'static,
+{
+    let (monitoring, text) = (monitoring.clone(), SharedText::default());
+    get(async move || match text.get(|| make(monitoring.clone())).await {
+        Ok(text) => {
+            let mut response = Response::new(text);
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(problem) => problem.into_response(),
+    })
 }
 
-async fn summary(State(monitoring): State<Monitoring>) -> Response {
-    monitoring.page(|_, stats| json_response(&MetricsSummary::new(stats))).await
+async fn rate_limits(monitoring: Monitoring) -> Result<Bytes, Problem> {
+    let stats = monitoring.stats().await?;
+    write(move || json(&RateLimitStats::new(&stats, &monitoring.inner.engine.limiter().policy())))
+        .await
 }
 
-async fn overview(State(monitoring): State<Monitoring>) -> Response {
-    monitoring.page(|inner, stats| json_response(&StatsOverview::new(stats, &inner.health))).await
+async fn summary(monitoring: Monitoring) -> Result<Bytes, Problem> {
+    let stats = monitoring.stats().await?;
+    write(move || json(&MetricsSummary::new(&stats))).await
+}
+
+async fn overview(monitoring: Monitoring) -> Result<Bytes, Problem> {
+    let stats = monitoring.stats().await?;
+    write(move || json(&StatsOverview::new(&stats, &monitoring.inner.health))).await
 }
 
 /// Works without the stats: it shows what is wrong while the store is away.
-async fn detailed(State(monitoring): State<Monitoring>) -> Response {
+async fn detailed(monitoring: Monitoring) -> Result<Bytes, Problem> {
     let stats = monitoring.stats().await.ok();
     let Inner { engine, health, store, replica, reporter, .. } = &*monitoring.inner;
     let (policy, flushes) = (engine.limiter().policy(), reporter.status());
     let page =
         DetailedHealth::read(&policy, health, store, replica, &flushes, stats.as_deref()).await;
-    json_response(&page)
+    write(move || json(&page)).await
 }
 
-fn json_response(page: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(page).expect("strings and numbers can be serialized");
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// Writes a page on a thread that does not decide: the page of a large fleet is long.
+async fn write(page: impl FnOnce() -> Bytes + Send + 'static) -> Result<Bytes, Problem> {
+    spawn_blocking(page)
+        .await
+        .map_err(|_| Problem::new(ProblemKind::Internal, "the page could not be written"))
+}
+
+fn json(page: &impl Serialize) -> Bytes {
+    serde_json::to_vec(page).expect("strings and numbers can be serialized").into()
 }

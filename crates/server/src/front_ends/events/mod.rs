@@ -33,7 +33,7 @@ mod schema;
 mod tests;
 mod wire;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -45,6 +45,7 @@ use http::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sluice::stats::{Total, events::Events};
+use tokio::{sync::Mutex, task::spawn_blocking};
 use utoipa::ToSchema;
 
 use sluice_http::{Problem, ProblemKind, body};
@@ -56,8 +57,12 @@ use super::{FrontEnd, Services};
 #[derive(Debug)]
 pub(crate) struct EventReports {
     events: Events,
+    /// Locked while a long body is read.
+    reading: Arc<Mutex<()>>,
 }
 
+/// The longest body that is read at once, which takes less time than a change of threads costs.
+const SHORT_BYTES: usize = 8 << 10;
 /// The most events in one body.
 const MAX_EVENTS: usize = 10_000;
 /// The longest body.
@@ -90,7 +95,7 @@ impl FrontEnd for EventReports {
     const METHODS: &'static [HttpMethod] = &[HttpMethod::Post];
 
     fn new(services: &Services) -> Self {
-        Self { events: services.events.clone() }
+        Self { events: services.events.clone(), reading: Arc::default() }
     }
 
     async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
@@ -101,7 +106,7 @@ impl FrontEnd for EventReports {
             true => body::read_all(body, MAX_BYTES).await?,
             false => body::read(head, body, MAX_BYTES).await?,
         };
-        let taken = record(&self.events, &split(&bytes, is_lines(&head.headers))?);
+        let taken = self.record(bytes, is_lines(&head.headers)).await?;
         self.events.counters().add(Total::EventsAccepted, taken.accepted as u64);
         self.events.counters().add(Total::EventsRefused, taken.refused.len() as u64);
         let text = serde_json::to_vec(&taken).expect("numbers and strings are always valid JSON");
@@ -109,6 +114,24 @@ impl FrontEnd for EventReports {
         *response.status_mut() = StatusCode::ACCEPTED;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
+    }
+}
+
+impl EventReports {
+    /// Records the events of a body. A long one is read on a thread that does not decide.
+    async fn record(&self, bytes: Bytes, is_lines: bool) -> Result<Taken, Problem> {
+        if bytes.len() <= SHORT_BYTES {
+            return Ok(record(&self.events, &split(&bytes, is_lines)?));
+        }
+        let one_at_a_time = Arc::clone(&self.reading).lock_owned().await;
+        let events = self.events.clone();
+        let reading = spawn_blocking(move || {
+            let _one_at_a_time = one_at_a_time;
+            Ok(record(&events, &split(&bytes, is_lines)?))
+        });
+        reading.await.unwrap_or_else(|_| {
+            Err(Problem::new(ProblemKind::Internal, "the events could not be read: see the log"))
+        })
     }
 }
 

@@ -71,7 +71,12 @@ pub(crate) fn forward_auth(schemas: &mut Schemas) -> Operation {
     );
     let wrong = problem_responses(
         schemas,
-        [ProblemKind::InvalidRequest, ProblemKind::HeadersTooLarge, ProblemKind::StoreUnavailable],
+        [
+            ProblemKind::InvalidRequest,
+            ProblemKind::HeadersTooLarge,
+            ProblemKind::StoreUnavailable,
+            ProblemKind::Overloaded,
+        ],
     );
     let operation =
         with_responses(with_responses(operation, [("200", allowed.build()), denied]), wrong);
