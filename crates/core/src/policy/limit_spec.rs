@@ -91,7 +91,7 @@ impl From<Rate> for LimitSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// The path, in which `*` stands for exactly one segment.
+    /// The path, in which `*`, `{name}` and `:name` stand for exactly one segment.
     pub path: String,
     /// The limit. With [`LimitSpec::Off`] the default limit does not apply to the path either.
     pub limit: LimitSpec,

@@ -15,6 +15,7 @@ mod pattern;
 mod plan;
 mod rule;
 mod tier;
+mod warning;
 
 pub use builder::PolicyBuilder;
 pub use error::{LimitField, Location, PolicyError, PolicyErrorKind, PolicyErrors, TierField};
@@ -23,3 +24,4 @@ pub use matching::{Matched, Policy};
 pub use pattern::PatternError;
 pub use rule::{HeaderMatch, Per, Rule, RuleCost, When};
 pub use tier::Tier;
+pub use warning::{PolicyWarning, PolicyWarningKind};

@@ -1,4 +1,5 @@
-//! Path patterns: `/a/*/b` for an endpoint and everything below it, `/a/**` in a condition.
+//! Path patterns: `/a/*/b`, `/a/{id}/b` or `/a/:id/b` for an endpoint and everything below it,
+//! `/a/**` in a condition.
 
 use crate::{policy::path, request::RequestError};
 
@@ -28,6 +29,17 @@ pub enum PatternError {
         /// The text.
         pattern: String,
     },
+    /// A segment is no name in braces or after a colon, though it looks like one.
+    #[error(
+        "`{pattern}` has the segment `{segment}`: a name is a whole segment, `{{id}}` or `:id`, of \
+         letters, digits, `-` and `_`, and stands for any one segment"
+    )]
+    Name {
+        /// The text.
+        pattern: String,
+        /// The segment.
+        segment: String,
+    },
     /// The text contains `**`, although the pattern covers everything below it already.
     #[error(
         "`{pattern}` contains `**`, which is not needed here: `/a` covers `/a` and everything \
@@ -43,7 +55,7 @@ pub enum PatternError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Literal(Box<str>),
-    /// `*`: any segment, once.
+    /// `*`, `{name}` or `:name`: any segment, once.
     One,
     /// `**`: any number of segments, or none.
     Any,
@@ -59,13 +71,16 @@ pub(super) struct PathPattern {
 impl PathPattern {
     pub(super) fn parse(pattern: &str) -> Result<Self, PatternError> {
         let normal = normal(pattern)?;
-        let segments = segments(&normal).map(|segment| match segment {
-            "**" => Ok(Segment::Any),
-            "*" => Ok(Segment::One),
-            _ if segment.contains('*') => Err(PatternError::Star { pattern: pattern.to_owned() }),
-            _ => Ok(Segment::Literal(segment.into())),
-        });
+        let segments = segments(&normal).map(|segment| Segment::parse(segment, pattern));
         Ok(Self { segments: segments.collect::<Result<_, _>>()? })
+    }
+
+    /// Returns the normal form, with `*` in place of names.
+    fn text(&self) -> String {
+        if self.segments.is_empty() {
+            return "/".to_owned();
+        }
+        self.segments.iter().flat_map(|segment| ["/", segment.text()]).collect()
     }
 
     /// Returns whether the pattern matches the whole of `path`, which is in normal form.
@@ -101,20 +116,68 @@ impl PathPattern {
     }
 }
 
-/// Returns the normal form of an endpoint's pattern.
-pub(super) fn endpoint(pattern: &str) -> Result<String, PatternError> {
-    let normal = normal(pattern)?;
-    for segment in segments(&normal) {
-        match segment {
-            "*" => {}
-            "**" => return Err(PatternError::Below { pattern: pattern.to_owned() }),
-            _ if segment.contains('*') => {
-                return Err(PatternError::Star { pattern: pattern.to_owned() });
+impl Segment {
+    /// Parses a segment of `pattern`.
+    fn parse(segment: &str, pattern: &str) -> Result<Self, PatternError> {
+        let in_braces = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let name = in_braces.or_else(|| segment.strip_prefix(':'));
+        let is_in_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+        match name {
+            _ if segment == "**" => Ok(Self::Any),
+            _ if segment == "*" => Ok(Self::One),
+            Some(name) if !name.is_empty() && name.chars().all(is_in_name) => Ok(Self::One),
+            None if !segment.contains(['*', '{', '}']) => Ok(Self::Literal(segment.into())),
+            None if !segment.contains(['{', '}']) => {
+                Err(PatternError::Star { pattern: pattern.to_owned() })
             }
-            _ => {}
+            _ => {
+                Err(PatternError::Name { pattern: pattern.to_owned(), segment: segment.to_owned() })
+            }
         }
     }
-    Ok(normal)
+
+    /// Returns the segment with `*` in place of a name.
+    fn text(&self) -> &str {
+        match self {
+            Self::Literal(literal) => literal,
+            Self::One => "*",
+            Self::Any => "**",
+        }
+    }
+}
+
+/// The pattern of an endpoint.
+#[derive(Debug)]
+pub(super) struct EndpointPattern {
+    /// The normal form, in which `*` stands for one segment: the same for all patterns that cover
+    /// the same paths.
+    pub(super) path: String,
+    /// The normal form with the names that are written.
+    pub(super) named: String,
+}
+
+/// Parses an endpoint's pattern.
+pub(super) fn endpoint(pattern: &str) -> Result<EndpointPattern, PatternError> {
+    let parsed = PathPattern::parse(pattern)?;
+    if parsed.segments.contains(&Segment::Any) {
+        return Err(PatternError::Below { pattern: pattern.to_owned() });
+    }
+    Ok(EndpointPattern { path: parsed.text(), named: normal(pattern)? })
+}
+
+/// Returns the normal form of a pattern, with `*` in place of names.
+pub(super) fn meaning(pattern: &str) -> Option<String> {
+    PathPattern::parse(pattern).ok().map(|parsed| parsed.text())
+}
+
+/// Returns whether `by`, an endpoint, covers every path that `pattern` matches. Both are in normal
+/// form, with `*` in place of names.
+pub(super) fn is_covered(pattern: &str, by: &str) -> bool {
+    let mut pattern = segments(pattern);
+    segments(by).all(|by| match pattern.next() {
+        None | Some("**") => false,
+        Some(segment) => by == "*" || by == segment,
+    })
 }
 
 fn normal(pattern: &str) -> Result<String, PatternError> {
@@ -185,6 +248,13 @@ mod tests {
             ("/**/b", "/a/b/c", false),
             ("/a/**/b/*/c", "/a/b/x/b/y/c", true),
             ("/a/**/b/*/c", "/a/b/c", false),
+            ("/a/{id}", "/a/b", true),
+            ("/a/{id}", "/a", false),
+            ("/a/{id}", "/a/b/c", false),
+            ("/a/:user_id/c", "/a/b/c", true),
+            ("/{a}/:b/*/**", "/1/2/3", true),
+            ("/a/b:c", "/a/b:c", true),
+            ("/a/b:c", "/a/d", false),
             ("/caf%C3%A9", "/café", true),
             ("/A", "/a", false),
         ] {
@@ -216,12 +286,64 @@ mod tests {
             assert_eq!(PathPattern::parse(pattern).unwrap_err().to_string(), expected);
             assert_eq!(endpoint(pattern).unwrap_err().to_string(), expected);
         }
+        for segment in [
+            "{",
+            "}",
+            "{}",
+            ":",
+            "{a}{b}",
+            "x{a}",
+            "{a}x",
+            "{*rest}",
+            "{a:[0-9]+}",
+            "{a b}",
+            ":a.b",
+        ] {
+            let pattern = format!("/users/{segment}");
+            let error = endpoint(&pattern).unwrap_err().to_string();
+            assert!(error.contains(&format!("segment `{segment}`")), "{error}");
+            assert!(error.contains("`{id}` or `:id`"), "{error}");
+            assert_eq!(PathPattern::parse(&pattern).unwrap_err().to_string(), error);
+        }
         let error = endpoint("/a/**").unwrap_err();
         assert_eq!(
             error.to_string(),
             "`/a/**` contains `**`, which is not needed here: `/a` covers `/a` and everything \
              below it"
         );
+    }
+
+    #[test]
+    fn a_named_segment_is_the_same_as_a_star_and_keeps_its_name() {
+        for (pattern, path, named) in [
+            ("/users/{id}/", "/users/*", "/users/{id}"),
+            ("//users/:id", "/users/*", "/users/:id"),
+            ("/users/*", "/users/*", "/users/*"),
+            ("/", "/", "/"),
+        ] {
+            let parsed = endpoint(pattern).unwrap();
+            assert_eq!((&*parsed.path, &*parsed.named), (path, named), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_covers_longer_patterns_that_are_no_wider() {
+        for (pattern, by, expected) in [
+            ("/a", "/a", true),
+            ("/a/b", "/a", true),
+            ("/a/*", "/a", true),
+            ("/a/**", "/a", true),
+            ("/a", "/", true),
+            ("/**", "/", true),
+            ("/a/b", "/a/*", true),
+            ("/a/*", "/a/*", true),
+            ("/a/*", "/a/b", false),
+            ("/a", "/a/b", false),
+            ("/**", "/a", false),
+            ("/ab", "/a", false),
+        ] {
+            assert_eq!(is_covered(pattern, by), expected, "{pattern} {by}");
+        }
     }
 
     /// Returns whether the path matches, by the definition of a pattern.

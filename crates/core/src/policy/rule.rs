@@ -59,8 +59,8 @@ impl Rule {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct When {
-    /// Patterns of which at least one matches the whole path. `*` stands for one segment, `**` for
-    /// any number of segments, also none.
+    /// Patterns of which at least one matches the whole path. `*`, `{name}` and `:name` stand
+    /// for one segment, `**` for any number of segments, also none.
     pub paths: Vec<String>,
     /// Methods of which the request has one.
     pub methods: Vec<String>,

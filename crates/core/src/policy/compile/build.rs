@@ -15,7 +15,8 @@ use crate::{
         error::{Location, PolicyErrorKind, PolicyErrors},
         limit_spec::{Endpoint, LimitSpec, Terms},
         matching::Policy,
-        path, pattern,
+        path,
+        pattern::{self, EndpointPattern},
         plan::Applied,
         tier::Tier,
     },
@@ -105,8 +106,8 @@ impl Compiler<'_> {
         let mut endpoints: BTreeMap<String, SharedEndpoint> = BTreeMap::new();
         for Endpoint { path: written, limit: spec } in list {
             let at = at(written.clone());
-            let path = match pattern::endpoint(written) {
-                Ok(path) => path,
+            let EndpointPattern { path, named } = match pattern::endpoint(written) {
+                Ok(pattern) => pattern,
                 Err(error) => {
                     self.error(at, error);
                     continue;
@@ -117,7 +118,7 @@ impl Compiler<'_> {
                 self.error(at, PolicyErrorKind::DuplicatePath { first });
                 continue;
             }
-            let name = path::printable(&path);
+            let name = path::printable(&named);
             self.reserve(&name, &at);
             let applied = terms_unless_off(spec).and_then(|terms| self.limit(&name, terms, &at));
             let label = self.names.label(&name);
@@ -131,8 +132,8 @@ impl Compiler<'_> {
         let mut exempt = Endpoints::new();
         for (index, pattern) in self.input.exempt.iter().enumerate() {
             match pattern::endpoint(pattern) {
-                Ok(path) => {
-                    let label = self.names.label(&path::printable(&path));
+                Ok(EndpointPattern { path, named }) => {
+                    let label = self.names.label(&path::printable(&named));
                     exempt.insert(&path, label);
                 }
                 Err(error) => self.error(Location::Exempt { index }, error),
