@@ -2,7 +2,7 @@
 
 import os
 
-from sluice_asgi import SluiceMiddleware
+from sluice_asgi import SluiceMiddleware, check_by_key, check_of
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -23,6 +23,8 @@ limited = Middleware(
     url=os.environ.get("SLUICE_URL", "http://127.0.0.1:8000"),
     timeout=float(os.environ.get("SLUICE_TIMEOUT", "0.25")),
     on_failure=os.environ.get("SLUICE_ON_FAILURE", "allow"),
+    # Only where something in front of the application verifies the keys.
+    check=check_by_key if os.environ.get("SLUICE_KEYS_ARE_VERIFIED") else check_of,
 )
 app = Starlette(
     routes=[Route("/{path:path}", echo, methods=["GET", "POST"])],

@@ -47,32 +47,52 @@ UNAVAILABLE = json.dumps(
 log = logging.getLogger("sluice")
 
 
-def check_of(scope: Scope) -> dict[str, Any]:
-    """Returns the check for a request.
+class RepeatedField(ValueError):
+    """A header field that identifies the client is sent several times, with different values."""
 
-    The client is identified by `X-Api-Key`, else by its bearer token, else by its address, as
-    Sluice itself does by default. To add `attributes` that limits read, a `tier`, a `cost`, or a
-    `client` from your own session, wrap this function.
+
+def check_of(scope: Scope) -> dict[str, Any]:
+    """Returns the check for a request. The client is its address.
+
+    To name the `client` of your own session, or to add `attributes` that limits read, a `tier` or a
+    `cost`, wrap this function.
     """
     raw = scope.get("raw_path") or quote(scope["path"]).encode()
     check: dict[str, Any] = {
         "method": scope["method"],
         "path": raw.split(b"?")[0].decode("latin-1"),
     }
-    if client := client_of(scope):
-        check["client"] = client
     if ip := address_of(scope):
         check["ip"] = ip
     return check
 
 
+def check_by_key(scope: Scope) -> dict[str, Any]:
+    """Returns the check for a request whose key was verified before it came here.
+
+    The client is `X-Api-Key`, else the bearer token, else the address. Use it only behind something
+    that refuses unknown keys: whoever invents a new key for each request has a full bucket each
+    time.
+    """
+    client = client_of(scope)
+    return {**check_of(scope), **({"client": client} if client else {})}
+
+
 def client_of(scope: Scope) -> str | None:
     """Returns the client's key, or `None` if only its address identifies it."""
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    if key := headers.get(b"x-api-key"):
-        return key.decode("latin-1")
-    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if key := field_of(scope, b"x-api-key"):
+        return key
+    scheme, _, token = (field_of(scope, b"authorization") or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def field_of(scope: Scope, name: bytes) -> str | None:
+    """Returns the one value of a header field; equal values are one."""
+    values = {value.strip() for key, value in scope["headers"] if key.lower() == name}
+    values.discard(b"")
+    if len(values) > 1:
+        raise RepeatedField(f"header `{name.decode()}` names different clients: send it once")
+    return values.pop().decode("latin-1") if values else None
 
 
 def address_of(scope: Scope) -> str | None:
@@ -114,7 +134,12 @@ class SluiceMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        decision = await self.decide(self.check(scope))
+        try:
+            check = self.check(scope)
+        except RepeatedField as error:
+            headers = [(b"content-type", b"application/problem+json")]
+            return await respond(send, 400, headers, invalid_request(str(error)))
+        decision = await self.decide(check)
         if decision is None and self.on_failure == "deny":
             headers = [(b"content-type", b"application/problem+json")]
             return await respond(send, 503, headers, UNAVAILABLE)
@@ -149,6 +174,17 @@ class SluiceMiddleware:
             return response
         log.warning("sluice is unavailable: status %s", response.status_code)
         return None
+
+
+def invalid_request(detail: str) -> bytes:
+    """Returns the body of a response to a request that cannot be checked."""
+    problem = {
+        "type": "urn:sluice:problem:invalid-request",
+        "title": "The request cannot be checked",
+        "status": 400,
+        "detail": detail,
+    }
+    return json.dumps(problem).encode()
 
 
 def fields(response: httpx.Response, names: tuple[str, ...]) -> Headers:

@@ -24,7 +24,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts `count` replicas on `redis`, with `timeout` as the store's timeout and with the
-    /// sections in `yaml`, which do not contain `store`.
+    /// sections in `yaml`, which do not contain `store`. Clients are identified by their keys.
     ///
     /// Tests that need every decision from Redis itself use [`LONG_TIMEOUT`].
     ///
@@ -37,7 +37,8 @@ impl Fleet {
             redis.url(),
             timeout.as_millis()
         );
-        let start = || SluiceOptions::new(built_sluice()).config(&config).launch();
+        let start =
+            || SluiceOptions::new(built_sluice()).identify_by_key().config(&config).launch();
         let replicas: Vec<_> = (0..count).map(|_| start()).collect();
         replicas.iter().for_each(Sluice::wait_healthy);
         Self { replicas, redis }
@@ -94,12 +95,13 @@ impl Fleet {
     }
 }
 
-/// Starts one replica with a memory store, configured by `yaml`.
+/// Starts one replica with a memory store, configured by `yaml`, which identifies clients by their
+/// keys.
 ///
 /// # Panics
 /// When it does not start.
 #[must_use]
 #[track_caller]
 pub fn memory_replica(yaml: &str) -> Sluice {
-    SluiceOptions::new(built_sluice()).config(yaml).start()
+    SluiceOptions::new(built_sluice()).identify_by_key().config(yaml).start()
 }

@@ -1,10 +1,14 @@
 //! Clients cannot choose their own identity.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
+use std::net::IpAddr;
+
 use serde_json::json;
+use sluice_testkit::{SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
     fleet::memory_replica,
-    http::{Client, Request},
+    http::{Client, Connection, Request},
+    metrics::Metrics,
 };
 
 /// Header fields with which clients claim to be another client, to have another address, or to be
@@ -136,4 +140,83 @@ async fn an_unverified_token_identifies_a_client_and_gives_no_tier() {
         19,
         "the bucket of the client's own address"
     );
+}
+
+#[tokio::test]
+async fn an_invented_key_for_each_request_gains_nothing() {
+    const TARGET: &str = "/api/v1/conversation/chat-stream";
+    let passed = async |client: &mut Client, path: &str| {
+        let mut passed = 0;
+        for number in 0..100 {
+            let request = Request::get(path)
+                .header("x-api-key", &format!("invented-{number}"))
+                .header("authorization", &format!("Bearer invented-{number}"));
+            passed += usize::from(client.send(&request).await.status == 200);
+        }
+        passed
+    };
+    let by_address = SluiceOptions::new(built_sluice()).start();
+    let mut client = Client::of(by_address.http_addr());
+    // The burst, and what comes back in the meantime.
+    let allowed = passed(&mut client, TARGET).await;
+    assert!((10..100).contains(&allowed), "{allowed}");
+
+    let bounded = "clients: { identify: [header:x-api-key, bearer, ip], \
+                   unverified: { per_ip: 7/day } }\n";
+    let by_key = SluiceOptions::new(built_sluice()).config(bounded).start();
+    let mut client = Client::of(by_key.http_addr());
+    assert_eq!(passed(&mut client, TARGET).await, 7);
+    let denied = client.send(&Request::get(TARGET).header("x-api-key", "another")).await;
+    assert_eq!((denied.status, denied.problem().as_deref()), (429, Some("rate-limited")));
+    assert_eq!(denied.header("ratelimit-policy"), Some("\"clients.unverified\";q=7;w=86400"));
+    assert_eq!(client.get("/health").await.status, 200);
+    let metrics = Metrics::of(&mut client).await;
+    let decided = |outcome| {
+        let labels = [("limit", "clients.unverified"), ("outcome", outcome), ("source", "store")];
+        metrics.count("sluice_decisions_total", &labels)
+    };
+    assert_eq!((decided("allowed"), decided("denied")), (7, 94));
+    by_key.rewrite_config(&bounded.replace("{ per_ip: 7/day }", "off"));
+    eventually_async("the setting changes at run time", async || {
+        client.send(&Request::get(TARGET).header("x-api-key", "new")).await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_logged_once_and_counted() {
+    let sluice = memory_replica("");
+    for client in ["127.0.0.2", "127.0.0.3"] {
+        let client: IpAddr = client.parse().unwrap();
+        let mut connection = Connection::open_from(client, sluice.http_addr()).await.unwrap();
+        for number in 0..3 {
+            let forwarded = format!("198.51.100.{number}");
+            let request = Request::get("/").header("x-forwarded-for", &forwarded);
+            assert_eq!(connection.send(&request).await.unwrap().status, 200);
+        }
+    }
+    let log = sluice.log();
+    for client in ["127.0.0.2", "127.0.0.3"] {
+        let lines = log.lines().filter(|line| line.contains(client));
+        let lines: Vec<_> = lines.filter(|line| line.contains("clients.trusted_proxies")).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(lines[0].contains("WARN"), "{log}");
+    }
+    let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
+    assert_eq!(metrics.count("sluice_untrusted_forwarding_total", &[]), 6);
+}
+
+#[tokio::test]
+async fn a_mapped_network_is_a_trusted_proxy() {
+    for network in ["::ffff:127.0.0.0/104", "::ffff:127.0.0.1"] {
+        let config = format!("clients: {{ trusted_proxies: [\"{network}\"] }}\n");
+        let sluice = memory_replica(&format!("{config}defaults: {{ rate: 1/day, burst: 1 }}"));
+        let mut client = Client::of(sluice.http_addr());
+        for address in ["198.51.100.1", "198.51.100.2", "::ffff:198.51.100.3"] {
+            let request = Request::get("/").header("x-forwarded-for", address);
+            assert_eq!(client.send(&request).await.status, 200, "{network} {address}");
+        }
+        let again = Request::get("/").header("x-forwarded-for", "198.51.100.3");
+        assert_eq!(client.send(&again).await.status, 429, "{network}");
+    }
 }

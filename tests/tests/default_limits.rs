@@ -64,7 +64,7 @@ async fn the_curl_loop_sees_200s_and_then_429s() {
 
 #[tokio::test]
 async fn the_four_endpoints_and_the_default_have_their_documented_rates() {
-    let sluice = SluiceOptions::new(built_sluice()).without_subcommand().start();
+    let sluice = SluiceOptions::new(built_sluice()).without_subcommand().identify_by_key().start();
     let mut client = Client::of(sluice.http_addr());
     for (path, limit) in [
         ("/api/v1/conversation/chat-stream", "20"),

@@ -53,7 +53,8 @@ impl Replicas {
         fs::write(folder.path().join("edge.yaml"), rules).unwrap();
         let replicas = Self { sluices: Vec::new(), rules: folder };
         let config = replicas.config(more);
-        let start = |_| SluiceOptions::new(built_sluice()).grpc().config(&config).start();
+        let start =
+            |_| SluiceOptions::new(built_sluice()).identify_by_key().grpc().config(&config).start();
         Self { sluices: (0..count).map(start).collect(), ..replicas }
     }
 

@@ -23,6 +23,8 @@ const ON_EVERY_ANSWER: [&str; 5] = [
 ];
 /// A timeout in seconds that even a busy machine does not exceed.
 const LONG_TIMEOUT: (&str, &str) = ("SLUICE_TIMEOUT", "60");
+/// Identifies clients by their keys.
+const BY_KEY: (&str, &str) = ("SLUICE_KEYS_ARE_VERIFIED", "1");
 
 /// Starts the example's application and its own Sluice.
 fn start(limits: &str, env: &[(&str, &str)]) -> (Sluice, AsgiApp) {
@@ -50,7 +52,7 @@ fn assert_passed(response: &Response) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_reach_the_application_until_the_limit_is_spent() {
-    let (sluice, app) = start("defaults: { rate: 10/day, burst: 3 }", &[LONG_TIMEOUT]);
+    let (sluice, app) = start("defaults: { rate: 10/day, burst: 3 }", &[LONG_TIMEOUT, BY_KEY]);
     let mut client = Client::of(app.addr());
     for left in [2, 1] {
         let allowed = client.send(&order()).await;
@@ -94,6 +96,27 @@ async fn requests_reach_the_application_until_the_limit_is_spent() {
     );
     let exempt = client.get(EXEMPT).await;
     assert_eq!((exempt.status, exempt.header("x-ratelimit-limit")), (200, None), "{exempt}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_default_an_invented_key_is_no_new_client_and_a_repeated_one_is_refused() {
+    let limits = "defaults: { rate: 10/day, burst: 3 }";
+    let (_sluice, app) = start(limits, &[LONG_TIMEOUT]);
+    let mut client = Client::of(app.addr());
+    let mut statuses = Vec::new();
+    for number in 0..6 {
+        let request = Request::get("/orders").header("x-api-key", &format!("invented-{number}"));
+        statuses.push(client.send(&request).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 429, 429, 429]);
+
+    let (_sluice, app) = start(limits, &[LONG_TIMEOUT, BY_KEY]);
+    let mut client = Client::of(app.addr());
+    let two = Request::get("/orders").header("x-api-key", "a").header("x-api-key", "b");
+    let refused = client.send(&two).await;
+    assert_eq!((refused.status, refused.problem().as_deref()), (400, Some("invalid-request")));
+    let equal = Request::get("/orders").header("x-api-key", "a").header("x-api-key", "a");
+    assert_eq!(client.send(&equal).await.number("x-ratelimit-remaining"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

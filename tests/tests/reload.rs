@@ -79,13 +79,13 @@ async fn a_changed_file_applies_without_a_restart_and_buckets_keep_their_tokens(
 
 #[tokio::test]
 async fn new_endpoints_tiers_and_identities_apply_together() {
-    let sluice = memory_replica("");
+    let sluice = SluiceOptions::new(built_sluice()).config("").start();
     let mut client = Client::of(sluice.http_addr());
     let ask = Request::get("/reports/7").header("x-org", "acme");
     assert_eq!(client.send(&ask).await.header("ratelimit-policy"), Some("\"default\";q=60;w=60"));
     sluice.rewrite_config(
         "endpoints: { /reports: 7 }\n\
-         clients: { identify: [header:x-org, ip] }\n\
+         clients: { identify: [header:x-org, ip], unverified: off }\n\
          tiers: { pro: { multiply: 3, clients: [acme] } }\n",
     );
     eventually_async("the changed configuration applies", async || {

@@ -162,8 +162,10 @@ async fn log_metrics_and_redis_contain_no_client_and_no_password() {
     );
     let file = files.path().join("sluice.yaml");
     fs::write(&file, format!("{store}{CONFIG}")).unwrap();
-    let sluice =
-        SluiceOptions::new(built_sluice()).args(&["--config", file.to_str().unwrap()]).start();
+    let sluice = SluiceOptions::new(built_sluice())
+        .identify_by_key()
+        .args(&["--config", file.to_str().unwrap()])
+        .start();
     let mut client = Client::of(sluice.http_addr());
     eventually_async("the replica is connected to Redis", async || {
         client.get("/ready").await.json()["status"] == "ready"
@@ -228,7 +230,7 @@ async fn without_the_secret_no_client_can_be_found_in_redis() {
              defaults: {{ rate: 10/day, burst: 10 }}",
             redis.url()
         );
-        let sluice = SluiceOptions::new(built_sluice()).config(config).start();
+        let sluice = SluiceOptions::new(built_sluice()).identify_by_key().config(config).start();
         let mut client = Client::of(sluice.http_addr());
         for _ in 0..2 {
             assert_eq!(client.post("/v1/check", &json!({ "client": NAME })).await.status, 200);

@@ -47,6 +47,7 @@ fn traced(
 ) -> SluiceOptions {
     let store = format!("store: {{ url: \"{store}\", timeout: {}ms }}\n", LONG_TIMEOUT.as_millis());
     let options = SluiceOptions::new(built_sluice())
+        .identify_by_key()
         .config(store + yaml)
         .env("OTEL_BSP_SCHEDULE_DELAY", "50");
     let options = options.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());

@@ -187,6 +187,13 @@ impl<'a> Field<'a> {
         self.reading.warnings.refuse(|| self.origin(), path, || message.to_string());
     }
 
+    /// Records what is possible but probably not meant at another place.
+    pub(crate) fn warn_at(&self, place: &Place, message: impl Display) {
+        let Place { path, origin } = place;
+        let warnings = self.reading.warnings;
+        warnings.refuse(|| origin.clone(), || path.clone(), || message.to_string());
+    }
+
     /// The logs, for a reader of the files that are named here.
     pub(crate) const fn logs(&self) -> (&'a ErrorLog, &'a ErrorLog) {
         (self.reading.errors, self.reading.warnings)
@@ -421,6 +428,15 @@ impl<'a> Field<'a> {
                 let kind = kind_name(other);
                 Err(self.refuse(format_args!("must be a list, not {kind}: write `[...]`")))
             }
+        }
+    }
+
+    /// Whether the value is a list or a table without entries.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self.kind() {
+            Some(ValueKind::Array(items)) => items.is_empty(),
+            Some(ValueKind::Table(entries)) => entries.is_empty(),
+            _ => false,
         }
     }
 

@@ -16,12 +16,12 @@ use crate::{
 
 /// The order in which people write keys; all others follow, ordered by name.
 #[rustfmt::skip]
-const ORDER: [&str; 38] = [
+const ORDER: [&str; 40] = [
     "listen", "store", "clients", "defaults", "endpoints", "exempt", "tiers", "limits", 
     "gateway", "log", "shutdown_delay", "shutdown_grace",
     "http", "grpc",
     "url", "prefix", "timeout", "on_failure",
-    "identify", "trusted_proxies",
+    "identify", "unverified", "per_ip", "trusted_proxies",
     "name", "when", "per", "rate", "requests_per_minute", "burst", "burst_size", "cost", "mode",
     "path", "method",
     "multiply", "unlimited",

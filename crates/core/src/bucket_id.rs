@@ -1,6 +1,6 @@
 //! The identity of a bucket: whose it is, and which limit it belongs to.
 
-use std::{fmt, hash::Hasher};
+use std::{fmt, hash::Hasher, net::IpAddr};
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
@@ -148,6 +148,21 @@ impl Tagger {
         };
         let hash = hasher.finish128();
         Tag { head: hash.h1, tail: hash.h2.to_le_bytes()[0] }
+    }
+
+    /// Returns the tag of the client at `address`, or of all clients in its network of
+    /// `ipv6_prefix` bits.
+    pub(crate) fn address(&self, address: IpAddr, ipv6_prefix: u8) -> Tag {
+        // An IPv4 address written as IPv6 is the same client.
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.tag(Subject::Address(&address.octets())),
+            IpAddr::V6(address) => {
+                let rest = 128 - u32::from(ipv6_prefix.min(128));
+                let group = address.to_bits().checked_shr(rest).unwrap_or(0);
+                let group = group.checked_shl(rest).unwrap_or(0);
+                self.tag(Subject::Address(&group.to_be_bytes()))
+            }
+        }
     }
 }
 

@@ -454,6 +454,34 @@ fn the_configured_tier_of_a_client_precedes_the_tier_of_the_request() {
 }
 
 #[test]
+fn a_tier_can_list_addresses() {
+    let listed = |keys: &[&str]| {
+        let tier = keys.iter().fold(Tier::new("pro").multiply(2), |tier, key| tier.client(*key));
+        default_only().tier(tier)
+    };
+    let policy = built(listed(&["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::1", "2001:db8::2"]));
+    let doubled = |address: &str| {
+        let client = Client::Address(address.parse().expect("an address"));
+        limits(&policy, &Request::new(client, "GET", "/")) == ["default (120/minute, burst 20)"]
+    };
+    for address in ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::7"] {
+        assert!(doubled(address), "{address}");
+    }
+    assert!(!doubled("192.0.2.3") && !doubled("2001:db8:1::1"));
+    assert_eq!(
+        limits(&policy, &get("192.0.2.1", "/")),
+        ["default (120/minute, burst 20)"],
+        "a key of the same text too"
+    );
+    assert!(policy.lists(matched(&policy, &get("192.0.2.1", "/")).client.expect("a client")));
+    assert!(!policy.lists(matched(&policy, &get("bob", "/")).client.expect("a client")));
+    let twice =
+        listed(&["192.0.2.1"]).tier(Tier::new("free").multiply(3).client("::ffff:192.0.2.1"));
+    let errors = twice.build().unwrap_err().to_string();
+    assert!(errors.contains("tiers.free.clients[0]: this client is already listed"), "{errors}");
+}
+
+#[test]
 fn a_change_of_tier_keeps_the_bucket() {
     let policy = built(with_tiers());
     let (plain, pro) = (get("alice", "/a"), get("alice", "/a").with_tier("pro"));

@@ -35,7 +35,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await?;
     println!("try: curl -i http://{address}/orders/7   (the eleventh request at once is denied)");
-    println!("and: curl -i -H 'x-api-key: alice' http://{address}/orders/7   (another client)");
     println!("and: curl http://{address}/metrics");
     println!("Ctrl-C ends the program.");
     // The limiter needs the address of the client.

@@ -70,6 +70,27 @@ impl ActivePolicy {
             stats.count_decision(client, decision.is_denied());
         }
     }
+
+    /// Records what became of a request by the allowance of an unverified key: only a denial is a
+    /// decision about the request.
+    pub(crate) fn record_allowance(
+        &self,
+        matched: &Matched,
+        denied: bool,
+        counter: &BoundDecisions,
+    ) {
+        let outcome = if denied { OutcomeLabel::Denied } else { OutcomeLabel::Allowed };
+        counter.record(outcome, SourceLabel::Store);
+        if !denied {
+            return;
+        }
+        self.hits[matched.endpoint].hit();
+        if let (Some(client), Some(stats)) =
+            (matched.client, self.endpoint_counters.get(matched.endpoint))
+        {
+            stats.count_decision(client, true);
+        }
+    }
 }
 
 /// Records a decision with one counter for each part of the check, in the same order.

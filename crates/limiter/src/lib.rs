@@ -70,6 +70,9 @@ mod metered;
 mod stats;
 #[cfg(not(feature = "telemetry"))]
 mod telemetry;
+#[cfg(feature = "tower")]
+mod untrusted_peers;
+mod unverified;
 
 pub use builder::{InMemory, LimiterBuilder};
 pub use checked::Checked;
@@ -82,6 +85,7 @@ pub use limiter::Limiter;
 pub use membership::Membership;
 #[cfg(feature = "telemetry")]
 pub use metered::MeteredRoundTrips;
+pub use unverified::UNVERIFIED;
 
 #[doc(inline)]
 pub use policy::{

@@ -17,7 +17,10 @@ use crate::{
     error::LimiterError,
     stats::StatsCounters,
     telemetry::{DecisionSpan, Recorders},
+    unverified::{Allowance, Taken, Unverified},
 };
+#[cfg(feature = "tower")]
+use crate::{identify::Identity, untrusted_peers::UntrustedPeers};
 
 /// Decides whether requests may pass, by a [`Policy`] and on the buckets of a [`Store`].
 ///
@@ -42,6 +45,18 @@ struct Inner {
     other_stats: Option<Arc<crate::stats::EndpointCounters>>,
     /// Dates the decisions that need no store.
     clock: Arc<dyn Clock>,
+    unverified: Unverified,
+    #[cfg(feature = "tower")]
+    untrusted_peers: UntrustedPeers,
+}
+
+/// What is special about one check.
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
+    /// How long its caller waits.
+    within: Option<Duration>,
+    /// What the client's address may ask, for a key that nothing vouches for.
+    allowance: Option<Allowance>,
 }
 
 impl Limiter {
@@ -57,6 +72,7 @@ impl Limiter {
         #[cfg(feature = "telemetry")]
         let other_stats =
             stats.as_ref().map(|stats| stats.endpoint(&Arc::from(crate::telemetry::OTHER)));
+        let unverified = Unverified::new(Arc::clone(&clock), recorders.decisions.clone());
         Self {
             inner: Arc::new(Inner {
                 active_policy,
@@ -66,6 +82,9 @@ impl Limiter {
                 #[cfg(feature = "telemetry")]
                 other_stats,
                 clock,
+                unverified,
+                #[cfg(feature = "tower")]
+                untrusted_peers: UntrustedPeers::default(),
             }),
         }
     }
@@ -117,7 +136,7 @@ impl Limiter {
     /// # Errors
     /// When the request cannot be checked, or the store cannot decide. A denial is no error.
     pub async fn check(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Take, request, None).await
+        self.act(Action::Take, request, How::default()).await
     }
 
     /// Decides as [`Limiter::check`] does, for a caller that waits for at most `within`.
@@ -149,7 +168,30 @@ impl Limiter {
         request: &Request<'_>,
         within: Duration,
     ) -> Result<Checked, LimiterError> {
-        self.act(Action::Take, request, Some(within)).await
+        let how = How { within: Some(within), ..How::default() };
+        self.act(Action::Take, request, how).await
+    }
+
+    /// Decides as [`Limiter::check`] does about a request whose client was identified by its head.
+    ///
+    /// A client with a key that nothing vouches for also needs a token of what its
+    /// [address may ask](crate::identify#keys-that-nothing-vouches-for). A request that is denied
+    /// for the lack of one takes nothing from the buckets of limits.
+    ///
+    /// # Errors
+    /// As [`Limiter::check`].
+    #[cfg(feature = "tower")]
+    pub async fn check_identified(
+        &self,
+        identity: &Identity<'_>,
+        request: &Request<'_>,
+    ) -> Result<Checked, LimiterError> {
+        if let Some(peer) = identity.untrusted_proxy() {
+            self.inner.recorders.clients.untrusted_forwarding();
+            self.inner.untrusted_peers.log(peer);
+        }
+        let how = How { allowance: identity.allowance(), ..How::default() };
+        self.act(Action::Take, request, how).await
     }
 
     /// Decides as [`Limiter::check`] would, and takes nothing.
@@ -157,7 +199,7 @@ impl Limiter {
     /// # Errors
     /// As [`Limiter::check`].
     pub async fn peek(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Peek, request, None).await
+        self.act(Action::Peek, request, How::default()).await
     }
 
     /// Takes the request's cost, even if the buckets go below zero.
@@ -168,7 +210,7 @@ impl Limiter {
     /// # Errors
     /// As [`Limiter::check`].
     pub async fn charge(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Charge, request, None).await
+        self.act(Action::Charge, request, How::default()).await
     }
 
     /// Puts the request's cost back into its buckets, up to the burst.
@@ -179,7 +221,7 @@ impl Limiter {
     /// # Errors
     /// As [`Limiter::check`].
     pub async fn give_back(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::GiveBack, request, None).await
+        self.act(Action::GiveBack, request, How::default()).await
     }
 
     /// Fills every bucket that the request takes from.
@@ -187,17 +229,17 @@ impl Limiter {
     /// # Errors
     /// As [`Limiter::check`].
     pub async fn reset(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Reset, request, None).await
+        self.act(Action::Reset, request, How::default()).await
     }
 
     async fn act(
         &self,
         action: Action,
         request: &Request<'_>,
-        within: Option<Duration>,
+        how: How,
     ) -> Result<Checked, LimiterError> {
         let span = DecisionSpan::single();
-        let checked = self.act_in_span(&span, action, request, within).await;
+        let checked = self.act_in_span(&span, action, request, how).await;
         decision_span::describe(&span, action, outcome(&checked));
         checked
     }
@@ -207,14 +249,24 @@ impl Limiter {
         span: &DecisionSpan,
         action: Action,
         request: &Request<'_>,
-        within: Option<Duration>,
+        how: How,
     ) -> Result<Checked, LimiterError> {
         let active_policy = self.inner.active_policy.load();
         let matched = active_policy.policy.check(action, request)?;
         if matched.check.parts().is_empty() {
             return Ok(self.unlimited(&active_policy, matched));
         }
-        let (decided, endpoint) = match span.in_scope(|| self.ask_store(&matched.check, within)) {
+        let taken = match self.take_allowance(&active_policy, &matched, how.allowance) {
+            Ok(taken) => taken,
+            Err(denial) => {
+                // Nothing was taken, so that nothing can be adjusted later.
+                let (endpoint, mut nothing) = (active_policy.endpoint(&matched), matched);
+                nothing.check = Check::new(action);
+                return Ok(self.checked(*denial, endpoint, nothing));
+            }
+        };
+        let (decided, endpoint) = match span.in_scope(|| self.ask_store(&matched.check, how.within))
+        {
             StoreFuture::Ready(Some(decided)) => {
                 active_policy.record(action, &matched, &decided, None);
                 (decided, active_policy.endpoint(&matched))
@@ -228,7 +280,28 @@ impl Limiter {
                 (decided, active_policy.endpoint(&matched))
             }
         };
+        let admitted = decided.as_ref().is_ok_and(Decision::is_allowed);
+        if let Some(taken) = taken.filter(|_| !admitted) {
+            self.inner.unverified.give_back(&taken);
+        }
         Ok(self.checked(decided?, endpoint, matched))
+    }
+
+    /// Takes a token of what the client's address may ask under keys that nothing vouches for.
+    fn take_allowance(
+        &self,
+        active_policy: &ActivePolicy,
+        matched: &Matched,
+        allowance: Option<Allowance>,
+    ) -> Result<Option<Taken>, Box<Decision>> {
+        let is_listed = |client| active_policy.policy.lists(client);
+        let Some(allowance) = allowance.filter(|_| !matched.client.is_some_and(is_listed)) else {
+            return Ok(None);
+        };
+        let unverified = &self.inner.unverified;
+        let taken = unverified.take(&active_policy.policy, allowance);
+        active_policy.record_allowance(matched, taken.is_err(), unverified.decisions());
+        taken.map(Some)
     }
 
     /// Checks several requests in their order, each one independently, in one round trip to the
@@ -330,6 +403,10 @@ impl Limiter {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
+    }
+
+    pub(crate) fn unverified(&self) -> &Unverified {
+        &self.inner.unverified
     }
 
     pub(crate) fn recorders(&self) -> &Recorders {

@@ -75,6 +75,7 @@ impl Limiter {
         let (keep_announcing, stopped) = oneshot::channel();
         let live_replicas = Arc::new(AtomicUsize::new(1));
         let announcer = Announcer {
+            limiter: self.clone(),
             store: Arc::clone(self.store()),
             replica: replica.clone(),
             live_replicas: Arc::clone(&live_replicas),
@@ -120,6 +121,7 @@ impl Membership {
 
 /// Announces one replica.
 struct Announcer {
+    limiter: Limiter,
     store: Arc<dyn Store>,
     replica: Replica,
     live_replicas: Arc<AtomicUsize>,
@@ -138,9 +140,11 @@ impl Announcer {
                 _ = &mut stopped => return,
                 _ = interval.tick() => {}
             }
+            self.limiter.unverified().sweep();
             match self.store.announce(&self.replica).await {
                 Ok(fleet) => {
                     self.live_replicas.store(fleet.size(), Ordering::Relaxed);
+                    self.limiter.unverified().divide_among(fleet.size());
                     self.recorders.replica.set_live_replicas(fleet.size() as u64);
                 }
                 // The failover, which notices an outage first, logs it.

@@ -8,7 +8,13 @@ pub(crate) struct Recorders {
     pub(crate) decisions: DecisionRecorder,
     pub(crate) rate_limit: RateLimitRecorder,
     pub(crate) replica: ReplicaRecorder,
+    #[cfg(feature = "tower")]
+    pub(crate) clients: ClientRecorder,
 }
+
+#[cfg(feature = "tower")]
+#[derive(Clone, Debug)]
+pub(crate) struct ClientRecorder;
 
 #[derive(Clone, Debug)]
 pub(crate) struct DecisionRecorder;
@@ -47,8 +53,15 @@ impl Recorders {
             decisions: DecisionRecorder,
             rate_limit: RateLimitRecorder,
             replica: ReplicaRecorder,
+            #[cfg(feature = "tower")]
+            clients: ClientRecorder,
         }
     }
+}
+
+#[cfg(feature = "tower")]
+impl ClientRecorder {
+    pub(crate) const fn untrusted_forwarding(&self) {}
 }
 
 impl DecisionRecorder {

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use sluice::{
     Attributes, Client, RepeatedField, RequestError,
-    identify::{ClientSource, Headers, Identifier, Identity},
+    identify::{ClientSource, Headers, Identifier, Identity, canonical_network},
 };
 
 fn headers(list: &[(&str, &str)]) -> HeaderMap {
@@ -284,6 +284,69 @@ fn an_ipv4_mapped_peer_can_be_trusted() {
         address(&[("x-forwarded-for", "203.0.113.9")], "::ffff:10.0.0.1"),
         ip("203.0.113.9")
     );
+}
+
+#[test]
+fn a_network_of_mapped_addresses_is_the_ipv4_network() {
+    let canonical = |text: &str| {
+        canonical_network(text.parse().expect("a network")).map(|network| network.to_string())
+    };
+    for (written, expected) in [
+        ("::ffff:10.0.0.1/128", Some("10.0.0.1/32")),
+        ("::ffff:10.1.0.0/112", Some("10.1.0.0/16")),
+        ("::ffff:10.0.0.0/104", Some("10.0.0.0/8")),
+        ("::ffff:0:0/96", Some("0.0.0.0/0")),
+        ("10.0.0.0/8", Some("10.0.0.0/8")),
+        ("fd00::/8", Some("fd00::/8")),
+        ("::1/128", Some("::1/128")),
+        ("::/0", Some("::/0")),
+        ("::/96", Some("::/96")),
+        ("::fffe:0:0/95", None),
+        ("::/80", None),
+        ("::/1", None),
+    ] {
+        assert_eq!(canonical(written).as_deref(), expected, "{written}");
+    }
+    for (network, peer) in [
+        ("::ffff:198.51.100.0/120", "198.51.100.1"),
+        ("::ffff:198.51.100.0/120", "::ffff:198.51.100.1"),
+        ("::ffff:198.51.100.1/128", "198.51.100.1"),
+        ("198.51.100.0/24", "::ffff:198.51.100.1"),
+    ] {
+        let identifier =
+            Identifier::default().with_trusted_proxies(vec![network.parse().expect("a network")]);
+        assert!(identifier.trusts(ip(peer)), "{network} {peer}");
+        let sent = headers(&[("x-forwarded-for", "203.0.113.9, ::ffff:198.51.100.7")]);
+        let identity = identifier.identify(&sent, ip(peer)).unwrap();
+        let is_wide = !network.ends_with("/128");
+        let expected = if is_wide { "203.0.113.9" } else { "198.51.100.7" };
+        assert_eq!(identity.address(), ip(expected), "{network} {peer}");
+        assert_eq!(identity.untrusted_proxy(), None);
+    }
+    assert!(
+        !Identifier::default()
+            .with_trusted_proxies(vec!["::/0".parse().expect("a network")])
+            .trusts(ip("198.51.100.1"))
+    );
+}
+
+#[test]
+fn a_peer_that_sends_the_fields_of_a_proxy_untrusted_is_named() {
+    let identifier = behind_proxies(&["ip"]);
+    let named = |fields: &[(&str, &str)], peer| {
+        identifier.identify(&headers(fields), ip(peer)).expect("one client").untrusted_proxy()
+    };
+    assert_eq!(named(&[("x-forwarded-for", "203.0.113.9")], PEER), Some(ip(PEER)));
+    assert_eq!(named(&[("forwarded", "for=203.0.113.9")], PEER), Some(ip(PEER)));
+    assert_eq!(named(&[("x-forwarded-for", "203.0.113.9")], PROXY), None);
+    assert_eq!(named(&[], PEER), None);
+}
+
+#[test]
+fn by_default_the_address_alone_identifies_a_client() {
+    let headers = headers(&[("x-api-key", "invented"), ("authorization", "Bearer invented")]);
+    let identity = Identifier::default().identify(&headers, ip(PEER)).unwrap();
+    assert_eq!(identity.client(), Client::Address(ip(PEER)));
 }
 
 #[test]

@@ -38,8 +38,15 @@ fn memory() -> MemoryStore<ManualClock> {
     MemoryStore::with_clock(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)))
 }
 
+/// Identifies clients by a key, else by their address.
+fn by_key() -> Identifier {
+    let sources = ["header:x-api-key", "bearer", "ip"];
+    Identifier::new(sources.map(|source| source.parse().expect("a source")).to_vec())
+}
+
 fn layer_over(store: impl Store + 'static) -> RateLimitLayer {
-    RateLimitLayer::new(Limiter::builder(policies::document()).store(Arc::new(store)).build())
+    let limiter = Limiter::builder(policies::document()).store(Arc::new(store)).build();
+    RateLimitLayer::new(limiter).identifier(by_key())
 }
 
 fn layer() -> RateLimitLayer {
@@ -119,7 +126,8 @@ async fn a_repeated_field_that_decides_is_rejected() {
     let per_org = Rule::new("per-org", "60/minute, burst 10".parse::<Rate>().expect("a rate"))
         .per(Per::Header("x-org".to_owned()));
     let policy = Policy::builder().limit(per_org).build().expect("a valid policy");
-    let layer = RateLimitLayer::new(Limiter::builder(policy).store(Arc::new(memory())).build());
+    let limiter = Limiter::builder(policy).store(Arc::new(memory())).build();
+    let layer = RateLimitLayer::new(limiter).identifier(by_key());
     let twice = request().header("x-org", "random").header("x-org", "acme");
     let response = layer.layer(service_fn(hello)).oneshot(empty(twice)).await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
@@ -427,8 +435,8 @@ async fn responses_are_counted_in_the_stats_of_the_fleet() {
         .recorders(recorders)
         .stats(&stats)
         .build();
-    let service =
-        metrics.layer(RateLimitLayer::new(limiter).layer(service_fn(failing_on_one_path)));
+    let limit = RateLimitLayer::new(limiter).identifier(by_key());
+    let service = metrics.layer(limit.layer(service_fn(failing_on_one_path)));
     // Ten of alice's requests pass and two are denied; bob's request passes, and fails.
     for path in ["/orders"; 11].into_iter().chain(["/broken"]) {
         let request = empty(Request::get(path).header("x-api-key", "alice"));

@@ -10,7 +10,7 @@ use std::{
 
 use http::Response;
 use http_body_util::Full;
-use sluice::{Client, Limiter, RateLimitLayer, Request};
+use sluice::{Client, Limiter, RateLimitLayer, Request, identify::Identifier};
 use sluice_telemetry::TRACE_TARGET;
 use sluice_testkit::policies;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -82,9 +82,11 @@ fn limiter() -> Limiter {
 /// Sends one request more than the burst through the layer, each in a span of the program's own, as
 /// `tower_http::trace` would create it.
 async fn send_through_the_layer() {
-    let service = ServiceBuilder::new().layer(RateLimitLayer::new(limiter())).service(service_fn(
-        async |_| Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default())),
-    ));
+    let by_key = Identifier::new(vec!["header:x-api-key".parse().unwrap()]);
+    let layer = RateLimitLayer::new(limiter()).identifier(by_key);
+    let service = ServiceBuilder::new().layer(layer).service(service_fn(async |_| {
+        Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default()))
+    }));
     for _ in 0..11 {
         let request = http::Request::get("/orders/7")
             .header("x-api-key", "alice")

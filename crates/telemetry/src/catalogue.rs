@@ -6,8 +6,8 @@ use crate::{
     labels,
     metric::Metric,
     recorders::{
-        blueprint, decisions, deployment, exports, http, llm, rate_limit, replica, store, system,
-        tool, upstream,
+        blueprint, clients, decisions, deployment, exports, http, llm, rate_limit, replica, store,
+        system, tool, upstream,
     },
 };
 
@@ -23,6 +23,7 @@ const METRICS: &[&[Metric]] = &[
     #[cfg(target_os = "linux")]
     process::METRICS,
     decisions::METRICS,
+    clients::METRICS,
     store::METRICS,
     upstream::METRICS,
     replica::METRICS,

@@ -60,6 +60,7 @@ pub use self::{
     recorders::{
         all::Recorders,
         blueprint::BlueprintRecorder,
+        clients::ClientRecorder,
         custom::{CustomKind, CustomMetric, CustomRecorder, CustomValueError, MAX_CUSTOM_METRICS},
         decisions::{BoundDecisions, DecisionRecorder, OutcomeLabel, SourceLabel},
         deployment::DeploymentRecorder,

@@ -105,6 +105,14 @@ impl SluiceOptions {
         self
     }
 
+    /// Identifies clients by `X-Api-Key`, bearer token or address, as if something in front had
+    /// verified the keys. By default the address alone identifies them.
+    #[must_use]
+    pub fn identify_by_key(self) -> Self {
+        self.env("SLUICE__CLIENTS__IDENTIFY", "header:x-api-key,bearer,ip")
+            .env("SLUICE__CLIENTS__UNVERIFIED", "off")
+    }
+
     /// Writes this YAML into a file and passes it as `--config`.
     #[must_use]
     pub fn config(mut self, yaml: impl Into<String>) -> Self {

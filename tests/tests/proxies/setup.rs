@@ -32,7 +32,10 @@ impl Setup {
     /// Starts everything, with `file` as the proxy's configuration, and with `limits` added to the
     /// example's `sluice.yaml`.
     pub(crate) async fn start(example: Example, file: &str, limits: &str) -> Self {
-        let sluice = SluiceOptions::new(built_sluice()).config(example.sluice(limits)).start();
+        let sluice = SluiceOptions::new(built_sluice())
+            .identify_by_key()
+            .config(example.sluice(limits))
+            .start();
         let api = Echo::start().await;
         let proxy = RunningProxy::start(example, file, &[sluice.http_addr()], api.address());
         Self { proxy, sluice, api }

@@ -116,11 +116,19 @@ fn read_cost(field: &Field<'_>) -> Result<RuleCost, Refused> {
     Cost::new(tokens).map(RuleCost::Fixed).map_err(|error| field.refuse(error))
 }
 
+/// Warns of an empty list, which every request meets.
+fn warn_if_empty(field: &Field<'_>) {
+    if field.is_empty() {
+        field.warn("is empty, and so no condition: write what has to match, or remove the key");
+    }
+}
+
 fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Result<When, Refused> {
     field.table(|when| {
         let mut texts = |name, part: fn(usize) -> LimitField| {
             let mut entry = 0;
             when.field(name).or(Vec::new(), |field| {
+                warn_if_empty(field);
                 field.one_or_more(|item| {
                     places.note(Location::Limit { index, field: part(entry) }, item);
                     entry += 1;
@@ -153,6 +161,7 @@ fn headers(
         places.note(Location::Limit { index, field: LimitField::Header(entry) }, field);
         entry += 1;
     };
+    warn_if_empty(field);
     if !field.is_table() {
         return field.one_or_more(|item| {
             note(item);
@@ -161,6 +170,7 @@ fn headers(
     }
     let header = |(name, field): (&str, Field<'_>)| {
         note(&field);
+        warn_if_empty(&field);
         let values = if field.is_true() {
             Vec::new()
         } else {

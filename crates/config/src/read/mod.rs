@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use sluice_core::{OnStoreFailure, Tagger};
 
-use self::policy::OtherSections;
+use self::{policy::OtherSections, tiers::Members};
 use crate::{
     error::Refused,
     files::Files,
@@ -44,6 +44,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             on_store_failure: store_or.map_or(OnStoreFailure::default(), |store| store.on_failure),
             tagger: clients_or.map_or_else(|| Tagger::new(b""), |clients| clients.tagger.clone()),
             ipv6_prefix: clients_or.map_or(64, |clients| clients.ipv6_prefix),
+            members: clients_or.map(Members::by).unwrap_or_default(),
         };
         let policy = policy::read(root, field, others, files);
         let rls = root.field("rls").optional(|rls| rls::read(rls, files));

@@ -1,7 +1,7 @@
 //! The rate and burst of a limit, in every form in which they can be written.
 //!
 //! `20` is 20 requests per minute; `{ requests_per_minute: 20, burst_size: 10 }` and `{ rate:
-//! 20/minute, burst: 10 }` mean the same. `off` is no limit.
+//! 20/minute, burst: 10 }` mean the same. `off` is no limit; `default` takes an endpoint out.
 
 use sluice_core::{
     Algorithm, Cost, Endpoint, LimitSpec, MAX_TOKENS, Mode, OnStoreFailure, Precision, Rate,
@@ -14,6 +14,8 @@ use crate::{
     reader::{Field, Table},
 };
 
+/// The value of an endpoint that has no limit of its own, as if it were not written.
+const AS_DEFAULT: &str = "default";
 /// The burst of a default, an endpoint or a tier that names none.
 const BURST: u64 = 10;
 
@@ -43,10 +45,13 @@ pub(super) fn endpoints(
     let entries = field.entries().unwrap_or_default();
     let endpoint = |(path, field): (&str, Field<'_>)| {
         note(path.to_owned(), &field);
+        if field.text_if_any() == Some(AS_DEFAULT) {
+            return None;
+        }
         let limit = limit_spec(&field, on_store_failure).unwrap_or(LimitSpec::Off);
-        Endpoint::new(path, limit)
+        Some(Endpoint::new(path, limit))
     };
-    entries.into_iter().map(endpoint).collect()
+    entries.into_iter().filter_map(endpoint).collect()
 }
 
 /// Reads the terms of a limit with this rate.
@@ -95,6 +100,52 @@ pub(super) fn rate(table: &Table<'_>) -> Result<Rate, Refused> {
         (true, true) => (&long_burst, Err(refuse_both(&short_burst, &long_burst))),
     };
     check_rate(at, rate?, burst?)
+}
+
+/// Reads the burst of a table in either spelling, if it has one.
+pub(super) fn burst<'a>(table: &Table<'a>) -> Result<Option<(Field<'a>, u64)>, Refused> {
+    let (short, long) = (table.field("burst_size"), table.field("burst"));
+    match (short.is_present(), long.is_present()) {
+        (true, true) => Err(refuse_both(&short, &long)),
+        (true, false) => tokens(&short).map(|burst| Some((short, burst))),
+        (false, true) => tokens(&long).map(|burst| Some((long, burst))),
+        (false, false) => Ok(None),
+    }
+}
+
+/// Reads a rate that is a number per minute, a text or a table. Without a burst, in the table or
+/// beside it, it has the rate's own tokens.
+pub(super) fn rate_or_table(
+    field: &Field<'_>,
+    beside: Option<(Field<'_>, u64)>,
+) -> Result<Rate, Refused> {
+    let with_burst = |rate: RefillRate, burst: Option<(Field<'_>, u64)>| match burst {
+        Some((at, burst)) => check_rate(&at, rate, burst),
+        None => check_rate(field, rate, rate.tokens()),
+    };
+    if !field.is_table() {
+        let rate = match field.text_if_any() {
+            Some(text) if text.contains(|c: char| !c.is_ascii_digit() && c != '_') => field.parse(),
+            _ => per_minute(field),
+        };
+        return with_burst(rate?, beside);
+    }
+    field.table(|table| {
+        let (short, long) = (table.field("requests_per_minute"), table.field("rate"));
+        let own = burst(table);
+        let rate = match (short.is_present(), long.is_present()) {
+            (false, false) => {
+                Err(short.missing("write `requests_per_minute: 600`, or `rate: 600/minute`"))
+            }
+            (true, false) => per_minute(&short),
+            (false, true) => long.parse(),
+            (true, true) => Err(refuse_both(&short, &long)),
+        };
+        match (own?, beside) {
+            (Some((own, _)), Some((beside, _))) => Err(refuse_both(&own, &beside)),
+            (own, beside) => with_burst(rate?, own.or(beside)),
+        }
+    })
 }
 
 /// Refuses two spellings in one layer. (Of two layers' spellings, only the later one is left.)

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use sluice_core::{Location, PolicyError, PolicyErrorKind};
+use sluice_core::{Location, PolicyError, PolicyErrorKind, PolicyWarning};
 
 use crate::{
     error::Refused,
+    origin::Origin,
     reader::{Field, Place},
 };
 
@@ -17,6 +18,15 @@ impl Places {
     /// Records that `location` was read from `field`.
     pub(super) fn note(&mut self, location: Location, field: &Field<'_>) {
         self.0.insert(location, field.place());
+    }
+
+    /// Records a warning about a part of a policy, unless nobody wrote that part.
+    pub(super) fn warn(&self, root: &Field<'_>, PolicyWarning { at, kind, .. }: &PolicyWarning) {
+        match self.0.get(at) {
+            Some(place) if place.origin == Origin::BuiltIn => {}
+            Some(place) => root.warn_at(place, kind),
+            None => root.warn(format_args!("{at}: {kind}")),
+        }
     }
 
     fn path(&self, location: &Location) -> String {

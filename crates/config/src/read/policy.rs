@@ -6,7 +6,11 @@
 
 use sluice_core::{LimitSpec, Location, OnStoreFailure, Policy, Tagger};
 
-use super::{limits, numbers, places::Places, tiers};
+use super::{
+    limits, numbers,
+    places::Places,
+    tiers::{self, Members},
+};
 use crate::{
     error::Refused,
     files::Files,
@@ -21,6 +25,8 @@ pub(super) struct OtherSections {
     pub(super) tagger: Tagger,
     /// How many leading bits of an IPv6 address are one client.
     pub(super) ipv6_prefix: u8,
+    /// How clients come to have a tier.
+    pub(super) members: Members,
 }
 
 /// Reads the sections of `table` that make a policy, and compiles it.
@@ -30,7 +36,7 @@ pub(super) fn read(
     others: OtherSections,
     files: &Files,
 ) -> Result<Policy, Refused> {
-    let OtherSections { on_store_failure, tagger, ipv6_prefix } = others;
+    let OtherSections { on_store_failure, tagger, ipv6_prefix, members } = others;
     let mut places = Places::default();
     let defaults = table.field("defaults");
     places.note(Location::Defaults, &defaults);
@@ -39,8 +45,13 @@ pub(super) fn read(
     let note = |path, field: &Field<'_>| places.note(Location::Endpoint { path }, field);
     builder.endpoints = numbers::endpoints(&table.field("endpoints"), on_store_failure, note);
     builder.exempt = exempt(&table.field("exempt"), &mut places);
-    builder.tiers = tiers::read(&table.field("tiers"), on_store_failure, files, &mut places);
+    builder.tiers =
+        tiers::read(&table.field("tiers"), on_store_failure, files, &members, &mut places);
     builder.limits = limits::read(&table.field("limits"), on_store_failure, &mut places);
+    if let (Some(header), true) = (&members.tier_header, builder.tiers.is_empty()) {
+        root.warn_at(header, "has no effect: there are no tiers");
+    }
+    builder.warnings().iter().for_each(|warning| places.warn(root, warning));
     builder.build().map_err(|errors| {
         let refused = errors.iter().fold(None, |_, error| Some(places.refuse(root, error)));
         refused.unwrap_or_else(|| root.refuse(errors))

@@ -1,23 +1,64 @@
 //! `tiers: { pro: { multiply: 5 }, enterprise: { unlimited: true } }`.
 
+use std::net::IpAddr;
+
 use sluice_core::{Algorithm, LimitSpec, Location, OnStoreFailure, Terms, Tier, TierField};
 
-use super::{numbers, places::Places};
+use super::{clients::Clients, numbers, places::Places};
 use crate::{
     error::Refused,
     files::Files,
-    reader::{Field, Hidden, Table},
+    reader::{Field, Hidden, Place, Table},
 };
+
+/// How clients come to have a tier.
+#[derive(Default)]
+pub(super) struct Members {
+    /// Whether a header or a token identifies clients.
+    has_keys: bool,
+    /// Where the header is named from which a trusted proxy's tiers are read.
+    pub(super) tier_header: Option<Place>,
+}
+
+impl Members {
+    /// Returns how `clients` are identified.
+    pub(super) fn by(clients: &Clients) -> Self {
+        Self { has_keys: clients.has_keys, tier_header: clients.tier_header.clone() }
+    }
+
+    /// Warns of a tier that no client can have.
+    fn warn(&self, tier: &Field<'_>, listed: &Field<'_>, keys: &[Vec<u8>]) {
+        if keys.is_empty() && self.tier_header.is_none() {
+            tier.warn(
+                "no client has this tier, unless a caller of /v1/check names it: list its \
+                 `clients`, or name a `clients.tier_header` that your proxy sets",
+            );
+        }
+        let is_address =
+            |key: &Vec<u8>| std::str::from_utf8(key).is_ok_and(|key| key.parse::<IpAddr>().is_ok());
+        if !self.has_keys && !keys.iter().all(is_address) {
+            listed.warn(
+                "clients are identified by their address, so only a caller of /v1/check names \
+                 these keys: write `clients.identify: [header:x-api-key, bearer, ip]` if something \
+                 in front of Sluice verifies them",
+            );
+        }
+    }
+}
 
 /// Reads the tiers, by their names.
 pub(super) fn read(
     field: &Field<'_>,
     on_store_failure: OnStoreFailure,
     files: &Files,
+    members: &Members,
     places: &mut Places,
 ) -> Vec<Tier> {
     let tiers = field.entries().unwrap_or_default();
-    tiers.iter().map(|(name, field)| tier(name, field, on_store_failure, files, places)).collect()
+    let mut read = |(name, field): &(&str, Field<'_>)| {
+        tier(name, field, on_store_failure, files, members, places)
+    };
+    tiers.iter().map(&mut read).collect()
 }
 
 /// Reads a tier. In place of one that was refused stands one that changes nothing, so that limits
@@ -27,6 +68,7 @@ fn tier(
     field: &Field<'_>,
     on_store_failure: OnStoreFailure,
     files: &Files,
+    members: &Members,
     places: &mut Places,
 ) -> Tier {
     let at = |field| Location::Tier { name: name.to_owned(), field };
@@ -49,12 +91,14 @@ fn tier(
         };
         let note = |index, field: &Field<'_>| places.note(at(TierField::Client(index)), field);
         let clients = clients(tier, files, note);
+        let listed_field = clients_field(tier);
         let mut tier = Tier::new(name);
         tier.multiply = factor?;
         tier.unlimited = is_unlimited?;
         tier.defaults = defaults?;
         tier.endpoints = endpoints;
         tier.clients = clients?;
+        members.warn(field, &listed_field, &tier.clients);
         Ok(tier)
     });
     tier.unwrap_or_else(|_| Tier::new(name))
@@ -73,6 +117,12 @@ fn defaults(
     }
     let algorithm = Algorithm::TokenBucket(numbers::rate(tier)?);
     Ok(Some(LimitSpec::Limit(Terms::new(algorithm).on_store_failure(on_store_failure))))
+}
+
+/// Returns the field that lists the clients, in the configuration or in a file.
+fn clients_field<'a>(tier: &Table<'a>) -> Field<'a> {
+    let listed = tier.field("clients");
+    if listed.is_present() { listed } else { tier.field("clients_file") }
 }
 
 /// Reads the keys of the clients: those of the list, and after them those of a file, one a line.

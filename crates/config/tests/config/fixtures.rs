@@ -1,5 +1,6 @@
 //! Files as people write them: those in `good` are read, and those in `bad`, named after their
-//! error, are refused with exactly the messages that they begin with.
+//! error, are refused with exactly the messages that they begin with. Those in `warned` are read
+//! with exactly the warnings that they begin with.
 
 use std::{
     fs,
@@ -55,6 +56,24 @@ fn every_bad_file_is_refused_with_the_messages_it_begins_with() {
             "{name} does not begin with `# refused: ` and what is wrong with it"
         );
         assert_eq!(errors(&file), expected, "{name}");
+    }
+}
+
+#[test]
+fn every_warned_file_is_read_with_the_warnings_it_begins_with() {
+    for file in files("warned") {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let folder = format!("{}/", file.parent().unwrap().display());
+        let text = fs::read_to_string(&file).unwrap();
+        let expected = expected(&name, &text, "warned");
+        assert!(!expected.is_empty(), "{name} does not begin with `# warned: `");
+        let settings = Loader::new().file(&file).load().unwrap_or_else(|errors| panic!("{errors}"));
+        let warnings: Vec<String> = settings
+            .warnings
+            .iter()
+            .map(|warning| warning.to_string().replace(&folder, ""))
+            .collect();
+        assert_eq!(warnings, expected, "{name}");
     }
 }
 

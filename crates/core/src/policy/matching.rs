@@ -142,16 +142,17 @@ impl Policy {
         }
     }
 
-    fn address_tag(&self, address: IpAddr) -> Tag {
-        // An IPv4 address written as IPv6 is the same client.
-        match address.to_canonical() {
-            IpAddr::V4(address) => self.tagger.tag(Subject::Address(&address.octets())),
-            IpAddr::V6(address) => {
-                let rest = 128 - u32::from(self.ipv6_prefix);
-                let group = address.to_bits() >> rest << rest;
-                self.tagger.tag(Subject::Address(&group.to_be_bytes()))
-            }
-        }
+    /// Returns the tag of the client at `address`. IPv6 addresses are grouped by the policy's
+    /// prefix.
+    #[must_use]
+    pub fn address_tag(&self, address: IpAddr) -> Tag {
+        self.tagger.address(address, self.ipv6_prefix)
+    }
+
+    /// Returns whether a tier lists this client.
+    #[must_use]
+    pub fn lists(&self, client: Tag) -> bool {
+        self.assigned.contains_key(&client)
     }
 
     /// Returns the tag of the bucket that a request takes from; `None` when the request lacks what

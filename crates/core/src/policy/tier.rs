@@ -23,6 +23,7 @@ pub struct Tier {
     /// The tier's own endpoints. They replace the endpoints with the same path for its clients.
     pub endpoints: Vec<Endpoint>,
     /// The keys of the tier's clients. They have this tier even if a trusted header names another.
+    /// A key that is an address is also the client at that address.
     pub clients: Vec<Vec<u8>>,
 }
 

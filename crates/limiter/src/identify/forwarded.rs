@@ -9,6 +9,11 @@ use super::address::parse_address;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Returns whether a proxy may have written any of the fields.
+pub(super) fn is_sent(headers: &HeaderMap) -> bool {
+    headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED)
+}
+
 /// Returns the address of the client behind the trusted proxies, of which `peer` is the last.
 pub(super) fn client_address(
     headers: &HeaderMap,

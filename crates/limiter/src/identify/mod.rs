@@ -15,6 +15,20 @@
 //! A request in which one of these headers has two different values is rejected: whoever reads it
 //! next could choose another one. [`Headers`] holds the same for the headers that limits read.
 //!
+//! # Keys that nothing vouches for
+//!
+//! No key is verified here: something in front of the limiter, or the program itself, has to do
+//! that. A client that invents a key for each request is a new client each time. So that this gains
+//! little, one address may make 600 requests a minute under keys that no tier lists and for which
+//! no trusted proxy names a tier ([`Identifier::with_unverified`]).
+//! [`Limiter::check_identified`](crate::Limiter::check_identified) counts them, and so does
+//! [`RateLimitLayer`](crate::RateLimitLayer): in the memory of the process, without the store, as
+//! its share among the live replicas.
+//!
+//! The address has to be the client's. Where no proxies are trusted, a request with
+//! `X-Forwarded-For` or `Forwarded` is not counted, since it may come from a proxy with the
+//! requests of many users; neither is one whose address is that of a trusted proxy.
+//!
 //! # Addresses
 //!
 //! The address is the peer's, unless the peer is a trusted proxy. Then `X-Forwarded-For` is read
@@ -54,12 +68,18 @@ use std::{borrow::Cow, fmt, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use ipnet::IpNet;
-use sluice_core::{Client, Request, RequestError};
+use sluice_core::{Client, Rate, RefillRate, Request, RequestError};
 
-pub use address::parse_address;
+use crate::unverified::Allowance;
+
+pub use address::{canonical_network, parse_address};
 pub use fields::Headers;
 pub use forwarded::forwarded_for;
 pub use source::{ClientSource, ClientSourceError};
+
+/// How many requests a minute an address may make by default under keys that nothing vouches for:
+/// ten times the default limit of one client, so that the users of one office fit.
+const DEFAULT_ALLOWANCE: u64 = 600;
 
 /// Finds out which client sends a request.
 #[derive(Clone, Debug)]
@@ -67,6 +87,8 @@ pub struct Identifier {
     sources: Box<[ClientSource]>,
     trusted_proxies: Box<[IpNet]>,
     tier_header: Option<HeaderName>,
+    /// What one address may ask under keys that nothing vouches for.
+    unverified: Option<Rate>,
 }
 
 /// The client that sends a request.
@@ -77,19 +99,42 @@ pub struct Identity<'h> {
     address: IpAddr,
     tier: Option<&'h str>,
     headers: Headers<'h>,
+    /// The peer, when it sends forwarding fields and is no trusted proxy.
+    untrusted_proxy: Option<IpAddr>,
+    /// What the address may ask, when the key is one that nothing vouches for.
+    allowance: Option<Allowance>,
 }
 
 impl Identifier {
     /// Creates an identifier that tries `sources` in order and trusts no proxies.
+    ///
+    /// Where a source is a key, one address may make 600 requests a minute under keys that nothing
+    /// vouches for; [`with_unverified`](Self::with_unverified) changes that.
     #[must_use]
     pub fn new(sources: Vec<ClientSource>) -> Self {
-        Self { sources: sources.into(), trusted_proxies: Box::default(), tier_header: None }
+        let has_keys = sources.iter().any(|source| *source != ClientSource::Address);
+        Self {
+            sources: sources.into(),
+            trusted_proxies: Box::default(),
+            tier_header: None,
+            unverified: has_keys.then(default_allowance),
+        }
     }
 
-    /// Trusts the peers in these networks to forward the client's address and tier.
+    /// Trusts the peers in these networks to forward the client's address and tier. A network of
+    /// IPv4-mapped IPv6 addresses is the same as the [IPv4 network](canonical_network).
     #[must_use]
     pub fn with_trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
-        self.trusted_proxies = networks.into();
+        let canonical = |network| canonical_network(network).unwrap_or(network);
+        self.trusted_proxies = networks.into_iter().map(canonical).collect();
+        self
+    }
+
+    /// Sets what one address may ask under keys that nothing vouches for, or with `None` that it is
+    /// not bounded: then something in front of the limiter has to verify every key.
+    #[must_use]
+    pub fn with_unverified(mut self, per_address: impl Into<Option<Rate>>) -> Self {
+        self.unverified = per_address.into();
         self
     }
 
@@ -109,7 +154,24 @@ impl Identifier {
         headers: &'h HeaderMap,
         peer: IpAddr,
     ) -> Result<Identity<'h>, RequestError> {
-        Ok(Identity { key: self.key(Headers::new(headers))?, ..self.locate(headers, peer)? })
+        let located = self.locate(headers, peer)?;
+        let key = self.key(located.headers)?;
+        let allowance = self.unverified.filter(|_| key.is_some() && self.is_countable(&located));
+        let allowance = allowance.map(|rate| Allowance { rate, address: located.address });
+        Ok(Identity { key, allowance, ..located })
+    }
+
+    /// Returns whether the request counts for what its address may ask under unverified keys.
+    fn is_countable(&self, located: &Identity<'_>) -> bool {
+        // Through a proxy that is not named, or that does not forward the client's address, all
+        // users would have one address. Once proxies are named, whoever else sends their fields is
+        // a client.
+        let may_be_a_proxy = located.untrusted_proxy.is_some() && self.trusted_proxies.is_empty();
+        let vouched_for = located.tier.is_some();
+        !vouched_for
+            && !may_be_a_proxy
+            && !located.address.is_unspecified()
+            && !self.trusts(located.address)
     }
 
     fn key<'h>(&self, headers: Headers<'h>) -> Result<Option<Cow<'h, [u8]>>, RequestError> {
@@ -140,12 +202,15 @@ impl Identifier {
         } else {
             peer
         };
+        let untrusted_proxy =
+            (!trusted && !peer.is_unspecified() && forwarded::is_sent(headers)).then_some(peer);
         let headers = Headers::new(headers);
         let tier = match self.tier_header.as_ref().filter(|_| trusted) {
             Some(name) => fields::text(headers, name)?,
             None => None,
         };
-        Ok(Identity { key: None, address, tier, headers })
+        let allowance = None;
+        Ok(Identity { key: None, address, tier, headers, untrusted_proxy, allowance })
     }
 
     /// Returns the names of all headers that a client or its tier is read from, sorted. Those that
@@ -173,15 +238,18 @@ impl Identifier {
 }
 
 impl Default for Identifier {
-    /// Identifies clients by `x-api-key`, else by bearer token, else by address, and trusts no
-    /// proxies.
+    /// Identifies clients by their address alone, and trusts no proxies.
+    ///
+    /// A key that nobody has verified is no identity: whoever invents a new one for each request is
+    /// a new client with full buckets each time.
     fn default() -> Self {
-        Self::new(vec![
-            ClientSource::Header(HeaderName::from_static("x-api-key")),
-            ClientSource::Bearer,
-            ClientSource::Address,
-        ])
+        Self::new(vec![ClientSource::Address])
     }
+}
+
+fn default_allowance() -> Rate {
+    let rate = RefillRate::per_minute(DEFAULT_ALLOWANCE).expect("the number is a rate");
+    Rate::new(rate, DEFAULT_ALLOWANCE).expect("a bucket of a minute's tokens fills in a minute")
 }
 
 impl fmt::Debug for Identity<'_> {
@@ -214,6 +282,17 @@ impl Identity<'_> {
     #[must_use]
     pub const fn tier(&self) -> Option<&str> {
         self.tier
+    }
+
+    /// Returns the peer when it sends `X-Forwarded-For` or `Forwarded` and is no trusted proxy, so
+    /// that these fields were ignored.
+    #[must_use]
+    pub const fn untrusted_proxy(&self) -> Option<IpAddr> {
+        self.untrusted_proxy
+    }
+
+    pub(crate) const fn allowance(&self) -> Option<Allowance> {
+        self.allowance
     }
 
     /// Returns this client's request for `path`, at a cost of one token.

@@ -24,5 +24,5 @@ pub(crate) async fn decide(
 ) -> Result<Checked, Problem> {
     let identity = engine.identify(&head.headers, peer)?;
     let request = identity.request(head.method.as_str(), head.uri.path());
-    Ok(engine.limiter().check(&request).await?)
+    Ok(engine.limiter().check_identified(&identity, &request).await?)
 }

@@ -58,8 +58,7 @@ impl Port {
     /// Creates the port of a process that records its metrics with `recorders`.
     pub(crate) fn recording(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders) -> Self {
         let stats = StatsCounters::new(recorders);
-        let trusting =
-            Identifier::default().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
+        let trusting = by_key().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
         let limiter =
             Limiter::builder(policy).store(store).recorders(recorders).stats(&stats).build();
         let engine = Arc::new(Engine::new(limiter, trusting));
@@ -117,6 +116,13 @@ impl PortResponse {
         (self.header("content-type") == Some("application/problem+json"))
             .then(|| self.body["type"].as_str().unwrap())
     }
+}
+
+/// Identifies clients by keys that something in front has verified, else by their address.
+pub(crate) fn by_key() -> Identifier {
+    let sources = ["header:x-api-key", "bearer", "ip"];
+    let sources = sources.map(|source| source.parse().unwrap()).to_vec();
+    Identifier::new(sources).with_unverified(None)
 }
 
 /// Reads the text of a rules file.

@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Version};
 use super::{
     FrontEnd,
     check::{Batch, Check},
-    fixtures::{Away, Port, json_post},
+    fixtures::{Away, Port, by_key, json_post},
     forward_auth::ForwardAuth,
 };
 use sluice_testkit::policies;
@@ -159,6 +159,39 @@ async fn a_repeated_field_that_decides_is_refused_everywhere_and_takes_nothing()
             (StatusCode::OK, Some(&*left)),
             "what was refused took nothing, and equal values are one"
         );
+    }
+}
+
+#[tokio::test]
+async fn invented_keys_are_bounded_wherever_sluice_reads_them() {
+    const TARGET: &str = "/api/v1/conversation/chat-stream";
+    let bounded = || by_key().with_unverified("5/day, burst 5".parse::<Rate>().unwrap());
+    for path in [TARGET, FORWARD_AUTH] {
+        let port = Port::new();
+        port.engine.replace(policies::document(), bounded());
+        let mut passed = 0;
+        for number in 0..100 {
+            let request = Request::get(path)
+                .header("x-api-key", format!("invented-{number}"))
+                .header("x-forwarded-uri", TARGET);
+            let got = port.send(request.body(Body::empty()).unwrap()).await;
+            passed += usize::from(got.status == StatusCode::OK);
+            if number == 99 {
+                assert_eq!(got.problem(), Some("urn:sluice:problem:rate-limited"));
+                assert_eq!(got.body["limits"][0]["name"], "clients.unverified");
+                assert_eq!(got.header("retry-after"), Some("17280"), "a fifth of a day");
+            }
+        }
+        assert_eq!(passed, 5, "{path}");
+        for number in 0..20 {
+            let check = json!({ "client": format!("named-{number}"), "ip": "192.0.2.7" });
+            let got = port.post(CHECK, check).await;
+            assert_eq!(got.status, StatusCode::OK, "a caller is trusted to know its clients");
+        }
+        port.engine.replace(policies::document(), by_key());
+        let request = Request::get(path).header("x-api-key", "invented");
+        let got = port.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(got.status, StatusCode::OK, "the setting changes at run time");
     }
 }
 

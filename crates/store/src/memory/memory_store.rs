@@ -70,8 +70,8 @@ impl<C: Clock> MemoryStore<C> {
         }
     }
 
-    /// Decides without a future, for the stores in this crate that use this one.
-    pub(crate) fn decide_now(&self, check: &Check) -> Decision {
+    /// Decides without a future: nothing has to be waited for.
+    pub fn decide_now(&self, check: &Check) -> Decision {
         if let [part] = check.parts() {
             return self.decide_one(check, part);
         }

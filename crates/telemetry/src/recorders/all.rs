@@ -6,6 +6,7 @@ use opentelemetry::metrics::{Meter, MeterProvider, NoopMeterProvider};
 use super::process;
 use super::{
     blueprint::BlueprintRecorder,
+    clients::ClientRecorder,
     custom::CustomRecorder,
     decisions::DecisionRecorder,
     deployment::DeploymentRecorder,
@@ -40,6 +41,8 @@ pub struct Recorders {
     pub rate_limit: RateLimitRecorder,
     /// Connections and caches.
     pub system: SystemRecorder,
+    /// Requests whose client may not be who it seems.
+    pub clients: ClientRecorder,
     /// Decisions, by limit.
     pub decisions: DecisionRecorder,
     /// Round trips to the store.
@@ -69,6 +72,7 @@ impl Recorders {
             custom: CustomRecorder::new(meter),
             rate_limit: RateLimitRecorder::new(meter),
             system: SystemRecorder::new(meter),
+            clients: ClientRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),
             store: StoreRecorder::new(meter),
             upstream: UpstreamRecorder::new(meter),

@@ -2,6 +2,7 @@
 
 pub(crate) mod all;
 pub(crate) mod blueprint;
+pub(crate) mod clients;
 pub(crate) mod custom;
 pub(crate) mod decisions;
 pub(crate) mod deployment;

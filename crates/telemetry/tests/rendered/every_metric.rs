@@ -49,6 +49,8 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     }
     recorders.decisions.check_duration(SourceLabel::Store, duration);
 
+    recorders.clients.untrusted_forwarding();
+
     recorders.store.round_trip(RoundTripResult::Success, duration, 17);
     recorders.store.error(StoreErrorLabel::Timeout);
     recorders.store.set_breaker(BreakerLabel::Closed);

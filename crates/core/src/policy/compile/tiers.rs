@@ -1,9 +1,6 @@
 //! Compiles tiers: the limits of all clients, with a tier's rates.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     compiler::Compiler,
@@ -116,19 +113,33 @@ impl Compiler<'_> {
                     self.error(at, PolicyErrorKind::ClientKey);
                     continue;
                 }
-                match listed.entry(self.input.tagger.tag(Subject::Client(client))) {
-                    Entry::Occupied(first) => {
-                        let first = first.get().clone();
-                        self.error(at, PolicyErrorKind::DuplicateClient { first });
-                    }
-                    Entry::Vacant(free) => {
-                        // The first plan is of clients without a tier.
-                        assigned.insert(*free.key(), index + 1);
-                        free.insert(at);
-                    }
+                // The first plan is of clients without a tier.
+                let plan = index + 1;
+                let tag = self.input.tagger.tag(Subject::Client(client));
+                let network = self.network(client);
+                // Several addresses of one network can be listed, but with one tier.
+                let first = listed.get(&tag).or_else(|| {
+                    network
+                        .filter(|at| assigned.get(at) != Some(&plan))
+                        .and_then(|at| listed.get(&at))
+                });
+                if let Some(first) = first {
+                    let first = first.clone();
+                    self.error(at, PolicyErrorKind::DuplicateClient { first });
+                    continue;
+                }
+                for tag in std::iter::once(tag).chain(network) {
+                    assigned.insert(tag, plan);
+                    listed.entry(tag).or_insert_with(|| at.clone());
                 }
             }
         }
         assigned
+    }
+
+    /// Returns the tag of the clients at an address, where a client is listed by one.
+    fn network(&self, client: &[u8]) -> Option<Tag> {
+        let address = std::str::from_utf8(client).ok()?.parse().ok()?;
+        Some(self.input.tagger.address(address, self.input.ipv6_prefix))
     }
 }

@@ -17,8 +17,8 @@ pub struct RateLimitLayer {
 impl RateLimitLayer {
     /// Checks requests with `limiter`.
     ///
-    /// Clients are those that [`Identifier::default`] finds. The address of the peer is found among
-    /// the request's extensions, as axum's `ConnectInfo<SocketAddr>`, a
+    /// Clients are those that [`Identifier::default`] finds: addresses. The address of the peer is
+    /// found among the request's extensions, as axum's `ConnectInfo<SocketAddr>`, a
     /// [`SocketAddr`](std::net::SocketAddr) or an [`IpAddr`].
     #[must_use]
     pub fn new(limiter: Limiter) -> Self {

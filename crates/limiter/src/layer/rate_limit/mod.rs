@@ -17,7 +17,7 @@
 //! `application/grpc`.
 //!
 //! ```
-//! use std::convert::Infallible;
+//! use std::{convert::Infallible, net::SocketAddr};
 //! use http::{Request, Response, StatusCode};
 //! use sluice::{Limiter, RateLimitLayer};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -31,7 +31,9 @@
 //!         Ok::<_, Infallible>(Response::new("hello".to_owned()))
 //!     }));
 //!
-//! let request = || Request::get("/orders").header("x-api-key", "alice").body(String::new());
+//! // Servers leave the address of the peer among the extensions.
+//! let peer = SocketAddr::from(([192, 0, 2, 1], 4711));
+//! let request = || Request::get("/orders").extension(peer).body(String::new());
 //! for remaining in (0..10).rev() {
 //!     let response = service.clone().oneshot(request()?).await?;
 //!     assert_eq!(response.headers()["x-ratelimit-remaining"], remaining.to_string());
@@ -45,9 +47,9 @@
 //!
 //! # Clients
 //!
-//! An [`Identifier`](crate::identify::Identifier) finds the client in the request's header fields,
-//! or takes the address of the peer. With axum, serve with `into_make_service_with_connect_info`,
-//! and the layer finds the address:
+//! An [`Identifier`](crate::identify::Identifier) takes the address of the peer, or finds the
+//! client in the request's header fields, where a verified key is in one of them. With axum, serve
+//! with `into_make_service_with_connect_info`, and the layer finds the address:
 //!
 //! ```
 //! use std::net::SocketAddr;

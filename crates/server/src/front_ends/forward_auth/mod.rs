@@ -80,7 +80,8 @@ async fn decide(engine: &Engine, peer: IpAddr, head: &Parts) -> Result<Checked, 
         ));
     }
     let path = only(&head.headers, &TARGETS, path_of)?.unwrap_or("/");
-    Ok(engine.limiter().check(&identity.request(method, path)).await?)
+    let request = identity.request(method, path);
+    Ok(engine.limiter().check_identified(&identity, &request).await?)
 }
 
 /// Returns the value that all fields called one of `names` have, after `read`; `None` if there are
