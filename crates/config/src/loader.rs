@@ -158,10 +158,11 @@ impl Loader {
     pub(crate) fn load_all(&self) -> Loaded {
         let files = if self.without_secrets { Files::without_secrets() } else { Files::default() };
         let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
-        let defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, &errors);
+        let mut defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, &errors);
         let sections: Vec<&str> = defaults.keys().map(String::as_str).collect();
         environment::warn_of_misspelt(&self.variables, &sections, &warnings);
         let (root, file) = self.read_file(&files, &errors);
+        let replaced_endpoints = replace_endpoints(&mut defaults, &file);
         let variables = environment::read(&self.variables, &errors);
         let flags = self.read_flags(&errors);
 
@@ -170,7 +171,11 @@ impl Loader {
         let settings = read::settings(&reading.root(&tree), &files);
         let (hidden, fixed) = reading.finish();
         let warnings = warnings.into_errors().into_warnings();
-        let result = errors.finish(settings).map(|settings| Settings { warnings, ..settings });
+        let result = errors.finish(settings).map(|settings| Settings {
+            warnings,
+            replaced_endpoints,
+            ..settings
+        });
         Loaded { result, tree, hidden, fixed, contents: files.into_contents() }
     }
 
@@ -215,6 +220,20 @@ impl Loader {
         }
         layer.finish()
     }
+}
+
+/// Removes the built-in endpoints when the file has some of its own, and returns the paths that no
+/// longer have a limit of their own. Variables and flags change what then stands.
+fn replace_endpoints(defaults: &mut Map<String, Value>, file: &Map<String, Value>) -> Vec<String> {
+    const ENDPOINTS: &str = "endpoints";
+    let Some(own) = file.get(ENDPOINTS) else { return Vec::new() };
+    let built_in = defaults.remove(ENDPOINTS).and_then(|table| table.into_table().ok());
+    defaults.insert(ENDPOINTS.to_owned(), Value::new(None, Map::<String, Value>::new()));
+    let is_kept = |path: &str| matches!(&own.kind, ValueKind::Table(own) if own.contains_key(path));
+    let mut gone: Vec<String> = built_in.unwrap_or_default().into_keys().collect();
+    gone.retain(|path| !is_kept(path));
+    gone.sort();
+    gone
 }
 
 /// Returns the values of a document, which must be a table.

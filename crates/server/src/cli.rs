@@ -182,6 +182,13 @@ fn report(
     for warning in &settings.warnings {
         writeln!(err, "warning: {warning}")?;
     }
+    if !settings.replaced_endpoints.is_empty() {
+        writeln!(
+            err,
+            "note: `endpoints` replace the built-in ones: {} no longer have a limit of their own",
+            settings.replaced_endpoints.join(", ")
+        )?;
+    }
     let limits = settings.policy.limits().len();
     writeln!(out, "{}: valid, {limits} limits", file.display())?;
     out.flush()

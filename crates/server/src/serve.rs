@@ -57,6 +57,12 @@ pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    if !settings.replaced_endpoints.is_empty() {
+        tracing::info!(
+            endpoints = settings.replaced_endpoints.join(", "),
+            "the file's `endpoints` replace the built-in ones: these have no limit of their own"
+        );
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

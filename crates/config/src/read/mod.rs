@@ -75,6 +75,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             log: log?,
             shutdown_delay: shutdown_delay?,
             shutdown_grace: shutdown_grace?,
+            replaced_endpoints: Vec::new(),
             warnings: Vec::new(),
         })
     })

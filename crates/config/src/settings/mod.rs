@@ -48,6 +48,9 @@ pub struct Settings {
     pub shutdown_delay: Duration,
     /// How long requests in flight may take to finish after that.
     pub shutdown_grace: Duration,
+    /// The built-in endpoints that the file's `endpoints` replace, and that have no limit of their
+    /// own any more.
+    pub replaced_endpoints: Vec<String>,
     /// What is possible but probably not meant. Log them; nothing else depends on them.
     pub warnings: Vec<ConfigError>,
 }

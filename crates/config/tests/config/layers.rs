@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use sluice::identify::Identifier;
 use sluice_config::{Loader, Settings, StoreUrl};
 use tempfile::TempDir;
 
@@ -73,10 +74,63 @@ fn a_value_that_no_later_layer_sets_stays() {
         "default (60/minute, burst 20)"
     );
     assert_eq!(default_limit(&with_file("defaults: off", &[])), "off");
-    let settings = with_file("endpoints: { /api/orders: 5, /api/v1/tools/execute: off }", &[]);
-    assert!(limits(&settings).contains(&"/api/orders (5/minute, burst 10)".to_owned()));
-    assert!(limits(&settings).contains(&"/api/v1/blueprints (100/minute, burst 10)".to_owned()));
-    assert!(!limits(&settings).iter().any(|limit| limit.starts_with("/api/v1/tools/execute")));
+}
+
+/// The endpoints that have limits, and the built-in ones that the file replaced.
+fn endpoints(settings: &Settings) -> (Vec<String>, usize) {
+    let limits = limits(settings).into_iter().filter(|limit| limit.starts_with('/'));
+    (limits.collect(), settings.replaced_endpoints.len())
+}
+
+#[test]
+fn the_endpoints_of_a_file_replace_the_built_in_ones() {
+    let of_file = |text: &str| endpoints(&with_file(text, &[]));
+    assert_eq!(of_file("exempt: [/x]").0.len(), 4, "no word about endpoints");
+    assert_eq!(of_file("exempt: [/x]").1, 0);
+    assert_eq!(of_file("endpoints: {}"), (vec![], 4));
+    assert_eq!(
+        of_file("endpoints: { /api/orders: 5, /api/v1/tools/execute: off }"),
+        (vec!["/api/orders (5/minute, burst 10)".to_owned()], 3)
+    );
+    let replaced = with_file("endpoints: { /api/v1/blueprints: 7 }", &[]).replaced_endpoints;
+    assert_eq!(
+        replaced,
+        [
+            "/api/v1/blueprints/generate-blueprint",
+            "/api/v1/conversation/chat-stream",
+            "/api/v1/tools/execute"
+        ]
+    );
+    let (_folder, path) = file("sluice.toml", "[endpoints]\n\"/a\" = 5\n");
+    let settings = Loader::new().file(path).load().unwrap();
+    assert_eq!(endpoints(&settings), (vec!["/a (5/minute, burst 10)".to_owned()], 4));
+}
+
+#[test]
+fn variables_and_flags_change_the_endpoints_that_stand() {
+    let patch = [("SLUICE__ENDPOINTS__/api/orders", "5")];
+    let settings = Loader::new().variables(patch).load().unwrap();
+    let (limits, replaced) = endpoints(&settings);
+    assert_eq!((limits.len(), replaced), (5, 0), "{limits:?}");
+    assert_eq!(endpoints(&with_file("endpoints: { /a: 7 }", &patch)).0.len(), 2);
+    let flag = |value: &str| {
+        let loader = Loader::new().flag("--endpoints", &["endpoints"], value);
+        endpoints(&loader.load().unwrap()).0
+    };
+    assert_eq!(flag("{/api/v1/blueprints: 7, /b: 8}").len(), 5);
+}
+
+#[test]
+fn an_endpoint_that_is_default_is_as_if_it_were_not_written() {
+    let patch = [("SLUICE__ENDPOINTS__/api/v1/tools/execute", "default")];
+    let settings = Loader::new().variables(patch).load().unwrap();
+    let (limits, replaced) = endpoints(&settings);
+    assert_eq!((limits.len(), replaced), (3, 0), "{limits:?}");
+    assert!(!limits.iter().any(|limit| limit.starts_with("/api/v1/tools/execute")));
+    assert!(!settings.policy.endpoints().iter().any(|path| path.contains("tools")));
+    assert_eq!(endpoints(&with_file("endpoints: { /a: default }", &[])), (vec![], 4));
+    let of_tier = "tiers: { pro: { multiply: 2, endpoints: { /x: default }, clients: [a] } }";
+    assert_eq!(endpoints(&with_file(of_tier, &[])).0.len(), 4);
 }
 
 #[test]
@@ -99,6 +153,8 @@ fn a_variable_can_hold_numbers_booleans_lists_and_tables() {
         ("SLUICE__TIERS__VIP__UNLIMITED", "true"),
         ("SLUICE__ENDPOINTS", "{/api/v1.2/Chat: {rate: 1/second, burst: 3}}"),
         ("SLUICE__ENDPOINTS__/Other", "7"),
+        ("SLUICE__CLIENTS__UNVERIFIED__PER_IP", "50/minute"),
+        ("SLUICE__CLIENTS__IDENTIFY", "bearer,ip"),
         ("SLUICE__LIMITS", "[{name: all, per: nothing, rate: 9/second, burst: 9}]"),
         ("SLUICE__DEFAULTS", "off"),
     ];
@@ -113,6 +169,39 @@ fn a_variable_can_hold_numbers_booleans_lists_and_tables() {
     }
     assert_eq!(default_limit(&settings), "off");
     assert!(format!("{:?}", settings.identifier).contains("192.0.2.1/32"));
+}
+
+#[test]
+fn an_address_may_ask_so_much_under_unverified_keys() {
+    let keys = |more: &str| {
+        let text = format!("clients: {{ identify: [bearer, ip]{more} }}");
+        format!("{:?}", with_file(&text, &[]).identifier)
+    };
+    let expected = |rate: Option<&str>| {
+        let sources = ["bearer", "ip"].map(|source| source.parse().unwrap());
+        let rate = rate.map(|rate| rate.parse::<sluice_core::Rate>().unwrap());
+        format!("{:?}", Identifier::new(sources.to_vec()).with_unverified(rate))
+    };
+    for (written, rate) in [
+        ("", Some("600/minute, burst 600")),
+        (", unverified: off", None),
+        (", unverified: { per_ip: off }", None),
+        (", unverified: { per_ip: 5/minute }", Some("5/minute, burst 5")),
+        (", unverified: { per_ip: 30 }", Some("30/minute, burst 30")),
+        (", unverified: { per_ip: 10/second, burst: 50 }", Some("10/second, burst 50")),
+        (", unverified: { per_ip: 30, burst_size: 50 }", Some("30/minute, burst 50")),
+        (", unverified: { per_ip: { rate: 10/second } }", Some("10/second, burst 10")),
+        (
+            ", unverified: { per_ip: { requests_per_minute: 9, burst_size: 3 } }",
+            Some("9/minute, burst 3"),
+        ),
+    ] {
+        assert_eq!(keys(written), expected(rate), "{written}");
+    }
+    assert_eq!(
+        format!("{:?}", with_file("", &[]).identifier),
+        format!("{:?}", Identifier::default())
+    );
 }
 
 #[test]

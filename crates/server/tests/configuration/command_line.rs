@@ -127,12 +127,17 @@ fn serve_and_show_print_every_error_and_have_the_exit_code_of_invalid_configurat
 
 #[test]
 fn check_prints_one_line_for_a_valid_file_and_one_for_each_error_of_an_invalid_file() {
-    let good = fixture("good/design.yaml");
+    let good = fixture("good/empty.yaml");
     let ran = run(&["config", "check", &good], &[]);
     assert_eq!(
         (ran.code, ran.out, ran.err),
-        (code(0), format!("{good}: valid, 6 limits\n"), String::new())
+        (code(0), format!("{good}: valid, 5 limits\n"), String::new())
     );
+    let replacing = fixture("good/design.yaml");
+    let ran = run(&["config", "check", &replacing], &[]);
+    assert_eq!((ran.code, ran.out), (code(0), format!("{replacing}: valid, 4 limits\n")));
+    let note = ran.err.lines().find(|line| line.starts_with("note: ")).unwrap_or_default();
+    assert!(note.contains("/api/v1/blueprints, /api/v1/tools/execute no longer"), "{}", ran.err);
 
     let bad = fixture("bad/many_errors.yaml");
     let ran = run(&["config", "check", &bad], &[]);
