@@ -107,8 +107,7 @@ impl RefillRate {
         self.refill
     }
 
-    /// Returns the tokens per minute, rounded down but at least one: the value of
-    /// `X-RateLimit-Limit`.
+    /// Returns the tokens per minute, rounded down but at least one.
     #[must_use]
     pub fn tokens_per_minute(&self) -> u64 {
         let per_minute = u128::from(self.tokens) * 60_000_000 / u128::from(self.period_us);

@@ -6,15 +6,16 @@
 //!   "limit": 60, "window": 60, "remaining": 9, "reset": 1800000001,
 //!   "limits": [
 //!     {
-//!       "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce", "cost": 1,
-//!       "admitted": true, "remaining": 9, "reset": 1800000001
+//!       "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60, "burst": 10,
+//!       "mode": "enforce", "cost": 1, "admitted": true, "remaining": 9, "reset": 1800000001
 //!     }
 //!   ]
 //! }
 //! ```
 //!
-//! The members at the top describe the binding limit: `limit` tokens come back every `window`
-//! seconds, `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is full.
+//! The members at the top describe the binding limit: `limit` is the number of tokens that it has
+//! per `window` seconds, as written, or its burst if that is larger (`X-RateLimit-Limit` is the same
+//! number); `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is full.
 //! `limits` holds the verdict of every limit: the one that binds is first, shadow limits are last.
 //! When no limit applies, there are only `status` and `allowed`, and `limits` is empty.
 //!
@@ -23,14 +24,14 @@
 //! seconds, rounded up; and `never`. When the cost is above the burst, `never` is true and there is
 //! no `retry_after`.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::StatusCode;
 use serde::{Serialize, Serializer, ser::SerializeSeq};
-use sluice_core::{Decision, Mode, Retry, Verdict};
+use sluice_core::{Decision, Mode, Rate, Retry, Verdict};
 
 use super::{
-    headers::{self, Window, reset_unix_seconds},
+    headers::{self, reset_unix_seconds, shown_limit},
     problem_kind::ProblemKind,
 };
 
@@ -53,10 +54,11 @@ pub struct DecisionBody<'d> {
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Binding {
-    /// The tokens that are refilled in `window` seconds.
+    /// The tokens per `window` as written, or the burst if that is larger: no more can remain.
     limit: u64,
-    /// Length of the window, in seconds.
-    window: u64,
+    /// The period of the rate, in seconds: a whole number unless the period is not.
+    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
+    window: Seconds,
     /// The remaining tokens.
     remaining: u64,
     /// When the bucket is full again, in Unix seconds.
@@ -91,6 +93,10 @@ pub(super) struct DenialBody<'r> {
     never: bool,
 }
 
+/// A span in seconds, without a fraction if it is whole.
+#[derive(Debug)]
+struct Seconds(Duration);
+
 #[derive(Debug)]
 struct Verdicts<'d>(&'d Decision);
 
@@ -100,6 +106,11 @@ struct Verdicts<'d>(&'d Decision);
 pub(super) struct VerdictBody<'d> {
     /// The limit's name.
     name: &'d str,
+    /// The tokens per `window` as written, or the burst if that is larger.
+    limit: u64,
+    /// The period of the rate, in seconds: a whole number unless the period is not.
+    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
+    window: Seconds,
     /// Its rate, rounded down; at least 1.
     requests_per_minute: u64,
     /// The most tokens that its bucket holds.
@@ -135,14 +146,11 @@ impl<'d> DecisionBody<'d> {
             status: ProblemKind::of(decision).map_or(StatusCode::OK, ProblemKind::status).as_u16(),
             allowed: decision.is_allowed(),
             denial: binding.filter(|_| decision.is_denied()).map(Denial),
-            binding: binding.map(|verdict| {
-                let Window { tokens, seconds } = Window::of(verdict.limit.rate().refill_rate());
-                Binding {
-                    limit: tokens,
-                    window: seconds,
-                    remaining: verdict.remaining,
-                    reset: reset_unix_seconds(decision, verdict),
-                }
+            binding: binding.map(|verdict| Binding {
+                limit: shown_limit(verdict.limit.rate()),
+                window: Seconds::of(verdict.limit.rate()),
+                remaining: verdict.remaining,
+                reset: reset_unix_seconds(decision, verdict),
             }),
             limits: Verdicts(decision),
         }
@@ -152,6 +160,23 @@ impl<'d> DecisionBody<'d> {
     #[must_use]
     pub fn detail(&self) -> Option<String> {
         self.denial.as_ref().map(ToString::to_string)
+    }
+}
+
+// === impl Seconds ===
+
+impl Seconds {
+    const fn of(rate: &Rate) -> Self {
+        Self(rate.refill_rate().period())
+    }
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.subsec_nanos() {
+            0 => serializer.serialize_u64(self.0.as_secs()),
+            _ => serializer.serialize_f64(self.0.as_secs_f64()),
+        }
     }
 }
 
@@ -220,6 +245,8 @@ impl<'d> VerdictBody<'d> {
         let rate = verdict.limit.rate();
         Self {
             name: verdict.limit.name(),
+            limit: shown_limit(rate),
+            window: Seconds::of(rate),
             requests_per_minute: rate.refill_rate().tokens_per_minute(),
             burst: rate.burst(),
             mode: match verdict.limit.mode() {
@@ -263,11 +290,13 @@ mod tests {
             "limit": 60, "window": 60, "remaining": 8, "reset": 1_800_000_002_u64,
             "limits": [
                 {
-                    "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce",
+                    "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60,
+                    "burst": 10, "mode": "enforce",
                     "cost": 2, "admitted": true, "remaining": 8, "reset": 1_800_000_002_u64,
                 },
                 {
-                    "name": "try", "requests_per_minute": 1, "burst": 1, "mode": "shadow",
+                    "name": "try", "limit": 1, "window": 86_400, "requests_per_minute": 1,
+                    "burst": 1, "mode": "shadow",
                     "cost": 2, "admitted": false, "remaining": 1, "reset": 1_800_000_000_u64,
                     "never": true,
                 },
@@ -293,13 +322,29 @@ mod tests {
             "limit": 60, "window": 60, "remaining": 2, "reset": 1_800_000_008_u64,
             "limits": [
                 {
-                    "name": "default", "requests_per_minute": 60, "burst": 10, "mode": "enforce",
+                    "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60,
+                    "burst": 10, "mode": "enforce",
                     "cost": 5, "admitted": false, "remaining": 2, "reset": 1_800_000_008_u64,
                     "retry_after": 3,
                 },
             ],
         });
         assert_eq!(body(&check.decide(&mut buckets, NOW, Source::Store)), expected);
+    }
+
+    #[test]
+    fn the_limit_and_its_window_are_what_is_written() {
+        for (rate, burst, shown, window) in [
+            ("10/hour", 10, 10, json!(3_600)),
+            ("1/minute", 3, 3, json!(60)),
+            ("2 per 1500ms", 2, 2, json!(1.5)),
+            ("5 per 250ms", 1, 5, json!(0.25)),
+        ] {
+            let body = body(&check_of(Action::Take, &[(&limit("x", rate, burst), 1)], NOW));
+            assert_eq!((&body["limit"], &body["window"]), (&json!(shown), &window), "{rate}");
+            let of_limit = &body["limits"][0];
+            assert_eq!((&of_limit["limit"], &of_limit["window"]), (&json!(shown), &window));
+        }
     }
 
     #[test]

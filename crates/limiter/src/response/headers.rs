@@ -2,8 +2,9 @@
 //!
 //! Two conventions report the same state:
 //!
-//! - The older one: `X-RateLimit-Limit` (requests per minute of the limit that binds),
-//!   `X-RateLimit-Remaining`, and `X-RateLimit-Reset` (when the bucket is full, in Unix seconds).
+//! - The older one: `X-RateLimit-Limit` (tokens per period of the limit that binds, as written: 10
+//!   of 10/hour), `X-RateLimit-Remaining`, and `X-RateLimit-Reset` (when the bucket is full, in Unix
+//!   seconds). The first is the burst where that is larger, since no more than it may remain.
 //! - The newer one, draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy:
 //!   "default";q=60;w=60` (60 tokens every 60 seconds) and `RateLimit: "default";r=9;t=1` (9 tokens
 //!   left, full in one second). Each enforced limit that applies has an item, and the one that
@@ -14,7 +15,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sluice_core::{Decision, Limit, RefillRate, Verdict, whole_seconds};
+use sluice_core::{Decision, Limit, Rate, RefillRate, Verdict, whole_seconds};
 
 /// The name of a header field, as text and as a [`HeaderName`].
 #[derive(Debug)]
@@ -65,7 +66,7 @@ pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
     let Some(binding) = decision.binding() else { return };
     let mut text = Text(BytesMut::with_capacity(USUAL_BYTES));
 
-    text.number(binding.limit.rate().refill_rate().tokens_per_minute());
+    text.number(shown_limit(binding.limit.rate()));
     add(&X_LIMIT, text.finish());
     text.number(binding.remaining);
     add(&X_REMAINING, text.finish());
@@ -118,7 +119,14 @@ pub fn reset_unix_seconds(decision: &Decision, verdict: &Verdict) -> u64 {
     u64::try_from(seconds).unwrap_or(0)
 }
 
-/// A refill rate in whole seconds, as header fields and JSON bodies report it.
+/// Returns the number that clients see as the limit: the tokens per period as written, and never
+/// less than what may remain.
+#[must_use]
+pub fn shown_limit(rate: &Rate) -> u64 {
+    rate.refill_rate().tokens().max(rate.burst())
+}
+
+/// A refill rate in whole seconds, as structured header fields report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Tokens that come back in [`seconds`](Self::seconds).
@@ -241,13 +249,32 @@ mod tests {
         );
         assert_eq!(
             field(&decision, "x-ratelimit-limit").as_deref(),
-            Some("1"),
-            "a slow rate is never reported as 0"
+            Some("2"),
+            "1 per 90s is what comes back, but 2 may remain"
         );
         assert_eq!(field(&decision, "x-ratelimit-remaining").as_deref(), Some("0"));
         assert_eq!(field(&decision, "x-ratelimit-reset").as_deref(), Some("1800000180"));
         assert_eq!(field(&decision, "ratelimit-policy").as_deref(), Some("\"slow\";q=1;w=90"));
         assert_eq!(field(&decision, "ratelimit").as_deref(), Some("\"slow\";r=0;t=180"));
+    }
+
+    #[test]
+    fn the_limit_is_what_is_written_and_never_less_than_what_may_remain() {
+        for (rate, burst, shown) in [
+            ("60/minute", 10, "60"),
+            ("10/hour", 10, "10"),
+            ("10/hour", 1, "10"),
+            ("1000000/day", 100, "1000000"),
+            ("1/second", 30, "30"),
+            ("1/minute", 3, "3"),
+            ("100 per 90s", 7, "100"),
+            ("5 per 250ms", 5, "5"),
+        ] {
+            let decision = check_of(Action::Take, &[(&limit("x", rate, burst), 1)], NOW);
+            let field = |name| field(&decision, name).unwrap();
+            assert_eq!(field("x-ratelimit-limit"), shown, "{rate}, burst {burst}");
+            assert_eq!(field("x-ratelimit-remaining"), (burst - 1).to_string());
+        }
     }
 
     #[test]
@@ -268,7 +295,7 @@ mod tests {
         let shadow =
             std::sync::Arc::new((*limit("shadow", "1/day", 1)).clone().with_mode(Mode::Shadow));
         let decision = check_of(Action::Take, &[(&wide, 1), (&shadow, 1), (&narrow, 1)], NOW);
-        assert_eq!(field(&decision, "x-ratelimit-limit").as_deref(), Some("300"));
+        assert_eq!(field(&decision, "x-ratelimit-limit").as_deref(), Some("5"));
         assert_eq!(
             field(&decision, "ratelimit-policy").as_deref(),
             Some("\"narrow\";q=5;w=1, \"wide\";q=1000;w=3600")

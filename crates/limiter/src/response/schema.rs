@@ -83,7 +83,10 @@ pub fn headers() -> [(&'static str, Header); fields::MOST_FIELDS] {
     let number = |what| (Type::Integer, what);
     let text = |what| (Type::String, what);
     [
-        (&fields::X_LIMIT, number("The requests per minute of the binding limit.")),
+        (
+            &fields::X_LIMIT,
+            number("The tokens per period of the binding limit, or its burst if larger."),
+        ),
         (&fields::X_REMAINING, number("The remaining tokens of the binding limit.")),
         (
             &fields::X_RESET,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sluice::{
     Policy,
+    response::headers,
     stats::{EndpointStats, FleetStats, SLICE, SLICES},
 };
 use sluice_telemetry::OTHER;
@@ -32,7 +33,8 @@ pub(crate) struct RateLimitStats<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EndpointStats)]
 struct EndpointRateLimit {
-    /// Requests per minute of a client without a tier; `null` if the endpoint is not limited.
+    /// Tokens per period of a client without a tier, or the burst if larger: 20 of `20/minute`;
+    /// `null` if the endpoint is not limited.
     #[schema(required)]
     limit: Option<u64>,
     active_clients: u64,
@@ -72,7 +74,7 @@ fn endpoint_stats<'a>(
     let mut endpoints = BTreeMap::new();
     for endpoint in policy.endpoints() {
         let counted = stats.endpoints.get(&**endpoint).copied().unwrap_or_default();
-        let limit = requests_per_minute(policy, endpoint);
+        let limit = shown_limit(policy, endpoint);
         if limit.is_some() || counted != EndpointStats::default() {
             let entry = EndpointRateLimit {
                 limit,
@@ -86,8 +88,8 @@ fn endpoint_stats<'a>(
     endpoints
 }
 
-fn requests_per_minute(policy: &Policy, endpoint: &str) -> Option<u64> {
+fn shown_limit(policy: &Policy, endpoint: &str) -> Option<u64> {
     let name = if endpoint == OTHER { DEFAULT } else { endpoint };
     let limit = policy.limits().iter().find(|limit| limit.name() == name)?;
-    Some(limit.rate().refill_rate().tokens_per_minute())
+    Some(headers::shown_limit(limit.rate()))
 }
