@@ -43,6 +43,7 @@ pub fn dashboard() -> Dashboard {
             Section { heading: "Latency of checks", width: 12, height: 8, panels: latency() },
             Section { heading: "Store", width: 8, height: 8, panels: store() },
             Section { heading: "Gateway", width: 12, height: 8, panels: gateway() },
+            Section { heading: "Envoy's rate limit service", width: 12, height: 8, panels: rls() },
             Section { heading: "Replicas", width: 8, height: 8, panels: replicas() },
         ]),
     }
@@ -264,6 +265,47 @@ fn gateway() -> Vec<Panel> {
         )
         .texts(&[("0", "down", "red"), ("1", "up", "green")])
         .query("{{upstream}}", format!("min by (upstream) ({healthy})")),
+    ]
+}
+
+fn rls() -> Vec<Panel> {
+    let unmatched = SELECTED.rate("sluice_rls_descriptors_total", r#"result="unmatched""#);
+    let quantile =
+        |quantile| SELECTED.quantile(quantile, "sluice_rls_request_duration_seconds", &[]);
+    vec![
+        Panel::time_series(
+            "Calls by code",
+            "Calls per second, by the code of their response or error. CANCELLED: Envoy gave the \
+             call up, for example because its timeout is too short.",
+        )
+        .unit(Unit::OperationsPerSecond)
+        .stacked()
+        .query("{{code}}", sum_of_rate("code", "sluice_rls_requests_total")),
+        Panel::time_series(
+            "Calls by domain",
+            "Calls per second, by domain. Those in no domain of the rules are `other`.",
+        )
+        .unit(Unit::OperationsPerSecond)
+        .query("{{domain}}", sum_of_rate("domain", "sluice_rls_requests_total")),
+        Panel::time_series(
+            "Call latency",
+            "The times within which 50% and 99% of the calls are answered. Envoy waits 20 ms by \
+             default.",
+        )
+        .unit(Unit::Seconds)
+        .query("P50", quantile(0.5))
+        .query("P99", quantile(0.99)),
+        Panel::time_series(
+            "Not limited",
+            "Descriptors per second that match no rule, by domain, and calls whose domain no rules \
+             file has.",
+        )
+        .unit(Unit::PerSecond)
+        .query("{{domain}}", format!("sum by (domain) ({unmatched})"))
+        .query(
+            "unknown domain",
+            format!("sum({})", SELECTED.rate("sluice_rls_unknown_domains_total", "")),
+        ),
     ]
 }
 

@@ -6,7 +6,7 @@ use crate::{
     labels,
     metric::Metric,
     recorders::{
-        blueprint, clients, decisions, deployment, exports, http, llm, rate_limit, replica, store,
+        blueprint, decisions, deployment, exports, http, llm, rate_limit, replica, rls, store,
         system, tool, upstream,
     },
 };
@@ -25,6 +25,7 @@ const METRICS: &[&[Metric]] = &[
     decisions::METRICS,
     clients::METRICS,
     store::METRICS,
+    rls::METRICS,
     upstream::METRICS,
     replica::METRICS,
     exports::METRICS,

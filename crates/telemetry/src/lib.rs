@@ -69,6 +69,7 @@ pub use self::{
         llm::{LlmRecorder, LlmRequest},
         rate_limit::{BoundHits, RateLimitRecorder},
         replica::{BuildInfo, ReloadResult, ReplicaRecorder},
+        rls::{BoundRlsDomain, RlsCode, RlsRecorder},
         store::{BreakerLabel, RoundTripResult, StoreErrorLabel, StoreRecorder},
         system::{ConnectionEnd, ConnectionKind, OpenConnection, SystemRecorder},
         tool::ToolRecorder,

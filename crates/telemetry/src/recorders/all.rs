@@ -15,6 +15,7 @@ use super::{
     llm::LlmRecorder,
     rate_limit::RateLimitRecorder,
     replica::{BuildInfo, ReplicaRecorder},
+    rls::RlsRecorder,
     store::StoreRecorder,
     system::SystemRecorder,
     tool::ToolRecorder,
@@ -47,6 +48,8 @@ pub struct Recorders {
     pub decisions: DecisionRecorder,
     /// Round trips to the store.
     pub store: StoreRecorder,
+    /// Calls of Envoy's rate limit service.
+    pub rls: RlsRecorder,
     /// Requests to the gateway's upstreams.
     pub upstream: UpstreamRecorder,
     /// This replica and its fleet.
@@ -75,6 +78,7 @@ impl Recorders {
             clients: ClientRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),
             store: StoreRecorder::new(meter),
+            rls: RlsRecorder::new(meter),
             upstream: UpstreamRecorder::new(meter),
             replica: ReplicaRecorder::new(meter, build),
             exports: ExportRecorder::new(meter),

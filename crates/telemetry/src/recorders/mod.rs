@@ -14,6 +14,7 @@ pub(crate) mod llm;
 pub(crate) mod process;
 pub(crate) mod rate_limit;
 pub(crate) mod replica;
+pub(crate) mod rls;
 mod shared_labels;
 pub(crate) mod store;
 pub(crate) mod system;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_telemetry::{
     BreakerLabel, ConnectionEnd, ConnectionKind, LlmRequest, MethodLabel, OutcomeLabel, Recorders,
-    ReloadResult, RoundTripResult, Signal, SourceLabel, StoreErrorLabel, UpstreamFailure,
+    ReloadResult, RlsCode, RoundTripResult, Signal, SourceLabel, StoreErrorLabel, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -54,6 +54,13 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.store.round_trip(RoundTripResult::Success, duration, 17);
     recorders.store.error(StoreErrorLabel::Timeout);
     recorders.store.set_breaker(BreakerLabel::Closed);
+
+    let domain = recorders.rls.bind("edge");
+    domain.ended(RlsCode::Ok);
+    domain.descriptors(1, 1);
+    recorders.rls.other().ended(RlsCode::FailedPrecondition);
+    recorders.rls.duration(duration);
+    recorders.rls.unknown_domain();
 
     let upstream = recorders.upstream.bind("http://alma:8000");
     upstream.responded(200, duration);
