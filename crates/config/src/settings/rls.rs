@@ -18,6 +18,40 @@ pub struct Domain {
     pub name: String,
     /// The descriptors at its top.
     pub descriptors: Vec<Descriptor>,
+    /// What happens to usage that does not fit into the buckets of limits that requests bring.
+    pub overrun: Overrun,
+}
+
+/// What happens to the hits that a descriptor names itself, when they do not fit into its bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overrun {
+    /// [`Debt`](Self::Debt) if the rule is also asked with 0 hits, else [`None`](Self::None).
+    #[default]
+    Auto,
+    /// They are charged past zero: the rule counts usage that is known only afterwards.
+    Debt,
+    /// Nothing is taken: the hits are the cost of a request that may be tried again.
+    None,
+}
+
+impl RlsSettings {
+    /// How many rules all domains have.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        self.domains.iter().map(Domain::rules).sum()
+    }
+}
+
+impl Domain {
+    /// How many rules the domain has: descriptors with a `rate_limit`.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        fn count(descriptors: &[Descriptor]) -> usize {
+            let own = |descriptor: &Descriptor| usize::from(descriptor.limit.is_some());
+            descriptors.iter().map(|one| own(one) + count(&one.descriptors)).sum()
+        }
+        count(&self.descriptors)
+    }
 }
 
 /// One descriptor of a file: what an entry of a request must be, and what follows from it.
@@ -55,6 +89,20 @@ pub struct Limit {
     pub replaces: Vec<String>,
     /// How much passes.
     pub allowance: Allowance,
+    /// What happens to usage that does not fit.
+    pub overrun: Overrun,
+}
+
+impl Descriptor {
+    /// The descriptor's path below `parent`, which is the domain or another path. Metrics call
+    /// rules by their paths.
+    #[must_use]
+    pub fn path(&self, parent: &str) -> String {
+        match &self.value {
+            Some(value) => format!("{parent}.{}_{value}", self.key),
+            None => format!("{parent}.{}", self.key),
+        }
+    }
 }
 
 /// How much a limit lets pass.

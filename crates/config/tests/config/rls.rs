@@ -9,7 +9,7 @@ use std::{
 
 use sluice_config::{
     ConfigErrors, Loader, RlsSettings, Settings,
-    rls::{Allowance, Descriptor, Limit, Unit},
+    rls::{Allowance, Descriptor, Limit, Overrun, Unit},
 };
 
 use crate::fixtures;
@@ -124,7 +124,7 @@ fn what_is_written_is_what_is_read() {
     let settings = good(&files(&[&folder().join("good/everything.yaml")]));
     let [domain] = settings.domains.as_slice() else { panic!("one domain") };
     assert_eq!(domain.name, "edge");
-    assert!(settings.response_headers);
+    assert!(!settings.response_headers, "off, as in envoyproxy/ratelimit");
     let allowance = |requests, unit| Allowance::PerUnit { requests, unit };
     let partner = &domain.descriptors[1];
     assert_eq!((partner.key.as_str(), partner.value.as_deref()), ("api_key", Some("partner")));
@@ -134,7 +134,8 @@ fn what_is_written_is_what_is_read() {
         Some(Limit {
             name: "partner".to_owned(),
             replaces,
-            allowance: allowance(1_000, Unit::Second)
+            allowance: allowance(1_000, Unit::Second),
+            overrun: Overrun::Auto,
         })
     );
     let allowances: Vec<_> = domain
@@ -296,4 +297,41 @@ fn files_that_are_not_there_or_not_named_are_refused() {
             .starts_with("--rls: rls.files[0]: `a***` is not a pattern for files: ")
     );
     assert!(error("{ files: [a], headers: off }").contains("rls.headers: unknown key"));
+}
+
+#[test]
+fn what_happens_to_an_overrun_is_said_for_all_for_a_domain_or_for_a_rule() {
+    const A: &str = "{domain: a, descriptors: [{key: x, rate_limit: {unit: day}, \
+         descriptors: [{key: y, value: z, rate_limit: {unit: day}}]}]}";
+    const B: &str = "{domain: b, descriptors: [{key: x, rate_limit: {unit: day}}]}";
+    let (_folder, pattern) = written(&[("a.yaml", A), ("b.yaml", B)]);
+    let read = |overrun: &str| {
+        let domains = good(&format!("{{ files: [{pattern}], {overrun} }}")).domains;
+        let of = |descriptor: &Descriptor| descriptor.limit.as_ref().unwrap().overrun;
+        let a = &domains[0].descriptors[0];
+        [of(a), of(&a.descriptors[0]), of(&domains[1].descriptors[0])]
+    };
+    let (auto, debt, none) = (Overrun::Auto, Overrun::Debt, Overrun::None);
+    assert_eq!(read(""), [auto; 3]);
+    assert_eq!(read("overrun: none"), [none; 3]);
+    assert_eq!(read("overrun: { default: debt }"), [debt; 3]);
+    assert_eq!(read("overrun: { domains: { a: debt } }"), [debt, debt, auto]);
+    let rule = "overrun: { default: none, domains: { a: debt }, rules: { a.x.y_z: auto } }";
+    assert_eq!(read(rule), [debt, auto, none]);
+
+    let refused = |overrun: &str| {
+        let rls = format!("{{ files: [{pattern}], overrun: {overrun} }}");
+        load(&rls).unwrap_err().to_string().replace("--rls: rls.overrun", "")
+    };
+    assert_eq!(
+        refused("past_zero"),
+        ": `past_zero` is not possible: write `auto`, `debt` or `none`"
+    );
+    assert_eq!(
+        refused("{ domains: { c: debt }, rules: { a.x.y_zz: debt, q: none } }"),
+        ".domains.c: no file has the domain `c`: remove the key\n\
+         .rules[\"a.x.y_zz\"]: no file has the rule `a.x.y_zz`: did you mean `a.x.y_z`?\n\
+         .rules.q: no file has the rule `q`: remove the key"
+    );
+    assert!(refused("{ rule: {} }").contains(".rule: unknown key: did you mean `rules`?"));
 }

@@ -21,7 +21,7 @@ use crate::{
     origin::Origin,
     path::Path,
     reader::Place,
-    settings::rls::{Allowance, Descriptor, Domain, Limit, Unit},
+    settings::rls::{Allowance, Descriptor, Domain, Limit, Overrun, Unit},
     words::{joined, most_like},
 };
 
@@ -166,7 +166,7 @@ impl Reader<'_> {
         }
         let (descriptors, taken) = self.descriptors(&fields);
         let place = Place { path, origin: self.origin.at_line(line) };
-        Ok(File { domain: Domain { name, descriptors }, place, taken })
+        Ok(File { domain: Domain { name, descriptors, overrun: Overrun::default() }, place, taken })
     }
 
     /// Checks every key of a table whose own keys are `known`.
@@ -437,7 +437,7 @@ impl Reader<'_> {
         let replaces = fields
             .get("replaces")
             .map_or_else(Vec::new, |replaces| self.replaces(&replaces, &name));
-        Some(Limit { name, replaces, allowance: allowance? })
+        Some(Limit { name, replaces, allowance: allowance?, overrun: Overrun::default() })
     }
 
     fn requests(&mut self, at: Option<&At<'_>>) -> Option<u32> {

@@ -2,23 +2,25 @@
 //! envoyproxy/ratelimit.
 //!
 //! The files are read unchanged, and a file is good exactly if it is good there. Beside `files`
-//! there are two keys:
+//! there are three keys:
 //!
 //! | key | default | |
 //! |---|---|---|
 //! | `merge_domains` | `false` | several files may add to one domain (`MERGE_DOMAIN_CONFIG`) |
-//! | `response_headers` | `true` | responses have header fields about the client's limits |
+//! | `response_headers` | `false`, as there | responses have fields about the client's limits |
+//! | `overrun` | `auto` | what happens to usage that does not fit; for all, a domain or a rule |
 
 mod file;
 mod merge;
 mod metadata;
+mod overrun;
 mod scalar;
 
 use std::{collections::HashMap, path::PathBuf};
 
 use self::file::{File, Taken, add_descriptors};
 use crate::{
-    error::Refused,
+    error::{ErrorLog, Refused},
     files::Files,
     origin::Origin,
     path::Path,
@@ -30,12 +32,26 @@ use crate::{
 pub(super) fn read(field: &Field<'_>, files: &Files) -> Result<RlsSettings, Refused> {
     field.table(|rls| {
         let merge_domains = rls.field("merge_domains").or(false, Field::bool);
-        let response_headers = rls.field("response_headers").or(true, Field::bool);
+        // Off as in envoyproxy/ratelimit: Envoy may add fields of its own, and both together
+        // contradict each other.
+        let response_headers = rls.field("response_headers").or(false, Field::bool);
+        let overruns = rls.field("overrun").optional(overrun::read);
         let patterns = rls.field("files").required("name the files, as in `[ratelimit/*.yaml]`")?;
         let names = names(&patterns, files)?;
-        let domains = domains(&names, merge_domains?, &patterns, files)?;
+        let mut domains = domains(&names, merge_domains?, &patterns, files)?;
+        overruns?.unwrap_or_default().apply(&mut domains)?;
         Ok(RlsSettings { domains, response_headers: response_headers? })
     })
+}
+
+/// Reads `text`, the content of the rules file `origin`, alone.
+pub(crate) fn read_file(
+    text: &str,
+    origin: &Origin,
+    errors: &ErrorLog,
+    warnings: &ErrorLog,
+) -> Result<Domain, Refused> {
+    file::read(text, origin, errors, warnings).map(|file| file.domain)
 }
 
 /// The files that fit the patterns, each once, in the order of the patterns and then of their
