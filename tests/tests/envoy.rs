@@ -232,6 +232,68 @@ async fn a_key_that_is_not_utf8_has_a_bucket_of_its_own() {
     assert_eq!(edge.counter("error").await, 0);
 }
 
+/// In place of the descriptors of the example: one that looks at a user's budget before the
+/// request, and one that charges what the request used once its response ends.
+const BUDGET: [(&str, &str); 2] = [
+    (
+        "                              - actions:
+                                  - remote_address: {}
+",
+        "                              - actions: &user
+                                  - request_headers:
+                                      { header_name: x-user, descriptor_key: user }
+                                hits_addend: { number: 0 }
+                              - actions: *user
+                                hits_addend: { format: '%DYNAMIC_METADATA(budget:tokens)%' }
+                                apply_on_stream_done: true
+",
+    ),
+    (
+        "                  - name: envoy.filters.http.router
+",
+        "                  - name: envoy.filters.http.set_metadata
+                    typed_config:
+                      \"@type\": type.googleapis.com/envoy.extensions.\
+         filters.http.set_metadata.v3.Config
+                      metadata: [{ metadata_namespace: budget, value: { tokens: 10 } }]
+                  - name: envoy.filters.http.router
+",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_that_is_charged_after_each_response_is_spent() {
+    let rules = "
+domain: edge
+descriptors:
+- { key: user, rate_limit: { unit: day, requests_per_unit: 21 } }
+";
+    let replicas = Replicas::start(1, rules, "");
+    let file = BUDGET.iter().fold(with_long_timeout(), |file, (from, to)| once(&file, from, to));
+    let edge = Edge::start(&file, &replicas.sluices[0]).await;
+    let send = async || {
+        let response = edge.client().send(&Request::get("/orders").header("x-user", "alice")).await;
+        response.status
+    };
+    // Three requests fit: 11 tokens are left after the first, one after the second, and the third
+    // one leaves a debt. Envoy charges after the client has its response, so each charge is
+    // waited for before the next request.
+    for charged in 1..=3 {
+        assert_eq!(send().await, 200);
+        eventually_async("the usage is charged", async || {
+            let metrics = Metrics::of(&mut Client::of(replicas.sluices[0].http_addr())).await;
+            let decided = metrics.count("sluice_decisions_total", &[("limit", "edge.user")]);
+            if decided == charged { Ok(()) } else { Err(decided) }
+        })
+        .await;
+    }
+    for _ in 0..3 {
+        assert_eq!(send().await, 429, "the budget is spent");
+    }
+    let other = edge.client().send(&Request::get("/orders").header("x-user", "bob")).await;
+    assert_eq!(other.status, 200, "another user has a budget of their own");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_envoys_and_three_replicas_share_one_limit() {
     const BURST: usize = 20;
@@ -324,8 +386,8 @@ async fn changed_rules_apply_without_a_restart() {
     let edge = Edge::start(&with_long_timeout(), &replicas.sluices[0]).await;
     assert_eq!(
         edge.send("alice").await.number("x-ratelimit-limit"),
-        1,
-        "Envoy shows a rate per minute, at least 1"
+        2,
+        "two a day, as the rule is written"
     );
     fs::write(
         replicas.rules.path().join("edge.yaml"),
@@ -403,6 +465,25 @@ async fn requests_are_rejected_while_sluice_is_down_if_so_configured() {
     let file = once(ENVOY, "failure_mode_deny: false", "failure_mode_deny: true");
     while_sluice_is_unavailable(&file, |response| assert_eq!(response.status, 500, "{response}"))
         .await;
+}
+
+/// Envoy gives up after a quarter of a second, and the store after a minute. So only a replica that
+/// heeds Envoy's own deadline can deny.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_decides_locally_before_envoy_gives_up_on_a_hanging_redis() {
+    let redis = RedisServer::start();
+    let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 ");
+    let store = format!("store: {{ url: \"{}\", timeout: 60s }}", redis.url());
+    let replicas = Replicas::start(1, &rules, &store);
+    let edge = Edge::start(ENVOY, &replicas.sluices[0]).await;
+    eventually_async("a request is decided by Redis", async || {
+        edge.send("bob").await;
+        edge.counter("ok").await > 0
+    })
+    .await;
+    redis.pause();
+    eventually_async("a request is denied", async || edge.send("alice").await.status == 429).await;
+    redis.resume();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

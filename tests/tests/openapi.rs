@@ -87,8 +87,10 @@ fn start(store: &str) -> (Sluice, TempDir) {
     let directory = TempDir::with_prefix("sluice-rules-").unwrap();
     let rules = directory.path().join("rules.yaml");
     std::fs::write(&rules, RULES).unwrap();
-    let config =
-        format!("{CONFIGURATION}store: {store}\nrls: {{ files: [\"{}\"] }}\n", rules.display());
+    let config = format!(
+        "{CONFIGURATION}store: {store}\nrls: {{ files: [\"{}\"], response_headers: true }}\n",
+        rules.display()
+    );
     (SluiceOptions::new(built_sluice()).config(config).start(), directory)
 }
 

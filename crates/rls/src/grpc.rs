@@ -6,7 +6,13 @@ use sluice_telemetry::{RequestSpan, join_trace};
 use tonic::{Code, Status, body::Body, server::NamedService};
 use tracing::Instrument;
 
-use crate::{EnvoyRls, deadline::CallDeadline, messages::RateLimitRequest, unary};
+use crate::{
+    EnvoyRls,
+    call::Call,
+    deadline::CallDeadline,
+    messages::{RateLimitRequest, RateLimitResponse},
+    unary,
+};
 
 /// The path of the service's only method.
 pub const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
@@ -29,25 +35,37 @@ impl EnvoyRls {
         B: HttpBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let mut call = self.begin_call();
         let span = RequestSpan::rpc(Self::NAME, METHOD);
         join_trace(span.span(), request.headers());
-        let response = self
-            .call(request)
-            .instrument(span.span().clone())
-            .await
-            .unwrap_or_else(Status::into_http);
+        let decided = self.decide_grpc(request, &mut call).instrument(span.span().clone()).await;
+        let mut response = match decided {
+            Ok(response) => {
+                call.responded(&response);
+                unary::respond(&response)
+            }
+            Err(status) => {
+                call.failed(status.code().into(), status.message());
+                status.into_http()
+            }
+        };
+        unary::advertise_encodings(response.headers_mut());
         span.grpc_responded(|| status(&response));
         response
     }
 
-    async fn call<B>(&self, request: Request<B>) -> Result<Response<Body>, Status>
+    async fn decide_grpc<B>(
+        &self,
+        request: Request<B>,
+        call: &mut Call<'_>,
+    ) -> Result<RateLimitResponse, Status>
     where
         B: HttpBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let deadline = CallDeadline::of(request.headers());
         let request: RateLimitRequest = unary::read(request, MAX_REQUEST_BYTES).await?;
-        Ok(unary::respond(&self.decide(&request, deadline).await?))
+        Ok(self.decide_call(&request, deadline, call).await?)
     }
 }
 

@@ -42,6 +42,7 @@ use sluice_http::{Problem, body};
 
 use crate::{
     EnvoyRls,
+    call::Call,
     deadline::CallDeadline,
     messages::{
         CODES, Code, CurrentLimit, Descriptor, DescriptorStatus, Entry, LimitOverride,
@@ -61,13 +62,31 @@ impl EnvoyRls {
     /// # Errors
     /// Returns a problem when the request cannot be read or decided.
     pub async fn respond_json(&self, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        let mut call = self.begin_call();
+        match self.decide_json(head, body, &mut call).await {
+            Ok(response) => {
+                call.responded(&response);
+                Ok(respond(&response))
+            }
+            Err(problem) => {
+                call.failed(problem.kind().grpc_code(), problem.detail());
+                Err(problem)
+            }
+        }
+    }
+
+    async fn decide_json(
+        &self,
+        head: &Parts,
+        body: &mut Body,
+        call: &mut Call<'_>,
+    ) -> Result<RateLimitResponse, Problem> {
         if head.method != Method::POST {
             return Err(Problem::method_not_allowed(PATH, "POST"));
         }
         let bytes = body::read_all(body, MAX_BYTES).await?;
         let request: RequestBody = body::parse(&bytes)?;
-        let response = self.decide(&request.into(), CallDeadline::NONE).await?;
-        Ok(respond(&response))
+        Ok(self.decide_call(&request.into(), CallDeadline::NONE, call).await?)
     }
 }
 
@@ -119,7 +138,8 @@ struct DescriptorBody {
     entries: Vec<EntryBody>,
     /// A limit that replaces every rule, with buckets of its own.
     limit: Option<LimitBody>,
-    /// Tokens that this descriptor takes, in place of the request's; 0 only reads the state.
+    /// Tokens that this descriptor takes, in place of the request's; 0 only reads the state, and
+    /// usage that does not fit may be charged past zero (`rls.overrun`).
     #[serde(default, alias = "hits_addend", deserialize_with = "number_if_any")]
     hits_addend: Option<u64>,
     /// Whether tokens are given back, if the request is allowed.

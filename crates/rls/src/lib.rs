@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `hits_addend` | tokens that each descriptor takes; 0, which is also the default, means 1 |
 //! | `hits_addend` of a descriptor | the same for this descriptor; 0 only reads the state |
+//! | the same, where the rule counts usage | is charged past zero: the usage has happened |
 //! | `is_negative_hits` | gives tokens back, up to the burst, if the request is allowed |
 //! | `limit` of a descriptor | replaces all rules, with its own buckets, in a configured domain |
 //!
@@ -19,6 +20,8 @@
 //!
 //! The rules are those of [`sluice_config::rls`]. `POST /json` offers the same service as JSON.
 
+mod call;
+mod charged;
 mod deadline;
 mod dynamic_metadata;
 mod error;

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::{
     error::RlsError,
     messages::{CurrentLimit, Descriptor, RateLimitRequest, Unit},
-    rules::{Domain, Effect, Rule, RuleMatch, Rules, Tokens},
+    rules::{Domain, Effect, Overrun, Rule, RuleMatch, Rules, Tokens},
 };
 
 /// The plan of a call, with a slot for each of its descriptors.
@@ -19,13 +19,33 @@ pub(crate) struct CheckPlan<'r> {
     pub(crate) slots: SmallVec<[Slot<'r>; 2]>,
     /// The tokens to take, all or nothing. It only reads the state if the call takes no tokens or
     /// is blocked.
-    pub(crate) take: Check,
-    /// For each part of [`take`](Self::take), the counter of its decisions.
-    pub(crate) counters: SmallVec<[Cow<'r, BoundDecisions>; 2]>,
+    pub(crate) take: Counted<'r>,
+    /// The usage to charge, past zero if necessary, whatever the other descriptors decide.
+    pub(crate) charge: Counted<'r>,
     /// The tokens to give back if the request is allowed.
     pub(crate) give_back: Check,
     /// Whether a rule blocks the request, whatever the other rules decide.
     pub(crate) is_blocked: bool,
+    /// How many descriptors match no rule, although the domain has rules.
+    pub(crate) unmatched: usize,
+}
+
+/// A check with a counter of decisions for each of its parts.
+#[derive(Debug)]
+pub(crate) struct Counted<'r> {
+    pub(crate) check: Check,
+    pub(crate) counters: SmallVec<[Cow<'r, BoundDecisions>; 2]>,
+}
+
+/// What a descriptor does to its bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It takes tokens, or looks at them, together with the others.
+    Takes,
+    /// It reports usage, which is charged.
+    Charges,
+    /// It gives tokens back.
+    GivesBack,
 }
 
 /// The plan for one descriptor.
@@ -42,12 +62,12 @@ pub(crate) enum Slot<'r> {
         /// Whether the descriptor takes tokens, so that the rule denies.
         denies: bool,
     },
-    /// The descriptor takes tokens or gives them back.
+    /// The descriptor takes or charges tokens, or gives them back.
     Tokens {
         limit: LimitInfo<'r>,
-        /// The index of the part: in `give_back` if `gives_back`, else in `take`.
+        /// The index of the part in the check of this role.
         part: usize,
-        gives_back: bool,
+        role: Role,
     },
 }
 
@@ -75,14 +95,18 @@ enum Match<'r> {
 }
 
 impl<'r> CheckPlan<'r> {
-    /// Creates the plan of `request` by `rules`.
+    /// Creates the plan of `request` by `rules`, of which `domain` is the one that it names.
     ///
     /// # Errors
     /// Returns an error when the request has no domain or no descriptors, or when its limit has an
     /// unknown unit.
-    pub(crate) fn new(request: &RateLimitRequest, rules: &'r Rules) -> Result<Self, RlsError> {
-        let RateLimitRequest { domain, descriptors, hits_addend } = request;
-        if domain.is_empty() {
+    pub(crate) fn new(
+        request: &RateLimitRequest,
+        rules: &'r Rules,
+        domain: Option<&'r Domain>,
+    ) -> Result<Self, RlsError> {
+        let RateLimitRequest { domain: name, descriptors, hits_addend } = request;
+        if name.is_empty() {
             return Err(RlsError::Invalid(
                 "domain is empty: send the domain of a rules file".to_owned(),
             ));
@@ -90,7 +114,7 @@ impl<'r> CheckPlan<'r> {
         if descriptors.is_empty() {
             return Err(RlsError::Invalid("descriptors is empty: send at least one".to_owned()));
         }
-        let Some(domain) = rules.domain(domain) else {
+        let Some(domain) = domain else {
             return Ok(Self::of_nothing(descriptors.len()));
         };
         let mut matches = descriptors
@@ -98,19 +122,21 @@ impl<'r> CheckPlan<'r> {
             .enumerate()
             .map(|(place, descriptor)| match_descriptor(rules, domain, place, descriptor))
             .collect::<Result<SmallVec<[Match<'r>; 2]>, RlsError>>()?;
+        let unmatched = matches.iter().filter(|matches| matches!(matches, Match::Nothing)).count();
         drop_replaced_rules(&mut matches);
-        Ok(Self::of(rules, domain, descriptors, (*hits_addend).max(1), matches))
+        let plan = Self::of(rules, domain, descriptors, (*hits_addend).max(1), matches);
+        Ok(Self { unmatched, ..plan })
     }
 
     fn of_nothing(descriptors: usize) -> Self {
         let slots = (0..descriptors).map(|_| Slot::Unlimited { by_rule: false }).collect();
-        let nothing = || Check::new(Action::Peek);
         Self {
             slots,
-            take: nothing(),
-            counters: SmallVec::new(),
-            give_back: nothing(),
+            take: Counted::new(Action::Peek),
+            charge: Counted::new(Action::Charge),
+            give_back: Check::new(Action::GiveBack),
             is_blocked: false,
+            unmatched: 0,
         }
     }
 
@@ -129,6 +155,18 @@ impl<'r> CheckPlan<'r> {
         let takes = |descriptor: &Descriptor| {
             !descriptor.is_negative_hits && asked(descriptor) > Cost::NONE
         };
+        for (matches, descriptor) in matches.iter().zip(descriptors) {
+            if let Some(overrun) = matches.overrun(domain)
+                && descriptor.looks()
+            {
+                overrun.look();
+            }
+        }
+        let roles: SmallVec<[Role; 2]> = matches
+            .iter()
+            .zip(descriptors)
+            .map(|(matches, descriptor)| matches.role(domain, descriptor))
+            .collect();
         // A single rule in quota mode denies like any other rule.
         let quotas = matches
             .iter()
@@ -138,17 +176,21 @@ impl<'r> CheckPlan<'r> {
             .iter()
             .zip(descriptors)
             .any(|(matches, descriptor)| matches.blocks(quotas) && takes(descriptor));
-        let action =
-            if !is_blocked && descriptors.iter().any(takes) { Action::Take } else { Action::Peek };
+        let takes_any = descriptors
+            .iter()
+            .zip(&roles)
+            .any(|(descriptor, role)| *role == Role::Takes && takes(descriptor));
+        let action = if !is_blocked && takes_any { Action::Take } else { Action::Peek };
 
         let mut plan = Self {
             slots: SmallVec::with_capacity(descriptors.len()),
-            take: Check::new(action),
-            counters: SmallVec::new(),
+            take: Counted::new(action),
+            charge: Counted::new(Action::Charge),
             give_back: Check::new(Action::GiveBack),
             is_blocked,
+            unmatched: 0,
         };
-        for (matches, descriptor) in matches.into_iter().zip(descriptors) {
+        for ((matches, descriptor), role) in matches.into_iter().zip(descriptors).zip(roles) {
             let (effect, limit, matched) = match &matches {
                 Match::Nothing => {
                     plan.slots.push(Slot::Unlimited { by_rule: false });
@@ -170,7 +212,7 @@ impl<'r> CheckPlan<'r> {
                     let tokens = if limit.is_quota { shadow } else { enforced };
                     let tag = rules.tag(domain, &descriptor.entries, matched);
                     let part = Part::new(tokens.clone(), tag, asked(descriptor));
-                    plan.add(part, limit, descriptor.is_negative_hits)
+                    plan.add(part, limit, role)
                 }
             };
             plan.slots.push(slot);
@@ -178,21 +220,60 @@ impl<'r> CheckPlan<'r> {
         plan
     }
 
-    /// Adds a part to the check. Costs in the same bucket add up.
-    fn add(&mut self, part: Part, limit: LimitInfo<'r>, gives_back: bool) -> Slot<'r> {
-        let check = if gives_back { &mut self.give_back } else { &mut self.take };
+    /// Adds a part to the check of this role. Costs in the same bucket add up.
+    fn add(&mut self, part: Part, limit: LimitInfo<'r>, role: Role) -> Slot<'r> {
+        let (check, counters) = match role {
+            Role::Takes => (&mut self.take.check, Some(&mut self.take.counters)),
+            Role::Charges => (&mut self.charge.check, Some(&mut self.charge.counters)),
+            Role::GivesBack => (&mut self.give_back, None),
+        };
         let bucket = part.bucket();
         let known = check.parts().iter().position(|known| known.bucket() == bucket);
         let place = known.unwrap_or(check.parts().len());
         check.push(part);
-        if known.is_none() && !gives_back {
-            self.counters.push(limit.counter.clone());
+        if let (None, Some(counters)) = (known, counters) {
+            counters.push(limit.counter.clone());
         }
-        Slot::Tokens { limit, part: place, gives_back }
+        Slot::Tokens { limit, part: place, role }
+    }
+}
+
+impl Counted<'_> {
+    fn new(action: Action) -> Self {
+        Self { check: Check::new(action), counters: SmallVec::new() }
+    }
+}
+
+impl Descriptor {
+    /// Returns whether the descriptor asks for nothing, and so only looks.
+    const fn looks(&self) -> bool {
+        !self.is_negative_hits && matches!(self.hits_addend, Some(hits) if hits.value == 0)
     }
 }
 
 impl Match<'_> {
+    /// Returns what `descriptor` does to its bucket.
+    fn role(&self, domain: &Domain, descriptor: &Descriptor) -> Role {
+        if descriptor.is_negative_hits {
+            return Role::GivesBack;
+        }
+        match (self.overrun(domain), descriptor.hits_addend) {
+            (Some(overrun), Some(hits)) if overrun.charges(hits.value) => Role::Charges,
+            _ => Role::Takes,
+        }
+    }
+
+    /// Returns how usage that does not fit is treated; `None` if nothing is counted.
+    fn overrun<'o>(&'o self, domain: &'o Domain) -> Option<&'o Overrun> {
+        match self {
+            Self::Rule(RuleMatch { rule, .. }) if matches!(rule.effect, Effect::Limit(_)) => {
+                Some(&rule.overrun)
+            }
+            Self::Override { effect: Effect::Limit(_), .. } => Some(&domain.overrides_overrun),
+            Self::Nothing | Self::Rule(_) | Self::Override { .. } => None,
+        }
+    }
+
     /// Returns whether this match alone blocks the request.
     fn blocks(&self, quotas: usize) -> bool {
         match self {

@@ -17,7 +17,7 @@ use http::{
 };
 use hyper::body::Incoming;
 use sluice_telemetry::ConnectionKind;
-use tonic::{Status, body::Body, server::NamedService};
+use tonic::{Status, body::Body, codec::CompressionEncoding, server::NamedService};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -62,10 +62,12 @@ impl GrpcFrontEnds {
         let reporter = HealthReporter::new();
         let other_services = route(
             Router::new(),
-            HealthServer::new(HealthService::from_health_reporter(reporter.clone())),
+            HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
+                .accept_compressed(CompressionEncoding::Gzip),
         );
-        let other_services = route(other_services, reflection::v1());
-        let other_services = route(other_services, reflection::v1alpha());
+        let v1 = reflection::v1().accept_compressed(CompressionEncoding::Gzip);
+        let v1alpha = reflection::v1alpha().accept_compressed(CompressionEncoding::Gzip);
+        let other_services = route(route(other_services, v1), v1alpha);
         Self { rls, other_services, reporter }
     }
 

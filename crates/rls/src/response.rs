@@ -8,9 +8,10 @@ use sluice_core::{Decision, Source, Verdict};
 use smallvec::SmallVec;
 
 use crate::{
+    charged::Charged,
     dynamic_metadata,
     messages::{Code, DescriptorStatus, HeaderValue, RateLimitRequest, RateLimitResponse},
-    plan::{CheckPlan, LimitInfo, Slot},
+    plan::{CheckPlan, LimitInfo, Role, Slot},
 };
 
 /// What the store decided about a plan.
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) struct Outcome {
     /// The decision about the tokens to take.
     pub(crate) taken: Decision,
+    /// The decision about the usage that was charged.
+    pub(crate) charged: Option<Charged>,
     /// The decision about the tokens to give back.
     pub(crate) given_back: Option<Decision>,
     /// Whether all quota limits deny.
@@ -25,6 +28,14 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Returns whether the call is denied.
+    pub(crate) fn is_denied(&self, plan: &CheckPlan<'_>) -> bool {
+        self.taken.is_denied()
+            || self.charged.as_ref().is_some_and(Charged::is_denied)
+            || plan.is_blocked
+            || self.is_quota_exhausted
+    }
+
     /// Returns the response to `request`, whose plan is `plan`.
     pub(crate) fn respond(
         &self,
@@ -32,7 +43,6 @@ impl Outcome {
         plan: &CheckPlan<'_>,
         with_headers: bool,
     ) -> RateLimitResponse {
-        let denied = self.taken.is_denied() || plan.is_blocked || self.is_quota_exhausted;
         let statuses: Vec<_> = plan.slots.iter().map(|slot| self.status(slot)).collect();
         let passed = plan
             .slots
@@ -41,7 +51,7 @@ impl Outcome {
             .filter(|(_, status)| status.code == i32::from(Code::Ok));
         let metadata = passed.filter_map(|(slot, _)| slot.limit()?.metadata);
         RateLimitResponse {
-            overall_code: code(!denied),
+            overall_code: code(!self.is_denied(plan)),
             dynamic_metadata: dynamic_metadata::of_response(request, metadata),
             statuses,
             response_headers_to_add: if with_headers { self.headers(plan) } else { Vec::new() },
@@ -65,18 +75,10 @@ impl Outcome {
                 limit_remaining: 0,
                 duration_until_reset: None,
             },
-            Slot::Tokens { limit, part, gives_back } => {
-                let decision = if *gives_back {
-                    self.given_back.as_ref().unwrap_or(&self.taken)
-                } else {
-                    &self.taken
-                };
-                let verdict = &decision.verdicts()[*part];
-                let returned = if self.is_quota_exhausted && verdict.admitted && !gives_back {
-                    verdict.cost.tokens()
-                } else {
-                    0
-                };
+            Slot::Tokens { limit, part, role } => {
+                let verdict = &self.verdicts(*role)[*part];
+                let undone = self.is_quota_exhausted && *role == Role::Takes;
+                let returned = if undone && verdict.admitted { verdict.cost.tokens() } else { 0 };
                 let remaining = (verdict.remaining + returned).min(verdict.limit.rate().burst());
                 DescriptorStatus {
                     code: code(verdict.admitted || limit.is_shadow),
@@ -88,6 +90,15 @@ impl Outcome {
         }
     }
 
+    /// Returns the verdicts about the descriptors of this role.
+    fn verdicts(&self, role: Role) -> &[Verdict] {
+        match role {
+            Role::Takes => self.taken.verdicts(),
+            Role::Charges => self.charged.as_ref().map_or(&[], Charged::verdicts),
+            Role::GivesBack => self.given_back.as_ref().map_or(&[], Decision::verdicts),
+        }
+    }
+
     /// Returns the fields of [`headers::fields`]. A blocking rule has none.
     fn headers(&self, plan: &CheckPlan<'_>) -> Vec<HeaderValue> {
         if plan.is_blocked {
@@ -95,6 +106,9 @@ impl Outcome {
         }
         if self.is_quota_exhausted {
             return self.exhausted_quota(plan).as_ref().map(fields).unwrap_or_default();
+        }
+        if let Some(charged) = &self.charged {
+            return fields(&charged.joined_with(&self.taken));
         }
         // A request that only refunds gets the state after the refund.
         let given_back = self.given_back.as_ref().filter(|_| self.taken.verdicts().is_empty());
@@ -104,8 +118,8 @@ impl Outcome {
     /// Returns a denial by the quota limit that allows a retry first.
     fn exhausted_quota(&self, plan: &CheckPlan<'_>) -> Option<Decision> {
         let quotas = plan.slots.iter().filter_map(|slot| match slot {
-            Slot::Tokens { limit: LimitInfo { is_quota: true, .. }, part, gives_back: false } => {
-                self.taken.verdicts().get(*part)
+            Slot::Tokens { limit: LimitInfo { is_quota: true, .. }, part, role } => {
+                self.verdicts(*role).get(*part)
             }
             _ => None,
         });

@@ -13,12 +13,14 @@ use smallvec::SmallVec;
 use sluice_config::RlsSettings;
 
 use crate::{
+    call::{Call, Calls},
+    charged::Charged,
     deadline::CallDeadline,
     error::RlsError,
     messages::{RateLimitRequest, RateLimitResponse},
-    plan::{CheckPlan, Slot},
+    plan::{CheckPlan, Counted, Role, Slot},
     response::Outcome,
-    rules::Rules,
+    rules::{Looks, Rules},
 };
 
 /// Decides calls by the active rules. Cheap to clone; clones are the same service.
@@ -32,13 +34,18 @@ struct Inner {
     limiter: Limiter,
     /// `None` when no files are configured.
     rules: ArcSwapOption<Rules>,
+    /// Which rules were looked at, also before the rules were replaced.
+    looks: Looks,
+    calls: Calls,
 }
 
 impl EnvoyRls {
     /// Creates a service without rules.
     #[must_use]
     pub fn new(limiter: Limiter) -> Self {
-        Self { inner: Arc::new(Inner { limiter, rules: ArcSwapOption::empty() }) }
+        let (rules, looks) = (ArcSwapOption::empty(), Looks::default());
+        let calls = Calls::new(limiter.recorders());
+        Self { inner: Arc::new(Inner { limiter, rules, looks, calls }) }
     }
 
     /// Replaces the rules for every call that starts from now on; buckets keep their state.
@@ -50,11 +57,13 @@ impl EnvoyRls {
         on_store_failure: OnStoreFailure,
         tagger: &Tagger,
     ) {
-        let recorders = self.inner.limiter.recorders();
-        let rules = settings.map(|settings| {
-            Arc::new(Rules::new(settings, on_store_failure, tagger.clone(), recorders))
+        let Inner { limiter, rules, looks, .. } = &*self.inner;
+        let new = settings.map(|settings| {
+            let (tagger, recorders) = (tagger.clone(), limiter.recorders());
+            Arc::new(Rules::new(settings, on_store_failure, tagger, recorders, looks))
         });
-        self.inner.rules.store(rules);
+        rules.store(new);
+        looks.forget_unused();
     }
 
     /// Returns whether there are rules.
@@ -63,40 +72,77 @@ impl EnvoyRls {
         self.inner.rules.load().is_some()
     }
 
-    /// Decides one call, whose caller waits until `deadline`.
-    pub(crate) async fn decide(
+    /// Begins a call, which is counted when it ends.
+    pub(crate) fn begin_call(&self) -> Call<'_> {
+        self.inner.calls.begin()
+    }
+
+    /// Decides what `call` asks in `request`. Its caller waits until `deadline`.
+    pub(crate) async fn decide_call(
         &self,
         request: &RateLimitRequest,
         deadline: CallDeadline,
+        call: &mut Call<'_>,
     ) -> Result<RateLimitResponse, RlsError> {
         let rules = self.inner.rules.load_full().ok_or(RlsError::NoRules)?;
-        let plan = CheckPlan::new(request, &rules)?;
-        let counters: SmallVec<[_; 2]> = plan.counters.iter().map(|counter| &**counter).collect();
+        let domain = rules.domain(&request.domain);
+        if let Some(domain) = domain {
+            call.is_in(&domain.calls);
+        }
+        let mut plan = CheckPlan::new(request, &rules, domain)?;
+        match domain {
+            Some(_) => call.matched(plan.slots.len() - plan.unmatched, plan.unmatched),
+            None => call.is_in_unknown_domain(&request.domain),
+        }
+        let charged = self.charge(&plan, &rules, deadline).await?;
+        if charged.as_ref().is_some_and(Charged::is_denied) {
+            plan.take.check = peek(&plan.take.check);
+        }
+        let Counted { check, counters } = &plan.take;
+        let counters: SmallVec<[_; 2]> = counters.iter().map(|counter| &**counter).collect();
         let taken = self
             .inner
             .limiter
             .decide_check(
-                &plan.take,
+                check,
                 CheckCounters { decisions: &counters, hits: &rules.hits },
                 deadline.within(),
             )
             .await?;
-        let is_quota_exhausted = plan.is_quota_exhausted(&taken);
+        let is_quota_exhausted = plan.is_quota_exhausted(&taken, charged.as_ref());
         if is_quota_exhausted && taken.is_allowed() {
-            self.change(undo(&plan.take, &taken), &rules, CallDeadline::NONE).await?;
+            self.change(undo(check, &taken), &rules, CallDeadline::NONE).await?;
         }
-        let passes = taken.is_allowed() && !plan.is_blocked && !is_quota_exhausted;
+        let outcome = Outcome { taken, charged, given_back: None, is_quota_exhausted };
+        let passes = !outcome.is_denied(&plan);
         let given_back = match &plan.give_back {
             nothing if nothing.parts().is_empty() => None,
             check if passes => Some(self.change(check.clone(), &rules, CallDeadline::NONE).await?),
-            check => Some(self.change(peek(check), &rules, deadline).await?),
+            check => Some(self.change(look(check), &rules, deadline).await?),
         };
-        plan.count_what_no_check_counts(is_quota_exhausted && taken.is_allowed(), &rules);
-        Ok(Outcome { taken, given_back, is_quota_exhausted }.respond(
-            request,
-            &plan,
-            rules.response_headers,
-        ))
+        let outcome = Outcome { given_back, ..outcome };
+        plan.count_blocked();
+        let is_counted = plan.take.check.action() == Action::Take && outcome.taken.is_denied();
+        if !passes && !is_counted {
+            rules.hits.hit();
+        }
+        Ok(outcome.respond(request, &plan, rules.response_headers))
+    }
+
+    /// Charges the usage that the call reports, if it does.
+    async fn charge(
+        &self,
+        plan: &CheckPlan<'_>,
+        rules: &Rules,
+        deadline: CallDeadline,
+    ) -> Result<Option<Charged>, StoreError> {
+        if plan.charge.check.parts().is_empty() {
+            return Ok(None);
+        }
+        let charged = self.change(plan.charge.check.clone(), rules, deadline).await?;
+        let charged = Charged::of(&charged);
+        charged.count(&plan.charge);
+        Ok(Some(charged))
     }
 
     /// Applies a check without counting decisions. Tokens are given back without a deadline, since
@@ -114,7 +160,7 @@ impl EnvoyRls {
 
 impl CheckPlan<'_> {
     /// Returns whether all quota limits deny. Limits in quota mode deny only together.
-    fn is_quota_exhausted(&self, taken: &Decision) -> bool {
+    fn is_quota_exhausted(&self, taken: &Decision, charged: Option<&Charged>) -> bool {
         let mut quotas = self
             .slots
             .iter()
@@ -124,16 +170,19 @@ impl CheckPlan<'_> {
             && quotas.all(|slot| match slot {
                 Slot::Unlimited { .. } => false,
                 Slot::Blocked { limit, denies } => *denies && !limit.is_shadow,
-                Slot::Tokens { gives_back: true, .. } => false,
-                Slot::Tokens { limit, part, .. } => {
-                    !taken.verdicts()[*part].admitted && !limit.is_shadow
+                Slot::Tokens { limit, part, role } => {
+                    let verdicts = match role {
+                        Role::Takes => taken.verdicts(),
+                        Role::Charges => charged.map_or(&[][..], Charged::verdicts),
+                        Role::GivesBack => &[],
+                    };
+                    verdicts.get(*part).is_some_and(|verdict| !verdict.admitted) && !limit.is_shadow
                 }
             })
     }
 
-    /// Counts the decisions that need no check: those of blocking rules, and requests that only
-    /// quota limits deny.
-    fn count_what_no_check_counts(&self, only_quotas_deny: bool, rules: &Rules) {
+    /// Counts the decisions of blocking rules, which need no check.
+    fn count_blocked(&self) {
         for slot in &self.slots {
             if let Slot::Blocked { limit, denies: true } = slot {
                 let local = sluice_telemetry::SourceLabel::Local;
@@ -143,9 +192,6 @@ impl CheckPlan<'_> {
                     limit.counter.denied(local);
                 }
             }
-        }
-        if self.is_blocked || only_quotas_deny {
-            rules.hits.hit();
         }
     }
 }
@@ -161,8 +207,14 @@ fn undo(check: &Check, taken: &Decision) -> Check {
     undo
 }
 
-/// Returns the check that reads the state of the same buckets.
+/// Returns the check that decides as `check` would, and takes nothing.
 fn peek(check: &Check) -> Check {
+    let peek = Check::new(Action::Peek);
+    check.parts().iter().fold(peek, |peek, part| peek.with(&part.limit, part.tag, part.cost))
+}
+
+/// Returns the check that reads the state of the same buckets.
+fn look(check: &Check) -> Check {
     let looking = Check::new(Action::Peek);
     check
         .parts()

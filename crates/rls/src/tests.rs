@@ -1,7 +1,9 @@
 //! Calls, decided on a memory store whose clock is stopped.
 
 mod calls;
+mod counted;
 mod deadlines;
+mod overrun;
 mod port;
 mod properties;
 mod wire;
@@ -32,12 +34,17 @@ pub(crate) struct Fixture {
     pub(crate) clock: Arc<ManualClock>,
 }
 
-/// Reads the text of a rules file.
+/// Reads the text of a rules file. Responses have header fields.
 pub(crate) fn rules(text: &str) -> RlsSettings {
+    rules_with(text, "response_headers: true")
+}
+
+/// Reads the text of a rules file, with `more` in the section that names it.
+fn rules_with(text: &str, more: &str) -> RlsSettings {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rules.yaml");
     std::fs::write(&file, text).unwrap();
-    let rls = format!("{{ files: ['{}'] }}", file.display());
+    let rls = format!("{{ files: ['{}'], {more} }}", file.display());
     Loader::new().flag("--rls", &["rls"], rls).load().unwrap().rls.unwrap()
 }
 
@@ -68,6 +75,17 @@ impl Fixture {
     /// first, and the remaining tokens.
     async fn ask(&self, descriptors: impl Into<Vec<Descriptor>>) -> Summary {
         Summary::of(&self.call(request(descriptors)).await.unwrap())
+    }
+}
+
+impl EnvoyRls {
+    /// Decides one call, as a protocol would.
+    pub(crate) async fn decide(
+        &self,
+        request: &RateLimitRequest,
+        deadline: CallDeadline,
+    ) -> Result<RateLimitResponse, RlsError> {
+        self.decide_call(request, deadline, &mut self.begin_call()).await
     }
 }
 

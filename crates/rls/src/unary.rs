@@ -2,16 +2,19 @@
 //!
 //! tonic is made for streams: it copies each message through a reusable buffer and negotiates
 //! compression for the response. Here a request that arrived in one frame is decoded without a
-//! copy, and a response is written once.
+//! copy, and a response is written once. A request may be compressed with gzip; a response never
+//! is, since it is shorter than a packet.
 
 use std::{
     convert::Infallible,
+    io::Read,
     pin::{Pin, pin},
     task::{Context, Poll},
 };
 
 use axum::body::HttpBody;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
@@ -26,11 +29,24 @@ const USUAL_BYTES: usize = 512;
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
-const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+/// The encodings that are read.
+const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const OK: HeaderValue = HeaderValue::from_static("0");
 
-/// Reads the message of a call, which may be `most` bytes long.
+/// How the messages of a call may be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+}
+
+/// Says which encodings are read.
+pub(crate) fn advertise_encodings(headers: &mut HeaderMap) {
+    headers.insert(ACCEPT_ENCODING, ACCEPTED);
+}
+
+/// Reads the message of a call, which may be `most` bytes long, also once it is decompressed.
 ///
 /// # Errors
 /// Returns a status for the caller when the body is not such a message.
@@ -40,7 +56,7 @@ where
     B: HttpBody,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    refuse_compression(request.headers())?;
+    let encoding = encoding(request.headers())?;
     let mut bytes = body::in_time(pin!(collect(request.into_body(), most)))
         .await
         .unwrap_or_else(|| Err(Status::deadline_exceeded("the message did not arrive in time")))?;
@@ -50,18 +66,30 @@ where
     if bytes.len() < PREFIX_BYTES {
         return Err(Status::internal("the call ends before its message does"));
     }
-    if bytes.get_u8() != 0 {
-        return Err(Status::internal("the message is compressed, but `grpc-encoding` is missing"));
-    }
+    let is_compressed = match (bytes.get_u8(), encoding) {
+        (0, _) => false,
+        (1, Encoding::Gzip) => true,
+        (1, Encoding::Identity) => {
+            let message = "the message is compressed, but `grpc-encoding` does not say how";
+            return Err(Status::internal(message));
+        }
+        (flag, _) => {
+            let message = format!("{flag} is not a compression flag: send 0 or 1");
+            return Err(Status::internal(message));
+        }
+    };
     let length = bytes.get_u32();
     match usize::try_from(length).unwrap_or(usize::MAX).cmp(&bytes.len()) {
         std::cmp::Ordering::Greater => {
             Err(Status::internal("the call ends before its message does"))
         }
         std::cmp::Ordering::Less => Err(Status::internal("the call has more than one message")),
-        std::cmp::Ordering::Equal => M::decode(bytes).map_err(|error| {
-            Status::invalid_argument(format!("the message cannot be read: {error}"))
-        }),
+        std::cmp::Ordering::Equal => {
+            let message = if is_compressed { decompressed(&bytes, most)? } else { bytes };
+            M::decode(message).map_err(|error| {
+                Status::invalid_argument(format!("the message cannot be read: {error}"))
+            })
+        }
     }
 }
 
@@ -79,19 +107,29 @@ pub(crate) fn respond(message: &impl Message) -> Response<Body> {
     response
 }
 
-fn refuse_compression(headers: &HeaderMap) -> Result<(), Status> {
-    match headers.get(ENCODING) {
-        Some(encoding) if *encoding != IDENTITY => {
-            let mut refused = Status::unimplemented(format!(
-                "messages compressed with {encoding:?} are not supported: send them uncompressed"
-            ));
-            refused
-                .metadata_mut()
-                .insert(ACCEPT_ENCODING, tonic::metadata::MetadataValue::from_static("identity"));
-            Err(refused)
-        }
-        _ => Ok(()),
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
+    match headers.get(ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(Encoding::Identity),
+        Some(b"gzip") => Ok(Encoding::Gzip),
+        Some(other) => Err(Status::unimplemented(format!(
+            "messages compressed with `{}` are not read: send `identity` or `gzip`",
+            other.escape_ascii()
+        ))),
     }
+}
+
+/// Decompresses a message, as far as it may be long.
+fn decompressed(message: &[u8], most: usize) -> Result<Bytes, Status> {
+    let beyond = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::with_capacity(message.len().saturating_mul(2).min(most));
+    MultiGzDecoder::new(message).take(beyond).read_to_end(&mut bytes).map_err(|error| {
+        Status::internal(format!("the message cannot be decompressed: {error}"))
+    })?;
+    if bytes.len() > most {
+        let message = format!("the decompressed message is longer than {most} bytes");
+        return Err(Status::resource_exhausted(message));
+    }
+    Ok(bytes.into())
 }
 
 /// Returns the whole body. A body that arrived in one frame is not copied.
@@ -217,21 +255,62 @@ mod tests {
         assert_eq!(code(&framed(0, long.len().try_into().unwrap(), &long)).await, Code::OutOfRange);
     }
 
+    fn gzipped(message: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, message).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    async fn read_encoded(encoding: &str, call: Vec<u8>) -> Result<prost_types::Duration, Status> {
+        let request = Request::builder().header(ENCODING, encoding);
+        read(request.body(Full::new(Bytes::from(call))).unwrap(), MOST).await
+    }
+
+    fn compressed(message: &[u8]) -> Vec<u8> {
+        framed(1, message.len().try_into().unwrap(), message)
+    }
+
     #[tokio::test]
-    async fn a_compressed_call_is_rejected_with_the_accepted_encoding() {
-        let request = |encoding: &str| {
-            Request::builder()
-                .header(ENCODING, encoding)
-                .body(Full::new(Bytes::from(call())))
-                .unwrap()
-        };
-        let refused = read::<prost_types::Duration, _>(request("gzip"), MOST).await.unwrap_err();
-        assert_eq!(refused.code(), Code::Unimplemented);
-        assert_eq!(refused.metadata().get(ACCEPT_ENCODING).unwrap(), "identity");
-        assert_eq!(
-            read::<prost_types::Duration, _>(request("identity"), MOST).await.unwrap().seconds,
-            7
-        );
+    async fn a_message_may_be_compressed_with_gzip() {
+        let message = prost_types::Duration { seconds: 7, nanos: 8 }.encode_to_vec();
+        for (encoding, call) in [
+            ("gzip", compressed(&gzipped(&message))),
+            ("gzip", call()),
+            ("identity", call()),
+            ("gzip", compressed(&[gzipped(&message[..2]), gzipped(&message[2..])].concat())),
+        ] {
+            assert_eq!(read_encoded(encoding, call).await.unwrap().seconds, 7, "{encoding}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_decompressed_is_rejected() {
+        let message = gzipped(&prost_types::Duration { seconds: 7, nanos: 8 }.encode_to_vec());
+        let code = async |encoding, call| read_encoded(encoding, call).await.unwrap_err().code();
+        assert_eq!(code("identity", compressed(&message)).await, Code::Internal);
+        assert_eq!(code("gzip", compressed(b"no gzip")).await, Code::Internal);
+        for cut in 0..message.len() {
+            assert_eq!(code("gzip", compressed(&message[..cut])).await, Code::Internal, "{cut}");
+        }
+        let longest = gzipped(&vec![0; MOST]);
+        assert_eq!(code("gzip", compressed(&longest)).await, Code::InvalidArgument, "not too long");
+        let too_long = gzipped(&vec![0; MOST + 1]);
+        assert_eq!(code("gzip", compressed(&too_long)).await, Code::ResourceExhausted);
+        let bomb = gzipped(&vec![0; 16 << 20]);
+        assert!(bomb.len() < MOST, "so it is not too long before it is decompressed");
+        assert_eq!(code("gzip", compressed(&bomb)).await, Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_encoding_is_rejected_with_those_that_are_known() {
+        for encoding in ["zstd", "deflate", "GZIP", "gzip, identity", ""] {
+            let refused = read_encoded(encoding, call()).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unimplemented, "{encoding}");
+            assert!(refused.message().contains("`identity` or `gzip`"), "{refused}");
+        }
+        let mut headers = HeaderMap::new();
+        advertise_encodings(&mut headers);
+        assert_eq!(headers[ACCEPT_ENCODING], "identity,gzip");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ defaults: { rate: 1/day, burst: 4 }
 endpoints: { /api/v1/tools/execute: off }
 exempt: [/free]
 limits: [{ name: shadow, per: nothing, rate: 1/day, burst: 1, mode: shadow }]
-rls: { files: [rules.yaml] }
+rls: { files: [rules.yaml], response_headers: true }
 metrics:
   custom:
     - { name: my_feature_total, kind: counter, labels: [operation] }

@@ -1,6 +1,7 @@
 //! The rules of all files, compiled once per load.
 
 mod naming;
+mod overrun;
 mod pattern;
 mod rule;
 #[cfg(test)]
@@ -11,13 +12,18 @@ use std::{borrow::Cow, collections::HashMap};
 
 use parking_lot::Mutex;
 use sluice_core::{Mode, OnStoreFailure, Subject, Tag, Tagger, Value};
-use sluice_telemetry::{BoundDecisions, BoundHits, DecisionRecorder, OTHER, Recorders};
+use sluice_telemetry::{
+    BoundDecisions, BoundHits, BoundRlsDomain, DecisionRecorder, OTHER, Recorders,
+};
 use smallvec::SmallVec;
 
-pub(crate) use self::rule::{Effect, Rule, Tokens};
 use self::{
     naming::MetricNames,
     tree::{Fit, Level, MatchPath, Node},
+};
+pub(crate) use self::{
+    overrun::{Looks, Overrun},
+    rule::{Effect, Rule, Tokens},
 };
 use sluice_config::rls::{self, Allowance, RlsSettings};
 
@@ -50,6 +56,10 @@ pub(crate) struct Domain {
     /// The limits that requests have `override_limit`.
     overrides: Mutex<HashMap<(u32, rls::Unit), Tokens>>,
     overrides_counter: BoundDecisions,
+    /// Counts the calls in this domain.
+    pub(crate) calls: BoundRlsDomain,
+    /// How these limits treat usage that does not fit.
+    pub(crate) overrides_overrun: Overrun,
 }
 
 /// A rule that a descriptor matches.
@@ -61,22 +71,27 @@ pub(crate) struct RuleMatch<'r> {
 
 impl Rules {
     /// Compiles the rules in `settings`. `on_store_failure` says who decides while the store
-    /// cannot, and `tagger` hashes the values of descriptors.
+    /// cannot, `tagger` hashes the values of descriptors, and `looks` knows which rules were looked
+    /// at before.
     pub(crate) fn new(
         settings: &RlsSettings,
         on_store_failure: OnStoreFailure,
         tagger: Tagger,
         recorders: &Recorders,
+        looks: &Looks,
     ) -> Self {
         let domain = |domain: &rls::Domain| {
-            let compiler = Compiler { recorder: &recorders.decisions, on_store_failure };
+            let compiler = Compiler { recorder: &recorders.decisions, on_store_failure, looks };
             let top = compiler.level(&domain.name, &domain.descriptors);
-            let overrides_counter = recorders.decisions.bind(&format!("{}.override", domain.name));
+            let overrides = format!("{}.override", domain.name);
+            let overrides_counter = recorders.decisions.bind(&overrides);
             let compiled = Domain {
                 name: domain.name.as_str().into(),
                 top,
                 overrides: Mutex::default(),
                 overrides_counter,
+                calls: recorders.rls.bind(&domain.name),
+                overrides_overrun: looks.overrun(&overrides, domain.overrun),
             };
             (domain.name.as_bytes().into(), compiled)
         };
@@ -169,6 +184,7 @@ impl Domain {
 struct Compiler<'a> {
     recorder: &'a DecisionRecorder,
     on_store_failure: OnStoreFailure,
+    looks: &'a Looks,
 }
 
 impl Compiler<'_> {
@@ -176,10 +192,7 @@ impl Compiler<'_> {
         let mut level = Level::default();
         for (place, descriptor) in descriptors.iter().enumerate() {
             let rls::Descriptor { key, value, descriptors, .. } = descriptor;
-            let path = match value {
-                Some(value) => format!("{parent}.{key}_{value}"),
-                None => format!("{parent}.{key}"),
-            };
+            let path = descriptor.path(parent);
             let node = Node {
                 rule: descriptor.limit.as_ref().map(|limit| self.rule(&path, limit, descriptor)),
                 next: (!descriptors.is_empty()).then(|| Box::new(self.level(&path, descriptors))),
@@ -192,7 +205,7 @@ impl Compiler<'_> {
     }
 
     fn rule(&self, path: &str, limit: &rls::Limit, descriptor: &rls::Descriptor) -> Rule {
-        let rls::Limit { name, replaces, allowance } = limit;
+        let rls::Limit { name, replaces, allowance, overrun } = limit;
         let shown = if name.is_empty() { path } else { name };
         let mode = if descriptor.shadow_mode { Mode::Shadow } else { Mode::Enforce };
         let current = match *allowance {
@@ -206,6 +219,7 @@ impl Compiler<'_> {
             current,
             is_shadow: descriptor.shadow_mode,
             is_quota: descriptor.quota_mode,
+            overrun: self.looks.overrun(path, *overrun),
             metadata: dynamic_metadata::of_rule(&descriptor.metadata),
             counter: self.recorder.bind(path),
             is_detailed: descriptor.detailed_metric,

@@ -9,6 +9,7 @@ use sluice_telemetry::BoundDecisions;
 
 use sluice_config::rls::{self, Allowance};
 
+use super::overrun::Overrun;
 use crate::messages::{self, CurrentLimit};
 
 /// A compiled rule.
@@ -27,6 +28,8 @@ pub(crate) struct Rule {
     /// Whether the rule is in quota mode: it denies only together with all other matched rules in
     /// quota mode.
     pub(crate) is_quota: bool,
+    /// How the rule treats usage that does not fit.
+    pub(crate) overrun: Overrun,
     /// The metadata of an allowed request.
     pub(crate) metadata: Option<Struct>,
     /// Counts the rule's decisions, unless metrics name the values of requests.

@@ -7,7 +7,13 @@ use crate::{
 };
 
 fn compile(text: &str) -> Rules {
-    Rules::new(&rules(text), OnStoreFailure::Local, Tagger::new(b""), &Recorders::disabled())
+    Rules::new(
+        &rules(text),
+        OnStoreFailure::Local,
+        Tagger::new(b""),
+        &Recorders::disabled(),
+        &Looks::default(),
+    )
 }
 
 /// Returns the requests per unit of the rule that matches in `edge`.
@@ -114,8 +120,13 @@ fn keys_and_values_are_distinguished() {
 /// Returns the name in metrics of the rule that matches `entries`.
 fn name<const N: usize>(text: &str, entries: [(&str, &str); N]) -> String {
     let telemetry = sluice::Telemetry::builder().build().unwrap();
-    let rules =
-        Rules::new(&rules(text), OnStoreFailure::Local, Tagger::new(b""), telemetry.recorders());
+    let rules = Rules::new(
+        &rules(text),
+        OnStoreFailure::Local,
+        Tagger::new(b""),
+        telemetry.recorders(),
+        &Looks::default(),
+    );
     let (domain, entries) = (rules.domain(b"edge").unwrap(), of(entries).entries);
     let matched = domain.find(&entries).unwrap();
     rules.counter(domain, &entries, &matched).shadow_denied(sluice_telemetry::SourceLabel::Local);
@@ -189,8 +200,13 @@ fn the_number_of_names_from_requests_is_limited() {
     let telemetry = sluice::Telemetry::builder().build().unwrap();
     let text =
         format!("{{domain: edge, descriptors: [{{key: ip, detailed_metric: true, {}}}]}}", rule(1));
-    let rules =
-        Rules::new(&rules(&text), OnStoreFailure::Local, Tagger::new(b""), telemetry.recorders());
+    let rules = Rules::new(
+        &rules(&text),
+        OnStoreFailure::Local,
+        Tagger::new(b""),
+        telemetry.recorders(),
+        &Looks::default(),
+    );
     let domain = rules.domain(b"edge").unwrap();
     let count = |ip: usize| {
         let entries = of([("ip", ip.to_string().as_str())]).entries;

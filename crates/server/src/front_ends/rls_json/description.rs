@@ -44,12 +44,13 @@ pub(crate) fn rls_json(schemas: &mut Schemas) -> Operation {
     }] });
     let allowed = json_response::<ResponseBody>(
         schemas,
-        "The request is allowed. The fields are present unless `rls.response_headers` is off.",
+        "The request is allowed. The fields are present if `rls.response_headers` is on.",
         Some(answer),
     );
     let denied = json_response::<ResponseBody>(
         schemas,
-        "The request is over a limit. No descriptor took any tokens.",
+        "The request is over a limit. No descriptor took any tokens, except for usage that is \
+         charged past zero.",
         Some(denial),
     );
     let answers = [
