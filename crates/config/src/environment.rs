@@ -14,6 +14,7 @@ use config::{Map, Value, ValueKind};
 use crate::{
     document::{parse_yaml, version_1_2},
     error::{ErrorLog, Refused},
+    keys::Keys,
     layers::{self, SparseLayer},
     origin::Origin,
     path::Path,
@@ -22,7 +23,7 @@ use crate::{
 /// What our variables begin with.
 const PREFIX: &str = "SLUICE__";
 const SEPARATOR: &str = "__";
-const TWO_UNDERSCORES: &str = "write `SLUICE__STORE__URL`, with two underscores between keys";
+const TWO_UNDERSCORES: &str = "with two underscores between keys";
 
 /// The settings that are lists, whose values are split at their commas; `*` is any key.
 const LISTS: [&[&str]; 6] = [
@@ -34,8 +35,12 @@ const LISTS: [&[&str]; 6] = [
     &["tiers", "*", "clients"],
 ];
 
-/// Reads the settings among `variables`.
-pub(crate) fn read(variables: &[(OsString, OsString)], errors: &ErrorLog) -> Map<String, Value> {
+/// Reads the settings among `variables`. `keys` are all that there are.
+pub(crate) fn read(
+    variables: &[(OsString, OsString)],
+    keys: &Keys,
+    errors: &ErrorLog,
+) -> Map<String, Value> {
     let mut ours: Vec<(String, &OsString)> = variables
         .iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
@@ -55,7 +60,12 @@ pub(crate) fn read(variables: &[(OsString, OsString)], errors: &ErrorLog) -> Map
             errors.refuse(|| origin.clone(), || path.clone(), || message.to_owned());
         };
         if segments.iter().any(String::is_empty) {
-            refuse(&Path::root(), &format!("a key is missing: {TWO_UNDERSCORES}"));
+            let remedy = "a key is missing: write `SLUICE__STORE__URL`";
+            refuse(&Path::root(), &format!("{remedy}, {TWO_UNDERSCORES}"));
+            continue;
+        }
+        if let Some(meant) = keys.meant_by(&segments) {
+            refuse(&Path::root(), &format!("is not read: write `{meant}`, {TWO_UNDERSCORES}"));
             continue;
         }
         let Some(text) = value.to_str() else {
@@ -67,37 +77,6 @@ pub(crate) fn read(variables: &[(OsString, OsString)], errors: &ErrorLog) -> Map
         }
     }
     layer.finish()
-}
-
-/// Warns of variables that seem to mean one of `sections`, but are not read for lack of an
-/// underscore.
-pub(crate) fn warn_of_misspelt(
-    variables: &[(OsString, OsString)],
-    sections: &[&str],
-    warnings: &ErrorLog,
-) {
-    // Kubernetes sets SLUICE_STORE_SERVICE_HOST and SLUICE_STORE_PORT for a service called
-    // `sluice-store`.
-    let by_kubernetes =
-        |rest: &str| rest.starts_with("service_") || rest == "port" || rest.starts_with("port_");
-    let is_misspelt = |name: &str| {
-        let name = name.to_lowercase();
-        let key = name
-            .strip_prefix("sluice_")
-            .filter(|rest| !rest.starts_with('_'))
-            .and_then(|rest| rest.split_once('_'));
-        key.is_some_and(|(section, rest)| sections.contains(&section) && !by_kubernetes(rest))
-    };
-    let mut names: Vec<&str> = variables
-        .iter()
-        .filter_map(|(name, _)| name.to_str())
-        .filter(|name| is_misspelt(name))
-        .collect();
-    names.sort_unstable();
-    for name in names {
-        let origin = || Origin::Variable(name.to_owned());
-        warnings.refuse(origin, Path::root, || format!("is not read: {TWO_UNDERSCORES}"));
-    }
 }
 
 fn key(segment: &str) -> String {
@@ -139,7 +118,8 @@ mod tests {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let errors = ErrorLog::default();
-        let values = read(&variables, &errors);
+        let keys = Keys::new(["store.url".to_owned(), "store.on_failure".to_owned()]);
+        let values = read(&variables, &keys, &errors);
         (values, errors.into_errors().lines().collect())
     }
 
@@ -196,26 +176,6 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_with_too_few_underscores_is_warned_of() {
-        let names = [
-            "SLUICE_STORE_URL",
-            "sluice_log__level",
-            "SLUICE_STORE_SERVICE_HOST",
-            "SLUICE_STORE_PORT_6379_TCP",
-            "SLUICE_CONFIG",
-            "SLUICE__STORE__URL",
-        ];
-        let variables: Vec<(OsString, OsString)> =
-            names.iter().map(|name| (name.into(), "x".into())).collect();
-        let warnings = ErrorLog::default();
-        warn_of_misspelt(&variables, &["store", "log"], &warnings);
-        let warnings = warnings.into_errors();
-        let warned: Vec<String> =
-            warnings.errors().iter().map(|warning| warning.origin.to_string()).collect();
-        assert_eq!(warned, ["SLUICE_STORE_URL", "sluice_log__level"]);
-    }
-
-    #[test]
     fn lists_are_split_at_their_commas_and_other_texts_are_not() {
         let (values, _) = read_all(&[
             ("SLUICE__CLIENTS__TRUSTED_PROXIES", "10.0.0.0/8, ::1,"),
@@ -241,7 +201,26 @@ mod tests {
             ("sluice__a", "y"),
         ]);
         assert_eq!(errors.len(), 3, "{errors:?}");
-        assert!(errors[0].starts_with("SLUICE__: a key is missing"), "{errors:?}");
+        let missing = "SLUICE__: a key is missing: write `SLUICE__STORE__URL`, with two \
+                       underscores between keys";
+        assert_eq!(errors[0], missing);
         assert_eq!(errors[2], "sluice__a: a: already set by SLUICE__A: keep one of them");
+    }
+
+    #[test]
+    fn a_key_with_too_few_or_too_many_underscores_is_refused_with_the_right_name() {
+        let (values, errors) = read_all(&[
+            ("SLUICE__STORE_URL", "redis://:hunter2@cache"),
+            ("sluice__store__on__failure", "deny"),
+            ("SLUICE__STORE__ON_FAILURE", "deny"),
+        ]);
+        let expected = [
+            "SLUICE__STORE_URL: is not read: write `SLUICE__STORE__URL`, with two underscores \
+             between keys",
+            "sluice__store__on__failure: is not read: write `SLUICE__STORE__ON_FAILURE`, with two \
+             underscores between keys",
+        ];
+        assert_eq!(errors, expected);
+        assert_eq!(Value::new(None, values).to_string(), "{ store => { on_failure => deny,  },  }");
     }
 }

@@ -26,14 +26,17 @@ mod document;
 mod environment;
 mod error;
 mod files;
+mod keys;
 mod layers;
 mod loader;
 mod origin;
 mod path;
 mod read;
 mod reader;
+mod rules_file;
 mod settings;
 mod show;
+mod strays;
 mod watch;
 mod words;
 
@@ -41,6 +44,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use loader::Loader;
 pub use origin::Origin;
 pub use path::Path;
+pub use rules_file::RulesFile;
 pub use settings::{
     Admin, ConnectionLimits, Credentials, GatewaySettings, Listen, LogFormat, LogSettings,
     RedisUrl, RlsSettings, Secret, Settings, StoreSettings, StoreUrl, StoreUrlError, gateway, rls,

@@ -9,13 +9,16 @@ use crate::{
     environment,
     error::{ConfigErrors, ErrorLog},
     files::{Contents, Files},
+    keys::Keys,
     layers::{self, SparseLayer, merge},
     origin::Origin,
     path::Path,
     read,
     reader::{Fixed, Hidden, Reading},
+    rules_file,
     settings::Settings,
     show::show,
+    strays,
 };
 
 /// The built-in defaults: the lowest layer.
@@ -158,12 +161,15 @@ impl Loader {
     pub(crate) fn load_all(&self) -> Loaded {
         let files = if self.without_secrets { Files::without_secrets() } else { Files::default() };
         let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
-        let mut defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, &errors);
-        let sections: Vec<&str> = defaults.keys().map(String::as_str).collect();
-        environment::warn_of_misspelt(&self.variables, &sections, &warnings);
+        let defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, &errors);
         let (root, file) = self.read_file(&files, &errors);
-        let replaced_endpoints = replace_endpoints(&mut defaults, &file);
-        let variables = environment::read(&self.variables, &errors);
+        let keys = if strays::has_any_of_ours(&self.variables) {
+            Keys::new(read::keys())
+        } else {
+            Keys::default()
+        };
+        strays::refuse(&self.variables, &keys, &errors, &warnings);
+        let variables = environment::read(&self.variables, &keys, &errors);
         let flags = self.read_flags(&errors);
 
         let tree = Value::new(None, merge(vec![defaults, file, variables, flags]));
@@ -197,7 +203,14 @@ impl Loader {
             return (origin, Map::new());
         };
         let values = match files.read_text(path) {
-            Ok(text) => document(format.parse(&text), &origin, errors),
+            Ok(text) => {
+                let parsed = format.parse(&text);
+                if parsed.as_ref().is_ok_and(rules_file::holds_rules) {
+                    refuse(rules_file::REMEDY.to_owned());
+                    return (origin, Map::new());
+                }
+                document(parsed, &origin, errors)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_required => {
                 return nothing();
             }

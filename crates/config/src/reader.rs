@@ -9,7 +9,7 @@
 use std::{
     borrow::Cow,
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::{Debug, Display},
     io,
     ops::RangeInclusive,
@@ -35,6 +35,8 @@ pub(crate) struct Reading<'l> {
     warnings: &'l ErrorLog,
     hidden: RefCell<HashMap<Path, Hidden>>,
     fixed: RefCell<Fixed>,
+    /// The paths of all keys that tables were asked for, if they are collected.
+    keys: Option<RefCell<BTreeSet<String>>>,
     /// The origin of the root.
     root: Origin,
 }
@@ -108,13 +110,24 @@ impl Debug for Fixed {
 impl<'l> Reading<'l> {
     /// Starts reading a tree whose root has this origin.
     pub(crate) fn new(root: Origin, errors: &'l ErrorLog, warnings: &'l ErrorLog) -> Self {
-        Self { errors, warnings, hidden: RefCell::default(), fixed: RefCell::default(), root }
+        let (hidden, fixed) = Default::default();
+        Self { errors, warnings, hidden, fixed, keys: None, root }
+    }
+
+    /// Collects the paths of all keys that are asked for.
+    pub(crate) fn collecting_keys(self) -> Self {
+        Self { keys: Some(RefCell::default()), ..self }
     }
 
     /// Returns the whole tree as a field.
     pub(crate) fn root<'a>(&'a self, tree: &'a Value) -> Field<'a> {
         let parent = self.root.clone();
         Field { path: Path::root(), value: Found::Value(tree), parent, reading: self }
+    }
+
+    /// Returns the paths of all keys that were asked for, in tables that are there.
+    pub(crate) fn into_keys(self) -> BTreeSet<String> {
+        self.keys.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// Returns which values to hide, and which cannot change.
@@ -244,9 +257,21 @@ impl<'a> Field<'a> {
         matches!(self.kind(), Some(ValueKind::Boolean(true)))
     }
 
-    /// Whether the value is `off`, or `false`, which is what YAML 1.1 reads `off` as.
+    /// Whether the value is `off`, or `false`, which is what YAML 1.1 reads `off` as. Variables and
+    /// flags are always text.
     pub(crate) fn is_off(&self) -> bool {
-        matches!(self.kind(), Some(ValueKind::Boolean(false))) || self.text_if_any() == Some("off")
+        matches!(self.kind(), Some(ValueKind::Boolean(false)))
+            || matches!(self.text_if_any(), Some("off" | "false"))
+    }
+
+    /// Refuses a word that others write for `off`, where `off` is possible.
+    pub(crate) fn refuse_other_words_for_off(&self) -> Result<(), Refused> {
+        match self.text_if_any() {
+            Some(text) if means_off(text) => {
+                Err(self.refuse(format_args!("`{text}` is not possible: did you mean `off`?")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the value is a table.
@@ -305,6 +330,20 @@ impl<'a> Field<'a> {
 
     /// A whole number in `range`.
     pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Result<u64, Refused> {
+        self.integer_where(&range, |number| range.contains(&number))
+    }
+
+    /// A whole number in `range`, or 0, which the caller refuses with a remedy of its own.
+    pub(crate) fn integer_or_zero(&self, range: RangeInclusive<u64>) -> Result<u64, Refused> {
+        self.integer_where(&range, |number| number == 0 || range.contains(&number))
+    }
+
+    /// A whole number that `is_possible`; an error names `range`.
+    fn integer_where(
+        &self,
+        range: &RangeInclusive<u64>,
+        is_possible: impl Fn(u64) -> bool,
+    ) -> Result<u64, Refused> {
         let not_whole = |text: &dyn Display| {
             self.refuse(format_args!("`{text}` is not a whole number: write digits, as in `60`"))
         };
@@ -326,7 +365,7 @@ impl<'a> Field<'a> {
                 )));
             }
         };
-        u64::try_from(number).ok().filter(|number| range.contains(number)).ok_or_else(|| {
+        u64::try_from(number).ok().filter(|number| is_possible(*number)).ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
             self.refuse(format_args!("{number} is out of range: from {least} to {most}"))
         })
@@ -359,7 +398,13 @@ impl<'a> Field<'a> {
             ValueKind::String(text) if text == "true" => Ok(true),
             ValueKind::String(text) if text == "false" => Ok(false),
             ValueKind::String(text) => {
-                Err(self.refuse(format_args!("`{text}` is neither `true` nor `false`")))
+                let remedy = match text.to_ascii_lowercase().as_str() {
+                    "true" | "yes" | "on" | "y" => ": write `true`",
+                    "false" => ": write `false`",
+                    _ if means_off(text) => ": write `false`",
+                    _ => "",
+                };
+                Err(self.refuse(format_args!("`{text}` is neither `true` nor `false`{remedy}")))
             }
             other => {
                 let kind = kind_name(other);
@@ -410,7 +455,9 @@ impl<'a> Field<'a> {
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == chosen) {
             return Ok(*choice);
         }
-        let hint = most_like(&chosen, words.iter().copied())
+        let off = words.iter().copied().find(|word| *word == "off" && means_off(&chosen));
+        let hint = off
+            .or_else(|| most_like(&chosen, words.iter().copied()))
             .map(|word| format!(" (did you mean `{word}`?)"))
             .unwrap_or_default();
         let words = joined(&words, "or");
@@ -542,11 +589,22 @@ impl<'a> Field<'a> {
     }
 }
 
+/// Whether people or other programs write `text` for `off`.
+fn means_off(text: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["off", "no", "n", "none", "false", "disable", "disabled", "never", "null"];
+    WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 impl<'a> Table<'a> {
     /// The field `name`.
     pub(crate) fn field(&self, name: &'static str) -> Field<'a> {
         self.known.borrow_mut().push(name);
-        Field::new(self.path.key(name), self.values.get(name), &self.origin, self.reading)
+        let path = self.path.key(name);
+        if let Some(keys) = &self.reading.keys {
+            keys.borrow_mut().insert(path.to_string());
+        }
+        Field::new(path, self.values.get(name), &self.origin, self.reading)
     }
 
     fn refuse_unknown_keys(&self) {

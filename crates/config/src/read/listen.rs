@@ -19,7 +19,11 @@ pub(super) fn read(listen: &Field<'_>) -> Result<Listen, Refused> {
         let http = listen.field("http");
         let http = http.needs_restart(address(&http));
         let grpc = listen.field("grpc");
-        let grpc_address = if grpc.is_off() { Ok(None) } else { address(&grpc).map(Some) };
+        let grpc_address = if grpc.is_off() {
+            Ok(None)
+        } else {
+            grpc.refuse_other_words_for_off().and_then(|()| address(&grpc)).map(Some)
+        };
         let grpc_address = grpc.needs_restart(grpc_address);
         let limits = limits(listen);
         if let (Ok(http), Ok(Some(grpc_address))) = (http, grpc_address)

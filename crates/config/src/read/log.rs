@@ -13,8 +13,11 @@ pub(super) fn read(field: &Field<'_>) -> Result<LogSettings, Refused> {
         let format =
             log.field("format").choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
         let level = log.field("level");
-        let level =
-            if level.is_off() { Ok("off".to_owned()) } else { level.parse_with(level_filter) };
+        let level = if level.is_off() {
+            Ok("off".to_owned())
+        } else {
+            level.refuse_other_words_for_off().and_then(|()| level.parse_with(level_filter))
+        };
         Ok(LogSettings { format: format?, level: level? })
     }))
 }

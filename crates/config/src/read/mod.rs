@@ -12,25 +12,66 @@ mod metrics;
 mod numbers;
 mod places;
 mod policy;
-mod rls;
+pub(crate) mod rls;
 mod secret;
 mod store;
 mod tiers;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use config::{Map, Value, ValueKind};
 use sluice_core::{OnStoreFailure, Tagger};
 
 use self::{policy::OtherSections, tiers::Members};
 use crate::{
-    error::Refused,
+    error::{ErrorLog, Refused},
     files::Files,
-    reader::Field,
+    origin::Origin,
+    reader::{Field, Reading},
     settings::{Settings, StoreUrl},
 };
 
 /// Longer than any orchestrator waits for a process to end.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60 * 60);
+
+/// Returns the path of every key that tables of the grammar have, as in `store.url`. The keys of
+/// tables with free names, such as those of one tier, and those of lists are left out.
+///
+/// They are found by reading, so that there is no second list of them: a tree in which every known
+/// key is an empty table shows the keys of these tables, and so on.
+pub(super) fn keys() -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    loop {
+        let tree = Value::new(None, empty_tables(&keys));
+        let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
+        let reading = Reading::new(Origin::BuiltIn, &errors, &warnings).collecting_keys();
+        // Most of it is refused, since few values are tables.
+        let _errors = settings(&reading.root(&tree), &Files::without_secrets());
+        let found = reading.into_keys();
+        if found.len() <= keys.len() {
+            return keys;
+        }
+        keys = found;
+    }
+}
+
+/// Returns a tree in which each of these paths is a table.
+fn empty_tables(paths: &BTreeSet<String>) -> Map<String, Value> {
+    let mut root = Map::new();
+    for path in paths {
+        let mut table = &mut root;
+        for key in path.split('.') {
+            let value = table
+                .entry(key.to_owned())
+                .or_insert_with(|| Value::new(None, Map::<String, Value>::new()));
+            match &mut value.kind {
+                ValueKind::Table(inner) => table = inner,
+                _ => break,
+            }
+        }
+    }
+    root
+}
 
 /// Reads the whole tree.
 pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Refused> {

@@ -30,6 +30,7 @@ pub(super) fn limit_spec(
     } else if field.is_table() {
         field.table(|table| terms(table, rate(table), on_store_failure).map(LimitSpec::Limit))
     } else {
+        field.refuse_other_words_for_off()?;
         let rate = check_rate(field, per_minute(field)?, BURST)?;
         let terms = Terms::new(Algorithm::TokenBucket(rate));
         Ok(LimitSpec::Limit(terms.on_store_failure(on_store_failure)))
@@ -154,7 +155,7 @@ fn refuse_both(short: &Field<'_>, long: &Field<'_>) -> Refused {
 }
 
 fn per_minute(field: &Field<'_>) -> Result<RefillRate, Refused> {
-    let tokens = field.integer(0..=MAX_TOKENS)?;
+    let tokens = field.integer_or_zero(1..=MAX_TOKENS)?;
     RefillRate::per_minute(tokens).map_err(|error| field.refuse(error))
 }
 

@@ -1,8 +1,8 @@
 //! `tiers: { pro: { multiply: 5 }, enterprise: { unlimited: true } }`.
 
-use std::net::IpAddr;
-
-use sluice_core::{Algorithm, LimitSpec, Location, OnStoreFailure, Terms, Tier, TierField};
+use sluice_core::{
+    Algorithm, LimitSpec, Location, MAX_TOKENS, OnStoreFailure, Terms, Tier, TierField,
+};
 
 use super::{clients::Clients, numbers, places::Places};
 use crate::{
@@ -80,7 +80,7 @@ fn tier(
         places.note(at(TierField::Multiply), &multiply);
         places.note(at(TierField::Unlimited), &unlimited);
         places.note(at(TierField::Defaults), field);
-        let factor = multiply.or(1, |field| field.integer(0..=u64::MAX));
+        let factor = multiply.or(1, |field| field.integer_or_zero(1..=MAX_TOKENS));
         let is_unlimited = unlimited.or(false, Field::bool);
         let defaults = defaults(tier, on_store_failure);
         let note = |path, field: &Field<'_>| places.note(at(TierField::Endpoint(path)), field);

@@ -72,10 +72,6 @@ fn an_invalid_configuration_is_reported_completely_and_ends_the_process() {
 
 #[test]
 fn warnings_are_logged_at_the_start() {
-    let sluice = sluice().env("SLUICE_STORE_PREFIX", "p").start();
-    is_logged(
-        &sluice,
-        "SLUICE_STORE_PREFIX: is not read: write `SLUICE__STORE__URL`, with two underscores \
-         between keys",
-    );
+    let sluice = sluice().env("SLUICE_STORE_PREFIXES", "p").start();
+    is_logged(&sluice, "SLUICE_STORE_PREFIXES: is not read: did you mean `SLUICE__STORE__PREFIX`?");
 }
