@@ -67,7 +67,6 @@ fn an_unknown_argument_is_named_and_nothing_is_started() {
         (&["--listen-htp", "127.0.0.1:0"][..], "'--listen-http'"),
         (&["sevre"], "'sevre'"),
         (&["config", "chekc", "x.yaml"], "'check'"),
-        (&["config", "check"], "<FILE>"),
         (&["config", "show", "--config"], "'--config <FILE>'"),
         (&["serve", "extra"], "'extra'"),
     ] {
@@ -94,6 +93,72 @@ fn a_file_is_checked_without_serving() {
     let missing = CommandLine::new(&["config", "check", "limits.yaml"]).run();
     assert_eq!((missing.code, missing.out.as_str()), (78, ""));
     assert!(missing.err.starts_with("limits.yaml: the file cannot be read: "), "{}", missing.err);
+}
+
+#[test]
+fn without_a_file_what_would_be_served_is_checked() {
+    let check = || CommandLine::new(&["config", "check"]);
+    let nothing = check().run();
+    assert_eq!((nothing.code, nothing.err.as_str()), (0, ""));
+    assert_eq!(nothing.out, "built-in defaults, as there is no sluice.yaml: valid, 5 limits\n");
+    let found = check().file("sluice.yaml", "endpoints: { /reports: 5 }").run();
+    assert_eq!((found.code, found.out.as_str()), (0, "sluice.yaml: valid, 6 limits\n"));
+    let named = check()
+        .file("sluice.yaml", "endpoints: { /reports: 0 }")
+        .file("other.yaml", "defaults: off")
+        .env("SLUICE_CONFIG", "other.yaml")
+        .run();
+    assert_eq!((named.code, named.out.as_str()), (0, "other.yaml: valid, 4 limits\n"));
+    let missing = check().env("SLUICE_CONFIG", "missing.yaml").run();
+    assert_eq!((missing.code, missing.out.as_str()), (78, ""));
+    assert!(missing.err.starts_with("missing.yaml: the file cannot be read: "), "{}", missing.err);
+    let variable = check().env("SLUICE_STORE_URL", "redis://:hunter2@cache").run();
+    assert_eq!((variable.code, variable.out.as_str()), (78, ""));
+    assert_eq!(
+        variable.err,
+        "SLUICE_STORE_URL: is not read: write `SLUICE__STORE__URL`, with two underscores between \
+         keys\n"
+    );
+}
+
+#[test]
+fn rules_are_counted_and_a_file_of_rules_is_checked_as_one() {
+    const RULES: &str = "domain: edge\ndescriptors:\n\
+        - { key: a, rate_limit: { unit: day, requests_per_unit: 5 } }\n\
+        - { key: b, descriptors: [{ key: c, rate_limit: { unit: day, requests_per_unit: 5 } }] }\n";
+    let of_config = CommandLine::new(&["config", "check", "sluice.yaml"])
+        .file("sluice.yaml", "rls: { files: [edge.yaml] }")
+        .file("edge.yaml", RULES)
+        .run();
+    assert_eq!(
+        (of_config.code, of_config.out.as_str()),
+        (0, "sluice.yaml: valid, 5 limits, 2 RLS rules in 1 domain\n"),
+        "{}",
+        of_config.err
+    );
+    let check =
+        |rules: &str| CommandLine::new(&["config", "check", "edge.yaml"]).file("edge.yaml", rules);
+    let alone = check(RULES).run();
+    assert_eq!((alone.code, alone.err.as_str()), (0, ""));
+    assert_eq!(alone.out, "edge.yaml: valid, 2 RLS rules in 1 domain\n");
+    let wrong = check(&RULES.replacen("unit: day", "unit: days", 1)).run();
+    assert_eq!((wrong.code, wrong.out.as_str()), (78, ""));
+    assert!(
+        wrong.err.starts_with(
+            "edge.yaml:3: descriptors[0].rate_limit.unit: `days` is not a unit of time"
+        ),
+        "{}",
+        wrong.err
+    );
+    let served = CommandLine::new(&["--config", "edge.yaml"]).file("edge.yaml", RULES).run();
+    assert_eq!(
+        (served.code, served.err.as_str()),
+        (
+            78,
+            "edge.yaml: these are rules of Envoy's rate limit service: write `rls: { files: [...] \
+             }` in sluice.yaml, with the name of this file\n"
+        )
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sluice [serve] [--config FILE] [--listen-http ADDRESS] ...   run a replica
-//! sluice config check FILE                                     print all errors of a file
+//! sluice config check [FILE]                                   print all errors of a file
 //! sluice config show [--config FILE] ...                       print the effective configuration
 //! sluice health [ADDRESS]                                      check whether a replica is ready
 //! sluice openapi                                               print the OpenAPI document
@@ -10,14 +10,15 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     io::{self, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Args, Parser, Subcommand};
-use sluice_config::{ConfigErrors, Loader, Settings, Watcher};
+use sluice_config::{ConfigError, ConfigErrors, Loader, RulesFile, Settings, Watcher};
 
 use crate::{openapi, probe};
 
@@ -61,11 +62,14 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Prints all errors of a configuration file. It does not read the environment or the files
-    /// with secrets that the file names.
+    /// Prints all errors of a configuration. It does not read the files with secrets that the
+    /// configuration names.
     Check {
-        /// The file: YAML, TOML or JSON by its extension.
-        file: PathBuf,
+        /// The file: YAML, TOML or JSON by its extension. It is checked alone, without the
+        /// environment. It may also hold rules of Envoy's rate limit service. Without it, what
+        /// `serve` would read is checked: the file that `SLUICE_CONFIG` names, or else
+        /// ./sluice.yaml, and the environment.
+        file: Option<PathBuf>,
     },
     /// Prints the effective configuration from defaults, file, environment and flags, with the
     /// source of each value. Secrets are masked.
@@ -133,9 +137,16 @@ impl Cli {
                     .and_then(|()| out.flush());
                 Ok(exit_code(&written))
             }
-            Some(Command::Config(ConfigCommand::Check { file })) => {
-                let checked = Loader::new().file(&file).without_secrets().load();
-                checked.map(|settings| exit_code(&report(&file, &settings, &mut out, &mut err)))
+            Some(Command::Config(ConfigCommand::Check { file: Some(file) })) => {
+                check_file(&file, &mut out, &mut err)
+            }
+            Some(Command::Config(ConfigCommand::Check { file: None })) => {
+                let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
+                let checked = FileChoice::of(None, &variables);
+                let loaded = checked.loader().variables(variables).without_secrets().load();
+                loaded.map(|settings| {
+                    exit_code(&report(&checked.to_string(), &settings, &mut out, &mut err))
+                })
             }
         };
         outcome.unwrap_or_else(|errors| reject(&errors, &mut err))
@@ -145,16 +156,7 @@ impl Cli {
 impl Layers {
     fn loader(self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Loader {
         let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
-        let named = || {
-            variables
-                .iter()
-                .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty())
-                .map(|(_, value)| value.into())
-        };
-        let loader = match self.config.or_else(named) {
-            Some(file) => Loader::new().file(file),
-            None => Loader::new().file_if_present(DEFAULT_FILE),
-        };
+        let loader = FileChoice::of(self.config, &variables).loader();
         let flags: [(_, &'static [&'static str], _); 7] = [
             ("--listen-http", &["listen", "http"], self.listen_http),
             ("--listen-grpc", &["listen", "grpc"], self.listen_grpc),
@@ -173,25 +175,85 @@ impl Layers {
     }
 }
 
+/// The configuration file of a replica.
+enum FileChoice {
+    /// This one, which must exist.
+    Named(PathBuf),
+    /// [`DEFAULT_FILE`], if it exists.
+    Default,
+}
+
+impl FileChoice {
+    /// Returns the file that the flag names, or else the variable.
+    fn of(flag: Option<PathBuf>, variables: &[(OsString, OsString)]) -> Self {
+        let named = || {
+            variables
+                .iter()
+                .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty())
+                .map(|(_, value)| value.into())
+        };
+        flag.or_else(named).map_or(Self::Default, Self::Named)
+    }
+
+    fn loader(&self) -> Loader {
+        match self {
+            Self::Named(file) => Loader::new().file(file),
+            Self::Default => Loader::new().file_if_present(DEFAULT_FILE),
+        }
+    }
+}
+
+impl fmt::Display for FileChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(file) => write!(f, "{}", file.display()),
+            Self::Default if Path::new(DEFAULT_FILE).exists() => f.write_str(DEFAULT_FILE),
+            Self::Default => write!(f, "built-in defaults, as there is no {DEFAULT_FILE}"),
+        }
+    }
+}
+
+/// Checks a file alone: a configuration, or rules of Envoy's rate limit service.
+fn check_file(
+    file: &Path,
+    mut out: impl Write,
+    mut err: impl Write,
+) -> Result<ExitCode, ConfigErrors> {
+    let name = file.display().to_string();
+    let Some(rules) = RulesFile::check(file) else {
+        let settings = Loader::new().file(file).without_secrets().load()?;
+        return Ok(exit_code(&report(&name, &settings, out, err)));
+    };
+    let RulesFile { domain, warnings, .. } = rules?;
+    let written = warn(&warnings, &mut err)
+        .and_then(|()| writeln!(out, "{name}: valid, {}", rules_count(domain.rules(), 1)))
+        .and_then(|()| out.flush());
+    Ok(exit_code(&written))
+}
+
 fn report(
-    file: &std::path::Path,
+    name: &str,
     settings: &Settings,
     mut out: impl Write,
     mut err: impl Write,
 ) -> io::Result<()> {
-    for warning in &settings.warnings {
-        writeln!(err, "warning: {warning}")?;
-    }
-    if !settings.replaced_endpoints.is_empty() {
-        writeln!(
-            err,
-            "note: `endpoints` replace the built-in ones: {} no longer have a limit of their own",
-            settings.replaced_endpoints.join(", ")
-        )?;
-    }
+    warn(&settings.warnings, &mut err)?;
     let limits = settings.policy.limits().len();
-    writeln!(out, "{}: valid, {limits} limits", file.display())?;
+    write!(out, "{name}: valid, {limits} limits")?;
+    if let Some(rls) = &settings.rls {
+        write!(out, ", {}", rules_count(rls.rules(), rls.domains.len()))?;
+    }
+    writeln!(out)?;
     out.flush()
+}
+
+fn warn(warnings: &[ConfigError], err: &mut impl Write) -> io::Result<()> {
+    warnings.iter().try_for_each(|warning| writeln!(err, "warning: {warning}"))
+}
+
+fn rules_count(rules: usize, domains: usize) -> String {
+    let plural = |count| if count == 1 { "" } else { "s" };
+    format!("{rules} RLS rule{} in {domains} domain{}", plural(rules), plural(domains))
 }
 
 fn health(address: SocketAddr, mut out: impl Write, mut err: impl Write) -> ExitCode {
