@@ -34,6 +34,16 @@ pub enum StoreError {
         /// What is wrong with the data.
         what: String,
     },
+    /// One check names more buckets than fit into one call of the store. Nothing was sent.
+    #[error(
+        "one check uses {buckets} buckets, and the store decides at most {most} together: split it"
+    )]
+    TooLarge {
+        /// The buckets of the check.
+        buckets: usize,
+        /// The most buckets of a check.
+        most: usize,
+    },
     /// The store is unavailable, and the limit says that the caller decides in this case.
     #[error("the store is unavailable, and limit `{limit}` has `on_store_failure: error`")]
     LeftToCaller {
@@ -54,7 +64,7 @@ pub enum StoreErrorKind {
     Unreachable,
     /// [`StoreError::BreakerOpen`]
     BreakerOpen,
-    /// [`StoreError::Refused`]
+    /// [`StoreError::Refused`] or [`StoreError::TooLarge`]
     Refused,
     /// [`StoreError::Unreadable`]
     Unreadable,
@@ -84,7 +94,7 @@ impl StoreError {
             Self::Timeout { .. } => StoreErrorKind::Timeout,
             Self::Unreachable(_) => StoreErrorKind::Unreachable,
             Self::BreakerOpen => StoreErrorKind::BreakerOpen,
-            Self::Refused(_) => StoreErrorKind::Refused,
+            Self::Refused(_) | Self::TooLarge { .. } => StoreErrorKind::Refused,
             Self::Unreadable { .. } => StoreErrorKind::Unreadable,
             Self::LeftToCaller { source, .. } => source.kind(),
         }

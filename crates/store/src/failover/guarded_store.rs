@@ -94,7 +94,7 @@ impl<S> GuardedStore<S> {
 /// Returns whether an error concerns the whole store, and not only a bucket that another version or
 /// another program wrote.
 fn concerns_store(error: &StoreError) -> bool {
-    !matches!(error, StoreError::Unreadable { .. })
+    !matches!(error, StoreError::Unreadable { .. } | StoreError::TooLarge { .. })
 }
 
 /// Returns whether a decision needed a write. Denials and peeks do not: they succeed on a primary

@@ -43,6 +43,10 @@ impl LocalFallback {
 
     /// Decides `check`, which the store did not decide because of `cause`.
     pub(super) fn decide(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
+        // The store is available, but it would never decide this check.
+        if matches!(cause, StoreError::TooLarge { .. }) {
+            return Err(cause);
+        }
         match check.action() {
             Action::Take | Action::Peek => self.take_or_peek(check, cause),
             Action::Charge => self.charge(check, cause),

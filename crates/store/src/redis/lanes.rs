@@ -11,7 +11,7 @@ use std::{
 };
 
 use deadpool_redis::Connection;
-use sluice_core::{Check, Decision};
+use sluice_core::{Action, Check, Decision};
 use smallvec::SmallVec;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -31,8 +31,14 @@ const MAX_JOBS: usize = 512;
 /// The most checks in one call, unless a single job has more. A larger batch gains nothing, and
 /// makes other clients of the server wait.
 const MAX_CHECKS: usize = 1_000;
-/// The most buckets in one call: Lua's stack holds 8,000 values.
-const MAX_BUCKETS: usize = 4_000;
+/// The most arguments of one call. Managed services refuse scripts with more than 3,999.
+const MAX_ARGUMENTS: usize = 3_900;
+/// The most buckets in one call. Each is an argument; the others are the command, the script, the
+/// number of keys, and the plan.
+const MAX_BUCKETS: usize = MAX_ARGUMENTS - 4;
+/// How long a connection may be idle before it is tested ahead of a call that must not be sent
+/// twice. The server may have closed it in the meantime.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 type Results = Vec<Result<Decision, StoreError>>;
 
@@ -82,7 +88,8 @@ impl Lanes {
         let jobs = Arc::new(Mutex::new(jobs));
         let route = Arc::new(route);
         for _ in 0..count {
-            let lane = Lane { route: Arc::clone(&route), connection: None };
+            let lane =
+                Lane { route: Arc::clone(&route), connection: None, last_reply: Instant::now() };
             tokio::spawn(lane.run(Arc::clone(&jobs)));
         }
         Self { queue }
@@ -91,11 +98,19 @@ impl Lanes {
     /// Queues `checks` at once, for one call. Their results come in the same order.
     pub(super) fn decide(&self, checks: Checks) -> impl Future<Output = Results> + Send + 'static {
         let count = checks.len();
+        let buckets = checks.iter().map(|check| check.parts().len()).max().unwrap_or(0);
+        let too_large = (buckets > MAX_BUCKETS)
+            .then_some(StoreError::TooLarge { buckets, most: MAX_BUCKETS });
         let span = RoundTripSpan::start();
         let (reply, received) = oneshot::channel();
-        // Without lanes, the job is dropped together with its sender, which `received` notices.
-        let _ = self.queue.send(Job { checks, reply });
+        if too_large.is_none() {
+            // Without lanes, the job is dropped together with its sender, which `received` notices.
+            let _ = self.queue.send(Job { checks, reply });
+        }
         async move {
+            if let Some(error) = too_large {
+                return vec![Err(error); count];
+            }
             match received.await {
                 Ok(JobReply { results, sent, checks_in_call }) => {
                     span.end(sent, checks_in_call, &results);
@@ -137,6 +152,8 @@ impl Lanes {
 struct Lane {
     route: Arc<Route>,
     connection: Option<Connection>,
+    /// When the last reply came on the connection.
+    last_reply: Instant,
 }
 
 impl Lane {
@@ -174,51 +191,78 @@ impl Lane {
 
     /// Makes one round trip, and hands each job its results.
     async fn send_batch(&mut self, plan: &CallPlan, batch: Vec<Job>) {
-        let checks_in_call: usize = batch.iter().map(|job| job.checks.len()).sum();
+        let checks: Vec<&Check> = batch.iter().flat_map(|job| &job.checks).collect();
+        let checks_in_call = checks.len();
         let sent = Instant::now();
-        let reply = self.call(plan).await;
-        let reply = reply.and_then(|value| CheckReply::parse(value, plan, checks_in_call));
+        let (results, error) = match self.decide(plan, &checks).await {
+            Ok((results, lost)) => (results, lost),
+            Err(error) => (vec![Err(error.clone()); checks_in_call], Some(error)),
+        };
         self.route.observer.observe(&RoundTrip::new(
             checks_in_call,
             sent.elapsed(),
-            reply.as_ref().err(),
+            error.as_ref(),
         ));
-        // A caller that no longer waits has dropped its receiver, so sending to it fails.
-        match reply {
-            Ok(reply) => {
-                let mut decisions =
-                    reply.decisions(plan, batch.iter().flat_map(|job| &job.checks)).into_iter();
-                for job in batch {
-                    let results = decisions.by_ref().take(job.checks.len()).collect();
-                    let _ = job.reply.send(JobReply { results, sent, checks_in_call });
-                }
-            }
-            Err(error) => {
-                for job in batch {
-                    let results = vec![Err(error.clone()); job.checks.len()];
-                    let _ = job.reply.send(JobReply { results, sent, checks_in_call });
-                }
-            }
+        let mut results = results.into_iter();
+        for job in batch {
+            let results = results.by_ref().take(job.checks.len()).collect();
+            // A caller that no longer waits has dropped its receiver, so sending to it fails.
+            let _ = job.reply.send(JobReply { results, sent, checks_in_call });
         }
     }
 
-    /// Calls the script, and calls it again on a new connection if the lane's connection turns out
-    /// to be closed, as after a restart of the server.
+    /// Decides `checks`, which are those of `plan`; once more if the lane's connection turns out to
+    /// be closed, as after a restart of the server.
     ///
     /// If the connection breaks after the script has run and before its reply arrives, the second
-    /// call charges a second time. The fleet then admits less, never more.
-    async fn call(&mut self, plan: &CallPlan) -> Result<redis::Value, StoreError> {
+    /// call takes and charges a second time. The fleet then admits less, never more. What returns
+    /// tokens would make some by that, so it is sent once: its result is the error, which is also
+    /// returned beside the results.
+    async fn decide(
+        &mut self,
+        plan: &CallPlan,
+        checks: &[&Check],
+    ) -> Result<(Results, Option<StoreError>), StoreError> {
+        let once = checks.iter().any(|check| returns_tokens(check));
+        if once && self.last_reply.elapsed() > TRUSTED_FOR {
+            // Back to the pool, which tests a connection before it hands it out.
+            drop(self.connection.take());
+        }
         let was_connected = self.connection.is_some();
-        let result = match self.call_once(plan).await {
+        let lost = match self.call_once(plan).await {
             Err(error) if was_connected && error.is_connection_dropped() => {
-                self.call_once(plan).await
+                self.store_error(error)
             }
-            result => result,
+            reply => {
+                let reply = reply.map_err(|error| self.store_error(error))?;
+                return Ok((decisions(reply, plan, checks)?, None));
+            }
         };
-        result.map_err(|error| match error {
+        let again: Vec<&Check> =
+            checks.iter().copied().filter(|check| !returns_tokens(check)).collect();
+        if again.is_empty() {
+            return Err(lost);
+        }
+        let mut plan = CallPlan::default();
+        again.iter().for_each(|check| plan.push(check));
+        let decided = match self.call_once(&plan).await {
+            Ok(reply) => decisions(reply, &plan, &again),
+            Err(error) => Err(self.store_error(error)),
+        }?;
+        let mut decided = decided.into_iter();
+        let result = |check: &&Check| {
+            let repeated = if returns_tokens(check) { None } else { decided.next() };
+            repeated.unwrap_or_else(|| Err(lost.clone()))
+        };
+        let results = checks.iter().map(result).collect();
+        Ok((results, once.then_some(lost)))
+    }
+
+    fn store_error(&self, error: CallError) -> StoreError {
+        match error {
             CallError::Connect(error) => error,
             CallError::Redis(error) => store_error(error, self.route.timeout),
-        })
+        }
     }
 
     async fn call_once(&mut self, plan: &CallPlan) -> Result<redis::Value, CallError> {
@@ -230,6 +274,7 @@ impl Lane {
         match scripts::CHECK.call(&mut connection, arguments).await {
             Ok(value) => {
                 self.connection = Some(connection);
+                self.last_reply = Instant::now();
                 Ok(value)
             }
             Err(error) => {
@@ -239,6 +284,23 @@ impl Lane {
             }
         }
     }
+}
+
+/// Returns whether a check would make tokens if it were decided twice.
+fn returns_tokens(check: &Check) -> bool {
+    match check.action() {
+        Action::GiveBack | Action::Reset => true,
+        Action::Take | Action::Peek | Action::Charge => false,
+    }
+}
+
+fn decisions(
+    reply: redis::Value,
+    plan: &CallPlan,
+    checks: &[&Check],
+) -> Result<Results, StoreError> {
+    let reply = CheckReply::parse(reply, plan, checks.len())?;
+    Ok(reply.decisions(plan, checks.iter().copied()))
 }
 
 enum CallError {
