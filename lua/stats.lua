@@ -18,7 +18,7 @@
   ARGV[11] ms after which a deployment that has not finished is no longer active
   ARGV[12] ms for which ends of deployments and flushes of silent replicas are remembered
   ARGV[13] ms by which a deployment may seem to start later than it ended
-  ARGV[14..] five lists, each preceded by its length:
+  ARGV[14] MessagePack of one array of strings: five lists, each preceded by its length:
            totals (field, addend), endpoints (field, addend),
            deployments (id, 'started' or 'finished', ms),
            gauges (key, ms, value; '' removes the gauge), clients (tag, denials)
@@ -47,10 +47,10 @@ if not known then
 end
 if number <= last then return 0 end
 
-local at = 13
+local lists, at = cmsgpack.unpack(ARGV[14]), 0
 local function next_argument()
   at = at + 1
-  return ARGV[at]
+  return lists[at]
 end
 
 -- HINCRBY fails when a sum would exceed 64 bits. That sum then stays as it is, and the others are

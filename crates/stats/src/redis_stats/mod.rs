@@ -15,6 +15,7 @@
 //! | `top:N` | sorted set of the clients denied most often in the time slice N |
 
 mod keys;
+mod packed;
 mod read;
 mod write;
 

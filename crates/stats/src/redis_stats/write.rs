@@ -6,6 +6,7 @@ use sluice_store::RedisScript;
 
 use super::{
     keys::StatsKeys,
+    packed::PackedStrings,
     read::{REJECTED, REQUESTS, UNNAMED, request_gauges},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 };
 
 const SOURCE: &str = include_str!("../../../../lua/stats.lua");
-const DIGEST: &str = "182282eb6d6773e64d23fe8b60ef3edb75ca2477";
+const DIGEST: &str = "76372cb338f1a37c4ed762b3bb345d5e4cab964b";
 
 /// Adds a flush to the statistics, once.
 pub(super) static SCRIPT: RedisScript = RedisScript::new(SOURCE, DIGEST);
@@ -86,14 +87,16 @@ fn script_arguments(
     for span in [lifetime, REPORT_LIFETIME, MAX_DEPLOYMENT_AGE, MEMORY_OF_ENDS, START_TOLERANCE] {
         command.arg(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     }
-    add_totals(command, &flush.deltas);
-    add_endpoints(command, &flush.deltas);
-    add_deployments(command, &flush.deltas, now);
-    add_gauges(command, &flush.deltas, now);
-    add_top(command, &flush.deltas);
+    let mut lists = PackedStrings::default();
+    add_totals(&mut lists, &flush.deltas);
+    add_endpoints(&mut lists, &flush.deltas);
+    add_deployments(&mut lists, &flush.deltas, now);
+    add_gauges(&mut lists, &flush.deltas, now);
+    add_top(&mut lists, &flush.deltas);
+    command.arg(lists.finish());
 }
 
-fn add_totals(command: &mut Cmd, deltas: &Deltas) {
+fn add_totals(lists: &mut PackedStrings, deltas: &Deltas) {
     let totals: Vec<(Total, u64)> =
         deltas.totals.iter().filter(|(_, amount)| *amount > 0).collect();
     let unnamed: i64 = deltas
@@ -105,57 +108,57 @@ fn add_totals(command: &mut Cmd, deltas: &Deltas) {
             DeploymentPhase::Finished => -1,
         })
         .sum();
-    command.arg(totals.len() + usize::from(unnamed != 0));
+    lists.push(totals.len() + usize::from(unnamed != 0));
     for (total, amount) in totals {
-        command.arg(total.name()).arg(addend(amount));
+        lists.push(total.name()).push(addend(amount));
     }
     if unnamed != 0 {
-        command.arg(UNNAMED).arg(unnamed);
+        lists.push(UNNAMED).push(unnamed);
     }
 }
 
-fn add_endpoints(command: &mut Cmd, deltas: &Deltas) {
+fn add_endpoints(lists: &mut PackedStrings, deltas: &Deltas) {
     let fields = deltas.endpoints.iter().flat_map(|(endpoint, more)| {
         [(REQUESTS, endpoint, more.requests), (REJECTED, endpoint, more.rejected)]
     });
     let fields: Vec<_> = fields.filter(|(_, _, amount)| *amount > 0).collect();
-    command.arg(fields.len());
+    lists.push(fields.len());
     for (kind, endpoint, amount) in fields {
-        command.arg(format!("{kind}{endpoint}")).arg(addend(amount));
+        lists.push(format!("{kind}{endpoint}")).push(addend(amount));
     }
 }
 
-fn add_deployments(command: &mut Cmd, deltas: &Deltas, now: Timestamp) {
+fn add_deployments(lists: &mut PackedStrings, deltas: &Deltas, now: Timestamp) {
     let named = deltas.deployments.iter();
     let named: Vec<_> =
         named.filter_map(|change| change.id.as_deref().map(|id| (id, change))).collect();
-    command.arg(named.len());
+    lists.push(named.len());
     for (id, change) in named {
         let phase = match change.phase {
             DeploymentPhase::Started => "started",
             DeploymentPhase::Finished => "finished",
         };
-        command.arg(id).arg(phase).arg(unix_millis(store_time(now, change.at)));
+        lists.push(id).push(phase).push(unix_millis(store_time(now, change.at)));
     }
 }
 
-fn add_gauges(command: &mut Cmd, deltas: &Deltas, now: Timestamp) {
-    command.arg(deltas.gauges.len());
+fn add_gauges(lists: &mut PackedStrings, deltas: &Deltas, now: Timestamp) {
+    lists.push(deltas.gauges.len());
     for (key, report) in &deltas.gauges {
         let value = report.value.map(|value| value.to_string()).unwrap_or_default();
-        command.arg(key.as_str()).arg(unix_millis(store_time(now, report.at))).arg(value);
+        lists.push(key.as_str()).push(unix_millis(store_time(now, report.at))).push(value);
     }
 }
 
-fn add_top(command: &mut Cmd, deltas: &Deltas) {
+fn add_top(lists: &mut PackedStrings, deltas: &Deltas) {
     let mut top: Vec<(&Tag, &u64)> = deltas.limited.iter().collect();
     if top.len() > TOP_PER_FLUSH {
         top.select_nth_unstable_by(TOP_PER_FLUSH, |(_, a), (_, b)| b.cmp(a));
         top.truncate(TOP_PER_FLUSH);
     }
-    command.arg(top.len());
+    lists.push(top.len());
     for (client, denials) in top {
-        command.arg(client.to_string()).arg(denials);
+        lists.push(client.to_string()).push(denials);
     }
 }
 

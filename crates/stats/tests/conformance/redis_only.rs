@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use sluice_stats::{Deltas, Flush, OpenConnections, RedisStats, StatsStore, Total};
+use sluice_stats::{
+    Deltas, DeploymentChange, DeploymentPhase, Flush, OpenConnections, RedisStats, StatsStore,
+    Total,
+};
 use sluice_store::{RedisSettings, StoreError};
-use sluice_testkit::{RedisServer, eventually_async};
+use sluice_testkit::{RedisServer, Reply, eventually_async};
 
 use crate::fixture::{client, connect, limited, requests, total};
 
@@ -126,4 +129,40 @@ async fn a_sum_at_its_maximum_does_not_affect_others() {
     let totals = stats.read().await.unwrap().totals;
     assert_eq!(totals.get(Total::LlmTokensGenerated), i64::MAX as u64);
     assert_eq!(totals.get(Total::ToolExecutions), 2);
+}
+
+/// Returns all texts in a reply.
+fn text_of(reply: &Reply) -> String {
+    match reply {
+        Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Reply::Array(replies) => replies.iter().map(text_of).collect::<Vec<_>>().join(" "),
+        _ => String::new(),
+    }
+}
+
+/// Managed services refuse a call with more than 3,999 arguments.
+#[tokio::test]
+async fn no_command_of_a_large_flush_has_more_than_3900_arguments() {
+    let server = RedisServer::start();
+    let stats = connect(&server);
+    server.command(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+    server.command(&["CONFIG", "SET", "slowlog-max-len", "10000"]);
+    let names: Vec<String> = (0..5_000).map(|number| format!("{number}")).collect();
+    let mut deltas = requests("/api", names.iter().map(String::as_str));
+    deltas.deployments = names
+        .iter()
+        .take(2_000)
+        .map(|name| {
+            DeploymentChange::new(Some(name), DeploymentPhase::Started, std::time::Instant::now())
+        })
+        .collect();
+    stats.flush(&flush_of("one", 1, deltas)).await.unwrap();
+    assert_eq!(stats.read().await.unwrap().gauges.active_deployments, 2_000);
+    let log = text_of(&server.command(&["SLOWLOG", "GET", "10000"]));
+    assert!(log.contains("EVALSHA") || log.contains("evalsha"), "the flush is in the log");
+    for (end, _) in log.match_indices(" more arguments)") {
+        let start = log[..end].rfind('(').unwrap() + 1;
+        let arguments = 31 + log[start..end].parse::<usize>().unwrap();
+        assert!(arguments <= 3_900, "{arguments} arguments");
+    }
 }
