@@ -4,7 +4,8 @@
                                                                             state layouts: 1 to 5
 
   KEYS[k]  bucket k, each once; all in one slot
-  ARGV[1]  MessagePack of { limits, checks }, two flat arrays of whole numbers:
+  ARGV[1]  MessagePack of { limits, checks, newest }: two flat arrays of whole numbers, and the
+           newest layout that may be written, since every replica of the fleet reads it
            limits  4 numbers per limit: refill tokens, refill us (in lowest terms: that many tokens
                    come back in that many us), and the time to fill an empty bucket: us, fraction
            checks  3 numbers for a simple check, which takes a cost of whole us from one bucket
@@ -36,7 +37,8 @@
               a debt
     layout 5  5 (1), empty us (7), refill tokens (1), fraction (1), refill s (2)
               few tokens in a whole number of seconds, no debt
-  A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3.
+  A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3. Every build reads the
+  layouts 1 to 4, and between them they hold any state.
   A state expires when its bucket is full, rounded up to a ms. The expiry is an absolute time, since
   Redis counts relative ones from a time that it read before this script did. ]]
 
@@ -55,7 +57,7 @@ local now = time[1] * 1000000 + time[2]
 local latest, deepest = now + MAX_CLOCK_STEP, now + MAX_FILL
 
 local plan = cmsgpack.unpack(ARGV[1])
-local limits, checks = plan[1], plan[2]
+local limits, checks, newest = plan[1], plan[2], plan[3]
 
 -- By limit: the rate, the time to fill, the `empty` of a full bucket, and `interval`, the us in
 -- which one token comes back, or false if that is no whole number.
@@ -359,7 +361,7 @@ for k, limit in pairs(changed) do
       local tokens, micros = state_tokens[k], state_us[k]
       if indebted[k] then
         state = pack('>BI7I5I5I7I7', 4, e, fraction[k], tokens, micros, indebted[k])
-      elseif tokens < 256 and micros < 65536000000 and micros % 1000000 == 0 then
+      elseif newest >= 5 and tokens < 256 and micros < 65536000000 and micros % 1000000 == 0 then
         state = pack('>BI7BBI2', 5, e, tokens, fraction[k], micros / 1000000)
       else
         state = pack('>BI7I5I5I7', 3, e, fraction[k], tokens, micros)

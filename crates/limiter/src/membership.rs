@@ -1,6 +1,7 @@
 //! A replica's place in its fleet.
 
 use std::{
+    collections::HashSet,
     error::Error,
     sync::{
         Arc,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sluice_store::{Replica, Store, StoreError};
+use sluice_store::{Fleet, Formats, Replica, Store, StoreError};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -134,6 +135,7 @@ impl Announcer {
     async fn announce_until(&self, mut stopped: oneshot::Receiver<()>) {
         let mut interval = interval(ANNOUNCE_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut strangers = HashSet::new();
         loop {
             tokio::select! {
                 biased;
@@ -143,6 +145,7 @@ impl Announcer {
             self.limiter.unverified().sweep();
             match self.store.announce(&self.replica).await {
                 Ok(fleet) => {
+                    log_strangers(&fleet, &mut strangers);
                     self.live_replicas.store(fleet.size(), Ordering::Relaxed);
                     self.limiter.unverified().divide_among(fleet.size());
                     self.recorders.replica.set_live_replicas(fleet.size() as u64);
@@ -161,5 +164,55 @@ impl Announcer {
             Ok(departed) => departed,
             Err(_) => Err(StoreError::Timeout { within: DEPART_TIMEOUT }),
         }
+    }
+}
+
+/// Logs each live replica, once, whose buckets this build does not share or cannot read. `known`
+/// are those that were logged before.
+fn log_strangers(fleet: &Fleet, known: &mut HashSet<String>) {
+    known.retain(|id| fleet.replicas.iter().any(|live| live.replica.id == *id));
+    for live in &fleet.replicas {
+        if Formats::CURRENT.understands(live.formats) || known.contains(&live.replica.id) {
+            continue;
+        }
+        tracing::error!(
+            replica = live.replica.id,
+            version = live.replica.version,
+            formats = %live.formats,
+            own_formats = %Formats::CURRENT,
+            "another replica keeps its buckets in a format that this version does not use, so each \
+             of the two grants every limit on its own. Run one version, or give them different \
+             values of `store.prefix`"
+        );
+        known.insert(live.replica.id.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_store::{Fleet, Formats, LiveReplica, Replica};
+
+    use super::*;
+
+    #[test]
+    fn a_replica_with_other_keys_is_logged_once_while_it_lives() {
+        let live = |id: &str, formats: Formats| {
+            LiveReplica::new(Replica::new(id, "1"), Duration::ZERO, Duration::ZERO)
+                .with_formats(formats)
+        };
+        let mut other = Formats::CURRENT;
+        other.keys += 1;
+        let mixed = Fleet::new(vec![
+            live("own", Formats::CURRENT),
+            live("old", Formats::BASELINE),
+            live("other", other),
+        ]);
+        let mut known = HashSet::new();
+        for _ in 0..2 {
+            log_strangers(&mixed, &mut known);
+            assert_eq!(known, HashSet::from(["other".to_owned()]));
+        }
+        log_strangers(&Fleet::new(vec![live("own", Formats::CURRENT)]), &mut known);
+        assert!(known.is_empty());
     }
 }

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use crate::Formats;
+
 /// A replica that has not announced itself for this long is no longer listed as live.
 pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(15);
 
@@ -28,6 +30,8 @@ pub struct LiveReplica {
     pub seen_ago: Duration,
     /// The time since its first announcement, by the store's clock.
     pub age: Duration,
+    /// The formats that it reads and writes.
+    pub formats: Formats,
 }
 
 /// The replicas that share one store and prefix and announced themselves in the last 15 seconds,
@@ -59,7 +63,13 @@ impl LiveReplica {
     /// Makes a live replica that announced itself first `age` ago and last `seen_ago` ago.
     #[must_use]
     pub const fn new(replica: Replica, age: Duration, seen_ago: Duration) -> Self {
-        Self { replica, seen_ago, age }
+        Self { replica, seen_ago, age, formats: Formats::CURRENT }
+    }
+
+    /// Returns this replica with other formats than those of this build.
+    #[must_use]
+    pub fn with_formats(self, formats: Formats) -> Self {
+        Self { formats, ..self }
     }
 }
 

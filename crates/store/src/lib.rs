@@ -14,6 +14,7 @@ mod clock;
 mod error;
 mod failover;
 mod fleet;
+mod formats;
 mod memory;
 mod prehashed;
 #[cfg(feature = "redis")]
@@ -26,6 +27,7 @@ pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{StoreError, StoreErrorKind};
 pub use failover::{BreakerState, Failover, FailoverState};
 pub use fleet::{Fleet, LiveReplica, Replica};
+pub use formats::Formats;
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore};

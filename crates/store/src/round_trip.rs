@@ -14,13 +14,16 @@ pub struct RoundTrip<'a> {
     pub duration: Duration,
     /// The error, if the round trip failed.
     pub error: Option<&'a StoreError>,
+    /// The checks that were not decided since a bucket's state cannot be read: another version of
+    /// the program wrote it. The round trip itself did not fail.
+    pub unreadable: usize,
 }
 
 impl<'a> RoundTrip<'a> {
     /// Makes the report of a round trip that carried `checks` checks.
     #[must_use]
     pub const fn new(checks: usize, duration: Duration, error: Option<&'a StoreError>) -> Self {
-        Self { checks, duration, error }
+        Self { checks, duration, error, unreadable: 0 }
     }
 }
 

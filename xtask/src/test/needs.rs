@@ -31,6 +31,7 @@ const NEEDS: &[Needs] = &[
     needs("redis-server", "sluice-store", "failover", &[]),
     needs("redis-server", "sluice-stats", "conformance", &["redis::", "redis_only::"]),
     needs("redis-server", "sluice-store", "redis", &[]),
+    needs("redis-server", "sluice-store", "redis_calls", &[]),
     needs("redis-server", "sluice-server", "monitoring", &[]),
     needs("redis-server", "sluice-testkit", "redis", &[]),
     needs("redis-server", "sluice-tests", "alerts", &[]),

@@ -6,7 +6,7 @@ use redis::{RedisError, Value, aio::MultiplexedConnection};
 
 use super::{keys::Keys, scripts};
 use crate::{
-    Fleet, Replica,
+    Fleet, Formats, Replica,
     fleet::{FORGOTTEN_AFTER, LiveReplica},
 };
 
@@ -15,9 +15,12 @@ pub(super) async fn call(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     replica: &Replica,
+    formats: Formats,
 ) -> Result<Value, RedisError> {
     let arguments = |command: &mut redis::Cmd| {
-        command.arg(1).arg(keys.fleet()).arg(&replica.id).arg(&replica.version);
+        // Builds that know of no formats take all of it for the version.
+        let announced = format!("{} {formats}", replica.version);
+        command.arg(1).arg(keys.fleet()).arg(&replica.id).arg(announced);
         command.arg(u64::try_from(FORGOTTEN_AFTER.as_micros()).unwrap_or(u64::MAX));
     };
     scripts::ANNOUNCE.call(connection, arguments).await
@@ -39,6 +42,8 @@ fn parse_replica(fields: &[Value]) -> Option<LiveReplica> {
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let span = |micros: i64| Duration::from_micros(micros.unsigned_abs());
-    let replica = Replica::new(text(id), text(version));
-    Some(LiveReplica::new(replica, span(*age), span(*seen_ago)))
+    let announced = text(version);
+    let (version, formats) = Formats::split(&announced);
+    let replica = Replica::new(text(id), version);
+    Some(LiveReplica::new(replica, span(*age), span(*seen_ago)).with_formats(formats))
 }

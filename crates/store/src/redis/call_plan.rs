@@ -75,8 +75,9 @@ impl CallPlan {
         &self.part_indices
     }
 
-    /// Adds the number of keys, the keys and the argument to the command.
-    pub(super) fn write(&self, keys: &Keys, command: &mut Cmd) {
+    /// Adds the number of keys, the keys and the argument to the command. `newest` is the newest
+    /// layout that may be written: less than 128.
+    pub(super) fn write(&self, keys: &Keys, newest: u8, command: &mut Cmd) {
         command.arg(self.buckets.len());
         let mut key = String::new();
         for bucket in &self.buckets {
@@ -85,9 +86,10 @@ impl CallPlan {
         }
         let mut argument =
             Vec::with_capacity(self.limits.bytes.len() + self.checks.bytes.len() + 16);
-        argument.push(ARRAY_OF_TWO);
+        argument.push(ARRAY_OF_THREE);
         self.limits.write(&mut argument);
         self.checks.write(&mut argument);
+        argument.push(newest);
         command.arg(argument);
     }
 
@@ -125,8 +127,8 @@ fn cost(part: &Part) -> Span {
     part.limit.rate().span_of(part.cost.tokens())
 }
 
-/// The `MessagePack` prefix of an array of two elements.
-const ARRAY_OF_TWO: u8 = 0x92;
+/// The `MessagePack` prefix of an array of three elements.
+const ARRAY_OF_THREE: u8 = 0x93;
 
 /// Builds a `MessagePack` array of whole numbers.
 #[derive(Debug, Default)]

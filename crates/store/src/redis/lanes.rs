@@ -6,7 +6,10 @@
 //! batch grows to the number of checks that arrive during one round trip.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,7 +27,7 @@ use super::{
     round_trip_span::RoundTripSpan,
     scripts,
 };
-use crate::{ObserveRoundTrips, RoundTrip, StoreError};
+use crate::{Formats, ObserveRoundTrips, RoundTrip, StoreError};
 
 /// The most jobs that a lane takes from the queue at once.
 const MAX_JOBS: usize = 512;
@@ -74,6 +77,9 @@ pub(super) struct Route {
     pub(super) keys: Keys,
     pub(super) timeout: Duration,
     pub(super) observer: Box<dyn ObserveRoundTrips>,
+    pub(super) formats: Formats,
+    /// The newest layout that every live replica reads.
+    pub(super) newest_layout: Arc<AtomicU8>,
 }
 
 /// The error of checks whose lanes have ended.
@@ -99,8 +105,8 @@ impl Lanes {
     pub(super) fn decide(&self, checks: Checks) -> impl Future<Output = Results> + Send + 'static {
         let count = checks.len();
         let buckets = checks.iter().map(|check| check.parts().len()).max().unwrap_or(0);
-        let too_large = (buckets > MAX_BUCKETS)
-            .then_some(StoreError::TooLarge { buckets, most: MAX_BUCKETS });
+        let too_large =
+            (buckets > MAX_BUCKETS).then_some(StoreError::TooLarge { buckets, most: MAX_BUCKETS });
         let span = RoundTripSpan::start();
         let (reply, received) = oneshot::channel();
         if too_large.is_none() {
@@ -198,11 +204,13 @@ impl Lane {
             Ok((results, lost)) => (results, lost),
             Err(error) => (vec![Err(error.clone()); checks_in_call], Some(error)),
         };
-        self.route.observer.observe(&RoundTrip::new(
-            checks_in_call,
-            sent.elapsed(),
-            error.as_ref(),
-        ));
+        let unreadable =
+            |result: &Result<_, StoreError>| matches!(result, Err(StoreError::Unreadable { .. }));
+        let mut report = RoundTrip::new(checks_in_call, sent.elapsed(), error.as_ref());
+        if report.error.is_none() {
+            report.unreadable = results.iter().filter(|result| unreadable(result)).count();
+        }
+        self.route.observer.observe(&report);
         let mut results = results.into_iter();
         for job in batch {
             let results = results.by_ref().take(job.checks.len()).collect();
@@ -223,19 +231,17 @@ impl Lane {
         plan: &CallPlan,
         checks: &[&Check],
     ) -> Result<(Results, Option<StoreError>), StoreError> {
+        let was_connected = self.connection.is_some();
         let once = checks.iter().any(|check| returns_tokens(check));
         if once && self.last_reply.elapsed() > TRUSTED_FOR {
             // Back to the pool, which tests a connection before it hands it out.
             drop(self.connection.take());
         }
-        let was_connected = self.connection.is_some();
         let lost = match self.call_once(plan).await {
-            Err(error) if was_connected && error.is_connection_dropped() => {
-                self.store_error(error)
-            }
+            Err(error) if was_connected && error.is_connection_dropped() => self.store_error(error),
             reply => {
                 let reply = reply.map_err(|error| self.store_error(error))?;
-                return Ok((decisions(reply, plan, checks)?, None));
+                return Ok((self.decisions(reply, plan, checks)?, None));
             }
         };
         let again: Vec<&Check> =
@@ -246,7 +252,7 @@ impl Lane {
         let mut plan = CallPlan::default();
         again.iter().for_each(|check| plan.push(check));
         let decided = match self.call_once(&plan).await {
-            Ok(reply) => decisions(reply, &plan, &again),
+            Ok(reply) => self.decisions(reply, &plan, &again),
             Err(error) => Err(self.store_error(error)),
         }?;
         let mut decided = decided.into_iter();
@@ -256,6 +262,16 @@ impl Lane {
         };
         let results = checks.iter().map(result).collect();
         Ok((results, once.then_some(lost)))
+    }
+
+    fn decisions(
+        &self,
+        reply: redis::Value,
+        plan: &CallPlan,
+        checks: &[&Check],
+    ) -> Result<Results, StoreError> {
+        let reply = CheckReply::parse(reply, plan, checks.len(), self.route.formats)?;
+        Ok(reply.decisions(plan, checks.iter().copied()))
     }
 
     fn store_error(&self, error: CallError) -> StoreError {
@@ -270,7 +286,8 @@ impl Lane {
             Some(connection) => connection,
             None => self.route.connections.get().await.map_err(CallError::Connect)?,
         };
-        let arguments = |command: &mut redis::Cmd| plan.write(&self.route.keys, command);
+        let newest = self.route.newest_layout.load(Ordering::Relaxed);
+        let arguments = |command: &mut redis::Cmd| plan.write(&self.route.keys, newest, command);
         match scripts::CHECK.call(&mut connection, arguments).await {
             Ok(value) => {
                 self.connection = Some(connection);
@@ -292,15 +309,6 @@ fn returns_tokens(check: &Check) -> bool {
         Action::GiveBack | Action::Reset => true,
         Action::Take | Action::Peek | Action::Charge => false,
     }
-}
-
-fn decisions(
-    reply: redis::Value,
-    plan: &CallPlan,
-    checks: &[&Check],
-) -> Result<Results, StoreError> {
-    let reply = CheckReply::parse(reply, plan, checks.len())?;
-    Ok(reply.decisions(plan, checks.iter().copied()))
 }
 
 enum CallError {

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use crate::Formats;
+
 /// The address of a Redis and how to use it.
 ///
 /// # Examples
@@ -23,6 +25,7 @@ pub struct RedisSettings {
     pub(super) prefix: String,
     pub(super) timeout: Duration,
     pub(super) connections: usize,
+    pub(super) formats: Formats,
 }
 
 impl RedisSettings {
@@ -40,6 +43,7 @@ impl RedisSettings {
             // A second call in flight keeps the server busy while the replies to the first one are
             // read. More of them gain nothing.
             connections: 2,
+            formats: Formats::CURRENT,
         }
     }
 
@@ -62,6 +66,13 @@ impl RedisSettings {
     /// Sets how long one call may take.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Makes the store read and write as a build with `formats` does, for tests of fleets that run
+    /// several versions.
+    #[doc(hidden)]
+    pub fn formats(self, formats: Formats) -> Self {
+        Self { formats, ..self }
     }
 
     /// Sets how many calls may be in flight at once, each on a connection of its own: at least 1.

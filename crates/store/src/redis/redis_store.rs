@@ -1,6 +1,12 @@
 //! The store itself: lanes for checks, and a few commands beside them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use sluice_core::{Check, Decision};
 use smallvec::smallvec;
@@ -13,7 +19,7 @@ use super::{
     redis_error::{RedisError, store_error},
     redis_settings::RedisSettings,
 };
-use crate::{Fleet, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture};
+use crate::{Fleet, Formats, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture};
 
 /// Keeps buckets in Redis 6.2 or later, or in Valkey.
 ///
@@ -24,6 +30,9 @@ pub struct RedisStore {
     connections: Arc<Connections>,
     keys: Keys,
     timeout: Duration,
+    formats: Formats,
+    /// The newest layout that every live replica reads.
+    newest_layout: Arc<AtomicU8>,
 }
 
 impl RedisStore {
@@ -39,17 +48,24 @@ impl RedisStore {
     ) -> Result<Self, RedisError> {
         let keys = Keys::new(&settings.prefix)?;
         let connections = Arc::new(Connections::new(settings)?);
+        // Until the first announcement is answered, replicas of any build may be live.
+        let newest_layout =
+            Arc::new(AtomicU8::new(settings.formats.newest_written([Formats::BASELINE])));
         let route = Route {
             connections: Arc::clone(&connections),
             keys: keys.clone(),
             timeout: settings.timeout,
             observer: Box::new(observer),
+            formats: settings.formats,
+            newest_layout: Arc::clone(&newest_layout),
         };
         Ok(Self {
             lanes: Lanes::start(settings.connections, route),
             connections,
             keys,
             timeout: settings.timeout,
+            formats: settings.formats,
+            newest_layout,
         })
     }
 
@@ -96,11 +112,15 @@ impl Store for RedisStore {
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
         StoreFuture::pending(async {
             let mut connection = self.connections.get().await?;
-            let reply = announce::call(&mut connection, &self.keys, replica)
+            let reply = announce::call(&mut connection, &self.keys, replica, self.formats)
                 .await
                 .map_err(|error| self.error(error))?;
-            announce::parse(reply)
-                .ok_or_else(|| StoreError::unreadable("announce.lua returned no list of replicas"))
+            let fleet = announce::parse(reply).ok_or_else(|| {
+                StoreError::unreadable("announce.lua returned no list of replicas")
+            })?;
+            let live = fleet.replicas.iter().map(|live| live.formats);
+            self.newest_layout.store(self.formats.newest_written(live), Ordering::Relaxed);
+            Ok(fleet)
         })
     }
 

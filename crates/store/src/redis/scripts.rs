@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "9d614f867dd0f36308fb88d439c003e5657fdbd0",
+    digest: "b9a4bc55e733b0deed5c4adccbafab717addd473",
 };
 
 /// Records that a replica is alive, and lists the live ones.

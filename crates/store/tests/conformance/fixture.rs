@@ -15,8 +15,8 @@ use sluice_core::{
     Tagger, Timestamp,
 };
 use sluice_store::{
-    Clock, Failover, ManualClock, MemoryStore, RedisSettings, RedisStore, Store, StoreError,
-    StoreFuture,
+    Clock, Failover, ManualClock, MemoryStore, RedisSettings, RedisStore, Replica, Store,
+    StoreError, StoreFuture,
 };
 use sluice_testkit::{RedisOptions, RedisServer};
 
@@ -152,8 +152,17 @@ impl Fixture {
     }
 }
 
+/// Returns a store that writes the newest layouts, since its fleet has announced that it reads them.
 fn connect(server: &RedisServer) -> RedisStore {
-    RedisStore::new(&RedisSettings::new(server.url()).timeout(TIMEOUT), ()).unwrap()
+    let store = RedisStore::new(&RedisSettings::new(server.url()).timeout(TIMEOUT), ()).unwrap();
+    let replica = Replica::new("fixture", "1");
+    tokio::task::block_in_place(|| {
+        tokio::runtime::Handle::current().block_on(async {
+            store.announce(&replica).await.unwrap();
+            store.depart(&replica).await.unwrap();
+        });
+    });
+    store
 }
 
 /// A store that implements nothing but [`Store::decide`].

@@ -89,9 +89,9 @@ const ERRORS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{error}",
     labels: &[KIND],
-    help: "Counts errors of the store, by kind: once for each round trip that failed, and once for \
-           each caller that waited no longer for its reply (timeout) or was not let through to the \
-           store (breaker_open).",
+    help: "Counts errors of the store, by kind: once for each round trip that failed, for each \
+           check of a bucket that cannot be read (unreadable), and for each caller that waited no \
+           longer for its reply (timeout) or was not let through to the store (breaker_open).",
     query: "sum by (kind) (rate(sluice_store_errors_total[5m]))",
 };
 

@@ -1,0 +1,118 @@
+//! What a build reads and writes in a shared store.
+
+use std::fmt;
+
+/// The newest layout of a bucket's state. A build that adds a layout raises this number, teaches
+/// `lua/check.lua` to read it, and to write it only if its argument `newest` allows it.
+const NEWEST_LAYOUT: u8 = 5;
+/// How keys are built.
+const KEY_FORMAT: u16 = 1;
+
+/// The formats in a shared store that a build reads and writes. Each replica announces those of its
+/// build.
+///
+/// A state is written in a new layout only once every live replica has announced that it reads it.
+/// Otherwise an older replica could not read the buckets of its clients, and would decide about
+/// them alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Formats {
+    /// The number of the format of the keys. Replicas with another number share no bucket.
+    pub keys: u16,
+    /// The first and the last layout of a bucket's state that the build reads.
+    pub reads: (u8, u8),
+    /// The first and the last layout that it may write.
+    pub writes: (u8, u8),
+}
+
+impl Formats {
+    /// The formats of this build.
+    pub const CURRENT: Self =
+        Self { keys: KEY_FORMAT, reads: (1, NEWEST_LAYOUT), writes: (1, NEWEST_LAYOUT) };
+
+    /// The formats of builds that announce none: what all of them read.
+    pub const BASELINE: Self = Self { keys: 1, reads: (1, 4), writes: (1, 4) };
+
+    /// Returns the newest layout that a build with these formats may write while replicas with
+    /// `others` are live.
+    pub(crate) fn newest_written(self, others: impl IntoIterator<Item = Self>) -> u8 {
+        others.into_iter().map(|other| other.reads.1).fold(self.writes.1, u8::min)
+    }
+
+    /// Returns whether this build reads every state that a build with `other` formats may write
+    /// while this one is live, under the same keys.
+    #[must_use]
+    pub const fn understands(self, other: Self) -> bool {
+        self.keys == other.keys && self.reads.0 <= other.writes.0 && self.reads.1 >= other.writes.0
+    }
+
+    /// Splits what a replica announced into its version and its formats.
+    pub(crate) fn split(announced: &str) -> (&str, Self) {
+        Self::parse_suffix(announced).unwrap_or((announced, Self::BASELINE))
+    }
+
+    fn parse_suffix(announced: &str) -> Option<(&str, Self)> {
+        let range = |text: &str| {
+            let (first, last) = text.split_once('-')?;
+            Some((first.parse().ok()?, last.parse().ok()?))
+        };
+        let (rest, writes) = announced.rsplit_once(" writes=")?;
+        let (rest, reads) = rest.rsplit_once(" reads=")?;
+        let (version, keys) = rest.rsplit_once(" keys=")?;
+        let formats =
+            Self { keys: keys.parse().ok()?, reads: range(reads)?, writes: range(writes)? };
+        Some((version, formats))
+    }
+}
+
+impl Default for Formats {
+    fn default() -> Self {
+        Self::CURRENT
+    }
+}
+
+/// Writes what stands behind the version in an announcement.
+impl fmt::Display for Formats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { keys, reads, writes } = self;
+        write!(f, "keys={keys} reads={}-{} writes={}-{}", reads.0, reads.1, writes.0, writes.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announced_formats_are_read_again_and_builds_without_them_have_the_baseline() {
+        let announced = format!("1.0 beta {}", Formats::CURRENT);
+        assert_eq!(announced, "1.0 beta keys=1 reads=1-5 writes=1-5");
+        assert_eq!(Formats::split(&announced), ("1.0 beta", Formats::CURRENT));
+        for version in ["0.1.0", "", "1.0 keys=1 reads=1-5", "1 keys=x reads=1-5 writes=1-5"] {
+            assert_eq!(Formats::split(version), (version, Formats::BASELINE));
+        }
+    }
+
+    #[test]
+    fn a_layout_is_written_once_every_replica_reads_it() {
+        let current = Formats::CURRENT;
+        let newer = Formats { reads: (1, 6), writes: (1, 6), ..current };
+        assert_eq!(current.newest_written([]), 5);
+        assert_eq!(current.newest_written([newer, current]), 5);
+        assert_eq!(newer.newest_written([newer, current]), 5);
+        assert_eq!(newer.newest_written([newer, newer]), 6);
+        assert_eq!(newer.newest_written([newer, Formats::BASELINE]), 4);
+    }
+
+    #[test]
+    fn replicas_with_other_keys_or_without_common_layouts_do_not_share_buckets() {
+        let current = Formats::CURRENT;
+        assert!(current.understands(current));
+        assert!(current.understands(Formats { reads: (1, 6), writes: (1, 6), ..current }));
+        assert!(current.understands(Formats::BASELINE));
+        assert!(!current.understands(Formats { keys: 2, ..current }));
+        assert!(!current.understands(Formats { writes: (6, 7), ..current }));
+        let later = Formats { reads: (3, 7), writes: (3, 7), ..current };
+        assert!(!later.understands(current), "it does not read layout 1 any more");
+    }
+}

@@ -1,0 +1,283 @@
+//! How the Redis store calls its script: how often, with how many arguments, and in which formats
+//! while several versions share a server.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use sluice_core::{Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tag, Tagger};
+use sluice_store::{
+    Formats, RedisSettings, RedisStore, Replica, RoundTrip, Store, StoreError, StoreErrorKind,
+};
+use sluice_testkit::{RedisServer, Reply};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+fn settings(url: impl Into<String>) -> RedisSettings {
+    // A timeout that no call reaches, and one connection, so that one lane sends all.
+    RedisSettings::new(url).timeout(Duration::from_secs(60)).connections(1)
+}
+
+fn limit(name: &str, rate: &str, burst: u64) -> Arc<Limit> {
+    let rate = Rate::new(rate.parse().unwrap(), burst).unwrap();
+    Arc::new(Limit::new(name, Algorithm::TokenBucket(rate)).unwrap())
+}
+
+fn client(name: &str) -> Tag {
+    Tagger::new(b"secret").tag(Subject::Client(name.as_bytes()))
+}
+
+fn of(action: Action, limit: &Arc<Limit>, name: &str, cost: u64) -> Check {
+    Check::new(action).with(limit, client(name), Cost::new(cost).unwrap())
+}
+
+async fn remaining(store: &RedisStore, limit: &Arc<Limit>, name: &str) -> u64 {
+    store.decide(&of(Action::Peek, limit, name, 0)).await.unwrap().verdicts()[0].remaining
+}
+
+/// Returns how often the server has executed `command`.
+fn calls(server: &RedisServer, command: &str) -> usize {
+    let stats = server.command(&["INFO", "commandstats"]).text();
+    let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+    line.map_or(0, |line| line.split(['=', ',']).nth(1).unwrap().parse().unwrap())
+}
+
+/// Returns all texts in a reply.
+fn text_of(reply: &Reply) -> String {
+    match reply {
+        Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Reply::Array(replies) => replies.iter().map(text_of).collect::<Vec<_>>().join(" "),
+        _ => String::new(),
+    }
+}
+
+/// Forwards connections to a Redis. When it is armed, it closes the next connection on which the
+/// server replies to a script: the script has run, and its caller cannot know.
+struct CuttingProxy {
+    port: u16,
+    armed: Arc<AtomicBool>,
+}
+
+impl CuttingProxy {
+    async fn before(server: &RedisServer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let armed = Arc::new(AtomicBool::new(false));
+        let (target, cut) = (server.port(), Arc::clone(&armed));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                tokio::spawn(forward(client, server, Arc::clone(&cut)));
+            }
+        });
+        Self { port, armed }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn cut_the_next_reply(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+}
+
+async fn forward(mut client: TcpStream, mut server: TcpStream, cut: Arc<AtomicBool>) {
+    let (mut request, mut reply) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut is_script = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut request) => match read {
+                Ok(length @ 1..) => {
+                    is_script = request[..length].windows(7).any(|text| text == b"EVALSHA");
+                    server.write_all(&request[..length]).await.unwrap();
+                }
+                _ => return,
+            },
+            read = server.read(&mut reply) => match read {
+                Ok(length @ 1..) => {
+                    if is_script && cut.swap(false, Ordering::SeqCst) {
+                        return;
+                    }
+                    if client.write_all(&reply[..length]).await.is_err() {
+                        return;
+                    }
+                }
+                _ => return,
+            },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_given_back_once_although_the_reply_is_lost() {
+    let server = RedisServer::start();
+    let proxy = CuttingProxy::before(&server).await;
+    let store = RedisStore::new(&settings(proxy.url()), ()).unwrap();
+    let daily = limit("daily", "1/day", 10);
+    store.decide(&of(Action::Take, &daily, "alice", 8)).await.unwrap();
+    for (action, left) in [(Action::GiveBack, 5), (Action::Reset, 10)] {
+        let before = calls(&server, "evalsha");
+        proxy.cut_the_next_reply();
+        let error = store.decide(&of(action, &daily, "alice", 3)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unreachable, "{error:?}");
+        assert_eq!(calls(&server, "evalsha"), before + 1, "{action:?} is sent once");
+        assert_eq!(remaining(&store, &daily, "alice").await, left);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_takes_tokens_is_sent_again_after_a_lost_reply() {
+    let server = RedisServer::start();
+    let proxy = CuttingProxy::before(&server).await;
+    let store = RedisStore::new(&settings(proxy.url()), ()).unwrap();
+    let daily = limit("daily", "1/day", 10);
+    store.decide(&of(Action::Take, &daily, "bob", 8)).await.unwrap();
+    proxy.cut_the_next_reply();
+    let batch = [
+        of(Action::Take, &daily, "alice", 1),
+        of(Action::GiveBack, &daily, "bob", 3),
+        of(Action::Charge, &daily, "carol", 1),
+        of(Action::Reset, &daily, "dave", 0),
+        of(Action::Peek, &daily, "alice", 1),
+    ];
+    let results = store.decide_all(&batch).await;
+    let decided: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    assert_eq!(decided, [true, false, true, false, true], "{results:?}");
+    // What was sent twice was taken twice: the fleet admits less, never more.
+    assert_eq!(results[4].as_ref().unwrap().verdicts()[0].remaining, 8);
+    assert_eq!(remaining(&store, &daily, "carol").await, 8);
+    assert_eq!(remaining(&store, &daily, "bob").await, 5, "given back once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_given_back_after_the_server_has_closed_an_idle_connection() {
+    let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let store = RedisStore::new(&settings(server.url()), ()).unwrap();
+    let daily = limit("daily", "1/day", 10);
+    store.decide(&of(Action::Take, &daily, "alice", 8)).await.unwrap();
+    server.restart();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    store.decide(&of(Action::GiveBack, &daily, "alice", 3)).await.unwrap();
+    assert_eq!(remaining(&store, &daily, "alice").await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_has_more_than_3900_arguments() {
+    let server = RedisServer::start();
+    let store = RedisStore::new(&settings(server.url()), ()).unwrap();
+    server.command(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+    server.command(&["CONFIG", "SET", "slowlog-max-len", "10000"]);
+    let limits: Vec<_> =
+        (0..4_000).map(|number| limit(&format!("limit {number}"), "1/day", 5)).collect();
+    let check_of = |parts: usize, name: &str| {
+        limits.iter().take(parts).fold(Check::new(Action::Take), |check, limit| {
+            check.with(limit, client(name), Cost::ONE)
+        })
+    };
+    let batch: Vec<_> = (0..1_000).map(|number| check_of(8, &number.to_string())).collect();
+    for decision in store.decide_all(&batch).await {
+        assert!(decision.unwrap().is_allowed());
+    }
+    let largest = 3_896;
+    assert!(store.decide(&check_of(largest, "alice")).await.unwrap().is_allowed());
+    // The log shows the first arguments, and counts the others.
+    let log = text_of(&server.command(&["SLOWLOG", "GET", "10000"]));
+    let more = log.match_indices(" more arguments)").map(|(end, _)| {
+        let start = log[..end].rfind('(').unwrap() + 1;
+        31 + log[start..end].parse::<usize>().unwrap()
+    });
+    let most = more.max().unwrap();
+    assert_eq!(most, 3_900);
+
+    let before = calls(&server, "evalsha");
+    for parts in [largest + 1, 4_000] {
+        let check = check_of(parts, "bob");
+        let error = store.decide(&check).await.unwrap_err();
+        assert!(matches!(error, StoreError::TooLarge { .. }), "{error:?}");
+        assert!(error.to_string().contains(&parts.to_string()), "{error}");
+        let results = store.decide_all(&[check_of(1, "carol"), check]).await;
+        assert!(results[0].as_ref().unwrap().is_allowed());
+        assert!(matches!(results[1], Err(StoreError::TooLarge { .. })), "{:?}", results[1]);
+    }
+    assert_eq!(calls(&server, "evalsha"), before + 2, "nothing of a large check is sent");
+}
+
+/// Returns the layout of the client's bucket.
+fn layout(server: &RedisServer, limit: &Limit, name: &str) -> u8 {
+    let key = format!("sluice:{{{}}}:{}", client(name), limit.key().as_str());
+    let Reply::Bulk(state) = server.command(&["GET", &key]) else { panic!("no state at {key}") };
+    state[0]
+}
+
+#[tokio::test]
+async fn a_layout_is_written_once_every_live_replica_reads_it() {
+    let server = RedisServer::start();
+    let store = RedisStore::new(&settings(server.url()), ()).unwrap();
+    let hourly = limit("hourly", "7/hour", 100);
+    let written = async || {
+        store.decide(&of(Action::Take, &hourly, "alice", 1)).await.unwrap();
+        layout(&server, &hourly, "alice")
+    };
+    assert_eq!(written().await, 3, "before the first announcement is answered");
+    let replica = Replica::new("new", "0.2.0");
+    store.announce(&replica).await.unwrap();
+    assert_eq!(written().await, 5);
+
+    // A build that announces no formats, and one that does.
+    for older in ["0.1.0", "0.1.9 keys=1 reads=1-4 writes=1-4"] {
+        let now = store.decide(&Check::new(Action::Peek)).await.unwrap().at().unix_micros();
+        let entry = format!("{now} {now} {older}");
+        server.command(&["HSET", "sluice:fleet", "old", &entry]);
+        let fleet = store.announce(&replica).await.unwrap();
+        let version = older.split(' ').next().unwrap();
+        let seen = fleet.replicas.iter().find(|live| live.replica.id == "old").unwrap();
+        assert_eq!((&*seen.replica.version, seen.formats), (version, Formats::BASELINE));
+        assert_eq!(written().await, 3, "while {older} is live");
+        server.command(&["HDEL", "sluice:fleet", "old"]);
+        store.announce(&replica).await.unwrap();
+        assert_eq!(written().await, 5, "after {older} has left");
+    }
+    assert_eq!(remaining(&store, &hourly, "alice").await, 94);
+}
+
+#[tokio::test]
+async fn two_versions_on_one_server_admit_the_limit_once() {
+    let server = RedisServer::start();
+    let unreadable = Arc::new(AtomicUsize::new(0));
+    let observe = {
+        let unreadable = Arc::clone(&unreadable);
+        move |round_trip: &RoundTrip<'_>| {
+            unreadable.fetch_add(round_trip.unreadable, Ordering::SeqCst);
+        }
+    };
+    let older_build = settings(server.url()).formats(Formats::BASELINE);
+    let older = RedisStore::new(&older_build, observe).unwrap();
+    let newer = RedisStore::new(&settings(server.url()), ()).unwrap();
+    let hourly = limit("hourly", "7/hour", 100);
+    older.announce(&Replica::new("older", "1")).await.unwrap();
+    newer.announce(&Replica::new("newer", "2")).await.unwrap();
+    let mut admitted = 0;
+    for number in 0..300 {
+        let store = if number % 3 == 0 { &older } else { &newer };
+        let decision = store.decide(&of(Action::Take, &hourly, "alice", 1)).await.unwrap();
+        admitted += u64::from(decision.is_allowed());
+    }
+    assert_eq!(admitted, 100);
+    assert_eq!(unreadable.load(Ordering::SeqCst), 0);
+
+    // Once the older replica has left, new states are not for it. It says so when it returns.
+    older.depart(&Replica::new("older", "1")).await.unwrap();
+    newer.announce(&Replica::new("newer", "2")).await.unwrap();
+    newer.decide(&of(Action::Take, &hourly, "bob", 1)).await.unwrap();
+    let error = older.decide(&of(Action::Take, &hourly, "bob", 1)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unreadable);
+    assert_eq!(unreadable.load(Ordering::SeqCst), 1);
+}
