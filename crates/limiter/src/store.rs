@@ -9,9 +9,9 @@ pub use sluice_core::{
 };
 #[doc(inline)]
 pub use sluice_store::{
-    BreakerState, Clock, Failover, FailoverState, Fleet, LiveReplica, ManualClock, MemoryStore,
-    MonotonicClock, ObserveRoundTrips, Replica, RoundTrip, Store, StoreError, StoreErrorKind,
-    StoreFuture,
+    BreakerState, Clock, Failover, FailoverState, Fleet, Formats, LiveReplica, ManualClock,
+    MemoryStore, MonotonicClock, ObserveRoundTrips, Replica, RoundTrip, Store, StoreError,
+    StoreErrorKind, StoreFuture,
 };
 #[cfg(feature = "redis")]
 #[doc(inline)]

@@ -152,7 +152,7 @@ impl Fixture {
     }
 }
 
-/// Returns a store that writes the newest layouts, since its fleet has announced that it reads them.
+/// Returns a store that writes the newest layouts, since its fleet has announced to read them.
 fn connect(server: &RedisServer) -> RedisStore {
     let store = RedisStore::new(&RedisSettings::new(server.url()).timeout(TIMEOUT), ()).unwrap();
     let replica = Replica::new("fixture", "1");
