@@ -192,6 +192,12 @@ pub enum RequestError {
         "a path must not have `..` after an empty segment: write it without `//` or without `..`"
     )]
     PathAmbiguous,
+    /// The path contains a dot segment with parameters, such as `..;`. Servers that drop parameters
+    /// would resolve it, and others would not.
+    #[error(
+        "a path must not have parameters on a dot segment (`..;`, `.;`): write it without the `;`"
+    )]
+    PathParameter,
     /// The client's key is empty.
     #[error("a client's key cannot be empty")]
     ClientEmpty,

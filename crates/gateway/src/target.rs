@@ -67,10 +67,13 @@ fn dots(segment: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sluice_core::{Client, Request};
+    use sluice_core::{Client, NormalPath, Request};
 
     use super::*;
-    use sluice_testkit::policies;
+    use sluice_testkit::{
+        paths::{Reading, spellings},
+        policies,
+    };
 
     fn handed_on(target: &str) -> String {
         of(&target.parse().unwrap()).into_owned()
@@ -111,6 +114,24 @@ mod tests {
         }
     }
 
+    fn read(path: &str) -> Option<NormalPath<'_>> {
+        NormalPath::parse(path).ok()
+    }
+
+    #[test]
+    fn a_hostile_spelling_is_forwarded_as_the_path_that_was_decided_about() {
+        for (path, reading) in spellings("login") {
+            let Some(decided) = read(&path) else {
+                assert_eq!(reading, Reading::Refused, "{path}");
+                continue;
+            };
+            let Ok(target) = path.parse::<PathAndQuery>() else { panic!("{path} is no target") };
+            let forwarded = of(&target).into_owned();
+            assert_eq!(read(&forwarded).as_ref(), Some(&decided), "{path}: {forwarded}");
+            assert!(!needs_work(forwarded.split('?').next().unwrap()), "{path}: {forwarded}");
+        }
+    }
+
     /// Returns what the policy reads: the endpoint that covers the path, and whether it is exempt.
     /// Returns `None` when the path is rejected.
     fn read_as(path: &str) -> Option<(usize, bool)> {
@@ -123,6 +144,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_forwarded_target_has_the_normal_form_that_was_decided_about(
+            path in "/([ab/.;?#]|//|\\.\\./|%2[eE]|%3[bBfF]|%61|%2[35]|%C3%A9){0,16}",
+        ) {
+            if let (Some(decided), Ok(target)) = (read(&path), path.parse::<PathAndQuery>()) {
+                let forwarded = of(&target).into_owned();
+                prop_assert_eq!(read(&forwarded), Some(decided), "{}", forwarded);
+                let path = forwarded.split('?').next().unwrap();
+                prop_assert!(!needs_work(path) && path.starts_with('/'), "{}", forwarded);
+            }
+        }
+
         #[test]
         fn the_policy_reads_the_forwarded_target_as_it_read_the_original(
             segments in prop::collection::vec(prop_oneof![

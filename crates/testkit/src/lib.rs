@@ -22,6 +22,7 @@
 //! - [`AsgiApp`]: a Python application.
 //! - [`eventually()`]: waits until a condition is true, instead of sleeping.
 //! - [`decisions`]: limits, and decisions on full buckets.
+//! - [`paths`]: spellings of one path, as hostile clients write them.
 //! - [`policies`]: the policy of the project's document.
 //! - [`strategies`]: rates, bursts and costs for property tests.
 //! - [`ReservedPort`]: a TCP port that no other test gets at the same time.
@@ -34,6 +35,7 @@ mod asgi;
 mod child;
 pub mod decisions;
 mod eventually;
+pub mod paths;
 pub mod policies;
 mod ports;
 mod probe;

@@ -21,6 +21,7 @@ pub use builder::PolicyBuilder;
 pub use error::{LimitField, Location, PolicyError, PolicyErrorKind, PolicyErrors, TierField};
 pub use limit_spec::{Endpoint, LimitSpec, Terms};
 pub use matching::{Matched, Policy};
+pub use path::NormalPath;
 pub use pattern::PatternError;
 pub use rule::{HeaderMatch, Per, Rule, RuleCost, When};
 pub use tier::Tier;

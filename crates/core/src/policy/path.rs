@@ -4,9 +4,58 @@ use std::borrow::Cow;
 
 use crate::request::RequestError;
 
-/// Returns the normal form of `path`: without query and fragment, with escapes decoded, `.` and
-/// `..`
-/// resolved, slashes merged, and no slash at the end. A path in normal form is borrowed.
+/// A path in its normal form. All spellings of a path that servers treat alike have the same one.
+///
+/// The normal form has no query and no fragment, its escapes are decoded, `.` and `..` are
+/// resolved, slashes are merged, and there is no slash at the end. The normal form of a normal form
+/// is itself.
+///
+/// Whatever compares paths compares this type, so that a request which one part of a program takes
+/// for `/metrics` is not something else to another part.
+///
+/// ```
+/// use sluice_core::NormalPath;
+///
+/// let path = NormalPath::parse("//x/../%6detrics/?page=2")?;
+/// assert_eq!(path.as_str(), "/metrics");
+/// assert!(NormalPath::parse("/free/..;/login").is_err());
+/// # Ok::<_, sluice_core::RequestError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NormalPath<'p>(Cow<'p, str>);
+
+impl<'p> NormalPath<'p> {
+    /// Parses a path as it was received, with or without a query. One that is already in normal
+    /// form is borrowed.
+    ///
+    /// # Errors
+    /// Returns an error when servers disagree about what the path means, or if it is not a path.
+    pub fn parse(path: &'p str) -> Result<Self, RequestError> {
+        normal(path).map(Self)
+    }
+
+    /// Returns the normal form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns whether this is `root`, which is in normal form, or a path below it.
+    #[must_use]
+    pub fn is_at_or_below(&self, root: &str) -> bool {
+        let below = self.0.strip_prefix(root.strip_suffix('/').unwrap_or(root));
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    }
+
+    /// Returns the path with everything but printable ASCII escaped, and quotes too.
+    #[must_use]
+    pub fn to_printable(&self) -> String {
+        printable(&self.0)
+    }
+}
+
+/// Returns the normal form of `path`, as [`NormalPath`] describes it. A path in normal form is
+/// borrowed.
 ///
 /// Only `%25`, `%3F` and `%23` stay escaped, in capitals. Decoded, they would be read as an escape,
 /// a query or a fragment the next time.
@@ -90,9 +139,9 @@ fn is_plain(path: &[u8]) -> bool {
     seen == 0
 }
 
-/// Returns whether the first segment is `.` or `..`.
+/// Returns whether the first segment is `.` or `..`, with or without parameters.
 fn starts_with_dots(path: &[u8]) -> bool {
-    is_dots(path.split(|byte| matches!(byte, b'/' | b'?' | b'#')).next().unwrap_or_default())
+    is_dots(path.split(|byte| matches!(byte, b'/' | b'?' | b'#' | b';')).next().unwrap_or_default())
 }
 
 fn rewritten(path: &str) -> Result<String, RequestError> {
@@ -133,22 +182,36 @@ fn escaped_byte(bytes: &mut impl Iterator<Item = u8>) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
+/// Returns whether servers that drop path parameters (`;` and what follows) read a dot segment.
+fn is_dots_with_parameters(segment: &str) -> bool {
+    segment.split_once(';').is_some_and(|(name, _)| is_dots(name.as_bytes()))
+}
+
 /// Resolves dots as RFC 3986 does, which keeps empty segments, and merges slashes afterwards.
 fn resolve(path: &str) -> Result<String, RequestError> {
     let mut segments: Vec<&str> = Vec::new();
-    // How many segments are not empty. Counted on the way, because a sender can make a path long.
-    let mut named = 0_usize;
+    // How many segments are not empty, and how many of those have a name before their parameters.
+    // Counted on the way, because a sender can make a path long.
+    let (mut filled, mut named) = (0_usize, 0_usize);
     for segment in path[1..].split('/') {
         match segment {
             "." => {}
             ".." => match segments.pop() {
-                Some("") if named > 0 => return Err(RequestError::PathAmbiguous),
+                Some("") if filled > 0 => return Err(RequestError::PathAmbiguous),
                 Some("") | None => {}
-                Some(_) => named -= 1,
+                Some(nameless) if nameless.starts_with(';') => {
+                    if named > 0 {
+                        return Err(RequestError::PathAmbiguous);
+                    }
+                    filled -= 1;
+                }
+                Some(_) => (filled, named) = (filled - 1, named - 1),
             },
+            _ if is_dots_with_parameters(segment) => return Err(RequestError::PathParameter),
             _ => {
                 segments.push(segment);
-                named += usize::from(!segment.is_empty());
+                filled += usize::from(!segment.is_empty());
+                named += usize::from(!segment.is_empty() && !segment.starts_with(';'));
             }
         }
     }
@@ -180,6 +243,7 @@ pub(super) fn printable(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sluice_testkit::paths::{Reading, spellings};
 
     use super::*;
 
@@ -219,6 +283,14 @@ mod tests {
             ("/a%252Fb", "/a%252Fb"),
             ("/a%2541", "/a%2541"),
             ("/a*b", "/a*b"),
+            ("/a;b=1/c", "/a;b=1/c"),
+            ("/a;b=..;/c", "/a;b=..;/c"),
+            ("/a%3Bb", "/a;b"),
+            ("/...;/a", "/...;/a"),
+            ("/a..;/b", "/a..;/b"),
+            ("/;x/a", "/;x/a"),
+            ("/;/../a", "/a"),
+            ("/a?b=/..;/c", "/a"),
         ] {
             assert_eq!(normal(path).as_deref(), Ok(expected), "{path}");
         }
@@ -254,8 +326,36 @@ mod tests {
             ("/a//../b", RequestError::PathAmbiguous),
             ("/a//./../b", RequestError::PathAmbiguous),
             ("/a//b/../../c", RequestError::PathAmbiguous),
+            ("/a/;/../b", RequestError::PathAmbiguous),
+            // A server that merges slashes first reads `/b`.
+            ("/;//../b", RequestError::PathAmbiguous),
+            ("/%3B//../b", RequestError::PathAmbiguous),
+            ("/a/;x=1/b/../../c", RequestError::PathAmbiguous),
+            ("/a/%3B/../b", RequestError::PathAmbiguous),
+            ("/free/..;/login", RequestError::PathParameter),
+            ("/free/..;", RequestError::PathParameter),
+            ("/free/..;a=b/login", RequestError::PathParameter),
+            ("/free/..;?x", RequestError::PathParameter),
+            ("/.;/login", RequestError::PathParameter),
+            ("/..;", RequestError::PathParameter),
+            ("/free/%2e%2e;/login", RequestError::PathParameter),
+            ("/free/.%2E;/login", RequestError::PathParameter),
+            ("/free/..%3b/login", RequestError::PathParameter),
+            ("/free/%2E%2e%3B/login", RequestError::PathParameter),
         ] {
             assert_eq!(normal(path), Err(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn hostile_spellings_of_a_path_are_read_as_it_or_refused() {
+        for (path, reading) in spellings("login") {
+            let read = match normal(&path).as_deref() {
+                Ok("/login") => Reading::Same,
+                Ok(_) => Reading::Other,
+                Err(_) => Reading::Refused,
+            };
+            assert_eq!(read, reading, "{path}");
         }
     }
 
@@ -263,6 +363,18 @@ mod tests {
     fn a_path_in_normal_form_is_borrowed() {
         for path in ["/", "/a", "/a/b.c/..d", "/café/a%25b", "/a/b/", "/a/b?c=%zz", "/.a"] {
             assert!(matches!(normal(path), Ok(Cow::Borrowed(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_below_a_root_only_at_a_slash() {
+        let is_below = |path, root| NormalPath::parse(path).unwrap().is_at_or_below(root);
+        for (path, root) in [("/a/b", "/a"), ("/a", "/a"), ("//a/", "/a"), ("/a", "/"), ("/", "/")]
+        {
+            assert!(is_below(path, root), "{path} {root}");
+        }
+        for (path, root) in [("/ab", "/a"), ("/", "/a"), ("/A", "/a"), ("/a;x", "/a")] {
+            assert!(!is_below(path, root), "{path} {root}");
         }
     }
 
@@ -303,7 +415,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_normal_form_of_a_normal_form_is_itself(
-            path in "/([a-c/.%?#é\\\\]|%2[eEfF5]|%61|%C3%A9|%3[fF]){0,24}",
+            path in "/([a-c/.;%?#é\\\\]|%2[eEfF5]|%61|%C3%A9|%3[fFbB]){0,24}",
         ) {
             if let Ok(once) = normal(&path) {
                 let twice = normal(&once);
@@ -314,7 +426,7 @@ mod tests {
 
         #[test]
         fn the_fast_path_and_the_slow_path_agree(
-            path in "(/|[ab/.%?#é\\\\\\x01]|%2F|%25|%3F){0,12}",
+            path in "(/|[ab/.;%?#é\\\\\\x01]|%2F|%25|%3F|%3b){0,12}",
         ) {
             prop_assert_eq!(normal(&path).map(Cow::into_owned), rewritten(&path));
         }
@@ -339,7 +451,7 @@ mod tests {
 
         #[test]
         fn merging_slashes_first_and_resolving_dots_first_give_the_same_path(
-            path in "/([ab]|/|/|\\.|\\.\\./){0,24}",
+            path in "/([ab]|/|/|;|\\.|\\.\\./){0,24}",
         ) {
             let resolved = |path: &str| {
                 let mut segments = Vec::new();
@@ -359,6 +471,21 @@ mod tests {
             if let Ok(normal) = normal(&path) {
                 prop_assert_eq!(&*normal, merged(&resolved(&merged(&path))));
                 prop_assert_eq!(&*normal, merged(&resolved(&path)));
+            }
+        }
+
+        #[test]
+        fn servers_that_drop_path_parameters_first_read_the_same_path(
+            path in "/([ab]|/|/|;|\\.|\\.\\./|%2e|%3b){0,24}",
+        ) {
+            let stripped = |path: &str| {
+                let names = path.split('/').map(|segment| segment.split(';').next().unwrap());
+                names.collect::<Vec<_>>().join("/")
+            };
+            if let Ok(path_read_here) = normal(&path) {
+                let there = stripped(&path);
+                prop_assert_eq!(normal(&stripped(&path_read_here)), normal(&there));
+                prop_assert!(normal(&there).is_ok(), "{}", there);
             }
         }
 

@@ -6,8 +6,9 @@ use axum::{body::Body, response::Response};
 use http::Request;
 use hyper::body::Incoming;
 use sluice::layer::metrics::ResponseRecorder;
+use sluice_core::NormalPath;
 use sluice_http::{
-    Handler, RequestBody,
+    Handler, Problem,
     traffic::{EndpointLabel, StartedRequest},
 };
 use sluice_telemetry::ConnectionKind;
@@ -32,9 +33,15 @@ impl AdminPort {
     /// Responds to a request.
     pub async fn respond(&self, request: Request<Body>) -> Response {
         let started = StartedRequest::new(&request);
-        let path = self.routes.covering(request.uri().path());
-        let label = path.map_or(EndpointLabel::OTHER, EndpointLabel::Own);
-        let response = self.routes.respond(request).await;
+        let uri = request.uri().clone();
+        let (label, response) = match NormalPath::parse(uri.path()) {
+            Ok(path) => {
+                let covering = self.routes.covering(&path);
+                let label = covering.map_or(EndpointLabel::OTHER, EndpointLabel::Own);
+                (label, self.routes.respond(&path, request).await)
+            }
+            Err(error) => (EndpointLabel::OTHER, Problem::from(error).into_response()),
+        };
         started.record(&self.traffic, &label, &response);
         response
     }

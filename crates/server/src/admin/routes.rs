@@ -3,8 +3,12 @@
 use std::time::Instant;
 
 use axum::{Router, body::Body, response::Response};
-use http::Request;
-use sluice_http::{Problem, ProblemKind, body};
+use http::{
+    Request, Uri,
+    uri::{InvalidUri, PathAndQuery},
+};
+use sluice_core::NormalPath;
+use sluice_http::{Problem, ProblemKind};
 use tower::ServiceExt;
 
 /// The paths of the admin routes. Each stands for all paths below it too.
@@ -27,12 +31,8 @@ impl AdminRoutes {
     /// Serves `router` at all admin paths.
     #[must_use]
     pub fn new(router: Router) -> Self {
-        let router = router
-            .fallback(async || {
-                Problem::new(ProblemKind::NotFound, "no resource exists at this path")
-                    .into_response()
-            })
-            .method_not_allowed_fallback(async || {
+        let router =
+            router.fallback(async || not_found()).method_not_allowed_fallback(async || {
                 Problem::new(ProblemKind::MethodNotAllowed, "see `Allow` for the supported methods")
                     .into_response()
             });
@@ -51,15 +51,23 @@ impl AdminRoutes {
     }
 
     /// Returns the admin path that covers `path`.
-    pub(crate) fn covering(&self, path: &str) -> Option<&'static str> {
+    pub(crate) fn covering(&self, path: &NormalPath<'_>) -> Option<&'static str> {
         covering(&self.paths, path)
     }
 
-    /// Responds to a request.
-    pub(crate) async fn respond(&self, mut request: Request<Body>) -> Response {
-        // No admin route reads a body.
-        let unwanted = std::mem::take(request.body_mut());
-        body::discard(request.headers(), unwanted, Instant::now());
+    /// Responds to a request for `path`, however the request spells it.
+    pub(crate) async fn respond(
+        &self,
+        path: &NormalPath<'_>,
+        mut request: Request<Body>,
+    ) -> Response {
+        if request.uri().path() != path.as_str() {
+            match respelled(request.uri(), path) {
+                Ok(uri) => *request.uri_mut() = uri,
+                // No route has a path that is not a target.
+                Err(_) => return not_found(),
+            }
+        }
         match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -67,15 +75,21 @@ impl AdminRoutes {
     }
 }
 
-/// Returns whether `path` is a probe's, so that its response comes beyond all limits.
-pub(crate) fn is_probe_path(path: &str) -> bool {
-    PROBES.contains(&path)
+/// Returns `uri` with `path` as its path.
+fn respelled(uri: &Uri, path: &NormalPath<'_>) -> Result<Uri, InvalidUri> {
+    let mut target = path.to_printable();
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::try_from(target).map(Uri::from)
+}
+
+fn not_found() -> Response {
+    Problem::new(ProblemKind::NotFound, "no resource exists at this path").into_response()
 }
 
 /// Returns the first of `roots` that is `path` or above it.
-pub(crate) fn covering(roots: &[&'static str], path: &str) -> Option<&'static str> {
-    let covers = |root: &&&str| {
-        path.strip_prefix(**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    roots.iter().find(covers).copied()
+pub(crate) fn covering(roots: &[&'static str], path: &NormalPath<'_>) -> Option<&'static str> {
+    roots.iter().find(|root| path.is_at_or_below(root)).copied()
 }

@@ -8,12 +8,13 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 use sluice::Checked;
+use sluice_core::NormalPath;
 
 use sluice_http::Problem;
 
 use crate::engine::Engine;
 
-/// Decides about the request that was sent.
+/// Decides about the request that was sent, for `path`.
 ///
 /// # Errors
 /// Returns a problem when the request cannot be checked.
@@ -21,8 +22,9 @@ pub(crate) async fn decide(
     engine: &Engine,
     peer: IpAddr,
     head: &Parts,
+    path: &NormalPath<'_>,
 ) -> Result<Checked, Problem> {
     let identity = engine.identify(&head.headers, peer)?;
-    let request = identity.request(head.method.as_str(), head.uri.path());
-    Ok(engine.limiter().check_identified(&identity, &request).await?)
+    let request = identity.request(head.method.as_str(), path.as_str());
+    Ok(engine.limiter().check(&request).await?)
 }

@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use http::{HeaderValue, Request, StatusCode, Version, header::CONNECTION, request::Parts};
 use hyper::body::Incoming;
 use sluice::{Checked, layer::metrics::ResponseRecorder};
-use sluice_core::Decision;
+use sluice_core::{Decision, NormalPath, RequestError};
 use sluice_gateway::{ClientConnection, Gateway, UpstreamBody};
 use sluice_http::{
     Handler, Problem, ProblemKind, RequestBody, body, decision,
@@ -93,14 +93,18 @@ impl HttpFrontEnds {
         let version = request.version();
         let Inner { admin, traffic, .. } = &*self.inner;
 
-        let (label, reply) = if let Some(path) = admin.covering(request.uri().path()) {
-            (EndpointLabel::Own(path), Reply::Own(admin.respond(request).await))
+        // The path is read once. Own routes, the policy and the gateway all go by this reading.
+        let uri = request.uri().clone();
+        let path = NormalPath::parse(uri.path());
+        let of_admin = path.as_ref().ok().and_then(|path| Some((admin.covering(path)?, path)));
+        let (label, reply) = if let Some((label, path)) = of_admin {
+            (EndpointLabel::Own(label), Reply::Own(admin.respond(path, request).await))
         } else {
             let (mut head, mut body) = request.into_parts();
             let span = RequestSpan::http(started.method());
             join_trace(span.span(), &head.headers);
             let (label, reply) =
-                self.decide(peer, &mut head, &mut body).instrument(span.span().clone()).await;
+                self.decide(peer, path, &mut head, &mut body).instrument(span.span().clone()).await;
             span.responded(started.method(), label.as_str(), reply.status());
             body::discard(&head.headers, body, started.started());
             (label, reply)
@@ -135,18 +139,22 @@ impl HttpFrontEnds {
     async fn decide(
         &self,
         peer: IpAddr,
+        path: Result<NormalPath<'_>, RequestError>,
         head: &mut Parts,
         body: &mut Body,
     ) -> (EndpointLabel, Reply) {
-        if let Err(problem) = require_short_head(head) {
-            return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
-        }
-        if let Some((path, front_end)) = self.front_end(head.uri.path()) {
+        let path = match require_short_head(head).and_then(|()| Ok(path?)) {
+            Ok(path) => path,
+            Err(problem) => {
+                return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
+            }
+        };
+        if let Some((path, front_end)) = self.front_end(&path) {
             let response = front_end.respond(peer, head, body).await;
             let response = response.unwrap_or_else(Problem::into_response);
             return (EndpointLabel::Own(path), Reply::Own(response));
         }
-        match any_path::decide(&self.inner.services.engine, peer, head).await {
+        match any_path::decide(&self.inner.services.engine, peer, head, &path).await {
             Ok(Checked { decision, endpoint, .. }) => {
                 let reply = match &self.inner.gateway {
                     Some(gateway) if decision.is_allowed() => {
@@ -161,8 +169,9 @@ impl HttpFrontEnds {
     }
 
     /// Returns the front end that serves `path`.
-    fn front_end(&self, path: &str) -> Option<(&'static str, &dyn Respond)> {
-        let (path, front_end) = self.inner.front_ends.iter().find(|(own, _)| *own == path)?;
+    fn front_end(&self, path: &NormalPath<'_>) -> Option<(&'static str, &dyn Respond)> {
+        let (path, front_end) =
+            self.inner.front_ends.iter().find(|(own, _)| *own == path.as_str())?;
         front_end.is_enabled().then_some((*path, &**front_end))
     }
 

@@ -19,6 +19,8 @@ mod http_port;
 mod list;
 #[cfg(test)]
 mod over_sockets;
+#[cfg(test)]
+mod path_tests;
 mod rls_json;
 mod services;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod failures;
 mod fixtures;
 mod forwarding;
+mod paths;
 mod several;
 mod streams;
 mod tls;
