@@ -274,6 +274,12 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// `on` or `off`.
+    pub(crate) fn switch(&self) -> Result<bool, Refused> {
+        // YAML 1.1 reads `on` as true.
+        if self.is_true() { Ok(true) } else { self.choice(&[("on", true), ("off", false)]) }
+    }
+
     /// Whether the value is a table.
     pub(crate) fn is_table(&self) -> bool {
         matches!(self.kind(), Some(ValueKind::Table(_)))

@@ -44,6 +44,7 @@ use crate::{
     EnvoyRls,
     call::Call,
     deadline::CallDeadline,
+    error::RlsError,
     messages::{
         CODES, Code, CurrentLimit, Descriptor, DescriptorStatus, Entry, LimitOverride,
         RateLimitRequest, RateLimitResponse, UInt64Value, UNITS, Unit,
@@ -83,6 +84,10 @@ impl EnvoyRls {
     ) -> Result<RateLimitResponse, Problem> {
         if head.method != Method::POST {
             return Err(Problem::method_not_allowed(PATH, "POST"));
+        }
+        if !self.has_rules() {
+            // Whatever the body is.
+            return Err(RlsError::NoRules.into());
         }
         let bytes = body::read_all(body, MAX_BYTES).await?;
         let request: RequestBody = body::parse(&bytes)?;

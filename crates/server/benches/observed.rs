@@ -120,6 +120,7 @@ fn http_port(recorders: &Recorders) -> HttpFrontEnds {
         admin: AdminRoutes::new(Router::new()),
         stopping: StopFlag::default(),
         gateway: None,
+        any_path: true,
     })
 }
 

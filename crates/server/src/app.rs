@@ -181,6 +181,7 @@ impl App {
             admin: on_http,
             stopping: health.stop_flag(),
             gateway: gateway.clone(),
+            any_path: listen.any_path,
         });
         let admin = has_admin_port.then(|| AdminPort::new(all_routes, http.traffic()));
         let shutdown = Shutdown { delay: shutdown_delay, grace: shutdown_grace };

@@ -72,7 +72,7 @@ fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refuse
         .field("rate_limit_headers")
         .or(RateLimitHeaders::Replace, |field| field.choice(&headers));
     let via = gateway.field("via").optional(|field| field.parse_with(pseudonym));
-    let doors = gateway.field("doors").or(false, switch);
+    let doors = gateway.field("doors").or(false, Field::switch);
     let health = gateway.field("health").optional(|field| field.table(health));
     Ok(GatewaySettings {
         upstreams: upstreams?,
@@ -138,11 +138,6 @@ fn duration(
     default: Duration,
 ) -> Result<Duration, Refused> {
     table.field(name).or(default, |field| field.duration(shortest..=LONGEST))
-}
-
-fn switch(field: &Field<'_>) -> Result<bool, Refused> {
-    // YAML 1.1 reads `on` as true.
-    if field.is_true() { Ok(true) } else { field.choice(&[("on", true), ("off", false)]) }
 }
 
 fn path(text: &str) -> Result<Uri, String> {

@@ -90,6 +90,12 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
         let policy = policy::read(root, field, others, files);
         let rls = root.field("rls").optional(|rls| rls::read(rls, files));
         let gateway = gateway::read(&root.field("gateway"), files);
+        if matches!((&listen, &gateway), (Ok(listen), Ok(Some(_))) if !listen.any_path) {
+            root.field("listen").warn(
+                "`any_path: off` has no effect: the paths that are not Sluice's belong to \
+                 gateway.upstream",
+            );
+        }
         let admin = admin::read(&root.field("admin"), listen.as_ref().ok(), files);
         let custom_metrics = metrics::read(&root.field("metrics"));
         let log = log::read(&root.field("log"));

@@ -62,25 +62,8 @@ pub struct Listen {
     pub http: SocketAddr,
     /// The gRPC port; `None` when it is off.
     pub grpc: Option<SocketAddr>,
-    /// What bounds the connections of each port.
-    pub limits: ConnectionLimits,
-}
-
-/// What bounds the connections of each port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionLimits {
-    /// The most open connections.
-    pub max_connections: usize,
-    /// The most requests in progress, over all connections.
-    pub max_requests: usize,
-    /// How long the head of a request may take to arrive.
-    pub head_timeout: Duration,
-    /// How long a client may take nothing of what is ready for it.
-    pub write_timeout: Duration,
-    /// How long a connection may stay without a request.
-    pub idle_timeout: Duration,
-    /// How long a connection is used; `None` is forever.
-    pub max_connection_age: Option<Duration>,
+    /// Whether the HTTP port decides about paths that no front end has.
+    pub any_path: bool,
 }
 
 /// The store of the buckets, and what happens when it fails.

@@ -328,6 +328,19 @@ fn a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not() {
 }
 
 #[test]
+fn any_path_beside_a_gateway_causes_a_warning() {
+    let warned = |any_path, upstream| {
+        let variables =
+            [("SLUICE__LISTEN__ANY_PATH", any_path), ("SLUICE__GATEWAY__UPSTREAM", upstream)];
+        let settings = Loader::new().variables(variables).load().unwrap();
+        assert_eq!(settings.listen.any_path, any_path != "off");
+        settings.warnings.iter().any(|warning| warning.path.to_string() == "listen")
+    };
+    assert!(warned("off", "http://api:8000"));
+    assert!(!warned("on", "http://api:8000") && !warned("off", ""));
+}
+
+#[test]
 fn a_redis_without_a_secret_causes_a_warning() {
     let load = |text: &str| {
         with_file(text, &[])

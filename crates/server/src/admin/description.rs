@@ -14,7 +14,7 @@ use utoipa::{
 use sluice_http::ProblemKind;
 
 use super::{
-    health::{Alive, HEALTH_PATH, READY_PATH, Readiness},
+    health::{Alive, HEALTH_PATH, HEALTHCHECK_PATH, READY_PATH, Readiness},
     metrics,
     monitoring::{self, DETAILED_PATH, OVERVIEW_PATH, RATE_LIMITS_PATH, SUMMARY_PATH},
 };
@@ -84,7 +84,10 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
             None,
         ),
     ];
-    [health(schemas), ready(schemas), metrics_page(schemas)].into_iter().chain(monitoring).collect()
+    [health(schemas), healthcheck(schemas), ready(schemas), metrics_page(schemas)]
+        .into_iter()
+        .chain(monitoring)
+        .collect()
 }
 
 fn health(schemas: &mut Schemas) -> Described {
@@ -100,6 +103,17 @@ fn health(schemas: &mut Schemas) -> Described {
         "For probes that restart the process.",
     );
     get(HEALTH_PATH, with_responses(operation, [("200", alive.build())]).build())
+}
+
+fn healthcheck(schemas: &mut Schemas) -> Described {
+    let alive = json_response::<Alive>(schemas, "The process responds.", None);
+    let operation = operation(
+        Topic::Process,
+        "healthcheck",
+        "The liveness probe of envoyproxy/ratelimit",
+        "The same as `/health`, for manifests that name this path.",
+    );
+    get(HEALTHCHECK_PATH, with_responses(operation, [("200", alive.build())]).build())
 }
 
 fn ready(schemas: &mut Schemas) -> Described {

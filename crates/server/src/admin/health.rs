@@ -1,6 +1,6 @@
 //! The probes `/health` (liveness) and `/ready` (readiness).
 //!
-//! `/health` has status 200 as long as the process responds. `/ready` describes each part:
+//! `/health`, or `/healthcheck`, has status 200 as long as the process responds. `/ready` describes each part:
 //!
 //! - `ready` (status 200): the replica works.
 //! - `degraded` (200): the store is away and limits are decided locally, or the last configuration
@@ -29,6 +29,8 @@ use crate::{engine::Engine, shutdown::StopFlag, store::Watched};
 
 /// The path of the liveness probe.
 pub(crate) const HEALTH_PATH: &str = "/health";
+/// The path under which manifests for envoyproxy/ratelimit expect the liveness probe.
+pub(crate) const HEALTHCHECK_PATH: &str = "/healthcheck";
 /// The path of the readiness probe.
 pub(crate) const READY_PATH: &str = "/ready";
 
@@ -289,7 +291,10 @@ pub(crate) fn routes(engine: Arc<Engine>, health: Arc<Health>) -> Router {
             serde_json::to_vec(&Alive { status: "alive" }).expect("a word can be written"),
         )
     };
-    Router::new().route(HEALTH_PATH, get(alive)).route(READY_PATH, get(ready))
+    Router::new()
+        .route(HEALTH_PATH, get(alive))
+        .route(HEALTHCHECK_PATH, get(alive))
+        .route(READY_PATH, get(ready))
 }
 
 fn answer(status: StatusCode, body: Vec<u8>) -> Response {

@@ -12,8 +12,8 @@ use sluice_http::{Problem, ProblemKind};
 use tower::ServiceExt;
 
 /// The paths of the admin routes. Each stands for all paths below it too.
-pub(crate) const PATHS: [&str; 6] =
-    ["/health", "/ready", "/metrics", "/monitoring", "/openapi.json", "/openapi"];
+pub(crate) const PATHS: [&str; 7] =
+    ["/health", "/healthcheck", "/ready", "/metrics", "/monitoring", "/openapi.json", "/openapi"];
 
 /// The probes: a gateway keeps these paths for itself in every configuration.
 const PROBES: [&str; 2] = ["/health", "/ready"];

@@ -57,6 +57,16 @@ impl Port {
 
     /// Creates the port of a process that records its metrics with `recorders`.
     pub(crate) fn recording(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders) -> Self {
+        Self::open(policy, store, recorders, true)
+    }
+
+    /// Creates a port with Sluice's own paths only.
+    pub(crate) fn without_any_path() -> Self {
+        let (policy, store) = (policies::document(), Arc::new(MemoryStore::new()));
+        Self::open(policy, store, &Recorders::disabled(), false)
+    }
+
+    fn open(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders, any_path: bool) -> Self {
         let stats = StatsCounters::new(recorders);
         let trusting = by_key().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
         let limiter =
@@ -75,6 +85,7 @@ impl Port {
             admin: AdminRoutes::new(routes),
             stopping: health.stop_flag(),
             gateway: None,
+            any_path,
         });
         Self { http, engine, health, rls }
     }

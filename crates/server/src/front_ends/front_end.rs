@@ -23,7 +23,8 @@ pub(crate) trait FrontEnd: fmt::Debug + Sized + Send + Sync + 'static {
     /// Creates the front end.
     fn new(services: &Services) -> Self;
 
-    /// Returns whether it serves its path now. A path without a front end is treated as any other.
+    /// Returns whether it serves its path now. Beside a gateway, the path of a front end that does
+    /// not is the upstream's; otherwise the front end responds with the reason.
     fn is_enabled(&self) -> bool {
         true
     }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
-use http::{HeaderValue, Request, StatusCode, Version, header::CONNECTION, request::Parts};
+use http::{HeaderValue, Method, Request, StatusCode, Version, header::CONNECTION, request::Parts};
 use hyper::body::Incoming;
 use sluice::{Checked, layer::metrics::ResponseRecorder};
 use sluice_core::{Decision, NormalPath, RequestError};
@@ -15,7 +15,7 @@ use sluice_http::{
 use sluice_telemetry::{ConnectionKind, RequestSpan, join_trace};
 use tracing::Instrument;
 
-use super::{FRONT_ENDS, Services, any_path, front_end::Respond};
+use super::{FRONT_ENDS, Services, any_path, front_end::Respond, misspelt, start_page};
 use crate::{admin::AdminRoutes, protocol, shutdown::StopFlag};
 
 /// Handles the HTTP port. Cheap to clone.
@@ -35,6 +35,8 @@ pub struct HttpPort {
     pub stopping: StopFlag,
     /// Forwards the requests that are allowed; without one, the port responds to them.
     pub gateway: Option<Gateway>,
+    /// Whether the port decides about every other path. A gateway always does.
+    pub any_path: bool,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,7 @@ struct Inner {
     admin: AdminRoutes,
     stopping: StopFlag,
     gateway: Option<Gateway>,
+    any_path: bool,
     traffic: Arc<ResponseRecorder>,
 }
 
@@ -68,7 +71,7 @@ impl HttpFrontEnds {
     /// Opens the front ends. A gateway leaves them closed, unless `gateway.doors` is on.
     #[must_use]
     pub fn new(port: HttpPort) -> Self {
-        let HttpPort { services, admin, stopping, gateway } = port;
+        let HttpPort { services, admin, stopping, gateway, any_path } = port;
         let are_open = gateway.as_ref().is_none_or(Gateway::leaves_front_ends_open);
         let front_ends = FRONT_ENDS
             .iter()
@@ -79,7 +82,8 @@ impl HttpFrontEnds {
             ResponseRecorder::new(&services.events.recorders().http)
                 .with_stats(services.events.counters()),
         );
-        Self { inner: Arc::new(Inner { services, front_ends, admin, stopping, gateway, traffic }) }
+        let inner = Inner { services, front_ends, admin, stopping, gateway, any_path, traffic };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Returns what counts the requests of the port.
@@ -149,10 +153,23 @@ impl HttpFrontEnds {
                 return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
             }
         };
-        if let Some((path, front_end)) = self.front_end(&path) {
-            let response = front_end.respond(peer, head, body).await;
+        if let Some((own, front_end)) = self.front_end(&path) {
+            let response = if head.uri.path() == own {
+                front_end.respond(peer, head, body).await
+            } else {
+                // A caller of the API that does not know its path gets an error that names it.
+                Err(misspelt::no_such_path(own))
+            };
             let response = response.unwrap_or_else(Problem::into_response);
-            return (EndpointLabel::Own(path), Reply::Own(response));
+            return (EndpointLabel::Own(own), Reply::Own(response));
+        }
+        if self.inner.gateway.is_none() {
+            if let Some(page) = start_page::respond(head, &path) {
+                return (EndpointLabel::Own(start_page::PATH), Reply::Own(page));
+            }
+            if let Some(problem) = self.not_found(&head.method, &path) {
+                return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
+            }
         }
         match any_path::decide(&self.inner.services.engine, peer, head, &path).await {
             Ok(Checked { decision, endpoint, .. }) => {
@@ -172,7 +189,21 @@ impl HttpFrontEnds {
     fn front_end(&self, path: &NormalPath<'_>) -> Option<(&'static str, &dyn Respond)> {
         let (path, front_end) =
             self.inner.front_ends.iter().find(|(own, _)| *own == path.as_str())?;
-        front_end.is_enabled().then_some((*path, &**front_end))
+        // Without a gateway, no upstream could have the path of a disabled front end, which then
+        // responds with the reason.
+        let is_served = front_end.is_enabled() || self.inner.gateway.is_none();
+        is_served.then_some((*path, &**front_end))
+    }
+
+    /// Returns why the port does not decide about `path`, if it does not.
+    fn not_found(&self, method: &Method, path: &NormalPath<'_>) -> Option<Problem> {
+        misspelt::problem(method, path).or_else(|| {
+            (!self.inner.any_path).then(|| {
+                let detail = "no front end has this path, and `listen.any_path` is off: /openapi \
+                              describes the paths that exist";
+                Problem::new(ProblemKind::NotFound, detail)
+            })
+        })
     }
 
     /// Forwards an allowed request, and leaves an empty one behind.

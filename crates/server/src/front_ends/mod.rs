@@ -3,7 +3,7 @@
 //!
 //! [`HttpFrontEnds`] handles the HTTP port: the front ends of `list.rs`, each at its path, the
 //! admin routes, and every other path, which is decided about as it is requested and forwarded if
-//! there is a gateway. The gRPC port and the gateway are crates of their own, `sluice-rls` and
+//! there is a gateway. Without one, a mistyped path of the API is an error. The gRPC port and the gateway are crates of their own, `sluice-rls` and
 //! `sluice-gateway`. Errors are RFC 9457 problems, and take no tokens from any bucket.
 
 mod any_path;
@@ -17,12 +17,14 @@ mod front_end;
 mod fuzz;
 mod http_port;
 mod list;
+mod misspelt;
 #[cfg(test)]
 mod over_sockets;
 #[cfg(test)]
 mod path_tests;
 mod rls_json;
 mod services;
+mod start_page;
 #[cfg(test)]
 mod tests;
 

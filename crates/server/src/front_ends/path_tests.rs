@@ -116,3 +116,79 @@ async fn a_target_that_is_not_a_path_is_refused() {
         assert_eq!(got.status, StatusCode::BAD_REQUEST, "{target}");
     }
 }
+
+#[tokio::test]
+async fn a_mistyped_path_of_the_api_is_not_found() {
+    let port = port();
+    let body = r#"{"client":"alice"}"#;
+    for path in [
+        "/v1/checks",
+        "/v1/check/",
+        "//v1/check",
+        "/v1//check",
+        "/V1/check",
+        "/v1/Check",
+        "/v1",
+        "/v1/",
+        "/v1/chec%6b",
+        "/v1/./check",
+        "/json/",
+        "/JSON",
+        "/check",
+        "/report",
+        "/check_and_report",
+        "/v1/check/x",
+        "/v1/forward-auth/",
+    ] {
+        let got = port.post(path, body).await;
+        assert_eq!(
+            (got.status, got.problem()),
+            (StatusCode::NOT_FOUND, Some("urn:sluice:problem:not-found")),
+            "{path}"
+        );
+        let detail = got.body["detail"].as_str().unwrap();
+        assert!(detail.contains("/v1/") || detail.contains("/json"), "{path}: {detail}");
+        assert_eq!(got.header("x-ratelimit-limit"), None, "{path}: no bucket is asked");
+    }
+    let got = port.post("/v1/check?trace=1", body).await;
+    assert_eq!((got.status, &got.body["allowed"]), (StatusCode::OK, &json!(true)));
+}
+
+#[tokio::test]
+async fn healthcheck_is_never_limited() {
+    let policy = Policy::builder().default_limit(Rate::per_minute(1).unwrap()).build();
+    let port = Port::with(policy.unwrap(), Arc::new(MemoryStore::new()));
+    for _ in 0..5 {
+        let got = port.get("/healthcheck").await;
+        assert_eq!((got.status, &got.body), (StatusCode::OK, &json!({ "status": "alive" })));
+    }
+    assert_eq!(port.post("/healthcheck", "{}").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(port.get("/").await.status, StatusCode::OK, "no token is gone");
+}
+
+#[tokio::test]
+async fn without_any_path_only_sluices_own_paths_exist() {
+    let port = Port::without_any_path();
+    for path in ["/", "/login", "/api/v1/blueprints", "/free"] {
+        let got = port.get(path).await;
+        assert_eq!(got.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(got.body["detail"].as_str().unwrap().contains("listen.any_path"), "{path}");
+    }
+    assert_eq!(port.get("/health").await.status, StatusCode::OK);
+    assert_eq!(port.get("/v1/forward-auth").await.status, StatusCode::OK);
+    assert_eq!(port.post("/v1/check", r#"{"client":"a"}"#).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_page_that_takes_no_token() {
+    let policy = Policy::builder().default_limit(Rate::per_minute(1).unwrap()).build();
+    let port = Port::with(policy.unwrap(), Arc::new(MemoryStore::new()));
+    for _ in 0..3 {
+        let request = Request::get("/").header("accept", "text/html,*/*;q=0.8");
+        let request = request.body(Body::empty()).unwrap();
+        let response = port.http.respond([192, 0, 2, 7].into(), request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+    }
+    assert_eq!(port.get("/").await.body["remaining"], 0, "any other program gets a decision");
+}

@@ -15,8 +15,8 @@ The equivalent of `ShouldRateLimit` over gRPC, in Protobuf's JSON mapping. Membe
 named as in the messages (`hits_addend`), and whole numbers may be strings. A body needs no \
 `Content-Type`.
 
-When no rules are configured (`rls.files`) this front end does not exist, and the path is treated \
-as any other.";
+Without rules (`rls.files`) the status is 404; behind `gateway.doors: on` the path is then the \
+upstream's.";
 
 pub(crate) fn rls_json(schemas: &mut Schemas) -> Operation {
     let request = json!({
@@ -63,7 +63,8 @@ pub(crate) fn rls_json(schemas: &mut Schemas) -> Operation {
         schemas,
         BODY_PROBLEMS
             .into_iter()
-            .chain([ProblemKind::InvalidRequest, ProblemKind::StoreUnavailable]),
+            .chain([ProblemKind::InvalidRequest, ProblemKind::NoRules])
+            .chain([ProblemKind::StoreUnavailable]),
     );
     with_responses(with_responses(operation, answers), wrong).build()
 }

@@ -14,7 +14,7 @@ use utoipa::openapi::HttpMethod;
 
 use super::{FrontEnd, Services};
 
-/// Hands requests to the rate limit service. Without rules the path has no front end.
+/// Hands requests to the rate limit service. Without rules they get status 404.
 #[derive(Debug)]
 pub(crate) struct RlsJson {
     rls: EnvoyRls,

@@ -201,10 +201,14 @@ async fn without_the_store_the_status_is_503() {
 }
 
 #[tokio::test]
-async fn without_rules_the_path_is_like_any_other() {
-    let got = Port::new().post("/json", json!({ "domain": "edge" })).await;
+async fn without_rules_the_status_is_404_with_the_remedy() {
+    let port = Port::new();
+    let got = port.post("/json", json!({ "domain": "edge", "descriptors": [{}] })).await;
     assert_eq!(
-        (got.status, got.body["limits"][0]["name"].as_str()),
-        (StatusCode::OK, Some("default"))
+        (got.status, got.problem()),
+        (StatusCode::NOT_FOUND, Some("urn:sluice:problem:no-rules"))
     );
+    assert!(got.body["detail"].as_str().unwrap().contains("`rls.files`"), "{}", got.body);
+    let got = port.get("/json").await;
+    assert_eq!((got.status, got.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("POST")));
 }
