@@ -1,20 +1,23 @@
 //! The forwarding fields: `X-Forwarded-For`, `-Host` and `-Proto`, and `Forwarded` (RFC 7239).
 //!
-//! What a trusted proxy wrote is kept, and the proxy's own address is added at the end. When it
-//! wrote only one of `X-Forwarded-For` and `Forwarded`, the other is derived from it, so that an
-//! upstream finds the same chain in both. From other peers these fields are removed, with all that
-//! look like them, and written anew.
+//! What a trusted proxy wrote is kept, and the proxy's own address is added at the end. An upstream
+//! finds the same chain in `X-Forwarded-For` and `Forwarded`: the one by which the client was
+//! identified. So a field that is missing or contradicts that chain is derived from it, and an entry
+//! in which the limiter finds no address is written so that no server finds one in it. From other
+//! peers these fields are removed, with all that look like them, and written anew.
 
 use std::{fmt::Write as _, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED, uri::Authority};
-use sluice::identify::{forwarded_for, parse_address};
+use sluice::identify::{Hop, chain_field, hops};
 use smallvec::SmallVec;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// The node of a hop without an address (RFC 7239, section 6.2).
+const UNKNOWN_NODE: &str = "for=unknown";
 const PREFIX: &str = "x-forwarded-";
 /// The HTTP port has no TLS.
 const HTTP: HeaderValue = HeaderValue::from_static("http");
@@ -34,22 +37,14 @@ pub(crate) fn write(
     if !trusted {
         forget(headers, is_ours);
     }
-    let (chain, elements) = match (list(headers, &FOR), list(headers, &FORWARDED)) {
-        (None, None) => (None, None),
-        (Some(chain), Some(elements)) => (Some(chain), Some(elements)),
-        (Some(chain), None) => {
-            let elements = elements_of(&chain);
-            (Some(chain), Some(elements))
-        }
-        (None, Some(elements)) => (Some(chain_of(&elements)), Some(elements)),
-    };
-    let mut text = String::with_capacity(64);
-    begin(&mut text, chain.as_deref());
+    let (chain, elements) = chains(headers);
+    let mut text = chain;
+    begin_next(&mut text);
     write!(text, "{peer}").expect("writing to a string does not fail");
     set(headers, FOR, &text);
 
-    text.clear();
-    begin(&mut text, elements.as_deref());
+    let mut text = elements;
+    begin_next(&mut text);
     write_node(&mut text, peer);
     if let Some(host) = host {
         write!(text, ";host=\"{host}\"").expect("writing to a string does not fail");
@@ -89,52 +84,108 @@ fn forget(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// Returns all lines of a list field as one list, or `None` when none of it is readable text.
-fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let mut lines = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
-    let mut list = lines.next()?.to_owned();
-    for line in lines {
-        list.push_str(", ");
-        list.push_str(line);
-    }
-    Some(list)
-}
-
-/// Converts the value of `X-Forwarded-For` to a value of `Forwarded`.
-fn elements_of(chain: &str) -> String {
-    let mut elements = String::new();
-    for entry in chain.split(',') {
-        begin_next(&mut elements);
-        match parse_address(entry.trim()) {
-            Some(address) => write_node(&mut elements, address),
-            None => elements.push_str("for=unknown"),
+/// Returns the chain by which the client was identified, as values of `X-Forwarded-For` and of
+/// `Forwarded`. Both are empty if no proxy wrote one.
+fn chains(headers: &HeaderMap) -> (String, String) {
+    let field = chain_field(headers);
+    let chain = from_the_client(headers, field);
+    let written = from_the_client(headers, &FORWARDED);
+    let addresses =
+        |hops: &[Hop<'_>]| hops.iter().map(|hop| hop.address).collect::<SmallVec<[_; 4]>>();
+    let keeps_elements = *field == FORWARDED || addresses(&written) == addresses(&chain);
+    let (mut plain, mut standard) = (String::with_capacity(64), String::with_capacity(64));
+    for hop in &chain {
+        begin_next(&mut plain);
+        match (hop.address, hop.entry) {
+            // Only an address reads as one, so it needs no change.
+            (Some(_), Some(entry)) if *field == FOR => plain.push_str(entry),
+            (Some(address), _) => {
+                write!(plain, "{address}").expect("writing to a string does not fail");
+            }
+            (None, _) => plain.push_str("unknown"),
         }
     }
-    elements
-}
-
-/// Converts the value of `Forwarded` to a value of `X-Forwarded-For`.
-fn chain_of(elements: &str) -> String {
-    let mut chain = String::new();
-    for element in elements.split(',') {
-        begin_next(&mut chain);
-        match forwarded_for(element) {
-            Some(address) => write!(chain, "{address}").expect("writing to a string does not fail"),
-            None => chain.push_str("unknown"),
+    if keeps_elements {
+        for hop in &written {
+            begin_next(&mut standard);
+            write_element(&mut standard, hop);
+        }
+    } else {
+        for hop in &chain {
+            begin_next(&mut standard);
+            match hop.address {
+                Some(address) => write_node(&mut standard, address),
+                None => standard.push_str(UNKNOWN_NODE),
+            }
         }
     }
-    chain
+    (plain, standard)
 }
 
-fn begin(text: &mut String, before: Option<&str>) {
-    if let Some(before) = before {
-        text.push_str(before);
-        text.push_str(", ");
+/// Returns the hops in `field`, from the client towards the last proxy. A field without any entry
+/// has none.
+fn from_the_client<'h>(headers: &'h HeaderMap, field: &HeaderName) -> SmallVec<[Hop<'h>; 4]> {
+    let mut hops: SmallVec<[Hop<'h>; 4]> = hops(headers, field).collect();
+    if hops.iter().all(|hop| hop.entry == Some("")) {
+        hops.clear();
+    }
+    hops.reverse();
+    hops
+}
+
+/// An element of `Forwarded` that every server reads alike: pairs of a name and a token, or of a
+/// name and a quoted string in which nothing has a meaning of its own.
+struct Element<'e> {
+    text: &'e str,
+    /// How many pairs are called `for`.
+    nodes: usize,
+    /// Whether the last of them is `unknown` or an obfuscated identifier.
+    is_obfuscated: bool,
+}
+
+impl<'e> Element<'e> {
+    fn parse(text: &'e str) -> Option<Self> {
+        let is_token = |text: &str| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        };
+        let is_quoted = |text: &str| {
+            let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            inner.is_some_and(|inner| {
+                inner.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\,;=".contains(&byte))
+            })
+        };
+        let (mut nodes, mut is_obfuscated) = (0, false);
+        for pair in text.split(';') {
+            let (name, value) = pair.split_once('=')?;
+            if !is_token(name) || !(is_token(value) || is_quoted(value)) {
+                return None;
+            }
+            if name.eq_ignore_ascii_case("for") {
+                nodes += 1;
+                let node = value.trim_matches('"');
+                is_obfuscated = node.starts_with('_') || node.eq_ignore_ascii_case("unknown");
+            }
+        }
+        Some(Self { text, nodes, is_obfuscated })
+    }
+}
+
+/// Writes an element of `Forwarded` again: as it was sent if every server finds the same address in
+/// it, or else with the address alone.
+fn write_element(text: &mut String, hop: &Hop<'_>) {
+    match (hop.address, hop.entry.and_then(Element::parse)) {
+        (Some(_), Some(Element { text: sent, nodes: 1, .. })) => text.push_str(sent),
+        (Some(address), _) => write_node(text, address),
+        (None, Some(Element { text: sent, nodes: 1, is_obfuscated: true })) => text.push_str(sent),
+        (None, Some(Element { text: sent, nodes: 0, .. })) => {
+            text.push_str(UNKNOWN_NODE);
+            text.push(';');
+            text.push_str(sent);
+        }
+        (None, _) => text.push_str(UNKNOWN_NODE),
     }
 }
 
@@ -161,6 +212,9 @@ fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use sluice::identify::Identifier;
+
     use super::*;
 
     fn written(peer: &str, trusted: bool, fields: &[(&'static str, &str)]) -> HeaderMap {
@@ -257,10 +311,56 @@ mod tests {
                 ("x-forwarded-port", "443"),
                 (
                     "forwarded",
+                    "for=198.51.100.7, for=192.0.2.1, \
+                     for=10.0.0.5;host=\"api.example.org:8000\";proto=http",
+                ),
+            ],
+        );
+        let alike = [
+            ("x-forwarded-for", "198.51.100.7:4711"),
+            ("forwarded", "for=198.51.100.7;proto=https"),
+        ];
+        assert_says(
+            &written("10.0.0.5", true, &alike),
+            &[
+                ("x-forwarded-for", "198.51.100.7:4711, 10.0.0.5"),
+                (
+                    "forwarded",
                     "for=198.51.100.7;proto=https, \
                      for=10.0.0.5;host=\"api.example.org:8000\";proto=http",
                 ),
             ],
+        );
+    }
+
+    #[test]
+    fn an_entry_without_an_address_for_the_limiter_has_none_for_the_upstream() {
+        for (sent, plain, standard) in [
+            ("for=198.51.100.7;for=192.0.2.1", "unknown", "for=unknown"),
+            ("for=198.51.100.7;host=\"a;for=192.0.2.1\"", "unknown", "for=unknown"),
+            ("for=1.2.3", "unknown", "for=unknown"),
+            ("for=010.0.0.1", "unknown", "for=unknown"),
+            ("for=_a;proto=https", "unknown", "for=_a;proto=https"),
+            ("proto=https", "unknown", "for=unknown;proto=https"),
+            ("for=192.0.2.1 ;proto=https", "192.0.2.1", "for=192.0.2.1"),
+            ("for=192.0.2.1:80", "192.0.2.1", "for=192.0.2.1"),
+            ("by=\"x,for=192.0.2.1;y=z\"", "unknown, 192.0.2.1", "for=unknown, for=192.0.2.1"),
+        ] {
+            let headers = written("10.0.0.5", true, &[("forwarded", sent)]);
+            let standard =
+                format!("{standard}, for=10.0.0.5;host=\"api.example.org:8000\";proto=http");
+            assert_says(
+                &headers,
+                &[
+                    ("x-forwarded-for", format!("{plain}, 10.0.0.5").as_str()),
+                    ("forwarded", standard.as_str()),
+                ],
+            );
+        }
+        let forged = [("x-forwarded-for", "for=192.0.2.1"), ("forwarded", "for=192.0.2.1")];
+        assert_says(
+            &written("10.0.0.5", true, &forged),
+            &[("x-forwarded-for", "unknown, 10.0.0.5")],
         );
     }
 
@@ -294,5 +394,78 @@ mod tests {
         via(&mut headers, http::Version::HTTP_2, &HeaderValue::from_static("sluice"));
         let values: Vec<_> = headers.get_all("via").iter().collect();
         assert_eq!(values, ["1.1 edge", "2.0 sluice"]);
+    }
+    /// Pieces of valid and invalid values of both fields, in any order.
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        let pieces: Vec<&[u8]> = vec![
+            b"203.0.113.9",
+            b"10.0.0.7",
+            b"fd00::1",
+            b"[2001:db8::7]:80",
+            b"unknown",
+            b"_x",
+            b"for=",
+            b"For=\"",
+            b"\"",
+            b",",
+            b", ",
+            b";",
+            b"by=10.0.0.1",
+            b"host=",
+            b" ",
+            b"\\",
+            b"for=10.0.0.7",
+            b"for=203.0.113.9;",
+            b"\t",
+            b"\xc3\xa9",
+            b"\xff",
+            b":80",
+            b"=",
+            b"::ffff:10.0.0.8",
+            b"1.2.3",
+            b"010.0.0.1",
+        ];
+        prop::collection::vec(prop::sample::select(pieces), 0..10)
+            .prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn the_upstream_finds_the_client_that_was_decided_about(
+            lines in prop::collection::vec((any::<bool>(), value()), 0..5),
+            peer in prop::sample::select(vec!["10.0.0.5", "198.51.100.1", "fd00::5"]),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (is_standard, value) in &lines {
+                if let Ok(value) = HeaderValue::from_bytes(value) {
+                    headers.append(if *is_standard { FORWARDED } else { FOR }, value);
+                }
+            }
+            let peer: IpAddr = peer.parse().unwrap();
+            let trusting = |more: &[&str]| {
+                let networks = ["10.0.0.0/8", "fd00::/8"].iter().chain(more);
+                Identifier::default()
+                    .with_trusted_proxies(networks.map(|text| text.parse().unwrap()).collect())
+            };
+            let here = trusting(&[]);
+            let decided = here.identify(&headers, peer).unwrap().address();
+            write(&mut headers, peer, here.trusts(peer), None);
+
+            let gateway = "192.0.2.200";
+            let there = trusting(&["192.0.2.200/32"]);
+            let read = |headers: &HeaderMap| {
+                there.identify(headers, gateway.parse().unwrap()).unwrap().address()
+            };
+            prop_assert_eq!(read(&headers), decided, "{:?}", headers);
+            headers.remove(FOR);
+            prop_assert_eq!(read(&headers), decided, "{:?}", headers);
+            let lines: Vec<_> = headers.get_all(FORWARDED).iter().collect();
+            let elements: Vec<_> = lines[0].to_str().unwrap().split(", ").collect();
+            prop_assert_eq!(lines.len(), 1);
+            for element in elements {
+                let element = Element::parse(element).unwrap();
+                prop_assert_eq!(element.nodes, 1, "{}", element.text);
+            }
+        }
     }
 }

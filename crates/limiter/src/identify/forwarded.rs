@@ -20,31 +20,48 @@ pub(super) fn client_address(
     peer: IpAddr,
     trusted: impl Fn(IpAddr) -> bool,
 ) -> IpAddr {
-    if headers.contains_key(X_FORWARDED_FOR) {
-        first_untrusted(
-            entries(headers, &X_FORWARDED_FOR).map(|entry| parse_address(entry?)),
-            peer,
-            trusted,
-        )
-    } else {
-        first_untrusted(
-            entries(headers, &FORWARDED).map(|entry| forwarded_for(entry?)),
-            peer,
-            trusted,
-        )
-    }
+    first_untrusted(hops(headers, chain_field(headers)), peer, trusted)
+}
+
+/// One entry of the chain of proxies that a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hop<'h> {
+    /// The address of the hop; `None` if the entry has none, such as `unknown`.
+    pub address: Option<IpAddr>,
+    /// The entry as it was sent; `None` if it is not text.
+    pub entry: Option<&'h str>,
+}
+
+/// Returns the field from which addresses are read: `X-Forwarded-For`, or `Forwarded` in its
+/// absence.
+#[must_use]
+pub fn chain_field(headers: &HeaderMap) -> &'static HeaderName {
+    static FIELDS: [HeaderName; 2] = [X_FORWARDED_FOR, FORWARDED];
+    let [plain, standard] = &FIELDS;
+    if headers.contains_key(plain) { plain } else { standard }
+}
+
+/// Returns the hops in `field`, which is `X-Forwarded-For` or `Forwarded`, from the last proxy
+/// towards the client. All lines are one list.
+pub fn hops<'h>(
+    headers: &'h HeaderMap,
+    field: &HeaderName,
+) -> impl Iterator<Item = Hop<'h>> + use<'h> {
+    let read = if *field == FORWARDED { forwarded_for } else { parse_address };
+    entries(headers, field).map(move |entry| Hop { address: entry.and_then(read), entry })
 }
 
 /// Follows the hops towards the client for as long as they are trusted. Stops before a hop that is
 /// not an address.
-fn first_untrusted(
-    hops: impl Iterator<Item = Option<IpAddr>>,
+fn first_untrusted<'h>(
+    hops: impl Iterator<Item = Hop<'h>>,
     peer: IpAddr,
     trusted: impl Fn(IpAddr) -> bool,
 ) -> IpAddr {
     let mut last = peer;
     for hop in hops {
-        let Some(hop) = hop else { break };
+        let Some(hop) = hop.address else { break };
         last = hop;
         if !trusted(hop) {
             break;
@@ -58,7 +75,10 @@ fn first_untrusted(
 ///
 /// Commas in quotes separate entries too. No address needs a comma, and a quote that a client opens
 /// at the left must not hide what proxies add at the right.
-fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = Option<&'h str>> {
+fn entries<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = Option<&'h str>> + use<'h> {
     headers.get_all(name).iter().rev().flat_map(|line: &HeaderValue| {
         let entries = line.as_bytes().rsplit(|&byte| byte == b',');
         entries.map(|entry| std::str::from_utf8(entry).ok().map(str::trim_ascii))
@@ -69,8 +89,7 @@ fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item 
 ///
 /// Returns `None` when the element has no `for`, has several, or has one that is not an address,
 /// such as `unknown` or an obfuscated identifier.
-#[must_use]
-pub fn forwarded_for(element: &str) -> Option<IpAddr> {
+fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut nodes = element.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         name.trim_ascii().eq_ignore_ascii_case("for").then_some(value.trim_ascii())

@@ -74,7 +74,7 @@ use crate::unverified::Allowance;
 
 pub use address::{canonical_network, parse_address};
 pub use fields::Headers;
-pub use forwarded::forwarded_for;
+pub use forwarded::{Hop, chain_field, hops};
 pub use source::{ClientSource, ClientSourceError};
 
 /// How many requests a minute an address may make by default under keys that nothing vouches for:
