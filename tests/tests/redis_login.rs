@@ -67,7 +67,9 @@ async fn a_wrong_password_is_reported_and_not_printed() {
         start(&format!("url: \"redis://sluice:wrong-password@127.0.0.1:{}\"", redis.port()));
     let ready = ready(&sluice).await;
     assert_eq!(ready["status"], "degraded");
-    let error = ready["store"]["error"].as_str().unwrap();
+    assert_eq!(ready["store"]["error"], "the call was rejected");
+    let detailed = Client::of(sluice.http_addr()).get("/monitoring/health/detailed").await.json();
+    let error = detailed["store"]["error"].as_str().unwrap();
     assert!(
         error.to_lowercase().contains("password") && !error.contains("wrong-password"),
         "{error}"

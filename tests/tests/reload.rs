@@ -125,7 +125,10 @@ async fn an_invalid_file_is_rejected_with_errors_and_the_old_rules_stay() {
         ),
         format!("{path}:2: limits[0].brust: unknown key: did you mean `burst`?"),
     ];
-    let refused = ready.json()["configuration"]["refused"].as_str().unwrap().to_owned();
+    assert!(ready.json()["configuration"]["refused"].is_string(), "{ready}");
+    assert!(!ready.text().contains(path), "strangers can read /ready: {ready}");
+    let detailed = client.get("/monitoring/health/detailed").await.json();
+    let refused = detailed["configuration"]["last_reload_error"].as_str().unwrap().to_owned();
     let log = sluice.log();
     for error in &errors {
         assert!(refused.contains(error), "{refused}");

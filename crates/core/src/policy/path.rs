@@ -476,7 +476,7 @@ mod tests {
 
         #[test]
         fn servers_that_drop_path_parameters_first_read_the_same_path(
-            path in "/([ab]|/|/|;|\\.|\\.\\./|%2e|%3b){0,24}",
+            path in "/([ab]|/|/|;|\\.|\\.\\./|%2e){0,24}",
         ) {
             let stripped = |path: &str| {
                 let names = path.split('/').map(|segment| segment.split(';').next().unwrap());

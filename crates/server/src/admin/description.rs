@@ -27,7 +27,8 @@ const READY: &str = "\
 `ready`: the replica works. `degraded`: the store is away and limits are decided locally, or the \
 last configuration change was rejected; the replica should still get requests. `unavailable`: the \
 store is away, and every limit leaves the decision to the caller. `stopping`: the process is about \
-to stop.";
+to stop. Causes are brief, since everyone who reaches the port can read them: \
+`/monitoring/health/detailed` has the rest.";
 
 const DETAILED: &str = "\
 The store and its latency, the circuit breaker, the active configuration, whether this replica \
@@ -131,7 +132,7 @@ fn ready(schemas: &mut Schemas) -> Described {
     let unavailable = readiness(
         "unavailable",
         json!({
-            "name": "redis", "status": "away", "error": "the store cannot be reached",
+            "name": "redis", "status": "away", "error": "not reachable",
             "live_replicas": 3,
         }),
     );

@@ -7,6 +7,10 @@
 //!   change was rejected. The replica should still get requests.
 //! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller.
 //! - `stopping` (503): the process is about to stop and finishes the requests in flight.
+//!
+//! Everyone who reaches the port can read both, also strangers on a gateway's port. So they give
+//! causes in a few fixed words, without addresses, paths or texts of errors.
+//! `/monitoring/health/detailed` and the log have those.
 
 use std::{
     error::Error,
@@ -22,7 +26,7 @@ use http::{
 use serde::Serialize;
 use sluice::Policy;
 use sluice_core::OnStoreFailure;
-use sluice_store::{BreakerState, Replica};
+use sluice_store::{BreakerState, Replica, StoreError, StoreErrorKind};
 use utoipa::ToSchema;
 
 use crate::{engine::Engine, shutdown::StopFlag, store::Watched};
@@ -38,6 +42,10 @@ pub(crate) const READY_PATH: &str = "/ready";
 /// and far more than a check may take.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// What `/ready` says of a rejected configuration.
+const REFUSED: &str =
+    "the last change was rejected: the log and /monitoring/health/detailed name the errors";
+
 /// The health of this replica, as the probes report it.
 #[derive(Debug)]
 pub struct Health {
@@ -49,16 +57,21 @@ pub struct Health {
 }
 
 /// The active configuration.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     /// How many configurations were active since the start, this one included.
     pub(crate) version: u64,
     /// When it became active, in Unix seconds.
     pub(crate) loaded_at: u64,
-    /// Why the last change was rejected; left out if it was not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    /// Why the last change was rejected, shortened; `None` if it was not.
     pub(crate) refused: Option<String>,
+}
+
+/// The state of this replica, with all that is known about it.
+struct State {
+    status: Status,
+    store: StorePart,
+    configuration: Configuration,
 }
 
 /// The body of `/ready`.
@@ -66,9 +79,39 @@ pub(crate) struct Configuration {
 #[schema(description = "The state of this replica, part by part.")]
 pub(crate) struct Readiness {
     status: Status,
-    store: StorePart,
-    configuration: Configuration,
+    store: ReadyStore,
+    configuration: ReadyConfiguration,
     replica: ReplicaPart,
+}
+
+/// The store's part of `/ready`.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReadyStore {
+    /// `memory` or `redis`.
+    name: &'static str,
+    /// `up` or `away`.
+    status: &'static str,
+    /// Why the store is away, in a few words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<&'static str>,
+    /// The number of replicas that share the limits while the store is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    live_replicas: Option<usize>,
+}
+
+/// The configuration's part of `/ready`.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReadyConfiguration {
+    /// How many configurations were active since the start, this one included.
+    version: u64,
+    /// When it became active, in Unix seconds.
+    loaded_at: u64,
+    /// Where to find out why the last change was rejected; left out if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refused: Option<&'static str>,
 }
 
 /// Whether this replica should get requests: `ready` and `degraded` mean yes.
@@ -101,6 +144,9 @@ pub(crate) struct StorePart {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<String>,
+    /// The same in a few words.
+    #[serde(skip)]
+    cause: Option<&'static str>,
     /// The number of replicas that share the limits while the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -163,7 +209,7 @@ impl Health {
 
     /// Records that a changed configuration was rejected; the previous one stays active.
     pub fn configuration_rejected(&self, why: String) {
-        self.configuration().refused = Some(why);
+        self.configuration().refused = Some(shortened(why));
     }
 
     fn configuration(&self) -> MutexGuard<'_, Configuration> {
@@ -188,11 +234,34 @@ impl Health {
 
     /// Returns the overall status, and the store's part of it.
     pub(crate) async fn status(&self, policy: &Policy) -> (Status, StorePart) {
-        let Readiness { status, store, .. } = self.readiness(policy).await;
+        let State { status, store, .. } = self.state(policy).await;
         (status, store)
     }
 
     async fn readiness(&self, policy: &Policy) -> Readiness {
+        let State { status, store, configuration } = self.state(policy).await;
+        Readiness {
+            status,
+            store: ReadyStore {
+                name: store.name,
+                status: store.status,
+                error: store.cause,
+                live_replicas: store.live_replicas,
+            },
+            configuration: ReadyConfiguration {
+                version: configuration.version,
+                loaded_at: configuration.loaded_at,
+                refused: configuration.refused.map(|_| REFUSED),
+            },
+            replica: ReplicaPart {
+                id: self.replica.id.clone(),
+                version: self.replica.version.clone(),
+                uptime_seconds: self.started.elapsed().as_secs(),
+            },
+        }
+    }
+
+    async fn state(&self, policy: &Policy) -> State {
         let store = self.store_part().await;
         let configuration = self.active_configuration();
         let away = store.error.is_some();
@@ -202,19 +271,17 @@ impl Health {
             () if away || configuration.refused.is_some() => Status::Degraded,
             () => Status::Ready,
         };
-        let replica = ReplicaPart {
-            id: self.replica.id.clone(),
-            version: self.replica.version.clone(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-        };
-        Readiness { status, store, configuration, replica }
+        State { status, store, configuration }
     }
 
     async fn store_part(&self) -> StorePart {
         let error = match tokio::time::timeout(PROBE_TIMEOUT, self.store.backing().probe()).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(with_causes(&error)),
-            Err(_) => Some(format!("no response within {PROBE_TIMEOUT:?}")),
+            Ok(Err(error)) => Some(why_away(&error)),
+            Err(_) => {
+                let cause = brief(StoreErrorKind::Timeout);
+                Some((cause, format!("no response within {PROBE_TIMEOUT:?}")))
+            }
         };
         let observation = self.store.observe();
         // The store may respond again although the breaker is not closed yet.
@@ -222,15 +289,16 @@ impl Health {
         let error = error.or_else(|| {
             let failure = not_asked?.last_failure.as_ref();
             Some(failure.map_or_else(
-                || "the breaker is still open".to_owned(),
-                |(_, error)| with_causes(error),
+                || (brief(StoreErrorKind::BreakerOpen), "the breaker is still open".to_owned()),
+                |(_, error)| why_away(error),
             ))
         });
-        let status = if error.is_none() { "up" } else { "away" };
+        let (cause, error) = error.unzip();
         StorePart {
             name: self.store.name(),
-            status,
-            error,
+            status: if error.is_none() { "up" } else { "away" },
+            error: error.map(shortened),
+            cause,
             live_replicas: observation.map(|seen| seen.live_replicas),
         }
     }
@@ -248,6 +316,34 @@ fn leaves_all_to_callers(policy: &Policy) -> bool {
     let mut enforced = policy.limits().iter().filter(|limit| limit.denies()).peekable();
     enforced.peek().is_some()
         && enforced.all(|limit| limit.on_store_failure() == OnStoreFailure::Error)
+}
+
+/// Returns why the store is away: in a few words for everyone, and in full.
+fn why_away(error: &StoreError) -> (&'static str, String) {
+    (brief(error.kind()), with_causes(error))
+}
+
+/// Returns an error of the store in words that name nothing of this installation.
+const fn brief(kind: StoreErrorKind) -> &'static str {
+    match kind {
+        StoreErrorKind::Timeout => "no response in time",
+        StoreErrorKind::Unreachable => "not reachable",
+        StoreErrorKind::BreakerOpen => "not reachable lately",
+        StoreErrorKind::Refused => "the call was rejected",
+        StoreErrorKind::Unreadable => "the data cannot be read",
+    }
+}
+
+/// Cuts off a text that a person would not read to its end.
+fn shortened(mut text: String) -> String {
+    /// A screen or two.
+    const LONGEST: usize = 4096;
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|&end| text.is_char_boundary(end));
+        text.truncate(end.unwrap_or(0));
+        text.push_str("\n... the log has the rest");
+    }
+    text
 }
 
 /// Returns an error with its chain of causes.
@@ -309,8 +405,8 @@ fn answer(status: StatusCode, body: Vec<u8>) -> Response {
 mod tests {
     use serde_json::{Value, json};
     use sluice::{MemoryStore, Store};
-    use sluice_core::{Rate, Terms};
-    use sluice_store::{FailoverState, StoreError};
+    use sluice_core::{Check, Decision, Rate, Terms};
+    use sluice_store::{FailoverState, StoreFuture};
 
     use super::*;
     use crate::front_ends::fixtures::Away;
@@ -335,6 +431,20 @@ mod tests {
 
         fn open_connections(&self) -> Option<usize> {
             None
+        }
+    }
+
+    /// A store that fails every probe.
+    #[derive(Debug)]
+    struct Failing(StoreError);
+
+    impl Store for Failing {
+        fn decide<'a>(&'a self, _: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+            StoreFuture::ready(Err(self.0.clone()))
+        }
+
+        fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+            StoreFuture::ready(Err(self.0.clone()))
         }
     }
 
@@ -381,7 +491,9 @@ mod tests {
             let (status, mut body) = respond(&health, &policy_that_answers(on_store_failure)).await;
             assert_eq!((status, body["status"].take()), expected, "{on_store_failure:?}");
             assert_eq!(body["store"]["status"], "away");
-            assert_eq!(body["store"]["error"], StoreError::BreakerOpen.to_string());
+            assert_eq!(body["store"]["error"], "not reachable lately");
+            let detailed = health.status(&policy_that_answers(on_store_failure)).await.1;
+            assert_eq!(detailed.error, Some(StoreError::BreakerOpen.to_string()));
         }
         let without_limits = Policy::builder();
         assert_eq!(
@@ -400,9 +512,10 @@ mod tests {
             (status, &body["status"], &body["configuration"]["version"]),
             (200, &json!("degraded"), &json!(1))
         );
+        assert_eq!(body["configuration"]["refused"], REFUSED);
         assert_eq!(
-            body["configuration"]["refused"],
-            "sluice.yaml: limits[0].rate: `6` is not a rate"
+            health.active_configuration().refused.as_deref(),
+            Some("sluice.yaml: limits[0].rate: `6` is not a rate")
         );
         health.configuration_replaced();
         let (_, body) = respond(&health, &policies::document()).await;
@@ -411,6 +524,28 @@ mod tests {
             (&json!("ready"), &json!(2))
         );
         assert_eq!(body["configuration"].get("refused"), None);
+    }
+
+    #[tokio::test]
+    async fn strangers_learn_no_address_no_path_and_no_text_of_an_error() {
+        let cause = std::io::Error::other("redis.internal:6379: WRONGPASS");
+        let store = Failing(StoreError::refused(cause));
+        let health = health(store);
+        health.configuration_rejected("/etc/sluice.yaml: é is not a rate\n".repeat(100_000));
+        let (_, body) = respond(&health, &policies::document()).await;
+        assert_eq!(
+            (&body["status"], &body["store"]["error"]),
+            (&json!("degraded"), &json!("the call was rejected"))
+        );
+        let text = body.to_string();
+        assert!(text.len() < 500, "{text}");
+        for secret in ["redis.internal", "WRONGPASS", "/etc/", "rate"] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+        let (_, store) = health.status(&policies::document()).await;
+        assert!(store.error.unwrap().contains("redis.internal:6379: WRONGPASS"));
+        let refused = health.active_configuration().refused.unwrap();
+        assert!(refused.contains("/etc/sluice.yaml") && refused.len() < 5_000, "{refused}");
     }
 
     #[tokio::test]
