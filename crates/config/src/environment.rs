@@ -26,7 +26,8 @@ const SEPARATOR: &str = "__";
 const TWO_UNDERSCORES: &str = "with two underscores between keys";
 
 /// The settings that are lists, whose values are split at their commas; `*` is any key.
-const LISTS: [&[&str]; 6] = [
+const LISTS: [&[&str]; 7] = [
+    &["access", "tokens"],
     &["clients", "identify"],
     &["clients", "trusted_proxies"],
     &["exempt"],

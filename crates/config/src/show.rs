@@ -59,6 +59,10 @@ impl Writer<'_> {
                 let remark = format!(", which lists {}: not shown", items.len());
                 self.line("[]", first_origin(value), &remark);
             }
+            (ValueKind::Array(items), Some(Hidden::Value)) => {
+                let remark = format!(", which lists {}: not shown", items.len());
+                self.line(&scalar_text(MASK), first_origin(value), &remark);
+            }
             (ValueKind::String(_), Some(Hidden::Value)) => {
                 self.line(&scalar_text(MASK), first_origin(value), "");
             }

@@ -10,6 +10,7 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED, uri::Authority};
 use sluice::identify::{Hop, chain_field, hops};
+use sluice_http::access::TOKEN_FIELD;
 use smallvec::SmallVec;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -33,7 +34,12 @@ pub(crate) fn write(
     let peer = peer.to_canonical();
     // Many applications treat an underscore as a hyphen, and proxies forward fields that they do
     // not know.
-    forget(headers, |name| name.contains('_') && is_ours(&name.replace('_', "-")));
+    forget(headers, |name| {
+        name.contains('_') && {
+            let name = name.replace('_', "-");
+            is_ours(&name) || TOKEN_FIELD == *name
+        }
+    });
     if !trusted {
         forget(headers, is_ours);
     }

@@ -16,7 +16,7 @@ use tracing::Span;
 
 use crate::{forwarded, hop_by_hop, request_body::RequestBody, target};
 use sluice_config::gateway::{HostField, UpstreamUrl};
-use sluice_http::{Problem, ProblemKind};
+use sluice_http::{Problem, ProblemKind, access::TOKEN_FIELD};
 
 const TE_ALONE: HeaderValue = HeaderValue::from_static("te");
 const UPGRADE_ALONE: HeaderValue = HeaderValue::from_static("upgrade");
@@ -78,6 +78,8 @@ impl UpstreamRequest {
         }
         // hyper sends `100 Continue` to the client once the body is read.
         headers.remove(EXPECT);
+        // A token of Sluice is not for the upstream.
+        headers.remove(TOKEN_FIELD);
         forwarded::write(headers, client.peer, client.trusted, host.as_ref());
         if let Some(name) = via {
             forwarded::via(headers, head.version, name);

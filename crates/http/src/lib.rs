@@ -3,10 +3,12 @@
 //! - [`Listener`] accepts connections, serves HTTP over them with a [`Handler`], and ends them in
 //!   order when the process stops.
 //! - [`body`] reads a request's JSON body within limits of size and time.
+//! - [`access`] lets only callers with a token use the front ends.
 //! - [`Problem`] is an error as RFC 9457 describes it; [`ProblemKind`] is the table of all kinds.
 //! - [`decision`] writes a decision as a response.
 //! - [`traffic`] says under which label a response is counted.
 
+pub mod access;
 pub mod body;
 pub mod decision;
 mod listener;

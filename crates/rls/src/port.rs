@@ -15,9 +15,8 @@ use http::{
     HeaderValue, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_TYPE, UPGRADE},
 };
-use hyper::body::Incoming;
-use sluice_telemetry::ConnectionKind;
-use tonic::{Status, body::Body, codec::CompressionEncoding, server::NamedService};
+use sluice_telemetry::{ConnectionKind, ReplicaRecorder};
+use tonic::{Status, body::Body, server::NamedService};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -25,12 +24,18 @@ use tonic_health::{
 };
 use tower::{Service, ServiceExt};
 
-use sluice_http::{Handler, RequestBody};
+use sluice_http::{
+    Handler,
+    access::{CallerAccess, TokenFields},
+};
 
 use crate::{EnvoyRls, grpc::SHOULD_RATE_LIMIT, reflection};
 
 /// The name under which envoyproxy/ratelimit reports its health.
 const OTHER_NAME: &str = "ratelimit";
+
+/// What the paths of the health service begin with.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// The most concurrent calls on one connection. A proxy sends one call for each of its requests,
 /// over few connections.
@@ -51,24 +56,26 @@ const OTHER_PROTOCOL: &str = "This port speaks gRPC over HTTP/2. HTTP is on the 
 #[derive(Clone, Debug)]
 pub struct GrpcFrontEnds {
     pub(crate) rls: EnvoyRls,
+    access: CallerAccess,
+    replica: ReplicaRecorder,
     other_services: Router,
     reporter: HealthReporter,
 }
 
 impl GrpcFrontEnds {
-    /// Creates the services around `rls`.
+    /// Creates the services around `rls`. All but health are for callers that `access` admits;
+    /// `replica` counts the others.
     #[must_use]
-    pub fn new(rls: EnvoyRls) -> Self {
+    pub fn new(rls: EnvoyRls, access: CallerAccess, replica: ReplicaRecorder) -> Self {
         let reporter = HealthReporter::new();
         let other_services = route(
             Router::new(),
             HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
                 .accept_compressed(CompressionEncoding::Gzip),
         );
-        let v1 = reflection::v1().accept_compressed(CompressionEncoding::Gzip);
-        let v1alpha = reflection::v1alpha().accept_compressed(CompressionEncoding::Gzip);
-        let other_services = route(route(other_services, v1), v1alpha);
-        Self { rls, other_services, reporter }
+        let other_services = route(other_services, reflection::v1());
+        let other_services = route(other_services, reflection::v1alpha());
+        Self { rls, access, replica, other_services, reporter }
     }
 
     /// Reports `SERVING` from now on.
@@ -95,7 +102,14 @@ impl GrpcFrontEnds {
         }
     }
 
-    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
+        // Kubelets and load balancers have no token.
+        if !request.uri().path().starts_with(HEALTH)
+            && let Err(rejected) = self.access.admit(request.headers_mut(), TokenFields::Both)
+        {
+            self.replica.caller_rejected(ConnectionKind::Grpc);
+            return Status::unauthenticated(rejected.detail()).into_http();
+        }
         if request.uri().path() == SHOULD_RATE_LIMIT {
             return self.rls.respond_grpc(request).await;
         }

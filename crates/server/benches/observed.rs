@@ -121,6 +121,7 @@ fn http_port(recorders: &Recorders) -> HttpFrontEnds {
         stopping: StopFlag::default(),
         gateway: None,
         any_path: true,
+        access: sluice_http::access::CallerAccess::default(),
     })
 }
 

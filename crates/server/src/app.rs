@@ -18,9 +18,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use sluice_config::{ConfigErrors, ConnectionLimits, Settings};
+use sluice_config::{ConfigErrors, Secret, Settings};
 use sluice_gateway::{Gateway, OpenGatewayError};
-use sluice_http::{Limits, Listener};
+use sluice_http::{Listener, access::CallerAccess};
 use sluice_rls::{EnvoyRls, GrpcFrontEnds};
 
 use crate::{
@@ -33,6 +33,7 @@ use crate::{
     },
     descriptors,
     engine::Engine,
+    exposure::Exposure,
     front_ends::{HttpFrontEnds, HttpPort, Services},
     openapi, replica,
     shutdown::Shutdown,
@@ -54,6 +55,7 @@ struct Inner {
     /// The handler of the admin port, if there is one.
     admin: Option<AdminPort>,
     access: Access,
+    callers: CallerAccess,
     grpc: GrpcFrontEnds,
     rls: EnvoyRls,
     gateway: Option<Gateway>,
@@ -130,6 +132,7 @@ impl App {
             rls,
             gateway,
             admin,
+            access: caller_tokens,
             custom_metrics,
             shutdown_delay,
             shutdown_grace,
@@ -149,7 +152,9 @@ impl App {
         let engine = Arc::new(Engine::new(limiter, identifier));
         let envoy_rls = EnvoyRls::new(engine.limiter().clone());
         envoy_rls.replace(rls.as_ref(), on_store_failure, &tagger);
-        let grpc = GrpcFrontEnds::new(envoy_rls.clone());
+        let callers = CallerAccess::new(caller_tokens.tokens.iter().map(Secret::reveal));
+        let grpc =
+            GrpcFrontEnds::new(envoy_rls.clone(), callers.clone(), recorders.replica.clone());
         let health = Arc::new(Health::new(replica.clone(), Arc::clone(&store.watched)));
         let gateway = gateway.map(|gateway| Gateway::open(gateway, recorders)).transpose()?;
 
@@ -182,6 +187,7 @@ impl App {
             stopping: health.stop_flag(),
             gateway: gateway.clone(),
             any_path: listen.any_path,
+            access: callers.clone(),
         });
         let admin = has_admin_port.then(|| AdminPort::new(all_routes, http.traffic()));
         let shutdown = Shutdown { delay: shutdown_delay, grace: shutdown_grace };
@@ -192,6 +198,7 @@ impl App {
                 http,
                 admin,
                 access,
+                callers,
                 grpc,
                 rls: envoy_rls.clone(),
                 gateway,
@@ -224,13 +231,14 @@ impl App {
     }
 
     /// Activates a changed configuration, as far as it can change at run time: policy and
-    /// identification, the rules of Envoy's rate limit service, credentials, and new custom
+    /// identification, the rules of Envoy's rate limit service, credentials, tokens, and new custom
     /// metrics.
     pub fn replace(&self, settings: Settings) {
-        let Inner { engine, rls, health, telemetry, access, .. } = &*self.inner;
+        let Inner { engine, rls, health, telemetry, access, callers, .. } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
         engine.replace(settings.policy, settings.identifier);
         access.replace(settings.admin.credentials);
+        callers.replace(settings.access.tokens.iter().map(Secret::reveal));
         for name in telemetry.recorders().custom.declare(&settings.custom_metrics) {
             tracing::warn!(
                 name,
@@ -262,6 +270,8 @@ impl App {
             health,
             engine,
             http: front_ends,
+            access,
+            callers,
             grpc,
             gateway,
             store,
@@ -289,6 +299,17 @@ impl App {
             replica = replica.id,
             "listening"
         );
+
+        let exposure = Exposure {
+            http: http.local_addr()?,
+            grpc: rpc.as_ref().map(TcpListener::local_addr).transpose()?,
+            serves_front_ends: gateway.as_ref().is_none_or(Gateway::leaves_front_ends_open),
+            requires_token: callers.is_limited(),
+            shows_metrics_to_clients: gateway.is_some() && admin.is_none() && access.is_open(),
+        };
+        if let Some(warning) = exposure.warning() {
+            tracing::warn!("{warning}");
+        }
 
         let flushing = reporter.start();
         let health_checks = gateway.as_ref().map(Gateway::watch);

@@ -7,6 +7,7 @@ pub mod cli;
 mod describe;
 mod descriptors;
 pub mod engine;
+mod exposure;
 pub mod front_ends;
 pub mod logging;
 mod openapi;

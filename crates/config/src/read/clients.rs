@@ -100,6 +100,12 @@ fn identify(field: &Field<'_>) -> Result<Vec<ClientSource>, Refused> {
                 "a whole Authorization header identifies no client: write `bearer` or `bearer:sub`",
             ));
         }
+        if source == ClientSource::Header(HeaderName::from_static("x-sluice-token")) {
+            return Err(item.refuse(
+                "this header holds a token of access.tokens, which says nothing about the client: \
+                 use another header",
+            ));
+        }
         if let Some(first) = seen.get(&source.to_string()) {
             return Err(item.refuse(format_args!(
                 "`{source}` is already clients.identify[{first}]: keep one"

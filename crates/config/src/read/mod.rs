@@ -1,6 +1,7 @@
 //! The grammar: one file a section. Each reads fields, and builds a part of the
 //! [`Settings`](crate::Settings) from them.
 
+mod access;
 mod address;
 mod admin;
 mod clients;
@@ -97,6 +98,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             );
         }
         let admin = admin::read(&root.field("admin"), listen.as_ref().ok(), files);
+        let access = access::read(&root.field("access"), files);
         let custom_metrics = metrics::read(&root.field("metrics"));
         let log = log::read(&root.field("log"));
         let [shutdown_delay, shutdown_grace] = ["shutdown_delay", "shutdown_grace"].map(|name| {
@@ -118,6 +120,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             rls: rls?,
             gateway: gateway?,
             admin: admin?,
+            access: access?,
             custom_metrics: custom_metrics?,
             log: log?,
             shutdown_delay: shutdown_delay?,

@@ -39,6 +39,8 @@ pub struct Settings {
     pub gateway: Option<GatewaySettings>,
     /// Where the admin routes listen, and who may use them.
     pub admin: Admin,
+    /// Who may use the front ends.
+    pub access: AccessSettings,
     /// The custom metrics of applications.
     pub custom_metrics: Vec<CustomMetric>,
     /// What is logged, and how.
@@ -120,6 +122,13 @@ pub struct Credentials {
     pub basic: Option<(Box<str>, Secret)>,
     /// A token (RFC 6750).
     pub bearer: Option<Secret>,
+}
+
+/// Who may use the front ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessSettings {
+    /// The tokens, any of which grants access; without any, every caller has access.
+    pub tokens: Vec<Secret>,
 }
 
 /// What is logged, and how.

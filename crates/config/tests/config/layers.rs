@@ -2,8 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use sluice::identify::Identifier;
-use sluice_config::{Loader, Settings, StoreUrl};
+use sluice_config::{Loader, Secret, Settings, StoreUrl};
 use tempfile::TempDir;
 
 use crate::{default_limit, limits};
@@ -325,6 +324,25 @@ fn a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not() {
             latin.display()
         )]
     );
+}
+
+#[test]
+fn tokens_come_from_a_list_and_a_file_and_short_ones_cause_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    fs::write(&file, "# new\n 0123456789abcdef \n\nshort\n").unwrap();
+    let variables = [
+        ("SLUICE__ACCESS__TOKENS", "token-of-the-first-caller,x"),
+        ("SLUICE__ACCESS__TOKENS_FILE", file.to_str().unwrap()),
+    ];
+    let settings = Loader::new().variables(variables).load().unwrap();
+    let tokens: Vec<_> = settings.access.tokens.iter().map(Secret::reveal).collect();
+    assert_eq!(tokens, ["token-of-the-first-caller", "x", "0123456789abcdef", "short"]);
+    let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("access.tokens[1]"), "{warnings:?}");
+    assert!(warnings[1].contains("access.tokens_file: line 4 of the file"), "{warnings:?}");
+    assert!(!warnings.concat().contains("short"), "{warnings:?}");
 }
 
 #[test]

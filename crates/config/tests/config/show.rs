@@ -71,6 +71,7 @@ fn no_secret_is_shown() {
     let text = "store: { url: 'redis://user:hunter2@cache/1' }\n\
                 clients: { secret: hunter2 }\n\
                 admin: { basic: { user: u, password: hunter2 }, bearer: { token: hunter2 } }\n\
+                access: { tokens: [hunter2, hunter22] }\n\
                 tiers: { pro: { multiply: 2, clients: [hunter2] } }\n";
     fs::write(&file, text).unwrap();
     let loader = Loader::new().file(&file);
@@ -81,6 +82,7 @@ fn no_secret_is_shown() {
         "    password: \"***\"  #",
         "    token: \"***\"  #",
         "    clients: []  # ",
+        "  tokens: \"***\"  # ",
     ];
     for line in masked {
         assert!(shown.contains(line), "{line}\n{shown}");

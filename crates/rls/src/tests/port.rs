@@ -37,7 +37,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use sluice_http::{Limits, Listener};
+use sluice_http::{Listener, access::CallerAccess};
 
 use super::{Fixture, rules};
 use tonic::server::NamedService;
@@ -57,7 +57,16 @@ struct Listening {
 
 impl Listening {
     async fn start() -> Self {
-        let front_ends = GrpcFrontEnds::new(Fixture::new(RULES).rls);
+        Self::requiring(&CallerAccess::default()).await
+    }
+
+    /// Starts a port whose callers have to show a token.
+    async fn requiring(access: &CallerAccess) -> Self {
+        let front_ends = GrpcFrontEnds::new(
+            Fixture::new(RULES).rls,
+            access.clone(),
+            Recorders::disabled().replica,
+        );
         front_ends.start().await;
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -122,6 +131,46 @@ async fn envoys_own_client_gets_every_field() {
     );
     drop(client);
     assert_eq!(listening.stop().await, 0);
+}
+
+#[tokio::test]
+async fn all_but_health_requires_a_token() {
+    let access = CallerAccess::new(["token-of-envoy", "old-token"]);
+    let listening = Listening::requiring(&access).await;
+    let mut client = RateLimitServiceClient::new(listening.channel().await);
+    let with = |field: Option<(&'static str, &str)>| {
+        let mut call = tonic::Request::new(request("a"));
+        if let Some((name, value)) = field {
+            call.metadata_mut().insert(name, value.parse().unwrap());
+        }
+        call
+    };
+    for wrong in [
+        None,
+        Some(("authorization", "Bearer token-of-envo")),
+        Some(("authorization", "token-of-envoy")),
+        Some(("x-sluice-token", "")),
+    ] {
+        let status = client.should_rate_limit(with(wrong)).await.unwrap_err();
+        assert_eq!(status.code(), Rpc::Unauthenticated, "{wrong:?}");
+        assert!(status.message().contains("access.tokens"), "{status}");
+    }
+    for right in
+        [Some(("authorization", "Bearer token-of-envoy")), Some(("x-sluice-token", "old-token"))]
+    {
+        assert!(client.should_rate_limit(with(right)).await.is_ok(), "{right:?}");
+    }
+
+    let mut health = HealthClient::new(listening.channel().await);
+    assert!(health.check(HealthCheckRequest::default()).await.is_ok());
+    let mut reflection = ServerReflectionClient::new(listening.channel().await);
+    let requests = tokio_stream::iter([ServerReflectionRequest::default()]);
+    let status = reflection.server_reflection_info(requests).await.unwrap_err();
+    assert_eq!(status.code(), Rpc::Unauthenticated);
+
+    access.replace(["token-of-envoy"]);
+    let status = client.should_rate_limit(with(Some(("x-sluice-token", "old-token")))).await;
+    assert_eq!(status.unwrap_err().code(), Rpc::Unauthenticated, "it was removed");
 }
 
 #[tokio::test]

@@ -35,6 +35,12 @@ impl Access {
         self.active.store(Arc::new(credentials));
     }
 
+    /// Returns whether no credentials are required.
+    pub(crate) fn is_open(&self) -> bool {
+        let Credentials { basic, bearer } = &**self.active.load();
+        basic.is_none() && bearer.is_none()
+    }
+
     /// Passes a request on, or responds with status 401.
     pub(crate) async fn guard(
         State(access): State<Self>,

@@ -11,11 +11,11 @@ use sluice::response::{
     ProblemBody,
     schema::{self, Allowed, Denied},
 };
-use sluice_http::ProblemKind;
+use sluice_http::{ProblemKind, access::TokenFields};
 use utoipa::{
     ToSchema,
     openapi::{
-        Content, HttpMethod, RefOr, Required,
+        Content, HttpMethod, RefOr, Required, SecurityRequirement,
         content::ContentBuilder,
         example::ExampleBuilder,
         path::{Operation, OperationBuilder},
@@ -30,6 +30,8 @@ pub(crate) use self::schemas::Schemas;
 /// The names of the security schemes.
 pub(crate) const BASIC: &str = "basic";
 pub(crate) const BEARER: &str = "bearer";
+pub(crate) const CALLER_BEARER: &str = "callerBearer";
+pub(crate) const CALLER_TOKEN: &str = "callerToken";
 
 pub(crate) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
@@ -199,6 +201,25 @@ pub(crate) fn problem_responses(
         .into_iter()
         .map(|(status, description)| (status.to_string(), answer(description).build()))
         .collect()
+}
+
+/// Adds to the operation of a front end what `access.tokens` does.
+pub(crate) fn guarded(
+    schemas: &mut Schemas,
+    mut operation: Operation,
+    fields: TokenFields,
+) -> Operation {
+    let schemes: &[&str] = match fields {
+        TokenFields::Both => &[CALLER_TOKEN, CALLER_BEARER],
+        TokenFields::OwnAlone => &[CALLER_TOKEN],
+    };
+    let with = |name: &&str| SecurityRequirement::new(*name, [] as [&str; 0]);
+    let anybody = SecurityRequirement::default();
+    operation.security = Some([anybody].into_iter().chain(schemes.iter().map(with)).collect());
+    for (status, response) in problem_responses(schemas, [ProblemKind::Unauthorized]) {
+        operation.responses.responses.insert(status, RefOr::T(response));
+    }
+    operation
 }
 
 /// Adds responses to an operation.

@@ -14,6 +14,7 @@ use sluice_core::{Check, Decision, Timestamp};
 use sluice_store::{ManualClock, Replica, StoreError, StoreFuture};
 
 use sluice_config::{Loader, RlsSettings};
+use sluice_http::access::CallerAccess;
 use sluice_rls::EnvoyRls;
 
 use super::{HttpFrontEnds, HttpPort, Services};
@@ -35,6 +36,7 @@ pub(crate) struct Port {
     pub(crate) engine: Arc<Engine>,
     pub(crate) health: Arc<Health>,
     pub(crate) rls: EnvoyRls,
+    pub(crate) access: CallerAccess,
 }
 
 /// A response.
@@ -76,6 +78,7 @@ impl Port {
         let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
         let routes = health::routes(Arc::clone(&engine), Arc::clone(&health));
         let rls = EnvoyRls::new(engine.limiter().clone());
+        let access = CallerAccess::default();
         let http = HttpFrontEnds::new(HttpPort {
             services: Services {
                 engine: Arc::clone(&engine),
@@ -86,8 +89,9 @@ impl Port {
             stopping: health.stop_flag(),
             gateway: None,
             any_path,
+            access: access.clone(),
         });
-        Self { http, engine, health, rls }
+        Self { http, engine, health, rls, access }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> PortResponse {

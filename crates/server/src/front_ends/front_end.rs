@@ -4,11 +4,11 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 
 use axum::{body::Body, response::Response};
 use http::request::Parts;
-use sluice_http::Problem;
+use sluice_http::{Problem, access::TokenFields};
 use utoipa::openapi::{HttpMethod, path::Operation};
 
 use super::Services;
-use crate::describe::{Described, Schemas};
+use crate::describe::{Described, Schemas, guarded};
 
 /// Translates one protocol to a request for the limiter, and the decision to a response.
 ///
@@ -19,6 +19,9 @@ pub(crate) trait FrontEnd: fmt::Debug + Sized + Send + Sync + 'static {
     const PATH: &'static str;
     /// The methods in its description; the first is the usual one.
     const METHODS: &'static [HttpMethod];
+
+    /// Where a caller shows its token, if `access.tokens` requires one.
+    const TOKEN_FIELDS: TokenFields = TokenFields::Both;
 
     /// Creates the front end.
     fn new(services: &Services) -> Self;
@@ -44,12 +47,15 @@ pub(crate) struct Registration {
     path: &'static str,
     new: fn(&Services) -> Box<dyn Respond>,
     methods: &'static [HttpMethod],
+    token_fields: TokenFields,
     describe: fn(&mut Schemas) -> Operation,
 }
 
 /// A front end of whatever type.
 pub(crate) trait Respond: fmt::Debug + Send + Sync {
     fn is_enabled(&self) -> bool;
+
+    fn token_fields(&self) -> TokenFields;
 
     fn respond<'a>(
         &'a self,
@@ -68,6 +74,7 @@ impl Registration {
             path: F::PATH,
             new: |services| Box::new(F::new(services)),
             methods: F::METHODS,
+            token_fields: F::TOKEN_FIELDS,
             describe,
         }
     }
@@ -85,6 +92,7 @@ impl Registration {
     /// Describes the front end for the OpenAPI document.
     pub(crate) fn describe(&self, schemas: &mut Schemas) -> Described {
         let operation = (self.describe)(schemas);
+        let operation = guarded(schemas, operation, self.token_fields);
         Described { path: self.path, methods: self.methods, operation }
     }
 }
@@ -100,6 +108,10 @@ impl fmt::Debug for Registration {
 impl<F: FrontEnd> Respond for F {
     fn is_enabled(&self) -> bool {
         FrontEnd::is_enabled(self)
+    }
+
+    fn token_fields(&self) -> TokenFields {
+        F::TOKEN_FIELDS
     }
 
     fn respond<'a>(

@@ -9,7 +9,9 @@ use sluice::{Checked, layer::metrics::ResponseRecorder};
 use sluice_core::{Decision, NormalPath, RequestError};
 use sluice_gateway::{ClientConnection, Gateway, UpstreamBody};
 use sluice_http::{
-    Handler, Problem, ProblemKind, RequestBody, body, decision,
+    Handler, Problem, ProblemKind,
+    access::{CallerAccess, TOKEN_FIELD, TokenFields},
+    body, decision,
     traffic::{EndpointLabel, StartedRequest},
 };
 use sluice_telemetry::{ConnectionKind, RequestSpan, join_trace};
@@ -37,6 +39,8 @@ pub struct HttpPort {
     pub gateway: Option<Gateway>,
     /// Whether the port decides about every other path. A gateway always does.
     pub any_path: bool,
+    /// Which callers may use the front ends.
+    pub access: CallerAccess,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,7 @@ struct Inner {
     stopping: StopFlag,
     gateway: Option<Gateway>,
     any_path: bool,
+    access: CallerAccess,
     traffic: Arc<ResponseRecorder>,
 }
 
@@ -71,7 +76,7 @@ impl HttpFrontEnds {
     /// Opens the front ends. A gateway leaves them closed, unless `gateway.doors` is on.
     #[must_use]
     pub fn new(port: HttpPort) -> Self {
-        let HttpPort { services, admin, stopping, gateway, any_path } = port;
+        let HttpPort { services, admin, stopping, gateway, any_path, access } = port;
         let are_open = gateway.as_ref().is_none_or(Gateway::leaves_front_ends_open);
         let front_ends = FRONT_ENDS
             .iter()
@@ -82,7 +87,8 @@ impl HttpFrontEnds {
             ResponseRecorder::new(&services.events.recorders().http)
                 .with_stats(services.events.counters()),
         );
-        let inner = Inner { services, front_ends, admin, stopping, gateway, any_path, traffic };
+        let inner =
+            Inner { services, front_ends, admin, stopping, gateway, any_path, access, traffic };
         Self { inner: Arc::new(inner) }
     }
 
@@ -154,13 +160,15 @@ impl HttpFrontEnds {
             }
         };
         if let Some((own, front_end)) = self.front_end(&path) {
-            let response = if head.uri.path() == own {
-                front_end.respond(peer, head, body).await
-            } else {
+            let response = if head.uri.path() != own {
                 // A caller of the API that does not know its path gets an error that names it.
-                Err(misspelt::no_such_path(own))
+                misspelt::no_such_path(own).into_response()
+            } else if let Err(rejected) = self.admit(head, front_end.token_fields()) {
+                rejected
+            } else {
+                let response = front_end.respond(peer, head, body).await;
+                response.unwrap_or_else(Problem::into_response)
             };
-            let response = response.unwrap_or_else(Problem::into_response);
             return (EndpointLabel::Own(own), Reply::Own(response));
         }
         if self.inner.gateway.is_none() {
@@ -170,6 +178,12 @@ impl HttpFrontEnds {
             if let Some(problem) = self.not_found(&head.method, &path) {
                 return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
             }
+            if let Err(rejected) = self.admit(head, TokenFields::Both) {
+                return (EndpointLabel::OTHER, Reply::Own(rejected));
+            }
+        } else {
+            // Clients of a gateway need no token, and must not be told apart by one.
+            head.headers.remove(TOKEN_FIELD);
         }
         match any_path::decide(&self.inner.services.engine, peer, head, &path).await {
             Ok(Checked { decision, endpoint, .. }) => {
@@ -193,6 +207,15 @@ impl HttpFrontEnds {
         // responds with the reason.
         let is_served = front_end.is_enabled() || self.inner.gateway.is_none();
         is_served.then_some((*path, &**front_end))
+    }
+
+    /// Checks the token of a caller, and removes it from `head`.
+    fn admit(&self, head: &mut Parts, fields: TokenFields) -> Result<(), Response> {
+        let Inner { access, services, .. } = &*self.inner;
+        access.admit(&mut head.headers, fields).map_err(|rejected| {
+            services.events.recorders().replica.caller_rejected(ConnectionKind::Http);
+            rejected.into_response()
+        })
     }
 
     /// Returns why the port does not decide about `path`, if it does not.

@@ -27,6 +27,8 @@ mod services;
 mod start_page;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod token_tests;
 
 pub(crate) use self::{front_end::FrontEnd, list::FRONT_ENDS};
 pub use self::{

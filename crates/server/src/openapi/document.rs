@@ -4,14 +4,16 @@ use utoipa::openapi::{
     Components, Info, License, OpenApi, PathsBuilder, Tag,
     info::LicenseBuilder,
     path::PathItem,
-    security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     tag::TagBuilder,
 };
+
+use sluice_http::access::TOKEN_FIELD;
 
 use super::description;
 use crate::{
     admin,
-    describe::{self, BASIC, BEARER, Described, Schemas, Topic},
+    describe::{self, BASIC, BEARER, CALLER_BEARER, CALLER_TOKEN, Described, Schemas, Topic},
     front_ends::FRONT_ENDS,
 };
 
@@ -27,8 +29,11 @@ the supported methods in `Allow`. Input that is not HTTP has status 400, and a p
 is too long has status 414 or 431; these responses have no body.
 
 Every other path is decided about as it is requested: status 200 or 429 with a decision as body, \
-as if the request had been checked on its way there. A gateway forwards it to its upstream, and \
-keeps fewer of these paths for itself.";
+as if the request had been checked on its way there. With `listen.any_path: off`, and for a path of \
+this API that is written wrongly, the status is 404. A gateway forwards every other path to its \
+upstream, and keeps fewer of these paths for itself.
+
+With `access.tokens`, front ends require a token.";
 
 /// Returns the document of the HTTP port.
 pub(super) fn document() -> OpenApi {
@@ -50,6 +55,12 @@ pub(super) fn document() -> OpenApi {
         BEARER,
         scheme(HttpAuthScheme::Bearer, "The token of `admin.bearer`."),
     );
+    components.add_security_scheme(
+        CALLER_BEARER,
+        scheme(HttpAuthScheme::Bearer, "One of `access.tokens`."),
+    );
+    let token = ApiKeyValue::with_description(TOKEN_FIELD.as_str(), "One of `access.tokens`.");
+    components.add_security_scheme(CALLER_TOKEN, SecurityScheme::ApiKey(ApiKey::Header(token)));
 
     let mut info = Info::new(TITLE, env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());

@@ -53,6 +53,39 @@ async fn allowed_requests_are_forwarded_and_denied_ones_are_not() {
 }
 
 #[tokio::test]
+async fn tokens_guard_front_ends_beside_a_gateway_and_are_not_forwarded() {
+    let upstream = Upstream::start(echo).await;
+    let section = format!("{{ upstream: '{}', doors: on }}", upstream.url());
+    let token = ("SLUICE__ACCESS__TOKENS", "token-of-an-application");
+    let gateway = Gateway::with(&section, &[token]).await;
+    let mut client = gateway.client().await;
+    let check = |name: &str, value: &str| {
+        post("/v1/check")
+            .header("content-type", "application/json")
+            .header(name, value)
+            .body(Body::from(r#"{"client":"alice"}"#))
+            .unwrap()
+    };
+    let got = client.ask(check("x-other", "a")).await;
+    assert_eq!((got.status, got.problem().as_str()), (StatusCode::UNAUTHORIZED, "unauthorized"));
+    let got = client.ask(check("x-sluice-token", "token-of-an-application")).await;
+    assert_eq!(got.status, StatusCode::OK);
+    let got = client
+        .ask(
+            get("/orders")
+                .header("x-sluice-token", "token-of-an-application")
+                .header("x_sluice_token", "token-of-an-application")
+                .header("authorization", "Bearer of-the-client")
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await;
+    assert_eq!(got.status, StatusCode::OK, "clients of the gateway need no token");
+    assert!(!got.text.contains("token-of-an-application"), "{}", got.text);
+    assert!(got.echoes("authorization: Bearer of-the-client"), "{}", got.text);
+}
+
+#[tokio::test]
 async fn only_sluices_own_paths_are_not_forwarded() {
     let upstream = Upstream::start(echo).await;
     let gateway = Gateway::to(&upstream, "").await;

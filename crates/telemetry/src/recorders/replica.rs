@@ -2,6 +2,7 @@
 
 use opentelemetry::metrics::{BoundCounter, BoundGauge, Gauge, Meter};
 
+use super::system::ConnectionKind;
 use crate::{
     labels::label_values,
     metric::{Label, Metric, MetricKind},
@@ -17,6 +18,7 @@ label_values! {
     }
 }
 
+const KIND: Label = Label::fixed("kind", ConnectionKind::TEXTS);
 const RESULT: Label = Label::fixed("result", ReloadResult::TEXTS);
 const REVISION: Label = Label::capped("revision", 1);
 const VERSION: Label = Label::capped("version", 1);
@@ -50,6 +52,16 @@ const REPLICAS_EXPECTED: Metric = Metric {
     query: "max(sluice_replicas_expected) - count(sluice_build_info) > 0",
 };
 
+const CALLERS_REJECTED: Metric = Metric {
+    name: "sluice_callers_rejected_total",
+    kind: MetricKind::Counter,
+    unit: "{request}",
+    labels: &[KIND],
+    help: "Counts requests to front ends without a valid token of `access.tokens`, by the kind of \
+           connection.",
+    query: "sum by (kind) (rate(sluice_callers_rejected_total[5m]))",
+};
+
 const REPLICAS_LIVE: Metric = Metric {
     name: "sluice_replicas_live",
     kind: MetricKind::Gauge,
@@ -69,8 +81,14 @@ const BUILD_INFO: Metric = Metric {
     query: "count by (version) (sluice_build_info)",
 };
 
-pub(crate) const METRICS: &[Metric] =
-    &[REPLICAS_LIVE, REPLICAS_EXPECTED, CONFIG_RELOADS, CONFIG_REFUSED, BUILD_INFO];
+pub(crate) const METRICS: &[Metric] = &[
+    REPLICAS_LIVE,
+    REPLICAS_EXPECTED,
+    CONFIG_RELOADS,
+    CONFIG_REFUSED,
+    CALLERS_REJECTED,
+    BUILD_INFO,
+];
 
 /// The version and revision that a replica was built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +105,7 @@ pub struct BuildInfo {
 pub struct ReplicaRecorder {
     reloads: [BoundCounter<u64>; ReloadResult::ALL.len()],
     refused: BoundGauge<u64>,
+    callers_rejected: [BoundCounter<u64>; ConnectionKind::ALL.len()],
     replicas_live: Gauge<u64>,
     replicas_expected: BoundGauge<u64>,
 }
@@ -113,6 +132,7 @@ impl Default for BuildInfo {
 impl ReplicaRecorder {
     pub(super) fn new(meter: &Meter, build: &BuildInfo) -> Self {
         let reloads = CONFIG_RELOADS.counter(meter);
+        let callers_rejected = CALLERS_REJECTED.counter(meter);
         BUILD_INFO.gauge(meter).record(
             1,
             &[REVISION.with(build.revision.clone()), VERSION.with(build.version.clone())],
@@ -124,6 +144,9 @@ impl ReplicaRecorder {
                 reloads.bind(&[RESULT.with(ReloadResult::TEXTS[index])])
             }),
             refused,
+            callers_rejected: std::array::from_fn(|index| {
+                callers_rejected.bind(&[KIND.with(ConnectionKind::TEXTS[index])])
+            }),
             replicas_live: REPLICAS_LIVE.gauge(meter),
             replicas_expected: REPLICAS_EXPECTED.gauge(meter).bind(&[]),
         }
@@ -133,6 +156,11 @@ impl ReplicaRecorder {
     pub fn reload(&self, result: ReloadResult) {
         self.reloads[result.index()].add(1);
         self.refused.record(u64::from(result == ReloadResult::Refused));
+    }
+
+    /// Counts a request over such a connection that showed no valid token.
+    pub fn caller_rejected(&self, kind: ConnectionKind) {
+        self.callers_rejected[kind.index()].add(1);
     }
 
     /// Sets the number of live replicas in the fleet.

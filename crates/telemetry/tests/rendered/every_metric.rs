@@ -67,6 +67,7 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     upstream.failed(UpstreamFailure::NotConnected);
 
     recorders.replica.reload(ReloadResult::Applied);
+    recorders.replica.caller_rejected(ConnectionKind::Http);
     recorders.replica.set_live_replicas(3);
     recorders.replica.set_expected_replicas(3);
 

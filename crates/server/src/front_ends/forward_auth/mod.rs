@@ -9,6 +9,7 @@
 //!   default.
 //! - `X-Forwarded-For`, `Forwarded`: the client's address, used if the proxy is one of
 //!   `clients.trusted_proxies`.
+//! - `X-Sluice-Token`: a token, if `access.tokens` requires one.
 //!
 //! The response has status 200 without a body, or 429 with the decision as a problem; both have the
 //! rate limit fields for the proxy to pass on. When the store cannot decide and the limits leave
@@ -26,7 +27,7 @@ use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderName, Method, request::Parts};
 use sluice::{Checked, identify::Headers};
 
-use sluice_http::{Problem, ProblemKind, decision};
+use sluice_http::{Problem, ProblemKind, access::TokenFields, decision};
 use utoipa::openapi::HttpMethod;
 
 use super::{FrontEnd, Services};
@@ -59,6 +60,9 @@ impl FrontEnd for ForwardAuth {
         HttpMethod::Delete,
         HttpMethod::Options,
     ];
+
+    /// `Authorization` is that of the client whose request the proxy holds.
+    const TOKEN_FIELDS: TokenFields = TokenFields::OwnAlone;
 
     fn new(services: &Services) -> Self {
         Self { engine: Arc::clone(&services.engine) }
