@@ -26,11 +26,12 @@ const SEPARATOR: &str = "__";
 const TWO_UNDERSCORES: &str = "with two underscores between keys";
 
 /// The settings that are lists, whose values are split at their commas; `*` is any key.
-const LISTS: [&[&str]; 7] = [
+const LISTS: [&[&str]; 8] = [
     &["access", "tokens"],
     &["clients", "identify"],
     &["clients", "trusted_proxies"],
     &["exempt"],
+    &["gateway", "cors"],
     &["gateway", "upstream"],
     &["rls", "files"],
     &["tiers", "*", "clients"],

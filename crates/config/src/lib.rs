@@ -46,7 +46,8 @@ pub use origin::Origin;
 pub use path::Path;
 pub use rules_file::RulesFile;
 pub use settings::{
-    AccessSettings, Admin, Credentials, GatewaySettings, Listen, LogFormat, LogSettings, RedisUrl,
-    RlsSettings, Secret, Settings, StoreSettings, StoreUrl, StoreUrlError, gateway, rls,
+    AccessSettings, Admin, ConnectionLimits, Credentials, GatewaySettings, Listen, LogFormat,
+    LogSettings, RedisUrl, RlsSettings, Secret, Settings, StoreSettings, StoreUrl, StoreUrlError,
+    gateway, rls,
 };
 pub use watch::{POLL_INTERVAL, Reload, Watcher};

@@ -161,8 +161,9 @@ impl Loader {
     pub(crate) fn load_all(&self) -> Loaded {
         let files = if self.without_secrets { Files::without_secrets() } else { Files::default() };
         let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
-        let defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, &errors);
+        let mut defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, &errors);
         let (root, file) = self.read_file(&files, &errors);
+        let replaced_endpoints = replace_endpoints(&mut defaults, &file);
         let keys = if strays::has_any_of_ours(&self.variables) {
             Keys::new(read::keys())
         } else {

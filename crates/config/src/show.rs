@@ -16,8 +16,9 @@ use crate::{
 
 /// The order in which people write keys; all others follow, ordered by name.
 #[rustfmt::skip]
-const ORDER: [&str; 40] = [
-    "listen", "store", "clients", "defaults", "endpoints", "exempt", "tiers", "limits", 
+const ORDER: [&str; 41] = [
+    "listen", "store", "clients", "defaults", "endpoints", "exempt", "preflights", "tiers",
+    "limits",
     "gateway", "log", "shutdown_delay", "shutdown_grace",
     "http", "grpc",
     "url", "prefix", "timeout", "on_failure",

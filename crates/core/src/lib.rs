@@ -41,8 +41,8 @@ pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use policy::{
     Endpoint, HeaderMatch, LimitField, LimitSpec, Location, Matched, NormalPath, PatternError, Per,
-    Policy, PolicyBuilder, PolicyError, PolicyErrorKind, PolicyErrors, Rule, RuleCost, Terms, Tier,
-    TierField, When,
+    Policy, PolicyBuilder, PolicyError, PolicyErrorKind, PolicyErrors, PolicyWarning,
+    PolicyWarningKind, Rule, RuleCost, Terms, Tier, TierField, When,
 };
 pub use rate::{MAX_FILL_US, Rate, RateError};
 pub use refill_rate::{MAX_PERIOD, MAX_TOKENS, Refill, RefillRate, RefillRateError};

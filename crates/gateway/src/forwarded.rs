@@ -2,9 +2,9 @@
 //!
 //! What a trusted proxy wrote is kept, and the proxy's own address is added at the end. An upstream
 //! finds the same chain in `X-Forwarded-For` and `Forwarded`: the one by which the client was
-//! identified. So a field that is missing or contradicts that chain is derived from it, and an entry
-//! in which the limiter finds no address is written so that no server finds one in it. From other
-//! peers these fields are removed, with all that look like them, and written anew.
+//! identified. So a field that is missing or contradicts that chain is derived from it, and an
+//! entry in which the limiter finds no address is written so that no server finds one in it. From
+//! other peers these fields are removed, with all that look like them, and written anew.
 
 use std::{fmt::Write as _, net::IpAddr};
 

@@ -22,6 +22,7 @@ use tokio::time::timeout_at;
 use crate::{
     OpenGatewayError,
     connect::Connector,
+    cors,
     error::ForwardError,
     health::{self, Watch},
     hop_by_hop,
@@ -131,6 +132,17 @@ impl Gateway {
         {
             headers::write(decision, fields);
         }
+    }
+
+    /// Returns the origin of the page that sends a request with these `fields`.
+    #[must_use]
+    pub fn origin<'f>(&self, fields: &'f HeaderMap) -> Option<&'f HeaderValue> {
+        cors::origin(fields)
+    }
+
+    /// Lets a page of `origin` read a response of Sluice's own, as `gateway.cors` says.
+    pub fn write_cors(&self, origin: &HeaderValue, fields: &mut HeaderMap) {
+        cors::write(&self.inner.settings.cors, origin, fields);
     }
 
     async fn try_upstreams(

@@ -21,10 +21,13 @@
 //!   when no upstream is healthy, 504 when the upstream does not respond in time. Once a response
 //!   has begun, the only way to report an error is to abort it, so that the client does not take it
 //!   for complete.
+//! - Sluice's own responses have CORS fields where the request has an `Origin` (`cors`), so that a
+//!   page can read the status and `Retry-After`.
 //! - When the client disconnects, the upstream is notified at once: its connection is closed, or
 //!   its stream is reset.
 
 mod connect;
+mod cors;
 mod error;
 mod forwarded;
 mod gateway;

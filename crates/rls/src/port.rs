@@ -15,8 +15,9 @@ use http::{
     HeaderValue, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_TYPE, UPGRADE},
 };
+use hyper::body::Incoming;
 use sluice_telemetry::{ConnectionKind, ReplicaRecorder};
-use tonic::{Status, body::Body, server::NamedService};
+use tonic::{Status, body::Body, codec::CompressionEncoding, server::NamedService};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -25,7 +26,7 @@ use tonic_health::{
 use tower::{Service, ServiceExt};
 
 use sluice_http::{
-    Handler,
+    Handler, RequestBody,
     access::{CallerAccess, TokenFields},
 };
 
@@ -73,8 +74,9 @@ impl GrpcFrontEnds {
             HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
                 .accept_compressed(CompressionEncoding::Gzip),
         );
-        let other_services = route(other_services, reflection::v1());
-        let other_services = route(other_services, reflection::v1alpha());
+        let v1 = reflection::v1().accept_compressed(CompressionEncoding::Gzip);
+        let v1alpha = reflection::v1alpha().accept_compressed(CompressionEncoding::Gzip);
+        let other_services = route(route(other_services, v1), v1alpha);
         Self { rls, access, replica, other_services, reporter }
     }
 
@@ -102,7 +104,7 @@ impl GrpcFrontEnds {
         }
     }
 
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, mut request: Request<RequestBody>) -> Response<Body> {
         // Kubelets and load balancers have no token.
         if !request.uri().path().starts_with(HEALTH)
             && let Err(rejected) = self.access.admit(request.headers_mut(), TokenFields::Both)

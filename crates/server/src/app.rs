@@ -18,9 +18,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use sluice_config::{ConfigErrors, Secret, Settings};
+use sluice_config::{ConfigErrors, ConnectionLimits, Secret, Settings};
 use sluice_gateway::{Gateway, OpenGatewayError};
-use sluice_http::{Listener, access::CallerAccess};
+use sluice_http::{Limits, Listener, access::CallerAccess};
 use sluice_rls::{EnvoyRls, GrpcFrontEnds};
 
 use crate::{
@@ -129,6 +129,7 @@ impl App {
             store,
             identifier,
             policy,
+            limits_preflights,
             rls,
             gateway,
             admin,
@@ -150,6 +151,7 @@ impl App {
             .stats(&stats)
             .build();
         let engine = Arc::new(Engine::new(limiter, identifier));
+        engine.limit_preflights(limits_preflights);
         let envoy_rls = EnvoyRls::new(engine.limiter().clone());
         envoy_rls.replace(rls.as_ref(), on_store_failure, &tagger);
         let callers = CallerAccess::new(caller_tokens.tokens.iter().map(Secret::reveal));
@@ -236,6 +238,7 @@ impl App {
     pub fn replace(&self, settings: Settings) {
         let Inner { engine, rls, health, telemetry, access, callers, .. } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
+        engine.limit_preflights(settings.limits_preflights);
         engine.replace(settings.policy, settings.identifier);
         access.replace(settings.admin.credentials);
         callers.replace(settings.access.tokens.iter().map(Secret::reveal));

@@ -238,6 +238,13 @@ fn report(
     mut err: impl Write,
 ) -> io::Result<()> {
     warn(&settings.warnings, &mut err)?;
+    if !settings.replaced_endpoints.is_empty() {
+        writeln!(
+            err,
+            "note: `endpoints` replace the built-in ones: {} no longer have a limit of their own",
+            settings.replaced_endpoints.join(", ")
+        )?;
+    }
     let limits = settings.policy.limits().len();
     write!(out, "{name}: valid, {limits} limits")?;
     if let Some(rls) = &settings.rls {

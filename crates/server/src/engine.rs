@@ -1,11 +1,20 @@
 //! What all front ends need: identification of the client, and the limiter.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName};
+use http::{
+    HeaderMap, HeaderName,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
 use sluice::{
-    Limiter, Policy, RequestError,
+    Cost, Limiter, Policy, Request, RequestError,
     identify::{Identifier, Identity},
 };
 
@@ -15,6 +24,7 @@ pub struct Engine {
     limiter: Limiter,
     identifier: ArcSwap<Identifier>,
     fields: ArcSwap<Vec<HeaderName>>,
+    limits_preflights: AtomicBool,
 }
 
 impl Engine {
@@ -22,7 +32,12 @@ impl Engine {
     #[must_use]
     pub fn new(limiter: Limiter, identifier: Identifier) -> Self {
         let fields = ArcSwap::from_pointee(fields(&limiter.policy(), &identifier));
-        Self { limiter, identifier: ArcSwap::from_pointee(identifier), fields }
+        Self {
+            limiter,
+            identifier: ArcSwap::from_pointee(identifier),
+            fields,
+            limits_preflights: AtomicBool::new(false),
+        }
     }
 
     /// Returns the limiter.
@@ -41,6 +56,26 @@ impl Engine {
         peer: IpAddr,
     ) -> Result<Identity<'h>, RequestError> {
         self.identifier.load().identify(headers, peer)
+    }
+
+    /// Returns the request of a client by `method` for `path`, with these `headers`. A preflight
+    /// costs nothing, unless preflights are limited.
+    #[must_use]
+    pub fn request<'a>(
+        &self,
+        identity: &'a Identity<'_>,
+        method: &'a str,
+        path: &'a str,
+        headers: &HeaderMap,
+    ) -> Request<'a> {
+        let request = identity.request(method, path);
+        let is_free = is_preflight(method, headers) && !self.limits_preflights.load(Relaxed);
+        if is_free { request.with_cost(Cost::NONE) } else { request }
+    }
+
+    /// Sets whether preflights take tokens.
+    pub fn limit_preflights(&self, are_limited: bool) {
+        self.limits_preflights.store(are_limited, Relaxed);
     }
 
     /// Returns whether `peer` is a trusted proxy.
@@ -66,6 +101,13 @@ impl Engine {
         self.identifier.store(Arc::new(identifier));
         self.limiter.replace_policy(policy);
     }
+}
+
+/// Returns whether a browser asks, before it sends a request of a page, whether it may.
+fn is_preflight(method: &str, headers: &HeaderMap) -> bool {
+    method == "OPTIONS"
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 fn fields(policy: &Policy, identifier: &Identifier) -> Vec<HeaderName> {

@@ -6,8 +6,8 @@ use crate::{
     labels,
     metric::Metric,
     recorders::{
-        blueprint, decisions, deployment, exports, http, llm, rate_limit, replica, rls, store,
-        system, tool, upstream,
+        blueprint, clients, decisions, deployment, exports, http, llm, rate_limit, replica, rls,
+        store, system, tool, upstream,
     },
 };
 

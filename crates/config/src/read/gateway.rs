@@ -9,7 +9,7 @@ use crate::{
     files::Files,
     reader::{Field, Table},
     settings::gateway::{
-        GatewaySettings, HealthChecks, HostField, Protocol, RateLimitHeaders, UpstreamUrl,
+        Cors, GatewaySettings, HealthChecks, HostField, Protocol, RateLimitHeaders, UpstreamUrl,
     },
 };
 
@@ -71,6 +71,7 @@ fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refuse
     let rate_limit_headers = gateway
         .field("rate_limit_headers")
         .or(RateLimitHeaders::Replace, |field| field.choice(&headers));
+    let cors = gateway.field("cors").or(Cors::AnyOrigin, cors);
     let via = gateway.field("via").optional(|field| field.parse_with(pseudonym));
     let doors = gateway.field("doors").or(false, Field::switch);
     let health = gateway.field("health").optional(|field| field.table(health));
@@ -85,9 +86,47 @@ fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refuse
         keep_alive: keep_alive?,
         away_for: away_for?,
         rate_limit_headers: rate_limit_headers?,
+        cors: cors?,
         via: via?,
         doors: doors?,
         health: health?,
+    })
+}
+
+/// `on`, `off`, or the origins whose pages may send credentials.
+fn cors(field: &Field<'_>) -> Result<Cors, Refused> {
+    if field.is_true() || field.is_off() || matches!(field.text_if_any(), Some("on")) {
+        return field.switch().map(|is_on| if is_on { Cors::AnyOrigin } else { Cors::Off });
+    }
+    let origins = field.one_or_more(|item| item.parse_with(origin))?;
+    if origins.is_empty() {
+        return Err(field.refuse("names no origin: write `off`, or `https://app.example.org`"));
+    }
+    Ok(Cors::Origins(origins))
+}
+
+/// An origin as browsers write it: scheme and host in small letters, and a port that is not the
+/// scheme's own.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let uri = text.parse::<Uri>().ok();
+    let is_origin = uri.as_ref().is_some_and(|uri| {
+        let usual = match uri.scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
+            _ => return false,
+        };
+        uri.authority().is_some_and(|authority| {
+            !authority.as_str().contains('@') && authority.port_u16() != Some(usual)
+        }) && text.matches('/').count() == 2
+            && !text.contains(['?', '#'])
+            && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+    });
+    let value = HeaderValue::from_str(text).ok().filter(|_| is_origin);
+    value.ok_or_else(|| {
+        format!(
+            "`{text}` is not an origin: write `on`, `off`, or scheme and host as browsers do, as \
+             in `https://app.example.org`"
+        )
     })
 }
 

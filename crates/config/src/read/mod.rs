@@ -89,6 +89,8 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             members: clients_or.map(Members::by).unwrap_or_default(),
         };
         let policy = policy::read(root, field, others, files);
+        let preflights = root.field("preflights");
+        let preflights = preflights.choice(&[("exempt", false), ("limited", true)]);
         let rls = root.field("rls").optional(|rls| rls::read(rls, files));
         let gateway = gateway::read(&root.field("gateway"), files);
         if matches!((&listen, &gateway), (Ok(listen), Ok(Some(_))) if !listen.any_path) {
@@ -117,6 +119,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             store: store?,
             identifier: clients?.identifier,
             policy: policy?,
+            limits_preflights: preflights?,
             rls: rls?,
             gateway: gateway?,
             admin: admin?,

@@ -1,5 +1,7 @@
 //! `tiers: { pro: { multiply: 5 }, enterprise: { unlimited: true } }`.
 
+use std::net::IpAddr;
+
 use sluice_core::{
     Algorithm, LimitSpec, Location, MAX_TOKENS, OnStoreFailure, Terms, Tier, TierField,
 };

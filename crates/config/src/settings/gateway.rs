@@ -31,6 +31,8 @@ pub struct GatewaySettings {
     pub away_for: Duration,
     /// What happens to rate limit fields that an upstream sends.
     pub rate_limit_headers: RateLimitHeaders,
+    /// Which pages of other origins may read Sluice's own responses.
+    pub cors: Cors,
     /// The name of the gateway in `Via`; `None` to leave the field alone.
     pub via: Option<HeaderValue>,
     /// Whether the HTTP port serves the front ends for programs (such as `/v1/check`), or forwards
@@ -38,6 +40,17 @@ pub struct GatewaySettings {
     pub doors: bool,
     /// The health checks of upstreams; `None` to take all of them as healthy.
     pub health: Option<HealthChecks>,
+}
+
+/// Which pages of other origins may read Sluice's own responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// None.
+    Off,
+    /// Those of any origin, without credentials.
+    AnyOrigin,
+    /// Those of these origins, also in response to requests with credentials.
+    Origins(Vec<HeaderValue>),
 }
 
 /// Where an upstream is: `http://host[:port]` or `https://host[:port]`.

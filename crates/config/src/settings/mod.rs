@@ -33,6 +33,8 @@ pub struct Settings {
     pub identifier: Identifier,
     /// Which limits apply to a request.
     pub policy: Policy,
+    /// Whether browsers' CORS preflights take tokens.
+    pub limits_preflights: bool,
     /// The rules of Envoy's rate limit service; `None` when there are none.
     pub rls: Option<RlsSettings>,
     /// The reverse proxy; `None` without one.
@@ -66,6 +68,25 @@ pub struct Listen {
     pub grpc: Option<SocketAddr>,
     /// Whether the HTTP port decides about paths that no front end has.
     pub any_path: bool,
+    /// What bounds the connections of each port.
+    pub limits: ConnectionLimits,
+}
+
+/// What bounds the connections of each port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// The most open connections.
+    pub max_connections: usize,
+    /// The most requests in progress, over all connections.
+    pub max_requests: usize,
+    /// How long the head of a request may take to arrive.
+    pub head_timeout: Duration,
+    /// How long a client may take nothing of what is ready for it.
+    pub write_timeout: Duration,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// How long a connection is used; `None` is forever.
+    pub max_connection_age: Option<Duration>,
 }
 
 /// The store of the buckets, and what happens when it fails.

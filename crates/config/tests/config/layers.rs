@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use sluice::identify::Identifier;
 use sluice_config::{Loader, Secret, Settings, StoreUrl};
 use tempfile::TempDir;
 

@@ -37,7 +37,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use sluice_http::{Listener, access::CallerAccess};
+use sluice_http::{Limits, Listener, access::CallerAccess};
 
 use super::{Fixture, rules};
 use tonic::server::NamedService;

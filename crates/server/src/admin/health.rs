@@ -1,6 +1,7 @@
 //! The probes `/health` (liveness) and `/ready` (readiness).
 //!
-//! `/health`, or `/healthcheck`, has status 200 as long as the process responds. `/ready` describes each part:
+//! `/health`, or `/healthcheck`, has status 200 as long as the process responds. `/ready` describes
+//! each part:
 //!
 //! - `ready` (status 200): the replica works.
 //! - `degraded` (200): the store is away and limits are decided locally, or the last configuration

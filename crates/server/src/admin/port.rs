@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use sluice::layer::metrics::ResponseRecorder;
 use sluice_core::NormalPath;
 use sluice_http::{
-    Handler, Problem,
+    Handler, Problem, RequestBody,
     traffic::{EndpointLabel, StartedRequest},
 };
 use sluice_telemetry::ConnectionKind;

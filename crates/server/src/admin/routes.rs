@@ -8,8 +8,10 @@ use http::{
     uri::{InvalidUri, PathAndQuery},
 };
 use sluice_core::NormalPath;
-use sluice_http::{Problem, ProblemKind};
+use sluice_http::{Problem, ProblemKind, body};
 use tower::ServiceExt;
+
+use super::health::HEALTHCHECK_PATH;
 
 /// The paths of the admin routes. Each stands for all paths below it too.
 pub(crate) const PATHS: [&str; 7] =
@@ -68,11 +70,19 @@ impl AdminRoutes {
                 Err(_) => return not_found(),
             }
         }
+        // No admin route reads a body.
+        let unwanted = std::mem::take(request.body_mut());
+        body::discard(request.headers(), unwanted, Instant::now());
         match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     }
+}
+
+/// Returns whether `path` is a probe's, so that its response comes beyond all limits.
+pub(crate) fn is_probe_path(path: &str) -> bool {
+    PROBES.contains(&path) || path == HEALTHCHECK_PATH
 }
 
 /// Returns `uri` with `path` as its path.

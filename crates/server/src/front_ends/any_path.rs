@@ -25,6 +25,6 @@ pub(crate) async fn decide(
     path: &NormalPath<'_>,
 ) -> Result<Checked, Problem> {
     let identity = engine.identify(&head.headers, peer)?;
-    let request = identity.request(head.method.as_str(), path.as_str());
-    Ok(engine.limiter().check(&request).await?)
+    let request = engine.request(&identity, head.method.as_str(), path.as_str(), &head.headers);
+    Ok(engine.limiter().check_identified(&identity, &request).await?)
 }

@@ -133,6 +133,13 @@ impl PortResponse {
     }
 }
 
+/// Identifies clients by keys that something in front has verified, else by their address.
+pub(crate) fn by_key() -> Identifier {
+    let sources = ["header:x-api-key", "bearer", "ip"];
+    let sources = sources.map(|source| source.parse().unwrap()).to_vec();
+    Identifier::new(sources).with_unverified(None)
+}
+
 /// Reads the text of a rules file. Responses have header fields.
 pub(crate) fn rls_rules(text: &str) -> RlsSettings {
     let folder = tempfile::tempdir().unwrap();

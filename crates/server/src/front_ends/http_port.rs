@@ -9,8 +9,8 @@ use sluice::{Checked, layer::metrics::ResponseRecorder};
 use sluice_core::{Decision, NormalPath, RequestError};
 use sluice_gateway::{ClientConnection, Gateway, UpstreamBody};
 use sluice_http::{
-    Handler, Problem, ProblemKind,
-    access::{CallerAccess, TOKEN_FIELD, TokenFields},
+    Handler, Problem, ProblemKind, RequestBody,
+    access::{CallerAccess, Rejected, TOKEN_FIELD, TokenFields},
     body, decision,
     traffic::{EndpointLabel, StartedRequest},
 };
@@ -156,7 +156,9 @@ impl HttpFrontEnds {
         let path = match require_short_head(head).and_then(|()| Ok(path?)) {
             Ok(path) => path,
             Err(problem) => {
-                return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
+                let response = problem.into_response();
+                let origin = self.origin(head);
+                return (EndpointLabel::OTHER, self.readable(origin.as_ref(), response));
             }
         };
         if let Some((own, front_end)) = self.front_end(&path) {
@@ -164,7 +166,7 @@ impl HttpFrontEnds {
                 // A caller of the API that does not know its path gets an error that names it.
                 misspelt::no_such_path(own).into_response()
             } else if let Err(rejected) = self.admit(head, front_end.token_fields()) {
-                rejected
+                rejected.into_response()
             } else {
                 let response = front_end.respond(peer, head, body).await;
                 response.unwrap_or_else(Problem::into_response)
@@ -179,12 +181,13 @@ impl HttpFrontEnds {
                 return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
             }
             if let Err(rejected) = self.admit(head, TokenFields::Both) {
-                return (EndpointLabel::OTHER, Reply::Own(rejected));
+                return (EndpointLabel::OTHER, Reply::Own(rejected.into_response()));
             }
         } else {
             // Clients of a gateway need no token, and must not be told apart by one.
             head.headers.remove(TOKEN_FIELD);
         }
+        let origin = self.origin(head);
         match any_path::decide(&self.inner.services.engine, peer, head, &path).await {
             Ok(Checked { decision, endpoint, .. }) => {
                 let reply = match &self.inner.gateway {
@@ -193,10 +196,30 @@ impl HttpFrontEnds {
                     }
                     _ => Reply::Own(decision::respond(&decision)),
                 };
+                let reply = match reply {
+                    Reply::Own(response) => self.readable(origin.as_ref(), response),
+                    reply @ Reply::Upstream(_) => reply,
+                };
                 (EndpointLabel::Pattern(endpoint), reply)
             }
-            Err(problem) => (EndpointLabel::OTHER, Reply::Own(problem.into_response())),
+            Err(problem) => {
+                let response = problem.into_response();
+                (EndpointLabel::OTHER, self.readable(origin.as_ref(), response))
+            }
         }
+    }
+
+    /// Returns the origin of the page that sends a request through the gateway.
+    fn origin(&self, head: &Parts) -> Option<HeaderValue> {
+        self.inner.gateway.as_ref()?.origin(&head.headers).cloned()
+    }
+
+    /// Lets a page of `origin` read a response in place of the upstream's.
+    fn readable(&self, origin: Option<&HeaderValue>, mut response: Response) -> Reply {
+        if let (Some(gateway), Some(origin)) = (&self.inner.gateway, origin) {
+            gateway.write_cors(origin, response.headers_mut());
+        }
+        Reply::Own(response)
     }
 
     /// Returns the front end that serves `path`.
@@ -210,11 +233,10 @@ impl HttpFrontEnds {
     }
 
     /// Checks the token of a caller, and removes it from `head`.
-    fn admit(&self, head: &mut Parts, fields: TokenFields) -> Result<(), Response> {
+    fn admit(&self, head: &mut Parts, fields: TokenFields) -> Result<(), Rejected> {
         let Inner { access, services, .. } = &*self.inner;
-        access.admit(&mut head.headers, fields).map_err(|rejected| {
+        access.admit(&mut head.headers, fields).inspect_err(|_| {
             services.events.recorders().replica.caller_rejected(ConnectionKind::Http);
-            rejected.into_response()
         })
     }
 

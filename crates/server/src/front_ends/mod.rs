@@ -3,8 +3,9 @@
 //!
 //! [`HttpFrontEnds`] handles the HTTP port: the front ends of `list.rs`, each at its path, the
 //! admin routes, and every other path, which is decided about as it is requested and forwarded if
-//! there is a gateway. Without one, a mistyped path of the API is an error. The gRPC port and the gateway are crates of their own, `sluice-rls` and
-//! `sluice-gateway`. Errors are RFC 9457 problems, and take no tokens from any bucket.
+//! there is a gateway. Without one, a mistyped path of the API is an error. The gRPC port and the
+//! gateway are crates of their own, `sluice-rls` and `sluice-gateway`. Errors are RFC 9457
+//! problems, and take no tokens from any bucket.
 
 mod any_path;
 pub(crate) mod check;

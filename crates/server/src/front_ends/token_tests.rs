@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http::{HeaderValue, Request, StatusCode};
 
-use super::{FRONT_ENDS, fixtures::Port};
+use super::{FRONT_ENDS, fixtures::Port, front_end::Registration};
 
 const TOKEN: &str = "token-of-a-caller";
 
@@ -25,7 +25,7 @@ fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Request<Body> {
 #[tokio::test]
 async fn every_front_end_and_any_path_require_a_token() {
     let port = port();
-    let paths = FRONT_ENDS.iter().map(|front_end| front_end.path());
+    let paths = FRONT_ENDS.iter().map(Registration::path);
     for path in paths.chain(["/", "/api/v1/blueprints", "/health/../x"]) {
         for fields in [
             &[][..],

@@ -29,8 +29,8 @@ the supported methods in `Allow`. Input that is not HTTP has status 400, and a p
 is too long has status 414 or 431; these responses have no body.
 
 Every other path is decided about as it is requested: status 200 or 429 with a decision as body, \
-as if the request had been checked on its way there. With `listen.any_path: off`, and for a path of \
-this API that is written wrongly, the status is 404. A gateway forwards every other path to its \
+as if the request had been checked on its way there. With `listen.any_path: off`, and for a path \
+of this API that is written wrongly, the status is 404. A gateway forwards every other path to its \
 upstream, and keeps fewer of these paths for itself.
 
 With `access.tokens`, front ends require a token.";

@@ -2,6 +2,7 @@
 //! stall and abort.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod cors;
 mod failures;
 mod fixtures;
 mod forwarding;

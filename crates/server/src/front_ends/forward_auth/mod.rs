@@ -84,7 +84,7 @@ async fn decide(engine: &Engine, peer: IpAddr, head: &Parts) -> Result<Checked, 
         ));
     }
     let path = only(&head.headers, &TARGETS, path_of)?.unwrap_or("/");
-    let request = identity.request(method, path);
+    let request = engine.request(&identity, method, path, &head.headers);
     Ok(engine.limiter().check_identified(&identity, &request).await?)
 }
 
