@@ -470,13 +470,26 @@ async fn every_response_without_the_store_is_described() {
 
 #[tokio::test]
 async fn unauthorized_requests_get_the_described_response() {
-    let app =
-        app(&[("SLUICE__ADMIN", "{ bearer: { token: t0ken }, basic: { user: a, password: b } }")]);
+    let app = app(&[
+        ("SLUICE__ADMIN", "{ bearer: { token: t0ken }, basic: { user: a, password: b } }"),
+        ("SLUICE__ACCESS__TOKENS", "token-of-a-caller"),
+    ]);
     for (path, method, operation) in operations() {
         let got = ask(&app, method.as_str(), path).await;
         assert_eq!(got.status == 401, operation["security"].is_array(), "{path}");
         assert_described(path, method.as_str(), &got);
-        if got.status == 401 {
+        let schemes = operation["security"].to_string();
+        if schemes.contains("callerToken") {
+            let shown = Request::builder()
+                .method(method.as_str())
+                .uri(path)
+                .header("x-sluice-token", "token-of-a-caller")
+                .body(Body::empty())
+                .unwrap();
+            let got = send(&app, shown).await;
+            assert_ne!(got.status, 401, "{path}");
+            assert_described(path, method.as_str(), &got);
+        } else if got.status == 401 {
             let shown = Request::get(path)
                 .header("authorization", "Bearer t0ken")
                 .body(Body::empty())
