@@ -107,6 +107,7 @@ impl Drop for LoadBalancer {
 fn fleet(redis: &RedisServer) -> Vec<Sluice> {
     let replica = || {
         SluiceOptions::new(built_sluice())
+            .identify_by_key()
             .env("SLUICE__STORE__URL", redis.url())
             .env("SLUICE__CLIENTS__TRUSTED_PROXIES", "127.0.0.0/8")
             .config("defaults: { requests_per_minute: 1, burst_size: 1 }")
