@@ -34,6 +34,7 @@ mod path;
 mod read;
 mod reader;
 mod rules_file;
+mod schema;
 mod settings;
 mod show;
 mod strays;

@@ -1,6 +1,6 @@
 //! Reads all layers, and the settings from them.
 
-use std::{collections::HashMap, ffi::OsString, fmt, io, path::PathBuf};
+use std::{cell::RefCell, collections::HashMap, ffi::OsString, fmt, io, path::PathBuf};
 
 use config::{Map, Value, ValueKind};
 
@@ -16,6 +16,7 @@ use crate::{
     read,
     reader::{Fixed, Hidden, Reading},
     rules_file,
+    schema::Observed,
     settings::Settings,
     show::show,
     strays,
@@ -23,6 +24,17 @@ use crate::{
 
 /// The built-in defaults: the lowest layer.
 const DEFAULTS: &str = include_str!("defaults.yaml");
+
+/// What the schema is made from: together they contain every key, in every form.
+const EXAMPLES: [&str; 7] = [
+    DEFAULTS,
+    include_str!("../tests/config/good/everything.yaml"),
+    include_str!("forms.yaml"),
+    "defaults: 60",
+    "rls: { files: edge.yaml, overrun: auto }",
+    "clients: { unverified: { per_ip: { rate: 600/minute, burst: 5 } } }",
+    "clients: { unverified: { per_ip: { requests_per_minute: 600, burst_size: 5 } } }",
+];
 
 /// The layers above the built-in defaults, from which settings are read. It gets the variables and
 /// flags as values, so that tests need no environment.
@@ -144,6 +156,23 @@ impl Loader {
             }
             FileChoice::None => None,
         }
+    }
+
+    /// Returns the JSON Schema of a configuration file. It is made by reading [`EXAMPLES`], which
+    /// contain every key in every form, and noting what is looked for.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        let observed = RefCell::new(Observed::default());
+        for example in EXAMPLES {
+            let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
+            let values = document(Format::Yaml.parse(example), &Origin::BuiltIn, &errors);
+            let tree = Value::new(None, ValueKind::Table(values));
+            let files = Files::without_secrets();
+            let reading = Reading::new(Origin::BuiltIn, &errors, &warnings).observed_by(&observed);
+            // Errors do not matter: an example names files that are not here.
+            let _settings = read::settings(&reading.root(&tree), &files);
+        }
+        observed.into_inner().into_schema()
     }
 
     /// Requires the file if it was there: when it is removed later, nothing says what should hold

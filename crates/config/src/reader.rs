@@ -19,12 +19,14 @@ use std::{
 };
 
 use config::{Map, Value, ValueKind};
+use sluice_core::RefillRate;
 
 use crate::{
     error::{ErrorLog, Refused},
     layers::first_origin,
     origin::Origin,
     path::Path,
+    schema::{Observed, Scalar},
     words::{joined, kind_name, most_like, quoting_hint},
 };
 
@@ -37,6 +39,8 @@ pub(crate) struct Reading<'l> {
     fixed: RefCell<Fixed>,
     /// The paths of all keys that tables were asked for, if they are collected.
     keys: Option<RefCell<BTreeSet<String>>>,
+    /// Notes what is looked for, to make a schema of it.
+    observed: Option<&'l RefCell<Observed>>,
     /// The origin of the root.
     root: Origin,
 }
@@ -111,12 +115,23 @@ impl<'l> Reading<'l> {
     /// Starts reading a tree whose root has this origin.
     pub(crate) fn new(root: Origin, errors: &'l ErrorLog, warnings: &'l ErrorLog) -> Self {
         let (hidden, fixed) = Default::default();
-        Self { errors, warnings, hidden, fixed, keys: None, root }
+        Self { errors, warnings, hidden, fixed, keys: None, observed: None, root }
     }
 
     /// Collects the paths of all keys that are asked for.
     pub(crate) fn collecting_keys(self) -> Self {
         Self { keys: Some(RefCell::default()), ..self }
+    }
+
+    /// Also notes in `observed` what is looked for.
+    pub(crate) fn observed_by(self, observed: &'l RefCell<Observed>) -> Self {
+        Self { observed: Some(observed), ..self }
+    }
+
+    fn observe(&self, note: impl FnOnce(&mut Observed)) {
+        if let Some(observed) = self.observed {
+            note(&mut observed.borrow_mut());
+        }
     }
 
     /// Returns the whole tree as a field.
@@ -155,6 +170,11 @@ impl<'a> Field<'a> {
     /// The field's path and origin.
     pub(crate) fn place(&self) -> Place {
         Place { path: self.path.clone(), origin: self.origin() }
+    }
+
+    /// Notes that a scalar is looked for here.
+    fn observe(&self, scalar: impl FnOnce() -> Scalar) {
+        self.reading.observe(|observed| observed.scalar(self.path.to_string(), scalar()));
     }
 
     const fn any_value(&self) -> Option<&'a Value> {
@@ -228,6 +248,7 @@ impl<'a> Field<'a> {
 
     /// This field if there is a value; else records that it is missing, with `remedy`.
     pub(crate) fn required(self, remedy: impl Display) -> Result<Self, Refused> {
+        self.reading.observe(|observed| observed.required(self.path.to_string()));
         if self.is_present() { Ok(self) } else { Err(self.missing(remedy)) }
     }
 
@@ -254,20 +275,29 @@ impl<'a> Field<'a> {
 
     /// Whether the value is `true`.
     pub(crate) fn is_true(&self) -> bool {
+        self.observe(|| Scalar::True);
         matches!(self.kind(), Some(ValueKind::Boolean(true)))
     }
 
     /// Whether the value is `off`, or `false`, which is what YAML 1.1 reads `off` as. Variables and
     /// flags are always text.
     pub(crate) fn is_off(&self) -> bool {
-        matches!(self.kind(), Some(ValueKind::Boolean(false)))
-            || matches!(self.text_if_any(), Some("off" | "false"))
+        self.observe(|| Scalar::Off);
+        self.reads_off()
+    }
+
+    fn reads_off(&self) -> bool {
+        match self.kind() {
+            Some(ValueKind::Boolean(value)) => !value,
+            Some(ValueKind::String(text)) => matches!(text.as_str(), "off" | "false"),
+            _ => false,
+        }
     }
 
     /// Refuses a word that others write for `off`, where `off` is possible.
     pub(crate) fn refuse_other_words_for_off(&self) -> Result<(), Refused> {
-        match self.text_if_any() {
-            Some(text) if means_off(text) => {
+        match self.kind() {
+            Some(ValueKind::String(text)) if means_off(text) => {
                 Err(self.refuse(format_args!("`{text}` is not possible: did you mean `off`?")))
             }
             _ => Ok(()),
@@ -288,13 +318,21 @@ impl<'a> Field<'a> {
     /// The value if it is text.
     pub(crate) fn text_if_any(&self) -> Option<&'a str> {
         match self.kind() {
-            Some(ValueKind::String(text)) => Some(text),
+            Some(ValueKind::String(text)) => {
+                self.observe(|| Scalar::Text);
+                Some(text)
+            }
             _ => None,
         }
     }
 
     /// Text that is not empty.
     pub(crate) fn text(&self) -> Result<&'a str, Refused> {
+        self.observe(|| Scalar::Text);
+        self.plain_text()
+    }
+
+    fn plain_text(&self) -> Result<&'a str, Refused> {
         match self.value()? {
             ValueKind::String(text) if text.is_empty() => Err(self.empty()),
             ValueKind::String(text) => Ok(text),
@@ -316,8 +354,22 @@ impl<'a> Field<'a> {
         self.parse_with(str::parse)
     }
 
+    /// Tokens per period, such as `60/minute`.
+    pub(crate) fn rate(&self) -> Result<RefillRate, Refused> {
+        self.observe(|| Scalar::Rate);
+        self.parse_text(str::parse)
+    }
+
     /// What `parse` returns for the text here.
     pub(crate) fn parse_with<T, E: Display>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, Refused> {
+        self.observe(|| Scalar::Text);
+        self.parse_text(parse)
+    }
+
+    fn parse_text<T, E: Display>(
         &self,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, Refused> {
@@ -330,7 +382,7 @@ impl<'a> Field<'a> {
                 Ok(_) => Err(self.not_text(number)),
                 Err(error) => Err(self.refuse(error)),
             },
-            _ => parse(self.text()?).map_err(|error| self.refuse(error)),
+            _ => parse(self.plain_text()?).map_err(|error| self.refuse(error)),
         }
     }
 
@@ -350,6 +402,7 @@ impl<'a> Field<'a> {
         range: &RangeInclusive<u64>,
         is_possible: impl Fn(u64) -> bool,
     ) -> Result<u64, Refused> {
+        self.observe(|| Scalar::integer(range));
         let not_whole = |text: &dyn Display| {
             self.refuse(format_args!("`{text}` is not a whole number: write digits, as in `60`"))
         };
@@ -380,6 +433,7 @@ impl<'a> Field<'a> {
     /// Any number.
     #[expect(clippy::cast_precision_loss, reason = "no setting needs more than 53 bits")]
     pub(crate) fn number(&self) -> Result<f64, Refused> {
+        self.observe(|| Scalar::Number);
         match self.value()? {
             ValueKind::I64(number) => Ok(*number as f64),
             ValueKind::I128(number) => Ok(*number as f64),
@@ -399,6 +453,7 @@ impl<'a> Field<'a> {
 
     /// `true` or `false`.
     pub(crate) fn bool(&self) -> Result<bool, Refused> {
+        self.observe(|| Scalar::Boolean);
         match self.value()? {
             ValueKind::Boolean(value) => Ok(*value),
             ValueKind::String(text) if text == "true" => Ok(true),
@@ -421,6 +476,7 @@ impl<'a> Field<'a> {
 
     /// A duration with its unit, in `range`.
     pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, Refused> {
+        self.observe(|| Scalar::Duration);
         let not_a_duration = |text: &str| match text.parse::<f64>() {
             Ok(number) if number.is_finite() && number >= 0.0 => self.refuse(format_args!(
                 "`{text}` has no unit: write `{text}ms`, `{text}s` or `{text}m`"
@@ -434,7 +490,7 @@ impl<'a> Field<'a> {
         {
             return Err(not_a_duration(&number.to_string()));
         }
-        let text = self.text()?;
+        let text = self.plain_text()?;
         let duration = humantime::parse_duration(text).map_err(|_| not_a_duration(text))?;
         if range.contains(&duration) {
             return Ok(duration);
@@ -447,15 +503,16 @@ impl<'a> Field<'a> {
     /// One of `choices`, by its word.
     pub(crate) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Result<T, Refused> {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        self.observe(|| Scalar::Choice(choices.iter().map(|(word, _)| *word).collect()));
         let chosen: Cow<'_, str> = match self.value()? {
-            _ if self.is_off() => "off".into(),
+            _ if self.reads_off() => "off".into(),
             kind @ (ValueKind::Table(_) | ValueKind::Array(_)) => {
                 let (kind, words) = (kind_name(kind), joined(&words, "or"));
                 return Err(
                     self.refuse(format_args!("must be one word, not {kind}: write {words}"))
                 );
             }
-            ValueKind::String(_) => self.text()?.into(),
+            ValueKind::String(_) => self.plain_text()?.into(),
             other => other.to_string().into(),
         };
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == chosen) {
@@ -475,6 +532,7 @@ impl<'a> Field<'a> {
         &self,
         read: impl FnMut(&Field<'a>) -> Result<T, Refused>,
     ) -> Result<Vec<T>, Refused> {
+        self.reading.observe(|observed| observed.list(self.path.to_string(), false));
         match self.value()? {
             ValueKind::Array(values) => self.each(values, read),
             other => {
@@ -498,6 +556,7 @@ impl<'a> Field<'a> {
         &self,
         mut read: impl FnMut(&Field<'a>) -> Result<T, Refused>,
     ) -> Result<Vec<T>, Refused> {
+        self.reading.observe(|observed| observed.list(self.path.to_string(), true));
         match self.value()? {
             ValueKind::Array(values) => self.each(values, read),
             _ => read(self).map(|item| vec![item]),
@@ -512,6 +571,9 @@ impl<'a> Field<'a> {
         let parent = self.origin();
         let item = |(i, value)| {
             let field = self.child(self.path.index(i), Some(value), &parent);
+            self.reading.observe(|observed| {
+                observed.item(self.path.to_string(), field.path.to_string());
+            });
             field.value().and_then(|_| read(&field))
         };
         // Every item is read, so that every error is recorded.
@@ -540,9 +602,11 @@ impl<'a> Field<'a> {
         &self,
         read: impl FnOnce(&Table<'a>) -> Result<T, Refused>,
     ) -> Result<T, Refused> {
+        let values = self.keys()?;
+        self.reading.observe(|observed| observed.table(self.path.to_string()));
         let table = Table {
             path: self.path.clone(),
-            values: self.keys()?,
+            values,
             origin: self.origin(),
             known: RefCell::default(),
             reading: self.reading,
@@ -554,9 +618,13 @@ impl<'a> Field<'a> {
 
     /// The entries of a table whose keys are free, ordered by key.
     pub(crate) fn entries(&self) -> Result<Vec<(&'a str, Field<'a>)>, Refused> {
+        self.reading.observe(|observed| observed.entries(self.path.to_string()));
         let parent = self.origin();
         let entry = |(name, value): (&'a String, &'a Value)| {
             let field = self.child(self.path.key(name), Some(value), &parent);
+            self.reading.observe(|observed| {
+                observed.entry(self.path.to_string(), field.path.to_string());
+            });
             field.value().is_ok().then_some((name.as_str(), field))
         };
         let mut entries: Vec<_> = self.keys()?.iter().filter_map(entry).collect();
@@ -610,6 +678,9 @@ impl<'a> Table<'a> {
         if let Some(keys) = &self.reading.keys {
             keys.borrow_mut().insert(path.to_string());
         }
+        self.reading.observe(|observed| {
+            observed.field(self.path.to_string(), name, path.to_string());
+        });
         Field::new(path, self.values.get(name), &self.origin, self.reading)
     }
 

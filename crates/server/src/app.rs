@@ -141,6 +141,7 @@ impl App {
         } = settings;
         recorders.custom.declare(&custom_metrics);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
+        recorders.replica.set_expected_replicas(store.expected_replicas.unwrap_or(0));
         let store = store::open(&store, &recorders.store)?;
         let stats = StatsCounters::new(recorders);
         let events = Events::new(recorders, &stats);
@@ -249,7 +250,9 @@ impl App {
             );
         }
         health.configuration_replaced();
-        telemetry.recorders().replica.reload(ReloadResult::Applied);
+        let replica = &telemetry.recorders().replica;
+        replica.set_expected_replicas(settings.store.expected_replicas.unwrap_or(0));
+        replica.reload(ReloadResult::Applied);
     }
 
     /// Reports that a changed configuration was rejected; the previous one stays active.

@@ -4,6 +4,7 @@
 //! sluice [serve] [--config FILE] [--listen-http ADDRESS] ...   run a replica
 //! sluice config check [FILE]                                   print all errors of a file
 //! sluice config show [--config FILE] ...                       print the effective configuration
+//! sluice config schema                                         print the JSON Schema of a file
 //! sluice health [ADDRESS]                                      check whether a replica is ready
 //! sluice openapi                                               print the OpenAPI document
 //! ```
@@ -74,6 +75,8 @@ enum ConfigCommand {
     /// Prints the effective configuration from defaults, file, environment and flags, with the
     /// source of each value. Secrets are masked.
     Show(Layers),
+    /// Prints the JSON Schema of a configuration file, for editors and other tools.
+    Schema,
 }
 
 /// The layers above the built-in defaults. Environment variables such as `SLUICE__STORE__URL` have
@@ -129,6 +132,10 @@ impl Cli {
                 .loader(variables)
                 .show()
                 .map(|text| exit_code(&write!(out, "{text}").and_then(|()| out.flush()))),
+            Some(Command::Config(ConfigCommand::Schema)) => {
+                let schema = Loader::schema();
+                Ok(exit_code(&writeln!(out, "{schema:#}").and_then(|()| out.flush())))
+            }
             Some(Command::Health { address }) => Ok(health(address, &mut out, &mut err)),
             Some(Command::OpenApi) => {
                 let written = out

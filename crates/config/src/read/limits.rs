@@ -86,7 +86,7 @@ fn smallest_rate() -> Rate {
 
 fn rate_and_burst(limit: &Table<'_>) -> Result<Rate, Refused> {
     let (rate, burst) = (limit.field("rate"), limit.field("burst"));
-    let read_rate = rate.required("write `rate: 60/minute`").and_then(|rate| rate.parse());
+    let read_rate = rate.required("write `rate: 60/minute`").and_then(|rate| rate.rate());
     let read_burst = burst
         .clone()
         .required("write the most tokens that can be saved up, as in `burst: 10`")

@@ -89,7 +89,7 @@ pub(super) fn rate(table: &Table<'_>) -> Result<Rate, Refused> {
             Err(short_rate.missing("write `requests_per_minute: 60`, or `rate: 60/minute`"))
         }
         (true, false) => per_minute(&short_rate),
-        (false, true) => long_rate.parse(),
+        (false, true) => long_rate.rate(),
         (true, true) => Err(refuse_both(&short_rate, &long_rate)),
     };
     let (short_burst, long_burst) = (table.field("burst_size"), table.field("burst"));

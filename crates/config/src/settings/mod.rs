@@ -103,6 +103,8 @@ pub struct StoreSettings {
     pub on_failure: OnStoreFailure,
     /// How many connections a replica has, which all its calls share.
     pub connections: usize,
+    /// How many replicas the fleet should have at least; `None` if that is not known.
+    pub expected_replicas: Option<u64>,
     /// A file with the password, which is read again at each new connection.
     pub password_file: Option<PathBuf>,
     /// A file with the certificates, in PEM, that verify the server of a `rediss://` URL; `None`

@@ -48,7 +48,7 @@ const REPLICAS_EXPECTED: Metric = Metric {
     unit: "{replica}",
     labels: &[],
     help: "Shows the number of replicas that the fleet should have at least, as \
-           `store.expected_replicas` says.",
+           `store.expected_replicas` says, or 0 if it says nothing.",
     query: "max(sluice_replicas_expected) - count(sluice_build_info) > 0",
 };
 
