@@ -144,6 +144,27 @@ async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListene
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen {
         setting,
         address,
-        source,
+        source: with_remedy(setting, source),
     })
+}
+
+/// Adds to an error about an address how to choose another one.
+fn with_remedy(setting: &str, error: io::Error) -> io::Error {
+    let kind = error.kind();
+    if !matches!(
+        kind,
+        io::ErrorKind::AddrInUse
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::PermissionDenied
+    ) {
+        return error;
+    }
+    let variable = setting.to_uppercase().replace('.', "__");
+    let (flag, off) = match setting {
+        "listen.http" => (" or --listen-http", ""),
+        "listen.grpc" => (" or --listen-grpc", ", or to `off`"),
+        _ => ("", ""),
+    };
+    let remedy = format!("set {setting}, SLUICE__{variable}{flag} to another address{off}");
+    io::Error::new(kind, format!("{error}: {remedy}"))
 }

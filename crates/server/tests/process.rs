@@ -49,6 +49,22 @@ fn a_port_in_use_is_named_and_ends_the_process() {
         )),
         "{stderr}"
     );
+    let remedy = "set listen.http, SLUICE__LISTEN__HTTP or --listen-http to another address";
+    assert!(stderr.contains(remedy), "{stderr}");
+}
+
+#[test]
+fn a_second_replica_is_told_how_to_choose_its_grpc_port() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["--listen-http", "127.0.0.1:0"])
+        .args(["--listen-grpc", &taken.local_addr().unwrap().to_string()])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    let remedy = "set listen.grpc, SLUICE__LISTEN__GRPC or --listen-grpc to another address, \
+                  or to `off`";
+    assert!(!ended.status.success() && stderr.contains(remedy), "{stderr}");
 }
 
 #[test]
