@@ -5,9 +5,12 @@
 
 mod api;
 mod bench;
+mod chart;
 mod dashboards;
 mod doc;
+mod e2e;
 mod lint;
+mod notices;
 mod report;
 mod shell;
 mod test;
@@ -15,6 +18,7 @@ mod tools;
 mod workspace;
 
 use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use report::Report;
@@ -39,6 +43,11 @@ usage: cargo xtask COMMAND
   doc                Builds the documentation; a warning is an error.
   api                Writes the listing of the library's public surface, docs/api/sluice.txt.
   dashboards         Writes the Grafana dashboards in deploy/, from crates/dashboards.
+  chart              Writes the Helm chart's copies of rules and dashboards.
+  notices DIRECTORY  Writes the licences of the crates in the program, and its bill of materials.
+  e2e [--stand-ins]  Builds the image with Docker and runs the compose stack: some ten minutes, not
+                     part of CI. It uses the engine that runs, or as root starts one of its own.
+                     --stand-ins makes images that cannot be pulled from Debian's packages.
   bench [NAME]       Runs every benchmark, or the one of that name.
   ci                 Runs lint, doc and test --install, as CI does.
 
@@ -55,6 +64,9 @@ enum Task {
     Doc,
     Api,
     Dashboards,
+    Chart,
+    Notices { directory: PathBuf },
+    E2e { stand_ins: bool },
     Bench { name: Option<String> },
     Ci,
     Help,
@@ -100,6 +112,11 @@ impl Task {
             "doc" => Self::Doc,
             "api" => Self::Api,
             "dashboards" => Self::Dashboards,
+            "chart" => Self::Chart,
+            "notices" => Self::Notices {
+                directory: rest.take_name().ok_or("`notices` needs a directory")?.into(),
+            },
+            "e2e" => Self::E2e { stand_ins: rest.take_flag("--stand-ins") },
             "bench" => Self::Bench { name: rest.take_name() },
             "ci" => Self::Ci,
             "help" | "-h" | "--help" => Self::Help,
@@ -125,6 +142,9 @@ impl Task {
             Self::Doc => doc::run(&mut report),
             Self::Api => api::run(&mut report, &shell::root()),
             Self::Dashboards => dashboards::run(&mut report),
+            Self::Chart => chart::run(&mut report, &shell::root()),
+            Self::Notices { directory } => notices::run(&mut report, &directory),
+            Self::E2e { stand_ins } => e2e::run(&mut report, &shell::root(), stand_ins),
             Self::Bench { name } => bench::run(&mut report, name.as_deref()),
             Self::Ci => {
                 lint::run(&mut report, false);
@@ -202,6 +222,9 @@ mod tests {
         assert_eq!(parse("doc"), Ok(Task::Doc));
         assert_eq!(parse("api"), Ok(Task::Api));
         assert_eq!(parse("dashboards"), Ok(Task::Dashboards));
+        assert_eq!(parse("chart"), Ok(Task::Chart));
+        assert_eq!(parse("notices a/b"), Ok(Task::Notices { directory: "a/b".into() }));
+        assert_eq!(parse("e2e --stand-ins"), Ok(Task::E2e { stand_ins: true }));
         assert_eq!(parse("bench"), Ok(Task::Bench { name: None }));
         assert_eq!(parse("bench redis"), Ok(Task::Bench { name: Some("redis".into()) }));
         assert_eq!(parse("ci"), Ok(Task::Ci));

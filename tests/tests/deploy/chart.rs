@@ -77,6 +77,15 @@ fn render_for(kube_version: &str, cases: &[Value]) -> Vec<Rendered> {
     responses.into_iter().map(Rendered).collect()
 }
 
+/// Adds the image that every set of values needs, unless the values have their own.
+fn with_image(values: &Value) -> Value {
+    let mut values = values.clone();
+    if values["image"].get("repository").is_none() {
+        values["image"]["repository"] = json!("registry.internal/sluice");
+    }
+    values
+}
+
 fn render(cases: &[Value]) -> Vec<Rendered> {
     render_for("1.32.0", cases)
 }
@@ -102,7 +111,19 @@ fn set(name: &str) -> Value {
 /// keys users choose.
 fn leaves(values: &Value, path: &str) -> Vec<(String, Value)> {
     // Tables whose keys users choose.
-    let open = ["config", "configFiles", "resources", "dashboards.labels"];
+    let open = [
+        "autoscaling.behavior",
+        "config",
+        "configFiles",
+        "dashboards.labels",
+        "podSecurityContext",
+        "probes.liveness",
+        "probes.readiness",
+        "probes.startup",
+        "resources",
+        "securityContext",
+        "updateStrategy",
+    ];
     match values.as_object() {
         Some(table) if !table.is_empty() && !open.contains(&path) => {
             let child =
@@ -128,8 +149,11 @@ fn every_set_of_values_is_rendered_linted_and_valid() {
                 "ConfigMap",
                 "Deployment",
                 "HorizontalPodAutoscaler",
+                "Ingress",
+                "LimitRange",
                 "NetworkPolicy",
                 "PodDisruptionBudget",
+                "ResourceQuota",
                 "Service",
                 "Service",
                 "Service",
@@ -189,6 +213,7 @@ fn every_set_of_values_is_rendered_linted_and_valid() {
 #[test]
 fn an_unknown_kubernetes_field_is_found() {
     let values = json!({
+        "image": { "repository": "r/sluice" },
         "store": { "url": "redis://redis" },
         "affinity": { "nodeAfinity": {} },
         "tolerations": [{ "key": 5 }],
@@ -255,6 +280,26 @@ fn invalid_values_are_rejected_with_a_reason() {
             "minReplicas is above",
         ),
         (json!({ "store": { "url": "http://redis" } }), "/store/url"),
+        // Sluice does not support these yet.
+        (json!({ "store": { "url": "redis+sentinel://a,b/main" } }), "/store/url"),
+        (json!({ "store": { "url": "rediss+cluster://a,b" } }), "/store/url"),
+        (
+            json!({ "store": { "url": url }, "image": { "repository": "" } }),
+            "docker push REGISTRY/sluice",
+        ),
+        (
+            json!({
+                "store": { "url": url },
+                "service": { "grpc": { "type": "LoadBalancer", "headless": true } },
+            }),
+            "a Service of type LoadBalancer cannot be headless",
+        ),
+        (
+            json!({ "store": { "url": url }, "podDisruptionBudget": { "minAvailable": 1 } }),
+            "set one of maxUnavailable and minAvailable",
+        ),
+        (json!({ "store": { "url": url }, "ingress": { "enabled": true } }), "ingress.hosts"),
+        (json!({ "store": { "url": url }, "listen": { "address": "::" } }), "/listen/address"),
         (json!({ "store": { "url": url, "timeout": "25" } }), "/store/timeout"),
         (json!({ "store": { "url": url }, "replicas": 3 }), "'replicas' not allowed"),
         (
@@ -274,9 +319,31 @@ fn invalid_values_are_rejected_with_a_reason() {
             "invalid propertyName 'a/b'",
         ),
         (json!({ "store": { "url": url }, "admin": { "port": 8000 } }), "/admin/port"),
+        (
+            json!({
+                "store": { "url": url },
+                "config": { "defaults": { "requests_per_minut": 60 } },
+            }),
+            "requests_per_minut",
+        ),
+        (
+            json!({
+                "store": { "url": url },
+                "config": { "limits": [{ "name": "a", "rate": "1/day", "burst": -1 }] },
+            }),
+            "/config/limits/0/burst",
+        ),
+        (
+            json!({ "store": { "url": url }, "config": { "gateway": { "protocol": "http3" } } }),
+            "/config/gateway",
+        ),
+        (
+            json!({ "store": { "url": url }, "config": { "endpoint": { "/a": 20 } } }),
+            "'endpoint' not allowed",
+        ),
         (json!({ "store": { "url": url }, "image": { "digest": "sha256:1" } }), "/image/digest"),
     ];
-    let values: Vec<Value> = cases.iter().map(|(values, _)| values.clone()).collect();
+    let values: Vec<Value> = cases.iter().map(|(values, _)| with_image(values)).collect();
     for (rendered, (values, reason)) in render(&values).iter().zip(&cases) {
         let error =
             rendered.0["error"].as_str().unwrap_or_else(|| panic!("{values} is not rejected"));
@@ -288,22 +355,28 @@ fn invalid_values_are_rejected_with_a_reason() {
 fn a_replica_has_only_the_privileges_it_needs() {
     for rendered in render(&[set("minimal"), set("everything")]) {
         let (pod, container) = (rendered.pod(), rendered.container());
-        assert_eq!(
-            (&pod["securityContext"]["runAsNonRoot"], &pod["securityContext"]["runAsUser"]),
-            (&json!(true), &json!(65532))
-        );
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
         assert_eq!(pod["automountServiceAccountToken"], false);
-        let expected = json!({
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"] },
-        });
-        assert_eq!(container["securityContext"], expected);
+        for (key, value) in [
+            ("allowPrivilegeEscalation", json!(false)),
+            ("readOnlyRootFilesystem", json!(true)),
+            ("capabilities", json!({ "drop": ["ALL"] })),
+        ] {
+            assert_eq!(container["securityContext"][key], value);
+        }
         assert!(
             list(&container["volumeMounts"]).iter().all(|mount| mount["readOnly"] == true),
             "{container}"
         );
+    }
+    // OpenShift chooses users by itself, and rejects pods that name one.
+    let context = |name: &str| render(&[set(name)])[0].pod()["securityContext"].clone();
+    assert_eq!(context("minimal")["runAsUser"], 65532);
+    let context = context("everything");
+    assert_eq!(context["supplementalGroups"], json!([2000]));
+    for key in ["runAsUser", "runAsGroup", "fsGroup"] {
+        assert!(context.get(key).is_none(), "{context}");
     }
     // The image has the same user.
     assert!(read("deploy/Dockerfile").contains("\nUSER 65532:65532\n"));
@@ -315,13 +388,10 @@ fn a_replica_has_probes_and_time_to_stop() {
         render(&[set("minimal"), set("everything")]).iter().zip([5 + 25 + 5, 10 + 60 + 5])
     {
         let container = rendered.container();
-        for (probe, path) in [
-            ("startupProbe", "/health"),
-            ("livenessProbe", "/health"),
-            ("readinessProbe", "/ready"),
-        ] {
-            assert_eq!(container[probe]["httpGet"], json!({ "path": path, "port": "http" }));
-        }
+        assert_eq!(
+            container["readinessProbe"]["httpGet"],
+            json!({ "path": "/ready", "port": "http" })
+        );
         assert_eq!(rendered.pod()["terminationGracePeriodSeconds"], grace);
         let ports: Vec<_> = list(&container["ports"])
             .iter()
@@ -329,6 +399,17 @@ fn a_replica_has_probes_and_time_to_stop() {
             .collect();
         assert_eq!(ports[..2], [("http", &json!(8000)), ("grpc", &json!(8081))]);
     }
+    let [minimal, everything] =
+        <[Rendered; 2]>::try_from(render(&[set("minimal"), set("everything")])).unwrap();
+    for probe in ["startupProbe", "livenessProbe"] {
+        let request = &minimal.container()[probe]["httpGet"];
+        assert_eq!(*request, json!({ "path": "/health", "port": "http" }));
+    }
+    let container = everything.container();
+    assert!(container.get("startupProbe").is_none(), "{container}");
+    assert_eq!(container["livenessProbe"]["tcpSocket"], json!({ "port": "http" }));
+    assert!(container["livenessProbe"].get("httpGet").is_none(), "{container}");
+    assert_eq!(container["readinessProbe"]["periodSeconds"], 2);
 }
 
 #[test]
@@ -526,22 +607,130 @@ fn the_admin_port_is_not_exposed() {
         .iter()
         .find(|variable| variable["name"] == "SLUICE__ADMIN__LISTEN")
         .unwrap();
-    assert_eq!(listen["value"], "0.0.0.0:9000");
+    assert_eq!(listen["value"], "[::]:9000");
     let ingress = list(&rendered.one("NetworkPolicy")["spec"]["ingress"]);
     let rule = ingress.iter().find(|rule| rule["ports"][0]["port"] == "admin").unwrap();
     assert_eq!(rule["from"][0]["namespaceSelector"]["matchLabels"]["team"], "watchers");
 }
 
 #[test]
+fn the_network_policy_allows_what_the_values_name() {
+    let egress = |values: Value| {
+        let rendered = render(&[with_image(&values)]).remove(0);
+        list(&rendered.one("NetworkPolicy")["spec"]["egress"])
+            .iter()
+            .map(|rule| list(&rule["ports"]).iter().map(|port| port["port"].clone()).collect())
+            .collect::<Vec<Vec<Value>>>()
+    };
+    let dns_and_store = [vec![json!(53), json!(53)], vec![json!(6379)]];
+    let with = |more: &[u16]| {
+        let more = more.iter().map(|port| json!(port)).collect::<Vec<_>>();
+        [dns_and_store.as_slice(), &[more]].concat()
+    };
+    let upstream = |upstream: Value| {
+        json!({
+            "store": { "url": "redis://redis" },
+            "config": { "gateway": { "upstream": upstream } },
+        })
+    };
+    assert_eq!(egress(upstream(json!("http://api:9000/base"))), with(&[9000]));
+    assert_eq!(egress(upstream(json!("https://api.example.com"))), with(&[443]));
+    assert_eq!(egress(upstream(json!("http://[fd00::1]:7000"))), with(&[7000]));
+    let several = json!(["http://a:9000", "http://b:9000", "https://c", "http://d"]);
+    assert_eq!(egress(upstream(several)), with(&[9000, 443, 80]));
+    let collector =
+        |entry: Value| json!({ "store": { "url": "redis://redis" }, "extraEnv": [entry] });
+    let named = |name: &str, value: &str| collector(json!({ "name": name, "value": value }));
+    let endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    assert_eq!(egress(named(endpoint, "http://otel:4317")), with(&[4317]));
+    let traces = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    assert_eq!(egress(named(traces, "https://otel.example.com/v1/traces")), with(&[443]));
+    let node = json!({ "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "valueFrom": { "fieldRef": {} } });
+    assert_eq!(egress(collector(node)), with(&[4317, 4318]));
+    assert_eq!(egress(named("OTEL_SERVICE_NAME", "limits")), dns_and_store);
+}
+
+#[test]
+fn services_have_the_type_that_is_asked_for() {
+    let grpc = |values: &Value| {
+        let mut values = values.clone();
+        values["store"] = json!({ "url": "redis://redis" });
+        let rendered = render(&[with_image(&values)]).remove(0);
+        let services = rendered.all("Service");
+        let service = services
+            .iter()
+            .find(|service| service["metadata"]["labels"]["app.kubernetes.io/component"] == "grpc");
+        service.unwrap()["spec"].clone()
+    };
+    assert_eq!(grpc(&json!({}))["clusterIP"], "None");
+    for kind in ["LoadBalancer", "NodePort"] {
+        let spec = grpc(&json!({ "service": { "grpc": { "type": kind } } }));
+        assert_eq!((&spec["type"], spec.get("clusterIP")), (&json!(kind), None));
+    }
+    let spec = grpc(&json!({ "service": { "grpc": { "headless": false } } }));
+    assert_eq!((&spec["type"], spec.get("clusterIP")), (&json!("ClusterIP"), None));
+}
+
+#[test]
+fn containers_listen_where_they_are_told_to() {
+    for (name, address) in [("minimal", "0.0.0.0"), ("everything", "[::]")] {
+        let rendered = render(&[set(name)]).remove(0);
+        let listens: Vec<_> = list(&rendered.container()["env"])
+            .iter()
+            .filter(|variable| {
+                let name = text(&variable["name"]);
+                name.contains("LISTEN") && name != "SLUICE__LISTEN__ANY_PATH"
+            })
+            .map(|variable| text(&variable["value"]).rsplit_once(':').unwrap().0.to_owned())
+            .collect();
+        assert!(listens.len() >= 2);
+        assert!(listens.iter().all(|listen| listen == address), "{listens:?}");
+    }
+}
+
+#[test]
+fn replicas_know_how_many_they_should_be() {
+    for (name, least) in [("minimal", "3"), ("everything", "4"), ("url-in-a-secret", "5")] {
+        let rendered = render(&[set(name)]).remove(0);
+        let environment = list(&rendered.container()["env"]);
+        let expected = environment
+            .iter()
+            .find(|variable| variable["name"] == "SLUICE__STORE__EXPECTED_REPLICAS");
+        assert_eq!(expected.unwrap()["value"], least, "{name}");
+    }
+}
+
+/// Flux and other tools drop links, and what they point to, from a chart.
+#[test]
+fn a_chart_without_its_files_is_not_rendered() {
+    let whole = TempDir::new().unwrap();
+    let copy = whole.path().join("sluice");
+    let copied = Command::new("cp").arg("-r").arg(root().join(CHART)).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    fs::remove_dir_all(copy.join("files")).unwrap();
+    let values = |object: &str| {
+        let mut values = set("minimal");
+        values[object] = json!({ "enabled": true });
+        values
+    };
+    let cases = [values("prometheusRule"), values("dashboards")];
+    let request = json!({ "chart": copy, "kube_version": "1.32.0", "cases": cases });
+    let responses = python("helm", &[""; 0], &request);
+    for (response, directory) in list(&responses).iter().zip(["files/rules", "files/dashboards"]) {
+        let error = text(&response["error"]);
+        assert!(error.contains(&format!("{directory} is missing")), "{error}");
+    }
+}
+
+#[test]
 fn the_network_policy_allows_the_store() {
-    let url = |url: &str| json!({ "store": { "url": url } });
+    let url = |url: &str| with_image(&json!({ "store": { "url": url } }));
     let cases = [
         (url("redis://redis"), vec![6379]),
         (url("redis://redis:6400/2"), vec![6400]),
         (url("rediss://user:pass%40word@redis.internal:6380/0"), vec![6380]),
-        (url("redis+sentinel://one:26379,two:26379,three/mymaster"), vec![26379, 6379]),
         (set("url-in-a-secret"), vec![6390, 6391]),
-        (json!({ "store": { "urlSecret": { "name": "redis" } } }), vec![6379]),
+        (with_image(&json!({ "store": { "urlSecret": { "name": "redis" } } })), vec![6379]),
     ];
     let values: Vec<Value> = cases.iter().map(|(values, _)| values.clone()).collect();
     for (rendered, (values, ports)) in render(&values).iter().zip(&cases) {
@@ -562,7 +751,20 @@ fn the_network_policy_allows_the_store() {
             "to": [{ "ipBlock": { "cidr": "10.1.0.0/16" } }],
         })
     );
-    assert_eq!(spec["egress"][2]["ports"][0]["port"], 4317);
+    let ports: Vec<_> = list(&spec["egress"])
+        .iter()
+        .map(|rule| {
+            (&rule["ports"][0]["port"], &rule["to"][0]["podSelector"]["matchLabels"]["app"])
+        })
+        .collect();
+    assert_eq!(
+        ports[2..],
+        [
+            (&json!(8443), &json!("api")),
+            (&json!(4319), &json!("collector")),
+            (&json!(5000), &Value::Null)
+        ]
+    );
 }
 
 #[test]

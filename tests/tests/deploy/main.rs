@@ -3,6 +3,7 @@
 //! | module | checked by |
 //! |---|---|
 //! | `image` | hadolint, and Cargo with the files of the build context |
+//! | `config_schema` | Python's jsonschema, and Helm's values |
 //! | `compose` | Docker Compose, and `sluice` itself |
 //! | `load_balancer` | nginx, in front of real replicas |
 //! | `chart` | Helm, Kubernetes' schemas, promtool, and `sluice` itself |
@@ -12,6 +13,7 @@
 
 mod chart;
 mod compose;
+mod config_schema;
 mod dashboards;
 mod image;
 mod load_balancer;

@@ -143,7 +143,15 @@ const NEEDS: &[Needs] = &[
         "deploy-python",
         "sluice-tests",
         "deploy",
-        &["chart::", "compose::", "dashboards::", "image::", "prometheus::", "promql::"],
+        &[
+            "chart::",
+            "compose::",
+            "config_schema::",
+            "dashboards::",
+            "image::",
+            "prometheus::",
+            "promql::",
+        ],
     ),
     needs("schemathesis", "sluice-tests", "openapi", &[]),
     needs(

@@ -41,6 +41,79 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{- /* A table without the keys that are null. */}}
+{{- define "sluice.withoutNulls" -}}
+{{- $kept := dict }}
+{{- range $key, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
+{{- $_ := set $kept $key $value }}
+{{- end }}
+{{- end }}
+{{- if $kept }}
+{{- toYaml $kept }}
+{{- end }}
+{{- end }}
+
+{{- /* The ports of URLs, separated by commas, each once. A URL without a port has that of its
+       scheme. Input: a list of URLs. */}}
+{{- define "sluice.urlPorts" -}}
+{{- $ports := list }}
+{{- range $url := . }}
+{{- $default := ternary "443" "80" (hasPrefix "https://" (lower $url)) }}
+{{- $authority := regexReplaceAll "^[a-zA-Z][a-zA-Z0-9+.-]*://" $url "" | regexFind "^[^/?#]*" }}
+{{- $ports = append $ports (regexFind ":[0-9]+$" $authority | trimPrefix ":" | default $default) }}
+{{- end }}
+{{- $ports | uniq | join "," }}
+{{- end }}
+
+{{- /* The ports of the gateway's upstreams; nothing without a gateway. */}}
+{{- define "sluice.upstreamPorts" -}}
+{{- with (.Values.config.gateway | default dict).upstream }}
+{{- if $.Values.networkPolicy.upstreamPorts }}
+{{- join "," $.Values.networkPolicy.upstreamPorts }}
+{{- else }}
+{{- include "sluice.urlPorts" (ternary (list .) . (kindIs "string" .)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The ports of the OTLP endpoints in `extraEnv`; a value from elsewhere, such as a Secret, is
+       not known here, and means the two usual ports. */}}
+{{- define "sluice.otlpPorts" -}}
+{{- $ports := list }}
+{{- range .Values.extraEnv }}
+{{- if regexMatch "^OTEL_EXPORTER_OTLP(_TRACES|_METRICS|_LOGS)?_ENDPOINT$" .name }}
+{{- if .value }}
+{{- $ports = concat $ports (splitList "," (include "sluice.urlPorts" (list .value))) }}
+{{- else }}
+{{- $ports = concat $ports (list "4317" "4318") }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- join "," (default (uniq $ports) .Values.networkPolicy.otlpPorts) }}
+{{- end }}
+
+{{- /* `true` if the gRPC Service has no address of its own. */}}
+{{- define "sluice.grpcIsHeadless" -}}
+{{- $grpc := .Values.service.grpc }}
+{{- if kindIs "invalid" $grpc.headless }}
+{{- eq $grpc.type "ClusterIP" }}
+{{- else }}
+{{- $grpc.headless }}
+{{- end }}
+{{- end }}
+
+{{- /* The IP families of a Service. */}}
+{{- define "sluice.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- /* The store's ports, separated by commas: networkPolicy.storePorts, or the ports of the URL,
        where a host without a port has 6379. */}}
 {{- define "sluice.storePorts" -}}
@@ -58,8 +131,34 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{- /* Fails if there are no files. Input: the files, and the name of their directory. */}}
+{{- define "sluice.requireFiles" -}}
+{{- if not (index . 0) }}
+{{- fail (printf "files/%s is missing from this copy of the chart. Take the chart with all its files, or disable the object that is made from them." (index . 1)) }}
+{{- end }}
+{{- end }}
+
+{{- /* How many replicas there are at least; nothing if there may be none. */}}
+{{- define "sluice.leastReplicas" -}}
+{{- $least := .Values.replicaCount }}
+{{- if .Values.autoscaling.enabled }}
+{{- $least = .Values.autoscaling.minReplicas }}
+{{- end }}
+{{- if gt (int $least) 0 }}
+{{- $least }}
+{{- end }}
+{{- end }}
+
+{{- /* The address of the gRPC port, or `off`. */}}
+{{- define "sluice.grpcAddress" -}}
+{{- ternary (printf "%s:8081" .Values.listen.address) "off" .Values.service.grpc.enabled }}
+{{- end }}
+
 {{- /* Conditions that a JSON schema cannot express, each with its remedy. */}}
 {{- define "sluice.check" -}}
+{{- if not .Values.image.repository }}
+{{- fail (printf "image.repository: is missing, because no image of Sluice is published. Build one, push it to a registry that your cluster can read, and set image.repository to its name:\n\n  docker build --file deploy/Dockerfile --tag REGISTRY/sluice:%[1]s .\n  docker push REGISTRY/sluice:%[1]s\n  helm install sluice deploy/helm/sluice --set image.repository=REGISTRY/sluice ...\n" .Chart.AppVersion) }}
+{{- end }}
 {{- if not (or .Values.store.url .Values.store.urlSecret.name) }}
 {{- fail "store.url: no store is set. Set store.url to redis://HOST:6379, or store.urlSecret.name to a Secret with the URL." }}
 {{- end }}
@@ -69,6 +168,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) }}
 {{- if and (hasPrefix "memory:" .Values.store.url) $many }}
 {{- fail "store.url: with memory:// each replica would grant every client the whole limit. Use redis://, or set replicaCount to 1 and autoscaling.enabled to false." }}
+{{- end }}
+{{- $grpc := .Values.service.grpc }}
+{{- if and $grpc.enabled $grpc.headless (ne $grpc.type "ClusterIP") }}
+{{- fail (printf "service.grpc: a Service of type %s cannot be headless. Remove service.grpc.headless, or set service.grpc.type to ClusterIP." $grpc.type) }}
+{{- end }}
+{{- with .Values.podDisruptionBudget }}
+{{- $hasMost := not (kindIs "invalid" .maxUnavailable) }}
+{{- $hasLeast := not (kindIs "invalid" .minAvailable) }}
+{{- if and .enabled (eq $hasMost $hasLeast) }}
+{{- fail "podDisruptionBudget: set one of maxUnavailable and minAvailable, and the other to null." }}
+{{- end }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+{{- fail "ingress.hosts: is empty. Write `[{ host: limits.example.com, paths: [/] }]`, or set ingress.enabled to false." }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (kindIs "invalid" .Values.autoscaling.targetCPUUtilizationPercentage) (not .Values.autoscaling.metrics) }}
+{{- fail "autoscaling: has no metric. Set targetCPUUtilizationPercentage or metrics." }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas." }}
