@@ -21,6 +21,9 @@ fn stages() -> Vec<Vec<(String, String)>> {
             line.split_once(' ').unwrap_or_else(|| panic!("`{line}` has no arguments"));
         if word == "FROM" {
             stages.push(Vec::new());
+        } else if stages.is_empty() {
+            // The arguments before the first stage name the base images.
+            continue;
         }
         stages
             .last_mut()
@@ -28,6 +31,13 @@ fn stages() -> Vec<Vec<(String, String)>> {
             .push((word.to_owned(), rest.to_owned()));
     }
     stages
+}
+
+/// Returns the default of an argument that names a base image.
+fn argument(name: &str) -> String {
+    let text = read(DOCKERFILE);
+    let default = text.lines().find_map(|line| line.strip_prefix(&format!("ARG {name}=")));
+    default.unwrap_or_else(|| panic!("there is no ARG {name}")).to_owned()
 }
 
 fn all(stage: &[(String, String)], word: &str) -> Vec<String> {
@@ -44,7 +54,8 @@ fn hadolint_accepts_the_dockerfile() {
 fn hadolint_rejects_a_bad_dockerfile() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("Dockerfile");
-    fs::write(&path, read(DOCKERFILE).replace("rust:1.95-bookworm", "rust")).unwrap();
+    fs::write(&path, read(DOCKERFILE).replace("FROM ${BUILDER} AS chef", "FROM rust AS chef"))
+        .unwrap();
     let output =
         run(&HADOLINT, &["--no-color", "--failure-threshold", "style", path.to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("DL3006"), "{output:?}");
@@ -54,16 +65,51 @@ fn hadolint_rejects_a_bad_dockerfile() {
 fn the_image_has_neither_a_shell_nor_root() {
     let stages = stages();
     let last = stages.last().unwrap();
-    assert_eq!(all(last, "FROM"), ["gcr.io/distroless/cc-debian12:nonroot"]);
+    assert_eq!(all(last, "FROM"), ["${BASE}"]);
+    assert_eq!(argument("BASE"), "gcr.io/distroless/cc-debian13:nonroot");
     assert_eq!(all(last, "USER"), ["65532:65532"]);
     assert_eq!(all(last, "RUN"), [""; 0]);
-    // Only the program is copied, from the stage that built it.
+    // Only the program and its licences are copied, from the stage that made them.
     assert_eq!(
         all(last, "COPY"),
-        ["--from=build /build/target/release/sluice /usr/local/bin/sluice"]
+        [
+            "--from=build /build/notices /usr/share/doc/sluice",
+            "--from=build /build/target/release/sluice /usr/local/bin/sluice",
+        ]
     );
     assert_eq!(all(last, "ENTRYPOINT"), ["[\"/usr/local/bin/sluice\"]"]);
     assert!(all(last, "HEALTHCHECK")[0].ends_with("CMD [\"/usr/local/bin/sluice\", \"health\"]"));
+}
+
+#[test]
+fn the_image_is_labelled_with_its_version_revision_and_base() {
+    let stages = stages();
+    let last = stages.last().unwrap();
+    let labels = all(last, "LABEL").remove(0);
+    let label = |name: &str| {
+        let start = format!("org.opencontainers.image.{name}=\"");
+        let rest = labels.split_once(&start).unwrap_or_else(|| panic!("no label {name}")).1;
+        rest.split('"').next().unwrap().to_owned()
+    };
+    assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
+    assert_eq!(label("revision"), "${SLUICE_REVISION}");
+    assert_eq!(label("base.name"), argument("BASE"));
+    assert_eq!(label("licenses"), "MIT OR Apache-2.0");
+    assert!(all(last, "ARG").contains(&"SLUICE_REVISION=unknown".to_owned()));
+    // A frontend would be downloaded for each build, and nothing here needs one.
+    assert!(!read(DOCKERFILE).contains("# syntax="));
+    for image in [argument("BUILDER"), argument("BASE")] {
+        assert!(image.contains(':') && !image.ends_with(":latest"), "{image} is not pinned");
+    }
+}
+
+#[test]
+fn the_program_in_the_image_has_no_symbols() {
+    let stages = stages();
+    let chef = all(&stages[0], "ENV").remove(0);
+    assert!(chef.contains("CARGO_PROFILE_RELEASE_STRIP=symbols"), "{chef}");
+    // The same profile builds the dependencies and our own code, in stages based on this one.
+    assert!(stages.iter().filter(|stage| stage[0].1.starts_with("chef AS ")).count() == 2);
 }
 
 #[test]
@@ -127,7 +173,7 @@ fn the_images_compiler_is_new_enough() {
         .find_map(|line| line.strip_prefix("rust-version = \""))
         .map(|line| minor(line.trim_end_matches('"')))
         .unwrap();
-    let image = all(&stages()[0], "FROM").remove(0);
+    let image = argument("BUILDER");
     let version =
         image.strip_prefix("rust:").and_then(|rest| rest.split('-').next()).unwrap().to_owned();
     assert!(minor(&version) >= needed, "{image}");
