@@ -416,6 +416,28 @@ async fn changed_rules_apply_without_a_restart() {
 
 /// Makes Sluice unavailable in three ways, one after the other: it hangs, it is killed, it cannot
 /// reach its store. Calls `check` with every response of that time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_leaves_soon_after_envoys_start_lets_no_further_request_pass() {
+    let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 ");
+    let replicas = Replicas::start(3, &rules, "");
+    let sluices: Vec<_> = replicas.sluices.iter().map(Sluice::grpc_addr).collect();
+    let edge = Edge::start_with_replicas(ENVOY, &sluices).await;
+    let denied = async |times| {
+        for _ in 0..times {
+            if edge.send("alice").await.status != 429 {
+                return false;
+            }
+        }
+        true
+    };
+    eventually_async("every replica has spent its limit", async || denied(9).await).await;
+    replicas.sluices[0].sigkill();
+    eventually_async("Envoy uses only those that run", async || denied(9).await).await;
+    let allowed = edge.counter("failure_mode_allowed").await;
+    assert!(denied(30).await);
+    assert_eq!(edge.counter("failure_mode_allowed").await, allowed);
+}
+
 async fn while_sluice_is_unavailable(file: &str, check: fn(&Response)) {
     let rules = TWO_A_DAY.replace("requests_per_unit: 2 ", "requests_per_unit: 1 ");
     let replicas = Replicas::start(1, &rules, "");
