@@ -61,6 +61,8 @@ fn three_replicas_are_behind_a_load_balancer() {
     let compose = resolved(FLEET);
     assert_eq!(services(&compose).keys().collect::<Vec<_>>(), ["load-balancer", "redis", "sluice"]);
     assert_eq!(compose["services"]["sluice"]["deploy"]["replicas"], 3);
+    let environment = &compose["services"]["sluice"]["environment"];
+    assert_eq!(environment["SLUICE__STORE__EXPECTED_REPLICAS"], "3");
     let expected = [("8000", "load-balancer"), ("8081", "load-balancer")];
     assert_eq!(
         published(&compose),
