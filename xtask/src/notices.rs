@@ -154,7 +154,8 @@ fn materials(crates: &BTreeSet<Crate>, version: &str) -> String {
             format!(r#", "licenses": [{{ "expression": {} }}]"#, quoted(&one.licence))
         };
         format!(
-            r#"    {{ "type": "library", "bom-ref": {url}, "name": {name}, "version": {version}, "purl": {url}{licences} }}"#
+            "    {{ \"type\": \"library\", \"bom-ref\": {url}, \"name\": {name}, \
+             \"version\": {version}, \"purl\": {url}{licences} }}"
         )
     };
     let components: Vec<String> = crates.iter().map(component).collect();

@@ -1,9 +1,10 @@
 //! The JSON Schema of the configuration, for editors and for the Helm chart.
 //!
-//! The readers are the only source: they read examples that contain every key, while what they look
-//! for is noted: the keys of each table, the words of a choice, the range of a number. A key that no
-//! example contains is allowed with any value, so the schema never rejects what the readers accept
-//! there. What depends on more than one value is not in the schema; `sluice config check` finds it.
+//! The readers are the only source: they read examples that contain every key, while what they
+//! look for is noted: the keys of each table, the words of a choice, the range of a number. A key
+//! that no example contains is allowed with any value, so the schema never rejects what the readers
+//! accept there. What depends on more than one value is not in the schema; `sluice config check`
+//! finds it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -94,6 +94,8 @@ fn share(part: &str, whole: &str) -> String {
 mod tests {
     use super::*;
 
+    const FLEETS: &str = r#"namespace=~"$namespace", job=~"$job""#;
+
     #[test]
     fn further_matchers_are_appended() {
         assert_eq!(Selector::JOB.series("up", ""), r#"up{namespace=~"$namespace", job=~"$job"}"#);
@@ -105,12 +107,10 @@ mod tests {
 
     #[test]
     fn requests_to_the_api_are_those_that_are_neither_for_admin_routes_nor_exempt() {
-        let selected = r#"namespace=~"$namespace", job=~"$job""#;
-        let expected = format!(
-            r#"(rate(n{{{selected}, a="b", {NOT_ADMIN}}}[$__rate_interval]) unless on "#
-        ) + &format!(
-            "(namespace, job, instance, endpoint) sluice_http_exempt_endpoints{{{selected}}} == 1)"
-        );
+        let all = format!(r#"rate(n{{{FLEETS}, a="b", {NOT_ADMIN}}}[$__rate_interval])"#);
+        let exempt = format!("sluice_http_exempt_endpoints{{{FLEETS}}}");
+        let expected =
+            format!("({all} unless on (namespace, job, instance, endpoint) {exempt} == 1)");
         assert_eq!(Selector::JOB.rate_of_api("n", r#"a="b""#), expected);
     }
 
@@ -120,23 +120,26 @@ mod tests {
             Selector::JOB.sum_of_fleets("n", "", &[]),
             r#"sum(max by (namespace, job) (n{namespace=~"$namespace", job=~"$job"}))"#
         );
-        let by_kind = r#"sum by (kind) (max by (namespace, job, kind) (n{namespace=~"$namespace", job=~"$job", scope="fleet"}))"#;
+        let by_kind = format!(
+            r#"sum by (kind) (max by (namespace, job, kind) (n{{{FLEETS}, scope="fleet"}}))"#
+        );
         assert_eq!(Selector::JOB.sum_of_fleets("n", r#"scope="fleet""#, &["kind"]), by_kind);
     }
 
     #[test]
     fn a_quantile_is_computed_from_the_rates_of_buckets() {
-        let expected = "histogram_quantile(0.99, sum by (le, model) \
-                        (rate(t_bucket{namespace=~\"$namespace\", job=~\"$job\"}[$__rate_interval])))";
+        let expected = format!(
+            "histogram_quantile(0.99, sum by (le, model) \
+             (rate(t_bucket{{{FLEETS}}}[$__rate_interval])))"
+        );
         assert_eq!(Selector::JOB.quantile(0.99, "t", &["model"]), expected);
     }
 
     #[test]
     fn the_share_of_a_part_without_series_is_0() {
-        let whole = r#"sum(rate(n{namespace=~"$namespace", job=~"$job"}[$__rate_interval]))"#;
-        let expected = format!(
-            r#"(sum(rate(n{{namespace=~"$namespace", job=~"$job", x="y"}}[$__rate_interval])) or 0 * {whole}) / {whole}"#
-        );
+        let whole = format!("sum(rate(n{{{FLEETS}}}[$__rate_interval]))");
+        let part = format!(r#"sum(rate(n{{{FLEETS}, x="y"}}[$__rate_interval]))"#);
+        let expected = format!("({part} or 0 * {whole}) / {whole}");
         assert_eq!(Selector::JOB.share("n", r#"x="y""#), expected);
     }
 }

@@ -12,8 +12,8 @@ use std::path::Path;
 use crate::report::Report;
 use engine::Engine;
 
-/// Runs all steps that this machine can, and says which it leaves out. With `stand_ins`, base images
-/// that cannot be pulled are made from Debian's packages.
+/// Runs all steps that this machine can, and says which it leaves out. With `stand_ins`, base
+/// images that cannot be pulled are made from Debian's packages.
 pub(crate) fn run(report: &mut Report, root: &Path, stand_ins: bool) {
     let engine = match Engine::find_or_start() {
         Ok(engine) => engine,
