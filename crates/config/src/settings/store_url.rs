@@ -59,12 +59,22 @@ impl RedisUrl {
 pub enum StoreUrlError {
     /// Sentinel and Cluster.
     #[error(
-        "`{scheme}://` is not available yet: use `redis://` or `rediss://` with one server's \
-         address, or `memory://`"
+        "`{scheme}://` is not available yet, this version uses one server: write `redis://` or \
+         `rediss://` with the address of one Redis or Valkey server in standalone mode, or \
+         `memory://`"
     )]
     NotYet {
         /// What the URL begins with.
         scheme: String,
+    },
+    /// Several servers.
+    #[error(
+        "`{shown}` names several servers, this version uses one: write the address of one Redis or \
+         Valkey server in standalone mode, as in `redis://host:6379`"
+    )]
+    SeveralHosts {
+        /// What was read, without secrets.
+        shown: String,
     },
     /// Another scheme, or none.
     #[error(
@@ -124,6 +134,9 @@ impl std::str::FromStr for StoreUrl {
             }
             _ => return Err(StoreUrlError::Scheme { shown: shown() }),
         }
+        if names_several_hosts(text) {
+            return Err(StoreUrlError::SeveralHosts { shown: shown() });
+        }
         let url = Url::parse(text)
             .map_err(|error| StoreUrlError::Syntax { shown: shown(), reason: error.to_string() })?;
         if url.query().is_some() || url.fragment().is_some() {
@@ -144,6 +157,13 @@ impl std::str::FromStr for StoreUrl {
         let has_password = url.password().is_some_and(|password| !password.is_empty());
         Ok(Self::Redis(RedisUrl { text: Secret::new(text), has_password }))
     }
+}
+
+/// Returns whether a comma stands between hosts, and not in a user or a password.
+fn names_several_hosts(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    place.split(['/', '?', '#']).next().is_some_and(|hosts| hosts.contains(','))
 }
 
 /// `text` with the password of a URL masked, also if it is not a valid URL.
@@ -241,6 +261,11 @@ mod tests {
         assert!(refusal("redis://").contains("names no host"), "{}", refusal("redis://"));
         assert!(refusal("redis://host/one").contains("is not a database"));
         assert!(refusal("redis://host?db=3").contains("no parameters"));
+        for several in ["redis://h1:1,h2:2", "redis://u:p,w@h1,h2/3", "rediss://[::1]:1,[::1]:2"] {
+            assert!(refusal(several).contains("names several servers"), "{several}");
+            assert!(!refusal(several).contains("p,w"));
+        }
+        assert!("redis://u:p,w@host".parse::<StoreUrl>().is_ok(), "a comma in a password");
         assert!(refusal("redis+sentinel://h1,h2/mymaster").contains("not available yet"));
         assert!(refusal("redis+cluster://h1,h2").contains("not available yet"));
     }
