@@ -176,7 +176,8 @@ impl LimiterBuilder<RedisSettings> {
         let observer = ();
         let redis = RedisStore::new(&self.store, observer)?;
         let (timeout, clock) = (redis.timeout(), self.clock_or_monotonic());
-        let store = Failover::with_clock(redis, timeout, clock);
+        let expected = redis.expected_replicas();
+        let store = Failover::with_clock(redis, timeout, clock).expecting(expected);
         Ok(self.store(Arc::new(store)).build())
     }
 }

@@ -54,7 +54,8 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
     };
     let stats = Arc::new(RedisStats::new(&redis)?);
     let redis = RedisStore::new(&redis, MeteredRoundTrips::new(recorder.clone()))?;
-    let store = Arc::new(Failover::over(redis, settings.timeout));
+    let store =
+        Arc::new(Failover::over(redis, settings.timeout).expecting(settings.fewest_replicas()));
     let watched = Arc::new(Redis { buckets: Arc::clone(&store), stats: Arc::clone(&stats) });
     Ok(OpenStore { store, watched, stats })
 }

@@ -35,8 +35,9 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Re
         let on_failure = store.field("on_failure").choice(&ON_FAILURE);
         let field = store.field("connections");
         let connections = field.needs_restart(field.integer(1..=64));
-        let expected = |field: &Field<'_>| field.integer(1..=MAX_REPLICAS);
-        let expected_replicas = store.field("expected_replicas").optional(expected);
+        let field = store.field("expected_replicas");
+        let expected =
+            field.needs_restart(field.optional(|field| field.integer(1..=MAX_REPLICAS)));
         let field = store.field("password_file");
         let password_file = field.needs_restart(field.optional(|field| {
             let (path, ()) = field.file(|path| files.probe_secret(path))?;
@@ -64,7 +65,7 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Re
             prefix: prefix?,
             timeout: timeout?,
             on_failure: on_failure?,
-            expected_replicas: expected_replicas?,
+            expected_replicas: expected?,
             connections: usize::try_from(connections?).unwrap_or(usize::MAX),
             password_file: password_file?,
             ca_file: ca_file?,

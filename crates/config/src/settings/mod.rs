@@ -103,7 +103,8 @@ pub struct StoreSettings {
     pub on_failure: OnStoreFailure,
     /// How many connections a replica has, which all its calls share.
     pub connections: usize,
-    /// How many replicas the fleet should have at least; `None` if that is not known.
+    /// How many replicas the fleet should have at least; `None` if that is not known. While the
+    /// store is away, limits are divided among that many, or among more that are live.
     pub expected_replicas: Option<u64>,
     /// A file with the password, which is read again at each new connection.
     pub password_file: Option<PathBuf>,
@@ -113,6 +114,13 @@ pub struct StoreSettings {
 }
 
 impl StoreSettings {
+    /// Returns the fewest replicas among which limits are divided while the store is away.
+    #[must_use]
+    pub fn fewest_replicas(&self) -> usize {
+        let expected = self.expected_replicas.unwrap_or(1);
+        usize::try_from(expected).unwrap_or(usize::MAX)
+    }
+
     /// The same for a Redis store; `None` when buckets live in memory.
     #[must_use]
     pub fn redis(&self) -> Option<RedisSettings> {
@@ -123,7 +131,8 @@ impl StoreSettings {
                 .ca_file(self.ca_file.clone())
                 .prefix(&self.prefix)
                 .timeout(self.timeout)
-                .connections(self.connections),
+                .connections(self.connections)
+                .expected_replicas(self.fewest_replicas()),
         )
     }
 }

@@ -100,6 +100,15 @@ impl<S: Store> Failover<S> {
         }
     }
 
+    /// Divides limits among at least this many replicas while the store is unavailable, also before
+    /// they have announced themselves. Without it, replicas that start while the store is away
+    /// know of no others, and each takes the whole limit.
+    #[must_use]
+    pub fn expecting(self, replicas: usize) -> Self {
+        self.guarded.fallback.fleet_size.expect(replicas);
+        self
+    }
+
     /// Sets the number of replicas, this one included, among which limits are divided while the
     /// store is unavailable.
     ///

@@ -15,16 +15,33 @@ use crate::fleet::FORGOTTEN_AFTER;
 #[derive(Debug)]
 pub(super) struct FleetSize {
     replicas: AtomicUsize,
+    /// The fewest replicas that count, however many were seen: those that are known to be started.
+    expected: AtomicUsize,
     /// When at least `replicas` were last seen.
     confirmed_at: Mutex<Timestamp>,
 }
 
 impl FleetSize {
     pub(super) fn one(now: Timestamp) -> Self {
-        Self { replicas: AtomicUsize::new(1), confirmed_at: Mutex::new(now) }
+        Self {
+            replicas: AtomicUsize::new(1),
+            expected: AtomicUsize::new(1),
+            confirmed_at: Mutex::new(now),
+        }
     }
 
+    /// Returns the number among which limits are divided.
     pub(super) fn get(&self) -> usize {
+        self.seen().max(self.expected.load(Ordering::Relaxed))
+    }
+
+    /// Sets the fewest replicas that count. Replicas that start while the store is away have seen
+    /// no others.
+    pub(super) fn expect(&self, replicas: usize) {
+        self.expected.store(replicas, Ordering::Relaxed);
+    }
+
+    fn seen(&self) -> usize {
         self.replicas.load(Ordering::Relaxed)
     }
 
@@ -38,7 +55,7 @@ impl FleetSize {
     /// Takes over a number that the store counted, unless it is smaller and comes too early.
     pub(super) fn update(&self, replicas: usize, now: Timestamp) {
         let mut confirmed_at = self.confirmed_at.lock();
-        if replicas >= self.get() || now.since(*confirmed_at) >= FORGOTTEN_AFTER {
+        if replicas >= self.seen() || now.since(*confirmed_at) >= FORGOTTEN_AFTER {
             *confirmed_at = now;
             self.replicas.store(replicas.max(1), Ordering::Relaxed);
         }
@@ -64,5 +81,18 @@ mod tests {
         assert_eq!(size.get(), 3);
         size.set(0, NOW);
         assert_eq!(size.get(), 1, "this replica counts");
+    }
+
+    #[test]
+    fn expected_replicas_count_before_they_are_seen_and_never_instead_of_more() {
+        let size = FleetSize::one(NOW);
+        size.expect(3);
+        assert_eq!(size.get(), 3);
+        size.update(1, NOW.after(FORGOTTEN_AFTER));
+        assert_eq!(size.get(), 3, "the others may still start");
+        size.update(5, NOW);
+        assert_eq!(size.get(), 5, "a share is never larger");
+        size.set(2, NOW);
+        assert_eq!(size.get(), 3);
     }
 }

@@ -26,6 +26,7 @@ pub struct RedisSettings {
     pub(super) timeout: Duration,
     pub(super) connections: usize,
     pub(super) formats: Formats,
+    pub(super) expected_replicas: usize,
 }
 
 impl RedisSettings {
@@ -44,6 +45,7 @@ impl RedisSettings {
             // read. More of them gain nothing.
             connections: 2,
             formats: Formats::CURRENT,
+            expected_replicas: 1,
         }
     }
 
@@ -78,6 +80,13 @@ impl RedisSettings {
     /// Sets how many calls may be in flight at once, each on a connection of its own: at least 1.
     pub fn connections(self, connections: usize) -> Self {
         Self { connections, ..self }
+    }
+
+    /// Sets the fewest replicas among which limits are divided while Redis is away: as many as are
+    /// always started. For a [`Failover`](crate::Failover) over the store, which passes it to
+    /// [`expecting`](crate::Failover::expecting).
+    pub fn expected_replicas(self, expected_replicas: usize) -> Self {
+        Self { expected_replicas, ..self }
     }
 }
 
