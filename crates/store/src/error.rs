@@ -27,6 +27,10 @@ pub enum StoreError {
     /// permission.
     #[error("the store rejected the call")]
     Refused(#[source] Cause),
+    /// The store does not let this process in, or is of a kind that it cannot use. Unlike
+    /// [`Refused`](Self::Refused), this does not pass: somebody has to correct the settings.
+    #[error("the store cannot be used with these settings")]
+    WrongSettings(#[source] Cause),
     /// The store's reply or stored state cannot be read. Another version of Sluice, or another
     /// program, wrote it.
     #[error("the store's data cannot be read: {what}")]
@@ -64,7 +68,7 @@ pub enum StoreErrorKind {
     Unreachable,
     /// [`StoreError::BreakerOpen`]
     BreakerOpen,
-    /// [`StoreError::Refused`] or [`StoreError::TooLarge`]
+    /// [`StoreError::Refused`], [`StoreError::WrongSettings`] or [`StoreError::TooLarge`]
     Refused,
     /// [`StoreError::Unreadable`]
     Unreadable,
@@ -81,6 +85,11 @@ impl StoreError {
         Self::Refused(Arc::new(cause))
     }
 
+    /// Makes a [`StoreError::WrongSettings`].
+    pub fn wrong_settings(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self::WrongSettings(Arc::new(cause))
+    }
+
     /// Makes a [`StoreError::Unreadable`].
     pub fn unreadable(what: impl Into<String>) -> Self {
         Self::Unreadable { what: what.into() }
@@ -94,7 +103,9 @@ impl StoreError {
             Self::Timeout { .. } => StoreErrorKind::Timeout,
             Self::Unreachable(_) => StoreErrorKind::Unreachable,
             Self::BreakerOpen => StoreErrorKind::BreakerOpen,
-            Self::Refused(_) | Self::TooLarge { .. } => StoreErrorKind::Refused,
+            Self::Refused(_) | Self::WrongSettings(_) | Self::TooLarge { .. } => {
+                StoreErrorKind::Refused
+            }
             Self::Unreadable { .. } => StoreErrorKind::Unreadable,
             Self::LeftToCaller { source, .. } => source.kind(),
         }

@@ -5,7 +5,7 @@ use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,8 +13,9 @@ use std::{
 use sluice_core::{
     Action, Algorithm, Check, Cost, Decision, Limit, Rate, RefillRate, Retry, Subject, Tag, Tagger,
 };
-use sluice_store::{RedisSettings, RedisStore, Replica, RoundTrip, Store, StoreError};
+use sluice_store::{RedisHandle, RedisSettings, RedisStore, Replica, RoundTrip, Store, StoreError};
 use sluice_testkit::{RedisOptions, RedisServer, Reply, eventually_async};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Settings with a timeout that no call reaches, however slow the machine is.
 fn settings(url: String) -> RedisSettings {
@@ -406,4 +407,119 @@ async fn silent_replicas_are_forgotten() {
             && fleet.replicas[0].seen_ago >= Duration::from_secs(1)
     );
     assert_eq!(server.command(&["HLEN", "sluice:fleet"]).integer(), 2);
+}
+
+/// Forwards connections to a server that can change. Open connections stay where they are, as
+/// behind a virtual address.
+struct Forwarder {
+    port: u16,
+    target: Arc<AtomicU16>,
+}
+
+impl Forwarder {
+    async fn to(server: &RedisServer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = Arc::new(AtomicU16::new(server.port()));
+        let current = Arc::clone(&target);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let port = current.load(Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await
+                });
+            }
+        });
+        Self { port, target }
+    }
+
+    fn move_to(&self, server: &RedisServer) {
+        self.target.store(server.port(), Ordering::SeqCst);
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+/// Makes `old` a replica of `new`, which becomes the server behind `address`.
+fn fail_over(address: &Forwarder, old: &RedisServer, new: &RedisServer) {
+    new.command(&["REPLICAOF", "NO", "ONE"]);
+    old.command(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
+    address.move_to(new);
+}
+
+#[tokio::test]
+async fn one_refusal_of_a_demoted_primary_moves_every_connection_to_the_new_one() {
+    let servers = [RedisServer::start(), RedisServer::start()];
+    let address = Forwarder::to(&servers[0]).await;
+    let store = RedisStore::new(&settings(address.url()), ()).unwrap();
+    let handle = RedisHandle::new(&settings(address.url()), Duration::ZERO).unwrap();
+    let mut write = redis::pipe();
+    write.cmd("SET").arg("other").arg(1);
+    let replica = Replica::new("a", "1");
+    let check = take(&limit("1/day", 1_000), client("alice"), 1);
+    let use_all = async || {
+        let checks = vec![check.clone(); 8];
+        let (announced, probed, one, many) = tokio::join!(
+            store.announce(&replica),
+            store.probe(),
+            store.decide(&check),
+            store.decide_all(&checks)
+        );
+        announced?;
+        probed?;
+        one?;
+        many.into_iter().collect::<Result<Vec<_>, _>>()?;
+        store.depart(&replica).await
+    };
+    use_all().await.unwrap();
+    handle.run(&write).await.unwrap();
+
+    for (old, new) in [(0, 1), (1, 0)] {
+        fail_over(&address, &servers[old], &servers[new]);
+        let refused = store.probe().await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
+        use_all().await.unwrap();
+        assert!(handle.run(&write).await.is_err(), "the handle has connections of its own");
+        handle.run(&write).await.unwrap();
+    }
+    fail_over(&address, &servers[0], &servers[1]);
+    assert!(store.decide(&check).await.is_err());
+    use_all().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_is_named_and_refused() {
+    let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
+    let error = connect(&server).probe().await.unwrap_err();
+    let StoreError::WrongSettings(cause) = &error else { panic!("{error:?}") };
+    assert!(cause.to_string().starts_with("the server is a node of a cluster"), "{cause}");
+    assert!(cause.to_string().contains("standalone"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_wrong_login_or_database_is_about_the_settings() {
+    let server = RedisOptions::new().user("sluice", "right").start();
+    for login in ["", "sluice:wrong@", "nobody:right@"] {
+        let url = format!("redis://{login}127.0.0.1:{}", server.port());
+        let error = RedisStore::new(&settings(url), ()).unwrap().probe().await.unwrap_err();
+        assert!(matches!(error, StoreError::WrongSettings(_)), "{login}: {error:?}");
+    }
+    let url = format!("{}/9999", server.url().trim_end_matches('/'));
+    let error = RedisStore::new(&settings(url), ()).unwrap().probe().await.unwrap_err();
+    assert!(matches!(error, StoreError::WrongSettings(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_authorities_without_a_certificate_is_rejected_by_its_name() {
+    let server = RedisServer::start();
+    let file = server.directory().join("authorities.pem");
+    for text in ["", "junk", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+        fs::write(&file, text).unwrap();
+        let settings = settings("rediss://127.0.0.1:1".to_owned()).ca_file(file.clone());
+        let error = RedisStore::new(&settings, ()).unwrap_err().to_string();
+        assert!(error.contains("authorities.pem") && error.contains("certificate"), "{error}");
+    }
 }

@@ -6,7 +6,9 @@
 //! - `ready` (status 200): the replica works.
 //! - `degraded` (200): the store is away and limits are decided locally, or the last configuration
 //!   change was rejected. The replica should still get requests.
-//! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller.
+//! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller; or
+//!   the store refuses this replica (a wrong password, missing permissions, a server of a kind that
+//!   it cannot use) until somebody corrects the settings, so that a rollout of them stops here.
 //! - `stopping` (503): the process is about to stop and finishes the requests in flight.
 //!
 //! Everyone who reaches the port can read both, also strangers on a gateway's port. So they give
@@ -90,7 +92,7 @@ pub(crate) struct Readiness {
 struct ReadyStore {
     /// `memory` or `redis`.
     name: &'static str,
-    /// `up` or `away`.
+    /// `up`, `away`, or `refused` if the settings have to be corrected.
     status: &'static str,
     /// Why the store is away, in a few words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,7 +141,7 @@ pub(crate) struct Alive {
 pub(crate) struct StorePart {
     /// `memory` or `redis`.
     name: &'static str,
-    /// `up` or `away`.
+    /// `up`, `away`, or `refused` if the settings have to be corrected.
     status: &'static str,
     /// Why the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -268,6 +270,7 @@ impl Health {
         let away = store.error.is_some();
         let status = match () {
             () if self.is_stopping() => Status::Stopping,
+            () if store.is_refused() => Status::Unavailable,
             () if away && leaves_all_to_callers(policy) => Status::Unavailable,
             () if away || configuration.refused.is_some() => Status::Degraded,
             () => Status::Ready,
@@ -276,9 +279,13 @@ impl Health {
     }
 
     async fn store_part(&self) -> StorePart {
+        let mut is_refused = false;
         let error = match tokio::time::timeout(PROBE_TIMEOUT, self.store.backing().probe()).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(why_away(&error)),
+            Ok(Err(error)) => {
+                is_refused = matches!(error, StoreError::WrongSettings(_));
+                Some(why_away(&error))
+            }
             Err(_) => {
                 let cause = brief(StoreErrorKind::Timeout);
                 Some((cause, format!("no response within {PROBE_TIMEOUT:?}")))
@@ -294,10 +301,15 @@ impl Health {
                 |(_, error)| why_away(error),
             ))
         });
+        let status = match error {
+            None => "up",
+            Some(_) if is_refused => REFUSED,
+            Some(_) => "away",
+        };
         let (cause, error) = error.unzip();
         StorePart {
             name: self.store.name(),
-            status: if error.is_none() { "up" } else { "away" },
+            status,
             error: error.map(shortened),
             cause,
             live_replicas: observation.map(|seen| seen.live_replicas),
@@ -310,7 +322,15 @@ impl StorePart {
     pub(crate) const fn is_up(&self) -> bool {
         self.error.is_none()
     }
+
+    /// Returns whether the store refuses this replica until its settings are corrected.
+    fn is_refused(&self) -> bool {
+        self.status == REFUSED
+    }
 }
+
+/// The status of a store that refuses this replica.
+const REFUSED: &str = "refused";
 
 /// Returns whether no limited request could be decided without the store.
 fn leaves_all_to_callers(policy: &Policy) -> bool {
@@ -502,6 +522,36 @@ mod tests {
             "degraded",
             "what is not limited passes"
         );
+    }
+
+    /// A store that does not let the replica in.
+    #[derive(Debug)]
+    struct LockedOut;
+
+    impl Store for LockedOut {
+        fn decide<'a>(
+            &'a self,
+            _: &'a sluice_core::Check,
+        ) -> sluice_store::StoreFuture<'a, Result<sluice_core::Decision, StoreError>> {
+            sluice_store::StoreFuture::ready(Err(wrong_password()))
+        }
+
+        fn probe(&self) -> sluice_store::StoreFuture<'_, Result<(), StoreError>> {
+            sluice_store::StoreFuture::ready(Err(wrong_password()))
+        }
+    }
+
+    fn wrong_password() -> StoreError {
+        StoreError::wrong_settings(std::io::Error::other("WRONGPASS"))
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_its_store_refuses_is_not_ready() {
+        let (status, body) =
+            respond(&health(LockedOut), &policy_that_answers(OnStoreFailure::Local)).await;
+        assert_eq!((status, &body["status"]), (503, &json!("unavailable")));
+        assert_eq!(body["store"]["status"], "refused");
+        assert!(!body.to_string().contains("WRONGPASS"), "strangers can read it: {body}");
     }
 
     #[tokio::test]

@@ -13,7 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_redis::Connection;
 use sluice_core::{Action, Check, Decision};
 use smallvec::SmallVec;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -21,9 +20,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::{
     call_plan::CallPlan,
     check_reply::CheckReply,
-    connections::{self, Connections},
+    connections::{Connections, OwnedConnection},
     keys::Keys,
-    redis_error::store_error,
     round_trip_span::RoundTripSpan,
     scripts,
 };
@@ -75,7 +73,6 @@ pub(super) struct Lanes {
 pub(super) struct Route {
     pub(super) connections: Arc<Connections>,
     pub(super) keys: Keys,
-    pub(super) timeout: Duration,
     pub(super) observer: Box<dyn ObserveRoundTrips>,
     pub(super) formats: Formats,
     /// The newest layout that every live replica reads.
@@ -157,7 +154,7 @@ impl Lanes {
 
 struct Lane {
     route: Arc<Route>,
-    connection: Option<Connection>,
+    connection: Option<OwnedConnection>,
     /// When the last reply came on the connection.
     last_reply: Instant,
 }
@@ -231,16 +228,20 @@ impl Lane {
         plan: &CallPlan,
         checks: &[&Check],
     ) -> Result<(Results, Option<StoreError>), StoreError> {
+        // Another caller may have learned that this connection leads to the wrong server.
+        self.connection.take_if(|kept| !self.route.connections.is_current(kept));
         let was_connected = self.connection.is_some();
         let once = checks.iter().any(|check| returns_tokens(check));
         if once && self.last_reply.elapsed() > TRUSTED_FOR {
             // Back to the pool, which tests a connection before it hands it out.
-            drop(self.connection.take());
+            if let Some(idle) = self.connection.take() {
+                self.route.connections.give_back(idle);
+            }
         }
         let lost = match self.call_once(plan).await {
-            Err(error) if was_connected && error.is_connection_dropped() => self.store_error(error),
+            Err(CallError { error, was_dropped: true }) if was_connected => error,
             reply => {
-                let reply = reply.map_err(|error| self.store_error(error))?;
+                let reply = reply.map_err(|CallError { error, .. }| error)?;
                 return Ok((self.decisions(reply, plan, checks)?, None));
             }
         };
@@ -253,7 +254,7 @@ impl Lane {
         again.iter().for_each(|check| plan.push(check));
         let decided = match self.call_once(&plan).await {
             Ok(reply) => self.decisions(reply, &plan, &again),
-            Err(error) => Err(self.store_error(error)),
+            Err(CallError { error, .. }) => Err(error),
         }?;
         let mut decided = decided.into_iter();
         let result = |check: &&Check| {
@@ -274,17 +275,13 @@ impl Lane {
         Ok(reply.decisions(plan, checks.iter().copied()))
     }
 
-    fn store_error(&self, error: CallError) -> StoreError {
-        match error {
-            CallError::Connect(error) => error,
-            CallError::Redis(error) => store_error(error, self.route.timeout),
-        }
-    }
-
     async fn call_once(&mut self, plan: &CallPlan) -> Result<redis::Value, CallError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.route.connections.get().await.map_err(CallError::Connect)?,
+            None => {
+                let got = self.route.connections.get().await;
+                got.map_err(|error| CallError { error, was_dropped: false })?
+            }
         };
         let newest = self.route.newest_layout.load(Ordering::Relaxed);
         let arguments = |command: &mut redis::Cmd| plan.write(&self.route.keys, newest, command);
@@ -295,9 +292,10 @@ impl Lane {
                 Ok(value)
             }
             Err(error) => {
-                // Another connection may lead to another server, which may accept the call.
-                connections::close(connection);
-                Err(CallError::Redis(error))
+                let was_dropped =
+                    error.is_connection_dropped() || (error.is_io_error() && !error.is_timeout());
+                let error = self.route.connections.close(connection, error);
+                Err(CallError { error, was_dropped })
             }
         }
     }
@@ -311,18 +309,8 @@ fn returns_tokens(check: &Check) -> bool {
     }
 }
 
-enum CallError {
-    Connect(StoreError),
-    Redis(redis::RedisError),
-}
-
-impl CallError {
-    fn is_connection_dropped(&self) -> bool {
-        match self {
-            Self::Redis(error) => {
-                error.is_connection_dropped() || (error.is_io_error() && !error.is_timeout())
-            }
-            Self::Connect(_) => false,
-        }
-    }
+struct CallError {
+    error: StoreError,
+    /// Whether the connection turned out to be closed.
+    was_dropped: bool,
 }

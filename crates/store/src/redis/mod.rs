@@ -15,6 +15,7 @@ mod bucket_state;
 mod call_plan;
 mod check_reply;
 mod connections;
+mod error_meaning;
 mod keys;
 mod lanes;
 mod redis_error;

@@ -1,8 +1,6 @@
 //! The errors of a Redis store.
 
-use std::{error::Error, io, path::PathBuf, time::Duration};
-
-use crate::StoreError;
+use std::{borrow::Cow, error::Error, io, path::PathBuf};
 
 /// The reason why a Redis store cannot be made, or cannot log in.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +15,25 @@ pub enum RedisError {
          certificates in PEM format"
     )]
     Tls(#[source] Box<dyn Error + Send + Sync>),
+    /// The file of authorities contains no certificate.
+    #[error(
+        "the file {} contains no certificate: a file of authorities has certificates in PEM \
+         format, which begin with `-----BEGIN CERTIFICATE-----`",
+        file.display()
+    )]
+    NoCertificate {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The server is of a kind that this version cannot use.
+    #[error(
+        "the server is {what}, which this version cannot use: write the URL of one Redis or Valkey \
+         server in standalone mode, and no node of a cluster and no Sentinel"
+    )]
+    Topology {
+        /// What it is: a node of a cluster, or a Sentinel.
+        what: Cow<'static, str>,
+    },
     /// The prefix is invalid.
     #[error("invalid key prefix `{prefix}`: use 1 to 64 letters, digits, `-`, `_`, `.` or `:`")]
     Prefix {
@@ -38,16 +55,4 @@ pub enum RedisError {
         #[source]
         source: io::Error,
     },
-}
-
-/// Translates an error of a call to Redis that had `timeout`.
-pub(super) fn store_error(error: redis::RedisError, timeout: Duration) -> StoreError {
-    if error.is_timeout() {
-        StoreError::Timeout { within: timeout }
-    } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal()
-    {
-        StoreError::unreachable(error)
-    } else {
-        StoreError::refused(error)
-    }
 }

@@ -2,15 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use deadpool_redis::Connection;
-use redis::{Pipeline, Value};
+use redis::{Pipeline, Value, aio::MultiplexedConnection};
 
 use super::{
-    connections::{self, Connections},
-    keys::Keys,
-    redis_error::{RedisError, store_error},
-    redis_settings::RedisSettings,
-    scripts::{RedisScript, is_no_script},
+    connections::Connections, error_meaning::is_no_script, keys::Keys, redis_error::RedisError,
+    redis_settings::RedisSettings, scripts::RedisScript,
 };
 use crate::StoreError;
 
@@ -55,7 +51,7 @@ impl RedisHandle {
     pub async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         let mut connection = self.connections.get().await?;
         let replies = send(&mut connection, pipeline).await;
-        self.close_if_failed(connection, replies)
+        self.connections.finish(connection, replies)
     }
 
     /// Sends `pipeline`, which [calls](RedisScript::command_by_digest) `script`.
@@ -80,7 +76,7 @@ impl RedisHandle {
                 Err(error) => Err(error),
             };
         }
-        self.close_if_failed(connection, replies)
+        self.connections.finish(connection, replies)
     }
 
     /// Returns how many connections are open, busy or idle.
@@ -88,25 +84,13 @@ impl RedisHandle {
     pub fn open_connections(&self) -> usize {
         self.connections.open()
     }
-
-    /// Returns the connection to the pool, unless it failed.
-    fn close_if_failed(
-        &self,
-        connection: Connection,
-        replies: Result<Vec<Value>, redis::RedisError>,
-    ) -> Result<Vec<Value>, StoreError> {
-        replies.map_err(|error| {
-            connections::close(connection);
-            store_error(error, self.timeout)
-        })
-    }
 }
 
 async fn send(
-    connection: &mut Connection,
+    connection: &mut MultiplexedConnection,
     pipeline: &Pipeline,
 ) -> Result<Vec<Value>, redis::RedisError> {
-    pipeline.query_async(&mut **connection).await
+    pipeline.query_async(connection).await
 }
 
 impl fmt::Debug for RedisHandle {

@@ -16,7 +16,7 @@ use super::{
     connections::Connections,
     keys::Keys,
     lanes::{Lanes, Route},
-    redis_error::{RedisError, store_error},
+    redis_error::RedisError,
     redis_settings::RedisSettings,
 };
 use crate::{Fleet, Formats, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture};
@@ -33,6 +33,7 @@ pub struct RedisStore {
     formats: Formats,
     /// The newest layout that every live replica reads.
     newest_layout: Arc<AtomicU8>,
+    expected_replicas: usize,
 }
 
 impl RedisStore {
@@ -54,7 +55,6 @@ impl RedisStore {
         let route = Route {
             connections: Arc::clone(&connections),
             keys: keys.clone(),
-            timeout: settings.timeout,
             observer: Box::new(observer),
             formats: settings.formats,
             newest_layout: Arc::clone(&newest_layout),
@@ -66,6 +66,7 @@ impl RedisStore {
             timeout: settings.timeout,
             formats: settings.formats,
             newest_layout,
+            expected_replicas: settings.expected_replicas,
         })
     }
 
@@ -75,14 +76,16 @@ impl RedisStore {
         self.connections.open()
     }
 
+    /// Returns the fewest replicas among which limits are divided while Redis is away.
+    #[must_use]
+    pub const fn expected_replicas(&self) -> usize {
+        self.expected_replicas
+    }
+
     /// Returns how long one call may take.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.timeout
-    }
-
-    fn error(&self, error: redis::RedisError) -> StoreError {
-        store_error(error, self.timeout)
     }
 }
 
@@ -105,19 +108,19 @@ impl Store for RedisStore {
             let mut connection = self.connections.get().await?;
             let mut command = redis::cmd("SET");
             command.arg(self.keys.probe()).arg(1).arg("PX").arg(1_000);
-            command.query_async::<()>(&mut *connection).await.map_err(|error| self.error(error))
+            let reply = command.query_async::<()>(&mut *connection).await;
+            self.connections.finish(connection, reply)
         })
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
         StoreFuture::pending(async {
             let mut connection = self.connections.get().await?;
-            let reply = announce::call(&mut connection, &self.keys, replica, self.formats)
-                .await
-                .map_err(|error| self.error(error))?;
-            let fleet = announce::parse(reply).ok_or_else(|| {
-                StoreError::unreadable("announce.lua returned no list of replicas")
-            })?;
+            let reply = announce::call(&mut connection, &self.keys, replica, self.formats).await;
+            let fleet =
+                announce::parse(self.connections.finish(connection, reply)?).ok_or_else(|| {
+                    StoreError::unreadable("announce.lua returned no list of replicas")
+                })?;
             let live = fleet.replicas.iter().map(|live| live.formats);
             self.newest_layout.store(self.formats.newest_written(live), Ordering::Relaxed);
             Ok(fleet)
@@ -129,7 +132,8 @@ impl Store for RedisStore {
             let mut connection = self.connections.get().await?;
             let mut command = redis::cmd("HDEL");
             command.arg(self.keys.fleet()).arg(&replica.id);
-            command.query_async::<()>(&mut *connection).await.map_err(|error| self.error(error))
+            let reply = command.query_async::<()>(&mut *connection).await;
+            self.connections.finish(connection, reply)
         })
     }
 }

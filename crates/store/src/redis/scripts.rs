@@ -1,6 +1,8 @@
 //! Lua scripts, which are called by the digests of their text.
 
-use redis::{Cmd, RedisError, ServerErrorKind, aio::MultiplexedConnection};
+use redis::{Cmd, RedisError, aio::MultiplexedConnection};
+
+use super::error_meaning::is_no_script;
 
 /// A Lua script and the SHA-1 digest of its text, by which Redis knows it.
 #[derive(Debug)]
@@ -65,11 +67,6 @@ impl RedisScript {
         arguments(&mut command);
         command
     }
-}
-
-/// Returns whether the server does not know the script.
-pub(super) fn is_no_script(error: &RedisError) -> bool {
-    error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 #[cfg(test)]
