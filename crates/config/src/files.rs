@@ -55,6 +55,15 @@ impl Files {
         if self.without_secrets { Ok(None) } else { self.read_text(path).map(Some) }
     }
 
+    /// Returns the content of the file with a secret at `path`; `None` where secrets are left
+    /// alone.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn read_secret_bytes(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        if self.without_secrets { Ok(None) } else { self.read(path).map(Some) }
+    }
+
     /// Checks that the file with a secret at `path` can be read. It is read again where it is
     /// used, so a change of it is not a change of the configuration.
     ///

@@ -48,7 +48,7 @@ pub use path::Path;
 pub use rules_file::RulesFile;
 pub use settings::{
     AccessSettings, Admin, ConnectionLimits, Credentials, GatewaySettings, Listen, LogFormat,
-    LogSettings, RedisUrl, RlsSettings, Secret, Settings, StoreSettings, StoreUrl, StoreUrlError,
-    gateway, rls,
+    LogSettings, ReadFile, RedisUrl, RlsSettings, Secret, Settings, StoreSettings, StoreUrl,
+    StoreUrlError, TlsSettings, gateway, rls,
 };
 pub use watch::{POLL_INTERVAL, Reload, Watcher};

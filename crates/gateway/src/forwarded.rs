@@ -20,16 +20,15 @@ const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The node of a hop without an address (RFC 7239, section 6.2).
 const UNKNOWN_NODE: &str = "for=unknown";
 const PREFIX: &str = "x-forwarded-";
-/// The HTTP port has no TLS.
-const HTTP: HeaderValue = HeaderValue::from_static("http");
 
 /// Writes the forwarding fields of a request from `peer` for `host`. The fields of earlier hops are
-/// kept if the peer is `trusted`.
+/// kept if the peer is `trusted`. `is_encrypted` says whether the connection has TLS.
 pub(crate) fn write(
     headers: &mut HeaderMap,
     peer: IpAddr,
     trusted: bool,
     host: Option<&Authority>,
+    is_encrypted: bool,
 ) {
     let peer = peer.to_canonical();
     // Many applications treat an underscore as a hyphen, and proxies forward fields that they do
@@ -55,10 +54,12 @@ pub(crate) fn write(
     if let Some(host) = host {
         write!(text, ";host=\"{host}\"").expect("writing to a string does not fail");
     }
-    text.push_str(";proto=http");
+    let proto = if is_encrypted { "https" } else { "http" };
+    text.push_str(";proto=");
+    text.push_str(proto);
     set(headers, FORWARDED, &text);
 
-    headers.entry(PROTO).or_insert(HTTP);
+    headers.entry(PROTO).or_insert(HeaderValue::from_static(proto));
     if let (false, Some(host)) = (headers.contains_key(HOST), host) {
         set(headers, HOST, host.as_str());
     }
@@ -233,8 +234,22 @@ mod tests {
             peer.parse().unwrap(),
             trusted,
             Some(&Authority::from_static("api.example.org:8000")),
+            false,
         );
         headers
+    }
+
+    #[test]
+    fn a_request_over_tls_is_https_unless_a_trusted_proxy_says_something_else() {
+        for (told, proto) in [(None, "https"), (Some("http"), "http")] {
+            let mut headers = HeaderMap::new();
+            if let Some(told) = told {
+                headers.insert(PROTO, HeaderValue::from_static(told));
+            }
+            write(&mut headers, IpAddr::from([192, 0, 2, 7]), true, None, true);
+            assert_eq!(headers[PROTO], proto);
+            assert_eq!(headers[FORWARDED], "for=192.0.2.7;proto=https");
+        }
     }
 
     #[track_caller]
@@ -455,7 +470,7 @@ mod tests {
             };
             let here = trusting(&[]);
             let decided = here.identify(&headers, peer).unwrap().address();
-            write(&mut headers, peer, here.trusts(peer), None);
+            write(&mut headers, peer, here.trusts(peer), None, false);
 
             let gateway = "192.0.2.200";
             let there = trusting(&["192.0.2.200/32"]);

@@ -16,7 +16,7 @@ use tracing::Span;
 
 use crate::{forwarded, hop_by_hop, request_body::RequestBody, target};
 use sluice_config::gateway::{HostField, UpstreamUrl};
-use sluice_http::{Problem, ProblemKind, access::TOKEN_FIELD};
+use sluice_http::{Encrypted, Problem, ProblemKind, access::TOKEN_FIELD};
 
 const TE_ALONE: HeaderValue = HeaderValue::from_static("te");
 const UPGRADE_ALONE: HeaderValue = HeaderValue::from_static("upgrade");
@@ -80,7 +80,8 @@ impl UpstreamRequest {
         headers.remove(EXPECT);
         // A token of Sluice is not for the upstream.
         headers.remove(TOKEN_FIELD);
-        forwarded::write(headers, client.peer, client.trusted, host.as_ref());
+        let is_encrypted = head.extensions.get::<Encrypted>().is_some();
+        forwarded::write(headers, client.peer, client.trusted, host.as_ref(), is_encrypted);
         if let Some(name) = via {
             forwarded::via(headers, head.version, name);
         }

@@ -2,6 +2,7 @@
 //!
 //! - [`Listener`] accepts connections, serves HTTP over them with a [`Handler`], and ends them in
 //!   order when the process stops.
+//! - [`Tls`] is the TLS of a listener, whose files may change while it runs.
 //! - [`body`] reads a request's JSON body within limits of size and time.
 //! - [`access`] lets only callers with a token use the front ends.
 //! - [`Problem`] is an error as RFC 9457 describes it; [`ProblemKind`] is the table of all kinds.
@@ -18,6 +19,8 @@ pub mod traffic;
 pub use sluice::response::ProblemKind;
 
 pub use self::{
-    listener::{Handler, Limits, Listener, RequestBody},
+    listener::{
+        Encrypted, Handler, Limits, Listener, RequestBody, Tls, TlsError, TlsFile, TlsFiles,
+    },
     problem::Problem,
 };

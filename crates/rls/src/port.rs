@@ -46,6 +46,8 @@ const MAX_CONCURRENT_CALLS: u32 = 1_000;
 /// any call but a watch.
 const AGE_GRACE: Duration = Duration::from_secs(30);
 
+/// What the paths of the health service begin with.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 /// The method that probes call.
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
@@ -147,6 +149,7 @@ impl Handler for GrpcFrontEnds {
 
     const CONNECTION: ConnectionKind = ConnectionKind::Grpc;
     const MAX_STREAMS: u32 = MAX_CONCURRENT_CALLS;
+    const ONLY_HTTP2: bool = true;
     /// Proxies keep their connections open.
     const KEEPS_IDLE: bool = true;
     const AGE_GRACE: Option<Duration> = Some(AGE_GRACE);
@@ -160,6 +163,14 @@ impl Handler for GrpcFrontEnds {
 
     fn is_probe(request: &Request<Incoming>) -> bool {
         request.uri().path() == HEALTH_CHECK
+    }
+
+    fn needs_no_certificate(request: &Request<Incoming>) -> bool {
+        request.uri().path().starts_with(HEALTH)
+    }
+
+    fn certificate_required() -> Response<Body> {
+        Status::unauthenticated("this port requires a client certificate").into_http()
     }
 
     fn overloaded() -> Response<Body> {

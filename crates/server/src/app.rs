@@ -18,9 +18,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use sluice_config::{ConfigErrors, ConnectionLimits, Secret, Settings};
+use sluice_config::{ConfigErrors, ConnectionLimits, ReadFile, Secret, Settings, TlsSettings};
 use sluice_gateway::{Gateway, OpenGatewayError};
-use sluice_http::{Limits, Listener, access::CallerAccess};
+use sluice_http::{Limits, Listener, Tls, TlsError, TlsFile, TlsFiles, access::CallerAccess};
 use sluice_rls::{EnvoyRls, GrpcFrontEnds};
 
 use crate::{
@@ -65,6 +65,9 @@ struct Inner {
     replica: Replica,
     shutdown: Shutdown,
     limits: Limits,
+    /// The TLS of the HTTP port and the gRPC port.
+    tls: Option<Tls>,
+    admin_tls: Option<Tls>,
 }
 
 /// The sockets that a replica listens on.
@@ -88,6 +91,15 @@ pub enum OpenError {
     /// The gateway cannot be opened.
     #[error("cannot open the gateway")]
     Gateway(#[from] OpenGatewayError),
+    /// The files of a port's TLS cannot be used.
+    #[error("{setting}: TLS cannot be set up")]
+    Tls {
+        /// The setting that names the files.
+        setting: &'static str,
+        /// What is wrong with which file.
+        #[source]
+        source: TlsError,
+    },
     /// Metrics or traces cannot be set up.
     #[error("cannot set up the telemetry")]
     Telemetry(#[from] TelemetryError),
@@ -139,6 +151,8 @@ impl App {
             shutdown_grace,
             ..
         } = settings;
+        let tls = open_tls("listen.tls", listen.tls.as_ref())?;
+        let admin_tls = open_tls("admin.tls", admin.tls.as_ref())?;
         recorders.custom.declare(&custom_metrics);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         recorders.replica.set_expected_replicas(store.expected_replicas.unwrap_or(0));
@@ -211,6 +225,8 @@ impl App {
                 replica,
                 shutdown,
                 limits: limits(&listen.limits),
+                tls,
+                admin_tls,
             }),
         })
     }
@@ -235,8 +251,16 @@ impl App {
 
     /// Activates a changed configuration, as far as it can change at run time: policy and
     /// identification, the rules of Envoy's rate limit service, credentials, tokens, and new custom
-    /// metrics.
+    /// metrics. If the files of TLS cannot be used, nothing changes.
     pub fn replace(&self, settings: Settings) {
+        if let Err(error) = self.replace_tls(&settings) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the changed configuration cannot be used: the old one stays active"
+            );
+            self.rejected(&error);
+            return;
+        }
         let Inner { engine, rls, health, telemetry, access, callers, .. } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
         engine.limit_preflights(settings.limits_preflights);
@@ -257,9 +281,33 @@ impl App {
 
     /// Reports that a changed configuration was rejected; the previous one stays active.
     pub fn reject(&self, errors: &ConfigErrors) {
+        self.rejected(errors);
+    }
+
+    fn rejected(&self, why: &dyn std::error::Error) {
         let Inner { health, telemetry, .. } = &*self.inner;
-        health.configuration_rejected(errors.to_string());
+        let mut text = why.to_string();
+        let mut cause = why.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        health.configuration_rejected(text);
         telemetry.recorders().replica.reload(ReloadResult::Refused);
+    }
+
+    /// Uses the changed files of TLS for new connections. Whether a port speaks TLS is decided at
+    /// the start.
+    fn replace_tls(&self, settings: &Settings) -> Result<(), OpenError> {
+        let Inner { tls, admin_tls, .. } = &*self.inner;
+        let new = open_tls("listen.tls", settings.listen.tls.as_ref())?;
+        let new_admin = open_tls("admin.tls", settings.admin.tls.as_ref())?;
+        for (active, new) in [(tls, new), (admin_tls, new_admin)] {
+            if let (Some(active), Some(new)) = (active, new) {
+                active.adopt(&new);
+            }
+        }
+        Ok(())
     }
 
     /// Serves at `ports` until `stop` resolves, then lets requests in flight finish.
@@ -286,6 +334,8 @@ impl App {
             replica,
             shutdown,
             limits,
+            tls,
+            admin_tls,
             ..
         } = &*self.inner;
         let ports = 1 + u64::from(rpc.is_some()) + u64::from(admin.is_some());
@@ -322,13 +372,17 @@ impl App {
         // The admin port stays open until the end, so that the last metrics can be scraped.
         let admin = admin.zip(self.admin()).map(|(listener, handler)| {
             let (handler, system) = (handler.clone(), recorders.system.clone());
-            let mut listener = Listener::new(listener, handler, system, limits);
+            let mut listener =
+                Listener::new(listener, handler, system, limits).with_tls(admin_tls.clone());
             tokio::spawn(async move { listener.accept_until(pending()).await })
         });
 
         let system = &recorders.system;
-        let mut http = Listener::new(http, front_ends.clone(), system.clone(), limits);
-        let mut rpc = rpc.map(|socket| Listener::new(socket, grpc.clone(), system.clone(), limits));
+        let mut http =
+            Listener::new(http, front_ends.clone(), system.clone(), limits).with_tls(tls.clone());
+        let mut rpc = rpc.map(|socket| {
+            Listener::new(socket, grpc.clone(), system.clone(), limits).with_tls(tls.clone())
+        });
         grpc.start().await;
         accept_until(&mut http, rpc.as_mut(), stop).await;
         health.stop();
@@ -427,6 +481,29 @@ fn limits(configured: &ConnectionLimits) -> Limits {
         idle_timeout,
         max_connection_age,
     }
+}
+
+/// Sets up the TLS of `setting`, if there is any.
+fn open_tls(
+    setting: &'static str,
+    configured: Option<&TlsSettings>,
+) -> Result<Option<Tls>, OpenError> {
+    let Some(TlsSettings { certificate, key, client_ca, requires_client_certificate }) = configured
+    else {
+        return Ok(None);
+    };
+    let file = |file: &ReadFile| TlsFile::new(&file.path, file.content.clone());
+    let files = TlsFiles {
+        certificate: file(certificate),
+        key: file(key),
+        client_ca: client_ca.as_ref().map(file),
+        requires_client_certificate: *requires_client_certificate,
+    };
+    let tls = Tls::new(&files).map_err(|source| OpenError::Tls { setting, source })?;
+    if let Some(warning) = tls.warning() {
+        tracing::warn!("{setting}: {warning}");
+    }
+    Ok(Some(tls))
 }
 
 /// Lowers the number of connections to what the process has descriptors for.

@@ -5,7 +5,7 @@
 //! sluice config check [FILE]                                   print all errors of a file
 //! sluice config show [--config FILE] ...                       print the effective configuration
 //! sluice config schema                                         print the JSON Schema of a file
-//! sluice health [ADDRESS]                                      check whether a replica is ready
+//! sluice health [ADDRESS] [--config FILE]                      check whether a replica is ready
 //! sluice openapi                                               print the OpenAPI document
 //! ```
 
@@ -13,7 +13,7 @@ use std::{
     ffi::OsString,
     fmt,
     io::{self, Write},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -29,6 +29,8 @@ pub const EXIT_CONFIG: u8 = 78;
 
 /// The variable that names the configuration file if the flag does not.
 const FILE_VARIABLE: &str = "SLUICE_CONFIG";
+/// The port that is asked for its health when no configuration says another one.
+const DEFAULT_HEALTH: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 /// The configuration file that is read if no other is named and it exists.
 const DEFAULT_FILE: &str = "sluice.yaml";
 
@@ -51,10 +53,16 @@ enum Command {
     Config(ConfigCommand),
     /// Checks whether a running replica is ready, and exits with 0 if it is: a health check for
     /// containers without an HTTP client.
+    ///
+    /// It asks the port that the configuration says, over TLS if the configuration has
+    /// `listen.tls`. Certificates are not verified.
     Health {
-        /// The address on which the replica listens for HTTP.
-        #[arg(default_value = "127.0.0.1:8000")]
-        address: SocketAddr,
+        /// The address of the replica's HTTP port. The default is `listen.http` of the
+        /// configuration, at 127.0.0.1 or [::1] if that is every address.
+        address: Option<SocketAddr>,
+        /// The configuration file, as for `serve`.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Prints the OpenAPI document of the HTTP port, which a replica also serves at /openapi.json.
     #[command(name = "openapi")]
@@ -81,7 +89,7 @@ enum ConfigCommand {
 
 /// The layers above the built-in defaults. Environment variables such as `SLUICE__STORE__URL` have
 /// precedence over the file, and flags over both.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 struct Layers {
     /// The configuration file. The default is the file that `SLUICE_CONFIG` names, or ./sluice.yaml
     /// if it exists.
@@ -136,7 +144,10 @@ impl Cli {
                 let schema = Loader::schema();
                 Ok(exit_code(&writeln!(out, "{schema:#}").and_then(|()| out.flush())))
             }
-            Some(Command::Health { address }) => Ok(health(address, &mut out, &mut err)),
+            Some(Command::Health { address, config }) => {
+                let layers = Layers { config, ..Layers::default() };
+                Ok(health(address, layers, variables, &mut out, &mut err))
+            }
             Some(Command::OpenApi) => {
                 let written = out
                     .write_all(openapi::text())
@@ -270,9 +281,59 @@ fn rules_count(rules: usize, domains: usize) -> String {
     format!("{rules} RLS rule{} in {domains} domain{}", plural(rules), plural(domains))
 }
 
-fn health(address: SocketAddr, mut out: impl Write, mut err: impl Write) -> ExitCode {
+/// The port of a replica that is asked for its health.
+struct HealthPort {
+    address: SocketAddr,
+    speaks_tls: bool,
+}
+
+impl HealthPort {
+    /// Returns the port that the configuration says, or `address` instead.
+    ///
+    /// The configuration may have become invalid since the replica started, and its secrets may not
+    /// be readable here. What can be read of it without the file is used then.
+    fn find(
+        address: Option<SocketAddr>,
+        layers: Layers,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        mut err: impl Write,
+    ) -> Self {
+        let variables: Vec<_> = variables.into_iter().collect();
+        let loaded = layers.loader(variables.clone()).without_secrets().load();
+        let settings = loaded.or_else(|errors| {
+            let _ = writeln!(err, "the configuration is not used, because it is invalid: {errors}");
+            Loader::new().variables(variables).without_secrets().load()
+        });
+        let configured = settings.ok().map(|settings| {
+            let (listen, admin) = (settings.listen, settings.admin);
+            let is_admin = address.is_some() && address == admin.listen.map(reachable);
+            let speaks_tls = if is_admin { admin.tls.is_some() } else { listen.tls.is_some() };
+            Self { address: address.unwrap_or(reachable(listen.http)), speaks_tls }
+        });
+        configured.unwrap_or(Self { address: address.unwrap_or(DEFAULT_HEALTH), speaks_tls: false })
+    }
+}
+
+/// Returns where this machine reaches a listener at `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+fn health(
+    address: Option<SocketAddr>,
+    layers: Layers,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    mut out: impl Write,
+    mut err: impl Write,
+) -> ExitCode {
+    let HealthPort { address, speaks_tls } = HealthPort::find(address, layers, variables, &mut err);
     // The exit code is the result, so errors of writing the output are ignored.
-    match probe::readiness(address) {
+    match probe::readiness(address, speaks_tls) {
         Ok(readiness) => {
             let _ = writeln!(out, "{}", readiness.body).and_then(|()| out.flush());
             if readiness.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }

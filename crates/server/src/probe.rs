@@ -3,7 +3,15 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, Stream,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 /// Longer than a replica takes to check its store, and shorter than the timeout of a container's
@@ -22,24 +30,93 @@ pub struct Readiness {
     pub body: String,
 }
 
-/// Requests `/ready` from the replica at `address`.
+/// Requests `/ready` from the replica at `address`, over TLS if the port speaks it.
+///
+/// The certificate is not verified: the request has no secrets, and a replica with an expired
+/// certificate, or with one that was replaced a moment ago, is still ready.
 ///
 /// # Errors
 ///
 /// [`io::Error`] if nothing listens there, no response comes within two seconds, or the response is
 /// not HTTP.
-pub fn readiness(address: SocketAddr) -> io::Result<Readiness> {
+pub fn readiness(address: SocketAddr, speaks_tls: bool) -> io::Result<Readiness> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
+    if speaks_tls {
+        let mut connection = tls_client(address).map_err(io::Error::other)?;
+        exchange(address, Stream::new(&mut connection, &mut stream))
+    } else {
+        exchange(address, stream)
+    }
+}
+
+fn exchange(address: SocketAddr, mut stream: impl Read + Write) -> io::Result<Readiness> {
     // HTTP/1.0, so that the body has no chunks and ends with the connection.
     stream.write_all(format!("GET /ready HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes())?;
     read(stream)
 }
 
+fn tls_client(address: SocketAddr) -> Result<ClientConnection, rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    ClientConnection::new(Arc::new(config), ServerName::from(address.ip()))
+}
+
+/// Accepts every certificate.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
 fn read(stream: impl Read) -> io::Result<Readiness> {
     let mut response = Vec::new();
-    stream.take(MAX_RESPONSE_BYTES).read_to_end(&mut response)?;
+    match stream.take(MAX_RESPONSE_BYTES).read_to_end(&mut response) {
+        // The end of a TLS connection without its last message; the response has a length.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        read => {
+            read?;
+        }
+    }
     let response = String::from_utf8_lossy(&response);
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
     match head.strip_prefix("HTTP/1.").and_then(|rest| rest.split([' ', '\r']).nth(1)) {
@@ -87,6 +164,6 @@ mod tests {
     #[test]
     fn a_port_without_a_listener_is_an_error() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(readiness(port).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(readiness(port, false).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -25,3 +25,9 @@ pub(crate) fn overloaded() -> Response {
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
+
+/// Returns the response to a request without the client certificate that `tls` requires.
+pub(crate) fn certificate_required() -> Response {
+    let detail = "this port requires a client certificate that `client_ca` has signed";
+    Problem::new(ProblemKind::CertificateRequired, detail).into_response()
+}

@@ -384,14 +384,16 @@ fn a_replica_has_only_the_privileges_it_needs() {
 
 #[test]
 fn a_replica_has_probes_and_time_to_stop() {
-    for (rendered, grace) in
-        render(&[set("minimal"), set("everything")]).iter().zip([5 + 25 + 5, 10 + 60 + 5])
+    let expected = [(5 + 25 + 5, None), (10 + 60 + 5, Some("HTTPS"))];
+    for (rendered, (grace, scheme)) in
+        render(&[set("minimal"), set("everything")]).iter().zip(expected)
     {
         let container = rendered.container();
-        assert_eq!(
-            container["readinessProbe"]["httpGet"],
-            json!({ "path": "/ready", "port": "http" })
-        );
+        let mut request = json!({ "path": "/ready", "port": "http" });
+        if let Some(scheme) = scheme {
+            request["scheme"] = json!(scheme);
+        }
+        assert_eq!(container["readinessProbe"]["httpGet"], request);
         assert_eq!(rendered.pod()["terminationGracePeriodSeconds"], grace);
         let ports: Vec<_> = list(&container["ports"])
             .iter()

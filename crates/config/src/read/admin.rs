@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{
     address::{address, collide},
-    secret,
+    secret, tls,
 };
 use crate::{
     error::Refused,
@@ -29,8 +29,17 @@ pub(super) fn read(
             let bearer = admin.field("bearer").optional(|field| {
                 field.table(|bearer| required_secret(bearer, "token", "token_file", files))
             });
+            let field = admin.field("tls");
+            let tls = tls::read(&field, files).and_then(|tls| match (&tls, &address) {
+                (Some(_), Ok(None)) => Err(field.refuse(
+                    "only a port of its own has TLS of its own: set admin.listen, or use \
+                     listen.tls",
+                )),
+                _ => Ok(tls),
+            });
             Ok(Admin {
                 listen: address?,
+                tls: tls?,
                 credentials: Credentials { basic: basic?, bearer: bearer? },
             })
         })

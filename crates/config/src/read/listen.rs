@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
-use super::address::{address, collide};
+use super::{
+    address::{address, collide},
+    tls,
+};
 use crate::{
     error::Refused,
+    files::Files,
     reader::{Field, Table},
     settings::{ConnectionLimits, Listen},
 };
@@ -15,7 +19,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// Short enough to be added to an instant.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(super) fn read(listen: &Field<'_>) -> Result<Listen, Refused> {
+pub(super) fn read(listen: &Field<'_>, files: &Files) -> Result<Listen, Refused> {
     listen.table(|listen| {
         let http = listen.field("http");
         let http = http.needs_restart(address(&http));
@@ -29,13 +33,20 @@ pub(super) fn read(listen: &Field<'_>) -> Result<Listen, Refused> {
         let any_path = listen.field("any_path");
         let any_path = any_path.needs_restart(any_path.switch());
         let limits = limits(listen);
+        let tls = tls::read(&listen.field("tls"), files);
         if let (Ok(http), Ok(Some(grpc_address))) = (http, grpc_address)
             && collide(http, grpc_address)
         {
             return Err(grpc
                 .refuse(format_args!("listen.http, `{http}`, takes this port: use another port")));
         }
-        Ok(Listen { http: http?, grpc: grpc_address?, any_path: any_path?, limits: limits? })
+        Ok(Listen {
+            http: http?,
+            grpc: grpc_address?,
+            any_path: any_path?,
+            limits: limits?,
+            tls: tls?,
+        })
     })
 }
 

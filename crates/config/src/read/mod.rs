@@ -17,6 +17,7 @@ pub(crate) mod rls;
 mod secret;
 mod store;
 mod tiers;
+mod tls;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -77,7 +78,7 @@ fn empty_tables(paths: &BTreeSet<String>) -> Map<String, Value> {
 /// Reads the whole tree.
 pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Refused> {
     field.table(|root| {
-        let listen = listen::read(&root.field("listen"));
+        let listen = listen::read(&root.field("listen"), files);
         let store = store::read(&root.field("store"), files);
         let clients_field = root.field("clients");
         let clients = clients::read(&clients_field, files);

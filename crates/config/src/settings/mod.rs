@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod rls;
 mod secret;
 mod store_url;
+mod tls;
 
 pub(crate) use secret::MASK;
 pub(crate) use store_url::mask_password;
@@ -17,6 +18,7 @@ pub use {
     rls::RlsSettings,
     secret::Secret,
     store_url::{RedisUrl, StoreUrl, StoreUrlError},
+    tls::{ReadFile, TlsSettings},
 };
 
 use crate::error::ConfigError;
@@ -70,6 +72,8 @@ pub struct Listen {
     pub any_path: bool,
     /// What bounds the connections of each port.
     pub limits: ConnectionLimits,
+    /// The TLS of both ports; `None` for plain text.
+    pub tls: Option<TlsSettings>,
 }
 
 /// What bounds the connections of each port.
@@ -142,6 +146,8 @@ impl StoreSettings {
 pub struct Admin {
     /// A port of their own; `None` for the HTTP port.
     pub listen: Option<SocketAddr>,
+    /// The TLS of that port; `None` for plain text.
+    pub tls: Option<TlsSettings>,
     /// The credentials that they require.
     pub credentials: Credentials,
 }

@@ -28,10 +28,11 @@ use super::{
     limits::Limits,
     pending::{Observer, PendingRequest},
     port::{Port, Slot},
+    tls::{Encrypted, Security},
 };
 
 /// How long a connection beyond the limit may take for its only request.
-const SPARE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const SPARE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client may take to end an idle connection that it was told to end.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time between two looks at a connection.
@@ -42,6 +43,8 @@ const LONGEST_TICK: Duration = Duration::from_secs(5);
 struct Connection<H: Handler, S> {
     port: Arc<Port<H>>,
     peer: IpAddr,
+    /// What is known of the client's TLS; `None` over plain text.
+    security: Option<Security>,
     activity: Arc<Activity<S>>,
     received: AtomicU64,
     finished: AtomicU64,
@@ -226,6 +229,7 @@ pub(super) async fn serve<H, S>(
     port: Arc<Port<H>>,
     stream: S,
     peer: IpAddr,
+    security: Option<Security>,
     slot: Slot<H>,
     mut closing: watch::Receiver<bool>,
 ) where
@@ -237,6 +241,7 @@ pub(super) async fn serve<H, S>(
     let connection = Arc::new(Connection {
         port: Arc::clone(&port),
         peer,
+        security,
         activity: Arc::clone(&activity),
         received: AtomicU64::new(0),
         finished: AtomicU64::new(0),
@@ -332,16 +337,22 @@ where
     if let Some(spare) = &connection.spare_request {
         spare.notify_one();
     }
-    let Connection { port, peer, .. } = &*connection;
+    let Connection { port, peer, security, .. } = &*connection;
     let version = request.version();
     let is_probe = H::is_probe(&request);
     let is_counted = port.request_begins(is_probe);
     let observer: Arc<dyn Observer> = Arc::<Connection<H, S>>::clone(&connection);
     let pending = PendingRequest::new(observer);
     let mut unsent = pending.response(is_counted);
-    let request = request.map(|body| pending.body(body));
+    let lacks_certificate = security.is_some_and(|security| security.lacks_certificate)
+        && !H::needs_no_certificate(&request);
+    let mut request = request.map(|body| pending.body(body));
+    if security.is_some() {
+        request.extensions_mut().insert(Encrypted);
+    }
     let is_served = is_counted && (is_probe || connection.spare_request.is_none());
     let response = match is_served {
+        true if lacks_certificate => Some(H::certificate_required()),
         true => Some(port.handler.handle(*peer, request).await),
         false => None,
     };

@@ -22,6 +22,8 @@ pub trait Handler: Clone + Send + Sync + 'static {
     const CONNECTION: ConnectionKind;
     /// The most requests in progress on one HTTP/2 connection.
     const MAX_STREAMS: u32;
+    /// Whether clients speak HTTP/2 alone.
+    const ONLY_HTTP2: bool;
     /// Whether a connection that has had a request may be idle as long as its client likes. Pings
     /// find those whose client vanished.
     const KEEPS_IDLE: bool;
@@ -39,6 +41,15 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// Returns whether the request is a probe, which gets its response beyond all limits.
     fn is_probe(request: &Request<Incoming>) -> bool;
 
+    /// Returns whether the request is about the health of the process, and so needs no client
+    /// certificate.
+    fn needs_no_certificate(request: &Request<Incoming>) -> bool {
+        Self::is_probe(request)
+    }
+
     /// Returns the response to a request beyond the limits.
     fn overloaded() -> Response<Self::Body>;
+
+    /// Returns the response to a request that needs a client certificate and has none.
+    fn certificate_required() -> Response<Self::Body>;
 }

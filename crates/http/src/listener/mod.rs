@@ -9,6 +9,9 @@ mod port;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -21,7 +24,12 @@ use tokio::{
 };
 
 use self::port::Port;
-pub use self::{handler::Handler, limits::Limits, pending::RequestBody};
+pub use self::{
+    handler::Handler,
+    limits::Limits,
+    pending::RequestBody,
+    tls::{Encrypted, Tls, TlsError, TlsFile, TlsFiles},
+};
 
 /// The pause after a failure to accept, such as when the process has no file descriptors left and
 /// other connections have to close first.
@@ -39,6 +47,7 @@ pub struct Listener<H> {
     /// Becomes true when connections have to finish their requests and close.
     closing: watch::Sender<bool>,
     logged_at: Option<Instant>,
+    tls: Option<Tls>,
 }
 
 impl<H: Handler> Listener<H> {
@@ -56,7 +65,14 @@ impl<H: Handler> Listener<H> {
             connections: JoinSet::new(),
             closing: watch::Sender::new(false),
             logged_at: None,
+            tls: None,
         }
+    }
+
+    /// Speaks TLS, if there is `tls`.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Accepts connections until `until` resolves.
@@ -100,8 +116,29 @@ impl<H: Handler> Listener<H> {
             return;
         }
         let (port, closing) = (Arc::clone(&self.port), self.closing.subscribe());
+        let (peer, tls) = (peer.ip(), self.tls.clone());
         self.connections.spawn(async move {
-            connection::serve(port, stream, peer.ip(), slot, closing).await;
+            let Some(tls) = tls else {
+                connection::serve(port, stream, peer, None, slot, closing).await;
+                return;
+            };
+            let mut told = closing.clone();
+            let timeout = match slot.is_spare() {
+                true => connection::SPARE_TIMEOUT,
+                false => port.limits.head_timeout,
+            };
+            let accepting = tls.accept(stream, H::ONLY_HTTP2, timeout);
+            let accepted = tokio::select! {
+                accepted = accepting => accepted,
+                // No request is lost with a handshake.
+                _ = told.wait_for(|closing| *closing) => return,
+            };
+            match accepted {
+                Some((stream, security)) => {
+                    connection::serve(port, stream, peer, Some(security), slot, closing).await;
+                }
+                None => port.recorder.connection_ended(H::CONNECTION, ConnectionEnd::Handshake),
+            }
         });
     }
 

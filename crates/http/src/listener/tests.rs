@@ -21,21 +21,22 @@ use super::*;
 /// Longer than any test takes, so that a test which waits for it by mistake hangs.
 const LONG: Duration = Duration::from_secs(600);
 
-fn overloaded() -> Response<Body> {
+pub(super) fn refused(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    *response.status_mut() = status;
     response
 }
 
 /// Responds to every request at once.
 #[derive(Clone)]
-struct Responding;
+pub(super) struct Responding;
 
 impl Handler for Responding {
     type Body = Body;
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
     const MAX_STREAMS: u32 = 100;
+    const ONLY_HTTP2: bool = false;
     const KEEPS_IDLE: bool = false;
     const AGE_GRACE: Option<Duration> = None;
 
@@ -44,7 +45,11 @@ impl Handler for Responding {
     }
 
     fn overloaded() -> Response<Body> {
-        overloaded()
+        refused(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    fn certificate_required() -> Response<Body> {
+        refused(StatusCode::FORBIDDEN)
     }
 
     async fn handle(&self, _: IpAddr, _: Request<RequestBody>) -> Response<Body> {
@@ -178,6 +183,7 @@ impl Handler for Pausing {
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
     const MAX_STREAMS: u32 = 100;
+    const ONLY_HTTP2: bool = false;
     const KEEPS_IDLE: bool = false;
     const AGE_GRACE: Option<Duration> = None;
 
@@ -186,7 +192,11 @@ impl Handler for Pausing {
     }
 
     fn overloaded() -> Response<Body> {
-        overloaded()
+        refused(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    fn certificate_required() -> Response<Body> {
+        refused(StatusCode::FORBIDDEN)
     }
 
     async fn handle(&self, _: IpAddr, _: Request<RequestBody>) -> Response<Body> {
@@ -246,6 +256,7 @@ impl Handler for Waiting {
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
     const MAX_STREAMS: u32 = 100;
+    const ONLY_HTTP2: bool = false;
     const KEEPS_IDLE: bool = false;
     const AGE_GRACE: Option<Duration> = None;
 
@@ -254,7 +265,11 @@ impl Handler for Waiting {
     }
 
     fn overloaded() -> Response<Body> {
-        overloaded()
+        refused(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    fn certificate_required() -> Response<Body> {
+        refused(StatusCode::FORBIDDEN)
     }
 
     async fn handle(&self, _: IpAddr, _: Request<RequestBody>) -> Response<Body> {
@@ -387,6 +402,7 @@ impl Handler for Endless {
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
     const MAX_STREAMS: u32 = 100;
+    const ONLY_HTTP2: bool = false;
     const KEEPS_IDLE: bool = true;
     const AGE_GRACE: Option<Duration> = None;
 
@@ -395,7 +411,11 @@ impl Handler for Endless {
     }
 
     fn overloaded() -> Response<Body> {
-        overloaded()
+        refused(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    fn certificate_required() -> Response<Body> {
+        refused(StatusCode::FORBIDDEN)
     }
 
     async fn handle(&self, _: IpAddr, request: Request<RequestBody>) -> Response<Body> {

@@ -103,6 +103,9 @@ problem_kinds! {
     /// The request lacks valid credentials.
     Unauthorized: "unauthorized",
         "Credentials are required", UNAUTHORIZED, UNAUTHENTICATED;
+    /// The request came without the client certificate that the port requires.
+    CertificateRequired: "certificate-required",
+        "A client certificate is required", FORBIDDEN, UNAUTHENTICATED;
     /// Too many connections are open, or too many requests are in progress.
     Overloaded: "overloaded",
         "Too many requests at a time", SERVICE_UNAVAILABLE, UNAVAILABLE;

@@ -52,6 +52,7 @@ impl Handler for AdminPort {
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
     const MAX_STREAMS: u32 = protocol::MAX_STREAMS;
+    const ONLY_HTTP2: bool = false;
     const KEEPS_IDLE: bool = false;
     const AGE_GRACE: Option<Duration> = None;
 
@@ -61,6 +62,10 @@ impl Handler for AdminPort {
 
     fn overloaded() -> Response {
         protocol::overloaded()
+    }
+
+    fn certificate_required() -> Response {
+        protocol::certificate_required()
     }
 
     async fn handle(&self, _: IpAddr, request: Request<RequestBody>) -> Response {

@@ -281,6 +281,7 @@ impl Handler for HttpFrontEnds {
 
     const CONNECTION: ConnectionKind = ConnectionKind::Http;
     const MAX_STREAMS: u32 = protocol::MAX_STREAMS;
+    const ONLY_HTTP2: bool = false;
     const KEEPS_IDLE: bool = false;
     const AGE_GRACE: Option<Duration> = None;
 
@@ -290,6 +291,10 @@ impl Handler for HttpFrontEnds {
 
     fn overloaded() -> Response {
         protocol::overloaded()
+    }
+
+    fn certificate_required() -> Response {
+        protocol::certificate_required()
     }
 
     async fn handle(&self, peer: IpAddr, request: Request<RequestBody>) -> Response {

@@ -1,0 +1,96 @@
+//! TLS of the process: from its configuration to its probes, and its files while it runs.
+#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use rcgen::{CertificateParams, KeyPair};
+use sluice_testkit::{Sluice, SluiceOptions, eventually};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_sluice");
+
+/// Writes a certificate that signs itself, and its key.
+fn write_identity(folder: &Path) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
+    std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+}
+
+fn launch(folder: &Path, more: &str) -> Sluice {
+    let files = |name: &str| folder.join(name).display().to_string();
+    let (certificate, key) = (files("tls.crt"), files("tls.key"));
+    SluiceOptions::new(PROGRAM)
+        .config(format!(
+            "listen: {{ tls: {{ certificate: '{certificate}', key: '{key}'{more} }} }}"
+        ))
+        .launch()
+}
+
+fn health(sluice: &Sluice, address: Option<String>) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.arg("health").args(address).arg("--config").arg(sluice.config_path());
+    // The test gives the replica its address by this variable.
+    command.env("SLUICE__LISTEN__HTTP", sluice.http_addr().to_string());
+    command.output().unwrap()
+}
+
+fn wait_ready(sluice: &Sluice) {
+    eventually("the replica is ready", || health(sluice, None).status.success());
+}
+
+#[test]
+fn health_speaks_tls_to_the_port_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    write_identity(folder.path());
+    let sluice = launch(folder.path(), "");
+    wait_ready(&sluice);
+    let named = health(&sluice, Some(sluice.http_addr().to_string()));
+    assert!(named.status.success(), "{named:?}");
+    assert!(String::from_utf8_lossy(&named.stdout).contains("\"status\":\"ready\""), "{named:?}");
+    assert_ne!(sluice.status("/ready").ok(), Some(200), "the port speaks TLS alone");
+}
+
+#[test]
+fn probes_need_no_client_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    write_identity(folder.path());
+    let ca = folder.path().join("tls.crt").display().to_string();
+    let sluice = launch(folder.path(), &format!(", client_ca: '{ca}'"));
+    wait_ready(&sluice);
+}
+
+#[test]
+fn a_broken_pair_keeps_the_old_one_and_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    write_identity(folder.path());
+    let sluice = launch(folder.path(), "");
+    wait_ready(&sluice);
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    std::fs::write(folder.path().join("tls.key"), key).unwrap();
+    let log = || sluice.log();
+    eventually("it is logged", || log().contains("does not belong to the certificate"));
+    wait_ready(&sluice);
+    write_identity(folder.path());
+    eventually("it is active again", || {
+        let text = log();
+        let broken = text.rfind("does not belong").unwrap();
+        text[broken..].contains("was read again and is active")
+    });
+    wait_ready(&sluice);
+}
+
+#[test]
+fn a_replica_whose_key_is_wrong_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    write_identity(folder.path());
+    std::fs::write(folder.path().join("tls.key"), "").unwrap();
+    let sluice = launch(folder.path(), "");
+    eventually("it ends", || !sluice.is_running());
+    let log = sluice.log();
+    assert!(log.contains("listen.tls: TLS cannot be set up: `"), "{log}");
+    assert!(log.contains("tls.key` has no private key"), "{log}");
+}
