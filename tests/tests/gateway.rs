@@ -165,3 +165,56 @@ async fn on_shutdown_streams_end_and_no_request_is_forwarded_twice() {
     assert_eq!(sluice.wait_exit(LONG).code(), Some(0));
     assert_eq!(api.requests(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_leaves_its_http2_connections_loses_no_request() {
+    // nginx leaves a connection with a GOAWAY after a number of requests.
+    let port = ReservedPort::new();
+    let upstream = SocketAddr::from(([127, 0, 0, 1], port.number()));
+    let config = format!(
+        "server {{ listen {upstream}; http2 on; keepalive_requests 50; \
+         location / {{ default_type text/plain; return 200 ok; }} }}"
+    );
+    let _nginx = tokio::task::block_in_place(|| Proxy::start(ProxyKind::Nginx, &config, port, "/"));
+    let sluice = memory_replica(&format!(
+        "gateway: {{ upstream: \"http://{upstream}\", protocol: http2 }}\ndefaults: off"
+    ));
+    let asking: Vec<_> = (0..32)
+        .map(|_| {
+            let address = sluice.http_addr();
+            tokio::spawn(async move {
+                let mut client = Client::of(address);
+                let mut failed = 0;
+                for _ in 0..100 {
+                    failed += usize::from(client.get("/orders").await.status != 200);
+                }
+                failed
+            })
+        })
+        .collect();
+    let mut failed = 0;
+    for task in asking {
+        failed += task.await.unwrap();
+    }
+    assert_eq!(failed, 0);
+}
+
+#[tokio::test]
+async fn requests_without_a_response_are_logged_with_their_cause_and_not_each() {
+    let nowhere = ReservedPort::new();
+    let sluice =
+        memory_replica(&before(([127, 0, 0, 1], nowhere.number()).into(), "defaults: off"));
+    let mut client = Client::of(sluice.http_addr());
+    for _ in 0..200 {
+        assert_eq!(client.get("/orders").await.status, 502);
+    }
+    let more = "more requests got no response from the upstream";
+    eventually_async("the number of failures is logged", async || sluice.log().contains(more))
+        .await;
+    let log = sluice.log();
+    let first = log.lines().find(|line| line.contains("a request got no response")).unwrap();
+    assert!(first.contains(&nowhere.number().to_string()), "{first}");
+    assert!(log.contains("cannot connect to the upstream"), "{log}");
+    let lines = log.lines().filter(|line| line.contains("no response from the upstream")).count();
+    assert!(lines < 100, "{lines} lines for 200 requests: {log}");
+}

@@ -26,12 +26,13 @@ const SEPARATOR: &str = "__";
 const TWO_UNDERSCORES: &str = "with two underscores between keys";
 
 /// The settings that are lists, whose values are split at their commas; `*` is any key.
-const LISTS: [&[&str]; 8] = [
+const LISTS: [&[&str]; 9] = [
     &["access", "tokens"],
     &["clients", "identify"],
     &["clients", "trusted_proxies"],
     &["exempt"],
     &["gateway", "cors"],
+    &["gateway", "upgrades"],
     &["gateway", "upstream"],
     &["rls", "files"],
     &["tiers", "*", "clients"],

@@ -227,7 +227,7 @@ fn tokens_admitted_in_outages() -> Panel {
 
 fn gateway() -> Vec<Panel> {
     let requests = "sluice_upstream_requests_total";
-    let failed = r#"result=~"5xx|unconnected|broke|late""#;
+    let failed = r#"result=~"5xx|unconnected|broke|late|busy""#;
     let by_upstream = |rate: &str| format!("sum by (upstream) ({rate})");
     let all = by_upstream(&SELECTED.rate(requests, ""));
     let healthy = SELECTED.series("sluice_upstream_healthy", "");

@@ -1,23 +1,33 @@
 //! Connections to upstreams: TCP, TLS and the HTTP handshake.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    path::Path,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{Uri, uri::Scheme};
 use hyper::client::conn::{http1, http2};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::connect::{Connection, HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use tokio::task::AbortHandle;
+use tokio::{sync::oneshot, task::AbortHandle, time::interval};
 use tower::{Service, ServiceExt};
 
 use crate::{
     error::{ConnectError, OpenGatewayError},
+    received::{CountedStream, ReceivedBytes},
     request_body::RequestBody,
 };
 use sluice_config::gateway::{GatewaySettings, Protocol, UpstreamUrl};
@@ -33,6 +43,17 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The HTTP/2 flow control window: enough for a fast network with a long round trip. The upstream
 /// waits for the client beyond it.
 const HTTP2_WINDOW: u32 = 1 << 20;
+
+/// The most header fields of a response over HTTP/1.1: more than any server sends on purpose, and
+/// few enough to parse quickly.
+const MAX_RESPONSE_FIELDS: usize = 512;
+
+/// Stands for the number of requests on an HTTP/2 connection until the upstream has sent its
+/// settings. No upstream can allow this many.
+const UNKNOWN_STREAMS: usize = usize::MAX - 1;
+
+/// How often a new HTTP/2 connection is asked whether the upstream's settings have arrived.
+const SETTINGS_LOOK: Duration = Duration::from_millis(1);
 
 /// Connects to upstreams. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,8 +71,12 @@ pub(crate) enum Connected {
     /// A connection for one request at a time.
     Http1(Http1),
     /// A connection for many requests at once.
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>, MaxStreams),
 }
+
+/// How many requests an upstream allows on one HTTP/2 connection at once. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct MaxStreams(Arc<AtomicUsize>);
 
 /// An HTTP/1.1 connection.
 #[derive(Debug)]
@@ -59,6 +84,15 @@ pub(crate) struct Http1 {
     pub(crate) sender: http1::SendRequest<RequestBody>,
     /// Closes the connection at once.
     pub(crate) cut: AbortHandle,
+    /// How many bytes arrived.
+    pub(crate) received: ReceivedBytes,
+}
+
+impl MaxStreams {
+    /// Returns the number, which the upstream may change at any time.
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Connector {
@@ -133,20 +167,49 @@ async fn connect(
         .build()?;
     let stream = connector.ready().await?.call(destination).await?;
     if is_http2(stream.connected().is_negotiated_h2()) {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(HTTP2_WINDOW)
             .initial_connection_window_size(HTTP2_WINDOW * 4)
+            .initial_max_send_streams(UNKNOWN_STREAMS)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .handshake(stream)
             .await?;
-        tokio::spawn(log_end(connection));
-        return Ok(Connected::Http2(sender));
+        let max_streams = MaxStreams(Arc::new(AtomicUsize::new(UNKNOWN_STREAMS)));
+        let ours = max_streams.clone();
+        let (known, learned) = oneshot::channel();
+        let mut known = Some(known);
+        // hyper reads the settings in another task, which does not wake this one.
+        let mut looks = interval(SETTINGS_LOOK);
+        let driven = poll_fn(move |context| {
+            while known.is_some() && looks.poll_tick(context).is_ready() {}
+            let polled = Pin::new(&mut connection).poll(context);
+            let allowed = connection.current_max_send_streams();
+            ours.0.store(allowed, Ordering::Relaxed);
+            if allowed != UNKNOWN_STREAMS
+                && let Some(known) = known.take()
+            {
+                let _ = known.send(());
+            }
+            polled
+        });
+        tokio::spawn(log_end(driven));
+        // Requests that the upstream does not allow at once would wait without a sign.
+        learned.await.map_err(|_| "the upstream closed the connection before its settings")?;
+        if max_streams.get() == 0 {
+            return Err("the upstream allows no requests on its connections".into());
+        }
+        return Ok(Connected::Http2(sender, max_streams));
     }
-    let (sender, connection) = http1::Builder::new().handshake(stream).await?;
+    let stream = CountedStream::new(TokioIo::new(stream));
+    let received = stream.received();
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(MAX_RESPONSE_FIELDS)
+        .handshake(TokioIo::new(stream))
+        .await?;
     let cut = tokio::spawn(log_end(connection.with_upgrades())).abort_handle();
-    Ok(Connected::Http1(Http1 { sender, cut }))
+    Ok(Connected::Http1(Http1 { sender, cut, received }))
 }
 
 /// Logs how a connection ended. The sender of a request gets the error too; the log is for those

@@ -13,8 +13,9 @@ use tokio::{
 };
 
 use crate::{
+    pool::Sender,
     request_body::RequestBody,
-    upstream::{Health, Sender, Upstream},
+    upstream::{Health, Upstream},
 };
 use sluice_config::gateway::HealthChecks;
 
@@ -78,21 +79,17 @@ async fn check(
     upstream: &Arc<Upstream>,
     checks: &HealthChecks,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    // A new connection would not show whether the connections in use still work.
-    let sender = match upstream.free_connection() {
-        Some(sender) => sender,
-        None => Box::pin(upstream.new_connection()).await?,
-    };
+    let sender = upstream.pool().connection_for_check().await?;
     let url = upstream.url();
-    let mut request = Request::new(RequestBody::EMPTY);
+    let mut request = Request::new(RequestBody::empty());
     request.headers_mut().insert(USER_AGENT, NAME);
     let (response, connection) = match sender {
-        Sender::Http1(mut connection) => {
+        Sender::Http1(mut connection, place) => {
             *request.uri_mut() = checks.path.clone();
             request.headers_mut().insert(HOST, HeaderValue::from_str(url.authority().as_str())?);
-            (connection.sender.send_request(request).await?, Some(connection))
+            (connection.sender.send_request(request).await?, Some((connection, place)))
         }
-        Sender::Http2(mut sender, _in_use) => {
+        Sender::Http2(mut sender, _stream) => {
             let mut uri = checks.path.clone().into_parts();
             (uri.scheme, uri.authority) =
                 (Some(url.scheme().clone()), Some(url.authority().clone()));
@@ -106,8 +103,8 @@ async fn check(
     while let Some(frame) = body.frame().await {
         frame?;
     }
-    if let Some(connection) = connection {
-        upstream.release(connection);
+    if let Some((connection, place)) = connection {
+        upstream.pool().release(connection, place);
     }
     if status.is_success() || status.is_redirection() {
         Ok(())

@@ -2,22 +2,24 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
 };
 use smallvec::SmallVec;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
-/// Removes the hop-by-hop fields: `Connection`, every field that it names, and those that old
-/// software does not name there.
-pub(crate) fn remove(headers: &mut HeaderMap) {
+/// Removes the hop-by-hop fields: `Connection`, every field that it names and that is not `kept`,
+/// and those that old software does not name there.
+pub(crate) fn remove(headers: &mut HeaderMap, kept: impl Fn(&HeaderName) -> bool) {
     if headers.contains_key(CONNECTION) {
         let named: SmallVec<[HeaderName; 4]> = words(headers, &CONNECTION)
             .filter_map(|word| HeaderName::from_bytes(word).ok())
-            .filter(may_be_named)
+            .filter(|name| !kept(name))
             .collect();
         headers.remove(CONNECTION);
         for name in named {
@@ -26,6 +28,13 @@ pub(crate) fn remove(headers: &mut HeaderMap) {
     }
     for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &TRANSFER_ENCODING, &UPGRADE, &HTTP2_SETTINGS] {
         headers.remove(name);
+    }
+    // For a proxy that the client chose itself. Servers that pass fields as variables would read
+    // `Proxy` as the address of a proxy.
+    for name in [PROXY, PROXY_AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHENTICATION_INFO] {
+        if !kept(&name) {
+            headers.remove(name);
+        }
     }
 }
 
@@ -43,35 +52,16 @@ pub(crate) fn reduce_te(headers: &mut HeaderMap) -> bool {
     understood
 }
 
-/// Returns the protocol in `Upgrade`, if `Connection` names `Upgrade`.
-pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let meant = words(headers, &CONNECTION).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
-    headers.get(UPGRADE).filter(|_| meant).cloned()
+/// Returns whether `Connection` names `Upgrade`.
+pub(crate) fn names_upgrade(headers: &HeaderMap) -> bool {
+    words(headers, &CONNECTION).any(|word| word.eq_ignore_ascii_case(b"upgrade"))
 }
 
-/// Returns whether `Connection` may name a field. Fields for the destination, the length of the
-/// body and the identity of the client are for every server on the way. A client that names such a
-/// field must not make the gateway remove it, or another field would be used in its place.
-fn may_be_named(name: &HeaderName) -> bool {
-    use http::header::{
-        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, TE,
-        TRAILER,
-    };
-    let kept = [
-        HOST,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        CONTENT_ENCODING,
-        AUTHORIZATION,
-        COOKIE,
-        FORWARDED,
-        TE,
-        TRAILER,
-    ];
-    !kept.contains(name) && !name.as_str().starts_with("x-forwarded-")
-}
-
-fn words<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+/// Returns the elements of all lines of a list field, without empty ones.
+pub(crate) fn words<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'h [u8]> {
     let lines = headers.get_all(name).iter();
     lines
         .flat_map(|line| line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii))
@@ -104,31 +94,23 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("proxy-connection", "keep-alive"),
             ("transfer-encoding", "chunked"),
+            ("proxy", "http://evil.test"),
             ("upgrade", "h2c"),
             ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
             ("trailer", "x-sum"),
             ("accept", "*/*"),
         ]);
         all.append(CONNECTION, HeaderValue::from_static(" x-two,,"));
-        remove(&mut all);
+        remove(&mut all, |_| false);
         assert_eq!(names(&all), ["accept", "trailer"]);
     }
 
     #[test]
-    fn end_to_end_fields_are_kept_even_when_connection_names_them() {
-        let mut all = headers(&[
-            ("connection", "host, content-length, authorization, x-forwarded-for, cookie"),
-            ("host", "h"),
-            ("content-length", "1"),
-            ("authorization", "a"),
-            ("x-forwarded-for", "f"),
-            ("cookie", "c"),
-        ]);
-        remove(&mut all);
-        assert_eq!(
-            names(&all),
-            ["authorization", "content-length", "cookie", "host", "x-forwarded-for"]
-        );
+    fn fields_that_are_kept_cannot_be_named_away() {
+        let mut all =
+            headers(&[("connection", "X-Api-Key, x-other"), ("x-api-key", "k"), ("x-other", "o")]);
+        remove(&mut all, |name| name == "x-api-key");
+        assert_eq!(names(&all), ["x-api-key"]);
     }
 
     #[test]
@@ -144,16 +126,5 @@ mod tests {
             assert_eq!(reduce_te(&mut all), left, "{value}");
             assert_eq!(all.get(TE), left.then_some(&TRAILERS));
         }
-    }
-
-    #[test]
-    fn an_upgrade_needs_connection_upgrade() {
-        let asked = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
-        assert_eq!(upgrade(&asked).unwrap(), "websocket");
-        assert_eq!(
-            upgrade(&headers(&[("connection", "keep-alive"), ("upgrade", "websocket")])),
-            None
-        );
-        assert_eq!(upgrade(&headers(&[("connection", "upgrade")])), None);
     }
 }

@@ -7,18 +7,21 @@
 //!
 //! - Bodies are streamed in both directions, frame by frame, as fast as the receiver reads. Nothing
 //!   is buffered as a whole, so server-sent events arrive as they are sent, and a large upload
-//!   needs no memory. Trailers are forwarded. `WebSockets` and other HTTP/1.1 upgrades are copied
-//!   as bytes.
+//!   needs no memory. Trailers are forwarded. `WebSockets`, and other protocols that the settings
+//!   name, are copied as bytes (`upgrade`).
 //! - Each side may use HTTP/1.1 or HTTP/2, independently of the other.
 //! - Hop-by-hop fields are removed (`hop_by_hop`). `X-Forwarded-*` and `Forwarded` say where a
 //!   request comes from (`forwarded`). The upstream gets the path that the decision was about
-//!   (`target`); a path that servers interpret differently was rejected before.
-//! - A request goes to the upstream with the fewest requests in flight. It is retried at another
-//!   upstream only if none of it was sent. An upstream that cannot be reached is avoided for a
-//!   while if there are others. One that fails its health checks gets no requests until it passes
-//!   them.
+//!   (`target`), and the fields that it was made by (`deciding_fields`); a path that servers
+//!   interpret differently was rejected before.
+//! - A request goes to the upstream with the fewest requests in flight. It is sent again, there or
+//!   at another upstream, only if the upstream did not process it, or if that does no harm
+//!   (`exchange`). An upstream that cannot be reached is avoided for a while if there are others.
+//!   One that fails its health checks gets no requests until it passes them.
+//! - Connections to an upstream (`pool`) and its requests in flight are bounded. A request that finds
+//!   all connections in use waits for one, for a limited time.
 //! - Errors are problems: 502 when the upstream cannot be reached or breaks the connection, 503
-//!   when no upstream is healthy, 504 when the upstream does not respond in time. Once a response
+//!   when no upstream is healthy or all are busy, 504 when the upstream does not respond in time. Once a response
 //!   has begun, the only way to report an error is to abort it, so that the client does not take it
 //!   for complete.
 //! - Sluice's own responses have CORS fields where the request has an `Origin` (`cors`), so that a
@@ -28,20 +31,30 @@
 
 mod connect;
 mod cors;
+mod deciding_fields;
+mod destination;
 mod error;
+mod exchange;
+mod failure_log;
 mod forwarded;
 mod gateway;
 mod health;
 mod hop_by_hop;
+mod location;
+mod pool;
+mod received;
 mod request_body;
+mod response;
 mod target;
 mod tunnel;
+mod upgrade;
 mod upstream;
 mod upstream_body;
 mod upstream_request;
 mod upstreams;
 
 pub use self::{
-    error::OpenGatewayError, gateway::Gateway, health::Watch, upstream_body::UpstreamBody,
+    deciding_fields::DecidingFields, destination::Destination, error::OpenGatewayError,
+    gateway::Gateway, health::Watch, upstream_body::UpstreamBody,
     upstream_request::ClientConnection,
 };

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::upstream::InFlight;
+use crate::upstream_body::ConnectionInUse;
 
 /// All open tunnels.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Tunnels {
         &self,
         client: OnUpgrade,
         upstream: OnUpgrade,
-        in_flight: InFlight,
+        connection_in_use: ConnectionInUse,
         idle_timeout: Duration,
     ) {
         let mut ending = self.ending.subscribe();
@@ -55,7 +55,7 @@ impl Tunnels {
                 }
                 _ = ending.wait_for(|ending| *ending) => {}
             }
-            drop((in_flight, counted));
+            drop((connection_in_use, counted));
         });
     }
 

@@ -12,10 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{
-    request_body::BodyProgress,
-    upstream::{InFlight, Sender},
-};
+use crate::{pool::Sender, request_body::Upload, upstream::InFlight};
 use sluice_http::traffic::UnfinishedResponse;
 
 /// The body of an upstream's response. It is read only as fast as the client reads it, frame by
@@ -24,10 +21,10 @@ use sluice_http::traffic::UnfinishedResponse;
 pub struct UpstreamBody {
     /// `None` for a response without a body.
     body: Option<Incoming>,
-    /// `Reconnection_in_used` at the end of the body.
+    /// Given back at the end of the body.
     connection_in_use: Option<ConnectionInUse>,
     idle: Idle,
-    upload: Option<Arc<BodyProgress>>,
+    upload: Option<Arc<Upload>>,
     sent_bytes: u64,
     unfinished: Option<UnfinishedResponse>,
 }
@@ -78,7 +75,7 @@ impl UpstreamBody {
     pub(crate) fn new(
         body: Incoming,
         connection_in_use: ConnectionInUse,
-        upload: Option<Arc<BodyProgress>>,
+        upload: Option<Arc<Upload>>,
         idle_timeout: Duration,
     ) -> Self {
         let idle = Idle::after(idle_timeout);
@@ -102,13 +99,13 @@ impl UpstreamBody {
     }
 
     fn end(&mut self) {
-        let Some(ConnectionInUse { in_flight, sender: Sender::Http1(connection) }) =
+        let Some(ConnectionInUse { in_flight, sender: Sender::Http1(connection, place) }) =
             self.connection_in_use.take()
         else {
             return;
         };
         if self.upload.as_ref().is_none_or(|upload| upload.is_over()) {
-            in_flight.upstream().release(connection);
+            in_flight.upstream().pool().release(connection, place);
         } else {
             // The upstream has sent its whole response and does not read the rest of the request.
             connection.cut.abort();

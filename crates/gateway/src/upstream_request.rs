@@ -1,22 +1,29 @@
 //! The request that the upstream gets: the client's request, without its hop-by-hop fields and with
 //! the forwarding fields.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use axum::body::HttpBody;
+use axum::body::{Bytes, HttpBody};
 use http::{
-    HeaderValue, Method, Request, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, HeaderValue, Method, Request, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, PathAndQuery},
 };
 use hyper::upgrade::OnUpgrade;
+use sluice_config::gateway::{GatewaySettings, HostField, UpstreamUrl};
+use sluice_http::{Encrypted, access::TOKEN_FIELD};
 use sluice_telemetry::propagate_trace;
 use tracing::Span;
 
-use crate::{forwarded, hop_by_hop, request_body::RequestBody, target};
-use sluice_config::gateway::{HostField, UpstreamUrl};
-use sluice_http::{Encrypted, Problem, ProblemKind, access::TOKEN_FIELD};
+use crate::{
+    deciding_fields::DecidingFields,
+    destination::Destination,
+    forwarded, hop_by_hop,
+    location::PublicAddress,
+    request_body::{RequestBody, Upload},
+    upgrade,
+};
 
 const TE_ALONE: HeaderValue = HeaderValue::from_static("te");
 const UPGRADE_ALONE: HeaderValue = HeaderValue::from_static("upgrade");
@@ -26,20 +33,23 @@ const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 /// for another connection.
 #[derive(Debug)]
 pub(crate) struct UpstreamRequest {
-    request: Request<RequestBody>,
-    remainder: RequestRemainder,
-}
-
-/// What is kept of a request that was sent, to send it again.
-#[derive(Debug)]
-pub(crate) struct RequestRemainder {
+    method: Method,
+    /// Empty while the request is sent, unless it may be sent again.
+    headers: HeaderMap,
     target: PathAndQuery,
     /// The host that the client requested.
     host: Option<Authority>,
     host_field: HostField,
     says_te: bool,
+    /// Whether the client may have split its cookies, as HTTP/2 permits.
+    splits_cookies: bool,
+    public: PublicAddress,
     /// The protocol that the client wants to upgrade to, and the client's end of the connection.
-    pub(crate) upgrade: Option<(HeaderValue, OnUpgrade)>,
+    upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// `None` for a request without a body.
+    upload: Option<Arc<Upload>>,
+    /// Whether the request was sent once more after a connection broke.
+    was_repeated: bool,
 }
 
 /// The connection over which a request came.
@@ -53,115 +63,169 @@ pub struct ClientConnection {
 
 impl UpstreamRequest {
     /// Creates the request to forward.
-    ///
-    /// # Errors
-    /// Returns a problem when the requested host is missing or ambiguous.
     pub(crate) fn new(
         mut head: Parts,
-        body: RequestBody,
+        upload: Option<Arc<Upload>>,
         client: ClientConnection,
-        host_field: HostField,
-        via: Option<&HeaderValue>,
-    ) -> Result<Self, Problem> {
-        let host = host_of(&head)?;
-        let target = target_of(&head.uri)?;
-        let wanted =
-            hop_by_hop::upgrade(&head.headers).filter(|_| head.version == Version::HTTP_11);
+        destination: Destination,
+        fields: &DecidingFields,
+        settings: &GatewaySettings,
+    ) -> Self {
+        let Destination { host, target } = destination;
+        let wanted = upgrade::requested(&head, upload.is_some(), &settings.upgrades);
         let upgrade = wanted.zip(head.extensions.remove::<OnUpgrade>());
-        let headers = &mut head.headers;
-        hop_by_hop::remove(headers);
-        let says_te = hop_by_hop::reduce_te(headers);
-        if body.size_hint().exact().is_none() {
-            // A length beside chunked encoding is wrong, and a server that used it would take the
-            // rest of the body for another request.
-            headers.remove(CONTENT_LENGTH);
-        }
+        let mut headers = head.headers;
+        fields.purge(&mut headers, client.trusted);
+        hop_by_hop::remove(&mut headers, |name| fields.protects(name));
+        let says_te = hop_by_hop::reduce_te(&mut headers);
         // hyper sends `100 Continue` to the client once the body is read.
         headers.remove(EXPECT);
         // A token of Sluice is not for the upstream.
         headers.remove(TOKEN_FIELD);
         let is_encrypted = head.extensions.get::<Encrypted>().is_some();
-        forwarded::write(headers, client.peer, client.trusted, host.as_ref(), is_encrypted);
-        if let Some(name) = via {
-            forwarded::via(headers, head.version, name);
+        forwarded::write(&mut headers, client.peer, client.trusted, host.as_ref(), is_encrypted);
+        if let Some(name) = &settings.via {
+            forwarded::via(&mut headers, head.version, name);
         }
-        propagate_trace(&Span::current(), headers);
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method;
-        *request.headers_mut() = head.headers;
-        Ok(Self {
-            request,
-            remainder: RequestRemainder { target, host, host_field, says_te, upgrade },
-        })
+        propagate_trace(&Span::current(), &mut headers);
+        Self {
+            method: head.method,
+            public: PublicAddress::of(&headers),
+            headers,
+            target,
+            host,
+            host_field: settings.host,
+            says_te,
+            splits_cookies: head.version > Version::HTTP_11,
+            upgrade,
+            upload,
+            was_repeated: false,
+        }
     }
 
     /// Returns whether the client requests an upgrade.
     pub(crate) const fn wants_upgrade(&self) -> bool {
-        self.remainder.upgrade.is_some()
+        self.upgrade.is_some()
     }
 
     /// Removes the request for an upgrade.
-    pub(crate) fn without_upgrade(mut self) -> Self {
-        self.remainder.upgrade = None;
-        self
+    pub(crate) fn remove_upgrade(&mut self) {
+        self.upgrade = None;
     }
 
-    /// Converts the request for an HTTP/1.1 connection to `upstream`.
+    /// Takes the protocol that the client wants to upgrade to, and the client's end of the
+    /// connection.
+    pub(crate) const fn take_upgrade(&mut self) -> Option<(HeaderValue, OnUpgrade)> {
+        self.upgrade.take()
+    }
+
+    /// Returns the address at which the client reaches the gateway.
+    pub(crate) const fn public_address(&self) -> &PublicAddress {
+        &self.public
+    }
+
+    /// Returns the body that the client sends, if there is one.
+    pub(crate) const fn upload(&self) -> Option<&Arc<Upload>> {
+        self.upload.as_ref()
+    }
+
+    /// Returns whether the request may be sent once more although the upstream may have processed
+    /// it: its method is idempotent (RFC 9110, section 9.2.2), it has no body, and it was not
+    /// repeated yet.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        let is_idempotent = [
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::TRACE,
+            Method::PUT,
+            Method::DELETE,
+        ]
+        .contains(&self.method);
+        is_idempotent && self.upload.is_none() && self.upgrade.is_none() && !self.was_repeated
+    }
+
+    /// Notes that the request is sent once more.
+    pub(crate) const fn note_repeat(&mut self) {
+        self.was_repeated = true;
+    }
+
+    /// Returns whether the whole request is still there.
+    pub(crate) fn can_be_sent_again(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_complete())
+    }
+
+    /// Makes the request for an HTTP/1.1 connection to `upstream`. With `keeps`, it can be made
+    /// again.
     pub(crate) fn over_http1(
-        self,
+        &mut self,
         upstream: &UpstreamUrl,
-    ) -> (Request<RequestBody>, RequestRemainder) {
-        let Self { mut request, remainder } = self;
-        let host = remainder
-            .authority(upstream)
-            .as_str()
-            .parse()
-            .expect("an authority is a valid field value");
+        keeps: bool,
+    ) -> Request<RequestBody> {
+        let host = self.authority(upstream);
+        let host = host.as_str().parse().expect("an authority is a valid field value");
+        let mut request = self.begin(keeps, false);
         *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = Uri::from(remainder.target.clone());
+        *request.uri_mut() = Uri::from(self.target.clone());
         let chunked =
             request.body().size_hint().exact().is_none() && !request.body().is_end_stream();
         let headers = request.headers_mut();
         headers.insert(HOST, host);
-        if let Some((protocol, _)) = &remainder.upgrade {
+        if self.splits_cookies {
+            join_cookies(headers);
+        }
+        if let Some((protocol, _)) = &self.upgrade {
             headers.insert(CONNECTION, UPGRADE_ALONE);
             headers.insert(UPGRADE, protocol.clone());
-        } else if remainder.says_te {
+        } else if self.says_te {
             headers.insert(CONNECTION, TE_ALONE);
         }
         if chunked {
             // Without it, servers assume that a GET has no body.
             headers.insert(TRANSFER_ENCODING, CHUNKED);
         }
-        (request, remainder)
+        request
     }
 
-    /// Converts the request for an HTTP/2 connection to `upstream`.
-    pub(crate) fn over_http2(
-        self,
-        upstream: &UpstreamUrl,
-    ) -> (Request<RequestBody>, RequestRemainder) {
-        let Self { mut request, remainder } = self;
+    /// Makes the request for an HTTP/2 connection to `upstream`. It can be made again, since an
+    /// upstream may decline it.
+    pub(crate) fn over_http2(&mut self, upstream: &UpstreamUrl) -> Request<RequestBody> {
         let uri = Uri::builder()
             .scheme(upstream.scheme().clone())
-            .authority(remainder.authority(upstream).clone())
-            .path_and_query(remainder.target.clone())
+            .authority(self.authority(upstream).clone())
+            .path_and_query(self.target.clone())
             .build()
             .expect("a scheme, an authority and a path are a URI");
+        let mut request = self.begin(true, true);
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = uri;
         let headers = request.headers_mut();
         for name in [HOST, CONNECTION, UPGRADE, TRANSFER_ENCODING] {
             headers.remove(name);
         }
-        (request, remainder)
+        request
     }
-}
 
-impl RequestRemainder {
     /// Restores the request from one that came back unsent.
-    pub(crate) const fn with(self, request: Request<RequestBody>) -> UpstreamRequest {
-        UpstreamRequest { request, remainder: self }
+    pub(crate) fn restore(&mut self, unsent: Request<RequestBody>) {
+        self.headers = unsent.into_parts().0.headers;
+    }
+
+    fn begin(&mut self, keeps_head: bool, keeps_body: bool) -> Request<RequestBody> {
+        let body = match &self.upload {
+            None => RequestBody::empty(),
+            Some(upload) => upload.begin(keeps_body),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() =
+            if keeps_head { self.headers.clone() } else { std::mem::take(&mut self.headers) };
+        if request.body().size_hint().exact().is_none() {
+            // A length beside chunked encoding is wrong, and a server that used it would take the
+            // rest of the body for another request.
+            request.headers_mut().remove(CONTENT_LENGTH);
+        }
+        request
     }
 
     fn authority<'a>(&'a self, upstream: &'a UpstreamUrl) -> &'a Authority {
@@ -172,45 +236,26 @@ impl RequestRemainder {
     }
 }
 
-/// Returns the requested host: that of the target, or else of `Host` (RFC 9112, section 3.2).
-fn host_of(head: &Parts) -> Result<Option<Authority>, Problem> {
-    let refuse = |what| Err(Problem::new(ProblemKind::InvalidRequest, what));
-    let mut lines = head.headers.get_all(HOST).iter();
-    let line = lines.next();
-    if lines.next().is_some() {
-        return refuse("header `host` is given twice: send it once");
-    }
-    if let Some(authority) = head.uri.authority() {
-        return Ok(Some(authority.clone()));
-    }
-    match line {
-        None => Ok(None),
-        Some(line) if line.is_empty() => Ok(None),
-        Some(line) => match Authority::try_from(line.as_bytes()) {
-            Ok(host) if !host.as_str().contains('@') => Ok(Some(host)),
-            _ => refuse(
-                "header `host` is not a host and port: send `example.org` or `example.org:8000`",
-            ),
-        },
+impl Drop for UpstreamRequest {
+    /// The request is not sent again.
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            upload.settle();
+        }
     }
 }
 
-fn target_of(uri: &Uri) -> Result<PathAndQuery, Problem> {
-    let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    match target::of(&target) {
-        std::borrow::Cow::Borrowed(_) => Ok(target),
-        std::borrow::Cow::Owned(resolved) => PathAndQuery::try_from(resolved)
-            .map_err(|_| Problem::new(ProblemKind::InvalidRequest, "the path cannot be forwarded")),
+/// Makes one line of several lines with cookies (RFC 9113, section 8.2.3). Servers that speak
+/// HTTP/1.1 expect one.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let Some(first) = lines.next() else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for line in lines {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
     }
-}
-
-/// Rejects methods that cannot be forwarded.
-pub(crate) fn require_forwardable(method: &Method) -> Result<(), Problem> {
-    if method == Method::CONNECT {
-        return Err(Problem::new(
-            ProblemKind::InvalidRequest,
-            "CONNECT is not supported: this is a reverse proxy",
-        ));
+    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
+        headers.insert(COOKIE, joined);
     }
-    Ok(())
 }

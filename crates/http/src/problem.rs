@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::{body::Body, response::Response};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{ALLOW, CONTENT_TYPE},
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
 use sluice::{
     LimiterError, RequestError, StoreError,
@@ -20,6 +20,7 @@ pub struct Problem {
     /// The part of the body that is wrong: `checks[3].cost`.
     field: Option<String>,
     allow: Option<&'static str>,
+    retry_after: Option<u32>,
 }
 
 impl From<RequestError> for Problem {
@@ -50,13 +51,20 @@ impl Problem {
     /// Creates a problem of `kind`; `detail` says what is wrong and what would be right.
     #[must_use]
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), field: None, allow: None }
+        Self { kind, detail: detail.into(), field: None, allow: None, retry_after: None }
     }
 
     /// Names the part of the body that is wrong.
     #[must_use]
     pub fn at(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Says that the client may ask again after this number of seconds.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -109,6 +117,9 @@ impl Problem {
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status();

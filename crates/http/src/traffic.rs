@@ -1,6 +1,9 @@
 //! Counts and measures the requests of a port.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use axum::body::HttpBody;
 use http::{Request, Response};
@@ -22,6 +25,16 @@ pub struct StartedRequest {
     method: MethodLabel,
     started: Instant,
     request_bytes: u64,
+}
+
+/// A request that is being responded to. If it is dropped before that, its client has abandoned it,
+/// which is recorded with the status 499.
+#[derive(Debug)]
+pub struct PendingResponse {
+    request: StartedRequest,
+    traffic: Arc<ResponseRecorder>,
+    label: OnceLock<EndpointLabel>,
+    has_response: bool,
 }
 
 /// A response whose body is still being sent. It is recorded when the body ends.
@@ -95,6 +108,38 @@ impl StartedRequest {
         status: u16,
     ) -> UnfinishedResponse {
         UnfinishedResponse { request: self, traffic, label, status }
+    }
+}
+
+impl PendingResponse {
+    /// The status of an abandoned request, as nginx has it.
+    const ABANDONED: u16 = 499;
+
+    /// Expects a response to `request`.
+    #[must_use]
+    pub const fn new(request: StartedRequest, traffic: Arc<ResponseRecorder>) -> Self {
+        Self { request, traffic, label: OnceLock::new(), has_response: false }
+    }
+
+    /// Sets the label of the request, as soon as it is known.
+    pub fn is_at(&self, label: EndpointLabel) {
+        let _ = self.label.set(label);
+    }
+
+    /// Notes that there is a response, which is recorded elsewhere.
+    pub fn has_response(mut self) {
+        self.has_response = true;
+    }
+}
+
+impl Drop for PendingResponse {
+    fn drop(&mut self) {
+        if !self.has_response {
+            let label = self.label.take().unwrap_or(EndpointLabel::OTHER);
+            self.request
+                .until_body_ends(Arc::clone(&self.traffic), label, Self::ABANDONED)
+                .finish(self.request.request_bytes, 0);
+        }
     }
 }
 

@@ -92,6 +92,16 @@ impl Engine {
         self.fields.load_full()
     }
 
+    /// Returns the header field that decides only when a trusted proxy sends it.
+    #[must_use]
+    pub fn field_of_trusted_proxies(&self) -> Option<HeaderName> {
+        let identifier = self.identifier.load();
+        let name = identifier.field_of_trusted_proxies()?;
+        let policy = self.limiter.policy();
+        let is_read = policy.fields().iter().any(|field| **field == *name.as_str());
+        (!is_read).then(|| name.clone())
+    }
+
     /// Replaces both sets of rules for every request that starts from now on.
     pub fn replace(&self, policy: Policy, identifier: Identifier) {
         // Identification is the first step of a request. A request between the two lines is

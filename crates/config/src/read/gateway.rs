@@ -9,7 +9,8 @@ use crate::{
     files::Files,
     reader::{Field, Table},
     settings::gateway::{
-        Cors, GatewaySettings, HealthChecks, HostField, Protocol, RateLimitHeaders, UpstreamUrl,
+        Cors, GatewaySettings, HealthChecks, HostField, Protocol, RateLimitHeaders,
+        UpgradeProtocol, UpstreamUrl,
     },
 };
 
@@ -26,6 +27,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Shorter than the five seconds after which Node and uvicorn close a connection, so that no
 /// request is sent on one that is being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// More requests at once than one upstream usually processes, also if they are streams, and few
+/// enough for the descriptors that a process usually has.
+const MAX_CONNECTIONS: usize = 1_024;
 /// Long enough for a restart, and soon tried again.
 const AWAY_FOR: Duration = Duration::from_secs(10);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
@@ -62,6 +66,9 @@ fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refuse
     let response_timeout = duration(gateway, "response_timeout", SHORTEST, RESPONSE_TIMEOUT);
     let idle_timeout = duration(gateway, "idle_timeout", SHORTEST, IDLE_TIMEOUT);
     let keep_alive = duration(gateway, "keep_alive", Duration::ZERO, KEEP_ALIVE);
+    let max_connections = gateway.field("max_connections").or(MAX_CONNECTIONS, |field| {
+        field.integer(1..=100_000).map(|most| usize::try_from(most).unwrap_or(usize::MAX))
+    });
     let away_for = duration(gateway, "away_for", Duration::ZERO, AWAY_FOR);
     let headers = [
         ("replace", RateLimitHeaders::Replace),
@@ -73,6 +80,8 @@ fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refuse
         .or(RateLimitHeaders::Replace, |field| field.choice(&headers));
     let cors = gateway.field("cors").or(Cors::AnyOrigin, cors);
     let via = gateway.field("via").optional(|field| field.parse_with(pseudonym));
+    let upgrades =
+        gateway.field("upgrades").or(vec![UpgradeProtocol::websocket()], upgrade_protocols);
     let doors = gateway.field("doors").or(false, Field::switch);
     let health = gateway.field("health").optional(|field| field.table(health));
     Ok(GatewaySettings {
@@ -84,10 +93,12 @@ fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refuse
         response_timeout: response_timeout?,
         idle_timeout: idle_timeout?,
         keep_alive: keep_alive?,
+        max_connections: max_connections?,
         away_for: away_for?,
         rate_limit_headers: rate_limit_headers?,
         cors: cors?,
         via: via?,
+        upgrades: upgrades?,
         doors: doors?,
         health: health?,
     })
@@ -144,6 +155,10 @@ fn upstreams(field: &Field<'_>) -> Result<Vec<UpstreamUrl>, Refused> {
         return Err(field.refuse(remedy));
     }
     Ok(upstreams)
+}
+
+fn upgrade_protocols(field: &Field<'_>) -> Result<Vec<UpgradeProtocol>, Refused> {
+    if field.is_off() { Ok(Vec::new()) } else { field.one_or_more(Field::parse) }
 }
 
 fn health(table: &Table<'_>) -> Result<HealthChecks, Refused> {

@@ -27,6 +27,8 @@ pub struct GatewaySettings {
     pub idle_timeout: Duration,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// The most connections to one upstream.
+    pub max_connections: usize,
     /// How long an upstream that could not be reached is used only when no other is left.
     pub away_for: Duration,
     /// What happens to rate limit fields that an upstream sends.
@@ -35,6 +37,8 @@ pub struct GatewaySettings {
     pub cors: Cors,
     /// The name of the gateway in `Via`; `None` to leave the field alone.
     pub via: Option<HeaderValue>,
+    /// The protocols that a client may upgrade a connection to.
+    pub upgrades: Vec<UpgradeProtocol>,
     /// Whether the HTTP port serves the front ends for programs (such as `/v1/check`), or forwards
     /// their paths like any other.
     pub doors: bool,
@@ -59,6 +63,10 @@ pub struct UpstreamUrl {
     scheme: Scheme,
     authority: Authority,
 }
+
+/// A protocol that a client may upgrade a connection to, as `Upgrade` names it: `websocket`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpgradeProtocol(Box<str>);
 
 /// What is spoken with an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +133,59 @@ pub enum UpstreamUrlError {
         "`{0}` names a path, but requests keep theirs: write `http://host:port` or `https://host:port`"
     )]
     Path(String),
+}
+
+/// Why a text is not a protocol to upgrade to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpgradeProtocolError {
+    /// Not a name as `Upgrade` has it.
+    #[error("`{0}` is not the name of a protocol: write one as in `websocket`")]
+    NotAName(String),
+    /// A protocol that carries requests.
+    #[error(
+        "`{0}` carries requests, which would pass without a limit: remove it, and use \
+         `protocol: http2` to speak HTTP/2 with the upstream"
+    )]
+    CarriesRequests(String),
+}
+
+// === impl UpgradeProtocol ===
+
+impl UpgradeProtocol {
+    /// The WebSocket protocol.
+    #[must_use]
+    pub fn websocket() -> Self {
+        Self("websocket".into())
+    }
+
+    /// Returns whether this is the protocol with the name `text`, in any case.
+    #[must_use]
+    pub fn is(&self, text: &[u8]) -> bool {
+        self.0.as_bytes().eq_ignore_ascii_case(text)
+    }
+}
+
+impl FromStr for UpgradeProtocol {
+    type Err = UpgradeProtocolError;
+
+    fn from_str(text: &str) -> Result<Self, UpgradeProtocolError> {
+        let is_token = |part: &str| {
+            let allowed =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            !part.is_empty() && part.bytes().all(allowed)
+        };
+        let (name, version) = text.split_once('/').unwrap_or((text, "1"));
+        if !is_token(name) || !is_token(version) {
+            return Err(UpgradeProtocolError::NotAName(text.to_owned()));
+        }
+        let name = name.to_ascii_lowercase();
+        // HTTP/2 in clear text, HTTP itself, and TLS, which is followed by HTTP (RFC 2817).
+        if ["h2", "h3", "http", "tls"].iter().any(|start| name.starts_with(start)) {
+            return Err(UpgradeProtocolError::CarriesRequests(text.to_owned()));
+        }
+        Ok(Self(text.into()))
+    }
 }
 
 // === impl UpstreamUrl ===
@@ -197,6 +258,21 @@ mod tests {
             ("HTTP://[::1]:80", "http://[::1]:80"),
         ] {
             assert_eq!(text.parse::<UpstreamUrl>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_protocol_that_carries_requests_is_never_upgraded_to() {
+        for text in ["h2c", "H2C", "h2", "HTTP/2.0", "http", "TLS/1.0", "h2c-14"] {
+            let error = text.parse::<UpgradeProtocol>().unwrap_err().to_string();
+            assert!(error.contains("would pass without a limit"), "{text}: {error}");
+        }
+        for text in ["", "two words", "a,b", "a/", "/1", "a/b/c"] {
+            let error = text.parse::<UpgradeProtocol>().unwrap_err().to_string();
+            assert!(error.contains("is not the name of a protocol"), "{text}: {error}");
+        }
+        for text in ["websocket", "SPDY/3.1", "derp"] {
+            assert!(text.parse::<UpgradeProtocol>().unwrap().is(text.to_lowercase().as_bytes()));
         }
     }
 

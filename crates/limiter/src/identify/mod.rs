@@ -229,6 +229,16 @@ impl Identifier {
         fields
     }
 
+    /// Returns the header that is read only when a trusted proxy sends it: that of the tier, unless
+    /// clients are identified by it too.
+    #[must_use]
+    pub fn field_of_trusted_proxies(&self) -> Option<&HeaderName> {
+        let is_source = |name: &HeaderName| {
+            self.sources.iter().any(|source| *source == ClientSource::Header(name.clone()))
+        };
+        self.tier_header.as_ref().filter(|name| !is_source(name))
+    }
+
     /// Returns whether `peer` is a trusted proxy.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {

@@ -95,6 +95,9 @@ problem_kinds! {
     /// The request does not declare a JSON body.
     UnsupportedMediaType: "unsupported-media-type",
         "The body is not declared as JSON", UNSUPPORTED_MEDIA_TYPE, INVALID_ARGUMENT;
+    /// The body has a transfer coding that the gateway does not understand.
+    UnknownTransferCoding: "unknown-transfer-coding",
+        "The transfer coding is not understood", NOT_IMPLEMENTED, UNIMPLEMENTED;
     /// The path does not support the method.
     MethodNotAllowed: "method-not-allowed",
         "The method is not allowed here", METHOD_NOT_ALLOWED, UNIMPLEMENTED;
@@ -111,6 +114,9 @@ problem_kinds! {
         "Too many requests at a time", SERVICE_UNAVAILABLE, UNAVAILABLE;
     /// The server failed, and the request is not the cause.
     Internal: "internal", "The server failed", INTERNAL_SERVER_ERROR, INTERNAL;
+    /// The upstream has as many requests as it may have.
+    UpstreamBusy: "upstream-busy",
+        "The upstream is busy", SERVICE_UNAVAILABLE, UNAVAILABLE;
     /// No rate limit rules are configured.
     NoRules: "no-rules", "No rules are configured", NOT_FOUND, FAILED_PRECONDITION;
     /// The store cannot decide, and the limits that apply leave the decision to the caller.

@@ -7,12 +7,12 @@ use http::{HeaderValue, Method, Request, StatusCode, Version, header::CONNECTION
 use hyper::body::Incoming;
 use sluice::{Checked, layer::metrics::ResponseRecorder};
 use sluice_core::{Decision, NormalPath, RequestError};
-use sluice_gateway::{ClientConnection, Gateway, UpstreamBody};
+use sluice_gateway::{ClientConnection, DecidingFields, Destination, Gateway, UpstreamBody};
 use sluice_http::{
     Handler, Problem, ProblemKind, RequestBody,
     access::{CallerAccess, Rejected, TOKEN_FIELD, TokenFields},
     body, decision,
-    traffic::{EndpointLabel, StartedRequest},
+    traffic::{EndpointLabel, PendingResponse, StartedRequest},
 };
 use sluice_telemetry::{ConnectionKind, RequestSpan, join_trace};
 use tracing::Instrument;
@@ -60,7 +60,19 @@ enum Reply {
     /// From Sluice.
     Own(Response),
     /// From an upstream.
-    Upstream(http::Response<UpstreamBody>),
+    Upstream(Box<http::Response<UpstreamBody>>),
+}
+
+/// Where an allowed request is forwarded.
+struct Way<'g> {
+    gateway: &'g Gateway,
+    destination: Destination,
+}
+
+impl<'g> Way<'g> {
+    fn of(gateway: &'g Gateway, head: &Parts) -> Result<Self, Problem> {
+        Destination::of(head).map(|destination| Self { gateway, destination })
+    }
 }
 
 impl Reply {
@@ -102,6 +114,7 @@ impl HttpFrontEnds {
         let started = StartedRequest::new(&request);
         let version = request.version();
         let Inner { admin, traffic, .. } = &*self.inner;
+        let pending = PendingResponse::new(started, Arc::clone(traffic));
 
         // The path is read once. Own routes, the policy and the gateway all go by this reading.
         let uri = request.uri().clone();
@@ -113,12 +126,15 @@ impl HttpFrontEnds {
             let (mut head, mut body) = request.into_parts();
             let span = RequestSpan::http(started.method());
             join_trace(span.span(), &head.headers);
-            let (label, reply) =
-                self.decide(peer, path, &mut head, &mut body).instrument(span.span().clone()).await;
+            let (label, reply) = self
+                .decide(peer, path, &mut head, &mut body, &pending)
+                .instrument(span.span().clone())
+                .await;
             span.responded(started.method(), label.as_str(), reply.status());
             body::discard(&head.headers, body, started.started());
             (label, reply)
         };
+        pending.has_response();
         match reply {
             Reply::Own(response) => {
                 started.record(traffic, &label, &response);
@@ -152,6 +168,7 @@ impl HttpFrontEnds {
         path: Result<NormalPath<'_>, RequestError>,
         head: &mut Parts,
         body: &mut Body,
+        pending: &PendingResponse,
     ) -> (EndpointLabel, Reply) {
         let path = match require_short_head(head).and_then(|()| Ok(path?)) {
             Ok(path) => path,
@@ -188,11 +205,21 @@ impl HttpFrontEnds {
             head.headers.remove(TOKEN_FIELD);
         }
         let origin = self.origin(head);
+        // What cannot be forwarded takes no tokens.
+        let way = match self.inner.gateway.as_ref().map(|gateway| Way::of(gateway, head)) {
+            None => None,
+            Some(Ok(way)) => Some(way),
+            Some(Err(problem)) => {
+                let response = problem.into_response();
+                return (EndpointLabel::OTHER, self.readable(origin.as_ref(), response));
+            }
+        };
         match any_path::decide(&self.inner.services.engine, peer, head, &path).await {
             Ok(Checked { decision, endpoint, .. }) => {
-                let reply = match &self.inner.gateway {
-                    Some(gateway) if decision.is_allowed() => {
-                        self.forward(gateway, peer, head, body, &decision).await
+                pending.is_at(EndpointLabel::Pattern(Arc::clone(&endpoint)));
+                let reply = match way {
+                    Some(way) if decision.is_allowed() => {
+                        self.forward(way, peer, head, body, &decision).await
                     }
                     _ => Reply::Own(decision::respond(&decision)),
                 };
@@ -254,22 +281,25 @@ impl HttpFrontEnds {
     /// Forwards an allowed request, and leaves an empty one behind.
     async fn forward(
         &self,
-        gateway: &Gateway,
+        Way { gateway, destination }: Way<'_>,
         peer: IpAddr,
         head: &mut Parts,
         body: &mut Body,
         decision: &Decision,
     ) -> Reply {
-        let client = ClientConnection { peer, trusted: self.inner.services.engine.trusts(peer) };
+        let engine = &self.inner.services.engine;
+        let client = ClientConnection { peer, trusted: engine.trusts(peer) };
+        let fields = DecidingFields::new(engine.fields_read(), engine.field_of_trusted_proxies());
         let head = std::mem::replace(head, Request::new(()).into_parts().0);
-        match gateway.forward(client, head, std::mem::take(body)).await {
+        let body = std::mem::take(body);
+        match gateway.forward(client, destination, &fields, head, body).await {
             Ok(mut response) => {
-                gateway.write_limits(decision, response.headers_mut());
-                Reply::Upstream(response)
+                gateway.write_limits(decision, response.status(), response.headers_mut());
+                Reply::Upstream(Box::new(response))
             }
             Err(problem) => {
                 let mut response = problem.into_response();
-                gateway.write_limits(decision, response.headers_mut());
+                gateway.write_limits(decision, response.status(), response.headers_mut());
                 Reply::Own(response)
             }
         }

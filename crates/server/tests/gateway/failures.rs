@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use sluice_testkit::ReservedPort;
+use sluice_testkit::{ReservedPort, eventually_async};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -298,4 +298,64 @@ async fn a_closed_connection_is_not_reused() {
         assert_eq!(client.get("/").await.status, StatusCode::OK);
     }
     assert_eq!(upstream.connections(), 5, "the client's own connection stays open");
+}
+
+#[tokio::test]
+async fn an_upstream_of_http_1_0_does_not_make_our_response_1_0() {
+    let old = raw(async |mut stream| {
+        let _ = stream.write_all(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    })
+    .await;
+    let gateway = gateway_to(old, "").await;
+    let mut client = gateway.client().await;
+    for _ in 0..2 {
+        let response = client.send(get("/").body(Body::empty()).unwrap()).await;
+        assert_eq!(response.version(), http::Version::HTTP_11);
+        assert_eq!(GatewayResponse::read(response).await.text, "ok");
+    }
+}
+
+#[tokio::test]
+async fn many_header_fields_of_a_response_are_forwarded_and_too_many_are_named() {
+    for (count, status) in [(400, StatusCode::OK), (600, StatusCode::BAD_GATEWAY)] {
+        let fields: String = (0..count).map(|number| format!("x-{number}: 1\r\n")).collect();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{fields}\r\n");
+        let many = raw(move |mut stream| {
+            let head = head.clone();
+            async move { drop(stream.write_all(head.as_bytes()).await) }
+        })
+        .await;
+        let got = many_fields(gateway_to(many, "").await.address).await;
+        assert!(got.starts_with(&format!("HTTP/1.1 {} ", status.as_u16())), "{count}: {got}");
+        if status == StatusCode::OK {
+            assert!(got.contains("\r\nx-399: 1\r\n"), "{got}");
+        } else {
+            assert!(got.contains("more header fields than"), "{got}");
+        }
+    }
+}
+
+/// Returns a response with more fields than most clients accept.
+async fn many_fields(gateway: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(gateway).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
+}
+
+#[tokio::test]
+async fn a_request_that_its_client_abandons_is_counted() {
+    let upstream = Upstream::start(async |_| std::future::pending::<Response<Body>>().await).await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(b"GET /api/v1/tools/execute HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    eventually_async("the request has arrived", async || upstream.requests() == 1).await;
+    drop(stream);
+    eventually_async("the request is counted", async || {
+        gateway.get("/metrics").await.text.lines().any(|line| {
+            line.starts_with("http_requests_total{") && line.contains("status=\"499\"} 1")
+        })
+    })
+    .await;
 }

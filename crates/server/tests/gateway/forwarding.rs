@@ -1,8 +1,13 @@
 //! Which requests and header fields are forwarded, and how.
 
 use axum::body::Body;
-use http::{Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::fixtures::{Gateway, GatewayResponse, Upstream, echo, get, post};
 
@@ -247,13 +252,201 @@ async fn the_host_is_the_clients_or_the_upstreams() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_forwarded_takes_no_tokens() {
+    let upstream = Upstream::start(echo).await;
+    let section = format!("{{ upstream: '{}' }}", upstream.url());
+    let gateway = Gateway::with(&section, &[ONE_A_DAY]).await;
+    for (status, head) in [
+        (400, "GET / HTTP/1.1\r\n"),
+        (400, "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n"),
+        (400, "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n"),
+        (400, "GET / HTTP/1.1\r\nhost: a b\r\n"),
+        (400, "GET / HTTP/1.1\r\nhost: u:p@a\r\n"),
+        (400, "GET / HTTP/1.1\r\nhost:\r\n"),
+        (400, "GET http://a/ HTTP/1.1\r\nhost: b\r\n"),
+        (400, "GET http://u:p@a/ HTTP/1.1\r\nhost: a\r\n"),
+        (400, "GET http://a/ HTTP/1.1\r\n"),
+        (400, "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n"),
+        (501, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n"),
+        (
+            501,
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\
+             transfer-encoding: chunked\r\n",
+        ),
+        (501, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n"),
+        (400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, gzip\r\n"),
+        (400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n"),
+        (400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n"),
+        (400, "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n"),
+    ] {
+        let got = first_line(&gateway, head).await;
+        assert!(got.contains(&format!(" {status} ")), "{head}: {got}");
+    }
+    assert_eq!(upstream.requests(), 0);
+    let got = first_line(&gateway, "GET http://API.test:80/x HTTP/1.1\r\nhost: api.test\r\n").await;
+    assert!(got.contains(" 200 "), "the only token is still there: {got}");
+}
+
+/// Sends the head of a request, and returns the first line of the response.
+async fn first_line(gateway: &Gateway, head: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let ended = if head.starts_with("POST") { "0\r\n\r\n" } else { "" };
+    let request = format!("{head}connection: close\r\n\r\n{ended}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    String::from_utf8_lossy(&response).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn the_upstream_gets_the_fields_that_decided() {
+    let upstream = Upstream::start(echo).await;
+    let section = format!("{{ upstream: '{}' }}", upstream.url());
+    let elsewhere = ("SLUICE__CLIENTS__TRUSTED_PROXIES", "10.0.0.0/8");
+    let variables = [
+        ("SLUICE__CLIENTS__IDENTIFY", "header:x-api-key,ip"),
+        ("SLUICE__CLIENTS__TIER_HEADER", "x-tier"),
+        (
+            "SLUICE__LIMITS",
+            "[{ name: org, rate: 9/second, burst: 9, per: header:x-org, cost: header:x-cost }, \
+             { name: beta, rate: 9/second, burst: 9, when: { header: { x-beta: [\"yes\"] } } }]",
+        ),
+    ];
+    let gateway = Gateway::with(&section, &[&variables[..], &[elsewhere]].concat()).await;
+    let named = "x-api-key, X-Org, x-cost, x-beta, x-tier, x-other";
+    let send = async |gateway: &Gateway| {
+        let request = get("/")
+            .header("connection", named)
+            .header("x-api-key", "key")
+            .header("x-org", "acme")
+            .header("x-cost", "2")
+            .header("x-beta", "yes")
+            .header("x-tier", "pro")
+            .header("x-other", "1")
+            .header("x_api_key", "twin")
+            .header("x-api_key", "twin")
+            .header("x_org", "twin")
+            .header("x.beta", "twin");
+        gateway.client().await.ask(request.body(Body::empty()).unwrap()).await
+    };
+    let got = send(&gateway).await;
+    for kept in ["x-api-key: key", "x-org: acme", "x-cost: 2", "x-beta: yes"] {
+        assert!(got.echoes(kept), "{kept}: {got:?}");
+    }
+    for absent in ["twin", "x-other", "x-tier"] {
+        assert!(!got.text.contains(absent), "{absent}: {got:?}");
+    }
+    let mut trusting = variables.to_vec();
+    trusting.push(("SLUICE__CLIENTS__TRUSTED_PROXIES", "127.0.0.0/8"));
+    let got = send(&Gateway::with(&section, &trusting).await).await;
+    assert!(got.echoes("x-tier: pro") && !got.text.contains("twin"), "{got:?}");
+}
+
+#[tokio::test]
+async fn twins_of_fields_for_the_route_are_not_forwarded() {
+    let upstream = Upstream::start(echo).await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let request = get("/")
+        .header("x_forwarded_for", "127.0.0.9")
+        .header("x-real_ip", "127.0.0.9")
+        .header("content_length", "7")
+        .header("transfer_encoding", "chunked")
+        .header("proxy", "http://evil.test")
+        .header("proxy-authorization", "Basic YTpi")
+        .header("connection", "x-real-ip, authorization, forwarded, content-type")
+        .header("authorization", "Bearer abc")
+        .header("content-type", "text/plain")
+        .header("x_other", "kept")
+        .body(Body::empty())
+        .unwrap();
+    let got = gateway.client().await.ask(request).await;
+    for absent in ["127.0.0.9", "content_length", "transfer_encoding", "evil", "Basic"] {
+        assert!(!got.text.contains(absent), "{absent}: {}", got.text);
+    }
+    for kept in ["authorization: Bearer abc", "content-type: text/plain", "x_other: kept"] {
+        assert!(got.echoes(kept), "{kept}: {}", got.text);
+    }
+}
+
+#[tokio::test]
+async fn cookies_that_http2_splits_are_joined_for_http1() {
+    let upstream = Upstream::start(echo).await;
+    for (protocol, expected) in [("http1", 1), ("http2", 3)] {
+        let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
+        let mut client = gateway.http2_client().await;
+        let mut request = Request::get("http://api.test/").version(Version::HTTP_2);
+        for (name, value) in [
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("cookie", "c=3"),
+            ("x-list", "1"),
+            ("x-list", "2"),
+        ] {
+            request = request.header(name, value);
+        }
+        let response = client.send_request(request.body(Body::empty()).unwrap()).await.unwrap();
+        let got = GatewayResponse::read(response).await;
+        let lines = |start: &str| got.text.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!((lines("cookie: "), lines("x-list: ")), (expected, 2), "{}", got.text);
+        assert_eq!(got.echoes("cookie: a=1; b=2; c=3"), protocol == "http1", "{}", got.text);
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_the_upstreams_own_address_names_the_gateway() {
+    let upstream = Upstream::start(async |request: Request<Incoming>| {
+        let host = request.headers()["host"].to_str().unwrap().to_owned();
+        let response = Response::builder().status(302);
+        response.header("location", format!("http://{host}/login")).body(Body::empty()).unwrap()
+    })
+    .await;
+    for mode in ["keep", "replace"] {
+        let gateway = Gateway::to(&upstream, &format!("host: {mode}")).await;
+        let got = gateway.get("/").await;
+        assert_eq!(got.header("location").as_deref(), Some("http://api.test/login"), "{mode}");
+    }
+    let section = format!("{{ upstream: '{}', host: replace }}", upstream.url());
+    let trusting =
+        Gateway::with(&section, &[("SLUICE__CLIENTS__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let request = get("/")
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-host", "shop.test")
+        .body(Body::empty())
+        .unwrap();
+    let got = trusting.client().await.ask(request).await;
+    assert_eq!(got.header("location").as_deref(), Some("https://shop.test/login"));
+}
+
+#[tokio::test]
+async fn a_denial_of_the_upstream_keeps_its_own_fields() {
+    let upstream = Upstream::start(async |request: Request<Incoming>| {
+        let mut response = Response::builder().status(429).header("retry-after", "9");
+        if request.uri().path() == "/own" {
+            response =
+                response.header("x-ratelimit-remaining", "0").header("ratelimit", "\"o\";r=0");
+        }
+        response.body(Body::empty()).unwrap()
+    })
+    .await;
+    for (mode, own) in [("replace", Some("0")), ("keep", Some("0")), ("remove", None)] {
+        let gateway = Gateway::to(&upstream, &format!("rate_limit_headers: {mode}")).await;
+        for (path, remaining) in [("/own", own), ("/none", None)] {
+            let got = gateway.get(path).await;
+            assert_eq!(got.header("x-ratelimit-remaining").as_deref(), remaining, "{mode} {path}");
+            assert_eq!(got.header("ratelimit-policy"), None, "{mode} {path}");
+            assert_eq!(got.header("retry-after").as_deref(), Some("9"), "{mode} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upstreams_own_limits_are_replaced_kept_or_removed() {
     let upstream = Upstream::start(async |_| {
         let response = Response::builder()
             .header("x-ratelimit-limit", "7")
             .header("X-RateLimit-Used", "3")
             .header("ratelimit", "\"own\";r=4");
-        response.status(429).header("retry-after", "9").body(Body::empty()).unwrap()
+        response.status(503).header("retry-after", "9").body(Body::empty()).unwrap()
     })
     .await;
     for (mode, limit, used, state) in [
@@ -295,7 +488,7 @@ async fn either_side_may_use_http2_independently() {
         );
 
         let mut client = gateway.http2_client().await;
-        let request = http::Request::post("http://api.test/b")
+        let request = Request::post("http://api.test/b")
             .version(Version::HTTP_2)
             .body(Body::from("two"))
             .unwrap();

@@ -7,6 +7,7 @@ mod failures;
 mod fixtures;
 mod forwarding;
 mod paths;
+mod retries;
 mod several;
 mod streams;
 mod tls;

@@ -238,13 +238,15 @@ async fn trailers_are_forwarded_in_both_directions() {
         let (frames, body) = Frames::new();
         tokio::spawn(async move {
             frames.send(Frames::data("body")).await.unwrap();
-            let trailers =
-                HeaderMap::from_iter([("x-count".parse().unwrap(), "4".parse().unwrap())]);
+            let trailers = HeaderMap::from_iter(
+                ["x-count", "x-forwarded-for", "authorization"]
+                    .map(|name| (name.parse().unwrap(), "4".parse().unwrap())),
+            );
             frames.send(Ok(Frame::trailers(trailers))).await.unwrap();
         });
         let request = post("/")
             .header("te", "trailers")
-            .header("trailer", "x-count")
+            .header("trailer", "x-count, x-forwarded-for")
             .body(Body::new(body))
             .unwrap();
         let response = gateway.client().await.send(request).await;

@@ -125,12 +125,12 @@ async fn an_upgrade_that_the_upstream_ignores_is_an_ordinary_request() {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
         let request = get("/")
             .header("connection", "upgrade")
-            .header("upgrade", "unknown")
+            .header("upgrade", "websocket")
             .body(Body::empty())
             .unwrap();
         let got = gateway.client().await.ask(request).await;
         assert_eq!((got.status, got.header("upgrade")), (StatusCode::OK, None));
-        assert_eq!(got.echoes("upgrade: unknown"), protocol == "http1", "{}", got.text);
+        assert_eq!(got.echoes("upgrade: websocket"), protocol == "http1", "{}", got.text);
     }
 }
 
@@ -166,4 +166,99 @@ async fn stopping_waits_for_websockets_within_the_grace_period() {
     hurried.stop();
     hurried.stopped().await;
     assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)), "open sockets are closed");
+}
+
+/// Starts an upstream that switches to any protocol that a request names, and then to `granted`.
+async fn obliging(granted: &'static str) -> Upstream {
+    Upstream::start(move |mut request: Request<Incoming>| async move {
+        let Some(asked) = request.headers().get("upgrade").cloned() else {
+            return echo(request).await;
+        };
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        });
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let granted = if granted.is_empty() { asked } else { granted.parse().unwrap() };
+        response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+        response.headers_mut().insert("upgrade", granted);
+        response
+    })
+    .await
+}
+
+/// Sends these fields in a request, and returns everything up to the end of the response's head.
+async fn head_of_response(gateway: &Gateway, line: &str, fields: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let request = format!("{line}\r\nhost: api.test\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    head(&mut stream).await
+}
+
+#[tokio::test]
+async fn only_protocols_without_requests_are_tunnelled() {
+    let upstream = obliging("").await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let http2 =
+        "connection: Upgrade, HTTP2-Settings\r\nhttp2-settings: AAMAAABkAARAAAAAAAIAAAAA\r\n";
+    for fields in [
+        &format!("{http2}upgrade: h2c\r\n")[..],
+        &format!("{http2}upgrade: H2C\r\n"),
+        &format!("{http2}upgrade: websocket, h2c\r\n"),
+        &format!("{http2}upgrade: h2c, websocket\r\n"),
+        &format!("{http2}upgrade: websocket\r\nupgrade: h2c\r\n"),
+        "connection: upgrade\r\nupgrade: TLS/1.0\r\n",
+        "connection: upgrade\r\nupgrade: derp\r\n",
+        "upgrade: websocket\r\n",
+    ] {
+        let head = head_of_response(&gateway, "GET / HTTP/1.1", fields).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{fields}: {head}");
+    }
+    let with_a_body = "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 2\r\n\r\nab";
+    let head = head_of_response(&gateway, "POST / HTTP/1.1", with_a_body).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let websocket = "connection: upgrade\r\nupgrade: websocket\r\n";
+    let head = head_of_response(&gateway, "GET / HTTP/1.0", websocket).await;
+    assert!(head.starts_with("HTTP/1.0 200 "), "{head}");
+
+    let mut request = get("/");
+    for (name, value) in [
+        ("connection", "upgrade, http2-settings, keep-alive"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+    ] {
+        request = request.header(name, value);
+    }
+    let got = gateway.client().await.ask(request.body(Body::empty()).unwrap()).await;
+    for absent in ["upgrade", "http2-settings", "connection"] {
+        assert!(!got.text.contains(&format!("\n{absent}:")), "{absent}: {}", got.text);
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_that_the_settings_name_is_tunnelled() {
+    let upstream = obliging("").await;
+    let gateway = Gateway::to(&upstream, "upgrades: [SPDY/3.1]").await;
+    for (protocol, status) in [("spdy/3.1", "101"), ("websocket", "200"), ("h2c", "200")] {
+        let fields = format!("connection: upgrade\r\nupgrade: {protocol}\r\n");
+        let head = head_of_response(&gateway, "GET / HTTP/1.1", &fields).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{protocol}: {head}");
+    }
+    let closed = Gateway::to(&upstream, "upgrades: off").await;
+    let fields = "connection: upgrade\r\nupgrade: websocket\r\n";
+    let head = head_of_response(&closed, "GET / HTTP/1.1", fields).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_switch_to_another_protocol_than_requested_is_a_502() {
+    let fields = "connection: upgrade\r\nupgrade: websocket\r\n";
+    for granted in ["h2c", "websocket, h2c", "websocket/13"] {
+        let upstream = obliging(granted).await;
+        let gateway = Gateway::to(&upstream, "").await;
+        let head = head_of_response(&gateway, "GET / HTTP/1.1", fields).await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{granted}: {head}");
+    }
 }

@@ -14,7 +14,9 @@ use crate::{
 label_values! {
     /// The result of a forwarded request, as the label `result` holds it.
     enum UpstreamResult {
-        /// A status from 200 to 299, or an upgrade.
+        /// An upgrade to another protocol.
+        Upgrade => "1xx",
+        /// A status from 200 to 299.
         Success => "2xx",
         /// A status from 300 to 399.
         Redirection => "3xx",
@@ -28,6 +30,10 @@ label_values! {
         Broken => "broke",
         /// [`UpstreamFailure::TimedOut`].
         TimedOut => "late",
+        /// [`UpstreamFailure::Busy`].
+        Busy => "busy",
+        /// [`UpstreamFailure::Resent`].
+        Resent => "resent",
     }
 }
 
@@ -41,6 +47,11 @@ pub enum UpstreamFailure {
     Broken,
     /// The head of the response did not arrive in time.
     TimedOut,
+    /// All connections that the upstream may have were in use, and nothing was sent.
+    Busy,
+    /// The upstream did not process the request, or its connection broke. The request was sent
+    /// again, and is counted again.
+    Resent,
 }
 
 const UPSTREAM: Label = Label::capped("upstream", 50);
@@ -52,9 +63,10 @@ const REQUESTS: Metric = Metric {
     unit: "{request}",
     labels: &[RESULT, UPSTREAM],
     help: "Counts requests that the gateway forwarded, by upstream and result: the class of the \
-           response's status, or why there was no response.",
+           response's status, or why there was no response. A request that is sent again is \
+           counted again.",
     query: "sum by (upstream) \
-            (rate(sluice_upstream_requests_total{result=~\"5xx|unconnected|broke|late\"}[5m]))",
+            (rate(sluice_upstream_requests_total{result=~\"5xx|unconnected|broke|late|busy\"}[5m]))",
 };
 
 const DURATION: Metric = Metric {
@@ -109,7 +121,8 @@ struct Inner {
 impl UpstreamResult {
     const fn of_status(status: u16) -> Self {
         match status {
-            100..=299 => Self::Success,
+            100..=199 => Self::Upgrade,
+            200..=299 => Self::Success,
             300..=399 => Self::Redirection,
             400..=499 => Self::ClientError,
             _ => Self::ServerError,
@@ -121,6 +134,8 @@ impl UpstreamResult {
             UpstreamFailure::NotConnected => Self::NotConnected,
             UpstreamFailure::Broken => Self::Broken,
             UpstreamFailure::TimedOut => Self::TimedOut,
+            UpstreamFailure::Busy => Self::Busy,
+            UpstreamFailure::Resent => Self::Resent,
         }
     }
 }
