@@ -46,8 +46,6 @@ const MAX_CONCURRENT_CALLS: u32 = 1_000;
 /// any call but a watch.
 const AGE_GRACE: Duration = Duration::from_secs(30);
 
-/// What the paths of the health service begin with.
-const HEALTH: &str = "/grpc.health.v1.Health/";
 /// The method that probes call.
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
