@@ -38,8 +38,8 @@ pub struct DecidingFields {
 }
 
 impl DecidingFields {
-    /// Creates the set of the fields with these `names`. The one called `from_trusted_peers` is read
-    /// only when a trusted proxy sends it.
+    /// Creates the set of the fields with these `names`. The one called `from_trusted_peers` is
+    /// read only when a trusted proxy sends it.
     #[must_use]
     pub const fn new(names: Arc<Vec<HeaderName>>, from_trusted_peers: Option<HeaderName>) -> Self {
         Self { names, from_trusted_peers }

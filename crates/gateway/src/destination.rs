@@ -25,9 +25,9 @@ impl Destination {
     /// Finds out where a request is directed.
     ///
     /// # Errors
-    /// Returns a problem when the request cannot be forwarded whatever is decided about it: its host
-    /// is missing, invalid or contradictory, its body has a transfer coding that is not understood,
-    /// or its method is `CONNECT`.
+    /// Returns a problem when the request cannot be forwarded whatever is decided about it: its
+    /// host is missing, invalid or contradictory, its body has a transfer coding that is not
+    /// understood, or its method is `CONNECT`.
     pub fn of(head: &Parts) -> Result<Self, Problem> {
         if head.method == Method::CONNECT {
             return refuse("CONNECT is not supported: this is a reverse proxy");

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 /// How often failures are logged at most.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Logs the first failure at once, and then one line per second with the number of failures, so that
-/// an upstream that is down does not flood the log. Cheap to clone.
+/// Logs the first failure at once, and then one line per second with the number of failures, so
+/// that an upstream that is down does not flood the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct FailureLog {
     upstream: Arc<str>,

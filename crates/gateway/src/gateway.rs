@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header::EXPECT, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::EXPECT, request::Parts,
+};
 use sluice::{Recorders, response::headers};
 use sluice_config::gateway::{GatewaySettings, RateLimitHeaders, UpstreamUrl};
 use sluice_core::Decision;

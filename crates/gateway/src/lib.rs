@@ -18,12 +18,12 @@
 //!   at another upstream, only if the upstream did not process it, or if that does no harm
 //!   (`exchange`). An upstream that cannot be reached is avoided for a while if there are others.
 //!   One that fails its health checks gets no requests until it passes them.
-//! - Connections to an upstream (`pool`) and its requests in flight are bounded. A request that finds
-//!   all connections in use waits for one, for a limited time.
+//! - Connections to an upstream are bounded (`pool`). A request that finds all of them in use waits
+//!   for one, for a limited time.
 //! - Errors are problems: 502 when the upstream cannot be reached or breaks the connection, 503
-//!   when no upstream is healthy or all are busy, 504 when the upstream does not respond in time. Once a response
-//!   has begun, the only way to report an error is to abort it, so that the client does not take it
-//!   for complete.
+//!   when no upstream is healthy or all are busy, 504 when the upstream does not respond in time.
+//!   Once a response has begun, the only way to report an error is to abort it, so that the client
+//!   does not take it for complete.
 //! - Sluice's own responses have CORS fields where the request has an `Origin` (`cors`), so that a
 //!   page can read the status and `Retry-After`.
 //! - When the client disconnects, the upstream is notified at once: its connection is closed, or

@@ -28,15 +28,15 @@ use crate::{
 /// upstream memory.
 const MAX_IDLE: usize = 512;
 
-/// The most requests on one HTTP/2 connection, where the upstream allows that many: as many as every
-/// server should (RFC 9113, section 6.5.2).
+/// The most requests on one HTTP/2 connection, where the upstream allows that many: as many as
+/// every server should (RFC 9113, section 6.5.2).
 const MAX_STREAMS: usize = 100;
 
 /// The most requests that may wait for a connection or open one.
 const MAX_WAITING: usize = 1_024;
 
-/// One of the connections that an upstream may have. It is occupied by a request over HTTP/1.1, by a
-/// tunnel, or by an HTTP/2 connection. Idle connections occupy none, since a request takes one of
+/// One of the connections that an upstream may have. It is occupied by a request over HTTP/1.1, by
+/// a tunnel, or by an HTTP/2 connection. Idle connections occupy none, since a request takes one of
 /// them before it opens another.
 pub(crate) type Place = OwnedSemaphorePermit;
 

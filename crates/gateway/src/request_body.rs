@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use crate::deciding_fields::DecidingFields;
 use sluice_http::body;
 
-/// How much of a body is kept until the upstream responds, to send it again over HTTP/2. Most bodies
-/// of APIs are shorter.
+/// How much of a body is kept until the upstream responds, to send it again over HTTP/2. Most
+/// bodies of APIs are shorter.
 const MAX_KEPT_BYTES: usize = 64 << 10;
 
 /// Which side a body is waiting for.
@@ -75,8 +75,8 @@ enum KeptFrame {
     Trailers(HeaderMap),
 }
 
-/// A request's body as one attempt sends it. It is read from the client only as fast as the upstream
-/// reads it, frame by frame, with trailers.
+/// A request's body as one attempt sends it. It is read from the client only as fast as the
+/// upstream reads it, frame by frame, with trailers.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     upload: Option<Arc<Upload>>,
@@ -123,8 +123,8 @@ impl Upload {
         }))
     }
 
-    /// Returns the body for a new attempt to send the request, from its beginning. With `keeps`, the
-    /// first part of it is kept, for the next attempt.
+    /// Returns the body for a new attempt to send the request, from its beginning. With `keeps`,
+    /// the first part of it is kept, for the next attempt.
     pub(crate) fn begin(self: &Arc<Self>, keeps: bool) -> RequestBody {
         let mut source = self.source.lock();
         source.attempt += 1;

@@ -5,8 +5,8 @@ use sluice_config::gateway::UpgradeProtocol;
 
 use crate::hop_by_hop;
 
-/// Returns the protocol that a request may be upgraded to: `Connection` names `Upgrade`, which names
-/// one protocol that is allowed. Everything else is forwarded as a plain request, as RFC 9110
+/// Returns the protocol that a request may be upgraded to: `Connection` names `Upgrade`, which
+/// names one protocol that is allowed. Everything else is forwarded as a plain request, as RFC 9110
 /// permits. In a tunnel to a protocol that carries requests, such as `h2c`, they would pass without
 /// a limit.
 pub(crate) fn requested(

@@ -58,7 +58,7 @@ enum Command {
     /// `listen.tls`. Certificates are not verified.
     Health {
         /// The address of the replica's HTTP port. The default is `listen.http` of the
-        /// configuration, at 127.0.0.1 or [::1] if that is every address.
+        /// configuration, at `127.0.0.1` or `[::1]` if that is every address.
         address: Option<SocketAddr>,
         /// The configuration file, as for `serve`.
         #[arg(long, value_name = "FILE")]

@@ -12,7 +12,7 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, RootCertStore, SupportedProtocolVersion,
+        ALL_VERSIONS, ClientConfig, RootCertStore, SupportedProtocolVersion,
         crypto::ring,
         pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
         version::{TLS12, TLS13},
@@ -84,7 +84,7 @@ struct TlsClient<'a> {
 
 impl<'a> TlsClient<'a> {
     fn of(authority: &'a Authority) -> Self {
-        Self { authority, versions: &[&TLS12, &TLS13], protocols: &[], identity: None }
+        Self { authority, versions: ALL_VERSIONS, protocols: &[], identity: None }
     }
 
     async fn connect(&self, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {

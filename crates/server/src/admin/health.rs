@@ -46,7 +46,7 @@ pub(crate) const READY_PATH: &str = "/ready";
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What `/ready` says of a rejected configuration.
-const REFUSED: &str =
+const REJECTED_CHANGE: &str =
     "the last change was rejected: the log and /monitoring/health/detailed name the errors";
 
 /// The health of this replica, as the probes report it.
@@ -254,7 +254,7 @@ impl Health {
             configuration: ReadyConfiguration {
                 version: configuration.version,
                 loaded_at: configuration.loaded_at,
-                refused: configuration.refused.map(|_| REFUSED),
+                refused: configuration.refused.map(|_| REJECTED_CHANGE),
             },
             replica: ReplicaPart {
                 id: self.replica.id.clone(),
@@ -531,13 +531,13 @@ mod tests {
     impl Store for LockedOut {
         fn decide<'a>(
             &'a self,
-            _: &'a sluice_core::Check,
-        ) -> sluice_store::StoreFuture<'a, Result<sluice_core::Decision, StoreError>> {
-            sluice_store::StoreFuture::ready(Err(wrong_password()))
+            _: &'a Check,
+        ) -> StoreFuture<'a, Result<Decision, StoreError>> {
+            StoreFuture::ready(Err(wrong_password()))
         }
 
-        fn probe(&self) -> sluice_store::StoreFuture<'_, Result<(), StoreError>> {
-            sluice_store::StoreFuture::ready(Err(wrong_password()))
+        fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+            StoreFuture::ready(Err(wrong_password()))
         }
     }
 
@@ -563,7 +563,7 @@ mod tests {
             (status, &body["status"], &body["configuration"]["version"]),
             (200, &json!("degraded"), &json!(1))
         );
-        assert_eq!(body["configuration"]["refused"], REFUSED);
+        assert_eq!(body["configuration"]["refused"], REJECTED_CHANGE);
         assert_eq!(
             health.active_configuration().refused.as_deref(),
             Some("sluice.yaml: limits[0].rate: `6` is not a rate")

@@ -192,8 +192,8 @@ async fn decline(mut stream: TcpStream, how: Decline) -> std::io::Result<()> {
     }
 }
 
-/// Starts an HTTP/2 upstream that declines the first request on its first connections, and echoes on
-/// the later ones.
+/// Starts an HTTP/2 upstream that declines the first request on its first connections, and echoes
+/// on the later ones.
 async fn declining(first: usize, how: Decline) -> (SocketAddr, Arc<AtomicUsize>) {
     server(move |number, stream| async move {
         if number < first {

@@ -66,8 +66,8 @@ const REQUESTS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[ENDPOINT, METHOD, STATUS],
-    help: "Counts HTTP requests by method, endpoint and the status of the response. The status 499 is \
-           a request that its client abandoned before the response.",
+    help: "Counts HTTP requests by method, endpoint and the status of the response. The status \
+           499 is a request that its client abandoned before the response.",
     query: "sum(rate(http_requests_total{status=~\"5..\"}[5m])) \
             / sum(rate(http_requests_total[5m]))",
 };
