@@ -236,16 +236,28 @@ async fn a_key_that_is_not_utf8_has_a_bucket_of_its_own() {
 /// request, and one that charges what the request used once its response ends.
 const BUDGET: [(&str, &str); 2] = [
     (
-        "                              - actions:
+        "                            rate_limits:
+                              # Each entry makes one descriptor. It is omitted if the request
+                              # does not have the field.
+                              - actions:
+                                  - request_headers:
+                                      { header_name: x-api-key, descriptor_key: api_key }
+                              - actions:
                                   - remote_address: {}
 ",
-        "                              - actions: &user
-                                  - request_headers:
-                                      { header_name: x-user, descriptor_key: user }
-                                hits_addend: { number: 0 }
-                              - actions: *user
-                                hits_addend: { format: '%DYNAMIC_METADATA(budget:tokens)%' }
-                                apply_on_stream_done: true
+        // Envoy reads `hits_addend` only here, and not below `route`.
+        "                          typed_per_filter_config:
+                            envoy.filters.http.ratelimit:
+                              \"@type\": type.googleapis.com/envoy.extensions.\
+         filters.http.ratelimit.v3.RateLimitPerRoute
+                              rate_limits:
+                                - actions: &user
+                                    - request_headers:
+                                        { header_name: x-user, descriptor_key: user }
+                                  hits_addend: { number: 0 }
+                                - actions: *user
+                                  hits_addend: { format: '%DYNAMIC_METADATA(budget:tokens)%' }
+                                  apply_on_stream_done: true
 ",
     ),
     (
@@ -283,6 +295,7 @@ descriptors:
         eventually_async("the usage is charged", async || {
             let metrics = Metrics::of(&mut Client::of(replicas.sluices[0].http_addr())).await;
             let decided = metrics.count("sluice_decisions_total", &[("limit", "edge.user")]);
+            // A look is no decision about tokens.
             if decided == charged { Ok(()) } else { Err(decided) }
         })
         .await;

@@ -215,6 +215,7 @@ fn panels() -> Vec<(String, String)> {
                     ("$__rate_interval", "1m"),
                     ("$__range", "1m"),
                     ("$job", ".*"),
+                    ("$namespace", ".*"),
                     ("$instance", ".*"),
                 ];
                 let query = target["expr"].as_str().unwrap().to_owned();

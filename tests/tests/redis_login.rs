@@ -50,8 +50,8 @@ async fn a_redis_with_an_untrusted_certificate_is_not_used() {
     let ready = ready(&sluice).await;
     assert_eq!(
         (&ready["status"], &ready["store"]["status"]),
-        (&json!("degraded"), &json!("away")),
-        "{ready}"
+        (&json!("unavailable"), &json!("away")),
+        "a store that was never reached may still be starting: {ready}"
     );
     assert_eq!(
         (take(&sluice).await, buckets(&redis)),
@@ -66,7 +66,11 @@ async fn a_wrong_password_is_reported_and_not_printed() {
     let sluice =
         start(&format!("url: \"redis://sluice:wrong-password@127.0.0.1:{}\"", redis.port()));
     let ready = ready(&sluice).await;
-    assert_eq!(ready["status"], "degraded");
+    assert_eq!(
+        (&ready["status"], &ready["store"]["status"]),
+        (&json!("unavailable"), &json!("refused")),
+        "{ready}"
+    );
     assert_eq!(ready["store"]["error"], "the call was rejected");
     let detailed = Client::of(sluice.http_addr()).get("/monitoring/health/detailed").await.json();
     let error = detailed["store"]["error"].as_str().unwrap();

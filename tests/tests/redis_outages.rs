@@ -199,7 +199,8 @@ async fn a_redis_that_starts_late_is_used_once_it_is_up() {
     let ready = client.get("/ready").await;
     assert_eq!(
         (ready.status, &ready.json()["status"], &ready.json()["store"]["status"]),
-        (200, &json!("degraded"), &json!("away"))
+        (503, &json!("unavailable"), &json!("away")),
+        "a store that was never reached may still be starting"
     );
     assert_eq!(take(&mut client, "alice", 40).await, 30, "alone, its share is the whole limit");
 
@@ -270,4 +271,48 @@ async fn tokens_owed_from_an_outage_are_counted_until_they_are_charged() {
     fleet.redis.resume();
     expect(&mut client, 0, 5).await;
     assert_eq!(Metrics::of(&mut client).await.count("sluice_store_dropped_tokens_total", &[]), 0);
+}
+
+#[tokio::test]
+async fn a_replica_serves_without_a_store_that_does_not_come() {
+    let redis = RedisServer::start();
+    redis.kill();
+    let config = format!("store: {{ url: \"{}\", wait_at_start: 0s }}\n{THIRTY}", redis.url());
+    let sluice = SluiceOptions::new(built_sluice()).config(config).start();
+    let ready = Client::of(sluice.http_addr()).get("/ready").await;
+    assert_eq!(
+        (ready.status, &ready.json()["status"], &ready.json()["store"]["status"]),
+        (200, &json!("degraded"), &json!("away"))
+    );
+}
+
+#[tokio::test]
+async fn evictions_of_the_server_are_told() {
+    let redis = RedisServer::start();
+    redis.command(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
+    let config = format!("store: {{ url: \"{}\" }}\n{THIRTY}", redis.url());
+    let sluice = SluiceOptions::new(built_sluice()).config(config).start();
+    let mut client = Client::of(sluice.http_addr());
+    eventually_async("the policy is told", async || {
+        let ready = client.get("/ready").await;
+        let warning = ready.json()["store"]["warning"].to_string();
+        let told = (ready.status, ready.json()["status"] == "degraded") == (200, true);
+        if told && warning.contains("maxmemory-policy") { Ok(()) } else { Err(ready.to_string()) }
+    })
+    .await;
+    assert!(sluice.log().contains("may evict buckets"), "{}", sluice.log());
+
+    // The server evicts other programs' keys too: nobody knows whose are next.
+    redis.command(&["CONFIG", "SET", "maxmemory", "3mb"]);
+    for key in 0..64 {
+        let name = format!("other-{key}");
+        redis.command(&["SET", &name, &"x".repeat(100_000), "EX", "1000"]);
+    }
+    eventually_async("the evictions are counted", async || {
+        let metrics = Metrics::of(&mut client).await;
+        let evicted = metrics.count("sluice_store_evicted_keys_total", &[]);
+        let may_evict = metrics.count("sluice_store_may_evict", &[]);
+        if evicted > 0 && may_evict == 1 { Ok(()) } else { Err(evicted) }
+    })
+    .await;
 }

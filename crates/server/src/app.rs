@@ -154,6 +154,7 @@ impl App {
         let tls = open_tls("listen.tls", listen.tls.as_ref())?;
         let admin_tls = open_tls("admin.tls", admin.tls.as_ref())?;
         recorders.custom.declare(&custom_metrics);
+        let wait_at_start = store.wait_at_start;
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         recorders.replica.set_expected_replicas(store.expected_replicas.unwrap_or(0));
         let store = store::open(&store, &recorders.store)?;
@@ -172,7 +173,12 @@ impl App {
         let callers = CallerAccess::new(caller_tokens.tokens.iter().map(Secret::reveal));
         let grpc =
             GrpcFrontEnds::new(envoy_rls.clone(), callers.clone(), recorders.replica.clone());
-        let health = Arc::new(Health::new(replica.clone(), Arc::clone(&store.watched)));
+        let health = Arc::new(Health::new(
+            replica.clone(),
+            Arc::clone(&store.watched),
+            store.watch.clone(),
+            wait_at_start,
+        ));
         let gateway = gateway.map(|gateway| Gateway::open(gateway, recorders)).transpose()?;
 
         let monitoring = Monitoring::new(

@@ -18,3 +18,4 @@ pub mod serve;
 pub mod shutdown;
 pub mod store;
 mod store_observer;
+pub mod store_watch;

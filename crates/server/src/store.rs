@@ -6,10 +6,12 @@ use sluice::{
     MemoryStore, MeteredRoundTrips, RedisStore, Store,
     stats::{MemoryStats, RedisStats, StatsStore},
 };
-use sluice_store::{Failover, FailoverState, RedisError};
+use sluice_store::{Failover, FailoverState, RedisError, ServerMemory, StoreError, StoreFuture};
 use sluice_telemetry::StoreRecorder;
 
 use sluice_config::StoreSettings;
+
+use crate::store_watch::StoreWatch;
 
 /// A store whose state readiness and metrics can read.
 pub trait Watched: fmt::Debug + Send + Sync + 'static {
@@ -22,6 +24,16 @@ pub trait Watched: fmt::Debug + Send + Sync + 'static {
     /// Returns the state of the failover, or `None` if the store has no local fallback.
     fn observe(&self) -> Option<FailoverState>;
 
+    /// Asks the server what it does when its memory is full; `None` if there is no server, or it
+    /// does not say.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the server cannot be reached.
+    fn server_memory(&self) -> StoreFuture<'_, Result<Option<ServerMemory>, StoreError>> {
+        StoreFuture::ready(Ok(None))
+    }
+
     /// Returns the number of open connections, or `None` if the store needs no connections.
     fn open_connections(&self) -> Option<usize>;
 }
@@ -33,6 +45,8 @@ pub struct OpenStore {
     pub store: Arc<dyn Store>,
     /// The state of the same store.
     pub watched: Arc<dyn Watched>,
+    /// What is known about the same store beside that.
+    pub watch: StoreWatch,
     /// The store of the fleet's statistics.
     pub stats: Arc<dyn StatsStore>,
 }
@@ -49,6 +63,7 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
         return Ok(OpenStore {
             store: store.clone(),
             watched: store,
+            watch: StoreWatch::default(),
             stats: Arc::new(MemoryStats::new()),
         });
     };
@@ -57,7 +72,7 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
     let store =
         Arc::new(Failover::over(redis, settings.timeout).expecting(settings.fewest_replicas()));
     let watched = Arc::new(Redis { buckets: Arc::clone(&store), stats: Arc::clone(&stats) });
-    Ok(OpenStore { store, watched, stats })
+    Ok(OpenStore { store, watched, watch: StoreWatch::default(), stats })
 }
 
 /// The buckets and statistics in one Redis.
@@ -96,6 +111,10 @@ impl Watched for Redis {
 
     fn observe(&self) -> Option<FailoverState> {
         Some(self.buckets.state())
+    }
+
+    fn server_memory(&self) -> StoreFuture<'_, Result<Option<ServerMemory>, StoreError>> {
+        StoreFuture::pending(self.buckets.inner().server_memory())
     }
 
     fn open_connections(&self) -> Option<usize> {

@@ -4,22 +4,63 @@ use std::time::Duration;
 
 use sluice_store::{BreakerState, StoreErrorKind};
 use sluice_telemetry::{BreakerLabel, Recorders, StoreErrorLabel};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::store::OpenStore;
 
 /// How often the state of the store is recorded: several times between two scrapes.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the server is asked what it does when its memory is full.
+const READ_MEMORY_EVERY: Duration = Duration::from_secs(5);
+/// How long it may take to respond to that.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Records the state of `store` periodically, until the future is dropped.
 pub(crate) async fn observe(store: OpenStore, recorders: Recorders) {
-    let mut interval = interval(RECORD_EVERY);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::join!(record_state(&store, &recorders), watch_memory(&store, &recorders));
+}
+
+async fn record_state(store: &OpenStore, recorders: &Recorders) {
+    let mut interval = every(RECORD_EVERY);
     let mut recorded = Recorded::default();
     loop {
         interval.tick().await;
-        recorded.update(&store, &recorders);
+        recorded.update(store, recorders);
     }
+}
+
+/// Watches whether the server evicts buckets, and logs each change.
+async fn watch_memory(store: &OpenStore, recorders: &Recorders) {
+    let OpenStore { watched, watch, .. } = store;
+    let mut interval = every(READ_MEMORY_EVERY);
+    let mut logged = None;
+    loop {
+        interval.tick().await;
+        // While the server does not respond, what it said last stands.
+        let Ok(Ok(memory)) = timeout(MEMORY_TIMEOUT, watched.server_memory()).await else {
+            continue;
+        };
+        watch.contacted();
+        let evicted = watch.memory_read(memory);
+        let risk = watch.eviction_risk();
+        recorders.store.add_evicted_keys(evicted);
+        recorders.store.set_may_evict(risk.is_some());
+        if risk != logged {
+            let policy = watch.policy();
+            match risk {
+                Some(risk) => tracing::warn!(policy, "{}", risk.as_str()),
+                None => tracing::info!(policy, "the server does not evict buckets any more"),
+            }
+            logged = risk;
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// The totals that were recorded last, so that only their increase is recorded next.

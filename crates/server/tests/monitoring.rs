@@ -162,7 +162,7 @@ async fn the_pages_of_one_process_have_the_documented_members() {
         "{stats}"
     );
     let other =
-        json!({ "limit": 1, "active_clients": 2, "total_requests": 24, "rejected_requests": 4 });
+        json!({ "limit": 10, "active_clients": 2, "total_requests": 24, "rejected_requests": 4 });
     assert_eq!(stats["endpoint_stats"]["other"], other);
     let tools =
         json!({ "limit": 40, "active_clients": 1, "total_requests": 1, "rejected_requests": 0 });

@@ -30,7 +30,7 @@ pub use fleet::{Fleet, LiveReplica, Replica};
 pub use formats::Formats;
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
-pub use redis::{RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore};
+pub use redis::{RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore, ServerMemory};
 pub use round_trip::{ObserveRoundTrips, RoundTrip};
 pub use store::Store;
 pub use store_future::StoreFuture;

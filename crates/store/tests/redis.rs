@@ -523,3 +523,18 @@ async fn a_file_of_authorities_without_a_certificate_is_rejected_by_its_name() {
         assert!(error.contains("authorities.pem") && error.contains("certificate"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_server_says_whether_it_evicts_buckets_unless_this_user_may_not_ask() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    let memory = store.server_memory().await.unwrap().unwrap();
+    assert_eq!((memory.may_evict(), memory.evicted_keys), (false, 0));
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]);
+    assert!(store.server_memory().await.unwrap().unwrap().may_evict());
+
+    server.command(&["ACL", "SETUSER", "default", "-info"]);
+    assert_eq!(store.server_memory().await.unwrap(), None);
+    let limit = limit("1/day", 1);
+    assert!(decide(&store, &take(&limit, client("a"), 1)).await.is_allowed());
+}

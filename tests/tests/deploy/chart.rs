@@ -517,7 +517,10 @@ fn sluice_accepts_its_file_and_its_settings() {
         sluice.args(["config", "show", "--config"]).arg(&file).env_clear();
         for variable in list(&rendered.container()["env"]) {
             let value = variable.get("value").map_or("redis://redis", text);
-            if text(&variable["name"]).ends_with("_FILE") {
+            let name = text(&variable["name"]);
+            let is_of_tls =
+                ["__CERTIFICATE", "__KEY", "__CLIENT_CA"].iter().any(|end| name.ends_with(end));
+            if is_of_tls || name.ends_with("_FILE") {
                 let path = run(value);
                 fs::create_dir_all(path.rsplit_once('/').unwrap().0).unwrap();
                 let authority = root().join("crates/config/tests/config/good/secrets/ca.pem");
@@ -681,7 +684,9 @@ fn containers_listen_where_they_are_told_to() {
             .iter()
             .filter(|variable| {
                 let name = text(&variable["name"]);
-                name.contains("LISTEN") && name != "SLUICE__LISTEN__ANY_PATH"
+                name.contains("LISTEN")
+                    && name != "SLUICE__LISTEN__ANY_PATH"
+                    && !name.contains("TLS")
             })
             .map(|variable| text(&variable["value"]).rsplit_once(':').unwrap().0.to_owned())
             .collect();

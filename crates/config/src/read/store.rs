@@ -22,6 +22,10 @@ pub(super) const ON_FAILURE: [(&str, OnStoreFailure); 4] = [
 const TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(60);
 
+/// Zero does not wait.
+const WAIT_AT_START: std::ops::RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_secs(3_600);
+
 pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Refused> {
     store.table(|store| {
         let field = store.field("url").hide(Hidden::UrlPassword);
@@ -32,6 +36,8 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Re
         let prefix = field.needs_restart(field.parse_with(prefix));
         let field = store.field("timeout");
         let timeout = field.needs_restart(field.duration(TIMEOUT));
+        let field = store.field("wait_at_start");
+        let wait_at_start = field.needs_restart(field.duration(WAIT_AT_START));
         let on_failure = store.field("on_failure").choice(&ON_FAILURE);
         let field = store.field("connections");
         let connections = field.needs_restart(field.integer(1..=64));
@@ -63,6 +69,7 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Re
             url: url?,
             prefix: prefix?,
             timeout: timeout?,
+            wait_at_start: wait_at_start?,
             on_failure: on_failure?,
             expected_replicas: expected?,
             connections: usize::try_from(connections?).unwrap_or(usize::MAX),

@@ -103,6 +103,8 @@ pub struct StoreSettings {
     pub prefix: String,
     /// How long one decision may wait for the store.
     pub timeout: Duration,
+    /// How long after its start a replica is not ready while the store has never responded.
+    pub wait_at_start: Duration,
     /// What happens when the store fails, unless a limit says it.
     pub on_failure: OnStoreFailure,
     /// How many connections a replica has, which all its calls share.

@@ -460,7 +460,7 @@ async fn header_fields_of_a_refund_have_the_state_after_it() {
 }
 
 #[tokio::test]
-async fn changed_rules_keep_what_was_taken() {
+async fn changed_rules_keep_what_was_taken_and_refill_from_the_first_look_on() {
     let fixture = Fixture::new(TWO_A_MINUTE);
     assert_eq!(fixture.ask([of([("ip", "a")]).hits(2)]).await.remaining, [0]);
     let wider = rules(
@@ -474,9 +474,9 @@ async fn changed_rules_keep_what_was_taken() {
         "no bucket is refilled"
     );
     fixture.clock.advance(Duration::from_secs(30));
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[0]));
+    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[299]));
     fixture.clock.advance(Duration::from_secs(1));
-    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[9]));
+    assert_eq!(fixture.ask([of([("ip", "a")])]).await, summary('o', "o", &[308]));
     fixture.rls.replace(None, OnStoreFailure::Local, &Tagger::new(b""));
     assert!(matches!(fixture.call(request([of([("ip", "a")])])).await, Err(RlsError::NoRules)));
 }

@@ -4,9 +4,10 @@
 //! each part:
 //!
 //! - `ready` (status 200): the replica works.
-//! - `degraded` (200): the store is away and limits are decided locally, or the last configuration
-//!   change was rejected. The replica should still get requests.
-//! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller; or
+//! - `degraded` (200): the store is away and limits are decided locally, its server may evict
+//!   buckets, or the last configuration change was rejected. The replica should still get requests.
+//! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller, or it
+//!   has never responded since the start (until `store.wait_at_start` has passed); or
 //!   the store refuses this replica (a wrong password, missing permissions, a server of a kind that
 //!   it cannot use) until somebody corrects the settings, so that a rollout of them stops here.
 //! - `stopping` (503): the process is about to stop and finishes the requests in flight.
@@ -32,7 +33,12 @@ use sluice_core::OnStoreFailure;
 use sluice_store::{BreakerState, Replica, StoreError, StoreErrorKind};
 use utoipa::ToSchema;
 
-use crate::{engine::Engine, shutdown::StopFlag, store::Watched};
+use crate::{
+    engine::Engine,
+    shutdown::StopFlag,
+    store::Watched,
+    store_watch::{EvictionRisk, StoreWatch},
+};
 
 /// The path of the liveness probe.
 pub(crate) const HEALTH_PATH: &str = "/health";
@@ -54,6 +60,9 @@ const REJECTED_CHANGE: &str =
 pub struct Health {
     stopping: StopFlag,
     store: Arc<dyn Watched>,
+    watch: StoreWatch,
+    /// How long after the start the first contact with the store is waited for.
+    wait_at_start: Duration,
     configuration: Mutex<Configuration>,
     replica: Replica,
     started: Instant,
@@ -98,6 +107,10 @@ struct ReadyStore {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<&'static str>,
+    /// Why clients may get more than their limits although the store works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warning: Option<&'static str>,
     /// The number of replicas that share the limits while the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -150,6 +163,10 @@ pub(crate) struct StorePart {
     /// The same in a few words.
     #[serde(skip)]
     cause: Option<&'static str>,
+    /// Why clients may get more than their limits although the store works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warning: Option<&'static str>,
     /// The number of replicas that share the limits while the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -172,11 +189,18 @@ struct ReplicaPart {
 impl Health {
     /// Creates the health of `replica`, whose buckets are in `store`, with its first configuration.
     #[must_use]
-    pub fn new(replica: Replica, store: Arc<dyn Watched>) -> Self {
+    pub fn new(
+        replica: Replica,
+        store: Arc<dyn Watched>,
+        watch: StoreWatch,
+        wait_at_start: Duration,
+    ) -> Self {
         let configuration = Configuration { version: 1, loaded_at: unix_seconds(), refused: None };
         Self {
             stopping: StopFlag::default(),
             store,
+            watch,
+            wait_at_start,
             configuration: Mutex::new(configuration),
             replica,
             started: Instant::now(),
@@ -249,6 +273,7 @@ impl Health {
                 name: store.name,
                 status: store.status,
                 error: store.cause,
+                warning: store.warning,
                 live_replicas: store.live_replicas,
             },
             configuration: ReadyConfiguration {
@@ -272,16 +297,26 @@ impl Health {
             () if self.is_stopping() => Status::Stopping,
             () if store.is_refused() => Status::Unavailable,
             () if away && leaves_all_to_callers(policy) => Status::Unavailable,
+            () if away && self.waits_for_store() => Status::Unavailable,
+            () if store.warning.is_some() => Status::Degraded,
             () if away || configuration.refused.is_some() => Status::Degraded,
             () => Status::Ready,
         };
         State { status, store, configuration }
     }
 
+    /// Returns whether the store has never responded, and may still be starting.
+    fn waits_for_store(&self) -> bool {
+        !self.watch.was_contacted() && self.started.elapsed() < self.wait_at_start
+    }
+
     async fn store_part(&self) -> StorePart {
         let mut is_refused = false;
         let error = match tokio::time::timeout(PROBE_TIMEOUT, self.store.backing().probe()).await {
-            Ok(Ok(())) => None,
+            Ok(Ok(())) => {
+                self.watch.contacted();
+                None
+            }
             Ok(Err(error)) => {
                 is_refused = matches!(error, StoreError::WrongSettings(_));
                 Some(why_away(&error))
@@ -312,6 +347,7 @@ impl Health {
             status,
             error: error.map(shortened),
             cause,
+            warning: self.watch.eviction_risk().map(EvictionRisk::as_str),
             live_replicas: observation.map(|seen| seen.live_replicas),
         }
     }
@@ -427,7 +463,7 @@ mod tests {
     use serde_json::{Value, json};
     use sluice::{MemoryStore, Store};
     use sluice_core::{Check, Decision, Rate, Terms};
-    use sluice_store::{FailoverState, StoreFuture};
+    use sluice_store::{FailoverState, ServerMemory, StoreFuture};
 
     use super::*;
     use crate::front_ends::fixtures::Away;
@@ -471,7 +507,8 @@ mod tests {
 
     fn health(store: impl Store) -> Health {
         let replica = Replica::new("a", "1.2.3");
-        Health::new(replica, Arc::new(Probed(Box::new(store))))
+        let store = Arc::new(Probed(Box::new(store)));
+        Health::new(replica, store, StoreWatch::default(), Duration::ZERO)
     }
 
     async fn respond(health: &Health, policy: &Policy) -> (u16, Value) {
@@ -498,6 +535,36 @@ mod tests {
             "replica": { "id": "a", "version": "1.2.3", "uptime_seconds": null },
         });
         assert_eq!((status, body), (200, expected));
+    }
+
+    #[tokio::test]
+    async fn a_replica_waits_for_a_store_that_it_has_never_reached() {
+        let policy = policy_that_answers(OnStoreFailure::Local);
+        let away = |wait| {
+            let watch = StoreWatch::default();
+            let store = Arc::new(Probed(Box::new(Away)));
+            (Health::new(Replica::new("a", "1.2.3"), store, watch.clone(), wait), watch)
+        };
+        let (health, watch) = away(Duration::from_secs(3_600));
+        assert_eq!(respond(&health, &policy).await.0, 503);
+        watch.contacted();
+        assert_eq!(respond(&health, &policy).await.0, 200, "it was reached before");
+        assert_eq!(respond(&away(Duration::ZERO).0, &policy).await.0, 200, "waited long enough");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_may_evict_buckets_is_a_warning() {
+        let watch = StoreWatch::default();
+        let store = Arc::new(Probed(Box::new(MemoryStore::new())));
+        let health = Health::new(Replica::new("a", "1.2.3"), store, watch.clone(), Duration::ZERO);
+        let policy = policies::document();
+        watch.memory_read(Some(ServerMemory::new("allkeys-lru", 0)));
+        let (status, body) = respond(&health, &policy).await;
+        assert_eq!((status, &body["status"]), (200, &json!("degraded")));
+        assert_eq!(body["store"]["status"], "up");
+        assert_eq!(body["store"]["warning"], EvictionRisk::MayEvict.as_str());
+        watch.memory_read(Some(ServerMemory::new("noeviction", 0)));
+        assert_eq!(respond(&health, &policy).await.1["status"], "ready");
     }
 
     #[tokio::test]
@@ -529,10 +596,7 @@ mod tests {
     struct LockedOut;
 
     impl Store for LockedOut {
-        fn decide<'a>(
-            &'a self,
-            _: &'a Check,
-        ) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        fn decide<'a>(&'a self, _: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
             StoreFuture::ready(Err(wrong_password()))
         }
 

@@ -1,6 +1,6 @@
 //! The fixtures of unit tests: the HTTP port without a socket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
@@ -24,6 +24,7 @@ use crate::{
         health::{self, Health},
     },
     engine::Engine,
+    store_watch::StoreWatch,
 };
 use sluice_testkit::policies;
 
@@ -75,7 +76,12 @@ impl Port {
             Limiter::builder(policy).store(store).recorders(recorders).stats(&stats).build();
         let engine = Arc::new(Engine::new(limiter, trusting));
         let replica = Replica::new("test", "0");
-        let health = Arc::new(Health::new(replica, Arc::new(MemoryStore::new())));
+        let health = Arc::new(Health::new(
+            replica,
+            Arc::new(MemoryStore::new()),
+            StoreWatch::default(),
+            Duration::ZERO,
+        ));
         let routes = health::routes(Arc::clone(&engine), Arc::clone(&health));
         let rls = EnvoyRls::new(engine.limiter().clone());
         let access = CallerAccess::default();

@@ -24,8 +24,9 @@ mod redis_settings;
 mod redis_store;
 mod round_trip_span;
 mod scripts;
+mod server_memory;
 
 pub use self::{
     redis_error::RedisError, redis_handle::RedisHandle, redis_settings::RedisSettings,
-    redis_store::RedisStore, scripts::RedisScript,
+    redis_store::RedisStore, scripts::RedisScript, server_memory::ServerMemory,
 };

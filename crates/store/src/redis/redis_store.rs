@@ -18,6 +18,7 @@ use super::{
     lanes::{Lanes, Route},
     redis_error::RedisError,
     redis_settings::RedisSettings,
+    server_memory::{self, ServerMemory},
 };
 use crate::{Fleet, Formats, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture};
 
@@ -74,6 +75,22 @@ impl RedisStore {
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.connections.open()
+    }
+
+    /// Asks the server what it does when its memory is full; `None` if it does not say, as when this
+    /// user may not call `INFO`.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn server_memory(&self) -> Result<Option<ServerMemory>, StoreError> {
+        let mut connection = self.connections.get().await?;
+        match server_memory::call(&mut connection).await {
+            Err(error) if server_memory::is_forbidden(&error) => {
+                self.connections.give_back(connection);
+                Ok(None)
+            }
+            reply => self.connections.finish(connection, reply),
+        }
     }
 
     /// Returns the fewest replicas among which limits are divided while Redis is away.

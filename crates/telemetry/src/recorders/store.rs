@@ -136,6 +136,27 @@ const DROPPED_TOKENS: Metric = Metric {
     query: "sum(increase(sluice_store_dropped_tokens_total[1h])) > 0",
 };
 
+const MAY_EVICT: Metric = Metric {
+    name: "sluice_store_may_evict",
+    kind: MetricKind::Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Is 1 while the store's server may evict buckets, because its maxmemory-policy is not \
+           noeviction or it has evicted keys in the last 5 minutes, and 0 otherwise or if it does \
+           not say.",
+    query: "max by (instance) (sluice_store_may_evict) == 1",
+};
+
+const EVICTED_KEYS: Metric = Metric {
+    name: "sluice_store_evicted_keys_total",
+    kind: MetricKind::Counter,
+    unit: "{key}",
+    labels: &[],
+    help: "Counts keys that the store's server has evicted, of whatever program, since this \
+           replica started. Every replica counts the same keys.",
+    query: "max(increase(sluice_store_evicted_keys_total[15m])) > 0",
+};
+
 pub(crate) const METRICS: &[Metric] = &[
     ROUND_TRIPS,
     ROUND_TRIP_DURATION,
@@ -145,6 +166,8 @@ pub(crate) const METRICS: &[Metric] = &[
     OWED_BUCKETS,
     CHARGED_TOKENS,
     DROPPED_TOKENS,
+    MAY_EVICT,
+    EVICTED_KEYS,
 ];
 
 /// Records the traffic between a replica and its store.
@@ -158,6 +181,8 @@ pub struct StoreRecorder {
     owed_buckets: BoundGauge<u64>,
     charged_tokens: BoundCounter<u64>,
     dropped_tokens: BoundCounter<u64>,
+    may_evict: BoundGauge<u64>,
+    evicted_keys: BoundCounter<u64>,
 }
 
 impl StoreRecorder {
@@ -181,9 +206,12 @@ impl StoreRecorder {
             owed_buckets: OWED_BUCKETS.gauge(meter).bind(&[]),
             charged_tokens: CHARGED_TOKENS.counter(meter).bind(&[]),
             dropped_tokens: DROPPED_TOKENS.counter(meter).bind(&[]),
+            may_evict: MAY_EVICT.gauge(meter).bind(&[]),
+            evicted_keys: EVICTED_KEYS.counter(meter).bind(&[]),
         };
         recorder.set_breaker(BreakerLabel::Closed);
         recorder.set_owed_buckets(0);
+        recorder.set_may_evict(false);
         recorder
     }
 
@@ -214,6 +242,16 @@ impl StoreRecorder {
     /// Sets the number of buckets to charge once the store is available again.
     pub fn set_owed_buckets(&self, buckets: u64) {
         self.owed_buckets.record(buckets);
+    }
+
+    /// Sets whether the store's server may evict buckets.
+    pub fn set_may_evict(&self, may: bool) {
+        self.may_evict.record(u64::from(may));
+    }
+
+    /// Adds keys that the store's server has evicted.
+    pub fn add_evicted_keys(&self, keys: u64) {
+        self.evicted_keys.add(keys);
     }
 
     /// Adds tokens that were admitted without the store and have now been charged to it.

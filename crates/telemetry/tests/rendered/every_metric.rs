@@ -54,6 +54,8 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.store.round_trip(RoundTripResult::Success, duration, 17);
     recorders.store.error(StoreErrorLabel::Timeout);
     recorders.store.set_breaker(BreakerLabel::Closed);
+    recorders.store.set_may_evict(false);
+    recorders.store.add_evicted_keys(1);
 
     let domain = recorders.rls.bind("edge");
     domain.ended(RlsCode::Ok);

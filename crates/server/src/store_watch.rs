@@ -1,0 +1,138 @@
+//! What a replica has found out about its store beside the decisions: whether it was ever in contact
+//! with it, and whether the server may evict buckets.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sluice_store::ServerMemory;
+
+/// How long after the last eviction the server counts as evicting.
+const EVICTING_FOR: Duration = Duration::from_secs(300);
+
+/// What is known about the store. Cheap to clone; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct StoreWatch {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    contacted: AtomicBool,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// What the server said last; `None` if it does not say.
+    known: Option<ServerMemory>,
+    last_eviction: Option<Instant>,
+}
+
+/// Why clients may get more than their limits although the store works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EvictionRisk {
+    /// The server would evict buckets if its memory were full.
+    MayEvict,
+    /// The server has evicted keys lately.
+    Evicts,
+}
+
+impl EvictionRisk {
+    /// Returns the risk with its remedy.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::MayEvict => {
+                "the server may evict buckets: set its maxmemory-policy to noeviction"
+            }
+            Self::Evicts => {
+                "the server evicts keys, and its clients then have full buckets: raise its \
+                 maxmemory, and set its maxmemory-policy to noeviction"
+            }
+        }
+    }
+}
+
+impl StoreWatch {
+    /// Notes that the store responded.
+    pub(crate) fn contacted(&self) {
+        self.inner.contacted.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the store has ever responded.
+    pub(crate) fn was_contacted(&self) -> bool {
+        self.inner.contacted.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the server says about its memory, and returns how many keys it has evicted since
+    /// it said so last.
+    pub(crate) fn memory_read(&self, memory: Option<ServerMemory>) -> u64 {
+        let mut current = self.memory();
+        let evicted = match (&current.known, &memory) {
+            // A server that has restarted counts from zero again.
+            (Some(before), Some(now)) if now.evicted_keys >= before.evicted_keys => {
+                now.evicted_keys - before.evicted_keys
+            }
+            (Some(_), Some(now)) => now.evicted_keys,
+            _ => 0,
+        };
+        if evicted > 0 {
+            current.last_eviction = Some(Instant::now());
+        }
+        current.known = memory;
+        evicted
+    }
+
+    /// Returns what the server is known to do with buckets; `None` also if that is not known.
+    pub(crate) fn eviction_risk(&self) -> Option<EvictionRisk> {
+        let Memory { known, last_eviction } = &*self.memory();
+        let known = known.as_ref()?;
+        match last_eviction {
+            Some(last) if last.elapsed() < EVICTING_FOR => Some(EvictionRisk::Evicts),
+            _ => known.may_evict().then_some(EvictionRisk::MayEvict),
+        }
+    }
+
+    /// Returns the server's policy, if it is known.
+    pub(crate) fn policy(&self) -> Option<String> {
+        Some(self.memory().known.as_ref()?.policy.clone())
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // No code panics while it holds the lock.
+        self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(watch: &StoreWatch, policy: &str, evicted: u64) -> (u64, Option<EvictionRisk>) {
+        let evicted = watch.memory_read(Some(ServerMemory::new(policy, evicted)));
+        (evicted, watch.eviction_risk())
+    }
+
+    #[test]
+    fn a_policy_that_evicts_is_a_risk_and_evictions_are_a_greater_one() {
+        let watch = StoreWatch::default();
+        assert_eq!(watch.eviction_risk(), None);
+        assert_eq!(read(&watch, "noeviction", 900), (0, None), "evicted before the start");
+        assert_eq!(read(&watch, "volatile-lru", 900), (0, Some(EvictionRisk::MayEvict)));
+        assert_eq!(read(&watch, "volatile-lru", 904), (4, Some(EvictionRisk::Evicts)));
+        assert_eq!(read(&watch, "noeviction", 904), (0, Some(EvictionRisk::Evicts)), "lately");
+        assert_eq!(read(&watch, "noeviction", 3).0, 3, "after a restart of the server");
+    }
+
+    #[test]
+    fn a_server_that_does_not_say_is_no_risk() {
+        let watch = StoreWatch::default();
+        read(&watch, "allkeys-lru", 5);
+        assert_eq!(watch.memory_read(None), 0);
+        assert_eq!((watch.eviction_risk(), watch.policy()), (None, None));
+    }
+}
