@@ -1,5 +1,5 @@
-//! What a replica has found out about its store beside the decisions: whether it was ever in contact
-//! with it, and whether the server may evict buckets.
+//! What a replica has found out about its store beside the decisions: whether it was ever in
+//! contact with it, and whether the server may evict buckets.
 
 use std::{
     sync::{

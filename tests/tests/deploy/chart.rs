@@ -523,8 +523,10 @@ fn sluice_accepts_its_file_and_its_settings() {
             if is_of_tls || name.ends_with("_FILE") {
                 let path = run(value);
                 fs::create_dir_all(path.rsplit_once('/').unwrap().0).unwrap();
-                let authority = root().join("crates/config/tests/config/good/secrets/ca.pem");
-                fs::copy(authority, path).unwrap();
+                let content =
+                    if name.contains("TOKENS") { "secrets/tokens" } else { "secrets/ca.pem" };
+                fs::copy(root().join("crates/config/tests/config/good").join(content), path)
+                    .unwrap();
             }
             sluice.env(text(&variable["name"]), run(value));
         }

@@ -3,8 +3,8 @@
 //! Two conventions report the same state:
 //!
 //! - The older one: `X-RateLimit-Limit` (tokens per period of the limit that binds, as written: 10
-//!   of 10/hour), `X-RateLimit-Remaining`, and `X-RateLimit-Reset` (when the bucket is full, in Unix
-//!   seconds). The first is the burst where that is larger, since no more than it may remain.
+//!   of 10/hour), `X-RateLimit-Remaining`, and `X-RateLimit-Reset` (when the bucket is full, in
+//!   Unix seconds). The first is the burst where that is larger, since no more than it may remain.
 //! - The newer one, draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy:
 //!   "default";q=60;w=60` (60 tokens every 60 seconds) and `RateLimit: "default";r=9;t=1` (9 tokens
 //!   left, full in one second). Each enforced limit that applies has an item, and the one that

@@ -6,10 +6,10 @@
 //! - `ready` (status 200): the replica works.
 //! - `degraded` (200): the store is away and limits are decided locally, its server may evict
 //!   buckets, or the last configuration change was rejected. The replica should still get requests.
-//! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller, or it
-//!   has never responded since the start (until `store.wait_at_start` has passed); or
-//!   the store refuses this replica (a wrong password, missing permissions, a server of a kind that
-//!   it cannot use) until somebody corrects the settings, so that a rollout of them stops here.
+//! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller, or
+//!   the store has never responded since the start (until `store.wait_at_start` has passed); or the
+//!   store refuses this replica (a wrong password, missing permissions, a server of a kind that it
+//!   cannot use) until somebody corrects the settings, so that a rollout of them stops here.
 //! - `stopping` (503): the process is about to stop and finishes the requests in flight.
 //!
 //! Everyone who reaches the port can read both, also strangers on a gateway's port. So they give

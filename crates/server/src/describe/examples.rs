@@ -25,7 +25,8 @@ pub(crate) fn denied() -> Value {
         "limit": 60, "window": 60, "remaining": 0, "reset": 1_800_000_010,
         "limits": [{
             "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60, "burst": 10,
-            "mode": "enforce", "cost": 1, "admitted": false, "remaining": 0, "reset": 1_800_000_010, "retry_after": 1,
+            "mode": "enforce", "cost": 1, "admitted": false, "remaining": 0, "reset": 1_800_000_010,
+            "retry_after": 1,
         }],
     })
 }

@@ -77,8 +77,8 @@ impl RedisStore {
         self.connections.open()
     }
 
-    /// Asks the server what it does when its memory is full; `None` if it does not say, as when this
-    /// user may not call `INFO`.
+    /// Asks the server what it does when its memory is full; `None` if it does not say, as when
+    /// this user may not call `INFO`.
     ///
     /// # Errors
     /// When the server cannot be reached.

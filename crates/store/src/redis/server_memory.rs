@@ -55,7 +55,7 @@ pub(super) async fn call(
 
 /// Returns whether the server does not let this user ask. It lets the user decide nevertheless.
 pub(super) fn is_forbidden(error: &RedisError) -> bool {
-    // The errors of a pipeline have their codes in their text alone, where they are written `NoPerm`.
+    // The errors of a pipeline have their codes in their text alone, written as `NoPerm`.
     let text = error.to_string().to_ascii_lowercase();
     text.contains("noperm") || text.contains("unknown command")
 }

@@ -65,8 +65,8 @@ const REQUESTS: Metric = Metric {
     help: "Counts requests that the gateway forwarded, by upstream and result: the class of the \
            response's status, or why there was no response. A request that is sent again is \
            counted again.",
-    query: "sum by (upstream) \
-            (rate(sluice_upstream_requests_total{result=~\"5xx|unconnected|broke|late|busy\"}[5m]))",
+    query: "sum by (upstream) (rate(sluice_upstream_requests_total\
+            {result=~\"5xx|unconnected|broke|late|busy\"}[5m]))",
 };
 
 const DURATION: Metric = Metric {
