@@ -19,14 +19,20 @@ for i = 1, #entries, 2 do
   local first_seen, last_seen, runs = string.match(entries[i + 1], '^(%d+) (%d+) (.*)$')
   first_seen, last_seen = tonumber(first_seen), tonumber(last_seen)
   if entries[i] == id then
-    first = first_seen or now
+    first = math.min(first_seen or now, now)
   elseif not last_seen or now - last_seen >= forgotten_after then
     redis.call('HDEL', KEYS[1], entries[i])
   else
-    -- After a clock stepped back, announcements may lie in the future: they count as just now.
+    -- After a clock stepped back, announcements may lie in the future. They count as made now, and
+    -- are written so: a replica that is gone must be forgotten in time.
+    if last_seen > now then
+      first_seen, last_seen = math.min(first_seen, now), now
+      local entry = string.format('%d %d %s', first_seen, last_seen, runs)
+      redis.call('HSET', KEYS[1], entries[i], entry)
+    end
     live[#live + 1] = entries[i]
     live[#live + 1] = math.max(now - first_seen, 0)
-    live[#live + 1] = math.max(now - last_seen, 0)
+    live[#live + 1] = now - last_seen
     live[#live + 1] = runs
   end
 end

@@ -78,7 +78,7 @@ end
 
 -- The buckets, by index into KEYS. A bucket without `us` is full. Most buckets have neither a
 -- fraction nor a debt: `whole` is the us per token of such a bucket. The tables in the second line
--- are for the other buckets. `unknown` contains the buckets in a layout of another version.
+-- are for the other buckets. `unknown` contains the buckets that cannot be read.
 local us, whole = {}, {}
 local fraction, state_tokens, state_us, indebted = {}, {}, {}, {}
 local unknown
@@ -103,7 +103,12 @@ for k = 1, #KEYS do
     elseif layout == 4 and length == 32 then
       _, us[k], fraction[k], state_tokens[k], state_us[k], indebted[k] =
         unpack_state('>BI7I5I5I7I7', state)
-    else
+    end
+    -- The layout is unknown, or its numbers are none that a version writes.
+    local micros, tokens = whole[k] or state_us[k] or 0, state_tokens[k] or 1
+    if micros == 0 or tokens == 0 or (fraction[k] or 0) >= tokens or us[k] >= EXACT then
+      us[k], whole[k], fraction[k] = nil, nil, nil
+      state_tokens[k], state_us[k], indebted[k] = nil, nil, nil
       unknown = unknown or {}
       unknown[k] = true
     end

@@ -51,6 +51,10 @@ async fn headers_from_an_untrusted_client_are_ignored() {
     let mut left = 20;
     for (name, value) in FORGED_FIELDS {
         let response = client.send(&Request::get("/").header(name, value)).await;
+        if name == "host" {
+            assert_eq!(response.status, 400, "a second host");
+            continue;
+        }
         left -= 1;
         assert_eq!(
             (response.status, response.number("x-ratelimit-remaining")),

@@ -45,6 +45,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use loader::Loader;
 pub use origin::Origin;
 pub use path::Path;
+pub use read::parse_address;
 pub use rules_file::RulesFile;
 pub use settings::{
     AccessSettings, Admin, ConnectionLimits, Credentials, GatewaySettings, Listen, LogFormat,

@@ -1,6 +1,8 @@
 //! Reads all layers, and the settings from them.
 
-use std::{cell::RefCell, collections::HashMap, ffi::OsString, fmt, io, path::PathBuf};
+use std::{
+    cell::RefCell, collections::HashMap, ffi::OsString, fmt, io, net::SocketAddr, path::PathBuf,
+};
 
 use config::{Map, Value, ValueKind};
 
@@ -75,6 +77,15 @@ pub(crate) struct Loaded {
     pub(crate) fixed: Fixed,
     /// The content of the files.
     pub(crate) contents: Contents,
+}
+
+/// The layers as one tree.
+struct Merged {
+    /// The origin of the tree's root.
+    root: Origin,
+    tree: Value,
+    /// The built-in endpoints that the file's replace.
+    replaced_endpoints: Vec<String>,
 }
 
 impl Loader {
@@ -186,23 +197,20 @@ impl Loader {
         self
     }
 
+    /// Returns where the HTTP port listens, also if other parts of the configuration have errors;
+    /// `None` if this one has.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
+        let Merged { root, tree, .. } = self.merge(&Files::default(), &errors, &warnings);
+        read::http_address(&Reading::new(root, &errors, &warnings).root(&tree))
+    }
+
     /// Reads everything, and returns all that was found out.
     pub(crate) fn load_all(&self) -> Loaded {
         let files = if self.without_secrets { Files::without_secrets() } else { Files::default() };
         let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
-        let mut defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, &errors);
-        let (root, file) = self.read_file(&files, &errors);
-        let replaced_endpoints = replace_endpoints(&mut defaults, &file);
-        let keys = if strays::has_any_of_ours(&self.variables) {
-            Keys::new(read::keys())
-        } else {
-            Keys::default()
-        };
-        strays::refuse(&self.variables, &keys, &errors, &warnings);
-        let variables = environment::read(&self.variables, &keys, &errors);
-        let flags = self.read_flags(&errors);
-
-        let tree = Value::new(None, merge(vec![defaults, file, variables, flags]));
+        let Merged { root, tree, replaced_endpoints } = self.merge(&files, &errors, &warnings);
         let reading = Reading::new(root, &errors, &warnings);
         let settings = read::settings(&reading.root(&tree), &files);
         let (hidden, fixed) = reading.finish();
@@ -213,6 +221,24 @@ impl Loader {
             ..settings
         });
         Loaded { result, tree, hidden, fixed, contents: files.into_contents() }
+    }
+
+    /// Reads all layers, and merges them.
+    fn merge(&self, files: &Files, errors: &ErrorLog, warnings: &ErrorLog) -> Merged {
+        let mut defaults = document(Format::Yaml.parse(DEFAULTS), &Origin::BuiltIn, errors);
+        let (root, file) = self.read_file(files, errors);
+        let replaced_endpoints = replace_endpoints(&mut defaults, &file);
+        let keys = if strays::has_any_of_ours(&self.variables) {
+            Keys::new(read::keys())
+        } else {
+            Keys::default()
+        };
+        strays::refuse(&self.variables, &keys, errors, warnings);
+        let variables = environment::read(&self.variables, &keys, errors);
+        let flags = self.read_flags(errors);
+
+        let tree = Value::new(None, merge(vec![defaults, file, variables, flags]));
+        Merged { root, tree, replaced_endpoints }
     }
 
     /// Reads the file, and returns what is the origin of the root.

@@ -13,16 +13,19 @@ use crate::{error::ErrorLog, keys::Keys, origin::Origin, path::Path, words::most
 const PREFIX: &str = "SLUICE_";
 
 /// The names that are read elsewhere.
-const OURS: [&str; 26] = [
+const OURS: [&str; 29] = [
     // The command line, and the build of the binary.
     "SLUICE_CONFIG",
     "SLUICE_REVISION",
+    "SLUICE_CREATED",
     // The Compose file.
     "SLUICE_CLIENT_SECRET",
+    "SLUICE_REPLICAS",
     // The example of an application that asks Sluice.
     "SLUICE_URL",
     "SLUICE_TIMEOUT",
     "SLUICE_ON_FAILURE",
+    "SLUICE_KEYS_ARE_VERIFIED",
     // Programs that tests run.
     "SLUICE_ALERTMANAGER",
     "SLUICE_AMTOOL",

@@ -134,7 +134,6 @@ impl Watcher {
         self.known = loaded.contents;
         match loaded.result {
             Ok(settings) => {
-                tracing::info!("the configuration was read again and is active");
                 settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 for setting in self.fixed.changed(&loaded.fixed) {
                     tracing::warn!(

@@ -66,14 +66,15 @@ pub trait Attributes: Sync {
 pub struct RepeatedField;
 
 /// Returns the one value that a repeated field has. Equal values are one, whatever space is around
-/// them, and an empty value counts only when there is no other.
+/// them. An empty value is one too: who reads only the first line would see no other.
 ///
 /// ```
 /// use sluice_core::{RepeatedField, one_value};
 ///
 /// let lines = |lines: &'static [&[u8]]| one_value(lines.iter().copied());
-/// assert_eq!(lines(&[b"acme", b" acme ", b""]), Ok(Some(&b"acme"[..])));
+/// assert_eq!(lines(&[b"acme", b" acme "]), Ok(Some(&b"acme"[..])));
 /// assert_eq!(lines(&[b"acme", b"other"]), Err(RepeatedField));
+/// assert_eq!(lines(&[b"", b"acme"]), Err(RepeatedField));
 /// ```
 ///
 /// # Errors
@@ -85,8 +86,8 @@ pub fn one_value<'v>(
     for value in values {
         let value = value.trim_ascii();
         match found {
-            Some(known) if value.is_empty() || value == known => {}
-            Some([]) | None => found = Some(value),
+            None => found = Some(value),
+            Some(known) if value == known => {}
             Some(_) => return Err(RepeatedField),
         }
     }

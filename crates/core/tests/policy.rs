@@ -341,7 +341,7 @@ fn a_repeated_field_with_different_values_is_refused_where_it_is_read() {
         all.clone().when(When::default().header(any)),
     ];
     let differs = [("x-org", "7"), ("x-org", "acme")];
-    let equal = [("x-org", "7"), ("x-org", " 7"), ("x-org", "")];
+    let equal = [("x-org", "7"), ("x-org", " 7"), ("x-org", "7")];
     for rule in read {
         let policy = limited_by(rule.clone());
         assert_eq!(policy.fields(), ["x-org".into()], "{rule:?}");

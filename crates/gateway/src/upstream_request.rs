@@ -3,10 +3,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::HttpBody;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, PathAndQuery},
 };
@@ -41,8 +41,6 @@ pub(crate) struct UpstreamRequest {
     host: Option<Authority>,
     host_field: HostField,
     says_te: bool,
-    /// Whether the client may have split its cookies, as HTTP/2 permits.
-    splits_cookies: bool,
     public: PublicAddress,
     /// The protocol that the client wants to upgrade to, and the client's end of the connection.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
@@ -96,7 +94,6 @@ impl UpstreamRequest {
             host,
             host_field: settings.host,
             says_te,
-            splits_cookies: head.version > Version::HTTP_11,
             upgrade,
             upload,
             was_repeated: false,
@@ -171,9 +168,6 @@ impl UpstreamRequest {
             request.body().size_hint().exact().is_none() && !request.body().is_end_stream();
         let headers = request.headers_mut();
         headers.insert(HOST, host);
-        if self.splits_cookies {
-            join_cookies(headers);
-        }
         if let Some((protocol, _)) = &self.upgrade {
             headers.insert(CONNECTION, UPGRADE_ALONE);
             headers.insert(UPGRADE, protocol.clone());
@@ -242,20 +236,5 @@ impl Drop for UpstreamRequest {
         if let Some(upload) = &self.upload {
             upload.settle();
         }
-    }
-}
-
-/// Makes one line of several lines with cookies (RFC 9113, section 8.2.3). Servers that speak
-/// HTTP/1.1 expect one.
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(COOKIE).iter();
-    let Some(first) = lines.next() else { return };
-    let mut joined = first.as_bytes().to_vec();
-    for line in lines {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(line.as_bytes());
-    }
-    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
-        headers.insert(COOKIE, joined);
     }
 }

@@ -86,7 +86,22 @@ impl CallerAccess {
             Err(())
         };
         headers.remove(TOKEN_FIELD);
+        if fields == TokenFields::Both {
+            self.forget(headers);
+        }
         result.map_err(|()| Rejected { fields })
+    }
+
+    /// Removes every token from `headers`, so that none is forwarded or taken for the client's.
+    pub fn forget(&self, headers: &mut HeaderMap) {
+        headers.remove(TOKEN_FIELD);
+        let tokens = self.tokens.load();
+        let is_token = |line: &HeaderValue| {
+            bearer(line.as_bytes().trim_ascii()).is_some_and(|token| is_one_of(&tokens, token))
+        };
+        if !tokens.is_empty() && headers.get_all(AUTHORIZATION).iter().any(is_token) {
+            headers.remove(AUTHORIZATION);
+        }
     }
 }
 
@@ -166,6 +181,19 @@ mod tests {
         let result = CallerAccess::new(TOKENS).admit(&mut headers, read);
         assert!(!headers.contains_key(TOKEN_FIELD), "the token goes no further");
         result.is_ok()
+    }
+
+    #[test]
+    fn every_token_is_forgotten_and_what_is_none_is_kept() {
+        let left = |fields: &[(&'static str, &str)]| {
+            let mut headers = headers(fields);
+            CallerAccess::new(TOKENS).forget(&mut headers);
+            headers.len()
+        };
+        assert_eq!(left(&[("x-sluice-token", "t0"), ("authorization", "Bearer t0")]), 0);
+        assert_eq!(left(&[("x-sluice-token", "no-token")]), 0);
+        assert_eq!(left(&[("authorization", "Bearer of-the-client")]), 1);
+        assert_eq!(left(&[("authorization", "Basic dDA6")]), 1);
     }
 
     #[test]

@@ -256,7 +256,9 @@ impl Limiter {
         if matched.check.parts().is_empty() {
             return Ok(self.unlimited(&active_policy, matched));
         }
-        let taken = match self.take_allowance(&active_policy, &matched, how.allowance) {
+        // A preflight costs nothing, and a look takes nothing.
+        let allowance = how.allowance.filter(|_| request.cost != Cost::NONE);
+        let taken = match self.take_allowance(&active_policy, &matched, allowance) {
             Ok(taken) => taken,
             Err(denial) => {
                 // Nothing was taken, so that nothing can be adjusted later.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     error::Error,
+    mem,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -136,6 +137,7 @@ impl Announcer {
         let mut interval = interval(ANNOUNCE_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut strangers = HashSet::new();
+        let mut is_refused = false;
         loop {
             tokio::select! {
                 biased;
@@ -145,10 +147,32 @@ impl Announcer {
             self.limiter.unverified().sweep();
             match self.store.announce(&self.replica).await {
                 Ok(fleet) => {
+                    if mem::take(&mut is_refused) {
+                        tracing::info!("the store accepts this replica again");
+                    }
                     log_strangers(&fleet, &mut strangers);
                     self.live_replicas.store(fleet.size(), Ordering::Relaxed);
                     self.limiter.unverified().divide_among(fleet.size());
                     self.recorders.replica.set_live_replicas(fleet.size() as u64);
+                }
+                // A replica that is not ready gets no requests, so nothing else would say why.
+                Err(error @ StoreError::WrongSettings(_)) => {
+                    if !mem::replace(&mut is_refused, true) {
+                        tracing::error!(
+                            error = &error as &dyn Error,
+                            "the store refuses this replica: correct the settings of the store"
+                        );
+                    }
+                }
+                // Checks may still be decided, so that the failover notices nothing.
+                Err(error @ (StoreError::Refused(_) | StoreError::Unreadable { .. })) => {
+                    if !mem::replace(&mut is_refused, true) {
+                        tracing::warn!(
+                            error = &error as &dyn Error,
+                            "this replica cannot announce itself: in an outage, each replica would \
+                             take too large a share of the limits"
+                        );
+                    }
                 }
                 // The failover, which notices an outage first, logs it.
                 Err(error) => tracing::debug!(

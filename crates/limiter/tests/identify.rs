@@ -98,12 +98,14 @@ fn without_a_source_that_names_a_client_the_client_is_the_address() {
 fn a_key_is_one_value_of_limited_length() {
     let list = ["header:x-api-key"];
     assert_eq!(key_text(&list, &[("x-api-key", "k"), ("x-api-key", " k ")]).as_deref(), Some("k"));
-    assert_eq!(key_text(&list, &[("x-api-key", ""), ("x-api-key", "k")]).as_deref(), Some("k"));
-    let two = headers(&[("x-api-key", "a"), ("x-api-key", "b")]);
-    assert_eq!(
-        key(&list, &two),
-        Err(RequestError::ClientAmbiguous { header: "x-api-key".to_owned() })
-    );
+    // What is forwarded has both lines, and another program may read the first one.
+    for other in ["", "b"] {
+        let two = headers(&[("x-api-key", other), ("x-api-key", "a")]);
+        assert_eq!(
+            key(&list, &two),
+            Err(RequestError::ClientAmbiguous { header: "x-api-key".to_owned() })
+        );
+    }
     assert_eq!(key_text(&list, &[("x-api-key", &"a".repeat(4096))]), Some("a".repeat(4096)));
     let long = headers(&[("x-api-key", &"a".repeat(4097))]);
     assert_eq!(key(&list, &long), Err(RequestError::ClientTooLong { bytes: 4097, most: 4096 }));

@@ -67,6 +67,8 @@ struct Inner {
     limits: Limits,
     /// The TLS of the HTTP port and the gRPC port.
     tls: Option<Tls>,
+    /// Whether callers of the front ends need a client certificate.
+    requires_certificate: bool,
     admin_tls: Option<Tls>,
 }
 
@@ -151,6 +153,8 @@ impl App {
             shutdown_grace,
             ..
         } = settings;
+        let requires_certificate =
+            listen.tls.as_ref().is_some_and(|tls| tls.requires_client_certificate);
         let tls = open_tls("listen.tls", listen.tls.as_ref())?;
         let admin_tls = open_tls("admin.tls", admin.tls.as_ref())?;
         recorders.custom.declare(&custom_metrics);
@@ -232,6 +236,7 @@ impl App {
                 shutdown,
                 limits: limits(&listen.limits),
                 tls,
+                requires_certificate,
                 admin_tls,
             }),
         })
@@ -280,6 +285,7 @@ impl App {
             );
         }
         health.configuration_replaced();
+        tracing::info!("the configuration was read again and is active");
         let replica = &telemetry.recorders().replica;
         replica.set_expected_replicas(settings.store.expected_replicas.unwrap_or(0));
         replica.reload(ReloadResult::Applied);
@@ -341,6 +347,7 @@ impl App {
             shutdown,
             limits,
             tls,
+            requires_certificate,
             admin_tls,
             ..
         } = &*self.inner;
@@ -366,7 +373,7 @@ impl App {
             http: http.local_addr()?,
             grpc: rpc.as_ref().map(TcpListener::local_addr).transpose()?,
             serves_front_ends: gateway.as_ref().is_none_or(Gateway::leaves_front_ends_open),
-            requires_token: callers.is_limited(),
+            requires_token: callers.is_limited() || *requires_certificate,
             shows_metrics_to_clients: gateway.is_some() && admin.is_none() && access.is_open(),
         };
         if let Some(warning) = exposure.warning() {

@@ -59,6 +59,7 @@ enum Command {
     Health {
         /// The address of the replica's HTTP port. The default is `listen.http` of the
         /// configuration, at `127.0.0.1` or `[::1]` if that is every address.
+        #[arg(value_parser = address)]
         address: Option<SocketAddr>,
         /// The configuration file, as for `serve`.
         #[arg(long, value_name = "FILE")]
@@ -264,7 +265,8 @@ fn report(
         )?;
     }
     let limits = settings.policy.limits().len();
-    write!(out, "{name}: valid, {limits} limits")?;
+    let noun = if limits == 1 { "limit" } else { "limits" };
+    write!(out, "{name}: valid, {limits} {noun}")?;
     if let Some(rls) = &settings.rls {
         write!(out, ", {}", rules_count(rls.rules(), rls.domains.len()))?;
     }
@@ -298,20 +300,30 @@ impl HealthPort {
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         mut err: impl Write,
     ) -> Self {
-        let variables: Vec<_> = variables.into_iter().collect();
-        let loaded = layers.loader(variables.clone()).without_secrets().load();
-        let settings = loaded.or_else(|errors| {
-            let _ = writeln!(err, "the configuration is not used, because it is invalid: {errors}");
-            Loader::new().variables(variables).without_secrets().load()
-        });
-        let configured = settings.ok().map(|settings| {
-            let (listen, admin) = (settings.listen, settings.admin);
-            let is_admin = address.is_some() && address == admin.listen.map(reachable);
-            let speaks_tls = if is_admin { admin.tls.is_some() } else { listen.tls.is_some() };
-            Self { address: address.unwrap_or(reachable(listen.http)), speaks_tls }
-        });
-        configured.unwrap_or(Self { address: address.unwrap_or(DEFAULT_HEALTH), speaks_tls: false })
+        let loader = layers.loader(variables).without_secrets();
+        let loaded = loader.load();
+        match loaded {
+            Ok(settings) => {
+                let (listen, admin) = (settings.listen, settings.admin);
+                let is_admin = address.is_some() && address == admin.listen.map(reachable);
+                let speaks_tls = if is_admin { admin.tls.is_some() } else { listen.tls.is_some() };
+                Self { address: address.unwrap_or(reachable(listen.http)), speaks_tls }
+            }
+            Err(errors) => {
+                let _ = writeln!(err, "only the address is read of an invalid file: {errors}");
+                let configured = || loader.http_address().map(reachable);
+                let address = address.or_else(configured).unwrap_or(DEFAULT_HEALTH);
+                Self { address, speaks_tls: false }
+            }
+        }
     }
+}
+
+/// Parses an address as `listen.http` has it.
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    sluice_config::parse_address(text)
+        .map(reachable)
+        .ok_or("write an address and a port, as in `127.0.0.1:8000`, `[::1]:8000` or `:8000`")
 }
 
 /// Returns where this machine reaches a listener at `address`.
@@ -333,7 +345,10 @@ fn health(
 ) -> ExitCode {
     let HealthPort { address, speaks_tls } = HealthPort::find(address, layers, variables, &mut err);
     // The exit code is the result, so errors of writing the output are ignored.
-    match probe::readiness(address, speaks_tls) {
+    // The files may say something else than when the replica started.
+    let readiness = probe::readiness(address, speaks_tls)
+        .or_else(|error| probe::readiness(address, !speaks_tls).map_err(|_| error));
+    match readiness {
         Ok(readiness) => {
             let _ = writeln!(out, "{}", readiness.body).and_then(|()| out.flush());
             if readiness.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -115,9 +115,8 @@ impl Engine {
 
 /// Returns whether a browser asks, before it sends a request of a page, whether it may.
 fn is_preflight(method: &str, headers: &HeaderMap) -> bool {
-    method == "OPTIONS"
-        && headers.contains_key(ORIGIN)
-        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    let says = |name| headers.get(name).is_some_and(|value| !value.is_empty());
+    method == "OPTIONS" && says(ORIGIN) && says(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 fn fields(policy: &Policy, identifier: &Identifier) -> Vec<HeaderName> {

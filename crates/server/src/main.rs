@@ -7,7 +7,11 @@ use std::{
 
 use clap::Parser;
 use sluice_config::{Settings, Watcher};
-use sluice_server::{cli::Cli, logging::error_chain, serve::serve};
+use sluice_server::{
+    cli::{Cli, EXIT_CONFIG},
+    logging::error_chain,
+    serve::serve,
+};
 
 fn main() -> ExitCode {
     Cli::parse().run(std::env::vars_os(), run_replica, stdout(), stderr())
@@ -20,7 +24,11 @@ fn run_replica(settings: Settings, watcher: Watcher) -> ExitCode {
             // Standard error, because logging may not have started. If that fails too, there is
             // nowhere left to report to.
             let _ = writeln!(stderr(), "sluice: {}", error_chain(&error));
-            ExitCode::FAILURE
+            if error.is_of_configuration() {
+                ExitCode::from(EXIT_CONFIG)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

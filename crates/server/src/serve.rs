@@ -6,7 +6,6 @@ use sluice_config::{Listen, POLL_INTERVAL, Reload, Settings, Watcher};
 use sluice_store::Replica;
 use sluice_telemetry::Telemetry;
 use tokio::{net::TcpListener, sync::oneshot};
-use tracing::field::display;
 use tracing_subscriber::filter::ParseError;
 
 use crate::{
@@ -41,6 +40,18 @@ pub enum ServeError {
     System(#[from] io::Error),
 }
 
+impl ServeError {
+    /// Returns whether only another configuration can help.
+    #[must_use]
+    pub const fn is_of_configuration(&self) -> bool {
+        match self {
+            Self::Log(_) => true,
+            Self::Open(error) => !matches!(error, OpenError::Telemetry(_)),
+            Self::Listen { .. } | Self::System(_) => false,
+        }
+    }
+}
+
 /// Serves with `settings` until SIGTERM or SIGINT, and then until the requests in flight are
 /// finished. A second signal stops it immediately.
 ///
@@ -73,14 +84,14 @@ pub fn serve(settings: Settings, watcher: Watcher) -> Result<(), ServeError> {
 /// configuration that is, and where it leads.
 fn log_start(settings: &Settings, watcher: &Watcher, replica: &Replica) {
     let Settings { store, gateway, rls, .. } = settings;
-    let configuration = watcher.file().map(|file| display(file.display()));
+    let file = watcher.file().map(|file| file.display().to_string());
     let upstreams = gateway.as_ref().map(|gateway| {
         let upstreams: Vec<_> = gateway.upstreams.iter().map(ToString::to_string).collect();
         upstreams.join(",")
     });
     tracing::info!(
         version = replica.version,
-        configuration,
+        configuration = file.as_deref().unwrap_or("built-in defaults"),
         store = %store.url,
         prefix = store.prefix,
         limits = settings.policy.limits().len(),

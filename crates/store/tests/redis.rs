@@ -288,7 +288,35 @@ async fn a_state_in_an_unknown_layout_is_an_error_and_is_kept() {
     let store = connect(&server);
     let limit = limit("1/day", 10);
     let key = format!("sluice:{{{}}}:default", client("alice"));
-    for state in [&[9, 1, 2, 3][..], &[1, 2, 3], &[6; 12], b"1700000000000000", b""] {
+    let numbers = |layout: u8, rest: &[u64]| {
+        // Each number has the size that the layout gives it.
+        let sizes: &[usize] = match layout {
+            1 | 2 => &[7, 4],
+            3 => &[7, 5, 5, 7],
+            4 => &[7, 5, 5, 7, 7],
+            _ => &[7, 1, 1, 2],
+        };
+        let mut state = vec![layout];
+        for (size, number) in sizes.iter().zip(rest) {
+            state.extend(&number.to_be_bytes()[8 - size..]);
+        }
+        state
+    };
+    const SOON: u64 = 4_000_000_000_000_000;
+    // No version writes a refill of nothing, of no tokens, or a fraction of one or more.
+    let never_written = [
+        numbers(1, &[SOON, 0]),
+        numbers(2, &[SOON, 0]),
+        numbers(3, &[SOON, 0, 0, 1]),
+        numbers(3, &[SOON, 0, 1, 0]),
+        numbers(3, &[SOON, 2, 2, 1]),
+        numbers(4, &[SOON, 0, 0, 0, SOON]),
+        numbers(5, &[SOON, 0, 0, 1]),
+        numbers(5, &[SOON, 1, 0, 0]),
+        numbers(1, &[1 << 55, 1]),
+    ];
+    let junk = [&[9, 1, 2, 3][..], &[1, 2, 3], &[6; 12], b"1700000000000000", b""];
+    for state in junk.into_iter().chain(never_written.iter().map(Vec::as_slice)) {
         server.command(&[b"SET".as_slice(), key.as_bytes(), state]);
         let (alice, bob) = (take(&limit, client("alice"), 1), take(&limit, client("bob"), 1));
         let decisions = store.decide_all(&[alice, bob]).await;
@@ -537,4 +565,24 @@ async fn a_server_says_whether_it_evicts_buckets_unless_this_user_may_not_ask() 
     assert_eq!(store.server_memory().await.unwrap(), None);
     let limit = limit("1/day", 1);
     assert!(decide(&store, &take(&limit, client("a"), 1)).await.is_allowed());
+}
+
+#[tokio::test]
+async fn a_replica_that_is_gone_is_forgotten_after_a_clock_stepped_back() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    let (now, hour) = (server_seconds(&server), 3_600);
+    let entry = format!("{0}000000 {0}000000 1", now + hour);
+    server.command(&["HSET", "sluice:fleet", "gone", &entry]);
+    let fleet = store.announce(&Replica::new("one", "1")).await.unwrap();
+    assert_eq!(fleet.size(), 2, "it may have announced itself just now");
+    let Reply::Bulk(entry) = server.command(&["HGET", "sluice:fleet", "gone"]) else {
+        panic!("the entry was deleted")
+    };
+    let seconds: u64 = String::from_utf8(entry).unwrap()[..10].parse().unwrap();
+    assert!((now..now + hour).contains(&seconds), "the time to forget it begins now: {seconds}");
+}
+
+fn server_seconds(server: &RedisServer) -> u64 {
+    server.command(&["TIME"]).texts()[0].parse().unwrap()
 }

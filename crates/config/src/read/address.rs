@@ -16,9 +16,12 @@ pub(super) fn address(field: &Field<'_>) -> Result<SocketAddr, Refused> {
     })
 }
 
+/// Parses an address and a port as a configuration has them; `None` if it is neither.
+///
 /// Host names other than `localhost` are not resolved: the result could differ between the machine
 /// that checks a configuration and the one that serves with it.
-fn parse(text: &str) -> Option<SocketAddr> {
+#[must_use]
+pub fn parse(text: &str) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
     }

@@ -22,6 +22,11 @@ const UNVERIFIED_KEYS: &str = "Sluice does not verify the keys that clients send
     if it does, or what one address may ask under keys that no tier lists (`{ per_ip: 600/minute \
     }`, which also holds now)";
 
+/// How a client avoids `clients.unverified` while no proxy is known.
+const AVOIDED_BY_FORWARDING: &str = "whoever sends X-Forwarded-For is not bound by \
+    `clients.unverified`, since no proxy is known whose clients could be told apart: name your \
+    proxies in `clients.trusted_proxies`";
+
 /// What the section says.
 pub(super) struct Clients {
     /// Identifies clients.
@@ -67,6 +72,8 @@ pub(super) fn read(clients: &Field<'_>, files: &Files) -> Result<Clients, Refuse
                 if per_address.is_some() && !has_keys {
                     unverified_field
                         .warn("has no effect: clients.identify names no key, so no client has one");
+                } else if per_address.is_some() && no_proxy_is_trusted {
+                    unverified_field.warn(AVOIDED_BY_FORWARDING);
                 }
                 identifier = identifier.with_unverified(per_address);
             }
@@ -164,7 +171,14 @@ fn network(text: &str) -> Result<IpNet, String> {
                 )
             }),
         Some(network) => {
-            Err(format!("`{text}` has bits set after its prefix: write `{}`", network.trunc()))
+            let meant = match network.addr().to_canonical() {
+                // Written for IPv4, whose addresses are the last 32 bits.
+                IpAddr::V4(ip) if network.addr().is_ipv6() && network.prefix_len() <= 32 => {
+                    IpNet::new_assert(ip.into(), network.prefix_len())
+                }
+                _ => network,
+            };
+            Err(format!("`{text}` has bits set after its prefix: write `{}`", meant.trunc()))
         }
         None => {
             Err(format!("`{text}` is not a network: write `10.0.0.0/8`, `fd00::/8` or one address"))

@@ -158,7 +158,11 @@ fn upstreams(field: &Field<'_>) -> Result<Vec<UpstreamUrl>, Refused> {
 }
 
 fn upgrade_protocols(field: &Field<'_>) -> Result<Vec<UpgradeProtocol>, Refused> {
-    if field.is_off() { Ok(Vec::new()) } else { field.one_or_more(Field::parse) }
+    if field.is_off() {
+        return Ok(Vec::new());
+    }
+    field.refuse_other_words_for_off()?;
+    field.one_or_more(Field::parse)
 }
 
 fn health(table: &Table<'_>) -> Result<HealthChecks, Refused> {

@@ -63,8 +63,11 @@ fn limits(listen: &Table<'_>) -> Result<ConnectionLimits, Refused> {
             field.needs_restart(field.duration(SHORTEST..=LONGEST))
         });
     let age = listen.field("max_connection_age");
-    let age_or_off =
-        if age.is_off() { Ok(None) } else { age.duration(SHORTEST..=LONGEST).map(Some) };
+    let age_or_off = if age.is_off() {
+        Ok(None)
+    } else {
+        age.refuse_other_words_for_off().and_then(|()| age.duration(SHORTEST..=LONGEST)).map(Some)
+    };
     let max_connection_age = age.needs_restart(age_or_off);
     Ok(ConnectionLimits {
         max_connections: max_connections?,

@@ -19,17 +19,18 @@ mod store;
 mod tiers;
 mod tls;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use config::{Map, Value, ValueKind};
 use sluice_core::{OnStoreFailure, Tagger};
 
+pub use self::address::parse as parse_address;
 use self::{policy::OtherSections, tiers::Members};
 use crate::{
     error::{ErrorLog, Refused},
     files::Files,
     origin::Origin,
-    reader::{Field, Reading},
+    reader::{Field, Reading, Table},
     settings::{Settings, StoreUrl},
 };
 
@@ -73,6 +74,12 @@ fn empty_tables(paths: &BTreeSet<String>) -> Map<String, Value> {
         }
     }
     root
+}
+
+/// Reads `listen.http` alone; `None` if it has an error.
+pub(super) fn http_address(field: &Field<'_>) -> Option<SocketAddr> {
+    let listen = |listen: &Table<'_>| address::address(&listen.field("http"));
+    field.table(|root| root.field("listen").table(listen)).ok()
 }
 
 /// Reads the whole tree.

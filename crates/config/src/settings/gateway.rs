@@ -142,6 +142,9 @@ pub enum UpgradeProtocolError {
     /// Not a name as `Upgrade` has it.
     #[error("`{0}` is not the name of a protocol: write one as in `websocket`")]
     NotAName(String),
+    /// A word that switches something, or a slip.
+    #[error("`{0}` is no protocol: did you mean `websocket`, or `off` in place of the list?")]
+    NotWebSocket(String),
     /// A protocol that carries requests.
     #[error(
         "`{0}` carries requests, which would pass without a limit: remove it, and use \
@@ -183,6 +186,10 @@ impl FromStr for UpgradeProtocol {
         // HTTP/2 in clear text, HTTP itself, and TLS, which is followed by HTTP (RFC 2817).
         if ["h2", "h3", "http", "tls"].iter().any(|start| name.starts_with(start)) {
             return Err(UpgradeProtocolError::CarriesRequests(text.to_owned()));
+        }
+        // Words that are meant to switch something, and the usual slip.
+        if ["on", "off", "yes", "no", "true", "false", "websockets"].contains(&&*name) {
+            return Err(UpgradeProtocolError::NotWebSocket(text.to_owned()));
         }
         Ok(Self(text.into()))
     }

@@ -29,7 +29,7 @@ use http::{
 };
 use serde::Serialize;
 use sluice::Policy;
-use sluice_core::OnStoreFailure;
+use sluice_core::{Action, Check, OnStoreFailure};
 use sluice_store::{BreakerState, Replica, StoreError, StoreErrorKind};
 use utoipa::ToSchema;
 
@@ -312,8 +312,14 @@ impl Health {
 
     async fn store_part(&self) -> StorePart {
         let mut is_refused = false;
-        let error = match tokio::time::timeout(PROBE_TIMEOUT, self.store.backing().probe()).await {
-            Ok(Ok(())) => {
+        // An empty check goes the same way as every check, which this user may not be allowed to.
+        let probed = async {
+            let store = self.store.backing();
+            store.probe().await?;
+            store.decide(&Check::new(Action::Peek)).await
+        };
+        let error = match tokio::time::timeout(PROBE_TIMEOUT, probed).await {
+            Ok(Ok(_)) => {
                 self.watch.contacted();
                 None
             }
@@ -462,7 +468,7 @@ fn answer(status: StatusCode, body: Vec<u8>) -> Response {
 mod tests {
     use serde_json::{Value, json};
     use sluice::{MemoryStore, Store};
-    use sluice_core::{Check, Decision, Rate, Terms};
+    use sluice_core::{Decision, Rate, Terms};
     use sluice_store::{FailoverState, ServerMemory, StoreFuture};
 
     use super::*;

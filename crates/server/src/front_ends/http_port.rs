@@ -3,14 +3,18 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
-use http::{HeaderValue, Method, Request, StatusCode, Version, header::CONNECTION, request::Parts};
+use http::{
+    HeaderValue, Method, Request, StatusCode, Version,
+    header::{CONNECTION, COOKIE, HOST},
+    request::Parts,
+};
 use hyper::body::Incoming;
 use sluice::{Checked, layer::metrics::ResponseRecorder};
 use sluice_core::{Decision, NormalPath, RequestError};
 use sluice_gateway::{ClientConnection, DecidingFields, Destination, Gateway, UpstreamBody};
 use sluice_http::{
     Handler, Problem, ProblemKind, RequestBody,
-    access::{CallerAccess, Rejected, TOKEN_FIELD, TokenFields},
+    access::{CallerAccess, Rejected, TokenFields},
     body, decision,
     traffic::{EndpointLabel, PendingResponse, StartedRequest},
 };
@@ -170,7 +174,8 @@ impl HttpFrontEnds {
         body: &mut Body,
         pending: &PendingResponse,
     ) -> (EndpointLabel, Reply) {
-        let path = match require_short_head(head).and_then(|()| Ok(path?)) {
+        let checked = require_short_head(head).and_then(|()| require_host(head));
+        let path = match checked.and_then(|()| Ok(path?)) {
             Ok(path) => path,
             Err(problem) => {
                 let response = problem.into_response();
@@ -202,7 +207,7 @@ impl HttpFrontEnds {
             }
         } else {
             // Clients of a gateway need no token, and must not be told apart by one.
-            head.headers.remove(TOKEN_FIELD);
+            self.inner.access.forget(&mut head.headers);
         }
         let origin = self.origin(head);
         // What cannot be forwarded takes no tokens.
@@ -328,8 +333,42 @@ impl Handler for HttpFrontEnds {
     }
 
     async fn handle(&self, peer: IpAddr, request: Request<RequestBody>) -> Response {
-        self.respond(peer, request.map(Body::new)).await
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(FromSocket);
+        join_cookies(&mut request);
+        self.respond(peer, request).await
     }
+}
+
+/// Marks a request that came over a connection. One that a program made itself needs no `Host`.
+#[derive(Clone, Copy, Debug)]
+struct FromSocket;
+
+/// Joins the lines of `Cookie` that HTTP/2 may split (RFC 9113, section 8.2.3), so that all that
+/// read the field see one value.
+fn join_cookies(request: &mut Request<Body>) {
+    let lines: Vec<&[u8]> =
+        request.headers().get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if request.version() < Version::HTTP_2 || lines.len() < 2 {
+        return;
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        request.headers_mut().insert(COOKIE, joined);
+    }
+}
+
+/// Rejects a request over HTTP/1.1 that does not name exactly one host (RFC 9112, section 3.2). A
+/// gateway checks more by itself.
+fn require_host(head: &Parts) -> Result<(), Problem> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    let is_required = head.version == Version::HTTP_11
+        && head.extensions.get::<FromSocket>().is_some()
+        && head.uri.authority().is_none();
+    if hosts > 1 || (is_required && hosts == 0) {
+        let detail = "a request over HTTP/1.1 has the header `host` exactly once";
+        return Err(Problem::new(ProblemKind::InvalidRequest, detail));
+    }
+    Ok(())
 }
 
 fn require_short_head(head: &Parts) -> Result<(), Problem> {
@@ -344,4 +383,27 @@ fn require_short_head(head: &Parts) -> Result<(), Problem> {
         protocol::MAX_HEAD_BYTES
     );
     Err(Problem::new(ProblemKind::HeadersTooLarge, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_that_http2_splits_are_one_value() {
+        let cookies = |version, lines: &[&str]| {
+            let mut request = Request::new(Body::empty());
+            *request.version_mut() = version;
+            for line in lines {
+                request.headers_mut().append(COOKIE, line.parse().unwrap());
+            }
+            join_cookies(&mut request);
+            let lines = request.headers().get_all(COOKIE).iter();
+            lines.map(|line| line.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(cookies(Version::HTTP_2, &["a=1", "b=2; c=3", "d=4"]), ["a=1; b=2; c=3; d=4"]);
+        assert_eq!(cookies(Version::HTTP_2, &["a=1"]), ["a=1"]);
+        assert_eq!(cookies(Version::HTTP_2, &[]), [""; 0]);
+        assert_eq!(cookies(Version::HTTP_11, &["a=1", "b=2"]), ["a=1", "b=2"]);
+    }
 }

@@ -58,6 +58,20 @@ async fn long_header_fields_over_http2_are_a_problem() {
 }
 
 #[tokio::test]
+async fn a_request_over_http1_names_its_host_once() {
+    for (hosts, expected) in
+        [("", "400"), ("host: a\r\nhost: a\r\n", "400"), ("host: a\r\n", "200")]
+    {
+        let mut stream = TcpStream::connect(serve().await).await.unwrap();
+        let request = format!("GET /q HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with(&format!("HTTP/1.1 {expected} ")), "{hosts:?}: {response}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_sends_a_huge_body_receives_the_problem() {
     let mut stream = TcpStream::connect(serve().await).await.unwrap();
     let head = "POST /v1/check HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\

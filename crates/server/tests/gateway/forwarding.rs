@@ -369,9 +369,9 @@ async fn twins_of_fields_for_the_route_are_not_forwarded() {
 }
 
 #[tokio::test]
-async fn cookies_that_http2_splits_are_joined_for_http1() {
+async fn cookies_that_http2_splits_are_one_line() {
     let upstream = Upstream::start(echo).await;
-    for (protocol, expected) in [("http1", 1), ("http2", 3)] {
+    for protocol in ["http1", "http2"] {
         let gateway = Gateway::to(&upstream, &format!("protocol: {protocol}")).await;
         let mut client = gateway.http2_client().await;
         let mut request = Request::get("http://api.test/").version(Version::HTTP_2);
@@ -387,8 +387,8 @@ async fn cookies_that_http2_splits_are_joined_for_http1() {
         let response = client.send_request(request.body(Body::empty()).unwrap()).await.unwrap();
         let got = GatewayResponse::read(response).await;
         let lines = |start: &str| got.text.lines().filter(|line| line.starts_with(start)).count();
-        assert_eq!((lines("cookie: "), lines("x-list: ")), (expected, 2), "{}", got.text);
-        assert_eq!(got.echoes("cookie: a=1; b=2; c=3"), protocol == "http1", "{}", got.text);
+        assert_eq!((lines("cookie: "), lines("x-list: ")), (1, 2), "{}", got.text);
+        assert!(got.echoes("cookie: a=1; b=2; c=3"), "{}", got.text);
     }
 }
 

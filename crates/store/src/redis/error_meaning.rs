@@ -28,9 +28,8 @@ const OF_SETTINGS: [&str; 5] = ["NOAUTH", "WRONGPASS", "NOPERM", "MOVED", "CROSS
 /// The codes of errors about one call or its data. Every other code is about the server.
 const OF_ONE_CALL: [&str; 6] = ["NOSCRIPT", "WRONGTYPE", "EXECABORT", "NOTBUSY", "NOSUB", "ERR"];
 /// The codes that a script of an older Redis wraps in an `ERR`.
-const WRAPPED: [&str; 12] = [
+const WRAPPED: [&str; 8] = [
     "-READONLY",
-    "-MOVED",
     "-ASK",
     "-CLUSTERDOWN",
     "-MASTERDOWN",
@@ -38,10 +37,10 @@ const WRAPPED: [&str; 12] = [
     "-MISCONF",
     "-NOREPLICAS",
     "-OOM",
-    "-NOAUTH",
-    "-NOPERM",
-    "-CROSSSLOT",
 ];
+/// The same of settings. The last text is that of Redis 7 for a command in a script.
+const WRAPPED_OF_SETTINGS: [&str; 5] =
+    ["-NOAUTH", "-NOPERM", "-MOVED", "-CROSSSLOT", "The user executing the script can't"];
 /// What an `ERR` says that no other server at this address can be expected to say.
 const UNKNOWN: [&str; 3] = ["unknown command", "unknown subcommand", "unsupported command"];
 /// What an `ERR` says to a login or to the number of a database.
@@ -71,10 +70,11 @@ impl Meaning {
         // A pipeline or transaction has its codes in its text alone.
         let text = error.to_string();
         let code = error.code().unwrap_or_default();
-        if OF_SETTINGS.contains(&code) || LOGIN.iter().any(|said| text.contains(said)) {
+        let says = |texts: &[&str]| texts.iter().any(|said| text.contains(said));
+        if OF_SETTINGS.contains(&code) || says(&LOGIN) || says(&WRAPPED_OF_SETTINGS) {
             Self::WrongSettings
-        } else if UNKNOWN.iter().any(|said| text.contains(said))
-            || WRAPPED.iter().any(|said| text.contains(said))
+        } else if says(&UNKNOWN)
+            || says(&WRAPPED)
             || !(code.is_empty() || OF_ONE_CALL.contains(&code))
         {
             Self::WrongServer
@@ -147,6 +147,8 @@ mod tests {
             "MOVED 866 10.0.0.2:6379",
             "CROSSSLOT Keys in request don't hash to the same slot",
             "ERR DB index is out of range",
+            "ERR Error running script (call to f_0): @user_script:1: -NOPERM this user has no",
+            "ERR The user executing the script can't run this command or subcommand script: f_0",
         ] {
             assert_eq!(meaning(reply), Meaning::WrongSettings, "{reply}");
         }

@@ -14,13 +14,13 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "b9a4bc55e733b0deed5c4adccbafab717addd473",
+    digest: "eb68b90f085e70cc6d56218051e6de4b55df43bc",
 };
 
 /// Records that a replica is alive, and lists the live ones.
 pub(super) static ANNOUNCE: RedisScript = RedisScript {
     source: include_str!("../../../../lua/announce.lua"),
-    digest: "b43cadd5590fad77cb7b03f4333f763539417f47",
+    digest: "6cb331691b92c421f607f82e5a19aee4034d9f70",
 };
 
 impl RedisScript {
