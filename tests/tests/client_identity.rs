@@ -50,10 +50,10 @@ async fn headers_from_an_untrusted_client_are_ignored() {
     let mut client = Client::of(sluice.http_addr());
     let mut left = 20;
     for (name, value) in FORGED_FIELDS {
-        let response = client.send(&Request::get("/").header(name, value)).await;
+        let mut response = client.send(&Request::get("/").header(name, value)).await;
         if name == "host" {
             assert_eq!(response.status, 400, "a second host");
-            continue;
+            response = client.send(&Request::get("/")).await;
         }
         left -= 1;
         assert_eq!(

@@ -47,6 +47,8 @@ pub(crate) enum ForwardError {
     ConnectionBroke(#[source] hyper::Error),
     #[error("the upstream's response has more header fields than a gateway accepts")]
     HeadTooLarge(#[source] hyper::Error),
+    #[error("the upstream's response has a transfer coding other than `chunked`")]
+    UnknownCoding,
     #[error("the upstream switched to a protocol that was not requested")]
     UnrequestedUpgrade,
     #[error("the upstream did not respond within {0:?}")]
@@ -76,6 +78,7 @@ impl ForwardError {
             Self::TimedOut(_) => Some(UpstreamFailure::TimedOut),
             Self::AllConnectionsInUse => Some(UpstreamFailure::Busy),
             Self::NoHealthyUpstream
+            | Self::UnknownCoding
             | Self::UnrequestedUpgrade
             | Self::ClientTimedOut(_)
             | Self::ClientAborted => None,
@@ -104,6 +107,7 @@ impl From<ForwardError> for Problem {
             ForwardError::NotConnected(_)
             | ForwardError::ConnectionBroke(_)
             | ForwardError::HeadTooLarge(_)
+            | ForwardError::UnknownCoding
             | ForwardError::UnrequestedUpgrade => ProblemKind::UpstreamFailed,
             ForwardError::TimedOut(_) => ProblemKind::UpstreamTooSlow,
             ForwardError::ClientTimedOut(_) => ProblemKind::BodyTooSlow,

@@ -1,9 +1,10 @@
 //! The response that the client gets: the upstream's, without its hop-by-hop fields.
 
 use http::{
-    HeaderName, HeaderValue, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version,
     header::{
-        CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER, UPGRADE,
+        CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 use hyper::body::{Body, Incoming};
@@ -21,6 +22,15 @@ use crate::{
 /// Fields that `Connection` cannot make the gateway remove.
 const KEPT: [HeaderName; 5] = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER];
 
+/// Returns whether the body has no transfer coding but `chunked`, which ends at this connection.
+/// The client could not remove another one, of which it would not know.
+fn has_known_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    codings.next().is_none()
+        && first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+}
+
 /// Converts an upstream's response to `request`. Opens a tunnel if it grants an upgrade.
 pub(crate) fn forward(
     mut response: Response<Incoming>,
@@ -29,6 +39,9 @@ pub(crate) fn forward(
     tunnels: &Tunnels,
     settings: &GatewaySettings,
 ) -> Result<Response<UpstreamBody>, ForwardError> {
+    if !has_known_coding(response.headers()) {
+        return Err(ForwardError::UnknownCoding);
+    }
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let granted = request
         .take_upgrade()
@@ -55,4 +68,26 @@ pub(crate) fn forward(
     let upstream = hyper::upgrade::on(&mut response);
     tunnels.open(client, upstream, connection_in_use, settings.idle_timeout);
     Ok(response.map(|_nothing| UpstreamBody::none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_chunked_is_a_known_transfer_coding() {
+        let is_known = |codings: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(TRANSFER_ENCODING, HeaderValue::from_static(coding));
+            }
+            has_known_coding(&headers)
+        };
+        for codings in [&[][..], &["chunked"], &["Chunked"]] {
+            assert!(is_known(codings), "{codings:?}");
+        }
+        for codings in [&["gzip, chunked"][..], &["gzip"], &["gzip", "chunked"], &["identity"]] {
+            assert!(!is_known(codings), "{codings:?}");
+        }
+    }
 }

@@ -286,7 +286,7 @@ async fn a_denied_look_writes_a_repaired_state_once_and_with_its_new_expiry() {
 async fn a_state_in_an_unknown_layout_is_an_error_and_is_kept() {
     let server = RedisServer::start();
     let store = connect(&server);
-    let limit = limit("1/day", 10);
+    let limit = limit("1/day", 100);
     let key = format!("sluice:{{{}}}:default", client("alice"));
     let numbers = |layout: u8, rest: &[u64]| {
         // Each number has the size that the layout gives it.

@@ -15,7 +15,8 @@
 //!
 //! The members at the top describe the binding limit: `limit` is the number of tokens that it has
 //! per `window` seconds, as written, or its burst if that is larger (`X-RateLimit-Limit` is the
-//! same number); `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is full.
+//! same number); `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is
+//! full.
 //! `limits` holds the verdict of every limit: the one that binds is first, shadow limits are last.
 //! When no limit applies, there are only `status` and `allowed`, and `limits` is empty.
 //!
