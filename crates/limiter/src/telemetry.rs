@@ -8,6 +8,7 @@ pub(crate) struct Recorders {
     pub(crate) decisions: DecisionRecorder,
     pub(crate) rate_limit: RateLimitRecorder,
     pub(crate) replica: ReplicaRecorder,
+    pub(crate) http: HttpRecorder,
     #[cfg(feature = "tower")]
     pub(crate) clients: ClientRecorder,
 }
@@ -24,6 +25,9 @@ pub(crate) struct RateLimitRecorder;
 
 #[derive(Clone, Debug)]
 pub(crate) struct ReplicaRecorder;
+
+#[derive(Clone, Debug)]
+pub(crate) struct HttpRecorder;
 
 #[derive(Debug)]
 pub(crate) struct BoundDecisions;
@@ -53,6 +57,7 @@ impl Recorders {
             decisions: DecisionRecorder,
             rate_limit: RateLimitRecorder,
             replica: ReplicaRecorder,
+            http: HttpRecorder,
             #[cfg(feature = "tower")]
             clients: ClientRecorder,
         }
@@ -80,6 +85,10 @@ impl RateLimitRecorder {
 
 impl ReplicaRecorder {
     pub(crate) const fn set_live_replicas(&self, _count: u64) {}
+}
+
+impl HttpRecorder {
+    pub(crate) fn set_exempt<'e>(&self, _endpoints: impl IntoIterator<Item = &'e str>) {}
 }
 
 impl BoundDecisions {

@@ -35,6 +35,7 @@ impl Formats {
 
     /// Returns the newest layout that a build with these formats may write while replicas with
     /// `others` are live.
+    #[cfg(any(feature = "redis", test))]
     pub(crate) fn newest_written(self, others: impl IntoIterator<Item = Self>) -> u8 {
         others.into_iter().map(|other| other.reads.1).fold(self.writes.1, u8::min)
     }
@@ -47,10 +48,12 @@ impl Formats {
     }
 
     /// Splits what a replica announced into its version and its formats.
+    #[cfg(any(feature = "redis", test))]
     pub(crate) fn split(announced: &str) -> (&str, Self) {
         Self::parse_suffix(announced).unwrap_or((announced, Self::BASELINE))
     }
 
+    #[cfg(any(feature = "redis", test))]
     fn parse_suffix(announced: &str) -> Option<(&str, Self)> {
         let range = |text: &str| {
             let (first, last) = text.split_once('-')?;
