@@ -169,7 +169,7 @@ impl Loader {
         }
     }
 
-    /// Returns the JSON Schema of a configuration file. It is made by reading [`EXAMPLES`], which
+    /// Returns the JSON Schema of a configuration file. It is made by reading examples, which
     /// contain every key in every form, and noting what is looked for.
     #[must_use]
     pub fn schema() -> serde_json::Value {
