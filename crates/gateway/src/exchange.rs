@@ -7,6 +7,8 @@
 //! - The upstream refused the request's HTTP/2 stream, or left the connection before it processed
 //!   the stream (RFC 9113, section 8.7). Methods do not matter. The body is sent again from what is
 //!   kept of it.
+//! - The upstream left while the request waited for a free HTTP/2 stream. Its head may have been
+//!   sent by then, but nothing of its body. Without a body, the method has to be idempotent.
 //! - A connection that was used before broke without a byte of a response, and the request has an
 //!   idempotent method and no body (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1). This is what
 //!   an upstream looks like that closes idle connections. It is tried once more.
@@ -131,7 +133,7 @@ pub(crate) async fn send(
         let ForwardError::ConnectionBroke(error) = &cause else {
             return Err(Failed { cause, try_elsewhere: false });
         };
-        match declined(error) {
+        match declined(error, &sender, outgoing) {
             Some(declined) if outgoing.can_be_sent_again() => {
                 if resends == MAX_RESENDS {
                     return Err(Failed { cause, try_elsewhere: true });
@@ -157,8 +159,14 @@ pub(crate) async fn send(
 }
 
 /// Returns how the upstream declined the request, if this error says so.
-fn declined(error: &hyper::Error) -> Option<Declined> {
-    let error = error.source()?.downcast_ref::<h2::Error>()?;
+fn declined(error: &hyper::Error, sender: &Sender, outgoing: &UpstreamRequest) -> Option<Declined> {
+    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        // hyper drops the request that waits for a free stream when the upstream leaves, and then
+        // reports an error of the user without the upstream's GOAWAY. It has not begun to read the
+        // body, but h2 may have sent the head just before.
+        let was_waiting = error.is_user() && matches!(sender, Sender::Http2(..));
+        return (was_waiting && outgoing.can_follow_its_head()).then_some(Declined::Leaving);
+    };
     if !error.is_remote() {
         return None;
     }

@@ -140,6 +140,14 @@ impl Upload {
         self.standing().0 != WaitsFor::Aborted && !self.source.lock().has_lost
     }
 
+    /// Returns whether the last attempt has sent nothing of the body, and there is something to
+    /// send.
+    pub(crate) fn is_unsent(&self) -> bool {
+        let source = self.source.lock();
+        let has_rest = source.body.is_some() || !source.kept.is_empty();
+        has_rest && source.position == 0 && !source.has_lost
+    }
+
     /// Declares that the body is not sent again: forgets what was kept, and discards what the
     /// upstream did not read. Many clients read no response before they have sent everything.
     pub(crate) fn settle(&self) {

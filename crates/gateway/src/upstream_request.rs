@@ -130,16 +130,22 @@ impl UpstreamRequest {
     /// it: its method is idempotent (RFC 9110, section 9.2.2), it has no body, and it was not
     /// repeated yet.
     pub(crate) fn is_repeatable(&self) -> bool {
-        let is_idempotent = [
-            Method::GET,
-            Method::HEAD,
-            Method::OPTIONS,
-            Method::TRACE,
-            Method::PUT,
-            Method::DELETE,
-        ]
-        .contains(&self.method);
-        is_idempotent && self.upload.is_none() && self.upgrade.is_none() && !self.was_repeated
+        self.is_idempotent()
+            && self.upload.is_none()
+            && self.upgrade.is_none()
+            && !self.was_repeated
+    }
+
+    /// Returns whether the request may be sent again although its head may have been sent: nothing
+    /// of its body was, so that no upstream has the whole request, or its method is idempotent and
+    /// it has no body.
+    pub(crate) fn can_follow_its_head(&self) -> bool {
+        self.upload.as_ref().map_or_else(|| self.is_idempotent(), |upload| upload.is_unsent())
+    }
+
+    fn is_idempotent(&self) -> bool {
+        [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE]
+            .contains(&self.method)
     }
 
     /// Notes that the request is sent once more.

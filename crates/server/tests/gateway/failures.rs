@@ -98,6 +98,30 @@ async fn an_upstream_that_aborts_or_sends_invalid_http_is_a_502() {
 }
 
 #[tokio::test]
+async fn a_transfer_coding_that_the_client_could_not_know_is_a_502() {
+    for (codings, status) in [
+        ("Chunked", StatusCode::OK),
+        ("gzip, chunked", StatusCode::BAD_GATEWAY),
+        ("gzip", StatusCode::BAD_GATEWAY),
+        ("gzip\r\ntransfer-encoding: chunked", StatusCode::BAD_GATEWAY),
+    ] {
+        let response = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {codings}\r\n\r\n0\r\n\r\n");
+        let upstream = raw(move |mut stream| {
+            let response = response.clone();
+            async move { drop(stream.write_all(response.as_bytes()).await) }
+        })
+        .await;
+        let got = gateway_to(upstream, "").await.get("/").await;
+        if status == StatusCode::OK {
+            assert_eq!(got.status, status, "{codings}: {got:?}");
+        } else {
+            assert_failed(&got, status, "upstream-failed");
+            assert!(got.text.contains("a transfer coding other than"), "{codings}: {got:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_stalls_is_a_504() {
     let silent = raw(async |mut stream| drop(stream.read_u8().await)).await;
     let got = gateway_to(silent, "response_timeout: 500ms").await.get("/").await;

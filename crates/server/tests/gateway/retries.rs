@@ -199,14 +199,87 @@ async fn declining(first: usize, how: Decline) -> (SocketAddr, Arc<AtomicUsize>)
         if number < first {
             let _ = decline(stream, how).await;
         } else {
-            let service = service_fn(|request| async {
-                Ok::<_, std::convert::Infallible>(echo(request).await)
-            });
-            let server = http2::Builder::new(TokioExecutor::new());
-            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            echo_over_http2(stream).await;
         }
     })
     .await
+}
+
+async fn echo_over_http2(stream: TcpStream) {
+    let service =
+        service_fn(|request| async { Ok::<_, std::convert::Infallible>(echo(request).await) });
+    let server = http2::Builder::new(TokioExecutor::new());
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Allows one request at a time, and no data. Responds to the first request before its body, which
+/// keeps the stream open: the gateway sends the next request, which waits for a free stream. With
+/// a permit, leaves with a GOAWAY after the first request, and reads on.
+async fn leave_with_a_queue(mut stream: TcpStream, leave: Arc<Semaphore>) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; 24]).await?;
+    // SETTINGS: MAX_CONCURRENT_STREAMS of 1, and INITIAL_WINDOW_SIZE of 0.
+    stream.write_all(&[0, 0, 12, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 4, 0, 0, 0, 0]).await?;
+    while frame(&mut stream).await?.0 != 1 {}
+    // HEADERS with the status 200, which end the response.
+    stream.write_all(&[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]).await?;
+    leave.acquire().await.unwrap().forget();
+    stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]).await?;
+    loop {
+        frame(&mut stream).await?;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_stream_when_the_upstream_leaves_is_sent_again() {
+    // The head of a request may have been sent, which is all of a request without a body.
+    for (method, length, status) in [
+        ("POST", 500, StatusCode::OK),
+        ("PATCH", 70_000, StatusCode::OK),
+        ("GET", 0, StatusCode::OK),
+        ("POST", 0, StatusCode::BAD_GATEWAY),
+    ] {
+        let leave = Arc::new(Semaphore::new(0));
+        let permits = Arc::clone(&leave);
+        let (address, connections) = server(move |number, stream| {
+            let permits = Arc::clone(&permits);
+            async move {
+                if number == 0 {
+                    let _ = leave_with_a_queue(stream, permits).await;
+                } else {
+                    echo_over_http2(stream).await;
+                }
+            }
+        })
+        .await;
+        let section = format!("{{ upstream: 'http://{address}', protocol: http2 }}");
+        let gateway = Gateway::with(&section, &[]).await;
+        let first = post("/").body(Body::from("x".repeat(500))).unwrap();
+        assert_eq!(gateway.client().await.ask(first).await.status, StatusCode::OK);
+
+        let body = "y".repeat(length);
+        let waiting = get("/").method(method).body(Body::from(body.clone())).unwrap();
+        let mut client = gateway.client().await;
+        let waiting = tokio::spawn(async move { client.ask(waiting).await });
+        let allowed =
+            "sluice_decisions_total{limit=\"default\",outcome=\"allowed\",source=\"store\"}";
+        eventually_async("both requests were forwarded", async || {
+            gateway.metric(allowed).await > 1.5
+        })
+        .await;
+        leave.add_permits(1);
+        let got = waiting.await.unwrap();
+        assert_eq!(got.status, status, "{method} {length}: {got:?}");
+        let is_resent = status == StatusCode::OK;
+        if is_resent {
+            assert!(got.text.ends_with(&format!("\n\n{body}")), "{method} {length}: {got:?}");
+        }
+        let expected = usize::from(is_resent);
+        assert_eq!(connections.load(Ordering::SeqCst), 1 + expected, "{method} {length}");
+        let resent = format!(
+            "sluice_upstream_requests_total{{result=\"resent\",upstream=\"http://{address}\"}}"
+        );
+        assert_eq!(gateway.metric(&resent).await > 0.5, is_resent, "{method} {length}");
+    }
 }
 
 #[tokio::test]
