@@ -82,6 +82,31 @@ async fn a_wrong_password_is_reported_and_not_printed() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_not_run_the_scripts_is_refused_until_that_is_mended() {
+    let redis = RedisOptions::new().user("sluice", "password").start();
+    for forbidden in ["evalsha", "time"] {
+        redis.command(&["ACL", "SETUSER", "sluice", &format!("-{forbidden}")]);
+        let url = format!("redis://sluice:password@127.0.0.1:{}", redis.port());
+        let sluice = start(&format!("url: \"{url}\""));
+        let refused = ready(&sluice).await;
+        assert_eq!(
+            (&refused["status"], &refused["store"]["status"]),
+            (&json!("unavailable"), &json!("refused")),
+            "{forbidden}: {refused}"
+        );
+        eventually_async("the log says why", async || {
+            sluice.log().contains("the store refuses this replica")
+        })
+        .await;
+        redis.command(&["ACL", "SETUSER", "sluice", &format!("+{forbidden}")]);
+        eventually_async("the replica is ready", async || {
+            ready(&sluice).await["status"] == "ready"
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_changed_password_is_read_again() {
     let redis = RedisOptions::new().user("sluice", "old-password").start();
     let files = TempDir::new().unwrap();

@@ -63,8 +63,8 @@ impl CallerAccess {
         !self.tokens.load().is_empty()
     }
 
-    /// Checks the token in `headers`, and removes the field that held it, so that nothing later
-    /// takes it for the client's.
+    /// Checks the token in `headers`, and removes every token, so that nothing later takes one for
+    /// the client's.
     ///
     /// # Errors
     /// Returns an error if a token is required and `headers` show no valid one.
@@ -77,17 +77,13 @@ impl CallerAccess {
             shown.is_some_and(|token| is_one_of(&tokens, token)).then_some(()).ok_or(())
         } else if fields == TokenFields::Both {
             let shown = only(headers, &AUTHORIZATION).and_then(bearer);
-            let is_valid = shown.is_some_and(|token| is_one_of(&tokens, token));
-            if is_valid {
-                headers.remove(AUTHORIZATION);
-            }
-            is_valid.then_some(()).ok_or(())
+            shown.is_some_and(|token| is_one_of(&tokens, token)).then_some(()).ok_or(())
         } else {
             Err(())
         };
-        headers.remove(TOKEN_FIELD);
-        if fields == TokenFields::Both {
-            self.forget(headers);
+        match fields {
+            TokenFields::Both => self.forget(headers),
+            TokenFields::OwnAlone => drop(headers.remove(TOKEN_FIELD)),
         }
         result.map_err(|()| Rejected { fields })
     }

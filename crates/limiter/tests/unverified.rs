@@ -103,6 +103,22 @@ async fn a_new_key_for_each_request_gains_only_what_its_address_may_ask() {
 }
 
 #[tokio::test]
+async fn a_request_that_costs_nothing_needs_no_allowance() {
+    let fixture = Fixture::new();
+    let identifier = by_key("1/minute, burst 1");
+    for number in 0..3 {
+        let mut headers = HeaderMap::new();
+        let key = format!("invented-{number}");
+        headers.append("x-api-key", HeaderValue::from_str(&key).expect("a value"));
+        let identity = identifier.identify(&headers, ip(ADDRESS)).expect("one client");
+        let request = identity.request("OPTIONS", "/").with_cost(sluice::Cost::NONE);
+        let checked = fixture.limiter.check_identified(&identity, &request).await;
+        assert!(checked.expect("a decision").is_allowed());
+    }
+    assert_eq!(fixture.passed(&identifier, ADDRESS, &[]).await, 1, "nothing was taken");
+}
+
+#[tokio::test]
 async fn a_denial_by_either_side_takes_nothing_from_the_other() {
     let fixture = Fixture::new();
     let identifier = by_key("5/minute, burst 5");

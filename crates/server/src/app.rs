@@ -35,6 +35,7 @@ use crate::{
     engine::Engine,
     exposure::Exposure,
     front_ends::{HttpFrontEnds, HttpPort, Services},
+    logging::error_chain,
     openapi, replica,
     shutdown::Shutdown,
     store::{self, OpenStore},
@@ -298,13 +299,7 @@ impl App {
 
     fn rejected(&self, why: &dyn std::error::Error) {
         let Inner { health, telemetry, .. } = &*self.inner;
-        let mut text = why.to_string();
-        let mut cause = why.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        health.configuration_rejected(text);
+        health.configuration_rejected(error_chain(why));
         telemetry.recorders().replica.reload(ReloadResult::Refused);
     }
 

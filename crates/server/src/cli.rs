@@ -293,7 +293,7 @@ impl HealthPort {
     /// Returns the port that the configuration says, or `address` instead.
     ///
     /// The configuration may have become invalid since the replica started, and its secrets may not
-    /// be readable here. What can be read of it without the file is used then.
+    /// be readable here. Its address is used then.
     fn find(
         address: Option<SocketAddr>,
         layers: Layers,

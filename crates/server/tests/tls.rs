@@ -4,6 +4,7 @@
 use std::{
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use rcgen::{CertificateParams, KeyPair};
@@ -55,6 +56,25 @@ fn health_speaks_tls_to_the_port_of_the_configuration() {
 }
 
 #[test]
+fn health_finds_the_port_of_a_file_that_has_errors_by_now() {
+    let folder = tempfile::tempdir().unwrap();
+    write_identity(folder.path());
+    let sluice = launch(folder.path(), "");
+    wait_ready(&sluice);
+    // The replica goes on with what it read before.
+    let address = sluice.http_addr();
+    std::fs::write(sluice.config_path(), format!("listen: {{ http: '{address}' }}\nfoo: 1\n"))
+        .unwrap();
+    let asked = || {
+        let mut command = Command::new(PROGRAM);
+        command.arg("health").arg("--config").arg(sluice.config_path()).output().unwrap()
+    };
+    let asked = asked();
+    assert!(asked.status.success(), "{asked:?}");
+    assert!(String::from_utf8_lossy(&asked.stderr).contains("foo: unknown key"), "{asked:?}");
+}
+
+#[test]
 fn probes_need_no_client_certificate() {
     let folder = tempfile::tempdir().unwrap();
     write_identity(folder.path());
@@ -93,4 +113,5 @@ fn a_replica_whose_key_is_wrong_does_not_start() {
     let log = sluice.log();
     assert!(log.contains("listen.tls: TLS cannot be set up: `"), "{log}");
     assert!(log.contains("tls.key` has no private key"), "{log}");
+    assert_eq!(sluice.wait_exit(Duration::from_secs(20)).code(), Some(78));
 }

@@ -383,6 +383,23 @@ fn a_replica_has_only_the_privileges_it_needs() {
 }
 
 #[test]
+fn what_needs_a_restart_replaces_the_replicas() {
+    let annotation = |config: Value| {
+        let store = json!({ "url": "redis://redis" });
+        let image = json!({ "repository": "sluice" });
+        let values = json!({ "config": config, "store": store, "image": image });
+        let rendered = render(&[values]).remove(0);
+        let metadata = &rendered.one("Deployment")["spec"]["template"]["metadata"];
+        text(&metadata["annotations"]["checksum/needs-restart"]).to_owned()
+    };
+    let upstream = |url: &str| json!({ "gateway": { "upstream": url } });
+    let first = annotation(upstream("http://a"));
+    assert_ne!(first, annotation(upstream("http://b")));
+    let limits = json!({ "gateway": { "upstream": "http://a" }, "endpoints": { "/a": 5 } });
+    assert_eq!(first, annotation(limits), "limits become active without a restart");
+}
+
+#[test]
 fn a_replica_has_probes_and_time_to_stop() {
     let expected = [(5 + 25 + 5, None), (10 + 60 + 5, Some("HTTPS"))];
     for (rendered, (grace, scheme)) in

@@ -17,7 +17,6 @@
 //! `/monitoring/health/detailed` and the log have those.
 
 use std::{
-    error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -35,6 +34,7 @@ use utoipa::ToSchema;
 
 use crate::{
     engine::Engine,
+    logging::error_chain,
     shutdown::StopFlag,
     store::Watched,
     store_watch::{EvictionRisk, StoreWatch},
@@ -383,7 +383,7 @@ fn leaves_all_to_callers(policy: &Policy) -> bool {
 
 /// Returns why the store is away: in a few words for everyone, and in full.
 fn why_away(error: &StoreError) -> (&'static str, String) {
-    (brief(error.kind()), with_causes(error))
+    (brief(error.kind()), error_chain(error))
 }
 
 /// Returns an error of the store in words that name nothing of this installation.
@@ -407,19 +407,6 @@ fn shortened(mut text: String) -> String {
         text.push_str("\n... the log has the rest");
     }
     text
-}
-
-/// Returns an error with its chain of causes.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        texts.push(error.to_string());
-        cause = error.source();
-    }
-    // Some errors repeat the text of their cause.
-    texts.dedup();
-    texts.join(": ")
 }
 
 fn unix_seconds() -> u64 {
@@ -667,15 +654,5 @@ mod tests {
         assert!(store.error.unwrap().contains("redis.internal:6379: WRONGPASS"));
         let refused = health.active_configuration().refused.unwrap();
         assert!(refused.contains("/etc/sluice.yaml") && refused.len() < 5_000, "{refused}");
-    }
-
-    #[tokio::test]
-    async fn an_error_is_reported_with_each_cause_once() {
-        let refused = StoreError::Refused(Arc::new(std::io::Error::other("read-only")));
-        assert_eq!(with_causes(&refused), "the store rejected the call: read-only");
-        let twice = StoreError::Unreachable(Arc::new(StoreError::Unreachable(Arc::new(
-            std::io::Error::other("connection refused"),
-        ))));
-        assert_eq!(with_causes(&twice), "the store cannot be reached: connection refused");
     }
 }

@@ -88,6 +88,11 @@ async fn tokens_guard_front_ends_beside_a_gateway_and_are_not_forwarded() {
     assert_eq!(got.status, StatusCode::OK, "clients of the gateway need no token");
     assert!(!got.text.contains("token-of-an-application"), "{}", got.text);
     assert!(got.echoes("authorization: Bearer of-the-client"), "{}", got.text);
+    let token = "Bearer token-of-an-application";
+    let request = get("/v1/checks").header("authorization", token).body(Body::empty()).unwrap();
+    let got = client.ask(request).await;
+    assert_eq!(got.status, StatusCode::OK, "a mistyped path is the upstream's");
+    assert!(!got.text.contains("token-of-an-application"), "{}", got.text);
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 
 use super::rounded::Rounded;
 use crate::{
-    admin::health::{Configuration, Health, Status, StorePart, with_causes},
+    admin::health::{Configuration, Health, Status, StorePart},
+    logging::error_chain,
     store::OpenStore,
 };
 
@@ -133,7 +134,7 @@ impl StatsHealth {
         Self {
             status: if is_up { "up" } else { "late" },
             seconds_since_flush: since_flush.map(|since| since.as_secs()),
-            error: reporter.error.as_ref().map(|error| with_causes(error)),
+            error: reporter.error.as_ref().map(|error| error_chain(error)),
         }
     }
 }
