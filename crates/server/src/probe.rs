@@ -38,7 +38,7 @@ pub struct Readiness {
 /// # Errors
 ///
 /// [`io::Error`] if nothing listens there, no response comes within two seconds, or the response is
-/// not HTTP.
+/// none that a replica gives.
 pub fn readiness(address: SocketAddr, speaks_tls: bool) -> io::Result<Readiness> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -120,7 +120,14 @@ fn read(stream: impl Read) -> io::Result<Readiness> {
     let response = String::from_utf8_lossy(&response);
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
     match head.strip_prefix("HTTP/1.").and_then(|rest| rest.split([' ', '\r']).nth(1)) {
-        Some(status) => Ok(Readiness { ready: status == "200", body: body.trim_end().to_owned() }),
+        // A port that speaks TLS says so with another one.
+        Some(status @ ("200" | "503")) => {
+            Ok(Readiness { ready: status == "200", body: body.trim_end().to_owned() })
+        }
+        Some(status) => {
+            let text = format!("status {status}, which /ready never has: {}", body.trim_end());
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
         None => Err(io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP")),
     }
 }
@@ -147,8 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_is_not_http_is_an_error() {
-        for response in ["", "-ERR unknown command 'GET'\r\n", "HTTP/1.1", "\r\n"] {
+    fn a_response_that_no_replica_gives_is_an_error() {
+        for response in [
+            "HTTP/1.1 400 Bad Request\r\n\r\nThis port speaks TLS",
+            "",
+            "-ERR unknown command 'GET'\r\n",
+            "HTTP/1.1",
+            "\r\n",
+        ] {
             let error = parsed(response).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{response:?}");
         }
