@@ -93,6 +93,7 @@ fn a_broken_pair_keeps_the_old_one_and_is_reported() {
     std::fs::write(folder.path().join("tls.key"), key).unwrap();
     let log = || sluice.log();
     eventually("it is logged", || log().contains("does not belong to the certificate"));
+    assert!(!log().contains("was read again and is active"), "{}", log());
     wait_ready(&sluice);
     write_identity(folder.path());
     eventually("it is active again", || {
