@@ -28,17 +28,12 @@ use http::{
 };
 use serde::Serialize;
 use sluice::Policy;
-use sluice_core::{Action, Check, OnStoreFailure};
-use sluice_store::{BreakerState, Replica, StoreError, StoreErrorKind};
+use sluice_core::OnStoreFailure;
+use sluice_store::Replica;
 use utoipa::ToSchema;
 
-use crate::{
-    engine::Engine,
-    logging::error_chain,
-    shutdown::StopFlag,
-    store::Watched,
-    store_watch::{EvictionRisk, StoreWatch},
-};
+use super::{shortened::shortened, store_part::StorePart};
+use crate::{engine::Engine, shutdown::StopFlag, store::Watched, store_watch::StoreWatch};
 
 /// The path of the liveness probe.
 pub(crate) const HEALTH_PATH: &str = "/health";
@@ -46,10 +41,6 @@ pub(crate) const HEALTH_PATH: &str = "/health";
 pub(crate) const HEALTHCHECK_PATH: &str = "/healthcheck";
 /// The path of the readiness probe.
 pub(crate) const READY_PATH: &str = "/ready";
-
-/// How long the store may take to respond to a probe: less than the second that most probes wait,
-/// and far more than a check may take.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What `/ready` says of a rejected configuration.
 const REJECTED_CHANGE: &str =
@@ -146,31 +137,6 @@ pub(crate) enum Status {
 pub(crate) struct Alive {
     /// Always `alive`.
     status: &'static str,
-}
-
-/// The store's part of readiness.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Store)]
-pub(crate) struct StorePart {
-    /// `memory` or `redis`.
-    name: &'static str,
-    /// `up`, `away`, or `refused` if the settings have to be corrected.
-    status: &'static str,
-    /// Why the store is away.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    error: Option<String>,
-    /// The same in a few words.
-    #[serde(skip)]
-    cause: Option<&'static str>,
-    /// Why clients may get more than their limits although the store works.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    warning: Option<&'static str>,
-    /// The number of replicas that share the limits while the store is away.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    live_replicas: Option<usize>,
 }
 
 /// The replica that responds.
@@ -290,7 +256,7 @@ impl Health {
     }
 
     async fn state(&self, policy: &Policy) -> State {
-        let store = self.store_part().await;
+        let store = StorePart::read(&*self.store, &self.watch).await;
         let configuration = self.active_configuration();
         let away = store.error.is_some();
         let status = match () {
@@ -309,104 +275,13 @@ impl Health {
     fn waits_for_store(&self) -> bool {
         !self.watch.was_contacted() && self.started.elapsed() < self.wait_at_start
     }
-
-    async fn store_part(&self) -> StorePart {
-        let mut is_refused = false;
-        // An empty check goes the same way as every check, which this user may not be allowed to.
-        let probed = async {
-            let store = self.store.backing();
-            store.probe().await?;
-            store.decide(&Check::new(Action::Peek)).await
-        };
-        let error = match tokio::time::timeout(PROBE_TIMEOUT, probed).await {
-            Ok(Ok(_)) => {
-                self.watch.contacted();
-                None
-            }
-            Ok(Err(error)) => {
-                is_refused = matches!(error, StoreError::WrongSettings(_));
-                Some(why_away(&error))
-            }
-            Err(_) => {
-                let cause = brief(StoreErrorKind::Timeout);
-                Some((cause, format!("no response within {PROBE_TIMEOUT:?}")))
-            }
-        };
-        let observation = self.store.observe();
-        // The store may respond again although the breaker is not closed yet.
-        let not_asked = observation.as_ref().filter(|seen| seen.breaker != BreakerState::Closed);
-        let error = error.or_else(|| {
-            let failure = not_asked?.last_failure.as_ref();
-            Some(failure.map_or_else(
-                || (brief(StoreErrorKind::BreakerOpen), "the breaker is still open".to_owned()),
-                |(_, error)| why_away(error),
-            ))
-        });
-        let status = match error {
-            None => "up",
-            Some(_) if is_refused => REFUSED,
-            Some(_) => "away",
-        };
-        let (cause, error) = error.unzip();
-        StorePart {
-            name: self.store.name(),
-            status,
-            error: error.map(shortened),
-            cause,
-            warning: self.watch.eviction_risk().map(EvictionRisk::as_str),
-            live_replicas: observation.map(|seen| seen.live_replicas),
-        }
-    }
 }
-
-impl StorePart {
-    /// Returns whether the store decides.
-    pub(crate) const fn is_up(&self) -> bool {
-        self.error.is_none()
-    }
-
-    /// Returns whether the store refuses this replica until its settings are corrected.
-    fn is_refused(&self) -> bool {
-        self.status == REFUSED
-    }
-}
-
-/// The status of a store that refuses this replica.
-const REFUSED: &str = "refused";
 
 /// Returns whether no limited request could be decided without the store.
 fn leaves_all_to_callers(policy: &Policy) -> bool {
     let mut enforced = policy.limits().iter().filter(|limit| limit.denies()).peekable();
     enforced.peek().is_some()
         && enforced.all(|limit| limit.on_store_failure() == OnStoreFailure::Error)
-}
-
-/// Returns why the store is away: in a few words for everyone, and in full.
-fn why_away(error: &StoreError) -> (&'static str, String) {
-    (brief(error.kind()), error_chain(error))
-}
-
-/// Returns an error of the store in words that name nothing of this installation.
-const fn brief(kind: StoreErrorKind) -> &'static str {
-    match kind {
-        StoreErrorKind::Timeout => "no response in time",
-        StoreErrorKind::Unreachable => "not reachable",
-        StoreErrorKind::BreakerOpen => "not reachable lately",
-        StoreErrorKind::Refused => "the call was rejected",
-        StoreErrorKind::Unreadable => "the data cannot be read",
-    }
-}
-
-/// Cuts off a text that a person would not read to its end.
-fn shortened(mut text: String) -> String {
-    /// A screen or two.
-    const LONGEST: usize = 4096;
-    if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|&end| text.is_char_boundary(end));
-        text.truncate(end.unwrap_or(0));
-        text.push_str("\n... the log has the rest");
-    }
-    text
 }
 
 fn unix_seconds() -> u64 {
@@ -455,11 +330,11 @@ fn answer(status: StatusCode, body: Vec<u8>) -> Response {
 mod tests {
     use serde_json::{Value, json};
     use sluice::{MemoryStore, Store};
-    use sluice_core::{Decision, Rate, Terms};
-    use sluice_store::{FailoverState, ServerMemory, StoreFuture};
+    use sluice_core::{Check, Decision, Rate, Terms};
+    use sluice_store::{FailoverState, ServerMemory, StoreError, StoreFuture};
 
     use super::*;
-    use crate::front_ends::fixtures::Away;
+    use crate::{front_ends::fixtures::Away, store_watch::EvictionRisk};
     use sluice_testkit::policies;
 
     /// A store that responds to a probe as the test says.

@@ -8,6 +8,8 @@ pub(crate) mod monitoring;
 mod port;
 mod routes;
 mod shared_text;
+mod shortened;
+pub(crate) mod store_part;
 
 pub(crate) use self::routes::is_probe_path;
 #[cfg(test)]

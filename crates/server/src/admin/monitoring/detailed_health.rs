@@ -12,7 +12,10 @@ use utoipa::ToSchema;
 
 use super::rounded::Rounded;
 use crate::{
-    admin::health::{Configuration, Health, Status, StorePart},
+    admin::{
+        health::{Configuration, Health, Status},
+        store_part::StorePart,
+    },
     logging::error_chain,
     store::OpenStore,
 };

@@ -1,0 +1,123 @@
+//! The store's part of readiness.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sluice_core::{Action, Check};
+use sluice_store::{BreakerState, StoreError, StoreErrorKind};
+use utoipa::ToSchema;
+
+use super::shortened::shortened;
+use crate::{
+    logging::error_chain,
+    store::Watched,
+    store_watch::{EvictionRisk, StoreWatch},
+};
+
+/// How long the store may take to respond to a probe: less than the second that most probes wait,
+/// and far more than a check may take.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The status of a store that refuses this replica.
+const REFUSED: &str = "refused";
+
+/// The store's part of readiness.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Store)]
+pub(crate) struct StorePart {
+    /// `memory` or `redis`.
+    pub(super) name: &'static str,
+    /// `up`, `away`, or `refused` if the settings have to be corrected.
+    pub(super) status: &'static str,
+    /// Why the store is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) error: Option<String>,
+    /// The same in a few words.
+    #[serde(skip)]
+    pub(super) cause: Option<&'static str>,
+    /// Why clients may get more than their limits although the store works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) warning: Option<&'static str>,
+    /// The number of replicas that share the limits while the store is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) live_replicas: Option<usize>,
+}
+
+impl StorePart {
+    /// Asks the store behind `store` whether it would decide, and reads what is known about it.
+    pub(super) async fn read(store: &dyn Watched, watch: &StoreWatch) -> Self {
+        let mut is_refused = false;
+        // An empty check goes the same way as every check, which this user may not be allowed to.
+        let probed = async {
+            store.backing().probe().await?;
+            store.backing().decide(&Check::new(Action::Peek)).await
+        };
+        let error = match tokio::time::timeout(PROBE_TIMEOUT, probed).await {
+            Ok(Ok(_)) => {
+                watch.contacted();
+                None
+            }
+            Ok(Err(error)) => {
+                is_refused = matches!(error, StoreError::WrongSettings(_));
+                Some(why_away(&error))
+            }
+            Err(_) => {
+                let cause = brief(StoreErrorKind::Timeout);
+                Some((cause, format!("no response within {PROBE_TIMEOUT:?}")))
+            }
+        };
+        let observation = store.observe();
+        // The store may respond again although the breaker is not closed yet.
+        let not_asked = observation.as_ref().filter(|seen| seen.breaker != BreakerState::Closed);
+        let error = error.or_else(|| {
+            let failure = not_asked?.last_failure.as_ref();
+            Some(failure.map_or_else(
+                || (brief(StoreErrorKind::BreakerOpen), "the breaker is still open".to_owned()),
+                |(_, error)| why_away(error),
+            ))
+        });
+        let status = match error {
+            None => "up",
+            Some(_) if is_refused => REFUSED,
+            Some(_) => "away",
+        };
+        let (cause, error) = error.unzip();
+        Self {
+            name: store.name(),
+            status,
+            error: error.map(shortened),
+            cause,
+            warning: watch.eviction_risk().map(EvictionRisk::as_str),
+            live_replicas: observation.map(|seen| seen.live_replicas),
+        }
+    }
+
+    /// Returns whether the store decides.
+    pub(crate) const fn is_up(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// Returns whether the store refuses this replica until its settings are corrected.
+    pub(super) fn is_refused(&self) -> bool {
+        self.status == REFUSED
+    }
+}
+
+/// Returns why the store is away: in a few words for everyone, and in full.
+fn why_away(error: &StoreError) -> (&'static str, String) {
+    (brief(error.kind()), error_chain(error))
+}
+
+/// Returns an error of the store in words that name nothing of this installation.
+const fn brief(kind: StoreErrorKind) -> &'static str {
+    match kind {
+        StoreErrorKind::Timeout => "no response in time",
+        StoreErrorKind::Unreachable => "not reachable",
+        StoreErrorKind::BreakerOpen => "not reachable lately",
+        StoreErrorKind::Refused => "the call was rejected",
+        StoreErrorKind::Unreadable => "the data cannot be read",
+    }
+}
