@@ -110,8 +110,23 @@ impl Drop for Engine {
         }
         let _ = child.kill();
         let _ = child.wait();
-        let _ = fs::remove_dir_all(directory);
+        // The engine leaves mounts behind, which cannot be removed as files can.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        for mount in mounts_below(directory, &mounts) {
+            let _ = program("umount").arg(mount).status();
+        }
+        if let Err(error) = fs::remove_dir_all(&*directory) {
+            eprintln!("{} could not be removed, remove it by hand: {error}", directory.display());
+        }
     }
+}
+
+/// Returns the mount points below `directory` in the text of `/proc/mounts`, the innermost first.
+fn mounts_below<'m>(directory: &Path, mounts: &'m str) -> Vec<&'m Path> {
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+    let mut below: Vec<_> = points.filter(|point| point.starts_with(directory)).collect();
+    below.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
+    below
 }
 
 /// Returns what a command prints.
@@ -125,5 +140,21 @@ pub(super) fn output(command: &mut Command) -> Result<String, String> {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     } else {
         Err(format!("{shown}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_removed_from_the_inside() {
+        let mounts = "proc /proc proc rw 0 0\n\
+                      overlay /tmp/e/data/a overlay rw 0 0\n\
+                      nsfs /tmp/e/exec/netns/default nsfs rw 0 0\n\
+                      tmpfs /tmp/elsewhere tmpfs rw 0 0\n";
+        let below = mounts_below(Path::new("/tmp/e"), mounts);
+        let expected = ["/tmp/e/exec/netns/default", "/tmp/e/data/a"].map(Path::new);
+        assert_eq!(below, expected);
     }
 }
