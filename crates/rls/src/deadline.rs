@@ -1,8 +1,9 @@
 //! How long the caller of a gRPC call waits.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderMap;
+use tokio::time::Instant;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// The most digits of a `grpc-timeout`, by the protocol.
@@ -25,6 +26,12 @@ impl CallDeadline {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let timeout = headers.get(GRPC_TIMEOUT).and_then(|value| parse(value.as_bytes()));
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout.saturating_sub(MARGIN))))
+    }
+
+    /// Returns the earlier one of this deadline and `timeout` from now.
+    pub(crate) fn at_most(self, timeout: Duration) -> Self {
+        let latest = Instant::now().checked_add(timeout);
+        Self(self.0.into_iter().chain(latest).min())
     }
 
     /// Returns how long the caller still waits: zero once it is too late.

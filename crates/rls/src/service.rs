@@ -1,6 +1,6 @@
 //! The rate limit service, independent of the protocol that carries its calls.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use sluice::{
@@ -9,6 +9,7 @@ use sluice::{
 };
 use sluice_core::{Action, Check, Cost, Decision, OnStoreFailure, Tagger};
 use smallvec::SmallVec;
+use tokio::time::timeout;
 
 use sluice_config::RlsSettings;
 
@@ -32,6 +33,8 @@ pub struct EnvoyRls {
 #[derive(Debug)]
 struct Inner {
     limiter: Limiter,
+    /// How long a call may wait for the store, whatever it consists of.
+    store_timeout: Duration,
     /// `None` when no files are configured.
     rules: ArcSwapOption<Rules>,
     /// Which rules were looked at, also before the rules were replaced.
@@ -40,12 +43,13 @@ struct Inner {
 }
 
 impl EnvoyRls {
-    /// Creates a service without rules.
+    /// Creates a service without rules, whose calls wait for the store of `limiter` for at most
+    /// `store_timeout`.
     #[must_use]
-    pub fn new(limiter: Limiter) -> Self {
+    pub fn new(limiter: Limiter, store_timeout: Duration) -> Self {
         let (rules, looks) = (ArcSwapOption::empty(), Looks::default());
         let calls = Calls::new(limiter.recorders());
-        Self { inner: Arc::new(Inner { limiter, rules, looks, calls }) }
+        Self { inner: Arc::new(Inner { limiter, store_timeout, rules, looks, calls }) }
     }
 
     /// Replaces the rules for every call that starts from now on; buckets keep their state.
@@ -77,13 +81,15 @@ impl EnvoyRls {
         self.inner.calls.begin()
     }
 
-    /// Decides what `call` asks in `request`. Its caller waits until `deadline`.
+    /// Decides what `call` asks in `request`. Its caller waits until `deadline`. The steps of a call
+    /// share what the store may take for one.
     pub(crate) async fn decide_call(
         &self,
         request: &RateLimitRequest,
         deadline: CallDeadline,
         call: &mut Call<'_>,
     ) -> Result<RateLimitResponse, RlsError> {
+        let deadline = deadline.at_most(self.inner.store_timeout);
         let rules = self.inner.rules.load_full().ok_or(RlsError::NoRules)?;
         let domain = rules.domain(&request.domain);
         if let Some(domain) = domain {
@@ -111,13 +117,13 @@ impl EnvoyRls {
             .await?;
         let is_quota_exhausted = plan.is_quota_exhausted(&taken, charged.as_ref());
         if is_quota_exhausted && taken.is_allowed() {
-            self.change(undo(check, &taken), &rules, CallDeadline::NONE).await?;
+            self.give_back(undo(check, &taken), &rules, deadline).await?;
         }
         let outcome = Outcome { taken, charged, given_back: None, is_quota_exhausted };
         let passes = !outcome.is_denied(&plan);
         let given_back = match &plan.give_back {
             nothing if nothing.parts().is_empty() => None,
-            check if passes => Some(self.change(check.clone(), &rules, CallDeadline::NONE).await?),
+            check if passes => Some(self.give_back(check.clone(), &rules, deadline).await?),
             check => Some(self.change(look(check), &rules, deadline).await?),
         };
         let outcome = Outcome { given_back, ..outcome };
@@ -145,8 +151,29 @@ impl EnvoyRls {
         Ok(Some(charged))
     }
 
-    /// Applies a check without counting decisions. Tokens are given back without a deadline, since
-    /// they would be lost otherwise.
+    /// Gives tokens back, without counting decisions. A caller that gives up does not stop it, since
+    /// the tokens would be lost.
+    async fn give_back(
+        &self,
+        check: Check,
+        rules: &Arc<Rules>,
+        deadline: CallDeadline,
+    ) -> Result<Decision, StoreError> {
+        let (limiter, rules) = (self.inner.limiter.clone(), Arc::clone(rules));
+        let giving = tokio::spawn(async move {
+            let counters = CheckCounters { decisions: &[], hits: &rules.hits };
+            limiter.decide_check(&check, counters, None).await
+        });
+        let within = deadline.within().unwrap_or(self.inner.store_timeout);
+        match timeout(within, giving).await {
+            Ok(Ok(given_back)) => given_back,
+            // The runtime stops.
+            Ok(Err(stopped)) => Err(StoreError::unreachable(stopped)),
+            Err(_) => Err(StoreError::Timeout { within }),
+        }
+    }
+
+    /// Applies a check without counting decisions.
     async fn change(
         &self,
         check: Check,

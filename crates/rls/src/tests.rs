@@ -8,7 +8,7 @@ mod port;
 mod properties;
 mod wire;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sluice::{Limiter, MemoryStore, Recorders, Store};
@@ -89,6 +89,9 @@ impl EnvoyRls {
     }
 }
 
+/// Far longer than any caller here waits.
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(60);
+
 pub(crate) fn with_store(
     rules: &RlsSettings,
     store: Arc<dyn Store>,
@@ -97,6 +100,7 @@ pub(crate) fn with_store(
 ) -> EnvoyRls {
     let rls = EnvoyRls::new(
         Limiter::builder(policies::document()).store(store).recorders(recorders).build(),
+        STORE_TIMEOUT,
     );
     rls.replace(Some(rules), on_store_failure, &Tagger::new(b""));
     rls

@@ -15,7 +15,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body};
@@ -113,7 +113,7 @@ impl Variant {
 fn http_port(recorders: &Recorders) -> HttpFrontEnds {
     let stats = StatsCounters::new(recorders);
     let limiter = Limiter::builder(policies::document()).recorders(recorders).stats(&stats).build();
-    let rls = EnvoyRls::new(limiter.clone());
+    let rls = EnvoyRls::new(limiter.clone(), Duration::from_secs(1));
     let engine = Arc::new(Engine::new(limiter, Identifier::default()));
     HttpFrontEnds::new(HttpPort {
         services: Services { engine, events: Events::new(recorders, &stats), rls },

@@ -159,7 +159,7 @@ impl App {
         let tls = open_tls("listen.tls", listen.tls.as_ref())?;
         let admin_tls = open_tls("admin.tls", admin.tls.as_ref())?;
         recorders.custom.declare(&custom_metrics);
-        let wait_at_start = store.wait_at_start;
+        let (wait_at_start, store_timeout) = (store.wait_at_start, store.timeout);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         recorders.replica.set_expected_replicas(store.expected_replicas.unwrap_or(0));
         let store = store::open(&store, &recorders.store)?;
@@ -173,7 +173,7 @@ impl App {
             .build();
         let engine = Arc::new(Engine::new(limiter, identifier));
         engine.limit_preflights(limits_preflights);
-        let envoy_rls = EnvoyRls::new(engine.limiter().clone());
+        let envoy_rls = EnvoyRls::new(engine.limiter().clone(), store_timeout);
         envoy_rls.replace(rls.as_ref(), on_store_failure, &tagger);
         let callers = CallerAccess::new(caller_tokens.tokens.iter().map(Secret::reveal));
         let grpc =

@@ -106,6 +106,6 @@ async fn a_call_that_its_caller_gives_up_is_counted_as_cancelled() {
     let counted = Counted::new();
     let never = tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>();
     let call = counted.rls.respond_grpc(Request::new(StreamBody::new(never)));
-    assert!(tokio::time::timeout(std::time::Duration::ZERO, call).await.is_err());
+    assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err());
     assert_eq!(counted.requests("other", "CANCELLED"), 1);
 }

@@ -15,9 +15,6 @@ use super::*;
 const RULES: &str =
     "domain: edge\ndescriptors: [{ key: ip, rate_limit: { unit: day, requests_per_unit: 2 } }]";
 
-/// Far longer than any caller here waits.
-const STORE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// A store that never replies.
 #[derive(Debug)]
 struct Hanging;
@@ -36,7 +33,18 @@ fn over_a_hanging_store() -> EnvoyRls {
 /// Calls with this `grpc-timeout`. Returns the code of the response, and the time it took on the
 /// runtime's clock.
 async fn call(rls: &EnvoyRls, timeout: &str) -> (Code, Duration) {
-    let message = request([of([("ip", "a")])]).encode_to_vec();
+    let (reply, waited) = send(rls, timeout, request([of([("ip", "a")])])).await;
+    let code = reply.unwrap_or_else(|status| panic!("{timeout}: gRPC status {status}"));
+    (code, waited)
+}
+
+/// Sends `request`. Returns the code of the response or the gRPC status, and the time it took.
+async fn send(
+    rls: &EnvoyRls,
+    timeout: &str,
+    request: RateLimitRequest,
+) -> (Result<Code, String>, Duration) {
+    let message = request.encode_to_vec();
     let mut body = BytesMut::new();
     body.put_u8(0);
     body.put_u32(message.len().try_into().unwrap());
@@ -46,10 +54,13 @@ async fn call(rls: &EnvoyRls, timeout: &str) -> (Code, Duration) {
     let start = Instant::now();
     let response = rls.respond_grpc(call).await;
     let waited = start.elapsed();
+    if let Some(status) = response.headers().get("grpc-status") {
+        return (Err(status.to_str().unwrap().to_owned()), waited);
+    }
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap()["grpc-status"], "0", "{timeout}");
     let body = body.to_bytes();
-    (RateLimitResponse::decode(&body[5..]).unwrap().overall_code(), waited)
+    (Ok(RateLimitResponse::decode(&body[5..]).unwrap().overall_code()), waited)
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,5 +81,20 @@ async fn a_timeout_that_is_longer_or_cannot_be_read_leaves_the_stores_own() {
     for timeout in ["99999999H", "2M", "soon", "999999999m", ""] {
         let (code, waited) = call(&over_a_hanging_store(), timeout).await;
         assert_eq!((code, waited.as_secs()), (Code::Ok, STORE_TIMEOUT.as_secs()), "{timeout}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_steps_of_a_call_share_its_deadline() {
+    // A charge, a take, and tokens that are given back.
+    let steps = || {
+        let descriptor = |value: &str| of([("ip", value)]);
+        request([descriptor("a").hits(2), descriptor("b"), descriptor("c").back()])
+    };
+    for (timeout, most) in [("20m", Duration::from_millis(18)), ("", STORE_TIMEOUT)] {
+        let (reply, waited) = send(&over_a_hanging_store(), timeout, steps()).await;
+        assert!(waited <= most, "{timeout}: {waited:?}");
+        // Nobody knows whether the tokens were given back.
+        assert_eq!(reply, Err("14".to_owned()), "UNAVAILABLE");
     }
 }

@@ -50,6 +50,7 @@ fn fixture_without_debt() -> Fixture {
 
 fn decide(fixture: &Fixture, request: &RateLimitRequest) -> Result<RateLimitResponse, RlsError> {
     Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap()
         .block_on(fixture.rls.decide(request, CallDeadline::NONE))

@@ -83,7 +83,7 @@ impl Port {
             Duration::ZERO,
         ));
         let routes = health::routes(Arc::clone(&engine), Arc::clone(&health));
-        let rls = EnvoyRls::new(engine.limiter().clone());
+        let rls = EnvoyRls::new(engine.limiter().clone(), Duration::from_secs(1));
         let access = CallerAccess::default();
         let http = HttpFrontEnds::new(HttpPort {
             services: Services {
