@@ -81,8 +81,8 @@ impl EnvoyRls {
         self.inner.calls.begin()
     }
 
-    /// Decides what `call` asks in `request`. Its caller waits until `deadline`. The steps of a call
-    /// share what the store may take for one.
+    /// Decides what `call` asks in `request`. Its caller waits until `deadline`. The steps of a
+    /// call share what the store may take for one.
     pub(crate) async fn decide_call(
         &self,
         request: &RateLimitRequest,
@@ -151,8 +151,8 @@ impl EnvoyRls {
         Ok(Some(charged))
     }
 
-    /// Gives tokens back, without counting decisions. A caller that gives up does not stop it, since
-    /// the tokens would be lost.
+    /// Gives tokens back, without counting decisions. A caller that gives up does not stop it,
+    /// since the tokens would be lost.
     async fn give_back(
         &self,
         check: Check,

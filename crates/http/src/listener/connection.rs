@@ -253,12 +253,22 @@ pub(super) async fn serve<H, S>(
         spare_request: is_spare.then(Notify::new),
     });
     let io = TokioIo::new(Observed::new(stream, Arc::clone(&activity), slot));
-    serve_requests(&port, &connection, io, &mut closing).await;
+    let ended = serve_requests(&port, &connection, io, &mut closing).await;
     if let Some(stream) = activity.take_stream()
+        && ended == Ended::ByItself
         && connection.may_be_sending()
     {
         linger(stream).await;
     }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// After its last response.
+    ByItself,
+    /// Beyond a limit, so that nothing is worth waiting for.
+    CutOff,
 }
 
 async fn serve_requests<H, S>(
@@ -266,7 +276,8 @@ async fn serve_requests<H, S>(
     connection: &Arc<Connection<H, S>>,
     io: TokioIo<Observed<S, Slot<H>>>,
     closing: &mut watch::Receiver<bool>,
-) where
+) -> Ended
+where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -290,17 +301,17 @@ async fn serve_requests<H, S>(
         tokio::select! {
             biased;
             // An error is not logged: clients may close connections at any time.
-            _ = serving.as_mut() => return,
+            _ = serving.as_mut() => return Ended::ByItself,
             () = &mut closing, if !is_closing => {
                 serving.as_mut().graceful_shutdown();
                 is_closing = true;
             }
-            () = async { spare.expect("checked").notified().await }, if spare.is_some() => {
+            () = notified(spare) => {
                 serving.as_mut().graceful_shutdown();
             }
             () = &mut spare_over, if spare.is_some() => {
                 port.recorder.connection_ended(H::CONNECTION, ConnectionEnd::Limit);
-                return;
+                return Ended::CutOff;
             }
             _ = looks.tick() => match watch.look(connection, limits) {
                 Found::Fine => {}
@@ -310,10 +321,18 @@ async fn serve_requests<H, S>(
                 Found::Outlived => connection.closes_next.store(true, Ordering::Relaxed),
                 Found::Over(reason) => {
                     port.recorder.connection_ended(H::CONNECTION, reason);
-                    return;
+                    return Ended::CutOff;
                 }
             }
         }
+    }
+}
+
+/// Waits until `told` is told; for ever without one.
+async fn notified(told: Option<&Notify>) {
+    match told {
+        Some(told) => told.notified().await,
+        None => std::future::pending().await,
     }
 }
 
