@@ -320,14 +320,14 @@ async fn evictions_of_the_server_are_told() {
 #[tokio::test]
 async fn announcements_that_the_store_rejects_are_logged() {
     let redis = RedisServer::start();
-    redis.command(&["SET", "sluice:fleet", "no hash"]);
+    redis.command(&["SET", "sluice:{mm}:fleet", "no hash"]);
     let config = format!("store: {{ url: \"{}\" }}\n{THIRTY}", redis.url());
     let sluice = SluiceOptions::new(built_sluice()).config(config).start();
     eventually_async("it is logged", async || {
         sluice.log().contains("this replica cannot announce itself")
     })
     .await;
-    redis.command(&["DEL", "sluice:fleet"]);
+    redis.command(&["DEL", "sluice:{mm}:fleet"]);
     eventually_async("its end is logged", async || {
         sluice.log().contains("the store accepts this replica again")
     })

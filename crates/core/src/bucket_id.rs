@@ -4,6 +4,8 @@ use std::{fmt, hash::Hasher, net::IpAddr};
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
+use crate::Partition;
+
 /// Whose bucket it is: a keyed hash (SipHash-2-4, 72 bits) of the client, or of whatever the limit
 /// is per.
 ///
@@ -29,11 +31,23 @@ impl Tag {
     }
 
     /// Returns a number from 0 to 255, evenly distributed, for stores that divide their buckets
-    /// into
-    /// parts.
+    /// into parts.
     #[must_use]
     pub const fn part(self) -> u8 {
         self.tail
+    }
+
+    /// Returns the partition that the tag's buckets are in. It is the first of the twelve
+    /// characters with which the tag is written.
+    #[must_use]
+    pub const fn partition(self) -> Partition {
+        Partition::of(self.to_bytes()[0] >> 2)
+    }
+
+    /// Appends the eleven characters behind the [partition](Self::partition)'s: together with it,
+    /// they name the tag.
+    pub fn write_rest(self, text: &mut String) {
+        text.push_str(&base64_text(&self.to_bytes(), &mut [0; 12])[1..]);
     }
 }
 
@@ -315,6 +329,22 @@ mod tests {
             tagger.tag(Subject::Values { scope: b"", values: &[] }),
             tagger.tag(Subject::Client(b""))
         );
+    }
+
+    #[test]
+    fn a_tag_is_its_partition_and_the_rest_of_its_text() {
+        let tagger = Tagger::new(b"s3cret");
+        let mut seen = [0; Partition::COUNT as usize];
+        for client in 0..6_400_u32 {
+            let tag = tagger.tag(Subject::Client(&client.to_be_bytes()));
+            let mut rest = String::new();
+            tag.write_rest(&mut rest);
+            assert_eq!(rest, tag.to_string()[1..]);
+            assert_eq!(tag.partition().index(), usize::from(tag.to_bytes()[0] >> 2));
+            seen[tag.partition().index()] += 1;
+        }
+        assert!(seen.iter().all(|&clients| (50..=150).contains(&clients)), "{seen:?}");
+        assert!(Partition::all().map(Partition::index).eq(0..64));
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod check;
 mod cost;
 mod decision;
 mod limit;
+mod partition;
 mod policy;
 mod rate;
 mod refill_rate;
@@ -39,6 +40,7 @@ pub use check::{Action, Check, Part};
 pub use cost::{Cost, CostError};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
+pub use partition::Partition;
 pub use policy::{
     Endpoint, HeaderMatch, LimitField, LimitSpec, Location, Matched, NormalPath, PatternError, Per,
     Policy, PolicyBuilder, PolicyError, PolicyErrorKind, PolicyErrors, PolicyWarning,

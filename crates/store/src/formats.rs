@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use sluice_core::Partition;
+
 /// The newest layout of a bucket's state. A build that adds a layout raises this number, teaches
 /// `lua/check.lua` to read it, and to write it only if its argument `newest` allows it.
 const NEWEST_LAYOUT: u8 = 5;
-/// How keys are built.
-const KEY_FORMAT: u16 = 1;
+/// How keys are built, apart from the number of partitions.
+const KEY_FORMAT: u16 = 2;
 
 /// The formats in a shared store that a build reads and writes. Each replica announces those of its
 /// build.
@@ -19,6 +21,8 @@ const KEY_FORMAT: u16 = 1;
 pub struct Formats {
     /// The number of the format of the keys. Replicas with another number share no bucket.
     pub keys: u16,
+    /// The number of partitions. Replicas with another number share few buckets.
+    pub partitions: u8,
     /// The first and the last layout of a bucket's state that the build reads.
     pub reads: (u8, u8),
     /// The first and the last layout that it may write.
@@ -27,11 +31,15 @@ pub struct Formats {
 
 impl Formats {
     /// The formats of this build.
-    pub const CURRENT: Self =
-        Self { keys: KEY_FORMAT, reads: (1, NEWEST_LAYOUT), writes: (1, NEWEST_LAYOUT) };
+    pub const CURRENT: Self = Self {
+        keys: KEY_FORMAT,
+        partitions: Partition::COUNT,
+        reads: (1, NEWEST_LAYOUT),
+        writes: (1, NEWEST_LAYOUT),
+    };
 
-    /// The formats of builds that announce none: what all of them read.
-    pub const BASELINE: Self = Self { keys: 1, reads: (1, 4), writes: (1, 4) };
+    /// The formats of builds that announce none: the layouts that all of them read.
+    pub const BASELINE: Self = Self { reads: (1, 4), writes: (1, 4), ..Self::CURRENT };
 
     /// Returns the newest layout that a build with these formats may write while replicas with
     /// `others` are live.
@@ -44,7 +52,13 @@ impl Formats {
     /// while this one is live, under the same keys.
     #[must_use]
     pub const fn understands(self, other: Self) -> bool {
-        self.keys == other.keys && self.reads.0 <= other.writes.0 && self.reads.1 >= other.writes.0
+        self.shares_keys(other) && self.reads.0 <= other.writes.0 && self.reads.1 >= other.writes.0
+    }
+
+    /// Returns whether this build and one with `other` formats find a bucket under the same key.
+    #[must_use]
+    pub const fn shares_keys(self, other: Self) -> bool {
+        self.keys == other.keys && self.partitions == other.partitions
     }
 
     /// Splits what a replica announced into its version and its formats.
@@ -61,9 +75,14 @@ impl Formats {
         };
         let (rest, writes) = announced.rsplit_once(" writes=")?;
         let (rest, reads) = rest.rsplit_once(" reads=")?;
+        let (rest, partitions) = rest.rsplit_once(" partitions=")?;
         let (version, keys) = rest.rsplit_once(" keys=")?;
-        let formats =
-            Self { keys: keys.parse().ok()?, reads: range(reads)?, writes: range(writes)? };
+        let formats = Self {
+            keys: keys.parse().ok()?,
+            partitions: partitions.parse().ok()?,
+            reads: range(reads)?,
+            writes: range(writes)?,
+        };
         Some((version, formats))
     }
 }
@@ -77,8 +96,9 @@ impl Default for Formats {
 /// Writes what stands behind the version in an announcement.
 impl fmt::Display for Formats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { keys, reads, writes } = self;
-        write!(f, "keys={keys} reads={}-{} writes={}-{}", reads.0, reads.1, writes.0, writes.1)
+        let Self { keys, partitions, reads, writes } = self;
+        write!(f, "keys={keys} partitions={partitions} ")?;
+        write!(f, "reads={}-{} writes={}-{}", reads.0, reads.1, writes.0, writes.1)
     }
 }
 
@@ -89,9 +109,14 @@ mod tests {
     #[test]
     fn announced_formats_are_read_again_and_builds_without_them_have_the_baseline() {
         let announced = format!("1.0 beta {}", Formats::CURRENT);
-        assert_eq!(announced, "1.0 beta keys=1 reads=1-5 writes=1-5");
+        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-5 writes=1-5");
         assert_eq!(Formats::split(&announced), ("1.0 beta", Formats::CURRENT));
-        for version in ["0.1.0", "", "1.0 keys=1 reads=1-5", "1 keys=x reads=1-5 writes=1-5"] {
+        for version in [
+            "0.1.0",
+            "",
+            "1.0 keys=1 reads=1-5 writes=1-5",
+            "1 keys=x partitions=64 reads=1-5 writes=1-5",
+        ] {
             assert_eq!(Formats::split(version), (version, Formats::BASELINE));
         }
     }
@@ -113,7 +138,8 @@ mod tests {
         assert!(current.understands(current));
         assert!(current.understands(Formats { reads: (1, 6), writes: (1, 6), ..current }));
         assert!(current.understands(Formats::BASELINE));
-        assert!(!current.understands(Formats { keys: 2, ..current }));
+        assert!(!current.understands(Formats { keys: 3, ..current }));
+        assert!(!current.understands(Formats { partitions: 16, ..current }));
         assert!(!current.understands(Formats { writes: (6, 7), ..current }));
         let later = Formats { reads: (3, 7), writes: (3, 7), ..current };
         assert!(!later.understands(current), "it does not read layout 1 any more");

@@ -16,6 +16,7 @@ mod failover;
 mod fleet;
 mod formats;
 mod memory;
+mod node_id;
 mod prehashed;
 #[cfg(feature = "redis")]
 mod redis;
@@ -29,6 +30,7 @@ pub use failover::{BreakerState, Failover, FailoverState};
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use formats::Formats;
 pub use memory::MemoryStore;
+pub use node_id::NodeId;
 #[cfg(feature = "redis")]
 pub use redis::{RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore, ServerMemory};
 pub use round_trip::{ObserveRoundTrips, RoundTrip};

@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use sluice_core::{Check, Decision};
+use sluice_core::{Check, Decision, Partition};
 
-use crate::{Fleet, Replica, StoreError, StoreFuture};
+use crate::{Fleet, NodeId, Replica, StoreError, StoreFuture};
 
 /// Keeps buckets and decides checks on them, each check all or nothing, by its own clock.
 ///
@@ -129,6 +129,26 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         StoreFuture::ready(Ok(()))
     }
 
+    /// Returns the server that keeps the buckets of `partition`, as far as the store knows.
+    ///
+    /// By default returns the only one.
+    fn node(&self, partition: Partition) -> NodeId {
+        let _ = partition;
+        NodeId::ONLY
+    }
+
+    /// Checks whether one server of the store would decide now, as [`probe`](Self::probe) does for
+    /// all of them.
+    ///
+    /// By default probes the whole store.
+    ///
+    /// # Errors
+    /// When the server could not decide.
+    fn probe_node(&self, node: NodeId) -> StoreFuture<'_, Result<(), StoreError>> {
+        let _ = node;
+        self.probe()
+    }
+
     /// Announces that `replica` is alive, and returns all replicas that share the store.
     ///
     /// By default returns a fleet of this replica alone.
@@ -174,6 +194,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
         (**self).probe()
+    }
+
+    fn node(&self, partition: Partition) -> NodeId {
+        (**self).node(partition)
+    }
+
+    fn probe_node(&self, node: NodeId) -> StoreFuture<'_, Result<(), StoreError>> {
+        (**self).probe_node(node)
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {

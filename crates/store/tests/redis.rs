@@ -64,13 +64,26 @@ async fn keys_hide_the_client_and_put_all_its_buckets_in_one_slot() {
     assert!(decide(&store, &check).await.is_allowed());
     let keys = keys(&server);
     assert_eq!(keys.len(), 2, "{keys:?}");
-    let tag = format!("sluice:{{{}}}:", client(api_key));
+    let rest = &client(api_key).to_string()[1..];
     for key in &keys {
-        assert!(key.starts_with(&tag), "{key} does not start with {tag}");
+        assert!(
+            key.starts_with("sluice:{") && key[10..].starts_with(&format!("}}{rest}")),
+            "{key}"
+        );
         assert!(key.len() <= 30, "{key} is longer than 30 bytes");
         assert!(!key.contains("0123456789"));
     }
-    assert!(keys.contains(&format!("{tag}default")));
+    assert_eq!(keys[0][..11], keys[1][..11], "a client's buckets share a partition");
+    assert!(keys.iter().any(|key| key.ends_with(&format!("{rest}default"))));
+}
+
+/// Returns the key of the bucket of `client`, which exists.
+fn key_of(server: &RedisServer, limit: &Limit, client: Tag) -> String {
+    let rest = &client.to_string()[1..];
+    let pattern = format!("sluice:{{??}}{rest}{}", limit.key().as_str());
+    let keys = server.command(&["KEYS", &pattern]).texts();
+    let [key] = &*keys else { panic!("{pattern}: {keys:?}") };
+    key.clone()
 }
 
 #[tokio::test]
@@ -89,7 +102,7 @@ async fn a_bucket_expires_when_it_is_full_again() {
         let client = client(rate);
         let taken = decide(&store, &take(&limit, client, cost)).await;
         let full_at = taken.verdicts()[0].reset_at(taken.at()).unix_micros();
-        let key = format!("sluice:{{{client}}}:{}", limit.key().as_str());
+        let key = key_of(&server, &limit, client);
         let expires_ms = server.command(&["PEXPIRETIME", &key]).integer();
         assert_eq!(
             expires_ms,
@@ -229,9 +242,9 @@ async fn a_clock_that_stepped_back_freezes_a_bucket_for_at_most_a_second() {
     let server = RedisServer::start();
     let store = connect(&server);
     let limit = limit("10/second", 10);
-    let now = decide(&store, &take(&limit, client("bob"), 1)).await.at();
+    let now = decide(&store, &take(&limit, client("alice"), 1)).await.at();
     // A state that seems to be written an hour from now.
-    let key = format!("sluice:{{{}}}:default", client("alice"));
+    let key = key_of(&server, &limit, client("alice"));
     server.command(&[
         b"SET".as_slice(),
         key.as_bytes(),
@@ -276,7 +289,7 @@ async fn a_denied_look_writes_a_repaired_state_once_and_with_its_new_expiry() {
         }
         assert_eq!(calls(&server, "set"), before + 1, "one look repairs, the others write nothing");
         let full_at = denied.verdicts()[0].reset_at(denied.at()).unix_micros();
-        let key = format!("sluice:{{{client}}}:default");
+        let key = key_of(&server, &raised, client);
         let expires_ms = server.command(&["PEXPIRETIME", &key]).integer();
         assert_eq!(expires_ms, full_at.div_euclid(1_000) + i64::from(full_at % 1_000 > 0));
     }
@@ -287,7 +300,8 @@ async fn a_state_in_an_unknown_layout_is_an_error_and_is_kept() {
     let server = RedisServer::start();
     let store = connect(&server);
     let limit = limit("1/day", 100);
-    let key = format!("sluice:{{{}}}:default", client("alice"));
+    decide(&store, &take(&limit, client("alice"), 1)).await;
+    let key = key_of(&server, &limit, client("alice"));
     let numbers = |layout: u8, rest: &[u64]| {
         // Each number has the size that the layout gives it.
         let sizes: &[usize] = match layout {
@@ -412,17 +426,17 @@ async fn silent_replicas_are_forgotten() {
         decide(&store, &take(&limit("1/day", 1), client("alice"), 1)).await.at().unix_micros();
     server.command(&[
         "HSET",
-        "sluice:fleet",
+        "sluice:{mm}:fleet",
         "gone",
         &format!("{} {} 1.0", now - 60_000_000, now - 15_000_000),
     ]);
     server.command(&[
         "HSET",
-        "sluice:fleet",
+        "sluice:{mm}:fleet",
         "slow",
         &format!("{} {} 1.0 beta", now - 60_000_000, now - 1_000_000),
     ]);
-    server.command(&["HSET", "sluice:fleet", "junk", "in another format"]);
+    server.command(&["HSET", "sluice:{mm}:fleet", "junk", "in another format"]);
     let fleet = store.announce(&replica("alive")).await.unwrap();
     let seen: Vec<_> = fleet
         .replicas
@@ -434,7 +448,7 @@ async fn silent_replicas_are_forgotten() {
         fleet.replicas[0].age >= Duration::from_secs(60)
             && fleet.replicas[0].seen_ago >= Duration::from_secs(1)
     );
-    assert_eq!(server.command(&["HLEN", "sluice:fleet"]).integer(), 2);
+    assert_eq!(server.command(&["HLEN", "sluice:{mm}:fleet"]).integer(), 2);
 }
 
 /// Forwards connections to a server that can change. Open connections stay where they are, as
@@ -573,10 +587,10 @@ async fn a_replica_that_is_gone_is_forgotten_after_a_clock_stepped_back() {
     let store = connect(&server);
     let (now, hour) = (server_seconds(&server), 3_600);
     let entry = format!("{0}000000 {0}000000 1", now + hour);
-    server.command(&["HSET", "sluice:fleet", "gone", &entry]);
+    server.command(&["HSET", "sluice:{mm}:fleet", "gone", &entry]);
     let fleet = store.announce(&Replica::new("one", "1")).await.unwrap();
     assert_eq!(fleet.size(), 2, "it may have announced itself just now");
-    let Reply::Bulk(entry) = server.command(&["HGET", "sluice:fleet", "gone"]) else {
+    let Reply::Bulk(entry) = server.command(&["HGET", "sluice:{mm}:fleet", "gone"]) else {
         panic!("the entry was deleted")
     };
     let seconds: u64 = String::from_utf8(entry).unwrap()[..10].parse().unwrap();

@@ -212,7 +212,9 @@ async fn no_call_has_more_than_3900_arguments() {
 
 /// Returns the layout of the client's bucket.
 fn layout(server: &RedisServer, limit: &Limit, name: &str) -> u8 {
-    let key = format!("sluice:{{{}}}:{}", client(name), limit.key().as_str());
+    let rest = &client(name).to_string()[1..];
+    let pattern = format!("sluice:{{??}}{rest}{}", limit.key().as_str());
+    let key = server.command(&["KEYS", &pattern]).texts().remove(0);
     let Reply::Bulk(state) = server.command(&["GET", &key]) else { panic!("no state at {key}") };
     state[0]
 }
@@ -232,16 +234,16 @@ async fn a_layout_is_written_once_every_live_replica_reads_it() {
     assert_eq!(written().await, 5);
 
     // A build that announces no formats, and one that does.
-    for older in ["0.1.0", "0.1.9 keys=1 reads=1-4 writes=1-4"] {
+    for older in ["0.1.0", "0.1.9 keys=2 partitions=64 reads=1-4 writes=1-4"] {
         let now = store.decide(&Check::new(Action::Peek)).await.unwrap().at().unix_micros();
         let entry = format!("{now} {now} {older}");
-        server.command(&["HSET", "sluice:fleet", "old", &entry]);
+        server.command(&["HSET", "sluice:{mm}:fleet", "old", &entry]);
         let fleet = store.announce(&replica).await.unwrap();
         let version = older.split(' ').next().unwrap();
         let seen = fleet.replicas.iter().find(|live| live.replica.id == "old").unwrap();
         assert_eq!((&*seen.replica.version, seen.formats), (version, Formats::BASELINE));
         assert_eq!(written().await, 3, "while {older} is live");
-        server.command(&["HDEL", "sluice:fleet", "old"]);
+        server.command(&["HDEL", "sluice:{mm}:fleet", "old"]);
         store.announce(&replica).await.unwrap();
         assert_eq!(written().await, 5, "after {older} has left");
     }

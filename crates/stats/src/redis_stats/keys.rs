@@ -4,10 +4,6 @@ use sluice_store::RedisHandle;
 
 use crate::slice::Slice;
 
-/// The hash tag of all keys. It is older than the word `stats`, and stays: another tag would begin
-/// new statistics.
-const TAG: &str = "figures";
-
 /// The keys of one deployment of Sluice.
 #[derive(Debug)]
 pub(super) struct StatsKeys {
@@ -23,7 +19,7 @@ pub(super) struct StatsKeys {
 
 impl StatsKeys {
     pub(super) fn new(redis: &RedisHandle) -> Self {
-        let key = |name| redis.key(TAG, name);
+        let key = |name: &str| redis.key(&format!("stats:{name}"));
         Self {
             replicas: key("replicas"),
             totals: key("totals"),

@@ -79,10 +79,10 @@ fn make_older(server: &RedisServer, span: Duration) {
                 redis.call('HSET', key, all[i], string.format('%s%d%s', first, time - ms, rest))
             end
         end
-        for _, key in ipairs(redis.call('KEYS', '*{figures}*')) do
-            local kind, slice, rest = string.match(key, '^[^:]+:{figures}:(%a+):(%d+)(.*)$')
+        for _, key in ipairs(redis.call('KEYS', '*:stats:*')) do
+            local kind, slice, rest = string.match(key, '^[^:]+:{mm}:stats:(%a+):(%d+)(.*)$')
             if slice then
-                local older = string.format('sluice:{figures}:%s:%d%s', kind, slice - slices, rest)
+                local older = string.format('sluice:{mm}:stats:%s:%d%s', kind, slice - slices, rest)
                 redis.call('RENAME', key, older)
             elseif string.match(key, ':gauges$') then
                 make_fields_older(key, '^(%-?)(%d+)( .*)$')

@@ -45,7 +45,7 @@ async fn keys_and_replies_contain_no_client_and_all_keys_share_a_slot() {
     let keys = server.command(&["KEYS", "*"]).texts();
     assert!(keys.len() >= 6, "{keys:?}");
     assert!(
-        keys.iter().all(|key| key.starts_with("sluice:{figures}:") && !key.contains("0123456789")),
+        keys.iter().all(|key| key.starts_with("sluice:{mm}:stats:") && !key.contains("0123456789")),
         "{keys:?}"
     );
     let shown = format!("{:?}", stats.read().await.unwrap());
@@ -63,7 +63,7 @@ async fn keys_of_time_slices_expire() {
     deltas.limited = limited([("alice", 1)]).limited;
     stats.flush(&flush_of("one", 1, deltas)).await.unwrap();
     for kind in ["clients", "limited", "active", "top"] {
-        let keys = server.command(&["KEYS", &format!("sluice:{{figures}}:{kind}:*")]).texts();
+        let keys = server.command(&["KEYS", &format!("sluice:{{mm}}:stats:{kind}:*")]).texts();
         assert_eq!(keys.len(), 1, "{kind}");
         let left = server.command(&["TTL", &keys[0]]).integer();
         assert!((3_600..=3_900).contains(&left), "{kind} has {left} s left");

@@ -1,15 +1,42 @@
 //! The keys in Redis.
 
-use std::fmt::Write;
-
-use sluice_core::BucketId;
+use sluice_core::{BucketId, Partition};
 
 use super::redis_error::RedisError;
 
+/// The hash tags of the partitions, in the order of their indices. The slots of two neighbours are
+/// about 256 apart, so that any number of equal primaries up to 64 has nearly equal shares of the
+/// partitions.
+const HASH_TAGS: [&str; Partition::COUNT as usize] = [
+    "mm", "Ny", "9i", "LY", "8D", "J9", "Bl", "Z5", "Hb", "kv", "JB", "iV", "YC", "zW", "IO", "xw",
+    "nC", "MW", "lc", "Ow", "mN", "NZ", "9J", "K7", "KL", "91", "Il", "m5", "HA", "kU", "Ja", "iu",
+    "Oi", "k0", "MI", "8y", "Ld", "op", "ND", "x1", "jf", "Ir", "hF", "KR", "ik", "XS", "yg", "Zs",
+    "LG", "oS", "Ng", "ms", "OJ", "Br", "Mj", "i3", "iH", "Xp", "yD", "O1", "jE", "IQ", "he", "Kq",
+];
+
+/// The partition of all keys that belong to no client.
+pub(super) const SHARED: Partition = Partition::FIRST;
+
+/// Returns the cluster slot of all keys in `partition`: CRC-16/XMODEM of the hash tag, modulo
+/// 16,384, as the specification of Redis Cluster has it.
+pub(super) fn slot_of(partition: Partition) -> u16 {
+    slot(HASH_TAGS[partition.index()])
+}
+
+fn slot(hash_tag: &str) -> u16 {
+    let crc = hash_tag.bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
+        })
+    });
+    crc % 16_384
+}
+
 /// Builds the keys of one deployment; no other code builds keys.
 ///
-/// A bucket's key is `prefix:{tag}:limit`. The braces put all buckets of a client in one cluster
-/// slot.
+/// Every key is `prefix:{PP}name`. The braces contain the hash tag of a partition, so that a
+/// cluster has all keys of a partition in one slot. The name of a bucket is the rest of its tag and
+/// the limit's key; every other name begins with a colon.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
@@ -28,26 +55,35 @@ impl Keys {
     /// Replaces `key` by the key of `bucket`.
     pub(super) fn bucket(&self, bucket: &BucketId, key: &mut String) {
         key.clear();
-        key.push_str(&self.prefix);
-        key.push_str(":{");
-        write!(key, "{}", bucket.tag).expect("writing to a string cannot fail");
-        key.push_str("}:");
+        self.start(bucket.tag.partition(), key);
+        bucket.tag.write_rest(key);
         key.push_str(bucket.limit.as_str());
     }
 
     /// Returns the key of the hash of live replicas.
     pub(super) fn fleet(&self) -> String {
-        format!("{}:fleet", self.prefix)
+        self.named(SHARED, "fleet")
     }
 
-    /// Returns the key `prefix:{tag}:name`. All keys with the same tag share a cluster slot.
-    pub(super) fn tagged(&self, tag: &str, name: &str) -> String {
-        format!("{}:{{{tag}}}:{name}", self.prefix)
+    /// Returns the key that a probe of `partition` writes.
+    pub(super) fn probe(&self, partition: Partition) -> String {
+        self.named(partition, "probe")
     }
 
-    /// Returns the key that a probe writes.
-    pub(super) fn probe(&self) -> String {
-        format!("{}:probe", self.prefix)
+    /// Returns the key `prefix:{PP}:name` in `partition`.
+    pub(super) fn named(&self, partition: Partition, name: &str) -> String {
+        let mut key = String::new();
+        self.start(partition, &mut key);
+        key.push(':');
+        key.push_str(name);
+        key
+    }
+
+    fn start(&self, partition: Partition, key: &mut String) {
+        key.push_str(&self.prefix);
+        key.push_str(":{");
+        key.push_str(HASH_TAGS[partition.index()]);
+        key.push('}');
     }
 }
 
@@ -61,15 +97,12 @@ mod tests {
     fn a_bucket_key_with_the_default_prefix_has_at_most_30_bytes() {
         let mut key = String::new();
         let tag = Tagger::new(b"").tag(Subject::Client(b"alice"));
-        Keys::new("sluice")
-            .unwrap()
-            .bucket(&BucketId { tag, limit: LimitKey::of("/api/v1/blueprints") }, &mut key);
+        let keys = Keys::new("sluice").unwrap();
+        keys.bucket(&BucketId { tag, limit: LimitKey::of("/api/v1/blueprints") }, &mut key);
         assert_eq!(key.len(), 30, "{key}: a longer key costs Redis 16 bytes more");
-        assert!(key.starts_with("sluice:{"));
-        Keys::new("sluice")
-            .unwrap()
-            .bucket(&BucketId { tag, limit: LimitKey::of("default") }, &mut key);
-        assert!(key.ends_with("}:default"));
+        keys.bucket(&BucketId { tag, limit: LimitKey::of("default") }, &mut key);
+        let hash_tag = HASH_TAGS[tag.partition().index()];
+        assert_eq!(key, format!("sluice:{{{hash_tag}}}{}default", &tag.to_string()[1..]));
     }
 
     #[test]
@@ -78,5 +111,14 @@ mod tests {
             assert!(Keys::new(prefix).is_err(), "{prefix}");
         }
         assert!(Keys::new("staging:sluice-2").is_ok());
+    }
+
+    #[test]
+    fn the_slots_are_those_of_the_specification_and_spread_evenly() {
+        assert_eq!(slot("123456789"), 0x31c3, "the specification's example");
+        for partition in Partition::all() {
+            let even = 128 + 256 * u16::try_from(partition.index()).unwrap();
+            assert!(slot_of(partition).abs_diff(even) <= 5, "{partition:?}");
+        }
     }
 }

@@ -5,8 +5,12 @@ use std::{fmt, time::Duration};
 use redis::{Pipeline, Value, aio::MultiplexedConnection};
 
 use super::{
-    connections::Connections, error_meaning::is_no_script, keys::Keys, redis_error::RedisError,
-    redis_settings::RedisSettings, scripts::RedisScript,
+    connections::Connections,
+    error_meaning::is_no_script,
+    keys::{self, Keys},
+    redis_error::RedisError,
+    redis_settings::RedisSettings,
+    scripts::RedisScript,
 };
 use crate::StoreError;
 
@@ -36,11 +40,11 @@ impl RedisHandle {
         })
     }
 
-    /// Returns the key `prefix:{tag}:name`. All keys with the same tag share a slot of a cluster,
-    /// so that one pipeline and one script may use them together.
+    /// Returns the key `prefix:{PP}:name`. All these keys share a slot of a cluster, so that one
+    /// pipeline and one script may use them together.
     #[must_use]
-    pub fn key(&self, tag: &str, name: &str) -> String {
-        self.keys.tagged(tag, name)
+    pub fn key(&self, name: &str) -> String {
+        self.keys.named(keys::SHARED, name)
     }
 
     /// Sends `pipeline` in one round trip and returns a reply for each of its commands.

@@ -14,7 +14,7 @@ use smallvec::smallvec;
 use super::{
     announce,
     connections::Connections,
-    keys::Keys,
+    keys::{self, Keys},
     lanes::{Lanes, Route},
     redis_error::RedisError,
     redis_settings::RedisSettings,
@@ -124,7 +124,7 @@ impl Store for RedisStore {
         StoreFuture::pending(async {
             let mut connection = self.connections.get().await?;
             let mut command = redis::cmd("SET");
-            command.arg(self.keys.probe()).arg(1).arg("PX").arg(1_000);
+            command.arg(self.keys.probe(keys::SHARED)).arg(1).arg("PX").arg(1_000);
             let reply = command.query_async::<()>(&mut *connection).await;
             self.connections.finish(connection, reply)
         })

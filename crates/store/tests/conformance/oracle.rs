@@ -1,6 +1,10 @@
 //! Replays checks on the core's arithmetic, at the time of the store's decisions.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use sluice_core::{
@@ -12,6 +16,9 @@ use sluice_testkit::strategies::{costs, rates};
 /// by a time that it read before the script ran; a busy machine may pause the server in between.
 const KEPT_US: i64 = 1_000_000;
 
+/// More than what Redis rounds an expiry up by.
+const ROUNDED_UP: Duration = Duration::from_millis(2);
+
 /// The states that every bucket may have by the core's arithmetic.
 ///
 /// Whether a store still keeps a full bucket shows only when the limit's rate changes or the clock
@@ -20,6 +27,8 @@ const KEPT_US: i64 = 1_000_000;
 #[derive(Default)]
 pub struct Oracle {
     buckets: HashMap<BucketId, Vec<State>>,
+    /// The store's clock at the last decision, and when that was.
+    last: Option<(Timestamp, Instant)>,
 }
 
 /// A bucket and the instant at which it is full; `None` if the store does not keep it.
@@ -32,6 +41,7 @@ impl Oracle {
     /// Succeeds if the core decides the same at the same instant, and records the effect.
     pub fn confirm(&mut self, check: &Check, decision: &Decision) -> Result<(), TestCaseError> {
         let now = decision.at();
+        self.last = Some((now, Instant::now()));
         self.forget_full_buckets(now);
         let possible: Vec<Vec<Found>> =
             check.parts().iter().map(|part| self.possible(part.bucket(), now)).collect();
@@ -69,6 +79,14 @@ impl Oracle {
         self.buckets.extend(check.parts().iter().map(sluice_core::Part::bucket).zip(left));
         self.forget_full_buckets(now);
         Ok(())
+    }
+
+    /// The store's clock is about to step back, after it was moved forward by `moved`. Until now it
+    /// went on, also between two decisions.
+    pub fn clock_steps_back(&mut self, moved: Duration) {
+        if let Some((at, since)) = self.last {
+            self.forget_full_buckets(at.after(moved + since.elapsed() + ROUNDED_UP));
+        }
     }
 
     /// A store may remove any full bucket; a clock that steps back does not return it.
