@@ -11,6 +11,7 @@
 //! test without waiting.
 
 mod clock;
+mod cold_start;
 mod error;
 mod failover;
 mod fleet;
@@ -25,6 +26,7 @@ mod store;
 mod store_future;
 
 pub use clock::{Clock, ManualClock, MonotonicClock};
+pub use cold_start::ColdStart;
 pub use error::{StoreError, StoreErrorKind};
 pub use failover::{BreakerState, Failover, FailoverState};
 pub use fleet::{Fleet, LiveReplica, Replica};
@@ -32,7 +34,10 @@ pub use formats::Formats;
 pub use memory::MemoryStore;
 pub use node_id::NodeId;
 #[cfg(feature = "redis")]
-pub use redis::{RedisError, RedisHandle, RedisScript, RedisSettings, RedisStore, ServerMemory};
+pub use redis::{
+    PemContent, RedisAddress, RedisAddressError, RedisError, RedisHandle, RedisScript,
+    RedisSettings, RedisStore, SentinelSettings, ServerMemory,
+};
 pub use round_trip::{ObserveRoundTrips, RoundTrip};
 pub use store::Store;
 pub use store_future::StoreFuture;

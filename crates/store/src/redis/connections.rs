@@ -1,53 +1,52 @@
-//! A pool of connections to one Redis.
+//! A pool of connections to one server.
 
 use std::{
-    collections::HashMap,
-    fmt, fs,
+    fmt,
     ops::{Deref, DerefMut},
-    path::PathBuf,
-    time::Duration,
 };
 
-use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, PoolError, Runtime};
+use deadpool_redis::{Connection, HookError, Pool, PoolError};
 use parking_lot::Mutex;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, TlsCertificates, Value,
-    aio::MultiplexedConnection,
-};
+use redis::aio::MultiplexedConnection;
 
 use super::{
+    access::{Access, Server},
+    address::{HostPort, RedisAddress},
     error_meaning::{Meaning, store_error},
+    greeting,
     redis_error::RedisError,
     redis_settings::RedisSettings,
+    sentinels::Sentinels,
+    tls,
 };
 use crate::StoreError;
 
-/// A new connection may take this many times as long as a call, since it has to log in and perhaps
-/// to set up TLS. Callers with a shorter deadline of their own do not wait for it.
-const CONNECT_FACTOR: u32 = 20;
-
-/// The first line of a certificate.
-const PEM_CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
-
-/// Opens connections and keeps them for reuse. A password in a file is read again for every new
-/// connection, so that it can be rotated.
+/// Opens connections to one server and keeps them for reuse. A password in a file is read again for
+/// every new connection, so that it can be rotated.
 ///
 /// An address may lead to another server after a failover, but an open connection never does. So
 /// once the server says that it is not the one to ask, all connections made before are closed, and
-/// the next one resolves the name again.
+/// the next one resolves the name again, or asks the Sentinels again.
 pub(super) struct Connections {
-    target: ConnectionInfo,
-    password_file: Option<PathBuf>,
-    size: usize,
-    timeout: Duration,
+    access: Access,
+    place: Place,
     current: Mutex<Current>,
 }
 
-/// The pool, and the password with which its connections log in.
+/// How the server is found.
+enum Place {
+    Fixed { server: HostPort, certificate_name: Option<String> },
+    PrimaryOf(Sentinels),
+}
+
+/// The pool, and what its connections were made with.
 struct Current {
     password: Option<String>,
-    pool: Pool,
-    /// How many pools there were before this one.
+    /// Where the connections lead; `None` until Sentinels have named a primary.
+    pool: Option<(HostPort, Pool)>,
+    /// Whether the server has to be found anew for the next connection.
+    is_in_doubt: bool,
+    /// How many pools there were before this one, apart from those with other passwords.
     generation: u64,
 }
 
@@ -61,56 +60,55 @@ pub(super) struct OwnedConnection {
 }
 
 impl Connections {
-    pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisError> {
-        if settings.connections == 0 {
-            return Err(RedisError::NoConnections);
-        }
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(RedisError::NoRuntime);
-        }
-        let mut target =
-            settings.url.as_str().into_connection_info().map_err(|e| RedisError::Url(e.into()))?;
-        if let Some(file) = &settings.ca_file {
-            let authorities =
-                fs::read(file).map_err(|source| RedisError::File { file: file.clone(), source })?;
-            // A file without any would leave nobody to trust, and every connection would fail.
-            if !authorities.windows(PEM_CERTIFICATE.len()).any(|text| text == PEM_CERTIFICATE) {
-                return Err(RedisError::NoCertificate { file: file.clone() });
+    /// Makes the pool of the one server that the settings name.
+    ///
+    /// # Errors
+    /// When the settings are invalid, or outside of a Tokio runtime.
+    pub(super) fn of(settings: &RedisSettings) -> Result<Self, RedisError> {
+        let address = RedisAddress::parse(&settings.url)?;
+        let access = Access::new(settings, &address)?;
+        access.connections(access.server(settings, &address)?)
+    }
+
+    pub(super) fn new(access: Access, server: Server) -> Self {
+        let place = match server {
+            Server::At { host, port, certificate_name } => {
+                Place::Fixed { server: HostPort { host, port }, certificate_name }
             }
-            let certificates = TlsCertificates { client_tls: None, root_cert: Some(authorities) };
-            target = Client::build_with_tls(target, certificates)
-                .map_err(|e| RedisError::Tls(e.into()))?
-                .get_connection_info()
-                .clone();
-        }
-        // Each lane holds one connection. The others are for announcements and probes.
-        let size = settings.connections + 2;
-        let pool = pool(target.clone(), size, settings.timeout)?;
-        let current = Mutex::new(Current { password: None, pool, generation: 0 });
-        Ok(Self {
-            target,
-            password_file: settings.password_file.clone(),
-            size,
-            timeout: settings.timeout,
-            current,
-        })
+            Server::PrimaryOf(sentinels) => Place::PrimaryOf(sentinels),
+        };
+        let current =
+            Mutex::new(Current { password: None, pool: None, is_in_doubt: true, generation: 0 });
+        Self { access, place, current }
     }
 
     /// Returns a connection for its owner to keep: a new one, or an idle one that responded to a
     /// ping. Whoever keeps it asks [`is_current`](Self::is_current) before each use.
     pub(super) async fn get(&self) -> Result<OwnedConnection, StoreError> {
-        let (pool, generation) = self.pool()?;
-        let wait = self.timeout * CONNECT_FACTOR;
-        match tokio::time::timeout(wait, pool.get()).await {
-            Ok(Ok(connection)) => Ok(OwnedConnection { connection: Some(connection), generation }),
+        let (pool, generation) = self.pool().await?;
+        let wait = self.access.connect_timeout();
+        let error = match tokio::time::timeout(wait, pool.get()).await {
+            Ok(Ok(connection)) => {
+                return Ok(OwnedConnection { connection: Some(connection), generation });
+            }
             // A login that fails says nothing about connections that are open: they may go on with
             // a password that is being replaced.
-            Ok(Err(PoolError::Backend(error))) => Err(store_error(error, self.timeout)),
-            Ok(Err(PoolError::PostCreateHook(HookError::Message(what)))) => {
-                Err(StoreError::wrong_settings(RedisError::Topology { what }))
-            }
-            Ok(Err(error)) => Err(StoreError::unreachable(error)),
-            Err(_) => Err(StoreError::Timeout { within: wait }),
+            Ok(Err(
+                PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)),
+            )) => self.connect_error(error),
+            Ok(Err(PoolError::PostCreateHook(HookError::Message(what)))) => greeting::error(what),
+            Ok(Err(error)) => StoreError::unreachable(error),
+            Err(_) => StoreError::Timeout { within: wait },
+        };
+        self.doubt(generation);
+        Err(error)
+    }
+
+    /// Translates the error of a connection that could not be opened.
+    fn connect_error(&self, error: redis::RedisError) -> StoreError {
+        match tls::mismatch(self.access.is_encrypted(), error) {
+            Ok(cause) => StoreError::wrong_settings(cause),
+            Err(error) => store_error(error, self.access.timeout()),
         }
     }
 
@@ -149,7 +147,7 @@ impl Connections {
         let generation = connection.generation;
         drop(connection);
         self.learn(generation, &error);
-        store_error(error, self.timeout)
+        store_error(error, self.access.timeout())
     }
 
     /// Returns whether no error has spoken against the server since this connection was made.
@@ -160,58 +158,91 @@ impl Connections {
     /// Replaces the pool if `error`, on a connection of the pool with this generation, is about the
     /// server: its idle connections are closed, and those in use are not used again.
     fn learn(&self, generation: u64, error: &redis::RedisError) {
-        if !Meaning::of(error).concerns_all_connections() {
+        let meaning = Meaning::of(error);
+        if meaning == Meaning::Unreachable {
+            self.doubt(generation);
+        }
+        if !meaning.concerns_all_connections() {
             return;
         }
         let mut current = self.current.lock();
-        if current.generation != generation {
-            return;
-        }
-        if let Ok(pool) = self.pool_with(current.password.as_deref()) {
+        if current.generation == generation {
             tracing::debug!(
                 error = error as &dyn std::error::Error,
                 "the server refuses to serve: opening new connections"
             );
-            current.pool = pool;
+            current.pool = None;
+            current.is_in_doubt = true;
             current.generation += 1;
+        }
+    }
+
+    /// Lets the next connection ask again where the server is. Connections that are open stay, for
+    /// as long as it is the same one.
+    fn doubt(&self, generation: u64) {
+        let mut current = self.current.lock();
+        if current.generation == generation {
+            current.is_in_doubt = true;
         }
     }
 
     /// Returns how many connections are open, busy or idle.
     pub(super) fn open(&self) -> usize {
-        self.current.lock().pool.status().size
+        self.current.lock().pool.as_ref().map_or(0, |(_, pool)| pool.status().size)
     }
 
-    /// Returns the pool and its generation; a new pool if the password has changed.
-    fn pool(&self) -> Result<(Pool, u64), StoreError> {
-        let Some(file) = &self.password_file else {
-            let current = self.current.lock();
-            return Ok((current.pool.clone(), current.generation));
-        };
-        let password = fs::read_to_string(file)
-            .map_err(|source| RedisError::File { file: file.clone(), source })
-            .map_err(StoreError::unreachable)?
-            .trim_end_matches(['\r', '\n'])
-            .to_owned();
+    /// Returns the pool and its generation; a new pool if the password or the server has changed.
+    async fn pool(&self) -> Result<(Pool, u64), StoreError> {
+        let password = self.access.login().password().map_err(StoreError::unreachable)?;
+        match &self.place {
+            Place::Fixed { server, certificate_name } => {
+                self.pool_to(server, certificate_name.as_deref(), password)
+            }
+            Place::PrimaryOf(sentinels) => {
+                // One caller asks, and the others wait for its result.
+                let mut order = sentinels.order().await;
+                let known = {
+                    let current = self.current.lock();
+                    let server = current.pool.as_ref().map(|(server, _)| server.clone());
+                    server.filter(|_| !current.is_in_doubt)
+                };
+                let primary = match known {
+                    Some(primary) => primary,
+                    None => sentinels.primary(&mut order).await?,
+                };
+                self.pool_to(&primary, None, password)
+            }
+        }
+    }
+
+    /// Returns a pool of connections to `server`, and its generation.
+    fn pool_to(
+        &self,
+        server: &HostPort,
+        certificate_name: Option<&str>,
+        password: Option<String>,
+    ) -> Result<(Pool, u64), StoreError> {
         let mut current = self.current.lock();
-        if current.password.as_deref() != Some(&password) {
-            let pool = self.pool_with(Some(&password)).map_err(StoreError::unreachable)?;
-            // Connections that logged in with the old password still work: the server may get the
-            // new one later than the file.
-            let generation = current.generation;
-            *current = Current { password: Some(password), pool, generation };
+        current.is_in_doubt = false;
+        let is_same_server = current.pool.as_ref().is_some_and(|(known, _)| known == server);
+        if let Some((_, pool)) = &current.pool
+            && is_same_server
+            && current.password == password
+        {
+            return Ok((pool.clone(), current.generation));
         }
-        Ok((current.pool.clone(), current.generation))
-    }
-
-    /// Makes a pool whose connections log in with `password`, or as the URL says.
-    fn pool_with(&self, password: Option<&str>) -> Result<Pool, RedisError> {
-        let mut target = self.target.clone();
-        if let Some(password) = password {
-            let settings = target.redis_settings().clone().set_password(password);
-            target = target.set_redis_settings(settings);
+        let pool = self
+            .access
+            .pool(server, certificate_name, password.as_deref())
+            .map_err(StoreError::unreachable)?;
+        // Connections that logged in with the old password still work: the server may get the new
+        // one later than the file. Those to another server are of no use.
+        if current.pool.is_some() && !is_same_server {
+            current.generation += 1;
         }
-        pool(target, self.size, self.timeout)
+        current.password = password;
+        current.pool = Some((server.clone(), pool.clone()));
+        Ok((pool, current.generation))
     }
 }
 
@@ -239,41 +270,14 @@ impl Drop for OwnedConnection {
     }
 }
 
-fn pool(target: ConnectionInfo, size: usize, timeout: Duration) -> Result<Pool, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(timeout * CONNECT_FACTOR))
-        .set_response_timeout(Some(timeout));
-    let manager =
-        Manager::new_with_config(target, config).map_err(|e| RedisError::Url(e.into()))?;
-    Pool::builder(manager)
-        .max_size(size)
-        .runtime(Runtime::Tokio1)
-        .post_create(Hook::async_fn(|connection, _| Box::pin(refuse_other_topologies(connection))))
-        .build()
-        .map_err(|_| RedisError::NoRuntime)
-}
-
-/// Fails if the server says that it is of a kind that holds no buckets for us. A server or a proxy
-/// that does not say what it is may be used.
-async fn refuse_other_topologies(connection: &mut MultiplexedConnection) -> Result<(), HookError> {
-    let facts: redis::RedisResult<HashMap<String, Value>> =
-        redis::cmd("HELLO").query_async(connection).await;
-    let Ok(Some(Value::BulkString(mode))) = facts.map(|mut facts| facts.remove("mode")) else {
-        return Ok(());
-    };
-    match &*mode {
-        b"cluster" => Err(HookError::message("a node of a cluster")),
-        b"sentinel" => Err(HookError::message("a Sentinel")),
-        _ => Ok(()),
-    }
-}
-
-/// Shows the address, but not the password.
+/// Shows the address, but not the login.
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections")
-            .field("address", self.target.addr())
-            .field("size", &self.size)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("Connections");
+        match &self.place {
+            Place::Fixed { server, .. } => shown.field("server", &format_args!("{server}")),
+            Place::PrimaryOf(sentinels) => shown.field("sentinels", sentinels),
+        };
+        shown.field("access", &self.access).finish_non_exhaustive()
     }
 }

@@ -10,12 +10,15 @@
 //! Sentinel and Cluster will be further ways to find the connection for a tag. What lies above and
 //! below that choice will not change.
 
+mod access;
+mod address;
 mod announce;
 mod bucket_state;
 mod call_plan;
 mod check_reply;
 mod connections;
 mod error_meaning;
+mod greeting;
 mod keys;
 mod lanes;
 mod redis_error;
@@ -24,9 +27,16 @@ mod redis_settings;
 mod redis_store;
 mod round_trip_span;
 mod scripts;
+mod sentinels;
 mod server_memory;
+mod tls;
 
 pub use self::{
-    redis_error::RedisError, redis_handle::RedisHandle, redis_settings::RedisSettings,
-    redis_store::RedisStore, scripts::RedisScript, server_memory::ServerMemory,
+    address::{RedisAddress, RedisAddressError},
+    redis_error::{PemContent, RedisError},
+    redis_handle::RedisHandle,
+    redis_settings::{RedisSettings, SentinelSettings},
+    redis_store::RedisStore,
+    scripts::RedisScript,
+    server_memory::ServerMemory,
 };

@@ -1,38 +1,69 @@
 //! The errors of a Redis store.
 
-use std::{borrow::Cow, error::Error, io, path::PathBuf};
+use std::{
+    borrow::Cow,
+    error::Error,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use super::address::RedisAddressError;
 
 /// The reason why a Redis store cannot be made, or cannot log in.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisError {
     /// The URL is invalid.
-    #[error("invalid Redis URL: write redis://host:6379, or rediss:// for TLS")]
-    Url(#[source] Box<dyn Error + Send + Sync>),
-    /// The file of authorities contains no certificates, or the URL is not for TLS.
-    #[error(
-        "TLS cannot be set up: a file of authorities needs a rediss:// URL, and must contain \
-         certificates in PEM format"
-    )]
+    #[error("invalid Redis URL")]
+    Url(#[from] RedisAddressError),
+    /// A certificate or a key cannot be used.
+    #[error("TLS cannot be set up with these certificates and keys")]
     Tls(#[source] Box<dyn Error + Send + Sync>),
-    /// The file of authorities contains no certificate.
-    #[error(
-        "the file {} contains no certificate: a file of authorities has certificates in PEM \
-         format, which begin with `-----BEGIN CERTIFICATE-----`",
-        file.display()
-    )]
-    NoCertificate {
+    /// The file of certificates or of a key contains none.
+    #[error("the file {} contains no {content}", file.display())]
+    WrongPem {
         /// The file.
         file: PathBuf,
+        /// What it should contain.
+        content: PemContent,
     },
-    /// The server is of a kind that this version cannot use.
+    /// A certificate without its key, or the reverse.
+    #[error("a client certificate needs both its file and the file of its key")]
+    HalfOfClientCertificate,
+    /// Files of certificates, and a URL without TLS.
     #[error(
-        "the server is {what}, which this version cannot use: write the URL of one Redis or Valkey \
-         server in standalone mode, and no node of a cluster and no Sentinel"
+        "only TLS has certificates: write the URL with rediss://, rediss+sentinel:// or          rediss+cluster://, or remove the files of certificates and keys"
     )]
+    CertificateWithoutTls,
+    /// A name that no certificate can have.
+    #[error("`{name}` cannot be the name of a certificate: write a host name or an IP address")]
+    TlsName {
+        /// The name.
+        name: String,
+    },
+    /// The server is of another kind than the URL says.
+    #[error("the server is {what}")]
     Topology {
-        /// What it is: a node of a cluster, or a Sentinel.
+        /// What it is, and which URL would be right.
         what: Cow<'static, str>,
+    },
+    /// The URL is for TLS, and the server does not speak it.
+    #[error(
+        "the server does not speak TLS on this port: write the URL with `redis` instead of          `rediss`, or the port on which it speaks TLS (`tls-port`)"
+    )]
+    NoTls(#[source] Box<dyn Error + Send + Sync>),
+    /// The URL is not for TLS, and the server speaks nothing else.
+    #[error(
+        "the server speaks TLS on this port, or no Redis protocol: write the URL with `rediss`          instead of `redis` for TLS"
+    )]
+    OnlyTls(#[source] Box<dyn Error + Send + Sync>),
+    /// No Sentinel knows a primary.
+    #[error("no Sentinel names the primary of the service `{service}`: {reasons}")]
+    NoPrimary {
+        /// The service.
+        service: String,
+        /// What each Sentinel said.
+        reasons: String,
     },
     /// The prefix is invalid.
     #[error("invalid key prefix `{prefix}`: use 1 to 64 letters, digits, `-`, `_`, `.` or `:`")]
@@ -46,7 +77,7 @@ pub enum RedisError {
     /// The store was made outside of a Tokio runtime.
     #[error("a Redis store must be made inside of a Tokio runtime")]
     NoRuntime,
-    /// The password file or the file of authorities cannot be read.
+    /// A file with a password, certificates or a key cannot be read.
     #[error("the file {} cannot be read", file.display())]
     File {
         /// The file.
@@ -55,4 +86,47 @@ pub enum RedisError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What a file in PEM format should contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PemContent {
+    /// Certificates.
+    Certificate,
+    /// A private key.
+    PrivateKey,
+}
+
+impl PemContent {
+    /// Returns the lines with which such a part of a file can begin.
+    pub(super) const fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Certificate => &["-----BEGIN CERTIFICATE-----"],
+            Self::PrivateKey => &[
+                "-----BEGIN PRIVATE KEY-----",
+                "-----BEGIN RSA PRIVATE KEY-----",
+                "-----BEGIN EC PRIVATE KEY-----",
+            ],
+        }
+    }
+}
+
+impl fmt::Display for PemContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => {
+                "certificate in PEM format, which begins with `-----BEGIN CERTIFICATE-----`"
+            }
+            Self::PrivateKey => {
+                "private key in PEM format without a passphrase, which begins with \
+                 `-----BEGIN PRIVATE KEY-----`"
+            }
+        })
+    }
+}
+
+impl RedisError {
+    pub(super) fn file(file: &Path, source: io::Error) -> Self {
+        Self::File { file: file.to_owned(), source }
+    }
 }

@@ -34,7 +34,7 @@ impl RedisHandle {
         let timeout = settings.timeout.max(min_timeout);
         let settings = settings.clone().timeout(timeout).connections(1);
         Ok(Self {
-            connections: Connections::new(&settings)?,
+            connections: Connections::of(&settings)?,
             keys: Keys::new(&settings.prefix)?,
             timeout,
         })

@@ -49,7 +49,7 @@ impl RedisStore {
         observer: impl ObserveRoundTrips,
     ) -> Result<Self, RedisError> {
         let keys = Keys::new(&settings.prefix)?;
-        let connections = Arc::new(Connections::new(settings)?);
+        let connections = Arc::new(Connections::of(settings)?);
         // Until the first announcement is answered, replicas of any build may be live.
         let newest_layout =
             Arc::new(AtomicU8::new(settings.formats.newest_written([Formats::BASELINE])));

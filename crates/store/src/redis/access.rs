@@ -1,0 +1,290 @@
+//! What all servers of one store share: the login, TLS, and the bounds of their connections.
+
+use std::{fmt, fs, net::IpAddr, path::PathBuf, time::Duration};
+
+use deadpool_redis::{Hook, Manager, Pool, Runtime};
+use redis::{AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+
+use super::{
+    address::{HostPort, RedisAddress, Servers},
+    connections::Connections,
+    greeting::{self, Kind},
+    redis_error::RedisError,
+    redis_settings::RedisSettings,
+    sentinels::{SentinelSetup, Sentinels},
+    tls::{self, ServerOf, Tls, TlsFiles},
+};
+
+/// A new connection may take this many times as long as a call, since it has to log in and perhaps
+/// to set up TLS. Callers with a shorter deadline of their own do not wait for it.
+pub(super) const CONNECT_FACTOR: u32 = 20;
+
+/// The server at the end of a pool's connections.
+pub(super) enum Server {
+    /// The one at this address. `certificate_name` is the name that the cluster says it has.
+    At { host: String, port: u16, certificate_name: Option<String> },
+    /// The primary that Sentinels name, which is another one after a failover.
+    PrimaryOf(Sentinels),
+}
+
+impl Server {
+    /// A server whose certificate has the name of its host, if nothing else is said.
+    pub(super) fn at(HostPort { host, port }: HostPort) -> Self {
+        Self::At { host, port, certificate_name: None }
+    }
+}
+
+/// How to log in, and how to encrypt.
+#[derive(Clone)]
+pub(super) struct Login {
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    /// Read for every new connection, so that a password can be rotated.
+    pub(super) password_file: Option<PathBuf>,
+    /// `None` for plain text.
+    pub(super) tls: Option<Tls>,
+}
+
+/// What all servers of one store share.
+#[derive(Clone)]
+pub(super) struct Access {
+    login: Login,
+    database: i64,
+    /// The name that certificates must have, whatever the server's address is.
+    tls_name: Option<String>,
+    /// The name that the URL gives to a cluster.
+    cluster_name: Option<String>,
+    kind: Kind,
+    /// The most connections of a pool.
+    size: usize,
+    timeout: Duration,
+}
+
+impl Access {
+    /// Reads the files that the settings name, except those of passwords.
+    ///
+    /// # Errors
+    /// When the settings are invalid, or outside of a Tokio runtime.
+    pub(super) fn new(
+        settings: &RedisSettings,
+        address: &RedisAddress,
+    ) -> Result<Self, RedisError> {
+        if settings.connections == 0 {
+            return Err(RedisError::NoConnections);
+        }
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(RedisError::NoRuntime);
+        }
+        let files = TlsFiles {
+            authorities: settings.ca_file.as_deref(),
+            certificate: settings.client_certificate.as_deref(),
+            key: settings.client_key.as_deref(),
+        };
+        if let Some(name) = &settings.tls_name {
+            if !address.is_encrypted {
+                return Err(RedisError::CertificateWithoutTls);
+            }
+            require_name(name)?;
+        }
+        let login = Login {
+            user: address.user.clone(),
+            password: address.password.clone(),
+            password_file: settings.password_file.clone(),
+            tls: read_tls(address, files)?,
+        };
+        let (kind, cluster_name) = match &address.servers {
+            Servers::Single { .. } => (Kind::Single, None),
+            Servers::Sentinels { .. } => (Kind::WatchedPrimary, None),
+            Servers::Cluster { nodes } => {
+                let name = nodes.iter().find(|node| !is_ip(&node.host));
+                (Kind::ClusterNode, name.map(|node| node.host.clone()))
+            }
+        };
+        Ok(Self {
+            login,
+            database: address.database(),
+            tls_name: settings.tls_name.clone(),
+            cluster_name,
+            kind,
+            // Each lane holds one connection. The others are for announcements and probes.
+            size: settings.connections + 2,
+            timeout: settings.timeout,
+        })
+    }
+
+    /// Returns the one server that `address` is about, or of a cluster the first node.
+    pub(super) fn server(
+        &self,
+        settings: &RedisSettings,
+        address: &RedisAddress,
+    ) -> Result<Server, RedisError> {
+        match &address.servers {
+            Servers::Single { server, .. } => Ok(Server::at(server.clone())),
+            Servers::Sentinels { sentinels, service, .. } => {
+                let own = &settings.sentinel;
+                let files = TlsFiles {
+                    authorities: own.ca_file.as_deref().or(settings.ca_file.as_deref()),
+                    certificate: settings.client_certificate.as_deref(),
+                    key: settings.client_key.as_deref(),
+                };
+                let login = Login {
+                    user: own.user.clone(),
+                    password: own.password.clone(),
+                    password_file: own.password_file.clone(),
+                    tls: read_tls(address, files)?,
+                };
+                Ok(Server::PrimaryOf(Sentinels::new(SentinelSetup {
+                    addresses: sentinels.clone(),
+                    service: service.clone(),
+                    login,
+                    tls_name: self.tls_name.clone(),
+                    timeout: self.timeout,
+                })))
+            }
+            Servers::Cluster { nodes } => Ok(Server::at(nodes[0].clone())),
+        }
+    }
+
+    /// Makes the pool of one server. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When no certificate can have the server's name.
+    pub(super) fn connections(&self, server: Server) -> Result<Connections, RedisError> {
+        if let Server::At { host, certificate_name, .. } = &server
+            && self.is_encrypted()
+        {
+            let name = self.certificate_name(host, certificate_name.as_deref());
+            require_name(name)?;
+        }
+        Ok(Connections::new(self.clone(), server))
+    }
+
+    pub(super) const fn is_encrypted(&self) -> bool {
+        self.login.tls.is_some()
+    }
+
+    pub(super) const fn login(&self) -> &Login {
+        &self.login
+    }
+
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns how long it may take to open a connection.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.timeout * CONNECT_FACTOR
+    }
+
+    /// Makes a pool of connections to `server` that log in with `password`.
+    pub(super) fn pool(
+        &self,
+        server: &HostPort,
+        certificate_name: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Pool, RedisError> {
+        let name = self.certificate_name(&server.host, certificate_name);
+        let address = self.login.address(server, name);
+        let login = self.login.redis_settings(password).set_db(self.database);
+        let configuration = self.login.configuration(server, self.connect_timeout(), self.timeout);
+        let manager = address
+            .into_connection_info()
+            .map(|target| target.set_redis_settings(login))
+            .and_then(|target| Manager::new_with_config(target, configuration))
+            .map_err(|error| RedisError::Tls(error.into()))?;
+        let kind = self.kind;
+        Pool::builder(manager)
+            .max_size(self.size)
+            .runtime(Runtime::Tokio1)
+            .post_create(Hook::async_fn(move |connection, _| {
+                Box::pin(greeting::greet(connection, kind))
+            }))
+            .build()
+            .map_err(|_| RedisError::NoRuntime)
+    }
+
+    /// Returns the name that the certificate of `server` must have: the one in the settings, the
+    /// one that the cluster says, or its host. A node of a cluster that is known by its IP address
+    /// alone may have a certificate of the cluster.
+    fn certificate_name<'a>(&'a self, host: &'a str, certificate_name: Option<&'a str>) -> &'a str {
+        let of_cluster = self.cluster_name.as_deref().filter(|_| is_ip(host));
+        self.tls_name.as_deref().or(certificate_name).or(of_cluster).unwrap_or(host)
+    }
+}
+
+fn require_name(name: &str) -> Result<(), RedisError> {
+    if tls::is_name(name) { Ok(()) } else { Err(RedisError::TlsName { name: name.to_owned() }) }
+}
+
+fn read_tls(address: &RedisAddress, files: TlsFiles<'_>) -> Result<Option<Tls>, RedisError> {
+    if address.is_encrypted {
+        return Tls::read(files).map(Some);
+    }
+    let TlsFiles { authorities, certificate, key } = files;
+    if authorities.or(certificate).or(key).is_some() {
+        return Err(RedisError::CertificateWithoutTls);
+    }
+    Ok(None)
+}
+
+pub(super) fn is_ip(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok()
+}
+
+impl Login {
+    /// Returns the password; reads its file, if there is one.
+    pub(super) fn password(&self) -> Result<Option<String>, RedisError> {
+        let Some(file) = &self.password_file else { return Ok(self.password.clone()) };
+        let text = fs::read_to_string(file).map_err(|source| RedisError::file(file, source))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    /// Returns the address of `server`, whose certificate must have the name `name`.
+    pub(super) fn address(&self, server: &HostPort, name: &str) -> ConnectionAddr {
+        match &self.tls {
+            Some(tls) => tls.address(server, name),
+            None => ConnectionAddr::Tcp(server.host.clone(), server.port),
+        }
+    }
+
+    /// Returns how a connection logs in with `password`.
+    pub(super) fn redis_settings(&self, password: Option<&str>) -> RedisConnectionInfo {
+        let mut settings = RedisConnectionInfo::default();
+        if let Some(user) = &self.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = password {
+            settings = settings.set_password(password);
+        }
+        settings
+    }
+
+    /// Returns the bounds of a connection to `server`.
+    pub(super) fn configuration(
+        &self,
+        server: &HostPort,
+        connect: Duration,
+        response: Duration,
+    ) -> AsyncConnectionConfig {
+        let configuration = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connect))
+            .set_response_timeout(Some(response));
+        match &self.tls {
+            // The name of the certificate may be another one than that of the host.
+            Some(_) => configuration.set_dns_resolver(ServerOf(server.clone())),
+            None => configuration,
+        }
+    }
+}
+
+/// Shows no login.
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access")
+            .field("kind", &self.kind)
+            .field("database", &self.database)
+            .field("size", &self.size)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! How connections in TLS prove who is at their ends.
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, ErrorKind, RedisFuture, TlsCertificates,
+    io::AsyncDNSResolver,
+};
+use rustls::pki_types::ServerName;
+
+use super::{
+    address::HostPort,
+    redis_error::{PemContent, RedisError},
+};
+
+/// The authorities that are trusted, and the certificate that is shown.
+#[derive(Clone)]
+pub(super) struct Tls {
+    /// An address with what the client has read from the files.
+    template: ConnectionAddr,
+}
+
+/// The files of a [`Tls`], each in PEM.
+#[derive(Clone, Copy, Default)]
+pub(super) struct TlsFiles<'a> {
+    pub(super) authorities: Option<&'a Path>,
+    pub(super) certificate: Option<&'a Path>,
+    pub(super) key: Option<&'a Path>,
+}
+
+/// Resolves a certificate's name to the address of the server that should have it.
+pub(super) struct ServerOf(pub(super) HostPort);
+
+impl Tls {
+    pub(super) fn read(files: TlsFiles<'_>) -> Result<Self, RedisError> {
+        let root_cert =
+            files.authorities.map(|file| read_pem(file, PemContent::Certificate)).transpose()?;
+        let client_tls = match (files.certificate, files.key) {
+            (Some(certificate), Some(key)) => Some(ClientTlsConfig {
+                client_cert: read_pem(certificate, PemContent::Certificate)?,
+                client_key: read_pem(key, PemContent::PrivateKey)?,
+            }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(RedisError::HalfOfClientCertificate),
+        };
+        let any = ConnectionAddr::TcpTls {
+            host: "localhost".to_owned(),
+            port: 1,
+            insecure: false,
+            tls_params: None,
+        };
+        if root_cert.is_none() && client_tls.is_none() {
+            return Ok(Self { template: any });
+        }
+        let client = Client::build_with_tls(any, TlsCertificates { client_tls, root_cert })
+            .map_err(|e| RedisError::Tls(e.into()))?;
+        Ok(Self { template: client.get_connection_info().addr().clone() })
+    }
+
+    /// Returns the address of `server`, whose certificate must have the name `name`.
+    pub(super) fn address(&self, server: &HostPort, name: &str) -> ConnectionAddr {
+        let mut address = self.template.clone();
+        if let ConnectionAddr::TcpTls { host, port, .. } = &mut address {
+            name.clone_into(host);
+            *port = server.port;
+        }
+        address
+    }
+}
+
+/// Reads a file in PEM, which must hold some `content`. Without any certificate, for example,
+/// nobody would be trusted, and every connection would fail.
+fn read_pem(file: &Path, content: PemContent) -> Result<Vec<u8>, RedisError> {
+    let text = fs::read(file).map_err(|source| RedisError::file(file, source))?;
+    let is_there = |label: &[u8]| text.windows(label.len()).any(|part| part == label);
+    if content.labels().iter().any(|label| is_there(label.as_bytes())) {
+        return Ok(text);
+    }
+    Err(RedisError::WrongPem { file: file.to_owned(), content })
+}
+
+/// Returns whether `name` can stand in a certificate.
+pub(super) fn is_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
+}
+
+/// Returns the error that names the cause of `error`, a failure to open a connection, if one end
+/// speaks TLS and the other does not.
+pub(super) fn mismatch(
+    is_encrypted: bool,
+    error: redis::RedisError,
+) -> Result<RedisError, redis::RedisError> {
+    let text = error.to_string();
+    if is_encrypted && text.contains("InvalidContentType") {
+        return Ok(RedisError::NoTls(error.into()));
+    }
+    if !is_encrypted && error.kind() == ErrorKind::Parse {
+        return Ok(RedisError::OnlyTls(error.into()));
+    }
+    Err(error)
+}
+
+impl AsyncDNSResolver for ServerOf {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _: &'b str,
+        _: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async {
+            let found = tokio::net::lookup_host((&*self.0.host, self.0.port)).await?;
+            Ok(Box::new(found) as Box<dyn Iterator<Item = SocketAddr> + Send>)
+        })
+    }
+}
