@@ -20,8 +20,9 @@ const LIMITADOR: [&str; 3] = ["/check", "/report", "/check_and_report"];
 /// Returns the problem of a request by `method` to `path`, if the path is one of these.
 pub(super) fn problem(method: &Method, path: &NormalPath<'_>) -> Option<Problem> {
     let path = path.as_str();
-    if is_below_api(path) || nearest(path).eq_ignore_ascii_case(path) {
-        return Some(no_such_path(nearest(path)));
+    let near = near(path);
+    if is_below_api(path) || near.is_some_and(|near| near.eq_ignore_ascii_case(path)) {
+        return Some(near.map_or_else(nothing_here, no_such_path));
     }
     if path == SHOULD_RATE_LIMIT {
         let detail = "Envoy's rate limit service is on the gRPC port (`listen.grpc`): this is the \
@@ -47,24 +48,38 @@ pub(super) fn no_such_path(right: &str) -> Problem {
     Problem::new(ProblemKind::NotFound, detail)
 }
 
+/// Creates the problem of a path that is like no other one.
+fn nothing_here() -> Problem {
+    let detail = "nothing exists at this path, nor at one like it; /openapi describes every path";
+    Problem::new(ProblemKind::NotFound, detail)
+}
+
 /// Returns whether `path` is `/v1` or below it, in small or capital letters.
 fn is_below_api(path: &str) -> bool {
     let rest = path.split_at_checked(API.len()).filter(|(api, _)| api.eq_ignore_ascii_case(API));
     rest.is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns the front end's path that is most like `path`.
-fn nearest(path: &str) -> &'static str {
-    /// Longer paths than this are alike to their first bytes. A caller chooses the length, and the
-    /// comparison takes time for each pair of letters.
+/// Returns the front end's path that is most like `path`, if it may be what the caller meant.
+///
+/// A path that is merely the least unlike would mislead: `/v1/reserve` is not `/v1/events`.
+fn near(path: &str) -> Option<&'static str> {
+    /// Longer paths than this are like no other. A caller chooses the length, and the comparison
+    /// takes time for each pair of letters.
     const COMPARED: usize = 64;
-    let end = path.char_indices().nth(COMPARED).map_or(path.len(), |(end, _)| end);
-    let written = path[..end].to_ascii_lowercase();
-    let likeness = |known: &&str| strsim::normalized_damerau_levenshtein(&written, known);
-    let paths = FRONT_ENDS.iter().map(super::front_end::Registration::path);
-    paths
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-        .expect("there is at least one front end")
+    /// A path of this many letters may have one mistake, one of twice as many may have two.
+    const LETTERS_PER_MISTAKE: usize = 4;
+    if path.len() > COMPARED {
+        return None;
+    }
+    let written = path.to_ascii_lowercase();
+    FRONT_ENDS
+        .iter()
+        .map(super::front_end::Registration::path)
+        .map(|known| (strsim::damerau_levenshtein(&written, known), known))
+        .filter(|(mistakes, known)| *mistakes <= known.len() / LETTERS_PER_MISTAKE)
+        .min_by_key(|(mistakes, _)| *mistakes)
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -98,8 +113,22 @@ mod tests {
                 assert!(detail.contains(&format!(" {right}, ")), "{path}: {detail}");
             }
         }
-        for path in ["/v1", "/V1/", "/v1/é", &format!("/v1/{}", "é".repeat(10_000))] {
-            assert!(detail(&Method::POST, path).unwrap().len() < 200, "{path}");
+    }
+
+    #[test]
+    fn a_path_that_is_like_no_other_has_no_nearest_one() {
+        for path in [
+            "/v1",
+            "/V1/",
+            "/v1/é",
+            "/v1/reserve",
+            "/v1/charge",
+            "/v1/metrics",
+            "/v1/checks/12345",
+            &format!("/v1/{}", "é".repeat(10_000)),
+        ] {
+            let detail = detail(&Method::POST, path).unwrap();
+            assert!(!detail.contains("nearest") && detail.contains("/openapi"), "{detail}");
         }
     }
 
