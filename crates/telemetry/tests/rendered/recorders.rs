@@ -253,6 +253,17 @@ fn the_metrics_of_an_outage_have_values_from_the_start() {
     assert_eq!(values(), [2.0, 7.0, 5.0].map(Some));
 }
 
+/// Alerts on these count events, and the first one counts too.
+#[test]
+fn what_alerts_count_has_series_before_its_first_event() {
+    let scrape = scrape(&telemetry());
+    for kind in StoreErrorLabel::ALL {
+        let labels = [("kind", kind.as_str())];
+        assert_eq!(scrape.value("sluice_store_errors_total", &labels), Some(0.0), "{kind:?}");
+    }
+    assert_eq!(scrape.value("sluice_rls_unknown_domains_total", &[]), Some(0.0));
+}
+
 #[test]
 fn the_breaker_is_in_exactly_one_state() {
     let telemetry = telemetry();
