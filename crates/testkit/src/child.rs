@@ -42,6 +42,11 @@ impl OwnedChild {
         self.exit
     }
 
+    /// Whether the process has neither ended nor been paused.
+    pub(crate) fn is_running(&mut self) -> bool {
+        !self.is_paused && self.exited().is_none()
+    }
+
     /// Waits for the process to end by itself; `None` if it still runs after `timeout`.
     pub(crate) fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + timeout;

@@ -17,6 +17,8 @@
 //!
 //! - [`RedisServer`]: a Redis process, optionally with TLS and users, which can be paused, killed
 //!   and restarted.
+//! - [`RedisCluster`]: Redis processes that form a cluster, whose slots and primaries can be moved.
+//! - [`RedisProgram`]: the versions of Redis and Valkey that tests can run.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
 //! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a configuration from the test.
 //! - [`AsgiApp`]: a Python application.
@@ -54,4 +56,6 @@ pub use ports::ReservedPort;
 pub use process::{Sluice, SluiceOptions, built_sluice};
 pub use programs::Program;
 pub use proxy::{Proxy, ProxyKind};
-pub use redis::{CommandError, RedisOptions, RedisServer, Reply};
+pub use redis::{
+    ClusterOptions, CommandError, RedisCluster, RedisOptions, RedisProgram, RedisServer, Reply,
+};

@@ -49,6 +49,17 @@ impl ReservedPort {
             })
     }
 
+    /// Reserves a port for a node of a cluster whose bus is 10,000 above it: no other port of this
+    /// kind is there.
+    pub(crate) fn with_bus_above() -> Self {
+        loop {
+            let port = Self::new();
+            if port.number() >= RANGE.end - 10_000 {
+                return port;
+            }
+        }
+    }
+
     /// Returns the number.
     #[must_use]
     pub fn number(&self) -> u16 {

@@ -37,6 +37,12 @@ impl Program {
         }
     }
 
+    /// Whether the program is found.
+    #[must_use]
+    pub fn is_installed(&self) -> bool {
+        self.find(env::var_os(self.variable).map(PathBuf::from), &search_path()).is_ok()
+    }
+
     fn find(&self, named: Option<PathBuf>, directories: &[PathBuf]) -> Result<PathBuf, String> {
         if let Some(path) = named {
             return if path.is_file() {

@@ -1,11 +1,16 @@
-//! A Redis process as a value.
+//! Redis processes as values: alone, in a cluster, and under sentinels.
 
 mod clock;
+mod cluster;
+mod launch;
 mod options;
+mod program;
 mod reply;
 mod server;
 mod tls;
 
+pub use cluster::{ClusterOptions, RedisCluster};
 pub use options::RedisOptions;
+pub use program::RedisProgram;
 pub use reply::{CommandError, Reply};
 pub use server::RedisServer;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::tls::TlsFiles;
+
 /// The options of a [`RedisServer`](super::RedisServer), beyond what `RedisServer::start`,
 /// `start_with` and `start_tls` cover.
 ///
@@ -18,12 +20,56 @@ pub struct RedisOptions {
     pub(super) user: Option<User>,
     pub(super) program: Option<PathBuf>,
     pub(super) movable_clock: bool,
+    /// The certificate of a server with TLS; `None` makes one for this server alone.
+    pub(super) certificate: Option<TlsFiles>,
+    pub(super) role: Role,
+}
+
+/// What a server is for.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Role {
+    /// A server on its own, or a replica of one.
+    #[default]
+    Plain,
+    /// A node of a cluster.
+    ClusterNode(BusPort),
+    /// A sentinel, which starts with this configuration and then rewrites it.
+    Sentinel(String),
+}
+
+/// The port on which the nodes of a cluster talk to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BusPort {
+    /// A reserved port.
+    Own,
+    /// 10,000 above the port for clients: Redis 6 cannot use another.
+    Above,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct User {
     pub(super) name: String,
     pub(super) password: String,
+}
+
+impl User {
+    /// Returns what comes before the address in a URL: `name:password@`.
+    pub(super) fn login(&self) -> String {
+        let name = if self.name == "default" { "" } else { &self.name };
+        format!("{}:{}@", url_escaped(name), url_escaped(&self.password))
+    }
+}
+
+/// Percent-encodes the characters that have a meaning in the login of a URL.
+fn url_escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
 }
 
 impl RedisOptions {

@@ -1,39 +1,15 @@
 //! A redis-server for tests: it can be started, inspected, paused, killed and restarted.
 
-use std::fs::{self, File};
-use std::io::BufReader;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tempfile::TempDir;
-
-use super::clock::MovableClock;
+use super::launch::{Launch, POLL, Ports, START_TIMEOUT, StartError};
 use super::options::{RedisOptions, User};
-use super::reply::{self, CommandError, Reply};
-use super::tls::TlsFiles;
+use super::reply::{CommandError, Reply};
 use crate::child::OwnedChild;
-use crate::ports::ReservedPort;
-use crate::programs::Program;
 
-const REDIS_SERVER: Program = Program {
-    name: "redis-server",
-    variable: "SLUICE_REDIS_SERVER",
-    remedy: "apt-get install --no-install-recommends redis-server   (or brew install redis)",
-};
-
-/// Much longer than a start takes, even on a busy machine, so that only a broken server exceeds it.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(2);
 const PORTS_TRIED: usize = 20;
-
-const NEEDS_TLS: &str = "This test needs a redis-server that is built with TLS, as Debian's is.";
-
-/// The user of the kit's own commands, which work whatever a test does to the other users.
-const KIT_USER: &str = "sluice-testkit";
 
 /// A redis-server on 127.0.0.1 with its own port and directory, which is killed on drop.
 ///
@@ -45,23 +21,7 @@ const KIT_USER: &str = "sluice-testkit";
 pub struct RedisServer {
     child: Mutex<OwnedChild>,
     launch: Launch,
-    port: ReservedPort,
-}
-
-/// What stays the same over restarts.
-#[derive(Debug)]
-struct Launch {
-    options: RedisOptions,
-    program: PathBuf,
-    directory: TempDir,
-    tls: Option<TlsFiles>,
-    clock: Option<MovableClock>,
-}
-
-/// Why a process did not start.
-enum StartError {
-    PortTaken,
-    Broken(String),
+    ports: Ports,
 }
 
 // === impl RedisOptions ===
@@ -114,23 +74,12 @@ impl RedisServer {
 
     #[track_caller]
     fn launch(options: RedisOptions) -> Self {
-        let directory = TempDir::with_prefix("sluice-redis-")
-            .unwrap_or_else(|error| panic!("could not create a directory for redis: {error}"));
-        let launch = Launch {
-            program: match &options.program {
-                Some(path) => path.clone(),
-                None => REDIS_SERVER.path(),
-            },
-            tls: options.tls.then(|| TlsFiles::create(directory.path())),
-            clock: options.movable_clock.then(|| MovableClock::create(directory.path())),
-            directory,
-            options,
-        };
+        let launch = Launch::new(options);
         for _ in 0..PORTS_TRIED {
-            let port = ReservedPort::new();
-            match launch.run(port.number()) {
+            let ports = launch.reserve_ports();
+            match launch.run(&ports) {
                 Ok(child) => {
-                    return Self { child: Mutex::new(child), launch, port };
+                    return Self { child: Mutex::new(child), launch, ports };
                 }
                 Err(StartError::PortTaken) => {}
                 Err(StartError::Broken(problem)) => panic!("{problem}"),
@@ -142,21 +91,15 @@ impl RedisServer {
     /// Returns the port on 127.0.0.1, which stays the same over restarts.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port.number()
+        self.ports.client.number()
     }
 
     /// Returns the URL for clients, such as `redis://127.0.0.1:12345`; with TLS its scheme is
     /// `rediss`, and it contains the user and the password if there are any.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.launch.tls.is_some() { "rediss" } else { "redis" };
-        let login = self.launch.options.user.as_ref().map_or_else(
-            String::new,
-            |User { name, password }| {
-                let name = if name == "default" { "" } else { name };
-                format!("{}:{}@", url_escaped(name), url_escaped(password))
-            },
-        );
+        let scheme = if self.launch.tls().is_some() { "rediss" } else { "redis" };
+        let login = self.launch.user().map(User::login).unwrap_or_default();
         format!("{scheme}://{login}127.0.0.1:{}", self.port())
     }
 
@@ -167,7 +110,7 @@ impl RedisServer {
     #[must_use]
     #[track_caller]
     pub fn ca_file(&self) -> &Path {
-        match &self.launch.tls {
+        match self.launch.tls() {
             Some(files) => &files.authority,
             None => panic!("this redis was started without TLS: use RedisServer::start_tls"),
         }
@@ -176,7 +119,7 @@ impl RedisServer {
     /// Returns the server's directory, which contains its dump or append-only files.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.launch.directory.path()
+        self.launch.directory()
     }
 
     /// Returns the id of the process, which a restart changes.
@@ -235,7 +178,7 @@ impl RedisServer {
     /// When the server was started without [`RedisOptions::movable_clock`].
     #[track_caller]
     pub fn step_clock(&self, micros: i64) {
-        match &self.launch.clock {
+        match self.launch.clock() {
             Some(clock) => clock.step(micros),
             None => panic!("this redis uses the system's clock: start it with movable_clock"),
         }
@@ -268,7 +211,7 @@ impl RedisServer {
         child.kill();
         let deadline = Instant::now() + START_TIMEOUT;
         *child = loop {
-            match self.launch.run(self.port()) {
+            match self.launch.run(&self.ports) {
                 Ok(child) => break child,
                 Err(StartError::PortTaken) if Instant::now() < deadline => std::thread::sleep(POLL),
                 Err(StartError::PortTaken) => {
@@ -277,6 +220,16 @@ impl RedisServer {
                 Err(StartError::Broken(problem)) => panic!("{problem}"),
             }
         };
+    }
+
+    /// Returns the port of a cluster's bus.
+    pub(super) fn bus_port(&self) -> Option<u16> {
+        self.ports.bus()
+    }
+
+    /// Whether the process can reply: it has neither ended nor been paused.
+    pub(super) fn is_running(&self) -> bool {
+        self.child().is_running()
     }
 
     fn child(&self) -> MutexGuard<'_, OwnedChild> {
@@ -290,144 +243,4 @@ impl Drop for RedisServer {
         // Before the directory is removed, so that the server does not write into it again.
         self.kill();
     }
-}
-
-// === impl Launch ===
-
-impl Launch {
-    /// Starts the process and waits until it responds.
-    fn run(&self, port: u16) -> Result<OwnedChild, StartError> {
-        let socket = self.socket();
-        if let Err(error) = fs::remove_file(&socket)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(StartError::Broken(format!(
-                "could not remove {}: {error}",
-                socket.display()
-            )));
-        }
-        let mut child = OwnedChild::spawn(&mut self.process(port));
-        let deadline = Instant::now() + START_TIMEOUT;
-        // The socket is in our own directory, and Redis opens it after its port. So a reply on it
-        // comes from the process that we started, and that process has the port.
-        while self.command(&["PING"]).is_err() {
-            if let Some(exit) = child.exited() {
-                let log = self.log();
-                return Err(if log.contains("Address already in use") {
-                    StartError::PortTaken
-                } else {
-                    let hint = if self.tls.is_some() && !log.contains("Ready to accept") {
-                        NEEDS_TLS
-                    } else {
-                        ""
-                    };
-                    StartError::Broken(format!(
-                        "{} ended with {exit}:\n{log}{hint}",
-                        self.program.display()
-                    ))
-                });
-            }
-            if Instant::now() > deadline {
-                let program = self.program.display();
-                return Err(StartError::Broken(format!(
-                    "{program} did not respond within {START_TIMEOUT:?}:\n{}",
-                    self.log()
-                )));
-            }
-            std::thread::sleep(POLL);
-        }
-        Ok(child)
-    }
-
-    fn process(&self, port: u16) -> Command {
-        let log = File::create(self.log_file())
-            .unwrap_or_else(|error| panic!("could not write redis' log: {error}"));
-        let log_copy =
-            log.try_clone().unwrap_or_else(|error| panic!("could not share redis' log: {error}"));
-        let mut command = Command::new(&self.program);
-        command
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(log_copy);
-        command.args([
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--daemonize",
-            "no",
-        ]);
-        command.arg("--dir").arg(self.directory.path()).arg("--unixsocket").arg(self.socket());
-        let port = port.to_string();
-        match &self.tls {
-            None => command.args(["--port", &port]),
-            Some(files) => command
-                .args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"])
-                .arg("--tls-ca-cert-file")
-                .arg(&files.authority)
-                .arg("--tls-cert-file")
-                .arg(&files.certificate)
-                .arg("--tls-key-file")
-                .arg(&files.key),
-        };
-        command.args(["--user", KIT_USER, "on", &format!(">{KIT_USER}"), "~*", "&*", "+@all"]);
-        if let Some(User { name, password }) = &self.options.user {
-            command.args([
-                "--user",
-                name,
-                "reset",
-                "on",
-                &format!(">{password}"),
-                "~*",
-                "&*",
-                "+@all",
-            ]);
-            if name != "default" {
-                command.args(["--user", "default", "off"]);
-            }
-        }
-        command.args(&self.options.args);
-        if let Some(clock) = &self.clock {
-            clock.apply(&mut command);
-        }
-        command
-    }
-
-    fn command<A: AsRef<[u8]>>(&self, parts: &[A]) -> Result<Reply, CommandError> {
-        let stream = UnixStream::connect(self.socket())?;
-        stream.set_read_timeout(Some(COMMAND_TIMEOUT))?;
-        stream.set_write_timeout(Some(COMMAND_TIMEOUT))?;
-        let mut stream = BufReader::new(stream);
-        reply::send(stream.get_mut(), &["AUTH", KIT_USER, KIT_USER])?;
-        reply::receive(&mut stream)?;
-        reply::send(stream.get_mut(), parts)?;
-        reply::receive(&mut stream)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("redis.sock")
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.directory.path().join("redis.log")
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.log_file()).unwrap_or_else(|error| format!("(no log: {error})"))
-    }
-}
-
-/// Percent-encodes the characters that have a meaning in the login of a URL.
-fn url_escaped(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }

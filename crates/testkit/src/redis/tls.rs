@@ -7,8 +7,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 
-/// The files of a certificate authority, and of a server whose certificate it signed.
-#[derive(Debug)]
+/// The files of a certificate authority, and of a certificate that it signed for servers.
+#[derive(Debug, Clone)]
 pub(super) struct TlsFiles {
     pub(super) authority: PathBuf,
     pub(super) certificate: PathBuf,
