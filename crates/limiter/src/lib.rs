@@ -66,6 +66,7 @@ mod limiter;
 mod membership;
 #[cfg(feature = "telemetry")]
 mod metered;
+mod standing;
 #[cfg(not(feature = "stats"))]
 mod stats;
 #[cfg(not(feature = "telemetry"))]
@@ -85,6 +86,7 @@ pub use limiter::Limiter;
 pub use membership::Membership;
 #[cfg(feature = "telemetry")]
 pub use metered::MeteredRoundTrips;
+pub use standing::{Conflict, Standing};
 pub use unverified::UNVERIFIED;
 
 #[doc(inline)]

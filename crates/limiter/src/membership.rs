@@ -13,12 +13,16 @@ use std::{
 
 use sluice_store::{Fleet, Formats, Replica, Store, StoreError};
 use tokio::{
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use crate::{limiter::Limiter, telemetry::Recorders};
+use crate::{
+    limiter::Limiter,
+    standing::{Conflict, Standing},
+    telemetry::Recorders,
+};
 
 /// The time between two announcements. A store forgets a replica after 15 seconds, so three
 /// announcements in a row may fail.
@@ -35,6 +39,7 @@ const DEPART_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Membership {
     replica: Replica,
     live_replicas: Arc<AtomicUsize>,
+    standing: watch::Receiver<Standing>,
     /// The task ends when this is dropped.
     _keep_announcing: oneshot::Sender<()>,
     task: JoinHandle<Result<(), StoreError>>,
@@ -47,6 +52,10 @@ impl Limiter {
     /// are. While a shared store is away, a [`Failover`](crate::Failover) divides each limit by
     /// that number. **Without `join`, every process takes the whole limit during an outage**, so
     /// that `n` processes admit `n` times as much.
+    ///
+    /// Joining does not fail, since a store may come back at any time.
+    /// [`Membership::standing`] tells whether the announcements succeed, and whether an older
+    /// replica spreads its keys over another number of partitions. That one is also logged.
     ///
     /// Processes may have the same name: a random suffix makes each one unique.
     ///
@@ -76,18 +85,26 @@ impl Limiter {
     pub fn join_as(&self, replica: Replica) -> Membership {
         let (keep_announcing, stopped) = oneshot::channel();
         let live_replicas = Arc::new(AtomicUsize::new(1));
+        let (standing, seen_standing) = watch::channel(Standing::Joining);
         let announcer = Announcer {
             limiter: self.clone(),
             store: Arc::clone(self.store()),
             replica: replica.clone(),
             live_replicas: Arc::clone(&live_replicas),
+            standing,
             recorders: self.recorders().clone(),
         };
         let task = tokio::spawn(async move {
             announcer.announce_until(stopped).await;
             announcer.depart().await
         });
-        Membership { replica, live_replicas, _keep_announcing: keep_announcing, task }
+        Membership {
+            replica,
+            live_replicas,
+            standing: seen_standing,
+            _keep_announcing: keep_announcing,
+            task,
+        }
     }
 }
 
@@ -102,6 +119,29 @@ impl Membership {
     #[must_use]
     pub fn live_replicas(&self) -> usize {
         self.live_replicas.load(Ordering::Relaxed)
+    }
+
+    /// Returns how the fleet takes the replica, as it is and as it changes.
+    ///
+    /// ```
+    /// use sluice::{Limiter, Standing};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::in_memory("60/minute, burst 10".parse()?);
+    /// let membership = limiter.join("api-7");
+    /// let mut standing = membership.standing();
+    /// let first = standing.wait_for(|now| !matches!(now, Standing::Joining)).await?.clone();
+    /// if let Standing::Conflicting(conflict) = first {
+    ///     membership.leave().await?;
+    ///     return Err(conflict.into());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
     }
 
     /// Leaves the fleet: stops the announcements and takes the replica off the store's list.
@@ -127,6 +167,7 @@ struct Announcer {
     store: Arc<dyn Store>,
     replica: Replica,
     live_replicas: Arc<AtomicUsize>,
+    standing: watch::Sender<Standing>,
     recorders: Recorders,
 }
 
@@ -137,7 +178,7 @@ impl Announcer {
         let mut interval = interval(ANNOUNCE_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut strangers = HashSet::new();
-        let mut is_refused = false;
+        let (mut is_refused, mut was_listed) = (false, false);
         loop {
             tokio::select! {
                 biased;
@@ -145,7 +186,9 @@ impl Announcer {
                 _ = interval.tick() => {}
             }
             self.limiter.unverified().sweep();
-            match self.store.announce(&self.replica).await {
+            let announced = self.store.announce(&self.replica).await;
+            self.stand(&announced, &mut was_listed);
+            match announced {
                 Ok(fleet) => {
                     if mem::take(&mut is_refused) {
                         tracing::info!("the store accepts this replica again");
@@ -181,6 +224,31 @@ impl Announcer {
                 ),
             }
         }
+    }
+
+    /// Publishes what an announcement led to. `was_listed` says whether one has ever succeeded.
+    fn stand(&self, announced: &Result<Fleet, StoreError>, was_listed: &mut bool) {
+        let standing = match announced {
+            // Whoever serves already goes on: of two such halves of a fleet, neither is right.
+            Ok(fleet) if !mem::replace(was_listed, true) => {
+                match Conflict::find(fleet, &self.replica.id) {
+                    Some(conflict) => Standing::Conflicting(conflict),
+                    None => Standing::Listed,
+                }
+            }
+            Ok(_) => Standing::Listed,
+            Err(error) => Standing::Unlisted(error.clone()),
+        };
+        self.standing.send_if_modified(|current| {
+            let stays = matches!(
+                (&*current, &standing),
+                (Standing::Conflicting(_), _) | (Standing::Listed, Standing::Listed)
+            );
+            if !stays {
+                *current = standing;
+            }
+            !stays
+        });
     }
 
     async fn depart(&self) -> Result<(), StoreError> {

@@ -350,6 +350,7 @@ impl App {
         let limits = within_descriptors(*limits, ports, gateway.is_some());
         let recorders = telemetry.recorders();
         let membership = engine.limiter().join_as(replica.clone());
+        store.watch.follow(membership.standing());
         let observing = tokio::spawn(store_observer::observe(store.clone(), recorders.clone()));
         let rpc_address =
             rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);

@@ -1,18 +1,26 @@
 //! What a replica has found out about its store beside the decisions: whether it was ever in
-//! contact with it, and whether the server may evict buckets.
+//! contact with it, whether it can announce itself, and whether the server may evict buckets.
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use sluice_store::ServerMemory;
+use sluice::Standing;
+use sluice_store::{ServerMemory, StoreError};
+use tokio::sync::watch;
 
 /// How long after the last eviction the server counts as evicting.
 const EVICTING_FOR: Duration = Duration::from_secs(300);
+
+/// What it means that the store decides and yet rejects the announcements, with the remedy.
+const UNANNOUNCED: &str = "the store rejects this replica's announcements: in an outage each \
+    replica would take too large a share of the limits, and buckets keep an old layout. Permit its \
+    user HGETALL, HSET, HDEL and PEXPIRE on the key that ends with `fleet`, or delete that key if \
+    it is no hash; the log has the error";
 
 /// What is known about the store. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +31,8 @@ pub struct StoreWatch {
 #[derive(Debug, Default)]
 struct Inner {
     contacted: AtomicBool,
+    /// How the announcements go; empty before the first one.
+    standing: OnceLock<watch::Receiver<Standing>>,
     memory: Mutex<Memory>,
 }
 
@@ -66,6 +76,35 @@ impl StoreWatch {
     /// Returns whether the store has ever responded.
     pub(crate) fn was_contacted(&self) -> bool {
         self.inner.contacted.load(Ordering::Relaxed)
+    }
+
+    /// Watches the announcements of this replica from now on. Only the first call counts.
+    pub(crate) fn follow(&self, standing: watch::Receiver<Standing>) {
+        let _ = self.inner.standing.set(standing);
+    }
+
+    /// Returns why clients may get more than their limits although the store decides, with the
+    /// remedies.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let warnings: Vec<&str> = [
+            self.is_unannounced().then_some(UNANNOUNCED),
+            self.eviction_risk().map(EvictionRisk::as_str),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        (!warnings.is_empty()).then(|| warnings.join(". Also, "))
+    }
+
+    /// Returns whether the store has rejected the last announcement. In an outage it only could not
+    /// be reached.
+    fn is_unannounced(&self) -> bool {
+        use StoreError::{Refused, Unreadable, WrongSettings};
+        let standing = self.inner.standing.get().map(|standing| standing.borrow());
+        matches!(
+            standing.as_deref(),
+            Some(Standing::Unlisted(Refused(_) | Unreadable { .. } | WrongSettings(_)))
+        )
     }
 
     /// Notes what the server says about its memory, and returns how many keys it has evicted since
@@ -126,6 +165,25 @@ mod tests {
         assert_eq!(read(&watch, "volatile-lru", 904), (4, Some(EvictionRisk::Evicts)));
         assert_eq!(read(&watch, "noeviction", 904), (0, Some(EvictionRisk::Evicts)), "lately");
         assert_eq!(read(&watch, "noeviction", 3).0, 3, "after a restart of the server");
+    }
+
+    #[test]
+    fn rejected_announcements_are_a_warning_beside_that_of_evictions() {
+        let watch = StoreWatch::default();
+        assert_eq!(watch.warning(), None);
+        let (standing, followed) = watch::channel(Standing::Joining);
+        watch.follow(followed);
+        assert_eq!(watch.warning(), None);
+        standing.send_replace(Standing::Unlisted(StoreError::BreakerOpen));
+        assert_eq!(watch.warning(), None, "an outage is no rejection");
+        let cause = std::io::Error::other("WRONGTYPE");
+        standing.send_replace(Standing::Unlisted(StoreError::refused(cause)));
+        assert_eq!(watch.warning().as_deref(), Some(UNANNOUNCED));
+        read(&watch, "allkeys-lru", 0);
+        let both = watch.warning().unwrap();
+        assert!(both.contains(UNANNOUNCED) && both.contains("maxmemory-policy"), "{both}");
+        standing.send_replace(Standing::Listed);
+        assert_eq!(watch.warning().as_deref(), Some(EvictionRisk::MayEvict.as_str()));
     }
 
     #[test]

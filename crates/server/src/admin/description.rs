@@ -24,10 +24,10 @@ use crate::describe::{
 };
 
 const READY: &str = "\
-`ready`: the replica works. `degraded`: the store is away and limits are decided locally, or the \
-last configuration change was rejected; the replica should still get requests. `unavailable`: the \
-store is away, and every limit leaves the decision to the caller. `stopping`: the process is about \
-to stop. Causes are brief, since everyone who reaches the port can read them: \
+`ready`: the replica works. `degraded`: the store is away and limits are decided locally, it works \
+and has a `warning`, or the last configuration change was rejected; the replica should still get \
+requests. `unavailable`: the store is away, and every limit leaves the decision to the caller. \
+`stopping`: the process is about to stop. Causes are brief, since everyone who reaches the port can read them: \
 `/monitoring/health/detailed` has the rest.";
 
 const DETAILED: &str = "\

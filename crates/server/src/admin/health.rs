@@ -5,7 +5,7 @@
 //!
 //! - `ready` (status 200): the replica works.
 //! - `degraded` (200): the store is away and limits are decided locally, its server may evict
-//!   buckets, or the last configuration change was rejected. The replica should still get requests.
+//!   buckets, it rejects the replica's announcements, or the last configuration change was rejected. The replica should still get requests.
 //! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller, or
 //!   the store has never responded since the start (until `store.wait_at_start` has passed); or the
 //!   store refuses this replica (a wrong password, missing permissions, a server of a kind that it
@@ -98,10 +98,11 @@ struct ReadyStore {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<&'static str>,
-    /// Why clients may get more than their limits although the store works.
+    /// Why clients may get more than their limits although the store works, and what to do: its
+    /// server may evict buckets, or it rejects the announcements of this replica.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    warning: Option<&'static str>,
+    warning: Option<String>,
     /// The number of replicas that share the limits while the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

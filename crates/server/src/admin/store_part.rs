@@ -8,11 +8,7 @@ use sluice_store::{BreakerState, StoreError, StoreErrorKind};
 use utoipa::ToSchema;
 
 use super::shortened::shortened;
-use crate::{
-    logging::error_chain,
-    store::Watched,
-    store_watch::{EvictionRisk, StoreWatch},
-};
+use crate::{logging::error_chain, store::Watched, store_watch::StoreWatch};
 
 /// How long the store may take to respond to a probe: less than the second that most probes wait,
 /// and far more than a check may take.
@@ -36,10 +32,11 @@ pub(crate) struct StorePart {
     /// The same in a few words.
     #[serde(skip)]
     pub(super) cause: Option<&'static str>,
-    /// Why clients may get more than their limits although the store works.
+    /// Why clients may get more than their limits although the store works, and what to do: its
+    /// server may evict buckets, or it rejects the announcements of this replica.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(super) warning: Option<&'static str>,
+    pub(super) warning: Option<String>,
     /// The number of replicas that share the limits while the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -84,13 +81,14 @@ impl StorePart {
             Some(_) if is_refused => REFUSED,
             Some(_) => "away",
         };
+        let warning = if error.is_none() { watch.warning() } else { None };
         let (cause, error) = error.unzip();
         Self {
             name: store.name(),
             status,
             error: error.map(shortened),
             cause,
-            warning: watch.eviction_risk().map(EvictionRisk::as_str),
+            warning,
             live_replicas: observation.map(|seen| seen.live_replicas),
         }
     }
