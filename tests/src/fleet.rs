@@ -32,8 +32,27 @@ impl Fleet {
     /// When they do not start.
     #[track_caller]
     pub fn start(count: usize, redis: RedisServer, timeout: Duration, yaml: &str) -> Self {
+        Self::start_expecting(count, redis, timeout, None, yaml)
+    }
+
+    /// Starts replicas like [`Fleet::start`], which are told how many to expect.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[track_caller]
+    pub fn start_expecting(
+        count: usize,
+        redis: RedisServer,
+        timeout: Duration,
+        expected: impl Into<Option<usize>>,
+        yaml: &str,
+    ) -> Self {
+        let expected = expected
+            .into()
+            .map(|replicas| format!(", expected_replicas: {replicas}"))
+            .unwrap_or_default();
         let config = format!(
-            "store: {{ url: \"{}\", timeout: {}ms }}\n{yaml}",
+            "store: {{ url: \"{}\", timeout: {}ms{expected} }}\n{yaml}",
             redis.url(),
             timeout.as_millis()
         );
