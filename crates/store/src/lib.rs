@@ -16,12 +16,14 @@ mod error;
 mod failover;
 mod fleet;
 mod formats;
+mod join_all;
 mod memory;
 mod node_id;
 mod prehashed;
 #[cfg(feature = "redis")]
 mod redis;
 mod round_trip;
+mod spanning;
 mod store;
 mod store_future;
 

@@ -1,0 +1,105 @@
+//! One decision made of several.
+
+use sluice_core::{Action, Check, Decision, Source, Timestamp, Verdict};
+use smallvec::SmallVec;
+
+use super::{Group, Instead, group::with_action};
+use crate::StoreError;
+
+/// Collects the decisions on the groups of a check.
+///
+/// The whole was decided locally if any group was: what it says of the remaining tokens is then
+/// not what the fleet has. It was decided at the latest instant of all, so that no bucket seems to
+/// be full earlier than it is.
+#[derive(Debug)]
+pub(super) struct Combined {
+    verdicts: SmallVec<[Option<Verdict>; 4]>,
+    allowed: bool,
+    at: Timestamp,
+    source: Source,
+}
+
+/// Groups that failed, to be decided together.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    check: Check,
+    parts: SmallVec<[usize; 4]>,
+    /// The first error; `None` once the groups are decided.
+    cause: Option<StoreError>,
+}
+
+impl Combined {
+    pub(super) fn new(check: &Check) -> Self {
+        Self {
+            verdicts: check.parts().iter().map(|_| None).collect(),
+            allowed: true,
+            at: Timestamp::from_unix_micros(0),
+            source: Source::Store,
+        }
+    }
+
+    /// Adds the decision on the parts at these indices.
+    pub(super) fn add(&mut self, parts: &[usize], decision: &Decision) {
+        for (&index, verdict) in parts.iter().zip(decision.verdicts()) {
+            self.verdicts[index] = Some(verdict.clone());
+        }
+        self.allowed &= decision.is_allowed();
+        self.at = self.at.max(decision.at());
+        if decision.source() == Source::Local {
+            self.source = Source::Local;
+        }
+    }
+
+    /// Shows the parts at these indices as they are after their tokens were given back.
+    pub(super) fn gave_back(&mut self, parts: &[usize], decision: &Decision) {
+        for (&index, after) in parts.iter().zip(decision.verdicts()) {
+            if let Some(verdict) = &mut self.verdicts[index] {
+                verdict.remaining = after.remaining;
+                verdict.reset_in = after.reset_in;
+            }
+        }
+        self.at = self.at.max(decision.at());
+    }
+
+    /// Returns whether all decisions so far allow the check.
+    pub(super) const fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+
+    /// Returns the decision on the whole check, once every part has a verdict.
+    pub(super) fn into_decision(self) -> Decision {
+        debug_assert!(self.verdicts.iter().all(Option::is_some), "a part has no verdict: {self:?}");
+        Decision::new(self.allowed, self.verdicts.into_iter().flatten(), self.at, self.source)
+    }
+}
+
+impl Aside {
+    /// Adds a group that failed.
+    pub(super) fn add<K>(&mut self, group: &Group<K>, error: StoreError) {
+        group.check.parts().iter().cloned().for_each(|part| self.check.push(part));
+        self.parts.extend_from_slice(&group.parts);
+        self.cause.get_or_insert(error);
+    }
+
+    /// Returns whether a group failed that is not decided yet.
+    pub(super) const fn has_any(&self) -> bool {
+        self.cause.is_some()
+    }
+
+    /// Decides all groups with `instead`, if there are any, and adds the decision to `combined`.
+    ///
+    /// # Errors
+    /// That of `instead`; without it the first error of the groups.
+    pub(super) fn decide(
+        &mut self,
+        action: Action,
+        instead: Option<Instead<'_>>,
+        combined: &mut Combined,
+    ) -> Result<(), StoreError> {
+        let Some(cause) = self.cause.take() else { return Ok(()) };
+        let Some(instead) = instead else { return Err(cause) };
+        let decision = instead(&with_action(&self.check, action), cause)?;
+        combined.add(&self.parts, &decision);
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! Splits a check into groups.
+
+use sluice_core::{Action, Check, Part};
+use smallvec::SmallVec;
+
+/// The parts of a check that are decided in one piece.
+#[derive(Clone, Debug)]
+pub(crate) struct Group<K> {
+    /// What these parts have in common.
+    pub(crate) key: K,
+    /// A check of these parts alone, with the same action.
+    pub(crate) check: Check,
+    /// The indices of these parts in the whole check.
+    pub(crate) parts: SmallVec<[usize; 4]>,
+}
+
+/// Splits `check` into groups of parts with the same key, in the order in which the keys come
+/// first. Returns `None`, and allocates nothing, if one group would have all parts, or none.
+pub(crate) fn split<K: PartialEq>(
+    check: &Check,
+    key: impl Fn(&Part) -> K,
+) -> Option<Vec<Group<K>>> {
+    let (first, rest) = check.parts().split_first()?;
+    if rest.is_empty() {
+        return None;
+    }
+    let first = key(first);
+    if rest.iter().all(|part| key(part) == first) {
+        return None;
+    }
+    let mut groups: Vec<Group<K>> = Vec::new();
+    for (index, part) in check.parts().iter().enumerate() {
+        let key = key(part);
+        match groups.iter_mut().find(|group| group.key == key) {
+            Some(group) => {
+                group.check.push(part.clone());
+                group.parts.push(index);
+            }
+            None => {
+                let mut alone = Check::new(check.action());
+                alone.push(part.clone());
+                groups.push(Group { key, check: alone, parts: SmallVec::from_slice(&[index]) });
+            }
+        }
+    }
+    Some(groups)
+}
+
+/// Returns a check that does `action` to the buckets of `check`, with the same costs.
+pub(super) fn with_action(check: &Check, action: Action) -> Check {
+    let mut other = Check::new(action);
+    check.parts().iter().cloned().for_each(|part| other.push(part));
+    other
+}
