@@ -6,7 +6,9 @@ use sluice::{
     MemoryStore, MeteredRoundTrips, RedisStore, Store,
     stats::{MemoryStats, RedisStats, StatsStore},
 };
-use sluice_store::{Failover, FailoverState, RedisError, ServerMemory, StoreError, StoreFuture};
+use sluice_store::{
+    Failover, FailoverState, NodeId, RedisError, ServerMemory, StoreError, StoreFuture,
+};
 use sluice_telemetry::StoreRecorder;
 
 use sluice_config::StoreSettings;
@@ -24,14 +26,14 @@ pub trait Watched: fmt::Debug + Send + Sync + 'static {
     /// Returns the state of the failover, or `None` if the store has no local fallback.
     fn observe(&self) -> Option<FailoverState>;
 
-    /// Asks the server what it does when its memory is full; `None` if there is no server, or it
-    /// does not say.
+    /// Asks each server what it does when its memory is full. There is none where there is no
+    /// server, or it does not say.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the server cannot be reached.
-    fn server_memory(&self) -> StoreFuture<'_, Result<Option<ServerMemory>, StoreError>> {
-        StoreFuture::ready(Ok(None))
+    /// [`StoreError`] if no server can be reached.
+    fn server_memory(&self) -> StoreFuture<'_, Result<Vec<(NodeId, ServerMemory)>, StoreError>> {
+        StoreFuture::ready(Ok(Vec::new()))
     }
 
     /// Returns the number of open connections, or `None` if the store needs no connections.
@@ -113,7 +115,7 @@ impl Watched for Redis {
         Some(self.buckets.state())
     }
 
-    fn server_memory(&self) -> StoreFuture<'_, Result<Option<ServerMemory>, StoreError>> {
+    fn server_memory(&self) -> StoreFuture<'_, Result<Vec<(NodeId, ServerMemory)>, StoreError>> {
         StoreFuture::pending(self.buckets.inner().server_memory())
     }
 

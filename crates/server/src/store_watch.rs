@@ -2,6 +2,7 @@
 //! contact with it, whether it can announce itself, and whether the server may evict buckets.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use sluice::Standing;
-use sluice_store::{ServerMemory, StoreError};
+use sluice_store::{NodeId, ServerMemory, StoreError};
 use tokio::sync::watch;
 
 /// How long after the last eviction the server counts as evicting.
@@ -38,8 +39,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// What the server said last; `None` if it does not say.
-    known: Option<ServerMemory>,
+    /// What each server said last, of those that do.
+    known: HashMap<NodeId, ServerMemory>,
     last_eviction: Option<Instant>,
 }
 
@@ -107,38 +108,47 @@ impl StoreWatch {
         )
     }
 
-    /// Notes what the server says about its memory, and returns how many keys it has evicted since
-    /// it said so last.
-    pub(crate) fn memory_read(&self, memory: Option<ServerMemory>) -> u64 {
+    /// Notes what each server says about its memory, and returns how many keys they have evicted
+    /// since they said so last. None may say anything. A server that is away keeps what it said.
+    pub(crate) fn memory_read(&self, memories: Vec<(NodeId, ServerMemory)>) -> u64 {
         let mut current = self.memory();
-        let evicted = match (&current.known, &memory) {
-            // A server that has restarted counts from zero again.
-            (Some(before), Some(now)) if now.evicted_keys >= before.evicted_keys => {
-                now.evicted_keys - before.evicted_keys
-            }
-            (Some(_), Some(now)) => now.evicted_keys,
-            _ => 0,
-        };
+        if memories.is_empty() {
+            current.known.clear();
+        }
+        let mut evicted = 0;
+        for (node, memory) in memories {
+            evicted += match current.known.get(&node) {
+                // A server that has restarted counts from zero again.
+                Some(before) if memory.evicted_keys >= before.evicted_keys => {
+                    memory.evicted_keys - before.evicted_keys
+                }
+                Some(_) => memory.evicted_keys,
+                None => 0,
+            };
+            current.known.insert(node, memory);
+        }
         if evicted > 0 {
             current.last_eviction = Some(Instant::now());
         }
-        current.known = memory;
         evicted
     }
 
-    /// Returns what the server is known to do with buckets; `None` also if that is not known.
+    /// Returns what the servers are known to do with buckets; `None` also if that is not known.
     pub(crate) fn eviction_risk(&self) -> Option<EvictionRisk> {
         let Memory { known, last_eviction } = &*self.memory();
-        let known = known.as_ref()?;
         match last_eviction {
-            Some(last) if last.elapsed() < EVICTING_FOR => Some(EvictionRisk::Evicts),
-            _ => known.may_evict().then_some(EvictionRisk::MayEvict),
+            Some(last) if !known.is_empty() && last.elapsed() < EVICTING_FOR => {
+                Some(EvictionRisk::Evicts)
+            }
+            _ => known.values().any(ServerMemory::may_evict).then_some(EvictionRisk::MayEvict),
         }
     }
 
-    /// Returns the server's policy, if it is known.
+    /// Returns the policy of a server that may evict, or else of any, if it is known.
     pub(crate) fn policy(&self) -> Option<String> {
-        Some(self.memory().known.as_ref()?.policy.clone())
+        let Memory { known, .. } = &*self.memory();
+        let evicts = known.values().find(|memory| memory.may_evict());
+        Some(evicts.or_else(|| known.values().next())?.policy.clone())
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -152,7 +162,7 @@ mod tests {
     use super::*;
 
     fn read(watch: &StoreWatch, policy: &str, evicted: u64) -> (u64, Option<EvictionRisk>) {
-        let evicted = watch.memory_read(Some(ServerMemory::new(policy, evicted)));
+        let evicted = watch.memory_read(vec![(NodeId::ONLY, ServerMemory::new(policy, evicted))]);
         (evicted, watch.eviction_risk())
     }
 
@@ -187,10 +197,27 @@ mod tests {
     }
 
     #[test]
+    fn the_servers_of_a_cluster_count_their_evictions_apart() {
+        let watch = StoreWatch::default();
+        let said = |node: usize, evicted| {
+            let node = NodeId::all().nth(node).unwrap();
+            (
+                node,
+                ServerMemory::new(if node == NodeId::ONLY { "noeviction" } else { "lru" }, evicted),
+            )
+        };
+        assert_eq!(watch.memory_read(vec![said(0, 900), said(1, 70)]), 0);
+        assert_eq!(watch.eviction_risk(), Some(EvictionRisk::MayEvict), "one of them may");
+        assert_eq!(watch.policy().as_deref(), Some("lru"));
+        assert_eq!(watch.memory_read(vec![said(0, 900)]), 0, "one is away");
+        assert_eq!(watch.memory_read(vec![said(0, 900), said(1, 73)]), 3);
+    }
+
+    #[test]
     fn a_server_that_does_not_say_is_no_risk() {
         let watch = StoreWatch::default();
         read(&watch, "allkeys-lru", 5);
-        assert_eq!(watch.memory_read(None), 0);
+        assert_eq!(watch.memory_read(Vec::new()), 0);
         assert_eq!((watch.eviction_risk(), watch.policy()), (None, None));
     }
 }

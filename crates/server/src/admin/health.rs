@@ -332,7 +332,7 @@ mod tests {
     use serde_json::{Value, json};
     use sluice::{MemoryStore, Store};
     use sluice_core::{Check, Decision, Rate, Terms};
-    use sluice_store::{FailoverState, ServerMemory, StoreError, StoreFuture};
+    use sluice_store::{FailoverState, NodeId, ServerMemory, StoreError, StoreFuture};
 
     use super::*;
     use crate::{front_ends::fixtures::Away, store_watch::EvictionRisk};
@@ -427,12 +427,12 @@ mod tests {
         let store = Arc::new(Probed(Box::new(MemoryStore::new())));
         let health = Health::new(Replica::new("a", "1.2.3"), store, watch.clone(), Duration::ZERO);
         let policy = policies::document();
-        watch.memory_read(Some(ServerMemory::new("allkeys-lru", 0)));
+        watch.memory_read(vec![(NodeId::ONLY, ServerMemory::new("allkeys-lru", 0))]);
         let (status, body) = respond(&health, &policy).await;
         assert_eq!((status, &body["status"]), (200, &json!("degraded")));
         assert_eq!(body["store"]["status"], "up");
         assert_eq!(body["store"]["warning"], EvictionRisk::MayEvict.as_str());
-        watch.memory_read(Some(ServerMemory::new("noeviction", 0)));
+        watch.memory_read(vec![(NodeId::ONLY, ServerMemory::new("noeviction", 0))]);
         assert_eq!(respond(&health, &policy).await.1["status"], "ready");
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{RedisError, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Value};
 
 use super::{keys::Keys, scripts};
 use crate::{
@@ -10,20 +10,14 @@ use crate::{
     fleet::{FORGOTTEN_AFTER, LiveReplica},
 };
 
-/// Announces `replica`. [`parse`] reads the reply.
-pub(super) async fn call(
-    connection: &mut MultiplexedConnection,
-    keys: &Keys,
-    replica: &Replica,
-    formats: Formats,
-) -> Result<Value, RedisError> {
-    let arguments = |command: &mut redis::Cmd| {
+/// Returns the call that announces `replica`. [`parse`] reads the reply.
+pub(super) fn call(keys: &Keys, replica: &Replica, formats: Formats) -> Cmd {
+    scripts::ANNOUNCE.command_by_digest(|command| {
         // Builds that know of no formats take all of it for the version.
         let announced = format!("{} {formats}", replica.version);
         command.arg(1).arg(keys.fleet()).arg(&replica.id).arg(announced);
         command.arg(u64::try_from(FORGOTTEN_AFTER.as_micros()).unwrap_or(u64::MAX));
-    };
-    scripts::ANNOUNCE.call(connection, arguments).await
+    })
 }
 
 /// Reads the script's reply; `None` if it is not a list of replicas.

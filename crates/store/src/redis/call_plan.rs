@@ -93,6 +93,17 @@ impl CallPlan {
         command.arg(argument);
     }
 
+    /// Adds the key, and the argument of a call without checks: whether the server runs the script
+    /// is all that is asked. Managed services refuse scripts without keys.
+    pub(super) fn write_probe(key: &str, newest: u8, command: &mut Cmd) {
+        command.arg(1).arg(key);
+        let mut argument = vec![ARRAY_OF_THREE];
+        PackedNumbers::default().write(&mut argument);
+        PackedNumbers::default().write(&mut argument);
+        argument.push(newest);
+        command.arg(argument);
+    }
+
     /// Returns the script's number for `bucket`, and records its index for the current part.
     fn bucket(&mut self, bucket: BucketId) -> u64 {
         let next = self.buckets.len();

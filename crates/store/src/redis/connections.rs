@@ -11,11 +11,9 @@ use redis::aio::MultiplexedConnection;
 
 use super::{
     access::{Access, Server},
-    address::{HostPort, RedisAddress},
+    address::HostPort,
     error_meaning::{Meaning, store_error},
     greeting,
-    redis_error::RedisError,
-    redis_settings::RedisSettings,
     sentinels::Sentinels,
     tls,
 };
@@ -60,16 +58,6 @@ pub(super) struct OwnedConnection {
 }
 
 impl Connections {
-    /// Makes the pool of the one server that the settings name.
-    ///
-    /// # Errors
-    /// When the settings are invalid, or outside of a Tokio runtime.
-    pub(super) fn of(settings: &RedisSettings) -> Result<Self, RedisError> {
-        let address = RedisAddress::parse(&settings.url)?;
-        let access = Access::new(settings, &address)?;
-        access.connections(access.server(settings, &address)?)
-    }
-
     pub(super) fn new(access: Access, server: Server) -> Self {
         let place = match server {
             Server::At { host, port, certificate_name } => {
@@ -147,6 +135,11 @@ impl Connections {
         let generation = connection.generation;
         drop(connection);
         self.learn(generation, &error);
+        store_error(error, self.access.timeout())
+    }
+
+    /// Translates an error of a call on one of these connections.
+    pub(super) fn error(&self, error: redis::RedisError) -> StoreError {
         store_error(error, self.access.timeout())
     }
 

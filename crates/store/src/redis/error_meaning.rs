@@ -90,6 +90,30 @@ impl Meaning {
     }
 }
 
+/// Where a cluster says that a call's keys are. The call has not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Redirect {
+    /// The slot belongs to the server at this address.
+    Moved(String),
+    /// The slot is being moved to the server at this address, which has the keys already, or will
+    /// have them when they are new.
+    Ask(String),
+    /// The slot is being moved, and the servers have some of the keys each.
+    TryAgain,
+}
+
+impl Redirect {
+    pub(super) fn of(error: &RedisError) -> Option<Self> {
+        let to = || error.redirect_node().map(|(address, _)| address.to_owned());
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::Moved) => to().map(Self::Moved),
+            ErrorKind::Server(ServerErrorKind::Ask) => to().map(Self::Ask),
+            ErrorKind::Server(ServerErrorKind::TryAgain) => Some(Self::TryAgain),
+            _ => None,
+        }
+    }
+}
+
 /// Translates an error of a call to Redis that had `timeout`.
 pub(super) fn store_error(error: RedisError, timeout: Duration) -> StoreError {
     match Meaning::of(&error) {
@@ -110,9 +134,26 @@ mod tests {
     use super::*;
 
     /// Parses an error reply as the client does.
-    fn meaning(reply: &str) -> Meaning {
+    fn error(reply: &str) -> RedisError {
         let value = redis::parse_redis_value(format!("-{reply}\r\n").as_bytes()).unwrap();
-        Meaning::of(&value.extract_error().unwrap_err())
+        value.extract_error().unwrap_err()
+    }
+
+    fn meaning(reply: &str) -> Meaning {
+        Meaning::of(&error(reply))
+    }
+
+    #[test]
+    fn a_cluster_says_where_the_keys_are() {
+        let redirect = |reply| Redirect::of(&error(reply));
+        let to = || "10.0.0.2:6379".to_owned();
+        assert_eq!(redirect("MOVED 866 10.0.0.2:6379"), Some(Redirect::Moved(to())));
+        assert_eq!(redirect("ASK 866 10.0.0.2:6379"), Some(Redirect::Ask(to())));
+        let again = "TRYAGAIN Multiple keys request during rehashing of slot";
+        assert_eq!(redirect(again), Some(Redirect::TryAgain));
+        for other in ["CLUSTERDOWN The cluster is down", "READONLY You can't", "ERR MOVED"] {
+            assert_eq!(redirect(other), None, "{other}");
+        }
     }
 
     #[test]

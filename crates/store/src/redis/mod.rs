@@ -3,33 +3,40 @@
 //! One script call, `lua/check.lua`, decides a batch of checks by the server's own clock. Checks
 //! gather while a call is in flight (`lanes`). Keys contain no client in plain text (`keys`).
 //!
-//! A batch takes this way: [`RedisStore`] → `lanes` → `call_plan` lays out the arguments →
-//! `scripts` sends them on one of the `connections` → `check_reply` turns the reply into decisions,
-//! with the help of `bucket_state`.
+//! A check takes this way: [`RedisStore`] → `topology`, in a cluster by `routing` → the `lanes` of
+//! a `node` → a `batch`, in which `call_plan` lays out the arguments of each call → `trip` sends it
+//! on one of the `connections` → `check_reply` turns the replies into decisions, with the help of
+//! `bucket_state`.
 //!
-//! Sentinel and Cluster will be further ways to find the connection for a tag. What lies above and
-//! below that choice will not change.
+//! `address` reads the URL, `access` has what all servers of a store share, `sentinels` finds the
+//! primary that they watch, and `cluster` knows which server has which partition.
 
 mod access;
 mod address;
 mod announce;
+mod batch;
 mod bucket_state;
 mod call_plan;
 mod check_reply;
+mod cluster;
 mod connections;
 mod error_meaning;
 mod greeting;
 mod keys;
 mod lanes;
+mod node;
 mod redis_error;
 mod redis_handle;
 mod redis_settings;
 mod redis_store;
 mod round_trip_span;
+mod routing;
 mod scripts;
 mod sentinels;
 mod server_memory;
 mod tls;
+mod topology;
+mod trip;
 
 pub use self::{
     address::{RedisAddress, RedisAddressError},

@@ -1,27 +1,49 @@
 //! Access to the same Redis for other crates that keep state there.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use redis::{Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Pipeline, Value};
 
 use super::{
+    cluster::{Cluster, Kept},
     connections::Connections,
-    error_meaning::is_no_script,
     keys::{self, Keys},
     redis_error::RedisError,
     redis_settings::RedisSettings,
     scripts::RedisScript,
+    topology::Topology,
 };
 use crate::StoreError;
 
-/// Runs scripts and pipelines on the Redis that holds the buckets.
+/// Runs scripts and pipelines on the Redis that holds the buckets; in a cluster, on the server that
+/// has the keys which belong to no client.
 ///
 /// A handle has a small pool of connections of its own, so that no decision waits behind what it
 /// sends. It builds keys below the store's prefix, and reports failures as the store does.
 pub struct RedisHandle {
-    connections: Connections,
+    topology: Topology<Arc<Connections>>,
     keys: Keys,
     timeout: Duration,
+}
+
+impl Kept for Arc<Connections> {
+    type Shared = ();
+
+    fn single(connections: Self, (): &()) -> Self {
+        connections
+    }
+
+    fn in_cluster(connections: Self, (): &(), _: &Weak<Cluster<Self>>) -> Self {
+        connections
+    }
+
+    fn connections(&self) -> &Self {
+        self
+    }
 }
 
 impl RedisHandle {
@@ -33,11 +55,8 @@ impl RedisHandle {
     pub fn new(settings: &RedisSettings, min_timeout: Duration) -> Result<Self, RedisError> {
         let timeout = settings.timeout.max(min_timeout);
         let settings = settings.clone().timeout(timeout).connections(1);
-        Ok(Self {
-            connections: Connections::of(&settings)?,
-            keys: Keys::new(&settings.prefix)?,
-            timeout,
-        })
+        let keys = Keys::new(&settings.prefix)?;
+        Ok(Self { topology: Topology::open(&settings, ())?, keys, timeout })
     }
 
     /// Returns the key `prefix:{PP}:name`. All these keys share a slot of a cluster, so that one
@@ -47,15 +66,14 @@ impl RedisHandle {
         self.keys.named(keys::SHARED, name)
     }
 
-    /// Sends `pipeline` in one round trip and returns a reply for each of its commands.
+    /// Sends `pipeline` in one round trip and returns a reply for each of its commands. Its keys
+    /// are [`key`](Self::key)s.
     ///
     /// # Errors
     /// When a command fails, or no reply arrives within the timeout. It is then unknown which
     /// commands took effect.
     pub async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let mut connection = self.connections.get().await?;
-        let replies = send(&mut connection, pipeline).await;
-        self.connections.finish(connection, replies)
+        self.topology.run(keys::SHARED, pipeline, None).await
     }
 
     /// Sends `pipeline`, which [calls](RedisScript::command_by_digest) `script`.
@@ -70,37 +88,20 @@ impl RedisHandle {
         pipeline: &Pipeline,
         script: &RedisScript,
     ) -> Result<Vec<Value>, StoreError> {
-        let mut connection = self.connections.get().await?;
-        let mut replies = send(&mut connection, pipeline).await;
-        if replies.as_ref().is_err_and(is_no_script) {
-            let mut load = redis::pipe();
-            load.add_command(script.load());
-            replies = match send(&mut connection, &load).await {
-                Ok(_) => send(&mut connection, pipeline).await,
-                Err(error) => Err(error),
-            };
-        }
-        self.connections.finish(connection, replies)
+        self.topology.run(keys::SHARED, pipeline, Some(script)).await
     }
 
     /// Returns how many connections are open, busy or idle.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.connections.open()
+        self.topology.open_connections()
     }
-}
-
-async fn send(
-    connection: &mut MultiplexedConnection,
-    pipeline: &Pipeline,
-) -> Result<Vec<Value>, redis::RedisError> {
-    pipeline.query_async(connection).await
 }
 
 impl fmt::Debug for RedisHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisHandle")
-            .field("connections", &self.connections)
+            .field("topology", &self.topology)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! The store itself: lanes for checks, and a few commands beside them.
+//! The store itself: the way of a check to its server, and a few commands beside it.
 
 use std::{
     sync::{
@@ -8,27 +8,41 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Check, Decision};
+use redis::{Pipeline, Value};
+use sluice_core::{Check, Decision, Partition};
 use smallvec::smallvec;
 
 use super::{
     announce,
-    connections::Connections,
+    call_plan::CallPlan,
     keys::{self, Keys},
-    lanes::{Lanes, Route},
+    lanes::{Answer, Manner, Miss},
+    node::{Node, NodeSettings},
     redis_error::RedisError,
     redis_settings::RedisSettings,
+    routing, scripts,
     server_memory::{self, ServerMemory},
+    topology::{NodePartitions, Topology},
 };
-use crate::{Fleet, Formats, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture};
+use crate::{
+    Fleet, Formats, NodeId, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture,
+    join_all::join_all,
+};
 
-/// Keeps buckets in Redis 6.2 or later, or in Valkey.
+/// Keeps buckets in Redis 6.2 or later, or in Valkey: on one server, on the primary that Sentinels
+/// watch, or in a cluster.
 ///
 /// Dropping the store closes its connections.
+///
+/// # Clusters
+/// All buckets of a client are on one server, and decided there in one piece. A check that also
+/// names buckets elsewhere, such as one that all clients share, takes from one server after the
+/// other, and gives back what it took if a later one denies. It never admits more than its limits.
+/// While it is on its way another check may be denied for it, and a process that ends on the way
+/// leaves tokens taken.
 #[derive(Debug)]
 pub struct RedisStore {
-    lanes: Lanes,
-    connections: Arc<Connections>,
+    topology: Topology<Node>,
     keys: Keys,
     timeout: Duration,
     formats: Formats,
@@ -39,7 +53,8 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Makes a store in the Redis at `settings`, which reports every round trip of checks to
-    /// `observer`. Nothing is sent yet: whether Redis can be reached shows in the first decisions.
+    /// `observer`. Nothing is decided yet: whether Redis can be reached shows in the first
+    /// decisions.
     ///
     /// # Errors
     /// When the settings are invalid, or outside of a Tokio runtime, on which the store's tasks
@@ -49,20 +64,18 @@ impl RedisStore {
         observer: impl ObserveRoundTrips,
     ) -> Result<Self, RedisError> {
         let keys = Keys::new(&settings.prefix)?;
-        let connections = Arc::new(Connections::of(settings)?);
         // Until the first announcement is answered, replicas of any build may be live.
         let newest_layout =
             Arc::new(AtomicU8::new(settings.formats.newest_written([Formats::BASELINE])));
-        let route = Route {
-            connections: Arc::clone(&connections),
+        let nodes = NodeSettings {
             keys: keys.clone(),
-            observer: Box::new(observer),
+            lanes: settings.connections,
+            observer: Arc::new(observer),
             formats: settings.formats,
             newest_layout: Arc::clone(&newest_layout),
         };
         Ok(Self {
-            lanes: Lanes::start(settings.connections, route),
-            connections,
+            topology: Topology::open(settings, nodes)?,
             keys,
             timeout: settings.timeout,
             formats: settings.formats,
@@ -74,23 +87,33 @@ impl RedisStore {
     /// Returns how many connections are open, busy or idle.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.connections.open()
+        self.topology.open_connections()
     }
 
-    /// Asks the server what it does when its memory is full; `None` if it does not say, as when
-    /// this user may not call `INFO`.
+    /// Asks each server what it does when its memory is full. A server that does not say, as when
+    /// this user may not call `INFO`, or that is away while others are not, is left out.
     ///
     /// # Errors
-    /// When the server cannot be reached.
-    pub async fn server_memory(&self) -> Result<Option<ServerMemory>, StoreError> {
-        let mut connection = self.connections.get().await?;
-        match server_memory::call(&mut connection).await {
-            Err(error) if server_memory::is_forbidden(&error) => {
-                self.connections.give_back(connection);
-                Ok(None)
+    /// When no server can be reached.
+    pub async fn server_memory(&self) -> Result<Vec<(NodeId, ServerMemory)>, StoreError> {
+        let nodes = self.topology.nodes().await?;
+        let request = server_memory::request();
+        let asked = nodes.iter().map(|node| {
+            StoreFuture::pending(self.topology.run(node.partitions[0], &request, None))
+        });
+        let mut memories = Vec::new();
+        let mut failure = None;
+        for (node, replies) in nodes.iter().zip(join_all(asked).await) {
+            match replies {
+                Ok(replies) => {
+                    memories.extend(server_memory::parse(replies).map(|memory| (node.id, memory)));
+                    failure = Some(Ok(()));
+                }
+                Err(error) if server_memory::is_forbidden(&error) => failure = Some(Ok(())),
+                Err(error) => failure = failure.or(Some(Err(error))),
             }
-            reply => self.connections.finish(connection, reply),
         }
+        failure.unwrap_or(Ok(())).map(|()| memories)
     }
 
     /// Returns the fewest replicas among which limits are divided while Redis is away.
@@ -104,40 +127,96 @@ impl RedisStore {
     pub const fn timeout(&self) -> Duration {
         self.timeout
     }
+
+    /// Runs a pipeline whose keys belong to no client.
+    async fn run_shared(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        self.topology.run(keys::SHARED, pipeline, Some(&scripts::ANNOUNCE)).await
+    }
+
+    /// Succeeds if the server that has `partition` accepts writes, and runs the script that
+    /// decides.
+    async fn probe_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        // A primary that has become read-only still responds to a ping.
+        pipeline.cmd("SET").arg(self.keys.probe(partition)).arg(1).arg("PX").arg(1_000);
+        let newest = self.newest_layout.load(Ordering::Relaxed);
+        pipeline.add_command(scripts::CHECK.command_by_digest(|command| {
+            CallPlan::write_probe(&self.keys.probe(partition), newest, command);
+        }));
+        self.topology.run(partition, &pipeline, Some(&scripts::CHECK)).await.map(drop)
+    }
+}
+
+/// Returns the decision of the only server.
+fn undivided(answer: Answer) -> Result<Decision, StoreError> {
+    answer.map_err(Miss::into_error)
 }
 
 impl Store for RedisStore {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        let results = self.lanes.decide(smallvec![check.clone()]);
-        StoreFuture::pending(async { results.await.pop().expect("one check has one result") })
+        match &self.topology {
+            Topology::Single(_) if check.parts().is_empty() => {
+                StoreFuture::ready(Ok(routing::nothing(check)))
+            }
+            Topology::Single(node) => {
+                let answers = node.lanes.decide(smallvec![check.clone()], Manner::Gathered);
+                StoreFuture::pending(async {
+                    undivided(answers.await.pop().expect("one check has one answer"))
+                })
+            }
+            Topology::Cluster(cluster) => routing::decide(Arc::clone(cluster), check.clone()),
+        }
     }
 
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        StoreFuture::pending(self.lanes.decide_all(checks))
+        match &self.topology {
+            Topology::Single(node) => {
+                let answers = node.lanes.decide_all(checks);
+                StoreFuture::pending(async { answers.await.into_iter().map(undivided).collect() })
+            }
+            Topology::Cluster(cluster) => {
+                StoreFuture::pending(routing::decide_all(cluster, checks))
+            }
+        }
     }
 
     fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
-        // A write, since a primary that has become read-only still responds to a ping.
         StoreFuture::pending(async {
-            let mut connection = self.connections.get().await?;
-            let mut command = redis::cmd("SET");
-            command.arg(self.keys.probe(keys::SHARED)).arg(1).arg("PX").arg(1_000);
-            let reply = command.query_async::<()>(&mut *connection).await;
-            self.connections.finish(connection, reply)
+            let nodes = self.topology.nodes().await?;
+            let probes = nodes
+                .iter()
+                .map(|node| StoreFuture::pending(self.probe_partition(node.partitions[0])));
+            join_all(probes).await.into_iter().collect()
+        })
+    }
+
+    fn node(&self, partition: Partition) -> NodeId {
+        self.topology.node(partition)
+    }
+
+    fn probe_node(&self, node: NodeId) -> StoreFuture<'_, Result<(), StoreError>> {
+        StoreFuture::pending(async move {
+            let nodes = self.topology.nodes().await?;
+            let Some(NodePartitions { partitions, .. }) = nodes.iter().find(|one| one.id == node)
+            else {
+                // The cluster has fewer nodes now: nothing is sent to this one any more.
+                return Ok(());
+            };
+            self.probe_partition(partitions[0]).await
         })
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
         StoreFuture::pending(async {
-            let mut connection = self.connections.get().await?;
-            let reply = announce::call(&mut connection, &self.keys, replica, self.formats).await;
-            let fleet =
-                announce::parse(self.connections.finish(connection, reply)?).ok_or_else(|| {
-                    StoreError::unreadable("announce.lua returned no list of replicas")
-                })?;
+            let mut pipeline = redis::pipe();
+            pipeline.add_command(announce::call(&self.keys, replica, self.formats));
+            let reply = self.run_shared(&pipeline).await?.pop().unwrap_or(Value::Nil);
+            let fleet = announce::parse(reply).ok_or_else(|| {
+                StoreError::unreadable("announce.lua returned no list of replicas")
+            })?;
             let live = fleet.replicas.iter().map(|live| live.formats);
             self.newest_layout.store(self.formats.newest_written(live), Ordering::Relaxed);
             Ok(fleet)
@@ -146,11 +225,9 @@ impl Store for RedisStore {
 
     fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         StoreFuture::pending(async {
-            let mut connection = self.connections.get().await?;
-            let mut command = redis::cmd("HDEL");
-            command.arg(self.keys.fleet()).arg(&replica.id);
-            let reply = command.query_async::<()>(&mut *connection).await;
-            self.connections.finish(connection, reply)
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HDEL").arg(self.keys.fleet()).arg(&replica.id);
+            self.run_shared(&pipeline).await.map(drop)
         })
     }
 }

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use sluice_core::Decision;
 use tracing::{Span, debug_span, field::Empty};
 
-use crate::StoreError;
+use super::lanes::{Answer, Miss};
 
 /// The same as `sluice_telemetry::TRACE_TARGET`; this crate does not depend on that one.
 const TRACE_TARGET: &str = "sluice::trace";
@@ -40,17 +39,16 @@ impl RoundTripSpan {
 
     /// Ends with the results of a round trip that was sent at `sent` and carried `checks` checks,
     /// including those of other callers.
-    pub(super) fn end(
-        mut self,
-        sent: Instant,
-        checks: usize,
-        results: &[Result<Decision, StoreError>],
-    ) {
+    pub(super) fn end(mut self, sent: Instant, checks: usize, answers: &[Answer]) {
         let Some(started) = self.started.take() else { return };
         let gathered = sent.saturating_duration_since(started).as_micros();
         self.span.record("sluice.gathered_us", i64::try_from(gathered).unwrap_or(i64::MAX));
         self.span.record("db.operation.batch.size", checks);
-        if let Some(Err(error)) = results.iter().find(|result| result.is_err()) {
+        let failed = answers.iter().find_map(|answer| match answer {
+            Err(Miss::Failed(error)) => Some(error),
+            Ok(_) | Err(Miss::Redirected(_)) => None,
+        });
+        if let Some(error) = failed {
             self.span.record("otel.status_code", "error");
             self.span.record("error.type", error.kind().as_str());
         }

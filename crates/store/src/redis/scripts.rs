@@ -1,8 +1,6 @@
 //! Lua scripts, which are called by the digests of their text.
 
-use redis::{Cmd, RedisError, aio::MultiplexedConnection};
-
-use super::error_meaning::is_no_script;
+use redis::Cmd;
 
 /// A Lua script and the SHA-1 digest of its text, by which Redis knows it.
 #[derive(Debug)]
@@ -30,41 +28,20 @@ impl RedisScript {
         Self { source, digest }
     }
 
-    /// Calls the script. `arguments` adds the number of keys, the keys and the arguments.
-    ///
-    /// A server that does not know the script, since it is new, restarted or flushed, is sent the
-    /// text in a second round trip.
-    pub(super) async fn call(
-        &self,
-        connection: &mut MultiplexedConnection,
-        arguments: impl Fn(&mut Cmd),
-    ) -> Result<redis::Value, RedisError> {
-        match self.command("EVALSHA", self.digest, &arguments).query_async(connection).await {
-            Err(error) if is_no_script(&error) => {
-                self.command("EVAL", self.source, &arguments).query_async(connection).await
-            }
-            result => result,
-        }
-    }
-
     /// Returns the call by digest, for a pipeline that
     /// [`RedisHandle::run_with_script`](super::RedisHandle::run_with_script) sends. `arguments`
     /// adds the number of keys, the keys and the arguments.
     pub fn command_by_digest(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
-        self.command("EVALSHA", self.digest, arguments)
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.digest);
+        arguments(&mut command);
+        command
     }
 
     /// Returns the command that makes the script known to a server.
     pub(super) fn load(&self) -> Cmd {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(self.source);
-        command
-    }
-
-    fn command(&self, name: &str, script: &str, arguments: impl Fn(&mut Cmd)) -> Cmd {
-        let mut command = redis::cmd(name);
-        command.arg(script);
-        arguments(&mut command);
         command
     }
 }

@@ -1,7 +1,11 @@
 //! What the server does when its memory is full: it may evict buckets, whose clients then find full
 //! ones.
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use std::error::Error;
+
+use redis::{FromRedisValue, Pipeline, Value};
+
+use crate::StoreError;
 
 /// How the server treats its keys when its memory is full, as `INFO` says.
 ///
@@ -39,25 +43,25 @@ impl ServerMemory {
     }
 }
 
-/// Asks the server. Sections are asked for one by one, since Redis 6 takes only one.
-pub(super) async fn call(
-    connection: &mut MultiplexedConnection,
-) -> Result<Option<ServerMemory>, RedisError> {
-    let (memory, stats): (String, String) = redis::pipe()
-        .cmd("INFO")
-        .arg("memory")
-        .cmd("INFO")
-        .arg("stats")
-        .query_async(connection)
-        .await?;
-    Ok(ServerMemory::parse(&format!("{memory}\n{stats}")))
+/// Returns the commands that ask a server. Sections are asked for one by one, since Redis 6 takes
+/// only one.
+pub(super) fn request() -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("INFO").arg("memory").cmd("INFO").arg("stats");
+    pipeline
+}
+
+/// Reads the replies to [`request`]; `None` if the server says nothing about its memory.
+pub(super) fn parse(replies: Vec<Value>) -> Option<ServerMemory> {
+    let sections: Option<Vec<String>> =
+        replies.into_iter().map(|reply| String::from_redis_value(reply).ok()).collect();
+    ServerMemory::parse(&sections?.join("\n"))
 }
 
 /// Returns whether the server does not let this user ask. It lets the user decide nevertheless.
-pub(super) fn is_forbidden(error: &RedisError) -> bool {
-    // The errors of a pipeline have their codes in their text alone, written as `NoPerm`.
-    let text = error.to_string().to_ascii_lowercase();
-    text.contains("noperm") || text.contains("unknown command")
+pub(super) fn is_forbidden(error: &StoreError) -> bool {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default().to_ascii_lowercase();
+    cause.contains("noperm") || cause.contains("unknown command")
 }
 
 #[cfg(test)]

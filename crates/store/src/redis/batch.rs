@@ -1,0 +1,147 @@
+//! The checks of one round trip, and the calls of the script that carry them.
+
+use std::{mem, time::Instant};
+
+use sluice_core::{Action, Check, Partition};
+use tokio::sync::oneshot;
+
+use super::{
+    call_plan::CallPlan,
+    lanes::{Answer, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+};
+use crate::StoreError;
+
+/// The checks of one round trip.
+pub(super) struct Batch {
+    pub(super) checks: Vec<Check>,
+    /// What has come of each check; `None` until it is known.
+    pub(super) answers: Vec<Option<Answer>>,
+    /// The jobs that the checks belong to, in the same order.
+    jobs: Vec<(usize, oneshot::Sender<JobReply>)>,
+    /// What is still to be sent.
+    pub(super) calls: Vec<Call>,
+}
+
+/// One call of the script.
+pub(super) struct Call {
+    pub(super) plan: CallPlan,
+    /// The checks that it carries.
+    pub(super) checks: Vec<usize>,
+    /// Whether it goes to the server that a slot is being moved to.
+    pub(super) asking: bool,
+    partition: Option<Partition>,
+    takes_more: bool,
+}
+
+impl Batch {
+    /// Lays out `jobs` in as few calls as can hold them: one, unless they name thousands of
+    /// buckets; with `one_partition_a_call`, at least one for each partition.
+    pub(super) fn of(jobs: impl Iterator<Item = Job>, one_partition_a_call: bool) -> Self {
+        let mut batch =
+            Self { checks: Vec::new(), answers: Vec::new(), jobs: Vec::new(), calls: Vec::new() };
+        for Job { checks, manner, reply } in jobs {
+            batch.jobs.push((checks.len(), reply));
+            for check in checks {
+                batch.push(check, manner, one_partition_a_call);
+            }
+        }
+        batch
+    }
+
+    fn push(&mut self, check: Check, manner: Manner, one_partition_a_call: bool) {
+        let partition =
+            check.parts().first().filter(|_| one_partition_a_call).map(|part| part.tag.partition());
+        let parts = check.parts().len();
+        let fits = |call: &&mut Call| {
+            call.takes_more
+                && call.partition == partition
+                && call.checks.len() < MAX_CHECKS
+                && call.plan.buckets() + parts <= MAX_BUCKETS
+        };
+        let index = self.checks.len();
+        let gathered = manner == Manner::Gathered;
+        match self.calls.iter_mut().rev().find(fits) {
+            Some(call) if gathered => call.push(index, &check),
+            _ => {
+                let mut call = Call {
+                    plan: CallPlan::default(),
+                    checks: Vec::new(),
+                    asking: manner == Manner::Asking,
+                    partition,
+                    takes_more: gathered,
+                };
+                call.push(index, &check);
+                self.calls.push(call);
+            }
+        }
+        self.checks.push(check);
+        self.answers.push(None);
+    }
+
+    /// Records what has come of a call, check by check.
+    pub(super) fn answer(&mut self, call: &Call, answers: impl IntoIterator<Item = Answer>) {
+        for (&check, answer) in call.checks.iter().zip(answers) {
+            self.answers[check] = Some(answer);
+        }
+    }
+
+    /// Records an error of every check that has no answer yet.
+    pub(super) fn fail(&mut self, error: &StoreError) {
+        for answer in self.answers.iter_mut().filter(|answer| answer.is_none()) {
+            *answer = Some(Err(Miss::Failed(error.clone())));
+        }
+        self.calls.clear();
+    }
+
+    /// Records an error of every check that has no answer yet and must not be decided twice, and
+    /// takes it out of its call. Returns whether any is left.
+    pub(super) fn keep_only_repeatable(&mut self, error: &StoreError) -> bool {
+        for mut call in mem::take(&mut self.calls) {
+            let (once, again): (Vec<_>, Vec<_>) =
+                call.checks.iter().partition(|&&check| returns_tokens(&self.checks[check]));
+            for check in once {
+                self.answers[check] = Some(Err(Miss::Failed(error.clone())));
+            }
+            if again.len() < call.checks.len() {
+                call.plan = CallPlan::default();
+                again.iter().for_each(|&check| call.plan.push(&self.checks[check]));
+                call.checks = again;
+            }
+            if !call.checks.is_empty() {
+                self.calls.push(call);
+            }
+        }
+        !self.calls.is_empty()
+    }
+
+    /// Returns whether a check would make tokens if it were decided twice.
+    pub(super) fn must_not_be_repeated(&self) -> bool {
+        self.checks.iter().any(returns_tokens)
+    }
+
+    /// Hands each job what has come of its checks.
+    pub(super) fn reply(self, sent: Instant) {
+        let checks_in_trip = self.checks.len();
+        let unanswered = || Err(Miss::Failed(StoreError::unreadable("a call has no reply")));
+        let mut answers = self.answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered));
+        for (count, reply) in self.jobs {
+            let answers = answers.by_ref().take(count).collect();
+            // A caller that no longer waits has dropped its receiver, so sending to it fails.
+            let _ = reply.send(JobReply { answers, sent, checks_in_trip });
+        }
+    }
+}
+
+impl Call {
+    fn push(&mut self, index: usize, check: &Check) {
+        self.plan.push(check);
+        self.checks.push(index);
+    }
+}
+
+fn returns_tokens(check: &Check) -> bool {
+    match check.action() {
+        Action::GiveBack | Action::Reset => true,
+        Action::Take | Action::Peek | Action::Charge => false,
+    }
+}
