@@ -5,7 +5,8 @@
 //!
 //! - `ready` (status 200): the replica works.
 //! - `degraded` (200): the store is away and limits are decided locally, its server may evict
-//!   buckets, it rejects the replica's announcements, or the last configuration change was rejected. The replica should still get requests.
+//!   buckets, it rejects the replica's announcements, or the last configuration change was
+//!   rejected. The replica should still get requests.
 //! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller, or
 //!   the store has never responded since the start (until `store.wait_at_start` has passed); or the
 //!   store refuses this replica (a wrong password, missing permissions, a server of a kind that it
