@@ -5,9 +5,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sluice_testkit::{
-    RedisOptions, RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async,
-};
+use sluice_testkit::{RedisServer, Sluice, SluiceOptions, built_sluice, eventually_async};
 use sluice_tests::{
     audit::Audit,
     buckets,
@@ -344,59 +342,4 @@ async fn evictions_of_the_server_are_told() {
         if evicted > 0 && may_evict == 1 { Ok(()) } else { Err(evicted) }
     })
     .await;
-}
-
-/// Waits until the replica is ready and warns about announcements, or does not any more.
-async fn wait_for_warning(client: &mut Client, status: &str, warns: bool) {
-    eventually_async("the replica warns of rejected announcements, or no more", async || {
-        let ready = client.get("/ready").await;
-        let body = ready.json();
-        let warning = body["store"]["warning"].as_str().unwrap_or_default();
-        let says_it_all = ["announcements", "too large a share", "old layout", "HSET"]
-            .map(|part| warning.contains(part));
-        let is_up = ready.status == 200 && body["store"]["status"] == "up";
-        if is_up && body["status"] == status && says_it_all == [warns; 4] {
-            Ok(())
-        } else {
-            Err(ready.to_string())
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn announcements_that_the_store_rejects_are_logged_and_told() {
-    let redis = RedisServer::start();
-    redis.command(&["SET", "sluice:{mm}:fleet", "no hash"]);
-    let config = format!("store: {{ url: \"{}\" }}\n{THIRTY}", redis.url());
-    let sluice = SluiceOptions::new(built_sluice()).config(config).start();
-    let mut client = Client::of(sluice.http_addr());
-    eventually_async("it is logged", async || {
-        sluice.log().contains("this replica cannot announce itself")
-    })
-    .await;
-    wait_for_warning(&mut client, "degraded", true).await;
-    redis.command(&["DEL", "sluice:{mm}:fleet"]);
-    eventually_async("its end is logged", async || {
-        sluice.log().contains("the store accepts this replica again")
-    })
-    .await;
-    wait_for_warning(&mut client, "ready", false).await;
-}
-
-#[tokio::test]
-async fn a_user_who_may_decide_but_not_announce_is_told() {
-    let redis = RedisOptions::new().user("sluice", "password").start();
-    redis.command(&["ACL", "SETUSER", "sluice", "-hgetall"]);
-    let url = format!("redis://sluice:password@127.0.0.1:{}", redis.port());
-    let config = format!("store: {{ url: \"{url}\", timeout: 10s }}\n{THIRTY}");
-    let sluice = SluiceOptions::new(built_sluice()).config(config).start();
-    let mut client = Client::of(sluice.http_addr());
-    wait_for_warning(&mut client, "degraded", true).await;
-    assert_eq!(take(&mut client, "alice", 3).await, 3);
-    let local = [("source", "local"), ("outcome", "allowed")];
-    let metrics = Metrics::of(&mut client).await;
-    assert_eq!(metrics.count("sluice_decisions_total", &local), 0, "the store decides");
-    redis.command(&["ACL", "SETUSER", "sluice", "+hgetall"]);
-    wait_for_warning(&mut client, "ready", false).await;
 }

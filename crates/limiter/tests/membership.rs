@@ -10,9 +10,9 @@ use std::{
 };
 
 use sluice::{
-    Cost, Decision, Limiter, LimiterError, MemoryStore, Policy, Rate, Rule, RuleCost, Store,
-    StoreError,
-    store::{Check, Fleet, LiveReplica, Replica, StoreFuture},
+    Cost, Decision, Limiter, LimiterError, MemoryStore, Policy, Rate, Rule, RuleCost, Standing,
+    Store, StoreError,
+    store::{Check, Fleet, Formats, LiveReplica, Replica, StoreFuture},
 };
 use tokio::time::sleep;
 
@@ -47,9 +47,89 @@ impl Store for ThreeReplicas {
     }
 }
 
-fn limiter(store: &Arc<ThreeReplicas>) -> Limiter {
+fn limiter(store: &Arc<impl Store>) -> Limiter {
     let policy = Policy::per_client("60/minute, burst 10".parse().unwrap());
     Limiter::builder(policy).store(Arc::clone(store) as Arc<dyn Store>).build()
+}
+
+/// A memory store whose announcements fail `failures` times, and then find an older replica that
+/// spreads its keys over 16 partitions, each second time.
+#[derive(Debug, Default)]
+struct BesideAnother {
+    inner: MemoryStore,
+    failures: usize,
+    announced: AtomicUsize,
+}
+
+impl Store for BesideAnother {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        self.inner.decide(check)
+    }
+
+    fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+        let Some(succeeded) =
+            self.announced.fetch_add(1, Ordering::SeqCst).checked_sub(self.failures)
+        else {
+            let cause = std::io::Error::other("WRONGTYPE");
+            return StoreFuture::ready(Err(StoreError::refused(cause)));
+        };
+        let own = LiveReplica::new(replica.clone(), Duration::ZERO, Duration::ZERO);
+        let mut formats = Formats::CURRENT;
+        formats.partitions = 16;
+        let other = Replica::new("api-old", "0.9");
+        let other =
+            LiveReplica::new(other, Duration::from_secs(60), Duration::ZERO).with_formats(formats);
+        let replicas = if succeeded % 2 == 0 { vec![other, own] } else { vec![own] };
+        StoreFuture::ready(Ok(Fleet::new(replicas)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_with_an_older_replica_stays_once_the_first_announcement_shows_it() {
+    let store = Arc::new(BesideAnother { failures: 2, ..BesideAnother::default() });
+    let membership = limiter(&store).join("api");
+    let mut standing = membership.standing();
+    standing.wait_for(|now| matches!(now, Standing::Unlisted(_))).await.unwrap();
+    let seen = standing.wait_for(|now| !matches!(now, Standing::Unlisted(_))).await.unwrap();
+    let Standing::Conflicting(conflict) = &*seen else { panic!("{:?}", *seen) };
+    assert_eq!(
+        (conflict.other.id.as_str(), conflict.partitions, conflict.own_partitions),
+        ("api-old", 16, Formats::CURRENT.partitions)
+    );
+    drop(seen);
+    sleep(Duration::from_secs(30)).await;
+    assert!(store.announced.load(Ordering::SeqCst) > 5, "the other replicas see it");
+    assert!(matches!(&*standing.borrow(), Standing::Conflicting(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_is_listed_already_has_no_conflict() {
+    /// The same, one announcement later.
+    #[derive(Debug, Default)]
+    struct Later(BesideAnother);
+
+    impl Store for Later {
+        fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+            self.0.decide(check)
+        }
+
+        fn announce<'a>(
+            &'a self,
+            replica: &'a Replica,
+        ) -> StoreFuture<'a, Result<Fleet, StoreError>> {
+            if self.0.announced.load(Ordering::SeqCst) == 0 {
+                self.0.announced.fetch_add(2, Ordering::SeqCst);
+                return StoreFuture::ready(Ok(Fleet::of_one(replica)));
+            }
+            self.0.announce(replica)
+        }
+    }
+
+    let store = Arc::new(Later::default());
+    let membership = limiter(&store).join("api");
+    sleep(Duration::from_secs(30)).await;
+    assert!(store.0.announced.load(Ordering::SeqCst) > 5);
+    assert!(matches!(&*membership.standing().borrow(), Standing::Listed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +156,7 @@ async fn a_dropped_membership_stops_the_announcements() {
 
 #[tokio::test]
 async fn replicas_of_one_name_have_different_ids() {
-    let limiter = limiter(&Arc::default());
+    let limiter = limiter(&Arc::new(ThreeReplicas::default()));
     let (one, other) = (limiter.join("api"), limiter.join("api"));
     assert_ne!(one.replica().id, other.replica().id);
 }

@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, pending},
-    io,
     sync::Arc,
 };
 
@@ -35,12 +34,15 @@ use crate::{
     engine::Engine,
     exposure::Exposure,
     front_ends::{HttpFrontEnds, HttpPort, Services},
+    joining,
     logging::error_chain,
     openapi, replica,
     shutdown::Shutdown,
     store::{self, OpenStore},
     store_observer,
 };
+
+pub use crate::joining::RunError;
 
 /// One replica, ready to listen. Cheap to clone; clones are the same replica.
 #[derive(Clone, Debug)]
@@ -320,12 +322,13 @@ impl App {
     /// Serves at `ports` until `stop` resolves, then lets requests in flight finish.
     ///
     /// # Errors
-    /// Returns an error when a socket has no local address.
+    /// Returns an error when a socket has no local address, or when the first announcement to the
+    /// store shows an older live replica that spreads its keys over another number of partitions.
     pub async fn run(
         &self,
         ports: impl Into<Ports>,
         stop: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    ) -> Result<(), RunError> {
         let Ports { http, grpc: rpc, admin } = ports.into();
         let Inner {
             health,
@@ -350,7 +353,13 @@ impl App {
         let limits = within_descriptors(*limits, ports, gateway.is_some());
         let recorders = telemetry.recorders();
         let membership = engine.limiter().join_as(replica.clone());
-        store.watch.follow(membership.standing());
+        let standing = membership.standing();
+        store.watch.follow(standing.clone());
+        if let Some(conflict) = joining::first_conflict(standing.clone()).await {
+            // Without this, the other replicas notice the departure only after a while.
+            let _ = membership.leave().await;
+            return Err(RunError::Conflict(conflict));
+        }
         let observing = tokio::spawn(store_observer::observe(store.clone(), recorders.clone()));
         let rpc_address =
             rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
@@ -393,7 +402,14 @@ impl App {
             Listener::new(socket, grpc.clone(), system.clone(), limits).with_tls(tls.clone())
         });
         grpc.start().await;
-        accept_until(&mut http, rpc.as_mut(), stop).await;
+        let mut conflict = None;
+        let stop_or_conflict = async {
+            tokio::select! {
+                () = stop => {}
+                found = joining::conflict(standing) => conflict = Some(found),
+            }
+        };
+        accept_until(&mut http, rpc.as_mut(), stop_or_conflict).await;
         health.stop();
         grpc.stop().await;
         accept_until(&mut http, rpc.as_mut(), sleep(shutdown.delay)).await;
@@ -445,7 +461,7 @@ impl App {
         }
         self.send_last_metrics().await;
         tracing::info!("stopped");
-        Ok(())
+        conflict.map_or(Ok(()), |conflict| Err(RunError::Conflict(conflict)))
     }
 
     async fn send_last_metrics(&self) {

@@ -9,6 +9,7 @@ mod descriptors;
 pub mod engine;
 mod exposure;
 pub mod front_ends;
+mod joining;
 pub mod logging;
 mod openapi;
 pub mod probe;

@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tracing_subscriber::filter::ParseError;
 
 use crate::{
-    app::{self, App, OpenError, Ports},
+    app::{self, App, OpenError, Ports, RunError},
     logging, replica,
     shutdown::StopSignal,
 };
@@ -35,6 +35,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// The replica ended without being stopped.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// The system does not provide a thread or a signal handler.
     #[error("the operating system refused a thread or a signal handler")]
     System(#[from] io::Error),
@@ -47,6 +50,7 @@ impl ServeError {
         match self {
             Self::Log(_) => true,
             Self::Open(error) => !matches!(error, OpenError::Telemetry(_)),
+            Self::Run(error) => matches!(error, RunError::Conflict(_)),
             Self::Listen { .. } | Self::System(_) => false,
         }
     }

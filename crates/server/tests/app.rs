@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use sluice_config::{Loader, Settings};
-use sluice_server::app::App;
+use sluice_server::app::{App, RunError};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
@@ -19,7 +19,7 @@ struct Replica {
     app: App,
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<std::io::Result<()>>,
+    running: JoinHandle<Result<(), RunError>>,
 }
 
 fn settings(variables: &[(&str, &str)]) -> Settings {

@@ -1,7 +1,7 @@
 //! The pages of `/monitoring`, over real sockets and a real Redis.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{io, net::SocketAddr};
+use std::net::SocketAddr;
 
 use http::{Request, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use sluice_config::Loader;
-use sluice_server::app::{App, Ports};
+use sluice_server::app::{App, Ports, RunError};
 use sluice_testkit::{RedisServer, eventually_async};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -29,7 +29,7 @@ struct Replica {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<io::Result<()>>,
+    running: JoinHandle<Result<(), RunError>>,
 }
 
 impl Replica {

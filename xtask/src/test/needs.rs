@@ -51,6 +51,7 @@ const NEEDS: &[Needs] = &[
     needs("redis-server", "sluice-tests", "gateway", &["gateways_of_a_fleet_share_one_limit"]),
     needs("redis-server", "sluice-tests", "redis_login", &[]),
     needs("redis-server", "sluice-tests", "fleet_limits", &[]),
+    needs("redis-server", "sluice-tests", "announcements", &[]),
     needs("redis-server", "sluice-tests", "redis_outages", &[]),
     needs("redis-server", "sluice-tests", "prometheus", &[]),
     needs(

@@ -24,7 +24,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use sluice_config::Loader;
-use sluice_server::app::App;
+use sluice_server::app::{App, RunError};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -37,7 +37,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    running: JoinHandle<std::io::Result<()>>,
+    running: JoinHandle<Result<(), RunError>>,
 }
 
 /// An upstream that responds as the test requires, over HTTP/1.1 and HTTP/2. Dropping it closes all
