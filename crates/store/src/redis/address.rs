@@ -4,6 +4,8 @@ use std::{fmt, net::Ipv6Addr, num::NonZeroU16, ops::RangeInclusive};
 
 use percent_encoding::percent_decode_str;
 
+use super::address_error::RedisAddressError;
+
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// Redis can have so many databases, if it is told to.
@@ -41,96 +43,6 @@ pub(super) enum Servers {
 pub(super) struct HostPort {
     pub(super) host: String,
     pub(super) port: u16,
-}
-
-/// Why a text is not the address of a Redis. Never shows a user or a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RedisAddressError {
-    /// Another scheme, or none.
-    #[error(
-        "a Redis URL begins with redis://, rediss://, redis+sentinel://, rediss+sentinel://, \
-         redis+cluster:// or rediss+cluster://"
-    )]
-    Scheme,
-    /// A slash, a question mark or a hash mark before the last `@`.
-    #[error(
-        "`@` follows `/`, `?` or `#`: in a user or password, write `@`, `/`, `:`, `?` and `#` as \
-         %40, %2F, %3A, %3F and %23"
-    )]
-    Login,
-    /// A user or a password that is not text.
-    #[error("the user or the password is no UTF-8 text when its `%` codes are read")]
-    LoginText,
-    /// A login before more than one of the hosts.
-    #[error(
-        "the login is written before several hosts: write it once, before the first host, as in \
-         `user:password@h1:6379,h2:6379`; in a user or password, write `@` as %40"
-    )]
-    RepeatedLogin,
-    /// No host, or nothing between two commas.
-    #[error("the URL names no host{}: write it as in `redis://host:6379`", place(*.position))]
-    NoHost {
-        /// Which host of how many.
-        position: (usize, usize),
-    },
-    /// A host that can be none.
-    #[error(
-        "`{host}` is not a host: write a name, an IPv4 address, or an IPv6 address in brackets, as \
-         in `[::1]:6379`"
-    )]
-    Host {
-        /// The host.
-        host: String,
-    },
-    /// A port that is none.
-    #[error(
-        "the port of `{host}` is not a number from 1 to 65535: write it as in `{host}:6379`; a \
-         login ends with `@`, as in `user:password@{host}:6379`"
-    )]
-    Port {
-        /// The host.
-        host: String,
-    },
-    /// Several hosts of one server.
-    #[error(
-        "`{scheme}://` names several hosts, and is for one server: write `{scheme}+cluster://` for \
-         nodes of a cluster, or `{scheme}+sentinel://` with a service for Sentinels"
-    )]
-    SeveralHosts {
-        /// What the URL begins with.
-        scheme: &'static str,
-    },
-    /// Sentinels without the service that they watch.
-    #[error(
-        "the URL names no service: write the name by which the Sentinels know it (`sentinel \
-         monitor NAME ...`), as in `redis+sentinel://h1,h2,h3/mymaster`"
-    )]
-    NoService,
-    /// A service that cannot be one.
-    #[error(
-        "`{service}` is not the name of a service: write letters, digits, `.`, `-` and `_`, as in \
-         `redis+sentinel://h1,h2,h3/mymaster`"
-    )]
-    Service {
-        /// What stands in the place of the service.
-        service: String,
-    },
-    /// A database that is no number.
-    #[error("`/{path}` is not a database: write a number, as in `redis://host:6379/0`, or nothing")]
-    Database {
-        /// What stands in the place of the database.
-        path: String,
-    },
-    /// A database of a cluster.
-    #[error("`/{path}`: a cluster has only database 0, and its URL ends with the hosts")]
-    ClusterDatabase {
-        /// What stands behind the hosts.
-        path: String,
-    },
-    /// Parameters, which have no meaning.
-    #[error("a Redis URL has no parameters: remove everything from `?` or `#` on")]
-    Parameters,
 }
 
 impl RedisAddress {
@@ -302,11 +214,6 @@ fn decode(text: &str) -> Result<String, RedisAddressError> {
     decoded.map(Into::into).map_err(|_| RedisAddressError::LoginText)
 }
 
-/// ` in place 2 of 3`, or nothing for the only one.
-fn place((which, count): (usize, usize)) -> String {
-    if count == 1 { String::new() } else { format!(" in place {which} of {count}") }
-}
-
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -324,5 +231,162 @@ impl fmt::Debug for RedisAddress {
             .field("is_encrypted", &self.is_encrypted)
             .field("servers", &self.servers)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> RedisAddress {
+        RedisAddress::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    fn refusal(url: &str) -> String {
+        RedisAddress::parse(url).map(|_| url).unwrap_err().to_string()
+    }
+
+    fn at(host: &str, port: u16) -> HostPort {
+        HostPort { host: host.to_owned(), port }
+    }
+
+    fn login(user: Option<&str>, password: Option<&str>) -> (Option<String>, Option<String>) {
+        (user.map(str::to_owned), password.map(str::to_owned))
+    }
+
+    #[test]
+    fn one_server_has_a_host_a_port_and_a_database() {
+        for (url, is_encrypted, server, database) in [
+            ("redis://cache", false, at("cache", 6379), 0),
+            ("redis://cache/", false, at("cache", 6379), 0),
+            ("redis://my_cache-1.example.:7000/0", false, at("my_cache-1.example.", 7000), 0),
+            ("rediss://10.0.0.1:/12", true, at("10.0.0.1", 6379), 12),
+            ("redis://[::1]", false, at("::1", 6379), 0),
+            ("rediss://[fd00::1]:65535/3", true, at("fd00::1", 65_535), 3),
+        ] {
+            let address = read(url);
+            assert_eq!(address.servers, Servers::Single { server, database }, "{url}");
+            assert_eq!((address.is_encrypted(), address.database()), (is_encrypted, database));
+            assert!(!address.is_cluster() && !address.is_behind_sentinels());
+        }
+    }
+
+    #[test]
+    fn sentinels_have_a_service_and_a_port_of_their_own() {
+        let address = read("redis+sentinel://h1,h2:26000,[::1]/my-master.1");
+        let sentinels = vec![at("h1", 26_379), at("h2", 26_000), at("::1", 26_379)];
+        let service = "my-master.1".to_owned();
+        assert_eq!(address.servers, Servers::Sentinels { sentinels, service, database: 0 });
+        let address = read("rediss+sentinel://u:p@h1/main/7");
+        assert_eq!((address.is_encrypted(), address.database()), (true, 7));
+        assert!(address.is_behind_sentinels());
+    }
+
+    #[test]
+    fn a_cluster_is_a_list_of_nodes() {
+        let address = read("redis+cluster://u:p@h1,h2:7000,[::1]:7001/");
+        let nodes = vec![at("h1", 6379), at("h2", 7000), at("::1", 7001)];
+        assert_eq!(address.servers, Servers::Cluster { nodes });
+        assert!(address.is_cluster() && !address.is_encrypted());
+        assert!(read("rediss+cluster://h1").is_encrypted());
+    }
+
+    #[test]
+    fn the_login_stands_before_the_first_host_and_may_be_encoded() {
+        for (url, user, password) in [
+            ("redis://h", None, None),
+            ("redis://user@h", Some("user"), None),
+            ("redis://:pass@h", None, Some("pass")),
+            ("redis://u:@h", Some("u"), Some("")),
+            ("rediss://lim%40ter:p%2Fs%3As%25@[::1]:1/2", Some("lim@ter"), Some("p/s:s%")),
+            ("redis://u:a:b@h", Some("u"), Some("a:b")),
+            ("redis://u:a@b@h", Some("u"), Some("a@b")),
+            ("redis://u:a,b@h", Some("u"), Some("a,b")),
+            ("redis+cluster://u:a,b@h1,h2", Some("u"), Some("a,b")),
+            ("redis+sentinel://u:p%C3%A9@h1,h2/main", Some("u"), Some("pé")),
+        ] {
+            let address = read(url);
+            assert_eq!((address.user.clone(), address.password.clone()), login(user, password));
+            assert_eq!(address.has_password(), password.is_some_and(|text| !text.is_empty()));
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_would_be_right() {
+        for (url, part) in [
+            ("", "begins with redis://"),
+            ("localhost:6379", "begins with redis://"),
+            ("http://h", "begins with redis://"),
+            ("unix:///run/redis.sock", "begins with redis://"),
+            ("REDIS://h", "begins with redis://"),
+            ("redis+://h", "begins with redis://"),
+            ("redis+cluster+sentinel://h", "begins with redis://"),
+            ("redis://", "names no host: write"),
+            ("redis:///1", "names no host"),
+            ("redis://:6379", "names no host"),
+            ("redis://u:p@", "names no host"),
+            ("redis+cluster://h1,,h3", "names no host in place 2 of 3"),
+            ("redis+cluster://h1,", "names no host in place 2 of 2"),
+            ("redis://a b", "`a b` is not a host"),
+            ("redis://0.0.0.0", "`0.0.0.0` is not a host"),
+            ("redis://[::]:1", "`::` is not a host"),
+            ("redis://[::g]", "`[::g]` is not a host"),
+            ("redis://[::1", "`[` is not a host"),
+            ("redis://[::1]x", "`[::1]` is not a host"),
+            ("redis://::1", "names no host"),
+            ("redis://h:0", "the port of `h` is not a number from 1 to 65535"),
+            ("redis://h:65536", "the port of `h`"),
+            ("redis://h:+5", "the port of `h`"),
+            ("redis://h:port", "the port of `h`"),
+            ("redis://h1:1,h2:2", "write `redis+cluster://` for"),
+            ("rediss://[::1]:1,[::1]:2/1", "or `rediss+sentinel://` with a service"),
+            ("redis://u:p@h1,h2/3", "names several hosts"),
+            ("redis://u:p@h1,u:p@h2", "write it once, before the first host"),
+            ("redis+cluster://u:p@h1,u:p@h2", "write it once, before the first host"),
+            ("redis+sentinel://h1,h2", "names no service"),
+            ("redis+sentinel://h1,h2/", "names no service"),
+            ("redis+sentinel://h1/my main", "`my main` is not the name of a service"),
+            ("redis+sentinel://h1/main/x", "`/x` is not a database"),
+            ("redis+cluster://h1,h2/0", "a cluster has only database 0"),
+            ("redis://h/one", "`/one` is not a database"),
+            ("redis://h/-1", "is not a database"),
+            ("redis://h/+1", "is not a database"),
+            ("redis://h/65536", "is not a database"),
+            ("redis://h?db=3", "has no parameters"),
+            ("redis://h/?protocol=resp3", "has no parameters"),
+            ("rediss://h/#insecure", "has no parameters"),
+            ("redis://u:a/b@h", "write `@`, `/`, `:`, `?` and `#` as"),
+            ("redis://u:%ff@h", "no UTF-8 text"),
+        ] {
+            assert!(refusal(url).contains(part), "{url}: {}", refusal(url));
+        }
+    }
+
+    #[test]
+    fn no_password_is_ever_shown() {
+        let address = read("redis+cluster://user:hunter2@h1,h2");
+        assert!(!format!("{address:?}").contains("hunter2"));
+        for url in [
+            "redis://user:hunter2@",
+            "redis://u:hunter2@host:port",
+            "redis://u:hun/ter2@host:1",
+            "http://u:hunter2@host",
+            "u:hunter2@h",
+            "redis://u:hunter2",
+            "redis://:hunter2",
+            "u:hunter2",
+            "redis://u:12/hunter2@host:1",
+            "redis://u:12#hunter2@host:1",
+            "redis://u:12?hunter2@host:1",
+            "redis://u:hunter2@h1,u:hunter2@h2",
+            "redis://u:hunter2@h1,h2",
+            "redis+cluster://u:hunter2@h1/1",
+            "redis+cluster://h1,u:hunter2",
+            "redis+sentinel://u:hunter2@h1",
+            "redis://u:hunter2%ff@h",
+        ] {
+            let shown = refusal(url);
+            assert!(!shown.contains("hunter2") && !shown.contains("ter2"), "{url}: {shown}");
+        }
     }
 }

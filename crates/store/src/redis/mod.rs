@@ -13,6 +13,7 @@
 
 mod access;
 mod address;
+mod address_error;
 mod announce;
 mod batch;
 mod bucket_state;
@@ -39,7 +40,8 @@ mod topology;
 mod trip;
 
 pub use self::{
-    address::{RedisAddress, RedisAddressError},
+    address::RedisAddress,
+    address_error::RedisAddressError,
     redis_error::{PemContent, RedisError},
     redis_handle::RedisHandle,
     redis_settings::{RedisSettings, SentinelSettings},

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::address::RedisAddressError;
+use super::address_error::RedisAddressError;
 
 /// The reason why a Redis store cannot be made, or cannot log in.
 #[derive(Debug, thiserror::Error)]
