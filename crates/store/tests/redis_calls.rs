@@ -235,7 +235,8 @@ async fn a_layout_is_written_once_every_live_replica_reads_it() {
 
     // A build that announces no formats, and one that does.
     for older in ["0.1.0", "0.1.9 keys=2 partitions=64 reads=1-4 writes=1-4"] {
-        let now = store.decide(&Check::new(Action::Peek)).await.unwrap().at().unix_micros();
+        let peek = of(Action::Peek, &hourly, "clock", 1);
+        let now = store.decide(&peek).await.unwrap().at().unix_micros();
         let entry = format!("{now} {now} {older}");
         server.command(&["HSET", "sluice:{mm}:fleet", "old", &entry]);
         let fleet = store.announce(&replica).await.unwrap();

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use sluice_store::{
     Clock, Failover, ManualClock, MemoryStore, RedisSettings, RedisStore, Replica, Store,
     StoreError, StoreFuture,
 };
-use sluice_testkit::{RedisOptions, RedisServer};
+use sluice_testkit::{RedisCluster, RedisOptions, RedisServer};
 
 /// A timeout that no call reaches, however slow the machine is.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,6 +30,8 @@ pub struct Fixture {
     clock: Option<Arc<ManualClock>>,
     next_client: AtomicUsize,
     redis: Option<RedisServer>,
+    /// Held until the test has ended.
+    cluster: Option<Arc<RedisCluster>>,
     /// Whether the server's clock moves as the test says.
     moves_redis_clock: bool,
 }
@@ -46,6 +48,23 @@ impl Fixture {
     pub fn redis() -> Self {
         let server = RedisServer::start();
         Self::new(connect(&server), None, Some(server))
+    }
+
+    /// A cluster whose servers the tests that run now share, each under a prefix of its own.
+    pub fn cluster() -> Self {
+        static CLUSTER: Mutex<Weak<RedisCluster>> = Mutex::new(Weak::new());
+        static PREFIXES: AtomicUsize = AtomicUsize::new(0);
+        let cluster = {
+            let mut shared = CLUSTER.lock();
+            shared.upgrade().unwrap_or_else(|| {
+                let cluster = Arc::new(RedisCluster::start(3));
+                *shared = Arc::downgrade(&cluster);
+                cluster
+            })
+        };
+        let prefix = format!("conformance-{}", PREFIXES.fetch_add(1, Ordering::Relaxed));
+        let settings = RedisSettings::new(cluster.url()).timeout(TIMEOUT).prefix(prefix);
+        Self { cluster: Some(cluster), ..Self::new(announced(&settings), None, None) }
     }
 
     pub fn redis_with_clock() -> Self {
@@ -76,6 +95,7 @@ impl Fixture {
             clock,
             next_client: AtomicUsize::new(0),
             redis,
+            cluster: None,
             moves_redis_clock: false,
         }
     }
@@ -118,10 +138,18 @@ impl Fixture {
         self.act(Action::Peek, limit, client, 0).await.verdicts()[0].remaining
     }
 
+    /// Returns the time of the store's clock.
+    pub async fn now(&self) -> Timestamp {
+        let limit = Rate::new("1/second".parse().unwrap(), 1).unwrap();
+        let limit = Arc::new(Limit::new("clock", Algorithm::TokenBucket(limit)).unwrap());
+        let nobody = Tagger::new(b"conformance").tag(Subject::Client(b"clock"));
+        self.act(Action::Peek, &limit, nobody, 0).await.at()
+    }
+
     /// Waits until the store's own clock shows at least `instant`.
     pub async fn wait_until(&self, instant: Timestamp) {
         loop {
-            let now = self.decide(check(Action::Peek)).await.at();
+            let now = self.now().await;
             if now >= instant {
                 return;
             }
@@ -152,9 +180,13 @@ impl Fixture {
     }
 }
 
-/// Returns a store that writes the newest layouts, since its fleet has announced to read them.
 fn connect(server: &RedisServer) -> RedisStore {
-    let store = RedisStore::new(&RedisSettings::new(server.url()).timeout(TIMEOUT), ()).unwrap();
+    announced(&RedisSettings::new(server.url()).timeout(TIMEOUT))
+}
+
+/// Returns a store that writes the newest layouts, since its fleet has announced to read them.
+fn announced(settings: &RedisSettings) -> RedisStore {
+    let store = RedisStore::new(settings, ()).unwrap();
     let replica = Replica::new("fixture", "1");
     tokio::task::block_in_place(|| {
         tokio::runtime::Handle::current().block_on(async {

@@ -54,6 +54,7 @@ macro_rules! conform {
 
 truths! { conform (memory, crate::Fixture::memory()) }
 truths! { conform (redis, crate::Fixture::redis()) }
+truths! { conform (cluster, crate::Fixture::cluster()) }
 truths! { conform (failover, crate::Fixture::failover()) }
 truths! { conform (minimal, crate::Fixture::minimal()) }
 
@@ -81,6 +82,7 @@ clock_truths! { conform (minimal_clock, crate::Fixture::minimal()) }
 // A minimal store does not list replicas.
 conform! { (memory_fleet, crate::Fixture::memory()) replicas_that_announce_themselves_are_listed }
 conform! { (redis_fleet, crate::Fixture::redis()) replicas_that_announce_themselves_are_listed }
+conform! { (cluster_fleet, crate::Fixture::cluster()) replicas_that_announce_themselves_are_listed }
 conform! {
     (failover_fleet, crate::Fixture::failover()) replicas_that_announce_themselves_are_listed
 }

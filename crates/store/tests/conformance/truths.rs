@@ -489,7 +489,7 @@ pub async fn a_clock_that_steps_back_prolongs_a_debt_by_at_most_a_second(fixture
 }
 
 pub async fn a_clock_that_starts_in_1970_freezes_nobody(fixture: &Fixture) {
-    let now = fixture.decide(check(Action::Peek)).await.at();
+    let now = fixture.now().await;
     fixture.step_back(now.since(Timestamp::from_unix_micros(600_000_000)));
     let (daily, client) = (limit("daily", "24/day", 24), fixture.client());
     assert!(fixture.take(&daily, client, 1).await.is_allowed());
