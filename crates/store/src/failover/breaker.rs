@@ -1,4 +1,4 @@
-//! The circuit breaker before the store.
+//! The circuit breaker before one node of the store.
 
 use std::{
     error::Error,
@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use sluice_core::Timestamp;
 
-use crate::StoreError;
+use crate::{NodeId, StoreError};
 
 /// Failures in a row that open the breaker.
 ///
@@ -20,8 +20,8 @@ const FAILURES_TO_OPEN: u32 = 3;
 const HALF_OPEN: u32 = u32::MAX - 1;
 const OPEN: u32 = u32::MAX;
 
-/// The state of a circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The state of a circuit breaker. The further the store is from deciding, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BreakerState {
     /// Checks are sent to the store.
     Closed,
@@ -44,13 +44,14 @@ impl BreakerState {
     }
 }
 
-/// Counts failures, and rejects calls while the store is unavailable.
+/// Counts failures of one node, and rejects calls while it is unavailable.
 ///
 /// A failure counts only when no other failure was counted since its call began. So the hundreds of
 /// checks that wait in one hanging round trip count as one failure, and a caller that retries still
 /// waits for no more than [`FAILURES_TO_OPEN`] timeouts.
 #[derive(Debug)]
 pub(super) struct Breaker {
+    node: NodeId,
     /// The failures counted since the last success, or [`HALF_OPEN`] or [`OPEN`]. Read without the
     /// lock; changed by failures and recoveries only under it.
     state: AtomicU32,
@@ -71,13 +72,15 @@ pub(super) struct BreakerHistory {
 /// A call that the breaker let through, for its outcome to be counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AdmittedCall {
+    /// The node that it goes to.
+    pub(super) node: NodeId,
     failures_before: u32,
 }
 
 impl Breaker {
-    pub(super) fn closed(now: Timestamp) -> Self {
+    pub(super) fn closed(node: NodeId, now: Timestamp) -> Self {
         let history = BreakerHistory { since: now, opened: 0, last_failure: None };
-        Self { state: AtomicU32::new(0), history: Mutex::new(history) }
+        Self { node, state: AtomicU32::new(0), history: Mutex::new(history) }
     }
 
     pub(super) fn state(&self) -> BreakerState {
@@ -93,10 +96,10 @@ impl Breaker {
         (self.state(), history.clone())
     }
 
-    /// Lets a call through, unless the store is unavailable.
+    /// Lets a call through, unless the node is unavailable.
     pub(super) fn admit(&self) -> Option<AdmittedCall> {
         let failures_before = self.state.load(Ordering::Acquire);
-        (failures_before < HALF_OPEN).then_some(AdmittedCall { failures_before })
+        (failures_before < HALF_OPEN).then_some(AdmittedCall { node: self.node, failures_before })
     }
 
     /// Records that a call proved that the store accepts writes.
@@ -122,6 +125,7 @@ impl Breaker {
             history.since = now;
             history.opened += 1;
             tracing::warn!(
+                node = self.node.index(),
                 error = error as &dyn Error,
                 "the store is unavailable: each limit's on_store_failure applies until it recovers"
             );
@@ -145,7 +149,16 @@ impl Breaker {
         let mut history = self.history.lock();
         if self.state.compare_exchange(HALF_OPEN, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             let outage = now.since(history.since);
-            tracing::info!(?outage, "the store has recovered");
+            let node = self.node.index();
+            tracing::info!(node, ?outage, "the store has recovered");
+            history.since = now;
+        }
+    }
+
+    /// Records that the node has no buckets any more, so that nothing has to be sent to it.
+    pub(super) fn retired(&self, now: Timestamp) {
+        let mut history = self.history.lock();
+        if self.state.swap(0, Ordering::AcqRel) >= HALF_OPEN {
             history.since = now;
         }
     }
@@ -164,7 +177,7 @@ mod tests {
 
     #[test]
     fn three_failures_in_a_row_open_the_breaker() {
-        let breaker = Breaker::closed(NOW);
+        let breaker = Breaker::closed(NodeId::ONLY, NOW);
         fail(&breaker);
         fail(&breaker);
         assert_eq!(breaker.state(), BreakerState::Closed);
@@ -175,7 +188,7 @@ mod tests {
 
     #[test]
     fn failures_of_calls_that_began_together_count_once() {
-        let breaker = Breaker::closed(NOW);
+        let breaker = Breaker::closed(NodeId::ONLY, NOW);
         let together: Vec<AdmittedCall> = (0..100).map(|_| breaker.admit().unwrap()).collect();
         for call in together {
             breaker.call_failed(call, &StoreError::BreakerOpen, NOW);
@@ -188,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_success_resets_the_count_of_failures() {
-        let breaker = Breaker::closed(NOW);
+        let breaker = Breaker::closed(NodeId::ONLY, NOW);
         for _ in 0..10 {
             fail(&breaker);
             fail(&breaker);
@@ -199,7 +212,7 @@ mod tests {
 
     #[test]
     fn calls_that_end_late_neither_close_nor_open_the_breaker() {
-        let breaker = Breaker::closed(NOW);
+        let breaker = Breaker::closed(NodeId::ONLY, NOW);
         let late = breaker.admit().unwrap();
         (0..3).for_each(|_| fail(&breaker));
         breaker.call_succeeded();
@@ -213,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_failure_during_recovery_belongs_to_the_same_outage() {
-        let breaker = Breaker::closed(NOW);
+        let breaker = Breaker::closed(NodeId::ONLY, NOW);
         (0..3).for_each(|_| fail(&breaker));
         breaker.probes_passed();
         assert_eq!(breaker.state(), BreakerState::HalfOpen);

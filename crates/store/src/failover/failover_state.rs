@@ -9,16 +9,24 @@ use crate::{StoreError, StoreErrorKind};
 
 /// The state of a [`Failover`](super::Failover) at one moment.
 ///
+/// Each node of the store has a circuit breaker of its own. What is said here of "the breaker" is
+/// about all of them together.
+///
 /// Counters only grow, so that a reader can take differences.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FailoverState {
-    /// Whether checks are sent to the store.
+    /// Whether checks are sent to the store: the state of the node that is worst off.
     pub breaker: BreakerState,
-    /// When the breaker last closed, or last left the closed state if it is not closed now.
+    /// When the breaker last closed, or left the closed state if it is not closed now: that of the
+    /// first node, if several are away.
     pub since: Timestamp,
-    /// How often the breaker has opened.
+    /// How often the breaker has opened, that is how often a node became unavailable.
     pub opened: u64,
+    /// The number of nodes whose breaker is not closed.
+    pub unavailable_nodes: usize,
+    /// The number of nodes that have buckets.
+    pub nodes: usize,
     /// The time and the error of the store's last failure, which may be long over.
     pub last_failure: Option<(Timestamp, StoreError)>,
     /// Failures by kind: one for each call, however many checks were in it. Calls that an open

@@ -6,14 +6,16 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Check, Decision};
-use tokio::time::Instant;
+use sluice_core::{Check, Decision, Partition};
 
 use super::{
-    breaker::AdmittedCall, failover_state::FailoverState, guarded_store::GuardedStore,
-    recovery_task::RecoveryTask, timeout::with_timeout,
+    breaker::AdmittedCall, breakers::BreakersReport, failover_state::FailoverState,
+    guarded_store::GuardedStore, timeout::with_timeout,
 };
-use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
+use crate::{
+    Clock, Fleet, MonotonicClock, NodeId, Replica, Store, StoreError, StoreFuture,
+    join_all::join_all, spanning::split,
+};
 
 /// A store that responds within a timeout, also while the store that it wraps is unavailable.
 ///
@@ -81,7 +83,6 @@ use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFutur
 /// ```
 pub struct Failover<S> {
     pub(super) guarded: Arc<GuardedStore<S>>,
-    recovery: RecoveryTask,
 }
 
 // === impl Failover ===
@@ -94,10 +95,7 @@ impl<S: Store> Failover<S> {
 
     /// Wraps `store` like [`Failover::over`]; local buckets take the time from `clock`.
     pub fn with_clock(store: S, timeout: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            guarded: Arc::new(GuardedStore::new(store, timeout, clock)),
-            recovery: RecoveryTask::default(),
-        }
+        Self { guarded: Arc::new(GuardedStore::new(store, timeout, clock)) }
     }
 
     /// Divides limits among at least this many replicas while the store is unavailable, also before
@@ -121,13 +119,15 @@ impl<S: Store> Failover<S> {
     /// Returns the current state, for readiness probes and metrics.
     #[must_use]
     pub fn state(&self) -> FailoverState {
-        let GuardedStore { breaker, fallback, errors, unanswered, .. } = &*self.guarded;
-        let (breaker, history) = breaker.report();
+        let GuardedStore { breakers, fallback, errors, unanswered, .. } = &*self.guarded;
+        let BreakersReport { state, history, unavailable } = breakers.report();
         let totals = fallback.ledger.totals();
         FailoverState {
-            breaker,
+            breaker: state,
             since: history.since,
             opened: history.opened,
+            unavailable_nodes: unavailable,
+            nodes: self.guarded.nodes(),
             last_failure: history.last_failure,
             errors: errors.read(),
             unanswered: unanswered.load(Ordering::Relaxed),
@@ -144,37 +144,59 @@ impl<S: Store> Failover<S> {
         &self.guarded.store
     }
 
-    /// Waits for a result, for at most `limit`, and records it if none comes. A caller that gives
-    /// up before that is noticed too.
-    async fn wait<T>(
-        &self,
-        call: AdmittedCall,
-        limit: Duration,
-        future: StoreFuture<'_, T>,
-    ) -> Result<T, StoreError> {
-        let mut caller = WaitingCaller { failover: self, call, since: Instant::now(), waits: true };
-        let result = with_timeout(limit, future).await;
-        caller.waits = false;
-        result.inspect_err(|error| self.guarded.record_unanswered(call, limit, error))
-    }
-
     /// Decides one check within `limit`, which is no longer than the timeout.
-    fn decide_in<'a>(
+    pub(super) fn decide_in<'a>(
         &'a self,
         check: &'a Check,
         limit: Duration,
     ) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        let Some(call) = self.guarded.breaker.admit() else {
-            return StoreFuture::ready(self.reject(check));
+        let node = match self.guarded.node_of_one(check) {
+            Some(node) => node,
+            None => match split(check, |part| self.guarded.node_of_part(part)) {
+                Some(groups) => {
+                    return StoreFuture::pending(self.decide_across(check, groups, limit));
+                }
+                // The buckets were on several nodes a moment ago.
+                None => self.first_node(check),
+            },
+        };
+        let Some(call) = self.guarded.breakers.admit(node) else {
+            return StoreFuture::ready(self.guarded.reject(check));
         };
         match self.guarded.store.decide(check) {
             StoreFuture::Ready(result) => {
                 StoreFuture::Ready(result.map(|result| self.finish(call, check, result)))
             }
             pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
-                match self.wait(call, limit, pending).await {
+                match self.guarded.wait(call, limit, pending).await {
                     Ok(result) => self.finish(call, check, result),
-                    Err(error) => self.fall_back(check, error),
+                    Err(error) => self.guarded.fall_back(check, error),
+                }
+            }),
+        }
+    }
+
+    /// Decides several checks of one node in one call.
+    pub(super) fn decide_batch<'a>(
+        &'a self,
+        node: NodeId,
+        checks: &'a [Check],
+    ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        let Some(call) = self.guarded.breakers.admit(node) else {
+            let results = checks.iter().map(|check| self.guarded.reject(check));
+            return StoreFuture::ready(results.collect());
+        };
+        match self.guarded.store.decide_all(checks) {
+            StoreFuture::Ready(results) => {
+                StoreFuture::Ready(results.map(|results| self.finish_all(call, checks, results)))
+            }
+            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
+                match self.guarded.wait(call, self.guarded.timeout, pending).await {
+                    Ok(results) => self.finish_all(call, checks, results),
+                    Err(error) => checks
+                        .iter()
+                        .map(|check| self.guarded.fall_back(check, error.clone()))
+                        .collect(),
                 }
             }),
         }
@@ -188,7 +210,7 @@ impl<S: Store> Failover<S> {
         result: Result<Decision, StoreError>,
     ) -> Result<Decision, StoreError> {
         self.guarded.record(call, std::slice::from_ref(check), std::slice::from_ref(&result));
-        result.or_else(|error| self.fall_back(check, error))
+        result.or_else(|error| self.guarded.fall_back(check, error))
     }
 
     /// Records the outcome of a call that carried several checks, and falls back for those that
@@ -202,22 +224,14 @@ impl<S: Store> Failover<S> {
         self.guarded.record(call, checks, &results);
         for (check, result) in checks.iter().zip(&mut results) {
             if let Err(error) = result {
-                *result = self.fall_back(check, error.clone());
+                *result = self.guarded.fall_back(check, error.clone());
             }
         }
         results
     }
 
-    /// Decides a check that the open breaker kept from the store.
-    fn reject(&self, check: &Check) -> Result<Decision, StoreError> {
-        self.guarded.errors.count(&StoreError::BreakerOpen);
-        self.fall_back(check, StoreError::BreakerOpen)
-    }
-
-    fn fall_back(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
-        let result = self.guarded.fallback.decide(check, cause);
-        self.recovery.start(&self.guarded);
-        result
+    fn first_node(&self, check: &Check) -> NodeId {
+        check.parts().first().map_or(NodeId::ONLY, |part| self.guarded.node_of_part(part))
     }
 
     fn update_fleet_size(&self, fleet: &Fleet) {
@@ -227,17 +241,17 @@ impl<S: Store> Failover<S> {
 
 impl<S> Drop for Failover<S> {
     fn drop(&mut self) {
-        self.recovery.stop();
+        self.guarded.recovery.stop();
     }
 }
 
 impl<S: fmt::Debug> fmt::Debug for Failover<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GuardedStore { store, timeout, breaker, .. } = &*self.guarded;
+        let GuardedStore { store, timeout, breakers, .. } = &*self.guarded;
         f.debug_struct("Failover")
             .field("store", store)
             .field("timeout", timeout)
-            .field("breaker", breaker)
+            .field("breaker", &breakers.report().state)
             .finish_non_exhaustive()
     }
 }
@@ -257,11 +271,11 @@ impl<S: Store> Store for Failover<S> {
         within: Duration,
     ) -> StoreFuture<'a, Result<Decision, StoreError>> {
         if within.is_zero()
-            && let Some(call) = self.guarded.breaker.admit()
+            && let Some(call) = self.guarded.breakers.admit(self.first_node(check))
         {
             let error = StoreError::Timeout { within };
             self.guarded.record_unanswered(call, within, &error);
-            return StoreFuture::ready(self.fall_back(check, error));
+            return StoreFuture::ready(self.guarded.fall_back(check, error));
         }
         self.decide_in(check, within.min(self.guarded.timeout))
     }
@@ -270,26 +284,27 @@ impl<S: Store> Store for Failover<S> {
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        let Some(call) = self.guarded.breaker.admit() else {
-            return StoreFuture::ready(checks.iter().map(|check| self.reject(check)).collect());
-        };
-        match self.guarded.store.decide_all(checks) {
-            StoreFuture::Ready(results) => {
-                StoreFuture::Ready(results.map(|results| self.finish_all(call, checks, results)))
-            }
-            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
-                match self.wait(call, self.guarded.timeout, pending).await {
-                    Ok(results) => self.finish_all(call, checks, results),
-                    Err(error) => {
-                        checks.iter().map(|check| self.fall_back(check, error.clone())).collect()
-                    }
-                }
-            }),
+        match self.guarded.node_of(checks) {
+            Some(node) => self.decide_batch(node, checks),
+            None => StoreFuture::pending(self.decide_all_across(checks)),
         }
     }
 
     fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
         match self.guarded.store.probe() {
+            ready @ StoreFuture::Ready(_) => ready,
+            pending @ StoreFuture::Pending(_) => {
+                StoreFuture::pending(async { with_timeout(self.guarded.timeout, pending).await? })
+            }
+        }
+    }
+
+    fn node(&self, partition: Partition) -> NodeId {
+        self.guarded.store.node(partition)
+    }
+
+    fn probe_node(&self, node: NodeId) -> StoreFuture<'_, Result<(), StoreError>> {
+        match self.guarded.store.probe_node(node) {
             ready @ StoreFuture::Ready(_) => ready,
             pending @ StoreFuture::Pending(_) => {
                 StoreFuture::pending(async { with_timeout(self.guarded.timeout, pending).await? })
@@ -317,7 +332,10 @@ impl<S: Store> Store for Failover<S> {
     fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         if !self.guarded.fallback.ledger.is_empty() {
             return StoreFuture::pending(async move {
-                self.guarded.try_recover().await;
+                let owed = self.guarded.nodes_to_recover();
+                let attempts =
+                    owed.iter().map(|node| StoreFuture::pending(self.guarded.try_recover(*node)));
+                join_all(attempts).await;
                 with_timeout(self.guarded.timeout, self.guarded.store.depart(replica)).await?
             });
         }
@@ -326,31 +344,6 @@ impl<S: Store> Store for Failover<S> {
             pending @ StoreFuture::Pending(_) => {
                 StoreFuture::pending(async { with_timeout(self.guarded.timeout, pending).await? })
             }
-        }
-    }
-}
-
-/// A caller that waits for the store.
-///
-/// Callers have deadlines of their own, often shorter ones, which not all of them tell; they drop
-/// the future. If that did not count, a store that hangs would never be found unavailable.
-struct WaitingCaller<'a, S: Store> {
-    failover: &'a Failover<S>,
-    call: AdmittedCall,
-    since: Instant,
-    waits: bool,
-}
-
-impl<S: Store> Drop for WaitingCaller<'_, S> {
-    fn drop(&mut self) {
-        if !self.waits {
-            return;
-        }
-        let waited = self.since.elapsed();
-        let Failover { guarded, recovery } = self.failover;
-        guarded.record_unanswered(self.call, waited, &StoreError::Timeout { within: waited });
-        if guarded.had_time(waited) {
-            recovery.start(guarded);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The wrapped store with its timeout, breaker and fallback, shared with the recovery task.
+//! The wrapped store with its timeout, breakers and fallback, shared with the recovery tasks.
 
 use std::{
     sync::{
@@ -8,21 +8,21 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Check, Decision};
+use sluice_core::{Action, Check, Decision, Part, Partition};
 
 use super::{
-    breaker::{AdmittedCall, Breaker},
-    failover_state::ErrorCounts,
-    local_fallback::LocalFallback,
+    breaker::AdmittedCall, breakers::Breakers, failover_state::ErrorCounts,
+    local_fallback::LocalFallback, partition_set::PartitionSet, recovery_task::RecoveryTasks,
 };
-use crate::{Clock, StoreError};
+use crate::{Clock, NodeId, Store, StoreError};
 
-/// A store behind a timeout and a breaker, and the fallback that takes its place.
+/// A store behind a timeout and a breaker for each node, and the fallback that takes its place.
 pub(super) struct GuardedStore<S> {
     pub(super) store: S,
     pub(super) timeout: Duration,
-    pub(super) breaker: Breaker,
+    pub(super) breakers: Breakers,
     pub(super) fallback: LocalFallback,
+    pub(super) recovery: RecoveryTasks,
     pub(super) errors: ErrorCounts,
     /// Calls that ended before the store replied.
     pub(super) unanswered: AtomicU64,
@@ -34,8 +34,9 @@ impl<S> GuardedStore<S> {
         Self {
             store,
             timeout,
-            breaker: Breaker::closed(clock.now()),
+            breakers: Breakers::closed(clock.now()),
             fallback: LocalFallback::new(Arc::clone(&clock)),
+            recovery: RecoveryTasks::default(),
             errors: ErrorCounts::default(),
             unanswered: AtomicU64::new(0),
             clock,
@@ -57,7 +58,7 @@ impl<S> GuardedStore<S> {
         } else if checks.iter().zip(results).any(|(check, result)| {
             result.as_ref().is_ok_and(|decision| proves_writes(check, decision))
         }) {
-            self.breaker.call_succeeded();
+            self.breakers.of(call.node).call_succeeded();
         }
     }
 
@@ -84,10 +85,68 @@ impl<S> GuardedStore<S> {
         waited >= self.timeout / 2
     }
 
-    /// Records that a call failed for a reason that concerns the store as a whole.
+    /// Records that a call failed for a reason that concerns its node as a whole.
     pub(super) fn record_failure(&self, call: AdmittedCall, error: &StoreError) {
         self.errors.count(error);
-        self.breaker.call_failed(call, error, self.clock.now());
+        self.breakers.of(call.node).call_failed(call, error, self.clock.now());
+    }
+}
+
+impl<S: Store> GuardedStore<S> {
+    /// Returns the node that has all buckets of `checks`; `None` if several have. Checks without
+    /// buckets are sent to the only node, whether or not there are others.
+    pub(super) fn node_of(&self, checks: &[Check]) -> Option<NodeId> {
+        let mut nodes = checks.iter().map(|check| self.node_of_one(check));
+        let Some(first) = nodes.next() else { return Some(NodeId::ONLY) };
+        nodes.all(|node| node == first).then_some(first?)
+    }
+
+    /// Returns the node that has all buckets of `check`, as [`node_of`](Self::node_of) does.
+    pub(super) fn node_of_one(&self, check: &Check) -> Option<NodeId> {
+        let mut nodes = check.parts().iter().map(|part| self.node_of_part(part));
+        let Some(first) = nodes.next() else { return Some(NodeId::ONLY) };
+        nodes.all(|node| node == first).then_some(first)
+    }
+
+    pub(super) fn node_of_part(&self, part: &Part) -> NodeId {
+        self.store.node(part.tag.partition())
+    }
+
+    /// Returns the partitions whose buckets `node` has.
+    pub(super) fn partitions_of(&self, node: NodeId) -> PartitionSet {
+        Partition::all().filter(|partition| self.store.node(*partition) == node).collect()
+    }
+
+    /// Returns the number of nodes.
+    pub(super) fn nodes(&self) -> usize {
+        let mut nodes: Vec<_> =
+            Partition::all().map(|partition| self.store.node(partition)).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes.len()
+    }
+
+    /// Decides a check that the breaker of its node kept from the store.
+    pub(super) fn reject(self: &Arc<Self>, check: &Check) -> Result<Decision, StoreError> {
+        self.errors.count(&StoreError::BreakerOpen);
+        self.fall_back(check, StoreError::BreakerOpen)
+    }
+
+    /// Decides a check without the store because of `cause`, and sees to it that the store is
+    /// charged for that.
+    pub(super) fn fall_back(
+        self: &Arc<Self>,
+        check: &Check,
+        cause: StoreError,
+    ) -> Result<Decision, StoreError> {
+        let result = self.fallback.decide(check, cause);
+        if check.parts().is_empty() {
+            self.recovery.start(self, NodeId::ONLY);
+        }
+        for part in check.parts() {
+            self.recovery.start(self, self.node_of_part(part));
+        }
+        result
     }
 }
 

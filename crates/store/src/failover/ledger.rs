@@ -1,7 +1,7 @@
 //! What was admitted while the store was unavailable, to be charged to it afterwards.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map},
+    collections::{HashMap, hash_map},
     sync::Arc,
     time::Duration,
 };
@@ -9,6 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use sluice_core::{Action, Bucket, BucketId, Check, Cost, Limit, Part, Rate, Settled, Timestamp};
 
+use super::{charge_order::ChargeOrder, partition_set::PartitionSet};
 use crate::Clock;
 
 /// The most buckets that the ledger of a failover holds: some 20 MB.
@@ -46,14 +47,16 @@ pub(super) struct LedgerTotals {
 #[derive(Debug, Default)]
 struct Entries {
     by_bucket: HashMap<BucketId, Entry>,
-    /// The keys of `by_bucket`, each once, oldest first.
-    order: VecDeque<BucketId>,
+    /// The keys of `by_bucket`, each once.
+    order: ChargeOrder,
     next_sweep: Timestamp,
     totals: LedgerTotals,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// Its place in the order.
+    place: u64,
     limit: Arc<Limit>,
     admitted: Cost,
     refill: Rate,
@@ -82,6 +85,16 @@ impl Ledger {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns the partitions whose buckets owe something.
+    pub(super) fn partitions(&self) -> PartitionSet {
+        self.entries.lock().order.partitions()
+    }
+
+    /// Returns the number of buckets in `partitions` that owe something.
+    pub(super) fn len_in(&self, partitions: PartitionSet) -> usize {
+        self.entries.lock().order.len_in(partitions)
     }
 
     pub(super) fn totals(&self) -> LedgerTotals {
@@ -117,14 +130,18 @@ impl Ledger {
         fits
     }
 
-    /// Takes out the oldest entries, at most `most`.
-    pub(super) fn take_oldest<'a>(&'a self, most: usize, clock: &'a dyn Clock) -> ChargeBatch<'a> {
+    /// Takes out the oldest entries of buckets in `partitions`, at most `most`.
+    pub(super) fn take_oldest<'a>(
+        &'a self,
+        most: usize,
+        partitions: PartitionSet,
+        clock: &'a dyn Clock,
+    ) -> ChargeBatch<'a> {
         let now = clock.now();
         let mut entries = self.entries.lock();
-        let count = most.min(entries.order.len());
-        let ids: Vec<BucketId> = entries.order.drain(..count).collect();
-        let taken = ids
-            .into_iter()
+        let entries = &mut *entries;
+        let taken = std::iter::from_fn(|| entries.order.pop_oldest(partitions))
+            .take(most)
             .filter_map(|id| {
                 let entry = entries.by_bucket.remove(&id)?;
                 let owed = entry.owed(now);
@@ -170,36 +187,38 @@ impl Entries {
                 entry.add(part.cost, now);
             }
             hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(Entry::new(part, refill, now));
-                self.order.push_back(part.bucket());
+                let place = self.order.push_newest(part.bucket());
+                vacant.insert(Entry::new(place, part, refill, now));
             }
         }
     }
 
-    /// Puts an entry back to the front, together with what was recorded for its bucket since it was
+    /// Puts an entry back to its place, together with what was recorded for its bucket since it was
     /// taken out.
     fn put_back(&mut self, id: BucketId, mut entry: Entry, now: Timestamp) {
         match self.by_bucket.entry(id) {
             hash_map::Entry::Occupied(mut newer) => {
                 let newer = newer.get_mut();
+                entry.place = newer.place;
                 entry.limit = Arc::clone(&newer.limit);
                 entry.refill = newer.refill;
                 entry.add(newer.admitted, now);
                 *newer = entry;
             }
             hash_map::Entry::Vacant(vacant) => {
+                self.order.put_back(entry.place, id);
                 vacant.insert(entry);
-                self.order.push_front(id);
             }
         }
     }
 }
 
 impl Entry {
-    fn new(part: &Part, refill: &Rate, now: Timestamp) -> Self {
+    fn new(place: u64, part: &Part, refill: &Rate, now: Timestamp) -> Self {
         let mut empty = Settled::full(refill, now);
         empty.take(refill.burst());
         let mut entry = Self {
+            place,
             limit: Arc::clone(&part.limit),
             admitted: Cost::NONE,
             refill: *refill,
@@ -317,21 +336,41 @@ mod tests {
             record(&ledger, client, tokens, START);
         }
         assert_eq!(ledger.len(), 3, "a cost of 0 owes nothing");
-        let mut batch = ledger.take_oldest(2, &clock);
+        let mut batch = ledger.take_oldest(2, PartitionSet::ALL, &clock);
         assert_eq!(charged(&batch), [(tag(1), 6), (tag(2), 1)]);
         assert!(batch.charges().iter().all(|check| check.action() == Action::Charge));
         batch.mark_charged(0);
         batch.mark_charged(1);
         drop(batch);
-        assert_eq!(charged(&ledger.take_oldest(2, &clock)), [(tag(3), 5)]);
+        assert_eq!(charged(&ledger.take_oldest(2, PartitionSet::ALL, &clock)), [(tag(3), 5)]);
         assert_eq!(ledger.totals(), LedgerTotals { charged: 7, dropped: 0 });
+    }
+
+    #[test]
+    fn only_buckets_of_the_asked_partitions_are_charged() {
+        let (ledger, clock) = (Ledger::with_capacity(1_000), ManualClock::new(START));
+        (0..1_000).for_each(|client| record(&ledger, client, 1, START));
+        assert_eq!(ledger.partitions(), PartitionSet::ALL);
+        let some: PartitionSet = [tag(0), tag(1), tag(2)].map(Tag::partition).into_iter().collect();
+        let expected: Vec<_> =
+            (0..1_000).map(tag).filter(|tag| some.contains(tag.partition())).collect();
+        assert_eq!(ledger.len_in(some), expected.len());
+        let mut batch = ledger.take_oldest(1_000, some, &clock);
+        let tags: Vec<_> = charged(&batch).into_iter().map(|(tag, _)| tag).collect();
+        assert_eq!(tags, expected, "the oldest first");
+        for index in 0..tags.len() {
+            batch.mark_charged(index);
+        }
+        drop(batch);
+        assert_eq!((ledger.len_in(some), ledger.len()), (0, 1_000 - expected.len()));
+        assert!(!some.iter().any(|partition| ledger.partitions().contains(partition)));
     }
 
     #[test]
     fn an_empty_ledger_frees_its_memory() {
         let (ledger, clock) = (Ledger::with_capacity(CAPACITY), ManualClock::new(START));
         (0..1_000).for_each(|client| record(&ledger, client, 1, START));
-        let mut batch = ledger.take_oldest(1_000, &clock);
+        let mut batch = ledger.take_oldest(1_000, PartitionSet::ALL, &clock);
         (0..1_000).for_each(|index| batch.mark_charged(index));
         drop(batch);
         let entries = ledger.entries.lock();
@@ -342,12 +381,12 @@ mod tests {
     fn entries_that_were_not_charged_return_to_the_front_with_what_was_recorded_since() {
         let (ledger, clock) = (Ledger::with_capacity(10), ManualClock::new(START));
         (1..=4).for_each(|client| record(&ledger, client, client, START));
-        let mut batch = ledger.take_oldest(3, &clock);
+        let mut batch = ledger.take_oldest(3, PartitionSet::ALL, &clock);
         record(&ledger, 3, 10, START);
         batch.mark_charged(1);
         drop(batch);
         assert_eq!(
-            charged(&ledger.take_oldest(9, &clock)),
+            charged(&ledger.take_oldest(9, PartitionSet::ALL, &clock)),
             [(tag(1), 1), (tag(4), 4), (tag(3), 13)]
         );
     }
@@ -356,7 +395,10 @@ mod tests {
     fn a_full_ledger_keeps_its_entries_and_counts_what_it_drops() {
         let (ledger, clock) = (Ledger::with_capacity(2), ManualClock::new(START));
         [1, 2, 3, 1, 4].into_iter().for_each(|client| record(&ledger, client, 5, START));
-        assert_eq!(charged(&ledger.take_oldest(9, &clock)), [(tag(1), 10), (tag(2), 5)]);
+        assert_eq!(
+            charged(&ledger.take_oldest(9, PartitionSet::ALL, &clock)),
+            [(tag(1), 10), (tag(2), 5)]
+        );
         assert_eq!(ledger.totals().dropped, 10);
     }
 
@@ -364,12 +406,15 @@ mod tests {
     fn a_ledger_above_its_capacity_still_adds_to_its_entries() {
         let (ledger, clock) = (Ledger::with_capacity(1), ManualClock::new(START));
         record(&ledger, 1, 1, START);
-        let failed = ledger.take_oldest(1, &clock);
+        let failed = ledger.take_oldest(1, PartitionSet::ALL, &clock);
         record(&ledger, 2, 1, START);
         drop(failed);
         record(&ledger, 1, 4, START);
         record(&ledger, 2, 5, START);
-        assert_eq!(charged(&ledger.take_oldest(9, &clock)), [(tag(1), 5), (tag(2), 6)]);
+        assert_eq!(
+            charged(&ledger.take_oldest(9, PartitionSet::ALL, &clock)),
+            [(tag(1), 5), (tag(2), 6)]
+        );
         assert_eq!(ledger.totals().dropped, 0);
     }
 
@@ -382,7 +427,10 @@ mod tests {
         clock.advance(Duration::from_secs(11 * 60));
         record(&ledger, 3, 1, clock.now());
         record(&ledger, 4, 1, clock.now());
-        assert_eq!(charged(&ledger.take_oldest(9, &clock)), [(tag(2), 9), (tag(3), 1)]);
+        assert_eq!(
+            charged(&ledger.take_oldest(9, PartitionSet::ALL, &clock)),
+            [(tag(2), 9), (tag(3), 1)]
+        );
         assert_eq!(ledger.totals().dropped, 1);
     }
 
@@ -408,7 +456,7 @@ mod tests {
         let (ledger, clock) = (Ledger::with_capacity(2), ManualClock::new(START));
         record(&ledger, 1, Cost::MAX.tokens(), START);
         record(&ledger, 1, Cost::MAX.tokens(), START);
-        let batch = ledger.take_oldest(1, &clock);
+        let batch = ledger.take_oldest(1, PartitionSet::ALL, &clock);
         assert!(batch.charges()[0].parts()[0].cost <= Cost::MAX);
         assert!(!batch.is_empty());
     }
@@ -455,7 +503,7 @@ mod tests {
             in_time = in_time.bucket().settled(&whole, now);
             let mut late = spent.settled(&whole, now);
             for ledger in &ledgers {
-                for (_, tokens) in charged(&ledger.take_oldest(1, &clock)) {
+                for (_, tokens) in charged(&ledger.take_oldest(1, PartitionSet::ALL, &clock)) {
                     late.take(tokens);
                 }
             }

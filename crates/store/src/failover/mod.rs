@@ -3,14 +3,17 @@
 //! | file | what it does |
 //! |---|---|
 //! | `failover_store` | the wrapper: sends calls to the store, or decides without it |
-//! | `guarded_store` | what the wrapper shares with the recovery task |
-//! | `breaker` | counts failures, and rejects calls while the store is unavailable |
-//! | `timeout` | waits for the store |
+//! | `several_nodes` | sends checks and batches whose buckets are on several nodes |
+//! | `guarded_store` | what the wrapper shares with the recovery tasks |
+//! | `breaker`, `breakers` | count a node's failures, and reject calls while it is unavailable |
+//! | `waiting`, `timeout` | wait for the store |
 //! | `local_fallback`, `limit_share`, `fleet_size` | decide without the store |
-//! | `ledger` | remembers what was admitted without the store |
-//! | `recovery`, `recovery_task` | probe the store, charge what is owed, close the breaker |
+//! | `ledger`, `charge_order`, `partition_set` | remember what was admitted without the store |
+//! | `recovery`, `recovery_task` | probe a node, charge what is owed, close its breaker |
 
 mod breaker;
+mod breakers;
+mod charge_order;
 mod failover_state;
 mod failover_store;
 mod fleet_size;
@@ -18,10 +21,13 @@ mod guarded_store;
 mod ledger;
 mod limit_share;
 mod local_fallback;
+mod partition_set;
 mod recovery;
 mod recovery_task;
+mod several_nodes;
 #[cfg(test)]
 mod tests;
 mod timeout;
+mod waiting;
 
 pub use self::{breaker::BreakerState, failover_state::FailoverState, failover_store::Failover};

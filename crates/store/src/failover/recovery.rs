@@ -1,11 +1,11 @@
-//! One attempt to use the store again after a failure.
+//! One attempt to use a node of the store again after a failure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use sluice_core::{Action, Check};
+use sluice_core::{Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tagger};
 
-use super::{breaker::BreakerState, guarded_store::GuardedStore, timeout::with_timeout};
-use crate::{Store, StoreError};
+use super::{guarded_store::GuardedStore, partition_set::PartitionSet, timeout::with_timeout};
+use crate::{NodeId, Store, StoreError};
 
 /// The least time that the first probe and the first check after it may take. No request waits for
 /// them, and they may have to open connections, perhaps with TLS, and load scripts.
@@ -18,38 +18,50 @@ const CHARGES_PER_CALL: usize = 256;
 /// The outcome of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recovery {
-    /// The store has recovered, and nothing is owed to it.
+    /// The node has recovered, and nothing is owed to it.
     Complete,
-    /// The store has recovered, but more was admitted without it in the meantime.
+    /// The node has recovered, but more was admitted without it in the meantime.
     ChargesLeft,
-    /// The store is still unavailable.
+    /// The node is still unavailable.
     Failed,
 }
 
 impl<S: Store> GuardedStore<S> {
-    /// Returns whether another attempt is needed.
-    pub(super) fn needs_recovery(&self) -> bool {
-        self.breaker.state() != BreakerState::Closed || !self.fallback.ledger.is_empty()
+    /// Returns the nodes that need another attempt.
+    pub(super) fn nodes_to_recover(&self) -> Vec<NodeId> {
+        let owed: Vec<NodeId> =
+            self.fallback.ledger.partitions().iter().map(|owed| self.store.node(owed)).collect();
+        NodeId::all()
+            .filter(|node| !self.breakers.is_closed(*node) || owed.contains(node))
+            .collect()
     }
 
-    /// Probes the store, charges what is owed to it, and closes the breaker.
-    pub(super) async fn try_recover(&self) -> Recovery {
-        let call = self.breaker.admit();
+    /// Probes `node`, charges what is owed to it, and closes its breaker.
+    pub(super) async fn try_recover(&self, node: NodeId) -> Recovery {
+        let breaker = self.breakers.of(node);
+        let partitions = self.partitions_of(node);
+        if partitions.is_empty() {
+            breaker.retired(self.clock.now());
+            return Recovery::Complete;
+        }
+        let call = breaker.admit();
         // The probe comes first even if only charges are left. A batch of charges that gets no
         // reply may be charged again, a probe costs nothing.
-        let charged = match self.passes_probes().await {
+        let charged = match self.passes_probes(node, partitions).await {
             Ok(()) => {
-                self.breaker.probes_passed();
-                self.charge_owed().await
+                breaker.probes_passed();
+                self.charge_owed(partitions).await
             }
             Err(error) => Err(error),
         };
         let now = self.clock.now();
         match (charged, call) {
             (Ok(()), _) => {
-                self.breaker.recovered(now);
-                self.fallback.end_outage();
-                if self.fallback.ledger.is_empty() {
+                breaker.recovered(now);
+                if self.breakers.all_closed() {
+                    self.fallback.end_outage();
+                }
+                if self.fallback.ledger.len_in(partitions) == 0 {
                     Recovery::Complete
                 } else {
                     Recovery::ChargesLeft
@@ -61,30 +73,35 @@ impl<S: Store> GuardedStore<S> {
             }
             (Err(error), None) => {
                 self.errors.count(&error);
-                self.breaker.recovery_failed(&error, now);
+                breaker.recovery_failed(&error, now);
                 Recovery::Failed
             }
         }
     }
 
-    /// Succeeds if the store accepts writes, decides checks, and responds within its timeout once
-    /// it had time to prepare.
-    async fn passes_probes(&self) -> Result<(), StoreError> {
+    /// Succeeds if the node accepts writes, decides checks, and responds within the timeout once it
+    /// had time to prepare.
+    async fn passes_probes(
+        &self,
+        node: NodeId,
+        partitions: PartitionSet,
+    ) -> Result<(), StoreError> {
         let preparation = self.timeout.max(RECOVERY_TIMEOUT);
-        with_timeout(preparation, self.store.probe()).await??;
-        // An empty check goes the same way as every check.
-        with_timeout(preparation, self.store.decide(&Check::new(Action::Peek))).await??;
-        with_timeout(self.timeout, self.store.probe()).await?
+        with_timeout(preparation, self.store.probe_node(node)).await??;
+        let look = look_at(partitions);
+        with_timeout(preparation, self.store.decide(&look)).await??;
+        with_timeout(self.timeout, self.store.probe_node(node)).await?
     }
 
-    /// Charges what is owed now. What is admitted in the meantime is left for later; otherwise a
-    /// busy replica would never finish.
-    async fn charge_owed(&self) -> Result<(), StoreError> {
-        let mut left = self.fallback.ledger.len();
+    /// Charges what the buckets in `partitions` owe now. What is admitted in the meantime is left
+    /// for later; otherwise a busy replica would never finish.
+    async fn charge_owed(&self, partitions: PartitionSet) -> Result<(), StoreError> {
+        let ledger = &self.fallback.ledger;
+        let mut left = ledger.len_in(partitions);
         while left > 0 {
             let count = left.min(CHARGES_PER_CALL);
             left -= count;
-            let mut batch = self.fallback.ledger.take_oldest(count, &self.clock);
+            let mut batch = ledger.take_oldest(count, partitions, &self.clock);
             if batch.is_empty() {
                 continue;
             }
@@ -106,4 +123,21 @@ impl<S: Store> GuardedStore<S> {
         }
         Ok(())
     }
+}
+
+/// Returns a check that goes the same way as every check of a node with these partitions, and
+/// changes nothing: without buckets, if there is no other node; else with one that nobody uses.
+fn look_at(partitions: PartitionSet) -> Check {
+    let look = Check::new(Action::Peek);
+    if partitions == PartitionSet::ALL {
+        return look;
+    }
+    let rate = Rate::new("1/second".parse().expect("it is a rate"), 1).expect("it is a rate");
+    let limit = Limit::new("recovery", Algorithm::TokenBucket(rate)).expect("it is a name");
+    let tagger = Tagger::new(b"recovery");
+    let tag = (0_u64..)
+        .map(|number| tagger.tag(Subject::Client(&number.to_le_bytes())))
+        .find(|tag| partitions.contains(tag.partition()))
+        .expect("some tag is in every partition");
+    look.with(&Arc::new(limit), tag, Cost::NONE)
 }
