@@ -134,7 +134,7 @@ fn kept(content: &io::Result<Vec<u8>>) -> Result<Vec<u8>, String> {
 
 /// Reads a file of at most [`MAX_BYTES`]. Whatever else has a name is refused: opening a FIFO
 /// would wait for a writer, for ever.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file: name a file"));
     }

@@ -206,6 +206,24 @@ impl Loader {
         read::http_address(&Reading::new(root, &errors, &warnings).root(&tree))
     }
 
+    /// Returns where the value at `path`, such as `listen.tls.key`, was written, or else the table
+    /// that it is missing from. For messages about what a value leads to: it reads the layers
+    /// again.
+    #[must_use]
+    pub fn origin_of(&self, path: &str) -> Origin {
+        let (errors, warnings) = (ErrorLog::default(), ErrorLog::default());
+        let Merged { root, tree, .. } = self.merge(&Files::default(), &errors, &warnings);
+        let mut origin = root;
+        let mut value = &tree;
+        for key in path.split('.') {
+            let ValueKind::Table(table) = &value.kind else { break };
+            let Some(inner) = table.get(key) else { break };
+            value = inner;
+            origin = layers::first_origin(value).unwrap_or(origin);
+        }
+        origin
+    }
+
     /// Reads everything, and returns all that was found out.
     pub(crate) fn load_all(&self) -> Loaded {
         let files = if self.without_secrets { Files::without_secrets() } else { Files::default() };

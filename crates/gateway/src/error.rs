@@ -16,7 +16,7 @@ pub(crate) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum OpenGatewayError {
     /// The file with the certificates cannot be read.
-    #[error("cannot read the certificates in {}", path.display())]
+    #[error("gateway.ca_file: cannot read the certificates in `{}`", path.display())]
     CaFile {
         /// The path of the file.
         path: PathBuf,

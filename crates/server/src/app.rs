@@ -17,9 +17,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use sluice_config::{ConfigErrors, ConnectionLimits, ReadFile, Secret, Settings, TlsSettings};
+use sluice_config::{ConfigErrors, ConnectionLimits, Secret, Settings};
 use sluice_gateway::{Gateway, OpenGatewayError};
-use sluice_http::{Limits, Listener, Tls, TlsError, TlsFile, TlsFiles, access::CallerAccess};
+use sluice_http::{Limits, Listener, Tls, TlsError, access::CallerAccess};
 use sluice_rls::{EnvoyRls, GrpcFrontEnds};
 
 use crate::{
@@ -40,6 +40,7 @@ use crate::{
     shutdown::Shutdown,
     store::{self, OpenStore},
     store_observer,
+    tls_files::{self, Unusable},
 };
 
 pub use crate::joining::RunError;
@@ -99,8 +100,8 @@ pub enum OpenError {
     /// The files of a port's TLS cannot be used.
     #[error("{setting}: TLS cannot be set up")]
     Tls {
-        /// The setting that names the files.
-        setting: &'static str,
+        /// The setting that names the file, such as `listen.tls.key`.
+        setting: String,
         /// What is wrong with which file.
         #[source]
         source: TlsError,
@@ -108,6 +109,14 @@ pub enum OpenError {
     /// Metrics or traces cannot be set up.
     #[error("cannot set up the telemetry")]
     Telemetry(#[from] TelemetryError),
+}
+
+// === impl OpenError ===
+
+impl From<Unusable> for OpenError {
+    fn from(Unusable { setting, source }: Unusable) -> Self {
+        Self::Tls { setting, source }
+    }
 }
 
 // === impl Ports ===
@@ -158,8 +167,8 @@ impl App {
         } = settings;
         let requires_certificate =
             listen.tls.as_ref().is_some_and(|tls| tls.requires_client_certificate);
-        let tls = open_tls("listen.tls", listen.tls.as_ref())?;
-        let admin_tls = open_tls("admin.tls", admin.tls.as_ref())?;
+        let tls = tls_files::open("listen", listen.tls.as_ref())?;
+        let admin_tls = tls_files::open("admin", admin.tls.as_ref())?;
         recorders.custom.declare(&custom_metrics);
         let (wait_at_start, store_timeout) = (store.wait_at_start, store.timeout);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
@@ -309,8 +318,8 @@ impl App {
     /// the start.
     fn replace_tls(&self, settings: &Settings) -> Result<(), OpenError> {
         let Inner { tls, admin_tls, .. } = &*self.inner;
-        let new = open_tls("listen.tls", settings.listen.tls.as_ref())?;
-        let new_admin = open_tls("admin.tls", settings.admin.tls.as_ref())?;
+        let new = tls_files::open("listen", settings.listen.tls.as_ref())?;
+        let new_admin = tls_files::open("admin", settings.admin.tls.as_ref())?;
         for (active, new) in [(tls, new), (admin_tls, new_admin)] {
             if let (Some(active), Some(new)) = (active, new) {
                 active.adopt(&new);
@@ -506,29 +515,6 @@ fn limits(configured: &ConnectionLimits) -> Limits {
         idle_timeout,
         max_connection_age,
     }
-}
-
-/// Sets up the TLS of `setting`, if there is any.
-fn open_tls(
-    setting: &'static str,
-    configured: Option<&TlsSettings>,
-) -> Result<Option<Tls>, OpenError> {
-    let Some(TlsSettings { certificate, key, client_ca, requires_client_certificate }) = configured
-    else {
-        return Ok(None);
-    };
-    let file = |file: &ReadFile| TlsFile::new(&file.path, file.content.clone());
-    let files = TlsFiles {
-        certificate: file(certificate),
-        key: file(key),
-        client_ca: client_ca.as_ref().map(file),
-        requires_client_certificate: *requires_client_certificate,
-    };
-    let tls = Tls::new(&files).map_err(|source| OpenError::Tls { setting, source })?;
-    if let Some(warning) = tls.warning() {
-        tracing::warn!("{setting}: {warning}");
-    }
-    Ok(Some(tls))
 }
 
 /// Lowers the number of connections to what the process has descriptors for.

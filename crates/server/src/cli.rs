@@ -19,9 +19,12 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use sluice_config::{ConfigError, ConfigErrors, Loader, RulesFile, Settings, Watcher};
+use sluice_config::{ConfigErrors, Loader, RulesFile, Settings, Watcher};
 
-use crate::{openapi, probe};
+use crate::{
+    openapi, probe,
+    tls_files::{self, Findings},
+};
 
 /// The exit code for an invalid configuration: `EX_CONFIG` of sysexits.h. A usage error exits with
 /// 2, any other failure with 1.
@@ -72,8 +75,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Prints all errors of a configuration. It does not read the files with secrets that the
-    /// configuration names.
+    /// Prints all errors of a configuration. Of the files with secrets that it names, only those of
+    /// TLS are read, and only if they are on this machine.
     Check {
         /// The file: YAML, TOML or JSON by its extension. It is checked alone, without the
         /// environment. It may also hold rules of Envoy's rate limit service. Without it, what
@@ -162,10 +165,8 @@ impl Cli {
             Some(Command::Config(ConfigCommand::Check { file: None })) => {
                 let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
                 let checked = FileChoice::of(None, &variables);
-                let loaded = checked.loader().variables(variables).without_secrets().load();
-                loaded.map(|settings| {
-                    exit_code(&report(&checked.to_string(), &settings, &mut out, &mut err))
-                })
+                let loader = checked.loader().variables(variables).without_secrets();
+                check(&checked.to_string(), &loader, &mut out, &mut err)
             }
         };
         outcome.unwrap_or_else(|errors| reject(&errors, &mut err))
@@ -240,14 +241,32 @@ fn check_file(
 ) -> Result<ExitCode, ConfigErrors> {
     let name = file.display().to_string();
     let Some(rules) = RulesFile::check(file) else {
-        let settings = Loader::new().file(file).without_secrets().load()?;
-        return Ok(exit_code(&report(&name, &settings, out, err)));
+        return check(&name, &Loader::new().file(file).without_secrets(), out, err);
     };
     let RulesFile { domain, warnings, .. } = rules?;
     let written = warn(&warnings, &mut err)
         .and_then(|()| writeln!(out, "{name}: valid, {}", rules_count(domain.rules(), 1)))
         .and_then(|()| out.flush());
     Ok(exit_code(&written))
+}
+
+/// Checks what `loader` reads, and the files of TLS that it names.
+fn check(
+    name: &str,
+    loader: &Loader,
+    out: impl Write,
+    mut err: impl Write,
+) -> Result<ExitCode, ConfigErrors> {
+    let settings = loader.load()?;
+    let Findings { warnings, errors } = tls_files::check(&settings, loader);
+    if errors.is_empty() {
+        let written = warn(&warnings, &mut err);
+        return Ok(exit_code(&written.and_then(|()| report(name, &settings, out, err))));
+    }
+    // As in `reject`: nothing is left to report to.
+    let written = errors.iter().try_for_each(|error| writeln!(err, "{error}"));
+    let _ = written.and_then(|()| err.flush());
+    Ok(ExitCode::from(EXIT_CONFIG))
 }
 
 fn report(
@@ -274,7 +293,7 @@ fn report(
     out.flush()
 }
 
-fn warn(warnings: &[ConfigError], err: &mut impl Write) -> io::Result<()> {
+fn warn(warnings: &[impl fmt::Display], err: &mut impl Write) -> io::Result<()> {
     warnings.iter().try_for_each(|warning| writeln!(err, "warning: {warning}"))
 }
 

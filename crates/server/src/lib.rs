@@ -20,3 +20,4 @@ pub mod shutdown;
 pub mod store;
 mod store_observer;
 pub mod store_watch;
+mod tls_files;

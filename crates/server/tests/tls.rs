@@ -112,7 +112,7 @@ fn a_replica_whose_key_is_wrong_does_not_start() {
     let sluice = launch(folder.path(), "");
     eventually("it ends", || !sluice.is_running());
     let log = sluice.log();
-    assert!(log.contains("listen.tls: TLS cannot be set up: `"), "{log}");
+    assert!(log.contains("listen.tls.key: TLS cannot be set up: `"), "{log}");
     assert!(log.contains("tls.key` has no private key"), "{log}");
     assert_eq!(sluice.wait_exit(Duration::from_secs(20)).code(), Some(78));
 }

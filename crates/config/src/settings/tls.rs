@@ -2,8 +2,11 @@
 
 use std::{
     fmt::{self, Debug},
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
 };
+
+use crate::files::read_file;
 
 /// The TLS of a port. The content of the files is not verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,21 @@ pub struct ReadFile {
     pub path: PathBuf,
     /// Its content; nothing where files with secrets are left alone.
     pub content: Vec<u8>,
+}
+
+impl ReadFile {
+    /// Creates a file from its path and what was in it.
+    pub fn new(path: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), content: content.into() }
+    }
+
+    /// Reads the file at `path`, as a configuration does.
+    ///
+    /// # Errors
+    /// When there is no such file, it is no regular one, or it cannot be read or is too large.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        Ok(Self::new(path, read_file(path)?))
+    }
 }
 
 impl Debug for ReadFile {

@@ -284,6 +284,23 @@ impl TlsFile {
     pub fn new(path: impl AsRef<Path>, content: impl Into<Vec<u8>>) -> Self {
         Self { path: path.as_ref().to_owned(), content: content.into() }
     }
+
+    /// Verifies that the file has certificates, and that each of them can be an authority's.
+    ///
+    /// # Errors
+    /// Returns an error that names the file when it cannot be used.
+    pub fn verify_certificates(&self) -> Result<(), TlsError> {
+        roots(self).map(drop)
+    }
+
+    /// Verifies that the file has a private key that is not encrypted. Whether a certificate has
+    /// that key, only [`Tls::new`] finds out.
+    ///
+    /// # Errors
+    /// Returns an error that names the file when it cannot be used.
+    pub fn verify_key(&self) -> Result<(), TlsError> {
+        private_key(self).map(drop)
+    }
 }
 
 impl Debug for TlsFile {

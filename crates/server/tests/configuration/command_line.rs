@@ -3,6 +3,7 @@
 use std::{ffi::OsString, fs, path::Path, process::ExitCode};
 
 use clap::Parser;
+use rcgen::{CertificateParams, KeyPair};
 use sluice_config::Settings;
 use sluice_server::cli::{Cli, EXIT_CONFIG};
 
@@ -155,9 +156,98 @@ fn check_reads_only_the_file() {
     fs::write(&file, text).unwrap();
     let file = file.display().to_string();
     let ran = run(&["config", "check", &file], &[("SLUICE__STORE__TIMEOUT", "25")]);
-    assert_eq!((ran.code, ran.err), (code(0), String::new()), "{}", ran.out);
+    let unread = "ca_file: `/nowhere/c` is not on this machine, so that it is not checked";
+    assert_eq!(ran.err, format!("warning: {file}:1: store.{unread}\n"));
+    assert_eq!(ran.code, code(0), "{}", ran.out);
     let ran = run(&["serve", "--config", &file], &[]);
     assert_eq!(ran.err.matches("cannot be read").count(), 3, "{}", ran.err);
+}
+
+/// Writes a file with these lines beside those that it names, and returns the errors of its check.
+fn check_beside(files: &[(&str, &str)], lines: &[&str]) -> (CommandOutcome, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    let file = folder.path().join("sluice.yaml");
+    fs::write(&file, lines.join("\n")).unwrap();
+    let ran = run(&["config", "check", &file.display().to_string()], &[]);
+    let errors = ran.err.replace(&format!("{}/", folder.path().display()), "");
+    (ran, errors)
+}
+
+fn identity() -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+const TLS: [&str; 5] =
+    ["listen:", "  tls:", "    certificate: tls.crt", "    key: tls.key", "    client_ca: ca.crt"];
+
+#[test]
+fn check_verifies_the_files_of_tls_that_are_here() {
+    let ((certificate, key), (other, other_key)) = (identity(), identity());
+    let good = [("tls.crt", &*certificate), ("tls.key", &*key), ("ca.crt", &*other)];
+    let (ran, errors) = check_beside(&good, &TLS);
+    assert_eq!((ran.code, errors), (code(0), String::new()));
+
+    let with = |name: &'static str, content| {
+        let mut files = good;
+        files.iter_mut().find(|(known, _)| *known == name).unwrap().1 = content;
+        let (ran, errors) = check_beside(&files, &TLS);
+        assert_eq!((ran.code, ran.out.as_str()), (code(EXIT_CONFIG), ""), "{name}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        errors
+    };
+    for (name, content, expected) in [
+        ("tls.crt", "junk", "sluice.yaml:3: listen.tls.certificate: `tls.crt` has no certificate"),
+        ("tls.key", "junk", "sluice.yaml:4: listen.tls.key: `tls.key` has no private key"),
+        ("tls.key", &*other_key, "sluice.yaml:4: listen.tls.key: the key in `tls.key` does not"),
+        ("ca.crt", "junk", "sluice.yaml:5: listen.tls.client_ca: `ca.crt` has no certificate"),
+    ] {
+        let errors = with(name, content);
+        assert!(errors.starts_with(expected), "{errors}");
+    }
+}
+
+#[test]
+fn check_warns_of_files_that_are_not_here_and_verifies_the_others_alone() {
+    let (ran, errors) = check_beside(&[], &TLS);
+    assert_eq!(ran.code, code(0));
+    let missing = ["3: listen.tls.certificate: `tls.crt`", "4: listen.tls.key: `tls.key`"];
+    for (line, expected) in errors.lines().zip(missing) {
+        let expected = format!("warning: sluice.yaml:{expected} is not on this machine");
+        assert!(line.starts_with(&expected), "{errors}");
+    }
+    assert_eq!(errors.lines().count(), 3, "{errors}");
+
+    let (ran, errors) = check_beside(&[("tls.key", "junk"), ("ca.crt", "junk")], &TLS);
+    assert_eq!(ran.code, code(EXIT_CONFIG));
+    let lines: Vec<_> = errors.lines().collect();
+    assert_eq!(lines.len(), 2, "{errors}");
+    assert!(lines[0].starts_with("sluice.yaml:4: listen.tls.key: "), "{errors}");
+    assert!(lines[1].starts_with("sluice.yaml:5: listen.tls.client_ca: "), "{errors}");
+}
+
+#[test]
+fn check_verifies_the_authorities_of_the_store_and_of_the_gateway() {
+    let lines = [
+        "store: { url: rediss://cache,",
+        "  ca_file: ca.crt }",
+        "gateway: { upstream: 'https://api',",
+        "  ca_file: upstream.crt }",
+    ];
+    let (certificate, _) = identity();
+    let good = [("ca.crt", &*certificate), ("upstream.crt", &*certificate)];
+    let (ran, _) = check_beside(&good, &lines);
+    assert_eq!(ran.code, code(0), "{}", ran.err);
+    let (ran, errors) = check_beside(&[("ca.crt", "junk"), ("upstream.crt", "junk")], &lines);
+    assert_eq!(ran.code, code(EXIT_CONFIG));
+    let lines: Vec<_> = errors.lines().collect();
+    assert_eq!(lines.len(), 2, "{errors}");
+    assert!(lines[0].starts_with("sluice.yaml:2: store.ca_file: `ca.crt` has no cert"), "{errors}");
+    assert!(lines[1].starts_with("sluice.yaml:4: gateway.ca_file: `upstream.crt`"), "{errors}");
 }
 
 #[test]
