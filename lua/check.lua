@@ -4,8 +4,9 @@
                                                                             state layouts: 1 to 5
 
   KEYS[k]  bucket k, each once; all in one slot
-  ARGV[1]  MessagePack of { limits, checks, newest }: two flat arrays of whole numbers, and the
-           newest layout that may be written, since every replica of the fleet reads it
+  ARGV[1]  MessagePack of { limits, checks, newest, epoch }: two flat arrays of whole numbers; the
+           newest layout that may be written, since every replica of the fleet reads it; and the
+           time in us since when the store remembers, or 0 if that does not matter
            limits  4 numbers per limit: refill tokens, refill us (in lowest terms: that many tokens
                    come back in that many us), and the time to fill an empty bucket: us, fraction
            checks  3 numbers for a simple check, which takes a cost of whole us from one bucket
@@ -17,7 +18,7 @@
   returns  { now in us (this server's TIME),
              one character per check: '1' allowed, '0' denied, 'u' undecided, since the layout of a
              bucket is unknown,
-             every bucket's state before the call; nil if it was full }
+             every bucket's state before the call; nil if there was none }
            The caller computes from these what remains and when to retry, so that this script
            formats no numbers but those that it stores.
 
@@ -40,7 +41,9 @@
   A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3. Every build reads the
   layouts 1 to 4, and between them they hold any state.
   A state expires when its bucket is full, rounded up to a ms. The expiry is an absolute time, since
-  Redis counts relative ones from a time that it read before this script did. ]]
+  Redis counts relative ones from a time that it read before this script did.
+  A bucket without a state is full. With an epoch, it was empty then and has refilled since, so
+  that a full bucket must have a state until it would have filled since the epoch. ]]
 
 local MAX_CLOCK_STEP = 1000000                        -- us; the core's MAX_CLOCK_STEP_US
 local DEBT_TIME = MAX_CLOCK_STEP / 2                  -- us; the core's DEBT_TIME_US
@@ -57,12 +60,16 @@ local now = time[1] * 1000000 + time[2]
 local latest, deepest = now + MAX_CLOCK_STEP, now + MAX_FILL
 
 local plan = cmsgpack.unpack(ARGV[1])
-local limits, checks, newest = plan[1], plan[2], plan[3]
+local limits, checks, newest, epoch = plan[1], plan[2], plan[3], plan[4]
+if epoch == 0 then
+  epoch = -math.huge
+end
 
--- By limit: the rate, the time to fill, the `empty` of a full bucket, and `interval`, the us in
--- which one token comes back, or false if that is no whole number.
+-- By limit: the rate, the time to fill, the `empty` of a full bucket, the whole us of that of one
+-- without a state, or false if that has to be repaired, and `interval`, the us in which one token
+-- comes back, or false if that is no whole number.
 local refill_tokens, refill_us, fill_us, fill_fraction = {}, {}, {}, {}
-local full_us, full_fraction, interval = {}, {}, {}
+local full_us, full_fraction, absent_us, interval = {}, {}, {}, {}
 for at = 1, #limits, 4 do
   local limit = (at + 3) / 4
   local tokens, fill, rest = limits[at], limits[at + 2], limits[at + 3]
@@ -73,10 +80,12 @@ for at = 1, #limits, 4 do
   else
     full_us[limit], full_fraction[limit] = now - fill, 0
   end
+  local full = full_us[limit]
+  absent_us[limit] = epoch <= full and full or epoch < latest and epoch
   interval[limit] = tokens == 1 and limits[at + 1] or false
 end
 
--- The buckets, by index into KEYS. A bucket without `us` is full. Most buckets have neither a
+-- The buckets, by index into KEYS. A bucket without `us` has no state. Most buckets have neither a
 -- fraction nor a debt: `whole` is the us per token of such a bucket. The tables in the second line
 -- are for the other buckets. `unknown` contains the buckets that cannot be read.
 local us, whole = {}, {}
@@ -116,11 +125,11 @@ for k = 1, #KEYS do
 end
 
 -- Sets a bucket. A full one is removed at once, so that it equals an unused one for the rest of the
--- batch.
+-- batch, unless an unused one is not full yet.
 local changed = {}
 local function put(k, limit, e, f, d)
   changed[k] = limit
-  if e == full_us[limit] and f == full_fraction[limit] then
+  if e == full_us[limit] and f == full_fraction[limit] and epoch <= e then
     us[k] = nil
   elseif interval[limit] and not d then
     us[k], whole[k] = e, interval[limit]
@@ -184,9 +193,11 @@ end
 local function settled(k, limit)
   local e, f, tokens, micros, d = us[k], 0, 1, whole[k], nil
   if not e then
-    return full_us[limit], full_fraction[limit], nil
-  end
-  if not micros then
+    if epoch <= full_us[limit] then
+      return full_us[limit], full_fraction[limit], nil
+    end
+    e, tokens, micros = epoch, refill_tokens[limit], refill_us[limit]
+  elseif not micros then
     f, tokens, micros, d = fraction[k], state_tokens[k], state_us[k], indebted[k]
   end
   local repaired = false
@@ -307,7 +318,7 @@ while at <= last do
       verdict = 'u'
     else
       if not e then
-        e = full_us[limit]
+        e = absent_us[limit] or settled(k, limit)
       elseif whole[k] == per_token and e < latest then
         local full = full_us[limit]
         if e < full then
@@ -347,7 +358,7 @@ for k, limit in pairs(changed) do
     if e < 0 then
       e = 0
     end
-    local full, state = e + fill_us[limit]
+    local full, state = (e < epoch and epoch or e) + fill_us[limit]
     if per_token then
       if per_token < 4294967296 then
         state = pack('>BI7I4', 1, e, per_token)
@@ -357,7 +368,7 @@ for k, limit in pairs(changed) do
         state = pack('>BI7I5I5I7', 3, e, 0, 1, per_token)
       end
     else
-      local rest = fraction[k] + fill_fraction[limit]
+      local rest = (e < epoch and 0 or fraction[k]) + fill_fraction[limit]
       if rest > refill_tokens[limit] then
         full = full + 2
       elseif rest > 0 then

@@ -61,6 +61,14 @@ impl Bucket {
         Self { empty_at, refill, indebted_at: None }
     }
 
+    /// Returns a bucket that was never used in a memory that began at `start`: it was empty then. If
+    /// it has filled since, it is a full bucket.
+    #[must_use]
+    pub fn cold(rate: &Rate, start: Timestamp, now: Timestamp) -> Self {
+        let full = Self::full(rate, now);
+        Self { empty_at: full.empty_at.max(Moment::at(start)), ..full }
+    }
+
     /// Restores a bucket from the parts that a store kept; `None` when they contradict each other.
     #[must_use]
     pub const fn from_parts(
@@ -187,6 +195,12 @@ impl<'r> Settled<'r> {
     #[must_use]
     pub const fn bucket(&self) -> Bucket {
         self.bucket
+    }
+
+    /// Returns the rate that sees the bucket.
+    #[must_use]
+    pub const fn rate(&self) -> &'r Rate {
+        self.rate
     }
 
     /// Returns whether the stored state was written under another rate, before the clock stepped

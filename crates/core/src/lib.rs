@@ -26,6 +26,7 @@ mod bucket_id;
 mod check;
 mod cost;
 mod decision;
+mod epoch;
 mod limit;
 mod partition;
 mod policy;
@@ -39,6 +40,7 @@ pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger, Value};
 pub use check::{Action, Check, Part};
 pub use cost::{Cost, CostError};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
+pub use epoch::Epoch;
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use partition::Partition;
 pub use policy::{

@@ -1,6 +1,6 @@
 //! Checks and batches whose buckets are on several nodes.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use sluice_core::{Action, Check, Decision};
 use tokio::time::{Instant, timeout_at};

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use parking_lot::{Mutex, MutexGuard};
-use sluice_core::{Bucket, Check, Decision, Part, Source, Tag, Timestamp};
+use sluice_core::{Bucket, Check, Decision, Epoch, Part, Source, Tag, Timestamp};
 use smallvec::SmallVec;
 
 use super::{announcements::Announcements, shard::Shard};
-use crate::{Clock, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
+use crate::{Clock, ColdStart, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
 
 /// One shard for each value of [`Tag::part`]. Enough that two threads rarely need the same one, and
 /// that sweeping one takes microseconds.
@@ -25,6 +25,7 @@ pub struct MemoryStore<C = MonotonicClock> {
     shards: Box<[Mutex<Shard>]>,
     announcements: Mutex<Announcements>,
     clock: C,
+    epoch: Epoch,
 }
 
 impl MemoryStore {
@@ -45,7 +46,17 @@ impl<C: Clock> MemoryStore<C> {
     /// Makes an empty store that takes the time from `clock`.
     pub fn with_clock(clock: C) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, announcements: Mutex::default(), clock }
+        Self { shards, announcements: Mutex::default(), clock, epoch: Epoch::NONE }
+    }
+
+    /// Sets what a bucket holds that was never used since now, when the memory begins.
+    #[must_use]
+    pub fn cold_start(self, cold_start: ColdStart) -> Self {
+        let epoch = match cold_start {
+            ColdStart::Full => Epoch::NONE,
+            ColdStart::Empty => Epoch::at(self.clock.now()),
+        };
+        Self { epoch, ..self }
     }
 
     /// Returns the number of buckets, including those that have become full since the last sweep.
@@ -66,7 +77,7 @@ impl<C: Clock> MemoryStore<C> {
     /// Removes every bucket that is full again, and frees the memory.
     pub fn sweep(&self) {
         for shard in &self.shards {
-            shard.lock().sweep(self.clock.now());
+            shard.lock().sweep(self.epoch, self.clock.now());
         }
     }
 
@@ -89,8 +100,8 @@ impl<C: Clock> MemoryStore<C> {
     fn decide_one(&self, check: &Check, part: &Part) -> Decision {
         let mut shard = self.shards[usize::from(part.tag.part())].lock();
         let now = self.clock.now();
-        shard.sweep_if_due(now);
-        shard.update(part, now, |bucket| {
+        shard.sweep_if_due(self.epoch, now);
+        shard.update(part, self.epoch, now, |bucket| {
             check.decide(std::slice::from_mut(bucket), now, Source::Store)
         })
     }
@@ -111,19 +122,19 @@ impl<C: Clock> MemoryStore<C> {
             .iter()
             .map(|part| {
                 locked[index_of(part.tag)]
-                    .get(part, now)
-                    .unwrap_or_else(|| Bucket::full(part.limit.rate(), now))
+                    .get(part, self.epoch, now)
+                    .unwrap_or_else(|| self.epoch.unseen(part.limit.rate(), now))
             })
             .collect();
         let mut after = before.clone();
         let decision = check.decide(&mut after, now, Source::Store);
         for (part, (before, after)) in check.parts().iter().zip(before.iter().zip(&after)) {
             if before != after {
-                locked[index_of(part.tag)].update(part, now, |bucket| *bucket = *after);
+                locked[index_of(part.tag)].update(part, self.epoch, now, |bucket| *bucket = *after);
             }
         }
         for shard in locked {
-            shard.sweep_if_due(now);
+            shard.sweep_if_due(self.epoch, now);
         }
         decision
     }

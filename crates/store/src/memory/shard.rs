@@ -3,7 +3,7 @@
 use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use hashbrown::{HashTable, hash_table::Entry};
-use sluice_core::{Bucket, BucketId, Limit, Moment, Part, Tag, Timestamp};
+use sluice_core::{Bucket, BucketId, Epoch, Limit, Moment, Part, Tag, Timestamp};
 
 use crate::prehashed::Prehashed;
 
@@ -63,11 +63,10 @@ impl Kept {
             .expect("the parts come from a bucket under the same limit")
     }
 
-    /// Returns the bucket, unless it is full: a full bucket and one that was never used are the
-    /// same.
-    fn unless_full(&self, now: Timestamp) -> Option<Bucket> {
+    /// Returns the bucket, unless it is full, as one that was never used is too.
+    fn unless_forgotten(&self, epoch: Epoch, now: Timestamp) -> Option<Bucket> {
         let bucket = self.bucket();
-        (!bucket.is_full(self.limit.rate(), now)).then_some(bucket)
+        (!epoch.forgets(&bucket, self.limit.rate(), now)).then_some(bucket)
     }
 
     fn set(&mut self, part: &Part, bucket: &Bucket) {
@@ -92,17 +91,18 @@ impl Shard {
         self.buckets.capacity()
     }
 
-    /// Returns the bucket of `part`, unless it is full.
-    pub(super) fn get(&self, part: &Part, now: Timestamp) -> Option<Bucket> {
+    /// Returns the bucket of `part`, unless it is full and an unused one too.
+    pub(super) fn get(&self, part: &Part, epoch: Epoch, now: Timestamp) -> Option<Bucket> {
         self.buckets
             .find(hash(&part.bucket()), |kept| kept.is_of(part))
-            .and_then(|kept| kept.unless_full(now))
+            .and_then(|kept| kept.unless_forgotten(epoch, now))
     }
 
     /// Lets `decide` read and change the bucket of `part`, which is looked up only once.
     pub(super) fn update<R>(
         &mut self,
         part: &Part,
+        epoch: Epoch,
         now: Timestamp,
         decide: impl FnOnce(&mut Bucket) -> R,
     ) -> R {
@@ -112,32 +112,35 @@ impl Shard {
             |kept| kept.is_of(part),
             |kept| hash(&kept.id()),
         );
-        let kept =
-            if let Entry::Occupied(kept) = &entry { kept.get().unless_full(now) } else { None };
-        let before = kept.unwrap_or_else(|| Bucket::full(rate, now));
+        let kept = if let Entry::Occupied(kept) = &entry {
+            kept.get().unless_forgotten(epoch, now)
+        } else {
+            None
+        };
+        let before = kept.unwrap_or_else(|| epoch.unseen(rate, now));
         let mut after = before;
         let decision = decide(&mut after);
         if after != before {
-            let full = after.is_full(rate, now);
+            let forgotten = epoch.forgets(&after, rate, now);
             match entry {
-                Entry::Occupied(entry) if full => drop(entry.remove()),
+                Entry::Occupied(entry) if forgotten => drop(entry.remove()),
                 Entry::Occupied(mut entry) => entry.get_mut().set(part, &after),
-                Entry::Vacant(_) if full => {}
+                Entry::Vacant(_) if forgotten => {}
                 Entry::Vacant(entry) => drop(entry.insert(Kept::new(part, &after))),
             }
         }
         decision
     }
 
-    pub(super) fn sweep_if_due(&mut self, now: Timestamp) {
+    pub(super) fn sweep_if_due(&mut self, epoch: Epoch, now: Timestamp) {
         if now >= self.next_sweep {
-            self.sweep(now);
+            self.sweep(epoch, now);
         }
     }
 
-    pub(super) fn sweep(&mut self, now: Timestamp) {
+    pub(super) fn sweep(&mut self, epoch: Epoch, now: Timestamp) {
         self.next_sweep = now.after(SWEEP_INTERVAL);
-        self.buckets.retain(|kept| kept.unless_full(now).is_some());
+        self.buckets.retain(|kept| kept.unless_forgotten(epoch, now).is_some());
         let (length, capacity) = (self.buckets.len(), self.buckets.capacity());
         if capacity > SMALL_TABLE && length < capacity / 4 {
             self.buckets.shrink_to(length * 2, |kept| hash(&kept.id()));

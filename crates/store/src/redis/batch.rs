@@ -29,6 +29,8 @@ pub(super) struct Call {
     pub(super) checks: Vec<usize>,
     /// Whether it goes to the server that a slot is being moved to.
     pub(super) asking: bool,
+    /// Whether the server does not know the script.
+    pub(super) with_text: bool,
     partition: Option<Partition>,
     takes_more: bool,
 }
@@ -67,6 +69,7 @@ impl Batch {
                     plan: CallPlan::default(),
                     checks: Vec::new(),
                     asking: manner == Manner::Asking,
+                    with_text: false,
                     partition,
                     takes_more: gathered,
                 };

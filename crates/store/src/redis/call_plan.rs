@@ -1,14 +1,23 @@
-//! A batch of checks, laid out as the arguments of one call of `lua/check.lua`.
+//! A batch of checks, laid out as the arguments of one script call: of `lua/check_one.lua` for one
+//! simple check, and of `lua/check.lua` for anything else.
 
 use std::{collections::HashMap, sync::Arc};
 
 use redis::Cmd;
-use sluice_core::{Action, BucketId, Check, Limit, Part, Span};
+use sluice_core::{Action, BucketId, Check, Epoch, Limit, Part, Span};
 
-use super::keys::Keys;
+use super::{
+    epochs::Epochs,
+    keys::Keys,
+    scripts::{self, RedisScript},
+};
 use crate::prehashed::Prehashed;
 
-/// The keys and the argument of one call. Every bucket and every limit stands in it once.
+/// The keys and the arguments of one call. Every bucket and every limit stands in it once.
+///
+/// A simple check that is alone goes to a script that costs the server half as much. Where that
+/// script may not decide, it says so, and the call is made again with
+/// [`check_in_full`](Self::check_in_full).
 #[derive(Debug, Default)]
 pub(super) struct CallPlan {
     buckets: Vec<BucketId>,
@@ -20,6 +29,20 @@ pub(super) struct CallPlan {
     checks: PackedNumbers,
     /// The indices of each part's bucket in `buckets`, check after check.
     part_indices: Vec<usize>,
+    form: Form,
+    epoch: Epoch,
+}
+
+/// The script that a plan is for.
+#[derive(Clone, Copy, Debug, Default)]
+enum Form {
+    /// No check yet.
+    #[default]
+    Empty,
+    /// One simple check, whose numbers these are.
+    One { interval: u64, fill: u64, cost: u64 },
+    /// Anything else.
+    Batch,
 }
 
 impl CallPlan {
@@ -38,6 +61,10 @@ impl CallPlan {
     /// Appends a check that takes one cost from one bucket. Nearly every check does, so it has a
     /// form that the script reads and decides in a third of the time.
     fn push_simple(&mut self, part: &Part) {
+        self.form = match self.form {
+            Form::Empty => Form::of_one(part),
+            Form::One { .. } | Form::Batch => Form::Batch,
+        };
         let (bucket, limit) = (self.bucket(part.bucket()), self.limit(&part.limit));
         self.checks.push(bucket);
         self.checks.push(limit);
@@ -46,6 +73,7 @@ impl CallPlan {
 
     /// Appends any other check.
     fn push_general(&mut self, action: Action, parts: &[Part]) {
+        self.form = Form::Batch;
         self.checks.push(0);
         self.checks.push(match action {
             Action::Take => 0,
@@ -75,8 +103,33 @@ impl CallPlan {
         &self.part_indices
     }
 
-    /// Adds the number of keys, the keys and the argument to the command. `newest` is the newest
-    /// layout that may be written: less than 128.
+    /// Notes since when the store remembers the buckets of the plan, which is complete.
+    pub(super) fn remembered_by(&mut self, epochs: &Epochs) {
+        self.epoch = epochs.latest(self.buckets.iter().map(|bucket| bucket.tag.partition()));
+    }
+
+    /// Returns what the store holds of a bucket that it does not know.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Returns the script to call.
+    pub(super) fn script(&self) -> &'static RedisScript {
+        if self.is_one() { &scripts::CHECK_ONE } else { &scripts::CHECK }
+    }
+
+    /// Returns whether the call is one of `check_one.lua`.
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self.form, Form::One { .. })
+    }
+
+    /// Makes a plan for `check.lua`, after `check_one.lua` has left the decision to it.
+    pub(super) fn check_in_full(&mut self) {
+        self.form = Form::Batch;
+    }
+
+    /// Adds the number of keys, the keys and the script's arguments to the command. `newest` is the
+    /// newest layout that may be written: less than 128.
     pub(super) fn write(&self, keys: &Keys, newest: u8, command: &mut Cmd) {
         command.arg(self.buckets.len());
         let mut key = String::new();
@@ -84,24 +137,29 @@ impl CallPlan {
             keys.bucket(bucket, &mut key);
             command.arg(&key);
         }
+        let epoch = self.epoch.start().map(|start| start.unix_micros().unsigned_abs());
+        if let Form::One { interval, fill, cost } = self.form {
+            command.arg(interval).arg(fill).arg(cost).arg(epoch);
+            return;
+        }
+        command.arg(self.argument(newest, epoch.unwrap_or(0)));
+    }
+
+    /// Adds a key, and the argument of a call of `check.lua` without checks: whether the server runs
+    /// the script is all that is asked. Managed services refuse scripts without keys.
+    pub(super) fn write_probe(key: &str, newest: u8, command: &mut Cmd) {
+        command.arg(1).arg(key).arg(Self::default().argument(newest, 0));
+    }
+
+    fn argument(&self, newest: u8, epoch: u64) -> Vec<u8> {
         let mut argument =
-            Vec::with_capacity(self.limits.bytes.len() + self.checks.bytes.len() + 16);
-        argument.push(ARRAY_OF_THREE);
+            Vec::with_capacity(self.limits.bytes.len() + self.checks.bytes.len() + 32);
+        argument.push(ARRAY_OF_FOUR);
         self.limits.write(&mut argument);
         self.checks.write(&mut argument);
         argument.push(newest);
-        command.arg(argument);
-    }
-
-    /// Adds the key, and the argument of a call without checks: whether the server runs the script
-    /// is all that is asked. Managed services refuse scripts without keys.
-    pub(super) fn write_probe(key: &str, newest: u8, command: &mut Cmd) {
-        command.arg(1).arg(key);
-        let mut argument = vec![ARRAY_OF_THREE];
-        PackedNumbers::default().write(&mut argument);
-        PackedNumbers::default().write(&mut argument);
-        argument.push(newest);
-        command.arg(argument);
+        pack(epoch, &mut argument);
+        argument
     }
 
     /// Returns the script's number for `bucket`, and records its index for the current part.
@@ -133,13 +191,28 @@ impl CallPlan {
     }
 }
 
+impl Form {
+    /// Returns the form of a simple check that is alone.
+    fn of_one(part: &Part) -> Self {
+        let rate = part.limit.rate();
+        let (interval, fill) = (rate.refill().micros(), rate.fill().micros.unsigned_abs());
+        // The layouts that the script reads and writes hold the interval in 32 bits, in us or ms.
+        let fits = |number| u32::try_from(number).is_ok();
+        if fits(interval) || (interval % 1_000 == 0 && fits(interval / 1_000)) {
+            Self::One { interval, fill, cost: cost(part).micros.unsigned_abs() }
+        } else {
+            Self::Batch
+        }
+    }
+}
+
 /// Returns the time that the part's cost needs to come back.
 fn cost(part: &Part) -> Span {
     part.limit.rate().span_of(part.cost.tokens())
 }
 
-/// The `MessagePack` prefix of an array of three elements.
-const ARRAY_OF_THREE: u8 = 0x93;
+/// The `MessagePack` prefix of an array of four elements.
+const ARRAY_OF_FOUR: u8 = 0x94;
 
 /// Builds a `MessagePack` array of whole numbers.
 #[derive(Debug, Default)]
@@ -148,23 +221,26 @@ struct PackedNumbers {
     bytes: Vec<u8>,
 }
 
+/// Appends `number` in its shortest form.
+#[allow(clippy::cast_possible_truncation)] // Each arm's range is its type's.
+fn pack(number: u64, bytes: &mut Vec<u8>) {
+    let mut tagged = |tag, number: &[u8]| {
+        bytes.push(tag);
+        bytes.extend(number);
+    };
+    match number {
+        0..=0x7f => bytes.push(number as u8),
+        0x80..=0xff => tagged(0xcc, &[number as u8]),
+        0x100..=0xffff => tagged(0xcd, &(number as u16).to_be_bytes()),
+        0x1_0000..=0xffff_ffff => tagged(0xce, &(number as u32).to_be_bytes()),
+        _ => tagged(0xcf, &number.to_be_bytes()),
+    }
+}
+
 impl PackedNumbers {
-    /// Appends `number` in its shortest form.
-    #[allow(clippy::cast_possible_truncation)] // Each arm's range is its type's.
     fn push(&mut self, number: u64) {
         self.count += 1;
-        match number {
-            0..=0x7f => self.bytes.push(number as u8),
-            0x80..=0xff => self.bytes.extend([0xcc, number as u8]),
-            0x100..=0xffff => self.tagged(0xcd, &(number as u16).to_be_bytes()),
-            0x1_0000..=0xffff_ffff => self.tagged(0xce, &(number as u32).to_be_bytes()),
-            _ => self.tagged(0xcf, &number.to_be_bytes()),
-        }
-    }
-
-    fn tagged(&mut self, tag: u8, bytes: &[u8]) {
-        self.bytes.push(tag);
-        self.bytes.extend(bytes);
+        pack(number, &mut self.bytes);
     }
 
     fn write(&self, argument: &mut Vec<u8>) {

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{
-    batch::Batch, connections::Connections, error_meaning::Redirect, keys::Keys,
+    batch::Batch, connections::Connections, epochs::Epochs, error_meaning::Redirect, keys::Keys,
     round_trip_span::RoundTripSpan, trip::Lane,
 };
 use crate::{Formats, ObserveRoundTrips, StoreError};
@@ -105,6 +105,7 @@ pub(super) struct Route {
     pub(super) formats: Formats,
     /// The newest layout that every live replica reads.
     pub(super) newest_layout: Arc<AtomicU8>,
+    pub(super) epochs: Arc<Epochs>,
     /// Whether a call may have keys of one partition only.
     pub(super) one_partition_a_call: bool,
     /// Called when the server does not serve as it should.

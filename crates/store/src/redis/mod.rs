@@ -1,7 +1,8 @@
 //! Buckets in Redis, shared by a fleet.
 //!
 //! One script call, `lua/check.lua`, decides a batch of checks by the server's own clock. Checks
-//! gather while a call is in flight (`lanes`). Keys contain no client in plain text (`keys`).
+//! gather while a call is in flight (`lanes`). A simple check that is alone is decided by
+//! `lua/check_one.lua`, if its bucket is simple too. Keys contain no client in plain text (`keys`).
 //!
 //! A check takes this way: [`RedisStore`] → `topology`, in a cluster by `routing` → the `lanes` of
 //! a `node` → a `batch`, in which `call_plan` lays out the arguments of each call → `trip` sends it
@@ -21,6 +22,8 @@ mod call_plan;
 mod check_reply;
 mod cluster;
 mod connections;
+mod epoch_reader;
+mod epochs;
 mod error_meaning;
 mod greeting;
 mod keys;

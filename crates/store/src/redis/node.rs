@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak, atomic::AtomicU8};
 use super::{
     cluster::{Cluster, Kept},
     connections::Connections,
+    epochs::Epochs,
     keys::Keys,
     lanes::{Lanes, Route},
 };
@@ -25,6 +26,7 @@ pub(super) struct NodeSettings {
     pub(super) formats: Formats,
     /// The newest layout that every live replica reads.
     pub(super) newest_layout: Arc<AtomicU8>,
+    pub(super) epochs: Arc<Epochs>,
 }
 
 impl NodeSettings {
@@ -40,6 +42,7 @@ impl NodeSettings {
             observer: Arc::clone(&self.observer),
             formats: self.formats,
             newest_layout: Arc::clone(&self.newest_layout),
+            epochs: Arc::clone(&self.epochs),
             one_partition_a_call,
             on_trouble,
         };

@@ -139,7 +139,7 @@ impl RedisSettings {
         Self { sentinel, ..self }
     }
 
-    /// Sets what a bucket that was never seen holds, while Redis has lost its memory lately.
+    /// Sets what a bucket holds that its server has not seen since its memory began.
     pub fn cold_start(self, cold_start: ColdStart) -> Self {
         Self { cold_start, ..self }
     }

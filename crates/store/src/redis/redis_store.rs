@@ -15,6 +15,8 @@ use smallvec::smallvec;
 use super::{
     announce,
     call_plan::CallPlan,
+    epoch_reader::EpochReader,
+    epochs::Epochs,
     keys::{self, Keys},
     lanes::{Answer, Manner, Miss},
     node::{Node, NodeSettings},
@@ -22,10 +24,10 @@ use super::{
     redis_settings::RedisSettings,
     routing, scripts,
     server_memory::{self, ServerMemory},
-    topology::{NodePartitions, Topology},
+    topology::Topology,
 };
 use crate::{
-    Fleet, Formats, NodeId, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture,
+    ColdStart, Fleet, Formats, NodeId, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture,
     join_all::join_all,
 };
 
@@ -42,13 +44,15 @@ use crate::{
 /// leaves tokens taken.
 #[derive(Debug)]
 pub struct RedisStore {
-    topology: Topology<Node>,
+    topology: Arc<Topology<Node>>,
     keys: Keys,
     timeout: Duration,
     formats: Formats,
     /// The newest layout that every live replica reads.
     newest_layout: Arc<AtomicU8>,
     expected_replicas: usize,
+    epochs: Arc<EpochReader>,
+    cold_start: ColdStart,
 }
 
 impl RedisStore {
@@ -67,20 +71,25 @@ impl RedisStore {
         // Until the first announcement is answered, replicas of any build may be live.
         let newest_layout =
             Arc::new(AtomicU8::new(settings.formats.newest_written([Formats::BASELINE])));
+        let epochs = Arc::new(Epochs::new(settings.cold_start));
         let nodes = NodeSettings {
             keys: keys.clone(),
             lanes: settings.connections,
             observer: Arc::new(observer),
             formats: settings.formats,
             newest_layout: Arc::clone(&newest_layout),
+            epochs: Arc::clone(&epochs),
         };
+        let topology = Arc::new(Topology::open(settings, nodes)?);
         Ok(Self {
-            topology: Topology::open(settings, nodes)?,
+            epochs: Arc::new(EpochReader::new(Arc::clone(&topology), keys.clone(), epochs)),
+            topology,
             keys,
             timeout: settings.timeout,
             formats: settings.formats,
             newest_layout,
             expected_replicas: settings.expected_replicas,
+            cold_start: settings.cold_start,
         })
     }
 
@@ -114,6 +123,19 @@ impl RedisStore {
             }
         }
         failure.unwrap_or(Ok(())).map(|()| memories)
+    }
+
+    /// Returns how many of the 64 partitions have lost their memory, each as often as it did since
+    /// this store was made: 64 for a server that was flushed. Announcements and probes find out.
+    #[must_use]
+    pub fn lost_partitions(&self) -> u64 {
+        self.epochs.known().lost()
+    }
+
+    /// Returns what a bucket holds that its server has not seen since its memory began.
+    #[must_use]
+    pub const fn cold_start(&self) -> ColdStart {
+        self.cold_start
     }
 
     /// Returns the fewest replicas among which limits are divided while Redis is away.
@@ -154,7 +176,7 @@ fn undivided(answer: Answer) -> Result<Decision, StoreError> {
 
 impl Store for RedisStore {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        match &self.topology {
+        match &*self.topology {
             Topology::Single(_) if check.parts().is_empty() => {
                 StoreFuture::ready(Ok(routing::nothing(check)))
             }
@@ -172,7 +194,7 @@ impl Store for RedisStore {
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        match &self.topology {
+        match &*self.topology {
             Topology::Single(node) => {
                 let answers = node.lanes.decide_all(checks);
                 StoreFuture::pending(async { answers.await.into_iter().map(undivided).collect() })
@@ -189,7 +211,9 @@ impl Store for RedisStore {
             let probes = nodes
                 .iter()
                 .map(|node| StoreFuture::pending(self.probe_partition(node.partitions[0])));
-            join_all(probes).await.into_iter().collect()
+            join_all(probes).await.into_iter().collect::<Result<(), _>>()?;
+            self.epochs.read(nodes).await;
+            Ok(())
         })
     }
 
@@ -200,12 +224,13 @@ impl Store for RedisStore {
     fn probe_node(&self, node: NodeId) -> StoreFuture<'_, Result<(), StoreError>> {
         StoreFuture::pending(async move {
             let nodes = self.topology.nodes().await?;
-            let Some(NodePartitions { partitions, .. }) = nodes.iter().find(|one| one.id == node)
-            else {
+            let Some(node) = nodes.into_iter().find(|one| one.id == node) else {
                 // The cluster has fewer nodes now: nothing is sent to this one any more.
                 return Ok(());
             };
-            self.probe_partition(partitions[0]).await
+            self.probe_partition(node.partitions[0]).await?;
+            self.epochs.read(vec![node]).await;
+            Ok(())
         })
     }
 
@@ -219,6 +244,7 @@ impl Store for RedisStore {
             })?;
             let live = fleet.replicas.iter().map(|live| live.formats);
             self.newest_layout.store(self.formats.newest_written(live), Ordering::Relaxed);
+            self.epochs.read_after_announcement().await;
             Ok(fleet)
         })
     }

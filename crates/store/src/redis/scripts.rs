@@ -12,7 +12,19 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "eb68b90f085e70cc6d56218051e6de4b55df43bc",
+    digest: "7d9b253cde219f53f7558eb586bcc786f8012489",
+};
+
+/// Decides one simple check, or says that [`CHECK`] has to.
+pub(super) static CHECK_ONE: RedisScript = RedisScript {
+    source: include_str!("../../../../lua/check_one.lua"),
+    digest: "2b88424f4450d4f2cdd2accb66d9abe2f8efe416",
+};
+
+/// Says since when the server remembers its buckets.
+pub(super) static EPOCH: RedisScript = RedisScript {
+    source: include_str!("../../../../lua/epoch.lua"),
+    digest: "89dc3b2adaf5484ee11913a21272a79182839b9a",
 };
 
 /// Records that a replica is alive, and lists the live ones.
@@ -52,7 +64,12 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_scripts() {
-        for (name, script) in [("check.lua", &CHECK), ("announce.lua", &ANNOUNCE)] {
+        for (name, script) in [
+            ("check.lua", &CHECK),
+            ("check_one.lua", &CHECK_ONE),
+            ("announce.lua", &ANNOUNCE),
+            ("epoch.lua", &EPOCH),
+        ] {
             let digest = redis::Script::new(script.source).get_hash().to_owned();
             assert_eq!(
                 digest, script.digest,

@@ -77,6 +77,37 @@ impl<N: Kept> Topology<N> {
         })
     }
 
+    /// Returns how many partitions the keys of one call may be in.
+    pub(super) fn partitions_of_a_call(&self) -> usize {
+        match self {
+            Self::Single(_) => Partition::COUNT.into(),
+            Self::Cluster(_) => 1,
+        }
+    }
+
+    /// Sends a pipeline to one node, and returns the reply to each command, which may be an error.
+    /// Nothing is redirected.
+    ///
+    /// # Errors
+    /// When the node is not known, or no reply arrives within the timeout.
+    pub(super) async fn run_at(
+        &self,
+        node: &NodePartitions,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, StoreError> {
+        let server;
+        let connections = match self {
+            Self::Single(kept) => kept.connections(),
+            Self::Cluster(cluster) => {
+                server = cluster.server(node.partitions[0]).await?;
+                server.kept.connections()
+            }
+        };
+        let mut connection = connections.get().await?;
+        let replies = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        connections.finish(connection, replies)
+    }
+
     /// Returns how many connections are open, busy or idle.
     pub(super) fn open_connections(&self) -> usize {
         match self {
@@ -205,9 +236,8 @@ async fn send(
     asking: bool,
 ) -> Result<Vec<Value>, CallError> {
     let replies = if asking {
-        let mut behind = redis::cmd("ASKING");
         let mut asking = Pipeline::with_capacity(pipeline.len() + 1);
-        asking.add_command(std::mem::take(&mut behind));
+        asking.cmd("ASKING");
         pipeline.cmd_iter().for_each(|command| {
             asking.add_command(command.clone());
         });

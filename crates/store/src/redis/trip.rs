@@ -1,7 +1,7 @@
 //! A lane's round trip: one write that carries every call of a batch.
 
 use std::{
-    mem,
+    iter, mem,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -15,15 +15,14 @@ use super::{
     connections::OwnedConnection,
     error_meaning::{Meaning, Redirect, is_no_script},
     lanes::{Answer, Miss, Route},
-    scripts::CHECK,
 };
 use crate::{RoundTrip, StoreError};
 
 /// How long a connection may be idle before it is tested ahead of a call that must not be sent
 /// twice. The server may have closed it in the meantime.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// How often a call is written: as it is, and with the text of the script before it.
-const WRITES: usize = 2;
+/// How often a call is written: for each of two scripts as it is, and behind the script's text.
+const MOST_WRITES: usize = 4;
 
 /// A connection with one round trip in flight at a time.
 pub(super) struct Lane {
@@ -104,13 +103,15 @@ impl Lane {
         once.then_some(lost)
     }
 
-    /// Writes the calls of `batch`, and reads their replies. A server that does not know the
-    /// script, since it is new, restarted or flushed, is sent its text in a second round trip.
+    /// Writes the calls of `batch`, and reads their replies. What a server does not know the script
+    /// for, since it is new, restarted or flushed, is written again behind the text, and what the
+    /// script for one check leaves to the other one, for that.
     async fn exchange(&mut self, batch: &mut Batch) -> Result<(), TripError> {
         let mut connection = self.connect().await?;
         let mut failure = None;
-        for write in 0..WRITES {
-            let pipeline = self.pipeline(batch, write > 0);
+        batch.calls.iter_mut().for_each(|call| call.plan.remembered_by(&self.route.epochs));
+        for write in 1..=MOST_WRITES {
+            let pipeline = self.pipeline(batch);
             let count = pipeline.len();
             let replies = match connection.send_packed_commands(&pipeline, 0, count).await {
                 Ok(replies) => replies,
@@ -123,8 +124,7 @@ impl Lane {
                 }
             };
             self.last_reply = Instant::now();
-            let is_last = write + 1 == WRITES;
-            failure = self.read(batch, replies, write > 0, is_last).or(failure);
+            failure = self.read(batch, replies, write == MOST_WRITES).or(failure);
             if batch.calls.is_empty() {
                 break;
             }
@@ -150,21 +150,21 @@ impl Lane {
         })
     }
 
-    /// Returns what is written for the calls of `batch`, perhaps with the text of the script.
-    fn pipeline(&self, batch: &Batch, with_text: bool) -> Pipeline {
+    /// Returns what is written for the calls of `batch`, with the texts of unknown scripts.
+    fn pipeline(&self, batch: &Batch) -> Pipeline {
         let newest = self.route.newest_layout.load(Ordering::Relaxed);
-        let mut pipeline = Pipeline::with_capacity(batch.calls.len() + 1);
-        if with_text {
-            pipeline.add_command(CHECK.load());
-        }
+        let mut pipeline = Pipeline::with_capacity(batch.calls.len());
         for call in &batch.calls {
+            if call.with_text {
+                pipeline.add_command(call.plan.script().load());
+            }
             if call.asking {
                 pipeline.cmd("ASKING");
             }
             let arguments = |command: &mut redis::Cmd| {
                 call.plan.write(&self.route.keys, newest, command);
             };
-            pipeline.add_command(CHECK.command_by_digest(arguments));
+            pipeline.add_command(call.plan.script().command_by_digest(arguments));
         }
         pipeline
     }
@@ -175,49 +175,57 @@ impl Lane {
         &self,
         batch: &mut Batch,
         replies: Vec<Value>,
-        with_text: bool,
         is_last: bool,
     ) -> Option<redis::RedisError> {
-        let mut replies = replies.into_iter().skip(usize::from(with_text));
+        let mut replies = replies.into_iter();
         let mut failure = None;
-        for call in mem::take(&mut batch.calls) {
-            if call.asking {
-                replies.next();
-            }
-            match replies.next().unwrap_or(Value::Nil).extract_error() {
+        for mut call in mem::take(&mut batch.calls) {
+            let count = call.checks.len();
+            let mut reply = replies.nth(usize::from(call.with_text) + usize::from(call.asking));
+            let reply = reply.take().unwrap_or(Value::Nil).extract_error();
+            let miss = match reply {
                 Ok(value) => {
-                    let answers = self.decisions(value, &call, &batch.checks);
-                    batch.answer(&call, answers);
-                }
-                Err(error) if is_no_script(&error) && !is_last => batch.calls.push(call),
-                Err(error) => {
-                    let redirect = Redirect::of(&error).filter(|_| self.one_partition_a_call());
-                    let miss = match redirect {
-                        Some(redirect) => Miss::Redirected(redirect),
-                        None => Miss::Failed(self.route.connections.error(error.clone())),
-                    };
-                    if matches!(miss, Miss::Failed(_))
-                        && Meaning::of(&error).concerns_all_connections()
-                    {
-                        failure = Some(error);
+                    let formats = self.route.formats;
+                    match CheckReply::parse(value, &call.plan, count, formats) {
+                        Ok(Some(reply)) => {
+                            let answers = decisions(&reply, &call, &batch.checks);
+                            batch.answer(&call, answers);
+                            continue;
+                        }
+                        Ok(None) if !is_last => {
+                            call.plan.check_in_full();
+                            call.with_text = false;
+                            batch.calls.push(call);
+                            continue;
+                        }
+                        Ok(None) => Miss::Failed(StoreError::unreadable("no script decides")),
+                        Err(error) => Miss::Failed(error),
                     }
-                    let count = call.checks.len();
-                    batch.answer(&call, std::iter::repeat_n(Err(miss), count));
                 }
-            }
+                Err(error) if is_no_script(&error) && !is_last => {
+                    call.with_text = true;
+                    batch.calls.push(call);
+                    continue;
+                }
+                Err(error) => match Redirect::of(&error).filter(|_| self.one_partition_a_call()) {
+                    Some(redirect) => Miss::Redirected(redirect),
+                    None => {
+                        let miss = self.route.connections.error(error.clone());
+                        if Meaning::of(&error).concerns_all_connections() {
+                            failure = Some(error);
+                        }
+                        Miss::Failed(miss)
+                    }
+                },
+            };
+            batch.answer(&call, iter::repeat_n(Err(miss), count));
         }
         failure
     }
+}
 
-    fn decisions(&self, value: Value, call: &Call, checks: &[Check]) -> Vec<Answer> {
-        let count = call.checks.len();
-        match CheckReply::parse(value, &call.plan, count, self.route.formats) {
-            Ok(reply) => {
-                let checks = call.checks.iter().map(|&check| &checks[check]);
-                let decisions = reply.decisions(&call.plan, checks).into_iter();
-                decisions.map(|decision| decision.map_err(Miss::Failed)).collect()
-            }
-            Err(error) => vec![Err(Miss::Failed(error)); count],
-        }
-    }
+fn decisions(reply: &CheckReply, call: &Call, checks: &[Check]) -> Vec<Answer> {
+    let checks = call.checks.iter().map(|&check| &checks[check]);
+    let decisions = reply.decisions(&call.plan, checks).into_iter();
+    decisions.map(|decision| decision.map_err(Miss::Failed)).collect()
 }

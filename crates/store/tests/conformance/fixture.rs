@@ -11,12 +11,12 @@ use std::{
 
 use parking_lot::Mutex;
 use sluice_core::{
-    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Rate, Source, Subject, Tag,
-    Tagger, Timestamp,
+    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Epoch, Limit, Rate, Source,
+    Subject, Tag, Tagger, Timestamp,
 };
 use sluice_store::{
-    Clock, Failover, ManualClock, MemoryStore, RedisSettings, RedisStore, Replica, Store,
-    StoreError, StoreFuture,
+    Clock, ColdStart, Failover, ManualClock, MemoryStore, RedisSettings, RedisStore, Replica,
+    Store, StoreError, StoreFuture,
 };
 use sluice_testkit::{RedisCluster, RedisOptions, RedisServer};
 
@@ -31,9 +31,11 @@ pub struct Fixture {
     next_client: AtomicUsize,
     redis: Option<RedisServer>,
     /// Held until the test has ended.
-    cluster: Option<Arc<RedisCluster>>,
+    _cluster: Option<Arc<RedisCluster>>,
     /// Whether the server's clock moves as the test says.
     moves_redis_clock: bool,
+    /// What the store holds of a bucket that it does not know.
+    pub epoch: Epoch,
 }
 
 impl Fixture {
@@ -43,6 +45,14 @@ impl Fixture {
 
     pub fn minimal() -> Self {
         Self::in_process(|clock| MinimalStore { buckets: Mutex::default(), clock })
+    }
+
+    /// A memory store that has just begun with empty buckets.
+    pub fn cold_memory() -> Self {
+        let fixture =
+            Self::in_process(|clock| MemoryStore::with_clock(clock).cold_start(ColdStart::Empty));
+        let start = fixture.clock.as_ref().expect("the store is in the process").now();
+        Self { epoch: Epoch::at(start), ..fixture }
     }
 
     pub fn redis() -> Self {
@@ -64,7 +74,13 @@ impl Fixture {
         };
         let prefix = format!("conformance-{}", PREFIXES.fetch_add(1, Ordering::Relaxed));
         let settings = RedisSettings::new(cluster.url()).timeout(TIMEOUT).prefix(prefix);
-        Self { cluster: Some(cluster), ..Self::new(announced(&settings), None, None) }
+        Self { _cluster: Some(cluster), ..Self::new(announced(&settings), None, None) }
+    }
+
+    /// A Redis that has just begun with empty buckets.
+    pub fn cold_redis() -> Self {
+        let server = RedisOptions::new().movable_clock().start();
+        Self::cold(connect_with(&server, ColdStart::Empty), server)
     }
 
     pub fn redis_with_clock() -> Self {
@@ -83,6 +99,18 @@ impl Fixture {
         Self { moves_redis_clock: true, ..Self::new(store, None, Some(server)) }
     }
 
+    pub fn cold_failover() -> Self {
+        let server = RedisOptions::new().movable_clock().start();
+        let store = Failover::over(connect_with(&server, ColdStart::Empty), TIMEOUT);
+        Self::cold(store, server)
+    }
+
+    fn cold(store: impl Store, server: RedisServer) -> Self {
+        let epoch = server.command(&["GET", "sluice:{mm}:epoch"]).text().parse().unwrap();
+        let epoch = Epoch::at(Timestamp::from_unix_micros(epoch));
+        Self { moves_redis_clock: true, epoch, ..Self::new(store, None, Some(server)) }
+    }
+
     fn in_process<S: Store>(store: impl FnOnce(Arc<ManualClock>) -> S) -> Self {
         let start = Timestamp::from_unix_micros(1_800_000_000_000_000);
         let clock = Arc::new(ManualClock::new(start));
@@ -95,8 +123,9 @@ impl Fixture {
             clock,
             next_client: AtomicUsize::new(0),
             redis,
-            cluster: None,
+            _cluster: None,
             moves_redis_clock: false,
+            epoch: Epoch::NONE,
         }
     }
 
@@ -181,7 +210,11 @@ impl Fixture {
 }
 
 fn connect(server: &RedisServer) -> RedisStore {
-    announced(&RedisSettings::new(server.url()).timeout(TIMEOUT))
+    connect_with(server, ColdStart::Full)
+}
+
+fn connect_with(server: &RedisServer, cold_start: ColdStart) -> RedisStore {
+    announced(&RedisSettings::new(server.url()).timeout(TIMEOUT).cold_start(cold_start))
 }
 
 /// Returns a store that writes the newest layouts, since its fleet has announced to read them.

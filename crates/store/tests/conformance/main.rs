@@ -2,6 +2,7 @@
 //! store. Wrappers are stores too.
 #![allow(unreachable_pub, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cold_truths;
 mod fixture;
 mod oracle;
 mod truths;
@@ -39,24 +40,24 @@ macro_rules! truths {
 
 /// Makes each truth a test in a module for the store.
 macro_rules! conform {
-    (($store:ident, $make:expr) $($truth:ident)*) => {
+    (($store:ident, $make:expr, $truths:ident) $($truth:ident)*) => {
         mod $store {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $truth() {
                     let fixture: super::Fixture = $make;
-                    super::truths::$truth(&fixture).await;
+                    super::$truths::$truth(&fixture).await;
                 }
             )*
         }
     };
 }
 
-truths! { conform (memory, crate::Fixture::memory()) }
-truths! { conform (redis, crate::Fixture::redis()) }
-truths! { conform (cluster, crate::Fixture::cluster()) }
-truths! { conform (failover, crate::Fixture::failover()) }
-truths! { conform (minimal, crate::Fixture::minimal()) }
+truths! { conform (memory, crate::Fixture::memory(), truths) }
+truths! { conform (redis, crate::Fixture::redis(), truths) }
+truths! { conform (cluster, crate::Fixture::cluster(), truths) }
+truths! { conform (failover, crate::Fixture::failover(), truths) }
+truths! { conform (minimal, crate::Fixture::minimal(), truths) }
 
 /// Lists the truths about a clock that a test moves, back too.
 macro_rules! clock_truths {
@@ -74,15 +75,46 @@ macro_rules! clock_truths {
     };
 }
 
-clock_truths! { conform (memory_clock, crate::Fixture::memory()) }
-clock_truths! { conform (redis_clock, crate::Fixture::redis_with_clock()) }
-clock_truths! { conform (failover_clock, crate::Fixture::failover_with_clock()) }
-clock_truths! { conform (minimal_clock, crate::Fixture::minimal()) }
+clock_truths! { conform (memory_clock, crate::Fixture::memory(), truths) }
+clock_truths! { conform (redis_clock, crate::Fixture::redis_with_clock(), truths) }
+clock_truths! { conform (failover_clock, crate::Fixture::failover_with_clock(), truths) }
+clock_truths! { conform (minimal_clock, crate::Fixture::minimal(), truths) }
+
+/// Lists the truths about a store whose memory has just begun with empty buckets.
+macro_rules! cold_truths {
+    ($callback:ident $arguments:tt) => {
+        $callback! {
+            $arguments
+            an_unseen_bucket_is_empty_and_refills
+            an_unseen_bucket_is_full_once_it_has_filled
+            a_bucket_that_is_filled_stays_full
+            a_changed_limit_counts_from_the_beginning_too
+            a_clock_that_steps_back_behind_the_beginning_freezes_nobody
+        }
+    };
+}
+
+cold_truths! { conform (memory_cold, crate::Fixture::cold_memory(), cold_truths) }
+cold_truths! { conform (redis_cold, crate::Fixture::cold_redis(), cold_truths) }
+cold_truths! { conform (failover_cold, crate::Fixture::cold_failover(), cold_truths) }
+conform! {
+    (memory_cold_core, crate::Fixture::cold_memory(), truths) decisions_equal_those_of_the_core
+}
+conform! {
+    (redis_cold_core, crate::Fixture::cold_redis(), truths) decisions_equal_those_of_the_core
+}
 
 // A minimal store does not list replicas.
-conform! { (memory_fleet, crate::Fixture::memory()) replicas_that_announce_themselves_are_listed }
-conform! { (redis_fleet, crate::Fixture::redis()) replicas_that_announce_themselves_are_listed }
-conform! { (cluster_fleet, crate::Fixture::cluster()) replicas_that_announce_themselves_are_listed }
 conform! {
-    (failover_fleet, crate::Fixture::failover()) replicas_that_announce_themselves_are_listed
+    (memory_fleet, crate::Fixture::memory(), truths) replicas_that_announce_themselves_are_listed
+}
+conform! {
+    (redis_fleet, crate::Fixture::redis(), truths) replicas_that_announce_themselves_are_listed
+}
+conform! {
+    (cluster_fleet, crate::Fixture::cluster(), truths) replicas_that_announce_themselves_are_listed
+}
+conform! {
+    (failover_fleet, crate::Fixture::failover(), truths)
+    replicas_that_announce_themselves_are_listed
 }

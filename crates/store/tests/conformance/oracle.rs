@@ -8,7 +8,8 @@ use std::{
 
 use proptest::prelude::*;
 use sluice_core::{
-    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Limit, Mode, Rate, Tag, Timestamp,
+    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Epoch, Limit, Mode, Rate, Tag,
+    Timestamp,
 };
 use sluice_testkit::strategies::{costs, rates};
 
@@ -26,18 +27,24 @@ const ROUNDED_UP: Duration = Duration::from_millis(2);
 /// decision excludes those that would have led to another one.
 #[derive(Default)]
 pub struct Oracle {
+    /// What the store holds of a bucket that it does not know.
+    epoch: Epoch,
     buckets: HashMap<BucketId, Vec<State>>,
     /// The store's clock at the last decision, and when that was.
     last: Option<(Timestamp, Instant)>,
 }
 
-/// A bucket and the instant at which it is full; `None` if the store does not keep it.
+/// A bucket and the instant until which it is kept; `None` if the store does not keep it.
 type State = Option<(Bucket, Timestamp)>;
 
-/// A state, and whether a decision finds it; if not, it finds a full bucket.
+/// A state, and whether a decision finds it; if not, it finds an unseen bucket.
 type Found = (State, bool);
 
 impl Oracle {
+    pub fn with_epoch(epoch: Epoch) -> Self {
+        Self { epoch, ..Self::default() }
+    }
+
     /// Succeeds if the core decides the same at the same instant, and records the effect.
     pub fn confirm(&mut self, check: &Check, decision: &Decision) -> Result<(), TestCaseError> {
         let now = decision.at();
@@ -48,22 +55,23 @@ impl Oracle {
         let mut left = vec![Vec::new(); possible.len()];
         let mut last = None;
         for states in combinations(&possible) {
-            let full = |limit: &Limit| Bucket::full(limit.rate(), now);
+            let unseen = |limit: &Limit| self.epoch.unseen(limit.rate(), now);
             let before: Vec<Bucket> = check
                 .parts()
                 .iter()
                 .zip(&states)
                 .map(|(part, state)| match state {
                     (Some((bucket, _)), true) => *bucket,
-                    _ => full(&part.limit),
+                    _ => unseen(&part.limit),
                 })
                 .collect();
             let mut after = before.clone();
             let expected = check.decide(&mut after, now, decision.source());
             if expected == *decision {
                 for (i, part) in check.parts().iter().enumerate() {
-                    let full_at = after[i].settled(part.limit.rate(), now).full_at();
-                    let changed = Some((after[i], full_at));
+                    let kept_until =
+                        self.epoch.kept_until(&after[i].settled(part.limit.rate(), now));
+                    let changed = Some((after[i], kept_until));
                     let state = if before[i] == after[i] { states[i].0 } else { changed };
                     if !left[i].contains(&state) {
                         left[i].push(state);
@@ -92,8 +100,8 @@ impl Oracle {
     /// A store may remove any full bucket; a clock that steps back does not return it.
     fn forget_full_buckets(&mut self, now: Timestamp) {
         for states in self.buckets.values_mut() {
-            let is_full = |state: &State| state.is_some_and(|(_, full_at)| full_at <= now);
-            if states.iter().any(is_full) && !states.contains(&None) {
+            let is_over = |state: &State| state.is_some_and(|(_, kept_until)| kept_until <= now);
+            if states.iter().any(is_over) && !states.contains(&None) {
                 states.push(None);
             }
         }
@@ -102,10 +110,10 @@ impl Oracle {
     fn possible(&self, id: BucketId, now: Timestamp) -> Vec<Found> {
         let known = self.buckets.get(&id).map_or(&[None][..], Vec::as_slice);
         let found = |state: &State| {
-            let full_for =
-                state.map_or(i64::MAX, |(_, full_at)| now.unix_micros() - full_at.unix_micros());
-            let kept = (full_for <= KEPT_US).then_some((*state, true));
-            let ignored = (full_for >= 0).then_some((*state, false));
+            let over_for = state
+                .map_or(i64::MAX, |(_, kept_until)| now.unix_micros() - kept_until.unix_micros());
+            let kept = (over_for <= KEPT_US).then_some((*state, true));
+            let ignored = (over_for >= 0).then_some((*state, false));
             [kept, ignored].into_iter().flatten()
         };
         known.iter().flat_map(found).collect()

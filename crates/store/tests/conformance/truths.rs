@@ -510,7 +510,7 @@ pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
     let runtime = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {
         runner.run(&oracle::histories(), |history| {
-            let mut oracle = Oracle::default();
+            let mut oracle = Oracle::with_epoch(fixture.epoch);
             let batches = history.batches([fixture.client(), fixture.client()]);
             for (pause, back, batch) in batches {
                 fixture.advance(pause);
