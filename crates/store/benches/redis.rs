@@ -4,6 +4,8 @@
 //! The baseline is what most rate limiters do: a script that reads one bucket, decides and writes
 //! it, called once per decision through a multiplexed connection. The CPU time of Redis is read
 //! from `INFO`, so the client's speed and core do not matter.
+//!
+//! With the argument `alone`, measures only checks that are sent one by one.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -25,6 +27,11 @@ use sluice_testkit::RedisServer;
 
 const BUCKETS: usize = 100_000;
 const DECISIONS: usize = 300_000;
+
+/// Returns how many decisions are measured: one after the other, they take longer.
+const fn decisions(in_flight: usize) -> usize {
+    if in_flight == 1 { DECISIONS / 10 } else { DECISIONS }
+}
 
 /// The baseline script: the least that a script can do for a token bucket.
 const BASELINE_SCRIPT: &str = r"
@@ -48,17 +55,74 @@ fn main() {
         "{:<22} {:>10} {:>12} {:>12} {:>12} {:>10} {:>8}",
         "", "in flight", "k/s", "redis us", "client us", "batch", "ratio"
     );
+    if std::env::args().any(|argument| argument == "alone") {
+        return runtime.block_on(checks_alone());
+    }
     for (traffic, pick) in
         [("uniform", uniform as fn(usize) -> usize), ("zipf", zipf), ("one hot bucket", hot)]
     {
-        for in_flight in [64, 256] {
+        for in_flight in [1, 64, 256] {
             let baseline = runtime.block_on(measure_baseline(in_flight, pick));
             print("a call per decision", traffic, in_flight, &baseline, &baseline);
             let sluice = runtime.block_on(measure_store(in_flight, pick));
             print("sluice", traffic, in_flight, &sluice, &baseline);
         }
     }
+    runtime.block_on(checks_alone());
     runtime.block_on(bytes_per_bucket());
+}
+
+/// Compares the scripts for a simple check that is alone, which is what a store calls when checks
+/// do not meet: with one call in flight, where the round trip itself costs the most, and with many
+/// calls at once on one connection, where the script does.
+async fn checks_alone() {
+    println!();
+    let nothing = redis::Script::new("return 1");
+    let check = redis::Script::new(include_str!("../../../lua/check.lua"));
+    let check_one = redis::Script::new(include_str!("../../../lua/check_one.lua"));
+    let (interval, fill) = (rate().refill().micros(), rate().fill().micros);
+    let numbers = |numbers: &[u64]| {
+        // MessagePack: an array, and every number in 64 bits.
+        let count = u32::try_from(numbers.len()).unwrap().to_be_bytes();
+        let each = numbers.iter().flat_map(|n| [&[0xcf][..], &n.to_be_bytes()].concat());
+        [&[0xdd][..], &count, &each.collect::<Vec<_>>()].concat()
+    };
+    let limits = numbers(&[1, interval, fill.unsigned_abs(), 0]);
+    let plan = [&[0x94][..], &limits, &numbers(&[1, 1, interval]), &[5, 0]].concat();
+    let of_one = [interval.to_string(), fill.to_string(), interval.to_string()];
+    let of_one: Vec<Vec<u8>> = of_one.map(String::into_bytes).into();
+    for (in_flight, traffic) in [(1, "one in flight"), (64, "pipelined")] {
+        let empty = measure_script(&nothing, &[], in_flight).await;
+        print("no script", traffic, in_flight, &empty, &empty);
+        let batch = measure_script(&check, &[plan.clone()], in_flight).await;
+        print("check.lua", traffic, in_flight, &batch, &batch);
+        let one = measure_script(&check_one, &of_one, in_flight).await;
+        print("check_one.lua", traffic, in_flight, &one, &batch);
+    }
+}
+
+/// Measures calls of `script` on one bucket each.
+async fn measure_script(
+    script: &redis::Script,
+    arguments: &[Vec<u8>],
+    in_flight: usize,
+) -> DecisionCost {
+    let server = RedisServer::start();
+    let client = redis::Client::open(server.url()).unwrap();
+    let connection = client.get_multiplexed_async_connection().await.unwrap();
+    let (script, arguments) = (Arc::new(script.clone()), Arc::new(arguments.to_vec()));
+    measure(&server, in_flight, move |step| {
+        let (mut connection, script) = (connection.clone(), Arc::clone(&script));
+        let arguments = Arc::clone(&arguments);
+        async move {
+            let mut call = script.key(format!("sluice:{{mm}}{:011}default", uniform(step)));
+            for argument in &*arguments {
+                call.arg(argument.as_slice());
+            }
+            let _: redis::Value = call.invoke_async(&mut connection).await.unwrap();
+        }
+    })
+    .await
 }
 
 /// The cost of a decision.
@@ -145,7 +209,7 @@ async fn measure_store(in_flight: usize, pick: fn(usize) -> usize) -> DecisionCo
         }
     })
     .await;
-    cost.batch = DECISIONS as f64 / round_trips.load(Ordering::Relaxed) as f64;
+    cost.batch = decisions(in_flight) as f64 / round_trips.load(Ordering::Relaxed) as f64;
     cost
 }
 
@@ -174,7 +238,7 @@ async fn measure_baseline(in_flight: usize, pick: fn(usize) -> usize) -> Decisio
     .await
 }
 
-/// Runs `DECISIONS` decisions, `in_flight` of them at any time.
+/// Runs decisions, `in_flight` of them at any time.
 async fn measure<F: Future<Output = ()> + Send>(
     server: &RedisServer,
     in_flight: usize,
@@ -183,6 +247,7 @@ async fn measure<F: Future<Output = ()> + Send>(
     decide(0).await;
     let decide = Arc::new(decide);
     let next = Arc::new(AtomicUsize::new(0));
+    let count = decisions(in_flight);
     let (redis_before, client_before, started) =
         (redis_seconds(server), client_seconds(), Instant::now());
     let tasks: Vec<_> = (0..in_flight)
@@ -191,7 +256,7 @@ async fn measure<F: Future<Output = ()> + Send>(
             tokio::spawn(async move {
                 loop {
                     let step = next.fetch_add(1, Ordering::Relaxed);
-                    if step >= DECISIONS {
+                    if step >= count {
                         break;
                     }
                     decide(step).await;
@@ -203,9 +268,9 @@ async fn measure<F: Future<Output = ()> + Send>(
         task.await.unwrap();
     }
     let elapsed = started.elapsed();
-    let each = |seconds: f64| seconds * 1e6 / DECISIONS as f64;
+    let each = |seconds: f64| seconds * 1e6 / decisions(in_flight) as f64;
     DecisionCost {
-        per_second: DECISIONS as f64 / elapsed.as_secs_f64(),
+        per_second: decisions(in_flight) as f64 / elapsed.as_secs_f64(),
         redis_us: each(redis_seconds(server) - redis_before),
         client_us: each(client_seconds() - client_before),
         batch: 1.0,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tag, Tagger};
+use sluice_core::{Action, Algorithm, Check, Cost, Limit, Mode, Rate, Subject, Tag, Tagger};
 use sluice_store::{
     Formats, RedisSettings, RedisStore, Replica, RoundTrip, Store, StoreError, StoreErrorKind,
 };
@@ -123,6 +123,8 @@ async fn tokens_are_given_back_once_although_the_reply_is_lost() {
     let store = RedisStore::new(&settings(proxy.url()), ()).unwrap();
     let daily = limit("daily", "1/day", 10);
     store.decide(&of(Action::Take, &daily, "alice", 8)).await.unwrap();
+    // The server knows the script from here on, so that its next reply is a decision.
+    assert_eq!(remaining(&store, &daily, "alice").await, 2);
     for (action, left) in [(Action::GiveBack, 5), (Action::Reset, 10)] {
         let before = calls(&server, "evalsha");
         proxy.cut_the_next_reply();
@@ -140,6 +142,7 @@ async fn only_what_takes_tokens_is_sent_again_after_a_lost_reply() {
     let store = RedisStore::new(&settings(proxy.url()), ()).unwrap();
     let daily = limit("daily", "1/day", 10);
     store.decide(&of(Action::Take, &daily, "bob", 8)).await.unwrap();
+    assert_eq!(remaining(&store, &daily, "bob").await, 2);
     proxy.cut_the_next_reply();
     let batch = [
         of(Action::Take, &daily, "alice", 1),
@@ -167,6 +170,107 @@ async fn tokens_are_given_back_after_the_server_has_closed_an_idle_connection() 
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     store.decide(&of(Action::GiveBack, &daily, "alice", 3)).await.unwrap();
     assert_eq!(remaining(&store, &daily, "alice").await, 5);
+}
+
+/// How many calls a test has made of the script for one simple check, and of the one for batches.
+/// The former reads with GET, the latter with MGET.
+struct ScriptCalls<'s> {
+    server: &'s RedisServer,
+    before: (usize, usize),
+}
+
+impl<'s> ScriptCalls<'s> {
+    fn count(server: &'s RedisServer) -> Self {
+        Self { server, before: (calls(server, "get"), calls(server, "mget")) }
+    }
+
+    fn made(&self) -> (usize, usize) {
+        let now = Self::count(self.server).before;
+        (now.0 - self.before.0, now.1 - self.before.1)
+    }
+}
+
+#[tokio::test]
+async fn a_simple_check_that_is_alone_has_a_script_of_its_own() {
+    let server = RedisServer::start();
+    let store = RedisStore::new(&settings(server.url()), ()).unwrap();
+    // Layouts 1 and 2, admitted and denied.
+    for (name, rate) in [("seconds", "1 per 4294s"), ("days", "1/day")] {
+        let limit = limit(name, rate, 2);
+        let made = ScriptCalls::count(&server);
+        let written = calls(&server, "set");
+        for left in [1, 0, 0, 0] {
+            let decision = store.decide(&of(Action::Take, &limit, "alice", 1)).await.unwrap();
+            assert_eq!(decision.verdicts()[0].remaining, left);
+        }
+        assert_eq!(made.made(), (4, 0), "{limit}");
+        assert_eq!(calls(&server, "set"), written + 2, "a denied check writes nothing");
+    }
+
+    let simple = limit("simple", "60/minute", 10);
+    let shadow = Arc::new((*simple).clone().with_mode(Mode::Shadow));
+    // A token a period of no whole ms and more than 2^32 us has no layout of 12 bytes.
+    let odd = limit("odd", "1 per 90000000001us", 10);
+    let fractional = limit("fractional", "7/hour", 10);
+    let two = of(Action::Take, &simple, "alice", 1).with(&odd, client("alice"), Cost::ONE);
+    for check in [
+        of(Action::Peek, &simple, "alice", 1),
+        of(Action::Charge, &simple, "alice", 1),
+        of(Action::GiveBack, &simple, "alice", 1),
+        of(Action::Reset, &simple, "alice", 1),
+        of(Action::Take, &shadow, "alice", 1),
+        of(Action::Take, &odd, "alice", 1),
+        of(Action::Take, &fractional, "alice", 1),
+        two,
+    ] {
+        let made = ScriptCalls::count(&server);
+        store.decide(&check).await.unwrap();
+        assert_eq!(made.made(), (0, 1), "{check:?}");
+    }
+    let made = ScriptCalls::count(&server);
+    let batch = ["alice", "bob"].map(|name| of(Action::Take, &simple, name, 1));
+    store.decide_all(&batch).await;
+    assert_eq!(made.made(), (0, 1));
+}
+
+#[tokio::test]
+async fn what_is_not_simple_about_a_bucket_is_left_to_the_script_for_batches() {
+    let server = RedisServer::start();
+    let store = RedisStore::new(&settings(server.url()), ()).unwrap();
+    let daily = limit("daily", "1/day", 10);
+    let take = |limit: &Arc<Limit>| of(Action::Take, limit, "alice", 1);
+
+    // A debt.
+    store.decide(&of(Action::Charge, &daily, "alice", 12)).await.unwrap();
+    let made = ScriptCalls::count(&server);
+    assert!(store.decide(&take(&daily)).await.unwrap().is_denied());
+    assert_eq!(made.made(), (1, 1));
+
+    // Other rates, which the look repairs.
+    store.decide(&of(Action::Reset, &daily, "alice", 0)).await.unwrap();
+    store.decide(&of(Action::Take, &daily, "alice", 5)).await.unwrap();
+    for (rate, left) in [("2/day", 4), ("7/hour", 3), ("60/minute", 2), ("1/day", 1)] {
+        let rate = Rate::new(rate.parse().unwrap(), 5).unwrap();
+        let is_simple = rate.refill().tokens() == 1;
+        let changed = Arc::new(daily.with_algorithm(Algorithm::TokenBucket(rate)));
+        let made = ScriptCalls::count(&server);
+        let decision = store.decide(&take(&changed)).await.unwrap();
+        let remaining = decision.verdicts()[0].remaining;
+        assert!(remaining.abs_diff(left) <= 1, "{remaining} tokens left under {changed}");
+        assert_eq!(made.made(), (usize::from(is_simple), 1), "{changed}");
+        store.decide(&take(&changed)).await.unwrap();
+        let again = if is_simple { (2, 1) } else { (0, 2) };
+        assert_eq!(made.made(), again, "{changed}: the state is written under this rate");
+        store.decide(&of(Action::GiveBack, &changed, "alice", 1)).await.unwrap();
+    }
+
+    // A state that no build reads.
+    let junk = [&[9][..], &[0; 11]].concat();
+    let rest = &client("alice").to_string()[1..];
+    let key = server.command(&["KEYS", &format!("sluice:{{??}}{rest}*")]).texts().remove(0);
+    server.command(&[b"SET".as_slice(), key.as_bytes(), &junk]);
+    let error = store.decide(&take(&daily)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unreadable);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
