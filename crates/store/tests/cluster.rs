@@ -83,11 +83,15 @@ async fn a_batch_is_one_call_for_each_of_its_partitions() {
     let daily = limit("daily", "1/day", 100);
     store.probe().await.unwrap();
     let calls = || cluster.primaries().into_iter().map(script_calls).sum::<u64>();
-    let before = calls();
     let batch: Vec<Check> =
         (0..500).map(|number| take(&daily, client(&number.to_string()), 1)).collect();
-    for decision in store.decide_all(&batch).await {
-        assert!(decision.unwrap().is_allowed());
+    // The servers get to know the scripts first.
+    let mut before = 0;
+    for _ in 0..2 {
+        before = calls();
+        for decision in store.decide_all(&batch).await {
+            assert!(decision.unwrap().is_allowed());
+        }
     }
     assert_eq!(calls() - before, 64);
 }
