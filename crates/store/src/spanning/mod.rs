@@ -3,7 +3,9 @@
 //!
 //! Such a check is decided group by group. It never admits more than in one piece: its tokens are
 //! taken in order, and given back if a later group denies. In between another check may find them
-//! missing, and a process that ends in between leaves them taken.
+//! missing, and a process that ends in between leaves them taken. Checks that name the same buckets
+//! in different orders may so deny each other when few tokens are left; those that a policy makes
+//! name them in the order of its limits.
 //!
 //! | file | what it does |
 //! |---|---|

@@ -6,6 +6,7 @@ mod counting;
 mod lifetime;
 mod policies;
 mod scripted;
+mod several_nodes;
 
 use std::{sync::Arc, time::Duration};
 
