@@ -28,6 +28,11 @@ const BENCHES: &[Bench] = &[
                 bytes a bucket in Redis",
     },
     Bench {
+        name: "cluster",
+        package: "sluice-store",
+        about: "the processor time of a decision on a node of a cluster, against a single server",
+    },
+    Bench {
         name: "http",
         package: "sluice-server",
         about: "POST /v1/check, against an axum handler that answers a constant",
