@@ -30,7 +30,7 @@ async fn take(sluice: &Sluice) -> Value {
 }
 
 fn buckets(redis: &RedisServer) -> usize {
-    redis.command(&["KEYS", "sluice:{*}:default"]).items().len()
+    redis.command(&["KEYS", "sluice:{*}*default"]).items().len()
 }
 
 #[tokio::test]

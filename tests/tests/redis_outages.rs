@@ -237,7 +237,7 @@ async fn a_redis_that_starts_late_is_used_once_it_is_up() {
     })
     .await;
     eventually_async("the admitted tokens are charged in Redis", async || {
-        let buckets = redis.command(&["KEYS", "sluice:{*}:default"]).items().len();
+        let buckets = redis.command(&["KEYS", "sluice:{*}*default"]).items().len();
         if buckets == 1 { Ok(()) } else { Err(format!("{buckets} buckets")) }
     })
     .await;

@@ -233,7 +233,7 @@ async fn without_the_secret_no_client_can_be_found_in_redis() {
         for _ in 0..2 {
             assert_eq!(client.post("/v1/check", &json!({ "client": NAME })).await.status, 200);
         }
-        let keys = redis.command(&["KEYS", "sluice:{*}:default"]);
+        let keys = redis.command(&["KEYS", "sluice:{*}*default"]);
         tags.extend(keys.items().iter().map(|key| key.text()));
     }
     assert_eq!(tags.len(), 2, "one client, two secrets, two tags: {tags:?}");
