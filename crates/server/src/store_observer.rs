@@ -79,6 +79,7 @@ impl Recorded {
     fn update(&mut self, store: &OpenStore, recorders: &Recorders) {
         if let Some(failover) = store.watched.observe() {
             recorders.store.set_breaker(breaker_label(failover.breaker));
+            recorders.store.set_unavailable_nodes(failover.unavailable_nodes as u64);
             // Errors that a round trip ended with are recorded with it. Here are those that no
             // round trip knows of.
             recorders.store.errors(

@@ -26,9 +26,10 @@ use crate::describe::{
 const READY: &str = "\
 `ready`: the replica works. `degraded`: the store is away and limits are decided locally, it works \
 and has a `warning`, or the last configuration change was rejected; the replica should still get \
-requests. `unavailable`: the store is away, and every limit leaves the decision to the caller. \
-`stopping`: the process is about to stop. Causes are brief, since everyone who reaches the port \
-can read them: `/monitoring/health/detailed` has the rest.";
+requests. If only some nodes of the store are away, `unavailable_nodes` says how many, and only \
+their clients are decided locally. `unavailable`: the store is away, and every limit leaves the \
+decision to the caller. `stopping`: the process is about to stop. Causes are brief, since everyone \
+who reaches the port can read them: `/monitoring/health/detailed` has the rest.";
 
 const DETAILED: &str = "\
 The store and its latency, the circuit breaker, the active configuration, whether this replica \

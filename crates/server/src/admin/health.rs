@@ -4,9 +4,9 @@
 //! each part:
 //!
 //! - `ready` (status 200): the replica works.
-//! - `degraded` (200): the store is away and limits are decided locally, its server may evict
-//!   buckets, it rejects the replica's announcements, or the last configuration change was
-//!   rejected. The replica should still get requests.
+//! - `degraded` (200): the store, or one of its nodes, is away and limits are decided locally, its
+//!   server may evict buckets, it rejects the replica's announcements, or the last configuration
+//!   change was rejected. The replica should still get requests.
 //! - `unavailable` (503): the store is away, and every limit leaves the decision to the caller, or
 //!   the store has never responded since the start (until `store.wait_at_start` has passed); or the
 //!   store refuses this replica (a wrong password, missing permissions, a server of a kind that it
@@ -99,6 +99,10 @@ struct ReadyStore {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<&'static str>,
+    /// The number of the store's nodes that are away, if others are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unavailable_nodes: Option<usize>,
     /// Why clients may get more than their limits although the store works, and what to do: its
     /// server may evict buckets, or it rejects the announcements of this replica.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -241,6 +245,7 @@ impl Health {
                 name: store.name,
                 status: store.status,
                 error: store.cause,
+                unavailable_nodes: store.unavailable_nodes,
                 warning: store.warning,
                 live_replicas: store.live_replicas,
             },
@@ -264,7 +269,7 @@ impl Health {
         let status = match () {
             () if self.is_stopping() => Status::Stopping,
             () if store.is_refused() => Status::Unavailable,
-            () if away && leaves_all_to_callers(policy) => Status::Unavailable,
+            () if store.is_wholly_away() && leaves_all_to_callers(policy) => Status::Unavailable,
             () if away && self.waits_for_store() => Status::Unavailable,
             () if store.warning.is_some() => Status::Degraded,
             () if away || configuration.refused.is_some() => Status::Degraded,
@@ -332,8 +337,10 @@ fn answer(status: StatusCode, body: Vec<u8>) -> Response {
 mod tests {
     use serde_json::{Value, json};
     use sluice::{MemoryStore, Store};
-    use sluice_core::{Check, Decision, Rate, Terms};
-    use sluice_store::{FailoverState, NodeId, ServerMemory, StoreError, StoreFuture};
+    use sluice_core::{
+        Action, Algorithm, Check, Cost, Decision, Limit, Partition, Rate, Subject, Tagger, Terms,
+    };
+    use sluice_store::{Failover, FailoverState, NodeId, ServerMemory, StoreError, StoreFuture};
 
     use super::*;
     use crate::{front_ends::fixtures::Away, store_watch::EvictionRisk};
@@ -459,6 +466,70 @@ mod tests {
             "degraded",
             "what is not limited passes"
         );
+    }
+
+    /// A store of two nodes, of which one is away.
+    #[derive(Debug)]
+    struct HalfAway;
+
+    impl Store for HalfAway {
+        fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+            let away = check.parts().iter().any(|part| part.tag.partition() != Partition::FIRST);
+            if away { Away.decide(check) } else { StoreFuture::pending(decide_anew(check)) }
+        }
+
+        fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
+            Away.probe()
+        }
+
+        fn node(&self, partition: Partition) -> NodeId {
+            NodeId::all().nth(usize::from(partition != Partition::FIRST)).unwrap()
+        }
+    }
+
+    async fn decide_anew(check: &Check) -> Result<Decision, StoreError> {
+        MemoryStore::new().decide(check).await
+    }
+
+    impl Watched for Failover<HalfAway> {
+        fn name(&self) -> &'static str {
+            "redis"
+        }
+
+        fn backing(&self) -> &dyn Store {
+            self.inner()
+        }
+
+        fn observe(&self) -> Option<FailoverState> {
+            Some(self.state())
+        }
+
+        fn open_connections(&self) -> Option<usize> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_stays_ready_while_one_of_several_nodes_is_away() {
+        let store = Arc::new(Failover::over(HalfAway, Duration::from_secs(1)));
+        let rate = Algorithm::TokenBucket("60/minute, burst 10".parse().unwrap());
+        let limit = Arc::new(Limit::new("default", rate).unwrap());
+        let tags = (0..4_u8).map(|client| Tagger::new(b"").tag(Subject::Client(&[client])));
+        for tag in tags {
+            let check = Check::new(Action::Take).with(&limit, tag, Cost::ONE);
+            store.decide(&check).await.unwrap();
+        }
+        let watch = StoreWatch::default();
+        let health = Health::new(Replica::new("a", "1.2.3"), store, watch, Duration::ZERO);
+        for rule in [OnStoreFailure::Local, OnStoreFailure::Error] {
+            let (status, body) = respond(&health, &policy_that_answers(rule)).await;
+            assert_eq!((status, &body["status"]), (200, &json!("degraded")), "{rule:?}");
+            let expected = json!({
+                "name": "redis", "status": "away", "error": "not reachable lately",
+                "unavailable_nodes": 1, "live_replicas": 1,
+            });
+            assert_eq!(body["store"], expected);
+        }
     }
 
     /// A store that does not let the replica in.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sluice_core::{Action, Check};
-use sluice_store::{BreakerState, StoreError, StoreErrorKind};
+use sluice_store::{BreakerState, FailoverState, StoreError, StoreErrorKind};
 use utoipa::ToSchema;
 
 use super::shortened::shortened;
@@ -32,6 +32,10 @@ pub(crate) struct StorePart {
     /// The same in a few words.
     #[serde(skip)]
     pub(super) cause: Option<&'static str>,
+    /// The number of the store's nodes that are away, if others are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) unavailable_nodes: Option<usize>,
     /// Why clients may get more than their limits although the store works, and what to do: its
     /// server may evict buckets, or it rejects the announcements of this replica.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,11 +87,14 @@ impl StorePart {
         };
         let warning = if error.is_none() { watch.warning() } else { None };
         let (cause, error) = error.unzip();
+        let some_away = |seen: &FailoverState| (1..seen.nodes).contains(&seen.unavailable_nodes);
+        let partly_away = observation.as_ref().filter(|seen| some_away(seen));
         Self {
             name: store.name(),
             status,
             error: error.map(shortened),
             cause,
+            unavailable_nodes: partly_away.map(|seen| seen.unavailable_nodes),
             warning,
             live_replicas: observation.map(|seen| seen.live_replicas),
         }
@@ -96,6 +103,11 @@ impl StorePart {
     /// Returns whether the store decides.
     pub(crate) const fn is_up(&self) -> bool {
         self.error.is_none()
+    }
+
+    /// Returns whether the store decides for no client, as far as is known.
+    pub(super) const fn is_wholly_away(&self) -> bool {
+        self.error.is_some() && self.unavailable_nodes.is_none()
     }
 
     /// Returns whether the store refuses this replica until its settings are corrected.

@@ -20,8 +20,8 @@ const FAILURES_TO_OPEN: u32 = 3;
 const HALF_OPEN: u32 = u32::MAX - 1;
 const OPEN: u32 = u32::MAX;
 
-/// The state of a circuit breaker. The further the store is from deciding, the greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The state of a circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BreakerState {
     /// Checks are sent to the store.
     Closed,

@@ -59,7 +59,10 @@ impl Breakers {
                 (true, false) => all.history.since = all.history.since.min(history.since),
                 (true, true) => {}
             }
-            all.state = all.state.max(state);
+            // The states stand in the order of their severity.
+            if state as u8 > all.state as u8 {
+                all.state = state;
+            }
             all.unavailable += usize::from(!is_closed);
             all.history.opened += history.opened;
             if let Some(failure) = history.last_failure

@@ -26,12 +26,15 @@ use crate::{
 /// store, and none waits. A background task probes the store, first after 100 ms and then at
 /// growing intervals up to a second, and closes the breaker once the store responds.
 ///
+/// Each [node](Store::node) of the store has a breaker and a background task of its own. While one
+/// node is away, the clients of the others are decided by the store as always.
+///
 /// A caller that waits for less than half of the timeout, whether it said so or dropped the future,
 /// is counted but says nothing about the store: a store may need that long.
 ///
 /// A failover can be made anywhere. Calls that have to wait need a Tokio runtime with its timer
-/// enabled. The background task runs on the runtime of the call that found the store unavailable,
-/// and ends with the failover.
+/// enabled. The background tasks run on the runtime of the call that found the store unavailable,
+/// and end with the failover.
 ///
 /// # Decisions without the store
 /// A check that takes or peeks is decided by each limit's
@@ -44,7 +47,11 @@ use crate::{
 ///    live replicas. If one denies, the check is denied.
 /// 4. Parts whose limits say `Allow` pass.
 ///
-/// A check that is denied or fails takes nothing. A limit in shadow mode neither denies nor fails
+/// If the buckets of a check are on several nodes, the nodes that respond decide their parts in the
+/// order of the check. Those of the other nodes are then decided as above, together, and take part
+/// in the decision like one more node. The whole check takes no longer than the timeout.
+///
+/// A check that is denied or fails takes nothing: what a node took for it is given back. A limit in shadow mode neither denies nor fails
 /// the check: with `Deny` its verdict is "not admitted", with `Error` its part passes.
 ///
 /// A charge is accepted, and made when the store has recovered. Giving back and resetting fail, and
@@ -55,9 +62,9 @@ use crate::{
 /// store may have recovered by then.
 ///
 /// # Charges after recovery
-/// Before checks are sent to the store again, it is charged for what was admitted without it,
-/// oldest first, less what the refill has paid for in the meantime. A charge that fails is retried;
-/// nothing is lost if the store fails again in between. A check or a charge whose reply did not
+/// Before checks are sent to a node again, it is charged for what was admitted without it, oldest
+/// first, less what the refill has paid for in the meantime. A charge that fails is retried;
+/// nothing is lost if the node fails again in between. A check or a charge whose reply did not
 /// arrive in time may have been counted by the store as well: it then counts twice, but never not
 /// at all. [`Store::depart`] charges what is still owed; if the store is unavailable even then, it
 /// is lost.

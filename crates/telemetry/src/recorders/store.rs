@@ -101,8 +101,18 @@ const BREAKER_STATE: Metric = Metric {
     unit: "1",
     labels: &[STATE],
     help: "Is 1 for the current state of the circuit breaker in front of the store, and 0 for the \
-           other states.",
+           other states. Each node of a cluster has a breaker: this is the one that is worst off.",
     query: "max by (instance) (sluice_store_breaker_state{state=\"open\"}) == 1",
+};
+
+const UNAVAILABLE_NODES: Metric = Metric {
+    name: "sluice_store_unavailable_nodes",
+    kind: MetricKind::Gauge,
+    unit: "{node}",
+    labels: &[],
+    help: "Shows the number of the store's nodes whose circuit breaker is not closed. Their clients \
+           are decided locally; those of other nodes are not affected.",
+    query: "max by (instance) (sluice_store_unavailable_nodes) > 0",
 };
 
 const OWED_BUCKETS: Metric = Metric {
@@ -163,6 +173,7 @@ pub(crate) const METRICS: &[Metric] = &[
     BATCH_CHECKS,
     ERRORS,
     BREAKER_STATE,
+    UNAVAILABLE_NODES,
     OWED_BUCKETS,
     CHARGED_TOKENS,
     DROPPED_TOKENS,
@@ -178,6 +189,7 @@ pub struct StoreRecorder {
     batch_checks: BoundHistogram<u64>,
     errors: [BoundCounter<u64>; StoreErrorLabel::ALL.len()],
     breaker: [BoundGauge<u64>; BreakerLabel::ALL.len()],
+    unavailable_nodes: BoundGauge<u64>,
     owed_buckets: BoundGauge<u64>,
     charged_tokens: BoundCounter<u64>,
     dropped_tokens: BoundCounter<u64>,
@@ -203,6 +215,7 @@ impl StoreRecorder {
             breaker: std::array::from_fn(|index| {
                 breaker.bind(&[STATE.with(BreakerLabel::TEXTS[index])])
             }),
+            unavailable_nodes: UNAVAILABLE_NODES.gauge(meter).bind(&[]),
             owed_buckets: OWED_BUCKETS.gauge(meter).bind(&[]),
             charged_tokens: CHARGED_TOKENS.counter(meter).bind(&[]),
             dropped_tokens: DROPPED_TOKENS.counter(meter).bind(&[]),
@@ -210,6 +223,7 @@ impl StoreRecorder {
             evicted_keys: EVICTED_KEYS.counter(meter).bind(&[]),
         };
         recorder.set_breaker(BreakerLabel::Closed);
+        recorder.set_unavailable_nodes(0);
         recorder.set_owed_buckets(0);
         recorder.set_may_evict(false);
         recorder
@@ -237,6 +251,11 @@ impl StoreRecorder {
         for each in BreakerLabel::ALL {
             self.breaker[each.index()].record(u64::from(*each == state));
         }
+    }
+
+    /// Sets the number of the store's nodes whose circuit breaker is not closed.
+    pub fn set_unavailable_nodes(&self, nodes: u64) {
+        self.unavailable_nodes.record(nodes);
     }
 
     /// Sets the number of buckets to charge once the store is available again.

@@ -54,6 +54,7 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.store.round_trip(RoundTripResult::Success, duration, 17);
     recorders.store.error(StoreErrorLabel::Timeout);
     recorders.store.set_breaker(BreakerLabel::Closed);
+    recorders.store.set_unavailable_nodes(0);
     recorders.store.set_may_evict(false);
     recorders.store.add_evicted_keys(1);
 

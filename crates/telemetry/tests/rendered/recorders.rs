@@ -237,6 +237,7 @@ fn the_metrics_of_an_outage_have_values_from_the_start() {
     let recorder = &telemetry.recorders().store;
     let names = [
         "sluice_store_owed_buckets",
+        "sluice_store_unavailable_nodes",
         "sluice_store_charged_tokens_total",
         "sluice_store_dropped_tokens_total",
     ];
@@ -244,13 +245,15 @@ fn the_metrics_of_an_outage_have_values_from_the_start() {
         let scrape = scrape(&telemetry);
         names.map(|name| scrape.value(name, &[]))
     };
-    assert_eq!(values(), [Some(0.0); 3]);
+    assert_eq!(values(), [Some(0.0); 4]);
     recorder.set_owed_buckets(9);
     recorder.set_owed_buckets(2);
+    recorder.set_unavailable_nodes(3);
+    recorder.set_unavailable_nodes(1);
     recorder.add_charged_tokens(3);
     recorder.add_charged_tokens(4);
     recorder.add_dropped_tokens(5);
-    assert_eq!(values(), [2.0, 7.0, 5.0].map(Some));
+    assert_eq!(values(), [2.0, 1.0, 7.0, 5.0].map(Some));
 }
 
 /// Alerts on these count events, and the first one counts too.
