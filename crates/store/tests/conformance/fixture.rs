@@ -11,12 +11,12 @@ use std::{
 
 use parking_lot::Mutex;
 use sluice_core::{
-    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Epoch, Limit, Rate, Source,
-    Subject, Tag, Tagger, Timestamp,
+    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Epoch, Limit, Partition, Rate,
+    Source, Subject, Tag, Tagger, Timestamp,
 };
 use sluice_store::{
-    Clock, ColdStart, Failover, ManualClock, MemoryStore, RedisSettings, RedisStore, Replica,
-    Store, StoreError, StoreFuture,
+    Clock, ColdStart, Failover, ManualClock, MemoryStore, NodeId, RedisSettings, RedisStore,
+    Replica, Store, StoreError, StoreFuture,
 };
 use sluice_testkit::{RedisCluster, RedisOptions, RedisServer};
 
@@ -109,6 +109,15 @@ impl Fixture {
         let epoch = server.command(&["GET", "sluice:{mm}:epoch"]).text().parse().unwrap();
         let epoch = Epoch::at(Timestamp::from_unix_micros(epoch));
         Self { moves_redis_clock: true, epoch, ..Self::new(store, None, Some(server)) }
+    }
+
+    /// A failover over a store of several nodes, so that most checks of several buckets are decided
+    /// in parts.
+    pub fn several_nodes() -> Self {
+        Self::in_process(|clock| {
+            let nodes = Nodes(MinimalStore { buckets: Mutex::default(), clock: clock.clone() });
+            Failover::with_clock(nodes, TIMEOUT, clock)
+        })
     }
 
     fn in_process<S: Store>(store: impl FnOnce(Arc<ManualClock>) -> S) -> Self {
@@ -259,6 +268,23 @@ impl Store for MinimalStore {
             }
         }
         StoreFuture::ready(Ok(decision))
+    }
+}
+
+/// A store of several nodes, none of which decides on buckets of another one.
+#[derive(Debug)]
+struct Nodes(MinimalStore);
+
+impl Store for Nodes {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
+        let mut nodes = check.parts().iter().map(|part| self.node(part.tag.partition()));
+        let first = nodes.next();
+        assert!(nodes.all(|node| Some(node) == first), "no check is for several nodes: {check:?}");
+        self.0.decide(check)
+    }
+
+    fn node(&self, partition: Partition) -> NodeId {
+        NodeId::all().nth(partition.index() % 5).unwrap()
     }
 }
 

@@ -57,6 +57,7 @@ truths! { conform (memory, crate::Fixture::memory(), truths) }
 truths! { conform (redis, crate::Fixture::redis(), truths) }
 truths! { conform (cluster, crate::Fixture::cluster(), truths) }
 truths! { conform (failover, crate::Fixture::failover(), truths) }
+truths! { conform (several_nodes, crate::Fixture::several_nodes(), truths) }
 truths! { conform (minimal, crate::Fixture::minimal(), truths) }
 
 /// Lists the truths about a clock that a test moves, back too.
@@ -78,6 +79,7 @@ macro_rules! clock_truths {
 clock_truths! { conform (memory_clock, crate::Fixture::memory(), truths) }
 clock_truths! { conform (redis_clock, crate::Fixture::redis_with_clock(), truths) }
 clock_truths! { conform (failover_clock, crate::Fixture::failover_with_clock(), truths) }
+clock_truths! { conform (several_nodes_clock, crate::Fixture::several_nodes(), truths) }
 clock_truths! { conform (minimal_clock, crate::Fixture::minimal(), truths) }
 
 /// Lists the truths about a store whose memory has just begun with empty buckets.
