@@ -533,15 +533,6 @@ async fn one_refusal_of_a_demoted_primary_moves_every_connection_to_the_new_one(
 }
 
 #[tokio::test]
-async fn a_node_of_a_cluster_is_named_and_refused() {
-    let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
-    let error = connect(&server).probe().await.unwrap_err();
-    let StoreError::WrongSettings(cause) = &error else { panic!("{error:?}") };
-    assert!(cause.to_string().starts_with("the server is a node of a cluster"), "{cause}");
-    assert!(cause.to_string().contains("`redis+cluster://`"), "{cause}");
-}
-
-#[tokio::test]
 async fn a_wrong_login_or_database_is_about_the_settings() {
     let server = RedisOptions::new().user("sluice", "right").start();
     for login in ["", "sluice:wrong@", "nobody:right@"] {

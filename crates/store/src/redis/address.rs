@@ -151,48 +151,53 @@ fn read_hosts(hosts: &str, default_port: u16) -> Result<Vec<HostPort>, RedisAddr
 
 fn read_host(text: &str, default_port: u16) -> Result<HostPort, RedisAddressError> {
     // An address of IPv6 has colons, so it stands in brackets.
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    let (host, shown, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
+            let shown = &text[..address.len() + 2];
             let is_address = address.parse::<Ipv6Addr>().is_ok();
             if !is_address || !(rest.is_empty() || rest.starts_with(':')) {
-                return Err(RedisAddressError::Host { host: format!("[{address}]") });
+                return Err(RedisAddressError::Host { host: shown.to_owned() });
             }
-            (address, rest.strip_prefix(':'))
+            (address, shown, rest.strip_prefix(':'))
         }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
+        None => {
+            let (host, port) =
+                text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+            if host.is_empty() {
+                return Err(RedisAddressError::NoHost { position: (1, 1) });
+            }
+            if !is_name(host) {
+                return Err(RedisAddressError::Host { host: host.to_owned() });
+            }
+            (host, host, port)
+        }
     };
-    if host.is_empty() {
-        return Err(RedisAddressError::NoHost { position: (1, 1) });
-    }
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let is_address = text.starts_with('[');
-    if !is_address && !host.bytes().all(is_name) {
-        return Err(RedisAddressError::Host { host: host.to_owned() });
-    }
-    // Nothing listens there: it is what servers bind to.
+    // Servers bind to these, and nothing can be reached there.
     if matches!(host, "0.0.0.0" | "::") {
-        return Err(RedisAddressError::Host { host: host.to_owned() });
+        return Err(RedisAddressError::Host { host: shown.to_owned() });
     }
     let port = match port {
         None | Some("") => default_port,
         Some(port) => match port.parse::<NonZeroU16>() {
             Ok(number) if !port.starts_with('+') => number.get(),
             // What stands there may be a password whose `@` is missing.
-            _ => return Err(RedisAddressError::Port { host: host.to_owned() }),
+            _ => return Err(RedisAddressError::Port { host: shown.to_owned() }),
         },
     };
     Ok(HostPort { host: host.to_owned(), port })
+}
+
+/// Returns whether `text` can be the name of a host, or of a service.
+fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    !text.is_empty() && text.bytes().all(is_plain)
 }
 
 fn read_service(service: &str) -> Result<String, RedisAddressError> {
     if service.is_empty() {
         return Err(RedisAddressError::NoService);
     }
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    if !service.bytes().all(is_plain) {
+    if !is_name(service) {
         return Err(RedisAddressError::Service { service: service.to_owned() });
     }
     Ok(service.to_owned())
@@ -329,7 +334,7 @@ mod tests {
             ("redis+cluster://h1,", "names no host in place 2 of 2"),
             ("redis://a b", "`a b` is not a host"),
             ("redis://0.0.0.0", "`0.0.0.0` is not a host"),
-            ("redis://[::]:1", "`::` is not a host"),
+            ("redis://[::]:1", "`[::]` is not a host"),
             ("redis://[::g]", "`[::g]` is not a host"),
             ("redis://[::1", "`[` is not a host"),
             ("redis://[::1]x", "`[::1]` is not a host"),
@@ -337,6 +342,7 @@ mod tests {
             ("redis://h:0", "the port of `h` is not a number from 1 to 65535"),
             ("redis://h:65536", "the port of `h`"),
             ("redis://h:+5", "the port of `h`"),
+            ("redis://[::1]:x", "the port of `[::1]` is"),
             ("redis://h:port", "the port of `h`"),
             ("redis://h1:1,h2:2", "write `redis+cluster://` for"),
             ("rediss://[::1]:1,[::1]:2/1", "or `rediss+sentinel://` with a service"),

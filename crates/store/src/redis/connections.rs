@@ -14,6 +14,7 @@ use super::{
     address::HostPort,
     error_meaning::{Meaning, store_error},
     greeting,
+    redis_error::RedisError,
     sentinels::Sentinels,
     tls,
 };
@@ -86,6 +87,9 @@ impl Connections {
             )) => self.connect_error(error),
             Ok(Err(PoolError::PostCreateHook(HookError::Message(what)))) => greeting::error(what),
             Ok(Err(error)) => StoreError::unreachable(error),
+            Err(elapsed) if self.access.is_encrypted() => {
+                StoreError::unreachable(RedisError::NoHandshake(elapsed.into()))
+            }
             Err(_) => StoreError::Timeout { within: wait },
         };
         self.doubt(generation);
@@ -94,10 +98,8 @@ impl Connections {
 
     /// Translates the error of a connection that could not be opened.
     fn connect_error(&self, error: redis::RedisError) -> StoreError {
-        match tls::mismatch(self.access.is_encrypted(), error) {
-            Ok(cause) => StoreError::wrong_settings(cause),
-            Err(error) => store_error(error, self.access.timeout()),
-        }
+        tls::mismatch(self.access.is_encrypted(), error)
+            .unwrap_or_else(|error| store_error(error, self.access.timeout()))
     }
 
     /// Ends the use of a connection: it returns to the pool if the call succeeded, and is closed

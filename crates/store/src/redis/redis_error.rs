@@ -57,6 +57,18 @@ pub enum RedisError {
         "the server speaks TLS on this port, or no Redis protocol: write the URL with `rediss`          instead of `redis` for TLS"
     )]
     OnlyTls(#[source] Box<dyn Error + Send + Sync>),
+    /// The URL is not for TLS, and the server closed a new connection without a reply.
+    #[error(
+        "the server closed the connection before its first reply: if it expects TLS, write the URL \
+         with `rediss` instead of `redis`"
+    )]
+    ClosedAtOnce(#[source] Box<dyn Error + Send + Sync>),
+    /// The URL is for TLS, and no connection was ready in time.
+    #[error(
+        "the server did not set up TLS in time: if it does not speak TLS on this port, write the \
+         URL with `redis` instead of `rediss`"
+    )]
+    NoHandshake(#[source] Box<dyn Error + Send + Sync>),
     /// No Sentinel knows a primary.
     #[error("no Sentinel names the primary of the service `{service}`: {reasons}")]
     NoPrimary {

@@ -12,6 +12,7 @@ use super::{
     address::HostPort,
     redis_error::{PemContent, RedisError},
 };
+use crate::StoreError;
 
 /// The authorities that are trusted, and the certificate that is shown.
 #[derive(Clone)]
@@ -84,20 +85,33 @@ pub(super) fn is_name(name: &str) -> bool {
     ServerName::try_from(name).is_ok()
 }
 
-/// Returns the error that names the cause of `error`, a failure to open a connection, if one end
-/// speaks TLS and the other does not.
+/// Returns the error of a connection that could not be opened, if the reason is, or may be, that one
+/// end speaks TLS and the other does not, or gives `error` back.
 pub(super) fn mismatch(
     is_encrypted: bool,
     error: redis::RedisError,
-) -> Result<RedisError, redis::RedisError> {
-    let text = error.to_string();
-    if is_encrypted && text.contains("InvalidContentType") {
-        return Ok(RedisError::NoTls(error.into()));
-    }
-    if !is_encrypted && error.kind() == ErrorKind::Parse {
-        return Ok(RedisError::OnlyTls(error.into()));
-    }
-    Err(error)
+) -> Result<StoreError, redis::RedisError> {
+    let cause = match error.kind() {
+        ErrorKind::Io if is_encrypted && error.to_string().contains("InvalidContentType") => {
+            return Ok(StoreError::wrong_settings(RedisError::NoTls(error.into())));
+        }
+        ErrorKind::Parse if !is_encrypted => {
+            return Ok(StoreError::wrong_settings(RedisError::OnlyTls(error.into())));
+        }
+        // A server without TLS waits for the end of what it takes for a command.
+        ErrorKind::Io if is_encrypted && error.is_timeout() => {
+            RedisError::NoHandshake(error.into())
+        }
+        // A server that expects TLS resets the connection, often before its reply is read. So does
+        // one that ends at this moment.
+        ErrorKind::Io
+            if !is_encrypted && error.is_connection_dropped() && !error.is_connection_refusal() =>
+        {
+            RedisError::ClosedAtOnce(error.into())
+        }
+        _ => return Err(error),
+    };
+    Ok(StoreError::unreachable(cause))
 }
 
 impl AsyncDNSResolver for ServerOf {
