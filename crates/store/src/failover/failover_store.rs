@@ -51,8 +51,9 @@ use crate::{
 /// order of the check. Those of the other nodes are then decided as above, together, and take part
 /// in the decision like one more node. The whole check takes no longer than the timeout.
 ///
-/// A check that is denied or fails takes nothing: what a node took for it is given back. A limit in shadow mode neither denies nor fails
-/// the check: with `Deny` its verdict is "not admitted", with `Error` its part passes.
+/// A check that is denied or fails takes nothing: what a node took for it is given back. A limit in
+/// shadow mode neither denies nor fails the check: with `Deny` its verdict is "not admitted", with
+/// `Error` its part passes.
 ///
 /// A charge is accepted, and made when the store has recovered. Giving back and resetting fail, and
 /// the caller may retry.
@@ -248,7 +249,7 @@ impl<S: Store> Failover<S> {
 
 impl<S> Drop for Failover<S> {
     fn drop(&mut self) {
-        self.guarded.recovery.stop();
+        self.guarded.recoveries.stop();
     }
 }
 
@@ -287,6 +288,7 @@ impl<S: Store> Store for Failover<S> {
         self.decide_in(check, within.min(self.guarded.timeout))
     }
 
+    /// Sends one batch to each node, all at once. In each of them the checks keep their order.
     fn decide_all<'a>(
         &'a self,
         checks: &'a [Check],

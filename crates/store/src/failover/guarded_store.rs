@@ -12,7 +12,7 @@ use sluice_core::{Action, Check, Decision, Part, Partition};
 
 use super::{
     breaker::AdmittedCall, breakers::Breakers, failover_state::ErrorCounts,
-    local_fallback::LocalFallback, partition_set::PartitionSet, recovery_task::RecoveryTasks,
+    local_fallback::LocalFallback, node_tasks::NodeTasks, partition_set::PartitionSet,
 };
 use crate::{Clock, NodeId, Store, StoreError};
 
@@ -22,7 +22,8 @@ pub(super) struct GuardedStore<S> {
     pub(super) timeout: Duration,
     pub(super) breakers: Breakers,
     pub(super) fallback: LocalFallback,
-    pub(super) recovery: RecoveryTasks,
+    /// The recovery of nodes that failed.
+    pub(super) recoveries: NodeTasks,
     pub(super) errors: ErrorCounts,
     /// Calls that ended before the store replied.
     pub(super) unanswered: AtomicU64,
@@ -36,7 +37,7 @@ impl<S> GuardedStore<S> {
             timeout,
             breakers: Breakers::closed(clock.now()),
             fallback: LocalFallback::new(Arc::clone(&clock)),
-            recovery: RecoveryTasks::default(),
+            recoveries: NodeTasks::default(),
             errors: ErrorCounts::default(),
             unanswered: AtomicU64::new(0),
             clock,
@@ -124,29 +125,6 @@ impl<S: Store> GuardedStore<S> {
         nodes.sort_unstable();
         nodes.dedup();
         nodes.len()
-    }
-
-    /// Decides a check that the breaker of its node kept from the store.
-    pub(super) fn reject(self: &Arc<Self>, check: &Check) -> Result<Decision, StoreError> {
-        self.errors.count(&StoreError::BreakerOpen);
-        self.fall_back(check, StoreError::BreakerOpen)
-    }
-
-    /// Decides a check without the store because of `cause`, and sees to it that the store is
-    /// charged for that.
-    pub(super) fn fall_back(
-        self: &Arc<Self>,
-        check: &Check,
-        cause: StoreError,
-    ) -> Result<Decision, StoreError> {
-        let result = self.fallback.decide(check, cause);
-        if check.parts().is_empty() {
-            self.recovery.start(self, NodeId::ONLY);
-        }
-        for part in check.parts() {
-            self.recovery.start(self, self.node_of_part(part));
-        }
-        result
     }
 }
 

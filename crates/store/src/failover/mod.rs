@@ -7,9 +7,10 @@
 //! | `guarded_store` | what the wrapper shares with the recovery tasks |
 //! | `breaker`, `breakers` | count a node's failures, and reject calls while it is unavailable |
 //! | `waiting`, `timeout` | wait for the store |
-//! | `local_fallback`, `limit_share`, `fleet_size` | decide without the store |
+//! | `without_store`, `local_fallback`, `limit_share`, `fleet_size` | decide without the store |
 //! | `ledger`, `charge_order`, `partition_set` | remember what was admitted without the store |
 //! | `recovery`, `recovery_task` | probe a node, charge what is owed, close its breaker |
+//! | `node_tasks` | start and stop one task for each node |
 
 mod breaker;
 mod breakers;
@@ -21,6 +22,7 @@ mod guarded_store;
 mod ledger;
 mod limit_share;
 mod local_fallback;
+mod node_tasks;
 mod partition_set;
 mod recovery;
 mod recovery_task;
@@ -29,5 +31,6 @@ mod several_nodes;
 mod tests;
 mod timeout;
 mod waiting;
+mod without_store;
 
 pub use self::{breaker::BreakerState, failover_state::FailoverState, failover_store::Failover};

@@ -43,7 +43,7 @@ impl<S: Store> Drop for WaitingCaller<'_, S> {
         let Self { guarded, call, .. } = *self;
         guarded.record_unanswered(call, waited, &StoreError::Timeout { within: waited });
         if guarded.had_time(waited) {
-            guarded.recovery.start(guarded, call.node);
+            guarded.start_recovery(call.node);
         }
     }
 }

@@ -3,8 +3,12 @@
 use sluice_core::{Action, Check, Decision, Source, Timestamp, Verdict};
 use smallvec::SmallVec;
 
-use super::{Group, Instead, group::with_action};
+use super::group::{Group, with_action};
 use crate::StoreError;
+
+/// Decides together, in the process, the groups of a check that failed; the error is the first one.
+pub(super) type Instead<'a> =
+    &'a (dyn Fn(&Check, StoreError) -> Result<Decision, StoreError> + Send + Sync);
 
 /// Collects the decisions on the groups of a check.
 ///

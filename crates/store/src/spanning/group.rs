@@ -1,7 +1,25 @@
 //! Splits a check into groups.
 
-use sluice_core::{Action, Check, Part};
+use sluice_core::{Action, Check, Decision, Part};
 use smallvec::SmallVec;
+
+use crate::{StoreError, StoreFuture};
+
+/// The decision on one group.
+pub(crate) type GroupFuture = StoreFuture<'static, Result<Decision, StoreError>>;
+
+/// What tells the groups of a check apart.
+pub(crate) trait GroupKey: Clone + Send + Sync + 'static {}
+
+impl<K: Clone + Send + Sync + 'static> GroupKey for K {}
+
+/// Sends the check of a group to where its key says.
+pub(crate) trait DecideGroup<K>:
+    Fn(&K, Check) -> GroupFuture + Send + Sync + 'static
+{
+}
+
+impl<K, F: Fn(&K, Check) -> GroupFuture + Send + Sync + 'static> DecideGroup<K> for F {}
 
 /// The parts of a check that are decided in one piece.
 #[derive(Clone, Debug)]

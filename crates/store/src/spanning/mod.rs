@@ -21,32 +21,13 @@ mod tests;
 
 use sluice_core::{Action, Check, Decision};
 
-pub(crate) use self::group::{Group, split};
+pub(crate) use self::group::{Group, GroupFuture, split};
 use self::{
-    combined::{Aside, Combined},
+    combined::{Aside, Combined, Instead},
+    group::{DecideGroup, GroupKey},
     taking::Taking,
 };
-use crate::{StoreError, StoreFuture, join_all::join_all};
-
-/// The decision on one group.
-pub(crate) type GroupFuture = StoreFuture<'static, Result<Decision, StoreError>>;
-
-/// What tells the groups of a check apart.
-pub(crate) trait GroupKey: Clone + Send + Sync + 'static {}
-
-impl<K: Clone + Send + Sync + 'static> GroupKey for K {}
-
-/// Sends the check of a group to where its key says.
-pub(crate) trait DecideGroup<K>:
-    Fn(&K, Check) -> GroupFuture + Send + Sync + 'static
-{
-}
-
-impl<K, F: Fn(&K, Check) -> GroupFuture + Send + Sync + 'static> DecideGroup<K> for F {}
-
-/// Decides together, in the process, the groups of a check that failed; the error is the first one.
-pub(crate) type Instead<'a> =
-    &'a (dyn Fn(&Check, StoreError) -> Result<Decision, StoreError> + Send + Sync);
+use crate::{StoreError, join_all::join_all};
 
 /// Decides `check`, which was [`split`] into `groups`, by sending each group's check with `decide`.
 ///
@@ -70,8 +51,8 @@ pub(crate) async fn decide_in_order<K: GroupKey>(
     run(check, groups, decide, None).await
 }
 
-/// Decides as [`decide_in_order`] does, but groups that fail are decided by `instead`: together, and
-/// last, since what was admitted there cannot be given back.
+/// Decides as [`decide_in_order`] does, but groups that fail are decided by `instead`: together,
+/// and last, since what was admitted there cannot be given back.
 ///
 /// # Errors
 /// That of `instead`. What was taken has been given back then.

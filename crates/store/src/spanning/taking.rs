@@ -6,7 +6,7 @@ use sluice_core::{Action, Check, Cost, Decision, Source};
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
-use super::{DecideGroup, Group, GroupFuture, GroupKey, group::with_action};
+use super::group::{DecideGroup, Group, GroupFuture, GroupKey, with_action};
 use crate::{
     StoreError,
     join_all::{JoinAll, join_all},

@@ -15,7 +15,7 @@ use sluice_core::{
 use sluice_testkit::eventually_async;
 
 use super::*;
-use crate::{ManualClock, MemoryStore};
+use crate::{ManualClock, MemoryStore, StoreFuture};
 
 const START: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
 const GROUPS: usize = 3;

@@ -110,8 +110,8 @@ const UNAVAILABLE_NODES: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "{node}",
     labels: &[],
-    help: "Shows the number of the store's nodes whose circuit breaker is not closed. Their clients \
-           are decided locally; those of other nodes are not affected.",
+    help: "Shows the number of the store's nodes whose circuit breaker is not closed. Their \
+           clients are decided locally; those of other nodes are not affected.",
     query: "max by (instance) (sluice_store_unavailable_nodes) > 0",
 };
 
