@@ -48,8 +48,8 @@ pub use path::Path;
 pub use read::parse_address;
 pub use rules_file::RulesFile;
 pub use settings::{
-    AccessSettings, Admin, ConnectionLimits, Credentials, GatewaySettings, Listen, LogFormat,
-    LogSettings, ReadFile, RedisUrl, RlsSettings, Secret, Settings, StoreSettings, StoreUrl,
-    StoreUrlError, TlsSettings, gateway, rls,
+    AccessSettings, Admin, ClientCertificate, ConnectionLimits, Credentials, GatewaySettings,
+    Listen, LogFormat, LogSettings, ReadFile, RedisUrl, RlsSettings, Secret, SentinelLogin,
+    Settings, StoreSettings, StoreUrl, StoreUrlError, TlsSettings, gateway, rls,
 };
 pub use watch::{POLL_INTERVAL, Reload, Watcher};

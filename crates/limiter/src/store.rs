@@ -9,10 +9,13 @@ pub use sluice_core::{
 };
 #[doc(inline)]
 pub use sluice_store::{
-    BreakerState, Clock, Failover, FailoverState, Fleet, Formats, LiveReplica, ManualClock,
-    MemoryStore, MonotonicClock, ObserveRoundTrips, Replica, RoundTrip, Store, StoreError,
-    StoreErrorKind, StoreFuture,
+    BreakerState, Clock, ColdStart, Failover, FailoverState, Fleet, Formats, LiveReplica,
+    ManualClock, MemoryStore, MonotonicClock, ObserveRoundTrips, Replica, RoundTrip, Store,
+    StoreError, StoreErrorKind, StoreFuture,
 };
 #[cfg(feature = "redis")]
 #[doc(inline)]
-pub use sluice_store::{RedisError, RedisSettings, RedisStore};
+pub use sluice_store::{
+    PemContent, RedisAddress, RedisAddressError, RedisError, RedisSettings, RedisStore,
+    SentinelSettings,
+};

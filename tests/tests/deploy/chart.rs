@@ -280,9 +280,7 @@ fn invalid_values_are_rejected_with_a_reason() {
             "minReplicas is above",
         ),
         (json!({ "store": { "url": "http://redis" } }), "/store/url"),
-        // Sluice does not support these yet.
-        (json!({ "store": { "url": "redis+sentinel://a,b/main" } }), "/store/url"),
-        (json!({ "store": { "url": "rediss+cluster://a,b" } }), "/store/url"),
+        (json!({ "store": { "url": "redis+servers://a,b" } }), "/store/url"),
         (
             json!({ "store": { "url": url }, "image": { "repository": "" } }),
             "docker push REGISTRY/sluice",
@@ -755,6 +753,8 @@ fn the_network_policy_allows_the_store() {
         (url("redis://redis"), vec![6379]),
         (url("redis://redis:6400/2"), vec![6400]),
         (url("rediss://user:pass%40word@redis.internal:6380/0"), vec![6380]),
+        (url("redis+cluster://:p@n1:7000,n2:7001,n3"), vec![7000, 7001, 6379]),
+        (url("rediss+sentinel://s1,s2,s3:26380/main"), vec![6379, 26_379, 26_380]),
         (set("url-in-a-secret"), vec![6390, 6391]),
         (with_image(&json!({ "store": { "urlSecret": { "name": "redis" } } })), vec![6379]),
     ];

@@ -1,13 +1,14 @@
 //! The settings of a replica, as they were read from the configuration. Every value is valid.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use sluice::{RedisSettings, identify::Identifier, stats::events::CustomMetric};
-use sluice_core::{OnStoreFailure, Policy};
+use sluice::{identify::Identifier, stats::events::CustomMetric};
+use sluice_core::Policy;
 
 pub mod gateway;
 pub mod rls;
 mod secret;
+mod store;
 mod store_url;
 mod tls;
 
@@ -17,6 +18,7 @@ pub use {
     gateway::GatewaySettings,
     rls::RlsSettings,
     secret::Secret,
+    store::{ClientCertificate, SentinelLogin, StoreSettings},
     store_url::{RedisUrl, StoreUrl, StoreUrlError},
     tls::{ReadFile, TlsSettings},
 };
@@ -91,56 +93,6 @@ pub struct ConnectionLimits {
     pub idle_timeout: Duration,
     /// How long a connection is used; `None` is forever.
     pub max_connection_age: Option<Duration>,
-}
-
-/// The store of the buckets, and what happens when it fails.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreSettings {
-    /// Which store.
-    pub url: StoreUrl,
-    /// What every key begins with. Replicas with the same URL and prefix are one fleet.
-    pub prefix: String,
-    /// How long one decision may wait for the store.
-    pub timeout: Duration,
-    /// How long after its start a replica is not ready while the store has never responded.
-    pub wait_at_start: Duration,
-    /// What happens when the store fails, unless a limit says it.
-    pub on_failure: OnStoreFailure,
-    /// How many connections a replica has, which all its calls share.
-    pub connections: usize,
-    /// How many replicas the fleet should have at least; `None` if that is not known. While the
-    /// store is away, limits are divided among that many, or among more that are live.
-    pub expected_replicas: Option<u64>,
-    /// A file with the password, which is read again at each new connection.
-    pub password_file: Option<PathBuf>,
-    /// A file with the certificates, in PEM, that verify the server of a `rediss://` URL; `None`
-    /// for the system's own.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl StoreSettings {
-    /// Returns the fewest replicas among which limits are divided while the store is away.
-    #[must_use]
-    pub fn fewest_replicas(&self) -> usize {
-        let expected = self.expected_replicas.unwrap_or(1);
-        usize::try_from(expected).unwrap_or(usize::MAX)
-    }
-
-    /// The same for a Redis store; `None` when buckets live in memory.
-    #[must_use]
-    pub fn redis(&self) -> Option<RedisSettings> {
-        let StoreUrl::Redis(url) = &self.url else { return None };
-        Some(
-            RedisSettings::new(url.reveal())
-                .password_file(self.password_file.clone())
-                .ca_file(self.ca_file.clone())
-                .prefix(&self.prefix)
-                .timeout(self.timeout)
-                .connections(self.connections)
-                .expected_replicas(self.fewest_replicas()),
-        )
-    }
 }
 
 /// The port of metrics and monitoring, and the credentials that they require.

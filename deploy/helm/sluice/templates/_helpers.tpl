@@ -114,16 +114,19 @@ ipFamilies:
 {{- end }}
 {{- end }}
 
-{{- /* The store's ports, separated by commas: networkPolicy.storePorts, or the ports of the URL,
-       where a host without a port has 6379. */}}
+{{- /* The store's ports, separated by commas: networkPolicy.storePorts, or the ports of the URL. A
+       host without a port has 6379. A Sentinel has 26379, and the servers behind it 6379. */}}
 {{- define "sluice.storePorts" -}}
 {{- if .Values.networkPolicy.storePorts }}
 {{- join "," .Values.networkPolicy.storePorts }}
 {{- else if .Values.store.url }}
-{{- $ports := list }}
-{{- $authority := .Values.store.url | trimPrefix (regexFind "^[a-z+]+://" .Values.store.url) | regexFind "^[^/?#]*" }}
+{{- $scheme := regexFind "^[a-z+]+://" .Values.store.url }}
+{{- $sentinel := hasSuffix "+sentinel://" $scheme }}
+{{- $ports := ternary (list "6379") list $sentinel }}
+{{- $authority := .Values.store.url | trimPrefix $scheme | regexFind "^[^/?#]*" }}
 {{- range $host := splitList "," (regexReplaceAll "^.*@" $authority "") }}
-{{- $ports = append $ports (regexFind ":[0-9]+$" $host | trimPrefix ":" | default "6379") }}
+{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" }}
+{{- $ports = append $ports ($port | default (ternary "26379" "6379" $sentinel)) }}
 {{- end }}
 {{- $ports | uniq | join "," }}
 {{- else }}
