@@ -217,7 +217,12 @@ pub fn histories() -> impl Strategy<Value = History> {
             1 => 1..100_000_000_000_u64,
         ]
         .prop_map(Duration::from_micros);
-        let batch = (pause, back, prop::collection::vec(step, 1..20));
+        // A check that is alone goes to a script of its own.
+        let steps = prop_oneof![
+            1 => prop::collection::vec(step.clone(), 1),
+            1 => prop::collection::vec(step, 1..20),
+        ];
+        let batch = (pause, back, steps);
         (Just([one, other]), prop::collection::vec(batch, 1..25))
             .prop_map(|(rates, batches)| History { rates, batches })
     })
