@@ -343,3 +343,26 @@ async fn evictions_of_the_server_are_told() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_flush_of_the_server_is_told() {
+    let redis = RedisServer::start();
+    let config = format!("store: {{ url: \"{}\" }}\n{THIRTY}", redis.url());
+    let sluice = SluiceOptions::new(built_sluice()).config(config).start();
+    let mut client = Client::of(sluice.http_addr());
+    let keys = || redis.command(&["KEYS", "sluice:{??}:epoch"]).texts();
+    eventually_async("the memory of every partition has begun", async || keys().len() == 64).await;
+    // A memory of less than a second is none.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(Metrics::of(&mut client).await.count("sluice_store_memory_lost_total", &[]), 0);
+    redis.command(&["FLUSHALL"]);
+    eventually_async("the loss is counted", async || {
+        let metrics = Metrics::of(&mut client).await;
+        let lost = metrics.count("sluice_store_memory_lost_total", &[]);
+        if lost == 64 { Ok(()) } else { Err(lost) }
+    })
+    .await;
+    let log = sluice.log();
+    assert!(log.contains("the store has lost its memory"), "{log}");
+    assert!(log.contains("every client has a full bucket now"), "{log}");
+}

@@ -7,7 +7,7 @@ use sluice::{
     stats::{MemoryStats, RedisStats, StatsStore},
 };
 use sluice_store::{
-    Failover, FailoverState, NodeId, RedisError, ServerMemory, StoreError, StoreFuture,
+    ColdStart, Failover, FailoverState, NodeId, RedisError, ServerMemory, StoreError, StoreFuture,
 };
 use sluice_telemetry::StoreRecorder;
 
@@ -34,6 +34,12 @@ pub trait Watched: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError`] if no server can be reached.
     fn server_memory(&self) -> StoreFuture<'_, Result<Vec<(NodeId, ServerMemory)>, StoreError>> {
         StoreFuture::ready(Ok(Vec::new()))
+    }
+
+    /// Returns how many partitions have lost their buckets since the start, and what a bucket holds
+    /// after that; `None` if the store has no memory that outlives this process.
+    fn lost_memory(&self) -> Option<(u64, ColdStart)> {
+        None
     }
 
     /// Returns the number of open connections, or `None` if the store needs no connections.
@@ -117,6 +123,11 @@ impl Watched for Redis {
 
     fn server_memory(&self) -> StoreFuture<'_, Result<Vec<(NodeId, ServerMemory)>, StoreError>> {
         StoreFuture::pending(self.buckets.inner().server_memory())
+    }
+
+    fn lost_memory(&self) -> Option<(u64, ColdStart)> {
+        let store = self.buckets.inner();
+        Some((store.lost_partitions(), store.cold_start()))
     }
 
     fn open_connections(&self) -> Option<usize> {

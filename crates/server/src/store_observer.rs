@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_store::{BreakerState, StoreErrorKind};
+use sluice_store::{BreakerState, ColdStart, StoreErrorKind};
 use sluice_telemetry::{BreakerLabel, Recorders, StoreErrorLabel};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
@@ -72,6 +72,7 @@ struct Recorded {
     unanswered: u64,
     charged_tokens: u64,
     dropped_tokens: u64,
+    lost_partitions: u64,
 }
 
 impl Recorded {
@@ -98,6 +99,13 @@ impl Recorded {
                 .store
                 .add_dropped_tokens(increase(&mut self.dropped_tokens, failover.dropped_tokens));
         }
+        if let Some((lost, cold_start)) = store.watched.lost_memory() {
+            let lost = increase(&mut self.lost_partitions, lost);
+            recorders.store.add_lost_partitions(lost);
+            if lost > 0 {
+                tracing::warn!(partitions = lost, "{}", what_a_loss_means(cold_start));
+            }
+        }
         if let Some(open) = store.watched.open_connections() {
             recorders.system.set_database_connections(open as u64);
         }
@@ -107,6 +115,19 @@ impl Recorded {
 /// Returns the increase of a total since `last`, and updates `last`.
 fn increase(last: &mut u64, now: u64) -> u64 {
     now - std::mem::replace(last, now)
+}
+
+fn what_a_loss_means(cold_start: ColdStart) -> &'static str {
+    match cold_start {
+        ColdStart::Full => {
+            "the store has lost its memory, as after a flush or a restart without its data: every \
+             client has a full bucket now"
+        }
+        ColdStart::Empty => {
+            "the store has lost its memory, as after a flush or a restart without its data: every \
+             client has an empty bucket now, which refills"
+        }
+    }
 }
 
 fn breaker_label(breaker: BreakerState) -> BreakerLabel {

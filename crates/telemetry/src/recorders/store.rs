@@ -167,6 +167,17 @@ const EVICTED_KEYS: Metric = Metric {
     query: "max(increase(sluice_store_evicted_keys_total[15m])) > 0",
 };
 
+const MEMORY_LOST: Metric = Metric {
+    name: "sluice_store_memory_lost_total",
+    kind: MetricKind::Counter,
+    unit: "{partition}",
+    labels: &[],
+    help: "Counts partitions of the store whose buckets it has forgotten since this replica \
+           started, as after a flush or a restart without its data: 64 for each loss of a single \
+           server. Every replica counts the same losses.",
+    query: "max(increase(sluice_store_memory_lost_total[15m])) > 0",
+};
+
 pub(crate) const METRICS: &[Metric] = &[
     ROUND_TRIPS,
     ROUND_TRIP_DURATION,
@@ -179,6 +190,7 @@ pub(crate) const METRICS: &[Metric] = &[
     DROPPED_TOKENS,
     MAY_EVICT,
     EVICTED_KEYS,
+    MEMORY_LOST,
 ];
 
 /// Records the traffic between a replica and its store.
@@ -195,6 +207,7 @@ pub struct StoreRecorder {
     dropped_tokens: BoundCounter<u64>,
     may_evict: BoundGauge<u64>,
     evicted_keys: BoundCounter<u64>,
+    memory_lost: BoundCounter<u64>,
 }
 
 impl StoreRecorder {
@@ -221,6 +234,7 @@ impl StoreRecorder {
             dropped_tokens: DROPPED_TOKENS.counter(meter).bind(&[]),
             may_evict: MAY_EVICT.gauge(meter).bind(&[]),
             evicted_keys: EVICTED_KEYS.counter(meter).bind(&[]),
+            memory_lost: MEMORY_LOST.counter(meter).bind(&[]),
         };
         recorder.set_breaker(BreakerLabel::Closed);
         recorder.set_unavailable_nodes(0);
@@ -271,6 +285,11 @@ impl StoreRecorder {
     /// Adds keys that the store's server has evicted.
     pub fn add_evicted_keys(&self, keys: u64) {
         self.evicted_keys.add(keys);
+    }
+
+    /// Adds partitions whose buckets the store has forgotten.
+    pub fn add_lost_partitions(&self, partitions: u64) {
+        self.memory_lost.add(partitions);
     }
 
     /// Adds tokens that were admitted without the store and have now been charged to it.
