@@ -18,6 +18,7 @@
 //! - [`RedisServer`]: a Redis process, optionally with TLS and users, which can be paused, killed
 //!   and restarted.
 //! - [`RedisCluster`]: Redis processes that form a cluster, whose slots and primaries can be moved.
+//! - [`Sentinels`]: a Redis with replicas, and the sentinels that watch it.
 //! - [`RedisProgram`]: the versions of Redis and Valkey that tests can run.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
 //! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a configuration from the test.
@@ -58,4 +59,5 @@ pub use programs::Program;
 pub use proxy::{Proxy, ProxyKind};
 pub use redis::{
     ClusterOptions, CommandError, RedisCluster, RedisOptions, RedisProgram, RedisServer, Reply,
+    SentinelOptions, Sentinels,
 };

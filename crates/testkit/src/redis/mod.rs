@@ -6,6 +6,7 @@ mod launch;
 mod options;
 mod program;
 mod reply;
+mod sentinels;
 mod server;
 mod tls;
 
@@ -13,4 +14,5 @@ pub use cluster::{ClusterOptions, RedisCluster};
 pub use options::RedisOptions;
 pub use program::RedisProgram;
 pub use reply::{CommandError, Reply};
+pub use sentinels::{SentinelOptions, Sentinels};
 pub use server::RedisServer;

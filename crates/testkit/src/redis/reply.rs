@@ -79,6 +79,17 @@ impl Reply {
         }
     }
 
+    /// Returns a value from an array of names, each followed by its value.
+    ///
+    /// # Panics
+    /// When the reply is something else, or a name is not text.
+    #[must_use]
+    #[track_caller]
+    pub fn field(&self, name: &str) -> Option<&Self> {
+        let mut pairs = self.items().chunks_exact(2);
+        pairs.find_map(|pair| (pair[0].text() == name).then_some(&pair[1]))
+    }
+
     /// Returns the texts inside an array, such as the reply to `KEYS *`.
     ///
     /// # Panics
@@ -175,6 +186,14 @@ mod tests {
             parse(b"-NOAUTH log in\r\n").unwrap_err().to_string(),
             "redis refused: NOAUTH log in"
         );
+    }
+
+    #[test]
+    fn a_field_is_the_value_after_its_name() {
+        let pairs = ["b", "a", "a", "1"].map(|text| Reply::Status(text.into()));
+        let reply = Reply::Array(pairs.into());
+        assert_eq!(reply.field("a").map(Reply::integer), Some(1));
+        assert_eq!(reply.field("c"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use std::{panic, thread};
 
 use super::launch::{Launch, POLL, Ports, START_TIMEOUT, StartError};
 use super::options::{RedisOptions, User};
@@ -36,6 +37,19 @@ impl RedisOptions {
     #[track_caller]
     pub fn start(self) -> RedisServer {
         RedisServer::launch(self)
+    }
+
+    /// Starts several servers at the same time, each with its options.
+    #[track_caller]
+    pub(super) fn start_together(servers: Vec<Self>) -> Vec<RedisServer> {
+        thread::scope(|scope| {
+            let starts: Vec<_> =
+                servers.into_iter().map(|options| scope.spawn(|| options.start())).collect();
+            let started = starts
+                .into_iter()
+                .map(|start| start.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+            started.collect()
+        })
     }
 }
 
@@ -213,7 +227,7 @@ impl RedisServer {
         *child = loop {
             match self.launch.run(&self.ports) {
                 Ok(child) => break child,
-                Err(StartError::PortTaken) if Instant::now() < deadline => std::thread::sleep(POLL),
+                Err(StartError::PortTaken) if Instant::now() < deadline => thread::sleep(POLL),
                 Err(StartError::PortTaken) => {
                     panic!("another process uses port {}", self.port())
                 }

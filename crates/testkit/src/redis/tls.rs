@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
+use tempfile::TempDir;
 
 /// The files of a certificate authority, and of a certificate that it signed for servers.
 #[derive(Debug, Clone)]
@@ -13,6 +14,23 @@ pub(super) struct TlsFiles {
     pub(super) authority: PathBuf,
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
+}
+
+/// A certificate that several servers share, and its directory.
+#[derive(Debug)]
+pub(super) struct SharedCertificate {
+    pub(super) files: TlsFiles,
+    _directory: TempDir,
+}
+
+impl SharedCertificate {
+    /// Writes the files into a directory of their own.
+    #[track_caller]
+    pub(super) fn create() -> Self {
+        let directory = TempDir::with_prefix("sluice-redis-tls-")
+            .unwrap_or_else(|error| panic!("could not create a directory: {error}"));
+        Self { files: TlsFiles::create(directory.path()), _directory: directory }
+    }
 }
 
 impl TlsFiles {

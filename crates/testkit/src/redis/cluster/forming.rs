@@ -5,18 +5,13 @@
 //! replica of a node that is given its slots, takes over from it, and has it as its replica. Where
 //! there are to be no replicas, those nodes are then forgotten. That takes less than a second.
 
-use std::thread;
-
-use tempfile::TempDir;
-
 use super::nodes::{RedisCluster, SLOTS, view};
 use super::options::ClusterOptions;
 use crate::eventually::eventually;
 use crate::redis::launch::KIT_USER;
 use crate::redis::options::{BusPort, RedisOptions, Role};
 use crate::redis::program::{RedisProgram, major_version};
-use crate::redis::server::RedisServer;
-use crate::redis::tls::TlsFiles;
+use crate::redis::tls::SharedCertificate;
 
 impl RedisCluster {
     /// Starts a cluster of primaries only, without TLS and passwords.
@@ -43,20 +38,18 @@ impl ClusterOptions {
         assert!(self.primaries > 0, "a cluster needs at least one primary");
         let program = self.program.take().unwrap_or_else(|| RedisProgram::Redis.path());
         let version = major_version(&program);
-        let certificate = self.tls.then(|| {
-            TempDir::with_prefix("sluice-redis-tls-")
-                .unwrap_or_else(|error| panic!("could not create a directory: {error}"))
-        });
+        let certificate = self.tls.then(SharedCertificate::create);
         let node = RedisOptions {
             args: [node_arguments(&self), self.args.clone()].concat(),
             tls: self.tls,
             user: self.user.clone(),
-            certificate: certificate.as_ref().map(|directory| TlsFiles::create(directory.path())),
+            certificate: certificate.as_ref().map(|shared| shared.files.clone()),
             program: Some(program),
             role: Role::ClusterNode(if version < 7 { BusPort::Above } else { BusPort::Own }),
             ..RedisOptions::default()
         };
-        let nodes = start_together(&node, self.primaries * (1 + self.replicas.max(1)));
+        let count = self.primaries * (1 + self.replicas.max(1));
+        let nodes = RedisOptions::start_together(vec![node; count]);
         let ids = nodes.iter().map(|node| node.command(&["CLUSTER", "MYID"]).text()).collect();
         let mut cluster = RedisCluster { nodes, ids, options: self, _certificate: certificate };
         cluster.introduce();
@@ -98,17 +91,6 @@ fn node_arguments(options: &ClusterOptions) -> Vec<String> {
         arguments.extend(["--tls-cluster", "yes", "--tls-replication", "yes"]);
     }
     arguments.into_iter().map(str::to_owned).collect()
-}
-
-#[track_caller]
-fn start_together(options: &RedisOptions, count: usize) -> Vec<RedisServer> {
-    thread::scope(|scope| {
-        let starts: Vec<_> = (0..count).map(|_| scope.spawn(|| options.clone().start())).collect();
-        let servers = starts
-            .into_iter()
-            .map(|start| start.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        servers.collect()
-    })
 }
 
 impl RedisCluster {

@@ -92,17 +92,17 @@ impl RedisCluster {
         let (first, last) = (first.to_string(), last.to_string());
         let move_slots = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &first, &last, "NODE"];
         from.command(&[&move_slots[..], &[self.id_of(to)]].concat());
-        let state = eventually("the slots have moved", || {
+        let (state, details) = eventually("the slots have moved", || {
             let moves = from.command(&["CLUSTER", "GETSLOTMIGRATIONS"]);
             // The latest one comes first.
             let latest = moves.items().first().cloned().ok_or("the move is not listed")?;
-            let state = field(&latest, "state").ok_or("the move has no state")?;
+            let state = latest.field("state").ok_or("the move has no state")?.text();
             match &*state {
-                "success" | "failed" | "canceled" | "cancelled" => Ok((state, latest)),
+                "success" | "failed" | "cancelled" => Ok((state, latest)),
                 _ => Err(format!("the move's state is {state}")),
             }
         });
-        assert_eq!(state.0, "success", "slots did not move: {:?}", state.1);
+        assert_eq!(state, "success", "the slots did not move: {details:?}");
         self.wait_until_ok();
     }
 
@@ -127,10 +127,4 @@ fn bytes(reply: &Reply) -> &[u8] {
         Reply::Bulk(bytes) => bytes,
         other => panic!("expected a key, not {other:?}"),
     }
-}
-
-/// Returns a field of a list of names and values.
-fn field(reply: &Reply, name: &str) -> Option<String> {
-    let mut pairs = reply.items().chunks_exact(2);
-    pairs.find_map(|pair| (pair[0].text() == name).then(|| pair[1].text()))
 }

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tempfile::TempDir;
-
 use super::options::ClusterOptions;
 use super::view::{Line, View};
 use crate::eventually::eventually;
 use crate::redis::options::User;
 use crate::redis::reply::Reply;
 use crate::redis::server::RedisServer;
+use crate::redis::tls::SharedCertificate;
 
 /// The number of slots of every cluster.
 pub(super) const SLOTS: u16 = 16_384;
@@ -33,8 +32,7 @@ pub struct RedisCluster {
     /// The id by which the cluster knows each node.
     pub(super) ids: Vec<String>,
     pub(super) options: ClusterOptions,
-    /// Contains the certificate that the nodes share.
-    pub(super) _certificate: Option<TempDir>,
+    pub(super) _certificate: Option<SharedCertificate>,
 }
 
 // === impl RedisCluster ===
