@@ -97,8 +97,8 @@ impl Sentinels {
         eventually_within(WELL_TIMEOUT, "all sentinels know the group", || self.check());
     }
 
-    /// Makes a replica the primary by a command to a sentinel, and waits until all running sentinels
-    /// name it and it accepts writes.
+    /// Makes a replica the primary by a command to a sentinel, and waits until all running
+    /// sentinels name it and it accepts writes.
     ///
     /// # Panics
     /// When no other server is the primary after twenty seconds.

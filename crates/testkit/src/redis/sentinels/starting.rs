@@ -9,8 +9,8 @@ use crate::redis::program::{RedisProgram, major_version};
 use crate::redis::server::RedisServer;
 use crate::redis::tls::SharedCertificate;
 
-/// Shorter periods than ten seconds, one second, and half a minute without a failover for a sentinel
-/// that was paused. All are in milliseconds.
+/// Shorter periods, in milliseconds, than ten seconds, one second, and half a minute without a
+/// failover for a sentinel that was paused.
 const PERIODS: [&str; 6] = ["INFO-PERIOD", "500", "ASK-PERIOD", "200", "TILT-PERIOD", "500"];
 
 /// How often, in milliseconds, sentinels announce themselves while the group starts.
