@@ -1,23 +1,19 @@
 //! What all servers of one store share: the login, TLS, and the bounds of their connections.
 
-use std::{fmt, fs, net::IpAddr, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
 use deadpool_redis::{Hook, Manager, Pool, Runtime};
-use redis::{AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+use redis::IntoConnectionInfo;
 
 use super::{
     address::{HostPort, RedisAddress, Servers},
-    connections::Connections,
     greeting::{self, Kind},
+    login::{CONNECT_FACTOR, Login, is_ip},
     redis_error::RedisError,
     redis_settings::RedisSettings,
     sentinels::{SentinelSetup, Sentinels},
-    tls::{self, ServerOf, Tls, TlsFiles},
+    tls::{self, Tls, TlsFiles},
 };
-
-/// A new connection may take this many times as long as a call, since it has to log in and perhaps
-/// to set up TLS. Callers with a shorter deadline of their own do not wait for it.
-pub(super) const CONNECT_FACTOR: u32 = 20;
 
 /// The server at the end of a pool's connections.
 pub(super) enum Server {
@@ -32,17 +28,6 @@ impl Server {
     pub(super) fn at(HostPort { host, port }: HostPort) -> Self {
         Self::At { host, port, certificate_name: None }
     }
-}
-
-/// How to log in, and how to encrypt.
-#[derive(Clone)]
-pub(super) struct Login {
-    pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
-    /// Read for every new connection, so that a password can be rotated.
-    pub(super) password_file: Option<PathBuf>,
-    /// `None` for plain text.
-    pub(super) tls: Option<Tls>,
 }
 
 /// What all servers of one store share.
@@ -145,18 +130,14 @@ impl Access {
         }
     }
 
-    /// Makes the pool of one server. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// When no certificate can have the server's name.
-    pub(super) fn connections(&self, server: Server) -> Result<Connections, RedisError> {
-        if let Server::At { host, certificate_name, .. } = &server
-            && self.is_encrypted()
-        {
-            let name = self.certificate_name(host, certificate_name.as_deref());
-            require_name(name)?;
+    /// Fails if no certificate can have the name that `server` needs.
+    pub(super) fn check_name(&self, server: &Server) -> Result<(), RedisError> {
+        match server {
+            Server::At { host, certificate_name, .. } if self.is_encrypted() => {
+                require_name(self.certificate_name(host, certificate_name.as_deref()))
+            }
+            _ => Ok(()),
         }
-        Ok(Connections::new(self.clone(), server))
     }
 
     pub(super) const fn is_encrypted(&self) -> bool {
@@ -225,56 +206,6 @@ fn read_tls(address: &RedisAddress, files: TlsFiles<'_>) -> Result<Option<Tls>, 
         return Err(RedisError::CertificateWithoutTls);
     }
     Ok(None)
-}
-
-pub(super) fn is_ip(host: &str) -> bool {
-    host.parse::<IpAddr>().is_ok()
-}
-
-impl Login {
-    /// Returns the password; reads its file, if there is one.
-    pub(super) fn password(&self) -> Result<Option<String>, RedisError> {
-        let Some(file) = &self.password_file else { return Ok(self.password.clone()) };
-        let text = fs::read_to_string(file).map_err(|source| RedisError::file(file, source))?;
-        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
-    }
-
-    /// Returns the address of `server`, whose certificate must have the name `name`.
-    pub(super) fn address(&self, server: &HostPort, name: &str) -> ConnectionAddr {
-        match &self.tls {
-            Some(tls) => tls.address(server, name),
-            None => ConnectionAddr::Tcp(server.host.clone(), server.port),
-        }
-    }
-
-    /// Returns how a connection logs in with `password`.
-    pub(super) fn redis_settings(&self, password: Option<&str>) -> RedisConnectionInfo {
-        let mut settings = RedisConnectionInfo::default();
-        if let Some(user) = &self.user {
-            settings = settings.set_username(user);
-        }
-        if let Some(password) = password {
-            settings = settings.set_password(password);
-        }
-        settings
-    }
-
-    /// Returns the bounds of a connection to `server`.
-    pub(super) fn configuration(
-        &self,
-        server: &HostPort,
-        connect: Duration,
-        response: Duration,
-    ) -> AsyncConnectionConfig {
-        let configuration = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connect))
-            .set_response_timeout(Some(response));
-        match &self.tls {
-            // The name of the certificate may be another one than that of the host.
-            Some(_) => configuration.set_dns_resolver(ServerOf(server.clone())),
-            None => configuration,
-        }
-    }
 }
 
 /// Shows no login.

@@ -13,11 +13,10 @@ const DATABASES: RangeInclusive<i64> = 0..=65_535;
 
 /// Where a Redis is, and how to log in: a URL that was read.
 ///
-/// | URL | what it addresses |
-/// |---|---|
-/// | `redis://[user:password@]host[:port][/database]` | one server |
-/// | `redis+sentinel://[user:password@]host[:port],.../service[/database]` | the primary of a service, which Sentinels at these hosts know |
-/// | `redis+cluster://[user:password@]host[:port],...` | a cluster, of which these are some nodes |
+/// - `redis://[user:password@]host[:port][/database]`: one server.
+/// - `redis+sentinel://[user:password@]host[:port],.../service[/database]`: the primary of a
+///   service, which Sentinels at these hosts know.
+/// - `redis+cluster://[user:password@]host[:port],...`: a cluster, of which these are some nodes.
 ///
 /// `rediss://`, `rediss+sentinel://` and `rediss+cluster://` are the same with TLS. The port is
 /// 6379 unless it is written, and 26379 for Sentinels. The login is that of the servers which hold
@@ -140,8 +139,8 @@ impl RedisAddress {
 
 fn read_hosts(hosts: &str, default_port: u16) -> Result<Vec<HostPort>, RedisAddressError> {
     let count = hosts.split(',').count();
-    let read = |(index, text)| {
-        if text == "" {
+    let read = |(index, text): (usize, &str)| {
+        if text.is_empty() {
             return Err(RedisAddressError::NoHost { position: (index + 1, count) });
         }
         read_host(text, default_port)

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     call_plan::CallPlan,
-    lanes::{Answer, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+    job::{Answer, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
 };
 use crate::StoreError;
 

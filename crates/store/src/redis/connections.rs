@@ -58,8 +58,19 @@ pub(super) struct OwnedConnection {
     generation: u64,
 }
 
+impl Access {
+    /// Makes the pool of one server. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When no certificate can have the server's name.
+    pub(super) fn connections(&self, server: Server) -> Result<Connections, RedisError> {
+        self.check_name(&server)?;
+        Ok(Connections::new(self.clone(), server))
+    }
+}
+
 impl Connections {
-    pub(super) fn new(access: Access, server: Server) -> Self {
+    fn new(access: Access, server: Server) -> Self {
         let place = match server {
             Server::At { host, port, certificate_name } => {
                 Place::Fixed { server: HostPort { host, port }, certificate_name }

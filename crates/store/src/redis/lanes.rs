@@ -5,111 +5,25 @@
 //! everything in the queue. There are no timers: a single check is sent at once, and under load a
 //! batch grows to the number of checks that arrive during one round trip.
 
-use std::{
-    sync::{Arc, atomic::AtomicU8},
-    time::Instant,
-};
+use std::sync::Arc;
 
-use sluice_core::{Check, Decision};
-use smallvec::SmallVec;
+use sluice_core::Check;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{
-    batch::Batch, connections::Connections, epochs::Epochs, error_meaning::Redirect, keys::Keys,
-    round_trip_span::RoundTripSpan, trip::Lane,
+    batch::Batch,
+    job::{Answer, Checks, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+    round_trip_span::RoundTripSpan,
+    trip::{Lane, Route},
 };
-use crate::{Formats, ObserveRoundTrips, StoreError};
+use crate::StoreError;
 
 /// The most jobs that a lane takes from the queue at once.
 const MAX_JOBS: usize = 512;
-/// The most checks in one call, unless a single job has more. A larger batch gains nothing, and
-/// makes other clients of the server wait.
-pub(super) const MAX_CHECKS: usize = 1_000;
-/// The most arguments of one call. Managed services refuse scripts with more than 3,999.
-const MAX_ARGUMENTS: usize = 3_900;
-/// The most buckets in one call. Each is an argument; the others are the command, the script, the
-/// number of keys, and the plan.
-pub(super) const MAX_BUCKETS: usize = MAX_ARGUMENTS - 4;
-
-/// What comes of one check: a decision, or why there is none.
-pub(super) type Answer = Result<Decision, Miss>;
-
-/// Why a server did not decide.
-#[derive(Clone, Debug)]
-pub(super) enum Miss {
-    /// The call failed.
-    Failed(StoreError),
-    /// The server did not run the script: the keys are elsewhere, or on their way.
-    Redirected(Redirect),
-}
-
-impl Miss {
-    /// Returns the error of a check that is not sent anywhere else.
-    pub(super) fn into_error(self) -> StoreError {
-        match self {
-            Self::Failed(error) => error,
-            Self::Redirected(_) => StoreError::wrong_settings(RedirectedAlone),
-        }
-    }
-}
-
-/// The error of a server that redirects although it is no node of a cluster.
-#[derive(Debug, thiserror::Error)]
-#[error("the server redirects to another one, but is not addressed as a cluster")]
-struct RedirectedAlone;
-
-/// The checks of one job. Nearly every job is one check.
-pub(super) type Checks = SmallVec<[Check; 1]>;
-
-/// How the checks of a job are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// In one call with those of other jobs.
-    Gathered,
-    /// In a call of their own, since their slot is being moved.
-    Alone,
-    /// The same, to the server that the slot is being moved to.
-    Asking,
-}
-
-/// Checks that are sent in one call, except in a cluster, where they are sent in one for each
-/// partition.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) checks: Checks,
-    pub(super) manner: Manner,
-    pub(super) reply: oneshot::Sender<JobReply>,
-}
-
-/// What has come of a job's checks, and the round trip that brought it.
-#[derive(Debug)]
-pub(super) struct JobReply {
-    pub(super) answers: Vec<Answer>,
-    /// When the round trip began.
-    pub(super) sent: Instant,
-    /// The number of checks in it, including those of other jobs.
-    pub(super) checks_in_trip: usize,
-}
-
 /// The queue before the lanes to one server. The lanes end when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lanes {
     queue: mpsc::UnboundedSender<Job>,
-}
-
-/// What all lanes to one server share.
-pub(super) struct Route {
-    pub(super) connections: Arc<Connections>,
-    pub(super) keys: Keys,
-    pub(super) observer: Arc<dyn ObserveRoundTrips>,
-    pub(super) formats: Formats,
-    /// The newest layout that every live replica reads.
-    pub(super) newest_layout: Arc<AtomicU8>,
-    pub(super) epochs: Arc<Epochs>,
-    /// Whether a call may have keys of one partition only.
-    pub(super) one_partition_a_call: bool,
-    /// Called when the server does not serve as it should.
-    pub(super) on_trouble: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The error of checks whose lanes have ended.

@@ -7,7 +7,8 @@ use super::{
     connections::Connections,
     epochs::Epochs,
     keys::Keys,
-    lanes::{Lanes, Route},
+    lanes::Lanes,
+    trip::Route,
 };
 use crate::{Formats, ObserveRoundTrips};
 

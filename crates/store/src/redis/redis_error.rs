@@ -32,7 +32,8 @@ pub enum RedisError {
     HalfOfClientCertificate,
     /// Files of certificates, and a URL without TLS.
     #[error(
-        "only TLS has certificates: write the URL with rediss://, rediss+sentinel:// or          rediss+cluster://, or remove the files of certificates and keys"
+        "only TLS has certificates: write the URL with rediss://, rediss+sentinel:// or \
+         rediss+cluster://, or remove the files of certificates and keys"
     )]
     CertificateWithoutTls,
     /// A name that no certificate can have.
@@ -49,12 +50,14 @@ pub enum RedisError {
     },
     /// The URL is for TLS, and the server does not speak it.
     #[error(
-        "the server does not speak TLS on this port: write the URL with `redis` instead of          `rediss`, or the port on which it speaks TLS (`tls-port`)"
+        "the server does not speak TLS on this port: write the URL with `redis` instead of \
+         `rediss`, or the port on which it speaks TLS (`tls-port`)"
     )]
     NoTls(#[source] Box<dyn Error + Send + Sync>),
     /// The URL is not for TLS, and the server speaks nothing else.
     #[error(
-        "the server speaks TLS on this port, or no Redis protocol: write the URL with `rediss`          instead of `redis` for TLS"
+        "the server speaks TLS on this port, or no Redis protocol: write the URL with `rediss` \
+         instead of `redis` for TLS"
     )]
     OnlyTls(#[source] Box<dyn Error + Send + Sync>),
     /// The URL is not for TLS, and the server closed a new connection without a reply.

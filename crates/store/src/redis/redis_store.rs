@@ -17,8 +17,8 @@ use super::{
     call_plan::CallPlan,
     epoch_reader::EpochReader,
     epochs::Epochs,
+    job::{Answer, Manner, Miss},
     keys::{self, Keys},
-    lanes::{Answer, Manner, Miss},
     node::{Node, NodeSettings},
     redis_error::RedisError,
     redis_settings::RedisSettings,
@@ -205,13 +205,18 @@ impl Store for RedisStore {
         }
     }
 
+    /// Succeeds if any server would decide: a replica that starts while one is away serves the
+    /// clients of the others.
     fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
         StoreFuture::pending(async {
             let nodes = self.topology.nodes().await?;
             let probes = nodes
                 .iter()
                 .map(|node| StoreFuture::pending(self.probe_partition(node.partitions[0])));
-            join_all(probes).await.into_iter().collect::<Result<(), _>>()?;
+            let results = join_all(probes).await;
+            if results.iter().all(Result::is_err) {
+                return results.into_iter().next().unwrap_or(Ok(()));
+            }
             self.epochs.read(nodes).await;
             Ok(())
         })

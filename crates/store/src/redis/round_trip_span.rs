@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tracing::{Span, debug_span, field::Empty};
 
-use super::lanes::{Answer, Miss};
+use super::job::{Answer, Miss};
 
 /// The same as `sluice_telemetry::TRACE_TARGET`; this crate does not depend on that one.
 const TRACE_TARGET: &str = "sluice::trace";

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::{
     cluster::{Cluster, Server},
     error_meaning::Redirect,
-    lanes::{Answer, Manner, Miss},
+    job::{Answer, Manner, Miss},
     node::Node,
 };
 use crate::{Clock, MonotonicClock, StoreError, StoreFuture, join_all::join_all, spanning};

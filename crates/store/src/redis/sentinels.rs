@@ -10,9 +10,9 @@ use redis::{Client, IntoConnectionInfo, RedisResult};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
-    access::{CONNECT_FACTOR, Login, is_ip},
     address::HostPort,
     error_meaning::Meaning,
+    login::{CONNECT_FACTOR, Login, is_ip},
     redis_error::RedisError,
 };
 use crate::StoreError;
@@ -23,7 +23,7 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Sentinels that watch the same service.
 pub(super) struct Sentinels {
-    setup: SentinelSetup,
+    setup: Box<SentinelSetup>,
     /// How long one of them may take to answer, connecting included.
     wait: Duration,
     order: Mutex<Order>,
@@ -56,7 +56,7 @@ struct NoAnswer {
 impl Sentinels {
     pub(super) fn new(setup: SentinelSetup) -> Self {
         let wait = (setup.timeout * CONNECT_FACTOR).min(MAX_WAIT);
-        Self { setup, wait, order: Mutex::default() }
+        Self { setup: Box::new(setup), wait, order: Mutex::default() }
     }
 
     /// Waits until no other caller is asking.
@@ -112,7 +112,7 @@ impl Sentinels {
         address: &HostPort,
         password: Option<&str>,
     ) -> RedisResult<Option<(String, u16)>> {
-        let SentinelSetup { login, tls_name, service, .. } = &self.setup;
+        let SentinelSetup { login, tls_name, service, .. } = &*self.setup;
         let name = tls_name.as_deref().filter(|_| is_ip(&address.host));
         let target =
             login.address(address, name.unwrap_or(&address.host)).into_connection_info()?;

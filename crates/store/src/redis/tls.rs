@@ -85,8 +85,8 @@ pub(super) fn is_name(name: &str) -> bool {
     ServerName::try_from(name).is_ok()
 }
 
-/// Returns the error of a connection that could not be opened, if the reason is, or may be, that one
-/// end speaks TLS and the other does not, or gives `error` back.
+/// Returns the error of a connection that could not be opened, if the reason is, or may be, that
+/// only one end speaks TLS, or gives `error` back.
 pub(super) fn mismatch(
     is_encrypted: bool,
     error: redis::RedisError,

@@ -2,7 +2,10 @@
 
 use std::{
     iter, mem,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,17 +15,34 @@ use sluice_core::Check;
 use super::{
     batch::{Batch, Call},
     check_reply::CheckReply,
-    connections::OwnedConnection,
+    connections::{Connections, OwnedConnection},
+    epochs::Epochs,
     error_meaning::{Meaning, Redirect, is_no_script},
-    lanes::{Answer, Miss, Route},
+    job::{Answer, Miss},
+    keys::Keys,
 };
-use crate::{RoundTrip, StoreError};
+use crate::{Formats, ObserveRoundTrips, RoundTrip, StoreError};
 
 /// How long a connection may be idle before it is tested ahead of a call that must not be sent
 /// twice. The server may have closed it in the meantime.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How often a call is written: for each of two scripts as it is, and behind the script's text.
 const MOST_WRITES: usize = 4;
+
+/// What all lanes to one server share.
+pub(super) struct Route {
+    pub(super) connections: Arc<Connections>,
+    pub(super) keys: Keys,
+    pub(super) observer: Arc<dyn ObserveRoundTrips>,
+    pub(super) formats: Formats,
+    /// The newest layout that every live replica reads.
+    pub(super) newest_layout: Arc<AtomicU8>,
+    pub(super) epochs: Arc<Epochs>,
+    /// Whether a call may have keys of one partition only.
+    pub(super) one_partition_a_call: bool,
+    /// Called when the server does not serve as it should.
+    pub(super) on_trouble: Box<dyn Fn() + Send + Sync>,
+}
 
 /// A connection with one round trip in flight at a time.
 pub(super) struct Lane {

@@ -42,7 +42,6 @@ use crate::{StoreError, join_all::join_all};
 /// # Errors
 /// The first error of a group. What other groups took has been given back, as far as they could be
 /// reached; other actions stay done.
-#[cfg_attr(not(test), allow(dead_code, reason = "for stores that spread over partitions"))]
 pub(crate) async fn decide_in_order<K: GroupKey>(
     check: &Check,
     groups: Vec<Group<K>>,
