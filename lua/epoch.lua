@@ -5,8 +5,8 @@
            partition began. They do not expire.
   returns  { now in us (this server's TIME), the epoch of each partition }
 
-  An epoch that lies in the future was written before the clock stepped back. It is set to now, since
-  unseen buckets would be empty until then. ]]
+  An epoch that lies in the future was written before the clock stepped back. It is set to now,
+  since unseen buckets would be empty until then. ]]
 
 local MAX_CLOCK_STEP = 1000000                        -- us; the core's MAX_CLOCK_STEP_US
 

@@ -61,8 +61,8 @@ impl Bucket {
         Self { empty_at, refill, indebted_at: None }
     }
 
-    /// Returns a bucket that was never used in a memory that began at `start`: it was empty then. If
-    /// it has filled since, it is a full bucket.
+    /// Returns a bucket that was never used in a memory that began at `start`: it was empty then.
+    /// If it has filled since, it is a full bucket.
     #[must_use]
     pub fn cold(rate: &Rate, start: Timestamp, now: Timestamp) -> Self {
         let full = Self::full(rate, now);

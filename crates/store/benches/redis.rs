@@ -94,7 +94,7 @@ async fn checks_alone() {
     for (in_flight, traffic) in [(1, "one in flight"), (64, "pipelined")] {
         let empty = measure_script(&nothing, &[], in_flight).await;
         print("no script", traffic, in_flight, &empty, &empty);
-        let batch = measure_script(&check, &[plan.clone()], in_flight).await;
+        let batch = measure_script(&check, std::slice::from_ref(&plan), in_flight).await;
         print("check.lua", traffic, in_flight, &batch, &batch);
         let one = measure_script(&check_one, &of_one, in_flight).await;
         print("check_one.lua", traffic, in_flight, &one, &batch);

@@ -9,7 +9,8 @@ use crate::{Formats, StoreError};
 
 const OTHER_ONE: &str = "check_one.lua returned neither the time nor the time and a state";
 
-/// The fields of a reply of `lua/check.lua`. That of `lua/check_one.lua` has the same in fewer bytes.
+/// The fields of a reply of `lua/check.lua`. One of `lua/check_one.lua` says the same in fewer
+/// bytes.
 #[derive(Debug)]
 pub(super) struct CheckReply {
     /// The time at which the server decided.

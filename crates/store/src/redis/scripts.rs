@@ -24,7 +24,7 @@ pub(super) static CHECK_ONE: RedisScript = RedisScript {
 /// Says since when the server remembers its buckets.
 pub(super) static EPOCH: RedisScript = RedisScript {
     source: include_str!("../../../../lua/epoch.lua"),
-    digest: "89dc3b2adaf5484ee11913a21272a79182839b9a",
+    digest: "0d9a5cb16080643c40aeca6374bcd4ad2c00c712",
 };
 
 /// Records that a replica is alive, and lists the live ones.
