@@ -67,7 +67,7 @@ pub struct OpenStore {
 /// [`RedisError`] if the settings are invalid, or outside of a tokio runtime.
 pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenStore, RedisError> {
     let Some(redis) = settings.redis() else {
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(MemoryStore::new().cold_start(settings.cold_start));
         return Ok(OpenStore {
             store: store.clone(),
             watched: store,

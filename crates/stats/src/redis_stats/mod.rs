@@ -1,7 +1,8 @@
 //! The statistics of a fleet in Redis.
 //!
-//! All keys are `prefix:{mm}:stats:name`. They share a cluster slot, so that a flush is one pipeline
-//! to one server in a cluster too. What must not be added twice goes through `lua/stats.lua`, which
+//! All keys are `prefix:{mm}:stats:name`. They share a cluster slot, so that a flush is one
+//! pipeline to one server in a cluster too. What must not be added twice goes through
+//! `lua/stats.lua`, which
 //! knows the number of each replica's last flush. What may be added twice, such as a client to a
 //! `HyperLogLog`, goes beside it in plain commands.
 //!

@@ -145,8 +145,8 @@ impl CallPlan {
         command.arg(self.argument(newest, epoch.unwrap_or(0)));
     }
 
-    /// Adds a key, and the argument of a call of `check.lua` without checks: whether the server runs
-    /// the script is all that is asked. Managed services refuse scripts without keys.
+    /// Adds a key, and the argument of a call of `check.lua` without checks: whether the server
+    /// runs the script is all that is asked. Managed services refuse scripts without keys.
     pub(super) fn write_probe(key: &str, newest: u8, command: &mut Cmd) {
         command.arg(1).arg(key).arg(Self::default().argument(newest, 0));
     }

@@ -14,8 +14,8 @@ const NAME: &str = "epoch";
 /// No epoch is known. No clock of a server shows the first microsecond of 1970.
 const UNKNOWN: i64 = 0;
 
-/// Returns the call that asks a server for the epochs of `partitions`, whose memory begins now where
-/// it has none. [`parse`] reads the reply. In a cluster, a call may be about one partition.
+/// Returns the call that asks a server for the epochs of `partitions`, whose memory begins now
+/// where it has none. [`parse`] reads the reply. In a cluster, a call may be about one partition.
 fn call(keys: &Keys, partitions: &[Partition]) -> Cmd {
     scripts::EPOCH.command_by_digest(|command| {
         command.arg(partitions.len());

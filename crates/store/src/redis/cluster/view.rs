@@ -57,8 +57,8 @@ impl View {
     }
 }
 
-/// Reads a node of `CLUSTER SLOTS`: its host, port, id, and other names; `None` if the node that was
-/// asked does not know where it is.
+/// Reads a node of `CLUSTER SLOTS`: its host, port, id, and other names; `None` if the node that
+/// was asked does not know where it is.
 fn parse_node(node: &[Value], asked_host: &str) -> Option<NodeAddress> {
     let [host, Value::Int(port), rest @ ..] = node else { return None };
     let host = parse_text(host).unwrap_or_default();

@@ -148,8 +148,15 @@ impl RedisCluster {
             node.command(&["CLUSTER", "REPLICATE", id]);
         }
         for node in &self.nodes[..primaries] {
-            eventually("a node of the cluster serves", || {
-                node.command(&["CLUSTER", "INFO"]).text().contains("cluster_state:ok")
+            // A node that takes over claims the slots that it knows its primary to have.
+            eventually("a node of the cluster serves and knows the slots", || {
+                let view = view(node)?;
+                let known: Vec<_> = view.slot_map().into_values().map(|(_, id)| id).collect();
+                let serves = node.command(&["CLUSTER", "INFO"]).text().contains("cluster_state:ok");
+                match serves && known == self.ids[primaries..2 * primaries] {
+                    true => Ok(()),
+                    false => Err(format!("node {} knows only {view:?}", node.port())),
+                }
             });
         }
         for node in &self.nodes[..primaries] {
