@@ -1,5 +1,6 @@
 //! The store in a real cluster.
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{sync::Arc, time::Duration};
 

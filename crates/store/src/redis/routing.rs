@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sluice_core::{Check, Decision, Partition, Source};
+use sluice_core::{Check, Decision, Part, Partition, Source};
 use smallvec::smallvec;
 use tokio::time::sleep;
 
@@ -195,7 +195,7 @@ impl Sending {
 
     /// Decides a check of which each server has some buckets, bucket after bucket.
     async fn send_apart(self) -> Decided {
-        let groups = spanning::split(&self.check, |part| part.bucket());
+        let groups = spanning::split(&self.check, Part::bucket);
         let groups = groups.expect("the buckets of a check are different");
         let cluster = self.cluster;
         let decide = move |_: &_, group| decide(Arc::clone(&cluster), group);

@@ -23,9 +23,10 @@ use crate::{
     redis::{access::Access, connections::Connections, redis_error::RedisError},
 };
 
-/// How old a map may become although nothing speaks against it. Each replica adds up to a quarter,
-/// so that a fleet does not ask all at once.
+/// How old a map may become although nothing speaks against it.
 const OLDEST: Duration = Duration::from_secs(60);
+/// The most that a replica adds to that, so that a fleet does not ask all at once.
+const OLDEST_SPREAD_MS: u64 = 15_000;
 /// The least time between two refreshes: while a primary is away, each failing call asks for one.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How many servers are asked. One alone may be cut off from the others, and not know it yet.
@@ -52,7 +53,7 @@ impl<N: Kept> Cluster<N> {
 
 async fn run<N: Kept>(cluster: Weak<Cluster<N>>, wanted: Arc<Notify>) {
     loop {
-        let age = OLDEST + OLDEST / 4 * (random() % 256) / 256;
+        let age = OLDEST + Duration::from_millis(random(OLDEST_SPREAD_MS));
         // A map that nothing speaks against is read again all the same.
         let _ = timeout(age, wanted.notified()).await;
         let Some(cluster) = cluster.upgrade() else { return };
@@ -73,8 +74,8 @@ impl<N: Kept> Cluster<N> {
         let mut candidates: Vec<NodeAddress> =
             self.map.read().servers().iter().map(|server| server.address.clone()).collect();
         if !candidates.is_empty() {
-            let first = random() as usize % candidates.len();
-            candidates.rotate_left(first);
+            let first = random(candidates.len() as u64);
+            candidates.rotate_left(usize::try_from(first).unwrap_or_default());
         }
         for seed in &self.seeds {
             if !candidates.contains(seed) {
@@ -138,8 +139,9 @@ async fn ask(connections: Arc<Connections>, address: NodeAddress) -> Result<View
 #[error("the server does not answer `CLUSTER SLOTS`")]
 struct NoAnswer;
 
-/// Returns a random number; that many replicas do not do the same at once is all it is for.
-fn random() -> u32 {
+/// Returns a random number below `limit`. That many replicas do not do the same at once is all it is
+/// for.
+fn random(limit: u64) -> u64 {
     // The standard library seeds the hashers of its maps randomly.
-    RandomState::new().build_hasher().finish() as u32
+    RandomState::new().build_hasher().finish() % limit
 }
