@@ -139,8 +139,8 @@ async fn ask(connections: Arc<Connections>, address: NodeAddress) -> Result<View
 #[error("the server does not answer `CLUSTER SLOTS`")]
 struct NoAnswer;
 
-/// Returns a random number below `limit`. That many replicas do not do the same at once is all it is
-/// for.
+/// Returns a random number below `limit`. That many replicas do not do the same at once is all it
+/// is for.
 fn random(limit: u64) -> u64 {
     // The standard library seeds the hashers of its maps randomly.
     RandomState::new().build_hasher().finish() % limit
