@@ -94,7 +94,7 @@ async fn fleets_with_different_prefixes_share_nothing() {
         assert_eq!(Client::of(sluice.http_addr()).post("/v1/check", &check).await.status, status);
     }
     for prefix in ["sluice", "other"] {
-        let buckets = redis.command(&["KEYS", &format!("{prefix}:{{*}}:default")]);
+        let buckets = redis.command(&["KEYS", &format!("{prefix}:{{*}}*default")]);
         assert_eq!(buckets.items().len(), 1, "{prefix}: {buckets:?}");
     }
 }

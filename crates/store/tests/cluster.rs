@@ -288,3 +288,37 @@ async fn a_cluster_that_cannot_be_reached_is_an_error() {
     assert!(matches!(error, Err(StoreError::Unreachable(_))), "{error:?}");
     assert!(store.probe().await.is_err());
 }
+
+#[tokio::test]
+async fn a_cluster_is_reached_over_tls_and_with_a_login() {
+    let cluster = ClusterOptions::new(3).tls().user("sluice", "s3cret").start();
+    let settings = settings(&cluster).ca_file(cluster.ca_file().to_owned());
+    let store = RedisStore::new(&settings, ()).unwrap();
+    let daily = limit("daily", "1/day", 2);
+    for partition in [0, 20, 40, 63].map(Partition::of) {
+        assert!(decide(&store, &take(&daily, client_in(partition, 0), 1)).await.is_allowed());
+    }
+    store.probe().await.unwrap();
+    let stranger = RedisSettings::new(cluster.url()).timeout(Duration::from_secs(10));
+    let error = RedisStore::new(&stranger, ()).unwrap().probe().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable(_)), "the authority is not trusted: {error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_its_scripts_is_sent_them_again() {
+    let cluster = RedisCluster::start(3);
+    let store = store(&cluster);
+    let daily = limit("daily", "1/day", 100);
+    let batch: Vec<Check> =
+        (0..200).map(|number| take(&daily, client(&number.to_string()), 1)).collect();
+    for _ in 0..3 {
+        for decision in store.decide_all(&batch).await {
+            assert!(decision.unwrap().is_allowed());
+        }
+        cluster.command_everywhere(&["SCRIPT", "FLUSH"]);
+    }
+    for check in &batch[..10] {
+        let client = check.parts()[0].tag;
+        assert_eq!(remaining(&store, &daily, client).await, 97, "each was decided once");
+    }
+}
