@@ -112,12 +112,18 @@ fn moved(cluster: &RedisCluster) -> (Moved, &RedisServer, &RedisServer) {
     (Moved { slot, partition }, source, target)
 }
 
+/// Returns how often a server has said that a slot is elsewhere.
+fn redirections(server: &RedisServer) -> String {
+    let info = server.command(&["INFO", "errorstats"]).text();
+    info.lines().find(|line| line.starts_with("errorstat_MOVED")).unwrap_or_default().to_owned()
+}
+
 #[tokio::test]
 async fn a_slot_that_moves_loses_and_makes_no_tokens() {
     let cluster = RedisCluster::start(3);
     let store = store(&cluster);
     let (daily, hourly) = (limit("daily", "1/day", 10), limit("hourly", "1/hour", 10));
-    let (Moved { slot, partition }, _, target) = moved(&cluster);
+    let (Moved { slot, partition }, source, target) = moved(&cluster);
     let clients: Vec<Tag> = (0..12).map(|number| client_in(partition, number)).collect();
     // The first six have buckets before the slot begins to move, the others get them on the way.
     let take_from = async |clients: &[Tag]| {
@@ -140,6 +146,9 @@ async fn a_slot_that_moves_loses_and_makes_no_tokens() {
     take_from(&clients).await;
     cluster.finish_move(slot);
     take_from(&clients).await;
+    let redirected = redirections(source);
+    assert!(decide(&store, &take(&daily, clients[0], 0)).await.is_allowed());
+    assert_eq!(redirections(source), redirected, "the next check knows the way");
     for (number, &client) in clients.iter().enumerate() {
         let rounds = match number {
             0..3 => 5,
@@ -232,6 +241,8 @@ async fn a_promoted_replica_takes_over() {
     source.kill();
     let others = Partition::all().filter(|&other| store.node(other) != node);
     let elsewhere = client_in(others.last().unwrap(), 0);
+    store.probe().await.expect("a replica that starts now serves the clients of the others");
+    assert!(store.probe_node(node).await.is_err());
     let mut away = 0;
     // The cluster elects within seconds; until then only this node's clients have no store.
     loop {
@@ -271,7 +282,14 @@ async fn announcements_and_statistics_have_their_place_in_a_cluster() {
     // Both find their slot again.
     let slot = cluster.slot_of(&key);
     let other = cluster.primaries().into_iter().find(|one| one.port() != target.port()).unwrap();
-    cluster.move_slot(slot, other);
+    cluster.begin_move(slot, other);
+    let mut single = redis::pipe();
+    single.cmd("INCR").arg(handle.key("stats:new"));
+    handle.run(&single).await.unwrap();
+    let held = other.command(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]).integer();
+    assert_eq!(held, 1, "a new key is made where the slot is moved to");
+    while cluster.move_keys(slot, 100) > 0 {}
+    cluster.finish_move(slot);
     handle.run(&pipeline).await.unwrap();
     assert_eq!(other.command(&["GET", &key]).text(), "4");
     assert_eq!(store.announce(&Replica::new("two", "1.0")).await.unwrap().size(), 1);

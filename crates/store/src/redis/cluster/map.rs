@@ -196,6 +196,8 @@ mod tests {
         assert_eq!(nodes(&four), [(0, 1), (3, 4), (1, 5), (2, 3)]);
         let two = updated(&four, &owners(&[4, 3]));
         assert_eq!(nodes(&two), [(3, 4), (2, 3)]);
+        let promoted = updated(&two, &owners(&[4, 9]));
+        assert_eq!(nodes(&promoted), [(3, 4), (2, 9)], "also where lower ids are free");
     }
 
     #[test]
