@@ -19,6 +19,7 @@
 //!   and restarted.
 //! - [`RedisCluster`]: Redis processes that form a cluster, whose slots and primaries can be moved.
 //! - [`Sentinels`]: a Redis with replicas, and the sentinels that watch it.
+//! - [`documented_user`]: the user of Redis that operators are told to make.
 //! - [`RedisProgram`]: the versions of Redis and Valkey that tests can run.
 //! - [`Sluice`]: the built `sluice` as a process, with its own ports, file and log.
 //! - [`Proxy`]: nginx, Caddy, Traefik, HAProxy or Envoy with a configuration from the test.
@@ -59,5 +60,5 @@ pub use programs::Program;
 pub use proxy::{Proxy, ProxyKind};
 pub use redis::{
     ClusterOptions, CommandError, RedisCluster, RedisOptions, RedisProgram, RedisServer, Reply,
-    SentinelOptions, Sentinels,
+    SentinelOptions, Sentinels, documented_user,
 };

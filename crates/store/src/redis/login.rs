@@ -43,7 +43,8 @@ impl Login {
 
     /// Returns how a connection logs in with `password`.
     pub(super) fn redis_settings(&self, password: Option<&str>) -> RedisConnectionInfo {
-        let mut settings = RedisConnectionInfo::default();
+        // Connections have a name. The name of the library is worth no further permission.
+        let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(user) = &self.user {
             settings = settings.set_username(user);
         }

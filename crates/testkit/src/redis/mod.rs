@@ -2,6 +2,7 @@
 
 mod clock;
 mod cluster;
+mod documented;
 mod launch;
 mod options;
 mod program;
@@ -11,6 +12,7 @@ mod server;
 mod tls;
 
 pub use cluster::{ClusterOptions, RedisCluster};
+pub use documented::documented_user;
 pub use options::RedisOptions;
 pub use program::RedisProgram;
 pub use reply::{CommandError, Reply};
