@@ -8,7 +8,9 @@ use std::{sync::Arc, time::Duration};
 use sluice_core::{
     Action, Algorithm, Check, Cost, Decision, Limit, Mode, Partition, Rate, Subject, Tag, Tagger,
 };
-use sluice_store::{ColdStart, RedisSettings, RedisStore, Replica, SentinelSettings, Store};
+use sluice_store::{
+    ColdStart, RedisSettings, RedisStore, Replica, SentinelSettings, Store, StoreError,
+};
 use sluice_testkit::{
     ClusterOptions, RedisCluster, RedisOptions, RedisProgram, RedisServer, SentinelOptions,
     Sentinels, documented_user, eventually_async,
@@ -32,10 +34,10 @@ macro_rules! tests {
     };
 }
 
-tests!(redis, Redis: a_server_alone, a_cluster, behind_sentinels);
-tests!(redis_6, Redis6: a_server_alone, a_cluster, behind_sentinels);
-tests!(valkey_8, Valkey8: a_server_alone, a_cluster, behind_sentinels);
-tests!(valkey_9, Valkey9: a_server_alone, a_cluster, behind_sentinels);
+tests!(redis, Redis: a_server_alone, a_cluster, behind_sentinels, a_missing_permission);
+tests!(redis_6, Redis6: a_server_alone, a_cluster, behind_sentinels, a_missing_permission);
+tests!(valkey_8, Valkey8: a_server_alone, a_cluster, behind_sentinels, a_missing_permission);
+tests!(valkey_9, Valkey9: a_server_alone, a_cluster, behind_sentinels, a_missing_permission);
 
 async fn a_server_alone(program: RedisProgram) {
     let server = RedisOptions::new().program(program.path()).user("sluice", PASSWORD).start();
@@ -223,5 +225,39 @@ async fn survives(store: &RedisStore, servers: &[&RedisServer], restart: &dyn Fn
     for name in ["alice", "bob", "carol", "dave"] {
         spend(name).await;
         assert_eq!(spend(name).await, (false, 0));
+    }
+}
+
+/// Without one of the commands that a decision needs, the error names it.
+async fn a_missing_permission(program: RedisProgram) {
+    let server = RedisOptions::new().program(program.path()).user("sluice", PASSWORD).start();
+    restrict(&server);
+    let store = store(&settings(server.url()));
+    let daily = limit("daily", "1/day", 2);
+    // The first check of a client reads and writes; a batch has another script.
+    let one = async |name: &str| store.decide(&of(Action::Take, &daily, name, 1)).await;
+    let two = async |name: &str| {
+        let check = of(Action::Take, &daily, name, 1);
+        store.decide_all(&[check.clone(), check]).await.remove(0)
+    };
+    let announce = async |_: &str| {
+        let announced = store.announce(&Replica::new("one", "1")).await;
+        announced.map(|_| Decision::unlimited(sluice_core::Timestamp::from_unix_micros(0)))
+    };
+    one("alice").await.unwrap();
+    two("alice").await.unwrap();
+    for command in ["evalsha", "time", "get", "set", "mget", "hgetall", "pexpire"] {
+        server.command(&["ACL", "SETUSER", "sluice", &format!("-{command}")]);
+        let result = match command {
+            "mget" => two(command).await,
+            "hgetall" | "pexpire" => announce(command).await,
+            _ => one(command).await,
+        };
+        let error = result.unwrap_err();
+        let StoreError::WrongSettings(cause) = &error else { panic!("{command}: {error:?}") };
+        let text = cause.to_string().to_lowercase();
+        assert!(text.contains(&format!("`{command}`")) || text.contains(&format!("'{command}'")));
+        server.command(&["ACL", "SETUSER", "sluice", &format!("+{command}")]);
+        one(command).await.unwrap();
     }
 }

@@ -12,6 +12,7 @@ use redis::Pipeline;
 
 use super::{
     epochs::{self, Epochs},
+    forbidden,
     keys::{self, Keys},
     node::Node,
     topology::{NodePartitions, Topology},
@@ -79,6 +80,7 @@ impl EpochReader {
         if !self.is_refused.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 error = error as &dyn Error,
+                forbidden = forbidden::command(error),
                 "the store does not run lua/epoch.lua: it is not noticed when it loses its memory, \
                  and `store.cold_start: empty` has no effect"
             );

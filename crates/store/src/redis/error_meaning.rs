@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::{forbidden, redis_error};
 use crate::StoreError;
 
 /// What an error says about the connection and the server behind it.
@@ -38,9 +39,10 @@ const WRAPPED: [&str; 8] = [
     "-NOREPLICAS",
     "-OOM",
 ];
-/// The same of settings. The last text is that of Redis 7 for a command in a script.
-const WRAPPED_OF_SETTINGS: [&str; 5] =
-    ["-NOAUTH", "-NOPERM", "-MOVED", "-CROSSSLOT", "The user executing the script can't"];
+/// The same of settings. The last two texts are those of Redis up to 7.0, and of newer servers and
+/// Valkey, for a command in a script.
+const WRAPPED_OF_SETTINGS: [&str; 6] =
+    ["-NOAUTH", "-NOPERM", "-MOVED", "-CROSSSLOT", forbidden::IN_SCRIPT, "ACL failure in script"];
 /// What an `ERR` says that no other server at this address can be expected to say.
 const UNKNOWN: [&str; 3] = ["unknown command", "unknown subcommand", "unsupported command"];
 /// What an `ERR` says to a login or to the number of a database.
@@ -119,7 +121,13 @@ pub(super) fn store_error(error: RedisError, timeout: Duration) -> StoreError {
     match Meaning::of(&error) {
         Meaning::Timeout => StoreError::Timeout { within: timeout },
         Meaning::Unreachable => StoreError::unreachable(error),
-        Meaning::WrongSettings => StoreError::wrong_settings(error),
+        Meaning::WrongSettings => match forbidden::command(&error) {
+            Some(command) => {
+                let source = Box::new(error);
+                StoreError::wrong_settings(redis_error::RedisError::Forbidden { command, source })
+            }
+            None => StoreError::wrong_settings(error),
+        },
         Meaning::WrongServer | Meaning::Rejected => StoreError::refused(error),
     }
 }
@@ -190,6 +198,7 @@ mod tests {
             "ERR DB index is out of range",
             "ERR Error running script (call to f_0): @user_script:1: -NOPERM this user has no",
             "ERR The user executing the script can't run this command or subcommand script: f_0",
+            "ERR ACL failure in script: User sluice has no permissions to run the 'time' command",
         ] {
             assert_eq!(meaning(reply), Meaning::WrongSettings, "{reply}");
         }

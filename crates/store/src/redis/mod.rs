@@ -25,6 +25,7 @@ mod connections;
 mod epoch_reader;
 mod epochs;
 mod error_meaning;
+mod forbidden;
 mod greeting;
 mod job;
 mod keys;

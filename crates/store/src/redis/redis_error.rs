@@ -48,6 +48,17 @@ pub enum RedisError {
         /// What it is, and which URL would be right.
         what: Cow<'static, str>,
     },
+    /// The user may not run a command, which the server does not name.
+    #[error(
+        "this user may not run `{command}`, which a script calls: allow it, as with `ACL SETUSER`"
+    )]
+    Forbidden {
+        /// The command.
+        command: &'static str,
+        /// What the server says.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The URL is for TLS, and the server does not speak it.
     #[error(
         "the server does not speak TLS on this port: write the URL with `redis` instead of \

@@ -33,6 +33,9 @@ pub(super) static ANNOUNCE: RedisScript = RedisScript {
     digest: "6cb331691b92c421f607f82e5a19aee4034d9f70",
 };
 
+/// The scripts of the store.
+pub(super) static ALL: [&RedisScript; 4] = [&CHECK, &CHECK_ONE, &EPOCH, &ANNOUNCE];
+
 impl RedisScript {
     /// Pairs a script with its digest, in lower-case hexadecimal. A test should compare the two.
     #[must_use]
@@ -48,6 +51,14 @@ impl RedisScript {
         command.arg(self.digest);
         arguments(&mut command);
         command
+    }
+
+    pub(super) const fn source(&self) -> &'static str {
+        self.source
+    }
+
+    pub(super) const fn digest(&self) -> &'static str {
+        self.digest
     }
 
     /// Returns the command that makes the script known to a server.
