@@ -15,6 +15,7 @@
 //! - [`alertmanager`]: an Alertmanager that receives alerts from Prometheus.
 //! - [`request_recorder`]: a server that records every request.
 //! - [`received_request`]: requests as such servers read them.
+//! - [`redis_monitor`]: what Redis is sent.
 //! - [`collector`]: a collector of traces and metrics; [`rotel`]: a real one.
 //! - [`command`]: `sluice` as a command that ends by itself.
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
@@ -32,6 +33,7 @@ pub mod load;
 pub mod metrics;
 pub mod prometheus;
 pub mod received_request;
+pub mod redis_monitor;
 pub mod request_recorder;
 pub mod rotel;
 pub mod through_proxy;

@@ -62,6 +62,7 @@ const NEEDS: &[Needs] = &[
     ),
     needs("redis-server", "sluice-tests", "gateway", &["gateways_of_a_fleet_share_one_limit"]),
     needs("redis-server", "sluice-tests", "redis_login", &[]),
+    needs("redis-server", "sluice-tests", "redis_permissions", &[]),
     needs("redis-server", "sluice-tests", "fleet_limits", &[]),
     needs("redis-server", "sluice-tests", "announcements", &[]),
     needs("redis-server", "sluice-tests", "redis_outages", &[]),

@@ -121,13 +121,11 @@ pub(super) fn store_error(error: RedisError, timeout: Duration) -> StoreError {
     match Meaning::of(&error) {
         Meaning::Timeout => StoreError::Timeout { within: timeout },
         Meaning::Unreachable => StoreError::unreachable(error),
-        Meaning::WrongSettings => match forbidden::command(&error) {
-            Some(command) => {
-                let source = Box::new(error);
-                StoreError::wrong_settings(redis_error::RedisError::Forbidden { command, source })
-            }
-            None => StoreError::wrong_settings(error),
-        },
+        Meaning::WrongSettings if forbidden::is_in_script(&error) => {
+            let (command, source) = (forbidden::command(&error), Box::new(error));
+            StoreError::wrong_settings(redis_error::RedisError::Forbidden { command, source })
+        }
+        Meaning::WrongSettings => StoreError::wrong_settings(error),
         Meaning::WrongServer | Meaning::Rejected => StoreError::refused(error),
     }
 }

@@ -10,7 +10,12 @@ pub(super) const IN_SCRIPT: &str = "The user executing the script can't";
 /// Precedes the number of the line.
 const LINE: &str = "@user_script:";
 
-/// Returns the command that the user may not run, if the server says only where it is called.
+/// Returns whether the user may not run a command in a script, which the server does not name.
+pub(super) fn is_in_script(error: &RedisError) -> bool {
+    error.to_string().contains(IN_SCRIPT)
+}
+
+/// Returns that command, if the script is one of the store's own.
 pub(super) fn command(error: &RedisError) -> Option<&'static str> {
     let text = error.to_string();
     if !text.contains(IN_SCRIPT) {

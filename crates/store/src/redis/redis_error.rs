@@ -48,13 +48,11 @@ pub enum RedisError {
         /// What it is, and which URL would be right.
         what: Cow<'static, str>,
     },
-    /// The user may not run a command, which the server does not name.
-    #[error(
-        "this user may not run `{command}`, which a script calls: allow it, as with `ACL SETUSER`"
-    )]
+    /// The user may not run a command that a script calls, which the server does not name.
+    #[error("this user may not run {}, which a script calls: allow it", named(*command))]
     Forbidden {
-        /// The command.
-        command: &'static str,
+        /// The command, if the script is one of the store's own.
+        command: Option<&'static str>,
         /// What the server says.
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -148,6 +146,13 @@ impl fmt::Display for PemContent {
                  `-----BEGIN PRIVATE KEY-----`"
             }
         })
+    }
+}
+
+fn named(command: Option<&str>) -> Cow<'static, str> {
+    match command {
+        Some(command) => format!("`{command}`").into(),
+        None => "the command that the server's `ACL LOG` names".into(),
     }
 }
 
