@@ -141,7 +141,21 @@ fn at<'a>(values: &'a Value, path: &str) -> Option<&'a Value> {
 #[test]
 fn every_set_of_values_is_rendered_linted_and_valid() {
     let (names, values): (Vec<_>, Vec<_>) = sets().into_iter().unzip();
-    let expected: [(&str, &[&str], &[&str]); 4] = [
+    let expected: [(&str, &[&str], &[&str]); 5] = [
+        (
+            "behind-sentinels",
+            &[
+                "ConfigMap",
+                "Deployment",
+                "HorizontalPodAutoscaler",
+                "NetworkPolicy",
+                "PodDisruptionBudget",
+                "Service",
+                "Service",
+                "ServiceAccount",
+            ],
+            &[],
+        ),
         (
             "everything",
             &[
@@ -281,6 +295,14 @@ fn invalid_values_are_rejected_with_a_reason() {
         ),
         (json!({ "store": { "url": "http://redis" } }), "/store/url"),
         (json!({ "store": { "url": "redis+servers://a,b" } }), "/store/url"),
+        (
+            json!({ "store": { "url": url, "sentinel": { "passwordSecret": { "name": "s" } } } }),
+            "store.url has no Sentinels",
+        ),
+        (
+            json!({ "store": { "url": url, "clientCertificateSecret": "redis-client" } }),
+            "only TLS has certificates",
+        ),
         (
             json!({ "store": { "url": url }, "image": { "repository": "" } }),
             "docker push REGISTRY/sluice",
@@ -473,34 +495,43 @@ fn limits_change_without_a_restart_and_other_settings_with_one() {
     assert_eq!(before.container()["args"], json!(["serve", "--config", "/etc/sluice/sluice.yaml"]));
 }
 
+/// Checks that an environment variable is the path of a file in a Secret, which is mounted as a
+/// directory, since a file that is mounted by subPath never changes.
+#[track_caller]
+fn assert_mounted(rendered: &Rendered, (name, path, secret): (&str, &str, &str)) {
+    let by = |list: &'_ Value, key: &str, value: &str| {
+        let found = list.as_array().and_then(|all| all.iter().find(|one| one[key] == value));
+        found.unwrap_or_else(|| panic!("no {key} is {value} in {list}")).clone()
+    };
+    assert_eq!(by(&rendered.container()["env"], "name", name)["value"], path);
+    let directory = path.rsplit_once('/').unwrap().0;
+    let mount = by(&rendered.container()["volumeMounts"], "mountPath", directory);
+    assert!(mount.get("subPath").is_none());
+    let volume = by(&rendered.pod()["volumes"], "name", text(&mount["name"]));
+    assert_eq!(volume["secret"]["secretName"], secret);
+}
+
 #[test]
 fn secrets_are_mounted_as_files() {
-    let rendered = render(&[set("everything")]).remove(0);
-    let environment = list(&rendered.container()["env"]);
-    let variable = |name: &str| {
-        environment
-            .iter()
-            .find(|variable| variable["name"] == name)
-            .map(|variable| text(&variable["value"]).to_owned())
-    };
-    for (name, path, secret) in [
+    let [everything, sentinels] =
+        <[Rendered; 2]>::try_from(render(&[set("everything"), set("behind-sentinels")])).unwrap();
+    for mounted in [
         ("SLUICE__STORE__PASSWORD_FILE", "/run/secrets/store/secret", "redis"),
         ("SLUICE__STORE__CA_FILE", "/run/secrets/store-ca/ca.pem", "redis-ca"),
         ("SLUICE__CLIENTS__SECRET_FILE", "/run/secrets/clients/hash", "sluice-clients"),
         ("SLUICE__ADMIN__BEARER__TOKEN_FILE", "/run/secrets/admin/reader", "metrics"),
+        ("SLUICE__STORE__CLIENT_CERTIFICATE", "/run/secrets/store-client/tls.crt", "gate-redis"),
+        ("SLUICE__STORE__CLIENT_KEY", "/run/secrets/store-client/tls.key", "gate-redis"),
     ] {
-        assert_eq!(variable(name).as_deref(), Some(path));
-        let directory = path.rsplit_once('/').unwrap().0;
-        let mount = list(&rendered.container()["volumeMounts"])
-            .iter()
-            .find(|mount| mount["mountPath"] == directory)
-            .unwrap();
-        assert!(mount.get("subPath").is_none());
-        let volume = list(&rendered.pod()["volumes"])
-            .iter()
-            .find(|volume| volume["name"] == mount["name"])
-            .unwrap();
-        assert_eq!(volume["secret"]["secretName"], secret);
+        assert_mounted(&everything, mounted);
+    }
+    for mounted in [
+        ("SLUICE__STORE__PASSWORD_FILE", "/run/secrets/store/password", "redis"),
+        ("SLUICE__STORE__CA_FILE", "/run/secrets/store-ca/ca.crt", "redis-ca"),
+        ("SLUICE__STORE__SENTINEL__PASSWORD_FILE", "/run/secrets/sentinel/finder", "sentinels"),
+        ("SLUICE__STORE__SENTINEL__CA_FILE", "/run/secrets/sentinel-ca/ca.pem", "sentinels-ca"),
+    ] {
+        assert_mounted(&sentinels, mounted);
     }
     let rendered = render(&[set("url-in-a-secret")]).remove(0);
     let url = list(&rendered.container()["env"])
@@ -534,7 +565,7 @@ fn sluice_accepts_its_file_and_its_settings() {
             let value = variable.get("value").map_or("redis://redis", text);
             let name = text(&variable["name"]);
             let is_of_tls =
-                ["__CERTIFICATE", "__KEY", "__CLIENT_CA"].iter().any(|end| name.ends_with(end));
+                ["_CERTIFICATE", "_KEY", "__CLIENT_CA"].iter().any(|end| name.ends_with(end));
             if is_of_tls || name.ends_with("_FILE") {
                 let path = run(value);
                 fs::create_dir_all(path.rsplit_once('/').unwrap().0).unwrap();

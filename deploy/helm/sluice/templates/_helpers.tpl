@@ -168,6 +168,14 @@ ipFamilies:
 {{- if and .Values.store.url .Values.store.urlSecret.name }}
 {{- fail "store.url and store.urlSecret.name are both set: keep one of them." }}
 {{- end }}
+{{- $sentinel := .Values.store.sentinel }}
+{{- $secrets := or $sentinel.passwordSecret.name $sentinel.caSecret.name }}
+{{- if and $secrets .Values.store.url (not (regexMatch "^rediss?[+]sentinel://" .Values.store.url)) }}
+{{- fail "store.sentinel: store.url has no Sentinels. Write it as redis+sentinel://S1,S2,S3/SERVICE, or remove the Secrets of store.sentinel." }}
+{{- end }}
+{{- if and (or .Values.store.caSecret.name .Values.store.clientCertificateSecret $sentinel.caSecret.name) .Values.store.url (not (hasPrefix "rediss" .Values.store.url)) }}
+{{- fail "store.url: only TLS has certificates. Write rediss instead of redis, or remove store.caSecret, store.clientCertificateSecret and store.sentinel.caSecret." }}
+{{- end }}
 {{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) }}
 {{- if and (hasPrefix "memory:" .Values.store.url) $many }}
 {{- fail "store.url: with memory:// each replica would grant every client the whole limit. Use redis://, or set replicaCount to 1 and autoscaling.enabled to false." }}
