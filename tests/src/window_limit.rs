@@ -184,6 +184,16 @@ impl Level {
     }
 }
 
+// === impl Excess ===
+
+impl Excess {
+    /// Returns the tokens beyond the limit.
+    #[must_use]
+    pub fn tokens(self) -> u64 {
+        self.admitted - self.limit.in_window(self.end - self.start)
+    }
+}
+
 impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { start, end, admitted, limit } = self;
@@ -222,6 +232,7 @@ mod tests {
         let history = [at_once(1, 0), at_once(3, 100), at_once(1, 100), at_once(1, 200)];
         let excess = limit().worst_excess(&history).unwrap();
         assert_eq!((excess.start, excess.end, excess.admitted), (100_000_000, 100_000_000, 4));
+        assert_eq!(excess.tokens(), 1);
         assert_eq!(
             excess.to_string(),
             "4 tokens were admitted within 0 us, where burst 3 and 1 per 1000000 us allow 3 at most"
