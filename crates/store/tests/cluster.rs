@@ -8,7 +8,10 @@ use sluice_core::{
     Action, Algorithm, Check, Cost, Decision, Limit, Partition, Rate, Subject, Tag, Tagger,
 };
 use sluice_store::{RedisHandle, RedisSettings, RedisStore, Replica, Store, StoreError};
-use sluice_testkit::{ClusterOptions, RedisCluster, RedisServer, Reply};
+use sluice_testkit::{ClusterOptions, RedisCluster, RedisServer, Reply, eventually_async};
+
+/// Much less than the store's own timeouts.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(200);
 
 fn settings(cluster: &RedisCluster) -> RedisSettings {
     // A busy machine must not look like a cluster that is away.
@@ -260,6 +263,25 @@ async fn a_promoted_replica_takes_over() {
     assert_ne!(cluster.primary_of(slot).port(), source.port());
     assert_eq!(remaining(&store, &daily, client).await, 4, "the replica had the bucket");
     assert_eq!(store.node(partition), node, "a node keeps its id");
+}
+
+#[tokio::test]
+async fn a_promoted_replica_is_found_by_calls_that_nobody_waits_for_to_the_end() {
+    let cluster =
+        ClusterOptions::new(3).replicas(1).args(&["--cluster-require-full-coverage", "no"]).start();
+    let store = store(&cluster);
+    let (Moved { slot, partition }, source, _) = moved(&cluster);
+    store.probe().await.unwrap();
+    let node = store.node(partition);
+    // A connection stays open, and nothing is refused: only time says that the server is away.
+    source.pause();
+    let given_up_early = async || tokio::time::timeout(GIVEN_UP_AFTER, store.probe_node(node)).await;
+    assert!(given_up_early().await.is_err());
+    eventually_async("the probes reach the promoted replica", async || {
+        given_up_early().await.is_ok_and(|probe| probe.is_ok())
+    })
+    .await;
+    assert_ne!(cluster.primary_of(slot).port(), source.port());
 }
 
 #[tokio::test]

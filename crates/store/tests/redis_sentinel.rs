@@ -137,6 +137,26 @@ async fn calls_follow_the_primary_through_a_failover() {
 }
 
 #[tokio::test]
+async fn a_new_primary_is_found_by_calls_that_nobody_waits_for_to_the_end() {
+    let [first, second] = pair();
+    let sentinel = Sentinel::watch(&first, &[]);
+    sentinel.knows_a_replica();
+    let url = format!("redis+sentinel://{}/main", sentinel.at());
+    let store = RedisStore::new(&settings(&url), ()).unwrap();
+    store.probe().await.unwrap();
+    // A connection stays open, and nothing is refused: only time says that the server is away.
+    first.pause();
+    let given_up_after = Duration::from_millis(200);
+    let given_up_early = async || tokio::time::timeout(given_up_after, store.probe()).await;
+    assert!(given_up_early().await.is_err());
+    eventually_async("the probes reach the new primary", async || {
+        given_up_early().await.is_ok_and(|probe| probe.is_ok())
+    })
+    .await;
+    assert_eq!(second.info("role"), "master");
+}
+
+#[tokio::test]
 async fn a_demoted_primary_lets_the_sentinels_be_asked_again() {
     let [first, second] = pair();
     let sentinel = Sentinel::watch(&first, &[]);

@@ -8,12 +8,13 @@ use tokio::task::block_in_place;
 
 use crate::{
     scale,
-    scene::{assert_waits_are_few, places_in, slot, under_load},
+    scene::{places_in, slot, under_load},
     stores::{LONG_TIMEOUT, Stores},
 };
 
-/// Short enough to notice a primary that hangs before its replica takes over.
-const SHORT_TIMEOUT: Duration = Duration::from_millis(500);
+/// About what replicas have: so short that all attempts to connect have ended before a replica takes
+/// over. A busy machine exceeds it, so that stores may decide locally at any time.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Three primaries, each with a replica; those that remain serve their clients.
 fn start() -> RedisCluster {
@@ -49,7 +50,6 @@ async fn a_replica_takes_over_from_a_primary_that_hangs_and_comes_back() {
         let cluster = start();
         let stores = connect(&cluster, SHORT_TIMEOUT).await;
         let (places, primary) = places_in(&stores, &cluster);
-        let before = (stores.unanswered(), stores.opened());
         let effect = under_load(("primary paused", seed), &stores, &places, async |scene| {
             block_in_place(|| primary.pause());
             block_in_place(|| cluster.wait_until_ok());
@@ -60,7 +60,6 @@ async fn a_replica_takes_over_from_a_primary_that_hangs_and_comes_back() {
         })
         .await;
         effect.assert_promises(1);
-        assert_waits_are_few(stores.unanswered() - before.0, stores.opened() - before.1);
         assert_ne!(cluster.primary_of(slot(&cluster)).port(), primary.port());
     }
 }

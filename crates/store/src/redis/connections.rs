@@ -13,6 +13,7 @@ use super::{
     access::{Access, Server},
     address::HostPort,
     error_meaning::{Meaning, store_error},
+    given_up::UnlessWell,
     greeting,
     redis_error::RedisError,
     sentinels::Sentinels,
@@ -84,11 +85,15 @@ impl Connections {
 
     /// Returns a connection for its owner to keep: a new one, or an idle one that responded to a
     /// ping. Whoever keeps it asks [`is_current`](Self::is_current) before each use.
+    ///
+    /// If there is none, or the caller waits no longer for it, the next one is looked for anew.
     pub(super) async fn get(&self) -> Result<OwnedConnection, StoreError> {
         let (pool, generation) = self.pool().await?;
         let wait = self.access.connect_timeout();
-        let error = match tokio::time::timeout(wait, pool.get()).await {
+        let doubt = UnlessWell::new(|| self.doubt(generation));
+        Err(match tokio::time::timeout(wait, pool.get()).await {
             Ok(Ok(connection)) => {
+                doubt.end();
                 return Ok(OwnedConnection { connection: Some(connection), generation });
             }
             // A login that fails says nothing about connections that are open: they may go on with
@@ -102,9 +107,7 @@ impl Connections {
                 StoreError::unreachable(RedisError::NoHandshake(elapsed.into()))
             }
             Err(_) => StoreError::Timeout { within: wait },
-        };
-        self.doubt(generation);
-        Err(error)
+        })
     }
 
     /// Translates the error of a connection that could not be opened.

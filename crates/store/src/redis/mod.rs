@@ -26,6 +26,7 @@ mod epoch_reader;
 mod epochs;
 mod error_meaning;
 mod forbidden;
+mod given_up;
 mod greeting;
 mod job;
 mod keys;

@@ -12,6 +12,7 @@ use super::{
     cluster::{Cluster, Kept, NodeAddress},
     connections::{Connections, OwnedConnection},
     error_meaning::{Meaning, Redirect, is_no_script},
+    given_up::UnlessWell,
     redis_error::RedisError,
     redis_settings::RedisSettings,
     scripts::RedisScript,
@@ -124,7 +125,8 @@ impl<N: Kept> Topology<N> {
     ///
     /// # Errors
     /// When a command fails, or no reply arrives within the timeout. It is then unknown which
-    /// commands took effect.
+    /// commands took effect. In a cluster, a fresh map is asked for, also if the caller waits no
+    /// longer.
     pub(super) async fn run(
         &self,
         partition: Partition,
@@ -143,6 +145,7 @@ impl<N: Kept> Topology<N> {
             Self::Cluster(cluster) => cluster,
         };
         let mut server = cluster.server(partition).await?;
+        let doubt = UnlessWell::new(|| cluster.doubt());
         let mut asking = false;
         for _ in 0..MOST_SENT {
             let connections = server.kept.connections();
@@ -151,12 +154,12 @@ impl<N: Kept> Topology<N> {
                 exchange(connections, connection, pipeline, script, asking).await
             };
             let Redirected { redirect, error } = match sent.await {
-                Ok(Ok(replies)) => return Ok(replies),
-                Ok(Err(redirected)) => redirected,
-                Err(error) => {
-                    cluster.doubt();
-                    return Err(error);
+                Ok(Ok(replies)) => {
+                    doubt.end();
+                    return Ok(replies);
                 }
+                Ok(Err(redirected)) => redirected,
+                Err(error) => return Err(error),
             };
             asking = false;
             match redirect {
