@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -154,6 +154,22 @@ async fn a_new_primary_is_found_by_calls_that_nobody_waits_for_to_the_end() {
     })
     .await;
     assert_eq!(second.info("role"), "master");
+}
+
+#[tokio::test]
+async fn a_sentinel_that_hangs_is_passed_over_by_calls_that_nobody_waits_for_to_the_end() {
+    let server = RedisServer::start();
+    let sentinel = Sentinel::watch(&server, &[]);
+    // Connections to it are accepted by the system, and nobody reads from them.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hanging.local_addr().unwrap();
+    let url = format!("redis+sentinel://{address},{}/main", sentinel.at());
+    let store = RedisStore::new(&settings(&url), ()).unwrap();
+    eventually_async("a probe asks the other Sentinel", async || {
+        let probe = tokio::time::timeout(Duration::from_millis(200), store.probe()).await;
+        probe.is_ok_and(|probe| probe.is_ok())
+    })
+    .await;
 }
 
 #[tokio::test]

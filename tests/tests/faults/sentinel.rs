@@ -36,9 +36,11 @@ fn kill(sentinels: &Sentinels) {
     sentinels.wait_for_another(primary.port());
 }
 
+/// Pauses the primary and the Sentinel that is asked first, as if both were on a host that is gone.
 fn pause(sentinels: &Sentinels) {
     let primary = sentinels.primary();
     primary.pause();
+    sentinels.sentinels()[0].pause();
     sentinels.wait_for_another(primary.port());
 }
 
@@ -55,16 +57,16 @@ async fn sentinels_promote_a_replica_by_command() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_promote_a_replica_of_a_primary_that_is_killed() {
     for seed in scale::seeds() {
-        let effect = fail_over(("primary under Sentinels killed", seed), LONG_TIMEOUT, kill).await;
+        let effect = fail_over(("primary of Sentinels killed", seed), LONG_TIMEOUT, kill).await;
         effect.assert_promises(1);
         assert!(effect.local_here > 0, "{effect:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_promote_a_replica_of_a_primary_that_hangs() {
+async fn sentinels_promote_a_replica_of_a_primary_that_hangs_with_a_sentinel() {
     for seed in scale::seeds() {
-        let name = ("primary under Sentinels paused", seed);
+        let name = ("primary and a Sentinel paused", seed);
         let effect = fail_over(name, SHORT_TIMEOUT, pause).await;
         effect.assert_promises(1);
         assert!(effect.local_here > 0, "{effect:?}");

@@ -72,9 +72,12 @@ impl Sentinels {
         let addresses = &self.setup.addresses;
         let mut reasons = Vec::with_capacity(addresses.len());
         let mut all_about_settings = true;
+        let first = order.first;
         for offset in 0..addresses.len() {
-            let index = (order.first + offset) % addresses.len();
+            let index = (first + offset) % addresses.len();
             let address = &addresses[index];
+            // If this caller gives up before the Sentinel answers, the next one starts with another.
+            order.first = (index + 1) % addresses.len();
             let answer = tokio::time::timeout(self.wait, self.ask(address)).await;
             match answer.unwrap_or_else(|_| Err(NoAnswer::timeout(self.wait))) {
                 Ok(primary) => {
