@@ -9,6 +9,7 @@ mod chart;
 mod dashboards;
 mod doc;
 mod e2e;
+mod faults;
 mod lint;
 mod notices;
 mod report;
@@ -48,6 +49,9 @@ usage: cargo xtask COMMAND
   e2e [--stand-ins]  Builds the image with Docker and runs the compose stack: some ten minutes, not
                      part of CI. It uses the engine that runs, or as root starts one of its own.
                      --stand-ins makes images that cannot be pulled from Debian's packages.
+  faults [--seed N]  Kills, pauses, moves and flushes Redis servers under load, and prints what that
+                     did to limits and callers: some five minutes. The short form is part of the
+                     tests. The network partition needs root and `nft`.
   bench [NAME]       Runs every benchmark, or the one of that name.
   ci                 Runs lint, doc and test --install, as CI does.
 
@@ -67,6 +71,7 @@ enum Task {
     Chart,
     Notices { directory: PathBuf },
     E2e { stand_ins: bool },
+    Faults { seed: Option<u64> },
     Bench { name: Option<String> },
     Ci,
     Help,
@@ -117,6 +122,9 @@ impl Task {
                 directory: rest.take_name().ok_or("`notices` needs a directory")?.into(),
             },
             "e2e" => Self::E2e { stand_ins: rest.take_flag("--stand-ins") },
+            "faults" => Self::Faults {
+                seed: rest.take_value("-s", "--seed")?.map(|seed| parse_seed(&seed)).transpose()?,
+            },
             "bench" => Self::Bench { name: rest.take_name() },
             "ci" => Self::Ci,
             "help" | "-h" | "--help" => Self::Help,
@@ -145,6 +153,7 @@ impl Task {
             Self::Chart => chart::run(&mut report, &shell::root()),
             Self::Notices { directory } => notices::run(&mut report, &directory),
             Self::E2e { stand_ins } => e2e::run(&mut report, &shell::root(), stand_ins),
+            Self::Faults { seed } => faults::run(&mut report, seed),
             Self::Bench { name } => bench::run(&mut report, name.as_deref()),
             Self::Ci => {
                 lint::run(&mut report, false);
@@ -155,6 +164,10 @@ impl Task {
         }
         report.close()
     }
+}
+
+fn parse_seed(seed: &str) -> Result<u64, String> {
+    seed.parse().map_err(|error| format!("`--seed` must be a whole number, not `{seed}`: {error}"))
 }
 
 /// What follows a command and was not read yet.
@@ -225,6 +238,8 @@ mod tests {
         assert_eq!(parse("chart"), Ok(Task::Chart));
         assert_eq!(parse("notices a/b"), Ok(Task::Notices { directory: "a/b".into() }));
         assert_eq!(parse("e2e --stand-ins"), Ok(Task::E2e { stand_ins: true }));
+        assert_eq!(parse("faults"), Ok(Task::Faults { seed: None }));
+        assert_eq!(parse("faults --seed 7"), Ok(Task::Faults { seed: Some(7) }));
         assert_eq!(parse("bench"), Ok(Task::Bench { name: None }));
         assert_eq!(parse("bench redis"), Ok(Task::Bench { name: Some("redis".into()) }));
         assert_eq!(parse("ci"), Ok(Task::Ci));
@@ -240,5 +255,7 @@ mod tests {
         assert_eq!(parse("lint --fix"), Err("`lint` does not accept `--fix`".into()));
         assert_eq!(parse("test one two"), Err("`test` does not accept `two`".into()));
         assert_eq!(parse("test -p"), Err("`-p` needs a value".into()));
+        let seed = parse("faults --seed x").unwrap_err();
+        assert!(seed.starts_with("`--seed` must be a whole number, not `x`"), "{seed}");
     }
 }

@@ -275,7 +275,8 @@ async fn a_promoted_replica_is_found_by_calls_that_nobody_waits_for_to_the_end()
     let node = store.node(partition);
     // A connection stays open, and nothing is refused: only time says that the server is away.
     source.pause();
-    let given_up_early = async || tokio::time::timeout(GIVEN_UP_AFTER, store.probe_node(node)).await;
+    let given_up_early =
+        async || tokio::time::timeout(GIVEN_UP_AFTER, store.probe_node(node)).await;
     assert!(given_up_early().await.is_err());
     eventually_async("the probes reach the promoted replica", async || {
         given_up_early().await.is_ok_and(|probe| probe.is_ok())

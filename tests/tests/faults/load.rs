@@ -127,7 +127,11 @@ impl Load {
             async || {
                 let made: Vec<_> =
                     counts().iter().zip(before).map(|(now, before)| now - before).collect();
-                if made.iter().all(|made| *made >= more) { Ok(()) } else { Err(format!("{made:?}")) }
+                if made.iter().all(|made| *made >= more) {
+                    Ok(())
+                } else {
+                    Err(format!("{made:?}"))
+                }
             },
         )
         .await;
@@ -193,10 +197,8 @@ fn groups(places: &Places) -> Vec<(Place, Vec<(usize, Check)>)> {
     let one = |tag| Check::new(Action::Take).with(&limit, tag, Cost::ONE);
     let clients = |partition, count| (0..count).map(move |number| client_in(partition, number));
     let here = clients(places.here, CLIENTS_HERE).map(one).collect();
-    let mut groups = vec![
-        (Place::Here, numbered(here)),
-        (Place::Here, numbered(vec![spanning_check(places)])),
-    ];
+    let mut groups =
+        vec![(Place::Here, numbered(here)), (Place::Here, numbered(vec![spanning_check(places)]))];
     if !places.elsewhere.is_empty() {
         let elsewhere = places.elsewhere.iter();
         let elsewhere = elsewhere.flat_map(|partition| clients(*partition, CLIENTS_ELSEWHERE));

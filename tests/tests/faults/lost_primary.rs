@@ -50,8 +50,7 @@ async fn lose(name: &str, seed: u64, timeout: Duration, fault: impl FnOnce(&Redi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_clients_of_a_primary_that_is_gone_are_decided_locally() {
     for seed in scale::seeds() {
-        let waits =
-            lose("primary gone for good", seed, LONG_TIMEOUT, RedisServer::kill).await;
+        let waits = lose("primary gone for good", seed, LONG_TIMEOUT, RedisServer::kill).await;
         assert_eq!(waits, 0, "a refused connection needs no timeout");
     }
 }

@@ -92,15 +92,19 @@ impl Stores {
 
     /// Waits until all breakers are closed and all that was admitted without Redis is charged.
     pub(crate) async fn wait_until_recovered(&self) {
-        eventually_async_within(NEVER, "all breakers are closed, and nothing is owed", async || {
-            for store in &self.all {
-                let state = store.state();
-                if state.breaker != BreakerState::Closed || state.owed_buckets > 0 {
-                    return Err(format!("{state:?}"));
+        eventually_async_within(
+            NEVER,
+            "all breakers are closed, and nothing is owed",
+            async || {
+                for store in &self.all {
+                    let state = store.state();
+                    if state.breaker != BreakerState::Closed || state.owed_buckets > 0 {
+                        return Err(format!("{state:?}"));
+                    }
                 }
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
         .await;
     }
 }
