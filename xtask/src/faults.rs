@@ -16,11 +16,13 @@ const VALKEY: &str = "valkey-server-9";
 
 /// The tests of `VALKEY`, as a part of their names.
 const VALKEY_TESTS: &str = "valkey_9::";
+/// Those that need a network of their own.
+const PARTITION_TESTS: &str = "partition::";
 
 const TABLE: &str = "target/faults.md";
 const HEAD: &str = "\
-| fault | seed | checks | beyond the limit, by Redis | beyond a share, locally | errors | local, of \
-the clients concerned | local, of others | longest check | until Redis decided again |
+| fault | seed | checks | beyond the limit, by Redis | beyond a share, locally | errors \
+| local, of the clients concerned | local, of others | longest check | until Redis decided again |
 |---|---|---|---|---|---|---|---|---|---|
 ";
 
@@ -58,14 +60,14 @@ pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
 /// Returns the command that runs the tests, one at a time: none may slow down another.
 fn tests(missing: &[&str], isolated: bool) -> Command {
     let mut words = vec!["test", "--workspace", "--no-fail-fast", "--test", "faults", "--"];
-    words.push("--test-threads=1");
+    words.extend(["--test-threads=1", "--include-ignored"]);
     if missing.contains(&VALKEY) {
         words.extend(["--skip", VALKEY_TESTS]);
     }
     if !isolated {
+        words.extend(["--skip", PARTITION_TESTS]);
         return cargo(&words);
     }
-    words.push("--include-ignored");
     let tests = cargo(&words);
     let mut command = program("unshare");
     command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
@@ -106,17 +108,19 @@ mod tests {
 
     #[test]
     fn tests_whose_program_is_missing_are_skipped() {
-        let all = shown(&super::tests(&[], false));
-        assert!(all.ends_with("--test faults -- --test-threads=1"), "{all}");
-        let some = shown(&super::tests(&[VALKEY], false));
-        assert!(some.ends_with("-- --test-threads=1 --skip valkey_9::"), "{some}");
+        let all = shown(&super::tests(&[], true));
+        assert!(!all.contains("--skip"), "{all}");
+        let some = shown(&super::tests(&[VALKEY], true));
+        assert!(some.ends_with("--include-ignored --skip valkey_9::"), "{some}");
     }
 
     #[test]
     fn the_network_is_left_only_where_that_is_possible() {
         let isolated = shown(&super::tests(&[], true));
         assert!(isolated.starts_with("unshare --net sh -c "), "{isolated}");
-        assert!(isolated.ends_with("-- --test-threads=1 --include-ignored"), "{isolated}");
+        let others = shown(&super::tests(&[], false));
+        assert!(others.starts_with("cargo test "), "{others}");
+        assert!(others.ends_with("--include-ignored --skip partition::"), "{others}");
     }
 
     #[test]

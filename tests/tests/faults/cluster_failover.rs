@@ -12,8 +12,8 @@ use crate::{
     stores::{LONG_TIMEOUT, Stores},
 };
 
-/// About what replicas have: so short that all attempts to connect have ended before a replica takes
-/// over. A busy machine exceeds it, so that stores may decide locally at any time.
+/// About what replicas have: so short that all attempts to connect have ended before a replica
+/// takes over. A busy machine exceeds it, so that stores may decide locally at any time.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Three primaries, each with a replica; those that remain serve their clients.

@@ -76,8 +76,9 @@ pub(crate) struct Effect {
     pub(crate) beyond_locally: u64,
     /// The longest time for which a caller waited.
     longest: Duration,
-    /// The time from the fault to the last result that was not a decision by Redis.
-    recovery: Duration,
+    /// The time from the fault to the last result that was not a decision by Redis; `None` if
+    /// Redis did not decide again for clients of the server that failed.
+    recovery: Option<Duration>,
 }
 
 // === impl Record ===
@@ -93,8 +94,6 @@ impl Record {
             let in_place = self.checks.iter().filter(move |check| check.place == place);
             in_place.filter(|check| check.is_local()).count()
         };
-        let last = self.checks.iter().filter(|check| !check.is_by_redis());
-        let last = last.map(|check| check.received).max().unwrap_or(fault);
         let errors = self.checks.iter().filter_map(|check| match &check.answer {
             Answer::Failed(error) => Some(error.clone()),
             Answer::Decided { .. } => None,
@@ -109,12 +108,11 @@ impl Record {
                 .max()
                 .unwrap_or_default(),
             longest: self.checks.iter().map(|check| check.took).max().unwrap_or_default(),
-            recovery: Duration::from_micros(
-                u64::try_from((last - fault).max(0)).expect("tests are short"),
-            ),
+            recovery: self.recovery(fault),
         };
+        let recovery = effect.recovery.map(|time| format!("{} ms", time.as_millis()));
         scale::report(&format!(
-            "| {name} | {seed} | {} | {} | {} | {} | {} | {} | {} ms | {} ms |",
+            "| {name} | {seed} | {} | {} | {} | {} | {} | {} | {} ms | {} |",
             self.checks.len(),
             effect.beyond_by_redis,
             effect.beyond_locally,
@@ -122,9 +120,20 @@ impl Record {
             effect.local_here,
             effect.local_elsewhere,
             effect.longest.as_millis(),
-            effect.recovery.as_millis(),
+            recovery.as_deref().unwrap_or("-"),
         ));
         effect
+    }
+
+    /// Returns the time from the fault until Redis decided again.
+    fn recovery(&self, fault: Instant) -> Option<Duration> {
+        let here = || self.checks.iter().filter(|check| check.place == Place::Here);
+        if !here().max_by_key(|check| check.received)?.is_by_redis() {
+            return None;
+        }
+        let last = here().filter(|check| !check.is_by_redis()).map(|check| check.received).max();
+        let time = last.unwrap_or(fault) - fault;
+        Some(Duration::from_micros(u64::try_from(time).unwrap_or_default()))
     }
 
     /// Returns the tokens beyond `limit` in any window of any bucket.

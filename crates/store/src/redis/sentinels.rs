@@ -76,7 +76,7 @@ impl Sentinels {
         for offset in 0..addresses.len() {
             let index = (first + offset) % addresses.len();
             let address = &addresses[index];
-            // If this caller gives up before the Sentinel answers, the next one starts with another.
+            // If this caller gives up before there is an answer, the next one starts elsewhere.
             order.first = (index + 1) % addresses.len();
             let answer = tokio::time::timeout(self.wait, self.ask(address)).await;
             match answer.unwrap_or_else(|_| Err(NoAnswer::timeout(self.wait))) {
