@@ -22,7 +22,13 @@ const LONGER_THAN_A_CLOCK_STEP: Duration = Duration::from_millis(1_100);
 
 /// Makes a test of each function for a program.
 macro_rules! tests {
-    ($module:ident, $program:ident: $($test:ident),+ $(,)?) => {
+    ($module:ident, $program:ident) => {
+        tests! {
+            $module, $program:
+            a_server_alone, a_cluster, behind_sentinels, a_missing_permission, buckets_that_move
+        }
+    };
+    ($module:ident, $program:ident: $($test:ident),+) => {
         mod $module {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,10 +40,10 @@ macro_rules! tests {
     };
 }
 
-tests!(redis, Redis: a_server_alone, a_cluster, behind_sentinels, a_missing_permission);
-tests!(redis_6, Redis6: a_server_alone, a_cluster, behind_sentinels, a_missing_permission);
-tests!(valkey_8, Valkey8: a_server_alone, a_cluster, behind_sentinels, a_missing_permission);
-tests!(valkey_9, Valkey9: a_server_alone, a_cluster, behind_sentinels, a_missing_permission);
+tests!(redis, Redis);
+tests!(redis_6, Redis6);
+tests!(valkey_8, Valkey8);
+tests!(valkey_9, Valkey9);
 
 async fn a_server_alone(program: RedisProgram) {
     let server = RedisOptions::new().program(program.path()).user("sluice", PASSWORD).start();
@@ -260,4 +266,43 @@ async fn a_missing_permission(program: RedisProgram) {
         server.command(&["ACL", "SETUSER", "sluice", &format!("+{command}")]);
         one(command).await.unwrap();
     }
+}
+
+/// A cluster finds the buckets that were moved from a server alone, and the other way round.
+async fn buckets_that_move(program: RedisProgram) {
+    let server = RedisOptions::new().program(program.path()).start();
+    let cluster = ClusterOptions::new(3).program(program.path()).start();
+    let alone = store(&settings(server.url()));
+    let spread = store(&settings(cluster.url()));
+    let daily = limit("daily", "1/day", 5);
+    let names: Vec<String> = (0..100).map(|number| format!("client {number}")).collect();
+    let take = async |store: &RedisStore, left: u64| {
+        let batch: Vec<Check> =
+            names.iter().map(|name| of(Action::Take, &daily, name, 2)).collect();
+        for decision in store.decide_all(&batch).await {
+            assert_eq!(outcome(&decision.unwrap()), (true, left));
+        }
+    };
+    take(&alone, 3).await;
+    for key in server.command(&["KEYS", "*"]).texts() {
+        let owner = cluster.primary_of(cluster.slot_of(&key));
+        migrate(&server, &key, owner);
+    }
+    take(&spread, 1).await;
+    assert_eq!(server.command(&["DBSIZE"]).integer(), 0);
+    for node in cluster.nodes() {
+        for key in node.command(&["KEYS", "*"]).texts() {
+            migrate(node, &key, &server);
+        }
+    }
+    let mut left = 0;
+    for name in &names {
+        left += act(&alone, of(Action::Take, &daily, name, 1)).await.1;
+    }
+    assert_eq!(left, 0, "each had one token left");
+}
+
+fn migrate(from: &RedisServer, key: &str, to: &RedisServer) {
+    let port = to.port().to_string();
+    from.command(&["MIGRATE", "127.0.0.1", &port, key, "0", "10000", "REPLACE"]);
 }

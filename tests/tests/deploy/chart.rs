@@ -504,7 +504,7 @@ fn assert_mounted(rendered: &Rendered, (name, path, secret): (&str, &str, &str))
         found.unwrap_or_else(|| panic!("no {key} is {value} in {list}")).clone()
     };
     assert_eq!(by(&rendered.container()["env"], "name", name)["value"], path);
-    let directory = path.rsplit_once('/').unwrap().0;
+    let directory = path.rsplit_once('/').expect("a file is in a directory").0;
     let mount = by(&rendered.container()["volumeMounts"], "mountPath", directory);
     assert!(mount.get("subPath").is_none());
     let volume = by(&rendered.pod()["volumes"], "name", text(&mount["name"]));
