@@ -45,7 +45,7 @@ pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
     if let Err(why) = &namespace {
         report.leave_out("the network partition", why);
     }
-    let mut tests = tests(&missing, namespace.is_ok());
+    let mut tests = test_command(&missing, namespace.is_ok());
     tests
         .env("SLUICE_FAULTS", "long")
         .env("SLUICE_FAULTS_SEED", seed.unwrap_or(DEFAULT_SEED).to_string())
@@ -58,7 +58,7 @@ pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
 }
 
 /// Returns the command that runs the tests, one at a time: none may slow down another.
-fn tests(missing: &[&str], isolated: bool) -> Command {
+fn test_command(missing: &[&str], isolated: bool) -> Command {
     let mut words = vec!["test", "--workspace", "--no-fail-fast", "--test", "faults", "--"];
     words.extend(["--test-threads=1", "--include-ignored"]);
     if missing.contains(&VALKEY) {
@@ -108,17 +108,17 @@ mod tests {
 
     #[test]
     fn tests_whose_program_is_missing_are_skipped() {
-        let all = shown(&super::tests(&[], true));
+        let all = shown(&test_command(&[], true));
         assert!(!all.contains("--skip"), "{all}");
-        let some = shown(&super::tests(&[VALKEY], true));
+        let some = shown(&test_command(&[VALKEY], true));
         assert!(some.ends_with("--include-ignored --skip valkey_9::"), "{some}");
     }
 
     #[test]
     fn the_network_is_left_only_where_that_is_possible() {
-        let isolated = shown(&super::tests(&[], true));
+        let isolated = shown(&test_command(&[], true));
         assert!(isolated.starts_with("unshare --net sh -c "), "{isolated}");
-        let others = shown(&super::tests(&[], false));
+        let others = shown(&test_command(&[], false));
         assert!(others.starts_with("cargo test "), "{others}");
         assert!(others.ends_with("--include-ignored --skip partition::"), "{others}");
     }

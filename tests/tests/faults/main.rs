@@ -7,7 +7,7 @@
 //!
 //! Every test has a seed. It is short by default; `cargo xtask faults` runs more rounds with other
 //! seeds, adds the network partition, and prints the table that `docs/reliability.md` is about.
-#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster_failover;
 mod load;

@@ -1,6 +1,9 @@
 //! The network between the stores and a primary loses everything.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::{Command, ExitStatus},
+    time::Duration,
+};
 
 use sluice_store::ColdStart;
 use sluice_testkit::ClusterOptions;
@@ -39,7 +42,7 @@ impl Drop for Firewall {
 
 fn nft(arguments: &[&str]) {
     let status = Command::new("nft").args(arguments).status();
-    assert!(status.as_ref().is_ok_and(|status| status.success()), "nft {arguments:?}: {status:?}");
+    assert!(status.as_ref().is_ok_and(ExitStatus::success), "nft {arguments:?}: {status:?}");
 }
 
 /// The cluster's bus has a port of its own and stays up, so that no replica takes over.

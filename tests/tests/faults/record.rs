@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_tests::window_limit::{Admitted, Instant, WindowLimit};
+use sluice_tests::window_limit::{Admitted, Excess, Instant, WindowLimit};
 
 use crate::{scale, stores::STORES};
 
@@ -145,7 +145,7 @@ impl Record {
             admitted[check.bucket].push(Admitted { tokens: 1, sent, received });
         }
         let worst = admitted.iter().filter_map(|admitted| limit.worst_excess(admitted));
-        worst.map(|excess| excess.tokens()).max().unwrap_or_default()
+        worst.map(Excess::tokens).max().unwrap_or_default()
     }
 }
 
