@@ -155,16 +155,19 @@ impl RedisStore {
         self.topology.run(keys::SHARED, pipeline, Some(&scripts::ANNOUNCE)).await
     }
 
-    /// Succeeds if the server that has `partition` accepts writes, and runs the script that
-    /// decides.
+    /// Succeeds if the server that has `partition` accepts writes, and lets this user run the script
+    /// that decides and all commands of decisions.
     async fn probe_partition(&self, partition: Partition) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
+        let key = self.keys.probe(partition);
         // A primary that has become read-only still responds to a ping.
-        pipeline.cmd("SET").arg(self.keys.probe(partition)).arg(1).arg("PX").arg(1_000);
+        pipeline.cmd("SET").arg(&key).arg(1).arg("PX").arg(1_000);
         let newest = self.newest_layout.load(Ordering::Relaxed);
         pipeline.add_command(scripts::CHECK.command_by_digest(|command| {
-            CallPlan::write_probe(&self.keys.probe(partition), newest, command);
+            CallPlan::write_probe(&key, newest, command);
         }));
+        // What the scripts call only for some checks.
+        pipeline.cmd("GET").arg(&key).cmd("DEL").arg(&key);
         self.topology.run(partition, &pipeline, Some(&scripts::CHECK)).await.map(drop)
     }
 }
