@@ -155,8 +155,8 @@ impl RedisStore {
         self.topology.run(keys::SHARED, pipeline, Some(&scripts::ANNOUNCE)).await
     }
 
-    /// Succeeds if the server that has `partition` accepts writes, and lets this user run the script
-    /// that decides and all commands of decisions.
+    /// Succeeds if the server that has `partition` accepts writes, and lets this user run the
+    /// script that decides and all commands of decisions.
     async fn probe_partition(&self, partition: Partition) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
         let key = self.keys.probe(partition);
