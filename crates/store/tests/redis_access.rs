@@ -31,13 +31,13 @@ fn chain(error: &dyn Error) -> String {
 async fn a_server_of_another_kind_is_named_with_the_url_that_would_be_right() {
     let node = RedisServer::start_with(&["--cluster-enabled", "yes"]);
     let error = cause(write(&settings(node.url())).await.unwrap_err());
-    assert!(error.starts_with("the server is a node of a cluster"), "{error}");
+    assert!(error.contains(": the server is a node of a cluster"), "{error}");
     assert!(error.contains("`redis+cluster://h1:6379,h2:6379`"), "{error}");
 
     let single = RedisServer::start();
     let url = single.url().replace("redis://", "redis+cluster://");
     let error = cause(write(&settings(url)).await.unwrap_err());
-    assert!(error.starts_with("the server is no node of a cluster"), "{error}");
+    assert!(error.contains(": the server is no node of a cluster"), "{error}");
     assert!(error.contains("`redis://`"), "{error}");
 }
 

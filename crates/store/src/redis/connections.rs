@@ -12,6 +12,7 @@ use redis::aio::MultiplexedConnection;
 use super::{
     access::{Access, Server},
     address::HostPort,
+    at_server::at,
     error_meaning::{Meaning, store_error},
     given_up::UnlessWell,
     greeting,
@@ -91,7 +92,7 @@ impl Connections {
         let (pool, generation) = self.pool().await?;
         let wait = self.access.connect_timeout();
         let doubt = UnlessWell::new(|| self.doubt(generation));
-        Err(match tokio::time::timeout(wait, pool.get()).await {
+        let error = match tokio::time::timeout(wait, pool.get()).await {
             Ok(Ok(connection)) => {
                 doubt.end();
                 return Ok(OwnedConnection { connection: Some(connection), generation });
@@ -107,7 +108,8 @@ impl Connections {
                 StoreError::unreachable(RedisError::NoHandshake(elapsed.into()))
             }
             Err(_) => StoreError::Timeout { within: wait },
-        })
+        };
+        Err(at(self.server(), error))
     }
 
     /// Translates the error of a connection that could not be opened.
@@ -150,13 +152,40 @@ impl Connections {
     ) -> StoreError {
         let generation = connection.generation;
         drop(connection);
+        let server = self.server();
         self.learn(generation, &error);
-        store_error(error, self.access.timeout())
+        at(server, store_error(error, self.access.timeout()))
     }
 
     /// Translates an error of a call on one of these connections.
     pub(super) fn error(&self, error: redis::RedisError) -> StoreError {
-        store_error(error, self.access.timeout())
+        at(self.server(), store_error(error, self.access.timeout()))
+    }
+
+    /// Returns the server that the connections lead to; `None` until Sentinels have named one.
+    fn server(&self) -> Option<HostPort> {
+        match &self.place {
+            Place::Fixed { server, .. } => Some(server.clone()),
+            Place::PrimaryOf(_) => {
+                self.current.lock().pool.as_ref().map(|(server, _)| server.clone())
+            }
+        }
+    }
+
+    /// Asks the Sentinels whether another server is the primary now, and leaves the former one if
+    /// so. It serves on until the Sentinels demote it, which takes them seconds, and what it admits
+    /// until then is lost: replicas that use both admit twice the limit.
+    pub(super) async fn follow_sentinels(&self) {
+        let Place::PrimaryOf(sentinels) = &self.place else { return };
+        let Some(known) = self.server() else { return };
+        let Some(primary) = sentinels.other_primary(&known).await else { return };
+        let mut current = self.current.lock();
+        if current.pool.as_ref().is_some_and(|(server, _)| *server == known) {
+            tracing::info!(from = %known, to = %primary, "the Sentinels name another primary");
+            current.pool = None;
+            current.is_in_doubt = true;
+            current.generation += 1;
+        }
     }
 
     /// Returns whether no error has spoken against the server since this connection was made.

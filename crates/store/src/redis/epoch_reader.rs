@@ -12,6 +12,7 @@ use redis::Pipeline;
 
 use super::{
     epochs::{self, Epochs},
+    error_meaning::Meaning,
     forbidden,
     keys::{self, Keys},
     node::Node,
@@ -67,11 +68,16 @@ impl EpochReader {
             let Ok(replies) = replies else { continue };
             match epochs::parse_all(replies, &node.partitions, together) {
                 Ok(epochs) => {
+                    if self.is_refused.swap(false, Ordering::Relaxed) {
+                        tracing::info!("the store runs lua/epoch.lua again");
+                    }
                     for (partition, epoch) in epochs {
                         self.known.note(partition, epoch);
                     }
                 }
-                Err(error) => self.warn(&error),
+                // Other errors end with the outage that they are part of.
+                Err(error) if Meaning::of(&error) == Meaning::WrongSettings => self.warn(&error),
+                Err(_) => {}
             }
         }
     }

@@ -15,7 +15,7 @@ use super::{
     login::{CONNECT_FACTOR, Login, is_ip},
     redis_error::RedisError,
 };
-use crate::StoreError;
+use crate::{StoreError, StoreFuture, join_all::join_all};
 
 /// The longest time for one Sentinel's answer. The others may know it, so there is no use in
 /// waiting for as long as a slow store is given.
@@ -78,8 +78,7 @@ impl Sentinels {
             let address = &addresses[index];
             // If this caller gives up before there is an answer, the next one starts elsewhere.
             order.first = (index + 1) % addresses.len();
-            let answer = tokio::time::timeout(self.wait, self.ask(address)).await;
-            match answer.unwrap_or_else(|_| Err(NoAnswer::timeout(self.wait))) {
+            match self.ask_in_time(address).await {
                 Ok(primary) => {
                     order.first = index;
                     tracing::debug!(sentinel = %address, %primary, "found the primary");
@@ -98,6 +97,26 @@ impl Sentinels {
         } else {
             StoreError::unreachable(error)
         })
+    }
+
+    /// Returns the primary if it is another one than `known`, as most Sentinels that answer say: one
+    /// that is cut off may name the former primary for long.
+    pub(super) async fn other_primary(&self, known: &HostPort) -> Option<HostPort> {
+        let first = self.order().await.first;
+        let addresses = &self.setup.addresses;
+        let primary = self.ask_in_time(addresses.get(first)?).await.ok()?;
+        if primary == *known {
+            return None;
+        }
+        let asked = addresses.iter().map(|address| StoreFuture::pending(self.ask_in_time(address)));
+        let answers: Vec<HostPort> = join_all(asked).await.into_iter().flatten().collect();
+        let agree = answers.iter().filter(|answer| **answer == primary).count();
+        (2 * agree > answers.len()).then_some(primary)
+    }
+
+    async fn ask_in_time(&self, address: &HostPort) -> Result<HostPort, NoAnswer> {
+        let answer = tokio::time::timeout(self.wait, self.ask(address)).await;
+        answer.unwrap_or_else(|_| Err(NoAnswer::timeout(self.wait)))
     }
 
     async fn ask(&self, address: &HostPort) -> Result<HostPort, NoAnswer> {

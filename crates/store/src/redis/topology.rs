@@ -1,8 +1,12 @@
 //! The servers of a store: one, or those of a cluster.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use redis::{Pipeline, RedisError as CallError, Value, aio::MultiplexedConnection};
+use redis::{Pipeline, Value};
 use sluice_core::Partition;
 use tokio::time::sleep;
 
@@ -10,8 +14,9 @@ use super::{
     access::Access,
     address::{RedisAddress, Servers},
     cluster::{Cluster, Kept, NodeAddress},
-    connections::{Connections, OwnedConnection},
-    error_meaning::{Meaning, Redirect, is_no_script},
+    commands::Commands,
+    connections::Connections,
+    error_meaning::Redirect,
     given_up::UnlessWell,
     redis_error::RedisError,
     redis_settings::RedisSettings,
@@ -21,6 +26,8 @@ use crate::{NodeId, StoreError};
 
 /// How often a pipeline is sent: a script may be unknown, a slot may have moved or be on its way.
 const MOST_SENT: usize = 5;
+/// How often Sentinels are asked whether the primary is another one.
+const SENTINELS_ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How long a pipeline waits whose keys are being moved.
 const MOVING_PAUSE: Duration = Duration::from_millis(10);
 
@@ -51,6 +58,9 @@ impl<N: Kept> Topology<N> {
             return Ok(Self::Cluster(Cluster::start(access, seeds.collect(), shared)));
         }
         let connections = Arc::new(access.connections(access.server(settings, &address)?)?);
+        if let Servers::Sentinels { .. } = &address.servers {
+            tokio::spawn(follow_sentinels(Arc::downgrade(&connections)));
+        }
         Ok(Self::Single(Arc::new(N::single(connections, &shared))))
     }
 
@@ -120,8 +130,8 @@ impl<N: Kept> Topology<N> {
     /// Sends a pipeline, whose keys are all in `partition`, to the server that has it, and returns
     /// a reply for each of its commands.
     ///
-    /// A server that does not know `script`, which the pipeline calls, is sent its text, and then
-    /// the **whole pipeline again**.
+    /// Commands that have not run are sent again, and only those: to a server that does not know
+    /// `script`, which they call, behind its text, and in a cluster where they are redirected to.
     ///
     /// # Errors
     /// When a command fails, or no reply arrives within the timeout. It is then unknown which
@@ -133,52 +143,49 @@ impl<N: Kept> Topology<N> {
         pipeline: &Pipeline,
         script: Option<&RedisScript>,
     ) -> Result<Vec<Value>, StoreError> {
+        let mut commands = Commands::of(pipeline);
         let cluster = match self {
             Self::Single(kept) => {
-                let connections = kept.connections();
-                let connection = connections.get().await?;
-                return match exchange(connections, connection, pipeline, script, false).await? {
-                    Ok(replies) => Ok(replies),
-                    Err(Redirected { error, .. }) => Err(connections.error(error)),
-                };
+                commands.exchange(kept.connections(), script).await?;
+                return commands.into_replies();
             }
             Self::Cluster(cluster) => cluster,
         };
-        let mut server = cluster.server(partition).await?;
         let doubt = UnlessWell::new(|| cluster.doubt());
-        let mut asking = false;
+        let mut server = cluster.server(partition).await?;
         for _ in 0..MOST_SENT {
-            let connections = server.kept.connections();
-            let sent = async {
-                let connection = connections.get().await?;
-                exchange(connections, connection, pipeline, script, asking).await
-            };
-            let Redirected { redirect, error } = match sent.await {
-                Ok(Ok(replies)) => {
+            commands.exchange(server.kept.connections(), script).await?;
+            match commands.redirected() {
+                None => {
+                    let replies = commands.into_replies()?;
                     doubt.end();
                     return Ok(replies);
                 }
-                Ok(Err(redirected)) => redirected,
-                Err(error) => return Err(error),
-            };
-            asking = false;
-            match redirect {
-                Redirect::Moved(to) => {
+                Some(Redirect::Moved(to)) => {
                     server = cluster.redirected(&to, &server.address)?;
                     cluster.has_moved(partition, &server);
                 }
-                Redirect::Ask(to) if pipeline.len() == 1 => {
-                    server = cluster.redirected(&to, &server.address)?;
-                    asking = true;
+                Some(Redirect::Ask(to)) => {
+                    let target = cluster.redirected(&to, &server.address)?;
+                    commands.ask(target.kept.connections(), script).await?;
+                    if commands.redirected().is_some() {
+                        sleep(MOVING_PAUSE).await;
+                    }
                 }
-                // Its keys are at both servers.
-                Redirect::Ask(_) | Redirect::TryAgain => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a slot moves");
-                    sleep(MOVING_PAUSE).await;
-                }
+                // The keys of one command are at both servers.
+                Some(Redirect::TryAgain) => sleep(MOVING_PAUSE).await,
             }
         }
         Err(StoreError::refused(SlotMoves))
+    }
+}
+
+/// Lets connections follow the Sentinels, until they are dropped.
+async fn follow_sentinels(connections: Weak<Connections>) {
+    loop {
+        sleep(SENTINELS_ASKED_EVERY).await;
+        let Some(connections) = connections.upgrade() else { return };
+        connections.follow_sentinels().await;
     }
 }
 
@@ -186,72 +193,6 @@ impl<N: Kept> Topology<N> {
 #[derive(Debug, thiserror::Error)]
 #[error("the keys are being moved to another server of the cluster")]
 struct SlotMoves;
-
-/// A pipeline that did not run, since its keys are elsewhere.
-struct Redirected {
-    redirect: Redirect,
-    error: CallError,
-}
-
-/// Sends a pipeline on a connection, and ends the use of that.
-async fn exchange(
-    connections: &Connections,
-    mut connection: OwnedConnection,
-    pipeline: &Pipeline,
-    script: Option<&RedisScript>,
-    asking: bool,
-) -> Result<Result<Vec<Value>, Redirected>, StoreError> {
-    let mut replies = send(&mut connection, pipeline, asking).await;
-    if let (Err(error), Some(script)) = (&replies, script)
-        && is_no_script(error)
-    {
-        let mut load = redis::pipe();
-        load.add_command(script.load());
-        replies = match send(&mut connection, &load, false).await {
-            Ok(_) => send(&mut connection, pipeline, asking).await,
-            Err(error) => Err(error),
-        };
-    }
-    match replies {
-        Err(error) => match Redirect::of(&error) {
-            Some(redirect) => {
-                connections.give_back(connection);
-                Ok(Err(Redirected { redirect, error }))
-            }
-            // What this user may not do, it may not do on another connection either.
-            None if Meaning::of(&error) == Meaning::Rejected || error.code() == Some("NOPERM") => {
-                connections.give_back(connection);
-                Err(connections.error(error))
-            }
-            None => Err(connections.close(connection, error)),
-        },
-        Ok(replies) => {
-            connections.give_back(connection);
-            Ok(Ok(replies))
-        }
-    }
-}
-
-/// Sends a pipeline, and returns a reply for each of its commands, or the first error.
-async fn send(
-    connection: &mut MultiplexedConnection,
-    pipeline: &Pipeline,
-    asking: bool,
-) -> Result<Vec<Value>, CallError> {
-    let replies = if asking {
-        let mut asking = Pipeline::with_capacity(pipeline.len() + 1);
-        asking.cmd("ASKING");
-        pipeline.cmd_iter().for_each(|command| {
-            asking.add_command(command.clone());
-        });
-        let mut replies = connection.send_packed_commands(&asking, 0, asking.len()).await?;
-        replies.remove(0);
-        replies
-    } else {
-        connection.send_packed_commands(pipeline, 0, pipeline.len()).await?
-    };
-    replies.into_iter().map(Value::extract_error).collect()
-}
 
 impl<N: Kept> fmt::Debug for Topology<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

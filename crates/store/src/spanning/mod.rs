@@ -42,6 +42,7 @@ use crate::{StoreError, join_all::join_all};
 /// # Errors
 /// The first error of a group. What other groups took has been given back, as far as they could be
 /// reached; other actions stay done.
+#[cfg(any(feature = "redis", test))]
 pub(crate) async fn decide_in_order<K: GroupKey>(
     check: &Check,
     groups: Vec<Group<K>>,

@@ -1,6 +1,9 @@
 //! The users of Redis that the project's document describes.
 
-const DOCUMENT: &str = include_str!("../../../../docs/redis.md");
+use std::fs;
+
+/// Read when a test runs, since the image is built without documents.
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md");
 const COMMAND: &str = "ACL SETUSER ";
 
 /// Returns the words of the command in `docs/redis.md` that makes the user `name`, with `password`
@@ -9,16 +12,18 @@ const COMMAND: &str = "ACL SETUSER ";
 /// A test that runs as this user shows that the document does not forget a permission.
 ///
 /// # Panics
-/// When the document has no such command.
+/// When the document cannot be read, or has no such command.
 #[must_use]
 #[track_caller]
 pub fn documented_user(name: &str, password: &str) -> Vec<String> {
+    let document = fs::read_to_string(DOCUMENT)
+        .unwrap_or_else(|error| panic!("could not read {DOCUMENT}: {error}"));
     let command = format!("{COMMAND}{name} ");
-    let Some(start) = DOCUMENT.find(&command) else {
+    let Some(start) = document.find(&command) else {
         panic!("docs/redis.md contains no `{command}`")
     };
     // A line that ends with a backslash goes on.
-    let lines = DOCUMENT[start..].lines();
+    let lines = document[start..].lines();
     let mut is_complete = false;
     let lines =
         lines.take_while(|line| !std::mem::replace(&mut is_complete, !line.ends_with('\\')));

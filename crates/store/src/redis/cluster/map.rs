@@ -147,6 +147,10 @@ impl<N> Map<N> {
                         .or_else(|| NodeId::all().find(|id| !taken[id.index()]))
                         .expect("there are as many ids as partitions");
                     taken[id.index()] = true;
+                    if let Some(before) = replaced.filter(|before| before.id == id) {
+                        let (from, to) = (&before.server.address, &server.address);
+                        tracing::info!(node = id.index(), %from, %to, "another server took over");
+                    }
                     Owner { id, server }
                 }
             };

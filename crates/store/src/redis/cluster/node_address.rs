@@ -1,5 +1,7 @@
 //! Where a node of a cluster is.
 
+use std::fmt;
+
 use crate::redis::access::Server;
 
 /// Where a node of a cluster is, as the cluster says. Two addresses are equal if their hosts and
@@ -11,6 +13,16 @@ pub(in crate::redis) struct NodeAddress {
     pub(in crate::redis) port: u16,
     /// The name that the cluster says the node has, beside its address.
     pub(super) name: Option<String>,
+}
+
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 impl PartialEq for NodeAddress {

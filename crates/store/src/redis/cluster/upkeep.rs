@@ -31,9 +31,6 @@ const OLDEST_SPREAD_MS: u64 = 15_000;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How many servers are asked. One alone may be cut off from the others, and not know it yet.
 const ASKED: usize = 3;
-/// How long a server may take to answer, in which a connection may have to be opened.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// How long the others may take once one has answered.
 const OTHERS_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -90,16 +87,17 @@ impl<N: Kept> Cluster<N> {
                 asked.spawn(ask(connections, address.clone()));
             }
             let mut views = Vec::new();
-            let mut wait = ANSWER_TIMEOUT;
-            while let Ok(Some(answer)) = timeout(wait, asked.join_next()).await {
+            while let Some(Ok(answer)) = asked.join_next().await {
                 match answer {
-                    Ok(Ok(view)) => {
+                    Ok(view) => {
                         views.push(view);
-                        wait = OTHERS_TIMEOUT;
+                        break;
                     }
-                    Ok(Err(error)) => failure = Some(error),
-                    Err(_) => failure = failure.or(Some(StoreError::unreachable(NoAnswer))),
+                    Err(error) => failure = Some(error),
                 }
+            }
+            while let Ok(Some(answer)) = timeout(OTHERS_TIMEOUT, asked.join_next()).await {
+                views.extend(answer.into_iter().flatten());
             }
             if let Some(view) = View::best(views) {
                 return self.adopt(&view);
@@ -124,20 +122,11 @@ impl<N: Kept> Cluster<N> {
 }
 
 async fn ask(connections: Arc<Connections>, address: NodeAddress) -> Result<View, StoreError> {
-    let answer = async {
-        let mut connection = connections.get().await?;
-        let view = View::ask(&mut connection, &address.host).await;
-        connections.finish(connection, view)
-    };
-    let view = timeout(ANSWER_TIMEOUT, answer).await;
-    let view = view.map_err(|_| StoreError::Timeout { within: ANSWER_TIMEOUT })??;
+    let mut connection = connections.get().await?;
+    let view = View::ask(&mut connection, &address.host).await;
+    let view = connections.finish(connection, view)?;
     view.ok_or_else(|| StoreError::unreadable("CLUSTER SLOTS returned no list of slots"))
 }
-
-/// The error of a server that was asked for the map in vain.
-#[derive(Debug, thiserror::Error)]
-#[error("the server does not answer `CLUSTER SLOTS`")]
-struct NoAnswer;
 
 /// Returns a random number below `limit`. That many replicas do not do the same at once is all it
 /// is for.
