@@ -99,8 +99,8 @@ impl Sentinels {
         })
     }
 
-    /// Returns the primary if it is another one than `known`, as most Sentinels that answer say: one
-    /// that is cut off may name the former primary for long.
+    /// Returns the primary if it is another one than `known`, as most Sentinels that answer say:
+    /// one that is cut off may name the former primary for long.
     pub(super) async fn other_primary(&self, known: &HostPort) -> Option<HostPort> {
         let first = self.order().await.first;
         let addresses = &self.setup.addresses;
