@@ -105,7 +105,8 @@ struct Layers {
     /// The address to listen on for gRPC, or `off`.
     #[arg(long, value_name = "ADDRESS")]
     listen_grpc: Option<String>,
-    /// The store of the buckets: memory://, redis://... or rediss://...
+    /// The store of the buckets: memory://, redis://..., redis+sentinel://... or
+    /// redis+cluster://..., each with rediss for TLS.
     #[arg(long, value_name = "URL")]
     store_url: Option<String>,
     /// The prefix of every key in the store.

@@ -182,6 +182,10 @@ mod tests {
             "redis://u:12#hunter2@host:1",
             "http://h1:1,u:hunter2",
             "redis://u:hunter2@h1,u:hunter2@h2",
+            "redis+cluster://h1:23001,u:hunter2@h2:23002",
+            "redis+cluster://u:hunter2@h1,h1",
+            "redis://u:hunter2%ZZ@h",
+            "redis://u:hunter2@b@h",
         ];
         for text in broken {
             let shown = format!("{} {}", refusal(text), mask_password(text));

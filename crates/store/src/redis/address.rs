@@ -2,9 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr, num::NonZeroU16, ops::RangeInclusive};
 
-use percent_encoding::percent_decode_str;
-
-use super::address_error::RedisAddressError;
+use super::{address_error::RedisAddressError, address_login};
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -64,15 +62,11 @@ impl RedisAddress {
         if tail.contains(['?', '#']) {
             return Err(RedisAddressError::Parameters);
         }
-        let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        // A password may hold a comma, and may hold an `@`; with both, it is two logins.
-        if login.split_once('@').is_some_and(|(_, rest)| rest.contains(',')) {
-            return Err(RedisAddressError::RepeatedLogin);
-        }
+        let (login, hosts) = address_login::split(authority)?;
         let path = tail.strip_prefix('/').unwrap_or(tail);
         let servers = match kind {
             "" if scheme == plain => {
-                let mut hosts = read_hosts(hosts, PORT)?;
+                let mut hosts = read_hosts(scheme, hosts, PORT)?;
                 if hosts.len() > 1 {
                     let scheme = if is_encrypted { "rediss" } else { "redis" };
                     return Err(RedisAddressError::SeveralHosts { scheme });
@@ -81,13 +75,13 @@ impl RedisAddress {
                 Servers::Single { server, database: read_database(path)? }
             }
             "sentinel" => {
-                let sentinels = read_hosts(hosts, SENTINEL_PORT)?;
+                let sentinels = read_several_hosts(scheme, hosts, SENTINEL_PORT)?;
                 let (service, database) = path.split_once('/').unwrap_or((path, ""));
                 let (service, database) = (read_service(service)?, read_database(database)?);
                 Servers::Sentinels { sentinels, service, database }
             }
             "cluster" => {
-                let nodes = read_hosts(hosts, PORT)?;
+                let nodes = read_several_hosts(scheme, hosts, PORT)?;
                 if !path.is_empty() {
                     let path = path.to_owned();
                     return Err(RedisAddressError::ClusterDatabase { path });
@@ -96,11 +90,7 @@ impl RedisAddress {
             }
             _ => return Err(RedisAddressError::Scheme),
         };
-        let (user, password) = match login.split_once(':') {
-            Some((user, password)) => (user, Some(decode(password)?)),
-            None => (login, None),
-        };
-        let user = if user.is_empty() { None } else { Some(decode(user)?) };
+        let (user, password) = address_login::read(login)?;
         Ok(Self { is_encrypted, user, password, servers })
     }
 
@@ -137,15 +127,38 @@ impl RedisAddress {
     }
 }
 
-fn read_hosts(hosts: &str, default_port: u16) -> Result<Vec<HostPort>, RedisAddressError> {
+fn read_hosts(
+    scheme: &str,
+    hosts: &str,
+    default_port: u16,
+) -> Result<Vec<HostPort>, RedisAddressError> {
     let count = hosts.split(',').count();
     let read = |(index, text): (usize, &str)| {
-        if text.is_empty() {
-            return Err(RedisAddressError::NoHost { position: (index + 1, count) });
+        // An address of IPv6 without brackets may begin with a colon too.
+        if text.split(':').next() == Some("") && !is_bare_ipv6(text) {
+            let (position, scheme) = ((index + 1, count), scheme.to_owned());
+            return Err(RedisAddressError::NoHost { position, scheme });
         }
         read_host(text, default_port)
     };
     hosts.split(',').enumerate().map(read).collect()
+}
+
+/// Reads hosts of which each adds to the others.
+fn read_several_hosts(
+    scheme: &str,
+    hosts: &str,
+    default_port: u16,
+) -> Result<Vec<HostPort>, RedisAddressError> {
+    let hosts = read_hosts(scheme, hosts, default_port)?;
+    for (index, one) in hosts.iter().enumerate() {
+        let is_same =
+            |other: &HostPort| other.port == one.port && other.host.eq_ignore_ascii_case(&one.host);
+        if hosts[..index].iter().any(is_same) {
+            return Err(RedisAddressError::RepeatedHost { host: one.to_string() });
+        }
+    }
+    Ok(hosts)
 }
 
 fn read_host(text: &str, default_port: u16) -> Result<HostPort, RedisAddressError> {
@@ -162,8 +175,8 @@ fn read_host(text: &str, default_port: u16) -> Result<HostPort, RedisAddressErro
         None => {
             let (host, port) =
                 text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
-            if host.is_empty() {
-                return Err(RedisAddressError::NoHost { position: (1, 1) });
+            if is_bare_ipv6(text) {
+                return Err(RedisAddressError::Brackets);
             }
             if !is_name(host) {
                 return Err(RedisAddressError::Host { host: host.to_owned() });
@@ -184,6 +197,12 @@ fn read_host(text: &str, default_port: u16) -> Result<HostPort, RedisAddressErro
         },
     };
     Ok(HostPort { host: host.to_owned(), port })
+}
+
+/// Returns whether `text` looks like an IPv6 address without brackets.
+fn is_bare_ipv6(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    text.matches(':').count() > 1 && text.bytes().all(is_part)
 }
 
 /// Returns whether `text` can be the name of a host, or of a service.
@@ -211,11 +230,6 @@ fn read_database(path: &str) -> Result<i64, RedisAddressError> {
         .ok()
         .filter(|database| is_number && DATABASES.contains(database))
         .ok_or_else(|| RedisAddressError::Database { path: path.to_owned() })
-}
-
-fn decode(text: &str) -> Result<String, RedisAddressError> {
-    let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| RedisAddressError::LoginText)
 }
 
 impl fmt::Display for HostPort {
@@ -252,10 +266,6 @@ mod tests {
 
     fn at(host: &str, port: u16) -> HostPort {
         HostPort { host: host.to_owned(), port }
-    }
-
-    fn login(user: Option<&str>, password: Option<&str>) -> (Option<String>, Option<String>) {
-        (user.map(str::to_owned), password.map(str::to_owned))
     }
 
     #[test]
@@ -296,26 +306,6 @@ mod tests {
     }
 
     #[test]
-    fn the_login_stands_before_the_first_host_and_may_be_encoded() {
-        for (url, user, password) in [
-            ("redis://h", None, None),
-            ("redis://user@h", Some("user"), None),
-            ("redis://:pass@h", None, Some("pass")),
-            ("redis://u:@h", Some("u"), Some("")),
-            ("rediss://lim%40ter:p%2Fs%3As%25@[::1]:1/2", Some("lim@ter"), Some("p/s:s%")),
-            ("redis://u:a:b@h", Some("u"), Some("a:b")),
-            ("redis://u:a@b@h", Some("u"), Some("a@b")),
-            ("redis://u:a,b@h", Some("u"), Some("a,b")),
-            ("redis+cluster://u:a,b@h1,h2", Some("u"), Some("a,b")),
-            ("redis+sentinel://u:p%C3%A9@h1,h2/main", Some("u"), Some("pé")),
-        ] {
-            let address = read(url);
-            assert_eq!((address.user.clone(), address.password.clone()), login(user, password));
-            assert_eq!(address.has_password(), password.is_some_and(|text| !text.is_empty()));
-        }
-    }
-
-    #[test]
     fn an_error_says_what_would_be_right() {
         for (url, part) in [
             ("", "begins with redis://"),
@@ -325,11 +315,14 @@ mod tests {
             ("REDIS://h", "begins with redis://"),
             ("redis+://h", "begins with redis://"),
             ("redis+cluster+sentinel://h", "begins with redis://"),
-            ("redis://", "names no host: write"),
+            ("redis://", "names no host: write it as in `redis://host:6379`"),
             ("redis:///1", "names no host"),
             ("redis://:6379", "names no host"),
             ("redis://u:p@", "names no host"),
+            ("rediss+cluster://", "write it as in `rediss+cluster://h1:6379,h2:6379`"),
+            ("redis+sentinel:///main", "as in `redis+sentinel://h1:26379,h2:26379/mymaster`"),
             ("redis+cluster://h1,,h3", "names no host in place 2 of 3"),
+            ("redis+cluster://h1,:7000", "names no host in place 2 of 2"),
             ("redis+cluster://h1,", "names no host in place 2 of 2"),
             ("redis://a b", "`a b` is not a host"),
             ("redis://0.0.0.0", "`0.0.0.0` is not a host"),
@@ -337,7 +330,11 @@ mod tests {
             ("redis://[::g]", "`[::g]` is not a host"),
             ("redis://[::1", "`[` is not a host"),
             ("redis://[::1]x", "`[::1]` is not a host"),
-            ("redis://::1", "names no host"),
+            ("redis://::1", "an IPv6 address is written in brackets, as in `[::1]:6379`"),
+            ("redis+cluster://::1:6379", "an IPv6 address is written in brackets"),
+            ("redis+cluster://h1,fd00::1:6379", "an IPv6 address is written in brackets"),
+            ("redis+cluster://h1,h2:1,H1:6379", "`H1:6379` is named twice"),
+            ("redis+sentinel://[::1],[::1]/main", "`[::1]:26379` is named twice"),
             ("redis://h:0", "the port of `h` is not a number from 1 to 65535"),
             ("redis://h:65536", "the port of `h`"),
             ("redis://h:+5", "the port of `h`"),
@@ -346,8 +343,6 @@ mod tests {
             ("redis://h1:1,h2:2", "write `redis+cluster://` for"),
             ("rediss://[::1]:1,[::1]:2/1", "or `rediss+sentinel://` with a service"),
             ("redis://u:p@h1,h2/3", "names several hosts"),
-            ("redis://u:p@h1,u:p@h2", "write it once, before the first host"),
-            ("redis+cluster://u:p@h1,u:p@h2", "write it once, before the first host"),
             ("redis+sentinel://h1,h2", "names no service"),
             ("redis+sentinel://h1,h2/", "names no service"),
             ("redis+sentinel://h1/my main", "`my main` is not the name of a service"),
@@ -360,8 +355,6 @@ mod tests {
             ("redis://h?db=3", "has no parameters"),
             ("redis://h/?protocol=resp3", "has no parameters"),
             ("rediss://h/#insecure", "has no parameters"),
-            ("redis://u:a/b@h", "write `@`, `/`, `:`, `?` and `#` as"),
-            ("redis://u:%ff@h", "no UTF-8 text"),
         ] {
             assert!(refusal(url).contains(part), "{url}: {}", refusal(url));
         }

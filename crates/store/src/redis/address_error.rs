@@ -19,18 +19,51 @@ pub enum RedisAddressError {
     /// A user or a password that is not text.
     #[error("the user or the password is no UTF-8 text when its `%` codes are read")]
     LoginText,
+    /// A `%` in a user or a password that begins no code.
+    #[error(
+        "a `%` in the user or the password is not followed by two hex digits: write `%` itself as \
+         %25"
+    )]
+    LoginCode,
     /// A login before more than one of the hosts.
     #[error(
         "the login is written before several hosts: write it once, before the first host, as in \
-         `user:password@h1:6379,h2:6379`; in a user or password, write `@` as %40"
+         `user:password@h1:6379,h2:6379`; in a user or password, write `@` as %40 and `,` as %2C"
     )]
     RepeatedLogin,
+    /// A login behind the first host, or with a comma in it.
+    #[error(
+        "a comma stands before `@`: the login is written once, before the first host, as in \
+         `user:password@h1:6379,h2:6379`; in a user or password, write `,` as %2C"
+    )]
+    LoginPlace,
+    /// More than one `@` before the hosts.
+    #[error(
+        "more than one `@` stands before the hosts: only the one between login and hosts is \
+         written as `@`; in a user or password, write `@` as %40"
+    )]
+    SeveralAts,
     /// No host, or nothing between two commas.
-    #[error("the URL names no host{}: write it as in `redis://host:6379`", place(*.position))]
+    #[error(
+        "the URL names no host{}: write it as in `{scheme}://{}`",
+        place(*.position),
+        hosts(scheme)
+    )]
     NoHost {
         /// Which host of how many.
         position: (usize, usize),
+        /// What the URL begins with.
+        scheme: String,
     },
+    /// The same host and port twice.
+    #[error("`{host}` is named twice: name each host once")]
+    RepeatedHost {
+        /// The host and its port.
+        host: String,
+    },
+    /// An IPv6 address without brackets.
+    #[error("an IPv6 address is written in brackets, as in `[::1]:6379`")]
+    Brackets,
     /// A host that can be none.
     #[error(
         "`{host}` is not a host: write a name, an IPv4 address, or an IPv6 address in brackets, as \
@@ -93,4 +126,13 @@ pub enum RedisAddressError {
 /// ` in place 2 of 3`, or nothing for the only one.
 fn place((which, count): (usize, usize)) -> String {
     if count == 1 { String::new() } else { format!(" in place {which} of {count}") }
+}
+
+/// An example of what follows `scheme`.
+fn hosts(scheme: &str) -> &'static str {
+    match scheme.split_once('+') {
+        Some((_, "sentinel")) => "h1:26379,h2:26379/mymaster",
+        Some(_) => "h1:6379,h2:6379",
+        None => "host:6379",
+    }
 }

@@ -15,6 +15,7 @@
 mod access;
 mod address;
 mod address_error;
+mod address_login;
 mod announce;
 mod at_server;
 mod batch;
