@@ -112,7 +112,11 @@ impl Commands {
             pipeline.add_command(self.commands[index].clone());
         }
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await?;
-        let mut replies = replies.into_iter().skip(usize::from(script.is_some()));
+        let mut replies = replies.into_iter();
+        if script.is_some() {
+            // Without the text, the calls below would only say that the script is unknown.
+            replies.next().unwrap_or(Value::Nil).extract_error()?;
+        }
         self.redirect = None;
         let mut failure = None;
         for index in waiting {

@@ -201,8 +201,15 @@ impl Lane {
         let mut failure = None;
         for mut call in mem::take(&mut batch.calls) {
             let count = call.checks.len();
-            let mut reply = replies.nth(usize::from(call.with_text) + usize::from(call.asking));
-            let reply = reply.take().unwrap_or(Value::Nil).extract_error();
+            let mut next = || replies.next().unwrap_or(Value::Nil).extract_error();
+            // Without the text, the call itself would only say that the script is unknown.
+            let loaded = if call.with_text { next() } else { Ok(Value::Nil) };
+            if call.asking {
+                // What it says shows in the reply to the call.
+                let _ = next();
+            }
+            let reply = next();
+            let reply = loaded.and(reply);
             let miss = match reply {
                 Ok(value) => {
                     let formats = self.route.formats;
