@@ -118,6 +118,12 @@ async fn announcements_that_the_store_rejects_are_logged_and_told() {
     })
     .await;
     wait_for_warning(&mut client, "degraded", true).await;
+    redis.command(&["ACL", "SETUSER", "default", "-evalsha"]);
+    eventually_async("a refusal of another kind is logged too", async || {
+        sluice.log().contains("the store refuses this replica")
+    })
+    .await;
+    redis.command(&["ACL", "SETUSER", "default", "+evalsha"]);
     redis.command(&["DEL", FLEET]);
     eventually_async("its end is logged", async || {
         sluice.log().contains("the store accepts this replica again")

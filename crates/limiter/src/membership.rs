@@ -178,7 +178,7 @@ impl Announcer {
         let mut interval = interval(ANNOUNCE_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut strangers = HashSet::new();
-        let (mut is_refused, mut was_listed) = (false, false);
+        let (mut logged, mut was_listed) = (None, false);
         loop {
             tokio::select! {
                 biased;
@@ -190,7 +190,7 @@ impl Announcer {
             self.stand(&announced, &mut was_listed);
             match announced {
                 Ok(fleet) => {
-                    if mem::take(&mut is_refused) {
+                    if logged.take().is_some() {
                         tracing::info!("the store accepts this replica again");
                     }
                     log_strangers(&fleet, &mut strangers);
@@ -200,7 +200,7 @@ impl Announcer {
                 }
                 // A replica that is not ready gets no requests, so nothing else would say why.
                 Err(error @ StoreError::WrongSettings(_)) => {
-                    if !mem::replace(&mut is_refused, true) {
+                    if logged.replace(Refusal::OfTheReplica) != Some(Refusal::OfTheReplica) {
                         tracing::error!(
                             error = &error as &dyn Error,
                             "the store refuses this replica: correct the settings of the store"
@@ -209,7 +209,7 @@ impl Announcer {
                 }
                 // Checks may still be decided, so that the failover notices nothing.
                 Err(error @ (StoreError::Refused(_) | StoreError::Unreadable { .. })) => {
-                    if !mem::replace(&mut is_refused, true) {
+                    if logged.replace(Refusal::OfTheCall) != Some(Refusal::OfTheCall) {
                         tracing::warn!(
                             error = &error as &dyn Error,
                             "this replica cannot announce itself: in an outage, each replica would \
@@ -257,6 +257,15 @@ impl Announcer {
             Err(_) => Err(StoreError::Timeout { within: DEPART_TIMEOUT }),
         }
     }
+}
+
+/// What the store does not accept. Each is logged once in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// The replica itself, until the settings are corrected.
+    OfTheReplica,
+    /// Its announcements.
+    OfTheCall,
 }
 
 /// Logs each live replica, once, whose buckets this build does not share or cannot read. `known`
