@@ -39,8 +39,13 @@ impl Batch {
     /// Lays out `jobs` in as few calls as can hold them: one, unless they name thousands of
     /// buckets; with `one_partition_a_call`, at least one for each partition.
     pub(super) fn of(jobs: impl Iterator<Item = Job>, one_partition_a_call: bool) -> Self {
-        let mut batch =
-            Self { checks: Vec::new(), answers: Vec::new(), jobs: Vec::new(), calls: Vec::new() };
+        let (most, _) = jobs.size_hint();
+        let mut batch = Self {
+            checks: Vec::with_capacity(most),
+            answers: Vec::with_capacity(most),
+            jobs: Vec::with_capacity(most),
+            calls: Vec::new(),
+        };
         for Job { checks, manner, reply } in jobs {
             batch.jobs.push((checks.len(), reply));
             for check in checks {

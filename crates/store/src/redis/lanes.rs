@@ -20,6 +20,7 @@ use crate::StoreError;
 
 /// The most jobs that a lane takes from the queue at once.
 const MAX_JOBS: usize = 512;
+
 /// The queue before the lanes to one server. The lanes end when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lanes {

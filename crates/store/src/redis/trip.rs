@@ -9,19 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Pipeline, Value};
-use sluice_core::Check;
-
 use super::{
-    batch::{Batch, Call},
+    batch::Batch,
     check_reply::CheckReply,
     connections::{Connections, OwnedConnection},
     epochs::Epochs,
     error_meaning::{Meaning, Redirect, is_no_script},
-    job::{Answer, Miss},
+    job::Miss,
     keys::Keys,
 };
 use crate::{Formats, ObserveRoundTrips, RoundTrip, StoreError};
+use redis::{Pipeline, Value};
 
 /// How long a connection may be idle before it is tested ahead of a call that must not be sent
 /// twice. The server may have closed it in the meantime.
@@ -209,13 +207,14 @@ impl Lane {
                 let _ = next();
             }
             let reply = next();
-            let reply = loaded.and(reply);
-            let miss = match reply {
+            let miss = match loaded.and(reply) {
                 Ok(value) => {
                     let formats = self.route.formats;
                     match CheckReply::parse(value, &call.plan, count, formats) {
                         Ok(Some(reply)) => {
-                            let answers = decisions(&reply, &call, &batch.checks);
+                            let checks = call.checks.iter().map(|&check| &batch.checks[check]);
+                            let decisions = reply.decisions(&call.plan, checks).into_iter();
+                            let answers = decisions.map(|decided| decided.map_err(Miss::Failed));
                             batch.answer(&call, answers);
                             continue;
                         }
@@ -249,10 +248,4 @@ impl Lane {
         }
         failure
     }
-}
-
-fn decisions(reply: &CheckReply, call: &Call, checks: &[Check]) -> Vec<Answer> {
-    let checks = call.checks.iter().map(|&check| &checks[check]);
-    let decisions = reply.decisions(&call.plan, checks).into_iter();
-    decisions.map(|decision| decision.map_err(Miss::Failed)).collect()
 }
