@@ -237,20 +237,25 @@ impl Connections {
                 self.pool_to(server, certificate_name.as_deref(), password)
             }
             Place::PrimaryOf(sentinels) => {
+                if let Some(primary) = self.known_primary() {
+                    return self.pool_to(&primary, None, password);
+                }
                 // One caller asks, and the others wait for its result.
                 let mut order = sentinels.order().await;
-                let known = {
-                    let current = self.current.lock();
-                    let server = current.pool.as_ref().map(|(server, _)| server.clone());
-                    server.filter(|_| !current.is_in_doubt)
-                };
-                let primary = match known {
+                let primary = match self.known_primary() {
                     Some(primary) => primary,
                     None => sentinels.primary(&mut order).await?,
                 };
                 self.pool_to(&primary, None, password)
             }
         }
+    }
+
+    /// Returns the server that the Sentinels named, unless it is in doubt.
+    fn known_primary(&self) -> Option<HostPort> {
+        let current = self.current.lock();
+        let server = current.pool.as_ref().map(|(server, _)| server.clone());
+        server.filter(|_| !current.is_in_doubt)
     }
 
     /// Returns a pool of connections to `server`, and its generation.

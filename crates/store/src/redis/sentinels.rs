@@ -102,12 +102,13 @@ impl Sentinels {
     /// Returns the primary if it is another one than `known`, as most Sentinels that answer say:
     /// one that is cut off may name the former primary for long.
     pub(super) async fn other_primary(&self, known: &HostPort) -> Option<HostPort> {
-        let first = self.order().await.first;
-        let addresses = &self.setup.addresses;
-        let primary = self.ask_in_time(addresses.get(first)?).await.ok()?;
+        let mut order = self.order().await;
+        let primary = self.primary(&mut order).await.ok()?;
+        drop(order);
         if primary == *known {
             return None;
         }
+        let addresses = &self.setup.addresses;
         let asked = addresses.iter().map(|address| StoreFuture::pending(self.ask_in_time(address)));
         let answers: Vec<HostPort> = join_all(asked).await.into_iter().flatten().collect();
         let agree = answers.iter().filter(|answer| **answer == primary).count();
