@@ -126,8 +126,16 @@ pub(super) fn store_error(error: RedisError, timeout: Duration) -> StoreError {
             StoreError::wrong_settings(redis_error::RedisError::Forbidden { command, source })
         }
         Meaning::WrongSettings => StoreError::wrong_settings(error),
+        Meaning::WrongServer if is_read_only(&error) => {
+            StoreError::refused(redis_error::RedisError::ReadOnly(error.into()))
+        }
         Meaning::WrongServer | Meaning::Rejected => StoreError::refused(error),
     }
+}
+
+/// Returns whether the server is a replica, or a primary that was demoted.
+fn is_read_only(error: &RedisError) -> bool {
+    error.code() == Some("READONLY") || error.to_string().contains("-READONLY")
 }
 
 /// Returns whether the server does not know the script.
@@ -182,6 +190,21 @@ mod tests {
         ] {
             assert_eq!(meaning(reply), Meaning::WrongServer, "{reply}");
             assert!(meaning(reply).concerns_all_connections());
+        }
+    }
+
+    #[test]
+    fn a_replica_is_told_from_other_servers_that_refuse_to_serve() {
+        for (reply, is_replica) in [
+            ("READONLY You can't write against a read only replica.", true),
+            ("READONLY You can't write against a read only replica script: f, on @user:9.", true),
+            ("ERR Error running script (call to f_0): @user_script:1: -READONLY You can't", true),
+            ("OOM command not allowed when used memory > 'maxmemory'.", false),
+        ] {
+            let told = store_error(error(reply), Duration::ZERO);
+            let cause = std::error::Error::source(&told).map(ToString::to_string);
+            let named = cause.is_some_and(|cause| cause.contains("name its primary"));
+            assert!(matches!(told, StoreError::Refused(_)) && named == is_replica, "{reply}");
         }
     }
 

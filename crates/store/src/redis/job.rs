@@ -40,10 +40,13 @@ impl Miss {
     }
 }
 
-/// The error of a server that redirects although it is no node of a cluster.
+/// The error of a server that redirects although it is not addressed as a node of a cluster.
 #[derive(Debug, thiserror::Error)]
-#[error("the server redirects to another one, but is not addressed as a cluster")]
-struct RedirectedAlone;
+#[error(
+    "the server redirects to another one, as a node of a cluster does: write the URL with \
+     `redis+cluster://`, or `rediss+cluster://` for TLS"
+)]
+pub(super) struct RedirectedAlone;
 
 /// The checks of one job. Nearly every job is one check.
 pub(super) type Checks = SmallVec<[Check; 1]>;

@@ -101,6 +101,12 @@ pub enum RedisError {
     /// The store was made outside of a Tokio runtime.
     #[error("a Redis store must be made inside of a Tokio runtime")]
     NoRuntime,
+    /// The server accepts no writes.
+    #[error(
+        "the server is a replica, which accepts no writes: name its primary, or write the URL with \
+         `redis+sentinel://` or `redis+cluster://`, which find it"
+    )]
+    ReadOnly(#[source] Box<dyn Error + Send + Sync>),
     /// A file with a password, certificates or a key cannot be read.
     #[error("the file {} cannot be read", file.display())]
     File {

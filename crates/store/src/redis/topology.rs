@@ -18,6 +18,7 @@ use super::{
     connections::Connections,
     error_meaning::Redirect,
     given_up::UnlessWell,
+    job::RedirectedAlone,
     redis_error::RedisError,
     redis_settings::RedisSettings,
     scripts::RedisScript,
@@ -147,6 +148,9 @@ impl<N: Kept> Topology<N> {
         let cluster = match self {
             Self::Single(kept) => {
                 commands.exchange(kept.connections(), script).await?;
+                if commands.redirected().is_some() {
+                    return Err(StoreError::wrong_settings(RedirectedAlone));
+                }
                 return commands.into_replies();
             }
             Self::Cluster(cluster) => cluster,
