@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sluice_core::{Check, Decision, Partition};
 
-use crate::{Fleet, NodeId, Replica, StoreError, StoreFuture};
+use crate::{Fleet, NodeId, Replica, StoreError, StoreFuture, join_all::join_all};
 
 /// Keeps buckets and decides checks on them, each check all or nothing, by its own clock.
 ///
@@ -149,6 +149,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         self.probe()
     }
 
+    /// Probes each server that has buckets, all at once and each for at most `within`. Returns one
+    /// result for each.
+    ///
+    /// By default calls [`probe_node`](Self::probe_node) for each [`node`](Self::node).
+    fn probe_nodes(&self, within: Duration) -> StoreFuture<'_, Vec<Result<(), StoreError>>> {
+        let mut nodes: Vec<NodeId> = Partition::all().map(|part| self.node(part)).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let probes: Vec<_> = nodes.into_iter().map(|node| self.probe_node(node)).collect();
+        StoreFuture::pending(join_all(probes.into_iter().map(move |probe| {
+            StoreFuture::pending(async move {
+                let answer = tokio::time::timeout(within, probe).await;
+                answer.unwrap_or(Err(StoreError::Timeout { within }))
+            })
+        })))
+    }
+
     /// Announces that `replica` is alive, and returns all replicas that share the store.
     ///
     /// By default returns a fleet of this replica alone.
@@ -202,6 +219,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn probe_node(&self, node: NodeId) -> StoreFuture<'_, Result<(), StoreError>> {
         (**self).probe_node(node)
+    }
+
+    fn probe_nodes(&self, within: Duration) -> StoreFuture<'_, Vec<Result<(), StoreError>>> {
+        (**self).probe_nodes(within)
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {

@@ -245,6 +245,9 @@ async fn a_promoted_replica_takes_over() {
     let others = Partition::all().filter(|&other| store.node(other) != node);
     let elsewhere = client_in(others.last().unwrap(), 0);
     store.probe().await.expect("a replica that starts now serves the clients of the others");
+    let probed = store.probe_nodes(Duration::from_secs(10)).await;
+    assert_eq!(probed.iter().filter(|probe| probe.is_ok()).count(), 2, "{probed:?}");
+    assert_eq!(probed.len(), 3);
     assert!(store.probe_node(node).await.is_err());
     let mut away = 0;
     // The cluster elects within seconds; until then only this node's clients have no store.
@@ -346,6 +349,19 @@ async fn a_cluster_is_reached_over_tls_and_with_a_login() {
     let stranger = RedisSettings::new(cluster.url()).timeout(Duration::from_secs(10));
     let error = RedisStore::new(&stranger, ()).unwrap().probe().await.unwrap_err();
     assert!(matches!(error, StoreError::Unreachable(_)), "the authority is not trusted: {error:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_does_not_hide_the_others_from_a_probe() {
+    let cluster = RedisCluster::start(3);
+    let store = store(&cluster);
+    store.probe().await.unwrap();
+    cluster.primaries()[1].pause();
+    let probed = store.probe_nodes(Duration::from_secs(2)).await;
+    let hanging = probed.iter().filter(|probe| matches!(probe, Err(StoreError::Timeout { .. })));
+    assert_eq!((hanging.count(), probed.len()), (1, 3), "{probed:?}");
+    assert_eq!(probed.iter().filter(|probe| probe.is_ok()).count(), 2);
+    cluster.primaries()[1].resume();
 }
 
 #[tokio::test]

@@ -478,8 +478,8 @@ mod tests {
             if away { Away.decide(check) } else { StoreFuture::pending(decide_anew(check)) }
         }
 
-        fn probe(&self) -> StoreFuture<'_, Result<(), StoreError>> {
-            Away.probe()
+        fn probe_node(&self, node: NodeId) -> StoreFuture<'_, Result<(), StoreError>> {
+            if node == NodeId::ONLY { StoreFuture::ready(Ok(())) } else { Away.probe() }
         }
 
         fn node(&self, partition: Partition) -> NodeId {
@@ -512,6 +512,22 @@ mod tests {
     #[tokio::test]
     async fn a_replica_stays_ready_while_one_of_several_nodes_is_away() {
         let store = Arc::new(Failover::over(HalfAway, Duration::from_secs(1)));
+        let waits = Duration::from_secs(3_600);
+        let watched = StoreWatch::default();
+        let health = Health::new(Replica::new("a", "1.2.3"), store.clone(), watched, waits);
+        let assert_half_away = async || {
+            for rule in [OnStoreFailure::Local, OnStoreFailure::Error] {
+                let (status, body) = respond(&health, &policy_that_answers(rule)).await;
+                assert_eq!((status, &body["status"]), (200, &json!("degraded")), "{rule:?}");
+                let expected = json!({
+                    "name": "redis", "status": "away", "error": "not reachable lately",
+                    "unavailable_nodes": 1, "live_replicas": 1,
+                });
+                assert_eq!(body["store"], expected);
+            }
+        };
+        // A replica knows before its first request, and does not wait for that node.
+        assert_half_away().await;
         let rate = Algorithm::TokenBucket("60/minute, burst 10".parse().unwrap());
         let limit = Arc::new(Limit::new("default", rate).unwrap());
         let tags = (0..4_u8).map(|client| Tagger::new(b"").tag(Subject::Client(&[client])));
@@ -519,17 +535,8 @@ mod tests {
             let check = Check::new(Action::Take).with(&limit, tag, Cost::ONE);
             store.decide(&check).await.unwrap();
         }
-        let watch = StoreWatch::default();
-        let health = Health::new(Replica::new("a", "1.2.3"), store, watch, Duration::ZERO);
-        for rule in [OnStoreFailure::Local, OnStoreFailure::Error] {
-            let (status, body) = respond(&health, &policy_that_answers(rule)).await;
-            assert_eq!((status, &body["status"]), (200, &json!("degraded")), "{rule:?}");
-            let expected = json!({
-                "name": "redis", "status": "away", "error": "not reachable lately",
-                "unavailable_nodes": 1, "live_replicas": 1,
-            });
-            assert_eq!(body["store"], expected);
-        }
+        assert_eq!(store.state().unavailable_nodes, 1);
+        assert_half_away().await;
     }
 
     /// A store that does not let the replica in.

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sluice_core::{Action, Check};
-use sluice_store::{BreakerState, FailoverState, StoreError, StoreErrorKind};
+use sluice_store::{BreakerState, StoreError, StoreErrorKind};
 use utoipa::ToSchema;
 
 use super::shortened::shortened;
 use crate::{logging::error_chain, store::Watched, store_watch::StoreWatch};
 
-/// How long the store may take to respond to a probe: less than the second that most probes wait,
+/// How long each node of the store may take to respond to a probe: less than the second that most probes wait,
 /// and far more than a check may take.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -50,30 +49,19 @@ pub(crate) struct StorePart {
 impl StorePart {
     /// Asks the store behind `store` whether it would decide, and reads what is known about it.
     pub(super) async fn read(store: &dyn Watched, watch: &StoreWatch) -> Self {
-        let mut is_refused = false;
-        // An empty check goes the same way as every check, which this user may not be allowed to.
-        let probed = async {
-            store.backing().probe().await?;
-            store.backing().decide(&Check::new(Action::Peek)).await
-        };
-        let error = match tokio::time::timeout(PROBE_TIMEOUT, probed).await {
-            Ok(Ok(_)) => {
-                watch.contacted();
-                None
-            }
-            Ok(Err(error)) => {
-                is_refused = matches!(error, StoreError::WrongSettings(_));
-                Some(why_away(&error))
-            }
-            Err(_) => {
-                let cause = brief(StoreErrorKind::Timeout);
-                Some((cause, format!("no response within {PROBE_TIMEOUT:?}")))
-            }
-        };
+        let probed = store.backing().probe_nodes(PROBE_TIMEOUT).await;
+        let unreached = probed.iter().filter(|probe| probe.is_err()).count();
+        if unreached < probed.len() {
+            watch.contacted();
+        }
+        // While other nodes decide, the replica is of use.
+        let is_refused =
+            probed.iter().all(|probe| matches!(probe, Err(StoreError::WrongSettings(_))));
+        let failure = probed.iter().find_map(|probe| probe.as_ref().err());
         let observation = store.observe();
         // The store may respond again although the breaker is not closed yet.
         let not_asked = observation.as_ref().filter(|seen| seen.breaker != BreakerState::Closed);
-        let error = error.or_else(|| {
+        let error = failure.map(why_away).or_else(|| {
             let failure = not_asked?.last_failure.as_ref();
             Some(failure.map_or_else(
                 || (brief(StoreErrorKind::BreakerOpen), "the breaker is still open".to_owned()),
@@ -87,14 +75,15 @@ impl StorePart {
         };
         let warning = if error.is_none() { watch.warning() } else { None };
         let (cause, error) = error.unzip();
-        let some_away = |seen: &FailoverState| (1..seen.nodes).contains(&seen.unavailable_nodes);
-        let partly_away = observation.as_ref().filter(|seen| some_away(seen));
+        let not_closed = observation.as_ref().map_or(0, |seen| seen.unavailable_nodes);
+        let unavailable = unreached.max(not_closed);
+        let are_some = (1..probed.len()).contains(&unavailable);
         Self {
             name: store.name(),
             status,
             error: error.map(shortened),
             cause,
-            unavailable_nodes: partly_away.map(|seen| seen.unavailable_nodes),
+            unavailable_nodes: are_some.then_some(unavailable),
             warning,
             live_replicas: observation.map(|seen| seen.live_replicas),
         }
