@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use sluice_config::{Loader, Origin, ReadFile, Settings, TlsSettings};
+use sluice_config::{ClientCertificate, Loader, Origin, ReadFile, Settings, TlsSettings};
 use sluice_http::{Tls, TlsError, TlsFile, TlsFiles};
 
 /// Where the certificates of a port are configured.
@@ -50,10 +50,19 @@ pub(crate) fn check(settings: &Settings, loader: &Loader) -> Findings {
         }
     }
     let gateway = settings.gateway.as_ref().and_then(|gateway| gateway.ca_file.as_deref());
-    for (section, file) in [("store", settings.store.ca_file.as_deref()), ("gateway", gateway)] {
+    let store = &settings.store;
+    for (section, file) in [
+        ("store", store.ca_file.as_deref()),
+        ("store.sentinel", store.sentinel.ca_file.as_deref()),
+        ("gateway", gateway),
+    ] {
         if let Some(file) = file {
-            checked.authorities(section, file);
+            checked.file(&format!("{section}.ca_file"), file, TlsFile::verify_certificates);
         }
+    }
+    if let Some(ClientCertificate { certificate, key }) = &store.client_certificate {
+        checked.file("store.client_certificate", certificate, TlsFile::verify_certificates);
+        checked.file("store.client_key", key, TlsFile::verify_key);
     }
     checked.findings
 }
@@ -130,10 +139,15 @@ impl Checked<'_> {
         }
     }
 
-    fn authorities(&mut self, section: &str, path: &Path) {
-        let setting = format!("{section}.ca_file");
-        if let Some(file) = self.read(&setting, path) {
-            self.note(&setting, file.verify_certificates());
+    /// Checks a file that stands for itself.
+    fn file(
+        &mut self,
+        setting: &str,
+        path: &Path,
+        verify: impl Fn(&TlsFile) -> Result<(), TlsError>,
+    ) {
+        if let Some(file) = self.read(setting, path) {
+            self.note(setting, verify(&file));
         }
     }
 

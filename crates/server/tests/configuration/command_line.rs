@@ -231,23 +231,39 @@ fn check_warns_of_files_that_are_not_here_and_verifies_the_others_alone() {
 }
 
 #[test]
-fn check_verifies_the_authorities_of_the_store_and_of_the_gateway() {
+fn check_verifies_every_file_of_tls_towards_the_store_and_the_upstreams() {
     let lines = [
-        "store: { url: rediss://cache,",
-        "  ca_file: ca.crt }",
+        "store: { url: rediss+sentinel://s1/main,",
+        "  ca_file: ca.crt,",
+        "  client_certificate: own.crt,",
+        "  client_key: own.key,",
+        "  sentinel: { ca_file: sentinels.crt } }",
         "gateway: { upstream: 'https://api',",
         "  ca_file: upstream.crt }",
     ];
-    let (certificate, _) = identity();
-    let good = [("ca.crt", &*certificate), ("upstream.crt", &*certificate)];
+    let (certificate, key) = identity();
+    let good = [
+        ("ca.crt", &*certificate),
+        ("own.crt", &*certificate),
+        ("own.key", &*key),
+        ("sentinels.crt", &*certificate),
+        ("upstream.crt", &*certificate),
+    ];
     let (ran, _) = check_beside(&good, &lines);
     assert_eq!(ran.code, code(0), "{}", ran.err);
-    let (ran, errors) = check_beside(&[("ca.crt", "junk"), ("upstream.crt", "junk")], &lines);
-    assert_eq!(ran.code, code(EXIT_CONFIG));
-    let lines: Vec<_> = errors.lines().collect();
-    assert_eq!(lines.len(), 2, "{errors}");
-    assert!(lines[0].starts_with("sluice.yaml:2: store.ca_file: `ca.crt` has no cert"), "{errors}");
-    assert!(lines[1].starts_with("sluice.yaml:4: gateway.ca_file: `upstream.crt`"), "{errors}");
+    for (name, place) in [
+        ("ca.crt", "2: store.ca_file"),
+        ("own.crt", "3: store.client_certificate"),
+        ("own.key", "4: store.client_key"),
+        ("sentinels.crt", "5: store.sentinel.ca_file"),
+        ("upstream.crt", "7: gateway.ca_file"),
+    ] {
+        let junk = good.map(|(file, content)| (file, if file == name { "junk" } else { content }));
+        let (ran, errors) = check_beside(&junk, &lines);
+        assert_eq!(ran.code, code(EXIT_CONFIG));
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(errors.starts_with(&format!("sluice.yaml:{place}: `{name}` has no ")), "{errors}");
+    }
 }
 
 #[test]
