@@ -30,16 +30,21 @@ impl Refresh {
         self.wanted.notify_one();
     }
 
-    /// Waits until `is_known`, for one refresh if need be.
+    /// Waits until `is_known`, for the first refresh if need be. Once that has failed, the last
+    /// error is returned at once while another refresh is made: a caller has less time than it
+    /// takes to find out why a server does not respond.
     ///
     /// # Errors
-    /// The error of that refresh.
+    /// The error of the last refresh.
     pub(super) async fn wait(&self, is_known: impl Fn() -> bool) -> Result<(), StoreError> {
         let mut ended = self.ended.subscribe();
         if is_known() {
             return Ok(());
         }
         self.request();
+        if let Some(error) = self.last_error.lock().clone() {
+            return Err(error);
+        }
         // The sender is this value's own, so that it is there.
         let _ = ended.changed().await;
         if is_known() {
