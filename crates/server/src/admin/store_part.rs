@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use super::shortened::shortened;
 use crate::{logging::error_chain, store::Watched, store_watch::StoreWatch};
 
-/// How long each node of the store may take to respond to a probe: less than the second that most probes wait,
-/// and far more than a check may take.
+/// How long each node of the store may take to respond to a probe: less than the second that most
+/// probes wait, and far more than a check may take.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The status of a store that refuses this replica.
