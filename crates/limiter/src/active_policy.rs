@@ -138,5 +138,6 @@ pub(crate) fn source_label(source: Source) -> SourceLabel {
         Source::Lease => SourceLabel::Lease,
         Source::Cache => SourceLabel::Cache,
         Source::Local => SourceLabel::Local,
+        Source::Cache => SourceLabel::Cache,
     }
 }
