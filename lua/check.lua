@@ -42,6 +42,9 @@
   layouts 1 to 4, and between them they hold any state.
   A state expires when its bucket is full, rounded up to a ms. The expiry is an absolute time, since
   Redis counts relative ones from a time that it read before this script did.
+  The key of a bucket that holds less than one token when tokens are returned to it (give back,
+  reset) is published on the channel `prefix:returned`, so that no replica denies by what it knew.
+
   A bucket without a state is full. With an epoch, it was empty then and has refilled since, so
   that a full bucket must have a state until it would have filled since the epoch. ]]
 
@@ -267,6 +270,16 @@ local function take(first, parts, peek)
   return verdict
 end
 
+-- Publishes the key of a bucket, if it has less than one token. A user who may not publish gives
+-- back all the same.
+local function publish(k, limit, e, f)
+  local tokens, micros = refill_tokens[limit], refill_us[limit]
+  e, f = e + floor(micros / tokens), f + micros % tokens
+  if e > now or (e == now and f > 0) or (e == now - 1 and f > tokens) then
+    redis.pcall('PUBLISH', KEYS[k]:match('^[^{]*') .. 'returned', KEYS[k])
+  end
+end
+
 -- Charges, gives back or resets. Each of them is always allowed.
 local function adjust(first, parts, action)
   for part = 1, parts do
@@ -274,6 +287,9 @@ local function adjust(first, parts, action)
     local k, limit = checks[at], checks[at + 1]
     local e, f = settled(k, limit)
     local tokens = refill_tokens[limit]
+    if action >= GIVE_BACK then
+      publish(k, limit, e, f)
+    end
     if action == CHARGE then
       e, f = e + checks[at + 3], f + checks[at + 4]
       if f >= tokens then

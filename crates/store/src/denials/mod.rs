@@ -13,5 +13,7 @@
 mod cache;
 mod denials_store;
 mod line;
+#[cfg(test)]
+mod tests;
 
 pub use self::denials_store::{Denials, DenialsState};

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "7d9b253cde219f53f7558eb586bcc786f8012489",
+    digest: "9312e651e98dfdcaafbebd0af5a41223148470b5",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.
