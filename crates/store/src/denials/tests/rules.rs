@@ -51,6 +51,30 @@ async fn it_ends_when_the_token_is_back() {
 }
 
 #[tokio::test]
+async fn it_ends_in_time_although_the_servers_clock_is_faster() {
+    let server = Server::new();
+    let replica = Replica::of(&server);
+    let limit = limit("a", "1 per 9s", 1);
+    replica.denials.decide(&take(&limit, 1)).await.unwrap();
+    let check = take(&limit, 1);
+    let mut denial = pin!(replica.denials.decide(&check));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(denial.as_mut().poll(&mut context).is_pending());
+    server.advance(seconds(5), 991);
+    let Poll::Ready(Ok(decision)) = denial.as_mut().poll(&mut context) else {
+        panic!("the reply has not arrived")
+    };
+    assert_eq!(decision.source(), Source::Store);
+    server.advance(seconds(3), 991);
+    let decision = replica.denials.decide(&check).await.unwrap();
+    // Of the reply's five seconds on its way it is not known that they have passed.
+    assert_eq!(decision.source(), Source::Cache);
+    assert!(decision.retry() >= Retry::After(seconds(6)), "{decision:?}");
+    server.advance(seconds(1), 991);
+    assert!(replica.denials.decide(&check).await.unwrap().is_allowed());
+}
+
+#[tokio::test]
 async fn it_ends_after_ten_seconds() {
     let server = Server::new();
     let replica = Replica::of(&server);
