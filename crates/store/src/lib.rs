@@ -19,6 +19,7 @@ mod failover;
 mod fleet;
 mod formats;
 mod join_all;
+mod leases;
 mod memory;
 mod node_id;
 mod prehashed;
