@@ -38,6 +38,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use failover::{BreakerState, Failover, FailoverState};
 pub use fleet::{Fleet, LiveReplica, Replica};
 pub use formats::Formats;
+pub use leases::Leasing;
 pub use memory::MemoryStore;
 pub use node_id::NodeId;
 #[cfg(feature = "redis")]

@@ -1,6 +1,6 @@
 //! What a replica sends to the store about one bucket, to get a lease.
 
-use sluice_core::{Check, Part, Timestamp};
+use sluice_core::{Check, Part, Tag, Timestamp};
 
 /// Asks for a lease, and settles what was spent of earlier ones in the same round trip.
 #[derive(Clone, Debug)]
@@ -14,4 +14,10 @@ pub(crate) struct Ask {
     pub(super) number: u64,
     /// Read before anything is sent: the lease's time runs from here.
     pub(super) sent_at: Timestamp,
+}
+
+impl Ask {
+    pub(super) const fn tag(&self) -> Tag {
+        self.part.tag
+    }
 }

@@ -1,18 +1,19 @@
 //! All leases of a replica. Time is an argument: a book has no I/O, no tasks and no clock.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use hashbrown::HashMap;
 use sluice_core::{BucketId, Check, Decision, Part, Retry, Timestamp, Verdict};
 
 use super::{
     ask::Ask,
-    followed::{Estimate, Followed, Spending, unwanted},
+    estimate::Estimate,
+    followed::{Followed, Spending, unwanted},
 };
 use crate::{Clock, prehashed::Prehashed};
 
 /// How often a full book looks for buckets that it can forget.
-const SWEEP_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
+const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The buckets that the requests at this replica use, and what it holds of them.
 ///
@@ -103,9 +104,15 @@ impl Book {
         let outcome = match spending {
             Spending::Covered(holding) => {
                 let tokens = u32::try_from(part.cost.tokens()).unwrap_or(u32::MAX);
-                Outcome::Covered(Taken { bucket, holding, tokens }, followed.estimate(now))
+                Outcome::Covered(
+                    Taken { bucket, holding, tokens },
+                    followed.estimate(u64::MAX, now),
+                )
             }
-            Spending::Denied(retry) => Outcome::Denied(retry, followed.estimate(now)),
+            Spending::Denied(retry) => {
+                let short = part.cost.tokens().saturating_sub(1);
+                Outcome::Denied(retry, followed.estimate(short, now))
+            }
             Spending::Store { is_followed } => Outcome::Store { is_followed },
         };
         let ask = want.map(|want| {
@@ -189,9 +196,9 @@ impl Book {
         self.stopped = false;
     }
 
-    /// Returns whether [`idle`](Self::idle) has anything to look after.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.followed.is_empty()
+    /// Returns whether the replica holds any lease.
+    pub(crate) fn holds_any(&self) -> bool {
+        self.followed.values().any(Followed::holds_any)
     }
 
     fn has_room(&mut self, now: Timestamp) -> bool {

@@ -11,6 +11,7 @@ use super::{
     ask::Ask,
     demand::Demand,
     eligibility::{LEAST, block},
+    estimate::{Estimate, refilled_in},
     holding::{Holding, Settlement, deadline},
 };
 use crate::Clock;
@@ -53,17 +54,6 @@ struct Reported {
     /// When, by the store's clock and by the replica's.
     at: Timestamp,
     received_at: Timestamp,
-}
-
-/// What a bucket holds as far as the replica knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Estimate {
-    /// The tokens in the replica's leases, and in the bucket at the last round trip.
-    pub(crate) remaining: u64,
-    /// How long the bucket needs to be full.
-    pub(crate) reset_in: Duration,
-    /// The store's time, about.
-    pub(crate) at: Timestamp,
 }
 
 /// What a request does with the bucket.
@@ -171,15 +161,10 @@ impl Followed {
     /// bucket has enough tokens.
     fn retry(&self, part: &Part, now: Timestamp) -> Retry {
         let missing = part.cost.tokens().saturating_sub(self.reported.level);
-        let refilled = self.span(missing).saturating_sub(now.since(self.reported.received_at));
+        let refilled = refilled_in(self.limit.rate(), missing)
+            .saturating_sub(now.since(self.reported.received_at));
         let wait = self.paced_until.since(now).max(refilled);
         Retry::After(wait.max(Duration::from_micros(1)))
-    }
-
-    fn span(&self, tokens: u64) -> Duration {
-        let span = self.limit.rate().span_of(tokens);
-        let micros = u64::try_from(span.micros).unwrap_or(0);
-        Duration::from_micros(micros + u64::from(span.fraction > 0))
     }
 
     /// Makes an ask for `want` tokens. What was spent is settled in the same round trip, since all
@@ -320,14 +305,11 @@ impl Followed {
         !self.holdings.is_empty()
     }
 
-    pub(super) fn estimate(&self, now: Timestamp) -> Estimate {
-        let burst = self.limit.rate().burst();
-        let remaining = self.unspent(now).saturating_add(self.reported.level).min(burst);
-        Estimate {
-            remaining,
-            reset_in: self.span(burst - remaining),
-            at: self.reported.at.after(now.since(self.reported.received_at)),
-        }
+    /// Returns what the bucket holds, `most` tokens at most.
+    pub(super) fn estimate(&self, most: u64, now: Timestamp) -> Estimate {
+        let remaining = self.unspent(now).saturating_add(self.reported.level).min(most);
+        let at = self.reported.at.after(now.since(self.reported.received_at));
+        Estimate::new(self.limit.rate(), remaining, at)
     }
 }
 

@@ -1,0 +1,3 @@
+//! Leases as a whole.
+
+mod round_trips;
