@@ -25,6 +25,8 @@ mod leasing_store;
 mod local_decision;
 mod shared_books;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use leasing_store::Leasing;
