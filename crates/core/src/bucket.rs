@@ -186,12 +186,10 @@ impl Bucket {
 
     /// Ends the leases whose time is over. Until then the bucket could not refill in their place.
     ///
-    /// After the clock stepped back, leases last longer, but for at most one term more.
+    /// After the clock stepped back, leases last longer, but for at most three terms more.
     fn follow_leases(&mut self, rate: &Rate, now: Timestamp) {
         let term = Term::at(now);
-        if self.leases.term > term.next() {
-            self.leases.term = term.next();
-        }
+        self.leases.follow_clock(term);
         while self.leases.any() && self.leases.term < term {
             self.cap(rate, self.leases.term.end(), now);
             self.leases.end_term();

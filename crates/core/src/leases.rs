@@ -133,6 +133,19 @@ impl Leases {
         Timestamp::from_unix_micros(earlier.max(current))
     }
 
+    /// Brings the leases closer to `term` if the clock has stepped back by more than three terms.
+    ///
+    /// Nothing is lent before their term comes, so that their terms do not recur while any of them
+    /// may still be settled: such a settlement would find the leases of others. A lease is over two
+    /// seconds after the step, so its term may recur after the third one. Until then all are kept
+    /// in one sum, which ends last.
+    pub(crate) fn follow_clock(&mut self, term: Term) {
+        let latest = term.next().next().next();
+        if self.term > latest {
+            *self = Self::from_parts(latest, 0, self.out());
+        }
+    }
+
     /// Ends the leases of the term before `self.term`, and goes on to the next term.
     pub(crate) fn end_term(&mut self) {
         *self = Self::from_parts(self.term.next(), self.current_us, 0);
