@@ -26,6 +26,9 @@ pub(super) struct Adversary {
 impl Driver for Adversary {
     /// Plans a strike.
     fn choose(&mut self, view: &View<'_>, random: &mut Random) -> Vec<(Nanos, Act)> {
+        if self.mischief.steps == Steps::Back && random.once_in(2) {
+            return self.step_between_terms(view, random);
+        }
         // The bucket fills up, or does not quite.
         let fill = view.fill().min(6 * SECOND);
         let rest = random.pick(&[0, fill / 3, fill + fill / 10]);
@@ -121,6 +124,29 @@ impl Driver for Adversary {
 }
 
 impl Adversary {
+    /// Plans a step of the store's clock while leases of two terms are alive: their terms recur.
+    fn step_between_terms(&mut self, view: &View<'_>, random: &mut Random) -> Vec<(Nanos, Act)> {
+        let step = view.now + random.within(SECOND, 3 * SECOND);
+        self.strike = step + random.within(SECOND, 3 * SECOND);
+        let micros = -random.within(500_000, 3_000_000);
+        let mut acts = vec![
+            (step, Act::Step { micros }),
+            (self.strike, Act::TakeAll),
+            (self.strike + random.within(0, SECOND), Act::Choose),
+        ];
+        for replica in 0..view.replicas.len() {
+            for _ in 0..=random.index(3) {
+                let asked = step + random.within(-SECOND, SECOND);
+                acts.push((asked, Act::Ask { replica, want: view.rate.burst() / 3 + 1 }));
+            }
+            if random.once_in(2) {
+                let settled = step + random.within(0, 2 * SECOND);
+                acts.push((settled, Act::Settle { replica, stopped_for: 0 }));
+            }
+        }
+        acts
+    }
+
     fn soon(&self, random: &mut Random) -> Nanos {
         let longest = random.pick(&[1, MICROSECOND, MILLISECOND, 50 * MILLISECOND]);
         // With steps of the clock, leases of several terms are alive together.

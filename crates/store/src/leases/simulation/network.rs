@@ -17,6 +17,8 @@ pub(super) struct Network {
     /// Whether messages may arrive shortly before or after the end of the lease that they are
     /// about.
     pub(super) is_hostile: bool,
+    /// No message is on its way for longer.
+    pub(super) longest: Nanos,
 }
 
 impl Network {
@@ -42,7 +44,7 @@ impl Network {
                 3 => random.within(0, 600 * MILLISECOND),
                 _ => -random.within(1, (end - now).max(1)),
             };
-            return Some((end + distance).max(now + MICROSECOND));
+            return Some((end + distance).clamp(now + MICROSECOND, now + self.longest));
         }
         let slowest = random.pick(&[MICROSECOND, MILLISECOND, self.slowest]);
         Some(now + random.within(1, slowest))

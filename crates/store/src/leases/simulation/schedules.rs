@@ -67,6 +67,9 @@ pub(super) fn run(kind: Kind, fault: Option<Fault>, seed: u64, is_recorded: bool
         lost_once_in: random.pick(&[0, 10]),
         resent_once_in: random.pick(&[0, 4]),
         is_hostile: kind != Kind::Random,
+        // A settlement that the store's clock overtakes backwards could find other leases of its
+        // term.
+        longest: if kind == Kind::SteppingBack { 900 * MILLISECOND } else { LENGTH },
     };
     let drift = match kind {
         Kind::Adversarial => 0,

@@ -403,8 +403,20 @@ impl World {
             let out = self.out();
             self.oracle.allow_until(self.now, self.now + LONGEST_LEASE, out);
             self.oracle.allow_refill_of(self.now, micros * MICROSECOND);
+        } else {
+            self.lose_settlements();
         }
         self.store.clock.ahead_us += micros;
+    }
+
+    /// Loses the settlements that are on their way while the clock steps back: their term may recur.
+    fn lose_settlements(&mut self) {
+        self.queue.retain(|Reverse(Queued { event, .. })| match event {
+            Event::Request(Request { check, .. }) => {
+                !matches!(check.action(), Action::Settle { .. })
+            }
+            _ => true,
+        });
     }
 
     fn fail_over(&mut self, lag: Nanos) {
