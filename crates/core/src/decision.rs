@@ -54,8 +54,6 @@ pub enum Source {
     Cache,
     /// In this process: the store could not be reached, or no limit applied.
     Local,
-    /// In this process, from an earlier denial of the store that still holds.
-    Cache,
 }
 
 impl Decision {

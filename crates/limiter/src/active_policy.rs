@@ -138,6 +138,5 @@ pub(crate) fn source_label(source: Source) -> SourceLabel {
         Source::Lease => SourceLabel::Lease,
         Source::Cache => SourceLabel::Cache,
         Source::Local => SourceLabel::Local,
-        Source::Cache => SourceLabel::Cache,
     }
 }

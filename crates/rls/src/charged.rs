@@ -54,7 +54,6 @@ impl Charged {
             sluice_core::Source::Lease => SourceLabel::Lease,
             sluice_core::Source::Cache => SourceLabel::Cache,
             sluice_core::Source::Local => SourceLabel::Local,
-            sluice_core::Source::Cache => SourceLabel::Cache,
         };
         for (verdict, counter) in self.0.verdicts().iter().zip(&charge.counters) {
             let counter: &BoundDecisions = counter;

@@ -40,8 +40,6 @@ label_values! {
         Cache => "cache",
         /// In the replica alone, because the store was not available.
         Local => "local",
-        /// In the replica, from an earlier denial of the store that still holds.
-        Cache => "cache",
     }
 }
 
