@@ -10,6 +10,7 @@
 
 mod act;
 mod adversary;
+mod booked;
 mod driver;
 mod fault;
 mod mischief;

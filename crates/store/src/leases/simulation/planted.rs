@@ -65,3 +65,16 @@ fn a_look_at_the_clock_before_the_take() {
 fn no_margin_for_clocks_that_run_at_other_rates() {
     is_found(Fault::HasNoMargin, Kind::Drifting);
 }
+
+#[test]
+fn faults_of_replicas_that_keep_a_book() {
+    for fault in [
+        Fault::RefillsToTheBurst,
+        Fault::CapsLazily,
+        Fault::CountsFromTheReply,
+        Fault::LooksFirst,
+        Fault::HasNoMargin,
+    ] {
+        is_found(fault, Kind::Booked);
+    }
+}

@@ -71,6 +71,11 @@ fn when_replicas_are_stopped_and_crash() {
 }
 
 #[test]
+fn when_replicas_keep_a_book() {
+    keeps_the_promise(Kind::Booked);
+}
+
+#[test]
 fn when_the_limit_changes() {
     keeps_the_promise(Kind::Changing);
 }

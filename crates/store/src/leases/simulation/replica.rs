@@ -6,6 +6,7 @@ use sluice_core::{Term, Timestamp};
 
 use super::{
     super::holding::{Holding, Settlement, deadline},
+    booked::Booked,
     fault::Fault,
     time::{Nanos, ReplicaClock},
 };
@@ -31,6 +32,8 @@ pub(super) struct Grant {
 pub(super) struct Replica {
     pub(super) clock: ReplicaClock,
     fault: Option<Fault>,
+    /// The book that it keeps, in the place of `holdings`.
+    pub(super) booked: Option<Booked>,
     holdings: VecDeque<Holding>,
     /// Until then it does nothing, as a stopped process.
     pub(super) stopped_until: Nanos,
@@ -40,7 +43,13 @@ pub(super) struct Replica {
 
 impl Replica {
     pub(super) fn new(clock: ReplicaClock, fault: Option<Fault>) -> Self {
-        Self { clock, fault, holdings: VecDeque::new(), stopped_until: 0, life: 0 }
+        let holdings = VecDeque::new();
+        Self { clock, fault, booked: None, holdings, stopped_until: 0, life: 0 }
+    }
+
+    /// Creates a replica that keeps the book that production keeps.
+    pub(super) fn with_book(clock: ReplicaClock, fault: Option<Fault>) -> Self {
+        Self { booked: Some(Booked::new(clock, fault)), ..Self::new(clock, fault) }
     }
 
     /// Notes a lease that was asked for when the replica's clock showed `sent`. Returns `None` if it
@@ -93,6 +102,9 @@ impl Replica {
 
     pub(super) fn crash(&mut self) {
         self.holdings.clear();
+        if let Some(booked) = &mut self.booked {
+            booked.crash();
+        }
         self.life += 1;
     }
 

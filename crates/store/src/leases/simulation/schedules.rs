@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Drifting,
     /// As `Drifting`, and replicas are stopped at any point, and crash.
     Stopping,
+    /// As `Stopping`, with replicas that keep the book that production keeps.
+    Booked,
     /// As `Stopping`, while the limit's rate and burst change.
     Changing,
     /// As `Stopping`, while the store's clock steps back.
@@ -78,7 +80,11 @@ pub(super) fn run(kind: Kind, fault: Option<Fault>, seed: u64, is_recorded: bool
     let replicas = (0..random.tokens(1, 4)).map(|_| {
         let faster_ppm = random.pick(&[-drift, 0, drift]);
         let start = random.within(0, 1_000 * SECOND);
-        Replica::new(ReplicaClock { faster_ppm, start }, fault)
+        let clock = ReplicaClock { faster_ppm, start };
+        match kind {
+            Kind::Booked => Replica::with_book(clock, fault),
+            _ => Replica::new(clock, fault),
+        }
     });
     let replicas = replicas.collect();
     let mut driver: Box<dyn Driver> = match kind {
@@ -97,6 +103,8 @@ fn mischief(kind: Kind) -> Mischief {
     match kind {
         Kind::Random | Kind::Stopping => stopping,
         Kind::Adversarial | Kind::Drifting => Mischief::default(),
+        // What a book holds is not known, so nothing happens of which the oracle needs to know that.
+        Kind::Booked => Mischief { other_actions: false, ..stopping },
         Kind::Changing => Mischief { rates: 3, ..stopping },
         Kind::SteppingBack => Mischief { steps: Steps::Back, ..stopping },
         Kind::SteppingForward => Mischief { steps: Steps::Forward, ..stopping },

@@ -7,12 +7,13 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tag, Tagger, Term, Timestamp,
+    Action, Algorithm, Check, Cost, Decision, Limit, Rate, Subject, Tag, Tagger, Term, Timestamp,
 };
 
 use super::{
-    super::holding::Settlement,
+    super::{ask::Ask, holding::Settlement},
     act::Act,
+    booked::Requested,
     driver::{Driver, View},
     fault::Fault,
     network::Network,
@@ -116,6 +117,19 @@ enum Event {
         request: Request,
         grant: Grant,
     },
+    /// What a book asks arrives at the store: settlements, and the lease.
+    Ask {
+        ask: Ask,
+        replica: usize,
+        life: u32,
+    },
+    /// The reply to a book.
+    Lent {
+        ask: Ask,
+        decision: Decision,
+        replica: usize,
+        life: u32,
+    },
     /// A replica admits tokens of a lease.
     Admission {
         replica: usize,
@@ -127,8 +141,8 @@ impl Event {
     fn is_at_the_store(&self) -> bool {
         match self {
             Self::Act(act) => act.replica().is_none(),
-            Self::Request(_) => true,
-            Self::Reply { .. } | Self::Admission { .. } => false,
+            Self::Request(_) | Self::Ask { .. } => true,
+            Self::Reply { .. } | Self::Lent { .. } | Self::Admission { .. } => false,
         }
     }
 }
@@ -142,6 +156,13 @@ struct Request {
     sent: Timestamp,
     /// Whether the replica can still receive the reply.
     is_awaited: bool,
+}
+
+impl Request {
+    /// Creates a request whose reply does not matter.
+    fn unawaited(check: Check) -> Self {
+        Self { check, replica: 0, life: 0, sent: Timestamp::default(), is_awaited: false }
+    }
 }
 
 impl World {
@@ -182,7 +203,11 @@ impl World {
             self.now = at;
             match event {
                 Event::Act(act) => self.act(act, driver)?,
-                Event::Request(request) => self.decide(request)?,
+                Event::Request(request) => drop(self.decide(request)?),
+                Event::Ask { ask, replica, life } => self.decide_ask(ask, replica, life)?,
+                Event::Lent { ask, decision, replica, life } => {
+                    self.receive_in_book(ask, decision, replica, life, driver);
+                }
                 Event::Reply { request, grant } => self.receive(request, grant, driver),
                 Event::Admission { replica, tokens } => {
                     self.note(|| format!("replica {replica} admits {tokens} leased tokens"));
@@ -204,6 +229,12 @@ impl World {
             && self.replicas[replica].stopped_until > self.now
         {
             self.schedule(self.replicas[replica].stopped_until, Event::Act(act));
+            return Ok(());
+        }
+        if let Some(replica) = act.replica()
+            && self.replicas[replica].booked.is_some()
+        {
+            self.act_in_book(act, replica);
             return Ok(());
         }
         match act {
@@ -316,17 +347,11 @@ impl World {
 
     fn decide_here(&mut self, action: Action, tokens: u64) -> Result<(), Excess> {
         let check = self.check(action, tokens);
-        self.decide(Request {
-            check,
-            replica: 0,
-            life: 0,
-            sent: Timestamp::default(),
-            is_awaited: false,
-        })
+        self.decide(Request::unawaited(check)).map(drop)
     }
 
     /// Lets the store decide, and the virtual bucket know.
-    fn decide(&mut self, request: Request) -> Result<(), Excess> {
+    fn decide(&mut self, request: Request) -> Result<Decision, Excess> {
         let part = &request.check.parts()[0];
         let (rate, tokens) = (*part.limit.rate(), part.cost.tokens());
         let out = self.out();
@@ -360,7 +385,7 @@ impl World {
                 }
             }
         }
-        Ok(())
+        Ok(decision)
     }
 
     fn reply(&mut self, request: Request, grant: Grant) {
@@ -393,6 +418,86 @@ impl World {
                 self.totals.ended += 1;
                 self.note(|| format!("replica {replica} gets a lease too late"));
             }
+        }
+    }
+
+    /// Lets a replica with a book act.
+    fn act_in_book(&mut self, act: Act, replica: usize) {
+        let part = self.check(Action::Take, 1).parts()[0].clone();
+        let resumed = match act {
+            Act::Spend { stopped_for, .. } | Act::Settle { stopped_for, .. } => {
+                self.stop(replica, stopped_for)
+            }
+            _ => self.now,
+        };
+        let (now, life) = (self.now, self.replicas[replica].life);
+        let Some(booked) = &mut self.replicas[replica].booked else { return };
+        let (requested, settlements) = match act {
+            Act::Ask { want, .. } => (booked.ask(&part, want, now), Vec::new()),
+            Act::Spend { tokens, .. } => (booked.spend(&part, tokens, now, resumed), Vec::new()),
+            Act::Settle { .. } => (Requested::default(), booked.settle(resumed)),
+            _ => (Requested::default(), booked.report(now)),
+        };
+        if requested.admitted > 0 {
+            let tokens = requested.admitted;
+            self.schedule(resumed, Event::Admission { replica, tokens });
+        }
+        for ask in requested.asks {
+            self.note(|| format!("replica {replica} asks: {:?}", actions(&ask.checks)));
+            if let Some(at) = self.network.arrival(&mut self.random, resumed, None) {
+                self.schedule(at, Event::Ask { ask, replica, life });
+            }
+        }
+        self.send_settlements(settlements, resumed);
+    }
+
+    fn send_settlements(&mut self, settlements: impl IntoIterator<Item = Check>, at: Nanos) {
+        for check in settlements {
+            let Action::Settle { term, .. } = check.action() else { continue };
+            let end = self.store.clock.when(term.lease_end());
+            self.send(Request::unawaited(check), at, Some(end));
+        }
+    }
+
+    fn decide_ask(&mut self, ask: Ask, replica: usize, life: u32) -> Result<(), Excess> {
+        let mut last = None;
+        for check in &ask.checks {
+            last = Some(self.decide(Request::unawaited(check.clone()))?);
+        }
+        let Some(decision) = last else { return Ok(()) };
+        let end = self.store.clock.when(Term::at(decision.at()).lease_end());
+        if let Some(at) = self.network.arrival(&mut self.random, self.now, Some(end)) {
+            self.schedule(at, Event::Lent { ask, decision, replica, life });
+        }
+        Ok(())
+    }
+
+    fn receive_in_book(
+        &mut self,
+        ask: Ask,
+        decision: Decision,
+        replica: usize,
+        life: u32,
+        driver: &mut dyn Driver,
+    ) {
+        let stopped_until = self.replicas[replica].stopped_until;
+        if stopped_until > self.now {
+            self.schedule(stopped_until, Event::Lent { ask, decision, replica, life });
+            return;
+        }
+        let is_same_life = self.replicas[replica].life == life;
+        let Some(booked) = self.replicas[replica].booked.as_mut().filter(|_| is_same_life) else {
+            return;
+        };
+        let (lease, settlement) = booked.receive(ask, &decision, self.now);
+        self.send_settlements(settlement, self.now);
+        if let Some(lease) = lease {
+            self.note(|| format!("replica {replica} has a lease of {}", lease.lent));
+            let mut random = self.random.fork();
+            let acts = driver.granted(replica, lease, &self.view(), &mut random);
+            self.schedule_all(acts);
+        } else if store::lent(&decision) > 0 {
+            self.totals.ended += 1;
         }
     }
 
@@ -437,7 +542,8 @@ impl World {
             {
                 check.parts()[0].cost.tokens()
             }
-            Event::Request(_) | Event::Act(_) => 0,
+            Event::Lent { decision, .. } => store::lent(decision),
+            Event::Ask { .. } | Event::Request(_) | Event::Act(_) => 0,
         });
         held + on_their_way.sum::<u64>()
     }
@@ -472,4 +578,8 @@ impl World {
             history.push(format!("{:>14} ns  {}", self.now, what()));
         }
     }
+}
+
+fn actions(checks: &[Check]) -> Vec<Action> {
+    checks.iter().map(Check::action).collect()
 }
