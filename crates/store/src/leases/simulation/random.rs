@@ -39,7 +39,7 @@ impl Random {
 
     /// Returns `true` once in `times` on average.
     pub(super) fn once_in(&mut self, times: u64) -> bool {
-        self.next() % times == 0
+        self.next().is_multiple_of(times)
     }
 
     pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {

@@ -52,8 +52,8 @@ impl Replica {
         Self { booked: Some(Booked::new(clock, fault)), ..Self::new(clock, fault) }
     }
 
-    /// Notes a lease that was asked for when the replica's clock showed `sent`. Returns `None` if it
-    /// has ended already.
+    /// Notes a lease that was asked for when the replica's clock showed `sent`. Returns `None` if
+    /// it has ended already.
     pub(super) fn receive(&mut self, grant: Grant, sent: Timestamp, now: Nanos) -> Option<Lease> {
         let term = Term::at(grant.at);
         let deadline = match self.fault {

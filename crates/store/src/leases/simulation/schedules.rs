@@ -103,7 +103,7 @@ fn mischief(kind: Kind) -> Mischief {
     match kind {
         Kind::Random | Kind::Stopping => stopping,
         Kind::Adversarial | Kind::Drifting => Mischief::default(),
-        // What a book holds is not known, so nothing happens of which the oracle needs to know that.
+        // What a book holds is not known here, and the oracle would need it for other actions.
         Kind::Booked => Mischief { other_actions: false, ..stopping },
         Kind::Changing => Mischief { rates: 3, ..stopping },
         Kind::SteppingBack => Mischief { steps: Steps::Back, ..stopping },

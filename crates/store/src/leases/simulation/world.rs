@@ -514,7 +514,8 @@ impl World {
         self.store.clock.ahead_us += micros;
     }
 
-    /// Loses the settlements that are on their way while the clock steps back: their term may recur.
+    /// Loses the settlements that are on their way while the clock steps back: their terms may
+    /// recur.
     fn lose_settlements(&mut self) {
         self.queue.retain(|Reverse(Queued { event, .. })| match event {
             Event::Request(Request { check, .. }) => {
