@@ -28,8 +28,9 @@ pub enum Action {
     GiveBack,
     /// Fills every bucket, up to the burst minus what is leased.
     Reset,
-    /// Lends up to the cost from each bucket, for the term in which the check is decided. The
-    /// verdicts' costs are the tokens that were lent, and one that lends none is not admitted.
+    /// Lends up to the cost from the only bucket, for the term in which the check is decided. The
+    /// verdict's cost is the number of tokens that were lent; if there are none, it is not
+    /// admitted. A check of several buckets lends none.
     ///
     Lend {
         /// The fewest tokens that are worth a lease.
@@ -210,7 +211,7 @@ impl Check {
         Decision::new(allowed, [verdict(part, &bucket, admitted, now)], now, source)
     }
 
-    /// Lends from each bucket, or ends its lease. Allowed if every bucket did.
+    /// Lends from the bucket, or ends a lease of each bucket. Allowed if all of them did.
     fn decide_leases(&self, buckets: &mut [Bucket], now: Timestamp, source: Source) -> Decision {
         let verdicts: SmallVec<[Verdict; 1]> = self
             .parts
@@ -220,18 +221,20 @@ impl Check {
                 let mut bucket = stored.settled(part.limit.rate(), now);
                 let cost = part.cost.tokens();
                 let (admitted, moved) = match self.action {
-                    Action::Lend { least } => {
+                    Action::Lend { least } if self.parts.len() == 1 => {
                         let lent = bucket.lend(cost, least.into());
                         (lent > 0, lent)
                     }
                     Action::Settle { term, lent } => (bucket.settle(term, lent.into(), cost), cost),
-                    _ => (false, cost),
+                    _ => (false, 0),
                 };
                 if admitted || bucket.is_repaired() {
                     *stored = bucket.bucket();
                 }
                 let cost = Cost::new(moved).unwrap_or(Cost::MAX);
-                Verdict { cost, ..verdict(part, &bucket, admitted, now) }
+                // Nobody can say when there will be something to lend.
+                let retry = if admitted { Retry::Now } else { Retry::Never };
+                Verdict { cost, retry, ..verdict(part, &bucket, admitted, now) }
             })
             .collect();
         let allowed = verdicts.iter().all(|verdict| verdict.admitted);

@@ -132,7 +132,8 @@ impl Shard {
         let mut after = before;
         let decision = decide(&mut after);
         if after != before {
-            if after.leases() != before.leases() {
+            // A forgotten bucket may have left some.
+            if after.leases().any() || !self.leases.is_empty() {
                 match after.leases() {
                     Leases::NONE => drop(self.leases.remove(&part.bucket())),
                     leases => drop(self.leases.insert(part.bucket(), leases)),

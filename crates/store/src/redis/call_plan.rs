@@ -208,12 +208,14 @@ impl Form {
     }
 }
 
+/// More than all leases of a bucket together, and a whole number that a double holds.
+const LONGEST_SPAN: u64 = 1 << 52;
+
 /// Returns the numbers of a part behind its bucket and limit.
 fn numbers(action: Action, part: &Part) -> [u64; 3] {
     let refill = part.limit.rate().refill();
     // A lease is a multiple of the tokens that come back in a whole number of microseconds.
-    let fill = part.limit.rate().fill().micros.unsigned_abs();
-    let span = |groups: u64| groups.saturating_mul(refill.micros()).min(fill);
+    let span = |groups: u64| groups.saturating_mul(refill.micros()).min(LONGEST_SPAN);
     let leased = |tokens: u64| span(tokens / refill.tokens());
     match action {
         Action::Take | Action::Peek | Action::Charge | Action::GiveBack | Action::Reset => {

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "9312e651e98dfdcaafbebd0af5a41223148470b5",
+    digest: "299f6a07d695f1c29a1d25d3873f30f4506d10a5",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

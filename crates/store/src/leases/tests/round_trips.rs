@@ -1,16 +1,11 @@
 //! How many round trips leases save, and how much of a limit they admit: replicas with random
 //! requests, in virtual time.
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Part, Precision, Rate, Subject, Tagger,
-    Timestamp,
+    Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Part, Precision, Rate, Subject,
+    Tagger, Timestamp,
 };
 
 use super::super::{
@@ -234,7 +229,8 @@ fn table() {
             "{rate:28} {demand:?}: {:.4} trips, {:.4} of ideal {} {}",
             t.round_trips as f64 / t.requests as f64,
             t.admitted as f64 / t.ideal as f64,
-            t.admitted, t.requests
+            t.admitted,
+            t.requests
         );
     }
 }
