@@ -25,6 +25,7 @@ pub(super) struct Known {
 /// returned to it: what was taken since then makes it less.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
+    /// When it crosses zero, or less than a microsecond later: waits are rounded up.
     empty_at: Moment,
     refill: Refill,
     known: Known,
@@ -51,12 +52,7 @@ impl Line {
             Retry::After(wait) => (wait, rate.span_of(part.cost.tokens())),
             Retry::Now | Retry::Never => (verdict.reset_in, rate.fill()),
         };
-        // The wait was rounded up to a microsecond, so the line may have crossed zero by up to that
-        // much earlier.
-        let rounding = Span { micros: 0, fraction: refill.tokens() - 1 };
-        let empty_at = Moment::at(known.at.after(wait))
-            .minus(span, refill.tokens())
-            .minus(rounding, refill.tokens());
+        let empty_at = Moment::at(known.at.after(wait)).minus(span, refill.tokens());
         Self { empty_at, refill, known }
     }
 
@@ -82,22 +78,24 @@ impl Line {
         // store's.
         let elapsed = local.since(sent);
         let latest = at.after(elapsed + elapsed / 100);
+        let rounding = Span { micros: 0, fraction: self.refill.tokens() - 1 };
+        let earliest = self.empty_at.minus(rounding, self.refill.tokens());
+        let at_latest = self.bucket(earliest, latest);
+        let at_latest = at_latest.settled(rate, latest);
         // What a client is told about its wait is not too short.
         let now = at.after(local.since(replied));
-        let at_latest = self.bucket(latest);
-        let at_latest = at_latest.settled(rate, latest);
         Some(Seen {
-            bucket: self.bucket(now),
+            bucket: self.bucket(self.empty_at, now),
             now,
             is_reported: !at_latest.covers(1),
             lacks: !at_latest.covers(part.cost.tokens()),
         })
     }
 
-    fn bucket(&self, now: Timestamp) -> Bucket {
+    fn bucket(&self, empty_at: Moment, now: Timestamp) -> Bucket {
         // A line that crosses zero only later is one of a debt.
-        let indebted_at = (self.empty_at > Moment::at(now)).then_some(now);
-        Bucket::from_parts(self.empty_at, self.refill, indebted_at)
+        let indebted_at = (empty_at > Moment::at(now)).then_some(now);
+        Bucket::from_parts(empty_at, self.refill, indebted_at)
             .expect("the fraction is that of a moment of this rate")
     }
 }
