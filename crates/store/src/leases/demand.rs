@@ -6,8 +6,6 @@ use sluice_core::Timestamp;
 
 /// How long a request counts: its weight falls to a third in this time.
 const MEMORY: Duration = Duration::from_millis(100);
-/// The time whose demand is one block.
-const BLOCK: Duration = Duration::from_millis(50);
 
 /// An exponentially weighted sum of the costs of recent requests, admitted or not. At a steady
 /// rate it is what they ask for within [`MEMORY`].
@@ -29,9 +27,9 @@ impl Demand {
         self.at = self.at.max(now);
     }
 
-    /// Returns the tokens that are asked for within the time of a block.
-    pub(super) fn of_a_block(&self) -> u64 {
-        let tokens = self.recent * (BLOCK.as_secs_f64() / MEMORY.as_secs_f64());
+    /// Returns the tokens that are asked for within `span`.
+    pub(super) fn within(&self, span: Duration) -> u64 {
+        let tokens = self.recent * (span.as_secs_f64() / MEMORY.as_secs_f64());
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -58,6 +56,8 @@ impl Demand {
 mod tests {
     use super::*;
 
+    const BLOCK: Duration = Duration::from_millis(50);
+
     fn at(micros: i64) -> Timestamp {
         Timestamp::from_unix_micros(1_800_000_000_000_000 + micros)
     }
@@ -69,7 +69,7 @@ mod tests {
             demand.add(1, at(request * 250));
         }
         // 4,000 a second are 200 in 50 ms.
-        assert!((196..=204).contains(&demand.of_a_block()), "{}", demand.of_a_block());
+        assert!((196..=204).contains(&demand.within(BLOCK)), "{}", demand.within(BLOCK));
         assert!(!demand.is_forgotten(at(600_000)));
         assert!(demand.is_forgotten(at(1_200_000)));
     }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::{
     ask::Ask,
     demand::Demand,
-    eligibility::{LEAST, block},
+    eligibility::{LEAST, block, pace},
     estimate::{Estimate, refilled_in},
     holding::{Holding, Settlement, deadline},
 };
@@ -21,8 +21,6 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How long before its end a lease is returned. Longer than the pause between two looks for idle
 /// leases, so that none ends unseen.
 const RETURNED_BEFORE_END: Duration = Duration::from_millis(200);
-/// The longest time between two asks at a bucket with few tokens.
-const PACE: Duration = Duration::from_millis(20);
 /// The time between two asks at a store that does not respond.
 const PACE_OF_OUTAGE: Duration = Duration::from_millis(100);
 
@@ -93,7 +91,7 @@ impl Followed {
         let cost = u32::try_from(part.cost.tokens()).unwrap_or(u32::MAX);
         let (covered, now) = self.spend(cost, tentative, clock);
         self.demand.add(cost, now);
-        let Some(want) = block(part, self.demand.of_a_block()) else {
+        let Some(want) = block(part, &self.demand) else {
             let spending = match covered {
                 Some(number) => Spending::Covered(number),
                 None => Spending::Store { is_followed: false },
@@ -229,7 +227,7 @@ impl Followed {
         self.report(verdict, at, now);
         let part = Part::new(Arc::clone(&self.limit), self.tag, verdict.cost);
         if !verdict.admitted
-            && let Some(want) = block(&part, self.demand.of_a_block())
+            && let Some(want) = block(&part, &self.demand)
             && verdict.remaining < want
         {
             self.is_scarce = true;
@@ -331,10 +329,4 @@ fn settling(limit: &Arc<Limit>, tag: Tag, settlement: Settlement) -> Check {
     let Settlement { term, lent, unspent } = settlement;
     let unspent = Cost::new(unspent.into()).unwrap_or(Cost::NONE);
     Check::new(Action::Settle { term, lent }).with(limit, tag, unspent)
-}
-
-/// Returns the time between two asks at a bucket with few tokens: not so long that it could be full
-/// before the next one.
-fn pace(rate: &Rate) -> Duration {
-    PACE.min(Duration::from_micros(u64::try_from(rate.fill().micros / 4).unwrap_or(0)))
 }

@@ -1,7 +1,12 @@
 //! How many round trips leases save, and how much of a limit they admit: replicas with random
 //! requests, in virtual time.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use sluice_core::{
     Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Part, Precision, Rate, Subject,
@@ -11,6 +16,7 @@ use sluice_core::{
 use super::super::{
     ask::Ask,
     book::{Book, Outcome},
+    eligibility::is_leased,
 };
 use crate::{Clock, ManualClock, MemoryStore};
 
@@ -31,15 +37,14 @@ enum Event {
 }
 
 struct Simulation {
-    clock: ManualClock,
+    clock: Arc<ManualClock>,
     store: MemoryStore<Arc<ManualClock>>,
-    store_clock: Arc<ManualClock>,
     books: Vec<Book>,
     /// Requests per second at each replica.
     demand: Vec<f64>,
     part: Part,
     events: BinaryHeap<Reverse<(Timestamp, u64)>>,
-    pending: std::collections::HashMap<u64, (usize, Event)>,
+    pending: HashMap<u64, (usize, Event)>,
     next_event: u64,
     random: u64,
     /// A bucket that decides every request at once, and one that is charged for each admission.
@@ -63,16 +68,15 @@ impl Simulation {
         let limit = Limit::new("hot", Algorithm::TokenBucket(rate)).unwrap();
         let limit = Arc::new(limit.with_precision(Precision::Leased));
         let tag = Tagger::new(b"").tag(Subject::Everyone { limit: "hot" });
-        let store_clock = Arc::new(ManualClock::new(start));
+        let clock = Arc::new(ManualClock::new(start));
         let mut simulation = Self {
-            clock: ManualClock::new(start),
-            store: MemoryStore::with_clock(Arc::clone(&store_clock)),
-            store_clock,
+            store: MemoryStore::with_clock(Arc::clone(&clock)),
+            clock,
             books: demand.iter().map(|_| Book::with_capacity(10)).collect(),
             demand: demand.to_vec(),
             part: Part::new(limit, tag, Cost::ONE),
             events: BinaryHeap::new(),
-            pending: std::collections::HashMap::new(),
+            pending: HashMap::new(),
             next_event: 0,
             random: 0x9E37_79B9_7F4A_7C15,
             ideal: Bucket::full(&rate, start),
@@ -93,7 +97,6 @@ impl Simulation {
                 break;
             }
             self.clock.set(at);
-            self.store_clock.set(at);
             let (replica, event) = self.pending.remove(&number).unwrap();
             self.happens(replica, event);
         }
@@ -161,7 +164,11 @@ impl Simulation {
             self.totals.ideal += 1;
         }
         self.ideal = ideal.bucket();
-        let take = self.books[replica].take(&self.part, &self.clock);
+        if !is_leased(&self.part) {
+            self.totals.round_trips += 1;
+            return self.after(ONE_WAY, replica, Event::TakeAtStore);
+        }
+        let take = self.books[replica].take(&self.part, &*self.clock);
         if let Some(ask) = take.ask {
             self.totals.round_trips += 1;
             self.after(ONE_WAY, replica, Event::AskAtStore(ask));
@@ -196,41 +203,47 @@ impl Simulation {
     }
 }
 
+/// Runs replicas with these requests per second. Returns the round trips per request, and the
+/// admitted requests as a share of those that one bucket would admit.
+fn shares(rate: &str, demand: &[f64]) -> (f64, f64) {
+    let totals = Simulation::new(rate, demand).run(Duration::from_secs(5));
+    let share = |part: u64, whole: u64| {
+        f64::from(u32::try_from(part).unwrap()) / f64::from(u32::try_from(whole).unwrap())
+    };
+    (share(totals.round_trips, totals.requests), share(totals.admitted, totals.ideal))
+}
+
 #[test]
-#[ignore]
-fn table() {
-    let cases: &[(&str, &[f64])] = &[
-        ("10000/second, burst 1000", &[1666.0; 3]),
-        ("10000/second, burst 10000", &[1666.0; 3]),
-        ("10000/second, burst 1000", &[3166.0; 3]),
-        ("10000/second, burst 10000", &[3166.0; 3]),
-        ("10000/second, burst 1000", &[8100.0, 450.0, 450.0]),
-        ("10000/second, burst 2000", &[800.0; 10]),
-        ("10000/second, burst 1000", &[6666.0; 3]),
-        ("10000/second, burst 10000", &[6666.0; 3]),
-        ("10000/second, burst 1000", &[2000.0; 10]),
-        ("10000/second, burst 1000", &[9900.0, 550.0, 550.0]),
-        ("1000/second, burst 1000", &[1000.0; 3]),
-        ("1000/second, burst 100", &[1000.0; 3]),
-        ("1000/second, burst 100", &[166.0; 3]),
-        ("1000/second, burst 100", &[300.0; 3]),
-        ("100/second, burst 20", &[200.0; 1]),
-        ("100/second, burst 20", &[200.0; 3]),
-        ("100/second, burst 16", &[2000.0; 3]),
-        ("10000/second, burst 100", &[6666.0; 3]),
-        ("10000/second, burst 100", &[3000.0; 3]),
-        ("7000/second, burst 1000", &[6666.0; 3]),
-        ("997/second, burst 10000", &[1000.0; 3]),
-        ("100/second, burst 10000", &[1000.0; 3]),
-    ];
-    for (rate, demand) in cases {
-        let t = Simulation::new(rate, demand).run(Duration::from_secs(20));
-        println!(
-            "{rate:28} {demand:?}: {:.4} trips, {:.4} of ideal {} {}",
-            t.round_trips as f64 / t.requests as f64,
-            t.admitted as f64 / t.ideal as f64,
-            t.admitted,
-            t.requests
-        );
+fn a_busy_limit_takes_a_fiftieth_of_a_round_trip_per_request_and_admits_what_it_should() {
+    for rate in ["10000/second, burst 1000", "10000/second, burst 10000"] {
+        for demand in [
+            [1_667.0, 1_667.0, 1_667.0],
+            [3_167.0, 3_167.0, 3_167.0],
+            [8_100.0, 450.0, 450.0],
+            [6_667.0, 6_667.0, 6_667.0],
+            [9_900.0, 550.0, 550.0],
+        ] {
+            let (round_trips, admitted) = shares(rate, &demand);
+            assert!(round_trips <= 0.02, "{rate}, {demand:?}: {round_trips} round trips");
+            assert!(admitted >= 0.99, "{rate}, {demand:?}: {admitted} of what one bucket admits");
+        }
+    }
+}
+
+#[test]
+fn a_burst_that_is_small_for_its_rate_or_its_fleet_still_admits_what_it_should() {
+    for (rate, demand, most) in [
+        ("10000/second, burst 100", &[3_000.0; 3][..], 0.15),
+        ("10000/second, burst 100", &[6_667.0; 3], 0.15),
+        ("10000/second, burst 1000", &[2_000.0; 10], 0.06),
+        ("1000/second, burst 100", &[300.0; 3], 0.12),
+        ("1000/second, burst 100", &[1_000.0; 3], 0.12),
+        ("100/second, burst 20", &[200.0; 1], 1.0),
+        ("100/second, burst 16", &[2_000.0; 3], 0.1),
+        ("60/minute, burst 10", &[2.0; 3], 1.0),
+    ] {
+        let (round_trips, admitted) = shares(rate, demand);
+        assert!(round_trips <= most, "{rate}, {demand:?}: {round_trips} round trips");
+        assert!(admitted >= 0.99, "{rate}, {demand:?}: {admitted} of what one bucket admits");
     }
 }
