@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Check, Cost, Decision, Limit, Part, Rate, Retry, Tag, Term, Timestamp, Verdict,
+    Action, Check, Cost, Decision, Limit, Part, Retry, Tag, Term, Timestamp, Verdict,
 };
 use smallvec::SmallVec;
 
