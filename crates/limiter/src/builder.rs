@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice_core::{Policy, Rate};
 use sluice_store::{Clock, MemoryStore, MonotonicClock, Store};
 #[cfg(feature = "redis")]
-use sluice_store::{Denials, Failover, RedisError, RedisSettings, RedisStore};
+use sluice_store::{Denials, Failover, Leasing, RedisError, RedisSettings, RedisStore};
 
 use crate::{limiter::Limiter, stats::StatsCounters, telemetry::Recorders};
 
@@ -179,6 +179,6 @@ impl LimiterBuilder<RedisSettings> {
         let (timeout, clock) = (redis.timeout(), self.clock_or_monotonic());
         let expected = redis.expected_replicas();
         let store = Failover::with_clock(redis, timeout, clock).expecting(expected);
-        Ok(self.store(Arc::new(Denials::over(store))).build())
+        Ok(self.store(Arc::new(Leasing::over(Denials::over(store)))).build())
     }
 }

@@ -7,8 +7,8 @@ use sluice::{
     stats::{MemoryStats, RedisStats, StatsStore},
 };
 use sluice_store::{
-    ColdStart, Denials, DenialsState, Failover, FailoverState, NodeId, RedisError, ServerMemory,
-    StoreError, StoreFuture,
+    ColdStart, Denials, DenialsState, Failover, FailoverState, Leasing, NodeId, RedisError,
+    ServerMemory, StoreError, StoreFuture,
 };
 use sluice_telemetry::StoreRecorder;
 
@@ -85,7 +85,7 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
     let stats = Arc::new(RedisStats::new(&redis)?);
     let redis = RedisStore::new(&redis, MeteredRoundTrips::new(recorder.clone()))?;
     let failover = Failover::over(redis, settings.timeout).expecting(settings.fewest_replicas());
-    let store = Arc::new(Denials::over(failover));
+    let store = Arc::new(Leasing::over(Denials::over(failover)));
     let watched = Arc::new(Redis { buckets: Arc::clone(&store), stats: Arc::clone(&stats) });
     Ok(OpenStore { store, watched, watch: StoreWatch::default(), stats })
 }
@@ -93,13 +93,13 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
 /// The buckets and statistics in one Redis.
 #[derive(Debug)]
 struct Redis {
-    buckets: Arc<Denials<Failover<RedisStore>>>,
+    buckets: Arc<Leasing<Denials<Failover<RedisStore>>>>,
     stats: Arc<RedisStats>,
 }
 
 impl Redis {
     fn failover(&self) -> &Failover<RedisStore> {
-        self.buckets.inner()
+        self.buckets.inner().inner()
     }
 }
 
@@ -144,7 +144,7 @@ impl Watched for Redis {
     }
 
     fn denials(&self) -> Option<DenialsState> {
-        Some(self.buckets.state())
+        Some(self.buckets.inner().state())
     }
 
     fn open_connections(&self) -> Option<usize> {
