@@ -15,7 +15,7 @@ use crate::{
 /// `tests/conformance` lists what is expected of each of them.
 ///
 /// # Stability
-/// The trait may change until version 1.0: leases and holds will add methods. They will have a
+/// The trait may change until version 1.0: holds will add methods. They will have a
 /// default implementation, as every method but [`decide`](Self::decide) has today.
 ///
 /// # Implementing a store
