@@ -28,8 +28,8 @@ type Decided = Result<Decision, StoreError>;
 /// one server, or not decided there in one piece, is always decided by the store.
 ///
 /// A report takes a moment, during which a check may be denied that the store would admit. If one
-/// is lost, this lasts for 10 seconds at most. Where the clock of the store's server is set forward,
-/// checks are admitted later by as much, but by no more than 10 seconds.
+/// is lost, this lasts for 10 seconds at most. Where the clock of the store's server is set
+/// forward, checks are admitted later by as much, but by no more than 10 seconds.
 ///
 /// # Memory
 /// About 100 bytes for each bucket that was denied within the last 10 seconds, and for the others
