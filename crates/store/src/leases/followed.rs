@@ -32,7 +32,7 @@ pub(super) struct Followed {
     /// Those that end first come first.
     holdings: SmallVec<[Holding; 2]>,
     demand: Demand,
-    /// When a lease covered a request last.
+    /// When a lease was granted or covered a request last.
     used_at: Timestamp,
     /// The number of the ask in flight.
     asking: Option<u64>,
@@ -203,6 +203,7 @@ impl Followed {
             self.paced_until = now;
         }
         if let Some(holding) = granted(ask, decision) {
+            self.used_at = now;
             self.hold(holding);
         }
     }
