@@ -45,8 +45,9 @@ pub struct Bucket {
     leases: Leases,
 }
 
-/// A [`Bucket`] as one rate and one instant see it: in the rate's units, never above its burst minus
-/// what is leased, and never more than [`MAX_CLOCK_STEP_US`] behind a clock that stepped back.
+/// A [`Bucket`] as one rate and one instant see it: in the rate's units, never above its burst
+/// minus what is leased, and never more than [`MAX_CLOCK_STEP_US`] behind a clock that stepped
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled<'r> {
     bucket: Bucket,
@@ -72,8 +73,8 @@ impl Bucket {
         Self { empty_at: full.empty_at.max(Moment::at(start)), ..full }
     }
 
-    /// Restores a bucket without leases from the parts that a store kept; `None` when they contradict
-    /// each other.
+    /// Restores a bucket without leases from the parts that a store kept; `None` when they
+    /// contradict each other.
     #[must_use]
     pub const fn from_parts(
         empty_at: Moment,
@@ -384,8 +385,8 @@ impl<'r> Settled<'r> {
         (cost <= self.rate.burst()).then(|| self.empty_at_after_taking(cost).rounded_up())
     }
 
-    /// Returns the first microsecond at which the bucket is full and nothing is leased, from which on
-    /// its state can be forgotten.
+    /// Returns the first microsecond at which the bucket is full and nothing is leased, from which
+    /// on its state can be forgotten.
     #[must_use]
     pub fn full_at(&self) -> Timestamp {
         let Bucket { empty_at, refill, leases, .. } = self.bucket;

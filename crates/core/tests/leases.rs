@@ -1,5 +1,5 @@
-//! Leases, compared with a model in rational numbers that ends each of them on time, and the promise
-//! that they keep.
+//! Leases, compared with a model in rational numbers that ends each of them on time, and the
+//! promise that they keep.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use num_rational::Ratio;

@@ -69,7 +69,7 @@ fn main() {
                     if is_chosen(&name) {
                         let busy = closed(&name, door, mode, traffic, outcome, &constant);
                         if outcome == Outcome::Admitted && traffic != Traffic::Zipf {
-                            open.push(open_loop(name, door, mode, traffic, busy));
+                            open.push(open_loop(&name, door, mode, traffic, busy));
                         }
                     }
                 }
@@ -93,7 +93,7 @@ fn closed_of_constant(door: Door, open: &mut Vec<OpenRow>) -> [f64; 3] {
     let busy = runs[1].per_second;
     let run =
         load::run(&server, door, Traffic::Uniform, BUSY, Pace::Open { per_second: busy / 2.0 });
-    open.push(OpenRow::new(name, &run));
+    open.push(OpenRow::new(&name, &run));
     runs.map(|run| run.server_us)
 }
 
@@ -126,7 +126,7 @@ fn closed(
     busy
 }
 
-fn open_loop(name: String, door: Door, mode: Mode, traffic: Traffic, busy: f64) -> OpenRow {
+fn open_loop(name: &str, door: Door, mode: Mode, traffic: Traffic, busy: f64) -> OpenRow {
     let redis = RedisServer::start();
     let subject = Subject::start(door, mode, Outcome::Admitted, &redis);
     load::drain(subject.server(), door, traffic);

@@ -35,7 +35,7 @@ impl ClosedRow {
 }
 
 impl OpenRow {
-    pub(crate) fn new(name: String, run: &Run) -> Self {
+    pub(crate) fn new(name: &str, run: &Run) -> Self {
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| run.latency_us(share));
         let k_per_second = run.per_second / 1_000.0;
         Self(format!("| {name} | {k_per_second:.1} | {p50} | {p99} | {p999} |"))

@@ -65,7 +65,7 @@ impl Constant {
             match constant {
                 Self::Http => respond_over_http(address).await,
                 Self::Code | Self::Status | Self::Fields => {
-                    constant.respond_over_grpc(address).await
+                    constant.respond_over_grpc(address).await;
                 }
             }
         });

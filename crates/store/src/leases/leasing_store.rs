@@ -35,8 +35,8 @@ use crate::{Clock, Fleet, MonotonicClock, NodeId, Replica, Store, StoreError, St
 /// If a bucket holds less than a block, the next one is asked for after 20 ms. Until then, requests
 /// that no lease covers are denied, although the store might admit some of them.
 ///
-/// A replica that crashes loses what it holds: the burst is smaller by that for two seconds at most.
-/// A process that is stopped and goes on does not spend what has ended in the meantime. If a whole
+/// A replica that crashes loses what it holds: the burst is smaller by that for two seconds at
+/// most. A process that is stopped and goes on does not spend what has ended in the meantime. If a whole
 /// machine is suspended so that even its monotonic clock stands still, it may spend one block too
 /// many.
 ///
@@ -50,7 +50,9 @@ use crate::{Clock, Fleet, MonotonicClock, NodeId, Replica, Store, StoreError, St
 /// ```
 /// use std::sync::Arc;
 ///
-/// use sluice_core::{Action, Algorithm, Check, Cost, Limit, Precision, Rate, Source, Subject, Tagger};
+/// use sluice_core::{
+///     Action, Algorithm, Check, Cost, Limit, Precision, Rate, Source, Subject, Tagger,
+/// };
 /// use sluice_store::{Leasing, MemoryStore, Store};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -211,8 +213,8 @@ impl<S: Store> Leasing<S> {
         }
     }
 
-    /// Decides checks of which some have leased parts: the store decides about the others, and about
-    /// what leases do not cover, in one call.
+    /// Decides checks of which some have leased parts: the store decides about the others, and
+    /// about what leases do not cover, in one call.
     async fn decide_several(&self, checks: &[Check]) -> Vec<Result<Decision, StoreError>> {
         let mut sent = Vec::with_capacity(checks.len());
         let attempts: Vec<(Attempt, Tentative<'_, S>)> = checks

@@ -1,21 +1,28 @@
 //! The wrapped store and the books of its leases, which requests and background tasks share.
 
 use std::{
-    sync::Arc,
-    task::{Context, Poll, Waker},
+    sync::{Arc, Weak},
+    task::{Context, Waker},
+    time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use sluice_core::{BucketId, Check, Decision, Tag};
 use tokio::runtime::Handle;
 
-use super::{ask::Ask, book::Book, idle_task::IdleTask};
+use super::{
+    ask::Ask,
+    book::Book,
+    idle_task::{IdleTask, RunPermit},
+};
 use crate::{Clock, Store, StoreError};
 
 /// Books, each with a lock of its own, so that threads rarely wait for each other.
 const BOOKS: usize = 16;
 /// The most buckets that are followed: some megabytes.
 const BUCKETS: usize = 10_000;
+/// How often idle leases are looked for.
+const PAUSE: Duration = Duration::from_millis(50);
 /// The most settlements in one round trip.
 const BATCH: usize = 256;
 
@@ -45,7 +52,7 @@ impl<S: Store> SharedBooks<S> {
         let Ok(runtime) = Handle::try_current() else { return };
         let mut asking = Box::pin(open.send());
         // Sent at once, so that it shares a round trip with what its request sends next.
-        if let Poll::Pending = asking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if asking.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             runtime.spawn(asking);
         }
     }
@@ -76,6 +83,12 @@ impl<S: Store> SharedBooks<S> {
         }
     }
 
+    /// Starts the task that returns idle leases, unless it runs. It ends when the replica holds no
+    /// lease any more. The first lease starts it, since only then is there certainly a runtime.
+    fn start_returning(self: &Arc<Self>) {
+        self.idle_task.start(|permit| return_leases(Arc::downgrade(self), permit));
+    }
+
     /// Sends settlements, each once. One whose reply is lost may have arrived: sent twice, it would
     /// make tokens.
     async fn settle_with(&self, take: impl Fn(&mut Book) -> Vec<Check>) {
@@ -84,6 +97,24 @@ impl<S: Store> SharedBooks<S> {
             for batch in settlements.chunks(BATCH) {
                 self.inner.decide_all(batch).await;
             }
+        }
+    }
+}
+
+/// Returns idle leases as long as there are leases. Does not keep the store alive in its pauses.
+async fn return_leases<S: Store>(books: Weak<SharedBooks<S>>, permit: RunPermit) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let Some(books) = books.upgrade() else { return };
+        books.return_idle().await;
+        if !books.hold_any() {
+            // Released before looking again, so that no lease is missed: one that was granted since
+            // either finds the permit free, or is seen here.
+            drop(permit);
+            if books.hold_any() {
+                books.start_returning();
+            }
+            return;
         }
     }
 }
