@@ -36,9 +36,9 @@ use crate::{Clock, Fleet, MonotonicClock, NodeId, Replica, Store, StoreError, St
 /// that no lease covers are denied, although the store might admit some of them.
 ///
 /// A replica that crashes loses what it holds: the burst is smaller by that for two seconds at
-/// most. A process that is stopped and goes on does not spend what has ended in the meantime. If a whole
-/// machine is suspended so that even its monotonic clock stands still, it may spend one block too
-/// many.
+/// most. A process that is stopped and goes on does not spend what has ended in the meantime. If a
+/// whole machine is suspended so that even its monotonic clock stands still, it may spend one block
+/// too many.
 ///
 /// # Background tasks
 /// Leases are asked for and returned in tasks on the runtime of the request that needed them first,
@@ -213,8 +213,8 @@ impl<S: Store> Leasing<S> {
         }
     }
 
-    /// Decides checks of which some have leased parts: the store decides about the others, and
-    /// about what leases do not cover, in one call.
+    /// Decides checks of which some have leased parts: the store decides the others, and about
+    /// what leases do not cover, in one call.
     async fn decide_several(&self, checks: &[Check]) -> Vec<Result<Decision, StoreError>> {
         let mut sent = Vec::with_capacity(checks.len());
         let attempts: Vec<(Attempt, Tentative<'_, S>)> = checks
