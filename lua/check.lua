@@ -1,7 +1,7 @@
 --[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every
      changed bucket once. A bucket whose state has to be repaired is written too, whatever was
      decided: one that was written under another rate, or before this server's clock stepped back.
-                                                                            state layouts: 1 to 5
+                                                                            state layouts: 1 to 6
 
   KEYS[k]  bucket k, each once; all in one slot
   ARGV[1]  MessagePack of { limits, checks, newest, epoch }: two flat arrays of whole numbers; the
@@ -12,9 +12,12 @@
            checks  3 numbers for a simple check, which takes a cost of whole us from one bucket
                    under a limit that denies: bucket (index into KEYS), limit (from 1), and the time
                    that the cost needs to come back, in us.
-                   For any other check: 0, action (0 take, 1 peek, 2 charge, 3 give back, 4 reset),
-                   number of parts, then 5 numbers per part: bucket, limit, 1 if the limit denies
-                   else 0, and the time that the cost needs to come back: us, fraction
+                   For any other check: 0, action (0 take, 1 peek, 2 charge, 3 give back, 4 reset,
+                   5 lend, 6 settle), number of parts, then 5 numbers per part: bucket, limit, and
+                   - lend: what is wanted and the least that is lent, both in us of refill; 0
+                   - settle: the term of the lease; what was lent and what was not spent, in us
+                   - others: 1 if the limit denies else 0, and the time that the cost needs to come
+                     back: us, fraction
   returns  { now in us (this server's TIME),
              one character per check: '1' allowed, '0' denied, 'u' undecided, since the layout of a
              bucket is unknown,
@@ -38,10 +41,17 @@
               a debt
     layout 5  5 (1), empty us (7), refill tokens (1), fraction (1), refill s (2)
               few tokens in a whole number of seconds, no debt
+    layout 6  6 (1), as layout 4, where the time is 0 without a debt; then the term (4), and what
+              replicas hold of the bucket's tokens, in us of refill: granted in the term before (7)
+              and in this one (7)
+              any rate, leased
   A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3. Every build reads the
   layouts 1 to 4, and between them they hold any state.
   A state expires when its bucket is full, rounded up to a ms. The expiry is an absolute time, since
   Redis counts relative ones from a time that it read before this script did.
+  The key of a bucket that holds less than one token when tokens are returned to it (give back,
+  reset) is published on the channel `prefix:returned`, so that no replica denies by what it knew.
+
   A bucket without a state is full. With an epoch, it was empty then and has refilled since, so
   that a full bucket must have a state until it would have filled since the epoch. ]]
 
@@ -49,7 +59,9 @@ local MAX_CLOCK_STEP = 1000000                        -- us; the core's MAX_CLOC
 local DEBT_TIME = MAX_CLOCK_STEP / 2                  -- us; the core's DEBT_TIME_US
 local MAX_FILL = 50 * 365 * 24 * 60 * 60 * 1000000    -- us; the core's MAX_FILL_US
 local EXACT = 2 ^ 53                                  -- doubles below are exact if they are whole
-local TAKE, PEEK, CHARGE, GIVE_BACK = 0, 1, 2, 3
+local TERM = 1000000                                  -- us; the core's TERM_US
+local TAKE, PEEK, CHARGE, GIVE_BACK, LEND = 0, 1, 2, 3, 5
+local UNKNOWN, LEASED = 1, 2
 
 local call, floor, ceil, abs = redis.call, math.floor, math.ceil, math.abs
 local format, byte = string.format, string.byte
@@ -87,10 +99,11 @@ end
 
 -- The buckets, by index into KEYS. A bucket without `us` has no state. Most buckets have neither a
 -- fraction nor a debt: `whole` is the us per token of such a bucket. The tables in the second line
--- are for the other buckets. `unknown` contains the buckets that cannot be read.
+-- are for the other buckets. `leases` has an array { term, earlier, current } for each bucket of
+-- which tokens are leased. `rare` has the buckets that cannot be read, and those that are leased.
 local us, whole = {}, {}
 local fraction, state_tokens, state_us, indebted = {}, {}, {}, {}
-local unknown
+local leases, rare = {}
 local stored = #KEYS > 0 and call('MGET', unpack(KEYS)) or {}
 for k = 1, #KEYS do
   local state = stored[k]
@@ -112,14 +125,22 @@ for k = 1, #KEYS do
     elseif layout == 4 and length == 32 then
       _, us[k], fraction[k], state_tokens[k], state_us[k], indebted[k] =
         unpack_state('>BI7I5I5I7I7', state)
+    elseif layout == 6 and length == 50 then
+      local debt, term, earlier, current
+      _, us[k], fraction[k], state_tokens[k], state_us[k], debt, term, earlier, current =
+        unpack_state('>BI7I5I5I7I7I4I7I7', state)
+      indebted[k] = debt > 0 and debt or nil
+      leases[k] = { term, earlier, current }
+      rare = rare or {}
+      rare[k] = LEASED
     end
     -- The layout is unknown, or its numbers are none that a version writes.
     local micros, tokens = whole[k] or state_us[k] or 0, state_tokens[k] or 1
     if micros == 0 or tokens == 0 or (fraction[k] or 0) >= tokens or us[k] >= EXACT then
       us[k], whole[k], fraction[k] = nil, nil, nil
-      state_tokens[k], state_us[k], indebted[k] = nil, nil, nil
-      unknown = unknown or {}
-      unknown[k] = true
+      state_tokens[k], state_us[k], indebted[k], leases[k] = nil, nil, nil, nil
+      rare = rare or {}
+      rare[k] = UNKNOWN
     end
   end
 end
@@ -127,9 +148,15 @@ end
 -- Sets a bucket. A full one is removed at once, so that it equals an unused one for the rest of the
 -- batch, unless an unused one is not full yet.
 local changed = {}
-local function put(k, limit, e, f, d)
-  changed[k] = limit
-  if e == full_us[limit] and f == full_fraction[limit] and epoch <= e then
+local function put(k, limit, e, f, d, leased)
+  changed[k], leases[k] = limit, leased
+  if leased then
+    rare = rare or {}
+    rare[k] = LEASED
+    us[k], whole[k] = e, nil
+    fraction[k], indebted[k] = f, d
+    state_tokens[k], state_us[k] = refill_tokens[limit], refill_us[limit]
+  elseif e == full_us[limit] and f == full_fraction[limit] and epoch <= e then
     us[k] = nil
   elseif interval[limit] and not d then
     us[k], whole[k] = e, interval[limit]
@@ -186,10 +213,42 @@ local function converted(age, f, tokens, micros, limit)
   return guess
 end
 
--- Returns the bucket for a limit at `now`: `empty` in the limit's units, its fraction, and the time
--- of its debt. The bucket never has more than the burst, and without a debt `empty` is at most
--- MAX_CLOCK_STEP ahead of a clock that stepped back. A state that had to be repaired is set at
--- once. A full bucket is not: removed, it would be full under a higher burst too.
+-- Returns a span of leases at another rate, rounded up.
+local function longer(span, tokens, micros, limit)
+  return math.min(converted(span, 0, tokens, micros, limit), MAX_FILL) + 1
+end
+
+-- Returns a bucket without what it would hold at the time `at` beyond the burst minus `out`.
+local function capped(limit, e, f, d, at, out)
+  local full, rest = full_us[limit] - now + at + out, full_fraction[limit]
+  if e < full or (e == full and f < rest) then
+    e, f = full, rest
+    d = (e > now or (e == now and f > 0)) and now or nil
+  end
+  return e, f, d
+end
+
+-- Ends the leases whose time is over. Returns the bucket, its leases, and whether they changed.
+local function follow_leases(limit, e, f, d, term, earlier, current)
+  local now_term, moved = floor(now / TERM), false
+  if term > now_term + 3 then
+    term, earlier, current, moved = now_term + 3, 0, earlier + current, true
+  end
+  while term < now_term and earlier + current > 0 do
+    e, f, d = capped(limit, e, f, d, (term + 1) * TERM, earlier + current)
+    term, earlier, current, moved = term + 1, current, 0, true
+  end
+  if earlier + current == 0 then
+    return e, f, d, nil, moved
+  end
+  return e, f, d, { term, earlier, current }, moved
+end
+
+-- Returns the bucket for a limit at `now`: `empty` in the limit's units, its fraction, the time of
+-- its debt, and its leases. The bucket never has more than the burst minus what is leased, and
+-- without a debt `empty` is at most MAX_CLOCK_STEP ahead of a clock that stepped back. A state that
+-- had to be repaired is set at once. A full bucket is not: removed, it would be full under a higher
+-- burst too.
 local function settled(k, limit)
   local e, f, tokens, micros, d = us[k], 0, 1, whole[k], nil
   if not e then
@@ -200,7 +259,7 @@ local function settled(k, limit)
   elseif not micros then
     f, tokens, micros, d = fraction[k], state_tokens[k], state_us[k], indebted[k]
   end
-  local repaired = false
+  local repaired, leased = false, leases[k]
   if d then
     local ahead = d - now
     if ahead > DEBT_TIME then
@@ -226,6 +285,24 @@ local function settled(k, limit)
     end
     repaired = true
   end
+  if leased then
+    local term, earlier, current, moved = leased[1], leased[2], leased[3], false
+    if micros ~= refill_us[limit] or tokens ~= refill_tokens[limit] then
+      earlier = earlier > 0 and longer(earlier, tokens, micros, limit) or 0
+      current = current > 0 and longer(current, tokens, micros, limit) or 0
+      -- The burst under which the bucket refilled until now is not known.
+      e, f, d = capped(limit, e, f, d, now, earlier + current)
+    end
+    e, f, d, leased, moved = follow_leases(limit, e, f, d, term, earlier, current)
+    repaired = repaired or moved
+    if leased then
+      e, f, d = capped(limit, e, f, d, now, leased[2] + leased[3])
+      if repaired then
+        put(k, limit, e, f, d, leased)
+      end
+      return e, f, d, leased
+    end
+  end
   local full = full_us[limit]
   if e < full or (e == full and f <= full_fraction[limit]) then
     return full, full_fraction[limit], nil
@@ -238,19 +315,19 @@ end
 
 -- Takes or peeks. Returns '1' if every limit that denies has the tokens, else '0'. A limit that
 -- does not deny is debited only if it has the tokens. Every bucket is repaired in any case.
-local after_us, after_fraction = {}, {}
+local after_us, after_fraction, after_leases = {}, {}, {}
 local function take(first, parts, peek)
   local verdict = '1'
   for part = 1, parts do
     local at = first + 5 * (part - 1)
     local limit = checks[at + 1]
-    local e, f = settled(checks[at], limit)
+    local e, f, _, leased = settled(checks[at], limit)
     e, f = e + checks[at + 3], f + checks[at + 4]
     if f >= refill_tokens[limit] then
       e, f = e + 1, f - refill_tokens[limit]
     end
     local covered = e < now or (e == now and f == 0)
-    after_us[part], after_fraction[part] = covered and e, f
+    after_us[part], after_fraction[part], after_leases[part] = covered and e, f, leased
     if not covered and checks[at + 2] == 1 then
       verdict = '0'
     end
@@ -260,11 +337,22 @@ local function take(first, parts, peek)
       local at = first + 5 * (part - 1)
       local costs = checks[at + 3] > 0 or checks[at + 4] > 0
       if costs and after_us[part] then
-        put(checks[at], checks[at + 1], after_us[part], after_fraction[part], nil)
+        local e, f, leased = after_us[part], after_fraction[part], after_leases[part]
+        put(checks[at], checks[at + 1], e, f, nil, leased)
       end
     end
   end
   return verdict
+end
+
+-- Publishes the key of a bucket, if it has less than one token. A user who may not publish gives
+-- back all the same.
+local function publish(k, limit, e, f)
+  local tokens, micros = refill_tokens[limit], refill_us[limit]
+  e, f = e + floor(micros / tokens), f + micros % tokens
+  if e > now or (e == now and f > 0) or (e == now - 1 and f > tokens) then
+    redis.pcall('PUBLISH', KEYS[k]:match('^[^{]*') .. 'returned', KEYS[k])
+  end
 end
 
 -- Charges, gives back or resets. Each of them is always allowed.
@@ -272,8 +360,11 @@ local function adjust(first, parts, action)
   for part = 1, parts do
     local at = first + 5 * (part - 1)
     local k, limit = checks[at], checks[at + 1]
-    local e, f = settled(k, limit)
+    local e, f, _, leased = settled(k, limit)
     local tokens = refill_tokens[limit]
+    if action >= GIVE_BACK then
+      publish(k, limit, e, f)
+    end
     if action == CHARGE then
       e, f = e + checks[at + 3], f + checks[at + 4]
       if f >= tokens then
@@ -289,16 +380,89 @@ local function adjust(first, parts, action)
       end
     end
     local full, rest = full_us[limit], full_fraction[limit]
+    if leased then
+      full = full + leased[2] + leased[3]
+    end
     if action > GIVE_BACK or e < full or (e == full and f < rest) then
       e, f = full, rest
     end
-    put(k, limit, e, f, (e > now or (e == now and f > 0)) and now or nil)
+    put(k, limit, e, f, (e > now or (e == now and f > 0)) and now or nil, leased)
   end
+end
+
+-- Takes from one bucket that is leased, under a limit that denies and whose tokens are whole us.
+local function take_simple(k, limit, cost)
+  local e, _, _, leased = settled(k, limit)
+  e = e + cost
+  if e > now then
+    return '0'
+  end
+  if cost > 0 then
+    put(k, limit, e, 0, nil, leased)
+  end
+  return '1'
+end
+
+-- Lends from the only bucket. Returns '1' if it lent something, else '0'.
+local function lend(first, parts)
+  local verdict, now_term = '1', floor(now / TERM)
+  for at = first, first + 5 * (parts - 1), 5 do
+    local k, limit, want, least = checks[at], checks[at + 1], checks[at + 2], checks[at + 3]
+    local e, f, d, leased = settled(k, limit)
+    local term, earlier, current = now_term, 0, 0
+    if leased then
+      term, earlier, current = leased[1], leased[2], leased[3]
+    end
+    local held, span = now - e - (f > 0 and 1 or 0), 0
+    if parts == 1 and newest >= 6 and term == now_term and held > 0 then
+      local most = floor(fill_us[limit] / 2) - earlier - current
+      span = math.max(0, math.min(want, floor(held / 2), most))
+      span = span - span % refill_us[limit]
+    end
+    if span == 0 or span < least then
+      verdict = '0'
+    else
+      put(k, limit, e + span, f, d, { term, earlier, current + span })
+    end
+  end
+  return verdict
+end
+
+-- Ends a lease of each bucket. Returns '1' if all of them were out, else '0'.
+local function settle(first, parts)
+  local verdict = '1'
+  for at = first, first + 5 * (parts - 1), 5 do
+    local k, limit, granted = checks[at], checks[at + 1], checks[at + 2]
+    local lent, unspent = checks[at + 3], checks[at + 4]
+    local e, f, d, leased = settled(k, limit)
+    local term, earlier, current = 0, 0, 0
+    if leased then
+      term, earlier, current = leased[1], leased[2], leased[3]
+    end
+    local out = true
+    if granted == term and lent <= current then
+      current = current - lent
+    elseif granted + 1 == term and lent <= earlier then
+      earlier = earlier - lent
+    else
+      out, verdict = false, '0'
+    end
+    if out then
+      if unspent > 0 then
+        publish(k, limit, e, f)
+      end
+      e = e - unspent
+      d = (e > now or (e == now and f > 0)) and now or nil
+      e, f, d = capped(limit, e, f, d, now, earlier + current)
+      put(k, limit, e, f, d, earlier + current > 0 and { term, earlier, current } or nil)
+    end
+  end
+  return verdict
 end
 
 local function any_unknown(first, parts)
   for at = first, first + 5 * (parts - 1), 5 do
-    if unknown[checks[at]] then
+    if rare[checks[at]] == UNKNOWN then
       return true
     end
   end
@@ -314,8 +478,8 @@ while at <= last do
     local limit, cost = checks[at + 1], checks[at + 2]
     at = at + 3
     local e, per_token = us[k], interval[limit]
-    if unknown and unknown[k] then
-      verdict = 'u'
+    if rare and rare[k] then
+      verdict = rare[k] == UNKNOWN and 'u' or take_simple(k, limit, cost)
     else
       if not e then
         e = absent_us[limit] or settled(k, limit)
@@ -337,10 +501,14 @@ while at <= last do
   else
     local action, parts, first = checks[at + 1], checks[at + 2], at + 3
     at = first + 5 * parts
-    if unknown and any_unknown(first, parts) then
+    if rare and any_unknown(first, parts) then
       verdict = 'u'
     elseif action <= PEEK then
       verdict = take(first, parts, action == PEEK)
+    elseif action == LEND then
+      verdict = lend(first, parts)
+    elseif action > LEND then
+      verdict = settle(first, parts)
     else
       adjust(first, parts, action)
     end
@@ -359,7 +527,17 @@ for k, limit in pairs(changed) do
       e = 0
     end
     local full, state = (e < epoch and epoch or e) + fill_us[limit]
-    if per_token then
+    local leased = rare and leases[k]
+    if leased then
+      local term, earlier, current = leased[1], leased[2], leased[3]
+      -- Each sum refills once its leases have ended.
+      full = math.max(full + 2, (term + 1) * TERM + earlier + current)
+      if current > 0 then
+        full = math.max(full, (term + 2) * TERM + current)
+      end
+      local f, tokens, micros, d = fraction[k], state_tokens[k], state_us[k], indebted[k] or 0
+      state = pack('>BI7I5I5I7I7I4I7I7', 6, e, f, tokens, micros, d, term, earlier, current)
+    elseif per_token then
       if per_token < 4294967296 then
         state = pack('>BI7I4', 1, e, per_token)
       elseif per_token % 1000 == 0 and per_token < 4294967296000 then

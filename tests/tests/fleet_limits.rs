@@ -46,6 +46,7 @@ async fn three_replicas_share_one_limit() {
         assert!(decided(&[]) > 0, "every replica decides");
         allowed += decided(&[("outcome", "allowed"), ("source", "store")]);
         denied += decided(&[("outcome", "denied"), ("source", "store")]);
+        denied += decided(&[("outcome", "denied"), ("source", "cache")]);
         all += decided(&[]);
     }
     let responses = |response: bool| {
@@ -57,7 +58,7 @@ async fn three_replicas_share_one_limit() {
         (responses(true) + audited, responses(false)),
         "the metrics of the replicas equal the responses to clients"
     );
-    assert_eq!(all, allowed + denied, "Redis decided all of it");
+    assert_eq!(all, allowed + denied, "Redis decided all of it, or had decided it before");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -117,7 +117,7 @@ async fn the_sums_in_prometheus_equal_the_responses_to_clients() {
     // A batch of two checks is one request, whose status is 200 whatever its checks decide.
     let decisions = of_status("200") + of_status("429") - batches + 2 * batches;
     assert_eq!(sum(&prometheus, "sum(sluice_decisions_total)").await, decisions);
-    assert_eq!(sum(&prometheus, "sum(sluice_decisions_total{source!='store'})").await, 0);
+    assert_eq!(sum(&prometheus, "sum(sluice_decisions_total{source='local'})").await, 0);
     let denied = sum(&prometheus, "sum(sluice_decisions_total{outcome='denied'})").await;
     assert!(
         (of_status("429") + 1..of_status("429") + 2 * batches).contains(&denied),

@@ -33,6 +33,12 @@ const BENCHES: &[Bench] = &[
         about: "the processor time of a decision on a node of a cluster, against a single server",
     },
     Bench {
+        name: "decisions",
+        package: "sluice-server",
+        about: "decisions over HTTP and gRPC, in memory, exact and leased, by kinds of traffic; \
+                against constant servers and PING",
+    },
+    Bench {
         name: "http",
         package: "sluice-server",
         about: "POST /v1/check, against an axum handler that answers a constant",

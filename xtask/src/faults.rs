@@ -26,8 +26,12 @@ const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|---|
 ";
 
+/// The number of simulated schedules of leases of each kind.
+const LEASE_SCHEDULES: &str = "10000";
+
 /// Runs the long form of the tests of faults, and prints their table.
 pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
+    report.run(lease_simulation());
     let tools: Vec<_> = TOOLS.iter().filter(|tool| [REDIS, VALKEY].contains(&tool.name)).collect();
     let missing = install(report, &tools, Install::InOwnDirectory);
     if missing.contains(&REDIS) {
@@ -55,6 +59,13 @@ pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
         Ok(table) => println!("\n{table}"),
         Err(error) => report.fail("faults", format!("could not read {TABLE}: {error}")),
     }
+}
+
+/// Returns the command that simulates leases, without any server.
+fn lease_simulation() -> Command {
+    let mut command = cargo(&["test", "--workspace", "--lib", "leases::simulation"]);
+    command.env("SLUICE_LEASE_SCHEDULES", LEASE_SCHEDULES);
+    command
 }
 
 /// Returns the command that runs the tests, one at a time: none may slow down another.

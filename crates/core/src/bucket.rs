@@ -11,9 +11,10 @@
 use std::time::Duration;
 
 use crate::{
+    leases::{Leases, Term},
     rate::{MAX_FILL_US, Rate},
     refill_rate::Refill,
-    time::{Moment, Timestamp},
+    time::{Moment, Span, Timestamp},
 };
 
 /// The longest time that a bucket stands still when the store's clock steps back, in microseconds:
@@ -40,10 +41,13 @@ pub struct Bucket {
     /// When the debt was last written, give or take [`DEBT_TIME_US`]; `None` without a debt. Only
     /// this distinguishes a debt from a clock that stepped back.
     indebted_at: Option<Timestamp>,
+    /// What replicas hold of its tokens. It refills only up to the burst minus these.
+    leases: Leases,
 }
 
-/// A [`Bucket`] as one rate and one instant see it: in the rate's units, never above its burst, and
-/// never more than [`MAX_CLOCK_STEP_US`] behind a clock that stepped back.
+/// A [`Bucket`] as one rate and one instant see it: in the rate's units, never above its burst
+/// minus what is leased, and never more than [`MAX_CLOCK_STEP_US`] behind a clock that stepped
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled<'r> {
     bucket: Bucket,
@@ -58,7 +62,7 @@ impl Bucket {
     pub const fn full(rate: &Rate, now: Timestamp) -> Self {
         let refill = rate.refill();
         let empty_at = Moment::at(now).minus(rate.fill(), refill.tokens());
-        Self { empty_at, refill, indebted_at: None }
+        Self { empty_at, refill, indebted_at: None, leases: Leases::NONE }
     }
 
     /// Returns a bucket that was never used in a memory that began at `start`: it was empty then.
@@ -69,7 +73,8 @@ impl Bucket {
         Self { empty_at: full.empty_at.max(Moment::at(start)), ..full }
     }
 
-    /// Restores a bucket from the parts that a store kept; `None` when they contradict each other.
+    /// Restores a bucket without leases from the parts that a store kept; `None` when they
+    /// contradict each other.
     #[must_use]
     pub const fn from_parts(
         empty_at: Moment,
@@ -77,10 +82,16 @@ impl Bucket {
         indebted_at: Option<Timestamp>,
     ) -> Option<Self> {
         if empty_at.fraction < refill.tokens() {
-            Some(Self { empty_at, refill, indebted_at })
+            Some(Self { empty_at, refill, indebted_at, leases: Leases::NONE })
         } else {
             None
         }
+    }
+
+    /// Returns the bucket with these leases.
+    #[must_use]
+    pub const fn with_leases(self, leases: Leases) -> Self {
+        Self { leases, ..self }
     }
 
     /// Returns the instant at which the line of tokens crosses zero, in units of
@@ -102,6 +113,12 @@ impl Bucket {
         self.indebted_at
     }
 
+    /// Returns what replicas hold of its tokens.
+    #[must_use]
+    pub const fn leases(&self) -> Leases {
+        self.leases
+    }
+
     /// Brings the state up to date for `rate` at `now`.
     #[must_use]
     pub fn settled(self, rate: &Rate, now: Timestamp) -> Settled<'_> {
@@ -109,9 +126,20 @@ impl Bucket {
         bucket.follow_clock(now);
         if bucket.refill != rate.refill() {
             bucket.convert(rate.refill(), now);
+            if bucket.leases.any() {
+                // The burst under which the bucket refilled until now is not known.
+                bucket.cap(rate, now, now);
+            }
+        }
+        if bucket.leases.any() {
+            bucket.follow_leases(rate, now);
+        }
+        let mut repaired = bucket != self;
+        if bucket.leases.any() {
+            bucket.cap(rate, now, now);
+            return Settled { bucket, rate, now, repaired };
         }
         let full = Self::full(rate, now);
-        let mut repaired = bucket != self;
         if bucket.empty_at <= full.empty_at {
             // A full bucket stays full, so nothing is lost if this state is not written. Written,
             // it would be forgotten, and a higher burst would then find more tokens than were left.
@@ -124,12 +152,13 @@ impl Bucket {
     /// Returns whether the bucket is full at `now`. A store need not keep a full bucket.
     #[must_use]
     pub fn is_full(&self, rate: &Rate, now: Timestamp) -> bool {
-        if self.refill == rate.refill() {
+        if self.refill == rate.refill() && !self.leases.any() {
             // Settling is not needed: it only moves `empty_at` to instants after `now`, or from
             // before the full bucket's to the full bucket's.
             self.empty_at <= Self::full(rate, now).empty_at
         } else {
-            self.settled(rate, now).full_at() <= now
+            let settled = self.settled(rate, now);
+            !settled.bucket.leases.any() && settled.full_at() <= now
         }
     }
 
@@ -156,8 +185,38 @@ impl Bucket {
         }
     }
 
+    /// Ends the leases whose time is over. Until then the bucket could not refill in their place.
+    ///
+    /// After the clock stepped back, leases last longer, but for at most three terms more.
+    fn follow_leases(&mut self, rate: &Rate, now: Timestamp) {
+        let term = Term::at(now);
+        self.leases.follow_clock(term);
+        while self.leases.any() && self.leases.term < term {
+            self.cap(rate, self.leases.term.end(), now);
+            self.leases.end_term();
+        }
+    }
+
+    /// Removes what the bucket would hold at `at` beyond the burst minus what is leased.
+    fn cap(&mut self, rate: &Rate, at: Timestamp, now: Timestamp) {
+        let out = Span { micros: self.leases.out().try_into().unwrap_or(i64::MAX), fraction: 0 };
+        let per_micro = self.refill.tokens();
+        let fullest = Moment::at(at).minus(rate.fill(), per_micro).plus(out, per_micro);
+        if self.empty_at < fullest {
+            self.set_empty_at(fullest, now);
+        }
+    }
+
+    fn set_empty_at(&mut self, empty_at: Moment, now: Timestamp) {
+        self.empty_at = empty_at;
+        self.indebted_at = (empty_at > Moment::at(now)).then_some(now);
+    }
+
     /// Converts the same number of tokens to another rate's units. They are rounded down to a whole
     /// microsecond of refill, so a bucket never gains by a change of its limit's rate.
+    ///
+    /// What is leased is rounded up to a whole microsecond, and by another one if it is whole
+    /// already.
     ///
     /// A bucket that stands still since the clock stepped back is converted as it is at the end of
     /// that time, which the rate does not change.
@@ -171,6 +230,15 @@ impl Bucket {
         let age = i64::try_from(age).expect("50 years fit");
         let micros = (at.unix_micros() - age).min(now.unix_micros() + MAX_FILL_US);
         self.empty_at = Moment { micros, fraction: 0 };
+        let longer = |span: u64| {
+            let parts = i128::from(span) * i128::from(self.refill.tokens);
+            let span = scaled(parts, refill.micros.into(), per_micro).min(longest) + 1;
+            u64::try_from(span).expect("50 years fit")
+        };
+        let Leases { term, earlier_us, current_us } = self.leases;
+        let longer_if_any = |span| if span > 0 { longer(span) } else { 0 };
+        self.leases =
+            Leases::from_parts(term, longer_if_any(earlier_us), longer_if_any(current_us));
         self.refill = refill;
     }
 }
@@ -229,16 +297,68 @@ impl<'r> Settled<'r> {
         });
     }
 
-    /// Puts `cost` tokens back, up to the burst.
+    /// Puts `cost` tokens back, up to the burst minus what is leased.
     pub fn give_back(&mut self, cost: u64) {
         let Bucket { empty_at, refill, .. } = self.bucket;
-        let empty_at = empty_at.minus(self.rate.span_of(cost), refill.tokens());
-        self.set_empty_at(empty_at.max(Bucket::full(self.rate, self.now).empty_at));
+        self.set_empty_at(empty_at.minus(self.rate.span_of(cost), refill.tokens()));
+        self.bucket.cap(self.rate, self.now, self.now);
     }
 
-    /// Fills the bucket.
-    pub const fn fill(&mut self) {
-        self.bucket = Bucket::full(self.rate, self.now);
+    /// Fills the bucket, up to the burst minus what is leased.
+    pub fn fill(&mut self) {
+        let leases = self.bucket.leases;
+        self.bucket = Bucket::full(self.rate, self.now).with_leases(leases);
+        if leases.any() {
+            self.bucket.cap(self.rate, self.now, self.now);
+        }
+    }
+
+    /// Lends up to `want` tokens for the term of `now`, and returns how many.
+    ///
+    /// A lease is at most half of what the bucket holds, so that others find some; and all leases
+    /// are at most half of the burst. It is a multiple of [`Refill::tokens`], so that it comes back
+    /// in whole microseconds. Less than `least` tokens are not lent: 0.
+    ///
+    /// None are lent either for as long as the leases are those of a later term, since the clock
+    /// stepped back.
+    pub fn lend(&mut self, want: u64, least: u64) -> u64 {
+        let Bucket { empty_at, refill, leases, .. } = self.bucket;
+        let term = Term::at(self.now);
+        if leases.any() && leases.term > term {
+            return 0;
+        }
+        let age = self.now.unix_micros().saturating_sub(empty_at.rounded_up().unix_micros());
+        let held = u64::try_from(age).unwrap_or(0);
+        let most = (self.rate.fill().micros.unsigned_abs() / 2).saturating_sub(leases.out());
+        let groups = (want / refill.tokens())
+            .min(held.min(MAX_FILL_US.unsigned_abs()) / 2 / refill.micros());
+        let groups = groups.min(most / refill.micros());
+        let lent = groups * refill.tokens();
+        if lent == 0 || lent < least {
+            return 0;
+        }
+        let span = groups * refill.micros();
+        self.bucket.empty_at.micros += i64::try_from(span).expect("it is part of a fill time");
+        self.bucket.leases.grant(term, span);
+        lent
+    }
+
+    /// Ends a lease of `lent` tokens that was granted in `term`, of which `unspent` return. Both
+    /// are multiples of [`Refill::tokens`]; what is beyond one is lost.
+    ///
+    /// Returns `false`, and does nothing, if the lease is not out any more: its tokens count as
+    /// spent.
+    pub fn settle(&mut self, term: Term, lent: u64, unspent: u64) -> bool {
+        let Bucket { empty_at, refill, .. } = self.bucket;
+        let span = |tokens: u64| (tokens / refill.tokens()).saturating_mul(refill.micros());
+        if !self.bucket.leases.settle(term, span(lent)) {
+            return false;
+        }
+        let back =
+            Span { micros: span(unspent.min(lent)).try_into().unwrap_or(i64::MAX), fraction: 0 };
+        self.set_empty_at(empty_at.minus(back, refill.tokens()));
+        self.bucket.cap(self.rate, self.now, self.now);
+        true
     }
 
     /// Returns how many whole tokens the bucket holds, rounded down; 0 while there is a debt.
@@ -265,16 +385,18 @@ impl<'r> Settled<'r> {
         (cost <= self.rate.burst()).then(|| self.empty_at_after_taking(cost).rounded_up())
     }
 
-    /// Returns the first microsecond at which the bucket is full, from which on its state can be
-    /// forgotten.
+    /// Returns the first microsecond at which the bucket is full and nothing is leased, from which
+    /// on its state can be forgotten.
     #[must_use]
-    pub const fn full_at(&self) -> Timestamp {
-        self.bucket.empty_at.plus(self.rate.fill(), self.bucket.refill.tokens()).rounded_up()
+    pub fn full_at(&self) -> Timestamp {
+        let Bucket { empty_at, refill, leases, .. } = self.bucket;
+        let full_at = empty_at.plus(self.rate.fill(), refill.tokens()).rounded_up();
+        if leases.any() { full_at.max(leases.refilled_at()) } else { full_at }
     }
 
     /// Returns how long the bucket needs until it is full: zero when it is full already.
     #[must_use]
-    pub const fn full_in(&self) -> Duration {
+    pub fn full_in(&self) -> Duration {
         self.full_at().since(self.now)
     }
 
@@ -283,7 +405,6 @@ impl<'r> Settled<'r> {
     }
 
     fn set_empty_at(&mut self, empty_at: Moment) {
-        self.bucket.empty_at = empty_at;
-        self.bucket.indebted_at = (empty_at > Moment::at(self.now)).then_some(self.now);
+        self.bucket.set_empty_at(empty_at, self.now);
     }
 }

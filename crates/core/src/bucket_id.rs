@@ -44,6 +44,22 @@ impl Tag {
         Partition::of(self.to_bytes()[0] >> 2)
     }
 
+    /// Returns the tag that `partition` and the eleven characters that
+    /// [`write_rest`](Self::write_rest) appends name; `None` if they name none.
+    #[must_use]
+    pub fn from_rest(partition: Partition, rest: &str) -> Option<Self> {
+        if rest.len() != 11 {
+            return None;
+        }
+        let first = u128::try_from(partition.index()).ok()?;
+        let bits = rest.bytes().try_fold(first, |bits, character| {
+            let digit = BASE64.iter().position(|&known| known == character)?;
+            Some(bits << 6 | u128::try_from(digit).ok()?)
+        })?;
+        let [.., a, b, c, d, e, f, g, h, tail] = bits.to_be_bytes();
+        Some(Self { head: u64::from_be_bytes([a, b, c, d, e, f, g, h]), tail })
+    }
+
     /// Appends the eleven characters behind the [partition](Self::partition)'s: together with it,
     /// they name the tag.
     pub fn write_rest(self, text: &mut String) {
@@ -231,6 +247,17 @@ impl LimitKey {
         Self { bytes }
     }
 
+    /// Returns the key that [`as_str`](Self::as_str) returns as `text`; `None` if it never does.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        if text.is_empty() || text.len() > Self::MAX_BYTES || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; Self::MAX_BYTES];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        (!text.bytes().any(|byte| byte == 0)).then_some(Self { bytes })
+    }
+
     /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -264,14 +291,16 @@ impl std::hash::Hash for BucketId {
     }
 }
 
+/// The digits of URL-safe base64.
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 /// Encodes whole groups of three bytes as URL-safe base64, without allocating.
 fn base64_text<'a>(bytes: &[u8], text: &'a mut [u8]) -> &'a str {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut length = 0;
     for group in bytes.chunks_exact(3) {
         let word = u32::from_be_bytes([0, group[0], group[1], group[2]]);
         for shift in [18, 12, 6, 0] {
-            text[length] = ALPHABET[(word >> shift & 63) as usize];
+            text[length] = BASE64[(word >> shift & 63) as usize];
             length += 1;
         }
     }
@@ -281,6 +310,27 @@ fn base64_text<'a>(bytes: &[u8], text: &'a mut [u8]) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_tag_and_a_key_are_written_as_can_be_read() {
+        let tagger = Tagger::new(b"s3cret");
+        for number in 0..1_000_u32 {
+            let tag = tagger.tag(Subject::Client(&number.to_be_bytes()));
+            let mut rest = String::new();
+            tag.write_rest(&mut rest);
+            assert_eq!(Tag::from_rest(tag.partition(), &rest), Some(tag));
+        }
+        for rest in ["", "AAAAAAAAAA", "AAAAAAAAAAAA", "AAAAA AAAAA", "AAAAAAAAA\u{e4}"] {
+            assert_eq!(Tag::from_rest(Partition::FIRST, rest), None, "{rest}");
+        }
+        for name in ["a", "default", "/api/v1/conversation/chat-stream"] {
+            let key = LimitKey::of(name);
+            assert_eq!(LimitKey::from_text(key.as_str()), Some(key));
+        }
+        for text in ["", "ninebytes", "\u{e4}", "a\0"] {
+            assert_eq!(LimitKey::from_text(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_tag_depends_on_secret_kind_name_and_value() {

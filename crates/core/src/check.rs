@@ -9,6 +9,7 @@ use crate::{
     bucket_id::{BucketId, Tag},
     cost::Cost,
     decision::{Decision, Retry, Source, Verdict},
+    leases::Term,
     limit::Limit,
     time::Timestamp,
 };
@@ -25,8 +26,24 @@ pub enum Action {
     Charge,
     /// Puts every cost back, up to the burst.
     GiveBack,
-    /// Fills every bucket.
+    /// Fills every bucket, up to the burst minus what is leased.
     Reset,
+    /// Lends up to the cost from the only bucket, for the term in which the check is decided. The
+    /// verdict's cost is the number of tokens that were lent; if there are none, it is not
+    /// admitted. A check of several buckets lends none.
+    ///
+    Lend {
+        /// The fewest tokens that are worth a lease.
+        least: u32,
+    },
+    /// Ends a lease, and puts the cost back: what was not spent. Not admitted, and without effect,
+    /// if the lease is not out any more.
+    Settle {
+        /// The term in which the lease was granted.
+        term: Term,
+        /// The tokens that were lent.
+        lent: u32,
+    },
 }
 
 /// One cost in one bucket: a part of a [`Check`].
@@ -145,8 +162,12 @@ impl Check {
             buckets.len() >= self.parts.len(),
             "a check needs one bucket for each of its parts"
         );
-        if let ([part], [stored, ..]) = (&*self.parts, &mut *buckets) {
-            return self.decide_one(part, stored, now, source);
+        match (self.action, &*self.parts, &mut *buckets) {
+            (Action::Lend { .. } | Action::Settle { .. }, ..) => {
+                return self.decide_leases(buckets, now, source);
+            }
+            (_, [part], [stored, ..]) => return self.decide_one(part, stored, now, source),
+            _ => {}
         }
         let settled: SmallVec<[(Settled<'_>, bool); 4]> = self
             .parts
@@ -190,11 +211,42 @@ impl Check {
         Decision::new(allowed, [verdict(part, &bucket, admitted, now)], now, source)
     }
 
+    /// Lends from the bucket, or ends a lease of each bucket. Allowed if all of them did.
+    fn decide_leases(&self, buckets: &mut [Bucket], now: Timestamp, source: Source) -> Decision {
+        let verdicts: SmallVec<[Verdict; 1]> = self
+            .parts
+            .iter()
+            .zip(buckets)
+            .map(|(part, stored)| {
+                let mut bucket = stored.settled(part.limit.rate(), now);
+                let cost = part.cost.tokens();
+                let (admitted, moved) = match self.action {
+                    Action::Lend { least } if self.parts.len() == 1 => {
+                        let lent = bucket.lend(cost, least.into());
+                        (lent > 0, lent)
+                    }
+                    Action::Settle { term, lent } => (bucket.settle(term, lent.into(), cost), cost),
+                    _ => (false, 0),
+                };
+                if admitted || bucket.is_repaired() {
+                    *stored = bucket.bucket();
+                }
+                let cost = Cost::new(moved).unwrap_or(Cost::MAX);
+                // Nobody can say when there will be something to lend.
+                let retry = if admitted { Retry::Now } else { Retry::Never };
+                Verdict { cost, retry, ..verdict(part, &bucket, admitted, now) }
+            })
+            .collect();
+        let allowed = verdicts.iter().all(|verdict| verdict.admitted);
+        Decision::new(allowed, verdicts, now, source)
+    }
+
     /// Returns whether the bucket has the tokens that the action needs.
     fn admits(&self, part: &Part, bucket: &Settled<'_>) -> bool {
         match self.action {
             Action::Take | Action::Peek => bucket.covers(part.cost.tokens()),
             Action::Charge | Action::GiveBack | Action::Reset => true,
+            Action::Lend { .. } | Action::Settle { .. } => false,
         }
     }
 
@@ -202,7 +254,7 @@ impl Check {
     fn apply(&self, part: &Part, bucket: &mut Settled<'_>, admitted: bool) -> bool {
         let cost = part.cost.tokens();
         match self.action {
-            Action::Peek => return false,
+            Action::Peek | Action::Lend { .. } | Action::Settle { .. } => return false,
             Action::Take if !admitted || cost == 0 => return false,
             Action::Take | Action::Charge => bucket.take(cost),
             Action::GiveBack => bucket.give_back(cost),

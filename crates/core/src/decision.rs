@@ -48,6 +48,10 @@ pub enum Retry {
 pub enum Source {
     /// In the store.
     Store,
+    /// In this process, with tokens that the store had lent for it.
+    Lease,
+    /// In this process: the store had denied the bucket a moment before.
+    Cache,
     /// In this process: the store could not be reached, or no limit applied.
     Local,
 }

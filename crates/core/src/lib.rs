@@ -27,6 +27,7 @@ mod check;
 mod cost;
 mod decision;
 mod epoch;
+mod leases;
 mod limit;
 mod partition;
 mod policy;
@@ -41,6 +42,7 @@ pub use check::{Action, Check, Part};
 pub use cost::{Cost, CostError};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use epoch::Epoch;
+pub use leases::{Leases, TERM_US, Term};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use partition::Partition;
 pub use policy::{

@@ -135,6 +135,8 @@ fn outcome(verdict: &Verdict) -> OutcomeLabel {
 pub(crate) fn source_label(source: Source) -> SourceLabel {
     match source {
         Source::Store => SourceLabel::Store,
+        Source::Lease => SourceLabel::Lease,
+        Source::Cache => SourceLabel::Cache,
         Source::Local => SourceLabel::Local,
     }
 }

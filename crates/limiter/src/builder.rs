@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice_core::{Policy, Rate};
 use sluice_store::{Clock, MemoryStore, MonotonicClock, Store};
 #[cfg(feature = "redis")]
-use sluice_store::{Failover, RedisError, RedisSettings, RedisStore};
+use sluice_store::{Denials, Failover, Leasing, RedisError, RedisSettings, RedisStore};
 
 use crate::{limiter::Limiter, stats::StatsCounters, telemetry::Recorders};
 
@@ -96,7 +96,8 @@ impl<S> LimiterBuilder<S> {
         self.with(store)
     }
 
-    /// Keeps the buckets in a Redis, behind a [`Failover`] with the timeout of `settings`.
+    /// Keeps the buckets in a Redis, behind a [`Failover`] with the timeout of `settings`, and
+    /// [repeats its denials](Denials) without a call.
     #[cfg(feature = "redis")]
     pub fn redis(self, settings: RedisSettings) -> LimiterBuilder<RedisSettings> {
         self.with(settings)
@@ -178,6 +179,6 @@ impl LimiterBuilder<RedisSettings> {
         let (timeout, clock) = (redis.timeout(), self.clock_or_monotonic());
         let expected = redis.expected_replicas();
         let store = Failover::with_clock(redis, timeout, clock).expecting(expected);
-        Ok(self.store(Arc::new(store)).build())
+        Ok(self.store(Arc::new(Leasing::over(Denials::over(store)))).build())
     }
 }

@@ -76,5 +76,7 @@ const fn action_name(action: Action) -> &'static str {
         Action::Charge => "charge",
         Action::GiveBack => "give_back",
         Action::Reset => "reset",
+        Action::Lend { .. } => "lend",
+        Action::Settle { .. } => "settle",
     }
 }

@@ -48,6 +48,8 @@ pub(crate) enum OutcomeLabel {
 #[derive(Clone, Copy)]
 pub(crate) enum SourceLabel {
     Store,
+    Lease,
+    Cache,
     Local,
 }
 

@@ -51,6 +51,8 @@ impl Charged {
     pub(crate) fn count(&self, charge: &Counted<'_>) {
         let source = match self.0.source() {
             sluice_core::Source::Store => SourceLabel::Store,
+            sluice_core::Source::Lease => SourceLabel::Lease,
+            sluice_core::Source::Cache => SourceLabel::Cache,
             sluice_core::Source::Local => SourceLabel::Local,
         };
         for (verdict, counter) in self.0.verdicts().iter().zip(&charge.counters) {

@@ -12,10 +12,13 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
+#[path = "support/constant.rs"]
+mod constant;
+#[path = "support/http_caller.rs"]
+mod http_caller;
 mod support;
 
 use std::{
-    env,
     net::SocketAddr,
     sync::{
         Arc,
@@ -24,25 +27,20 @@ use std::{
     time::Instant,
 };
 
-use axum::{Router, body::Bytes, routing::post};
-use http::header::CONTENT_TYPE;
 use sluice_testkit::RedisServer;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
 
-use crate::support::{Server, sender};
+use crate::{
+    constant::Constant,
+    http_caller::HttpCaller,
+    support::{Server, sender},
+};
 
 const REQUESTS: usize = 200_000;
 const CLIENTS: usize = 100_000;
-/// The environment variable that makes this program run the constant handler.
-const CONSTANT: &str = "CONSTANT_ANSWER_ON";
 
 fn main() {
-    if let Ok(address) = env::var(CONSTANT) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        return runtime.block_on(answer_a_constant(address.parse().unwrap()));
+    if Constant::run_if_asked().is_some() {
+        return;
     }
     let redis = RedisServer::start();
     println!(
@@ -50,12 +48,7 @@ fn main() {
         "", "connections", "k/s", "server us", "of constant", "p50 us", "p99 us"
     );
     for connections in [64, 256] {
-        let constant = {
-            let server = Server::start(&env::current_exe().unwrap(), |command, address| {
-                command.env(CONSTANT, address)
-            });
-            sender().block_on(measure(&server, connections))
-        };
+        let constant = sender().block_on(measure(&Constant::Http.start(), connections));
         print("axum, a constant", connections, &constant, &constant);
         for (name, store) in
             [("sluice, memory", "memory://".to_owned()), ("sluice, redis", redis.url())]
@@ -91,24 +84,6 @@ fn print(who: &str, connections: usize, measured: &Measured, constant: &Measured
     );
 }
 
-async fn answer_a_constant(address: SocketAddr) {
-    let body = concat!(
-        r#"{"status":200,"allowed":true,"limit":60,"window":60,"remaining":9,"reset":1795305070,"#,
-        r#""limits":[{"name":"default","admitted":true}]}"#
-    );
-    let answer = async move |_: Bytes| ([(CONTENT_TYPE, "application/json")], body);
-    let app = Router::new()
-        .route("/v1/check", post(answer))
-        .route("/health", axum::routing::get(async || "ok"));
-    let listener = TcpListener::bind(address).await.unwrap();
-    axum::serve(
-        axum::serve::ListenerExt::tap_io(listener, |stream| stream.set_nodelay(true).unwrap()),
-        app,
-    )
-    .await
-    .unwrap();
-}
-
 async fn measure(server: &Server, connections: usize) -> Measured {
     let next = Arc::new(AtomicUsize::new(0));
     let (used, started) = (server.seconds(), Instant::now());
@@ -132,46 +107,13 @@ async fn measure(server: &Server, connections: usize) -> Measured {
 /// Sends requests over one connection, one after another. Returns how long each took, in
 /// microseconds.
 async fn ask(address: SocketAddr, next: Arc<AtomicUsize>) -> Vec<u32> {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
+    let mut caller = HttpCaller::connect(address).await;
     let mut latencies = Vec::new();
-    let mut answer = vec![0; 8_192];
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= REQUESTS {
             return latencies;
         }
-        let body = format!(
-            r#"{{"client":"client-{:06}","method":"GET","path":"/api/v1/things"}}"#,
-            number * 7_919 % CLIENTS
-        );
-        let head = "POST /v1/check HTTP/1.1\r\nhost: sluice\r\ncontent-type: \
-                    application/json\r\ncontent-length: ";
-        let request = format!("{head}{}\r\n\r\n{body}", body.len());
-        let sent = Instant::now();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut length = 0;
-        while !is_whole(&answer[..length]) {
-            let read = stream.read(&mut answer[length..]).await.unwrap();
-            assert!(read > 0, "the server closed the connection");
-            length += read;
-        }
-        assert!(
-            answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.1 429"),
-            "{}",
-            String::from_utf8_lossy(&answer[..length])
-        );
-        latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap());
+        latencies.push(caller.ask(number * 7_919 % CLIENTS).await.took_us);
     }
-}
-
-/// Returns whether the response is complete: its head, and as much body as the head announces.
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return false;
-    };
-    let head = std::str::from_utf8(&answer[..end]).unwrap();
-    let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    answer.len()
-        == end + 4 + announced.expect("every answer announces its length").parse::<usize>().unwrap()
 }

@@ -191,7 +191,7 @@ async fn ask_as_envoy(server: SocketAddr, clients: Range<usize>) {
         let (mut caller, clients) = (caller.clone(), clients.clone());
         askers.spawn(async move {
             for client in clients.skip(asker).step_by(IN_FLIGHT) {
-                caller.ask(client).await;
+                assert!(caller.ask(client).await.is_allowed);
             }
         });
     }

@@ -14,13 +14,14 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
+#[path = "support/constant.rs"]
+mod constant;
 #[path = "support/envoy.rs"]
 mod envoy;
 mod support;
 
 use std::{
-    env, fs,
-    net::SocketAddr,
+    fs,
     path::Path,
     process::Command,
     sync::{
@@ -30,21 +31,10 @@ use std::{
     time::Instant,
 };
 
-use envoy_types::pb::{
-    envoy::{
-        config::core::v3::HeaderValue,
-        service::ratelimit::v3::{
-            RateLimitRequest, RateLimitResponse,
-            rate_limit_response::{Code, DescriptorStatus, RateLimit},
-            rate_limit_service_server::{RateLimitService, RateLimitServiceServer},
-        },
-    },
-    google::protobuf::Duration,
-};
 use sluice_testkit::{RedisServer, ReservedPort};
-use tonic::transport::server::TcpIncoming;
 
 use crate::{
+    constant::Constant,
     envoy::Caller,
     support::{Server, sender},
 };
@@ -53,33 +43,12 @@ const CALLS: usize = 300_000;
 const CLIENTS: usize = 100_000;
 const RULES: &str = "{ domain: edge, descriptors: [{ key: api_key, rate_limit: { unit: minute, \
                      requests_per_unit: 60 } }] }";
-/// The environment variable that makes this program run a constant service, and says which: `code`,
-/// `status` or `fields`.
-const CONSTANT: &str = "CONSTANT_ANSWER_ON";
-const ANSWER: &str = "CONSTANT_ANSWER";
 /// How often each server is measured; the median counts.
 const ROUNDS: usize = 3;
 
-/// The response of a constant service.
-#[derive(Clone, Copy)]
-enum ConstantResponse {
-    /// A code alone.
-    Code,
-    /// A code and the status of the descriptor.
-    Status,
-    /// Both, with header fields: everything that Sluice sends.
-    Fields,
-}
-
 fn main() {
-    if let Ok(address) = env::var(CONSTANT) {
-        let answer = match env::var(ANSWER).as_deref() {
-            Ok("fields") => ConstantResponse::Fields,
-            Ok("status") => ConstantResponse::Status,
-            _ => ConstantResponse::Code,
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        return runtime.block_on(answer_a_constant(address.parse().unwrap(), answer));
+    if Constant::run_if_asked().is_some() {
+        return;
     }
     let redis = RedisServer::start();
     let folder = tempfile::tempdir().unwrap();
@@ -90,9 +59,9 @@ fn main() {
     let redis = redis.url();
     // Each server with the constant whose response has the same parts.
     let all: [(&str, usize, &dyn Fn() -> Server); 7] = [
-        ("tonic, a code", 0, &|| start_constant("code")),
-        ("tonic, a status", 1, &|| start_constant("status")),
-        ("tonic, status and fields", 2, &|| start_constant("fields")),
+        ("tonic, a code", 0, &|| Constant::Code.start()),
+        ("tonic, a status", 1, &|| Constant::Status.start()),
+        ("tonic, status and fields", 2, &|| Constant::Fields.start()),
         ("sluice, memory, no fields", 1, &|| sluice("memory://", false)),
         ("sluice, memory", 2, &|| sluice("memory://", true)),
         ("sluice, redis, no fields", 1, &|| sluice(&redis, false)),
@@ -116,12 +85,6 @@ fn main() {
             print(who, in_flight, measured, &medians[0], &medians[*equal]);
         }
     }
-}
-
-fn start_constant(answer: &str) -> Server {
-    Server::start(&env::current_exe().unwrap(), |command, address| {
-        command.env(ANSWER, answer).env(CONSTANT, address)
-    })
 }
 
 fn start_sluice(rules: &Path, http: &ReservedPort, store: &str, fields: bool) -> Server {
@@ -164,57 +127,6 @@ fn print(who: &str, in_flight: usize, measured: &Measured, code: &Measured, equa
     );
 }
 
-/// Responds to every call with the same message.
-struct Constant(RateLimitResponse);
-
-#[tonic::async_trait]
-impl RateLimitService for Constant {
-    async fn should_rate_limit(
-        &self,
-        _: tonic::Request<RateLimitRequest>,
-    ) -> Result<tonic::Response<RateLimitResponse>, tonic::Status> {
-        Ok(tonic::Response::new(self.0.clone()))
-    }
-}
-
-async fn answer_a_constant(address: SocketAddr, what: ConstantResponse) {
-    let code = Code::Ok.into();
-    let mut answer = RateLimitResponse { overall_code: code, ..RateLimitResponse::default() };
-    if let ConstantResponse::Status | ConstantResponse::Fields = what {
-        let current_limit = Some(RateLimit { name: String::new(), requests_per_unit: 60, unit: 2 });
-        let duration_until_reset = Some(Duration { seconds: 1, nanos: 0 });
-        answer.statuses = vec![DescriptorStatus {
-            code,
-            current_limit,
-            limit_remaining: 59,
-            duration_until_reset,
-            quota: None,
-        }];
-    }
-    if let ConstantResponse::Fields = what {
-        let fields = [
-            ("x-ratelimit-limit", "60"),
-            ("x-ratelimit-remaining", "59"),
-            ("x-ratelimit-reset", "1800000001"),
-            ("ratelimit-policy", "\"edge.api_key\";q=60;w=60"),
-            ("ratelimit", "\"edge.api_key\";r=59;t=1"),
-        ];
-        let field = |(key, value): (&str, &str)| HeaderValue {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            raw_value: Vec::new(),
-        };
-        answer.response_headers_to_add = fields.map(field).into();
-    }
-    let incoming = TcpIncoming::bind(address).unwrap().with_nodelay(Some(true));
-    let service = RateLimitServiceServer::new(Constant(answer));
-    tonic::transport::Server::builder()
-        .add_service(service)
-        .serve_with_incoming(incoming)
-        .await
-        .unwrap();
-}
-
 async fn measure(server: &Server, connections: usize, in_flight: usize) -> Measured {
     let mut callers = Vec::new();
     for _ in 0..connections {
@@ -253,7 +165,9 @@ async fn call(mut caller: Caller, left: Arc<AtomicUsize>) -> Vec<u32> {
     while let Ok(number) =
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
     {
-        latencies.push(caller.ask(number * 7_919 % CLIENTS).await);
+        let answer = caller.ask(number * 7_919 % CLIENTS).await;
+        assert!(answer.is_allowed);
+        latencies.push(answer.took_us);
     }
     latencies
 }

@@ -7,7 +7,8 @@ use sluice::{
     stats::{MemoryStats, RedisStats, StatsStore},
 };
 use sluice_store::{
-    ColdStart, Failover, FailoverState, NodeId, RedisError, ServerMemory, StoreError, StoreFuture,
+    ColdStart, Denials, DenialsState, Failover, FailoverState, Leasing, NodeId, RedisError,
+    ServerMemory, StoreError, StoreFuture,
 };
 use sluice_telemetry::StoreRecorder;
 
@@ -39,6 +40,12 @@ pub trait Watched: fmt::Debug + Send + Sync + 'static {
     /// Returns how many partitions have lost their buckets since the start, and what a bucket holds
     /// after that; `None` if the store has no memory that outlives this process.
     fn lost_memory(&self) -> Option<(u64, ColdStart)> {
+        None
+    }
+
+    /// Returns what is known of denied buckets, so that they need not be asked for again; `None` if
+    /// the store needs no such knowledge.
+    fn denials(&self) -> Option<DenialsState> {
         None
     }
 
@@ -77,8 +84,8 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
     };
     let stats = Arc::new(RedisStats::new(&redis)?);
     let redis = RedisStore::new(&redis, MeteredRoundTrips::new(recorder.clone()))?;
-    let store =
-        Arc::new(Failover::over(redis, settings.timeout).expecting(settings.fewest_replicas()));
+    let failover = Failover::over(redis, settings.timeout).expecting(settings.fewest_replicas());
+    let store = Arc::new(Leasing::over(Denials::over(failover)));
     let watched = Arc::new(Redis { buckets: Arc::clone(&store), stats: Arc::clone(&stats) });
     Ok(OpenStore { store, watched, watch: StoreWatch::default(), stats })
 }
@@ -86,8 +93,14 @@ pub fn open(settings: &StoreSettings, recorder: &StoreRecorder) -> Result<OpenSt
 /// The buckets and statistics in one Redis.
 #[derive(Debug)]
 struct Redis {
-    buckets: Arc<Failover<RedisStore>>,
+    buckets: Arc<Leasing<Denials<Failover<RedisStore>>>>,
     stats: Arc<RedisStats>,
+}
+
+impl Redis {
+    fn failover(&self) -> &Failover<RedisStore> {
+        self.buckets.inner().inner()
+    }
 }
 
 impl Watched for MemoryStore {
@@ -114,23 +127,27 @@ impl Watched for Redis {
     }
 
     fn backing(&self) -> &dyn Store {
-        self.buckets.inner()
+        self.failover().inner()
     }
 
     fn observe(&self) -> Option<FailoverState> {
-        Some(self.buckets.state())
+        Some(self.failover().state())
     }
 
     fn server_memory(&self) -> StoreFuture<'_, Result<Vec<(NodeId, ServerMemory)>, StoreError>> {
-        StoreFuture::pending(self.buckets.inner().server_memory())
+        StoreFuture::pending(self.failover().inner().server_memory())
     }
 
     fn lost_memory(&self) -> Option<(u64, ColdStart)> {
-        let store = self.buckets.inner();
+        let store = self.failover().inner();
         Some((store.lost_partitions(), store.cold_start()))
     }
 
+    fn denials(&self) -> Option<DenialsState> {
+        Some(self.buckets.inner().state())
+    }
+
     fn open_connections(&self) -> Option<usize> {
-        Some(self.buckets.inner().open_connections() + self.stats.open_connections())
+        Some(self.failover().inner().open_connections() + self.stats.open_connections())
     }
 }

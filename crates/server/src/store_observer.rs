@@ -106,6 +106,10 @@ impl Recorded {
                 tracing::warn!(partitions = lost, "{}", what_a_loss_means(cold_start));
             }
         }
+        if let Some(denials) = store.watched.denials() {
+            recorders.store.set_cached_denials(denials.entries as u64);
+            recorders.store.set_reported_partitions(denials.reported_partitions as u64);
+        }
         if let Some(open) = store.watched.open_connections() {
             recorders.system.set_database_connections(open as u64);
         }

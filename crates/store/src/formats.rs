@@ -6,7 +6,7 @@ use sluice_core::Partition;
 
 /// The newest layout of a bucket's state. A build that adds a layout raises this number, teaches
 /// `lua/check.lua` to read it, and to write it only if its argument `newest` allows it.
-const NEWEST_LAYOUT: u8 = 5;
+const NEWEST_LAYOUT: u8 = 6;
 /// How keys are built, apart from the number of partitions.
 const KEY_FORMAT: u16 = 2;
 
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn announced_formats_are_read_again_and_builds_without_them_have_the_baseline() {
         let announced = format!("1.0 beta {}", Formats::CURRENT);
-        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-5 writes=1-5");
+        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-6 writes=1-6");
         assert_eq!(Formats::split(&announced), ("1.0 beta", Formats::CURRENT));
         for version in [
             "0.1.0",
@@ -124,11 +124,11 @@ mod tests {
     #[test]
     fn a_layout_is_written_once_every_replica_reads_it() {
         let current = Formats::CURRENT;
-        let newer = Formats { reads: (1, 6), writes: (1, 6), ..current };
-        assert_eq!(current.newest_written([]), 5);
-        assert_eq!(current.newest_written([newer, current]), 5);
-        assert_eq!(newer.newest_written([newer, current]), 5);
-        assert_eq!(newer.newest_written([newer, newer]), 6);
+        let newer = Formats { reads: (1, 7), writes: (1, 7), ..current };
+        assert_eq!(current.newest_written([]), 6);
+        assert_eq!(current.newest_written([newer, current]), 6);
+        assert_eq!(newer.newest_written([newer, current]), 6);
+        assert_eq!(newer.newest_written([newer, newer]), 7);
         assert_eq!(newer.newest_written([newer, Formats::BASELINE]), 4);
     }
 
@@ -136,11 +136,11 @@ mod tests {
     fn replicas_with_other_keys_or_without_common_layouts_do_not_share_buckets() {
         let current = Formats::CURRENT;
         assert!(current.understands(current));
-        assert!(current.understands(Formats { reads: (1, 6), writes: (1, 6), ..current }));
+        assert!(current.understands(Formats { reads: (1, 7), writes: (1, 7), ..current }));
         assert!(current.understands(Formats::BASELINE));
         assert!(!current.understands(Formats { keys: 3, ..current }));
         assert!(!current.understands(Formats { partitions: 16, ..current }));
-        assert!(!current.understands(Formats { writes: (6, 7), ..current }));
+        assert!(!current.understands(Formats { writes: (7, 8), ..current }));
         let later = Formats { reads: (3, 7), writes: (3, 7), ..current };
         assert!(!later.understands(current), "it does not read layout 1 any more");
     }

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sluice_core::{Check, Decision, Partition};
 
-use crate::{Fleet, NodeId, Replica, StoreError, StoreFuture, join_all::join_all};
+use crate::{
+    Fleet, NodeId, ObserveReturns, Replica, StoreError, StoreFuture, SubscriptionId,
+    join_all::join_all,
+};
 
 /// Keeps buckets and decides checks on them, each check all or nothing, by its own clock.
 ///
@@ -12,7 +15,7 @@ use crate::{Fleet, NodeId, Replica, StoreError, StoreFuture, join_all::join_all}
 /// `tests/conformance` lists what is expected of each of them.
 ///
 /// # Stability
-/// The trait may change until version 1.0: leases and holds will add methods. They will have a
+/// The trait may change until version 1.0: holds will add methods. They will have a
 /// default implementation, as every method but [`decide`](Self::decide) has today.
 ///
 /// # Implementing a store
@@ -166,6 +169,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         })))
     }
 
+    /// Reports to `observer`, from now on, each bucket that held less than one token when tokens
+    /// were returned to it, by any process that uses the store.
+    ///
+    /// By default reports nothing.
+    fn report_returns(&self, observer: Arc<dyn ObserveReturns>) {
+        drop(observer);
+    }
+
+    /// Returns what the reports about the buckets of `partition` come through, or `None` while
+    /// there are none: an observer then does not know what happens to them.
+    ///
+    /// By default returns `None`.
+    fn subscription(&self, partition: Partition) -> Option<SubscriptionId> {
+        let _ = partition;
+        None
+    }
+
     /// Announces that `replica` is alive, and returns all replicas that share the store.
     ///
     /// By default returns a fleet of this replica alone.
@@ -223,6 +243,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn probe_nodes(&self, within: Duration) -> StoreFuture<'_, Vec<Result<(), StoreError>>> {
         (**self).probe_nodes(within)
+    }
+
+    fn report_returns(&self, observer: Arc<dyn ObserveReturns>) {
+        (**self).report_returns(observer);
+    }
+
+    fn subscription(&self, partition: Partition) -> Option<SubscriptionId> {
+        (**self).subscription(partition)
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {

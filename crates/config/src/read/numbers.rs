@@ -72,13 +72,9 @@ pub(super) fn terms(
     Ok(terms.on_store_failure(failure?))
 }
 
-fn precision(field: &Field<'_>) -> Result<Precision, Refused> {
-    match field.text_if_any() {
-        Some("leased") => {
-            Err(field.refuse("`leased` is not available yet: write `exact`, or remove the key"))
-        }
-        _ => field.choice(&[("exact", Precision::Exact)]),
-    }
+/// Reads how exactly a fleet keeps a limit.
+pub(super) fn precision(field: &Field<'_>) -> Result<Precision, Refused> {
+    field.choice(&[("exact", Precision::Exact), ("leased", Precision::Leased)])
 }
 
 /// Reads the rate and burst of a table in either spelling; the rate is required.

@@ -1,6 +1,7 @@
 //! The rules of Envoy's rate limit service, as their files hold them. Every value is valid.
 
 use serde_json::{Map, Value};
+use sluice_core::Precision;
 
 /// The rules of Envoy's rate limit service.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +10,8 @@ pub struct RlsSettings {
     pub domains: Vec<Domain>,
     /// Whether responses carry the header fields about the client's limits.
     pub response_headers: bool,
+    /// How exactly a fleet keeps the limits.
+    pub precision: Precision,
 }
 
 /// A domain with its descriptors.

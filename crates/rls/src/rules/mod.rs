@@ -23,7 +23,7 @@ use self::{
 };
 pub(crate) use self::{
     overrun::{Looks, Overrun},
-    rule::{Effect, Rule, Tokens},
+    rule::{Effect, LimitTerms, Rule, Tokens},
 };
 use sluice_config::rls::{self, Allowance, RlsSettings};
 
@@ -45,7 +45,7 @@ pub(crate) struct Rules {
     pub(crate) hits: BoundHits,
     /// Whether responses have header fields.
     pub(crate) response_headers: bool,
-    on_store_failure: OnStoreFailure,
+    terms: LimitTerms,
 }
 
 /// The rules of one domain.
@@ -80,8 +80,9 @@ impl Rules {
         recorders: &Recorders,
         looks: &Looks,
     ) -> Self {
+        let terms = LimitTerms { on_store_failure, precision: settings.precision };
         let domain = |domain: &rls::Domain| {
-            let compiler = Compiler { recorder: &recorders.decisions, on_store_failure, looks };
+            let compiler = Compiler { recorder: &recorders.decisions, terms, looks };
             let top = compiler.level(&domain.name, &domain.descriptors);
             let overrides = format!("{}.override", domain.name);
             let overrides_counter = recorders.decisions.bind(&overrides);
@@ -101,7 +102,7 @@ impl Rules {
             names: MetricNames::new(recorders.decisions.clone()),
             hits: recorders.rate_limit.bind(OTHER),
             response_headers: settings.response_headers,
-            on_store_failure,
+            terms,
         }
     }
 
@@ -160,7 +161,7 @@ impl Rules {
         // The unit is part of the name, and so of the bucket: a request may bring two limits for
         // the same entries.
         let name = format!("{}.override.{}", domain.name, unit.as_str());
-        let tokens = Tokens::new(requests, unit, &name, Mode::Enforce, self.on_store_failure);
+        let tokens = Tokens::new(requests, unit, &name, Mode::Enforce, self.terms);
         if overrides.len() < MAX_OVERRIDES {
             overrides.insert((requests, unit), tokens.clone());
         }
@@ -183,7 +184,7 @@ impl Domain {
 /// Compiles the rules of a file.
 struct Compiler<'a> {
     recorder: &'a DecisionRecorder,
-    on_store_failure: OnStoreFailure,
+    terms: LimitTerms,
     looks: &'a Looks,
 }
 
@@ -215,7 +216,7 @@ impl Compiler<'_> {
         Rule {
             name: name.as_str().into(),
             replaces: replaces.iter().map(|name| name.as_str().into()).collect(),
-            effect: Effect::new(*allowance, shown, mode, self.on_store_failure),
+            effect: Effect::new(*allowance, shown, mode, self.terms),
             current,
             is_shadow: descriptor.shadow_mode,
             is_quota: descriptor.quota_mode,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost_types::Struct;
-use sluice_core::{Algorithm, Limit, Mode, OnStoreFailure, Rate, RefillRate};
+use sluice_core::{Algorithm, Limit, Mode, OnStoreFailure, Precision, Rate, RefillRate};
 use sluice_telemetry::BoundDecisions;
 
 use sluice_config::rls::{self, Allowance};
@@ -58,20 +58,22 @@ pub(crate) struct Tokens {
     pub(crate) shadow: Arc<Limit>,
 }
 
+/// What is the same for the limits of all rules.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LimitTerms {
+    pub(crate) on_store_failure: OnStoreFailure,
+    pub(crate) precision: Precision,
+}
+
 impl Effect {
     /// Creates the effect of `allowance`. The limit is called `name`, with characters that header
     /// fields do not allow replaced.
-    pub(crate) fn new(
-        allowance: Allowance,
-        name: &str,
-        mode: Mode,
-        on_store_failure: OnStoreFailure,
-    ) -> Self {
+    pub(crate) fn new(allowance: Allowance, name: &str, mode: Mode, terms: LimitTerms) -> Self {
         match allowance {
             Allowance::Unlimited => Self::AllowAll,
             Allowance::PerUnit { requests: 0, .. } => Self::DenyAll,
             Allowance::PerUnit { requests, unit } => {
-                Self::Limit(Tokens::new(requests, unit, name, mode, on_store_failure))
+                Self::Limit(Tokens::new(requests, unit, name, mode, terms))
             }
         }
     }
@@ -84,7 +86,7 @@ impl Tokens {
         unit: rls::Unit,
         name: &str,
         mode: Mode,
-        on_store_failure: OnStoreFailure,
+        terms: LimitTerms,
     ) -> Self {
         let numbers = RefillRate::new(requests.max(1).into(), Duration::from_secs(unit.seconds()))
             .ok()
@@ -92,7 +94,10 @@ impl Tokens {
             .expect("up to 2^32 tokens per unit are a valid rate");
         let named = Limit::new(&printable(name), Algorithm::TokenBucket(numbers))
             .expect("a printable name names a limit");
-        let limit = named.with_mode(mode).with_on_store_failure(on_store_failure);
+        let limit = named
+            .with_mode(mode)
+            .with_on_store_failure(terms.on_store_failure)
+            .with_precision(terms.precision);
         let shadow = Arc::new(limit.clone().with_mode(Mode::Shadow));
         Self { limit: Arc::new(limit), shadow }
     }
@@ -150,18 +155,16 @@ impl messages::Unit {
 mod tests {
     use super::*;
 
-    const ON_STORE_FAILURE: OnStoreFailure = OnStoreFailure::Deny;
+    const TERMS: LimitTerms =
+        LimitTerms { on_store_failure: OnStoreFailure::Deny, precision: Precision::Leased };
 
     #[test]
     fn requests_per_unit_are_both_rate_and_burst() {
         for unit in rls::Unit::ALL {
             for requests in [1, 60, u32::MAX] {
-                let Effect::Limit(tokens) = Effect::new(
-                    Allowance::PerUnit { requests, unit },
-                    "x",
-                    Mode::Enforce,
-                    ON_STORE_FAILURE,
-                ) else {
+                let Effect::Limit(tokens) =
+                    Effect::new(Allowance::PerUnit { requests, unit }, "x", Mode::Enforce, TERMS)
+                else {
                     panic!("{requests} per {unit:?} are tokens")
                 };
                 let numbers = tokens.limit.rate();
@@ -171,6 +174,7 @@ mod tests {
                 );
                 assert_eq!(numbers.refill_rate().period().as_secs(), unit.seconds());
                 assert_eq!(tokens.limit.on_store_failure(), OnStoreFailure::Deny);
+                assert_eq!(tokens.limit.precision(), Precision::Leased);
                 assert!(tokens.limit.denies() && !tokens.shadow.denies());
                 assert_eq!(tokens.limit.key(), tokens.shadow.key(), "they share their buckets");
             }
@@ -180,7 +184,7 @@ mod tests {
                 Allowance::PerUnit { requests: 0, unit: rls::Unit::Day },
                 "x",
                 Mode::Enforce,
-                ON_STORE_FAILURE
+                TERMS
             ),
             Effect::DenyAll
         ));

@@ -11,6 +11,8 @@ use h2::client::SendRequest;
 use prost::Message;
 use tokio::net::TcpStream;
 
+use crate::support::Answer;
+
 /// A connection; clones share it.
 #[derive(Clone)]
 pub(crate) struct Caller {
@@ -27,9 +29,8 @@ impl Caller {
         Self { sender }
     }
 
-    /// Sends a call for this client, which has to be allowed. Returns how long the response took,
-    /// in microseconds.
-    pub(crate) async fn ask(&mut self, client: usize) -> u32 {
+    /// Sends a call for this client.
+    pub(crate) async fn ask(&mut self, client: usize) -> Answer {
         let head = http::Request::post(
             "http://sluice/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
         )
@@ -52,11 +53,10 @@ impl Caller {
             received.put(data);
         }
         let status = body.trailers().await.unwrap().unwrap()["grpc-status"].clone();
-        let took = u32::try_from(sent.elapsed().as_micros()).unwrap();
+        let took_us = u32::try_from(sent.elapsed().as_micros()).unwrap();
         assert_eq!(status, "0");
         let answer = RateLimitResponse::decode(&received[5..]).unwrap();
-        assert_eq!(answer.overall_code(), Code::Ok);
-        took
+        Answer { is_allowed: answer.overall_code() == Code::Ok, took_us }
     }
 }
 

@@ -14,6 +14,15 @@ use std::{
 use sluice_testkit::{ReservedPort, eventually};
 use tokio::runtime::{Builder, Runtime};
 
+/// What a server answered to one check.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "each benchmark has the whole module, and not all read both")]
+pub(crate) struct Answer {
+    pub(crate) is_allowed: bool,
+    /// How long the response took, in microseconds.
+    pub(crate) took_us: u32,
+}
+
 /// Creates a runtime for the sender that never sleeps. Waking a sleeping sender costs the server
 /// several microseconds per response on a virtual machine, and a slow server finds it asleep more
 /// often than a fast one does, which would distort the comparison.

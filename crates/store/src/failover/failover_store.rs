@@ -13,8 +13,8 @@ use super::{
     guarded_store::GuardedStore, timeout::with_timeout,
 };
 use crate::{
-    Clock, Fleet, MonotonicClock, NodeId, Replica, Store, StoreError, StoreFuture,
-    join_all::join_all, spanning::split,
+    Clock, Fleet, MonotonicClock, NodeId, ObserveReturns, Replica, Store, StoreError, StoreFuture,
+    SubscriptionId, join_all::join_all, spanning::split,
 };
 
 /// A store that responds within a timeout, also while the store that it wraps is unavailable.
@@ -319,6 +319,14 @@ impl<S: Store> Store for Failover<S> {
                 StoreFuture::pending(async { with_timeout(self.guarded.timeout, pending).await? })
             }
         }
+    }
+
+    fn report_returns(&self, observer: Arc<dyn ObserveReturns>) {
+        self.guarded.store.report_returns(observer);
+    }
+
+    fn subscription(&self, partition: Partition) -> Option<SubscriptionId> {
+        self.guarded.store.subscription(partition)
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {

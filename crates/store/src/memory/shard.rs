@@ -2,8 +2,8 @@
 
 use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
-use hashbrown::{HashTable, hash_table::Entry};
-use sluice_core::{Bucket, BucketId, Epoch, Limit, Moment, Part, Tag, Timestamp};
+use hashbrown::{HashMap, HashTable, hash_table::Entry};
+use sluice_core::{Bucket, BucketId, Epoch, Leases, Limit, Moment, Part, Tag, Timestamp};
 
 use crate::prehashed::Prehashed;
 
@@ -17,6 +17,8 @@ const SMALL_TABLE: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     buckets: HashTable<Kept>,
+    /// What is leased of the few buckets of which anything is.
+    leases: HashMap<BucketId, Leases, Prehashed>,
     next_sweep: Timestamp,
 }
 
@@ -57,15 +59,24 @@ impl Kept {
             && (Arc::ptr_eq(&self.limit, &part.limit) || self.limit.key() == part.limit.key())
     }
 
-    fn bucket(&self) -> Bucket {
+    fn bucket(&self, leases: &HashMap<BucketId, Leases, Prehashed>) -> Bucket {
         let debt = (self.indebted_at != NO_DEBT).then_some(self.indebted_at);
-        Bucket::from_parts(self.empty_at, self.limit.rate().refill(), debt)
-            .expect("the parts come from a bucket under the same limit")
+        let bucket = Bucket::from_parts(self.empty_at, self.limit.rate().refill(), debt)
+            .expect("the parts come from a bucket under the same limit");
+        if leases.is_empty() {
+            return bucket;
+        }
+        bucket.with_leases(leases.get(&self.id()).copied().unwrap_or_default())
     }
 
     /// Returns the bucket, unless it is full, as one that was never used is too.
-    fn unless_forgotten(&self, epoch: Epoch, now: Timestamp) -> Option<Bucket> {
-        let bucket = self.bucket();
+    fn unless_forgotten(
+        &self,
+        leases: &HashMap<BucketId, Leases, Prehashed>,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Option<Bucket> {
+        let bucket = self.bucket(leases);
         (!epoch.forgets(&bucket, self.limit.rate(), now)).then_some(bucket)
     }
 
@@ -95,7 +106,7 @@ impl Shard {
     pub(super) fn get(&self, part: &Part, epoch: Epoch, now: Timestamp) -> Option<Bucket> {
         self.buckets
             .find(hash(&part.bucket()), |kept| kept.is_of(part))
-            .and_then(|kept| kept.unless_forgotten(epoch, now))
+            .and_then(|kept| kept.unless_forgotten(&self.leases, epoch, now))
     }
 
     /// Lets `decide` read and change the bucket of `part`, which is looked up only once.
@@ -113,7 +124,7 @@ impl Shard {
             |kept| hash(&kept.id()),
         );
         let kept = if let Entry::Occupied(kept) = &entry {
-            kept.get().unless_forgotten(epoch, now)
+            kept.get().unless_forgotten(&self.leases, epoch, now)
         } else {
             None
         };
@@ -121,6 +132,13 @@ impl Shard {
         let mut after = before;
         let decision = decide(&mut after);
         if after != before {
+            // A forgotten bucket may have left some.
+            if after.leases().any() || !self.leases.is_empty() {
+                match after.leases() {
+                    Leases::NONE => drop(self.leases.remove(&part.bucket())),
+                    leases => drop(self.leases.insert(part.bucket(), leases)),
+                }
+            }
             let forgotten = epoch.forgets(&after, rate, now);
             match entry {
                 Entry::Occupied(entry) if forgotten => drop(entry.remove()),
@@ -140,7 +158,13 @@ impl Shard {
 
     pub(super) fn sweep(&mut self, epoch: Epoch, now: Timestamp) {
         self.next_sweep = now.after(SWEEP_INTERVAL);
-        self.buckets.retain(|kept| kept.unless_forgotten(epoch, now).is_some());
+        self.buckets.retain(|kept| {
+            let is_kept = kept.unless_forgotten(&self.leases, epoch, now).is_some();
+            if !is_kept && !self.leases.is_empty() {
+                self.leases.remove(&kept.id());
+            }
+            is_kept
+        });
         let (length, capacity) = (self.buckets.len(), self.buckets.capacity());
         if capacity > SMALL_TABLE && length < capacity / 4 {
             self.buckets.shrink_to(length * 2, |kept| hash(&kept.id()));

@@ -2,8 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use deadpool_redis::{Hook, Manager, Pool, Runtime};
-use redis::IntoConnectionInfo;
+use deadpool_redis::{Hook, HookError, Manager, Pool, Runtime};
+use redis::{
+    Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisResult,
+    aio::MultiplexedConnection,
+};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     address::{HostPort, RedisAddress, Servers},
@@ -14,6 +18,9 @@ use super::{
     sentinels::{SentinelSetup, Sentinels},
     tls::{self, Tls, TlsFiles},
 };
+
+/// The least time for a call that no decision waits for.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The server at the end of a pool's connections.
 pub(super) enum Server {
@@ -164,13 +171,9 @@ impl Access {
         certificate_name: Option<&str>,
         password: Option<&str>,
     ) -> Result<Pool, RedisError> {
-        let name = self.certificate_name(&server.host, certificate_name);
-        let address = self.login.address(server, name);
-        let login = self.login.redis_settings(password).set_db(self.database);
         let configuration = self.login.configuration(server, self.connect_timeout(), self.timeout);
-        let manager = address
-            .into_connection_info()
-            .map(|target| target.set_redis_settings(login))
+        let manager = self
+            .target(server, certificate_name, password)
             .and_then(|target| Manager::new_with_config(target, configuration))
             .map_err(|error| RedisError::Tls(error.into()))?;
         let kind = self.kind;
@@ -182,6 +185,45 @@ impl Access {
             }))
             .build()
             .map_err(|_| RedisError::NoRuntime)
+    }
+
+    /// Opens a connection to `server` that hands what the server sends unasked to `pushes`.
+    ///
+    /// # Errors
+    /// Those of a new connection of a pool.
+    pub(super) async fn open_with_pushes(
+        &self,
+        server: &HostPort,
+        certificate_name: Option<&str>,
+        password: Option<&str>,
+        pushes: UnboundedSender<PushInfo>,
+    ) -> Result<MultiplexedConnection, HookError> {
+        let response = self.timeout.max(LEAST_TIMEOUT);
+        let configuration = self.login.configuration(server, self.connect_timeout(), response);
+        let mut target =
+            self.target(server, certificate_name, password).map_err(HookError::Backend)?;
+        // In the older protocol, a connection with a subscription has no other replies.
+        let login = target.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        target = target.set_redis_settings(login);
+        let client = Client::open(target).map_err(HookError::Backend)?;
+        let configuration = configuration.set_push_sender(pushes);
+        let opened = client.get_multiplexed_async_connection_with_config(&configuration).await;
+        let mut connection = opened.map_err(HookError::Backend)?;
+        greeting::greet(&mut connection, self.kind).await?;
+        Ok(connection)
+    }
+
+    /// Returns where `server` is, and how to log in there with `password`.
+    fn target(
+        &self,
+        server: &HostPort,
+        certificate_name: Option<&str>,
+        password: Option<&str>,
+    ) -> RedisResult<ConnectionInfo> {
+        let name = self.certificate_name(&server.host, certificate_name);
+        let login = self.login.redis_settings(password).set_db(self.database);
+        let target = self.login.address(server, name).into_connection_info()?;
+        Ok(target.set_redis_settings(login))
     }
 
     /// Returns the name that the certificate of `server` must have: the one in the settings, the

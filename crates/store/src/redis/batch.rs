@@ -149,7 +149,8 @@ impl Call {
 
 fn returns_tokens(check: &Check) -> bool {
     match check.action() {
-        Action::GiveBack | Action::Reset => true,
-        Action::Take | Action::Peek | Action::Charge => false,
+        Action::GiveBack | Action::Reset | Action::Settle { .. } => true,
+        // Lent twice, only the second lease is spent, and the first one ends by itself.
+        Action::Take | Action::Peek | Action::Charge | Action::Lend { .. } => false,
     }
 }

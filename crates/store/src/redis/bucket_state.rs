@@ -1,24 +1,28 @@
 //! A bucket's state as it is stored, in the layouts that `lua/check.lua` describes.
 
-use sluice_core::{Bucket, Moment, Refill, Timestamp};
+use sluice_core::{Bucket, Leases, Moment, Refill, Term, Timestamp};
 
 /// Parses a stored state; `None` if this version does not know its layout.
 pub(super) fn parse(state: &[u8]) -> Option<Bucket> {
     let (&layout, rest) = state.split_first()?;
     let mut rest = Reader(rest);
     let micros = i64::try_from(rest.number(7)?).ok()?;
+    let mut leases = Leases::NONE;
     let (fraction, refill, indebted_at) = match layout {
         1 => (0, Refill::from_parts(1, rest.number(4)?)?, None),
         2 => (0, Refill::from_parts(1, rest.number(4)? * 1_000)?, None),
-        3 | 4 => {
+        3 | 4 | 6 => {
             let fraction = rest.number(5)?;
             let refill = Refill::from_parts(rest.number(5)?, rest.number(7)?)?;
-            let indebted_at = if layout == 4 {
-                Some(Timestamp::from_unix_micros(i64::try_from(rest.number(7)?).ok()?))
-            } else {
-                None
-            };
-            (fraction, refill, indebted_at)
+            let written = if layout == 3 { 0 } else { rest.number(7)? };
+            // The time of a debt is always there in layout 4.
+            let is_debt = layout == 4 || written > 0;
+            let written = Timestamp::from_unix_micros(i64::try_from(written).ok()?);
+            if layout == 6 {
+                let term = Term::from_number(u32::try_from(rest.number(4)?).ok()?);
+                leases = Leases::from_parts(term, rest.number(7)?, rest.number(7)?);
+            }
+            (fraction, refill, is_debt.then_some(written))
         }
         5 => {
             let (tokens, fraction, seconds) = (rest.number(1)?, rest.number(1)?, rest.number(2)?);
@@ -27,7 +31,8 @@ pub(super) fn parse(state: &[u8]) -> Option<Bucket> {
         _ => return None,
     };
     if rest.0.is_empty() {
-        Bucket::from_parts(Moment { micros, fraction }, refill, indebted_at)
+        let bucket = Bucket::from_parts(Moment { micros, fraction }, refill, indebted_at)?;
+        Some(bucket.with_leases(leases))
     } else {
         None
     }
@@ -88,6 +93,16 @@ mod tests {
             bucket.refill(),
             "90/minute".parse::<sluice_core::RefillRate>().unwrap().refill()
         );
+
+        let mut leased = long.clone();
+        leased[0] = 6;
+        leased.extend([0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 1, 0]);
+        let bucket = parse(&leased).unwrap();
+        assert_eq!(bucket.leases(), Leases::from_parts(Term::from_number(7), 3, 256));
+        assert_eq!(bucket.indebted_at(), Some(Timestamp::from_unix_micros(9)));
+        leased[31] = 0;
+        assert_eq!(parse(&leased).unwrap().indebted_at(), None);
+        assert!(parse(&leased[..49]).is_none());
 
         for state in [
             &[][..],

@@ -81,15 +81,17 @@ impl CallPlan {
             Action::Charge => 2,
             Action::GiveBack => 3,
             Action::Reset => 4,
+            Action::Lend { .. } => 5,
+            Action::Settle { .. } => 6,
         });
         self.checks.push(parts.len() as u64);
         for part in parts {
             let (bucket, limit) = (self.bucket(part.bucket()), self.limit(&part.limit));
             self.checks.push(bucket);
             self.checks.push(limit);
-            self.checks.push(u64::from(part.limit.denies()));
-            self.checks.push(cost(part).micros.unsigned_abs());
-            self.checks.push(cost(part).fraction);
+            for number in numbers(action, part) {
+                self.checks.push(number);
+            }
         }
     }
 
@@ -202,6 +204,31 @@ impl Form {
             Self::One { interval, fill, cost: cost(part).micros.unsigned_abs() }
         } else {
             Self::Batch
+        }
+    }
+}
+
+/// More than all leases of a bucket together, and a whole number that a double holds.
+const LONGEST_SPAN: u64 = 1 << 52;
+
+/// Returns the numbers of a part behind its bucket and limit.
+fn numbers(action: Action, part: &Part) -> [u64; 3] {
+    let refill = part.limit.rate().refill();
+    // A lease is a multiple of the tokens that come back in a whole number of microseconds.
+    let span = |groups: u64| groups.saturating_mul(refill.micros()).min(LONGEST_SPAN);
+    let leased = |tokens: u64| span(tokens / refill.tokens());
+    match action {
+        Action::Take | Action::Peek | Action::Charge | Action::GiveBack | Action::Reset => {
+            let Span { micros, fraction } = cost(part);
+            [part.limit.denies().into(), micros.unsigned_abs(), fraction]
+        }
+        Action::Lend { least } => {
+            let least = span(u64::from(least).div_ceil(refill.tokens()));
+            [leased(part.cost.tokens()), least, 0]
+        }
+        Action::Settle { term, lent } => {
+            let unspent = part.cost.tokens().min(lent.into());
+            [term.number().into(), leased(lent.into()), leased(unspent)]
         }
     }
 }

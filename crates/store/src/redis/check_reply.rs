@@ -1,7 +1,7 @@
 //! The reply of `lua/check.lua` or `lua/check_one.lua`, turned into decisions.
 
 use redis::Value;
-use sluice_core::{Bucket, Check, Decision, Epoch, Source, Timestamp};
+use sluice_core::{Action, Bucket, Check, Cost, Decision, Epoch, Source, Timestamp};
 use smallvec::SmallVec;
 
 use super::{bucket_state, call_plan::CallPlan};
@@ -142,6 +142,18 @@ impl CheckReply {
             })
             .collect();
         let mut after = before.clone();
+        let lends_nothing;
+        let check = match check.action() {
+            // The script lends nothing while a replica is live that could not read the state.
+            Action::Lend { .. } if verdict == b'0' => {
+                lends_nothing = {
+                    let want = check.parts().first().map_or(Cost::NONE, |part| part.cost);
+                    check.adjustment(Action::Lend { least: u32::MAX }, want)
+                };
+                &lends_nothing
+            }
+            _ => check,
+        };
         let decision = check.decide(&mut after, self.now, Source::Store);
         if decision.is_allowed() != (verdict == b'1') {
             return Err(StoreError::unreadable(format!(

@@ -3,11 +3,13 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
+    time::Duration,
 };
 
 use deadpool_redis::{Connection, HookError, Pool, PoolError};
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, aio::MultiplexedConnection};
+use tokio::{sync::mpsc::UnboundedSender, time::error::Elapsed};
 
 use super::{
     access::{Access, Server},
@@ -33,6 +35,9 @@ pub(super) struct Connections {
     place: Place,
     current: Mutex<Current>,
 }
+
+/// The least time to open a connection that no decision waits for.
+const LEAST_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the server is found.
 enum Place {
@@ -99,17 +104,62 @@ impl Connections {
             }
             // A login that fails says nothing about connections that are open: they may go on with
             // a password that is being replaced.
-            Ok(Err(
-                PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)),
-            )) => self.connect_error(error),
-            Ok(Err(PoolError::PostCreateHook(HookError::Message(what)))) => greeting::error(what),
+            Ok(Err(PoolError::Backend(error))) => self.connect_error(error),
+            Ok(Err(PoolError::PostCreateHook(error))) => self.greeting_error(error),
             Ok(Err(error)) => StoreError::unreachable(error),
-            Err(elapsed) if self.access.is_encrypted() => {
-                StoreError::unreachable(RedisError::NoHandshake(elapsed.into()))
-            }
-            Err(_) => StoreError::Timeout { within: wait },
+            Err(elapsed) => self.no_connection_within(wait, elapsed),
         };
         Err(at(self.server(), error))
+    }
+
+    /// Opens a connection beside those of the pool, to the same server, that hands what the server
+    /// sends unasked to `pushes`. Returns it with its [generation](Self::generation).
+    pub(super) async fn open_with_pushes(
+        &self,
+        pushes: UnboundedSender<PushInfo>,
+    ) -> Result<(MultiplexedConnection, u64), StoreError> {
+        let (_, generation) = self.pool().await?;
+        let (password, server) = {
+            let current = self.current.lock();
+            let server = current.pool.as_ref().map(|(server, _)| server.clone());
+            (current.password.clone(), server)
+        };
+        let certificate_name = match &self.place {
+            Place::Fixed { certificate_name, .. } => certificate_name.as_deref(),
+            Place::PrimaryOf(_) => None,
+        };
+        let Some(server) = server else {
+            // Another caller has just found that it is the wrong one.
+            return Err(StoreError::Timeout { within: Duration::ZERO });
+        };
+        let wait = self.access.connect_timeout().max(LEAST_CONNECT_TIMEOUT);
+        let doubt = UnlessWell::new(|| self.doubt(generation));
+        let opened =
+            self.access.open_with_pushes(&server, certificate_name, password.as_deref(), pushes);
+        let error = match tokio::time::timeout(wait, opened).await {
+            Ok(Ok(connection)) => {
+                doubt.end();
+                return Ok((connection, generation));
+            }
+            Ok(Err(error)) => self.greeting_error(error),
+            Err(elapsed) => self.no_connection_within(wait, elapsed),
+        };
+        Err(at(Some(server), error))
+    }
+
+    fn greeting_error(&self, error: HookError) -> StoreError {
+        match error {
+            HookError::Backend(error) => self.connect_error(error),
+            HookError::Message(what) => greeting::error(what),
+        }
+    }
+
+    fn no_connection_within(&self, wait: Duration, elapsed: Elapsed) -> StoreError {
+        if self.access.is_encrypted() {
+            StoreError::unreachable(RedisError::NoHandshake(elapsed.into()))
+        } else {
+            StoreError::Timeout { within: wait }
+        }
     }
 
     /// Translates the error of a connection that could not be opened.
@@ -190,7 +240,13 @@ impl Connections {
 
     /// Returns whether no error has spoken against the server since this connection was made.
     pub(super) fn is_current(&self, connection: &OwnedConnection) -> bool {
-        self.current.lock().generation == connection.generation
+        self.generation() == connection.generation
+    }
+
+    /// Returns how often an error has spoken against the server, or another one has taken its
+    /// place.
+    pub(super) fn generation(&self) -> u64 {
+        self.current.lock().generation
     }
 
     /// Replaces the pool if `error`, on a connection of the pool with this generation, is about the

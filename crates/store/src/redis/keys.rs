@@ -1,6 +1,6 @@
 //! The keys in Redis.
 
-use sluice_core::{BucketId, Partition};
+use sluice_core::{BucketId, LimitKey, Partition, Tag};
 
 use super::redis_error::RedisError;
 
@@ -60,6 +60,23 @@ impl Keys {
         key.push_str(bucket.limit.as_str());
     }
 
+    /// Returns the bucket with this key; `None` if no bucket of this deployment has it.
+    pub(super) fn parse_bucket(&self, key: &str) -> Option<BucketId> {
+        let (hash_tag, name) =
+            key.strip_prefix(&self.prefix)?.strip_prefix(":{")?.split_once('}')?;
+        let index = HASH_TAGS.iter().position(|known| *known == hash_tag)?;
+        let partition = Partition::of(u8::try_from(index).ok()?);
+        let (rest, limit) = name.split_at_checked(11)?;
+        let tag = Tag::from_rest(partition, rest)?;
+        Some(BucketId { tag, limit: LimitKey::from_text(limit)? })
+    }
+
+    /// Returns the channel on which `lua/check.lua` publishes the keys of buckets to which tokens
+    /// were returned.
+    pub(super) fn returned_channel(&self) -> String {
+        format!("{}:returned", self.prefix)
+    }
+
     /// Returns the key of the hash of live replicas.
     pub(super) fn fleet(&self) -> String {
         self.named(SHARED, "fleet")
@@ -103,6 +120,25 @@ mod tests {
         keys.bucket(&BucketId { tag, limit: LimitKey::of("default") }, &mut key);
         let hash_tag = HASH_TAGS[tag.partition().index()];
         assert_eq!(key, format!("sluice:{{{hash_tag}}}{}default", &tag.to_string()[1..]));
+    }
+
+    #[test]
+    fn the_key_of_a_bucket_names_it() {
+        let keys = Keys::new("staging:sluice-2").unwrap();
+        let mut key = String::new();
+        for number in 0..200_u32 {
+            let tag = Tagger::new(b"").tag(Subject::Client(&number.to_be_bytes()));
+            for limit in ["default", "/api/v1/blueprints"] {
+                let bucket = BucketId { tag, limit: LimitKey::of(limit) };
+                keys.bucket(&bucket, &mut key);
+                assert_eq!(keys.parse_bucket(&key), Some(bucket), "{key}");
+            }
+        }
+        let other = Keys::new("sluice").unwrap();
+        assert_eq!(other.parse_bucket(&key), None, "another deployment's");
+        for key in ["", "sluice:{mm}:fleet", "sluice:{mm}AAAAAAAAAAA", "sluice:{xx}AAAAAAAAAAAa"] {
+            assert_eq!(other.parse_bucket(key), None, "{key}");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! on one of the `connections` → `check_reply` turns the replies into decisions, with the help of
 //! `bucket_state`.
 //!
+//! Beside that, a `subscription` at each server learns to which buckets tokens were returned.
+//!
 //! `address` reads the URL, `access` has what all servers of a store share, `sentinels` finds the
 //! primary that they watch, and `cluster` knows which server has which partition.
 
@@ -40,11 +42,13 @@ mod redis_error;
 mod redis_handle;
 mod redis_settings;
 mod redis_store;
+mod returns;
 mod round_trip_span;
 mod routing;
 mod scripts;
 mod sentinels;
 mod server_memory;
+mod subscription;
 mod tls;
 mod topology;
 mod trip;

@@ -1,4 +1,4 @@
-//! What the store keeps for each server: its connections and lanes.
+//! What the store keeps for each server: its connections, lanes and subscription.
 
 use std::sync::{Arc, Weak, atomic::AtomicU8};
 
@@ -8,6 +8,8 @@ use super::{
     epochs::Epochs,
     keys::Keys,
     lanes::Lanes,
+    returns::Returns,
+    subscription::Subscription,
     trip::Route,
 };
 use crate::{Formats, ObserveRoundTrips};
@@ -17,6 +19,7 @@ use crate::{Formats, ObserveRoundTrips};
 pub(super) struct Node {
     pub(super) connections: Arc<Connections>,
     pub(super) lanes: Lanes,
+    pub(super) subscription: Subscription,
 }
 
 /// What is the same for every server of a store.
@@ -28,6 +31,7 @@ pub(super) struct NodeSettings {
     /// The newest layout that every live replica reads.
     pub(super) newest_layout: Arc<AtomicU8>,
     pub(super) epochs: Arc<Epochs>,
+    pub(super) returns: Arc<Returns>,
 }
 
 impl NodeSettings {
@@ -47,7 +51,8 @@ impl NodeSettings {
             one_partition_a_call,
             on_trouble,
         };
-        Node { connections, lanes: Lanes::start(self.lanes, route) }
+        let subscription = Subscription::start(&connections, &self.returns);
+        Node { connections, lanes: Lanes::start(self.lanes, route), subscription }
     }
 }
 
@@ -74,5 +79,9 @@ impl Kept for Node {
 
     fn connections(&self) -> &Arc<Connections> {
         &self.connections
+    }
+
+    fn open_connections(&self) -> usize {
+        self.connections.open() + usize::from(self.subscription.number().is_some())
     }
 }

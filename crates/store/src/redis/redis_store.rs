@@ -22,13 +22,14 @@ use super::{
     node::{Node, NodeSettings},
     redis_error::RedisError,
     redis_settings::RedisSettings,
+    returns::Returns,
     routing, scripts,
     server_memory::{self, ServerMemory},
     topology::Topology,
 };
 use crate::{
-    ColdStart, Fleet, Formats, NodeId, ObserveRoundTrips, Replica, Store, StoreError, StoreFuture,
-    join_all::join_all,
+    ColdStart, Fleet, Formats, NodeId, ObserveReturns, ObserveRoundTrips, Replica, Store,
+    StoreError, StoreFuture, SubscriptionId, join_all::join_all,
 };
 
 /// Keeps buckets in Redis 6.2 or later, or in Valkey: on one server, on the primary that Sentinels
@@ -53,6 +54,7 @@ pub struct RedisStore {
     expected_replicas: usize,
     epochs: Arc<EpochReader>,
     cold_start: ColdStart,
+    returns: Arc<Returns>,
 }
 
 impl RedisStore {
@@ -72,6 +74,7 @@ impl RedisStore {
         let newest_layout =
             Arc::new(AtomicU8::new(settings.formats.newest_written([Formats::BASELINE])));
         let epochs = Arc::new(Epochs::new(settings.cold_start));
+        let returns = Arc::new(Returns::new(keys.clone()));
         let nodes = NodeSettings {
             keys: keys.clone(),
             lanes: settings.connections,
@@ -79,6 +82,7 @@ impl RedisStore {
             formats: settings.formats,
             newest_layout: Arc::clone(&newest_layout),
             epochs: Arc::clone(&epochs),
+            returns: Arc::clone(&returns),
         };
         let topology = Arc::new(Topology::open(settings, nodes)?);
         Ok(Self {
@@ -90,6 +94,7 @@ impl RedisStore {
             newest_layout,
             expected_replicas: settings.expected_replicas,
             cold_start: settings.cold_start,
+            returns,
         })
     }
 
@@ -240,6 +245,24 @@ impl Store for RedisStore {
             self.epochs.read(vec![node]).await;
             Ok(())
         })
+    }
+
+    fn report_returns(&self, observer: Arc<dyn ObserveReturns>) {
+        self.returns.report_to(observer);
+    }
+
+    /// In a cluster each partition has another one, since each is decided in a call of its own.
+    fn subscription(&self, partition: Partition) -> Option<SubscriptionId> {
+        let (number, partition) = match &*self.topology {
+            Topology::Single(node) => (node.subscription.number()?, 0),
+            Topology::Cluster(cluster) => {
+                (cluster.known(partition)?.kept.subscription.number()?, partition.index() as u64)
+            }
+        };
+        let number = number * u64::from(Partition::COUNT) + partition;
+        // A server that has lost its buckets reports none of them.
+        let lost = self.epochs.known().lost() & u64::from(u32::MAX);
+        Some(SubscriptionId::new(number.wrapping_shl(u32::BITS) | lost))
     }
 
     fn announce<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<Fleet, StoreError>> {

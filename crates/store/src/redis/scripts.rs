@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "7d9b253cde219f53f7558eb586bcc786f8012489",
+    digest: "299f6a07d695f1c29a1d25d3873f30f4506d10a5",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

@@ -123,7 +123,7 @@ impl<N: Kept> Topology<N> {
     /// Returns how many connections are open, busy or idle.
     pub(super) fn open_connections(&self) -> usize {
         match self {
-            Self::Single(kept) => kept.connections().open(),
+            Self::Single(kept) => kept.open_connections(),
             Self::Cluster(cluster) => cluster.open(),
         }
     }

@@ -4,6 +4,7 @@
 
 mod cold_truths;
 mod fixture;
+mod lease_truths;
 mod oracle;
 mod truths;
 
@@ -59,6 +60,25 @@ truths! { conform (cluster, crate::Fixture::cluster(), truths) }
 truths! { conform (failover, crate::Fixture::failover(), truths) }
 truths! { conform (several_nodes, crate::Fixture::several_nodes(), truths) }
 truths! { conform (minimal, crate::Fixture::minimal(), truths) }
+
+/// Lists the truths about leases.
+macro_rules! lease_truths {
+    ($handle:ident $with:tt) => {
+        $handle! {
+            $with
+            half_of_what_is_there_is_lent_and_half_of_the_burst
+            what_is_not_spent_of_a_lease_returns_once
+            a_lease_that_has_ended_counts_as_spent
+            a_bucket_refills_only_up_to_what_is_not_leased
+        }
+    };
+}
+
+lease_truths! { conform (memory_leases, crate::Fixture::memory(), lease_truths) }
+lease_truths! { conform (redis_leases, crate::Fixture::redis(), lease_truths) }
+lease_truths! { conform (cluster_leases, crate::Fixture::cluster(), lease_truths) }
+lease_truths! { conform (failover_leases, crate::Fixture::failover(), lease_truths) }
+lease_truths! { conform (minimal_leases, crate::Fixture::minimal(), lease_truths) }
 
 /// Lists the truths about a clock that a test moves, back too.
 macro_rules! clock_truths {

@@ -9,7 +9,7 @@ use std::{
 use proptest::prelude::*;
 use sluice_core::{
     Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Epoch, Limit, Mode, Rate, Tag,
-    Timestamp,
+    Term, Timestamp,
 };
 use sluice_testkit::strategies::{costs, rates};
 
@@ -157,7 +157,8 @@ struct Part {
 
 impl History {
     /// Returns the batches for these clients, each with the pause before it, and how far the clock
-    /// steps back in the pause.
+    /// steps back in the pause. The term of a settlement is how many terms it is ago
+    /// ([`in_term`]).
     pub fn batches(&self, clients: [Tag; 2]) -> Vec<(Duration, Duration, Vec<Check>)> {
         let limit = |part: &Part| {
             let algorithm = Algorithm::TokenBucket(self.rates[part.limit][part.version]);
@@ -180,6 +181,16 @@ impl History {
     }
 }
 
+/// Returns the check as it is sent at `now`: the term of a settlement counts from there.
+pub fn in_term(check: &Check, now: Timestamp) -> Check {
+    let Action::Settle { term: ago, lent } = check.action() else { return check.clone() };
+    let number = Term::at(now).number().saturating_sub(ago.number());
+    let action = Action::Settle { term: Term::from_number(number), lent };
+    let again =
+        |check: Check, part: &sluice_core::Part| check.with(&part.limit, part.tag, part.cost);
+    check.parts().iter().fold(Check::new(action), again)
+}
+
 pub fn histories() -> impl Strategy<Value = History> {
     let versions = || [rates(), rates()];
     (versions(), versions()).prop_flat_map(|(one, other)| {
@@ -190,6 +201,10 @@ pub fn histories() -> impl Strategy<Value = History> {
             1 => Just(Action::Charge),
             1 => Just(Action::GiveBack),
             1 => Just(Action::Reset),
+            2 => (1..20_u32).prop_map(|least| Action::Lend { least }),
+            2 => (0..3_u32, 0..20_u32).prop_map(|(terms_ago, lent)| {
+                Action::Settle { term: Term::from_number(terms_ago), lent }
+            }),
         ];
         let modes = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Shadow)];
         let cost = prop_oneof![1 => Just(0), 9 => costs(smallest)];

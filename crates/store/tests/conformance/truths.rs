@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use sluice_core::{Action, Decision, Limit, Mode, Retry, Tag, Timestamp};
+use sluice_core::{Action, Check, Decision, Limit, Mode, Retry, Tag, Timestamp};
 use sluice_store::Replica;
 
 use crate::{
@@ -518,6 +518,12 @@ pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
                     oracle.clock_steps_back(pause);
                     fixture.step_back(back);
                 }
+                let batch: Vec<Check> = if batch.iter().any(is_settlement) {
+                    let now = runtime.block_on(fixture.now());
+                    batch.iter().map(|check| oracle::in_term(check, now)).collect()
+                } else {
+                    batch
+                };
                 let decisions = runtime.block_on(fixture.store.decide_all(&batch));
                 for (check, decision) in batch.iter().zip(decisions) {
                     oracle.confirm(check, &decision.expect("the store decides"))?;
@@ -527,6 +533,10 @@ pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
         })
     })
     .unwrap();
+}
+
+fn is_settlement(check: &Check) -> bool {
+    matches!(check.action(), Action::Settle { .. })
 }
 
 pub async fn replicas_that_announce_themselves_are_listed(fixture: &Fixture) {

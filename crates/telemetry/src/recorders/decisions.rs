@@ -34,6 +34,10 @@ label_values! {
     pub enum SourceLabel {
         /// In the store, in memory or in Redis.
         Store => "store",
+        /// In the replica, with tokens that the store had lent it.
+        Lease => "lease",
+        /// In the replica, because the store had denied the same bucket a moment before.
+        Cache => "cache",
         /// In the replica alone, because the store was not available.
         Local => "local",
     }

@@ -178,6 +178,27 @@ const MEMORY_LOST: Metric = Metric {
     query: "max(increase(sluice_store_memory_lost_total[15m])) > 0",
 };
 
+const CACHED_BUCKETS: Metric = Metric {
+    name: "sluice_denial_cache_buckets",
+    kind: MetricKind::Gauge,
+    unit: "{bucket}",
+    labels: &[],
+    help: "Shows the number of buckets that this replica knows from denials of the last 10 \
+           seconds, so that clients that keep asking are denied without the store.",
+    query: "sum(sluice_denial_cache_buckets)",
+};
+
+const REPORTED_PARTITIONS: Metric = Metric {
+    name: "sluice_denial_cache_partitions",
+    kind: MetricKind::Gauge,
+    unit: "{partition}",
+    labels: &[],
+    help: "Shows for how many of the store's 64 partitions denials are cached: those of servers \
+           that report to this replica to which buckets tokens are returned. It is 0 where the \
+           store's user may not subscribe or publish.",
+    query: "min by (instance) (sluice_denial_cache_partitions) < 64",
+};
+
 pub(crate) const METRICS: &[Metric] = &[
     ROUND_TRIPS,
     ROUND_TRIP_DURATION,
@@ -191,6 +212,8 @@ pub(crate) const METRICS: &[Metric] = &[
     MAY_EVICT,
     EVICTED_KEYS,
     MEMORY_LOST,
+    CACHED_BUCKETS,
+    REPORTED_PARTITIONS,
 ];
 
 /// Records the traffic between a replica and its store.
@@ -208,6 +231,8 @@ pub struct StoreRecorder {
     may_evict: BoundGauge<u64>,
     evicted_keys: BoundCounter<u64>,
     memory_lost: BoundCounter<u64>,
+    cached_buckets: BoundGauge<u64>,
+    reported_partitions: BoundGauge<u64>,
 }
 
 impl StoreRecorder {
@@ -235,6 +260,8 @@ impl StoreRecorder {
             may_evict: MAY_EVICT.gauge(meter).bind(&[]),
             evicted_keys: EVICTED_KEYS.counter(meter).bind(&[]),
             memory_lost: MEMORY_LOST.counter(meter).bind(&[]),
+            cached_buckets: CACHED_BUCKETS.gauge(meter).bind(&[]),
+            reported_partitions: REPORTED_PARTITIONS.gauge(meter).bind(&[]),
         };
         recorder.set_breaker(BreakerLabel::Closed);
         recorder.set_unavailable_nodes(0);
@@ -290,6 +317,16 @@ impl StoreRecorder {
     /// Adds partitions whose buckets the store has forgotten.
     pub fn add_lost_partitions(&self, partitions: u64) {
         self.memory_lost.add(partitions);
+    }
+
+    /// Sets how many buckets are known from denials.
+    pub fn set_cached_denials(&self, buckets: u64) {
+        self.cached_buckets.record(buckets);
+    }
+
+    /// Sets for how many partitions of the store denials are cached.
+    pub fn set_reported_partitions(&self, partitions: u64) {
+        self.reported_partitions.record(partitions);
     }
 
     /// Adds tokens that were admitted without the store and have now been charged to it.

@@ -58,6 +58,8 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.store.set_may_evict(false);
     recorders.store.add_evicted_keys(1);
     recorders.store.add_lost_partitions(64);
+    recorders.store.set_cached_denials(1);
+    recorders.store.set_reported_partitions(64);
 
     let domain = recorders.rls.bind("edge");
     domain.ended(RlsCode::Ok);

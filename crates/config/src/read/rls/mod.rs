@@ -2,13 +2,14 @@
 //! envoyproxy/ratelimit.
 //!
 //! The files are read unchanged, and a file is good exactly if it is good there. Beside `files`
-//! there are three keys:
+//! there are four keys:
 //!
 //! | key | default | |
 //! |---|---|---|
 //! | `merge_domains` | `false` | several files may add to one domain (`MERGE_DOMAIN_CONFIG`) |
 //! | `response_headers` | `false`, as there | responses have fields about the client's limits |
 //! | `overrun` | `auto` | what happens to usage that does not fit; for all, a domain or a rule |
+//! | `precision` | `exact` | whether replicas may take tokens in blocks, for all rules |
 
 mod file;
 mod merge;
@@ -18,7 +19,10 @@ mod scalar;
 
 use std::{collections::HashMap, path::PathBuf};
 
+use sluice_core::Precision;
+
 use self::file::{File, Taken, add_descriptors};
+use super::numbers;
 use crate::{
     error::{ErrorLog, Refused},
     files::Files,
@@ -35,12 +39,13 @@ pub(super) fn read(field: &Field<'_>, files: &Files) -> Result<RlsSettings, Refu
         // Off as in envoyproxy/ratelimit: Envoy may add fields of its own, and both together
         // contradict each other.
         let response_headers = rls.field("response_headers").or(false, Field::bool);
+        let precision = rls.field("precision").or(Precision::default(), numbers::precision);
         let overruns = rls.field("overrun").optional(overrun::read);
         let patterns = rls.field("files").required("name the files, as in `[ratelimit/*.yaml]`")?;
         let names = names(&patterns, files)?;
         let mut domains = domains(&names, merge_domains?, &patterns, files)?;
         overruns?.unwrap_or_default().apply(&mut domains)?;
-        Ok(RlsSettings { domains, response_headers: response_headers? })
+        Ok(RlsSettings { domains, response_headers: response_headers?, precision: precision? })
     })
 }
 

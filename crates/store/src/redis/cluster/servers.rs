@@ -35,6 +35,11 @@ pub(in crate::redis) trait Kept: Send + Sync + Sized + 'static {
 
     /// Returns the connections to the server.
     fn connections(&self) -> &Arc<Connections>;
+
+    /// Returns how many connections are open, busy or idle.
+    fn open_connections(&self) -> usize {
+        self.connections().open()
+    }
 }
 
 /// A cluster whose servers are known, as far as they have been found.
@@ -87,6 +92,11 @@ impl<N: Kept> Cluster<N> {
         })
     }
 
+    /// Returns the server that has `partition`, if it is known.
+    pub(in crate::redis) fn known(&self, partition: Partition) -> Option<Arc<Server<N>>> {
+        self.map.read().owner(partition).cloned()
+    }
+
     /// Returns the nodes with the partitions of each. Waits for the first map.
     ///
     /// # Errors
@@ -132,7 +142,7 @@ impl<N: Kept> Cluster<N> {
 
     /// Returns how many connections are open, busy or idle.
     pub(in crate::redis) fn open(&self) -> usize {
-        self.map.read().servers().iter().map(|server| server.kept.connections().open()).sum()
+        self.map.read().servers().iter().map(|server| server.kept.open_connections()).sum()
     }
 
     fn server_at(&self, address: &NodeAddress) -> Result<Arc<Server<N>>, StoreError> {

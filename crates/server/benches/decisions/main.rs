@@ -1,0 +1,136 @@
+//! Decisions of the built binary over HTTP and over Envoy's rate limit service: in memory, exact in
+//! Redis and leased from Redis; of one hot bucket, of 100,000 buckets uniformly and by Zipf's law;
+//! admitted and denied; with 1, 64 and 256 in flight. Beside them, in the same run, servers of the
+//! same stacks with a constant response, and Redis' `PING`.
+//!
+//! Each server is a process with one worker thread, alone on the first core if `taskset` is
+//! available. The generator and Redis share the others. What counts is the processor time of a
+//! decision, which says what a core can serve: `of constant` is that of the constant server, in
+//! percent of the server's own.
+//!
+//! A closed loop, which sends the next request when a response has come, measures throughput. Its
+//! latencies would say nothing about those at a given load. So latencies are measured in an open
+//! loop, at half of the throughput with 64 in flight: requests are due at fixed times, and what one
+//! waits because the server is late counts.
+//!
+//! Prints Markdown. With arguments, only the rows whose first columns contain each of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and fails by panicking"
+)]
+
+#[path = "../support/constant.rs"]
+mod constant;
+#[path = "../support/envoy.rs"]
+mod envoy;
+#[path = "../support/http_caller.rs"]
+mod http_caller;
+mod load;
+mod ping;
+mod subject;
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+mod traffic;
+
+use sluice_testkit::RedisServer;
+
+use crate::{
+    constant::Constant,
+    load::{Pace, Run},
+    subject::{Door, Mode, Subject},
+    table::{ClosedRow, OpenRow},
+    traffic::{Outcome, Traffic},
+};
+
+const IN_FLIGHT: [usize; 3] = [1, 64, 256];
+/// With how many in flight the throughput is measured of which an open loop has half.
+const BUSY: usize = 64;
+
+fn main() {
+    if Constant::run_if_asked().is_some() {
+        return;
+    }
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let is_chosen = |name: &str| words.iter().all(|word| name.contains(word.as_str()));
+    let mut open = Vec::new();
+    ClosedRow::print_head();
+    if words.is_empty() {
+        ping::measure(&IN_FLIGHT);
+    }
+    for door in [Door::Http, Door::Envoy] {
+        let constant = closed_of_constant(door, &mut open);
+        for mode in Mode::ALL {
+            for traffic in Traffic::ALL {
+                for outcome in Outcome::ALL {
+                    let name = format!("{door} | {mode} | {traffic} | {outcome}");
+                    if is_chosen(&name) {
+                        let busy = closed(&name, door, mode, traffic, outcome, &constant);
+                        if outcome == Outcome::Admitted && traffic != Traffic::Zipf {
+                            open.push(open_loop(&name, door, mode, traffic, busy));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    OpenRow::print(&open);
+}
+
+/// Measures the server with a constant response, and returns its processor time of a request, for
+/// each number in flight.
+fn closed_of_constant(door: Door, open: &mut Vec<OpenRow>) -> [f64; 3] {
+    let name = format!("{door} | a constant | |");
+    let server = door.constant().start();
+    let runs = IN_FLIGHT.map(|in_flight| {
+        let run = load::run(&server, door, Traffic::Uniform, in_flight, Pace::Closed);
+        let row = ClosedRow::new(&name, in_flight, &run, run.server_us);
+        row.print();
+        run
+    });
+    let busy = runs[1].per_second;
+    let run =
+        load::run(&server, door, Traffic::Uniform, BUSY, Pace::Open { per_second: busy / 2.0 });
+    open.push(OpenRow::new(&name, &run));
+    runs.map(|run| run.server_us)
+}
+
+/// Measures a closed loop with each number in flight. Returns the throughput of a busy server.
+fn closed(
+    name: &str,
+    door: Door,
+    mode: Mode,
+    traffic: Traffic,
+    outcome: Outcome,
+    constant: &[f64; 3],
+) -> f64 {
+    let redis = RedisServer::start();
+    let subject = Subject::start(door, mode, outcome, &redis);
+    if outcome == Outcome::Denied {
+        // Every bucket is empty afterwards.
+        load::drain(subject.server(), door, traffic);
+    }
+    let mut busy = 0.0;
+    for (in_flight, constant) in IN_FLIGHT.into_iter().zip(constant) {
+        let before = subject::RedisUse::of(&redis);
+        let mut run = load::run(subject.server(), door, traffic, in_flight, Pace::Closed);
+        run.used_of_redis(&before, &subject::RedisUse::of(&redis));
+        run.assert_outcome(outcome);
+        ClosedRow::new(name, in_flight, &run, *constant).print();
+        if in_flight == BUSY {
+            busy = run.per_second;
+        }
+    }
+    busy
+}
+
+fn open_loop(name: &str, door: Door, mode: Mode, traffic: Traffic, busy: f64) -> OpenRow {
+    let redis = RedisServer::start();
+    let subject = Subject::start(door, mode, Outcome::Admitted, &redis);
+    load::drain(subject.server(), door, traffic);
+    let pace = Pace::Open { per_second: busy / 2.0 };
+    let run: Run = load::run(subject.server(), door, traffic, 4 * BUSY, pace);
+    OpenRow::new(name, &run)
+}

@@ -1,0 +1,101 @@
+//! What is known of one bucket, and for how long.
+
+use std::time::Duration;
+
+use sluice_core::{Bucket, Moment, Part, Refill, Retry, Span, Timestamp, Verdict};
+
+use crate::SubscriptionId;
+
+/// How long a line is known, whatever it says: a report that is lost does no harm for longer.
+pub(super) const KNOWN_FOR: Duration = Duration::from_secs(10);
+
+/// When the store was asked, by the clock of this process, and through what it reports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// By the store's clock: when it decided.
+    pub(super) at: Timestamp,
+    /// Before the request was sent.
+    pub(super) sent: Timestamp,
+    /// After the reply had arrived.
+    pub(super) replied: Timestamp,
+    pub(super) subscription: SubscriptionId,
+}
+
+/// A bucket's line of tokens, as the store showed it. The bucket has no more, unless tokens were
+/// returned to it: what was taken since then makes it less.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    /// When it crosses zero, or less than a microsecond later: waits are rounded up.
+    empty_at: Moment,
+    refill: Refill,
+    known: Known,
+}
+
+/// A line at some instant, as one part of a check sees it.
+pub(super) struct Seen {
+    /// The bucket, to decide with.
+    pub(super) bucket: Bucket,
+    /// The store's time, or a little before it.
+    pub(super) now: Timestamp,
+    /// Whether the bucket has less than one token: then any return of tokens is reported.
+    pub(super) is_reported: bool,
+    /// Whether the bucket lacks the tokens of the part.
+    pub(super) lacks: bool,
+}
+
+impl Line {
+    /// Reads the line of the part's bucket from the store's verdict.
+    pub(super) fn of(part: &Part, verdict: &Verdict, known: Known) -> Self {
+        let rate = part.limit.rate();
+        let refill = rate.refill();
+        let (wait, span) = match verdict.retry {
+            Retry::After(wait) => (wait, rate.span_of(part.cost.tokens())),
+            Retry::Now | Retry::Never => (verdict.reset_in, rate.fill()),
+        };
+        let empty_at = Moment::at(known.at.after(wait)).minus(span, refill.tokens());
+        Self { empty_at, refill, known }
+    }
+
+    /// Returns what it is known from.
+    pub(super) const fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Returns whether it is too old at `local`, a time of this process.
+    pub(super) fn is_old(&self, local: Timestamp) -> bool {
+        local.since(self.known.sent) >= KNOWN_FOR
+    }
+
+    /// Returns the line at `local`, a time of this process, as `part` sees it; `None` if it is too
+    /// old, or was made under another rate.
+    pub(super) fn seen_by(&self, part: &Part, local: Timestamp) -> Option<Seen> {
+        let rate = part.limit.rate();
+        if self.is_old(local) || self.refill != rate.refill() {
+            return None;
+        }
+        let Known { at, sent, replied, .. } = self.known;
+        // The store's clock may be faster than this one by a hundredth, so no line outlives the
+        // store's.
+        let elapsed = local.since(sent);
+        let latest = at.after(elapsed + elapsed / 100);
+        let rounding = Span { micros: 0, fraction: self.refill.tokens() - 1 };
+        let earliest = self.empty_at.minus(rounding, self.refill.tokens());
+        let at_latest = self.bucket(earliest, latest);
+        let at_latest = at_latest.settled(rate, latest);
+        // What a client is told about its wait is not too short.
+        let now = at.after(local.since(replied));
+        Some(Seen {
+            bucket: self.bucket(self.empty_at, now),
+            now,
+            is_reported: !at_latest.covers(1),
+            lacks: !at_latest.covers(part.cost.tokens()),
+        })
+    }
+
+    fn bucket(&self, empty_at: Moment, now: Timestamp) -> Bucket {
+        // A line that crosses zero only later is one of a debt.
+        let indebted_at = (empty_at > Moment::at(now)).then_some(now);
+        Bucket::from_parts(empty_at, self.refill, indebted_at)
+            .expect("the fraction is that of a moment of this rate")
+    }
+}

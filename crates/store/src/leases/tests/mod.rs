@@ -1,0 +1,6 @@
+//! Leases as a whole.
+
+mod book;
+mod fixture;
+mod round_trips;
+mod store;
