@@ -21,7 +21,8 @@
   returns  { now in us (this server's TIME),
              one character per check: '1' allowed, '0' denied, 'u' undecided, since the layout of a
              bucket is unknown,
-             every bucket's state before the call; nil if there was none }
+             every bucket's state before the call; nil if there was none,
+             the us of refill that each check lent which lent any, if there are such checks }
            The caller computes from these what remains and when to retry, so that this script
            formats no numbers but those that it stores.
 
@@ -404,6 +405,7 @@ local function take_simple(k, limit, cost)
 end
 
 -- Lends from the only bucket. Returns '1' if it lent something, else '0'.
+local lent_spans
 local function lend(first, parts)
   local verdict, now_term = '1', floor(now / TERM)
   for at = first, first + 5 * (parts - 1), 5 do
@@ -423,6 +425,8 @@ local function lend(first, parts)
       verdict = '0'
     else
       put(k, limit, e + span, f, d, { term, earlier, current + span })
+      lent_spans = lent_spans or {}
+      lent_spans[#lent_spans + 1] = span
     end
   end
   return verdict
@@ -565,4 +569,4 @@ for k, limit in pairs(changed) do
   end
 end
 
-return { now, table.concat(verdicts), stored }
+return { now, table.concat(verdicts), stored, lent_spans }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Algorithm, Check, Cost, Limit, Mode, Rate, Subject, Tag, Tagger};
+use sluice_core::{Action, Algorithm, Check, Cost, Limit, Mode, Rate, Subject, Tag, Tagger, Term};
 use sluice_store::{
     Formats, RedisSettings, RedisStore, Replica, RoundTrip, Store, StoreError, StoreErrorKind,
 };
@@ -133,6 +133,55 @@ async fn tokens_are_given_back_once_although_the_reply_is_lost() {
         assert_eq!(calls(&server, "evalsha"), before + 1, "{action:?} is sent once");
         assert_eq!(remaining(&store, &daily, "alice").await, left);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_settled_once_although_the_reply_is_lost() {
+    let server = RedisServer::start();
+    let proxy = CuttingProxy::before(&server).await;
+    let store = RedisStore::new(&settings(proxy.url()), ()).unwrap();
+    store.announce(&Replica::new("one", "1")).await.unwrap();
+    let daily = limit("daily", "1/day", 100);
+    // Two leases of the same size: a second settlement would find the other one.
+    let mut term = None;
+    while term.is_none() {
+        let lend = of(Action::Lend { least: 8 }, &daily, "alice", 10);
+        let [one, other] = [store.decide(&lend).await.unwrap(), store.decide(&lend).await.unwrap()];
+        let terms = [one, other].map(|lease| Term::at(lease.at()));
+        term = (terms[0] == terms[1]).then_some(terms[0]);
+    }
+    let left = remaining(&store, &daily, "alice").await;
+    let before = calls(&server, "evalsha");
+    proxy.cut_the_next_reply();
+    let settle = of(Action::Settle { term: term.unwrap(), lent: 10 }, &daily, "alice", 10);
+    let error = store.decide(&settle).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unreachable, "{error:?}");
+    assert_eq!(calls(&server, "evalsha"), before + 1);
+    assert_eq!(remaining(&store, &daily, "alice").await, left + 10);
+}
+
+#[tokio::test]
+async fn nothing_is_lent_while_a_replica_is_live_that_could_not_read_the_state() {
+    let server = RedisServer::start();
+    let store = RedisStore::new(&settings(server.url()), ()).unwrap();
+    let replica = Replica::new("new", "2");
+    store.announce(&replica).await.unwrap();
+    let daily = limit("daily", "1/day", 100);
+    let lends = async |store: &RedisStore, name: &str| {
+        let lend = of(Action::Lend { least: 8 }, &daily, name, 10);
+        store.decide(&lend).await.unwrap().is_allowed()
+    };
+    assert!(lends(&store, "alice").await);
+    assert_eq!(layout(&server, &daily, "alice"), 6);
+    let older = settings(server.url()).formats(Formats::BASELINE);
+    let older = RedisStore::new(&older, ()).unwrap();
+    older.announce(&Replica::new("older", "1")).await.unwrap();
+    store.announce(&replica).await.unwrap();
+    assert!(!lends(&store, "bob").await);
+    assert_eq!(remaining(&store, &daily, "bob").await, 100);
+    older.depart(&Replica::new("older", "1")).await.unwrap();
+    store.announce(&replica).await.unwrap();
+    assert!(lends(&store, "bob").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! The reply of `lua/check.lua` or `lua/check_one.lua`, turned into decisions.
 
 use redis::Value;
-use sluice_core::{Action, Bucket, Check, Cost, Decision, Epoch, Source, Timestamp};
+use sluice_core::{Action, Bucket, Check, Cost, Decision, Epoch, Source, Timestamp, Verdict};
 use smallvec::SmallVec;
 
 use super::{bucket_state, call_plan::CallPlan};
@@ -19,6 +19,8 @@ pub(super) struct CheckReply {
     verdicts: Vec<u8>,
     /// Each bucket's state before the call.
     before: Vec<Value>,
+    /// What each check lent that lent anything, in microseconds of refill.
+    lent: Vec<Value>,
     formats: Formats,
 }
 
@@ -52,6 +54,7 @@ impl CheckReply {
             now: Timestamp::from_unix_micros(now.saturating_abs()),
             verdicts: vec![if now > 0 { b'1' } else { b'0' }],
             before: vec![before],
+            lent: Vec::new(),
             formats,
         }))
     }
@@ -62,8 +65,16 @@ impl CheckReply {
         checks: usize,
         formats: Formats,
     ) -> Result<Self, StoreError> {
-        let Value::Array(fields) = value else {
+        let Value::Array(mut fields) = value else {
             return Err(StoreError::unreadable("check.lua returned no array"));
+        };
+        let lent = match fields.len() {
+            4 => fields.pop(),
+            _ => None,
+        };
+        let lent = match lent {
+            Some(Value::Array(lent)) => lent,
+            _ => Vec::new(),
         };
         let Ok([Value::Int(now), Value::BulkString(verdicts), Value::Array(before)]) =
             <[Value; 3]>::try_from(fields)
@@ -77,7 +88,7 @@ impl CheckReply {
                 "check.lua returned another number of checks or buckets than it was sent",
             ));
         }
-        Ok(Self { now: Timestamp::from_unix_micros(now), verdicts, before, formats })
+        Ok(Self { now: Timestamp::from_unix_micros(now), verdicts, before, lent, formats })
     }
 
     /// Returns the decisions on `checks`, which are those of `plan`, in their order.
@@ -99,10 +110,15 @@ impl CheckReply {
             })
             .collect();
         let mut indices = plan.bucket_indices();
+        let mut lent = self.lent.iter();
         let decide = |(check, &verdict): (&Check, &u8)| {
             let (own, rest) = indices.split_at(check.parts().len());
             indices = rest;
-            self.replay(check, verdict, own, plan.epoch(), &mut buckets)
+            let decision = self.replay(check, verdict, own, plan.epoch(), &mut buckets)?;
+            if lends(check) && decision.is_allowed() && lent.next() != Some(&span_lent(&decision)) {
+                return Err(self.disagreement());
+            }
+            Ok(decision)
         };
         checks.into_iter().zip(&self.verdicts).map(decide).collect()
     }
@@ -156,10 +172,7 @@ impl CheckReply {
         };
         let decision = check.decide(&mut after, self.now, Source::Store);
         if decision.is_allowed() != (verdict == b'1') {
-            return Err(StoreError::unreadable(format!(
-                "the script and the core disagree at {} us; this is a bug in Sluice",
-                self.now.unix_micros()
-            )));
+            return Err(self.disagreement());
         }
         for ((part, &index), (before, after)) in
             check.parts().iter().zip(indices).zip(before.iter().zip(&after))
@@ -171,4 +184,21 @@ impl CheckReply {
         }
         Ok(decision)
     }
+
+    fn disagreement(&self) -> StoreError {
+        StoreError::unreadable(format!(
+            "the script and the core disagree at {} us; this is a bug in Sluice",
+            self.now.unix_micros()
+        ))
+    }
+}
+
+fn lends(check: &Check) -> bool {
+    matches!(check.action(), Action::Lend { .. })
+}
+
+/// Returns what a decision lent, as the script says it.
+fn span_lent(decision: &Decision) -> Value {
+    let span = |verdict: &Verdict| verdict.limit.rate().span_of(verdict.cost.tokens()).micros;
+    Value::Int(decision.verdicts().first().map_or(0, span))
 }

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "299f6a07d695f1c29a1d25d3873f30f4506d10a5",
+    digest: "c4de3e257c44eaf9f840bbf32f268c96e098bc45",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

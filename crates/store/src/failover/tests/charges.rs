@@ -184,3 +184,18 @@ async fn charges_to_buckets_that_cannot_be_read_are_dropped_and_counted() {
     let state = fixture.store.state();
     assert_eq!((state.dropped_tokens, state.charged_tokens), (6, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_may_have_been_granted_is_neither_decided_here_nor_charged() {
+    for behaviour in [Behaviour::DecidesAndHangs, Behaviour::Hangs, Behaviour::Unreachable] {
+        let fixture = Fixture::new(behaviour);
+        let limit = slow("daily", 100);
+        for action in
+            [Action::Lend { least: 8 }, Action::Settle { term: Term::from_number(0), lent: 10 }]
+        {
+            let decided = fixture.store.decide(&check(action, &[(&limit, 10)])).await;
+            assert!(decided.is_err(), "{behaviour:?} {action:?}");
+        }
+        assert_eq!(fixture.store.state().owed_buckets, 0, "{behaviour:?}");
+    }
+}

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
     Action, Algorithm, Check, Cost, Decision, Limit, Mode, OnStoreFailure, Rate, Subject, Tag,
-    Tagger,
+    Tagger, Term,
 };
 use sluice_testkit::eventually_async;
 
