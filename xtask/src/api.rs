@@ -96,6 +96,8 @@ fn item(html: &str) -> Item {
     let declaration = text(declaration.unwrap_or_default());
     let is_trait = html.contains("<body class=\"rustdoc trait");
     let mut item: Item = declaration.lines().map(str::to_owned).collect();
+    // Each with its methods.
+    let mut implementations: Vec<Vec<String>> = Vec::new();
     for section in html.split("<section id=\"").skip(1) {
         let class = between_all(section, "class=\"", "\"").next().unwrap_or_default();
         let indent = match class {
@@ -111,8 +113,17 @@ fn item(html: &str) -> Item {
         {
             continue;
         }
-        item.push(format!("{indent}{}", words.split_whitespace().collect::<Vec<_>>().join(" ")));
+        let line = format!("{indent}{}", words.split_whitespace().collect::<Vec<_>>().join(" "));
+        match implementations.last_mut() {
+            Some(methods) if class != "impl" => methods.push(line),
+            _ => implementations.push(vec![line]),
+        }
     }
+    // rustdoc lists those of a trait in an order that depends on the build.
+    if is_trait {
+        implementations.sort();
+    }
+    item.extend(implementations.into_iter().flatten());
     item
 }
 
