@@ -51,8 +51,8 @@
   A state expires when its bucket is full, rounded up to a ms. The expiry is an absolute time, since
   Redis counts relative ones from a time that it read before this script did.
   The key of a bucket that holds less than one token when tokens are returned to it (give back,
-  reset) is published on the channel `prefix:returned`, so that no replica denies by what it knew.
-
+  reset, settle) is published on the channel `prefix:returned`, so that no replica denies by what it
+  knew.
   A bucket without a state is full. With an epoch, it was empty then and has refilled since, so
   that a full bucket must have a state until it would have filled since the epoch. ]]
 

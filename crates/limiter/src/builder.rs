@@ -96,8 +96,9 @@ impl<S> LimiterBuilder<S> {
         self.with(store)
     }
 
-    /// Keeps the buckets in a Redis, behind a [`Failover`] with the timeout of `settings`, and
-    /// [repeats its denials](Denials) without a call.
+    /// Keeps the buckets in a Redis, behind a [`Failover`] with the timeout of `settings`,
+    /// [repeats its denials](Denials) without a call, and [leases](Leasing) tokens of limits that
+    /// say so.
     #[cfg(feature = "redis")]
     pub fn redis(self, settings: RedisSettings) -> LimiterBuilder<RedisSettings> {
         self.with(settings)

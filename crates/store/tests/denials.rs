@@ -11,6 +11,7 @@ use std::{
 
 use sluice_core::{
     Action, Algorithm, Check, Cost, Decision, Limit, Partition, Rate, Source, Subject, Tag, Tagger,
+    Term,
 };
 use sluice_store::{Denials, RedisSettings, RedisStore, RoundTrip, Store};
 use sluice_testkit::{
@@ -147,11 +148,7 @@ async fn a_token_that_is_there_is_no_news() {
     let replica = Replica::listening(&settings(&server.url())).await;
     assert_eq!(published(), "1");
     let daily = daily(3);
-    let calls = || {
-        let stats = server.command(&["INFO", "commandstats"]).text();
-        let line = stats.lines().find(|line| line.starts_with("cmdstat_publish:")).unwrap();
-        line.split(['=', ',']).nth(1).unwrap().parse::<u32>().unwrap()
-    };
+    let calls = || publish_calls(&server);
     let before = calls();
     for _ in 0..2 {
         replica.decide(&take(&daily, 0)).await;
@@ -362,4 +359,44 @@ async fn the_primary_that_sentinels_name_reports() {
     one.decide(&of(Action::Reset, &daily, 0)).await;
     eventually_async("the other replica admits", async || other.decide(&take).await.is_allowed())
         .await;
+}
+
+#[tokio::test]
+async fn what_a_lease_returns_ends_denials_on_other_replicas() {
+    let server = RedisServer::start();
+    let settings = settings(&server.url());
+    let (one, other) = (Replica::listening(&settings).await, Replica::listening(&settings).await);
+    one.denials.announce(&sluice_store::Replica::new("one", "1")).await.unwrap();
+    let daily = daily(100);
+    let lease = one.decide(&of_cost(Action::Lend { least: 8 }, &daily, 50)).await;
+    assert_eq!(lease.verdicts()[0].cost.tokens(), 50);
+    assert!(one.decide(&of_cost(Action::Take, &daily, 50)).await.is_allowed());
+    let take = take(&daily, 0);
+    other.caches(&take).await;
+    let before = publish_calls(&server);
+    let settle = Action::Settle { term: Term::at(lease.at()), lent: 50 };
+    if one.decide(&of_cost(settle, &daily, 20)).await.is_denied() {
+        // The machine was so slow that the lease has ended.
+        return;
+    }
+    assert_eq!(
+        publish_calls(&server),
+        before + 1,
+        "a denial would end by itself, but after seconds"
+    );
+    eventually_async("the other replica hears of it", async || {
+        other.decide(&take).await.is_allowed()
+    })
+    .await;
+}
+
+/// Returns how often something was published.
+fn publish_calls(server: &RedisServer) -> u32 {
+    let stats = server.command(&["INFO", "commandstats"]).text();
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_publish:")).unwrap();
+    line.split(['=', ',']).nth(1).unwrap().parse().unwrap()
+}
+
+fn of_cost(action: Action, limit: &Arc<Limit>, tokens: u64) -> Check {
+    Check::new(action).with(limit, client(0), Cost::new(tokens).unwrap())
 }

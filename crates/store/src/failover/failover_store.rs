@@ -56,7 +56,7 @@ use crate::{
 /// `Error` its part passes.
 ///
 /// A charge is accepted, and made when the store has recovered. Giving back and resetting fail, and
-/// the caller may retry.
+/// the caller may retry. Nothing is lent, and a lease cannot be settled: it ends by itself.
 ///
 /// Such a decision says [`Source::Local`](sluice_core::Source::Local) and names the limits of the
 /// check. When only the store could admit a part, the client may retry after a second, since the

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "c4de3e257c44eaf9f840bbf32f268c96e098bc45",
+    digest: "92b2b51b2c7497ed11c12a3e120909eb410cf010",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.
