@@ -90,18 +90,21 @@ pub(crate) fn drain(server: &Server, door: Door, traffic: Traffic) {
     send(server, door, 64, traffic.clients(), Pace::Closed, |number| number);
 }
 
-/// Makes requests, and measures them.
-pub(crate) fn run(
+/// Makes requests, and measures them. What `between` returns is from between the requests that warm
+/// up and those that are measured.
+pub(crate) fn run<T>(
     server: &Server,
     door: Door,
     traffic: Traffic,
     in_flight: usize,
     pace: Pace,
-) -> Run {
+    between: impl FnOnce() -> T,
+) -> (Run, T) {
     let requests = if in_flight == 1 { REQUESTS_ALONE } else { REQUESTS };
     send(server, door, in_flight, requests / 10, pace, move |number| traffic.client(number));
+    let between = between();
     let client = move |number: usize| traffic.client(number + requests / 10);
-    send(server, door, in_flight, requests, pace, client)
+    (send(server, door, in_flight, requests, pace, client), between)
 }
 
 fn send(

@@ -39,8 +39,8 @@ use sluice_testkit::RedisServer;
 
 use crate::{
     constant::Constant,
-    load::{Pace, Run},
-    subject::{Door, Mode, Subject},
+    load::Pace,
+    subject::{Door, Mode, RedisUse, Subject},
     table::{ClosedRow, OpenRow},
     traffic::{Outcome, Traffic},
 };
@@ -85,14 +85,14 @@ fn closed_of_constant(door: Door, open: &mut Vec<OpenRow>) -> [f64; 3] {
     let name = format!("{door} | a constant | |");
     let server = door.constant().start();
     let runs = IN_FLIGHT.map(|in_flight| {
-        let run = load::run(&server, door, Traffic::Uniform, in_flight, Pace::Closed);
+        let (run, ()) = load::run(&server, door, Traffic::Uniform, in_flight, Pace::Closed, || ());
         let row = ClosedRow::new(&name, in_flight, &run, run.server_us);
         row.print();
         run
     });
     let busy = runs[1].per_second;
-    let run =
-        load::run(&server, door, Traffic::Uniform, BUSY, Pace::Open { per_second: busy / 2.0 });
+    let pace = Pace::Open { per_second: busy / 2.0 };
+    let (run, ()) = load::run(&server, door, Traffic::Uniform, BUSY, pace, || ());
     open.push(OpenRow::new(&name, &run));
     runs.map(|run| run.server_us)
 }
@@ -114,9 +114,10 @@ fn closed(
     }
     let mut busy = 0.0;
     for (in_flight, constant) in IN_FLIGHT.into_iter().zip(constant) {
-        let before = subject::RedisUse::of(&redis);
-        let mut run = load::run(subject.server(), door, traffic, in_flight, Pace::Closed);
-        run.used_of_redis(&before, &subject::RedisUse::of(&redis));
+        let use_of_redis = || RedisUse::of(&redis);
+        let (mut run, before) =
+            load::run(subject.server(), door, traffic, in_flight, Pace::Closed, use_of_redis);
+        run.used_of_redis(&before, &use_of_redis());
         run.assert_outcome(outcome);
         ClosedRow::new(name, in_flight, &run, *constant).print();
         if in_flight == BUSY {
@@ -131,6 +132,6 @@ fn open_loop(name: &str, door: Door, mode: Mode, traffic: Traffic, busy: f64) ->
     let subject = Subject::start(door, mode, Outcome::Admitted, &redis);
     load::drain(subject.server(), door, traffic);
     let pace = Pace::Open { per_second: busy / 2.0 };
-    let run: Run = load::run(subject.server(), door, traffic, 4 * BUSY, pace);
+    let (run, ()) = load::run(subject.server(), door, traffic, 4 * BUSY, pace, || ());
     OpenRow::new(name, &run)
 }
