@@ -7,11 +7,11 @@ use std::{
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use sluice_core::{Bucket, BucketId, Check, Decision, Partition, Source, Timestamp};
+use sluice_core::{Bucket, BucketId, Check, Decision, Part, Partition, Source, Timestamp};
 use smallvec::SmallVec;
 
 use super::line::{Known, Line};
-use crate::{ObserveReturns, SubscriptionId, prehashed::Prehashed};
+use crate::{Clock, ObserveReturns, SubscriptionId, prehashed::Prehashed};
 
 /// Enough that two threads rarely need the same one.
 const SHARDS: usize = 64;
@@ -45,7 +45,7 @@ pub(super) struct Asked {
     sent: Timestamp,
     subscription: SubscriptionId,
     /// Of the shard of each part: how often tokens were returned.
-    returns: SmallVec<[u64; 4]>,
+    returns: SmallVec<[u64; 2]>,
 }
 
 impl Cache {
@@ -55,21 +55,23 @@ impl Cache {
         Self { shards, most: most.div_ceil(SHARDS).max(1) }
     }
 
-    /// Denies a check at `local`, a time of this process, if what is known says that the store
-    /// would. What is known came through what `subscription` returns.
+    /// Denies a check if what is known says that the store would now. What is known came through
+    /// what `subscription` returns.
     pub(super) fn deny(
         &self,
         check: &Check,
-        local: Timestamp,
+        clock: &dyn Clock,
         subscription: impl Fn(Partition) -> Option<SubscriptionId>,
     ) -> Option<Decision> {
         let mut buckets: SmallVec<[Bucket; 4]> = SmallVec::new();
         let mut now: Option<Timestamp> = None;
         let mut through = None;
         let mut is_denied = false;
+        let mut local = None;
         for part in check.parts() {
             let line = self.line(&part.bucket())?;
-            let seen = line.seen_by(part, local)?;
+            // Of nearly all buckets nothing is known, and nobody needs the time.
+            let seen = line.seen_by(part, *local.get_or_insert_with(|| clock.now()))?;
             if seen.lacks {
                 // Of a bucket with more tokens, no return is reported.
                 if !seen.is_reported {
@@ -99,31 +101,31 @@ impl Cache {
         local: Timestamp,
         subscription: impl Fn(Partition) -> Option<SubscriptionId>,
     ) -> Option<Asked> {
-        let first = subscription(check.parts().first()?.tag.partition())?;
-        let mut returns = SmallVec::new();
-        for part in check.parts() {
-            if subscription(part.tag.partition()) != Some(first) {
-                return None;
-            }
-            returns.push(self.shard(&part.bucket()).returns.load(Ordering::Acquire));
+        let (first, others) = check.parts().split_first()?;
+        let through = subscription(first.tag.partition())?;
+        if others.iter().any(|part| subscription(part.tag.partition()) != Some(through)) {
+            return None;
         }
-        Some(Asked { sent: local, subscription: first, returns })
+        let returns = |part: &Part| self.shard(&part.bucket()).returns.load(Ordering::Acquire);
+        let returns = check.parts().iter().map(returns).collect();
+        Some(Asked { sent: local, subscription: through, returns })
     }
 
-    /// Keeps what a denial by the store shows, which arrived at `local`, unless tokens were
-    /// returned, or reports may have been lost, since the store was asked.
+    /// Keeps what a denial by the store shows, which has just arrived, unless tokens were returned,
+    /// or reports may have been lost, since the store was asked.
     pub(super) fn learn(
         &self,
         check: &Check,
         asked: &Asked,
         decision: &Decision,
-        local: Timestamp,
+        clock: &dyn Clock,
         subscription: impl Fn(Partition) -> Option<SubscriptionId>,
     ) {
         let Asked { sent, subscription: through, ref returns } = *asked;
         if decision.is_allowed() || decision.source() != Source::Store {
             return;
         }
+        let local = clock.now();
         let known = Known { at: decision.at(), sent, replied: local, subscription: through };
         let parts = || check.parts().iter().zip(decision.verdicts());
         let lines: SmallVec<[Line; 4]> =

@@ -101,7 +101,7 @@ impl<S: Store> Denials<S> {
     }
 
     fn deny(&self, check: &Check) -> Option<Decision> {
-        self.cache.deny(check, self.clock.now(), |partition| self.store.subscription(partition))
+        self.cache.deny(check, &*self.clock, |partition| self.store.subscription(partition))
     }
 
     fn ask(&self, check: &Check) -> Option<Asked> {
@@ -114,7 +114,7 @@ impl<S: Store> Denials<S> {
             self.cache.forget(check);
         } else if let (Some(asked), Ok(decision)) = (asked, result) {
             let subscription = |partition| self.store.subscription(partition);
-            self.cache.learn(check, asked, decision, self.clock.now(), subscription);
+            self.cache.learn(check, asked, decision, &*self.clock, subscription);
         }
     }
 
