@@ -11,6 +11,7 @@
 //! The documentation of [`Store`] shows how to write another one, that of [`ManualClock`] how to
 //! test without waiting.
 
+mod background_task;
 mod clock;
 mod cold_start;
 mod denials;

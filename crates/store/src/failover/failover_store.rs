@@ -250,6 +250,7 @@ impl<S: Store> Failover<S> {
 impl<S> Drop for Failover<S> {
     fn drop(&mut self) {
         self.guarded.recoveries.stop();
+        self.guarded.slow_calls.stop();
     }
 }
 

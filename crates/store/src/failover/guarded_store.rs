@@ -13,6 +13,7 @@ use sluice_core::{Action, Check, Decision, Part, Partition};
 use super::{
     breaker::AdmittedCall, breakers::Breakers, failover_state::ErrorCounts,
     local_fallback::LocalFallback, node_tasks::NodeTasks, partition_set::PartitionSet,
+    slow_calls::SlowCalls,
 };
 use crate::{Clock, NodeId, Store, StoreError};
 
@@ -27,6 +28,7 @@ pub(super) struct GuardedStore<S> {
     pub(super) errors: ErrorCounts,
     /// Calls that ended before the store replied.
     pub(super) unanswered: AtomicU64,
+    pub(super) slow_calls: SlowCalls,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -40,6 +42,7 @@ impl<S> GuardedStore<S> {
             recoveries: NodeTasks::default(),
             errors: ErrorCounts::default(),
             unanswered: AtomicU64::new(0),
+            slow_calls: SlowCalls::of(timeout),
             clock,
         }
     }

@@ -6,7 +6,7 @@
 //! | `several_nodes` | sends checks and batches whose buckets are on several nodes |
 //! | `guarded_store` | what the wrapper shares with the recovery tasks |
 //! | `breaker`, `breakers` | count a node's failures, and reject calls while it is unavailable |
-//! | `waiting`, `timeout` | wait for the store |
+//! | `waiting`, `slow_calls`, `timeout` | wait for the store |
 //! | `without_store`, `local_fallback`, `limit_share`, `fleet_size` | decide without the store |
 //! | `ledger`, `charge_order`, `partition_set` | remember what was admitted without the store |
 //! | `recovery`, `recovery_task` | probe a node, charge what is owed, close its breaker |
@@ -27,6 +27,7 @@ mod partition_set;
 mod recovery;
 mod recovery_task;
 mod several_nodes;
+mod slow_calls;
 #[cfg(test)]
 mod tests;
 mod timeout;

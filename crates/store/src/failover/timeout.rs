@@ -21,9 +21,20 @@ const TIMER_SLACK: Duration = Duration::from_millis(3);
 /// [`StoreError::Timeout`] when the result does not arrive in time.
 pub(super) async fn with_timeout<T>(
     limit: Duration,
+    future: StoreFuture<'_, T>,
+) -> Result<T, StoreError> {
+    with_deadline(Instant::now() + limit, limit, future).await
+}
+
+/// Waits as [`with_timeout`] does, for a caller that has waited since `limit` before `deadline`.
+///
+/// # Errors
+/// As [`with_timeout`].
+pub(super) async fn with_deadline<T>(
+    deadline: Instant,
+    limit: Duration,
     mut future: StoreFuture<'_, T>,
 ) -> Result<T, StoreError> {
-    let deadline = Instant::now() + limit;
     if let Ok(result) = timeout_at(deadline, &mut future).await {
         return Ok(result);
     }

@@ -1,10 +1,16 @@
 //! Callers that wait for the store.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::{sync::futures::Notified, time::Instant};
 
-use super::{breaker::AdmittedCall, guarded_store::GuardedStore, timeout::with_timeout};
+use super::{breaker::AdmittedCall, guarded_store::GuardedStore, timeout::with_deadline};
 use crate::{Store, StoreError, StoreFuture};
 
 impl<S: Store> GuardedStore<S> {
@@ -14,13 +20,31 @@ impl<S: Store> GuardedStore<S> {
         self: &Arc<Self>,
         call: AdmittedCall,
         limit: Duration,
-        future: StoreFuture<'_, T>,
+        mut future: StoreFuture<'_, T>,
     ) -> Result<T, StoreError> {
-        let mut caller = WaitingCaller { guarded: self, call, since: Instant::now(), waits: true };
-        let result = with_timeout(limit, future).await;
+        let since = Instant::now();
+        let mut caller = WaitingCaller { guarded: self, call, since, waits: true };
+        let early = match self.slow_calls.wait(limit) {
+            Some(told) => unless_slow(&mut future, told).await,
+            None => None,
+        };
+        let result = match early {
+            Some(result) => Ok(result),
+            None => with_deadline(since + limit, limit, future).await,
+        };
         caller.waits = false;
         result.inspect_err(|error| self.record_unanswered(call, limit, error))
     }
+}
+
+/// Waits for a result until the caller is told that the store is slow.
+async fn unless_slow<T>(future: &mut StoreFuture<'_, T>, told: Notified<'_>) -> Option<T> {
+    let mut told = pin!(told);
+    poll_fn(|context| match Pin::new(&mut *future).poll(context) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => told.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 /// A caller that waits for the store.

@@ -5,7 +5,6 @@
 //! | `leasing_store` | the wrapper: decides with leases, or sends checks to the store |
 //! | `local_decision` | decisions that are made with leases, whole or in part |
 //! | `shared_books` | what the wrapper shares with its tasks: sends asks and settlements |
-//! | `idle_task` | returns idle leases |
 //! | `book` | all leases of a replica, without I/O and without a clock |
 //! | `followed` | one bucket of the book: its leases, when to ask for more, when to return them |
 //! | `holding` | the tokens of one term |
@@ -20,7 +19,6 @@ mod eligibility;
 mod estimate;
 mod followed;
 mod holding;
-mod idle_task;
 mod leasing_store;
 mod local_decision;
 mod shared_books;

@@ -10,12 +10,11 @@ use parking_lot::{Mutex, MutexGuard};
 use sluice_core::{BucketId, Check, Decision, Tag};
 use tokio::runtime::Handle;
 
-use super::{
-    ask::Ask,
-    book::Book,
-    idle_task::{IdleTask, RunPermit},
+use super::{ask::Ask, book::Book};
+use crate::{
+    Clock, Store, StoreError,
+    background_task::{BackgroundTask, RunPermit},
 };
-use crate::{Clock, Store, StoreError};
 
 /// Books, each with a lock of its own, so that threads rarely wait for each other.
 const BOOKS: usize = 16;
@@ -31,13 +30,13 @@ pub(super) struct SharedBooks<S> {
     pub(super) inner: S,
     pub(super) clock: Arc<dyn Clock>,
     books: Box<[Mutex<Book>]>,
-    pub(super) idle_task: IdleTask,
+    pub(super) idle_task: BackgroundTask,
 }
 
 impl<S: Store> SharedBooks<S> {
     pub(super) fn new(inner: S, clock: Arc<dyn Clock>) -> Self {
         let books = (0..BOOKS).map(|_| Mutex::new(Book::with_capacity(BUCKETS / BOOKS)));
-        Self { inner, clock, books: books.collect(), idle_task: IdleTask::default() }
+        Self { inner, clock, books: books.collect(), idle_task: BackgroundTask::default() }
     }
 
     pub(super) fn book(&self, tag: Tag) -> MutexGuard<'_, Book> {
