@@ -44,8 +44,8 @@ impl Tag {
         Partition::of(self.to_bytes()[0] >> 2)
     }
 
-    /// Returns the tag that `partition` and the eleven characters that
-    /// [`write_rest`](Self::write_rest) appends name; `None` if they name none.
+    /// Returns the tag of `partition` whose [text](Self::to_text) ends with these eleven characters;
+    /// `None` if there is none.
     #[must_use]
     pub fn from_rest(partition: Partition, rest: &str) -> Option<Self> {
         if rest.len() != 11 {
@@ -60,17 +60,18 @@ impl Tag {
         Some(Self { head: u64::from_be_bytes([a, b, c, d, e, f, g, h]), tail })
     }
 
-    /// Appends the eleven characters behind the [partition](Self::partition)'s: together with it,
-    /// they name the tag.
-    pub fn write_rest(self, text: &mut String) {
-        text.push_str(&base64_text(&self.to_bytes(), &mut [0; 12])[1..]);
+    /// Returns the twelve characters of URL-safe base64 with which the tag is written. The first one
+    /// is the [partition](Self::partition)'s.
+    #[must_use]
+    pub fn to_text(self) -> [u8; 12] {
+        base64(&self.to_bytes())
     }
 }
 
 impl fmt::Display for Tag {
     /// Writes twelve characters of URL-safe base64, as which stores and monitoring show a client.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(base64_text(&self.to_bytes(), &mut [0; 12]))
+        f.write_str(std::str::from_utf8(&self.to_text()).expect("base64 is ASCII"))
     }
 }
 
@@ -238,11 +239,9 @@ impl LimitKey {
         } else {
             let mut hasher = SipHasher24::new();
             hasher.write(name.as_bytes());
-            let mut text = [0; 8];
+            let text: [u8; 8] = base64(&hasher.finish128().as_bytes()[..6]);
             bytes[0] = b'~';
-            bytes[1..].copy_from_slice(
-                &base64_text(&hasher.finish128().as_bytes()[..6], &mut text).as_bytes()[..7],
-            );
+            bytes[1..].copy_from_slice(&text[..7]);
         }
         Self { bytes }
     }
@@ -261,8 +260,14 @@ impl LimitKey {
     /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("a limit's key is ASCII")
+    }
+
+    /// Returns the key as the bytes of its text.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         let length = self.bytes.iter().position(|&b| b == 0).unwrap_or(Self::MAX_BYTES);
-        std::str::from_utf8(&self.bytes[..length]).expect("a limit's key is ASCII")
+        &self.bytes[..length]
     }
 }
 
@@ -294,17 +299,20 @@ impl std::hash::Hash for BucketId {
 /// The digits of URL-safe base64.
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Encodes whole groups of three bytes as URL-safe base64, without allocating.
-fn base64_text<'a>(bytes: &[u8], text: &'a mut [u8]) -> &'a str {
-    let mut length = 0;
-    for group in bytes.chunks_exact(3) {
+/// Encodes whole groups of three bytes as URL-safe base64.
+///
+/// # Panics
+/// When the bytes do not take exactly `N` characters.
+fn base64<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    assert!(bytes.len().is_multiple_of(3) && bytes.len() / 3 * 4 == N);
+    let mut text = [0; N];
+    for (group, four) in bytes.chunks_exact(3).zip(text.chunks_exact_mut(4)) {
         let word = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-        for shift in [18, 12, 6, 0] {
-            text[length] = BASE64[(word >> shift & 63) as usize];
-            length += 1;
+        for (character, shift) in four.iter_mut().zip([18, 12, 6, 0]) {
+            *character = BASE64[(word >> shift & 63) as usize];
         }
     }
-    std::str::from_utf8(&text[..length]).expect("base64 is ASCII")
+    text
 }
 
 #[cfg(test)]
@@ -316,9 +324,8 @@ mod tests {
         let tagger = Tagger::new(b"s3cret");
         for number in 0..1_000_u32 {
             let tag = tagger.tag(Subject::Client(&number.to_be_bytes()));
-            let mut rest = String::new();
-            tag.write_rest(&mut rest);
-            assert_eq!(Tag::from_rest(tag.partition(), &rest), Some(tag));
+            let text = tag.to_string();
+            assert_eq!(Tag::from_rest(tag.partition(), &text[1..]), Some(tag));
         }
         for rest in ["", "AAAAAAAAAA", "AAAAAAAAAAAA", "AAAAA AAAAA", "AAAAAAAAA\u{e4}"] {
             assert_eq!(Tag::from_rest(Partition::FIRST, rest), None, "{rest}");
@@ -382,14 +389,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_its_partition_and_the_rest_of_its_text() {
+    fn the_text_of_a_tag_begins_with_its_partition() {
         let tagger = Tagger::new(b"s3cret");
         let mut seen = [0; Partition::COUNT as usize];
         for client in 0..6_400_u32 {
             let tag = tagger.tag(Subject::Client(&client.to_be_bytes()));
-            let mut rest = String::new();
-            tag.write_rest(&mut rest);
-            assert_eq!(rest, tag.to_string()[1..]);
+            let first = BASE64[tag.partition().index()];
+            assert_eq!(tag.to_text()[0], first);
             assert_eq!(tag.partition().index(), usize::from(tag.to_bytes()[0] >> 2));
             seen[tag.partition().index()] += 1;
         }

@@ -46,6 +46,17 @@ enum Form {
 }
 
 impl CallPlan {
+    /// Makes an empty plan with room for `checks` simple checks.
+    pub(super) fn with_capacity(checks: usize) -> Self {
+        Self {
+            buckets: Vec::with_capacity(checks),
+            bucket_indices: HashMap::with_capacity_and_hasher(checks, Prehashed::default()),
+            checks: PackedNumbers::with_capacity(checks * BYTES_OF_SIMPLE),
+            part_indices: Vec::with_capacity(checks),
+            ..Self::default()
+        }
+    }
+
     /// Appends a check.
     pub(super) fn push(&mut self, check: &Check) {
         match (check.action(), check.parts()) {
@@ -134,7 +145,7 @@ impl CallPlan {
     /// newest layout that may be written: less than 128.
     pub(super) fn write(&self, keys: &Keys, newest: u8, command: &mut Cmd) {
         command.arg(self.buckets.len());
-        let mut key = String::new();
+        let mut key = Vec::new();
         for bucket in &self.buckets {
             keys.bucket(bucket, &mut key);
             command.arg(&key);
@@ -241,6 +252,9 @@ fn cost(part: &Part) -> Span {
 /// The `MessagePack` prefix of an array of four elements.
 const ARRAY_OF_FOUR: u8 = 0x94;
 
+/// About how many bytes the three numbers of a simple check take.
+const BYTES_OF_SIMPLE: usize = 12;
+
 /// Builds a `MessagePack` array of whole numbers.
 #[derive(Debug, Default)]
 struct PackedNumbers {
@@ -265,6 +279,10 @@ fn pack(number: u64, bytes: &mut Vec<u8>) {
 }
 
 impl PackedNumbers {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { count: 0, bytes: Vec::with_capacity(bytes) }
+    }
+
     fn push(&mut self, number: u64) {
         self.count += 1;
         pack(number, &mut self.bytes);

@@ -52,12 +52,15 @@ impl Keys {
         Ok(Self { prefix: prefix.to_owned() })
     }
 
-    /// Replaces `key` by the key of `bucket`.
-    pub(super) fn bucket(&self, bucket: &BucketId, key: &mut String) {
+    /// Replaces `key` by the key of `bucket`, which is ASCII.
+    pub(super) fn bucket(&self, bucket: &BucketId, key: &mut Vec<u8>) {
         key.clear();
-        self.start(bucket.tag.partition(), key);
-        bucket.tag.write_rest(key);
-        key.push_str(bucket.limit.as_str());
+        key.extend_from_slice(self.prefix.as_bytes());
+        key.extend_from_slice(b":{");
+        key.extend_from_slice(HASH_TAGS[bucket.tag.partition().index()].as_bytes());
+        key.push(b'}');
+        key.extend_from_slice(&bucket.tag.to_text()[1..]);
+        key.extend_from_slice(bucket.limit.as_bytes());
     }
 
     /// Returns the bucket with this key; `None` if no bucket of this deployment has it.
@@ -89,18 +92,7 @@ impl Keys {
 
     /// Returns the key `prefix:{PP}:name` in `partition`.
     pub(super) fn named(&self, partition: Partition, name: &str) -> String {
-        let mut key = String::new();
-        self.start(partition, &mut key);
-        key.push(':');
-        key.push_str(name);
-        key
-    }
-
-    fn start(&self, partition: Partition, key: &mut String) {
-        key.push_str(&self.prefix);
-        key.push_str(":{");
-        key.push_str(HASH_TAGS[partition.index()]);
-        key.push('}');
+        format!("{}:{{{}}}:{name}", self.prefix, HASH_TAGS[partition.index()])
     }
 }
 
@@ -110,14 +102,19 @@ mod tests {
 
     use super::*;
 
+    fn key_of(keys: &Keys, bucket: BucketId) -> String {
+        let mut key = Vec::new();
+        keys.bucket(&bucket, &mut key);
+        String::from_utf8(key).unwrap()
+    }
+
     #[test]
     fn a_bucket_key_with_the_default_prefix_has_at_most_30_bytes() {
-        let mut key = String::new();
         let tag = Tagger::new(b"").tag(Subject::Client(b"alice"));
         let keys = Keys::new("sluice").unwrap();
-        keys.bucket(&BucketId { tag, limit: LimitKey::of("/api/v1/blueprints") }, &mut key);
+        let key = key_of(&keys, BucketId { tag, limit: LimitKey::of("/api/v1/blueprints") });
         assert_eq!(key.len(), 30, "{key}: a longer key costs Redis 16 bytes more");
-        keys.bucket(&BucketId { tag, limit: LimitKey::of("default") }, &mut key);
+        let key = key_of(&keys, BucketId { tag, limit: LimitKey::of("default") });
         let hash_tag = HASH_TAGS[tag.partition().index()];
         assert_eq!(key, format!("sluice:{{{hash_tag}}}{}default", &tag.to_string()[1..]));
     }
@@ -130,7 +127,7 @@ mod tests {
             let tag = Tagger::new(b"").tag(Subject::Client(&number.to_be_bytes()));
             for limit in ["default", "/api/v1/blueprints"] {
                 let bucket = BucketId { tag, limit: LimitKey::of(limit) };
-                keys.bucket(&bucket, &mut key);
+                key = key_of(&keys, bucket);
                 assert_eq!(keys.parse_bucket(&key), Some(bucket), "{key}");
             }
         }
