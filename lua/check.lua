@@ -21,10 +21,12 @@
   returns  { now in us (this server's TIME),
              one character per check: '1' allowed, '0' denied, 'u' undecided, since the layout of a
              bucket is unknown,
-             every bucket's state before the call; nil if there was none,
+             the state of every bucket before the call, one behind the other: the byte 0 if there
+             was none, and 255 if its layout is unknown,
              the us of refill that each check lent which lent any, if there are such checks }
            The caller computes from these what remains and when to retry, so that this script
-           formats no numbers but those that it stores.
+           formats no numbers but those that it stores. One text of all states costs both sides
+           less than an array of them; the layout of each says where it ends.
 
   A fraction counts units of 1 / refill tokens of a us, and is less than one us. All numbers are
   whole and below 2^53, so that doubles are exact; only a change of the rate takes more bits. A
@@ -65,7 +67,7 @@ local TAKE, PEEK, CHARGE, GIVE_BACK, LEND = 0, 1, 2, 3, 5
 local UNKNOWN, LEASED = 1, 2
 
 local call, floor, ceil, abs = redis.call, math.floor, math.ceil, math.abs
-local format, byte = string.format, string.byte
+local format, byte, concat = string.format, string.byte, table.concat
 local pack, unpack_state = struct.pack, struct.unpack
 
 local time = call('TIME')
@@ -140,9 +142,12 @@ for k = 1, #KEYS do
     if micros == 0 or tokens == 0 or (fraction[k] or 0) >= tokens or us[k] >= EXACT then
       us[k], whole[k], fraction[k] = nil, nil, nil
       state_tokens[k], state_us[k], indebted[k], leases[k] = nil, nil, nil, nil
+      stored[k] = '\255'
       rare = rare or {}
       rare[k] = UNKNOWN
     end
+  else
+    stored[k] = '\0'
   end
 end
 
@@ -569,4 +574,4 @@ for k, limit in pairs(changed) do
   end
 end
 
-return { now, table.concat(verdicts), stored, lent_spans }
+return { now, concat(verdicts), concat(stored), lent_spans }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     call_plan::CallPlan,
+    check_reply::CheckReply,
     job::{Answer, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
 };
 use crate::StoreError;
@@ -70,9 +71,14 @@ impl Batch {
         match self.calls.iter_mut().rev().find(fits) {
             Some(call) if gathered => call.push(index, &check),
             _ => {
+                // On one server, the first call carries nearly always all.
+                let room = match partition {
+                    None if gathered => (self.checks.capacity() - index).min(MAX_CHECKS),
+                    _ => 1,
+                };
                 let mut call = Call {
-                    plan: CallPlan::default(),
-                    checks: Vec::new(),
+                    plan: CallPlan::with_capacity(room),
+                    checks: Vec::with_capacity(room),
                     asking: manner == Manner::Asking,
                     with_text: false,
                     partition,
@@ -86,10 +92,21 @@ impl Batch {
         self.answers.push(None);
     }
 
-    /// Records what has come of a call, check by check.
-    pub(super) fn answer(&mut self, call: &Call, answers: impl IntoIterator<Item = Answer>) {
-        for (&check, answer) in call.checks.iter().zip(answers) {
-            self.answers[check] = Some(answer);
+    /// Records what a reply to a call decides, check by check.
+    pub(super) fn decided(&mut self, call: &Call, reply: CheckReply) {
+        let Self { checks, answers, .. } = self;
+        let mut indices = call.checks.iter();
+        reply.replay(&call.plan, call.checks.iter().map(|&index| &checks[index]), |decision| {
+            if let Some(&index) = indices.next() {
+                answers[index] = Some(decision.map_err(Miss::Failed));
+            }
+        });
+    }
+
+    /// Records why the checks of a call are not decided.
+    pub(super) fn missed(&mut self, call: &Call, miss: &Miss) {
+        for &check in &call.checks {
+            self.answers[check] = Some(Err(miss.clone()));
         }
     }
 

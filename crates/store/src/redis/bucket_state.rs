@@ -2,8 +2,62 @@
 
 use sluice_core::{Bucket, Leases, Moment, Refill, Term, Timestamp};
 
+use crate::Formats;
+
+/// What a server has stored of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    Nothing,
+    Bucket(Bucket),
+    /// A state in a layout that this build does not read.
+    Unknown,
+}
+
+/// The byte that stands for a bucket without a state.
+const NOTHING: u8 = 0;
+/// The byte that stands for a state that the script does not read.
+const UNKNOWN: u8 = 255;
+
+impl Stored {
+    /// Parses one state.
+    pub(super) fn parse(state: &[u8], formats: Formats) -> Self {
+        let (first, last) = formats.reads;
+        match state {
+            [NOTHING] => Self::Nothing,
+            // The script reads all layouts; only a test makes a build that does not.
+            [layout, ..] if !(first..=last).contains(layout) => Self::Unknown,
+            _ => parse(state).map_or(Self::Unknown, Self::Bucket),
+        }
+    }
+
+    /// Parses the states of `count` buckets, which stand one behind the other. Returns `None` if
+    /// they are more or fewer.
+    pub(super) fn parse_all(states: &[u8], count: usize, formats: Formats) -> Option<Vec<Self>> {
+        let mut stored = Vec::with_capacity(count);
+        let mut rest = states;
+        while let Some(&layout) = rest.first() {
+            let (state, behind) = rest.split_at_checked(length(layout)?)?;
+            stored.push(Self::parse(state, formats));
+            rest = behind;
+        }
+        (stored.len() == count).then_some(stored)
+    }
+}
+
+/// Returns how many bytes a state of the layout has.
+const fn length(layout: u8) -> Option<usize> {
+    Some(match layout {
+        NOTHING | UNKNOWN => 1,
+        1 | 2 | 5 => 12,
+        3 => 25,
+        4 => 32,
+        6 => 50,
+        _ => return None,
+    })
+}
+
 /// Parses a stored state; `None` if this version does not know its layout.
-pub(super) fn parse(state: &[u8]) -> Option<Bucket> {
+fn parse(state: &[u8]) -> Option<Bucket> {
     let (&layout, rest) = state.split_first()?;
     let mut rest = Reader(rest);
     let micros = i64::try_from(rest.number(7)?).ok()?;
@@ -115,5 +169,32 @@ mod tests {
         ] {
             assert!(parse(state).is_none(), "{state:?}");
         }
+    }
+
+    #[test]
+    fn states_stand_one_behind_the_other() {
+        let compact = [1, 0, 0, 0, 0, 0, 1, 2, 0, 0x0f, 0x42, 0x40];
+        let long =
+            [3, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x1e, 0x84, 0x80];
+        let states = [&[0][..], &compact, &[255], &long, &[0]].concat();
+        let [compact, long] = [&compact[..], &long].map(|state| parse(state).unwrap());
+        let expected = [
+            Stored::Nothing,
+            Stored::Bucket(compact),
+            Stored::Unknown,
+            Stored::Bucket(long),
+            Stored::Nothing,
+        ];
+        assert_eq!(Stored::parse_all(&states, 5, Formats::CURRENT).unwrap(), expected);
+        assert_eq!(Stored::parse_all(&[], 0, Formats::CURRENT), Some(vec![]));
+        for (states, count) in [(&states[..], 4), (&states, 6), (&states[..states.len() - 2], 5)] {
+            assert_eq!(Stored::parse_all(states, count, Formats::CURRENT), None);
+        }
+        assert_eq!(Stored::parse_all(&[7, 0, 0], 1, Formats::CURRENT), None, "another layout");
+
+        let older = Formats { reads: (1, 2), ..Formats::CURRENT };
+        let stored = Stored::parse_all(&states, 5, older).unwrap();
+        assert_eq!(stored[1], expected[1]);
+        assert_eq!(stored[3], Stored::Unknown, "this build does not read the layout");
     }
 }

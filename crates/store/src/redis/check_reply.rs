@@ -1,10 +1,12 @@
 //! The reply of `lua/check.lua` or `lua/check_one.lua`, turned into decisions.
 
+use std::mem;
+
 use redis::Value;
 use sluice_core::{Action, Bucket, Check, Cost, Decision, Epoch, Source, Timestamp, Verdict};
 use smallvec::SmallVec;
 
-use super::{bucket_state, call_plan::CallPlan};
+use super::{bucket_state::Stored, call_plan::CallPlan};
 use crate::{Formats, StoreError};
 
 const OTHER_ONE: &str = "check_one.lua returned neither the time nor the time and a state";
@@ -17,11 +19,10 @@ pub(super) struct CheckReply {
     now: Timestamp,
     /// One byte for each check.
     verdicts: Vec<u8>,
-    /// Each bucket's state before the call.
-    before: Vec<Value>,
+    /// Each bucket before the call, and then as the checks leave it one after the other.
+    buckets: Vec<Stored>,
     /// What each check lent that lent anything, in microseconds of refill.
     lent: Vec<Value>,
-    formats: Formats,
 }
 
 impl CheckReply {
@@ -43,9 +44,11 @@ impl CheckReply {
     fn parse_one(value: Value, formats: Formats) -> Result<Option<Self>, StoreError> {
         let (now, before) = match value {
             Value::Int(0) => return Ok(None),
-            Value::Int(now) => (now, Value::Nil),
+            Value::Int(now) => (now, Stored::Nothing),
             Value::Array(fields) => match <[Value; 2]>::try_from(fields) {
-                Ok([Value::Int(now), before @ Value::BulkString(_)]) => (now, before),
+                Ok([Value::Int(now), Value::BulkString(state)]) => {
+                    (now, Stored::parse(&state, formats))
+                }
                 _ => return Err(StoreError::unreadable(OTHER_ONE)),
             },
             _ => return Err(StoreError::unreadable(OTHER_ONE)),
@@ -53,9 +56,8 @@ impl CheckReply {
         Ok(Some(Self {
             now: Timestamp::from_unix_micros(now.saturating_abs()),
             verdicts: vec![if now > 0 { b'1' } else { b'0' }],
-            before: vec![before],
+            buckets: vec![before],
             lent: Vec::new(),
-            formats,
         }))
     }
 
@@ -76,75 +78,64 @@ impl CheckReply {
             Some(Value::Array(lent)) => lent,
             _ => Vec::new(),
         };
-        let Ok([Value::Int(now), Value::BulkString(verdicts), Value::Array(before)]) =
+        let Ok([Value::Int(now), Value::BulkString(verdicts), Value::BulkString(before)]) =
             <[Value; 3]>::try_from(fields)
         else {
             return Err(StoreError::unreadable(
                 "check.lua returned other fields than the time, the verdicts and the buckets",
             ));
         };
-        if verdicts.len() != checks || before.len() != plan.buckets() {
+        let buckets = Stored::parse_all(&before, plan.buckets(), formats);
+        let (Some(buckets), true) = (buckets, verdicts.len() == checks) else {
             return Err(StoreError::unreadable(
                 "check.lua returned another number of checks or buckets than it was sent",
             ));
-        }
-        Ok(Self { now: Timestamp::from_unix_micros(now), verdicts, before, lent, formats })
+        };
+        Ok(Self { now: Timestamp::from_unix_micros(now), verdicts, buckets, lent })
     }
 
-    /// Returns the decisions on `checks`, which are those of `plan`, in their order.
+    /// Calls `decided` with the decision on each of `checks`, which are those of `plan`, in their
+    /// order.
     ///
     /// The script returns the buckets as they were before. Replaying the batch on the core's
     /// arithmetic at the script's time gives what remains, and saves the server from formatting
     /// numbers. The replay must agree with the script's verdicts.
-    pub(super) fn decisions<'a>(
-        &self,
+    pub(super) fn replay<'a>(
+        mut self,
         plan: &CallPlan,
         checks: impl IntoIterator<Item = &'a Check>,
-    ) -> Vec<Result<Decision, StoreError>> {
-        let mut buckets: Vec<Option<Bucket>> = self
-            .before
-            .iter()
-            .map(|state| match state {
-                Value::BulkString(state) => bucket_state::parse(state),
-                _ => None,
-            })
-            .collect();
+        mut decided: impl FnMut(Result<Decision, StoreError>),
+    ) {
         let mut indices = plan.bucket_indices();
-        let mut lent = self.lent.iter();
-        let decide = |(check, &verdict): (&Check, &u8)| {
+        let (verdicts, lent) = (mem::take(&mut self.verdicts), mem::take(&mut self.lent));
+        let mut lent = lent.iter();
+        for (check, verdict) in checks.into_iter().zip(verdicts) {
             let (own, rest) = indices.split_at(check.parts().len());
             indices = rest;
-            let decision = self.replay(check, verdict, own, plan.epoch(), &mut buckets)?;
-            if lends(check) && decision.is_allowed() && lent.next() != Some(&span_lent(&decision)) {
-                return Err(self.disagreement());
-            }
-            Ok(decision)
-        };
-        checks.into_iter().zip(&self.verdicts).map(decide).collect()
-    }
-
-    /// Returns whether a bucket was in a layout that this build does not read, although the script
-    /// does. Only a test makes such a build.
-    fn has_other_layout(&self, index: usize) -> bool {
-        let (first, last) = self.formats.reads;
-        match &self.before[index] {
-            Value::BulkString(state) => {
-                state.first().is_some_and(|layout| !(first..=last).contains(layout))
-            }
-            _ => false,
+            let decision = self.replay_one(check, verdict, own, plan.epoch());
+            decided(match decision {
+                Ok(decision)
+                    if lends(check)
+                        && decision.is_allowed()
+                        && lent.next() != Some(&span_lent(&decision)) =>
+                {
+                    Err(self.disagreement())
+                }
+                decision => decision,
+            });
         }
     }
 
     /// Decides `check`, whose parts' buckets stand at `indices`, and updates these buckets.
-    fn replay(
-        &self,
+    fn replay_one(
+        &mut self,
         check: &Check,
         verdict: u8,
         indices: &[usize],
         epoch: Epoch,
-        buckets: &mut [Option<Bucket>],
     ) -> Result<Decision, StoreError> {
-        if verdict == b'u' || indices.iter().any(|&index| self.has_other_layout(index)) {
+        let is_unknown = |&index: &usize| self.buckets[index] == Stored::Unknown;
+        if verdict == b'u' || indices.iter().any(is_unknown) {
             return Err(StoreError::unreadable(
                 "a bucket's state has a layout that this version does not know",
             ));
@@ -153,8 +144,9 @@ impl CheckReply {
             .parts()
             .iter()
             .zip(indices)
-            .map(|(part, &index)| {
-                buckets[index].unwrap_or_else(|| epoch.unseen(part.limit.rate(), self.now))
+            .map(|(part, &index)| match self.buckets[index] {
+                Stored::Bucket(bucket) => bucket,
+                Stored::Nothing | Stored::Unknown => epoch.unseen(part.limit.rate(), self.now),
             })
             .collect();
         let mut after = before.clone();
@@ -179,7 +171,8 @@ impl CheckReply {
         {
             if before != after {
                 let forgotten = epoch.forgets(after, part.limit.rate(), self.now);
-                buckets[index] = (!forgotten).then_some(*after);
+                self.buckets[index] =
+                    if forgotten { Stored::Nothing } else { Stored::Bucket(*after) };
             }
         }
         Ok(decision)

@@ -51,6 +51,9 @@ pub(super) struct RedirectedAlone;
 /// The checks of one job. Nearly every job is one check.
 pub(super) type Checks = SmallVec<[Check; 1]>;
 
+/// What comes of the checks of one job.
+pub(super) type Answers = SmallVec<[Answer; 1]>;
+
 /// How the checks of a job are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
@@ -74,7 +77,7 @@ pub(super) struct Job {
 /// What has come of a job's checks, and the round trip that brought it.
 #[derive(Debug)]
 pub(super) struct JobReply {
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Answers,
     /// When the round trip began.
     pub(super) sent: Instant,
     /// The number of checks in it, including those of other jobs.

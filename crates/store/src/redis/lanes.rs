@@ -2,17 +2,19 @@
 //! next round trip carries all of them.
 //!
 //! A lane is a task with a connection of its own and one round trip in flight. A free lane takes
-//! everything in the queue. There are no timers: a single check is sent at once, and under load a
-//! batch grows to the number of checks that arrive during one round trip.
+//! everything in the queue, behind the tasks that are ready to run. There are no timers: a single
+//! check is sent at once, and under load a batch grows to the number of checks that arrive during
+//! one round trip.
 
-use std::sync::Arc;
+use std::{future::poll_fn, mem, sync::Arc, task::Poll};
 
 use sluice_core::Check;
+use smallvec::smallvec;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{
     batch::Batch,
-    job::{Answer, Checks, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+    job::{Answer, Answers, Checks, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
     round_trip_span::RoundTripSpan,
     trip::{Lane, Route},
 };
@@ -49,7 +51,7 @@ impl Lanes {
         &self,
         checks: Checks,
         manner: Manner,
-    ) -> impl Future<Output = Vec<Answer>> + Send + 'static {
+    ) -> impl Future<Output = Answers> + Send + 'static {
         let count = checks.len();
         let buckets = checks.iter().map(|check| check.parts().len()).max().unwrap_or(0);
         let too_large =
@@ -62,7 +64,7 @@ impl Lanes {
         }
         async move {
             if let Some(error) = too_large {
-                return vec![Err(Miss::Failed(error)); count];
+                return smallvec![Err(Miss::Failed(error)); count];
             }
             match received.await {
                 Ok(JobReply { answers, sent, checks_in_trip }) => {
@@ -70,7 +72,7 @@ impl Lanes {
                     answers
                 }
                 Err(_) => {
-                    vec![Err(Miss::Failed(StoreError::unreachable(RuntimeStopped))); count]
+                    smallvec![Err(Miss::Failed(StoreError::unreachable(RuntimeStopped))); count]
                 }
             }
         }
@@ -97,7 +99,7 @@ impl Lanes {
         async move {
             let mut answers = Vec::new();
             for job in jobs {
-                answers.append(&mut job.await);
+                answers.extend(job.await);
             }
             answers
         }
@@ -107,7 +109,7 @@ impl Lanes {
 async fn run(mut lane: Lane, queue: Arc<Mutex<mpsc::UnboundedReceiver<Job>>>) {
     let mut jobs = Vec::with_capacity(MAX_JOBS);
     loop {
-        if queue.lock().await.recv_many(&mut jobs, MAX_JOBS).await == 0 {
+        if gather(&mut *queue.lock().await, &mut jobs).await.is_none() {
             return;
         }
         // A caller that no longer waits is not charged.
@@ -116,4 +118,33 @@ async fn run(mut lane: Lane, queue: Arc<Mutex<mpsc::UnboundedReceiver<Job>>>) {
             lane.send(Batch::of(jobs.drain(..), lane.one_partition_a_call())).await;
         }
     }
+}
+
+/// Takes what is in the queue, once there is something. Returns `None` when there never will be.
+///
+/// A free lane is woken by the first of the requests that have arrived together, and would send that
+/// one alone.
+async fn gather(queue: &mut mpsc::UnboundedReceiver<Job>, jobs: &mut Vec<Job>) -> Option<()> {
+    jobs.push(queue.recv().await?);
+    let_others_run().await;
+    while jobs.len() < MAX_JOBS
+        && let Ok(job) = queue.try_recv()
+    {
+        jobs.push(job);
+    }
+    Some(())
+}
+
+/// Lets the tasks run that are ready now. Tokio's `yield_now` would also look for new events, which
+/// is a system call.
+async fn let_others_run() {
+    let mut have_run = false;
+    poll_fn(|context| {
+        if mem::replace(&mut have_run, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "92b2b51b2c7497ed11c12a3e120909eb410cf010",
+    digest: "f4db71c2470f685f0ce89d525876c0ffd6eabfa2",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

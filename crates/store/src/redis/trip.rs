@@ -1,7 +1,7 @@
 //! A lane's round trip: one write that carries every call of a batch.
 
 use std::{
-    iter, mem,
+    mem,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -212,10 +212,7 @@ impl Lane {
                     let formats = self.route.formats;
                     match CheckReply::parse(value, &call.plan, count, formats) {
                         Ok(Some(reply)) => {
-                            let checks = call.checks.iter().map(|&check| &batch.checks[check]);
-                            let decisions = reply.decisions(&call.plan, checks).into_iter();
-                            let answers = decisions.map(|decided| decided.map_err(Miss::Failed));
-                            batch.answer(&call, answers);
+                            batch.decided(&call, reply);
                             continue;
                         }
                         Ok(None) if !is_last => {
@@ -244,7 +241,7 @@ impl Lane {
                     }
                 },
             };
-            batch.answer(&call, iter::repeat_n(Err(miss), count));
+            batch.missed(&call, &miss);
         }
         failure
     }
