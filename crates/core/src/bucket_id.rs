@@ -157,27 +157,29 @@ impl Tagger {
     /// Returns the tag of `subject`.
     #[must_use]
     pub fn tag(&self, subject: Subject<'_>) -> Tag {
-        let hasher = match subject {
-            Subject::Client(identity) => after(self.client, identity),
-            Subject::Address(address) => after(self.address, address),
+        // `hash` finishes what begins at a whole word faster than `write` and `finish128` do.
+        let hash = match subject {
+            Subject::Client(identity) => self.client.hash(identity),
+            Subject::Address(address) => self.address.hash(address),
             // The name's length comes first, so that two pairs of name and value never have the
             // same bytes.
             Subject::Header { name, value } => {
-                after(after(after(self.header, &name.len().to_le_bytes()), name.as_bytes()), value)
+                let start = after(self.header, &name.len().to_le_bytes());
+                after(after(start, name.as_bytes()), value).finish128()
             }
-            Subject::Everyone { limit } => after(self.everyone, limit.as_bytes()),
+            Subject::Everyone { limit } => self.everyone.hash(limit.as_bytes()),
             Subject::Values { scope, values } => {
                 let start = after_part(self.values, 0, scope);
-                values.iter().fold(start, |hasher, (name, value)| {
+                let hasher = values.iter().fold(start, |hasher, (name, value)| {
                     let (kind, part) = match value {
                         Value::Exact(part) => (1, part),
                         Value::Pattern(part) => (2, part),
                     };
                     after_part(after_part(hasher, 0, name), kind, part)
-                })
+                });
+                hasher.finish128()
             }
         };
-        let hash = hasher.finish128();
         Tag { head: hash.h1, tail: hash.h2.to_le_bytes()[0] }
     }
 
