@@ -120,6 +120,7 @@ impl Bucket {
     }
 
     /// Brings the state up to date for `rate` at `now`.
+    #[inline]
     #[must_use]
     pub fn settled(self, rate: &Rate, now: Timestamp) -> Settled<'_> {
         let mut bucket = self;

@@ -208,7 +208,7 @@ impl Check {
             *stored = bucket.bucket();
         }
         let allowed = admitted || !part.limit.denies();
-        Decision::new(allowed, [verdict(part, &bucket, admitted, now)], now, source)
+        Decision::of_one(allowed, verdict(part, &bucket, admitted, now), now, source)
     }
 
     /// Lends from the bucket, or ends a lease of each bucket. Allowed if all of them did.
@@ -251,6 +251,7 @@ impl Check {
     }
 
     /// Does the action to the bucket, and returns whether it changed anything.
+    #[inline]
     fn apply(&self, part: &Part, bucket: &mut Settled<'_>, admitted: bool) -> bool {
         let cost = part.cost.tokens();
         match self.action {
@@ -265,6 +266,7 @@ impl Check {
 }
 
 /// Returns the verdict of a limit whose bucket is as the decision left it.
+#[inline]
 fn verdict(part: &Part, bucket: &Settled<'_>, admitted: bool, now: Timestamp) -> Verdict {
     let retry = if admitted {
         Retry::Now

@@ -68,6 +68,11 @@ impl Decision {
         Self { allowed, verdicts: verdicts.into_iter().collect(), at, source }
     }
 
+    /// Creates the decision of one limit, without the loop of [`Decision::new`].
+    pub(crate) fn of_one(allowed: bool, verdict: Verdict, at: Timestamp, source: Source) -> Self {
+        Self { allowed, verdicts: SmallVec::from_buf([verdict]), at, source }
+    }
+
     /// Creates the decision about a request to which no limit applies.
     #[must_use]
     pub fn unlimited(at: Timestamp) -> Self {

@@ -10,8 +10,8 @@ use crate::policy::pattern::{Segments, segments};
 #[derive(Clone, Debug)]
 pub(super) struct Endpoints<T> {
     nodes: Vec<Node<T>>,
-    /// Every pattern with its node, the longest first; `None` when there are many patterns, or one
-    /// contains a `*`.
+    /// Every pattern with its node, the longest first, and `/` as an empty one; `None` when there
+    /// are many patterns, or one contains a `*`.
     few: Option<Vec<(Box<str>, usize)>>,
 }
 
@@ -68,7 +68,7 @@ impl<T> Endpoints<T> {
     fn list(&mut self, pattern: &str, node: usize) {
         let literal = segments(pattern).all(|segment| segment != "*");
         self.few = self.few.take().filter(|few| literal && few.len() < FEW).map(|mut few| {
-            few.push((pattern.into(), node));
+            few.push((pattern.trim_end_matches('/').into(), node));
             few.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
             few
         });
@@ -107,10 +107,10 @@ impl<T> Endpoints<T> {
     pub(super) fn find(&self, path: &str, wanted: impl Fn(&T) -> bool) -> Option<&T> {
         if let Some(few) = &self.few {
             // Of two literal patterns that cover one path, the longer one has more segments.
-            let covering = few.iter().filter(|(pattern, _)| covers(pattern, path));
-            return covering
-                .filter_map(|&(_, node)| self.nodes[node].value.as_ref())
-                .find(|value| wanted(value));
+            let mut covering = few.iter().filter(|(pattern, _)| covers(pattern, path));
+            return covering.find_map(|&(_, node)| {
+                self.nodes[node].value.as_ref().filter(|value| wanted(value))
+            });
         }
         let mut best = None;
         self.search(0, 0, segments(path), &wanted, &mut best);
@@ -148,13 +148,14 @@ impl<T> Endpoints<T> {
     }
 }
 
-/// Returns whether `path` is `pattern`, which contains no `*`, or is below it.
+/// Returns whether `path` is `pattern`, which contains no `*`, or is below it. The empty pattern
+/// covers everything.
 fn covers(pattern: &str, path: &str) -> bool {
     let (pattern, path) = (pattern.as_bytes(), path.as_bytes());
     // The byte after the pattern's length excludes most paths without comparing the text.
-    let ends_with_segment = || path.get(pattern.len()).is_none_or(|&next| next == b'/');
-    pattern == b"/"
-        || path.len() >= pattern.len() && ends_with_segment() && path.starts_with(pattern)
+    path.split_at_checked(pattern.len()).is_some_and(|(start, below)| {
+        below.first().is_none_or(|&next| next == b'/') && start == pattern
+    })
 }
 
 #[cfg(test)]
