@@ -55,8 +55,12 @@ impl Kept {
     }
 
     fn is_of(&self, part: &Part) -> bool {
-        self.tag == part.tag
-            && (Arc::ptr_eq(&self.limit, &part.limit) || self.limit.key() == part.limit.key())
+        self.tag == part.tag && (self.is_kept_for(part) || self.limit.key() == part.limit.key())
+    }
+
+    /// Returns whether the state was written under the very limit of `part`, and so its rate.
+    fn is_kept_for(&self, part: &Part) -> bool {
+        Arc::ptr_eq(&self.limit, &part.limit)
     }
 
     fn bucket(&self, leases: &HashMap<BucketId, Leases, Prehashed>) -> Bucket {
@@ -82,7 +86,7 @@ impl Kept {
 
     fn set(&mut self, part: &Part, bucket: &Bucket) {
         // Cloning the `Arc` would write to a counter that all cores share.
-        if Arc::ptr_eq(&self.limit, &part.limit) {
+        if self.is_kept_for(part) {
             self.empty_at = bucket.empty_at();
             self.indebted_at = bucket.indebted_at().unwrap_or(NO_DEBT);
         } else {
@@ -123,10 +127,13 @@ impl Shard {
             |kept| kept.is_of(part),
             |kept| hash(&kept.id()),
         );
-        let kept = if let Entry::Occupied(kept) = &entry {
-            kept.get().unless_forgotten(&self.leases, epoch, now)
-        } else {
-            None
+        let kept = match &entry {
+            // The decision itself finds that a bucket is full under the limit that it was kept for.
+            Entry::Occupied(kept) if kept.get().is_kept_for(part) => {
+                Some(kept.get().bucket(&self.leases))
+            }
+            Entry::Occupied(kept) => kept.get().unless_forgotten(&self.leases, epoch, now),
+            Entry::Vacant(_) => None,
         };
         let before = kept.unwrap_or_else(|| epoch.unseen(rate, now));
         let mut after = before;
