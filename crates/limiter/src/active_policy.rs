@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use sluice_core::{Action, Decision, Matched, Mode, Policy, Source, Verdict};
-use sluice_store::StoreError;
+use sluice_store::{Store, StoreError};
 
 use crate::{
     stats::{EndpointCounters, StatsCounters},
@@ -13,9 +13,13 @@ use crate::{
 };
 
 /// The policy that new checks are decided by, with the counters of its limits and endpoints.
+///
+/// It has all that a check needs afterwards, so that a check keeps one reference and not one to
+/// each: every core writes to a reference's counter.
 #[derive(Debug)]
 pub(crate) struct ActivePolicy {
     pub(crate) policy: Arc<Policy>,
+    pub(crate) store: Arc<dyn Store>,
     /// In the order of [`Policy::limits`].
     decisions: Box<[BoundDecisions]>,
     /// In the order of [`Policy::endpoints`].
@@ -28,6 +32,7 @@ pub(crate) struct ActivePolicy {
 impl ActivePolicy {
     pub(crate) fn new(
         policy: Policy,
+        store: &Arc<dyn Store>,
         recorders: &Recorders,
         stats: Option<&StatsCounters>,
     ) -> Self {
@@ -42,16 +47,12 @@ impl ActivePolicy {
         let endpoint_counters = endpoint_counters.unwrap_or_default();
         Self {
             policy: Arc::new(policy),
+            store: Arc::clone(store),
             decisions,
             hits,
             endpoint_counters,
             durations: recorders.decisions.clone(),
         }
-    }
-
-    /// Returns the pattern that covers the request's path, or `other`.
-    pub(crate) fn endpoint(&self, matched: &Matched) -> Arc<str> {
-        Arc::clone(&self.policy.endpoints()[matched.endpoint])
     }
 
     /// Records a decision. `since` is when the wait for the store began, if there was one.

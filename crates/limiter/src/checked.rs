@@ -2,10 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use sluice_core::{Action, Check, Cost, Decision};
-use sluice_store::Store;
+use sluice_core::{Action, Check, Cost, Decision, Matched};
 
 use crate::{
+    active_policy::ActivePolicy,
     decision_span::{self, UndecidedBy},
     error::LimiterError,
     telemetry::DecisionSpan,
@@ -20,21 +20,26 @@ use crate::{
 pub struct Checked {
     /// The decision.
     pub decision: Decision,
-    /// The policy's pattern that covers the request's path, or `other`. There are few of them, so
-    /// that a metric's label may hold it.
-    pub endpoint: Arc<str>,
     check: Check,
-    store: Arc<dyn Store>,
+    /// The index of the endpoint in the policy.
+    endpoint: usize,
+    active_policy: Arc<ActivePolicy>,
 }
 
 impl Checked {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         decision: Decision,
-        endpoint: Arc<str>,
-        check: Check,
-        store: Arc<dyn Store>,
+        matched: Matched,
+        active_policy: Arc<ActivePolicy>,
     ) -> Self {
-        Self { decision, endpoint, check, store }
+        Self { decision, check: matched.check, endpoint: matched.endpoint, active_policy }
+    }
+
+    /// Returns the policy's pattern that covers the request's path, or `other`. There are few of
+    /// them, so that a metric's label may hold it.
+    #[must_use]
+    pub fn endpoint(&self) -> &Arc<str> {
+        &self.active_policy.policy.endpoints()[self.endpoint]
     }
 
     /// Returns whether the request may pass.
@@ -96,8 +101,8 @@ impl Checked {
             return Ok(self.decision.clone());
         }
         let span = DecisionSpan::single();
-        let decided = span.in_scope(|| self.store.decide(&check)).await;
-        let outcome = decided.as_ref().map(|decision| (decision, Some(&*self.endpoint)));
+        let decided = span.in_scope(|| self.active_policy.store.decide(&check)).await;
+        let outcome = decided.as_ref().map(|decision| (decision, Some(&**self.endpoint())));
         decision_span::describe(&span, action, outcome.map_err(|_| UndecidedBy::Store));
         Ok(decided?)
     }
@@ -107,7 +112,7 @@ impl fmt::Debug for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checked")
             .field("decision", &self.decision)
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", self.endpoint())
             .finish_non_exhaustive()
     }
 }

@@ -71,6 +71,7 @@ mod standing;
 mod stats;
 #[cfg(not(feature = "telemetry"))]
 mod telemetry;
+mod timed;
 #[cfg(feature = "tower")]
 mod untrusted_peers;
 mod unverified;

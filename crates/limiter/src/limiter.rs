@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 use sluice_core::{Action, Check, Client, Cost, Decision, Matched, Policy, Request};
 use sluice_store::{Clock, Store, StoreError, StoreFuture};
 
@@ -17,6 +17,7 @@ use crate::{
     error::LimiterError,
     stats::StatsCounters,
     telemetry::{DecisionSpan, Recorders},
+    timed::Timed,
     unverified::{Allowance, Taken, Unverified},
 };
 #[cfg(feature = "tower")]
@@ -52,11 +53,17 @@ struct Inner {
 
 /// What is special about one check.
 #[derive(Clone, Copy, Debug, Default)]
-struct How {
+struct How<'a> {
     /// How long its caller waits.
     within: Option<Duration>,
     /// What the client's address may ask, for a key that nothing vouches for.
-    allowance: Option<Allowance>,
+    allowance: Option<&'a Allowance>,
+}
+
+/// The limits of a request, and whether the store has to decide about them.
+enum Matching {
+    Decided(Matched, Decision),
+    ForStore(Matched, Option<Taken>),
 }
 
 impl Limiter {
@@ -68,7 +75,7 @@ impl Limiter {
         stats: Option<StatsCounters>,
     ) -> Self {
         let active_policy =
-            ArcSwap::from_pointee(ActivePolicy::new(policy, &recorders, stats.as_ref()));
+            ArcSwap::from_pointee(ActivePolicy::new(policy, &store, &recorders, stats.as_ref()));
         #[cfg(feature = "telemetry")]
         let other_stats =
             stats.as_ref().map(|stats| stats.endpoint(&Arc::from(crate::telemetry::OTHER)));
@@ -135,8 +142,11 @@ impl Limiter {
     ///
     /// # Errors
     /// When the request cannot be checked, or the store cannot decide. A denial is no error.
-    pub async fn check(&self, request: &Request<'_>) -> Result<Checked, LimiterError> {
-        self.act(Action::Take, request, How::default()).await
+    pub fn check(
+        &self,
+        request: &Request<'_>,
+    ) -> impl Future<Output = Result<Checked, LimiterError>> + Send {
+        self.act(Action::Take, request, How::default())
     }
 
     /// Decides as [`Limiter::check`] does, for a caller that waits for at most `within`.
@@ -163,13 +173,12 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`Limiter::check`].
-    pub async fn check_within(
+    pub fn check_within(
         &self,
         request: &Request<'_>,
         within: Duration,
-    ) -> Result<Checked, LimiterError> {
-        let how = How { within: Some(within), ..How::default() };
-        self.act(Action::Take, request, how).await
+    ) -> impl Future<Output = Result<Checked, LimiterError>> + Send {
+        self.act(Action::Take, request, How { within: Some(within), ..How::default() })
     }
 
     /// Decides as [`Limiter::check`] does about a request whose client was identified by its head.
@@ -236,57 +245,54 @@ impl Limiter {
         &self,
         action: Action,
         request: &Request<'_>,
-        how: How,
+        how: How<'_>,
     ) -> Result<Checked, LimiterError> {
         let span = DecisionSpan::single();
-        let checked = self.act_in_span(&span, action, request, how).await;
+        let active_policy = self.inner.active_policy.load_full();
+        let checked = match self.matched(&active_policy, action, request, how.allowance) {
+            Err(error) => Err(error),
+            Ok(Matching::Decided(matched, decision)) => {
+                Ok(Checked::new(decision, matched, active_policy))
+            }
+            Ok(Matching::ForStore(matched, taken)) => {
+                let asked = span.in_scope(|| self.ask_store(&matched.check, how.within));
+                let (decided, since) = Timed::from(asked).await;
+                active_policy.record(action, &matched, &decided, since);
+                let admitted = decided.as_ref().is_ok_and(Decision::is_allowed);
+                if let Some(taken) = taken.filter(|_| !admitted) {
+                    self.inner.unverified.give_back(&taken);
+                }
+                decided
+                    .map(|decision| Checked::new(decision, matched, active_policy))
+                    .map_err(LimiterError::from)
+            }
+        };
         decision_span::describe(&span, action, outcome(&checked));
         checked
     }
 
-    async fn act_in_span(
+    /// Finds the limits of `request`, and decides it where no store is needed.
+    fn matched(
         &self,
-        span: &DecisionSpan,
+        active_policy: &ActivePolicy,
         action: Action,
         request: &Request<'_>,
-        how: How,
-    ) -> Result<Checked, LimiterError> {
-        let active_policy = self.inner.active_policy.load();
-        let matched = active_policy.policy.check(action, request)?;
+        allowance: Option<&Allowance>,
+    ) -> Result<Matching, LimiterError> {
+        let mut matched = active_policy.policy.check(action, request)?;
         if matched.check.parts().is_empty() {
-            return Ok(self.unlimited(&active_policy, matched));
+            return Ok(Matching::Decided(matched, self.unlimited()));
         }
         // A preflight costs nothing, and a look takes nothing.
-        let allowance = how.allowance.filter(|_| request.cost != Cost::NONE);
-        let taken = match self.take_allowance(&active_policy, &matched, allowance) {
-            Ok(taken) => taken,
+        let allowance = allowance.filter(|_| request.cost != Cost::NONE);
+        match self.take_allowance(active_policy, &matched, allowance) {
+            Ok(taken) => Ok(Matching::ForStore(matched, taken)),
             Err(denial) => {
                 // Nothing was taken, so that nothing can be adjusted later.
-                let (endpoint, mut nothing) = (active_policy.endpoint(&matched), matched);
-                nothing.check = Check::new(action);
-                return Ok(self.checked(*denial, endpoint, nothing));
+                matched.check = Check::new(action);
+                Ok(Matching::Decided(matched, *denial))
             }
-        };
-        let (decided, endpoint) = match span.in_scope(|| self.ask_store(&matched.check, how.within))
-        {
-            StoreFuture::Ready(Some(decided)) => {
-                active_policy.record(action, &matched, &decided, None);
-                (decided, active_policy.endpoint(&matched))
-            }
-            waiting => {
-                // A guard that is kept for long would make it slow for others to load the policy.
-                let active_policy = Guard::into_inner(active_policy);
-                let started = Instant::now();
-                let decided = waiting.await;
-                active_policy.record(action, &matched, &decided, Some(started));
-                (decided, active_policy.endpoint(&matched))
-            }
-        };
-        let admitted = decided.as_ref().is_ok_and(Decision::is_allowed);
-        if let Some(taken) = taken.filter(|_| !admitted) {
-            self.inner.unverified.give_back(&taken);
         }
-        Ok(self.checked(decided?, endpoint, matched))
     }
 
     /// Takes a token of what the client's address may ask under keys that nothing vouches for.
@@ -294,7 +300,7 @@ impl Limiter {
         &self,
         active_policy: &ActivePolicy,
         matched: &Matched,
-        allowance: Option<Allowance>,
+        allowance: Option<&Allowance>,
     ) -> Result<Option<Taken>, Box<Decision>> {
         let is_listed = |client| active_policy.policy.lists(client);
         let Some(allowance) = allowance.filter(|_| !matched.client.is_some_and(is_listed)) else {
@@ -329,9 +335,9 @@ impl Limiter {
                 let (check, decided) = decided.next().expect("a store decides every check");
                 matched.check = check;
                 active_policy.record(Action::Take, &matched, &decided, since);
-                Ok(self.checked(decided?, active_policy.endpoint(&matched), matched))
+                Ok(Checked::new(decided?, matched, Arc::clone(&active_policy)))
             } else {
-                Ok(self.unlimited(&active_policy, matched))
+                Ok(Checked::new(self.unlimited(), matched, Arc::clone(&active_policy)))
             }
         };
         let checked: Vec<_> =
@@ -348,7 +354,7 @@ impl Limiter {
         if checks.is_empty() {
             return (Vec::new(), None);
         }
-        timed(span.in_scope(|| self.inner.store.decide_all(checks))).await
+        Timed::from(span.in_scope(|| self.inner.store.decide_all(checks))).await
     }
 
     fn ask_store<'a>(
@@ -371,22 +377,17 @@ impl Limiter {
         within: Option<Duration>,
     ) -> (Result<Decision, StoreError>, Option<Instant>) {
         if check.parts().is_empty() {
-            return (Ok(Decision::unlimited(self.inner.clock.now())), None);
+            return (Ok(self.unlimited()), None);
         }
         let span = DecisionSpan::single();
-        let (decided, since) = timed(span.in_scope(|| self.ask_store(check, within))).await;
+        let (decided, since) = Timed::from(span.in_scope(|| self.ask_store(check, within))).await;
         let outcome = decided.as_ref().map(|decision| (decision, None));
         decision_span::describe(&span, check.action(), outcome.map_err(|_| UndecidedBy::Store));
         (decided, since)
     }
 
-    fn unlimited(&self, active_policy: &ActivePolicy, matched: Matched) -> Checked {
-        let decision = Decision::unlimited(self.inner.clock.now());
-        self.checked(decision, active_policy.endpoint(&matched), matched)
-    }
-
-    fn checked(&self, decision: Decision, endpoint: Arc<str>, matched: Matched) -> Checked {
-        Checked::new(decision, endpoint, matched.check, Arc::clone(&self.inner.store))
+    fn unlimited(&self) -> Decision {
+        Decision::unlimited(self.inner.clock.now())
     }
 
     /// Returns the policy that new checks are decided by.
@@ -397,8 +398,8 @@ impl Limiter {
 
     /// Decides every check that starts from now on by `policy`. Buckets keep what they hold.
     pub fn replace_policy(&self, policy: Policy) {
-        let Inner { active_policy, recorders, stats, .. } = &*self.inner;
-        active_policy.store(Arc::new(ActivePolicy::new(policy, recorders, stats.as_ref())));
+        let Inner { active_policy, store, recorders, stats, .. } = &*self.inner;
+        active_policy.store(Arc::new(ActivePolicy::new(policy, store, recorders, stats.as_ref())));
     }
 
     /// Returns the store, which keeps the buckets.
@@ -425,24 +426,12 @@ fn key_request(key: &[u8], cost: Cost) -> Request<'_> {
     Request::new(Client::Key(key), "", "/").with_cost(cost)
 }
 
-/// Waits for the store. Returns also since when, if it had to wait: reading the clock twice takes
-/// as long as a decision in memory.
-async fn timed<T>(result: StoreFuture<'_, T>) -> (T, Option<Instant>) {
-    match result {
-        StoreFuture::Ready(Some(result)) => (result, None),
-        waiting => {
-            let started = Instant::now();
-            (waiting.await, Some(started))
-        }
-    }
-}
-
 /// What the span of a decision says about a check.
 fn outcome(
     checked: &Result<Checked, LimiterError>,
 ) -> Result<(&Decision, Option<&str>), UndecidedBy> {
     match checked {
-        Ok(checked) => Ok((&checked.decision, Some(&*checked.endpoint))),
+        Ok(checked) => Ok((&checked.decision, Some(&**checked.endpoint()))),
         Err(LimiterError::Store(_)) => Err(UndecidedBy::Store),
         Err(LimiterError::Request(_) | LimiterError::Cost(_)) => Err(UndecidedBy::Request),
     }

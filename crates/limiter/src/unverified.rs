@@ -14,7 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, Policy, Rate};
+use sluice_core::{Action, Algorithm, Check, Cost, Decision, Limit, Policy, Rate, Tag};
 use sluice_store::{Clock, MemoryStore};
 
 use crate::telemetry::{BoundDecisions, DecisionRecorder};
@@ -50,7 +50,10 @@ struct Share {
 }
 
 /// A token of an allowance, which a denied request gets back.
-pub(crate) struct Taken(Check);
+pub(crate) struct Taken {
+    limit: Arc<Limit>,
+    tag: Tag,
+}
 
 impl Unverified {
     pub(crate) fn new(clock: Arc<dyn Clock>, recorder: DecisionRecorder) -> Self {
@@ -75,19 +78,20 @@ impl Unverified {
     pub(crate) fn take(
         &self,
         policy: &Policy,
-        allowance: Allowance,
+        allowance: &Allowance,
     ) -> Result<Taken, Box<Decision>> {
         let limit = self.limit(allowance.rate);
         let tag = policy.address_tag(allowance.address);
         let check = Check::new(Action::Take).with(&limit, tag, Cost::ONE);
         let decision = self.buckets.decide_now(&check);
-        if decision.is_denied() { Err(Box::new(decision)) } else { Ok(Taken(check)) }
+        if decision.is_denied() { Err(Box::new(decision)) } else { Ok(Taken { limit, tag }) }
     }
 
     /// Gives the token back for a request that was not admitted: another user of the address could
     /// need it.
-    pub(crate) fn give_back(&self, Taken(check): &Taken) {
-        let _ = self.buckets.decide_now(&check.adjustment(Action::GiveBack, Cost::ONE));
+    pub(crate) fn give_back(&self, taken: &Taken) {
+        let check = Check::new(Action::GiveBack).with(&taken.limit, taken.tag, Cost::ONE);
+        let _ = self.buckets.decide_now(&check);
     }
 
     /// Returns the counters of the limit, which exist only where it is used.

@@ -104,7 +104,10 @@ async fn a_batch_is_one_call_of_the_store_and_keeps_its_order() {
     let decisions: Vec<_> = results
         .iter()
         .map(|result| {
-            result.as_ref().map(|checked| (checked.decision.is_allowed(), &*checked.endpoint)).ok()
+            result
+                .as_ref()
+                .map(|checked| (checked.decision.is_allowed(), &**checked.endpoint()))
+                .ok()
         })
         .collect();
     let expected = [
@@ -157,7 +160,7 @@ async fn a_check_in_flight_keeps_the_policy_it_began_with() {
     limiter.replace_policy(Policy::builder().build().unwrap());
     store.let_through(1);
     let checked = in_flight.await.unwrap().unwrap();
-    assert_eq!(&*checked.endpoint, "/narrow");
+    assert_eq!(&**checked.endpoint(), "/narrow");
     assert_eq!(remaining(&checked), 1);
     assert!(limiter.check(&request).await.unwrap().decision.binding().is_none());
 }

@@ -301,8 +301,8 @@ impl Identity<'_> {
         self.untrusted_proxy
     }
 
-    pub(crate) const fn allowance(&self) -> Option<Allowance> {
-        self.allowance
+    pub(crate) const fn allowance(&self) -> Option<&Allowance> {
+        self.allowance.as_ref()
     }
 
     /// Returns this client's request for `path`, at a cost of one token.

@@ -9,7 +9,7 @@ use http::{
     request::Parts,
 };
 use hyper::body::Incoming;
-use sluice::{Checked, layer::metrics::ResponseRecorder};
+use sluice::layer::metrics::ResponseRecorder;
 use sluice_core::{Decision, NormalPath, RequestError};
 use sluice_gateway::{ClientConnection, DecidingFields, Destination, Gateway, UpstreamBody};
 use sluice_http::{
@@ -220,7 +220,9 @@ impl HttpFrontEnds {
             }
         };
         match any_path::decide(&self.inner.services.engine, peer, head, &path).await {
-            Ok(Checked { decision, endpoint, .. }) => {
+            Ok(checked) => {
+                let endpoint = Arc::clone(checked.endpoint());
+                let decision = checked.decision;
                 pending.is_at(EndpointLabel::Pattern(Arc::clone(&endpoint)));
                 let reply = match way {
                     Some(way) if decision.is_allowed() => {

@@ -78,11 +78,12 @@ where
                         }
                     };
                     if let Some(mut response) = rejection::deny(&checked.decision, &head.headers) {
-                        response.extensions_mut().insert(MatchedEndpoint::from(checked.endpoint));
+                        let endpoint = MatchedEndpoint::from(Arc::clone(checked.endpoint()));
+                        response.extensions_mut().insert(endpoint);
                         return Poll::Ready(Ok(response.map(RateLimitBody::rejection)));
                     }
                     let (decision, endpoint) =
-                        (checked.decision.clone(), Arc::clone(&checked.endpoint));
+                        (checked.decision.clone(), Arc::clone(checked.endpoint()));
                     head.extensions.insert(checked);
                     State::Responding {
                         response: service.call(Request::from_parts(head, body)),
