@@ -16,7 +16,7 @@
 use std::{
     hint::black_box,
     num::NonZeroU32,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -116,7 +116,7 @@ fn counting(names: &[String]) -> f64 {
         .build();
     decide(names, &limiter, |number| {
         if number % 250_000 == 0 {
-            ready(reporter.flush()).unwrap();
+            ready(pin!(reporter.flush())).unwrap();
         }
     })
 }
@@ -126,7 +126,7 @@ fn decide(names: &[String], limiter: &Limiter, mut before_each: impl FnMut(usize
         before_each(number);
         let name = &names[pick(number, names.len())];
         let request = Request::new(Client::Key(name.as_bytes()), "GET", "/api/v1/blueprints");
-        black_box(ready(limiter.check(&request))).unwrap();
+        black_box(ready(pin!(limiter.check(&request)))).unwrap();
     })
 }
 
@@ -137,13 +137,15 @@ fn store(names: &[String]) -> f64 {
     time(|number| {
         let tag = policy.tagger().tag(Subject::Client(names[pick(number, names.len())].as_bytes()));
         let check = Check::new(Action::Take).with(limit, tag, Cost::ONE);
-        black_box(ready(store.decide(&check))).unwrap();
+        black_box(ready(pin!(store.decide(&check)))).unwrap();
     })
 }
 
 /// Polls a future that is ready, so that no runtime is measured. The memory store decides at once.
-fn ready<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+///
+/// The future is pinned where it is made, as by `.await`.
+fn ready<T>(future: Pin<&mut impl Future<Output = T>>) -> T {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => unreachable!("the memory store decides at once"),
     }
@@ -162,7 +164,7 @@ fn bytes_per_bucket() {
         let tag = policy.tagger().tag(Subject::Client(&number.to_le_bytes()));
         // Takes all ten tokens, so that the first bucket is forgotten only after half a minute.
         let check = Check::new(Action::Take).with(limit, tag, Cost::new(10).unwrap());
-        ready(store.decide(&check)).unwrap();
+        ready(pin!(store.decide(&check))).unwrap();
     }
     println!(
         "\n{:.1} bytes of resident memory for each of {} buckets",

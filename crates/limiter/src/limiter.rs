@@ -60,12 +60,6 @@ struct How<'a> {
     allowance: Option<&'a Allowance>,
 }
 
-/// The limits of a request, and whether the store has to decide about them.
-enum Matching {
-    Decided(Matched, Decision),
-    ForStore(Matched, Option<Taken>),
-}
-
 impl Limiter {
     pub(crate) fn new(
         policy: Policy,
@@ -249,50 +243,35 @@ impl Limiter {
     ) -> Result<Checked, LimiterError> {
         let span = DecisionSpan::single();
         let active_policy = self.inner.active_policy.load_full();
-        let checked = match self.matched(&active_policy, action, request, how.allowance) {
-            Err(error) => Err(error),
-            Ok(Matching::Decided(matched, decision)) => {
-                Ok(Checked::new(decision, matched, active_policy))
+        let checked = match active_policy.policy.check(action, request) {
+            Err(error) => Err(error.into()),
+            Ok(matched) if matched.check.parts().is_empty() => {
+                Ok(Checked::new(self.unlimited(), matched, active_policy))
             }
-            Ok(Matching::ForStore(matched, taken)) => {
-                let asked = span.in_scope(|| self.ask_store(&matched.check, how.within));
-                let (decided, since) = Timed::from(asked).await;
-                active_policy.record(action, &matched, &decided, since);
-                let admitted = decided.as_ref().is_ok_and(Decision::is_allowed);
-                if let Some(taken) = taken.filter(|_| !admitted) {
-                    self.inner.unverified.give_back(&taken);
+            Ok(mut matched) => {
+                // A preflight costs nothing, and a look takes nothing.
+                let allowance = how.allowance.filter(|_| request.cost != Cost::NONE);
+                match self.take_allowance(&active_policy, &matched, allowance) {
+                    Ok(taken) => {
+                        let asked = span.in_scope(|| self.ask_store(&matched.check, how.within));
+                        let (decided, since) = Timed::from(asked).await;
+                        active_policy.record(action, &matched, &decided, since);
+                        self.give_allowance_back(taken, &decided);
+                        match decided {
+                            Ok(decision) => Ok(Checked::new(decision, matched, active_policy)),
+                            Err(error) => Err(error.into()),
+                        }
+                    }
+                    Err(denial) => {
+                        // Nothing was taken, so that nothing can be adjusted later.
+                        matched.check = Check::new(action);
+                        Ok(Checked::new(*denial, matched, active_policy))
+                    }
                 }
-                decided
-                    .map(|decision| Checked::new(decision, matched, active_policy))
-                    .map_err(LimiterError::from)
             }
         };
         decision_span::describe(&span, action, outcome(&checked));
         checked
-    }
-
-    /// Finds the limits of `request`, and decides it where no store is needed.
-    fn matched(
-        &self,
-        active_policy: &ActivePolicy,
-        action: Action,
-        request: &Request<'_>,
-        allowance: Option<&Allowance>,
-    ) -> Result<Matching, LimiterError> {
-        let mut matched = active_policy.policy.check(action, request)?;
-        if matched.check.parts().is_empty() {
-            return Ok(Matching::Decided(matched, self.unlimited()));
-        }
-        // A preflight costs nothing, and a look takes nothing.
-        let allowance = allowance.filter(|_| request.cost != Cost::NONE);
-        match self.take_allowance(active_policy, &matched, allowance) {
-            Ok(taken) => Ok(Matching::ForStore(matched, taken)),
-            Err(denial) => {
-                // Nothing was taken, so that nothing can be adjusted later.
-                matched.check = Check::new(action);
-                Ok(Matching::Decided(matched, *denial))
-            }
-        }
     }
 
     /// Takes a token of what the client's address may ask under keys that nothing vouches for.
@@ -310,6 +289,15 @@ impl Limiter {
         let taken = unverified.take(&active_policy.policy, allowance);
         active_policy.record_allowance(matched, taken.is_err(), unverified.decisions());
         taken.map(Some)
+    }
+
+    /// Gives the token back when the request is not admitted.
+    fn give_allowance_back(&self, taken: Option<Taken>, decided: &Result<Decision, StoreError>) {
+        if let Some(taken) = taken
+            && !decided.as_ref().is_ok_and(Decision::is_allowed)
+        {
+            self.inner.unverified.give_back(&taken);
+        }
     }
 
     /// Checks several requests in their order, each one independently, in one round trip to the
