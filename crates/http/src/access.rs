@@ -70,9 +70,11 @@ impl CallerAccess {
     /// Returns an error if a token is required and `headers` show no valid one.
     pub fn admit(&self, headers: &mut HeaderMap, fields: TokenFields) -> Result<(), Rejected> {
         let tokens = self.tokens.load();
-        let result = if tokens.is_empty() {
-            Ok(())
-        } else if headers.contains_key(TOKEN_FIELD) {
+        if tokens.is_empty() {
+            headers.remove(TOKEN_FIELD);
+            return Ok(());
+        }
+        let result = if headers.contains_key(TOKEN_FIELD) {
             let shown = only(headers, &TOKEN_FIELD);
             shown.is_some_and(|token| is_one_of(&tokens, token)).then_some(()).ok_or(())
         } else if fields == TokenFields::Both {

@@ -65,7 +65,7 @@ pub async fn read_all(body: &mut Body, max_bytes: usize) -> Result<Bytes, Proble
 /// connection in place of the response.
 pub fn discard(headers: &HeaderMap, body: Body, started: Instant) {
     // A client that sent `Expect: 100-continue` does not send the body of a rejected request.
-    if !headers.contains_key(EXPECT) {
+    if !body.is_end_stream() && !headers.contains_key(EXPECT) {
         discard_until(body, started + TIMEOUT);
     }
 }
@@ -77,8 +77,8 @@ pub fn discard_later(body: Body) {
 }
 
 fn discard_until(mut body: Body, deadline: Instant) {
-    if let Ok(runtime) = Handle::try_current()
-        && !body.is_end_stream()
+    if !body.is_end_stream()
+        && let Ok(runtime) = Handle::try_current()
     {
         // Beyond the limit, the body is dropped, which ends the connection or the stream.
         let Ok(permit) = DISCARDED_BODIES.try_acquire() else { return };

@@ -59,9 +59,16 @@ pub(super) struct ResponseBody<B> {
     body: B,
     /// What is left of a long part.
     rest: Bytes,
-    response: Arc<PendingResponse>,
-    /// The stream over HTTP/2. HTTP/1 has none: its connection is observed instead.
-    stream: Option<Arc<Stream>>,
+    ends: Ends,
+}
+
+/// What ends with the body of a response.
+#[derive(Debug)]
+enum Ends {
+    /// Over HTTP/1, which has no streams: its connection is observed instead.
+    Response { _response: PendingResponse },
+    /// Over HTTP/2. Parts that it has not sent yet hold the response too.
+    Stream { response: Arc<PendingResponse>, stream: Arc<Stream> },
 }
 
 /// A part of a response that HTTP/2 has not sent yet.
@@ -110,8 +117,11 @@ impl PendingResponse {
 
     /// Wraps the body whose end finishes the response.
     pub(super) fn finish_with<B>(self, body: B) -> ResponseBody<B> {
-        let stream = Stream::current();
-        ResponseBody { body, rest: Bytes::new(), response: Arc::new(self), stream }
+        let ends = match Stream::current() {
+            Some(stream) => Ends::Stream { response: Arc::new(self), stream },
+            None => Ends::Response { _response: self },
+        };
+        ResponseBody { body, rest: Bytes::new(), ends }
     }
 }
 
@@ -167,8 +177,10 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for ResponseBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Self { body, rest, response, stream } = &mut *self;
-        let Some(stream) = stream else { return Pin::new(body).poll_frame(context) };
+        let Self { body, rest, ends } = &mut *self;
+        let Ends::Stream { response, stream } = ends else {
+            return Pin::new(body).poll_frame(context);
+        };
         let mut part = std::mem::take(rest);
         if part.is_empty() {
             let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {

@@ -59,6 +59,14 @@ struct Inner {
     traffic: Arc<ResponseRecorder>,
 }
 
+/// Who sends a request.
+#[derive(Clone, Copy, Debug)]
+struct Sender {
+    peer: IpAddr,
+    /// Whether it came over a connection. A request that a program made itself needs no `Host`.
+    is_connected: bool,
+}
+
 /// A response, by its origin.
 enum Reply {
     /// From Sluice.
@@ -113,8 +121,12 @@ impl HttpFrontEnds {
         Arc::clone(&self.inner.traffic)
     }
 
-    /// Responds to a request that came over a connection from `peer`.
+    /// Responds to a request that a program made itself, as if it came from `peer`.
     pub async fn respond(&self, peer: IpAddr, request: Request<Body>) -> Response {
+        self.respond_to(Sender { peer, is_connected: false }, request).await
+    }
+
+    async fn respond_to(&self, sender: Sender, request: Request<Body>) -> Response {
         let started = StartedRequest::new(&request);
         let version = request.version();
         let Inner { admin, traffic, .. } = &*self.inner;
@@ -125,13 +137,15 @@ impl HttpFrontEnds {
         let path = NormalPath::parse(uri.path());
         let of_admin = path.as_ref().ok().and_then(|path| Some((admin.covering(path)?, path)));
         let (label, reply) = if let Some((label, path)) = of_admin {
-            (EndpointLabel::Own(label), Reply::Own(admin.respond(path, request).await))
+            // In a box, so that the other requests need no room for it. The same below.
+            let response = Box::pin(admin.respond(path, request)).await;
+            (EndpointLabel::Own(label), Reply::Own(response))
         } else {
             let (mut head, mut body) = request.into_parts();
             let span = RequestSpan::http(started.method());
             join_trace(span.span(), &head.headers);
             let (label, reply) = self
-                .decide(peer, path, &mut head, &mut body, &pending)
+                .decide(sender, path, &mut head, &mut body, &pending)
                 .instrument(span.span().clone())
                 .await;
             span.responded(started.method(), label.as_str(), reply.status());
@@ -168,13 +182,13 @@ impl HttpFrontEnds {
 
     async fn decide(
         &self,
-        peer: IpAddr,
+        Sender { peer, is_connected }: Sender,
         path: Result<NormalPath<'_>, RequestError>,
         head: &mut Parts,
         body: &mut Body,
         pending: &PendingResponse,
     ) -> (EndpointLabel, Reply) {
-        let checked = require_short_head(head).and_then(|()| require_host(head));
+        let checked = require_short_head(head).and_then(|()| require_host(head, is_connected));
         let path = match checked.and_then(|()| Ok(path?)) {
             Ok(path) => path,
             Err(problem) => {
@@ -226,7 +240,7 @@ impl HttpFrontEnds {
                 pending.is_at(EndpointLabel::Pattern(Arc::clone(&endpoint)));
                 let reply = match way {
                     Some(way) if decision.is_allowed() => {
-                        self.forward(way, peer, head, body, &decision).await
+                        Box::pin(self.forward(way, peer, head, body, &decision)).await
                     }
                     _ => Reply::Own(decision::respond(&decision)),
                 };
@@ -336,22 +350,20 @@ impl Handler for HttpFrontEnds {
 
     async fn handle(&self, peer: IpAddr, request: Request<RequestBody>) -> Response {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(FromSocket);
         join_cookies(&mut request);
-        self.respond(peer, request).await
+        self.respond_to(Sender { peer, is_connected: true }, request).await
     }
 }
-
-/// Marks a request that came over a connection. One that a program made itself needs no `Host`.
-#[derive(Clone, Copy, Debug)]
-struct FromSocket;
 
 /// Joins the lines of `Cookie` that HTTP/2 may split (RFC 9113, section 8.2.3), so that all that
 /// read the field see one value.
 fn join_cookies(request: &mut Request<Body>) {
+    if request.version() < Version::HTTP_2 {
+        return;
+    }
     let lines: Vec<&[u8]> =
         request.headers().get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if request.version() < Version::HTTP_2 || lines.len() < 2 {
+    if lines.len() < 2 {
         return;
     }
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
@@ -361,11 +373,10 @@ fn join_cookies(request: &mut Request<Body>) {
 
 /// Rejects a request over HTTP/1.1 that does not name exactly one host (RFC 9112, section 3.2). A
 /// gateway checks more by itself.
-fn require_host(head: &Parts) -> Result<(), Problem> {
+fn require_host(head: &Parts, is_connected: bool) -> Result<(), Problem> {
     let hosts = head.headers.get_all(HOST).iter().count();
-    let is_required = head.version == Version::HTTP_11
-        && head.extensions.get::<FromSocket>().is_some()
-        && head.uri.authority().is_none();
+    let is_required =
+        is_connected && head.version == Version::HTTP_11 && head.uri.authority().is_none();
     if hosts > 1 || (is_required && hosts == 0) {
         let detail = "a request over HTTP/1.1 has the header `host` exactly once";
         return Err(Problem::new(ProblemKind::InvalidRequest, detail));
