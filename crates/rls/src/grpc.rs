@@ -30,9 +30,9 @@ impl NamedService for EnvoyRls {
 
 impl EnvoyRls {
     /// Responds to a call of [`SHOULD_RATE_LIMIT`].
-    pub async fn respond_grpc<B>(&self, request: Request<B>) -> Response<Body>
+    pub async fn respond_grpc<B>(&self, request: &mut Request<B>) -> Response<Body>
     where
-        B: HttpBody,
+        B: HttpBody + Unpin,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let mut call = self.begin_call();
@@ -56,11 +56,11 @@ impl EnvoyRls {
 
     async fn decide_grpc<B>(
         &self,
-        request: Request<B>,
+        request: &mut Request<B>,
         call: &mut Call<'_>,
     ) -> Result<RateLimitResponse, Status>
     where
-        B: HttpBody,
+        B: HttpBody + Unpin,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let deadline = CallDeadline::of(request.headers());

@@ -104,17 +104,18 @@ impl GrpcFrontEnds {
         }
     }
 
-    async fn answer(&self, mut request: Request<RequestBody>) -> Response<Body> {
-        // Kubelets and load balancers have no token.
-        if !request.uri().path().starts_with(HEALTH)
-            && let Err(rejected) = self.access.admit(request.headers_mut(), TokenFields::Both)
-        {
-            self.replica.caller_rejected(ConnectionKind::Grpc);
-            return Status::unauthenticated(rejected.detail()).into_http();
+    /// Returns the response to a caller without a valid token. Kubelets and load balancers have
+    /// none.
+    fn refuse_caller(&self, request: &mut Request<RequestBody>) -> Option<Response<Body>> {
+        if request.uri().path().starts_with(HEALTH) {
+            return None;
         }
-        if request.uri().path() == SHOULD_RATE_LIMIT {
-            return self.rls.respond_grpc(request).await;
-        }
+        let rejected = self.access.admit(request.headers_mut(), TokenFields::Both).err()?;
+        self.replica.caller_rejected(ConnectionKind::Grpc);
+        Some(Status::unauthenticated(rejected.detail()).into_http())
+    }
+
+    async fn respond_other(&self, request: Request<RequestBody>) -> Response<Body> {
         match self.other_services.clone().oneshot(request).await {
             Ok(response) if response.status() == StatusCode::NOT_FOUND => {
                 Status::unimplemented("there is no such method: reflection lists the methods")
@@ -152,11 +153,16 @@ impl Handler for GrpcFrontEnds {
     const KEEPS_IDLE: bool = true;
     const AGE_GRACE: Option<Duration> = Some(AGE_GRACE);
 
-    async fn handle(&self, _peer: IpAddr, request: Request<RequestBody>) -> Response<Body> {
-        match refuse_other_protocols(&request) {
-            Some(response) => response,
-            None => self.answer(request).await,
+    async fn handle(&self, _peer: IpAddr, mut request: Request<RequestBody>) -> Response<Body> {
+        let refused = refuse_other_protocols(&request).or_else(|| self.refuse_caller(&mut request));
+        if let Some(response) = refused {
+            return response;
         }
+        if request.uri().path() == SHOULD_RATE_LIMIT {
+            return self.rls.respond_grpc(&mut request).await;
+        }
+        // The other services are called rarely, and their future is large.
+        Box::pin(self.respond_other(request)).await
     }
 
     fn is_probe(request: &Request<Incoming>) -> bool {

@@ -50,14 +50,14 @@ pub(crate) fn advertise_encodings(headers: &mut HeaderMap) {
 ///
 /// # Errors
 /// Returns a status for the caller when the body is not such a message.
-pub(crate) async fn read<M, B>(request: Request<B>, most: usize) -> Result<M, Status>
+pub(crate) async fn read<M, B>(request: &mut Request<B>, most: usize) -> Result<M, Status>
 where
     M: Message + Default,
-    B: HttpBody,
+    B: HttpBody + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let encoding = encoding(request.headers())?;
-    let mut bytes = body::in_time(pin!(collect(request.into_body(), most)))
+    let mut bytes = body::in_time(pin!(collect(request.body_mut(), most)))
         .await
         .unwrap_or_else(|| Err(Status::deadline_exceeded("the message did not arrive in time")))?;
     if bytes.is_empty() {
@@ -133,12 +133,11 @@ fn decompressed(message: &[u8], most: usize) -> Result<Bytes, Status> {
 }
 
 /// Returns the whole body. A body that arrived in one frame is not copied.
-async fn collect<B>(body: B, most: usize) -> Result<Bytes, Status>
+async fn collect<B>(body: &mut B, most: usize) -> Result<Bytes, Status>
 where
-    B: HttpBody,
+    B: HttpBody + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut body = pin!(body);
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::from_error(error.into()))?;
@@ -212,7 +211,7 @@ mod tests {
     async fn read_frames(frames: Vec<Vec<u8>>) -> Result<prost_types::Duration, Status> {
         let frames =
             frames.into_iter().map(|frame| Ok::<_, Infallible>(Frame::data(Bytes::from(frame))));
-        read(Request::new(StreamBody::new(tokio_stream::iter(frames))), MOST).await
+        read(&mut Request::new(StreamBody::new(tokio_stream::iter(frames))), MOST).await
     }
 
     #[tokio::test]
@@ -263,7 +262,7 @@ mod tests {
 
     async fn read_encoded(encoding: &str, call: Vec<u8>) -> Result<prost_types::Duration, Status> {
         let request = Request::builder().header(ENCODING, encoding);
-        read(request.body(Full::new(Bytes::from(call))).unwrap(), MOST).await
+        read(&mut request.body(Full::new(Bytes::from(call))).unwrap(), MOST).await
     }
 
     fn compressed(message: &[u8]) -> Vec<u8> {

@@ -31,8 +31,8 @@ impl Counted {
     async fn grpc(&self, message: &[u8]) {
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
         let body = [&[0][..], &length, message].concat();
-        let request = Request::new(Full::new(Bytes::from(body)));
-        let response = self.rls.respond_grpc(request).await;
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        let response = self.rls.respond_grpc(&mut request).await;
         assert_eq!(response.headers()["grpc-accept-encoding"], "identity,gzip");
     }
 
@@ -105,7 +105,8 @@ async fn what_nothing_limits_is_counted() {
 async fn a_call_that_its_caller_gives_up_is_counted_as_cancelled() {
     let counted = Counted::new();
     let never = tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>();
-    let call = counted.rls.respond_grpc(Request::new(StreamBody::new(never)));
+    let mut request = Request::new(StreamBody::new(never));
+    let call = counted.rls.respond_grpc(&mut request);
     assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err());
     assert_eq!(counted.requests("other", "CANCELLED"), 1);
 }

@@ -49,10 +49,10 @@ async fn send(
     body.put_u8(0);
     body.put_u32(message.len().try_into().unwrap());
     body.put_slice(&message);
-    let call =
+    let mut call =
         Request::builder().header("grpc-timeout", timeout).body(Full::new(body.freeze())).unwrap();
     let start = Instant::now();
-    let response = rls.respond_grpc(call).await;
+    let response = rls.respond_grpc(&mut call).await;
     let waited = start.elapsed();
     if let Some(status) = response.headers().get("grpc-status") {
         return (Err(status.to_str().unwrap().to_owned()), waited);

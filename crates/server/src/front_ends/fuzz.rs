@@ -373,12 +373,12 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 fn call_framed(bytes: Vec<u8>) -> (Rpc, usize, u64) {
     let (port, store) = port();
-    let request = Request::post(SHOULD_RATE_LIMIT)
+    let mut request = Request::post(SHOULD_RATE_LIMIT)
         .header("content-type", "application/grpc")
         .body(Body::from(bytes))
         .unwrap();
     let (status, grpc_status) = wait(async {
-        let response = port.rls.respond_grpc(request).await;
+        let response = port.rls.respond_grpc(&mut request).await;
         let status = response.status();
         let in_head = tonic::Status::from_header_map(response.headers());
         let body = Body::new(response.into_body());
