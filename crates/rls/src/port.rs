@@ -149,6 +149,8 @@ impl Handler for GrpcFrontEnds {
     const CONNECTION: ConnectionKind = ConnectionKind::Grpc;
     const MAX_STREAMS: u32 = MAX_CONCURRENT_CALLS;
     const ONLY_HTTP2: bool = true;
+    /// Proxies send many calls over few connections.
+    const SHARES_TASK: bool = true;
     /// Proxies keep their connections open.
     const KEEPS_IDLE: bool = true;
     const AGE_GRACE: Option<Duration> = Some(AGE_GRACE);

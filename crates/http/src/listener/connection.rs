@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::IpAddr,
     pin::pin,
     sync::{
@@ -25,9 +26,11 @@ use tokio::{
 use super::{
     handler::Handler,
     io::{Activity, Observed, linger},
-    limits::Limits,
+    limits::{Limits, protocol},
     pending::{Observer, PendingRequest},
     port::{Port, Slot},
+    stream_set::StreamSet,
+    streams::StreamExecutor,
     tls::{Encrypted, Security},
 };
 
@@ -252,7 +255,7 @@ pub(super) async fn serve<H, S>(
         progressed_at: Mutex::new(Instant::now()),
         spare_request: is_spare.then(Notify::new),
     });
-    let io = TokioIo::new(Observed::new(stream, Arc::clone(&activity), slot));
+    let io = TokioIo::new(Observed::new(stream, Arc::clone(&activity), slot, !H::SHARES_TASK));
     let ended = serve_requests(&port, &connection, io, &mut closing).await;
     if let Some(stream) = activity.take_stream()
         && ended == Ended::ByItself
@@ -281,16 +284,17 @@ where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request: Request<Incoming>| {
-        let connection = Arc::clone(connection);
-        async move { Ok::<_, Infallible>(respond(connection, request).await) }
-    });
-    let mut serving = pin!(port.protocol.serve_connection_with_upgrades(io, service));
+    // hyper moves what it serves several times before it is polled, so it receives a pointer.
+    let service = service_fn(|request| Box::pin(respond(Arc::clone(connection), request)));
+    let limits = &port.limits;
+    let mut streams = StreamSet::default();
+    let shared = H::SHARES_TASK.then(|| streams.new_streams());
+    let protocol = protocol(StreamExecutor::new(limits.write_timeout, shared), H::MAX_STREAMS);
+    let mut serving = pin!(protocol.serve_connection_with_upgrades(io, service));
     let mut closing = pin!(async move {
         // An error means that the listener was dropped, and this task is about to be.
         let _ = closing.wait_for(|closing| *closing).await;
     });
-    let limits = &port.limits;
     let mut watch = Watch::new(limits);
     let mut looks = tokio::time::interval(tick(limits));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -298,10 +302,13 @@ where
     let mut spare_over = pin!(tokio::time::sleep(SPARE_TIMEOUT));
     let mut is_closing = false;
     loop {
+        let served = poll_fn(|context| {
+            streams.poll_around(context, |context| serving.as_mut().poll(context))
+        });
         tokio::select! {
             biased;
             // An error is not logged: clients may close connections at any time.
-            _ = serving.as_mut() => return Ended::ByItself,
+            _ = served => return Ended::ByItself,
             () = &mut closing, if !is_closing => {
                 serving.as_mut().graceful_shutdown();
                 is_closing = true;
@@ -347,7 +354,7 @@ fn tick(limits: &Limits) -> Duration {
 async fn respond<H, S>(
     connection: Arc<Connection<H, S>>,
     request: Request<Incoming>,
-) -> http::Response<super::pending::ResponseBody<H::Body>>
+) -> Result<http::Response<super::pending::ResponseBody<H::Body>>, Infallible>
 where
     H: Handler,
     S: Send + 'static,
@@ -386,5 +393,5 @@ where
     if version <= Version::HTTP_11 && connection.wants_close() {
         response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
     }
-    response.map(|body| unsent.finish_with(body))
+    Ok(response.map(|body| unsent.finish_with(body)))
 }

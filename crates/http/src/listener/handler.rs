@@ -24,6 +24,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
     const MAX_STREAMS: u32;
     /// Whether clients speak HTTP/2 alone.
     const ONLY_HTTP2: bool;
+    /// Whether the requests of one HTTP/2 connection are handled in one task, so that it writes
+    /// together what is ready together. It is for short responses that take little computing.
+    const SHARES_TASK: bool = false;
     /// Whether a connection that has had a request may be idle as long as its client likes. Pings
     /// find those whose client vanished.
     const KEEPS_IDLE: bool;

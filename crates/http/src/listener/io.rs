@@ -43,6 +43,9 @@ pub(super) struct Observed<S, H> {
     stream: Option<S>,
     activity: Arc<Activity<S>>,
     _held: H,
+    /// Whether several buffers may be written at once. HTTP/2 then copies only the shortest parts
+    /// of responses, and writes each of the others by itself.
+    writes_vectored: bool,
 }
 
 // === impl Activity ===
@@ -98,8 +101,13 @@ impl<S> Default for Activity<S> {
 // === impl Observed ===
 
 impl<S, H> Observed<S, H> {
-    pub(super) fn new(stream: S, activity: Arc<Activity<S>>, held: H) -> Self {
-        Self { stream: Some(stream), activity, _held: held }
+    pub(super) fn new(
+        stream: S,
+        activity: Arc<Activity<S>>,
+        held: H,
+        writes_vectored: bool,
+    ) -> Self {
+        Self { stream: Some(stream), activity, _held: held, writes_vectored }
     }
 }
 
@@ -152,7 +160,7 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Observed<S, H> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+        self.writes_vectored && self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

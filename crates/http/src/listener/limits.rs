@@ -64,9 +64,12 @@ const MAX_UNSEEN_RESETS: usize = 2_000;
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
 /// Returns the settings: HTTP/1.1 and HTTP/2 with at most `max_streams` requests on a connection,
-/// without TLS too.
-pub(super) fn protocol(limits: &Limits, max_streams: u32) -> auto::Builder<StreamExecutor> {
-    let mut protocol = auto::Builder::new(StreamExecutor::new(limits.write_timeout));
+/// which `executor` serves, without TLS too.
+pub(super) fn protocol(
+    executor: StreamExecutor,
+    max_streams: u32,
+) -> auto::Builder<StreamExecutor> {
+    let mut protocol = auto::Builder::new(executor);
     // hyper's own timeout of the head would also close idle connections.
     protocol
         .http1()

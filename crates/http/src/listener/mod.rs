@@ -6,6 +6,7 @@ mod io;
 mod limits;
 mod pending;
 mod port;
+mod stream_set;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,9 @@ use std::{
     },
 };
 
-use hyper_util::server::conn::auto;
 use sluice_telemetry::{OpenConnection, SystemRecorder};
 
-use super::{handler::Handler, limits::Limits, streams::StreamExecutor};
+use super::{handler::Handler, limits::Limits};
 
 /// How many connections are accepted beyond the limit, each for one request. Probes get their
 /// responses on them, and other requests learn that the process is overloaded.
@@ -30,7 +29,6 @@ pub(super) struct Port<H> {
     pub(super) handler: H,
     pub(super) limits: Limits,
     pub(super) recorder: SystemRecorder,
-    pub(super) protocol: auto::Builder<StreamExecutor>,
     connections: AtomicUsize,
     requests: AtomicUsize,
     waiting_bytes: AtomicU64,
@@ -45,10 +43,9 @@ pub(super) struct Slot<H> {
 
 impl<H: Handler> Port<H> {
     pub(super) fn new(handler: H, recorder: SystemRecorder, limits: Limits) -> Self {
-        let protocol = super::limits::protocol(&limits, H::MAX_STREAMS);
         let [connections, requests] = [0; 2].map(AtomicUsize::new);
         let waiting_bytes = AtomicU64::new(0);
-        Self { handler, limits, recorder, protocol, connections, requests, waiting_bytes }
+        Self { handler, limits, recorder, connections, requests, waiting_bytes }
     }
 
     /// Returns a place for a connection, or `None` when even the spare ones are taken.

@@ -16,6 +16,8 @@ use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
+use super::stream_set::NewStreams;
+
 tokio::task_local! {
     /// The stream whose request is being handled.
     static STREAM: Arc<Stream>;
@@ -28,10 +30,12 @@ pub(super) struct Stream {
     waiting_since: Mutex<Option<Instant>>,
 }
 
-/// Spawns a task for each stream, which ends when the response makes no progress.
-#[derive(Clone, Copy, Debug)]
+/// Serves each stream, until it ends or its response makes no progress.
+#[derive(Clone, Debug)]
 pub(super) struct StreamExecutor {
     write_timeout: Duration,
+    /// The streams that the connection's task serves; without it, each stream has a task.
+    connection: Option<NewStreams>,
 }
 
 pin_project! {
@@ -72,19 +76,19 @@ impl Stream {
 }
 
 impl StreamExecutor {
-    pub(super) const fn new(write_timeout: Duration) -> Self {
-        Self { write_timeout }
+    pub(super) const fn new(write_timeout: Duration, connection: Option<NewStreams>) -> Self {
+        Self { write_timeout, connection }
     }
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, serving: F) {
-        tokio::spawn(Served {
-            serving,
-            stream: Arc::default(),
-            write_timeout: self.write_timeout,
-            timer: None,
-        });
+        let write_timeout = self.write_timeout;
+        let served = Served { serving, stream: Arc::default(), write_timeout, timer: None };
+        match &self.connection {
+            Some(connection) => connection.add(served),
+            None => drop(tokio::spawn(served)),
+        }
     }
 }
 
