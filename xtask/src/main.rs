@@ -22,6 +22,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bench::Instructions;
 use report::Report;
 use test::Selection;
 use tools::{Install, TOOLS};
@@ -53,6 +54,10 @@ usage: cargo xtask COMMAND
                      did to limits and callers: some six minutes. The short form is part of the
                      tests. The network partition needs root and `nft`.
   bench [NAME]       Runs every benchmark, or the one of that name.
+  bench instructions [--only TEXT] [--save]
+                     Counts the instructions of decisions under valgrind, beside those of the last
+                     release: of all subjects, or of those whose name contains TEXT. --save writes
+                     the counts as those of the release.
   ci                 Runs lint, doc and test --install, as CI does.
 
 --install also installs packages on this machine, with apt-get, if it may (root on Debian). With
@@ -72,7 +77,7 @@ enum Task {
     Notices { directory: PathBuf },
     E2e { stand_ins: bool },
     Faults { seed: Option<u64> },
-    Bench { name: Option<String> },
+    Bench { name: Option<String>, instructions: Instructions },
     Ci,
     Help,
 }
@@ -125,7 +130,14 @@ impl Task {
             "faults" => Self::Faults {
                 seed: rest.take_value("-s", "--seed")?.map(|seed| parse_seed(&seed)).transpose()?,
             },
-            "bench" => Self::Bench { name: rest.take_name() },
+            "bench" => {
+                // Before the name, since the value of an option looks like one.
+                let only = rest.take_value("-o", "--only")?;
+                let instructions = Instructions { only, save: rest.take_flag("--save") };
+                let name = rest.take_name();
+                instructions.check(name.as_deref())?;
+                Self::Bench { name, instructions }
+            }
             "ci" => Self::Ci,
             "help" | "-h" | "--help" => Self::Help,
             other => return Err(format!("there is no command `{other}`")),
@@ -154,7 +166,9 @@ impl Task {
             Self::Notices { directory } => notices::run(&mut report, &directory),
             Self::E2e { stand_ins } => e2e::run(&mut report, &shell::root(), stand_ins),
             Self::Faults { seed } => faults::run(&mut report, seed),
-            Self::Bench { name } => bench::run(&mut report, name.as_deref()),
+            Self::Bench { name, instructions } => {
+                bench::run(&mut report, name.as_deref(), &instructions);
+            }
             Self::Ci => {
                 lint::run(&mut report, false);
                 doc::run(&mut report);
@@ -219,6 +233,11 @@ mod tests {
         Ok(Task::Test { selection: Selection { package, filter }, install })
     }
 
+    fn bench(name: Option<&str>, only: Option<&str>, save: bool) -> Result<Task, String> {
+        let instructions = Instructions { only: only.map(str::to_owned), save };
+        Ok(Task::Bench { name: name.map(str::to_owned), instructions })
+    }
+
     #[test]
     fn every_command_of_the_usage_is_known() {
         assert_eq!(parse("test"), test(None, None, false));
@@ -240,8 +259,13 @@ mod tests {
         assert_eq!(parse("e2e --stand-ins"), Ok(Task::E2e { stand_ins: true }));
         assert_eq!(parse("faults"), Ok(Task::Faults { seed: None }));
         assert_eq!(parse("faults --seed 7"), Ok(Task::Faults { seed: Some(7) }));
-        assert_eq!(parse("bench"), Ok(Task::Bench { name: None }));
-        assert_eq!(parse("bench redis"), Ok(Task::Bench { name: Some("redis".into()) }));
+        assert_eq!(parse("bench"), bench(None, None, false));
+        assert_eq!(parse("bench redis"), bench(Some("redis"), None, false));
+        assert_eq!(parse("bench instructions --save"), bench(Some("instructions"), None, true));
+        assert_eq!(
+            parse("bench --only RLS instructions"),
+            bench(Some("instructions"), Some("RLS"), false)
+        );
         assert_eq!(parse("ci"), Ok(Task::Ci));
         for line in ["--help", "help", "test --help", "lint -h"] {
             assert_eq!(parse(line), Ok(Task::Help), "{line}");
@@ -255,6 +279,12 @@ mod tests {
         assert_eq!(parse("lint --fix"), Err("`lint` does not accept `--fix`".into()));
         assert_eq!(parse("test one two"), Err("`test` does not accept `two`".into()));
         assert_eq!(parse("test -p"), Err("`-p` needs a value".into()));
+        for line in ["bench redis --save", "bench --only x"] {
+            let other = parse(line).unwrap_err();
+            assert!(other.ends_with("are options of `bench instructions`"), "{other}");
+        }
+        let both = parse("bench instructions --only x --save").unwrap_err();
+        assert!(both.starts_with("`--save` needs all subjects"), "{both}");
         let seed = parse("faults --seed x").unwrap_err();
         assert!(seed.starts_with("`--seed` must be a whole number, not `x`"), "{seed}");
     }

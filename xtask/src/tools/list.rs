@@ -236,6 +236,20 @@ pub(crate) const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What counts instructions, for a benchmark alone. With the symbols of the C library, whose copying
+/// functions have no other names.
+pub(crate) const VALGRIND: Tool = Tool {
+    name: "valgrind",
+    variable: "SLUICE_VALGRIND",
+    sources: &[Source::Apt(Packages {
+        name: "valgrind",
+        list: &["valgrind", "libc6-dbg"],
+        megabytes: 100,
+    })],
+    by_hand: "apt-get install --no-install-recommends valgrind libc6-dbg",
+    lacks: None,
+};
+
 /// What Python packages are installed with.
 pub(super) const PYTHON: Packages =
     Packages { name: "python", list: &["python3", "python3-venv"], megabytes: 60 };

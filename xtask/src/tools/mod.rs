@@ -6,5 +6,5 @@ mod plan;
 mod tool;
 
 pub(crate) use install::{Install, install};
-pub(crate) use list::{REDIS_WITH_TLS, TOOLS};
+pub(crate) use list::{REDIS_WITH_TLS, TOOLS, VALGRIND};
 pub(crate) use tool::Tool;

@@ -9,19 +9,15 @@ use std::{
 };
 
 use crate::{
-    envoy::Caller,
-    http_caller::HttpCaller,
-    subject::{Door, RedisUse},
-    support::{Answer, Server, sender},
+    asker,
+    replica::{Door, RedisUse},
+    support::{Server, sender},
     traffic::{Outcome, Traffic},
 };
 
 /// How many requests a run makes: fewer if only one is in flight.
 const REQUESTS: usize = 80_000;
 const REQUESTS_ALONE: usize = 8_000;
-/// How many of Envoy's calls share a connection.
-const CALLS_PER_CONNECTION: usize = 32;
-
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
@@ -42,21 +38,6 @@ pub(crate) struct Run {
     pub(crate) redis: Option<(f64, f64)>,
     /// Sorted, in microseconds. In an open loop they begin when the request was due.
     latencies: Vec<u32>,
-}
-
-/// A way to ask, with one request in flight at a time.
-enum Asker {
-    Http(HttpCaller),
-    Envoy(Caller),
-}
-
-impl Asker {
-    async fn ask(&mut self, client: usize) -> Answer {
-        match self {
-            Self::Http(caller) => caller.ask(client).await,
-            Self::Envoy(caller) => caller.ask(client).await,
-        }
-    }
 }
 
 impl Run {
@@ -116,19 +97,7 @@ fn send(
     client: impl Fn(usize) -> usize + Copy + Send + 'static,
 ) -> Run {
     sender().block_on(async {
-        let mut askers = Vec::with_capacity(in_flight);
-        let mut shared = None;
-        for number in 0..in_flight {
-            askers.push(match door {
-                Door::Http => Asker::Http(HttpCaller::connect(server.address()).await),
-                Door::Envoy => {
-                    if number % CALLS_PER_CONNECTION == 0 {
-                        shared = Some(Caller::connect(server.address()).await);
-                    }
-                    Asker::Envoy(shared.clone().unwrap())
-                }
-            });
-        }
+        let askers = asker::connect(server.address(), door, in_flight).await;
         let next = Arc::new(AtomicUsize::new(0));
         let (used, started) = (server.seconds(), Instant::now());
         let tasks: Vec<_> = askers

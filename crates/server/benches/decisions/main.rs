@@ -21,6 +21,8 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
+#[path = "../support/asker.rs"]
+mod asker;
 #[path = "../support/constant.rs"]
 mod constant;
 #[path = "../support/envoy.rs"]
@@ -29,10 +31,12 @@ mod envoy;
 mod http_caller;
 mod load;
 mod ping;
-mod subject;
+#[path = "../support/replica.rs"]
+mod replica;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+#[path = "../support/traffic.rs"]
 mod traffic;
 
 use sluice_testkit::RedisServer;
@@ -40,7 +44,7 @@ use sluice_testkit::RedisServer;
 use crate::{
     constant::Constant,
     load::Pace,
-    subject::{Door, Mode, RedisUse, Subject},
+    replica::{Door, Mode, RedisUse, Replica},
     table::{ClosedRow, OpenRow},
     traffic::{Outcome, Traffic},
 };
@@ -79,11 +83,19 @@ fn main() {
     OpenRow::print(&open);
 }
 
+/// Returns the server of the same stack.
+const fn constant_of(door: Door) -> Constant {
+    match door {
+        Door::Http => Constant::Http,
+        Door::Envoy => Constant::Fields,
+    }
+}
+
 /// Measures the server with a constant response, and returns its processor time of a request, for
 /// each number in flight.
 fn closed_of_constant(door: Door, open: &mut Vec<OpenRow>) -> [f64; 3] {
     let name = format!("{door} | a constant | |");
-    let server = door.constant().start();
+    let server = constant_of(door).start();
     let runs = IN_FLIGHT.map(|in_flight| {
         let (run, ()) = load::run(&server, door, Traffic::Uniform, in_flight, Pace::Closed, || ());
         let row = ClosedRow::new(&name, in_flight, &run, run.server_us);
@@ -107,16 +119,16 @@ fn closed(
     constant: &[f64; 3],
 ) -> f64 {
     let redis = RedisServer::start();
-    let subject = Subject::start(door, mode, outcome, &redis);
+    let replica = Replica::start(door, mode, outcome, &redis, None);
     if outcome == Outcome::Denied {
         // Every bucket is empty afterwards.
-        load::drain(subject.server(), door, traffic);
+        load::drain(replica.server(), door, traffic);
     }
     let mut busy = 0.0;
     for (in_flight, constant) in IN_FLIGHT.into_iter().zip(constant) {
         let use_of_redis = || RedisUse::of(&redis);
         let (mut run, before) =
-            load::run(subject.server(), door, traffic, in_flight, Pace::Closed, use_of_redis);
+            load::run(replica.server(), door, traffic, in_flight, Pace::Closed, use_of_redis);
         run.used_of_redis(&before, &use_of_redis());
         run.assert_outcome(outcome);
         ClosedRow::new(name, in_flight, &run, *constant).print();
@@ -129,9 +141,9 @@ fn closed(
 
 fn open_loop(name: &str, door: Door, mode: Mode, traffic: Traffic, busy: f64) -> OpenRow {
     let redis = RedisServer::start();
-    let subject = Subject::start(door, mode, Outcome::Admitted, &redis);
-    load::drain(subject.server(), door, traffic);
+    let replica = Replica::start(door, mode, Outcome::Admitted, &redis, None);
+    load::drain(replica.server(), door, traffic);
     let pace = Pace::Open { per_second: busy / 2.0 };
-    let (run, ()) = load::run(subject.server(), door, traffic, 4 * BUSY, pace, || ());
+    let (run, ()) = load::run(replica.server(), door, traffic, 4 * BUSY, pace, || ());
     OpenRow::new(name, &run)
 }

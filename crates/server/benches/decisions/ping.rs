@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{subject::RedisUse, support::sender};
+use crate::{replica::RedisUse, support::sender};
 
 const PINGS: usize = 100_000;
 

@@ -9,10 +9,14 @@ use std::{
     process::{self, Child, Command, Stdio},
     sync::LazyLock,
     thread,
+    time::Duration,
 };
 
-use sluice_testkit::{ReservedPort, eventually};
+use sluice_testkit::{ReservedPort, eventually_within};
 use tokio::runtime::{Builder, Runtime};
+
+/// How long a server may take to start; under valgrind it reads all debug information first.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What a server answered to one check.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +86,19 @@ impl Server {
         Self::spawn(Command::new(program), configure)
     }
 
+    /// Starts a server as the argument of `wrapper` on the cores of this process, or without a
+    /// wrapper as [`Server::start`] does.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all wrap a server")]
+    pub(crate) fn start_under(
+        wrapper: Option<Command>,
+        program: &Path,
+        configure: impl Fn(&mut Command, String) -> &mut Command,
+    ) -> Self {
+        let Some(mut wrapper) = wrapper else { return Self::start(program, configure) };
+        wrapper.arg(program);
+        Self::spawn(wrapper, configure)
+    }
+
     fn spawn(
         mut command: Command,
         configure: impl Fn(&mut Command, String) -> &mut Command,
@@ -90,7 +107,9 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
         command.env("TOKIO_WORKER_THREADS", "1").stdout(Stdio::null());
         let child = configure(&mut command, address.to_string()).spawn().unwrap();
-        eventually("the server listens", || std::net::TcpStream::connect(address).is_ok());
+        eventually_within(START_TIMEOUT, "the server listens", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
         Self { child, address, _port: port }
     }
 
@@ -105,6 +124,7 @@ impl Server {
     }
 
     /// Returns the processor time of the process in seconds. Linux counts it in hundredths.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     pub(crate) fn seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
         let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();

@@ -1,11 +1,11 @@
-//! The measured server.
+//! The measured server: a replica of Sluice, and the Redis behind it.
 
-use std::{fmt, fs};
+use std::{fmt, fs, path::Path, process::Command};
 
 use sluice_testkit::{RedisServer, ReservedPort};
 use tempfile::TempDir;
 
-use crate::{constant::Constant, support::Server, traffic::Outcome};
+use crate::{support::Server, traffic::Outcome};
 
 /// The protocol that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,30 +25,30 @@ pub(crate) enum Mode {
 }
 
 /// A running Sluice, and its configuration.
-pub(crate) struct Subject {
+pub(crate) struct Replica {
     server: Server,
     _folder: TempDir,
     _other_port: ReservedPort,
 }
 
-impl Door {
-    pub(crate) const fn constant(self) -> Constant {
-        match self {
-            Self::Http => Constant::Http,
-            Self::Envoy => Constant::Fields,
-        }
-    }
-}
-
 impl Mode {
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all need the list")]
     pub(crate) const ALL: [Self; 3] = [Self::Memory, Self::Exact, Self::Leased];
 }
 
-impl Subject {
-    /// Starts Sluice with one limit for each client.
-    pub(crate) fn start(door: Door, mode: Mode, outcome: Outcome, redis: &RedisServer) -> Self {
+impl Replica {
+    /// Starts Sluice with one limit for each client: alone on the first core, or as the argument of
+    /// `wrapper`. A wrapper may make it so slow that no call to Redis has a short timeout.
+    pub(crate) fn start(
+        door: Door,
+        mode: Mode,
+        outcome: Outcome,
+        redis: &RedisServer,
+        wrapper: Option<Command>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let precision = if mode == Mode::Leased { ", precision: leased" } else { "" };
+        let timeout = if wrapper.is_some() { ", timeout: 60s" } else { "" };
         let store = if mode == Mode::Memory { "memory://".to_owned() } else { redis.url() };
         let (per_second, rules) = match outcome {
             Outcome::Admitted => {
@@ -66,12 +66,13 @@ impl Subject {
         let text = format!(
             "defaults: {{ rate: {per_second}{precision} }}\nendpoints: {{}}\n\
              rls: {{ files: ['{rls}']{precision} }}\n\
-             store: {{ url: '{store}' }}\nlog: {{ level: error }}\n"
+             store: {{ url: '{store}'{timeout} }}\nlog: {{ level: error }}\n"
         );
         fs::write(&file, text).unwrap();
         let other_port = ReservedPort::new();
         let other = format!("127.0.0.1:{}", other_port.number());
-        let server = Server::start(env!("CARGO_BIN_EXE_sluice").as_ref(), |command, address| {
+        let program = Path::new(env!("CARGO_BIN_EXE_sluice"));
+        let server = Server::start_under(wrapper, program, |command, address| {
             let (http, grpc) = match door {
                 Door::Http => (address, other.clone()),
                 Door::Envoy => (other.clone(), address),
@@ -91,6 +92,7 @@ impl Subject {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RedisUse {
     /// Seconds of processor time.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     pub(crate) seconds: f64,
     /// Calls of scripts.
     pub(crate) calls: f64,

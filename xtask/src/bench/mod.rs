@@ -1,8 +1,12 @@
 //! `cargo xtask bench`.
 
+mod instructions;
+
+pub(crate) use instructions::Instructions;
+
 use crate::report::Report;
 use crate::shell::cargo;
-use crate::tools::{Install, TOOLS, install};
+use crate::tools::{Install, TOOLS, VALGRIND, install};
 
 /// One bench target of the workspace.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +41,12 @@ const BENCHES: &[Bench] = &[
         package: "sluice-server",
         about: "decisions over HTTP and gRPC, in memory, exact and leased, by kinds of traffic; \
                 against constant servers and PING",
+    },
+    Bench {
+        name: instructions::NAME,
+        package: "sluice-server",
+        about: "the instructions of a decision, in the process and in the server, against the last \
+                release",
     },
     Bench {
         name: "http",
@@ -75,7 +85,8 @@ const BENCHES: &[Bench] = &[
     },
 ];
 
-pub(crate) fn run(report: &mut Report, name: Option<&str>) {
+/// Runs all benchmarks, or the one of that name.
+pub(crate) fn run(report: &mut Report, name: Option<&str>, instructions: &Instructions) {
     let chosen = match choose(BENCHES, name) {
         Ok(chosen) => chosen,
         Err(problem) => return report.fail("bench", problem),
@@ -84,7 +95,17 @@ pub(crate) fn run(report: &mut Report, name: Option<&str>) {
     install(report, &redis, Install::InOwnDirectory);
     for bench in chosen {
         println!("\n{}: {}", bench.name, bench.about);
+        if bench.name == instructions::NAME {
+            count(report, instructions);
+            continue;
+        }
         report.run(cargo(&["bench", "--package", bench.package, "--bench", bench.name]));
+    }
+}
+
+fn count(report: &mut Report, instructions: &Instructions) {
+    if install(report, &[&VALGRIND], Install::InOwnDirectory).is_empty() {
+        report.check(instructions::NAME, || instructions.run().map(|()| Vec::new()));
     }
 }
 

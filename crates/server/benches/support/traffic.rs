@@ -13,6 +13,7 @@ pub(crate) enum Traffic {
     /// All clients make as many.
     Uniform,
     /// The client of rank k makes a share that is proportional to 1 / k.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     Zipf,
 }
 
@@ -22,10 +23,12 @@ pub(crate) enum Outcome {
     /// No client ever reaches it.
     Admitted,
     /// It admits one request a day of each client.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     Denied,
 }
 
 impl Traffic {
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     pub(crate) const ALL: [Self; 3] = [Self::Hot, Self::Uniform, Self::Zipf];
 
     /// Returns the client of a request, by its number. The same numbers give the same clients.
@@ -48,6 +51,7 @@ impl Traffic {
     }
 
     /// Returns how many clients ask at all.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     pub(crate) const fn clients(self) -> usize {
         match self {
             Self::Hot => 1,
@@ -57,6 +61,7 @@ impl Traffic {
 }
 
 impl Outcome {
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     pub(crate) const ALL: [Self; 2] = [Self::Admitted, Self::Denied];
 }
 
