@@ -103,8 +103,11 @@ pub(crate) fn run(report: &mut Report, name: Option<&str>, instructions: &Instru
     }
 }
 
+/// Counts instructions, where valgrind and a C compiler are installed.
 fn count(report: &mut Report, instructions: &Instructions) {
-    if install(report, &[&VALGRIND], Install::InOwnDirectory).is_empty() {
+    let compiler = TOOLS.iter().filter(|tool| tool.name == "cc");
+    let tools: Vec<_> = compiler.chain([&VALGRIND]).collect();
+    if install(report, &tools, Install::InOwnDirectory).is_empty() {
         report.check(instructions::NAME, || instructions.run().map(|()| Vec::new()));
     }
 }
