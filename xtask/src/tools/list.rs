@@ -236,8 +236,8 @@ pub(crate) const TOOLS: &[Tool] = &[
     },
 ];
 
-/// What counts instructions, for a benchmark alone. With the symbols of the C library, whose copying
-/// functions have no other names.
+/// What counts instructions, for a benchmark alone. It comes with the symbols of the C library,
+/// since its copying functions have no other names.
 pub(crate) const VALGRIND: Tool = Tool {
     name: "valgrind",
     variable: "SLUICE_VALGRIND",

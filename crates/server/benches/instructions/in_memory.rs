@@ -11,7 +11,7 @@ use std::{
 use sluice::{Client, Limiter, Request, Telemetry};
 use sluice_testkit::policies;
 
-use crate::counted;
+use crate::handshake;
 
 pub(crate) const DECISIONS: usize = 100_000;
 
@@ -28,7 +28,7 @@ pub(crate) fn run(clients: usize) {
         }
     };
     decide();
-    counted::when_told(decide);
+    handshake::when_told(decide);
 }
 
 /// Polls a future that is ready, so that no runtime is counted. The memory store decides at once.

@@ -10,10 +10,11 @@ use std::{
 use sluice_testkit::RedisServer;
 
 use crate::{
-    counted::{DONE, READY},
+    count::Count,
+    handshake::{DONE, READY},
     in_memory, on_redis,
     replica::RedisUse,
-    subject::{Count, Subject},
+    subject::Subject,
     valgrind,
 };
 

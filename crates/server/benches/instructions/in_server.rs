@@ -12,8 +12,8 @@ use sluice_testkit::RedisServer;
 
 use crate::{
     asker::{self, Asker},
+    count::Count,
     replica::{Door, Mode, RedisUse, Replica},
-    subject::Count,
     support::sender,
     traffic::{Outcome, Traffic},
     valgrind,

@@ -18,9 +18,10 @@
 
 #[path = "../support/asker.rs"]
 mod asker;
-mod counted;
+mod count;
 #[path = "../support/envoy.rs"]
 mod envoy;
+mod handshake;
 #[path = "../support/http_caller.rs"]
 mod http_caller;
 mod in_memory;
@@ -37,9 +38,14 @@ mod support;
 mod traffic;
 mod valgrind;
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
-use crate::subject::Subject;
+use sluice_testkit::RedisServer;
+
+use crate::{count::Count, subject::Subject};
 
 fn main() {
     if in_process::run_if_asked().is_some() {
@@ -55,9 +61,21 @@ fn main() {
         let name = subject.to_string();
         if words.iter().all(|word| name.contains(word.as_str())) {
             let count =
-                subject.count(&directory.join(format!("{}.callgrind", subject.file_stem())));
+                count(subject, &directory.join(format!("{}.callgrind", subject.file_stem())));
             let calls = count.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string());
             println!("{name}\t{}\t{calls}\t{}", count.decisions, count.file.display());
         }
+    }
+}
+
+/// Counts under callgrind, which writes into files whose names begin with that of `file`.
+fn count(subject: Subject, file: &Path) -> Count {
+    match subject {
+        Subject::InMemory { .. } => in_process::count(subject, in_memory::DECISIONS, None, file),
+        Subject::OnRedis { .. } => {
+            let redis = RedisServer::start();
+            in_process::count(subject, on_redis::DECISIONS, Some(&redis), file)
+        }
+        Subject::InServer { door, mode, traffic } => in_server::count(door, mode, traffic, file),
     }
 }

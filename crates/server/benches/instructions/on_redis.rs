@@ -7,7 +7,7 @@ use sluice::{Client, Limiter, Policy, Rate, RedisSettings, Request, Telemetry};
 use tokio::{runtime::Builder, task::LocalSet};
 
 use crate::{
-    counted,
+    handshake,
     traffic::{CLIENTS, Traffic},
 };
 
@@ -38,7 +38,7 @@ pub(crate) fn run(redis: &str, traffic: Traffic, in_flight: usize) {
         runtime.block_on(tasks);
     };
     decide(WARM_UP);
-    counted::when_told(|| decide(DECISIONS));
+    handshake::when_told(|| decide(DECISIONS));
 }
 
 fn limiter(redis: &str) -> Limiter {

@@ -1,14 +1,8 @@
 //! What is counted.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
-
-use sluice_testkit::RedisServer;
+use std::fmt;
 
 use crate::{
-    in_memory, in_process, in_server, on_redis,
     replica::{Door, Mode},
     traffic::Traffic,
 };
@@ -22,15 +16,6 @@ pub(crate) enum Subject {
     OnRedis { traffic: Traffic, in_flight: usize },
     /// The built binary.
     InServer { door: Door, mode: Mode, traffic: Traffic },
-}
-
-/// What was counted.
-pub(crate) struct Count {
-    pub(crate) decisions: usize,
-    /// Script calls of Redis, where there is one.
-    pub(crate) calls: Option<f64>,
-    /// What callgrind has written.
-    pub(crate) file: PathBuf,
 }
 
 impl Subject {
@@ -48,18 +33,6 @@ impl Subject {
         Self::InServer { door: Door::Envoy, mode: Mode::Exact, traffic: Traffic::Uniform },
         Self::InServer { door: Door::Envoy, mode: Mode::Leased, traffic: Traffic::Hot },
     ];
-
-    /// Counts under callgrind, which writes into `file`, or into a file beside it.
-    pub(crate) fn count(self, file: &Path) -> Count {
-        match self {
-            Self::InMemory { .. } => in_process::count(self, in_memory::DECISIONS, None, file),
-            Self::OnRedis { .. } => {
-                let redis = RedisServer::start();
-                in_process::count(self, on_redis::DECISIONS, Some(&redis), file)
-            }
-            Self::InServer { door, mode, traffic } => in_server::count(door, mode, traffic, file),
-        }
-    }
 
     /// Returns the name in a form for files.
     pub(crate) fn file_stem(self) -> String {

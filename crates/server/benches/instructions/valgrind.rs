@@ -62,7 +62,7 @@ fn monitor(process: u32, command: &str) {
 
 /// Callgrind numbers the files of a process that goes on.
 fn dumped(file: &Path) -> PathBuf {
-    file.with_added_extension("1")
+    PathBuf::from(format!("{}.1", file.display()))
 }
 
 fn log_file(file: &Path) -> PathBuf {
