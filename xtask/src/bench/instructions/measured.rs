@@ -10,7 +10,7 @@ use super::profile::Profile;
 const LISTED: usize = 60;
 
 /// The counts of a decision.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Counts {
     pub(crate) instructions: f64,
     pub(crate) allocations: f64,

@@ -1,6 +1,6 @@
 //! The file with the counts of the last release.
 //!
-//! It is TOML of one form: two strings, and a table with an inline table for each subject.
+//! It is TOML of one form: two strings, and a table for each subject.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,10 +11,9 @@ const HEADING: &str = "\
 # The instructions of a decision at the last release, by subject; with them the allocations, and the
 # decisions for each script call of Redis. Written by `cargo xtask bench instructions --save`.
 ";
-const TABLE: &str = "[counts]";
 
 /// The counts of a release.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Release {
     /// The version of Sluice.
     pub(crate) version: String,
@@ -29,22 +28,30 @@ impl Release {
     /// # Errors
     /// When it is not as [`Release::text`] writes it; names the line.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut release =
-            Self { version: String::new(), rustc: String::new(), counts: BTreeMap::new() };
+        let mut release = Self::default();
+        let mut subject = None;
         for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') || line == TABLE {
+            if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let wrong = || format!("line {}: expected `name = value`: {line}", index + 1);
-            let (name, value) = line.split_once(" = ").ok_or_else(wrong)?;
-            match name {
-                "version" => release.version = unquoted(value).ok_or_else(wrong)?.to_owned(),
-                "rustc" => release.rustc = unquoted(value).ok_or_else(wrong)?.to_owned(),
-                name => {
-                    let subject = unquoted(name).ok_or_else(wrong)?.to_owned();
-                    release.counts.insert(subject, counts(value).ok_or_else(wrong)?);
-                }
+            let wrong = |what: &str| format!("line {}: {what}: {line}", index + 1);
+            if let Some(header) = line.strip_prefix("[counts.") {
+                let name = header.strip_suffix(']').and_then(unquoted);
+                let name = name.ok_or_else(|| wrong("expected `[counts.\"subject\"]`"))?;
+                subject = Some(release.counts.entry(name.to_owned()).or_default());
+                continue;
+            }
+            let expected = "expected `name = value`";
+            let (name, value) = line.split_once(" = ").ok_or_else(|| wrong(expected))?;
+            let text = || unquoted(value).map(str::to_owned).ok_or_else(|| wrong(expected));
+            let number = || value.parse().map_err(|_| wrong(expected));
+            match (&mut subject, name) {
+                (None, "version") => release.version = text()?,
+                (None, "rustc") => release.rustc = text()?,
+                (Some(counts), "instructions") => counts.instructions = number()?,
+                (Some(counts), "allocations") => counts.allocations = number()?,
+                (Some(counts), "per_call") => counts.per_call = Some(number()?),
+                _ => return Err(wrong("this name is not known here")),
             }
         }
         Ok(release)
@@ -53,16 +60,16 @@ impl Release {
     /// Returns the text of the file.
     pub(crate) fn text(&self) -> String {
         let Self { version, rustc, counts } = self;
-        let mut text =
-            format!("{HEADING}version = \"{version}\"\nrustc = \"{rustc}\"\n\n{TABLE}\n");
+        let mut text = format!("{HEADING}version = \"{version}\"\nrustc = \"{rustc}\"\n");
         for (subject, Counts { instructions, allocations, per_call }) in counts {
-            let per_call =
-                per_call.map(|number| format!(", per_call = {number:.2}")).unwrap_or_default();
-            let _ = writeln!(
+            let _ = write!(
                 text,
-                "\"{subject}\" = {{ instructions = {instructions:.0}, allocations = \
-                 {allocations:.2}{per_call} }}"
+                "\n[counts.\"{subject}\"]\ninstructions = {instructions:.0}\n\
+                 allocations = {allocations:.2}\n"
             );
+            if let Some(per_call) = per_call {
+                let _ = writeln!(text, "per_call = {per_call:.2}");
+            }
         }
         text
     }
@@ -70,22 +77,6 @@ impl Release {
 
 fn unquoted(text: &str) -> Option<&str> {
     text.strip_prefix('"')?.strip_suffix('"')
-}
-
-fn counts(table: &str) -> Option<Counts> {
-    let inside = table.strip_prefix("{ ")?.strip_suffix(" }")?;
-    let numbers: BTreeMap<_, f64> = inside
-        .split(", ")
-        .map(|pair| {
-            let (name, number) = pair.split_once(" = ")?;
-            Some((name, number.parse().ok()?))
-        })
-        .collect::<Option<_>>()?;
-    Some(Counts {
-        instructions: *numbers.get("instructions")?,
-        allocations: *numbers.get("allocations")?,
-        per_call: numbers.get("per_call").copied(),
-    })
 }
 
 #[cfg(test)]
@@ -100,20 +91,26 @@ mod tests {
         let release = Release { version: "0.1.0".into(), rustc: "1.95.0".into(), counts };
         let text = release.text();
         assert!(text.ends_with(
-            "version = \"0.1.0\"\nrustc = \"1.95.0\"\n\n[counts]\n\
-             \"RLS, Redis\" = { instructions = 51000, allocations = 21.25, per_call = 12.50 }\n\
-             \"memory, one\" = { instructions = 2724, allocations = 0.00 }\n"
+            "version = \"0.1.0\"\nrustc = \"1.95.0\"\n\n\
+             [counts.\"RLS, Redis\"]\ninstructions = 51000\nallocations = 21.25\n\
+             per_call = 12.50\n\n\
+             [counts.\"memory, one\"]\ninstructions = 2724\nallocations = 0.00\n"
         ));
         assert_eq!(Release::parse(&text), Ok(release));
     }
 
     #[test]
     fn a_wrong_line_is_named() {
-        for line in ["version", "version = 1", "x = 1", "\"x\" = { instructions = 1 }"] {
-            assert_eq!(
-                Release::parse(&format!("# heading\n{line}")),
-                Err(format!("line 2: expected `name = value`: {line}"))
-            );
+        for (line, what) in [
+            ("version", "expected `name = value`"),
+            ("version = 1", "expected `name = value`"),
+            ("[counts.memory]", "expected `[counts.\"subject\"]`"),
+            ("instructions = 1", "this name is not known here"),
+        ] {
+            let error = Release::parse(&format!("# heading\n{line}")).unwrap_err();
+            assert_eq!(error, format!("line 2: {what}: {line}"));
         }
+        let number = Release::parse("[counts.\"memory\"]\ninstructions = x").unwrap_err();
+        assert_eq!(number, "line 2: expected `name = value`: instructions = x");
     }
 }
