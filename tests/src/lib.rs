@@ -28,6 +28,7 @@ pub mod command;
 pub mod concurrent;
 pub mod echo;
 pub mod fleet;
+mod fullest_window;
 pub mod http;
 pub mod load;
 pub mod metrics;

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use crate::fullest_window::Starts;
+
 /// An instant by the system's clock, in microseconds.
 pub type Instant = i128;
 
@@ -100,23 +102,38 @@ impl WindowLimit {
     /// Returns the window that exceeds the limit most, if any does.
     #[must_use]
     pub fn worst_excess(self, admitted: &[Admitted]) -> Option<Excess> {
-        let mut by_end = admitted.to_vec();
-        by_end.sort_by_key(|one| one.received);
-        let mut worst: Option<(u64, Excess)> = None;
-        for &Admitted { sent: start, .. } in admitted {
-            let mut sum = 0;
-            for one in by_end.iter().filter(|one| one.sent >= start) {
-                sum += one.tokens;
-                let excess = sum.saturating_sub(self.in_window(one.received - start));
-                if excess > worst.map_or(0, |(excess, _)| excess) {
-                    worst = Some((
-                        excess,
-                        Excess { start, end: one.received, admitted: sum, limit: self },
-                    ));
-                }
+        // The system's clock may be set back in between.
+        let in_order = |one: &Admitted| Admitted { received: one.received.max(one.sent), ..*one };
+        let mut by_start: Vec<_> = admitted.iter().map(in_order).collect();
+        by_start.sort_unstable_by_key(|one| one.sent);
+        let mut by_end: Vec<_> = (0..by_start.len()).collect();
+        by_end.sort_unstable_by_key(|&index| by_start[index].received);
+        let first = by_start.first()?.sent;
+        // In fractions of a token, as in a `Level`.
+        let refilled = |at: Instant| (at - first) * i128::from(self.tokens);
+        let fraction = |tokens: u64| i128::from(tokens) * self.period_us;
+        let mut starts = Starts::new(by_start.len());
+        let mut worst: Option<(i128, Instant)> = None;
+        for index in by_end {
+            let Admitted { tokens, sent, received } = by_start[index];
+            starts.add(index, refilled(sent), fraction(tokens));
+            let excess = starts.most() - refilled(received) - fraction(self.burst);
+            if excess > worst.map_or(0, |(most, _)| most) {
+                worst = Some((excess, received));
             }
         }
-        worst.map(|(_, excess)| excess)
+        let (excess, end) = worst?;
+        // The start of that window is found again from its end.
+        let mut sum = 0;
+        let within = by_start.iter().rev().filter(|one| one.received <= end);
+        let mut found = within.map(|one| {
+            sum += one.tokens;
+            Excess { start: one.sent, end, admitted: sum, limit: self }
+        });
+        found.find(|found| {
+            fraction(found.admitted) + refilled(found.start) - refilled(end)
+                == excess + fraction(self.burst)
+        })
     }
 
     /// Checks every window.
@@ -287,6 +304,40 @@ mod tests {
     #[should_panic(expected = "1 cannot be what remained")]
     fn a_wrong_remainder_is_noticed() {
         Level::full(limit()).narrow((0, 1), 1, true, 1);
+    }
+
+    #[test]
+    fn the_worst_window_is_that_of_a_comparison_of_all() {
+        // Numbers that look random, and are the same in every run.
+        let mut state = 1_u64;
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % bound
+        };
+        for _ in 0..200 {
+            let history: Vec<_> = (0..below(40))
+                .map(|_| {
+                    let sent = below(20_000_000).into();
+                    let received = sent + i128::from(below(1_500_000));
+                    Admitted { tokens: below(3), sent, received }
+                })
+                .collect();
+            let in_window = |start, end| {
+                let within = history.iter().filter(|one| one.sent >= start && one.received <= end);
+                within.map(|one| one.tokens).sum::<u64>()
+            };
+            let windows = history.iter().flat_map(|from| history.iter().map(move |to| (from, to)));
+            let windows = windows.filter(|(from, to)| from.sent <= to.received);
+            let excess = windows.map(|(from, to)| {
+                let allowed = limit().in_window(to.received - from.sent);
+                in_window(from.sent, to.received).saturating_sub(allowed)
+            });
+            let found = limit().worst_excess(&history);
+            assert_eq!(found.map_or(0, Excess::tokens), excess.max().unwrap_or(0), "{history:?}");
+            if let Some(found) = found {
+                assert_eq!(found.admitted, in_window(found.start, found.end), "{history:?}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ const SCALE: &str = "SLUICE_FAULTS";
 const SEED: &str = "SLUICE_FAULTS_SEED";
 /// A file to which each round adds its line of the table.
 const TABLE: &str = "SLUICE_FAULTS_TABLE";
+/// The same for the table of leases and of the denial cache.
+const LEASES_TABLE: &str = "SLUICE_FAULTS_LEASES_TABLE";
 
 const LONG_ROUNDS: u64 = 5;
 const DEFAULT_SEED: u64 = 1;
@@ -16,13 +18,26 @@ pub(crate) fn seeds() -> impl Iterator<Item = u64> {
     let first = env::var(SEED).map_or(DEFAULT_SEED, |seed| {
         seed.parse().unwrap_or_else(|error| panic!("{SEED} is `{seed}`: {error}"))
     });
-    let rounds = if env::var(SCALE).is_ok_and(|scale| scale == "long") { LONG_ROUNDS } else { 1 };
-    (0..rounds).map(move |round| first.wrapping_add(round))
+    (0..either((1, LONG_ROUNDS))).map(move |round| first.wrapping_add(round))
+}
+
+/// Returns the first of the two in CI, and the second one in the long form.
+pub(crate) fn either<T>((short, long): (T, T)) -> T {
+    if env::var(SCALE).is_ok_and(|scale| scale == "long") { long } else { short }
 }
 
 /// Adds a line to the table, if there is one.
 pub(crate) fn report(line: &str) {
-    if let Some(path) = env::var_os(TABLE) {
+    add(TABLE, line);
+}
+
+/// Adds a line to the table of leases and of the denial cache, if there is one.
+pub(crate) fn report_leases(line: &str) {
+    add(LEASES_TABLE, line);
+}
+
+fn add(table: &str, line: &str) {
+    if let Some(path) = env::var_os(table) {
         let file = File::options().create(true).append(true).open(&path);
         // In one piece, since other tests write to the file too.
         let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));

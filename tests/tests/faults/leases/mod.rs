@@ -1,0 +1,10 @@
+//! Replicas that hold leases: `precision: leased`.
+//!
+//! - `processes`: replicas as processes, which are killed, stopped and ended under load, while
+//!   Redis is healthy. Every window of every bucket holds its limit.
+//! - `outages`: stores as replicas have them, whose Redis fails while they hold leases.
+
+mod fleet;
+mod mischief;
+mod processes;
+mod traffic;

@@ -1,0 +1,77 @@
+//! Replicas are killed, stopped and ended while they hold leases.
+
+use std::time::Duration;
+
+use sluice_testkit::{RedisCluster, RedisServer};
+use sluice_tests::window_limit::Excess;
+use tokio::task::block_in_place;
+
+use super::{fleet::Replicas, mischief::Mischief, traffic::Traffic};
+use crate::{random::Random, scale};
+
+/// How long each three buckets are in use.
+const TURN: Duration = Duration::from_millis(700);
+/// The turns of a round, in CI and in the long form.
+const TURNS: (u64, u64) = (7, 60);
+
+/// Lets mischief happen to replicas under load. No window of any of `buckets` may admit one token
+/// too many.
+async fn torment(name: &str, url: &str, buckets: usize, seed: u64) {
+    let mut random = Random::new(seed);
+    let replicas = block_in_place(|| Replicas::start(url));
+    let traffic = Traffic::start(&replicas, buckets, &mut random);
+    let mischief = Mischief::start(&replicas, &mut random);
+    for _ in 0..scale::either(TURNS) {
+        // After a calm time with leases out, all that there is is taken at once.
+        for is_calm in [random.below(2) == 0, false] {
+            traffic.set_calm(is_calm);
+            tokio::time::sleep(TURN / 2).await;
+        }
+        traffic.turn();
+    }
+    let happened = block_in_place(|| mischief.stop());
+    let mut seen = traffic.stop().await;
+    seen.count_what_is_left(&replicas).await;
+
+    let worst = seen.worst_excess();
+    let beyond = worst.as_ref().map_or(0, |(_, excess)| excess.tokens());
+    let [fast, slow, still] = seen.tokens();
+    scale::report_leases(&format!(
+        "| {name} | {seed} | {} | {fast} | {slow} | {still} | {beyond} | {} | {} + {} | {} |",
+        seen.decisions,
+        happened.kills,
+        happened.short_stops,
+        happened.long_stops,
+        happened.ends,
+    ));
+    assert!(seen.errors.is_empty(), "{} errors: {}", seen.errors.len(), seen.errors[0]);
+    assert!(worst.is_none(), "{seed}: {}", described(worst));
+    assert!(happened.kills > 0 && happened.long_stops > 0 && happened.ends > 0, "{happened:?}");
+    let leased = replicas.decisions_from("lease").await;
+    assert!(leased > 0, "no process that runs now has decided with a lease");
+    assert_eq!(replicas.decisions_from("local").await, 0, "Redis was there all the time");
+}
+
+fn described(worst: Option<(String, Excess)>) -> String {
+    worst.map(|(bucket, excess)| format!("{bucket}: {excess}")).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_of_processes_that_are_killed_and_stopped_never_exceed_a_limit() {
+    for seed in scale::seeds() {
+        let redis = RedisServer::start();
+        torment("replicas, one Redis", &redis.url(), 12, seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_of_processes_from_a_cluster_never_exceed_a_limit() {
+    for seed in scale::seeds() {
+        let cluster = RedisCluster::start(3);
+        torment("replicas, a cluster", &cluster.url(), 42, seed).await;
+        for primary in cluster.primaries() {
+            let keys = primary.command(&["KEYS", "sluice:{*}*/*"]).items().len();
+            assert!(keys > 0, "every primary has some of the buckets");
+        }
+    }
+}
