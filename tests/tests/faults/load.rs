@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::{
     random::Random,
     record::{Answer, Checked, Place, RATE, Record},
-    stores::{NEVER, OneStore, STORES, Stores},
+    stores::{NEVER, OverRedis, STORES, Stores},
 };
 
 /// How many callers of each store use the server that fails: one for its clients, and one whose
@@ -81,7 +81,7 @@ struct Shared {
 /// One caller of one store.
 struct Caller {
     shared: Arc<Shared>,
-    store: OneStore,
+    store: Arc<OverRedis>,
     number: usize,
     place: Place,
     /// Its checks, and the number of the bucket that each is about.

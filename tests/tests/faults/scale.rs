@@ -7,8 +7,9 @@ const SCALE: &str = "SLUICE_FAULTS";
 const SEED: &str = "SLUICE_FAULTS_SEED";
 /// A file to which each round adds its line of the table.
 const TABLE: &str = "SLUICE_FAULTS_TABLE";
-/// The same for the table of leases and of the denial cache.
+/// The same for replicas that hold leases, and for outages while they do.
 const LEASES_TABLE: &str = "SLUICE_FAULTS_LEASES_TABLE";
+const OUTAGES_TABLE: &str = "SLUICE_FAULTS_OUTAGES_TABLE";
 
 const LONG_ROUNDS: u64 = 5;
 const DEFAULT_SEED: u64 = 1;
@@ -31,9 +32,14 @@ pub(crate) fn report(line: &str) {
     add(TABLE, line);
 }
 
-/// Adds a line to the table of leases and of the denial cache, if there is one.
+/// Adds a line to the table of replicas that hold leases, if there is one.
 pub(crate) fn report_leases(line: &str) {
     add(LEASES_TABLE, line);
+}
+
+/// Adds a line to the table of outages while replicas hold leases, if there is one.
+pub(crate) fn report_outages(line: &str) {
+    add(OUTAGES_TABLE, line);
 }
 
 fn add(table: &str, line: &str) {

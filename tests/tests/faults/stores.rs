@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use sluice_core::Partition;
 use sluice_store::{
-    BreakerState, ColdStart, Failover, NodeId, RedisSettings, RedisStore, Replica, Store,
+    BreakerState, ColdStart, Denials, Failover, Leasing, NodeId, RedisSettings, RedisStore,
+    Replica, Store,
 };
 use sluice_testkit::eventually_async_within;
 use tokio::task::JoinHandle;
@@ -21,17 +22,46 @@ pub(crate) const NEVER: Duration = Duration::from_secs(60);
 
 const ANNOUNCEMENTS: Duration = Duration::from_millis(500);
 
-/// A store as replicas have it.
-pub(crate) type OneStore = Arc<Failover<RedisStore>>;
+/// The fallback that replicas have, over Redis.
+pub(crate) type OverRedis = Failover<RedisStore>;
+
+/// All layers that replicas have.
+pub(crate) type AllLayers = Leasing<Denials<OverRedis>>;
+
+/// A store whose local decisions are those of replicas.
+pub(crate) trait Layers: Store + Sized + 'static {
+    fn over(failover: OverRedis) -> Self;
+    fn failover(&self) -> &OverRedis;
+}
 
 /// The stores of a fleet of three, which announce themselves.
 #[derive(Debug)]
-pub(crate) struct Stores {
-    all: Vec<OneStore>,
+pub(crate) struct Stores<S: Layers = OverRedis> {
+    all: Vec<Arc<S>>,
     announcers: Vec<JoinHandle<()>>,
 }
 
-impl Stores {
+impl Layers for OverRedis {
+    fn over(failover: OverRedis) -> Self {
+        failover
+    }
+
+    fn failover(&self) -> &OverRedis {
+        self
+    }
+}
+
+impl Layers for AllLayers {
+    fn over(failover: OverRedis) -> Self {
+        Leasing::over(Denials::over(failover))
+    }
+
+    fn failover(&self) -> &OverRedis {
+        self.inner().inner()
+    }
+}
+
+impl<S: Layers> Stores<S> {
     /// Connects to the Redis at `url`, and waits until each of the stores knows the others.
     pub(crate) async fn connect(url: &str, timeout: Duration, cold_start: ColdStart) -> Self {
         let settings = RedisSettings::new(url)
@@ -40,9 +70,9 @@ impl Stores {
             .expected_replicas(STORES);
         let open = || {
             let store = RedisStore::new(&settings, ()).unwrap();
-            Arc::new(Failover::over(store, timeout).expecting(STORES))
+            Arc::new(S::over(Failover::over(store, timeout).expecting(STORES)))
         };
-        let all: Vec<OneStore> = (0..STORES).map(|_| open()).collect();
+        let all: Vec<Arc<S>> = (0..STORES).map(|_| open()).collect();
         let announcers = all.iter().enumerate().map(|(number, store)| {
             let (store, replica) = (Arc::clone(store), Replica::new(format!("{number}"), "1"));
             tokio::spawn(async move {
@@ -58,7 +88,7 @@ impl Stores {
             for store in &stores.all {
                 store.probe().await.map_err(|error| error.to_string())?;
             }
-            let known = stores.all.iter().map(|store| store.state().live_replicas);
+            let known = stores.all.iter().map(|store| store.failover().state().live_replicas);
             let known: Vec<_> = known.collect();
             if known == [STORES; STORES] { Ok(()) } else { Err(format!("{known:?}")) }
         })
@@ -66,7 +96,7 @@ impl Stores {
         stores
     }
 
-    pub(crate) fn all(&self) -> &[OneStore] {
+    pub(crate) fn all(&self) -> &[Arc<S>] {
         &self.all
     }
 
@@ -77,17 +107,18 @@ impl Stores {
 
     /// Returns how often a breaker has opened, in all stores.
     pub(crate) fn opened(&self) -> u64 {
-        self.all.iter().map(|store| store.state().opened).sum()
+        self.all.iter().map(|store| store.failover().state().opened).sum()
     }
 
     /// Returns how many calls have waited for the timeout in vain, in all stores.
     pub(crate) fn unanswered(&self) -> u64 {
-        self.all.iter().map(|store| store.state().unanswered).sum()
+        self.all.iter().map(|store| store.failover().state().unanswered).sum()
     }
 
     /// Returns how many partitions have lost their memory as far as every store knows.
     pub(crate) fn lost_partitions(&self) -> u64 {
-        self.all.iter().map(|store| store.inner().lost_partitions()).min().unwrap_or_default()
+        let lost = self.all.iter().map(|store| store.failover().inner().lost_partitions());
+        lost.min().unwrap_or_default()
     }
 
     /// Waits until all breakers are closed and all that was admitted without Redis is charged.
@@ -97,7 +128,7 @@ impl Stores {
             "all breakers are closed, and nothing is owed",
             async || {
                 for store in &self.all {
-                    let state = store.state();
+                    let state = store.failover().state();
                     if state.breaker != BreakerState::Closed || state.owed_buckets > 0 {
                         return Err(format!("{state:?}"));
                     }
@@ -109,7 +140,7 @@ impl Stores {
     }
 }
 
-impl Drop for Stores {
+impl<S: Layers> Drop for Stores<S> {
     fn drop(&mut self) {
         self.announcers.iter().for_each(JoinHandle::abort);
     }

@@ -4,7 +4,9 @@
 //!   Redis is healthy. Every window of every bucket holds its limit.
 //! - `outages`: stores as replicas have them, whose Redis fails while they hold leases.
 
+mod callers;
 mod fleet;
 mod mischief;
+mod outages;
 mod processes;
 mod traffic;

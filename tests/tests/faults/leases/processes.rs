@@ -12,7 +12,7 @@ use crate::{random::Random, scale};
 /// How long each three buckets are in use.
 const TURN: Duration = Duration::from_millis(700);
 /// The turns of a round, in CI and in the long form.
-const TURNS: (u64, u64) = (7, 60);
+const TURNS: (u64, u64) = (5, 80);
 
 /// Lets mischief happen to replicas under load. No window of any of `buckets` may admit one token
 /// too many.
@@ -38,11 +38,7 @@ async fn torment(name: &str, url: &str, buckets: usize, seed: u64) {
     let [fast, slow, still] = seen.tokens();
     scale::report_leases(&format!(
         "| {name} | {seed} | {} | {fast} | {slow} | {still} | {beyond} | {} | {} + {} | {} |",
-        seen.decisions,
-        happened.kills,
-        happened.short_stops,
-        happened.long_stops,
-        happened.ends,
+        seen.decisions, happened.kills, happened.short_stops, happened.long_stops, happened.ends,
     ));
     assert!(seen.errors.is_empty(), "{} errors: {}", seen.errors.len(), seen.errors[0]);
     assert!(worst.is_none(), "{seed}: {}", described(worst));
