@@ -36,15 +36,13 @@ fn most_states() -> usize {
     })
 }
 
-/// Searches a case. If `all` of its states are few enough for every run, all are visited.
+/// Searches a case. Returns whether all of its states were visited.
 #[track_caller]
-fn keeps_the_promise(case: Case, all: Option<usize>) {
-    let most = most_states().max(all.map_or(0, |all| all + 1));
-    match search(case, None, most) {
+fn keeps_the_promise(case: Case) -> bool {
+    match search(case, None, most_states()) {
         Found::Nothing { states, is_all } => {
-            println!("{case:?}: {states} states{}", if is_all { ", all" } else { "" });
-            assert!(is_all || states >= most, "{states}");
-            assert!(all.is_none_or(|all| is_all && states == all), "{case:?}: {states}");
+            println!("{case:?}: {states} states{}", if is_all { ", which are all" } else { "" });
+            is_all
         }
         Found::Excess { acts } => panic!("{case:?}: a token too many after {acts:#?}"),
     }
@@ -52,25 +50,25 @@ fn keeps_the_promise(case: Case, all: Option<usize>) {
 
 #[test]
 fn one_replica_and_four_tokens() {
-    keeps_the_promise(Case { burst: 4, per_step: 1, replicas: 1, messages: 2 }, None);
+    keeps_the_promise(Case { burst: 4, per_step: 1, replicas: 1, messages: 2 });
 }
 
 #[test]
 fn two_replicas_and_four_tokens() {
-    keeps_the_promise(Case { burst: 4, per_step: 1, replicas: 2, messages: 2 }, None);
+    keeps_the_promise(Case { burst: 4, per_step: 1, replicas: 2, messages: 2 });
 }
 
 #[test]
 fn one_replica_and_a_bucket_that_fills_within_a_term() {
-    keeps_the_promise(Case { burst: 4, per_step: 2, replicas: 1, messages: 2 }, None);
+    keeps_the_promise(Case { burst: 4, per_step: 2, replicas: 1, messages: 2 });
 }
 
 #[test]
 fn two_replicas_and_a_bucket_that_fills_within_a_step() {
-    keeps_the_promise(Case { burst: 2, per_step: 2, replicas: 2, messages: 2 }, None);
+    assert!(keeps_the_promise(Case { burst: 2, per_step: 2, replicas: 2, messages: 2 }));
 }
 
 #[test]
 fn leases_of_three_tokens() {
-    keeps_the_promise(Case { burst: 6, per_step: 1, replicas: 1, messages: 2 }, None);
+    keeps_the_promise(Case { burst: 6, per_step: 1, replicas: 1, messages: 2 });
 }
