@@ -6,6 +6,7 @@
 //! - [`load`]: hundreds of clients that send checks and record the responses.
 //! - [`buckets`]: the buckets that they use.
 //! - [`window_limit`]: whether the recorded responses keep the limit in every window of time.
+//! - [`level`]: whether the responses to a single client fit its bucket.
 //! - [`audit`]: whether the tokens of a bucket add up.
 //! - [`metrics`]: the numbers on the page `/metrics`.
 //! - [`concurrent`]: clients that share keys and send requests at the same time.
@@ -30,6 +31,7 @@ pub mod echo;
 pub mod fleet;
 mod fullest_window;
 pub mod http;
+pub mod level;
 pub mod load;
 pub mod metrics;
 pub mod prometheus;

@@ -7,7 +7,8 @@ use sluice_testkit::{SluiceOptions, built_sluice};
 use sluice_tests::{
     fleet::memory_replica,
     http::{Client, Request},
-    window_limit::{Level, WindowLimit, now},
+    level::Level,
+    window_limit::{WindowLimit, now},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -19,30 +19,93 @@ const VALKEY_TESTS: &str = "valkey_9::";
 /// Those that need a network of their own.
 const PARTITION_TESTS: &str = "partition::";
 
-const TABLE: &str = "target/faults.md";
-const HEAD: &str = "\
-| fault | seed | checks | beyond the limit, by Redis | beyond a share, locally | errors \
-| local, of the clients concerned | local, of others | longest check | until Redis decided again |
-|---|---|---|---|---|---|---|---|---|---|
-";
+/// A table that the tests write, a line for each round.
+struct Table {
+    /// The variable with the path of the file.
+    variable: &'static str,
+    file: &'static str,
+    columns: &'static [&'static str],
+}
+
+const TABLES: [Table; 4] = [
+    Table {
+        variable: "SLUICE_FAULTS_TABLE",
+        file: "target/faults.md",
+        columns: &[
+            "fault",
+            "seed",
+            "checks",
+            "beyond the limit, by Redis",
+            "beyond a share, locally",
+            "errors",
+            "local, of the clients concerned",
+            "local, of others",
+            "longest check",
+            "until Redis decided again",
+        ],
+    },
+    Table {
+        variable: "SLUICE_FAULTS_LEASES_TABLE",
+        file: "target/faults-leases.md",
+        columns: &[
+            "leases of",
+            "seed",
+            "decisions",
+            "admitted, of 10,000/s",
+            "of 1,000/s",
+            "of 1/s",
+            "beyond a limit",
+            "replicas killed",
+            "stopped, shorter + longer than a lease",
+            "ended",
+        ],
+    },
+    Table {
+        variable: "SLUICE_FAULTS_OUTAGES_TABLE",
+        file: "target/faults-outages.md",
+        columns: &[
+            "outage while leases are out",
+            "seed",
+            "outages",
+            "decisions",
+            "admitted by Redis",
+            "by leases",
+            "of these in outages",
+            "locally",
+            "beyond the limit, by Redis and leases",
+            "beyond a share, locally",
+        ],
+    },
+    Table {
+        variable: "SLUICE_FAULTS_DENIALS_TABLE",
+        file: "target/faults-denials.md",
+        columns: &["denials without Redis", "seed", "what happened", "cost", "the longest"],
+    },
+];
 
 /// The number of simulated schedules of leases of each kind.
 const LEASE_SCHEDULES: &str = "10000";
+/// The most states of a case in which leases are searched.
+const LEASE_STATES: &str = "2000000";
 
-/// Runs the long form of the tests of faults, and prints their table.
+/// Runs the long form of the tests of faults, and prints their tables.
 pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
     report.run(lease_simulation());
+    report.run(lease_search());
     let tools: Vec<_> = TOOLS.iter().filter(|tool| [REDIS, VALKEY].contains(&tool.name)).collect();
     let missing = install(report, &tools, Install::InOwnDirectory);
     if missing.contains(&REDIS) {
         return report.fail("faults", format!("without {REDIS} there is nothing to test"));
     }
-    let table = root().join(TABLE);
-    if let Err(error) = fs::write(&table, HEAD) {
-        return report.fail("faults", format!("could not write {}: {error}", table.display()));
+    for table in &TABLES {
+        if let Err(error) = fs::write(root().join(table.file), table.head()) {
+            return report.fail("faults", format!("could not write {}: {error}", table.file));
+        }
     }
-    // Before the network is left, which a build may need.
-    if !report.run(cargo(&["test", "--workspace", "--test", "faults", "--no-run"])) {
+    // Before the network is left, which a build may need. Some tests run the program.
+    if !report.run(cargo(&["build", "--workspace", "--bins"]))
+        || !report.run(cargo(&["test", "--workspace", "--test", "faults", "--no-run"]))
+    {
         return;
     }
     let namespace = can_isolate();
@@ -53,11 +116,23 @@ pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
     tests
         .env("SLUICE_FAULTS", "long")
         .env("SLUICE_FAULTS_SEED", seed.unwrap_or(DEFAULT_SEED).to_string())
-        .env("SLUICE_FAULTS_TABLE", &table);
+        .envs(TABLES.iter().map(|table| (table.variable, root().join(table.file))));
     report.run_tests(Runner::CargoTest, tests);
-    match fs::read_to_string(&table) {
-        Ok(table) => println!("\n{table}"),
-        Err(error) => report.fail("faults", format!("could not read {TABLE}: {error}")),
+    for table in &TABLES {
+        match fs::read_to_string(root().join(table.file)) {
+            Ok(text) => println!("\n{text}"),
+            Err(error) => {
+                report.fail("faults", format!("could not read {}: {error}", table.file));
+            }
+        }
+    }
+}
+
+impl Table {
+    /// Returns the first two lines.
+    fn head(&self) -> String {
+        let titles = self.columns.join(" | ");
+        format!("| {titles} |\n|{}\n", "---|".repeat(self.columns.len()))
     }
 }
 
@@ -65,6 +140,13 @@ pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
 fn lease_simulation() -> Command {
     let mut command = cargo(&["test", "--workspace", "--lib", "leases::simulation"]);
     command.env("SLUICE_LEASE_SCHEDULES", LEASE_SCHEDULES);
+    command
+}
+
+/// Returns the command that searches all orders of events of small buckets with leases.
+fn lease_search() -> Command {
+    let mut command = cargo(&["test", "--workspace", "--test", "lease_search"]);
+    command.env("SLUICE_LEASE_SEARCH", LEASE_STATES);
     command
 }
 
@@ -132,6 +214,12 @@ mod tests {
         let others = shown(&test_command(&[], false));
         assert!(others.starts_with("cargo test "), "{others}");
         assert!(others.ends_with("--include-ignored --skip partition::"), "{others}");
+    }
+
+    #[test]
+    fn a_table_has_a_line_below_its_titles() {
+        let table = Table { variable: "", file: "", columns: &["a", "b c"] };
+        assert_eq!(table.head(), "| a | b c |\n|---|---|\n");
     }
 
     #[test]

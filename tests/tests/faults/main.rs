@@ -10,6 +10,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster_failover;
+mod denials;
 mod leases;
 mod load;
 mod lost_memory;

@@ -10,6 +10,8 @@ const TABLE: &str = "SLUICE_FAULTS_TABLE";
 /// The same for replicas that hold leases, and for outages while they do.
 const LEASES_TABLE: &str = "SLUICE_FAULTS_LEASES_TABLE";
 const OUTAGES_TABLE: &str = "SLUICE_FAULTS_OUTAGES_TABLE";
+/// The same for the denial cache.
+const DENIALS_TABLE: &str = "SLUICE_FAULTS_DENIALS_TABLE";
 
 const LONG_ROUNDS: u64 = 5;
 const DEFAULT_SEED: u64 = 1;
@@ -40,6 +42,11 @@ pub(crate) fn report_leases(line: &str) {
 /// Adds a line to the table of outages while replicas hold leases, if there is one.
 pub(crate) fn report_outages(line: &str) {
     add(OUTAGES_TABLE, line);
+}
+
+/// Adds a line to the table of the denial cache, if there is one.
+pub(crate) fn report_denials(line: &str) {
+    add(DENIALS_TABLE, line);
 }
 
 fn add(table: &str, line: &str) {

@@ -69,6 +69,8 @@ const NEEDS: &[Needs] = &[
         "faults",
         &[
             "cluster_failover::",
+            "denials::",
+            "leases::",
             "lost_memory::",
             "lost_primary::",
             "partition::",
@@ -134,6 +136,12 @@ const NEEDS: &[Needs] = &[
             "a_redis_with_a_trusted_certificate_is_used",
             "a_redis_with_an_untrusted_certificate_is_not_used",
         ],
+    ),
+    needs(
+        REDIS_WITH_TLS,
+        "sluice-tests",
+        "faults",
+        &["denials::ends::returned_tokens_end_denials_over_tls"],
     ),
     needs(REDIS_WITH_TLS, "sluice-testkit", "redis_cluster", &["redis::users_log_in_over_tls"]),
     needs(

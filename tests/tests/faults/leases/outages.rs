@@ -23,7 +23,7 @@ const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 const LONGEST_LEASE: Duration = Duration::from_secs(2);
 
 /// The outages of a round, in CI and in the long form.
-const OUTAGES: (u64, u64) = (1, 8);
+const OUTAGES: (u64, u64) = (1, 5);
 /// The decisions of each store between what happens.
 const DECISIONS: u64 = 40;
 const LATEST_FAULT_MS: u64 = 400;

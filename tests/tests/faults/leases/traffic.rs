@@ -29,7 +29,7 @@ const CLIENTS: usize = 3 * REPLICAS;
 const WIDTH: usize = LIMITS.len();
 
 /// When a bucket is to be emptied: checks in a batch, and the highest cost of them.
-const SATURATING: (u64, u64) = (40, 12);
+const SATURATING: (u64, u64) = (40, 40);
 /// When there is less traffic than the limits allow, though more than enough for leases.
 const CALM: (u64, u64) = (10, 1);
 const CALM_PAUSE: Duration = Duration::from_millis(15);
