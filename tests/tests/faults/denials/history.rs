@@ -35,7 +35,28 @@ struct Model {
     events: Vec<String>,
 }
 
+/// Returns a store whose user may not publish.
+fn silent_returns(redis: &RedisServer) -> Returns {
+    let (name, password) = SILENT;
+    let mut user = documented_user("sluice", password);
+    name.clone_into(&mut user[2]);
+    user.retain(|rule| rule != "+publish");
+    redis.command(&user);
+    let login = format!("redis://{name}:{password}@");
+    Returns::to(&redis.url().replace("redis://", &login), None)
+}
+
 impl Model {
+    fn full() -> Self {
+        Self {
+            tokens: BURST,
+            returned: Instant::now(),
+            denials: 0,
+            longest: Duration::ZERO,
+            events: Vec::new(),
+        }
+    }
+
     fn return_tokens(&mut self, tokens: u64, how: &str) {
         self.events.push(format!("{how}: {tokens} beside {}", self.tokens));
         if self.tokens == 0 {
@@ -63,22 +84,10 @@ impl Model {
 /// Lets random events happen to the one bucket and to the messages about it.
 async fn live(seed: u64) {
     let redis = RedisServer::start();
-    let mut silent = documented_user("sluice", SILENT.1);
-    SILENT.0.clone_into(&mut silent[2]);
-    silent.retain(|rule| rule != "+publish");
-    redis.command(&silent);
-    let url = redis.url();
-    let silent_url = url.replace("redis://", &format!("redis://{}:{}@", SILENT.0, SILENT.1));
-    let mut fleet = Fleet::start(&url, None).await;
-    let (loud, silent) = (Returns::to(&url, None), Returns::to(&silent_url, None));
+    let mut fleet = Fleet::start(&redis.url(), None).await;
+    let (loud, silent) = (Returns::to(&redis.url(), None), silent_returns(&redis));
     let mut random = Random::new(seed);
-    let mut model = Model {
-        tokens: BURST,
-        returned: Instant::now(),
-        denials: 0,
-        longest: Duration::ZERO,
-        events: Vec::new(),
-    };
+    let mut model = Model::full();
     let mut unheard = 0;
     for _ in 0..scale::either(EVENTS) {
         match random.below(8) {
@@ -117,7 +126,18 @@ async fn live(seed: u64) {
             model.decided(sent, is_allowed);
         }
     }
-    // What nobody heard of is found all the same.
+    take_all(&mut fleet, &mut model).await;
+    let events = scale::either(EVENTS);
+    scale::report_denials(&format!(
+        "| whatever happens to messages | {seed} | {events} events, {unheard} returns that \
+         nobody may have heard of | {} denials of a token that was there | {} ms |",
+        model.denials,
+        model.longest.as_millis()
+    ));
+}
+
+/// Asks all replicas until no token is left: what nobody heard of is found all the same.
+async fn take_all(fleet: &mut Fleet, model: &mut Model) {
     while model.tokens > 0 {
         for replica in 0..fleet.replicas.len() {
             let sent = Instant::now();
@@ -125,12 +145,23 @@ async fn live(seed: u64) {
             model.decided(sent, is_allowed);
         }
     }
-    let events = scale::either(EVENTS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it takes ten seconds: run `cargo xtask faults`"]
+async fn a_return_that_nobody_heard_of_is_found_within_ten_seconds() {
+    let redis = RedisServer::start();
+    let mut fleet = Fleet::start(&redis.url(), None).await;
+    let (silent, mut model) = (silent_returns(&redis), Model::full());
+    take_all(&mut fleet, &mut model).await;
+    fleet.wait_for_cached_denials().await;
+    silent.give_back(2).await;
+    model.return_tokens(2, "given back silently");
+    take_all(&mut fleet, &mut model).await;
+    let (denials, longest) = (model.denials, model.longest.as_millis());
     scale::report_denials(&format!(
-        "| whatever happens to messages | {seed} | {events} events, {unheard} returns that \
-         nobody may have heard of | {} denials of a token that was there | {} ms |",
-        model.denials,
-        model.longest.as_millis()
+        "| a return that nobody heard of | - | 1 return | {denials} denials of a token that was \
+         there | {longest} ms |"
     ));
 }
 

@@ -38,9 +38,9 @@ struct Shared {
     is_calm: AtomicBool,
     stopped: AtomicBool,
     decisions: AtomicU64,
-    /// The decisions of each store, by lease and local.
+    /// The decisions of each store with leases, and its denials without Redis.
     by_lease: [AtomicU64; STORES],
-    local: [AtomicU64; STORES],
+    local_denials: [AtomicU64; STORES],
     errors: AtomicU64,
 }
 
@@ -102,9 +102,9 @@ impl Callers {
         wait("with leases", &self.shared.by_lease, more).await;
     }
 
-    /// Waits until each store has made so many more decisions without Redis and without leases.
-    pub(super) async fn wait_for_local_decisions(&self, more: u64) {
-        wait("locally", &self.shared.local, more).await;
+    /// Waits until each store has denied so many more checks without Redis: its share is used up.
+    pub(super) async fn wait_for_local_denials(&self, more: u64) {
+        wait("to deny locally", &self.shared.local_denials, more).await;
     }
 
     /// Waits for the last decisions, and returns what was admitted.
@@ -147,11 +147,11 @@ impl Shared {
             match decision {
                 Ok(decision) => {
                     let source = decision.source();
-                    match source {
-                        Source::Lease => self.by_lease[number].fetch_add(1, Ordering::SeqCst),
-                        Source::Local => self.local[number].fetch_add(1, Ordering::SeqCst),
-                        _ => 0,
-                    };
+                    if source == Source::Lease {
+                        self.by_lease[number].fetch_add(1, Ordering::SeqCst);
+                    } else if source == Source::Local && decision.is_denied() {
+                        self.local_denials[number].fetch_add(1, Ordering::SeqCst);
+                    }
                     if decision.is_allowed() {
                         tokens.push(Token { store: number, source, sent, received });
                     }

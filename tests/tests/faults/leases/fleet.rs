@@ -22,7 +22,7 @@ pub(crate) struct LeasedLimit {
 pub(crate) const LIMITS: [LeasedLimit; 3] = [
     LeasedLimit { path: "/fast", per_second: 10_000, burst: 2_000 },
     LeasedLimit { path: "/slow", per_second: 1_000, burst: 2_000 },
-    LeasedLimit { path: "/still", per_second: 1, burst: 3_000 },
+    LeasedLimit { path: "/still", per_second: 1, burst: 10_000 },
 ];
 
 /// Running replicas.

@@ -19,17 +19,32 @@ const LONGER_THAN_A_LEASE_MS: u64 = 2_100;
 /// Far more than the end of a process takes.
 const END: Duration = Duration::from_secs(60);
 
-/// How often something happened.
+/// What happens to a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// It is killed, and started again.
+    Kill,
+    /// It is stopped, and continued after the end of its leases.
+    LongStop,
+    /// It is asked to end, and started again.
+    End,
+    /// It is stopped, and continued while its leases may be alive.
+    ShortStop,
+}
+
+/// Whatever there is.
+pub(crate) const ALL: &[Event] = &[Event::Kill, Event::LongStop, Event::End, Event::ShortStop];
+/// What loses hardly a token, so that none too many hides among those that are lost.
+pub(crate) const GENTLE: &[Event] = &[Event::End];
+
+/// How often each event happened.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Happened {
-    /// Killed, and started again.
-    pub(crate) kills: u64,
-    /// Stopped, and continued while its leases were alive.
-    pub(crate) short_stops: u64,
-    /// Stopped, and continued after the end of its leases.
-    pub(crate) long_stops: u64,
-    /// Asked to end, and started again.
-    pub(crate) ends: u64,
+pub(crate) struct Happened([u64; ALL.len()]);
+
+impl Happened {
+    pub(crate) fn times(self, event: Event) -> u64 {
+        self.0[event as usize]
+    }
 }
 
 /// Threads that each torment one replica, as a seed says.
@@ -40,13 +55,17 @@ pub(crate) struct Mischief {
 }
 
 impl Mischief {
-    pub(crate) fn start(replicas: &Replicas, random: &mut Random) -> Self {
+    /// Each replica begins with another one of `events`.
+    pub(crate) fn start(
+        replicas: &Replicas,
+        events: &'static [Event],
+        random: &mut Random,
+    ) -> Self {
         let enough = Arc::new(AtomicBool::new(false));
         let start = |(number, replica): (usize, &Arc<Sluice>)| {
             let (enough, replica) = (Arc::clone(&enough), Arc::clone(replica));
             let random = Random::new(random.below(u64::MAX));
-            // Each replica begins with another kind, so that each kind happens.
-            thread::spawn(move || torment(&replica, random, number as u64, &enough))
+            thread::spawn(move || torment(&replica, random, (events, number), &enough))
         };
         Self { threads: replicas.all.iter().enumerate().map(start).collect(), enough }
     }
@@ -56,51 +75,49 @@ impl Mischief {
         self.enough.store(true, Ordering::SeqCst);
         let mut sum = Happened::default();
         for thread in self.threads {
-            let Happened { kills, short_stops, long_stops, ends } =
-                thread.join().expect("every replica starts and ends");
-            sum.kills += kills;
-            sum.short_stops += short_stops;
-            sum.long_stops += long_stops;
-            sum.ends += ends;
+            let happened = thread.join().expect("every replica starts and ends");
+            for (sum, times) in sum.0.iter_mut().zip(happened.0) {
+                *sum += times;
+            }
         }
         sum
     }
 }
 
-fn torment(replica: &Sluice, mut random: Random, first: u64, enough: &AtomicBool) -> Happened {
+fn torment(
+    replica: &Sluice,
+    mut random: Random,
+    (events, first): (&[Event], usize),
+    enough: &AtomicBool,
+) -> Happened {
     let mut happened = Happened::default();
-    let mut kind = first;
+    let mut event = events[first % events.len()];
     while !enough.load(Ordering::SeqCst) {
         wait(random.below(900), enough);
-        match kind {
-            0 => {
+        match event {
+            Event::Kill => {
                 replica.sigkill();
                 wait(random.below(1_500), enough);
                 replica.restart();
-                happened.kills += 1;
             }
-            1 => {
-                replica.pause();
-                thread::sleep(Duration::from_millis(LONGER_THAN_A_LEASE_MS + random.below(900)));
-                replica.resume();
-                happened.long_stops += 1;
-            }
-            2 => {
+            Event::LongStop => stop(replica, LONGER_THAN_A_LEASE_MS + random.below(900)),
+            Event::End => {
                 replica.sigterm();
                 assert!(replica.wait_exit(END).success(), "it ends without an error");
                 replica.restart();
-                happened.ends += 1;
             }
-            _ => {
-                replica.pause();
-                thread::sleep(Duration::from_millis(random.below(1_500)));
-                replica.resume();
-                happened.short_stops += 1;
-            }
+            Event::ShortStop => stop(replica, random.below(1_500)),
         }
-        kind = random.below(4);
+        happened.0[event as usize] += 1;
+        event = events[usize::try_from(random.below(events.len() as u64)).expect("it is an index")];
     }
     happened
+}
+
+fn stop(replica: &Sluice, millis: u64) {
+    replica.pause();
+    thread::sleep(Duration::from_millis(millis));
+    replica.resume();
 }
 
 /// Waits for so many milliseconds, or until it is enough.

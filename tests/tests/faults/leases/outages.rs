@@ -84,7 +84,7 @@ impl Outage {
             callers.set_calm(false);
             block_in_place(|| (self.fails)(&redis));
             let failed = now();
-            callers.wait_for_local_decisions(DECISIONS).await;
+            callers.wait_for_local_denials(DECISIONS).await;
             // Leases end while Redis is away, or are alive when it is back.
             if (number + seed).is_multiple_of(2) {
                 let longer = LONGEST_LEASE + Duration::from_millis(random.below(500));

@@ -6,7 +6,11 @@ use sluice_testkit::{RedisCluster, RedisServer};
 use sluice_tests::window_limit::Excess;
 use tokio::task::block_in_place;
 
-use super::{fleet::Replicas, mischief::Mischief, traffic::Traffic};
+use super::{
+    fleet::{REPLICAS, Replicas},
+    mischief::{ALL, Event, GENTLE, Mischief},
+    traffic::Traffic,
+};
 use crate::{random::Random, scale};
 
 /// How long each three buckets are in use.
@@ -14,13 +18,19 @@ const TURN: Duration = Duration::from_millis(700);
 /// The turns of a round, in CI and in the long form.
 const TURNS: (u64, u64) = (5, 80);
 
-/// Lets mischief happen to replicas under load. No window of any of `buckets` may admit one token
+/// Lets `events` happen to replicas under load. No window of any of `buckets` may admit one token
 /// too many. Calls `look` while each three of them are in use.
-async fn torment(name: &str, url: &str, buckets: usize, seed: u64, mut look: impl FnMut()) {
+async fn torment(
+    (name, seed): (&str, u64),
+    url: &str,
+    buckets: usize,
+    events: &'static [Event],
+    mut look: impl FnMut(),
+) {
     let mut random = Random::new(seed);
     let replicas = block_in_place(|| Replicas::start(url));
     let traffic = Traffic::start(&replicas, buckets, &mut random);
-    let mischief = Mischief::start(&replicas, &mut random);
+    let mischief = Mischief::start(&replicas, events, &mut random);
     for _ in 0..scale::either(TURNS) {
         // After a calm time with leases out, all that there is is taken at once.
         for is_calm in [random.below(2) == 0, false] {
@@ -32,18 +42,23 @@ async fn torment(name: &str, url: &str, buckets: usize, seed: u64, mut look: imp
     }
     let happened = block_in_place(|| mischief.stop());
     let mut seen = traffic.stop().await;
+    let [fast, slow, still] = seen.tokens();
     seen.count_what_is_left(&replicas).await;
 
     let worst = seen.worst_excess();
     let beyond = worst.as_ref().map_or(0, |(_, excess)| excess.tokens());
-    let [fast, slow, still] = seen.tokens();
     scale::report_leases(&format!(
         "| {name} | {seed} | {} | {fast} | {slow} | {still} | {beyond} | {} | {} + {} | {} |",
-        seen.decisions, happened.kills, happened.short_stops, happened.long_stops, happened.ends,
+        seen.decisions,
+        happened.times(Event::Kill),
+        happened.times(Event::ShortStop),
+        happened.times(Event::LongStop),
+        happened.times(Event::End),
     ));
     assert!(seen.errors.is_empty(), "{} errors: {}", seen.errors.len(), seen.errors[0]);
     assert!(worst.is_none(), "{seed}: {}", described(worst));
-    assert!(happened.kills > 0 && happened.long_stops > 0 && happened.ends > 0, "{happened:?}");
+    let mut first = events.iter().take(REPLICAS);
+    assert!(first.all(|event| happened.times(*event) > 0), "{happened:?}");
     let leased = replicas.decisions_from("lease").await;
     assert!(leased > 0, "no process that runs now has decided with a lease");
     assert_eq!(replicas.decisions_from("local").await, 0, "Redis was there all the time");
@@ -57,7 +72,16 @@ fn described(worst: Option<(String, Excess)>) -> String {
 async fn leases_of_processes_that_are_killed_and_stopped_never_exceed_a_limit() {
     for seed in scale::seeds() {
         let redis = RedisServer::start();
-        torment("replicas, one Redis", &redis.url(), 6, seed, || ()).await;
+        torment(("replicas, one Redis", seed), &redis.url(), 6, ALL, || ()).await;
+    }
+}
+
+/// What is returned twice is admitted twice. Each kill loses more than that, and would hide it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_of_processes_that_end_are_returned_once() {
+    for seed in scale::seeds() {
+        let redis = RedisServer::start();
+        torment(("replicas that end, one Redis", seed), &redis.url(), 6, GENTLE, || ()).await;
     }
 }
 
@@ -66,7 +90,7 @@ async fn leases_of_processes_from_a_cluster_never_exceed_a_limit() {
     for seed in scale::seeds() {
         let cluster = RedisCluster::start(3);
         let mut has_buckets = [false; 3];
-        torment("replicas, a cluster", &cluster.url(), 42, seed, || {
+        torment(("replicas, a cluster", seed), &cluster.url(), 42, ALL, || {
             for (has_buckets, primary) in has_buckets.iter_mut().zip(cluster.primaries()) {
                 *has_buckets |= !primary.command(&["KEYS", "sluice:{*}*/*"]).items().is_empty();
             }
