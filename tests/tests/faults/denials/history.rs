@@ -126,7 +126,9 @@ async fn live(seed: u64) {
             model.decided(sent, is_allowed);
         }
     }
-    take_all(&mut fleet, &mut model).await;
+    if scale::either((false, true)) {
+        take_all(&mut fleet, &mut model).await;
+    }
     let events = scale::either(EVENTS);
     scale::report_denials(&format!(
         "| whatever happens to messages | {seed} | {events} events, {unheard} returns that \

@@ -16,7 +16,7 @@ use crate::{random::Random, scale};
 /// How long each three buckets are in use.
 const TURN: Duration = Duration::from_millis(700);
 /// The turns of a round, in CI and in the long form.
-const TURNS: (u64, u64) = (5, 80);
+const TURNS: (u64, u64) = (4, 80);
 
 /// Lets `events` happen to replicas under load. No window of any of `buckets` may admit one token
 /// too many. Calls `look` while each three of them are in use.
