@@ -13,7 +13,7 @@ use sluice_core::{
 };
 use sluice_store::Store;
 use sluice_testkit::eventually_async_within;
-use sluice_tests::window_limit::{Admitted, Instant, WindowLimit, now};
+use sluice_tests::window_limit::{Admitted, Excess, Instant, WindowLimit, now};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -185,7 +185,7 @@ impl Tokens {
     /// Returns how many tokens Redis admitted or lent beyond the limit, in any window.
     pub(super) fn beyond_by_redis(&self) -> u64 {
         let by_redis = self.all.iter().filter(|token| token.source != Source::Local);
-        let mut admitted: Vec<_> = by_redis.map(|token| token.admitted()).collect();
+        let mut admitted: Vec<_> = by_redis.map(Token::admitted).collect();
         admitted.extend(&self.left);
         excess(PER_SECOND, BURST, &admitted)
     }
@@ -196,7 +196,7 @@ impl Tokens {
         let of_store = |store| {
             let local = self.all.iter().filter(move |token| token.source == Source::Local);
             let local = local.filter(move |token| token.store == store);
-            let admitted: Vec<_> = local.map(|token| token.admitted()).collect();
+            let admitted: Vec<_> = local.map(Token::admitted).collect();
             excess(PER_SECOND / replicas, BURST / replicas, &admitted)
         };
         (0..STORES).map(of_store).max().unwrap_or_default()
@@ -221,5 +221,5 @@ impl Token {
 
 fn excess(per_second: u64, burst: u64, admitted: &[Admitted]) -> u64 {
     let limit = WindowLimit::new(per_second, Duration::from_secs(1), burst);
-    limit.worst_excess(admitted).map_or(0, |excess| excess.tokens())
+    limit.worst_excess(admitted).map_or(0, Excess::tokens)
 }
