@@ -1,12 +1,17 @@
 //! Requests through the gateway of the built binary, compared with direct requests to the same
-//! upstream in the same run.
+//! upstream, and with requests through nginx, in the same run.
 //!
-//! The gateway is a process with one worker thread, alone on the first core if `taskset` is
-//! available. The upstream, an axum handler with a constant response, shares the other cores with
-//! this process, which sends over 64 connections that wait for each response. On two cores the
-//! upstream and the sender limit both measurements, so the table also shows the gateway's processor
-//! time per request, beside requests per second and the 99th percentile. A response has 128 bytes
-//! or 64 KiB.
+//! The gateway and nginx are each a process with one worker thread, alone on the first core if
+//! `taskset` is available. The upstream, an axum handler with a constant response, shares the other
+//! cores with this process, which sends over 64 connections that wait for each response. On two
+//! cores the upstream and the sender limit both measurements, so the table also shows the server's
+//! processor time per request, beside requests per second and the 99th percentile. A response has
+//! 128 bytes or 64 KiB.
+//!
+//! Nginx keeps connections to the upstream, and writes no log. It is compared with the gateway that
+//! does as much: `limit_req` with the limited one. `of nginx` is nginx' processor time per request,
+//! in percent of the gateway's. Without nginx in `.tools`, which `cargo xtask tools` installs, its
+//! rows are left out. Prints Markdown.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -17,8 +22,9 @@
 mod support;
 
 use std::{
-    env,
+    env, fs,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -27,6 +33,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, routing::get};
+use sluice_testkit::Program;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -42,6 +49,16 @@ const UPSTREAM: &str = "UPSTREAM_ON";
 /// The paths of the upstream, with the length of their responses and the number of requests in a
 /// run.
 const ANSWERS: [(&str, usize, usize); 2] = [("/small", 128, 100_000), ("/large", 64 << 10, 20_000)];
+
+/// The limit of the gateway, and nginx' of the same kind, which no request reaches.
+const LIMITED: &str = "{ rate: 100000000/minute, burst: 1000000 }";
+const LIMIT_REQ: &str = "limit_req zone=clients burst=1000000 nodelay;";
+
+const NGINX: Program = Program {
+    name: "nginx-mainline",
+    variable: "SLUICE_NGINX",
+    remedy: "nginx 1.27.3 or later, from nginx.org",
+};
 
 /// The result of a run.
 struct Measured {
@@ -69,23 +86,65 @@ fn main() {
             command.env("SLUICE__GATEWAY", &section).env("SLUICE__DEFAULTS", limited)
         })
     };
+    if !NGINX.is_installed() {
+        println!("nginx is left out: {} is not installed", NGINX.name);
+    }
     println!(
-        "{:<34} {:>8} {:>9} {:>12} {:>8} {:>8} {:>10}",
-        "", "k/s", "of direct", "gateway us", "p50 us", "p99 us", "of direct"
+        "| request | k/s | of direct | server us | of nginx | p50 us | p99 us | of direct |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|"
     );
     for (path, _, requests) in ANSWERS {
         let direct = runtime().block_on(measure(&upstream, path, requests));
-        print(&format!("{path}, asked directly"), &direct, None);
-        for (name, protocol, limited) in [
-            ("through the gateway", "http1", "{ rate: 100000000/minute, burst: 1000000 }"),
-            ("through it, not limited", "http1", "off"),
-            ("through it, HTTP/2 behind", "http2", "{ rate: 100000000/minute, burst: 1000000 }"),
+        print(&format!("`{path}`, without a proxy"), &direct, None, None);
+        let nginx = [("", "nginx"), (LIMIT_REQ, "nginx, limit_req")].map(|(limit, name)| {
+            NGINX.is_installed().then(|| {
+                let folder = tempfile::tempdir().unwrap();
+                let server = start_nginx(folder.path(), upstream.address(), limit);
+                let through = runtime().block_on(measure(&server, path, requests));
+                print(&format!("`{path}`, {name}"), &through, Some(&direct), None);
+                through
+            })
+        });
+        for (name, protocol, limited, nginx) in [
+            ("**Sluice**, not limited", "http1", "off", &nginx[0]),
+            ("**Sluice**", "http1", LIMITED, &nginx[1]),
+            ("**Sluice**, HTTP/2 behind", "http2", LIMITED, &nginx[1]),
         ] {
             let server = gateway(protocol, limited);
             let through = runtime().block_on(measure(&server, path, requests));
-            print(&format!("{path}, {name}"), &through, Some(&direct));
+            print(&format!("`{path}`, {name}"), &through, Some(&direct), nginx.as_ref());
         }
     }
+}
+
+/// Starts nginx as a proxy; `limit` is one more line of its location.
+fn start_nginx(folder: &Path, upstream: SocketAddr, limit: &str) -> Server {
+    let file = folder.join("nginx.conf");
+    Server::start(&NGINX.path(), |command, address| {
+        let configuration = format!(
+            "daemon off; master_process off; pid nginx.pid; error_log stderr crit;
+             events {{ worker_connections 1024; }}
+             http {{
+                 access_log off; keepalive_requests 100000000;
+                 client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+                 uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+                 limit_req_zone $http_x_api_key zone=clients:10m rate=1000000r/s;
+                 upstream service {{
+                     server {upstream}; keepalive 64; keepalive_requests 100000000;
+                 }}
+                 server {{
+                     listen {address};
+                     location / {{
+                         {limit}
+                         proxy_pass http://service; proxy_http_version 1.1;
+                         proxy_set_header Connection ''; proxy_buffers 32 4k;
+                     }}
+                 }}
+             }}"
+        );
+        fs::write(&file, configuration).unwrap();
+        command.arg("-p").arg(folder).arg("-c").arg(&file)
+    })
 }
 
 /// Creates a runtime of one thread that sleeps when it is idle: sender and upstream share the cores
@@ -94,17 +153,19 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn print(who: &str, measured: &Measured, direct: Option<&Measured>) {
+fn print(who: &str, measured: &Measured, direct: Option<&Measured>, nginx: Option<&Measured>) {
     let Measured { per_second, server_us, p50_us, p99_us } = measured;
     let [share, own, times] = match direct {
         None => ["", "", ""].map(str::to_owned),
         Some(direct) => {
-            let share = format!("{:.0}%", 100.0 * per_second / direct.per_second);
-            [share, format!("{server_us:.1}"), format!("{:.1}x", p99_us / direct.p99_us)]
+            let share = format!("{:.0} %", 100.0 * per_second / direct.per_second);
+            [share, format!("{server_us:.1}"), format!("{:.1} x", p99_us / direct.p99_us)]
         }
     };
+    let of_nginx =
+        nginx.map_or_else(String::new, |it| format!("{:.0} %", 100.0 * it.server_us / server_us));
     println!(
-        "{who:<34} {:>8.1} {share:>9} {own:>12} {p50_us:>8.0} {p99_us:>8.0} {times:>10}",
+        "| {who} | {:.1} | {share} | {own} | {of_nginx} | {p50_us:.0} | {p99_us:.0} | {times} |",
         per_second / 1_000.0
     );
 }
@@ -193,6 +254,8 @@ fn whole_length(answer: &[u8]) -> usize {
         return usize::MAX;
     };
     let head = std::str::from_utf8(&answer[..end]).unwrap();
+    // Nginx writes it with capital letters.
+    let head = head.to_ascii_lowercase();
     let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     end + 4 + announced.expect("every answer announces its length").parse::<usize>().unwrap()
 }

@@ -31,7 +31,7 @@ use sluice_testkit::RedisServer;
 
 use crate::{
     constant::Constant,
-    http_caller::HttpCaller,
+    http_caller::{Dialect, HttpCaller},
     support::{Server, sender},
 };
 
@@ -107,7 +107,7 @@ async fn measure(server: &Server, connections: usize) -> Measured {
 /// Sends requests over one connection, one after another. Returns how long each took, in
 /// microseconds.
 async fn ask(address: SocketAddr, next: Arc<AtomicUsize>) -> Vec<u32> {
-    let mut caller = HttpCaller::connect(address).await;
+    let mut caller = HttpCaller::connect(address, Dialect::CHECK).await;
     let mut latencies = Vec::new();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);

@@ -14,6 +14,8 @@
 
 #[path = "support/envoy.rs"]
 mod envoy;
+#[path = "support/grpc.rs"]
+mod grpc;
 mod support;
 
 use std::{

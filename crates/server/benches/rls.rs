@@ -18,6 +18,8 @@
 mod constant;
 #[path = "support/envoy.rs"]
 mod envoy;
+#[path = "support/grpc.rs"]
+mod grpc;
 mod support;
 
 use std::{

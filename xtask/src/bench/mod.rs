@@ -6,7 +6,7 @@ pub(crate) use instructions::Instructions;
 
 use crate::report::Report;
 use crate::shell::cargo;
-use crate::tools::{Install, TOOLS, VALGRIND, install};
+use crate::tools::{Install, PEERS, TOOLS, Tool, VALGRIND, install};
 
 /// One bench target of the workspace.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +17,9 @@ struct Bench {
     /// What it measures, and against what.
     about: &'static str,
 }
+
+/// The benchmark that runs other servers too.
+const PEERS_BENCH: &str = "peers";
 
 /// Every benchmark: a new one is a `[[bench]]` in its package and a line here.
 const BENCHES: &[Bench] = &[
@@ -49,6 +52,12 @@ const BENCHES: &[Bench] = &[
                 release",
     },
     Bench {
+        name: PEERS_BENCH,
+        package: "sluice-server",
+        about: "decisions beside envoyproxy/ratelimit, limitador, gubernator and throttlecrab, \
+                which are built for it",
+    },
+    Bench {
         name: "http",
         package: "sluice-server",
         about: "POST /v1/check, against an axum handler that answers a constant",
@@ -56,7 +65,7 @@ const BENCHES: &[Bench] = &[
     Bench {
         name: "gateway",
         package: "sluice-server",
-        about: "requests through the gateway, against the same upstream asked directly",
+        about: "requests through the gateway, against the same upstream asked directly and nginx",
     },
     Bench {
         name: "observed",
@@ -91,8 +100,11 @@ pub(crate) fn run(report: &mut Report, name: Option<&str>, instructions: &Instru
         Ok(chosen) => chosen,
         Err(problem) => return report.fail("bench", problem),
     };
-    let redis: Vec<_> = TOOLS.iter().filter(|tool| tool.name == "redis-server").collect();
-    install(report, &redis, Install::InOwnDirectory);
+    let mut tools: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.name == "redis-server").collect();
+    if chosen.iter().any(|bench| bench.name == PEERS_BENCH) {
+        tools.extend(PEERS);
+    }
+    install(report, &tools, Install::InOwnDirectory);
     for bench in chosen {
         println!("\n{}: {}", bench.name, bench.about);
         if bench.name == instructions::NAME {

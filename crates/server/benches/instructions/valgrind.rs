@@ -51,7 +51,7 @@ fn monitor(process: u32, command: &str) {
         .args([&format!("--pid={process}"), command])
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("{} could not be started: {error}", vgdb.display()));
+        .expect("vgdb, which belongs to valgrind, can be started");
     assert!(
         output.status.success(),
         "{} {command}: {}",

@@ -1,4 +1,4 @@
-//! The client side of `POST /v1/check`: one request after another over a connection.
+//! The client side of a decision over HTTP/1.1: one request after another over a connection.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -9,27 +9,74 @@ use tokio::{
 
 use crate::support::Answer;
 
+/// How a server is asked, in JSON, and how its responses are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Dialect {
+    pub(crate) path: &'static str,
+    /// Returns the body of a request for a client.
+    pub(crate) body: fn(usize) -> String,
+    /// Returns whether a response allows the request; `None` if it is neither that nor a denial.
+    pub(crate) is_allowed: fn(&[u8]) -> Option<bool>,
+}
+
+impl Dialect {
+    /// `POST /v1/check` of Sluice.
+    pub(crate) const CHECK: Self = Self {
+        path: "/v1/check",
+        body: |client| {
+            format!(r#"{{"client":"client-{client:06}","method":"GET","path":"/api/v1/things"}}"#)
+        },
+        is_allowed: allowed_by_status,
+    };
+}
+
+/// Reads a response of a server whose denial is the status 429.
+pub(crate) fn allowed_by_status(response: &[u8]) -> Option<bool> {
+    match response.get(..12)? {
+        b"HTTP/1.1 200" => Some(true),
+        b"HTTP/1.1 429" => Some(false),
+        _ => None,
+    }
+}
+
 /// A connection that has one request in flight at a time.
 pub(crate) struct HttpCaller {
+    dialect: Dialect,
     stream: TcpStream,
     response: Vec<u8>,
 }
 
 impl HttpCaller {
     /// Connects to `server`.
-    pub(crate) async fn connect(server: SocketAddr) -> Self {
+    pub(crate) async fn connect(server: SocketAddr, dialect: Dialect) -> Self {
         let stream = TcpStream::connect(server).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, response: vec![0; 8_192] }
+        Self { dialect, stream, response: vec![0; 8_192] }
+    }
+
+    /// Connects as many callers as requests will be in flight.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and connects in its own way")]
+    pub(crate) async fn connect_many(
+        server: SocketAddr,
+        dialect: Dialect,
+        callers: usize,
+    ) -> Vec<Self> {
+        let mut connected = Vec::with_capacity(callers);
+        for _ in 0..callers {
+            connected.push(Self::connect(server, dialect).await);
+        }
+        connected
     }
 
     /// Sends a check for this client.
     pub(crate) async fn ask(&mut self, client: usize) -> Answer {
-        let body =
-            format!(r#"{{"client":"client-{client:06}","method":"GET","path":"/api/v1/things"}}"#);
-        let head = "POST /v1/check HTTP/1.1\r\nhost: sluice\r\ncontent-type: \
-                    application/json\r\ncontent-length: ";
-        let request = format!("{head}{}\r\n\r\n{body}", body.len());
+        let Dialect { path, body, is_allowed } = self.dialect;
+        let body = body(client);
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         let sent = Instant::now();
         self.stream.write_all(request.as_bytes()).await.unwrap();
         let mut length = 0;
@@ -39,13 +86,10 @@ impl HttpCaller {
             length += read;
         }
         let took_us = u32::try_from(sent.elapsed().as_micros()).unwrap();
-        let is_allowed = self.response.starts_with(b"HTTP/1.1 200");
-        assert!(
-            is_allowed || self.response.starts_with(b"HTTP/1.1 429"),
-            "{}",
-            String::from_utf8_lossy(&self.response[..length])
-        );
-        Answer { is_allowed, took_us }
+        let response = &self.response[..length];
+        let decision = is_allowed(response);
+        assert!(decision.is_some(), "not a decision: {}", String::from_utf8_lossy(response));
+        Answer { is_allowed: decision == Some(true), took_us }
     }
 }
 

@@ -13,7 +13,6 @@ pub(crate) enum Traffic {
     /// All clients make as many.
     Uniform,
     /// The client of rank k makes a share that is proportional to 1 / k.
-    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     Zipf,
 }
 
@@ -23,12 +22,11 @@ pub(crate) enum Outcome {
     /// No client ever reaches it.
     Admitted,
     /// It admits one request a day of each client.
-    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     Denied,
 }
 
 impl Traffic {
-    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all need every kind")]
     pub(crate) const ALL: [Self; 3] = [Self::Hot, Self::Uniform, Self::Zipf];
 
     /// Returns the client of a request, by its number. The same numbers give the same clients.
@@ -51,7 +49,6 @@ impl Traffic {
     }
 
     /// Returns how many clients ask at all.
-    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     pub(crate) const fn clients(self) -> usize {
         match self {
             Self::Hot => 1,
@@ -61,7 +58,6 @@ impl Traffic {
 }
 
 impl Outcome {
-    #[allow(dead_code, reason = "each benchmark has the whole module, and not all use this")]
     pub(crate) const ALL: [Self; 2] = [Self::Admitted, Self::Denied];
 }
 

@@ -158,7 +158,9 @@ mod tests {
         let slow = SlowCalls::of(TIMEOUT);
         assert!(slow.wait(TIMEOUT).is_none(), "there is no runtime");
         let other = new();
-        let told = other.block_on(async { slow.wait(TIMEOUT).unwrap() });
+        let entered = other.enter();
+        let told = slow.wait(TIMEOUT).unwrap();
+        drop(entered);
         drop(other);
         let told = async { timeout(Duration::from_secs(5), pin!(told)).await };
         new().block_on(told).unwrap();

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use crate::{
-    replica::{Door, Mode},
+    subject::{Door, Mode},
     traffic::Traffic,
 };
 
 /// A path of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(crate) enum Case {
     /// The limiter with the memory store.
     InMemory { clients: usize },
     /// The limiter with the Redis store.
@@ -18,7 +18,7 @@ pub(crate) enum Subject {
     InServer { door: Door, mode: Mode, traffic: Traffic },
 }
 
-impl Subject {
+impl Case {
     pub(crate) const ALL: [Self; 12] = [
         Self::InMemory { clients: 1 },
         Self::InMemory { clients: 100_000 },
@@ -44,7 +44,7 @@ impl Subject {
     }
 }
 
-impl fmt::Display for Subject {
+impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InMemory { clients: 1 } => f.write_str("in process, memory, one client"),

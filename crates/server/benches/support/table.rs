@@ -5,13 +5,11 @@ use crate::load::Run;
 /// A row of the closed loop.
 pub(crate) struct ClosedRow(String);
 
-/// A row of the open loop.
-pub(crate) struct OpenRow(String);
-
 impl ClosedRow {
-    pub(crate) fn print_head() {
+    /// Prints the head of the table, whose second column has this title.
+    pub(crate) fn print_head(second: &str) {
         println!(
-            "| protocol | store | clients | outcome | in flight | k/s | server us | of constant \
+            "| protocol | {second} | clients | outcome | in flight | k/s | server us | of constant \
              | Redis us | Redis calls |\n|---|---|---|---|--:|--:|--:|--:|--:|--:|"
         );
     }
@@ -29,25 +27,14 @@ impl ClosedRow {
         ))
     }
 
+    /// Makes the row of a run that failed.
+    #[allow(dead_code, reason = "each benchmark has the whole module, and not all go on then")]
+    pub(crate) fn failed(name: &str, in_flight: usize, problem: &str) -> Self {
+        let problem = problem.replace(['|', '\n'], " ");
+        Self(format!("| {name} | {in_flight} | {problem} | | | | |"))
+    }
+
     pub(crate) fn print(&self) {
         println!("{}", self.0);
-    }
-}
-
-impl OpenRow {
-    pub(crate) fn new(name: &str, run: &Run) -> Self {
-        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| run.latency_us(share));
-        let k_per_second = run.per_second / 1_000.0;
-        Self(format!("| {name} | {k_per_second:.1} | {p50} | {p99} | {p999} |"))
-    }
-
-    pub(crate) fn print(rows: &[Self]) {
-        println!(
-            "\n| protocol | store | clients | outcome | k/s | p50 us | p99 us | p99.9 us |\n\
-             |---|---|---|---|--:|--:|--:|--:|"
-        );
-        for row in rows {
-            println!("{}", row.0);
-        }
     }
 }
