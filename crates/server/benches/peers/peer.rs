@@ -148,8 +148,8 @@ impl Start<'_> {
     fn ratelimit(self, local_cache: bool) -> Subject {
         fs::create_dir(self.folder.path().join("config")).unwrap();
         fs::write(self.folder.path().join("config/edge.yaml"), rules(self.outcome)).unwrap();
-        let ports = [ReservedPort::new(), ReservedPort::new()];
-        let [http, debug] = ports.each_ref().map(|port| port.number().to_string());
+        let ports = [ReservedPort::new(), ReservedPort::new(), ReservedPort::new()];
+        let [http, debug, metrics] = ports.each_ref().map(|port| port.number().to_string());
         let cache = if local_cache { (64 << 20).to_string() } else { "0".to_owned() };
         let redis = format!("127.0.0.1:{}", self.redis.port());
         let server = Peer::Ratelimit { local_cache }.server(|command, address| {
@@ -162,7 +162,10 @@ impl Start<'_> {
                 .env("REDIS_SOCKET_TYPE", "tcp")
                 .env("REDIS_URL", &redis)
                 .env("LOCAL_CACHE_SIZE_IN_BYTES", &cache)
+                // Without a sink for its metrics, it would write each one into its log.
                 .env("USE_STATSD", "false")
+                .env("USE_PROMETHEUS", "true")
+                .env("PROMETHEUS_ADDR", format!("127.0.0.1:{metrics}"))
                 .env("LOG_LEVEL", "error");
             let hosts = ["HOST", "GRPC_HOST", "DEBUG_HOST"].map(|name| (name, "127.0.0.1"));
             command

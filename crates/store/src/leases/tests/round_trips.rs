@@ -206,7 +206,11 @@ impl Simulation {
 /// Runs replicas with these requests per second. Returns the round trips per request, and the
 /// admitted requests as a share of those that one bucket would admit.
 fn shares(rate: &str, demand: &[f64]) -> (f64, f64) {
-    let totals = Simulation::new(rate, demand).run(Duration::from_secs(5));
+    shares_of(rate, demand, Duration::from_secs(5))
+}
+
+fn shares_of(rate: &str, demand: &[f64], time: Duration) -> (f64, f64) {
+    let totals = Simulation::new(rate, demand).run(time);
     let share = |part: u64, whole: u64| {
         f64::from(u32::try_from(part).unwrap()) / f64::from(u32::try_from(whole).unwrap())
     };
@@ -246,5 +250,22 @@ fn a_burst_that_is_small_for_its_rate_or_its_fleet_still_admits_what_it_should()
         let (round_trips, admitted) = shares(rate, demand);
         assert!(round_trips <= most, "{rate}, {demand:?}: {round_trips} round trips");
         assert!(admitted >= 0.985, "{rate}, {demand:?}: {admitted} of what one bucket admits");
+    }
+}
+
+/// The first second, in which every replica first learns what is asked of it.
+#[test]
+fn a_large_fleet_with_one_busy_limit_asks_the_store_as_rarely() {
+    for (rate, replicas, demand, most, least) in [
+        ("100000/second, burst 10000", 30, 3_000.0, 0.02, 0.99),
+        ("100000/second, burst 10000", 30, 6_000.0, 0.02, 0.97),
+        ("1000000/second, burst 100000", 100, 9_000.0, 0.01, 0.99),
+        ("1000000/second, burst 100000", 100, 15_000.0, 0.04, 0.97),
+    ] {
+        let (round_trips, admitted) =
+            shares_of(rate, &vec![demand; replicas], Duration::from_secs(1));
+        let fleet = format!("{rate}, {replicas} replicas, {demand} each");
+        assert!(round_trips <= most, "{fleet}: {round_trips} round trips");
+        assert!(admitted >= least, "{fleet}: {admitted} of what one bucket admits");
     }
 }
