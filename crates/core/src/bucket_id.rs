@@ -44,8 +44,8 @@ impl Tag {
         Partition::of(self.to_bytes()[0] >> 2)
     }
 
-    /// Returns the tag of `partition` whose [text](Self::to_text) ends with these eleven characters;
-    /// `None` if there is none.
+    /// Returns the tag of `partition` whose [text](Self::to_text) ends with these eleven
+    /// characters; `None` if there is none.
     #[must_use]
     pub fn from_rest(partition: Partition, rest: &str) -> Option<Self> {
         if rest.len() != 11 {
@@ -60,8 +60,8 @@ impl Tag {
         Some(Self { head: u64::from_be_bytes([a, b, c, d, e, f, g, h]), tail })
     }
 
-    /// Returns the twelve characters of URL-safe base64 with which the tag is written. The first one
-    /// is the [partition](Self::partition)'s.
+    /// Returns the twelve characters of URL-safe base64 with which the tag is written. The first is
+    /// that of the [partition](Self::partition).
     #[must_use]
     pub fn to_text(self) -> [u8; 12] {
         base64(&self.to_bytes())

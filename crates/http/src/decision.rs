@@ -9,8 +9,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The capacity for a body: a decision by one limit fits without a reallocation.
 const USUAL_BYTES: usize = 512;
 
-/// The fields of [`headers::write`] if the decision allows, and the content type. One more field, as
-/// a denial has it, would take twice the memory.
+/// The fields of [`headers::write`] if the decision allows, and the content type. One more field,
+/// as a denial has it, would take twice the memory.
 const HEADER_FIELDS: usize = 6;
 
 /// Returns a response of status 200 or 429 with the decision as its body.

@@ -4,8 +4,8 @@
 //! finds the limits, hashes the client, decides and counts; governor looks the text up in its keyed
 //! store and decides.
 //!
-//! For a profiler, `DECISIONS=20000` makes fewer decisions in a round, and `SUBJECT="metrics on, 1 "`
-//! measures only the lines that contain this text.
+//! For a profiler, `DECISIONS=20000` makes fewer decisions in a round, and
+//! `SUBJECT="metrics on, 1 "` measures only the lines that contain this text.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

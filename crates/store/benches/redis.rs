@@ -52,7 +52,7 @@ fn main() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     println!(
-        "{:<22} {:>10} {:>12} {:>12} {:>12} {:>10} {:>8}",
+        "{:<40} {:>10} {:>12} {:>12} {:>12} {:>10} {:>8}",
         "", "in flight", "k/s", "redis us", "client us", "batch", "ratio"
     );
     if std::env::args().any(|argument| argument == "alone") {
@@ -141,7 +141,7 @@ fn print(
     baseline: &DecisionCost,
 ) {
     println!(
-        "{:<22} {in_flight:>10} {:>12.0} {:>12.2} {:>12.2} {:>10.1} {:>8.2}",
+        "{:<40} {in_flight:>10} {:>12.0} {:>12.2} {:>12.2} {:>10.1} {:>8.2}",
         format!("{subject}, {traffic}").chars().take(40).collect::<String>(),
         cost.per_second / 1_000.0,
         cost.redis_us,

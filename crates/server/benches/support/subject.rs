@@ -104,7 +104,8 @@ impl Subject {
         let text = format!(
             "defaults: {{ rate: {per_second}{precision} }}\nendpoints: {{}}\n\
              rls: {{ files: ['{rls}']{precision} }}\n\
-             store: {{ url: '{store}', timeout: 60s, on_failure: error }}\nlog: {{ level: error }}\n"
+             store: {{ url: '{store}', timeout: 60s, on_failure: error }}\n\
+             log: {{ level: error }}\n"
         );
         fs::write(&file, text).unwrap();
         let other_port = ReservedPort::new();

@@ -122,8 +122,8 @@ async fn run(mut lane: Lane, queue: Arc<Mutex<mpsc::UnboundedReceiver<Job>>>) {
 
 /// Takes what is in the queue, once there is something. Returns `None` when there never will be.
 ///
-/// A free lane is woken by the first of the requests that have arrived together, and would send that
-/// one alone.
+/// A free lane is woken by the first of the requests that have arrived together, and would send
+/// that one alone.
 async fn gather(queue: &mut mpsc::UnboundedReceiver<Job>, jobs: &mut Vec<Job>) -> Option<()> {
     jobs.push(queue.recv().await?);
     let_others_run().await;
