@@ -6,7 +6,7 @@ use super::measured::{Counts, Measured};
 pub(crate) fn head() -> String {
     let [instructions, before, ratio] = ["instructions", "release", "ratio"];
     format!(
-        "{:<48} {instructions:>12} {before:>9} {ratio:>6} {:>6} {:>10} {:>7} {:>9}",
+        "{:<56} {instructions:>12} {before:>9} {ratio:>6} {:>6} {:>10} {:>7} {:>9}",
         "a decision", "copied", "allocator", "allocs", "per call"
     )
 }
@@ -20,7 +20,7 @@ pub(crate) fn row(measured: &Measured, release: Option<&Counts>) -> String {
     });
     let per_call = counts.per_call.map(|number| format!("{number:.2}")).unwrap_or_default();
     format!(
-        "{subject:<48} {:>12.0} {before:>9} {ratio:>6} {:>4.1} % {:>8.1} % {:>7.2} {per_call:>9}",
+        "{subject:<56} {:>12.0} {before:>9} {ratio:>6} {:>4.1} % {:>8.1} % {:>7.2} {per_call:>9}",
         counts.instructions,
         100.0 * copying,
         100.0 * allocator,
