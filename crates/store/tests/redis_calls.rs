@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -320,6 +320,35 @@ async fn what_is_not_simple_about_a_bucket_is_left_to_the_script_for_batches() {
     server.command(&[b"SET".as_slice(), key.as_bytes(), &junk]);
     let error = store.decide(&take(&daily)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unreadable);
+}
+
+/// A runtime runs a task that was just woken before all others, and the first request wakes the lane.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_arrives_together_is_sent_together_although_the_lane_is_free() {
+    const CHECKS: usize = 40;
+    let server = RedisServer::start();
+    let trips = Arc::new(Mutex::new(Vec::new()));
+    let observe = {
+        let trips = Arc::clone(&trips);
+        move |trip: &RoundTrip<'_>| trips.lock().unwrap().push(trip.checks)
+    };
+    let store = Arc::new(RedisStore::new(&settings(server.url()), observe).unwrap());
+    let limit = limit("default", "60/minute", 100);
+    store.decide(&of(Action::Take, &limit, "first", 1)).await.unwrap();
+    // On the worker, so that it has the requests in its own queue.
+    let requests = tokio::spawn(async move {
+        let requests = (0..CHECKS).map(|_| {
+            let (store, limit) = (Arc::clone(&store), Arc::clone(&limit));
+            tokio::spawn(async move {
+                store.decide(&of(Action::Take, &limit, "all", 1)).await.unwrap();
+            })
+        });
+        requests.collect::<Vec<_>>()
+    });
+    for request in requests.await.unwrap() {
+        request.await.unwrap();
+    }
+    assert_eq!(*trips.lock().unwrap(), [1, CHECKS]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

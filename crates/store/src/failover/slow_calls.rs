@@ -3,13 +3,14 @@
 
 use std::{
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
+    runtime::{self, Handle},
     sync::{Notify, futures::Notified},
     time::sleep,
 };
@@ -21,10 +22,13 @@ const IDLE_TICKS: u32 = 64;
 /// How late a tick may be in a process that runs normally.
 const SLACK: Duration = Duration::from_millis(4);
 
-/// A clock for all callers of a store. It ticks while there are any.
+/// A clock for the callers of a store. It ticks while there are any.
 #[derive(Debug)]
 pub(super) struct SlowCalls {
     tick: Duration,
+    /// The runtime of the first caller. The clock is for callers on it alone: those on others would
+    /// wait for a runtime that nobody may be running.
+    runtime: OnceLock<runtime::Id>,
     shared: Arc<Shared>,
     clock: BackgroundTask,
 }
@@ -42,13 +46,20 @@ struct Shared {
 impl SlowCalls {
     /// Makes a clock for a store that has `timeout` for every response.
     pub(super) fn of(timeout: Duration) -> Self {
-        Self { tick: timeout / 4, shared: Arc::default(), clock: BackgroundTask::default() }
+        Self {
+            tick: timeout / 4,
+            runtime: OnceLock::new(),
+            shared: Arc::default(),
+            clock: BackgroundTask::default(),
+        }
     }
 
     /// Returns what a caller who waits for at most `limit` from now is told by: one to two ticks
-    /// from now. `None` if that might be after its deadline, or outside of a runtime.
+    /// from now. `None` if that might be after its deadline, outside of a runtime, and on another
+    /// runtime than the first caller's.
     pub(super) fn wait(&self, limit: Duration) -> Option<Notified<'_>> {
-        if limit < 2 * self.tick + SLACK {
+        let here = Handle::try_current().ok()?.id();
+        if limit < 2 * self.tick + SLACK || *self.runtime.get_or_init(|| here) != here {
             return None;
         }
         let Shared { ticks, callers, is_needed } = &*self.shared;
@@ -163,6 +174,8 @@ mod tests {
         drop(entered);
         drop(other);
         let told = async { timeout(Duration::from_secs(5), pin!(told)).await };
-        new().block_on(told).unwrap();
+        let another = new();
+        another.block_on(told).unwrap();
+        another.block_on(async { assert!(slow.wait(TIMEOUT).is_none(), "it has its own timers") });
     }
 }

@@ -114,6 +114,19 @@ fn a_runtime_that_ends_during_a_charge_loses_nothing() {
 }
 
 #[test]
+fn a_call_does_not_wait_for_a_runtime_that_nobody_runs() {
+    let (store, inner) = failover();
+    inner.set(Behaviour::Hangs);
+    let [idle, other] = runtimes();
+    for runtime in [&idle, &other] {
+        let check = take(&limit("a"));
+        let decided =
+            async { tokio::time::timeout(Duration::from_secs(10), store.decide(&check)).await };
+        runtime.block_on(decided).expect("the timeout ends the wait").unwrap();
+    }
+}
+
+#[test]
 fn no_task_outlives_the_failover() {
     for (runtime, behaviour) in runtimes().into_iter().flat_map(|runtime| {
         let runtime = Arc::new(runtime);
