@@ -322,7 +322,8 @@ async fn what_is_not_simple_about_a_bucket_is_left_to_the_script_for_batches() {
     assert_eq!(error.kind(), StoreErrorKind::Unreadable);
 }
 
-/// A runtime runs a task that was just woken before all others, and the first request wakes the lane.
+/// A runtime runs a task that was just woken before all others, and the first request wakes the
+/// lane.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_arrives_together_is_sent_together_although_the_lane_is_free() {
     const CHECKS: usize = 40;

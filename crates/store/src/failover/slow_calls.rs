@@ -155,7 +155,7 @@ mod tests {
     async fn the_clock_stops_without_callers_and_starts_with_the_next() {
         let slow = SlowCalls::of(TIMEOUT);
         for _ in 0..2 {
-            let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            let tasks = || Handle::current().metrics().num_alive_tasks();
             slow.wait(TIMEOUT).unwrap().await;
             assert_eq!(tasks(), 1);
             sleep(TICK * (IDLE_TICKS + 5)).await;
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_caller_is_told_when_the_clocks_runtime_ends() {
-        let new = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let new = || runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let slow = SlowCalls::of(TIMEOUT);
         assert!(slow.wait(TIMEOUT).is_none(), "there is no runtime");
         let other = new();
