@@ -51,7 +51,7 @@ usage: cargo xtask COMMAND
                      part of CI. It uses the engine that runs, or as root starts one of its own.
                      --stand-ins makes images that cannot be pulled from Debian's packages.
   faults [--seed N]  Kills, pauses, moves and flushes Redis servers under load, and prints what that
-                     did to limits and callers: some six minutes. The short form is part of the
+                     did to limits and callers: some half an hour. The short form is part of the
                      tests. The network partition needs root and `nft`.
   bench [NAME]       Runs every benchmark, or the one of that name.
   bench instructions [--only TEXT] [--save]
