@@ -826,9 +826,11 @@ fn the_network_policy_allows_the_store() {
 
 #[test]
 fn the_rules_are_those_of_the_prometheus_directory() {
-    let mut all = set("everything");
+    let mut fewer = set("everything");
+    fewer["prometheusRule"]["runbookBase"] = json!("");
+    let mut all = fewer.clone();
     all["prometheusRule"]["without"] = json!([]);
-    let [fewer, all] = <[Rendered; 2]>::try_from(render(&[set("everything"), all])).unwrap();
+    let [fewer, all] = <[Rendered; 2]>::try_from(render(&[fewer, all])).unwrap();
     let rules_of = |rendered: &Rendered| {
         list(&rendered.one("PrometheusRule")["spec"]["groups"])
             .iter()
@@ -851,6 +853,22 @@ fn the_rules_are_those_of_the_prometheus_directory() {
     fs::write(&path, all.one("PrometheusRule")["spec"].to_string()).unwrap();
     let output = succeed(&PROMTOOL, &["check", "rules", path.to_str().unwrap()]);
     assert!(output.contains(&format!("SUCCESS: {} rules found", rules().len())), "{output}");
+}
+
+#[test]
+fn the_runbooks_of_alerts_are_where_the_values_say() {
+    let rendered = render(&[set("everything")]).remove(0);
+    let groups = list(&rendered.one("PrometheusRule")["spec"]["groups"]);
+    let rules = groups.iter().flat_map(|group| list(&group["rules"]));
+    let alerts: Vec<_> = rules.filter(|rule| rule["alert"].is_string()).collect();
+    assert!(!alerts.is_empty());
+    for alert in alerts {
+        let page = format!("docs/runbooks/{}.md", text(&alert["alert"]));
+        assert_eq!(
+            alert["annotations"]["runbook_url"],
+            format!("https://git.internal/sluice/blob/main/{page}")
+        );
+    }
 }
 
 #[test]

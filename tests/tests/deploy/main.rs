@@ -8,6 +8,7 @@
 //! | `load_balancer` | nginx, in front of real replicas |
 //! | `chart` | Helm, Kubernetes' schemas, promtool, and `sluice` itself |
 //! | `prometheus` | promtool, amtool, and the catalogue of metrics |
+//! | `runbooks` | the alerts, the panels, and the catalogue of metrics |
 //! | `dashboards` | Grafana's types in Python and TypeScript, Prometheus' grammar, the catalogue |
 #![allow(clippy::panic, reason = "a helper of tests fails by panicking, as an assertion does")]
 
@@ -20,3 +21,4 @@ mod load_balancer;
 mod programs;
 mod prometheus;
 mod promql;
+mod runbooks;

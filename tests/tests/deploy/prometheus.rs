@@ -48,7 +48,8 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} should be a string"))
 }
 
-fn alerts() -> Vec<Value> {
+/// Returns the alerts of all files.
+pub(crate) fn alerts() -> Vec<Value> {
     rules().into_iter().filter(|rule| rule["alert"].is_string()).collect()
 }
 
