@@ -26,6 +26,7 @@ use crate::{
     admin::{
         AdminPort, AdminRoutes,
         access::Access,
+        console,
         health::{self, Health},
         metrics,
         monitoring::{self, Monitoring},
@@ -208,6 +209,7 @@ impl App {
         let guard = middleware::from_fn_with_state(access.clone(), Access::guard);
         let guarded = metrics::routes(telemetry.prometheus().clone())
             .merge(monitoring::routes(&monitoring))
+            .merge(console::routes())
             .route_layer(guard);
         let open =
             health::routes(Arc::clone(&engine), Arc::clone(&health)).merge(openapi::routes());

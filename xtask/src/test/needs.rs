@@ -150,6 +150,7 @@ const NEEDS: &[Needs] = &[
         "redis_sentinels",
         &["redis::a_replica_takes_over_with_tls"],
     ),
+    needs("chromium", "sluice-tests", "console", &[]),
     needs("prometheus", "sluice-tests", "alerts", &[]),
     needs("prometheus", "sluice-tests", "prometheus", &[]),
     needs("promtool", "sluice-telemetry", "rendered", &["promtool::"]),

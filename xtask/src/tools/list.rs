@@ -57,6 +57,14 @@ pub(crate) const TOOLS: &[Tool] = &[
         lacks: None,
     },
     Tool {
+        name: "chromium",
+        variable: "SLUICE_CHROMIUM",
+        sources: &[Source::Apt(Packages { name: "chromium", list: &["chromium"], megabytes: 300 })],
+        by_hand: "apt-get install --no-install-recommends chromium   \
+                  (or brew install chromium)",
+        lacks: None,
+    },
+    Tool {
         name: "prometheus",
         variable: "SLUICE_PROMETHEUS",
         sources: &[

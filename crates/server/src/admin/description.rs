@@ -14,6 +14,7 @@ use utoipa::{
 use sluice_http::ProblemKind;
 
 use super::{
+    console,
     health::{Alive, HEALTH_PATH, HEALTHCHECK_PATH, READY_PATH, Readiness},
     metrics,
     monitoring::{self, DETAILED_PATH, OVERVIEW_PATH, RATE_LIMITS_PATH, SUMMARY_PATH},
@@ -86,10 +87,16 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
             None,
         ),
     ];
-    [health(schemas), healthcheck(schemas), ready(schemas), metrics_page(schemas)]
-        .into_iter()
-        .chain(monitoring)
-        .collect()
+    [
+        health(schemas),
+        healthcheck(schemas),
+        ready(schemas),
+        metrics_page(schemas),
+        console_page(schemas),
+    ]
+    .into_iter()
+    .chain(monitoring)
+    .collect()
 }
 
 fn health(schemas: &mut Schemas) -> Described {
@@ -164,6 +171,24 @@ fn metrics_page(schemas: &mut Schemas) -> Described {
         "`docs/metrics.md` lists all metrics.",
     );
     get(metrics::PATH, guarded(schemas, operation, found.build(), ProblemKind::Internal).build())
+}
+
+fn console_page(schemas: &mut Schemas) -> Described {
+    let html =
+        ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
+    let found = ResponseBuilder::new()
+        .description("An HTML page whose script reads the JSON below `/monitoring`.")
+        .content("text/html", html);
+    let operation = operation(
+        Topic::Monitoring,
+        "console",
+        "A page for people, about the fleet",
+        "Health, limits with live rates, denied clients, objectives, costs and replicas.",
+    );
+    let operation = operation.security(SecurityRequirement::default());
+    let operation = with_responses(operation, [("200", found.build())]);
+    let problems = problem_responses(schemas, [ProblemKind::Unauthorized]);
+    get(console::PATH, with_responses(operation, problems).build())
 }
 
 /// A page of `/monitoring`, which may require credentials.

@@ -1,6 +1,7 @@
-//! The admin routes: health, metrics, monitoring and the OpenAPI document. They are never limited.
+//! The admin routes: health, metrics, monitoring, the console and the OpenAPI document. They are never limited.
 
 pub(crate) mod access;
+pub(crate) mod console;
 pub(crate) mod description;
 pub mod health;
 pub(crate) mod metrics;

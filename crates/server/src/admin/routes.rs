@@ -14,13 +14,23 @@ use tower::ServiceExt;
 use super::health::HEALTHCHECK_PATH;
 
 /// The paths of the admin routes. Each stands for all paths below it too.
-pub(crate) const PATHS: [&str; 7] =
-    ["/health", "/healthcheck", "/ready", "/metrics", "/monitoring", "/openapi.json", "/openapi"];
+pub(crate) const PATHS: [&str; 8] = [
+    "/health",
+    "/healthcheck",
+    "/ready",
+    "/metrics",
+    "/monitoring",
+    "/console",
+    "/openapi.json",
+    "/openapi",
+];
 
 /// The probes: a gateway keeps these paths for itself in every configuration.
 const PROBES: [&str; 2] = ["/health", "/ready"];
 /// The routes that `admin.listen` moves to a port of their own.
-const GUARDED: [&str; 2] = ["/metrics", "/monitoring"];
+const GUARDED: [&str; 3] = ["/metrics", "/monitoring", CONSOLE];
+/// Guarded too, and an upstream may have a page of its own at this path.
+const CONSOLE: &str = super::console::PATH;
 
 /// The admin routes of one port. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,12 +52,14 @@ impl AdminRoutes {
     }
 
     /// Keeps only the paths that stay with Sluice on the port of a gateway: the probes, metrics and
-    /// monitoring unless they have a port of their own, and the rest only with `all`.
+    /// monitoring unless they have a port of their own, and the rest only with `all`. The console
+    /// needs both.
     #[must_use]
     pub fn beside_a_gateway(mut self, all: bool, have_own_port: bool) -> Self {
         self.paths.retain(|path| {
-            let is_guarded = GUARDED.contains(path);
-            PROBES.contains(path) || (is_guarded && !have_own_port) || (!is_guarded && all)
+            let may_stay = !GUARDED.contains(path) || !have_own_port;
+            let is_asked_for = all || (GUARDED.contains(path) && *path != CONSOLE);
+            PROBES.contains(path) || (may_stay && is_asked_for)
         });
         self
     }

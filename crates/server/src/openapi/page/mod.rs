@@ -14,7 +14,7 @@ use self::{
     schema::{Kind, Members},
 };
 
-const STYLE: &str = include_str!("page.css");
+const STYLE: &str = concat!(include_str!("../../base.css"), include_str!("page.css"));
 
 /// Renders the page for `document`.
 pub(super) fn render(document: &Value) -> String {
