@@ -110,7 +110,8 @@ const showState = ({ status, store, breaker, configuration, figures: flushes }) 
     store.warning,
     store.error,
     breaker && breaker.state !== "closed" && `the circuit breaker is ${breaker.state}`,
-    breaker && breaker.owed_buckets > 0 && `${breaker.owed_buckets} buckets are still to be charged`,
+    breaker && breaker.owed_buckets > 0 &&
+      `${breaker.owed_buckets} buckets are still to be charged`,
     configuration.last_reload_error &&
       `the last configuration was rejected: ${configuration.last_reload_error}`,
     flushes.error && `statistics: ${flushes.error}`,
