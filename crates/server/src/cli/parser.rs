@@ -1,0 +1,85 @@
+//! The parser of the command line, which runs the command that it finds.
+
+use std::{ffi::OsString, io::Write, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use sluice_config::{Settings, Watcher};
+
+use super::{
+    config_check, config_show, exit, health,
+    layers::{Layers, Variables},
+};
+use crate::openapi;
+
+/// A rate limiter for a fleet.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    layers: Layers,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a replica. This is the default command.
+    Serve(Layers),
+    /// Checks and prints configurations.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    Health(health::Arguments),
+    /// Prints the OpenAPI document of the HTTP port, which a replica also serves at /openapi.json.
+    #[command(name = "openapi")]
+    OpenApi,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    Check(config_check::Arguments),
+    /// Prints the effective configuration from defaults, file, environment and flags, with the
+    /// source of each value. Secrets are masked.
+    Show(Layers),
+    /// Prints the JSON Schema of a configuration file, for editors and other tools.
+    Schema,
+}
+
+impl Cli {
+    /// Runs the command with these environment variables. `serve` runs a replica.
+    pub fn run(
+        self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        serve: impl FnOnce(Settings, Watcher) -> ExitCode,
+        mut out: impl Write,
+        mut err: impl Write,
+    ) -> ExitCode {
+        let variables: Variables = variables.into_iter().collect();
+        let serve = |layers: Layers, variables| {
+            layers
+                .loader(variables)
+                .load_and_watch()
+                .map(|(settings, watcher)| serve(settings, watcher))
+        };
+        let (out, err) = (&mut out, &mut err);
+        let outcome = match self.command {
+            None => serve(self.layers, variables),
+            Some(Command::Serve(layers)) => serve(layers, variables),
+            Some(Command::Config(ConfigCommand::Check(arguments))) => {
+                config_check::run(arguments, variables, out, err)
+            }
+            Some(Command::Config(ConfigCommand::Show(layers))) => {
+                config_show::show(layers, variables, out)
+            }
+            Some(Command::Config(ConfigCommand::Schema)) => Ok(config_show::schema(out)),
+            Some(Command::Health(arguments)) => Ok(health::run(arguments, variables, out, err)),
+            Some(Command::OpenApi) => {
+                let written = out
+                    .write_all(openapi::text())
+                    .and_then(|()| writeln!(out))
+                    .and_then(|()| out.flush());
+                Ok(exit::of_output(&written))
+            }
+        };
+        outcome.unwrap_or_else(|errors| exit::reject(&errors, err))
+    }
+}
