@@ -120,7 +120,7 @@ impl Policy {
 
     /// Returns the plan of a client. The tier that the configuration lists it with takes precedence
     /// over the tier that came with the request.
-    fn plan(&self, client: Tag, tier: Option<&str>) -> &Plan {
+    pub(super) fn plan(&self, client: Tag, tier: Option<&str>) -> &Plan {
         let assigned =
             if self.assigned.is_empty() { None } else { self.assigned.get(&client).copied() };
         let named = || {
@@ -131,7 +131,7 @@ impl Policy {
         &self.plans[assigned.or_else(named).unwrap_or(0)]
     }
 
-    fn client_tag(&self, client: Client<'_>) -> Result<Tag, RequestError> {
+    pub(super) fn client_tag(&self, client: Client<'_>) -> Result<Tag, RequestError> {
         match client {
             Client::Key([]) => Err(RequestError::ClientEmpty),
             Client::Key(key) if key.len() > MAX_CLIENT_BYTES => {
@@ -157,7 +157,7 @@ impl Policy {
 
     /// Returns the tag of the bucket that a request takes from; `None` when the request lacks what
     /// the limit is per.
-    fn tag(
+    pub(super) fn tag(
         &self,
         per: &PlannedPer,
         client: Tag,

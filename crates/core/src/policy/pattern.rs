@@ -76,7 +76,7 @@ impl PathPattern {
     }
 
     /// Returns the normal form, with `*` in place of names.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         if self.segments.is_empty() {
             return "/".to_owned();
         }

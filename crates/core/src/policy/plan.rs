@@ -107,7 +107,8 @@ impl Condition {
 }
 
 impl HeaderCondition {
-    fn holds(&self, attributes: &dyn Attributes) -> Result<bool, RequestError> {
+    /// Returns whether the request with these attributes has the header, with one of the values.
+    pub(super) fn holds(&self, attributes: &dyn Attributes) -> Result<bool, RequestError> {
         let value = field(attributes, &self.name)?;
         Ok(value.is_some_and(|value| {
             self.values.is_empty() || self.values.iter().any(|wanted| wanted.as_bytes() == value)

@@ -155,7 +155,7 @@ impl Identifier {
         peer: IpAddr,
     ) -> Result<Identity<'h>, RequestError> {
         let located = self.locate(headers, peer)?;
-        let key = self.key(located.headers)?;
+        let key = self.key(located.headers)?.map(|(_, key)| key);
         let allowance = self.unverified.filter(|_| key.is_some() && self.is_countable(&located));
         let allowance = allowance.map(|rate| Allowance { rate, address: located.address });
         Ok(Identity { key, allowance, ..located })
@@ -174,7 +174,20 @@ impl Identifier {
             && !self.trusts(located.address)
     }
 
-    fn key<'h>(&self, headers: Headers<'h>) -> Result<Option<Cow<'h, [u8]>>, RequestError> {
+    /// Returns the source that names the client of a request with these headers.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify) for the headers that name clients.
+    pub fn source(&self, headers: &HeaderMap) -> Result<&ClientSource, RequestError> {
+        let found = self.key(Headers::new(headers))?;
+        Ok(found.map_or(&ClientSource::Address, |(source, _)| source))
+    }
+
+    /// Returns the first key in the headers, and its source.
+    fn key<'h>(
+        &self,
+        headers: Headers<'h>,
+    ) -> Result<Option<(&ClientSource, Cow<'h, [u8]>)>, RequestError> {
         for source in &self.sources {
             let key = match source {
                 ClientSource::Header(name) => fields::key(headers, name)?.map(Cow::Borrowed),
@@ -182,8 +195,8 @@ impl Identifier {
                 ClientSource::BearerSubject => bearer::subject(headers)?,
                 ClientSource::Address => break,
             };
-            if key.is_some() {
-                return Ok(key);
+            if let Some(key) = key {
+                return Ok(Some((source, key)));
             }
         }
         Ok(None)
@@ -299,6 +312,13 @@ impl Identity<'_> {
     #[must_use]
     pub const fn untrusted_proxy(&self) -> Option<IpAddr> {
         self.untrusted_proxy
+    }
+
+    /// Returns what the request's address may ask under keys that nothing vouches for, if the
+    /// request counts for that unless a tier lists its client.
+    #[must_use]
+    pub fn unverified(&self) -> Option<Rate> {
+        self.allowance.map(|allowance| allowance.rate)
     }
 
     pub(crate) const fn allowance(&self) -> Option<&Allowance> {
