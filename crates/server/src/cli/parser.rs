@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use sluice_config::{Settings, Watcher};
 
 use super::{
-    config_check, config_show, exit, health,
+    config_check, config_show, exit, explain, health,
     layers::{Layers, Variables},
 };
 use crate::openapi;
@@ -28,6 +28,7 @@ enum Command {
     /// Checks and prints configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
+    Explain(explain::Arguments),
     Health(health::Arguments),
     /// Prints the OpenAPI document of the HTTP port, which a replica also serves at /openapi.json.
     #[command(name = "openapi")]
@@ -71,6 +72,7 @@ impl Cli {
                 config_show::show(layers, variables, out)
             }
             Some(Command::Config(ConfigCommand::Schema)) => Ok(config_show::schema(out)),
+            Some(Command::Explain(arguments)) => explain::run(arguments, variables, out, err),
             Some(Command::Health(arguments)) => Ok(health::run(arguments, variables, out, err)),
             Some(Command::OpenApi) => {
                 let written = out

@@ -1,0 +1,90 @@
+//! The report for people.
+
+use std::io::{self, Write};
+
+use super::report::{Applying, NotApplying, Report};
+
+/// Writes `report`.
+pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let Report { method, path, normal_path, client, tier, limits, other_limits, .. } = report;
+    writeln!(out, "{method} {path}")?;
+    if path != normal_path {
+        writeln!(out, "  path      {normal_path}, the normal form in which paths are compared")?;
+    }
+    let hash = client.hash.as_deref().unwrap_or("none");
+    writeln!(out, "  client    {hash}, from {}", client.from)?;
+    if let Some(address) = client.address {
+        writeln!(out, "  address   {address}")?;
+    }
+    match tier {
+        Some(tier) if report.is_listed => {
+            writeln!(out, "  tier      {tier}, which lists the client")?;
+        }
+        Some(tier) => writeln!(out, "  tier      {tier}, which the request names")?,
+        None => writeln!(out, "  tier      none")?,
+    }
+    if let Some(ignored) = &report.ignored_tier {
+        let why = if report.is_listed {
+            "the client is listed with another one"
+        } else {
+            "the configuration has no such tier"
+        };
+        writeln!(out, "            {ignored}, which the request names, is ignored: {why}")?;
+    }
+    writeln!(out, "  endpoint  {}", report.endpoint)?;
+    if let Some(rate) = &report.unverified {
+        writeln!(
+            out,
+            "  unverified  nothing vouches for the key: its address may ask {rate} under all \
+             such keys (clients.unverified)"
+        )?;
+    }
+    writeln!(out)?;
+    if let Some(exempt) = &report.exempt {
+        writeln!(out, "The request is never limited: the path is exempt ({exempt}).")?;
+    } else if limits.is_empty() {
+        writeln!(out, "No limit applies, so that the request is allowed.")?;
+    } else {
+        writeln!(out, "These limits apply:")?;
+        limits.iter().try_for_each(|limit| write_applying(limit, out))?;
+    }
+    if let Some(off) = &report.off {
+        writeln!(out, "The endpoint {off} is `off`: it takes the path out of the default limit.")?;
+    }
+    if report.exempt.is_none() && !other_limits.is_empty() {
+        writeln!(out, "\nThese do not:")?;
+        let width = other_limits.iter().map(|limit| limit.name.len()).max().unwrap_or(0);
+        for NotApplying { name, because, .. } in other_limits {
+            writeln!(out, "  {name:width$}  {because}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_applying(limit: &Applying, out: &mut impl Write) -> io::Result<()> {
+    let Applying { name, kind, rate, burst, cost, bucket, .. } = limit;
+    writeln!(out, "  {name} ({kind})")?;
+    writeln!(out, "    rate    {rate}, burst {burst}")?;
+    write!(out, "    cost    {cost}")?;
+    if let Some(from) = &limit.cost_from {
+        write!(out, " (cost: {from})")?;
+    }
+    if limit.never {
+        write!(out, ", which is above the burst: the limit never admits it")?;
+    }
+    writeln!(out)?;
+    let mode = match limit.mode {
+        "shadow" => "shadow: it counts, and never denies",
+        mode => mode,
+    };
+    writeln!(
+        out,
+        "    mode    {mode}; precision {}; while the store is away: {}",
+        limit.precision, limit.on_store_failure
+    )?;
+    writeln!(
+        out,
+        "    bucket  per {}: {}, partition {}, in Redis {}",
+        bucket.per, bucket.hash, bucket.partition, bucket.redis_key_pattern
+    )
+}

@@ -1,0 +1,87 @@
+//! The words of the configuration for the parts of a limit.
+
+use std::fmt::{self, Display};
+
+use sluice_core::{Limit, Mode, OnStoreFailure, Per, Precision, RuleCost};
+
+/// Returns the word for `mode`.
+pub(super) const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Shadow => "shadow",
+        Mode::Off => "off",
+    }
+}
+
+/// Returns the word for `precision`.
+pub(super) const fn precision(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Exact => "exact",
+        Precision::Leased => "leased",
+    }
+}
+
+/// Returns the word for what happens while the store cannot decide.
+pub(super) const fn on_store_failure(on_store_failure: OnStoreFailure) -> &'static str {
+    match on_store_failure {
+        OnStoreFailure::Local => "local",
+        OnStoreFailure::Allow => "allow",
+        OnStoreFailure::Deny => "deny",
+        OnStoreFailure::Error => "error",
+    }
+}
+
+/// Returns the word for what a limit is per.
+pub(super) fn per(per: &Per) -> String {
+    match per {
+        Per::Client => "client".to_owned(),
+        Per::Address => "ip".to_owned(),
+        Per::Header(name) => format!("header:{name}"),
+        Per::Everyone => "nothing".to_owned(),
+    }
+}
+
+/// Returns the words for what a request costs.
+pub(super) fn cost(cost: &RuleCost) -> String {
+    match cost {
+        RuleCost::Request => "the request's".to_owned(),
+        RuleCost::Fixed(cost) => cost.to_string(),
+        RuleCost::Header(name) => format!("header:{name}"),
+    }
+}
+
+/// Returns the rate of a limit without its burst, as in `60/minute`.
+pub(super) fn rate(limit: &Limit) -> String {
+    limit.rate().refill_rate().to_string()
+}
+
+/// Writes a list as text: `a, b or c`.
+pub(super) struct AnyOf<'l, T>(pub(super) &'l [T]);
+
+impl<T: Display> Display for AnyOf<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, item) in self.0.iter().enumerate() {
+            let separator = match place {
+                0 => "",
+                _ if place + 1 == self.0.len() => " or ",
+                _ => ", ",
+            };
+            write!(f, "{separator}{item}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AnyOf;
+
+    #[test]
+    fn a_list_reads_as_a_sentence() {
+        for (items, expected) in
+            [(&["a"][..], "a"), (&["a", "b"], "a or b"), (&["a", "b", "c"], "a, b or c")]
+        {
+            assert_eq!(AnyOf(items).to_string(), expected);
+        }
+    }
+}
