@@ -22,6 +22,7 @@
 //! `layers` (merged by the crate `config`) -> `reader` (typed fields) -> `read` (the grammar, one
 //! file a section) -> `settings`; all of it is called by `loader`.
 
+mod changes;
 mod document;
 mod environment;
 mod error;
@@ -41,6 +42,7 @@ mod strays;
 mod watch;
 mod words;
 
+pub use changes::ChangedSetting;
 pub use error::{ConfigError, ConfigErrors};
 pub use loader::Loader;
 pub use origin::Origin;

@@ -126,7 +126,8 @@ fn sorted(values: &Map<String, Value>) -> Vec<(&str, &Value)> {
     entries
 }
 
-fn scalar(kind: &ValueKind) -> String {
+/// Returns a value that is no table and no list as YAML.
+pub(crate) fn scalar(kind: &ValueKind) -> String {
     match kind {
         ValueKind::String(text) => scalar_text(text),
         ValueKind::Table(_) => "{}".to_owned(),

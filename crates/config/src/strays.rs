@@ -13,9 +13,10 @@ use crate::{error::ErrorLog, keys::Keys, origin::Origin, path::Path, words::most
 const PREFIX: &str = "SLUICE_";
 
 /// The names that are read elsewhere.
-const OURS: [&str; 29] = [
+const OURS: [&str; 30] = [
     // The command line, and the build of the binary.
     "SLUICE_CONFIG",
+    "SLUICE_TOKEN",
     "SLUICE_REVISION",
     "SLUICE_CREATED",
     // The Compose file.

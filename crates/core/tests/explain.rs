@@ -91,6 +91,7 @@ prop_compose! {
 }
 
 /// Pairs of name and value, of which one name is repeated with another value.
+#[derive(Debug)]
 struct Fields(Vec<(&'static str, &'static str)>);
 
 impl Attributes for Fields {

@@ -2,11 +2,11 @@
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use sluice_config::{Settings, Watcher};
 
 use super::{
-    config_check, config_show, exit, explain, health,
+    check, completions, config_check, config_diff, config_show, exit, explain, hash, health,
     layers::{Layers, Variables},
 };
 use crate::openapi;
@@ -28,16 +28,20 @@ enum Command {
     /// Checks and prints configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
+    Check(check::Arguments),
     Explain(explain::Arguments),
+    Hash(hash::Arguments),
     Health(health::Arguments),
     /// Prints the OpenAPI document of the HTTP port, which a replica also serves at /openapi.json.
     #[command(name = "openapi")]
     OpenApi,
+    Completions(completions::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     Check(config_check::Arguments),
+    Diff(config_diff::Arguments),
     /// Prints the effective configuration from defaults, file, environment and flags, with the
     /// source of each value. Secrets are masked.
     Show(Layers),
@@ -68,11 +72,19 @@ impl Cli {
             Some(Command::Config(ConfigCommand::Check(arguments))) => {
                 config_check::run(arguments, variables, out, err)
             }
+            Some(Command::Config(ConfigCommand::Diff(arguments))) => {
+                Ok(config_diff::run(&arguments, out, err))
+            }
             Some(Command::Config(ConfigCommand::Show(layers))) => {
                 config_show::show(layers, variables, out)
             }
             Some(Command::Config(ConfigCommand::Schema)) => Ok(config_show::schema(out)),
             Some(Command::Explain(arguments)) => explain::run(arguments, variables, out, err),
+            Some(Command::Check(arguments)) => Ok(check::run(&arguments, &variables, out, err)),
+            Some(Command::Hash(arguments)) => hash::run(arguments, variables, out),
+            Some(Command::Completions(arguments)) => {
+                Ok(completions::run(&arguments, Self::command(), out))
+            }
             Some(Command::Health(arguments)) => Ok(health::run(arguments, variables, out, err)),
             Some(Command::OpenApi) => {
                 let written = out
