@@ -256,7 +256,8 @@ mod tests {
             "{ store: { url: 'redis://:b@cache', prefix: b }, log: { level: debug }, \
              listen: { http: '0.0.0.0:1' }, gateway: { upstream: 'http://a' } }",
         );
-        let changed = ["listen.grpc", "listen.http", "log", "store.prefix", "store.url", "gateway"];
+        let changed =
+            ["listen.grpc", "listen.http", "log.level", "store.prefix", "store.url", "gateway"];
         assert_eq!(first.changed(&other), changed);
         assert!(!format!("{first:?}").contains(":a@"), "a password is not shown here either");
     }

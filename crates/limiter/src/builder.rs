@@ -7,7 +7,12 @@ use sluice_store::{Clock, MemoryStore, MonotonicClock, Store};
 #[cfg(feature = "redis")]
 use sluice_store::{Denials, Failover, Leasing, RedisError, RedisSettings, RedisStore};
 
-use crate::{limiter::Limiter, stats::StatsCounters, telemetry::Recorders};
+use crate::{
+    limiter::{Limiter, Parts},
+    observed::{ObserveDecisions, Observer},
+    stats::StatsCounters,
+    telemetry::Recorders,
+};
 
 /// Builds a [`Limiter`]. Made by [`Limiter::builder`].
 ///
@@ -21,6 +26,7 @@ pub struct LimiterBuilder<S = InMemory> {
     clock: Option<Arc<dyn Clock>>,
     recorders: Option<Recorders>,
     stats: Option<StatsCounters>,
+    observer: Option<Observer>,
 }
 
 /// Keeps buckets in the memory of the process, in a [`MemoryStore`].
@@ -86,7 +92,14 @@ impl Limiter {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub const fn builder(policy: Policy) -> LimiterBuilder {
-        LimiterBuilder { policy, store: InMemory, clock: None, recorders: None, stats: None }
+        LimiterBuilder {
+            policy,
+            store: InMemory,
+            clock: None,
+            recorders: None,
+            stats: None,
+            observer: None,
+        }
     }
 }
 
@@ -105,8 +118,8 @@ impl<S> LimiterBuilder<S> {
     }
 
     fn with<T>(self, store: T) -> LimiterBuilder<T> {
-        let Self { policy, clock, recorders, stats, .. } = self;
-        LimiterBuilder { policy, store, clock, recorders, stats }
+        let Self { policy, clock, recorders, stats, observer, .. } = self;
+        LimiterBuilder { policy, store, clock, recorders, stats, observer }
     }
 
     /// Reads the time from `clock`, for instance a [`ManualClock`](crate::store::ManualClock) in a
@@ -131,6 +144,12 @@ impl<S> LimiterBuilder<S> {
     #[cfg(feature = "stats")]
     pub fn stats(mut self, stats: &StatsCounters) -> Self {
         self.stats = Some(stats.clone());
+        self
+    }
+
+    /// Hands decisions to `observer`.
+    pub fn observer(mut self, observer: Arc<dyn ObserveDecisions>) -> Self {
+        self.observer = Some(Observer::new(observer));
         self
     }
 
@@ -160,7 +179,8 @@ impl LimiterBuilder<Arc<dyn Store>> {
     #[must_use]
     pub fn build(self) -> Limiter {
         let (clock, recorders) = (self.clock_or_monotonic(), self.recorders_or_none());
-        Limiter::new(self.policy, self.store, clock, recorders, self.stats)
+        let Self { policy, store, stats, observer, .. } = self;
+        Limiter::new(Parts { policy, store, clock, recorders, stats, observer })
     }
 }
 

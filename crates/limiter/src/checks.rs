@@ -11,6 +11,7 @@ use sluice_store::StoreError;
 use crate::{
     active_policy::record,
     limiter::Limiter,
+    observed,
     telemetry::{BoundDecisions, BoundHits, Recorders},
 };
 
@@ -56,6 +57,10 @@ impl DecideCheck for Limiter {
             (check.action(), &decided, self.other_stats(), check.parts())
         {
             stats.count_decision(first.tag, decision.is_denied());
+        }
+        if let Ok(decision) = &decided {
+            let client = check.parts().first().map(|part| part.tag);
+            observed::observe_check(self.observer(), check.action(), client, decision);
         }
         decided
     }

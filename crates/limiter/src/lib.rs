@@ -66,6 +66,7 @@ mod limiter;
 mod membership;
 #[cfg(feature = "telemetry")]
 mod metered;
+mod observed;
 mod standing;
 #[cfg(not(feature = "stats"))]
 mod stats;
@@ -87,6 +88,7 @@ pub use limiter::Limiter;
 pub use membership::Membership;
 #[cfg(feature = "telemetry")]
 pub use metered::MeteredRoundTrips;
+pub use observed::{Decided, ObserveDecisions};
 pub use standing::{Conflict, Standing};
 pub use unverified::UNVERIFIED;
 

@@ -15,6 +15,7 @@ use crate::{
     checked::Checked,
     decision_span::{self, UndecidedBy},
     error::LimiterError,
+    observed::{self, Observer},
     stats::StatsCounters,
     telemetry::{DecisionSpan, Recorders},
     timed::Timed,
@@ -41,6 +42,8 @@ struct Inner {
     recorders: Recorders,
     /// Counts the decisions for the fleet's statistics.
     stats: Option<StatsCounters>,
+    /// Sees the decisions.
+    observer: Option<Observer>,
     /// Counts the decisions of checks that a program built itself.
     #[cfg(feature = "telemetry")]
     other_stats: Option<Arc<crate::stats::EndpointCounters>>,
@@ -49,6 +52,16 @@ struct Inner {
     unverified: Unverified,
     #[cfg(feature = "tower")]
     untrusted_peers: UntrustedPeers,
+}
+
+/// What a limiter is made of.
+pub(crate) struct Parts {
+    pub(crate) policy: Policy,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) recorders: Recorders,
+    pub(crate) stats: Option<StatsCounters>,
+    pub(crate) observer: Option<Observer>,
 }
 
 /// What is special about one check.
@@ -61,13 +74,8 @@ struct How<'a> {
 }
 
 impl Limiter {
-    pub(crate) fn new(
-        policy: Policy,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        recorders: Recorders,
-        stats: Option<StatsCounters>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { policy, store, clock, recorders, stats, observer } = parts;
         let active_policy =
             ArcSwap::from_pointee(ActivePolicy::new(policy, &store, &recorders, stats.as_ref()));
         #[cfg(feature = "telemetry")]
@@ -80,6 +88,7 @@ impl Limiter {
                 store,
                 recorders,
                 stats,
+                observer,
                 #[cfg(feature = "telemetry")]
                 other_stats,
                 clock,
@@ -258,11 +267,17 @@ impl Limiter {
                         active_policy.record(action, &matched, &decided, since);
                         self.give_allowance_back(taken, &decided);
                         match decided {
-                            Ok(decision) => Ok(Checked::new(decision, matched, active_policy)),
+                            Ok(decision) => {
+                                if action == Action::Take {
+                                    self.observe(&active_policy, &matched, request, &decision);
+                                }
+                                Ok(Checked::new(decision, matched, active_policy))
+                            }
                             Err(error) => Err(error.into()),
                         }
                     }
                     Err(denial) => {
+                        self.observe(&active_policy, &matched, request, &denial);
                         // Nothing was taken, so that nothing can be adjusted later.
                         matched.check = Check::new(action);
                         Ok(Checked::new(*denial, matched, active_policy))
@@ -272,6 +287,18 @@ impl Limiter {
         };
         decision_span::describe(&span, action, outcome(&checked));
         checked
+    }
+
+    /// Hands the decision about a request that takes tokens to the observer, if there is one.
+    fn observe(
+        &self,
+        active_policy: &ActivePolicy,
+        matched: &Matched,
+        request: &Request<'_>,
+        decision: &Decision,
+    ) {
+        let observer = self.inner.observer.as_ref();
+        observed::observe(observer, &active_policy.policy, matched, request, decision);
     }
 
     /// Takes a token of what the client's address may ask under keys that nothing vouches for.
@@ -318,18 +345,23 @@ impl Limiter {
             requests.iter().map(&mut match_limits).collect();
         let (decided, since) = self.decide_all(&span, &checks).await;
         let mut decided = checks.into_iter().zip(decided);
-        let mut finish = |(mut matched, limited): (Matched, bool)| {
+        let mut finish = |request: &Request<'_>, (mut matched, limited): (Matched, bool)| {
             if limited {
                 let (check, decided) = decided.next().expect("a store decides every check");
                 matched.check = check;
                 active_policy.record(Action::Take, &matched, &decided, since);
-                Ok(Checked::new(decided?, matched, Arc::clone(&active_policy)))
+                let decision = decided?;
+                self.observe(&active_policy, &matched, request, &decision);
+                Ok(Checked::new(decision, matched, Arc::clone(&active_policy)))
             } else {
                 Ok(Checked::new(self.unlimited(), matched, Arc::clone(&active_policy)))
             }
         };
-        let checked: Vec<_> =
-            matched.into_iter().map(|matched| matched.and_then(&mut finish)).collect();
+        let checked: Vec<_> = requests
+            .iter()
+            .zip(matched)
+            .map(|(request, matched)| matched.and_then(|matched| finish(request, matched)))
+            .collect();
         decision_span::describe_batch(&span, checked.iter().map(outcome));
         checked
     }
@@ -402,6 +434,11 @@ impl Limiter {
 
     pub(crate) fn recorders(&self) -> &Recorders {
         &self.inner.recorders
+    }
+
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.inner.observer.as_ref()
     }
 
     #[cfg(feature = "telemetry")]

@@ -4,8 +4,8 @@
 
 #[doc(inline)]
 pub use sluice_core::{
-    Algorithm, Endpoint, HeaderMatch, Limit, LimitField, LimitNameError, LimitSpec, Location, Mode,
-    OnStoreFailure, PatternError, Per, Policy, PolicyBuilder, PolicyError, PolicyErrorKind,
-    PolicyErrors, Precision, Rate, RateError, Refill, RefillRate, RefillRateError, Rule, RuleCost,
-    Tagger, Terms, Tier, TierField, When,
+    Algorithm, Endpoint, ExplainedLimit, Explanation, HeaderMatch, Limit, LimitField, LimitKind,
+    LimitNameError, LimitSpec, Location, Mode, Obstacle, OnStoreFailure, PatternError, Per, Policy,
+    PolicyBuilder, PolicyError, PolicyErrorKind, PolicyErrors, Precision, Rate, RateError, Refill,
+    RefillRate, RefillRateError, Rule, RuleCost, Tagger, Terms, Tier, TierField, TierLimits, When,
 };

@@ -31,6 +31,7 @@ use crate::{
         metrics,
         monitoring::{self, Monitoring},
     },
+    decision_log::{DecisionLog, Denial},
     descriptors,
     engine::Engine,
     exposure::Exposure,
@@ -55,6 +56,7 @@ pub struct App {
 #[derive(Debug)]
 struct Inner {
     engine: Arc<Engine>,
+    decisions: Arc<DecisionLog>,
     health: Arc<Health>,
     http: HttpFrontEnds,
     /// The handler of the admin port, if there is one.
@@ -162,6 +164,7 @@ impl App {
             admin,
             access: caller_tokens,
             custom_metrics,
+            log,
             shutdown_delay,
             shutdown_grace,
             ..
@@ -178,10 +181,13 @@ impl App {
         let stats = StatsCounters::new(recorders);
         let events = Events::new(recorders, &stats);
         let reporter = Reporter::new(stats.clone(), Arc::clone(&store.stats), &replica.id);
+        let decisions = Arc::new(DecisionLog::new());
+        decisions.apply(log.decisions.as_ref());
         let limiter = Limiter::builder(policy)
             .store(Arc::clone(&store.store))
             .recorders(recorders)
             .stats(&stats)
+            .observer(decisions.clone())
             .build();
         let engine = Arc::new(Engine::new(limiter, identifier));
         engine.limit_preflights(limits_preflights);
@@ -235,6 +241,7 @@ impl App {
         Ok(Self {
             inner: Arc::new(Inner {
                 engine,
+                decisions,
                 health,
                 http,
                 admin,
@@ -268,6 +275,12 @@ impl App {
         self.inner.admin.as_ref()
     }
 
+    /// Returns the last denials of this replica, the newest first.
+    #[must_use]
+    pub fn recent_denials(&self) -> Vec<Denial> {
+        self.inner.decisions.recent_denials()
+    }
+
     /// Returns the handler of the gRPC port.
     #[must_use]
     pub fn grpc(&self) -> &GrpcFrontEnds {
@@ -286,10 +299,11 @@ impl App {
             self.rejected(&error);
             return;
         }
-        let Inner { engine, rls, health, telemetry, access, callers, .. } = &*self.inner;
+        let Inner { engine, decisions, rls, health, telemetry, access, callers, .. } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
         engine.limit_preflights(settings.limits_preflights);
         engine.replace(settings.policy, settings.identifier);
+        decisions.apply(settings.log.decisions.as_ref());
         access.replace(settings.admin.credentials);
         callers.replace(settings.access.tokens.iter().map(Secret::reveal));
         for name in telemetry.recorders().custom.declare(&settings.custom_metrics) {

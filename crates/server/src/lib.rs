@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod decision_log;
 mod describe;
 mod descriptors;
 pub mod engine;

@@ -12,8 +12,9 @@ const VALUES: &str = "deploy/helm/sluice/values.schema.json";
 
 /// Settings that are values of the chart and not of its `config`: it sets them by environment
 /// variables, which come after the file.
-const OF_THE_CHART: [&str; 4] = ["admin", "log", "shutdown_delay", "shutdown_grace"];
+const OF_THE_CHART: [&str; 3] = ["admin", "shutdown_delay", "shutdown_grace"];
 const OF_ITS_LISTENERS: [&str; 3] = ["http", "grpc", "any_path"];
+const OF_ITS_LOG: [&str; 2] = ["format", "level"];
 const OF_ITS_STORE: [&str; 8] = [
     "url",
     "prefix",
@@ -120,8 +121,8 @@ fn the_values_of_the_chart_contain_the_schema() {
         "description".into(),
         json!(
             "The configuration, as `sluice config schema` describes it. Settings that need a \
-             restart have values of their own: listen (service), admin, log, shutdown, and most \
-             of store."
+             restart have values of their own: listen (service), admin, most of log, shutdown, \
+             and most of store."
         ),
     );
     let without = |table: &mut Value, names: &[&str]| {
@@ -130,6 +131,7 @@ fn the_values_of_the_chart_contain_the_schema() {
     };
     without(&mut config, &OF_THE_CHART);
     without(&mut config["properties"]["listen"], &OF_ITS_LISTENERS);
+    without(&mut config["properties"]["log"], &OF_ITS_LOG);
     without(&mut config["properties"]["store"], &OF_ITS_STORE);
     let mut values: Value = serde_json::from_str(&read(VALUES)).unwrap();
     if env::var_os("UPDATE_DOCS").is_some() {

@@ -130,6 +130,49 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// What is logged: `info`, or `info,sluice_store=debug`, as `tracing` filters are written.
     pub level: String,
+    /// Which decisions are logged; `None` for none of them.
+    pub decisions: Option<DecisionLogSettings>,
+}
+
+/// Which decisions are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecisionLogSettings {
+    /// The share of denials, also by limits in shadow mode.
+    pub denied: Share,
+    /// The share of the other decisions.
+    pub allowed: Share,
+    /// The most lines in a second of this replica.
+    pub per_second: u32,
+}
+
+/// A share of all, from none to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Everything.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// Creates a share from a number from 0 to 1; `None` for any other. It is rounded up to
+    /// millionths.
+    #[must_use]
+    pub fn new(number: f64) -> Option<Self> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range is checked before"
+        )]
+        let millionths = |number: f64| (number * 1e6).ceil() as u32;
+        (0.0..=1.0).contains(&number).then(|| Self(millionths(number)))
+    }
+
+    /// Returns the share in millionths.
+    #[must_use]
+    pub const fn millionths(self) -> u32 {
+        self.0
+    }
 }
 
 /// How a line of the log looks.

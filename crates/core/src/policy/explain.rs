@@ -121,6 +121,12 @@ impl Policy {
         })
     }
 
+    /// Returns the tier of a client, of which a request names `named`: the limits of that tier apply.
+    #[must_use]
+    pub fn tier_of(&self, client: Tag, named: Option<&str>) -> Option<&str> {
+        self.plan(client, named).tier.as_deref()
+    }
+
     fn label(&self, endpoint: &PlannedEndpoint) -> Arc<str> {
         Arc::clone(&self.endpoints[endpoint.label])
     }

@@ -71,7 +71,8 @@ mod tests {
 
     /// Whether a request's span, a decision's span and another span are made.
     fn made_with(level: &str, otlp: Otlp) -> [bool; 3] {
-        let settings = LogSettings { format: LogFormat::Json, level: level.to_owned() };
+        let settings =
+            LogSettings { format: LogFormat::Json, level: level.to_owned(), decisions: None };
         let telemetry = Telemetry::builder().otlp(otlp).build().unwrap();
         with_default(&subscriber(&settings, &telemetry).unwrap(), || {
             let request = !RequestSpan::http(MethodLabel::Get).span().is_disabled();
@@ -85,7 +86,8 @@ mod tests {
 
     #[test]
     fn spans_of_traces_are_made_only_if_traces_are_sent() {
-        let settings = LogSettings { format: LogFormat::Text, level: "info".to_owned() };
+        let settings =
+            LogSettings { format: LogFormat::Text, level: "info".to_owned(), decisions: None };
         let telemetry = Telemetry::builder().build().unwrap();
         // Callsites compare their level with this hint before they ask a subscriber. The hint is
         // shared by all subscribers of the process, so this is not a separate test.
