@@ -144,7 +144,7 @@ impl Outcome {
 /// Writes one line.
 fn line(decided: &Decided<'_>, outcome: Outcome) {
     let Decided { decision, client, tier, method, endpoint, .. } = *decided;
-    let verdict = told_of(decision, outcome);
+    let verdict = shown_verdict(decision, outcome);
     tracing::info!(
         target: "sluice::decisions",
         client = client.map(tracing::field::display),
@@ -165,7 +165,7 @@ fn line(decided: &Decided<'_>, outcome: Outcome) {
 
 /// Returns the verdict that a line is about: of the limit that binds, or of one in shadow mode that
 /// would have denied.
-fn told_of(decision: &Decision, outcome: Outcome) -> Option<&Verdict> {
+fn shown_verdict(decision: &Decision, outcome: Outcome) -> Option<&Verdict> {
     match outcome {
         Outcome::ShadowDenied => decision.verdicts().iter().find(|verdict| !verdict.admitted),
         Outcome::Allowed | Outcome::Denied => {

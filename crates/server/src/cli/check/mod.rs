@@ -1,10 +1,10 @@
 //! `sluice check`: asks a running replica for a decision, as a client of `POST /v1/check` does.
 //!
-//! `target` says where the replica is and how it is reached, `exchange` asks it once, `answer`
-//! reads the response, and `text` writes it for people.
+//! `target` says where the replica is, `exchange` sends one request, `reported` reads the response,
+//! and `text` writes it for people.
 
-mod answer;
 mod exchange;
+mod reported;
 mod target;
 mod text;
 
@@ -15,7 +15,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 use sluice_core::Cost;
 
-use self::{answer::Answer, exchange::Connector, target::Target};
+use self::{exchange::Connector, reported::Reported, target::Target};
 use super::{
     layers::Variables,
     request_flags::{self, Header},
@@ -26,7 +26,7 @@ const DENIED: u8 = 1;
 /// The exit code for an invalid command line.
 const USAGE: u8 = 2;
 /// The exit code when there is no decision.
-const NOT_ASKED: u8 = 3;
+const NO_DECISION: u8 = 3;
 /// The variable that holds the token.
 const TOKEN_VARIABLE: &str = "SLUICE_TOKEN";
 
@@ -85,7 +85,7 @@ pub(in crate::cli) fn run(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> ExitCode {
-    match ask(arguments, variables, out) {
+    match request_decisions(arguments, variables, out) {
         Ok(code) => code,
         Err(Failure { code, message }) => {
             // The exit code is the result, so errors of writing the output are ignored.
@@ -107,7 +107,7 @@ impl Failure {
     }
 }
 
-fn ask(
+fn request_decisions(
     arguments: &Arguments,
     variables: &Variables,
     out: &mut impl Write,
@@ -127,14 +127,14 @@ fn ask(
     let mut denied = 0;
     for number in 1..=*count {
         let response = connector.post(&body, token.as_deref());
-        let answer = response
-            .and_then(Answer::read)
-            .map_err(|why| Failure { code: NOT_ASKED, message: format!("{target}: {why}") })?;
-        denied += u32::from(!answer.is_allowed());
+        let reported = response
+            .and_then(Reported::read)
+            .map_err(|why| Failure { code: NO_DECISION, message: format!("{target}: {why}") })?;
+        denied += u32::from(!reported.is_allowed());
         let written = match (*json, *count) {
-            (true, _) => writeln!(out, "{}", answer.to_json()),
-            (false, 1) => text::write(&answer, arguments.method.as_str(), path, out),
-            (false, _) => text::write_line(number, &answer, out),
+            (true, _) => writeln!(out, "{}", reported.to_json()),
+            (false, 1) => text::write(&reported, arguments.method.as_str(), path, out),
+            (false, _) => text::write_line(number, &reported, out),
         };
         // Nobody reads on.
         if written.is_err() {

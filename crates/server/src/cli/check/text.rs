@@ -4,21 +4,21 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::reported::Reported;
 
 /// Writes a decision about a request by `method` for `path`.
 pub(super) fn write(
-    answer: &Answer,
+    reported: &Reported,
     method: &str,
     path: &str,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    writeln!(out, "{}: {method} {path}", word(answer))?;
-    let limits = answer.body["limits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    writeln!(out, "{}: {method} {path}", word(reported))?;
+    let limits = reported.body["limits"].as_array().map(Vec::as_slice).unwrap_or_default();
     if limits.is_empty() {
         writeln!(out, "  no limit applies")?;
     }
-    if let Some(detail) = answer.body["detail"].as_str() {
+    if let Some(detail) = reported.body["detail"].as_str() {
         writeln!(out, "  {detail}")?;
     }
     for (place, limit) in limits.iter().enumerate() {
@@ -37,31 +37,31 @@ pub(super) fn write(
             write!(out, ", which is above its burst")?;
         }
         // Of the binding limit alone, the response says it in seconds from now.
-        if let (0, Some(full_in)) = (place, answer.full_in_seconds()) {
+        if let (0, Some(full_in)) = (place, reported.full_in_seconds()) {
             write!(out, ", full again in {}", in_words(full_in))?;
         }
         writeln!(out)?;
     }
-    for (name, value) in answer.fields() {
+    for (name, value) in reported.fields() {
         writeln!(out, "  {name}: {value}")?;
     }
     Ok(())
 }
 
 /// Writes a decision as one line of many.
-pub(super) fn write_line(number: u32, answer: &Answer, out: &mut impl Write) -> io::Result<()> {
-    write!(out, "{number}: {}", word(answer))?;
-    if let Some(limit) = answer.body["limits"].get(0) {
+pub(super) fn write_line(number: u32, reported: &Reported, out: &mut impl Write) -> io::Result<()> {
+    write!(out, "{number}: {}", word(reported))?;
+    if let Some(limit) = reported.body["limits"].get(0) {
         write!(out, ", {}: {} left", text(&limit["name"]), limit["remaining"])?;
     }
-    if let Some(wait) = answer.body["retry_after"].as_u64() {
+    if let Some(wait) = reported.body["retry_after"].as_u64() {
         write!(out, ", retry after {}", in_words(wait))?;
     }
     writeln!(out)
 }
 
-const fn word(answer: &Answer) -> &'static str {
-    if answer.is_allowed() { "allowed" } else { "denied" }
+const fn word(reported: &Reported) -> &'static str {
+    if reported.is_allowed() { "allowed" } else { "denied" }
 }
 
 fn text(value: &Value) -> &str {

@@ -72,11 +72,11 @@ pub(in crate::cli) fn run(
 ) -> Result<ExitCode, ConfigErrors> {
     let Arguments { method, path, client, headers, tier, ip, cost, file, json } = arguments;
     let settings = file.loader(variables).load()?;
-    let asked = Asked { method: &method, path: &path, tier: tier.as_deref(), cost };
+    let described = Described { method: &method, path: &path, tier: tier.as_deref(), cost };
     let headers = request_flags::headers(&headers);
     let explained = match &client {
-        Some(name) => asked.by_name(name, ip, &Headers::new(&headers), &settings),
-        None => asked.by_head(ip, &headers, settings),
+        Some(name) => described.by_name(name, ip, &Headers::new(&headers), &settings),
+        None => described.by_head(ip, &headers, settings),
     };
     let written = match explained {
         Ok(report) if json => writeln!(out, "{:#}", report.to_json()),
@@ -92,14 +92,14 @@ pub(in crate::cli) fn run(
 
 /// The request, but for its client.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct Described<'a> {
     method: &'a Method,
     path: &'a str,
     tier: Option<&'a str>,
     cost: Option<Cost>,
 }
 
-impl Asked<'_> {
+impl Described<'_> {
     /// Explains the request of the client that a caller names.
     fn by_name(
         self,
@@ -130,7 +130,9 @@ impl Asked<'_> {
         let peer = ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let identity = engine.identify(headers, peer)?;
         let request = engine.request(&identity, self.method.as_str(), self.path, headers);
-        let subject = Subject { from: source, unverified: identity.unverified() };
+        // Who names a tier vouches for the key.
+        let unverified = identity.unverified().filter(|_| self.tier.is_none());
+        let subject = Subject { from: source, unverified };
         let policy = engine.limiter().policy();
         Report::of(&policy, &store.prefix, &self.complete(request), subject)
     }

@@ -35,8 +35,8 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if let Some(rate) = &report.unverified {
         writeln!(
             out,
-            "  unverified  nothing vouches for the key: its address may ask {rate} under all \
-             such keys (clients.unverified)"
+            "  note      nothing vouches for the key: its address may ask {rate} under all such \
+             keys (clients.unverified)"
         )?;
     }
     writeln!(out)?;

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::exchange::Response;
 
 /// A decision, as a replica reports it.
-pub(super) struct Answer {
+pub(super) struct Reported {
     response: Response,
     /// The body of the response.
     pub(super) body: Value,
     is_allowed: bool,
 }
 
-impl Answer {
+impl Reported {
     /// Reads the decision in `response`.
     ///
     /// # Errors
@@ -88,16 +88,16 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, fields: &[(&str, &str)], body: &str) -> Result<Answer, String> {
+    fn reported(status: u16, fields: &[(&str, &str)], body: &str) -> Result<Reported, String> {
         let fields = fields.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        Answer::read(Response { status, fields: fields.collect(), body: body.to_owned() })
+        Reported::read(Response { status, fields: fields.collect(), body: body.to_owned() })
     }
 
     #[test]
     fn a_decision_is_read_and_anything_else_says_why_there_is_none() {
         let fields = [("ratelimit", "\"a;t=9, b\";r=3;t=7, \"c\";r=1;t=2"), ("server", "x")];
         let read =
-            answer(200, &fields, r#"{"allowed": true}"#).unwrap_or_else(|why| panic!("{why}"));
+            reported(200, &fields, r#"{"allowed": true}"#).unwrap_or_else(|why| panic!("{why}"));
         assert!(read.is_allowed());
         assert_eq!((read.full_in_seconds(), read.fields().count()), (Some(7), 1));
         for (status, body, expected) in [
@@ -109,7 +109,7 @@ mod tests {
             (503, r#"{"detail": "away"}"#, "status 503: no decision: away"),
             (301, "", "status 301 without a decision"),
         ] {
-            let error = answer(status, &[], body).err().unwrap_or_default();
+            let error = reported(status, &[], body).err().unwrap_or_default();
             assert!(error.ends_with(expected) || error.contains(expected), "{status}: {error}");
         }
     }
