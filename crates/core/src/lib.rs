@@ -47,7 +47,7 @@ pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precisio
 pub use partition::Partition;
 pub use policy::{
     Endpoint, ExplainedLimit, Explanation, HeaderMatch, LimitField, LimitKind, LimitSpec, Location,
-    Matched, NormalPath, Obstacle, PatternError, Per, Policy, PolicyBuilder, PolicyError,
+    Matched, NormalPath, Obstacle, PathPattern, PatternError, Per, Policy, PolicyBuilder, PolicyError,
     PolicyErrorKind, PolicyErrors, PolicyWarning, PolicyWarningKind, Rule, RuleCost, Terms, Tier,
     TierField, TierLimits, When,
 };

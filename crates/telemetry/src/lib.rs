@@ -65,7 +65,7 @@ pub use self::{
         decisions::{BoundDecisions, DecisionRecorder, OutcomeLabel, SourceLabel},
         deployment::DeploymentRecorder,
         exports::{ExportRecorder, Signal},
-        http::{BoundEndpoint, HttpRecorder, MethodLabel},
+        http::{BoundEndpoint, HTTP_DURATION_BOUNDARIES, HttpRecorder, MethodLabel},
         llm::{LlmRecorder, LlmRequest},
         rate_limit::{BoundHits, RateLimitRecorder},
         replica::{BuildInfo, ReloadResult, ReplicaRecorder},

@@ -15,6 +15,7 @@ mod places;
 mod policy;
 pub(crate) mod rls;
 mod secret;
+mod slos;
 mod store;
 mod tiers;
 mod tls;
@@ -110,6 +111,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
         let admin = admin::read(&root.field("admin"), listen.as_ref().ok(), files);
         let access = access::read(&root.field("access"), files);
         let custom_metrics = metrics::read(&root.field("metrics"));
+        let slos = slos::read(&root.field("slos"));
         let log = log::read(&root.field("log"));
         let [shutdown_delay, shutdown_grace] = ["shutdown_delay", "shutdown_grace"].map(|name| {
             let field = root.field(name);
@@ -133,6 +135,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             admin: admin?,
             access: access?,
             custom_metrics: custom_metrics?,
+            slos: slos?,
             log: log?,
             shutdown_delay: shutdown_delay?,
             shutdown_grace: shutdown_grace?,

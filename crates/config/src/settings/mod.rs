@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use sluice::{identify::Identifier, stats::events::CustomMetric};
 use sluice_core::Policy;
+use sluice_slo::Slo;
 
 pub mod gateway;
 pub mod rls;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// The custom metrics of applications.
     pub custom_metrics: Vec<CustomMetric>,
+    /// The service level objectives of the API.
+    pub slos: Vec<Slo>,
     /// What is logged, and how.
     pub log: LogSettings,
     /// How long a replica that is stopping still accepts connections, while it reports that it is

@@ -25,7 +25,7 @@ pub use explain::{ExplainedLimit, Explanation, LimitKind, Obstacle};
 pub use limit_spec::{Endpoint, LimitSpec, Terms};
 pub use matching::{Matched, Policy};
 pub use path::NormalPath;
-pub use pattern::PatternError;
+pub use pattern::{PathPattern, PatternError};
 pub use rule::{HeaderMatch, Per, Rule, RuleCost, When};
 pub use tier::Tier;
 pub use tier_limits::TierLimits;

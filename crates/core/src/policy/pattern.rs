@@ -1,6 +1,8 @@
 //! Path patterns: `/a/*/b`, `/a/{id}/b` or `/a/:id/b` for an endpoint and everything below it,
 //! `/a/**` in a condition.
 
+use std::fmt;
+
 use crate::{policy::path, request::RequestError};
 
 /// The reason why a text is not a path pattern.
@@ -64,12 +66,16 @@ enum Segment {
 /// A pattern of whole paths, in which `*` stands for one segment and `**` for any number of
 /// segments, or none.
 #[derive(Clone, Debug)]
-pub(super) struct PathPattern {
+pub struct PathPattern {
     segments: Box<[Segment]>,
 }
 
 impl PathPattern {
-    pub(super) fn parse(pattern: &str) -> Result<Self, PatternError> {
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    /// When the text is no pattern.
+    pub fn parse(pattern: &str) -> Result<Self, PatternError> {
         let normal = normal(pattern)?;
         let segments = segments(&normal).map(|segment| Segment::parse(segment, pattern));
         Ok(Self { segments: segments.collect::<Result<_, _>>()? })
@@ -84,7 +90,8 @@ impl PathPattern {
     }
 
     /// Returns whether the pattern matches the whole of `path`, which is in normal form.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
         let (mut at, mut rest) = (0, segments(path));
         // Where to continue when the segments after the last `**` do not match: after it in the
         // pattern, and one segment later in the path.
@@ -113,6 +120,13 @@ impl PathPattern {
                 }
             }
         }
+    }
+}
+
+/// Writes the normal form, with `*` in place of names.
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 

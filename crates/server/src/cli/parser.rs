@@ -8,6 +8,7 @@ use sluice_config::{Settings, Watcher};
 use super::{
     check, completions, config_check, config_diff, config_show, exit, explain, hash, health,
     layers::{Layers, Variables},
+    slo,
 };
 use crate::openapi;
 
@@ -31,6 +32,8 @@ enum Command {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Hash(hash::Arguments),
+    #[command(subcommand)]
+    Slo(slo::Command),
     Health(health::Arguments),
     /// Prints the OpenAPI document of the HTTP port, which a replica also serves at /openapi.json.
     #[command(name = "openapi")]
@@ -82,6 +85,7 @@ impl Cli {
             Some(Command::Explain(arguments)) => explain::run(arguments, variables, out, err),
             Some(Command::Check(arguments)) => Ok(check::run(&arguments, &variables, out, err)),
             Some(Command::Hash(arguments)) => hash::run(arguments, variables, out),
+            Some(Command::Slo(command)) => slo::run(command, variables, out, err),
             Some(Command::Completions(arguments)) => {
                 Ok(completions::run(&arguments, Self::command(), out))
             }

@@ -61,6 +61,11 @@ const SIZES: &[f64] = &[
     16_777_216.0,
 ];
 
+/// The boundaries of the histogram of durations, in seconds. The lowest are for responses from
+/// memory, the highest for streamed ones.
+pub const HTTP_DURATION_BOUNDARIES: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
 const REQUESTS: Metric = Metric {
     name: "http_requests_total",
     kind: MetricKind::Counter,
@@ -74,10 +79,7 @@ const REQUESTS: Metric = Metric {
 
 const DURATION: Metric = Metric {
     name: "http_request_duration_seconds",
-    // The lowest boundaries are for responses from memory, the highest for streamed ones.
-    kind: MetricKind::Histogram(&[
-        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-    ]),
+    kind: MetricKind::Histogram(HTTP_DURATION_BOUNDARIES),
     unit: "s",
     labels: &[ENDPOINT, METHOD],
     help: "Measures the time from a request's head to the end of its response, by method and \
