@@ -10,8 +10,8 @@ pub use sluice_core::{
 #[doc(inline)]
 pub use sluice_store::{
     BreakerState, Clock, ColdStart, Failover, FailoverState, Fleet, Formats, LiveReplica,
-    ManualClock, MemoryStore, MonotonicClock, ObserveRoundTrips, Replica, RoundTrip, Store,
-    StoreError, StoreErrorKind, StoreFuture,
+    ManualClock, MaybeReady, MemoryStore, MonotonicClock, ObserveRoundTrips, Replica, RoundTrip,
+    Store, StoreError, StoreErrorKind, StoreFuture,
 };
 #[cfg(feature = "redis")]
 #[doc(inline)]

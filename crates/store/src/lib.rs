@@ -50,4 +50,4 @@ pub use redis::{
 pub use returns::{ObserveReturns, SubscriptionId};
 pub use round_trip::{ObserveRoundTrips, RoundTrip};
 pub use store::Store;
-pub use store_future::StoreFuture;
+pub use store_future::{MaybeReady, StoreFuture};

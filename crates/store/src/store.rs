@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use sluice_core::{Check, Decision, Partition};
 
 use crate::{
-    Fleet, NodeId, ObserveReturns, Replica, StoreError, StoreFuture, SubscriptionId,
+    Fleet, MaybeReady, NodeId, ObserveReturns, Replica, StoreError, StoreFuture, SubscriptionId,
     join_all::join_all,
 };
 
@@ -101,6 +101,31 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> StoreFuture<'a, Result<Decision, StoreError>> {
         let _ = within;
         self.decide(check)
+    }
+
+    /// Decides as [`decide_within`](Self::decide_within) does, or as [`decide`](Self::decide)
+    /// without a time, for a store that wraps this one: its own future then has this one in it,
+    /// and needs no second box.
+    ///
+    /// By default calls one of the two.
+    ///
+    /// # Errors
+    /// As for [`decide`](Self::decide).
+    fn decide_unboxed<'a>(
+        &'a self,
+        check: &'a Check,
+        within: Option<Duration>,
+    ) -> MaybeReady<
+        Result<Decision, StoreError>,
+        impl Future<Output = Result<Decision, StoreError>> + Send + 'a,
+    >
+    where
+        Self: Sized,
+    {
+        match within {
+            Some(within) => self.decide_within(check, within),
+            None => self.decide(check),
+        }
     }
 
     /// Decides several checks in their order, each one independently, and returns the results in

@@ -7,24 +7,40 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The future that a [`Store`](crate::Store) returns: a result that is there at once, or one to
-/// wait for.
+/// The future that a [`Store`](crate::Store) returns: a result that is there at once, or a box of
+/// one to wait for.
 ///
 /// `async fn` would not let a store stand behind `dyn Store`, and a box for every call would take
 /// longer than the memory store's decision.
-pub enum StoreFuture<'a, T> {
+pub type StoreFuture<'a, T> = MaybeReady<T, Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
+
+/// A result that is there at once, or a future to wait for.
+pub enum MaybeReady<T, F> {
     /// The result; `None` once it has been returned.
     Ready(Option<T>),
     /// A future of the result.
-    Pending(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
+    Pending(F),
 }
 
-impl<'a, T> StoreFuture<'a, T> {
+impl<T, F> MaybeReady<T, F> {
     /// Makes a future of a result that is there; allocates nothing.
     pub const fn ready(result: T) -> Self {
         Self::Ready(Some(result))
     }
 
+    /// Boxes the future if there is one to wait for.
+    pub fn boxed<'a>(self) -> StoreFuture<'a, T>
+    where
+        F: Future<Output = T> + Send + 'a,
+    {
+        match self {
+            Self::Ready(result) => MaybeReady::Ready(result),
+            Self::Pending(future) => StoreFuture::pending(future),
+        }
+    }
+}
+
+impl<'a, T> StoreFuture<'a, T> {
     /// Makes a future of a result that `future` will have; boxes it.
     pub fn pending(future: impl Future<Output = T> + Send + 'a) -> Self {
         Self::Pending(Box::pin(future))
@@ -32,9 +48,9 @@ impl<'a, T> StoreFuture<'a, T> {
 }
 
 /// The result is never pinned: moving the future moves a value or a box.
-impl<T> Unpin for StoreFuture<'_, T> {}
+impl<T, F: Unpin> Unpin for MaybeReady<T, F> {}
 
-impl<T> Future for StoreFuture<'_, T> {
+impl<T, F: Future<Output = T> + Unpin> Future for MaybeReady<T, F> {
     type Output = T;
 
     /// # Panics
@@ -44,12 +60,12 @@ impl<T> Future for StoreFuture<'_, T> {
             Self::Ready(result) => {
                 Poll::Ready(result.take().expect("a future is not polled after it was ready"))
             }
-            Self::Pending(future) => future.as_mut().poll(context),
+            Self::Pending(future) => Pin::new(future).poll(context),
         }
     }
 }
 
-impl<T> fmt::Debug for StoreFuture<'_, T> {
+impl<T, F> fmt::Debug for MaybeReady<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ready(_) => "StoreFuture::Ready",

@@ -6,8 +6,8 @@ use sluice_core::{Action, Check, Decision, Partition};
 
 use super::cache::{Asked, Cache};
 use crate::{
-    Clock, Fleet, MonotonicClock, NodeId, ObserveReturns, Replica, Store, StoreError, StoreFuture,
-    SubscriptionId,
+    Clock, Fleet, MaybeReady, MonotonicClock, NodeId, ObserveReturns, Replica, Store, StoreError,
+    StoreFuture, SubscriptionId,
 };
 
 type Decided = Result<Decision, StoreError>;
@@ -118,35 +118,6 @@ impl<S: Store> Denials<S> {
         }
     }
 
-    /// Decides a check by what is known, or as `ask` does.
-    fn decide_or<'a>(
-        &'a self,
-        check: &'a Check,
-        ask: impl FnOnce(&'a S) -> StoreFuture<'a, Decided>,
-    ) -> StoreFuture<'a, Decided> {
-        let asked = if is_question(check) {
-            if let Some(denial) = self.deny(check) {
-                return StoreFuture::ready(Ok(denial));
-            }
-            self.ask(check)
-        } else {
-            None
-        };
-        if asked.is_none() && !returns_tokens(check) {
-            return ask(&self.store);
-        }
-        match ask(&self.store) {
-            StoreFuture::Ready(result) => StoreFuture::Ready(
-                result.inspect(|result| self.learn(check, asked.as_ref(), result)),
-            ),
-            StoreFuture::Pending(pending) => StoreFuture::pending(async move {
-                let result = pending.await;
-                self.learn(check, asked.as_ref(), &result);
-                result
-            }),
-        }
-    }
-
     /// Asks the store about several checks.
     async fn ask_all(&self, checks: &[Check]) -> Vec<Decided> {
         let is_asked = |check: &Check| if is_question(check) { self.ask(check) } else { None };
@@ -179,11 +150,36 @@ impl<S: fmt::Debug> fmt::Debug for Denials<S> {
 
 impl<S: Store> Store for Denials<S> {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Decided> {
-        self.decide_or(check, |store| store.decide(check))
+        self.decide_unboxed(check, None).boxed()
     }
 
     fn decide_within<'a>(&'a self, check: &'a Check, within: Duration) -> StoreFuture<'a, Decided> {
-        self.decide_or(check, |store| store.decide_within(check, within))
+        self.decide_unboxed(check, Some(within)).boxed()
+    }
+
+    fn decide_unboxed<'a>(
+        &'a self,
+        check: &'a Check,
+        within: Option<Duration>,
+    ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
+        let asked = if is_question(check) {
+            if let Some(denial) = self.deny(check) {
+                return MaybeReady::ready(Ok(denial));
+            }
+            self.ask(check)
+        } else {
+            None
+        };
+        match self.store.decide_unboxed(check, within) {
+            MaybeReady::Ready(result) => MaybeReady::Ready(
+                result.inspect(|result| self.learn(check, asked.as_ref(), result)),
+            ),
+            MaybeReady::Pending(pending) => MaybeReady::Pending(async move {
+                let result = pending.await;
+                self.learn(check, asked.as_ref(), &result);
+                result
+            }),
+        }
     }
 
     /// Sends what cannot be denied here together. If any of the checks changes a bucket whatever

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -13,9 +14,11 @@ use super::{
     guarded_store::GuardedStore, timeout::with_timeout,
 };
 use crate::{
-    Clock, Fleet, MonotonicClock, NodeId, ObserveReturns, Replica, Store, StoreError, StoreFuture,
-    SubscriptionId, join_all::join_all, spanning::split,
+    Clock, Fleet, MaybeReady, MonotonicClock, NodeId, ObserveReturns, Replica, Store, StoreError,
+    StoreFuture, SubscriptionId, join_all::join_all, spanning::split,
 };
+
+type Decided = Result<Decision, StoreError>;
 
 /// A store that responds within a timeout, also while the store that it wraps is unavailable.
 ///
@@ -157,31 +160,32 @@ impl<S: Store> Failover<S> {
         &'a self,
         check: &'a Check,
         limit: Duration,
-    ) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        let node = match self.guarded.node_of_one(check) {
-            Some(node) => node,
-            None => match split(check, |part| self.guarded.node_of_part(part)) {
-                Some(groups) => {
-                    return StoreFuture::pending(self.decide_across(check, groups, limit));
+    ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
+        let sent = match split(check, |part| self.guarded.node_of_part(part)) {
+            Some(groups) => Err(Box::pin(self.decide_across(check, groups, limit))),
+            None => {
+                let Some(call) = self.guarded.breakers.admit(self.first_node(check)) else {
+                    return MaybeReady::ready(self.guarded.reject(check));
+                };
+                match self.guarded.store.decide_unboxed(check, None) {
+                    MaybeReady::Ready(result) => {
+                        let finish = |result| self.finish(call, check, result);
+                        return MaybeReady::Ready(result.map(finish));
+                    }
+                    MaybeReady::Pending(pending) => Ok((call, pending)),
                 }
-                // The buckets were on several nodes a moment ago.
-                None => self.first_node(check),
-            },
-        };
-        let Some(call) = self.guarded.breakers.admit(node) else {
-            return StoreFuture::ready(self.guarded.reject(check));
-        };
-        match self.guarded.store.decide(check) {
-            StoreFuture::Ready(result) => {
-                StoreFuture::Ready(result.map(|result| self.finish(call, check, result)))
             }
-            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
-                match self.guarded.wait(call, limit, pending).await {
-                    Ok(result) => self.finish(call, check, result),
-                    Err(error) => self.guarded.fall_back(check, error),
-                }
-            }),
-        }
+        };
+        MaybeReady::Pending(async move {
+            let (call, pending) = match sent {
+                Ok(sent) => sent,
+                Err(across) => return across.await,
+            };
+            match self.guarded.wait(call, limit, pin!(pending)).await {
+                Ok(result) => self.finish(call, check, result),
+                Err(error) => self.guarded.fall_back(check, error),
+            }
+        })
     }
 
     /// Decides several checks of one node in one call.
@@ -198,8 +202,8 @@ impl<S: Store> Failover<S> {
             StoreFuture::Ready(results) => {
                 StoreFuture::Ready(results.map(|results| self.finish_all(call, checks, results)))
             }
-            pending @ StoreFuture::Pending(_) => StoreFuture::pending(async move {
-                match self.guarded.wait(call, self.guarded.timeout, pending).await {
+            StoreFuture::Pending(mut pending) => StoreFuture::pending(async move {
+                match self.guarded.wait(call, self.guarded.timeout, pending.as_mut()).await {
                     Ok(results) => self.finish_all(call, checks, results),
                     Err(error) => checks
                         .iter()
@@ -268,25 +272,30 @@ impl<S: fmt::Debug> fmt::Debug for Failover<S> {
 // === impl Store for Failover ===
 
 impl<S: Store> Store for Failover<S> {
-    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        self.decide_in(check, self.guarded.timeout)
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Decided> {
+        self.decide_unboxed(check, None).boxed()
+    }
+
+    fn decide_within<'a>(&'a self, check: &'a Check, within: Duration) -> StoreFuture<'a, Decided> {
+        self.decide_unboxed(check, Some(within)).boxed()
     }
 
     /// Without any time, the store is not asked at all: a check that it decides after its caller
     /// has an answer would be charged twice.
-    fn decide_within<'a>(
+    fn decide_unboxed<'a>(
         &'a self,
         check: &'a Check,
-        within: Duration,
-    ) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        if within.is_zero()
+        within: Option<Duration>,
+    ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
+        if let Some(within @ Duration::ZERO) = within
             && let Some(call) = self.guarded.breakers.admit(self.first_node(check))
         {
             let error = StoreError::Timeout { within };
             self.guarded.record_unanswered(call, within, &error);
-            return StoreFuture::ready(self.guarded.fall_back(check, error));
+            return MaybeReady::ready(self.guarded.fall_back(check, error));
         }
-        self.decide_in(check, within.min(self.guarded.timeout))
+        let timeout = self.guarded.timeout;
+        self.decide_in(check, within.map_or(timeout, |within| within.min(timeout)))
     }
 
     /// Sends one batch to each node, all at once. In each of them the checks keep their order.

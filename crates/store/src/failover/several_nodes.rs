@@ -64,7 +64,7 @@ impl<S: Store> Failover<S> {
         }
         let sent = batches.iter().map(|batch| self.decide_batch(batch.node, &batch.checks));
         let timeout = self.guarded.timeout;
-        let alone = spanning.iter().map(|&index| self.decide_in(&checks[index], timeout));
+        let alone = spanning.iter().map(|&index| self.decide_in(&checks[index], timeout).boxed());
         let (by_node, alone) = tokio::join!(join_all(sent), join_all(alone));
         let by_node =
             batches.iter().flat_map(|batch| &batch.indices).zip(by_node.into_iter().flatten());
@@ -128,7 +128,7 @@ impl<S: Store> GuardedStore<S> {
     ) -> Result<Decision> {
         let result = match self.store.decide(check) {
             ready @ StoreFuture::Ready(_) => ready.await,
-            pending @ StoreFuture::Pending(_) => self.wait(call, limit, pending).await?,
+            StoreFuture::Pending(mut pending) => self.wait(call, limit, pending.as_mut()).await?,
         };
         self.record(call, std::slice::from_ref(check), std::slice::from_ref(&result));
         result

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{StoreError, StoreFuture};
+use crate::StoreError;
 
 /// How late a timer may fire in a process that runs normally: the timer's resolution and one turn
 /// of the runtime.
@@ -21,7 +21,7 @@ const TIMER_SLACK: Duration = Duration::from_millis(3);
 /// [`StoreError::Timeout`] when the result does not arrive in time.
 pub(super) async fn with_timeout<T>(
     limit: Duration,
-    future: StoreFuture<'_, T>,
+    future: impl Future<Output = T> + Unpin,
 ) -> Result<T, StoreError> {
     with_deadline(Instant::now() + limit, limit, future).await
 }
@@ -33,7 +33,7 @@ pub(super) async fn with_timeout<T>(
 pub(super) async fn with_deadline<T>(
     deadline: Instant,
     limit: Duration,
-    mut future: StoreFuture<'_, T>,
+    mut future: impl Future<Output = T> + Unpin,
 ) -> Result<T, StoreError> {
     if let Ok(result) = timeout_at(deadline, &mut future).await {
         return Ok(result);
@@ -52,6 +52,7 @@ mod tests {
     use tokio::{sync::oneshot, task, time};
 
     use super::*;
+    use crate::StoreFuture;
 
     const LIMIT: Duration = Duration::from_millis(25);
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::futures::Notified, time::Instant};
 
 use super::{breaker::AdmittedCall, guarded_store::GuardedStore, timeout::with_deadline};
-use crate::{Store, StoreError, StoreFuture};
+use crate::{Store, StoreError};
 
 impl<S: Store> GuardedStore<S> {
     /// Waits for a result, for at most `limit`, and records it if none comes. A caller that gives
@@ -20,17 +20,18 @@ impl<S: Store> GuardedStore<S> {
         self: &Arc<Self>,
         call: AdmittedCall,
         limit: Duration,
-        mut future: StoreFuture<'_, T>,
+        mut future: Pin<&mut (impl Future<Output = T> + ?Sized)>,
     ) -> Result<T, StoreError> {
         let since = Instant::now();
         let mut caller = WaitingCaller { guarded: self, call, since, waits: true };
         let early = match self.slow_calls.wait(limit) {
-            Some(told) => unless_slow(&mut future, told).await,
+            Some(told) => unless_slow(future.as_mut(), told).await,
             None => None,
         };
         let result = match early {
             Some(result) => Ok(result),
-            None => with_deadline(since + limit, limit, future).await,
+            // Rare, and its timers are large: they would be in the future of every caller.
+            None => Box::pin(with_deadline(since + limit, limit, future)).await,
         };
         caller.waits = false;
         result.inspect_err(|error| self.record_unanswered(call, limit, error))
@@ -38,9 +39,12 @@ impl<S: Store> GuardedStore<S> {
 }
 
 /// Waits for a result until the caller is told that the store is slow.
-async fn unless_slow<T>(future: &mut StoreFuture<'_, T>, told: Notified<'_>) -> Option<T> {
+async fn unless_slow<T>(
+    mut future: Pin<&mut (impl Future<Output = T> + ?Sized)>,
+    told: Notified<'_>,
+) -> Option<T> {
     let mut told = pin!(told);
-    poll_fn(|context| match Pin::new(&mut *future).poll(context) {
+    poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending => told.as_mut().poll(context).map(|()| None),
     })

@@ -114,10 +114,7 @@ impl<S: Store> Leasing<S> {
         check: &'a Check,
         within: Option<Duration>,
     ) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        match within {
-            Some(within) => self.inner().decide_within(check, within),
-            None => self.inner().decide(check),
-        }
+        self.inner().decide_unboxed(check, within).boxed()
     }
 
     fn decide_in<'a>(
