@@ -3,12 +3,12 @@
 use std::{mem, time::Instant};
 
 use sluice_core::{Action, Check, Partition};
-use tokio::sync::oneshot;
 
 use super::{
     call_plan::CallPlan,
     check_reply::CheckReply,
     job::{Answer, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+    queue::Gathered,
 };
 use crate::StoreError;
 
@@ -18,7 +18,7 @@ pub(super) struct Batch {
     /// What has come of each check; `None` until it is known.
     pub(super) answers: Vec<Option<Answer>>,
     /// The jobs that the checks belong to, in the same order.
-    jobs: Vec<(usize, oneshot::Sender<JobReply>)>,
+    jobs: Vec<Job>,
     /// What is still to be sent.
     pub(super) calls: Vec<Call>,
 }
@@ -37,59 +37,20 @@ pub(super) struct Call {
 }
 
 impl Batch {
-    /// Lays out `jobs` in as few calls as can hold them: one, unless they name thousands of
+    /// Lays out the checks in as few calls as can hold them: one, unless they name thousands of
     /// buckets; with `one_partition_a_call`, at least one for each partition.
-    pub(super) fn of(jobs: impl Iterator<Item = Job>, one_partition_a_call: bool) -> Self {
-        let (most, _) = jobs.size_hint();
-        let mut batch = Self {
-            checks: Vec::with_capacity(most),
-            answers: Vec::with_capacity(most),
-            jobs: Vec::with_capacity(most),
-            calls: Vec::new(),
-        };
-        for Job { checks, manner, reply } in jobs {
-            batch.jobs.push((checks.len(), reply));
-            for check in checks {
-                batch.push(check, manner, one_partition_a_call);
+    pub(super) fn of(gathered: Gathered, one_partition_a_call: bool) -> Self {
+        let Gathered { checks, jobs } = gathered;
+        let answers = checks.iter().map(|_| None).collect();
+        let mut batch = Self { checks, answers, jobs, calls: Vec::new() };
+        let mut index = 0;
+        for job in &batch.jobs {
+            for _ in 0..job.checks {
+                lay_out(&mut batch.calls, &batch.checks, index, job.manner, one_partition_a_call);
+                index += 1;
             }
         }
         batch
-    }
-
-    fn push(&mut self, check: Check, manner: Manner, one_partition_a_call: bool) {
-        let partition =
-            check.parts().first().filter(|_| one_partition_a_call).map(|part| part.tag.partition());
-        let parts = check.parts().len();
-        let fits = |call: &&mut Call| {
-            call.takes_more
-                && call.partition == partition
-                && call.checks.len() < MAX_CHECKS
-                && call.plan.buckets() + parts <= MAX_BUCKETS
-        };
-        let index = self.checks.len();
-        let gathered = manner == Manner::Gathered;
-        match self.calls.iter_mut().rev().find(fits) {
-            Some(call) if gathered => call.push(index, &check),
-            _ => {
-                // On one server, the first call carries nearly always all.
-                let room = match partition {
-                    None if gathered => (self.checks.capacity() - index).min(MAX_CHECKS),
-                    _ => 1,
-                };
-                let mut call = Call {
-                    plan: CallPlan::with_capacity(room),
-                    checks: Vec::with_capacity(room),
-                    asking: manner == Manner::Asking,
-                    with_text: false,
-                    partition,
-                    takes_more: gathered,
-                };
-                call.push(index, &check);
-                self.calls.push(call);
-            }
-        }
-        self.checks.push(check);
-        self.answers.push(None);
     }
 
     /// Records what a reply to a call decides, check by check.
@@ -149,10 +110,50 @@ impl Batch {
         let checks_in_trip = self.checks.len();
         let unanswered = || Err(Miss::Failed(StoreError::unreadable("a call has no reply")));
         let mut answers = self.answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered));
-        for (count, reply) in self.jobs {
-            let answers = answers.by_ref().take(count).collect();
+        for Job { checks, reply, .. } in self.jobs {
+            let answers = answers.by_ref().take(checks).collect();
             // A caller that no longer waits has dropped its receiver, so sending to it fails.
             let _ = reply.send(JobReply { answers, sent, checks_in_trip });
+        }
+    }
+}
+
+/// Adds one of `checks` to a call that takes it, or to a new one.
+fn lay_out(
+    calls: &mut Vec<Call>,
+    checks: &[Check],
+    index: usize,
+    manner: Manner,
+    one_partition_a_call: bool,
+) {
+    let check = &checks[index];
+    let parts = check.parts();
+    let partition = parts.first().filter(|_| one_partition_a_call).map(|part| part.tag.partition());
+    let fits = |call: &&mut Call| {
+        call.takes_more
+            && call.partition == partition
+            && call.checks.len() < MAX_CHECKS
+            && call.plan.buckets() + parts.len() <= MAX_BUCKETS
+    };
+    let gathered = manner == Manner::Gathered;
+    match calls.iter_mut().rev().find(fits) {
+        Some(call) if gathered => call.push(index, check),
+        _ => {
+            // On one server, the first call carries nearly always all.
+            let room = match partition {
+                None if gathered => (checks.len() - index).min(MAX_CHECKS),
+                _ => 1,
+            };
+            let mut call = Call {
+                plan: CallPlan::with_capacity(room),
+                checks: Vec::with_capacity(room),
+                asking: manner == Manner::Asking,
+                with_text: false,
+                partition,
+                takes_more: gathered,
+            };
+            call.push(index, check);
+            calls.push(call);
         }
     }
 }

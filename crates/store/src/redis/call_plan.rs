@@ -141,10 +141,14 @@ impl CallPlan {
         self.form = Form::Batch;
     }
 
-    /// Adds the number of keys, the keys and the script's arguments to the command. `newest` is the
-    /// newest layout that may be written: less than 128.
-    pub(super) fn write(&self, keys: &Keys, newest: u8, command: &mut Cmd) {
-        command.arg(self.buckets.len());
+    /// Returns the call of the script. `newest` is the newest layout that may be written: less than
+    /// 128.
+    pub(super) fn command(&self, keys: &Keys, newest: u8) -> Cmd {
+        let (buckets, numbers) =
+            (self.buckets.len(), self.limits.bytes.len() + self.checks.bytes.len());
+        let mut command =
+            self.script().call_with_room(buckets + 5, buckets * BYTES_OF_KEY + numbers + 64);
+        command.arg(buckets);
         let mut key = Vec::new();
         for bucket in &self.buckets {
             keys.bucket(bucket, &mut key);
@@ -153,9 +157,10 @@ impl CallPlan {
         let epoch = self.epoch.start().map(|start| start.unix_micros().unsigned_abs());
         if let Form::One { interval, fill, cost } = self.form {
             command.arg(interval).arg(fill).arg(cost).arg(epoch);
-            return;
+            return command;
         }
         command.arg(self.argument(newest, epoch.unwrap_or(0)));
+        command
     }
 
     /// Adds a key, and the argument of a call of `check.lua` without checks: whether the server
@@ -251,6 +256,9 @@ fn cost(part: &Part) -> Span {
 
 /// The `MessagePack` prefix of an array of four elements.
 const ARRAY_OF_FOUR: u8 = 0x94;
+
+/// About how many bytes the key of a bucket takes.
+const BYTES_OF_KEY: usize = 40;
 
 /// About how many bytes the three numbers of a simple check take.
 const BYTES_OF_SIMPLE: usize = 12;

@@ -149,7 +149,7 @@ impl CheckReply {
                 Stored::Nothing | Stored::Unknown => epoch.unseen(part.limit.rate(), self.now),
             })
             .collect();
-        let mut after = before.clone();
+        let mut after: SmallVec<[Bucket; 4]> = SmallVec::from_slice(&before);
         let lends_nothing;
         let check = match check.action() {
             // The script lends nothing while a replica is live that could not read the state.

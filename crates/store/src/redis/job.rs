@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sluice_core::{Check, Decision};
+use sluice_core::Decision;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
@@ -48,10 +48,7 @@ impl Miss {
 )]
 pub(super) struct RedirectedAlone;
 
-/// The checks of one job. Nearly every job is one check.
-pub(super) type Checks = SmallVec<[Check; 1]>;
-
-/// What comes of the checks of one job.
+/// What comes of the checks of one job. Nearly every job is one check.
 pub(super) type Answers = SmallVec<[Answer; 1]>;
 
 /// How the checks of a job are sent.
@@ -65,11 +62,11 @@ pub(super) enum Manner {
     Asking,
 }
 
-/// Checks that are sent in one call, except in a cluster, where they are sent in one for each
-/// partition.
+/// Who waits for checks that are sent in one call; in a cluster, in one for each partition.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) checks: Checks,
+    /// How many checks these are.
+    pub(super) checks: usize,
     pub(super) manner: Manner,
     pub(super) reply: oneshot::Sender<JobReply>,
 }

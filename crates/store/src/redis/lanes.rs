@@ -1,32 +1,46 @@
-//! Batches checks by group commit: while a round trip is in flight, new checks queue up, and the
-//! next round trip carries all of them.
+//! Batches checks by group commit: while a round trip is in flight, new checks gather in the queue,
+//! and the next round trip carries all of them.
 //!
 //! A lane is a task with a connection of its own and one round trip in flight. A free lane takes
 //! everything in the queue, behind the tasks that are ready to run. There are no timers: a single
 //! check is sent at once, and under load a batch grows to the number of checks that arrive during
 //! one round trip.
 
-use std::{future::poll_fn, mem, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    mem,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, ready},
+    time::Instant,
+};
 
 use sluice_core::Check;
 use smallvec::smallvec;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     batch::Batch,
-    job::{Answer, Answers, Checks, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+    job::{Answer, Answers, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+    queue::Queue,
     round_trip_span::RoundTripSpan,
     trip::{Lane, Route},
 };
 use crate::StoreError;
 
-/// The most jobs that a lane takes from the queue at once.
-const MAX_JOBS: usize = 512;
-
-/// The queue before the lanes to one server. The lanes end when it is dropped.
+/// The lanes to one server, which end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    queue: mpsc::UnboundedSender<Job>,
+    /// The lanes have it: it is gone when they are, since the runtime has stopped.
+    queue: Weak<Queue>,
+}
+
+/// What will come of a job.
+#[derive(Debug)]
+pub(super) struct Reply {
+    received: oneshot::Receiver<JobReply>,
+    checks: usize,
+    span: RoundTripSpan,
 }
 
 /// The error of checks whose lanes have ended.
@@ -37,45 +51,27 @@ struct RuntimeStopped;
 impl Lanes {
     /// Starts `count` lanes on the current runtime.
     pub(super) fn start(count: usize, route: Route) -> Self {
-        let (queue, jobs) = mpsc::unbounded_channel();
-        let jobs = Arc::new(Mutex::new(jobs));
-        let route = Arc::new(route);
+        let (queue, route) = (Arc::new(Queue::default()), Arc::new(route));
+        let lanes = Self { queue: Arc::downgrade(&queue) };
         for _ in 0..count {
-            tokio::spawn(run(Lane::new(Arc::clone(&route)), Arc::clone(&jobs)));
+            tokio::spawn(run(Lane::new(Arc::clone(&route)), Arc::clone(&queue)));
         }
-        Self { queue }
+        lanes
     }
 
     /// Queues `checks` at once. Their answers come in the same order.
-    pub(super) fn decide(
-        &self,
-        checks: Checks,
-        manner: Manner,
-    ) -> impl Future<Output = Answers> + Send + 'static {
-        let count = checks.len();
-        let buckets = checks.iter().map(|check| check.parts().len()).max().unwrap_or(0);
-        let too_large =
-            (buckets > MAX_BUCKETS).then_some(StoreError::TooLarge { buckets, most: MAX_BUCKETS });
+    pub(super) fn decide(&self, checks: &[Check], manner: Manner) -> Reply {
         let span = RoundTripSpan::start();
         let (reply, received) = oneshot::channel();
-        if too_large.is_none() {
-            // Without lanes, the job is dropped together with its sender, which `received` notices.
-            let _ = self.queue.send(Job { checks, manner, reply });
+        let buckets = checks.iter().map(|check| check.parts().len()).max().unwrap_or(0);
+        if buckets > MAX_BUCKETS {
+            let error = Miss::Failed(StoreError::TooLarge { buckets, most: MAX_BUCKETS });
+            let answers = smallvec![Err(error); checks.len()];
+            let _ = reply.send(JobReply { answers, sent: Instant::now(), checks_in_trip: 0 });
+        } else if let Some(queue) = self.queue.upgrade() {
+            queue.push(checks, Job { checks: checks.len(), manner, reply });
         }
-        async move {
-            if let Some(error) = too_large {
-                return smallvec![Err(Miss::Failed(error)); count];
-            }
-            match received.await {
-                Ok(JobReply { answers, sent, checks_in_trip }) => {
-                    span.end(sent, checks_in_trip, &answers);
-                    answers
-                }
-                Err(_) => {
-                    smallvec![Err(Miss::Failed(StoreError::unreachable(RuntimeStopped))); count]
-                }
-            }
-        }
+        Reply { received, checks: checks.len(), span }
     }
 
     /// Queues any number of checks, in as few jobs as can hold them.
@@ -93,7 +89,7 @@ impl Lanes {
             };
             let length = rest.iter().take(MAX_CHECKS).take_while(fits).count().max(1);
             let (together, later) = rest.split_at(length);
-            jobs.push(self.decide(together.into(), Manner::Gathered));
+            jobs.push(self.decide(together, Manner::Gathered));
             rest = later;
         }
         async move {
@@ -106,33 +102,44 @@ impl Lanes {
     }
 }
 
-async fn run(mut lane: Lane, queue: Arc<Mutex<mpsc::UnboundedReceiver<Job>>>) {
-    let mut jobs = Vec::with_capacity(MAX_JOBS);
-    loop {
-        if gather(&mut *queue.lock().await, &mut jobs).await.is_none() {
-            return;
-        }
-        // A caller that no longer waits is not charged.
-        jobs.retain(|job| !job.reply.is_closed());
-        if !jobs.is_empty() {
-            lane.send(Batch::of(jobs.drain(..), lane.one_partition_a_call())).await;
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.upgrade() {
+            queue.close();
         }
     }
 }
 
-/// Takes what is in the queue, once there is something. Returns `None` when there never will be.
-///
-/// A free lane is woken by the first of the requests that have arrived together, and would send
-/// that one alone.
-async fn gather(queue: &mut mpsc::UnboundedReceiver<Job>, jobs: &mut Vec<Job>) -> Option<()> {
-    jobs.push(queue.recv().await?);
-    let_others_run().await;
-    while jobs.len() < MAX_JOBS
-        && let Ok(job) = queue.try_recv()
-    {
-        jobs.push(job);
+impl Future for Reply {
+    type Output = Answers;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answers> {
+        let reply = ready!(Pin::new(&mut self.received).poll(context));
+        Poll::Ready(match reply {
+            Ok(JobReply { answers, sent, checks_in_trip }) => {
+                self.span.end(sent, checks_in_trip, &answers);
+                answers
+            }
+            // The job was dropped together with its sender.
+            Err(_) => {
+                let error = Miss::Failed(StoreError::unreachable(RuntimeStopped));
+                smallvec![Err(error); self.checks]
+            }
+        })
     }
-    Some(())
+}
+
+/// A free lane is woken by the first of the requests that have arrived together, and would send
+/// that one alone: so it lets the others run first.
+async fn run(mut lane: Lane, queue: Arc<Queue>) {
+    while queue.filled().await.is_some() {
+        let_others_run().await;
+        let gathered = queue.take();
+        // Another lane may have been faster.
+        if !gathered.jobs.is_empty() {
+            lane.send(Batch::of(gathered, lane.one_partition_a_call())).await;
+        }
+    }
 }
 
 /// Lets the tasks run that are ready now. Tokio's `yield_now` would also look for new events, which

@@ -5,9 +5,9 @@
 //! `lua/check_one.lua`, if its bucket is simple too. Keys contain no client in plain text (`keys`).
 //!
 //! A check takes this way: [`RedisStore`] → `topology`, in a cluster by `routing` → the `lanes` of
-//! a `node` → a `batch`, in which `call_plan` lays out the arguments of each call → `trip` sends it
-//! on one of the `connections` → `check_reply` turns the replies into decisions, with the help of
-//! `bucket_state`.
+//! a `node` → their `queue` → a `batch`, in which `call_plan` lays out the arguments of each call →
+//! `trip` sends it on one of the `connections` → `check_reply` turns the replies into decisions,
+//! with the help of `bucket_state`.
 //!
 //! Beside that, a `subscription` at each server learns to which buckets tokens were returned.
 //!
@@ -38,6 +38,7 @@ mod keys;
 mod lanes;
 mod login;
 mod node;
+mod queue;
 mod redis_error;
 mod redis_handle;
 mod redis_settings;

@@ -1,6 +1,7 @@
 //! The store itself: the way of a check to its server, and a few commands beside it.
 
 use std::{
+    slice,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -10,7 +11,6 @@ use std::{
 
 use redis::{Pipeline, Value};
 use sluice_core::{Check, Decision, Partition};
-use smallvec::smallvec;
 
 use super::{
     announce,
@@ -19,17 +19,19 @@ use super::{
     epochs::Epochs,
     job::{Answer, Manner, Miss},
     keys::{self, Keys},
+    lanes::Reply,
     node::{Node, NodeSettings},
     redis_error::RedisError,
     redis_settings::RedisSettings,
     returns::Returns,
-    routing, scripts,
+    routing::{self, Decided, Deciding},
+    scripts,
     server_memory::{self, ServerMemory},
     topology::Topology,
 };
 use crate::{
-    ColdStart, Fleet, Formats, NodeId, ObserveReturns, ObserveRoundTrips, Replica, Store,
-    StoreError, StoreFuture, SubscriptionId, join_all::join_all,
+    ColdStart, Fleet, Formats, MaybeReady, NodeId, ObserveReturns, ObserveRoundTrips, Replica,
+    Store, StoreError, StoreFuture, SubscriptionId, join_all::join_all,
 };
 
 /// Keeps buckets in Redis 6.2 or later, or in Valkey: on one server, on the primary that Sentinels
@@ -177,25 +179,46 @@ impl RedisStore {
     }
 }
 
+/// A check on its way.
+enum Sent {
+    ToServer(Reply),
+    ToCluster(Deciding),
+}
+
 /// Returns the decision of the only server.
 fn undivided(answer: Answer) -> Result<Decision, StoreError> {
     answer.map_err(Miss::into_error)
 }
 
 impl Store for RedisStore {
-    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        match &*self.topology {
+    fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Decided> {
+        self.decide_unboxed(check, None).boxed()
+    }
+
+    fn decide_unboxed<'a>(
+        &'a self,
+        check: &'a Check,
+        _within: Option<Duration>,
+    ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
+        let mut sent = match &*self.topology {
             Topology::Single(_) if check.parts().is_empty() => {
-                StoreFuture::ready(Ok(routing::nothing(check)))
+                return MaybeReady::ready(Ok(routing::nothing(check)));
             }
             Topology::Single(node) => {
-                let answers = node.lanes.decide(smallvec![check.clone()], Manner::Gathered);
-                StoreFuture::pending(async {
-                    undivided(answers.await.pop().expect("one check has one answer"))
-                })
+                Sent::ToServer(node.lanes.decide(slice::from_ref(check), Manner::Gathered))
             }
-            Topology::Cluster(cluster) => routing::decide(Arc::clone(cluster), check.clone()),
-        }
+            Topology::Cluster(cluster) => {
+                Sent::ToCluster(routing::decide(Arc::clone(cluster), check.clone()))
+            }
+        };
+        MaybeReady::Pending(async move {
+            match &mut sent {
+                Sent::ToServer(reply) => {
+                    undivided(reply.await.pop().expect("one check has one answer"))
+                }
+                Sent::ToCluster(future) => future.await,
+            }
+        })
     }
 
     fn decide_all<'a>(

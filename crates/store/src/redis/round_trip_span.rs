@@ -39,7 +39,7 @@ impl RoundTripSpan {
 
     /// Ends with the results of a round trip that was sent at `sent` and carried `checks` checks,
     /// including those of other callers.
-    pub(super) fn end(mut self, sent: Instant, checks: usize, answers: &[Answer]) {
+    pub(super) fn end(&mut self, sent: Instant, checks: usize, answers: &[Answer]) {
         let Some(started) = self.started.take() else { return };
         let gathered = sent.saturating_duration_since(started).as_micros();
         self.span.record("sluice.gathered_us", i64::try_from(gathered).unwrap_or(i64::MAX));

@@ -1,9 +1,8 @@
 //! The way of a check to the servers of a cluster that have its buckets.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, slice, sync::Arc, time::Duration};
 
 use sluice_core::{Check, Decision, Part, Partition, Source};
-use smallvec::smallvec;
 use tokio::time::sleep;
 
 use super::{
@@ -20,7 +19,9 @@ const MOST_SENT: usize = 8;
 /// How long a check of one bucket waits that a server asks to send again.
 const AGAIN_AFTER: Duration = Duration::from_millis(3);
 
-type Decided = Result<Decision, StoreError>;
+pub(super) type Decided = Result<Decision, StoreError>;
+/// A check on its way through a cluster.
+pub(super) type Deciding = Pin<Box<dyn Future<Output = Decided> + Send>>;
 
 /// The error of a check that the servers send from one to the other.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +29,14 @@ type Decided = Result<Decision, StoreError>;
 struct RedirectedForEver;
 
 /// Decides a check. Buckets in several partitions are decided one partition after the other.
-pub(super) fn decide(cluster: Arc<Cluster<Node>>, check: Check) -> StoreFuture<'static, Decided> {
-    StoreFuture::pending(async move {
+pub(super) fn decide(cluster: Arc<Cluster<Node>>, check: Check) -> Deciding {
+    Box::pin(async move {
         match spanning::split(&check, |part| part.tag.partition()) {
             None => decide_together(cluster, check).await,
             Some(groups) => {
-                let decide = move |_: &Partition, group| decide(Arc::clone(&cluster), group);
+                let decide = move |_: &Partition, group| {
+                    StoreFuture::Pending(decide(Arc::clone(&cluster), group))
+                };
                 spanning::decide_in_order(&check, groups, decide).await
             }
         }
@@ -163,7 +166,7 @@ impl Sending {
     }
 
     async fn ask(&self) -> Answer {
-        let checks = smallvec![self.check.clone()];
+        let checks = slice::from_ref(&self.check);
         let mut answers = self.server.kept.lanes.decide(checks, self.manner).await;
         answers.pop().expect("one check has one answer")
     }
@@ -198,7 +201,7 @@ impl Sending {
         let groups = spanning::split(&self.check, Part::bucket);
         let groups = groups.expect("the buckets of a check are different");
         let cluster = self.cluster;
-        let decide = move |_: &_, group| decide(Arc::clone(&cluster), group);
+        let decide = move |_: &_, group| StoreFuture::Pending(decide(Arc::clone(&cluster), group));
         spanning::decide_in_order(&self.check, groups, decide).await
     }
 }

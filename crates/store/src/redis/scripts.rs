@@ -47,9 +47,18 @@ impl RedisScript {
     /// [`RedisHandle::run_with_script`](super::RedisHandle::run_with_script) sends. `arguments`
     /// adds the number of keys, the keys and the arguments.
     pub fn command_by_digest(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(self.digest);
+        let mut command = self.call_with_room(4, 64);
         arguments(&mut command);
+        command
+    }
+
+    /// Returns the call by digest, with room for so many arguments of so many bytes in all. The
+    /// number of keys, the keys and the arguments are missing.
+    pub(super) fn call_with_room(&self, arguments: usize, bytes: usize) -> Cmd {
+        const CALL: &[u8] = b"EVALSHA";
+        let own = CALL.len() + self.digest.len();
+        let mut command = Cmd::with_capacity(arguments + 2, bytes + own);
+        command.arg(CALL).arg(self.digest);
         command
     }
 

@@ -179,10 +179,7 @@ impl Lane {
             if call.asking {
                 pipeline.cmd("ASKING");
             }
-            let arguments = |command: &mut redis::Cmd| {
-                call.plan.write(&self.route.keys, newest, command);
-            };
-            pipeline.add_command(call.plan.script().command_by_digest(arguments));
+            pipeline.add_command(call.plan.command(&self.route.keys, newest));
         }
         pipeline
     }
