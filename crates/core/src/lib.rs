@@ -47,9 +47,9 @@ pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precisio
 pub use partition::Partition;
 pub use policy::{
     Endpoint, ExplainedLimit, Explanation, HeaderMatch, LimitField, LimitKind, LimitSpec, Location,
-    Matched, NormalPath, Obstacle, PathPattern, PatternError, Per, Policy, PolicyBuilder, PolicyError,
-    PolicyErrorKind, PolicyErrors, PolicyWarning, PolicyWarningKind, Rule, RuleCost, Terms, Tier,
-    TierField, TierLimits, When,
+    Matched, NormalPath, Obstacle, PathPattern, PatternError, Per, Policy, PolicyBuilder,
+    PolicyError, PolicyErrorKind, PolicyErrors, PolicyWarning, PolicyWarningKind, Rule, RuleCost,
+    Terms, Tier, TierField, TierLimits, When,
 };
 pub use rate::{MAX_FILL_US, Rate, RateError};
 pub use refill_rate::{MAX_PERIOD, MAX_TOKENS, Refill, RefillRate, RefillRateError};

@@ -1,23 +1,35 @@
 //! `deploy/prometheus` and `deploy/alertmanager`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    env, fs,
+    process::Command,
+};
 
 use serde_json::Value;
 use sluice_telemetry::catalogue;
+use sluice_testkit::built_sluice;
 
 use crate::{
-    programs::{AMTOOL, PROMTOOL, files, read, run, succeed, yaml, yaml_document},
+    programs::{AMTOOL, PROMTOOL, files, read, root, run, succeed, yaml, yaml_document},
     promql::{Query, errors, metrics},
 };
 
 const CONFIG: &str = "deploy/prometheus/prometheus.yml";
 const RULES: &str = "deploy/prometheus/rules";
+/// The objectives of an example, and the rules that `sluice slo rules` writes for them.
+const SLO_CONFIGURATION: &str = "deploy/prometheus/slo/sluice.yaml";
+const SLO_RULES: &str = "deploy/prometheus/slo/slo.yml";
 const RULE_TESTS: &str = "deploy/prometheus/tests";
 const ALERTMANAGER: &str = "deploy/alertmanager/alertmanager.yml";
 
 /// Returns the rules of all files.
 pub(crate) fn rules() -> Vec<Value> {
-    let groups = yaml(&files(RULES)).into_iter().flatten().flat_map(|file| list(&file["groups"]));
+    rules_of(&files(RULES))
+}
+
+fn rules_of(files: &[String]) -> Vec<Value> {
+    let groups = yaml(files).into_iter().flatten().flat_map(|file| list(&file["groups"]));
     groups.flat_map(|group| list(&group["rules"])).collect()
 }
 
@@ -48,9 +60,10 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} should be a string"))
 }
 
-/// Returns the alerts of all files.
+/// Returns the alerts of all files, and those of objectives.
 pub(crate) fn alerts() -> Vec<Value> {
-    rules().into_iter().filter(|rule| rule["alert"].is_string()).collect()
+    let rules = rules().into_iter().chain(rules_of(&[SLO_RULES.to_owned()]));
+    rules.filter(|rule| rule["alert"].is_string()).collect()
 }
 
 fn queries() -> Vec<Query> {
@@ -72,6 +85,19 @@ fn prometheus_accepts_its_configuration_and_every_rule() {
     let mut args = vec!["check", "rules", "--lint=all", "--lint-fatal"];
     args.extend(rule_files.iter().map(String::as_str));
     succeed(&PROMTOOL, &args);
+}
+
+#[test]
+fn the_rules_of_objectives_are_those_that_sluice_writes() {
+    let mut command = Command::new(built_sluice());
+    command.args(["slo", "rules", "--config"]).arg(root().join(SLO_CONFIGURATION));
+    let output = command.output().expect("sluice runs");
+    let written = String::from_utf8(output.stdout).expect("rules are UTF-8");
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(root().join(SLO_RULES), &written).expect("the file can be written");
+    }
+    assert_eq!(read(SLO_RULES), written);
+    succeed(&PROMTOOL, &["check", "rules", "--lint=all", "--lint-fatal", SLO_RULES]);
 }
 
 #[test]
