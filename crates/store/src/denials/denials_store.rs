@@ -1,7 +1,14 @@
 //! The wrapper itself.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
+use pin_project_lite::pin_project;
 use sluice_core::{Action, Check, Decision, Partition};
 
 use super::cache::{Asked, Cache};
@@ -130,6 +137,30 @@ impl<S: Store> Denials<S> {
     }
 }
 
+pin_project! {
+    /// A check that the store decides.
+    ///
+    /// An `async` block would keep a second copy of the store's future, and so be twice as large.
+    struct Learning<'a, S, F> {
+        denials: &'a Denials<S>,
+        check: &'a Check,
+        asked: Option<Asked>,
+        #[pin]
+        pending: F,
+    }
+}
+
+impl<S: Store, F: Future<Output = Decided>> Future for Learning<'_, S, F> {
+    type Output = Decided;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decided> {
+        let this = self.project();
+        let result = ready!(this.pending.poll(context));
+        this.denials.learn(this.check, this.asked.as_ref(), &result);
+        Poll::Ready(result)
+    }
+}
+
 /// Returns whether a check may be denied.
 fn is_question(check: &Check) -> bool {
     matches!(check.action(), Action::Take | Action::Peek)
@@ -174,11 +205,9 @@ impl<S: Store> Store for Denials<S> {
             MaybeReady::Ready(result) => MaybeReady::Ready(
                 result.inspect(|result| self.learn(check, asked.as_ref(), result)),
             ),
-            MaybeReady::Pending(pending) => MaybeReady::Pending(async move {
-                let result = pending.await;
-                self.learn(check, asked.as_ref(), &result);
-                result
-            }),
+            MaybeReady::Pending(pending) => {
+                MaybeReady::Pending(Learning { denials: self, check, asked, pending })
+            }
         }
     }
 

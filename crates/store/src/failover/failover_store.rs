@@ -177,13 +177,12 @@ impl<S: Store> Failover<S> {
             }
         };
         MaybeReady::Pending(async move {
-            let (call, pending) = match sent {
-                Ok(sent) => sent,
-                Err(across) => return across.await,
-            };
-            match self.guarded.wait(call, limit, pin!(pending)).await {
-                Ok(result) => self.finish(call, check, result),
-                Err(error) => self.guarded.fall_back(check, error),
+            match sent {
+                Ok((call, pending)) => match self.guarded.wait(call, limit, pin!(pending)).await {
+                    Ok(result) => self.finish(call, check, result),
+                    Err(error) => self.guarded.fall_back(check, error),
+                },
+                Err(across) => across.await,
             }
         })
     }

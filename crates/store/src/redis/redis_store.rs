@@ -1,11 +1,13 @@
 //! The store itself: the way of a check to its server, and a few commands beside it.
 
 use std::{
+    pin::Pin,
     slice,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -185,8 +187,23 @@ enum Sent {
     ToCluster(Deciding),
 }
 
+/// An `async` block would be twice as large, and it is a part of every caller's future.
+impl Future for Sent {
+    type Output = Decided;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decided> {
+        match self.get_mut() {
+            Self::ToServer(reply) => {
+                let mut answers = ready!(Pin::new(reply).poll(context));
+                Poll::Ready(undivided(answers.pop().expect("one check has one answer")))
+            }
+            Self::ToCluster(deciding) => deciding.as_mut().poll(context),
+        }
+    }
+}
+
 /// Returns the decision of the only server.
-fn undivided(answer: Answer) -> Result<Decision, StoreError> {
+fn undivided(answer: Answer) -> Decided {
     answer.map_err(Miss::into_error)
 }
 
@@ -200,7 +217,7 @@ impl Store for RedisStore {
         check: &'a Check,
         _within: Option<Duration>,
     ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
-        let mut sent = match &*self.topology {
+        let sent = match &*self.topology {
             Topology::Single(_) if check.parts().is_empty() => {
                 return MaybeReady::ready(Ok(routing::nothing(check)));
             }
@@ -211,14 +228,7 @@ impl Store for RedisStore {
                 Sent::ToCluster(routing::decide(Arc::clone(cluster), check.clone()))
             }
         };
-        MaybeReady::Pending(async move {
-            match &mut sent {
-                Sent::ToServer(reply) => {
-                    undivided(reply.await.pop().expect("one check has one answer"))
-                }
-                Sent::ToCluster(future) => future.await,
-            }
-        })
+        MaybeReady::Pending(sent)
     }
 
     fn decide_all<'a>(
