@@ -135,7 +135,7 @@ async fn run(mut lane: Lane, queue: Arc<Queue>) {
     while queue.filled().await.is_some() {
         let_others_run().await;
         let gathered = queue.take();
-        // Another lane may have been faster.
+        // The callers may all have given up.
         if !gathered.jobs.is_empty() {
             lane.send(Batch::of(gathered, lane.one_partition_a_call())).await;
         }

@@ -22,6 +22,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     gathered: Gathered,
+    /// Whether a lane is about to take it. Another one would only make the batch smaller.
+    is_claimed: bool,
     is_closed: bool,
 }
 
@@ -46,14 +48,16 @@ impl Queue {
         }
     }
 
-    /// Waits until there is a job. Returns `None` when there never will be.
+    /// Waits until there is a job that no other lane is about to [take](Self::take). Returns `None`
+    /// when there never will be.
     pub(super) async fn filled(&self) -> Option<()> {
         loop {
             // Made before the look, so that nothing is missed in between.
             let filled = self.filled.notified();
             {
-                let waiting = self.waiting.lock();
-                if !waiting.gathered.jobs.is_empty() {
+                let mut waiting = self.waiting.lock();
+                if !waiting.gathered.jobs.is_empty() && !waiting.is_claimed {
+                    waiting.is_claimed = true;
                     return Some(());
                 }
                 if waiting.is_closed {
@@ -67,6 +71,7 @@ impl Queue {
     /// Takes what is there. A caller that no longer waits is left out, and not charged.
     pub(super) fn take(&self) -> Gathered {
         let mut waiting = self.waiting.lock();
+        waiting.is_claimed = false;
         let mut taken = waiting.gathered.take_first(MAX_JOBS);
         let is_left = !waiting.gathered.jobs.is_empty();
         drop(waiting);
