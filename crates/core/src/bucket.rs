@@ -123,6 +123,27 @@ impl Bucket {
     #[inline]
     #[must_use]
     pub fn settled(self, rate: &Rate, now: Timestamp) -> Settled<'_> {
+        if !self.is_current(rate, now) {
+            return self.repaired(rate, now);
+        }
+        let full = Self::full(rate, now);
+        let bucket = if self.empty_at <= full.empty_at { full } else { self };
+        Settled { bucket, rate, now, repaired: false }
+    }
+
+    /// Returns whether [`Bucket::repaired`] has nothing to repair, as for nearly every bucket.
+    const fn is_current(&self, rate: &Rate, now: Timestamp) -> bool {
+        let refill = rate.refill();
+        self.refill.tokens == refill.tokens
+            && self.refill.micros == refill.micros
+            && self.indebted_at.is_none()
+            && !self.leases.any()
+            && self.empty_at.micros < now.unix_micros() + MAX_CLOCK_STEP_US
+    }
+
+    /// Brings a state up to date that may be in debt, have leases, or be from another rate or clock.
+    #[inline(never)]
+    fn repaired(self, rate: &Rate, now: Timestamp) -> Settled<'_> {
         let mut bucket = self;
         bucket.follow_clock(now);
         if bucket.refill != rate.refill() {

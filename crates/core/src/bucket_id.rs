@@ -37,6 +37,18 @@ impl Tag {
         self.tail
     }
 
+    /// Returns the tag without its [part](Self::part), for stores that know the part.
+    #[must_use]
+    pub const fn head(self) -> u64 {
+        self.head
+    }
+
+    /// Returns the tag of a [head](Self::head) and a [part](Self::part).
+    #[must_use]
+    pub const fn of_head(head: u64, part: u8) -> Self {
+        Self { head, tail: part }
+    }
+
     /// Returns the partition that the tag's buckets are in. It is the first of the twelve
     /// characters with which the tag is written.
     #[must_use]

@@ -166,7 +166,11 @@ impl Check {
             (Action::Lend { .. } | Action::Settle { .. }, ..) => {
                 return self.decide_leases(buckets, now, source);
             }
-            (_, [part], [stored, ..]) => return self.decide_one(part, stored, now, source),
+            (_, [part], [stored, ..]) => {
+                let (decision, after) = self.decide_part(part, *stored, now, source);
+                *stored = after.unwrap_or(*stored);
+                return decision;
+            }
             _ => {}
         }
         let settled: SmallVec<[(Settled<'_>, bool); 4]> = self
@@ -194,21 +198,43 @@ impl Check {
         Decision::new(allowed, verdicts, now, source)
     }
 
-    /// Decides a check of one part, as nearly all checks are, without collecting anything.
-    fn decide_one(
+    /// Decides a check of one part, as nearly all checks are. Returns also what to write in the
+    /// place of `stored`; `None` if nothing has to be written.
+    ///
+    /// # Panics
+    /// When the check has not exactly one part.
+    #[inline]
+    #[must_use]
+    pub fn decide_one(
         &self,
-        part: &Part,
-        stored: &mut Bucket,
+        stored: Bucket,
         now: Timestamp,
         source: Source,
-    ) -> Decision {
+    ) -> (Decision, Option<Bucket>) {
+        let [part] = &*self.parts else { panic!("a check of one part has one part") };
+        if matches!(self.action, Action::Lend { .. } | Action::Settle { .. }) {
+            let mut after = stored;
+            let decision = self.decide_leases(std::slice::from_mut(&mut after), now, source);
+            return (decision, (after != stored).then_some(after));
+        }
+        self.decide_part(part, stored, now, source)
+    }
+
+    /// Decides about the only part, without collecting anything.
+    #[inline]
+    fn decide_part(
+        &self,
+        part: &Part,
+        stored: Bucket,
+        now: Timestamp,
+        source: Source,
+    ) -> (Decision, Option<Bucket>) {
         let mut bucket = stored.settled(part.limit.rate(), now);
         let admitted = self.admits(part, &bucket);
-        if self.apply(part, &mut bucket, admitted) || bucket.is_repaired() {
-            *stored = bucket.bucket();
-        }
+        let changed = self.apply(part, &mut bucket, admitted) || bucket.is_repaired();
         let allowed = admitted || !part.limit.denies();
-        Decision::of_one(allowed, verdict(part, &bucket, admitted, now), now, source)
+        let decision = Decision::of_one(allowed, verdict(part, &bucket, admitted, now), now, source);
+        (decision, changed.then(|| bucket.bucket()))
     }
 
     /// Lends from the bucket, or ends a lease of each bucket. Allowed if all of them did.

@@ -9,9 +9,7 @@ use smallvec::SmallVec;
 use super::{announcements::Announcements, shard::Shard};
 use crate::{Clock, ColdStart, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
 
-/// One shard for each value of [`Tag::part`]. Enough that two threads rarely need the same one, and
-/// that sweeping one takes microseconds.
-const SHARDS: usize = 256;
+const _: () = assert!(size_of::<LockedShard>() == 64, "a shard is one cache line");
 
 /// Keeps buckets in the process's memory.
 ///
@@ -22,10 +20,22 @@ const SHARDS: usize = 256;
 /// # Examples
 /// [`ManualClock`](crate::ManualClock) shows one.
 pub struct MemoryStore<C = MonotonicClock> {
-    shards: Box<[Mutex<Shard>]>,
+    /// One shard for each value of [`Tag::part`]. Enough that two threads rarely need the same one,
+    /// and that sweeping one takes microseconds.
+    shards: Box<[LockedShard]>,
     announcements: Mutex<Announcements>,
     clock: C,
     epoch: Epoch,
+}
+
+/// A shard in a cache line of its own, so that two threads share none.
+#[repr(align(64))]
+struct LockedShard(Mutex<Shard>);
+
+impl LockedShard {
+    fn lock(&self) -> MutexGuard<'_, Shard> {
+        self.0.lock()
+    }
 }
 
 impl MemoryStore {
@@ -45,7 +55,7 @@ impl Default for MemoryStore {
 impl<C: Clock> MemoryStore<C> {
     /// Makes an empty store that takes the time from `clock`.
     pub fn with_clock(clock: C) -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let shards = (0..=u8::MAX).map(|part| LockedShard(Mutex::new(Shard::new(part)))).collect();
         Self { shards, announcements: Mutex::default(), clock, epoch: Epoch::NONE }
     }
 
@@ -101,9 +111,7 @@ impl<C: Clock> MemoryStore<C> {
         let mut shard = self.shards[usize::from(part.tag.part())].lock();
         let now = self.clock.now();
         shard.sweep_if_due(self.epoch, now);
-        shard.update(part, self.epoch, now, |bucket| {
-            check.decide(std::slice::from_mut(bucket), now, Source::Store)
-        })
+        shard.update(part, self.epoch, now, |bucket| check.decide_one(bucket, now, Source::Store))
     }
 
     /// Decides on locked shards; `numbers` are theirs, in the same order.
@@ -130,7 +138,7 @@ impl<C: Clock> MemoryStore<C> {
         let decision = check.decide(&mut after, now, Source::Store);
         for (part, (before, after)) in check.parts().iter().zip(before.iter().zip(&after)) {
             if before != after {
-                locked[index_of(part.tag)].update(part, self.epoch, now, |bucket| *bucket = *after);
+                locked[index_of(part.tag)].update(part, self.epoch, now, |_| ((), Some(*after)));
             }
         }
         for shard in locked {

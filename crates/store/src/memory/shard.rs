@@ -3,7 +3,9 @@
 use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashTable, hash_table::Entry};
-use sluice_core::{Bucket, BucketId, Epoch, Leases, Limit, Moment, Part, Tag, Timestamp};
+use sluice_core::{
+    Bucket, BucketId, Epoch, Leases, Limit, MAX_TOKENS, Moment, Part, Tag, Timestamp,
+};
 
 use crate::prehashed::Prehashed;
 
@@ -14,48 +16,67 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 const SMALL_TABLE: usize = 64;
 
 /// The buckets of the tags with one value of [`Tag::part`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shard {
+    part: u8,
     buckets: HashTable<Kept>,
-    /// What is leased of the few buckets of which anything is.
-    leases: HashMap<BucketId, Leases, Prehashed>,
+    /// What only some buckets have. Boxed, so that a shard and its lock are one cache line.
+    extras: Box<Extras>,
     next_sweep: Timestamp,
 }
 
-/// A bucket in as few bytes as possible: there may be millions, and each byte is a cache miss.
+/// A bucket in half a cache line: there may be millions, and each line is a cache miss.
 #[derive(Debug)]
+#[repr(align(32))]
 struct Kept {
-    tag: Tag,
-    /// The limit under which the state was written. Its rate gives the units of `empty_at` and says
-    /// when the bucket is full.
+    /// [`Tag::head`]: the shard has the rest.
+    head: u64,
+    /// The limit under which the state was written. Its rate gives the units of the instant at
+    /// which the bucket was empty, and says when it is full.
     limit: Arc<Limit>,
-    empty_at: Moment,
-    /// [`NO_DEBT`] without a debt: an `Option` would need eight bytes more.
-    indebted_at: Timestamp,
+    empty_at_us: i64,
+    /// The fraction of that instant, and [`HAS_EXTRA`].
+    fraction: u64,
 }
 
-/// The value of [`Kept::indebted_at`] for a bucket without a debt.
-const NO_DEBT: Timestamp = Timestamp::from_unix_micros(i64::MIN);
+/// Set in [`Kept::fraction`] for a bucket that has an [`Extra`]. A fraction is less than
+/// [`MAX_TOKENS`], which needs 40 bits.
+const HAS_EXTRA: u64 = 1 << 63;
+const _: () = assert!(MAX_TOKENS < HAS_EXTRA);
+
+type Extras = HashMap<BucketId, Extra, Prehashed>;
+
+/// What a bucket has that is in debt or has leases.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extra {
+    indebted_at: Option<Timestamp>,
+    leases: Leases,
+}
 
 // === impl Kept ===
 
 impl Kept {
-    fn new(part: &Part, bucket: &Bucket) -> Self {
-        let debt = bucket.indebted_at().unwrap_or(NO_DEBT);
-        Self {
-            tag: part.tag,
-            limit: Arc::clone(&part.limit),
-            empty_at: bucket.empty_at(),
-            indebted_at: debt,
-        }
+    fn new(part: &Part, bucket: &Bucket, extras: &mut Extras) -> Self {
+        let limit = Arc::clone(&part.limit);
+        let mut kept = Self { head: part.tag.head(), limit, empty_at_us: 0, fraction: 0 };
+        kept.set(part, bucket, extras);
+        kept
     }
 
-    fn id(&self) -> BucketId {
-        BucketId { tag: self.tag, limit: self.limit.key() }
+    fn hash(&self) -> u64 {
+        // The hash does not depend on the part.
+        hash(&self.id(0))
     }
 
+    /// Returns the bucket's identity in the shard `part`.
+    fn id(&self, part: u8) -> BucketId {
+        BucketId { tag: Tag::of_head(self.head, part), limit: self.limit.key() }
+    }
+
+    /// Returns whether this is the bucket of `part`, which belongs to the same shard.
     fn is_of(&self, part: &Part) -> bool {
-        self.tag == part.tag && (self.is_kept_for(part) || self.limit.key() == part.limit.key())
+        self.head == part.tag.head()
+            && (self.is_kept_for(part) || self.limit.key() == part.limit.key())
     }
 
     /// Returns whether the state was written under the very limit of `part`, and so its rate.
@@ -63,34 +84,37 @@ impl Kept {
         Arc::ptr_eq(&self.limit, &part.limit)
     }
 
-    fn bucket(&self, leases: &HashMap<BucketId, Leases, Prehashed>) -> Bucket {
-        let debt = (self.indebted_at != NO_DEBT).then_some(self.indebted_at);
-        let bucket = Bucket::from_parts(self.empty_at, self.limit.rate().refill(), debt)
-            .expect("the parts come from a bucket under the same limit");
-        if leases.is_empty() {
-            return bucket;
-        }
-        bucket.with_leases(leases.get(&self.id()).copied().unwrap_or_default())
+    const fn has_extra(&self) -> bool {
+        self.fraction & HAS_EXTRA != 0
     }
 
-    /// Returns the bucket, unless it is full, as one that was never used is too.
-    fn unless_forgotten(
-        &self,
-        leases: &HashMap<BucketId, Leases, Prehashed>,
-        epoch: Epoch,
-        now: Timestamp,
-    ) -> Option<Bucket> {
-        let bucket = self.bucket(leases);
-        (!epoch.forgets(&bucket, self.limit.rate(), now)).then_some(bucket)
-    }
-
-    fn set(&mut self, part: &Part, bucket: &Bucket) {
-        // Cloning the `Arc` would write to a counter that all cores share.
-        if self.is_kept_for(part) {
-            self.empty_at = bucket.empty_at();
-            self.indebted_at = bucket.indebted_at().unwrap_or(NO_DEBT);
+    /// Returns the bucket; `part` is the shard's.
+    fn bucket(&self, part: u8, extras: &Extras) -> Bucket {
+        let extra = if self.has_extra() {
+            extras.get(&self.id(part)).copied().unwrap_or_default()
         } else {
-            *self = Self::new(part, bucket);
+            Extra::default()
+        };
+        let empty_at = Moment { micros: self.empty_at_us, fraction: self.fraction & !HAS_EXTRA };
+        Bucket::from_parts(empty_at, self.limit.rate().refill(), extra.indebted_at)
+            .expect("the parts come from a bucket under the same limit")
+            .with_leases(extra.leases)
+    }
+
+    fn set(&mut self, part: &Part, bucket: &Bucket, extras: &mut Extras) {
+        let extra = Extra { indebted_at: bucket.indebted_at(), leases: bucket.leases() };
+        let has_extra = extra.indebted_at.is_some() || extra.leases.any();
+        if has_extra {
+            extras.insert(part.bucket(), extra);
+        } else if self.has_extra() {
+            extras.remove(&part.bucket());
+        }
+        let Moment { micros, fraction } = bucket.empty_at();
+        self.empty_at_us = micros;
+        self.fraction = if has_extra { fraction | HAS_EXTRA } else { fraction };
+        // Cloning the `Arc` would write to a counter that all cores share.
+        if !self.is_kept_for(part) {
+            self.limit = Arc::clone(&part.limit);
         }
     }
 }
@@ -98,6 +122,16 @@ impl Kept {
 // === impl Shard ===
 
 impl Shard {
+    /// Creates the shard of the tags with this value of [`Tag::part`].
+    pub(super) fn new(part: u8) -> Self {
+        Self {
+            part,
+            buckets: HashTable::new(),
+            extras: Box::default(),
+            next_sweep: Timestamp::default(),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.buckets.len()
     }
@@ -108,50 +142,49 @@ impl Shard {
 
     /// Returns the bucket of `part`, unless it is full and an unused one too.
     pub(super) fn get(&self, part: &Part, epoch: Epoch, now: Timestamp) -> Option<Bucket> {
-        self.buckets
-            .find(hash(&part.bucket()), |kept| kept.is_of(part))
-            .and_then(|kept| kept.unless_forgotten(&self.leases, epoch, now))
+        let kept = self.buckets.find(hash(&part.bucket()), |kept| kept.is_of(part))?;
+        let bucket = kept.bucket(self.part, &self.extras);
+        (!epoch.forgets(&bucket, kept.limit.rate(), now)).then_some(bucket)
     }
 
-    /// Lets `decide` read and change the bucket of `part`, which is looked up only once.
+    /// Lets `decide` see the bucket of `part`, which is looked up only once, and writes the bucket
+    /// that it returns, if any.
+    #[inline]
     pub(super) fn update<R>(
         &mut self,
         part: &Part,
         epoch: Epoch,
         now: Timestamp,
-        decide: impl FnOnce(&mut Bucket) -> R,
+        decide: impl FnOnce(Bucket) -> (R, Option<Bucket>),
     ) -> R {
         let rate = part.limit.rate();
-        let entry = self.buckets.entry(
-            hash(&part.bucket()),
-            |kept| kept.is_of(part),
-            |kept| hash(&kept.id()),
-        );
-        let kept = match &entry {
-            // The decision itself finds that a bucket is full under the limit that it was kept for.
-            Entry::Occupied(kept) if kept.get().is_kept_for(part) => {
-                Some(kept.get().bucket(&self.leases))
+        let entry =
+            self.buckets.entry(hash(&part.bucket()), |kept| kept.is_of(part), Kept::hash);
+        let before = match &entry {
+            Entry::Occupied(kept) => {
+                let kept = kept.get();
+                let bucket = kept.bucket(self.part, &self.extras);
+                // The decision itself finds that a bucket is full under the limit that it was kept
+                // for.
+                let is_known =
+                    kept.is_kept_for(part) || !epoch.forgets(&bucket, kept.limit.rate(), now);
+                is_known.then_some(bucket)
             }
-            Entry::Occupied(kept) => kept.get().unless_forgotten(&self.leases, epoch, now),
             Entry::Vacant(_) => None,
         };
-        let before = kept.unwrap_or_else(|| epoch.unseen(rate, now));
-        let mut after = before;
-        let decision = decide(&mut after);
-        if after != before {
-            // A forgotten bucket may have left some.
-            if after.leases().any() || !self.leases.is_empty() {
-                match after.leases() {
-                    Leases::NONE => drop(self.leases.remove(&part.bucket())),
-                    leases => drop(self.leases.insert(part.bucket(), leases)),
+        let (decision, after) = decide(before.unwrap_or_else(|| epoch.unseen(rate, now)));
+        let Some(after) = after else { return decision };
+        match entry {
+            Entry::Occupied(entry) if epoch.forgets(&after, rate, now) => {
+                if entry.get().has_extra() {
+                    self.extras.remove(&part.bucket());
                 }
+                drop(entry.remove());
             }
-            let forgotten = epoch.forgets(&after, rate, now);
-            match entry {
-                Entry::Occupied(entry) if forgotten => drop(entry.remove()),
-                Entry::Occupied(mut entry) => entry.get_mut().set(part, &after),
-                Entry::Vacant(_) if forgotten => {}
-                Entry::Vacant(entry) => drop(entry.insert(Kept::new(part, &after))),
+            Entry::Occupied(mut entry) => entry.get_mut().set(part, &after, &mut self.extras),
+            Entry::Vacant(_) if epoch.forgets(&after, rate, now) => {}
+            Entry::Vacant(entry) => {
+                entry.insert(Kept::new(part, &after, &mut self.extras));
             }
         }
         decision
@@ -163,20 +196,30 @@ impl Shard {
         }
     }
 
+    #[inline(never)]
     pub(super) fn sweep(&mut self, epoch: Epoch, now: Timestamp) {
         self.next_sweep = now.after(SWEEP_INTERVAL);
-        self.buckets.retain(|kept| {
-            let is_kept = kept.unless_forgotten(&self.leases, epoch, now).is_some();
-            if !is_kept && !self.leases.is_empty() {
-                self.leases.remove(&kept.id());
+        let Self { part, buckets, extras, .. } = self;
+        buckets.retain(|kept| {
+            let bucket = kept.bucket(*part, extras);
+            let is_kept = !epoch.forgets(&bucket, kept.limit.rate(), now);
+            if !is_kept && kept.has_extra() {
+                extras.remove(&kept.id(*part));
             }
             is_kept
         });
-        let (length, capacity) = (self.buckets.len(), self.buckets.capacity());
-        if capacity > SMALL_TABLE && length < capacity / 4 {
-            self.buckets.shrink_to(length * 2, |kept| hash(&kept.id()));
+        if is_sparse(buckets.len(), buckets.capacity()) {
+            buckets.shrink_to(buckets.len() * 2, Kept::hash);
+        }
+        if is_sparse(extras.len(), extras.capacity()) {
+            extras.shrink_to(extras.len() * 2);
         }
     }
+}
+
+/// Returns whether a table is worth shrinking.
+const fn is_sparse(length: usize, capacity: usize) -> bool {
+    capacity > SMALL_TABLE && length < capacity / 4
 }
 
 fn hash(id: &BucketId) -> u64 {
