@@ -45,6 +45,17 @@ impl<'a, T> StoreFuture<'a, T> {
     pub fn pending(future: impl Future<Output = T> + Send + 'a) -> Self {
         Self::Pending(Box::pin(future))
     }
+
+    /// Returns the result if it is there, so that nothing has to be polled; otherwise the future.
+    ///
+    /// # Errors
+    /// The future, when its result has to be waited for or has been returned already.
+    pub fn into_ready(self) -> Result<T, Self> {
+        match self {
+            Self::Ready(Some(result)) => Ok(result),
+            future => Err(future),
+        }
+    }
 }
 
 /// The result is never pinned: moving the future moves a value or a box.
