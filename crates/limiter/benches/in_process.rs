@@ -4,7 +4,7 @@
 //! finds the limits, hashes the client, decides and counts; governor looks the text up in its keyed
 //! store and decides.
 //!
-//! For a profiler, `DECISIONS=20000` makes fewer decisions in a round, and
+//! For a profiler, `DECISIONS=2000` makes fewer decisions in a round, and
 //! `SUBJECT="metrics on, 1 "` measures only the lines that contain this text.
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@
 use std::{
     hint::black_box,
     num::NonZeroU32,
+    ops::Range,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -31,33 +32,63 @@ use sluice_core::{Action, Check, Cost, Subject};
 use sluice_store::{MemoryStore, Store};
 use sluice_testkit::policies;
 
-const ROUNDS: usize = 5;
+/// All subjects take turns, one short round each, so that other load on the machine slows them all.
+const ROUNDS: usize = 50;
 
 fn main() {
     println!("{:<44} {:>10} {:>10}", "", "ns", "ratio");
+    let metered = Telemetry::builder().build().unwrap();
     for clients in [1, 100_000] {
         let names: Vec<String> = (0..clients).map(|number| format!("client-{number:06}")).collect();
-        let mut peer = f64::NAN;
-        let mut measure = |what: &str, subject: fn(&[String]) -> f64| {
-            let what = format!("{what}, {clients} buckets");
-            if selected(&what) {
-                let ns = subject(&names);
-                peer = if peer.is_nan() { ns } else { peer };
-                println!("{what:<44} {ns:>10.1} {:>10.2}", ns / peer);
+        let mut subjects = [
+            ("governor, text keys", governor(&names)),
+            ("limiter, metrics on", limiter(&names, metered.recorders())),
+            ("limiter, metrics and stats on", counting(&names)),
+            ("limiter, metrics off", limiter(&names, &sluice_telemetry::Recorders::disabled())),
+            ("memory store alone", store(&names)),
+        ]
+        .map(|(what, round)| Measured::new(format!("{what}, {clients} buckets"), round));
+        for number in 0..ROUNDS {
+            let decisions = number * decisions()..(number + 1) * decisions();
+            for subject in &mut subjects {
+                subject.measure(&decisions);
             }
-        };
-        measure("governor, text keys", governor);
-        measure("limiter, metrics on", |names| {
-            limiter(names, Telemetry::builder().build().unwrap().recorders())
-        });
-        measure("limiter, metrics and stats on", counting);
-        measure("limiter, metrics off", |names| {
-            limiter(names, &sluice_telemetry::Recorders::disabled())
-        });
-        measure("memory store alone", store);
+        }
+        let mut peer = f64::NAN;
+        for Measured { what, best, .. } in subjects.iter().filter(|subject| subject.is_selected) {
+            peer = if peer.is_nan() { *best } else { peer };
+            println!("{what:<44} {best:>10.1} {:>10.2}", best / peer);
+        }
     }
     if selected("bytes of a bucket") {
         bytes_per_bucket();
+    }
+}
+
+/// What is measured.
+struct Measured<'n> {
+    what: String,
+    is_selected: bool,
+    round: Round<'n>,
+    /// The nanoseconds of a decision in the best round, since other load only makes it slower.
+    best: f64,
+}
+
+/// Makes decisions of these numbers.
+type Round<'n> = Box<dyn FnMut(Range<usize>) + 'n>;
+
+impl<'n> Measured<'n> {
+    fn new(what: String, round: Round<'n>) -> Self {
+        Self { is_selected: selected(&what), what, round, best: f64::INFINITY }
+    }
+
+    fn measure(&mut self, decisions: &Range<usize>) {
+        if self.is_selected {
+            let started = Instant::now();
+            (self.round)(decisions.clone());
+            let ns = started.elapsed().as_nanos() as f64 / decisions.len() as f64;
+            self.best = self.best.min(ns);
+        }
     }
 }
 
@@ -66,25 +97,19 @@ fn selected(what: &str) -> bool {
     std::env::var("SUBJECT").map_or(true, |subject| what.contains(&subject))
 }
 
-/// Returns the number of decisions in a round. `DECISIONS=20000 cargo xtask bench in_process` makes
+/// Returns the number of decisions in a round. `DECISIONS=2000 cargo xtask bench in_process` makes
 /// fewer, for a slow profiler.
 fn decisions() -> usize {
     std::env::var("DECISIONS")
-        .map_or(2_000_000, |count| count.parse().expect("DECISIONS is a whole number"))
+        .map_or(200_000, |count| count.parse().expect("DECISIONS is a whole number"))
 }
 
-/// Returns the nanoseconds of a step in the best round, since other load only makes it slower.
-fn time(mut step: impl FnMut(usize)) -> f64 {
-    let decisions = decisions();
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let started = Instant::now();
-        for number in 0..decisions {
+fn rounds<'n>(mut step: impl FnMut(usize) + 'n) -> Round<'n> {
+    Box::new(move |numbers| {
+        for number in numbers {
             step(black_box(number));
         }
-        best = best.min(started.elapsed().as_nanos() as f64 / decisions as f64);
-    }
-    best
+    })
 }
 
 /// Returns an index below `count`, in an order that caches cannot predict.
@@ -92,21 +117,21 @@ const fn pick(number: usize, count: usize) -> usize {
     number.wrapping_mul(7_919 * 4_099) % count
 }
 
-fn governor(names: &[String]) -> f64 {
+fn governor(names: &[String]) -> Round<'_> {
     let quota =
         Quota::per_minute(NonZeroU32::new(60).unwrap()).allow_burst(NonZeroU32::new(10).unwrap());
     let limiter = DefaultKeyedRateLimiter::keyed(quota);
-    time(|number| {
+    rounds(move |number| {
         let _ = black_box(limiter.check_key(&names[pick(number, names.len())]));
     })
 }
 
-fn limiter(names: &[String], recorders: &sluice_telemetry::Recorders) -> f64 {
-    decide(names, &Limiter::builder(policies::document()).recorders(recorders).build(), |_| ())
+fn limiter<'n>(names: &'n [String], recorders: &sluice_telemetry::Recorders) -> Round<'n> {
+    decide(names, Limiter::builder(policies::document()).recorders(recorders).build(), |_| ())
 }
 
 /// Measures with statistics, flushed about as often as on a busy replica.
-fn counting(names: &[String]) -> f64 {
+fn counting(names: &[String]) -> Round<'_> {
     let telemetry = Telemetry::builder().build().unwrap();
     let stats = StatsCounters::new(telemetry.recorders());
     let reporter = Reporter::new(stats.clone(), Arc::new(MemoryStats::new()), "bench");
@@ -114,15 +139,21 @@ fn counting(names: &[String]) -> f64 {
         .recorders(telemetry.recorders())
         .stats(&stats)
         .build();
-    decide(names, &limiter, |number| {
+    decide(names, limiter, move |number| {
+        // Its instruments count for as long as it is there.
+        let _ = &telemetry;
         if number % 250_000 == 0 {
             ready(pin!(reporter.flush())).unwrap();
         }
     })
 }
 
-fn decide(names: &[String], limiter: &Limiter, mut before_each: impl FnMut(usize)) -> f64 {
-    time(|number| {
+fn decide<'n>(
+    names: &'n [String],
+    limiter: Limiter,
+    mut before_each: impl FnMut(usize) + 'n,
+) -> Round<'n> {
+    rounds(move |number| {
         before_each(number);
         let name = &names[pick(number, names.len())];
         let request = Request::new(Client::Key(name.as_bytes()), "GET", "/api/v1/blueprints");
@@ -130,13 +161,14 @@ fn decide(names: &[String], limiter: &Limiter, mut before_each: impl FnMut(usize
     })
 }
 
-fn store(names: &[String]) -> f64 {
+fn store(names: &[String]) -> Round<'_> {
     let policy = policies::document();
-    let limit = policy.limits().iter().find(|limit| limit.name() == "/api/v1/blueprints").unwrap();
+    let mut limits = policy.limits().iter();
+    let limit = Arc::clone(limits.find(|limit| limit.name() == "/api/v1/blueprints").unwrap());
     let store = MemoryStore::new();
-    time(|number| {
+    rounds(move |number| {
         let tag = policy.tagger().tag(Subject::Client(names[pick(number, names.len())].as_bytes()));
-        let check = Check::new(Action::Take).with(limit, tag, Cost::ONE);
+        let check = Check::new(Action::Take).with(&limit, tag, Cost::ONE);
         black_box(ready(pin!(store.decide(&check)))).unwrap();
     })
 }
@@ -160,7 +192,7 @@ fn bytes_per_bucket() {
         .unwrap();
     let store = MemoryStore::new();
     let before = resident();
-    for number in 0..decisions() / 2 {
+    for number in 0..5 * decisions() {
         let tag = policy.tagger().tag(Subject::Client(&number.to_le_bytes()));
         // Takes all ten tokens, so that the first bucket is forgotten only after half a minute.
         let check = Check::new(Action::Take).with(limit, tag, Cost::new(10).unwrap());
