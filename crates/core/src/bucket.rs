@@ -141,7 +141,7 @@ impl Bucket {
             && self.empty_at.micros < now.unix_micros() + MAX_CLOCK_STEP_US
     }
 
-    /// Brings a state up to date that may be in debt, have leases, or be from another rate or clock.
+    /// Brings a state up to date that may be in debt, leased, or from another rate or clock.
     #[inline(never)]
     fn repaired(self, rate: &Rate, now: Timestamp) -> Settled<'_> {
         let mut bucket = self;

@@ -158,8 +158,7 @@ impl Shard {
         decide: impl FnOnce(Bucket) -> (R, Option<Bucket>),
     ) -> R {
         let rate = part.limit.rate();
-        let entry =
-            self.buckets.entry(hash(&part.bucket()), |kept| kept.is_of(part), Kept::hash);
+        let entry = self.buckets.entry(hash(&part.bucket()), |kept| kept.is_of(part), Kept::hash);
         let before = match &entry {
             Entry::Occupied(kept) => {
                 let kept = kept.get();
@@ -224,4 +223,60 @@ const fn is_sparse(length: usize, capacity: usize) -> bool {
 
 fn hash(id: &BucketId) -> u64 {
     Prehashed::default().hash_one(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::{Algorithm, Cost};
+
+    use super::*;
+
+    const BUCKETS: usize = 1_000;
+
+    fn after(micros: i64) -> Timestamp {
+        Timestamp::from_unix_micros(1_800_000_000_000_000 + micros)
+    }
+
+    fn take(shard: &mut Shard, part: &Part, now: Timestamp) {
+        shard.update(part, Epoch::NONE, now, |bucket| {
+            let mut bucket = bucket.settled(part.limit.rate(), now);
+            bucket.take(part.cost.tokens());
+            ((), Some(bucket.bucket()))
+        });
+    }
+
+    #[test]
+    fn a_debt_is_kept_beside_the_bucket_for_as_long_as_there_is_one() {
+        let rate = "60/minute, burst 10".parse().unwrap();
+        let limit = Arc::new(Limit::new("ours", Algorithm::TokenBucket(rate)).unwrap());
+        let mut shard = Shard::new(7);
+        let parts: Vec<Part> = (1..=BUCKETS as u64)
+            .map(|number| Tag::of_head(number.wrapping_mul(0x9E37_79B9_7F4A_7C15), 7))
+            .map(|tag| Part::new(Arc::clone(&limit), tag, Cost::new(15).unwrap()))
+            .collect();
+        for part in &parts {
+            take(&mut shard, part, after(0));
+        }
+        let indebted_at = |shard: &Shard, now| {
+            parts[0..2]
+                .iter()
+                .map(|part| {
+                    shard.get(part, Epoch::NONE, now).and_then(|bucket| bucket.indebted_at())
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(indebted_at(&shard, after(0)), [Some(after(0)), Some(after(0))]);
+        assert_eq!(shard.extras.len(), BUCKETS);
+
+        let first = Part::new(Arc::clone(&limit), parts[0].tag, Cost::ONE);
+        take(&mut shard, &first, after(6_000_000));
+        assert_eq!(indebted_at(&shard, after(6_000_000)), [None, Some(after(0))]);
+        assert_eq!(shard.extras.len(), BUCKETS - 1);
+
+        shard.sweep(Epoch::NONE, after(14_999_999));
+        assert_eq!((shard.len(), shard.extras.len()), (BUCKETS, BUCKETS - 1));
+        shard.sweep(Epoch::NONE, after(15_000_000));
+        assert_eq!((shard.len(), shard.extras.len()), (1, 0), "only the first took once more");
+        assert!(shard.extras.capacity() <= SMALL_TABLE, "{}", shard.extras.capacity());
+    }
 }
