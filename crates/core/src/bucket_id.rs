@@ -10,7 +10,9 @@ use crate::Partition;
 /// is per.
 ///
 /// It reveals no key, address or token. Without the secret, guesses cannot be tested against it.
+// Packed, since a check that is passed by value has a tag for each of its parts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed)]
 pub struct Tag {
     // Two numbers instead of nine bytes, because stores compare tags more often than they write
     // them.

@@ -56,7 +56,7 @@ pub struct Part {
     /// The tokens to take.
     pub cost: Cost,
     /// The limit's index in the policy's list, where a policy made the part.
-    policy_index: usize,
+    policy_index: u32,
     /// Whether the rule of the limit sets the cost, whatever the request costs.
     has_fixed_cost: bool,
 }
@@ -69,7 +69,7 @@ impl Part {
     }
 
     /// Notes the limit's index in [`Policy::limits`](crate::Policy::limits).
-    pub(crate) const fn at_policy_index(mut self, index: usize) -> Self {
+    pub(crate) const fn at_policy_index(mut self, index: u32) -> Self {
         self.policy_index = index;
         self
     }
@@ -81,7 +81,7 @@ impl Part {
     }
 
     pub(crate) const fn policy_index(&self) -> usize {
-        self.policy_index
+        self.policy_index as usize
     }
 
     /// Returns which bucket the part takes from.
@@ -233,7 +233,8 @@ impl Check {
         let admitted = self.admits(part, &bucket);
         let changed = self.apply(part, &mut bucket, admitted) || bucket.is_repaired();
         let allowed = admitted || !part.limit.denies();
-        let decision = Decision::of_one(allowed, verdict(part, &bucket, admitted, now), now, source);
+        let decision =
+            Decision::of_one(allowed, verdict(part, &bucket, admitted, now), now, source);
         (decision, changed.then(|| bucket.bucket()))
     }
 

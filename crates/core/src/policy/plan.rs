@@ -26,7 +26,7 @@ pub(super) struct Plan {
 pub(super) struct Applied {
     pub(super) limit: Arc<Limit>,
     /// The limit's index in [`Policy::limits`](crate::Policy::limits), the same in all tiers.
-    pub(super) index: usize,
+    pub(super) index: u32,
 }
 
 #[derive(Debug)]

@@ -26,7 +26,7 @@ struct Reserved {
     name: String,
     at: Location,
     /// The limit's index in the list, once it is there.
-    index: Option<usize>,
+    index: Option<u32>,
 }
 
 impl Names {
@@ -62,14 +62,15 @@ impl Names {
 
     /// Returns the index of a limit, whose name is reserved, in the list of limits. Adds the limit
     /// when the list does not have it yet.
-    pub(super) fn limit_index(&mut self, limit: &Arc<Limit>) -> usize {
+    pub(super) fn limit_index(&mut self, limit: &Arc<Limit>) -> u32 {
         let reserved = self
             .reserved
             .get_mut(&limit.key())
             .expect("a limit's name is reserved before the limit is made");
         *reserved.index.get_or_insert_with(|| {
+            let index = u32::try_from(self.limits.len()).expect("memory holds fewer limits");
             self.limits.push(Arc::clone(limit));
-            self.limits.len() - 1
+            index
         })
     }
 
