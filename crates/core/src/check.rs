@@ -211,13 +211,13 @@ impl Check {
         now: Timestamp,
         source: Source,
     ) -> (Decision, Option<Bucket>) {
-        let [part] = &*self.parts else { panic!("a check of one part has one part") };
+        assert!(self.parts.len() == 1, "the check has not exactly one part");
         if matches!(self.action, Action::Lend { .. } | Action::Settle { .. }) {
             let mut after = stored;
             let decision = self.decide_leases(std::slice::from_mut(&mut after), now, source);
             return (decision, (after != stored).then_some(after));
         }
-        self.decide_part(part, stored, now, source)
+        self.decide_part(&self.parts[0], stored, now, source)
     }
 
     /// Decides about the only part, without collecting anything.

@@ -240,7 +240,7 @@ impl Policy {
 impl Plan {
     /// Returns the limit with this index in the policy, if the plan has it.
     fn limit(&self, index: usize) -> Option<Planned<'_>> {
-        let is_it = |applied: &&Applied| applied.index == index;
+        let is_it = |applied: &&Applied| applied.index as usize == index;
         let default = self.default.as_ref().filter(is_it).map(Planned::Default);
         let endpoint = || {
             self.endpoints.values().find_map(|endpoint| {
@@ -248,7 +248,7 @@ impl Plan {
                 Some(Planned::Endpoint(endpoint, applied))
             })
         };
-        let general = || self.rules.iter().find(|rule| rule.applied.index == index);
+        let general = || self.rules.iter().find(|rule| rule.applied.index as usize == index);
         default.or_else(endpoint).or_else(|| general().map(Planned::General))
     }
 }

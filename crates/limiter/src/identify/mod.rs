@@ -91,6 +91,9 @@ pub struct Identifier {
     unverified: Option<Rate>,
 }
 
+/// The key of a client, and the source that named it.
+type SourcedKey<'s, 'h> = (&'s ClientSource, Cow<'h, [u8]>);
+
 /// The client that sends a request.
 #[derive(Clone)]
 pub struct Identity<'h> {
@@ -184,10 +187,7 @@ impl Identifier {
     }
 
     /// Returns the first key in the headers, and its source.
-    fn key<'h>(
-        &self,
-        headers: Headers<'h>,
-    ) -> Result<Option<(&ClientSource, Cow<'h, [u8]>)>, RequestError> {
+    fn key<'h>(&self, headers: Headers<'h>) -> Result<Option<SourcedKey<'_, 'h>>, RequestError> {
         for source in &self.sources {
             let key = match source {
                 ClientSource::Header(name) => fields::key(headers, name)?.map(Cow::Borrowed),
