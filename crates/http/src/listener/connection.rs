@@ -2,9 +2,9 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
+    future::{Future, poll_fn},
     net::IpAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -27,7 +27,7 @@ use super::{
     handler::Handler,
     io::{Activity, Observed, linger},
     limits::{Limits, protocol},
-    pending::{Observer, PendingRequest},
+    pending::{Observer, PendingRequest, ResponseBody},
     port::{Port, Slot},
     stream_set::StreamSet,
     streams::StreamExecutor,
@@ -284,8 +284,7 @@ where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // hyper moves what it serves several times before it is polled, so it receives a pointer.
-    let service = service_fn(|request| Box::pin(respond(Arc::clone(connection), request)));
+    let service = service_fn(|request| respond(Arc::clone(connection), request));
     let limits = &port.limits;
     let mut streams = StreamSet::default();
     let shared = H::SHARES_TASK.then(|| streams.new_streams());
@@ -351,10 +350,12 @@ fn tick(limits: &Limits) -> Duration {
     (shortest / 4).clamp(Duration::from_millis(10), LONGEST_TICK)
 }
 
-async fn respond<H, S>(
+/// Responds to a request. hyper moves what it serves several times before it is polled, so it
+/// receives a pointer. All that needs no wait is done before, so that the pointer is to little.
+fn respond<H, S>(
     connection: Arc<Connection<H, S>>,
     request: Request<Incoming>,
-) -> Result<http::Response<super::pending::ResponseBody<H::Body>>, Infallible>
+) -> Pin<Box<impl Future<Output = Result<http::Response<ResponseBody<H::Body>>, Infallible>>>>
 where
     H: Handler,
     S: Send + 'static,
@@ -363,35 +364,37 @@ where
     if let Some(spare) = &connection.spare_request {
         spare.notify_one();
     }
-    let Connection { port, peer, security, .. } = &*connection;
     let version = request.version();
     let is_probe = H::is_probe(&request);
-    let is_counted = port.request_begins(is_probe);
+    let is_counted = connection.port.request_begins(is_probe);
     let observer: Arc<dyn Observer> = Arc::<Connection<H, S>>::clone(&connection);
     let pending = PendingRequest::new(observer);
     let mut unsent = pending.response(is_counted);
-    let lacks_certificate = security.is_some_and(|security| security.lacks_certificate)
+    let lacks_certificate = connection.security.is_some_and(|security| security.lacks_certificate)
         && !H::needs_no_certificate(&request);
     let mut request = request.map(|body| pending.body(body));
-    if security.is_some() {
+    if connection.security.is_some() {
         request.extensions_mut().insert(Encrypted);
     }
     let is_served = is_counted && (is_probe || connection.spare_request.is_none());
-    let response = match is_served {
-        true if lacks_certificate => Some(H::certificate_required()),
-        true => Some(port.handler.handle(*peer, request).await),
-        false => None,
-    };
-    let fitting = response.and_then(|response| {
-        unsent.takes(port.room_for(response.body().size_hint().exact().unwrap_or(0))?);
-        Some(response)
-    });
-    let mut response = fitting.unwrap_or_else(|| {
-        port.recorder.request_refused(H::CONNECTION);
-        H::overloaded()
-    });
-    if version <= Version::HTTP_11 && connection.wants_close() {
-        response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
-    }
-    Ok(response.map(|body| unsent.finish_with(body)))
+    Box::pin(async move {
+        let Connection { port, peer, .. } = &*connection;
+        let response = match is_served {
+            true if lacks_certificate => Some(H::certificate_required()),
+            true => Some(port.handler.handle(*peer, request).await),
+            false => None,
+        };
+        let fitting = response.and_then(|response| {
+            unsent.takes(port.room_for(response.body().size_hint().exact().unwrap_or(0))?);
+            Some(response)
+        });
+        let mut response = fitting.unwrap_or_else(|| {
+            port.recorder.request_refused(H::CONNECTION);
+            H::overloaded()
+        });
+        if version <= Version::HTTP_11 && connection.wants_close() {
+            response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+        }
+        Ok(response.map(|body| unsent.finish_with(body)))
+    })
 }

@@ -126,43 +126,51 @@ impl HttpFrontEnds {
         self.respond_to(Sender { peer, is_connected: false }, request).await
     }
 
-    async fn respond_to(&self, sender: Sender, request: Request<Body>) -> Response {
+    /// The future holds the request once, and what only some requests need is in boxes: the listener
+    /// moves the future, and memory for a small one takes less time.
+    fn respond_to(
+        &self,
+        sender: Sender,
+        request: Request<Body>,
+    ) -> impl Future<Output = Response> + Send {
         let started = StartedRequest::new(&request);
-        let version = request.version();
-        let Inner { admin, traffic, .. } = &*self.inner;
-        let pending = PendingResponse::new(started, Arc::clone(traffic));
+        let (mut head, mut body) = request.into_parts();
+        async move {
+            let Inner { admin, traffic, .. } = &*self.inner;
+            let version = head.version;
+            let pending = PendingResponse::new(started, Arc::clone(traffic));
 
-        // The path is read once. Own routes, the policy and the gateway all go by this reading.
-        let uri = request.uri().clone();
-        let path = NormalPath::parse(uri.path());
-        let of_admin = path.as_ref().ok().and_then(|path| Some((admin.covering(path)?, path)));
-        let (label, reply) = if let Some((label, path)) = of_admin {
-            // In a box, so that the other requests need no room for it. The same below.
-            let response = Box::pin(admin.respond(path, request)).await;
-            (EndpointLabel::Own(label), Reply::Own(response))
-        } else {
-            let (mut head, mut body) = request.into_parts();
-            let span = RequestSpan::http(started.method());
-            join_trace(span.span(), &head.headers);
-            let (label, reply) = self
-                .decide(sender, path, &mut head, &mut body, &pending)
-                .instrument(span.span().clone())
-                .await;
-            span.responded(started.method(), label.as_str(), reply.status());
-            body::discard(&head.headers, body, started.started());
-            (label, reply)
-        };
-        pending.has_response();
-        match reply {
-            Reply::Own(response) => {
-                started.record(traffic, &label, &response);
-                self.close_when_stopping(version, response)
-            }
-            Reply::Upstream(mut response) => {
-                let status = response.status().as_u16();
-                let unfinished = started.until_body_ends(Arc::clone(traffic), label, status);
-                response.body_mut().record_when_finished(unfinished);
-                self.close_when_stopping(version, response.map(Body::new))
+            // The path is read once. Own routes, the policy and the gateway all go by this reading.
+            let uri = head.uri.clone();
+            let path = NormalPath::parse(uri.path());
+            let of_admin = path.as_ref().ok().and_then(|path| Some((admin.covering(path)?, path)));
+            let (label, reply) = if let Some((label, path)) = of_admin {
+                let request = Request::from_parts(take(&mut head), std::mem::take(&mut body));
+                let response = Box::pin(admin.respond(path, request)).await;
+                (EndpointLabel::Own(label), Reply::Own(response))
+            } else {
+                let span = RequestSpan::http(started.method());
+                join_trace(span.span(), &head.headers);
+                let (label, reply) = self
+                    .decide(sender, path, &mut head, &mut body, &pending)
+                    .instrument(span.span().clone())
+                    .await;
+                span.responded(started.method(), label.as_str(), reply.status());
+                body::discard(&head.headers, body, started.started());
+                (label, reply)
+            };
+            pending.has_response();
+            match reply {
+                Reply::Own(response) => {
+                    started.record(traffic, &label, &response);
+                    self.close_when_stopping(version, response)
+                }
+                Reply::Upstream(mut response) => {
+                    let status = response.status().as_u16();
+                    let unfinished = started.until_body_ends(Arc::clone(traffic), label, status);
+                    response.body_mut().record_when_finished(unfinished);
+                    self.close_when_stopping(version, response.map(Body::new))
+                }
             }
         }
     }
@@ -180,24 +188,27 @@ impl HttpFrontEnds {
         response
     }
 
-    async fn decide(
-        &self,
+    fn decide<'a>(
+        &'a self,
         Sender { peer, is_connected }: Sender,
-        path: Result<NormalPath<'_>, RequestError>,
-        head: &mut Parts,
-        body: &mut Body,
-        pending: &PendingResponse,
-    ) -> (EndpointLabel, Reply) {
-        let checked = require_short_head(head).and_then(|()| require_host(head, is_connected));
-        let path = match checked.and_then(|()| Ok(path?)) {
-            Ok(path) => path,
-            Err(problem) => {
-                let response = problem.into_response();
-                let origin = self.origin(head);
-                return (EndpointLabel::OTHER, self.readable(origin.as_ref(), response));
-            }
-        };
-        if let Some((own, front_end)) = self.front_end(&path) {
+        path: Result<NormalPath<'a>, RequestError>,
+        head: &'a mut Parts,
+        body: &'a mut Body,
+        pending: &'a PendingResponse,
+    ) -> impl Future<Output = (EndpointLabel, Reply)> + Send + 'a {
+        let path = require_sound(head, is_connected).and_then(|()| Ok(path?));
+        async move {
+            let path = match path {
+                Ok(path) => path,
+                Err(problem) => {
+                    let response = problem.into_response();
+                    let origin = self.origin(head);
+                    return (EndpointLabel::OTHER, self.readable(origin.as_ref(), response));
+                }
+            };
+            let Some((own, front_end)) = self.front_end(&path) else {
+                return Box::pin(self.decide_path(peer, &path, head, body, pending)).await;
+            };
             let response = if head.uri.path() != own {
                 // A caller of the API that does not know its path gets an error that names it.
                 misspelt::no_such_path(own).into_response()
@@ -207,13 +218,24 @@ impl HttpFrontEnds {
                 let response = front_end.respond(peer, head, body).await;
                 response.unwrap_or_else(Problem::into_response)
             };
-            return (EndpointLabel::Own(own), Reply::Own(response));
+            (EndpointLabel::Own(own), Reply::Own(response))
         }
+    }
+
+    /// Decides about the request that was sent, since no front end has its path.
+    async fn decide_path(
+        &self,
+        peer: IpAddr,
+        path: &NormalPath<'_>,
+        head: &mut Parts,
+        body: &mut Body,
+        pending: &PendingResponse,
+    ) -> (EndpointLabel, Reply) {
         if self.inner.gateway.is_none() {
-            if let Some(page) = start_page::respond(head, &path) {
+            if let Some(page) = start_page::respond(head, path) {
                 return (EndpointLabel::Own(start_page::PATH), Reply::Own(page));
             }
-            if let Some(problem) = self.not_found(&head.method, &path) {
+            if let Some(problem) = self.not_found(&head.method, path) {
                 return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
             }
             if let Err(rejected) = self.admit(head, TokenFields::Both) {
@@ -233,7 +255,7 @@ impl HttpFrontEnds {
                 return (EndpointLabel::OTHER, self.readable(origin.as_ref(), response));
             }
         };
-        match any_path::decide(&self.inner.services.engine, peer, head, &path).await {
+        match any_path::decide(&self.inner.services.engine, peer, head, path).await {
             Ok(checked) => {
                 let endpoint = Arc::clone(checked.endpoint());
                 let decision = checked.decision;
@@ -311,8 +333,7 @@ impl HttpFrontEnds {
         let engine = &self.inner.services.engine;
         let client = ClientConnection { peer, trusted: engine.trusts(peer) };
         let fields = DecidingFields::new(engine.fields_read(), engine.field_of_trusted_proxies());
-        let head = std::mem::replace(head, Request::new(()).into_parts().0);
-        let body = std::mem::take(body);
+        let (head, body) = (take(head), std::mem::take(body));
         match gateway.forward(client, destination, &fields, head, body).await {
             Ok(mut response) => {
                 gateway.write_limits(decision, response.status(), response.headers_mut());
@@ -348,11 +369,20 @@ impl Handler for HttpFrontEnds {
         protocol::certificate_required()
     }
 
-    async fn handle(&self, peer: IpAddr, request: Request<RequestBody>) -> Response {
+    fn handle(
+        &self,
+        peer: IpAddr,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response> + Send {
         let mut request = request.map(Body::new);
         join_cookies(&mut request);
-        self.respond_to(Sender { peer, is_connected: true }, request).await
+        self.respond_to(Sender { peer, is_connected: true }, request)
     }
+}
+
+/// Takes the head of a request, and leaves an empty one behind.
+fn take(head: &mut Parts) -> Parts {
+    std::mem::replace(head, Request::new(()).into_parts().0)
 }
 
 /// Joins the lines of `Cookie` that HTTP/2 may split (RFC 9113, section 8.2.3), so that all that
@@ -371,10 +401,22 @@ fn join_cookies(request: &mut Request<Body>) {
     }
 }
 
-/// Rejects a request over HTTP/1.1 that does not name exactly one host (RFC 9112, section 3.2). A
-/// gateway checks more by itself.
-fn require_host(head: &Parts, is_connected: bool) -> Result<(), Problem> {
-    let hosts = head.headers.get_all(HOST).iter().count();
+/// Rejects a head that is too long, and over HTTP/1.1 one that does not name exactly one host (RFC
+/// 9112, section 3.2). A gateway checks more by itself.
+fn require_sound(head: &Parts, is_connected: bool) -> Result<(), Problem> {
+    let (mut length, mut hosts) = (0, 0);
+    for (name, value) in &head.headers {
+        length += name.as_str().len() + value.len();
+        hosts += usize::from(*name == HOST);
+    }
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target + length > protocol::MAX_HEAD_BYTES {
+        let detail = format!(
+            "the path and the header fields together are longer than the allowed {} bytes",
+            protocol::MAX_HEAD_BYTES
+        );
+        return Err(Problem::new(ProblemKind::HeadersTooLarge, detail));
+    }
     let is_required =
         is_connected && head.version == Version::HTTP_11 && head.uri.authority().is_none();
     if hosts > 1 || (is_required && hosts == 0) {
@@ -382,20 +424,6 @@ fn require_host(head: &Parts, is_connected: bool) -> Result<(), Problem> {
         return Err(Problem::new(ProblemKind::InvalidRequest, detail));
     }
     Ok(())
-}
-
-fn require_short_head(head: &Parts) -> Result<(), Problem> {
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let fields: usize =
-        head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if target + fields <= protocol::MAX_HEAD_BYTES {
-        return Ok(());
-    }
-    let detail = format!(
-        "the path and the header fields together are longer than the allowed {} bytes",
-        protocol::MAX_HEAD_BYTES
-    );
-    Err(Problem::new(ProblemKind::HeadersTooLarge, detail))
 }
 
 #[cfg(test)]
