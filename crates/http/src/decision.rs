@@ -1,7 +1,7 @@
 //! Decisions as HTTP responses: the status, the header fields, and [`DecisionBody`] as JSON.
 
 use axum::{body::Body, response::Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use sluice::response::{DecisionBody, PROBLEM_JSON, headers};
 use sluice_core::Decision;
 
@@ -9,32 +9,29 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The capacity for a body: a decision by one limit fits without a reallocation.
 const USUAL_BYTES: usize = 512;
 
-/// The fields of [`headers::write`] if the decision allows, and the content type. One more field,
-/// as a denial has it, would take twice the memory.
-const HEADER_FIELDS: usize = 6;
-
 /// Returns a response of status 200 or 429 with the decision as its body.
 #[must_use]
 pub fn respond(decision: &Decision) -> Response {
     let content_type = if decision.is_allowed() { JSON } else { PROBLEM_JSON };
     let mut body = Vec::with_capacity(USUAL_BYTES);
     DecisionBody::of(decision).write(&mut body);
-    let mut response = with_body(decision, Body::from(body));
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
+    let fields = headers::with_content_type(decision, content_type);
+    response(decision, fields, Body::from(body))
 }
 
 /// Returns status 200 without a body, for callers that read only the status, or status 429 as
 /// [`respond`] does.
 #[must_use]
 pub fn respond_without_body(decision: &Decision) -> Response {
-    if decision.is_allowed() { with_body(decision, Body::empty()) } else { respond(decision) }
+    if decision.is_denied() {
+        return respond(decision);
+    }
+    let mut fields = HeaderMap::with_capacity(headers::MOST_FIELDS);
+    headers::write(decision, &mut fields);
+    response(decision, fields, Body::empty())
 }
 
-fn with_body(decision: &Decision, body: Body) -> Response {
-    let denied = usize::from(decision.is_denied());
-    let mut fields = HeaderMap::with_capacity(HEADER_FIELDS + denied);
-    headers::write(decision, &mut fields);
+fn response(decision: &Decision, fields: HeaderMap, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status(decision);
     *response.headers_mut() = fields;
@@ -49,6 +46,7 @@ pub const fn status(decision: &Decision) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
     use sluice_core::{Action, Timestamp};
     use sluice_testkit::decisions::{check_of, limit};
 

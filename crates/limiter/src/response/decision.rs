@@ -158,19 +158,19 @@ impl<'d> DecisionBody<'d> {
     }
 
     /// Appends the body to `text` as JSON. `serde_json` writes the same, in several times the time:
-    /// it looks for characters to escape in the names of members too.
+    /// it looks for characters to escape in the names of members and limits too.
     pub fn write(&self, text: &mut Vec<u8>) {
         let Self { status, allowed, denial, binding, limits: Verdicts(decision) } = self;
-        add(text, r#"{"status":"#, status);
-        add(text, r#","allowed":"#, allowed);
+        add_number(text, r#"{"status":"#, (*status).into());
+        add_bool(text, r#","allowed":"#, *allowed);
         if let Some(denial) = denial {
             denial.with_body(|body| body.write(text));
         }
         if let Some(Binding { limit, window, remaining, reset }) = binding {
-            add(text, r#","limit":"#, limit);
-            add(text, r#","window":"#, window);
-            add(text, r#","remaining":"#, remaining);
-            add(text, r#","reset":"#, reset);
+            add_number(text, r#","limit":"#, *limit);
+            window.write(text);
+            add_number(text, r#","remaining":"#, *remaining);
+            add_number(text, r#","reset":"#, *reset);
         }
         text.extend_from_slice(br#","limits":["#);
         for (place, verdict) in headers::in_order(decision).enumerate() {
@@ -189,6 +189,9 @@ impl<'d> DecisionBody<'d> {
     }
 }
 
+/// The start of the member that [`Seconds`] are in.
+const WINDOW: &str = r#","window":"#;
+
 /// Appends a value after `start`: the name of its member, with what separates it from the one
 /// before.
 fn add(text: &mut Vec<u8>, start: &'static str, value: &(impl Serialize + ?Sized)) {
@@ -196,11 +199,38 @@ fn add(text: &mut Vec<u8>, start: &'static str, value: &(impl Serialize + ?Sized
     serde_json::to_writer(text, value).expect("numbers and strings are always valid JSON");
 }
 
+/// Appends a number as [`add`] does.
+fn add_number(text: &mut Vec<u8>, start: &'static str, number: u64) {
+    text.extend_from_slice(start.as_bytes());
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends a truth value as [`add`] does.
+fn add_bool(text: &mut Vec<u8>, start: &'static str, value: bool) {
+    text.extend_from_slice(start.as_bytes());
+    text.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// Appends a string as [`add`] does, in which no character needs to be escaped.
+fn add_plain(text: &mut Vec<u8>, start: &'static str, string: &str) {
+    text.extend_from_slice(start.as_bytes());
+    text.push(b'"');
+    text.extend_from_slice(string.as_bytes());
+    text.push(b'"');
+}
+
 // === impl Seconds ===
 
 impl Seconds {
     const fn of(rate: &Rate) -> Self {
         Self(rate.refill_rate().period())
+    }
+
+    fn write(&self, text: &mut Vec<u8>) {
+        match self.0.subsec_nanos() {
+            0 => add_number(text, WINDOW, self.0.as_secs()),
+            _ => add(text, WINDOW, self),
+        }
     }
 }
 
@@ -247,15 +277,15 @@ impl Serialize for Denial<'_> {
 
 impl DenialBody<'_> {
     fn write(&self, text: &mut Vec<u8>) {
-        add(text, r#","type":"#, self.kind);
-        add(text, r#","title":"#, self.title);
+        add_plain(text, r#","type":"#, self.kind);
+        add_plain(text, r#","title":"#, self.title);
         add(text, r#","detail":"#, self.detail);
-        add(text, r#","error":"#, self.error);
+        add_plain(text, r#","error":"#, self.error);
         add(text, r#","message":"#, self.message);
-        if let Some(retry_after) = &self.retry_after {
-            add(text, r#","retry_after":"#, retry_after);
+        if let Some(retry_after) = self.retry_after {
+            add_number(text, r#","retry_after":"#, retry_after);
         }
-        add(text, r#","never":"#, &self.never);
+        add_bool(text, r#","never":"#, self.never);
     }
 }
 
@@ -316,21 +346,22 @@ impl<'d> VerdictBody<'d> {
     }
 
     fn write(&self, text: &mut Vec<u8>) {
-        add(text, r#"{"name":"#, self.name);
-        add(text, r#","limit":"#, &self.limit);
-        add(text, r#","window":"#, &self.window);
-        add(text, r#","requests_per_minute":"#, &self.requests_per_minute);
-        add(text, r#","burst":"#, &self.burst);
-        add(text, r#","mode":"#, self.mode);
-        add(text, r#","cost":"#, &self.cost);
-        add(text, r#","admitted":"#, &self.admitted);
-        add(text, r#","remaining":"#, &self.remaining);
-        add(text, r#","reset":"#, &self.reset);
-        if let Some(retry_after) = &self.retry_after {
-            add(text, r#","retry_after":"#, retry_after);
+        // A limit's name is printable ASCII without quotes and backslashes.
+        add_plain(text, r#"{"name":"#, self.name);
+        add_number(text, r#","limit":"#, self.limit);
+        self.window.write(text);
+        add_number(text, r#","requests_per_minute":"#, self.requests_per_minute);
+        add_number(text, r#","burst":"#, self.burst);
+        add_plain(text, r#","mode":"#, self.mode);
+        add_number(text, r#","cost":"#, self.cost);
+        add_bool(text, r#","admitted":"#, self.admitted);
+        add_number(text, r#","remaining":"#, self.remaining);
+        add_number(text, r#","reset":"#, self.reset);
+        if let Some(retry_after) = self.retry_after {
+            add_number(text, r#","retry_after":"#, retry_after);
         }
         if self.never {
-            add(text, r#","never":"#, &self.never);
+            add_bool(text, r#","never":"#, self.never);
         }
         text.push(b'}');
     }

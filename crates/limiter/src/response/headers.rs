@@ -13,8 +13,10 @@
 //! A denial that ends by waiting also has `Retry-After`. When no limit applies, there are no
 //! fields. All seconds are rounded up, so that a client that waits as long never returns too early.
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use sluice_core::{Decision, Limit, Rate, RefillRate, Verdict, whole_seconds};
 
 /// The name of a header field, as text and as a [`HeaderName`].
@@ -46,6 +48,20 @@ pub(super) static RETRY: Name = Name::new("retry-after");
 /// The largest number of fields that a decision has.
 pub const MOST_FIELDS: usize = 6;
 
+/// The fields in the order in which they are written. The last is absent unless waiting helps.
+static ORDER: [&Name; MOST_FIELDS] = [&X_LIMIT, &X_REMAINING, &X_RESET, &POLICY, &STATE, &RETRY];
+
+/// A map with a content type and the names of the fields of an admission, in their order. To copy
+/// it takes half the time of inserting each name, for which a map has to hash it.
+static ADMITTED: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let mut headers = HeaderMap::with_capacity(MOST_FIELDS);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(""));
+    for name in &ORDER[..MOST_FIELDS - 1] {
+        headers.insert(name.header.clone(), HeaderValue::from_static(""));
+    }
+    headers
+});
+
 /// The largest number in a structured field (RFC 9651, section 3.3.1).
 const MAX_STRUCTURED_INTEGER: u64 = 999_999_999_999_999;
 /// Capacity for the values of one limit with a name of usual length, so that one allocation is
@@ -55,42 +71,62 @@ const USUAL_BYTES: usize = 160;
 /// Sets the fields that report `decision` in `headers`.
 pub fn write(decision: &Decision, headers: &mut HeaderMap) {
     fields(decision, |name, value| {
-        let value = HeaderValue::from_maybe_shared(value)
-            .expect("digits and a limit's name are printable ASCII");
-        headers.insert(name.header.clone(), value);
+        headers.insert(name.header.clone(), to_header(value));
     });
+}
+
+/// Returns the fields that report `decision`, and a content type.
+#[must_use]
+pub fn with_content_type(decision: &Decision, content_type: HeaderValue) -> HeaderMap {
+    if decision.is_denied() || decision.binding().is_none() {
+        let mut headers = HeaderMap::with_capacity(MOST_FIELDS + 1);
+        headers.insert(CONTENT_TYPE, content_type);
+        write(decision, &mut headers);
+        return headers;
+    }
+    let mut headers = ADMITTED.clone();
+    let mut values = headers.values_mut();
+    let mut set_next = |value| *values.next().expect("an admission has these fields") = value;
+    set_next(content_type);
+    fields(decision, |_, value| set_next(to_header(value)));
+    headers
+}
+
+fn to_header(value: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(value).expect("digits and a limit's name are printable ASCII")
 }
 
 /// Calls `add` with each field that reports `decision`: its name and its value.
 pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
     let Some(binding) = decision.binding() else { return };
-    let mut text = Text(BytesMut::with_capacity(USUAL_BYTES));
+    let mut values = Values::default();
 
-    text.number(shown_limit(binding.limit.rate()));
-    add(&X_LIMIT, text.finish());
-    text.number(binding.remaining);
-    add(&X_REMAINING, text.finish());
-    text.number(reset_unix_seconds(decision, binding));
-    add(&X_RESET, text.finish());
+    values.number(shown_limit(binding.limit.rate()));
+    values.end();
+    values.number(binding.remaining);
+    values.end();
+    values.number(reset_unix_seconds(decision, binding));
+    values.end();
 
     for verdict in enforced(decision) {
         let window = Window::of(verdict.limit.rate().refill_rate());
-        text.item(&verdict.limit);
-        text.parameter(";q=", window.tokens);
-        text.parameter(";w=", window.seconds);
+        values.item(&verdict.limit);
+        values.parameter(";q=", window.tokens);
+        values.parameter(";w=", window.seconds);
     }
-    add(&POLICY, text.finish());
+    values.end();
     for verdict in enforced(decision) {
-        text.item(&verdict.limit);
-        text.parameter(";r=", verdict.remaining);
-        text.parameter(";t=", whole_seconds(verdict.reset_in));
+        values.item(&verdict.limit);
+        values.parameter(";r=", verdict.remaining);
+        values.parameter(";t=", whole_seconds(verdict.reset_in));
     }
-    add(&STATE, text.finish());
+    values.end();
 
     if let Some(seconds) = decision.retry().after_seconds() {
-        text.number(seconds);
-        add(&RETRY, text.finish());
+        values.number(seconds);
+        values.end();
     }
+    values.pass_to(&mut add);
 }
 
 /// Returns the verdicts of all limits: first the one that binds, then the other enforced limits,
@@ -164,29 +200,56 @@ const fn common_divisor(mut a: u64, mut b: u64) -> u64 {
     a
 }
 
-/// Writes the values of several fields one after another into one allocation.
-struct Text(BytesMut);
+/// The values of the fields, one after another in one allocation, in the order of [`ORDER`].
+struct Values {
+    text: Vec<u8>,
+    /// Where each value ends.
+    ends: [usize; MOST_FIELDS],
+    count: usize,
+}
 
-impl Text {
+impl Default for Values {
+    fn default() -> Self {
+        Self { text: Vec::with_capacity(USUAL_BYTES), ends: [0; MOST_FIELDS], count: 0 }
+    }
+}
+
+impl Values {
     fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Begins the item of `limit` in a list: its name as a string of a structured field. No
     /// character of a limit's name needs to be escaped there.
     fn item(&mut self, limit: &Limit) {
-        self.0.extend_from_slice(if self.0.is_empty() { b"\"" } else { b", \"" });
-        self.0.extend_from_slice(limit.name().as_bytes());
-        self.0.extend_from_slice(b"\"");
+        let is_first = self.text.len() == self.start();
+        self.text.extend_from_slice(if is_first { b"\"" } else { b", \"" });
+        self.text.extend_from_slice(limit.name().as_bytes());
+        self.text.push(b'"');
     }
 
     fn parameter(&mut self, name: &str, number: u64) {
-        self.0.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(name.as_bytes());
         self.number(number.min(MAX_STRUCTURED_INTEGER));
     }
 
-    fn finish(&mut self) -> Bytes {
-        self.0.split().freeze()
+    /// Returns where the value that is being written begins.
+    fn start(&self) -> usize {
+        self.count.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+
+    /// Ends a value.
+    fn end(&mut self) {
+        self.ends[self.count] = self.text.len();
+        self.count += 1;
+    }
+
+    fn pass_to(self, add: &mut impl FnMut(&'static Name, Bytes)) {
+        let (text, mut start) = (Bytes::from(self.text), 0);
+        for (name, &end) in ORDER.iter().zip(&self.ends[..self.count]) {
+            add(name, text.slice(start..end));
+            start = end;
+        }
     }
 }
 
@@ -316,6 +379,22 @@ mod tests {
             [],
             "clients do not see shadow limits"
         );
+    }
+
+    #[test]
+    fn a_map_of_its_own_has_the_same_fields_and_the_content_type() {
+        let limit = limit("default", "60/minute", 10);
+        let json = HeaderValue::from_static("application/json");
+        for decision in [
+            check_of(Action::Take, &[(&limit, 1)], NOW),
+            check_of(Action::Take, &[(&limit, 11)], NOW),
+            Decision::unlimited(NOW),
+        ] {
+            let mut expected = HeaderMap::new();
+            write(&decision, &mut expected);
+            expected.insert(CONTENT_TYPE, json.clone());
+            assert_eq!(with_content_type(&decision, json.clone()), expected);
+        }
     }
 
     #[test]
