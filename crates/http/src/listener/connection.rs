@@ -20,7 +20,7 @@ use sluice_telemetry::ConnectionEnd;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, watch},
-    time::{Instant, MissedTickBehavior},
+    time::Instant,
 };
 
 use super::{
@@ -38,8 +38,6 @@ use super::{
 pub(super) const SPARE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client may take to end an idle connection that it was told to end.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest time between two looks at a connection.
-const LONGEST_TICK: Duration = Duration::from_secs(5);
 
 /// What the requests of one connection share. Each connection has counters of its own, so that
 /// cores do not contend for them.
@@ -227,14 +225,15 @@ fn spread(age: Duration) -> Duration {
     age.mul_f64(f64::from(thousandths) / 1_000.0)
 }
 
-/// Serves HTTP over `stream` until it ends or `closing` becomes true.
+/// Serves HTTP over `stream` until it ends, or until `signals` is true. At each change of `signals`
+/// it is time for a look at the connection.
 pub(super) async fn serve<H, S>(
     port: Arc<Port<H>>,
     stream: S,
     peer: IpAddr,
     security: Option<Security>,
     slot: Slot<H>,
-    mut closing: watch::Receiver<bool>,
+    mut signals: watch::Receiver<bool>,
 ) where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -256,7 +255,7 @@ pub(super) async fn serve<H, S>(
         spare_request: is_spare.then(Notify::new),
     });
     let io = TokioIo::new(Observed::new(stream, Arc::clone(&activity), slot, !H::SHARES_TASK));
-    let ended = serve_requests(&port, &connection, io, &mut closing).await;
+    let ended = serve_requests(&port, &connection, io, &mut signals).await;
     if let Some(stream) = activity.take_stream()
         && ended == Ended::ByItself
         && connection.may_be_sending()
@@ -278,7 +277,7 @@ async fn serve_requests<H, S>(
     port: &Port<H>,
     connection: &Arc<Connection<H, S>>,
     io: TokioIo<Observed<S, Slot<H>>>,
-    closing: &mut watch::Receiver<bool>,
+    signals: &mut watch::Receiver<bool>,
 ) -> Ended
 where
     H: Handler,
@@ -290,13 +289,8 @@ where
     let shared = H::SHARES_TASK.then(|| streams.new_streams());
     let protocol = protocol(StreamExecutor::new(limits.write_timeout, shared), H::MAX_STREAMS);
     let mut serving = pin!(protocol.serve_connection_with_upgrades(io, service));
-    let mut closing = pin!(async move {
-        // An error means that the listener was dropped, and this task is about to be.
-        let _ = closing.wait_for(|closing| *closing).await;
-    });
     let mut watch = Watch::new(limits);
-    let mut looks = tokio::time::interval(tick(limits));
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    signals.mark_changed();
     let spare = connection.spare_request.as_ref();
     let mut spare_over = pin!(tokio::time::sleep(SPARE_TIMEOUT));
     let mut is_closing = false;
@@ -308,10 +302,6 @@ where
             biased;
             // An error is not logged: clients may close connections at any time.
             _ = served => return Ended::ByItself,
-            () = &mut closing, if !is_closing => {
-                serving.as_mut().graceful_shutdown();
-                is_closing = true;
-            }
             () = notified(spare) => {
                 serving.as_mut().graceful_shutdown();
             }
@@ -319,18 +309,33 @@ where
                 port.recorder.connection_ended(H::CONNECTION, ConnectionEnd::Limit);
                 return Ended::CutOff;
             }
-            _ = looks.tick() => match watch.look(connection, limits) {
-                Found::Fine => {}
-                Found::Outlived if connection.activity.speaks_http2() => {
+            is_to_close = next(signals) => {
+                if is_to_close && !is_closing {
                     serving.as_mut().graceful_shutdown();
+                    is_closing = true;
                 }
-                Found::Outlived => connection.closes_next.store(true, Ordering::Relaxed),
-                Found::Over(reason) => {
-                    port.recorder.connection_ended(H::CONNECTION, reason);
-                    return Ended::CutOff;
+                match watch.look(connection, limits) {
+                    Found::Fine => {}
+                    Found::Outlived if connection.activity.speaks_http2() => {
+                        serving.as_mut().graceful_shutdown();
+                    }
+                    Found::Outlived => connection.closes_next.store(true, Ordering::Relaxed),
+                    Found::Over(reason) => {
+                        port.recorder.connection_ended(H::CONNECTION, reason);
+                        return Ended::CutOff;
+                    }
                 }
             }
         }
+    }
+}
+
+/// Waits for the next signal, and returns whether connections are to close.
+async fn next(signals: &mut watch::Receiver<bool>) -> bool {
+    match signals.changed().await {
+        Ok(()) => *signals.borrow(),
+        // The listener was dropped, and this task is about to be.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -340,14 +345,6 @@ async fn notified(told: Option<&Notify>) {
         Some(told) => told.notified().await,
         None => std::future::pending().await,
     }
-}
-
-/// Returns the time between two looks, which makes each timeout at most a quarter longer.
-fn tick(limits: &Limits) -> Duration {
-    let Limits { head_timeout, write_timeout, idle_timeout, max_connection_age, .. } = *limits;
-    let shortest = head_timeout.min(write_timeout).min(idle_timeout);
-    let shortest = max_connection_age.map_or(shortest, |age| shortest.min(age));
-    (shortest / 4).clamp(Duration::from_millis(10), LONGEST_TICK)
 }
 
 /// Responds to a request. hyper moves what it serves several times before it is polled, so it

@@ -39,6 +39,20 @@ impl Default for Limits {
     }
 }
 
+/// The longest time between two looks at a connection.
+const LONGEST_TICK: Duration = Duration::from_secs(5);
+
+impl Limits {
+    /// Returns the time between two looks at each connection, which makes each timeout at most a
+    /// quarter longer.
+    pub(super) fn tick(&self) -> Duration {
+        let Self { head_timeout, write_timeout, idle_timeout, max_connection_age, .. } = *self;
+        let shortest = head_timeout.min(write_timeout).min(idle_timeout);
+        let shortest = max_connection_age.map_or(shortest, |age| shortest.min(age));
+        (shortest / 4).clamp(Duration::from_millis(10), LONGEST_TICK)
+    }
+}
+
 /// The longest head that hyper reads over HTTP/1: the longest head that front ends accept, and room
 /// for the request line, so that their own problem, which says what is wrong, comes first.
 const MAX_HEAD_BUFFER: usize = 72 << 10;

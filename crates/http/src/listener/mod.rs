@@ -21,7 +21,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep},
 };
 
 use self::port::Port;
@@ -45,8 +45,9 @@ pub struct Listener<H> {
     listener: TcpListener,
     port: Arc<Port<H>>,
     connections: JoinSet<()>,
-    /// Becomes true when connections have to finish their requests and close.
-    closing: watch::Sender<bool>,
+    /// Tells all connections that it is time to look whether they are idle, stuck or old, so that
+    /// none needs a timer. It is true when they have to finish their requests and close.
+    signals: watch::Sender<bool>,
     logged_at: Option<Instant>,
     tls: Option<Tls>,
 }
@@ -64,7 +65,7 @@ impl<H: Handler> Listener<H> {
             listener,
             port: Arc::new(Port::new(handler, recorder, limits)),
             connections: JoinSet::new(),
-            closing: watch::Sender::new(false),
+            signals: watch::Sender::new(false),
             logged_at: None,
             tls: None,
         }
@@ -79,9 +80,11 @@ impl<H: Handler> Listener<H> {
     /// Accepts connections until `until` resolves.
     pub async fn accept_until(&mut self, until: impl Future<Output = ()>) {
         let mut until = pin!(until);
+        let mut looks = self.looks();
         loop {
             tokio::select! {
                 () = &mut until => return,
+                _ = looks.tick() => self.signals.send_modify(|_| {}),
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => self.serve(stream, peer),
                     Err(error) if concerns_only_one_connection(&error) => {}
@@ -98,12 +101,26 @@ impl<H: Handler> Listener<H> {
     /// Stops accepting, and waits for at most `grace` until every request in flight has its
     /// response. Then closes the remaining connections and returns how many they were.
     pub async fn finish(self, grace: Duration) -> usize {
-        let Self { listener, mut connections, closing, .. } = self;
+        let mut looks = self.looks();
+        let Self { listener, mut connections, signals, .. } = self;
         drop(listener);
-        closing.send_replace(true);
-        let all_closed = async { while connections.join_next().await.is_some() {} };
+        signals.send_replace(true);
+        let all_closed = async {
+            while !connections.is_empty() {
+                tokio::select! {
+                    _ = connections.join_next() => {}
+                    _ = looks.tick() => signals.send_modify(|_| {}),
+                }
+            }
+        };
         let _ = tokio::time::timeout(grace, all_closed).await;
         connections.len()
+    }
+
+    fn looks(&self) -> Interval {
+        let mut looks = interval(self.port.limits.tick());
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks
     }
 
     fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
@@ -116,14 +133,14 @@ impl<H: Handler> Listener<H> {
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let (port, closing) = (Arc::clone(&self.port), self.closing.subscribe());
+        let (port, signals) = (Arc::clone(&self.port), self.signals.subscribe());
         let (peer, tls) = (peer.ip(), self.tls.clone());
         self.connections.spawn(async move {
             let Some(tls) = tls else {
-                connection::serve(port, stream, peer, None, slot, closing).await;
+                connection::serve(port, stream, peer, None, slot, signals).await;
                 return;
             };
-            let mut told = closing.clone();
+            let mut closing = signals.clone();
             let timeout = match slot.is_spare() {
                 true => connection::SPARE_TIMEOUT,
                 false => port.limits.head_timeout,
@@ -132,11 +149,11 @@ impl<H: Handler> Listener<H> {
             let accepted = tokio::select! {
                 accepted = accepting => accepted,
                 // No request is lost with a handshake.
-                _ = told.wait_for(|closing| *closing) => return,
+                _ = closing.wait_for(|closing| *closing) => return,
             };
             match accepted {
                 Some((stream, security)) => {
-                    connection::serve(port, stream, peer, Some(security), slot, closing).await;
+                    connection::serve(port, stream, peer, Some(security), slot, signals).await;
                 }
                 None => port.recorder.connection_ended(H::CONNECTION, ConnectionEnd::Handshake),
             }

@@ -83,6 +83,10 @@ impl StreamSet {
     }
 
     fn poll_streams(&mut self, context: &mut Context<'_>) {
+        // Most connections speak HTTP/1, which has no streams.
+        if self.running.is_empty() {
+            return;
+        }
         for _ in 0..MOST_AT_ONCE {
             match self.running.poll_next_unpin(context) {
                 Poll::Ready(Some(())) => {}
