@@ -6,16 +6,13 @@ use sluice::response::{DecisionBody, PROBLEM_JSON, headers};
 use sluice_core::Decision;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// The capacity for a body: a decision by one limit fits without a reallocation.
-const USUAL_BYTES: usize = 512;
 
 /// Returns a response of status 200 or 429 with the decision as its body.
 #[must_use]
 pub fn respond(decision: &Decision) -> Response {
     let content_type = if decision.is_allowed() { JSON } else { PROBLEM_JSON };
-    let mut body = Vec::with_capacity(USUAL_BYTES);
-    DecisionBody::of(decision).write(&mut body);
-    let fields = headers::with_content_type(decision, content_type);
+    let body = DecisionBody::of(decision);
+    let (fields, body) = headers::with_body(decision, content_type, |text| body.write(text));
     response(decision, fields, Body::from(body))
 }
 

@@ -67,6 +67,8 @@ const MAX_STRUCTURED_INTEGER: u64 = 999_999_999_999_999;
 /// Capacity for the values of one limit with a name of usual length, so that one allocation is
 /// enough for all fields.
 const USUAL_BYTES: usize = 160;
+/// Capacity for a body: a decision by one limit fits without a reallocation.
+const USUAL_BODY_BYTES: usize = 512;
 
 /// Sets the fields that report `decision` in `headers`.
 pub fn write(decision: &Decision, headers: &mut HeaderMap) {
@@ -75,21 +77,32 @@ pub fn write(decision: &Decision, headers: &mut HeaderMap) {
     });
 }
 
-/// Returns the fields that report `decision`, and a content type.
-#[must_use]
-pub fn with_content_type(decision: &Decision, content_type: HeaderValue) -> HeaderMap {
-    if decision.is_denied() || decision.binding().is_none() {
+/// Returns the fields that report `decision` with a content type, and the body that `write_body`
+/// appends to a text. They share one allocation.
+pub fn with_body(
+    decision: &Decision,
+    content_type: HeaderValue,
+    write_body: impl FnOnce(&mut Vec<u8>),
+) -> (HeaderMap, Bytes) {
+    let mut text = Vec::with_capacity(USUAL_BYTES + USUAL_BODY_BYTES);
+    let ends = Values::of(decision, &mut text);
+    let start = text.len();
+    write_body(&mut text);
+    let text = Bytes::from(text);
+    let headers = if decision.is_allowed() && decision.binding().is_some() {
+        let mut headers = ADMITTED.clone();
+        let mut places = headers.values_mut();
+        let mut set_next = |value| *places.next().expect("an admission has these fields") = value;
+        set_next(content_type);
+        ends.pass(&text, |_, value| set_next(to_header(value)));
+        headers
+    } else {
         let mut headers = HeaderMap::with_capacity(MOST_FIELDS + 1);
         headers.insert(CONTENT_TYPE, content_type);
-        write(decision, &mut headers);
-        return headers;
-    }
-    let mut headers = ADMITTED.clone();
-    let mut values = headers.values_mut();
-    let mut set_next = |value| *values.next().expect("an admission has these fields") = value;
-    set_next(content_type);
-    fields(decision, |_, value| set_next(to_header(value)));
-    headers
+        ends.pass(&text, |name, value| drop(headers.insert(name.header.clone(), to_header(value))));
+        headers
+    };
+    (headers, text.slice(start..))
 }
 
 fn to_header(value: Bytes) -> HeaderValue {
@@ -97,36 +110,10 @@ fn to_header(value: Bytes) -> HeaderValue {
 }
 
 /// Calls `add` with each field that reports `decision`: its name and its value.
-pub fn fields(decision: &Decision, mut add: impl FnMut(&'static Name, Bytes)) {
-    let Some(binding) = decision.binding() else { return };
-    let mut values = Values::default();
-
-    values.number(shown_limit(binding.limit.rate()));
-    values.end();
-    values.number(binding.remaining);
-    values.end();
-    values.number(reset_unix_seconds(decision, binding));
-    values.end();
-
-    for verdict in enforced(decision) {
-        let window = Window::of(verdict.limit.rate().refill_rate());
-        values.item(&verdict.limit);
-        values.parameter(";q=", window.tokens);
-        values.parameter(";w=", window.seconds);
-    }
-    values.end();
-    for verdict in enforced(decision) {
-        values.item(&verdict.limit);
-        values.parameter(";r=", verdict.remaining);
-        values.parameter(";t=", whole_seconds(verdict.reset_in));
-    }
-    values.end();
-
-    if let Some(seconds) = decision.retry().after_seconds() {
-        values.number(seconds);
-        values.end();
-    }
-    values.pass_to(&mut add);
+pub fn fields(decision: &Decision, add: impl FnMut(&'static Name, Bytes)) {
+    let mut text = Vec::with_capacity(USUAL_BYTES);
+    let ends = Values::of(decision, &mut text);
+    ends.pass(&Bytes::from(text), add);
 }
 
 /// Returns the verdicts of all limits: first the one that binds, then the other enforced limits,
@@ -200,21 +187,57 @@ const fn common_divisor(mut a: u64, mut b: u64) -> u64 {
     a
 }
 
-/// The values of the fields, one after another in one allocation, in the order of [`ORDER`].
-struct Values {
-    text: Vec<u8>,
-    /// Where each value ends.
+/// Writes the values of the fields one after another into a text, in the order of [`ORDER`].
+struct Values<'t> {
+    text: &'t mut Vec<u8>,
+    ends: Ends,
+}
+
+/// Where each value ends.
+#[derive(Default)]
+struct Ends {
     ends: [usize; MOST_FIELDS],
     count: usize,
 }
 
-impl Default for Values {
-    fn default() -> Self {
-        Self { text: Vec::with_capacity(USUAL_BYTES), ends: [0; MOST_FIELDS], count: 0 }
+impl<'t> Values<'t> {
+    /// Writes what reports `decision` into `text`, which is empty.
+    fn of(decision: &Decision, text: &'t mut Vec<u8>) -> Ends {
+        let mut values = Self { text, ends: Ends::default() };
+        if let Some(binding) = decision.binding() {
+            values.write(decision, binding);
+        }
+        values.ends
     }
-}
 
-impl Values {
+    fn write(&mut self, decision: &Decision, binding: &Verdict) {
+        self.number(shown_limit(binding.limit.rate()));
+        self.end();
+        self.number(binding.remaining);
+        self.end();
+        self.number(reset_unix_seconds(decision, binding));
+        self.end();
+
+        for verdict in enforced(decision) {
+            let window = Window::of(verdict.limit.rate().refill_rate());
+            self.item(&verdict.limit);
+            self.parameter(";q=", window.tokens);
+            self.parameter(";w=", window.seconds);
+        }
+        self.end();
+        for verdict in enforced(decision) {
+            self.item(&verdict.limit);
+            self.parameter(";r=", verdict.remaining);
+            self.parameter(";t=", whole_seconds(verdict.reset_in));
+        }
+        self.end();
+
+        if let Some(seconds) = decision.retry().after_seconds() {
+            self.number(seconds);
+            self.end();
+        }
+    }
+
     fn number(&mut self, number: u64) {
         self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
@@ -222,7 +245,7 @@ impl Values {
     /// Begins the item of `limit` in a list: its name as a string of a structured field. No
     /// character of a limit's name needs to be escaped there.
     fn item(&mut self, limit: &Limit) {
-        let is_first = self.text.len() == self.start();
+        let is_first = self.text.len() == self.ends.last();
         self.text.extend_from_slice(if is_first { b"\"" } else { b", \"" });
         self.text.extend_from_slice(limit.name().as_bytes());
         self.text.push(b'"');
@@ -233,19 +256,23 @@ impl Values {
         self.number(number.min(MAX_STRUCTURED_INTEGER));
     }
 
-    /// Returns where the value that is being written begins.
-    fn start(&self) -> usize {
+    /// Ends a value.
+    fn end(&mut self) {
+        let Ends { ends, count } = &mut self.ends;
+        ends[*count] = self.text.len();
+        *count += 1;
+    }
+}
+
+impl Ends {
+    /// Returns where the last value ends.
+    fn last(&self) -> usize {
         self.count.checked_sub(1).map_or(0, |last| self.ends[last])
     }
 
-    /// Ends a value.
-    fn end(&mut self) {
-        self.ends[self.count] = self.text.len();
-        self.count += 1;
-    }
-
-    fn pass_to(self, add: &mut impl FnMut(&'static Name, Bytes)) {
-        let (text, mut start) = (Bytes::from(self.text), 0);
+    /// Calls `add` with the name of each field and its value, which is a part of `text`.
+    fn pass(&self, text: &Bytes, mut add: impl FnMut(&'static Name, Bytes)) {
+        let mut start = 0;
         for (name, &end) in ORDER.iter().zip(&self.ends[..self.count]) {
             add(name, text.slice(start..end));
             start = end;
@@ -382,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_of_its_own_has_the_same_fields_and_the_content_type() {
+    fn a_response_has_the_same_fields_its_content_type_and_its_body() {
         let limit = limit("default", "60/minute", 10);
         let json = HeaderValue::from_static("application/json");
         for decision in [
@@ -393,7 +420,9 @@ mod tests {
             let mut expected = HeaderMap::new();
             write(&decision, &mut expected);
             expected.insert(CONTENT_TYPE, json.clone());
-            assert_eq!(with_content_type(&decision, json.clone()), expected);
+            let (headers, body) =
+                with_body(&decision, json.clone(), |text| text.extend_from_slice(b"{}"));
+            assert_eq!((headers, &*body), (expected, &b"{}"[..]));
         }
     }
 
