@@ -121,14 +121,21 @@ impl PendingResponse {
         Self { request, traffic, label: OnceLock::new(), has_response: false }
     }
 
+    /// Returns the request.
+    #[must_use]
+    pub const fn request(&self) -> &StartedRequest {
+        &self.request
+    }
+
     /// Sets the label of the request, as soon as it is known.
     pub fn is_at(&self, label: EndpointLabel) {
         let _ = self.label.set(label);
     }
 
-    /// Notes that there is a response, which is recorded elsewhere.
-    pub fn has_response(mut self) {
+    /// Notes that there is a response, and returns the request, to record both.
+    pub fn has_response(mut self) -> StartedRequest {
         self.has_response = true;
+        self.request
     }
 }
 

@@ -7,6 +7,7 @@ use http::{
     HeaderValue, Method, Request, StatusCode, Version,
     header::{CONNECTION, COOKIE, HOST},
     request::Parts,
+    uri::PathAndQuery,
 };
 use hyper::body::Incoming;
 use sluice::layer::metrics::ResponseRecorder;
@@ -126,29 +127,30 @@ impl HttpFrontEnds {
         self.respond_to(Sender { peer, is_connected: false }, request).await
     }
 
-    /// The future holds the request once, and what only some requests need is in boxes: the listener
-    /// moves the future, and memory for a small one takes less time.
+    /// The future holds the request once, as that of an `async fn` would not, and what only some
+    /// requests need is in boxes: the listener moves the future, and a small one takes less time.
     fn respond_to(
         &self,
         sender: Sender,
         request: Request<Body>,
     ) -> impl Future<Output = Response> + Send {
         let started = StartedRequest::new(&request);
+        let pending = PendingResponse::new(started, Arc::clone(&self.inner.traffic));
         let (mut head, mut body) = request.into_parts();
         async move {
             let Inner { admin, traffic, .. } = &*self.inner;
             let version = head.version;
-            let pending = PendingResponse::new(started, Arc::clone(traffic));
 
             // The path is read once. Own routes, the policy and the gateway all go by this reading.
-            let uri = head.uri.clone();
-            let path = NormalPath::parse(uri.path());
+            let target = head.uri.path_and_query().cloned();
+            let path = NormalPath::parse(target.as_ref().map_or("", PathAndQuery::path));
             let of_admin = path.as_ref().ok().and_then(|path| Some((admin.covering(path)?, path)));
             let (label, reply) = if let Some((label, path)) = of_admin {
                 let request = Request::from_parts(take(&mut head), std::mem::take(&mut body));
                 let response = Box::pin(admin.respond(path, request)).await;
                 (EndpointLabel::Own(label), Reply::Own(response))
             } else {
+                let started = pending.request();
                 let span = RequestSpan::http(started.method());
                 join_trace(span.span(), &head.headers);
                 let (label, reply) = self
@@ -159,7 +161,7 @@ impl HttpFrontEnds {
                 body::discard(&head.headers, body, started.started());
                 (label, reply)
             };
-            pending.has_response();
+            let started = pending.has_response();
             match reply {
                 Reply::Own(response) => {
                     started.record(traffic, &label, &response);
@@ -198,16 +200,16 @@ impl HttpFrontEnds {
     ) -> impl Future<Output = (EndpointLabel, Reply)> + Send + 'a {
         let path = require_sound(head, is_connected).and_then(|()| Ok(path?));
         async move {
-            let path = match path {
+            let path = match &path {
                 Ok(path) => path,
                 Err(problem) => {
-                    let response = problem.into_response();
+                    let response = problem.clone().into_response();
                     let origin = self.origin(head);
                     return (EndpointLabel::OTHER, self.readable(origin.as_ref(), response));
                 }
             };
-            let Some((own, front_end)) = self.front_end(&path) else {
-                return Box::pin(self.decide_path(peer, &path, head, body, pending)).await;
+            let Some((own, front_end)) = self.front_end(path) else {
+                return Box::pin(self.decide_path(peer, path, head, body, pending)).await;
             };
             let response = if head.uri.path() != own {
                 // A caller of the API that does not know its path gets an error that names it.
