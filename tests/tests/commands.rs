@@ -128,7 +128,7 @@ fn explain_refuses_what_a_replica_refuses_and_wrong_arguments() {
         (&["G T", "/"], "such as `GET`"),
         (&["GET", "/", "--ip", "localhost"], "--ip"),
         (&["GET", "/", "--client", ""], "cannot be empty"),
-        (&["GET", "/", "--cost", "-1"], "--cost"),
+        (&["GET", "/", "--cost", "1.5"], "--cost"),
         (&["GET", "/", "-H", "x"], "X-Api-Key: k1"),
     ] {
         let ended = with_limits(&[&["explain"][..], arguments].concat());

@@ -116,3 +116,30 @@ fn a_replica_whose_key_is_wrong_does_not_start() {
     assert!(log.contains("tls.key` has no private key"), "{log}");
     assert_eq!(sluice.wait_exit(Duration::from_secs(20)).code(), Some(78));
 }
+
+#[test]
+fn check_verifies_the_certificate_by_the_authorities_that_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    write_identity(folder.path());
+    let sluice = launch(folder.path(), "");
+    wait_ready(&sluice);
+    let port = sluice.http_addr().port();
+    let check = |url: &str, arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["check", url, "--client", "alice"]).args(arguments);
+        let ended = command.output().unwrap();
+        (ended.status.code().unwrap(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let ca = folder.path().join("tls.crt").display().to_string();
+    let by_name = format!("https://localhost:{port}/orders");
+    assert_eq!(check(&by_name, &["--ca-file", &ca]), (0, String::new()));
+    let (code, error) = check(&by_name, &[]);
+    assert_eq!(code, 3, "{error}");
+    assert!(error.contains("TLS: the certificate is not trusted"), "{error}");
+    let (code, error) = check(&format!("https://127.0.0.1:{port}"), &["--ca-file", &ca]);
+    assert_eq!(code, 3, "{error}");
+    assert!(error.contains("TLS: the certificate is not trusted"), "another name: {error}");
+    let (code, error) = check(&format!("http://localhost:{port}"), &[]);
+    assert_eq!(code, 3, "{error}");
+    assert!(error.contains("TLS"), "{error}");
+}
