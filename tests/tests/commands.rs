@@ -27,7 +27,12 @@ limits:
     rate: 100/minute
     burst: 20
     mode: shadow
-  - { name: org, when: { header: x-org }, per: header:x-org, rate: 9/hour, burst: 5, cost: header:x-cost }
+  - name: org
+    when: { header: x-org }
+    per: header:x-org
+    rate: 9/hour
+    burst: 5
+    cost: header:x-cost
 ";
 
 fn with_limits(arguments: &[&str]) -> Ended {

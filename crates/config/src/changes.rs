@@ -149,7 +149,8 @@ mod tests {
     fn what_differs_is_shown_and_secrets_are_masked() {
         let text = |text: &str| Some(text.to_owned());
         let old = "{ store: { url: 'redis://:hunter2@cache', timeout: 25ms }, \
-                   clients: { secret: one, identify: [ip] }, access: { tokens: [abcdefghijklmnop] } }";
+                   clients: { secret: one, identify: [ip] }, \
+                   access: { tokens: [abcdefghijklmnop] } }";
         assert_eq!(changed(old, old), []);
         let new = "{ store: { url: 'redis://:hunter3@cache', prefix: b }, \
                    clients: { secret: two, identify: [bearer, ip] }, \

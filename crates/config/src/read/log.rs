@@ -1,4 +1,4 @@
-//! `log: { format: text, level: info, decisions: { denied: 1.0, allowed: 0.01, per_second: 100 } }`.
+//! `log: { format: text, level: info, decisions: { denied: 1, allowed: 0.01, per_second: 100 } }`.
 
 use crate::{
     error::Refused,

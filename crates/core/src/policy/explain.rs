@@ -121,7 +121,7 @@ impl Policy {
         })
     }
 
-    /// Returns the tier of a client, of which a request names `named`: the limits of that tier apply.
+    /// Returns the tier whose limits apply to a client, for whom a request names `named`.
     #[must_use]
     pub fn tier_of(&self, client: Tag, named: Option<&str>) -> Option<&str> {
         self.plan(client, named).tier.as_deref()

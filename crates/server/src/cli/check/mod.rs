@@ -50,13 +50,23 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_parser = request_flags::method, default_value = "GET")]
     method: Method,
     /// The client: a key, or any other name.
-    #[arg(long, value_name = "NAME", value_parser = request_flags::client, required_unless_present = "ip")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = request_flags::client,
+        required_unless_present = "ip"
+    )]
     client: Option<String>,
     /// The client's address; without `--client`, it is the client.
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
     /// A header of the request to decide about, such as `X-Org: acme`. Repeat it for more.
-    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = request_flags::header)]
+    #[arg(
+        long = "header",
+        short = 'H',
+        value_name = "NAME: VALUE",
+        value_parser = request_flags::header
+    )]
     headers: Vec<Header>,
     /// The client's tier.
     #[arg(long, value_name = "NAME")]
@@ -65,7 +75,12 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "TOKENS", value_parser = request_flags::cost)]
     cost: Option<Cost>,
     /// How many times to ask, one after another.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     count: u32,
     /// A file whose first line is a token of `access.tokens`.
     #[arg(long, value_name = "FILE")]

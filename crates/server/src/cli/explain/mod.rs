@@ -44,7 +44,12 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = request_flags::client)]
     client: Option<String>,
     /// A header of the request, such as `X-Api-Key: k1`. Repeat it for more.
-    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = request_flags::header)]
+    #[arg(
+        long = "header",
+        short = 'H',
+        value_name = "NAME: VALUE",
+        value_parser = request_flags::header
+    )]
     headers: Vec<Header>,
     /// The client's tier, as a trusted proxy or a caller of /v1/check names it.
     #[arg(long, value_name = "NAME")]
