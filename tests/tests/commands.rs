@@ -1,5 +1,9 @@
 //! The commands for people: `explain`, `check`, `hash`, `config diff` and `completions`.
-#![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "in a test, a failed unwrap is a failed test"
+)]
 
 use std::net::TcpListener;
 

@@ -47,18 +47,18 @@ impl Loader {
         for (path, old) in old_values {
             let new = new_values.remove(&path);
             if new.as_ref() != Some(&old) {
-                changed.push(changed_setting(path, Some(old), new, &fixed));
+                changed.push(changed_setting(&path, Some(old), new, &fixed));
             }
         }
         let added = new_values.into_iter();
-        changed.extend(added.map(|(path, new)| changed_setting(path, None, Some(new), &fixed)));
+        changed.extend(added.map(|(path, new)| changed_setting(&path, None, Some(new), &fixed)));
         changed.sort_by(|a, b| a.path.cmp(&b.path));
         changed
     }
 }
 
 fn changed_setting(
-    path: Path,
+    path: &Path,
     old: Option<Shown>,
     new: Option<Shown>,
     fixed: &[&str],

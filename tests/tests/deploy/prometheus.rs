@@ -111,11 +111,11 @@ fn the_rule_tests_pass() {
 fn a_rule_test_with_a_wrong_expectation_fails() {
     let directory = tempfile::tempdir().unwrap();
     let text = read("deploy/prometheus/tests/alma.yml")
-        .replace("../rules/", &format!("{}/", crate::programs::root().join(RULES).display()));
+        .replace("../rules/", &format!("{}/", root().join(RULES).display()));
     let wrong = text.replace("values: 51x60", "values: 50x60");
     assert_ne!(text, wrong);
     let path = directory.path().join("wrong.yml");
-    std::fs::write(&path, wrong).unwrap();
+    fs::write(&path, wrong).unwrap();
     let output = run(&PROMTOOL, &["test", "rules", path.to_str().unwrap()]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("DeploymentBacklog"), "{output:?}");

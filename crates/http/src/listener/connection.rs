@@ -347,12 +347,15 @@ async fn notified(told: Option<&Notify>) {
     }
 }
 
+/// What hyper gets for a request.
+type Responded<B> = Result<http::Response<ResponseBody<B>>, Infallible>;
+
 /// Responds to a request. hyper moves what it serves several times before it is polled, so it
 /// receives a pointer. All that needs no wait is done before, so that the pointer is to little.
 fn respond<H, S>(
     connection: Arc<Connection<H, S>>,
     request: Request<Incoming>,
-) -> Pin<Box<impl Future<Output = Result<http::Response<ResponseBody<H::Body>>, Infallible>>>>
+) -> Pin<Box<impl Future<Output = Responded<H::Body>>>>
 where
     H: Handler,
     S: Send + 'static,

@@ -33,7 +33,7 @@ const TOKEN_VARIABLE: &str = "SLUICE_TOKEN";
 /// Asks a running replica for a decision, by POST /v1/check. It takes tokens, as a request does;
 /// `--cost 0` only reads.
 ///
-/// A token of `access.tokens` is read from the variable SLUICE_TOKEN, or from the file that
+/// A token of `access.tokens` is read from the variable `SLUICE_TOKEN`, or from the file that
 /// `--token-file` names: other users of a machine can read command lines.
 ///
 /// The exit code is 0 if the request is allowed, 1 if it is denied, 2 for a wrong command line, and

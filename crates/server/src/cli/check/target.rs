@@ -48,7 +48,8 @@ impl FromStr for Target {
         if host.is_empty() {
             return Err(FORM.to_owned());
         }
-        let path = uri.path_and_query().map(|path| path.as_str()).filter(|path| *path != "/");
+        let path =
+            uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|path| *path != "/");
         Ok(Self {
             speaks_tls,
             host,
