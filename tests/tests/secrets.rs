@@ -40,7 +40,7 @@ limits:
   - { name: clients, per: client, rate: 3/day, burst: 3 }
   - { name: organisations, per: header:x-org, rate: 20/day, burst: 20 }
   - { name: addresses, per: ip, rate: 20/day, burst: 20 }
-log: { format: json, level: trace }
+log: { format: json, level: trace, decisions: { allowed: 1 } }
 ";
 
 #[track_caller]
