@@ -81,11 +81,12 @@ impl DecisionLog {
         self.recent.newest_first()
     }
 
-    fn log(&self, decided: &Decided<'_>, outcome: Outcome, second: u64) {
+    fn log(&self, decided: &Decided<'_>) {
+        let outcome = Outcome::of(decided.decision);
         if !self.sampler.takes(outcome != Outcome::Allowed) {
             return;
         }
-        let Some(left_out) = self.lines.admit(second) else { return };
+        let Some(left_out) = self.lines.admit(self.started.elapsed().as_secs()) else { return };
         if left_out > 0 {
             tracing::warn!(
                 target: "sluice::decisions",
@@ -109,14 +110,14 @@ impl ObserveDecisions for DecisionLog {
     }
 
     fn observe(&self, decided: &Decided<'_>) {
-        // This machine's clock: that of the store and that of a local decision may differ.
-        let second = self.started.elapsed().as_secs();
-        let outcome = Outcome::of(decided.decision);
-        if outcome == Outcome::Denied && self.kept.admit(second).is_some() {
+        // The time of the decision costs nothing. It need not be exact here: that of the store and
+        // that of a local decision may differ.
+        let second = u64::try_from(decided.decision.at().unix_micros() / 1_000_000).unwrap_or(0);
+        if decided.decision.is_denied() && self.kept.admit(second).is_some() {
             self.recent.push(Denial::of(decided));
         }
         if self.switch.load(Relaxed) {
-            self.log(decided, outcome, second);
+            self.log(decided);
         }
     }
 }
