@@ -51,6 +51,29 @@ fn names(limits: &Value) -> Vec<&str> {
     limits.as_array().unwrap().iter().map(|limit| limit["name"].as_str().unwrap()).collect()
 }
 
+/// What `docs/command-line.md` shows is what its example file leads to.
+#[test]
+fn the_document_shows_real_output() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/command-line.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let example = document.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    for (shown, arguments) in [
+        (
+            "explain GET '/orders//7?page=2' -H 'X-Api-Key: key-of-pro'",
+            &["explain", "GET", "/orders//7?page=2", "-H", "X-Api-Key: key-of-pro"][..],
+        ),
+        ("explain GET orders", &["explain", "GET", "orders"]),
+        ("hash key-of-pro", &["hash", "key-of-pro"]),
+        ("hash 192.0.2.1", &["hash", "192.0.2.1"]),
+        ("config check sluice.yaml", &["config", "check", "sluice.yaml"]),
+    ] {
+        let ended = CommandLine::new(arguments).file("sluice.yaml", example).run();
+        let output = if ended.out.is_empty() { ended.err } else { ended.out };
+        let expected = format!("$ sluice {shown}\n{output}");
+        assert!(document.contains(&expected), "the document lacks:\n{expected}");
+    }
+}
+
 // === explain ===
 
 #[test]
