@@ -46,10 +46,10 @@ pub use leases::{Leases, TERM_US, Term};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use partition::Partition;
 pub use policy::{
-    Endpoint, ExplainedLimit, Explanation, HeaderMatch, LimitField, LimitKind, LimitSpec, Location,
-    Matched, NormalPath, Obstacle, PathPattern, PatternError, Per, Policy, PolicyBuilder,
-    PolicyError, PolicyErrorKind, PolicyErrors, PolicyWarning, PolicyWarningKind, Rule, RuleCost,
-    Terms, Tier, TierField, TierLimits, When,
+    Endpoint, EndpointPatterns, ExplainedLimit, Explanation, HeaderMatch, LimitField, LimitKind,
+    LimitSpec, Location, Matched, NormalPath, Obstacle, PathPattern, PatternError, Per, Policy,
+    PolicyBuilder, PolicyError, PolicyErrorKind, PolicyErrors, PolicyWarning, PolicyWarningKind,
+    Rule, RuleCost, Terms, Tier, TierField, TierLimits, When, fold_ids,
 };
 pub use rate::{MAX_FILL_US, Rate, RateError};
 pub use refill_rate::{MAX_PERIOD, MAX_TOKENS, Refill, RefillRate, RefillRateError};
