@@ -14,8 +14,16 @@ use sluice_tests::{
 };
 use tempfile::TempDir;
 
-/// Selects the requests of the test; Prometheus requests only `/metrics`.
-const NOT_METRICS: &str = "{endpoint!='/metrics'}";
+/// Selects the requests of the test, to the API and to Sluice's own endpoints; Prometheus requests
+/// only `/metrics`.
+const NOT_METRICS: &str = "endpoint!='/metrics'";
+/// Labels the requests of the test that no limit covers.
+const LISTED: &str = "metrics: { endpoints: [/a/path] }";
+
+/// Selects the requests of the test in a metric and in its twin for Sluice's own endpoints.
+fn both(metric: &str) -> String {
+    format!("{{__name__=~'(sluice_)?{metric}',{NOT_METRICS}}}")
+}
 
 /// Requests by endpoint, method and status.
 type Counts = BTreeMap<(String, String, String), u64>;
@@ -27,7 +35,7 @@ fn requests() -> Vec<(&'static str, &'static str, Request)> {
         ("/api/v1/blueprints", "GET", keyed("GET", "/api/v1/blueprints")),
         ("/api/v1/blueprints", "GET", keyed("GET", "/api/v1/blueprints/17")),
         ("/api/v1/tools/execute", "POST", keyed("POST", "/api/v1/tools/execute").body("{}")),
-        ("other", "GET", keyed("GET", "/a/path/of/alice")),
+        ("/a/path", "GET", keyed("GET", "/a/path/of/alice")),
         ("other", "GET", keyed("GET", "/an%2fencoded/slash")),
         (
             "/v1/check",
@@ -62,7 +70,7 @@ async fn send_all_requests(mut client: Client, counts: &mut Counts) {
 
 async fn counts_in(prometheus: &Prometheus) -> Counts {
     let series = prometheus
-        .query(&format!("sum by (endpoint, method, status) (http_requests_total{NOT_METRICS}) > 0"))
+        .query(&format!("sum by (endpoint, method, status) ({}) > 0", both("http_requests_total")))
         .await;
     let key = |label: &str, one: &Series| one.label(label).to_owned();
     series
@@ -83,7 +91,7 @@ async fn sum(prometheus: &Prometheus, query: &str) -> u64 {
 
 #[tokio::test]
 async fn the_sums_in_prometheus_equal_the_responses_to_clients() {
-    let fleet = Fleet::start(3, RedisServer::start(), LONG_TIMEOUT, "");
+    let fleet = Fleet::start(3, RedisServer::start(), LONG_TIMEOUT, LISTED);
     let prometheus = Prometheus::start(&fleet.addresses(), &[]).await;
     let mut sent = Counts::new();
     for client in fleet.clients() {
@@ -127,10 +135,15 @@ async fn the_sums_in_prometheus_equal_the_responses_to_clients() {
     for histogram in
         ["http_request_duration_seconds", "http_request_size_bytes", "http_response_size_bytes"]
     {
-        let difference =
-            format!("sum({histogram}_count{NOT_METRICS}) - sum(http_requests_total{NOT_METRICS})");
+        let counts = both(&format!("{histogram}_count"));
+        let difference = format!("sum({counts}) - sum({})", both("http_requests_total"));
         assert_eq!(sum(&prometheus, &difference).await, 0, "{histogram}");
     }
+    let of_api = sum(&prometheus, "sum(http_requests_total)").await;
+    let to_api = |endpoint: &str| ["other", "/a/path"].contains(&endpoint);
+    let expected =
+        sent.iter().filter(|((endpoint, ..), _)| to_api(endpoint) || endpoint.starts_with("/api/"));
+    assert_eq!(of_api, expected.map(|(_, count)| count).sum::<u64>(), "{sent:?}");
 
     eventually_async("every replica is healthy in Prometheus", async || {
         let targets = prometheus.api("targets").await["data"]["activeTargets"].clone();

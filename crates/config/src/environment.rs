@@ -26,7 +26,7 @@ const SEPARATOR: &str = "__";
 const TWO_UNDERSCORES: &str = "with two underscores between keys";
 
 /// The settings that are lists, whose values are split at their commas; `*` is any key.
-const LISTS: [&[&str]; 9] = [
+const LISTS: [&[&str]; 10] = [
     &["access", "tokens"],
     &["clients", "identify"],
     &["clients", "trusted_proxies"],
@@ -34,6 +34,7 @@ const LISTS: [&[&str]; 9] = [
     &["gateway", "cors"],
     &["gateway", "upgrades"],
     &["gateway", "upstream"],
+    &["metrics", "endpoints"],
     &["rls", "files"],
     &["tiers", "*", "clients"],
 ];

@@ -51,8 +51,8 @@ pub use read::parse_address;
 pub use rules_file::RulesFile;
 pub use settings::{
     AccessSettings, Admin, ClientCertificate, ConnectionLimits, Credentials, DecisionLogSettings,
-    GatewaySettings, Listen, LogFormat, LogSettings, ReadFile, RedisUrl, RlsSettings, Secret,
-    SentinelLogin, Settings, Share, StoreSettings, StoreUrl, StoreUrlError, TlsSettings, gateway,
-    rls,
+    GatewaySettings, Listen, LogFormat, LogSettings, MetricsSettings, ReadFile, RedisUrl,
+    RlsSettings, Secret, SentinelLogin, Settings, Share, StoreSettings, StoreUrl, StoreUrlError,
+    TlsSettings, gateway, rls,
 };
 pub use watch::{POLL_INTERVAL, Reload, Watcher};

@@ -48,8 +48,8 @@ fn panels() -> Vec<Panel> {
 fn request_rate() -> Panel {
     Panel::time_series(
         "Request Rate",
-        "Requests to the API per second, by endpoint: the pattern that matched the path, or \
-         `other`. Probes, scrapes and exempt paths are not shown.",
+        "Requests to the API per second, by endpoint: the pattern that covers the path, the path \
+         without its identifiers, or `other`. Exempt paths are not shown.",
     )
     .unit(Unit::RequestsPerSecond)
     .stacked()
@@ -75,7 +75,7 @@ fn error_rate() -> Panel {
     Panel::time_series(
         "Error Rate",
         "The share of requests to the API with a 4xx response, which includes the 429 of denied \
-         requests, and with a 5xx response. Probes, scrapes and exempt paths do not count.",
+         requests, and with a 5xx response. Exempt paths do not count.",
     )
     .unit(Unit::Share)
     .query("4xx", FLEET.share_of_api("http_requests_total", r#"status=~"4..|4xx""#))

@@ -1,11 +1,5 @@
 //! Queries in `PromQL` for the replicas that a dashboard's variables select.
 
-/// Matches every endpoint but Sluice's own admin routes. The recording rules have the same matcher.
-pub const NOT_ADMIN: &str = concat!(
-    r#"endpoint!~"/health|/healthcheck|/ready|/metrics|/monitoring(/.*)?|/openapi([./].*)?", "#,
-    r#"endpoint!~"/console(/.*)?|/admin|/admin/(buckets|overrides|explain)(/.*)?""#,
-);
-
 /// The label matchers that every series of a query has to satisfy.
 #[derive(Clone, Copy, Debug)]
 pub struct Selector(&'static str);
@@ -25,12 +19,11 @@ impl Selector {
         format!("{metric}{{{}{separator}{matchers}}}", self.0)
     }
 
-    /// Computes the increase per second of a counter of HTTP requests, without those that are not
-    /// for the API: for Sluice's own admin routes, and for exempt paths.
+    /// Computes the increase per second of a counter of requests to the API, without those to
+    /// exempt paths. The recording rules leave out the same.
     #[must_use]
     pub fn rate_of_api(self, counter: &str, matchers: &str) -> String {
-        let separator = if matchers.is_empty() { "" } else { ", " };
-        let all = self.rate(counter, &format!("{matchers}{separator}{NOT_ADMIN}"));
+        let all = self.rate(counter, matchers);
         let exempt = self.series("sluice_http_exempt_endpoints", "");
         format!("({all} unless on (namespace, job, instance, endpoint) {exempt} == 1)")
     }
@@ -106,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn requests_to_the_api_are_those_that_are_neither_for_admin_routes_nor_exempt() {
-        let all = format!(r#"rate(n{{{FLEETS}, a="b", {NOT_ADMIN}}}[$__rate_interval])"#);
+    fn requests_to_the_api_are_those_that_are_not_exempt() {
+        let all = format!(r#"rate(n{{{FLEETS}, a="b"}}[$__rate_interval])"#);
         let exempt = format!("sluice_http_exempt_endpoints{{{FLEETS}}}");
         let expected =
             format!("({all} unless on (namespace, job, instance, endpoint) {exempt} == 1)");

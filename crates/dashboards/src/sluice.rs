@@ -42,6 +42,7 @@ pub fn dashboard() -> Dashboard {
             Section { heading: "Decisions", width: 12, height: 8, panels: decisions() },
             Section { heading: "Latency of checks", width: 12, height: 8, panels: latency() },
             Section { heading: "Store", width: 8, height: 8, panels: store() },
+            Section { heading: "Front ends", width: 8, height: 8, panels: front_ends() },
             Section { heading: "Gateway", width: 12, height: 8, panels: gateway() },
             Section { heading: "Envoy's rate limit service", width: 12, height: 8, panels: rls() },
             Section { heading: "Replicas", width: 8, height: 8, panels: replicas() },
@@ -223,6 +224,41 @@ fn tokens_admitted_in_outages() -> Panel {
     .unit(Unit::PerSecond)
     .query("charged", sum_of_rate("sluice_store_charged_tokens_total"))
     .query("dropped", sum_of_rate("sluice_store_dropped_tokens_total"))
+}
+
+fn front_ends() -> Vec<Panel> {
+    let requests = "sluice_http_requests_total";
+    let slow = SELECTED.quantile(0.99, "sluice_http_request_duration_seconds", &["endpoint"]);
+    vec![
+        Panel::time_series(
+            "Requests to Sluice's endpoints",
+            "Requests to Sluice's own HTTP endpoints per second: checks, forward-auth, events, \
+             probes and scrapes. The dashboard ALMA Metrics shows the requests to the API.",
+        )
+        .unit(Unit::RequestsPerSecond)
+        .stacked()
+        .query("{{endpoint}}", sum_of_rate("endpoint", requests)),
+        Panel::time_series(
+            "Response time, P99",
+            "The time within which 99% of the requests to each of Sluice's own endpoints get \
+             their response.",
+        )
+        .unit(Unit::Seconds)
+        .query("{{endpoint}}", slow),
+        Panel::time_series(
+            "Errors",
+            "Responses of Sluice's own endpoints per second, by status: 4xx without the 429 of a \
+             denied request, and 5xx.",
+        )
+        .unit(Unit::RequestsPerSecond)
+        .query(
+            "{{status}}",
+            format!(
+                "sum by (status) ({})",
+                SELECTED.rate(requests, r#"status=~"4..|4xx|5..|5xx", status!="429""#)
+            ),
+        ),
+    ]
 }
 
 fn gateway() -> Vec<Panel> {

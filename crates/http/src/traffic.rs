@@ -7,16 +7,33 @@ use std::{
 
 use axum::body::HttpBody;
 use http::{Request, Response};
-use sluice::layer::metrics::{CompletedResponse, ResponseRecorder};
-use sluice_telemetry::MethodLabel;
+use sluice::{
+    layer::metrics::{CompletedResponse, ResponseRecorder},
+    stats::{LabelledEndpoint, StatsCounters},
+};
+use sluice_telemetry::{MethodLabel, OTHER, Recorders};
 
-/// The value of the metric label `endpoint`. It is never a raw path.
+/// Counts and measures requests: those to the API apart from those to Sluice's own endpoints.
+#[derive(Debug)]
+pub struct Traffic {
+    api: ResponseRecorder,
+    /// Without the statistics of the fleet, which are about the endpoints that can be limited.
+    exempt: ResponseRecorder,
+    own: ResponseRecorder,
+}
+
+/// The endpoint of a request: the value of the metric label `endpoint`, and in which metrics it is
+/// counted. The label is never a raw path.
 #[derive(Clone, Debug)]
 pub enum EndpointLabel {
     /// The path of one of Sluice's own endpoints.
     Own(&'static str),
-    /// The pattern of the policy that covers the path.
-    Pattern(Arc<str>),
+    /// An endpoint of the API.
+    Api(Arc<str>),
+    /// An endpoint of the API that is exempt from limits.
+    ExemptApi(Arc<str>),
+    /// The endpoint of the API of a request whose path was not matched.
+    UnknownApi,
 }
 
 /// A request that has no response yet.
@@ -32,7 +49,7 @@ pub struct StartedRequest {
 #[derive(Debug)]
 pub struct PendingResponse {
     request: StartedRequest,
-    traffic: Arc<ResponseRecorder>,
+    traffic: Arc<Traffic>,
     label: OnceLock<EndpointLabel>,
     has_response: bool,
 }
@@ -41,22 +58,50 @@ pub struct PendingResponse {
 #[derive(Debug)]
 pub struct UnfinishedResponse {
     request: StartedRequest,
-    traffic: Arc<ResponseRecorder>,
+    traffic: Arc<Traffic>,
     label: EndpointLabel,
     status: u16,
 }
 
 impl EndpointLabel {
-    /// The label of a request that no pattern covers, or whose path was not matched.
-    pub const OTHER: Self = Self::Own("other");
+    /// The label of a request that is not for the API, and for none of Sluice's own endpoints.
+    pub const OTHER: Self = Self::Own(OTHER);
 
     /// Returns the label's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
             Self::Own(path) => path,
-            Self::Pattern(pattern) => pattern,
+            Self::Api(endpoint) | Self::ExemptApi(endpoint) => endpoint,
+            Self::UnknownApi => OTHER,
         }
+    }
+}
+
+impl From<LabelledEndpoint> for EndpointLabel {
+    fn from(endpoint: LabelledEndpoint) -> Self {
+        if endpoint.is_exempt { Self::ExemptApi(endpoint.label) } else { Self::Api(endpoint.label) }
+    }
+}
+
+impl Traffic {
+    /// Records with `recorders`, and counts in `stats` the requests to the API that are not exempt.
+    #[must_use]
+    pub fn new(recorders: &Recorders, stats: &StatsCounters) -> Self {
+        Self {
+            api: ResponseRecorder::new(&recorders.http).with_stats(stats),
+            exempt: ResponseRecorder::new(&recorders.http),
+            own: ResponseRecorder::new(&recorders.own_http),
+        }
+    }
+
+    fn record(&self, label: &EndpointLabel, response: &CompletedResponse) {
+        let recorder = match label {
+            EndpointLabel::Own(_) => &self.own,
+            EndpointLabel::ExemptApi(_) => &self.exempt,
+            EndpointLabel::Api(_) | EndpointLabel::UnknownApi => &self.api,
+        };
+        recorder.record(label.as_str(), response);
     }
 }
 
@@ -85,7 +130,7 @@ impl StartedRequest {
     /// Records `response`, whose body is known already.
     pub fn record(
         self,
-        traffic: &ResponseRecorder,
+        traffic: &Traffic,
         label: &EndpointLabel,
         response: &Response<impl HttpBody>,
     ) {
@@ -93,17 +138,17 @@ impl StartedRequest {
             method: self.method,
             status: response.status().as_u16(),
             duration: self.started.elapsed(),
-            request_bytes: self.request_bytes,
-            response_bytes: response.body().size_hint().lower(),
+            request_bytes: Some(self.request_bytes),
+            response_bytes: Some(response.body().size_hint().lower()),
         };
-        traffic.record(label.as_str(), completed);
+        traffic.record(label, &completed);
     }
 
     /// Keeps the request until the body of its response ends.
     #[must_use]
     pub const fn until_body_ends(
         self,
-        traffic: Arc<ResponseRecorder>,
+        traffic: Arc<Traffic>,
         label: EndpointLabel,
         status: u16,
     ) -> UnfinishedResponse {
@@ -117,7 +162,7 @@ impl PendingResponse {
 
     /// Expects a response to `request`.
     #[must_use]
-    pub const fn new(request: StartedRequest, traffic: Arc<ResponseRecorder>) -> Self {
+    pub const fn new(request: StartedRequest, traffic: Arc<Traffic>) -> Self {
         Self { request, traffic, label: OnceLock::new(), has_response: false }
     }
 
@@ -154,15 +199,13 @@ impl UnfinishedResponse {
     /// Records the response with the sizes that both bodies had, in bytes.
     pub fn finish(self, request_bytes: u64, response_bytes: u64) {
         let Self { request: StartedRequest { method, started, .. }, traffic, label, status } = self;
-        traffic.record(
-            label.as_str(),
-            CompletedResponse {
-                method,
-                status,
-                duration: started.elapsed(),
-                request_bytes,
-                response_bytes,
-            },
-        );
+        let response = CompletedResponse {
+            method,
+            status,
+            duration: started.elapsed(),
+            request_bytes: Some(request_bytes),
+            response_bytes: Some(response_bytes),
+        };
+        traffic.record(&label, &response);
     }
 }

@@ -40,7 +40,7 @@ impl ActivePolicy {
             policy.limits().iter().map(|limit| recorders.decisions.bind(limit.name())).collect();
         let hits =
             policy.endpoints().iter().map(|endpoint| recorders.rate_limit.bind(endpoint)).collect();
-        recorders.http.set_exempt(policy.exempt_endpoints());
+        recorders.exempt.set(policy.exempt_endpoints());
         let endpoint_counters = stats.map(|stats| {
             policy.endpoints().iter().map(|endpoint| stats.endpoint(endpoint)).collect()
         });

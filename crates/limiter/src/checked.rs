@@ -23,6 +23,7 @@ pub struct Checked {
     check: Check,
     /// The index of the endpoint in the policy.
     endpoint: usize,
+    is_exempt: bool,
     active_policy: Arc<ActivePolicy>,
 }
 
@@ -32,7 +33,8 @@ impl Checked {
         matched: Matched,
         active_policy: Arc<ActivePolicy>,
     ) -> Self {
-        Self { decision, check: matched.check, endpoint: matched.endpoint, active_policy }
+        let (endpoint, is_exempt) = (matched.endpoint, matched.is_exempt());
+        Self { decision, check: matched.check, endpoint, is_exempt, active_policy }
     }
 
     /// Returns the policy's pattern that covers the request's path, or `other`. There are few of
@@ -40,6 +42,19 @@ impl Checked {
     #[must_use]
     pub fn endpoint(&self) -> &Arc<str> {
         &self.active_policy.policy.endpoints()[self.endpoint]
+    }
+
+    /// Returns whether a pattern of the policy covers the request's path.
+    #[must_use]
+    pub const fn has_pattern(&self) -> bool {
+        // The first label of a policy is `other`.
+        self.endpoint > 0
+    }
+
+    /// Returns whether the request's path is exempt from limits.
+    #[must_use]
+    pub const fn is_exempt(&self) -> bool {
+        self.is_exempt
     }
 
     /// Returns whether the request may pass.

@@ -4,8 +4,9 @@
 
 #[doc(inline)]
 pub use sluice_core::{
-    Algorithm, Endpoint, ExplainedLimit, Explanation, HeaderMatch, Limit, LimitField, LimitKind,
-    LimitNameError, LimitSpec, Location, Mode, Obstacle, OnStoreFailure, PatternError, Per, Policy,
-    PolicyBuilder, PolicyError, PolicyErrorKind, PolicyErrors, Precision, Rate, RateError, Refill,
-    RefillRate, RefillRateError, Rule, RuleCost, Tagger, Terms, Tier, TierField, TierLimits, When,
+    Algorithm, Endpoint, EndpointPatterns, ExplainedLimit, Explanation, HeaderMatch, Limit,
+    LimitField, LimitKind, LimitNameError, LimitSpec, Location, Mode, NormalPath, Obstacle,
+    OnStoreFailure, PatternError, Per, Policy, PolicyBuilder, PolicyError, PolicyErrorKind,
+    PolicyErrors, Precision, Rate, RateError, Refill, RefillRate, RefillRateError, Rule, RuleCost,
+    Tagger, Terms, Tier, TierField, TierLimits, When,
 };

@@ -8,7 +8,7 @@ pub(crate) struct Recorders {
     pub(crate) decisions: DecisionRecorder,
     pub(crate) rate_limit: RateLimitRecorder,
     pub(crate) replica: ReplicaRecorder,
-    pub(crate) http: HttpRecorder,
+    pub(crate) exempt: ExemptRecorder,
     #[cfg(feature = "tower")]
     pub(crate) clients: ClientRecorder,
 }
@@ -27,7 +27,7 @@ pub(crate) struct RateLimitRecorder;
 pub(crate) struct ReplicaRecorder;
 
 #[derive(Clone, Debug)]
-pub(crate) struct HttpRecorder;
+pub(crate) struct ExemptRecorder;
 
 #[derive(Debug)]
 pub(crate) struct BoundDecisions;
@@ -59,7 +59,7 @@ impl Recorders {
             decisions: DecisionRecorder,
             rate_limit: RateLimitRecorder,
             replica: ReplicaRecorder,
-            http: HttpRecorder,
+            exempt: ExemptRecorder,
             #[cfg(feature = "tower")]
             clients: ClientRecorder,
         }
@@ -89,8 +89,8 @@ impl ReplicaRecorder {
     pub(crate) const fn set_live_replicas(&self, _count: u64) {}
 }
 
-impl HttpRecorder {
-    pub(crate) fn set_exempt<'e>(&self, _endpoints: impl IntoIterator<Item = &'e str>) {}
+impl ExemptRecorder {
+    pub(crate) fn set<'e>(&self, _endpoints: impl IntoIterator<Item = &'e str>) {}
 }
 
 impl BoundDecisions {

@@ -8,7 +8,7 @@ use std::{
 use axum::middleware;
 use sluice::{
     Limiter, Telemetry,
-    stats::{Reporter, StatsCounters, events::Events},
+    stats::{EndpointLabels, Reporter, StatsCounters, events::Events},
 };
 use sluice_store::{RedisError, Replica};
 use sluice_telemetry::{BuildInfo, Otlp, ReloadResult, TelemetryError};
@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use sluice_config::{ConfigErrors, ConnectionLimits, Secret, Settings};
+use sluice_config::{ConfigErrors, ConnectionLimits, MetricsSettings, Secret, Settings};
 use sluice_gateway::{Gateway, OpenGatewayError};
 use sluice_http::{Limits, Listener, Tls, TlsError, access::CallerAccess};
 use sluice_rls::{EnvoyRls, GrpcFrontEnds};
@@ -57,6 +57,7 @@ pub struct App {
 struct Inner {
     engine: Arc<Engine>,
     decisions: Arc<DecisionLog>,
+    endpoints: EndpointLabels,
     health: Arc<Health>,
     http: HttpFrontEnds,
     /// The handler of the admin port, if there is one.
@@ -163,7 +164,7 @@ impl App {
             gateway,
             admin,
             access: caller_tokens,
-            custom_metrics,
+            metrics: MetricsSettings { endpoints: listed, custom },
             log,
             shutdown_delay,
             shutdown_grace,
@@ -173,13 +174,15 @@ impl App {
             listen.tls.as_ref().is_some_and(|tls| tls.requires_client_certificate);
         let tls = tls_files::open("listen", listen.tls.as_ref())?;
         let admin_tls = tls_files::open("admin", admin.tls.as_ref())?;
-        recorders.custom.declare(&custom_metrics);
+        recorders.custom.declare(&custom);
         let (wait_at_start, store_timeout) = (store.wait_at_start, store.timeout);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         recorders.replica.set_expected_replicas(store.expected_replicas.unwrap_or(0));
         let store = store::open(&store, &recorders.store)?;
         let stats = StatsCounters::new(recorders);
         let events = Events::new(recorders, &stats);
+        let endpoints = events.endpoints().clone();
+        endpoints.replace(&policy, listed);
         let reporter = Reporter::new(stats.clone(), Arc::clone(&store.stats), &replica.id);
         let decisions = Arc::new(DecisionLog::new());
         decisions.apply(log.decisions.as_ref());
@@ -242,6 +245,7 @@ impl App {
             inner: Arc::new(Inner {
                 engine,
                 decisions,
+                endpoints,
                 health,
                 http,
                 admin,
@@ -288,8 +292,9 @@ impl App {
     }
 
     /// Activates a changed configuration, as far as it can change at run time: policy and
-    /// identification, the rules of Envoy's rate limit service, credentials, tokens, and new custom
-    /// metrics. If the files of TLS cannot be used, nothing changes.
+    /// identification, the rules of Envoy's rate limit service, the endpoints of metrics,
+    /// credentials, tokens, and new custom metrics. If the files of TLS cannot be used, nothing
+    /// changes.
     pub fn replace(&self, settings: Settings) {
         if let Err(error) = self.replace_tls(&settings) {
             tracing::error!(
@@ -299,14 +304,16 @@ impl App {
             self.rejected(&error);
             return;
         }
-        let Inner { engine, decisions, rls, health, telemetry, access, callers, .. } = &*self.inner;
+        let Inner { engine, decisions, endpoints, rls, health, telemetry, access, callers, .. } =
+            &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
         engine.limit_preflights(settings.limits_preflights);
+        endpoints.replace(&settings.policy, settings.metrics.endpoints);
         engine.replace(settings.policy, settings.identifier);
         decisions.apply(settings.log.decisions.as_ref());
         access.replace(settings.admin.credentials);
         callers.replace(settings.access.tokens.iter().map(Secret::reveal));
-        for name in telemetry.recorders().custom.declare(&settings.custom_metrics) {
+        for name in telemetry.recorders().custom.declare(&settings.metrics.custom) {
             tracing::warn!(
                 name,
                 "a changed declaration of a custom metric takes effect at the next start"

@@ -59,29 +59,69 @@ impl Replica {
 async fn responses_are_counted_by_pattern_and_never_by_raw_path() {
     let replica =
         Replica::start(&[("SLUICE__DEFAULTS", "{ requests_per_minute: 1, burst_size: 1 }")]).await;
-    let statuses = [replica.get("/some/secret/1").await.0, replica.get("/some/secret/2").await.0];
+    let secret = "d41d8cd98f00b204e9800998ecf8427e";
+    let path = format!("/files/{secret}/parts/17");
+    let statuses = [replica.get(&path).await.0, replica.get("/files/18/parts/19").await.0];
     assert_eq!(statuses, [200, 429]);
+    assert_eq!(replica.get("/denied-before-it-was-found").await.0, 429);
     replica.get("/api/v1/blueprints/7").await;
     replica.get("/a%2fb").await;
     let (status, metrics) = replica.get("/metrics").await;
     assert_eq!(status, 200);
     for line in [
-        r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#,
+        r#"http_requests_total{endpoint="/files/:id/parts/:id",method="GET",status="200"} 1"#,
+        r#"http_requests_total{endpoint="/files/:id/parts/:id",method="GET",status="429"} 1"#,
         r#"http_requests_total{endpoint="other",method="GET",status="429"} 1"#,
         r#"http_requests_total{endpoint="other",method="GET",status="400"} 1"#,
         r#"http_requests_total{endpoint="/api/v1/blueprints",method="GET",status="200"} 1"#,
-        r#"rate_limit_hits_total{endpoint="other"} 1"#,
-        r#"sluice_decisions_total{limit="default",outcome="denied",source="store"} 1"#,
+        r#"rate_limit_hits_total{endpoint="other"} 2"#,
+        r#"sluice_decisions_total{limit="default",outcome="denied",source="store"} 2"#,
         r#"active_connections{kind="http",scope="replica"} "#,
     ] {
         assert!(metrics.lines().any(|known| known.starts_with(line)), "{line}\n{metrics}");
     }
-    assert!(!metrics.contains("secret"), "{metrics}");
+    assert!(!metrics.contains(secret), "{metrics}");
     let (_, metrics) = replica.get("/metrics").await;
-    assert!(
-        metrics.contains(r#"http_requests_total{endpoint="/metrics",method="GET",status="200"} 1"#),
-        "{metrics}"
-    );
+    let scrapes = r#"http_requests_total{endpoint="/metrics",method="GET",status="200"} 1"#;
+    let lines: Vec<&str> = metrics.lines().filter(|line| line.ends_with(scrapes)).collect();
+    assert_eq!(lines, [format!("sluice_{scrapes}")], "{metrics}");
+}
+
+#[tokio::test]
+async fn requests_to_own_endpoints_are_not_among_those_to_the_api() {
+    let replica = Replica::start(&[]).await;
+    for path in ["/health", "/ready", "/v1/check", "/v1/no-such", "/v1/events", "/json"] {
+        replica.get(path).await;
+    }
+    let (_, metrics) = replica.get("/metrics").await;
+    let of_api = |line: &&str| line.starts_with("http_requests_total{");
+    assert_eq!(metrics.lines().find(of_api), None);
+    for line in [
+        r#"sluice_http_requests_total{endpoint="/health",method="GET",status="200"} 1"#,
+        r#"sluice_http_requests_total{endpoint="/v1/check",method="GET",status="405"} 1"#,
+        r#"sluice_http_requests_total{endpoint="other",method="GET",status="404"} 1"#,
+        r#"sluice_http_request_duration_seconds_count{endpoint="/v1/events",method="GET"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|known| known == line), "{line}\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn listed_endpoints_label_requests_and_change_with_the_configuration() {
+    const LISTED: &str = "SLUICE__METRICS__ENDPOINTS";
+    let replica = Replica::start(&[(LISTED, "/users/{name}")]).await;
+    assert_eq!(replica.get("/users/ann").await.0, 200);
+    replica.app.replace(settings(&[(LISTED, "/users/{name}/orders,/users")]));
+    for path in ["/users/ann", "/users/ann/orders/17"] {
+        assert_eq!(replica.get(path).await.0, 200);
+    }
+    let (_, metrics) = replica.get("/metrics").await;
+    for endpoint in ["/users/{name}", "/users", "/users/{name}/orders"] {
+        let line = format!(
+            "http_requests_total{{endpoint=\"{endpoint}\",method=\"GET\",status=\"200\"}} 1"
+        );
+        assert!(metrics.lines().any(|known| known == line), "{line}\n{metrics}");
+    }
 }
 
 #[tokio::test]

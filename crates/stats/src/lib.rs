@@ -5,8 +5,8 @@
 //!
 //! 1. **Something happens.** An application reports an [`Event`](events::Event) to
 //!    [`Events`](events::Events) (`events/`), which rejects it if it is invalid (`events/error.rs`)
-//!    and records it in this replica's own metrics. The limiter reports each decision, and the HTTP
-//!    layers report each response.
+//!    and records it in this replica's own metrics (`endpoint_labels.rs` labels requests). The
+//!    limiter reports each decision, and the HTTP layers report each response.
 //! 2. **This process counts.** [`StatsCounters`] (`counters.rs`) adds to sums (`sharded.rs`), notes
 //!    each client once per time slice (`reported_clients.rs`), and keeps the latest gauge reports.
 //!    No request waits for the store.
@@ -56,6 +56,7 @@ pub mod events;
 mod bounds;
 mod convert;
 mod counters;
+mod endpoint_labels;
 mod fleet;
 mod flush;
 mod gauges;
@@ -70,6 +71,7 @@ mod stats_store;
 mod totals;
 
 pub use counters::{EndpointCounters, StatsCounters};
+pub use endpoint_labels::{EndpointLabels, LabelledEndpoint};
 pub use fleet::{EndpointStats, FleetStats, OpenConnections, ReplicaStats};
 pub use flush::{Deltas, DeploymentChange, DeploymentPhase, EndpointDeltas, Flush, GaugeReport};
 pub use gauges::{GaugeKey, Gauges};

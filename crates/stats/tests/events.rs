@@ -3,12 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sluice_core::{EndpointPatterns, Policy};
 use sluice_stats::{
     FleetStats, MemoryStats, Reporter, StatsCounters, Total,
     events::{
         BlueprintOperation, BlueprintValidation, Cache, ConnectionKind, Connections, Counter,
         CustomKind, CustomMetric, DatabaseConnections, Deployment, DeploymentEnd, DeploymentStage,
-        EventError, Events, Gauge, Histogram, LlmRequest, ToolExecution,
+        EventError, Events, Gauge, Histogram, HttpRequest, LlmRequest, ToolExecution,
     },
 };
 use sluice_telemetry::Telemetry;
@@ -98,6 +99,45 @@ async fn the_fleet_sums_the_events_of_all_programs() {
         ] {
             assert_eq!(totals.get(total), expected, "{total:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn requests_count_for_the_fleet_unless_their_endpoint_is_exempt() {
+    let [program, _] = fleet();
+    let policy = Policy::builder().exempt("/health").build().unwrap();
+    let mut listed = EndpointPatterns::default();
+    listed.insert("/users/{name}").unwrap();
+    program.events.endpoints().replace(&policy, listed);
+    let request = |endpoint, status| {
+        HttpRequest::new("GET", endpoint, status, Duration::from_millis(20)).with_response_bytes(7)
+    };
+    for (endpoint, status) in [
+        ("/users/ann", 200),
+        ("/users/bob", 503),
+        ("/orders/17", 404),
+        ("/orders/17", 200),
+        ("/health/deep", 200),
+    ] {
+        program.events.http_request(&request(endpoint, status)).unwrap();
+    }
+    for (series, expected) in [
+        (r#"http_requests_total{endpoint="/users/{name}",method="GET",status="503"}"#, 1.0),
+        (r#"http_requests_total{endpoint="/orders/:id",method="GET",status="200"}"#, 1.0),
+        (r#"http_requests_total{endpoint="other",method="GET",status="404"}"#, 1.0),
+        (r#"http_requests_total{endpoint="/health",method="GET",status="200"}"#, 1.0),
+        (r#"http_response_size_bytes_sum{endpoint="/users/{name}",method="GET"}"#, 14.0),
+    ] {
+        assert_eq!(program.metric(series), Some(expected), "{series}");
+    }
+    let totals = read(&program).await.totals;
+    for (total, expected) in [
+        (Total::HttpRequests, 4),
+        (Total::HttpMicros, 80_000),
+        (Total::HttpClientErrors, 1),
+        (Total::HttpServerErrors, 1),
+    ] {
+        assert_eq!(totals.get(total), expected, "{total:?}");
     }
 }
 
@@ -203,6 +243,9 @@ async fn an_invalid_event_is_rejected_and_nothing_of_it_is_recorded() {
         events.counter(&Counter::new("mine_total", &[], 1.0)),
         events.gauge(&Gauge::new("mine", &[], 1.0)),
         events.histogram(&Histogram::new("mine", &[("a\u{1f}", "b\u{1f}")], 1.0)),
+        events.http_request(&HttpRequest::new("GET", "/a", 600, Duration::ZERO)),
+        events.http_request(&HttpRequest::new("GET", "a", 200, Duration::ZERO)),
+        events.http_request(&HttpRequest::new("GET", "/a", 200, year)),
     ];
     assert!(rejected.iter().all(Result::is_err), "{rejected:?}");
     assert_eq!(

@@ -6,14 +6,15 @@ use crate::{
     labels,
     metric::Metric,
     recorders::{
-        blueprint, clients, decisions, deployment, exports, http, llm, rate_limit, replica, rls,
-        store, system, tool, upstream,
+        blueprint, clients, decisions, deployment, exports, http, http_exempt, llm, rate_limit,
+        replica, rls, store, system, tool, upstream,
     },
 };
 
 /// The metrics of each file, in the order of docs/metrics.md.
 const METRICS: &[&[Metric]] = &[
     http::METRICS,
+    http_exempt::METRICS,
     llm::METRICS,
     blueprint::METRICS,
     deployment::METRICS,

@@ -86,11 +86,21 @@ impl CappedValues {
         if raw == OTHER {
             return Arc::clone(&inner.other).into();
         }
-        let value = inner.keep(raw).unwrap_or_else(|| {
-            inner.folded.add(1);
-            Arc::clone(&inner.other)
-        });
-        value.into()
+        self.keep(raw).unwrap_or_else(|| Arc::clone(&inner.other)).into()
+    }
+
+    /// Returns `raw` if the set has it or is below its cap; otherwise counts it as replaced.
+    pub(crate) fn keep(&self, raw: &str) -> Option<Arc<str>> {
+        let kept = self.inner.keep(raw);
+        if kept.is_none() {
+            self.inner.folded.add(1);
+        }
+        kept
+    }
+
+    /// Returns `raw` if the set has it.
+    pub(crate) fn get(&self, raw: &str) -> Option<Arc<str>> {
+        self.inner.kept.read().get(raw).cloned()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     labels::OTHER,
     recorders::{
         decisions::{OutcomeLabel, SourceLabel},
-        http::MethodLabel,
+        http_method::MethodLabel,
     },
 };
 

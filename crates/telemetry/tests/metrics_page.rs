@@ -15,8 +15,18 @@ use sluice_telemetry::{
 const CHAPTERS: [(&str, &str, &[&str]); 9] = [
     (
         "HTTP",
-        "Requests to Sluice's own HTTP port. A request to `/v1/check` is counted itself, not the \
-         request that it asks about.",
+        "Requests to the API: those that pass the gateway, those that Sluice decides at any \
+         path, those of a Rust program with `MetricsLayer`, and those that applications report at \
+         `POST /v1/events`. Requests to Sluice's own endpoints, such as `/v1/check` and \
+         `/metrics`, are in `sluice_http_*`.\n\nThe label `endpoint` is, in this order:\n\n1. the \
+         pattern of the limit or exempt path that covers the path;\n2. the pattern of \
+         [`metrics.endpoints`](configuration.md#metrics) that does;\n3. the path, in which \
+         `:id` stands for numbers, UUIDs, ULIDs, and hexadecimal words of 16 digits or more: \
+         `/users/:id`. The first 100 such paths have a label. Responses with 404, 405, 429 and \
+         499 give a path none, and neither do Sluice's own problem responses through the \
+         gateway, so that a client that tries paths does not fill them. Names, such as \
+         `/users/ann`, are no identifiers here: list their pattern;\n4. `other`.\n\n[Which \
+         series serve which set-up](monitoring.md#where-the-series-come-from).",
         &["http_"],
     ),
     (
@@ -46,7 +56,8 @@ fn page() -> String {
          limited number of them. Further names become `{OTHER}`, and are counted in\n\
          `sluice_labels_folded_total`. No metric has more than {MAX_SERIES} series: further label\n\
          combinations are added to one series, which has the label\n\
-         `otel_metric_overflow=\"true\"`. Labels never contain clients or raw paths.\n\n\
+         `otel_metric_overflow=\"true\"`. Labels never contain clients; of paths, `endpoint` has\n\
+         [what is left](#http) without identifiers.\n\n\
          Counters start at 0 when a replica restarts; `rate()` and `increase()` take this into\n\
          account. Totals that survive a restart are on `/monitoring`. The store keeps\n\
          `active_deployments`, `blueprint_resources_count`, `cache_hit_rate`, and every series\n\

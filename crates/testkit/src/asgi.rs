@@ -43,6 +43,15 @@ impl AsgiApp {
         Self { server }
     }
 
+    /// Asks the application to stop, and waits until it has ended.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn stop(mut self) {
+        self.server.stop();
+    }
+
     /// Returns the address on which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::child::OwnedChild;
@@ -14,6 +15,8 @@ use crate::probe;
 
 /// Far more than a start takes even on a busy machine, so that only a broken file exceeds it.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// As long as a start may take.
+const STOP_TIMEOUT: Duration = START_TIMEOUT;
 const POLL: Duration = Duration::from_millis(10);
 const LOG: &str = "server.log";
 
@@ -56,6 +59,17 @@ impl OwnedServer {
     /// Returns the address on which it listens.
     pub(crate) fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port.number()).into()
+    }
+
+    /// Asks the process to stop, and waits until it has ended.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.child.signal(Signal::TERM);
+        let exit = self.child.wait(STOP_TIMEOUT);
+        assert!(exit.is_some(), "{} did not end within {STOP_TIMEOUT:?}", self.name);
     }
 
     #[track_caller]

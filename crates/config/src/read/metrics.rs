@@ -1,13 +1,19 @@
-//! `metrics: { custom: [{ name: my_feature_total, kind: counter, labels: [operation], help: "...",
-//! unit: "1" }] }`.
+//! `metrics: { endpoints: ["/users/{id}"], custom: [{ name: my_feature_total, kind: counter,
+//! labels: [operation], help: "...", unit: "1" }] }`.
 
 use sluice::stats::events::{CustomKind, CustomMetric};
-use sluice_telemetry::MAX_CUSTOM_METRICS;
+use sluice_core::{EndpointPatterns, Policy};
+use sluice_telemetry::{MAX_CUSTOM_METRICS, MAX_VALUE_BYTES};
 
 use crate::{
     error::Refused,
     reader::{Field, Table},
+    settings::MetricsSettings,
 };
+
+/// The most patterns of `metrics.endpoints`: half of those that metrics have room for, because the
+/// limits' patterns come first.
+const MAX_ENDPOINTS: usize = 100;
 
 /// The kinds by their words.
 const KINDS: [(&str, Kind); 3] =
@@ -20,10 +26,62 @@ enum Kind {
     Histogram,
 }
 
-pub(super) fn read(metrics: &Field<'_>) -> Result<Vec<CustomMetric>, Refused> {
-    metrics.or(Vec::new(), |metrics| {
-        metrics.table(|metrics| metrics.field("custom").or(Vec::new(), custom))
+/// Reads the section. `policy` has the patterns that precede those of `endpoints`.
+pub(super) fn read(
+    metrics: &Field<'_>,
+    policy: Option<&Policy>,
+) -> Result<MetricsSettings, Refused> {
+    metrics.or(MetricsSettings::default(), |metrics| {
+        metrics.table(|metrics| {
+            let endpoints = metrics
+                .field("endpoints")
+                .or(EndpointPatterns::default(), |list| endpoints(list, policy));
+            let custom = metrics.field("custom").or(Vec::new(), custom);
+            Ok(MetricsSettings { endpoints: endpoints?, custom: custom? })
+        })
     })
+}
+
+fn endpoints(list: &Field<'_>, policy: Option<&Policy>) -> Result<EndpointPatterns, Refused> {
+    let limits = policy.map(patterns_of).unwrap_or_default();
+    let mut patterns = EndpointPatterns::default();
+    list.items(|item| {
+        let written = item.text()?;
+        if written.len() > MAX_VALUE_BYTES {
+            return Err(item.refuse(format_args!(
+                "the pattern has {} bytes: a label has room for {MAX_VALUE_BYTES}",
+                written.len()
+            )));
+        }
+        let covering = limits.find_covering(written).map_err(|error| item.refuse(error))?;
+        if let Some(covering) = covering {
+            item.warn(format_args!(
+                "has no effect: requests have the label of the limit or exempt path `{covering}`, \
+                 which covers it. Remove one of them"
+            ));
+        }
+        match patterns.insert(written).map_err(|error| item.refuse(error))? {
+            Some(first) => Err(item.refuse(format_args!("covers the same paths as `{first}`"))),
+            None => Ok(()),
+        }
+    })?;
+    if patterns.len() > MAX_ENDPOINTS {
+        return Err(list.refuse(format_args!(
+            "{} patterns are too many: metrics have room for {MAX_ENDPOINTS}",
+            patterns.len()
+        )));
+    }
+    Ok(patterns)
+}
+
+/// Returns the patterns of a policy. The first of its labels is none.
+fn patterns_of(policy: &Policy) -> EndpointPatterns {
+    let mut patterns = EndpointPatterns::default();
+    for label in policy.endpoints().iter().skip(1) {
+        let inserted = patterns.insert(label);
+        debug_assert!(inserted.is_ok(), "{label}");
+    }
+    patterns
 }
 
 fn custom(list: &Field<'_>) -> Result<Vec<CustomMetric>, Refused> {

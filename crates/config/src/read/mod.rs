@@ -110,7 +110,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
         }
         let admin = admin::read(&root.field("admin"), listen.as_ref().ok(), files);
         let access = access::read(&root.field("access"), files);
-        let custom_metrics = metrics::read(&root.field("metrics"));
+        let metrics = metrics::read(&root.field("metrics"), policy.as_ref().ok());
         let slos = slos::read(&root.field("slos"));
         let log = log::read(&root.field("log"));
         let [shutdown_delay, shutdown_grace] = ["shutdown_delay", "shutdown_grace"].map(|name| {
@@ -134,7 +134,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             gateway: gateway?,
             admin: admin?,
             access: access?,
-            custom_metrics: custom_metrics?,
+            metrics: metrics?,
             slos: slos?,
             log: log?,
             shutdown_delay: shutdown_delay?,

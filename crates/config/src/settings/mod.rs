@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use sluice::{identify::Identifier, stats::events::CustomMetric};
-use sluice_core::Policy;
+use sluice_core::{EndpointPatterns, Policy};
 use sluice_slo::Slo;
 
 pub mod gateway;
@@ -48,8 +48,8 @@ pub struct Settings {
     pub admin: Admin,
     /// Who may use the front ends.
     pub access: AccessSettings,
-    /// The custom metrics of applications.
-    pub custom_metrics: Vec<CustomMetric>,
+    /// How requests are labelled in metrics, and the custom metrics of applications.
+    pub metrics: MetricsSettings,
     /// The service level objectives of the API.
     pub slos: Vec<Slo>,
     /// What is logged, and how.
@@ -124,6 +124,15 @@ pub struct Credentials {
 pub struct AccessSettings {
     /// The tokens, any of which grants access; without any, every caller has access.
     pub tokens: Vec<Secret>,
+}
+
+/// How requests are labelled in metrics, and the custom metrics of applications.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsSettings {
+    /// The patterns that label the requests that no limit has a pattern for.
+    pub endpoints: EndpointPatterns,
+    /// The custom metrics of applications.
+    pub custom: Vec<CustomMetric>,
 }
 
 /// What is logged, and how.

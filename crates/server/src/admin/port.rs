@@ -5,11 +5,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{body::Body, response::Response};
 use http::Request;
 use hyper::body::Incoming;
-use sluice::layer::metrics::ResponseRecorder;
 use sluice_core::NormalPath;
 use sluice_http::{
     Handler, Problem, RequestBody,
-    traffic::{EndpointLabel, StartedRequest},
+    traffic::{EndpointLabel, StartedRequest, Traffic},
 };
 use sluice_telemetry::ConnectionKind;
 
@@ -20,13 +19,13 @@ use crate::protocol;
 #[derive(Clone, Debug)]
 pub struct AdminPort {
     routes: AdminRoutes,
-    traffic: Arc<ResponseRecorder>,
+    traffic: Arc<Traffic>,
 }
 
 impl AdminPort {
     /// Serves `routes`; `traffic` counts the requests.
     #[must_use]
-    pub const fn new(routes: AdminRoutes, traffic: Arc<ResponseRecorder>) -> Self {
+    pub const fn new(routes: AdminRoutes, traffic: Arc<Traffic>) -> Self {
         Self { routes, traffic }
     }
 

@@ -10,7 +10,7 @@ use sluice::{
     identify::Identifier,
     stats::{StatsCounters, events::Events},
 };
-use sluice_core::{Check, Decision, Timestamp};
+use sluice_core::{Check, Decision, EndpointPatterns, Timestamp};
 use sluice_store::{ManualClock, Replica, StoreError, StoreFuture};
 
 use sluice_config::{Loader, RlsSettings};
@@ -71,6 +71,8 @@ impl Port {
 
     fn open(policy: Policy, store: Arc<dyn Store>, recorders: &Recorders, any_path: bool) -> Self {
         let stats = StatsCounters::new(recorders);
+        let events = Events::new(recorders, &stats);
+        events.endpoints().replace(&policy, EndpointPatterns::default());
         let trusting = by_key().with_trusted_proxies(vec!["10.0.0.0/8".parse().unwrap()]);
         let limiter =
             Limiter::builder(policy).store(store).recorders(recorders).stats(&stats).build();
@@ -86,11 +88,7 @@ impl Port {
         let rls = EnvoyRls::new(engine.limiter().clone(), Duration::from_secs(1));
         let access = CallerAccess::default();
         let http = HttpFrontEnds::new(HttpPort {
-            services: Services {
-                engine: Arc::clone(&engine),
-                events: Events::new(recorders, &stats),
-                rls: rls.clone(),
-            },
+            services: Services { engine: Arc::clone(&engine), events, rls: rls.clone() },
             admin: AdminRoutes::new(routes),
             stopping: health.stop_flag(),
             gateway: None,

@@ -10,14 +10,14 @@ use http::{
     uri::PathAndQuery,
 };
 use hyper::body::Incoming;
-use sluice::layer::metrics::ResponseRecorder;
+use sluice::{Checked, stats::EndpointLabels};
 use sluice_core::{Decision, NormalPath, RequestError};
 use sluice_gateway::{ClientConnection, DecidingFields, Destination, Gateway, UpstreamBody};
 use sluice_http::{
     Handler, Problem, ProblemKind, RequestBody,
     access::{CallerAccess, Rejected, TokenFields},
     body, decision,
-    traffic::{EndpointLabel, PendingResponse, StartedRequest},
+    traffic::{EndpointLabel, PendingResponse, StartedRequest, Traffic},
 };
 use sluice_telemetry::{ConnectionKind, RequestSpan, join_trace};
 use tracing::Instrument;
@@ -57,7 +57,7 @@ struct Inner {
     gateway: Option<Gateway>,
     any_path: bool,
     access: CallerAccess,
-    traffic: Arc<ResponseRecorder>,
+    traffic: Arc<Traffic>,
 }
 
 /// Who sends a request.
@@ -74,6 +74,29 @@ enum Reply {
     Own(Response),
     /// From an upstream.
     Upstream(Box<http::Response<UpstreamBody>>),
+}
+
+/// A request to the API that has no response yet. Dropped before [`got_one`](Self::got_one), it was
+/// abandoned: only then its endpoint is looked up without a response.
+struct Unanswered<'a> {
+    endpoints: &'a EndpointLabels,
+    path: &'a NormalPath<'a>,
+    pending: &'a PendingResponse,
+    is_answered: bool,
+}
+
+impl Unanswered<'_> {
+    fn got_one(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.pending.is_at(self.endpoints.find_unanswered(self.path).into());
+        }
+    }
 }
 
 /// Where an allowed request is forwarded.
@@ -108,17 +131,15 @@ impl HttpFrontEnds {
             .filter(|_| are_open)
             .map(|front_end| (front_end.path(), front_end.open(&services)))
             .collect();
-        let traffic = Arc::new(
-            ResponseRecorder::new(&services.events.recorders().http)
-                .with_stats(services.events.counters()),
-        );
+        let events = &services.events;
+        let traffic = Arc::new(Traffic::new(events.recorders(), events.counters()));
         let inner =
             Inner { services, front_ends, admin, stopping, gateway, any_path, access, traffic };
         Self { inner: Arc::new(inner) }
     }
 
     /// Returns what counts the requests of the port.
-    pub(crate) fn traffic(&self) -> Arc<ResponseRecorder> {
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
         Arc::clone(&self.inner.traffic)
     }
 
@@ -205,7 +226,7 @@ impl HttpFrontEnds {
                 Err(problem) => {
                     let response = problem.clone().into_response();
                     let origin = self.origin(head);
-                    return (EndpointLabel::OTHER, self.readable(origin.as_ref(), response));
+                    return (self.unknown(), self.readable(origin.as_ref(), response));
                 }
             };
             let Some((own, front_end)) = self.front_end(path) else {
@@ -241,7 +262,7 @@ impl HttpFrontEnds {
                 return (EndpointLabel::OTHER, Reply::Own(problem.into_response()));
             }
             if let Err(rejected) = self.admit(head, TokenFields::Both) {
-                return (EndpointLabel::OTHER, Reply::Own(rejected.into_response()));
+                return (EndpointLabel::UnknownApi, Reply::Own(rejected.into_response()));
             }
         } else {
             // Clients of a gateway need no token, and must not be told apart by one.
@@ -254,30 +275,49 @@ impl HttpFrontEnds {
             Some(Ok(way)) => Some(way),
             Some(Err(problem)) => {
                 let response = problem.into_response();
-                return (EndpointLabel::OTHER, self.readable(origin.as_ref(), response));
+                return (EndpointLabel::UnknownApi, self.readable(origin.as_ref(), response));
             }
         };
-        match any_path::decide(&self.inner.services.engine, peer, head, path).await {
+        let endpoints = self.inner.services.events.endpoints();
+        let unanswered = Unanswered { endpoints, path, pending, is_answered: false };
+        let decided = any_path::decide(&self.inner.services.engine, peer, head, path).await;
+        let (label, reply) = match decided {
             Ok(checked) => {
-                let endpoint = Arc::clone(checked.endpoint());
+                let pattern = pattern_of(&checked);
                 let decision = checked.decision;
-                pending.is_at(EndpointLabel::Pattern(Arc::clone(&endpoint)));
                 let reply = match way {
                     Some(way) if decision.is_allowed() => {
                         Box::pin(self.forward(way, peer, head, body, &decision)).await
                     }
                     _ => Reply::Own(decision::respond(&decision)),
                 };
-                let reply = match reply {
-                    Reply::Own(response) => self.readable(origin.as_ref(), response),
-                    reply @ Reply::Upstream(_) => reply,
-                };
-                (EndpointLabel::Pattern(endpoint), reply)
+                (pattern.unwrap_or_else(|| self.unmatched(path, &reply)), reply)
             }
             Err(problem) => {
-                let response = problem.into_response();
-                (EndpointLabel::OTHER, self.readable(origin.as_ref(), response))
+                let label = endpoints.find_unanswered(path).into();
+                (label, Reply::Own(problem.into_response()))
             }
+        };
+        unanswered.got_one();
+        match reply {
+            Reply::Own(response) => (label, self.readable(origin.as_ref(), response)),
+            reply @ Reply::Upstream(_) => (label, reply),
+        }
+    }
+
+    /// Returns the label of a request whose path is not known.
+    fn unknown(&self) -> EndpointLabel {
+        let decides = self.inner.any_path || self.inner.gateway.is_some();
+        if decides { EndpointLabel::UnknownApi } else { EndpointLabel::OTHER }
+    }
+
+    /// Returns the endpoint of a request to the API that no pattern of the policy covers.
+    fn unmatched(&self, path: &NormalPath<'_>, reply: &Reply) -> EndpointLabel {
+        let endpoints = self.inner.services.events.endpoints();
+        match reply {
+            // The API has not said whether it has the path.
+            Reply::Own(_) if self.inner.gateway.is_some() => endpoints.find_unanswered(path).into(),
+            reply => endpoints.find(path, reply.status()).into(),
         }
     }
 
@@ -348,6 +388,18 @@ impl HttpFrontEnds {
             }
         }
     }
+}
+
+/// Returns the pattern of the policy that covers the path of a request.
+fn pattern_of(checked: &Checked) -> Option<EndpointLabel> {
+    checked.has_pattern().then(|| {
+        let pattern = Arc::clone(checked.endpoint());
+        if checked.is_exempt() {
+            EndpointLabel::ExemptApi(pattern)
+        } else {
+            EndpointLabel::Api(pattern)
+        }
+    })
 }
 
 impl Handler for HttpFrontEnds {

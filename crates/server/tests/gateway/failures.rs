@@ -372,14 +372,47 @@ async fn many_fields(gateway: SocketAddr) -> String {
 async fn a_request_that_its_client_abandons_is_counted() {
     let upstream = Upstream::start(async |_| std::future::pending::<Response<Body>>().await).await;
     let gateway = Gateway::to(&upstream, "").await;
-    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.write_all(b"GET /api/v1/tools/execute HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    eventually_async("the request has arrived", async || upstream.requests() == 1).await;
-    drop(stream);
-    eventually_async("the request is counted", async || {
-        gateway.get("/metrics").await.text.lines().any(|line| {
-            line.starts_with("http_requests_total{") && line.contains("status=\"499\"} 1")
+    for (path, endpoint) in [
+        ("/api/v1/tools/execute/x", "/api/v1/tools/execute"),
+        // An abandoned request takes no place for its path.
+        ("/slow/17", "other"),
+    ] {
+        let (mut stream, before) =
+            (TcpStream::connect(gateway.address).await.unwrap(), upstream.requests());
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        eventually_async("the request has arrived", async || upstream.requests() > before).await;
+        drop(stream);
+        let counted = format!(
+            "http_requests_total{{endpoint=\"{endpoint}\",method=\"GET\",status=\"499\"}} 1"
+        );
+        eventually_async("the request is counted", async || {
+            gateway.get("/metrics").await.text.lines().any(|line| line == counted)
         })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_the_upstream_does_not_have_takes_no_label() {
+    let upstream = Upstream::start(async |request: Request<Incoming>| {
+        let found = request.uri().path().starts_with("/users/");
+        let status = if found { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        Response::builder().status(status).body(Body::empty()).unwrap()
     })
     .await;
+    let gateway = Gateway::to(&upstream, "").await;
+    let mut client = gateway.client().await;
+    for path in ["/users/17", "/users/18", "/admin.php", "/wp-login"] {
+        client.get(path).await;
+    }
+    let metrics = gateway.get("/metrics").await.text;
+    for line in [
+        r#"http_requests_total{endpoint="/users/:id",method="GET",status="200"} 2"#,
+        r#"http_requests_total{endpoint="other",method="GET",status="404"} 2"#,
+    ] {
+        assert!(metrics.lines().any(|known| known == line), "{line}\n{metrics}");
+    }
 }

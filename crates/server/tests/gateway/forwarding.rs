@@ -49,9 +49,10 @@ async fn allowed_requests_are_forwarded_and_denied_ones_are_not() {
     assert_eq!(upstream.requests(), 1);
     let (_, metrics) = (client.get("/health").await, gateway.get("/metrics").await.text);
     for line in [
-        r#"http_requests_total{endpoint="other",method="POST",status="200"} 1"#,
-        r#"http_requests_total{endpoint="other",method="POST",status="429"} 1"#,
-        r#"http_request_size_bytes_sum{endpoint="other",method="POST"} 12"#,
+        r#"http_requests_total{endpoint="/orders",method="POST",status="200"} 1"#,
+        r#"http_requests_total{endpoint="/orders",method="POST",status="429"} 1"#,
+        r#"http_request_size_bytes_sum{endpoint="/orders",method="POST"} 12"#,
+        r#"sluice_http_requests_total{endpoint="/health",method="GET",status="200"} 1"#,
     ] {
         assert!(metrics.lines().any(|known| known == line), "{line}\n{metrics}");
     }

@@ -267,7 +267,7 @@ async fn a_stream_is_measured_when_it_ends() {
     let events = opened.recv().await.unwrap();
     events.send(Frames::data("12345")).await.unwrap();
     assert_eq!(next_text(&mut body).await.as_deref(), Some("12345"));
-    let counted = r#"http_requests_total{endpoint="other",method="GET",status="200"}"#;
+    let counted = r#"http_requests_total{endpoint="/events",method="GET",status="200"}"#;
     assert!(gateway.metric(counted).await < 0.5, "the response is not complete");
     events.send(Frames::data("678")).await.unwrap();
     assert_eq!(next_text(&mut body).await.as_deref(), Some("678"));
@@ -275,7 +275,7 @@ async fn a_stream_is_measured_when_it_ends() {
     assert_eq!(next_text(&mut body).await, None);
     eventually_async("the response is counted", async || gateway.metric(counted).await > 0.5).await;
     let bytes =
-        gateway.metric(r#"http_response_size_bytes_sum{endpoint="other",method="GET"}"#).await;
+        gateway.metric(r#"http_response_size_bytes_sum{endpoint="/events",method="GET"}"#).await;
     assert!((bytes - 8.0).abs() < 0.5, "{bytes}");
 }
 

@@ -96,7 +96,9 @@ async fn an_upgraded_connection_copies_both_directions_until_one_side_closes() {
     let open = r#"active_connections{kind="websocket",scope="replica"}"#;
     assert!((gateway.metric(open).await - 1.0).abs() < 0.5);
     assert!(
-        gateway.metric(r#"http_requests_total{endpoint="other",method="GET",status="101"}"#).await
+        gateway
+            .metric(r#"http_requests_total{endpoint="/socket",method="GET",status="101"}"#)
+            .await
             > 0.5
     );
     stream.shutdown().await.unwrap();

@@ -8,6 +8,8 @@ use crate::convert::micros;
 
 /// The largest count in an event. The sums of ten million such events do not overflow.
 const MAX_COUNT: u64 = 1_000_000_000_000;
+/// The longest endpoint in an event, in bytes: servers accept few paths that are longer.
+const MAX_ENDPOINT_BYTES: usize = 8_192;
 /// The longest duration in an event.
 const MAX_DURATION: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
@@ -34,6 +36,15 @@ pub enum EventError {
     Duration {
         /// The duration, in whole seconds.
         seconds: u64,
+    },
+    /// An endpoint is not a path.
+    #[error("endpoint: must be a path that begins with `/`, of at most {MAX_ENDPOINT_BYTES} bytes")]
+    Endpoint,
+    /// A status is no HTTP status.
+    #[error("status: {status} is not an HTTP status: send a number from 100 to 599")]
+    Status {
+        /// The status.
+        status: u64,
     },
     /// A share is not between 0 and 1.
     #[error("{field}: {number} is not a share: write a number from 0 to 1")]
@@ -69,6 +80,26 @@ pub(super) const fn check_count(field: &'static str, number: u64) -> Result<(), 
     if number <= MAX_COUNT { Ok(()) } else { Err(EventError::Count { field, number }) }
 }
 
+pub(super) fn check_endpoint(text: &str) -> Result<(), EventError> {
+    let is_path = text.starts_with('/') && text.len() <= MAX_ENDPOINT_BYTES;
+    if is_path { Ok(()) } else { Err(EventError::Endpoint) }
+}
+
+pub(super) const fn check_status(status: u64) -> Result<(), EventError> {
+    match status {
+        100..600 => Ok(()),
+        _ => Err(EventError::Status { status }),
+    }
+}
+
+pub(super) const fn check_duration(duration: Duration) -> Result<(), EventError> {
+    if duration.as_nanos() <= MAX_DURATION.as_nanos() {
+        Ok(())
+    } else {
+        Err(EventError::Duration { seconds: duration.as_secs() })
+    }
+}
+
 pub(super) fn check_share(field: &'static str, number: f64) -> Result<(), EventError> {
     if (0.0..=1.0).contains(&number) { Ok(()) } else { Err(EventError::Share { field, number }) }
 }
@@ -80,10 +111,6 @@ pub(super) fn checked_instance(name: Option<&str>) -> Result<&str, EventError> {
 
 /// The duration in microseconds.
 pub(super) fn checked_micros(duration: Option<Duration>) -> Result<Option<u64>, EventError> {
-    match duration {
-        Some(duration) if duration > MAX_DURATION => {
-            Err(EventError::Duration { seconds: duration.as_secs() })
-        }
-        duration => Ok(duration.map(micros)),
-    }
+    duration.map_or(Ok(()), check_duration)?;
+    Ok(duration.map(micros))
 }

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use sluice_telemetry::{ConnectionKind, LlmRequest};
 
+use super::http_request::HttpRequest;
+
 /// Something that an application reports.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// A request to the application has ended.
+    HttpRequest(HttpRequest<'a>),
     /// A request to a language model has ended.
     LlmRequest(LlmRequest<'a>),
     /// An operation on a blueprint has ended.

@@ -1,5 +1,5 @@
-//! Events that applications report: about language models, blueprints, deployments, tools,
-//! connections and caches, and values of custom metrics.
+//! Events that applications report: about their requests, language models, blueprints, deployments,
+//! tools, connections and caches, and values of custom metrics.
 //!
 //! [`Events`] has a method for each kind of event. [`Event`] is an event of any kind as a value.
 //!
@@ -22,7 +22,9 @@
 
 mod error;
 mod event;
+mod http_request;
 
+use sluice_core::NormalPath;
 use sluice_telemetry::Recorders;
 
 use self::error::{
@@ -34,9 +36,11 @@ pub use self::{
         BlueprintOperation, BlueprintValidation, Cache, Connections, Counter, DatabaseConnections,
         Deployment, DeploymentEnd, DeploymentStage, Event, Gauge, Histogram, ToolExecution,
     },
+    http_request::HttpRequest,
 };
 use crate::{
     counters::StatsCounters,
+    endpoint_labels::EndpointLabels,
     flush::DeploymentPhase,
     gauges::{BLUEPRINT_RESOURCES, CACHE_HIT_RATE, CONNECTIONS, DATABASE_CONNECTIONS, GaugeKey},
     totals::Total,
@@ -54,13 +58,24 @@ pub use sluice_telemetry::{
 pub struct Events {
     recorders: Recorders,
     counters: StatsCounters,
+    endpoints: EndpointLabels,
 }
 
 impl Events {
     /// Makes a recorder of events that writes to `recorders` and counts in `counters`.
     #[must_use]
     pub fn new(recorders: &Recorders, counters: &StatsCounters) -> Self {
-        Self { recorders: recorders.clone(), counters: counters.clone() }
+        Self {
+            recorders: recorders.clone(),
+            counters: counters.clone(),
+            endpoints: EndpointLabels::new(&recorders.http),
+        }
+    }
+
+    /// Returns what labels the endpoints of requests. It has no patterns at first.
+    #[must_use]
+    pub const fn endpoints(&self) -> &EndpointLabels {
+        &self.endpoints
     }
 
     /// Returns the counters of this process.
@@ -81,6 +96,7 @@ impl Events {
     /// When the event is invalid.
     pub fn record(&self, event: &Event<'_>) -> Result<(), EventError> {
         match event {
+            Event::HttpRequest(event) => self.http_request(event),
             Event::LlmRequest(event) => self.llm_request(event),
             Event::BlueprintOperation(event) => self.blueprint_operation(event),
             Event::BlueprintValidation(event) => self.blueprint_validation(event),
@@ -93,6 +109,24 @@ impl Events {
             Event::Gauge(event) => self.gauge(event),
             Event::Histogram(event) => self.histogram(event),
         }
+    }
+
+    /// Records a request to an application, as [`EndpointLabels`] label it. A path that servers
+    /// read differently is counted as `other`.
+    ///
+    /// # Errors
+    /// When the endpoint is not a path, or another field is invalid.
+    pub fn http_request(&self, event: &HttpRequest<'_>) -> Result<(), EventError> {
+        let response = event.checked()?;
+        let endpoint = match NormalPath::parse(event.endpoint) {
+            Ok(path) => self.endpoints.find(&path, response.status),
+            Err(_) => self.endpoints.other(),
+        };
+        self.recorders.http.record(&endpoint.label, &response);
+        if !endpoint.is_exempt {
+            self.counters.count_http_response(response.status, response.duration);
+        }
+        Ok(())
     }
 
     /// Records a request to a language model that has ended.

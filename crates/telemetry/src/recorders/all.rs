@@ -12,6 +12,7 @@ use super::{
     deployment::DeploymentRecorder,
     exports::ExportRecorder,
     http::HttpRecorder,
+    http_exempt::ExemptRecorder,
     llm::LlmRecorder,
     rate_limit::RateLimitRecorder,
     replica::{BuildInfo, ReplicaRecorder},
@@ -26,8 +27,12 @@ use super::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Recorders {
-    /// HTTP requests.
+    /// HTTP requests to the API.
     pub http: HttpRecorder,
+    /// HTTP requests to Sluice's own endpoints.
+    pub own_http: HttpRecorder,
+    /// Endpoints of the API that are exempt from limits.
+    pub exempt: ExemptRecorder,
     /// Requests to language models.
     pub llm: LlmRecorder,
     /// Operations on blueprints.
@@ -67,7 +72,9 @@ impl Recorders {
         #[cfg(target_os = "linux")]
         process::observe(meter);
         Self {
-            http: HttpRecorder::new(meter),
+            http: HttpRecorder::of_api(meter),
+            own_http: HttpRecorder::of_own(meter),
+            exempt: ExemptRecorder::new(meter),
             llm: LlmRecorder::new(meter),
             blueprint: BlueprintRecorder::new(meter),
             deployment: DeploymentRecorder::new(meter),

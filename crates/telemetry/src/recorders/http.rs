@@ -1,51 +1,27 @@
-//! HTTP requests: their number, duration and sizes.
+//! HTTP requests: their number, duration and sizes, of the API and of Sluice's own endpoints.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, OnceLock},
-    time::Duration,
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use opentelemetry::{StringValue, metrics::Meter};
+
+use super::http_endpoint::{
+    BoundEndpoint, CompletedResponse, ENDPOINT, Instruments, METHOD, STATUS,
 };
-
-use opentelemetry::{
-    KeyValue, StringValue,
-    metrics::{BoundCounter, BoundHistogram, Counter, Gauge, Histogram, Meter},
-};
-use parking_lot::Mutex;
-
-use super::{http_status, shared_labels::ENDPOINT};
 use crate::{
-    labels::{CappedValues, OTHER, label_values},
+    labels::{CappedValues, OTHER},
     metric::{Label, Metric, MetricKind},
 };
 
-label_values! {
-    /// A request's method.
-    pub enum MethodLabel {
-        /// GET
-        Get => "GET",
-        /// HEAD
-        Head => "HEAD",
-        /// POST
-        Post => "POST",
-        /// PUT
-        Put => "PUT",
-        /// PATCH
-        Patch => "PATCH",
-        /// DELETE
-        Delete => "DELETE",
-        /// OPTIONS
-        Options => "OPTIONS",
-        /// CONNECT
-        Connect => "CONNECT",
-        /// TRACE
-        Trace => "TRACE",
-        /// Any other method, so that clients cannot create label values.
-        Other => "other",
-    }
-}
-
-const METHOD: Label = Label::fixed("method", MethodLabel::TEXTS);
-const STATUS: Label = Label::fixed("status", http_status::TEXTS);
+/// Endpoints of the API that are patterns: of the configuration, or of a program's router.
+const MAX_PATTERNS: usize = 200;
+/// Endpoints of the API that are paths, folded, which no pattern covers.
+const MAX_PATHS: usize = 100;
+/// Endpoints of Sluice's own.
+const MAX_OWN: usize = 40;
+/// The most endpoints that are kept bound, more than there are labels: a program that passes paths
+/// for patterns must not fill the memory.
+const MAX_BOUND: usize = 2 * (MAX_PATTERNS + MAX_PATHS);
 
 /// Boundaries from an empty body to a large upload, each four times the previous one.
 const SIZES: &[f64] = &[
@@ -66,214 +42,211 @@ const SIZES: &[f64] = &[
 pub const HTTP_DURATION_BOUNDARIES: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-const REQUESTS: Metric = Metric {
-    name: "http_requests_total",
-    kind: MetricKind::Counter,
-    unit: "{request}",
-    labels: &[ENDPOINT, METHOD, STATUS],
-    help: "Counts HTTP requests by method, endpoint and the status of the response. The status \
-           499 is a request that its client abandoned before the response.",
-    query: "sum(rate(http_requests_total{status=~\"5..\"}[5m])) \
-            / sum(rate(http_requests_total[5m]))",
-};
-
-const DURATION: Metric = Metric {
-    name: "http_request_duration_seconds",
-    kind: MetricKind::Histogram(HTTP_DURATION_BOUNDARIES),
-    unit: "s",
-    labels: &[ENDPOINT, METHOD],
-    help: "Measures the time from a request's head to the end of its response, by method and \
-           endpoint.",
-    query: "histogram_quantile(0.99, \
-            sum by (le, endpoint) (rate(http_request_duration_seconds_bucket[5m])))",
-};
-
-const REQUEST_SIZE: Metric = Metric {
-    name: "http_request_size_bytes",
-    kind: MetricKind::Histogram(SIZES),
-    unit: "By",
-    labels: &[ENDPOINT, METHOD],
-    help: "Measures the size of request bodies, by method and endpoint.",
-    query: "histogram_quantile(0.9, sum by (le) (rate(http_request_size_bytes_bucket[5m])))",
-};
-
-const RESPONSE_SIZE: Metric = Metric {
-    name: "http_response_size_bytes",
-    kind: MetricKind::Histogram(SIZES),
-    unit: "By",
-    labels: &[ENDPOINT, METHOD],
-    help: "Measures the size of response bodies, by method and endpoint.",
-    query: "histogram_quantile(0.9, sum by (le) (rate(http_response_size_bytes_bucket[5m])))",
-};
-
-const EXEMPT: Metric = Metric {
-    name: "sluice_http_exempt_endpoints",
-    kind: MetricKind::Gauge,
-    unit: "1",
-    labels: &[ENDPOINT],
-    help: "Is 1 for an endpoint that the configuration exempts from limits, such as the health \
-           check of an API, so that rates and alerts about the API can leave it out, and 0 for one \
-           that was exempt before.",
-    query: "sum(rate(http_requests_total[5m]) \
-            unless on (instance, endpoint) sluice_http_exempt_endpoints == 1)",
-};
-
-pub(crate) const METRICS: &[Metric] = &[REQUESTS, DURATION, REQUEST_SIZE, RESPONSE_SIZE, EXEMPT];
-
-/// Counts and measures HTTP requests.
-#[derive(Clone, Debug)]
-pub struct HttpRecorder {
-    instruments: Instruments,
-    endpoints: CappedValues,
-    exempt: Gauge<u64>,
-    /// The endpoints that have been exempt since the start.
-    once_exempt: Arc<Mutex<BTreeSet<String>>>,
+/// The metrics of one family, which differ from those of another in their prefix and in whose
+/// requests they are about.
+struct Family {
+    requests: Metric,
+    duration: Metric,
+    request_size: Metric,
+    response_size: Metric,
 }
 
-/// Records the requests of one endpoint. Cheap to clone; keep it with the endpoint.
-#[derive(Clone, Debug)]
-pub struct BoundEndpoint {
+macro_rules! family {
+    ($prefix:literal, $whose:literal, $endpoints:expr) => {
+        Family {
+            requests: Metric {
+                name: concat!($prefix, "http_requests_total"),
+                kind: MetricKind::Counter,
+                unit: "{request}",
+                labels: &[Label::capped(ENDPOINT, $endpoints), METHOD, STATUS],
+                help: concat!(
+                    "Counts HTTP requests to ",
+                    $whose,
+                    " by method, endpoint and the status of the response. The status 499 is a \
+                     request that its client abandoned before the response."
+                ),
+                query: concat!(
+                    "sum(rate(",
+                    $prefix,
+                    "http_requests_total{status=~\"5..\"}[5m])) / sum(rate(",
+                    $prefix,
+                    "http_requests_total[5m]))"
+                ),
+            },
+            duration: Metric {
+                name: concat!($prefix, "http_request_duration_seconds"),
+                kind: MetricKind::Histogram(HTTP_DURATION_BOUNDARIES),
+                unit: "s",
+                labels: &[Label::capped(ENDPOINT, $endpoints), METHOD],
+                help: concat!(
+                    "Measures the time from the head of a request to ",
+                    $whose,
+                    " to the end of its response, by method and endpoint."
+                ),
+                query: concat!(
+                    "histogram_quantile(0.99, sum by (le, endpoint) (rate(",
+                    $prefix,
+                    "http_request_duration_seconds_bucket[5m])))"
+                ),
+            },
+            request_size: Metric {
+                name: concat!($prefix, "http_request_size_bytes"),
+                kind: MetricKind::Histogram(SIZES),
+                unit: "By",
+                labels: &[Label::capped(ENDPOINT, $endpoints), METHOD],
+                help: concat!(
+                    "Measures the size of the bodies of requests to ",
+                    $whose,
+                    ", by method and endpoint."
+                ),
+                query: concat!(
+                    "histogram_quantile(0.9, sum by (le) (rate(",
+                    $prefix,
+                    "http_request_size_bytes_bucket[5m])))"
+                ),
+            },
+            response_size: Metric {
+                name: concat!($prefix, "http_response_size_bytes"),
+                kind: MetricKind::Histogram(SIZES),
+                unit: "By",
+                labels: &[Label::capped(ENDPOINT, $endpoints), METHOD],
+                help: concat!(
+                    "Measures the size of the bodies of responses of ",
+                    $whose,
+                    ", by method and endpoint."
+                ),
+                query: concat!(
+                    "histogram_quantile(0.9, sum by (le) (rate(",
+                    $prefix,
+                    "http_response_size_bytes_bucket[5m])))"
+                ),
+            },
+        }
+    };
+}
+
+const API: Family = family!("", "the API", MAX_PATTERNS + MAX_PATHS);
+const OWN: Family = family!("sluice_", "Sluice's own endpoints", MAX_OWN);
+
+pub(crate) const METRICS: &[Metric] = &[
+    API.requests,
+    API.duration,
+    API.request_size,
+    API.response_size,
+    OWN.requests,
+    OWN.duration,
+    OWN.request_size,
+    OWN.response_size,
+];
+
+/// Counts and measures HTTP requests. Cheap to clone; clones share the endpoints.
+#[derive(Clone)]
+pub struct HttpRecorder {
     inner: Arc<Inner>,
 }
 
-#[derive(Clone, Debug)]
-struct Instruments {
-    requests: Counter<u64>,
-    duration: Histogram<f64>,
-    request_size: Histogram<u64>,
-    response_size: Histogram<u64>,
-}
-
-#[derive(Debug)]
 struct Inner {
     instruments: Instruments,
-    endpoint: StringValue,
-    /// Boxed, because most endpoints get requests of only one or two methods.
-    methods: [OnceLock<Box<BoundMethod>>; MethodLabel::ALL.len()],
-}
-
-/// The instruments bound to one endpoint and method, each made at its first use.
-#[derive(Debug)]
-struct BoundMethod {
-    statuses: [OnceLock<BoundCounter<u64>>; http_status::TEXTS.len()],
-    duration: OnceLock<BoundHistogram<f64>>,
-    request_size: OnceLock<BoundHistogram<u64>>,
-    response_size: OnceLock<BoundHistogram<u64>>,
-}
-
-// === impl MethodLabel ===
-
-impl MethodLabel {
-    /// Returns the label of the method with this name, compared with case, or
-    /// [`Other`](Self::Other).
-    #[must_use]
-    pub fn from_name(name: &str) -> Self {
-        let known = Self::ALL.iter().find(|method| method.as_str() == name);
-        known.copied().unwrap_or(Self::Other)
-    }
+    patterns: CappedValues,
+    /// The folded paths; `None` where all endpoints are patterns.
+    paths: Option<CappedValues>,
+    other: BoundEndpoint,
+    /// The endpoints that were recorded so far.
+    bound: ArcSwap<HashMap<Box<str>, BoundEndpoint>>,
 }
 
 // === impl HttpRecorder ===
 
 impl HttpRecorder {
-    pub(super) fn new(meter: &Meter) -> Self {
+    /// Makes the recorder of the requests to the API.
+    pub(super) fn of_api(meter: &Meter) -> Self {
+        let paths = CappedValues::named(meter, Cow::Borrowed("endpoint_path"), MAX_PATHS);
+        Self::new(meter, &API, MAX_PATTERNS, Some(paths))
+    }
+
+    /// Makes the recorder of the requests to Sluice's own endpoints.
+    pub(super) fn of_own(meter: &Meter) -> Self {
+        Self::new(meter, &OWN, MAX_OWN, None)
+    }
+
+    fn new(meter: &Meter, family: &Family, patterns: usize, paths: Option<CappedValues>) -> Self {
+        let instruments = Instruments {
+            requests: family.requests.counter(meter),
+            duration: family.duration.durations(meter),
+            request_size: family.request_size.sizes(meter),
+            response_size: family.response_size.sizes(meter),
+        };
+        let other = BoundEndpoint::new(&instruments, StringValue::from(OTHER));
         Self {
-            instruments: Instruments {
-                requests: REQUESTS.counter(meter),
-                duration: DURATION.durations(meter),
-                request_size: REQUEST_SIZE.sizes(meter),
-                response_size: RESPONSE_SIZE.sizes(meter),
-            },
-            endpoints: CappedValues::new(meter, ENDPOINT),
-            exempt: EXEMPT.gauge(meter),
-            once_exempt: Arc::default(),
-        }
-    }
-
-    /// Sets which endpoints are exempt from limits. Those of an earlier call that are not among
-    /// `endpoints` no longer are.
-    pub fn set_exempt<'e>(&self, endpoints: impl IntoIterator<Item = &'e str>) {
-        let mut once_exempt = self.once_exempt.lock();
-        let exempt: BTreeSet<&str> = endpoints.into_iter().collect();
-        once_exempt.extend(exempt.iter().map(|endpoint| (*endpoint).to_owned()));
-        for endpoint in &*once_exempt {
-            let value = self.endpoints.value(endpoint);
-            // Many endpoints share the value `other`, most of which are limited.
-            if value.as_str() != OTHER {
-                let is_exempt = exempt.contains(endpoint.as_str());
-                self.exempt.record(u64::from(is_exempt), &[ENDPOINT.with(value)]);
-            }
-        }
-    }
-
-    /// Returns the recorder of `endpoint`, which is a configured pattern or `other`, never a raw
-    /// path.
-    #[must_use]
-    pub fn bind(&self, endpoint: &str) -> BoundEndpoint {
-        BoundEndpoint {
             inner: Arc::new(Inner {
-                instruments: self.instruments.clone(),
-                endpoint: self.endpoints.value(endpoint),
-                methods: std::array::from_fn(|_| OnceLock::new()),
+                instruments,
+                patterns: CappedValues::new(meter, Label::capped(ENDPOINT, patterns)),
+                paths,
+                other,
+                bound: ArcSwap::default(),
             }),
         }
     }
-}
 
-// === impl BoundEndpoint ===
-
-impl BoundEndpoint {
-    /// Records a request that got a response with `status`, `duration` after its head.
+    /// Returns the label of a path that no pattern covers, folded, so that it has no identifiers.
     ///
-    /// An unregistered status is counted under its class, such as `5xx`, so that an upstream cannot
-    /// create label values.
-    pub fn responded(&self, method: MethodLabel, status: u16, duration: Duration) {
-        let bound = self.inner.bound(method);
-        bound.statuses[http_status::index(status)]
-            .get_or_init(|| self.inner.requests(method, status))
-            .add(1);
-        bound
-            .duration
-            .get_or_init(|| self.inner.instruments.duration.bind(&self.inner.labels(method)))
-            .record(duration.as_secs_f64());
+    /// The first hundred such paths have a label of their own; a path that has none yet gets one
+    /// only if it `takes` a place. `None` stands for [`OTHER`].
+    #[must_use]
+    pub fn label_of_path(&self, folded: &str, takes: bool) -> Option<Arc<str>> {
+        let paths = self.inner.paths.as_ref()?;
+        if takes { paths.keep(folded) } else { paths.get(folded) }
     }
 
-    /// Records the size of a request's body.
-    pub fn request_size(&self, method: MethodLabel, bytes: u64) {
-        let size = &self.inner.bound(method).request_size;
-        size.get_or_init(|| self.inner.instruments.request_size.bind(&self.inner.labels(method)))
-            .record(bytes);
+    /// Returns the recorder of `endpoint`: a pattern, a [path](Self::label_of_path) with a label,
+    /// or `other`. It is never a raw path.
+    #[must_use]
+    pub fn bind(&self, endpoint: &str) -> BoundEndpoint {
+        let known = self.inner.bound.load().get(endpoint).cloned();
+        known.unwrap_or_else(|| self.bind_new(endpoint))
     }
 
-    /// Records the size of a response's body.
-    pub fn response_size(&self, method: MethodLabel, bytes: u64) {
-        let size = &self.inner.bound(method).response_size;
-        size.get_or_init(|| self.inner.instruments.response_size.bind(&self.inner.labels(method)))
-            .record(bytes);
+    /// Returns the recorder of the endpoint `other`.
+    #[must_use]
+    pub fn other(&self) -> &BoundEndpoint {
+        &self.inner.other
+    }
+
+    /// Records a response of `endpoint`, as [`bind`](Self::bind) describes it.
+    pub fn record(&self, endpoint: &str, response: &CompletedResponse) {
+        match self.inner.bound.load().get(endpoint) {
+            Some(known) => known.record(response),
+            None if endpoint == OTHER => self.inner.other.record(response),
+            None => self.bind_new(endpoint).record(response),
+        }
+    }
+
+    fn bind_new(&self, endpoint: &str) -> BoundEndpoint {
+        let Inner { instruments, patterns, paths, other, bound } = &*self.inner;
+        if endpoint == OTHER || bound.load().len() >= MAX_BOUND {
+            return other.clone();
+        }
+        let path = paths.as_ref().and_then(|paths| paths.get(endpoint));
+        let label = path.map_or_else(|| patterns.value(endpoint), StringValue::from);
+        let new = if label.as_str() == OTHER {
+            other.clone()
+        } else {
+            BoundEndpoint::new(instruments, label)
+        };
+        bound.rcu(|bound| {
+            let mut more = HashMap::clone(bound);
+            more.insert(endpoint.into(), new.clone());
+            more
+        });
+        new
     }
 }
 
-// === impl Inner ===
-
-impl Inner {
-    fn bound(&self, method: MethodLabel) -> &BoundMethod {
-        self.methods[method.index()].get_or_init(|| {
-            Box::new(BoundMethod {
-                statuses: std::array::from_fn(|_| OnceLock::new()),
-                duration: OnceLock::new(),
-                request_size: OnceLock::new(),
-                response_size: OnceLock::new(),
-            })
-        })
-    }
-
-    fn requests(&self, method: MethodLabel, status: u16) -> BoundCounter<u64> {
-        let [endpoint, method] = self.labels(method);
-        let status = STATUS.with(http_status::TEXTS[http_status::index(status)]);
-        self.instruments.requests.bind(&[endpoint, method, status])
-    }
-
-    fn labels(&self, method: MethodLabel) -> [KeyValue; 2] {
-        [ENDPOINT.with(self.endpoint.clone()), METHOD.with(method.as_str())]
+impl fmt::Debug for HttpRecorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRecorder")
+            .field("patterns", &self.inner.patterns)
+            .field("paths", &self.inner.paths)
+            .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,9 @@ pub(crate) mod decisions;
 pub(crate) mod deployment;
 pub(crate) mod exports;
 pub(crate) mod http;
+pub(crate) mod http_endpoint;
+pub(crate) mod http_exempt;
+pub(crate) mod http_method;
 mod http_status;
 pub(crate) mod llm;
 #[cfg(target_os = "linux")]

@@ -11,11 +11,15 @@ use sluice_telemetry::{
 pub(crate) fn record_everything(recorders: &Recorders) {
     let duration = Duration::from_millis(3);
 
-    let endpoint = recorders.http.bind("/api/v1/blueprints");
-    endpoint.responded(MethodLabel::Get, 200, duration);
-    endpoint.request_size(MethodLabel::Get, 0);
-    endpoint.response_size(MethodLabel::Get, 1_500);
-    recorders.http.set_exempt(["/health"]);
+    for (http, endpoint) in
+        [(&recorders.http, "/api/v1/blueprints"), (&recorders.own_http, "/v1/check")]
+    {
+        let endpoint = http.bind(endpoint);
+        endpoint.responded(MethodLabel::Get, 200, duration);
+        endpoint.request_size(MethodLabel::Get, 0);
+        endpoint.response_size(MethodLabel::Get, 1_500);
+    }
+    recorders.exempt.set(["/health"]);
 
     let request = LlmRequest::new("qwen", "chat", "success")
         .with_duration(duration)

@@ -6,9 +6,9 @@ use std::{
 };
 
 use sluice_telemetry::{
-    BreakerLabel, BuildInfo, ConnectionKind, LlmRequest, MethodLabel, MetricKind, OutcomeLabel,
-    Recorders, ReloadResult, RoundTripResult, SourceLabel, StoreErrorLabel, Telemetry,
-    UpstreamFailure, catalogue,
+    BreakerLabel, BuildInfo, CompletedResponse, ConnectionKind, LlmRequest, MethodLabel,
+    MetricKind, OTHER, OutcomeLabel, Recorders, ReloadResult, RoundTripResult, SourceLabel,
+    StoreErrorLabel, Telemetry, UpstreamFailure, catalogue,
 };
 
 use crate::{every_metric::record_everything, scrape, telemetry};
@@ -100,6 +100,70 @@ fn an_endpoint_bound_twice_has_one_series() {
     telemetry.recorders().http.bind("/a").responded(MethodLabel::Get, 200, Duration::ZERO);
     let labels = [("endpoint", "/a"), ("method", "GET"), ("status", "200")];
     assert_eq!(scrape(&telemetry).value("http_requests_total", &labels), Some(2.0));
+}
+
+#[test]
+fn requests_to_own_endpoints_have_metrics_of_their_own() {
+    let telemetry = telemetry();
+    let recorders = telemetry.recorders();
+    recorders.own_http.bind("/v1/check").responded(MethodLabel::Post, 200, Duration::ZERO);
+    recorders.http.bind("/api").responded(MethodLabel::Post, 200, Duration::ZERO);
+    let scrape = scrape(&telemetry);
+    for (metric, endpoint) in
+        [("http_requests_total", "/api"), ("sluice_http_requests_total", "/v1/check")]
+    {
+        let labels = [("endpoint", endpoint), ("method", "POST"), ("status", "200")];
+        assert_eq!(scrape.value(metric, &labels), Some(1.0), "{metric}");
+        assert_eq!(scrape.series(metric), 1, "{metric}");
+    }
+}
+
+#[test]
+fn a_path_without_a_pattern_has_a_place_of_its_own_only_if_it_takes_one() {
+    let telemetry = telemetry();
+    let http = &telemetry.recorders().http;
+    assert_eq!(http.label_of_path("/users/:id", false), None);
+    assert_eq!(http.label_of_path("/users/:id", true).as_deref(), Some("/users/:id"));
+    assert_eq!(http.label_of_path("/users/:id", false).as_deref(), Some("/users/:id"));
+    assert_eq!(telemetry.recorders().own_http.label_of_path("/users/:id", true), None);
+}
+
+#[test]
+fn paths_leave_the_room_of_patterns_alone() {
+    let telemetry = telemetry();
+    let http = &telemetry.recorders().http;
+    let paths = (0..1_000).filter_map(|n| http.label_of_path(&format!("/path/{n}"), true));
+    let paths: Vec<_> = paths.collect();
+    assert_eq!(paths.len(), 100);
+    let patterns: Vec<_> = (0..200).map(|n| format!("/pattern/{n}")).collect();
+    for endpoint in paths.iter().map(|path| &**path).chain(patterns.iter().map(String::as_str)) {
+        http.bind(endpoint).responded(MethodLabel::Get, 200, Duration::ZERO);
+    }
+    let scrape = scrape(&telemetry);
+    assert_eq!(scrape.series("http_requests_total"), 300);
+    let folded = |label| scrape.value("sluice_labels_folded_total", &[("label", label)]);
+    assert_eq!([folded("endpoint_path"), folded("endpoint")], [Some(900.0), Some(0.0)]);
+}
+
+#[test]
+fn a_response_is_recorded_with_what_is_known_of_it() {
+    let telemetry = telemetry();
+    let response = CompletedResponse {
+        method: MethodLabel::Get,
+        status: 200,
+        duration: Duration::from_millis(30),
+        request_bytes: None,
+        response_bytes: Some(7),
+    };
+    for endpoint in ["/a", "/a", OTHER] {
+        telemetry.recorders().http.record(endpoint, &response);
+    }
+    let scrape = scrape(&telemetry);
+    let labels = [("endpoint", "/a"), ("method", "GET"), ("status", "200")];
+    assert_eq!(scrape.value("http_requests_total", &labels), Some(2.0));
+    assert_eq!(scrape.value("http_response_size_bytes_sum", &labels[..2]), Some(14.0));
+    assert_eq!(scrape.series("http_response_size_bytes"), 2);
+    assert!(!scrape.metrics.contains_key("http_request_size_bytes"));
 }
 
 #[test]
@@ -465,16 +529,16 @@ fn a_refused_configuration_shows_until_one_is_applied() {
 #[test]
 fn exempt_endpoints_show_until_they_are_limited_again() {
     let telemetry = telemetry();
-    let http = &telemetry.recorders().http;
-    http.set_exempt(["/health", "/free"]);
-    http.set_exempt(["/free", "/other"]);
+    let recorder = &telemetry.recorders().exempt;
+    recorder.set(["/health", "/free"]);
+    recorder.set(["/free", "/other"]);
     let exempt = |endpoint| {
         scrape(&telemetry).value("sluice_http_exempt_endpoints", &[("endpoint", endpoint)])
     };
     assert_eq!(["/health", "/free", "/other"].map(exempt), [Some(0.0), Some(1.0), Some(1.0)]);
     // The rest share the value `other`, which is not exempt because of one of them.
     let names: Vec<String> = (0..300).map(|n| format!("/free/{n}")).collect();
-    http.set_exempt(names.iter().map(String::as_str));
+    recorder.set(names.iter().map(String::as_str));
     assert_eq!(exempt("other"), None);
 }
 

@@ -11,7 +11,7 @@ use http::{Extensions, StatusCode};
 use super::response_recorder::ResponseRecorder;
 use crate::{
     layer::MatchedEndpoint,
-    telemetry::{BoundEndpoint, MethodLabel},
+    telemetry::{BoundEndpoint, CompletedResponse, MethodLabel},
 };
 
 /// A request and its response, shared by their bodies.
@@ -44,14 +44,13 @@ impl Exchange {
         endpoint: Option<&str>,
         responses: Arc<ResponseRecorder>,
     ) -> Arc<Self> {
-        let endpoint =
-            endpoint.map_or_else(OnceLock::new, |endpoint| OnceLock::from(responses.get(endpoint)));
+        let endpoint = endpoint.map(|endpoint| responses.recorder().bind(endpoint));
         let method = MethodLabel::from_name(method.as_str());
         Arc::new(Self {
             started: Instant::now(),
             method,
             responses,
-            endpoint,
+            endpoint: endpoint.map_or_else(OnceLock::new, OnceLock::from),
             responded: AtomicBool::new(false),
             request_bytes: AtomicU64::new(0),
         })
@@ -68,8 +67,8 @@ impl Exchange {
         extensions: &Extensions,
     ) -> MeasuredResponse {
         self.endpoint.get_or_init(|| match extensions.get::<MatchedEndpoint>() {
-            Some(endpoint) => self.responses.get(endpoint.as_str()),
-            None => self.responses.other().clone(),
+            Some(endpoint) => self.responses.recorder().bind(endpoint.as_str()),
+            None => self.responses.recorder().other().clone(),
         });
         self.responded.store(true, Ordering::Relaxed);
         MeasuredResponse { exchange: self, status, bytes: 0 }
@@ -94,13 +93,15 @@ impl Drop for MeasuredResponse {
     fn drop(&mut self) {
         let Exchange { endpoint, method, started, responses, .. } = &*self.exchange;
         if let Some(endpoint) = endpoint.get() {
-            responses.record_response(
-                endpoint,
-                *method,
-                self.status.as_u16(),
-                started.elapsed(),
-                self.bytes,
-            );
+            let response = CompletedResponse {
+                method: *method,
+                status: self.status.as_u16(),
+                duration: started.elapsed(),
+                // Recorded when both bodies are gone.
+                request_bytes: None,
+                response_bytes: Some(self.bytes),
+            };
+            responses.record_at(endpoint, &response);
         }
     }
 }

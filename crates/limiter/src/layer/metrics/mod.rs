@@ -62,5 +62,7 @@ mod service;
 pub use body::{RequestBody, ResponseBody};
 pub use future::MetricsFuture;
 pub use layer::MetricsLayer;
-pub use response_recorder::{CompletedResponse, ResponseRecorder};
+pub use response_recorder::ResponseRecorder;
 pub use service::Metrics;
+
+pub use crate::telemetry::CompletedResponse;

@@ -20,6 +20,7 @@ pub(crate) struct MetricsSummary {
     since: Option<i64>,
 }
 
+/// Requests to the API, without exempt paths.
 #[derive(Debug, Serialize, ToSchema)]
 struct HttpSummary {
     total_requests: u64,

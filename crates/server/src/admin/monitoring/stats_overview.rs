@@ -44,6 +44,7 @@ struct ReplicaOverview<'a> {
     uptime_seconds: u64,
 }
 
+/// Requests to the API, without exempt paths.
 #[derive(Debug, Serialize, ToSchema)]
 struct RequestOverview {
     total: u64,

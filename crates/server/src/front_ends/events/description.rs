@@ -50,6 +50,14 @@ pub(crate) fn events(schemas: &mut Schemas) -> Operation {
 fn example_events() -> Vec<Example> {
     vec![
         (
+            "http_request",
+            "A request to the application",
+            json!({
+                "type": "http_request", "method": "GET", "endpoint": "/orders/{id}", "status": 200,
+                "duration_seconds": 0.012, "request_bytes": 0, "response_bytes": 730,
+            }),
+        ),
+        (
             "llm_request",
             "A request to a language model",
             json!({

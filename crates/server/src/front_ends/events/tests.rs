@@ -72,8 +72,14 @@ fn llm_request() -> Value {
             "duration_seconds": 1.2, "tokens_generated": 300, "tokens_consumed": 40 })
 }
 
+fn http_request() -> Value {
+    json!({ "type": "http_request", "method": "GET", "endpoint": "/orders/{id}", "status": 200,
+            "duration_seconds": 0.25, "request_bytes": 10, "response_bytes": 700 })
+}
+
 fn one_of_each() -> Vec<Value> {
     vec![
+        http_request(),
         llm_request(),
         json!({
             "type": "blueprint_operation", "operation": "create", "status": "success",
@@ -104,7 +110,11 @@ fn one_of_each() -> Vec<Value> {
     ]
 }
 
-const ONE_OF_EACH: [&str; 18] = [
+const ONE_OF_EACH: [&str; 22] = [
+    r#"http_requests_total{endpoint="/orders/{id}",method="GET",status="200"} 1"#,
+    r#"http_request_duration_seconds_sum{endpoint="/orders/{id}",method="GET"} 0.25"#,
+    r#"http_request_size_bytes_sum{endpoint="/orders/{id}",method="GET"} 10"#,
+    r#"http_response_size_bytes_sum{endpoint="/orders/{id}",method="GET"} 700"#,
     r#"llm_requests_total{model="qwen",operation="chat",status="success"} 1"#,
     r#"llm_generation_duration_seconds_sum{model="qwen",operation="chat"} 1.2"#,
     r#"llm_tokens_generated_total{model="qwen",operation="chat"} 300"#,
@@ -145,7 +155,7 @@ async fn an_event_an_array_and_lines_are_accepted() {
         };
         let accepted: u64 =
             responses.iter().map(|got| got.body["accepted"].as_u64().unwrap()).sum();
-        assert_eq!(accepted, 14, "{form}");
+        assert_eq!(accepted, 15, "{form}");
         for got in &responses {
             assert_eq!(
                 (got.status, &got.body["refused"]),
@@ -160,11 +170,12 @@ async fn an_event_an_array_and_lines_are_accepted() {
 #[tokio::test]
 async fn an_invalid_event_is_rejected_by_index_and_the_others_are_recorded() {
     let process = Process::new();
-    let with = |field: &str, value: Value| {
-        let mut event = llm_request();
+    let with_in = |mut event: Value, field: &str, value: Value| {
         event[field] = value;
         event
     };
+    let with = |field: &str, value: Value| with_in(llm_request(), field, value);
+    let http = |field: &str, value: Value| with_in(http_request(), field, value);
     let without = |field: &str| {
         let mut event = llm_request();
         event.as_object_mut().unwrap().remove(field);
@@ -173,7 +184,7 @@ async fn an_invalid_event_is_rejected_by_index_and_the_others_are_recorded() {
     let bad = [
         (json!(5), "an event must be a JSON object: `{ \"type\": .. }`"),
         (json!([llm_request()]), "an event must be a JSON object"),
-        (json!({}), "type: missing: send one of `llm_request`, "),
+        (json!({}), "type: missing: send one of `http_request`, `llm_request`, "),
         (json!({ "type": 7 }), "type: invalid type: integer `7`"),
         (
             with("type", json!("llm_requests")),
@@ -192,6 +203,20 @@ async fn an_invalid_event_is_rejected_by_index_and_the_others_are_recorded() {
             "tokens_generated: 18446744073709551615 is too large",
         ),
         (with("colour", json!("red")), "colour: unknown field `colour`, expected one of"),
+        (http("status", json!(600)), "status: 600 is not an HTTP status: send a number from 100"),
+        (http("status", json!(99)), "status: 99 is not an HTTP status"),
+        (http("status", json!(70_000)), "status: 70000 is not an HTTP status"),
+        (http("status", json!("200")), "status: invalid type: string"),
+        (http("endpoint", json!("orders")), "endpoint: must be a path that begins with `/`"),
+        (
+            http("endpoint", json!(format!("/{}", "x".repeat(8_192)))),
+            "endpoint: must be a path that begins with `/`, of at most 8192 bytes",
+        ),
+        (http("method", json!("")), "method must be 1 to 128 bytes"),
+        (http("duration_seconds", json!(-1)), "duration_seconds: -1 is not a duration"),
+        (http("duration_seconds", Value::Null), "duration_seconds: invalid type: null"),
+        (http("request_bytes", json!(-1)), "request_bytes: invalid value: integer `-1`"),
+        (http("response_bytes", json!(u64::MAX)), "response_bytes: 18446744073709551615 is too"),
         (json!({ "type": "deployment", "operation": "create" }), "status: missing"),
         (
             json!({ "type": "deployment", "operation": "create", "phase": "begin" }),
@@ -329,19 +354,51 @@ async fn a_body_without_events_is_a_problem() {
 }
 
 #[tokio::test]
+async fn reported_requests_are_counted_by_pattern_and_not_by_path() {
+    let process = Process::new();
+    let report = |endpoint: &str, status: u16| {
+        json!({ "type": "http_request", "method": "GET", "endpoint": endpoint, "status": status,
+                "duration_seconds": 0.1 })
+    };
+    let mut events = vec![
+        report("/api/v1/blueprints/7?page=2", 200),
+        report("/api/v1/blueprints", 200),
+        report("/api/x/%2e%2e/v1/blueprints", 200),
+        report("/users/17/files/d41d8cd98f00b204e9800998ecf8427e", 500),
+        report("/users/18/files/550e8400-e29b-41d4-a716-446655440000", 500),
+        report("/a%2fb", 200),
+    ];
+    events.extend((0..500).map(|n| report(&format!("/no-such-path-{n}"), 404)));
+    events.extend((0..500).map(|n| report(&format!("/path-{n}"), 200)));
+    let got = process.report(Value::from(events)).await;
+    assert_eq!(got.body["refused"], json!([]));
+    process.assert_metrics(&[
+        r#"http_requests_total{endpoint="/api/v1/blueprints",method="GET",status="200"} 3"#,
+        r#"http_requests_total{endpoint="/users/:id/files/:id",method="GET",status="500"} 2"#,
+        r#"http_requests_total{endpoint="other",method="GET",status="404"} 500"#,
+        // One of the hundred places has the path above, and `/a%2fb` is read differently.
+        r#"http_requests_total{endpoint="other",method="GET",status="200"} 402"#,
+    ]);
+    let metrics = process.metrics();
+    let reported = |line: &&str| line.starts_with("http_requests_total{");
+    assert_eq!(metrics.lines().filter(reported).count(), 1 + 100 + 2);
+}
+
+#[tokio::test]
 async fn events_are_never_limited() {
     let process = Process::new();
     for _ in 0..30 {
         assert_eq!(process.report(llm_request()).await.status, StatusCode::ACCEPTED);
     }
     process.assert_metrics(&[
-        r#"http_requests_total{endpoint="/v1/events",method="POST",status="202"} 30"#,
+        r#"sluice_http_requests_total{endpoint="/v1/events",method="POST",status="202"} 30"#,
     ]);
 }
 
 /// Returns a JSON object with the members of events and arbitrary values.
 fn any_event() -> impl Strategy<Value = Value> {
     let kinds: Vec<&str> = vec![
+        "http_request",
         "llm_request",
         "deployment",
         "blueprint_operation",
@@ -352,6 +409,8 @@ fn any_event() -> impl Strategy<Value = Value> {
         "counter",
     ];
     let names: Vec<&str> = vec![
+        "method",
+        "endpoint",
         "model",
         "operation",
         "status",

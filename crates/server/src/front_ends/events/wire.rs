@@ -6,7 +6,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use sluice::stats::events::{
     BlueprintOperation, BlueprintValidation, Cache, ConnectionKind, Connections, Counter,
     DatabaseConnections, Deployment, DeploymentEnd, DeploymentStage, EventError, Events, Gauge,
-    Histogram, LlmRequest, ToolExecution,
+    Histogram, HttpRequest, LlmRequest, ToolExecution,
 };
 use utoipa::{
     ToSchema,
@@ -49,7 +49,8 @@ struct Kind {
     parts: fn(&mut Vec<(String, RefOr<Schema>)>),
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
+    Kind::new::<HttpRequestBody<'_>>("http_request", http_request),
     Kind::new::<LlmRequestBody<'_>>("llm_request", llm_request),
     Kind::new::<BlueprintOperationBody<'_>>("blueprint_operation", blueprint_operation),
     Kind::new::<BlueprintValidationBody>("blueprint_validation", blueprint_validation),
@@ -127,13 +128,55 @@ fn error_to_string(event: Result<(), EventError>) -> Result<(), String> {
 }
 
 fn span(seconds: Option<f64>) -> Result<Option<Duration>, String> {
-    let Some(seconds) = seconds else { return Ok(None) };
-    let span = Duration::try_from_secs_f64(seconds);
-    span.map(Some).map_err(|_| {
+    seconds.map(duration).transpose()
+}
+
+fn duration(seconds: f64) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
         format!(
             "duration_seconds: {seconds} is not a duration: send a number of seconds, at least 0"
         )
     })
+}
+
+/// A request to the application, which has responded to it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct HttpRequestBody<'a> {
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    _kind: IgnoredAny,
+    /// The method, in capitals.
+    #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128)]
+    method: Cow<'a, str>,
+    /// The pattern of the route that matched the path, such as `/orders/{id}`, else the path.
+    #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 8192, pattern = "^/")]
+    endpoint: Cow<'a, str>,
+    /// The status of the response.
+    #[schema(minimum = 100, maximum = 599)]
+    status: u64,
+    /// The duration in seconds.
+    #[schema(minimum = 0, maximum = 2_678_400)]
+    duration_seconds: f64,
+    /// The size of the request's body.
+    #[schema(maximum = 1_000_000_000_000_u64)]
+    request_bytes: Option<u64>,
+    /// The size of the response's body.
+    #[schema(maximum = 1_000_000_000_000_u64)]
+    response_bytes: Option<u64>,
+}
+
+fn http_request(events: &Events, text: &[u8]) -> Result<(), String> {
+    let body: HttpRequestBody<'_> = read(text)?;
+    let status = u16::try_from(body.status)
+        .map_err(|_| EventError::Status { status: body.status }.to_string())?;
+    let duration = duration(body.duration_seconds)?;
+    let event = HttpRequest::new(&body.method, &body.endpoint, status, duration)
+        .with_request_bytes(body.request_bytes)
+        .with_response_bytes(body.response_bytes);
+    error_to_string(events.http_request(&event))
 }
 
 /// A request to a language model.
