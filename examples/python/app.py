@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 
 async def echo(request: Request) -> JSONResponse:
@@ -25,8 +25,21 @@ limited = Middleware(
     on_failure=os.environ.get("SLUICE_ON_FAILURE", "allow"),
     # Only where something in front of the application verifies the keys.
     check=check_by_key if os.environ.get("SLUICE_KEYS_ARE_VERIFIED") else check_of,
+    # Not behind Sluice's own gateway, which counts the requests itself.
+    report=not os.environ.get("SLUICE_IS_IN_FRONT"),
 )
+
+
+async def fail(request: Request) -> JSONResponse:
+    raise RuntimeError("this route always fails")
+
+
 app = Starlette(
-    routes=[Route("/{path:path}", echo, methods=["GET", "POST"])],
+    routes=[
+        Mount("/shop", routes=[Route("/orders/{id:int}/items", echo)]),
+        Mount("/stock", routes=[Route("/items/{id:int}", echo)]),
+        Route("/failing", fail),
+        Route("/{path:path}", echo, methods=["GET", "POST"]),
+    ],
     middleware=[limited],
 )

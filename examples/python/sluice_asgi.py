@@ -5,8 +5,9 @@ For FastAPI, Starlette, Litestar, Quart and other ASGI frameworks:
     app.add_middleware(SluiceMiddleware, url="http://sluice:8000", on_failure="allow")
 
 An allowed request reaches the application, and the response carries the rate limit fields. A denied
-request gets Sluice's own response: 429 with `Retry-After` and a problem body. WebSockets and
-lifespan events are not limited. Needs httpx.
+request gets Sluice's own response: 429 with `Retry-After` and a problem body. WebSockets are not
+limited. Every response is reported to Sluice in the background, which makes the metrics `http_*` of
+it. Needs httpx.
 """
 
 from __future__ import annotations
@@ -15,16 +16,12 @@ import asyncio
 import ipaddress
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
-from urllib.parse import quote
 
 import httpx
+from sluice_reports import Exchange, Message, Receive, Reports, Scope, Send, path_of
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
@@ -57,11 +54,7 @@ def check_of(scope: Scope) -> dict[str, Any]:
     To name the `client` of your own session, or to add `attributes` that limits read, a `tier` or a
     `cost`, wrap this function.
     """
-    raw = scope.get("raw_path") or quote(scope["path"]).encode()
-    check: dict[str, Any] = {
-        "method": scope["method"],
-        "path": raw.split(b"?")[0].decode("latin-1"),
-    }
+    check: dict[str, Any] = {"method": scope["method"], "path": path_of(scope)}
     if ip := address_of(scope):
         check["ip"] = ip
     return check
@@ -109,6 +102,9 @@ class SluiceMiddleware:
     `timeout` is the time for the whole check, in seconds. If Sluice does not respond in time or
     returns a 5xx status, `on_failure` decides: `allow` forwards the request without the rate limit
     fields, and `deny` returns 503.
+
+    With `report`, every response is reported, with the `endpoint` that it belongs to. Behind
+    Sluice's own gateway, write `report=False`: the gateway counts the same requests.
     """
 
     def __init__(
@@ -119,6 +115,8 @@ class SluiceMiddleware:
         timeout: float = 0.25,
         on_failure: Literal["allow", "deny"] = "allow",
         check: Callable[[Scope], dict[str, Any]] = check_of,
+        report: bool = True,
+        endpoint: Callable[[Scope], str] | None = None,
     ) -> None:
         if on_failure not in ("allow", "deny"):
             raise ValueError(f"on_failure is {on_failure!r}: write 'allow' or 'deny'")
@@ -130,10 +128,28 @@ class SluiceMiddleware:
         # The application connects to its limiter directly, and not through a proxy that the
         # environment names.
         self.client = httpx.AsyncClient(timeout=None, trust_env=False)
+        self.endpoint = endpoint
+        self.reports = Reports(url.rstrip("/") + "/v1/events") if report else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reports = self.reports
+        if scope["type"] == "lifespan" and reports is not None:
+            return await self.app(scope, receive, reports.sent_before_the_end(send))
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        if reports is None:
+            return await self.limit(scope, receive, send)
+        exchange = Exchange(scope, self.endpoint)
+        try:
+            await self.limit(scope, exchange.receiving(receive), exchange.sending(send))
+        except asyncio.CancelledError:
+            exchange.abandoned()
+            raise
+        finally:
+            reports.add(exchange)
+
+    async def limit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Responds to a request, or lets the application respond."""
         try:
             check = self.check(scope)
         except RepeatedField as error:

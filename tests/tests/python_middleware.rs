@@ -8,6 +8,7 @@ use sluice_testkit::{AsgiApp, ReservedPort, Sluice, eventually_async};
 use sluice_tests::{
     fleet::memory_replica,
     http::{Client, Connection, Request, Response},
+    metrics::Metrics,
 };
 use tokio::task::JoinSet;
 
@@ -149,6 +150,86 @@ async fn many_clients_get_exactly_the_limit_and_forged_addresses_no_more() {
     let statuses = load.join_all().await.concat();
     let count = |status| statuses.iter().filter(|one| **one == status).count();
     assert_eq!((count(200), count(429)), (BURST, 60 - BURST));
+}
+
+/// Returns the requests to the API that Sluice has counted with these labels.
+async fn counted(sluice: &Sluice, labels: &[(&str, &str)]) -> u64 {
+    let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
+    metrics.count("http_requests_total", labels)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_response_is_reported_by_the_route_that_matched() {
+    let limits = "defaults: { rate: 1/day, burst: 6 }\n\
+                  endpoints: { /shop/orders: { rate: 1/day, burst: 2 } }";
+    let (sluice, app) = start(limits, &[LONG_TIMEOUT]);
+    let mut client = Client::of(app.addr());
+    for (path, status) in [
+        ("/shop/orders/17/items", 200),
+        ("/shop/orders/18/items?page=2", 200),
+        ("/shop/orders/19/items", 429),
+        ("/stock/items/17", 200),
+    ] {
+        assert_eq!(client.get(path).await.status, status, "{path}");
+    }
+    assert_passed(&client.send(&order()).await);
+    // The server closes the connection after a failure.
+    assert_eq!(client.get("/failing").await.status, 500);
+    for (endpoint, method, status, count) in [
+        // A limit's pattern covers the pattern of the route, and the path of a denied request.
+        ("/shop/orders", "GET", "200", 2),
+        ("/shop/orders", "GET", "429", 1),
+        ("/stock/items/{id}", "GET", "200", 1),
+        ("/{path}", "POST", "200", 1),
+        ("/failing", "GET", "500", 1),
+    ] {
+        let labels = [("endpoint", endpoint), ("method", method), ("status", status)];
+        eventually_async(endpoint, async || {
+            let found = counted(&sluice, &labels).await;
+            if found == count { Ok(()) } else { Err(format!("{labels:?}: {found}")) }
+        })
+        .await;
+    }
+    let metrics = Metrics::of(&mut Client::of(sluice.http_addr())).await;
+    let posts = [("endpoint", "/{path}"), ("method", "POST")];
+    let sent = order().to_bytes();
+    let body = sent.split(|byte| *byte == b'\n').next_back().unwrap().len();
+    assert_eq!(metrics.count("http_request_size_bytes_sum", &posts), body as u64);
+    assert!(metrics.count("http_response_size_bytes_sum", &posts) > body as u64);
+    assert_eq!(metrics.count("http_request_duration_seconds_count", &posts), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_responses_are_reported_at_shutdown_and_none_behind_a_gateway() {
+    let limits = "defaults: { rate: 1/day, burst: 1000 }";
+    for (env, expected) in [(vec![], 20), (vec![("SLUICE_IS_IN_FRONT", "1")], 0)] {
+        let (sluice, app) = start(limits, &[vec![LONG_TIMEOUT], env].concat());
+        let mut client = Client::of(app.addr());
+        for _ in 0..20 {
+            assert_passed(&client.send(&order()).await);
+        }
+        drop(client);
+        tokio::task::block_in_place(|| app.stop());
+        assert_eq!(counted(&sluice, &[("method", "POST")]).await, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn responses_are_reported_once_sluice_can_be_reached_again() {
+    let limits = "defaults: { rate: 1/day, burst: 1000 }";
+    let (sluice, app) = start(limits, &[("SLUICE_ON_FAILURE", "allow")]);
+    sluice.sigkill();
+    let _ended = sluice.wait_exit(Duration::from_secs(10));
+    let mut client = Client::of(app.addr());
+    for _ in 0..20 {
+        assert_passed(&client.send(&order()).await);
+    }
+    sluice.restart();
+    eventually_async("the responses of the outage are counted", async || {
+        let count = counted(&sluice, &[("method", "POST"), ("status", "200")]).await;
+        if count == 20 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
 }
 
 /// Makes Sluice unavailable in three ways, one after the other, and calls `check` with every
