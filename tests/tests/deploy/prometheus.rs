@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use sluice_dashboards::selector::Selector;
 use sluice_telemetry::catalogue;
 use sluice_testkit::built_sluice;
 
@@ -181,17 +182,21 @@ fn every_recording_rule_is_used() {
 
 #[test]
 fn rules_and_panels_leave_out_the_same_requests() {
-    let with_matcher: Vec<String> = queries()
+    let of_api: Vec<String> = queries()
         .into_iter()
-        .filter(|query| query.expr.contains("rate(http_requests_total{"))
+        .filter(|query| query.expr.contains("rate(http_requests_total"))
         .map(|query| {
             let expr = query.expr.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(expr.contains(sluice_dashboards::selector::NOT_ADMIN), "{expr}");
-            assert!(query.expr.contains("unless on (namespace, job, instance, endpoint)"));
+            let panel = Selector::JOB.rate_of_api("http_requests_total", "");
+            for expr in [expr, panel] {
+                let exempt = "unless on (namespace, job, instance, endpoint) \
+                              sluice_http_exempt_endpoints";
+                assert!(expr.contains(exempt), "{expr}");
+            }
             query.source
         })
         .collect();
-    assert_eq!(with_matcher, ["job:http_requests:rate5m", "job:http_requests_failed:rate5m"]);
+    assert_eq!(of_api, ["job:http_requests:rate5m", "job:http_requests_failed:rate5m"]);
 }
 
 #[test]
