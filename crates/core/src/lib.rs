@@ -29,8 +29,10 @@ mod decision;
 mod epoch;
 mod leases;
 mod limit;
+mod money;
 mod partition;
 mod policy;
+mod prices;
 mod rate;
 mod refill_rate;
 mod request;
@@ -44,6 +46,7 @@ pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use epoch::Epoch;
 pub use leases::{Leases, TERM_US, Term};
 pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
+pub use money::{Currency, CurrencyError, MicroUnits, MoneyError};
 pub use partition::Partition;
 pub use policy::{
     Endpoint, EndpointPatterns, ExplainedLimit, Explanation, HeaderMatch, LimitField, LimitKind,
@@ -51,6 +54,7 @@ pub use policy::{
     PolicyBuilder, PolicyError, PolicyErrorKind, PolicyErrors, PolicyWarning, PolicyWarningKind,
     Rule, RuleCost, Terms, Tier, TierField, TierLimits, When, fold_ids,
 };
+pub use prices::{Prices, TokenPrices, TokenUsage, TokenUsageError};
 pub use rate::{MAX_FILL_US, Rate, RateError};
 pub use refill_rate::{MAX_PERIOD, MAX_TOKENS, Refill, RefillRate, RefillRateError};
 pub use request::{
