@@ -9,6 +9,8 @@
   KEYS[5]  sorted set of active deployments, by the ms of their start
   KEYS[6]  sorted set of finished deployments, by the ms of their end
   KEYS[7]  sorted set of the clients denied most often in this time slice
+  KEYS[8]  hash of the hourly sums of today: 'HOUR SERIES' -> sum
+  KEYS[9]  the same of yesterday
   ARGV[1]  id of the replica          ARGV[2]  number of the flush >= 1
   ARGV[3]  CONNECTIONS, as text       ARGV[4]  now in ms
   ARGV[5]  fields kept in KEYS[3]     ARGV[6]  gauges kept
@@ -18,10 +20,14 @@
   ARGV[11] ms after which a deployment that has not finished is no longer active
   ARGV[12] ms for which ends of deployments and flushes of silent replicas are remembered
   ARGV[13] ms by which a deployment may seem to start later than it ended
-  ARGV[14] MessagePack of one array of strings: five lists, each preceded by its length:
+  ARGV[14] sums kept in KEYS[8] and KEYS[9]
+  ARGV[15] sums kept there, those of folded series included
+  ARGV[16] ms until KEYS[8] and KEYS[9] expire
+  ARGV[17] MessagePack of one array of strings: six lists, each preceded by its length:
            totals (field, addend), endpoints (field, addend),
            deployments (id, 'started' or 'finished', ms),
-           gauges (key, ms, value; '' removes the gauge), clients (tag, denials)
+           gauges (key, ms, value; '' removes the gauge), clients (tag, denials),
+           hourly sums (1 for KEYS[8] or 2 for KEYS[9], field, field of the folded series, addend)
   returns  1 if the flush was added, 0 if it had been added before ]]
 
 local replica, number, connections, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -29,6 +35,7 @@ local max_endpoints, max_gauges = tonumber(ARGV[5]), tonumber(ARGV[6])
 local max_deployments, max_clients, clients_lifetime = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
 local report_lifetime, max_deployment_age = tonumber(ARGV[10]), tonumber(ARGV[11])
 local memory_of_ends, start_tolerance = tonumber(ARGV[12]), tonumber(ARGV[13])
+local max_sums, max_folded, day_lifetime = tonumber(ARGV[14]), tonumber(ARGV[15]), ARGV[16]
 
 local known = redis.call('HGET', KEYS[1], replica)
 local last = known and tonumber(string.match(known, '^(%d+) ')) or 0
@@ -47,7 +54,7 @@ if not known then
 end
 if number <= last then return 0 end
 
-local lists, at = cmsgpack.unpack(ARGV[14]), 0
+local lists, at = cmsgpack.unpack(ARGV[17]), 0
 local function next_argument()
   at = at + 1
   return lists[at]
@@ -138,5 +145,23 @@ end
 if clients > 0 then
   redis.call('ZREMRANGEBYRANK', KEYS[7], 0, -(max_clients + 1))
   redis.call('PEXPIRE', KEYS[7], clients_lifetime)
+end
+
+local function has_room(key, field, max)
+  return redis.call('HLEN', key) < max or redis.call('HEXISTS', key, field) == 1
+end
+
+local hourly_sums = tonumber(next_argument())
+for _ = 1, hourly_sums do
+  local key = KEYS[7 + tonumber(next_argument())]
+  local field, folded, addend = next_argument(), next_argument(), next_argument()
+  if has_room(key, field, max_sums) then
+    redis.pcall('HINCRBY', key, field, addend)
+  elseif has_room(key, folded, max_folded) then
+    redis.pcall('HINCRBY', key, folded, addend)
+  end
+end
+if hourly_sums > 0 then
+  for i = 8, 9 do redis.call('PEXPIRE', KEYS[i], day_lifetime) end
 end
 return 1

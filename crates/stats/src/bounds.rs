@@ -20,5 +20,10 @@ pub(crate) const MAX_DEPLOYMENTS: usize = 10_000;
 pub(crate) const MAX_GAUGES: usize = 2_000;
 /// Endpoints that are kept, including those that no configuration names any more.
 pub(crate) const MAX_ENDPOINTS: usize = 2_000;
+/// Sums that are kept for one day: of a thousand series in each hour. The amounts of further series
+/// are added to folded ones.
+pub(crate) const MAX_SUMS_PER_DAY: usize = 24_000;
+/// The same, folded ones included. Amounts beyond it are dropped.
+pub(crate) const MAX_FOLDED_SUMS_PER_DAY: usize = MAX_SUMS_PER_DAY + 2_400;
 /// Rate-limited clients whose denials are counted in each time slice.
 pub(crate) const MAX_TOP_PER_SLICE: usize = 1_000;

@@ -12,13 +12,15 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use sluice_core::Tag;
-use sluice_telemetry::{ConnectionKind, OTHER, Recorders};
+use sluice_telemetry::{ConnectionKind, MonthCost, OTHER, Recorders};
 
 use crate::{
     convert::micros,
+    costs::CostReport,
     fleet::OpenConnections,
     flush::{Deltas, DeploymentChange, DeploymentPhase, EndpointDeltas, GaugeReport},
     gauges::{GaugeKey, Gauges},
+    history::{HistoryCounters, Series, SeriesCounter},
     last_values::LastValues,
     reported_clients::{ClientMark, ReportedClients},
     sharded::Sharded,
@@ -59,6 +61,7 @@ struct Inner {
     endpoints: RwLock<HashMap<Arc<str>, Arc<EndpointCounters>>>,
     clients: Arc<Clients>,
     changes: Mutex<Changes>,
+    history: HistoryCounters,
     last_values: LastValues,
     recorders: Recorders,
 }
@@ -107,6 +110,7 @@ impl StatsCounters {
                 endpoints: RwLock::default(),
                 clients: Arc::new(clients),
                 changes: Mutex::default(),
+                history: HistoryCounters::default(),
                 last_values: LastValues::new(recorders),
                 recorders: recorders.clone(),
             }),
@@ -154,6 +158,21 @@ impl StatsCounters {
         Arc::clone(endpoints.entry(name).or_insert_with(counters))
     }
 
+    /// Returns the counter of `series` in the hourly sums of the fleet, or that of `other` when this
+    /// process has too many series.
+    ///
+    /// Keep it where amounts are added often, instead of looking it up each time.
+    #[must_use]
+    pub fn series(&self, series: &Series) -> Arc<SeriesCounter> {
+        self.inner.history.series(series, &self.inner.recorders)
+    }
+
+    /// Notes that what was added to series since the last call was added now. The reporter calls it
+    /// every second, whether or not the store can be reached.
+    pub(crate) fn tick(&self) {
+        self.inner.history.tick(Instant::now());
+    }
+
     /// Notes that a deployment has started or finished.
     pub(crate) fn change_deployment(&self, id: Option<&str>, phase: DeploymentPhase) {
         let mut changes = self.inner.changes.lock();
@@ -192,7 +211,9 @@ impl StatsCounters {
         let limited =
             inner.clients.limited.iter().flat_map(|part| mem::take(&mut *part.lock())).collect();
         let Changes { deployments, gauges } = mem::take(&mut *inner.changes.lock());
-        Deltas { totals, endpoints, limited, deployments, gauges }
+        inner.history.tick(Instant::now());
+        let history = inner.history.take();
+        Deltas { totals, endpoints, limited, deployments, gauges, history }
     }
 
     /// Returns the connections that this process has open.
@@ -204,6 +225,16 @@ impl StatsCounters {
             grpc: system.open_connections(ConnectionKind::Grpc),
             database: system.database_connections(),
         }
+    }
+
+    /// Records what the fleet costs in this month.
+    pub(crate) fn record_costs(&self, report: &CostReport) {
+        let costs = report.totals.iter().map(|(currency, sums)| MonthCost {
+            currency: currency.clone(),
+            so_far: sums.month,
+            forecast: sums.forecast,
+        });
+        self.inner.recorders.cost.set_month(costs.collect());
     }
 
     /// Records the gauges of the fleet, as the store returned them.

@@ -8,7 +8,7 @@ use std::{
 
 use sluice_core::Tag;
 
-use crate::{fleet::OpenConnections, gauges::GaugeKey, totals::Totals};
+use crate::{fleet::OpenConnections, gauges::GaugeKey, history::HistoryPeriod, totals::Totals};
 
 /// Everything that a replica has counted since its previous flush.
 ///
@@ -41,6 +41,8 @@ pub struct Deltas {
     pub deployments: Vec<DeploymentChange>,
     /// The latest report of each gauge.
     pub gauges: BTreeMap<GaugeKey, GaugeReport>,
+    /// To be added to the hourly sums.
+    pub history: Vec<HistoryPeriod>,
 }
 
 /// What a replica has counted for one endpoint since its previous flush.

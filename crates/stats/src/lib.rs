@@ -20,7 +20,9 @@
 //! 5. **Gauges come back.** The response to a flush contains the [`Gauges`] of the fleet
 //!    (`gauges.rs`). `last_values.rs` records them, so that every replica's `/metrics` shows the
 //!    same values.
-//! 6. **A page is read.** [`Reporter::read`] returns [`FleetStats`] (`fleet.rs`): [`Totals`]
+//! 6. **Hours are summed.** Amounts that matter by the hour (`history/`) travel in the same flush;
+//!    [`Reporter::read_history`] returns the sums of the last 35 days.
+//! 7. **A page is read.** [`Reporter::read`] returns [`FleetStats`] (`fleet.rs`): [`Totals`]
 //!    (`totals.rs`), statistics by endpoint, distinct clients, gauges and live replicas.
 //!
 //! Totals outlive every replica. Open connections belong to a replica and expire with it. Distinct
@@ -51,7 +53,9 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod costs;
 pub mod events;
+pub mod history;
 
 mod bounds;
 mod convert;

@@ -12,10 +12,15 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use crate::{counters::StatsCounters, fleet::FleetStats, flush::Flush, stats_store::StatsStore};
+use crate::{
+    costs::CostReport, counters::StatsCounters, fleet::FleetStats, flush::Flush, history::History,
+    stats_store::StatsStore,
+};
 
 /// How often a replica flushes.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a replica reads the hourly sums, from which its metrics have the costs of the month.
+const HISTORY_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a replica that stops waits for its last flush.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -90,10 +95,15 @@ impl Reporter {
         let reporter = self.clone();
         let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut readings = tokio::time::interval(HISTORY_INTERVAL);
+            for interval in [&mut ticks, &mut readings] {
+                interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            }
             loop {
                 tokio::select! {
                     _ = ticks.tick() => reporter.flush_and_log().await,
+                    // An error is that of the flushes, which is logged there.
+                    _ = readings.tick() => drop(reporter.read_history().await),
                     _ = stopped.changed() => return,
                 }
             }
@@ -118,6 +128,7 @@ impl Reporter {
 
     async fn send(&self) -> Result<(), StoreError> {
         let Inner { counters, store, replica, outbox, .. } = &*self.inner;
+        counters.tick();
         let mut outbox = outbox.lock().await;
         if let Some(flush) = &mut outbox.unconfirmed {
             flush.connections = counters.open_connections();
@@ -144,6 +155,18 @@ impl Reporter {
     pub async fn read(&self) -> Result<FleetStats, StoreError> {
         self.flush().await?;
         self.inner.store.read().await
+    }
+
+    /// Flushes, and returns the hourly sums of the fleet. The costs of the month that they contain
+    /// are recorded in this replica's metrics.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn read_history(&self) -> Result<History, StoreError> {
+        self.flush().await?;
+        let history = self.inner.store.read_history().await?;
+        self.inner.counters.record_costs(&CostReport::new(&history));
+        Ok(history)
     }
 
     /// Returns whether flushes succeed.
@@ -231,6 +254,10 @@ mod tests {
 
         fn read(&self) -> StoreFuture<'_, Result<FleetStats, StoreError>> {
             self.inner.read()
+        }
+
+        fn read_history(&self) -> StoreFuture<'_, Result<History, StoreError>> {
+            self.inner.read_history()
         }
 
         fn depart<'a>(&'a self, replica: &'a str) -> StoreFuture<'a, Result<(), StoreError>> {

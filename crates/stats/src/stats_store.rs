@@ -4,7 +4,7 @@ use std::fmt;
 
 use sluice_store::{StoreError, StoreFuture};
 
-use crate::{fleet::FleetStats, flush::Flush, gauges::Gauges};
+use crate::{fleet::FleetStats, flush::Flush, gauges::Gauges, history::History};
 
 /// Keeps the statistics of a fleet.
 ///
@@ -24,6 +24,12 @@ pub trait StatsStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be reached, or holds what this version cannot read.
     fn read(&self) -> StoreFuture<'_, Result<FleetStats, StoreError>>;
+
+    /// Returns the hourly sums of the fleet over the last 35 days.
+    ///
+    /// # Errors
+    /// As for [`StatsStore::read`].
+    fn read_history(&self) -> StoreFuture<'_, Result<History, StoreError>>;
 
     /// Removes `replica` and its open connections, because it stops. What it has counted stays.
     ///

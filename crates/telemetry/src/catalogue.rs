@@ -6,8 +6,8 @@ use crate::{
     labels,
     metric::Metric,
     recorders::{
-        blueprint, clients, decisions, deployment, exports, http, http_exempt, llm, rate_limit,
-        replica, rls, store, system, tool, upstream,
+        blueprint, clients, cost, decisions, deployment, exports, history, http, http_exempt, llm,
+        rate_limit, replica, rls, store, system, tool, upstream,
     },
 };
 
@@ -18,6 +18,7 @@ const METRICS: &[&[Metric]] = &[
     llm::METRICS,
     blueprint::METRICS,
     deployment::METRICS,
+    cost::METRICS,
     tool::METRICS,
     rate_limit::METRICS,
     system::METRICS,
@@ -29,6 +30,7 @@ const METRICS: &[&[Metric]] = &[
     rls::METRICS,
     upstream::METRICS,
     replica::METRICS,
+    history::METRICS,
     exports::METRICS,
     labels::METRICS,
 ];

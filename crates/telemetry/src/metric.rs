@@ -148,8 +148,20 @@ impl Metric {
         let _handle = gauge.with_callback(observe).build();
     }
 
+    /// Makes a gauge of fractions whose values `observe` supplies each time the metrics are read.
+    pub(crate) fn observed_amount(
+        &self,
+        meter: &Meter,
+        observe: impl Fn(&dyn AsyncInstrument<f64>) + Send + Sync + 'static,
+    ) {
+        debug_assert_eq!(self.kind, MetricKind::Gauge, "{}", self.name);
+        let gauge =
+            meter.f64_observable_gauge(self.name).with_description(self.help).with_unit(self.unit);
+        // The meter's provider keeps the callback; the handle itself has no methods.
+        let _handle = gauge.with_callback(observe).build();
+    }
+
     /// Makes a counter whose total `observe` supplies each time the metrics are read.
-    #[cfg(target_os = "linux")]
     pub(crate) fn observed_total(
         &self,
         meter: &Meter,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_core::{Currency, MicroUnits, MoneyError, TokenUsageError};
 use sluice_telemetry::{CustomValueError, MAX_VALUE_BYTES};
 
 use crate::convert::micros;
@@ -10,6 +11,8 @@ use crate::convert::micros;
 const MAX_COUNT: u64 = 1_000_000_000_000;
 /// The longest endpoint in an event, in bytes: servers accept few paths that are longer.
 const MAX_ENDPOINT_BYTES: usize = 8_192;
+/// The largest cost in an event.
+pub const MAX_EVENT_COST: MicroUnits = MicroUnits::from_units(1_000_000);
 /// The longest duration in an event.
 const MAX_DURATION: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
@@ -54,6 +57,26 @@ pub enum EventError {
         /// The number.
         number: f64,
     },
+    /// A cost is not an amount of money.
+    #[error("cost: {number} {reason}")]
+    Cost {
+        /// The cost.
+        number: f64,
+        /// What is wrong with it.
+        reason: MoneyError,
+    },
+    /// A currency is not one.
+    #[error("currency: `{text}` is not a currency: write three capital letters, as in `USD`")]
+    Currency {
+        /// The currency.
+        text: String,
+    },
+    /// A currency without the cost that it is for.
+    #[error("currency: the cost is missing: add `cost`, or remove `currency`")]
+    CurrencyWithoutCost,
+    /// More tokens were read from a cache and written to it than were consumed.
+    #[error("tokens_cached: {0}")]
+    CachedTokens(#[from] TokenUsageError),
     /// A number of resources without the name of the blueprint that has them.
     #[error("resources: the blueprint is missing: add `blueprint` with its name")]
     ResourcesWithoutBlueprint,
@@ -102,6 +125,25 @@ pub(super) const fn check_duration(duration: Duration) -> Result<(), EventError>
 
 pub(super) fn check_share(field: &'static str, number: f64) -> Result<(), EventError> {
     if (0.0..=1.0).contains(&number) { Ok(()) } else { Err(EventError::Share { field, number }) }
+}
+
+/// The reported cost and its currency; `default` is the currency of a cost that names none.
+pub(super) fn checked_cost(
+    cost: Option<f64>,
+    currency: Option<&str>,
+    default: Currency,
+) -> Result<Option<(MicroUnits, Currency)>, EventError> {
+    let currency = currency.map(|text| {
+        let shown = || text.chars().take(16).collect();
+        text.parse::<Currency>().map_err(|_| EventError::Currency { text: shown() })
+    });
+    let currency = currency.transpose()?;
+    let Some(number) = cost else {
+        return if currency.is_some() { Err(EventError::CurrencyWithoutCost) } else { Ok(None) };
+    };
+    let cost = MicroUnits::rounded_up(number, MAX_EVENT_COST)
+        .map_err(|reason| EventError::Cost { number, reason })?;
+    Ok(Some((cost, currency.unwrap_or(default))))
 }
 
 /// The instance's name, as gauge keys have it: empty if the report covers all instances.

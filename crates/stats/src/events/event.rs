@@ -67,6 +67,8 @@ pub struct Deployment<'a> {
     /// The deployment's id, if it has one. A start or an end that is reported twice with the same
     /// id changes the number of active deployments once.
     pub id: Option<&'a str>,
+    /// What is deployed, as the price list names it: `small`, `gpu`.
+    pub kind: Option<&'a str>,
     /// Whether it has started or finished.
     pub stage: DeploymentStage<'a>,
 }
@@ -90,6 +92,10 @@ pub struct DeploymentEnd<'a> {
     pub status: &'a str,
     /// How long the deployment took, if known.
     pub duration: Option<Duration>,
+    /// What it cost, in units of the currency, if that is known.
+    pub cost: Option<f64>,
+    /// The currency of the cost: three capital letters. `None` for the currency of the price list.
+    pub currency: Option<&'a str>,
 }
 
 /// The execution of a tool that has ended.
@@ -207,7 +213,7 @@ impl<'a> Deployment<'a> {
     /// Makes an event for a deployment at this stage.
     #[must_use]
     pub const fn new(operation: &'a str, stage: DeploymentStage<'a>) -> Self {
-        Self { operation, id: None, stage }
+        Self { operation, id: None, kind: None, stage }
     }
 
     /// Sets the deployment's id.
@@ -215,19 +221,37 @@ impl<'a> Deployment<'a> {
     pub fn with_id(self, id: impl Into<Option<&'a str>>) -> Self {
         Self { id: id.into(), ..self }
     }
+
+    /// Sets what is deployed.
+    #[must_use]
+    pub fn with_kind(self, kind: impl Into<Option<&'a str>>) -> Self {
+        Self { kind: kind.into(), ..self }
+    }
 }
 
 impl<'a> DeploymentEnd<'a> {
     /// Makes the end of a deployment with this result.
     #[must_use]
     pub const fn new(status: &'a str) -> Self {
-        Self { status, duration: None }
+        Self { status, duration: None, cost: None, currency: None }
     }
 
     /// Sets how long the deployment took.
     #[must_use]
     pub fn with_duration(self, duration: impl Into<Option<Duration>>) -> Self {
         Self { duration: duration.into(), ..self }
+    }
+
+    /// Sets what it cost, in units of the currency.
+    #[must_use]
+    pub fn with_cost(self, cost: impl Into<Option<f64>>) -> Self {
+        Self { cost: cost.into(), ..self }
+    }
+
+    /// Sets the currency of the cost: three capital letters.
+    #[must_use]
+    pub fn with_currency(self, currency: impl Into<Option<&'a str>>) -> Self {
+        Self { currency: currency.into(), ..self }
     }
 }
 

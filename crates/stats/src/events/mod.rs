@@ -24,14 +24,18 @@ mod error;
 mod event;
 mod http_request;
 
-use sluice_core::NormalPath;
-use sluice_telemetry::Recorders;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use sluice_core::{Currency, MicroUnits, NormalPath, Prices, TokenUsage};
+use sluice_telemetry::{OTHER, Recorders};
 
 use self::error::{
-    check_count, check_name, check_optional_name, check_share, checked_instance, checked_micros,
+    check_count, check_name, check_optional_name, check_share, checked_cost, checked_instance,
+    checked_micros,
 };
 pub use self::{
-    error::EventError,
+    error::{EventError, MAX_EVENT_COST},
     event::{
         BlueprintOperation, BlueprintValidation, Cache, Connections, Counter, DatabaseConnections,
         Deployment, DeploymentEnd, DeploymentStage, Event, Gauge, Histogram, ToolExecution,
@@ -43,6 +47,7 @@ use crate::{
     endpoint_labels::EndpointLabels,
     flush::DeploymentPhase,
     gauges::{BLUEPRINT_RESOURCES, CACHE_HIT_RATE, CONNECTIONS, DATABASE_CONNECTIONS, GaugeKey},
+    history::{CostSource, Series},
     totals::Total,
 };
 
@@ -59,16 +64,19 @@ pub struct Events {
     recorders: Recorders,
     counters: StatsCounters,
     endpoints: EndpointLabels,
+    prices: Arc<RwLock<Arc<Prices>>>,
 }
 
 impl Events {
-    /// Makes a recorder of events that writes to `recorders` and counts in `counters`.
+    /// Makes a recorder of events that writes to `recorders` and counts in `counters`. It knows no
+    /// prices.
     #[must_use]
     pub fn new(recorders: &Recorders, counters: &StatsCounters) -> Self {
         Self {
             recorders: recorders.clone(),
             counters: counters.clone(),
             endpoints: EndpointLabels::new(&recorders.http),
+            prices: Arc::default(),
         }
     }
 
@@ -76,6 +84,17 @@ impl Events {
     #[must_use]
     pub const fn endpoints(&self) -> &EndpointLabels {
         &self.endpoints
+    }
+
+    /// Replaces the prices of what events report without a cost, in all clones.
+    pub fn set_prices(&self, prices: Prices) {
+        *self.prices.write() = Arc::new(prices);
+    }
+
+    /// Returns the prices of what events report without a cost.
+    #[must_use]
+    pub fn prices(&self) -> Arc<Prices> {
+        Arc::clone(&self.prices.read())
     }
 
     /// Returns the counters of this process.
@@ -140,12 +159,22 @@ impl Events {
         let micros = checked_micros(event.duration)?;
         check_count("tokens_generated", event.tokens_generated)?;
         check_count("tokens_consumed", event.tokens_consumed)?;
+        let usage = TokenUsage::new(event.tokens_consumed, event.tokens_generated)
+            .with_cache(event.tokens_cached, event.tokens_cache_written)?;
+        let prices = self.prices();
+        let reported = checked_cost(event.cost, event.currency, prices.currency())?;
 
         self.recorders.llm.request(event);
         self.counters.add(Total::LlmRequests, 1);
         self.add_duration(Total::LlmTimed, Total::LlmMicros, micros);
         self.counters.add(Total::LlmTokensGenerated, event.tokens_generated);
         self.counters.add(Total::LlmTokensConsumed, event.tokens_consumed);
+        let computed = || Some((prices.of_tokens(event.model, &usage)?, prices.currency()));
+        match reported.or_else(computed) {
+            Some((cost, currency)) => self.add_llm_cost(event.model, cost, currency),
+            None if prices.has_models() => self.recorders.cost.unknown(event.model),
+            None => {}
+        }
         Ok(())
     }
 
@@ -206,14 +235,23 @@ impl Events {
         check_optional_name("id", event.id)?;
         end.map_or(Ok(()), |end| check_name("status", end.status))?;
         let micros = checked_micros(end.and_then(|end| end.duration))?;
+        check_optional_name("kind", event.kind)?;
+        let (cost, currency) = end.map_or((None, None), |end| (end.cost, end.currency));
+        let cost = checked_cost(cost, currency, self.prices.read().currency())?;
 
-        if let Some(DeploymentEnd { status, duration }) = end {
+        if let Some(DeploymentEnd { status, duration, .. }) = end {
             self.recorders.deployment.operation(event.operation, status, *duration);
             self.counters.add(Total::DeploymentOperations, 1);
             self.add_duration(Total::DeploymentsTimed, Total::DeploymentMicros, micros);
         }
         if let Some(phase) = phase {
             self.counters.change_deployment(event.id, phase);
+        }
+        if let Some((cost, currency)) = cost {
+            let kind = event.kind.unwrap_or(OTHER);
+            self.recorders.cost.add_deployment(kind, currency.as_str(), cost.get());
+            let series = Series::cost(CostSource::Deployment, kind, currency.as_str());
+            self.counters.series(&series).add(cost.get());
         }
         Ok(())
     }
@@ -299,6 +337,12 @@ impl Events {
     pub fn histogram(&self, event: &Histogram<'_>) -> Result<(), EventError> {
         check_label_values(event.labels)?;
         Ok(self.recorders.custom.observe(event.name, event.labels, event.value)?)
+    }
+
+    fn add_llm_cost(&self, model: &str, cost: MicroUnits, currency: Currency) {
+        self.recorders.cost.add_llm(model, currency.as_str(), cost.get());
+        let series = Series::cost(CostSource::Llm, model, currency.as_str());
+        self.counters.series(&series).add(cost.get());
     }
 
     /// Adds a duration to `sum`, if it was reported, and 1 to `count`.

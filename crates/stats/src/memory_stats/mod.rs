@@ -1,18 +1,20 @@
 //! The statistics of one process, in its memory.
 
+mod days;
 mod distinct;
 mod slice_stats;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
+    sync::Arc,
 };
 
 use parking_lot::Mutex;
 use sluice_core::{Tag, Timestamp};
 use sluice_store::{Clock, Fleet, MonotonicClock, StoreError, StoreFuture};
 
-use self::{distinct::Distinct, slice_stats::SliceStats};
+use self::{days::Days, distinct::Distinct, slice_stats::SliceStats};
 use crate::{
     bounds::{
         MAX_DEPLOYMENT_AGE, MAX_DEPLOYMENTS, MAX_ENDPOINTS, MAX_GAUGES, MEMORY_OF_ENDS,
@@ -22,6 +24,7 @@ use crate::{
     fleet::{EndpointStats, FleetStats, OpenConnections, ReplicaStats, top_limited},
     flush::{Deltas, DeploymentChange, DeploymentPhase, Flush, GaugeReport},
     gauges::{GaugeKey, Gauges},
+    history::History,
     slice::Slice,
     stats_store::StatsStore,
     totals::Totals,
@@ -50,6 +53,8 @@ struct State {
     unnamed: i64,
     gauges: HashMap<GaugeKey, (f64, Timestamp)>,
     replicas: HashMap<Box<str>, Replica>,
+    /// Hourly sums.
+    days: Days,
 }
 
 #[derive(Debug)]
@@ -64,6 +69,12 @@ impl MemoryStats {
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(MonotonicClock::new())
+    }
+
+    /// Makes an empty stats store that can be handed to a [`Reporter`](crate::Reporter).
+    #[must_use]
+    pub fn shared() -> Arc<dyn StatsStore> {
+        Arc::new(Self::new())
     }
 }
 
@@ -90,6 +101,12 @@ impl<C: Clock> StatsStore for MemoryStats<C> {
 
     fn read(&self) -> StoreFuture<'_, Result<FleetStats, StoreError>> {
         StoreFuture::ready(Ok(self.state.lock().read(self.clock.now())))
+    }
+
+    fn read_history(&self) -> StoreFuture<'_, Result<History, StoreError>> {
+        let now = self.clock.now();
+        let state = self.state.lock();
+        StoreFuture::ready(Ok(History::new(now, state.since, state.days.last(now))))
     }
 
     fn depart<'a>(&'a self, replica: &'a str) -> StoreFuture<'a, Result<(), StoreError>> {
@@ -130,6 +147,7 @@ impl State {
             }
         }
         self.current_slice(now).add(deltas);
+        self.days.add(&deltas.history, now);
         for change in &deltas.deployments {
             self.change_deployment(change, store_time(now, change.at));
         }

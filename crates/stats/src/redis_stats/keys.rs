@@ -46,6 +46,11 @@ impl StatsKeys {
         format!("{}active:{}:{endpoint}", self.base, slice.number())
     }
 
+    /// The hourly sums of a day.
+    pub(super) fn day(&self, day: u64) -> String {
+        format!("{}day:{day}", self.base)
+    }
+
     /// The clients of a time slice that were denied most often.
     pub(super) fn top(&self, slice: Slice) -> String {
         format!("{}top:{}", self.base, slice.number())

@@ -14,7 +14,9 @@
 //! | `running`, `finished` | sorted sets of deployments |
 //! | `clients:N`, `limited:N`, `active:N:ENDPOINT` | HyperLogLogs of clients in the time slice N |
 //! | `top:N` | sorted set of the clients denied most often in the time slice N |
+//! | `day:N` | hash of the hourly sums of the day N, by `HOUR SERIES`; expires after 35 days |
 
+mod history;
 mod keys;
 mod packed;
 mod read;
@@ -29,10 +31,10 @@ use redis::Value;
 use sluice_core::Timestamp;
 use sluice_store::{RedisError, RedisHandle, RedisSettings, StoreError, StoreFuture};
 
-use self::keys::StatsKeys;
+use self::{history::ClosedDays, keys::StatsKeys};
 use crate::{
-    convert::micros, fleet::FleetStats, flush::Flush, gauges::Gauges, slice::Slice,
-    stats_store::StatsStore,
+    convert::micros, fleet::FleetStats, flush::Flush, gauges::Gauges, history::History,
+    slice::Slice, stats_store::StatsStore,
 };
 
 /// The shortest timeout of a call. No request waits for it, so it may be longer than the store's.
@@ -49,6 +51,7 @@ pub struct RedisStats {
     /// The server's clock less this machine's, in microseconds, as of the last reply; or
     /// [`UNKNOWN`].
     clock_offset_us: AtomicI64,
+    closed_days: ClosedDays,
 }
 
 impl RedisStats {
@@ -59,7 +62,12 @@ impl RedisStats {
     pub fn new(settings: &RedisSettings) -> Result<Self, RedisError> {
         let redis = RedisHandle::new(settings, MIN_TIMEOUT)?;
         let keys = StatsKeys::new(&redis);
-        Ok(Self { redis, keys, clock_offset_us: AtomicI64::new(UNKNOWN) })
+        Ok(Self {
+            redis,
+            keys,
+            clock_offset_us: AtomicI64::new(UNKNOWN),
+            closed_days: ClosedDays::default(),
+        })
     }
 
     /// Returns how many connections are open, busy or idle.
@@ -114,6 +122,13 @@ impl StatsStore for RedisStats {
 
     fn read(&self) -> StoreFuture<'_, Result<FleetStats, StoreError>> {
         StoreFuture::pending(self.read_all())
+    }
+
+    fn read_history(&self) -> StoreFuture<'_, Result<History, StoreError>> {
+        StoreFuture::pending(async move {
+            let now = self.now().await?;
+            self.closed_days.read(&self.redis, &self.keys, now).await
+        })
     }
 
     fn depart<'a>(&'a self, replica: &'a str) -> StoreFuture<'a, Result<(), StoreError>> {

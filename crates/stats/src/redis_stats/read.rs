@@ -20,6 +20,8 @@ use crate::{
 pub(super) const REQUESTS: &str = "requests ";
 /// The same for its denials.
 pub(super) const REJECTED: &str = "rejected ";
+/// The field of the totals for the time of the first flush, in ms.
+pub(super) const SINCE: &str = "since";
 /// The field of the totals for deployments without an id: starts less ends.
 pub(super) const UNNAMED: &str = "deployment.unnamed";
 
@@ -55,7 +57,7 @@ pub(super) fn sums(replies: &[Value], now: Timestamp) -> Result<FleetStats, Stor
 
     let numbers: HashMap<String, i64> = typed(totals)?;
     stats.since =
-        numbers.get("since").map(|ms| Timestamp::from_unix_micros(ms.saturating_mul(1_000)));
+        numbers.get(SINCE).map(|ms| Timestamp::from_unix_micros(ms.saturating_mul(1_000)));
     for &total in Total::ALL {
         stats.totals.add(total, numbers.get(total.name()).copied().map_or(0, not_negative));
     }
@@ -179,12 +181,12 @@ fn age(ms: i64, now: Timestamp) -> Duration {
     Duration::from_millis(not_negative(unix_millis(now).saturating_sub(ms)))
 }
 
-fn typed<T: FromRedisValue>(reply: &Value) -> Result<T, StoreError> {
+pub(super) fn typed<T: FromRedisValue>(reply: &Value) -> Result<T, StoreError> {
     redis::from_redis_value(reply.clone()).map_err(|error| {
         unreadable(&format!("the stats in Redis have an unexpected form: {error}"))
     })
 }
 
-fn unreadable(what: &str) -> StoreError {
+pub(super) fn unreadable(what: &str) -> StoreError {
     StoreError::Unreadable { what: what.to_owned() }
 }

@@ -5,24 +5,26 @@ use sluice_core::{Tag, Timestamp};
 use sluice_store::RedisScript;
 
 use super::{
+    history::field,
     keys::StatsKeys,
     packed::PackedStrings,
     read::{REJECTED, REQUESTS, UNNAMED, request_gauges},
 };
 use crate::{
     bounds::{
-        MAX_DEPLOYMENT_AGE, MAX_DEPLOYMENTS, MAX_ENDPOINTS, MAX_GAUGES, MAX_TOP_PER_SLICE,
-        MEMORY_OF_ENDS, REPORT_LIFETIME, START_TOLERANCE,
+        MAX_DEPLOYMENT_AGE, MAX_DEPLOYMENTS, MAX_ENDPOINTS, MAX_FOLDED_SUMS_PER_DAY, MAX_GAUGES,
+        MAX_SUMS_PER_DAY, MAX_TOP_PER_SLICE, MEMORY_OF_ENDS, REPORT_LIFETIME, START_TOLERANCE,
     },
     convert::{store_time, unix_millis},
     fleet::OpenConnections,
     flush::{Deltas, DeploymentPhase, Flush},
+    history::{HISTORY_DAYS, Hour},
     slice::{SLICE, SLICES, Slice},
     totals::Total,
 };
 
 const SOURCE: &str = include_str!("../../../../lua/stats.lua");
-const DIGEST: &str = "76372cb338f1a37c4ed762b3bb345d5e4cab964b";
+const DIGEST: &str = "83cc0cc3c337a440e6b1dfc8aa170af0ea65cdc2";
 
 /// Adds a flush to the statistics, once.
 pub(super) static SCRIPT: RedisScript = RedisScript::new(SOURCE, DIGEST);
@@ -73,7 +75,9 @@ fn script_arguments(
 ) {
     let StatsKeys { replicas, totals, endpoints, gauges, running, finished, .. } = keys;
     let top = keys.top(slice);
-    let names = [replicas, totals, endpoints, gauges, running, finished, &top];
+    let today = Hour::at(now).day();
+    let (today, yesterday) = (keys.day(today), keys.day(today.saturating_sub(1)));
+    let names = [replicas, totals, endpoints, gauges, running, finished, &top, &today, &yesterday];
     command.arg(names.len()).arg(&names);
     let OpenConnections { http, websocket, grpc, database } = flush.connections;
     command
@@ -87,12 +91,14 @@ fn script_arguments(
     for span in [lifetime, REPORT_LIFETIME, MAX_DEPLOYMENT_AGE, MEMORY_OF_ENDS, START_TOLERANCE] {
         command.arg(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     }
+    command.arg(MAX_SUMS_PER_DAY).arg(MAX_FOLDED_SUMS_PER_DAY).arg(day_lifetime_ms());
     let mut lists = PackedStrings::default();
     add_totals(&mut lists, &flush.deltas);
     add_endpoints(&mut lists, &flush.deltas);
     add_deployments(&mut lists, &flush.deltas, now);
     add_gauges(&mut lists, &flush.deltas, now);
     add_top(&mut lists, &flush.deltas);
+    add_history(&mut lists, &flush.deltas, now);
     command.arg(lists.finish());
 }
 
@@ -160,6 +166,25 @@ fn add_top(lists: &mut PackedStrings, deltas: &Deltas) {
     for (client, denials) in top {
         lists.push(client.to_string()).push(denials);
     }
+}
+
+/// Each amount with the index of its day's key: 1 for today, 2 for yesterday.
+fn add_history(lists: &mut PackedStrings, deltas: &Deltas, now: Timestamp) {
+    lists.push(deltas.history.iter().map(|period| period.sums.len()).sum::<usize>());
+    for period in &deltas.history {
+        let hour = Hour::for_amount(store_time(now, period.at), now);
+        let day = 1 + Hour::at(now).day() - hour.day();
+        for (series, amount) in &period.sums {
+            lists.push(day).push(field(hour, series)).push(field(hour, &series.folded()));
+            lists.push(addend(*amount));
+        }
+    }
+}
+
+/// How long the sums of a day are kept after the last amount that was added to them. A day is shown
+/// as long as it is among the last [`HISTORY_DAYS`] and today.
+const fn day_lifetime_ms() -> u64 {
+    (HISTORY_DAYS + 1) * 24 * 60 * 60 * 1_000
 }
 
 /// An amount that Redis can add: it counts in signed integers.

@@ -9,6 +9,7 @@ use sluice_core::{Subject, Tag, Tagger, Timestamp};
 use sluice_stats::{
     Deltas, DeploymentChange, DeploymentPhase, EndpointDeltas, FleetStats, Flush, GaugeKey,
     GaugeReport, Gauges, MemoryStats, OpenConnections, RedisStats, StatsStore, Total,
+    history::{History, HistoryPeriod, Series},
 };
 use sluice_store::{ManualClock, RedisSettings};
 use sluice_testkit::RedisServer;
@@ -27,7 +28,7 @@ enum Time {
 
 impl Fixture {
     pub(crate) fn memory() -> Self {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_000_000_000_000)));
+        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_800_001_800_000_000)));
         Self {
             store: Arc::new(MemoryStats::with_clock(Arc::clone(&clock))),
             time: Time::Manual(clock),
@@ -57,6 +58,15 @@ impl Fixture {
         self.flush(&Flush::new(replica.into(), 1, OpenConnections::default(), deltas)).await
     }
 
+    /// The hourly sums, as a process reads them that has just started. A process that has read them
+    /// before keeps past days, and would not notice that a server's state was made older.
+    pub(crate) async fn read_history(&self) -> History {
+        match &self.time {
+            Time::Manual(_) => self.store.read_history().await.unwrap(),
+            Time::Server(server) => connect(server).read_history().await.unwrap(),
+        }
+    }
+
     pub(crate) async fn read(&self) -> FleetStats {
         self.store.read().await.unwrap()
     }
@@ -68,10 +78,11 @@ pub(crate) fn connect(server: &RedisServer) -> RedisStats {
     RedisStats::new(&settings).unwrap()
 }
 
-/// Makes everything that `server` stores older by `span`.
+/// Makes everything that `server` stores older by `span`, and hourly sums by its whole hours.
 fn make_older(server: &RedisServer, span: Duration) {
     const SCRIPT: &str = r"
-        local ms, slices = tonumber(ARGV[1]), tonumber(ARGV[2])
+        local ms, slices, hours = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+        local sums = {}
         local function make_fields_older(key, pattern)
             local all = redis.call('HGETALL', key)
             for i = 1, #all, 2 do
@@ -81,7 +92,14 @@ fn make_older(server: &RedisServer, span: Duration) {
         end
         for _, key in ipairs(redis.call('KEYS', '*:stats:*')) do
             local kind, slice, rest = string.match(key, '^[^:]+:{mm}:stats:(%a+):(%d+)(.*)$')
-            if slice then
+            if kind == 'day' then
+                local all = redis.call('HGETALL', key)
+                for i = 1, #all, 2 do
+                    local hour, series = string.match(all[i], '^(%d+)( .*)$')
+                    sums[#sums + 1] = { hour - hours, series, all[i + 1] }
+                end
+                redis.call('DEL', key)
+            elseif slice then
                 local older = string.format('sluice:{mm}:stats:%s:%d%s', kind, slice - slices, rest)
                 redis.call('RENAME', key, older)
             elseif string.match(key, ':gauges$') then
@@ -92,9 +110,14 @@ fn make_older(server: &RedisServer, span: Duration) {
                 local all = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
                 for i = 1, #all, 2 do redis.call('ZADD', key, all[i + 1] - ms, all[i]) end
             end
+        end
+        for _, sum in ipairs(sums) do
+            local key = string.format('sluice:{mm}:stats:day:%d', math.floor(sum[1] / 24))
+            redis.call('HSET', key, string.format('%d%s', sum[1], sum[2]), sum[3])
         end";
-    let (ms, slices) = (span.as_millis().to_string(), (span.as_secs() / 300).to_string());
-    server.command(&["EVAL", SCRIPT, "0", &ms, &slices]);
+    let [slices, hours] = [300, 3_600].map(|length| (span.as_secs() / length).to_string());
+    let ms = span.as_millis().to_string();
+    server.command(&["EVAL", SCRIPT, "0", &ms, &slices, &hours]);
 }
 
 pub(crate) fn client(name: &str) -> Tag {
@@ -137,6 +160,13 @@ pub(crate) fn gauge(
 ) -> Deltas {
     let mut deltas = Deltas::default();
     deltas.gauges.insert(key(instance, label), GaugeReport::new(value.into(), at));
+    deltas
+}
+
+/// An amount for a series that was counted at `at`.
+pub(crate) fn amount(series: &Series, amount: u64, at: Instant) -> Deltas {
+    let mut deltas = Deltas::default();
+    deltas.history = vec![HistoryPeriod::new(at, [(series.clone(), amount)].into())];
     deltas
 }
 

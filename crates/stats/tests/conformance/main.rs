@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
+mod hours;
 mod redis_only;
 mod truths;
 
@@ -34,20 +35,38 @@ macro_rules! truths {
     };
 }
 
+/// Lists every property of hourly sums once.
+macro_rules! truths_of_hours {
+    ($callback:ident $arguments:tt) => {
+        $callback! {
+            $arguments
+            amounts_of_all_replicas_are_added_to_the_current_hour
+            an_amount_that_is_sent_again_adds_nothing
+            amounts_stay_in_the_hour_in_which_they_were_added
+            a_late_amount_is_added_to_the_hour_in_which_it_was_counted
+            an_amount_of_before_yesterday_is_added_to_yesterday
+            sums_are_shown_for_35_days
+            a_flood_of_series_is_bounded_and_its_amounts_are_kept
+        }
+    };
+}
+
 /// Makes a module of tests for a stats store, with a test for every property.
 macro_rules! conform {
-    (($store:ident, $make:expr) $($truth:ident)*) => {
+    (($store:ident, $truths:ident, $make:expr) $($truth:ident)*) => {
         mod $store {
             $(
                 #[tokio::test]
                 async fn $truth() {
                     let fixture: super::Fixture = $make;
-                    super::truths::$truth(&fixture).await;
+                    super::$truths::$truth(&fixture).await;
                 }
             )*
         }
     };
 }
 
-truths! { conform (memory, crate::Fixture::memory()) }
-truths! { conform (redis, crate::Fixture::redis()) }
+truths! { conform (memory, truths, crate::Fixture::memory()) }
+truths! { conform (redis, truths, crate::Fixture::redis()) }
+truths_of_hours! { conform (memory_hours, hours, crate::Fixture::memory()) }
+truths_of_hours! { conform (redis_hours, hours, crate::Fixture::redis()) }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use sluice_stats::{
     Deltas, DeploymentChange, DeploymentPhase, Flush, OpenConnections, RedisStats, StatsStore,
     Total,
+    history::{Hour, Series},
 };
 use sluice_store::{RedisSettings, StoreError};
 use sluice_testkit::{RedisServer, Reply, eventually_async};
 
-use crate::fixture::{client, connect, limited, requests, total};
+use crate::fixture::{amount, client, connect, limited, requests, total};
 
 /// A flush of one HTTP request.
 fn flush(number: u64) -> Flush {
@@ -68,6 +69,68 @@ async fn keys_of_time_slices_expire() {
         let left = server.command(&["TTL", &keys[0]]).integer();
         assert!((3_600..=3_900).contains(&left), "{kind} has {left} s left");
     }
+}
+
+/// How many hashes `server` was asked for since the last call.
+fn hashes_read(server: &RedisServer) -> u64 {
+    let stats = text_of(&server.command(&["INFO", "commandstats"]));
+    server.command(&["CONFIG", "RESETSTAT"]);
+    let calls =
+        stats.split("cmdstat_hgetall:calls=").nth(1).and_then(|rest| rest.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_read_of_hourly_sums_costs_the_server_two_or_three_hashes() {
+    let server = RedisServer::start();
+    let (stats, series) = (connect(&server), Series::slo("checkout", "good"));
+    let now = std::time::Instant::now();
+    stats.flush(&flush_of("one", 1, amount(&series, 1, now))).await.unwrap();
+    hashes_read(&server);
+    let history = stats.read_history().await.unwrap();
+    assert_eq!(hashes_read(&server), 36, "the first read requests every day");
+    let day = Hour::at(history.now()).day();
+    let past = Hour::first_of_day(day - 20);
+    // Nothing writes to such a day; a process that keeps it does not read it again.
+    let key = format!("sluice:{{mm}}:stats:day:{}", day - 20);
+    let field = format!("{} slo\u{1f}checkout\u{1f}good", past.number());
+    server.command(&["HSET", &key, &field, "7"]);
+    let again = stats.read_history().await.unwrap();
+    let hashes = hashes_read(&server);
+    assert!((2..=3).contains(&hashes), "{hashes}");
+    assert_eq!(again.sum(&series, past..past.next()), 0);
+    let other = connect(&server).read_history().await.unwrap();
+    assert_eq!(other.sum(&series, past..past.next()), 7);
+}
+
+#[tokio::test]
+async fn hourly_sums_that_the_server_has_lost_are_not_shown() {
+    let server = RedisServer::start();
+    let (stats, series) = (connect(&server), Series::slo("checkout", "good"));
+    let now = std::time::Instant::now();
+    stats.flush(&flush_of("one", 1, amount(&series, 5, now))).await.unwrap();
+    let day = Hour::at(stats.read_history().await.unwrap().now()).day();
+    let all = Hour::first_of_day(day - 35)..Hour::first_of_day(day + 2);
+    // A past day, so that the process keeps it.
+    let stats = connect(&server);
+    let key = format!("sluice:{{mm}}:stats:day:{}", day - 20);
+    let field = format!("{} slo\u{1f}checkout\u{1f}good", Hour::first_of_day(day - 20).number());
+    server.command(&["HSET", &key, &field, "7"]);
+    assert_eq!(stats.read_history().await.unwrap().sum(&series, all.clone()), 12);
+    server.command(&["FLUSHALL"]);
+    stats.flush(&flush_of("one", 2, amount(&series, 3, now))).await.unwrap();
+    assert_eq!(stats.read_history().await.unwrap().sum(&series, all), 3);
+}
+
+#[tokio::test]
+async fn hourly_sums_expire_after_35_days() {
+    let server = RedisServer::start();
+    let (stats, series) = (connect(&server), Series::slo("checkout", "good"));
+    stats.flush(&flush_of("one", 1, amount(&series, 1, std::time::Instant::now()))).await.unwrap();
+    let keys = server.command(&["KEYS", "sluice:{mm}:stats:day:*"]).texts();
+    assert_eq!(keys.len(), 1);
+    let days = server.command(&["TTL", &keys[0]]).integer() / (24 * 3_600);
+    assert!((35..=36).contains(&days), "{days} days left");
 }
 
 #[tokio::test]

@@ -7,10 +7,12 @@ use super::process;
 use super::{
     blueprint::BlueprintRecorder,
     clients::ClientRecorder,
+    cost::CostRecorder,
     custom::CustomRecorder,
     decisions::DecisionRecorder,
     deployment::DeploymentRecorder,
     exports::ExportRecorder,
+    history::HistoryRecorder,
     http::HttpRecorder,
     http_exempt::ExemptRecorder,
     llm::LlmRecorder,
@@ -39,6 +41,8 @@ pub struct Recorders {
     pub blueprint: BlueprintRecorder,
     /// Deployments.
     pub deployment: DeploymentRecorder,
+    /// What models and deployments cost.
+    pub cost: CostRecorder,
     /// Executions of tools.
     pub tool: ToolRecorder,
     /// Metrics that the configuration declares.
@@ -59,6 +63,8 @@ pub struct Recorders {
     pub upstream: UpstreamRecorder,
     /// This replica and its fleet.
     pub replica: ReplicaRecorder,
+    /// Hourly sums of the fleet.
+    pub history: HistoryRecorder,
     /// Exports to an OTLP collector.
     pub exports: ExportRecorder,
 }
@@ -78,6 +84,7 @@ impl Recorders {
             llm: LlmRecorder::new(meter),
             blueprint: BlueprintRecorder::new(meter),
             deployment: DeploymentRecorder::new(meter),
+            cost: CostRecorder::new(meter),
             tool: ToolRecorder::new(meter),
             custom: CustomRecorder::new(meter),
             rate_limit: RateLimitRecorder::new(meter),
@@ -88,6 +95,7 @@ impl Recorders {
             rls: RlsRecorder::new(meter),
             upstream: UpstreamRecorder::new(meter),
             replica: ReplicaRecorder::new(meter, build),
+            history: HistoryRecorder::new(meter),
             exports: ExportRecorder::new(meter),
         }
     }

@@ -83,6 +83,14 @@ pub struct LlmRequest<'a> {
     pub tokens_generated: u64,
     /// The number of tokens that the model received as input.
     pub tokens_consumed: u64,
+    /// How many of these the model had in its cache.
+    pub tokens_cached: u64,
+    /// How many of these the model wrote to its cache.
+    pub tokens_cache_written: u64,
+    /// What the request cost, in units of the currency, if it was reported.
+    pub cost: Option<f64>,
+    /// The currency of the cost, if it was reported.
+    pub currency: Option<&'a str>,
 }
 
 // === impl LlmRequest ===
@@ -91,7 +99,18 @@ impl<'a> LlmRequest<'a> {
     /// Creates a request without tokens, whose duration is unknown.
     #[must_use]
     pub const fn new(model: &'a str, operation: &'a str, status: &'a str) -> Self {
-        Self { model, operation, status, duration: None, tokens_generated: 0, tokens_consumed: 0 }
+        Self {
+            model,
+            operation,
+            status,
+            duration: None,
+            tokens_generated: 0,
+            tokens_consumed: 0,
+            tokens_cached: 0,
+            tokens_cache_written: 0,
+            cost: None,
+            currency: None,
+        }
     }
 
     /// Sets how long the request took.
@@ -110,6 +129,25 @@ impl<'a> LlmRequest<'a> {
     #[must_use]
     pub const fn with_tokens_consumed(self, tokens: u64) -> Self {
         Self { tokens_consumed: tokens, ..self }
+    }
+
+    /// Sets how many of the consumed tokens the model had in its cache, and how many it wrote to
+    /// it.
+    #[must_use]
+    pub const fn with_cache(self, cached: u64, written: u64) -> Self {
+        Self { tokens_cached: cached, tokens_cache_written: written, ..self }
+    }
+
+    /// Sets what the request cost, in units of the currency. It is used instead of a price list.
+    #[must_use]
+    pub fn with_cost(self, cost: impl Into<Option<f64>>) -> Self {
+        Self { cost: cost.into(), ..self }
+    }
+
+    /// Sets the currency of the cost: three capital letters.
+    #[must_use]
+    pub fn with_currency(self, currency: impl Into<Option<&'a str>>) -> Self {
+        Self { currency: currency.into(), ..self }
     }
 }
 

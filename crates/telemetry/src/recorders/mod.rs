@@ -3,10 +3,12 @@
 pub(crate) mod all;
 pub(crate) mod blueprint;
 pub(crate) mod clients;
+pub(crate) mod cost;
 pub(crate) mod custom;
 pub(crate) mod decisions;
 pub(crate) mod deployment;
 pub(crate) mod exports;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod http_endpoint;
 pub(crate) mod http_exempt;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sluice_telemetry::{
-    BreakerLabel, ConnectionEnd, ConnectionKind, LlmRequest, MethodLabel, OutcomeLabel, Recorders,
-    ReloadResult, RlsCode, RoundTripResult, Signal, SourceLabel, StoreErrorLabel, UpstreamFailure,
+    BreakerLabel, ConnectionEnd, ConnectionKind, LlmRequest, MethodLabel, MonthCost, OutcomeLabel,
+    Recorders, ReloadResult, RlsCode, RoundTripResult, Signal, SourceLabel, StoreErrorLabel,
+    UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -33,6 +34,13 @@ pub(crate) fn record_everything(recorders: &Recorders) {
 
     recorders.deployment.operation("create", "success", Some(duration));
     recorders.deployment.set_active(1);
+
+    recorders.cost.add_llm("qwen", "USD", 1_500_000);
+    recorders.cost.add_deployment("small", "USD", 250_000);
+    recorders.cost.unknown("llama");
+    let month = MonthCost { currency: "USD".into(), so_far: 1_750_000, forecast: 3_500_000 };
+    recorders.cost.set_month(vec![month]);
+    recorders.cost.set_budget(Some(("USD", 500_000_000)));
 
     recorders.tool.execution("scale", "success", Some(duration));
 
@@ -80,6 +88,8 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.replica.caller_rejected(ConnectionKind::Http);
     recorders.replica.set_live_replicas(3);
     recorders.replica.set_expected_replicas(3);
+
+    recorders.history.folded();
 
     recorders.exports.failed(Signal::Metrics);
 }
