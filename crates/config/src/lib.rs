@@ -50,9 +50,9 @@ pub use path::Path;
 pub use read::parse_address;
 pub use rules_file::RulesFile;
 pub use settings::{
-    AccessSettings, Admin, ClientCertificate, ConnectionLimits, Credentials, DecisionLogSettings,
-    GatewaySettings, Listen, LogFormat, LogSettings, MetricsSettings, ReadFile, RedisUrl,
-    RlsSettings, Secret, SentinelLogin, Settings, Share, StoreSettings, StoreUrl, StoreUrlError,
-    TlsSettings, gateway, rls,
+    AccessSettings, Admin, ClientCertificate, ConnectionLimits, CostSettings, Credentials,
+    DecisionLogSettings, GatewaySettings, Listen, LogFormat, LogSettings, MetricsSettings,
+    ReadFile, RedisUrl, RlsSettings, Secret, SentinelLogin, Settings, Share, StoreSettings,
+    StoreUrl, StoreUrlError, TlsSettings, gateway, rls,
 };
 pub use watch::{POLL_INTERVAL, Reload, Watcher};

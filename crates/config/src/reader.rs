@@ -447,6 +447,10 @@ impl<'a> Field<'a> {
                     ))
                 })
             }
+            ValueKind::Float(number) => {
+                Err(self
+                    .refuse(format_args!("`{number}` is not a number: write digits, as in `0.25`")))
+            }
             other => Err(self.refuse(format_args!("must be a number, not {}", kind_name(other)))),
         }
     }

@@ -1,4 +1,4 @@
-//! "ALMA Metrics": the nine panels of the seed document.
+//! "ALMA Metrics": the nine panels of the seed document, and costs.
 
 use crate::{
     layout::{Section, arrange},
@@ -42,6 +42,7 @@ fn panels() -> Vec<Panel> {
         active_connections(),
         tool_executions(),
         system_health(),
+        costs(),
     ]
 }
 
@@ -155,6 +156,27 @@ fn system_health() -> Panel {
     .on_the_right(Unit::Bytes)
 }
 
+fn costs() -> Panel {
+    let of_fleets = |gauge| FLEET.sum_of_fleets(gauge, "", &["currency"]);
+    let per_day = |counter: &str, name: &str| {
+        let increase = format!("increase({}[1d])", FLEET.series(counter, ""));
+        format!("topk(10, sum by ({name}, currency) ({increase}))")
+    };
+    Panel::time_series(
+        "Costs",
+        "What the calendar month (UTC) has cost so far, what all of it will cost if it goes on like \
+         that, its budget and, on the right axis, the costs of the last 24 hours by model and by \
+         kind of deployment, as far as these replicas have been running.",
+    )
+    .query("month, {{currency}}", of_fleets("sluice_cost_month"))
+    .query("forecast, {{currency}}", of_fleets("sluice_cost_month_forecast"))
+    .query("budget, {{currency}}", of_fleets("sluice_cost_budget"))
+    .query("a day of {{model}}, {{currency}}", per_day("llm_cost_total", "model"))
+    .on_the_right(Unit::Count)
+    .query("a day of {{kind}}, {{currency}}", per_day("deployment_cost_total", "kind"))
+    .on_the_right(Unit::Count)
+}
+
 fn sum_of_rate(label: &str, counter: &str) -> String {
     format!("sum by ({label}) ({})", FLEET.rate(counter, ""))
 }
@@ -164,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_panels_are_those_of_the_seed_document_in_its_order() {
+    fn the_panels_are_those_of_the_seed_document_in_its_order_and_costs() {
         let titles: Vec<_> = dashboard().panels.iter().map(|panel| panel.title).collect();
         let document = [
             "Request Rate",
@@ -177,6 +199,7 @@ mod tests {
             "Tool Executions",
             "System Health",
         ];
-        assert_eq!(titles, document);
+        assert_eq!(titles[..document.len()], document);
+        assert_eq!(titles[document.len()..], ["Costs"]);
     }
 }

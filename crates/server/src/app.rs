@@ -17,7 +17,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use sluice_config::{ConfigErrors, ConnectionLimits, MetricsSettings, Secret, Settings};
+use sluice_config::{
+    ConfigErrors, ConnectionLimits, CostSettings, MetricsSettings, Secret, Settings,
+};
 use sluice_gateway::{Gateway, OpenGatewayError};
 use sluice_http::{Limits, Listener, Tls, TlsError, access::CallerAccess};
 use sluice_rls::{EnvoyRls, GrpcFrontEnds};
@@ -59,6 +61,7 @@ struct Inner {
     decisions: Arc<DecisionLog>,
     endpoints: EndpointLabels,
     health: Arc<Health>,
+    events: Events,
     http: HttpFrontEnds,
     /// The handler of the admin port, if there is one.
     admin: Option<AdminPort>,
@@ -165,6 +168,7 @@ impl App {
             admin,
             access: caller_tokens,
             metrics: MetricsSettings { endpoints: listed, custom },
+            costs,
             log,
             shutdown_delay,
             shutdown_grace,
@@ -183,6 +187,7 @@ impl App {
         let events = Events::new(recorders, &stats);
         let endpoints = events.endpoints().clone();
         endpoints.replace(&policy, listed);
+        set_costs(&events, costs);
         let reporter = Reporter::new(stats.clone(), Arc::clone(&store.stats), &replica.id);
         let decisions = Arc::new(DecisionLog::new());
         decisions.apply(log.decisions.as_ref());
@@ -232,7 +237,11 @@ impl App {
             None => on_http,
         };
         let http = HttpFrontEnds::new(HttpPort {
-            services: Services { engine: Arc::clone(&engine), events, rls: envoy_rls.clone() },
+            services: Services {
+                engine: Arc::clone(&engine),
+                events: events.clone(),
+                rls: envoy_rls.clone(),
+            },
             admin: on_http,
             stopping: health.stop_flag(),
             gateway: gateway.clone(),
@@ -247,6 +256,7 @@ impl App {
                 decisions,
                 endpoints,
                 health,
+                events,
                 http,
                 admin,
                 access,
@@ -293,7 +303,7 @@ impl App {
 
     /// Activates a changed configuration, as far as it can change at run time: policy and
     /// identification, the rules of Envoy's rate limit service, the endpoints of metrics,
-    /// credentials, tokens, and new custom metrics. If the files of TLS cannot be used, nothing
+    /// credentials, tokens, prices, and new custom metrics. If the files of TLS cannot be used, nothing
     /// changes.
     pub fn replace(&self, settings: Settings) {
         if let Err(error) = self.replace_tls(&settings) {
@@ -304,14 +314,25 @@ impl App {
             self.rejected(&error);
             return;
         }
-        let Inner { engine, decisions, endpoints, rls, health, telemetry, access, callers, .. } =
-            &*self.inner;
+        let Inner {
+            engine,
+            decisions,
+            endpoints,
+            events,
+            rls,
+            health,
+            telemetry,
+            access,
+            callers,
+            ..
+        } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
         engine.limit_preflights(settings.limits_preflights);
         endpoints.replace(&settings.policy, settings.metrics.endpoints);
         engine.replace(settings.policy, settings.identifier);
         decisions.apply(settings.log.decisions.as_ref());
         access.replace(settings.admin.credentials);
+        set_costs(events, settings.costs);
         callers.replace(settings.access.tokens.iter().map(Secret::reveal));
         for name in telemetry.recorders().custom.declare(&settings.metrics.custom) {
             tracing::warn!(
@@ -519,6 +540,14 @@ pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
         .build_info(build)
         .otlp(Otlp::from_env()?)
         .build()?)
+}
+
+/// Activates the prices of events, and shows the budget.
+fn set_costs(events: &Events, CostSettings { prices, budget }: CostSettings) {
+    let currency = prices.currency();
+    let budget = budget.map(|budget| (currency.as_str(), budget.get()));
+    events.recorders().cost.set_budget(budget);
+    events.set_prices(prices);
 }
 
 fn limits(configured: &ConnectionLimits) -> Limits {

@@ -5,6 +5,7 @@ mod access;
 mod address;
 mod admin;
 mod clients;
+mod costs;
 mod gateway;
 mod limits;
 mod listen;
@@ -112,6 +113,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
         let access = access::read(&root.field("access"), files);
         let metrics = metrics::read(&root.field("metrics"), policy.as_ref().ok());
         let slos = slos::read(&root.field("slos"));
+        let costs = costs::read(&root.field("costs"));
         let log = log::read(&root.field("log"));
         let [shutdown_delay, shutdown_grace] = ["shutdown_delay", "shutdown_grace"].map(|name| {
             let field = root.field(name);
@@ -136,6 +138,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             access: access?,
             metrics: metrics?,
             slos: slos?,
+            costs: costs?,
             log: log?,
             shutdown_delay: shutdown_delay?,
             shutdown_grace: shutdown_grace?,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use sluice::{identify::Identifier, stats::events::CustomMetric};
-use sluice_core::{EndpointPatterns, Policy};
+use sluice_core::{EndpointPatterns, MicroUnits, Policy, Prices};
 use sluice_slo::Slo;
 
 pub mod gateway;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// The service level objectives of the API.
     pub slos: Vec<Slo>,
+    /// What models cost, and what they may.
+    pub costs: CostSettings,
     /// What is logged, and how.
     pub log: LogSettings,
     /// How long a replica that is stopping still accepts connections, while it reports that it is
@@ -133,6 +135,15 @@ pub struct MetricsSettings {
     pub endpoints: EndpointPatterns,
     /// The custom metrics of applications.
     pub custom: Vec<CustomMetric>,
+}
+
+/// What models cost, and what they may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CostSettings {
+    /// The prices.
+    pub prices: Prices,
+    /// The budget of a calendar month, in the currency of the prices; `None` if there is none.
+    pub budget: Option<MicroUnits>,
 }
 
 /// What is logged, and how.

@@ -1,10 +1,10 @@
 //! `/monitoring/metrics/summary`.
 
 use serde::Serialize;
-use sluice::stats::{FleetStats, Total, Totals};
+use sluice::stats::{FleetStats, Total, Totals, costs::CostReport};
 use utoipa::ToSchema;
 
-use super::rounded::Rounded;
+use super::{cost_summary::CostSummary, rounded::Rounded};
 
 /// Totals and means of everything that the fleet counts.
 #[derive(Debug, Serialize, ToSchema)]
@@ -15,6 +15,7 @@ pub(crate) struct MetricsSummary {
     deployments: DeploymentSummary,
     tools: ToolSummary,
     events: EventSummary,
+    costs: CostSummary,
     /// When the first replica flushed, in Unix seconds.
     #[schema(required)]
     since: Option<i64>,
@@ -81,7 +82,7 @@ struct EventSummary {
 }
 
 impl MetricsSummary {
-    pub(super) fn new(stats: &FleetStats) -> Self {
+    pub(super) fn new(stats: &FleetStats, costs: &CostReport) -> Self {
         let totals = &stats.totals;
         Self {
             http: HttpSummary::new(totals),
@@ -96,6 +97,7 @@ impl MetricsSummary {
                 accepted: totals.get(Total::EventsAccepted),
                 refused: totals.get(Total::EventsRefused),
             },
+            costs: CostSummary::new(costs),
             since: stats.since.map(|since| since.unix_micros().div_euclid(1_000_000)),
         }
     }

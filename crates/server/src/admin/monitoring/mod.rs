@@ -12,6 +12,7 @@
 //!
 //! Totals count from the first flush of any replica, and outlive every replica.
 
+mod cost_summary;
 mod detailed_health;
 mod metrics_summary;
 mod rate_limit_stats;
@@ -35,9 +36,9 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::Serialize;
-use sluice::stats::{FleetStats, Reporter};
+use sluice::stats::{FleetStats, Reporter, costs::CostReport};
 use sluice_http::{Problem, ProblemKind};
-use sluice_store::Replica;
+use sluice_store::{Replica, StoreError};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 pub(crate) use self::{
@@ -75,8 +76,12 @@ struct Inner {
     replica: Replica,
     reporter: Reporter,
     /// Locked during a read, so that concurrent readers share its result.
-    cached_stats: Mutex<Option<(Instant, Arc<FleetStats>)>>,
+    cached_stats: Cached<FleetStats>,
+    cached_costs: Cached<CostReport>,
 }
+
+/// What was read last, and when.
+type Cached<T> = Mutex<Option<(Instant, Arc<T>)>>;
 
 impl Monitoring {
     pub(crate) fn new(
@@ -86,29 +91,45 @@ impl Monitoring {
         replica: Replica,
         reporter: Reporter,
     ) -> Self {
-        let cached_stats = Mutex::default();
-        Self { inner: Arc::new(Inner { engine, health, store, replica, reporter, cached_stats }) }
+        let (cached_stats, cached_costs) = Default::default();
+        let inner = Inner { engine, health, store, replica, reporter, cached_stats, cached_costs };
+        Self { inner: Arc::new(inner) }
     }
 
     async fn stats(&self) -> Result<Arc<FleetStats>, Problem> {
-        let mut cached = self.inner.cached_stats.lock().await;
-        if let Some((read_at, stats)) = &*cached
-            && read_at.elapsed() < CACHE_LIFETIME
-        {
-            return Ok(Arc::clone(stats));
+        let Inner { reporter, cached_stats, .. } = &*self.inner;
+        read_once(cached_stats, reporter.read()).await
+    }
+
+    async fn costs(&self) -> Result<Arc<CostReport>, Problem> {
+        let Inner { reporter, cached_costs, .. } = &*self.inner;
+        let read = async { Ok(CostReport::new(&reporter.read_history().await?)) };
+        read_once(cached_costs, read).await
+    }
+}
+
+/// What was read a moment ago, or what `read` reads.
+async fn read_once<T>(
+    cached: &Cached<T>,
+    read: impl Future<Output = Result<T, StoreError>>,
+) -> Result<Arc<T>, Problem> {
+    let mut cached = cached.lock().await;
+    if let Some((read_at, value)) = &*cached
+        && read_at.elapsed() < CACHE_LIFETIME
+    {
+        return Ok(Arc::clone(value));
+    }
+    match tokio::time::timeout(READ_TIMEOUT, read).await {
+        Ok(Ok(value)) => {
+            let value = Arc::new(value);
+            *cached = Some((Instant::now(), Arc::clone(&value)));
+            Ok(value)
         }
-        match tokio::time::timeout(READ_TIMEOUT, self.inner.reporter.read()).await {
-            Ok(Ok(stats)) => {
-                let stats = Arc::new(stats);
-                *cached = Some((Instant::now(), Arc::clone(&stats)));
-                Ok(stats)
-            }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Problem::new(
-                ProblemKind::StoreUnavailable,
-                format!("the store did not respond within {READ_TIMEOUT:?}"),
-            )),
-        }
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Problem::new(
+            ProblemKind::StoreUnavailable,
+            format!("the store did not respond within {READ_TIMEOUT:?}"),
+        )),
     }
 }
 
@@ -147,7 +168,8 @@ async fn rate_limits(monitoring: Monitoring) -> Result<Bytes, Problem> {
 
 async fn summary(monitoring: Monitoring) -> Result<Bytes, Problem> {
     let stats = monitoring.stats().await?;
-    write(move || json(&MetricsSummary::new(&stats))).await
+    let costs = monitoring.costs().await?;
+    write(move || json(&MetricsSummary::new(&stats, &costs))).await
 }
 
 async fn overview(monitoring: Monitoring) -> Result<Bytes, Problem> {

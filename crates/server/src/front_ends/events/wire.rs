@@ -209,6 +209,21 @@ struct LlmRequestBody<'a> {
     #[serde(default)]
     #[schema(maximum = 1_000_000_000_000_u64)]
     tokens_consumed: u64,
+    /// The consumed tokens that the model had in its cache.
+    #[serde(default)]
+    #[schema(maximum = 1_000_000_000_000_u64)]
+    tokens_cached: u64,
+    /// The consumed tokens that the model wrote to its cache.
+    #[serde(default)]
+    #[schema(maximum = 1_000_000_000_000_u64)]
+    tokens_cache_written: u64,
+    /// What the request cost, in units of the currency; used instead of `costs.llm`.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    cost: Option<f64>,
+    /// The currency of the cost; `costs.currency` by default.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^[A-Z]{3}$")]
+    currency: Option<Cow<'a, str>>,
 }
 
 fn llm_request(events: &Events, text: &[u8]) -> Result<(), String> {
@@ -216,7 +231,10 @@ fn llm_request(events: &Events, text: &[u8]) -> Result<(), String> {
     let request = LlmRequest::new(&body.model, &body.operation, &body.status)
         .with_duration(span(body.duration_seconds)?)
         .with_tokens_generated(body.tokens_generated)
-        .with_tokens_consumed(body.tokens_consumed);
+        .with_tokens_consumed(body.tokens_consumed)
+        .with_cache(body.tokens_cached, body.tokens_cache_written)
+        .with_cost(body.cost)
+        .with_currency(body.currency.as_deref());
     error_to_string(events.llm_request(&request))
 }
 
@@ -294,6 +312,17 @@ struct DeploymentBody<'a> {
     /// The duration in seconds; not allowed for a start.
     #[schema(minimum = 0, maximum = 2_678_400)]
     duration_seconds: Option<f64>,
+    /// What is deployed.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    kind: Option<Cow<'a, str>>,
+    /// What the deployment cost, in units of the currency; not allowed for a start.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    cost: Option<f64>,
+    /// The currency of the cost; `costs.currency` by default.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^[A-Z]{3}$")]
+    currency: Option<Cow<'a, str>>,
 }
 
 #[derive(Clone, Copy, Deserialize, ToSchema)]
@@ -308,7 +337,10 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
     let body: DeploymentBody<'_> = read(text)?;
     let duration = span(body.duration_seconds)?;
     let ended = || match body.status.as_deref() {
-        Some(status) => Ok(DeploymentEnd::new(status).with_duration(duration)),
+        Some(status) => Ok(DeploymentEnd::new(status)
+            .with_duration(duration)
+            .with_cost(body.cost)
+            .with_currency(body.currency.as_deref())),
         None => Err("status: missing: send the result of the deployment".to_owned()),
     };
     let stage = match body.phase {
@@ -318,11 +350,17 @@ fn deployment(events: &Events, text: &[u8]) -> Result<(), String> {
                     .to_owned(),
             );
         }
+        Some(PhaseBody::Start) if body.cost.is_some() || body.currency.is_some() => {
+            return Err("cost: a deployment that starts has no cost yet: send it with the finish"
+                .to_owned());
+        }
         Some(PhaseBody::Start) => DeploymentStage::Started,
         Some(PhaseBody::Finish) => DeploymentStage::Finished(ended()?),
         None => DeploymentStage::FinishedWithoutStart(ended()?),
     };
-    let event = Deployment::new(&body.operation, stage).with_id(body.id.as_deref());
+    let event = Deployment::new(&body.operation, stage)
+        .with_id(body.id.as_deref())
+        .with_kind(body.kind.as_deref());
     error_to_string(events.deployment(&event))
 }
 
