@@ -11,6 +11,11 @@
   KEYS[7]  sorted set of the clients denied most often in this time slice
   KEYS[8]  hash of the hourly sums of today: 'HOUR SERIES' -> sum
   KEYS[9]  the same of yesterday
+  KEYS[10] hash of deployments that cost by the hour: 'r' ID, of one that was not deleted, or
+           'e' SINCE ' ' ID -> 'END SINCE CHARGED PER_HOUR CURRENCY KIND', times in ms, END '-' if
+           it was not deleted
+  KEYS[11] sorted set of deletions, by their ms: 'm' ID of a deployment in KEYS[10], 'u' ID of
+           another, whose creation may be reported later
   ARGV[1]  id of the replica          ARGV[2]  number of the flush >= 1
   ARGV[3]  CONNECTIONS, as text       ARGV[4]  now in ms
   ARGV[5]  fields kept in KEYS[3]     ARGV[6]  gauges kept
@@ -23,11 +28,13 @@
   ARGV[14] sums kept in KEYS[8] and KEYS[9]
   ARGV[15] sums kept there, those of folded series included
   ARGV[16] ms until KEYS[8] and KEYS[9] expire
-  ARGV[17] MessagePack of one array of strings: six lists, each preceded by its length:
+  ARGV[17] deployments kept in KEYS[10]
+  ARGV[18] MessagePack of one array of strings: seven lists, each preceded by its length:
            totals (field, addend), endpoints (field, addend),
            deployments (id, 'started' or 'finished', ms),
            gauges (key, ms, value; '' removes the gauge), clients (tag, denials),
-           hourly sums (1 for KEYS[8] or 2 for KEYS[9], field, field of the folded series, addend)
+           hourly sums (1 for KEYS[8] or 2 for KEYS[9], field, field of the folded series, addend),
+           deployments that cost by the hour (id, ms, state of a new one or '' if it was deleted)
   returns  1 if the flush was added, 0 if it had been added before ]]
 
 local replica, number, connections, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -36,6 +43,7 @@ local max_deployments, max_clients, clients_lifetime = tonumber(ARGV[7]), tonumb
 local report_lifetime, max_deployment_age = tonumber(ARGV[10]), tonumber(ARGV[11])
 local memory_of_ends, start_tolerance = tonumber(ARGV[12]), tonumber(ARGV[13])
 local max_sums, max_folded, day_lifetime = tonumber(ARGV[14]), tonumber(ARGV[15]), ARGV[16]
+local max_priced = tonumber(ARGV[17])
 
 local known = redis.call('HGET', KEYS[1], replica)
 local last = known and tonumber(string.match(known, '^(%d+) ')) or 0
@@ -54,7 +62,7 @@ if not known then
 end
 if number <= last then return 0 end
 
-local lists, at = cmsgpack.unpack(ARGV[17]), 0
+local lists, at = cmsgpack.unpack(ARGV[18]), 0
 local function next_argument()
   at = at + 1
   return lists[at]
@@ -163,5 +171,43 @@ for _ = 1, hourly_sums do
 end
 if hourly_sums > 0 then
   for i = 8, 9 do redis.call('PEXPIRE', KEYS[i], day_lifetime) end
+end
+
+-- Keeps a deployment that was deleted until it is charged.
+local function keep_ended(id, state, when)
+  local since = string.match(state, '^%S+ (%-?%d+)')
+  local ended = string.gsub(state, '^%S+', string.format('%d', when), 1)
+  redis.call('HSET', KEYS[10], 'e' .. since .. ' ' .. id, ended)
+end
+
+redis.call('ZREMRANGEBYSCORE', KEYS[11], '-inf', now - memory_of_ends)
+for _ = 1, tonumber(next_argument()) do
+  local id, when, state = next_argument(), tonumber(next_argument()), next_argument()
+  local running = redis.call('HGET', KEYS[10], 'r' .. id)
+  if state == '' then
+    local mark = running and 'm' or 'u'
+    if running then
+      redis.call('HDEL', KEYS[10], 'r' .. id)
+      keep_ended(id, running, when)
+    end
+    if redis.call('ZCARD', KEYS[11]) < max_deployments then
+      redis.call('ZADD', KEYS[11], when, mark .. id)
+    end
+  elseif not running and redis.call('HLEN', KEYS[10]) < max_priced then
+    local function deleted_later(mark)
+      local deleted = redis.call('ZSCORE', KEYS[11], mark .. id)
+      deleted = deleted and tonumber(deleted)
+      return deleted and deleted + start_tolerance >= when and deleted
+    end
+    -- A creation that is reported twice is one of a deployment that was running.
+    local is_duplicate, deleted = deleted_later('m'), deleted_later('u')
+    if deleted and not is_duplicate then
+      keep_ended(id, state, math.max(deleted, when))
+      redis.call('ZREM', KEYS[11], 'u' .. id)
+      redis.call('ZADD', KEYS[11], deleted, 'm' .. id)
+    elseif not is_duplicate then
+      redis.call('HSET', KEYS[10], 'r' .. id, state)
+    end
+  end
 end
 return 1

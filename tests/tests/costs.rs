@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use serde_json::{Value, json};
-use sluice_testkit::{RedisServer, eventually_async};
+use sluice_testkit::{RedisOptions, RedisServer, eventually_async};
 use sluice_tests::{
     fleet::{Fleet, LONG_TIMEOUT, memory_replica},
     http::Client,
@@ -172,8 +172,76 @@ async fn wrong_costs_are_rejected_and_unknown_ones_are_counted() {
         ]
     );
     let metrics = Metrics::of(&mut client).await;
-    assert_eq!(metrics.count("sluice_cost_unknown_total", &[("model", "unheard-of")]), 1);
+    assert_eq!(
+        metrics.count("sluice_cost_unknown_total", &[("source", "llm"), ("name", "unheard-of")]),
+        1
+    );
     let costs = client.get("/monitoring/metrics/summary").await.json()["costs"].clone();
     assert_eq!((&costs["totals"], &costs["parts"]), (&json!([]), &json!([])));
     assert!(!metrics.text().contains("NaN"), "{}", metrics.text());
+}
+
+/// All that deployments have cost, as the store has it, in millionths.
+fn deployments(redis: &RedisServer) -> u64 {
+    let days = redis.command(&["KEYS", "sluice:{mm}:stats:day:*"]).texts();
+    let sums = days.iter().flat_map(|day| {
+        let fields = redis.command(&["HGETALL", day]).texts();
+        let sums = fields.chunks(2).filter(|sum| sum[0].contains("cost.deployment"));
+        sums.map(|sum| sum[1].parse::<u64>().unwrap()).collect::<Vec<_>>()
+    });
+    sums.sum()
+}
+
+/// Waits until deployments have cost this many hours, and what the test takes.
+async fn eventually_hours(client: &mut Client, redis: &RedisServer, hours: u64) -> u64 {
+    eventually_async("the deployments are charged", async || {
+        // A page that is read charges them; so does each replica once a minute.
+        client.get("/monitoring/metrics/summary").await;
+        let sum = deployments(redis);
+        let range = hours * 1_000_000..hours * 1_000_000 + 200_000;
+        if range.contains(&sum) { Ok(sum) } else { Err(format!("{sum} instead of {range:?}")) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_deployment_costs_by_the_hour_until_it_is_deleted_whichever_replica_is_killed() {
+    const HOUR_US: i64 = 3_600_000_000;
+    let redis = RedisOptions::new().movable_clock().start();
+    let costs = "costs: { deployment: { small: { per_hour: 1 } } }\n";
+    let fleet = Fleet::start(2, redis, LONG_TIMEOUT, costs);
+    let [mut one, mut two] = <[Client; 2]>::try_from(fleet.clients()).unwrap();
+    let finished = |operation: &str, status: &str| {
+        json!({
+            "type": "deployment", "operation": operation, "phase": "finish", "id": "d-1",
+            "kind": "small", "status": status,
+        })
+    };
+    report(&mut one, &[finished("create", "failure"), finished("create", "success")]).await;
+    eventually_async("both replicas know the deployment", async || {
+        for client in [&mut one, &mut two] {
+            client.get("/monitoring/metrics/summary").await;
+            let metrics = Metrics::of(client).await;
+            if metrics.count("sluice_cost_running_deployments", &[]) != 1 {
+                return Err(metrics.text().to_owned());
+            }
+        }
+        Ok(())
+    })
+    .await;
+    fleet.redis.step_clock(5 * HOUR_US);
+    eventually_hours(&mut one, &fleet.redis, 5).await;
+    fleet.replicas[0].sigkill();
+    fleet.redis.step_clock(2 * HOUR_US);
+    eventually_hours(&mut two, &fleet.redis, 7).await;
+    report(&mut two, &[finished("delete", "failure"), finished("delete", "success")]).await;
+    eventually_async("the deployment has ended", async || {
+        two.get("/monitoring/metrics/summary").await;
+        Metrics::of(&mut two).await.count("sluice_cost_running_deployments", &[]) == 0
+    })
+    .await;
+    let sum = eventually_hours(&mut two, &fleet.redis, 7).await;
+    fleet.redis.step_clock(3 * HOUR_US);
+    eventually_hours(&mut two, &fleet.redis, 7).await;
+    assert_eq!(deployments(&fleet.redis), sum);
 }

@@ -16,6 +16,9 @@ pub(crate) const MEMORY_OF_ENDS: Duration = Duration::from_secs(60 * 60);
 pub(crate) const START_TOLERANCE: Duration = Duration::from_secs(2);
 /// Deployments that are remembered by their ids.
 pub(crate) const MAX_DEPLOYMENTS: usize = 10_000;
+/// Deployments that cost by the hour: running, or deleted and not charged since. Further ones cost
+/// nothing.
+pub(crate) const MAX_RUNNING: usize = 1_000;
 /// Gauges that are kept.
 pub(crate) const MAX_GAUGES: usize = 2_000;
 /// Endpoints that are kept, including those that no configuration names any more.

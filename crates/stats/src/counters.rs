@@ -23,6 +23,7 @@ use crate::{
     history::{HistoryCounters, Series, SeriesCounter},
     last_values::LastValues,
     reported_clients::{ClientMark, ReportedClients},
+    running::{Charged, RunningChange},
     sharded::Sharded,
     slice::SLICE,
     totals::{Total, Totals},
@@ -91,6 +92,7 @@ struct Clients {
 #[derive(Debug, Default)]
 struct Changes {
     deployments: Vec<DeploymentChange>,
+    running: Vec<RunningChange>,
     gauges: BTreeMap<GaugeKey, GaugeReport>,
 }
 
@@ -158,8 +160,8 @@ impl StatsCounters {
         Arc::clone(endpoints.entry(name).or_insert_with(counters))
     }
 
-    /// Returns the counter of `series` in the hourly sums of the fleet, or that of `other` when this
-    /// process has too many series.
+    /// Returns the counter of `series` in the hourly sums of the fleet, or that of `other` when
+    /// this process has too many series.
     ///
     /// Keep it where amounts are added often, instead of looking it up each time.
     #[must_use]
@@ -182,6 +184,15 @@ impl StatsCounters {
         changes.deployments.push(DeploymentChange::new(id, phase, Instant::now()));
         drop(changes);
         self.inner.last_values.change_deployment(phase);
+    }
+
+    /// Notes that a deployment that costs by the hour was created or deleted.
+    pub(crate) fn change_running(&self, change: RunningChange) {
+        let mut changes = self.inner.changes.lock();
+        if changes.running.len() >= MAX_CHANGES {
+            changes.running.remove(0);
+        }
+        changes.running.push(change);
     }
 
     /// Notes a report of a gauge's value; `None` removes the gauge.
@@ -210,10 +221,10 @@ impl StatsCounters {
             .collect();
         let limited =
             inner.clients.limited.iter().flat_map(|part| mem::take(&mut *part.lock())).collect();
-        let Changes { deployments, gauges } = mem::take(&mut *inner.changes.lock());
+        let Changes { deployments, running, gauges } = mem::take(&mut *inner.changes.lock());
         inner.history.tick(Instant::now());
         let history = inner.history.take();
-        Deltas { totals, endpoints, limited, deployments, gauges, history }
+        Deltas { totals, endpoints, limited, deployments, gauges, history, running }
     }
 
     /// Returns the connections that this process has open.
@@ -224,6 +235,15 @@ impl StatsCounters {
             websocket: system.open_connections(ConnectionKind::WebSocket),
             grpc: system.open_connections(ConnectionKind::Grpc),
             database: system.database_connections(),
+        }
+    }
+
+    /// Records what this process has charged deployments.
+    pub(crate) fn record_charged(&self, charged: &Charged) {
+        let cost = &self.inner.recorders.cost;
+        cost.set_running(charged.running);
+        for ((kind, currency), amount) in &charged.amounts {
+            cost.add_deployment(kind, currency, *amount);
         }
     }
 

@@ -8,7 +8,10 @@ use std::{
 
 use sluice_core::Tag;
 
-use crate::{fleet::OpenConnections, gauges::GaugeKey, history::HistoryPeriod, totals::Totals};
+use crate::{
+    fleet::OpenConnections, gauges::GaugeKey, history::HistoryPeriod, running::RunningChange,
+    totals::Totals,
+};
 
 /// Everything that a replica has counted since its previous flush.
 ///
@@ -43,6 +46,8 @@ pub struct Deltas {
     pub gauges: BTreeMap<GaugeKey, GaugeReport>,
     /// To be added to the hourly sums.
     pub history: Vec<HistoryPeriod>,
+    /// Deployments that cost by the hour and were created or deleted, in order.
+    pub running: Vec<RunningChange>,
 }
 
 /// What a replica has counted for one endpoint since its previous flush.

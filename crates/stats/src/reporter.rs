@@ -157,15 +157,17 @@ impl Reporter {
         self.inner.store.read().await
     }
 
-    /// Flushes, and returns the hourly sums of the fleet. The costs of the month that they contain
-    /// are recorded in this replica's metrics.
+    /// Flushes, charges deployments that cost by the hour, and returns the hourly sums of the
+    /// fleet. The costs of the month that they contain are recorded in this replica's metrics.
     ///
     /// # Errors
     /// When the store cannot be reached.
     pub async fn read_history(&self) -> Result<History, StoreError> {
         self.flush().await?;
-        let history = self.inner.store.read_history().await?;
-        self.inner.counters.record_costs(&CostReport::new(&history));
+        let Inner { store, counters, .. } = &*self.inner;
+        counters.record_charged(&store.charge_deployments().await?);
+        let history = store.read_history().await?;
+        counters.record_costs(&CostReport::new(&history));
         Ok(history)
     }
 
@@ -228,7 +230,10 @@ mod tests {
     use sluice_telemetry::Recorders;
 
     use super::*;
-    use crate::{flush::DeploymentPhase, gauges::Gauges, memory_stats::MemoryStats, totals::Total};
+    use crate::{
+        flush::DeploymentPhase, gauges::Gauges, memory_stats::MemoryStats, running::Charged,
+        totals::Total,
+    };
 
     /// Adds every flush, and fails to confirm some.
     #[derive(Debug, Default)]
@@ -254,6 +259,10 @@ mod tests {
 
         fn read(&self) -> StoreFuture<'_, Result<FleetStats, StoreError>> {
             self.inner.read()
+        }
+
+        fn charge_deployments(&self) -> StoreFuture<'_, Result<Charged, StoreError>> {
+            self.inner.charge_deployments()
         }
 
         fn read_history(&self) -> StoreFuture<'_, Result<History, StoreError>> {

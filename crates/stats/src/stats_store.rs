@@ -4,7 +4,7 @@ use std::fmt;
 
 use sluice_store::{StoreError, StoreFuture};
 
-use crate::{fleet::FleetStats, flush::Flush, gauges::Gauges, history::History};
+use crate::{fleet::FleetStats, flush::Flush, gauges::Gauges, history::History, running::Charged};
 
 /// Keeps the statistics of a fleet.
 ///
@@ -24,6 +24,14 @@ pub trait StatsStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be reached, or holds what this version cannot read.
     fn read(&self) -> StoreFuture<'_, Result<FleetStats, StoreError>>;
+
+    /// Charges the deployments that cost by the hour up to now, and adds that to the hourly sums.
+    /// Each moment is charged once, whichever replicas call this.
+    ///
+    /// # Errors
+    /// When the caller cannot know what was charged. It must not repeat the call for that: the next
+    /// one charges what is left.
+    fn charge_deployments(&self) -> StoreFuture<'_, Result<Charged, StoreError>>;
 
     /// Returns the hourly sums of the fleet over the last 35 days.
     ///

@@ -1,4 +1,5 @@
-//! `costs: { currency: USD, budget: 500, llm: { MODEL: { input_per_1m: 0.15, ... } } }`.
+//! `costs: { currency: USD, budget: 500, llm: { MODEL: { input_per_1m: 0.15, ... } },
+//! deployment: { KIND: { per_hour: 0.2 } } }`.
 
 use sluice_core::{Currency, MicroUnits, Prices, TokenPrices};
 
@@ -8,9 +9,9 @@ use crate::{
     settings::CostSettings,
 };
 
-/// The longest name of a model, in bytes, as in events.
+/// The longest name of a model or a kind, in bytes, as in events.
 const MAX_NAME_BYTES: usize = 128;
-/// The most models.
+/// The most models, and the most kinds.
 const MAX_NAMES: usize = 1_000;
 /// The largest price.
 const MAX_PRICE: MicroUnits = MicroUnits::from_units(1_000_000);
@@ -26,9 +27,14 @@ pub(super) fn read(costs: &Field<'_>) -> Result<CostSettings, Refused> {
         });
         let budget = costs.field("budget").optional(budget);
         let llm = costs.field("llm").or(Vec::new(), |llm| names(llm, "models", token_prices));
+        let deployment =
+            costs.field("deployment").or(Vec::new(), |kinds| names(kinds, "kinds", hourly_price));
         let mut prices = Prices::new(currency?);
         for (name, of_model) in llm? {
             prices = prices.with_model(name, of_model);
+        }
+        for (name, per_hour) in deployment? {
+            prices = prices.with_deployment(name, per_hour);
         }
         Ok(CostSettings { prices, budget: budget? })
     })
@@ -80,6 +86,11 @@ fn token_prices(model: &Table<'_>) -> Result<TokenPrices, Refused> {
         prices.cache_write = cache_write;
     }
     Ok(prices)
+}
+
+fn hourly_price(kind: &Table<'_>) -> Result<MicroUnits, Refused> {
+    let field = kind.field("per_hour");
+    field.required("write the price of an hour").and_then(|field| price(&field))
 }
 
 fn price(field: &Field<'_>) -> Result<MicroUnits, Refused> {

@@ -33,6 +33,9 @@ pub struct CostSums {
     pub forecast: u64,
 }
 
+/// Adds an amount to one of the sums.
+type AddTo = fn(&mut CostSums, u64);
+
 impl CostReport {
     /// Makes the report of the month in which `history` was read.
     #[must_use]
@@ -40,7 +43,7 @@ impl CostReport {
         let now = Hour::at(history.now());
         let month = Month::at(history.now());
         let mut report = Self { month, totals: BTreeMap::new(), parts: BTreeMap::new() };
-        let ranges: [(_, fn(&mut CostSums, u64)); 2] = [
+        let ranges: [(_, AddTo); 2] = [
             (month.first_hour()..now.next(), |sums, amount| {
                 sums.month = sums.month.saturating_add(amount);
             }),

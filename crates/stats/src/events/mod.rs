@@ -24,7 +24,7 @@ mod error;
 mod event;
 mod http_request;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use parking_lot::RwLock;
 use sluice_core::{Currency, MicroUnits, NormalPath, Prices, TokenUsage};
@@ -48,6 +48,7 @@ use crate::{
     flush::DeploymentPhase,
     gauges::{BLUEPRINT_RESOURCES, CACHE_HIT_RATE, CONNECTIONS, DATABASE_CONNECTIONS, GaugeKey},
     history::{CostSource, Series},
+    running::{HourlyPrice, RunningChange},
     totals::Total,
 };
 
@@ -172,7 +173,9 @@ impl Events {
         let computed = || Some((prices.of_tokens(event.model, &usage)?, prices.currency()));
         match reported.or_else(computed) {
             Some((cost, currency)) => self.add_llm_cost(event.model, cost, currency),
-            None if prices.has_models() => self.recorders.cost.unknown(event.model),
+            None if prices.has_models() => {
+                self.recorders.cost.unknown(CostSource::Llm.as_str(), event.model);
+            }
             None => {}
         }
         Ok(())
@@ -246,6 +249,14 @@ impl Events {
         }
         if let Some(phase) = phase {
             self.counters.change_deployment(event.id, phase);
+        }
+        let succeeded = end.is_some_and(|end| end.status == "success");
+        match (event.operation, event.id) {
+            ("create", id) if succeeded && cost.is_none() => self.run(id, event.kind),
+            ("delete", Some(id)) if succeeded => {
+                self.counters.change_running(RunningChange::deleted(id, Instant::now()));
+            }
+            _ => {}
         }
         if let Some((cost, currency)) = cost {
             let kind = event.kind.unwrap_or(OTHER);
@@ -337,6 +348,22 @@ impl Events {
     pub fn histogram(&self, event: &Histogram<'_>) -> Result<(), EventError> {
         check_label_values(event.labels)?;
         Ok(self.recorders.custom.observe(event.name, event.labels, event.value)?)
+    }
+
+    /// Notes that a deployment runs from now on, if it costs something by the hour.
+    fn run(&self, id: Option<&str>, kind: Option<&str>) {
+        let prices = self.prices();
+        let Some(per_hour) = kind.and_then(|kind| prices.per_hour(kind)) else { return };
+        let kind = kind.unwrap_or(OTHER);
+        match id {
+            Some(id) => {
+                let price = HourlyPrice::new(kind, prices.currency().as_str(), per_hour);
+                let created = RunningChange::created(id, price, Instant::now());
+                self.counters.change_running(created);
+            }
+            // Its deletion could not be told from that of others.
+            None => self.recorders.cost.unknown(CostSource::Deployment.as_str(), kind),
+        }
     }
 
     fn add_llm_cost(&self, model: &str, cost: MicroUnits, currency: Currency) {

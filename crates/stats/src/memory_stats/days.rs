@@ -7,7 +7,7 @@ use sluice_core::Timestamp;
 use crate::{
     bounds::{MAX_FOLDED_SUMS_PER_DAY, MAX_SUMS_PER_DAY},
     convert::store_time,
-    history::{DaySums, HISTORY_DAYS, HistoryPeriod, Hour},
+    history::{DaySums, HISTORY_DAYS, HistoryPeriod, Hour, Series},
 };
 
 /// The hourly sums of the last days, by the number of the day.
@@ -21,17 +21,22 @@ impl Days {
         self.0.retain(|day, _| *day + HISTORY_DAYS >= today);
         for period in periods {
             let hour = Hour::for_amount(store_time(now, period.at), now);
-            // A day is copied only while a reader holds it.
-            let day = Arc::make_mut(self.0.entry(hour.day()).or_default());
             for (series, amount) in &period.sums {
-                let has_room = |max, series| day.len() < max || day.has(series, hour);
-                let folded = series.folded();
-                if has_room(MAX_SUMS_PER_DAY, series) {
-                    day.add(series, hour, *amount);
-                } else if has_room(MAX_FOLDED_SUMS_PER_DAY, &folded) {
-                    day.add(&folded, hour, *amount);
-                }
+                self.add_to(hour, series, *amount);
             }
+        }
+    }
+
+    /// Adds to the sum of a series in an hour.
+    pub(super) fn add_to(&mut self, hour: Hour, series: &Series, amount: u64) {
+        // A day is copied only while a reader holds it.
+        let day = Arc::make_mut(self.0.entry(hour.day()).or_default());
+        let has_room = |max, series: &Series| day.len() < max || day.has(series, hour);
+        let folded = series.folded();
+        if has_room(MAX_SUMS_PER_DAY, series) {
+            day.add(series, hour, amount);
+        } else if has_room(MAX_FOLDED_SUMS_PER_DAY, &folded) {
+            day.add(&folded, hour, amount);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod days;
 mod distinct;
+mod running;
 mod slice_stats;
 
 use std::{
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use sluice_core::{Tag, Timestamp};
 use sluice_store::{Clock, Fleet, MonotonicClock, StoreError, StoreFuture};
 
-use self::{days::Days, distinct::Distinct, slice_stats::SliceStats};
+use self::{days::Days, distinct::Distinct, running::Priced, slice_stats::SliceStats};
 use crate::{
     bounds::{
         MAX_DEPLOYMENT_AGE, MAX_DEPLOYMENTS, MAX_ENDPOINTS, MAX_GAUGES, MEMORY_OF_ENDS,
@@ -25,6 +26,7 @@ use crate::{
     flush::{Deltas, DeploymentChange, DeploymentPhase, Flush, GaugeReport},
     gauges::{GaugeKey, Gauges},
     history::History,
+    running::Charged,
     slice::Slice,
     stats_store::StatsStore,
     totals::Totals,
@@ -55,6 +57,7 @@ struct State {
     replicas: HashMap<Box<str>, Replica>,
     /// Hourly sums.
     days: Days,
+    priced: Priced,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,17 @@ impl<C: Clock> StatsStore for MemoryStats<C> {
         StoreFuture::ready(Ok(self.state.lock().read(self.clock.now())))
     }
 
+    fn charge_deployments(&self) -> StoreFuture<'_, Result<Charged, StoreError>> {
+        let now = self.clock.now();
+        let State { priced, days, .. } = &mut *self.state.lock();
+        let charged = priced.charge(now, |series, amounts| {
+            for (hour, amount) in amounts {
+                days.add_to(*hour, series, *amount);
+            }
+        });
+        StoreFuture::ready(Ok(charged))
+    }
+
     fn read_history(&self) -> StoreFuture<'_, Result<History, StoreError>> {
         let now = self.clock.now();
         let state = self.state.lock();
@@ -148,6 +162,7 @@ impl State {
         }
         self.current_slice(now).add(deltas);
         self.days.add(&deltas.history, now);
+        self.priced.change(&deltas.running, now);
         for change in &deltas.deployments {
             self.change_deployment(change, store_time(now, change.at));
         }

@@ -12,6 +12,7 @@ use sluice_store::{RedisHandle, StoreError};
 
 use super::{
     keys::StatsKeys,
+    packed::{PackedStrings, addend},
     read::{SINCE, typed, unreadable},
 };
 use crate::{
@@ -36,8 +37,34 @@ struct Kept {
     days: BTreeMap<u64, Arc<DaySums>>,
 }
 
+/// The keys of the hourly sums of today and yesterday, to which amounts are added.
+pub(super) fn keys_of_days(keys: &StatsKeys, now: Timestamp) -> [String; 2] {
+    let today = Hour::at(now).day();
+    [today, today.saturating_sub(1)].map(|day| keys.day(day))
+}
+
+/// Appends an amount for a script: the index of its day's key (1 for today, 2 for yesterday), its
+/// field, that of the folded series, and the addend.
+pub(super) fn amount(
+    list: &mut PackedStrings,
+    hour: Hour,
+    series: &Series,
+    amount: u64,
+    now: Timestamp,
+) {
+    let day = 1 + Hour::at(now).day().saturating_sub(hour.day());
+    list.push(day).push(field(hour, series)).push(field(hour, &series.folded()));
+    list.push(addend(amount));
+}
+
+/// How long the sums of a day are kept after the last amount that was added to them. A day is shown
+/// as long as it is among the last [`HISTORY_DAYS`] and today.
+pub(super) const fn day_lifetime_ms() -> u64 {
+    (HISTORY_DAYS + 1) * 24 * 60 * 60 * 1_000
+}
+
 /// The field of an hourly sum: `HOUR SERIES`.
-pub(super) fn field(hour: Hour, series: &Series) -> String {
+fn field(hour: Hour, series: &Series) -> String {
     format!("{} {}", hour.number(), series.as_str())
 }
 

@@ -13,6 +13,8 @@ pub(super) struct StatsKeys {
     pub(super) gauges: String,
     pub(super) running: String,
     pub(super) finished: String,
+    pub(super) priced: String,
+    pub(super) deleted: String,
     /// What the keys of time slices begin with.
     base: String,
 }
@@ -27,6 +29,8 @@ impl StatsKeys {
             gauges: key("gauges"),
             running: key("running"),
             finished: key("finished"),
+            priced: key("priced"),
+            deleted: key("deleted"),
             base: key(""),
         }
     }

@@ -3,7 +3,8 @@
 //! All keys are `prefix:{mm}:stats:name`. They share a cluster slot, so that a flush is one
 //! pipeline to one server in a cluster too. What must not be added twice goes through
 //! `lua/stats.lua`, which
-//! knows the number of each replica's last flush. What may be added twice, such as a client to a
+//! knows the number of each replica's last flush, or through `lua/charge.lua`, which changes only
+//! what is as it was read. What may be added twice, such as a client to a
 //! `HyperLogLog`, goes beside it in plain commands.
 //!
 //! | name | content |
@@ -12,6 +13,7 @@
 //! | `totals`, `endpoints` | hashes of sums |
 //! | `gauges` | hash: the last report of each gauge |
 //! | `running`, `finished` | sorted sets of deployments |
+//! | `priced`, `deleted` | deployments that cost by the hour, and when others were deleted |
 //! | `clients:N`, `limited:N`, `active:N:ENDPOINT` | HyperLogLogs of clients in the time slice N |
 //! | `top:N` | sorted set of the clients denied most often in the time slice N |
 //! | `day:N` | hash of the hourly sums of the day N, by `HOUR SERIES`; expires after 35 days |
@@ -20,6 +22,7 @@ mod history;
 mod keys;
 mod packed;
 mod read;
+mod running;
 mod write;
 
 use std::{
@@ -34,7 +37,7 @@ use sluice_store::{RedisError, RedisHandle, RedisSettings, StoreError, StoreFutu
 use self::{history::ClosedDays, keys::StatsKeys};
 use crate::{
     convert::micros, fleet::FleetStats, flush::Flush, gauges::Gauges, history::History,
-    slice::Slice, stats_store::StatsStore,
+    running::Charged, slice::Slice, stats_store::StatsStore,
 };
 
 /// The shortest timeout of a call. No request waits for it, so it may be longer than the store's.
@@ -122,6 +125,13 @@ impl StatsStore for RedisStats {
 
     fn read(&self) -> StoreFuture<'_, Result<FleetStats, StoreError>> {
         StoreFuture::pending(self.read_all())
+    }
+
+    fn charge_deployments(&self) -> StoreFuture<'_, Result<Charged, StoreError>> {
+        StoreFuture::pending(async move {
+            let now = self.now().await?;
+            running::charge(&self.redis, &self.keys, now).await
+        })
     }
 
     fn read_history(&self) -> StoreFuture<'_, Result<History, StoreError>> {

@@ -34,6 +34,11 @@ impl PackedStrings {
     }
 }
 
+/// An amount that Redis can add: it counts in signed integers.
+pub(super) const fn addend(amount: u64) -> u64 {
+    if amount > i64::MAX.unsigned_abs() { i64::MAX.unsigned_abs() } else { amount }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

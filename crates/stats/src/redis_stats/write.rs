@@ -5,26 +5,28 @@ use sluice_core::{Tag, Timestamp};
 use sluice_store::RedisScript;
 
 use super::{
-    history::field,
+    history::{amount, day_lifetime_ms, keys_of_days},
     keys::StatsKeys,
-    packed::PackedStrings,
+    packed::{PackedStrings, addend},
     read::{REJECTED, REQUESTS, UNNAMED, request_gauges},
 };
 use crate::{
     bounds::{
         MAX_DEPLOYMENT_AGE, MAX_DEPLOYMENTS, MAX_ENDPOINTS, MAX_FOLDED_SUMS_PER_DAY, MAX_GAUGES,
-        MAX_SUMS_PER_DAY, MAX_TOP_PER_SLICE, MEMORY_OF_ENDS, REPORT_LIFETIME, START_TOLERANCE,
+        MAX_RUNNING, MAX_SUMS_PER_DAY, MAX_TOP_PER_SLICE, MEMORY_OF_ENDS, REPORT_LIFETIME,
+        START_TOLERANCE,
     },
     convert::{store_time, unix_millis},
     fleet::OpenConnections,
     flush::{Deltas, DeploymentPhase, Flush},
-    history::{HISTORY_DAYS, Hour},
+    history::Hour,
+    running::{Running, RunningChange},
     slice::{SLICE, SLICES, Slice},
     totals::Total,
 };
 
 const SOURCE: &str = include_str!("../../../../lua/stats.lua");
-const DIGEST: &str = "83cc0cc3c337a440e6b1dfc8aa170af0ea65cdc2";
+const DIGEST: &str = "73f8808de221db5ce14edb67731cf4acf819cbbf";
 
 /// Adds a flush to the statistics, once.
 pub(super) static SCRIPT: RedisScript = RedisScript::new(SOURCE, DIGEST);
@@ -73,11 +75,15 @@ fn script_arguments(
     now: Timestamp,
     slice: Slice,
 ) {
-    let StatsKeys { replicas, totals, endpoints, gauges, running, finished, .. } = keys;
+    let StatsKeys {
+        replicas, totals, endpoints, gauges, running, finished, priced, deleted, ..
+    } = keys;
     let top = keys.top(slice);
-    let today = Hour::at(now).day();
-    let (today, yesterday) = (keys.day(today), keys.day(today.saturating_sub(1)));
-    let names = [replicas, totals, endpoints, gauges, running, finished, &top, &today, &yesterday];
+    let [today, yesterday] = &keys_of_days(keys, now);
+    let names = [
+        replicas, totals, endpoints, gauges, running, finished, &top, today, yesterday, priced,
+        deleted,
+    ];
     command.arg(names.len()).arg(&names);
     let OpenConnections { http, websocket, grpc, database } = flush.connections;
     command
@@ -92,6 +98,7 @@ fn script_arguments(
         command.arg(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     }
     command.arg(MAX_SUMS_PER_DAY).arg(MAX_FOLDED_SUMS_PER_DAY).arg(day_lifetime_ms());
+    command.arg(MAX_RUNNING);
     let mut lists = PackedStrings::default();
     add_totals(&mut lists, &flush.deltas);
     add_endpoints(&mut lists, &flush.deltas);
@@ -99,6 +106,7 @@ fn script_arguments(
     add_gauges(&mut lists, &flush.deltas, now);
     add_top(&mut lists, &flush.deltas);
     add_history(&mut lists, &flush.deltas, now);
+    add_running(&mut lists, &flush.deltas, now);
     command.arg(lists.finish());
 }
 
@@ -168,28 +176,23 @@ fn add_top(lists: &mut PackedStrings, deltas: &Deltas) {
     }
 }
 
-/// Each amount with the index of its day's key: 1 for today, 2 for yesterday.
 fn add_history(lists: &mut PackedStrings, deltas: &Deltas, now: Timestamp) {
     lists.push(deltas.history.iter().map(|period| period.sums.len()).sum::<usize>());
     for period in &deltas.history {
         let hour = Hour::for_amount(store_time(now, period.at), now);
-        let day = 1 + Hour::at(now).day() - hour.day();
-        for (series, amount) in &period.sums {
-            lists.push(day).push(field(hour, series)).push(field(hour, &series.folded()));
-            lists.push(addend(*amount));
+        for (series, added) in &period.sums {
+            amount(lists, hour, series, *added, now);
         }
     }
 }
 
-/// How long the sums of a day are kept after the last amount that was added to them. A day is shown
-/// as long as it is among the last [`HISTORY_DAYS`] and today.
-const fn day_lifetime_ms() -> u64 {
-    (HISTORY_DAYS + 1) * 24 * 60 * 60 * 1_000
-}
-
-/// An amount that Redis can add: it counts in signed integers.
-fn addend(amount: u64) -> u64 {
-    amount.min(i64::MAX.unsigned_abs())
+fn add_running(lists: &mut PackedStrings, deltas: &Deltas, now: Timestamp) {
+    lists.push(deltas.running.len());
+    for RunningChange { id, at, created } in &deltas.running {
+        let at = unix_millis(store_time(now, *at));
+        let state = created.clone().map(|price| Running::new(at, price).to_text());
+        lists.push(id).push(at).push(state.unwrap_or_default());
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::{
 
 use sluice_core::{Subject, Tag, Tagger, Timestamp};
 use sluice_stats::{
-    Deltas, DeploymentChange, DeploymentPhase, EndpointDeltas, FleetStats, Flush, GaugeKey,
-    GaugeReport, Gauges, MemoryStats, OpenConnections, RedisStats, StatsStore, Total,
+    Charged, Deltas, DeploymentChange, DeploymentPhase, EndpointDeltas, FleetStats, Flush,
+    GaugeKey, GaugeReport, Gauges, MemoryStats, OpenConnections, RedisStats, RunningChange,
+    StatsStore, Total,
     history::{History, HistoryPeriod, Series},
 };
 use sluice_store::{ManualClock, RedisSettings};
@@ -67,6 +68,10 @@ impl Fixture {
         }
     }
 
+    pub(crate) async fn charge(&self) -> Charged {
+        self.store.charge_deployments().await.unwrap()
+    }
+
     pub(crate) async fn read(&self) -> FleetStats {
         self.store.read().await.unwrap()
     }
@@ -106,7 +111,17 @@ fn make_older(server: &RedisServer, span: Duration) {
                 make_fields_older(key, '^(%-?)(%d+)( .*)$')
             elseif string.match(key, ':replicas$') then
                 make_fields_older(key, '^(%d+ )(%d+)( .*)$')
-            elseif string.match(key, ':running$') or string.match(key, ':finished$') then
+            elseif string.match(key, ':priced$') then
+                local all = redis.call('HGETALL', key)
+                for i = 1, #all, 2 do
+                    local stop, since, charged, rest =
+                        string.match(all[i + 1], '^(%S+) (%d+) (%d+)( .*)$')
+                    if stop ~= '-' then stop = string.format('%d', stop - ms) end
+                    local state = string.format('%s %d %d%s', stop, since - ms, charged - ms, rest)
+                    redis.call('HSET', key, all[i], state)
+                end
+            elseif string.match(key, ':running$') or string.match(key, ':finished$')
+                or string.match(key, ':deleted$') then
                 local all = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
                 for i = 1, #all, 2 do redis.call('ZADD', key, all[i + 1] - ms, all[i]) end
             end
@@ -160,6 +175,13 @@ pub(crate) fn gauge(
 ) -> Deltas {
     let mut deltas = Deltas::default();
     deltas.gauges.insert(key(instance, label), GaugeReport::new(value.into(), at));
+    deltas
+}
+
+/// A deployment that costs by the hour, which was created or deleted.
+pub(crate) fn running(changes: impl IntoIterator<Item = RunningChange>) -> Deltas {
+    let mut deltas = Deltas::default();
+    deltas.running = changes.into_iter().collect();
     deltas
 }
 

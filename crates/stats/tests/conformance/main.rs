@@ -4,6 +4,7 @@
 mod fixture;
 mod hours;
 mod redis_only;
+mod running;
 mod truths;
 
 use fixture::Fixture;
@@ -51,6 +52,22 @@ macro_rules! truths_of_hours {
     };
 }
 
+/// Lists every property of deployments that cost by the hour once.
+macro_rules! truths_of_running {
+    ($callback:ident $arguments:tt) => {
+        $callback! {
+            $arguments
+            a_deployment_costs_from_its_creation_to_its_deletion
+            each_moment_is_charged_once_whoever_charges
+            a_deployment_that_is_never_deleted_costs_for_400_days
+            a_deletion_may_be_reported_before_the_creation
+            a_creation_that_is_reported_twice_counts_once
+            a_deployment_may_be_created_again
+            further_deployments_than_a_thousand_cost_nothing
+        }
+    };
+}
+
 /// Makes a module of tests for a stats store, with a test for every property.
 macro_rules! conform {
     (($store:ident, $truths:ident, $make:expr) $($truth:ident)*) => {
@@ -70,3 +87,5 @@ truths! { conform (memory, truths, crate::Fixture::memory()) }
 truths! { conform (redis, truths, crate::Fixture::redis()) }
 truths_of_hours! { conform (memory_hours, hours, crate::Fixture::memory()) }
 truths_of_hours! { conform (redis_hours, hours, crate::Fixture::redis()) }
+truths_of_running! { conform (memory_running, running, crate::Fixture::memory()) }
+truths_of_running! { conform (redis_running, running, crate::Fixture::redis()) }

@@ -12,7 +12,7 @@ use std::{
 
 use opentelemetry::{
     KeyValue, StringValue,
-    metrics::{Counter, Meter},
+    metrics::{Counter, Gauge, Meter},
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -24,6 +24,8 @@ use crate::{
 const CURRENCY: Label = Label::capped("currency", 8);
 const KIND: Label = Label::capped("kind", 40);
 const MODEL: Label = Label::capped("model", 40);
+const NAME: Label = Label::capped("name", 40);
+const SOURCE: Label = Label::fixed("source", &["llm", "deployment"]);
 
 const LLM: Metric = Metric {
     name: "llm_cost_total",
@@ -48,10 +50,20 @@ const UNKNOWN: Metric = Metric {
     name: "sluice_cost_unknown_total",
     kind: MetricKind::Counter,
     unit: "{request}",
-    labels: &[MODEL],
-    help: "Counts requests to language models that are not in `costs.llm` and reported no cost, by \
-           model.",
-    query: "sum by (model) (increase(sluice_cost_unknown_total[1h])) > 0",
+    labels: &[NAME, SOURCE],
+    help: "Counts requests to language models without a price and a reported cost, and deployments \
+           with a price by the hour and without an id, by name and source.",
+    query: "sum by (source, name) (increase(sluice_cost_unknown_total[1h])) > 0",
+};
+
+const RUNNING: Metric = Metric {
+    name: "sluice_cost_running_deployments",
+    kind: MetricKind::Gauge,
+    unit: "{deployment}",
+    labels: &[],
+    help: "Shows how many deployments of the whole fleet cost something by the hour now, of 1,000 \
+           that are kept; every replica reports the same.",
+    query: "max(sluice_cost_running_deployments) > 900",
 };
 
 const MONTH: Metric = Metric {
@@ -83,7 +95,7 @@ const BUDGET: Metric = Metric {
     query: "max by (currency) (sluice_cost_month) / max by (currency) (sluice_cost_budget)",
 };
 
-pub(crate) const METRICS: &[Metric] = &[LLM, DEPLOYMENT, UNKNOWN, MONTH, FORECAST, BUDGET];
+pub(crate) const METRICS: &[Metric] = &[LLM, DEPLOYMENT, UNKNOWN, RUNNING, MONTH, FORECAST, BUDGET];
 
 /// How long the costs of a month are shown after they were read. Older ones may be those of another
 /// month.
@@ -97,7 +109,8 @@ pub struct CostRecorder {
     llm: Sums,
     deployment: Sums,
     unknown: Counter<u64>,
-    unknown_models: CappedValues,
+    unknown_names: CappedValues,
+    running: Gauge<u64>,
     month: Arc<Mutex<Option<MonthRead>>>,
     budget: Arc<Mutex<Option<(StringValue, u64)>>>,
     month_currencies: CappedValues,
@@ -162,7 +175,8 @@ impl CostRecorder {
             llm: Sums::new(meter, &LLM, MODEL),
             deployment: Sums::new(meter, &DEPLOYMENT, KIND),
             unknown: UNKNOWN.counter(meter),
-            unknown_models: CappedValues::new(meter, MODEL),
+            unknown_names: CappedValues::new(meter, NAME),
+            running: RUNNING.gauge(meter),
             month,
             budget,
             month_currencies: CappedValues::new(meter, CURRENCY),
@@ -179,9 +193,15 @@ impl CostRecorder {
         self.deployment.add(currency, kind, micro_units);
     }
 
-    /// Counts one request to this model, whose cost is unknown.
-    pub fn unknown(&self, model: &str) {
-        self.unknown.add(1, &[MODEL.with(self.unknown_models.value(model))]);
+    /// Counts something whose cost is unknown: of the source `llm`, a request to the model of this
+    /// name; of the source `deployment`, a deployment of the kind of this name.
+    pub fn unknown(&self, source: &'static str, name: &str) {
+        self.unknown.add(1, &[NAME.with(self.unknown_names.value(name)), SOURCE.with(source)]);
+    }
+
+    /// Sets how many deployments cost something by the hour now.
+    pub fn set_running(&self, count: u64) {
+        self.running.record(count, &[]);
     }
 
     /// Sets what the fleet costs in this month. It is shown for ten minutes.

@@ -37,7 +37,8 @@ pub(crate) fn record_everything(recorders: &Recorders) {
 
     recorders.cost.add_llm("qwen", "USD", 1_500_000);
     recorders.cost.add_deployment("small", "USD", 250_000);
-    recorders.cost.unknown("llama");
+    recorders.cost.unknown("llm", "llama");
+    recorders.cost.set_running(3);
     let month = MonthCost { currency: "USD".into(), so_far: 1_750_000, forecast: 3_500_000 };
     recorders.cost.set_month(vec![month]);
     recorders.cost.set_budget(Some(("USD", 500_000_000)));
