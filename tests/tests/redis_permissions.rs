@@ -19,6 +19,7 @@ const PASSWORD: &str = "a-password";
 const POLICY: &str = "\
 endpoints: { /a: { rate: 1/day, burst: 2 } }
 defaults: { rate: 1/day, burst: 5 }
+costs: { deployment: { small: { per_hour: 1000000 } } }
 ";
 /// Far more than a stop takes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,13 +61,21 @@ async fn reports_events(sluice: &Sluice) {
         { "type": "deployment", "operation": "create", "phase": "start", "id": "a" },
         { "type": "deployment", "operation": "create", "phase": "start", "id": "b" },
         { "type": "deployment", "operation": "create", "phase": "finish", "id": "a",
-          "status": "success" },
+          "status": "success", "kind": "small" },
+        { "type": "deployment", "operation": "delete", "status": "success", "id": "a" },
+        { "type": "deployment", "operation": "delete", "status": "success", "id": "c" },
+        { "type": "deployment", "operation": "create", "status": "success", "id": "c",
+          "kind": "small" },
+        { "type": "deployment", "operation": "create", "status": "success", "id": "d",
+          "kind": "small" },
+        { "type": "llm_request", "model": "a", "operation": "chat", "status": "success",
+          "cost": 0.5 },
         { "type": "deployment", "operation": "create", "phase": "start" },
         { "type": "cache", "cache": "plans", "hit_rate": 0.5, "instance": "one" },
         { "type": "tool_execution", "tool_name": "scale", "status": "success" },
     ]);
     let response = post(sluice, "/v1/events", &events).await;
-    assert_eq!((&response["accepted"], &response["refused"]), (&json!(6), &json!([])));
+    assert_eq!((&response["accepted"], &response["refused"]), (&json!(11), &json!([])));
 }
 
 async fn wait_for_stats(sluice: &Sluice) {

@@ -71,8 +71,9 @@ fn forecast(so_far: u64, month: Month, history: &History) -> u64 {
     let us = |hour: Hour| i64::try_from(hour.number()).unwrap_or(0).saturating_mul(3_600_000_000);
     let (start, end) = (us(month.first_hour()), us(month.next().first_hour()));
     let now = history.now().unix_micros();
-    // A fleet that was started within the month has cost nothing before.
-    let start = history.since().map_or(start, |since| since.unix_micros().max(start));
+    // Where costs are reported since some day of this month, the days before say nothing.
+    let first = history.first_hour(|series| series.as_cost().is_some());
+    let start = first.map_or(start, |first| us(first).max(start));
     let past =
         u128::try_from(now.saturating_sub(start)).unwrap_or(0).max(SHORTEST_PAST.as_micros());
     let rest = u128::try_from(end.saturating_sub(now)).unwrap_or(0);
@@ -97,14 +98,14 @@ mod tests {
         Timestamp::from_unix_micros(i64::try_from(number).unwrap() * 3_600_000_000)
     }
 
-    fn history(now: u64, since: u64, amounts: &[(u64, &Series, u64)]) -> History {
+    fn history(now: u64, amounts: &[(u64, &Series, u64)]) -> History {
         let mut days: BTreeMap<u64, DaySums> = BTreeMap::new();
         for (hour, series, amount) in amounts {
             let hour = Hour::from_number(*hour);
             days.entry(hour.day()).or_default().add(series, hour, *amount);
         }
         let days = days.into_iter().map(|(day, sums)| (day, Arc::new(sums))).collect();
-        History::new(hour(now), Some(hour(since)), days)
+        History::new(hour(now), None, days)
     }
 
     fn sums(today: u64, month: u64, forecast: u64) -> CostSums {
@@ -119,7 +120,6 @@ mod tests {
         let now = NOVEMBER + 10 * DAY;
         let history = history(
             now,
-            0,
             &[
                 (NOVEMBER - 1, &qwen, 1_000_000),
                 (NOVEMBER, &qwen, 10),
@@ -147,18 +147,18 @@ mod tests {
     #[test]
     fn the_first_hour_of_a_month_is_not_taken_for_all() {
         let qwen = Series::cost(CostSource::Llm, "qwen", "USD");
-        let first = history(NOVEMBER, 0, &[(NOVEMBER, &qwen, 30)]);
+        let first = history(NOVEMBER, &[(NOVEMBER, &qwen, 30)]);
         assert_eq!(CostReport::new(&first).totals["USD"], sums(30, 30, 930));
         let started_late = NOVEMBER + 20 * DAY;
-        let late = history(started_late + 5 * DAY, started_late, &[(started_late, &qwen, 50)]);
+        let late = history(started_late + 5 * DAY, &[(started_late, &qwen, 50)]);
         assert_eq!(CostReport::new(&late).totals["USD"], sums(0, 50, 100));
     }
 
     #[test]
     fn nothing_costs_nothing_and_much_does_not_overflow() {
-        assert!(CostReport::new(&history(NOVEMBER, 0, &[])).totals.is_empty());
+        assert!(CostReport::new(&history(NOVEMBER, &[])).totals.is_empty());
         let qwen = Series::cost(CostSource::Llm, "qwen", "USD");
-        let much = history(NOVEMBER, 0, &[(NOVEMBER, &qwen, u64::MAX)]);
+        let much = history(NOVEMBER, &[(NOVEMBER, &qwen, u64::MAX)]);
         assert_eq!(CostReport::new(&much).totals["USD"].forecast, u64::MAX);
     }
 }

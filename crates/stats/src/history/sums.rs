@@ -87,6 +87,18 @@ impl History {
         )
     }
 
+    /// Returns the first hour in which something was added to a series that `is_wanted`.
+    #[must_use]
+    pub fn first_hour(&self, is_wanted: impl Fn(&Series) -> bool) -> Option<Hour> {
+        let first_of_day = |(day, sums): (&u64, &Arc<DaySums>)| {
+            let wanted = sums.series.iter().filter(|(series, _)| is_wanted(series));
+            let firsts = wanted.filter_map(|(_, by_hour)| by_hour.iter().position(|sum| *sum > 0));
+            let first = u64::try_from(firsts.min()?).ok()?;
+            Some(Hour::from_number(Hour::first_of_day(*day).number() + first))
+        };
+        self.days.iter().find_map(first_of_day)
+    }
+
     fn days_of(&self, hours: &Range<Hour>) -> impl Iterator<Item = (u64, &DaySums)> {
         let days = hours.start.day()..hours.end.next().day().saturating_add(1);
         self.days.range(days).map(|(day, sums)| (*day, &**sums))
@@ -150,6 +162,9 @@ mod tests {
         assert_eq!(history.sum(&a, range(48, 49)), 10);
         assert_eq!(history.sum(&a, range(48, 48)), 0);
         assert_eq!(history.sums(range(49, 60)), [(&a, 100), (&b, 7)].into());
+        let first = |name| history.first_hour(|series| series.as_slo() == Some((name, "good")));
+        assert_eq!((first("a"), first("c")), (Some(Hour::from_number(47)), None));
+        assert_eq!(first("b"), Some(Hour::from_number(49)));
         let by_hour: Vec<_> = history.by_hour(&a).map(|(hour, sum)| (hour.number(), sum)).collect();
         assert_eq!(by_hour, [(47, 1), (48, 10), (49, 100)]);
     }

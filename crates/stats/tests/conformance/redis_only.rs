@@ -8,7 +8,7 @@ use sluice_stats::{
     history::{Hour, Series},
 };
 use sluice_store::{RedisSettings, StoreError};
-use sluice_testkit::{RedisServer, Reply, eventually_async};
+use sluice_testkit::{RedisOptions, RedisServer, Reply, eventually_async};
 
 use crate::fixture::{amount, client, connect, limited, requests, total};
 
@@ -120,6 +120,30 @@ async fn hourly_sums_that_the_server_has_lost_are_not_shown() {
     server.command(&["FLUSHALL"]);
     stats.flush(&flush_of("one", 2, amount(&series, 3, now))).await.unwrap();
     assert_eq!(stats.read_history().await.unwrap().sum(&series, all), 3);
+}
+
+#[tokio::test]
+async fn hours_are_those_of_the_server_whatever_the_clock_of_this_machine_shows() {
+    let server = RedisOptions::new().movable_clock().start();
+    let (stats, series) = (connect(&server), Series::slo("checkout", "good"));
+    let flush =
+        |number, added| flush_of("one", number, amount(&series, added, std::time::Instant::now()));
+    stats.flush(&flush(1, 1)).await.unwrap();
+    server.step_clock(30 * 3_600_000_000);
+    // The reply to a flush brings the server's time. The flush itself was made before.
+    stats.flush(&flush(2, 10)).await.unwrap();
+    stats.flush(&flush(3, 100)).await.unwrap();
+    let other = connect(&server);
+    other.flush(&flush_of("two", 1, flush(4, 1_000).deltas)).await.unwrap();
+    for stats in [&stats, &other] {
+        let history = stats.read_history().await.unwrap();
+        let sums: Vec<_> = history.by_hour(&series).collect();
+        let all: u64 = sums.iter().map(|(_, sum)| sum).sum();
+        let [(before, _), .., (after, _)] = sums[..] else { panic!("{sums:?}") };
+        let stepped = after.number() - before.number();
+        assert!((29..=31).contains(&stepped), "{sums:?}");
+        assert_eq!((all, Hour::at(history.now()).number() - after.number() <= 1), (1_111, true));
+    }
 }
 
 #[tokio::test]

@@ -18,11 +18,11 @@
 //! {"type":"histogram","name":"job_seconds","labels":{"job":"sync"},"value":3.5}
 //! ```
 //!
-//! Optional members are `duration_seconds`, the numbers of tokens, `blueprint`, `resources`, `id`
-//! and `instance`. A deployment without a `phase` has finished, and its start was not reported.
-//! Counts with an `instance` are summed, each for five minutes after its last report; a count
-//! without one stands for all instances. The last three types are for metrics that the
-//! configuration declares under `metrics.custom`.
+//! Optional members are `duration_seconds`, the numbers of tokens, `cost`, `currency`, `blueprint`,
+//! `resources`, `id`, `kind` and `instance`. A deployment without a `phase` has finished, and its
+//! start was not reported. Counts with an `instance` are summed, each for five minutes after its
+//! last report; a count without one stands for all instances. The last three types are for metrics
+//! that the configuration declares under `metrics.custom`.
 //!
 //! The response has status 202 and `{"accepted": 2, "refused": [{"index": 1, "error": "status:
 //! missing field `status`"}]}`: an invalid event does not affect the others.
