@@ -181,6 +181,32 @@ async fn wrong_costs_are_rejected_and_unknown_ones_are_counted() {
     assert!(!metrics.text().contains("NaN"), "{}", metrics.text());
 }
 
+#[tokio::test]
+async fn changed_prices_apply_to_later_requests() {
+    let sluice = memory_replica(COSTS);
+    let mut client = Client::of(sluice.http_addr());
+    report(&mut client, &[priced()]).await;
+    sluice.rewrite_config(
+        "costs: { currency: EUR, llm: { gpt-4.1: { input_per_1m: 1, output_per_1m: 0 } } }",
+    );
+    sluice.sighup();
+    eventually_async("the budget is gone", async || {
+        let metrics = Metrics::of(&mut client).await;
+        !metrics.text().contains("\nsluice_cost_budget{")
+    })
+    .await;
+    report(&mut client, &[priced()]).await;
+    // The 200 tokens from the cache have no price of their own any more.
+    eventually_async("the page shows both costs", async || {
+        let mut of = async |currency| month(&mut client, Some("gpt-4.1"), currency).await;
+        match (of("USD").await, of("EUR").await) {
+            (4_500, 1_200) => Ok(()),
+            costs => Err(format!("{costs:?}")),
+        }
+    })
+    .await;
+}
+
 /// All that deployments have cost, as the store has it, in millionths.
 fn deployments(redis: &RedisServer) -> u64 {
     let days = redis.command(&["KEYS", "sluice:{mm}:stats:day:*"]).texts();

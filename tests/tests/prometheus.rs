@@ -190,6 +190,7 @@ fn events() -> Value {
         {
             "type": "llm_request", "model": "qwen", "operation": "chat", "status": "success",
             "duration_seconds": 1.2, "tokens_generated": 300, "tokens_consumed": 40,
+            "cost": 0.002,
         },
         {
             "type": "blueprint_operation", "operation": "create", "status": "success",
@@ -199,7 +200,7 @@ fn events() -> Value {
         { "type": "deployment", "operation": "create", "phase": "start", "id": "d-1" },
         {
             "type": "deployment", "operation": "create", "phase": "finish", "id": "d-1",
-            "status": "success", "duration_seconds": 42.5,
+            "status": "success", "duration_seconds": 42.5, "kind": "small", "cost": 1.5,
         },
         {
             "type": "tool_execution", "tool_name": "scale", "status": "success",
@@ -304,7 +305,8 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
     let yaml = format!(
         "limits: [{{ name: tried, rate: 1/day, burst: 1, mode: shadow }}]\n\
          gateway: {{ upstream: \"http://{}\", doors: on }}\n\
-         rls: {{ files: [\"{}/*.yaml\"] }}\n",
+         rls: {{ files: [\"{}/*.yaml\"] }}\n\
+         costs: {{ budget: 1000000 }}\n",
         api.address(),
         edge.path().display()
     );
@@ -319,6 +321,8 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
         let entries = json!([{ "key": "user", "value": "alice" }]);
         let call = json!({ "domain": "edge", "descriptors": [{ "entries": entries }] });
         assert_eq!(client.post("/json", &call).await.status, 200);
+        // Without the page, the costs of the month are read once a minute.
+        assert_eq!(client.get("/monitoring/metrics/summary").await.status, 200);
         send_all_requests(client, &mut Counts::new()).await;
     }
     let panels = panels();

@@ -545,9 +545,9 @@ pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
 /// Activates the prices of events, and shows the budget.
 fn set_costs(events: &Events, CostSettings { prices, budget }: CostSettings) {
     let currency = prices.currency();
+    events.set_prices(prices);
     let budget = budget.map(|budget| (currency.as_str(), budget.get()));
     events.recorders().cost.set_budget(budget);
-    events.set_prices(prices);
 }
 
 fn limits(configured: &ConnectionLimits) -> Limits {
