@@ -164,9 +164,9 @@ fn costs() -> Panel {
     };
     Panel::time_series(
         "Costs",
-        "What the calendar month (UTC) has cost so far, what all of it will cost if it goes on like \
-         that, its budget and, on the right axis, the costs of the last 24 hours by model and by \
-         kind of deployment, as far as these replicas have been running.",
+        "What the calendar month (UTC) has cost so far, what all of it will cost if it goes on \
+         like that, its budget and, on the right axis, the costs of the last 24 hours by model and \
+         by kind of deployment, as far as these replicas have been running.",
     )
     .query("month, {{currency}}", of_fleets("sluice_cost_month"))
     .query("forecast, {{currency}}", of_fleets("sluice_cost_month_forecast"))
