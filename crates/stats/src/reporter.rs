@@ -99,11 +99,11 @@ impl Reporter {
             for interval in [&mut ticks, &mut readings] {
                 interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             }
+            let mut had_failed = false;
             loop {
                 tokio::select! {
                     _ = ticks.tick() => reporter.flush_and_log().await,
-                    // An error is that of the flushes, which is logged there.
-                    _ = readings.tick() => drop(reporter.read_history().await),
+                    _ = readings.tick() => had_failed = reporter.read_and_log(had_failed).await,
                     _ = stopped.changed() => return,
                 }
             }
@@ -175,6 +175,20 @@ impl Reporter {
     #[must_use]
     pub fn status(&self) -> ReporterStatus {
         self.inner.status.lock().clone()
+    }
+
+    /// Reads the hourly sums, for the metrics that are made of them, and logs the first failure that
+    /// is not that of a flush. Returns whether there was one.
+    async fn read_and_log(&self, had_failed: bool) -> bool {
+        let Err(error) = self.read_history().await else { return false };
+        let is_of_the_flush = self.status().error.is_some();
+        if !had_failed && !is_of_the_flush {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the hourly sums could not be read from the store: metrics of costs are missing"
+            );
+        }
+        had_failed || !is_of_the_flush
     }
 
     /// Flushes, and logs the first failure and the first success after it.
