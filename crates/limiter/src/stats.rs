@@ -17,7 +17,12 @@ impl StatsCounters {
     }
 
     #[cfg(all(feature = "telemetry", feature = "tower"))]
-    pub(crate) fn count_http_response(&self, _status: u16, _duration: std::time::Duration) {
+    pub(crate) fn count_http_response(
+        &self,
+        _endpoint: &str,
+        _status: u16,
+        _duration: std::time::Duration,
+    ) {
         match *self {}
     }
 }

@@ -169,6 +169,7 @@ impl App {
             access: caller_tokens,
             metrics: MetricsSettings { endpoints: listed, custom },
             costs,
+            slos,
             log,
             shutdown_delay,
             shutdown_grace,
@@ -188,6 +189,7 @@ impl App {
         let endpoints = events.endpoints().clone();
         endpoints.replace(&policy, listed);
         set_costs(&events, costs);
+        stats.set_slos(slos);
         let reporter = Reporter::new(stats.clone(), Arc::clone(&store.stats), &replica.id);
         let decisions = Arc::new(DecisionLog::new());
         decisions.apply(log.decisions.as_ref());
@@ -218,6 +220,7 @@ impl App {
             store.clone(),
             replica.clone(),
             reporter.clone(),
+            Arc::clone(&decisions),
         );
         let access = Access::new(admin.credentials);
         let guard = middleware::from_fn_with_state(access.clone(), Access::guard);
@@ -333,6 +336,7 @@ impl App {
         decisions.apply(settings.log.decisions.as_ref());
         access.replace(settings.admin.credentials);
         set_costs(events, settings.costs);
+        events.counters().set_slos(settings.slos);
         callers.replace(settings.access.tokens.iter().map(Secret::reveal));
         for name in telemetry.recorders().custom.declare(&settings.metrics.custom) {
             tracing::warn!(

@@ -43,8 +43,15 @@ impl Objective {
         f64::from(Self::ALL_PPM - self.budget_ppm) / f64::from(Self::ALL_PPM)
     }
 
+    /// Returns the percent of requests that must be good.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        f64::from(Self::ALL_PPM - self.budget_ppm) / 10_000.0
+    }
+
     /// Returns how many of `total` requests may fail.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
     pub fn budget_of(self, total: u64) -> f64 {
         total as f64 * f64::from(self.budget_ppm) / f64::from(Self::ALL_PPM)
     }

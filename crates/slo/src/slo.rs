@@ -96,10 +96,10 @@ impl Slo {
         Self { indicator, ..self }
     }
 
-    /// Returns whether the requests of this metric label count.
+    /// Returns whether the requests of this metric label count. Those of `other` never do.
     #[must_use]
     pub fn covers(&self, endpoint: &str) -> bool {
-        self.endpoint.matches(endpoint)
+        endpoint.starts_with('/') && self.endpoint.matches(endpoint)
     }
 }
 

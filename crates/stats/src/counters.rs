@@ -12,7 +12,8 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use sluice_core::Tag;
-use sluice_telemetry::{ConnectionKind, MonthCost, OTHER, Recorders};
+use sluice_slo::Slo;
+use sluice_telemetry::{ConnectionKind, MonthCost, OTHER, Recorders, SloState};
 
 use crate::{
     convert::micros,
@@ -26,6 +27,7 @@ use crate::{
     running::{Charged, RunningChange},
     sharded::Sharded,
     slice::SLICE,
+    slos::{SloCounters, SloReport},
     totals::{Total, Totals},
 };
 
@@ -63,6 +65,7 @@ struct Inner {
     clients: Arc<Clients>,
     changes: Mutex<Changes>,
     history: HistoryCounters,
+    slos: SloCounters,
     last_values: LastValues,
     recorders: Recorders,
 }
@@ -113,6 +116,7 @@ impl StatsCounters {
                 clients: Arc::new(clients),
                 changes: Mutex::default(),
                 history: HistoryCounters::default(),
+                slos: SloCounters::default(),
                 last_values: LastValues::new(recorders),
                 recorders: recorders.clone(),
             }),
@@ -126,8 +130,21 @@ impl StatsCounters {
         }
     }
 
-    /// Counts an HTTP response with this status, which took `duration`.
-    pub fn count_http_response(&self, status: u16, duration: Duration) {
+    /// Replaces the service level objectives for which responses are counted.
+    pub fn set_slos(&self, slos: Vec<Slo>) {
+        self.inner.slos.replace(slos, |series| self.series(series));
+    }
+
+    /// Returns the service level objectives.
+    #[must_use]
+    pub fn slos(&self) -> Arc<[Slo]> {
+        self.inner.slos.slos()
+    }
+
+    /// Counts an HTTP response with this status, which took `duration`, to a request for
+    /// `endpoint`: a value of the metric label, never a raw path.
+    pub fn count_http_response(&self, endpoint: &str, status: u16, duration: Duration) {
+        self.inner.slos.count(endpoint, status, duration);
         self.add(Total::HttpRequests, 1);
         self.add(Total::HttpMicros, micros(duration));
         match status {
@@ -255,6 +272,17 @@ impl StatsCounters {
             forecast: sums.forecast,
         });
         self.inner.recorders.cost.set_month(costs.collect());
+    }
+
+    /// Records how the fleet meets its objectives.
+    pub(crate) fn record_slos(&self, report: &SloReport) {
+        let slos = report.slos.iter().map(|status| SloState {
+            name: status.slo.name.as_str().into(),
+            objective: status.slo.objective.ratio(),
+            good: status.good_ratio(),
+            budget_left: status.budget_left(),
+        });
+        self.inner.recorders.slo.set(slos.collect());
     }
 
     /// Records the gauges of the fleet, as the store returned them.

@@ -72,6 +72,7 @@ mod reporter;
 mod running;
 mod sharded;
 mod slice;
+pub mod slos;
 mod stats_store;
 mod totals;
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sluice_slo::Slo;
 use sluice_store::StoreError;
 use tokio::{
     sync::{Mutex, watch},
@@ -14,7 +15,7 @@ use tokio::{
 
 use crate::{
     costs::CostReport, counters::StatsCounters, fleet::FleetStats, flush::Flush, history::History,
-    stats_store::StatsStore,
+    slos::SloReport, stats_store::StatsStore,
 };
 
 /// How often a replica flushes.
@@ -158,7 +159,8 @@ impl Reporter {
     }
 
     /// Flushes, charges deployments that cost by the hour, and returns the hourly sums of the
-    /// fleet. The costs of the month that they contain are recorded in this replica's metrics.
+    /// fleet. The costs of the month and the state of the objectives are recorded in this
+    /// replica's metrics.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -168,7 +170,14 @@ impl Reporter {
         counters.record_charged(&store.charge_deployments().await?);
         let history = store.read_history().await?;
         counters.record_costs(&CostReport::new(&history));
+        counters.record_slos(&SloReport::new(&counters.slos(), &history));
         Ok(history)
+    }
+
+    /// Returns the service level objectives of this process.
+    #[must_use]
+    pub fn slos(&self) -> Arc<[Slo]> {
+        self.inner.counters.slos()
     }
 
     /// Returns whether flushes succeed.
@@ -335,9 +344,9 @@ mod tests {
     async fn reading_includes_what_was_just_counted() {
         let store = Arc::new(Unreliable::default());
         let (counters, reporter) = reporter(&store);
-        counters.count_http_response(200, Duration::from_millis(2));
-        counters.count_http_response(404, Duration::from_millis(3));
-        counters.count_http_response(503, Duration::ZERO);
+        counters.count_http_response("/a", 200, Duration::from_millis(2));
+        counters.count_http_response("/a", 404, Duration::from_millis(3));
+        counters.count_http_response("/a", 503, Duration::ZERO);
         let totals = reporter.read().await.unwrap().totals;
         let counted = [
             Total::HttpRequests,

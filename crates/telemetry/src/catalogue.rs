@@ -7,7 +7,7 @@ use crate::{
     metric::Metric,
     recorders::{
         blueprint, clients, cost, decisions, deployment, exports, history, http, http_exempt, llm,
-        rate_limit, replica, rls, store, system, tool, upstream,
+        rate_limit, replica, rls, slo, store, system, tool, upstream,
     },
 };
 
@@ -26,6 +26,7 @@ const METRICS: &[&[Metric]] = &[
     process::METRICS,
     decisions::METRICS,
     clients::METRICS,
+    slo::METRICS,
     store::METRICS,
     rls::METRICS,
     upstream::METRICS,

@@ -75,6 +75,7 @@ pub use self::{
         rate_limit::{BoundHits, RateLimitRecorder},
         replica::{BuildInfo, ReloadResult, ReplicaRecorder},
         rls::{BoundRlsDomain, RlsCode, RlsRecorder},
+        slo::{SloRecorder, SloState},
         store::{BreakerLabel, RoundTripResult, StoreErrorLabel, StoreRecorder},
         system::{ConnectionEnd, ConnectionKind, OpenConnection, SystemRecorder},
         tool::ToolRecorder,

@@ -175,7 +175,7 @@ fn shown_verdict(decision: &Decision, outcome: Outcome) -> Option<&Verdict> {
     }
 }
 
-const fn source_word(source: Source) -> &'static str {
+pub(crate) const fn source_word(source: Source) -> &'static str {
     match source {
         Source::Store => "store",
         Source::Lease => "lease",

@@ -144,7 +144,8 @@ impl Events {
         };
         self.recorders.http.record(&endpoint.label, &response);
         if !endpoint.is_exempt {
-            self.counters.count_http_response(response.status, response.duration);
+            let (status, duration) = (response.status, response.duration);
+            self.counters.count_http_response(&endpoint.label, status, duration);
         }
         Ok(())
     }

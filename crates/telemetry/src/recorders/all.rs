@@ -19,6 +19,7 @@ use super::{
     rate_limit::RateLimitRecorder,
     replica::{BuildInfo, ReplicaRecorder},
     rls::RlsRecorder,
+    slo::SloRecorder,
     store::StoreRecorder,
     system::SystemRecorder,
     tool::ToolRecorder,
@@ -55,6 +56,8 @@ pub struct Recorders {
     pub clients: ClientRecorder,
     /// Decisions, by limit.
     pub decisions: DecisionRecorder,
+    /// Service level objectives.
+    pub slo: SloRecorder,
     /// Round trips to the store.
     pub store: StoreRecorder,
     /// Calls of Envoy's rate limit service.
@@ -91,6 +94,7 @@ impl Recorders {
             system: SystemRecorder::new(meter),
             clients: ClientRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),
+            slo: SloRecorder::new(meter),
             store: StoreRecorder::new(meter),
             rls: RlsRecorder::new(meter),
             upstream: UpstreamRecorder::new(meter),

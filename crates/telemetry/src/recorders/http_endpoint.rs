@@ -73,6 +73,12 @@ impl BoundEndpoint {
         Self { inner: Arc::new(Inner { instruments, endpoint, methods }) }
     }
 
+    /// Returns the value of the label.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.inner.endpoint.as_str()
+    }
+
     /// Records a response with all that is known of it.
     pub fn record(&self, response: &CompletedResponse) {
         let &CompletedResponse { method, status, duration, request_bytes, response_bytes } =

@@ -21,6 +21,7 @@ pub(crate) mod rate_limit;
 pub(crate) mod replica;
 pub(crate) mod rls;
 mod shared_labels;
+pub(crate) mod slo;
 pub(crate) mod store;
 pub(crate) mod system;
 pub(crate) mod tool;

@@ -29,7 +29,7 @@ impl ResponseRecorder {
 
     /// Records a response. `endpoint` is as [`HttpRecorder::record`] describes it.
     pub fn record(&self, endpoint: &str, response: &CompletedResponse) {
-        self.count(response);
+        self.count(endpoint, response);
         self.recorder.record(endpoint, response);
     }
 
@@ -39,13 +39,13 @@ impl ResponseRecorder {
 
     /// Records a response whose endpoint is known.
     pub(super) fn record_at(&self, endpoint: &BoundEndpoint, response: &CompletedResponse) {
-        self.count(response);
+        self.count(endpoint.label(), response);
         endpoint.record(response);
     }
 
-    fn count(&self, response: &CompletedResponse) {
+    fn count(&self, endpoint: &str, response: &CompletedResponse) {
         if let Some(stats) = &self.stats {
-            stats.count_http_response(response.status, response.duration);
+            stats.count_http_response(endpoint, response.status, response.duration);
         }
     }
 }

@@ -193,10 +193,10 @@ const showDenials = (page) => {
   if (page !== null) {
     const rows = page.denials.map((one) => [
       new Date(one.at_ms).toLocaleTimeString(),
-      one.client,
+      one.client === null ? "–" : one.client,
       one.endpoint,
       one.limit,
-      `${number(one.retry_after)} s`,
+      one.retry_after === null ? "never" : span(one.retry_after),
     ]);
     fill("denials", rows, "no request was denied since this replica started");
   }
@@ -206,7 +206,7 @@ const showSlos = (page) => {
   const slos = page === null ? [] : page.slos;
   byId("slos-part").hidden = slos.length === 0;
   const rows = slos.map((slo) => {
-    const left = slo.error_budget.remaining;
+    const left = slo.error_budget.left;
     return [
       slo.name,
       slo.endpoint,
@@ -223,13 +223,13 @@ const showSlos = (page) => {
 };
 
 const showCosts = (summary) => {
-  const totals = (summary && summary.costs && summary.costs.currencies) || [];
+  const totals = (summary && summary.costs && summary.costs.totals) || [];
   byId("costs-part").hidden = totals.length === 0;
   const rows = totals.map((one) => [
     one.currency,
     number(one.today, 2),
-    number(one.month, 2),
-    one.month_forecast === null ? "no data" : number(one.month_forecast, 2),
+    number(one.month_to_date, 2),
+    number(one.month_forecast, 2),
   ]);
   fill("costs", rows, "");
 };

@@ -8,15 +8,19 @@
 //! | [`RATE_LIMITS_PATH`] | clients of the last hour, requests and denials by endpoint |
 //! | [`SUMMARY_PATH`] | totals and means of HTTP, language models, blueprints, deployments, tools |
 //! | [`OVERVIEW_PATH`] | the most important values of the others |
+//! | [`SLO_PATH`] | the service level objectives, and what is left of their error budgets |
+//! | [`DENIALS_PATH`] | the last denials of this replica |
 //! | [`DETAILED_PATH`] | each part of this replica, and the replicas of the fleet |
 //!
 //! Totals count from the first flush of any replica, and outlive every replica.
 
 mod cost_summary;
+mod denials_page;
 mod detailed_health;
 mod metrics_summary;
 mod rate_limit_stats;
 mod rounded;
+mod slo_page;
 mod stats_overview;
 
 use std::{
@@ -36,17 +40,17 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::Serialize;
-use sluice::stats::{FleetStats, Reporter, costs::CostReport};
+use sluice::stats::{FleetStats, Reporter, costs::CostReport, history::History, slos::SloReport};
 use sluice_http::{Problem, ProblemKind};
 use sluice_store::{Replica, StoreError};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 pub(crate) use self::{
-    detailed_health::DetailedHealth, metrics_summary::MetricsSummary,
-    rate_limit_stats::RateLimitStats, stats_overview::StatsOverview,
+    denials_page::DenialsPage, detailed_health::DetailedHealth, metrics_summary::MetricsSummary,
+    rate_limit_stats::RateLimitStats, slo_page::SloPage, stats_overview::StatsOverview,
 };
 use super::shared_text::SharedText;
-use crate::{admin::health::Health, engine::Engine, store::OpenStore};
+use crate::{admin::health::Health, decision_log::DecisionLog, engine::Engine, store::OpenStore};
 
 /// The path of [`RateLimitStats`].
 pub(crate) const RATE_LIMITS_PATH: &str = "/monitoring/rate-limit/stats";
@@ -56,6 +60,11 @@ pub(crate) const SUMMARY_PATH: &str = "/monitoring/metrics/summary";
 pub(crate) const OVERVIEW_PATH: &str = "/monitoring/stats/overview";
 /// The path of [`DetailedHealth`].
 pub(crate) const DETAILED_PATH: &str = "/monitoring/health/detailed";
+
+/// The path of [`SloPage`].
+pub(crate) const SLO_PATH: &str = "/monitoring/slo";
+/// The path of [`DenialsPage`].
+pub(crate) const DENIALS_PATH: &str = "/monitoring/denials";
 
 /// How long the stats of one read are shown again, so that many readers cost the store little.
 const CACHE_LIFETIME: Duration = Duration::from_millis(200);
@@ -75,9 +84,10 @@ struct Inner {
     store: OpenStore,
     replica: Replica,
     reporter: Reporter,
+    decisions: Arc<DecisionLog>,
     /// Locked during a read, so that concurrent readers share its result.
     cached_stats: Cached<FleetStats>,
-    cached_costs: Cached<CostReport>,
+    cached_history: Cached<History>,
 }
 
 /// What was read last, and when.
@@ -90,10 +100,21 @@ impl Monitoring {
         store: OpenStore,
         replica: Replica,
         reporter: Reporter,
+        decisions: Arc<DecisionLog>,
     ) -> Self {
-        let (cached_stats, cached_costs) = Default::default();
-        let inner = Inner { engine, health, store, replica, reporter, cached_stats, cached_costs };
-        Self { inner: Arc::new(inner) }
+        let (cached_stats, cached_history) = Default::default();
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                health,
+                store,
+                replica,
+                reporter,
+                decisions,
+                cached_stats,
+                cached_history,
+            }),
+        }
     }
 
     async fn stats(&self) -> Result<Arc<FleetStats>, Problem> {
@@ -101,10 +122,9 @@ impl Monitoring {
         read_once(cached_stats, reporter.read()).await
     }
 
-    async fn costs(&self) -> Result<Arc<CostReport>, Problem> {
-        let Inner { reporter, cached_costs, .. } = &*self.inner;
-        let read = async { Ok(CostReport::new(&reporter.read_history().await?)) };
-        read_once(cached_costs, read).await
+    async fn history(&self) -> Result<Arc<History>, Problem> {
+        let Inner { reporter, cached_history, .. } = &*self.inner;
+        read_once(cached_history, reporter.read_history()).await
     }
 }
 
@@ -140,6 +160,8 @@ pub(crate) fn routes(monitoring: &Monitoring) -> Router {
         .route(SUMMARY_PATH, page(monitoring, summary))
         .route(OVERVIEW_PATH, page(monitoring, overview))
         .route(DETAILED_PATH, page(monitoring, detailed))
+        .route(SLO_PATH, page(monitoring, slos))
+        .route(DENIALS_PATH, page(monitoring, denials))
 }
 
 /// Returns a page, whose text is made by `make` once for all who ask at the same time.
@@ -168,8 +190,20 @@ async fn rate_limits(monitoring: Monitoring) -> Result<Bytes, Problem> {
 
 async fn summary(monitoring: Monitoring) -> Result<Bytes, Problem> {
     let stats = monitoring.stats().await?;
-    let costs = monitoring.costs().await?;
-    write(move || json(&MetricsSummary::new(&stats, &costs))).await
+    let history = monitoring.history().await?;
+    write(move || json(&MetricsSummary::new(&stats, &CostReport::new(&history)))).await
+}
+
+async fn slos(monitoring: Monitoring) -> Result<Bytes, Problem> {
+    let history = monitoring.history().await?;
+    let slos = monitoring.inner.reporter.slos();
+    write(move || json(&SloPage::new(&SloReport::new(&slos, &history)))).await
+}
+
+/// Needs no store: the denials are those of this replica.
+async fn denials(monitoring: Monitoring) -> Result<Bytes, Problem> {
+    let denials = monitoring.inner.decisions.recent_denials();
+    write(move || json(&DenialsPage::new(denials))).await
 }
 
 async fn overview(monitoring: Monitoring) -> Result<Bytes, Problem> {
