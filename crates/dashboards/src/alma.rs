@@ -43,6 +43,7 @@ fn panels() -> Vec<Panel> {
         tool_executions(),
         system_health(),
         costs(),
+        objectives(),
     ]
 }
 
@@ -177,6 +178,19 @@ fn costs() -> Panel {
     .on_the_right(Unit::Count)
 }
 
+fn objectives() -> Panel {
+    let of_slo = |gauge| format!("min by (slo) ({})", FLEET.series(gauge, ""));
+    Panel::time_series(
+        "Objectives",
+        "What is left of the error budget of each objective in `slos`, over the whole window: 100 % \
+         if no request failed, 0 if as many failed as may. \
+         The other line is the share of good requests.",
+    )
+    .query("budget left, {{slo}}", of_slo("sluice_slo_error_budget_left_ratio"))
+    .query("good, {{slo}}", of_slo("sluice_slo_good_ratio"))
+    .unit(Unit::Share)
+}
+
 fn sum_of_rate(label: &str, counter: &str) -> String {
     format!("sum by ({label}) ({})", FLEET.rate(counter, ""))
 }
@@ -186,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_panels_are_those_of_the_seed_document_in_its_order_and_costs() {
+    fn the_panels_are_those_of_the_seed_document_in_its_order_and_more() {
         let titles: Vec<_> = dashboard().panels.iter().map(|panel| panel.title).collect();
         let document = [
             "Request Rate",
@@ -200,6 +214,6 @@ mod tests {
             "System Health",
         ];
         assert_eq!(titles[..document.len()], document);
-        assert_eq!(titles[document.len()..], ["Costs"]);
+        assert_eq!(titles[document.len()..], ["Costs", "Objectives"]);
     }
 }

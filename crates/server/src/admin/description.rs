@@ -17,7 +17,9 @@ use super::{
     console,
     health::{Alive, HEALTH_PATH, HEALTHCHECK_PATH, READY_PATH, Readiness},
     metrics,
-    monitoring::{self, DETAILED_PATH, OVERVIEW_PATH, RATE_LIMITS_PATH, SUMMARY_PATH},
+    monitoring::{
+        self, DENIALS_PATH, DETAILED_PATH, OVERVIEW_PATH, RATE_LIMITS_PATH, SLO_PATH, SUMMARY_PATH,
+    },
 };
 use crate::describe::{
     BASIC, BEARER, Described, Schemas, Topic, json_response, operation, problem_responses,
@@ -35,6 +37,10 @@ who reaches the port can read them: `/monitoring/health/detailed` has the rest."
 const DETAILED: &str = "\
 The store and its latency, the circuit breaker, the active configuration, whether this replica \
 flushes its statistics, and the live replicas of the fleet.";
+
+const SLOS: &str = "\
+The objectives of `slos` in the configuration, counted over the whole fleet and over the whole \
+window, to the hour. An objective without requests has no share and no budget: they are `null`.";
 
 const TOTALS: &str = "\
 Totals count from the first flush of any replica, and outlive every replica. With the memory store \
@@ -74,6 +80,22 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
             schemas,
             OVERVIEW_PATH,
             ("statsOverview", "The most important statistics on one page", TOTALS),
+            None,
+        ),
+        page::<monitoring::SloPage>(
+            schemas,
+            SLO_PATH,
+            ("slos", "The service level objectives, and what is left of their budgets", SLOS),
+            None,
+        ),
+        page::<monitoring::DenialsPage>(
+            schemas,
+            DENIALS_PATH,
+            (
+                "denials",
+                "The last denials of this replica",
+                "The newest first: up to 100, and of each second up to 10.",
+            ),
             None,
         ),
         page::<monitoring::DetailedHealth>(
