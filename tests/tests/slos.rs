@@ -90,9 +90,8 @@ async fn a_changed_objective_counts_at_once_and_keeps_what_was_counted() {
     })
     .await;
     let url = redis.url();
-    sluice.rewrite_config(&format!(
-        "store: {{ url: {url} }}\nslos: [{{ name: api, endpoint: /elsewhere, objective: 50, window: 7d }}]\n"
-    ));
+    let slo = "{ name: api, endpoint: /elsewhere, objective: 50, window: 7d }";
+    sluice.rewrite_config(&format!("store: {{ url: {url} }}\nslos: [{slo}]\n"));
     sluice.sighup();
     eventually_async("the new objective is shown", async || {
         page(&sluice).await["slos"][0]["objective"] == 50.0

@@ -182,9 +182,9 @@ fn objectives() -> Panel {
     let of_slo = |gauge| format!("min by (slo) ({})", FLEET.series(gauge, ""));
     Panel::time_series(
         "Objectives",
-        "What is left of the error budget of each objective in `slos`, over the whole window: 100 % \
-         if no request failed, 0 if as many failed as may. \
-         The other line is the share of good requests.",
+        "What is left of the error budget of each objective in `slos`, over the whole window: all \
+         of it if no request failed, nothing if as many failed as may. The other line is the share \
+         of good requests.",
     )
     .query("budget left, {{slo}}", of_slo("sluice_slo_error_budget_left_ratio"))
     .query("good, {{slo}}", of_slo("sluice_slo_good_ratio"))

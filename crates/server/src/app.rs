@@ -306,8 +306,8 @@ impl App {
 
     /// Activates a changed configuration, as far as it can change at run time: policy and
     /// identification, the rules of Envoy's rate limit service, the endpoints of metrics,
-    /// credentials, tokens, prices, and new custom metrics. If the files of TLS cannot be used, nothing
-    /// changes.
+    /// credentials, tokens, prices, objectives, and new custom metrics. If the files of TLS cannot
+    /// be used, nothing changes.
     pub fn replace(&self, settings: Settings) {
         if let Err(error) = self.replace_tls(&settings) {
             tracing::error!(

@@ -78,8 +78,8 @@ impl Burn {
     }
 
     /// Returns how many times faster than allowed the budget of a window of `days` burns here, in
-    /// tenths; at least 10, which is just as fast as allowed. `None` if the long window is more than
-    /// a seventh of the whole one.
+    /// tenths; at least 10, which is just as fast as allowed. `None` if the long window is more
+    /// than a seventh of the whole one.
     #[must_use]
     pub fn tenfold_factor(self, days: u32) -> Option<u32> {
         let hours = days * 24;

@@ -19,16 +19,19 @@ const FAILED: &str = "job_slo:http_requests_failed";
 const WITHOUT_EXEMPT: &str =
     "unless on (namespace, job, instance, endpoint) sluice_http_exempt_endpoints == 1";
 
-/// Writes a file of Prometheus rules: for each objective a group of recording rules, and the alerts.
-/// `runbooks` is the address of the folder that has a page for each alert.
+/// Writes a file of Prometheus rules: for each objective a group of recording rules, and the
+/// alerts. `runbooks` is the address of the folder that has a page for each alert.
 ///
 /// Rules are grouped by `namespace` and `job`, as all rules of Sluice are. Where there was no
 /// request there is no ratio, and no alert.
 #[must_use]
 pub fn rules(slos: &[Slo], runbooks: &str) -> String {
     let mut file = File::default();
-    file.line(0, "# Written by `sluice slo rules` from the objectives of a configuration. Do not edit: change");
-    file.line(0, "# the configuration and write it again.");
+    file.line(
+        0,
+        "# Written by `sluice slo rules` from the objectives of a configuration. Do not edit:",
+    );
+    file.line(0, "# change the configuration and write it again.");
     file.line(0, "groups:");
     for slo in slos {
         group(&mut file, slo, runbooks);

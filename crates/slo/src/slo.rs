@@ -33,8 +33,8 @@ pub struct Slo {
 pub enum Indicator {
     /// When its response has no 5xx status.
     Availability,
-    /// When its response took at most this many seconds, whatever its status: one of the histogram's
-    /// boundaries.
+    /// When its response took at most this many seconds, whatever its status: one of the
+    /// histogram's boundaries.
     Latency(f64),
 }
 

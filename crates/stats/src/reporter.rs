@@ -186,8 +186,8 @@ impl Reporter {
         self.inner.status.lock().clone()
     }
 
-    /// Reads the hourly sums, for the metrics that are made of them, and logs the first failure that
-    /// is not that of a flush. Returns whether there was one.
+    /// Reads the hourly sums, for the metrics that are made of them, and logs the first failure
+    /// that is not that of a flush. Returns whether there was one.
     async fn read_and_log(&self, had_failed: bool) -> bool {
         let Err(error) = self.read_history().await else { return false };
         let is_of_the_flush = self.status().error.is_some();

@@ -1,4 +1,5 @@
-//! The admin routes: health, metrics, monitoring, the console and the OpenAPI document. They are never limited.
+//! The admin routes: health, metrics, monitoring, the console and the OpenAPI document. They are
+//! never limited.
 
 pub(crate) mod access;
 pub(crate) mod console;

@@ -9,7 +9,7 @@
 //! sluice check [URL] --client NAME [--path PATH] ...           ask a running replica
 //! sluice explain METHOD PATH [--client NAME] ...               say which limits apply, and why
 //! sluice hash CLIENT [--config FILE]                           print the hash of a client
-//! sluice slo rules [--config FILE]                             print Prometheus rules for objectives
+//! sluice slo rules [--config FILE]                             print the rules of objectives
 //! sluice health [ADDRESS] [--config FILE]                      check whether a replica is ready
 //! sluice openapi                                               print the OpenAPI document
 //! sluice completions SHELL                                     print a script for a shell

@@ -75,8 +75,8 @@ impl SloStatus {
         (self.requests > 0).then(|| 1.0 - self.failed_per_budget(self.failed, self.requests))
     }
 
-    /// Returns how many times faster than allowed the budget burned in the last day; `None` if there
-    /// was no request in it.
+    /// Returns how many times faster than allowed the budget burned in the last day; `None` if
+    /// there was no request in it.
     #[must_use]
     pub fn burn_rate_last_day(&self) -> Option<f64> {
         let (failed, requests) = (self.failed_last_day, self.requests_last_day);

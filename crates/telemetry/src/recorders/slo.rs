@@ -29,8 +29,8 @@ const GOOD: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "1",
     labels: &[SLO],
-    help: "Shows the share of requests that were good, in the whole window and over the whole fleet, \
-           by objective. Missing while there was no request.",
+    help: "Shows the share of requests that were good, in the whole window and over the whole \
+           fleet, by objective. Missing while there was no request.",
     query: "max by (slo) (sluice_slo_good_ratio)",
 };
 
@@ -39,9 +39,9 @@ const BUDGET_LEFT: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "1",
     labels: &[SLO],
-    help: "Shows the share of the error budget that is left, in the whole window and over the whole \
-           fleet, by objective. Below 0 if more requests failed than may. Missing while there was no \
-           request.",
+    help: "Shows the share of the error budget that is left, in the whole window and over the \
+           whole fleet, by objective. Below 0 if more requests failed than may. Missing while \
+           there was no request.",
     query: "min by (slo) (sluice_slo_error_budget_left_ratio)",
 };
 

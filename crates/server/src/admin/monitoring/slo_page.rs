@@ -25,7 +25,8 @@ struct SloOfPage {
     /// The percent of requests that must be good.
     objective: f64,
     window_days: u32,
-    /// The most that a good request takes, in milliseconds; `null` for an objective of availability.
+    /// The most that a good request takes, in milliseconds; `null` for an objective of
+    /// availability.
     #[schema(required, value_type = Option<f64>)]
     latency_ms: Option<Rounded>,
     /// The requests in the window.
