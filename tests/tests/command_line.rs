@@ -51,9 +51,17 @@ fn help_names_every_command() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let result = CommandLine::new(arguments).run();
         assert_eq!((result.code, result.err.as_str()), (0, ""));
-        for command in
-            ["serve", "config", "check", "explain", "hash", "health", "openapi", "completions"]
-        {
+        for command in [
+            "serve",
+            "config",
+            "check",
+            "explain",
+            "hash",
+            "slo",
+            "health",
+            "openapi",
+            "completions",
+        ] {
             assert!(
                 result.out.lines().any(|line| line.trim_start().starts_with(command)),
                 "{}",
