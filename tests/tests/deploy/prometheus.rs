@@ -268,6 +268,27 @@ fn alertmanager_accepts_its_configuration_and_routes_by_severity() {
 }
 
 #[test]
+fn alertmanager_accepts_the_channels_that_are_commented_out() {
+    let written = read(ALERTMANAGER);
+    let with_channels: String = written
+        .lines()
+        .map(|line| line.strip_prefix("    # ").map_or(line.to_owned(), |key| format!("    {key}")))
+        .map(|line| line + "\n")
+        .collect();
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let path = directory.path().join("alertmanager.yml");
+    fs::write(&path, with_channels).expect("the file can be written");
+    let output = succeed(&AMTOOL, &["check-config", path.to_str().expect("the path is UTF-8")]);
+    assert!(output.contains("SUCCESS"), "{output}");
+    let config = yaml_document(path.to_str().expect("the path is UTF-8"));
+    let channels = list(&config["receivers"])
+        .iter()
+        .filter(|r| r.as_object().is_some_and(|r| r.len() > 1))
+        .count();
+    assert_eq!(channels, 2, "{config}");
+}
+
+#[test]
 fn alertmanager_silences_only_alerts_that_exist() {
     let names: BTreeSet<String> =
         alerts().iter().map(|alert| text(&alert["alert"]).to_owned()).collect();

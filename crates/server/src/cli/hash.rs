@@ -1,4 +1,5 @@
-//! `sluice hash`: turns a client's name into the hash that stands for it in logs and in Redis.
+//! `sluice hash`: turns a client's name into the hash that stands for it in logs, in statistics and
+//! in Redis.
 
 use std::{io::Write, net::IpAddr, process::ExitCode};
 
@@ -13,7 +14,8 @@ use super::{
     request_flags,
 };
 
-/// Prints the hash of a client, as the log of decisions and keys in Redis show it.
+/// Prints the hash of a client, as the log of decisions, the pages of monitoring and keys in Redis
+/// show it.
 ///
 /// The hash depends on `clients.secret`, so that it needs the configuration of the replicas. A name
 /// that is an address has two: one of the client at that address, and one of a client whose key is

@@ -4,6 +4,7 @@
 
 const INTERVAL_MS = 2000;
 const SAMPLES = 60;
+const SHOWN_DENIALS = 20;
 
 const byId = (id) => document.getElementById(id);
 const samples = [];
@@ -191,7 +192,7 @@ const showFleet = (replicas) => {
 const showDenials = (page) => {
   byId("denials-part").hidden = page === null;
   if (page !== null) {
-    const rows = page.denials.map((one) => [
+    const rows = page.denials.slice(0, SHOWN_DENIALS).map((one) => [
       new Date(one.at_ms).toLocaleTimeString(),
       one.client === null ? "–" : one.client,
       one.endpoint,
