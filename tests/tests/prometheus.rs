@@ -259,6 +259,13 @@ fn fast_rules() -> TempDir {
     directory
 }
 
+/// Queries for panels of one's own, as the document "Rate Limiting & Metrics" writes them.
+const DOCUMENT_QUERIES: [&str; 3] = [
+    "rate(http_request_duration_seconds_sum[5m]) / \nrate(http_request_duration_seconds_count[5m])",
+    "rate(llm_tokens_generated_total[1m])",
+    "topk(5, rate(rate_limit_hits_total[5m]))",
+];
+
 /// Records only targets of the same job that are another program; this test has none.
 const OF_OTHER_TARGETS: &str = "job:sluice_other_targets:count";
 
@@ -306,7 +313,8 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
         "limits: [{{ name: tried, rate: 1/day, burst: 1, mode: shadow }}]\n\
          gateway: {{ upstream: \"http://{}\", doors: on }}\n\
          rls: {{ files: [\"{}/*.yaml\"] }}\n\
-         costs: {{ budget: 1000000 }}\n",
+         costs: {{ budget: 1000000 }}\n\
+         slos: [{{ name: api, endpoint: /api/**, objective: 99, window: 30d }}]\n",
         api.address(),
         edge.path().display()
     );
@@ -321,12 +329,16 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
         let entries = json!([{ "key": "user", "value": "alice" }]);
         let call = json!({ "domain": "edge", "descriptors": [{ "entries": entries }] });
         assert_eq!(client.post("/json", &call).await.status, 200);
-        // Without the page, the costs of the month are read once a minute.
-        assert_eq!(client.get("/monitoring/metrics/summary").await.status, 200);
         send_all_requests(client, &mut Counts::new()).await;
     }
-    let panels = panels();
+    for mut client in fleet.clients() {
+        // Without the page, costs and objectives are read once a minute.
+        assert_eq!(client.get("/monitoring/metrics/summary").await.status, 200);
+    }
+    let mut panels = panels();
     assert!(panels.len() > 40, "{}", panels.len());
+    let document = |query: &&str| ("the document's".to_owned(), (*query).to_owned());
+    panels.extend(DOCUMENT_QUERIES.iter().map(|query| document(&query)));
     eventually_async("every panel has data", async || {
         let mut empty = Vec::new();
         for (panel, query) in &panels {
