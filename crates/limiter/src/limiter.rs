@@ -251,9 +251,10 @@ impl Limiter {
         request: &Request<'_>,
         how: How<'_>,
     ) -> impl Future<Output = Result<Checked, LimiterError>> + Send {
-        let span = DecisionSpan::single();
-        let active_policy = self.inner.active_policy.load_full();
         async move {
+            // Within the span in which the future is polled.
+            let span = DecisionSpan::single();
+            let active_policy = self.inner.active_policy.load_full();
             let mut matched = match active_policy.policy.check(action, request) {
                 Ok(matched) => matched,
                 Err(error) => {

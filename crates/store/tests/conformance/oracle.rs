@@ -72,9 +72,16 @@ impl Oracle {
                     let kept_until =
                         self.epoch.kept_until(&after[i].settled(part.limit.rate(), now));
                     let changed = Some((after[i], kept_until));
-                    let state = if before[i] == after[i] { states[i].0 } else { changed };
-                    if !left[i].contains(&state) {
-                        left[i].push(state);
+                    let is_equal = before[i] == after[i];
+                    // A store may write a bucket that is equal afterwards. That shows if this limit
+                    // has another burst than the one for which the bucket was kept.
+                    let may_write = !is_equal || is_adjustment(check.action());
+                    let kept = is_equal.then_some(states[i].0);
+                    let written = may_write.then_some(changed);
+                    for state in kept.into_iter().chain(written) {
+                        if !left[i].contains(&state) {
+                            left[i].push(state);
+                        }
                     }
                 }
             }
@@ -118,6 +125,11 @@ impl Oracle {
         };
         known.iter().flat_map(found).collect()
     }
+}
+
+/// Returns whether the action changes buckets whatever they hold.
+const fn is_adjustment(action: Action) -> bool {
+    matches!(action, Action::Charge | Action::GiveBack | Action::Reset | Action::Settle { .. })
 }
 
 /// Returns every choice of one state for each bucket.

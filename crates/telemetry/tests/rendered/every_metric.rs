@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_telemetry::{
     BreakerLabel, ConnectionEnd, ConnectionKind, LlmRequest, MethodLabel, MonthCost, OutcomeLabel,
-    Recorders, ReloadResult, RlsCode, RoundTripResult, Signal, SourceLabel, StoreErrorLabel,
-    UpstreamFailure,
+    Recorders, ReloadResult, RlsCode, RoundTripResult, Signal, SloState, SourceLabel,
+    StoreErrorLabel, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -63,6 +63,13 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.decisions.check_duration(SourceLabel::Store, duration);
 
     recorders.clients.untrusted_forwarding();
+
+    recorders.slo.set(vec![SloState {
+        name: "api".into(),
+        objective: 0.99,
+        good: Some(0.995),
+        budget_left: Some(0.5),
+    }]);
 
     recorders.store.round_trip(RoundTripResult::Success, duration, 17);
     recorders.store.error(StoreErrorLabel::Timeout);
