@@ -338,7 +338,7 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
     let mut panels = panels();
     assert!(panels.len() > 40, "{}", panels.len());
     let document = |query: &&str| ("the document's".to_owned(), (*query).to_owned());
-    panels.extend(DOCUMENT_QUERIES.iter().map(|query| document(&query)));
+    panels.extend(DOCUMENT_QUERIES.iter().map(document));
     eventually_async("every panel has data", async || {
         let mut empty = Vec::new();
         for (panel, query) in &panels {

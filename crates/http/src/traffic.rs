@@ -30,6 +30,8 @@ pub enum EndpointLabel {
     Own(&'static str),
     /// An endpoint of the API.
     Api(Arc<str>),
+    /// A path of the API that no pattern covers, folded.
+    ApiPath(Arc<str>),
     /// An endpoint of the API that is exempt from limits.
     ExemptApi(Arc<str>),
     /// The endpoint of the API of a request whose path was not matched.
@@ -72,15 +74,27 @@ impl EndpointLabel {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Own(path) => path,
-            Self::Api(endpoint) | Self::ExemptApi(endpoint) => endpoint,
+            Self::Api(label) | Self::ApiPath(label) | Self::ExemptApi(label) => label,
             Self::UnknownApi => OTHER,
         }
+    }
+
+    /// Returns the endpoint's pattern, for a span: `other` in place of a path, since spans do not
+    /// show what clients send.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        if matches!(self, Self::ApiPath(_)) { OTHER } else { self.as_str() }
     }
 }
 
 impl From<LabelledEndpoint> for EndpointLabel {
     fn from(endpoint: LabelledEndpoint) -> Self {
-        if endpoint.is_exempt { Self::ExemptApi(endpoint.label) } else { Self::Api(endpoint.label) }
+        let LabelledEndpoint { label, is_exempt, is_path, .. } = endpoint;
+        match (is_exempt, is_path) {
+            (true, _) => Self::ExemptApi(label),
+            (false, true) => Self::ApiPath(label),
+            (false, false) => Self::Api(label),
+        }
     }
 }
 
@@ -99,7 +113,9 @@ impl Traffic {
         let recorder = match label {
             EndpointLabel::Own(_) => &self.own,
             EndpointLabel::ExemptApi(_) => &self.exempt,
-            EndpointLabel::Api(_) | EndpointLabel::UnknownApi => &self.api,
+            EndpointLabel::Api(_) | EndpointLabel::ApiPath(_) | EndpointLabel::UnknownApi => {
+                &self.api
+            }
         };
         recorder.record(label.as_str(), response);
     }

@@ -244,56 +244,53 @@ impl Limiter {
         self.act(Action::Reset, request, How::default()).await
     }
 
-    /// The future holds its arguments once, as that of an `async fn` would not.
-    fn act(
+    async fn act(
         &self,
         action: Action,
         request: &Request<'_>,
         how: How<'_>,
-    ) -> impl Future<Output = Result<Checked, LimiterError>> + Send {
-        async move {
-            // Within the span in which the future is polled.
-            let span = DecisionSpan::single();
-            let active_policy = self.inner.active_policy.load_full();
-            let mut matched = match active_policy.policy.check(action, request) {
-                Ok(matched) => matched,
-                Err(error) => {
-                    decision_span::describe(&span, action, Err(UndecidedBy::Request));
-                    return Err(error.into());
-                }
-            };
-            let decided = if matched.check.parts().is_empty() {
-                Ok(self.unlimited())
-            } else {
-                // A preflight costs nothing, and a look takes nothing.
-                let allowance = how.allowance.filter(|_| request.cost != Cost::NONE);
-                match self.take_allowance(&active_policy, &matched, allowance) {
-                    Ok(taken) => {
-                        let asked = span.in_scope(|| self.ask_store(&matched.check, how.within));
-                        let (decided, since) = match asked.into_ready() {
-                            Ok(decided) => (decided, None),
-                            Err(asked) => Timed::from(asked).await,
-                        };
-                        active_policy.record(action, &matched, &decided, since);
-                        self.give_allowance_back(taken, &decided);
-                        if let (Action::Take, Ok(decision)) = (action, &decided) {
-                            self.observe(&active_policy, &matched, request, decision);
-                        }
-                        decided
+    ) -> Result<Checked, LimiterError> {
+        // Within the span in which the future is polled.
+        let span = DecisionSpan::single();
+        let active_policy = self.inner.active_policy.load_full();
+        let mut matched = match active_policy.policy.check(action, request) {
+            Ok(matched) => matched,
+            Err(error) => {
+                decision_span::describe(&span, action, Err(UndecidedBy::Request));
+                return Err(error.into());
+            }
+        };
+        let decided = if matched.check.parts().is_empty() {
+            Ok(self.unlimited())
+        } else {
+            // A preflight costs nothing, and a look takes nothing.
+            let allowance = how.allowance.filter(|_| request.cost != Cost::NONE);
+            match self.take_allowance(&active_policy, &matched, allowance) {
+                Ok(taken) => {
+                    let asked = span.in_scope(|| self.ask_store(&matched.check, how.within));
+                    let (decided, since) = match asked.into_ready() {
+                        Ok(decided) => (decided, None),
+                        Err(asked) => Timed::from(asked).await,
+                    };
+                    active_policy.record(action, &matched, &decided, since);
+                    self.give_allowance_back(taken, &decided);
+                    if let (Action::Take, Ok(decision)) = (action, &decided) {
+                        self.observe(&active_policy, &matched, request, decision);
                     }
-                    Err(denial) => {
-                        self.observe(&active_policy, &matched, request, &denial);
-                        // Nothing was taken, so that nothing can be adjusted later.
-                        matched.check = Check::new(action);
-                        Ok(*denial)
-                    }
+                    decided
                 }
-            };
-            let endpoint = &active_policy.policy.endpoints()[matched.endpoint];
-            let outcome = decided.as_ref().map(|decision| (decision, Some(&**endpoint)));
-            decision_span::describe(&span, action, outcome.map_err(|_| UndecidedBy::Store));
-            Ok(Checked::new(decided?, matched, active_policy))
-        }
+                Err(denial) => {
+                    self.observe(&active_policy, &matched, request, &denial);
+                    // Nothing was taken, so that nothing can be adjusted later.
+                    matched.check = Check::new(action);
+                    Ok(*denial)
+                }
+            }
+        };
+        let endpoint = &active_policy.policy.endpoints()[matched.endpoint];
+        let outcome = decided.as_ref().map(|decision| (decision, Some(&**endpoint)));
+        decision_span::describe(&span, action, outcome.map_err(|_| UndecidedBy::Store));
+        Ok(Checked::new(decided?, matched, active_policy))
     }
 
     /// Hands the decision about a request that takes tokens to the observer, if there is one.

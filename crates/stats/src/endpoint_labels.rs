@@ -29,6 +29,8 @@ pub struct LabelledEndpoint {
     pub label: Arc<str>,
     /// Whether its requests are exempt from limits, and so not counted in statistics of the API.
     pub is_exempt: bool,
+    /// Whether the label is a path that no pattern covers, folded. It may show what clients send.
+    pub is_path: bool,
 }
 
 struct Inner {
@@ -79,17 +81,29 @@ impl EndpointLabels {
     /// Returns the endpoint of a request whose path cannot be read.
     #[must_use]
     pub fn other(&self) -> LabelledEndpoint {
-        LabelledEndpoint { label: Arc::clone(&self.inner.other), is_exempt: false }
+        LabelledEndpoint::of_pattern(Arc::clone(&self.inner.other))
     }
 
     fn labelled(&self, path: &NormalPath<'_>, takes: bool) -> LabelledEndpoint {
         let Patterns { exempt, limited, listed } = &**self.inner.patterns.load();
         if let Some(label) = exempt.find(path) {
-            return LabelledEndpoint { label: Arc::clone(label), is_exempt: true };
+            let label = Arc::clone(label);
+            return LabelledEndpoint { is_exempt: true, ..LabelledEndpoint::of_pattern(label) };
         }
-        let pattern = limited.find(path).or_else(|| listed.find(path)).cloned();
-        let label = pattern.or_else(|| self.inner.http.label_of_path(&fold_ids(path)?, takes));
-        label.map_or_else(|| self.other(), |label| LabelledEndpoint { label, is_exempt: false })
+        if let Some(pattern) = limited.find(path).or_else(|| listed.find(path)) {
+            return LabelledEndpoint::of_pattern(Arc::clone(pattern));
+        }
+        let folded = fold_ids(path).and_then(|path| self.inner.http.label_of_path(&path, takes));
+        folded.map_or_else(
+            || self.other(),
+            |label| LabelledEndpoint { is_path: true, ..LabelledEndpoint::of_pattern(label) },
+        )
+    }
+}
+
+impl LabelledEndpoint {
+    const fn of_pattern(label: Arc<str>) -> Self {
+        Self { label, is_exempt: false, is_path: false }
     }
 }
 

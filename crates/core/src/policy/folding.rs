@@ -13,9 +13,18 @@ const ID: &str = ":id";
 const MAX_BYTES: usize = 128;
 /// The fewest digits of a hash. Shorter hexadecimal words may be words: `/feed`, `/facade`.
 const MIN_HASH: usize = 16;
+/// The fewest characters of a token with letters and digits: `openid2` and `ipv4-routes` are words.
+const MIN_MIXED: usize = 12;
+/// The fewest characters of a token without digits: `getUserProfile` is a word.
+const MIN_BOTH_CASES: usize = 20;
+/// The longest word.
+const MAX_WORD: usize = 40;
 
 /// Returns `path` with `:id` in place of every segment that is an identifier: a decimal number, a
-/// UUID, a ULID, or a hash of 16 hexadecimal digits or more. It is printable ASCII.
+/// UUID, a hash of 16 hexadecimal digits or more, and what looks like a token: 12 characters or more
+/// with letters and digits, 20 or more with letters of both cases, more than 40, or an `@`. So what
+/// somebody sends as a secret part of a path, such as a token to reset a password, hardly becomes a
+/// label. It is printable ASCII.
 ///
 /// `None` if the folded path is longer than 128 bytes.
 ///
@@ -45,7 +54,7 @@ pub fn fold_ids<'p>(path: &'p NormalPath<'_>) -> Option<Cow<'p, str>> {
 
 fn is_id(segment: &str) -> bool {
     let bytes = segment.as_bytes();
-    is_number(bytes) || is_hash(bytes) || is_uuid(bytes) || is_ulid(bytes)
+    is_number(bytes) || is_hash(bytes) || is_uuid(bytes) || is_token(bytes)
 }
 
 fn is_number(bytes: &[u8]) -> bool {
@@ -65,13 +74,15 @@ fn is_uuid(bytes: &[u8]) -> bool {
         })
 }
 
-/// 26 characters of Crockford's base 32, which has no I, L, O and U. The first one has three bits.
-fn is_ulid(bytes: &[u8]) -> bool {
-    let is_crockford = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            && !matches!(byte.to_ascii_uppercase(), b'I' | b'L' | b'O' | b'U')
-    };
-    bytes.len() == 26 && matches!(bytes[0], b'0'..=b'7') && bytes.iter().all(is_crockford)
+/// What is no word: a ULID, a key, a token, an address of a person.
+fn is_token(bytes: &[u8]) -> bool {
+    let has = |kind: fn(&u8) -> bool| bytes.iter().any(kind);
+    let has_both_cases = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    (bytes.len() >= MIN_MIXED && is_mixed)
+        || (bytes.len() >= MIN_BOTH_CASES && has_both_cases)
+        || bytes.len() > MAX_WORD
+        || bytes.contains(&b'@')
 }
 
 #[cfg(test)]
@@ -98,11 +109,18 @@ mod tests {
             ("/users/me", "/users/me"),
             ("/f/550e8400-e29b-41d4-a716-446655440000", "/f/:id"),
             ("/f/550E8400-E29B-41D4-A716-446655440000/x", "/f/:id/x"),
-            ("/f/550e8400-e29b-41d4-a716-44665544000g", "/f/550e8400-e29b-41d4-a716-44665544000g"),
+            ("/f/550e8400-e29b-41d4-a716-44665544000g", "/f/:id"),
+            ("/f/00000000-0000-0000-0000-000000000000", "/f/:id"),
+            ("/reset/path-token-Z2FycGx5", "/reset/:id"),
+            ("/users/ann@example.org", "/users/:id"),
+            ("/f/QmFzZVNpeHR5Rm91clRleHQ", "/f/:id"),
+            ("/f/TheBaseSixtyFourTextHere", "/f/:id"),
+            ("/rpc/getUserProfile", "/rpc/getUserProfile"),
+            ("/blueprints/generate-blueprint", "/blueprints/generate-blueprint"),
+            ("/.well-known/openid2", "/.well-known/openid2"),
             ("/f/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/f/:id"),
             ("/f/01arz3ndektsv4rrffq69g5fav", "/f/:id"),
-            ("/f/81ARZ3NDEKTSV4RRFFQ69G5FAV", "/f/81ARZ3NDEKTSV4RRFFQ69G5FAV"),
-            ("/f/01ARZ3NDEKTSV4RRFFQ69G5FAU", "/f/01ARZ3NDEKTSV4RRFFQ69G5FAU"),
+            ("/f/81ARZ3NDEKTSV4RRFFQ69G5FAV", "/f/:id"),
             ("/f/0123456789abcdef", "/f/:id"),
             ("/f/d41d8cd98f00b204e9800998ecf8427e", "/f/:id"),
             ("/f/deadbeef", "/f/deadbeef"),
@@ -119,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_path_that_stays_too_long_for_a_label_has_no_folded_form() {
-        let long = format!("/{}", "x".repeat(MAX_BYTES - 1));
+        let long = format!("/{}", ["word"; 64].join("/"))[..MAX_BYTES].to_owned();
         assert_eq!(folded(&long).as_deref(), Some(&*long));
         assert_eq!(folded(&format!("{long}x")), None);
         assert_eq!(folded(&format!("/{}", "1".repeat(1_000))).as_deref(), Some("/:id"));

@@ -178,7 +178,7 @@ impl HttpFrontEnds {
                     .decide(sender, path, &mut head, &mut body, &pending)
                     .instrument(span.span().clone())
                     .await;
-                span.responded(started.method(), label.as_str(), reply.status());
+                span.responded(started.method(), label.route(), reply.status());
                 body::discard(&head.headers, body, started.started());
                 (label, reply)
             };
