@@ -23,10 +23,11 @@ const CHAPTERS: [(&str, &str, &[&str]); 9] = [
          [`metrics.endpoints`](configuration.md#metrics) that does;\n3. the path, in which \
          `:id` stands for numbers, UUIDs, hexadecimal words of 16 digits or more, and what looks \
          like a token (12 characters or more with letters and digits, 20 or more with letters of \
-         both cases, more than 40, or an `@`): `/users/:id`. The first 100 such \
-         paths have a label. Responses with 404, 405, 429 and 499 give a path none, and neither do Sluice's own problem responses through the \
-         gateway, so that a client that tries paths does not fill them. Names, such as \
-         `/users/ann`, are no identifiers here: list their pattern;\n4. `other`.\n\n[Which \
+         both cases, more than 40, or an `@`): `/users/:id`. The first 100 such paths have a \
+         label. Responses with 404, 405, 429 and 499 give a path none, and neither do Sluice's own \
+         problem responses through the gateway, so that a client that tries paths does not fill \
+         them. Names, such as `/users/ann`, are no identifiers here: list their pattern;\n4. \
+         `other`.\n\n[Which \
          series serve which set-up](monitoring.md#where-the-series-come-from).",
         &["http_"],
     ),

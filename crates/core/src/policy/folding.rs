@@ -21,9 +21,9 @@ const MIN_BOTH_CASES: usize = 20;
 const MAX_WORD: usize = 40;
 
 /// Returns `path` with `:id` in place of every segment that is an identifier: a decimal number, a
-/// UUID, a hash of 16 hexadecimal digits or more, and what looks like a token: 12 characters or more
-/// with letters and digits, 20 or more with letters of both cases, more than 40, or an `@`. So a
-/// secret part of a path, such as a token to reset a password, hardly becomes a label. It is
+/// UUID, a hash of 16 hexadecimal digits or more, and what looks like a token: 12 characters or
+/// more with letters and digits, 20 or more with letters of both cases, more than 40, or an `@`. So
+/// a secret part of a path, such as a token to reset a password, hardly becomes a label. It is
 /// printable ASCII.
 ///
 /// `None` if the folded path is longer than 128 bytes.
