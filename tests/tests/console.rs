@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use sluice_testkit::{Program, Sluice, SluiceOptions, built_sluice};
+use sluice_testkit::{Program, RedisServer, Sluice, SluiceOptions, built_sluice};
 use sluice_tests::http::Client;
 use tempfile::TempDir;
 
@@ -15,6 +15,9 @@ const CHROMIUM: Program = Program {
 
 /// How long the page runs, in its own time: three rounds.
 const RUNS_MS: u32 = 6_500;
+
+/// The message that the statistics are missing, while they are not.
+const STALE_IS_HIDDEN: &str = r#"<p id="stale" class="trouble" role="alert" hidden="">"#;
 
 /// Runs Chromium with the page, and returns what it writes. `what` says what to do with the page.
 #[track_caller]
@@ -34,12 +37,16 @@ fn chromium(url: &str, what: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Returns the text of the page after its script has run, without tags.
+/// Returns the page after its script has run.
 #[track_caller]
-fn text(url: &str) -> String {
-    let page = chromium(url, &["--dump-dom"]);
+fn page(url: &str) -> String {
+    chromium(url, &["--dump-dom"])
+}
+
+/// Returns the text of a page, without tags: that of hidden parts too.
+fn text(page: &str) -> String {
     let mut text = String::new();
-    let mut rest = page.as_str();
+    let mut rest = page;
     while let Some((before, after)) = rest.split_once('<') {
         text.push_str(before);
         text.push(' ');
@@ -63,12 +70,29 @@ async fn denying(more: &str) -> Sluice {
 #[tokio::test]
 async fn the_console_shows_the_fleet_and_its_limits() {
     let sluice = denying("").await;
-    let text = text(&sluice.url("/console"));
+    let page = page(&sluice.url("/console"));
+    assert!(page.contains(STALE_IS_HIDDEN), "{page}");
+    let text = text(&page);
     assert!(text.contains("ready; store memory: up"), "{text}");
     assert!(text.contains("(this one)"), "{text}");
     // The endpoint with its limit, one client, and two of three requests denied.
     assert!(text.contains("other 1 1 0 0 66.67 %"), "{text}");
     assert!(!text.contains("could not be refreshed"), "{text}");
+}
+
+#[tokio::test]
+async fn the_console_shows_what_this_replica_knows_while_the_store_is_away() {
+    let redis = RedisServer::start();
+    let store = format!("store: {{ url: \"{}\" }}\n", redis.url());
+    let sluice = denying(&store).await;
+    redis.kill();
+    let page = page(&sluice.url("/console/"));
+    assert!(!page.contains(STALE_IS_HIDDEN), "{page}");
+    let text = text(&page);
+    assert!(text.contains("; store redis: away"), "{text}");
+    assert!(text.contains("(this one)"), "{text}");
+    // The denials are in this replica's memory.
+    assert!(text.contains("default 23 h") || text.contains("default 24 h"), "{text}");
 }
 
 #[tokio::test]
@@ -79,7 +103,7 @@ async fn the_console_is_behind_the_credentials_of_the_admin_routes() {
         assert_eq!(client.get(path).await.status, 401, "{path}");
     }
     let url = sluice.url("/console").replace("http://", "http://ops:secret@");
-    let text = text(&url);
+    let text = text(&page(&url));
     assert!(text.contains("ready; store memory: up"), "{text}");
 }
 

@@ -12,7 +12,7 @@ let before = null;
 
 // A browser refuses to fetch from an address with a password, as the page's own may be.
 const read = (path) =>
-  fetch(new URL(path, location.origin + location.pathname), { cache: "no-store" });
+  fetch(new URL(path, location.origin), { cache: "no-store" });
 
 // Parts that a replica may lack: an older one, or one without objectives.
 const optional = async (path) => {
@@ -112,7 +112,7 @@ const showState = ({ status, store, breaker, configuration, figures: flushes }) 
     store.error,
     breaker && breaker.state !== "closed" && `the circuit breaker is ${breaker.state}`,
     breaker && breaker.owed_buckets > 0 &&
-      `${breaker.owed_buckets} buckets are still to be charged`,
+      `buckets that are still to be charged: ${breaker.owed_buckets}`,
     configuration.last_reload_error &&
       `the last configuration was rejected: ${configuration.last_reload_error}`,
     flushes.error && `statistics: ${flushes.error}`,
@@ -235,22 +235,28 @@ const showCosts = (summary) => {
   fill("costs", rows, "");
 };
 
+// The health and the denials are those of this replica, and are there while the store is away. What
+// the store knows of the fleet is then missing, and the page says so.
 const refresh = async () => {
-  const [overview, stats, health, summary, slos, denials] = await Promise.all([
-    required("monitoring/stats/overview"),
-    required("monitoring/rate-limit/stats"),
-    required("monitoring/health/detailed"),
-    optional("monitoring/metrics/summary"),
-    optional("monitoring/slo"),
-    optional("monitoring/denials"),
+  const [health, denials, overview, stats, summary, slos] = await Promise.all([
+    required("/monitoring/health/detailed"),
+    optional("/monitoring/denials"),
+    optional("/monitoring/stats/overview"),
+    optional("/monitoring/rate-limit/stats"),
+    optional("/monitoring/metrics/summary"),
+    optional("/monitoring/slo"),
   ]);
-  byId("version").textContent = `${overview.replica.version} on ${overview.replica.id}`;
+  const own = health.replicas.find((one) => one.this);
+  byId("version").textContent = own ? `${own.version} on ${own.id}` : "";
   showState(health);
-  showLimits(stats, overview);
   showFleet(health.replicas);
   showDenials(denials);
+  if (overview !== null && stats !== null) {
+    showLimits(stats, overview);
+  }
   showSlos(slos);
   showCosts(summary);
+  byId("stale").hidden = overview !== null && stats !== null;
   document.querySelector("main").hidden = false;
 };
 
