@@ -117,3 +117,66 @@ impl Gathered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::Arc,
+        task::{Context, Waker},
+    };
+
+    use sluice_core::{Action, Algorithm, Cost, Limit, Subject, Tagger};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::redis::job::{JobReply, Manner};
+
+    /// Adds a job of one check. Its caller waits for as long as what is returned lives.
+    fn push(queue: &Queue) -> oneshot::Receiver<JobReply> {
+        let rate = "1/day, burst 1".parse().unwrap();
+        let limit = Arc::new(Limit::new("ours", Algorithm::TokenBucket(rate)).unwrap());
+        let client = Tagger::new(b"").tag(Subject::Client(b"alice"));
+        let check = Check::new(Action::Take).with(&limit, client, Cost::ONE);
+        let (reply, received) = oneshot::channel();
+        queue.push(&[check], Job { checks: 1, manner: Manner::Gathered, reply });
+        received
+    }
+
+    /// Returns whether a free lane would take a batch now.
+    fn is_for_a_lane(queue: &Queue) -> bool {
+        pin!(queue.filled()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn one_lane_at_a_time_is_about_to_take_the_batch() {
+        let queue = Queue::default();
+        assert!(!is_for_a_lane(&queue));
+        let _waiting = (push(&queue), push(&queue));
+        assert!(is_for_a_lane(&queue));
+        assert!(!is_for_a_lane(&queue), "the first lane has not taken it yet");
+        assert_eq!(queue.take().jobs.len(), 2);
+        let _waiting = push(&queue);
+        assert!(is_for_a_lane(&queue));
+    }
+
+    #[test]
+    fn what_a_batch_has_no_room_for_is_for_the_next_lane() {
+        let queue = Queue::default();
+        let _waiting: Vec<_> = (0..=MAX_JOBS).map(|_| push(&queue)).collect();
+        assert!(is_for_a_lane(&queue));
+        let first = queue.take();
+        assert_eq!((first.jobs.len(), first.checks.len()), (MAX_JOBS, MAX_JOBS));
+        assert!(is_for_a_lane(&queue));
+        assert_eq!(queue.take().jobs.len(), 1);
+    }
+
+    #[test]
+    fn a_caller_that_no_longer_waits_is_left_out() {
+        let queue = Queue::default();
+        let _waiting = push(&queue);
+        drop(push(&queue));
+        let taken = queue.take();
+        assert_eq!((taken.jobs.len(), taken.checks.len()), (1, 1));
+    }
+}
