@@ -46,6 +46,8 @@ local max_sums, max_folded, day_lifetime = tonumber(ARGV[14]), tonumber(ARGV[15]
 local max_priced = tonumber(ARGV[17])
 
 local known = redis.call('HGET', KEYS[1], replica)
+-- Before the flush is marked as added: where this command is not allowed, nothing is lost.
+if not known then redis.call('HSETNX', KEYS[2], 'since', ARGV[4]) end
 local last = known and tonumber(string.match(known, '^(%d+) ')) or 0
 local entry = string.format('%d %d %s', math.max(last, number), now, connections)
 redis.call('HSET', KEYS[1], replica, entry)
@@ -58,7 +60,6 @@ if not known then
       redis.call('HDEL', KEYS[1], replicas[i])
     end
   end
-  redis.call('HSETNX', KEYS[2], 'since', ARGV[4])
 end
 if number <= last then return 0 end
 

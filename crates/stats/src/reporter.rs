@@ -103,7 +103,7 @@ impl Reporter {
             let mut had_failed = false;
             loop {
                 tokio::select! {
-                    _ = ticks.tick() => reporter.flush_and_log().await,
+                    _ = ticks.tick() => drop(reporter.flush().await),
                     _ = readings.tick() => had_failed = reporter.read_and_log(had_failed).await,
                     _ = stopped.changed() => return,
                 }
@@ -112,7 +112,8 @@ impl Reporter {
         FlushTask { reporter: self.clone(), stop, task }
     }
 
-    /// Flushes what was counted since the last flush.
+    /// Flushes what was counted since the last flush. The first failure is logged, and the first
+    /// success after it.
     ///
     /// # Errors
     /// When the store does not confirm the flush. What was counted is kept, and sent with the next
@@ -120,9 +121,20 @@ impl Reporter {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let result = self.send().await;
         let mut status = self.inner.status.lock();
+        let had_failed = status.error.is_some();
         status.error = result.as_ref().err().cloned();
-        if result.is_ok() {
-            status.last_flush = Some(Instant::now());
+        match &result {
+            Ok(()) => {
+                status.last_flush = Some(Instant::now());
+                if had_failed {
+                    tracing::info!("the stats that were kept have been flushed to the store");
+                }
+            }
+            Err(error) if !had_failed => tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "the stats could not be flushed to the store: they are kept and sent later"
+            ),
+            Err(_) => {}
         }
         result
     }
@@ -199,23 +211,6 @@ impl Reporter {
         }
         had_failed || !is_of_the_flush
     }
-
-    /// Flushes, and logs the first failure and the first success after it.
-    async fn flush_and_log(&self) {
-        let had_failed = self.status().error.is_some();
-        match self.flush().await {
-            Err(error) if !had_failed => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the stats could not be flushed to the store: they are kept and sent later"
-                );
-            }
-            Ok(()) if had_failed => {
-                tracing::info!("the stats that were kept have been flushed to the store");
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
 }
 
 impl FlushTask {
@@ -225,7 +220,7 @@ impl FlushTask {
         self.stop.send_replace(true);
         let Inner { store, replica, .. } = &*self.reporter.inner;
         let last = async {
-            self.reporter.flush_and_log().await;
+            drop(self.reporter.flush().await);
             if let Err(error) = store.depart(replica).await {
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,

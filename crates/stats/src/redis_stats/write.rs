@@ -26,7 +26,7 @@ use crate::{
 };
 
 const SOURCE: &str = include_str!("../../../../lua/stats.lua");
-const DIGEST: &str = "73f8808de221db5ce14edb67731cf4acf819cbbf";
+const DIGEST: &str = "87d4da8a0f18c0659e650f5583b93f4b84f9000f";
 
 /// Adds a flush to the statistics, once.
 pub(super) static SCRIPT: RedisScript = RedisScript::new(SOURCE, DIGEST);
