@@ -12,7 +12,7 @@ use serde_json::Value;
 use sluice_testkit::{Program, ReservedPort, eventually_async};
 use tempfile::TempDir;
 
-use crate::http::Client;
+use crate::http::{Client, Request};
 
 const PROMETHEUS: Program = Program {
     name: "prometheus",
@@ -29,6 +29,7 @@ pub struct Prometheus {
     child: Child,
     directory: TempDir,
     port: ReservedPort,
+    authorization: Option<String>,
 }
 
 /// One series of a query's result: its labels, and its value now.
@@ -59,9 +60,6 @@ impl Prometheus {
         rules: &[String],
         alertmanagers: &[SocketAddr],
     ) -> Self {
-        let directory =
-            TempDir::with_prefix("sluice-prometheus-").expect("a directory can be created");
-        let port = ReservedPort::new();
         let mut config = "global: { scrape_interval: 500ms, scrape_timeout: 500ms, \
                           evaluation_interval: 500ms }\n"
             .to_owned();
@@ -79,15 +77,35 @@ impl Prometheus {
             list(alertmanagers)
         );
         let _ = writeln!(config, "rule_files: [{}]", rules.join(", "));
+        Self::start_with_config(|_| config, &[], None).await
+    }
+
+    /// Starts a Prometheus with the configuration that `config` returns for the address on which it
+    /// will listen, and with further command-line arguments. `authorization` is sent with each
+    /// request as the header field of that name.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with_config(
+        config: impl FnOnce(SocketAddr) -> String,
+        arguments: &[String],
+        authorization: Option<&str>,
+    ) -> Self {
+        let directory =
+            TempDir::with_prefix("sluice-prometheus-").expect("a directory can be created");
+        let port = ReservedPort::new();
+        let config = config((Ipv4Addr::LOCALHOST, port.number()).into());
         fs::write(directory.path().join("prometheus.yml"), config)
             .expect("the directory is writable");
         let child = Self::command(directory.path(), port.number())
+            .args(arguments)
             .spawn()
             .expect("prometheus can be started");
-        let prometheus = Self { child, directory, port };
-        let mut client = prometheus.client();
+        let authorization = authorization.map(str::to_owned);
+        let prometheus = Self { child, directory, port, authorization };
+        let mut client = Client::of(prometheus.address());
         eventually_async("prometheus is ready", async || {
-            match client.try_send(&crate::http::Request::get("/-/ready")).await {
+            match client.try_send(&prometheus.request("/-/ready")).await {
                 Ok(response) if response.status == 200 => Ok(()),
                 Ok(response) => Err(response.to_string()),
                 Err(error) => Err(format!("{error}: {}", prometheus.log())),
@@ -111,8 +129,18 @@ impl Prometheus {
         command
     }
 
-    fn client(&self) -> Client {
-        Client::of((Ipv4Addr::LOCALHOST, self.port.number()).into())
+    /// Returns the address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port.number()).into()
+    }
+
+    fn request(&self, path: &str) -> Request {
+        let request = Request::get(path);
+        match &self.authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        }
     }
 
     /// Returns its log, which contains warnings and errors only.
@@ -140,7 +168,8 @@ impl Prometheus {
     /// # Panics
     /// When the response is an error.
     pub async fn api(&self, path: &str) -> Value {
-        let response = self.client().get(&format!("/api/v1/{path}")).await;
+        let request = self.request(&format!("/api/v1/{path}"));
+        let response = Client::of(self.address()).send(&request).await;
         assert_eq!(
             (response.status, &response.json()["status"]),
             (200, &"success".into()),

@@ -76,7 +76,10 @@ async fn the_fleet_sums_the_events_of_all_programs() {
                 .metric(r#"llm_generation_duration_seconds_count{model="qwen",operation="chat"}"#),
             Some(1.0)
         );
-        assert_eq!(program.metric("blueprint_validation_errors_total"), Some(3.0));
+        assert_eq!(
+            program.metric(r#"blueprint_validation_errors_total{operation="validate"}"#),
+            Some(3.0)
+        );
         assert_eq!(
             program.metric(r#"tool_execution_duration_seconds_sum{tool_name="scale"}"#),
             Some(0.2)

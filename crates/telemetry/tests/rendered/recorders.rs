@@ -393,16 +393,20 @@ fn a_request_to_a_language_model_is_counted_with_its_duration_and_tokens() {
 fn operations_on_a_blueprint_are_counted_and_its_resources_shown() {
     let telemetry = telemetry();
     let recorder = &telemetry.recorders().blueprint;
-    assert_eq!(scrape(&telemetry).value("blueprint_validation_errors_total", &[]), Some(0.0));
+    let validate = ("operation", "validate");
+    for metric in ["blueprint_operations_total", "blueprint_validation_errors_total"] {
+        assert_eq!(scrape(&telemetry).value(metric, &[validate]), Some(0.0), "{metric}");
+    }
     recorder.operation("validate", "error");
     recorder.set_resources("web", 12);
     recorder.set_resources("web", 8);
     recorder.add_validation_errors(3);
     let scrape = scrape(&telemetry);
-    let labels = [("operation", "validate"), ("status", "error")];
-    assert_eq!(scrape.value("blueprint_operations_total", &labels), Some(1.0));
+    assert_eq!(scrape.value("blueprint_operations_total", &[validate]), Some(1.0));
+    let labels = [validate, ("status", "error")];
+    assert_eq!(scrape.value("blueprint_operation_results_total", &labels), Some(1.0));
     assert_eq!(scrape.value("blueprint_resources_count", &[("blueprint", "web")]), Some(8.0));
-    assert_eq!(scrape.value("blueprint_validation_errors_total", &[]), Some(3.0));
+    assert_eq!(scrape.value("blueprint_validation_errors_total", &[validate]), Some(3.0));
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn one_of_each() -> Vec<Value> {
     ]
 }
 
-const ONE_OF_EACH: [&str; 22] = [
+const ONE_OF_EACH: [&str; 23] = [
     r#"http_requests_total{endpoint="/orders/{id}",method="GET",status="200"} 1"#,
     r#"http_request_duration_seconds_sum{endpoint="/orders/{id}",method="GET"} 0.25"#,
     r#"http_request_size_bytes_sum{endpoint="/orders/{id}",method="GET"} 10"#,
@@ -119,9 +119,10 @@ const ONE_OF_EACH: [&str; 22] = [
     r#"llm_generation_duration_seconds_sum{model="qwen",operation="chat"} 1.2"#,
     r#"llm_tokens_generated_total{model="qwen",operation="chat"} 300"#,
     r#"llm_tokens_consumed_total{model="qwen",operation="chat"} 40"#,
-    r#"blueprint_operations_total{operation="create",status="success"} 1"#,
+    r#"blueprint_operations_total{operation="create"} 1"#,
+    r#"blueprint_operation_results_total{operation="create",status="success"} 1"#,
     r#"blueprint_resources_count{blueprint="web"} 8"#,
-    "blueprint_validation_errors_total 3",
+    r#"blueprint_validation_errors_total{operation="validate"} 3"#,
     r#"deployment_operations_total{operation="create",status="success"} 1"#,
     r#"deployment_operations_total{operation="update",status="failure"} 1"#,
     r#"deployment_duration_seconds_sum{operation="create"} 42.5"#,
