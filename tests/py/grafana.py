@@ -29,10 +29,15 @@ def unknown(before, after, path):
             yield from unknown(left, right, f"{path}[{index}]")
 
 
-found = []
-for name in sys.argv[1:]:
-    with open(name, encoding="utf-8") as file:
-        before = json.load(file)
-    after = json.loads(JSONEncoder().encode(Dashboard.from_json(before)))
-    found += [f"{name}: {place.lstrip('.')}" for place in unknown(before, after, "")]
-json.dump(found, sys.stdout)
+def main():
+    found = []
+    for name in sys.argv[1:]:
+        with open(name, encoding="utf-8") as file:
+            before = json.load(file)
+        after = json.loads(JSONEncoder().encode(Dashboard.from_json(before)))
+        found += [f"{name}: {place.lstrip('.')}" for place in unknown(before, after, "")]
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ const CHART: &str = "deploy/helm/sluice";
 
 /// The result of rendering the chart with some values.
 #[derive(Debug)]
-struct Rendered(Value);
+pub(crate) struct Rendered(Value);
 
 // === impl Rendered ===
 
@@ -30,7 +30,7 @@ impl Rendered {
     }
 
     /// The only object of a kind.
-    fn one(&self, kind: &str) -> &Value {
+    pub(crate) fn one(&self, kind: &str) -> &Value {
         let all = self.all(kind);
         assert_eq!(all.len(), 1, "{kind}");
         all[0]
@@ -45,7 +45,7 @@ impl Rendered {
     }
 
     /// The configuration files, by name.
-    fn configuration(&self) -> &serde_json::Map<String, Value> {
+    pub(crate) fn configuration(&self) -> &serde_json::Map<String, Value> {
         let maps = self.all("ConfigMap").into_iter().filter_map(|map| map["data"].as_object());
         maps.into_iter()
             .find(|files| files.contains_key("sluice.yaml"))
@@ -86,7 +86,7 @@ fn with_image(values: &Value) -> Value {
     values
 }
 
-fn render(cases: &[Value]) -> Vec<Rendered> {
+pub(crate) fn render(cases: &[Value]) -> Vec<Rendered> {
     render_for("1.32.0", cases)
 }
 

@@ -8,20 +8,33 @@ use std::{
 
 use serde_json::{Value, json};
 use sluice_testkit::{SluiceOptions, built_sluice};
+use sluice_tests::prometheus::Prometheus;
 
-use crate::programs::{DOCKER_COMPOSE, read, root, run, yaml_document};
+use crate::programs::{DOCKER_COMPOSE, read, root, yaml_document};
 
 const FLEET: &str = "docker-compose.yml";
-const WITH_METRICS: &str = "docker-compose.metrics.yml";
+pub(crate) const WITH_METRICS: &str = "docker-compose.metrics.yml";
 
 /// Resolves a compose file without the environment variables of the test run.
-fn resolved(path: &str) -> Value {
-    let output = run(
-        &DOCKER_COMPOSE,
-        &["--env-file", "/dev/null", "--file", path, "config", "--format", "json"],
-    );
+#[track_caller]
+pub(crate) fn resolved(path: &str) -> Value {
+    resolved_with(&[path], &[])
+}
+
+/// Resolves compose files of which each overrides those before it, with these environment
+/// variables.
+#[track_caller]
+pub(crate) fn resolved_with(paths: &[&str], variables: &[(&str, &str)]) -> Value {
+    let output = Command::new(DOCKER_COMPOSE.path())
+        .args(["--env-file", "/dev/null"])
+        .args(paths.iter().flat_map(|path| ["--file", path]))
+        .args(["config", "--format", "json"])
+        .current_dir(root())
+        .envs(variables.iter().copied())
+        .output()
+        .expect("compose runs");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && errors.is_empty(), "{path}: {errors}");
+    assert!(output.status.success() && errors.is_empty(), "{paths:?}: {errors}");
     serde_json::from_slice(&output.stdout).expect("compose prints JSON")
 }
 
@@ -41,7 +54,7 @@ fn published(compose: &Value) -> BTreeMap<String, String> {
     published
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} should be a string"))
 }
 
@@ -277,15 +290,15 @@ fn the_health_check_uses_the_readiness_probe() {
 
 #[test]
 fn optional_variables_reach_the_services() {
-    let output = Command::new(DOCKER_COMPOSE.path())
-        .args(["--file", WITH_METRICS, "config", "--format", "json"])
-        .current_dir(root())
-        .env("SLUICE_CLIENT_SECRET", "client-secret")
-        .env("GRAFANA_PASSWORD", "grafana-password")
-        .env("SLUICE_REVISION", "abc123")
-        .output()
-        .expect("compose runs");
-    let compose: Value = serde_json::from_slice(&output.stdout).expect("compose prints JSON");
+    let compose = resolved_with(
+        &[WITH_METRICS],
+        &[
+            ("SLUICE_CLIENT_SECRET", "client-secret"),
+            ("GRAFANA_PASSWORD", "grafana-password"),
+            ("GRAFANA_DASHBOARDS_EDITABLE", "true"),
+            ("SLUICE_REVISION", "abc123"),
+        ],
+    );
     assert_eq!(
         compose["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"],
         "client-secret"
@@ -294,7 +307,33 @@ fn optional_variables_reach_the_services() {
         compose["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"],
         "grafana-password"
     );
+    // Grafana replaces the variable in its own file.
+    let providers = yaml_document("deploy/grafana/provisioning/dashboards/dashboards.yml");
+    assert_eq!(providers["providers"][0]["allowUiUpdates"], "$GRAFANA_DASHBOARDS_EDITABLE");
+    let editable = |compose: &Value| {
+        compose["services"]["grafana"]["environment"]["GRAFANA_DASHBOARDS_EDITABLE"].clone()
+    };
+    assert_eq!(editable(&compose), "true");
     assert_eq!(compose["services"]["sluice"]["build"]["args"]["SLUICE_REVISION"], "abc123");
     let unset = resolved(WITH_METRICS);
     assert_eq!(unset["services"]["sluice"]["environment"]["SLUICE__CLIENTS__SECRET"], "");
+    assert_eq!(editable(&unset), "false");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_keeps_data_as_long_as_the_variables_say() {
+    let chosen = [("PROMETHEUS_RETENTION_TIME", "3d"), ("PROMETHEUS_RETENTION_SIZE", "1GB")];
+    for (variables, expected) in [(&[][..], "15d"), (&chosen[..], "3d or 1GiB")] {
+        let compose = resolved_with(&[WITH_METRICS], variables);
+        let command = compose["services"]["prometheus"]["command"].as_array().expect("a list");
+        let retention: Vec<String> = command
+            .iter()
+            .map(|argument| text(argument).to_owned())
+            .filter(|argument| argument.starts_with("--storage.tsdb.retention."))
+            .collect();
+        assert_eq!(retention.len(), 2, "{command:?}");
+        let prometheus = Prometheus::start_with_config(|_| String::new(), &retention, None).await;
+        let info = prometheus.api("status/runtimeinfo").await;
+        assert_eq!(info["data"]["storageRetention"], expected);
+    }
 }
