@@ -35,6 +35,10 @@ def in_types(value, kind):
     return json.loads(JSONEncoder().encode(kind.from_json(value)))
 
 
+def without_model(query):
+    return {key: value for key, value in query.items() if key != "model"}
+
+
 def of_query(query, path):
     if query["datasourceUid"] == "__expr__":
         kind = EXPRESSIONS.get(query["model"].get("type"))
@@ -49,8 +53,7 @@ def of_query(query, path):
 def of_rule(rule, path):
     own = {key: value for key, value in rule.items() if key not in RULE_IN_FILES}
     # Their models are checked by their own types.
-    plain = [{key: value for key, value in query.items() if key != "model"} for query in own["data"]]
-    before = own | {"data": plain}
+    before = own | {"data": [without_model(query) for query in own["data"]]}
     yield from unknown(before, in_types(before, Rule), path)
     settings = rule.get("notification_settings", {})
     yield from (f"{path}.notification_settings.{key}" for key in settings.keys() - NOTIFICATION)

@@ -21,6 +21,14 @@ const CONFIG_WITH_AUTH: &str = "deploy/prometheus/prometheus.auth.yml";
 const SOURCE: &str = "deploy/grafana/provisioning/datasources/prometheus.yml";
 const SOURCE_WITH_AUTH: &str = "deploy/grafana/auth/prometheus.yml";
 
+/// How Prometheus finds the replicas of the compose file.
+const DISCOVERY: &str = "    dns_sd_configs:
+      - names: [sluice]
+        type: A
+        port: 8000
+        refresh_interval: 10s
+";
+
 /// Where a container has the password.
 const SECRET: &str = "/run/secrets/prometheus_password";
 const PASSWORD: &str = "prometheus-password";
@@ -153,9 +161,8 @@ async fn prometheus_requires_the_password_and_scrapes_itself_with_it() {
             ("scrape_interval: 10s", "scrape_interval: 500ms".to_owned()),
             ("scrape_timeout: 5s", "scrape_timeout: 500ms".to_owned()),
             (
-                "dns_sd_configs:\n      - names: [sluice]\n        type: A\n        port: 8000\n        \
-                 refresh_interval: 10s\n",
-                format!("static_configs: [{{ targets: [\"{}\"] }}]\n", replica.http_addr()),
+                DISCOVERY,
+                format!("    static_configs: [{{ targets: [\"{}\"] }}]\n", replica.http_addr()),
             ),
             ("localhost:9090", own.to_string()),
             ("alertmanager:9093", "127.0.0.1:1".to_owned()),

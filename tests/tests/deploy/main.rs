@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `image` | hadolint, and Cargo with the files of the build context |
 //! | `config_schema` | Python's jsonschema, and Helm's values |
-//! | `compose` | Docker Compose, Prometheus, and `sluice` itself |
+//! | `compose` | Docker Compose, and `sluice` itself |
 //! | `compose_auth` | Docker Compose, promtool and Prometheus |
+//! | `compose_variables` | Docker Compose and Prometheus |
 //! | `load_balancer` | nginx, in front of real replicas |
 //! | `chart` | Helm, Kubernetes' schemas, promtool, and `sluice` itself |
 //! | `first_alert` | Helm, Prometheus, and `sluice` itself |
@@ -19,6 +20,7 @@
 mod chart;
 mod compose;
 mod compose_auth;
+mod compose_variables;
 mod config_schema;
 mod dashboards;
 mod denials;

@@ -16,7 +16,7 @@ const VALIDATION_FAILURES: &str = "rate(blueprint_validation_errors_total[5m]) /
                                    rate(blueprint_operations_total{operation=\"validate\"}[5m])";
 const MOST_LIMITED: &str = "topk(5, rate(rate_limit_hits_total[5m]))";
 
-/// One request a day for each of seven endpoints and 20 for the whole API, apart from what is exempt.
+/// One request a day for each of seven endpoints, and 20 for all that is not exempt.
 const SOON_EXCEEDED: &str = "\
 endpoints:
   /1: { rate: 1/day, burst: 1 }
@@ -83,7 +83,10 @@ async fn the_validation_failure_rate_is_the_number_of_errors_per_validation() {
     let (_fleet, mut clients, prometheus) = start(2, "").await;
     wait_for_series(&prometheus, "blueprint_operations_total{operation='validate'} == 0", 2).await;
     wait_for_series(&prometheus, "blueprint_validation_errors_total == 0", 2).await;
-    let operation = |operation: &str, status: &str| json!({ "type": "blueprint_operation", "operation": operation, "status": status });
+    let operation = |operation: &str, status: &str| {
+        let kind = "blueprint_operation";
+        json!({ "type": kind, "operation": operation, "status": status })
+    };
     let validation = |errors: u64| json!({ "type": "blueprint_validation", "errors": errors });
     // Six errors in four validations, whatever words the application has for their results.
     let first = json!([
