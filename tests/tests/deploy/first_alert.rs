@@ -26,7 +26,7 @@ use crate::{
 
 const ALERT: &str = "RateLimitSpike";
 /// More than `for`, two evaluations and the time to scrape.
-const TIMEOUT_AS_RENDERED: Duration = Duration::from_mins(8);
+const TIMEOUT_AS_RENDERED: Duration = Duration::from_secs(480);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Prints when a step was done, counted from the values of the chart.
