@@ -22,6 +22,10 @@ use crate::received_request::{ReceivedRequest, ServerConnection};
 
 /// Responses below this path have the header field `RateLimit: "own";r=7`.
 pub const OWN_LIMIT: &str = "/own-limit";
+/// Responses below this path are 429, without a word about limits.
+pub const DENIES: &str = "/denies";
+/// Requests below this path switch to another protocol, of which nothing follows.
+pub const UPGRADES: &str = "/upgrades";
 /// Responses below this path are 500.
 pub const FAILS: &str = "/fails";
 /// Responses below this path take longer than any proxy waits for Sluice.
@@ -132,6 +136,12 @@ async fn respond_to_all(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             stream.write_all(format!("{}{}", chunk(LAST_EVENT), chunk("")).as_bytes()).await?;
             continue;
         }
+        if below(UPGRADES) {
+            let head = "HTTP/1.1 101 Switching Protocols\r\n\
+                        connection: upgrade\r\n\
+                        upgrade: websocket\r\n\r\n";
+            return stream.write_all(head.as_bytes()).await;
+        }
         if below(STALLS) {
             tokio::time::sleep(STALL).await;
         }
@@ -146,11 +156,16 @@ fn chunk(text: &str) -> String {
 
 fn response(request: &ReceivedRequest) -> String {
     let ReceivedRequest { method, target, body, .. } = request;
-    let status = if target.starts_with(FAILS) { "500 Internal Server Error" } else { "200 OK" };
+    let status = match target {
+        target if target.starts_with(FAILS) => "500 Internal Server Error",
+        target if target.starts_with(DENIES) => "429 Too Many Requests",
+        _ => "200 OK",
+    };
     let own = if target.starts_with(OWN_LIMIT) { "RateLimit: \"own\";r=7\r\n" } else { "" };
     let body = String::from_utf8_lossy(body);
     let body = json!({ "method": method, "target": target, "body": body }).to_string();
     let length = body.len();
+    let body = if method == "HEAD" { "" } else { &body };
     format!(
         "HTTP/1.1 {status}\r\n\
          content-type: application/json\r\n\

@@ -162,8 +162,9 @@ impl Response {
         self.header("connection") != Some("close")
     }
 
-    /// Reads the response at the start of `bytes`, and its length; `None` while it is incomplete.
-    fn parse(bytes: &[u8]) -> io::Result<Option<(Self, usize)>> {
+    /// Reads the head of the response at the start of `bytes`, and where its body begins; `None`
+    /// while it is incomplete.
+    fn parse_head(bytes: &[u8]) -> io::Result<Option<(Self, usize)>> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Response::new(&mut fields);
         let httparse::Status::Complete(start) =
@@ -182,6 +183,13 @@ impl Response {
             headers.append(name, value);
         }
         let status = head.code.expect("a complete head has a status");
+        Ok(Some((Self { status, headers, body: Vec::new() }, start)))
+    }
+
+    /// Reads the response at the start of `bytes`, and its length; `None` while it is incomplete.
+    fn parse(bytes: &[u8]) -> io::Result<Option<(Self, usize)>> {
+        let Some((head, start)) = Self::parse_head(bytes)? else { return Ok(None) };
+        let headers = &head.headers;
         let body = match (headers.get("content-length"), headers.get("transfer-encoding")) {
             (Some(length), None) => {
                 let length: usize = length
@@ -194,7 +202,7 @@ impl Response {
             (None, Some(coding)) if coding == "chunked" => chunked_body(bytes, start)?,
             _ => return Err(invalid("a length that this client cannot read", bytes)),
         };
-        Ok(body.map(|(body, end)| (Self { status, headers, body }, end)))
+        Ok(body.map(|(body, end)| (Self { body, ..head }, end)))
     }
 }
 
@@ -298,6 +306,23 @@ impl Connection {
                 } else {
                     Err(invalid("closed in the middle", &self.received))
                 };
+            }
+        }
+    }
+
+    /// Waits for the head of the next response, and returns it without the body, which may never
+    /// come.
+    ///
+    /// # Errors
+    /// As [`response`](Self::response).
+    pub async fn response_head(&mut self) -> io::Result<Response> {
+        loop {
+            if let Some((head, start)) = Response::parse_head(&self.received)? {
+                self.received.drain(..start);
+                return Ok(head);
+            }
+            if in_time(self.stream.read_buf(&mut self.received)).await? == 0 {
+                return Err(invalid("closed without a head", &self.received));
             }
         }
     }

@@ -106,7 +106,8 @@ impl Gateway {
 
     /// Writes the rate limit fields of `decision` into the `fields` of a response with `status`.
     /// `gateway.rate_limit_headers` says what happens to those of the upstream. When the upstream
-    /// itself denied the request, its own fields say when to ask again, and ours are left out.
+    /// itself denied the request, its own fields, if it sends any, say when to ask again, and ours
+    /// are left out.
     pub fn write_limits(&self, decision: &Decision, status: StatusCode, fields: &mut HeaderMap) {
         let mode = self.inner.settings.rate_limit_headers;
         let is_denied_there = status == StatusCode::TOO_MANY_REQUESTS;
@@ -114,7 +115,7 @@ impl Gateway {
             fields.keys().filter(|name| is_rate_limit_field(name)).cloned().collect();
         let (removes_theirs, writes_ours) = match mode {
             RateLimitHeaders::Remove => (true, false),
-            _ if is_denied_there => (false, false),
+            _ if is_denied_there && !theirs.is_empty() => (false, false),
             RateLimitHeaders::Replace => (decision.binding().is_some(), true),
             RateLimitHeaders::Keep => (false, theirs.is_empty()),
         };

@@ -91,6 +91,39 @@ async fn an_allowed_request_gets_the_response_of_the_service_and_the_fields() {
 }
 
 #[tokio::test]
+async fn every_response_of_the_service_has_the_fields_whatever_its_status() {
+    const FIELDS: [&str; 5] = [
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "ratelimit-policy",
+        "ratelimit",
+    ];
+    let telemetry = Telemetry::builder().build().unwrap();
+    for status in [101, 204, 304, 404, 429, 500, 503] {
+        let service = tower::ServiceBuilder::new()
+            .layer(MetricsLayer::new(&telemetry.recorders().http))
+            .layer(layer())
+            .service(service_fn(move |_| {
+                let response = Response::builder().status(status).body(Body::default());
+                std::future::ready(Ok::<_, Infallible>(response.expect("its parts are valid")))
+            }));
+        let response = service.oneshot(empty(request())).await.unwrap();
+        assert_eq!(response.status(), status);
+        for name in FIELDS {
+            assert!(response.headers().contains_key(name), "{status}: {name}");
+        }
+    }
+    let exempt = layer().layer(service_fn(async |_: Request<Body>| {
+        Ok::<_, Infallible>(Response::new(Body::default()))
+    }));
+    let response = exempt.oneshot(empty(Request::get("/health"))).await.unwrap();
+    for name in FIELDS {
+        assert!(!response.headers().contains_key(name), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_denied_request_does_not_reach_the_service() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&calls);

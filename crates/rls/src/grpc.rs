@@ -65,7 +65,7 @@ impl EnvoyRls {
     {
         let deadline = CallDeadline::of(request.headers());
         let request: RateLimitRequest = unary::read(request, MAX_REQUEST_BYTES).await?;
-        Ok(self.decide_call(&request, deadline, call).await?)
+        Ok(self.decide_call(&request, deadline, call, false).await?)
     }
 }
 

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Members may also be named as in the messages (`hits_addend`), and whole numbers may be strings.
-//! The response has status 200 or 429:
+//! The response has status 200 or 429, the rate limit fields, and this body:
 //!
 //! ```json
 //! {
@@ -67,7 +67,7 @@ impl EnvoyRls {
         match self.decide_json(head, body, &mut call).await {
             Ok(response) => {
                 call.responded(&response);
-                Ok(respond(&response))
+                Ok(respond(&response, self.repeats_fields()))
             }
             Err(problem) => {
                 call.failed(problem.kind().grpc_code(), problem.detail());
@@ -91,13 +91,18 @@ impl EnvoyRls {
         }
         let bytes = body::read_all(body, MAX_BYTES).await?;
         let request: RequestBody = body::parse(&bytes)?;
-        Ok(self.decide_call(&request.into(), CallDeadline::NONE, call).await?)
+        Ok(self.decide_call(&request.into(), CallDeadline::NONE, call, true).await?)
     }
 }
 
-fn respond(answer: &RateLimitResponse) -> Response {
-    let text =
-        serde_json::to_vec(&ResponseBody::of(answer)).expect("a response is numbers and strings");
+/// Returns the response, whose header has the rate limit fields. Its body repeats them if `repeats`
+/// is set.
+fn respond(answer: &RateLimitResponse, repeats: bool) -> Response {
+    let mut body = ResponseBody::of(answer);
+    if !repeats {
+        body.response_headers_to_add.clear();
+    }
+    let text = serde_json::to_vec(&body).expect("a response is numbers and strings");
     let mut response = Response::new(Body::from(text));
     if answer.overall_code() == Code::OverLimit {
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
@@ -293,7 +298,7 @@ pub struct ResponseBody {
     overall_code: &'static str,
     /// The status of each descriptor, in the order of the request.
     statuses: Vec<StatusBody>,
-    /// The header fields of this response, repeated.
+    /// The rate limit fields of this response, repeated if `rls.response_headers` is on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     response_headers_to_add: Vec<HeaderBody>,
     /// The `metadata` of the rules that allowed the request.

@@ -81,13 +81,21 @@ impl EnvoyRls {
         self.inner.calls.begin()
     }
 
+    /// Returns whether responses repeat the rate limit fields for the caller to pass on
+    /// (`rls.response_headers`).
+    pub(crate) fn repeats_fields(&self) -> bool {
+        self.inner.rules.load().as_ref().is_some_and(|rules| rules.response_headers)
+    }
+
     /// Decides what `call` asks in `request`. Its caller waits until `deadline`. The steps of a
-    /// call share what the store may take for one.
+    /// call share what the store may take for one. The response has the rate limit fields if
+    /// `rls.response_headers` says so, or `always_with_fields`.
     pub(crate) async fn decide_call(
         &self,
         request: &RateLimitRequest,
         deadline: CallDeadline,
         call: &mut Call<'_>,
+        always_with_fields: bool,
     ) -> Result<RateLimitResponse, RlsError> {
         let deadline = deadline.at_most(self.inner.store_timeout);
         let rules = self.inner.rules.load_full().ok_or(RlsError::NoRules)?;
@@ -132,7 +140,7 @@ impl EnvoyRls {
         if !passes && !is_counted {
             rules.hits.hit();
         }
-        Ok(outcome.respond(request, &plan, rules.response_headers))
+        Ok(outcome.respond(request, &plan, rules.response_headers || always_with_fields))
     }
 
     /// Charges the usage that the call reports, if it does.

@@ -85,7 +85,7 @@ impl EnvoyRls {
         request: &RateLimitRequest,
         deadline: CallDeadline,
     ) -> Result<RateLimitResponse, RlsError> {
-        self.decide_call(request, deadline, &mut self.begin_call()).await
+        self.decide_call(request, deadline, &mut self.begin_call(), false).await
     }
 }
 

@@ -16,6 +16,10 @@
 //! the fields above and `Retry-After`, over gRPC too. A request is gRPC when its content type is
 //! `application/grpc`.
 //!
+//! The response of the inner service has the fields whatever its status is. Its error is no
+//! response: where errors become responses further out, these have no fields, so let that happen
+//! further in.
+//!
 //! ```
 //! use std::{convert::Infallible, net::SocketAddr};
 //! use http::{Request, Response, StatusCode};

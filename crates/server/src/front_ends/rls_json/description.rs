@@ -42,11 +42,7 @@ pub(crate) fn rls_json(schemas: &mut Schemas) -> Operation {
         "code": "OVER_LIMIT", "currentLimit": { "requestsPerUnit": 60, "unit": "MINUTE" },
         "durationUntilReset": "59.250s",
     }] });
-    let allowed = json_response::<ResponseBody>(
-        schemas,
-        "The request is allowed. The fields are present if `rls.response_headers` is on.",
-        Some(answer),
-    );
+    let allowed = json_response::<ResponseBody>(schemas, "The request is allowed.", Some(answer));
     let denied = json_response::<ResponseBody>(
         schemas,
         "The request is over a limit. No descriptor took any tokens, except for usage that is \
