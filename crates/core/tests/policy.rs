@@ -411,6 +411,7 @@ fn with_tiers() -> PolicyBuilder {
                 .endpoint("/b/c", rate("8/minute, burst 10"))
                 .endpoint("/free", LimitSpec::Off),
         )
+        .tier(Tier::new("bursty").multiply(2).burst(70).endpoint("/b", rate("30/minute, burst 3")))
         .tier(Tier::new("enterprise").unlimited().client("carol"))
 }
 
@@ -431,6 +432,10 @@ fn tiers_change_the_rates_of_limits_per_client() {
         (Some("own"), "/b/c", vec!["/b/c (8/minute, burst 10)"]),
         (Some("own"), "/free", vec![]),
         (Some("own"), "/rules", vec!["each (200/minute, burst 40)", shared]),
+        (Some("bursty"), "/x", vec!["default (120/minute, burst 70)"]),
+        (Some("bursty"), "/a", vec!["/a (40/minute, burst 70)"]),
+        (Some("bursty"), "/b", vec!["/b (30/minute, burst 3)"]),
+        (Some("bursty"), "/rules", vec!["each (200/minute, burst 40)", shared]),
         (Some("enterprise"), "/x", vec![]),
         (Some("enterprise"), "/a", vec![]),
         (Some("enterprise"), "/rules", vec![shared]),

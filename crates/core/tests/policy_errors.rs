@@ -175,7 +175,8 @@ fn a_tier_has_a_name_of_its_own_and_either_rates_or_no_limits() {
         .tier(Tier::new(""))
         .tier(Tier::new("a").unlimited().multiply(2))
         .tier(Tier::new("b").unlimited().default_limit(LimitSpec::Off))
-        .tier(Tier::new("c").unlimited().endpoint("/a", rate()));
+        .tier(Tier::new("c").unlimited().endpoint("/a", rate()))
+        .tier(Tier::new("d").unlimited().burst(5));
     let contradiction = "an `unlimited` tier has no limits per client to multiply or replace: \
         remove `unlimited` or the other keys";
     assert_eq!(
@@ -186,7 +187,17 @@ fn a_tier_has_a_name_of_its_own_and_either_rates_or_no_limits() {
             format!("tiers.a.unlimited: {contradiction}"),
             format!("tiers.b.unlimited: {contradiction}"),
             format!("tiers.c.unlimited: {contradiction}"),
+            format!("tiers.d.unlimited: {contradiction}"),
         ]
+    );
+}
+
+#[test]
+fn a_tier_with_an_impossible_burst_is_refused() {
+    let builder = Policy::builder().endpoint("/a", rate()).tier(Tier::new("none").burst(0));
+    assert_eq!(
+        messages(builder),
+        ["tiers.none.burst: limit `/a` cannot have a burst of 0: a burst is at least 1 token"]
     );
 }
 

@@ -17,29 +17,32 @@ use crate::{
 /// The value of an endpoint that has no limit of its own, as if it were not written.
 const AS_DEFAULT: &str = "default";
 /// The burst of a default, an endpoint or a tier that names none.
-const BURST: u64 = 10;
+pub(super) const BURST: u64 = 10;
 
-/// Reads the limit of the default or of an endpoint: a number, a table or `off`. When the store
-/// fails, `on_store_failure` happens unless the table says it.
+/// Reads the limit of the default or of an endpoint: a number, a table or `off`. Unless the table
+/// says it, it has this `burst`, and `on_store_failure` happens when the store fails.
 pub(super) fn limit_spec(
     field: &Field<'_>,
+    burst: u64,
     on_store_failure: OnStoreFailure,
 ) -> Result<LimitSpec, Refused> {
     if field.is_off() {
         Ok(LimitSpec::Off)
     } else if field.is_table() {
-        field.table(|table| terms(table, rate(table), on_store_failure).map(LimitSpec::Limit))
+        field
+            .table(|table| terms(table, rate(table, burst), on_store_failure).map(LimitSpec::Limit))
     } else {
         field.refuse_other_words_for_off()?;
-        let rate = check_rate(field, per_minute(field)?, BURST)?;
+        let rate = check_rate(field, per_minute(field)?, burst)?;
         let terms = Terms::new(Algorithm::TokenBucket(rate));
         Ok(LimitSpec::Limit(terms.on_store_failure(on_store_failure)))
     }
 }
 
-/// Reads endpoints by their paths; `note` gets the field of each.
+/// Reads endpoints by their paths, as [`limit_spec`] does; `note` gets the field of each.
 pub(super) fn endpoints(
     field: &Field<'_>,
+    burst: u64,
     on_store_failure: OnStoreFailure,
     mut note: impl FnMut(String, &Field<'_>),
 ) -> Vec<Endpoint> {
@@ -49,7 +52,7 @@ pub(super) fn endpoints(
         if field.text_if_any() == Some(AS_DEFAULT) {
             return None;
         }
-        let limit = limit_spec(&field, on_store_failure).unwrap_or(LimitSpec::Off);
+        let limit = limit_spec(&field, burst, on_store_failure).unwrap_or(LimitSpec::Off);
         Some(Endpoint::new(path, limit))
     };
     entries.into_iter().filter_map(endpoint).collect()
@@ -77,8 +80,9 @@ pub(super) fn precision(field: &Field<'_>) -> Result<Precision, Refused> {
     field.choice(&[("exact", Precision::Exact), ("leased", Precision::Leased)])
 }
 
-/// Reads the rate and burst of a table in either spelling; the rate is required.
-pub(super) fn rate(table: &Table<'_>) -> Result<Rate, Refused> {
+/// Reads the rate and burst of a table in either spelling; the rate is required, and without a
+/// burst it has this one.
+pub(super) fn rate(table: &Table<'_>, burst: u64) -> Result<Rate, Refused> {
     let (short_rate, long_rate) = (table.field("requests_per_minute"), table.field("rate"));
     let rate = match (short_rate.is_present(), long_rate.is_present()) {
         (false, false) => {
@@ -88,15 +92,12 @@ pub(super) fn rate(table: &Table<'_>) -> Result<Rate, Refused> {
         (false, true) => long_rate.rate(),
         (true, true) => Err(refuse_both(&short_rate, &long_rate)),
     };
-    let (short_burst, long_burst) = (table.field("burst_size"), table.field("burst"));
-    let (at, burst) = match (short_burst.is_present(), long_burst.is_present()) {
-        (false, false) if short_rate.is_present() => (&short_rate, Ok(BURST)),
-        (false, false) => (&long_rate, Ok(BURST)),
-        (true, false) => (&short_burst, tokens(&short_burst)),
-        (false, true) => (&long_burst, tokens(&long_burst)),
-        (true, true) => (&long_burst, Err(refuse_both(&short_burst, &long_burst))),
-    };
-    check_rate(at, rate?, burst?)
+    let own = self::burst(table);
+    match (rate?, own?) {
+        (rate, Some((at, burst))) => check_rate(&at, rate, burst),
+        (rate, None) if short_rate.is_present() => check_rate(&short_rate, rate, burst),
+        (rate, None) => check_rate(&long_rate, rate, burst),
+    }
 }
 
 /// Reads the burst of a table in either spelling, if it has one.

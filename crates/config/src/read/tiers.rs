@@ -6,7 +6,11 @@ use sluice_core::{
     Algorithm, LimitSpec, Location, MAX_TOKENS, OnStoreFailure, Terms, Tier, TierField,
 };
 
-use super::{clients::Clients, numbers, places::Places};
+use super::{
+    clients::Clients,
+    numbers::{self, BURST},
+    places::Places,
+};
 use crate::{
     error::Refused,
     files::Files,
@@ -82,12 +86,14 @@ fn tier(
         places.note(at(TierField::Multiply), &multiply);
         places.note(at(TierField::Unlimited), &unlimited);
         places.note(at(TierField::Defaults), field);
+        places.note(at(TierField::Burst), &burst_field(tier));
         let factor = multiply.or(1, |field| field.integer_or_zero(1..=MAX_TOKENS));
         let is_unlimited = unlimited.or(false, Field::bool);
-        let defaults = defaults(tier, on_store_failure);
+        let own = own_numbers(tier, on_store_failure);
+        let burst = own.as_ref().map_or(BURST, |own| own.of_endpoints);
         let note = |path, field: &Field<'_>| places.note(at(TierField::Endpoint(path)), field);
         let endpoints = if endpoints.is_present() {
-            numbers::endpoints(&endpoints, on_store_failure, note)
+            numbers::endpoints(&endpoints, burst, on_store_failure, note)
         } else {
             Vec::new()
         };
@@ -95,9 +101,11 @@ fn tier(
         let clients = clients(tier, files, note);
         let listed_field = clients_field(tier);
         let mut tier = Tier::new(name);
+        let Numbers { defaults, burst, .. } = own?;
         tier.multiply = factor?;
+        tier.burst = burst;
         tier.unlimited = is_unlimited?;
-        tier.defaults = defaults?;
+        tier.defaults = defaults;
         tier.endpoints = endpoints;
         tier.clients = clients?;
         members.warn(field, &listed_field, &tier.clients);
@@ -106,19 +114,33 @@ fn tier(
     tier.unwrap_or_else(|_| Tier::new(name))
 }
 
-/// Reads the tier's own limit in place of the default, if it has one.
-fn defaults(
-    tier: &Table<'_>,
-    on_store_failure: OnStoreFailure,
-) -> Result<Option<LimitSpec>, Refused> {
-    let has_some = ["requests_per_minute", "burst_size", "rate", "burst"]
-        .map(|name| tier.field(name).is_present())
-        .contains(&true);
-    if !has_some {
-        return Ok(None);
+/// The rate and burst that a tier names itself.
+struct Numbers {
+    /// The limit in place of the default, if the tier has a rate.
+    defaults: Option<LimitSpec>,
+    /// The burst of the limits that the tier inherits, if it has a burst and no rate.
+    burst: Option<u64>,
+    /// The burst of those of the tier's own endpoints that name none.
+    of_endpoints: u64,
+}
+
+/// Reads the rate and burst of a tier.
+fn own_numbers(tier: &Table<'_>, on_store_failure: OnStoreFailure) -> Result<Numbers, Refused> {
+    let has_rate =
+        ["requests_per_minute", "rate"].map(|name| tier.field(name).is_present()).contains(&true);
+    if !has_rate {
+        let burst = numbers::burst(tier)?.map(|(_, burst)| burst);
+        return Ok(Numbers { defaults: None, burst, of_endpoints: burst.unwrap_or(BURST) });
     }
-    let algorithm = Algorithm::TokenBucket(numbers::rate(tier)?);
-    Ok(Some(LimitSpec::Limit(Terms::new(algorithm).on_store_failure(on_store_failure))))
+    let rate = numbers::rate(tier, BURST)?;
+    let terms = Terms::new(Algorithm::TokenBucket(rate)).on_store_failure(on_store_failure);
+    Ok(Numbers { defaults: Some(terms.into()), burst: None, of_endpoints: rate.burst() })
+}
+
+/// Returns the field of the tier's burst, in the spelling that is present.
+fn burst_field<'a>(tier: &Table<'a>) -> Field<'a> {
+    let long = tier.field("burst");
+    if long.is_present() { long } else { tier.field("burst_size") }
 }
 
 /// Returns the field that lists the clients, in the configuration or in a file.

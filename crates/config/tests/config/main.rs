@@ -8,6 +8,7 @@ mod mangled;
 mod reload;
 mod rls;
 mod show;
+mod tiers;
 
 use sluice_config::Settings;
 

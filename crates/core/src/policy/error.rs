@@ -125,6 +125,8 @@ pub enum TierField {
     Name,
     /// [`Tier::multiply`](crate::Tier::multiply)
     Multiply,
+    /// [`Tier::burst`](crate::Tier::burst)
+    Burst,
     /// [`Tier::unlimited`](crate::Tier::unlimited)
     Unlimited,
     /// [`Tier::defaults`](crate::Tier::defaults)
@@ -178,6 +180,7 @@ impl fmt::Display for TierField {
         match self {
             Self::Name => Ok(()),
             Self::Multiply => f.write_str(".multiply"),
+            Self::Burst => f.write_str(".burst"),
             Self::Unlimited => f.write_str(".unlimited"),
             Self::Defaults => f.write_str(".defaults"),
             Self::Endpoint(path) => write!(f, ".endpoints.{path}"),
@@ -261,6 +264,16 @@ pub enum PolicyErrorKind {
         /// The factor.
         factor: u64,
         /// Why the product is not possible.
+        source: RateError,
+    },
+    /// A tier's burst does not go together with the rate of a limit.
+    #[error("limit `{limit}` cannot have a burst of {burst}: {source}")]
+    TierBurst {
+        /// The limit's name.
+        limit: String,
+        /// The burst.
+        burst: u64,
+        /// Why the rate and the burst are not possible.
         source: RateError,
     },
     /// A tier is unlimited and has limits of its own.

@@ -7,7 +7,8 @@ use crate::policy::limit_spec::{Endpoint, LimitSpec};
 /// A named plan for some clients, which changes their limits.
 ///
 /// A tier can have its own default limit and its own endpoints. The rates of all other limits per
-/// client are multiplied by `multiply`. Limits whose buckets several clients share do not change.
+/// client are multiplied by `multiply`, and `burst` is the burst of the default limit and of the
+/// endpoints that are not the tier's own. Limits whose buckets several clients share do not change.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Tier {
@@ -15,6 +16,9 @@ pub struct Tier {
     pub name: String,
     /// The factor for the rates and bursts of limits per client; at least 1.
     pub multiply: u64,
+    /// The burst of the default limit and of the endpoints that are not the tier's own, in place of
+    /// the multiplied one; at least 1.
+    pub burst: Option<u64>,
     /// Whether the tier's clients have no limits per client at all. Limits whose buckets clients
     /// share still apply.
     pub unlimited: bool,
@@ -34,6 +38,7 @@ impl Tier {
         Self {
             name: name.into(),
             multiply: 1,
+            burst: None,
             unlimited: false,
             defaults: None,
             endpoints: Vec::new(),
@@ -45,6 +50,13 @@ impl Tier {
     #[must_use]
     pub const fn multiply(mut self, factor: u64) -> Self {
         self.multiply = factor;
+        self
+    }
+
+    /// Sets the burst of the default limit and of the endpoints that are not the tier's own.
+    #[must_use]
+    pub const fn burst(mut self, tokens: u64) -> Self {
+        self.burst = Some(tokens);
         self
     }
 
@@ -80,10 +92,11 @@ impl Tier {
 impl fmt::Debug for Tier {
     /// Writes the number of clients instead of their keys, which do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, multiply, unlimited, defaults, endpoints, clients } = self;
+        let Self { name, multiply, burst, unlimited, defaults, endpoints, clients } = self;
         f.debug_struct("Tier")
             .field("name", name)
             .field("multiply", multiply)
+            .field("burst", burst)
             .field("unlimited", unlimited)
             .field("defaults", defaults)
             .field("endpoints", endpoints)

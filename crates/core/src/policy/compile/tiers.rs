@@ -32,7 +32,10 @@ impl Compiler<'_> {
             self.error(at(TierField::Multiply), PolicyErrorKind::MultiplyByZero);
         }
         if tier.unlimited
-            && (tier.multiply > 1 || tier.defaults.is_some() || !tier.endpoints.is_empty())
+            && (tier.multiply > 1
+                || tier.burst.is_some()
+                || tier.defaults.is_some()
+                || !tier.endpoints.is_empty())
         {
             self.error(at(TierField::Unlimited), PolicyErrorKind::UnlimitedWithNumbers);
         }
@@ -43,13 +46,13 @@ impl Compiler<'_> {
         let at = |field| Location::Tier { name: tier.name.clone(), field };
         let default = match &tier.defaults {
             Some(spec) => self.default_limit(spec, &at(TierField::Defaults)),
-            None => shared.default.as_ref().and_then(|applied| self.multiplied(tier, applied)),
+            None => shared.default.as_ref().and_then(|applied| self.of_tier(tier, applied)),
         };
         let own = self.endpoints(&tier.endpoints, |path| at(TierField::Endpoint(path)));
         let mut endpoints = Endpoints::new();
         for (path, SharedEndpoint { label, applied, .. }) in &shared.endpoints {
             if !own.contains_key(path) {
-                let applied = applied.as_ref().and_then(|applied| self.multiplied(tier, applied));
+                let applied = applied.as_ref().and_then(|applied| self.of_tier(tier, applied));
                 endpoints.insert(path, PlannedEndpoint { label: *label, applied });
             }
         }
@@ -69,6 +72,26 @@ impl Compiler<'_> {
         }
         let tier = (!tier.name.is_empty()).then(|| tier.name.as_str().into());
         Plan { tier, default, endpoints, rules: rules.into() }
+    }
+
+    /// Returns the default limit or an endpoint's, which the tier inherits, with the tier's factor
+    /// and burst; `None` when the tier has no such limits.
+    fn of_tier(&mut self, tier: &Tier, applied: &Applied) -> Option<Applied> {
+        let applied = self.multiplied(tier, applied)?;
+        let Some(burst) = tier.burst else { return Some(applied) };
+        let Applied { limit, index } = applied;
+        match limit.rate().with_burst(burst) {
+            Ok(rate) => Some(Applied {
+                limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(rate))),
+                index,
+            }),
+            Err(source) => {
+                let at = Location::Tier { name: tier.name.clone(), field: TierField::Burst };
+                let limit = limit.name().to_owned();
+                self.error(at, PolicyErrorKind::TierBurst { limit, burst, source });
+                None
+            }
+        }
     }
 
     /// Multiplies the rate of a limit per client as `tier` says; `None` when the tier has no such

@@ -126,6 +126,7 @@ impl<'i> Finder<'i> {
         }
         let is_named = self.input.limits.iter().any(|rule| rule.when.tiers.contains(&tier.name));
         let changes_limits = tier.multiply != 1
+            || tier.burst.is_some()
             || tier.unlimited
             || tier.defaults.is_some()
             || !tier.endpoints.is_empty();
