@@ -130,6 +130,35 @@ async fn a_tier_is_accepted_only_from_a_trusted_proxy() {
 }
 
 #[tokio::test]
+async fn an_unknown_tier_is_counted_and_each_name_is_logged_once_without_the_client() {
+    let sluice = memory_replica(TRUSTS_THIS_HOST);
+    let mut client = Client::of(sluice.http_addr());
+    for tier in ["gold", "gold", "Pro", "pro", ""] {
+        let request = Request::get("/").header("x-api-key", "alice").header("x-tier", tier);
+        assert_eq!(client.send(&request).await.status, 200, "{tier}");
+    }
+    client.post("/v1/check", &json!({ "client": "alice", "tier": "gold" })).await;
+    let checks = json!({ "checks": [{ "client": "alice", "tier": "gold" }] });
+    client.post("/v1/check/batch", &checks).await;
+
+    let metrics = Metrics::of(&mut client).await;
+    assert_eq!(metrics.count("sluice_unknown_tiers_total", &[]), 5);
+    let log = sluice.log();
+    for tier in ["gold", "Pro"] {
+        let named = |line: &&str| line.contains("tier") && line.contains(tier);
+        let lines: Vec<_> = log.lines().filter(named).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(lines[0].contains("WARN") && !lines[0].contains("alice"), "{log}");
+    }
+    for number in 0..100 {
+        let tier = format!("plan-{number}");
+        client.post("/v1/check", &json!({ "client": "bob", "tier": tier })).await;
+    }
+    let lines = sluice.log().lines().filter(|line| line.contains("plan-")).count();
+    assert!(lines <= 30, "{lines} lines: callers cannot fill the log");
+}
+
+#[tokio::test]
 async fn an_unverified_token_identifies_a_client_and_gives_no_tier() {
     let sluice = memory_replica(TRUSTS_ANOTHER_PROXY);
     let mut client = Client::of(sluice.http_addr());

@@ -459,6 +459,22 @@ fn the_configured_tier_of_a_client_precedes_the_tier_of_the_request() {
 }
 
 #[test]
+fn a_request_says_whether_the_policy_has_its_tier() {
+    let policy = built(with_tiers());
+    for (client, tier, is_unknown) in [
+        ("alice", Some("gold"), true),
+        ("alice", Some("Pro"), true),
+        ("alice", Some("pro"), false),
+        ("alice", Some(""), false),
+        ("alice", None, false),
+        ("carol", Some("gold"), false),
+    ] {
+        let request = get(client, "/a").with_tier(tier);
+        assert_eq!(matched(&policy, &request).has_unknown_tier, is_unknown, "{client} {tier:?}");
+    }
+}
+
+#[test]
 fn a_tier_can_list_addresses() {
     let listed = |keys: &[&str]| {
         let tier = keys.iter().fold(Tier::new("pro").multiply(2), |tier, key| tier.client(*key));

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use sluice_core::{Action, Decision, Matched, Mode, Policy, Source, Verdict};
+use sluice_core::{
+    Action, Decision, Matched, Mode, Policy, Request, RequestError, Source, Verdict,
+};
 use sluice_store::{Store, StoreError};
 
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
     telemetry::{
         BoundDecisions, BoundHits, DecisionRecorder, OutcomeLabel, Recorders, SourceLabel,
     },
+    unknown_tiers::UnknownTiers,
 };
 
 /// The policy that new checks are decided by, with the counters of its limits and endpoints.
@@ -27,6 +30,7 @@ pub(crate) struct ActivePolicy {
     /// In the order of [`Policy::endpoints`]; empty where no statistics are kept.
     endpoint_counters: Box<[Arc<EndpointCounters>]>,
     durations: DecisionRecorder,
+    unknown_tiers: UnknownTiers,
 }
 
 impl ActivePolicy {
@@ -52,7 +56,22 @@ impl ActivePolicy {
             hits,
             endpoint_counters,
             durations: recorders.decisions.clone(),
+            unknown_tiers: UnknownTiers::new(recorders.clients.clone()),
         }
+    }
+
+    /// Makes the check of all limits that apply to `request`, as [`Policy::check`] does. A request
+    /// that takes tokens in a tier that the policy does not have is counted.
+    pub(crate) fn check(
+        &self,
+        action: Action,
+        request: &Request<'_>,
+    ) -> Result<Matched, RequestError> {
+        let matched = self.policy.check(action, request)?;
+        if let (true, Action::Take, Some(tier)) = (matched.has_unknown_tier, action, request.tier) {
+            self.unknown_tiers.note(tier);
+        }
+        Ok(matched)
     }
 
     /// Records a decision. `since` is when the wait for the store began, if there was one.

@@ -62,6 +62,7 @@ mod builder;
 mod checked;
 mod decision_span;
 mod error;
+mod first_values;
 mod limiter;
 mod membership;
 #[cfg(feature = "telemetry")]
@@ -73,6 +74,7 @@ mod stats;
 #[cfg(not(feature = "telemetry"))]
 mod telemetry;
 mod timed;
+mod unknown_tiers;
 #[cfg(feature = "tower")]
 mod untrusted_peers;
 mod unverified;

@@ -253,7 +253,7 @@ impl Limiter {
         // Within the span in which the future is polled.
         let span = DecisionSpan::single();
         let active_policy = self.inner.active_policy.load_full();
-        let mut matched = match active_policy.policy.check(action, request) {
+        let mut matched = match active_policy.check(action, request) {
             Ok(matched) => matched,
             Err(error) => {
                 decision_span::describe(&span, action, Err(UndecidedBy::Request));
@@ -338,7 +338,7 @@ impl Limiter {
         let active_policy = self.inner.active_policy.load_full();
         let mut checks = Vec::with_capacity(requests.len());
         let mut match_limits = |request| {
-            let mut matched = active_policy.policy.check(Action::Take, request)?;
+            let mut matched = active_policy.check(Action::Take, request)?;
             let limited = !matched.check.parts().is_empty();
             if limited {
                 checks.push(mem::take(&mut matched.check));

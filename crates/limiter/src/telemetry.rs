@@ -9,11 +9,9 @@ pub(crate) struct Recorders {
     pub(crate) rate_limit: RateLimitRecorder,
     pub(crate) replica: ReplicaRecorder,
     pub(crate) exempt: ExemptRecorder,
-    #[cfg(feature = "tower")]
     pub(crate) clients: ClientRecorder,
 }
 
-#[cfg(feature = "tower")]
 #[derive(Clone, Debug)]
 pub(crate) struct ClientRecorder;
 
@@ -60,15 +58,16 @@ impl Recorders {
             rate_limit: RateLimitRecorder,
             replica: ReplicaRecorder,
             exempt: ExemptRecorder,
-            #[cfg(feature = "tower")]
             clients: ClientRecorder,
         }
     }
 }
 
-#[cfg(feature = "tower")]
 impl ClientRecorder {
+    #[cfg(feature = "tower")]
     pub(crate) const fn untrusted_forwarding(&self) {}
+
+    pub(crate) const fn unknown_tier(&self) {}
 }
 
 impl DecisionRecorder {

@@ -77,6 +77,9 @@ pub struct Matched {
     pub endpoint: usize,
     /// Whose request it is; `None` for an exempt path, where no client is needed.
     pub client: Option<Tag>,
+    /// Whether the request names a tier that the policy does not have, so that it is limited as one
+    /// without a tier. Never for a client that a tier lists.
+    pub has_unknown_tier: bool,
 }
 
 impl Policy {
@@ -94,6 +97,8 @@ impl Policy {
         let endpoint = plan.endpoints.find(&path, |_| true);
         let mut matched =
             Matched::new(action, endpoint.map_or(0, |endpoint| endpoint.label), Some(client));
+        matched.has_unknown_tier =
+            plan.tier.is_none() && request.tier.is_some_and(|tier| !tier.is_empty());
         let mut enforced = endpoint;
         if let Some(shadow) = endpoint.filter(|endpoint| endpoint.is_shadow()) {
             matched.apply(shadow.applied.as_ref(), client, request.cost);
@@ -226,7 +231,7 @@ impl Matched {
     }
 
     fn new(action: Action, endpoint: usize, client: Option<Tag>) -> Self {
-        Self { check: Check::new(action), endpoint, client }
+        Self { check: Check::new(action), endpoint, client, has_unknown_tier: false }
     }
 
     fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {

@@ -63,6 +63,7 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.decisions.check_duration(SourceLabel::Store, duration);
 
     recorders.clients.untrusted_forwarding();
+    recorders.clients.unknown_tier();
 
     recorders.slo.set(vec![SloState {
         name: "api".into(),
