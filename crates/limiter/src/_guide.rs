@@ -138,6 +138,41 @@
 //! [`RateLimitLayer::key`] takes the client from elsewhere; [`layer`](crate::layer) has more, and
 //! `examples/axum.rs` and `examples/tonic.rs` run.
 //!
+//! # Metrics of your own
+//!
+//! A program that embeds the limiter can put its own counters, gauges and histograms on the same
+//! page as the limiter's, and send them to the same OTLP collector. A metric is declared once. Each
+//! of its labels keeps 50 values, and further ones become `other`, so that no value that a client
+//! invents can fill the memory.
+//!
+//! ```
+//! use sluice::{
+//!     Telemetry,
+//!     telemetry::{CustomKind, CustomMetric},
+//! };
+//!
+//! let telemetry = Telemetry::builder().build()?;
+//! let custom = &telemetry.recorders().custom;
+//! let refused = custom.declare(&[
+//!     CustomMetric::new("my_feature_total", CustomKind::Counter, &["operation"])?
+//!         .with_help("Counts uses of the feature, by operation."),
+//!     CustomMetric::new("queue_depth", CustomKind::Gauge, &[])?,
+//!     CustomMetric::new("job_seconds", CustomKind::Histogram(vec![0.5, 1.0, 5.0]), &["job"])?
+//!         .with_unit("s"),
+//! ]);
+//! assert!(refused.is_empty(), "their names are not taken");
+//!
+//! custom.count("my_feature_total", &[("operation", "export")], 1.0)?;
+//! custom.set("queue_depth", &[], 7.0)?;
+//! custom.observe("job_seconds", &[("job", "backup")], 0.7)?;
+//!
+//! let text = telemetry.prometheus().render()?;
+//! assert!(text.contains(r#"my_feature_total{operation="export"} 1"#));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/custom_metrics.rs` runs.
+//!
 //! # Tests that do not sleep
 //!
 //! ```

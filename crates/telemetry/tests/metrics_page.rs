@@ -112,7 +112,10 @@ fn page() -> String {
          }}\n\
          ```\n\n\
          The name of a counter ends in `_total`. A gauge belongs to the fleet: all replicas show\n\
-         its value, whichever of them received it.\n"
+         its value, whichever of them received it.\n\n\
+         A Rust program that embeds the library declares and records the same kinds of metrics\n\
+         with `telemetry.recorders().custom`; they are on the same page as the limiter's\n\
+         ([example](../crates/limiter/examples/custom_metrics.rs)).\n"
     )
     .unwrap();
     page
