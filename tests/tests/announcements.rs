@@ -149,3 +149,45 @@ async fn a_user_who_may_decide_but_not_announce_is_told() {
     redis.command(&["ACL", "SETUSER", "sluice", "+hgetall"]);
     wait_for_warning(&mut client, "ready", false).await;
 }
+
+/// Waits until every one of these replicas says that another one has another secret, or that none
+/// has.
+async fn wait_for_secrets(replicas: &[&Sluice], differ: bool) {
+    for sluice in replicas {
+        let mut client = Client::of(sluice.http_addr());
+        eventually_async("the replica warns of another secret, or no more", async || {
+            let ready = client.get("/ready").await;
+            let body = ready.json();
+            let warning = body["store"]["warning"].as_str().unwrap_or_default();
+            let others = Metrics::of(&mut client).await;
+            let others = others.count("sluice_replicas_with_another_secret", &[]);
+            let status = if differ { "degraded" } else { "ready" };
+            let is_so = warning.contains("clients.secret") == differ && body["status"] == status;
+            if is_so && others == u64::from(differ) { Ok(()) } else { Err(ready.to_string()) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn replicas_with_different_secrets_say_so_until_they_have_the_same() {
+    let redis = RedisServer::start();
+    let with_secret = |secret: &str| {
+        let store = format!("store: {{ url: \"{}\", timeout: 10s }}", redis.url());
+        format!("{store}\nclients: {{ secret: {secret} }}\n{THIRTY}")
+    };
+    let start =
+        |secret: &str| SluiceOptions::new(built_sluice()).config(with_secret(secret)).start();
+    let (one, other) = (start("first-secret"), start("second-secret"));
+    wait_for_secrets(&[&one, &other], true).await;
+    assert_eq!(one.log().matches("hashes clients with another secret").count(), 1, "{}", one.log());
+
+    let announced = redis.command(&["HVALS", FLEET]);
+    for text in [format!("{announced:?}"), one.log(), other.log()] {
+        assert!(!text.contains("first-secret") && !text.contains("second-secret"), "{text}");
+    }
+
+    other.rewrite_config(&with_secret("first-secret"));
+    wait_for_secrets(&[&one, &other], false).await;
+    assert!(one.log().contains("with the same secret again"), "{}", one.log());
+}

@@ -142,6 +142,7 @@ pub struct Tagger {
     header: SipHasher24,
     everyone: SipHasher24,
     values: SipHasher24,
+    fingerprint: u64,
 }
 
 impl Tagger {
@@ -165,7 +166,15 @@ impl Tagger {
             header: of_kind(b'h'),
             everyone: of_kind(b'e'),
             values: of_kind(b'v'),
+            fingerprint: of_kind(b'f').hash(b"fingerprint").h1,
         }
+    }
+
+    /// Returns a number that tells secrets apart: a keyed hash of a fixed text. Replicas with the
+    /// same fingerprint have the same secret, which it does not reveal.
+    #[must_use]
+    pub const fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// Returns the tag of `subject`.

@@ -40,6 +40,7 @@ pub struct Membership {
     replica: Replica,
     live_replicas: Arc<AtomicUsize>,
     standing: watch::Receiver<Standing>,
+    other_secrets: watch::Receiver<usize>,
     /// The task ends when this is dropped.
     _keep_announcing: oneshot::Sender<()>,
     task: JoinHandle<Result<(), StoreError>>,
@@ -86,12 +87,14 @@ impl Limiter {
         let (keep_announcing, stopped) = oneshot::channel();
         let live_replicas = Arc::new(AtomicUsize::new(1));
         let (standing, seen_standing) = watch::channel(Standing::Joining);
+        let (other_secrets, seen_secrets) = watch::channel(0);
         let announcer = Announcer {
             limiter: self.clone(),
             store: Arc::clone(self.store()),
             replica: replica.clone(),
             live_replicas: Arc::clone(&live_replicas),
             standing,
+            other_secrets,
             recorders: self.recorders().clone(),
         };
         let task = tokio::spawn(async move {
@@ -102,6 +105,7 @@ impl Limiter {
             replica,
             live_replicas,
             standing: seen_standing,
+            other_secrets: seen_secrets,
             _keep_announcing: keep_announcing,
             task,
         }
@@ -144,6 +148,13 @@ impl Membership {
         self.standing.clone()
     }
 
+    /// Returns how many live replicas hash clients with another secret, as it is and as it changes.
+    /// A client has a bucket of its own in each group of replicas with one secret.
+    #[must_use]
+    pub fn other_secrets(&self) -> watch::Receiver<usize> {
+        self.other_secrets.clone()
+    }
+
     /// Leaves the fleet: stops the announcements and takes the replica off the store's list.
     ///
     /// A [`Failover`](crate::Failover) also charges the store for what it admitted without it.
@@ -168,6 +179,7 @@ struct Announcer {
     replica: Replica,
     live_replicas: Arc<AtomicUsize>,
     standing: watch::Sender<Standing>,
+    other_secrets: watch::Sender<usize>,
     recorders: Recorders,
 }
 
@@ -186,7 +198,10 @@ impl Announcer {
                 _ = interval.tick() => {}
             }
             self.limiter.unverified().sweep();
-            let announced = self.store.announce(&self.replica).await;
+            // A reload may have changed the secret.
+            let fingerprint = self.limiter.policy().tagger().fingerprint();
+            let replica = self.replica.clone().with_secret_fingerprint(fingerprint);
+            let announced = self.store.announce(&replica).await;
             self.stand(&announced, &mut was_listed);
             match announced {
                 Ok(fleet) => {
@@ -194,6 +209,7 @@ impl Announcer {
                         tracing::info!("the store accepts this replica again");
                     }
                     log_strangers(&fleet, &mut strangers);
+                    self.compare_secrets(&fleet, fingerprint);
                     self.live_replicas.store(fleet.size(), Ordering::Relaxed);
                     self.limiter.unverified().divide_among(fleet.size());
                     self.recorders.replica.set_live_replicas(fleet.size() as u64);
@@ -249,6 +265,26 @@ impl Announcer {
             }
             !stays
         });
+    }
+
+    /// Publishes how many replicas have another secret, and logs when the first one appears and
+    /// when the last one is gone.
+    fn compare_secrets(&self, fleet: &Fleet, fingerprint: u64) {
+        let others = fleet.with_other_secrets(fingerprint).count();
+        self.recorders.replica.set_other_secrets(others as u64);
+        let before = self.other_secrets.send_replace(others);
+        match (before, fleet.with_other_secrets(fingerprint).next()) {
+            (0, Some(other)) => tracing::warn!(
+                replica = other.id,
+                version = other.version,
+                others,
+                "another replica hashes clients with another secret, so that each client has a \
+                 bucket in either group and gets its limit up to twice: give all replicas the same \
+                 `clients.secret`"
+            ),
+            (1.., None) => tracing::info!("all replicas hash clients with the same secret again"),
+            _ => {}
+        }
     }
 
     async fn depart(&self) -> Result<(), StoreError> {

@@ -86,6 +86,8 @@ impl RateLimitRecorder {
 
 impl ReplicaRecorder {
     pub(crate) const fn set_live_replicas(&self, _count: u64) {}
+
+    pub(crate) const fn set_other_secrets(&self, _count: u64) {}
 }
 
 impl ExemptRecorder {

@@ -411,7 +411,7 @@ impl App {
         let recorders = telemetry.recorders();
         let membership = engine.limiter().join_as(replica.clone());
         let standing = membership.standing();
-        store.watch.follow(standing.clone());
+        store.watch.follow(standing.clone(), membership.other_secrets());
         if let Some(conflict) = joining::first_conflict(standing.clone()).await {
             // Without this, the other replicas notice the departure only after a while.
             let _ = membership.leave().await;

@@ -1,5 +1,6 @@
 //! What a replica has found out about its store beside the decisions: whether it was ever in
-//! contact with it, whether it can announce itself, and whether the server may evict buckets.
+//! contact with it, whether it can announce itself, whether the other replicas have the same
+//! secret, and whether the server may evict buckets.
 
 use std::{
     collections::HashMap,
@@ -23,6 +24,10 @@ const UNANNOUNCED: &str = "the store rejects this replica's announcements: in an
     user HGETALL, HSET, HDEL and PEXPIRE on the key that ends with `fleet`, or delete that key if \
     it is no hash; the log has the error";
 
+/// What it means that the secrets of the fleet differ, with the remedy.
+const ANOTHER_SECRET: &str = "another replica hashes clients with another secret, so that clients \
+    get their limits up to twice: give all replicas the same `clients.secret`";
+
 /// What is known about the store. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct StoreWatch {
@@ -34,6 +39,8 @@ struct Inner {
     contacted: AtomicBool,
     /// How the announcements go; empty before the first one.
     standing: OnceLock<watch::Receiver<Standing>>,
+    /// How many replicas have another secret; empty before the first announcement.
+    other_secrets: OnceLock<watch::Receiver<usize>>,
     memory: Mutex<Memory>,
 }
 
@@ -80,8 +87,13 @@ impl StoreWatch {
     }
 
     /// Watches the announcements of this replica from now on. Only the first call counts.
-    pub(crate) fn follow(&self, standing: watch::Receiver<Standing>) {
+    pub(crate) fn follow(
+        &self,
+        standing: watch::Receiver<Standing>,
+        other_secrets: watch::Receiver<usize>,
+    ) {
         let _ = self.inner.standing.set(standing);
+        let _ = self.inner.other_secrets.set(other_secrets);
     }
 
     /// Returns why clients may get more than their limits although the store decides, with the
@@ -89,6 +101,7 @@ impl StoreWatch {
     pub(crate) fn warning(&self) -> Option<String> {
         let warnings: Vec<&str> = [
             self.is_unannounced().then_some(UNANNOUNCED),
+            self.has_another_secret().then_some(ANOTHER_SECRET),
             self.eviction_risk().map(EvictionRisk::as_str),
         ]
         .into_iter()
@@ -106,6 +119,11 @@ impl StoreWatch {
             standing.as_deref(),
             Some(Standing::Unlisted(Refused(_) | Unreadable { .. } | WrongSettings(_)))
         )
+    }
+
+    /// Returns whether a live replica hashes clients with another secret.
+    fn has_another_secret(&self) -> bool {
+        self.inner.other_secrets.get().is_some_and(|others| *others.borrow() > 0)
     }
 
     /// Notes what each server says about its memory, and returns how many keys they have evicted
@@ -182,7 +200,8 @@ mod tests {
         let watch = StoreWatch::default();
         assert_eq!(watch.warning(), None);
         let (standing, followed) = watch::channel(Standing::Joining);
-        watch.follow(followed);
+        let (secrets, followed_secrets) = watch::channel(0);
+        watch.follow(followed, followed_secrets);
         assert_eq!(watch.warning(), None);
         standing.send_replace(Standing::Unlisted(StoreError::BreakerOpen));
         assert_eq!(watch.warning(), None, "an outage is no rejection");
@@ -193,6 +212,11 @@ mod tests {
         let both = watch.warning().unwrap();
         assert!(both.contains(UNANNOUNCED) && both.contains("maxmemory-policy"), "{both}");
         standing.send_replace(Standing::Listed);
+        assert_eq!(watch.warning().as_deref(), Some(EvictionRisk::MayEvict.as_str()));
+        secrets.send_replace(1);
+        let both = watch.warning().unwrap();
+        assert!(both.contains("clients.secret") && both.contains("maxmemory-policy"), "{both}");
+        secrets.send_replace(0);
         assert_eq!(watch.warning().as_deref(), Some(EvictionRisk::MayEvict.as_str()));
     }
 

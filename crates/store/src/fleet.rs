@@ -18,6 +18,9 @@ pub struct Replica {
     pub id: String,
     /// The version of the program.
     pub version: String,
+    /// The fingerprint of the secret with which the replica hashes clients, if it is known.
+    /// Replicas with different ones share no bucket of a client.
+    pub secret_fingerprint: Option<u64>,
 }
 
 /// A replica that announced itself lately.
@@ -46,7 +49,13 @@ pub struct Fleet {
 impl Replica {
     /// Makes a replica of a unique id and the version that it runs.
     pub fn new(id: impl Into<String>, version: impl Into<String>) -> Self {
-        Self { id: id.into(), version: version.into() }
+        Self { id: id.into(), version: version.into(), secret_fingerprint: None }
+    }
+
+    /// Returns this replica with the [fingerprint](sluice_core::Tagger::fingerprint) of its secret.
+    #[must_use]
+    pub fn with_secret_fingerprint(self, fingerprint: u64) -> Self {
+        Self { secret_fingerprint: Some(fingerprint), ..self }
     }
 
     /// Makes a replica whose id is `name` and 64 random bits, so that processes may share a name
@@ -87,6 +96,14 @@ impl Fleet {
     #[must_use]
     pub fn of_one(replica: &Replica) -> Self {
         Self::new(vec![LiveReplica::new(replica.clone(), Duration::ZERO, Duration::ZERO)])
+    }
+
+    /// Returns the replicas that hash clients with another secret than `fingerprint` stands for.
+    pub fn with_other_secrets(&self, fingerprint: u64) -> impl Iterator<Item = &Replica> {
+        let is_other = move |replica: &&Replica| {
+            replica.secret_fingerprint.is_some_and(|other| other != fingerprint)
+        };
+        self.replicas.iter().map(|live| &live.replica).filter(is_other)
     }
 
     /// Returns the number of replicas among which limits are shared: at least 1, for the caller is

@@ -25,7 +25,11 @@ impl Announcements {
     pub(super) fn announce(&mut self, replica: &Replica, now: Timestamp) -> Fleet {
         self.entries.retain(|entry| now.since(entry.last_seen) < FORGOTTEN_AFTER);
         match self.entries.iter_mut().find(|entry| entry.replica.id == replica.id) {
-            Some(entry) => entry.last_seen = now,
+            Some(entry) => {
+                // Its secret may have changed.
+                entry.replica.clone_from(replica);
+                entry.last_seen = now;
+            }
             None => self.entries.push(Entry {
                 replica: replica.clone(),
                 first_seen: now,

@@ -72,6 +72,16 @@ const REPLICAS_LIVE: Metric = Metric {
     query: "max(sluice_replicas_live)",
 };
 
+const OTHER_SECRETS: Metric = Metric {
+    name: "sluice_replicas_with_another_secret",
+    kind: MetricKind::Gauge,
+    unit: "{replica}",
+    labels: &[],
+    help: "Shows the number of live replicas that hash clients with another `clients.secret` than \
+           this one, so that clients have a bucket in each group.",
+    query: "max(sluice_replicas_with_another_secret) > 0",
+};
+
 const BUILD_INFO: Metric = Metric {
     name: "sluice_build_info",
     kind: MetricKind::Gauge,
@@ -84,6 +94,7 @@ const BUILD_INFO: Metric = Metric {
 pub(crate) const METRICS: &[Metric] = &[
     REPLICAS_LIVE,
     REPLICAS_EXPECTED,
+    OTHER_SECRETS,
     CONFIG_RELOADS,
     CONFIG_REFUSED,
     CALLERS_REJECTED,
@@ -108,6 +119,7 @@ pub struct ReplicaRecorder {
     callers_rejected: [BoundCounter<u64>; ConnectionKind::ALL.len()],
     replicas_live: Gauge<u64>,
     replicas_expected: BoundGauge<u64>,
+    other_secrets: BoundGauge<u64>,
 }
 
 // === impl BuildInfo ===
@@ -149,6 +161,7 @@ impl ReplicaRecorder {
             }),
             replicas_live: REPLICAS_LIVE.gauge(meter),
             replicas_expected: REPLICAS_EXPECTED.gauge(meter).bind(&[]),
+            other_secrets: OTHER_SECRETS.gauge(meter).bind(&[]),
         }
     }
 
@@ -166,6 +179,11 @@ impl ReplicaRecorder {
     /// Sets the number of live replicas in the fleet.
     pub fn set_live_replicas(&self, count: u64) {
         self.replicas_live.record(count, &[]);
+    }
+
+    /// Sets the number of live replicas that hash clients with another secret.
+    pub fn set_other_secrets(&self, count: u64) {
+        self.other_secrets.record(count);
     }
 
     /// Sets the number of replicas that the fleet should have at least.

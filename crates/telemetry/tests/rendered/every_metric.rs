@@ -97,6 +97,7 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.replica.caller_rejected(ConnectionKind::Http);
     recorders.replica.set_live_replicas(3);
     recorders.replica.set_expected_replicas(3);
+    recorders.replica.set_other_secrets(0);
 
     recorders.history.folded();
 
