@@ -78,6 +78,31 @@ async fn a_changed_file_applies_without_a_restart_and_buckets_keep_their_tokens(
 }
 
 #[tokio::test]
+async fn a_changed_number_of_expected_replicas_divides_the_limits_of_the_next_outage() {
+    let redis = RedisServer::start();
+    let with = |more: &str| {
+        let store = format!("store: {{ url: \"{}\", timeout: 1s{more} }}", redis.url());
+        format!("{store}\ndefaults: {{ rate: 1/day, burst: 30 }}\n")
+    };
+    let sluice = SluiceOptions::new(built_sluice()).config(with("")).start();
+    let mut client = Client::of(sluice.http_addr());
+    sluice.rewrite_config(&with(", expected_replicas: 3"));
+    eventually_async("the changed configuration applies", async || {
+        Metrics::of(&mut client).await.count("sluice_replicas_expected", &[]) == 3
+    })
+    .await;
+    assert!(!sluice.log().contains("expected_replicas"), "no restart: {}", sluice.log());
+
+    redis.kill();
+    let mut allowed = 0;
+    for _ in 0..12 {
+        let response = client.post("/v1/check", &json!({ "client": "newcomer" })).await;
+        allowed += usize::from(response.status == 200);
+    }
+    assert_eq!(allowed, 10, "a third of the burst");
+}
+
+#[tokio::test]
 async fn new_endpoints_tiers_and_identities_apply_together() {
     let sluice = SluiceOptions::new(built_sluice()).config("").start();
     let mut client = Client::of(sluice.http_addr());

@@ -306,8 +306,8 @@ impl App {
 
     /// Activates a changed configuration, as far as it can change at run time: policy and
     /// identification, the rules of Envoy's rate limit service, the endpoints of metrics,
-    /// credentials, tokens, prices, objectives, and new custom metrics. If the files of TLS cannot
-    /// be used, nothing changes.
+    /// credentials, tokens, prices, objectives, the expected replicas, and new custom metrics. If
+    /// the files of TLS cannot be used, nothing changes.
     pub fn replace(&self, settings: Settings) {
         if let Err(error) = self.replace_tls(&settings) {
             tracing::error!(
@@ -327,6 +327,7 @@ impl App {
             telemetry,
             access,
             callers,
+            store,
             ..
         } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
@@ -347,6 +348,7 @@ impl App {
         health.configuration_replaced();
         tracing::info!("the configuration was read again and is active");
         let replica = &telemetry.recorders().replica;
+        store.watched.expect_replicas(settings.store.fewest_replicas());
         replica.set_expected_replicas(settings.store.expected_replicas.unwrap_or(0));
         replica.reload(ReloadResult::Applied);
     }

@@ -37,6 +37,9 @@ pub trait Watched: fmt::Debug + Send + Sync + 'static {
         StoreFuture::ready(Ok(Vec::new()))
     }
 
+    /// Divides limits among at least this many replicas while the store is away, from now on.
+    fn expect_replicas(&self, _fewest: usize) {}
+
     /// Returns how many partitions have lost their buckets since the start, and what a bucket holds
     /// after that; `None` if the store has no memory that outlives this process.
     fn lost_memory(&self) -> Option<(u64, ColdStart)> {
@@ -132,6 +135,10 @@ impl Watched for Redis {
 
     fn observe(&self) -> Option<FailoverState> {
         Some(self.failover().state())
+    }
+
+    fn expect_replicas(&self, fewest: usize) {
+        self.failover().expect_replicas(fewest);
     }
 
     fn server_memory(&self) -> StoreFuture<'_, Result<Vec<(NodeId, ServerMemory)>, StoreError>> {

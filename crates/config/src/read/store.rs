@@ -45,7 +45,7 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Re
         let field = store.field("connections");
         let connections = field.needs_restart(field.integer(1..=64));
         let field = store.field("expected_replicas");
-        let expected = field.needs_restart(field.optional(|field| field.integer(1..=MAX_REPLICAS)));
+        let expected = field.optional(|field| field.integer(1..=MAX_REPLICAS));
         let url = url.as_ref();
         let field = store.field("password_file");
         let password_file = field.needs_restart(field.optional(|field| {

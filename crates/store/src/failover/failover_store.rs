@@ -114,8 +114,13 @@ impl<S: Store> Failover<S> {
     /// know of no others, and each takes the whole limit.
     #[must_use]
     pub fn expecting(self, replicas: usize) -> Self {
-        self.guarded.fallback.fleet_size.expect(replicas);
+        self.expect_replicas(replicas);
         self
+    }
+
+    /// Changes the number of [`Failover::expecting`] from now on.
+    pub fn expect_replicas(&self, replicas: usize) {
+        self.guarded.fallback.fleet_size.expect(replicas);
     }
 
     /// Sets the number of replicas, this one included, among which limits are divided while the
