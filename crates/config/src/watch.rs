@@ -244,6 +244,37 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_certificate_of_a_connection_needs_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        for name in ["store.pem", "client.pem", "client.key", "api.pem"] {
+            write(name, "the first");
+        }
+        write(
+            "sluice.yaml",
+            "{ store: { url: 'rediss://cache', ca_file: store.pem, \
+               client_certificate: client.pem, client_key: client.key }, \
+             gateway: { upstream: 'https://api', ca_file: api.pem } }",
+        );
+        let loader = Loader::new().file(folder.path().join("sluice.yaml"));
+        let (_, mut watcher) = loader.load_and_watch().unwrap();
+        for (name, setting) in [
+            ("store.pem", "store.ca_file"),
+            ("client.pem", "store.client_certificate"),
+            ("client.key", "store.client_key"),
+            ("api.pem", "gateway.ca_file"),
+        ] {
+            write(name, "the second");
+            assert!(watcher.compare().is_none());
+            assert!(matches!(watcher.compare(), Some(Reload::Good(_))), "{name}");
+            assert_eq!(watcher.fixed.changed(&watcher.loader.load_all().fixed), [setting]);
+            write(name, "the first");
+            assert!(watcher.compare().is_none());
+            assert!(watcher.compare().is_some());
+        }
+    }
+
+    #[test]
     fn settings_that_need_a_restart_are_named() {
         let fixed = |text: &str| watcher(text).2.fixed;
         let first = fixed("{ store: { url: 'redis://:a@cache' }, listen: { grpc: off } }");

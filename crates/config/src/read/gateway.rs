@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use http::{HeaderValue, Uri, uri::Scheme};
 
+use super::start_file;
 use crate::{
     error::Refused,
     files::Files,
@@ -55,12 +56,11 @@ fn section(gateway: &Table<'_>, files: &Files) -> Result<GatewaySettings, Refuse
     let host = gateway.field("host").or(HostField::Keep, |field| field.choice(&host));
     let is_encrypted =
         |urls: &Vec<UpstreamUrl>| urls.iter().any(|url| *url.scheme() == Scheme::HTTPS);
-    let ca_file = gateway.field("ca_file").optional(|field| {
-        let (path, ()) = field.file(|path| files.probe_secret(path))?;
+    let ca_file = start_file::read(&gateway.field("ca_file"), files, |field| {
         if upstreams.as_ref().is_ok_and(|urls| !is_encrypted(urls)) {
             return Err(field.refuse("only a TLS connection has certificates: remove the key"));
         }
-        Ok(path)
+        Ok(())
     });
     let connect_timeout = duration(gateway, "connect_timeout", SHORTEST, CONNECT_TIMEOUT);
     let response_timeout = duration(gateway, "response_timeout", SHORTEST, RESPONSE_TIMEOUT);

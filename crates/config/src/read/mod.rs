@@ -17,6 +17,7 @@ mod policy;
 pub(crate) mod rls;
 mod secret;
 mod slos;
+mod start_file;
 mod store;
 mod tiers;
 mod tls;

@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use sluice::store::ColdStart;
 use sluice_core::OnStoreFailure;
 
+use super::start_file;
 use crate::{
     error::Refused,
     files::Files,
@@ -60,11 +61,8 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Re
                 Ok(StoreUrl::Redis(_)) | Err(_) => Ok(path),
             }
         }));
-        let field = store.field("ca_file");
-        let ca_file = field.needs_restart(field.optional(|field| {
-            let path = secret_file(field, files)?;
-            require_tls(field, url).map(|()| path)
-        }));
+        let with_tls = |field: &Field<'_>| require_tls(field, url);
+        let ca_file = start_file::read(&store.field("ca_file"), files, with_tls);
         let client_certificate = client_certificate(store, url, files);
         let field = store.field("tls_name");
         let tls_name = field.needs_restart(field.optional(|field| {
@@ -97,7 +95,7 @@ pub(super) fn read(store: &Field<'_>, files: &Files) -> Result<StoreSettings, Re
 /// A store's URL, or that it was refused.
 type Url<'a> = Result<&'a StoreUrl, &'a Refused>;
 
-/// Returns the path of a file with a secret or certificates, which can be read.
+/// Returns the path of a file with a password, which can be read.
 fn secret_file(field: &Field<'_>, files: &Files) -> Result<PathBuf, Refused> {
     let (path, ()) = field.file(|path| files.probe_secret(path))?;
     Ok(path)
@@ -117,12 +115,7 @@ fn client_certificate(
     url: Url<'_>,
     files: &Files,
 ) -> Result<Option<ClientCertificate>, Refused> {
-    let read = |field: &Field<'_>| {
-        field.needs_restart(field.optional(|field| {
-            let path = secret_file(field, files)?;
-            require_tls(field, url).map(|()| path)
-        }))
-    };
+    let read = |field| start_file::read(field, files, |field| require_tls(field, url));
     let fields = (store.field("client_certificate"), store.field("client_key"));
     let (certificate, key) = (read(&fields.0), read(&fields.1));
     match (certificate?, key?) {
@@ -151,11 +144,8 @@ fn sentinel(field: &Field<'_>, url: Url<'_>, files: &Files) -> Result<SentinelLo
             }
             secret_file(file, files)
         }));
-        let authorities = sentinel.field("ca_file");
-        let ca_file = authorities.needs_restart(authorities.optional(|field| {
-            let path = secret_file(field, files)?;
-            require_tls(field, url).map(|()| path)
-        }));
+        let with_tls = |field: &Field<'_>| require_tls(field, url);
+        let ca_file = start_file::read(&sentinel.field("ca_file"), files, with_tls);
         if name.is_present() && !written.is_present() && !file.is_present() {
             return Err(file.missing("a user logs in with a password"));
         }
