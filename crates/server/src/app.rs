@@ -7,11 +7,11 @@ use std::{
 
 use axum::middleware;
 use sluice::{
-    Limiter, Telemetry,
+    Limiter, Recorders, Telemetry,
     stats::{EndpointLabels, Reporter, StatsCounters, events::Events},
 };
 use sluice_store::{RedisError, Replica};
-use sluice_telemetry::{BuildInfo, Otlp, ReloadResult, TelemetryError};
+use sluice_telemetry::{BuildInfo, Otlp, ReloadResult, TelemetryError, TlsSection};
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep},
@@ -179,6 +179,7 @@ impl App {
             listen.tls.as_ref().is_some_and(|tls| tls.requires_client_certificate);
         let tls = tls_files::open("listen", listen.tls.as_ref())?;
         let admin_tls = tls_files::open("admin", admin.tls.as_ref())?;
+        record_expiries(recorders, tls.as_ref(), admin_tls.as_ref());
         recorders.custom.declare(&custom);
         let (wait_at_start, store_timeout) = (store.wait_at_start, store.timeout);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
@@ -367,7 +368,7 @@ impl App {
     /// Uses the changed files of TLS for new connections. Whether a port speaks TLS is decided at
     /// the start.
     fn replace_tls(&self, settings: &Settings) -> Result<(), OpenError> {
-        let Inner { tls, admin_tls, .. } = &*self.inner;
+        let Inner { tls, admin_tls, telemetry, .. } = &*self.inner;
         let new = tls_files::open("listen", settings.listen.tls.as_ref())?;
         let new_admin = tls_files::open("admin", settings.admin.tls.as_ref())?;
         for (active, new) in [(tls, new), (admin_tls, new_admin)] {
@@ -375,6 +376,7 @@ impl App {
                 active.adopt(&new);
             }
         }
+        record_expiries(telemetry.recorders(), tls.as_ref(), admin_tls.as_ref());
         Ok(())
     }
 
@@ -546,6 +548,13 @@ pub(crate) fn telemetry(replica: &Replica) -> Result<Telemetry, OpenError> {
         .build_info(build)
         .otlp(Otlp::from_env()?)
         .build()?)
+}
+
+/// Shows when the certificates of the ports expire.
+fn record_expiries(recorders: &Recorders, tls: Option<&Tls>, admin_tls: Option<&Tls>) {
+    let recorder = &recorders.certificates;
+    tls_files::record_expiry(recorder, TlsSection::Listen, tls);
+    tls_files::record_expiry(recorder, TlsSection::Admin, admin_tls);
 }
 
 /// Activates the prices of events, and shows the budget.

@@ -4,6 +4,7 @@ use std::{io, path::Path};
 
 use sluice_config::{ClientCertificate, Loader, Origin, ReadFile, Settings, TlsSettings};
 use sluice_http::{Tls, TlsError, TlsFile, TlsFiles};
+use sluice_telemetry::{CertificateRecorder, TlsSection};
 
 /// Where the certificates of a port are configured.
 const PORTS: [&str; 2] = ["listen", "admin"];
@@ -37,6 +38,17 @@ pub(crate) fn open(
         tracing::warn!("{section}.tls: {warning}");
     }
     Ok(Some(tls))
+}
+
+/// Records when the certificate of a port expires, if the port has one.
+pub(crate) fn record_expiry(
+    recorder: &CertificateRecorder,
+    section: TlsSection,
+    tls: Option<&Tls>,
+) {
+    if let Some(expires_at) = tls.and_then(Tls::expires_at) {
+        recorder.set_expiry(section, expires_at);
+    }
 }
 
 /// Checks those files of TLS that `settings` name and this machine has. They may be on another one,

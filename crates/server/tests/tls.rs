@@ -2,20 +2,28 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
 use std::{
+    io::{Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Command, Output},
     time::Duration,
 };
 
-use rcgen::{CertificateParams, KeyPair};
-use sluice_testkit::{Sluice, SluiceOptions, eventually};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use sluice_testkit::{ReservedPort, Sluice, SluiceOptions, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sluice");
 
 /// Writes a certificate that signs itself, and its key.
 fn write_identity(folder: &Path) {
+    write_identity_until(folder, 2100);
+}
+
+/// The same, with a certificate that expires when this year begins.
+fn write_identity_until(folder: &Path, year: i32) {
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = date_time_ymd(year, 1, 1);
     let certificate = params.self_signed(&key).unwrap();
     std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
     std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
@@ -81,6 +89,43 @@ fn probes_need_no_client_certificate() {
     let ca = folder.path().join("tls.crt").display().to_string();
     let sluice = launch(folder.path(), &format!(", client_ca: '{ca}'"));
     wait_ready(&sluice);
+}
+
+#[test]
+fn metrics_show_when_the_certificate_in_use_expires() {
+    let folder = tempfile::tempdir().unwrap();
+    write_identity_until(folder.path(), 2100);
+    let admin = ReservedPort::new();
+    let files = |name: &str| folder.path().join(name).display().to_string();
+    let sluice = SluiceOptions::new(PROGRAM)
+        .config(format!(
+            "listen: {{ tls: {{ certificate: '{}', key: '{}' }} }}\n\
+             admin: {{ listen: '127.0.0.1:{}' }}",
+            files("tls.crt"),
+            files("tls.key"),
+            admin.number()
+        ))
+        .launch();
+    let shown = || {
+        let mut text = String::new();
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", admin.number())) {
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+            stream.read_to_string(&mut text).unwrap();
+        }
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("sluice_tls_certificate_expiry_timestamp_seconds{"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expected = |seconds: &str| {
+        vec![format!(
+            "sluice_tls_certificate_expiry_timestamp_seconds{{section=\"listen\"}} {seconds}"
+        )]
+    };
+    eventually("it is shown", || shown() == expected("4102444800"));
+    write_identity_until(folder.path(), 2050);
+    eventually("the new one is shown", || shown() == expected("2524608000"));
+    assert!(sluice.is_running());
 }
 
 #[test]

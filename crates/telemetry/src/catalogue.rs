@@ -6,8 +6,8 @@ use crate::{
     labels,
     metric::Metric,
     recorders::{
-        blueprint, clients, cost, decisions, deployment, exports, history, http, http_exempt, llm,
-        rate_limit, replica, rls, slo, store, system, tool, upstream,
+        blueprint, certificates, clients, cost, decisions, deployment, exports, history, http,
+        http_exempt, llm, rate_limit, replica, rls, slo, store, system, tool, upstream,
     },
 };
 
@@ -31,6 +31,7 @@ const METRICS: &[&[Metric]] = &[
     rls::METRICS,
     upstream::METRICS,
     replica::METRICS,
+    certificates::METRICS,
     history::METRICS,
     exports::METRICS,
     labels::METRICS,

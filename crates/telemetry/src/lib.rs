@@ -60,6 +60,7 @@ pub use self::{
     recorders::{
         all::Recorders,
         blueprint::BlueprintRecorder,
+        certificates::{CertificateRecorder, TlsSection},
         clients::ClientRecorder,
         cost::{CostRecorder, MonthCost},
         custom::{CustomKind, CustomMetric, CustomRecorder, CustomValueError, MAX_CUSTOM_METRICS},

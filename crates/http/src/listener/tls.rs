@@ -93,6 +93,8 @@ struct Active {
     http2: Arc<ServerConfig>,
     requires_client_certificate: bool,
     warning: Option<String>,
+    /// When the certificate expires, in Unix seconds, if it can be read.
+    expires_at: Option<u64>,
 }
 
 /// What is known of a connection over TLS.
@@ -127,6 +129,12 @@ impl Tls {
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         self.active.load().warning.clone()
+    }
+
+    /// Returns when the certificate expires, in Unix seconds; `None` if it does not say so.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<u64> {
+        self.active.load().expires_at
     }
 
     /// Does the handshake of a connection, within `timeout`. Returns `None` if it fails.
@@ -212,6 +220,7 @@ impl Active {
             requires_client_certificate: *requires_client_certificate,
             warning: invalid_now(&leaf, &provider)
                 .map(|what| format!("the certificate in `{}` {what}", certificate.path.display())),
+            expires_at: expires_at(&leaf, &provider),
         })
     }
 }
@@ -253,6 +262,36 @@ fn invalid_now(
     certificate: &CertificateDer<'_>,
     provider: &Arc<CryptoProvider>,
 ) -> Option<&'static str> {
+    match invalid_at(UnixTime::now(), certificate, provider)? {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            Some("has expired: clients will refuse it")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Some("is not valid yet: clients will refuse it")
+        }
+        _ => None,
+    }
+}
+
+/// Returns when a certificate expires, in Unix seconds: what rustls says of it at a time at which
+/// every certificate has expired.
+fn expires_at(certificate: &CertificateDer<'_>, provider: &Arc<CryptoProvider>) -> Option<u64> {
+    /// The first second of the year 10000: a certificate cannot name a later one than the second
+    /// before.
+    const AFTER_ALL: Duration = Duration::from_secs(253_402_300_800);
+    match invalid_at(UnixTime::since_unix_epoch(AFTER_ALL), certificate, provider)? {
+        CertificateError::ExpiredContext { not_after, .. } => Some(not_after.as_secs()),
+        _ => None,
+    }
+}
+
+/// Returns what is wrong with a certificate at this time. The time is verified before the name and
+/// the signature, which do not matter here.
+fn invalid_at(
+    time: UnixTime,
+    certificate: &CertificateDer<'_>,
+    provider: &Arc<CryptoProvider>,
+) -> Option<CertificateError> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone().into_owned()).ok()?;
     let verifier =
@@ -260,14 +299,8 @@ fn invalid_now(
             .build()
             .ok()?;
     let name = ServerName::try_from("localhost").ok()?;
-    // The time is verified before the name and the signature, which do not matter here.
-    match verifier.verify_server_cert(certificate, &[], &name, &[], UnixTime::now()) {
-        Err(Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        )) => Some("has expired: clients will refuse it"),
-        Err(Error::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        )) => Some("is not valid yet: clients will refuse it"),
+    match verifier.verify_server_cert(certificate, &[], &name, &[], time) {
+        Err(Error::InvalidCertificate(error)) => Some(error),
         _ => None,
     }
 }

@@ -234,7 +234,13 @@ fn a_certificate_that_is_not_valid_now_is_a_warning() {
     let authority = Authority::new();
     let warning = |identity: &Identity| Tls::new(&identity.files()).unwrap().warning();
     assert_eq!(warning(&authority.identity()), None);
+    let expires_at = |identity: &Identity| Tls::new(&identity.files()).unwrap().expires_at();
+    let expires = authority.sign(|params| params.not_after = date_time_ymd(2100, 1, 1));
+    assert_eq!(expires_at(&expires), Some(4_102_444_800));
+    let never = authority.sign(|params| params.not_after = date_time_ymd(9999, 12, 31));
+    assert_eq!(expires_at(&never), Some(253_402_214_400));
     let expired = authority.sign(|params| params.not_after = date_time_ymd(2001, 1, 1));
+    assert_eq!(expires_at(&expired), Some(978_307_200));
     assert!(warning(&expired).unwrap().contains("`tls.crt` has expired"));
     let early = authority.sign(|params| params.not_before = date_time_ymd(3000, 1, 1));
     assert!(warning(&early).unwrap().contains("is not valid yet"));

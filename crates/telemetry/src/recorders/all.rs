@@ -6,6 +6,7 @@ use opentelemetry::metrics::{Meter, MeterProvider, NoopMeterProvider};
 use super::process;
 use super::{
     blueprint::BlueprintRecorder,
+    certificates::CertificateRecorder,
     clients::ClientRecorder,
     cost::CostRecorder,
     custom::CustomRecorder,
@@ -52,6 +53,8 @@ pub struct Recorders {
     pub rate_limit: RateLimitRecorder,
     /// Connections and caches.
     pub system: SystemRecorder,
+    /// The certificates of the ports.
+    pub certificates: CertificateRecorder,
     /// Requests whose client may not be who it seems.
     pub clients: ClientRecorder,
     /// Decisions, by limit.
@@ -92,6 +95,7 @@ impl Recorders {
             custom: CustomRecorder::new(meter),
             rate_limit: RateLimitRecorder::new(meter),
             system: SystemRecorder::new(meter),
+            certificates: CertificateRecorder::new(meter),
             clients: ClientRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),
             slo: SloRecorder::new(meter),

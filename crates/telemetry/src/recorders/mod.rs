@@ -2,6 +2,7 @@
 
 pub(crate) mod all;
 pub(crate) mod blueprint;
+pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod cost;
 pub(crate) mod custom;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice_telemetry::{
     BreakerLabel, ConnectionEnd, ConnectionKind, LlmRequest, MethodLabel, MonthCost, OutcomeLabel,
     Recorders, ReloadResult, RlsCode, RoundTripResult, Signal, SloState, SourceLabel,
-    StoreErrorLabel, UpstreamFailure,
+    StoreErrorLabel, TlsSection, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -98,6 +98,8 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.replica.set_live_replicas(3);
     recorders.replica.set_expected_replicas(3);
     recorders.replica.set_other_secrets(0);
+
+    recorders.certificates.set_expiry(TlsSection::Listen, 1_800_000_000);
 
     recorders.history.folded();
 
