@@ -372,14 +372,33 @@ async fn without_a_router_the_endpoint_is_that_of_the_policy() {
     ));
     assert!(shown(
         &telemetry,
-        r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#
+        r#"http_requests_total{endpoint="/orders/:id",method="GET",status="200"} 1"#
     ));
+}
+
+#[tokio::test]
+async fn a_path_that_no_pattern_covers_is_folded_unless_it_may_not_exist() {
+    let telemetry = Telemetry::builder().build().unwrap();
+    let app = Router::new()
+        .route("/users/{id}", get(async || "a user"))
+        .layer(MetricsLayer::new(&telemetry.recorders().http));
+    for path in ["/users/17", "/users/18", "/wp-login.php", "/phpmyadmin"] {
+        let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        drop(app.clone().oneshot(request).await.unwrap());
+    }
+    for line in [
+        r#"http_requests_total{endpoint="/users/:id",method="GET",status="200"} 2"#,
+        r#"http_requests_total{endpoint="other",method="GET",status="404"} 2"#,
+        r#"http_request_duration_seconds_count{endpoint="/users/:id",method="GET"} 2"#,
+    ] {
+        assert!(shown(&telemetry, line), "{line}");
+    }
 }
 
 #[tokio::test]
 async fn a_response_is_counted_once_and_not_before_its_end() {
     let telemetry = Telemetry::builder().build().unwrap();
-    let count = r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#;
+    let count = r#"http_requests_total{endpoint="/orders",method="GET",status="200"} 1"#;
     let service = MetricsLayer::new(&telemetry.recorders().http).layer(service_fn(hello));
     let response = service.oneshot(empty(request())).await.unwrap();
     assert!(!shown(&telemetry, count));
@@ -388,7 +407,10 @@ async fn a_response_is_counted_once_and_not_before_its_end() {
     assert!(shown(&telemetry, count));
     drop(body);
     assert!(shown(&telemetry, count));
-    assert!(shown(&telemetry, r#"http_response_size_bytes_sum{endpoint="other",method="GET"} 5"#));
+    assert!(shown(
+        &telemetry,
+        r#"http_response_size_bytes_sum{endpoint="/orders",method="GET"} 5"#
+    ));
 }
 
 #[tokio::test]
@@ -491,7 +513,7 @@ async fn responses_are_counted_in_the_stats_of_the_fleet() {
     assert_eq!(totals, [13, 2, 1]);
     let text = telemetry.prometheus().render().unwrap();
     assert!(
-        text.contains("http_requests_total{endpoint=\"other\",method=\"GET\",status=\"429\"} 2\n"),
+        text.contains(r#"http_requests_total{endpoint="/orders",method="GET",status="429"} 1"#),
         "{text}"
     );
 }

@@ -13,9 +13,8 @@ use sluice_telemetry::{HttpRecorder, OTHER};
 /// does; the path with `:id` in place of [identifiers](sluice_core::fold_ids), for the first
 /// hundred such paths; `other`.
 ///
-/// A path takes one of these hundred places with a response that says that it exists. 404 and 405
-/// say that it does not; 429 and 499 are responses before anything was found out. So a client that
-/// tries many paths does not fill the places.
+/// A path takes one of these hundred places with a response that
+/// [says that it exists](HttpRecorder::confirms_path).
 #[derive(Clone)]
 pub struct EndpointLabels {
     inner: Arc<Inner>,
@@ -68,7 +67,7 @@ impl EndpointLabels {
     /// Returns the endpoint of a request for `path` whose response has this status.
     #[must_use]
     pub fn find(&self, path: &NormalPath<'_>, status: u16) -> LabelledEndpoint {
-        self.labelled(path, !matches!(status, 404 | 405 | 429 | 499))
+        self.labelled(path, HttpRecorder::confirms_path(status))
     }
 
     /// Returns the endpoint of a request for `path` that the API has not responded to. It takes no

@@ -198,6 +198,16 @@ impl HttpRecorder {
         if takes { paths.keep(folded) } else { paths.get(folded) }
     }
 
+    /// Returns whether a response with this status says that its path exists, so that the path may
+    /// take a place.
+    ///
+    /// 404 and 405 say that it does not; 429 and 499 are responses before anything was found out.
+    /// So a client that tries many paths does not fill the places.
+    #[must_use]
+    pub const fn confirms_path(status: u16) -> bool {
+        !matches!(status, 404 | 405 | 429 | 499)
+    }
+
     /// Returns the recorder of `endpoint`: a pattern, a [path](Self::label_of_path) with a label,
     /// or `other`. It is never a raw path.
     #[must_use]

@@ -6,12 +6,13 @@ use std::{
     time::Instant,
 };
 
-use http::{Extensions, StatusCode};
+use http::{Extensions, StatusCode, Uri};
+use sluice_core::{NormalPath, fold_ids};
 
 use super::response_recorder::ResponseRecorder;
 use crate::{
     layer::MatchedEndpoint,
-    telemetry::{BoundEndpoint, CompletedResponse, MethodLabel},
+    telemetry::{BoundEndpoint, CompletedResponse, HttpRecorder, MethodLabel, OTHER},
 };
 
 /// A request and its response, shared by their bodies.
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Exchange {
     started: Instant,
     method: MethodLabel,
+    /// What was requested, for a request that no pattern covers.
+    uri: Uri,
     responses: Arc<ResponseRecorder>,
     /// Set with the response at the latest.
     endpoint: OnceLock<BoundEndpoint>,
@@ -41,6 +44,7 @@ impl Exchange {
     /// Begins with a request for `endpoint`, if that is known already.
     pub(super) fn start(
         method: &http::Method,
+        uri: &Uri,
         endpoint: Option<&str>,
         responses: Arc<ResponseRecorder>,
     ) -> Arc<Self> {
@@ -49,6 +53,7 @@ impl Exchange {
         Arc::new(Self {
             started: Instant::now(),
             method,
+            uri: uri.clone(),
             responses,
             endpoint: endpoint.map_or_else(OnceLock::new, OnceLock::from),
             responded: AtomicBool::new(false),
@@ -66,12 +71,24 @@ impl Exchange {
         status: StatusCode,
         extensions: &Extensions,
     ) -> MeasuredResponse {
-        self.endpoint.get_or_init(|| match extensions.get::<MatchedEndpoint>() {
-            Some(endpoint) => self.responses.recorder().bind(endpoint.as_str()),
-            None => self.responses.recorder().other().clone(),
+        self.endpoint.get_or_init(|| {
+            let matched = extensions.get::<MatchedEndpoint>().map(MatchedEndpoint::as_str);
+            match matched.filter(|endpoint| *endpoint != OTHER) {
+                Some(endpoint) => self.responses.recorder().bind(endpoint),
+                None => self.folded_path(status.as_u16()),
+            }
         });
         self.responded.store(true, Ordering::Relaxed);
         MeasuredResponse { exchange: self, status, bytes: 0 }
+    }
+
+    /// Returns the recorder of the path that was requested, without its identifiers.
+    fn folded_path(&self, status: u16) -> BoundEndpoint {
+        let recorder = self.responses.recorder();
+        let label = NormalPath::parse(self.uri.path()).ok().and_then(|path| {
+            recorder.label_of_path(&fold_ids(&path)?, HttpRecorder::confirms_path(status))
+        });
+        label.map_or_else(|| recorder.other().clone(), |label| recorder.bind(&label))
     }
 }
 

@@ -25,7 +25,7 @@
 //! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
 //!
 //! let text = telemetry.prometheus().render()?;
-//! let count = r#"http_requests_total{endpoint="other",method="GET",status="200"} 1"#;
+//! let count = r#"http_requests_total{endpoint="/orders/:id",method="GET",status="200"} 1"#;
 //! assert!(text.contains(count), "{text}");
 //! # Ok(())
 //! # }
@@ -36,10 +36,12 @@
 //!
 //! # The endpoint
 //!
-//! The label `endpoint` holds a pattern, never a path: the number of paths is unbounded, and the
-//! number of time series must not be. It is the pattern that the program finds; otherwise the
-//! policy's, if a [`RateLimitLayer`](super::RateLimitLayer) is further in; otherwise `other`. With
-//! axum:
+//! The label `endpoint` is the pattern that the program finds; otherwise the policy's, if a
+//! [`RateLimitLayer`](super::RateLimitLayer) is further in; otherwise the path with `:id` in place
+//! of [identifiers](sluice_core::fold_ids), for the first hundred such paths; otherwise `other`. A
+//! response that does not [confirm the path](crate::telemetry::HttpRecorder::confirms_path), such
+//! as 404, gives it no place. So the number of time series is bounded. Names are no identifiers:
+//! where paths hold the names of users, let the program find the pattern. With axum:
 //!
 //! ```
 //! use axum::{Router, extract::MatchedPath, routing::get};

@@ -51,7 +51,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let endpoint = (self.endpoint)(request.extensions());
-        let exchange = Exchange::start(request.method(), endpoint, Arc::clone(&self.responses));
+        let exchange =
+            Exchange::start(request.method(), request.uri(), endpoint, Arc::clone(&self.responses));
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&exchange)));
         MetricsFuture::new(self.inner.call(request), exchange)
     }
