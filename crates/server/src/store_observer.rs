@@ -18,7 +18,11 @@ const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Records the state of `store` periodically, until the future is dropped.
 pub(crate) async fn observe(store: OpenStore, recorders: Recorders) {
-    tokio::join!(record_state(&store, &recorders), watch_memory(&store, &recorders));
+    tokio::join!(
+        record_state(&store, &recorders),
+        watch_memory(&store, &recorders),
+        store.watch.wait_for_listing()
+    );
 }
 
 async fn record_state(store: &OpenStore, recorders: &Recorders) {

@@ -96,6 +96,18 @@ impl StoreWatch {
         let _ = self.inner.other_secrets.set(other_secrets);
     }
 
+    /// Waits until the store lists this replica, and notes that as a contact: it may be the only
+    /// one before an outage.
+    pub(crate) async fn wait_for_listing(&self) {
+        let Some(mut standing) = self.inner.standing.get().cloned() else { return };
+        let is_listed =
+            |standing: &Standing| matches!(standing, Standing::Listed | Standing::Conflicting(_));
+        let listed = standing.wait_for(is_listed).await.is_ok();
+        if listed {
+            self.contacted();
+        }
+    }
+
     /// Returns why clients may get more than their limits although the store decides, with the
     /// remedies.
     pub(crate) fn warning(&self) -> Option<String> {
@@ -193,6 +205,26 @@ mod tests {
         assert_eq!(read(&watch, "volatile-lru", 904), (4, Some(EvictionRisk::Evicts)));
         assert_eq!(read(&watch, "noeviction", 904), (0, Some(EvictionRisk::Evicts)), "lately");
         assert_eq!(read(&watch, "noeviction", 3).0, 3, "after a restart of the server");
+    }
+
+    #[tokio::test]
+    async fn an_announcement_that_the_store_lists_is_a_contact() {
+        let watch = StoreWatch::default();
+        watch.wait_for_listing().await;
+        assert!(!watch.was_contacted(), "nothing was announced");
+        let (standing, followed) = watch::channel(Standing::Joining);
+        watch.follow(followed, watch::channel(0).1);
+        let waiting = tokio::spawn({
+            let watch = watch.clone();
+            async move { watch.wait_for_listing().await }
+        });
+        standing.send_replace(Standing::Unlisted(StoreError::BreakerOpen));
+        tokio::task::yield_now().await;
+        assert!(!watch.was_contacted());
+        standing.send_replace(Standing::Listed);
+        waiting.await.unwrap();
+        standing.send_replace(Standing::Unlisted(StoreError::BreakerOpen));
+        assert!(watch.was_contacted(), "an outage that follows changes nothing");
     }
 
     #[test]
