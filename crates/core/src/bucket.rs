@@ -370,10 +370,10 @@ impl<'r> Settled<'r> {
     ///
     /// Returns `false`, and does nothing, if the lease is not out any more: its tokens count as
     /// spent.
-    pub fn settle(&mut self, term: Term, lent: u64, unspent: u64) -> bool {
+    pub fn end_lease(&mut self, term: Term, lent: u64, unspent: u64) -> bool {
         let Bucket { empty_at, refill, .. } = self.bucket;
         let span = |tokens: u64| (tokens / refill.tokens()).saturating_mul(refill.micros());
-        if !self.bucket.leases.settle(term, span(lent)) {
+        if !self.bucket.leases.end_grant(term, span(lent)) {
             return false;
         }
         let back =

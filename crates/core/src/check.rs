@@ -9,6 +9,7 @@ use crate::{
     bucket_id::{BucketId, Tag},
     cost::Cost,
     decision::{Decision, Retry, Source, Verdict},
+    hold::{Guarded, Hold, HoldStep, RecordKey},
     leases::Term,
     limit::Limit,
     time::Timestamp,
@@ -38,12 +39,20 @@ pub enum Action {
     },
     /// Ends a lease, and puts the cost back: what was not spent. Not admitted, and without effect,
     /// if the lease is not out any more.
-    Settle {
+    EndLease {
         /// The term in which the lease was granted.
         term: Term,
         /// The tokens that were lent.
         lent: u32,
     },
+    /// Takes every cost for a hold, as [`Action::Take`] does ([`HoldStep::Reserve`]).
+    Reserve,
+    /// Takes more for a hold ([`HoldStep::Extend`]).
+    Extend,
+    /// Corrects a hold: charges each cost, or gives it back ([`HoldStep::Settle`]).
+    Settle,
+    /// Takes a step of a hold back ([`HoldStep::Undo`]).
+    Undo,
 }
 
 /// One cost in one bucket: a part of a [`Check`].
@@ -59,13 +68,32 @@ pub struct Part {
     policy_index: u32,
     /// Whether the rule of the limit sets the cost, whatever the request costs.
     has_fixed_cost: bool,
+    /// Whether a settlement gives the cost back.
+    gives_back: bool,
 }
 
 impl Part {
     /// Creates a part that asks the bucket of `limit` and `tag` for `cost`.
     #[must_use]
     pub const fn new(limit: Arc<Limit>, tag: Tag, cost: Cost) -> Self {
-        Self { limit, tag, cost, policy_index: 0, has_fixed_cost: false }
+        Self { limit, tag, cost, policy_index: 0, has_fixed_cost: false, gives_back: false }
+    }
+
+    /// Returns the part of a settlement: what was `held` of its cost is corrected to `actual`.
+    #[must_use]
+    pub fn settling(limit: Arc<Limit>, tag: Tag, held: Cost, actual: Cost) -> Self {
+        let part = Self::new(limit, tag, actual.minus(held));
+        if held > actual {
+            Self { cost: held.minus(actual), gives_back: true, ..part }
+        } else {
+            part
+        }
+    }
+
+    /// Returns whether a settlement gives the cost back; else it charges it.
+    #[must_use]
+    pub const fn gives_back(&self) -> bool {
+        self.gives_back
     }
 
     /// Notes the limit's index in [`Policy::limits`](crate::Policy::limits).
@@ -96,13 +124,56 @@ impl Part {
 pub struct Check {
     action: Action,
     parts: SmallVec<[Part; 2]>,
+    /// Boxed, since few checks have one and all are moved.
+    hold: Option<Box<Hold>>,
 }
 
 impl Check {
-    /// Creates a check without parts, which does `action`.
+    /// Creates a check without parts, which does `action`; a peek if that needs a
+    /// [hold](Self::of_hold).
     #[must_use]
     pub fn new(action: Action) -> Self {
-        Self { action, parts: SmallVec::new() }
+        let action = match action {
+            Action::Reserve | Action::Extend | Action::Settle | Action::Undo => Action::Peek,
+            action => action,
+        };
+        Self { action, parts: SmallVec::new(), hold: None }
+    }
+
+    /// Creates a check without parts, which makes a step of a hold.
+    ///
+    /// All steps of a hold need the same parts in the same order, those with a cost of 0 too.
+    #[must_use]
+    pub fn of_hold(hold: Hold) -> Self {
+        let action = match hold.step() {
+            HoldStep::Reserve { .. } => Action::Reserve,
+            HoldStep::Extend { .. } => Action::Extend,
+            HoldStep::Settle { .. } => Action::Settle,
+            HoldStep::Undo { .. } => Action::Undo,
+        };
+        Self { action, parts: SmallVec::new(), hold: Some(Box::new(hold)) }
+    }
+
+    /// Returns a check that does the same, with no parts yet.
+    #[must_use]
+    pub fn without_parts(&self) -> Self {
+        Self { action: self.action, parts: SmallVec::new(), hold: self.hold.clone() }
+    }
+
+    /// Returns a check that takes this step of a hold back, as it was decided in `decision`.
+    /// `None` if it is none that can be taken back, or took nothing.
+    #[must_use]
+    pub fn undone(&self, decision: &Decision) -> Option<Self> {
+        let took = decision.is_allowed() && decision.guarded() != Some(Guarded::Repeated);
+        let hold = self.hold.as_ref().filter(|_| took)?.undone(decision.at())?;
+        let mut undo = Self::of_hold(hold);
+        let parts = self.parts.iter().zip(decision.verdicts());
+        undo.parts.extend(parts.map(|(part, verdict)| Part {
+            cost: if verdict.admitted { part.cost } else { Cost::NONE },
+            gives_back: true,
+            ..part.clone()
+        }));
+        Some(undo)
     }
 
     /// Adds a part. The costs of parts with the same bucket are added up.
@@ -112,7 +183,13 @@ impl Check {
             .iter_mut()
             .find(|known| known.tag == part.tag && known.limit.key() == part.limit.key())
         {
-            Some(known) => known.cost = known.cost.plus(part.cost),
+            Some(known) if known.gives_back == part.gives_back => {
+                known.cost = known.cost.plus(part.cost);
+            }
+            Some(known) if known.cost < part.cost => {
+                *known = Part { cost: part.cost.minus(known.cost), ..part };
+            }
+            Some(known) => known.cost = known.cost.minus(part.cost),
             None => self.parts.push(part),
         }
     }
@@ -132,13 +209,27 @@ impl Check {
     #[must_use]
     pub fn adjustment(&self, action: Action, cost: Cost) -> Self {
         let parts = self.parts.iter().filter(|part| !part.has_fixed_cost);
-        Self { action, parts: parts.map(|part| Part { cost, ..part.clone() }).collect() }
+        let parts = parts.map(|part| Part { cost, gives_back: false, ..part.clone() }).collect();
+        Self { parts, ..Self::new(action) }
     }
 
     /// Returns what the check does.
     #[must_use]
     pub const fn action(&self) -> Action {
         self.action
+    }
+
+    /// Returns the step of a hold that the check makes, if it makes one.
+    #[must_use]
+    pub fn hold(&self) -> Option<&Hold> {
+        self.hold.as_deref()
+    }
+
+    /// Returns which record a store has of the check's hold, if it is about one.
+    #[must_use]
+    pub fn record_key(&self) -> Option<RecordKey> {
+        let tag = self.parts.first().map_or(Tag::of_head(0, 0), |part| part.tag);
+        self.hold.as_ref().map(|hold| RecordKey { tag, id: hold.id() })
     }
 
     /// Returns the parts, one for each bucket.
@@ -154,6 +245,10 @@ impl Check {
     /// ([`Settled::is_repaired`]), as a peek does. A bucket that is equal afterwards need not be
     /// written by the store.
     ///
+    /// A step of a hold is decided as by a store that keeps no records: nothing prevents that it is
+    /// made twice, so a settlement gives nothing back. [`decide_hold`](Self::decide_hold) is for
+    /// stores that do.
+    ///
     /// # Panics
     /// When there are fewer buckets than parts.
     #[must_use]
@@ -163,8 +258,11 @@ impl Check {
             "a check needs one bucket for each of its parts"
         );
         match (self.action, &*self.parts, &mut *buckets) {
-            (Action::Lend { .. } | Action::Settle { .. }, ..) => {
+            (Action::Lend { .. } | Action::EndLease { .. }, ..) => {
                 return self.decide_leases(buckets, now, source);
+            }
+            (Action::Reserve | Action::Extend | Action::Settle | Action::Undo, ..) => {
+                return self.decide_unguarded(buckets, now, source);
             }
             (_, [part], [stored, ..]) => {
                 let (decision, after) = self.decide_part(part, *stored, now, source);
@@ -173,6 +271,16 @@ impl Check {
             }
             _ => {}
         }
+        self.decide_together(buckets, now, source)
+    }
+
+    /// Decides on all parts, all or nothing.
+    pub(crate) fn decide_together(
+        &self,
+        buckets: &mut [Bucket],
+        now: Timestamp,
+        source: Source,
+    ) -> Decision {
         let settled: SmallVec<[(Settled<'_>, bool); 4]> = self
             .parts
             .iter()
@@ -212,9 +320,11 @@ impl Check {
         source: Source,
     ) -> (Decision, Option<Bucket>) {
         assert!(self.parts.len() == 1, "the check has not exactly one part");
-        if matches!(self.action, Action::Lend { .. } | Action::Settle { .. }) {
+        if matches!(self.action, Action::Lend { .. } | Action::EndLease { .. })
+            || self.hold.is_some()
+        {
             let mut after = stored;
-            let decision = self.decide_leases(std::slice::from_mut(&mut after), now, source);
+            let decision = self.decide(std::slice::from_mut(&mut after), now, source);
             return (decision, (after != stored).then_some(after));
         }
         self.decide_part(&self.parts[0], stored, now, source)
@@ -252,7 +362,9 @@ impl Check {
                         let lent = bucket.lend(cost, least.into());
                         (lent > 0, lent)
                     }
-                    Action::Settle { term, lent } => (bucket.settle(term, lent.into(), cost), cost),
+                    Action::EndLease { term, lent } => {
+                        (bucket.end_lease(term, lent.into(), cost), cost)
+                    }
                     _ => (false, 0),
                 };
                 if admitted || bucket.is_repaired() {
@@ -271,20 +383,33 @@ impl Check {
     /// Returns whether the bucket has the tokens that the action needs.
     fn admits(&self, part: &Part, bucket: &Settled<'_>) -> bool {
         match self.action {
-            Action::Take | Action::Peek => bucket.covers(part.cost.tokens()),
-            Action::Charge | Action::GiveBack | Action::Reset => true,
-            Action::Lend { .. } | Action::Settle { .. } => false,
+            Action::Take | Action::Peek | Action::Reserve | Action::Extend => {
+                bucket.covers(part.cost.tokens())
+            }
+            Action::Charge | Action::GiveBack | Action::Reset | Action::Settle | Action::Undo => {
+                true
+            }
+            Action::Lend { .. } | Action::EndLease { .. } => false,
         }
     }
 
     /// Does the action to the bucket, and returns whether it changed anything.
     #[inline]
-    fn apply(&self, part: &Part, bucket: &mut Settled<'_>, admitted: bool) -> bool {
+    pub(crate) fn apply(&self, part: &Part, bucket: &mut Settled<'_>, admitted: bool) -> bool {
         let cost = part.cost.tokens();
         match self.action {
-            Action::Peek | Action::Lend { .. } | Action::Settle { .. } => return false,
-            Action::Take if !admitted || cost == 0 => return false,
-            Action::Take | Action::Charge => bucket.take(cost),
+            Action::Peek | Action::Lend { .. } | Action::EndLease { .. } => return false,
+            Action::Take | Action::Reserve | Action::Extend if !admitted || cost == 0 => {
+                return false;
+            }
+            Action::Settle | Action::Undo if cost == 0 => return false,
+            Action::Settle | Action::Undo if part.gives_back => bucket.give_back(cost),
+            Action::Take
+            | Action::Reserve
+            | Action::Extend
+            | Action::Charge
+            | Action::Settle
+            | Action::Undo => bucket.take(cost),
             Action::GiveBack => bucket.give_back(cost),
             Action::Reset => bucket.fill(),
         }
@@ -294,7 +419,12 @@ impl Check {
 
 /// Returns the verdict of a limit whose bucket is as the decision left it.
 #[inline]
-fn verdict(part: &Part, bucket: &Settled<'_>, admitted: bool, now: Timestamp) -> Verdict {
+pub(crate) fn verdict(
+    part: &Part,
+    bucket: &Settled<'_>,
+    admitted: bool,
+    now: Timestamp,
+) -> Verdict {
     let retry = if admitted {
         Retry::Now
     } else {

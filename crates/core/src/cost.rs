@@ -43,6 +43,12 @@ impl Cost {
     pub fn plus(self, other: Self) -> Self {
         Self((self.0 + other.0).min(Self::MAX.0))
     }
+
+    /// Subtracts the other cost; the result is at least [`Cost::NONE`].
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
 }
 
 impl Default for Cost {

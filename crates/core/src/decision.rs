@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
-use crate::{cost::Cost, limit::Limit, time::Timestamp};
+use crate::{cost::Cost, hold::Guarded, limit::Limit, time::Timestamp};
 
 /// What was decided about a check: whether it is allowed, and the verdict of each limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,7 @@ pub struct Decision {
     verdicts: SmallVec<[Verdict; 1]>,
     at: Timestamp,
     source: Source,
+    guarded: Option<Guarded>,
 }
 
 /// What one limit decided about its part of a check.
@@ -65,18 +66,24 @@ impl Decision {
         at: Timestamp,
         source: Source,
     ) -> Self {
-        Self { allowed, verdicts: verdicts.into_iter().collect(), at, source }
+        Self { allowed, verdicts: verdicts.into_iter().collect(), at, source, guarded: None }
     }
 
     /// Creates the decision of one limit, without the loop of [`Decision::new`].
     pub(crate) fn of_one(allowed: bool, verdict: Verdict, at: Timestamp, source: Source) -> Self {
-        Self { allowed, verdicts: SmallVec::from_buf([verdict]), at, source }
+        Self { allowed, verdicts: SmallVec::from_buf([verdict]), at, source, guarded: None }
     }
 
     /// Creates the decision about a request to which no limit applies.
     #[must_use]
     pub fn unlimited(at: Timestamp) -> Self {
-        Self { allowed: true, verdicts: SmallVec::new(), at, source: Source::Local }
+        Self::new(true, [], at, Source::Local)
+    }
+
+    /// Returns the decision with what the store knew of the step of a hold before.
+    #[must_use]
+    pub fn with_guarded(self, guarded: Option<Guarded>) -> Self {
+        Self { guarded, ..self }
     }
 
     /// Returns whether the request is allowed.
@@ -108,6 +115,12 @@ impl Decision {
     #[must_use]
     pub const fn source(&self) -> Source {
         self.source
+    }
+
+    /// Returns what the store knew of the step of a hold before; `None` for other checks.
+    #[must_use]
+    pub const fn guarded(&self) -> Option<Guarded> {
+        self.guarded
     }
 
     /// Returns the verdict of the binding limit. For a denial that is the denying limit with the

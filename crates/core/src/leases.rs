@@ -158,7 +158,7 @@ impl Leases {
 
     /// Takes a grant back that was made in `term`. Returns `false` if it is not out any more: it
     /// has ended, or the sum is of other leases, since the store's clock stepped back.
-    pub(crate) fn settle(&mut self, term: Term, span_us: u64) -> bool {
+    pub(crate) fn end_grant(&mut self, term: Term, span_us: u64) -> bool {
         let Self { term: latest, earlier_us, current_us } = *self;
         *self = if term == latest && span_us <= current_us {
             Self::from_parts(latest, earlier_us, current_us - span_us)

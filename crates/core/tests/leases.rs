@@ -194,7 +194,7 @@ fn a_bucket_that_is_seen_now_and_then_equals_one_that_ends_every_lease_on_time()
                         )]
                         let unspent = (lease.lent as f64 * unspent) as u64;
                         let unspent = unspent - unspent % rate.refill().tokens();
-                        let ended = settled.settle(lease.term, lease.lent, unspent);
+                        let ended = settled.end_lease(lease.term, lease.lent, unspent);
                         prop_assert_eq!(ended, model.settle(lease, unspent));
                     }
                 }
@@ -272,7 +272,7 @@ fn every_window_admits_at_most_its_burst_and_what_is_refilled() {
                     admitted.push((now_us, spent));
                     let group = rate.refill().tokens();
                     let unspent = (lent - spent) / group * group;
-                    assert!(settled.settle(term, lent, unspent), "the lease is out");
+                    assert!(settled.end_lease(term, lent, unspent), "the lease is out");
                 }
             }
             bucket = settled.bucket();
@@ -325,7 +325,7 @@ fn a_settlement_does_not_find_the_leases_of_another_term_after_a_step_back() {
 
         let stepped_us = START_US + 1_000_000 - step_us;
         let mut settled = settled.bucket().settled(&rate, at(stepped_us));
-        settled.settle(terms[0], 20, 0);
+        settled.end_lease(terms[0], 20, 0);
         // The second lease may be spent for two seconds less the margin.
         let settled = settled.bucket().settled(&rate, at(stepped_us + 1_979_000));
         assert!(settled.remaining() <= 80, "{} beside 20, {step_us} us", settled.remaining());

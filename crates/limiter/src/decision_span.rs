@@ -77,6 +77,10 @@ const fn action_name(action: Action) -> &'static str {
         Action::GiveBack => "give_back",
         Action::Reset => "reset",
         Action::Lend { .. } => "lend",
-        Action::Settle { .. } => "settle",
+        Action::EndLease { .. } => "end_lease",
+        Action::Reserve => "reserve",
+        Action::Extend => "extend",
+        Action::Settle => "settle",
+        Action::Undo => "undo",
     }
 }

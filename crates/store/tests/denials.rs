@@ -374,7 +374,7 @@ async fn what_a_lease_returns_ends_denials_on_other_replicas() {
     let take = take(&daily, 0);
     other.caches(&take).await;
     let before = publish_calls(&server);
-    let settle = Action::Settle { term: Term::at(lease.at()), lent: 50 };
+    let settle = Action::EndLease { term: Term::at(lease.at()), lent: 50 };
     if one.decide(&of_cost(settle, &daily, 20)).await.is_denied() {
         // The machine was so slow that the lease has ended.
         return;

@@ -153,7 +153,7 @@ async fn a_lease_is_settled_once_although_the_reply_is_lost() {
     let left = remaining(&store, &daily, "alice").await;
     let before = calls(&server, "evalsha");
     proxy.cut_the_next_reply();
-    let settle = of(Action::Settle { term: term.unwrap(), lent: 10 }, &daily, "alice", 10);
+    let settle = of(Action::EndLease { term: term.unwrap(), lent: 10 }, &daily, "alice", 10);
     let error = store.decide(&settle).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unreachable, "{error:?}");
     assert_eq!(calls(&server, "evalsha"), before + 1);

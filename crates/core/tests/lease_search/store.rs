@@ -68,7 +68,7 @@ impl Store {
         let term = Term::from_number(term);
         let settles_what_has_ended = self.fault == Some(Fault::SettlesWhatHasEnded);
         self.change(rate, step, |bucket| {
-            if !bucket.settle(term, lent.into(), unspent.into()) && settles_what_has_ended {
+            if !bucket.end_lease(term, lent.into(), unspent.into()) && settles_what_has_ended {
                 bucket.give_back(unspent.into());
             }
         });

@@ -52,9 +52,14 @@ impl LocalFallback {
             Action::Charge => self.charge(check, cause),
             // There is nothing here to give back to. To promise it for later would admit twice, if
             // the store has forgotten the bucket by then.
-            Action::GiveBack | Action::Reset | Action::Lend { .. } | Action::Settle { .. } => {
-                Err(cause)
-            }
+            Action::GiveBack
+            | Action::Reset
+            | Action::Lend { .. }
+            | Action::EndLease { .. }
+            | Action::Reserve
+            | Action::Extend
+            | Action::Settle
+            | Action::Undo => Err(cause),
         }
     }
 

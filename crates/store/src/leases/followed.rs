@@ -329,5 +329,5 @@ pub(super) fn unwanted(ask: &Ask, decision: &Decision, now: Timestamp) -> Option
 fn settling(limit: &Arc<Limit>, tag: Tag, settlement: Settlement) -> Check {
     let Settlement { term, lent, unspent } = settlement;
     let unspent = Cost::new(unspent.into()).unwrap_or(Cost::NONE);
-    Check::new(Action::Settle { term, lent }).with(limit, tag, unspent)
+    Check::new(Action::EndLease { term, lent }).with(limit, tag, unspent)
 }

@@ -167,8 +167,10 @@ impl Call {
 
 fn returns_tokens(check: &Check) -> bool {
     match check.action() {
-        Action::GiveBack | Action::Reset | Action::Settle { .. } => true,
+        Action::GiveBack | Action::Reset | Action::EndLease { .. } => true,
         // Lent twice, only the second lease is spent, and the first one ends by itself.
         Action::Take | Action::Peek | Action::Charge | Action::Lend { .. } => false,
+        // The record of a hold shows that a step was made before.
+        Action::Reserve | Action::Extend | Action::Settle | Action::Undo => false,
     }
 }

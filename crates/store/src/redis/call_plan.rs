@@ -93,7 +93,7 @@ impl CallPlan {
             Action::GiveBack => 3,
             Action::Reset => 4,
             Action::Lend { .. } => 5,
-            Action::Settle { .. } => 6,
+            Action::EndLease { .. } => 6,
         });
         self.checks.push(parts.len() as u64);
         for part in parts {
@@ -242,7 +242,7 @@ fn numbers(action: Action, part: &Part) -> [u64; 3] {
             let least = span(u64::from(least).div_ceil(refill.tokens()));
             [leased(part.cost.tokens()), least, 0]
         }
-        Action::Settle { term, lent } => {
+        Action::EndLease { term, lent } => {
             let unspent = part.cost.tokens().min(lent.into());
             [term.number().into(), leased(lent.into()), leased(unspent)]
         }

@@ -26,7 +26,7 @@ async fn settle(
     unspent: u64,
 ) -> bool {
     let lent = u32::try_from(lent(lease)).unwrap();
-    let action = Action::Settle { term: Term::at(lease.at()), lent };
+    let action = Action::EndLease { term: Term::at(lease.at()), lent };
     fixture.act(action, limit, client, unspent).await.is_allowed()
 }
 

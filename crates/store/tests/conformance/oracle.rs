@@ -129,7 +129,7 @@ impl Oracle {
 
 /// Returns whether the action changes buckets whatever they hold.
 const fn is_adjustment(action: Action) -> bool {
-    matches!(action, Action::Charge | Action::GiveBack | Action::Reset | Action::Settle { .. })
+    matches!(action, Action::Charge | Action::GiveBack | Action::Reset | Action::EndLease { .. })
 }
 
 /// Returns every choice of one state for each bucket.
@@ -195,9 +195,9 @@ impl History {
 
 /// Returns the check as it is sent at `now`: the term of a settlement counts from there.
 pub fn in_term(check: &Check, now: Timestamp) -> Check {
-    let Action::Settle { term: ago, lent } = check.action() else { return check.clone() };
+    let Action::EndLease { term: ago, lent } = check.action() else { return check.clone() };
     let number = Term::at(now).number().saturating_sub(ago.number());
-    let action = Action::Settle { term: Term::from_number(number), lent };
+    let action = Action::EndLease { term: Term::from_number(number), lent };
     let again =
         |check: Check, part: &sluice_core::Part| check.with(&part.limit, part.tag, part.cost);
     check.parts().iter().fold(Check::new(action), again)
@@ -215,7 +215,7 @@ pub fn histories() -> impl Strategy<Value = History> {
             1 => Just(Action::Reset),
             2 => (1..20_u32).prop_map(|least| Action::Lend { least }),
             2 => (0..3_u32, 0..20_u32).prop_map(|(terms_ago, lent)| {
-                Action::Settle { term: Term::from_number(terms_ago), lent }
+                Action::EndLease { term: Term::from_number(terms_ago), lent }
             }),
         ];
         let modes = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Shadow)];

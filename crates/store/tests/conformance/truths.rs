@@ -536,7 +536,7 @@ pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
 }
 
 fn is_settlement(check: &Check) -> bool {
-    matches!(check.action(), Action::Settle { .. })
+    matches!(check.action(), Action::EndLease { .. })
 }
 
 pub async fn replicas_that_announce_themselves_are_listed(fixture: &Fixture) {

@@ -191,7 +191,7 @@ async fn a_lease_that_may_have_been_granted_is_neither_decided_here_nor_charged(
         let fixture = Fixture::new(behaviour);
         let limit = slow("daily", 100);
         for action in
-            [Action::Lend { least: 8 }, Action::Settle { term: Term::from_number(0), lent: 10 }]
+            [Action::Lend { least: 8 }, Action::EndLease { term: Term::from_number(0), lent: 10 }]
         {
             let decided = fixture.store.decide(&check(action, &[(&limit, 10)])).await;
             assert!(decided.is_err(), "{behaviour:?} {action:?}");

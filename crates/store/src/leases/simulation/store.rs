@@ -66,7 +66,7 @@ impl SimulatedStore {
                 lost.lent = lent(&decision);
                 self.lent.push((Term::at(at), lost.lent));
             }
-            Action::Settle { term, lent } => {
+            Action::EndLease { term, lent } => {
                 let same = |other: &(Term, u64)| *other == (term, lent.into());
                 if let Some(settled) = self.lent.iter().position(same) {
                     self.lent.swap_remove(settled);
@@ -115,7 +115,7 @@ impl SimulatedStore {
         let leases = bucket.leases();
         let decide = |bucket: &mut Bucket| check.decide(slice::from_mut(bucket), at, Source::Store);
         match (self.fault, check.action()) {
-            (_, Action::Lend { .. } | Action::Settle { .. })
+            (_, Action::Lend { .. } | Action::EndLease { .. })
                 if self.fault == Some(Fault::RefillsToTheBurst) =>
             {
                 decide(bucket)
@@ -135,7 +135,7 @@ impl SimulatedStore {
                 }
                 decide(bucket)
             }
-            (Some(Fault::SettlesWhatHasEnded), Action::Settle { .. }) => {
+            (Some(Fault::SettlesWhatHasEnded), Action::EndLease { .. }) => {
                 let decision = decide(bucket);
                 if decision.is_denied() {
                     let part = &check.parts()[0];

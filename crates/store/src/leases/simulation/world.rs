@@ -316,7 +316,7 @@ impl World {
         let Settlement { term, lent, unspent } = settlement;
         self.note(|| format!("replica {replica} settles {lent} with {unspent} unspent"));
         let unspent = unspent.into();
-        let request = self.request(replica, Action::Settle { term, lent }, unspent, at);
+        let request = self.request(replica, Action::EndLease { term, lent }, unspent, at);
         let end = self.store.clock.when(term.lease_end());
         let is_sent_again = self.fault == Some(Fault::SettlesTwice)
             || (self.fault == Some(Fault::ResendsSettlements)
@@ -374,7 +374,7 @@ impl World {
             Action::Charge => self.oracle.charge(self.now, tokens, out),
             Action::GiveBack => self.oracle.give_back(self.now, tokens),
             Action::Reset => self.oracle.reset(self.now),
-            Action::Settle { .. } => self.totals.returned += if is_allowed { tokens } else { 0 },
+            Action::EndLease { .. } => self.totals.returned += if is_allowed { tokens } else { 0 },
             Action::Lend { .. } => {
                 let grant = Grant {
                     lent: u32::try_from(store::lent(&decision)).expect("leases are small"),
@@ -453,7 +453,7 @@ impl World {
 
     fn send_settlements(&mut self, settlements: impl IntoIterator<Item = Check>, at: Nanos) {
         for check in settlements {
-            let Action::Settle { term, .. } = check.action() else { continue };
+            let Action::EndLease { term, .. } = check.action() else { continue };
             let end = self.store.clock.when(term.lease_end());
             self.send(Request::unawaited(check), at, Some(end));
         }
@@ -519,7 +519,7 @@ impl World {
     fn lose_settlements(&mut self) {
         self.queue.retain(|Reverse(Queued { event, .. })| match event {
             Event::Request(Request { check, .. }) => {
-                !matches!(check.action(), Action::Settle { .. })
+                !matches!(check.action(), Action::EndLease { .. })
             }
             _ => true,
         });
@@ -539,7 +539,7 @@ impl World {
             Event::Reply { grant, .. } => grant.lent.into(),
             Event::Admission { tokens, .. } => *tokens,
             Event::Request(Request { check, .. })
-                if matches!(check.action(), Action::Settle { .. }) =>
+                if matches!(check.action(), Action::EndLease { .. }) =>
             {
                 check.parts()[0].cost.tokens()
             }

@@ -100,7 +100,7 @@ impl Fixture {
 }
 
 fn unspent(settlement: &Check) -> u64 {
-    assert!(matches!(settlement.action(), Action::Settle { .. }));
+    assert!(matches!(settlement.action(), Action::EndLease { .. }));
     settlement.parts()[0].cost.tokens()
 }
 
@@ -180,7 +180,9 @@ fn the_next_ask_comes_before_the_lease_is_spent_and_settles_what_was() {
     };
     assert!(covered < lent);
     let [settlement, lend] = &ask.checks[..] else { panic!("{:?}", ask.checks) };
-    let Action::Settle { lent: spent, .. } = settlement.action() else { panic!("{settlement:?}") };
+    let Action::EndLease { lent: spent, .. } = settlement.action() else {
+        panic!("{settlement:?}")
+    };
     assert_eq!((u64::from(spent), unspent(settlement)), (covered, 0));
     assert!(matches!(lend.action(), Action::Lend { .. }));
     assert!(fixture.take(1).1.is_none(), "one ask at a time");
@@ -192,7 +194,7 @@ fn the_next_ask_comes_before_the_lease_is_spent_and_settles_what_was() {
     let held = lent - covered - 1 + decision.verdicts()[0].cost.tokens();
     assert_eq!(unspent(rest), held);
     fixture.settle(&all);
-    let another = Action::Settle { term: Term::at(fixture.clock.now()), lent: 1 };
+    let another = Action::EndLease { term: Term::at(fixture.clock.now()), lent: 1 };
     let another = fixture.store.decide_now(&check(another, &[&fixture.limit], 1));
     assert!(another.is_denied(), "nothing is out any more");
 }

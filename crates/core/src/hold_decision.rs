@@ -1,0 +1,146 @@
+//! Decides the steps of holds. `lua/check.lua` is checked against this file.
+
+use smallvec::SmallVec;
+
+use crate::{
+    bucket::Bucket,
+    check::{Action, Check, Part, verdict},
+    cost::Cost,
+    decision::{Decision, Retry, Source, Verdict},
+    hold::{Guarded, Hold, Record, RecordWrite},
+    time::Timestamp,
+};
+
+impl Check {
+    /// Decides a step of a hold on `buckets`, as [`decide`](Self::decide) does, and on the `record`
+    /// that the store has under [`record_key`](Self::record_key). Returns also what to do to the
+    /// record, together with the buckets; `None` if it stays as it is.
+    ///
+    /// [`Decision::guarded`] says what the record prevented. A step that is [`Guarded::Conflict`]
+    /// is not allowed, and its verdicts say "not admitted". A repeated one is decided as it was
+    /// before.
+    ///
+    /// The verdicts of a settlement say "admitted" where the difference was charged or given back.
+    /// What cannot be given back any more, since the hold's lifetime is over, is not admitted.
+    ///
+    /// A check that is none of a hold is decided as by [`decide`](Self::decide).
+    ///
+    /// # Panics
+    /// When there are fewer buckets than parts.
+    #[must_use]
+    pub fn decide_hold(
+        &self,
+        buckets: &mut [Bucket],
+        record: Option<Record>,
+        now: Timestamp,
+        source: Source,
+    ) -> (Decision, Option<RecordWrite>) {
+        let Some(hold) = self.hold() else { return (self.decide(buckets, now, source), None) };
+        assert!(
+            buckets.len() >= self.parts().len(),
+            "a check needs one bucket for each of its parts"
+        );
+        let guarded = hold.guard(record);
+        let (decision, write) = match (guarded, self.action()) {
+            (Guarded::Repeated | Guarded::Conflict, _) => {
+                (self.look(buckets, guarded, record, now, source), None)
+            }
+            (Guarded::First | Guarded::Late, Action::Reserve | Action::Extend) => {
+                self.take_for(hold, buckets, now, source)
+            }
+            (Guarded::First | Guarded::Late, _) => {
+                let may_return = now < hold.ends_at(now);
+                (self.correct(buckets, may_return, now, source), hold.record([], now))
+            }
+        };
+        (decision.with_guarded(Some(guarded)), write)
+    }
+
+    /// Decides a step of a hold where no record is kept.
+    pub(crate) fn decide_unguarded(
+        &self,
+        buckets: &mut [Bucket],
+        now: Timestamp,
+        source: Source,
+    ) -> Decision {
+        match self.action() {
+            Action::Reserve | Action::Extend => self.decide_together(buckets, now, source),
+            _ => self.correct(buckets, false, now, source),
+        }
+    }
+
+    fn take_for(
+        &self,
+        hold: &Hold,
+        buckets: &mut [Bucket],
+        now: Timestamp,
+        source: Source,
+    ) -> (Decision, Option<RecordWrite>) {
+        let decision = self.decide_together(buckets, now, source);
+        if decision.is_denied() {
+            return (decision, None);
+        }
+        let verdicts = decision.verdicts().iter().enumerate();
+        let missed = verdicts.filter(|(_, verdict)| !verdict.admitted).map(|(part, _)| part);
+        let write = hold.record(missed, now);
+        (decision, write)
+    }
+
+    /// Charges and gives back, but the latter only if it `may_return`.
+    fn correct(
+        &self,
+        buckets: &mut [Bucket],
+        may_return: bool,
+        now: Timestamp,
+        source: Source,
+    ) -> Decision {
+        let parts = self.parts().iter().zip(buckets);
+        let verdicts: SmallVec<[Verdict; 1]> = parts
+            .map(|(part, stored)| {
+                let applies = may_return || !part.gives_back() || part.cost == Cost::NONE;
+                self.settle_part(part, stored, applies, applies, now)
+            })
+            .collect();
+        Decision::new(true, verdicts, now, source)
+    }
+
+    /// Changes nothing but what has to be repaired.
+    fn look(
+        &self,
+        buckets: &mut [Bucket],
+        guarded: Guarded,
+        record: Option<Record>,
+        now: Timestamp,
+        source: Source,
+    ) -> Decision {
+        let allowed = guarded == Guarded::Repeated;
+        let parts = self.parts().iter().zip(buckets).enumerate();
+        let verdicts: SmallVec<[Verdict; 1]> = parts
+            .map(|(index, (part, stored))| {
+                let is_missed =
+                    !part.limit.denies() && record.is_some_and(|record| record.missed(index));
+                self.settle_part(part, stored, false, allowed && !is_missed, now)
+            })
+            .collect();
+        Decision::new(allowed, verdicts, now, source)
+    }
+
+    /// Brings the bucket of one part up to date, and corrects it if the part `applies`.
+    fn settle_part(
+        &self,
+        part: &Part,
+        stored: &mut Bucket,
+        applies: bool,
+        admitted: bool,
+        now: Timestamp,
+    ) -> Verdict {
+        let mut bucket = stored.settled(part.limit.rate(), now);
+        let changed = applies && self.apply(part, &mut bucket, true);
+        if changed || bucket.is_repaired() {
+            *stored = bucket.bucket();
+        }
+        // Waiting helps with none of them.
+        let retry = if admitted { Retry::Now } else { Retry::Never };
+        Verdict { admitted, retry, ..verdict(part, &bucket, true, now) }
+    }
+}
