@@ -1,9 +1,9 @@
 --[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every
      changed bucket once. A bucket whose state has to be repaired is written too, whatever was
      decided: one that was written under another rate, or before this server's clock stepped back.
-                                                                            state layouts: 1 to 6
+                                                                            state layouts: 1 to 7
 
-  KEYS[k]  bucket k, each once; all in one slot
+  KEYS[k]  bucket k, each once, and then the records of holds, each once; all in one slot
   ARGV[1]  MessagePack of { limits, checks, newest, epoch }: two flat arrays of whole numbers; the
            newest layout that may be written, since every replica of the fleet reads it; and the
            time in us since when the store remembers, or 0 if that does not matter
@@ -13,16 +13,26 @@
                    under a limit that denies: bucket (index into KEYS), limit (from 1), and the time
                    that the cost needs to come back, in us.
                    For any other check: 0, action (0 take, 1 peek, 2 charge, 3 give back, 4 reset,
-                   5 lend, 6 settle), number of parts, then 5 numbers per part: bucket, limit, and
+                   5 lend, 6 end a lease; of holds 7 reserve, 8 extend, 9 settle, 10 undo), number
+                   of parts, then 5 numbers per part: bucket, limit, and
                    - lend: what is wanted and the least that is lent, both in us of refill; 0
-                   - settle: the term of the lease; what was lent and what was not spent, in us
+                   - end a lease: its term; what was lent and what was not spent, in us
+                   - settle, undo: 1 if the cost is given back, 0 if it is charged, and the cost
                    - others: 1 if the limit denies else 0, and the time that the cost needs to come
                      back: us, fraction
+                   A step of a hold has 4 numbers behind its parts: record (1 is the last of KEYS);
+                   reserve: its lifetime, others: the time at which that ends, both in us; and the
+                   digests of two costs
+                   - reserve: what is held; 0
+                   - extend: what is held then; what was held before
+                   - settle: what it came to; 0
+                   - undo: what is held; what was held before, or 0
   returns  { now in us (this server's TIME),
              one character per check: '1' allowed, '0' denied, 'u' undecided, since the layout of a
-             bucket is unknown,
-             the state of every bucket before the call, one behind the other: the byte 0 if there
-             was none, and 255 if its layout is unknown,
+             bucket or record is unknown; for a step of a hold also 'l' allowed, without a record,
+             'r' repeated, 'c' conflict,
+             the state of every key before the call, one behind the other: the byte 0 if there was
+             none, and 255 if its layout is unknown,
              the us of refill that each check lent which lent any, if there are such checks }
            The caller computes from these what remains and when to retry, so that this script
            formats no numbers but those that it stores. One text of all states costs both sides
@@ -48,13 +58,17 @@
               replicas hold of the bucket's tokens, in us of refill: granted in the term before (7)
               and in this one (7)
               any rate, leased
+    layout 7  7 (1), 1 held or 2 settled (1), digest of the costs (6), parts of the last step that
+              were not taken: a bit for each of the first 32, the first one lowest (4)
+              the record of a hold
   A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3. Every build reads the
   layouts 1 to 4, and between them they hold any state.
   A state expires when its bucket is full, rounded up to a ms. The expiry is an absolute time, since
   Redis counts relative ones from a time that it read before this script did.
+  A record expires when the lifetime of its hold ends, also rounded up to a ms.
   The key of a bucket that holds less than one token when tokens are returned to it (give back,
-  reset, settle) is published on the channel `prefix:returned`, so that no replica denies by what it
-  knew.
+  reset, the end of a lease, settle, undo) is published on the channel `prefix:returned`, so that no
+  replica denies by what it knew.
   A bucket without a state is full. With an epoch, it was empty then and has refilled since, so
   that a full bucket must have a state until it would have filled since the epoch. ]]
 
@@ -64,6 +78,8 @@ local MAX_FILL = 50 * 365 * 24 * 60 * 60 * 1000000    -- us; the core's MAX_FILL
 local EXACT = 2 ^ 53                                  -- doubles below are exact if they are whole
 local TERM = 1000000                                  -- us; the core's TERM_US
 local TAKE, PEEK, CHARGE, GIVE_BACK, LEND = 0, 1, 2, 3, 5
+local RESERVE, EXTEND, SETTLE = 7, 8, 9
+local HELD, SETTLED = 1, 2
 local UNKNOWN, LEASED = 1, 2
 
 local call, floor, ceil, abs = redis.call, math.floor, math.ceil, math.abs
@@ -103,10 +119,12 @@ end
 -- The buckets, by index into KEYS. A bucket without `us` has no state. Most buckets have neither a
 -- fraction nor a debt: `whole` is the us per token of such a bucket. The tables in the second line
 -- are for the other buckets. `leases` has an array { term, earlier, current } for each bucket of
--- which tokens are leased. `rare` has the buckets that cannot be read, and those that are leased.
+-- which tokens are leased. `records` has an array { state, digest, missed } for each hold, or false
+-- if its record is removed. `rare` has the keys that are no bucket which can be read, and those of
+-- buckets that are leased.
 local us, whole = {}, {}
 local fraction, state_tokens, state_us, indebted = {}, {}, {}, {}
-local leases, rare = {}
+local leases, rare, records = {}
 local stored = #KEYS > 0 and call('MGET', unpack(KEYS)) or {}
 for k = 1, #KEYS do
   local state = stored[k]
@@ -136,13 +154,22 @@ for k = 1, #KEYS do
       leases[k] = { term, earlier, current }
       rare = rare or {}
       rare[k] = LEASED
+    elseif layout == 7 and length == 12 then
+      local kind, digest, missed
+      _, kind, digest, missed = unpack_state('>BBI6I4', state)
+      if (kind == HELD or kind == SETTLED) and digest > 0 then
+        records = records or {}
+        records[k] = { kind, digest, missed }
+      end
     end
-    -- The layout is unknown, or its numbers are none that a version writes.
+    -- The layout is unknown or no bucket's, or its numbers are none that a version writes.
     local micros, tokens = whole[k] or state_us[k] or 0, state_tokens[k] or 1
     if micros == 0 or tokens == 0 or (fraction[k] or 0) >= tokens or us[k] >= EXACT then
       us[k], whole[k], fraction[k] = nil, nil, nil
       state_tokens[k], state_us[k], indebted[k], leases[k] = nil, nil, nil, nil
-      stored[k] = '\255'
+      if not (records and records[k]) then
+        stored[k] = '\255'
+      end
       rare = rare or {}
       rare[k] = UNKNOWN
     end
@@ -438,7 +465,7 @@ local function lend(first, parts)
 end
 
 -- Ends a lease of each bucket. Returns '1' if all of them were out, else '0'.
-local function settle(first, parts)
+local function end_leases(first, parts)
   local verdict = '1'
   for at = first, first + 5 * (parts - 1), 5 do
     local k, limit, granted = checks[at], checks[at + 1], checks[at + 2]
@@ -478,6 +505,9 @@ local function any_unknown(first, parts)
   return false
 end
 
+-- What few calls need is made when a check needs it: the function that makes steps of holds, and
+-- the records that it changed, with their ends.
+local make_step, ends
 local verdicts, count = {}, 0
 local at, last = 1, #checks
 while at <= last do
@@ -510,14 +540,79 @@ while at <= last do
   else
     local action, parts, first = checks[at + 1], checks[at + 2], at + 3
     at = first + 5 * parts
+    if action >= RESERVE then
+      at = at + 4
+    end
     if rare and any_unknown(first, parts) then
       verdict = 'u'
     elseif action <= PEEK then
       verdict = take(first, parts, action == PEEK)
     elseif action == LEND then
       verdict = lend(first, parts)
+    elseif action >= RESERVE then
+      make_step = make_step or function(first, parts, action)
+        local row = first + 5 * parts
+        local k, lifetime_end = #KEYS + 1 - checks[row], checks[row + 1]
+        local digest, other = checks[row + 2], checks[row + 3]
+        local record = records and records[k]
+        if record == nil and stored[k] ~= '\0' then
+          return 'u'
+        end
+        local held = record and record[1] == HELD and record[2]
+        local verdict = '1'
+        if action == RESERVE then
+          lifetime_end = now + lifetime_end
+          verdict = record and (held == digest and 'r' or 'c') or '1'
+        elseif action == EXTEND and record then
+          verdict = held == digest and 'r' or held == other and '1' or 'c'
+        elseif action == SETTLE and record and not held then
+          verdict = record[2] == digest and 'r' or 'c'
+        elseif action > SETTLE and held ~= digest then
+          verdict = 'r'
+        elseif action <= SETTLE and not record then
+          verdict = 'l'
+        end
+        if verdict == 'r' or verdict == 'c' then
+          for at = first, row - 1, 5 do
+            settled(checks[at], checks[at + 1])
+          end
+          return verdict
+        end
+        local kind, missed = HELD, 0
+        if action <= EXTEND then
+          if take(first, parts) == '0' then
+            return '0'
+          end
+          for part = 1, math.min(parts, 32) do
+            if not after_us[part] then
+              missed = missed + 2 ^ (part - 1)
+            end
+          end
+        else
+          for at = first, row - 1, 5 do
+            local returns = checks[at + 2] == 1
+            local is_nothing = checks[at + 3] == 0 and checks[at + 4] == 0
+            if is_nothing or (returns and now >= lifetime_end) then
+              settled(checks[at], checks[at + 1])
+            else
+              adjust(at, 1, returns and GIVE_BACK or CHARGE)
+            end
+          end
+          if action == SETTLE then
+            kind = SETTLED
+          else
+            digest, missed = other, 4294967295
+          end
+        end
+        if lifetime_end > now then
+          records, ends = records or {}, ends or {}
+          records[k], ends[k] = digest > 0 and { kind, digest, missed }, lifetime_end
+        end
+        return verdict
+      end
+      verdict = make_step(first, parts, action)
     elseif action > LEND then
-      verdict = settle(first, parts)
+      verdict = end_leases(first, parts)
     else
       adjust(first, parts, action)
     end
@@ -571,6 +666,19 @@ for k, limit in pairs(changed) do
       end
     end
     call('SET', KEYS[k], state, 'PXAT', format('%d', ceil(full / 1000)))
+  end
+end
+
+-- Behind the buckets: what is taken without a record is taken again, which admits less.
+if ends then
+  for k, lifetime_end in pairs(ends) do
+    local record = records[k]
+    if record then
+      local state = pack('>BBI6I4', 7, record[1], record[2], record[3])
+      call('SET', KEYS[k], state, 'PXAT', format('%d', ceil(lifetime_end / 1000)))
+    else
+      call('DEL', KEYS[k])
+    end
   end
 end
 

@@ -328,7 +328,7 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 ///
 /// # Panics
 /// When the bytes do not take exactly `N` characters.
-fn base64<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub(crate) fn base64<const N: usize>(bytes: &[u8]) -> [u8; N] {
     assert!(bytes.len().is_multiple_of(3) && bytes.len() / 3 * 4 == N);
     let mut text = [0; N];
     for (group, four) in bytes.chunks_exact(3).zip(text.chunks_exact_mut(4)) {

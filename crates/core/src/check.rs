@@ -90,6 +90,12 @@ impl Part {
         }
     }
 
+    /// Returns the same part under another limit.
+    #[must_use]
+    pub fn under(self, limit: Arc<Limit>) -> Self {
+        Self { limit, ..self }
+    }
+
     /// Returns whether a settlement gives the cost back; else it charges it.
     #[must_use]
     pub const fn gives_back(&self) -> bool {

@@ -14,7 +14,7 @@ use std::{fmt, hash::Hasher, time::Duration};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::{
-    bucket_id::{BucketId, Tag},
+    bucket_id::{BucketId, Tag, base64},
     cost::Cost,
     time::Timestamp,
 };
@@ -131,6 +131,15 @@ impl HoldId {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// Returns the 22 characters of URL-safe base64 with which stores write the id.
+    #[must_use]
+    pub fn to_text(self) -> [u8; 22] {
+        let mut padded = [0; 18];
+        padded[..16].copy_from_slice(&self.0);
+        let [text @ .., _, _] = base64::<24>(&padded);
+        text
     }
 
     /// Returns the id's bytes.

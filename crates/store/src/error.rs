@@ -48,6 +48,15 @@ pub enum StoreError {
         /// The most buckets of a check.
         most: usize,
     },
+    /// The store cannot keep a record of the hold now. Nothing was taken.
+    #[error("the store cannot hold tokens now: {why}")]
+    NoHolds {
+        /// What prevents it.
+        why: &'static str,
+    },
+    /// The store is unavailable, so that a hold is not settled. The caller may settle it later.
+    #[error("the store is unavailable, so the hold is not settled yet: settle it again later")]
+    NotSettled(#[source] Box<Self>),
     /// The store is unavailable, and the limit says that the caller decides in this case.
     #[error("the store is unavailable, and limit `{limit}` has `on_store_failure: error`")]
     LeftToCaller {
@@ -68,7 +77,8 @@ pub enum StoreErrorKind {
     Unreachable,
     /// [`StoreError::BreakerOpen`]
     BreakerOpen,
-    /// [`StoreError::Refused`], [`StoreError::WrongSettings`] or [`StoreError::TooLarge`]
+    /// [`StoreError::Refused`], [`StoreError::WrongSettings`], [`StoreError::TooLarge`] or
+    /// [`StoreError::NoHolds`]
     Refused,
     /// [`StoreError::Unreadable`]
     Unreadable,
@@ -95,19 +105,20 @@ impl StoreError {
         Self::Unreadable { what: what.into() }
     }
 
-    /// Returns the kind of the error. The kind of [`StoreError::LeftToCaller`] is that of its
-    /// source.
+    /// Returns the kind of the error. The kind of [`StoreError::LeftToCaller`] and of
+    /// [`StoreError::NotSettled`] is that of its source.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Timeout { .. } => StoreErrorKind::Timeout,
             Self::Unreachable(_) => StoreErrorKind::Unreachable,
             Self::BreakerOpen => StoreErrorKind::BreakerOpen,
-            Self::Refused(_) | Self::WrongSettings(_) | Self::TooLarge { .. } => {
-                StoreErrorKind::Refused
-            }
+            Self::Refused(_)
+            | Self::WrongSettings(_)
+            | Self::TooLarge { .. }
+            | Self::NoHolds { .. } => StoreErrorKind::Refused,
             Self::Unreadable { .. } => StoreErrorKind::Unreadable,
-            Self::LeftToCaller { source, .. } => source.kind(),
+            Self::LeftToCaller { source, .. } | Self::NotSettled(source) => source.kind(),
         }
     }
 }

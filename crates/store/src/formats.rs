@@ -4,9 +4,12 @@ use std::fmt;
 
 use sluice_core::Partition;
 
-/// The newest layout of a bucket's state. A build that adds a layout raises this number, teaches
+/// The newest layout of a bucket's state or a hold's record. A build that adds a layout raises this number, teaches
 /// `lua/check.lua` to read it, and to write it only if its argument `newest` allows it.
-const NEWEST_LAYOUT: u8 = 6;
+const NEWEST_LAYOUT: u8 = 7;
+/// The first layout with which the records of holds can be kept.
+#[cfg(feature = "redis")]
+pub(crate) const RECORD_LAYOUT: u8 = 7;
 /// How keys are built, apart from the number of partitions.
 const KEY_FORMAT: u16 = 2;
 
@@ -109,7 +112,7 @@ mod tests {
     #[test]
     fn announced_formats_are_read_again_and_builds_without_them_have_the_baseline() {
         let announced = format!("1.0 beta {}", Formats::CURRENT);
-        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-6 writes=1-6");
+        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-7 writes=1-7");
         assert_eq!(Formats::split(&announced), ("1.0 beta", Formats::CURRENT));
         for version in [
             "0.1.0",

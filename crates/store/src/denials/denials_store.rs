@@ -28,6 +28,11 @@ type Decided = Result<Decision, StoreError>;
 /// the store would say, if no other request took tokens in between; the wait may be longer than
 /// necessary by the time that the store's reply took.
 ///
+/// # Holds
+/// A reservation may be denied here too. If it was made before, and its reply was lost, its tokens
+/// stay taken, and it is answered as repeated once the denial is over. What settles a hold is
+/// always decided by the store.
+///
 /// # Returned tokens
 /// The store [reports](Store::report_returns) buckets to which tokens are returned while they hold
 /// less than one token, and what is known of them is dropped. So only such buckets deny here. While
@@ -163,12 +168,12 @@ impl<S: Store, F: Future<Output = Decided>> Future for Learning<'_, S, F> {
 
 /// Returns whether a check may be denied.
 fn is_question(check: &Check) -> bool {
-    matches!(check.action(), Action::Take | Action::Peek)
+    matches!(check.action(), Action::Take | Action::Peek | Action::Reserve | Action::Extend)
 }
 
 /// Returns whether a bucket may have more tokens after a check.
 fn returns_tokens(check: &Check) -> bool {
-    !matches!(check.action(), Action::Take | Action::Peek | Action::Charge)
+    !is_question(check) && check.action() != Action::Charge
 }
 
 impl<S: fmt::Debug> fmt::Debug for Denials<S> {

@@ -58,6 +58,12 @@ type Decided = Result<Decision, StoreError>;
 /// shadow mode neither denies nor fails the check: with `Deny` its verdict is "not admitted", with
 /// `Error` its part passes.
 ///
+/// A hold is reserved and extended like a check that takes. Its tokens are those of this replica's
+/// share, and only this replica knows of it: until the store has recovered, it alone can settle the
+/// hold. Any other settlement fails with [`StoreError::NotSettled`], and the caller may retry it.
+/// Once the store has recovered, a settlement is sent there, which then charges or gives back the
+/// difference to what this replica has charged.
+///
 /// A charge is accepted, and made when the store has recovered. Giving back and resetting fail, and
 /// the caller may retry. Nothing is lent, and a lease cannot be settled: it ends by itself.
 ///
@@ -166,6 +172,9 @@ impl<S: Store> Failover<S> {
         check: &'a Check,
         limit: Duration,
     ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
+        if let Some(decision) = self.guarded.fallback.settled_before(check) {
+            return MaybeReady::ready(Ok(decision));
+        }
         let sent = match split(check, |part| self.guarded.node_of_part(part)) {
             Some(groups) => Err(Box::pin(self.decide_across(check, groups, limit))),
             None => {
@@ -226,6 +235,9 @@ impl<S: Store> Failover<S> {
         result: Result<Decision, StoreError>,
     ) -> Result<Decision, StoreError> {
         self.guarded.record(call, std::slice::from_ref(check), std::slice::from_ref(&result));
+        if result.is_ok() {
+            self.guarded.fallback.settled_by_store(check);
+        }
         result.or_else(|error| self.guarded.fall_back(check, error))
     }
 

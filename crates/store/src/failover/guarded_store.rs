@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Check, Decision, Part, Partition};
+use sluice_core::{Action, Check, Decision, Guarded, Part, Partition};
 
 use super::{
     breaker::AdmittedCall, breakers::Breakers, failover_state::ErrorCounts,
@@ -134,11 +134,16 @@ impl<S: Store> GuardedStore<S> {
 /// Returns whether an error concerns the whole store, and not only a bucket that another version or
 /// another program wrote.
 fn concerns_store(error: &StoreError) -> bool {
-    !matches!(error, StoreError::Unreadable { .. } | StoreError::TooLarge { .. })
+    !matches!(
+        error,
+        StoreError::Unreadable { .. } | StoreError::TooLarge { .. } | StoreError::NoHolds { .. }
+    )
 }
 
 /// Returns whether a decision needed a write. Denials and peeks do not: they succeed on a primary
-/// that has become read-only.
+/// that has become read-only. Nor does a step of a hold that is repeated.
 fn proves_writes(check: &Check, decision: &Decision) -> bool {
-    decision.is_allowed() && check.action() != Action::Peek
+    decision.is_allowed()
+        && check.action() != Action::Peek
+        && decision.guarded() != Some(Guarded::Repeated)
 }

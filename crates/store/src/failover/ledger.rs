@@ -130,6 +130,14 @@ impl Ledger {
         fits
     }
 
+    /// Records that the cost of `part`, which was admitted before, did not come to pass. What is not
+    /// owed any more cannot be forgiven.
+    pub(super) fn forgive(&self, part: &Part, now: Timestamp) {
+        if let Some(entry) = self.entries.lock().by_bucket.get_mut(&part.bucket()) {
+            entry.forgive(part.cost, now);
+        }
+    }
+
     /// Takes out the oldest entries of buckets in `partitions`, at most `most`.
     pub(super) fn take_oldest<'a>(
         &'a self,
@@ -232,6 +240,13 @@ impl Entry {
         self.admitted = self.admitted.plus(cost);
         let mut refilled = self.refilled.settled(&self.refill, now);
         refilled.take(cost.tokens());
+        self.refilled = refilled.bucket();
+    }
+
+    fn forgive(&mut self, cost: Cost, now: Timestamp) {
+        self.admitted = self.admitted.minus(cost);
+        let mut refilled = self.refilled.settled(&self.refill, now);
+        refilled.give_back(cost.tokens());
         self.refilled = refilled.bucket();
     }
 

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Check, Decision, OnStoreFailure, Part, Rate, Retry, Settled, Source, Timestamp, Verdict,
+    Action, Check, Decision, Guarded, OnStoreFailure, Part, Rate, Record, Retry, Settled, Source,
+    Timestamp, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -44,21 +45,21 @@ impl LocalFallback {
     /// Decides `check`, which the store did not decide because of `cause`.
     pub(super) fn decide(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
         // The store is available, but it would never decide this check.
-        if matches!(cause, StoreError::TooLarge { .. }) {
+        if matches!(cause, StoreError::TooLarge { .. } | StoreError::NoHolds { .. }) {
             return Err(cause);
         }
         match check.action() {
-            Action::Take | Action::Peek => self.take_or_peek(check, cause),
+            Action::Take | Action::Peek | Action::Reserve | Action::Extend => {
+                self.take_or_peek(check, cause)
+            }
             Action::Charge => self.charge(check, cause),
+            Action::Settle => self.settle(check, cause),
             // There is nothing here to give back to. To promise it for later would admit twice, if
             // the store has forgotten the bucket by then.
             Action::GiveBack
             | Action::Reset
             | Action::Lend { .. }
             | Action::EndLease { .. }
-            | Action::Reserve
-            | Action::Extend
-            | Action::Settle
             | Action::Undo => Err(cause),
         }
     }
@@ -79,9 +80,11 @@ impl LocalFallback {
             });
         }
         let denied = check.parts().iter().any(|part| enforces(part, OnStoreFailure::Deny));
-        let local = self.decide_locally(check, if denied { Action::Peek } else { check.action() });
+        let peek = Check::new(Action::Peek);
+        let local = self.buckets.decide_now(&self.local(check, if denied { &peek } else { check }));
         let allowed = !denied && local.is_allowed();
-        let takes = allowed && check.action() == Action::Take;
+        let takes =
+            allowed && check.action() != Action::Peek && local.guarded() != Some(Guarded::Repeated);
         let decision =
             assemble(check, &local, allowed, |part| match part.limit.on_store_failure() {
                 OnStoreFailure::Deny => denied_without_store(part, local.at()),
@@ -106,20 +109,63 @@ impl LocalFallback {
         if !self.ledger.record_all(check.parts(), &refills, self.clock.now()) {
             return Err(cause);
         }
-        let local = self.decide_locally(check, Action::Charge);
+        let local = self.buckets.decide_now(&self.local(check, check));
         Ok(assemble(check, &local, true, |part| allowed_without_store(part, true, local.at())))
     }
 
-    /// Decides the parts that have local buckets, all or nothing, on this replica's shares of their
-    /// limits.
-    fn decide_locally(&self, check: &Check, action: Action) -> Decision {
+    /// Settles a hold that was reserved here: corrects the local buckets, and what is owed for them.
+    fn settle(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
+        let local = self.local(check, check);
+        let Some(local) = self.buckets.decide_if(&local, |_| true) else {
+            return Err(StoreError::NotSettled(Box::new(cause)));
+        };
+        let may_return = check.hold().is_some_and(|hold| local.at() < hold.ends_at(local.at()));
+        if local.guarded() == Some(Guarded::First) {
+            for part in check.parts() {
+                if !part.gives_back() {
+                    self.ledger.record(part, &self.refill_of(part), local.at());
+                } else if may_return {
+                    self.ledger.forgive(part, local.at());
+                }
+            }
+        }
+        let allowed = local.is_allowed();
+        Ok(assemble(check, &local, allowed, |part| allowed_without_store(part, false, local.at())))
+    }
+
+    /// Returns the decision on a settlement that was made here before, since the store was away.
+    /// The store, which does not know that, would make it once more.
+    pub(super) fn settled_before(&self, check: &Check) -> Option<Decision> {
+        if check.action() != Action::Settle {
+            return None;
+        }
+        let is_settled = |record| matches!(record, Record::Settled { .. });
+        let local = self.buckets.decide_if(&self.local(check, check), is_settled)?;
+        let allowed = local.is_allowed();
+        Some(assemble(check, &local, allowed, |part| {
+            allowed_without_store(part, false, local.at())
+        }))
+    }
+
+    /// Forgets a hold that the store has settled.
+    pub(super) fn settled_by_store(&self, check: &Check) {
+        if check.action() == Action::Settle
+            && let Some(key) = self.local(check, check).record_key()
+        {
+            self.buckets.forget_record(&key);
+        }
+    }
+
+    /// Returns a check that does what `other` does with the parts of `check` that have local
+    /// buckets, under this replica's shares of their limits.
+    fn local(&self, check: &Check, other: &Check) -> Check {
         let replicas = self.fleet_size.get();
-        let mut local = Check::new(action);
+        let mut local = other.without_parts();
         for part in check.parts().iter().filter(|part| is_local(part)) {
             let share = self.shares.of(&part.limit, replicas).limit;
-            local.push(Part::new(share, part.tag, part.cost));
+            local.push(part.clone().under(share));
         }
-        self.buckets.decide_now(&local)
+        local
     }
 
     fn refill_of(&self, part: &Part) -> Rate {
@@ -145,7 +191,7 @@ fn assemble(
         verdict.map_or_else(|| without_store(part), |verdict| of_whole_limit(part, verdict))
     };
     let verdicts: SmallVec<[Verdict; 2]> = check.parts().iter().map(verdict).collect();
-    Decision::new(allowed, verdicts, local.at(), Source::Local)
+    Decision::new(allowed, verdicts, local.at(), Source::Local).with_guarded(local.guarded())
 }
 
 /// Turns the verdict on a share of a limit into one on the whole limit.

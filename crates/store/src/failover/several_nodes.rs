@@ -82,7 +82,7 @@ impl<S: Store> GuardedStore<S> {
             return StoreFuture::ready(Err(StoreError::BreakerOpen));
         };
         let guarded = Arc::clone(self);
-        if check.action() == Action::GiveBack {
+        if let Action::GiveBack | Action::Undo = check.action() {
             return StoreFuture::pending(guarded.send_back(call, check, deadline));
         }
         StoreFuture::pending(async move {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use sluice_core::{Action, Check, Decision, Partition, Precision, Source};
+use sluice_core::{Action, Check, Decision, Part, Partition, Precision, Source};
 use smallvec::SmallVec;
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{Clock, Fleet, MonotonicClock, NodeId, Replica, Store, StoreError, St
 /// # What is leased
 /// Only checks that take are decided here. A part of one is covered by a lease if its limit says
 /// so, its burst is at least 16, and requests at this replica ask its bucket for at least 160
-/// tokens a second. Everything else is sent to the wrapped store.
+/// tokens a second. Everything else is sent to the wrapped store, and so is every step of a hold.
 ///
 /// A lease is as large as what requests ask for in 50 ms. The store lends at most half of what a
 /// bucket holds, and at most half of its burst to all replicas. A lease that no request used for
@@ -203,10 +203,18 @@ impl<S: Store> Leasing<S> {
     }
 
     fn note_refill(&self, check: &Check) {
-        if let Action::GiveBack | Action::Reset = check.action() {
-            let leased = |precision| precision == Precision::Leased;
-            let parts = check.parts().iter().filter(|part| leased(part.limit.precision()));
-            self.books.refilled(parts.map(sluice_core::Part::bucket));
+        let returns = |part: &&Part| match check.action() {
+            Action::GiveBack | Action::Reset => true,
+            Action::Settle | Action::Undo => part.gives_back(),
+            _ => false,
+        };
+        if matches!(
+            check.action(),
+            Action::GiveBack | Action::Reset | Action::Settle | Action::Undo
+        ) {
+            let leased = |part: &&Part| part.limit.precision() == Precision::Leased;
+            let parts = check.parts().iter().filter(returns).filter(leased);
+            self.books.refilled(parts.map(Part::bucket));
         }
     }
 

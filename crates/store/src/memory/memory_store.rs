@@ -3,10 +3,12 @@
 use std::fmt;
 
 use parking_lot::{Mutex, MutexGuard};
-use sluice_core::{Bucket, Check, Decision, Epoch, Part, Source, Tag, Timestamp};
+use sluice_core::{
+    Bucket, Check, Decision, Epoch, Part, Record, RecordKey, Source, Tag, Timestamp,
+};
 use smallvec::SmallVec;
 
-use super::{announcements::Announcements, shard::Shard};
+use super::{announcements::Announcements, records::Records, shard::Shard};
 use crate::{Clock, ColdStart, Fleet, MonotonicClock, Replica, Store, StoreError, StoreFuture};
 
 const _: () = assert!(size_of::<LockedShard>() == 64, "a shard is one cache line");
@@ -23,6 +25,8 @@ pub struct MemoryStore<C = MonotonicClock> {
     /// One shard for each value of [`Tag::part`]. Enough that two threads rarely need the same one,
     /// and that sweeping one takes microseconds.
     shards: Box<[LockedShard]>,
+    /// Locked before any shard.
+    records: Mutex<Records>,
     announcements: Mutex<Announcements>,
     clock: C,
     epoch: Epoch,
@@ -56,7 +60,13 @@ impl<C: Clock> MemoryStore<C> {
     /// Makes an empty store that takes the time from `clock`.
     pub fn with_clock(clock: C) -> Self {
         let shards = (0..=u8::MAX).map(|part| LockedShard(Mutex::new(Shard::new(part)))).collect();
-        Self { shards, announcements: Mutex::default(), clock, epoch: Epoch::NONE }
+        Self {
+            shards,
+            records: Mutex::default(),
+            announcements: Mutex::default(),
+            clock,
+            epoch: Epoch::NONE,
+        }
     }
 
     /// Sets what a bucket holds that was never used since now, when the memory begins.
@@ -84,8 +94,16 @@ impl<C: Clock> MemoryStore<C> {
         self.shards.iter().map(|shard| shard.lock().capacity()).sum()
     }
 
-    /// Removes every bucket that is full again, and frees the memory.
+    /// Returns the number of records of holds, including those whose time has ended since the last
+    /// sweep.
+    pub fn records(&self) -> usize {
+        self.records.lock().len()
+    }
+
+    /// Removes every bucket that is full again and every record whose time has ended, and frees the
+    /// memory.
     pub fn sweep(&self) {
+        self.records.lock().sweep(self.clock.now());
         for shard in &self.shards {
             shard.lock().sweep(self.epoch, self.clock.now());
         }
@@ -93,9 +111,56 @@ impl<C: Clock> MemoryStore<C> {
 
     /// Decides without a future: nothing has to be waited for.
     pub fn decide_now(&self, check: &Check) -> Decision {
+        if let Some(key) = check.record_key() {
+            return self.decide_hold(check, key);
+        }
         if let [part] = check.parts() {
             return self.decide_one(check, part);
         }
+        self.decide_together(check, |check, buckets, now| check.decide(buckets, now, Source::Store))
+    }
+
+    /// Decides a step of a hold, whose record has this key.
+    fn decide_hold(&self, check: &Check, key: RecordKey) -> Decision {
+        self.decide_recorded(check, key, &mut self.records.lock())
+    }
+
+    fn decide_recorded(&self, check: &Check, key: RecordKey, records: &mut Records) -> Decision {
+        self.decide_together(check, |check, buckets, now| {
+            records.sweep_if_due(now);
+            let before = records.get(&key, now);
+            let (decision, write) = check.decide_hold(buckets, before, now, Source::Store);
+            if let Some(write) = write {
+                records.write(key, write);
+            }
+            decision
+        })
+    }
+
+    /// Decides a step of a hold if `is_known` returns true for its record; `None` otherwise, and if
+    /// there is no record.
+    pub(crate) fn decide_if(
+        &self,
+        check: &Check,
+        is_known: impl FnOnce(Record) -> bool,
+    ) -> Option<Decision> {
+        let key = check.record_key()?;
+        let mut records = self.records.lock();
+        let known = records.get(&key, self.clock.now()).is_some_and(is_known);
+        known.then(|| self.decide_recorded(check, key, &mut records))
+    }
+
+    /// Forgets the record of a hold.
+    pub(crate) fn forget_record(&self, key: &RecordKey) {
+        self.records.lock().forget(key);
+    }
+
+    /// Locks the shards of all parts, and lets `decide` see and change their buckets.
+    fn decide_together(
+        &self,
+        check: &Check,
+        decide: impl FnOnce(&Check, &mut [Bucket], Timestamp) -> Decision,
+    ) -> Decision {
         let mut shards: SmallVec<[u8; 4]> =
             check.parts().iter().map(|part| part.tag.part()).collect();
         // Locked in the same order by every check, so that two checks never deadlock.
@@ -103,7 +168,7 @@ impl<C: Clock> MemoryStore<C> {
         shards.dedup();
         let mut guards: SmallVec<[MutexGuard<'_, Shard>; 4]> =
             shards.iter().map(|&shard| self.shards[usize::from(shard)].lock()).collect();
-        self.decide_in(check, &mut guards, &shards)
+        self.decide_in(check, &mut guards, &shards, decide)
     }
 
     /// Decides a check of one part, as nearly every check is: its bucket is looked up once.
@@ -120,6 +185,7 @@ impl<C: Clock> MemoryStore<C> {
         check: &Check,
         locked: &mut [MutexGuard<'_, Shard>],
         numbers: &[u8],
+        decide: impl FnOnce(&Check, &mut [Bucket], Timestamp) -> Decision,
     ) -> Decision {
         let index_of =
             |tag: Tag| numbers.binary_search(&tag.part()).expect("every part's shard is locked");
@@ -135,7 +201,7 @@ impl<C: Clock> MemoryStore<C> {
             })
             .collect();
         let mut after = before.clone();
-        let decision = check.decide(&mut after, now, Source::Store);
+        let decision = decide(check, &mut after, now);
         for (part, (before, after)) in check.parts().iter().zip(before.iter().zip(&after)) {
             if before != after {
                 locked[index_of(part.tag)].update(part, self.epoch, now, |_| ((), Some(*after)));

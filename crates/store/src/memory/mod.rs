@@ -3,6 +3,7 @@
 
 mod announcements;
 mod memory_store;
+mod records;
 mod shard;
 
 pub use memory_store::MemoryStore;

@@ -7,7 +7,7 @@ use sluice_core::{Action, Check, Partition};
 use super::{
     call_plan::CallPlan,
     check_reply::CheckReply,
-    job::{Answer, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+    job::{Answer, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss, keys_of},
     queue::Gathered,
 };
 use crate::StoreError;
@@ -133,7 +133,7 @@ fn lay_out(
         call.takes_more
             && call.partition == partition
             && call.checks.len() < MAX_CHECKS
-            && call.plan.buckets() + parts.len() <= MAX_BUCKETS
+            && call.plan.keys() + keys_of(check) <= MAX_BUCKETS
     };
     let gathered = manner == Manner::Gathered;
     match calls.iter_mut().rev().find(fits) {

@@ -1,19 +1,22 @@
-//! A bucket's state as it is stored, in the layouts that `lua/check.lua` describes.
+//! A bucket's state and a hold's record as they are stored, in the layouts that `lua/check.lua` describes.
 
-use sluice_core::{Bucket, Leases, Moment, Refill, Term, Timestamp};
+use sluice_core::{Bucket, CostsDigest, Leases, Moment, Record, Refill, Term, Timestamp};
 
-use crate::Formats;
+use crate::{Formats, formats::RECORD_LAYOUT};
 
-/// What a server has stored of a bucket.
+/// What a server has stored under the key of a bucket or a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
     Nothing,
     Bucket(Bucket),
+    Record(Record),
     /// A state in a layout that this build does not read.
     Unknown,
 }
 
-/// The byte that stands for a bucket without a state.
+/// The layout of a record.
+const RECORD: u8 = RECORD_LAYOUT;
+/// The byte that stands for a bucket or a record without a state.
 const NOTHING: u8 = 0;
 /// The byte that stands for a state that the script does not read.
 const UNKNOWN: u8 = 255;
@@ -26,11 +29,12 @@ impl Stored {
             [NOTHING] => Self::Nothing,
             // The script reads all layouts; only a test makes a build that does not.
             [layout, ..] if !(first..=last).contains(layout) => Self::Unknown,
+            [RECORD, ..] => parse_record(state).map_or(Self::Unknown, Self::Record),
             _ => parse(state).map_or(Self::Unknown, Self::Bucket),
         }
     }
 
-    /// Parses the states of `count` buckets, which stand one behind the other. Returns `None` if
+    /// Parses the states of `count` keys, which stand one behind the other. Returns `None` if
     /// they are more or fewer.
     pub(super) fn parse_all(states: &[u8], count: usize, formats: Formats) -> Option<Vec<Self>> {
         let mut stored = Vec::with_capacity(count);
@@ -48,7 +52,7 @@ impl Stored {
 const fn length(layout: u8) -> Option<usize> {
     Some(match layout {
         NOTHING | UNKNOWN => 1,
-        1 | 2 | 5 => 12,
+        1 | 2 | 5 | RECORD => 12,
         3 => 25,
         4 => 32,
         6 => 50,
@@ -89,6 +93,21 @@ fn parse(state: &[u8]) -> Option<Bucket> {
         Some(bucket.with_leases(leases))
     } else {
         None
+    }
+}
+
+/// Parses a record; `None` if this version writes none like it.
+fn parse_record(state: &[u8]) -> Option<Record> {
+    let mut rest = Reader(state.get(1..)?);
+    let (kind, digest, missed) = (rest.number(1)?, rest.number(6)?, rest.number(4)?);
+    let costs = CostsDigest::from_number(digest);
+    if digest == 0 || !rest.0.is_empty() {
+        return None;
+    }
+    match kind {
+        1 => Some(Record::Held { costs, missed: u32::try_from(missed).ok()? }),
+        2 => Some(Record::Settled { actual: costs }),
+        _ => None,
     }
 }
 
@@ -172,6 +191,24 @@ mod tests {
     }
 
     #[test]
+    fn records_are_parsed() {
+        let record = |bytes: &[u8]| Stored::parse(bytes, Formats::CURRENT);
+        let costs = CostsDigest::from_number(0x0102_0304_0506);
+        let held = Record::Held { costs, missed: 9 };
+        assert_eq!(record(&[7, 1, 1, 2, 3, 4, 5, 6, 0, 0, 0, 9]), Stored::Record(held));
+        let settled = Record::Settled { actual: costs };
+        assert_eq!(record(&[7, 2, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0]), Stored::Record(settled));
+        for state in [
+            &[7, 3, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0][..],
+            &[7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[7, 1, 1, 2, 3, 4, 5, 6, 0, 0, 0],
+            &[7],
+        ] {
+            assert_eq!(record(state), Stored::Unknown, "{state:?}");
+        }
+    }
+
+    #[test]
     fn states_stand_one_behind_the_other() {
         let compact = [1, 0, 0, 0, 0, 0, 1, 2, 0, 0x0f, 0x42, 0x40];
         let long =
@@ -190,7 +227,7 @@ mod tests {
         for (states, count) in [(&states[..], 4), (&states, 6), (&states[..states.len() - 2], 5)] {
             assert_eq!(Stored::parse_all(states, count, Formats::CURRENT), None);
         }
-        assert_eq!(Stored::parse_all(&[7, 0, 0], 1, Formats::CURRENT), None, "another layout");
+        assert_eq!(Stored::parse_all(&[8, 0, 0], 1, Formats::CURRENT), None, "another layout");
 
         let older = Formats { reads: (1, 2), ..Formats::CURRENT };
         let stored = Stored::parse_all(&states, 5, older).unwrap();

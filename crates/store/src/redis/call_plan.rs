@@ -4,7 +4,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use redis::Cmd;
-use sluice_core::{Action, BucketId, Check, Epoch, Limit, Part, Span};
+use sluice_core::{
+    Action, BucketId, Check, CostsDigest, Epoch, Hold, HoldStep, Limit, Part, RecordKey, Span,
+    Timestamp,
+};
 
 use super::{
     epochs::Epochs,
@@ -13,7 +16,8 @@ use super::{
 };
 use crate::prehashed::Prehashed;
 
-/// The keys and the arguments of one call. Every bucket and every limit stands in it once.
+/// The keys and the arguments of one call. Every bucket, every record of a hold and every limit
+/// stands in it once.
 ///
 /// A simple check that is alone goes to a script that costs the server half as much. Where that
 /// script may not decide, it says so, and the call is made again with
@@ -29,6 +33,11 @@ pub(super) struct CallPlan {
     checks: PackedNumbers,
     /// The indices of each part's bucket in `buckets`, check after check.
     part_indices: Vec<usize>,
+    /// The records of holds. Their keys stand behind those of the buckets, the last one first.
+    records: Vec<RecordKey>,
+    known_records: HashMap<RecordKey, usize>,
+    /// The index in `records` of the record of each check of a hold, check after check.
+    record_indices: Vec<usize>,
     form: Form,
     epoch: Epoch,
 }
@@ -65,7 +74,12 @@ impl CallPlan {
             {
                 self.push_simple(part);
             }
-            (action, parts) => self.push_general(action, parts),
+            (action, parts) => {
+                self.push_general(action, parts);
+                if let (Some(hold), Some(key)) = (check.hold(), check.record_key()) {
+                    self.push_hold(hold, key);
+                }
+            }
         }
     }
 
@@ -94,6 +108,10 @@ impl CallPlan {
             Action::Reset => 4,
             Action::Lend { .. } => 5,
             Action::EndLease { .. } => 6,
+            Action::Reserve => 7,
+            Action::Extend => 8,
+            Action::Settle => 9,
+            Action::Undo => 10,
         });
         self.checks.push(parts.len() as u64);
         for part in parts {
@@ -106,9 +124,40 @@ impl CallPlan {
         }
     }
 
-    /// Returns the number of distinct buckets.
-    pub(super) fn buckets(&self) -> usize {
-        self.buckets.len()
+    /// Appends what stands behind the parts of a check that makes a step of a hold.
+    fn push_hold(&mut self, hold: &Hold, key: RecordKey) {
+        let next = self.records.len();
+        let index = *self.known_records.entry(key).or_insert(next);
+        if index == next {
+            self.records.push(key);
+        }
+        self.record_indices.push(index);
+        let ends = |reserved_at: Timestamp| {
+            u64::try_from(reserved_at.after(hold.lifetime()).unix_micros()).unwrap_or(0)
+        };
+        let (ends, costs, before) = match hold.step() {
+            HoldStep::Reserve { costs } => {
+                (u64::try_from(hold.lifetime().as_micros()).unwrap_or(0), costs, None)
+            }
+            HoldStep::Extend { from, to, reserved_at } => (ends(reserved_at), to, Some(from)),
+            HoldStep::Settle { actual, reserved_at } => (ends(reserved_at), actual, None),
+            HoldStep::Undo { costs, before, reserved_at } => (ends(reserved_at), costs, before),
+        };
+        self.checks.push(index as u64 + 1);
+        self.checks.push(ends.min(LATEST));
+        self.checks.push(costs.number());
+        self.checks.push(before.map_or(0, CostsDigest::number));
+    }
+
+    /// Returns the number of distinct keys: of buckets, and of records.
+    pub(super) fn keys(&self) -> usize {
+        self.buckets.len() + self.records.len()
+    }
+
+    /// Returns, for each check of a hold, the index of its record among the keys of the reply.
+    pub(super) fn record_indices(&self) -> impl Iterator<Item = usize> {
+        let last = self.keys().wrapping_sub(1);
+        self.record_indices.iter().map(move |index| last - index)
     }
 
     /// Returns, check after check, the index of each part's bucket among the buckets of the reply.
@@ -144,14 +193,17 @@ impl CallPlan {
     /// Returns the call of the script. `newest` is the newest layout that may be written: less than
     /// 128.
     pub(super) fn command(&self, keys: &Keys, newest: u8) -> Cmd {
-        let (buckets, numbers) =
-            (self.buckets.len(), self.limits.bytes.len() + self.checks.bytes.len());
+        let (count, numbers) = (self.keys(), self.limits.bytes.len() + self.checks.bytes.len());
         let mut command =
-            self.script().call_with_room(buckets + 5, buckets * BYTES_OF_KEY + numbers + 64);
-        command.arg(buckets);
+            self.script().call_with_room(count + 5, count * BYTES_OF_KEY + numbers + 64);
+        command.arg(count);
         let mut key = Vec::new();
         for bucket in &self.buckets {
             keys.bucket(bucket, &mut key);
+            command.arg(&key);
+        }
+        for record in self.records.iter().rev() {
+            keys.record(record, &mut key);
             command.arg(&key);
         }
         let epoch = self.epoch.start().map(|start| start.unix_micros().unsigned_abs());
@@ -224,6 +276,9 @@ impl Form {
     }
 }
 
+/// A time that a double holds with any lifetime added: some two hundred years after 1970.
+const LATEST: u64 = 1 << 52;
+
 /// More than all leases of a bucket together, and a whole number that a double holds.
 const LONGEST_SPAN: u64 = 1 << 52;
 
@@ -234,9 +289,19 @@ fn numbers(action: Action, part: &Part) -> [u64; 3] {
     let span = |groups: u64| groups.saturating_mul(refill.micros()).min(LONGEST_SPAN);
     let leased = |tokens: u64| span(tokens / refill.tokens());
     match action {
-        Action::Take | Action::Peek | Action::Charge | Action::GiveBack | Action::Reset => {
+        Action::Take
+        | Action::Peek
+        | Action::Charge
+        | Action::GiveBack
+        | Action::Reset
+        | Action::Reserve
+        | Action::Extend => {
             let Span { micros, fraction } = cost(part);
             [part.limit.denies().into(), micros.unsigned_abs(), fraction]
+        }
+        Action::Settle | Action::Undo => {
+            let Span { micros, fraction } = cost(part);
+            [part.gives_back().into(), micros.unsigned_abs(), fraction]
         }
         Action::Lend { least } => {
             let least = span(u64::from(least).div_ceil(refill.tokens()));

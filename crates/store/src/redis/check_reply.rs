@@ -3,7 +3,9 @@
 use std::mem;
 
 use redis::Value;
-use sluice_core::{Action, Bucket, Check, Cost, Decision, Epoch, Source, Timestamp, Verdict};
+use sluice_core::{
+    Action, Bucket, Check, Cost, Decision, Epoch, Guarded, RecordWrite, Source, Timestamp, Verdict,
+};
 use smallvec::SmallVec;
 
 use super::{bucket_state::Stored, call_plan::CallPlan};
@@ -19,8 +21,8 @@ pub(super) struct CheckReply {
     now: Timestamp,
     /// One byte for each check.
     verdicts: Vec<u8>,
-    /// Each bucket before the call, and then as the checks leave it one after the other.
-    buckets: Vec<Stored>,
+    /// Each bucket and record before the call, and then as the checks leave it one after the other.
+    states: Vec<Stored>,
     /// What each check lent that lent anything, in microseconds of refill.
     lent: Vec<Value>,
 }
@@ -56,7 +58,7 @@ impl CheckReply {
         Ok(Some(Self {
             now: Timestamp::from_unix_micros(now.saturating_abs()),
             verdicts: vec![if now > 0 { b'1' } else { b'0' }],
-            buckets: vec![before],
+            states: vec![before],
             lent: Vec::new(),
         }))
     }
@@ -85,13 +87,13 @@ impl CheckReply {
                 "check.lua returned other fields than the time, the verdicts and the buckets",
             ));
         };
-        let buckets = Stored::parse_all(&before, plan.buckets(), formats);
-        let (Some(buckets), true) = (buckets, verdicts.len() == checks) else {
+        let states = Stored::parse_all(&before, plan.keys(), formats);
+        let (Some(states), true) = (states, verdicts.len() == checks) else {
             return Err(StoreError::unreadable(
                 "check.lua returned another number of checks or buckets than it was sent",
             ));
         };
-        Ok(Self { now: Timestamp::from_unix_micros(now), verdicts, buckets, lent })
+        Ok(Self { now: Timestamp::from_unix_micros(now), verdicts, states, lent })
     }
 
     /// Calls `decided` with the decision on each of `checks`, which are those of `plan`, in their
@@ -107,12 +109,14 @@ impl CheckReply {
         mut decided: impl FnMut(Result<Decision, StoreError>),
     ) {
         let mut indices = plan.bucket_indices();
+        let mut records = plan.record_indices();
         let (verdicts, lent) = (mem::take(&mut self.verdicts), mem::take(&mut self.lent));
         let mut lent = lent.iter();
         for (check, verdict) in checks.into_iter().zip(verdicts) {
             let (own, rest) = indices.split_at(check.parts().len());
             indices = rest;
-            let decision = self.replay_one(check, verdict, own, plan.epoch());
+            let record = if check.hold().is_some() { records.next() } else { None };
+            let decision = self.replay_one(check, verdict, own, record, plan.epoch());
             decided(match decision {
                 Ok(decision)
                     if lends(check)
@@ -126,27 +130,35 @@ impl CheckReply {
         }
     }
 
-    /// Decides `check`, whose parts' buckets stand at `indices`, and updates these buckets.
+    /// Decides `check`, whose parts' buckets stand at `indices` and the record of whose hold at
+    /// `record`, and updates them.
     fn replay_one(
         &mut self,
         check: &Check,
         verdict: u8,
         indices: &[usize],
+        record: Option<usize>,
         epoch: Epoch,
     ) -> Result<Decision, StoreError> {
-        let is_unknown = |&index: &usize| self.buckets[index] == Stored::Unknown;
-        if verdict == b'u' || indices.iter().any(is_unknown) {
+        let is_bucket =
+            |&index: &usize| matches!(self.states[index], Stored::Bucket(_) | Stored::Nothing);
+        let is_record =
+            |index: usize| matches!(self.states[index], Stored::Record(_) | Stored::Nothing);
+        if verdict == b'u' || !indices.iter().all(is_bucket) || !record.is_none_or(is_record) {
             return Err(StoreError::unreadable(
-                "a bucket's state has a layout that this version does not know",
+                "a bucket's state, or the record of a hold, has a layout that this version does \
+                 not know",
             ));
         }
         let before: SmallVec<[Bucket; 4]> = check
             .parts()
             .iter()
             .zip(indices)
-            .map(|(part, &index)| match self.buckets[index] {
+            .map(|(part, &index)| match self.states[index] {
                 Stored::Bucket(bucket) => bucket,
-                Stored::Nothing | Stored::Unknown => epoch.unseen(part.limit.rate(), self.now),
+                Stored::Nothing | Stored::Record(_) | Stored::Unknown => {
+                    epoch.unseen(part.limit.rate(), self.now)
+                }
             })
             .collect();
         let mut after: SmallVec<[Bucket; 4]> = SmallVec::from_slice(&before);
@@ -162,16 +174,23 @@ impl CheckReply {
             }
             _ => check,
         };
-        let decision = check.decide(&mut after, self.now, Source::Store);
-        if decision.is_allowed() != (verdict == b'1') {
+        let known = match record.map(|index| self.states[index]) {
+            Some(Stored::Record(record)) => Some(record),
+            _ => None,
+        };
+        let (decision, write) = check.decide_hold(&mut after, known, self.now, Source::Store);
+        if verdict_of(&decision) != verdict {
             return Err(self.disagreement());
+        }
+        if let (Some(index), Some(RecordWrite { record, .. })) = (record, write) {
+            self.states[index] = record.map_or(Stored::Nothing, Stored::Record);
         }
         for ((part, &index), (before, after)) in
             check.parts().iter().zip(indices).zip(before.iter().zip(&after))
         {
             if before != after {
                 let forgotten = epoch.forgets(after, part.limit.rate(), self.now);
-                self.buckets[index] =
+                self.states[index] =
                     if forgotten { Stored::Nothing } else { Stored::Bucket(*after) };
             }
         }
@@ -183,6 +202,17 @@ impl CheckReply {
             "the script and the core disagree at {} us; this is a bug in Sluice",
             self.now.unix_micros()
         ))
+    }
+}
+
+/// Returns the character with which the script says what was decided.
+const fn verdict_of(decision: &Decision) -> u8 {
+    match decision.guarded() {
+        Some(Guarded::Repeated) => b'r',
+        Some(Guarded::Conflict) => b'c',
+        Some(Guarded::Late) if decision.is_allowed() => b'l',
+        _ if decision.is_allowed() => b'1',
+        _ => b'0',
     }
 }
 

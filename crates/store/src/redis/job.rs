@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sluice_core::Decision;
+use sluice_core::{Check, Decision};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
@@ -14,9 +14,14 @@ use crate::StoreError;
 pub(super) const MAX_CHECKS: usize = 1_000;
 /// The most arguments of one call. Managed services refuse scripts with more than 3,999.
 const MAX_ARGUMENTS: usize = 3_900;
-/// The most buckets in one call. Each is an argument; the others are the command, the script, the
-/// number of keys, and the plan.
+/// The most buckets and records in one call. Each is an argument; the others are the command, the
+/// script, the number of keys, and the plan.
 pub(super) const MAX_BUCKETS: usize = MAX_ARGUMENTS - 4;
+
+/// Returns how many keys a check has: its buckets, and the record of its hold.
+pub(super) fn keys_of(check: &Check) -> usize {
+    check.parts().len() + usize::from(check.hold().is_some())
+}
 
 /// What comes of one check: a decision, or why there is none.
 pub(super) type Answer = Result<Decision, Miss>;

@@ -1,6 +1,6 @@
 //! The keys in Redis.
 
-use sluice_core::{BucketId, LimitKey, Partition, Tag};
+use sluice_core::{BucketId, LimitKey, Partition, RecordKey, Tag};
 
 use super::redis_error::RedisError;
 
@@ -36,7 +36,8 @@ fn slot(hash_tag: &str) -> u16 {
 ///
 /// Every key is `prefix:{PP}name`. The braces contain the hash tag of a partition, so that a
 /// cluster has all keys of a partition in one slot. The name of a bucket is the rest of its tag and
-/// the limit's key; every other name begins with a colon.
+/// the limit's key, together 19 characters at most; that of a hold's record is the rest of a tag
+/// and the 22 characters of its id. Every other name begins with a colon.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
@@ -54,13 +55,23 @@ impl Keys {
 
     /// Replaces `key` by the key of `bucket`, which is ASCII.
     pub(super) fn bucket(&self, bucket: &BucketId, key: &mut Vec<u8>) {
+        self.tag(bucket.tag, key);
+        key.extend_from_slice(bucket.limit.as_bytes());
+    }
+
+    /// Replaces `key` by the key of a hold's record, which is ASCII and no bucket's.
+    pub(super) fn record(&self, record: &RecordKey, key: &mut Vec<u8>) {
+        self.tag(record.tag, key);
+        key.extend_from_slice(&record.id.to_text());
+    }
+
+    fn tag(&self, tag: Tag, key: &mut Vec<u8>) {
         key.clear();
         key.extend_from_slice(self.prefix.as_bytes());
         key.extend_from_slice(b":{");
-        key.extend_from_slice(HASH_TAGS[bucket.tag.partition().index()].as_bytes());
+        key.extend_from_slice(HASH_TAGS[tag.partition().index()].as_bytes());
         key.push(b'}');
-        key.extend_from_slice(&bucket.tag.to_text()[1..]);
-        key.extend_from_slice(bucket.limit.as_bytes());
+        key.extend_from_slice(&tag.to_text()[1..]);
     }
 
     /// Returns the bucket with this key; `None` if no bucket of this deployment has it.
@@ -98,7 +109,7 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
-    use sluice_core::{LimitKey, Subject, Tagger};
+    use sluice_core::{HoldId, LimitKey, Subject, Tagger};
 
     use super::*;
 
@@ -117,6 +128,23 @@ mod tests {
         let key = key_of(&keys, BucketId { tag, limit: LimitKey::of("default") });
         let hash_tag = HASH_TAGS[tag.partition().index()];
         assert_eq!(key, format!("sluice:{{{hash_tag}}}{}default", &tag.to_string()[1..]));
+    }
+
+    #[test]
+    fn the_key_of_a_record_is_no_buckets_and_has_44_bytes() {
+        let tag = Tagger::new(b"").tag(Subject::Client(b"alice"));
+        let keys = Keys::new("sluice").unwrap();
+        let mut seen = Vec::new();
+        for id in [[0; 16], [255; 16], [7; 16], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]] {
+            let mut key = Vec::new();
+            keys.record(&RecordKey { tag, id: HoldId::from_bytes(id) }, &mut key);
+            let key = String::from_utf8(key).unwrap();
+            assert_eq!(key.len(), 44, "{key}: a longer key costs Redis 16 bytes more");
+            assert!(key.starts_with(&format!("sluice:{{{}}}", HASH_TAGS[tag.partition().index()])));
+            assert_eq!(keys.parse_bucket(&key), None);
+            assert!(!seen.contains(&key));
+            seen.push(key);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::{
     batch::Batch,
-    job::{Answer, Answers, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss},
+    job::{Answer, Answers, Job, JobReply, MAX_BUCKETS, MAX_CHECKS, Manner, Miss, keys_of},
     queue::Queue,
     round_trip_span::RoundTripSpan,
     trip::{Lane, Route},
@@ -63,7 +63,7 @@ impl Lanes {
     pub(super) fn decide(&self, checks: &[Check], manner: Manner) -> Reply {
         let span = RoundTripSpan::start();
         let (reply, received) = oneshot::channel();
-        let buckets = checks.iter().map(|check| check.parts().len()).max().unwrap_or(0);
+        let buckets = checks.iter().map(keys_of).max().unwrap_or(0);
         if buckets > MAX_BUCKETS {
             let error = Miss::Failed(StoreError::TooLarge { buckets, most: MAX_BUCKETS });
             let answers = smallvec![Err(error); checks.len()];
@@ -82,10 +82,10 @@ impl Lanes {
         let mut jobs = Vec::new();
         let mut rest = checks;
         while !rest.is_empty() {
-            let mut parts = 0;
+            let mut keys = 0;
             let fits = |check: &&Check| {
-                parts += check.parts().len();
-                parts <= MAX_BUCKETS
+                keys += keys_of(check);
+                keys <= MAX_BUCKETS
             };
             let length = rest.iter().take(MAX_CHECKS).take_while(fits).count().max(1);
             let (together, later) = rest.split_at(length);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use redis::{Pipeline, Value};
-use sluice_core::{Check, Decision, Partition};
+use sluice_core::{Action, Check, Decision, Partition};
 
 use super::{
     announce,
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     ColdStart, Fleet, Formats, MaybeReady, NodeId, ObserveReturns, ObserveRoundTrips, Replica,
-    Store, StoreError, StoreFuture, SubscriptionId, join_all::join_all,
+    Store, StoreError, StoreFuture, SubscriptionId, formats::RECORD_LAYOUT, join_all::join_all,
 };
 
 /// Keeps buckets in Redis 6.2 or later, or in Valkey: on one server, on the primary that Sentinels
@@ -159,6 +159,13 @@ impl RedisStore {
         self.timeout
     }
 
+    /// Returns whether a check would write the first record of a hold while a replica may be live
+    /// that reads none. What settles a hold is sent all the same: those that know holds read it.
+    fn lacks_records_for(&self, check: &Check) -> bool {
+        matches!(check.action(), Action::Reserve | Action::Extend)
+            && self.newest_layout.load(Ordering::Relaxed) < RECORD_LAYOUT
+    }
+
     /// Runs a pipeline whose keys belong to no client.
     async fn run_shared(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         self.topology.run(keys::SHARED, pipeline, Some(&scripts::ANNOUNCE)).await
@@ -180,6 +187,12 @@ impl RedisStore {
         self.topology.run(partition, &pipeline, Some(&scripts::CHECK)).await.map(drop)
     }
 }
+
+/// The error of a hold while its record may not be written.
+const NO_RECORDS: StoreError = StoreError::NoHolds {
+    why: "a replica of the fleet is of a version without holds, or this one has not announced \
+          itself yet",
+};
 
 /// A check on its way.
 enum Sent {
@@ -218,6 +231,7 @@ impl Store for RedisStore {
         _within: Option<Duration>,
     ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
         let sent = match &*self.topology {
+            _ if self.lacks_records_for(check) => return MaybeReady::ready(Err(NO_RECORDS)),
             Topology::Single(_) if check.parts().is_empty() => {
                 return MaybeReady::ready(Ok(routing::nothing(check)));
             }
@@ -235,6 +249,15 @@ impl Store for RedisStore {
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        if checks.iter().any(|check| self.lacks_records_for(check)) {
+            return StoreFuture::pending(async move {
+                let mut results = Vec::with_capacity(checks.len());
+                for check in checks {
+                    results.push(self.decide(check).await);
+                }
+                results
+            });
+        }
         match &*self.topology {
             Topology::Single(node) => {
                 let answers = node.lanes.decide_all(checks);

@@ -150,6 +150,10 @@ impl Sending {
     async fn redirected(mut self, mut redirect: Redirect) -> Decided {
         for _ in 1..MOST_SENT {
             if redirect == Redirect::TryAgain && self.manner != Manner::Gathered {
+                if self.check.hold().is_some() {
+                    // Bucket by bucket, its record would not be written together with them.
+                    return Err(StoreError::NoHolds { why: "their slot of the cluster is moving" });
+                }
                 if self.check.parts().len() > 1 {
                     return self.send_apart().await;
                 }

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "f4db71c2470f685f0ce89d525876c0ffd6eabfa2",
+    digest: "ae23af2427cfd5c022886e457eb0f557adf8d2b5",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

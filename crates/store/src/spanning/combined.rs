@@ -1,9 +1,9 @@
 //! One decision made of several.
 
-use sluice_core::{Action, Check, Decision, Source, Timestamp, Verdict};
+use sluice_core::{Check, Decision, Guarded, Source, Timestamp, Verdict};
 use smallvec::SmallVec;
 
-use super::group::{Group, with_action};
+use super::group::{Group, doing_as};
 use crate::StoreError;
 
 /// Decides together, in the process, the groups of a check that failed; the error is the first one.
@@ -21,6 +21,7 @@ pub(super) struct Combined {
     allowed: bool,
     at: Timestamp,
     source: Source,
+    guarded: Option<Guarded>,
 }
 
 /// Groups that failed, to be decided together.
@@ -39,6 +40,7 @@ impl Combined {
             allowed: true,
             at: Timestamp::from_unix_micros(0),
             source: Source::Store,
+            guarded: None,
         }
     }
 
@@ -52,6 +54,7 @@ impl Combined {
         if decision.source() == Source::Local {
             self.source = Source::Local;
         }
+        self.guarded = self.guarded.into_iter().chain(decision.guarded()).max_by_key(weight);
     }
 
     /// Shows the parts at these indices as they are after their tokens were given back.
@@ -74,6 +77,18 @@ impl Combined {
     pub(super) fn into_decision(self) -> Decision {
         debug_assert!(self.verdicts.iter().all(Option::is_some), "a part has no verdict: {self:?}");
         Decision::new(self.allowed, self.verdicts.into_iter().flatten(), self.at, self.source)
+            .with_guarded(self.guarded)
+    }
+}
+
+/// Returns how much what a group knew of a hold says about the whole: a step is a repeated one only
+/// if it is one for all groups.
+const fn weight(guarded: &Guarded) -> u8 {
+    match guarded {
+        Guarded::Repeated => 0,
+        Guarded::First => 1,
+        Guarded::Late => 2,
+        Guarded::Conflict => 3,
     }
 }
 
@@ -90,19 +105,20 @@ impl Aside {
         self.cause.is_some()
     }
 
-    /// Decides all groups with `instead`, if there are any, and adds the decision to `combined`.
+    /// Does with all groups what `other` does, by `instead`, if there are any, and adds the decision
+    /// to `combined`.
     ///
     /// # Errors
     /// That of `instead`; without it the first error of the groups.
     pub(super) fn decide(
         &mut self,
-        action: Action,
+        other: &Check,
         instead: Option<Instead<'_>>,
         combined: &mut Combined,
     ) -> Result<(), StoreError> {
         let Some(cause) = self.cause.take() else { return Ok(()) };
         let Some(instead) = instead else { return Err(cause) };
-        let decision = instead(&with_action(&self.check, action), cause)?;
+        let decision = instead(&doing_as(other, &self.check), cause)?;
         combined.add(&self.parts, &decision);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Splits a check into groups.
 
-use sluice_core::{Action, Check, Decision, Part};
+use sluice_core::{Check, Decision, Part};
 use smallvec::SmallVec;
 
 use crate::{StoreError, StoreFuture};
@@ -26,7 +26,7 @@ impl<K, F: Fn(&K, Check) -> GroupFuture + Send + Sync + 'static> DecideGroup<K> 
 pub(crate) struct Group<K> {
     /// What these parts have in common.
     pub(crate) key: K,
-    /// A check of these parts alone, with the same action.
+    /// A check of these parts alone, which does the same.
     pub(crate) check: Check,
     /// The indices of these parts in the whole check.
     pub(crate) parts: SmallVec<[usize; 4]>,
@@ -55,7 +55,7 @@ pub(crate) fn split<K: PartialEq>(
                 group.parts.push(index);
             }
             None => {
-                let mut alone = Check::new(check.action());
+                let mut alone = check.without_parts();
                 alone.push(part.clone());
                 groups.push(Group { key, check: alone, parts: SmallVec::from_slice(&[index]) });
             }
@@ -64,9 +64,9 @@ pub(crate) fn split<K: PartialEq>(
     Some(groups)
 }
 
-/// Returns a check that does `action` to the buckets of `check`, with the same costs.
-pub(super) fn with_action(check: &Check, action: Action) -> Check {
-    let mut other = Check::new(action);
-    check.parts().iter().cloned().for_each(|part| other.push(part));
-    other
+/// Returns a check that does what `other` does, to the buckets of `check` and with its costs.
+pub(super) fn doing_as(other: &Check, check: &Check) -> Check {
+    let mut done = other.without_parts();
+    check.parts().iter().cloned().for_each(|part| done.push(part));
+    done
 }

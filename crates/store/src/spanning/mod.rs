@@ -31,13 +31,14 @@ use crate::{StoreError, join_all::join_all};
 
 /// Decides `check`, which was [`split`] into `groups`, by sending each group's check with `decide`.
 ///
-/// - [`Action::Take`]: the groups are asked one after the other. When one denies, what earlier ones
+/// - [`Action::Take`], [`Action::Reserve`] and [`Action::Extend`]: the groups are asked one after the other. When one denies, what earlier ones
 ///   took is given back, and the rest is only peeked at. The decision shows every bucket as it is
 ///   then.
 /// - Otherwise all groups are asked at once, each exactly once.
 ///
 /// When the future is dropped before it is ready, what was taken is given back by a task on the
-/// current runtime; without one it stays taken.
+/// current runtime; without one it stays taken. What was taken for a hold stays taken in any case:
+/// its caller may make the same step again, and then finds what the step has done.
 ///
 /// # Errors
 /// The first error of a group. What other groups took has been given back, as far as they could be
@@ -71,7 +72,7 @@ async fn run<K: GroupKey>(
     decide: impl DecideGroup<K>,
     instead: Option<Instead<'_>>,
 ) -> Result<Decision, StoreError> {
-    if check.action() == Action::Take {
+    if let Action::Take | Action::Reserve | Action::Extend = check.action() {
         return take_in_order(check, groups, decide, instead).await;
     }
     let asked = groups.iter().map(|group| decide(&group.key, group.check.clone()));
@@ -83,7 +84,7 @@ async fn run<K: GroupKey>(
             Err(error) => failed.add(group, error),
         }
     }
-    failed.decide(check.action(), instead, &mut combined)?;
+    failed.decide(check, instead, &mut combined)?;
     Ok(combined.into_decision())
 }
 
@@ -106,7 +107,7 @@ async fn take_in_order<K: GroupKey>(
         }
     }
     if combined.is_allowed()
-        && let Err(error) = failed.decide(Action::Take, instead, &mut combined)
+        && let Err(error) = failed.decide(check, instead, &mut combined)
     {
         taking.give_back(|_, _| ()).await;
         return Err(error);
@@ -125,6 +126,6 @@ async fn take_in_order<K: GroupKey>(
             Err(error) => failed.add(group, error),
         }
     }
-    failed.decide(Action::Peek, instead, &mut combined)?;
+    failed.decide(&Check::new(Action::Peek), instead, &mut combined)?;
     Ok(combined.into_decision())
 }

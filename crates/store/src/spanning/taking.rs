@@ -6,14 +6,14 @@ use sluice_core::{Action, Check, Cost, Decision, Source};
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
-use super::group::{DecideGroup, Group, GroupFuture, GroupKey, with_action};
+use super::group::{DecideGroup, Group, GroupFuture, GroupKey, doing_as};
 use crate::{
     StoreError,
     join_all::{JoinAll, join_all},
 };
 
 /// A check whose groups are being taken. When it is dropped before its tokens are
-/// [kept](Self::keep), a task gives them back.
+/// [kept](Self::keep), a task gives them back, unless they are those of a hold.
 pub(super) struct Taking<K: GroupKey, D: DecideGroup<K>> {
     decide: Arc<D>,
     /// The group that was asked and has not replied yet. It may take tokens at any time.
@@ -51,7 +51,7 @@ impl<K: GroupKey, D: DecideGroup<K>> Taking<K, D> {
 
     /// Asks what one group would decide, for a check that was denied already.
     pub(super) fn peek(&self, group: &Group<K>) -> GroupFuture {
-        (self.decide)(&group.key, with_action(&group.check, Action::Peek))
+        (self.decide)(&group.key, doing_as(&Check::new(Action::Peek), &group.check))
     }
 
     /// Gives back what was taken. Calls `returned` with the indices of the parts whose tokens are
@@ -77,8 +77,11 @@ impl<K: GroupKey, D: DecideGroup<K>> Taking<K, D> {
 
 impl<K: GroupKey, D: DecideGroup<K>> Drop for Taking<K, D> {
     fn drop(&mut self) {
-        let (asked, giving_back) = (self.asked.take(), self.giving_back.take());
-        let taken = std::mem::take(&mut self.taken);
+        let (mut asked, giving_back) = (self.asked.take(), self.giving_back.take());
+        let mut taken = std::mem::take(&mut self.taken);
+        // The step may be on its way once more, and would find that it was made.
+        asked.take_if(|(group, _)| group.check.hold().is_some());
+        taken.retain(|taken| taken.give_back.hold().is_none());
         if asked.is_none() && giving_back.is_none() && taken.is_empty() {
             return;
         }
@@ -107,6 +110,10 @@ impl<K: GroupKey> Taken<K> {
     fn by(group: &Group<K>, decision: &Decision) -> Option<Self> {
         if decision.is_denied() || decision.source() == Source::Local {
             return None;
+        }
+        if group.check.hold().is_some() {
+            let (key, parts) = (group.key.clone(), group.parts.clone());
+            return group.check.undone(decision).map(|give_back| Self { key, give_back, parts });
         }
         let mut give_back = Check::new(Action::GiveBack);
         let mut indices = SmallVec::new();

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use sluice_core::{
     Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Epoch, Limit, Partition, Rate,
-    Source, Subject, Tag, Tagger, Timestamp,
+    Record, RecordKey, RecordWrite, Source, Subject, Tag, Tagger, Timestamp,
 };
 use sluice_store::{
     Clock, ColdStart, Failover, ManualClock, MemoryStore, NodeId, RedisSettings, RedisStore,
@@ -44,7 +44,7 @@ impl Fixture {
     }
 
     pub fn minimal() -> Self {
-        Self::in_process(|clock| MinimalStore { buckets: Mutex::default(), clock })
+        Self::in_process(MinimalStore::with_clock)
     }
 
     /// A memory store that has just begun with empty buckets.
@@ -115,7 +115,7 @@ impl Fixture {
     /// in parts.
     pub fn several_nodes() -> Self {
         Self::in_process(|clock| {
-            let nodes = Nodes(MinimalStore { buckets: Mutex::default(), clock: clock.clone() });
+            let nodes = Nodes(MinimalStore::with_clock(clock.clone()));
             Failover::with_clock(nodes, TIMEOUT, clock)
         })
     }
@@ -242,14 +242,27 @@ fn announced(settings: &RedisSettings) -> RedisStore {
 /// A store that implements nothing but [`Store::decide`].
 #[derive(Debug)]
 struct MinimalStore {
-    /// Each bucket with the instant at which it is full.
-    buckets: Mutex<HashMap<BucketId, (Bucket, Timestamp)>>,
+    kept: Mutex<Kept>,
     clock: Arc<ManualClock>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Each bucket with the instant at which it is full.
+    buckets: HashMap<BucketId, (Bucket, Timestamp)>,
+    /// Each record with the instant at which it is forgotten.
+    records: HashMap<RecordKey, (Record, Timestamp)>,
+}
+
+impl MinimalStore {
+    fn with_clock(clock: Arc<ManualClock>) -> Self {
+        Self { kept: Mutex::default(), clock }
+    }
 }
 
 impl Store for MinimalStore {
     fn decide<'a>(&'a self, check: &'a Check) -> StoreFuture<'a, Result<Decision, StoreError>> {
-        let mut kept = self.buckets.lock();
+        let Kept { buckets: kept, records } = &mut *self.kept.lock();
         let now = self.clock.now();
         let before: Vec<Bucket> = check
             .parts()
@@ -260,7 +273,16 @@ impl Store for MinimalStore {
             })
             .collect();
         let mut after = before.clone();
-        let decision = check.decide(&mut after, now, Source::Store);
+        records.retain(|_, (_, until)| now < *until);
+        let key = check.record_key();
+        let record = key.and_then(|key| records.get(&key)).map(|(record, _)| *record);
+        let (decision, write) = check.decide_hold(&mut after, record, now, Source::Store);
+        if let (Some(key), Some(RecordWrite { record, until })) = (key, write) {
+            match record {
+                Some(record) => drop(records.insert(key, (record, until))),
+                None => drop(records.remove(&key)),
+            }
+        }
         for (part, (before, after)) in check.parts().iter().zip(before.into_iter().zip(after)) {
             if before != after {
                 let full_at = after.settled(part.limit.rate(), now).full_at();

@@ -4,6 +4,7 @@
 
 mod cold_truths;
 mod fixture;
+mod hold_truths;
 mod lease_truths;
 mod oracle;
 mod truths;
@@ -79,6 +80,33 @@ lease_truths! { conform (redis_leases, crate::Fixture::redis(), lease_truths) }
 lease_truths! { conform (cluster_leases, crate::Fixture::cluster(), lease_truths) }
 lease_truths! { conform (failover_leases, crate::Fixture::failover(), lease_truths) }
 lease_truths! { conform (minimal_leases, crate::Fixture::minimal(), lease_truths) }
+
+/// Lists the truths about holds.
+macro_rules! hold_truths {
+    ($handle:ident $with:tt) => {
+        $handle! {
+            $with
+            a_hold_takes_its_estimate_and_is_corrected_by_its_settlement
+            each_step_of_a_hold_is_made_once
+            a_denied_reservation_takes_nothing_and_may_be_made_again
+            a_hold_that_is_not_known_is_settled_late_and_once
+            nothing_is_given_back_after_the_lifetime_of_a_hold
+            a_hold_is_settled_under_another_rate
+            a_settlement_may_leave_a_debt_that_refill_pays
+            leases_and_holds_share_a_bucket
+            steps_of_a_hold_in_one_batch_are_decided_in_order
+            a_hold_of_several_clients_is_all_or_nothing
+            a_step_that_is_sent_many_times_at_once_is_made_once
+        }
+    };
+}
+
+hold_truths! { conform (memory_holds, crate::Fixture::memory(), hold_truths) }
+hold_truths! { conform (redis_holds, crate::Fixture::redis(), hold_truths) }
+hold_truths! { conform (cluster_holds, crate::Fixture::cluster(), hold_truths) }
+hold_truths! { conform (failover_holds, crate::Fixture::failover(), hold_truths) }
+hold_truths! { conform (several_nodes_holds, crate::Fixture::several_nodes(), hold_truths) }
+hold_truths! { conform (minimal_holds, crate::Fixture::minimal(), hold_truths) }
 
 /// Lists the truths about a clock that a test moves, back too.
 macro_rules! clock_truths {

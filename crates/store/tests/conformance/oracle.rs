@@ -8,8 +8,8 @@ use std::{
 
 use proptest::prelude::*;
 use sluice_core::{
-    Action, Algorithm, Bucket, BucketId, Check, Cost, Decision, Epoch, Limit, Mode, Rate, Tag,
-    Term, Timestamp,
+    Action, Algorithm, Bucket, BucketId, Check, Cost, CostsDigest, Decision, Epoch, Hold, HoldId,
+    HoldStep, Limit, Mode, Rate, Record, RecordKey, RecordWrite, Tag, Term, Timestamp,
 };
 use sluice_testkit::strategies::{costs, rates};
 
@@ -30,12 +30,16 @@ pub struct Oracle {
     /// What the store holds of a bucket that it does not know.
     epoch: Epoch,
     buckets: HashMap<BucketId, Vec<State>>,
+    records: HashMap<RecordKey, Vec<RecordState>>,
     /// The store's clock at the last decision, and when that was.
     last: Option<(Timestamp, Instant)>,
 }
 
 /// A bucket and the instant until which it is kept; `None` if the store does not keep it.
 type State = Option<(Bucket, Timestamp)>;
+
+/// The record of a hold and the instant until which it is kept; `None` if there is none.
+type RecordState = Option<(Record, Timestamp)>;
 
 /// A state, and whether a decision finds it; if not, it finds an unseen bucket.
 type Found = (State, bool);
@@ -52,9 +56,15 @@ impl Oracle {
         self.forget_full_buckets(now);
         let possible: Vec<Vec<Found>> =
             check.parts().iter().map(|part| self.possible(part.bucket(), now)).collect();
+        let key = check.record_key();
+        let records = key.map_or(vec![(None, false)], |key| self.possible_records(&key, now));
         let mut left = vec![Vec::new(); possible.len()];
+        let mut records_left = Vec::new();
         let mut last = None;
-        for states in combinations(&possible) {
+        let combinations = combinations(&possible).into_iter();
+        let combinations = combinations
+            .flat_map(|states| records.iter().map(move |record| (states.clone(), *record)));
+        for (states, (known, is_found)) in combinations {
             let unseen = |limit: &Limit| self.epoch.unseen(limit.rate(), now);
             let before: Vec<Bucket> = check
                 .parts()
@@ -66,8 +76,16 @@ impl Oracle {
                 })
                 .collect();
             let mut after = before.clone();
-            let expected = check.decide(&mut after, now, decision.source());
+            let record = known.filter(|_| is_found).map(|(record, _)| record);
+            let (expected, write) = check.decide_hold(&mut after, record, now, decision.source());
             if expected == *decision {
+                let record = match write {
+                    Some(RecordWrite { record, until }) => record.map(|record| (record, until)),
+                    None => known,
+                };
+                if !records_left.contains(&record) {
+                    records_left.push(record);
+                }
                 for (i, part) in check.parts().iter().enumerate() {
                     let kept_until =
                         self.epoch.kept_until(&after[i].settled(part.limit.rate(), now));
@@ -88,10 +106,11 @@ impl Oracle {
             last = Some(expected);
         }
         prop_assert!(
-            left.iter().all(|states| !states.is_empty()),
+            left.iter().all(|states| !states.is_empty()) && !records_left.is_empty(),
             "the store decided\n{decision:?}\nand the core\n{last:?}"
         );
         self.buckets.extend(check.parts().iter().map(sluice_core::Part::bucket).zip(left));
+        self.records.extend(key.map(|key| (key, records_left)));
         self.forget_full_buckets(now);
         Ok(())
     }
@@ -112,6 +131,25 @@ impl Oracle {
                 states.push(None);
             }
         }
+        for states in self.records.values_mut() {
+            let is_over = |state: &RecordState| state.is_some_and(|(_, until)| until <= now);
+            if states.iter().any(is_over) && !states.contains(&None) {
+                states.push(None);
+            }
+        }
+    }
+
+    /// Returns the records that a decision may find, as [`possible`](Self::possible) does.
+    fn possible_records(&self, key: &RecordKey, now: Timestamp) -> Vec<(RecordState, bool)> {
+        let known = self.records.get(key).map_or(&[None][..], Vec::as_slice);
+        let found = |state: &RecordState| {
+            let over_for =
+                state.map_or(i64::MAX, |(_, until)| now.unix_micros() - until.unix_micros());
+            let kept = (over_for <= KEPT_US).then_some((*state, true));
+            let ignored = (over_for >= 0).then_some((*state, false));
+            [kept, ignored].into_iter().flatten()
+        };
+        known.iter().flat_map(found).collect()
     }
 
     fn possible(&self, id: BucketId, now: Timestamp) -> Vec<Found> {
@@ -129,7 +167,15 @@ impl Oracle {
 
 /// Returns whether the action changes buckets whatever they hold.
 const fn is_adjustment(action: Action) -> bool {
-    matches!(action, Action::Charge | Action::GiveBack | Action::Reset | Action::EndLease { .. })
+    matches!(
+        action,
+        Action::Charge
+            | Action::GiveBack
+            | Action::Reset
+            | Action::EndLease { .. }
+            | Action::Settle
+            | Action::Undo
+    )
 }
 
 /// Returns every choice of one state for each bucket.
@@ -153,9 +199,16 @@ pub struct History {
 
 #[derive(Clone, Debug)]
 struct Step {
-    action: Action,
+    does: Does,
     client: usize,
     parts: Vec<Part>,
+}
+
+/// What a step does. The time of a reservation counts back from when the step is sent.
+#[derive(Clone, Debug)]
+enum Does {
+    Action(Action),
+    Hold(Hold),
 }
 
 /// A cost under one of the two limits, in one of its versions.
@@ -165,12 +218,14 @@ struct Part {
     version: usize,
     cost: u64,
     mode: Mode,
+    /// Whether a settlement gives the cost back.
+    gives_back: bool,
 }
 
 impl History {
     /// Returns the batches for these clients, each with the pause before it, and how far the clock
-    /// steps back in the pause. The term of a settlement is how many terms it is ago
-    /// ([`in_term`]).
+    /// steps back in the pause. The term of a lease is how many terms it is ago, and the time of a
+    /// reservation how long ([`in_time`]).
     pub fn batches(&self, clients: [Tag; 2]) -> Vec<(Duration, Duration, Vec<Check>)> {
         let limit = |part: &Part| {
             let algorithm = Algorithm::TokenBucket(self.rates[part.limit][part.version]);
@@ -181,10 +236,19 @@ impl History {
             )
         };
         let check = |step: &Step| {
-            let of = |check: Check, part: &Part| {
-                check.with(&limit(part), clients[step.client], Cost::new(part.cost).unwrap())
+            let mut check = match &step.does {
+                Does::Action(action) => Check::new(*action),
+                Does::Hold(hold) => Check::of_hold(hold.clone()),
             };
-            step.parts.iter().fold(Check::new(step.action), of)
+            for part in &step.parts {
+                let (cost, tag) = (Cost::new(part.cost).unwrap(), clients[step.client]);
+                check.push(if part.gives_back && is_correction(check.action()) {
+                    sluice_core::Part::settling(limit(part), tag, cost, Cost::NONE)
+                } else {
+                    sluice_core::Part::new(limit(part), tag, cost)
+                });
+            }
+            check
         };
         self.batches
             .iter()
@@ -193,14 +257,64 @@ impl History {
     }
 }
 
-/// Returns the check as it is sent at `now`: the term of a settlement counts from there.
-pub fn in_term(check: &Check, now: Timestamp) -> Check {
-    let Action::EndLease { term: ago, lent } = check.action() else { return check.clone() };
-    let number = Term::at(now).number().saturating_sub(ago.number());
-    let action = Action::EndLease { term: Term::from_number(number), lent };
-    let again =
-        |check: Check, part: &sluice_core::Part| check.with(&part.limit, part.tag, part.cost);
-    check.parts().iter().fold(Check::new(action), again)
+const fn is_correction(action: Action) -> bool {
+    matches!(action, Action::Settle | Action::Undo)
+}
+
+/// Returns whether the check depends on when it is sent.
+pub fn is_timed(check: &Check) -> bool {
+    matches!(check.action(), Action::EndLease { .. }) || check.hold().is_some()
+}
+
+/// Returns the check as it is sent at `now`: the term of a lease and the time of a reservation count
+/// from there.
+pub fn in_time(check: &Check, now: Timestamp) -> Check {
+    let mut timed = if let Some(hold) = check.hold() {
+        let before =
+            |ago: Timestamp| Timestamp::from_unix_micros(now.unix_micros() - ago.unix_micros());
+        let step = match hold.step() {
+            HoldStep::Reserve { costs } => HoldStep::Reserve { costs },
+            HoldStep::Extend { from, to, reserved_at } => {
+                HoldStep::Extend { from, to, reserved_at: before(reserved_at) }
+            }
+            HoldStep::Settle { actual, reserved_at } => {
+                HoldStep::Settle { actual, reserved_at: before(reserved_at) }
+            }
+            HoldStep::Undo { costs, before: held, reserved_at } => {
+                HoldStep::Undo { costs, before: held, reserved_at: before(reserved_at) }
+            }
+        };
+        Check::of_hold(Hold::new(hold.id(), hold.lifetime() / 2, step))
+    } else if let Action::EndLease { term: ago, lent } = check.action() {
+        let number = Term::at(now).number().saturating_sub(ago.number());
+        Check::new(Action::EndLease { term: Term::from_number(number), lent })
+    } else {
+        return check.clone();
+    };
+    check.parts().iter().cloned().for_each(|part| timed.push(part));
+    timed
+}
+
+/// Steps of three holds with three digests of costs.
+fn holds() -> impl Strategy<Value = Hold> {
+    let digest = || (1..4_u64).prop_map(CostsDigest::from_number);
+    let ago = || {
+        prop_oneof![Just(0), 0..3_000_000_i64, 0..100_000_000_i64]
+            .prop_map(Timestamp::from_unix_micros)
+    };
+    let steps = prop_oneof![
+        4 => digest().prop_map(|costs| HoldStep::Reserve { costs }),
+        2 => (digest(), digest(), ago())
+            .prop_map(|(from, to, reserved_at)| HoldStep::Extend { from, to, reserved_at }),
+        3 => (digest(), ago())
+            .prop_map(|(actual, reserved_at)| HoldStep::Settle { actual, reserved_at }),
+        1 => (digest(), prop::option::of(digest()), ago()).prop_map(
+            |(costs, before, reserved_at)| HoldStep::Undo { costs, before, reserved_at }
+        ),
+    ];
+    let hold_for = prop_oneof![Just(1), 1..3_000_u64, Just(60_000)].prop_map(Duration::from_millis);
+    (0..3_u8, hold_for, steps)
+        .prop_map(|(id, hold_for, step)| Hold::new(HoldId::from_bytes([id; 16]), hold_for, step))
 }
 
 pub fn histories() -> impl Strategy<Value = History> {
@@ -218,21 +332,30 @@ pub fn histories() -> impl Strategy<Value = History> {
                 Action::EndLease { term: Term::from_number(terms_ago), lent }
             }),
         ];
+        let does =
+            prop_oneof![2 => actions.prop_map(Does::Action), 1 => holds().prop_map(Does::Hold)];
         let modes = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Shadow)];
         let cost = prop_oneof![1 => Just(0), 9 => costs(smallest)];
         // Mostly the first version of a limit: a rate changes now and then, not with every check.
         let version = prop_oneof![6 => Just(0_usize), 1 => Just(1)];
         let part = |limit: usize| {
-            (version.clone(), cost.clone(), modes.clone())
-                .prop_map(move |(version, cost, mode)| Part { limit, version, cost, mode })
+            (version.clone(), cost.clone(), modes.clone(), any::<bool>()).prop_map(
+                move |(version, cost, mode, gives_back)| Part {
+                    limit,
+                    version,
+                    cost,
+                    mode,
+                    gives_back,
+                },
+            )
         };
         let parts = prop_oneof![
             part(0).prop_map(|part| vec![part]),
             part(1).prop_map(|part| vec![part]),
             (part(0), part(1)).prop_map(|(first, second)| vec![first, second]),
         ];
-        let step = (actions, 0..2_usize, parts).prop_map(|(action, client, parts)| Step {
-            action,
+        let step = (does, 0..2_usize, parts).prop_map(|(does, client, parts)| Step {
+            does,
             client,
             parts,
         });

@@ -518,9 +518,9 @@ pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
                     oracle.clock_steps_back(pause);
                     fixture.step_back(back);
                 }
-                let batch: Vec<Check> = if batch.iter().any(is_settlement) {
+                let batch: Vec<Check> = if batch.iter().any(oracle::is_timed) {
                     let now = runtime.block_on(fixture.now());
-                    batch.iter().map(|check| oracle::in_term(check, now)).collect()
+                    batch.iter().map(|check| oracle::in_time(check, now)).collect()
                 } else {
                     batch
                 };
@@ -533,10 +533,6 @@ pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
         })
     })
     .unwrap();
-}
-
-fn is_settlement(check: &Check) -> bool {
-    matches!(check.action(), Action::EndLease { .. })
 }
 
 pub async fn replicas_that_announce_themselves_are_listed(fixture: &Fixture) {

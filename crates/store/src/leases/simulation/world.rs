@@ -371,6 +371,9 @@ impl World {
                 self.oracle.take(self.now, tokens)?;
             }
             Action::Take | Action::Peek => {}
+            Action::Reserve | Action::Extend | Action::Settle | Action::Undo => {
+                unreachable!("the simulation has no holds")
+            }
             Action::Charge => self.oracle.charge(self.now, tokens, out),
             Action::GiveBack => self.oracle.give_back(self.now, tokens),
             Action::Reset => self.oracle.reset(self.now),
