@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{bucket_id::LimitKey, rate::Rate};
+use crate::{bucket_id::LimitKey, counts::Metering, rate::Rate};
 
 /// A named rule: its rate, and how it is enforced. All checks under a limit share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,7 @@ pub struct Limit {
     mode: Mode,
     precision: Precision,
     on_store_failure: OnStoreFailure,
+    metering: Option<Metering>,
 }
 
 /// How a limit counts.
@@ -105,6 +106,7 @@ impl Limit {
             mode: Mode::default(),
             precision: Precision::default(),
             on_store_failure: OnStoreFailure::default(),
+            metering: None,
         })
     }
 
@@ -126,6 +128,13 @@ impl Limit {
     #[must_use]
     pub const fn with_on_store_failure(mut self, on_store_failure: OnStoreFailure) -> Self {
         self.on_store_failure = on_store_failure;
+        self
+    }
+
+    /// Returns the limit as one that counts what requests use, or requests for `None`.
+    #[must_use]
+    pub const fn with_metering(mut self, metering: Option<Metering>) -> Self {
+        self.metering = metering;
         self
     }
 
@@ -170,6 +179,12 @@ impl Limit {
     #[must_use]
     pub const fn on_store_failure(&self) -> OnStoreFailure {
         self.on_store_failure
+    }
+
+    /// Returns how the limit meters what requests use; `None` for a limit that counts requests.
+    #[must_use]
+    pub const fn metering(&self) -> Option<&Metering> {
+        self.metering.as_ref()
     }
 
     /// Returns the limit's rate.

@@ -116,22 +116,23 @@ impl TokenPrices {
     }
 
     fn of(&self, usage: &TokenUsage) -> MicroUnits {
-        let parts = [
-            (usage.input, self.input),
-            (usage.cached_input, self.cached_input),
-            (usage.cache_write, self.cache_write),
-            (usage.output, self.output),
-        ];
+        let prices = [self.input, self.cached_input, self.cache_write, self.output];
+        let parts = usage.kinds().into_iter().zip(prices);
         // Each product is below 2^128, and so is their sum unless it is beyond any u64.
         let part =
             |(tokens, price): (u64, MicroUnits)| u128::from(tokens) * u128::from(price.get());
-        let sum = parts.into_iter().map(part).fold(0, u128::saturating_add);
+        let sum = parts.map(part).fold(0, u128::saturating_add);
         let rounded_up = sum.div_ceil(TOKENS_PER_PRICE);
         MicroUnits::new(u64::try_from(rounded_up).unwrap_or(u64::MAX))
     }
 }
 
 impl TokenUsage {
+    /// Returns the tokens of each kind: input, cached input, input written to the cache, output.
+    pub(crate) const fn kinds(&self) -> [u64; 4] {
+        [self.input, self.cached_input, self.cache_write, self.output]
+    }
+
     /// Makes the usage of a request that consumed and generated these tokens.
     #[must_use]
     pub const fn new(consumed: u64, generated: u64) -> Self {

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use crate::cost::Cost;
+use crate::{cost::Cost, counts::Usage};
 
 /// The longest client key, in bytes. Tokens of identity providers have a few thousand.
 pub const MAX_CLIENT_BYTES: usize = 16 * 1024;
@@ -25,6 +25,8 @@ pub struct Request<'a> {
     pub tier: Option<&'a str>,
     /// The tokens to take from each limit that does not define its own cost.
     pub cost: Cost,
+    /// What the request will use, as far as that is estimated; `None` where it is not known.
+    pub usage: Option<&'a Usage>,
 }
 
 /// Who sent a request.
@@ -116,7 +118,16 @@ impl<'a> Request<'a> {
             Client::Address(address) => Some(address),
             Client::Key(_) => None,
         };
-        Self { client, address, method, path, attributes: &(), tier: None, cost: Cost::ONE }
+        Self {
+            client,
+            address,
+            method,
+            path,
+            attributes: &(),
+            tier: None,
+            cost: Cost::ONE,
+            usage: None,
+        }
     }
 
     /// Sets the network address that the request came from; `None` when it is not known.
@@ -144,6 +155,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn with_cost(mut self, cost: Cost) -> Self {
         self.cost = cost;
+        self
+    }
+
+    /// Sets what the request will use, for limits that count that.
+    #[must_use]
+    pub const fn with_usage(mut self, usage: &'a Usage) -> Self {
+        self.usage = Some(usage);
         self
     }
 }

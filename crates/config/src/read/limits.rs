@@ -7,16 +7,17 @@
 //!   rate: 1000/minute
 //!   burst: 200
 //!   cost: header:x-tokens      # or a number; else the request's own
+//!   counts: requests           # or what `metering` reads
 //!   mode: enforce              # enforce | shadow | off
 //!   on_store_failure: local    # local | allow | deny | error
 //! ```
 
 use sluice_core::{
-    Algorithm, Cost, HeaderMatch, LimitField, Location, OnStoreFailure, Per, Rate, RefillRate,
-    Rule, RuleCost, When,
+    Algorithm, Cost, Counts, HeaderMatch, LimitField, Location, OnStoreFailure, Per, Rate,
+    RefillRate, Rule, RuleCost, When,
 };
 
-use super::{numbers, places::Places};
+use super::{metering, numbers, places::Places};
 use crate::{
     error::Refused,
     reader::{Field, Table},
@@ -60,7 +61,13 @@ fn rule(
             .and_then(|name| name.text().map(str::to_owned));
         let when = limit.field("when").or(When::default(), |field| when(index, field, places));
         let per = per.or(Per::Client, |field| field.parse_with(read_per));
-        let terms = numbers::terms(limit, rate_and_burst(limit), on_store_failure);
+        let metering = metering::read(limit);
+        let counts_money = metering
+            .as_ref()
+            .is_ok_and(|read| read.is_some_and(|read| read.counts == Counts::Money));
+        let rate = rate_and_burst(limit, counts_money);
+        let terms = numbers::terms(limit, rate, on_store_failure)
+            .and_then(|terms| Ok(terms.metering(metering?)));
         let cost = cost.or(RuleCost::Request, read_cost);
         let mut rule = placeholder();
         if let Ok(name) = name {
@@ -84,13 +91,20 @@ fn smallest_rate() -> Rate {
     Rate::new(rate, 1).expect("one token comes back within a minute")
 }
 
-fn rate_and_burst(limit: &Table<'_>) -> Result<Rate, Refused> {
+/// Reads the rate and the burst, in units of the currency where the limit counts money.
+fn rate_and_burst(limit: &Table<'_>, counts_money: bool) -> Result<Rate, Refused> {
     let (rate, burst) = (limit.field("rate"), limit.field("burst"));
-    let read_rate = rate.required("write `rate: 60/minute`").and_then(|rate| rate.rate());
+    let read_rate = rate
+        .required("write `rate: 60/minute`")
+        .and_then(|rate| if counts_money { metering::money_rate(&rate) } else { rate.rate() });
     let read_burst = burst
         .clone()
         .required("write the most tokens that can be saved up, as in `burst: 10`")
-        .and_then(|burst| numbers::tokens(&burst));
+        .and_then(
+            |burst| {
+                if counts_money { metering::money(&burst) } else { numbers::tokens(&burst) }
+            },
+        );
     numbers::check_rate(&burst, read_rate?, read_burst?)
 }
 

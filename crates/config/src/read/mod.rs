@@ -10,6 +10,7 @@ mod gateway;
 mod limits;
 mod listen;
 mod log;
+mod metering;
 mod metrics;
 mod numbers;
 mod places;

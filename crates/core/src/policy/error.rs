@@ -306,6 +306,12 @@ pub enum PolicyErrorKind {
         /// The burst.
         burst: u64,
     },
+    /// A limit that counts what requests use says what a request costs.
+    #[error(
+        "a limit that `counts` tokens or money has no `cost`: what a request uses is its cost. \
+         Remove one of the two"
+    )]
+    CostOfUsage,
     /// A prefix of IPv6 addresses is zero or longer than an address.
     #[error("a prefix of {bits} bits is not possible: use 1 to 128")]
     Ipv6Prefix {

@@ -178,7 +178,12 @@ impl Explained<'_> {
 
     fn obstacle_of_default(&self) -> Obstacle {
         let general = || {
-            let enforced = self.matched.check.parts().iter().find(|part| part.limit.denies());
+            let enforced = self
+                .matched
+                .check
+                .parts()
+                .iter()
+                .find(|part| part.limit.denies() && part.limit.metering().is_none());
             enforced.map_or_else(|| "other".into(), |part| part.limit.name().into())
         };
         let endpoint = self.enforced_endpoint();

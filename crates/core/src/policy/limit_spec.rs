@@ -1,6 +1,7 @@
 //! Limits as a policy is written with them: a rate and how it is enforced, not yet named.
 
 use crate::{
+    counts::Metering,
     limit::{Algorithm, Mode, OnStoreFailure, Precision},
     rate::Rate,
 };
@@ -17,6 +18,8 @@ pub struct Terms {
     pub precision: Precision,
     /// What happens while the store cannot decide.
     pub on_store_failure: OnStoreFailure,
+    /// How the limit meters what requests use; `None` for a limit that counts requests.
+    pub metering: Option<Metering>,
 }
 
 impl Terms {
@@ -29,6 +32,7 @@ impl Terms {
             mode: Mode::default(),
             precision: Precision::default(),
             on_store_failure: OnStoreFailure::default(),
+            metering: None,
         }
     }
 
@@ -50,6 +54,13 @@ impl Terms {
     #[must_use]
     pub const fn on_store_failure(mut self, on_store_failure: OnStoreFailure) -> Self {
         self.on_store_failure = on_store_failure;
+        self
+    }
+
+    /// Makes it a limit that counts what requests use, or requests for `None`.
+    #[must_use]
+    pub const fn metering(mut self, metering: Option<Metering>) -> Self {
+        self.metering = metering;
         self
     }
 }

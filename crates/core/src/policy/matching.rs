@@ -5,7 +5,6 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use crate::{
     bucket_id::{Subject, Tag, Tagger},
     check::{Action, Check, Part},
-    cost::Cost,
     limit::Limit,
     policy::{
         endpoints::Endpoints,
@@ -26,8 +25,8 @@ use crate::{
 /// - The **endpoint** whose path covers the request's path most specifically. `/a/b` covers `/a/b`
 ///   and everything below it, but not `/a/bc`.
 /// - Every **general limit** ([`Rule`](crate::Rule)) whose conditions the request meets.
-/// - The **default limit**, when no endpoint covers the path and no enforced general limit applies.
-///   Each client has one bucket for all such requests.
+/// - The **default limit**, when no endpoint covers the path and no enforced general limit that
+///   counts requests applies. Each client has one bucket for all such requests.
 ///
 /// A limit in shadow mode is checked too, and changes nothing: the same limits are enforced as
 /// without it.
@@ -101,24 +100,20 @@ impl Policy {
             plan.tier.is_none() && request.tier.is_some_and(|tier| !tier.is_empty());
         let mut enforced = endpoint;
         if let Some(shadow) = endpoint.filter(|endpoint| endpoint.is_shadow()) {
-            matched.apply(shadow.applied.as_ref(), client, request.cost);
+            matched.apply(shadow.applied.as_ref(), client, request);
             enforced = plan.endpoints.find(&path, |endpoint| !endpoint.is_shadow());
         }
-        matched.apply(
-            enforced.and_then(|endpoint| endpoint.applied.as_ref()),
-            client,
-            request.cost,
-        );
+        matched.apply(enforced.and_then(|endpoint| endpoint.applied.as_ref()), client, request);
         let mut needs_default = enforced.is_none();
         for rule in &plan.rules {
             let tag = |per: &PlannedPer| self.tag(per, client, request);
             if let Some(part) = rule.applied_to(request, &path, tag)? {
                 matched.check.push(part);
-                needs_default &= !rule.applied.limit.denies();
+                needs_default &= !rule.applied.replaces_default();
             }
         }
         if needs_default {
-            matched.apply(plan.default.as_ref(), client, request.cost);
+            matched.apply(plan.default.as_ref(), client, request);
         }
         Ok(matched)
     }
@@ -234,9 +229,9 @@ impl Matched {
         Self { check: Check::new(action), endpoint, client, has_unknown_tier: false }
     }
 
-    fn apply(&mut self, applied: Option<&Applied>, tag: Tag, cost: Cost) {
+    fn apply(&mut self, applied: Option<&Applied>, tag: Tag, request: &Request<'_>) {
         if let Some(applied) = applied {
-            self.check.push(applied.part(tag, cost));
+            self.check.push(applied.part_of(tag, request));
         }
     }
 }

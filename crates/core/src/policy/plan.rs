@@ -6,6 +6,7 @@ use crate::{
     bucket_id::Tag,
     check::Part,
     cost::Cost,
+    counts::Metering,
     limit::Limit,
     policy::{endpoints::Endpoints, pattern::PathPattern},
     request::{Attributes, RepeatedField, Request, RequestError},
@@ -123,8 +124,24 @@ fn field<'a>(attributes: &'a dyn Attributes, name: &str) -> Result<Option<&'a [u
 }
 
 impl Applied {
-    /// Returns the part of a check that takes `cost` of the limit.
-    pub(super) fn part(&self, tag: Tag, cost: Cost) -> Part {
+    /// Returns the part of a check that takes of the limit what `request` costs.
+    pub(super) fn part_of(&self, tag: Tag, request: &Request<'_>) -> Part {
+        match self.limit.metering() {
+            None => self.part(tag, request.cost),
+            Some(Metering { counts, .. }) => {
+                let cost = request.usage.map_or(Cost::NONE, |usage| counts.of(usage));
+                self.part(tag, cost).with_fixed_cost()
+            }
+        }
+    }
+
+    /// Returns whether the limit, where it is a general one, applies in place of the default limit.
+    /// One that counts what requests use says nothing about how many there may be.
+    pub(super) fn replaces_default(&self) -> bool {
+        self.limit.denies() && self.limit.metering().is_none()
+    }
+
+    fn part(&self, tag: Tag, cost: Cost) -> Part {
         Part::new(Arc::clone(&self.limit), tag, cost).at_policy_index(self.index)
     }
 }
@@ -167,31 +184,26 @@ impl PlannedRule {
     }
 
     fn part(&self, tag: Tag, request: &Request<'_>) -> Result<Part, RequestError> {
-        let part = self.applied.part(tag, self.cost_of(request)?);
-        Ok(if matches!(self.cost, PlannedCost::Fixed(_)) { part.with_fixed_cost() } else { part })
-    }
-
-    /// Returns what `request` costs under the limit.
-    fn cost_of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
-        match self.cost.of(request) {
-            // A limit in shadow mode must not refuse a request, not even for an unreadable cost.
-            Err(_) if !self.applied.limit.denies() => Ok(request.cost),
-            cost => cost,
+        match &self.cost {
+            PlannedCost::Request => Ok(self.applied.part_of(tag, request)),
+            PlannedCost::Fixed(cost) => Ok(self.applied.part(tag, *cost).with_fixed_cost()),
+            PlannedCost::Header(name) => match cost_in(request, name) {
+                Ok(cost) => Ok(self.applied.part(tag, cost)),
+                // A limit in shadow mode must not refuse a request, not even for an unreadable
+                // cost.
+                Err(_) if !self.applied.limit.denies() => Ok(self.applied.part_of(tag, request)),
+                Err(error) => Err(error),
+            },
         }
     }
 }
 
-impl PlannedCost {
-    fn of(&self, request: &Request<'_>) -> Result<Cost, RequestError> {
-        match self {
-            Self::Request => Ok(request.cost),
-            Self::Fixed(cost) => Ok(*cost),
-            Self::Header(name) => match field(request.attributes, name)? {
-                None => Ok(request.cost),
-                Some(value) => {
-                    read_cost(value).ok_or_else(|| RequestError::Cost { header: name.to_string() })
-                }
-            },
+/// Returns the cost in the header `name` of a request; without the header, the request's own.
+fn cost_in(request: &Request<'_>, name: &str) -> Result<Cost, RequestError> {
+    match field(request.attributes, name)? {
+        None => Ok(request.cost),
+        Some(value) => {
+            read_cost(value).ok_or_else(|| RequestError::Cost { header: name.to_owned() })
         }
     }
 }

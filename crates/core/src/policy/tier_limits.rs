@@ -123,4 +123,5 @@ fn terms(limit: &Arc<Limit>) -> Terms {
         .mode(limit.mode())
         .precision(limit.precision())
         .on_store_failure(limit.on_store_failure())
+        .metering(limit.metering().copied())
 }

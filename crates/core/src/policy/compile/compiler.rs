@@ -42,7 +42,8 @@ impl<'i> Compiler<'i> {
                 let limit = limit
                     .with_mode(terms.mode)
                     .with_precision(terms.precision)
-                    .with_on_store_failure(terms.on_store_failure);
+                    .with_on_store_failure(terms.on_store_failure)
+                    .with_metering(terms.metering);
                 let limit = Arc::new(limit);
                 Some(Applied { index: self.names.limit_index(&limit), limit })
             }

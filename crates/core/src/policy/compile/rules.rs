@@ -28,6 +28,9 @@ impl Compiler<'_> {
             }
         };
         let Algorithm::TokenBucket(rate) = rule.terms.algorithm;
+        if rule.terms.metering.is_some() && rule.cost != RuleCost::Request {
+            self.error(at(LimitField::Cost), PolicyErrorKind::CostOfUsage);
+        }
         let cost = match &rule.cost {
             RuleCost::Request => PlannedCost::Request,
             RuleCost::Fixed(cost) => {

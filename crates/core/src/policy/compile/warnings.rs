@@ -150,6 +150,7 @@ impl<'i> Finder<'i> {
         let rules = self.input.limits.iter().filter(|rule| {
             let When { paths, methods, headers, tiers } = &rule.when;
             rule.terms.mode == Mode::Enforce
+                && rule.terms.metering.is_none()
                 && paths.is_empty()
                 && methods.is_empty()
                 && headers.is_empty()
