@@ -143,6 +143,8 @@ pub struct Tagger {
     everyone: SipHasher24,
     values: SipHasher24,
     fingerprint: u64,
+    keys: SipHasher24,
+    has_secret: bool,
 }
 
 impl Tagger {
@@ -167,6 +169,8 @@ impl Tagger {
             everyone: of_kind(b'e'),
             values: of_kind(b'v'),
             fingerprint: of_kind(b'f').hash(b"fingerprint").h1,
+            keys: of_kind(b'k'),
+            has_secret: !secret.is_empty(),
         }
     }
 
@@ -175,6 +179,14 @@ impl Tagger {
     #[must_use]
     pub const fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Returns a key that is derived from the secret for this purpose; `None` without a secret,
+    /// since everybody could derive it.
+    #[must_use]
+    pub fn key_for(&self, purpose: &str) -> Option<[u8; 16]> {
+        let key = after(self.keys, purpose.as_bytes()).finish128();
+        self.has_secret.then(|| key.as_bytes())
     }
 
     /// Returns the tag of `subject`.

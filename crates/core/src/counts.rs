@@ -10,8 +10,8 @@ use crate::{cost::Cost, money::MicroUnits, prices::TokenUsage};
 pub struct Usage {
     /// The tokens of a language model.
     pub tokens: TokenUsage,
-    /// What they cost.
-    pub money: MicroUnits,
+    /// What they cost, if that is known.
+    pub money: Option<MicroUnits>,
 }
 
 /// What a limit counts in place of requests.
@@ -45,6 +45,22 @@ pub struct Metering {
     pub hold_for: Duration,
 }
 
+// === impl Usage ===
+
+impl Usage {
+    /// Makes the usage of a request whose tokens have no price.
+    #[must_use]
+    pub const fn of_tokens(tokens: TokenUsage) -> Self {
+        Self { tokens, money: None }
+    }
+
+    /// Says what the tokens cost, if that is known.
+    #[must_use]
+    pub const fn with_money(self, money: Option<MicroUnits>) -> Self {
+        Self { money, ..self }
+    }
+}
+
 // === impl Counts ===
 
 impl Counts {
@@ -61,14 +77,14 @@ impl Counts {
     pub const TOTAL_TOKENS: Self = Self::Tokens(TokenWeights::ALL);
 
     /// Returns what `usage` takes from the limit, rounded up to whole tokens of the bucket and at
-    /// most [`Cost::MAX`].
+    /// most [`Cost::MAX`]; `None` if it does not say what the limit counts.
     #[must_use]
-    pub fn of(&self, usage: &Usage) -> Cost {
+    pub fn of(&self, usage: &Usage) -> Option<Cost> {
         let tokens = match self {
             Self::Tokens(weights) => weights.of(&usage.tokens),
-            Self::Money => usage.money.get(),
+            Self::Money => usage.money?.get(),
         };
-        Cost::new(tokens).unwrap_or(Cost::MAX)
+        Some(Cost::new(tokens).unwrap_or(Cost::MAX))
     }
 }
 
@@ -153,13 +169,13 @@ mod tests {
 
     fn usage(consumed: u64, cached: u64, written: u64, generated: u64) -> Usage {
         let tokens = TokenUsage::new(consumed, generated).with_cache(cached, written).unwrap();
-        Usage { tokens, money: MicroUnits::new(7) }
+        Usage::of_tokens(tokens).with_money(Some(MicroUnits::new(7)))
     }
 
     #[test]
     fn each_limit_counts_its_own() {
         let usage = usage(100, 30, 20, 8);
-        let counted = |counts: Counts| counts.of(&usage).tokens();
+        let counted = |counts: Counts| counts.of(&usage).unwrap().tokens();
         assert_eq!(counted(Counts::INPUT_TOKENS), 100);
         assert_eq!(counted(Counts::OUTPUT_TOKENS), 8);
         assert_eq!(counted(Counts::TOTAL_TOKENS), 108);
@@ -172,8 +188,9 @@ mod tests {
     #[test]
     fn a_part_of_a_token_is_a_token() {
         let weights = TokenWeights { input: 1, ..TokenWeights::ALL };
-        assert_eq!(Counts::Tokens(weights).of(&usage(1, 0, 0, 0)), Cost::ONE);
-        assert_eq!(Counts::Tokens(weights).of(&usage(0, 0, 0, 0)), Cost::NONE);
+        assert_eq!(Counts::Tokens(weights).of(&usage(1, 0, 0, 0)), Some(Cost::ONE));
+        assert_eq!(Counts::Tokens(weights).of(&usage(0, 0, 0, 0)), Some(Cost::NONE));
+        assert_eq!(Counts::Money.of(&Usage::default()), None, "no amount is not nothing");
     }
 
     #[test]
@@ -194,13 +211,13 @@ mod tests {
         #[test]
         fn no_usage_is_too_large(consumed: u64, generated: u64, money: u64, weight in 0..=TokenWeights::MAX) {
             let tokens = TokenUsage::new(consumed, generated);
-            let usage = Usage { tokens, money: MicroUnits::new(money) };
+            let usage = Usage::of_tokens(tokens).with_money(Some(MicroUnits::new(money)));
             let weights = TokenWeights { input: weight, output: weight, ..TokenWeights::ALL };
             let exact = (u128::from(consumed) + u128::from(generated)) * u128::from(weight);
             let exact = exact.div_ceil(1_000).min(Cost::MAX.tokens().into());
-            prop_assert_eq!(u128::from(Counts::Tokens(weights).of(&usage).tokens()), exact);
+            prop_assert_eq!(u128::from(Counts::Tokens(weights).of(&usage).unwrap().tokens()), exact);
             let money = money.min(Cost::MAX.tokens());
-            prop_assert_eq!(Counts::Money.of(&usage).tokens(), money);
+            prop_assert_eq!(Counts::Money.of(&usage).unwrap().tokens(), money);
         }
     }
 }

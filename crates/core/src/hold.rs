@@ -133,6 +133,16 @@ impl HoldId {
         Self(bytes)
     }
 
+    /// Returns the id of the hold that a client, or its caller, has given this name. Others have
+    /// other ids for the same name.
+    #[must_use]
+    pub fn named(client: Option<Tag>, name: &[u8]) -> Self {
+        let mut hasher = SipHasher24::new();
+        hasher.write(&client.map_or([0; Tag::BYTES], Tag::to_bytes));
+        hasher.write(name);
+        Self(hasher.finish128().as_bytes())
+    }
+
     /// Returns the 22 characters of URL-safe base64 with which stores write the id.
     #[must_use]
     pub fn to_text(self) -> [u8; 22] {

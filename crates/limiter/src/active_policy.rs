@@ -84,7 +84,8 @@ impl ActivePolicy {
     ) {
         let counters = matched.limits().map(|limit| &self.decisions[limit]);
         record(action, decided, counters, &self.hits[matched.endpoint], &self.durations, since);
-        if let (Action::Take, Ok(decision), Some(client)) = (action, decided, matched.client)
+        if let (Action::Take | Action::Reserve, Ok(decision), Some(client)) =
+            (action, decided, matched.client)
             && let Some(stats) = self.endpoint_counters.get(matched.endpoint)
         {
             stats.count_decision(client, decision.is_denied());
@@ -124,7 +125,7 @@ pub(crate) fn record<'c>(
     durations: &DecisionRecorder,
     since: Option<Instant>,
 ) {
-    if action != Action::Take {
+    if !matches!(action, Action::Take | Action::Reserve) {
         return;
     }
     match decided {

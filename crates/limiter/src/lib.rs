@@ -48,6 +48,7 @@
 pub mod _guide;
 #[cfg(feature = "telemetry")]
 pub mod checks;
+pub mod holds;
 #[cfg(feature = "tower")]
 pub mod identify;
 #[cfg(feature = "tower")]
@@ -102,8 +103,9 @@ pub use policy::{
 };
 #[doc(inline)]
 pub use sluice_core::{
-    Action, Attributes, Client, Cost, CostError, Decision, RepeatedField, Request, RequestError,
-    Retry, Verdict, one_value,
+    Action, Attributes, Client, Cost, CostError, Counts, Decision, Metering, MicroUnits,
+    RepeatedField, Request, RequestError, Retry, TokenUsage, TokenWeights, Usage, Verdict,
+    one_value,
 };
 #[cfg(feature = "stats")]
 pub use sluice_stats as stats;

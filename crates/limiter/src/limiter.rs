@@ -294,7 +294,7 @@ impl Limiter {
     }
 
     /// Hands the decision about a request that takes tokens to the observer, if there is one.
-    fn observe(
+    pub(crate) fn observe(
         &self,
         active_policy: &ActivePolicy,
         matched: &Matched,
@@ -410,7 +410,7 @@ impl Limiter {
         (decided, since)
     }
 
-    fn unlimited(&self) -> Decision {
+    pub(crate) fn unlimited(&self) -> Decision {
         Decision::unlimited(self.inner.clock.now())
     }
 
@@ -430,6 +430,10 @@ impl Limiter {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
+    }
+
+    pub(crate) fn active_policy(&self) -> Arc<ActivePolicy> {
+        self.inner.active_policy.load_full()
     }
 
     pub(crate) fn unverified(&self) -> &Unverified {

@@ -29,7 +29,7 @@ use sluice_rls::EnvoyRls;
 use sluice_server::{
     admin::AdminRoutes,
     engine::Engine,
-    front_ends::{HttpFrontEnds, HttpPort, Services},
+    front_ends::{HttpFrontEnds, HttpPort, Seals, Services},
     shutdown::StopFlag,
 };
 use sluice_telemetry::{Otlp, TRACE_TARGET};
@@ -114,9 +114,10 @@ fn http_port(recorders: &Recorders) -> HttpFrontEnds {
     let stats = StatsCounters::new(recorders);
     let limiter = Limiter::builder(policies::document()).recorders(recorders).stats(&stats).build();
     let rls = EnvoyRls::new(limiter.clone(), Duration::from_secs(1));
+    let seals = Arc::new(Seals::new("sluice", limiter.policy().tagger()));
     let engine = Arc::new(Engine::new(limiter, Identifier::default()));
     HttpFrontEnds::new(HttpPort {
-        services: Services { engine, events: Events::new(recorders, &stats), rls },
+        services: Services { engine, events: Events::new(recorders, &stats), rls, seals },
         admin: AdminRoutes::new(Router::new()),
         stopping: StopFlag::default(),
         gateway: None,

@@ -37,7 +37,7 @@ use crate::{
     descriptors,
     engine::Engine,
     exposure::Exposure,
-    front_ends::{HttpFrontEnds, HttpPort, Services},
+    front_ends::{self, HttpFrontEnds, HttpPort, Seals, Services},
     joining,
     logging::error_chain,
     openapi, replica,
@@ -69,6 +69,7 @@ struct Inner {
     callers: CallerAccess,
     grpc: GrpcFrontEnds,
     rls: EnvoyRls,
+    seals: Arc<Seals>,
     gateway: Option<Gateway>,
     store: OpenStore,
     reporter: Reporter,
@@ -184,6 +185,7 @@ impl App {
         let (wait_at_start, store_timeout) = (store.wait_at_start, store.timeout);
         let (on_store_failure, tagger) = (store.on_failure, policy.tagger().clone());
         recorders.replica.set_expected_replicas(store.expected_replicas.unwrap_or(0));
+        let seals = Arc::new(Seals::new(&store.prefix, &tagger));
         let store = store::open(&store, &recorders.store)?;
         let stats = StatsCounters::new(recorders);
         let events = Events::new(recorders, &stats);
@@ -245,6 +247,7 @@ impl App {
                 engine: Arc::clone(&engine),
                 events: events.clone(),
                 rls: envoy_rls.clone(),
+                seals: Arc::clone(&seals),
             },
             admin: on_http,
             stopping: health.stop_flag(),
@@ -267,6 +270,7 @@ impl App {
                 callers,
                 grpc,
                 rls: envoy_rls.clone(),
+                seals,
                 gateway,
                 store,
                 reporter,
@@ -329,11 +333,13 @@ impl App {
             access,
             callers,
             store,
+            seals,
             ..
         } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
         engine.limit_preflights(settings.limits_preflights);
         endpoints.replace(&settings.policy, settings.metrics.endpoints);
+        seals.follow(settings.policy.tagger());
         engine.replace(settings.policy, settings.identifier);
         decisions.apply(settings.log.decisions.as_ref());
         access.replace(settings.admin.credentials);
@@ -394,7 +400,7 @@ impl App {
         let Inner {
             health,
             engine,
-            http: front_ends,
+            http: http_front_ends,
             access,
             callers,
             grpc,
@@ -408,6 +414,7 @@ impl App {
             tls,
             requires_certificate,
             admin_tls,
+            seals,
             ..
         } = &*self.inner;
         let ports = 1 + u64::from(rpc.is_some()) + u64::from(admin.is_some());
@@ -422,6 +429,7 @@ impl App {
             return Err(RunError::Conflict(conflict));
         }
         let observing = tokio::spawn(store_observer::observe(store.clone(), recorders.clone()));
+        let agreeing = tokio::spawn(front_ends::agree(Arc::clone(&store.store), Arc::clone(seals)));
         let rpc_address =
             rpc.as_ref().map(TcpListener::local_addr).transpose()?.map(tracing::field::display);
         let admin_address =
@@ -457,8 +465,8 @@ impl App {
         });
 
         let system = &recorders.system;
-        let mut http =
-            Listener::new(http, front_ends.clone(), system.clone(), limits).with_tls(tls.clone());
+        let mut http = Listener::new(http, http_front_ends.clone(), system.clone(), limits)
+            .with_tls(tls.clone());
         let mut rpc = rpc.map(|socket| {
             Listener::new(socket, grpc.clone(), system.clone(), limits).with_tls(tls.clone())
         });
@@ -506,6 +514,7 @@ impl App {
         }
 
         observing.abort();
+        agreeing.abort();
         if let Some(admin) = admin {
             admin.abort();
         }

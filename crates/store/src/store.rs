@@ -231,6 +231,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn depart<'a>(&'a self, _replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         StoreFuture::ready(Ok(()))
     }
+
+    /// Keeps `value` under `name` unless the store has a value there, and returns what it has: all
+    /// that share the store agree on one value.
+    ///
+    /// By default returns `value`, which is right for a store that only one process uses.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    fn agree<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a [u8],
+    ) -> StoreFuture<'a, Result<Vec<u8>, StoreError>> {
+        let _ = name;
+        StoreFuture::ready(Ok(value.to_vec()))
+    }
 }
 
 /// Forwards to the shared store.
@@ -284,5 +300,13 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         (**self).depart(replica)
+    }
+
+    fn agree<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a [u8],
+    ) -> StoreFuture<'a, Result<Vec<u8>, StoreError>> {
+        (**self).agree(name, value)
     }
 }

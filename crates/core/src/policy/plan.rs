@@ -129,7 +129,7 @@ impl Applied {
         match self.limit.metering() {
             None => self.part(tag, request.cost),
             Some(Metering { counts, .. }) => {
-                let cost = request.usage.map_or(Cost::NONE, |usage| counts.of(usage));
+                let cost = request.usage.and_then(|usage| counts.of(usage)).unwrap_or(Cost::NONE);
                 self.part(tag, cost).with_fixed_cost()
             }
         }

@@ -77,6 +77,12 @@ problem_kinds! {
     /// The request names a path, a client or a header field that cannot be used.
     InvalidRequest: "invalid-request",
         "The request cannot be checked", BAD_REQUEST, INVALID_ARGUMENT;
+    /// The reservation is none of this fleet.
+    ReservationUnknown: "reservation-unknown",
+        "The reservation is not known", NOT_FOUND, NOT_FOUND;
+    /// A step of a hold was made before with other costs, or the hold is settled.
+    HoldConflict: "hold-conflict",
+        "The hold has other costs, or is settled", CONFLICT, FAILED_PRECONDITION;
     /// The batch holds more checks than allowed.
     TooManyChecks: "too-many-checks",
         "The batch holds too many checks", BAD_REQUEST, INVALID_ARGUMENT;

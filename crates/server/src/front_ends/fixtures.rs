@@ -17,7 +17,7 @@ use sluice_config::{Loader, RlsSettings};
 use sluice_http::access::CallerAccess;
 use sluice_rls::EnvoyRls;
 
-use super::{HttpFrontEnds, HttpPort, Services};
+use super::{HttpFrontEnds, HttpPort, Seals, Services};
 use crate::{
     admin::{
         AdminRoutes,
@@ -35,8 +35,10 @@ const PEER: &str = "192.0.2.7";
 pub(crate) struct Port {
     pub(crate) http: HttpFrontEnds,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) events: Events,
     pub(crate) health: Arc<Health>,
     pub(crate) rls: EnvoyRls,
+    pub(crate) seals: Arc<Seals>,
     pub(crate) access: CallerAccess,
 }
 
@@ -85,17 +87,23 @@ impl Port {
             Duration::ZERO,
         ));
         let routes = health::routes(Arc::clone(&engine), Arc::clone(&health));
+        let seals = Arc::new(Seals::new("sluice", engine.limiter().policy().tagger()));
         let rls = EnvoyRls::new(engine.limiter().clone(), Duration::from_secs(1));
         let access = CallerAccess::default();
         let http = HttpFrontEnds::new(HttpPort {
-            services: Services { engine: Arc::clone(&engine), events, rls: rls.clone() },
+            services: Services {
+                engine: Arc::clone(&engine),
+                events: events.clone(),
+                rls: rls.clone(),
+                seals: Arc::clone(&seals),
+            },
             admin: AdminRoutes::new(routes),
             stopping: health.stop_flag(),
             gateway: None,
             any_path,
             access: access.clone(),
         });
-        Self { http, engine, health, rls, access }
+        Self { http, engine, events, health, rls, seals, access }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> PortResponse {

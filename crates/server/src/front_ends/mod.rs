@@ -16,6 +16,7 @@ pub(crate) mod forward_auth;
 mod front_end;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod holds;
 mod http_port;
 mod list;
 mod misspelt;
@@ -31,8 +32,9 @@ mod tests;
 #[cfg(test)]
 mod token_tests;
 
-pub(crate) use self::{front_end::FrontEnd, list::FRONT_ENDS};
+pub(crate) use self::{front_end::FrontEnd, holds::agree, list::FRONT_ENDS};
 pub use self::{
+    holds::Seals,
     http_port::{HttpFrontEnds, HttpPort},
     services::Services,
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sluice::stats::events::Events;
 use sluice_rls::EnvoyRls;
 
+use super::holds::Seals;
 use crate::engine::Engine;
 
 /// What front ends are made from.
@@ -16,4 +17,6 @@ pub struct Services {
     pub events: Events,
     /// Decides calls of Envoy's rate limit service.
     pub rls: EnvoyRls,
+    /// Signs reservations.
+    pub seals: Arc<Seals>,
 }

@@ -279,4 +279,12 @@ impl<S: Store> Store for Denials<S> {
     fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         self.store.depart(replica)
     }
+
+    fn agree<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a [u8],
+    ) -> StoreFuture<'a, Result<Vec<u8>, StoreError>> {
+        self.store.agree(name, value)
+    }
 }

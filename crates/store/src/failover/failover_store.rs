@@ -389,4 +389,13 @@ impl<S: Store> Store for Failover<S> {
             }
         }
     }
+
+    fn agree<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a [u8],
+    ) -> StoreFuture<'a, Result<Vec<u8>, StoreError>> {
+        let agreed = self.guarded.store.agree(name, value);
+        StoreFuture::pending(async move { with_timeout(self.guarded.timeout, agreed).await? })
+    }
 }

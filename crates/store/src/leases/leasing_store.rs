@@ -370,6 +370,14 @@ impl<S: Store> Store for Leasing<S> {
             self.inner().depart(replica).await
         })
     }
+
+    fn agree<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a [u8],
+    ) -> StoreFuture<'a, Result<Vec<u8>, StoreError>> {
+        self.inner().agree(name, value)
+    }
 }
 
 impl<S: Store> Drop for Leasing<S> {

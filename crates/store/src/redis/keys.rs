@@ -96,6 +96,11 @@ impl Keys {
         self.named(SHARED, "fleet")
     }
 
+    /// Returns the key of the value with this name that all replicas agree on.
+    pub(super) fn agreed(&self, name: &str) -> String {
+        self.named(SHARED, name)
+    }
+
     /// Returns the key that a probe of `partition` writes.
     pub(super) fn probe(&self, partition: Partition) -> String {
         self.named(partition, "probe")

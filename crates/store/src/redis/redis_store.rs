@@ -343,4 +343,20 @@ impl Store for RedisStore {
             self.run_shared(&pipeline).await.map(drop)
         })
     }
+
+    fn agree<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a [u8],
+    ) -> StoreFuture<'a, Result<Vec<u8>, StoreError>> {
+        StoreFuture::pending(async move {
+            let key = self.keys.agreed(name);
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SET").arg(&key).arg(value).arg("NX").cmd("GET").arg(&key);
+            match self.run_shared(&pipeline).await?.pop() {
+                Some(Value::BulkString(agreed)) => Ok(agreed),
+                _ => Err(StoreError::unreadable("GET returned no text of what was set before")),
+            }
+        })
+    }
 }

@@ -142,7 +142,7 @@ impl FrontEnd for Batch {
     }
 }
 
-fn require_post(path: &str, method: &Method) -> Result<(), Problem> {
+pub(super) fn require_post(path: &str, method: &Method) -> Result<(), Problem> {
     if method == Method::POST { Ok(()) } else { Err(Problem::method_not_allowed(path, "POST")) }
 }
 
@@ -185,28 +185,28 @@ pub(crate) struct CheckBody<'a> {
     /// The client: an API key, a user name, or any other name. Without it, `ip` is the client.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, min_length = 1)]
-    client: Option<Text<'a>>,
+    pub(super) client: Option<Text<'a>>,
     /// The method of the request to decide about; `GET` by default.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
-    method: Option<Text<'a>>,
+    pub(super) method: Option<Text<'a>>,
     /// The path of the request to decide about; `/` by default. A query is ignored.
     #[serde(borrow)]
     #[schema(value_type = Option<String>, pattern = "^/")]
-    path: Option<Text<'a>>,
+    pub(super) path: Option<Text<'a>>,
     /// The client's address, for limits per address.
     #[schema(value_type = Option<String>)]
-    ip: Option<IpAddr>,
+    pub(super) ip: Option<IpAddr>,
     /// The client's tier; the caller is trusted to know it.
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
-    tier: Option<Text<'a>>,
+    pub(super) tier: Option<Text<'a>>,
     #[serde(borrow)]
     #[schema(schema_with = attributes)]
-    attributes: Option<AttributesBody<'a>>,
+    pub(super) attributes: Option<AttributesBody<'a>>,
     /// Tokens to take; 1 by default. 0 takes nothing and only reads the state.
     #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
-    cost: Option<CostBody>,
+    pub(super) cost: Option<CostBody>,
 }
 
 // === schemas of types with hand-written serialisation ===
@@ -234,7 +234,7 @@ impl ToSchema for ItemBody<'_> {
     }
 }
 
-fn attributes() -> Object {
+pub(super) fn attributes() -> Object {
     const ABOUT: &str = "Stand for request headers where limits are per header or take their \
          cost from one. Names are case-insensitive and unique.";
     ObjectBuilder::new()
@@ -247,14 +247,14 @@ fn attributes() -> Object {
 
 /// A string, borrowed from the body unless it contains escapes.
 #[derive(Debug)]
-struct Text<'a>(Cow<'a, str>);
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 /// Names in lower case, with their values.
 #[derive(Debug, Default)]
-struct AttributesBody<'a>(Vec<(Cow<'a, str>, Text<'a>)>);
+pub(super) struct AttributesBody<'a>(Vec<(Cow<'a, str>, Text<'a>)>);
 
 #[derive(Clone, Copy, Debug)]
-struct CostBody(Cost);
+pub(super) struct CostBody(pub(super) Cost);
 
 // === impl CheckBody ===
 
@@ -263,7 +263,7 @@ impl<'a> CheckBody<'a> {
     ///
     /// # Errors
     /// Returns a problem when the body identifies no client, or when the method is invalid.
-    fn request(&'a self) -> Result<Request<'a>, Problem> {
+    pub(super) fn request(&'a self) -> Result<Request<'a>, Problem> {
         let address = self.ip.map(|ip| ip.to_canonical());
         let client = match (&self.client, address) {
             (Some(Text(client)), _) if client.is_empty() => {

@@ -1,0 +1,138 @@
+//! What is known of a hold outside of the store: enough to settle it anywhere.
+
+use std::{sync::Arc, time::Duration};
+
+use sluice_core::{
+    BucketId, Check, Cost, CostsDigest, Hold as HoldOf, HoldId, HoldStep, Limit, Part, Tag,
+    Timestamp, Usage,
+};
+
+/// What is held for one request: which tokens of which buckets. It names no client.
+///
+/// Any process of the fleet can settle it, also after the limits have changed: it has the numbers
+/// that the tokens were taken by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reservation {
+    /// Which hold it is.
+    pub id: HoldId,
+    /// How long the tokens are held. What is not settled within twice that time stays charged.
+    pub hold_for: Duration,
+    /// When the tokens were taken, by the store's clock.
+    pub reserved_at: Timestamp,
+    /// What is held, limit by limit, in the order of the check. A limit that counts requests has
+    /// the cost of the request, which is final.
+    pub parts: Vec<ReservedPart>,
+}
+
+/// What is held of one limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReservedPart {
+    /// The limit, with the numbers that the tokens were taken by.
+    pub limit: Arc<Limit>,
+    /// Whose bucket of the limit it is.
+    pub tag: Tag,
+    /// The tokens that are held.
+    pub held: Cost,
+    /// Whether the estimate is above the limit's burst. Then the burst is held instead: else no
+    /// such request could ever pass.
+    pub clamped: bool,
+}
+
+// === impl Reservation ===
+
+impl Reservation {
+    /// Makes a reservation of its parts, as they were written down.
+    #[must_use]
+    pub const fn new(
+        id: HoldId,
+        hold_for: Duration,
+        reserved_at: Timestamp,
+        parts: Vec<ReservedPart>,
+    ) -> Self {
+        Self { id, hold_for, reserved_at, parts }
+    }
+
+    /// Whether any limit holds tokens that a settlement may correct.
+    #[must_use]
+    pub fn is_metered(&self) -> bool {
+        self.parts.iter().any(|part| part.limit.metering().is_some())
+    }
+
+    /// Returns the check that takes what is held.
+    pub(super) fn reserving(&self) -> Check {
+        let step = HoldStep::Reserve { costs: self.digest() };
+        self.check(step, |part| Part::new(Arc::clone(&part.limit), part.tag, part.held))
+    }
+
+    /// Returns the check that takes what `extended` holds in addition.
+    pub(super) fn extending(&self, extended: &Self) -> Check {
+        let (from, to) = (self.digest(), extended.digest());
+        let step = HoldStep::Extend { from, to, reserved_at: self.reserved_at };
+        let mut after = extended.parts.iter();
+        self.check(step, |part| {
+            let held = after.next().map_or(part.held, |after| after.held);
+            Part::new(Arc::clone(&part.limit), part.tag, held.minus(part.held))
+        })
+    }
+
+    /// Returns the check that corrects what is held to what `usage` comes to.
+    pub(super) fn settling(&self, usage: &Usage) -> Check {
+        let costs = self.parts.iter().map(|part| (part.bucket(), part.actual(usage)));
+        let step =
+            HoldStep::Settle { actual: CostsDigest::of(costs), reserved_at: self.reserved_at };
+        self.check(step, |part| {
+            Part::settling(Arc::clone(&part.limit), part.tag, part.held, part.actual(usage))
+        })
+    }
+
+    fn check(&self, step: HoldStep, mut part: impl FnMut(&ReservedPart) -> Part) -> Check {
+        let mut check = Check::of_hold(HoldOf::new(self.id, self.hold_for, step));
+        for reserved in &self.parts {
+            check.push(part(reserved));
+        }
+        check
+    }
+
+    fn digest(&self) -> CostsDigest {
+        CostsDigest::of(self.parts.iter().map(|part| (part.bucket(), part.held)))
+    }
+}
+
+// === impl ReservedPart ===
+
+impl ReservedPart {
+    /// Holds the cost of `part`, or the burst of its limit if that is less.
+    pub(super) fn of(part: &Part) -> Self {
+        let reserved =
+            Self { limit: Arc::clone(&part.limit), tag: part.tag, held: part.cost, clamped: false };
+        if part.limit.metering().is_some() { reserved.clamped_to_burst() } else { reserved }
+    }
+
+    /// Holds what `usage` comes to in addition.
+    pub(super) fn extended(&self, usage: &Usage) -> Self {
+        let metering = self.limit.metering();
+        let more = metering.and_then(|metering| metering.counts.of(usage)).unwrap_or(Cost::NONE);
+        let extended = Self { held: self.held.plus(more), ..self.clone() };
+        if more == Cost::NONE { extended } else { extended.clamped_to_burst() }
+    }
+
+    fn clamped_to_burst(self) -> Self {
+        let burst = self.limit.rate().burst();
+        match Cost::new(burst) {
+            Ok(most) if self.held > most => Self { held: most, clamped: true, ..self },
+            _ => self,
+        }
+    }
+
+    /// Returns what the limit takes of a request that used `usage`: what is held, if that does not
+    /// say it.
+    pub(super) fn actual(&self, usage: &Usage) -> Cost {
+        let metering = self.limit.metering();
+        metering.and_then(|metering| metering.counts.of(usage)).unwrap_or(self.held)
+    }
+
+    fn bucket(&self) -> BucketId {
+        BucketId { tag: self.tag, limit: self.limit.key() }
+    }
+}

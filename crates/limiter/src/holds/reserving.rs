@@ -1,0 +1,213 @@
+//! The steps of holds, as the limiter makes them.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
+
+use sluice_core::{Action, Check, Decision, Guarded, HoldId, Metering, Request, Timestamp, Usage};
+use sluice_store::StoreError;
+
+use super::{
+    error::HoldError,
+    hold::{Extended, Hold, Reserved},
+    reservation::{Reservation, ReservedPart},
+    settlement::Settlement,
+};
+use crate::{
+    decision_span::{self, UndecidedBy},
+    limiter::Limiter,
+    telemetry::DecisionSpan,
+    timed::Timed,
+};
+
+/// How often a settlement is sent to a store that does not answer.
+const TRIES: u32 = 3;
+/// The pause before the second try; the next one is four times as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How tokens are held.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct HoldTerms<'a> {
+    /// The caller's name for the hold: the same name for the same client is the same hold, so that
+    /// a reservation that is sent again takes nothing. Without one, every reservation is a new one.
+    pub name: Option<&'a [u8]>,
+    /// How long the tokens are held; without it as long as the limits allow.
+    pub hold_for: Option<Duration>,
+}
+
+impl<'a> HoldTerms<'a> {
+    /// Names the hold.
+    #[must_use]
+    pub const fn named(mut self, name: &'a [u8]) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Holds the tokens for this time.
+    #[must_use]
+    pub const fn hold_for(mut self, hold_for: Duration) -> Self {
+        self.hold_for = Some(hold_for);
+        self
+    }
+}
+
+impl Limiter {
+    /// Takes what `request` [will use](Request::with_usage) from every limit that applies to it,
+    /// or from none if one of them has too few tokens, until it is settled.
+    ///
+    /// Limits that count requests take the request's cost, which is final. An estimate above the
+    /// burst of a limit holds the burst. While the store is away, the hold is made in this process,
+    /// as `on_store_failure` of the limits says.
+    ///
+    /// # Errors
+    /// - [`HoldError::Request`]: the request cannot be checked.
+    /// - [`HoldError::TooLong`]: a limit does not hold tokens for that long.
+    /// - [`HoldError::NotEstimated`]: an enforced limit counts money, and the estimate says none.
+    /// - [`HoldError::Conflict`]: a hold of this name has other costs, or is settled.
+    /// - [`HoldError::Store`]: the store failed, and a limit leaves the decision to the caller.
+    pub async fn reserve(
+        &self,
+        request: &Request<'_>,
+        terms: HoldTerms<'_>,
+    ) -> Result<Reserved, HoldError> {
+        let span = DecisionSpan::single();
+        let active_policy = self.active_policy();
+        let matched = match active_policy.policy.check(Action::Take, request) {
+            Ok(matched) => matched,
+            Err(error) => {
+                decision_span::describe(&span, Action::Reserve, Err(UndecidedBy::Request));
+                return Err(error.into());
+            }
+        };
+        let parts: Vec<_> = matched.check.parts().iter().map(ReservedPart::of).collect();
+        require_estimate(&parts, request.usage)?;
+        let hold_for = hold_for(&parts, terms.hold_for)?;
+        let id = terms.name.map_or_else(random_id, |name| HoldId::named(matched.client, name));
+        let mut reservation = Reservation::new(id, hold_for, Timestamp::from_unix_micros(0), parts);
+        let decided = if reservation.parts.is_empty() {
+            Ok(self.unlimited())
+        } else {
+            let check = reservation.reserving();
+            let (decided, since) = Timed::from(span.in_scope(|| self.store().decide(&check))).await;
+            let is_new = !matches!(
+                decided.as_ref().map(Decision::guarded),
+                Ok(Some(Guarded::Repeated | Guarded::Conflict))
+            );
+            if is_new {
+                active_policy.record(Action::Reserve, &matched, &decided, since);
+                if let Ok(decision) = &decided {
+                    self.observe(&active_policy, &matched, request, decision);
+                }
+            }
+            decided
+        };
+        let endpoint = &active_policy.policy.endpoints()[matched.endpoint];
+        let outcome = decided.as_ref().map(|decision| (decision, Some(&**endpoint)));
+        decision_span::describe(&span, Action::Reserve, outcome.map_err(|_| UndecidedBy::Store));
+        let decision = decided?;
+        if decision.guarded() == Some(Guarded::Conflict) {
+            return Err(HoldError::Conflict);
+        }
+        if decision.is_denied() {
+            return Ok(Reserved::Denied(decision));
+        }
+        reservation.reserved_at = decision.at();
+        Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision)))
+    }
+
+    /// Takes `more` for a hold, from all limits or from none. Returns also what is held then, if it
+    /// was not denied.
+    ///
+    /// # Errors
+    /// - [`HoldError::Conflict`]: the hold has other costs, or is settled.
+    /// - [`HoldError::Store`]: the store failed.
+    pub async fn extend(
+        &self,
+        reservation: &Reservation,
+        more: &Usage,
+    ) -> Result<(Extended, Option<Reservation>), HoldError> {
+        let parts = reservation.parts.iter().map(|part| part.extended(more)).collect();
+        let extended = Reservation { parts, ..reservation.clone() };
+        if extended.parts.is_empty() {
+            return Ok((Extended::Held(self.unlimited()), Some(extended)));
+        }
+        let decision = self.step(&reservation.extending(&extended)).await?;
+        if decision.guarded() == Some(Guarded::Conflict) {
+            Err(HoldError::Conflict)
+        } else if decision.is_denied() {
+            Ok((Extended::Denied(decision), None))
+        } else {
+            Ok((Extended::Held(decision), Some(extended)))
+        }
+    }
+
+    /// Corrects what is held to what was used, as [`Hold::settle`] does: for a reservation that
+    /// another process made.
+    ///
+    /// # Errors
+    /// - [`HoldError::Conflict`]: the hold was settled before, with another usage.
+    /// - [`HoldError::Store`]: the store did not answer three times. The hold stays charged, and
+    ///   can be settled later.
+    pub async fn settle(
+        &self,
+        reservation: &Reservation,
+        actual: &Usage,
+    ) -> Result<Settlement, HoldError> {
+        let decision = if reservation.parts.is_empty() {
+            self.unlimited()
+        } else {
+            let check = reservation.settling(actual);
+            let (mut tries, mut pause) = (1, FIRST_PAUSE);
+            loop {
+                match self.step(&check).await {
+                    Ok(decision) => break decision,
+                    Err(error) if tries == TRIES => return Err(error.into()),
+                    Err(_) => tokio::time::sleep(pause).await,
+                }
+                (tries, pause) = (tries + 1, pause * 4);
+            }
+        };
+        Settlement::new(reservation, actual, decision)
+    }
+
+    /// Makes a step of a hold.
+    async fn step(&self, check: &Check) -> Result<Decision, StoreError> {
+        let span = DecisionSpan::single();
+        let decided = span.in_scope(|| self.store().decide(check)).await;
+        let outcome = decided.as_ref().map(|decision| (decision, None));
+        decision_span::describe(&span, check.action(), outcome.map_err(|_| UndecidedBy::Store));
+        decided
+    }
+}
+
+/// Returns how long these parts are held: as long as was asked for, or as all limits allow.
+fn hold_for(parts: &[ReservedPart], asked: Option<Duration>) -> Result<Duration, HoldError> {
+    let limits = parts.iter().filter_map(|part| part.limit.metering());
+    let most = limits.map(|metering| metering.hold_for).min().unwrap_or(Metering::HOLD_FOR);
+    match asked {
+        Some(asked) if asked > most => Err(HoldError::TooLong { asked, most }),
+        Some(asked) => Ok(asked),
+        None => Ok(most),
+    }
+}
+
+/// Refuses an estimate that does not say what an enforced limit counts.
+fn require_estimate(parts: &[ReservedPart], usage: Option<&Usage>) -> Result<(), HoldError> {
+    let usage = usage.copied().unwrap_or_default();
+    for limit in parts.iter().map(|part| &part.limit).filter(|limit| limit.denies()) {
+        if let Some(&Metering { counts, .. }) = limit.metering()
+            && counts.of(&usage).is_none()
+        {
+            return Err(HoldError::NotEstimated { limit: limit.name().to_owned(), counts });
+        }
+    }
+    Ok(())
+}
+
+/// Returns an id that no other hold has.
+fn random_id() -> HoldId {
+    let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
+    HoldId::from_bytes((u128::from(first) << 64 | u128::from(second)).to_be_bytes())
+}
