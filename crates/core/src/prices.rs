@@ -157,6 +157,30 @@ impl TokenUsage {
             _ => Err(TokenUsageError { cached, written, consumed }),
         }
     }
+
+    /// Returns all tokens that were consumed, those of the cache too.
+    #[must_use]
+    pub const fn consumed(&self) -> u64 {
+        self.input + self.cached_input + self.cache_write
+    }
+
+    /// Returns the consumed tokens that were read from the cache.
+    #[must_use]
+    pub const fn cached(&self) -> u64 {
+        self.cached_input
+    }
+
+    /// Returns the consumed tokens that were written to the cache.
+    #[must_use]
+    pub const fn written(&self) -> u64 {
+        self.cache_write
+    }
+
+    /// Returns the tokens that were generated.
+    #[must_use]
+    pub const fn generated(&self) -> u64 {
+        self.output
+    }
 }
 
 #[cfg(test)]
