@@ -7,7 +7,7 @@ use crate::workspace;
 /// The crates of the service, the lowest level first: a crate depends only on lower levels.
 const LEVELS: &[&[&str]] = &[
     &["sluice-core"],
-    &["sluice-slo", "sluice-store"],
+    &["sluice-llm", "sluice-slo", "sluice-store"],
     &["sluice-stats"],
     &["sluice"],
     &["sluice-config", "sluice-http"],

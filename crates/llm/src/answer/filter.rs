@@ -1,0 +1,128 @@
+//! Takes one chunk out of a stream, and holds back nothing that is not needed to know it.
+
+use std::borrow::Cow;
+
+use super::event::Event;
+
+/// The most bytes that are held back. An event that is larger passes, whatever it is.
+pub(super) const MAX_HELD: usize = 64 * 1024;
+
+/// Holds back the beginning of an event until it is known whether it is the chunk to take out.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    /// The beginning of the event, as far as it came with earlier bytes.
+    held: Vec<u8>,
+    state: State,
+    /// A chunk was taken out whose last byte was a CR: an LF behind it belongs to it.
+    ate_cr: bool,
+    /// How many chunks were taken out.
+    pub(super) removed: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Between events, where only comments and empty lines are.
+    #[default]
+    Between,
+    /// In an event that may be the chunk.
+    Holding,
+    /// In an event that is another one.
+    Passing,
+}
+
+/// What passes of some bytes.
+#[derive(Debug)]
+pub(super) struct Passed<'a> {
+    bytes: &'a [u8],
+    /// From here on nothing is decided yet.
+    from: usize,
+    passed: Cow<'a, [u8]>,
+}
+
+impl<'a> Passed<'a> {
+    pub(super) const fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, from: 0, passed: Cow::Borrowed(&[]) }
+    }
+
+    fn pass_to(&mut self, end: usize) {
+        let run = &self.bytes[self.from..end];
+        if self.passed.is_empty() {
+            self.passed = Cow::Borrowed(run);
+        } else if !run.is_empty() {
+            self.passed.to_mut().extend_from_slice(run);
+        }
+        self.from = end;
+    }
+
+    fn pass_held(&mut self, held: &mut Vec<u8>) {
+        if !held.is_empty() {
+            self.passed.to_mut().append(held);
+        }
+    }
+}
+
+impl Filter {
+    /// A field begins at `at`.
+    pub(super) fn field(&mut self, passed: &mut Passed<'_>, at: usize) {
+        if self.state == State::Between {
+            passed.pass_to(at);
+            self.state = State::Holding;
+        }
+    }
+
+    /// More of the event was read, up to `end`.
+    pub(super) fn more(&mut self, passed: &mut Passed<'_>, end: usize, may_be_chunk: bool) {
+        let fits = self.held.len() + (end - passed.from) <= MAX_HELD;
+        if self.state == State::Holding && !(may_be_chunk && fits) {
+            passed.pass_held(&mut self.held);
+            self.state = State::Passing;
+        }
+    }
+
+    /// The event ends at `end`.
+    pub(super) fn end(&mut self, passed: &mut Passed<'_>, end: usize, event: Event) {
+        self.ate_cr = false;
+        if self.state == State::Holding {
+            if event.is_usage_chunk() {
+                self.held.clear();
+                self.removed += 1;
+                self.ate_cr = passed.bytes[end - 1] == b'\r';
+                passed.from = end;
+            } else {
+                passed.pass_held(&mut self.held);
+            }
+        }
+        self.state = State::Between;
+    }
+
+    /// The LF of a CR LF stands at `at`. Any other byte ends the chance for it.
+    pub(super) fn line_feed(&mut self, passed: &mut Passed<'_>, at: usize) {
+        if std::mem::take(&mut self.ate_cr) {
+            passed.from = at + 1;
+        }
+    }
+
+    /// A byte that is not an LF came after a chunk that was taken out.
+    pub(super) fn no_line_feed(&mut self) {
+        self.ate_cr = false;
+    }
+
+    /// Returns what passes, and keeps what is held back.
+    pub(super) fn passed<'a>(&mut self, mut passed: Passed<'a>) -> Cow<'a, [u8]> {
+        if self.state == State::Holding {
+            self.held.extend_from_slice(&passed.bytes[passed.from..]);
+        } else {
+            passed.pass_to(passed.bytes.len());
+        }
+        passed.passed
+    }
+
+    /// Returns what was held back when the stream ended in the middle of an event.
+    pub(super) fn rest(mut self, event: Event) -> (Vec<u8>, u64) {
+        if self.state == State::Holding && event.is_usage_chunk() {
+            self.held.clear();
+            self.removed += 1;
+        }
+        (self.held, self.removed)
+    }
+}

@@ -1,0 +1,230 @@
+//! Reads what an answer used, while it passes.
+
+use std::borrow::Cow;
+
+use sluice_core::TokenUsage;
+
+use super::{
+    encoding::Framing,
+    event::Reading,
+    fields::{self, Field},
+    filter::{Filter, Passed},
+    metered::{Metered, Report},
+    sse::{Piece, Sse},
+};
+use crate::{
+    json::Scanner,
+    wire::{Vendor, Wire},
+};
+
+/// Bytes of text that make a token, in most languages.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Reads what an answer used, while its body passes in pieces of any size.
+///
+/// Nothing of the body is kept or delayed, and its size does not matter: a meter takes less than a
+/// kilobyte. Only where a chunk is to be [taken out](Self::without_usage_chunk) it holds back the
+/// beginning of an event until it is known to be another one: at most 64 KiB.
+///
+/// Every piece goes through [`feed`](Self::feed), then [`finish`](Self::finish) says what was used,
+/// or [`abort`](Self::abort), where the body did not come to its end.
+#[derive(Debug)]
+pub struct Meter {
+    wire: Wire,
+    framing: Framing,
+    input_estimate: u64,
+    reading: Reading,
+    scanner: Scanner<Field>,
+    sse: Sse,
+    /// The data of an event, as far as it is not JSON.
+    done: Word,
+    /// The name of an event.
+    error: Word,
+    data_lines: u64,
+    filter: Option<Filter>,
+}
+
+/// A word that is looked for in pieces.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    word: &'static [u8],
+    /// Bytes that agree so far; `None` after one that does not.
+    agreed: Option<usize>,
+}
+
+impl Meter {
+    /// Makes a meter for the body of a successful answer. `input_estimate` is the input that the
+    /// request was estimated to have.
+    #[must_use]
+    pub fn new(wire: Wire, framing: Framing, input_estimate: u64) -> Self {
+        Self {
+            wire,
+            framing,
+            input_estimate,
+            reading: Reading::new(wire),
+            scanner: Scanner::new(fields::of(wire, framing)),
+            sse: Sse::default(),
+            done: Word::new(b"[DONE]"),
+            error: Word::new(b"error"),
+            data_lines: 0,
+            filter: None,
+        }
+    }
+
+    /// Takes the chunk out of the stream that comes only because
+    /// [`include_usage`](crate::include_usage) was added to the request: an event with usage and
+    /// without choices.
+    #[must_use]
+    pub fn without_usage_chunk(mut self) -> Self {
+        if self.wire.reports_usage_when_asked() && self.framing == Framing::Sse {
+            self.filter = Some(Filter::default());
+        }
+        self
+    }
+
+    /// Reads the next bytes of the body, and returns what to pass on of the body: these bytes
+    /// themselves, unless a chunk is taken out of them.
+    pub fn feed<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.framing == Framing::Json {
+            self.scanner.feed(bytes, &mut self.reading);
+            return Cow::Borrowed(bytes);
+        }
+        let (mut at, mut passed) = (0, Passed::of(bytes));
+        while at < bytes.len() {
+            let (piece, length) = self.sse.next(&bytes[at..]);
+            let end = at + length;
+            self.read(piece, &bytes[at..end]);
+            self.filter(piece, at, end, &mut passed);
+            if piece == Piece::End {
+                self.end_event();
+            }
+            at = end;
+        }
+        match &mut self.filter {
+            Some(filter) => filter.passed(passed),
+            None => Cow::Borrowed(bytes),
+        }
+    }
+
+    /// Ends the meter of a body that came to its end. Returns the last bytes to pass on, and what
+    /// was used.
+    #[must_use]
+    pub fn finish(self) -> (Vec<u8>, Report) {
+        self.end(true)
+    }
+
+    /// Ends the meter of a body that did not come to its end: the client left, or the vendor did.
+    #[must_use]
+    pub fn abort(self) -> Report {
+        self.end(false).1
+    }
+
+    fn read(&mut self, piece: Piece, run: &[u8]) {
+        match piece {
+            Piece::DataLine => {
+                if self.data_lines > 0 {
+                    self.scanner.feed(b"\n", &mut self.reading);
+                }
+                self.data_lines += 1;
+            }
+            Piece::Data => {
+                self.done.feed(run);
+                self.scanner.feed(run, &mut self.reading);
+            }
+            Piece::EventName => self.error.feed(run),
+            Piece::Field | Piece::End | Piece::LineFeed | Piece::Rest => {}
+        }
+    }
+
+    fn filter(&mut self, piece: Piece, at: usize, end: usize, passed: &mut Passed<'_>) {
+        let Some(filter) = &mut self.filter else {
+            return;
+        };
+        match piece {
+            Piece::LineFeed => filter.line_feed(passed, at),
+            Piece::Field => filter.field(passed, at),
+            Piece::End => filter.end(passed, end, self.reading.event()),
+            Piece::DataLine | Piece::Data | Piece::EventName | Piece::Rest => {
+                let event = self.reading.event();
+                let may_be = event.may_be_usage_chunk() && !self.scanner.has_given_up();
+                filter.more(passed, end, may_be);
+            }
+        }
+        if piece != Piece::LineFeed && piece != Piece::End && end > at {
+            filter.no_line_feed();
+        }
+    }
+
+    fn end_event(&mut self) {
+        self.reading.has_failed |= self.error.is_whole();
+        self.reading.end_event(self.done.is_begun_with());
+        self.scanner.restart();
+        self.done.restart();
+        self.error.restart();
+        self.data_lines = 0;
+    }
+
+    fn end(mut self, came_to_its_end: bool) -> (Vec<u8>, Report) {
+        let event = self.reading.event();
+        self.end_event();
+        let (rest, removed) = self.filter.take().unwrap_or_default().rest(event);
+        let report = Report {
+            metered: self.metered(came_to_its_end),
+            ignored: self.reading.usage.ignored(),
+            failed: self.reading.has_failed,
+            removed,
+        };
+        (rest, report)
+    }
+
+    fn metered(&self, came_to_its_end: bool) -> Metered {
+        let Reading { usage, is_final, has_failed, is_list, .. } = &self.reading;
+        let is_document = self.framing == Framing::Json && !is_list;
+        // Anthropic reports input at the start of a stream, and output at its end.
+        let last_counts = came_to_its_end && !has_failed && self.wire.vendor() != Vendor::Anthropic;
+        match usage.reported() {
+            Some(reported) if is_document || *is_final || last_counts => {
+                Metered::Reported(reported)
+            }
+            None if came_to_its_end && !has_failed => Metered::Missing,
+            _ => Metered::Estimated(self.estimated()),
+        }
+    }
+
+    /// What was used by an answer that was cut short, from what passed of it.
+    fn estimated(&self) -> TokenUsage {
+        let Reading { usage, text_bytes, deltas, .. } = &self.reading;
+        let generated = text_bytes.div_ceil(BYTES_PER_TOKEN).max(*deltas);
+        let least = u64::from(generated == 0);
+        usage.at_least(self.input_estimate.max(least), generated)
+    }
+}
+
+impl Word {
+    const fn new(word: &'static [u8]) -> Self {
+        Self { word, agreed: Some(0) }
+    }
+
+    fn restart(&mut self) {
+        self.agreed = Some(0);
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.agreed = match self.agreed {
+                Some(agreed) if self.word.get(agreed) == Some(byte) => Some(agreed + 1),
+                // Beyond the word.
+                Some(agreed) if agreed >= self.word.len() => Some(agreed + 1),
+                _ => None,
+            };
+        }
+    }
+
+    fn is_whole(self) -> bool {
+        self.agreed == Some(self.word.len())
+    }
+
+    fn is_begun_with(self) -> bool {
+        self.agreed.is_some_and(|agreed| agreed >= self.word.len())
+    }
+}

@@ -1,0 +1,488 @@
+//! A JSON reader that is fed with pieces.
+
+use super::node::Node;
+
+/// The deepest nesting that is read; a document that is deeper is given up.
+const MAX_DEPTH: usize = 256;
+/// The deepest place that a [`Node`] may describe.
+const MAX_NODES: usize = 12;
+/// The longest key, number or reported string. A longer key matches none, and a longer value is
+/// reported as empty.
+const MAX_TOKEN: usize = 64;
+
+/// What a scanner reports about the places of a document that have a name.
+pub(crate) trait Sink<F> {
+    /// An object or an array begins.
+    fn open(&mut self, field: F);
+    /// An object or an array ends.
+    fn close(&mut self, field: F);
+    /// So many more bytes of a string's text, escapes resolved.
+    fn text(&mut self, field: F, bytes: u64);
+    /// A string ends. It is empty if it is longer than 64 bytes or has escapes.
+    fn string(&mut self, field: F, value: &[u8]);
+    /// A number, `true`, `false` or `null`. It is empty if it is longer than 64 bytes.
+    fn literal(&mut self, field: F, value: &[u8]);
+}
+
+/// Reads one document in pieces of any size, in some 250 bytes of memory.
+///
+/// It follows the structure strictly, and gives up a document that is not JSON or is nested deeper
+/// than 256 levels: from then on it reports nothing. What is between the structure (numbers,
+/// escapes) it takes as it comes; who reads a number finds out whether it is one.
+#[derive(Debug)]
+pub(crate) struct Scanner<F: 'static> {
+    root: &'static Node<F>,
+    state: State,
+    /// Bit `depth % 64` of word `depth / 64` is set if the container at that depth is an object.
+    objects: [u64; MAX_DEPTH / 64],
+    depth: usize,
+    /// The places of the open containers, as far as they matter.
+    nodes: [Option<&'static Node<F>>; MAX_NODES],
+    /// The place of the value that comes next, or is being read.
+    next: Option<&'static Node<F>>,
+    token: [u8; MAX_TOKEN],
+    /// More than [`MAX_TOKEN`] if the token does not fit.
+    token_length: usize,
+    /// The escape that is being read: its hexadecimal digits and their value.
+    escape: (u8, u16),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A value comes next.
+    Value,
+    /// A value, or the end of an array that is still empty.
+    ValueOrEnd,
+    /// A key comes next.
+    Key,
+    /// A key, or the end of an object that is still empty.
+    KeyOrEnd,
+    Colon,
+    /// A comma, or the end of the container.
+    CommaOrEnd,
+    InKey,
+    InString,
+    /// After a backslash, in a key or in a string.
+    Escape {
+        key: bool,
+    },
+    /// In the four digits after `\u`.
+    Unicode {
+        key: bool,
+    },
+    InLiteral,
+    /// The document has ended; only white space may follow.
+    Ended,
+    /// It is not JSON, or too deep.
+    GivenUp,
+}
+
+impl<F: Copy> Scanner<F> {
+    pub(crate) const fn new(root: &'static Node<F>) -> Self {
+        Self {
+            root,
+            state: State::Value,
+            objects: [0; MAX_DEPTH / 64],
+            depth: 0,
+            nodes: [None; MAX_NODES],
+            next: Some(root),
+            token: [0; MAX_TOKEN],
+            token_length: 0,
+            escape: (0, 0),
+        }
+    }
+
+    /// Forgets the document: the next bytes are those of another one.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::new(self.root);
+    }
+
+    /// Whether the document was given up.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.state == State::GivenUp
+    }
+
+    /// Reads the next bytes of the document.
+    pub(crate) fn feed(&mut self, bytes: &[u8], sink: &mut impl Sink<F>) {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            rest = match self.state {
+                State::GivenUp => return,
+                State::InString | State::InKey => self.string(rest, sink),
+                State::InLiteral => self.literal(rest, sink),
+                State::Escape { key } => {
+                    self.escaped(byte, key, sink);
+                    after
+                }
+                State::Unicode { key } => {
+                    self.digit(byte, key, sink);
+                    after
+                }
+                _ if byte.is_ascii_whitespace() => after,
+                _ => {
+                    self.structure(byte, sink);
+                    // The first byte of a literal is a part of it.
+                    if self.state == State::InLiteral { rest } else { after }
+                }
+            };
+        }
+    }
+
+    fn structure(&mut self, byte: u8, sink: &mut impl Sink<F>) {
+        self.state = match (self.state, byte) {
+            (State::Value | State::ValueOrEnd, b'{' | b'[') => self.open(byte == b'{', sink),
+            (State::Value | State::ValueOrEnd, b'"') => {
+                self.token_length = 0;
+                State::InString
+            }
+            (State::ValueOrEnd | State::CommaOrEnd, b']') if !self.in_object() => self.close(sink),
+            (State::KeyOrEnd | State::CommaOrEnd, b'}') if self.in_object() => self.close(sink),
+            (State::Value | State::ValueOrEnd, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+                self.token_length = 0;
+                State::InLiteral
+            }
+            (State::Key | State::KeyOrEnd, b'"') => {
+                self.token_length = 0;
+                State::InKey
+            }
+            (State::Colon, b':') => State::Value,
+            (State::CommaOrEnd, b',') if self.in_object() => State::Key,
+            (State::CommaOrEnd, b',') => {
+                self.next = self.node().and_then(|node| node.items);
+                State::Value
+            }
+            _ => State::GivenUp,
+        };
+    }
+
+    fn open(&mut self, object: bool, sink: &mut impl Sink<F>) -> State {
+        if self.depth == MAX_DEPTH {
+            return State::GivenUp;
+        }
+        if let Some(field) = self.next.and_then(|node| node.field) {
+            sink.open(field);
+        }
+        let bit = 1 << (self.depth % 64);
+        let word = &mut self.objects[self.depth / 64];
+        *word = if object { *word | bit } else { *word & !bit };
+        if let Some(node) = self.nodes.get_mut(self.depth) {
+            *node = self.next;
+        }
+        self.depth += 1;
+        if object {
+            State::KeyOrEnd
+        } else {
+            self.next = self.node().and_then(|node| node.items);
+            State::ValueOrEnd
+        }
+    }
+
+    fn close(&mut self, sink: &mut impl Sink<F>) -> State {
+        if let Some(field) = self.node().and_then(|node| node.field) {
+            sink.close(field);
+        }
+        self.depth -= 1;
+        self.after_value()
+    }
+
+    fn after_value(&self) -> State {
+        if self.depth == 0 { State::Ended } else { State::CommaOrEnd }
+    }
+
+    fn in_object(&self) -> bool {
+        let at = self.depth.wrapping_sub(1);
+        self.objects.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
+    }
+
+    /// The place of the innermost open container.
+    fn node(&self) -> Option<&'static Node<F>> {
+        self.nodes.get(self.depth.wrapping_sub(1)).copied().flatten()
+    }
+
+    fn field(&self) -> Option<F> {
+        self.next.and_then(|node| node.field)
+    }
+
+    /// Reads as much of a string or key as there is, and returns the rest.
+    fn string<'a>(&mut self, bytes: &'a [u8], sink: &mut impl Sink<F>) -> &'a [u8] {
+        let key = self.state == State::InKey;
+        let special = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let (run, rest) = bytes.split_at(special.unwrap_or(bytes.len()));
+        self.keep(run);
+        if !key && !run.is_empty() {
+            self.report_text(run.len(), sink);
+        }
+        let Some((&byte, after)) = rest.split_first() else {
+            return rest;
+        };
+        if byte == b'\\' {
+            self.token_length = MAX_TOKEN + 1;
+            self.state = State::Escape { key };
+        } else if key {
+            let key = self.token();
+            self.next = self.node().and_then(|node| node.at_key(key));
+            self.state = State::Colon;
+        } else {
+            if let Some(field) = self.field() {
+                sink.string(field, self.token());
+            }
+            self.state = self.after_value();
+        }
+        after
+    }
+
+    fn escaped(&mut self, byte: u8, key: bool, sink: &mut impl Sink<F>) {
+        if byte == b'u' {
+            self.escape = (0, 0);
+            self.state = State::Unicode { key };
+            return;
+        }
+        self.end_escape(1, key, sink);
+    }
+
+    fn digit(&mut self, byte: u8, key: bool, sink: &mut impl Sink<F>) {
+        let Some(digit) = char::from(byte).to_digit(16).and_then(|digit| u16::try_from(digit).ok())
+        else {
+            self.state = State::GivenUp;
+            return;
+        };
+        let (digits, value) = self.escape;
+        self.escape = (digits + 1, value << 4 | digit);
+        if digits + 1 == 4 {
+            let bytes = match self.escape.1 {
+                0..0x80 => 1,
+                // Two surrogates are one character of four bytes.
+                0x80..0x800 | 0xd800..0xe000 => 2,
+                _ => 3,
+            };
+            self.end_escape(bytes, key, sink);
+        }
+    }
+
+    fn end_escape(&mut self, bytes: usize, key: bool, sink: &mut impl Sink<F>) {
+        if key {
+            self.state = State::InKey;
+        } else {
+            self.report_text(bytes, sink);
+            self.state = State::InString;
+        }
+    }
+
+    fn report_text(&self, bytes: usize, sink: &mut impl Sink<F>) {
+        if let Some(field) = self.field() {
+            sink.text(field, bytes as u64);
+        }
+    }
+
+    /// Reads as much of a literal as there is, and returns the rest.
+    fn literal<'a>(&mut self, bytes: &'a [u8], sink: &mut impl Sink<F>) -> &'a [u8] {
+        let is_part =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+        let end = bytes.iter().position(|byte| !is_part(byte));
+        let (run, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+        self.keep(run);
+        if !rest.is_empty() {
+            if let Some(field) = self.field() {
+                sink.literal(field, self.token());
+            }
+            self.state = self.after_value();
+        }
+        rest
+    }
+
+    fn keep(&mut self, run: &[u8]) {
+        let end = self.token_length.saturating_add(run.len());
+        match self.token.get_mut(self.token_length..end) {
+            Some(room) => {
+                room.copy_from_slice(run);
+                self.token_length = end;
+            }
+            None => self.token_length = MAX_TOKEN + 1,
+        }
+    }
+
+    /// The key, literal or string that was read, or nothing if it does not fit.
+    fn token(&self) -> &[u8] {
+        self.token.get(..self.token_length).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Place {
+        A,
+        List,
+        Item,
+        Inner,
+    }
+
+    static INNER: Node<Place> = Node::leaf(Place::Inner);
+    static ITEM: Node<Place> = Node::object(&[("b", &INNER)]).called(Place::Item);
+    static LIST: Node<Place> = Node::array(&ITEM).called(Place::List);
+    static A: Node<Place> = Node::leaf(Place::A);
+    static ROOT: Node<Place> = Node::object(&[("a", &A), ("list", &LIST)]);
+
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Found {
+        lines: Vec<String>,
+        text: u64,
+    }
+
+    impl Sink<Place> for Found {
+        fn open(&mut self, field: Place) {
+            self.lines.push(format!("open {field:?}"));
+        }
+
+        fn close(&mut self, field: Place) {
+            self.lines.push(format!("close {field:?}"));
+        }
+
+        fn text(&mut self, _: Place, bytes: u64) {
+            self.text += bytes;
+        }
+
+        fn string(&mut self, field: Place, value: &[u8]) {
+            self.lines.push(format!("{field:?} {:?}", String::from_utf8_lossy(value)));
+        }
+
+        fn literal(&mut self, field: Place, value: &[u8]) {
+            self.lines.push(format!("{field:?} {}", String::from_utf8_lossy(value)));
+        }
+    }
+
+    fn scan<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Found, Scanner<Place>) {
+        let (mut found, mut scanner) = (Found::default(), Scanner::new(&ROOT));
+        for piece in pieces {
+            scanner.feed(piece, &mut found);
+        }
+        (found, scanner)
+    }
+
+    #[test]
+    fn places_are_reported_and_everything_else_is_skipped() {
+        let text = r#" {"x": [{"a": 1}, [[]], "a"], "a" : -1.5e3 , "list":[{"b":"hé\n\u00e9"},
+            {"c": {"b": 1}, "b": null}, 7, []], "y": {}, "a": {"a": "deep"}} "#;
+        let (found, scanner) = scan([text.as_bytes()]);
+        let expected = [
+            "A -1.5e3",
+            "open List",
+            "open Item",
+            "Inner \"\"",
+            "close Item",
+            "open Item",
+            "Inner null",
+            "close Item",
+            "Item 7",
+            "open Item",
+            "close Item",
+            "close List",
+            "open A",
+            "close A",
+        ];
+        assert_eq!(found.lines, expected);
+        assert_eq!(found.text, "hé\né".len() as u64);
+        assert_eq!(scanner.state, State::Ended);
+    }
+
+    #[test]
+    fn what_is_not_json_is_given_up() {
+        for text in [
+            "{]",
+            "[}",
+            "{\"a\" 1}",
+            "{,}",
+            "[1 2]",
+            "{\"a\":1,}",
+            "[,]",
+            "<html>",
+            "]",
+            "}",
+            "[1]]",
+            "{\"a\":1}{",
+            "{\"a\":\"\\u12g4\"}",
+            "{1:2}",
+            "x",
+        ] {
+            let (_, scanner) = scan([text.as_bytes()]);
+            assert!(scanner.has_given_up(), "{text}");
+        }
+        let deep = "[".repeat(MAX_DEPTH);
+        assert!(!scan([deep.as_bytes()]).1.has_given_up());
+        assert!(scan([deep.as_bytes(), b"["]).1.has_given_up());
+    }
+
+    #[test]
+    fn a_long_token_is_reported_as_empty() {
+        let long = "9".repeat(MAX_TOKEN + 1);
+        let (found, _) =
+            scan([format!("{{\"a\":{long},\"{long}\":1,\"a\":\"{long}\"}}").as_bytes()]);
+        assert_eq!(found.lines, ["A ", "A \"\""]);
+        let fits = "9".repeat(MAX_TOKEN);
+        let (found, _) = scan([format!("{{\"a\":{fits}}}").as_bytes()]);
+        assert_eq!(found.lines, [format!("A {fits}")]);
+    }
+
+    #[test]
+    fn the_next_document_begins_anew() {
+        let (mut found, mut scanner) = scan([b"{\"list\":[{" as &[u8]]);
+        scanner.restart();
+        scanner.feed(b"{\"a\":1}", &mut found);
+        assert_eq!(found.lines, ["open List", "open Item", "A 1"]);
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "(?s).{0,9}".prop_map(Value::from),
+        ];
+        let key = || prop_oneof![Just("a"), Just("b"), Just("list"), Just("\"\\")];
+        leaf.prop_recursive(6, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map(key().prop_map(str::to_owned), inner, 0..4)
+                    .prop_map(|map| json!(map)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_any_document_reports_the_same(
+            value in values(), pretty in any::<bool>(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let text = if pretty { format!("{value:#}") } else { value.to_string() };
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|ends| &text.as_bytes()[ends[0]..ends[1]]);
+            let (whole, scanner) = scan([text.as_bytes(), b" "]);
+            prop_assert_eq!(scanner.state, State::Ended);
+            prop_assert_eq!(&scan(pieces.chain([b" " as &[u8]])).0, &whole);
+            if let Some(Value::String(string)) = value.get("a") {
+                prop_assert!(whole.text >= string.len() as u64);
+            }
+        }
+
+        #[test]
+        fn a_document_is_given_up_or_read_to_its_end(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            scan([bytes.as_slice()]);
+        }
+
+        #[test]
+        fn scraps_of_json_never_panic(text in "[\\[\\]{}\",:\\\\u0a1tn ]{0,60}") {
+            let (_, scanner) = scan([text.as_bytes()]);
+            if serde_json::from_str::<Value>(&text).is_ok() {
+                prop_assert!(!scanner.has_given_up(), "{}", text);
+            }
+        }
+    }
+}
