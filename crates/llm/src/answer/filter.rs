@@ -1,11 +1,11 @@
 //! Takes one chunk out of a stream, and holds back nothing that is not needed to know it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use super::event::Event;
 
 /// The most bytes that are held back. An event that is larger passes, whatever it is.
-pub(super) const MAX_HELD: usize = 64 * 1024;
+const MAX_HELD: usize = 64 * 1024;
 
 /// Holds back the beginning of an event until it is known whether it is the chunk to take out.
 #[derive(Debug, Default)]
@@ -34,29 +34,46 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Passed<'a> {
     bytes: &'a [u8],
+    /// What passes, while it is one run of the bytes.
+    run: Range<usize>,
+    /// What passes, once it is not.
+    copied: Option<Vec<u8>>,
     /// From here on nothing is decided yet.
     from: usize,
-    passed: Cow<'a, [u8]>,
 }
 
 impl<'a> Passed<'a> {
     pub(super) const fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, from: 0, passed: Cow::Borrowed(&[]) }
+        Self { bytes, run: 0..0, copied: None, from: 0 }
     }
 
+    /// What was not decided passes, up to `end`.
     fn pass_to(&mut self, end: usize) {
-        let run = &self.bytes[self.from..end];
-        if self.passed.is_empty() {
-            self.passed = Cow::Borrowed(run);
-        } else if !run.is_empty() {
-            self.passed.to_mut().extend_from_slice(run);
-        }
+        let next = self.from..end;
         self.from = end;
+        match &mut self.copied {
+            Some(copied) => copied.extend_from_slice(&self.bytes[next]),
+            None if next.is_empty() => {}
+            None if self.run.is_empty() => self.run = next,
+            None if self.run.end == next.start => self.run.end = end,
+            None => {
+                self.copied = Some([&self.bytes[self.run.clone()], &self.bytes[next]].concat());
+            }
+        }
     }
 
+    /// What was held back of earlier bytes passes. Nothing of these bytes can have passed before
+    /// it.
     fn pass_held(&mut self, held: &mut Vec<u8>) {
         if !held.is_empty() {
-            self.passed.to_mut().append(held);
+            self.copied = Some(std::mem::take(held));
+        }
+    }
+
+    fn all(self) -> Cow<'a, [u8]> {
+        match self.copied {
+            Some(copied) => Cow::Owned(copied),
+            None => Cow::Borrowed(&self.bytes[self.run]),
         }
     }
 }
@@ -84,7 +101,7 @@ impl Filter {
         self.ate_cr = false;
         if self.state == State::Holding {
             if event.is_usage_chunk() {
-                self.held.clear();
+                self.held = Vec::new();
                 self.removed += 1;
                 self.ate_cr = passed.bytes[end - 1] == b'\r';
                 passed.from = end;
@@ -110,11 +127,19 @@ impl Filter {
     /// Returns what passes, and keeps what is held back.
     pub(super) fn passed<'a>(&mut self, mut passed: Passed<'a>) -> Cow<'a, [u8]> {
         if self.state == State::Holding {
-            self.held.extend_from_slice(&passed.bytes[passed.from..]);
+            self.hold(&passed.bytes[passed.from..]);
         } else {
             passed.pass_to(passed.bytes.len());
         }
-        passed.passed
+        passed.all()
+    }
+
+    /// Holds more bytes back. They are at most [`MAX_HELD`], and so is their room.
+    fn hold(&mut self, bytes: &[u8]) {
+        let length = self.held.len() + bytes.len();
+        let room = length.next_power_of_two().min(MAX_HELD);
+        self.held.reserve_exact(room.saturating_sub(self.held.len()));
+        self.held.extend_from_slice(bytes);
     }
 
     /// Returns what was held back when the stream ended in the middle of an event.

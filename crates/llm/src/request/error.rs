@@ -12,7 +12,7 @@ pub enum RequestError {
     NotJson {
         /// The line, from 1.
         line: usize,
-        /// The byte in the line, from 1.
+        /// The byte in the line, from 1; 0 before the first.
         column: usize,
     },
     /// The body is JSON, but no object.

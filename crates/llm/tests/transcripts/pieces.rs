@@ -1,0 +1,97 @@
+//! Bodies come in pieces of any size: between any two bytes of them may be a pause.
+
+use proptest::prelude::*;
+
+use super::transcript::{Transcript, all, is_borrowed};
+
+#[test]
+fn byte_by_byte_comes_the_same() {
+    for transcript in all() {
+        let whole = transcript.in_pieces([transcript.body.as_slice()]);
+        assert_eq!(transcript.in_pieces(transcript.body.chunks(1)), whole, "{}", transcript.name);
+    }
+}
+
+#[test]
+fn any_two_pieces_come_the_same() {
+    for transcript in all() {
+        let whole = transcript.in_pieces([transcript.body.as_slice()]);
+        // Most cuts of a long text are alike.
+        let step = transcript.body.len().div_ceil(10_000).pow(3);
+        for cut in (0..=transcript.body.len()).step_by(step) {
+            let (left, right) = transcript.body.split_at(cut);
+            assert_eq!(transcript.in_pieces([left, right]), whole, "{} {cut}", transcript.name);
+        }
+    }
+}
+
+#[test]
+fn what_passes_whole_passes_at_once_and_uncopied() {
+    for transcript in all() {
+        let mut meter = transcript.meter();
+        if transcript.passes_whole() {
+            let passed = meter.feed(&transcript.body);
+            assert!(is_borrowed(&passed), "{}", transcript.name);
+            assert_eq!(passed.as_ref(), transcript.body, "{}", transcript.name);
+        }
+    }
+}
+
+/// How many bytes are held back after each byte, up to the chunk that is taken out.
+fn held(transcript: &Transcript) -> Vec<usize> {
+    let (mut meter, mut passed) = (transcript.meter(), 0);
+    let same =
+        transcript.body.iter().zip(&transcript.passed).take_while(|(left, right)| left == right);
+    let until = same.count() + transcript.body.len() - transcript.passed.len();
+    let feed = |(at, byte): (usize, &[u8])| {
+        passed += meter.feed(byte).len();
+        at + 1 - passed
+    };
+    transcript.body.chunks(1).enumerate().take(until).map(feed).collect()
+}
+
+#[test]
+fn only_what_may_be_the_usage_chunk_is_held_back() {
+    // In a chunk of these transcripts the first choice begins here.
+    let until_a_choice = concat!(
+        r#"data: {"id":"chat-1","object":"chat.completion.chunk","created":1800000000,"#,
+        r#""model":"small-1","choices":[{"#,
+    );
+    let transcripts = all();
+    let find = |name: &str| transcripts.iter().find(|found| found.name == name).unwrap();
+    let others = held(find("openai_chat/no_usage.sse"));
+    assert_eq!(*others.iter().max().unwrap(), until_a_choice.len() - 1);
+    let with_usage = held(find("openai_chat/final_usage.sse"));
+    let (last, before) = with_usage.split_last().unwrap();
+    let before = *before.iter().max().unwrap();
+    assert!(before > until_a_choice.len());
+    assert_eq!(before + 1, *last, "it is held back to its last byte");
+    let comments = find("openai_chat/comments.sse");
+    let comment = b": upstream is thinking".len();
+    assert!(held(comments)[..comment].iter().all(|held| *held == 0), "a comment passes at once");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_pieces_come_the_same(
+        which in any::<prop::sample::Index>(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        thread_local! {
+            static ALL: Vec<Transcript> = all();
+        }
+        ALL.with(|all| {
+            let transcript = &all[which.index(all.len())];
+            let length = transcript.body.len();
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(length)).collect();
+            cuts.extend([0, length]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|ends| &transcript.body[ends[0]..ends[1]]);
+            let whole = transcript.in_pieces([transcript.body.as_slice()]);
+            prop_assert_eq!(transcript.in_pieces(pieces), whole, "{}", transcript.name);
+            Ok(())
+        })?;
+    }
+}
