@@ -9,8 +9,8 @@
 //!    says what remains of the limits.
 //! 3. [`include_usage`] changes the body of a stream that would not report its usage. The request
 //!    goes on with [`ACCEPT_ENCODING`].
-//! 4. [`Framing::of`] says whether the answer can be read. If so, a [`Meter`] reads it as it passes,
-//!    and returns in the end what to settle. If not, the estimate stands.
+//! 4. [`Framing::of`] says whether the answer can be read. If so, a [`Meter`] reads it as it
+//!    passes, and returns in the end what to settle. If not, the estimate stands.
 //!
 //! An answer other than 2xx used nothing.
 //!
@@ -31,8 +31,9 @@
 //! }
 //! let chunk = b"data: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\n\n";
 //! assert_eq!(meter.feed(chunk), chunk.as_slice());
-//! let usage = b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n";
-//! assert_eq!(meter.feed(usage), b"".as_slice());
+//! let usage = br#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#;
+//! let usage = [b"data: ".as_slice(), usage, b"\n\n"].concat();
+//! assert_eq!(meter.feed(&usage), b"".as_slice());
 //! let (rest, report) = meter.finish();
 //! assert!(rest.is_empty());
 //! let Metered::Reported(usage) = report.metered else { panic!("the usage was reported") };

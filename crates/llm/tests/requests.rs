@@ -12,12 +12,12 @@ const GEMINI: (Vendor, &str) = (Vendor::Gemini, "/v1beta/models/small-2:streamGe
 const GEMINI_EMBEDDINGS: (Vendor, &str) = (Vendor::Gemini, "/v1beta/models/e:batchEmbedContents");
 
 fn read((vendor, path): (Vendor, &str), body: &str) -> Result<ModelRequest, RequestError> {
-    ModelRequest::read(&vendor.call(path).unwrap(), body.as_bytes())
+    ModelRequest::read(&vendor.call(path).expect("a call"), body.as_bytes())
 }
 
 /// The tokens of input and output, with 1,000 of output where the request states no limit.
 fn estimate(route: (Vendor, &str), body: &str, hold: Hold) -> (u64, u64) {
-    let estimate = read(route, body).unwrap().estimate(hold, 1_000);
+    let estimate = read(route, body).expect("a request").estimate(hold, 1_000);
     (estimate.input, estimate.output)
 }
 
@@ -27,7 +27,7 @@ fn input(route: (Vendor, &str), body: &str) -> u64 {
 }
 
 fn error(route: (Vendor, &str), body: &str) -> String {
-    read(route, body).unwrap_err().to_string()
+    read(route, body).expect_err("no request").to_string()
 }
 
 #[test]

@@ -198,7 +198,8 @@ mod tests {
         (name.to_owned(), data.iter().map(|line| (*line).to_owned()).collect())
     }
 
-    const STREAM: &str = "\u{feff}: hello\r\n\r\nevent: a\r\ndata: 1\r\ndata:  2\r\n\r\n\n\rdata:3\r\
+    const STREAM: &str = "\u{feff}: hello\r\n\r\nevent: a\r\ndata: 1\r\ndata:  2\r\n\r\n\n\r\
+                          data:3\r\
                           :c\rdatax: 9\rdat: 9\rid: 7\r\revent:b\n\ndata\ndata:\n\nretry: 5\n\n\
                           data: cut";
 
