@@ -209,13 +209,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_usage_is_too_large(consumed: u64, generated: u64, money: u64, weight in 0..=TokenWeights::MAX) {
+        fn no_usage_is_too_large(
+            consumed: u64, generated: u64, money: u64, weight in 0..=TokenWeights::MAX,
+        ) {
             let tokens = TokenUsage::new(consumed, generated);
             let usage = Usage::of_tokens(tokens).with_money(Some(MicroUnits::new(money)));
             let weights = TokenWeights { input: weight, output: weight, ..TokenWeights::ALL };
             let exact = (u128::from(consumed) + u128::from(generated)) * u128::from(weight);
             let exact = exact.div_ceil(1_000).min(Cost::MAX.tokens().into());
-            prop_assert_eq!(u128::from(Counts::Tokens(weights).of(&usage).unwrap().tokens()), exact);
+            let counted = Counts::Tokens(weights).of(&usage).unwrap();
+            prop_assert_eq!(u128::from(counted.tokens()), exact);
             let money = money.min(Cost::MAX.tokens());
             prop_assert_eq!(Counts::Money.of(&usage).unwrap().tokens(), money);
         }

@@ -293,7 +293,7 @@ impl<'a> CheckBody<'a> {
     }
 }
 
-fn invalid(field: &str, what: &str) -> Problem {
+pub(super) fn invalid(field: &str, what: impl fmt::Display) -> Problem {
     Problem::new(ProblemKind::InvalidRequest, format!("{field}: {what}")).at(field)
 }
 

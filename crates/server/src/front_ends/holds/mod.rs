@@ -47,7 +47,10 @@ use self::{
     sealed::Sealed,
     wire::{ExtendBody, ReserveBody, SettleBody},
 };
-use super::{FrontEnd, Services, check::require_post};
+use super::{
+    FrontEnd, Services,
+    check::{invalid, require_post},
+};
 
 /// The longest body: a check and a reservation.
 const MAX_BYTES: usize = 64 << 10;
@@ -184,8 +187,4 @@ fn problem(error: HoldError) -> Problem {
         HoldError::NotEstimated { .. } => invalid("costs", &error),
         other => Problem::new(ProblemKind::StoreUnavailable, other.to_string()),
     }
-}
-
-fn invalid(field: &str, what: impl std::fmt::Display) -> Problem {
-    Problem::new(ProblemKind::InvalidRequest, format!("{field}: {what}")).at(field)
 }

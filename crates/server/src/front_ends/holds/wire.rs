@@ -8,10 +8,7 @@ use sluice_core::Prices;
 use sluice_http::Problem;
 use utoipa::ToSchema;
 
-use super::{
-    super::check::{AttributesBody, CheckBody, CostBody, Text, attributes},
-    invalid,
-};
+use super::super::check::{AttributesBody, CheckBody, CostBody, Text, attributes, invalid};
 
 /// The longest id of a hold, in bytes.
 const MAX_ID_BYTES: usize = 256;
