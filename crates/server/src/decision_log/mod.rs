@@ -4,25 +4,25 @@
 //! most. Each line has the target `sluice::decisions` and the level `info`, and names a client by
 //! its hash. The last denials are kept in memory too, whether they are logged or not.
 //!
-//! `sampler` chooses the decisions, `per_second` bounds their number, `recent` keeps denials.
+//! `sampler` chooses the decisions, `per_second` bounds their number, `left_out` reports how many
+//! lines that cost, `recent` keeps denials.
 
+mod left_out;
 mod per_second;
 mod recent;
 mod sampler;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use sluice::{Decided, ObserveDecisions, Retry};
 use sluice_config::DecisionLogSettings;
 use sluice_core::{Decision, Source, Verdict};
+use tokio::time::Instant;
 
-use self::{per_second::PerSecond, recent::Recent, sampler::Sampler};
+use self::{left_out::LeftOut, per_second::PerSecond, recent::Recent, sampler::Sampler};
 
 pub use self::recent::Denial;
 
@@ -37,6 +37,7 @@ pub struct DecisionLog {
     switch: Arc<AtomicBool>,
     sampler: Sampler,
     lines: PerSecond,
+    left_out: LeftOut,
     recent: Recent,
     kept: PerSecond,
     started: Instant,
@@ -59,6 +60,7 @@ impl DecisionLog {
             switch: Arc::default(),
             sampler: Sampler::default(),
             lines: PerSecond::new(0),
+            left_out: LeftOut::default(),
             recent: Recent::default(),
             kept: PerSecond::new(KEPT_PER_SECOND),
             started: Instant::now(),
@@ -86,15 +88,11 @@ impl DecisionLog {
         if !self.sampler.takes(outcome != Outcome::Allowed) {
             return;
         }
-        let Some(left_out) = self.lines.admit(self.started.elapsed().as_secs()) else { return };
-        if left_out > 0 {
-            tracing::warn!(
-                target: "sluice::decisions",
-                left_out,
-                "more decisions than log.decisions.per_second: some were not logged"
-            );
+        if self.lines.admit(self.started.elapsed().as_secs()) {
+            line(decided, outcome);
+        } else {
+            self.left_out.count();
         }
-        line(decided, outcome);
     }
 }
 
@@ -113,7 +111,7 @@ impl ObserveDecisions for DecisionLog {
         // The time of the decision costs nothing. It need not be exact here: that of the store and
         // that of a local decision may differ.
         let second = u64::try_from(decided.decision.at().unix_micros() / 1_000_000).unwrap_or(0);
-        if decided.decision.is_denied() && self.kept.admit(second).is_some() {
+        if decided.decision.is_denied() && self.kept.admit(second) {
             self.recent.push(Denial::of(decided));
         }
         if self.switch.load(Relaxed) {

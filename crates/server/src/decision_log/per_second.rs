@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 const COUNT_BITS: u32 = 24;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
-/// Admits a number of things in each second, and counts the others.
+/// Admits a number of things in each second.
 #[derive(Debug)]
 pub(super) struct PerSecond {
     most: AtomicU32,
     /// The second, and in the lowest bits how many were admitted in it.
     state: AtomicU64,
-    left_out: AtomicU64,
 }
 
 impl PerSecond {
     /// Creates a bound of `most` in a second.
     pub(super) const fn new(most: u32) -> Self {
-        Self { most: AtomicU32::new(most), state: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+        Self { most: AtomicU32::new(most), state: AtomicU64::new(0) }
     }
 
     /// Admits `most` in a second from now on, and at most 16 million.
@@ -26,23 +25,15 @@ impl PerSecond {
         self.most.store(most, Relaxed);
     }
 
-    /// Returns `None` when there were enough in this second. The first that is admitted in a second
-    /// gets the number of those that were not since the last time.
-    pub(super) fn admit(&self, second: u64) -> Option<u64> {
+    /// Returns whether there were not yet enough in this second.
+    pub(super) fn admit(&self, second: u64) -> bool {
         let most = u64::from(self.most.load(Relaxed)).min(COUNT);
         let next = |state: u64| {
             let (at, admitted) = (state >> COUNT_BITS, state & COUNT);
             let admitted = if at == second { admitted } else { 0 };
             (admitted < most).then_some(second << COUNT_BITS | (admitted + 1))
         };
-        match self.state.fetch_update(Relaxed, Relaxed, next) {
-            Ok(before) if before >> COUNT_BITS != second => Some(self.left_out.swap(0, Relaxed)),
-            Ok(_) => Some(0),
-            Err(_) => {
-                self.left_out.fetch_add(1, Relaxed);
-                None
-            }
-        }
+        self.state.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 }
 
@@ -51,12 +42,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_second_has_its_own_number_and_the_rest_is_reported_once() {
+    fn each_second_has_its_own_number() {
         let lines = PerSecond::new(2);
-        assert_eq!([0; 5].map(|second| lines.admit(second)), [Some(0), Some(0), None, None, None]);
-        assert_eq!([7; 3].map(|second| lines.admit(second)), [Some(3), Some(0), None]);
+        assert_eq!([0; 4].map(|second| lines.admit(second)), [true, true, false, false]);
+        assert_eq!([7; 3].map(|second| lines.admit(second)), [true, true, false]);
         lines.set_most(3);
-        assert_eq!([7, 7, 8].map(|second| lines.admit(second)), [Some(0), None, Some(2)]);
-        assert_eq!(PerSecond::new(0).admit(1), None);
+        assert_eq!([7, 7, 8].map(|second| lines.admit(second)), [true, false, true]);
+        assert!(!PerSecond::new(0).admit(1));
     }
 }
