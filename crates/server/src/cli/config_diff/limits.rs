@@ -1,6 +1,6 @@
 //! Compares the limits of two policies, tier by tier.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 use sluice_core::{
     Algorithm, HeaderMatch, LimitSpec, Per, Policy, Rule, RuleCost, Terms, TierLimits, When,
@@ -166,19 +166,30 @@ fn of_terms(terms: &Terms) -> Parts {
     parts
 }
 
+/// Returns the conditions of a limit. The order of their values means nothing.
 fn conditions(when: &When) -> String {
     let mut conditions = Vec::new();
     if !when.paths.is_empty() {
-        conditions.push(format!("path {}", AnyOf(&when.paths)));
+        conditions.push(format!("path {}", AnyOf(&sorted(&when.paths))));
     }
     if !when.methods.is_empty() {
-        conditions.push(format!("method {}", AnyOf(&when.methods)));
+        conditions.push(format!("method {}", AnyOf(&sorted(&when.methods))));
     }
-    for HeaderMatch { name, values } in &when.headers {
-        conditions.push(match values.as_slice() {
-            [] => format!("header {name}"),
-            values => format!("header {name} {}", AnyOf(values)),
-        });
-    }
+    let mut headers: Vec<String> = when.headers.iter().map(header).collect();
+    headers.sort();
+    conditions.extend(headers);
     conditions.join(" and ")
+}
+
+fn header(HeaderMatch { name, values }: &HeaderMatch) -> String {
+    match values.as_slice() {
+        [] => format!("header {name}"),
+        values => format!("header {name} {}", AnyOf(&sorted(values))),
+    }
+}
+
+fn sorted<T: Display>(values: &[T]) -> Vec<String> {
+    let mut values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    values.sort();
+    values
 }

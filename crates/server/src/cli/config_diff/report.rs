@@ -85,7 +85,8 @@ impl Report {
         let settings = self.settings.iter().map(|setting| {
             json!({
                 "path": setting.path, "old": setting.old, "new": setting.new,
-                "needs_restart": setting.needs_restart, "remark": remark(&setting.path),
+                "needs_restart": setting.needs_restart, "is_reordered": setting.is_reordered,
+                "remark": remark(&setting.path),
             })
         });
         json!({

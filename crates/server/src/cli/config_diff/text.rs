@@ -94,13 +94,16 @@ fn listed(clients: usize) -> String {
 }
 
 fn write_setting(setting: &ChangedSetting, out: &mut impl Write) -> io::Result<()> {
-    let ChangedSetting { path, old, new, needs_restart, .. } = setting;
+    let ChangedSetting { path, old, new, needs_restart, is_reordered, .. } = setting;
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     if old.is_some() && old == new {
         // A secret, or a list that is not shown.
         write!(out, "  {path}: changed, not shown")?;
     } else {
         write!(out, "  {path}: {} -> {}", value(old), value(new))?;
+    }
+    if *is_reordered {
+        write!(out, "; the same in another order")?;
     }
     if let Some(remark) = remark(path) {
         write!(out, "; {remark}")?;
