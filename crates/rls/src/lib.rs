@@ -38,4 +38,9 @@ mod service;
 mod tests;
 mod unary;
 
-pub use self::{grpc::SHOULD_RATE_LIMIT, port::GrpcFrontEnds, service::EnvoyRls};
+pub use self::{
+    grpc::SHOULD_RATE_LIMIT,
+    port::GrpcFrontEnds,
+    rules::{ExplainedDescriptor, ExplainedRule, OtherRules, RuleEffect, RuleObstacle, explain},
+    service::EnvoyRls,
+};

@@ -49,11 +49,7 @@ impl Domain {
     /// How many rules the domain has: descriptors with a `rate_limit`.
     #[must_use]
     pub fn rules(&self) -> usize {
-        fn count(descriptors: &[Descriptor]) -> usize {
-            let own = |descriptor: &Descriptor| usize::from(descriptor.limit.is_some());
-            descriptors.iter().map(|one| own(one) + count(&one.descriptors)).sum()
-        }
-        count(&self.descriptors)
+        self.descriptors.iter().map(Descriptor::rules).sum()
     }
 }
 
@@ -97,6 +93,13 @@ pub struct Limit {
 }
 
 impl Descriptor {
+    /// How many rules are at and below the descriptor: those with a `rate_limit`.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        let below: usize = self.descriptors.iter().map(Self::rules).sum();
+        usize::from(self.limit.is_some()) + below
+    }
+
     /// The descriptor's path below `parent`, which is the domain or another path. Metrics call
     /// rules by their paths.
     #[must_use]

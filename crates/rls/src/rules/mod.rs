@@ -1,5 +1,6 @@
 //! The rules of all files, compiled once per load.
 
+mod explain;
 mod naming;
 mod overrun;
 mod pattern;
@@ -17,6 +18,9 @@ use sluice_telemetry::{
 };
 use smallvec::SmallVec;
 
+pub use self::explain::{
+    ExplainedDescriptor, ExplainedRule, OtherRules, RuleEffect, RuleObstacle, explain,
+};
 use self::{
     naming::MetricNames,
     tree::{Fit, Level, MatchPath, Node},
@@ -195,12 +199,13 @@ impl Compiler<'_> {
             let rls::Descriptor { key, value, descriptors, .. } = descriptor;
             let path = descriptor.path(parent);
             let node = Node {
+                place,
                 rule: descriptor.limit.as_ref().map(|limit| self.rule(&path, limit, descriptor)),
                 next: (!descriptors.is_empty()).then(|| Box::new(self.level(&path, descriptors))),
                 value_to_metric: descriptor.value_to_metric,
                 is_shared: descriptor.share_threshold,
             };
-            level.add(place, key, value.as_deref(), node);
+            level.add(key, value.as_deref(), node);
         }
         level
     }

@@ -30,8 +30,6 @@ struct Choices {
 /// A descriptor whose value is a pattern.
 #[derive(Debug)]
 struct Choice {
-    /// Its position in the file, since the first pattern that matches wins.
-    place: usize,
     pattern: Pattern,
     node: Node,
 }
@@ -39,6 +37,8 @@ struct Choice {
 /// One descriptor of a file.
 #[derive(Debug)]
 pub(crate) struct Node {
+    /// Its position in the level, since the first pattern that matches wins.
+    pub(crate) place: usize,
     pub(crate) rule: Option<Rule>,
     pub(crate) next: Option<Box<Level>>,
     /// Whether metrics name the entry's value.
@@ -69,26 +69,27 @@ pub(crate) struct Step<'r> {
 pub(crate) type MatchPath<'r> = SmallVec<[Step<'r>; 4]>;
 
 impl Level {
-    /// Adds a descriptor at position `place` of the file. No descriptor is added twice.
-    pub(crate) fn add(&mut self, place: usize, key: &str, value: Option<&str>, node: Node) {
+    /// Adds a descriptor. No descriptor is added twice.
+    pub(crate) fn add(&mut self, key: &str, value: Option<&str>, node: Node) {
         let in_key = key
             .contains('*')
             .then(|| value.map_or_else(|| key.to_owned(), |value| format!("{key}_{value}")));
         if let Some(pattern) = in_key.and_then(|text| Pattern::new(&text)) {
-            self.whole.push(Choice { place, pattern, node });
+            self.whole.push(Choice { pattern, node });
             return;
         }
         let choices = self.keys.entry(key.as_bytes().into()).or_default();
         match value.map(|value| (value, Pattern::new(value))) {
             None => choices.any = Some(Box::new(node)),
-            Some((_, Some(pattern))) => choices.patterns.push(Choice { place, pattern, node }),
+            Some((_, Some(pattern))) => choices.patterns.push(Choice { pattern, node }),
             Some((value, None)) => {
                 choices.values.insert(value.as_bytes().into(), node);
             }
         }
     }
 
-    fn find<'r>(&'r self, entry: &Entry) -> Option<Step<'r>> {
+    /// Returns the descriptor that `entry` matches.
+    pub(crate) fn find<'r>(&'r self, entry: &Entry) -> Option<Step<'r>> {
         let choices = self.keys.get(&*entry.key);
         let named = choices.and_then(|choices| choices.values.get(&*entry.value));
         if let Some(node) = named {
@@ -100,7 +101,7 @@ impl Level {
         let first = [of_key, self.fitting_whole(entry)]
             .into_iter()
             .flatten()
-            .min_by_key(|choice| choice.place);
+            .min_by_key(|choice| choice.node.place);
         if let Some(Choice { pattern, node, .. }) = first {
             return Some(Step { fit: Fit::Pattern(pattern), node });
         }
