@@ -45,7 +45,7 @@ pub use node_id::NodeId;
 #[cfg(feature = "redis")]
 pub use redis::{
     PemContent, RedisAddress, RedisAddressError, RedisError, RedisHandle, RedisScript,
-    RedisSettings, RedisStore, SentinelSettings, ServerMemory,
+    RedisSettings, RedisStore, SentinelSettings, ServerMemory, bucket_key,
 };
 pub use returns::{ObserveReturns, SubscriptionId};
 pub use round_trip::{ObserveRoundTrips, RoundTrip};

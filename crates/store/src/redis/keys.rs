@@ -67,11 +67,7 @@ impl Keys {
 
     fn tag(&self, tag: Tag, key: &mut Vec<u8>) {
         key.clear();
-        key.extend_from_slice(self.prefix.as_bytes());
-        key.extend_from_slice(b":{");
-        key.extend_from_slice(HASH_TAGS[tag.partition().index()].as_bytes());
-        key.push(b'}');
-        key.extend_from_slice(&tag.to_text()[1..]);
+        write_tag_key(&self.prefix, tag, key);
     }
 
     /// Returns the bucket with this key; `None` if no bucket of this deployment has it.
@@ -110,6 +106,26 @@ impl Keys {
     pub(super) fn named(&self, partition: Partition, name: &str) -> String {
         format!("{}:{{{}}}:{name}", self.prefix, HASH_TAGS[partition.index()])
     }
+}
+
+/// Returns the key of `bucket` in Redis, in the deployment whose keys begin with `prefix`: the key
+/// that a [`RedisStore`](crate::RedisStore) with this prefix uses.
+#[must_use]
+pub fn bucket_key(prefix: &str, bucket: &BucketId) -> String {
+    let mut key = Vec::new();
+    write_tag_key(prefix, bucket.tag, &mut key);
+    key.extend_from_slice(bucket.limit.as_bytes());
+    // A tag and the key of a limit are ASCII.
+    String::from_utf8_lossy(&key).into_owned()
+}
+
+/// Appends what the keys of all buckets of a tag begin with.
+fn write_tag_key(prefix: &str, tag: Tag, key: &mut Vec<u8>) {
+    key.extend_from_slice(prefix.as_bytes());
+    key.extend_from_slice(b":{");
+    key.extend_from_slice(HASH_TAGS[tag.partition().index()].as_bytes());
+    key.push(b'}');
+    key.extend_from_slice(&tag.to_text()[1..]);
 }
 
 #[cfg(test)]
@@ -162,6 +178,7 @@ mod tests {
                 let bucket = BucketId { tag, limit: LimitKey::of(limit) };
                 key = key_of(&keys, bucket);
                 assert_eq!(keys.parse_bucket(&key), Some(bucket), "{key}");
+                assert_eq!(bucket_key("staging:sluice-2", &bucket), key);
             }
         }
         let other = Keys::new("sluice").unwrap();

@@ -57,6 +57,7 @@ mod trip;
 pub use self::{
     address::RedisAddress,
     address_error::RedisAddressError,
+    keys::bucket_key,
     redis_error::{PemContent, RedisError},
     redis_handle::RedisHandle,
     redis_settings::{RedisSettings, SentinelSettings},
