@@ -8,13 +8,16 @@ use std::{
 use clap::Parser;
 use sluice_config::{Settings, Watcher};
 use sluice_server::{
-    cli::{Cli, EXIT_CONFIG},
+    cli::{Cli, EXIT_CONFIG, reject_usage},
     logging::error_chain,
     serve::serve,
 };
 
 fn main() -> ExitCode {
-    Cli::parse().run(std::env::vars_os(), run_replica, stdout(), stderr())
+    match Cli::try_parse() {
+        Ok(cli) => cli.run(std::env::vars_os(), run_replica, stdout(), stderr()),
+        Err(error) => reject_usage(&error),
+    }
 }
 
 fn run_replica(settings: Settings, watcher: Watcher) -> ExitCode {

@@ -8,6 +8,7 @@
 //! sluice config schema                                         print the JSON Schema of a file
 //! sluice check [URL] --client NAME [--path PATH] ...           ask a running replica
 //! sluice explain METHOD PATH [--client NAME] ...               say which limits apply, and why
+//! sluice explain --rls DOMAIN KEY=VALUE ...                    say which rule applies, and why
 //! sluice hash CLIENT [--config FILE]                           print the hash of a client
 //! sluice slo rules [--config FILE]                             print the rules of objectives
 //! sluice health [ADDRESS] [--config FILE]                      check whether a replica is ready
@@ -16,7 +17,8 @@
 //! ```
 //!
 //! Each command is a module with its arguments and a function that runs it. A command writes to
-//! the output that it is handed, and returns the exit code. `parser` puts them together.
+//! the output that it is handed, in which `printable` escapes control characters, and returns the
+//! exit code. `parser` puts them together.
 
 mod check;
 mod completions;
@@ -29,9 +31,10 @@ mod hash;
 mod health;
 mod layers;
 mod parser;
+mod printable;
 mod request_flags;
 mod slo;
 mod words;
 
-pub use exit::EXIT_CONFIG;
+pub use exit::{EXIT_CONFIG, reject_usage};
 pub use parser::Cli;

@@ -8,6 +8,7 @@ use sluice_config::{Settings, Watcher};
 use super::{
     check, completions, config_check, config_diff, config_show, exit, explain, hash, health,
     layers::{Layers, Variables},
+    printable::Printable,
     slo,
 };
 use crate::openapi;
@@ -53,22 +54,36 @@ enum ConfigCommand {
 }
 
 impl Cli {
-    /// Runs the command with these environment variables. `serve` runs a replica.
+    /// Runs the command with these environment variables. `serve` runs a replica. An output that
+    /// cannot be written is reported, unless its reader has gone.
     pub fn run(
         self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         serve: impl FnOnce(Settings, Watcher) -> ExitCode,
-        mut out: impl Write,
-        mut err: impl Write,
+        out: impl Write,
+        err: impl Write,
     ) -> ExitCode {
-        let variables: Variables = variables.into_iter().collect();
+        let (mut out, mut err) = (Printable::new(out), Printable::new(err));
+        let code = self.run_command(variables.into_iter().collect(), serve, &mut out, &mut err);
+        if let Some(error) = out.failure() {
+            exit::report_unwritten(&error, err);
+        }
+        code
+    }
+
+    fn run_command(
+        self,
+        variables: Variables,
+        serve: impl FnOnce(Settings, Watcher) -> ExitCode,
+        out: &mut impl Write,
+        err: &mut impl Write,
+    ) -> ExitCode {
         let serve = |layers: Layers, variables| {
             layers
                 .loader(variables)
                 .load_and_watch()
                 .map(|(settings, watcher)| serve(settings, watcher))
         };
-        let (out, err) = (&mut out, &mut err);
         let outcome = match self.command {
             None => serve(self.layers, variables),
             Some(Command::Serve(layers)) => serve(layers, variables),

@@ -1,13 +1,37 @@
 //! The arguments that describe a request.
 
+use std::net::IpAddr;
+
+use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sluice_core::Cost;
+
+/// What a request has beside its method and path: who sends it, and what it costs.
+#[derive(Args, Debug)]
+pub(super) struct RequestFlags {
+    /// The client as a caller of /v1/check names it: a key, or any other name.
+    #[arg(long, value_name = "NAME", value_parser = client)]
+    pub(super) client: Option<String>,
+    /// The address that the request comes from.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) ip: Option<IpAddr>,
+    /// A header of the request, such as `X-Api-Key: k1`. Repeat it for more.
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
+    pub(super) headers: Vec<Header>,
+    /// The client's tier, as a trusted proxy or a caller of /v1/check names it.
+    #[arg(long, value_name = "NAME")]
+    pub(super) tier: Option<String>,
+    /// The tokens that the request costs, where a limit does not say it. The default is 1; 0 only
+    /// reads.
+    #[arg(long, value_name = "TOKENS", value_parser = cost)]
+    pub(super) cost: Option<Cost>,
+}
 
 /// A header of the request, as a flag has it: `Name: value`.
 pub(super) type Header = (HeaderName, HeaderValue);
 
 /// Parses `Name: value`.
-pub(super) fn header(text: &str) -> Result<Header, String> {
+fn header(text: &str) -> Result<Header, String> {
     let (name, value) =
         text.split_once(':').ok_or("write a name and a value, as in `--header 'X-Api-Key: k1'`")?;
     let name = name
@@ -34,7 +58,7 @@ pub(super) fn method(text: &str) -> Result<Method, &'static str> {
 }
 
 /// Parses a cost.
-pub(super) fn cost(text: &str) -> Result<Cost, String> {
+fn cost(text: &str) -> Result<Cost, String> {
     let tokens: Option<u64> = text.parse().ok();
     tokens
         .and_then(|tokens| Cost::new(tokens).ok())

@@ -5,11 +5,11 @@ use std::{
     net::{TcpStream, ToSocketAddrs},
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, Stream,
+    CertificateError, ClientConfig, ClientConnection, RootCertStore, Stream,
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
@@ -112,11 +112,12 @@ impl<'t> Connector<'t> {
     fn describe(&self, error: &io::Error) -> String {
         let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::InvalidCertificate(why)) => {
-                format!(
-                    "TLS: the certificate is not trusted: {why}: name its authority with --ca-file"
-                )
-            }
+            Some(rustls::Error::InvalidCertificate(why)) => match why {
+                CertificateError::UnknownIssuer => "TLS: the certificate is not trusted: name its \
+                                                    authority with --ca-file"
+                    .to_owned(),
+                why => format!("TLS: the certificate cannot be used: {why}"),
+            },
             Some(rustls::Error::InvalidMessage(_)) => {
                 format!("TLS: the port speaks no TLS: write http://{}", self.target.authority())
             }
@@ -152,19 +153,44 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
 fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
-    let mut response = Vec::new();
-    match stream.take(MAX_RESPONSE_BYTES).read_to_end(&mut response) {
-        // The end of a TLS connection without its last message; the response has a length.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !response.is_empty() => {}
-        read => {
-            read?;
+    let response = read_to_end(stream.take(MAX_RESPONSE_BYTES), Instant::now() + TIMEOUT)?;
+    Ok(String::from_utf8_lossy(&response).into_owned())
+}
+
+/// Reads a whole response. Each read has a timeout of its own, but a server may send a byte now and
+/// then.
+fn read_to_end(mut stream: impl Read, deadline: Instant) -> io::Result<Vec<u8>> {
+    let (mut response, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(response),
+            Ok(_) if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(read) => response.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A TLS connection without its last message, or a server that had not read everything.
+            Err(error)
+                if !response.is_empty()
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+                    ) =>
+            {
+                return Ok(response);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(String::from_utf8_lossy(&response).into_owned())
 }
 
 fn parse(response: &str) -> Result<Response, String> {
     const NOT_HTTP: &str = "the response is not HTTP: another program may listen there";
+    if response.is_empty() {
+        return Err("the connection was closed without a response".to_owned());
+    }
+    // An alert of TLS.
+    if response.starts_with("\u{15}\u{3}") {
+        return Err("the port speaks TLS: write https://".to_owned());
+    }
     let (head, body) = response.split_once("\r\n\r\n").ok_or(NOT_HTTP)?;
     let mut lines = head.split("\r\n");
     let status = lines
@@ -188,8 +214,29 @@ mod tests {
         let fields = [("retry-after", "2"), ("x", "a:b")];
         assert_eq!((read.status, read.body.as_str()), (429, "{}"));
         assert!(read.fields.iter().map(|(name, value)| (&**name, &**value)).eq(fields));
-        for other in ["", "+PONG\r\n", "HTTP/1.1\r\n\r\n", "HTTP/1.1 abc\r\n\r\n"] {
+        for other in ["+PONG\r\n", "HTTP/1.1\r\n\r\n", "HTTP/1.1 abc\r\n\r\n"] {
             assert!(parse(other).unwrap_err().contains("not HTTP"), "{other}");
         }
+    }
+
+    #[test]
+    fn what_is_no_response_says_what_it_may_be() {
+        assert!(parse("").unwrap_err().contains("closed without a response"));
+        assert!(parse("\u{15}\u{3}\u{1}\u{0}\u{2}\u{2}F").unwrap_err().contains("https://"));
+    }
+
+    #[test]
+    fn a_response_that_trickles_in_ends_at_the_deadline() {
+        struct Trickle;
+        impl Read for Trickle {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                buffer[0] = b'x';
+                Ok(1)
+            }
+        }
+        let error = read_to_end(Trickle, Instant::now()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let whole = read_to_end(&b"HTTP"[..], Instant::now() + TIMEOUT).unwrap();
+        assert_eq!(whole, b"HTTP");
     }
 }

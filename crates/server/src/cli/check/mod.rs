@@ -8,30 +8,29 @@ mod reported;
 mod target;
 mod text;
 
-use std::{io::Write, net::IpAddr, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use http::Method;
 use serde_json::{Map, Value, json};
-use sluice_core::Cost;
 
 use self::{exchange::Connector, reported::Reported, target::Target};
 use super::{
+    exit,
     layers::Variables,
-    request_flags::{self, Header},
+    request_flags::{self, RequestFlags},
 };
 
 /// The exit code for a request that is denied.
 const DENIED: u8 = 1;
-/// The exit code for an invalid command line.
-const USAGE: u8 = 2;
 /// The exit code when there is no decision.
 const NO_DECISION: u8 = 3;
 /// The variable that holds the token.
 const TOKEN_VARIABLE: &str = "SLUICE_TOKEN";
 
 /// Asks a running replica for a decision, by POST /v1/check. It takes tokens, as a request does;
-/// `--cost 0` only reads.
+/// `--cost 0` only reads. `--client` or `--ip` is required; without `--client`, the address is the
+/// client.
 ///
 /// A token of `access.tokens` is read from the variable `SLUICE_TOKEN`, or from the file that
 /// `--token-file` names: other users of a machine can read command lines.
@@ -39,6 +38,7 @@ const TOKEN_VARIABLE: &str = "SLUICE_TOKEN";
 /// The exit code is 0 if the request is allowed, 1 if it is denied, 2 for a wrong command line, and
 /// 3 if there is no decision. With `--count`, it is 1 if any request is denied.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("who").args(["client", "ip"]).required(true).multiple(true))]
 pub(in crate::cli) struct Arguments {
     /// The replica, and optionally the path to decide about: `http://127.0.0.1:8000/api/v1/x`.
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:8000")]
@@ -49,31 +49,8 @@ pub(in crate::cli) struct Arguments {
     /// The method of the request to decide about.
     #[arg(long, value_parser = request_flags::method, default_value = "GET")]
     method: Method,
-    /// The client: a key, or any other name.
-    #[arg(
-        long,
-        value_name = "NAME",
-        value_parser = request_flags::client,
-        required_unless_present = "ip"
-    )]
-    client: Option<String>,
-    /// The client's address; without `--client`, it is the client.
-    #[arg(long, value_name = "ADDRESS")]
-    ip: Option<IpAddr>,
-    /// A header of the request to decide about, such as `X-Org: acme`. Repeat it for more.
-    #[arg(
-        long = "header",
-        short = 'H',
-        value_name = "NAME: VALUE",
-        value_parser = request_flags::header
-    )]
-    headers: Vec<Header>,
-    /// The client's tier.
-    #[arg(long, value_name = "NAME")]
-    tier: Option<String>,
-    /// The tokens to take, where a limit does not say it. The default is 1; 0 only reads.
-    #[arg(long, value_name = "TOKENS", value_parser = request_flags::cost)]
-    cost: Option<Cost>,
+    #[command(flatten)]
+    request: RequestFlags,
     /// How many times to ask, one after another.
     #[arg(
         long,
@@ -118,7 +95,7 @@ struct Failure {
 
 impl Failure {
     fn of_usage(message: impl Into<String>) -> Self {
-        Self { code: USAGE, message: message.into() }
+        Self { code: exit::USAGE, message: message.into() }
     }
 }
 
@@ -143,7 +120,7 @@ fn request_decisions(
     for number in 1..=*count {
         let response = connector.post(&body, token.as_deref());
         let reported = response
-            .and_then(Reported::read)
+            .and_then(|response| Reported::read(response, token.is_some()))
             .map_err(|why| Failure { code: NO_DECISION, message: format!("{target}: {why}") })?;
         denied += u32::from(!reported.is_allowed());
         let written = match (*json, *count) {
@@ -165,7 +142,8 @@ fn request_decisions(
 
 /// Returns the body of the request to the replica.
 fn body(arguments: &Arguments, path: &str) -> Result<Value, Failure> {
-    let Arguments { method, client, ip, headers, tier, cost, .. } = arguments;
+    let Arguments { method, request, .. } = arguments;
+    let RequestFlags { client, ip, headers, tier, cost } = request;
     let mut attributes = Map::new();
     for (name, value) in headers {
         let text = std::str::from_utf8(value.as_bytes())
@@ -192,22 +170,21 @@ fn body(arguments: &Arguments, path: &str) -> Result<Value, Failure> {
 
 /// Returns the token for the replica, if there is one.
 fn token(arguments: &Arguments, variables: &Variables) -> Result<Option<String>, Failure> {
-    let token = match &arguments.token_file {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).map_err(|error| {
-                Failure::of_usage(format!("--token-file: {}: {error}", file.display()))
-            })?;
-            Some(text.lines().next().unwrap_or_default().trim().to_owned())
-        }
-        None => variables
-            .iter()
-            .find(|(name, value)| name == TOKEN_VARIABLE && !value.is_empty())
-            .map(|(_, value)| value.to_string_lossy().into_owned()),
+    let (source, token) = if let Some(file) = &arguments.token_file {
+        let source = format!("--token-file: {}", file.display());
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::of_usage(format!("{source}: {error}")))?;
+        (source, text.lines().next().unwrap_or_default().trim().to_owned())
+    } else {
+        let set =
+            variables.iter().find(|(name, value)| name == TOKEN_VARIABLE && !value.is_empty());
+        let Some((_, value)) = set else { return Ok(None) };
+        (TOKEN_VARIABLE.to_owned(), value.to_string_lossy().into_owned())
     };
-    match token {
-        Some(token) if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Err(Failure::of_usage("the token is empty, or has spaces or other characters in it"))
-        }
-        token => Ok(token),
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Failure::of_usage(format!(
+            "{source}: the token is empty, or has spaces or other characters in it"
+        )));
     }
+    Ok(Some(token))
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::exchange::Response;
+use crate::cli::printable::printable;
 
 /// A decision, as a replica reports it.
 pub(super) struct Reported {
@@ -13,19 +14,22 @@ pub(super) struct Reported {
 }
 
 impl Reported {
-    /// Reads the decision in `response`.
+    /// Reads the decision in `response`. With `has_token`, a token was sent.
     ///
     /// # Errors
     /// What is wrong, when it has none.
-    pub(super) fn read(response: Response) -> Result<Self, String> {
+    pub(super) fn read(response: Response, has_token: bool) -> Result<Self, String> {
         let body: Value = serde_json::from_str(&response.body).unwrap_or(Value::Null);
         let detail = || {
-            let detail = body["detail"].as_str().map(str::to_owned);
+            let detail = body["detail"].as_str().map(|detail| printable(detail).into_owned());
             detail.unwrap_or_else(|| shortened(&response.body))
         };
         let status = response.status;
         match (status, body["allowed"].as_bool()) {
             (200 | 429, Some(is_allowed)) => Ok(Self { response, body, is_allowed }),
+            (401, _) if has_token => Err("status 401: the token that was sent is not one of the \
+                                          replica's access.tokens"
+                .to_owned()),
             (401, _) => {
                 Err("status 401: the replica requires a token of access.tokens: set the variable \
                  SLUICE_TOKEN, or name a file with --token-file"
@@ -90,7 +94,7 @@ mod tests {
 
     fn reported(status: u16, fields: &[(&str, &str)], body: &str) -> Result<Reported, String> {
         let fields = fields.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        Reported::read(Response { status, fields: fields.collect(), body: body.to_owned() })
+        Reported::read(Response { status, fields: fields.collect(), body: body.to_owned() }, false)
     }
 
     #[test]

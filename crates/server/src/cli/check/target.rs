@@ -48,14 +48,23 @@ impl FromStr for Target {
         if host.is_empty() {
             return Err(FORM.to_owned());
         }
+        // `Uri` has no port where it is none, and the default one would be another server's.
+        let after_host =
+            authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, rest)| rest);
+        let port = match (after_host.split_once(':'), authority.port_u16()) {
+            (_, Some(port)) if port > 0 => port,
+            (None, None) => {
+                if speaks_tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            _ => return Err(format!("{FORM}: a port is a number from 1 to 65535")),
+        };
         let path =
             uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|path| *path != "/");
-        Ok(Self {
-            speaks_tls,
-            host,
-            port: authority.port_u16().unwrap_or(if speaks_tls { 443 } else { 80 }),
-            path: path.map(str::to_owned),
-        })
+        Ok(Self { speaks_tls, host, port, path: path.map(str::to_owned) })
     }
 }
 
@@ -85,7 +94,19 @@ mod tests {
 
     #[test]
     fn other_urls_are_rejected_with_the_form() {
-        for text in ["", "localhost:8000", "ftp://a", "http://", "/a", "http://a b"] {
+        for text in [
+            "",
+            "localhost:8000",
+            "ftp://a",
+            "http://",
+            "/a",
+            "http://a b",
+            "http://a:99999",
+            "http://a:",
+            "http://[::1]:0",
+            "https://a:65536/x",
+            "http://[::1]:99999",
+        ] {
             let error = text.parse::<Target>().unwrap_err();
             assert!(error.contains("http://127.0.0.1:8000"), "{text}: {error}");
         }

@@ -1,10 +1,14 @@
 //! A decision for people.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use serde_json::Value;
 
 use super::reported::Reported;
+use crate::cli::printable::printable;
 
 /// Writes a decision about a request by `method` for `path`.
 pub(super) fn write(
@@ -13,13 +17,13 @@ pub(super) fn write(
     path: &str,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    writeln!(out, "{}: {method} {path}", word(reported))?;
+    writeln!(out, "{}: {method} {}", word(reported), printable(path))?;
     let limits = reported.body["limits"].as_array().map(Vec::as_slice).unwrap_or_default();
     if limits.is_empty() {
         writeln!(out, "  no limit applies")?;
     }
     if let Some(detail) = reported.body["detail"].as_str() {
-        writeln!(out, "  {detail}")?;
+        writeln!(out, "  {}", printable(detail))?;
     }
     for (place, limit) in limits.iter().enumerate() {
         write!(out, "  {}: {} of {}", text(&limit["name"]), limit["remaining"], limit["limit"])?;
@@ -64,8 +68,8 @@ const fn word(reported: &Reported) -> &'static str {
     if reported.is_allowed() { "allowed" } else { "denied" }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("?")
+fn text(value: &Value) -> Cow<'_, str> {
+    printable(value.as_str().unwrap_or("?"))
 }
 
 fn seconds(window: &Value) -> String {

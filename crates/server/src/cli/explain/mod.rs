@@ -1,66 +1,59 @@
 //! `sluice explain`: says which limits apply to a request, and why the others do not.
 //!
-//! It needs no replica and no store. The request is identified and matched by the same code as in a
-//! replica; `report` notes what came of it, and `text` writes that for people.
+//! It needs no replica and no store. `request` identifies and matches the request by the same code
+//! as in a replica, `report` notes what came of it, and `text` writes that for people. `descriptor`
+//! does the same for a descriptor and the rules of Envoy's rate limit service. `limit` describes a
+//! limit and its bucket, for both.
 
+mod descriptor;
+mod limit;
 mod report;
+mod request;
 mod text;
 
-use std::{
-    io::Write,
-    net::{IpAddr, Ipv4Addr},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use clap::Args;
 use http::Method;
-use sluice::{Cost, Limiter, Request, RequestError, identify::Headers};
-use sluice_config::{ConfigErrors, Settings};
+use sluice_config::ConfigErrors;
 
-use self::report::{Report, Subject};
 use super::{
     exit,
     layers::{ConfigFile, Variables},
-    request_flags::{self, Header},
+    request_flags::{self, RequestFlags},
 };
-use crate::engine::Engine;
 
 /// Says which limits apply to a request and why the others do not, from a configuration alone.
 ///
 /// It needs no replica and no store, and takes nothing. Without `--client`, the client is found as
-/// `clients.identify` says: from the headers and the address. With `--client`, it is the one that a
-/// caller of /v1/check names.
+/// `clients.identify` says: from the headers and the address, which is 127.0.0.1 by default. With
+/// `--client`, it is the one that a caller of /v1/check names.
 ///
-/// The exit code is 0 if the request can be checked, 1 if a replica would reject it with status
-/// 400, and 78 if the configuration has errors.
+/// With `--rls`, it says which rule of Envoy's rate limit service a descriptor matches.
+///
+/// The exit code is 0 if the request can be checked, 1 if a replica would reject it, 2 for a wrong
+/// command line, and 78 if the configuration has errors.
 #[derive(Args, Debug)]
+#[command(override_usage = "sluice explain [OPTIONS] METHOD PATH\n       \
+                            sluice explain [OPTIONS] --rls DOMAIN KEY=VALUE...")]
 pub(in crate::cli) struct Arguments {
     /// The method of the request, such as `GET`.
-    #[arg(value_parser = request_flags::method)]
-    method: Method,
+    #[arg(value_parser = request_flags::method, required_unless_present = "rls")]
+    method: Option<Method>,
     /// The path of the request, with or without a query.
-    path: String,
-    /// The client as a caller of /v1/check names it: a key, or any other name.
-    #[arg(long, value_name = "NAME", value_parser = request_flags::client)]
-    client: Option<String>,
-    /// A header of the request, such as `X-Api-Key: k1`. Repeat it for more.
+    #[arg(required_unless_present = "rls")]
+    path: Option<String>,
+    /// Explains a descriptor of Envoy's rate limit service: its domain and its entries in order, as
+    /// in `--rls edge path=/a user=7`. `--cost` is its `hits_addend`.
     #[arg(
-        long = "header",
-        short = 'H',
-        value_name = "NAME: VALUE",
-        value_parser = request_flags::header
+        long,
+        num_args = 2..,
+        value_names = ["DOMAIN", "KEY=VALUE"],
+        conflicts_with_all = ["method", "path", "client", "headers", "tier", "ip"]
     )]
-    headers: Vec<Header>,
-    /// The client's tier, as a trusted proxy or a caller of /v1/check names it.
-    #[arg(long, value_name = "NAME")]
-    tier: Option<String>,
-    /// The address of the peer that sends the request. Without `--client`, the default is
-    /// 127.0.0.1.
-    #[arg(long, value_name = "ADDRESS")]
-    ip: Option<IpAddr>,
-    /// The tokens that the request costs, where a limit does not say it. The default is 1.
-    #[arg(long, value_name = "TOKENS", value_parser = request_flags::cost)]
-    cost: Option<Cost>,
+    rls: Option<Vec<String>>,
+    #[command(flatten)]
+    request: RequestFlags,
     #[command(flatten)]
     file: ConfigFile,
     /// Prints JSON.
@@ -68,22 +61,20 @@ pub(in crate::cli) struct Arguments {
     json: bool,
 }
 
-/// Explains the request.
+/// Explains the request, or the descriptor.
 pub(in crate::cli) fn run(
     arguments: Arguments,
     variables: Variables,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> Result<ExitCode, ConfigErrors> {
-    let Arguments { method, path, client, headers, tier, ip, cost, file, json } = arguments;
+    let Arguments { method, path, rls, request, file, json } = arguments;
+    if let Some(words) = rls {
+        return descriptor::run(&words, request.cost, &file.loader(variables), json, out, err);
+    }
+    let (method, path) = method.zip(path).expect("the parser requires both without `--rls`");
     let settings = file.loader(variables).load()?;
-    let described = Described { method: &method, path: &path, tier: tier.as_deref(), cost };
-    let headers = request_flags::headers(&headers);
-    let explained = match &client {
-        Some(name) => described.by_name(name, ip, &Headers::new(&headers), &settings),
-        None => described.by_head(ip, &headers, settings),
-    };
-    let written = match explained {
+    let written = match request::explain(&method, &path, &request, settings) {
         Ok(report) if json => writeln!(out, "{:#}", report.to_json()),
         Ok(report) => text::write(&report, out),
         Err(error) => {
@@ -93,66 +84,4 @@ pub(in crate::cli) fn run(
         }
     };
     Ok(exit::of_output(&written.and_then(|()| out.flush())))
-}
-
-/// The request, but for its client.
-#[derive(Clone, Copy)]
-struct Described<'a> {
-    method: &'a Method,
-    path: &'a str,
-    tier: Option<&'a str>,
-    cost: Option<Cost>,
-}
-
-impl Described<'_> {
-    /// Explains the request of the client that a caller names.
-    fn by_name(
-        self,
-        name: &str,
-        ip: Option<IpAddr>,
-        headers: &Headers<'_>,
-        settings: &Settings,
-    ) -> Result<Report, RequestError> {
-        let request =
-            Request::new(sluice::Client::Key(name.as_bytes()), self.method.as_str(), self.path)
-                .with_address(ip.map(|ip| ip.to_canonical()))
-                .with_attributes(headers);
-        let subject = Subject { from: "--client".to_owned(), unverified: None };
-        Report::of(&settings.policy, &settings.store.prefix, &self.complete(request), subject)
-    }
-
-    /// Explains the request of the client that its head identifies.
-    fn by_head(
-        self,
-        ip: Option<IpAddr>,
-        headers: &http::HeaderMap,
-        settings: Settings,
-    ) -> Result<Report, RequestError> {
-        let Settings { policy, identifier, limits_preflights, store, .. } = settings;
-        let source = identifier.source(headers)?.to_string();
-        let engine = Engine::new(Limiter::builder(policy).build(), identifier);
-        engine.limit_preflights(limits_preflights);
-        let peer = ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
-        let identity = engine.identify(headers, peer)?;
-        let request = engine.request(&identity, self.method.as_str(), self.path, headers);
-        // Who names a tier vouches for the key.
-        let unverified = identity.unverified().filter(|_| self.tier.is_none());
-        let subject = Subject { from: source, unverified };
-        let policy = engine.limiter().policy();
-        Report::of(&policy, &store.prefix, &self.complete(request), subject)
-    }
-
-    /// Adds what flags say about the request.
-    fn complete<'r>(self, mut request: Request<'r>) -> Request<'r>
-    where
-        Self: 'r,
-    {
-        if let Some(tier) = self.tier {
-            request = request.with_tier(tier);
-        }
-        match self.cost {
-            Some(cost) => request.with_cost(cost),
-            None => request,
-        }
-    }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sluice::{Policy, Rate, Request, RequestError, RuleCost};
 use sluice_core::{Client, ExplainedLimit, LimitKind, Obstacle, Part, Per};
 
+use super::limit::{Bucket, Terms};
 use crate::cli::words::{self, AnyOf};
 
 /// How the client was found.
@@ -50,26 +51,10 @@ pub(super) struct Who {
 pub(super) struct Applying {
     pub(super) name: String,
     pub(super) kind: &'static str,
-    pub(super) rate: String,
-    pub(super) burst: u64,
-    pub(super) cost: u64,
     pub(super) cost_from: Option<String>,
-    /// Whether the cost is above the burst.
-    pub(super) never: bool,
-    pub(super) mode: &'static str,
-    pub(super) precision: &'static str,
-    pub(super) on_store_failure: &'static str,
+    #[serde(flatten)]
+    pub(super) terms: Terms,
     pub(super) bucket: Bucket,
-}
-
-/// Where the state of a limit is.
-#[derive(Serialize)]
-pub(super) struct Bucket {
-    pub(super) per: String,
-    pub(super) hash: String,
-    pub(super) partition: usize,
-    /// A pattern that matches the bucket's key in Redis alone: `??` stands for the partition.
-    pub(super) redis_key_pattern: String,
 }
 
 /// A limit that does not apply.
@@ -82,13 +67,14 @@ pub(super) struct NotApplying {
 }
 
 impl Report {
-    /// Explains what `policy` does with `request`. The keys in Redis begin with `prefix`.
+    /// Explains what `policy` does with `request`. The keys in Redis begin with `prefix`; `None` if
+    /// the buckets are elsewhere.
     ///
     /// # Errors
     /// When the request cannot be checked.
     pub(super) fn of(
         policy: &Policy,
-        prefix: &str,
+        prefix: Option<&str>,
         request: &Request<'_>,
         subject: Subject,
     ) -> Result<Self, RequestError> {
@@ -145,8 +131,7 @@ impl Report {
 }
 
 impl Applying {
-    fn of(part: &Part, kind: &LimitKind, prefix: &str) -> Self {
-        let limit = &part.limit;
+    fn of(part: &Part, kind: &LimitKind, prefix: Option<&str>) -> Self {
         let (per, cost_from) = match kind {
             LimitKind::General(rule) => {
                 let own = rule.cost != RuleCost::Request;
@@ -154,26 +139,12 @@ impl Applying {
             }
             LimitKind::Default | LimitKind::Endpoint => (words::per(&Per::Client), None),
         };
-        let hash = part.tag.to_string();
-        // Only the store knows the characters of the partition.
-        let redis_key_pattern = format!("{prefix}:{{??}}{}{}", &hash[1..], limit.key().as_str());
         Self {
-            name: limit.name().to_owned(),
+            name: part.limit.name().to_owned(),
             kind: kind_word(kind),
-            rate: words::rate(limit),
-            burst: limit.rate().burst(),
-            cost: part.cost.tokens(),
             cost_from,
-            never: part.cost.tokens() > limit.rate().burst(),
-            mode: words::mode(limit.mode()),
-            precision: words::precision(limit.precision()),
-            on_store_failure: words::on_store_failure(limit.on_store_failure()),
-            bucket: Bucket {
-                per,
-                partition: part.tag.partition().index(),
-                hash,
-                redis_key_pattern,
-            },
+            terms: Terms::of(part),
+            bucket: Bucket::of(part, per, prefix),
         }
     }
 }

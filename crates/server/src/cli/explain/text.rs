@@ -3,13 +3,18 @@
 use std::io::{self, Write};
 
 use super::report::{Applying, NotApplying, Report};
+use crate::cli::printable::printable;
 
 /// Writes `report`.
 pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let Report { method, path, normal_path, client, tier, limits, other_limits, .. } = report;
-    writeln!(out, "{method} {path}")?;
+    writeln!(out, "{method} {}", printable(path))?;
     if path != normal_path {
-        writeln!(out, "  path      {normal_path}, the normal form in which paths are compared")?;
+        writeln!(
+            out,
+            "  path      {}, the normal form in which paths are compared",
+            printable(normal_path)
+        )?;
     }
     let hash = client.hash.as_deref().unwrap_or("none");
     writeln!(out, "  client    {hash}, from {}", client.from)?;
@@ -29,6 +34,7 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         } else {
             "the configuration has no such tier"
         };
+        let ignored = printable(ignored);
         writeln!(out, "            {ignored}, which the request names, is ignored: {why}")?;
     }
     writeln!(out, "  endpoint  {}", report.endpoint)?;
@@ -62,29 +68,9 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn write_applying(limit: &Applying, out: &mut impl Write) -> io::Result<()> {
-    let Applying { name, kind, rate, burst, cost, bucket, .. } = limit;
+    let Applying { name, kind, cost_from, terms, bucket } = limit;
     writeln!(out, "  {name} ({kind})")?;
-    writeln!(out, "    rate    {rate}, burst {burst}")?;
-    write!(out, "    cost    {cost}")?;
-    if let Some(from) = &limit.cost_from {
-        write!(out, " (cost: {from})")?;
-    }
-    if limit.never {
-        write!(out, ", which is above the burst: the limit never admits it")?;
-    }
-    writeln!(out)?;
-    let mode = match limit.mode {
-        "shadow" => "shadow: it counts, and never denies",
-        mode => mode,
-    };
-    writeln!(
-        out,
-        "    mode    {mode}; precision {}; while the store is away: {}",
-        limit.precision, limit.on_store_failure
-    )?;
-    writeln!(
-        out,
-        "    bucket  per {}: {}, partition {}, in Redis {}",
-        bucket.per, bucket.hash, bucket.partition, bucket.redis_key_pattern
-    )
+    let from = cost_from.as_ref().map(|from| format!(" (cost: {from})")).unwrap_or_default();
+    terms.write(&from, out)?;
+    writeln!(out, "    bucket  {bucket}")
 }

@@ -1,0 +1,100 @@
+//! A limit and its bucket, in the words of the configuration.
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
+use serde::Serialize;
+use sluice_config::{StoreSettings, StoreUrl};
+use sluice_core::Part;
+
+use crate::cli::words;
+
+/// What a limit asks for, and how it decides.
+#[derive(Serialize)]
+pub(super) struct Terms {
+    rate: String,
+    burst: u64,
+    cost: u64,
+    /// Whether the cost is above the burst.
+    never: bool,
+    mode: &'static str,
+    precision: &'static str,
+    on_store_failure: &'static str,
+}
+
+/// Where the state of a limit is.
+#[derive(Serialize)]
+pub(super) struct Bucket {
+    per: String,
+    hash: String,
+    partition: usize,
+    /// The bucket's key in Redis; `None` if it is in the memory of each replica.
+    redis_key: Option<String>,
+}
+
+/// Returns what the keys of buckets in Redis begin with; `None` if the store is not Redis.
+pub(super) fn keys_prefix(store: &StoreSettings) -> Option<&str> {
+    match store.url {
+        StoreUrl::Memory => None,
+        StoreUrl::Redis(_) => Some(&store.prefix),
+    }
+}
+
+impl Terms {
+    pub(super) fn of(part: &Part) -> Self {
+        let limit = &part.limit;
+        let (burst, cost) = (limit.rate().burst(), part.cost.tokens());
+        Self {
+            rate: words::rate(limit),
+            burst,
+            cost,
+            never: cost > burst,
+            mode: words::mode(limit.mode()),
+            precision: words::precision(limit.precision()),
+            on_store_failure: words::on_store_failure(limit.on_store_failure()),
+        }
+    }
+
+    /// Writes one line for each; `of_cost` follows the cost.
+    pub(super) fn write(&self, of_cost: &str, out: &mut impl Write) -> io::Result<()> {
+        let Self { rate, burst, cost, precision, on_store_failure, .. } = self;
+        writeln!(out, "    rate    {rate}, burst {burst}")?;
+        write!(out, "    cost    {cost}{of_cost}")?;
+        if self.never {
+            write!(out, ", which is above the burst: the limit never admits it")?;
+        }
+        writeln!(out)?;
+        let mode = match self.mode {
+            "shadow" => "shadow: it counts, and never denies",
+            mode => mode,
+        };
+        writeln!(
+            out,
+            "    mode    {mode}; precision {precision}; while the store is away: {on_store_failure}"
+        )
+    }
+}
+
+impl Bucket {
+    pub(super) fn of(part: &Part, per: String, prefix: Option<&str>) -> Self {
+        Self {
+            per,
+            hash: part.tag.to_string(),
+            partition: part.tag.partition().index(),
+            redis_key: prefix.map(|prefix| sluice_store::bucket_key(prefix, &part.bucket())),
+        }
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { per, hash, partition, redis_key } = self;
+        write!(f, "per {per}: {hash}, partition {partition}, in ")?;
+        match redis_key {
+            Some(key) => write!(f, "Redis {key}"),
+            None => f.write_str("the memory of each replica"),
+        }
+    }
+}

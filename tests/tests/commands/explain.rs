@@ -1,0 +1,104 @@
+//! `sluice explain METHOD PATH`.
+
+use serde_json::json;
+use sluice_tests::command::CommandLine;
+
+use crate::{json_of, names, with_limits};
+
+#[test]
+fn explain_says_which_limits_apply_and_why_the_others_do_not() {
+    let explained = with_limits(&[
+        "explain",
+        "POST",
+        "//orders/7?x=1",
+        "-H",
+        "X-Api-Key: key-of-pro",
+        "-H",
+        "x-org: acme",
+        "-H",
+        "x-cost: 9",
+        "--json",
+    ]);
+    assert_eq!((explained.code, explained.err.as_str()), (0, ""));
+    let report = json_of(&explained);
+    assert_eq!(report["normal_path"], "/orders/7");
+    assert_eq!((&report["tier"], &report["is_listed"]), (&json!("pro"), &json!(true)));
+    assert_eq!(report["client"]["from"], "header:x-api-key");
+    assert_eq!(names(&report["limits"]), ["/orders/{id}", "writes", "org"]);
+    let [endpoint, writes, org] = [0, 1, 2].map(|place| &report["limits"][place]);
+    assert_eq!((&endpoint["rate"], &endpoint["burst"]), (&json!("250/second"), &json!(500)));
+    assert_eq!((&endpoint["precision"], &endpoint["never"]), (&json!("leased"), &json!(false)));
+    assert_eq!((&writes["mode"], &writes["bucket"]["per"]), (&json!("shadow"), &json!("ip")));
+    assert_eq!((&org["cost"], &org["never"]), (&json!(9), &json!(true)));
+    let others = report["other_limits"].as_array().unwrap();
+    let reasons: Vec<_> = others.iter().map(|limit| (&limit["name"], &limit["reason"])).collect();
+    assert_eq!(
+        reasons,
+        [
+            (&json!("default"), &json!("other_limit")),
+            (&json!("/orders"), &json!("more_specific_endpoint")),
+        ]
+    );
+    let hash = report["client"]["hash"].as_str().unwrap();
+    assert_eq!(hash, endpoint["bucket"]["hash"]);
+    let key = endpoint["bucket"]["redis_key"].as_str().unwrap();
+    assert!(key.starts_with("shop:{") && key.contains(&hash[1..]), "{key}");
+    assert!(!explained.out.contains("key-of-pro"), "{}", explained.out);
+}
+
+#[test]
+fn explain_speaks_to_people() {
+    let free = with_limits(&["explain", "GET", "/free/../free", "--ip", "::1"]);
+    assert_eq!((free.code, free.err.as_str()), (0, ""));
+    for line in [
+        "GET /free/../free",
+        "  path      /free, the normal form in which paths are compared",
+        "  address   ::1",
+        "No limit applies, so that the request is allowed.",
+        "The endpoint /free is `off`: it takes the path out of the default limit.",
+        "  writes        the method is not POST or PUT",
+        "  org           the request has no header x-org",
+    ] {
+        assert!(free.out.lines().any(|shown| shown == line), "{line}\n{}", free.out);
+    }
+    let default = with_limits(&["explain", "GET", "/other", "--client", "bob", "--tier", "gold"]);
+    for part in [
+        "from --client\n",
+        "gold, which the request names, is ignored: the configuration has no such tier\n",
+        "  default (default)\n    rate    60/minute, burst 10\n",
+    ] {
+        assert!(default.out.contains(part), "{part}\n{}", default.out);
+    }
+    let exempt = with_limits(&["explain", "GET", "/health", "--client", "bob"]);
+    assert!(exempt.out.ends_with("never limited: the path is exempt (/health).\n"), "{exempt:?}");
+}
+
+#[test]
+fn explain_refuses_what_a_replica_refuses_and_wrong_arguments() {
+    let rejected = |arguments: &[&str]| {
+        let ended = with_limits(&[&["explain"][..], arguments].concat());
+        assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{arguments:?}: {}", ended.err);
+        ended.err
+    };
+    assert!(rejected(&["GET", "x"]).ends_with("status 400: a path starts with `/`\n"));
+    assert!(rejected(&["GET", "/a%2fb"]).contains("encoded slashes"));
+    let twice = ["GET", "/", "-H", "x-api-key: a", "-H", "x-api-key: b"];
+    assert!(rejected(&twice).contains("`x-api-key` names different clients"));
+    for (arguments, named) in [
+        (&["GET"][..], "<PATH>"),
+        (&["G T", "/"], "such as `GET`"),
+        (&["GET", "/", "--ip", "localhost"], "--ip"),
+        (&["GET", "/", "--client", ""], "cannot be empty"),
+        (&["GET", "/", "--cost", "1.5"], "--cost"),
+        (&["GET", "/", "-H", "x"], "X-Api-Key: k1"),
+    ] {
+        let ended = with_limits(&[&["explain"][..], arguments].concat());
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(ended.err.contains(named), "{arguments:?}: {}", ended.err);
+    }
+    let invalid = CommandLine::new(&["explain", "GET", "/", "--config", "a.yaml"])
+        .file("a.yaml", "defaults: { rate: 5 }")
+        .run();
+    assert_eq!(invalid.code, 78);
+    assert!(invalid.err.starts_with("a.yaml:1: defaults.rate: "), "{}", invalid.err);
+}
