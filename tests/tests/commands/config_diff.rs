@@ -109,3 +109,19 @@ fn diff_reports_the_errors_of_both_files() {
     assert_eq!((missing.code, missing.err.lines().count()), (78, 2), "{}", missing.err);
     assert_eq!(CommandLine::new(&["config", "diff", "a.yaml"]).run().code, 2);
 }
+
+#[test]
+fn diff_says_what_a_limit_counts() {
+    let limit = |terms: &str| format!("limits: [ {{ name: money, rate: 1/hour, {terms} }} ]\n");
+    let old = limit("burst: 2, counts: cost");
+    let differing = diff(&old, &limit("burst: 2.5, counts: total_tokens"), &[]);
+    assert_eq!(differing.code, 78, "a burst of tokens is whole: {}", differing.out);
+    for (new, change) in [
+        ("burst: 2.5, counts: cost", "burst 2 -> 2.5"),
+        ("burst: 2, counts: total_tokens", "counts cost, held for 5m -> total_tokens, held for 5m"),
+    ] {
+        let differing = diff(&old, &limit(new), &[]);
+        assert_eq!((differing.code, differing.err.as_str()), (1, ""));
+        assert!(differing.out.contains(change), "{change}\n{}", differing.out);
+    }
+}

@@ -102,3 +102,33 @@ fn explain_refuses_what_a_replica_refuses_and_wrong_arguments() {
     assert_eq!(invalid.code, 78);
     assert!(invalid.err.starts_with("a.yaml:1: defaults.rate: "), "{}", invalid.err);
 }
+
+#[test]
+fn explain_says_what_a_limit_of_tokens_or_money_counts() {
+    let metered = "\
+limits:
+  - { name: tokens, counts: total_tokens, weights: { output: 4 }, rate: 9/minute, burst: 7 }
+  - { name: money, counts: cost, rate: 0.5/hour, burst: 2.25, hold_for: 90s }
+";
+    let explain = |arguments: &[&str]| {
+        let arguments = [&["explain", "GET", "/", "--client", "a"][..], arguments].concat();
+        let explained = CommandLine::new(&arguments).file("sluice.yaml", metered).run();
+        assert_eq!((explained.code, explained.err.as_str()), (0, ""));
+        explained
+    };
+    let shown = explain(&[]).out;
+    for line in [
+        "    rate    9/minute, burst 7",
+        "    counts  total_tokens (input 1, cached_input 1, cache_write 1, output 4), held for 5m; \
+         a check only looks",
+        "    rate    0.5/hour, burst 2.25",
+        "    counts  cost, held for 1m 30s; a check only looks",
+    ] {
+        assert!(shown.lines().any(|known| known == line), "{line}\n{shown}");
+    }
+    let report = json_of(&explain(&["--json"]));
+    assert_eq!(names(&report["limits"]), ["default", "tokens", "money"]);
+    assert_eq!(report["limits"][2]["counts"], "cost, held for 1m 30s");
+    assert_eq!(report["limits"][2]["cost"], 0);
+    assert_eq!(report["limits"][0].get("counts"), None);
+}

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display};
 
-use sluice_core::{Limit, Mode, OnStoreFailure, Per, Precision, RuleCost};
+use sluice_core::{
+    Counts, Metering, MicroUnits, Mode, OnStoreFailure, Per, Precision, Rate, RuleCost,
+};
 
 /// Returns the word for `mode`.
 pub(super) const fn mode(mode: Mode) -> &'static str {
@@ -50,9 +52,34 @@ pub(super) fn cost(cost: &RuleCost) -> String {
     }
 }
 
-/// Returns the rate of a limit without its burst, as in `60/minute`.
-pub(super) fn rate(limit: &Limit) -> String {
-    limit.rate().refill_rate().to_string()
+/// Returns the rate without its burst, as in `60/minute`; of money, as in `0.5/hour`.
+pub(super) fn rate(rate: &Rate, metering: Option<&Metering>) -> String {
+    let written = rate.refill_rate().to_string();
+    match written.split_once(|c: char| !c.is_ascii_digit()) {
+        Some((tokens, _)) if counts_money(metering) => {
+            format!("{}{}", amount(rate.refill_rate().tokens(), metering), &written[tokens.len()..])
+        }
+        _ => written,
+    }
+}
+
+/// Returns tokens of a bucket; of money, units of the currency.
+pub(super) fn amount(tokens: u64, metering: Option<&Metering>) -> String {
+    if counts_money(metering) {
+        MicroUnits::new(tokens).units().to_string()
+    } else {
+        tokens.to_string()
+    }
+}
+
+fn counts_money(metering: Option<&Metering>) -> bool {
+    metering.is_some_and(|metering| metering.counts == Counts::Money)
+}
+
+/// Returns what a limit counts, and for how long it holds estimates; `None` for requests.
+pub(super) fn counts(metering: Option<&Metering>) -> Option<String> {
+    let Metering { counts, hold_for } = metering?;
+    Some(format!("{counts}, held for {}", humantime::format_duration(*hold_for)))
 }
 
 /// Writes a list as text: `a, b or c`.

@@ -156,9 +156,11 @@ fn described(tier: &TierLimits) -> BTreeMap<String, Parts> {
 
 /// Returns what every kind of limit has.
 fn of_terms(terms: &Terms) -> Parts {
-    let Terms { algorithm: Algorithm::TokenBucket(rate), mode, precision, .. } = terms;
-    let mut parts =
-        vec![("rate", rate.refill_rate().to_string()), ("burst", rate.burst().to_string())];
+    let Terms { algorithm: Algorithm::TokenBucket(rate), mode, precision, metering, .. } = terms;
+    let metering = metering.as_ref();
+    let burst = words::amount(rate.burst(), metering);
+    let mut parts = vec![("rate", words::rate(rate, metering)), ("burst", burst)];
+    parts.extend(words::counts(metering).map(|counts| ("counts", counts)));
     parts.push(("mode", words::mode(*mode).to_owned()));
     parts.push(("precision", words::precision(*precision).to_owned()));
     let failure = words::on_store_failure(terms.on_store_failure);

@@ -16,7 +16,12 @@ use crate::cli::words;
 pub(super) struct Terms {
     rate: String,
     burst: u64,
+    /// What it counts in place of requests, and for how long it holds estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<String>,
     cost: u64,
+    #[serde(skip)]
+    shown_burst: String,
     /// Whether the cost is above the burst.
     never: bool,
     mode: &'static str,
@@ -47,9 +52,11 @@ impl Terms {
         let limit = &part.limit;
         let (burst, cost) = (limit.rate().burst(), part.cost.tokens());
         Self {
-            rate: words::rate(limit),
+            rate: words::rate(limit.rate(), limit.metering()),
             burst,
+            counts: words::counts(limit.metering()),
             cost,
+            shown_burst: words::amount(burst, limit.metering()),
             never: cost > burst,
             mode: words::mode(limit.mode()),
             precision: words::precision(limit.precision()),
@@ -59,8 +66,11 @@ impl Terms {
 
     /// Writes one line for each; `of_cost` follows the cost.
     pub(super) fn write(&self, of_cost: &str, out: &mut impl Write) -> io::Result<()> {
-        let Self { rate, burst, cost, precision, on_store_failure, .. } = self;
-        writeln!(out, "    rate    {rate}, burst {burst}")?;
+        let Self { rate, shown_burst, cost, precision, on_store_failure, .. } = self;
+        writeln!(out, "    rate    {rate}, burst {shown_burst}")?;
+        if let Some(counts) = &self.counts {
+            writeln!(out, "    counts  {counts}; a check only looks")?;
+        }
         write!(out, "    cost    {cost}{of_cost}")?;
         if self.never {
             write!(out, ", which is above the burst: the limit never admits it")?;
