@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::event::Event;
-
 /// The most bytes that are held back. An event that is larger passes, whatever it is.
 const MAX_HELD: usize = 64 * 1024;
 
@@ -97,10 +95,10 @@ impl Filter {
     }
 
     /// The event ends at `end`.
-    pub(super) fn end(&mut self, passed: &mut Passed<'_>, end: usize, event: Event) {
+    pub(super) fn end(&mut self, passed: &mut Passed<'_>, end: usize, is_chunk: bool) {
         self.ate_cr = false;
         if self.state == State::Holding {
-            if event.is_usage_chunk() {
+            if is_chunk {
                 self.held = Vec::new();
                 self.removed += 1;
                 self.ate_cr = passed.bytes[end - 1] == b'\r';
@@ -143,8 +141,8 @@ impl Filter {
     }
 
     /// Returns what was held back when the stream ended in the middle of an event.
-    pub(super) fn rest(mut self, event: Event) -> (Vec<u8>, u64) {
-        if self.state == State::Holding && event.is_usage_chunk() {
+    pub(super) fn rest(mut self, is_chunk: bool) -> (Vec<u8>, u64) {
+        if self.state == State::Holding && is_chunk {
             self.held.clear();
             self.removed += 1;
         }

@@ -73,7 +73,7 @@ impl Meter {
 
     /// Takes the chunk out of the stream that comes only because
     /// [`include_usage`](crate::include_usage) was added to the request: an event with usage and
-    /// without choices.
+    /// without choices. The body becomes shorter: a `content-length` no longer holds.
     #[must_use]
     pub fn without_usage_chunk(mut self) -> Self {
         if self.wire.reports_usage_when_asked() && self.framing == Framing::Sse {
@@ -137,13 +137,14 @@ impl Meter {
     }
 
     fn filter(&mut self, piece: Piece, at: usize, end: usize, passed: &mut Passed<'_>) {
+        let is_chunk = piece == Piece::End && self.is_usage_chunk();
         let Some(filter) = &mut self.filter else {
             return;
         };
         match piece {
             Piece::LineFeed => filter.line_feed(passed, at),
             Piece::Field => filter.field(passed, at),
-            Piece::End => filter.end(passed, end, self.reading.event()),
+            Piece::End => filter.end(passed, end, is_chunk),
             Piece::DataLine | Piece::Data | Piece::EventName | Piece::Rest => {
                 let event = self.reading.event();
                 let may_be = event.may_be_usage_chunk() && !self.scanner.has_given_up();
@@ -153,6 +154,11 @@ impl Meter {
         if piece != Piece::LineFeed && piece != Piece::End && end > at {
             filter.no_line_feed();
         }
+    }
+
+    /// Whether the event that was read is the chunk to take out, whole.
+    fn is_usage_chunk(&self) -> bool {
+        self.scanner.has_ended() && self.reading.event().is_usage_chunk()
     }
 
     fn end_event(&mut self) {
@@ -165,9 +171,9 @@ impl Meter {
     }
 
     fn end(mut self, came_to_its_end: bool) -> (Vec<u8>, Report) {
-        let event = self.reading.event();
+        let is_chunk = self.is_usage_chunk();
         self.end_event();
-        let (rest, removed) = self.filter.take().unwrap_or_default().rest(event);
+        let (rest, removed) = self.filter.take().unwrap_or_default().rest(is_chunk);
         let report = Report {
             metered: self.metered(came_to_its_end),
             ignored: self.reading.usage.ignored(),

@@ -102,6 +102,11 @@ impl<F: Copy> Scanner<F> {
         self.state == State::GivenUp
     }
 
+    /// Whether the document has come to its end.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
     /// Reads the next bytes of the document.
     pub(crate) fn feed(&mut self, bytes: &[u8], sink: &mut impl Sink<F>) {
         let mut rest = bytes;

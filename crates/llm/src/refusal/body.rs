@@ -1,14 +1,14 @@
 //! Error bodies.
 //!
-//! The shapes are those that the SDKs read: `_make_status_error` in openai-python (`_client.py`)
-//! and anthropic-sdk-python, `APIError` in python-genai (`google/genai/errors.py`), `retryDelay`
-//! of `google.rpc.RetryInfo` in gemini-cli (`googleQuotaErrors.ts`); and of the vendors' pages on
-//! errors.
+//! The shapes are those of the vendors' pages on errors, and what their SDKs read of them:
+//! `_make_status_error` in openai-python and anthropic-sdk-python (`_client.py`), `APIError` in
+//! python-genai (`google/genai/errors.py`), `retryDelay` of `google.rpc.RetryInfo` in gemini-cli
+//! (`googleQuotaErrors.ts`).
 
 use serde_json::{Value, json};
 use sluice_core::Retry;
 
-use super::retry::retry_headers;
+use super::{rate_limits::Counted, retry::retry_headers};
 use crate::wire::Vendor;
 
 /// Why a request gets no answer from the vendor.
@@ -27,6 +27,8 @@ pub enum Problem<'a> {
     TooLarge,
     /// 429: a limit denies it.
     RateLimited {
+        /// What the limit counts.
+        counts: Counted,
         /// When the same request will be admitted.
         retry: Retry,
     },
@@ -61,7 +63,7 @@ impl Refusal {
             Vendor::Gemini => gemini(problem, message),
         };
         let headers = match problem {
-            Problem::RateLimited { retry } => retry_headers(*retry),
+            Problem::RateLimited { retry, .. } => retry_headers(*retry),
             _ => Vec::new(),
         };
         Self { status: problem.status(), headers, body: body.to_string() }
@@ -92,7 +94,10 @@ fn openai(problem: &Problem<'_>, message: &str) -> Value {
         Problem::Unauthorized => ("invalid_request_error", Some("invalid_api_key")),
         Problem::Forbidden => ("invalid_request_error", Some("permission_denied")),
         Problem::TooLarge => ("invalid_request_error", Some("request_too_large")),
-        Problem::RateLimited { .. } => ("rate_limit_error", Some("rate_limit_exceeded")),
+        Problem::RateLimited { counts: Counted::Requests, .. } => {
+            ("requests", Some("rate_limit_exceeded"))
+        }
+        Problem::RateLimited { .. } => ("tokens", Some("rate_limit_exceeded")),
         Problem::Internal | Problem::BadGateway => ("server_error", None),
         Problem::Unavailable => ("server_error", Some("service_unavailable")),
         Problem::Timeout => ("server_error", Some("timeout")),
@@ -130,7 +135,7 @@ fn gemini(problem: &Problem<'_>, message: &str) -> Value {
     };
     let mut error = json!({"code": problem.status(), "message": message, "status": status});
     let detail = match problem {
-        Problem::RateLimited { retry } => retry.after_seconds().map(|seconds| {
+        Problem::RateLimited { retry, .. } => retry.after_seconds().map(|seconds| {
             json!({
                 "@type": "type.googleapis.com/google.rpc.RetryInfo",
                 "retryDelay": format!("{seconds}s"),
@@ -159,7 +164,10 @@ mod tests {
         Problem::Unauthorized,
         Problem::Forbidden,
         Problem::TooLarge,
-        Problem::RateLimited { retry: Retry::After(Duration::from_millis(1_500)) },
+        Problem::RateLimited {
+            counts: Counted::InputTokens,
+            retry: Retry::After(Duration::from_millis(1_500)),
+        },
         Problem::Internal,
         Problem::BadGateway,
         Problem::Unavailable,
@@ -191,6 +199,7 @@ mod tests {
     fn a_denial_says_when_to_try_again() {
         let problem = &PROBLEMS[4];
         assert_eq!(body(Vendor::OpenAi, problem)["error"]["code"], "rate_limit_exceeded");
+        assert_eq!(body(Vendor::OpenAi, problem)["error"]["type"], "tokens");
         assert_eq!(body(Vendor::Anthropic, problem)["error"]["type"], "rate_limit_error");
         let gemini = body(Vendor::Gemini, problem);
         assert_eq!(gemini["error"]["status"], "RESOURCE_EXHAUSTED");
@@ -203,10 +212,11 @@ mod tests {
 
     #[test]
     fn a_denial_that_no_wait_helps_names_no_wait() {
-        let problem = &Problem::RateLimited { retry: Retry::Never };
+        let problem = &Problem::RateLimited { counts: Counted::Requests, retry: Retry::Never };
         assert_eq!(body(Vendor::Gemini, problem)["error"]["details"], Value::Null);
         let refusal = Refusal::new(Vendor::OpenAi, problem, "");
         assert_eq!(refusal.headers, [("x-should-retry", "false".to_owned())]);
+        assert_eq!(body(Vendor::OpenAi, problem)["error"]["type"], "requests");
     }
 
     #[test]

@@ -16,7 +16,9 @@ const INCLUDE: &str = "include_usage";
 ///
 /// The field is for wire formats that [report usage only when
 /// asked](crate::Wire::reports_usage_when_asked). A client that has not set it, or has set it to
-/// `false`, does not expect the chunk with the usage: [`Meter`](crate::Meter) takes it out.
+/// `false`, does not expect the chunk with the usage:
+/// [`Meter::without_usage_chunk`](crate::Meter::without_usage_chunk) takes it out. That every other
+/// chunk then has `"usage": null` is nothing to a client.
 ///
 /// # Errors
 /// When the body is not a JSON object, or the field is there twice or has a wrong value.

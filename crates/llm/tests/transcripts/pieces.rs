@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
+use sluice_llm::{Framing, Meter, Wire};
+
 use super::transcript::{Transcript, all};
 
 #[test]
@@ -95,5 +97,63 @@ proptest! {
             prop_assert_eq!(transcript.in_pieces(pieces), whole, "{}", transcript.name);
             Ok(())
         })?;
+    }
+}
+
+/// An event that passes, or one that is taken out; with any ends of lines.
+fn event() -> impl Strategy<Value = (String, bool)> {
+    let passes = prop::sample::select(
+        [
+            ": a comment|",
+            "|",
+            "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}||",
+            "data: {\"choices\":[]}||",
+            "data: {\"choices\":[],\"usage\":null}||",
+            "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":1}}||",
+            "data: {\"usage\":{\"prompt_tokens\":1}}||",
+            "event: x|data: {\"choices\":[],\"error\":{},\"usage\":{}}||",
+            "data: {\"choices\":[],\"usage\":{}||",
+            "id: 1|data: [DONE]||",
+            "data||",
+        ]
+        .as_slice(),
+    );
+    let is_taken_out = prop::sample::select(
+        [
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7}}||",
+            "data:{ \"usage\" : {\"prompt_tokens\":5}, \"choices\" : [ ] }||",
+            "event: x|id: 2|data: {\"choices\":[],|: c|data: \"usage\":{}}||",
+        ]
+        .as_slice(),
+    );
+    let text = prop_oneof![
+        3 => passes.prop_map(|text| (text, false)),
+        1 => is_taken_out.prop_map(|text| (text, true)),
+    ];
+
+    let end = prop::sample::select(["\n", "\r\n"].as_slice());
+    (text, end).prop_map(|((text, taken_out), end)| (text.replace('|', end), taken_out))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn what_passes_is_the_stream_without_the_usage_chunks(
+        events in prop::collection::vec(event(), 0..12), size in 1..200_usize,
+    ) {
+        let stream: String = events.iter().map(|(text, _)| text.as_str()).collect();
+        let kept = events.iter().filter(|(_, taken_out)| !taken_out);
+        let kept: String = kept.map(|(text, _)| text.as_str()).collect();
+        let mut meter = Meter::new(Wire::OpenAiChat, Framing::Sse, 1).without_usage_chunk();
+        let mut passed = Vec::new();
+        for piece in stream.as_bytes().chunks(size) {
+            passed.extend_from_slice(&meter.feed(piece));
+        }
+        let (rest, report) = meter.finish();
+        passed.extend(rest);
+        prop_assert_eq!(String::from_utf8(passed).unwrap(), kept);
+        let taken_out = events.iter().filter(|(_, taken_out)| *taken_out).count();
+        prop_assert_eq!(report.removed, taken_out as u64);
     }
 }
