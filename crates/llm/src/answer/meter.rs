@@ -217,12 +217,12 @@ impl Word {
 
     fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            self.agreed = match self.agreed {
-                Some(agreed) if self.word.get(agreed) == Some(byte) => Some(agreed + 1),
-                // Beyond the word.
-                Some(agreed) if agreed >= self.word.len() => Some(agreed + 1),
-                _ => None,
+            let Some(agreed) = self.agreed else {
+                return;
             };
+            // What follows the word is not looked at.
+            let agrees = self.word.get(agreed).is_none_or(|expected| expected == byte);
+            self.agreed = agrees.then_some(agreed + 1);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Server-sent events, in pieces of any size.
 
+use memchr::{memchr2, memchr3};
+
 /// Divides a stream of server-sent events into pieces, as the HTML standard reads it: lines end in
 /// CR, LF or both, lines that begin with a colon are comments, and an empty line ends an event.
 ///
@@ -90,9 +92,9 @@ impl Sse {
                     Field::Event => Piece::EventName,
                     Field::Other => Piece::Rest,
                 };
-                (piece, length(bytes, |byte| !is_end(byte)))
+                (piece, line_length(bytes))
             }
-            State::Comment => (Piece::Rest, length(bytes, |byte| !is_end(byte))),
+            State::Comment => (Piece::Rest, line_length(bytes)),
         }
     }
 
@@ -111,7 +113,7 @@ impl Sse {
     }
 
     fn name(&mut self, bytes: &[u8]) -> (Piece, usize) {
-        let run = length(bytes, |byte| byte != b':' && !is_end(byte));
+        let run = memchr3(b':', b'\r', b'\n', bytes).unwrap_or(bytes.len());
         self.name.push(&bytes[..run]);
         if run > 0 {
             return (Piece::Rest, run);
@@ -156,8 +158,9 @@ fn is_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
-fn length(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|byte| !is_part(*byte)).unwrap_or(bytes.len())
+/// The bytes before the end of the line.
+fn line_length(bytes: &[u8]) -> usize {
+    memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A JSON reader that is fed with pieces.
 
+use memchr::memchr2;
+
 use super::node::Node;
 
 /// The deepest nesting that is read; a document that is deeper is given up.
@@ -211,11 +213,15 @@ impl<F: Copy> Scanner<F> {
     /// Reads as much of a string or key as there is, and returns the rest.
     fn string<'a>(&mut self, bytes: &'a [u8], sink: &mut impl Sink<F>) -> &'a [u8] {
         let key = self.state == State::InKey;
-        let special = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let special = memchr2(b'"', b'\\', bytes);
         let (run, rest) = bytes.split_at(special.unwrap_or(bytes.len()));
-        self.keep(run);
-        if !key && !run.is_empty() {
-            self.report_text(run.len(), sink);
+        if key {
+            self.keep(run);
+        } else if let Some(field) = self.field() {
+            self.keep(run);
+            if !run.is_empty() {
+                sink.text(field, run.len() as u64);
+            }
         }
         let Some((&byte, after)) = rest.split_first() else {
             return rest;
