@@ -1,6 +1,6 @@
 //! The vendors' wire formats, and the paths that speak them.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use percent_encoding::percent_decode_str;
 
@@ -80,15 +80,17 @@ impl Vendor {
     /// listed, tokens that are counted, batches, files.
     ///
     /// Only the end of the path counts, so that it may be below any prefix, as it is at Azure, at
-    /// Vertex and at vendors that are compatible with these. A query and a slash at the end are
-    /// ignored.
+    /// Vertex and at vendors that are compatible with these. However a path is written that some
+    /// server reads as one of these, it is known: in capitals, with encoded characters, with empty
+    /// segments. A query is ignored.
     #[must_use]
     pub fn call(self, path: &str) -> Option<Call> {
         let path = path.split('?').next().unwrap_or_default();
-        let mut segments = path.trim_end_matches('/').rsplit('/');
-        let last = segments.next().unwrap_or_default();
-        let before = segments.next().unwrap_or_default();
-        let wire = match (self, before, last) {
+        let mut segments = path.rsplit('/').filter(|segment| !segment.is_empty());
+        let mut next = || percent_decode_str(segments.next().unwrap_or_default()).decode_utf8();
+        let (last, before) = (next().ok()?, next().ok()?);
+        let word = |segment: &str| segment.to_ascii_lowercase();
+        let wire = match (self, word(&before).as_str(), word(&last).as_str()) {
             (Self::OpenAi, "chat", "completions") => Wire::OpenAiChat,
             (Self::OpenAi, _, "completions") => Wire::OpenAiCompletions,
             (Self::OpenAi, _, "responses") | (Self::OpenAi, "responses", "compact") => {
@@ -100,21 +102,20 @@ impl Vendor {
                 Wire::OpenAiAudio
             }
             (Self::Anthropic, _, "messages") => Wire::AnthropicMessages,
-            (Self::Gemini, _, _) => return gemini(last),
+            (Self::Gemini, _, _) => return gemini(&last),
             _ => return None,
         };
         Some(Call { wire, in_path: None })
     }
 }
 
-/// Reads the last segment of a path of Gemini: `{model}:{method}`. The colon may be encoded.
+/// Reads the last segment of a path of Gemini: `{model}:{method}`.
 fn gemini(segment: &str) -> Option<Call> {
-    let segment: Cow<'_, str> = percent_decode_str(segment).decode_utf8().ok()?;
     let (model, method) = segment.rsplit_once(':')?;
-    let (wire, stream) = match method {
-        "generateContent" => (Wire::Gemini, false),
-        "streamGenerateContent" => (Wire::Gemini, true),
-        "embedContent" | "batchEmbedContents" => (Wire::GeminiEmbeddings, false),
+    let (wire, stream) = match method.to_ascii_lowercase().as_str() {
+        "generatecontent" => (Wire::Gemini, false),
+        "streamgeneratecontent" => (Wire::Gemini, true),
+        "embedcontent" | "batchembedcontents" => (Wire::GeminiEmbeddings, false),
         _ => return None,
     };
     Some(Call { wire, in_path: Some(InPath { model: model.to_owned(), stream }) })
@@ -194,6 +195,9 @@ mod tests {
             ("/v1/embeddings", Wire::OpenAiEmbeddings),
             ("/v1/images/edits", Wire::OpenAiImages),
             ("/v1/audio/speech", Wire::OpenAiAudio),
+            ("/v1/Chat/Completions", Wire::OpenAiChat),
+            ("/v1/chat//completions//", Wire::OpenAiChat),
+            ("/v1/ch%61t/completions", Wire::OpenAiChat),
         ];
         for (path, wire) in cases {
             assert_eq!(Vendor::OpenAi.call(path), Some(Call { wire, in_path: None }), "{path}");

@@ -82,8 +82,8 @@ impl Meter {
         self
     }
 
-    /// Reads the next bytes of the body, and returns what to pass on of the body: these bytes
-    /// themselves, unless a chunk is taken out of them.
+    /// Reads the next bytes of the body, and returns what to pass on of the body. What is borrowed
+    /// is a part of these bytes: all of them, unless something is held back or taken out.
     pub fn feed<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         if self.framing == Framing::Json {
             self.scanner.feed(bytes, &mut self.reading);
@@ -114,6 +114,7 @@ impl Meter {
     }
 
     /// Ends the meter of a body that did not come to its end: the client left, or the vendor did.
+    /// What was held back is the beginning of an event, which no client could read.
     #[must_use]
     pub fn abort(self) -> Report {
         self.end(false).1

@@ -22,6 +22,9 @@ pub enum Hold {
 }
 
 /// The tokens that a request may use, each at most 10^12.
+///
+/// What the vendor adds from its own memory is not known here: an earlier response that a request
+/// continues, a file, a cached content. It is settled when the answer reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
     /// Tokens of input: a quarter of the text's bytes, rounded up, or all of them
