@@ -127,11 +127,11 @@ mod tests {
     #[test]
     fn a_layout_is_written_once_every_replica_reads_it() {
         let current = Formats::CURRENT;
-        let newer = Formats { reads: (1, 7), writes: (1, 7), ..current };
-        assert_eq!(current.newest_written([]), 6);
-        assert_eq!(current.newest_written([newer, current]), 6);
-        assert_eq!(newer.newest_written([newer, current]), 6);
-        assert_eq!(newer.newest_written([newer, newer]), 7);
+        let newer = Formats { reads: (1, 8), writes: (1, 8), ..current };
+        assert_eq!(current.newest_written([]), 7);
+        assert_eq!(current.newest_written([newer, current]), 7);
+        assert_eq!(newer.newest_written([newer, current]), 7);
+        assert_eq!(newer.newest_written([newer, newer]), 8);
         assert_eq!(newer.newest_written([newer, Formats::BASELINE]), 4);
     }
 
@@ -139,12 +139,12 @@ mod tests {
     fn replicas_with_other_keys_or_without_common_layouts_do_not_share_buckets() {
         let current = Formats::CURRENT;
         assert!(current.understands(current));
-        assert!(current.understands(Formats { reads: (1, 7), writes: (1, 7), ..current }));
+        assert!(current.understands(Formats { reads: (1, 8), writes: (1, 8), ..current }));
         assert!(current.understands(Formats::BASELINE));
         assert!(!current.understands(Formats { keys: 3, ..current }));
         assert!(!current.understands(Formats { partitions: 16, ..current }));
-        assert!(!current.understands(Formats { writes: (7, 8), ..current }));
-        let later = Formats { reads: (3, 7), writes: (3, 7), ..current };
+        assert!(!current.understands(Formats { writes: (8, 9), ..current }));
+        let later = Formats { reads: (3, 8), writes: (3, 8), ..current };
         assert!(!later.understands(current), "it does not read layout 1 any more");
     }
 }

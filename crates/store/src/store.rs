@@ -15,8 +15,8 @@ use crate::{
 /// `tests/conformance` lists what is expected of each of them.
 ///
 /// # Stability
-/// The trait may change until version 1.0: holds will add methods. They will have a
-/// default implementation, as every method but [`decide`](Self::decide) has today.
+/// The trait may change until version 1.0. Methods that are added will have a default
+/// implementation, as every method but [`decide`](Self::decide) has today.
 ///
 /// # Implementing a store
 /// A store needs nothing but `decide`. [`Check::decide`] has the arithmetic, so what is left is to
@@ -75,6 +75,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Such a store gives nothing back when a hold is settled, since nothing would prevent that it does
+/// so twice. [`Check::decide_hold`] is for a store that keeps the [`Record`](sluice_core::Record)
+/// of each hold beside the buckets, under [`Check::record_key`].
 ///
 /// A store that wraps another one implements every method and forwards those that it does not
 /// change: the defaults are those of a store that only one process uses.

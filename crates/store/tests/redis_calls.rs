@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Algorithm, Check, Cost, Limit, Mode, Rate, Subject, Tag, Tagger, Term};
+use sluice_core::{
+    Action, Algorithm, Check, Cost, CostsDigest, Guarded, Hold, HoldId, HoldStep, Limit, Mode,
+    Part, Rate, Subject, Tag, Tagger, Term,
+};
 use sluice_store::{
     Formats, RedisSettings, RedisStore, Replica, RoundTrip, Store, StoreError, StoreErrorKind,
 };
@@ -158,6 +161,38 @@ async fn a_lease_is_settled_once_although_the_reply_is_lost() {
     assert_eq!(error.kind(), StoreErrorKind::Unreachable, "{error:?}");
     assert_eq!(calls(&server, "evalsha"), before + 1);
     assert_eq!(remaining(&store, &daily, "alice").await, left + 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_steps_of_a_hold_are_sent_again_after_a_lost_reply_and_made_once() {
+    let server = RedisServer::start();
+    let proxy = CuttingProxy::before(&server).await;
+    let store = RedisStore::new(&settings(proxy.url()), ()).unwrap();
+    store.announce(&Replica::new("one", "1")).await.unwrap();
+    let daily = limit("daily", "1/day", 100);
+    // The server knows the script from here on, so that its next reply is a decision.
+    let lend = of(Action::Lend { least: 8 }, &daily, "bob", 10);
+    let reserved_at = store.decide(&lend).await.unwrap().at();
+    let digest = CostsDigest::from_number;
+    let step = |step, held, actual| {
+        let hold = Hold::new(HoldId::from_bytes([1; 16]), Duration::from_secs(60), step);
+        let [held, actual] = [held, actual].map(|tokens| Cost::new(tokens).unwrap());
+        let mut check = Check::of_hold(hold);
+        check.push(Part::settling(Arc::clone(&daily), client("alice"), held, actual));
+        check
+    };
+    for (check, left) in [
+        (step(HoldStep::Reserve { costs: digest(1) }, 0, 60), 40),
+        (step(HoldStep::Extend { from: digest(1), to: digest(2), reserved_at }, 0, 10), 30),
+        (step(HoldStep::Settle { actual: digest(3), reserved_at }, 70, 20), 80),
+    ] {
+        let before = calls(&server, "evalsha");
+        proxy.cut_the_next_reply();
+        let decision = store.decide(&check).await.unwrap();
+        assert_eq!((decision.is_allowed(), decision.guarded()), (true, Some(Guarded::Repeated)));
+        assert_eq!(calls(&server, "evalsha"), before + 2);
+        assert_eq!(remaining(&store, &daily, "alice").await, left);
+    }
 }
 
 #[tokio::test]

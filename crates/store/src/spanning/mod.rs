@@ -31,18 +31,22 @@ use crate::{StoreError, join_all::join_all};
 
 /// Decides `check`, which was [`split`] into `groups`, by sending each group's check with `decide`.
 ///
-/// - [`Action::Take`], [`Action::Reserve`] and [`Action::Extend`]: the groups are asked one after the other. When one denies, what earlier ones
-///   took is given back, and the rest is only peeked at. The decision shows every bucket as it is
-///   then.
+/// - [`Action::Take`], [`Action::Reserve`] and [`Action::Extend`]: the groups are asked one after
+///   the other. When one denies, what earlier ones took is given back, and the rest is only peeked
+///   at. The decision shows every bucket as it is then.
 /// - Otherwise all groups are asked at once, each exactly once.
 ///
 /// When the future is dropped before it is ready, what was taken is given back by a task on the
-/// current runtime; without one it stays taken. What was taken for a hold stays taken in any case:
-/// its caller may make the same step again, and then finds what the step has done.
+/// current runtime; without one it stays taken.
 ///
 /// # Errors
 /// The first error of a group. What other groups took has been given back, as far as they could be
 /// reached; other actions stay done.
+///
+/// # Holds
+/// What was taken for a hold is only given back after a denial. If there is no decision, its caller
+/// may make the same step again, which then finds what was done. To undo it might come too late,
+/// and undo the second attempt.
 #[cfg(any(feature = "redis", test))]
 pub(crate) async fn decide_in_order<K: GroupKey>(
     check: &Check,
@@ -56,7 +60,7 @@ pub(crate) async fn decide_in_order<K: GroupKey>(
 /// and last, since what was admitted there cannot be given back.
 ///
 /// # Errors
-/// That of `instead`. What was taken has been given back then.
+/// That of `instead`. What was taken has been given back then, unless it is that of a hold.
 pub(crate) async fn decide_in_order_or<K: GroupKey>(
     check: &Check,
     groups: Vec<Group<K>>,
@@ -109,7 +113,12 @@ async fn take_in_order<K: GroupKey>(
     if combined.is_allowed()
         && let Err(error) = failed.decide(check, instead, &mut combined)
     {
-        taking.give_back(|_, _| ()).await;
+        // A hold that could not be made everywhere may be made again: what has it already knows it.
+        if check.hold().is_some() {
+            taking.keep();
+        } else {
+            taking.give_back(|_, _| ()).await;
+        }
         return Err(error);
     }
     if combined.is_allowed() {

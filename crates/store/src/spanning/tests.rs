@@ -1,5 +1,7 @@
 //! A check in several groups is decided as one in one piece, whatever happens in between.
 
+mod holds;
+
 use std::{
     future::Future,
     sync::Arc,

@@ -3,6 +3,7 @@
 mod breaker;
 mod charges;
 mod counting;
+mod holds;
 mod lifetime;
 mod policies;
 mod scripted;

@@ -1,0 +1,130 @@
+//! Holds while the store is away, and afterwards.
+
+use sluice_core::{CostsDigest, Guarded, Hold, HoldId, HoldStep, Part, Source, Timestamp};
+
+use super::*;
+use crate::StoreErrorKind;
+
+const ID: HoldId = HoldId::from_bytes([7; 16]);
+
+fn of_hold(step: HoldStep) -> Check {
+    Check::of_hold(Hold::new(ID, Duration::from_secs(600), step))
+}
+
+fn reserve(limit: &Limit, tokens: u64) -> Check {
+    let costs = CostsDigest::from_number(tokens + 1);
+    of_hold(HoldStep::Reserve { costs }).with(&Arc::new(limit.clone()), alice(), cost(tokens))
+}
+
+fn settle(limit: &Limit, held: u64, actual: u64, reserved_at: Timestamp) -> Check {
+    let digest = CostsDigest::from_number(actual + 1);
+    let mut check = of_hold(HoldStep::Settle { actual: digest, reserved_at });
+    check.push(Part::settling(Arc::new(limit.clone()), alice(), cost(held), cost(actual)));
+    check
+}
+
+fn outcome(decision: &Decision) -> (bool, Option<Guarded>, Source) {
+    (decision.is_allowed(), decision.guarded(), decision.source())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_is_reserved_here_is_settled_here_and_charged_once() {
+    for (actual, left_here) in [(10, 90), (60, 40), (75, 25), (0, 100)] {
+        let fixture = Fixture::new(Behaviour::Unreachable);
+        let limit = slow("daily", 100);
+        fixture.open_breaker().await;
+        let reserved = fixture.decide(&reserve(&limit, 60)).await;
+        assert_eq!(outcome(&reserved), (true, Some(Guarded::First), Source::Local));
+        let repeated = fixture.decide(&reserve(&limit, 60)).await;
+        assert_eq!(outcome(&repeated), (true, Some(Guarded::Repeated), Source::Local));
+        let conflict = fixture.decide(&reserve(&limit, 61)).await;
+        assert_eq!(outcome(&conflict), (false, Some(Guarded::Conflict), Source::Local));
+
+        let settlement = settle(&limit, 60, actual, reserved.at());
+        let settled = fixture.decide(&settlement).await;
+        assert_eq!(outcome(&settled), (true, Some(Guarded::First), Source::Local));
+        let repeated = fixture.decide(&settlement).await;
+        assert_eq!(outcome(&repeated), (true, Some(Guarded::Repeated), Source::Local));
+        let conflict = fixture.decide(&settle(&limit, 60, 61, reserved.at())).await;
+        assert_eq!(outcome(&conflict), (false, Some(Guarded::Conflict), Source::Local));
+        assert_eq!(fixture.decide(&peek(&limit)).await.verdicts()[0].remaining, left_here);
+
+        fixture.recover().await;
+        assert_eq!(fixture.left(&limit).await, left_here);
+        assert_eq!(fixture.store.state().charged_tokens, actual);
+        // The store does not know the hold, and would settle it once more.
+        let repeated = fixture.decide(&settlement).await;
+        assert_eq!(outcome(&repeated), (true, Some(Guarded::Repeated), Source::Local));
+        assert_eq!(fixture.left(&limit).await, left_here);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_is_reserved_here_is_settled_late_by_the_store_afterwards() {
+    let fixture = Fixture::new(Behaviour::Unreachable);
+    let limit = slow("daily", 100);
+    let reserved = fixture.decide(&reserve(&limit, 60)).await;
+    assert_eq!(reserved.source(), Source::Local);
+    fixture.recover().await;
+    assert_eq!(fixture.left(&limit).await, 40);
+    let settlement = settle(&limit, 60, 10, reserved.at());
+    let settled = fixture.decide(&settlement).await;
+    assert_eq!(outcome(&settled), (true, Some(Guarded::Late), Source::Store));
+    let repeated = fixture.decide(&settlement).await;
+    assert_eq!(outcome(&repeated), (true, Some(Guarded::Repeated), Source::Store));
+    assert_eq!(fixture.left(&limit).await, 90);
+    fixture.inner.set(Behaviour::Unreachable);
+    let error = fixture.store.decide(&settlement).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotSettled(_)), "it is not settled here too: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_of_the_store_is_not_settled_while_the_store_is_away() {
+    let fixture = Fixture::new(Behaviour::Responds);
+    let limit = slow("daily", 100);
+    let reserved = fixture.decide(&reserve(&limit, 60)).await;
+    assert_eq!(outcome(&reserved), (true, Some(Guarded::First), Source::Store));
+    let settlement = settle(&limit, 60, 10, reserved.at());
+    for (behaviour, kind) in [
+        (Behaviour::Unreachable, StoreErrorKind::Unreachable),
+        (Behaviour::Hangs, StoreErrorKind::Timeout),
+    ] {
+        fixture.inner.set(behaviour);
+        let error = fixture.store.decide(&settlement).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotSettled(_)), "{error}");
+        assert_eq!(error.kind(), kind);
+    }
+    assert_eq!(fixture.store.state().owed_buckets, 0);
+    fixture.recover().await;
+    let settled = fixture.decide(&settlement).await;
+    assert_eq!(outcome(&settled), (true, Some(Guarded::First), Source::Store));
+    assert_eq!(fixture.left(&limit).await, 90);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_whose_reply_is_lost_is_made_once() {
+    let fixture = Fixture::new(Behaviour::Responds);
+    let limit = slow("daily", 100);
+    let reserved = fixture.decide(&reserve(&limit, 60)).await;
+    fixture.inner.set(Behaviour::DecidesAndHangs);
+    let settlement = settle(&limit, 60, 10, reserved.at());
+    assert!(fixture.store.decide(&settlement).await.is_err());
+    fixture.recover().await;
+    let repeated = fixture.decide(&settlement).await;
+    assert_eq!(outcome(&repeated), (true, Some(Guarded::Repeated), Source::Store));
+    assert_eq!(fixture.left(&limit).await, 90);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_reservation_is_no_hold_and_owes_nothing() {
+    let fixture = Fixture::new(Behaviour::Unreachable);
+    let limit = slow("daily", 100);
+    let denied = fixture.decide(&reserve(&limit, 101)).await;
+    assert_eq!(outcome(&denied), (false, Some(Guarded::First), Source::Local));
+    let deny = slow("deny", 100).with_on_store_failure(OnStoreFailure::Deny);
+    assert!(fixture.decide(&reserve(&deny, 1)).await.is_denied());
+    let error = slow("error", 100).with_on_store_failure(OnStoreFailure::Error);
+    let left = fixture.store.decide(&reserve(&error, 1)).await.unwrap_err();
+    assert!(matches!(left, StoreError::LeftToCaller { .. }), "{left}");
+    assert_eq!(fixture.store.state().owed_buckets, 0);
+}
