@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::{
     service::ratelimit::v3::{RateLimitRequest, rate_limit_service_client::RateLimitServiceClient},
 };
 use serde_json::{Value, json};
-use sluice_testkit::{Sluice, SluiceOptions, built_sluice};
+use sluice_testkit::{ReservedPort, Sluice, SluiceOptions, built_sluice};
 use sluice_tests::{
     echo::{BREAKS_OFF, DENIES, Echo, FAILS, HANGS_UP, STREAMS, UPGRADES},
     fleet::memory_replica,
@@ -203,4 +203,21 @@ async fn each_result_of_a_batch_says_in_the_body_what_the_fields_say() {
         assert_eq!(result["retry_after"].is_u64(), is_denied, "{result}");
     }
     assert_eq!(results[2].get("limit").filter(|limit| **limit != Value::Null), None, "{results}");
+}
+
+#[tokio::test]
+async fn a_decision_without_the_store_has_the_fields_too() {
+    for (on_failure, is_allowed) in [("local", true), ("allow", true), ("deny", false)] {
+        let nowhere = ReservedPort::new();
+        let store = format!(
+            "store: {{ url: \"redis://127.0.0.1:{}\", on_failure: {on_failure} }}",
+            nowhere.number()
+        );
+        let sluice = memory_replica(&format!("{store}\n{ONE_A_DAY}"));
+        let response = head(sluice.http_addr(), "192.0.2.1", Request::get("/orders")).await;
+        assert_eq!(response.status == 200, is_allowed, "{on_failure}: {response}");
+        for name in FIELDS {
+            assert!(response.header(name).is_some(), "{on_failure}: no `{name}`: {response}");
+        }
+    }
 }

@@ -23,8 +23,8 @@ use crate::{
 pub(super) struct Exchange {
     started: Instant,
     method: MethodLabel,
-    /// What was requested, for a request that no pattern covers.
-    uri: Uri,
+    /// What was requested, where the program knows no pattern for it.
+    uri: Option<Uri>,
     responses: Arc<ResponseRecorder>,
     /// Set with the response at the latest.
     endpoint: OnceLock<BoundEndpoint>,
@@ -53,7 +53,7 @@ impl Exchange {
         Arc::new(Self {
             started: Instant::now(),
             method,
-            uri: uri.clone(),
+            uri: endpoint.is_none().then(|| uri.clone()),
             responses,
             endpoint: endpoint.map_or_else(OnceLock::new, OnceLock::from),
             responded: AtomicBool::new(false),
@@ -85,7 +85,8 @@ impl Exchange {
     /// Returns the recorder of the path that was requested, without its identifiers.
     fn folded_path(&self, status: u16) -> BoundEndpoint {
         let recorder = self.responses.recorder();
-        let label = NormalPath::parse(self.uri.path()).ok().and_then(|path| {
+        let path = self.uri.as_ref().and_then(|uri| NormalPath::parse(uri.path()).ok());
+        let label = path.and_then(|path| {
             recorder.label_of_path(&fold_ids(&path)?, HttpRecorder::confirms_path(status))
         });
         label.map_or_else(|| recorder.other().clone(), |label| recorder.bind(&label))
