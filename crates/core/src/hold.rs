@@ -31,6 +31,44 @@ pub struct HoldId([u8; 16]);
 pub struct CostsDigest(u64);
 
 /// A step of a hold, as a check carries it.
+///
+/// # Examples
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use sluice_core::{
+///     Algorithm, Bucket, Check, Cost, CostsDigest, Guarded, Hold, HoldId, HoldStep, Limit, Part,
+///     Rate, Source, Subject, Tagger, Timestamp,
+/// };
+///
+/// let rate = Rate::new("100000/minute".parse()?, 10_000)?;
+/// let limit = Arc::new(Limit::new("tokens", Algorithm::TokenBucket(rate))?);
+/// let alice = Tagger::new(b"").tag(Subject::Client(b"alice"));
+/// let bucket = Part::new(Arc::clone(&limit), alice, Cost::NONE).bucket();
+/// let [estimate, actual] = [Cost::new(4_000)?, Cost::new(1_200)?];
+/// let (id, hold_for) = (HoldId::from_bytes([7; 16]), Duration::from_secs(120));
+///
+/// let costs = CostsDigest::of([(bucket, estimate)]);
+/// let reserve = Check::of_hold(Hold::new(id, hold_for, HoldStep::Reserve { costs }))
+///     .with(&limit, alice, estimate);
+/// let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
+/// let mut buckets = [Bucket::full(limit.rate(), now)];
+/// let (held, write) = reserve.decide_hold(&mut buckets, None, now, Source::Store);
+/// assert_eq!(held.verdicts()[0].remaining, 6_000);
+///
+/// // A store keeps the record until then.
+/// let record = write.expect("it is a new hold").record;
+/// let step = HoldStep::Settle {
+///     actual: CostsDigest::of([(bucket, actual)]),
+///     reserved_at: held.at(),
+/// };
+/// let mut settle = Check::of_hold(Hold::new(id, hold_for, step));
+/// settle.push(Part::settling(limit, alice, estimate, actual));
+/// let (settled, _) = settle.decide_hold(&mut buckets, record, now, Source::Store);
+/// assert_eq!(settled.guarded(), Some(Guarded::First));
+/// assert_eq!(settled.verdicts()[0].remaining, 8_800);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     id: HoldId,
@@ -205,11 +243,15 @@ impl Hold {
     /// The longest time for which tokens can be held: a day.
     pub const MAX_HOLD_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Creates a step of the hold `id`, which ends after `hold_for` if it is not settled before; at
-    /// most [`MAX_HOLD_FOR`](Self::MAX_HOLD_FOR). All steps of a hold need the same time.
+    /// The shortest time for which tokens can be held: a millisecond.
+    pub const MIN_HOLD_FOR: Duration = Duration::from_millis(1);
+
+    /// Creates a step of the hold `id`, which is settled within `hold_for`. A time out of bounds
+    /// counts as [`MIN_HOLD_FOR`](Self::MIN_HOLD_FOR) or [`MAX_HOLD_FOR`](Self::MAX_HOLD_FOR). All
+    /// steps of a hold need the same time.
     #[must_use]
     pub fn new(id: HoldId, hold_for: Duration, step: HoldStep) -> Self {
-        Self { id, lifetime: hold_for.min(Self::MAX_HOLD_FOR) * 2, step }
+        Self { id, lifetime: hold_for.clamp(Self::MIN_HOLD_FOR, Self::MAX_HOLD_FOR) * 2, step }
     }
 
     /// Returns which hold it is.

@@ -69,6 +69,13 @@ fn records(server: &RedisServer) -> Vec<String> {
     keys.into_iter().filter(|key| key.len() == 44).collect()
 }
 
+/// Returns how often something was published.
+fn publish_calls(server: &RedisServer) -> u32 {
+    let stats = server.command(&["INFO", "commandstats"]).text();
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_publish:")).unwrap();
+    line.split(['=', ',']).nth(1).unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_record_lasts_for_twice_the_time_of_its_hold_in_the_slot_of_its_buckets() {
     let server = RedisServer::start();
@@ -172,7 +179,9 @@ async fn a_cached_denial_answers_a_reservation_until_a_settlement_returns_tokens
     assert_eq!(decide(&stores[1], &take(&daily, 1)).await.source(), Source::Cache);
     // What settles a hold is always decided by the store.
     let settlement = settle(&daily, 1, 100, 40, reserved.at());
+    let before = publish_calls(&server);
     assert_eq!(decide(&stores[0], &settlement).await.source(), Source::Store);
+    assert_eq!(publish_calls(&server), before + 1, "a denial would end by itself, after seconds");
     eventually_async("the other replica hears of it", async || {
         decide(&stores[1], &reserve(&daily, 2, 10)).await.is_allowed()
     })

@@ -203,19 +203,15 @@ impl<S: Store> Leasing<S> {
     }
 
     fn note_refill(&self, check: &Check) {
-        let returns = |part: &&Part| match check.action() {
-            Action::GiveBack | Action::Reset => true,
-            Action::Settle | Action::Undo => part.gives_back(),
-            _ => false,
+        let is_correction = match check.action() {
+            Action::GiveBack | Action::Reset => false,
+            Action::Settle | Action::Undo => true,
+            _ => return,
         };
-        if matches!(
-            check.action(),
-            Action::GiveBack | Action::Reset | Action::Settle | Action::Undo
-        ) {
-            let leased = |part: &&Part| part.limit.precision() == Precision::Leased;
-            let parts = check.parts().iter().filter(returns).filter(leased);
-            self.books.refilled(parts.map(Part::bucket));
-        }
+        let is_refilled = |part: &&Part| {
+            part.limit.precision() == Precision::Leased && (!is_correction || part.gives_back())
+        };
+        self.books.refilled(check.parts().iter().filter(is_refilled).map(Part::bucket));
     }
 
     /// Decides checks of which some have leased parts: the store decides the others, and about
