@@ -10,6 +10,7 @@ use sluice::{
     holds::{SettledPart, Settlement},
     response::{DecisionBody, headers, schema::Allowed},
 };
+use sluice_core::Source;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, schema::Schema},
@@ -48,6 +49,11 @@ struct HoldBody<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(nullable = false)]
     clamped: Vec<&'a str>,
+    /// `local` if the replica decided alone, since the store was away; else absent. Only this
+    /// replica can settle the hold until the store is back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    decided_by: Option<&'static str>,
 }
 
 /// The schema of a response: that of an allowed decision, with the hold.
@@ -72,6 +78,11 @@ pub(super) struct SettledBody<'a> {
     /// What was used beyond what was held.
     #[schema(value_type = BTreeMap<String, u64>)]
     overrun: BTreeMap<&'a str, u64>,
+    /// `local` if the replica settled alone what it had reserved alone, since the store was away;
+    /// else absent. The store is charged once it is back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    decided_by: Option<&'static str>,
 }
 
 impl Held<'_> {
@@ -83,6 +94,7 @@ impl Held<'_> {
             reservation: seals.seal(self.sealed),
             expires_in: written(reservation.hold_for),
             clamped: clamped.map(|part| part.limit.name()).collect(),
+            decided_by: decided_by(self.decision),
         };
         let body = HeldBody { hold, decision: DecisionBody::of(self.decision) };
         let mut fields = HeaderMap::with_capacity(headers::MOST_FIELDS);
@@ -93,7 +105,7 @@ impl Held<'_> {
 
 impl Settled<'_> {
     pub(super) fn respond(&self) -> Response {
-        let Settlement { state, limits, .. } = self.0;
+        let Settlement { state, limits, decision, .. } = self.0;
         let of = |tokens: fn(&SettledPart) -> u64| {
             let amounts = limits.iter().map(move |part| (part.limit.name(), tokens(part)));
             amounts.filter(|(_, tokens)| *tokens > 0).collect()
@@ -103,6 +115,7 @@ impl Settled<'_> {
             charged: limits.iter().map(|part| (part.limit.name(), part.charged)).collect(),
             given_back: of(SettledPart::given_back),
             overrun: of(SettledPart::overrun),
+            decided_by: decided_by(decision),
         };
         respond(&body, HeaderMap::new())
     }
@@ -130,6 +143,11 @@ impl ToSchema for HeldAnswer {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         Allowed::schemas(schemas);
     }
+}
+
+/// Names who decided, if it was not the store.
+fn decided_by(decision: &Decision) -> Option<&'static str> {
+    (decision.source() == Source::Local).then_some("local")
 }
 
 fn respond(body: &impl Serialize, mut fields: HeaderMap) -> Response {

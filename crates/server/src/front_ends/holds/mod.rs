@@ -52,8 +52,10 @@ use super::{
     check::{invalid, require_post},
 };
 
-/// The longest body: a check and a reservation.
-const MAX_BYTES: usize = 64 << 10;
+/// The longest body with a request.
+const MAX_REQUEST_BYTES: usize = 64 << 10;
+/// The longest body with a reservation, of which each limit takes some 300 bytes.
+const MAX_RESERVATION_BYTES: usize = 1 << 20;
 
 /// `POST /v1/reserve`.
 #[derive(Debug)]
@@ -108,7 +110,7 @@ impl FrontEnd for Reserve {
 
     async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
         require_post(Self::PATH, &head.method)?;
-        let bytes = body::read(head, body, MAX_BYTES).await?;
+        let bytes = body::read(head, body, MAX_REQUEST_BYTES).await?;
         let reserve: ReserveBody<'_> = body::parse(&bytes)?;
         let model = reserve.model()?.map(Box::from);
         let (requests, usage) = reserve.costs().estimate(model.as_deref(), &self.0.prices())?;
@@ -140,7 +142,7 @@ impl FrontEnd for Extend {
 
     async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
         require_post(Self::PATH, &head.method)?;
-        let bytes = body::read(head, body, MAX_BYTES).await?;
+        let bytes = body::read(head, body, MAX_RESERVATION_BYTES).await?;
         let extend: ExtendBody<'_> = body::parse(&bytes)?;
         let sealed = self.0.open(extend.reservation())?;
         let usage = extend.costs().later_usage(sealed.model.as_deref(), &self.0.prices())?;
@@ -169,7 +171,7 @@ impl FrontEnd for Settle {
 
     async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
         require_post(Self::PATH, &head.method)?;
-        let bytes = body::read(head, body, MAX_BYTES).await?;
+        let bytes = body::read(head, body, MAX_RESERVATION_BYTES).await?;
         let settle: SettleBody<'_> = body::parse(&bytes)?;
         let sealed = self.0.open(settle.reservation())?;
         let usage = settle.costs().later_usage(sealed.model.as_deref(), &self.0.prices())?;

@@ -11,13 +11,12 @@ use super::sealed::Sealed;
 
 /// What the key is derived for.
 const PURPOSE: &str = "reservations";
-/// The longest text of a reservation: one of every limit that a policy could have.
-const MAX_TEXT_BYTES: usize = 48 << 10;
 
 /// Signs reservations, so that nobody else can make one: HMAC with SHA-256 (RFC 2104).
 ///
-/// The key is derived from `clients.secret`. While that changes, reservations of the key before are
-/// accepted too.
+/// The key is derived from `clients.secret`. While that changes, reservations of the two keys before
+/// are accepted too: of two, since a secret that is removed is followed by a key of this replica, and
+/// then by one of all.
 #[derive(Debug)]
 pub struct Seals {
     /// The key prefix of the store: a reservation of another fleet is none of this one.
@@ -28,7 +27,8 @@ pub struct Seals {
 #[derive(Debug)]
 struct Keys {
     current: Arc<Key>,
-    previous: Option<Arc<Key>>,
+    /// The last one first.
+    previous: [Option<Arc<Key>>; 2],
 }
 
 #[derive(Debug)]
@@ -44,14 +44,17 @@ impl Seals {
     /// made up that no other replica has.
     pub fn new(fleet: &str, tagger: &Tagger) -> Self {
         let key = tagger.key_for(PURPOSE).map_or_else(Key::random, |key| Key::new(&key));
-        let keys = Keys { current: Arc::new(key), previous: None };
+        let keys = Keys { current: Arc::new(key), previous: [None, None] };
         Self { fleet: fleet.into(), keys: ArcSwap::from_pointee(keys) }
     }
 
-    /// Follows a change of the secret. What was signed before stays valid until the next change.
+    /// Follows a change of the secret. What was signed before stays valid until the next but one.
+    /// Without a secret any more, a key is made up for replicas to agree on.
     pub(crate) fn follow(&self, tagger: &Tagger) {
-        if let Some(key) = tagger.key_for(PURPOSE) {
-            self.replace(Key::new(&key));
+        match tagger.key_for(PURPOSE) {
+            Some(key) => self.replace(Key::new(&key)),
+            None if self.own_key().is_none() => self.replace(Key::random()),
+            None => {}
         }
     }
 
@@ -71,7 +74,7 @@ impl Seals {
     fn replace(&self, key: Key) {
         let keys = self.keys.load();
         if keys.current.bytes != key.bytes {
-            let previous = Some(Arc::clone(&keys.current));
+            let previous = [Some(Arc::clone(&keys.current)), keys.previous[0].clone()];
             self.keys.store(Arc::new(Keys { current: Arc::new(key), previous }));
         }
     }
@@ -86,15 +89,12 @@ impl Seals {
 
     /// Reads a reservation; `None` if it is none of this fleet.
     pub(super) fn open(&self, text: &str) -> Option<Sealed> {
-        if text.len() > MAX_TEXT_BYTES {
-            return None;
-        }
         let (content, signature) = text.split_once('.')?;
         let content = BASE64_URL_SAFE_NO_PAD.decode(content).ok()?;
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
         let keys = self.keys.load();
         let is_of = |key: &Arc<Key>| hmac::verify(&key.hmac, &content, &signature).is_ok();
-        let is_own = is_of(&keys.current) || keys.previous.as_ref().is_some_and(is_of);
+        let is_own = is_of(&keys.current) || keys.previous.iter().flatten().any(is_of);
         is_own.then(|| Sealed::from_bytes(&content, &self.fleet)).flatten()
     }
 }

@@ -278,6 +278,8 @@ async fn a_changed_secret_accepts_what_was_signed_before() {
     assert!(reader.open(&text).is_some());
     writer.follow(&new);
     assert!(reader.open(&writer.seal(&sealed)).is_some());
+    reader.follow(&Tagger::new(b"newer"));
+    assert!(reader.open(&text).is_some());
     reader.follow(&Tagger::new(b"newest"));
     assert_eq!(reader.open(&text), None);
 }
@@ -295,6 +297,31 @@ async fn replicas_without_a_secret_agree_on_a_key() {
     assert!(two.open(&early).is_some(), "what was signed before is still its own");
     two.follow(&Tagger::new(b"secret"));
     assert_eq!(two.own_key(), None);
+    let signed = two.seal(&sealed);
+    two.follow(&Tagger::new(b""));
+    assert!(two.own_key().is_some(), "without a secret, replicas agree again");
+    two.replace_own(&one.own_key().unwrap());
+    assert!(one.open(&two.seal(&sealed)).is_some());
+    assert!(two.open(&signed).is_some(), "what the secret signed stays valid");
+}
+
+#[tokio::test]
+async fn a_reservation_of_many_limits_is_settled_too() {
+    let metering = Some(Metering::new(Counts::TOTAL_TOKENS));
+    let rate = "1/day, burst 1000".parse::<Rate>().unwrap();
+    let mut policy = Policy::builder();
+    for number in 0..500 {
+        let name = format!("{number}-{}", "x".repeat(100));
+        policy = policy.limit(Rule::new(name, Terms::from(rate).metering(metering)));
+    }
+    let store = Arc::new(MemoryStore::new());
+    let port = Port::recording(policy.build().unwrap(), store, &Recorders::disabled());
+    let body = json!({ "client": "alice", "costs": { "input_tokens": 100 } });
+    let held = port.post("/v1/reserve", body).await;
+    let body = json!({ "reservation": reservation(&held), "costs": { "input_tokens": 40 } });
+    let settled = port.post("/v1/settle", body).await;
+    assert_eq!(settled.body["state"], "settled", "{}", settled.body);
+    assert_eq!(settled.body["charged"].as_object().unwrap().len(), 500);
 }
 
 #[tokio::test(flavor = "multi_thread")]
