@@ -10,10 +10,14 @@ pub(crate) struct Recorders {
     pub(crate) replica: ReplicaRecorder,
     pub(crate) exempt: ExemptRecorder,
     pub(crate) clients: ClientRecorder,
+    pub(crate) holds: HoldRecorder,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct ClientRecorder;
+
+#[derive(Clone, Debug)]
+pub(crate) struct HoldRecorder;
 
 #[derive(Clone, Debug)]
 pub(crate) struct DecisionRecorder;
@@ -51,6 +55,30 @@ pub(crate) enum SourceLabel {
     Local,
 }
 
+#[derive(Clone, Copy)]
+pub(crate) enum HoldStepLabel {
+    Reserve,
+    Extend,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum HoldOutcome {
+    Held,
+    Denied,
+    Repeated,
+    Conflict,
+    Failed,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum SettlementOutcome {
+    Settled,
+    Repeated,
+    Late,
+    Conflict,
+    Failed,
+}
+
 impl Recorders {
     pub(crate) const fn disabled() -> Self {
         Self {
@@ -59,6 +87,7 @@ impl Recorders {
             replica: ReplicaRecorder,
             exempt: ExemptRecorder,
             clients: ClientRecorder,
+            holds: HoldRecorder,
         }
     }
 }
@@ -68,6 +97,16 @@ impl ClientRecorder {
     pub(crate) const fn untrusted_forwarding(&self) {}
 
     pub(crate) const fn unknown_tier(&self) {}
+}
+
+impl HoldRecorder {
+    pub(crate) const fn step(&self, _step: HoldStepLabel, _outcome: HoldOutcome) {}
+
+    pub(crate) const fn held(&self, _limit: &str, _tokens: u64) {}
+
+    pub(crate) const fn settlement(&self, _outcome: SettlementOutcome) {}
+
+    pub(crate) const fn charged(&self, _limit: &str, _held: u64, _charged: u64) {}
 }
 
 impl DecisionRecorder {

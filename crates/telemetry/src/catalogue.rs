@@ -6,8 +6,8 @@ use crate::{
     labels,
     metric::Metric,
     recorders::{
-        blueprint, certificates, clients, cost, decisions, deployment, exports, history, http,
-        http_exempt, llm, rate_limit, replica, rls, slo, store, system, tool, upstream,
+        blueprint, certificates, clients, cost, decisions, deployment, exports, history, holds,
+        http, http_exempt, llm, rate_limit, replica, rls, slo, store, system, tool, upstream,
     },
 };
 
@@ -25,6 +25,7 @@ const METRICS: &[&[Metric]] = &[
     #[cfg(target_os = "linux")]
     process::METRICS,
     decisions::METRICS,
+    holds::METRICS,
     clients::METRICS,
     slo::METRICS,
     store::METRICS,

@@ -68,6 +68,7 @@ pub use self::{
         deployment::DeploymentRecorder,
         exports::{ExportRecorder, Signal},
         history::HistoryRecorder,
+        holds::{HoldOutcome, HoldRecorder, HoldStepLabel, HoldTokens, SettlementOutcome},
         http::{HTTP_DURATION_BOUNDARIES, HttpRecorder},
         http_endpoint::{BoundEndpoint, CompletedResponse},
         http_exempt::ExemptRecorder,

@@ -37,6 +37,7 @@
 
 mod error;
 mod hold;
+mod recorded;
 mod reservation;
 mod reserving;
 mod settlement;

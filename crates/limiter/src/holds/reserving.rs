@@ -11,13 +11,14 @@ use sluice_store::StoreError;
 use super::{
     error::HoldError,
     hold::{Extended, Hold, Reserved},
+    recorded,
     reservation::{Reservation, ReservedPart},
     settlement::Settlement,
 };
 use crate::{
     decision_span::{self, UndecidedBy},
     limiter::Limiter,
-    telemetry::DecisionSpan,
+    telemetry::{DecisionSpan, HoldStepLabel},
     timed::Timed,
 };
 
@@ -91,6 +92,8 @@ impl Limiter {
         } else {
             let check = reservation.reserving();
             let (decided, since) = Timed::from(span.in_scope(|| self.store().decide(&check))).await;
+            let taken = recorded::whole(&reservation);
+            recorded::step(&self.recorders().holds, HoldStepLabel::Reserve, &decided, taken);
             let is_new = !matches!(
                 decided.as_ref().map(Decision::guarded),
                 Ok(Some(Guarded::Repeated | Guarded::Conflict))
@@ -133,7 +136,12 @@ impl Limiter {
         if extended.parts.is_empty() {
             return Ok((Extended::Held(self.unlimited()), Some(extended)));
         }
-        let decision = self.step(&reservation.extending(&extended)).await?;
+        let decided = self.step(&reservation.extending(&extended)).await;
+        let before = reservation.parts.iter();
+        let taken = extended.parts.iter().zip(before);
+        let taken = taken.map(|(part, before)| (part, part.held.minus(before.held).tokens()));
+        recorded::step(&self.recorders().holds, HoldStepLabel::Extend, &decided, taken);
+        let decision = decided?;
         if decision.guarded() == Some(Guarded::Conflict) {
             Err(HoldError::Conflict)
         } else if decision.is_denied() {
@@ -155,21 +163,28 @@ impl Limiter {
         reservation: &Reservation,
         actual: &Usage,
     ) -> Result<Settlement, HoldError> {
-        let decision = if reservation.parts.is_empty() {
-            self.unlimited()
-        } else {
-            let check = reservation.settling(actual);
-            let (mut tries, mut pause) = (1, FIRST_PAUSE);
-            loop {
-                match self.step(&check).await {
-                    Ok(decision) => break decision,
-                    Err(error) if tries == TRIES => return Err(error.into()),
-                    Err(_) => tokio::time::sleep(pause).await,
-                }
-                (tries, pause) = (tries + 1, pause * 4);
+        if reservation.parts.is_empty() {
+            return Settlement::new(reservation, actual, self.unlimited());
+        }
+        let decided = self.settled(&reservation.settling(actual)).await;
+        let settled = decided
+            .map_err(HoldError::from)
+            .and_then(|decision| Settlement::new(reservation, actual, decision));
+        recorded::settlement(&self.recorders().holds, &settled);
+        settled
+    }
+
+    /// Makes a settlement, which the store is sent until it answers, three times at most.
+    async fn settled(&self, check: &Check) -> Result<Decision, StoreError> {
+        let (mut tries, mut pause) = (1, FIRST_PAUSE);
+        loop {
+            match self.step(check).await {
+                Err(error) if tries == TRIES => return Err(error),
+                Err(_) => tokio::time::sleep(pause).await,
+                decided => return decided,
             }
-        };
-        Settlement::new(reservation, actual, decision)
+            (tries, pause) = (tries + 1, pause * 4);
+        }
     }
 
     /// Makes a step of a hold.

@@ -14,6 +14,7 @@ use super::{
     deployment::DeploymentRecorder,
     exports::ExportRecorder,
     history::HistoryRecorder,
+    holds::HoldRecorder,
     http::HttpRecorder,
     http_exempt::ExemptRecorder,
     llm::LlmRecorder,
@@ -59,6 +60,8 @@ pub struct Recorders {
     pub clients: ClientRecorder,
     /// Decisions, by limit.
     pub decisions: DecisionRecorder,
+    /// Holds, by limit.
+    pub holds: HoldRecorder,
     /// Service level objectives.
     pub slo: SloRecorder,
     /// Round trips to the store.
@@ -98,6 +101,7 @@ impl Recorders {
             certificates: CertificateRecorder::new(meter),
             clients: ClientRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),
+            holds: HoldRecorder::new(meter),
             slo: SloRecorder::new(meter),
             store: StoreRecorder::new(meter),
             rls: RlsRecorder::new(meter),

@@ -10,6 +10,7 @@ pub(crate) mod decisions;
 pub(crate) mod deployment;
 pub(crate) mod exports;
 pub(crate) mod history;
+pub(crate) mod holds;
 pub(crate) mod http;
 pub(crate) mod http_endpoint;
 pub(crate) mod http_exempt;

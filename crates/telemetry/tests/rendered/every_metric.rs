@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sluice_telemetry::{
-    BreakerLabel, ConnectionEnd, ConnectionKind, LlmRequest, MethodLabel, MonthCost, OutcomeLabel,
-    Recorders, ReloadResult, RlsCode, RoundTripResult, Signal, SloState, SourceLabel,
-    StoreErrorLabel, TlsSection, UpstreamFailure,
+    BreakerLabel, ConnectionEnd, ConnectionKind, HoldOutcome, HoldStepLabel, LlmRequest,
+    MethodLabel, MonthCost, OutcomeLabel, Recorders, ReloadResult, RlsCode, RoundTripResult,
+    SettlementOutcome, Signal, SloState, SourceLabel, StoreErrorLabel, TlsSection, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -61,6 +61,11 @@ pub(crate) fn record_everything(recorders: &Recorders) {
         }
     }
     recorders.decisions.check_duration(SourceLabel::Store, duration);
+
+    recorders.holds.step(HoldStepLabel::Reserve, HoldOutcome::Held);
+    recorders.holds.held("tokens", 1_836);
+    recorders.holds.settlement(SettlementOutcome::Settled);
+    recorders.holds.charged("tokens", 1_836, 1_101);
 
     recorders.clients.untrusted_forwarding();
     recorders.clients.unknown_tier();

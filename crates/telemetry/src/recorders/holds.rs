@@ -1,0 +1,184 @@
+//! Holds: tokens that are taken by an estimate, and corrected once the usage is known.
+
+use opentelemetry::metrics::{BoundCounter, Counter, Histogram, Meter};
+
+use crate::{
+    labels::{CappedValues, label_values},
+    metric::{Label, Metric, MetricKind},
+};
+
+label_values! {
+    /// What is done for a hold before it is settled.
+    pub enum HoldStepLabel {
+        /// Its estimate is taken.
+        Reserve => "reserve",
+        /// More is taken.
+        Extend => "extend",
+    }
+}
+
+label_values! {
+    /// What came of a step of a hold.
+    pub enum HoldOutcome {
+        /// The tokens are held.
+        Held => "held",
+        /// A limit had too few tokens, and nothing was taken.
+        Denied => "denied",
+        /// The step was made before, and took nothing again.
+        Repeated => "repeated",
+        /// The hold has other costs, or is settled: nothing was taken.
+        Conflict => "conflict",
+        /// The store did not decide it.
+        Failed => "failed",
+    }
+}
+
+label_values! {
+    /// What became of a hold that was settled.
+    pub enum SettlementOutcome {
+        /// The store knew the hold.
+        Settled => "settled",
+        /// It was settled before with the same usage, and nothing was changed.
+        Repeated => "repeated",
+        /// The store did not know the hold, and corrected it all the same.
+        Late => "late",
+        /// It was settled before with another usage: nothing was changed.
+        Conflict => "conflict",
+        /// The store did not answer: the estimate stays charged.
+        Failed => "failed",
+    }
+}
+
+label_values! {
+    /// What is counted of the tokens of holds.
+    pub enum HoldTokens {
+        /// What was taken by estimates.
+        Held => "held",
+        /// What settled holds were charged in all.
+        Charged => "charged",
+        /// What settled holds had held and not used.
+        GivenBack => "given_back",
+        /// What settled holds had used beyond what was held.
+        Overrun => "overrun",
+    }
+}
+
+const OUTCOME: Label = Label::fixed("outcome", HoldOutcome::TEXTS);
+const STEP: Label = Label::fixed("step", HoldStepLabel::TEXTS);
+const STATE: Label = Label::fixed("state", SettlementOutcome::TEXTS);
+const KIND: Label = Label::fixed("kind", HoldTokens::TEXTS);
+const LIMIT: Label = Label::capped("limit", 500);
+
+const HOLDS: Metric = Metric {
+    name: "sluice_holds_total",
+    kind: MetricKind::Counter,
+    unit: "{hold}",
+    labels: &[OUTCOME, STEP],
+    help: "Counts reservations and extensions of holds, by outcome and step.",
+    query: "sum by (outcome) (rate(sluice_holds_total{step=\"reserve\"}[5m]))",
+};
+
+const SETTLEMENTS: Metric = Metric {
+    name: "sluice_settlements_total",
+    kind: MetricKind::Counter,
+    unit: "{hold}",
+    labels: &[STATE],
+    help: "Counts settlements of holds, by what became of them. Any replica may settle the hold \
+           of another one, so that only the sums over the fleet can be compared with holds.",
+    query: "sum by (state) (rate(sluice_settlements_total[5m]))",
+};
+
+const TOKENS: Metric = Metric {
+    name: "sluice_hold_tokens_total",
+    kind: MetricKind::Counter,
+    unit: "{token}",
+    labels: &[KIND, LIMIT],
+    help: "Counts tokens of holds under limits that count usage, by kind and limit: what estimates \
+           held, and of settled holds what was charged in all, given back, and used beyond the \
+           estimate. One token of a limit of money is a millionth of the currency.",
+    query: "sum by (kind, limit) (rate(sluice_hold_tokens_total[5m]))",
+};
+
+const USED: Metric = Metric {
+    name: "sluice_hold_used_ratio",
+    kind: MetricKind::Histogram(&[0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 2.0, 4.0]),
+    unit: "1",
+    labels: &[LIMIT],
+    help: "Measures what a settled hold was charged as a part of what it held, by limit: 1 for an \
+           exact estimate, and more where it was too low.",
+    query: "histogram_quantile(0.5, sum by (le, limit) (rate(sluice_hold_used_ratio_bucket[1h])))",
+};
+
+pub(crate) const METRICS: &[Metric] = &[HOLDS, SETTLEMENTS, TOKENS, USED];
+
+/// Counts holds, their settlements and their tokens.
+#[derive(Clone, Debug)]
+pub struct HoldRecorder {
+    holds: [[BoundCounter<u64>; HoldOutcome::ALL.len()]; HoldStepLabel::ALL.len()],
+    settlements: [BoundCounter<u64>; SettlementOutcome::ALL.len()],
+    tokens: Counter<u64>,
+    used: Histogram<f64>,
+    limits: CappedValues,
+}
+
+impl HoldRecorder {
+    pub(super) fn new(meter: &Meter) -> Self {
+        let holds = HOLDS.counter(meter);
+        let settlements = SETTLEMENTS.counter(meter);
+        Self {
+            holds: std::array::from_fn(|step| {
+                std::array::from_fn(|outcome| {
+                    holds.bind(&[
+                        OUTCOME.with(HoldOutcome::TEXTS[outcome]),
+                        STEP.with(HoldStepLabel::TEXTS[step]),
+                    ])
+                })
+            }),
+            settlements: std::array::from_fn(|state| {
+                settlements.bind(&[STATE.with(SettlementOutcome::TEXTS[state])])
+            }),
+            tokens: TOKENS.counter(meter),
+            used: USED.durations(meter),
+            limits: CappedValues::new(meter, LIMIT),
+        }
+    }
+
+    /// Counts a step that takes tokens for a hold.
+    pub fn step(&self, step: HoldStepLabel, outcome: HoldOutcome) {
+        self.holds[step.index()][outcome.index()].add(1);
+    }
+
+    /// Counts tokens that were taken of `limit` by an estimate.
+    pub fn held(&self, limit: &str, tokens: u64) {
+        self.count(limit, [(HoldTokens::Held, tokens)]);
+    }
+
+    /// Counts a settlement.
+    pub fn settlement(&self, outcome: SettlementOutcome) {
+        self.settlements[outcome.index()].add(1);
+    }
+
+    /// Counts what a settled hold was charged of `limit` in all, beside what it held.
+    pub fn charged(&self, limit: &str, held: u64, charged: u64) {
+        let given_back = (HoldTokens::GivenBack, held.saturating_sub(charged));
+        let overrun = (HoldTokens::Overrun, charged.saturating_sub(held));
+        self.count(limit, [(HoldTokens::Charged, charged), given_back, overrun]);
+        if held > 0 {
+            let ratio = of(charged) / of(held);
+            self.used.record(ratio, &[LIMIT.with(self.limits.value(limit))]);
+        }
+    }
+
+    fn count<const N: usize>(&self, limit: &str, counts: [(HoldTokens, u64); N]) {
+        let limit = self.limits.value(limit);
+        for (kind, tokens) in counts {
+            self.tokens.add(tokens, &[KIND.with(kind.as_str()), LIMIT.with(limit.clone())]);
+        }
+    }
+}
+
+/// Tokens are at most 10^12, which a double has exactly.
+#[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 53 bits")]
+fn of(tokens: u64) -> f64 {
+    tokens as f64
+}
