@@ -1,6 +1,6 @@
 //! The store itself: shards, a list of replicas and a clock.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use parking_lot::{Mutex, MutexGuard};
 use sluice_core::{
@@ -28,6 +28,8 @@ pub struct MemoryStore<C = MonotonicClock> {
     /// Locked before any shard.
     records: Mutex<Records>,
     announcements: Mutex<Announcements>,
+    /// The values that all users of the store agree on, by name.
+    agreed: Mutex<HashMap<String, Vec<u8>>>,
     clock: C,
     epoch: Epoch,
 }
@@ -64,6 +66,7 @@ impl<C: Clock> MemoryStore<C> {
             shards,
             records: Mutex::default(),
             announcements: Mutex::default(),
+            agreed: Mutex::default(),
             clock,
             epoch: Epoch::NONE,
         }
@@ -243,6 +246,16 @@ impl<C: Clock> Store for MemoryStore<C> {
     fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
         self.announcements.lock().depart(replica);
         StoreFuture::ready(Ok(()))
+    }
+
+    fn agree<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a [u8],
+    ) -> StoreFuture<'a, Result<Vec<u8>, StoreError>> {
+        let mut agreed = self.agreed.lock();
+        let value = agreed.entry(name.to_owned()).or_insert_with(|| value.to_vec());
+        StoreFuture::ready(Ok(value.clone()))
     }
 }
 

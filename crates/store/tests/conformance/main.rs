@@ -154,6 +154,12 @@ conform! {
     (redis_cold_core, crate::Fixture::cold_redis(), truths) decisions_equal_those_of_the_core
 }
 
+// A minimal store has no value for others to agree on.
+conform! { (memory_agrees, crate::Fixture::memory(), truths) the_first_value_is_agreed_on }
+conform! { (redis_agrees, crate::Fixture::redis(), truths) the_first_value_is_agreed_on }
+conform! { (cluster_agrees, crate::Fixture::cluster(), truths) the_first_value_is_agreed_on }
+conform! { (failover_agrees, crate::Fixture::failover(), truths) the_first_value_is_agreed_on }
+
 // A minimal store does not list replicas.
 conform! {
     (memory_fleet, crate::Fixture::memory(), truths) replicas_that_announce_themselves_are_listed

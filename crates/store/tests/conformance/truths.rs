@@ -557,3 +557,21 @@ pub async fn replicas_that_announce_themselves_are_listed(fixture: &Fixture) {
     assert_eq!(ids("b").await, ["b"]);
     fixture.store.probe().await.unwrap();
 }
+
+pub async fn the_first_value_is_agreed_on(fixture: &Fixture) {
+    let agree = async |name: &str, value: &[u8]| fixture.store.agree(name, value).await.unwrap();
+    let bytes: Vec<u8> = (0..=u8::MAX).collect();
+    assert_eq!(agree("first", &bytes).await, bytes);
+    assert_eq!(agree("first", b"another").await, bytes);
+    assert_eq!(agree("second", b"another").await, b"another");
+    assert_eq!(agree("first", b"").await, bytes);
+
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..32_u8 {
+        let store = Arc::clone(&fixture.store);
+        tasks.spawn(async move { store.agree("raced", &[number]).await.unwrap() });
+    }
+    let values = tasks.join_all().await;
+    assert_eq!(values[0].len(), 1);
+    assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
+}
