@@ -27,7 +27,7 @@ struct Table {
     columns: &'static [&'static str],
 }
 
-const TABLES: [Table; 4] = [
+const TABLES: [Table; 5] = [
     Table {
         variable: "SLUICE_FAULTS_TABLE",
         file: "target/faults.md",
@@ -80,6 +80,22 @@ const TABLES: [Table; 4] = [
         variable: "SLUICE_FAULTS_DENIALS_TABLE",
         file: "target/faults-denials.md",
         columns: &["denials without Redis", "seed", "what happened", "cost", "the longest"],
+    },
+    Table {
+        variable: "SLUICE_FAULTS_HOLDS_TABLE",
+        file: "target/faults-holds.md",
+        columns: &[
+            "holds, seed",
+            "made",
+            "buckets",
+            "replicas killed",
+            "answers lost",
+            "steps found to be made before",
+            "denied",
+            "never settled",
+            "tokens charged too few",
+            "too many",
+        ],
     },
 ];
 

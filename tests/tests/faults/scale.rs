@@ -12,6 +12,8 @@ const LEASES_TABLE: &str = "SLUICE_FAULTS_LEASES_TABLE";
 const OUTAGES_TABLE: &str = "SLUICE_FAULTS_OUTAGES_TABLE";
 /// The same for the denial cache.
 const DENIALS_TABLE: &str = "SLUICE_FAULTS_DENIALS_TABLE";
+/// The same for holds.
+const HOLDS_TABLE: &str = "SLUICE_FAULTS_HOLDS_TABLE";
 
 const LONG_ROUNDS: u64 = 5;
 const DEFAULT_SEED: u64 = 1;
@@ -47,6 +49,11 @@ pub(crate) fn report_outages(line: &str) {
 /// Adds a line to the table of the denial cache, if there is one.
 pub(crate) fn report_denials(line: &str) {
     add(DENIALS_TABLE, line);
+}
+
+/// Adds a line to the table of holds, if there is one.
+pub(crate) fn report_holds(line: &str) {
+    add(HOLDS_TABLE, line);
 }
 
 fn add(table: &str, line: &str) {
