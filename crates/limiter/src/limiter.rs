@@ -198,12 +198,18 @@ impl Limiter {
         identity: &Identity<'_>,
         request: &Request<'_>,
     ) -> Result<Checked, LimiterError> {
+        self.note_untrusted_proxy(identity);
+        let how = How { allowance: identity.allowance(), ..How::default() };
+        self.act(Action::Take, request, how).await
+    }
+
+    /// Counts and logs a request whose forwarding fields were ignored.
+    #[cfg(feature = "tower")]
+    pub(crate) fn note_untrusted_proxy(&self, identity: &Identity<'_>) {
         if let Some(peer) = identity.untrusted_proxy() {
             self.inner.recorders.clients.untrusted_forwarding();
             self.inner.untrusted_peers.log(peer);
         }
-        let how = How { allowance: identity.allowance(), ..How::default() };
-        self.act(Action::Take, request, how).await
     }
 
     /// Decides as [`Limiter::check`] would, and takes nothing.
@@ -306,7 +312,7 @@ impl Limiter {
     }
 
     /// Takes a token of what the client's address may ask under keys that nothing vouches for.
-    fn take_allowance(
+    pub(crate) fn take_allowance(
         &self,
         active_policy: &ActivePolicy,
         matched: &Matched,
@@ -323,7 +329,11 @@ impl Limiter {
     }
 
     /// Gives the token back when the request is not admitted.
-    fn give_allowance_back(&self, taken: Option<Taken>, decided: &Result<Decision, StoreError>) {
+    pub(crate) fn give_allowance_back(
+        &self,
+        taken: Option<Taken>,
+        decided: &Result<Decision, StoreError>,
+    ) {
         if let Some(taken) = taken
             && !decided.as_ref().is_ok_and(Decision::is_allowed)
         {

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sluice::{
     Checked, Limiter, MemoryStore, Policy, PolicyBuilder, Rate, Tier, UNVERIFIED,
+    holds::{HoldTerms, Reserved},
     identify::{ClientSource, Identifier},
 };
 use sluice_core::Timestamp;
@@ -232,4 +233,28 @@ async fn keys_are_bounded_by_default() {
         passed += usize::from(fixture.send(&identifier, ADDRESS, "/", &fields).await.is_allowed());
     }
     assert_eq!(passed, 600);
+}
+
+#[tokio::test]
+async fn a_hold_needs_the_allowance_that_a_check_needs() {
+    let fixture = Fixture::new();
+    let identifier = by_key("2/minute, burst 2");
+    let mut held = Vec::new();
+    for number in 0..4 {
+        let mut headers = HeaderMap::new();
+        let key = format!("invented-{number}");
+        headers.append("x-api-key", HeaderValue::from_str(&key).expect("a value"));
+        let identity = identifier.identify(&headers, ip(ADDRESS)).expect("one client");
+        let request = identity.request("POST", "/");
+        let terms = HoldTerms::default();
+        let reserved = fixture.limiter.reserve_identified(&identity, &request, terms).await;
+        held.push(match reserved.expect("a decision") {
+            Reserved::Held(_) => None,
+            Reserved::Denied(denial) => {
+                denial.binding().map(|verdict| verdict.limit.name() == UNVERIFIED)
+            }
+        });
+    }
+    assert_eq!(held, [None, None, Some(true), Some(true)]);
+    assert_eq!(fixture.passed(&identifier, ADDRESS, &[]).await, 0, "one allowance for both");
 }

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Action, Check, Decision, Guarded, HoldId, Metering, Request, Timestamp, Usage};
+use sluice_core::{
+    Action, Check, Cost, Decision, Guarded, HoldId, Metering, Request, Timestamp, Usage,
+};
 use sluice_store::StoreError;
 
 use super::{
@@ -15,11 +17,14 @@ use super::{
     reservation::{Reservation, ReservedPart},
     settlement::Settlement,
 };
+#[cfg(feature = "tower")]
+use crate::identify::Identity;
 use crate::{
     decision_span::{self, UndecidedBy},
     limiter::Limiter,
     telemetry::{DecisionSpan, HoldStepLabel},
     timed::Timed,
+    unverified::Allowance,
 };
 
 /// How often a settlement is sent to a store that does not answer.
@@ -73,6 +78,35 @@ impl Limiter {
         request: &Request<'_>,
         terms: HoldTerms<'_>,
     ) -> Result<Reserved, HoldError> {
+        self.hold(request, terms, None).await
+    }
+
+    /// Reserves as [`Limiter::reserve`] does, for a request whose client was identified by its
+    /// head.
+    ///
+    /// A client with a key that nothing vouches for also needs a token of what its
+    /// [address may ask](crate::identify#keys-that-nothing-vouches-for), as for
+    /// [`Limiter::check_identified`].
+    ///
+    /// # Errors
+    /// As [`Limiter::reserve`].
+    #[cfg(feature = "tower")]
+    pub async fn reserve_identified(
+        &self,
+        identity: &Identity<'_>,
+        request: &Request<'_>,
+        terms: HoldTerms<'_>,
+    ) -> Result<Reserved, HoldError> {
+        self.note_untrusted_proxy(identity);
+        self.hold(request, terms, identity.allowance()).await
+    }
+
+    async fn hold(
+        &self,
+        request: &Request<'_>,
+        terms: HoldTerms<'_>,
+        allowance: Option<&Allowance>,
+    ) -> Result<Reserved, HoldError> {
         let span = DecisionSpan::single();
         let active_policy = self.active_policy();
         let matched = match active_policy.policy.check(Action::Take, request) {
@@ -90,10 +124,22 @@ impl Limiter {
         let decided = if reservation.parts.is_empty() {
             Ok(self.unlimited())
         } else {
+            let allowance = allowance.filter(|_| request.cost != Cost::NONE);
+            let taken = match self.take_allowance(&active_policy, &matched, allowance) {
+                Ok(taken) => taken,
+                Err(denial) => {
+                    self.observe(&active_policy, &matched, request, &denial);
+                    let endpoint = &active_policy.policy.endpoints()[matched.endpoint];
+                    let outcome = Ok((&*denial, Some(&**endpoint)));
+                    decision_span::describe(&span, Action::Reserve, outcome);
+                    return Ok(Reserved::Denied(*denial));
+                }
+            };
             let check = reservation.reserving();
             let (decided, since) = Timed::from(span.in_scope(|| self.store().decide(&check))).await;
-            let taken = recorded::whole(&reservation);
-            recorded::step(&self.recorders().holds, HoldStepLabel::Reserve, &decided, taken);
+            self.give_allowance_back(taken, &decided);
+            let held = recorded::whole(&reservation);
+            recorded::step(&self.recorders().holds, HoldStepLabel::Reserve, &decided, held);
             let is_new = !matches!(
                 decided.as_ref().map(Decision::guarded),
                 Ok(Some(Guarded::Repeated | Guarded::Conflict))
