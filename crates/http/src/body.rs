@@ -52,8 +52,36 @@ pub async fn read(head: &Parts, body: &mut Body, max_bytes: usize) -> Result<Byt
 /// Returns a problem when the body is longer than `max_bytes`, is incomplete, or takes longer than
 /// 10 s.
 pub async fn read_all(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
+    match read_beginning(body, max_bytes).await? {
+        Beginning::Whole(whole) => Ok(whole.into_bytes()),
+        Beginning::Longer(_) => Err(too_large(max_bytes)),
+    }
+}
+
+/// The beginning of a body: all of it, unless it is longer than its reader wants it.
+#[derive(Debug)]
+pub enum Beginning {
+    /// The whole body.
+    Whole(Whole),
+    /// The first bytes, and maybe none, of a body that is longer. The rest is unread.
+    Longer(Bytes),
+}
+
+/// A whole body in memory. Of large ones there are only a few at a time, until they are dropped.
+#[derive(Debug)]
+pub struct Whole {
+    bytes: Bytes,
+    permit: Option<SemaphorePermit<'static>>,
+}
+
+/// Reads the whole body, whatever its `Content-Type` is, as far as it is not longer than
+/// `max_bytes`. Of bodies above 64 KiB, at most 32 are in memory at a time, and others wait.
+///
+/// # Errors
+/// Returns a problem when the body is incomplete, or takes longer than 10 s.
+pub async fn read_beginning(body: &mut Body, max_bytes: usize) -> Result<Beginning, Problem> {
     if body.size_hint().lower() > max_bytes as u64 {
-        return Err(too_large(max_bytes));
+        return Ok(Beginning::Longer(Bytes::new()));
     }
     in_time(pin!(collect(body, max_bytes))).await.unwrap_or_else(|| Err(too_slow()))
 }
@@ -158,41 +186,73 @@ fn is_json(content_type: &HeaderValue) -> bool {
         && essence[essence.len() - end.len()..].eq_ignore_ascii_case(end)
 }
 
-async fn collect(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
+async fn collect(body: &mut Body, max_bytes: usize) -> Result<Beginning, Problem> {
     // Nearly every body arrives as one chunk, which is not copied.
-    let Some(first) = next(body).await? else { return Ok(Bytes::new()) };
+    let Some(first) = next(body).await? else { return Ok(Whole::from(Bytes::new()).into()) };
     if first.len() > max_bytes {
-        return Err(too_large(max_bytes));
+        return Ok(Beginning::Longer(first));
     }
     if body.is_end_stream() {
-        return Ok(first);
+        return Ok(Whole::from(first).into());
     }
     let mut whole = BytesMut::from(first);
     let mut permit = None;
     while let Some(chunk) = next(body).await? {
-        if whole.len() + chunk.len() > max_bytes {
-            return Err(too_large(max_bytes));
-        }
         if permit.is_none() && whole.len() + chunk.len() > LARGE_BYTES {
             permit = LARGE_BODIES.acquire().await.ok();
         }
         whole.extend_from_slice(&chunk);
+        if whole.len() > max_bytes {
+            return Ok(Beginning::Longer(Whole { bytes: whole.freeze(), permit }.into_bytes()));
+        }
     }
-    Ok(match permit {
-        Some(permit) => Bytes::from_owner(LargeBody { bytes: whole, _permit: permit }),
-        None => whole.freeze(),
-    })
+    Ok(Whole { bytes: whole.freeze(), permit }.into())
 }
 
 /// A large body, which makes room for another one when it is dropped.
 struct LargeBody {
-    bytes: BytesMut,
+    bytes: Bytes,
     _permit: SemaphorePermit<'static>,
 }
 
 impl AsRef<[u8]> for LargeBody {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Whole {
+    /// Returns the body's bytes with other content, which take the place of these.
+    #[must_use]
+    pub fn replaced(self, bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), ..self }
+    }
+
+    /// Returns the bytes. A large body makes room for another one when they are dropped.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self.permit {
+            Some(permit) => Bytes::from_owner(LargeBody { bytes: self.bytes, _permit: permit }),
+            None => self.bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Bytes> for Whole {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, permit: None }
+    }
+}
+
+impl From<Whole> for Beginning {
+    fn from(whole: Whole) -> Self {
+        Self::Whole(whole)
     }
 }
 
@@ -314,6 +374,25 @@ mod tests {
         for body in [Body::from("123456789"), chunks(3)] {
             assert_eq!(read_as(JSON, body, 8).await, Err(StatusCode::PAYLOAD_TOO_LARGE));
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_longer_body_is_lost() {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(3);
+        for chunk in ["1234", "5678", "90"] {
+            sender.try_send(Bytes::from_static(chunk.as_bytes())).unwrap();
+        }
+        drop(sender);
+        let mut body = Body::new(Chunks(receiver));
+        let Ok(Beginning::Longer(first)) = read_beginning(&mut body, 6).await else {
+            panic!("the body is longer")
+        };
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!([first, rest].concat(), b"1234567890");
+        let mut declared = Body::from("1234567890");
+        let beginning = read_beginning(&mut declared, 6).await;
+        assert!(matches!(beginning, Ok(Beginning::Longer(first)) if first.is_empty()));
+        assert_eq!(declared.collect().await.unwrap().to_bytes(), "1234567890");
     }
 
     #[tokio::test(start_paused = true)]
