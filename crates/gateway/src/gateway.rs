@@ -107,8 +107,13 @@ impl Gateway {
     /// Writes the rate limit fields of `decision` into the `fields` of a response with `status`.
     /// `gateway.rate_limit_headers` says what happens to those of the upstream. When the upstream
     /// itself denied the request, its own fields, if it sends any, say when to ask again, and ours
-    /// are left out.
-    pub fn write_limits(&self, decision: &Decision, status: StatusCode, fields: &mut HeaderMap) {
+    /// are left out. Returns whether ours were written.
+    pub fn write_limits(
+        &self,
+        decision: &Decision,
+        status: StatusCode,
+        fields: &mut HeaderMap,
+    ) -> bool {
         let mode = self.inner.settings.rate_limit_headers;
         let is_denied_there = status == StatusCode::TOO_MANY_REQUESTS;
         let theirs: SmallVec<[HeaderName; 6]> =
@@ -125,6 +130,7 @@ impl Gateway {
         if writes_ours {
             headers::write(decision, fields);
         }
+        writes_ours
     }
 
     /// Returns the origin of the page that sends a request with these `fields`.
@@ -174,11 +180,12 @@ impl Gateway {
     }
 }
 
-/// Returns whether a field describes rate limits: `X-RateLimit-*`, `RateLimit` and its drafts.
+/// Returns whether a field describes rate limits: `X-RateLimit-*`, `RateLimit` and its drafts, and
+/// those of Anthropic.
 fn is_rate_limit_field(name: &HeaderName) -> bool {
     let name = name.as_str();
     name == "ratelimit"
-        || ["x-ratelimit-", "x-rate-limit-", "ratelimit-"]
+        || ["x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
 }

@@ -7,7 +7,8 @@ use crate::{
     metric::Metric,
     recorders::{
         blueprint, certificates, clients, cost, decisions, deployment, exports, history, holds,
-        http, http_exempt, llm, rate_limit, replica, rls, slo, store, system, tool, upstream,
+        http, http_exempt, llm, models, rate_limit, replica, rls, slo, store, system, tool,
+        upstream,
     },
 };
 
@@ -31,6 +32,7 @@ const METRICS: &[&[Metric]] = &[
     store::METRICS,
     rls::METRICS,
     upstream::METRICS,
+    models::METRICS,
     replica::METRICS,
     certificates::METRICS,
     history::METRICS,

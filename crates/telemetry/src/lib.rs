@@ -74,6 +74,7 @@ pub use self::{
         http_exempt::ExemptRecorder,
         http_method::MethodLabel,
         llm::{LlmRecorder, LlmRequest},
+        models::{ModelRecorder, ModelRefusal, ModelVendor},
         rate_limit::{BoundHits, RateLimitRecorder},
         replica::{BuildInfo, ReloadResult, ReplicaRecorder},
         rls::{BoundRlsDomain, RlsCode, RlsRecorder},

@@ -18,6 +18,7 @@ use super::{
     http::HttpRecorder,
     http_exempt::ExemptRecorder,
     llm::LlmRecorder,
+    models::ModelRecorder,
     rate_limit::RateLimitRecorder,
     replica::{BuildInfo, ReplicaRecorder},
     rls::RlsRecorder,
@@ -68,6 +69,8 @@ pub struct Recorders {
     pub store: StoreRecorder,
     /// Calls of Envoy's rate limit service.
     pub rls: RlsRecorder,
+    /// How the usage of models behind the gateway became known.
+    pub models: ModelRecorder,
     /// Requests to the gateway's upstreams.
     pub upstream: UpstreamRecorder,
     /// This replica and its fleet.
@@ -105,6 +108,7 @@ impl Recorders {
             slo: SloRecorder::new(meter),
             store: StoreRecorder::new(meter),
             rls: RlsRecorder::new(meter),
+            models: ModelRecorder::new(meter),
             upstream: UpstreamRecorder::new(meter),
             replica: ReplicaRecorder::new(meter, build),
             history: HistoryRecorder::new(meter),

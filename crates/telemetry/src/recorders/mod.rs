@@ -17,6 +17,7 @@ pub(crate) mod http_exempt;
 pub(crate) mod http_method;
 mod http_status;
 pub(crate) mod llm;
+pub(crate) mod models;
 #[cfg(target_os = "linux")]
 pub(crate) mod process;
 pub(crate) mod rate_limit;

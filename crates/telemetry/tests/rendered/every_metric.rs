@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use sluice_telemetry::{
     BreakerLabel, ConnectionEnd, ConnectionKind, HoldOutcome, HoldStepLabel, LlmRequest,
-    MethodLabel, MonthCost, OutcomeLabel, Recorders, ReloadResult, RlsCode, RoundTripResult,
-    SettlementOutcome, Signal, SloState, SourceLabel, StoreErrorLabel, TlsSection, UpstreamFailure,
+    MethodLabel, ModelRefusal, ModelVendor, MonthCost, OutcomeLabel, Recorders, ReloadResult,
+    RlsCode, RoundTripResult, SettlementOutcome, Signal, SloState, SourceLabel, StoreErrorLabel,
+    TlsSection, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -97,6 +98,12 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     let upstream = recorders.upstream.bind("http://alma:8000");
     upstream.responded(200, duration);
     upstream.failed(UpstreamFailure::NotConnected);
+
+    recorders.models.usage_missing(ModelVendor::OpenAi);
+    recorders.models.usage_estimated(ModelVendor::Anthropic);
+    recorders.models.usage_ignored(ModelVendor::Gemini, 2);
+    recorders.models.refused(ModelVendor::OpenAi, ModelRefusal::BadRequest);
+    recorders.models.unsettled();
 
     recorders.replica.reload(ReloadResult::Applied);
     recorders.replica.caller_rejected(ConnectionKind::Http);
