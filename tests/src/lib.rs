@@ -11,6 +11,7 @@
 //! - [`metrics`]: the numbers on the page `/metrics`.
 //! - [`concurrent`]: clients that share keys and send requests at the same time.
 //! - [`echo`]: an API that responds with the request it received.
+//! - [`model`]: a vendor of language models that answers as a test says.
 //! - [`through_proxy`]: what clients see of that API through a proxy.
 //! - [`prometheus`]: a Prometheus that scrapes replicas.
 //! - [`alertmanager`]: an Alertmanager that receives alerts from Prometheus.
@@ -34,6 +35,7 @@ pub mod http;
 pub mod level;
 pub mod load;
 pub mod metrics;
+pub mod model;
 pub mod prometheus;
 pub mod received_request;
 pub mod redis_monitor;

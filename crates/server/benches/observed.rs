@@ -121,6 +121,7 @@ fn http_port(recorders: &Recorders) -> HttpFrontEnds {
         admin: AdminRoutes::new(Router::new()),
         stopping: StopFlag::default(),
         gateway: None,
+        models: None,
         any_path: true,
         access: sluice_http::access::CallerAccess::default(),
     })

@@ -9,6 +9,7 @@ mod costs;
 mod gateway;
 mod limits;
 mod listen;
+mod llm;
 mod log;
 mod metering;
 mod metrics;
@@ -111,6 +112,10 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
                  gateway.upstream",
             );
         }
+        let llm = llm::read(&root.field("llm"), gateway.as_ref().ok().map(Option::is_some));
+        if let (Ok(None), Ok(policy)) = (&llm, &policy) {
+            llm::warn_of_unmetered(root, policy);
+        }
         let admin = admin::read(&root.field("admin"), listen.as_ref().ok(), files);
         let access = access::read(&root.field("access"), files);
         let metrics = metrics::read(&root.field("metrics"), policy.as_ref().ok());
@@ -136,6 +141,7 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             limits_preflights: preflights?,
             rls: rls?,
             gateway: gateway?,
+            llm: llm?,
             admin: admin?,
             access: access?,
             metrics: metrics?,

@@ -7,6 +7,7 @@ use sluice_core::{EndpointPatterns, MicroUnits, Policy, Prices};
 use sluice_slo::Slo;
 
 pub mod gateway;
+mod llm;
 pub mod rls;
 mod secret;
 mod store;
@@ -17,6 +18,7 @@ pub(crate) use secret::MASK;
 pub(crate) use store_url::mask_password;
 pub use {
     gateway::GatewaySettings,
+    llm::{LlmRoute, LlmSettings},
     rls::RlsSettings,
     secret::Secret,
     store::{ClientCertificate, SentinelLogin, StoreSettings},
@@ -44,6 +46,8 @@ pub struct Settings {
     pub rls: Option<RlsSettings>,
     /// The reverse proxy; `None` without one.
     pub gateway: Option<GatewaySettings>,
+    /// Which requests of the gateway go to language models; `None` for none.
+    pub llm: Option<LlmSettings>,
     /// Where the admin routes listen, and who may use them.
     pub admin: Admin,
     /// Who may use the front ends.

@@ -30,7 +30,7 @@ use crate::{
     },
     decision_log::{DecisionLog, Denial},
     engine::Engine,
-    front_ends::{HttpFrontEnds, HttpPort, Seals, Services},
+    front_ends::{HttpFrontEnds, HttpPort, Models, Seals, Services},
     openapi, replica,
     shutdown::Shutdown,
     store::{self, OpenStore},
@@ -59,6 +59,8 @@ pub(super) struct Inner {
     pub(super) rls: EnvoyRls,
     pub(super) seals: Arc<Seals>,
     pub(super) gateway: Option<Gateway>,
+    /// What forwards requests to language models; only a gateway does.
+    pub(super) models: Option<Models>,
     pub(super) store: OpenStore,
     pub(super) reporter: Reporter,
     pub(super) telemetry: Telemetry,
@@ -102,6 +104,7 @@ impl App {
             limits_preflights,
             rls,
             gateway,
+            llm,
             admin,
             access: caller_tokens,
             metrics: MetricsSettings { endpoints: listed, custom },
@@ -178,6 +181,8 @@ impl App {
             }
             None => on_http,
         };
+        let models =
+            gateway.is_some().then(|| Models::new(Arc::clone(&engine), events.clone(), llm));
         let http = HttpFrontEnds::new(HttpPort {
             services: Services {
                 engine: Arc::clone(&engine),
@@ -188,6 +193,7 @@ impl App {
             admin: on_http,
             stopping: health.stop_flag(),
             gateway: gateway.clone(),
+            models: models.clone(),
             any_path: listen.any_path,
             access: callers.clone(),
         });
@@ -208,6 +214,7 @@ impl App {
                 rls: envoy_rls.clone(),
                 seals,
                 gateway,
+                models,
                 store,
                 reporter,
                 telemetry,

@@ -13,7 +13,8 @@ use crate::{logging::error_chain, tls_files};
 impl App {
     /// Activates a changed configuration, as far as it can change at run time: policy and
     /// identification, the rules of Envoy's rate limit service, the endpoints of metrics,
-    /// credentials, tokens, prices, objectives, the expected replicas, and new custom metrics. If
+    /// credentials, tokens, prices, routes to models, objectives, the expected replicas, and new
+    /// custom metrics. If
     /// the files of TLS cannot be used, nothing changes.
     pub fn replace(&self, settings: Settings) {
         if let Err(error) = self.replace_tls(&settings) {
@@ -36,6 +37,7 @@ impl App {
             access,
             callers,
             store,
+            models,
             ..
         } = &*self.inner;
         rls.replace(settings.rls.as_ref(), settings.store.on_failure, settings.policy.tagger());
@@ -43,6 +45,9 @@ impl App {
         endpoints.replace(&settings.policy, settings.metrics.endpoints);
         seals.follow(settings.policy.tagger());
         engine.replace(settings.policy, settings.identifier);
+        if let Some(models) = models {
+            models.routes().replace(settings.llm);
+        }
         decisions.apply(settings.log.decisions.as_ref());
         access.replace(settings.admin.credentials);
         set_costs(events, settings.costs);

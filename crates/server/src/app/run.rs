@@ -3,6 +3,7 @@
 use std::{
     future::{Future, pending},
     sync::Arc,
+    time::Duration,
 };
 
 use sluice_gateway::Gateway;
@@ -25,6 +26,9 @@ use crate::{
     store_observer,
 };
 
+/// How long a replica that closes connections waits for what their requests used to be settled.
+const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
+
 impl App {
     /// Serves at `ports` until `stop` resolves, then lets requests in flight finish.
     ///
@@ -46,6 +50,7 @@ impl App {
             callers,
             grpc,
             gateway,
+            models,
             store,
             reporter,
             telemetry,
@@ -131,17 +136,25 @@ impl App {
         };
         let http = async {
             let stopping_since = Instant::now();
+            let left = || shutdown.grace.saturating_sub(stopping_since.elapsed());
             let closed = http.finish(shutdown.grace).await;
             // Upgraded connections no longer belong to the listener.
-            match gateway {
-                Some(gateway) => {
-                    closed
-                        + gateway
-                            .finish(shutdown.grace.saturating_sub(stopping_since.elapsed()))
-                            .await
-                }
-                None => closed,
+            let upgraded = match gateway {
+                Some(gateway) => gateway.finish(left()).await,
+                None => 0,
+            };
+            let unsettled = match models {
+                Some(models) => models.finish(left().max(LAST_SETTLEMENTS)).await,
+                None => 0,
+            };
+            if unsettled > 0 {
+                tracing::warn!(
+                    requests = unsettled,
+                    "what these requests to models used is not settled: they stay charged with \
+                     their estimates"
+                );
             }
+            closed + upgraded
         };
         let (http, rpc) = tokio::join!(http, rpc);
         drop(health_checks);

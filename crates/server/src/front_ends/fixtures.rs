@@ -100,6 +100,7 @@ impl Port {
             admin: AdminRoutes::new(routes),
             stopping: health.stop_flag(),
             gateway: None,
+            models: None,
             any_path,
             access: access.clone(),
         });

@@ -22,7 +22,13 @@ use sluice_http::{
 use sluice_telemetry::{ConnectionKind, RequestSpan, join_trace};
 use tracing::Instrument;
 
-use super::{FRONT_ENDS, Services, any_path, front_end::Respond, misspelt, start_page};
+use super::{
+    FRONT_ENDS, Services, any_path,
+    front_end::Respond,
+    misspelt,
+    models::{MeteredBody, Models, Outgoing},
+    start_page,
+};
 use crate::{admin::AdminRoutes, protocol, shutdown::StopFlag};
 
 /// Handles the HTTP port. Cheap to clone.
@@ -42,6 +48,8 @@ pub struct HttpPort {
     pub stopping: StopFlag,
     /// Forwards the requests that are allowed; without one, the port responds to them.
     pub gateway: Option<Gateway>,
+    /// Forwards the requests that go to language models. Only a gateway has them.
+    pub models: Option<Models>,
     /// Whether the port decides about every other path. A gateway always does.
     pub any_path: bool,
     /// Which callers may use the front ends.
@@ -55,6 +63,7 @@ struct Inner {
     admin: AdminRoutes,
     stopping: StopFlag,
     gateway: Option<Gateway>,
+    models: Option<Models>,
     any_path: bool,
     access: CallerAccess,
     traffic: Arc<Traffic>,
@@ -74,6 +83,8 @@ enum Reply {
     Own(Response),
     /// From an upstream.
     Upstream(Box<http::Response<UpstreamBody>>),
+    /// From a language model.
+    Model(Box<http::Response<MeteredBody>>),
 }
 
 /// A request to the API that has no response yet. Dropped before [`got_one`](Self::got_one), it was
@@ -116,6 +127,7 @@ impl Reply {
         match self {
             Self::Own(response) => response.status().as_u16(),
             Self::Upstream(response) => response.status().as_u16(),
+            Self::Model(response) => response.status().as_u16(),
         }
     }
 }
@@ -124,7 +136,7 @@ impl HttpFrontEnds {
     /// Opens the front ends. A gateway leaves them closed, unless `gateway.doors` is on.
     #[must_use]
     pub fn new(port: HttpPort) -> Self {
-        let HttpPort { services, admin, stopping, gateway, any_path, access } = port;
+        let HttpPort { services, admin, stopping, gateway, models, any_path, access } = port;
         let are_open = gateway.as_ref().is_none_or(Gateway::leaves_front_ends_open);
         let front_ends = FRONT_ENDS
             .iter()
@@ -133,8 +145,17 @@ impl HttpFrontEnds {
             .collect();
         let events = &services.events;
         let traffic = Arc::new(Traffic::new(events.recorders(), events.counters()));
-        let inner =
-            Inner { services, front_ends, admin, stopping, gateway, any_path, access, traffic };
+        let inner = Inner {
+            services,
+            front_ends,
+            admin,
+            stopping,
+            gateway,
+            models,
+            any_path,
+            access,
+            traffic,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -189,6 +210,12 @@ impl HttpFrontEnds {
                     self.close_when_stopping(version, response)
                 }
                 Reply::Upstream(mut response) => {
+                    let status = response.status().as_u16();
+                    let unfinished = started.until_body_ends(Arc::clone(traffic), label, status);
+                    response.body_mut().record_when_finished(unfinished);
+                    self.close_when_stopping(version, response.map(Body::new))
+                }
+                Reply::Model(mut response) => {
                     let status = response.status().as_u16();
                     let unfinished = started.until_body_ends(Arc::clone(traffic), label, status);
                     response.body_mut().record_when_finished(unfinished);
@@ -280,6 +307,25 @@ impl HttpFrontEnds {
         };
         let endpoints = self.inner.services.events.endpoints();
         let unanswered = Unanswered { endpoints, path, pending, is_answered: false };
+        let models = self.inner.models.as_ref();
+        let to_model =
+            models.and_then(|models| Some((models, models.routes().find(&head.method, path)?)));
+        let way = match (way, to_model) {
+            (Some(Way { gateway, destination }), Some((models, route))) => {
+                let outgoing = Outgoing { route, gateway, destination, peer, path, head, body };
+                let reply = match Box::pin(models.respond(outgoing)).await {
+                    Ok(response) => Reply::Model(Box::new(response)),
+                    Err(response) => Reply::Own(*response),
+                };
+                unanswered.got_one();
+                let label = self.unmatched(path, &reply);
+                return match reply {
+                    Reply::Own(response) => (label, self.readable(origin.as_ref(), response)),
+                    reply => (label, reply),
+                };
+            }
+            (way, _) => way,
+        };
         let decided = any_path::decide(&self.inner.services.engine, peer, head, path).await;
         let (label, reply) = match decided {
             Ok(checked) => {
@@ -301,7 +347,7 @@ impl HttpFrontEnds {
         unanswered.got_one();
         match reply {
             Reply::Own(response) => (label, self.readable(origin.as_ref(), response)),
-            reply @ Reply::Upstream(_) => (label, reply),
+            reply @ (Reply::Upstream(_) | Reply::Model(_)) => (label, reply),
         }
     }
 
@@ -435,7 +481,7 @@ impl Handler for HttpFrontEnds {
 }
 
 /// Takes the head of a request, and leaves an empty one behind.
-fn take(head: &mut Parts) -> Parts {
+pub(super) fn take(head: &mut Parts) -> Parts {
     std::mem::replace(head, Request::new(()).into_parts().0)
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod holds;
 mod http_port;
 mod list;
 mod misspelt;
+mod models;
 #[cfg(test)]
 mod over_sockets;
 #[cfg(test)]
@@ -36,5 +37,6 @@ pub(crate) use self::{front_end::FrontEnd, holds::agree, list::FRONT_ENDS};
 pub use self::{
     holds::Seals,
     http_port::{HttpFrontEnds, HttpPort},
+    models::Models,
     services::Services,
 };

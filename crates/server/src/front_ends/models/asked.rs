@@ -1,0 +1,113 @@
+//! Reads a request to a model, and prepares its body for the vendor.
+
+use axum::body::{Body, HttpBody};
+use http::{
+    HeaderMap,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+use sluice_config::LlmSettings;
+use sluice_http::{
+    Problem,
+    body::{self, Beginning},
+};
+use sluice_llm::{Call, Estimate, Hold, ModelRequest, RequestError, Wire, include_usage};
+
+use super::{prefixed::Prefixed, route::Route};
+
+/// Bytes that make a token, in most languages.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What a request asks of a model.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: ModelRequest,
+    pub(super) estimate: Estimate,
+    /// Whether the body was read, so that the model is known.
+    pub(super) is_read: bool,
+    /// The body that the vendor gets.
+    pub(super) body: Body,
+    /// Its length, where it is whole in memory.
+    pub(super) length: Option<usize>,
+    /// Whether the vendor sends a chunk with the usage that the client has not asked for.
+    pub(super) adds_usage_chunk: bool,
+}
+
+/// Why a request cannot be read.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// What it asks for is wrong.
+    Request(RequestError),
+    /// It is compressed.
+    Compressed,
+    /// It did not arrive.
+    Body(Problem),
+}
+
+impl From<RequestError> for Unreadable {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl Asked {
+    /// Reads the request.
+    pub(super) async fn read(
+        route: &Route,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Self, Unreadable> {
+        let Route { settings, call, .. } = route;
+        let LlmSettings { hold, default_output, .. } = **settings;
+        if is_form(call, headers) {
+            let request = ModelRequest::unread(call);
+            let estimate = request.estimate(hold, default_output);
+            let body = std::mem::take(body);
+            return Ok(Self::unread(request, estimate, body));
+        }
+        let is_plain = |coding: &[u8]| coding.eq_ignore_ascii_case(b"identity");
+        if headers.get_all(CONTENT_ENCODING).iter().any(|coding| !is_plain(coding.as_bytes())) {
+            return Err(Unreadable::Compressed);
+        }
+        let beginning = body::read_beginning(body, settings.body).await;
+        let whole = match beginning.map_err(Unreadable::Body)? {
+            Beginning::Whole(whole) => whole,
+            Beginning::Longer(beginning) => {
+                let request = ModelRequest::unread(call);
+                let body = Prefixed::join(beginning, std::mem::take(body));
+                let bytes = body.size_hint().lower();
+                let input = match hold {
+                    Hold::Typical => bytes.div_ceil(BYTES_PER_TOKEN),
+                    Hold::Max => bytes,
+                };
+                let estimate = Estimate { input, ..request.estimate(hold, default_output) };
+                return Ok(Self::unread(request, estimate, body));
+            }
+        };
+        let request = ModelRequest::read(call, whole.as_ref())?;
+        let estimate = request.estimate(hold, default_output);
+        let asks_for_usage = request.streams() && call.wire.reports_usage_when_asked();
+        let edited = if asks_for_usage { include_usage(whole.as_ref())? } else { None };
+        let adds_usage_chunk = edited.is_some();
+        let bytes = match edited {
+            Some(edited) => whole.replaced(edited),
+            None => whole,
+        }
+        .into_bytes();
+        let length = Some(bytes.len());
+        let body = Body::from(bytes);
+        Ok(Self { request, estimate, is_read: true, body, length, adds_usage_chunk })
+    }
+
+    fn unread(request: ModelRequest, estimate: Estimate, body: Body) -> Self {
+        let (is_read, length, adds_usage_chunk) = (false, None, false);
+        Self { request, estimate, is_read, body, length, adds_usage_chunk }
+    }
+}
+
+/// Whether the body is a form with a file, as the routes for images and audio take it.
+fn is_form(call: &Call, headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let prefix = b"multipart/";
+    matches!(call.wire, Wire::OpenAiImages | Wire::OpenAiAudio)
+        && content_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
