@@ -28,6 +28,7 @@ use super::{
     misspelt,
     models::{MeteredBody, Models, Outgoing},
     start_page,
+    taken_head::take,
 };
 use crate::{admin::AdminRoutes, protocol, shutdown::StopFlag};
 
@@ -478,11 +479,6 @@ impl Handler for HttpFrontEnds {
         join_cookies(&mut request);
         self.respond_to(Sender { peer, is_connected: true }, request)
     }
-}
-
-/// Takes the head of a request, and leaves an empty one behind.
-pub(super) fn take(head: &mut Parts) -> Parts {
-    std::mem::replace(head, Request::new(()).into_parts().0)
 }
 
 /// Joins the lines of `Cookie` that HTTP/2 may split (RFC 9113, section 8.2.3), so that all that

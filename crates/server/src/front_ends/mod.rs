@@ -28,6 +28,7 @@ mod path_tests;
 mod rls_json;
 mod services;
 mod start_page;
+mod taken_head;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

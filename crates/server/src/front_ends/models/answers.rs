@@ -35,7 +35,11 @@ impl VendorAnswers {
             || "a rate limit is reached".to_owned(),
             |verdict| why_denied(verdict, retry),
         );
-        let mut response = self.response(&Refused::RateLimited { retry }, &message);
+        // Vendors know no limits of money: theirs are of tokens.
+        let counts = denial.binding().map_or(Counted::Requests, |verdict| {
+            counted(&verdict.limit).unwrap_or(Counted::Tokens)
+        });
+        let mut response = self.response(&Refused::RateLimited { counts, retry }, &message);
         headers::write(denial, response.headers_mut());
         self.write_limits(denial, response.headers_mut());
         response

@@ -142,7 +142,7 @@ impl Models {
         let client = ClientConnection { peer, trusted: self.engine.trusts(peer) };
         let fields =
             DecidingFields::new(self.engine.fields_read(), self.engine.field_of_trusted_proxies());
-        let mut head = super::http_port::take(head);
+        let mut head = super::taken_head::take(head);
         head.headers.insert(ACCEPT_ENCODING, IDENTITY);
         if let Some(length) = asked.length {
             head.headers.insert(CONTENT_LENGTH, length.into());
