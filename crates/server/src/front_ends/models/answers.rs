@@ -35,7 +35,7 @@ impl VendorAnswers {
             || "a rate limit is reached".to_owned(),
             |verdict| why_denied(verdict, retry),
         );
-        // Vendors know no limits of money: theirs are of tokens.
+        // Vendors have no word for money.
         let counts = denial.binding().map_or(Counted::Requests, |verdict| {
             counted(&verdict.limit).unwrap_or(Counted::Tokens)
         });
