@@ -26,9 +26,12 @@ use crate::{Problem, ProblemKind};
 /// How long a body may take to arrive. A client that stalls longer only occupies a connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From this length on, a body is large: only a few are in memory at a time, and others wait.
+/// From this length on, a body is large: only so many bytes of them are in memory at a time, and
+/// others wait.
 const LARGE_BYTES: usize = 64 << 10;
-static LARGE_BODIES: Semaphore = Semaphore::const_new(32);
+const ALL_LARGE_BYTES: usize = 64 << 20;
+/// A permit for each KiB.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(ALL_LARGE_BYTES >> 10);
 
 /// How many unwanted bodies are read and discarded at a time.
 static DISCARDED_BODIES: Semaphore = Semaphore::const_new(1_024);
@@ -52,7 +55,7 @@ pub async fn read(head: &Parts, body: &mut Body, max_bytes: usize) -> Result<Byt
 /// Returns a problem when the body is longer than `max_bytes`, is incomplete, or takes longer than
 /// 10 s.
 pub async fn read_all(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
-    match read_beginning(body, max_bytes).await? {
+    match read_beginning(body, max_bytes, TIMEOUT).await? {
         Beginning::Whole(whole) => Ok(whole.into_bytes()),
         Beginning::Longer(_) => Err(too_large(max_bytes)),
     }
@@ -67,7 +70,7 @@ pub enum Beginning {
     Longer(Bytes),
 }
 
-/// A whole body in memory. Of large ones there are only a few at a time, until they are dropped.
+/// A whole body in memory. A large one makes others wait until it is dropped.
 #[derive(Debug)]
 pub struct Whole {
     bytes: Bytes,
@@ -75,15 +78,21 @@ pub struct Whole {
 }
 
 /// Reads the whole body, whatever its `Content-Type` is, as far as it is not longer than
-/// `max_bytes`. Of bodies above 64 KiB, at most 32 are in memory at a time, and others wait.
+/// `max_bytes`, which is at most 64 MiB. Of bodies above 64 KiB, at most 64 MiB are in memory at a
+/// time, and others wait.
 ///
 /// # Errors
-/// Returns a problem when the body is incomplete, or takes longer than 10 s.
-pub async fn read_beginning(body: &mut Body, max_bytes: usize) -> Result<Beginning, Problem> {
+/// Returns a problem when the body is incomplete, or does not arrive `within` that time.
+pub async fn read_beginning(
+    body: &mut Body,
+    max_bytes: usize,
+    within: Duration,
+) -> Result<Beginning, Problem> {
     if body.size_hint().lower() > max_bytes as u64 {
         return Ok(Beginning::Longer(Bytes::new()));
     }
-    in_time(pin!(collect(body, max_bytes))).await.unwrap_or_else(|| Err(too_slow()))
+    let read = at_once_or_within(within, pin!(collect(body, max_bytes))).await;
+    read.unwrap_or_else(|| Err(too_slow(within)))
 }
 
 /// Discards the rest of the body of a request that came at `started`, in a task of its own, while
@@ -199,7 +208,9 @@ async fn collect(body: &mut Body, max_bytes: usize) -> Result<Beginning, Problem
     let mut permit = None;
     while let Some(chunk) = next(body).await? {
         if permit.is_none() && whole.len() + chunk.len() > LARGE_BYTES {
-            permit = LARGE_BODIES.acquire().await.ok();
+            let rest = body.size_hint().exact().and_then(|rest| usize::try_from(rest).ok());
+            let length = rest.map_or(max_bytes, |rest| whole.len() + chunk.len() + rest);
+            permit = LARGE_BODIES.acquire_many(permits(length)).await.ok();
         }
         whole.extend_from_slice(&chunk);
         if whole.len() > max_bytes {
@@ -207,6 +218,11 @@ async fn collect(body: &mut Body, max_bytes: usize) -> Result<Beginning, Problem
         }
     }
     Ok(Whole { bytes: whole.freeze(), permit }.into())
+}
+
+/// Returns the permits of a large body.
+fn permits(length: usize) -> u32 {
+    u32::try_from(length.min(ALL_LARGE_BYTES).div_ceil(1 << 10)).unwrap_or(u32::MAX)
 }
 
 /// A large body, which makes room for another one when it is dropped.
@@ -284,7 +300,14 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Problem> {
 
 /// Returns the output of `future`, which reads a body, or `None` after 10 s. Most bodies arrive
 /// together with the head; no timer is started for them.
-pub async fn in_time<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+pub async fn in_time<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+    at_once_or_within(TIMEOUT, future).await
+}
+
+async fn at_once_or_within<F: Future>(
+    within: Duration,
+    mut future: Pin<&mut F>,
+) -> Option<F::Output> {
     let first_poll = poll_fn(|context| {
         Poll::Ready(match future.as_mut().poll(context) {
             Poll::Ready(output) => Some(output),
@@ -293,7 +316,7 @@ pub async fn in_time<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     });
     match first_poll.await {
         Some(output) => Some(output),
-        None => tokio::time::timeout(TIMEOUT, future).await.ok(),
+        None => tokio::time::timeout(within, future).await.ok(),
     }
 }
 
@@ -304,10 +327,10 @@ fn too_large(max_bytes: usize) -> Problem {
     )
 }
 
-fn too_slow() -> Problem {
+fn too_slow(within: Duration) -> Problem {
     Problem::new(
         ProblemKind::BodyTooSlow,
-        format!("the body did not arrive within {} s", TIMEOUT.as_secs()),
+        format!("the body did not arrive within {} s", within.as_secs()),
     )
 }
 
@@ -377,6 +400,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn large_bodies_wait_for_memory() {
+        let large = |length: usize| {
+            let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(2);
+            sender.try_send(Bytes::from(vec![0; 1])).unwrap();
+            sender.try_send(Bytes::from(vec![0; length - 1])).unwrap();
+            Body::new(Chunks(receiver))
+        };
+        let whole = |body: Result<Beginning, Problem>| match body {
+            Ok(Beginning::Whole(whole)) => whole.replaced(vec![1]).into_bytes(),
+            other => panic!("{other:?}"),
+        };
+        // Without a declared length, each may become as long as allowed.
+        let half = ALL_LARGE_BYTES / 2;
+        let mut bodies = [(); 3].map(|()| large(LARGE_BYTES + 1));
+        let [one, two, three] = &mut bodies;
+        let one = whole(read_beginning(one, half, TIMEOUT).await);
+        let two = whole(read_beginning(two, half, TIMEOUT).await);
+        let mut waiting = pin!(read_beginning(three, half, TIMEOUT));
+        assert!(output_now(waiting.as_mut()).await.is_none(), "there is no room for a third one");
+        drop(one);
+        assert_eq!(whole(waiting.await), [1][..]);
+        drop(two);
+    }
+
+    /// Returns the output of a future that is ready now.
+    async fn output_now<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+        poll_fn(|context| {
+            Poll::Ready(match future.as_mut().poll(context) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
     async fn nothing_of_a_longer_body_is_lost() {
         let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(3);
         for chunk in ["1234", "5678", "90"] {
@@ -384,13 +443,13 @@ mod tests {
         }
         drop(sender);
         let mut body = Body::new(Chunks(receiver));
-        let Ok(Beginning::Longer(first)) = read_beginning(&mut body, 6).await else {
+        let Ok(Beginning::Longer(first)) = read_beginning(&mut body, 6, TIMEOUT).await else {
             panic!("the body is longer")
         };
         let rest = body.collect().await.unwrap().to_bytes();
         assert_eq!([first, rest].concat(), b"1234567890");
         let mut declared = Body::from("1234567890");
-        let beginning = read_beginning(&mut declared, 6).await;
+        let beginning = read_beginning(&mut declared, 6, TIMEOUT).await;
         assert!(matches!(beginning, Ok(Beginning::Longer(first)) if first.is_empty()));
         assert_eq!(declared.collect().await.unwrap().to_bytes(), "1234567890");
     }

@@ -1,6 +1,6 @@
 //! Requests to language models that the gateway forwards: how their usage became known.
 
-use opentelemetry::metrics::{BoundCounter, Counter, Meter};
+use opentelemetry::metrics::{Counter, Meter};
 
 use crate::{
     labels::label_values,
@@ -72,18 +72,7 @@ const REFUSED: Metric = Metric {
     query: "sum by (reason) (rate(sluice_llm_requests_refused_total[5m]))",
 };
 
-const UNSETTLED: Metric = Metric {
-    name: "sluice_llm_unsettled_total",
-    kind: MetricKind::Counter,
-    unit: "{hold}",
-    labels: &[],
-    help: "Counts requests to language models whose estimate was not corrected, because the store \
-           failed three times. Refill pays it back.",
-    query: "rate(sluice_llm_unsettled_total[5m]) > 0",
-};
-
-pub(crate) const METRICS: &[Metric] =
-    &[USAGE_MISSING, USAGE_ESTIMATED, USAGE_IGNORED, REFUSED, UNSETTLED];
+pub(crate) const METRICS: &[Metric] = &[USAGE_MISSING, USAGE_ESTIMATED, USAGE_IGNORED, REFUSED];
 
 /// Records how the usage of requests to language models became known.
 #[derive(Clone, Debug)]
@@ -92,7 +81,6 @@ pub struct ModelRecorder {
     usage_estimated: Counter<u64>,
     usage_ignored: Counter<u64>,
     refused: Counter<u64>,
-    unsettled: BoundCounter<u64>,
 }
 
 impl ModelRecorder {
@@ -102,7 +90,6 @@ impl ModelRecorder {
             usage_estimated: USAGE_ESTIMATED.counter(meter),
             usage_ignored: USAGE_IGNORED.counter(meter),
             refused: REFUSED.counter(meter),
-            unsettled: UNSETTLED.counter(meter).bind(&[]),
         }
     }
 
@@ -124,10 +111,5 @@ impl ModelRecorder {
     /// Counts a request that was refused.
     pub fn refused(&self, vendor: ModelVendor, reason: ModelRefusal) {
         self.refused.add(1, &[REASON.with(reason.as_str()), VENDOR.with(vendor.as_str())]);
-    }
-
-    /// Counts a request whose estimate was not corrected.
-    pub fn unsettled(&self) {
-        self.unsettled.add(1);
     }
 }

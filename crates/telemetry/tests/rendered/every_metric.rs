@@ -103,7 +103,6 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.models.usage_estimated(ModelVendor::Anthropic);
     recorders.models.usage_ignored(ModelVendor::Gemini, 2);
     recorders.models.refused(ModelVendor::OpenAi, ModelRefusal::BadRequest);
-    recorders.models.unsettled();
 
     recorders.replica.reload(ReloadResult::Applied);
     recorders.replica.caller_rejected(ConnectionKind::Http);

@@ -214,10 +214,8 @@ impl Account {
         }
         // At the end of the process there may be no runtime. The hold then stays charged.
         let Ok(runtime) = Handle::try_current() else { return };
-        let recorder = self.recorder().clone();
         runtime.spawn(async move {
             if let Err(error) = hold.settle(&usage).await {
-                recorder.unsettled();
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(error, "what a model used could not be settled");
             }

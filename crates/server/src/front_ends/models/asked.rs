@@ -1,5 +1,7 @@
 //! Reads a request to a model, and prepares its body for the vendor.
 
+use std::time::Duration;
+
 use axum::body::{Body, HttpBody};
 use http::{
     HeaderMap,
@@ -14,6 +16,8 @@ use sluice_llm::{Call, Estimate, Hold, ModelRequest, RequestError, Wire, include
 
 use super::{prefixed::Prefixed, route::Route};
 
+/// How long a body may take to arrive, which is as long as a long one needs from a telephone.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that make a token, in most languages.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -68,7 +72,7 @@ impl Asked {
         if headers.get_all(CONTENT_ENCODING).iter().any(|coding| !is_plain(coding.as_bytes())) {
             return Err(Unreadable::Compressed);
         }
-        let beginning = body::read_beginning(body, settings.body).await;
+        let beginning = body::read_beginning(body, settings.body, BODY_TIMEOUT).await;
         let whole = match beginning.map_err(Unreadable::Body)? {
             Beginning::Whole(whole) => whole,
             Beginning::Longer(beginning) => {
