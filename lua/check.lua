@@ -59,7 +59,8 @@
               and in this one (7)
               any rate, leased
     layout 7  7 (1), 1 held or 2 settled (1), digest of the costs (6), parts of the last step that
-              were not taken: a bit for each of the first 32, the first one lowest (4)
+              were not taken: a bit for each of the first 32, the first one lowest (4), the end of
+              its lifetime in us (7)
               the record of a hold
   A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3. Every build reads the
   layouts 1 to 4, and between them they hold any state.
@@ -119,9 +120,9 @@ end
 -- The buckets, by index into KEYS. A bucket without `us` has no state. Most buckets have neither a
 -- fraction nor a debt: `whole` is the us per token of such a bucket. The tables in the second line
 -- are for the other buckets. `leases` has an array { term, earlier, current } for each bucket of
--- which tokens are leased. `records` has an array { state, digest, missed } for each hold, or false
--- if its record is removed. `rare` has the keys that are no bucket which can be read, and those of
--- buckets that are leased.
+-- which tokens are leased. `records` has an array { state, digest, missed, end } for each hold, or
+-- false if its record is removed. `rare` has the keys that are no bucket which can be read, and
+-- those of buckets that are leased.
 local us, whole = {}, {}
 local fraction, state_tokens, state_us, indebted = {}, {}, {}, {}
 local leases, rare, records = {}
@@ -154,12 +155,12 @@ for k = 1, #KEYS do
       leases[k] = { term, earlier, current }
       rare = rare or {}
       rare[k] = LEASED
-    elseif layout == 7 and length == 12 then
-      local kind, digest, missed
-      _, kind, digest, missed = unpack_state('>BBI6I4', state)
+    elseif layout == 7 and length == 19 then
+      local kind, digest, missed, ends_at
+      _, kind, digest, missed, ends_at = unpack_state('>BBI6I4I7', state)
       if (kind == HELD or kind == SETTLED) and digest > 0 then
         records = records or {}
-        records[k] = { kind, digest, missed }
+        records[k] = { kind, digest, missed, ends_at }
       end
     end
     -- The layout is unknown or no bucket's, or its numbers are none that a version writes.
@@ -604,9 +605,14 @@ while at <= last do
             digest, missed = other, 4294967295
           end
         end
+        -- No record is shortened: another reservation of the same hold may last longer.
+        if record and record[4] > lifetime_end then
+          lifetime_end = record[4]
+        end
         if lifetime_end > now then
           records, ends = records or {}, ends or {}
-          records[k], ends[k] = digest > 0 and { kind, digest, missed }, lifetime_end
+          records[k] = digest > 0 and { kind, digest, missed, lifetime_end }
+          ends[k] = lifetime_end
         end
         return verdict
       end
@@ -674,7 +680,7 @@ if ends then
   for k, lifetime_end in pairs(ends) do
     local record = records[k]
     if record then
-      local state = pack('>BBI6I4', 7, record[1], record[2], record[3])
+      local state = pack('>BBI6I4I7', 7, record[1], record[2], record[3], lifetime_end)
       call('SET', KEYS[k], state, 'PXAT', format('%d', ceil(lifetime_end / 1000)))
     else
       call('DEL', KEYS[k])

@@ -14,6 +14,8 @@ pub struct Decision {
     at: Timestamp,
     source: Source,
     guarded: Option<Guarded>,
+    /// Of a step of a hold.
+    ends_at: Timestamp,
 }
 
 /// What one limit decided about its part of a check.
@@ -66,12 +68,14 @@ impl Decision {
         at: Timestamp,
         source: Source,
     ) -> Self {
-        Self { allowed, verdicts: verdicts.into_iter().collect(), at, source, guarded: None }
+        let verdicts = verdicts.into_iter().collect();
+        Self { allowed, verdicts, at, source, guarded: None, ends_at: at }
     }
 
     /// Creates the decision of one limit, without the loop of [`Decision::new`].
     pub(crate) fn of_one(allowed: bool, verdict: Verdict, at: Timestamp, source: Source) -> Self {
-        Self { allowed, verdicts: SmallVec::from_buf([verdict]), at, source, guarded: None }
+        let verdicts = SmallVec::from_buf([verdict]);
+        Self { allowed, verdicts, at, source, guarded: None, ends_at: at }
     }
 
     /// Creates the decision about a request to which no limit applies.
@@ -80,10 +84,14 @@ impl Decision {
         Self::new(true, [], at, Source::Local)
     }
 
-    /// Returns the decision with what the store knew of the step of a hold before.
+    /// Returns the decision with what the store knew of the step of a hold before, and when the
+    /// lifetime of that hold ends.
     #[must_use]
-    pub fn with_guarded(self, guarded: Option<Guarded>) -> Self {
-        Self { guarded, ..self }
+    pub fn with_guarded(self, hold: Option<(Guarded, Timestamp)>) -> Self {
+        match hold {
+            Some((guarded, ends_at)) => Self { guarded: Some(guarded), ends_at, ..self },
+            None => Self { guarded: None, ..self },
+        }
     }
 
     /// Returns whether the request is allowed.
@@ -121,6 +129,13 @@ impl Decision {
     #[must_use]
     pub const fn guarded(&self) -> Option<Guarded> {
         self.guarded
+    }
+
+    /// Returns when the lifetime of the hold ends whose step was decided, by the store's clock;
+    /// `None` for other checks.
+    #[must_use]
+    pub fn hold_ends_at(&self) -> Option<Timestamp> {
+        self.guarded.map(|_| self.ends_at)
     }
 
     /// Returns the verdict of the binding limit. For a denial that is the denying limit with the

@@ -122,11 +122,15 @@ pub enum Record {
         /// Which parts of the last step were not taken, since a limit in shadow mode lacked the
         /// tokens: one bit for each of the first 32 parts, the first one lowest.
         missed: u32,
+        /// When the record may be forgotten, by the store's clock.
+        until: Timestamp,
     },
     /// The hold is settled.
     Settled {
         /// What it came to.
         actual: CostsDigest,
+        /// When the record may be forgotten, by the store's clock.
+        until: Timestamp,
     },
 }
 
@@ -313,36 +317,39 @@ impl Hold {
             }
             HoldStep::Extend { from, .. } if held(from) => Guarded::First,
             HoldStep::Reserve { .. } | HoldStep::Extend { .. } => Guarded::Conflict,
-            HoldStep::Settle { actual, .. } if before == Some(Record::Settled { actual }) => {
-                Guarded::Repeated
-            }
-            HoldStep::Settle { .. } if matches!(before, Some(Record::Settled { .. })) => {
-                Guarded::Conflict
-            }
-            HoldStep::Settle { .. } => Guarded::First,
+            HoldStep::Settle { actual, .. } => match before {
+                Some(Record::Settled { actual: settled, .. }) if settled == actual => {
+                    Guarded::Repeated
+                }
+                Some(Record::Settled { .. }) => Guarded::Conflict,
+                _ => Guarded::First,
+            },
             HoldStep::Undo { costs, .. } if held(costs) => Guarded::First,
             HoldStep::Undo { .. } => Guarded::Repeated,
         }
     }
 
     /// Returns what the store keeps after the step, of which the parts at these indices were not
-    /// taken, and until when. `None` if it need not write anything, since the time is over.
+    /// taken, and until when: no shorter than the record `before`. `None` if it need not write
+    /// anything, since the time is over.
     pub(crate) fn record(
         &self,
         missed: impl IntoIterator<Item = usize>,
+        before: Option<Record>,
         now: Timestamp,
     ) -> Option<RecordWrite> {
-        let until = self.ends_at(now);
+        let ends_at = self.ends_at(now);
+        let until = before.map_or(ends_at, |before| ends_at.max(before.until()));
         let record = match self.step {
             HoldStep::Reserve { costs } | HoldStep::Extend { to: costs, .. } => {
                 let missed = missed.into_iter().filter(|&part| part < MOST_MISSED);
                 let missed = missed.fold(0, |missed, part| missed | 1 << part);
-                Some(Record::Held { costs, missed })
+                Some(Record::Held { costs, missed, until })
             }
-            HoldStep::Settle { actual, .. } => Some(Record::Settled { actual }),
+            HoldStep::Settle { actual, .. } => Some(Record::Settled { actual, until }),
             // What the earlier step had missed is not known any more.
             HoldStep::Undo { before, .. } => {
-                before.map(|costs| Record::Held { costs, missed: u32::MAX })
+                before.map(|costs| Record::Held { costs, missed: u32::MAX, until })
             }
         };
         (until > now).then_some(RecordWrite { record, until })
@@ -352,6 +359,14 @@ impl Hold {
 // === impl Record ===
 
 impl Record {
+    /// Returns when the record may be forgotten, by the store's clock.
+    #[must_use]
+    pub const fn until(&self) -> Timestamp {
+        match self {
+            Self::Held { until, .. } | Self::Settled { until, .. } => *until,
+        }
+    }
+
     /// Returns whether the part at this index may not have been taken, if its limit is in shadow
     /// mode.
     pub(crate) const fn missed(&self, part: usize) -> bool {

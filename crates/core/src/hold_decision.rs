@@ -46,14 +46,20 @@ impl Check {
                 (self.look(buckets, guarded, record, now, source), None)
             }
             (Guarded::First | Guarded::Late, Action::Reserve | Action::Extend) => {
-                self.take_for(hold, buckets, now, source)
+                self.take_for(hold, buckets, record, now, source)
             }
             (Guarded::First | Guarded::Late, _) => {
                 let may_return = now < hold.ends_at(now);
-                (self.correct(buckets, may_return, now, source), hold.record([], now))
+                (self.correct(buckets, may_return, now, source), hold.record([], record, now))
             }
         };
-        (decision.with_guarded(Some(guarded)), write)
+        // A repeated reservation ends with the first one: if it seemed to last longer, its tokens
+        // could be given back once more when the record is gone.
+        let ends_at = match record {
+            Some(record) if self.action() == Action::Reserve => record.until(),
+            _ => hold.ends_at(now),
+        };
+        (decision.with_guarded(Some((guarded, ends_at))), write)
     }
 
     /// Decides a step of a hold where no record is kept.
@@ -73,6 +79,7 @@ impl Check {
         &self,
         hold: &Hold,
         buckets: &mut [Bucket],
+        record: Option<Record>,
         now: Timestamp,
         source: Source,
     ) -> (Decision, Option<RecordWrite>) {
@@ -82,7 +89,7 @@ impl Check {
         }
         let verdicts = decision.verdicts().iter().enumerate();
         let missed = verdicts.filter(|(_, verdict)| !verdict.admitted).map(|(part, _)| part);
-        let write = hold.record(missed, now);
+        let write = hold.record(missed, record, now);
         (decision, write)
     }
 

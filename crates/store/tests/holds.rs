@@ -87,12 +87,12 @@ async fn a_record_lasts_for_twice_the_time_of_its_hold_in_the_slot_of_its_bucket
     let end = reserved.at().after(HOLD_FOR * 2).unix_micros();
     assert_eq!(expires_ms, (end + 999) / 1_000);
     let Reply::Bulk(state) = server.command(&["GET", record]) else { panic!("it has a state") };
-    assert_eq!((state.len(), &state[..2]), (12, &[7, 1][..]));
+    assert_eq!((state.len(), &state[..2]), (19, &[7, 1][..]));
 
     let settlement = settle(&daily, 1, 60, 10, reserved.at());
     assert_eq!(decide(&store, &settlement).await.guarded(), Some(Guarded::First));
     let Reply::Bulk(state) = server.command(&["GET", record]) else { panic!("it has a state") };
-    assert_eq!((state.len(), &state[..2]), (12, &[7, 2][..]));
+    assert_eq!((state.len(), &state[..2]), (19, &[7, 2][..]));
     assert_eq!(server.command(&["PEXPIRETIME", record]).integer(), expires_ms);
     assert_eq!(decide(&store, &take(&daily, 0)).await.verdicts()[0].remaining, 90);
 }

@@ -162,7 +162,9 @@ impl Limiter {
         if decision.is_denied() {
             return Ok(Reserved::Denied(decision));
         }
-        reservation.reserved_at = decision.at();
+        // A reservation that was made before ends with the first one.
+        let first = decision.hold_ends_at().map(|end| end.before(hold_for * 2));
+        reservation.reserved_at = first.unwrap_or_else(|| decision.at());
         Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision)))
     }
 
@@ -247,6 +249,7 @@ impl Limiter {
 fn hold_for(parts: &[ReservedPart], asked: Option<Duration>) -> Result<Duration, HoldError> {
     let limits = parts.iter().filter_map(|part| part.limit.metering());
     let most = limits.map(|metering| metering.hold_for).min().unwrap_or(Metering::HOLD_FOR);
+    let most = most.min(Metering::LONGEST_HOLD);
     match asked {
         Some(asked) if asked > most => Err(HoldError::TooLong { asked, most }),
         Some(asked) => Ok(asked),

@@ -191,7 +191,8 @@ fn assemble(
         verdict.map_or_else(|| without_store(part), |verdict| of_whole_limit(part, verdict))
     };
     let verdicts: SmallVec<[Verdict; 2]> = check.parts().iter().map(verdict).collect();
-    Decision::new(allowed, verdicts, local.at(), Source::Local).with_guarded(local.guarded())
+    Decision::new(allowed, verdicts, local.at(), Source::Local)
+        .with_guarded(local.guarded().zip(local.hold_ends_at()))
 }
 
 /// Turns the verdict on a share of a limit into one on the whole limit.

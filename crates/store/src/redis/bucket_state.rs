@@ -52,7 +52,8 @@ impl Stored {
 const fn length(layout: u8) -> Option<usize> {
     Some(match layout {
         NOTHING | UNKNOWN => 1,
-        1 | 2 | 5 | RECORD => 12,
+        1 | 2 | 5 => 12,
+        RECORD => 19,
         3 => 25,
         4 => 32,
         6 => 50,
@@ -100,13 +101,14 @@ fn parse(state: &[u8]) -> Option<Bucket> {
 fn parse_record(state: &[u8]) -> Option<Record> {
     let mut rest = Reader(state.get(1..)?);
     let (kind, digest, missed) = (rest.number(1)?, rest.number(6)?, rest.number(4)?);
+    let until = Timestamp::from_unix_micros(i64::try_from(rest.number(7)?).ok()?);
     let costs = CostsDigest::from_number(digest);
     if digest == 0 || !rest.0.is_empty() {
         return None;
     }
     match kind {
-        1 => Some(Record::Held { costs, missed: u32::try_from(missed).ok()? }),
-        2 => Some(Record::Settled { actual: costs }),
+        1 => Some(Record::Held { costs, missed: u32::try_from(missed).ok()?, until }),
+        2 => Some(Record::Settled { actual: costs, until }),
         _ => None,
     }
 }
@@ -194,14 +196,18 @@ mod tests {
     fn records_are_parsed() {
         let record = |bytes: &[u8]| Stored::parse(bytes, Formats::CURRENT);
         let costs = CostsDigest::from_number(0x0102_0304_0506);
-        let held = Record::Held { costs, missed: 9 };
-        assert_eq!(record(&[7, 1, 1, 2, 3, 4, 5, 6, 0, 0, 0, 9]), Stored::Record(held));
-        let settled = Record::Settled { actual: costs };
-        assert_eq!(record(&[7, 2, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0]), Stored::Record(settled));
+        let until = Timestamp::from_unix_micros(0x0102);
+        let held = Record::Held { costs, missed: 9, until };
+        let bytes = [7, 1, 1, 2, 3, 4, 5, 6, 0, 0, 0, 9, 0, 0, 0, 0, 0, 1, 2];
+        assert_eq!(record(&bytes), Stored::Record(held));
+        let settled = Record::Settled { actual: costs, until };
+        let bytes = [7, 2, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2];
+        assert_eq!(record(&bytes), Stored::Record(settled));
         for state in [
-            &[7, 3, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0][..],
-            &[7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            &[7, 1, 1, 2, 3, 4, 5, 6, 0, 0, 0],
+            &[7, 3, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2][..],
+            &[7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2],
+            &bytes[..18],
+            &bytes[..12],
             &[7],
         ] {
             assert_eq!(record(state), Stored::Unknown, "{state:?}");

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "ae23af2427cfd5c022886e457eb0f557adf8d2b5",
+    digest: "2ce8bab1885409e6810a15b719379a251b347779",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

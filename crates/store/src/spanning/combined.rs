@@ -14,7 +14,7 @@ pub(super) type Instead<'a> =
 ///
 /// The whole was decided locally if any group was: what it says of the remaining tokens is then
 /// not what the fleet has. It was decided at the latest instant of all, so that no bucket seems to
-/// be full earlier than it is.
+/// be full earlier than it is. A hold ends with the first of its records.
 #[derive(Debug)]
 pub(super) struct Combined {
     verdicts: SmallVec<[Option<Verdict>; 4]>,
@@ -22,6 +22,7 @@ pub(super) struct Combined {
     at: Timestamp,
     source: Source,
     guarded: Option<Guarded>,
+    hold_ends_at: Option<Timestamp>,
 }
 
 /// Groups that failed, to be decided together.
@@ -41,6 +42,7 @@ impl Combined {
             at: Timestamp::from_unix_micros(0),
             source: Source::Store,
             guarded: None,
+            hold_ends_at: None,
         }
     }
 
@@ -55,6 +57,7 @@ impl Combined {
             self.source = Source::Local;
         }
         self.guarded = self.guarded.into_iter().chain(decision.guarded()).max_by_key(weight);
+        self.hold_ends_at = self.hold_ends_at.into_iter().chain(decision.hold_ends_at()).min();
     }
 
     /// Shows the parts at these indices as they are after their tokens were given back.
@@ -77,7 +80,7 @@ impl Combined {
     pub(super) fn into_decision(self) -> Decision {
         debug_assert!(self.verdicts.iter().all(Option::is_some), "a part has no verdict: {self:?}");
         Decision::new(self.allowed, self.verdicts.into_iter().flatten(), self.at, self.source)
-            .with_guarded(self.guarded)
+            .with_guarded(self.guarded.zip(self.hold_ends_at))
     }
 }
 

@@ -201,6 +201,35 @@ pub async fn nothing_is_given_back_after_the_lifetime_of_a_hold(fixture: &Fixtur
     assert_eq!(outcome(&fixture.decide(held.reserve(&[1])).await), (true, Guarded::First));
 }
 
+pub async fn a_repeated_reservation_ends_with_the_first_one(fixture: &Fixture) {
+    let (daily, client) = (limit("tokens", "1/day", 1_000), fixture.client());
+    let held = Holding::of(1, &[(&daily, client)]).lasting(Duration::from_millis(500));
+    let reserved = fixture.decide(held.reserve(&[600])).await;
+    let end = reserved.hold_ends_at().unwrap();
+    assert_eq!(end, reserved.at().after(Duration::from_secs(1)));
+    fixture.wait_until(reserved.at().after(Duration::from_millis(20))).await;
+    for hold_for in [500, 100, 5_000] {
+        let again = held.clone().lasting(Duration::from_millis(hold_for));
+        let repeated = fixture.decide(again.reserve(&[600])).await;
+        // A slow machine may have forgotten it.
+        if outcome(&repeated) == (true, Guarded::Repeated) {
+            assert_eq!(repeated.hold_ends_at(), Some(end));
+        } else {
+            assert!(repeated.at() >= end);
+            return;
+        }
+    }
+    // Settled by a reservation that ends earlier, its record stays until then.
+    let early = held.clone().lasting(Duration::from_millis(100));
+    let settle = early.settle(&[600], &[100], reserved.at());
+    let settled = fixture.decide(settle).await;
+    fixture.wait_until(reserved.at().after(Duration::from_millis(300))).await;
+    let again = fixture.decide(held.settle(&[600], &[100], reserved.at())).await;
+    if again.at() < end && outcome(&settled) == (true, Guarded::First) {
+        assert_eq!(outcome(&again), (true, Guarded::Repeated));
+    }
+}
+
 pub async fn a_hold_is_settled_under_another_rate(fixture: &Fixture) {
     for (name, before, after) in
         [("whole", "1/day", "2/day"), ("parts", "7/day", "11/day"), ("mixed", "1/day", "7/day")]

@@ -91,6 +91,7 @@ macro_rules! hold_truths {
             a_denied_reservation_takes_nothing_and_may_be_made_again
             a_hold_that_is_not_known_is_settled_late_and_once
             nothing_is_given_back_after_the_lifetime_of_a_hold
+            a_repeated_reservation_ends_with_the_first_one
             a_hold_is_settled_under_another_rate
             a_settlement_may_leave_a_debt_that_refill_pays
             leases_and_holds_share_a_bucket

@@ -201,6 +201,29 @@ async fn what_is_settled_too_late_stays_charged() {
 }
 
 #[tokio::test]
+async fn a_reservation_that_is_repeated_gives_nothing_back_twice() {
+    for hold_for in ["30s", "60s"] {
+        let desk = Desk::new();
+        desk.reserve(&asking(1_000, 0)).await;
+        let mut body = asking(100, 100);
+        (body["id"], body["hold_for"]) = (json!("request-7"), json!("30s"));
+        let first = desk.reserve(&body).await;
+        desk.clock.advance(Duration::from_secs(50));
+        body["hold_for"] = json!(hold_for);
+        let again = desk.reserve(&body).await;
+        assert_eq!(again.body["state"], "repeated");
+        let settled = desk.settle(reservation(&first), json!({})).await;
+        assert_eq!(settled.body["given_back"]["tokens"], 200, "{}", settled.body);
+        assert_eq!(desk.left().await.1, 2_000);
+        // The record is gone now, and with it what knows that the hold is settled.
+        desk.clock.advance(Duration::from_secs(11));
+        let replayed = desk.settle(reservation(&again), json!({})).await;
+        assert_eq!(replayed.body["charged"]["tokens"], 200, "{}", replayed.body);
+        assert_eq!(desk.left().await.1, 2_000);
+    }
+}
+
+#[tokio::test]
 async fn bad_input_gets_an_error_and_takes_nothing() {
     let desk = Desk::new();
     let before = desk.left().await;
