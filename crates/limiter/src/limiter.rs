@@ -1,6 +1,7 @@
 //! The limiter: a policy and a store, and the recorders of their decisions.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -50,6 +51,8 @@ struct Inner {
     /// Dates the decisions that need no store.
     clock: Arc<dyn Clock>,
     unverified: Unverified,
+    /// Tells the holds that it made without the store from those of others.
+    number: u64,
     #[cfg(feature = "tower")]
     untrusted_peers: UntrustedPeers,
 }
@@ -93,6 +96,7 @@ impl Limiter {
                 other_stats,
                 clock,
                 unverified,
+                number: RandomState::new().build_hasher().finish(),
                 #[cfg(feature = "tower")]
                 untrusted_peers: UntrustedPeers::default(),
             }),
@@ -444,6 +448,11 @@ impl Limiter {
 
     pub(crate) fn active_policy(&self) -> Arc<ActivePolicy> {
         self.inner.active_policy.load_full()
+    }
+
+    /// Returns a number that no other limiter has.
+    pub(crate) fn number(&self) -> u64 {
+        self.inner.number
     }
 
     pub(crate) fn unverified(&self) -> &Unverified {

@@ -65,14 +65,17 @@ async fn holds_of_an_outage_are_charged_to_the_token_when_redis_is_back() {
     let charged = 500 + 150 + 310 + 200 + 600;
     assert_eq!(two.left().await, 3_000 - charged);
     // Redis knows of none of them: the difference is made up for, once.
-    let settled = two.settle(&local[2], 50).await;
+    let settled = one.settle(&local[2], 50).await;
     assert_eq!(settled.json()["state"], "late", "{settled}");
     assert_eq!(settled.json().get("decided_by"), None, "{settled}");
-    assert_eq!(one.settled(&local[2], 50).await, "repeated");
-    assert_eq!(one.settled(&local[3], 700).await, "late");
-    assert_eq!(two.settled(&local[3], 700).await, "repeated");
-    // What was settled in the outage is remembered where that was.
+    assert_eq!(two.settled(&local[2], 50).await, "repeated");
+    assert_eq!(two.settled(&local[3], 700).await, "late");
+    assert_eq!(one.settled(&local[3], 700).await, "repeated");
+    // What was settled in the outage is remembered where that was. Elsewhere, nothing comes back.
     assert_eq!(one.settled(&local[0], 150).await, "repeated");
+    let elsewhere = two.settle(&local[0], 150).await;
+    assert_eq!(elsewhere.json()["state"], "late", "{elsewhere}");
+    assert_eq!(elsewhere.json()["charged"]["tokens"], 400, "{elsewhere}");
     assert_eq!(two.settled(&before, 100).await, "settled");
     assert_eq!(one.left().await, 3_000 - (100 + 150 + 310 + 50 + 700));
 }

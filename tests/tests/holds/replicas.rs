@@ -157,6 +157,8 @@ async fn requests_without_a_limit_of_usage_are_checked_and_settled_as_nothing() 
     assert_eq!(desk.ask(1).await.status, 429);
 
     let free = json!({ "client": "alice", "path": "/free", "costs": { "input_tokens": 1 } });
-    let held = crate::desk::reservation(&desk.0.post("/v1/reserve", &free).await);
+    let held = desk.0.post("/v1/reserve", &free).await;
+    assert_eq!(held.json().get("decided_by"), None, "{held}");
+    let held = crate::desk::reservation(&held);
     assert_eq!(desk.settled(&held, 5).await, "settled");
 }

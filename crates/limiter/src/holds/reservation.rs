@@ -23,6 +23,8 @@ pub struct Reservation {
     /// What is held, limit by limit, in the order of the check. A limit that counts requests has
     /// the cost of the request, which is final.
     pub parts: Vec<ReservedPart>,
+    /// The limiter that has decided it alone, since the store was away: see [`Self::of_limiter`].
+    pub limiter: Option<u64>,
 }
 
 /// What is held of one limit.
@@ -50,7 +52,16 @@ impl Reservation {
         reserved_at: Timestamp,
         parts: Vec<ReservedPart>,
     ) -> Self {
-        Self { id, hold_for, reserved_at, parts }
+        Self { id, hold_for, reserved_at, parts, limiter: None }
+    }
+
+    /// Says that the limiter with this number has decided it alone, since the store was away.
+    ///
+    /// That limiter alone knows whether it was settled meanwhile, and what was charged. From any
+    /// other one, nothing is given back to it.
+    #[must_use]
+    pub fn of_limiter(self, limiter: impl Into<Option<u64>>) -> Self {
+        Self { limiter: limiter.into(), ..self }
     }
 
     /// Whether any limit holds tokens that a settlement may correct.
@@ -76,14 +87,22 @@ impl Reservation {
         })
     }
 
-    /// Returns the check that corrects what is held to what `usage` comes to.
-    pub(super) fn settling(&self, usage: &Usage) -> Check {
+    /// Returns the check by which the limiter with this number corrects what is held to what
+    /// `usage` comes to.
+    pub(super) fn settling(&self, usage: &Usage, limiter: u64) -> Check {
         let costs = self.parts.iter().map(|part| (part.bucket(), part.actual(usage)));
         let step =
             HoldStep::Settle { actual: CostsDigest::of(costs), reserved_at: self.reserved_at };
         self.check(step, |part| {
-            Part::settling(Arc::clone(&part.limit), part.tag, part.held, part.actual(usage))
+            let charged = self.charged(part, usage, limiter);
+            Part::settling(Arc::clone(&part.limit), part.tag, part.held, charged)
         })
+    }
+
+    /// Returns what the limiter with this number charges of a limit in all.
+    pub(super) fn charged(&self, part: &ReservedPart, usage: &Usage, limiter: u64) -> Cost {
+        let actual = part.actual(usage);
+        if self.limiter.is_none_or(|own| own == limiter) { actual } else { actual.max(part.held) }
     }
 
     fn check(&self, step: HoldStep, mut part: impl FnMut(&ReservedPart) -> Part) -> Check {

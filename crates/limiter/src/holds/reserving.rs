@@ -6,7 +6,7 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Check, Cost, Decision, Guarded, HoldId, Metering, Request, Timestamp, Usage,
+    Action, Check, Cost, Decision, Guarded, HoldId, Metering, Request, Source, Timestamp, Usage,
 };
 use sluice_store::StoreError;
 
@@ -165,6 +165,7 @@ impl Limiter {
         // A reservation that was made before ends with the first one.
         let first = decision.hold_ends_at().map(|end| end.before(hold_for * 2));
         reservation.reserved_at = first.unwrap_or_else(|| decision.at());
+        reservation.limiter = self.alone(&decision);
         Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision)))
     }
 
@@ -195,7 +196,8 @@ impl Limiter {
         } else if decision.is_denied() {
             Ok((Extended::Denied(decision), None))
         } else {
-            Ok((Extended::Held(decision), Some(extended)))
+            let limiter = self.alone(&decision).or(reservation.limiter);
+            Ok((Extended::Held(decision), Some(extended.of_limiter(limiter))))
         }
     }
 
@@ -212,12 +214,12 @@ impl Limiter {
         actual: &Usage,
     ) -> Result<Settlement, HoldError> {
         if reservation.parts.is_empty() {
-            return Settlement::new(reservation, actual, self.unlimited());
+            return Settlement::new(reservation, actual, self.number(), self.unlimited());
         }
-        let decided = self.settled(&reservation.settling(actual)).await;
+        let decided = self.settled(&reservation.settling(actual, self.number())).await;
         let settled = decided
             .map_err(HoldError::from)
-            .and_then(|decision| Settlement::new(reservation, actual, decision));
+            .and_then(|decision| Settlement::new(reservation, actual, self.number(), decision));
         recorded::settlement(&self.recorders().holds, &settled);
         settled
     }
@@ -233,6 +235,11 @@ impl Limiter {
             }
             (tries, pause) = (tries + 1, pause * 4);
         }
+    }
+
+    /// Returns the number of this limiter if it has decided alone.
+    fn alone(&self, decision: &Decision) -> Option<u64> {
+        (decision.source() == Source::Local).then_some(self.number())
     }
 
     /// Makes a step of a hold.

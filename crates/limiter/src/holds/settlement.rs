@@ -27,7 +27,7 @@ pub enum SettlementState {
     Repeated,
     /// The store does not know the hold: it has lost it, it is too old, or it was made without the
     /// store. The difference was made up for all the same, except that nothing is given back to a
-    /// hold that is too old.
+    /// hold that is too old, or that another limiter has made without the store.
     Late,
 }
 
@@ -49,6 +49,7 @@ impl Settlement {
     pub(super) fn new(
         reservation: &Reservation,
         usage: &Usage,
+        limiter: u64,
         decision: Decision,
     ) -> Result<Self, HoldError> {
         let state = match decision.guarded() {
@@ -60,7 +61,8 @@ impl Settlement {
         let parts = reservation.parts.iter().zip(decision.verdicts());
         let metered = parts.filter(|(part, _)| part.limit.metering().is_some());
         let limits = metered.map(|(part, verdict)| {
-            let charged = if verdict.admitted { part.actual(usage) } else { part.held };
+            let charged = reservation.charged(part, usage, limiter);
+            let charged = if verdict.admitted { charged } else { part.held };
             SettledPart {
                 limit: Arc::clone(&part.limit),
                 held: part.held.tokens(),

@@ -50,7 +50,8 @@ struct HoldBody<'a> {
     #[schema(nullable = false)]
     clamped: Vec<&'a str>,
     /// `local` if the replica decided alone, since the store was away; else absent. Only this
-    /// replica can settle the hold until the store is back.
+    /// replica can settle the hold until the store is back, and only it gives back what was not
+    /// used.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     decided_by: Option<&'static str>,
@@ -147,7 +148,9 @@ impl ToSchema for HeldAnswer {
 
 /// Names who decided, if it was not the store.
 fn decided_by(decision: &Decision) -> Option<&'static str> {
-    (decision.source() == Source::Local).then_some("local")
+    // Where no limit applies, the store had nothing to decide.
+    let is_local = decision.source() == Source::Local && !decision.verdicts().is_empty();
+    is_local.then_some("local")
 }
 
 fn respond(body: &impl Serialize, mut fields: HeaderMap) -> Response {

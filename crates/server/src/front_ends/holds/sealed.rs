@@ -38,6 +38,9 @@ struct Content {
     model: Option<Box<str>>,
     #[serde(rename = "p")]
     parts: Vec<PartContent>,
+    /// Absent for what the store has decided.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    limiter: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,7 +68,7 @@ struct PartContent {
 impl Sealed {
     /// Writes the reservation of a fleet.
     pub(super) fn to_bytes(&self, fleet: &str) -> Vec<u8> {
-        let Reservation { id, hold_for, reserved_at, parts, .. } = &self.reservation;
+        let Reservation { id, hold_for, reserved_at, parts, limiter, .. } = &self.reservation;
         let content = Content {
             version: VERSION,
             fleet: fleet.to_owned(),
@@ -74,6 +77,7 @@ impl Sealed {
             reserved_at: reserved_at.unix_micros(),
             model: self.model.clone(),
             parts: parts.iter().map(PartContent::of).collect(),
+            limiter: *limiter,
         };
         serde_json::to_vec(&content).expect("numbers and strings are always valid JSON")
     }
@@ -92,6 +96,7 @@ impl Sealed {
             Timestamp::from_unix_micros(content.reserved_at),
             parts?,
         );
+        let reservation = reservation.of_limiter(content.limiter);
         Some(Self { reservation, model: content.model })
     }
 }
