@@ -4,8 +4,9 @@ use std::fmt;
 
 use sluice_core::Partition;
 
-/// The newest layout of a bucket's state or a hold's record. A build that adds a layout raises this number, teaches
-/// `lua/check.lua` to read it, and to write it only if its argument `newest` allows it.
+/// The newest layout of a bucket's state or a hold's record. A build that adds a layout raises this
+/// number, teaches `lua/check.lua` to read it, and to write it only if its argument `newest` allows
+/// it.
 const NEWEST_LAYOUT: u8 = 7;
 /// The first layout with which the records of holds can be kept.
 #[cfg(feature = "redis")]

@@ -130,8 +130,8 @@ impl Ledger {
         fits
     }
 
-    /// Records that the cost of `part`, which was admitted before, did not come to pass. What is not
-    /// owed any more cannot be forgiven.
+    /// Records that the cost of `part`, which was admitted before, did not come to pass. What is
+    /// not owed any more cannot be forgiven.
     pub(super) fn forgive(&self, part: &Part, now: Timestamp) {
         if let Some(entry) = self.entries.lock().by_bucket.get_mut(&part.bucket()) {
             entry.forgive(part.cost, now);

@@ -113,7 +113,7 @@ impl LocalFallback {
         Ok(assemble(check, &local, true, |part| allowed_without_store(part, true, local.at())))
     }
 
-    /// Settles a hold that was reserved here: corrects the local buckets, and what is owed for them.
+    /// Settles a hold that was reserved here: corrects the local buckets and what is owed for them.
     fn settle(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
         let local = self.local(check, check);
         let Some(local) = self.buckets.decide_if(&local, |_| true) else {

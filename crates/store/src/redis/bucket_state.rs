@@ -1,4 +1,5 @@
-//! A bucket's state and a hold's record as they are stored, in the layouts that `lua/check.lua` describes.
+//! A bucket's state and a hold's record as they are stored, in the layouts that `lua/check.lua`
+//! describes.
 
 use sluice_core::{Bucket, CostsDigest, Leases, Moment, Record, Refill, Term, Timestamp};
 

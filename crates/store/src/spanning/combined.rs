@@ -108,8 +108,8 @@ impl Aside {
         self.cause.is_some()
     }
 
-    /// Does with all groups what `other` does, by `instead`, if there are any, and adds the decision
-    /// to `combined`.
+    /// Does with all groups what `other` does, by `instead`, if there are any, and adds the
+    /// decision to `combined`.
     ///
     /// # Errors
     /// That of `instead`; without it the first error of the groups.

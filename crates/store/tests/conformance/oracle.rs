@@ -266,8 +266,8 @@ pub fn is_timed(check: &Check) -> bool {
     matches!(check.action(), Action::EndLease { .. }) || check.hold().is_some()
 }
 
-/// Returns the check as it is sent at `now`: the term of a lease and the time of a reservation count
-/// from there.
+/// Returns the check as it is sent at `now`: the term of a lease and the time of a reservation
+/// count from there.
 pub fn in_time(check: &Check, now: Timestamp) -> Check {
     let mut timed = if let Some(hold) = check.hold() {
         let before =
