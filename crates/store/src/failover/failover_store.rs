@@ -251,8 +251,9 @@ impl<S: Store> Failover<S> {
     ) -> Vec<Result<Decision, StoreError>> {
         self.guarded.record(call, checks, &results);
         for (check, result) in checks.iter().zip(&mut results) {
-            if let Err(error) = result {
-                *result = self.guarded.fall_back(check, error.clone());
+            match result {
+                Ok(_) => self.guarded.fallback.settled_by_store(check),
+                Err(error) => *result = self.guarded.fall_back(check, error.clone()),
             }
         }
         results
@@ -319,6 +320,15 @@ impl<S: Store> Store for Failover<S> {
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
+        if checks.iter().any(|check| self.guarded.fallback.settled_before(check).is_some()) {
+            return StoreFuture::pending(async move {
+                let mut results = Vec::with_capacity(checks.len());
+                for check in checks {
+                    results.push(self.decide(check).await);
+                }
+                results
+            });
+        }
         match self.guarded.node_of(checks) {
             Some(node) => self.decide_batch(node, checks),
             None => StoreFuture::pending(self.decide_all_across(checks)),

@@ -77,6 +77,9 @@ impl<S: Store> Failover<S> {
 impl<S: Store> GuardedStore<S> {
     /// Sends the check of one node, for a caller that waits until `deadline`.
     fn send(self: &Arc<Self>, node: NodeId, check: Check, deadline: Instant) -> GroupFuture {
+        if let Some(decision) = self.fallback.settled_before(&check) {
+            return StoreFuture::ready(Ok(decision));
+        }
         let Some(call) = self.breakers.admit(node) else {
             self.errors.count(&StoreError::BreakerOpen);
             return StoreFuture::ready(Err(StoreError::BreakerOpen));
@@ -131,6 +134,9 @@ impl<S: Store> GuardedStore<S> {
             StoreFuture::Pending(mut pending) => self.wait(call, limit, pending.as_mut()).await?,
         };
         self.record(call, std::slice::from_ref(check), std::slice::from_ref(&result));
+        if result.is_ok() {
+            self.fallback.settled_by_store(check);
+        }
         result
     }
 }

@@ -55,6 +55,10 @@ async fn a_hold_that_is_reserved_here_is_settled_here_and_charged_once() {
         // The store does not know the hold, and would settle it once more.
         let repeated = fixture.decide(&settlement).await;
         assert_eq!(outcome(&repeated), (true, Some(Guarded::Repeated), Source::Local));
+        let batch = [peek(&limit), settlement];
+        let results = fixture.store.decide_all(&batch).await;
+        let sources: Vec<_> = results.iter().map(|one| one.as_ref().unwrap().source()).collect();
+        assert_eq!(sources, [Source::Store, Source::Local]);
         assert_eq!(fixture.left(&limit).await, left_here);
     }
 }
@@ -76,6 +80,20 @@ async fn a_hold_that_is_reserved_here_is_settled_late_by_the_store_afterwards() 
     fixture.inner.set(Behaviour::Unreachable);
     let error = fixture.store.decide(&settlement).await.unwrap_err();
     assert!(matches!(error, StoreError::NotSettled(_)), "it is not settled here too: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_settles_a_hold_in_the_store_ends_it_here() {
+    let fixture = Fixture::new(Behaviour::Unreachable);
+    let limit = slow("daily", 100);
+    let reserved = fixture.decide(&reserve(&limit, 60)).await;
+    fixture.recover().await;
+    let batch = [settle(&limit, 60, 10, reserved.at()), peek(&limit)];
+    let results = fixture.store.decide_all(&batch).await;
+    assert_eq!(results[0].as_ref().unwrap().guarded(), Some(Guarded::Late));
+    fixture.inner.set(Behaviour::Unreachable);
+    let error = fixture.store.decide(&batch[0]).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotSettled(_)), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
