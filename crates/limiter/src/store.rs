@@ -4,8 +4,9 @@
 
 #[doc(inline)]
 pub use sluice_core::{
-    Action, Bucket, BucketId, Check, Cost, Decision, Epoch, Limit, LimitKey, Matched, Moment, Part,
-    Retry, Settled, Source, Span, Subject, Tag, Tagger, Timestamp, Value, Verdict,
+    Action, Bucket, BucketId, Check, Cost, CostsDigest, Decision, Epoch, Guarded, Hold, HoldId,
+    HoldStep, Limit, LimitKey, Matched, Moment, Part, Record, RecordKey, RecordWrite, Retry,
+    Settled, Source, Span, Subject, Tag, Tagger, Timestamp, Value, Verdict,
 };
 #[doc(inline)]
 pub use sluice_store::{
