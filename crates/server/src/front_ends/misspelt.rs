@@ -121,7 +121,7 @@ mod tests {
             "/v1",
             "/V1/",
             "/v1/é",
-            "/v1/reserve",
+            "/v1/tokens",
             "/v1/charge",
             "/v1/metrics",
             "/v1/checks/12345",
