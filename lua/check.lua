@@ -20,8 +20,8 @@
                    - settle, undo: 1 if the cost is given back, 0 if it is charged, and the cost
                    - others: 1 if the limit denies else 0, and the time that the cost needs to come
                      back: us, fraction
-                   A step of a hold has 4 numbers behind its parts: record (1 is the last of KEYS);
-                   reserve: its lifetime, others: the time at which that ends, both in us; and the
+                   A step of a hold has 5 numbers behind its parts: record (1 is the last of KEYS);
+                   its lifetime; the time at which that ends, or 0 for reserve, both in us; and the
                    digests of two costs
                    - reserve: what is held; 0
                    - extend: what is held then; what was held before
@@ -542,7 +542,7 @@ while at <= last do
     local action, parts, first = checks[at + 1], checks[at + 2], at + 3
     at = first + 5 * parts
     if action >= RESERVE then
-      at = at + 4
+      at = at + 5
     end
     if rare and any_unknown(first, parts) then
       verdict = 'u'
@@ -553,19 +553,21 @@ while at <= last do
     elseif action >= RESERVE then
       make_step = make_step or function(first, parts, action)
         local row = first + 5 * parts
-        local k, lifetime_end = #KEYS + 1 - checks[row], checks[row + 1]
-        local digest, other = checks[row + 2], checks[row + 3]
+        local k, lifetime_end = #KEYS + 1 - checks[row], checks[row + 2]
+        local digest, other = checks[row + 3], checks[row + 4]
         local record = records and records[k]
         if record == nil and stored[k] ~= '\0' then
           return 'u'
         end
         local held = record and record[1] == HELD and record[2]
         local verdict = '1'
+        if action == RESERVE or (action == EXTEND and now < lifetime_end) then
+          lifetime_end = now + checks[row + 1]
+        end
         if action == RESERVE then
-          lifetime_end = now + lifetime_end
           verdict = record and (held == digest and 'r' or 'c') or '1'
         elseif action == EXTEND and record then
-          verdict = held == digest and 'r' or held == other and '1' or 'c'
+          verdict = held == other and '1' or held == digest and 'r' or 'c'
         elseif action == SETTLE and record and not held then
           verdict = record[2] == digest and 'r' or 'c'
         elseif action > SETTLE and held ~= digest then

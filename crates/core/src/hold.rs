@@ -277,11 +277,12 @@ impl Hold {
     }
 
     /// Returns when the record may be forgotten, from which instant on nothing is given back, if
-    /// the step is decided at `now`.
+    /// the step is decided at `now`. An extension begins the lifetime anew, unless it is over.
     #[must_use]
     pub fn ends_at(&self, now: Timestamp) -> Timestamp {
         let reserved_at = match self.step {
             HoldStep::Reserve { .. } => now,
+            HoldStep::Extend { reserved_at, .. } if now < reserved_at.after(self.lifetime) => now,
             HoldStep::Extend { reserved_at, .. }
             | HoldStep::Settle { reserved_at, .. }
             | HoldStep::Undo { reserved_at, .. } => reserved_at,
@@ -312,10 +313,10 @@ impl Hold {
         match self.step {
             HoldStep::Reserve { .. } if before.is_none() => Guarded::First,
             HoldStep::Extend { .. } | HoldStep::Settle { .. } if before.is_none() => Guarded::Late,
-            HoldStep::Reserve { costs } | HoldStep::Extend { to: costs, .. } if held(costs) => {
-                Guarded::Repeated
-            }
+            HoldStep::Reserve { costs } if held(costs) => Guarded::Repeated,
+            // One that takes nothing more only begins the lifetime anew.
             HoldStep::Extend { from, .. } if held(from) => Guarded::First,
+            HoldStep::Extend { to, .. } if held(to) => Guarded::Repeated,
             HoldStep::Reserve { .. } | HoldStep::Extend { .. } => Guarded::Conflict,
             HoldStep::Settle { actual, .. } => match before {
                 Some(Record::Settled { actual: settled, .. }) if settled == actual => {

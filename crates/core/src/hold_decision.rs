@@ -53,10 +53,10 @@ impl Check {
                 (self.correct(buckets, may_return, now, source), hold.record([], record, now))
             }
         };
-        // A repeated reservation ends with the first one: if it seemed to last longer, its tokens
-        // could be given back once more when the record is gone.
+        // A repeated step ends with the first one: if it seemed to last longer, its tokens could be
+        // given back once more when the record is gone.
         let ends_at = match record {
-            Some(record) if self.action() == Action::Reserve => record.until(),
+            Some(record) if guarded == Guarded::Repeated => record.until(),
             _ => hold.ends_at(now),
         };
         (decision.with_guarded(Some((guarded, ends_at))), write)

@@ -15,7 +15,7 @@ pub enum HoldError {
     /// The tokens would be held longer than the limits allow.
     #[error(
         "tokens cannot be held for {asked:?}: a limit holds them for at most {most:?}. Ask for \
-         less, or raise `hold_for` of the limit"
+         less, and extend the hold of a request that takes longer"
     )]
     TooLong {
         /// The time that was asked for.

@@ -71,7 +71,7 @@ impl Hold {
     }
 
     /// Takes `more` in addition, from all limits or from none, for a request that uses more than
-    /// was estimated.
+    /// was estimated or takes longer: the hold lasts as long as at first, from now on.
     ///
     /// # Errors
     /// As [`Limiter::extend`].

@@ -162,15 +162,14 @@ impl Limiter {
         if decision.is_denied() {
             return Ok(Reserved::Denied(decision));
         }
-        // A reservation that was made before ends with the first one.
-        let first = decision.hold_ends_at().map(|end| end.before(hold_for * 2));
-        reservation.reserved_at = first.unwrap_or_else(|| decision.at());
+        reservation.reserved_at = began_at(&decision, hold_for).unwrap_or_else(|| decision.at());
         reservation.limiter = self.alone(&decision);
         Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision)))
     }
 
-    /// Takes `more` for a hold, from all limits or from none. Returns also what is held then, if it
-    /// was not denied.
+    /// Takes `more` for a hold, from all limits or from none, and holds all of it for as long as the
+    /// reservation said, from now on. Returns also what is held then, if it was not denied. With
+    /// nothing more, the hold only lasts longer.
     ///
     /// # Errors
     /// - [`HoldError::Conflict`]: the hold has other costs, or is settled.
@@ -197,6 +196,9 @@ impl Limiter {
             Ok((Extended::Denied(decision), None))
         } else {
             let limiter = self.alone(&decision).or(reservation.limiter);
+            let began_at = began_at(&decision, reservation.hold_for);
+            let reserved_at = began_at.unwrap_or(reservation.reserved_at);
+            let extended = Reservation { reserved_at, ..extended };
             Ok((Extended::Held(decision), Some(extended.of_limiter(limiter))))
         }
     }
@@ -250,6 +252,12 @@ impl Limiter {
         decision_span::describe(&span, check.action(), outcome.map_err(|_| UndecidedBy::Store));
         decided
     }
+}
+
+/// Returns when the time of a hold began that was decided: of a step that was made before, with
+/// that one.
+fn began_at(decision: &Decision, hold_for: Duration) -> Option<Timestamp> {
+    decision.hold_ends_at().map(|end| end.before(hold_for * 2))
 }
 
 /// Returns how long these parts are held: as long as was asked for, or as all limits allow.

@@ -136,14 +136,13 @@ impl CallPlan {
             u64::try_from(reserved_at.after(hold.lifetime()).unix_micros()).unwrap_or(0)
         };
         let (ends, costs, before) = match hold.step() {
-            HoldStep::Reserve { costs } => {
-                (u64::try_from(hold.lifetime().as_micros()).unwrap_or(0), costs, None)
-            }
+            HoldStep::Reserve { costs } => (0, costs, None),
             HoldStep::Extend { from, to, reserved_at } => (ends(reserved_at), to, Some(from)),
             HoldStep::Settle { actual, reserved_at } => (ends(reserved_at), actual, None),
             HoldStep::Undo { costs, before, reserved_at } => (ends(reserved_at), costs, before),
         };
         self.checks.push(index as u64 + 1);
+        self.checks.push(u64::try_from(hold.lifetime().as_micros()).unwrap_or(0));
         self.checks.push(ends.min(LATEST));
         self.checks.push(costs.number());
         self.checks.push(before.map_or(0, CostsDigest::number));

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "2ce8bab1885409e6810a15b719379a251b347779",
+    digest: "14d8e0c8fc3e0c2c9d64de6320f6cf07ba77ddc2",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

@@ -190,6 +190,35 @@ async fn a_hold_can_grow() {
 }
 
 #[tokio::test]
+async fn an_extension_makes_a_hold_last_longer() {
+    let desk = Desk::new();
+    let held = desk.reserve(&asking(100, 100)).await;
+    let mut text = reservation(&held).to_owned();
+    for _ in 0..3 {
+        desk.clock.advance(Duration::from_secs(100));
+        let longer = desk.extend(&text, json!({})).await;
+        assert_eq!((longer.status.as_u16(), &longer.body["state"]), (200, &json!("held")));
+        text = reservation(&longer).to_owned();
+    }
+    assert_eq!(desk.left().await.1, 2_800, "nothing more was taken");
+    desk.clock.advance(Duration::from_secs(119));
+    let settled = desk.settle(&text, json!({ "input_tokens": 5 })).await;
+    assert_eq!(
+        (&settled.body["state"], &settled.body["given_back"]["tokens"]),
+        (&json!("settled"), &json!(195),)
+    );
+    assert_eq!(desk.left().await.1, 2_995);
+    // Whatever was signed before, and whenever it is sent: it gives nothing back again.
+    desk.clock.advance(Duration::from_secs(200));
+    for text in [reservation(&held), &text] {
+        let longer = desk.extend(text, json!({})).await;
+        let again = desk.settle(reservation(&longer), json!({})).await;
+        assert_eq!(again.body["given_back"], json!({}), "{}", again.body);
+    }
+    assert_eq!(desk.left().await.1, 2_995);
+}
+
+#[tokio::test]
 async fn what_is_settled_too_late_stays_charged() {
     let desk = Desk::new();
     let held = desk.reserve(&asking(100, 100)).await;
