@@ -6,7 +6,8 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Check, Cost, Decision, Guarded, HoldId, Metering, Request, Source, Timestamp, Usage,
+    Action, Check, Cost, Decision, Guarded, Hold as HoldOf, HoldId, Metering, Request, Source,
+    Timestamp, Usage,
 };
 use sluice_store::StoreError;
 
@@ -264,11 +265,11 @@ fn began_at(decision: &Decision, hold_for: Duration) -> Option<Timestamp> {
 fn hold_for(parts: &[ReservedPart], asked: Option<Duration>) -> Result<Duration, HoldError> {
     let limits = parts.iter().filter_map(|part| part.limit.metering());
     let most = limits.map(|metering| metering.hold_for).min().unwrap_or(Metering::HOLD_FOR);
-    let most = most.min(Metering::LONGEST_HOLD);
+    // The store holds for no other time, and the end of a hold is computed from it.
+    let bounded = |span: Duration| span.clamp(HoldOf::MIN_HOLD_FOR, HoldOf::MAX_HOLD_FOR);
     match asked {
         Some(asked) if asked > most => Err(HoldError::TooLong { asked, most }),
-        Some(asked) => Ok(asked),
-        None => Ok(most),
+        asked => Ok(bounded(asked.unwrap_or(most))),
     }
 }
 
