@@ -41,6 +41,7 @@ pub fn dashboard() -> Dashboard {
             Section { heading: "Overview", width: 4, height: 4, panels: overview() },
             Section { heading: "Decisions", width: 12, height: 8, panels: decisions() },
             Section { heading: "Latency of checks", width: 12, height: 8, panels: latency() },
+            Section { heading: "Holds", width: 12, height: 8, panels: holds() },
             Section { heading: "Store", width: 8, height: 8, panels: store() },
             Section { heading: "Front ends", width: 8, height: 8, panels: front_ends() },
             Section { heading: "Gateway", width: 12, height: 8, panels: gateway() },
@@ -124,6 +125,48 @@ fn decisions() -> Vec<Panel> {
         )
         .unit(Unit::OperationsPerSecond)
         .query("{{limit}}", by_limit("shadow_denied")),
+    ]
+}
+
+fn holds() -> Vec<Panel> {
+    let used = |quantile| SELECTED.quantile(quantile, "sluice_hold_used_ratio", &[]);
+    let increase =
+        |counter, matchers| format!("sum(increase({}[1h]))", FLEET.series(counter, matchers));
+    let held = increase("sluice_holds_total", r#"outcome="held", step="reserve""#);
+    let settled = increase("sluice_settlements_total", r#"state=~"settled|late""#);
+    vec![
+        Panel::time_series(
+            "Reservations and extensions",
+            "Reservations of tokens and money per second, and extensions of them, by outcome. \
+             Denied: a limit had too few tokens. Conflict: the id is held with other costs.",
+        )
+        .unit(Unit::OperationsPerSecond)
+        .stacked()
+        .query("{{outcome}}", sum_of_rate("outcome", "sluice_holds_total")),
+        Panel::time_series(
+            "Settlements",
+            "Settlements per second, by what became of them. Late: the store did not know the \
+             hold. Failed: the store did not answer, and the estimate stays charged.",
+        )
+        .unit(Unit::OperationsPerSecond)
+        .stacked()
+        .query("{{state}}", sum_of_rate("state", "sluice_settlements_total")),
+        Panel::time_series(
+            "Used of what was held",
+            "What settled holds were charged as a part of their estimates: the median, and what \
+             95% of them stay below. Above 100%, estimates are too low.",
+        )
+        .unit(Unit::Share)
+        .query("P50", used(0.5))
+        .query("P95", used(0.95)),
+        Panel::time_series(
+            "Never settled",
+            "The share of the reservations of the last hour that were not settled, of the whole \
+             fleet: those in flight, and those that their callers have forgotten, which stay \
+             charged.",
+        )
+        .unit(Unit::Share)
+        .query("", format!("clamp_min(1 - {settled} / ({held} > 0), 0)")),
     ]
 }
 

@@ -7,6 +7,7 @@ use sluice_testkit::{RedisServer, eventually_async};
 use sluice_tests::{
     echo::Echo,
     fleet::{Fleet, LONG_TIMEOUT},
+    http::Client,
     prometheus::Prometheus,
 };
 use tempfile::TempDir;
@@ -91,6 +92,16 @@ fn fast_rules() -> TempDir {
 /// Records only targets of the same job that are another program; this test has none.
 const OF_OTHER_TARGETS: &str = "job:sluice_other_targets:count";
 
+/// Holds tokens, and settles them.
+async fn hold(client: &mut Client) {
+    let estimate = json!({ "client": "holder", "costs": { "requests": 0, "output_tokens": 100 } });
+    let held = client.post("/v1/reserve", &estimate).await;
+    assert_eq!(held.status, 200, "{held}");
+    let reservation = &held.json()["reservation"];
+    let used = json!({ "reservation": reservation, "costs": { "output_tokens": 40 } });
+    assert_eq!(client.post("/v1/settle", &used).await.status, 200);
+}
+
 /// Returns what is wrong with the rules after Prometheus has evaluated them.
 async fn errors_of_rules(prometheus: &Prometheus) -> Vec<String> {
     let mut errors = Vec::new();
@@ -132,7 +143,9 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
     .unwrap();
     // Every front end, and a gateway beside them.
     let yaml = format!(
-        "limits: [{{ name: tried, rate: 1/day, burst: 1, mode: shadow }}]\n\
+        "limits:\n\
+         - {{ name: tried, rate: 1/day, burst: 1, mode: shadow }}\n\
+         - {{ name: tokens, counts: total_tokens, rate: 100000/minute, burst: 200000 }}\n\
          gateway: {{ upstream: \"http://{}\", doors: on }}\n\
          rls: {{ files: [\"{}/*.yaml\"] }}\n\
          costs: {{ budget: 1000000 }}\n\
@@ -160,6 +173,10 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
     let panels = panels();
     assert!(panels.len() > 40, "{}", panels.len());
     eventually_async("every panel has data", async || {
+        // `increase` sees only what happens between two scrapes.
+        for mut client in fleet.clients() {
+            hold(&mut client).await;
+        }
         let mut empty = Vec::new();
         for (panel, query) in &panels {
             if prometheus.query(query).await.is_empty() {
