@@ -198,7 +198,8 @@ async fn holds_add_up_while_replicas_are_killed_and_answers_are_lost() {
         }
         let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
         scale::report_holds(&format!(
-            "| {seed} | {pairs} | {buckets} | {killed} | {} | {} | {} | {} | {too_few} | {too_many} |",
+            "| {seed} | {pairs} | {buckets} | {killed} | {} | {} | {} | {} | {too_few} | \
+             {too_many} |",
             count(&seen.lost),
             count(&seen.repeated),
             count(&seen.denied),

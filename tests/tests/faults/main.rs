@@ -3,8 +3,8 @@
 //! Three stores as replicas have them, each with its own connections and circuit breakers, share
 //! limits under load in this process, and a real Redis fails in a certain way. A test counts the
 //! tokens that were admitted against the promise, the errors, and who had to wait. The stores are
-//! those of the server; `redis_outages` has the same with whole replicas. Leases and holds are tested
-//! with replicas that are processes.
+//! those of the server; `redis_outages` has the same with whole replicas. Leases and holds are
+//! tested with replicas that are processes.
 //!
 //! Every test has a seed. It is short by default; `cargo xtask faults` runs more rounds with other
 //! seeds, adds the network partition, and prints the table that `docs/reliability.md` is about.

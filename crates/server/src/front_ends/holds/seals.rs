@@ -14,9 +14,9 @@ const PURPOSE: &str = "reservations";
 
 /// Signs reservations, so that nobody else can make one: HMAC with SHA-256 (RFC 2104).
 ///
-/// The key is derived from `clients.secret`. While that changes, reservations of the two keys before
-/// are accepted too: of two, since a secret that is removed is followed by a key of this replica, and
-/// then by one of all.
+/// The key is derived from `clients.secret`. While that changes, reservations of the two keys
+/// before are accepted too: of two, since a secret that is removed is followed by a key of this
+/// replica, and then by one of all.
 #[derive(Debug)]
 pub struct Seals {
     /// The key prefix of the store: a reservation of another fleet is none of this one.
