@@ -194,7 +194,12 @@ impl Scalar {
                 "maximum": most,
                 "pattern": "^[0-9_]+$",
             }),
-            Self::Number => json!({ "type": ["number", "string"], "pattern": "^[-+0-9.eE]+$" }),
+            // None is below zero: weights, prices, shares.
+            Self::Number => json!({
+                "type": ["number", "string"],
+                "minimum": 0,
+                "pattern": "^\\+?[0-9.]+([eE][-+]?[0-9]+)?$",
+            }),
             Self::Boolean => json!({ "enum": [true, false, "true", "false"] }),
             Self::Duration => json!({
                 "type": "string",
