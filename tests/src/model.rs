@@ -53,6 +53,8 @@ pub enum Answer {
     Stream(Vec<Vec<u8>>),
     /// A stream of events that begins so and then breaks off.
     Broken(Vec<u8>),
+    /// What this function makes of the request.
+    Chosen(fn(&ReceivedRequest) -> Answer),
     /// A whole answer, which waits for [`FakeModel::release`].
     Late(Vec<u8>),
 }
@@ -136,8 +138,11 @@ impl Shared {
     async fn serve(&self, stream: TcpStream) -> io::Result<()> {
         let mut connection = ServerConnection::new(stream);
         while let Some(request) = connection.next().await? {
+            let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            while let Answer::Chosen(choose) = answer {
+                answer = choose(&request);
+            }
             self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-            let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let stream = &mut connection.stream;
             match answer {
                 Answer::Whole { status, fields, body } => {
@@ -157,6 +162,8 @@ impl Shared {
                     }
                     stream.write_all(b"0\r\n\r\n").await?;
                 }
+                // Chosen above.
+                Answer::Chosen(_) => {}
                 Answer::Broken(piece) => {
                     begin_stream(stream).await?;
                     return chunk(stream, &piece).await;

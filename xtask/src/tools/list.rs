@@ -186,6 +186,21 @@ pub(crate) const TOOLS: &[Tool] = &[
         lacks: None,
     },
     Tool {
+        // The vendors' SDKs for language models.
+        name: "models-python",
+        variable: "SLUICE_MODELS_PYTHON",
+        sources: &[Source::Wheels {
+            packages: Packages {
+                name: "models",
+                list: &["anthropic==2.14.0", "google-genai==3.6.1", "openai==3.57.0"],
+                megabytes: 155,
+            },
+            program: InVenv::Python,
+        }],
+        by_hand: IN_A_VENV,
+        lacks: None,
+    },
+    Tool {
         // Not `docker-compose`: Debian's is version 1, which does not know `include`.
         name: "docker-compose-v2",
         variable: "SLUICE_DOCKER_COMPOSE",
