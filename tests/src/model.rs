@@ -146,7 +146,7 @@ impl Shared {
             let stream = &mut connection.stream;
             match answer {
                 Answer::Whole { status, fields, body } => {
-                    whole(stream, status, &fields, &body).await?
+                    whole(stream, status, &fields, &body).await?;
                 }
                 Answer::Late(body) => {
                     self.permit(stream).await?;

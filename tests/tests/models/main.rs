@@ -3,6 +3,7 @@
 
 mod bodies;
 mod budgets;
+mod changes;
 mod denials;
 mod endings;
 mod metering;
