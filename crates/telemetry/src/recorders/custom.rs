@@ -16,6 +16,9 @@ pub const MAX_CUSTOM_METRICS: usize = 100;
 const MAX_CUSTOM_VALUES: usize = 50;
 /// The most series that a declared metric keeps.
 pub(crate) const MAX_CUSTOM_SERIES: usize = 500;
+/// The largest amount that a counter or a histogram accepts at a time. Two amounts near the largest
+/// `f64` would make an infinite sum, which stays until the process ends.
+const MAX_AMOUNT: f64 = 1e15;
 /// The boundaries of a histogram that declares none. For seconds, they reach from a millisecond to
 /// five minutes.
 const DEFAULT_BOUNDARIES: [f64; 15] =
@@ -211,7 +214,7 @@ impl CustomRecorder {
     /// # Errors
     ///
     /// [`CustomValueError`] if no such counter with these labels is declared, or if the amount is
-    /// negative or not a finite number.
+    /// not a number from 0 to 10^15.
     pub fn count(
         &self,
         name: &str,
@@ -222,8 +225,8 @@ impl CustomRecorder {
         let Instrument::Counter(counter) = &declared.instrument else {
             return Err(declared.wrong_kind("counter"));
         };
-        if !amount.is_finite() || amount < 0.0 {
-            return Err(declared.wrong_value(amount, "a number that is not below 0"));
+        if !(0.0..=MAX_AMOUNT).contains(&amount) {
+            return Err(declared.wrong_value(amount, "a number from 0 to 10^15"));
         }
         counter.add(amount, &declared.labels(labels)?);
         Ok(())
@@ -257,7 +260,7 @@ impl CustomRecorder {
     /// # Errors
     ///
     /// [`CustomValueError`] if no such histogram with these labels is declared, or if the value is
-    /// not a finite number.
+    /// not a number from -10^15 to 10^15.
     pub fn observe(
         &self,
         name: &str,
@@ -268,8 +271,8 @@ impl CustomRecorder {
         let Instrument::Histogram(histogram) = &declared.instrument else {
             return Err(declared.wrong_kind("histogram"));
         };
-        if !value.is_finite() {
-            return Err(declared.wrong_value(value, "a finite number"));
+        if !(-MAX_AMOUNT..=MAX_AMOUNT).contains(&value) {
+            return Err(declared.wrong_value(value, "a number from -10^15 to 10^15"));
         }
         histogram.record(value, &declared.labels(labels)?);
         Ok(())
@@ -361,7 +364,8 @@ impl Declared {
     fn wrong_value(&self, value: f64, expected: &'static str) -> CustomValueError {
         CustomValueError::Value {
             name: self.metric.name.clone(),
-            value: value.to_string(),
+            // As `1e308`, and not with all of its zeros.
+            value: format!("{value:?}"),
             declared: self.metric.kind.as_str(),
             expected,
         }

@@ -67,9 +67,33 @@ fn a_value_that_does_not_fit_the_declaration_is_rejected() {
     let labels = [("operation", "a")];
     assert_eq!(
         error(custom.count("my_feature_total", &labels, -1.0)),
-        "`my_feature_total` does not accept -1: a counter needs a number that is not below 0"
+        "`my_feature_total` does not accept -1.0: a counter needs a number from 0 to 10^15"
     );
     assert!(custom.count("my_feature_total", &labels, f64::NAN).is_err());
+}
+
+#[test]
+fn sums_stay_finite() {
+    let telemetry = declared(&[
+        metric("my_feature_total", CustomKind::Counter, &[]),
+        metric("job_seconds", CustomKind::Histogram(Vec::new()), &[]),
+    ]);
+    let custom = &telemetry.recorders().custom;
+    for _ in 0..2 {
+        let counted = custom.count("my_feature_total", &[], f64::MAX).expect_err("it is too much");
+        assert_eq!(
+            counted.to_string(),
+            "`my_feature_total` does not accept 1.7976931348623157e308: a counter needs a number \
+             from 0 to 10^15"
+        );
+        assert!(custom.observe("job_seconds", &[], f64::MAX).is_err());
+        assert!(custom.observe("job_seconds", &[], f64::MIN).is_err());
+    }
+    custom.count("my_feature_total", &[], 1e15).expect("it is the most");
+    custom.observe("job_seconds", &[], -1e15).expect("it is the least");
+    let scrape = scrape(&telemetry);
+    assert_eq!(scrape.value("my_feature_total", &[]), Some(1e15));
+    assert_eq!(scrape.value("job_seconds_sum", &[]), Some(-1e15));
 }
 
 #[test]

@@ -498,7 +498,7 @@ struct CounterBody<'a> {
     labels: Labels<'a>,
     /// The increment; 1 by default.
     #[serde(default = "one")]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1e15)]
     value: f64,
 }
 
