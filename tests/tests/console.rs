@@ -76,7 +76,7 @@ async fn the_console_shows_the_fleet_and_its_limits() {
     assert!(text.contains("ready; store memory: up"), "{text}");
     assert!(text.contains("(this one)"), "{text}");
     // The endpoint with its limit, one client, and two of three requests denied.
-    assert!(text.contains("other 1 1 0 0 66.67 %"), "{text}");
+    assert!(text.contains("other 1/day, burst 1 1 0 0 66.67 %"), "{text}");
     assert!(!text.contains("could not be refreshed"), "{text}");
 }
 

@@ -167,11 +167,15 @@ async fn the_pages_of_one_process_have_the_documented_members() {
         (&json!(3), &json!(2)),
         "{stats}"
     );
-    let other =
-        json!({ "limit": 10, "active_clients": 2, "total_requests": 24, "rejected_requests": 4 });
+    let other = json!({
+        "limit": 10, "rate": "1/day, burst 10",
+        "active_clients": 2, "total_requests": 24, "rejected_requests": 4,
+    });
     assert_eq!(stats["endpoint_stats"]["other"], other);
-    let tools =
-        json!({ "limit": 40, "active_clients": 1, "total_requests": 1, "rejected_requests": 0 });
+    let tools = json!({
+        "limit": 40, "rate": "40/minute, burst 10",
+        "active_clients": 1, "total_requests": 1, "rejected_requests": 0,
+    });
     assert_eq!(stats["endpoint_stats"]["/api/v1/tools"], tools);
     assert_eq!(
         stats["endpoint_stats"].get("/health"),

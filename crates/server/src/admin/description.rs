@@ -59,7 +59,7 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
             Some(json!({
                 "total_clients": 45, "rate_limited_clients": 3,
                 "endpoint_stats": { "/api/v1/conversation/chat-stream": {
-                    "limit": 20, "active_clients": 12,
+                    "limit": 20, "rate": "20/minute, burst 10", "active_clients": 12,
                     "total_requests": 2450, "rejected_requests": 15,
                 } },
                 "top_limited_clients": [{ "client": "5f1d0c7e0a9b", "rejected_requests": 12 }],

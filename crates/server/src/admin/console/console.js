@@ -34,6 +34,12 @@ const number = (value, digits = 0) =>
     ? "–"
     : value.toLocaleString(undefined, { maximumFractionDigits: digits });
 
+// An amount of money. A part of a unit has two digits that are not 0, so that it is not shown as 0.
+const money = (value) =>
+  value < 1
+    ? value.toLocaleString(undefined, { maximumSignificantDigits: 2 })
+    : number(value, 2);
+
 const percent = (ratio, digits = 2) =>
   ratio === null || ratio === undefined ? "no data" : `${number(100 * ratio, digits)} %`;
 
@@ -140,7 +146,8 @@ const showLimits = (stats, overview) => {
       const deniedNow = rate(name, denied);
       return [
         name,
-        number(one.limit),
+        // An older replica has no text for it.
+        one.rate || number(one.limit),
         number(one.active_clients),
         number(rate(name, allowed), 1),
         { text: number(deniedNow, 1), kind: deniedNow > 0 ? "bad" : "" },
@@ -228,9 +235,9 @@ const showCosts = (summary) => {
   byId("costs-part").hidden = totals.length === 0;
   const rows = totals.map((one) => [
     one.currency,
-    number(one.today, 2),
-    number(one.month_to_date, 2),
-    number(one.month_forecast, 2),
+    money(one.today),
+    money(one.month_to_date),
+    money(one.month_forecast),
   ]);
   fill("costs", rows, "");
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sluice::{
-    Policy,
+    Policy, Rate,
     response::headers,
     stats::{EndpointStats, FleetStats, SLICE, SLICES},
 };
@@ -37,6 +37,10 @@ struct EndpointRateLimit {
     /// `null` if the endpoint is not limited.
     #[schema(required)]
     limit: Option<u64>,
+    /// The rate and the burst of a client without a tier, as text: `20/minute, burst 10`; `null` if
+    /// the endpoint is not limited.
+    #[schema(required)]
+    rate: Option<String>,
     active_clients: u64,
     total_requests: u64,
     rejected_requests: u64,
@@ -74,10 +78,12 @@ fn endpoint_stats<'a>(
     let mut endpoints = BTreeMap::new();
     for endpoint in policy.endpoints() {
         let counted = stats.endpoints.get(&**endpoint).copied().unwrap_or_default();
-        let limit = shown_limit(policy, endpoint);
+        let rate = rate(policy, endpoint);
+        let limit = rate.map(headers::shown_limit);
         if limit.is_some() || counted != EndpointStats::default() {
             let entry = EndpointRateLimit {
                 limit,
+                rate: rate.map(ToString::to_string),
                 active_clients: counted.active_clients,
                 total_requests: counted.requests,
                 rejected_requests: counted.rejected,
@@ -88,8 +94,7 @@ fn endpoint_stats<'a>(
     endpoints
 }
 
-fn shown_limit(policy: &Policy, endpoint: &str) -> Option<u64> {
+fn rate<'a>(policy: &'a Policy, endpoint: &str) -> Option<&'a Rate> {
     let name = if endpoint == OTHER { DEFAULT } else { endpoint };
-    let limit = policy.limits().iter().find(|limit| limit.name() == name)?;
-    Some(headers::shown_limit(limit.rate()))
+    policy.limits().iter().find(|limit| limit.name() == name).map(|limit| limit.rate())
 }
