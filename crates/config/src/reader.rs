@@ -480,8 +480,12 @@ impl<'a> Field<'a> {
 
     /// A duration with its unit, in `range`.
     pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, Refused> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         self.observe(|| Scalar::Duration);
         let not_a_duration = |text: &str| match text.parse::<f64>() {
+            Ok(number) if number.is_finite() && number >= 0.0 && *range.start() >= DAY => {
+                self.refuse(format_args!("`{text}` has no unit: write `{text}d`"))
+            }
             Ok(number) if number.is_finite() && number >= 0.0 => self.refuse(format_args!(
                 "`{text}` has no unit: write `{text}ms`, `{text}s` or `{text}m`"
             )),

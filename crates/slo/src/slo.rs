@@ -81,12 +81,13 @@ fn nearest(below: Option<f64>, above: Option<f64>) -> String {
 impl Slo {
     /// Makes an objective of the availability of `endpoint`.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         name: SloName,
         endpoint: PathPattern,
         objective: Objective,
         window_days: u32,
     ) -> Self {
+        let endpoint = endpoint.of_labels();
         Self { name, endpoint, objective, window_days, indicator: Indicator::Availability }
     }
 
@@ -196,6 +197,21 @@ mod tests {
         }
         assert!(good(Indicator::Latency(0.5), 503, quick));
         assert!(!good(Indicator::Latency(0.5), 200, slow));
+    }
+
+    #[test]
+    fn an_objective_covers_labels_as_metrics_write_them() {
+        let covers = |endpoint: &str, label: &str| {
+            let name = "api".parse().unwrap();
+            let endpoint = PathPattern::parse(endpoint).unwrap();
+            Slo::new(name, endpoint, "99".parse().unwrap(), 7).covers(label)
+        };
+        for endpoint in ["/büro/**", "/b%C3%BCro/*"] {
+            assert!(covers(endpoint, "/b%C3%BCro/a"), "{endpoint}");
+        }
+        assert!(covers("/a \"b\"", "/a%20%22b%22"));
+        assert!(covers("/{id}", "/:id"));
+        assert!(!covers("/**", "other"));
     }
 
     #[test]

@@ -90,6 +90,7 @@ fn explain_refuses_what_a_replica_refuses_and_wrong_arguments() {
         (&["GET", "/", "--ip", "localhost"], "--ip"),
         (&["GET", "/", "--client", ""], "cannot be empty"),
         (&["GET", "/", "--cost", "1.5"], "--cost"),
+        (&["GET", "/", "--cost", "-1"], "write a whole number of tokens"),
         (&["GET", "/", "-H", "x"], "X-Api-Key: k1"),
     ] {
         let ended = with_limits(&[&["explain"][..], arguments].concat());

@@ -183,8 +183,9 @@ impl Active {
         let chain = certificates(certificate)?;
         let leaf = chain[0].clone();
         let provider = Arc::new(ring::default_provider());
-        let unusable =
-            |error: Error| TlsError::Certificate(certificate.path.clone(), error.to_string());
+        let unusable = |error: Error| {
+            TlsError::Certificate(certificate.path.clone(), without_wrapping(&error))
+        };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(unusable)?;
@@ -233,6 +234,19 @@ fn certificates(file: &TlsFile) -> Result<Vec<CertificateDer<'static>>, TlsError
         return Err(TlsError::NoCertificate(file.path.clone()));
     }
     Ok(certificates)
+}
+
+/// Returns what is wrong, without the types that rustls wraps around an error of another library.
+fn without_wrapping(error: &Error) -> String {
+    let Error::InvalidCertificate(CertificateError::Other(cause)) = error else {
+        return error.to_string();
+    };
+    let cause = cause.to_string();
+    if cause.contains("UnsupportedCertVersion") {
+        // As `openssl x509 -req` makes them without `-extfile`.
+        return "it is of X.509 version 1: make one of version 3, with a subjectAltName".to_owned();
+    }
+    cause
 }
 
 fn roots(file: &TlsFile) -> Result<RootCertStore, TlsError> {

@@ -230,6 +230,28 @@ fn an_error_names_the_file_and_the_cause() {
 }
 
 #[test]
+fn a_certificate_of_version_1_is_rejected_with_the_remedy() {
+    const VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBJDCBywIUfb8vNNk/hg/dDcljvSTw+X7ET2UwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTE4MzUwMFoYDzIxMjYxMTA1MTgzNTAw
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AASb8q2TKmCZ+31OQR5A9DBfeIEQ7ullfo9bko1vqfTjWsVWrQLJFaG/WZ+M7zFb
+8bYcBs/nCZ64BfcvdybzhxjUMAoGCCqGSM49BAMCA0gAMEUCIQDC9DCMzVL1ITe+
+Zo/jODE86oxWxFf2ll18bLdRkZ8/yQIgGXwGi/PBxtErdO1fvqGOf/lXHvD1Frpq
+W+DwyMmfbHs=
+-----END CERTIFICATE-----
+";
+    let mut files = Authority::new().identity().files();
+    files.certificate = TlsFile::new("tls.crt", VERSION_1);
+    let error = Tls::new(&files).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "`tls.crt` has a certificate that cannot be read: it is of X.509 version 1: make one of \
+         version 3, with a subjectAltName"
+    );
+}
+
+#[test]
 fn a_certificate_that_is_not_valid_now_is_a_warning() {
     let authority = Authority::new();
     let warning = |identity: &Identity| Tls::new(&identity.files()).unwrap().warning();

@@ -108,7 +108,8 @@ struct ReadyStore {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     warning: Option<String>,
-    /// The number of replicas that share the limits while the store is away.
+    /// The number of live replicas that the store counted last. They share the limits while the
+    /// store is away; if more are expected (`store.expected_replicas`), as many as those.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     live_replicas: Option<usize>,

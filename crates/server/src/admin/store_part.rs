@@ -40,7 +40,8 @@ pub(crate) struct StorePart {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) warning: Option<String>,
-    /// The number of replicas that share the limits while the store is away.
+    /// The number of live replicas that the store counted last. They share the limits while the
+    /// store is away; if more are expected (`store.expected_replicas`), as many as those.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) live_replicas: Option<usize>,

@@ -23,7 +23,7 @@ pub(super) struct RequestFlags {
     pub(super) tier: Option<String>,
     /// The tokens that the request costs, where a limit does not say it. The default is 1; 0 only
     /// reads.
-    #[arg(long, value_name = "TOKENS", value_parser = cost)]
+    #[arg(long, value_name = "TOKENS", value_parser = cost, allow_negative_numbers = true)]
     pub(super) cost: Option<Cost>,
 }
 

@@ -35,7 +35,9 @@ pub struct FailoverState {
     /// Those of the [timeouts](StoreErrorKind::Timeout) in which the caller did not get the store's
     /// reply in time, or gave up before that; the rest are timeouts that the store itself reported.
     pub unanswered: u64,
-    /// The number of replicas among which limits are divided while the store is unavailable.
+    /// The number of replicas that the store counted last, this one included. While the store is
+    /// unavailable, limits are divided among as many, or among those that are expected if these are
+    /// more.
     pub live_replicas: usize,
     /// Buckets in the store that have not yet been charged for what was admitted without it.
     pub owed_buckets: usize,

@@ -153,7 +153,7 @@ impl<S: Store> Failover<S> {
             last_failure: history.last_failure,
             errors: errors.read(),
             unanswered: unanswered.load(Ordering::Relaxed),
-            live_replicas: fallback.fleet_size.get(),
+            live_replicas: fallback.fleet_size.seen(),
             owed_buckets: fallback.ledger.len(),
             charged_tokens: totals.charged,
             dropped_tokens: totals.dropped,

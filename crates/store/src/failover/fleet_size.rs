@@ -41,7 +41,8 @@ impl FleetSize {
         self.expected.store(replicas, Ordering::Relaxed);
     }
 
-    fn seen(&self) -> usize {
+    /// Returns the number that was seen last, which may be less than what is expected.
+    pub(super) fn seen(&self) -> usize {
         self.replicas.load(Ordering::Relaxed)
     }
 

@@ -336,7 +336,8 @@ async fn the_state_reports_when_and_why_the_breaker_opened() {
 #[tokio::test(start_paused = true)]
 async fn announcements_update_the_number_of_live_replicas() {
     let fixture = Fixture::new(Behaviour::Responds);
-    assert_eq!(fixture.store.state().live_replicas, 1);
+    fixture.store.expect_replicas(9);
+    assert_eq!(fixture.store.state().live_replicas, 1, "those that are expected are not counted");
     for (id, size) in [("a", 1), ("b", 2), ("c", 3)] {
         let replica = crate::Replica::new(id, "1");
         fixture.inner.set(if id == "b" {
