@@ -89,8 +89,8 @@ impl PathPattern {
         self.segments.iter().flat_map(|segment| ["/", segment.text()]).collect()
     }
 
-    /// Returns the pattern of the labels of metrics for the paths that this one matches. Labels have
-    /// escapes in place of quotes and of everything but printable ASCII: `/b%C3%BCro`.
+    /// Returns the pattern of the labels of metrics for the paths that this one matches. Labels
+    /// have escapes in place of quotes and of everything but printable ASCII: `/b%C3%BCro`.
     #[must_use]
     pub fn of_labels(&self) -> Self {
         let segments = self.segments.iter().map(|segment| match segment {
