@@ -13,7 +13,7 @@ use crate::{error::ErrorLog, keys::Keys, origin::Origin, path::Path, words::most
 const PREFIX: &str = "SLUICE_";
 
 /// The names that are read elsewhere.
-const OURS: [&str; 30] = [
+const OURS: [&str; 31] = [
     // The command line, and the build of the binary.
     "SLUICE_CONFIG",
     "SLUICE_TOKEN",

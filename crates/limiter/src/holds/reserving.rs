@@ -168,9 +168,9 @@ impl Limiter {
         Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision)))
     }
 
-    /// Takes `more` for a hold, from all limits or from none, and holds all of it for as long as the
-    /// reservation said, from now on. Returns also what is held then, if it was not denied. With
-    /// nothing more, the hold only lasts longer.
+    /// Takes `more` for a hold, from all limits or from none, and holds all of it for as long as
+    /// the reservation said, from now on. Returns also what is held then, if it was not denied.
+    /// With nothing more, the hold only lasts longer.
     ///
     /// # Errors
     /// - [`HoldError::Conflict`]: the hold has other costs, or is settled.

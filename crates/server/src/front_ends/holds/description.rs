@@ -20,8 +20,8 @@ twice the time that it is held for, it stays charged.";
 
 const EXTEND: &str = "\
 Takes more for a request that uses more than was estimated: from all limits of the reservation, or \
-from none. The hold then lasts as long as at first, from now on; without further costs, that is all \
-that changes. The reservation of the response replaces the one before.";
+from none. The hold then lasts as long as at first, from now on; without costs, that is all that \
+changes. The reservation of the response replaces the one before.";
 
 const SETTLE: &str = "\
 Corrects what was held to what the request has used. What was not used is given back, and what was \
