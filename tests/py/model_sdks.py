@@ -3,6 +3,7 @@
 Below the gateway, requests with the header `x-slow` have a limit of 100 tokens a day, and all
 others one of 2,000 tokens that comes back within two seconds. Prints nothing if all is as it
 should be.
+"""
 
 import sys
 
