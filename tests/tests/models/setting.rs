@@ -115,7 +115,8 @@ pub(crate) async fn settles_to(client: &mut Client, key: &str, expected: u64) {
 pub(crate) async fn taken(client: &mut Client, key: &str) -> u64 {
     let look = json!({ "client": key, "method": "POST", "path": CHAT, "cost": 0 });
     let checked = client.post("/v1/check", &look).await.json();
-    let limits = checked["limits"].as_array().unwrap_or_else(|| panic!("{checked}"));
-    let tokens = limits.iter().find(|limit| limit["name"] == "tokens").unwrap();
+    let limits = checked["limits"].as_array();
+    let tokens = limits.and_then(|limits| limits.iter().find(|limit| limit["name"] == "tokens"));
+    let tokens = tokens.expect("the check has the limit `tokens`");
     tokens["burst"].as_u64().unwrap() - tokens["remaining"].as_u64().unwrap()
 }
