@@ -1,8 +1,7 @@
 """Asks models with the vendors' own SDKs through a gateway: `model_sdks.py http://127.0.0.1:8000`.
 
-Below the gateway, requests with the header `x-slow` have a limit of 100 tokens a day, and all
-others one of 2,000 tokens that comes back within two seconds. Prints nothing if all is as it
-should be.
+At the gateway, requests with the header `x-slow` have a limit of 100 tokens a day, and all have one
+of 2,000 tokens that come back within two seconds. Prints nothing if all is as it should be.
 """
 
 import sys

@@ -17,14 +17,10 @@ use crate::setting::{
 };
 
 /// 40 bytes of text: 10 tokens.
-const FIRST: &str = concat!(
-    "data: {\"choices\":[{\"delta\":{\"content\":",
-    "\"0123456789012345678901234567890123456789\"}}]}\n\n",
-);
-const END: &str = concat!(
-    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":12}}\n\n",
-    "data: [DONE]\n\n",
-);
+const FIRST: &str = "data: {\"choices\":[{\"delta\":{\"content\":\
+                     \"0123456789012345678901234567890123456789\"}}]}\n\n";
+const END: &str = "data: {\"choices\":[],\"usage\":\
+                   {\"prompt_tokens\":9,\"completion_tokens\":12}}\n\ndata: [DONE]\n\n";
 const OPENAI: [(&str, &str); 1] = [("vendor", "openai")];
 
 fn in_two_pieces() -> Answer {
