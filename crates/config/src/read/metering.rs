@@ -31,7 +31,7 @@ pub(super) fn read(limit: &Table<'_>) -> Result<Option<Metering>, Refused> {
             ("cost", Some(Counts::Money)),
         ])
     });
-    let weighed = weights.optional(|field| weights_of(field, counted.clone().ok().flatten()));
+    let weighed = weights.optional(|field| weights_of(field, counted.ok().flatten()));
     let held = hold_for.or(Metering::HOLD_FOR, |field| {
         field.duration(Duration::from_secs(1)..=Metering::LONGEST_HOLD)
     });
