@@ -83,7 +83,7 @@ impl Slo {
     #[must_use]
     pub fn new(
         name: SloName,
-        endpoint: PathPattern,
+        endpoint: &PathPattern,
         objective: Objective,
         window_days: u32,
     ) -> Self {
@@ -204,7 +204,7 @@ mod tests {
         let covers = |endpoint: &str, label: &str| {
             let name = "api".parse().unwrap();
             let endpoint = PathPattern::parse(endpoint).unwrap();
-            Slo::new(name, endpoint, "99".parse().unwrap(), 7).covers(label)
+            Slo::new(name, &endpoint, "99".parse().unwrap(), 7).covers(label)
         };
         for endpoint in ["/büro/**", "/b%C3%BCro/*"] {
             assert!(covers(endpoint, "/b%C3%BCro/a"), "{endpoint}");

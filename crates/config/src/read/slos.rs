@@ -61,7 +61,7 @@ fn slo(table: &Table<'_>) -> Result<Slo, Refused> {
         let most = field.duration(Duration::from_micros(1)..=LONGEST_LATENCY)?;
         Indicator::latency(most, HTTP_DURATION_BOUNDARIES).map_err(|error| field.refuse(error))
     });
-    let slo = Slo::new(name?, endpoint?, objective?, window?);
+    let slo = Slo::new(name?, &endpoint?, objective?, window?);
     Ok(slo.with_indicator(indicator?))
 }
 
