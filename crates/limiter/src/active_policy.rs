@@ -1,6 +1,6 @@
 //! A policy with the counters that record its decisions, bound once.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use sluice_core::{
     Action, Decision, Matched, Mode, Policy, Request, RequestError, Source, Verdict,
@@ -42,8 +42,14 @@ impl ActivePolicy {
     ) -> Self {
         let decisions =
             policy.limits().iter().map(|limit| recorders.decisions.bind(limit.name())).collect();
-        let hits =
-            policy.endpoints().iter().map(|endpoint| recorders.rate_limit.bind(endpoint)).collect();
+        // An exempt path is never denied, so that it has no series, not even one of 0.
+        let uncounted = Recorders::disabled();
+        let exempt: HashSet<&str> = policy.exempt_endpoints().collect();
+        let hits = policy.endpoints().iter().map(|endpoint| {
+            let recorders = if exempt.contains(&**endpoint) { &uncounted } else { recorders };
+            recorders.rate_limit.bind(endpoint)
+        });
+        let hits = hits.collect();
         recorders.exempt.set(policy.exempt_endpoints());
         let endpoint_counters = stats.map(|stats| {
             policy.endpoints().iter().map(|endpoint| stats.endpoint(endpoint)).collect()

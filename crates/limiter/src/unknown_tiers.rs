@@ -23,7 +23,9 @@ impl UnknownTiers {
     /// Counts a request that names `tier`, and logs the first names, once each.
     pub(crate) fn note(&self, tier: &str) {
         self.recorder.unknown_tier();
-        let tier = &tier[..tier.floor_char_boundary(MAX_LOGGED_BYTES)];
+        let most = tier.len().min(MAX_LOGGED_BYTES);
+        let end = (0..=most).rev().find(|&end| tier.is_char_boundary(end)).unwrap_or(0);
+        let tier = &tier[..end];
         let Some(count) = self.logged.note(tier) else { return };
         tracing::warn!(
             ?tier,
