@@ -89,6 +89,12 @@ impl CappedValues {
         self.keep(raw).unwrap_or_else(|| Arc::clone(&inner.other)).into()
     }
 
+    /// Returns what [`value`](Self::value) does, and counts nothing: for a value that is shown
+    /// again and again, and was counted when it came.
+    pub(crate) fn shown(&self, raw: &str) -> StringValue {
+        self.inner.keep(raw).unwrap_or_else(|| Arc::clone(&self.inner.other)).into()
+    }
+
     /// Returns `raw` if the set has it or is below its cap; otherwise counts it as replaced.
     pub(crate) fn keep(&self, raw: &str) -> Option<Arc<str>> {
         let kept = self.inner.keep(raw);

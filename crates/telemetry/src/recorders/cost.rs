@@ -207,7 +207,7 @@ impl CostRecorder {
     /// Sets what the fleet costs in this month. It is shown for ten minutes.
     pub fn set_month(&self, costs: Vec<MonthCost>) {
         let costs = costs.into_iter();
-        let costs = costs.map(|cost| (self.month_currencies.value(&cost.currency), cost)).collect();
+        let costs = costs.map(|cost| (self.month_currencies.shown(&cost.currency), cost)).collect();
         *self.month.lock() = Some(MonthRead { at: Instant::now(), costs });
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sluice_telemetry::{LlmRequest, MethodLabel, OTHER, SourceLabel, Telemetry, catalogue};
+use sluice_telemetry::{
+    LlmRequest, MethodLabel, MonthCost, OTHER, SourceLabel, Telemetry, catalogue,
+};
 
 use crate::{scrape, telemetry};
 
@@ -152,4 +154,19 @@ fn a_million_tools_and_blueprints_make_a_bounded_number_of_series() {
     let rest = Some(f64::from(MILLION - 200));
     assert_eq!(folded(&telemetry, "tool_name"), rest);
     assert_eq!(folded(&telemetry, "blueprint"), rest);
+}
+
+#[test]
+fn what_is_shown_again_is_folded_once() {
+    let telemetry = telemetry();
+    let month = || -> Vec<MonthCost> {
+        let currencies = ('A'..='Z').map(|letter| format!("{letter}{letter}{letter}"));
+        currencies.map(|name| MonthCost { currency: name.into(), so_far: 1, forecast: 2 }).collect()
+    };
+    for _ in 0..3 {
+        telemetry.recorders().cost.set_month(month());
+    }
+    let scrape = scrape(&telemetry);
+    assert_eq!(scrape.series("sluice_cost_month"), max_series("sluice_cost_month"));
+    assert_eq!(folded(&telemetry, "currency"), Some(0.0), "no event has brought a currency");
 }
