@@ -230,6 +230,32 @@ pub async fn a_repeated_reservation_ends_with_the_first_one(fixture: &Fixture) {
     }
 }
 
+pub async fn an_extension_makes_a_hold_last_longer(fixture: &Fixture) {
+    let (daily, client) = (limit("tokens", "1/day", 1_000), fixture.client());
+    let held = Holding::of(1, &[(&daily, client)]).lasting(Duration::from_millis(500));
+    let (lifetime, reserved) = (Duration::from_secs(1), fixture.decide(held.reserve(&[600])).await);
+    fixture.wait_until(reserved.at().after(Duration::from_millis(500))).await;
+    // It takes nothing more, and later a hundred.
+    for (before, extra) in [(600, 0), (600, 100)] {
+        let extended = fixture.decide(held.extend(&[before], &[extra], reserved.at())).await;
+        if extended.at() >= reserved.at().after(lifetime) {
+            return; // The machine is too slow.
+        }
+        assert_eq!(outcome(&extended), (true, Guarded::First));
+        assert_eq!(extended.hold_ends_at(), Some(extended.at().after(lifetime)));
+    }
+    let extend = held.extend(&[600], &[100], reserved.at());
+    let repeated = fixture.decide(extend).await;
+    let end = repeated.hold_ends_at().unwrap();
+    fixture.wait_until(reserved.at().after(lifetime + Duration::from_millis(50))).await;
+    let began_at = end.before(lifetime);
+    let settled = fixture.decide(held.settle(&[700], &[100], began_at)).await;
+    if settled.at() < end {
+        assert_eq!(outcome(&settled), (true, Guarded::First), "the record lasts longer too");
+        assert_eq!(settled.verdicts()[0].remaining, 900);
+    }
+}
+
 pub async fn a_hold_is_settled_under_another_rate(fixture: &Fixture) {
     for (name, before, after) in
         [("whole", "1/day", "2/day"), ("parts", "7/day", "11/day"), ("mixed", "1/day", "7/day")]
