@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{cost::Cost, money::MicroUnits, prices::TokenUsage};
+use crate::{cost::Cost, hold::Hold, money::MicroUnits, prices::TokenUsage};
 
 /// What a request uses that is known only when it is over: estimated before, reported afterwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Metering {
     /// How long a hold lasts where the limit does not say it: five minutes.
     pub const HOLD_FOR: Duration = Duration::from_secs(5 * 60);
     /// The longest that a hold may last: a day.
-    pub const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+    pub const LONGEST_HOLD: Duration = Hold::MAX_HOLD_FOR;
 
     /// Meters with holds of [`Metering::HOLD_FOR`].
     #[must_use]
