@@ -21,9 +21,12 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+mod at_most;
 mod bucket;
 mod bucket_id;
+mod calendar;
 mod check;
+mod concurrent;
 mod cost;
 mod counts;
 mod decision;
@@ -36,14 +39,21 @@ mod money;
 mod partition;
 mod policy;
 mod prices;
+mod quota;
 mod rate;
 mod refill_rate;
 mod request;
+mod slices;
+mod slots;
 mod time;
+mod window;
 
+pub use at_most::{AtMost, AtMostError};
 pub use bucket::{Bucket, MAX_CLOCK_STEP_US, Settled};
 pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger, Value};
+pub use calendar::{Calendar, CalendarError, CalendarUnit, Period};
 pub use check::{Action, Check, Part};
+pub use concurrent::{Concurrent, ConcurrentError};
 pub use cost::{Cost, CostError};
 pub use counts::{Counts, Metering, TokenWeights, Usage};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
@@ -60,9 +70,13 @@ pub use policy::{
     Rule, RuleCost, Terms, Tier, TierField, TierLimits, When, fold_ids,
 };
 pub use prices::{Prices, TokenPrices, TokenUsage, TokenUsageError};
+pub use quota::{Quota, QuotaError};
 pub use rate::{MAX_FILL_US, Rate, RateError};
 pub use refill_rate::{MAX_PERIOD, MAX_TOKENS, Refill, RefillRate, RefillRateError};
 pub use request::{
     Attributes, Client, MAX_CLIENT_BYTES, RepeatedField, Request, RequestError, one_value,
 };
+pub use slices::{SettledSlices, Slices};
+pub use slots::{SettledSlots, Slots};
 pub use time::{Moment, Span, Timestamp};
+pub use window::{SettledWindow, Window};

@@ -181,9 +181,8 @@ impl FromStr for RefillRate {
         let (tokens, period) = match text.split_once('/') {
             Some((tokens, unit)) => (tokens, unit_period(unit.trim()).ok_or_else(syntax)?),
             None => {
-                let (tokens, span) = text.split_once(" per ").ok_or_else(syntax)?;
-                let span = span.trim();
-                (tokens, span_period(span).or_else(|| unit_period(span)).ok_or_else(syntax)?)
+                let (tokens, period) = text.split_once(" per ").ok_or_else(syntax)?;
+                (tokens, parse_period(period.trim()).ok_or_else(syntax)?)
             }
         };
         Self::new(parse_count(tokens.trim()).ok_or_else(syntax)?, period)
@@ -193,6 +192,11 @@ impl FromStr for RefillRate {
 pub(crate) fn parse_count(text: &str) -> Option<u64> {
     let starts_with_digit = text.starts_with(|first: char| first.is_ascii_digit());
     starts_with_digit.then(|| text.replace('_', "").parse().ok()).flatten()
+}
+
+/// Reads a span such as `90s`, or a unit.
+pub(crate) fn parse_period(text: &str) -> Option<Duration> {
+    span_period(text).or_else(|| unit_period(text))
 }
 
 fn unit_period(unit: &str) -> Option<Duration> {

@@ -1,0 +1,187 @@
+//! A quota: so many tokens in each window of the calendar.
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    calendar::{Calendar, CalendarUnit},
+    cost::Cost,
+    refill_rate::parse_count,
+};
+
+/// A number of tokens for each window of a [`Calendar`]. All of them return at once when the next
+/// window begins, so that twice as many may be admitted around that instant.
+///
+/// ```
+/// use sluice_core::{Calendar, CalendarUnit, Quota};
+///
+/// let months = Calendar::new(CalendarUnit::Month);
+/// assert_eq!(Quota::new(1_000_000, months.clone())?, "1_000_000/month".parse()?);
+/// // Months of Rome, in place of months in UTC.
+/// let quota = Quota::new(1_000_000, months.in_zone("Europe/Rome")?)?;
+/// assert_eq!(quota.to_string(), "1000000/month in Europe/Rome");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    tokens: u64,
+    calendar: Calendar,
+    counts_denied: bool,
+}
+
+/// The reason why a quota is not possible.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuotaError {
+    /// The quota is zero, so nothing would ever be admitted.
+    #[error("a quota is at least 1 token: to admit nothing, take the endpoint down")]
+    Zero,
+    /// The quota is more than [`Cost::MAX`].
+    #[error("a quota of {tokens} tokens is too large: at most {}", Cost::MAX)]
+    TooLarge {
+        /// The tokens that were given.
+        tokens: u64,
+    },
+    /// The text is not in the form that [`Quota::from_str`] reads.
+    #[error("`{text}` is not a quota: write `1_000_000/month` ({})", CalendarUnit::NAMES)]
+    Syntax {
+        /// The text.
+        text: String,
+    },
+}
+
+impl Quota {
+    /// Creates a quota of `tokens` per window.
+    ///
+    /// # Errors
+    /// When `tokens` is zero or above [`Cost::MAX`].
+    pub fn new(tokens: u64, calendar: Calendar) -> Result<Self, QuotaError> {
+        if tokens == 0 {
+            Err(QuotaError::Zero)
+        } else if tokens > Cost::MAX.tokens() {
+            Err(QuotaError::TooLarge { tokens })
+        } else {
+            Ok(Self { tokens, calendar, counts_denied: false })
+        }
+    }
+
+    /// Returns the quota as one that denied requests use up too, as in envoyproxy/ratelimit.
+    #[must_use]
+    pub fn counting_denied(self) -> Self {
+        Self { counts_denied: true, ..self }
+    }
+
+    /// Returns the quota in another calendar.
+    #[must_use]
+    pub fn with_calendar(self, calendar: Calendar) -> Self {
+        Self { calendar, ..self }
+    }
+
+    /// Returns the tokens per window.
+    #[must_use]
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Returns the windows.
+    #[must_use]
+    pub const fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    /// Returns whether denied requests use it up too.
+    #[must_use]
+    pub const fn counts_denied(&self) -> bool {
+        self.counts_denied
+    }
+
+    /// Returns one of `shares` equal parts of this quota: what one of that many replicas may admit
+    /// alone. It is at least one token; 0 `shares` count as 1.
+    #[must_use]
+    pub fn shared_among(&self, shares: u64) -> Self {
+        Self { tokens: (self.tokens / shares.max(1)).max(1), ..self.clone() }
+    }
+}
+
+impl FromStr for Quota {
+    type Err = QuotaError;
+
+    /// Reads `1_000_000/month`, or `1_000_000 per month`, in UTC.
+    fn from_str(text: &str) -> Result<Self, QuotaError> {
+        let syntax = || QuotaError::Syntax { text: text.to_owned() };
+        let (tokens, unit) =
+            text.split_once('/').or_else(|| text.split_once(" per ")).ok_or_else(syntax)?;
+        let unit = unit.trim().parse().map_err(|_| syntax())?;
+        Self::new(parse_count(tokens.trim()).ok_or_else(syntax)?, Calendar::new(unit))
+    }
+}
+
+impl fmt::Display for Quota {
+    /// Writes `1000000/month`, and what of the calendar differs from UTC and the first day:
+    /// `1000000/month from day 15 in Europe/Rome`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tokens, calendar, .. } = self;
+        write!(f, "{tokens}/{}", calendar.unit())?;
+        if calendar.anchor() != 1 {
+            write!(f, " from day {}", calendar.anchor())?;
+        }
+        match calendar.zone_name() {
+            "UTC" => Ok(()),
+            name => write!(f, " in {name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quota(text: &str) -> Quota {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn text_that_was_written_can_be_read() {
+        for unit in ["second", "minute", "hour", "day", "week", "month", "year"] {
+            let text = format!("1000000/{unit}");
+            assert_eq!(quota(&text).to_string(), text);
+        }
+        assert_eq!(quota("1_000_000 / month"), quota("1000000 per month"));
+        assert_eq!(quota("5/min"), quota("5/minute"));
+    }
+
+    #[test]
+    fn what_is_not_utc_and_the_first_day_is_written() {
+        let months = Calendar::new(CalendarUnit::Month);
+        let months = months.in_zone("europe/rome").unwrap().anchored_at(15).unwrap();
+        let quota = quota("3/month").with_calendar(months);
+        assert_eq!(quota.to_string(), "3/month from day 15 in Europe/Rome");
+    }
+
+    #[test]
+    fn text_that_is_not_a_quota_is_refused_with_an_example() {
+        for text in ["", "5", "5/", "/month", "5/fortnight", "5 per 60s", "-5/month", "_5/month"] {
+            let error = text.parse::<Quota>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "`{text}` is not a quota: write `1_000_000/month` (second, minute, hour, day, \
+                     week, month or year)"
+                )
+            );
+        }
+        assert_eq!("0/month".parse::<Quota>(), Err(QuotaError::Zero));
+        assert_eq!(
+            "1_000_000_000_001/month".parse::<Quota>(),
+            Err(QuotaError::TooLarge { tokens: 1_000_000_000_001 })
+        );
+        assert_eq!(quota("1_000_000_000_000/month").tokens(), Cost::MAX.tokens());
+    }
+
+    #[test]
+    fn a_share_is_at_least_one_token() {
+        let whole = quota("10/month").counting_denied();
+        assert_eq!(whole.shared_among(3), quota("3/month").counting_denied());
+        assert_eq!(whole.shared_among(40).tokens(), 1);
+        assert_eq!(whole.shared_among(0), whole);
+    }
+}
